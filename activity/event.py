@@ -1,12 +1,11 @@
-"""The one record on the wire, as a struct and as columns.
+"""The one record on the wire.
 
 An `Event` is what the door makes of a request once everything that depends on the request, on configuration
 or on data files has been computed: visitor, corrected time, page, source, agent, place, bot verdict. What
 lies in a topic is its JSON (`codec`), so a replay needs nothing but the topic. Never an IP address.
 
-The pipeline never builds an `Event` an event: it reads the same JSON straight into columns, whose names and
-types are `COLUMNS`. Two columns differ from their field: `id` (32 hex digits) becomes `id_hi`, `id_lo`, and
-`visitor` (16 hex digits) becomes a number, so that both compare as unsigned bytes do and sort fast.
+The pipeline never builds an `Event` an event: it reads the same JSON straight into columns
+(`activity.columns`, apart from here because a tracking function must not carry a frame library to take one).
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from enum import StrEnum
 from typing import Literal
 
 import msgspec
-import polars as pl
 
 SCHEMA_VERSION = 1
 
@@ -85,40 +83,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bot: str = ""  # "" is a person; else why it is taken for a bot
     enriched_by: str = ""  # versions of the data that agent, bot, place and channel came from
 
-
-# What a columnar reader expects of the JSON; absent fields read as null and are filled from DEFAULTS.
-JSON_COLUMNS: dict[str, pl.DataType] = {
-    name: {
-        "v": pl.Int64(),
-        "occurred_at": pl.Int64(),
-        "received_at": pl.Int64(),
-        "sent_at": pl.Int64(),
-        "clamped": pl.Boolean(),
-        "interactive": pl.Boolean(),
-        "results": pl.Int64(),
-        "engaged_ms": pl.Int64(),
-    }.get(name, pl.String())
-    for name in Event.__struct_fields__
-}
-
-DEFAULTS: dict[str, object] = {
-    field.name: ("{}" if field.name == "props" else field.default)
-    for field in msgspec.structs.fields(Event)
-    if not field.required and field.name not in ("sent_at", "results")
-}
-
-# The columns of a decoded batch, in order.
-COLUMNS: dict[str, pl.DataType] = {
-    "site": pl.String(),
-    "visitor": pl.UInt64(),
-    "id_hi": pl.UInt64(),
-    "id_lo": pl.UInt64(),
-    **{
-        name: dtype
-        for name, dtype in JSON_COLUMNS.items()
-        if name not in ("v", "id", "site", "visitor")
-    },
-}
 
 TOPICS: tuple[str, ...] = ("footfall.pageview", "footfall.search", "footfall.engagement", "footfall.custom")
 SESSION_TOPIC = "footfall.session"
