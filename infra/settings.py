@@ -1,0 +1,192 @@
+"""Everything Footfall can be told, read once, as one frozen object.
+
+A setting has one name in three spellings: the field `broker`, the flag `--broker`, the variable
+`FOOTFALL_BROKER`; a flag wins over the variable, the variable over the default. The defaults are the laptop's:
+each part embedded, each in its own place under the data folder. Nothing but this package reads the environment.
+
+A wrong setting is never met alone: `load` looks at all of them and raises one `BadSettings` that lists every
+problem with what to do about it, so that nobody mends one only to be told of the next.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+PREFIX = "FOOTFALL_"
+# Read by the test suite alone (see README, "Tests").
+FOREIGN_PREFIX = "FOOTFALL_TEST_"
+
+HELP: dict[str, str] = {
+    "data": "Folder that holds everything the embedded parts keep.",
+    "broker": "Event log: sqlite:///PATH, kafka://HOST:PORT, memory://.",
+    "warehouse": "ClickHouse: chdb:///PATH (embedded) or clickhouse://USER:PASSWORD@HOST:PORT/DATABASE.",
+    "archive": "Parquet archive: a folder, or s3://BUCKET/PREFIX.",
+    "live": "State that ingest processes share: a folder, or redis://HOST:PORT/DB.",
+    "checkpoint": "Committed positions: a folder, s3://BUCKET/PREFIX or redis://HOST:PORT/DB.",
+    "sites": "The sites, their keys and origins: a TOML file.",
+    "spool": "Folder that takes events while the broker is away.",
+    "geo": "MaxMind-format database (.mmdb) for country, region and city.",
+    "proxies": "Addresses or networks, comma separated, whose X-Forwarded-For is believed.",
+    "host": "Address to listen on.",
+    "port": "Tracking port.",
+    "dashboards_port": "Dashboards port.",
+    "collect_url": "Where browsers reach the tracking port, when a proxy stands before it.",
+}
+
+_SCHEMES: dict[str, tuple[str, ...]] = {
+    "warehouse": ("chdb", "clickhouse", "clickhouses"),
+    "archive": ("file", "s3"),
+    "live": ("file", "redis", "rediss"),
+    "checkpoint": ("file", "s3", "redis", "rediss"),
+}
+_FOLDERS = ("archive", "live", "checkpoint")
+
+
+class BadSettings(ValueError):
+    """One or more settings cannot be used; `problems` has a sentence for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What `load` made of flags, variables and defaults. URLs are complete, paths absolute."""
+
+    data: Path
+    broker: str
+    warehouse: str
+    archive: str
+    live: str
+    checkpoint: str
+    sites: Path
+    spool: Path
+    geo: Path | None = None
+    proxies: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = 8420
+    dashboards_port: int = 8421
+    collect_url: str = ""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the warehouse is one that a single process owns."""
+        return self.warehouse.startswith("chdb:")
+
+    def environment(self) -> dict[str, str]:
+        """The variables that make a child process load these same settings."""
+        values: dict[str, object] = {name: getattr(self, name) for name in HELP}
+        values["proxies"] = ",".join(self.proxies)
+        return {PREFIX + name.upper(): str(value) for name, value in values.items() if value not in (None, "")}
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], flags: Mapping[str, object] | None = None) -> Settings:
+        """Raises `BadSettings` with every problem at once. Flags that are None are absent."""
+        problems = _unknown_variables(environ)
+        given = {name: environ[PREFIX + name.upper()] for name in HELP if environ.get(PREFIX + name.upper())}
+        given |= {name: str(value) for name, value in (flags or {}).items() if value is not None}
+
+        data = Path(given.get("data", "data")).expanduser().absolute()
+        if data.exists() and not data.is_dir():
+            problems.append(f"data: {data} is a file; name a folder")
+        text = {
+            "broker": given.get("broker", f"sqlite://{data}/log.db"),
+            "warehouse": given.get("warehouse", f"chdb://{data}/warehouse"),
+            **{name: _folder_url(given.get(name, str(data / name))) for name in _FOLDERS},
+        }
+        problems += _scheme_problems(text)
+        settings = cls(
+            data=data,
+            **text,
+            sites=Path(given.get("sites", data / "sites.toml")).expanduser().absolute(),
+            spool=Path(given.get("spool", data / "spool")).expanduser().absolute(),
+            geo=_geo(given.get("geo"), problems),
+            proxies=_proxies(given.get("proxies", ""), problems),
+            host=given.get("host", cls.host),
+            port=_port("port", given, cls.port, problems),
+            dashboards_port=_port("dashboards_port", given, cls.dashboards_port, problems),
+            collect_url=_collect_url(given.get("collect_url", ""), problems),
+        )
+        if settings.port == settings.dashboards_port != 0:
+            problems.append(f"port and dashboards_port are both {settings.port}; choose two")
+        if problems:
+            raise BadSettings(problems)
+        return settings
+
+
+def spell(name: str) -> str:
+    """Both public spellings of a setting, for messages."""
+    return f"--{name.replace('_', '-')} ({PREFIX}{name.upper()})"
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    problems = []
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX) or variable.startswith(FOREIGN_PREFIX):
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in HELP:
+            near = difflib.get_close_matches(name, HELP, n=1)
+            hint = f"; did you mean {PREFIX}{near[0].upper()}?" if near else "; unset it, or see `footfall up --help`"
+            problems.append(f"{variable} is no setting{hint}")
+    return problems
+
+
+def _folder_url(value: str) -> str:
+    """A plain path becomes a file URL; a URL stays as it is."""
+    return value if "://" in value else f"file://{Path(value).expanduser().absolute()}"
+
+
+def _scheme_problems(urls: Mapping[str, str]) -> list[str]:
+    problems = []
+    for name, url in urls.items():
+        scheme, separator, _ = url.partition("://")
+        known = _SCHEMES.get(name)
+        if not separator:
+            problems.append(f"{spell(name)} needs a URL such as {HELP[name].split(': ', 1)[1]}")
+        elif known is not None and scheme not in known:
+            near = difflib.get_close_matches(scheme, known, n=1)
+            hint = f"did you mean {near[0]}://?" if near else f"known: {', '.join(s + '://' for s in known)}"
+            problems.append(f"{spell(name)}: {scheme}:// is not known; {hint}")
+    return problems
+
+
+def _port(name: str, given: Mapping[str, str], default: int, problems: list[str]) -> int:
+    text = given.get(name)
+    if text is None:
+        return default
+    if text.isascii() and text.isdigit() and int(text) <= 65535:
+        return int(text)
+    problems.append(f"{spell(name)}: {text!r} is no port; give a number from 0 (any free one) to 65535")
+    return default
+
+
+def _geo(text: str | None, problems: list[str]) -> Path | None:
+    if not text:
+        return None
+    path = Path(text).expanduser().absolute()
+    if not path.is_file():
+        problems.append(f"{spell('geo')}: there is no file {path}; give a .mmdb database or leave it out")
+    return path
+
+
+def _proxies(text: str, problems: list[str]) -> tuple[str, ...]:
+    networks = [part.strip() for part in text.split(",") if part.strip()]
+    for network in networks:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            problems.append(f"{spell('proxies')}: {network!r} is neither an address nor a network such as 10.0.0.0/8")
+    return tuple(networks)
+
+
+def _collect_url(text: str, problems: list[str]) -> str:
+    if text and (urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname):
+        problems.append(f"{spell('collect_url')}: {text!r} is no http:// or https:// address")
+    return text.rstrip("/")

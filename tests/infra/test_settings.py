@@ -1,0 +1,58 @@
+"""One object, one precedence, every problem at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.settings import HELP, BadSettings, Settings
+
+
+def test_the_defaults_keep_everything_under_the_data_folder(tmp_path: Path) -> None:
+    settings = Settings.load({"FOOTFALL_DATA": str(tmp_path)})
+    for url in (settings.broker, settings.warehouse, settings.archive, settings.live, settings.checkpoint):
+        assert url.partition("://")[2].startswith(str(tmp_path))
+    for path in (settings.sites, settings.spool):
+        assert path.is_relative_to(tmp_path)
+    assert settings.host == "127.0.0.1"
+    assert settings.embedded
+
+
+def test_a_flag_wins_over_the_variable_and_the_variable_over_the_default() -> None:
+    environ = {"FOOTFALL_PORT": "9000", "FOOTFALL_BROKER": "kafka://h:9092"}
+    settings = Settings.load(environ, {"port": 9001, "broker": None})
+    assert (settings.port, settings.broker, settings.dashboards_port) == (9001, "kafka://h:9092", 8421)
+
+
+def test_a_child_given_the_environment_loads_equal_settings(tmp_path: Path) -> None:
+    settings = Settings.load({}, {"data": tmp_path, "port": 1234, "proxies": "10.0.0.0/8, ::1"})
+    assert Settings.load(settings.environment()) == settings
+
+
+def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
+    environ = {
+        "FOOTFALL_BROKR": "kafka://h",
+        "FOOTFALL_WAREHOUSE": "clickhose://h",
+        "FOOTFALL_PORT": "eighty",
+        "FOOTFALL_GEO": str(tmp_path / "none.mmdb"),
+        "FOOTFALL_PROXIES": "10.0.0.0/8,cat",
+        "FOOTFALL_COLLECT_URL": "stats.example.com",
+        "FOOTFALL_TEST_REQUIRE": "all",
+    }
+    with pytest.raises(BadSettings) as caught:
+        Settings.load(environ)
+    text = str(caught.value)
+    assert len(caught.value.problems) == 6
+    for word in ("FOOTFALL_BROKER?", "clickhouse://?", "'eighty'", "none.mmdb", "'cat'", "'stats.example.com'"):
+        assert word in text
+
+
+def test_equal_ports_are_refused_but_two_free_ones_may_be_asked_for() -> None:
+    with pytest.raises(BadSettings, match="choose two"):
+        Settings.load({}, {"port": 8421})
+    assert Settings.load({}, {"port": 0, "dashboards_port": 0}).port == 0
+
+
+def test_every_field_has_a_line_of_help() -> None:
+    assert set(Settings.__dataclass_fields__) == set(HELP)
