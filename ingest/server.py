@@ -1,0 +1,193 @@
+"""gunicorn, held as a library: the one way the tracking path and the dashboards are served.
+
+gunicorn's own `asgi` worker is the fastest server in pure Python that waits for a broker's ack without a
+thread a request. Three of its habits do not suit a door that promises an answer to whoever came in:
+
+* SIGINT cuts requests short. Ctrl-C reaches the whole process group, so here it means what SIGTERM means;
+  SIGQUIT stays for the impatient.
+* On SIGTERM a connection that never sends a full request holds the exit for the whole grace period, and one
+  that sits between two requests is waited for as long. Here the listening queue is emptied first, whoever
+  sends a request within `LINGER` is answered with `Connection: close`, and then the idle ones are closed.
+* Half a header may stay open for ever. Here it has `HEADER_TIMEOUT` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.asgi.lifespan import LifespanManager, LifespanStartupFailed
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.workers.gasgi import ASGIWorker
+
+LINGER = 1.0
+GRACE = 8
+HEADER_TIMEOUT = 15.0
+
+
+class Protocol(ASGIProtocol):  # type: ignore[misc]
+    """One connection, known to its worker, so that the worker can tell the idle ones from the busy ones."""
+
+    _header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.worker.connections.add(self)
+        self._header_timer = self.worker.loop.call_later(HEADER_TIMEOUT, self._drop_if_headless)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.worker.connections.discard(self)
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+        super().connection_lost(exc)
+
+    def _drop_if_headless(self) -> None:
+        if self.req_count <= 1 and self._current_request is None:
+            self.drop()
+
+    @property
+    def between_requests(self) -> bool:
+        return self._current_request is None and not self._finishing_calls
+
+    def drop(self) -> None:
+        self._close_transport()
+        if self._request_ready is not None:
+            self._request_ready.set()
+
+
+class Worker(ASGIWorker):  # type: ignore[misc]
+    """The asgi worker with a drain that cuts nobody who has sent a request, and waits for nobody else."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.connections: set[Protocol] = set()
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        self.loop.add_signal_handler(signal.SIGINT, self.handle_exit_signal)
+        self.stopping = asyncio.Event()
+
+    def handle_exit_signal(self) -> None:
+        super().handle_exit_signal()
+        self.stopping.set()
+
+    def handle_quit_signal(self) -> None:
+        super().handle_quit_signal()
+        self.stopping.set()
+
+    async def _serve(self) -> None:
+        self.lifespan = LifespanManager(self.asgi, self.log, self.state)
+        try:
+            await self.lifespan.startup()
+        except (LifespanStartupFailed, RuntimeError) as error:
+            self.log.error("The application does not start: %s", error)
+            self.lifespan = None
+            raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from error
+        for listener in self.sockets:
+            self.servers.append(
+                await self.loop.create_server(lambda: Protocol(self), sock=listener.sock, backlog=self.cfg.backlog)
+            )
+        while self.alive and self.ppid == os.getppid():
+            self.notify()
+            try:
+                await asyncio.wait_for(self.stopping.wait(), 1.0)
+            except TimeoutError:
+                continue
+        self.alive = False
+        await self._shutdown()
+
+    async def _shutdown(self) -> None:
+        if not self._quick_shutdown:
+            await asyncio.sleep(0.05)  # two turns of the loop accept whoever already waits in the backlog
+        for server in self.servers:
+            server.close()
+        deadline = self.loop.time() + self.cfg.graceful_timeout
+        linger = self.loop.time() + LINGER
+        while self.connections and not self._quick_shutdown and self.loop.time() < deadline:
+            self.notify()
+            if self.loop.time() >= linger:
+                for connection in [c for c in self.connections if c.between_requests]:
+                    connection.drop()
+            await asyncio.sleep(0.02)
+        if self.connections:
+            self.log.warning("%d connections did not finish in time and are closed", len(self.connections))
+        for connection in list(self.connections):
+            connection.drop()
+        if self.lifespan is not None:
+            await self.lifespan.shutdown()
+
+
+class _Arbiter(Arbiter):  # type: ignore[misc]
+    def signal(self, sig: int, frame: object) -> None:
+        super().signal(signal.SIGTERM if sig == signal.SIGINT else sig, frame)
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn configured from keyword settings alone: no configuration file, no control socket."""
+
+    def __init__(self, load: Callable[[], object], settings: dict[str, object]) -> None:
+        self._load = load
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> object:
+        return self._load()
+
+    def run(self) -> None:
+        _Arbiter(self).run()
+
+
+def follow(parent: int, on_gone: Callable[[], None]) -> None:
+    """Call `on_gone` once the other end of the pipe `parent` closes, which it does even on kill -9."""
+
+    def wait() -> None:
+        while os.read(parent, 1):
+            pass
+        on_gone()
+
+    threading.Thread(target=wait, name="follow-parent", daemon=True).start()
+
+
+def serve(
+    load: Callable[[], object],
+    bind: str | list[str],
+    *,
+    workers: int = 1,
+    worker_class: str = "ingest.server.Worker",
+    parent: int | None = None,
+    **settings: object,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and exit the process with gunicorn's status.
+
+    `load` runs in each worker, after the fork, and returns the application. `parent` is the read end of a
+    pipe whose write end the starting process holds: when that process is gone this one drains and goes too.
+    """
+    if parent is not None:
+        follow(parent, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    Server(
+        load,
+        {
+            "bind": bind,
+            "workers": workers,
+            "worker_class": worker_class,
+            "graceful_timeout": GRACE,
+            "timeout": 30,
+            "keepalive": 75,
+            "backlog": 2048,
+            "control_socket_disable": True,
+            "accesslog": None,
+            "errorlog": "-",
+            "loglevel": "warning",
+            **settings,
+        },
+    ).run()
