@@ -1,0 +1,27 @@
+"""Stores, interchangeable by URL: the warehouse, the archive, the checkpoint and the live state.
+
+Each connector imports its adapter only when a URL asks for it, so that a function that writes to S3 never
+loads the embedded engine, and a laptop never loads the clients of S3 or Redis.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stores.base import Checkpoint
+    from stores.warehouse import Warehouse
+
+
+def connect_warehouse(url: str) -> Warehouse:
+    """`chdb:///folder`, `chdb://` (thrown away on close) or `clickhouse://user:password@host:8123/database`."""
+    from stores.warehouse import Warehouse
+
+    return Warehouse(url)
+
+
+def connect_checkpoint(url: str) -> Checkpoint:
+    """`file:///folder` or a plain path, `s3://bucket/prefix`, `redis://host:port/db`."""
+    from stores import checkpoint
+
+    return checkpoint.connect_checkpoint(url)

@@ -1,0 +1,127 @@
+"""One ClickHouse client for the server and for the embedded engine, lent to one caller at a time.
+
+`clickhouse://` goes over HTTP, `chdb://` to chDB in this process: the same client library, the same SQL. A
+client serialises its calls (and an embedded one is a session), so every thread borrows its own from a pool
+that grows as far as there are threads at once.
+
+The embedded engine is one a process and one process a folder: the engine says "Cannot lock" to a second one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from stores.base import Unusable
+from stores.location import shown
+
+DATABASE = "footfall"
+
+
+class Clients:
+    """Makes and lends clients of one URL. `settings` are applied to each as it is made."""
+
+    def __init__(self, url: str, settings: dict[str, str] | None = None) -> None:
+        parts = urlsplit(url)
+        options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        self.shown = shown(url)
+        self.embedded = parts.scheme == "chdb"
+        self.cluster = options.pop("cluster", None)
+        self._settings = settings or {}
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        if self.embedded:
+            self.database = options.pop("database", DATABASE)
+            path = unquote(parts.path) or self._temporary()
+            self._how: dict[str, Any] = {"interface": "chdb", "path": path}
+        elif parts.scheme in ("clickhouse", "clickhouses"):
+            secure = parts.scheme == "clickhouses"
+            self.database = unquote(parts.path.strip("/")) or DATABASE
+            self._how = {
+                "interface": "https" if secure else "http",
+                "host": parts.hostname or "localhost",
+                "port": parts.port or (8443 if secure else 8123),
+                "username": unquote(parts.username or "default"),
+                "password": unquote(parts.password or ""),
+                "autogenerate_session_id": False,
+                "connect_timeout": 10,
+                "send_receive_timeout": int(options.pop("timeout", "300")),
+            }
+        else:
+            raise Unusable(f"{self.shown}: a warehouse is chdb:///folder or clickhouse://user@host:8123/database")
+        if options:
+            raise Unusable(f"{self.shown}: unknown option {', '.join(sorted(options))}; known: cluster, timeout")
+        self._idle: list[Client] = []
+        self._lent: set[Client] = set()
+        self._guard = threading.Lock()
+        self._closed = False
+
+    def create_database(self) -> None:
+        """Once before anything else: a client cannot be opened on a database that is not there."""
+        client = self._open(database=None)
+        try:
+            on = f" ON CLUSTER '{self.cluster}'" if self.cluster else ""
+            client.command(f"CREATE DATABASE IF NOT EXISTS `{self.database}`{on}")
+        finally:
+            client.close()
+
+    @contextmanager
+    def lend(self) -> Iterator[Client]:
+        with self._guard:
+            if self._closed:
+                raise Unusable(f"{self.shown} is closed")
+            client = self._idle.pop() if self._idle else None
+        if client is None:
+            client = self._open(self.database)
+        with self._guard:
+            self._lent.add(client)
+        try:
+            yield client
+        finally:
+            with self._guard:
+                self._lent.discard(client)
+                keep = not self._closed
+                if keep:
+                    self._idle.append(client)
+            if not keep:
+                client.close()
+
+    def close(self) -> None:
+        with self._guard:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for client in idle:
+            client.close()
+        if self._scratch:
+            self._scratch.cleanup()
+
+    def _open(self, database: str | None) -> Client:
+        try:
+            client = clickhouse_connect.get_client(database=database, **self._how)
+            for name, value in self._settings.items():
+                client.set_client_setting(name, value)
+        except ClickHouseError as error:
+            raise Unusable(f"{self.shown} cannot be opened: {_advice(str(error))}") from error
+        return client
+
+    def _temporary(self) -> str:
+        self._scratch = tempfile.TemporaryDirectory(prefix="footfall-warehouse-")
+        return self._scratch.name
+
+
+def _advice(message: str) -> str:
+    if "Cannot lock" in message or "Another server instance" in message:
+        return (
+            "another process has this folder open. One process owns an embedded warehouse: while `footfall up`"
+            " runs, ask it (the footfall commands do so by themselves), or stop it first"
+        )
+    if "already initialized" in message or "different path" in message.lower():
+        return "this process has another embedded warehouse open; close that first, a process has one at a time"
+    return message.strip().splitlines()[0]

@@ -1,0 +1,47 @@
+"""Files that are whole or not there, also after a power cut: written aside, synced, renamed, folder synced."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from stores.base import Unusable
+
+_PARTIAL = ".partial"
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unusable(f"{folder} cannot be made a folder: {error.strerror}; give a path that can be written") from error
+
+
+def write(path: Path, data: bytes) -> None:
+    """Durable on return. Two writers of one path: the last rename wins, each file is whole."""
+    make_folder(path.parent)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
+    try:
+        with aside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_partial(name: str) -> bool:
+    """Whether a crash left this file half written; nobody refers to it."""
+    return name.endswith(_PARTIAL)

@@ -1,0 +1,295 @@
+"""The warehouse: ClickHouse, on a server or embedded in this process, behind one small class.
+
+Frames. A frame's times are Int64 milliseconds UTC, its visitor and ids UInt64, its text String; the tables hold
+DateTime64(3, 'UTC'). `insert` and `query` convert, going by the column types that the warehouse itself names:
+so what one returns the other takes. A text column that is no valid UTF-8 (a dead letter's bytes) is Binary.
+
+Tokens. `insert` writes one block under a token; the same token again writes nothing, also after a restart.
+Without tokens an identical block would be dropped as well, and other data under a used token is dropped in
+silence, so the caller makes each token say exactly which rows of which intent it stands for.
+
+Versions. The tables keep a row for each batch that wrote it, until a merge leaves the last. What was live
+before a batch can therefore be asked only as long as that batch has written nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import polars as pl
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
+from clickhouse_connect.driver.external import ExternalData
+
+from activity import columns, rollup, session
+from stores import guard, migrate
+from stores.base import StoreError
+from stores.clients import Clients
+
+TIME = pl.Datetime("ms", "UTC")
+KEYS = {"site": "String", "visitor": "UInt64", "id_hi": "UInt64", "id_lo": "UInt64"}
+VISITORS = {"site": "String", "visitor": "UInt64"}
+
+_CHUNK_ROWS = 1_000_000
+_DAY_MS = 86_400_000
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class QueryFailed(StoreError):
+    """The engine refused or broke off a statement; the message is the engine's own first line."""
+
+
+class Warehouse:
+    """Safe for threads. An embedded warehouse belongs to this process alone until `close`."""
+
+    def __init__(self, url: str) -> None:
+        settings = {"output_format_arrow_string_as_string": "0", "session_timezone": "UTC"}
+        self._clients = Clients(url, settings)
+        self._readers = guard.Readers(url, self._clients)
+        self.url = self._clients.shown
+        self._types: dict[str, dict[str, str]] = {}
+        try:
+            self._clients.create_database()
+        except BaseException:
+            self._clients.close()
+            raise
+
+    def migrate(self) -> list[str]:
+        """Bring the schema up to date; the names of the migrations that were applied."""
+        done = migrate.apply(self.query, self.command, self._clients.cluster)
+        self._types.clear()
+        return done
+
+    def insert(self, table: str, frame: pl.DataFrame, token: str) -> None:
+        """Write a frame as one block, once for its token; columns by name, those left out get their default."""
+        if frame.is_empty():
+            return
+        body = _arrow(self._to_table(table, frame))
+        block = str(max(frame.height, 1_048_576))
+        settings = {
+            "insert_deduplication_token": token,
+            "insert_deduplicate": "1",
+            "async_insert": "0",
+            "max_insert_block_size": block,
+            "min_insert_block_size_rows": block,
+            "min_insert_block_size_bytes": "0",
+        }
+        if self._clients.cluster:
+            settings["distributed_foreground_insert"] = "1"
+        with self._clients.lend() as client:
+            _run(lambda: client.raw_insert(table, frame.columns, body, settings=settings, fmt="ArrowStream"))
+
+    def ask(self, question: str, **params: Any) -> pl.DataFrame:
+        """The answer of sql/query/<question>.sql; its parameters are bound by the engine, never pasted."""
+        return self.query(_question(question), params)
+
+    def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pl.DataFrame:
+        with self._clients.lend() as client:
+            return _query(client, sql, params)
+
+    def command(self, sql: str, params: Mapping[str, Any] | None = None) -> None:
+        with self._clients.lend() as client:
+            _run(lambda: client.command(sql, parameters=dict(params or {})))
+
+    def read_only(
+        self,
+        statement: str,
+        fmt: str = "TabSeparated",
+        params: Mapping[str, Any] | None = None,
+        *,
+        max_seconds: int = 30,
+        max_rows: int = 1_000_000,
+        max_bytes: int = 256 << 20,
+        max_memory: int = 2 << 30,
+    ) -> bytes:
+        """The answer of one reader's statement, in `fmt` unless the statement ends with a FORMAT of its own.
+
+        Raises `QueryRefused` when it is not a plain question to this database's tables, or reaches a bound."""
+        limits = guard.Limits(max_seconds, max_rows, max_bytes, max_memory)
+        return self._readers.answer(statement, fmt, dict(params or {}), limits)
+
+    def known_events(
+        self,
+        keys: pl.DataFrame,
+        before_batch: int,
+        since_ms: int | None = None,
+    ) -> pl.DataFrame:
+        """The events live before a batch whose (site, visitor, id) is among the keys, with all event columns.
+
+        `since_ms` bounds the search to events that occurred since, which spares reading the older months.
+        Ask before the batch writes: what it replaces may be gone afterwards."""
+        wanted = keys.select(KEYS.keys()).unique()
+        if wanted.is_empty():
+            return pl.DataFrame(schema=columns.COLUMNS)
+        names = ", ".join(columns.COLUMNS)
+        since = "" if since_ms is None else "AND day >= toDate(fromUnixTimestamp64Milli({since:Int64}), 'UTC')"
+        sql = f"""
+            SELECT {names} FROM (
+                SELECT {names}, deleted FROM event_rows
+                PREWHERE id_lo IN (SELECT id_lo FROM wanted)
+                WHERE batch < {{before:UInt64}} {since} AND site IN (SELECT site FROM wanted)
+                  AND (site, visitor, id_hi, id_lo) IN (SELECT site, visitor, id_hi, id_lo FROM wanted)
+                ORDER BY batch DESC, deleted
+                LIMIT 1 BY site, visitor, id_hi, id_lo
+            ) WHERE deleted = 0"""  # noqa: S608 (names are our own)
+        params = {"before": before_batch, "since": since_ms}
+        with self._clients.lend() as client:
+            found = _query_with(client, self._clients.embedded, sql, params, "wanted", wanted, KEYS)
+        return _shaped(found, columns.COLUMNS)
+
+    def events_between(
+        self,
+        site: str | None,
+        visitors: pl.DataFrame | None,
+        start_ms: int,
+        end_ms: int,
+        upto_batch: int | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        """Live events that occurred in [start, end), day by day, in frames of about a million rows.
+
+        `visitors` (site, visitor) keeps theirs alone; `upto_batch` shows the rows as of that batch."""
+        params = {"site": site, "start": start_ms, "end": end_ms, "upto": upto_batch}
+        where = _within("occurred_at", site)
+        if visitors is not None:
+            where += " AND (site, visitor) IN (SELECT site, visitor FROM wanted)"
+        names = ", ".join(columns.COLUMNS)
+        if upto_batch is None:
+            rows = f"SELECT {names} FROM event_rows FINAL WHERE {where}"
+        else:
+            rows = f"""SELECT {names} FROM (SELECT {names}, day, deleted FROM event_rows
+                WHERE batch <= {{upto:UInt64}} AND {where}
+                ORDER BY batch DESC LIMIT 1 BY site, day, visitor, id_hi, id_lo) WHERE deleted = 0 """  # noqa: S608
+        counted = f"SELECT day, count() AS rows FROM event_rows WHERE {where} GROUP BY day ORDER BY day"  # noqa: S608
+        for day, count in self._among(counted, params, visitors).iter_rows():
+            shares = count // _CHUNK_ROWS + 1
+            for share in range(shares):
+                here = params | {"day": _iso(day), "shares": shares, "share": share}
+                part = "day = {day:Date} AND visitor % {shares:UInt64} = {share:UInt64}"
+                sql = rows.replace(where, f"{where} AND {part}")
+                frame = _shaped(self._among(sql, here, visitors), columns.COLUMNS)
+                if not frame.is_empty():
+                    yield frame
+
+    def sessions_between(self, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
+        """Live sessions that started in [start, end)."""
+        names = ", ".join(session.COLUMNS)
+        sql = f"SELECT {names} FROM session_rows FINAL WHERE {_within('started_at', site)}"  # noqa: S608
+        found = self.query(sql, {"site": site, "start": start_ms, "end": end_ms})
+        return _shaped(found, session.COLUMNS)
+
+    def rollups_between(self, grain: str, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
+        """Sums of `rollup_1m` or `rollup_1h` whose bucket starts in [start, end)."""
+        if grain not in rollup.GRAINS:
+            raise ValueError(f"{grain!r} is no rollup; there are {', '.join(rollup.GRAINS)}")
+        names = ", ".join(rollup.COLUMNS)
+        sql = f"SELECT {names} FROM {grain} WHERE {_within('bucket', site, by_day=False)}"  # noqa: S608
+        found = self.query(sql, {"site": site, "start": start_ms, "end": end_ms})
+        return _shaped(found, rollup.COLUMNS)
+
+    def close(self) -> None:
+        self._readers.close()
+        self._clients.close()
+
+    def _among(self, sql: str, params: Mapping[str, Any], visitors: pl.DataFrame | None) -> pl.DataFrame:
+        if visitors is None:
+            return self.query(sql, params)
+        wanted = visitors.select(VISITORS.keys()).unique()
+        with self._clients.lend() as client:
+            return _query_with(client, self._clients.embedded, sql, params, "wanted", wanted, VISITORS)
+
+    def _to_table(self, table: str, frame: pl.DataFrame) -> pl.DataFrame:
+        types = self._types.get(table) or self._describe(table)
+        strange = [name for name in frame.columns if name not in types]
+        if strange:
+            raise ValueError(f"table {table} has no column {', '.join(strange)}; it has {', '.join(types)}")
+        times = [name for name in frame.columns if "DateTime64" in types[name] and frame[name].dtype == pl.Int64]
+        return frame.with_columns(pl.col(times).cast(TIME)).rechunk()
+
+    def _describe(self, table: str) -> dict[str, str]:
+        if not _NAME.fullmatch(table):
+            raise ValueError(f"{table!r} is no table's name")
+        described = self.query(f"DESCRIBE TABLE {table}")
+        self._types[table] = dict(zip(described["name"], described["type"], strict=True))
+        return self._types[table]
+
+
+@cache
+def _question(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no question's name")
+    return files("stores").joinpath(f"sql/query/{name}.sql").read_text("utf-8").strip().removesuffix(";")
+
+
+def _within(column: str, site: str | None, *, by_day: bool = True) -> str:
+    start, end = "fromUnixTimestamp64Milli({start:Int64}, 'UTC')", "fromUnixTimestamp64Milli({end:Int64}, 'UTC')"
+    terms = [f"{column} >= {start}", f"{column} < {end}"]
+    if by_day:
+        terms.append(f"day BETWEEN toDate({start}, 'UTC') AND toDate({end}, 'UTC')")
+    if site is not None:
+        terms.append("site = {site:String}")
+    return " AND ".join(terms)
+
+
+def _arrow(frame: pl.DataFrame) -> bytes:
+    body = io.BytesIO()
+    frame.write_ipc_stream(body, compat_level=pl.CompatLevel.oldest())
+    return body.getvalue()
+
+
+def _query(client: Client, sql: str, params: Mapping[str, Any] | None, **more: Any) -> pl.DataFrame:
+    body = _run(lambda: client.raw_query(sql, parameters=dict(params or {}), fmt="ArrowStream", **more))
+    frame = pl.read_ipc_stream(io.BytesIO(body))
+    times = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
+    frame = frame.with_columns(pl.col(times).dt.epoch("ms"))
+    return frame.with_columns(_as_text(frame[name]) for name, kind in frame.schema.items() if kind == pl.Binary)
+
+
+def _query_with(
+    client: Client,
+    embedded: bool,
+    sql: str,
+    params: Mapping[str, Any],
+    name: str,
+    frame: pl.DataFrame,
+    types: Mapping[str, str],
+) -> pl.DataFrame:
+    """Ask with a frame beside the question: sent along to a server, a temporary table in the embedded engine."""
+    structure = ", ".join(f"{column} {kind}" for column, kind in types.items())
+    body = _arrow(frame.rechunk())
+    if not embedded:
+        beside = ExternalData(file_name=name, fmt="ArrowStream", structure=structure, data=body)
+        return _query(client, sql, params, external_data=beside)
+    client.command(f"CREATE TEMPORARY TABLE {name} ({structure}) ENGINE = Memory")
+    try:
+        _run(lambda: client.raw_insert(name, frame.columns, body, fmt="ArrowStream"))
+        return _query(client, sql, params)
+    finally:
+        client.command(f"DROP TEMPORARY TABLE IF EXISTS {name}")
+
+
+def _as_text(values: pl.Series) -> pl.Series:
+    try:
+        return values.cast(pl.String)
+    except pl.exceptions.PolarsError:
+        return values
+
+
+def _shaped(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
+
+
+def _iso(day: Any) -> str:
+    return day.isoformat() if isinstance(day, date) else str(day)
+
+
+def _run(call: Any) -> Any:
+    try:
+        return call()
+    except DatabaseError as error:
+        raise QueryFailed(str(error).strip().splitlines()[0]) from error
