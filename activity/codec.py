@@ -1,0 +1,76 @@
+"""An event's bytes: what is published, and what everybody downstream reads back.
+
+The wire is one JSON object an event, defaults left out, so that a bare consumer can read it and a replay
+needs nothing but the topic. One event is read by msgspec, which is the authority on what is well formed; a
+batch is read straight into columns (`activity.columnar`), because building an object an event would cost
+more than all that follows. Polars is only imported there: the door encodes and never decodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from activity.event import Event
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_HEX = frozenset("0123456789abcdef")
+_INT64 = range(-(2**63), 2**63)
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Event)
+
+
+class Undecodable(ValueError):
+    """These bytes are not an event; `reason` says what is wrong with them, in a sentence for a person."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def encode(event: Event) -> bytes:
+    """The event as one line of UTF-8 JSON without a newline; fields at their default are left out.
+
+    Raises UnicodeEncodeError when a text holds a lone surrogate: `beacon` and `enrich` let none through.
+    """
+    return _encoder.encode(event)
+
+
+def decode(value: bytes) -> Event:
+    """The event that `encode` made these bytes of. Unknown fields are ignored, so that an older reader
+    survives a newer writer of the same schema version.
+
+    Raises `Undecodable` for anything that is not an event of schema version 1.
+    """
+    try:
+        event = _decoder.decode(value)
+    except msgspec.ValidationError as error:
+        raise Undecodable(f"not an event of schema version 1: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Undecodable(f"not JSON: {error}") from None
+    if len(event.id) != 32 or not _HEX.issuperset(event.id):
+        raise Undecodable("`id` is not 32 lowercase hex digits")
+    if len(event.visitor) != 16 or not _HEX.issuperset(event.visitor):
+        raise Undecodable("`visitor` is not 16 lowercase hex digits")
+    for name in ("occurred_at", "received_at", "sent_at", "results", "engaged_ms"):
+        number = getattr(event, name)
+        if number is not None and number not in _INT64:
+            raise Undecodable(f"`{name}` does not fit into 64 bits")
+    return event
+
+
+def decode_columns(values: Sequence[bytes]) -> tuple[pl.DataFrame, list[int]]:
+    """A batch of records as a frame, and the indexes (ascending) of the records that are not events.
+
+    The frame has `activity.columns.COLUMNS` in order, defaults filled in (`sent_at` and `results` stay null
+    when absent), `props` as JSON text, and last the column `row` (UInt32): the record's index in `values`.
+    Its rows keep the order of `values`. Never raises for bad bytes; a bad record takes no neighbour along.
+    """
+    from activity.columnar import read
+
+    return read(values)
