@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,6 +36,13 @@ HELP: dict[str, str] = {
     "port": "Tracking port.",
     "dashboards_port": "Dashboards port.",
     "collect_url": "Where browsers reach the tracking port, when a proxy stands before it.",
+}
+
+# What must not stand in a URL. Variables only: a flag would show them to everybody who lists the processes.
+SECRETS: dict[str, str] = {
+    "username": "FOOTFALL_BROKER_USERNAME",
+    "password": "FOOTFALL_BROKER_PASSWORD",
+    "token": "FOOTFALL_BROKER_TOKEN",
 }
 
 _SCHEMES: dict[str, tuple[str, ...]] = {
@@ -73,6 +80,7 @@ class Settings:
     port: int = 8420
     dashboards_port: int = 8421
     collect_url: str = ""
+    broker_secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
     def embedded(self) -> bool:
@@ -83,7 +91,8 @@ class Settings:
         """The variables that make a child process load these same settings."""
         values: dict[str, object] = {name: getattr(self, name) for name in HELP}
         values["proxies"] = ",".join(self.proxies)
-        return {PREFIX + name.upper(): str(value) for name, value in values.items() if value not in (None, "")}
+        variables = {PREFIX + name.upper(): str(value) for name, value in values.items() if value not in (None, "")}
+        return variables | {SECRETS[name]: value for name, value in self.broker_secrets}
 
     @classmethod
     def load(cls, environ: Mapping[str, str], flags: Mapping[str, object] | None = None) -> Settings:
@@ -112,6 +121,7 @@ class Settings:
             port=_port("port", given, cls.port, problems),
             dashboards_port=_port("dashboards_port", given, cls.dashboards_port, problems),
             collect_url=_collect_url(given.get("collect_url", ""), problems),
+            broker_secrets=tuple((name, environ[key]) for name, key in SECRETS.items() if environ.get(key)),
         )
         if settings.port == settings.dashboards_port != 0:
             problems.append(f"port and dashboards_port are both {settings.port}; choose two")
@@ -128,7 +138,7 @@ def spell(name: str) -> str:
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     problems = []
     for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or variable.startswith(FOREIGN_PREFIX):
+        if not variable.startswith(PREFIX) or variable.startswith(FOREIGN_PREFIX) or variable in SECRETS.values():
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name not in HELP:

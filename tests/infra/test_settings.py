@@ -26,8 +26,10 @@ def test_a_flag_wins_over_the_variable_and_the_variable_over_the_default() -> No
 
 
 def test_a_child_given_the_environment_loads_equal_settings(tmp_path: Path) -> None:
-    settings = Settings.load({}, {"data": tmp_path, "port": 1234, "proxies": "10.0.0.0/8, ::1"})
+    secret = {"FOOTFALL_BROKER_PASSWORD": "s3cret"}
+    settings = Settings.load(secret, {"data": tmp_path, "port": 1234, "proxies": "10.0.0.0/8, ::1"})
     assert Settings.load(settings.environment()) == settings
+    assert "s3cret" not in repr(settings)
 
 
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
@@ -55,4 +57,4 @@ def test_equal_ports_are_refused_but_two_free_ones_may_be_asked_for() -> None:
 
 
 def test_every_field_has_a_line_of_help() -> None:
-    assert set(Settings.__dataclass_fields__) == set(HELP)
+    assert set(Settings.__dataclass_fields__) == {*HELP, "broker_secrets"}

@@ -1,0 +1,97 @@
+"""The `footfall` command: a table of verbs, each in a small module that is imported when it is called.
+
+Starting the command costs what the verb costs: `footfall --help` loads neither Polars nor ClickHouse, and
+modules of `infra.commands` import what is heavy inside their functions.
+
+Exit statuses: 0 done; 1 not as it should be (said on stderr, and in the JSON where there is some); 2 wrong
+usage, wrong settings included.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+COMMANDS: dict[str, str] = {
+    "up": "infra.commands.up:up",
+    "site": "infra.commands.site:site",
+    "import": "infra.commands.importing:import_",
+    "sql": "infra.commands.sql:sql",
+    "replay": "infra.commands.replay:replay",
+    "reconcile": "infra.commands.replay:reconcile",
+    "archive": "infra.commands.archive:archive",
+    "topics": "infra.commands.topics:topics",
+    "migrate": "infra.commands.migrate:migrate",
+    "ingest": "infra.commands.apart:ingest",
+    "load": "infra.commands.apart:load",
+    "dashboards": "infra.commands.apart:dashboards",
+}
+
+
+class Verbs(click.Group):
+    """Commands by dotted name, in the order in which a newcomer meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        target = COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, _, name = target.partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = _nearest(args[0])
+            if near is None:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {near!r}?", ctx) from error
+
+
+def _nearest(word: str) -> str | None:
+    import difflib
+
+    return next(iter(difflib.get_close_matches(word, COMMANDS, n=1)), None)
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="footfall", prog_name="footfall")
+def footfall() -> None:
+    """Footfall: page views, searches and custom events, from a web page to a number on a page.
+
+    Start with `footfall up`. Every setting is a flag and an environment variable: --broker is FOOTFALL_BROKER.
+    """
+
+
+def main() -> None:
+    """The console script: what a part of the product says about itself is a sentence, not a traceback."""
+    from infra.failures import in_words
+
+    try:
+        with in_words():
+            footfall.main(prog_name="footfall", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("footfall: interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output (`| head`) has seen enough; nothing is left to say, at interpreter exit either.
+        sys.stdout = None
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Errors of the parts, as one sentence on stderr and exit status 1.
+
+A part's own error class says whose fault it is and what to do; a traceback under it helps nobody who only
+wanted to run the command. Anything else is our mistake and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+
+class Failed(click.ClickException):
+    """The command cannot do what was asked; the message says what to do about it. Exit status 1."""
+
+    exit_code = 1
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Turns what brokers and stores raise into `Failed`."""
+    from brokers.base import BrokerError
+    from stores.base import StoreError
+
+    try:
+        yield
+    except (BrokerError, StoreError) as error:
+        raise Failed(str(error)) from error

@@ -1,0 +1,66 @@
+"""The flags that every command shares: one for each setting, and `--json`."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from infra.settings import HELP, BadSettings, Settings
+
+_MARK = "__footfall_setting__"
+
+
+class SettingsCommand(click.Command):
+    """Help with the settings in a section of their own, below what is the command's own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own: list[tuple[str, str]] = []
+        settings: list[tuple[str, str]] = []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                (settings if getattr(parameter, _MARK, False) else own).append(record)
+        with formatter.section("Options"):
+            formatter.write_dl(own)
+        if settings:
+            with formatter.section("Settings (each also an environment variable, --broker as FOOTFALL_BROKER)"):
+                formatter.write_dl(settings)
+
+
+def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds a flag for each setting; the function receives one `Settings` in their place."""
+
+    @functools.wraps(function)
+    def wrapper(**arguments: Any) -> Any:
+        flags = {name: arguments.pop(f"setting_{name}") for name in HELP}
+        try:
+            settings = Settings.load(os.environ, flags)
+        except BadSettings as error:
+            raise click.UsageError("these settings cannot be used:\n  " + "\n  ".join(error.problems)) from error
+        return function(settings=settings, **arguments)
+
+    for name, text in reversed(HELP.items()):
+        flag = f"--{name.replace('_', '-')}"
+        option = click.option(flag, f"setting_{name}", metavar=_metavar(name), help=text)
+        option(wrapper)
+    for parameter in wrapper.__click_params__:  # type: ignore[attr-defined]
+        if parameter.name is not None and parameter.name.startswith("setting_"):
+            setattr(parameter, _MARK, True)
+    return wrapper
+
+
+def _metavar(name: str) -> str:
+    if name in ("data", "spool"):
+        return "DIR"
+    if name in ("sites", "geo"):
+        return "FILE"
+    return {"port": "N", "dashboards_port": "N", "host": "ADDRESS", "proxies": "LIST"}.get(name, "URL")
+
+
+with_json = click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout; progress stays on stderr.")
+
+
