@@ -1,0 +1,123 @@
+"""The tracking path as a small ASGI application; everything else goes to Flask behind it.
+
+A request costs its parsing and one future: it awaits the ack, no thread does. The door is opened in the
+lifespan's start, in the worker process and therefore after the fork, where broker clients have to be made;
+it is closed at the lifespan's end, when no request is left, and closing settles all that was handed in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from ingest.door import Door
+from ingest.http import Headers, Request, Response, text_response
+
+log = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_DISCARD_AT_MOST = 64 << 20  # of a body that is too large, so that its sender gets to read the answer
+
+
+class Application:
+    """`open_door` is called once in each worker."""
+
+    def __init__(self, open_door: Callable[[], Door]) -> None:
+        self._open_door = open_door
+        self._door: Door | None = None
+        self._rest: ASGIApplication | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            await self._http(scope, receive, send)
+        elif kind == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    self._door = self._open_door()
+                except Exception as error:
+                    log.exception("The door does not open")
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                if self._door is not None:
+                    self._door.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        door = self._door
+        assert door is not None, "served without the lifespan protocol: set gunicorn's asgi_lifespan to on"
+        path: str = scope["path"]
+        method: str = scope["method"]
+        if not door.answers(path):
+            await self._to_flask(door, scope, receive, send)
+            return
+        headers: Headers = scope["headers"]
+        client = scope["client"]
+        peer = client[0] if client else ""
+        body = b""
+        if method == "POST":
+            limit = door.max_body
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body = message["body"]
+            if message.get("more_body"):
+                chunks = [body]
+                size = len(body)
+                announced = _content_length(headers)
+                while message.get("more_body") and size <= limit and announced <= limit:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        await _respond(send, text_response(408, "The body did not arrive in time: send it again.\n"))
+                        return
+                    chunks.append(message["body"])
+                    size += len(message["body"])
+                body = b"".join(chunks)
+                if size > limit or announced > limit:
+                    await _respond(send, door.too_large(headers))
+                    await _discard(receive, message, size)
+                    return
+        request = Request(method, path, scope["query_string"], headers, body, peer)
+        await _respond(send, await door.handle(request))
+
+    async def _to_flask(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._rest is None:
+            from a2wsgi import WSGIMiddleware
+
+            from ingest.app import create
+
+            self._rest = WSGIMiddleware(create(door), workers=2)  # type: ignore[assignment]
+        assert self._rest is not None
+        await self._rest(scope, receive, send)
+
+
+async def _respond(send: Send, response: Response) -> None:
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def _discard(receive: Receive, message: Message, size: int) -> None:
+    while message.get("more_body") and size < _DISCARD_AT_MOST:
+        message = await receive()
+        size += len(message.get("body", b""))
+
+
+def _content_length(headers: Headers) -> int:
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0

@@ -1,0 +1,95 @@
+"""The beacon's two files and the pixel, ready to be sent.
+
+Each script has a short name, checked again after an hour by its ETag, and a name that holds its hash and may be kept
+for ever. An installed package has them minified; a plain checkout serves the source, with the one switch
+that the build would have set put in by hand.
+"""
+
+from __future__ import annotations
+
+import gzip
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from ingest.http import Headers, Request, Response
+
+_STATIC = Path(__file__).parent / "static"
+_SCRIPTS = {"beacon": "false", "beacon.all": "true"}
+
+# One transparent pixel, GIF89a.
+PIXEL = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
+
+
+class _Asset(NamedTuple):
+    plain: bytes
+    packed: bytes
+    etag: bytes
+    lasting: bool
+
+
+@cache
+def _assets() -> dict[str, _Asset]:
+    assets = {}
+    for name, whole in _SCRIPTS.items():
+        text = _script(name, whole)
+        mark = blake2b(text, digest_size=8).hexdigest()
+        packed = gzip.compress(text, 9, mtime=0)
+        etag = f'"{mark}"'.encode()
+        assets[f"/{name}.js"] = _Asset(text, packed, etag, lasting=False)
+        assets[f"/{name}.{mark}.js"] = _Asset(text, packed, etag, lasting=True)
+    return assets
+
+
+def _script(name: str, whole: str) -> bytes:
+    built = _STATIC / "built" / f"{name}.js"
+    if built.exists():
+        return built.read_bytes()
+    source = (_STATIC / "src" / "beacon.js").read_text(encoding="utf-8")
+    return source.replace("FOOTFALL_ALL", whole).encode()
+
+
+def lasting_name(name: str = "beacon") -> str:
+    """The path of a script under its immutable name."""
+    return next(path for path, asset in _assets().items() if asset.lasting and path.rpartition(".")[0][:-17] == f"/{name}")
+
+
+def script(request: Request) -> Response | None:
+    """The answer when the path names a script, else None."""
+    asset = _assets().get(request.path)
+    if asset is None:
+        return None
+    asked = dict(request.headers)
+    headers: Headers = [
+        (b"content-type", b"text/javascript; charset=utf-8"),
+        (b"etag", asset.etag),
+        (b"cache-control", b"public, max-age=31536000, immutable" if asset.lasting else b"public, max-age=3600"),
+        (b"vary", b"accept-encoding"),
+        (b"access-control-allow-origin", b"*"),
+        (b"cross-origin-resource-policy", b"cross-origin"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    if asset.etag in asked.get(b"if-none-match", b""):
+        return Response(304, headers)
+    body = asset.plain
+    if b"gzip" in asked.get(b"accept-encoding", b""):
+        body = asset.packed
+        headers.append((b"content-encoding", b"gzip"))
+    headers.append((b"content-length", b"%d" % len(body)))
+    return Response(200, headers, b"" if request.method == "HEAD" else body)
+
+
+def pixel(headers: Headers) -> Response:
+    """The same picture whatever became of the event: nobody sees it, and a broken one would show."""
+    return Response(
+        200,
+        [
+            (b"content-type", b"image/gif"),
+            (b"content-length", b"%d" % len(PIXEL)),
+            (b"cache-control", b"no-store"),
+            (b"cross-origin-resource-policy", b"cross-origin"),
+            *headers,
+        ],
+        PIXEL,
+    )

@@ -1,0 +1,38 @@
+"""`/live`, `/ready` and `/metrics` of the tracking port."""
+
+from __future__ import annotations
+
+from ingest.counters import Counters
+from ingest.http import Response, text_response
+from ingest.outbox import Outbox
+from ingest.spool import Spool
+
+_METRICS = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+def live() -> Response:
+    return text_response(200, "live\n")
+
+
+def ready(outbox: Outbox) -> Response:
+    """Ready means: an event that comes now is taken and made durable, on the broker or in the spool."""
+    problem = outbox.problem()
+    return text_response(503, f"not ready: {problem}\n") if problem else text_response(200, "ready\n")
+
+
+def metrics(counters: Counters, spool: Spool) -> Response:
+    lines = [
+        "# HELP footfall_events_total Events that came to the door, by what became of them.",
+        "# TYPE footfall_events_total counter",
+        *(
+            f'footfall_events_total{{outcome="{outcome}",reason="{reason}"}} {value}'
+            for outcome, reason, value in counters
+        ),
+        "# HELP footfall_spool_bytes Bytes on disk that wait for the broker.",
+        "# TYPE footfall_spool_bytes gauge",
+        f"footfall_spool_bytes {spool.bytes()}",
+        "# HELP footfall_spool_oldest_seconds Age of the oldest file that waits for the broker, 0 when none does.",
+        "# TYPE footfall_spool_oldest_seconds gauge",
+        f"footfall_spool_oldest_seconds {spool.oldest_seconds():.3f}",
+    ]
+    return text_response(200, "\n".join(lines) + "\n", _METRICS)
