@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
@@ -32,6 +32,7 @@ class Clients:
     def __init__(self, url: str, settings: dict[str, str] | None = None) -> None:
         parts = urlsplit(url)
         options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        self._url = url
         self.shown = shown(url)
         self.embedded = parts.scheme == "chdb"
         self.cluster = options.pop("cluster", None)
@@ -40,6 +41,7 @@ class Clients:
         if self.embedded:
             self.database = options.pop("database", DATABASE)
             path = unquote(parts.path) or self._temporary()
+            self._url = f"chdb://{quote(path)}?database={quote(self.database)}"
             self._how: dict[str, Any] = {"interface": "chdb", "path": path}
         elif parts.scheme in ("clickhouse", "clickhouses"):
             secure = parts.scheme == "clickhouses"
@@ -59,7 +61,6 @@ class Clients:
         if options:
             raise Unusable(f"{self.shown}: unknown option {', '.join(sorted(options))}; known: cluster, timeout")
         self._idle: list[Client] = []
-        self._lent: set[Client] = set()
         self._guard = threading.Lock()
         self._closed = False
 
@@ -72,6 +73,10 @@ class Clients:
         finally:
             client.close()
 
+    def copy(self, settings: dict[str, str]) -> Clients:
+        """Clients of the same warehouse with other settings."""
+        return Clients(self._url, settings)
+
     @contextmanager
     def lend(self) -> Iterator[Client]:
         with self._guard:
@@ -80,13 +85,10 @@ class Clients:
             client = self._idle.pop() if self._idle else None
         if client is None:
             client = self._open(self.database)
-        with self._guard:
-            self._lent.add(client)
         try:
             yield client
         finally:
             with self._guard:
-                self._lent.discard(client)
                 keep = not self._closed
                 if keep:
                     self._idle.append(client)

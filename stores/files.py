@@ -15,7 +15,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Unusable(f"{folder} cannot be made a folder: {error.strerror}; give a path that can be written") from error
+        raise Unusable(f"{folder} cannot be made a folder ({error.strerror}): give one that can be written") from error
 
 
 def write(path: Path, data: bytes) -> None:

@@ -1,27 +1,219 @@
-"""What a reader may ask, and within which bounds."""
+"""What a reader may ask: one question to this database's tables, within bounds, and nothing else.
+
+Two walls. The engine's own: readers have clients of their own that were made read-only for good, with bounds
+on time, memory and the result, so that nothing is written and no setting changed. That wall has gaps in the
+embedded engine, where everybody is the default user: the scalar function `file` reads any file, INTO OUTFILE
+writes one, and other databases are open.
+
+So a statement is looked at first, and never as it was sent: the engine's parser formats it (`formatQuery`),
+which leaves one statement without comments and with every literal and identifier quoted one way. What is
+inspected is that text, and that text is what runs; no second opinion on where a string ends can slip through.
+Functions are refused by name wherever the name stands, because `arrayMap(file, …)` and `APPLY file` call it
+without a parenthesis; table functions, which need one, unless they are known to read nothing.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from stores.base import QueryRefused
 from stores.clients import Clients
+
+# Table functions that make rows out of nothing or out of a subquery that is inspected like the rest.
+HARMLESS_SOURCES = frozenset(
+    {"numbers", "numbers_mt", "zeros", "zeros_mt", "generateseries", "generate_series", "primes", "values"}
+    | {"null", "view", "viewexplain", "sqlstandardvalues"}
+)
+# What a client asks to find its way about; descriptions of this server, no data of others.
+OPEN_SYSTEM_TABLES = frozenset(
+    {"one", "numbers", "databases", "tables", "columns", "functions", "formats", "settings", "data_type_families"}
+    | {"table_engines", "keywords", "time_zones", "contributors", "licenses"}
+)
+CLOSED_CATEGORIES = ("AI", "Dictionary", "Embedded Dictionary", "Introspection")
+CLOSED_FUNCTIONS = frozenset(
+    {"file", "joinget", "joingetornull", "getserversetting", "getmergetreesetting", "getmacro", "hascolumnintable"}
+    | {"generateserialid", "logtrace", "catboostevaluate", "naivebayesclassifier", "getclienthttpheader"}
+    | {"filesystemavailable", "filesystemcapacity", "filesystemunreserved", "sleep", "sleepeachrow"}
+)
+
+MAX_STATEMENT = 100_000
+
+_OPENING = re.compile(
+    r"\(|(?:SELECT|WITH|EXISTS TABLE|EXISTS VIEW|DESCRIBE TABLE)\b"
+    r"|EXPLAIN (?:(?:AST|SYNTAX|QUERY TREE|PLAN|PIPELINE|ESTIMATE) )?(?:\w+ = \d+(?:, \w+ = \d+)* )?(?:SELECT\b|WITH\b|\()"
+    r"|SHOW (?:FULL )?(?:TABLES|COLUMNS|DATABASES|INDEXES|FUNCTIONS)\b|SHOW CREATE (?:TABLE|VIEW)\b"
+)
+_TOKEN = re.compile(
+    r"(?P<text>'(?:[^'\\]|\\.|'')*')"
+    r"|(?P<quoted>`(?:[^`\\]|\\.|``)*`|\"(?:[^\"\\]|\\.|\"\")*\")"
+    r"|(?P<word>[^\W\d]\w*)"
+    r"|(?P<other>\S)",
+    re.DOTALL,
+)
+_FORMAT = re.compile(r"[A-Za-z][A-Za-z0-9]*")
+_SUBSTITUTED_NAME = re.compile(r"\{\s*\w+\s*:\s*Identifier\s*\}")
 
 
 @dataclass(frozen=True)
 class Limits:
+    """Seconds a statement may take, rows and bytes of its answer, bytes of memory while it runs."""
+
     seconds: int
     rows: int
     bytes: int
     memory: int
 
+    def settings(self) -> dict[str, str]:
+        """Read-only comes last: after it nothing can be set, not even by us."""
+        return {
+            "max_execution_time": str(self.seconds),
+            "timeout_overflow_mode": "throw",
+            "max_memory_usage": str(self.memory),
+            "max_result_rows": str(self.rows),
+            "max_result_bytes": str(self.bytes),
+            "result_overflow_mode": "throw",
+            "session_timezone": "UTC",
+            "readonly": "1",
+        }
+
+
+@dataclass(frozen=True)
+class Token:
+    kind: str
+    value: str
+
+    @property
+    def is_name(self) -> bool:
+        return self.kind in ("word", "quoted")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What this server has that readers must not touch; all names in lower case."""
+
+    databases: frozenset[str]
+    sources: frozenset[str]
+    functions: frozenset[str]
+
 
 class Readers:
-    def __init__(self, url: str, clients: Clients) -> None:
+    """Answers readers' statements with clients that can do nothing else."""
+
+    def __init__(self, clients: Clients) -> None:
         self._clients = clients
+        self._by_limits: dict[Limits, Clients] = {}
 
     def answer(self, statement: str, fmt: str, params: dict[str, Any], limits: Limits) -> bytes:
+        if not _FORMAT.fullmatch(fmt):
+            raise QueryRefused(f"{fmt!r} is no output format: give one as in JSON, CSVWithNames or TabSeparated")
         with self._clients.lend() as client:
-            return bytes(client.raw_query(statement, parameters=params, fmt=fmt))
+            text = _formatted(client, statement)
+            tokens = inspect(text, _rules(client, self._clients.database))
+        if limits not in self._by_limits:
+            self._by_limits.setdefault(limits, self._clients.copy(limits.settings()))
+        readers = self._by_limits[limits]
+        with readers.lend() as client:
+            try:
+                return bytes(client.raw_query(text, parameters=params, fmt=None if _has_format(tokens) else fmt))
+            except ClickHouseError as error:
+                raise QueryRefused(_advice(_first_line(error), limits)) from error
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        for readers in self._by_limits.values():
+            readers.close()
+
+
+def inspect(text: str, rules: Rules) -> list[Token]:
+    """The tokens of a statement in the engine's own formatting; raises `QueryRefused` for what is not open."""
+    if not _OPENING.match(text):
+        first = " ".join(text.split()[:2])
+        raise QueryRefused(f"{first!r} is no question: only SELECT, WITH, EXPLAIN, SHOW, DESCRIBE and EXISTS are run")
+    if _SUBSTITUTED_NAME.search(text):
+        raise QueryRefused("a parameter may stand for a value, not for a name: write the table or column out")
+    tokens = [Token(str(found.lastgroup), _value(found)) for found in _TOKEN.finditer(text)]
+    end = Token("other", "")
+    shows = tokens[0].value == "SHOW"
+    for before, token, after, third in zip(
+        [end, *tokens], tokens, [*tokens[1:], end], [*tokens[2:], end, end], strict=False
+    ):
+        if token.kind == "other" and token.value in "'`\"":
+            raise QueryRefused("a quote is not closed")
+        if not token.is_name:
+            continue
+        name = token.value.lower()
+        if name in rules.functions:
+            raise QueryRefused(f"the function {token.value} is not open to readers")
+        if name in rules.sources and after.value == "(" and before.value != ".":
+            raise QueryRefused(
+                f"the table function {token.value} is not open to readers: ask the tables of this database,"
+                " without files, URLs or other servers"
+            )
+        if name in rules.databases and before.value != "." and (shows or after.value == "."):
+            if name == "system" and third.value.lower() in OPEN_SYSTEM_TABLES:
+                continue
+            raise QueryRefused(
+                f"the database {token.value} is not open to readers: ask events, sessions, rollup_1m, rollup_1h or"
+                " dead_letters by their plain names"
+            )
+        if token.kind == "word" and token.value == "SETTINGS" and after.is_name and third.value == "=":
+            raise QueryRefused("settings are fixed for readers: leave the SETTINGS clause out")
+        if token.kind == "word" and token.value == "INTO" and after.value == "OUTFILE":
+            raise QueryRefused("an answer cannot be written to a file here: leave INTO OUTFILE out and save the answer")
+        if token.kind == "word" and token.value == "PARALLEL" and after.value == "WITH":
+            raise QueryRefused("one statement at a time: leave PARALLEL WITH out")
+    return tokens
+
+
+def _value(found: re.Match[str]) -> str:
+    if found.lastgroup != "quoted":
+        return found[0]
+    quote = found[0][0]
+    return re.sub(r"\\(.)", r"\1", found[0][1:-1].replace(quote * 2, quote), flags=re.DOTALL)
+
+
+def _has_format(tokens: list[Token]) -> bool:
+    return len(tokens) > 2 and tokens[-2] == Token("word", "FORMAT") and tokens[-1].is_name
+
+
+def _formatted(client: Client, statement: str) -> str:
+    if len(statement) > MAX_STATEMENT:
+        raise QueryRefused(f"the statement has {len(statement)} characters; at most {MAX_STATEMENT} are read")
+    try:
+        answer = client.query("SELECT formatQuerySingleLine({statement:String})", parameters={"statement": statement})
+    except ClickHouseError as error:
+        reason = _first_line(error).partition(": In scope")[0]
+        raise QueryRefused(f"this is not one statement that can be read: {reason}") from error
+    return str(answer.result_rows[0][0])
+
+
+def _rules(client: Client, database: str) -> Rules:
+    def names(sql: str) -> frozenset[str]:
+        return frozenset(str(row[0]).lower() for row in client.query(sql).result_rows)
+
+    categories = ", ".join(f"'{category}'" for category in CLOSED_CATEGORIES)
+    return Rules(
+        databases=(names("SELECT name FROM system.databases") | {"system", "information_schema"}) - {database.lower()},
+        sources=names("SELECT name FROM system.table_functions") - HARMLESS_SOURCES,
+        functions=names(f"SELECT name FROM system.functions WHERE categories IN ({categories})") | CLOSED_FUNCTIONS,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _advice(message: str, limits: Limits) -> str:
+    for sign, advice in {
+        "TIMEOUT_EXCEEDED": f"it took over {limits.seconds} s: ask for fewer days or one site",
+        "MEMORY_LIMIT_EXCEEDED": f"it needs over {limits.memory >> 20} MB: group by less, or ask for fewer days",
+        "TOO_MANY_ROWS_OR_BYTES": f"its answer has over {limits.rows} rows or {limits.bytes >> 20} MB: add a LIMIT",
+        "READONLY": "readers change nothing, settings included",
+    }.items():
+        if sign in message:
+            return f"{advice} ({message})"
+    return message

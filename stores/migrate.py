@@ -65,7 +65,7 @@ def apply(query: Query, command: Command, cluster: str | None = None) -> list[st
             continue
         for statement in statements(text, cluster):
             command(statement)
-        command(f"INSERT INTO {LEDGER} (number, name) VALUES ({number}, '{name}')")  # noqa: S608 (from a file name)
+        command(f"INSERT INTO {LEDGER} (number, name) VALUES ({number}, '{name}')")
         done.append(f"{number:03d}-{name}")
     return done
 

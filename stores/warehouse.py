@@ -51,7 +51,7 @@ class Warehouse:
     def __init__(self, url: str) -> None:
         settings = {"output_format_arrow_string_as_string": "0", "session_timezone": "UTC"}
         self._clients = Clients(url, settings)
-        self._readers = guard.Readers(url, self._clients)
+        self._readers = guard.Readers(self._clients)
         self.url = self._clients.shown
         self._types: dict[str, dict[str, str]] = {}
         try:
@@ -137,7 +137,7 @@ class Warehouse:
                   AND (site, visitor, id_hi, id_lo) IN (SELECT site, visitor, id_hi, id_lo FROM wanted)
                 ORDER BY batch DESC, deleted
                 LIMIT 1 BY site, visitor, id_hi, id_lo
-            ) WHERE deleted = 0"""  # noqa: S608 (names are our own)
+            ) WHERE deleted = 0"""
         params = {"before": before_batch, "since": since_ms}
         with self._clients.lend() as client:
             found = _query_with(client, self._clients.embedded, sql, params, "wanted", wanted, KEYS)
@@ -164,8 +164,8 @@ class Warehouse:
         else:
             rows = f"""SELECT {names} FROM (SELECT {names}, day, deleted FROM event_rows
                 WHERE batch <= {{upto:UInt64}} AND {where}
-                ORDER BY batch DESC LIMIT 1 BY site, day, visitor, id_hi, id_lo) WHERE deleted = 0 """  # noqa: S608
-        counted = f"SELECT day, count() AS rows FROM event_rows WHERE {where} GROUP BY day ORDER BY day"  # noqa: S608
+                ORDER BY batch DESC LIMIT 1 BY site, day, visitor, id_hi, id_lo) WHERE deleted = 0 """
+        counted = f"SELECT day, count() AS rows FROM event_rows WHERE {where} GROUP BY day ORDER BY day"
         for day, count in self._among(counted, params, visitors).iter_rows():
             shares = count // _CHUNK_ROWS + 1
             for share in range(shares):
@@ -179,7 +179,7 @@ class Warehouse:
     def sessions_between(self, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
         """Live sessions that started in [start, end)."""
         names = ", ".join(session.COLUMNS)
-        sql = f"SELECT {names} FROM session_rows FINAL WHERE {_within('started_at', site)}"  # noqa: S608
+        sql = f"SELECT {names} FROM session_rows FINAL WHERE {_within('started_at', site)}"
         found = self.query(sql, {"site": site, "start": start_ms, "end": end_ms})
         return _shaped(found, session.COLUMNS)
 
@@ -188,7 +188,7 @@ class Warehouse:
         if grain not in rollup.GRAINS:
             raise ValueError(f"{grain!r} is no rollup; there are {', '.join(rollup.GRAINS)}")
         names = ", ".join(rollup.COLUMNS)
-        sql = f"SELECT {names} FROM {grain} WHERE {_within('bucket', site, by_day=False)}"  # noqa: S608
+        sql = f"SELECT {names} FROM {grain} WHERE {_within('bucket', site, by_day=False)}"
         found = self.query(sql, {"site": site, "start": start_ms, "end": end_ms})
         return _shaped(found, rollup.COLUMNS)
 

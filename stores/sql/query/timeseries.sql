@@ -1,0 +1,48 @@
+-- The same numbers as in `stats`, for every {interval} (hour, day, week, month) that the days {from} to {to}
+-- touch in {timezone}, those without anything included. `bucket` is the interval's start; weeks begin on Monday.
+-- The starts are found by stepping through the days in half hours, which no change of the clock breaks.
+WITH
+    toDateTime64(toString({from:Date}), 3, {timezone:String}) AS since,
+    toDateTime64(toString(addDays({to:Date}, 1)), 3, {timezone:String}) AS until,
+    toUnixTimestamp(toDateTime(since)) AS first_second,
+    toUnixTimestamp(toDateTime(until)) AS last_second
+SELECT
+    buckets.bucket AS bucket,
+    visitors, visits, pageviews, searches, events,
+    if(visits = 0, 0, pageviews / visits) AS views_per_visit,
+    if(visits = 0, 0, bounces / visits) AS bounce_rate,
+    if(visits = 0, 0, duration_ms / visits / 1000) AS visit_duration
+FROM
+(
+    SELECT DISTINCT toDateTime64(
+        date_trunc({interval:String}, toDateTime(first_second + number * 1800, {timezone:String}), {timezone:String}),
+        3, {timezone:String}
+    ) AS bucket
+    FROM numbers(toUInt64(intDiv(last_second - first_second + 1799, 1800)))
+) AS buckets
+LEFT JOIN
+(
+    SELECT
+        toDateTime64(date_trunc({interval:String}, started_at, {timezone:String}), 3, {timezone:String}) AS bucket,
+        uniqExact(visitor) AS visitors,
+        count() AS visits,
+        countIf(is_bounce) AS bounces,
+        sum(toUnixTimestamp64Milli(ended_at) - toUnixTimestamp64Milli(started_at)) AS duration_ms
+    FROM session_rows FINAL
+    WHERE site = {site:String} AND started_at >= since AND started_at < until
+        AND day BETWEEN toDate(since, 'UTC') AND toDate(until, 'UTC')
+    GROUP BY bucket
+) AS of_sessions ON of_sessions.bucket = buckets.bucket
+LEFT JOIN
+(
+    SELECT
+        toDateTime64(date_trunc({interval:String}, occurred_at, {timezone:String}), 3, {timezone:String}) AS bucket,
+        countIf(type = 'pageview') AS pageviews,
+        countIf(type = 'search') AS searches,
+        count() AS events
+    FROM event_rows FINAL
+    WHERE site = {site:String} AND bot = '' AND occurred_at >= since AND occurred_at < until
+        AND day BETWEEN toDate(since, 'UTC') AND toDate(until, 'UTC')
+    GROUP BY bucket
+) AS of_events ON of_events.bucket = buckets.bucket
+ORDER BY bucket
