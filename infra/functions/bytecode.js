@@ -1,0 +1,39 @@
+'use strict';
+
+// Puts our own code into the zip, with bytecode that stays valid there. A function's disk is read-only and a
+// zip moves every file's time, so ordinary .pyc files are stale on arrival and each cold start compiles all of
+// it again (0.3-0.5 s of CPU). Bytecode checked by the source's hash survives: ours is compiled here in place,
+// and pip, which heeds the same environment variable, compiles the requirements alike.
+
+const { spawnSync } = require('node:child_process');
+const path = require('node:path');
+
+module.exports = class Bytecode {
+  constructor(serverless) {
+    const { service } = serverless;
+    this.hooks = {
+      'before:package:createDeploymentArtifacts': () => {
+        const { runtime } = service.provider;
+        const { sources } = service.custom.bytecode;
+        process.env.SOURCE_DATE_EPOCH = '315532800'; // 1980-01-01, the first day that a zip can name
+        const words = ['-m', 'compileall', '-q', '-f', '--invalidation-mode', 'checked-hash', ...sources];
+        const done = spawnSync(runtime, words, { cwd: serverless.serviceDir, encoding: 'utf8' });
+        if (done.error || done.status !== 0) {
+          const why = done.error ? done.error.message : `${done.stdout}${done.stderr}`;
+          throw new serverless.classes.Error(
+            `${runtime} could not compile ${sources.join(', ')}: ${why}\n` +
+              'Put that Python on the PATH, or name yours: --param=runtime=python3.13',
+          );
+        }
+        const tag = runtime.replace('python', 'cpython-').replace('.', '');
+        service.package.patterns.push(...sources.flatMap((source) => patterns(source, tag)));
+      },
+    };
+  }
+};
+
+function patterns(source, tag) {
+  if (!source.endsWith('.py')) return [`${source}/**/*.py`, `${source}/**/__pycache__/*.${tag}.pyc`];
+  const { dir, name } = path.parse(source);
+  return [source, `${dir}/__pycache__/${name}.${tag}.pyc`];
+}
