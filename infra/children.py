@@ -1,0 +1,50 @@
+"""The processes that `up` starts: `python -m infra.children tracking|core|demo`, with what they inherit.
+
+A child is told three descriptors: the pipe whose closing means that its parent is gone, the pipe to announce
+on that it serves, and the listening socket. Its settings come by the environment, as they do for anybody.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import click
+import msgspec
+
+from infra.settings import Settings
+
+
+@click.command()
+@click.argument("role", type=click.Choice(["tracking", "core", "demo"]))
+@click.option("--follow", type=int, required=True)
+@click.option("--announce", type=int, required=True)
+@click.option("--listen", type=int)
+def main(role: str, follow: int, announce: int, listen: int | None) -> None:
+    """Internal: started by `footfall up`."""
+    settings = Settings.load(os.environ)
+
+    def announced() -> None:
+        from infra.local import Started
+
+        os.write(announce, msgspec.json.encode(Started(role, os.getpid())) + b"\n")
+
+    if role == "demo":
+        from infra import demo
+
+        demo.run(settings, follow)
+    elif role == "tracking":
+        from infra import tracking
+
+        tracking.serve(settings, f"fd://{listen}", follow=follow, on_ready=announced)
+    else:
+        from infra import core
+
+        core.serve(settings, f"fd://{listen}", follow=follow, on_ready=announced)
+
+
+if __name__ == "__main__":
+    # Ctrl-C reaches the whole group before a child is ready to drain; until then it just ends.
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+    main()
