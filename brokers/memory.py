@@ -20,7 +20,7 @@ from brokers.base import (
     TopicInfo,
     Unsupported,
 )
-from brokers.options import check_topic, read_options
+from brokers.options import check_topic, no_partition, other_count, read_options
 from brokers.outgoing import MAX_RECORD_BYTES, place
 from brokers.positions import check_position, gone
 
@@ -75,10 +75,7 @@ class MemoryBroker:
             if known is None:
                 self._topics[name] = _Topic(info, random.token_hex(8), [_Log() for _ in range(partitions)])
             elif known.info.partitions != partitions:
-                raise ValueError(
-                    f"topic {name} has {known.info.partitions} partitions, not {partitions}: the number is fixed for"
-                    " its life, choose that number or another name"
-                )
+                raise other_count(name, known.info.partitions, partitions)
             else:
                 known.info = info
 
@@ -125,8 +122,10 @@ class MemoryBroker:
     def read_range(
         self, topic: str, partition: int, after: Position | None, upto: Position, batch: int = 10_000
     ) -> Iterator[list[Stored]]:
-        self._next(topic, partition, upto)
-        start = self._next(topic, partition, after)
+        self._check(topic, partition, upto)
+        start, first = self._next(topic, partition, after), self._log(topic, partition).first
+        if upto.order[0] < first:
+            raise gone(topic, partition, upto.order[0], first)
         while start <= upto.order[0]:
             with self._changed:
                 log = self._log(topic, partition)
@@ -164,13 +163,14 @@ class MemoryBroker:
     def timestamp_of(self, topic: str, partition: int, position: Position) -> int:
         log = self._log(topic, partition)
         with self._changed:
-            at = self._next(topic, partition, position) - 1 - log.first
+            self._check(topic, partition, position)
+            at = position.order[0] - log.first
             if at < 0:
                 raise gone(topic, partition, position.order[0], log.first)
             return log.records[at].timestamp
 
     def remember(self, group: str, topic: str, partition: int, position: Position) -> None:
-        self._next(topic, partition, position)
+        self._check(topic, partition, position)
         with self._changed:
             self._remembered[group, topic, partition] = position
 
@@ -204,15 +204,19 @@ class MemoryBroker:
     def _log(self, topic: str, partition: int) -> _Log:
         logs = self._topic(topic).logs
         if not 0 <= partition < len(logs):
-            raise ValueError(f"topic {topic} has partitions 0 to {len(logs) - 1}, not {partition}")
+            raise no_partition(topic, partition, len(logs))
         return logs[partition]
+
+    def _check(self, topic: str, partition: int, position: Position) -> None:
+        end = self._log(topic, partition).end
+        check_position(topic, partition, position, self._topic(topic).incarnation, end)
 
     def _next(self, topic: str, partition: int, after: Position | None) -> int:
         """Offset of the record that follows `after`, once that is known to be a position of this log."""
-        log, incarnation = self._log(topic, partition), self._topic(topic).incarnation
+        log = self._log(topic, partition)
         if after is None:
             return log.first
-        check_position(topic, partition, after, incarnation, log.end)
+        self._check(topic, partition, after)
         if after.order[0] + 1 < log.first:
             raise gone(topic, partition, after.order[0] + 1, log.first)
         return after.order[0] + 1

@@ -55,3 +55,16 @@ def check_topic(name: str, partitions: int, retention_ms: int, replication: int)
         raise ValueError(f"topic {name}: retention of {retention_ms} ms; give milliseconds, or -1 to keep for ever")
     if replication < 1:
         raise ValueError(f"topic {name}: replication of {replication}; give at least 1")
+
+
+def other_count(name: str, held: int, wanted: int) -> ValueError:
+    """The error for a topic that exists with another partition count."""
+    return ValueError(
+        f"topic {name} has {held} partitions, not {wanted}: the number is fixed for its life, choose that number or"
+        " another name"
+    )
+
+
+def no_partition(topic: str, partition: int, count: int) -> ValueError:
+    """The error for a partition number that the topic does not have."""
+    return ValueError(f"topic {topic} has partitions 0 to {count - 1}, not {partition}")

@@ -7,6 +7,7 @@ from itertools import count
 from typing import NamedTuple
 
 from brokers.base import Record, TooLarge
+from brokers.options import no_partition
 from brokers.partitioner import partition_of
 
 # Kafka's own default for one record (message.max.bytes, 1048588, less its batch overhead): the same everywhere,
@@ -56,7 +57,7 @@ def place(records: Sequence[Record], partitions: Callable[[str], int], limit: in
         if partition is None:
             partition = partition_of(key, number) if key is not None else next(_turn) % number
         elif not 0 <= partition < number:
-            raise ValueError(f"topic {topic} has partitions 0 to {number - 1}, not {partition}")
+            raise no_partition(topic, partition, number)
         log = (topic, partition)
         if log in logs:
             logs[log].append(index)

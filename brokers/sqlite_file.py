@@ -52,8 +52,9 @@ class SqliteFile:
                     db.execute("ROLLBACK")
                 raise
 
-    def ask(self, statement: str, values: Sequence[Any] = (), timeout: float | None = None) -> list[Any]:
-        """All rows of one statement; nothing stays open."""
+    @contextmanager
+    def reading(self, timeout: float | None = None) -> Iterator[sqlite3.Connection]:
+        """A connection that sees whole transactions; let no statement outlive the block."""
         with self._named_errors():
             try:
                 db = self._idle.pop()
@@ -62,12 +63,17 @@ class SqliteFile:
                     raise BrokerError(f"{self._shown} is closed: connect again") from None
                 db = self._connect(self._timeout if timeout is None else timeout)
             try:
-                return db.execute(statement, values).fetchall()
+                yield db
             finally:
                 if self._closed:
                     db.close()
                 else:
                     self._idle.append(db)
+
+    def ask(self, statement: str, values: Sequence[Any] = (), timeout: float | None = None) -> list[Any]:
+        """All rows of one statement."""
+        with self.reading(timeout) as db:
+            return db.execute(statement, values).fetchall()
 
     def close(self) -> None:
         self._closed = True
