@@ -45,7 +45,8 @@ MAX_STATEMENT = 100_000
 
 _OPENING = re.compile(
     r"\(|(?:SELECT|WITH|EXISTS TABLE|EXISTS VIEW|DESCRIBE TABLE)\b"
-    r"|EXPLAIN (?:(?:AST|SYNTAX|QUERY TREE|PLAN|PIPELINE|ESTIMATE) )?(?:\w+ = \d+(?:, \w+ = \d+)* )?(?:SELECT\b|WITH\b|\()"
+    r"|EXPLAIN (?:(?:AST|SYNTAX|QUERY TREE|PLAN|PIPELINE|ESTIMATE) )?(?:\w+ = \d+(?:, \w+ = \d+)* )?"
+    r"(?:SELECT\b|WITH\b|\()"
     r"|SHOW (?:FULL )?(?:TABLES|COLUMNS|DATABASES|INDEXES|FUNCTIONS)\b|SHOW CREATE (?:TABLE|VIEW)\b"
 )
 _TOKEN = re.compile(

@@ -1,72 +1,37 @@
-"""What a dashboard asks of the warehouse, in its own words: the SQL is in sql/query, one file a question.
+"""What can be asked of the warehouse by name: a file of sql/query, or one of them with some parameters given.
 
-Days are `YYYY-MM-DD` and both included, in a time zone of the IANA list. Rates lie between 0 and 1, durations
-are seconds.
+Each file says in its first lines what it answers and names its parameters.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-from zoneinfo import available_timezones
+import re
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
 
-import polars as pl
+_VISITS_BY = ("entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os")
+_EVENTS_BY = {"page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom")}
 
-METRICS = (
-    "visitors", "visits", "pageviews", "searches", "events", "views_per_visit", "bounce_rate", "visit_duration",
-)  # fmt: skip
-INTERVALS = ("hour", "day", "week", "month")
-VISIT_COLUMNS = ("entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os")
-BREAKDOWNS = ("page", "search", *VISIT_COLUMNS)
+# name -> (file, parameters)
+NARROWED: dict[str, tuple[str, dict[str, str]]] = {
+    **{f"breakdown_{by}": ("visits_by", {"by": by}) for by in _VISITS_BY},
+    **{f"breakdown_{name}": ("events_by", {"by": by, "kind": kind}) for name, (by, kind) in _EVENTS_BY.items()},
+}
 
-
-class Asked(Protocol):
-    """The one method of a warehouse that questions need."""
-
-    def ask(self, question: str, **params: Any) -> pl.DataFrame: ...
-
-
-def stats(warehouse: Asked, site: str, start: str, end: str, timezone: str = "UTC") -> dict[str, int | float]:
-    """`METRICS` and `bots`, the number of events that were taken for a bot's."""
-    return warehouse.ask("stats", **_days(site, start, end, timezone)).row(0, named=True)
+_FOLDER = files("stores").joinpath("sql/query")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
-def timeseries(
-    warehouse: Asked, site: str, start: str, end: str, timezone: str = "UTC", *, interval: str = "day"
-) -> pl.DataFrame:
-    """Every bucket that the days touch: `bucket` (its start, milliseconds UTC) and all `METRICS`."""
-    _one_of("interval", interval, INTERVALS)
-    return warehouse.ask("timeseries", interval=interval, **_days(site, start, end, timezone))
+def names() -> list[str]:
+    return sorted({entry.name.removesuffix(".sql") for entry in _FOLDER.iterdir()} | NARROWED.keys())
 
 
-def breakdown(
-    warehouse: Asked, site: str, start: str, end: str, timezone: str = "UTC", *, by: str, limit: int = 10
-) -> pl.DataFrame:
-    """`value`, `visitors`, `visits`, `pageviews`, `events`, most visitors first; searches also `without_results`."""
-    _one_of("breakdown", by, BREAKDOWNS)
-    if not 1 <= limit <= 10_000:
-        raise ValueError(f"limit is {limit}; it goes from 1 to 10000")
-    asked = _days(site, start, end, timezone) | {"limit": limit}
-    match by:
-        case "page":
-            return warehouse.ask("breakdown_of_pages", **asked)
-        case "search":
-            return warehouse.ask("breakdown_of_searches", **asked)
-    return warehouse.ask("breakdown_of_visits", by=by, **asked)
-
-
-def current_visitors(warehouse: Asked, site: str, now_ms: int) -> int:
-    """Distinct visitors of the last five minutes, from what is stored."""
-    return int(warehouse.ask("current", site=site, now=now_ms).item())
-
-
-def _days(site: str, start: str, end: str, timezone: str) -> dict[str, Any]:
-    if timezone not in available_timezones():
-        raise ValueError(f"{timezone!r} is no time zone: give one of the IANA list, as in Europe/Berlin or UTC")
-    if end < start:
-        raise ValueError(f"the days run from {start} to {end}: the last is before the first")
-    return {"site": site, "from": start, "to": end, "timezone": timezone}
-
-
-def _one_of(what: str, given: str, known: tuple[str, ...]) -> None:
-    if given not in known:
-        raise ValueError(f"{given!r} is no {what}: there are {', '.join(known)}")
+@cache
+def question(name: str) -> tuple[str, dict[str, str]]:
+    """The statement, and the parameters that the name itself gives."""
+    file, given = NARROWED.get(name, (name, {}))
+    if not _NAME.fullmatch(file) or name not in names():
+        near = get_close_matches(name, names(), n=1)
+        raise ValueError(f"{name!r} is no question." + (f" Did you mean {near[0]}?" if near else ""))
+    return _FOLDER.joinpath(f"{file}.sql").read_text("utf-8"), given

@@ -18,8 +18,6 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import polars as pl
@@ -28,7 +26,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from clickhouse_connect.driver.external import ExternalData
 
 from activity import columns, rollup, session
-from stores import guard, migrate
+from stores import guard, migrate, questions
 from stores.base import StoreError
 from stores.clients import Clients
 
@@ -37,7 +35,6 @@ KEYS = {"site": "String", "visitor": "UInt64", "id_hi": "UInt64", "id_lo": "UInt
 VISITORS = {"site": "String", "visitor": "UInt64"}
 
 _CHUNK_ROWS = 1_000_000
-_DAY_MS = 86_400_000
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -86,8 +83,9 @@ class Warehouse:
             _run(lambda: client.raw_insert(table, frame.columns, body, settings=settings, fmt="ArrowStream"))
 
     def ask(self, question: str, **params: Any) -> pl.DataFrame:
-        """The answer of sql/query/<question>.sql; its parameters are bound by the engine, never pasted."""
-        return self.query(_question(question), params)
+        """The answer to one of `questions.names()`; parameters are bound by the engine, never pasted."""
+        sql, given = questions.question(question)
+        return self.query(sql, given | params)
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pl.DataFrame:
         with self._clients.lend() as client:
@@ -217,13 +215,6 @@ class Warehouse:
         described = self.query(f"DESCRIBE TABLE {table}")
         self._types[table] = dict(zip(described["name"], described["type"], strict=True))
         return self._types[table]
-
-
-@cache
-def _question(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no question's name")
-    return files("stores").joinpath(f"sql/query/{name}.sql").read_text("utf-8").strip().removesuffix(";")
 
 
 def _within(column: str, site: str | None, *, by_day: bool = True) -> str:

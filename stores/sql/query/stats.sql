@@ -1,24 +1,24 @@
--- A site's numbers over the days {from} to {to}, both included, in {timezone}. Visitors, visits and what is said
--- of a visit come from the sessions that began in those days; page views, searches and events from the events
--- of persons that occurred in them. Bots build no sessions and are counted apart.
+-- A site's numbers in the span [{from_ms}, {to_ms}). Visitors, visits and what is said of a visit come from the
+-- sessions that began in it; page views, searches and events from the events of persons that occurred in it.
+-- Bots build no sessions; their events are counted apart.
 WITH
-    toDateTime64(toString({from:Date}), 3, {timezone:String}) AS since,
-    toDateTime64(toString(addDays({to:Date}, 1)), 3, {timezone:String}) AS until
+    fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC') AS since,
+    fromUnixTimestamp64Milli({to_ms:Int64}, 'UTC') AS until
 SELECT
     visitors, visits, pageviews, searches, events, bots,
     if(visits = 0, 0, pageviews / visits) AS views_per_visit,
-    bounce_rate, visit_duration
+    if(visits = 0, 0, bounces / visits) AS bounce_rate,
+    if(visits = 0, 0, duration_ms / visits / 1000) AS visit_duration
 FROM
 (
     SELECT
         uniqExact(visitor) AS visitors,
         count() AS visits,
-        if(count() = 0, 0, countIf(is_bounce) / count()) AS bounce_rate,
-        if(count() = 0, 0, sum(toUnixTimestamp64Milli(ended_at) - toUnixTimestamp64Milli(started_at)) / count() / 1000)
-            AS visit_duration
+        countIf(is_bounce) AS bounces,
+        sum(toUnixTimestamp64Milli(ended_at) - toUnixTimestamp64Milli(started_at)) AS duration_ms
     FROM session_rows FINAL
     WHERE site = {site:String} AND started_at >= since AND started_at < until
-        AND day BETWEEN toDate(since, 'UTC') AND toDate(until, 'UTC')
+        AND day BETWEEN toDate(since) AND toDate(until)
 ) AS of_sessions,
 (
     SELECT
@@ -28,5 +28,5 @@ FROM
         countIf(bot != '') AS bots
     FROM event_rows FINAL
     WHERE site = {site:String} AND occurred_at >= since AND occurred_at < until
-        AND day BETWEEN toDate(since, 'UTC') AND toDate(until, 'UTC')
+        AND day BETWEEN toDate(since) AND toDate(until)
 ) AS of_events

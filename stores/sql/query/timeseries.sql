@@ -1,11 +1,9 @@
--- The same numbers as in `stats`, for every {interval} (hour, day, week, month) that the days {from} to {to}
--- touch in {timezone}, those without anything included. `bucket` is the interval's start; weeks begin on Monday.
--- The starts are found by stepping through the days in half hours, which no change of the clock breaks.
+-- The numbers of `stats` for every {interval} (hour, day, week, month, as {timezone} has them; weeks begin on
+-- Monday) that the span [{from_ms}, {to_ms}) touches, those without anything included. `bucket` is the interval's
+-- start. The starts are found by stepping through the span in half hours, which no change of the clocks breaks.
 WITH
-    toDateTime64(toString({from:Date}), 3, {timezone:String}) AS since,
-    toDateTime64(toString(addDays({to:Date}, 1)), 3, {timezone:String}) AS until,
-    toUnixTimestamp(toDateTime(since)) AS first_second,
-    toUnixTimestamp(toDateTime(until)) AS last_second
+    fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC') AS since,
+    fromUnixTimestamp64Milli({to_ms:Int64}, 'UTC') AS until
 SELECT
     buckets.bucket AS bucket,
     visitors, visits, pageviews, searches, events,
@@ -15,10 +13,10 @@ SELECT
 FROM
 (
     SELECT DISTINCT toDateTime64(
-        date_trunc({interval:String}, toDateTime(first_second + number * 1800, {timezone:String}), {timezone:String}),
+        date_trunc({interval:String}, since + toIntervalSecond(number * 1800), {timezone:String}),
         3, {timezone:String}
     ) AS bucket
-    FROM numbers(toUInt64(intDiv(last_second - first_second + 1799, 1800)))
+    FROM numbers(toUInt64(greatest(0, intDiv({to_ms:Int64} - {from_ms:Int64} + 1799999, 1800000))))
 ) AS buckets
 LEFT JOIN
 (
@@ -30,7 +28,7 @@ LEFT JOIN
         sum(toUnixTimestamp64Milli(ended_at) - toUnixTimestamp64Milli(started_at)) AS duration_ms
     FROM session_rows FINAL
     WHERE site = {site:String} AND started_at >= since AND started_at < until
-        AND day BETWEEN toDate(since, 'UTC') AND toDate(until, 'UTC')
+        AND day BETWEEN toDate(since) AND toDate(until)
     GROUP BY bucket
 ) AS of_sessions ON of_sessions.bucket = buckets.bucket
 LEFT JOIN
@@ -42,7 +40,7 @@ LEFT JOIN
         count() AS events
     FROM event_rows FINAL
     WHERE site = {site:String} AND bot = '' AND occurred_at >= since AND occurred_at < until
-        AND day BETWEEN toDate(since, 'UTC') AND toDate(until, 'UTC')
+        AND day BETWEEN toDate(since) AND toDate(until)
     GROUP BY bucket
 ) AS of_events ON of_events.bucket = buckets.bucket
 ORDER BY bucket
