@@ -88,16 +88,12 @@ def _parse(values: Sequence[bytes]) -> pl.DataFrame | None:
     """The rows of `values`, or None when not all of them are plainly events."""
     lines = b"\n".join(values)
     count = len(values)
-    if (
-        # Each record is one line that opens and closes as an object does, so rows and records correspond.
-        lines.count(b"\n") != count - 1
-        or lines.count(b"}\n{") != count - 1
-        or lines[:1] != b"{"
-        or lines[-1:] != b"}"
-        # Polars reads an escaped lone surrogate as NUL.
-        or b"\\ud" in lines
-        or b"\\uD" in lines
-    ):
+    # Polars reads an escaped lone surrogate as NUL. (One byte is found far faster than two.)
+    if b"\\" in lines and (b"\\ud" in lines or b"\\uD" in lines):
+        return None
+    # As many rows as records, and each but the first set off by this mark: rows and records correspond,
+    # even where a record holds a newline or is blank.
+    if lines.count(b"}\n{") != count - 1:
         return None
     try:
         frame = pl.read_ndjson(BytesIO(lines), schema=JSON_COLUMNS)
