@@ -1,0 +1,317 @@
+"""Sessions: the delicate part, as one pure function over columns.
+
+The rule. Events of one visitor on one site, ordered by (`occurred_at`, id), belong to one *chain* as long as
+consecutive ones lie at most `GAP_MS` apart. A chain is one session, except that it is cut at every 00:00 UTC
+before which it has run for a whole day without a gap: so nobody's session grows for ever, and whether a
+midnight cuts can be told from the 24 hours before it, however far the chain reaches back. A session's id is
+a hash of site, visitor and first event, so the same events give the same ids in whatever order they came.
+
+The state. What `advance` carries from batch to batch is neither counters nor partial sessions but the *events*
+of the chains that can still change, narrowed to the columns that a session row is made of. Each step takes the
+visitors that the batch touches, forms their sessions without the batch and with it, and the difference is what
+the stores have to be told: rows that are new or other than before, and ids that are no longer (a late event
+moved a start, or bridged two). Order, chunks, duplicates and bridging need no cases of their own, because the
+sessions are never updated, only formed again from a set of events. The cost: visitors in the batch times the
+events of their open chains, and memory for two and a half hours of events.
+
+Copies. One event may come several times (a retry, a redelivery). Its identity is (site, visitor, id) and the
+canonical copy is the least by (`received_at`, `occurred_at`, the remaining columns), whichever comes first.
+
+Forgetting. A chain is final once the watermark has passed its last event by the gap and the horizon: an event
+that could still reach it would be beyond the horizon, and such events are not taken into sessions here but
+returned as `late`, for a rebuild of their days. Of a chain that never ends, the part is forgotten that no
+later decision looks at: everything more than the day-cut's look-back before the last midnight out of reach.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import polars as pl
+
+from activity.definitions import DAY_MS, ENGAGED_MS, GAP_MS, HORIZON_MS, MINUTE_MS, OVERSIZED_EVENTS
+
+IDENTITY = ["site", "visitor", "id_hi", "id_lo"]
+
+# The columns of a batch that a session row is made of; the state holds just these.
+STATE_COLUMNS: dict[str, pl.DataType] = {
+    "site": pl.String(),
+    "visitor": pl.UInt64(),
+    "id_hi": pl.UInt64(),
+    "id_lo": pl.UInt64(),
+    "received_at": pl.Int64(),
+    "occurred_at": pl.Int64(),
+    "type": pl.String(),
+    "interactive": pl.Boolean(),
+    "engaged_ms": pl.Int64(),
+    "path": pl.String(),
+    "user": pl.String(),
+    "referrer": pl.String(),
+    "source": pl.String(),
+    "medium": pl.String(),
+    "channel": pl.String(),
+    "utm_campaign": pl.String(),
+    "country": pl.String(),
+    "region": pl.String(),
+    "city": pl.String(),
+    "browser": pl.String(),
+    "os": pl.String(),
+    "device": pl.String(),
+    "language": pl.String(),
+}
+
+# What a session takes over from its first event.
+_OF_THE_FIRST = [
+    "referrer", "source", "medium", "channel", "utm_campaign",
+    "country", "region", "city", "browser", "os", "device", "language",
+]  # fmt: skip
+
+COLUMNS: dict[str, pl.DataType] = {
+    "site": pl.String(),
+    "visitor": pl.UInt64(),
+    "session_id": pl.UInt64(),
+    "started_at": pl.Int64(),
+    "ended_at": pl.Int64(),
+    "events": pl.Int64(),
+    "pageviews": pl.Int64(),
+    "searches": pl.Int64(),
+    "interactions": pl.Int64(),
+    "engaged_ms": pl.Int64(),
+    "entry_page": pl.String(),
+    "exit_page": pl.String(),
+    "is_bounce": pl.Boolean(),
+    "is_engaged": pl.Boolean(),
+    "oversized": pl.Boolean(),
+    "user": pl.String(),
+    **{name: pl.String() for name in _OF_THE_FIRST},
+}
+
+KEY = ["site", "visitor", "session_id"]
+
+_U64 = pl.UInt64()
+
+
+@dataclass(frozen=True)
+class Advance:
+    """What one batch did: the state to carry on, and what to tell the stores."""
+
+    state: pl.DataFrame  # STATE_COLUMNS: events of the chains that can still change
+    changes: pl.DataFrame  # COLUMNS and `deleted`: rows to put in place by KEY
+    taken: pl.DataFrame  # STATE_COLUMNS: the batch's events that are now in the state
+    late: pl.DataFrame  # STATE_COLUMNS: events beyond the horizon, in no session yet
+
+
+@dataclass(frozen=True)
+class Deduped:
+    """A batch without what is known: `fresh` counts once more, `retracted` no longer counts."""
+
+    fresh: pl.DataFrame
+    retracted: pl.DataFrame
+    duplicates: int
+
+
+def empty_state() -> pl.DataFrame:
+    return pl.DataFrame(schema=STATE_COLUMNS)
+
+
+def empty_sessions() -> pl.DataFrame:
+    return pl.DataFrame(schema=COLUMNS)
+
+
+def advance(state: pl.DataFrame, batch: pl.DataFrame, watermark: int) -> Advance:
+    """Take a batch of events (any order, copies allowed) into the state.
+
+    `batch` has at least STATE_COLUMNS. `watermark` (ms) is that of the moment before the batch: events more than
+    the horizon behind it come back as `late`. The state returned is not pruned; see `prune`.
+    """
+    batch = batch.select(STATE_COLUMNS.keys())
+    is_late = pl.col("occurred_at") < watermark - HORIZON_MS
+    late = batch.filter(is_late)
+    taken = batch.filter(~is_late) if late.height else batch
+    touched = taken["visitor"].unique()
+    is_touched = pl.col("visitor").is_in(touched.implode())
+    before = state.filter(is_touched)
+    after = canonical(pl.concat([before, taken]))
+    changes = difference(sessions(before), sessions(after))
+    kept = state.filter(~is_touched) if before.height else state
+    return Advance(pl.concat([kept, after]), changes, taken, late)
+
+
+def prune(state: pl.DataFrame, watermark: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Forget what can no longer change: (the state that remains, the sessions that became final)."""
+    reach = watermark - HORIZON_MS  # nothing before this is taken any more
+    ordered = _ordered(state)
+    if not ordered.height:
+        return state, empty_sessions()
+    chains = ordered.with_columns(_chain_edges(ordered).cum_sum().alias("chain"))
+    last = pl.col("occurred_at").max().over("chain")
+    final = last + GAP_MS < reach
+    # The cut at a midnight M looks back to M − 24 h − gap; M is at the earliest the last one before `reach`.
+    out_of_sight = pl.col("occurred_at") < (reach // DAY_MS) * DAY_MS - DAY_MS - GAP_MS
+    chains = chains.with_columns(final.alias("final"), out_of_sight.alias("out_of_sight"))
+    closed = sessions(chains.filter("final").select(STATE_COLUMNS.keys()))
+    remaining = chains.filter(~pl.col("final") & ~pl.col("out_of_sight")).select(STATE_COLUMNS.keys())
+    return remaining, closed
+
+
+def prunes_at(before: int, after: int) -> bool:
+    """Whether moving the watermark from `before` to `after` is worth a `prune`: once a minute."""
+    return before // MINUTE_MS != after // MINUTE_MS
+
+
+def dedupe(batch: pl.DataFrame, known: pl.DataFrame) -> Deduped:
+    """Tell the copies in a batch from what counts.
+
+    `known` holds, in the batch's columns or STATE_COLUMNS at least, the stored copy of every event of the batch
+    that is stored at all (more does no harm). A lesser copy than the stored one replaces it: it is `fresh`, and the
+    stored one is `retracted`.
+    """
+    own = canonical(batch)
+    duplicates = batch.height - own.height
+    if not known.height or not own["id_lo"].is_in(known["id_lo"].implode()).any():
+        return Deduped(own, batch.clear(), duplicates)
+    order = _order_columns(own, known)
+    met = own.select(IDENTITY + order).join(
+        known.select(IDENTITY + order).unique(IDENTITY), on=IDENTITY, how="inner", suffix="_known"
+    )
+    lesser = _less(order)
+    replacing = met.filter(lesser).select(IDENTITY)
+    dropped = met.filter(~lesser).select(IDENTITY)
+    fresh = own.join(dropped, on=IDENTITY, how="anti")
+    retracted = known.join(replacing, on=IDENTITY, how="semi").unique(IDENTITY)
+    return Deduped(fresh, retracted, duplicates + dropped.height + replacing.height)
+
+
+def canonical(events: pl.DataFrame) -> pl.DataFrame:
+    """One copy of each event: the least. The order of the rows is not kept."""
+    suspect = events["id_lo"].is_duplicated()
+    if not suspect.any():
+        return events
+    copies = events.filter(suspect)
+    order = _order_columns(copies, copies)
+    least = copies.sort(IDENTITY + order).unique(IDENTITY, keep="first", maintain_order=True)
+    return pl.concat([events.filter(~suspect), least])
+
+
+def _order_columns(*frames: pl.DataFrame) -> list[str]:
+    shared = [name for name in STATE_COLUMNS if name not in IDENTITY and all(name in f.columns for f in frames)]
+    return ["received_at", "occurred_at", *(n for n in shared if n not in ("received_at", "occurred_at"))]
+
+
+def _less(order: list[str]) -> pl.Expr:
+    """Lexicographic `own < known` over the columns `order`."""
+    less = pl.lit(False)
+    for name in reversed(order):
+        known = pl.col(f"{name}_known")
+        less = (pl.col(name) < known) | ((pl.col(name) == known) & less)
+    return less
+
+
+def sessions(events: pl.DataFrame) -> pl.DataFrame:
+    """The sessions of a set of events without copies, from nothing: a row each, in COLUMNS.
+
+    Every per-session figure is a difference of running sums at the session's two ends, or a look at one row; the
+    text columns are only touched at those rows.
+    """
+    if not events.height:
+        return empty_sessions()
+    e = _ordered(events)
+    edge = _session_edges(e)
+    start = edge.arg_true()
+    end = pl.concat([start.slice(1), pl.Series([e.height], dtype=start.dtype)]) - 1
+    row = pl.int_range(e.height, dtype=pl.UInt32, eager=True)
+
+    is_view = e["type"] == "pageview"
+    has_user = e["user"] != ""
+    marks = pl.DataFrame({"row": row, "view": is_view, "known": has_user}).select(
+        first_view=pl.when("view").then("row").backward_fill(),
+        last_view=pl.when("view").then("row").forward_fill(),
+        last_user=pl.when("known").then("row").forward_fill(),
+    )
+
+    def total(values: pl.Series) -> pl.Series:
+        running = values.cast(pl.Int64).cum_sum()
+        return running.gather(end) - running.gather(start) + values.cast(pl.Int64).gather(start)
+
+    def text_at(column: str, rows: pl.Series) -> pl.Series:
+        """The text at `rows` where these lie inside their session, else ''."""
+        inside = (rows >= start) & (rows <= end)
+        return e[column].gather(rows.set(~inside.fill_null(False), None)).fill_null("")
+
+    ends = pl.DataFrame(
+        {
+            "site": e["site"].gather(start),
+            "visitor": e["visitor"].gather(start),
+            "id_hi": e["id_hi"].gather(start),
+            "id_lo": e["id_lo"].gather(start),
+            "started_at": e["occurred_at"].gather(start),
+            "ended_at": e["occurred_at"].gather(end),
+            "events": (end - start + 1).cast(pl.Int64),
+            "pageviews": total(is_view),
+            "searches": total(e["type"] == "search"),
+            "interactions": total(e["interactive"]),
+            "engaged_ms": total(e["engaged_ms"]),
+            "entry_page": text_at("path", marks["first_view"].gather(start)),
+            "exit_page": text_at("path", marks["last_view"].gather(end)),
+            "user": text_at("user", marks["last_user"].gather(end)),
+            **{name: e[name].gather(start) for name in _OF_THE_FIRST},
+        }
+    )
+    return ends.with_columns(
+        session_id=session_ids(ends),
+        is_bounce=pl.col("interactions") <= 1,
+        is_engaged=(pl.col("engaged_ms") > ENGAGED_MS) | (pl.col("pageviews") >= 2),
+        oversized=pl.col("events") > OVERSIZED_EVENTS,
+    ).select(COLUMNS.keys())
+
+
+def _ordered(events: pl.DataFrame) -> pl.DataFrame:
+    """By visitor, then by (`occurred_at`, id). Visitors of two sites with the same number are kept apart."""
+    return events.sort("visitor", "site", "occurred_at", "id_hi", "id_lo")
+
+
+def _chain_edges(e: pl.DataFrame) -> pl.Series:
+    changed = (e["visitor"] != e["visitor"].shift(1)) | (e["site"] != e["site"].shift(1))
+    return (changed | (e["occurred_at"].diff() > GAP_MS)).fill_null(True)
+
+
+def _session_edges(e: pl.DataFrame) -> pl.Series:
+    edge = _chain_edges(e)
+    time = e["occurred_at"]
+    if int(time.max()) - int(time.min()) < DAY_MS:  # type: ignore[arg-type]
+        return edge  # no chain is a day long, so no midnight cuts
+    frame = pl.DataFrame({"edge": edge, "time": time}).with_columns(
+        begun=pl.when("edge").then("time").forward_fill()
+    )
+    first_cut = (pl.col("begun") + 2 * DAY_MS - 1) // DAY_MS  # the first midnight at least a day after it began
+    cuts = frame.select(pl.max_horizontal(pl.col("time") // DAY_MS - first_cut + 1, 0)).to_series()
+    return edge | (cuts != cuts.shift(1)).fill_null(True)
+
+
+def difference(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `after` that are new or other than in `before`, and those of `before` that are gone, as `deleted`."""
+    changed = after.join(before, on=list(COLUMNS), how="anti").with_columns(deleted=pl.lit(False))
+    gone = before.join(after, on=KEY, how="anti").with_columns(deleted=pl.lit(True))
+    return pl.concat([changed, gone])
+
+
+def _mix(value: pl.Expr) -> pl.Expr:
+    """The finalizer of SplitMix64 (Steele, Lea, Flood 2014) on 64-bit columns, wrapping."""
+    value = (value ^ (value // (1 << 30))) * pl.lit(0xBF58476D1CE4E5B9, dtype=_U64)
+    value = (value ^ (value // (1 << 27))) * pl.lit(0x94D049BB133111EB, dtype=_U64)
+    return value ^ (value // (1 << 31))
+
+
+def site_number(site: str) -> int:
+    """A site as 64 bits: BLAKE2b-64 of its name, big endian."""
+    return int.from_bytes(hashlib.blake2b(site.encode(), digest_size=8).digest(), "big")
+
+
+def session_ids(first_events: pl.DataFrame) -> pl.Series:
+    """mix(mix(mix(site ^ visitor) ^ id_hi) ^ id_lo), 64 bits; a handful of sites are hashed one by one."""
+    names = first_events["site"].unique()
+    numbers = pl.Series([site_number(name) for name in names], dtype=_U64)
+    site = pl.col("site").replace_strict(names, numbers, return_dtype=_U64)
+    mixed = _mix(_mix(_mix(site ^ pl.col("visitor")) ^ pl.col("id_hi")) ^ pl.col("id_lo"))
+    return first_events.select(mixed).to_series()

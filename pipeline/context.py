@@ -1,0 +1,83 @@
+"""What a Beam run refers to: parts that stay in this process, named in the graph by a short handle.
+
+A Beam element should be small and a DoFn must pickle, while brokers, warehouses and a million rows of state are
+neither. So the graph carries a run's handle, and each DoFn looks the run up where it executes. The runner named
+here is the in-process `FnApiRunner`: the default `DirectRunner` would first try to download another one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import apache_beam as beam
+import polars as pl
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from activity.session import empty_state
+
+
+class Raw(NamedTuple):
+    """Records of one partition as the broker keeps them."""
+
+    topic: str
+    partition: int
+    positions: list[str]
+    timestamps: list[int]
+    values: list[bytes]
+
+
+class Feed(Protocol):
+    """A bounded stretch of events: raw records, or frames that have at least the event columns."""
+
+    def batches(self) -> Iterator[Raw | pl.DataFrame]: ...
+
+
+# A sink takes (frame, block): writing the same block twice has the effect of writing it once.
+Write = Callable[[pl.DataFrame, str], None]
+# The stored copies of the given (site, visitor, id)s.
+Known = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+@dataclass
+class Run:
+    """The parts of one bounded run. `state` and `watermark` are those of the moment before it."""
+
+    feeds: list[Feed]
+    writes: Mapping[str, Write]
+    state: pl.DataFrame = field(default_factory=empty_state)
+    watermark: int = 0
+    known: Known | None = None
+    shards: int = 1
+
+
+_RUNS: dict[str, Run] = {}
+_numbers = itertools.count()
+
+
+@contextmanager
+def registered(run: Run) -> Iterator[str]:
+    handle = f"run-{next(_numbers)}"
+    _RUNS[handle] = run
+    try:
+        yield handle
+    finally:
+        del _RUNS[handle]
+
+
+def run_of(handle: str) -> Run:
+    return _RUNS[handle]
+
+
+def execute(construct: Callable[[beam.Pipeline], Any]) -> dict[str, int]:
+    """Build a graph, run it to its end in this process, and return its counters as {"step.counter": n}."""
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags=[]))
+    construct(pipeline)
+    result = pipeline.run()
+    result.wait_until_finish()
+    counters = result.metrics().query()["counters"]
+    return {f"{c.key.metric.namespace}.{c.key.metric.name}": int(c.committed) for c in counters}

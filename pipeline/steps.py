@@ -1,0 +1,275 @@
+"""The steps of the graph. An element is a batch of records or a frame of events, never one event.
+
+Each step is a PTransform with counters of its own, named after it in Beam's metrics. Everything from the
+grouping on belongs to one shard, which holds whole visitors, so deduplication and sessions are right shard by
+shard. Deduplication comes after the grouping, not before it: all copies of an event share the visitor, so one
+shuffle serves both.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import msgspec
+import polars as pl
+from apache_beam import pvalue
+from apache_beam.metrics import Metrics
+
+from activity import codec, rollup, session
+from activity.columns import COLUMNS
+from activity.definitions import DAY_MS
+from activity.event import DEAD_LETTER_TOPIC
+from pipeline.context import Raw, run_of
+
+DEAD_LETTERS: dict[str, pl.DataType] = {
+    "received_at": pl.Int64(),
+    "topic": pl.String(),
+    "reason": pl.String(),
+    "bytes": pl.Binary(),
+}
+POSITION_COLUMNS: dict[str, pl.DataType] = {
+    "topic": pl.String(),
+    "partition": pl.Int32(),
+    "position": pl.String(),
+    "published_at": pl.Int64(),
+}
+
+Sharded = tuple[int, pl.DataFrame]
+
+
+class FrameCoder(beam.coders.Coder):
+    """Frames cross a shuffle as Arrow streams, not as pickles."""
+
+    def encode(self, value: pl.DataFrame) -> bytes:
+        out = io.BytesIO()
+        value.write_ipc_stream(out)
+        return out.getvalue()
+
+    def decode(self, encoded: bytes) -> pl.DataFrame:
+        return pl.read_ipc_stream(io.BytesIO(encoded))
+
+    def is_deterministic(self) -> bool:
+        return False
+
+    def to_type_hint(self) -> type[pl.DataFrame]:
+        return pl.DataFrame
+
+
+beam.coders.registry.register_coder(pl.DataFrame, FrameCoder)
+
+
+class Envelope(msgspec.Struct):
+    """A dead letter as the door publishes it: `bytes` in base64, exactly as they were received."""
+
+    reason: str
+    received_at: int
+    bytes: str
+    where: str = ""
+
+
+class _Decode(beam.DoFn):
+    def __init__(self, positions: bool) -> None:
+        self.positions = positions
+        self.records = Metrics.counter("decode", "records")
+        self.events = Metrics.counter("decode", "events")
+        self.dead = Metrics.counter("decode", "dead")
+
+    def process(self, batch: Raw | pl.DataFrame) -> Iterator[Any]:
+        if isinstance(batch, pl.DataFrame):
+            self.records.inc(batch.height)
+            self.events.inc(batch.height)
+            yield batch
+            return
+        self.records.inc(len(batch.values))
+        if batch.topic == DEAD_LETTER_TOPIC:
+            frame, letters = None, [_opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True)]
+        else:
+            frame, bad = codec.decode_columns(batch.values)
+            letters = [(batch.timestamps[i], batch.topic, _why(batch.values[i]), batch.values[i]) for i in bad]
+        if letters:
+            self.dead.inc(len(letters))
+            yield pvalue.TaggedOutput("dead", pl.DataFrame(letters, schema=DEAD_LETTERS, orient="row"))
+        if frame is not None and frame.height:
+            self.events.inc(frame.height)
+            yield self._with_positions(frame, batch) if self.positions else frame.select(COLUMNS.keys())
+
+    def _with_positions(self, frame: pl.DataFrame, batch: Raw) -> pl.DataFrame:
+        rows = frame["row"]
+        return frame.select(COLUMNS.keys()).with_columns(
+            topic=pl.lit(batch.topic),
+            partition=pl.lit(batch.partition, dtype=pl.Int32),
+            position=pl.Series(batch.positions, dtype=pl.String).gather(rows),
+            published_at=pl.Series(batch.timestamps, dtype=pl.Int64).gather(rows),
+        )
+
+
+def _why(value: bytes) -> str:
+    try:
+        codec.decode(value)
+    except codec.Undecodable as error:
+        return error.reason
+    return "does not fit the columns"
+
+
+def _opened(value: bytes, timestamp: int) -> tuple[int, str, str, bytes]:
+    try:
+        letter = msgspec.json.decode(value, type=Envelope)
+        return letter.received_at, letter.where, letter.reason, base64.b64decode(letter.bytes, validate=True)
+    except (msgspec.MsgspecError, binascii.Error, ValueError):
+        return timestamp, DEAD_LETTER_TOPIC, "not an envelope", value
+
+
+class Decode(beam.PTransform):
+    """Raw records to event frames (main output) and dead letters (`dead`); what is a frame already passes."""
+
+    def __init__(self, positions: bool = False) -> None:
+        super().__init__()
+        self.positions = positions
+
+    def expand(self, pcoll: beam.PCollection) -> Any:
+        return pcoll | beam.ParDo(_Decode(self.positions)).with_outputs("dead", main="events")
+
+
+class _Shard(beam.DoFn):
+    def __init__(self, shards: int) -> None:
+        self.shards = shards
+        self.events = Metrics.counter("key_by_shard", "events")
+
+    def process(self, frame: pl.DataFrame) -> Iterator[Sharded]:
+        self.events.inc(frame.height)
+        if self.shards == 1:
+            yield 0, frame
+            return
+        shard = (frame["visitor"] % self.shards).cast(pl.UInt16)
+        ordered = frame[shard.arg_sort()]
+        start = 0
+        for number, count in shard.value_counts().sort("visitor").iter_rows():
+            yield number, ordered.slice(start, count)
+            start += count
+
+
+class KeyByShard(beam.PTransform):
+    """Event frames to (shard, frames): every visitor is whole in one shard."""
+
+    def __init__(self, shards: int) -> None:
+        super().__init__()
+        self.shards = shards
+
+    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        keyed = pcoll | "Split" >> beam.ParDo(_Shard(self.shards)).with_output_types(tuple[int, pl.DataFrame])
+        return keyed | "Group" >> beam.GroupByKey()
+
+
+class _Dedupe(beam.DoFn):
+    def __init__(self, handle: str) -> None:
+        self.handle = handle
+        self.fresh = Metrics.counter("dedupe", "fresh")
+        self.duplicates = Metrics.counter("dedupe", "duplicates")
+        self.retracted = Metrics.counter("dedupe", "retracted")
+
+    def process(self, element: tuple[int, Iterable[pl.DataFrame]]) -> Iterator[tuple[int, session.Deduped]]:
+        shard, frames = element
+        batch = pl.concat(list(frames))
+        known = run_of(self.handle).known
+        stored = known(batch.select(session.IDENTITY)) if known else batch.clear()
+        deduped = session.dedupe(batch, stored)
+        self.fresh.inc(deduped.fresh.height)
+        self.duplicates.inc(deduped.duplicates)
+        self.retracted.inc(deduped.retracted.height)
+        yield shard, deduped
+
+
+class Dedupe(beam.PTransform):
+    """(shard, frames) to (shard, Deduped): one copy of each event, against the batch itself and what is stored."""
+
+    def __init__(self, handle: str) -> None:
+        super().__init__()
+        self.handle = handle
+
+    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        return pcoll | beam.ParDo(_Dedupe(self.handle))
+
+
+class _Sessionize(beam.DoFn):
+    def __init__(self, handle: str, shards: int) -> None:
+        self.handle = handle
+        self.shards = shards
+        self.changes = Metrics.counter("sessionize", "changes")
+        self.late = Metrics.counter("sessionize", "late")
+
+    def process(self, element: tuple[int, session.Deduped]) -> Iterator[Any]:
+        shard, deduped = element
+        run = run_of(self.handle)
+        persons = deduped.fresh.filter(pl.col("bot") == "") if "bot" in deduped.fresh.columns else deduped.fresh
+        state = run.state
+        if self.shards > 1 and state.height:
+            state = state.filter(pl.col("visitor") % self.shards == shard)
+        step = session.advance(state, persons, run.watermark)
+        self.changes.inc(step.changes.height)
+        self.late.inc(step.late.height)
+        yield shard, step.changes
+        if step.late.height:
+            yield pvalue.TaggedOutput("late", (shard, step.late))
+        yield pvalue.TaggedOutput("taken", (shard, step.taken))
+        yield pvalue.TaggedOutput("state", (shard, step.state))
+
+
+class Sessionize(beam.PTransform):
+    """(shard, Deduped) to (shard, changed session rows); tagged: `late` and `taken` events, the shard's new `state`."""
+
+    def __init__(self, handle: str, shards: int) -> None:
+        super().__init__()
+        self.handle = handle
+        self.shards = shards
+
+    def expand(self, pcoll: beam.PCollection) -> Any:
+        return pcoll | beam.ParDo(_Sessionize(self.handle, self.shards)).with_outputs(
+            "late", "taken", "state", main="changes"
+        )
+
+
+class _RollUp(beam.DoFn):
+    def __init__(self, grain: str) -> None:
+        self.grain = grain
+        self.rows = Metrics.counter("roll_up", f"{grain}_rows")
+
+    def process(self, element: tuple[int, session.Deduped]) -> Iterator[Sharded]:
+        shard, deduped = element
+        rows = rollup.roll_up(deduped.fresh, deduped.retracted, rollup.GRAINS[self.grain])
+        self.rows.inc(rows.height)
+        yield shard, rows
+
+
+class RollUp(beam.PTransform):
+    """(shard, Deduped) to (shard, signed counts) of one grain."""
+
+    def __init__(self, grain: str) -> None:
+        super().__init__()
+        self.grain = grain
+
+    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        return pcoll | beam.ParDo(_RollUp(self.grain))
+
+
+class EventRows(beam.PTransform):
+    """(shard, Deduped) to (shard, event rows): the fresh ones, and the retracted ones as `deleted`."""
+
+    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        return pcoll | beam.MapTuple(_event_rows)
+
+
+def _event_rows(shard: int, deduped: session.Deduped) -> Sharded:
+    fresh = deduped.fresh.with_columns(deleted=pl.lit(False))
+    if not deduped.retracted.height:
+        return shard, fresh
+    # Where the new copy lies on the same day it takes the old one's key, and replaces it by that alone.
+    keys = [*session.IDENTITY, "day"]
+    day = pl.col("occurred_at") // DAY_MS
+    taken = deduped.fresh.select(*session.IDENTITY, day=day)
+    moved = deduped.retracted.with_columns(day=day).join(taken, on=keys, how="anti")
+    return shard, pl.concat([moved.select(fresh.columns[:-1]).with_columns(deleted=pl.lit(True)), fresh])
