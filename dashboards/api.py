@@ -1,0 +1,70 @@
+"""The stats API: `/api/v1/stats`, `/timeseries`, `/breakdown`. Described for its users in API.md, beside this file.
+
+Every answer is JSON. A mistake of the caller is 400, an unknown site 404, each as {"error": "..."} in words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+from werkzeug.exceptions import BadRequest, HTTPException
+
+from dashboards import asked, ranges
+from dashboards.base import parts
+from dashboards.panels import BREAKDOWNS, MAX_ROWS, METRICS, ROW, Panels
+from stores.base import StoreError
+
+routes = Blueprint("api", __name__, url_prefix="/api/v1")
+
+
+@routes.get("/stats")
+def stats() -> Response:
+    """The headline numbers of a range of days."""
+    found = _panels().stats()
+    return jsonify({name: found[name] for name in (*METRICS, "bots")})
+
+
+@routes.get("/timeseries")
+def timeseries() -> Response:
+    """One metric (as `value`), and the others beside it, for every step of the range."""
+    panels = _panels()
+    metric = asked.one_of(request.args, "metric", METRICS, default="visitors")
+    interval = asked.one_of(request.args, "interval", ranges.INTERVALS, default=panels.span.interval)
+    try:
+        ranges.check_interval(panels.span, interval)
+    except ranges.BadRange as error:
+        raise BadRequest(str(error)) from error
+    zone = panels.span.zone
+    found = panels.timeseries(interval)
+    rows = [{"time": ranges.iso(row.pop("time"), zone), "value": row[metric], **row} for row in found]
+    return jsonify({"metric": metric, "interval": interval, "timezone": zone, "rows": rows})
+
+
+@routes.get("/breakdown")
+def breakdown() -> Response:
+    """The most frequent values of one property, with their numbers."""
+    panels = _panels()
+    by = asked.one_of(request.args, "by", BREAKDOWNS)
+    limit = asked.whole_number(request.args, "limit", 10, MAX_ROWS)
+    rows = panels.breakdown(by, limit)
+    return jsonify({"by": by, "rows": [{name: row[name] for name in ("value", *ROW)} for row in rows]})
+
+
+def _panels() -> Panels:
+    given, site = parts(), request.args.get("site")
+    if site is None:
+        raise BadRequest(f"site is needed: one of {', '.join(sorted(given.sites())) or 'none yet, add one first'}")
+    zone = asked.zone_of(given, site)
+    span = asked.span(given, request.args, request.args.get("timezone", zone))
+    return Panels(given.warehouse, site, span)
+
+
+@routes.errorhandler(HTTPException)
+def _refused(error: HTTPException) -> tuple[dict[str, Any], int]:
+    return {"error": error.description}, error.code or 500
+
+
+@routes.errorhandler(StoreError)
+def _failed(error: StoreError) -> tuple[dict[str, Any], int]:
+    return {"error": f"the warehouse could not answer: {error}"}, 503

@@ -1,0 +1,67 @@
+"""The dashboards port as one Flask application: the page, the API, SQL and the three probes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import Blueprint, Flask, Response
+
+from dashboards import api, base, formats, health, pages, sql, stream
+from stores.base import Live
+from stores.warehouse import Warehouse
+
+MAX_BODY = 1 << 20  # a statement or a form; nothing else is sent here
+
+# The page needs nothing from anywhere else. Bars get their width by a style attribute.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def create(
+    warehouse: Warehouse,
+    sites: base.Sites,
+    live: Live,
+    *,
+    control: Blueprint | None,
+    collect_url: str,
+    add_site: Callable[[str], object] | None = None,
+    metrics: Callable[[], str] | None = None,
+    problem: Callable[[], str | None] | None = None,
+    countries: bool = False,
+    clock: Callable[[], int] | None = None,
+) -> Flask:
+    """The application over opened parts. What the callables owe is said in `dashboards.base.Parts`."""
+    app = Flask("dashboards", static_folder="static", template_folder="templates")
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions["footfall"] = base.Parts(
+        warehouse,
+        sites,
+        live,
+        collect_url.rstrip("/"),
+        add_site,
+        metrics,
+        problem,
+        countries,
+        **({"clock": clock} if clock else {}),
+    )
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    formats.register(app)
+    for blueprint in (health.routes, api.routes, sql.routes, stream.routes, pages.routes):
+        app.register_blueprint(blueprint)
+    if control is not None:
+        app.register_blueprint(control)
+    app.after_request(_guard)
+    return app
+
+
+def _guard(response: Response) -> Response:
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    if response.mimetype == "text/html":
+        response.headers.setdefault("Content-Security-Policy", _POLICY)
+    if "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,52 @@
+"""Numbers as people read them, as filters for the templates."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+
+def number(value: float) -> str:
+    """1,234; with one decimal where it is no whole number."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:.0f}%"
+
+
+def duration(seconds: float) -> str:
+    """8s, 1m 05s, 2h 10m."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02}m"
+
+
+def metric(value: float, name: str) -> str:
+    """A number of `panels.METRICS` in its own unit."""
+    match name:
+        case "bounce_rate":
+            return percent(value)
+        case "visit_duration":
+            return duration(value)
+        case "views_per_visit":
+            return f"{value:.1f}"
+        case _:
+            return number(value)
+
+
+def change(now: float, before: float) -> str:
+    """By how much a number grew or shrank, empty when there is nothing to compare with."""
+    if not before:
+        return ""
+    share = (now - before) / before
+    if abs(share) < 0.005:
+        return "±0%"
+    return f"{'+' if share > 0 else '−'}{min(abs(share) * 100, 9999):,.0f}%"
+
+
+def register(app: Flask) -> None:
+    for filter_ in (number, percent, duration, metric, change):
+        app.add_template_filter(filter_)

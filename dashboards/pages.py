@@ -1,0 +1,174 @@
+"""The page: `/` chooses the site, `/<site>` shows its numbers, `/sites` adds one.
+
+All of it is HTML from here. The script only draws the chart and keeps an open page fresh, so numbers, tables,
+periods and the form work without it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound
+from werkzeug.wrappers import Response as Redirect
+
+from dashboards import asked, ranges, stream
+from dashboards.base import Parts, parts
+from dashboards.panels import BREAKDOWNS, METRICS, Panels
+from stores.base import StoreError
+
+routes = Blueprint("pages", __name__)
+
+LIST_ROWS = 9
+DEFAULT_METRIC = "visitors"
+# One card each; a card with several lists shows them as tabs.
+CARDS = {
+    "Pages": ("page", "entry_page", "exit_page"),
+    "Sources": ("source", "channel"),
+    "Site search": ("search",),
+    "Countries": ("country",),
+    "Technology": ("device", "browser", "os"),
+    "Custom events": ("event",),
+}
+
+
+@routes.get("/")
+def home() -> str | Redirect:
+    sites = sorted(parts().sites())
+    if len(sites) == 1:
+        return redirect(url_for("pages.board", site=sites[0]))
+    return render_template("home.html", title="Footfall", sites=sites, **_common(parts()))
+
+
+@routes.get("/<site>")
+def board(site: str) -> str:
+    given = parts()
+    zone = asked.zone_of(given, site)
+    span = asked.span(given, request.args, zone, ranges.DEFAULT_PERIOD)
+    metric = asked.one_of(request.args, "metric", METRICS, DEFAULT_METRIC)
+    panels = Panels(given.warehouse, site, span)
+    stats = panels.stats()
+    page = {
+        "site": site,
+        "span": span,
+        "metric": metric,
+        "period": _period(span),
+        "link": _linker(site, metric),
+        "stats": stats,
+        "mark": stream.mark(stats),
+        "current": stream.current(given, site),
+        "today": ranges.today(given.clock(), zone),
+    }
+    if not stats["events"] and not stats["bots"] and _never_seen(given, site):
+        return render_template("empty.html", title=site, **page, **_common(given))
+    series = panels.timeseries(span.interval)
+    page |= {
+        "before": Panels(given.warehouse, site, span.previous()).stats(),
+        "series": _chart(given, panels, series),
+        "rows": [(ranges.label(row["time"], span.interval, zone), row) for row in series],
+        "cards": CARDS,
+        "lists": {by: panels.breakdown(by, LIST_ROWS) for by in BREAKDOWNS if by != "country" or given.countries},
+    }
+    return render_template("board.html", title=site, **page, **_common(given))
+
+
+@routes.post("/sites")
+def add() -> Response | Redirect:
+    """The form of the empty page. Only pages of our own may send it."""
+    given = parts()
+    _from_our_own_page()
+    if given.add_site is None:
+        raise Forbidden("sites are not added here: use footfall site add example.com, or the sites file")
+    domain = request.form.get("domain", "").strip().lower()
+    if not domain:
+        raise BadRequest("domain is needed, such as example.com")
+    try:
+        given.add_site(domain)
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
+    return redirect(url_for("pages.board", site=domain), 303)
+
+
+def _from_our_own_page() -> None:
+    """A browser names the page that a form came from; a form of a foreign page would act for its visitor."""
+    origin = request.headers.get("Origin") or request.headers.get("Referer") or ""
+    if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin" or (
+        urlsplit(origin).netloc != request.host
+    ):
+        raise Forbidden("this form is taken from the dashboards' own pages only")
+
+
+def _common(given: Parts) -> dict[str, Any]:
+    return {
+        "all_sites": sorted(given.sites()),
+        "collect_url": given.collect_url,
+        "may_add": given.add_site is not None,
+        "countries": given.countries,
+        "periods": ranges.PERIODS,
+        "metrics": METRICS,
+        "breakdowns": BREAKDOWNS,
+        "built": _built(),
+    }
+
+
+def _built() -> str:
+    """When the front end was built, so that a browser keeps a file until there is another; empty without one."""
+    folder = Path(str(current_app.static_folder))
+    times = [file.stat().st_mtime_ns for file in (folder / "board.js", folder / "board.css") if file.exists()]
+    return f"{max(times):x}" if len(times) == 2 else ""
+
+
+def _period(span: ranges.Range) -> str:
+    """Which of the periods the request names, or custom."""
+    return "custom" if "from" in request.args else request.args.get("period", ranges.DEFAULT_PERIOD)
+
+
+def _linker(site: str, metric: str) -> Any:
+    """Links to this page that keep the range and the metric, but for what they change."""
+    kept = {name: request.args[name] for name in ("from", "to", "period") if name in request.args}
+
+    def link(**changed: str) -> str:
+        base = {} if "period" in changed else kept
+        shown = {"metric": metric} if metric != DEFAULT_METRIC else {}
+        return url_for("pages.board", site=site, **(base | shown | changed))
+
+    return link
+
+
+def _never_seen(given: Parts, site: str) -> bool:
+    return given.warehouse.ask("first_event", site=site).is_empty()
+
+
+def _chart(given: Parts, panels: Panels, series: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the script draws: the steps until now, and those of the range before under the same marks."""
+    span = panels.span
+    earlier = Panels(panels.warehouse, panels.site, span.previous()).timeseries(span.interval)
+    at = given.clock()
+
+    def values(rows: list[dict[str, Any]], name: str) -> list[Any]:
+        return [row[name] if row["time"] <= at else None for row in rows]
+
+    return {
+        "interval": span.interval,
+        "zone": span.zone,
+        "times": [row["time"] // 1000 for row in series],
+        "now": {name: values(series, name) for name in METRICS},
+        "before": {name: values(earlier, name)[: len(series)] for name in METRICS},
+        "labels": METRICS,
+    }
+
+
+@routes.app_errorhandler(HTTPException)
+def _refused(error: HTTPException) -> tuple[Any, int]:
+    if request.path.startswith("/api/"):
+        return {"error": error.description}, error.code or 500
+    title = "Not here" if isinstance(error, NotFound) else error.name
+    return render_template("error.html", title=title, words=error.description, **_common(parts())), error.code or 500
+
+
+@routes.errorhandler(StoreError)
+def _failed(error: StoreError) -> tuple[str, int]:
+    words = f"The warehouse could not answer: {error}"
+    return render_template("error.html", title="Not now", words=words, **_common(parts())), 503

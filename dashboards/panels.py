@@ -1,0 +1,88 @@
+"""What the page and the API show, as questions to the warehouse: the only module here that asks any.
+
+Names of numbers, steps and lists are those of the API; each list says how the page heads it. What a question
+means (which rows count as a visit, a bounce) is written once, in the warehouse's SQL files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from dashboards.ranges import Range
+from stores.warehouse import Warehouse
+
+METRICS = {
+    "visitors": "Visitors",
+    "visits": "Visits",
+    "pageviews": "Page views",
+    "views_per_visit": "Views per visit",
+    "bounce_rate": "Bounce rate",
+    "visit_duration": "Visit duration",
+    "searches": "Searches",
+    "events": "Events",
+}
+ROW = ("visitors", "visits", "pageviews", "events")
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """One list: its heading, the heading of its second column, and which of a row's numbers stands in it."""
+
+    title: str
+    counts: str
+    column: str
+    nothing: str = "None in this period."
+
+
+BREAKDOWNS = {
+    "page": Breakdown("Top", "Views", "pageviews", "No page views in this period."),
+    "entry_page": Breakdown("Entry", "Visits", "visits"),
+    "exit_page": Breakdown("Exit", "Visits", "visits"),
+    "source": Breakdown("Sources", "Visits", "visits"),
+    "channel": Breakdown("Channels", "Visits", "visits"),
+    "search": Breakdown(
+        "Searches", "Searches", "events", "No site searches. They are found in addresses such as /?q=shoes."
+    ),
+    "country": Breakdown("Countries", "Visits", "visits"),
+    "device": Breakdown("Devices", "Visits", "visits"),
+    "browser": Breakdown("Browsers", "Visits", "visits"),
+    "os": Breakdown("Systems", "Visits", "visits"),
+    "event": Breakdown("Events", "Events", "events", "No events of your own. Send one by footfall('signup')."),
+}
+MAX_ROWS = 1000
+
+_QUESTIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "page": ("breakdown_of_pages", {}),
+    "search": ("breakdown_of_searches", {}),
+    "event": ("breakdown_of_events", {}),
+}
+
+
+@dataclass(frozen=True)
+class Panels:
+    """The numbers of one site over one range."""
+
+    warehouse: Warehouse
+    site: str
+    span: Range
+
+    def stats(self) -> dict[str, Any]:
+        """The headline numbers, and `bots`, the events kept apart."""
+        return self._ask("stats").row(0, named=True)
+
+    def timeseries(self, interval: str) -> list[dict[str, Any]]:
+        """Every step of the range with all numbers, those without an event too; `time` is its first millisecond."""
+        rows = self._ask("timeseries", interval=interval).iter_rows(named=True)
+        return [{"time": row.pop("bucket"), **row} for row in rows]
+
+    def breakdown(self, by: str, limit: int) -> list[dict[str, Any]]:
+        """The values seen by most visitors: `value` and `ROW`."""
+        question, column = _QUESTIONS.get(by, ("breakdown_of_visits", {"by": by}))
+        return self._ask(question, limit=limit, **column).to_dicts()
+
+    def _ask(self, question: str, **params: Any) -> pl.DataFrame:
+        days = {"from": self.span.first.isoformat(), "to": self.span.last.isoformat(), "timezone": self.span.zone}
+        return self.warehouse.ask(question, site=self.site, **days, **params)

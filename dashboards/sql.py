@@ -1,0 +1,98 @@
+"""`POST /sql`: one read-only statement, answered in any of ClickHouse's formats.
+
+The statement is the body as it stands, or the field `query` of a form, of a JSON object or of the address, as
+ClickHouse's own HTTP protocol has it; `{name:Type}` in it is filled from `param_name`. What may be asked, and
+for how long, the warehouse decides: see `Warehouse.read_only`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import BadRequest, HTTPException
+
+from dashboards.base import parts
+from stores.base import QueryRefused, StoreError
+
+routes = Blueprint("sql", __name__)
+
+DEFAULT_FORMAT = "TabSeparated"
+
+_FORMAT = re.compile(r"\bFORMAT\s+([A-Za-z0-9_]+)\s*;?\s*\Z", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+_TYPES = (
+    (("JSONEachRow", "JSONCompactEachRow", "JSONLines", "NDJSON"), "application/x-ndjson"),
+    (("JSON",), "application/json"),
+    (("CSV",), "text/csv; charset=utf-8"),
+    (("TabSeparated", "TSV"), "text/tab-separated-values; charset=utf-8"),
+    (("Pretty", "Vertical", "Markdown", "XML", "Values"), "text/plain; charset=utf-8"),
+    (("ArrowStream",), "application/vnd.apache.arrow.stream"),
+    (("Parquet",), "application/vnd.apache.parquet"),
+)
+
+
+@routes.post("/sql")
+def ask() -> Response:
+    statement, form = _statement()
+    named = _FORMAT.search(statement)
+    fmt = named[1] if named else form
+    params = {name.removeprefix("param_"): text for name, text in request.args.items() if name.startswith("param_")}
+    body = parts().warehouse.read_only(statement, fmt, params)
+    return Response(body, content_type=_content_type(fmt), headers={"X-ClickHouse-Format": fmt})
+
+
+def _statement() -> tuple[str, str]:
+    """The statement, and the format for one that names none."""
+    fields: dict[str, object] = dict(request.args.items())
+    body = _text(request.get_data())
+    if request.mimetype == "application/json":
+        given = request.get_json(silent=True)
+        if not isinstance(given, dict):
+            raise BadRequest('a JSON body must be an object such as {"query": "SELECT count() FROM events"}')
+        fields |= given
+        body = ""
+    elif "query" in request.form:
+        fields |= dict(request.form.items())
+        body = ""
+    query = fields.get("query", "")
+    form = fields.get("default_format") or request.headers.get("X-ClickHouse-Format", DEFAULT_FORMAT)
+    if not isinstance(query, str) or not isinstance(form, str) or not _NAME.fullmatch(form):
+        raise BadRequest("query must be a text, default_format the name of a format such as JSON, CSV or Parquet")
+    statement = "\n".join(part for part in (query, body) if part.strip())
+    if not statement:
+        raise BadRequest("no statement: send it as the body, for example SELECT count() FROM events")
+    return statement, form
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the statement is not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def _content_type(fmt: str) -> str:
+    for starts, content_type in _TYPES:
+        if fmt.startswith(starts):
+            return content_type
+    return "application/octet-stream"
+
+
+@routes.errorhandler(QueryRefused)
+def _refused(error: QueryRefused) -> Response:
+    return _plain(str(error), 400)
+
+
+@routes.errorhandler(HTTPException)
+def _wrong(error: HTTPException) -> Response:
+    return _plain(error.description or error.name, error.code or 500)
+
+
+@routes.errorhandler(StoreError)
+def _failed(error: StoreError) -> Response:
+    return _plain(f"the warehouse could not answer: {error}", 503)
+
+
+def _plain(text: str, status: int) -> Response:
+    return Response(f"{text}\n", status, content_type="text/plain; charset=utf-8")

@@ -1,0 +1,9 @@
+// Country codes in the reader's own language; the code stays as the title.
+
+export function nameCountries(): void {
+  const names = new Intl.DisplayNames([...navigator.languages, "en"], { type: "region", fallback: "code" });
+  for (const place of document.querySelectorAll<HTMLElement>("[data-country]")) {
+    const code = place.dataset.country ?? "";
+    if (/^[A-Z]{2}$/.test(code)) place.textContent = names.of(code) ?? code;
+  }
+}

@@ -1,0 +1,75 @@
+// Keeps an open page fresh. A small question every second or so says who is here and whether any number moved;
+// only then is the page fetched again, and only the parts of it that differ are put in place, so that open tabs,
+// tables and the reader's place stay as they are.
+
+const AT_LEAST = 1000; // ms between questions
+const SHARE = 5; // and never more than a sixth of the time spent on waiting for answers
+const AFTER_FAILURE = 5000;
+
+type Answer = { current: number; mark: string };
+
+export function keepFresh(changed: () => void): void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let asking = false;
+
+  const ask = async (): Promise<void> => {
+    const board = document.getElementById("board");
+    const address = board?.dataset.now;
+    if (!board || !address || document.hidden || asking) return;
+    asking = true;
+    const began = performance.now();
+    let wait = AFTER_FAILURE;
+    try {
+      const response = await fetch(address);
+      if (response.ok) {
+        const answer = (await response.json()) as Answer;
+        showCurrent(answer.current);
+        if (answer.mark !== board.dataset.mark) await renew(changed);
+        wait = Math.max(AT_LEAST, SHARE * (performance.now() - began));
+      }
+    } catch {
+      // Away for a moment: the next question finds out.
+    }
+    asking = false;
+    timer = setTimeout(ask, wait);
+  };
+
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(timer);
+    if (!document.hidden) void ask();
+  });
+  timer = setTimeout(ask, AT_LEAST);
+}
+
+function showCurrent(current: number): void {
+  const shown = document.querySelector("[data-current]");
+  const text = current.toLocaleString("en");
+  if (shown && shown.textContent !== text) shown.textContent = text;
+  document.querySelector(".now .pulse")?.classList.toggle("still", current === 0);
+}
+
+async function renew(changed: () => void): Promise<void> {
+  const response = await fetch(location.href);
+  if (!response.ok) return;
+  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  const [here, there] = [document.getElementById("board"), fresh.getElementById("board")];
+  if (!here || !there) return;
+  if (here.dataset.page !== there.dataset.page) {
+    document.querySelector("header")?.replaceWith(fresh.querySelector("header")!);
+    here.replaceWith(there);
+  } else {
+    replaceParts(here, there);
+    here.dataset.mark = there.dataset.mark;
+  }
+  changed();
+}
+
+function replaceParts(here: Element, there: Element): void {
+  for (const part of there.querySelectorAll<HTMLElement>("[data-part]")) {
+    const old = here.querySelector(`[data-part="${part.dataset.part}"]`);
+    if (!old || old.innerHTML === part.innerHTML) continue;
+    const focused = old.contains(document.activeElement) ? document.activeElement?.id : "";
+    old.replaceChildren(...part.childNodes);
+    if (focused) document.getElementById(focused)?.focus();
+  }
+}

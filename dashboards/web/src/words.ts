@@ -1,0 +1,36 @@
+// Numbers and times in words, as dashboards/formats.py writes them.
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+
+export function fullValue(value: number, metric: string): string {
+  if (metric === "bounce_rate") return `${Math.round(value * 100)}%`;
+  if (metric === "views_per_visit") return value.toFixed(1);
+  if (metric === "visit_duration") return duration(value);
+  return whole.format(value);
+}
+
+export function axisValue(value: number, metric: string): string {
+  if (metric === "bounce_rate") return `${Math.round(value * 100)}%`;
+  if (metric === "visit_duration") return duration(value);
+  return short.format(value);
+}
+
+function duration(seconds: number): string {
+  const all = Math.round(seconds);
+  const two = (n: number): string => String(n).padStart(2, "0");
+  if (all < 60) return `${all}s`;
+  if (all < 3600) return `${Math.floor(all / 60)}m ${two(all % 60)}s`;
+  return `${Math.floor(all / 3600)}h ${two(Math.floor((all % 3600) / 60))}m`;
+}
+
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+// `zoned` shows the site's clock in its local fields.
+export function stepName(zoned: Date, interval: string): string {
+  const day = `${zoned.getDate()} ${MONTHS[zoned.getMonth()]}`;
+  if (interval === "month") return `${MONTHS[zoned.getMonth()]} ${zoned.getFullYear()}`;
+  if (interval !== "hour") return day;
+  const two = (n: number): string => String(n).padStart(2, "0");
+  return zoned.getHours() === 0 && zoned.getMinutes() === 0 ? day : `${two(zoned.getHours())}:${two(zoned.getMinutes())}`;
+}
