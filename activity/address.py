@@ -7,7 +7,6 @@ normalised what they send; access logs and pixels have not.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -15,7 +14,7 @@ import msgspec
 LONGEST = 4096  # characters of an address that are kept
 
 _SCHEMES = frozenset(("http", "https", "file"))
-_NOT_IN_HOST = frozenset(" \"#%/<>?@\\^`{|}")
+_NOT_IN_HOST = frozenset(' "#%/<>?@\\^`{|}')
 
 
 class Address(msgspec.Struct, frozen=True, gc=False):
@@ -25,7 +24,6 @@ class Address(msgspec.Struct, frozen=True, gc=False):
     query: str  # without "?"
 
 
-@lru_cache(maxsize=8192)
 def parse(text: str) -> Address | None:
     """The address of a page on the web, on localhost or in a file; None for anything else. Never raises."""
     text = text[:LONGEST].strip()

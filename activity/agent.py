@@ -55,10 +55,12 @@ _BROWSERS = {
 }
 _SYSTEMS = {"Mac OS X": "macOS", "Other": ""}
 _DESKTOPS = frozenset(
-    "Windows,macOS,Linux,Ubuntu,Chrome OS,Debian,Fedora,FreeBSD,OpenBSD,NetBSD,Solaris,Mint,Red Hat,SUSE,"
-    "CentOS,Gentoo,Arch Linux,Slackware,Mandriva".split(",")
-)
-_PHONES = frozenset("Windows Phone,BlackBerry OS,KaiOS,Firefox OS,Symbian OS,Windows Mobile,webOS".split(","))
+    (
+        "Windows", "macOS", "Linux", "Chrome OS", "Ubuntu", "Debian", "Fedora", "Mint", "Red Hat", "SUSE",
+        "CentOS", "Gentoo", "Arch Linux", "Slackware", "Mandriva", "FreeBSD", "OpenBSD", "NetBSD", "Solaris",
+    )
+)  # fmt: skip
+_PHONES = frozenset(("Windows Phone", "Windows Mobile", "BlackBerry OS", "KaiOS", "Firefox OS", "Symbian OS", "webOS"))
 _TV = re.compile(r"smart-?tv|\btv\b|appletv|hbbtv|googletv|crkey|roku|bravia|\baft[a-z]", re.IGNORECASE)
 _CONSOLE = re.compile(r"playstation|xbox|nintendo", re.IGNORECASE)
 _TABLET = re.compile(r"ipad|tablet|kindle|\bsilk\b|playbook|kf[a-z]{3,4}\b", re.IGNORECASE)

@@ -112,7 +112,8 @@ def parse(body: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Batch:
         return _taken_apart(body, limits)
     if len(whole.events) > limits.events:
         return _too_many(len(whole.events), limits)
-    return _batch(whole.sent_at, [_tidy(i, event, limits) for i, event in enumerate(whole.events)])
+    nul = b"\\" in body and b"\\u0000" in body
+    return _batch(whole.sent_at, [_tidy(i, event, limits, nul) for i, event in enumerate(whole.events)])
 
 
 def parse_query(query: str, *, page: str = "", limits: Limits = DEFAULT_LIMITS) -> Batch:
@@ -138,7 +139,7 @@ def parse_query(query: str, *, page: str = "", limits: Limits = DEFAULT_LIMITS) 
         try:
             fields["props"] = json.loads(fields["props"])
         except (ValueError, RecursionError):
-            return _refused(Reason.MALFORMED, "`props` is not JSON: send an object such as {\"plan\":\"pro\"}")
+            return _refused(Reason.MALFORMED, '`props` is not JSON: send an object such as {"plan":"pro"}')
     return _batch(fields.pop("sent_at", None), [_from_object(0, fields, limits)])
 
 
@@ -197,9 +198,7 @@ def _taken_apart(body: bytes, limits: Limits) -> Batch:
         return _batch(_raw(parts.sent_at), [_from_bytes(0, body, limits)])
     if len(parts.events) > limits.events:
         return _too_many(len(parts.events), limits)
-    return _batch(
-        _raw(parts.sent_at), [_from_bytes(i, bytes(event), limits) for i, event in enumerate(parts.events)]
-    )
+    return _batch(_raw(parts.sent_at), [_from_bytes(i, bytes(event), limits) for i, event in enumerate(parts.events)])
 
 
 def _whole_by_hand(text: str, limits: Limits) -> Batch:
@@ -215,7 +214,7 @@ def _whole_by_hand(text: str, limits: Limits) -> Batch:
     if not isinstance(whole, dict):
         return _refused(
             Reason.MALFORMED,
-            f"the body is {_a(type(whole).__name__)}, not an object: send one event, or {{\"events\": […]}}",
+            f'the body is {_a(type(whole).__name__)}, not an object: send one event, or {{"events": […]}}',
         )
     if "events" not in whole:
         return _batch(whole.get("sent_at"), [_from_object(0, whole, limits)])
@@ -252,7 +251,7 @@ def _from_object(index: int, event: object, limits: Limits) -> Incoming | Refusa
         return Refusal(
             index,
             Reason.UNKNOWN_FIELD_TYPE,
-            f"the event is {_a(type(event).__name__)}, not an object: send {{\"site\": …, \"type\": …, \"url\": …}}",
+            f'the event is {_a(type(event).__name__)}, not an object: send {{"site": …, "type": …, "url": …}}',
         )
     present = {name: _valid(value) for name, value in event.items() if value is not None}
     try:
@@ -279,7 +278,7 @@ def _explained(message: str, event: dict[str, Any]) -> tuple[Reason, str]:
     if "Invalid enum value" in message:
         return Reason.UNKNOWN_FIELD_TYPE, (
             f"`type` {str(event.get('type'))[:64]!r} is not known: send one of {_TYPES}; "
-            "an action of your own is \"custom\" with a `name`"
+            'an action of your own is "custom" with a `name`'
         )
     place = _PLACE.search(message)
     field = (place[1] if place else "").lstrip(".") or "the event"
@@ -287,8 +286,7 @@ def _explained(message: str, event: dict[str, Any]) -> tuple[Reason, str]:
         return Reason.MALFORMED, "`id` must have 1 to 128 characters: shorten it, or leave it out"
     if field.startswith("props"):
         return Reason.UNKNOWN_FIELD_TYPE, (
-            "`props` must be an object whose values are text, numbers, true, false or null: "
-            "flatten what is nested"
+            "`props` must be an object whose values are text, numbers, true, false or null: flatten what is nested"
         )
     wanted = _EXPECTED.search(message)
     kind = _KINDS.get(wanted[1], f"of type {wanted[1]}") if wanted else "of another type"
@@ -309,27 +307,35 @@ _KINDS = {
     "object | null": "an object",
 }
 _HINTS = {
-    "site": "send the site's domain, such as \"example.com\"",
+    "site": 'send the site\'s domain, such as "example.com"',
     "type": f"send one of {_TYPES}",
-    "url": "send the page's address, such as \"https://example.com/pricing\"",
+    "url": 'send the page\'s address, such as "https://example.com/pricing"',
     "ts": "send Unix milliseconds or ISO 8601, or leave it out",
-    "search": "send {\"term\": \"…\", \"results\": 12}, or leave it out",
+    "search": 'send {"term": "…", "results": 12}, or leave it out',
     "term": "send what was searched for",
 }
 
 
 def _a(python_type: str) -> str:
-    return {"list": "a list", "str": "a text", "bool": "true or false", "NoneType": "null"}.get(
-        python_type, "a number"
-    )
+    return {"list": "a list", "str": "a text", "bool": "true or false", "NoneType": "null"}.get(python_type, "a number")
 
 
 def _is_number(text: object) -> bool:
     return isinstance(text, str) and text.isascii() and text.removeprefix("-").isdigit() and len(text) < 19
 
 
-def _tidy(index: int, event: Incoming, limits: Limits) -> Incoming | Refusal:
-    """The event with its texts cut and without NUL."""
+def _tidy(index: int, event: Incoming, limits: Limits, nul: bool = True) -> Incoming | Refusal:
+    """The event with its texts cut and, where there may be a `nul`, without it."""
+    if not (
+        nul
+        or event.props
+        or len(event.url) > 4096
+        or len(event.referrer) > 4096
+        or len(event.title) > 512
+        or len(event.site) + len(event.name) + len(event.visitor) + len(event.user) > 128
+        or len(event.screen) + len(event.language) > 32
+    ):
+        return event  # the common case, told at a glance
     changed: dict[str, Any] = {}
     for name, longest in _LONGEST.items():
         text = getattr(event, name)

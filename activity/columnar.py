@@ -101,9 +101,7 @@ def _parse(values: Sequence[bytes]) -> pl.DataFrame | None:
         return None
     if frame.height != count:
         return None
-    good = frame.select(
-        (_IS_EVENT & _is_hex("id") & _is_hex("visitor")).fill_null(False).all()
-    ).item()
+    good = frame.select((_IS_EVENT & _is_hex("id") & _is_hex("visitor")).fill_null(False).all()).item()
     return frame if good else None
 
 

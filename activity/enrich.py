@@ -2,8 +2,8 @@
 
 All that depends on the request, on the site's configuration or on data files is computed here, once, and
 stored with the versions of the data it came from; a replay never computes it again. `enrich` is called for
-every event at the door, so it is written for speed: addresses, origins and agents are answered from bounded
-caches, and an event costs a few microseconds.
+every event at the door, so it is written for speed: what address, referrer and site decide is kept in a
+bounded cache as a half-filled event, and the rest is filled into a copy, in a few microseconds.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 import msgspec
+from msgspec.structs import replace
 
 from activity import search
-from activity.address import Address, parameters, without_www
+from activity.address import parameters, without_www
 from activity.address import parse as parse_address
 from activity.agent import Agent, data_version
 from activity.beacon import Incoming, time_of
 from activity.event import Event, EventType
 from activity.event_id import content_id, derived_id, event_id
-from activity.origin import DIRECT, Origin, origin, referrer_host
+from activity.origin import origin, referrer_host
 from activity.place import NOWHERE, Place
 from activity.refusal import Reason, Refusal
 from activity.sources import VERSION as SOURCES_VERSION
@@ -33,9 +34,19 @@ LONGEST_ENGAGEMENT = DAY
 
 _PASSIVE = frozenset((EventType.ENGAGEMENT, EventType.WEB_VITAL, EventType.IDENTIFY))
 _encode = msgspec.json.Encoder().encode
+_CACHED = 1024  # characters of address and referrer together
+
+_VISITOR_NEEDS_KEY = (
+    "`visitor` is only taken with the site's secret key: send `Authorization: Bearer KEY`, or leave it out"
+)
+_WHOLE_URL = 'is no address of a page: send it whole, such as "https://example.com/pricing"'
+_NO_TERM = (
+    'the search has no term: send "search": {"term": "…"}, or an address with one of the site\'s search parameters'
+)
+_NO_NAME = '`name` is missing from the event: one of type "custom" needs it, such as "signup"'
 
 
-class SiteRules(msgspec.Struct, frozen=True):
+class SiteRules(msgspec.Struct, frozen=True, cache_hash=True):
     """What of a site's configuration an event depends on."""
 
     domain: str
@@ -69,6 +80,42 @@ def _owns(hosts: frozenset[str], host: str) -> bool:
     return host in hosts or any(host.endswith(f".{own}") for own in hosts)
 
 
+class _Page(msgspec.Struct, frozen=True):
+    """All that an event has of its address, referrer and site; as good for the next event with the same."""
+
+    template: Event
+    term: str  # the search term in the address
+
+
+def _page(site: SiteRules, url: str, referrer: str) -> _Page | None:
+    address = parse_address(url)
+    if address is None:
+        return None
+    query = parameters(address.query) if address.query else {}
+    host = referrer_host(referrer) if referrer else ""
+    if host and (without_www(host) == without_www(address.host) or site.owns(host)):
+        host = ""  # a click inside the site is no origin
+    came = origin(query, host)
+    template = Event(
+        v=1,
+        id="",
+        site=site.domain,
+        type=EventType.PAGEVIEW,
+        visitor="",
+        occurred_at=0,
+        received_at=0,
+        url=address.url,
+        host=address.host,
+        path=address.path,
+        referrer=referrer,
+        **msgspec.structs.asdict(came),
+    )
+    return _Page(template, search.term(query, site.search_parameters))
+
+
+_cached_page = lru_cache(maxsize=8192)(_page)
+
+
 def enrich(
     incoming: Incoming,
     *,
@@ -90,106 +137,41 @@ def enrich(
     `visitor` is 16 hex digits (see `visitor`); `received_at` and `sent_at` are Unix milliseconds; `fresh_id`
     (32 hex digits, new for each call) is used only for an event with neither `id` nor `ts`. `trusted` (the
     site's secret key, or an import) lifts the clamp of times and allows a named visitor. `index` goes into
-    the refusal. Refusals: INVALID_URL, INVALID_TIME, TOO_OLD, MISSING_FIELD, NOT_ALLOWED. Never raises.
+    the refusal. Refusals: INVALID_URL, INVALID_TIME, TOO_OLD, MISSING_FIELD, NOT_ALLOWED. Never raises for
+    what `beacon` lets through.
     """
     if incoming.visitor and not trusted:
-        return Refusal(
-            index,
-            Reason.NOT_ALLOWED,
-            "`visitor` is only taken with the site's secret key: send `Authorization: Bearer KEY`, or leave it out",
-        )
-    address = parse_address(incoming.url)
-    if address is None:
-        return Refusal(
-            index,
-            Reason.INVALID_URL,
-            f"`url` {incoming.url[:100]!r} is no address of a page: send it whole, such as "
-            "\"https://example.com/pricing\"",
-        )
-    clamped = False
-    occurred_at = received_at
-    if incoming.ts is not None:
-        try:
-            created_at = incoming.ts if type(incoming.ts) is int else time_of(incoming.ts)
-        except (ValueError, OverflowError):
-            created_at = None
-        if created_at is None:
-            return Refusal(
-                index, Reason.INVALID_TIME, "`ts` is no time: send Unix milliseconds or ISO 8601, or leave it out"
-            )
-        occurred_at = created_at if sent_at is None else received_at - (sent_at - created_at)
-        if trusted:
-            if not EARLIEST <= occurred_at < LATEST:
-                return Refusal(
-                    index,
-                    Reason.INVALID_TIME,
-                    f"`ts` is not between 1990 and 2100: {_hint(occurred_at)}",
-                )
-        elif occurred_at < received_at - OLDEST:
-            occurred_at, clamped = received_at - OLDEST, True
-        elif occurred_at > received_at + NEWEST:
-            occurred_at, clamped = received_at + NEWEST, True
-    if site.retention_days is not None and occurred_at < received_at - site.retention_days * DAY:
-        return Refusal(
-            index,
-            Reason.TOO_OLD,
-            f"it happened on {datetime.fromtimestamp(occurred_at // 1000, UTC):%Y-%m-%d} and {site.domain} keeps "
-            f"{site.retention_days} days: leave it out, or keep more",
-        )
-    query = parameters(address.query) if address.query else {}
-    kind = incoming.type
-    term, results = "", None
-    if kind is EventType.PAGEVIEW or kind is EventType.SEARCH:
-        if incoming.search is not None:
-            term, results = search.tidy(incoming.search.term), incoming.search.results
-        elif query:
-            term = search.term(query, site.search_parameters)
-        if results is not None and not 0 <= results < 2**53:
-            results = None
-    missing = _missing(kind, term, incoming.name)
-    if missing:
-        return Refusal(index, Reason.MISSING_FIELD, missing)
-    came = _origin(address, query, incoming.referrer, site)
-    if incoming.id is not None or incoming.ts is not None:
-        content = _encode(incoming)
-        if incoming.id is not None:
-            key = event_id(site.domain, incoming.id, content)
-        else:
-            key = content_id(site.domain, visitor, content)
+        return Refusal(index, Reason.NOT_ALLOWED, _VISITOR_NEEDS_KEY)
+    # Long addresses are mostly unique and would push the others out.
+    pages = _cached_page if len(incoming.url) + len(incoming.referrer) <= _CACHED else _page
+    page = pages(site, incoming.url, incoming.referrer)
+    if page is None:
+        return Refusal(index, Reason.INVALID_URL, f"`url` {incoming.url[:100]!r} {_WHOLE_URL}")
+    if incoming.ts is None:
+        occurred_at, clamped = received_at, False
     else:
-        key = fresh_id
-    is_search = kind is EventType.SEARCH
-    event = Event(
-        v=1,
-        id=key,
-        site=site.domain,
+        when = _occurred(incoming.ts, sent_at, received_at, trusted)
+        if isinstance(when, str):
+            return Refusal(index, Reason.INVALID_TIME, when)
+        occurred_at, clamped = when
+    if site.retention_days is not None and occurred_at < received_at - site.retention_days * DAY:
+        return Refusal(index, Reason.TOO_OLD, _too_old(occurred_at, site))
+    kind = incoming.type
+    term, results = _searched(incoming, page.term)
+    if kind is EventType.SEARCH and not term:
+        return Refusal(index, Reason.MISSING_FIELD, _NO_TERM)
+    if kind is EventType.CUSTOM and not incoming.name:
+        return Refusal(index, Reason.MISSING_FIELD, _NO_NAME)
+    event = replace(
+        page.template,
+        id=_id(incoming, site.domain, visitor, fresh_id),
         type=kind,
         visitor=visitor,
         occurred_at=occurred_at,
         received_at=received_at,
         sent_at=sent_at,
         clamped=clamped,
-        interactive=kind not in _PASSIVE,
-        user=incoming.user,
-        session_hint=session_hint,
-        url=address.url,
-        host=address.host,
-        path=address.path,
         title=incoming.title,
-        referrer=incoming.referrer,
-        utm_source=came.utm_source,
-        utm_medium=came.utm_medium,
-        utm_campaign=came.utm_campaign,
-        utm_term=came.utm_term,
-        utm_content=came.utm_content,
-        source=came.source,
-        medium=came.medium,
-        channel=came.channel,
-        term=term if is_search else "",
-        results=results if is_search else None,
-        name=incoming.name,
-        props=incoming.props,
-        engaged_ms=_engaged(incoming.engaged_ms) if incoming.engaged_ms else 0,
         language=incoming.language,
         screen=incoming.screen,
         browser=agent.browser,
@@ -197,28 +179,24 @@ def enrich(
         os=agent.os,
         os_version=agent.os_version,
         device=agent.device,
-        country=place.country,
-        region=place.region,
-        city=place.city,
-        protocol=protocol,
         bot=agent.bot,
+        protocol=protocol,
         enriched_by=enriched_by(place.source),
     )
-    if not term or is_search:
-        return [event]
-    return [
-        event,
-        msgspec.structs.replace(
-            event,
-            id=derived_id(key, "search"),
-            type=EventType.SEARCH,
-            interactive=False,
-            term=term,
-            results=results,
-            name="",
-            props={},
-        ),
-    ]
+    if place is not NOWHERE:
+        event = replace(event, country=place.country, region=place.region, city=place.city)
+    if incoming.user or session_hint:
+        event = replace(event, user=incoming.user, session_hint=session_hint)
+    searches: list[Event] = []
+    if term and kind is EventType.PAGEVIEW:
+        derived = derived_id(event.id, "search")
+        searches = [replace(event, id=derived, type=EventType.SEARCH, interactive=False, term=term, results=results)]
+    elif kind is not EventType.PAGEVIEW:
+        event = replace(event, interactive=kind not in _PASSIVE, term=term, results=results)
+    if incoming.name or incoming.props or incoming.engaged_ms:
+        engaged_ms = int(min(max(incoming.engaged_ms, 0), LONGEST_ENGAGEMENT))
+        event = replace(event, name=incoming.name, props=incoming.props, engaged_ms=engaged_ms)
+    return [event, *searches]
 
 
 @lru_cache(maxsize=64)
@@ -227,29 +205,51 @@ def enriched_by(place_source: str = "") -> str:
     return f"{data_version()} sources={SOURCES_VERSION}" + (f" place={place_source}" if place_source else "")
 
 
-def _missing(kind: EventType, term: str, name: str) -> str:
-    if kind is EventType.SEARCH and not term:
-        return (
-            'the search has no term: send "search": {"term": "…"}, or an address with one of the site\'s search '
-            "parameters"
+def _occurred(ts: int | float | str, sent_at: int | None, received_at: int, trusted: bool) -> tuple[int, bool] | str:
+    """When it happened and whether that was clamped; or what is wrong with `ts`."""
+    try:
+        created_at = time_of(ts)
+    except (ValueError, OverflowError):
+        created_at = None
+    if created_at is None:
+        return "`ts` is no time: send Unix milliseconds or ISO 8601, or leave it out"
+    at = created_at if sent_at is None else received_at - (sent_at - created_at)
+    if trusted:
+        if EARLIEST <= at < LATEST:
+            return at, False
+        seconds = EARLIEST <= at * 1000 < LATEST
+        return "`ts` is not between 1990 and 2100: " + (
+            "it looks like seconds, send milliseconds" if seconds else "correct it, or leave the event out"
         )
-    if kind is EventType.CUSTOM and not name:
-        return "`name` is missing from the event: an event of type \"custom\" needs one, such as \"signup\""
-    return ""
+    if at < received_at - OLDEST:
+        return received_at - OLDEST, True
+    if at > received_at + NEWEST:
+        return received_at + NEWEST, True
+    return at, False
 
 
-def _origin(address: Address, query: dict[str, str], referrer: str, site: SiteRules) -> Origin:
-    host = referrer_host(referrer) if referrer else ""
-    if host and (without_www(host) == without_www(address.host) or site.owns(host)):
-        host = ""
-    return origin(query, host) if host or query else DIRECT
+def _searched(incoming: Incoming, in_url: str) -> tuple[str, int | None]:
+    """The term that a page view or a search is about, as the sender says or as the address holds it."""
+    if incoming.type is not EventType.PAGEVIEW and incoming.type is not EventType.SEARCH:
+        return "", None
+    given = incoming.search
+    if given is None:
+        return in_url, None
+    results = given.results if given.results is not None and 0 <= given.results < 2**53 else None
+    return search.tidy(given.term) or in_url, results
 
 
-def _engaged(milliseconds: int | float) -> int:
-    return int(min(max(milliseconds, 0), LONGEST_ENGAGEMENT))
+def _id(incoming: Incoming, site: str, visitor: str, fresh_id: str) -> str:
+    if incoming.id is not None:
+        return event_id(site, incoming.id, _encode(incoming))
+    if incoming.ts is not None:
+        return content_id(site, visitor, _encode(incoming))
+    return fresh_id
 
 
-def _hint(milliseconds: int) -> str:
-    if 0 < milliseconds * 1000 < LATEST and milliseconds * 1000 >= EARLIEST:
-        return "these look like seconds, send milliseconds"
-    return "correct it, or leave the event out"
+def _too_old(occurred_at: int, site: SiteRules) -> str:
+    day = datetime.fromtimestamp(occurred_at // 1000, UTC)
+    return (
+        f"it happened on {day:%Y-%m-%d} and {site.domain} keeps {site.retention_days} days: "
+        "leave it out, or raise the site's retention"
+    )

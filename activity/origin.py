@@ -79,7 +79,7 @@ def referrer_host(referrer: str) -> str:
     scheme, mark, rest = referrer.partition("://")
     if not mark or scheme.lower() not in ("http", "https", "android-app"):
         return ""
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    authority = rest.partition("/")[0].partition("?")[0].partition("#")[0]
     return host_of(authority.rpartition("@")[2])
 
 
@@ -138,7 +138,7 @@ def _channel(source: str, medium: str, campaign: str, kind: Kind | None) -> str:
         ("Organic Social", kind is Kind.SOCIAL or medium in _SOCIAL),
         ("Organic Video", kind is Kind.VIDEO or "video" in medium),
         ("AI Assistants", kind is Kind.AI),
-        ("Organic Search", kind is Kind.SEARCH and medium in ("", "organic", "referral") or medium == "organic"),
+        ("Organic Search", kind is Kind.SEARCH or medium == "organic"),
         ("Email", kind is Kind.EMAIL or source in _EMAIL or medium in _EMAIL),
         ("Affiliates", medium in _AFFILIATE),
         ("Audio", medium == "audio"),

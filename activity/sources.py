@@ -83,14 +83,15 @@ BRANDS: dict[str, Kind] = {
     "pinterest": Kind.SOCIAL,
 }
 # Hosts of those brands that are neither their search nor their shop; a referral and nothing more.
-PLAIN_HOSTS: frozenset[str] = frozenset(
+_PLAIN_HOSTS = (
     "docs.google.com drive.google.com sites.google.com groups.google.com news.google.com classroom.google.com "
     "accounts.google.com calendar.google.com meet.google.com play.google.com translate.google.com "
     "maps.google.com developers.google.com cloud.google.com support.google.com keep.google.com "
     "aws.amazon.com console.aws.amazon.com colab.research.google.com support.microsoft.com "
     "finance.yahoo.com news.yahoo.com sports.yahoo.com news.yahoo.co.jp blog.naver.com cafe.naver.com "
-    "tieba.baidu.com baike.baidu.com zhidao.baidu.com pan.baidu.com webmaster.yandex.ru disk.yandex.ru".split()
+    "tieba.baidu.com baike.baidu.com zhidao.baidu.com pan.baidu.com webmaster.yandex.ru disk.yandex.ru"
 )
+PLAIN_HOSTS: frozenset[str] = frozenset(_PLAIN_HOSTS.split())
 
 # What people write into utm_source, besides the hosts above.
 _NAMES: dict[Kind, str] = {
