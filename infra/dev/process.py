@@ -1,0 +1,135 @@
+"""A server kept in the background by a pid file: start, stop, status and logs, each safe to repeat.
+
+A pid may have passed to a stranger after a reboot, so a process counts as ours only while its command line
+names our folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+HOST = "127.0.0.1"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class NotStarted(Exception):
+    """The part does not run; the message says why and what to do."""
+
+
+def cache() -> Path:
+    """The one folder for downloads and data."""
+    return Path(os.environ.get("FOOTFALL_CACHE") or ROOT / ".cache" / "footfall").resolve()
+
+
+def free_port(wanted: int = 0) -> int:
+    """`wanted` if nobody listens there, or any free port for 0."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted))
+        except OSError as error:
+            raise NotStarted(f"port {wanted} is taken ({error}): give another one, or --port 0 for any") from error
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """One background process and the folder that holds its data, log, pid and address."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+        self.log = folder / "log.txt"
+        self._pid = folder / "pid"
+        self._address = folder / "address"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Two starts at once: the second finds it running."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def address(self) -> str | None:
+        """Where it answers, None when it does not run."""
+        return self._address.read_text() if self.pid() and self._address.exists() else None
+
+    def pid(self) -> int | None:
+        try:
+            pid = int(self._pid.read_text())
+        except (OSError, ValueError):
+            return None
+        return pid if str(self.folder) in _command_line(pid) else None
+
+    def spawn(
+        self,
+        command: list[str],
+        port: int,
+        ready: Callable[[], bool],
+        *,
+        timeout: float = 60.0,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
+        """Start `command` detached and return its address once `ready` says so."""
+        with self.log.open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **(env or {})},
+                cwd=self.folder,
+            )
+        self._pid.write_text(str(process.pid))
+        self._address.write_text(f"{HOST}:{port}")
+        deadline = time.monotonic() + timeout
+        while not ready():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = process.wait(timeout=0.05)
+                raise NotStarted(f"{self.name} ended with status {status}; its last words:\n{self.tail()}")
+            if time.monotonic() > deadline:
+                self.stop()
+                raise NotStarted(f"{self.name} was not ready after {timeout:.0f} s; its last words:\n{self.tail()}")
+        return f"{HOST}:{port}"
+
+    def stop(self, patience: float = 20.0) -> bool:
+        """SIGTERM, then SIGKILL; True when there was something to stop."""
+        pid = self.pid()
+        if pid is not None:
+            os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + patience
+            while self.pid() is not None:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+                if time.monotonic() > deadline:
+                    os.kill(pid, signal.SIGKILL)
+                    deadline += patience
+                time.sleep(0.02)  # somebody else's child cannot be waited for
+        self._pid.unlink(missing_ok=True)
+        self._address.unlink(missing_ok=True)
+        return pid is not None
+
+    def tail(self, lines: int = 20) -> str:
+        if not self.log.exists():
+            return f"{self.name} has no log yet"
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _command_line(pid: int) -> str:
+    """Empty for a process that is gone, or dead and not yet collected."""
+    proc = Path("/proc")
+    if proc.is_dir():
+        try:
+            return (proc / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            return ""
+    return subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
