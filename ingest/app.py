@@ -36,9 +36,7 @@ def create(door: Door) -> Flask:
     def anything(path: str) -> FlaskResponse:
         if not door.answers("/" + path):
             return _to_flask(text_response(404, f"Nothing is at /{path}: events go to POST /collect.\n"))
-        headers = [
-            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()
-        ]
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
         body = b""
         if request.method == "POST":
             body = request.stream.read(door.max_body + 1)

@@ -100,7 +100,8 @@ class Application:
 
             from ingest.app import create
 
-            self._rest = WSGIMiddleware(create(door), workers=2)  # type: ignore[assignment]
+            behind: Any = WSGIMiddleware(create(door), workers=2)  # type: ignore[arg-type]
+            self._rest = behind
         assert self._rest is not None
         await self._rest(scope, receive, send)
 

@@ -52,7 +52,8 @@ def _script(name: str, whole: str) -> bytes:
 
 def lasting_name(name: str = "beacon") -> str:
     """The path of a script under its immutable name."""
-    return next(path for path, asset in _assets().items() if asset.lasting and path.rpartition(".")[0][:-17] == f"/{name}")
+    mark = _assets()[f"/{name}.js"].etag.decode().strip('"')
+    return f"/{name}.{mark}.js"
 
 
 def script(request: Request) -> Response | None:

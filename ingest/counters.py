@@ -43,4 +43,4 @@ class Counters:
 
     def __iter__(self) -> Iterator[tuple[str, str, int]]:
         for position, (outcome, reason) in enumerate(_LABELS):
-            yield outcome, reason, sum(self._cells[position :: _WIDTH])
+            yield outcome, reason, sum(self._cells[position::_WIDTH])

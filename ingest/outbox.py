@@ -347,5 +347,3 @@ def _set(waiting: _Waiting, result: list[Verdict] | Unavailable) -> None:
         waiting.future.set_exception(result)
     else:
         waiting.future.set_result(result)
-
-

@@ -31,7 +31,7 @@ GRACE = 8
 HEADER_TIMEOUT = 15.0
 
 
-class Protocol(ASGIProtocol):  # type: ignore[misc]
+class Protocol(ASGIProtocol):
     """One connection, known to its worker, so that the worker can tell the idle ones from the busy ones."""
 
     _header_timer: asyncio.TimerHandle | None = None
@@ -61,8 +61,10 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
             self._request_ready.set()
 
 
-class Worker(ASGIWorker):  # type: ignore[misc]
+class Worker(ASGIWorker):
     """The asgi worker with a drain that cuts nobody who has sent a request, and waits for nobody else."""
+
+    alive: bool
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -123,12 +125,12 @@ class Worker(ASGIWorker):  # type: ignore[misc]
             await self.lifespan.shutdown()
 
 
-class _Arbiter(Arbiter):  # type: ignore[misc]
+class _Arbiter(Arbiter):
     def signal(self, sig: int, frame: object) -> None:
         super().signal(signal.SIGTERM if sig == signal.SIGINT else sig, frame)
 
 
-class Server(BaseApplication):  # type: ignore[misc]
+class Server(BaseApplication):
     """gunicorn configured from keyword settings alone: no configuration file, no control socket."""
 
     def __init__(self, load: Callable[[], object], settings: dict[str, object]) -> None:
@@ -165,13 +167,24 @@ def serve(
     workers: int = 1,
     worker_class: str = "ingest.server.Worker",
     parent: int | None = None,
+    on_worker: Callable[[int], object] | None = None,
     **settings: object,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain and exit the process with gunicorn's status.
 
     `load` runs in each worker, after the fork, and returns the application. `parent` is the read end of a
     pipe whose write end the starting process holds: when that process is gone this one drains and goes too.
+    `on_worker` is called in each worker after the fork with its number, below `workers` and its own while it lives.
     """
+
+    def number(arbiter: Arbiter, worker: Worker) -> None:
+        taken = {other.number for other in arbiter.WORKERS.values()}
+        worker.number = min(set(range(len(taken) + 1)) - taken)
+
+    def announce(_: Arbiter, worker: Worker) -> None:
+        if on_worker is not None:
+            on_worker(worker.number)
+
     if parent is not None:
         follow(parent, lambda: os.kill(os.getpid(), signal.SIGTERM))
     Server(
@@ -188,6 +201,8 @@ def serve(
             "accesslog": None,
             "errorlog": "-",
             "loglevel": "warning",
+            "pre_fork": number,
+            "post_fork": announce,
             **settings,
         },
     ).run()

@@ -77,7 +77,7 @@ def parse(text: str, source: str) -> dict[str, Site]:
 
 
 def _problems(site: Site) -> Iterator[str]:
-    if not _DOMAIN.fullmatch(site.domain):
+    if not is_domain(site.domain):
         yield f"{site.domain!r} is not a domain; write it in lower case without https:// and path, like example.com"
     try:
         ZoneInfo(site.timezone)
@@ -86,6 +86,10 @@ def _problems(site: Site) -> Iterator[str]:
     for origin in site.origins:
         if not re.fullmatch(r"https?://[^/\s]+", origin):
             yield f"origin {origin!r} of {site.domain} is not one; write it like https://www.example.com"
+
+
+def is_domain(text: str) -> bool:
+    return _DOMAIN.fullmatch(text) is not None
 
 
 class Sites:

@@ -1,0 +1,296 @@
+"""What the door costs: CPU of the server processes a request, against the same server that keeps nothing.
+
+Peer: a bare ASGI application that reads the body and answers 204, on gunicorn's own `asgi` worker. Ours: the
+whole door (limits, identity, agent, bots, source, id, account) with each event durable before its 202. Both
+have two workers and the same load: one event of about 400 bytes a request, 64 connections kept alive, 2,000
+user agents drawn by Zipf's law. Rounds alternate, A B A B. Afterwards the events acknowledged are compared
+with what the broker holds: every one of them, and nothing else, has to lie there.
+
+    ./dev bench ingest [--events N] [--json]        FOOTFALL_BENCH_KAFKA=kafka://h:9092 adds Kafka
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+import brokers
+from activity.event import ALL_TOPICS, TOPICS
+
+WORKERS = 2
+CONNECTIONS = 64
+TARGET = 2.5
+SITE = "bench.example"
+
+
+_WINDOWS, _MAC = "Windows NT 10.0; Win64; x64", "Macintosh; Intel Mac OS X 10_15_7"
+_MODELS = ("SM-G99", "SM-A5", "Pixel ", "M2101K", "CPH2", "RMX3")
+
+
+def user_agents(count: int = 2000) -> list[str]:
+    """Agents as browsers write them, the version numbers and models varied."""
+    rng = random.Random(7)
+    agents: dict[str, None] = {}
+    while len(agents) < count:
+        chrome = f"Chrome/{rng.randint(90, 141)}.0.{rng.randint(4000, 7300)}.{rng.randint(20, 220)}"
+        firefox = rng.randint(78, 143)
+        ios = f"{rng.randint(14, 18)}_{rng.randint(0, 7)}"
+        android = f"Linux; Android {rng.randint(9, 15)}; {rng.choice(_MODELS)}{rng.randint(1, 99)}"
+        webkit = "AppleWebKit/537.36 (KHTML, like Gecko)"
+        apple = "AppleWebKit/605.1.15 (KHTML, like Gecko)"
+        agent = rng.choice(
+            [
+                f"({_WINDOWS}) {webkit} {chrome} Safari/537.36",
+                f"({_MAC}) {webkit} {chrome} Safari/537.36",
+                f"({android}) {webkit} {chrome} Mobile Safari/537.36",
+                f"(iPhone; CPU iPhone OS {ios} like Mac OS X) {apple} Version/{ios.replace('_', '.')} Mobile/15E148"
+                " Safari/604.1",
+                f"(X11; Linux x86_64; rv:{firefox}.0) Gecko/20100101 Firefox/{firefox}.0",
+                f"({_WINDOWS}) {webkit} {chrome} Safari/537.36 {chrome.replace('Chrome', 'Edg')}",
+            ]
+        )
+        agents[f"Mozilla/5.0 {agent}"] = None
+    return list(agents)
+
+
+class Requests:
+    """The bytes of one request after the other, each event with an id of its own."""
+
+    def __init__(self, run: str) -> None:
+        self._rng = random.Random(11)
+        self._agents = [agent.encode() for agent in user_agents()]
+        self._weights = list(accumulate(1 / rank for rank in range(1, len(self._agents) + 1)))
+        self._run = run.encode()
+        self._sent = 0
+
+    def next(self) -> bytes:
+        self._sent += 1
+        agent = self._rng.choices(self._agents, cum_weights=self._weights)[0]
+        now = time.time_ns() // 1_000_000
+        body = (
+            b'{"sent_at":%d,"events":[{"site":"%s","type":"pageview","url":"https://bench.example/articles/%d/'
+            b'a-page-of-the-site?ref=newsletter","referrer":"https://www.example.org/links/%d","title":"A page of '
+            b'the site, number %d","id":"%s-%d","ts":%d,"screen":"1920x1080","language":"en-GB"}]}'
+        ) % (now, SITE.encode(), self._sent % 400, self._sent % 50, self._sent % 400, self._run, self._sent, now)
+        body = body.ljust(400)
+        return (
+            b"POST /collect HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: %s\r\nContent-Type: text/plain;charset=UTF-8\r\n"
+            b"Accept: */*\r\nAccept-Language: en-GB,en;q=0.9\r\nAccept-Encoding: gzip, deflate, br\r\n"
+            b"Origin: https://bench.example\r\nReferer: https://bench.example/\r\nContent-Length: %d\r\n\r\n%s"
+        ) % (agent, len(body), body)
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, load: _Load) -> None:
+        self._load = load
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        request = self._load.take()
+        if request is None:
+            self._transport.close()
+        else:
+            self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, found, body = self._buffer.partition(b"\r\n\r\n")
+        if not found:
+            return
+        lowered = head.lower()
+        at = lowered.find(b"content-length: ")
+        length = int(lowered[at + 16 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        if len(body) >= length:
+            self._buffer = body[length:]
+            self._load.answered(head[9:12])
+            self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._load.ended()
+
+
+class _Load:
+    """A closed loop: each connection sends its next request when it has the answer."""
+
+    def __init__(self, requests: Requests, count: int) -> None:
+        self._requests = requests
+        self._left = count
+        self.statuses: dict[bytes, int] = {}
+        self._open = CONNECTIONS
+        self.done = asyncio.get_running_loop().create_future()
+
+    def take(self) -> bytes | None:
+        if self._left == 0:
+            return None
+        self._left -= 1
+        return self._requests.next()
+
+    def answered(self, status: bytes) -> None:
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+
+    def ended(self) -> None:
+        self._open -= 1
+        if self._open == 0 and not self.done.done():
+            self.done.set_result(None)
+
+
+async def _drive(port: int, requests: Requests, count: int) -> dict[bytes, int]:
+    loop = asyncio.get_running_loop()
+    load = _Load(requests, count)
+    for _ in range(CONNECTIONS):
+        await loop.create_connection(lambda: _Connection(load), "127.0.0.1", port)
+    await load.done
+    return load.statuses
+
+
+class Server(NamedTuple):
+    process: subprocess.Popen[bytes]
+    port: int
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the workers; gunicorn's arbiter does nothing a request."""
+        ticks = 0
+        for pid in _children(self.process.pid):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+@contextlib.contextmanager
+def server(kind: str, *arguments: str) -> Iterator[Server]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.ingest_server", kind, str(port), str(WORKERS), *arguments],
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while len(_children(process.pid)) < WORKERS or not _answers(port):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise SystemExit(f"the {kind} server did not start")
+            time.sleep(0.1)
+        yield Server(process, port)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1) as connection:
+            connection.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            return connection.recv(12)[9:10] == b"2"
+    except OSError:
+        return False
+
+
+def stored(url: str) -> int:
+    """Event records on the broker, read from its log."""
+    broker = brokers.connect(url)
+    total = 0
+    for topic in TOPICS:
+        for partition in range(broker.partitions(topic)):
+            bounds = broker.bounds(topic, partition)
+            if bounds is not None:
+                for batch in broker.read_range(topic, partition, None, bounds.last):
+                    total += len(batch)
+    broker.close()
+    return total
+
+
+def measure(name: str, url: str, folder: Path, events: int, rounds: int) -> dict[str, object]:
+    ours: list[float] = []
+    peers: list[float] = []
+    speeds: list[tuple[float, float]] = []
+    broker = brokers.connect(url)
+    for topic in ALL_TOPICS:
+        broker.create_topic(topic)
+    broker.close()
+    before = stored(url)
+    acknowledged = 0
+    with server("peer") as peer, server("ours", url, str(folder)) as own:
+        requests = Requests(f"{time.time_ns():x}")
+        warm = asyncio.run(_drive(own.port, requests, 4000))
+        asyncio.run(_drive(peer.port, requests, 4000))
+        acknowledged += warm.get(b"202", 0)
+        for _ in range(rounds):
+            peer_cpu, peer_wall, _statuses = _round(peer, requests, events)
+            own_cpu, own_wall, statuses = _round(own, requests, events)
+            if set(statuses) != {b"202"}:
+                raise SystemExit(f"not every request was taken: {statuses}")
+            acknowledged += statuses[b"202"]
+            peers.append(peer_cpu / events * 1e6)
+            ours.append(own_cpu / events * 1e6)
+            speeds.append((events / own_wall, events / peer_wall))
+    kept = stored(url) - before
+    if kept != acknowledged:
+        raise SystemExit(f"{acknowledged} events were acknowledged and {kept} are on {name}")
+    own_cost, peer_cost = statistics.median(ours), statistics.median(peers)
+    return {
+        "name": f"ingest {name}",
+        "ours": round(own_cost, 1),
+        "peer": round(peer_cost, 1),
+        "unit": "CPU us a request",
+        "ratio": round(own_cost / peer_cost, 2),
+        "target": TARGET,
+        "met": own_cost / peer_cost <= TARGET,
+        "load": round(os.getloadavg()[0], 1),
+        "requests_per_second": round(statistics.median(own for own, _ in speeds)),
+        "peer_requests_per_second": round(statistics.median(peer for _, peer in speeds)),
+        "acknowledged": acknowledged,
+        "stored": kept,
+    }
+
+
+def _round(server: Server, requests: Requests, events: int) -> tuple[float, float, dict[bytes, int]]:
+    cpu, wall = server.cpu_seconds(), time.perf_counter()
+    statuses = asyncio.run(_drive(server.port, requests, events))
+    return server.cpu_seconds() - cpu, time.perf_counter() - wall, statuses
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="bench ingest")
+    parser.add_argument("--events", type=int, default=40_000, help="requests a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="accepted for uniformity: the output is JSON lines")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="footfall-bench-") as folder:
+        targets = {"sqlite": f"sqlite://{folder}/log.sqlite"}
+        if kafka := os.environ.get("FOOTFALL_BENCH_KAFKA"):
+            targets["kafka"] = kafka
+        met = True
+        for name, url in targets.items():
+            result = measure(name, url, Path(folder) / name, options.events, options.rounds)
+            print(json.dumps(result), flush=True)
+            met = met and bool(result["met"])
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

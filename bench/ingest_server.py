@@ -1,0 +1,51 @@
+"""The two servers that `bench.ingest` compares: `python -m bench.ingest_server peer|ours PORT WORKERS [URL FOLDER]`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import brokers
+import stores.live
+from ingest import asgi, server
+from ingest.counters import Counters
+from ingest.door import Door
+from ingest.sites import Site, Sites
+
+
+async def peer(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+    """Reads the body and answers 204: the least that a server can do with an event."""
+    if scope["type"] == "lifespan":
+        while (await receive())["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def main() -> None:
+    kind, port, workers, *rest = sys.argv[1:]
+    bind = f"127.0.0.1:{port}"
+    if kind == "peer":
+        server.serve(lambda: peer, bind, workers=int(workers), worker_class="asgi")
+        return
+    url, folder = rest
+    counters = Counters(int(workers))
+
+    def open_door() -> Door:
+        return Door(
+            broker=brokers.connect(url),
+            live=stores.live.connect_live(f"file://{folder}/live"),
+            sites=Sites(sites={"bench.example": Site(domain="bench.example")}),
+            spool=Path(folder) / "spool",
+            counters=counters,
+        )
+
+    server.serve(lambda: asgi.Application(open_door), bind, workers=int(workers), on_worker=counters.take_row)
+
+
+if __name__ == "__main__":
+    main()

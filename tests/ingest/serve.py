@@ -1,0 +1,33 @@
+"""The server that the tests start: `serve.py PORT FOLDER BROKER_URL [WORKERS]`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import brokers
+from ingest.asgi import Application
+from ingest.collect import Options
+from ingest.counters import Counters
+from ingest.door import Door
+from ingest.server import serve
+from ingest.sites import Sites
+from stores.live import connect_live
+
+port, folder, broker_url, *rest = sys.argv[1:]
+workers = int(rest[0]) if rest else 1
+counters = Counters(workers)
+
+
+def open_door() -> Door:
+    return Door(
+        broker=brokers.connect(broker_url),
+        live=connect_live(f"file://{folder}/live"),
+        sites=Sites(Path(folder) / "sites.toml"),
+        spool=Path(folder) / "spool",
+        options=Options(trusted_proxies=("127.0.0.1",)),
+        counters=counters,
+    )
+
+
+serve(lambda: Application(open_door), f"127.0.0.1:{port}", workers=workers, on_worker=counters.take_row)
