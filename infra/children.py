@@ -21,7 +21,8 @@ from infra.settings import Settings
 @click.option("--follow", type=int, required=True)
 @click.option("--announce", type=int, required=True)
 @click.option("--listen", type=int)
-def main(role: str, follow: int, announce: int, listen: int | None) -> None:
+@click.option("--site", default="localhost")
+def main(role: str, follow: int, announce: int, listen: int | None, site: str) -> None:
     """Internal: started by `footfall up`."""
     settings = Settings.load(os.environ)
 
@@ -32,8 +33,12 @@ def main(role: str, follow: int, announce: int, listen: int | None) -> None:
 
     if role == "demo":
         from infra import demo
+        from ingest.sites import Sites
 
-        demo.run(settings, follow)
+        known = Sites(settings.sites).get(site)
+        if known is None or known.key is None:
+            raise SystemExit(f"--demo needs a secret key for {site} in {settings.sites}: key = \"…\"")
+        demo.run(settings, site, known.key, follow)
     elif role == "tracking":
         from infra import tracking
 

@@ -71,9 +71,9 @@ class _Child:
 
 
 class Supervisor:
-    """One run of `up`. `settings` must have been checked by `refuse_unfit`."""
+    """One run of `up`; `demo` names the site that pretend visitors visit. See `refuse_unfit` for the settings."""
 
-    def __init__(self, settings: Settings, *, demo: bool, say: Say) -> None:
+    def __init__(self, settings: Settings, *, demo: str | None, say: Say) -> None:
         self._say = say
         self._lock = DataLock(settings.data)
         self._lock.take("footfall up")
@@ -88,8 +88,8 @@ class Supervisor:
         self._announced, self._announce = os.pipe()
         self._followed, self._leash = os.pipe()
         self._children = [self._child("core", self._dashboards), self._child("tracking", self._tracking)]
-        if demo:
-            self._children.append(self._child("demo", None))
+        if demo is not None:
+            self._children.append(self._child("demo", None, "--site", demo))
 
     def run(self, on_ready: Callable[[Settings], None]) -> int:
         """Serve until a signal; the exit status. `on_ready` is called once, when both ports answer."""
@@ -118,8 +118,8 @@ class Supervisor:
                 if not self._revive():
                     return self._stop(1)
 
-    def _child(self, role: str, listener: socket.socket | None) -> _Child:
-        arguments = ["--announce", str(self._announce), "--follow", str(self._followed)]
+    def _child(self, role: str, listener: socket.socket | None, *more: str) -> _Child:
+        arguments = ["--announce", str(self._announce), "--follow", str(self._followed), *more]
         descriptors = [self._announce, self._followed, self._lock.fd]
         if listener is not None:
             arguments += ["--listen", str(listener.fileno())]

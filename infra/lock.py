@@ -70,6 +70,20 @@ class DataLock:
             return False
         return True
 
+    def held(self) -> bool:
+        """Whether somebody has the folder now."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     def holder(self) -> Holder | None:
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=Holder)

@@ -48,6 +48,13 @@ class Owner(msgspec.Struct):
         if (found := find(data)) is not None and found.token == self.token:
             (data / FILE).unlink(missing_ok=True)
 
+    def answers(self) -> bool:
+        """Whether this owner is there: the file outlives one that was killed."""
+        try:
+            return next(self.call("ping", {}), None) is None
+        except Failed:
+            return False
+
     def call(self, verb: str, arguments: Line) -> Iterator[Line]:
         """The owner's answer, line by line as it works. Raises `Failed` with what it says is wrong."""
         where = urlsplit(self.url)

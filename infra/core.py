@@ -1,0 +1,175 @@
+"""The core: pages, API, live pipeline and the other commands' work, in the process that owns the warehouse.
+
+`Core` is that work without the server: `footfall up` serves it (`serve`), and a command that finds no owner
+makes one of its own for as long as it runs (`infra.session`). Its verbs are generators of JSON lines.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from infra import snippets, verbs
+from infra.owner import Owner, Verb, blueprint
+from infra.settings import Settings
+from infra.wiring import Parts
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from pipeline.live import Loader
+
+log = logging.getLogger("footfall")
+
+_THREADS = 16
+_GRACE = 20
+_RECONCILE_EVERY = 600.0
+_FLUSH_EVERY = 60.0
+
+
+class Core:
+    """The live pipeline over opened parts, and what commands ask of it."""
+
+    def __init__(self, parts: Parts) -> None:
+        from pipeline.live import Loader
+
+        parts.create_topics()
+        self.parts = parts
+        self.loader: Loader = Loader(parts.broker, parts.warehouse, parts.checkpoint)
+        self.verbs: dict[str, Verb] = verbs.of(parts, self.loader)
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Load what comes, flush the archive and rebuild marked days, until `stop`."""
+        self.loader.open()
+        for name, work in (
+            ("loader", lambda: self.loader.run(self._stop)),
+            ("archive", lambda: self._every(_FLUSH_EVERY, "archive-flush")),
+            ("reconcile", lambda: self._every(_RECONCILE_EVERY, "reconcile")),
+        ):
+            thread = threading.Thread(target=work, name=name)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """The batch in hand is committed, the archive flushed once more."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._quietly("archive-flush")
+
+    def _every(self, seconds: float, verb: str) -> None:
+        while not self._stop.wait(seconds):
+            self._quietly(verb)
+
+    def _quietly(self, verb: str) -> None:
+        """A chore that fails is said and tried again next time; events are safe in the log meanwhile."""
+        try:
+            deque(self.verbs[verb](), maxlen=0)
+        except Exception:
+            log.exception("%s did not work; it is tried again later", verb)
+
+    def metrics(self) -> str:
+        """Prometheus text of the pipeline."""
+        status = self.loader.status
+        age = max(0.0, time.time() - status.watermark / 1000) if status.watermark else 0.0
+        rows = (
+            ("lag_seconds", "gauge", "Age of the oldest event that is not yet in the numbers.", status.lag_seconds),
+            ("watermark_age_seconds", "gauge", "How far the live watermark is behind the clock.", age),
+            ("loaded_batches_total", "counter", "Micro-batches committed since the start.", status.batches),
+            ("loaded_events_total", "counter", "Events stored since the start.", status.events),
+            ("loaded_duplicates_total", "counter", "Events that were stored already.", status.duplicates),
+            ("loaded_late_total", "counter", "Events later than the horizon, left to reconcile.", status.late),
+            ("dead_letters_total", "counter", "Records that are no events.", status.dead_letters),
+        )
+        lines = []
+        for name, kind, text, value in rows:
+            lines += [f"# HELP footfall_{name} {text}", f"# TYPE footfall_{name} {kind}", f"footfall_{name} {value}"]
+        return "\n".join(lines) + "\n"
+
+    def application(self, owner: Owner | None, collect_url: str) -> Flask:
+        """Pages, API, SQL and probes; with an owner, its control routes too."""
+        from dashboards import app
+
+        parts = self.parts
+        return app.create(
+            parts.warehouse,
+            lambda: {site.domain: site.timezone for site in parts.sites.all()},
+            parts.live,
+            control=blueprint(owner, self.verbs) if owner else None,
+            collect_url=collect_url,
+            add_site=lambda domain: add_site(parts.settings, domain),
+            metrics=self.metrics,
+            problem=lambda: self.loader.status.trouble or None,
+            countries=parts.settings.geo is not None,
+        )
+
+
+def add_site(settings: Settings, domain: str) -> bool:
+    """Add a site with a key; True when it is new. Raises ValueError in words."""
+    from ingest import sites
+
+    return sites.add(settings.sites, domain, key=sites.new_key())
+
+
+def serve(
+    settings: Settings,
+    bind: str,
+    *,
+    follow: int | None = None,
+    on_ready: Callable[[], None] | None = None,
+) -> None:
+    """Serve until a signal, then drain and exit. `on_ready` is called when questions are answered."""
+    from ingest import server
+
+    running: list[Callable[[], None]] = []
+
+    def load() -> object:
+        lock = _wait_for_predecessor(settings)
+        parts = Parts(settings)
+        core = Core(parts)
+        owner = Owner(os.getpid(), snippets.address(settings.host, settings.dashboards_port))
+        application = core.application(owner, snippets.collect_url(settings))
+        core.start()
+        owner.publish(settings.data)
+
+        def end() -> None:
+            owner.withdraw(settings.data)
+            core.stop()
+            parts.close()
+            os.close(lock)
+
+        running.append(end)
+        if on_ready is not None:
+            on_ready()
+        return application
+
+    def worker_exit(_arbiter: Any, _worker: Any) -> None:
+        for end in running:
+            end()
+
+    server.serve(
+        load,
+        bind,
+        worker_class="infra.threads.Worker",
+        threads=_THREADS,
+        graceful_timeout=_GRACE,
+        parent=follow,
+        worker_exit=worker_exit,
+    )
+
+
+def _wait_for_predecessor(settings: Settings) -> int:
+    """A worker whose parent was killed still commits its last batch; the warehouse is its until it is gone."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(settings.data / "core.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+

@@ -1,0 +1,65 @@
+"""What the owner of the warehouse does for the other commands: each verb a generator of JSON lines.
+
+Arguments and lines are plain JSON, because they may come over HTTP (`infra.owner`). A verb that changes data
+goes through the pipeline, which takes its turn with the live micro-batches.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from infra.owner import Line, Verb
+from infra.wiring import Parts
+
+if TYPE_CHECKING:
+    from pipeline.live import Loader
+
+
+def of(parts: Parts, loader: Loader) -> dict[str, Verb]:
+    """The verbs over opened parts, by name."""
+
+    def ping() -> Iterator[Line]:
+        """Nothing: that it was answered says it all."""
+        yield from ()
+
+    def load() -> Iterator[Line]:
+        """Returns once all that lies in the log now is in the numbers."""
+        before = loader.status.events, loader.status.dead_letters
+        loader.drain(loader.ends())
+        yield {
+            "events": loader.status.events - before[0],
+            "dead_letters": loader.status.dead_letters - before[1],
+        }
+
+    def known(site: str, visitor: list[int], id_hi: list[int], id_lo: list[int]) -> Iterator[Line]:
+        """Which of these events of a site are stored: their indexes."""
+        import polars as pl
+
+        keys = pl.DataFrame(
+            {"visitor": visitor, "id_hi": id_hi, "id_lo": id_lo},
+            schema=dict.fromkeys(("visitor", "id_hi", "id_lo"), pl.UInt64),
+        ).with_columns(site=pl.lit(site))
+        stored = parts.warehouse.known_events(keys, 2**63)
+        found = keys.with_row_index("at").join(stored, on=["site", "visitor", "id_hi", "id_lo"], how="semi")
+        yield {"known": found["at"].to_list()}
+
+    def letters(where: str, lines: list[str]) -> Iterator[Line]:
+        """Which of these (base64) are dead letters already: their indexes."""
+        sql = """
+            SELECT DISTINCT base64Encode(bytes) AS line FROM dead_letters
+            WHERE topic = {where:String} AND base64Encode(bytes) IN {lines:Array(String)}"""
+        stored = set(parts.warehouse.query(sql, {"where": where, "lines": lines})["line"])
+        yield {"known": [index for index, line in enumerate(lines) if line in stored]}
+
+    def sql(statement: str, fmt: str) -> Iterator[Line]:
+        """One read-only statement's answer."""
+        yield {"body": base64.b64encode(parts.warehouse.read_only(statement, fmt)).decode()}
+
+    def migrate() -> Iterator[Line]:
+        """Apply the migrations that are missing; opening the warehouse has done so already."""
+        for name in parts.warehouse.migrate():
+            yield {"applied": name}
+
+    return {"ping": ping, "load": load, "known": known, "letters": letters, "sql": sql, "migrate": migrate}
