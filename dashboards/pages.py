@@ -65,7 +65,7 @@ def board(site: str) -> str:
         return render_template("empty.html", title=site, **page, **_common(given))
     series = panels.timeseries(span.interval)
     page |= {
-        "before": Panels(given.warehouse, site, span.previous()).stats(),
+        "before": _before(given, panels),
         "series": _chart(given, panels, series),
         "rows": [(ranges.label(row["time"], span.interval, zone), row) for row in series],
         "cards": CARDS,
@@ -139,6 +139,13 @@ def _linker(site: str, metric: str) -> Any:
 
 def _never_seen(given: Parts, site: str) -> bool:
     return given.warehouse.ask("first_event", site=site).is_empty()
+
+
+def _before(given: Parts, panels: Panels) -> dict[str, Any]:
+    """The same numbers one range earlier; of a range still running only as much as has passed of it."""
+    previous = Panels(panels.warehouse, panels.site, panels.span.previous())
+    elapsed = given.clock() - panels.span.start_ms
+    return previous.stats(previous.span.start_ms + elapsed)
 
 
 def _chart(given: Parts, panels: Panels, series: list[dict[str, Any]]) -> dict[str, Any]:

@@ -54,12 +54,6 @@ BREAKDOWNS = {
 }
 MAX_ROWS = 1000
 
-_QUESTIONS: dict[str, tuple[str, dict[str, str]]] = {
-    "page": ("breakdown_of_pages", {}),
-    "search": ("breakdown_of_searches", {}),
-    "event": ("breakdown_of_events", {}),
-}
-
 
 @dataclass(frozen=True)
 class Panels:
@@ -69,20 +63,20 @@ class Panels:
     site: str
     span: Range
 
-    def stats(self) -> dict[str, Any]:
-        """The headline numbers, and `bots`, the events kept apart."""
-        return self._ask("stats").row(0, named=True)
+    def stats(self, until_ms: int | None = None) -> dict[str, Any]:
+        """The headline numbers, and `bots`, the events kept apart; up to an instant within the range if one is given."""
+        end = self.span.end_ms if until_ms is None else min(until_ms, self.span.end_ms)
+        return self._ask("stats", to_ms=end).row(0, named=True)
 
     def timeseries(self, interval: str) -> list[dict[str, Any]]:
         """Every step of the range with all numbers, those without an event too; `time` is its first millisecond."""
-        rows = self._ask("timeseries", interval=interval).iter_rows(named=True)
+        rows = self._ask("timeseries", interval=interval, timezone=self.span.zone).iter_rows(named=True)
         return [{"time": row.pop("bucket"), **row} for row in rows]
 
     def breakdown(self, by: str, limit: int) -> list[dict[str, Any]]:
-        """The values seen by most visitors: `value` and `ROW`."""
-        question, column = _QUESTIONS.get(by, ("breakdown_of_visits", {"by": by}))
-        return self._ask(question, limit=limit, **column).to_dicts()
+        """The values of most visitors: `value` and `ROW`."""
+        return self._ask(f"breakdown_{by}", limit=limit).to_dicts()
 
     def _ask(self, question: str, **params: Any) -> pl.DataFrame:
-        days = {"from": self.span.first.isoformat(), "to": self.span.last.isoformat(), "timezone": self.span.zone}
-        return self.warehouse.ask(question, site=self.site, **days, **params)
+        bounds = {"from_ms": self.span.start_ms, "to_ms": self.span.end_ms}
+        return self.warehouse.ask(question, site=self.site, **(bounds | params))

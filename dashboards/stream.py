@@ -15,7 +15,6 @@ from flask import Blueprint, Response, jsonify, request
 from dashboards import asked, ranges
 from dashboards.base import Parts, parts
 from dashboards.panels import Panels
-from stores import questions
 
 routes = Blueprint("stream", __name__)
 
@@ -32,7 +31,8 @@ def current(given: Parts, site: str) -> int:
     """Distinct visitors of the last five minutes. The live store may belong to another process, and the warehouse
     may be a second behind; neither ever counts too many, so the larger is right."""
     at = given.clock()
-    return max(questions.current_visitors(given.warehouse, site, at), given.live.current(site, at))
+    stored = given.warehouse.ask("current", site=site, now_ms=at).item()
+    return max(int(stored), given.live.current(site, at))
 
 
 def mark(stats: dict[str, object]) -> str:

@@ -1,0 +1,175 @@
+"""A real warehouse with known rows, and the application over it.
+
+What happened is written as visits in plain Python (`VISITS`); the rows are made from them here, and the tests
+compute the numbers that they expect from the same visits, without SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+import stores
+from dashboards.app import create
+from stores.base import Live
+from stores.warehouse import Warehouse
+
+BERLIN = "Europe/Berlin"
+NOW = datetime(2026, 3, 31, 12, 0, tzinfo=ZoneInfo(BERLIN))
+
+
+def ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One session: its start in the site's clock, and (seconds later, type, path, term or name) of each event."""
+
+    visitor: int
+    start: datetime
+    events: list[tuple[int, str, str, str]]
+    source: str = ""
+    channel: str = "Direct"
+    device: str = "desktop"
+    browser: str = "Firefox"
+    os: str = "Linux"
+    country: str = ""
+    site: str = "example.com"
+    bot: str = ""
+
+    def of(self, kind: str) -> list[tuple[int, str, str, str]]:
+        return [event for event in self.events if event[1] == kind]
+
+    @property
+    def seconds(self) -> int:
+        return self.events[-1][0]
+
+    @property
+    def is_bounce(self) -> bool:
+        return len([event for event in self.events if event[1] in ("pageview", "custom")]) == 1
+
+
+def at(day: int, hour: int, minute: int = 0, month: int = 3) -> datetime:
+    return datetime(2026, month, day, hour, minute, tzinfo=ZoneInfo(BERLIN))
+
+
+HOME, SHOES, CART = "/", "/shoes", "/cart"
+VISITS = [
+    Visit(1, at(27, 9), [(0, "pageview", HOME, ""), (40, "pageview", SHOES, ""), (100, "search", SHOES, "red shoes")]),
+    Visit(1, at(27, 15), [(0, "pageview", SHOES, "")], "google.com", "Organic Search"),
+    Visit(2, at(28, 0, 30), [(0, "pageview", SHOES, ""), (65, "custom", SHOES, "signup")], "google.com", "Organic Search"),
+    # The night of 28 to 29 March the clocks of Berlin go from 2 to 3.
+    Visit(3, at(29, 0, 5), [(0, "pageview", HOME, "")], device="mobile", browser="Safari", os="iOS"),
+    Visit(4, at(29, 3, 10), [(0, "pageview", HOME, ""), (5, "search", HOME, "red shoes"), (9, "search", HOME, "hats")]),
+    Visit(5, at(29, 23, 50), [(0, "pageview", HOME, ""), (1200, "pageview", CART, "")], "news.example", "Referral"),
+    Visit(6, at(30, 0, 10), [(0, "pageview", CART, ""), (30, "custom", CART, "signup"), (31, "custom", CART, "buy")]),
+    Visit(6, at(31, 11, 58), [(0, "pageview", "/a?<b>&\"'", "")], country="DE"),
+    Visit(90, at(30, 5), [(0, "pageview", HOME, ""), (1, "pageview", SHOES, "")], bot="crawler"),
+    Visit(7, at(29, 12), [(0, "pageview", HOME, "")], site="other.example"),
+]  # fmt: skip
+
+
+def event_rows(visits: list[Visit]) -> pl.DataFrame:
+    rows = [
+        {
+            "site": visit.site,
+            "visitor": visit.visitor,
+            "id_hi": 1 + place,
+            "id_lo": 1 + index,
+            "type": kind,
+            "occurred_at": ms(visit.start) + 1000 * after,
+            "received_at": ms(visit.start) + 1000 * after + 5,
+            "path": path,
+            "term": text if kind == "search" else "",
+            "name": text if kind == "custom" else "",
+            "bot": visit.bot,
+            "batch": 1,
+        }
+        for place, visit in enumerate(visits)
+        for index, (after, kind, path, text) in enumerate(visit.events)
+    ]
+    return pl.DataFrame(rows)
+
+
+def session_rows(visits: list[Visit]) -> pl.DataFrame:
+    rows = [
+        {
+            "site": visit.site,
+            "visitor": visit.visitor,
+            "session_id": 1000 + place,
+            "started_at": ms(visit.start),
+            "ended_at": ms(visit.start) + 1000 * visit.seconds,
+            "events": len(visit.events),
+            "pageviews": len(visit.of("pageview")),
+            "searches": len(visit.of("search")),
+            "entry_page": visit.of("pageview")[0][2],
+            "exit_page": visit.of("pageview")[-1][2],
+            "is_bounce": visit.is_bounce,
+            "source": visit.source,
+            "channel": visit.channel,
+            "device": visit.device,
+            "browser": visit.browser,
+            "os": visit.os,
+            "country": visit.country,
+            "batch": 1,
+        }
+        for place, visit in enumerate(visits)
+        if not visit.bot
+    ]
+    return pl.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def warehouse() -> Iterator[Warehouse]:
+    opened = stores.connect_warehouse("chdb://")
+    opened.migrate()
+    opened.insert("event_rows", event_rows(VISITS), "events")
+    opened.insert("session_rows", session_rows(VISITS), "sessions")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Live]:
+    opened = stores.connect_live(f"file://{tmp_path}/live")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sites() -> dict[str, str]:
+    return {"example.com": BERLIN, "other.example": "UTC", "quiet.example": "UTC"}
+
+
+@pytest.fixture
+def app(warehouse: Warehouse, live: Live, sites: dict[str, str]) -> Flask:
+    def add_site(domain: str) -> None:
+        if "." not in domain:
+            raise ValueError(f"{domain!r} is not a domain; write it like example.com")
+        sites[domain] = "UTC"
+
+    return create(
+        warehouse,
+        lambda: sites,
+        live,
+        control=None,
+        collect_url="http://127.0.0.1:8420/",
+        add_site=add_site,
+        metrics=lambda: "footfall_lag_seconds 0.5\n",
+        countries=True,
+        clock=lambda: ms(NOW),
+    )
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
