@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stores.base import Checkpoint
+    from stores.base import Archive, Checkpoint, Live
     from stores.warehouse import Warehouse
 
 
@@ -25,3 +25,17 @@ def connect_checkpoint(url: str) -> Checkpoint:
     from stores import checkpoint
 
     return checkpoint.connect_checkpoint(url)
+
+
+def connect_archive(url: str) -> Archive:
+    """`file:///folder` or a plain path, `s3://bucket/prefix`."""
+    from stores import archive
+
+    return archive.connect_archive(url)
+
+
+def connect_live(url: str) -> Live:
+    """`file:///folder` or a plain path for one process, `redis://host:port/db` for several."""
+    from stores import live
+
+    return live.connect_live(url)

@@ -7,7 +7,15 @@ embedded), and the three protocols below, each with interchangeable adapters. Ev
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# topic -> partition -> the last position taken, as the broker writes it
+Positions = dict[str, dict[str, str]]
 
 
 class StoreError(Exception):
@@ -16,6 +24,10 @@ class StoreError(Exception):
 
 class Unusable(StoreError):
     """The store cannot be opened as asked: the message names the URL (credentials hidden) and what to do."""
+
+
+class Unreachable(StoreError):
+    """Nobody answers: retry, or look at the URL named in the message (credentials hidden)."""
 
 
 class Lost(StoreError):
@@ -66,6 +78,74 @@ class Checkpoint(Protocol):
     def close(self) -> None: ...
 
 
+class FileStats(NamedTuple):
+    bytes: int
+    sha256: str
+    rows: int
+
+
+class ArchivedFile(msgspec.Struct, frozen=True):
+    """One file of the archive as its manifest has it; `date` and `hour` are those of receipt, in UTC."""
+
+    path: str
+    site: str
+    type: str
+    date: str
+    hour: int
+    unit: str
+    rows: int
+    bytes: int
+    sha256: str
+    min_occurred_at: int
+    max_occurred_at: int
+    min_received_at: int
+    max_received_at: int
+
+
+class Committed(NamedTuple):
+    """How far the archive reaches; `version` None: nothing was ever committed."""
+
+    positions: Positions
+    version: str | None
+
+
+class Manifest(NamedTuple):
+    entries: list[ArchivedFile]
+    positions: Positions
+    version: str | None
+
+
+class Archive(Protocol):
+    """Immutable Parquet files, and the manifest that says which of them count."""
+
+    url: str
+
+    def write(self, path: str, table: pa.Table) -> FileStats:
+        """Write a file, durably; it counts from the commit on that names it."""
+
+    def read(self, path: str, columns: Sequence[str] | None = None, entry: ArchivedFile | None = None) -> pa.Table:
+        """The rows of a file. Raises `Unreadable`; with its manifest entry, also when a byte of it changed."""
+
+    def committed(self) -> Committed:
+        """The positions up to which everything is archived: what a flush goes on from."""
+
+    def manifest(self, start_ms: int | None = None, end_ms: int | None = None) -> Manifest:
+        """The files that hold events which occurred in [start, end), by path; all without bounds."""
+
+    def commit(
+        self,
+        version: str | None,
+        add: Sequence[ArchivedFile],
+        positions: Mapping[str, Mapping[str, str]],
+        remove: Sequence[str] = (),
+    ) -> str:
+        """Add files (one of the same path is replaced), remove others and move to `positions`, all as one.
+
+        `version` is that of what was read before; raises `Lost` when another committed since. The new version."""
+
+    def close(self) -> None: ...
+
+
 class Live(Protocol):
     """What must be quick and may be forgotten: door dedupe, rate limits, presence; and what must be kept:
     the day's salt for its 48 hours, a site's import key for good. Times are milliseconds given by the caller."""
@@ -97,7 +177,9 @@ class Live(Protocol):
     def top_pages(self, site: str, now_ms: int, minutes: int) -> list[tuple[str, int]]:
         """The ten pages most viewed in the last `minutes` (at most 30), most viewed first."""
 
-    def allow(self, key: str, limit: str) -> bool:
-        """Take one of what `limit` allows, in the words of the `limits` library, as in `600/minute`."""
+    def allow(self, key: str, n: int = 1) -> bool:
+        """Take `n` of what a key is allowed in a sliding window; False when fewer are left, and none is taken.
+
+        The URL's option `rate` says how many, in the words of the `limits` library, as in `6000/minute`."""
 
     def close(self) -> None: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from stores.base import Unusable
 
@@ -23,6 +23,11 @@ class Location:
     @property
     def folder(self) -> Path:
         return Path(self.path)
+
+    def below(self, name: str) -> str:
+        """The URL of a place within this one."""
+        path = quote(f"{self.path.rstrip('/')}/{name}")
+        return urlunsplit((self.scheme, self.host, path, urlencode(self.options), ""))
 
 
 def parse(url: str | os.PathLike[str]) -> Location:
