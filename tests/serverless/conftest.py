@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.serverless import function
+
+
+@pytest.fixture(scope="session")
+def package() -> Path:
+    """The packaged zip of the tracking function."""
+    return function.packaged()
+
+
+@pytest.fixture(scope="session")
+def template(package: Path) -> dict[str, Any]:
+    """The CloudFormation resources that the package was made for."""
+    text = package.with_name("cloudformation-template-update-stack.json").read_text(encoding="utf-8")
+    return dict(json.loads(text)["Resources"])
+
+
+@pytest.fixture(scope="session")
+def unpacked(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The zip, unpacked into an empty folder."""
+    folder = tmp_path_factory.mktemp("task")
+    with zipfile.ZipFile(package) as archive:
+        archive.extractall(folder)
+    return folder

@@ -1,0 +1,67 @@
+"""Run a function as AWS does: its own runtime client, polling a Runtime API, in a process of its own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from tests.serverless.runtime_api import RuntimeApi
+
+ROOT = Path(__file__).parents[2]
+
+
+@cache
+def packaged() -> Path:
+    """The zip of the tracking function, packaged once a test run; the templates lie beside it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.functions.package", "--example"],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert done.returncode == 0, done.stdout
+    return ROOT / ".serverless" / "footfall.zip"
+
+
+def install_runtime(folder: Path) -> Path:
+    """AWS's runtime client and what it needs, nothing else, in a folder of its own."""
+    for name in ("awslambdaric", "simplejson", "snapshot-restore-py"):
+        for file in metadata.files(name) or []:
+            if ".." not in file.parts:
+                target = folder / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(str(file.locate()), target)
+    return folder
+
+
+@contextmanager
+def running(
+    handler: str, *, cwd: Path, python: list[str], python_path: Path, environ: Mapping[str, str], log: Path
+) -> Iterator[RuntimeApi]:
+    """A warm function; `invoke` on what this yields. What it printed is in `log`."""
+    api = RuntimeApi()
+    variables = {
+        "AWS_LAMBDA_RUNTIME_API": api.address,
+        "LAMBDA_TASK_ROOT": str(cwd),
+        "PYTHONPATH": str(python_path),
+        "PATH": "/usr/bin:/bin",
+        **environ,
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*python, "-m", "awslambdaric", handler], cwd=cwd, env=variables, stdout=output, stderr=output
+        )
+        try:
+            yield api
+        finally:
+            process.kill()
+            process.wait()
+            api.shutdown()
+            api.server_close()

@@ -1,0 +1,59 @@
+"""What cannot be built here is at least checked against what it names: the Dockerfile and the compose file."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infra.settings import Settings
+from tests.serverless.function import ROOT
+
+COMPOSE = ROOT / "infra" / "compose.yaml"
+DOCKERFILE = (ROOT / "infra" / "Dockerfile").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [("vendor.compose-spec", COMPOSE), ("vendor.github-workflows", ROOT / ".github" / "workflows" / "ci.yml")],
+)
+def test_files_for_others_tools_fit_their_schemas(schema: str, file: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(file)],
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_suite_a_vendor_runs_tests_that_are_there() -> None:
+    services = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+    for part in ("kafka", "redis", "clickhouse"):
+        suite = services[f"suite-{part}"]
+        assert f"FOOTFALL_TEST_{part.upper()}" in suite["environment"]
+        assert suite["environment"]["FOOTFALL_TEST_REQUIRE"] == part
+        assert suite["depends_on"] == {part: {"condition": "service_healthy"}}
+        assert (ROOT / suite["command"][1]).is_dir()
+        assert part in suite["profiles"] and part in services[part]["profiles"]
+
+
+def test_compose_gives_only_settings_that_exist_and_publishes_on_loopback() -> None:
+    services = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+    for name in ("ingest", "load", "dashboards"):
+        Settings.load(services[name]["environment"])
+    ports = [port for service in services.values() for port in service.get("ports", [])]
+    assert ports and all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_the_dockerfile_copies_what_is_there_and_names_the_handler() -> None:
+    for source in re.findall(r"^COPY (?!--from)(\S+) ", DOCKERFILE, re.MULTILINE):
+        assert (ROOT / source).exists(), source
+    loader = DOCKERFILE.split(" AS loader")[1].split("\nFROM ")[0]
+    assert 'CMD ["infra.serverless.load"]' in loader
+    stages = set(re.findall(r" AS (\w+)$", DOCKERFILE, re.MULTILINE))
+    compose = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+    assert {service["build"]["target"] for service in compose.values() if "build" in service} <= stages
