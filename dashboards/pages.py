@@ -157,8 +157,10 @@ def _chart(given: Parts, panels: Panels, series: list[dict[str, Any]]) -> dict[s
     def values(rows: list[dict[str, Any]], name: str) -> list[Any]:
         return [row[name] if row["time"] <= at else None for row in rows]
 
+    begun = sum(row["time"] <= at for row in series)
     return {
         "interval": span.interval,
+        "running": begun - 1 if at < span.end_ms else -1,
         "zone": span.zone,
         "times": [row["time"] // 1000 for row in series],
         "now": {name: values(series, name) for name in METRICS},

@@ -29,28 +29,30 @@ ROW = ("visitors", "visits", "pageviews", "events")
 
 @dataclass(frozen=True)
 class Breakdown:
-    """One list: its heading, the heading of its second column, and which of a row's numbers stands in it."""
+    """One list: its name among the tabs of its card, the headings of its first and last column, and which of a
+    row's numbers stands in the last."""
 
     title: str
-    counts: str
-    column: str
+    value: str
+    counts: str = "Visits"
+    column: str = "visits"
     nothing: str = "None in this period."
 
 
 BREAKDOWNS = {
-    "page": Breakdown("Top", "Views", "pageviews", "No page views in this period."),
-    "entry_page": Breakdown("Entry", "Visits", "visits"),
-    "exit_page": Breakdown("Exit", "Visits", "visits"),
-    "source": Breakdown("Sources", "Visits", "visits"),
-    "channel": Breakdown("Channels", "Visits", "visits"),
+    "page": Breakdown("Top", "Page", "Views", "pageviews", "No page views in this period."),
+    "entry_page": Breakdown("Entry", "Page"),
+    "exit_page": Breakdown("Exit", "Page"),
+    "source": Breakdown("Sources", "Source"),
+    "channel": Breakdown("Channels", "Channel"),
     "search": Breakdown(
-        "Searches", "Searches", "events", "No site searches. They are found in addresses such as /?q=shoes."
+        "Searches", "Term", "Searches", "events", "No site searches. They are found in addresses such as /?q=shoes."
     ),
-    "country": Breakdown("Countries", "Visits", "visits"),
-    "device": Breakdown("Devices", "Visits", "visits"),
-    "browser": Breakdown("Browsers", "Visits", "visits"),
-    "os": Breakdown("Systems", "Visits", "visits"),
-    "event": Breakdown("Events", "Events", "events", "No events of your own. Send one by footfall('signup')."),
+    "country": Breakdown("Countries", "Country"),
+    "device": Breakdown("Devices", "Device"),
+    "browser": Breakdown("Browsers", "Browser"),
+    "os": Breakdown("Systems", "System"),
+    "event": Breakdown("Events", "Event", "Events", "events", "None yet. Send one by footfall('signup')."),
 }
 MAX_ROWS = 1000
 

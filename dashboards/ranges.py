@@ -17,7 +17,7 @@ PERIODS = {
     "yesterday": "Yesterday",
     "7d": "7 days",
     "30d": "30 days",
-    "month": "This month",
+    "month": "Month",
 }
 DEFAULT_PERIOD = "today"
 INTERVALS = ("hour", "day", "week", "month")

@@ -4,6 +4,7 @@ import { axisValue, fullValue, stepName } from "./words";
 
 export type Series = {
   interval: string;
+  running: number; // the step that is not over yet, -1 when all are
   zone: string;
   times: number[]; // seconds
   now: Record<string, (number | null)[]>;
@@ -13,6 +14,7 @@ export type Series = {
 
 const HEIGHT = 260;
 const LOW_HEIGHT = 200; // on a phone
+const LABEL_WIDTH = 72;
 
 export class Chart {
   metric: string;
@@ -38,8 +40,8 @@ export class Chart {
     this.series = series;
     if (same) this.plot?.setData(this.data());
     else this.rebuild();
-    const legend = document.querySelector(".legend");
-    if (legend?.childNodes[2]) legend.childNodes[2].textContent = ` ${series.labels[this.metric] ?? ""} `;
+    const drawn = document.getElementById("drawn");
+    if (drawn) drawn.textContent = series.labels[this.metric] ?? "";
   }
 
   destroy(): void {
@@ -57,8 +59,13 @@ export class Chart {
 
   private data(): uPlot.AlignedData {
     const series = this.series!;
+    const now = series.now[this.metric] ?? [];
     const before = series.times.map((_, index) => series.before[this.metric]?.[index] ?? null);
-    return [series.times, series.now[this.metric] ?? [], before];
+    const last = series.running;
+    if (last < 0) return [series.times, now, before, []];
+    const done = now.map((value, index) => (index < last ? value : null));
+    const running = now.map((value, index) => (index === last || index === last - 1 ? value : null));
+    return [series.times, done, before, running];
   }
 
   private size(): { width: number; height: number } {
@@ -74,23 +81,24 @@ export class Chart {
     const axis = { stroke: color("--quiet"), font, ticks: { show: false } };
     const zoned = (seconds: number): Date => uPlot.tzDate(new Date(seconds * 1000), series.zone);
     // One or two steps make no line: their points are all there is to see.
-    const points = { show: series.times.length < 3, size: 7, fill: color("--accent") };
+    const points = { show: series.times.length < 3 || series.running === 0, size: 7, fill: color("--accent") };
     return {
       ...this.size(),
-      padding: [12, 16, 0, 0],
+      padding: [12, 26, 0, 0],
       legend: { show: false },
       tzDate: zoned,
       scales: { y: { range: (_, __, most) => [0, metric === "bounce_rate" ? 1 : Math.max(4, most * 1.1)] } },
       cursor: {
         y: false,
         drag: { x: false, y: false },
-        points: { size: 9, width: 2, stroke: color("--surface"), fill: (_, n) => color(n === 1 ? "--accent" : "--quiet") },
+        points: { size: 9, width: 2, stroke: color("--surface"), fill: (_, n) => color(n === 2 ? "--quiet" : "--accent") },
       },
       axes: [
         {
           ...axis,
           grid: { show: false },
-          space: 72,
+          size: 32,
+          splits: (plot) => named(series, plot.bbox.width / devicePixelRatio),
           values: (_, splits) => splits.map((at) => stepName(zoned(at), series.interval)),
         },
         {
@@ -105,6 +113,7 @@ export class Chart {
         {},
         { label: metric, stroke: color("--accent"), width: 2, fill: color("--wash"), points },
         { label: "before", stroke: color("--before"), width: 1.5, dash: [4, 4], points: { show: false } },
+        { label: "running", stroke: color("--accent"), width: 2, dash: [2, 4], points },
       ],
       hooks: { setCursor: [(plot) => this.point(plot)] },
     };
@@ -117,12 +126,13 @@ export class Chart {
       this.tip.hidden = true;
       return;
     }
-    const [now, before] = [plot.data[1]?.[idx], plot.data[2]?.[idx]];
+    const [now, before] = [series.now[this.metric]?.[idx], series.before[this.metric]?.[idx]];
+    const name = (series.labels[this.metric] ?? "").toLowerCase();
     const lines: [string, string][] = [["when", fullStep(series, idx)]];
-    if (now != null) lines.push(["value", `${fullValue(now, this.metric)} ${(series.labels[this.metric] ?? "").toLowerCase()}`]);
+    if (now != null) lines.push(["value", `${fullValue(now, this.metric)} ${name}${idx === series.running ? " so far" : ""}`]);
     if (before != null) lines.push(["was", `${fullValue(before, this.metric)} before`]);
     this.tip.replaceChildren(
-      ...lines.map(([name, text]) => Object.assign(document.createElement("div"), { className: name, textContent: text })),
+      ...lines.map(([kind, text]) => Object.assign(document.createElement("div"), { className: kind, textContent: text })),
     );
     this.tip.hidden = false;
     const at = plot.valToPos(series.times[idx]!, "x");
@@ -130,6 +140,14 @@ export class Chart {
     this.tip.style.left = `${at + (flip ? -12 : 12)}px`;
     this.tip.style.transform = flip ? "translateX(-100%)" : "none";
   }
+}
+
+// The steps that get a name below the chart: as many as have room, at intervals that people count in.
+function named(series: Series, width: number): number[] {
+  const room = Math.max(2, Math.floor(width / LABEL_WIDTH));
+  const strides = series.interval === "hour" ? [1, 2, 3, 4, 6, 12, 24, 48, 168] : [1, 2, 3, 5, 7, 14, 28, 56, 112];
+  const stride = strides.find((each) => series.times.length / each <= room) ?? Math.ceil(series.times.length / room);
+  return series.times.filter((_, index) => index % stride === 0);
 }
 
 function fullStep(series: Series, index: number): string {
