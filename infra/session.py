@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from infra import owner
@@ -37,40 +37,31 @@ class Here:
 
 
 @contextmanager
-def session(settings: Settings, command: str, *, live: bool = False) -> Iterator[Session]:
-    """`live`: load what the command publishes while it still publishes. Raises `Failed` when the data folder is
+def session(settings: Settings, command: str, *, parts: Parts | None = None, live: bool = False) -> Iterator[Session]:
+    """The session of a command, over `parts` where it works here and the command has opened some.
+
+    `live`: load what the command publishes while it still publishes. Raises `Failed` when the data folder is
     held by something that serves nobody."""
-    if not settings.embedded:
-        with Parts(settings) as parts:
-            yield from _here(parts, live)
-        return
-    running = _running(settings)
-    if running is not None:
-        yield running
-        return
     lock = DataLock(settings.data)
-    lock.take(command)
+    if settings.embedded:
+        running = _running(settings, lock)
+        if running is not None:
+            yield running
+            return
+        lock.take(command)
     try:
-        with Parts(settings) as parts:
-            yield from _here(parts, live)
+        with ExitStack() as stack:
+            here = Here(parts or stack.enter_context(Parts(settings)))
+            if live:
+                here.core.start()
+                stack.callback(here.core.stop)
+            yield here
     finally:
         lock.release()
 
 
-def _here(parts: Parts, live: bool) -> Iterator[Session]:
-    here = Here(parts)
-    if live:
-        here.core.start()
-    try:
-        yield here
-    finally:
-        if live:
-            here.core.stop()
-
-
-def _running(settings: Settings) -> owner.Owner | None:
+def _running(settings: Settings, lock: DataLock) -> owner.Owner | None:
     """The owner that serves this data folder, waiting for one that is only just starting."""
-    lock = DataLock(settings.data)
     deadline = time.monotonic() + _START_SECONDS
     while lock.held():
         found = owner.find(settings.data)

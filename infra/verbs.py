@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from datetime import date
 from typing import TYPE_CHECKING
 
+from infra.failures import Failed
 from infra.owner import Line, Verb
 from infra.wiring import Parts
 
@@ -32,6 +34,38 @@ def of(parts: Parts, loader: Loader) -> dict[str, Verb]:
             "events": loader.status.events - before[0],
             "dead_letters": loader.status.dead_letters - before[1],
         }
+
+    def rebuild() -> Iterator[Line]:
+        """Rebuild the visitor-days that late events marked."""
+        from pipeline.rebuild import reconcile
+
+        yield dict(reconcile(loader))
+
+    def flush() -> Iterator[Line]:
+        """Bring the archive up to the committed position."""
+        from pipeline import archiving
+
+        head = loader.head()
+        archiving.flush(parts.broker, parts.archive, head.positions, loader.unit)
+        yield {"positions": head.positions}
+
+    def replay(first: str, last: str, site: str | None, source: str, dry_run: bool) -> Iterator[Line]:
+        """The pipeline's replay; lines of progress have `events`, a day's line has `sha256`."""
+        from pipeline import replay as replaying
+        from pipeline.rebuild import Busy
+
+        try:
+            yield from replaying.replay(
+                loader,
+                parts.archive,
+                date.fromisoformat(first),
+                date.fromisoformat(last),
+                site=site,
+                source=source,
+                dry_run=dry_run,
+            )
+        except (replaying.Incomplete, Busy) as error:
+            raise Failed(str(error)) from error
 
     def known(site: str, visitor: list[int], id_hi: list[int], id_lo: list[int]) -> Iterator[Line]:
         """Which of these events of a site are stored: their indexes."""
@@ -62,4 +96,14 @@ def of(parts: Parts, loader: Loader) -> dict[str, Verb]:
         for name in parts.warehouse.migrate():
             yield {"applied": name}
 
-    return {"ping": ping, "load": load, "known": known, "letters": letters, "sql": sql, "migrate": migrate}
+    return {
+        "ping": ping,
+        "load": load,
+        "reconcile": rebuild,
+        "archive-flush": flush,
+        "replay": replay,
+        "known": known,
+        "letters": letters,
+        "sql": sql,
+        "migrate": migrate,
+    }

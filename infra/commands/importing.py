@@ -1,0 +1,287 @@
+"""`footfall import`."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import itertools
+import json
+import os
+import sys
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from infra import access_log
+from infra.failures import Failed
+from infra.flags import SettingsCommand, with_json, with_settings
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from activity.enrich import SiteRules
+    from activity.event import Event
+    from brokers.base import Record
+    from infra.importing import Batch
+    from infra.session import Session
+    from infra.wiring import Parts
+
+_BATCH = 10_000  # lines
+_SHOWN = 5
+_SNIFFED = 100
+_HOPELESS = 10_000  # lines without a single one understood: this is no such file
+
+
+@click.command("import", cls=SettingsCommand)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--site", required=True, metavar="DOMAIN", help="The site that the lines are about.")
+@click.option(
+    "--format",
+    "shape",
+    type=click.Choice(["auto", *access_log.FORMATS]),
+    default="auto",
+    show_default=True,
+    help="combined, common: Apache, nginx. json: nginx's variables. events: own events with ts and visitor.",
+)
+@with_json
+@with_settings
+def import_(settings: Settings, files: tuple[str, ...], site: str, shape: str, as_json: bool) -> None:
+    """Import web-server logs, or JSON lines of own events, from FILEs (gzip too, `-` is stdin).
+
+    A log line becomes a page view when it is a GET, was answered by 2xx or 304 and is no asset. Every line is one
+    of: accepted, duplicate (imported before), refused (with a reason), not understood. Bots are accepted and
+    counted apart. Importing a file again adds nothing, also after an import that was broken off.
+    """
+    from infra.session import session
+    from infra.wiring import Parts
+
+    begun = time.monotonic()
+    with ExitStack() as stack:
+        parts = stack.enter_context(Parts(settings))
+        rules, key = _site(parts, site)
+        opened = [stack.enter_context(_open(name)) for name in files]
+        work = stack.enter_context(session(settings, "footfall import", parts=parts, live=True))
+        parts.create_topics()
+        run = _Import(parts, work, rules, key)
+        # What another import left in the log counts as imported before.
+        _finish(work.call("load", {}))
+        for name, source in zip(files, opened, strict=True):
+            run.read(name, source, shape)
+        click.echo("waiting for the numbers", err=True)
+        _finish(work.call("load", {}))
+        _finish(work.call("reconcile", {}))
+    run.tally.seconds = round(time.monotonic() - begun, 3)
+    _report(run, as_json)
+
+
+@dataclass
+class _Tally:
+    """What became of the lines; each is counted once in the first group."""
+
+    lines: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    not_understood: int = 0
+
+    bots: int = 0
+    searches: int = 0
+    seconds: float = 0.0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+class _Import:
+    """One run over several files."""
+
+    def __init__(self, parts: Parts, work: Session, rules: SiteRules, key: bytes) -> None:
+        self.tally = _Tally()
+        self.examples: list[str] = []
+        self._parts = parts
+        self._work = work
+        self._rules = rules
+        self._key = key
+        self._received_at = time.time_ns() // 1_000_000
+        self._seen: set[str] = set()
+        process = os.urandom(8).hex().encode()
+        numbers = itertools.count(1)
+        self._headers = lambda: (("footfall-process", process), ("footfall-seq", b"%d" % next(numbers)))
+
+    def read(self, name: str, source: _Source, shape: str) -> None:
+        from infra.importing import EventLines, LogLines, batches
+
+        lines = iter(source)
+        if shape == "auto":
+            first = list(itertools.islice(lines, _SNIFFED))
+            found = access_log.detect(first)
+            if found is None and first:
+                raise Failed(f"{name}: no known format; its first line is {_shown(first[0])}. See --format.")
+            shape = found or "combined"
+            lines = itertools.chain(first, lines)
+            click.echo(f"{name}: {shape}", err=True)
+        reader: LogLines | EventLines
+        if shape == "events":
+            reader = EventLines(self._rules, self._key, self._received_at)
+        else:
+            parser = access_log.PARSERS[shape]
+            reader = LogLines(parser, self._rules, self._key, self._received_at, self._parts.places)
+        faults: list[Exception] = []
+        begun, before = time.monotonic(), self.tally.lines
+        with click.progressbar(
+            length=source.size, label=name, file=sys.stderr, item_show_func=lambda text: text
+        ) as bar:
+            for batch in batches(_readable(lines, faults), reader, _BATCH):
+                self._take(batch)
+                here = self.tally.lines - before
+                if here >= _HOPELESS and self.tally.not_understood == self.tally.lines:
+                    raise Failed(f"{name}: not one of {here} lines is {shape}; see --format. {self.examples[0]}")
+                rate = here / max(time.monotonic() - begun, 0.001)
+                bar.update(source.advanced(), f"{rate:,.0f} lines/s")
+        for fault in faults:
+            raise Failed(f"{name} breaks off: {fault}. What came before is imported; mend the file and run it again.")
+
+    def _take(self, batch: Batch) -> None:
+        """Publish what is new of a batch; returns when it is durable."""
+        from infra.importing import records
+
+        tally = self.tally
+        fresh = self._fresh(batch.made)
+        letters = self._letters(batch)
+        publish = records(itertools.chain.from_iterable(fresh), self._headers)
+        self._parts.broker.publish([*publish, *letters])
+        tally.lines += batch.lines
+        tally.accepted += len(fresh)
+        tally.duplicates += len(batch.made) - len(fresh)
+        tally.bots += sum(1 for events in fresh if events[0].bot)
+        tally.searches += sum(1 for events in fresh if events[-1].type == "search")
+        tally.refused += sum(batch.refused.values())
+        for reason, count in batch.refused.items():
+            tally.reasons[reason] = tally.reasons.get(reason, 0) + count
+        tally.not_understood += len(batch.not_understood)
+        shown = [f"line {number}: {_shown(line)} ({why})" for number, line, why in batch.not_understood]
+        shown += [f"line {number}: {why}" for number, why in batch.refused_lines]
+        self.examples += shown[: _SHOWN - len(self.examples)]
+
+    def _fresh(self, made: list[list[Event]]) -> list[list[Event]]:
+        """Those whose event is neither stored nor came before in this run."""
+        ids = [int(events[0].id, 16) for events in made]
+        keys = {
+            "site": self._rules.domain,
+            "visitor": [int(events[0].visitor, 16) for events in made],
+            "id_hi": [number >> 64 for number in ids],
+            "id_lo": [number & (2**64 - 1) for number in ids],
+        }
+        stored = set(next(iter(self._work.call("known", keys)))["known"]) if made else set()
+        fresh = []
+        for index, events in enumerate(made):
+            if index in stored or events[0].id in self._seen:
+                continue
+            self._seen.add(events[0].id)
+            fresh.append(events)
+        return fresh
+
+    def _letters(self, batch: Batch) -> list[Record]:
+        from infra.importing import WHERE, dead_letter, masked
+
+        if not batch.not_understood:
+            return []
+        lines = [masked(line) for _, line, _ in batch.not_understood]
+        stored = set(next(iter(self._work.call("letters", {"where": WHERE, "lines": lines})))["known"])
+        return [
+            dead_letter(line, f"not understood: {why}", self._received_at)
+            for index, (line, (_, _, why)) in enumerate(zip(lines, batch.not_understood, strict=True))
+            if index not in stored
+        ]
+
+
+class _Source:
+    """A file's lines, unpacked where it is gzip, and how far its bytes have been read."""
+
+    def __init__(self, raw: IO[bytes], size: int | None) -> None:
+        self.size = size
+        self._raw = raw
+        self._before = 0
+        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
+        packed = buffered.peek(2)[:2] == b"\x1f\x8b"
+        self._lines: Iterable[bytes] = gzip.GzipFile(fileobj=buffered) if packed else buffered
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._lines)
+
+    def __enter__(self) -> _Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._raw.close()
+
+    def advanced(self) -> int:
+        """Bytes read since the last call; 0 where nobody can tell."""
+        if self.size is None:
+            return 0
+        now = self._raw.tell()
+        step, self._before = now - self._before, now
+        return step
+
+
+def _open(name: str) -> _Source:
+    if name == "-":
+        return _Source(sys.stdin.buffer, None)
+    path = Path(name)
+    try:
+        return _Source(path.open("rb"), path.stat().st_size)
+    except OSError as error:
+        raise Failed(f"{name} cannot be read: {error.strerror}") from error
+
+
+def _readable(lines: Iterator[bytes], faults: list[Exception]) -> Iterator[bytes]:
+    """A file that breaks off, as a gzip may, gives what it has; why it ended is left in `faults`."""
+    try:
+        yield from lines
+    except (EOFError, OSError, zlib.error) as error:
+        faults.append(error)
+
+
+def _site(parts: Parts, domain: str) -> tuple[SiteRules, bytes]:
+    from activity.enrich import SiteRules
+
+    known = parts.sites.get(domain)
+    if known is None:
+        have = ", ".join(sorted(site.domain for site in parts.sites.all())) or "none yet"
+        raise Failed(f"site {domain!r} is not known (known: {have}). Add it first: footfall site add {domain}")
+    rules = SiteRules(known.domain, known.timezone, origins=known.origins)
+    if known.search_parameters:
+        rules = SiteRules(known.domain, known.timezone, known.search_parameters, known.origins)
+    return rules, parts.live.import_key(known.domain)
+
+
+def _finish(lines: Iterable[object]) -> None:
+    for _ in lines:
+        pass
+
+
+def _shown(line: bytes) -> str:
+    text = line.rstrip(b"\r\n").decode("utf-8", "replace")
+    return repr(text if len(text) <= 120 else text[:117] + "...")
+
+
+def _report(run: _Import, as_json: bool) -> None:
+    tally = run.tally
+    for example in run.examples:
+        click.echo(example, err=True)
+    if as_json:
+        keys = ("lines", "accepted", "duplicates", "bots", "refused", "not_understood", "seconds")
+        line = {key: getattr(tally, key) for key in keys}
+        click.echo(json.dumps(line | {"searches": tally.searches, "reasons": tally.reasons}))
+        return
+    why = ", ".join(f"{count:,} {reason}" for reason, count in sorted(tally.reasons.items()))
+    click.echo(
+        f"{tally.lines:,} lines in {tally.seconds:.1f} s ({tally.lines / max(tally.seconds, 0.001):,.0f} lines/s)\n"
+        f"  {tally.accepted:,} accepted, {tally.bots:,} of them by bots, {tally.searches:,} with a search\n"
+        f"  {tally.duplicates:,} duplicates: imported before\n"
+        f"  {tally.refused:,} refused{f': {why}' if why else ''}\n"
+        f"  {tally.not_understood:,} not understood{', kept as dead letters' if tally.not_understood else ''}"
+    )

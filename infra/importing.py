@@ -1,0 +1,205 @@
+"""Imported lines as events: what `footfall import` sends through the same topics as everything else.
+
+A log line becomes a page view (and the search that its URL holds) as if the page had sent it, except for who
+and when: the visitor is a keyed hash under the site's kept import key, the time is the log's. Its id is a hash
+of the line and of how often the same line stood in the file before, so that a file imported again makes the
+same events, and two identical lines stay two. A line of our own events names its visitor and its time.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from activity import agent, beacon, codec, place
+from activity.beacon import Incoming
+from activity.enrich import SiteRules, enrich
+from activity.event import DEAD_LETTER_TOPIC, Event, EventType, topic_of, visitor_key
+from activity.refusal import Reason, Refusal
+from activity.visitor import import_visitor, named_visitor
+from brokers.base import Record
+from infra import access_log
+
+WHERE = "import"
+PROTOCOL = "import"
+
+# Addresses never leave this module: in a line that goes to the dead letters they are masked.
+_ADDRESS = re.compile(
+    rb"(?<![\w.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w.])|(?<![\w:])(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}(?![\w:])"
+)
+_object = msgspec.json.Decoder(dict[str, Any])
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass
+class Batch:
+    """What some lines came to. `made` holds, for each accepted line, its events, the line's own first."""
+
+    lines: int = 0
+    made: list[list[Event]] = field(default_factory=list)
+    refused: dict[str, int] = field(default_factory=dict)
+    refused_lines: list[tuple[int, str]] = field(default_factory=list)  # of our own events: number, why
+    not_understood: list[tuple[int, bytes, str]] = field(default_factory=list)  # number, line, why
+
+    def refuse(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+
+class LogLines:
+    """Lines of a web server's log, of one file: repeats are counted within it."""
+
+    def __init__(
+        self, parser: access_log.Parser, site: SiteRules, key: bytes, received_at: int, places: place.Reader | None
+    ) -> None:
+        self._parse = parser
+        self._site = site
+        self._received_at = received_at
+        self._repeats: dict[bytes, int] = {}
+        source = place.version(places)
+        # Kept for one import, by address: the event never sees it.
+        self._visitor = lru_cache(65_536)(lambda ip, text: import_visitor(key, site.domain, ip, text))
+        self._place = lru_cache(16_384)(lambda ip: place.lookup(places, ip, source))
+
+    def read(self, number: int, line: bytes, batch: Batch) -> None:
+        """Put what the line says into the batch."""
+        request = self._parse(line.decode("utf-8", "replace"))
+        if request is None:
+            batch.not_understood.append((number, line, "no line of this format"))
+            return
+        refusal = access_log.refusal(request)
+        if refusal is not None:
+            batch.refuse(refusal)
+            return
+        made = enrich(
+            Incoming(
+                site=self._site.domain,
+                type=EventType.PAGEVIEW,
+                url=f"https://{request.host or self._site.domain}{_clean(request.target)}",
+                referrer=_clean(request.referrer),
+                id=self._id(line),
+                ts=request.at,
+            ),
+            site=self._site,
+            visitor=self._visitor(request.ip, request.agent or ""),
+            received_at=self._received_at,
+            agent=_UNKNOWN if request.agent is None else agent.parse(request.agent),
+            fresh_id="",
+            place=self._place(request.ip),
+            protocol=PROTOCOL,
+            trusted=True,
+        )
+        if isinstance(made, Refusal):
+            batch.refuse(str(made.reason))
+        else:
+            batch.made.append(made)
+
+    def _id(self, line: bytes) -> str:
+        """Different for each line of the file, the same for that line in the file imported again."""
+        digest = blake2b(line, digest_size=16).digest()
+        repeat = self._repeats.get(digest, 0)
+        self._repeats[digest] = repeat + 1
+        return f"{digest.hex()}-{repeat}"
+
+
+class EventLines:
+    """JSON lines of our own events, each with its time and its visitor."""
+
+    def __init__(self, site: SiteRules, key: bytes, received_at: int) -> None:
+        self._site = site
+        self._key = key
+        self._received_at = received_at
+
+    def read(self, number: int, line: bytes, batch: Batch) -> None:
+        """Put what the line says into the batch."""
+        try:
+            given = _object.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            batch.not_understood.append((number, line, f"no JSON object: {error}"))
+            return
+        problem = self._problem(given)
+        if problem is not None:
+            batch.refuse(str(problem.reason))
+            batch.refused_lines.append((number, problem.detail))
+            return
+        incoming = beacon.parse(_encode(given | {"site": self._site.domain})).items[0]
+        made = incoming if isinstance(incoming, Refusal) else self._enriched(incoming)
+        if isinstance(made, Refusal):
+            batch.refuse(str(made.reason))
+            batch.refused_lines.append((number, made.detail))
+        else:
+            batch.made.append(made)
+
+    def _problem(self, given: dict[str, Any]) -> Refusal | None:
+        if given.get("ts") is None:
+            return Refusal(0, Reason.MISSING_FIELD, "`ts` is missing: an imported event needs the time it happened")
+        if not given.get("visitor") and not given.get("user"):
+            return Refusal(0, Reason.MISSING_FIELD, "`visitor` is missing: any text that names the same visitor again")
+        if given.get("site", self._site.domain) != self._site.domain:
+            detail = f"the event is for {given['site']!r}; import it with --site {given['site']}"
+            return Refusal(0, Reason.UNKNOWN_SITE, detail)
+        return None
+
+    def _enriched(self, incoming: Incoming) -> list[Event] | Refusal:
+        return enrich(
+            incoming,
+            site=self._site,
+            visitor=named_visitor(self._site.domain, self._key, incoming.visitor or incoming.user),
+            received_at=self._received_at,
+            agent=_UNKNOWN,
+            fresh_id=secrets.token_hex(16),
+            protocol=PROTOCOL,
+            trusted=True,
+        )
+
+
+_UNKNOWN = agent.Agent()
+
+Reader = LogLines | EventLines
+
+
+def batches(lines: Iterable[bytes], reader: Reader, size: int) -> Iterator[Batch]:
+    """Read lines in batches of `size`. Empty lines count and are nothing else."""
+    batch = Batch()
+    for number, raw in enumerate(lines, 1):
+        batch.lines += 1
+        line = raw.rstrip(b"\r\n")
+        if line.strip():
+            reader.read(number, line, batch)
+        else:
+            batch.refuse("empty")
+        if batch.lines == size:
+            yield batch
+            batch = Batch()
+    if batch.lines:
+        yield batch
+
+
+def records(events: Iterable[Event], headers: Callable[[], tuple[tuple[str, bytes], ...]]) -> list[Record]:
+    return [
+        Record(topic_of(event.type), visitor_key(event.site, event.visitor), codec.encode(event), headers())
+        for event in events
+    ]
+
+
+def masked(line: bytes) -> str:
+    """The line as a dead letter may hold it: base64, without addresses."""
+    return base64.b64encode(_ADDRESS.sub(b"0.0.0.0", line)).decode()
+
+
+def dead_letter(line: str, reason: str, received_at: int) -> Record:
+    """`line` as `masked` gives it."""
+    value = {"reason": reason, "received_at": received_at, "bytes": line, "where": WHERE}
+    return Record(DEAD_LETTER_TOPIC, line[:64].encode(), _encode(value))
+
+
+def _clean(text: str) -> str:
+    """A text of a log as an event may hold it: without control characters."""
+    return text if text.isprintable() else "".join(char for char in text if char >= " " and char != "\x7f")
