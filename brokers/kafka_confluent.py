@@ -1,0 +1,359 @@
+"""The Kafka client for the hot path: confluent-kafka, that is librdkafka.
+
+One producer serves every thread: a thread of its own serves delivery reports, and each publish waits for its own.
+Consumers are kept in a pool, because making one costs threads and a connection; they never join a group.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka.cimpl import NewTopic
+
+from brokers.base import BrokerError, Gone, Record, Unreachable, Unsupported
+from brokers.kafka_client import Described, Raw, Sent
+from brokers.kafka_settings import KafkaSettings
+
+_NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
+
+
+class _Flight:
+    """The delivery reports that one `send` waits for. They come on another thread, perhaps before all is queued."""
+
+    def __init__(self) -> None:
+        self.failed: list[tuple[int, KafkaError]] = []
+        self._reported = 0
+        self._expected = -1
+        self._landed = threading.Event()
+
+    def report(self, index: int, error: KafkaError | None, _message: object) -> None:
+        if error is not None:
+            self.failed.append((index, error))
+        self._reported += 1  # by the one thread that serves reports
+        if self._reported == self._expected:
+            self._landed.set()
+
+    def landed(self, expected: int, timeout: float) -> bool:
+        self._expected = expected
+        return self._reported == expected or self._landed.wait(timeout)
+
+
+class ConfluentClient:
+    """See `brokers.kafka_client.Client`."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._timeout = settings.timeout
+        self._base = _common(settings)
+        self._base["error_cb"] = self._note_error
+        self._last_error = ""
+        self._lock = threading.Lock()
+        self._admin_client: AdminClient | None = None
+        self._producer: Producer | None = None
+        self._reports: threading.Thread | None = None
+        self._idle: list[Consumer] = []
+        self._closing = threading.Event()
+
+    def _note_error(self, error: KafkaError) -> None:
+        self._last_error = error.str()
+
+    def failure(self, error: Exception) -> BrokerError:
+        cause = error.args[0] if error.args else error
+        words = cause.str() if isinstance(cause, KafkaError) else str(error) or type(error).__name__
+        if isinstance(cause, KafkaError) and not (cause.retriable() or cause.code() < 0):
+            return BrokerError(f"{self._settings.shown}: {words}")
+        detail = f"; {self._last_error}" if self._last_error else ""
+        return Unreachable(f"{self._settings.shown} does not answer ({words}{detail}): retry, or look at the URL")
+
+    @property
+    def _admin(self) -> AdminClient:
+        with self._lock:
+            if self._admin_client is None:
+                self._admin_client = AdminClient(self._base)
+            return self._admin_client
+
+    def ping(self, timeout: float) -> str:
+        try:
+            cluster = self._admin.list_topics(timeout=timeout)
+        except KafkaException as error:
+            raise self.failure(error) from error
+        return f"Kafka, cluster {cluster.cluster_id} of {len(cluster.brokers)} broker(s)"
+
+    def describe(self, topic: str) -> Described | None:
+        try:
+            asked = self._admin.describe_topics(TopicCollection([topic]), request_timeout=self._timeout)
+            found = asked[topic].result(self._timeout + 1)
+        except KafkaException as error:
+            if error.args[0].code() in _NO_TOPIC:
+                return None
+            raise self.failure(error) from error
+        except TimeoutError as error:
+            raise self.failure(error) from error
+        high, low = found.topic_id.get_most_significant_bits(), found.topic_id.get_least_significant_bits()
+        number = (high & (1 << 64) - 1) << 64 | low & (1 << 64) - 1
+        return Described(len(found.partitions), len(found.partitions[0].replicas), f"{number:032x}" if number else "")
+
+    def topics(self) -> list[str]:
+        try:
+            return sorted(name for name in self._admin.list_topics(timeout=self._timeout).topics if name[:2] != "__")
+        except KafkaException as error:
+            raise self.failure(error) from error
+
+    def create(self, topic: str, partitions: int, replication: int, config: Mapping[str, str]) -> None:
+        new = NewTopic(topic, num_partitions=partitions, replication_factor=replication, config=dict(config))
+        try:
+            self._settle(self._admin.create_topics([new], request_timeout=self._timeout)[topic])
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code == KafkaError.INVALID_REPLICATION_FACTOR:
+                raise Unsupported(f"{self._settings.shown}: {error.args[0].str()}") from error
+            if code != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise self.failure(error) from error
+
+    def configure(self, topic: str, config: Mapping[str, str]) -> None:
+        entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in config.items()]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
+        self._ask(self._admin.incremental_alter_configs([resource], request_timeout=self._timeout)[resource])
+
+    def config(self, topic: str) -> Mapping[str, str]:
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        held = self._ask(self._admin.describe_configs([resource], request_timeout=self._timeout)[resource])
+        return {name: entry.value for name, entry in held.items()}
+
+    def delete(self, topic: str) -> None:
+        self._ask(self._admin.delete_topics([topic], request_timeout=self._timeout)[topic])
+
+    def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        where = TopicPartition(topic, partition, offset)
+        self._ask(self._admin.delete_records([where], request_timeout=self._timeout)[where])
+
+    # Publishing
+
+    def send(self, records: Sequence[Record], partitions: Mapping[int, int]) -> Sent:
+        if not partitions:
+            return Sent()
+        producer = self._producing()
+        flight = _Flight()
+        deadline = time.monotonic() + self._timeout
+        failed: list[int] = []
+        reason = ""
+        for index, number in partitions.items():
+            topic, key, value, headers, _ = records[index]
+            report = partial(flight.report, index)
+            while True:
+                try:
+                    producer.produce(topic, value, key, number, on_delivery=report, headers=list(headers) or None)
+                except BufferError:
+                    if time.monotonic() < deadline:
+                        producer.flush(0.05)  # the client's queue is full: let some of it leave
+                        continue
+                    failed.append(index)
+                    reason = "the client's queue is full"
+                except KafkaException as error:
+                    failed.append(index)
+                    reason = error.args[0].str()
+                break
+        # librdkafka reports on each record within message.timeout.ms.
+        if not flight.landed(len(partitions) - len(failed), self._timeout + 5):
+            return Sent(list(partitions), reason=f"no report within {self._timeout:.0f} s")
+        return self._settled(flight, failed, reason)
+
+    def _settled(self, flight: _Flight, failed: list[int], reason: str) -> Sent:
+        too_large, no_topic = [], False
+        for index, error in flight.failed:
+            if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                too_large.append(index)
+                continue
+            failed.append(index)
+            reason = error.str()
+            no_topic = no_topic or error.code() in _NO_TOPIC
+            if error.fatal():
+                self._producer = None  # an idempotent producer that lost its sequence is done for
+        return Sent(failed, too_large, no_topic, reason)
+
+    def _producing(self) -> Producer:
+        with self._lock:
+            if self._producer is None:
+                self._producer = Producer(
+                    {
+                        **self._base,
+                        "enable.idempotence": True,
+                        "acks": "all",
+                        "linger.ms": self._settings.linger_ms,
+                        "compression.type": self._settings.compression,
+                        "message.timeout.ms": int(self._timeout * 1000),
+                        "message.max.bytes": self._settings.max_record_bytes + 65_536,
+                    }
+                )
+            if self._reports is None:
+                self._reports = threading.Thread(target=self._serve, name="kafka-reports", daemon=True)
+                self._reports.start()
+            return self._producer
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            producer = self._producer
+            if producer is None:
+                self._closing.wait(0.05)
+            else:
+                producer.poll(0.1)
+
+    # Reading
+
+    def ends(self, topic: str, partition: int) -> tuple[int, int]:
+        consumer = self._borrow()
+        try:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=self._timeout)
+        except KafkaException as error:
+            raise self.failure(error) from error
+        finally:
+            self._idle.append(consumer)
+        return low, high
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
+        where = TopicPartition(topic, partition)
+        asked = self._admin.list_offsets(
+            {where: OffsetSpec.for_timestamp(max(timestamp_ms, 0))},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=self._timeout,
+        )
+        offset: int = self._ask(asked[where]).offset
+        return offset if offset >= 0 else None
+
+    def cursor(self, topic: str, partition: int, start: int) -> _Cursor:
+        return _Cursor(self, self._borrow(), TopicPartition(topic, partition, start))
+
+    def _borrow(self) -> Consumer:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return Consumer(
+                {
+                    **self._base,
+                    "group.id": "footfall-reader",  # asked for by the library; nothing joins or commits
+                    "enable.auto.commit": False,
+                    "enable.partition.eof": True,
+                    "auto.offset.reset": "error",
+                    "isolation.level": "read_committed",
+                    # A fetch that waits at the end of one partition delays the next one to be read by this long.
+                    "fetch.wait.max.ms": 20,
+                    "queued.max.messages.kbytes": 32_768,
+                }
+            )
+
+    def give_back(self, consumer: Consumer) -> None:
+        if self._closing.is_set():
+            consumer.close()
+        else:
+            consumer.unassign()
+            self._idle.append(consumer)
+
+    # Groups
+
+    def commit(self, group: str, topic: str, partition: int, offset: int, note: str) -> None:
+        where = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition, offset, note)])
+        asked = self._admin.alter_consumer_group_offsets([where], request_timeout=self._timeout)
+        self._ask(asked[group])
+
+    def committed(self, group: str, topic: str, partition: int) -> tuple[int, str] | None:
+        where = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition)])
+        asked = self._admin.list_consumer_group_offsets([where], request_timeout=self._timeout)
+        found = self._ask(asked[group]).topic_partitions[0]
+        return (found.offset, found.metadata or "") if found.offset >= 0 else None
+
+    def close(self) -> None:
+        self._closing.set()
+        if self._reports is not None:
+            self._reports.join()
+        if self._producer is not None:
+            self._producer.flush(self._timeout)
+        while self._idle:
+            self._idle.pop().close()
+        self._producer = self._admin_client = None
+
+    def _settle(self, asked: Any) -> Any:
+        try:
+            return asked.result(self._timeout + 1)
+        except TimeoutError as error:
+            raise self.failure(error) from error
+
+    def _ask(self, asked: Any) -> Any:
+        try:
+            return self._settle(asked)
+        except KafkaException as error:
+            raise self.failure(error) from error
+
+
+class _Cursor:
+    """See `brokers.kafka_client.Cursor`."""
+
+    def __init__(self, client: ConfluentClient, consumer: Consumer, start: TopicPartition) -> None:
+        self.next: int = start.offset
+        self._client = client
+        self._consumer = consumer
+        consumer.assign([start])
+
+    def take(self, limit: int, wait: float) -> list[Raw]:
+        first = self._consumer.poll(wait)
+        if first is None:
+            return []
+        messages: list[Any] = [first]
+        if limit > 1 and first.error() is None:
+            messages += self._consumer.consume(limit - 1, 0)
+        found: list[Raw] = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                headers = message.headers()
+                at = message.timestamp()[1]
+                raw = (message.offset(), at, message.key(), message.value(), tuple(headers) if headers else ())
+                found.append(raw)
+                self.next = raw[0] + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self.next = max(self.next, message.offset())
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                raise Gone(f"{message.topic()}[{message.partition()}]: retention removed offset {self.next}")
+            else:
+                raise self._client.failure(KafkaException(error))
+        return found
+
+    def close(self) -> None:
+        with suppress(KafkaException):
+            self._client.give_back(self._consumer)
+
+
+def _common(settings: KafkaSettings) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.servers,
+        "client.id": "footfall",
+        "security.protocol": settings.protocol,
+        "socket.timeout.ms": int(settings.timeout * 1000),
+        "allow.auto.create.topics": False,
+        "log_level": 2,  # what goes wrong is raised, with the library's last words
+    }
+    files = {"ssl.ca.location": settings.ca, "ssl.certificate.location": settings.certificate}
+    files["ssl.key.location"] = settings.key
+    config.update({name: path for name, path in files.items() if path})
+    if settings.sasl:
+        config.update(
+            {"sasl.mechanism": settings.sasl, "sasl.username": settings.username, "sasl.password": settings.password}
+        )
+    return config
