@@ -1,8 +1,8 @@
 """What a sender is told: numbers and refusals in words, in the body and in a header.
 
 202 when at least one event was taken or had been before; otherwise the highest status among the refusals. A
-page of another origin may read every answer (the origin is echoed, without credentials): which origins may
-*send* is the site's rule, and refused as such.
+page of any origin may read the answer, which tells it nothing but what became of its own events: which origins
+may *send* is the site's rule, and refused as such.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from ingest.counters import Counters
 from ingest.http import Headers, Response, json_response
 from ingest.outbox import Unavailable, Verdict
 
-_EXPOSED = (b"access-control-expose-headers", b"x-footfall-refused, retry-after")
-_VARY = (b"vary", b"origin")
-_ONE = b'{"accepted":1,"duplicates":0,"refused":[]}'
-_ONE_HEADERS: Headers = [
-    (b"content-type", b"application/json"),
-    (b"content-length", b"%d" % len(_ONE)),
-    (b"cache-control", b"no-store"),
-]
+_ANY_ORIGIN: Headers = [(b"access-control-allow-origin", b"*")]
+_EXPOSED: Headers = [(b"access-control-expose-headers", b"x-footfall-refused, retry-after")]
+_ONE = Response(
+    202,
+    [(b"content-type", b"application/json"), (b"content-length", b"42"), *_ANY_ORIGIN],
+    b'{"accepted":1,"duplicates":0,"refused":[]}',
+)
 
 
 def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) -> Response:
@@ -45,33 +44,32 @@ def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) ->
         counters.add("duplicate", n=duplicates)
     for refusal in refused:
         counters.add("refused", refusal.reason)
-    cross = _cross_origin(collected.headers)
     if collected.pixel:
-        return assets.pixel([*_named(refused), *cross])
+        return assets.pixel(_named(refused))
     if accepted == 1 and not duplicates and not refused:
-        return Response(202, _ONE_HEADERS + cross, _ONE)
+        return _ONE
     content = {"accepted": accepted, "duplicates": duplicates, "refused": refused}
-    return json_response(_status(accepted + duplicates, refused), content, [*_named(refused), *cross])
+    return json_response(_status(accepted + duplicates, refused), content, _named(refused))
 
 
-def unavailable(collected: Collected, error: Unavailable) -> Response:
+def unavailable(error: Unavailable) -> Response:
     """Nothing of the request is promised: the sender keeps all of it and comes again."""
-    headers = [(b"retry-after", b"%d" % error.retry_after), *_cross_origin(collected.headers)]
+    headers = [(b"retry-after", b"%d" % error.retry_after), *_ANY_ORIGIN, *_EXPOSED]
     problem = f"not stored, send all of it again in {error.retry_after} seconds: {error}"
     return json_response(503, {"accepted": 0, "duplicates": 0, "refused": [], "problem": problem}, headers)
 
 
-def too_large(headers: Headers, limit: int) -> Response:
+def too_large(limit: int) -> Response:
     refused = [Refusal(0, Reason.TOO_LARGE, f"a request may have {limit} bytes: send fewer events in each")]
     content = {"accepted": 0, "duplicates": 0, "refused": refused}
-    return json_response(413, content, [*_named(refused), *_cross_origin(headers)])
+    return json_response(413, content, _named(refused))
 
 
-def preflight(headers: Headers) -> Response:
+def preflight() -> Response:
     return Response(
         204,
         [
-            *_cross_origin(headers),
+            *_ANY_ORIGIN,
             (b"access-control-allow-methods", b"POST, OPTIONS"),
             (b"access-control-allow-headers", b"authorization, content-type, content-encoding"),
             (b"access-control-max-age", b"86400"),
@@ -87,13 +85,6 @@ def _status(taken: int, refused: list[Refusal]) -> int:
 
 def _named(refused: list[Refusal]) -> Headers:
     if not refused:
-        return []
+        return _ANY_ORIGIN
     reasons = dict.fromkeys(str(refusal.reason) for refusal in refused)
-    return [(b"x-footfall-refused", ",".join(reasons).encode())]
-
-
-def _cross_origin(headers: Headers) -> Headers:
-    for name, value in headers:
-        if name == b"origin":
-            return [(b"access-control-allow-origin", value), _EXPOSED, _VARY]
-    return []
+    return [(b"x-footfall-refused", ",".join(reasons).encode()), *_ANY_ORIGIN, *_EXPOSED]

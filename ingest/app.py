@@ -41,7 +41,7 @@ def create(door: Door) -> Flask:
         if request.method == "POST":
             body = request.stream.read(door.max_body + 1)
             if len(body) > door.max_body:
-                return _to_flask(door.too_large(headers))
+                return _to_flask(door.too_large())
         return _to_flask(
             door.handle_and_wait(
                 Request(

@@ -7,6 +7,7 @@ it is closed at the lifespan's end, when no request is left, and closing settles
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -50,6 +51,10 @@ class Application:
                     log.exception("The door does not open")
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
+                # What is here now stays: the collector need not look through it again and again.
+                gc.collect()
+                gc.freeze()
+                gc.set_threshold(10_000, 20, 20)
                 await send({"type": "lifespan.startup.complete"})
             else:
                 if self._door is not None:
@@ -88,7 +93,7 @@ class Application:
                     size += len(message["body"])
                 body = b"".join(chunks)
                 if size > limit or announced > limit:
-                    await _respond(send, door.too_large(headers))
+                    await _respond(send, door.too_large())
                     await _discard(receive, message, size)
                     return
         request = Request(method, path, scope["query_string"], headers, body, peer)

@@ -23,7 +23,7 @@ from activity.event import DEAD_LETTER_TOPIC, Event, topic_of, visitor_key
 from activity.refusal import Reason, Refusal
 from activity.visitor import named_visitor
 from brokers.base import Record
-from ingest.http import Headers, Request
+from ingest.http import Request
 from ingest.outbox import Entry, Touch
 from ingest.proxies import Proxies
 from ingest.sites import Site, Sites, is_domain
@@ -59,7 +59,6 @@ class Collected:
     """What a request came to. `entries` of the events come first, each with its sender's index in `owners`;
     behind them may stand a dead letter."""
 
-    headers: Headers
     entries: list[Entry] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
@@ -97,7 +96,7 @@ class Collector:
 
     def collect(self, request: Request, received_at: int) -> Collected:
         """A `POST /collect`."""
-        collected = Collected(request.headers)
+        collected = Collected()
         body = request.body
         if body[:2] == _GZIP:
             unpacked = _unpack(body, self._options.max_body)
@@ -113,7 +112,7 @@ class Collector:
 
     def collect_pixel(self, request: Request, received_at: int) -> Collected:
         """A `GET /collect.gif`: the page is the parameter `url`, or what the browser names as the referring page."""
-        collected = Collected(request.headers, pixel=True)
+        collected = Collected(pixel=True)
         page = next((value for name, value in request.headers if name == b"referer"), b"").decode("latin-1")
         batch = beacon.parse_query(request.query.decode("latin-1"), page=page, limits=self._options.limits)
         self._judge(collected, request, batch, received_at, "pixel")

@@ -17,7 +17,7 @@ from ingest import assets, health
 from ingest.answers import answer, preflight, too_large, unavailable
 from ingest.collect import Collected, Collector, Live, Options
 from ingest.counters import Counters
-from ingest.http import Headers, Request, Response, text_response
+from ingest.http import Request, Response, text_response
 from ingest.outbox import Outbox, Unavailable, Verdict
 from ingest.sites import Sites
 from ingest.spool import Spool
@@ -75,10 +75,10 @@ class Door:
         except Unavailable as error:
             return self._not_durable(collected, error)
 
-    def too_large(self, headers: Headers) -> Response:
+    def too_large(self) -> Response:
         """The answer to a body beyond `max_body`, which a shell stops reading."""
         self._counters.add("refused", "too_large")
-        return too_large(headers, self.max_body)
+        return too_large(self.max_body)
 
     def close(self) -> None:
         """Settle all that was handed in."""
@@ -90,7 +90,7 @@ class Door:
             if method == "POST":
                 return self._collector.collect(request, self._clock_ms())
             if method == "OPTIONS":
-                return preflight(request.headers)
+                return preflight()
             return _not_allowed(path, "POST, OPTIONS")
         if method not in ("GET", "HEAD"):
             return _not_allowed(path, "GET, HEAD")
@@ -111,7 +111,7 @@ class Door:
 
     def _not_durable(self, collected: Collected, error: Unavailable) -> Response:
         self._counters.add("unavailable", n=max(1, len(collected.owners)))
-        return unavailable(collected, error)
+        return unavailable(error)
 
 
 def _not_allowed(path: str, methods: str) -> Response:

@@ -38,7 +38,6 @@ def json_response(status: int, content: object, headers: Headers | None = None) 
         [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
             *(headers or ()),
         ],
         body,

@@ -26,7 +26,7 @@ from ingest.spool import Spool
 
 log = logging.getLogger(__name__)
 
-_GROUP = 2000  # entries
+_GROUP = 1000  # requests
 _PROBE_EVERY = 1.0
 _LOOK_EVERY = 5.0
 _PROBE_TIMEOUT = 2.0
@@ -73,7 +73,6 @@ class Memory(Protocol):
 
 class _Waiting(NamedTuple):
     entries: Sequence[Entry]
-    size: int
     future: asyncio.Future[list[Verdict]] | Future[list[Verdict]]
     loop: asyncio.AbstractEventLoop | None
 
@@ -92,7 +91,8 @@ class Outbox:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._lock = threading.Lock()
-        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._handed: list[_Waiting] = []
+        self._queue: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
         self._broker_down = False
         self._failure = ""
         self._wake_drainer = threading.Event()
@@ -115,16 +115,23 @@ class Outbox:
         self._spool.close()
 
     async def settle(self, entries: Sequence[Entry]) -> list[Verdict]:
-        """Each entry's verdict once it is durable. Raises `Unavailable` when one of them cannot be."""
+        """Each entry's verdict once it is durable. Raises `Unavailable` when one of them cannot be.
+
+        For the coroutines of one event loop. What they hand in during one turn of it crosses to the thread at
+        its end, in one piece: waking a thread a request would cost more than all else that is done for it."""
+        self._check_room()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Verdict]] = loop.create_future()
-        self._put(entries, future, loop)
+        if not self._handed:
+            loop.call_soon(self._hand_over)
+        self._handed.append(_Waiting(entries, future, loop))
         return await future
 
     def settle_and_wait(self, entries: Sequence[Entry]) -> list[Verdict]:
         """The same for a caller with a thread of its own."""
+        self._check_room()
         future: Future[list[Verdict]] = Future()
-        self._put(entries, future, None)
+        self._put([_Waiting(entries, future, None)])
         return future.result()
 
     def problem(self) -> str:
@@ -135,30 +142,26 @@ class Outbox:
             return "the queue to the broker is full"
         return self._failure
 
-    def _put(
-        self,
-        entries: Sequence[Entry],
-        future: asyncio.Future[list[Verdict]] | Future[list[Verdict]],
-        loop: asyncio.AbstractEventLoop | None,
-    ) -> None:
-        size = 0
-        for entry in entries:
-            for record in entry.records:
-                size += len(record.value or b"")
+    def _check_room(self) -> None:
+        if self._closing or self._bytes >= self._max_bytes:
+            raise Unavailable(self.problem())
+
+    def _hand_over(self) -> None:
+        handed, self._handed = self._handed, []
+        self._put(handed)
+
+    def _put(self, handed: list[_Waiting]) -> None:
+        size = _size(handed)
         with self._lock:
-            if self._bytes + size > self._max_bytes or self._closing:
-                raise Unavailable(self.problem() or "the queue to the broker is full")
             self._bytes += size
-        self._queue.put(_Waiting(entries, size, future, loop))
+        self._queue.put(handed)
 
     # The publishing thread
 
     def _publish_groups(self) -> None:
-        while (first := self._queue.get()) is not None:
-            group = [first]
-            entries = len(first.entries)
+        while (group := self._queue.get()) is not None:
             stop = False
-            while entries < _GROUP:
+            while len(group) < _GROUP:
                 try:
                     more = self._queue.get_nowait()
                 except Empty:
@@ -166,21 +169,21 @@ class Outbox:
                 if more is None:
                     stop = True
                     break
-                group.append(more)
-                entries += len(more.entries)
+                group += more
             self._settle_group(group)
             if stop:
                 return
 
     def _settle_group(self, group: list[_Waiting]) -> None:
         entries = [entry for waiting in group for entry in waiting.entries]
+        size = _size(group)
         try:
             verdicts, failed = self._make_durable(entries)
         except Exception as error:
             log.exception("A group of %d events could not be made durable", len(entries))
             verdicts, failed = [Verdict.ACCEPTED] * len(entries), dict.fromkeys(range(len(entries)), str(error))
         with self._lock:
-            self._bytes -= sum(waiting.size for waiting in group)
+            self._bytes -= size
         results: list[tuple[_Waiting, list[Verdict] | Unavailable]] = []
         start = 0
         for waiting in group:
@@ -319,6 +322,10 @@ class Outbox:
         while not self._closing and (left := until - time.monotonic()) > 0:
             self._wake_drainer.wait(left)
             self._wake_drainer.clear()
+
+
+def _size(group: list[_Waiting]) -> int:
+    return sum(len(record.value or b"") for waiting in group for entry in waiting.entries for record in entry.records)
 
 
 def _resolve(results: list[tuple[_Waiting, list[Verdict] | Unavailable]]) -> None:
