@@ -34,6 +34,10 @@ class Lost(StoreError):
     """A compare-and-swap was lost: another process wrote first. Load again and decide again."""
 
 
+class QueryFailed(StoreError):
+    """The engine broke off a statement of ours; the message is the engine's own first line."""
+
+
 class QueryRefused(StoreError):
     """A statement of a reader is not run; the message says which part of it, and what is allowed."""
 

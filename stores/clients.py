@@ -9,19 +9,24 @@ The embedded engine is one a process and one process a folder: the engine says "
 
 from __future__ import annotations
 
+import fcntl
+import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
-from stores.base import Unusable
-from stores.location import shown
+from stores.base import QueryFailed, StoreError, Unreachable, Unusable
+from stores.files import make_folder
+from stores.location import shown, spelled
 
 DATABASE = "footfall"
 
@@ -41,7 +46,7 @@ class Clients:
         if self.embedded:
             self.database = options.pop("database", DATABASE)
             path = unquote(parts.path) or self._temporary()
-            self._url = f"chdb://{quote(path)}?database={quote(self.database)}"
+            self._url = spelled("chdb", "", quote(path), urlencode({"database": self.database}))
             self._how: dict[str, Any] = {"interface": "chdb", "path": path}
         elif parts.scheme in ("clickhouse", "clickhouses"):
             secure = parts.scheme == "clickhouses"
@@ -60,12 +65,15 @@ class Clients:
             raise Unusable(f"{self.shown}: a warehouse is chdb:///folder or clickhouse://user@host:8123/database")
         if options:
             raise Unusable(f"{self.shown}: unknown option {', '.join(sorted(options))}; known: cluster, timeout")
+        self._lock: int | None = None
         self._idle: list[Client] = []
         self._guard = threading.Lock()
         self._closed = False
 
-    def create_database(self) -> None:
-        """Once before anything else: a client cannot be opened on a database that is not there."""
+    def own(self) -> None:
+        """Once before anything else: take the embedded engine's folder for this process, make the database."""
+        if self.embedded:
+            self._lock_folder(Path(self._how["path"]))
         client = self._open(database=None)
         try:
             on = f" ON CLUSTER '{self.cluster}'" if self.cluster else ""
@@ -87,6 +95,8 @@ class Clients:
             client = self._open(self.database)
         try:
             yield client
+        except ClickHouseError as error:
+            raise failure(error, self.shown) from error
         finally:
             with self._guard:
                 keep = not self._closed
@@ -101,8 +111,28 @@ class Clients:
             idle, self._idle = self._idle, []
         for client in idle:
             client.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
         if self._scratch:
             self._scratch.cleanup()
+
+    def _lock_folder(self, folder: Path) -> None:
+        """The engine locks its folder too, but fails without saying why, and only after it has read everything."""
+        make_folder(folder)
+        lock = os.open(folder / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(lock, 32).decode("ascii", "replace")
+            os.close(lock)
+            raise Unusable(
+                f"{self.shown} is open in process {owner or 'unknown'}. One process owns an embedded warehouse: while"
+                " `footfall up` runs, ask it (the footfall commands do so by themselves), or stop it first"
+            ) from None
+        os.truncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+        self._lock = lock
 
     def _open(self, database: str | None) -> Client:
         try:
@@ -110,7 +140,7 @@ class Clients:
             for name, value in self._settings.items():
                 client.set_client_setting(name, value)
         except ClickHouseError as error:
-            raise Unusable(f"{self.shown} cannot be opened: {_advice(str(error))}") from error
+            raise failure(error, self.shown) from error
         return client
 
     def _temporary(self) -> str:
@@ -118,12 +148,25 @@ class Clients:
         return self._scratch.name
 
 
-def _advice(message: str) -> str:
-    if "Cannot lock" in message or "Another server instance" in message:
-        return (
-            "another process has this folder open. One process owns an embedded warehouse: while `footfall up`"
-            " runs, ask it (the footfall commands do so by themselves), or stop it first"
+def failure(error: ClickHouseError, shown_url: str) -> StoreError:
+    """What the client library raised, in our words."""
+    message = first_line(error)
+    if "different path" in message.lower() or "already initialized" in message.lower():
+        return Unusable(
+            f"{shown_url} cannot be opened beside another embedded warehouse: a process has one at a time, close that"
         )
-    if "already initialized" in message or "different path" in message.lower():
-        return "this process has another embedded warehouse open; close that first, a process has one at a time"
-    return message.strip().splitlines()[0]
+    if "EmbeddedServer" in message or "Cannot lock" in message:
+        return Unusable(
+            f"{shown_url} cannot be opened: either another program has the folder open, or it cannot be written,"
+            f" or it is none of this engine's ({message})"
+        )
+    if isinstance(error, OperationalError):
+        cause = re.sub(r"HTTP.*?\(Caused by |\)* executing HTTP request.*", "", message)
+        return Unreachable(f"{shown_url} does not answer: is it running? Retry later ({cause})")
+    if "AUTHENTICATION_FAILED" in message or "Code: 516" in message:
+        return Unusable(f"{shown_url} does not take this user and password: look at both in the URL")
+    return QueryFailed(message)
+
+
+def first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -22,7 +22,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from stores.base import QueryRefused
-from stores.clients import Clients
+from stores.clients import Clients, first_line
 
 # Table functions that make rows out of nothing or out of a subquery that is inspected like the rest.
 HARMLESS_SOURCES = frozenset(
@@ -122,7 +122,7 @@ class Readers:
             try:
                 return bytes(client.raw_query(text, parameters=params, fmt=None if _has_format(tokens) else fmt))
             except ClickHouseError as error:
-                raise QueryRefused(_advice(_first_line(error), limits)) from error
+                raise QueryRefused(_advice(first_line(error), limits)) from error
 
     def close(self) -> None:
         for readers in self._by_limits.values():
@@ -187,7 +187,7 @@ def _formatted(client: Client, statement: str) -> str:
     try:
         answer = client.query("SELECT formatQuerySingleLine({statement:String})", parameters={"statement": statement})
     except ClickHouseError as error:
-        reason = _first_line(error).partition(": In scope")[0]
+        reason = first_line(error).partition(": In scope")[0]
         raise QueryRefused(f"this is not one statement that can be read: {reason}") from error
     return str(answer.result_rows[0][0])
 
@@ -202,10 +202,6 @@ def _rules(client: Client, database: str) -> Rules:
         sources=names("SELECT name FROM system.table_functions") - HARMLESS_SOURCES,
         functions=names(f"SELECT name FROM system.functions WHERE categories IN ({categories})") | CLOSED_FUNCTIONS,
     )
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _advice(message: str, limits: Limits) -> str:

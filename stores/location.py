@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from stores.base import Unusable
 
@@ -27,7 +27,7 @@ class Location:
     def below(self, name: str) -> str:
         """The URL of a place within this one."""
         path = quote(f"{self.path.rstrip('/')}/{name}")
-        return urlunsplit((self.scheme, self.host, path, urlencode(self.options), ""))
+        return spelled(self.scheme, self.host, path, urlencode(self.options))
 
 
 def parse(url: str | os.PathLike[str]) -> Location:
@@ -55,4 +55,9 @@ def shown(url: str) -> str:
         for pair in parts.query.split("&")
         for name in [pair.partition("=")[0]]
     )
-    return urlunsplit((parts.scheme, user + at + host, parts.path, query, ""))
+    return spelled(parts.scheme, user + at + host, parts.path, query)
+
+
+def spelled(scheme: str, netloc: str, path: str, query: str = "") -> str:
+    """The URL of these parts, with the two slashes also where nothing stands between the second and the path."""
+    return f"{scheme}://{netloc}{path}" + (f"?{query}" if query else "")

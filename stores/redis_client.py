@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit
 
 from stores.base import Unreachable, Unusable
-from stores.location import shown
+from stores.location import shown, spelled
 
 
 class Connection:
@@ -28,7 +28,7 @@ class Connection:
                 f"{shown(url)}: unknown option {', '.join(sorted(unknown))}; known: prefix, {', '.join(known_options)}"
             )
         self.shown = shown(url)
-        self.bare_url = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+        self.bare_url = spelled(parts.scheme, parts.netloc, parts.path)
         self._errors: tuple[type[Exception], ...] = (redis.ConnectionError, redis.TimeoutError)
         try:
             self.client: Any = redis.Redis.from_url(self.bare_url, socket_timeout=5, socket_connect_timeout=5)
@@ -42,10 +42,6 @@ class Connection:
             yield self.client
         except self._errors as error:
             raise Unreachable(f"Redis at {self.shown} does not answer ({error}); is it running? Retry later") from error
-
-    def with_options(self, **options: str) -> str:
-        """The URL for another library that opens its own connections."""
-        return f"{self.bare_url}?{urlencode(options)}" if options else self.bare_url
 
     def close(self) -> None:
         self.client.close()

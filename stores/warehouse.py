@@ -22,12 +22,10 @@ from typing import Any
 
 import polars as pl
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import DatabaseError
 from clickhouse_connect.driver.external import ExternalData
 
 from activity import columns, rollup, session
 from stores import guard, migrate, questions
-from stores.base import StoreError
 from stores.clients import Clients
 
 TIME = pl.Datetime("ms", "UTC")
@@ -36,10 +34,6 @@ VISITORS = {"site": "String", "visitor": "UInt64"}
 
 _CHUNK_ROWS = 1_000_000
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-
-class QueryFailed(StoreError):
-    """The engine refused or broke off a statement; the message is the engine's own first line."""
 
 
 class Warehouse:
@@ -52,7 +46,7 @@ class Warehouse:
         self.url = self._clients.shown
         self._types: dict[str, dict[str, str]] = {}
         try:
-            self._clients.create_database()
+            self._clients.own()
         except BaseException:
             self._clients.close()
             raise
@@ -80,7 +74,7 @@ class Warehouse:
         if self._clients.cluster:
             settings["distributed_foreground_insert"] = "1"
         with self._clients.lend() as client:
-            _run(lambda: client.raw_insert(table, frame.columns, body, settings=settings, fmt="ArrowStream"))
+            client.raw_insert(table, frame.columns, body, settings=settings, fmt="ArrowStream")
 
     def ask(self, question: str, **params: Any) -> pl.DataFrame:
         """The answer to one of `questions.names()`; parameters are bound by the engine, never pasted."""
@@ -93,7 +87,7 @@ class Warehouse:
 
     def command(self, sql: str, params: Mapping[str, Any] | None = None) -> None:
         with self._clients.lend() as client:
-            _run(lambda: client.command(sql, parameters=dict(params or {})))
+            client.command(sql, parameters=dict(params or {}))
 
     def read_only(
         self,
@@ -234,7 +228,7 @@ def _arrow(frame: pl.DataFrame) -> bytes:
 
 
 def _query(client: Client, sql: str, params: Mapping[str, Any] | None, **more: Any) -> pl.DataFrame:
-    body = _run(lambda: client.raw_query(sql, parameters=dict(params or {}), fmt="ArrowStream", **more))
+    body = client.raw_query(sql, parameters=dict(params or {}), fmt="ArrowStream", **more)
     frame = pl.read_ipc_stream(io.BytesIO(body))
     times = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
     frame = frame.with_columns(pl.col(times).dt.epoch("ms"))
@@ -258,7 +252,7 @@ def _query_with(
         return _query(client, sql, params, external_data=beside)
     client.command(f"CREATE TEMPORARY TABLE {name} ({structure}) ENGINE = Memory")
     try:
-        _run(lambda: client.raw_insert(name, frame.columns, body, fmt="ArrowStream"))
+        client.raw_insert(name, frame.columns, body, fmt="ArrowStream")
         return _query(client, sql, params)
     finally:
         client.command(f"DROP TEMPORARY TABLE IF EXISTS {name}")
@@ -277,10 +271,3 @@ def _shaped(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFr
 
 def _iso(day: Any) -> str:
     return day.isoformat() if isinstance(day, date) else str(day)
-
-
-def _run(call: Any) -> Any:
-    try:
-        return call()
-    except DatabaseError as error:
-        raise QueryFailed(str(error).strip().splitlines()[0]) from error
