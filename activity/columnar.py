@@ -17,7 +17,7 @@ import polars as pl
 
 from activity.codec import Undecodable, decode
 from activity.columns import COLUMNS, DEFAULTS, JSON_COLUMNS
-from activity.event import Event, EventType
+from activity.event import Event, EventType, PropValue
 
 _REQUIRED = [field.name for field in msgspec.structs.fields(Event) if field.required]
 _TYPES = [kind.value for kind in EventType]
@@ -28,7 +28,6 @@ _IS_EVENT = pl.all_horizontal(
     pl.col("id").str.len_bytes() == 32,
     pl.col("visitor").str.len_bytes() == 16,
     pl.col("type").is_in(_TYPES),
-    pl.col("props").is_null() | pl.col("props").str.starts_with("{"),
 )
 
 
@@ -102,7 +101,29 @@ def _parse(values: Sequence[bytes]) -> pl.DataFrame | None:
     if frame.height != count:
         return None
     good = frame.select((_IS_EVENT & _is_hex("id") & _is_hex("visitor")).fill_null(False).all()).item()
-    return frame if good else None
+    if not good:
+        return None
+    try:
+        return _with_props(frame, values)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+class _Props(msgspec.Struct):
+    props: dict[str, PropValue]
+
+
+_props = msgspec.json.Decoder(_Props)
+
+
+def _with_props(frame: pl.DataFrame, values: Sequence[bytes]) -> pl.DataFrame:
+    """Polars writes an object that it reads as text with keys unescaped and floats as integers: what is to be
+    JSON again comes from msgspec, for the rows that have any."""
+    rows = frame["props"].is_not_null().arg_true()
+    if rows.is_empty():
+        return frame
+    texts = [msgspec.json.encode(_props.decode(values[row]).props).decode() for row in rows]
+    return frame.with_columns(frame["props"].scatter(rows, texts))
 
 
 def _one(event: Event) -> pl.DataFrame:

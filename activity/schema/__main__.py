@@ -1,0 +1,7 @@
+"""Prints the schema."""
+
+import sys
+
+from activity.schema import generate
+
+sys.stdout.write(generate())
