@@ -2,6 +2,9 @@
 
 `Core` is that work without the server: `footfall up` serves it (`serve`), and a command that finds no owner
 makes one of its own for as long as it runs (`infra.session`). Its verbs are generators of JSON lines.
+
+Questions are answered as soon as the warehouse is open. The pipeline comes a moment later, in its own thread,
+because importing Beam takes longer than everything else together; events wait in the log meanwhile.
 """
 
 from __future__ import annotations
@@ -31,26 +34,38 @@ _THREADS = 16
 _GRACE = 20
 _RECONCILE_EVERY = 600.0
 _FLUSH_EVERY = 60.0
+_RETRY_EVERY = 1.0
 
 
 class Core:
     """The live pipeline over opened parts, and what commands ask of it."""
 
     def __init__(self, parts: Parts) -> None:
-        from pipeline.live import Loader
-
-        parts.create_topics()
         self.parts = parts
-        self.loader: Loader = Loader(parts.broker, parts.warehouse, parts.checkpoint)
-        self.verbs: dict[str, Verb] = verbs.of(parts, self.loader)
+        self.verbs: dict[str, Verb] = verbs.of(parts, lambda: self.loader)
+        self._making = threading.Lock()
+        self._loader: Loader | None = None
+        self._trouble = ""
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
+    @property
+    def loader(self) -> Loader:
+        with self._making:
+            if self._loader is None:
+                from pipeline.live import Loader
+
+                self.parts.create_topics()
+                loader = Loader(self.parts.broker, self.parts.warehouse, self.parts.checkpoint)
+                loader.open()
+                self._loader = loader
+                self._trouble = ""
+            return self._loader
+
     def start(self) -> None:
         """Load what comes, flush the archive and rebuild marked days, until `stop`."""
-        self.loader.open()
         for name, work in (
-            ("loader", lambda: self.loader.run(self._stop)),
+            ("loader", self._load),
             ("archive", lambda: self._every(_FLUSH_EVERY, "archive-flush")),
             ("reconcile", lambda: self._every(_RECONCILE_EVERY, "reconcile")),
         ):
@@ -65,6 +80,29 @@ class Core:
             thread.join()
         self._quietly("archive-flush")
 
+    def _load(self) -> None:
+        """The live pipeline, begun as soon as its parts can be reached."""
+        from brokers.base import BrokerError
+        from stores.base import StoreError
+
+        while not self._stop.is_set():
+            try:
+                self.loader.run(self._stop)
+            except (BrokerError, StoreError) as error:
+                if self._trouble != str(error):
+                    log.warning("The pipeline does not run: %s; trying again", error)
+                self._trouble = str(error)
+                self._stop.wait(_RETRY_EVERY)
+            except Exception:
+                log.exception("The pipeline does not run. Events are kept in the log; stop, mend it, start again")
+                self._trouble = "the pipeline does not run, see the output of the server"
+                return
+
+    def problem(self) -> str | None:
+        """Why the numbers do not move, None when they do."""
+        trouble = self._loader.status.trouble if self._loader else ""
+        return trouble or self._trouble or None
+
     def _every(self, seconds: float, verb: str) -> None:
         while not self._stop.wait(seconds):
             self._quietly(verb)
@@ -77,8 +115,10 @@ class Core:
             log.exception("%s did not work; it is tried again later", verb)
 
     def metrics(self) -> str:
-        """Prometheus text of the pipeline."""
-        status = self.loader.status
+        """Prometheus text of the pipeline, nothing before it has begun."""
+        if self._loader is None:
+            return ""
+        status = self._loader.status
         age = max(0.0, time.time() - status.watermark / 1000) if status.watermark else 0.0
         rows = (
             ("lag_seconds", "gauge", "Age of the oldest event that is not yet in the numbers.", status.lag_seconds),
@@ -107,7 +147,7 @@ class Core:
             collect_url=collect_url,
             add_site=lambda domain: add_site(parts.settings, domain),
             metrics=self.metrics,
-            problem=lambda: self.loader.status.trouble or None,
+            problem=self.problem,
             countries=parts.settings.geo is not None,
         )
 

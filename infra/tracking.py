@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,13 +14,19 @@ if TYPE_CHECKING:
     from ingest.counters import Counters
     from ingest.door import Door
 
+log = logging.getLogger("footfall")
+
 
 def open_door(parts: Parts, counters: Counters | None = None) -> Door:
-    """The door over a worker's own parts. Topics that are missing are made first."""
+    """The door over a worker's own parts. Topics that are missing are made first, if the broker answers."""
+    from brokers.base import BrokerError
     from ingest.collect import Options
     from ingest.door import Door
 
-    parts.create_topics()
+    try:
+        parts.create_topics()
+    except BrokerError as error:
+        log.warning("Events go to the spool until the broker answers: %s", error)
     return Door(
         broker=parts.broker,
         live=parts.live,

@@ -7,7 +7,7 @@ goes through the pipeline, which takes its turn with the live micro-batches.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pipeline.live import Loader
 
 
-def of(parts: Parts, loader: Loader) -> dict[str, Verb]:
-    """The verbs over opened parts, by name."""
+def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
+    """The verbs over opened parts, by name; `pipeline` gives the loader to those that need it."""
 
     def ping() -> Iterator[Line]:
         """Nothing: that it was answered says it all."""
@@ -28,6 +28,7 @@ def of(parts: Parts, loader: Loader) -> dict[str, Verb]:
 
     def load() -> Iterator[Line]:
         """Returns once all that lies in the log now is in the numbers."""
+        loader = pipeline()
         before = loader.status.events, loader.status.dead_letters
         loader.drain(loader.ends())
         yield {
@@ -39,12 +40,13 @@ def of(parts: Parts, loader: Loader) -> dict[str, Verb]:
         """Rebuild the visitor-days that late events marked."""
         from pipeline.rebuild import reconcile
 
-        yield dict(reconcile(loader))
+        yield dict(reconcile(pipeline()))
 
     def flush() -> Iterator[Line]:
         """Bring the archive up to the committed position."""
         from pipeline import archiving
 
+        loader = pipeline()
         head = loader.head()
         archiving.flush(parts.broker, parts.archive, head.positions, loader.unit)
         yield {"positions": head.positions}
@@ -56,7 +58,7 @@ def of(parts: Parts, loader: Loader) -> dict[str, Verb]:
 
         try:
             yield from replaying.replay(
-                loader,
+                pipeline(),
                 parts.archive,
                 date.fromisoformat(first),
                 date.fromisoformat(last),
