@@ -53,6 +53,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     marks: list[str] = []
     intent: Intent | None = None
     hold: Hold | None = None
+    lost: bool = False  # begun over a warehouse that holds events already: a replay of everything has to come first
 
     def position(self, topic: str, partition: int) -> str | None:
         return self.positions.get(topic, {}).get(str(partition))

@@ -37,6 +37,7 @@ log = logging.getLogger("footfall.pipeline")
 
 READ_TOPICS = (*TOPICS, DEAD_LETTER_TOPIC)
 GROUP = "footfall-load"
+LOST = "the checkpoint is missing while the warehouse holds events: `footfall replay` over all days rebuilds both"
 
 
 def now_ms() -> int:
@@ -84,7 +85,7 @@ class Loader:
         self.ledger = Ledger(self.checkpoint, self.unit)
         self._head: Head | None = None
         self._state = session.empty_state()
-        self._turn = threading.RLock()
+        self.turn = threading.RLock()
 
     # -- the head ---------------------------------------------------------------------------------------------
 
@@ -92,8 +93,10 @@ class Loader:
         """Load the checkpoint, or begin one. Raises `PartitionsChanged` when the topics do not fit it."""
         head = self.ledger.load()
         if head is None:
-            head = Head(generation=secrets.token_hex(8), partitions=self.partitions)
-            head = self.ledger.swap(head)
+            last = self.last_batch()
+            head = self.ledger.swap(
+                Head(generation=secrets.token_hex(8), partitions=self.partitions, batch=last, lost=last > 0)
+            )
         for topic in READ_TOPICS:
             found = self.broker.partitions(topic)
             if found != head.partitions:
@@ -105,6 +108,17 @@ class Loader:
         self.status.watermark = head.watermark
         return head
 
+    def last_batch(self) -> int:
+        """The highest batch number that any stored row bears; 0 for an empty warehouse."""
+        sql = "SELECT max(b) FROM (SELECT max(batch) b FROM event_rows UNION ALL SELECT max(batch) FROM session_rows)"
+        return int(self.warehouse.query(sql).item())
+
+    def take_over(self) -> None:
+        """Break a hold left by a process that is dead: only for who owns the embedded warehouse, hence is alone."""
+        head = self.open()
+        if head.hold is not None:
+            self._head = self.ledger.swap(msgspec.structs.replace(head, hold=None))
+
     def head(self) -> Head:
         return self._head or self.open()
 
@@ -112,9 +126,12 @@ class Loader:
 
     def step(self) -> Report | None:
         """One micro-batch; None when there was nothing to do, or another process holds or took the unit."""
-        with self._turn:
+        with self.turn:
             try:
                 head = self.head()
+                if head.lost:
+                    self.status.trouble = LOST
+                    return None
                 if head.hold and head.hold.until > self.clock():
                     head = self.open()
                     if head.hold and head.hold.until > self.clock():

@@ -1,0 +1,199 @@
+"""Micro-batches on real parts: every step of the graph counts, nothing is loaded twice, crashes change nothing."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import polars as pl
+import pytest
+
+from activity import codec, rollup, session
+from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS
+from activity.event import EventType
+from brokers.base import Record
+from pipeline import live, rebuild
+from tests.pipeline.world import T0, World, event, record
+
+
+def expected(world: World) -> pl.DataFrame:
+    """The sessions of everything in the log, in one pass."""
+    frame, _ = codec.decode_columns(world.raw())
+    persons = frame.filter(pl.col("bot") == "").select(session.STATE_COLUMNS.keys())
+    return session.sessions(session.canonical(persons))
+
+
+def same(a: pl.DataFrame, b: pl.DataFrame) -> bool:
+    return a.sort("visitor", "session_id").equals(b.sort("visitor", "session_id"))
+
+
+def assert_rollups_equal_a_group_by(world: World) -> None:
+    events = pl.concat(list(world.warehouse.events_between(None, None, 0, 2**41)))
+    for grain, size in rollup.GRAINS.items():
+        grouped = (
+            events.filter(pl.col("bot") == "")
+            .group_by("site", bucket=pl.col("occurred_at") // size * size)
+            .agg(events=pl.len().cast(pl.Int64), pageviews=(pl.col("type") == "pageview").sum().cast(pl.Int64))
+            .sort("site", "bucket")
+        )
+        stored = world.warehouse.rollups_between(grain, None, 0, 2**41)
+        totals = stored.filter((pl.col("dimension") == "") & (pl.col("events") != 0)).sort("site", "bucket")
+        assert totals.select("site", "bucket", "events", "pageviews").equals(grouped)
+
+
+def test_every_step_of_a_live_run_counts_in_beams_metrics(world: World, loader: live.Loader) -> None:
+    world.publish(event(1), event(2, T0 + 1000), event(2, T0 + 1000), event(3, type=EventType.SEARCH, term="x"))
+    world.publish(event(4, visitor=8, bot="headless"))
+    world.broker.publish([Record("footfall.custom", b"k", b"junk")])
+    reports = loader.drain()
+    counters: dict[str, int] = {}
+    for report in reports:
+        for name, value in report.counters.items():
+            counters[name] = counters.get(name, 0) + value
+    assert counters == counters | {
+        "decode.records": 6, "decode.events": 5, "decode.dead": 1, "key_by_shard.events": 5, "dedupe.fresh": 4,
+        "dedupe.duplicates": 1, "dedupe.retracted": 0, "sessionize.changes": 1, "sessionize.late": 0,
+        "write_events.rows": 4, "write_sessions.rows": 1, "write_dead_letters.rows": 1,
+    }  # fmt: skip
+    assert counters["write_rollup_1m.rows"] == counters["roll_up.rollup_1m_rows"] > 0
+    assert world.count("SELECT count() FROM events") == 4
+    assert world.warehouse.query("SELECT topic, bytes FROM dead_letters").row(0) == ("footfall.custom", "junk")
+    assert same(world.sessions(), expected(world))
+
+
+def history(seed: int, count: int = 400) -> list[Any]:
+    """Events of 20 visitors around the session gap, with copies, some a few minutes out of order."""
+    dice = random.Random(seed)
+    at = {v: T0 + dice.randrange(DAY_MS) % HORIZON_MS for v in range(20)}
+    events = []
+    for n in range(count):
+        v = dice.randrange(20)
+        at[v] += dice.choice([0, 1, 60_000, GAP_MS - 1, GAP_MS, GAP_MS + 1])
+        kind = dice.choice([EventType.PAGEVIEW, EventType.SEARCH, EventType.CUSTOM, EventType.ENGAGEMENT])
+        e = event(n, at[v], v, type=kind, engaged_ms=dice.randrange(9000), term="t", name="n")
+        events.append(e)
+        if dice.random() < 0.2:
+            events.append(dice.choice(events))
+    return events
+
+
+def test_many_batches_with_copies_make_the_sessions_of_one_pass(world: World, loader: live.Loader) -> None:
+    events = history(1)
+    for i in range(0, len(events), 60):
+        world.publish(*events[i : i + 60])
+        loader.drain()
+    assert same(world.sessions(), expected(world))
+    assert_rollups_equal_a_group_by(world)
+    world.publish(*events)
+    loader.drain()
+    assert loader.status.duplicates >= len(events)
+    assert same(world.sessions(), expected(world))
+    assert_rollups_equal_a_group_by(world)
+
+
+class Crash(Exception):
+    pass
+
+
+@pytest.mark.parametrize("table", ["rollup_1m_rows", "rollup_1h_rows", "session_rows", "event_rows", None])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_crash_at_any_write_is_made_good_by_the_same_intent(
+    world: World, monkeypatch: pytest.MonkeyPatch, table: str | None, after: bool
+) -> None:
+    """The crash is written into the run: before or after one table's insert, or at the commit."""
+    events = history(2, 120)
+    world.publish(*events[:60])
+    world.loader.drain()
+    world.publish(*events[60:])
+    if table is None:
+        monkeypatch.setattr(live.Loader, "_commit", lambda *a: (_ for _ in ()).throw(Crash("a crash of the test")))
+    else:
+        insert = world.warehouse.insert
+
+        def crashing(name: str, frame: pl.DataFrame, token: str) -> None:
+            if name == table and not after:
+                raise Crash("a crash of the test")
+            insert(name, frame, token)
+            if name == table:
+                raise Crash("a crash of the test")
+
+        monkeypatch.setattr(world.warehouse, "insert", crashing)
+    with pytest.raises(Exception, match="a crash of the test"):
+        world.loader.step()
+    monkeypatch.undo()
+    world.reopen()
+    world.loader.drain()
+    assert same(world.sessions(), expected(world))
+    assert_rollups_equal_a_group_by(world)
+    assert world.count("SELECT count() FROM events") == len({e.id for e in events})
+
+
+def test_an_event_beyond_the_horizon_waits_for_reconcile_and_an_open_chain_takes_it_in(
+    world: World, loader: live.Loader
+) -> None:
+    steps = [event(n, T0 + n * GAP_MS, 1) for n in range(20)]
+    for e in (*steps[:4], *steps[5:]):
+        world.publish(e)
+    loader.clock = lambda: steps[-1].occurred_at + 20_000
+    loader.drain()
+    loader.drain()
+    world.publish(steps[4])
+    loader.drain()
+    assert loader.status.late == 1
+    assert not same(world.sessions(), expected(world))
+    assert rebuild.reconcile(loader)["marks"] == 1
+    assert same(world.sessions(), expected(world))
+    # What follows still extends the one session whose start the late event moved.
+    world.publish(event(50, T0 + 20 * GAP_MS, 1))
+    loader.drain()
+    assert same(world.sessions(), expected(world))
+    assert_rollups_equal_a_group_by(world)
+
+
+def test_a_lesser_copy_that_comes_later_replaces_in_every_table(world: World, loader: live.Loader) -> None:
+    world.publish(event(1, T0, received_at=T0 + 100), event(2, T0 + 60_000))
+    loader.drain()
+    world.publish(event(1, T0 - 120_000, received_at=T0 + 50))
+    loader.drain()
+    assert loader.status.duplicates == 1
+    assert same(world.sessions(), expected(world))
+    assert world.sessions()["started_at"].to_list() == [T0 - 120_000]
+    assert_rollups_equal_a_group_by(world)
+
+
+def test_who_lost_the_swap_starts_over_and_nothing_is_loaded_twice(world: World, loader: live.Loader) -> None:
+    other = live.Loader(world.broker, world.warehouse, world.checkpoint, clock=lambda: world.now)
+    world.publish(*history(3, 50))
+    loader.open()
+    other.open()
+    loader.drain()
+    assert other.step() is None  # its head is stale
+    other.drain()
+    loader.drain()
+    assert same(world.sessions(), expected(world))
+    assert_rollups_equal_a_group_by(world)
+
+
+def test_another_partition_count_is_refused_by_name(world: World, loader: live.Loader) -> None:
+    loader.open()
+    world.broker.delete_topic("footfall.search")
+    world.broker.create_topic("footfall.search", 8)
+    with pytest.raises(live.PartitionsChanged, match=r"footfall\.search has 8"):
+        live.Loader(world.broker, world.warehouse, world.checkpoint).open()
+
+
+def test_closed_sessions_are_published_once_they_can_no_longer_change(world: World, loader: live.Loader) -> None:
+    world.publish(event(1), event(2, T0 + 1000))
+    loader.clock = lambda: T0 + 60_000
+    loader.drain()
+    loader.clock = lambda: T0 + HORIZON_MS + GAP_MS + 90_000
+    loader.drain()
+    closed = [
+        r
+        for p in range(4)
+        if (b := world.broker.bounds("footfall.session", p))
+        for batch in world.broker.read_range("footfall.session", p, None, b.last)
+        for r in batch
+    ]
+    assert [r.key for r in closed] == [record(event(1)).key]
+    assert b'"pageviews":2' in (closed[0].value or b"")

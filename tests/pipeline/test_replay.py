@@ -1,0 +1,111 @@
+"""Replay: from the broker and from the archive, the sessions, rollups and digests of the live run again."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from pipeline import archiving, live, replay
+from tests.pipeline.test_live import assert_rollups_equal_a_group_by, expected, history, same
+from tests.pipeline.world import T0, World, event
+
+DAY = datetime.fromtimestamp(T0 / 1000, UTC).date()
+NEXT = date.fromordinal(DAY.toordinal() + 1)
+
+
+def run(world: World, **options: Any) -> list[dict[str, Any]]:
+    return list(replay.replay(world.loader, world.archive, DAY, NEXT, **options))
+
+
+def loaded(world: World) -> World:
+    events = history(4, 300)
+    for i in range(0, len(events), 100):
+        world.publish(*events[i : i + 100])
+        world.loader.drain()
+    return world
+
+
+@pytest.mark.parametrize("source", ["broker", "archive"])
+def test_a_replay_rebuilds_the_same_digests(world: World, source: str) -> None:
+    reports = run(loaded(world), source=source)
+    assert reports
+    assert [r["equal"] for r in reports] == [True] * len(reports)
+    assert sum(r["sessions"] for r in reports) == world.sessions().height
+    assert sum(r["events"] for r in reports) == world.count("SELECT count() FROM events")
+    assert same(world.sessions(), expected(world))
+    assert_rollups_equal_a_group_by(world)
+
+
+def test_a_session_altered_by_hand_is_told_and_put_right(world: World) -> None:
+    before = run(loaded(world))
+    one = world.sessions().row(0, named=True)
+    alter = "ALTER TABLE session_rows UPDATE pageviews = pageviews + 1 WHERE session_id = {id:UInt64}"
+    world.warehouse.command(f"{alter} SETTINGS mutations_sync = 2", {"id": one["session_id"]})
+    dry = run(world, dry_run=True)
+    assert sorted(r["equal"] for r in dry) == sorted([False] + [True] * (len(dry) - 1))
+    assert not same(world.sessions(), expected(world))
+    assert [r["sha256"] for r in run(world)] == [r["sha256"] for r in before]
+    assert same(world.sessions(), expected(world))
+    assert all(r["equal"] for r in run(world))
+
+
+@pytest.mark.parametrize("source", ["broker", "archive"])
+def test_without_sessions_rollups_and_checkpoint_everything_comes_back(world: World, source: str) -> None:
+    before = run(loaded(world))
+    for table in ("session_rows", "rollup_1m_rows", "rollup_1h_rows"):
+        world.warehouse.command(f"TRUNCATE TABLE {table}")
+    world.close()
+    shutil.rmtree(world.folder / "checkpoint")
+    world.open()
+    assert world.loader.step() is None
+    assert world.loader.status.trouble == live.LOST
+    again = run(world, source=source)
+    assert [(r["day"], r["sha256"], r["equal"]) for r in again] == [(r["day"], r["sha256"], None) for r in before]
+    assert same(world.sessions(), expected(world))
+    assert_rollups_equal_a_group_by(world)
+    # The live run goes on from there, with the open sessions it had.
+    world.publish(event(9_001, T0 + 1, 3), event(9_002, T0 + 2, 99))
+    world.loader.drain()
+    assert same(world.sessions(), expected(world))
+    assert_rollups_equal_a_group_by(world)
+
+
+def test_what_is_committed_while_a_replay_builds_is_caught_up_with(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded(world)
+    build = replay._build
+
+    def build_and_load(*args: Any) -> Any:
+        built = build(*args)
+        world.publish(*(event(8_000 + v, T0 + 5_000, v) for v in range(25)))
+        world.loader.drain()
+        return built
+
+    monkeypatch.setattr(replay, "_build", build_and_load)
+    assert all(r["equal"] for r in run(world))
+    assert same(world.sessions(), expected(world))
+    assert_rollups_equal_a_group_by(world)
+
+
+def test_a_source_that_lacks_events_swaps_nothing(world: World) -> None:
+    loaded(world)
+    stored = world.sessions()
+    archiving.flush(world.broker, world.archive, world.loader.head().positions, "0")
+    entry = world.archive.manifest().entries[0]
+    committed = world.archive.committed()
+    world.archive.commit(committed.version, [], committed.positions, remove=[entry.path])
+    with pytest.raises(replay.Incomplete, match=f"lacks .*{'--source broker'}"):
+        run(world, source="archive")
+    assert same(world.sessions(), stored)
+
+
+def test_the_archive_holds_every_record_once_however_often_it_is_flushed(world: World) -> None:
+    loaded(world)
+    for _ in range(2):
+        archiving.flush(world.broker, world.archive, world.loader.head().positions, "0")
+    rows = sum(entry.rows for entry in world.archive.manifest().entries)
+    assert rows == len(world.raw())

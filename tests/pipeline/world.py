@@ -1,0 +1,76 @@
+"""The parts of a pipeline test, and events to put into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+import brokers
+import stores
+from activity import codec
+from activity.event import TOPICS, Event, EventType, topic_of, visitor_key
+from brokers.base import Record
+from pipeline import live
+
+T0 = 1_790_000_000_000  # 2026-09-21T14:13:20Z
+
+
+def event(number: int, at: int = T0, visitor: int = 7, **more: Any) -> Event:
+    fields: dict[str, Any] = {
+        "v": 1, "id": f"{number:032x}", "site": "a.example", "type": EventType.PAGEVIEW, "visitor": f"{visitor:016x}",
+        "occurred_at": at, "received_at": at, "path": f"/{number % 5}", "url": f"https://a.example/{number % 5}",
+    }  # fmt: skip
+    return Event(**(fields | more))
+
+
+def record(e: Event) -> Record:
+    return Record(topic_of(e.type), visitor_key(e.site, e.visitor), codec.encode(e))
+
+
+class World:
+    """Opens everything below `folder`; `reopen` is what a crash and a restart leave."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now = T0
+        self.open()
+
+    def open(self) -> None:
+        self.broker = brokers.connect(f"sqlite:///{self.folder}/log.sqlite")
+        live.create_topics(self.broker, 4, -1)
+        self.warehouse = stores.connect_warehouse(f"chdb:///{self.folder}/warehouse")
+        self.warehouse.migrate()
+        self.checkpoint = stores.connect_checkpoint(f"file:///{self.folder}/checkpoint")
+    
+        self.archive = stores.connect_archive(f"file:///{self.folder}/archive")
+        self.loader = live.Loader(self.broker, self.warehouse, self.checkpoint, clock=lambda: self.now)
+
+    def close(self) -> None:
+        for part in (self.broker, self.warehouse, self.checkpoint):
+            part.close()
+
+    def reopen(self) -> None:
+        self.close()
+        self.open()
+
+    def publish(self, *events: Event) -> None:
+        self.broker.publish([record(e) for e in events])
+
+    def raw(self) -> list[bytes]:
+        """Every record of the events' topics, copies included."""
+        found: list[bytes] = []
+        for topic in TOPICS:
+            for partition in range(self.broker.partitions(topic)):
+                bounds = self.broker.bounds(topic, partition)
+                if bounds is not None:
+                    for batch in self.broker.read_range(topic, partition, None, bounds.last):
+                        found += [r.value or b"" for r in batch]
+        return found
+
+    def sessions(self) -> pl.DataFrame:
+        return self.warehouse.sessions_between(None, 0, 2**41)
+
+    def count(self, sql: str) -> int:
+        return int(self.warehouse.query(sql).item())
