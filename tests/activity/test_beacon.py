@@ -1,0 +1,170 @@
+"""Reading what senders send: neighbours are kept, and each refusal says what to do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activity.beacon import Batch, Incoming, Limits, parse, parse_query, time_of
+from activity.event import EventType
+from activity.refusal import Reason, Refusal
+
+VIEW: dict[str, Any] = {"site": "example.com", "type": "pageview", "url": "https://example.com/"}
+
+
+def body(*events: object, **more: object) -> bytes:
+    return json.dumps({"events": events, **more}).encode()
+
+
+def only(batch: Batch) -> Incoming | Refusal:
+    (item,) = batch.items
+    return item
+
+
+def event(item: Incoming | Refusal) -> Incoming:
+    assert isinstance(item, Incoming), item
+    return item
+
+
+def test_one_event_and_a_batch_of_them() -> None:
+    single = parse(json.dumps(VIEW).encode())
+    several = parse(body(VIEW, VIEW, sent_at=1_700_000_000_000))
+    assert single == Batch(None, [Incoming(site="example.com", type=EventType.PAGEVIEW, url=VIEW["url"])])
+    assert several == Batch(1_700_000_000_000, single.items * 2)
+    assert parse(json.dumps({**VIEW, "sent_at": "2023-11-14T22:13:20Z"}).encode()).sent_at == 1_700_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason", "word"),
+    [
+        ({"site": None}, Reason.MISSING_FIELD, "`site`"),
+        ({"url": 5}, Reason.UNKNOWN_FIELD_TYPE, "`url` must be text"),
+        ({"type": "visit"}, Reason.UNKNOWN_FIELD_TYPE, "'visit'"),
+        ({"props": {"a": {"b": 1}}}, Reason.UNKNOWN_FIELD_TYPE, "flatten"),
+        ({"props": "x"}, Reason.UNKNOWN_FIELD_TYPE, "`props` must be an object"),
+        ({"props": {str(n): n for n in range(31)}}, Reason.TOO_MANY, "31 entries"),
+        ({"id": ""}, Reason.MALFORMED, "1 to 128"),
+        ({"id": "x" * 129}, Reason.MALFORMED, "1 to 128"),
+        ({"id": 7}, Reason.UNKNOWN_FIELD_TYPE, "`id` must be text"),
+        ({"ts": [1]}, Reason.UNKNOWN_FIELD_TYPE, "`ts` must be a time"),
+        ({"search": {"results": 1}}, Reason.MISSING_FIELD, "`term` is missing from `search`"),
+        ({"search": {"term": "a", "results": "many"}}, Reason.UNKNOWN_FIELD_TYPE, "`search.results`"),
+        ({"engaged_ms": "long"}, Reason.UNKNOWN_FIELD_TYPE, "`engaged_ms` must be a number"),
+    ],
+)
+def test_a_wrong_event_is_refused_alone(wrong: dict[str, Any], reason: Reason, word: str) -> None:
+    first, refused, last = parse(body(VIEW, {**VIEW, **wrong}, VIEW)).items
+    assert isinstance(refused, Refusal)
+    assert (refused.index, refused.reason) == (1, reason)
+    assert word in refused.detail
+    assert event(first) == event(last)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason", "word"),
+    [
+        (b"", Reason.MALFORMED, "empty"),
+        (b"{", Reason.MALFORMED, "not JSON"),
+        (b"\x00\x01", Reason.MALFORMED, "not JSON"),
+        (b"[1]", Reason.MALFORMED, "a list"),
+        (b"null", Reason.MALFORMED, "null"),
+        (b'{"events":{}}', Reason.UNKNOWN_FIELD_TYPE, "list"),
+        (b"[" * 100_000, Reason.MALFORMED, "JSON"),
+        (b" " * 1_000_001, Reason.TOO_LARGE, "1000001 bytes"),
+        (b'{"events":[' + b"1," * 1000 + b"1]}", Reason.TOO_MANY, "1001 events"),
+        (body(VIEW, sent_at="yesterday"), Reason.INVALID_TIME, "`sent_at`"),
+        (body(VIEW, sent_at={}), Reason.INVALID_TIME, "`sent_at`"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_one_refusal(raw: bytes, reason: Reason, word: str) -> None:
+    refused = only(parse(raw))
+    assert isinstance(refused, Refusal)
+    assert (refused.index, refused.reason) == (0, reason)
+    assert word in refused.detail
+
+
+def test_an_event_that_is_no_object_is_refused_alone() -> None:
+    items = parse(body(VIEW, 5, [], "x", None, VIEW)).items
+    assert [isinstance(item, Incoming) for item in items] == [True, False, False, False, False, True]
+    assert [item.index for item in items if isinstance(item, Refusal)] == [1, 2, 3, 4]
+
+
+def test_texts_come_out_as_valid_unicode_without_nul() -> None:
+    raw = (
+        b'{"events":[{"site":"example.com","type":"pageview","url":"https://example.com/","title":"a\\u0000b"},'
+        b'{"site":"example.com","type":"pageview","url":"https://example.com/","title":"a\\ud800b"},'
+        b'{"site":"example.com","type":"pageview","url":"https://example.com/","title":"a\xffb"},'
+        b'{"site":"example.com","type":"custom","url":"https://example.com/","name":"n",'
+        b'"props":{"\\udfff":"\\ud83d\\ude00\\u0000"}}]}'
+    )
+    items = [event(item) for item in parse(raw).items]
+    assert [item.title for item in items[:3]] == ["ab", "a\ufffdb", "a\ufffdb"]
+    assert items[3].props == {"\ufffd": "\U0001f600"}
+
+
+def test_long_texts_are_cut_unknown_fields_ignored_null_is_absent() -> None:
+    long = {**VIEW, "title": "t" * 9000, "props": {"k" * 900: "v" * 9000}, "colour": "red", "referrer": None}
+    item = event(only(parse(body(long))))
+    assert (len(item.title), item.referrer) == (512, "")
+    assert [(len(key), len(str(value))) for key, value in item.props.items()] == [(128, 1024)]
+
+
+def test_numbers_that_json_readers_disagree_on_are_kept_as_text() -> None:
+    item = event(only(parse(body({**VIEW, "props": {"n": 2**60, "m": -5}}))))
+    assert item.props == {"n": str(2**60), "m": -5}
+
+
+def test_the_pixel() -> None:
+    batch = parse_query("site=example.com&url=https%3A%2F%2Fexample.com%2F%3Fq%3Dx&title=a+b&ts=17&id=1")
+    item = event(only(batch))
+    assert (item.type, item.url, item.title, item.ts, item.id) == (
+        EventType.PAGEVIEW, "https://example.com/?q=x", "a b", 17, "1",
+    )  # fmt: skip
+    assert event(only(parse_query("site=e.com", page="https://e.com/a"))).url == "https://e.com/a"
+    searched = event(only(parse_query("site=e.com&url=https://e.com&type=search&term=shoes&results=0")))
+    assert searched.search is not None
+    assert (searched.search.term, searched.search.results) == ("shoes", 0)
+    assert event(only(parse_query("site=e.com&url=https://e.com&props=%7B%22a%22%3A1%7D"))).props == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("", Reason.MISSING_FIELD),
+        ("site=e.com", Reason.MISSING_FIELD),
+        ("site=e.com&url=https://e.com&type=x", Reason.UNKNOWN_FIELD_TYPE),
+        ("site=e.com&url=https://e.com&props={", Reason.MALFORMED),
+        ("&".join(["a=1"] * 201), Reason.TOO_MANY),
+        ("site=e.com&url=https://e.com&sent_at=x", Reason.INVALID_TIME),
+    ],
+)
+def test_a_wrong_pixel(query: str, reason: Reason) -> None:
+    refused = only(parse_query(query))
+    assert isinstance(refused, Refusal)
+    assert refused.reason is reason
+
+
+def test_times() -> None:
+    assert time_of(None) is None
+    assert time_of(1_700_000_000_000.9) == time_of("2023-11-14T23:13:20+01:00") == 1_700_000_000_000
+    assert time_of("2023-11-14") == 1_699_920_000_000
+    for wrong in ("", "now", 10**30, float("inf"), float("nan")):
+        with pytest.raises(ValueError):
+            time_of(wrong)
+
+
+@given(st.binary(max_size=200) | st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["events", "sent_at", *Incoming.__struct_fields__]) | st.text(max_size=3), inner, max_size=6
+    ),
+).map(lambda value: json.dumps(value).encode()))  # fmt: skip
+def test_nothing_that_is_sent_makes_it_raise(raw: bytes) -> None:
+    for item in parse(raw, limits=Limits(body_bytes=2000)).items:
+        assert isinstance(item, Incoming | Refusal)
+    parse_query(raw.decode("utf-8", "replace"))
