@@ -36,7 +36,7 @@ events: st.SearchStrategy[Event] = st.builds(
     results=st.none() | int64,
     engaged_ms=int64,
     props=st.dictionaries(text, prop, max_size=3),
-    **{name: text for name in texts},
+    **dict.fromkeys(texts, text),
 )
 
 GOOD = Event(

@@ -1,0 +1,175 @@
+"""What is stored of what was sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activity import codec
+from activity.agent import NO_AGENT, Agent
+from activity.beacon import Incoming, Search
+from activity.enrich import NEWEST, OLDEST, SiteRules, enrich
+from activity.event import Event, EventType
+from activity.event_id import derived_id
+from activity.place import Place
+from activity.refusal import Reason, Refusal
+
+NOW = 1_700_000_000_000
+SITE = SiteRules("example.com")
+CHROME = Agent("Chrome", "130", "Linux", "", "desktop")
+FRESH = "f" * 32
+
+
+def send(kind: EventType = EventType.PAGEVIEW, site: SiteRules = SITE, **fields: Any) -> list[Event] | Refusal:
+    options = {name: fields.pop(name) for name in ("sent_at", "trusted", "place", "agent") if name in fields}
+    incoming = Incoming(**{"site": site.domain, "type": kind, "url": "https://example.com/", **fields})
+    call = {"agent": CHROME, "visitor": "0" * 16, "received_at": NOW, "fresh_id": FRESH, **options}
+    return enrich(incoming, site=site, **call)
+
+
+def stored(*args: Any, **fields: Any) -> Event:
+    events = send(*args, **fields)
+    assert isinstance(events, list), events
+    assert codec.decode(codec.encode(events[0])) == events[0]
+    return events[0]
+
+
+def refused(*args: Any, **fields: Any) -> Refusal:
+    refusal = send(*args, **fields)
+    assert isinstance(refusal, Refusal), refusal
+    return refusal
+
+
+def test_a_page_view() -> None:
+    event = stored(
+        url="https://www.Example.com/a?utm_source=n&x=1#top",
+        referrer="https://www.bing.com/",
+        title="A",
+        place=Place("DE", "Berlin", "Berlin", "db@1"),
+    )
+    assert (event.url, event.host, event.path) == (
+        "https://www.Example.com/a?utm_source=n&x=1", "www.example.com", "/a",
+    )  # fmt: skip
+    assert (event.source, event.utm_source, event.referrer) == ("n", "n", "https://www.bing.com/")
+    assert (event.browser, event.country, event.city) == ("Chrome", "DE", "Berlin")
+    assert event.enriched_by.endswith("sources=1 place=db@1")
+    assert (event.id, event.occurred_at, event.clamped, event.interactive) == (FRESH, NOW, False, True)
+
+
+@pytest.mark.parametrize(
+    ("ts", "sent_at", "occurred_at", "clamped"),
+    [
+        (NOW - 5, None, NOW - 5, False),
+        (1000, 3000, NOW - 2000, False),  # a clock that stands in 1970, corrected
+        ("2023-11-14T22:13:19.995Z", None, NOW - 5, False),
+        (NOW + NEWEST, None, NOW + NEWEST, False),
+        (NOW + NEWEST + 1, None, NOW + NEWEST, True),
+        (NOW - OLDEST, None, NOW - OLDEST, False),
+        (NOW - OLDEST - 1, None, NOW - OLDEST, True),
+        (0, None, NOW - OLDEST, True),
+        (None, NOW + 9, NOW, False),
+    ],
+)
+def test_times(ts: int | str | None, sent_at: int | None, occurred_at: int, clamped: bool) -> None:
+    event = stored(ts=ts, sent_at=sent_at)
+    assert (event.occurred_at, event.clamped, event.sent_at) == (occurred_at, clamped, sent_at)
+
+
+def test_times_of_trusted_senders_are_not_clamped() -> None:
+    event = stored(ts="2015-05-17T10:05:03Z", trusted=True)
+    assert (event.occurred_at, event.clamped) == (1_431_857_103_000, False)
+    assert "seconds" in refused(ts=1_431_857_103, trusted=True).detail
+    assert refused(ts=10**14, trusted=True).reason is Reason.INVALID_TIME
+    assert refused(ts="yesterday").reason is Reason.INVALID_TIME
+    assert refused(ts=float("inf")).reason is Reason.INVALID_TIME
+
+
+def test_older_than_the_site_keeps() -> None:
+    site = SiteRules("example.com", retention_days=30)
+    assert stored(site=site, ts=NOW - 30 * 86_400_000, trusted=True).occurred_at < NOW
+    refusal = refused(site=site, ts="2015-05-17T10:05:03Z", trusted=True)
+    assert refusal.reason is Reason.TOO_OLD
+    assert "2015-05-17" in refusal.detail
+
+
+def test_a_search_in_the_address_is_a_second_event() -> None:
+    events = send(url="https://example.com/find?q=red++shoes%20", id="1", name="", title="Results")
+    assert isinstance(events, list)
+    view, found = events
+    assert (view.type, view.term, view.interactive) == (EventType.PAGEVIEW, "", True)
+    assert (found.type, found.term, found.interactive) == (EventType.SEARCH, "red shoes", False)
+    assert found.id == derived_id(view.id, "search")
+    assert (found.visitor, found.occurred_at, found.path) == (view.visitor, view.occurred_at, view.path)
+
+
+def test_search_events() -> None:
+    given_term = stored(EventType.SEARCH, search=Search("hats", 0))
+    assert (given_term.term, given_term.results, given_term.interactive) == ("hats", 0, True)
+    assert stored(EventType.SEARCH, url="https://example.com/?s=caps").term == "caps"
+    assert refused(EventType.SEARCH).reason is Reason.MISSING_FIELD
+    with_count = send(url="https://example.com/?s=caps", search=Search("caps", 12))
+    assert isinstance(with_count, list)
+    assert with_count[1].results == 12
+
+
+def test_a_site_names_its_own_search_parameters() -> None:
+    site = SiteRules("example.com", search_parameters=("find",))
+    for url, count in (("https://example.com/?q=a", 1), ("https://example.com/?find=a", 2)):
+        events = send(site=site, url=url)
+        assert isinstance(events, list)
+        assert len(events) == count
+
+
+@pytest.mark.parametrize(
+    ("url", "referrer", "source"),
+    [
+        ("https://example.com/", "https://www.example.com/a", ""),
+        ("https://example.com/", "https://blog.example.com/a", ""),
+        ("https://example.com/", "https://shop.example.org/a", ""),
+        ("https://staging.example.net/", "https://staging.example.net/a", ""),
+        ("https://example.com/", "https://notexample.com/a", "notexample.com"),
+    ],
+)
+def test_the_site_itself_is_no_source(url: str, referrer: str, source: str) -> None:
+    site = SiteRules("example.com", origins=("https://www.shop.example.org",))
+    assert stored(site=site, url=url, referrer=referrer).source == source
+
+
+def test_pages_on_localhost_and_in_files_count() -> None:
+    assert stored(url="http://localhost:5173/a").host == "localhost"
+    assert stored(url="file:///home/me/a.html").path == "/home/me/a.html"
+    for url in ("about:blank", "/a", "", "https://"):
+        assert refused(url=url).reason is Reason.INVALID_URL
+
+
+def test_what_the_kinds_of_events_need_and_count_as() -> None:
+    assert refused(EventType.CUSTOM).reason is Reason.MISSING_FIELD
+    custom = stored(EventType.CUSTOM, name="signup", props={"plan": "pro"}, user="u7")
+    assert (custom.name, custom.props, custom.user, custom.interactive) == ("signup", {"plan": "pro"}, "u7", True)
+    ping = stored(EventType.ENGAGEMENT, engaged_ms=1500.7)
+    assert (ping.engaged_ms, ping.interactive) == (1500, False)
+    assert stored(EventType.ENGAGEMENT, engaged_ms=-3).engaged_ms == 0
+    assert stored(agent=NO_AGENT).bot == "no-agent"
+
+
+def test_a_named_visitor_needs_the_key() -> None:
+    assert refused(visitor="anna").reason is Reason.NOT_ALLOWED
+    assert stored(visitor="anna", trusted=True).visitor == "0" * 16
+
+
+@given(st.text(max_size=5), st.text(max_size=5), st.integers(0, NOW))
+def test_ids_are_of_the_content_and_not_of_the_attempt(title: str, other: str, sent_at: int) -> None:
+    first = stored(id="1", ts=NOW, title=title)
+    assert stored(id="1", ts=NOW, title=title, sent_at=sent_at).id == first.id
+    assert (stored(id="1", ts=NOW, title=other).id == first.id) == (title == other)
+    assert stored(id="2", ts=NOW, title=title).id != first.id
+    assert stored(ts=NOW, title=title).id == stored(ts=NOW, title=title).id != FRESH
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_no_address_or_referrer_makes_it_raise(url: str, referrer: str) -> None:
+    for prefix in ("", "https://", "http://e.com/?"):
+        send(url=prefix + url, referrer=prefix + referrer)
