@@ -291,6 +291,14 @@ class SqliteBroker:
                         removed += remove(db, self._log(name, partition).id, old.order[0] + 1, _REMOVE_AT_ONCE)
         return removed
 
+    def remove_before(self, topic: str, partition: int, position: Position) -> None:
+        """Drop the batches that lie before `position`, as retention would."""
+        log = self._log(topic, partition)
+        log.check(position)
+        with self._file.transaction() as db:
+            while remove(db, log.id, position.order[0], _REMOVE_AT_ONCE):
+                pass
+
     def _retain_now_and_then(self) -> None:
         now = self._clock_ns() // 1_000_000
         if now - self._retained_at >= self._retain_every_ms and not self.retain():

@@ -5,6 +5,7 @@ About a twentieth of librdkafka's rate. Its constructors connect, so each is mad
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -49,13 +50,22 @@ class PythonClient:
             raise BrokerError(f"{self._settings.shown}: {error}") from error
 
     def _config(self, timeout: float) -> dict[str, Any]:
+        """For a constructor. It is not called where nobody listens: failing, it would leave its sockets open."""
+        _find_listener(self._settings, timeout)
         return {**_common(self._settings), "bootstrap_timeout_ms": int(timeout * 1000)}
 
     def _ask(self, question: Callable[[Any], Answer], timeout: float | None = None) -> Answer:
+        deadline = time.monotonic() + (timeout or self._timeout)
         with self._lock, self.named_errors():
             if self._admin_client is None:
                 self._admin_client = KafkaAdminClient(**self._config(timeout or self._timeout))
-            return question(self._admin_client)
+            while True:
+                try:
+                    return question(self._admin_client)
+                except errors.BrokerResponseError as error:  # such as a coordinator that is being made
+                    if not error.retriable or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
 
     def ping(self, timeout: float) -> str:
         cluster = self._ask(lambda admin: admin.describe_cluster(), timeout)
@@ -259,6 +269,19 @@ class _Cursor:
 
     def close(self) -> None:
         self._client.give_back(self._consumer)
+
+
+def _find_listener(settings: KafkaSettings, timeout: float) -> None:
+    """Raises OSError unless one of the brokers takes a connection."""
+    servers = settings.servers.split(",")
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=timeout / len(servers)).close()
+            return
+        except OSError:
+            if server == servers[-1]:
+                raise
 
 
 def _values(held: Any, topic: str) -> dict[str, str]:

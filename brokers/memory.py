@@ -108,6 +108,10 @@ class MemoryBroker:
             return
         log = topic.logs[partition]
         drop = bisect_left(log.records, now - topic.info.retention_ms, key=lambda stored: stored.timestamp)
+        self._drop(topic, partition, drop)
+
+    def _drop(self, topic: _Topic, partition: int, drop: int) -> None:
+        log = topic.logs[partition]
         for (_, name, number), position in self._remembered.items():
             if (name, number) == (topic.info.name, partition) and position.incarnation == topic.incarnation:
                 drop = min(drop, max(position.order[0] + 1 - log.first, 0))
@@ -177,6 +181,13 @@ class MemoryBroker:
     def recall(self, group: str, topic: str, partition: int) -> Position | None:
         self._log(topic, partition)
         return self._remembered.get((group, topic, partition))
+
+    def remove_before(self, topic: str, partition: int, position: Position) -> None:
+        """Drop the records before `position`, as retention would."""
+        log = self._log(topic, partition)
+        with self._changed:
+            self._check(topic, partition, position)
+            self._drop(self._topic(topic), partition, max(position.order[0] - log.first, 0))
 
     def delete_topic(self, name: str) -> None:
         self._topic(name)

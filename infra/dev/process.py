@@ -16,6 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+# Servers that this process started, so that their end is noticed at once and leaves no zombie.
+_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
+
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,6 +92,7 @@ class Server:
                 env={**os.environ, **(env or {})},
                 cwd=self.folder,
             )
+        _CHILDREN[process.pid] = process
         self._pid.write_text(str(process.pid))
         self._address.write_text(f"{HOST}:{port}")
         deadline = time.monotonic() + timeout
@@ -108,12 +112,16 @@ class Server:
             os.kill(pid, signal.SIGTERM)
             deadline = time.monotonic() + patience
             while self.pid() is not None:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
+                if pid in _CHILDREN:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        _CHILDREN[pid].wait(timeout=0.1)
+                else:  # somebody else's child cannot be waited for, only looked at
+                    time.sleep(0.02)
                 if time.monotonic() > deadline:
                     os.kill(pid, signal.SIGKILL)
                     deadline += patience
-                time.sleep(0.02)  # somebody else's child cannot be waited for
+            if pid in _CHILDREN:
+                _CHILDREN.pop(pid).wait()
         self._pid.unlink(missing_ok=True)
         self._address.unlink(missing_ok=True)
         return pid is not None

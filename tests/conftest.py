@@ -1,0 +1,35 @@
+"""Real parts shared by all tests: started once a session when first asked for, on free ports, stopped at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from infra.dev import kafka as kafka_part
+from infra.dev import redis as redis_part
+from tests.require import require
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`127.0.0.1:PORT` of a real Kafka of this session's own. Use topics with names of your own."""
+    missing = kafka_part.available()
+    require("kafka", not missing, missing)
+    folder = tmp_path_factory.mktemp("kafka")
+    try:
+        yield kafka_part.start(folder, port=0)
+    finally:
+        kafka_part.server(folder).stop()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`redis://127.0.0.1:PORT/0` of a real Redis of this session's own."""
+    missing = redis_part.available()
+    require("redis", not missing, missing)
+    folder = tmp_path_factory.mktemp("redis")
+    try:
+        yield f"redis://{redis_part.start(folder, port=0)}/0"
+    finally:
+        redis_part.server(folder).stop()
