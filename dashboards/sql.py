@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 
 from dashboards.base import parts
 from stores.base import QueryRefused, StoreError
@@ -40,6 +40,12 @@ def ask() -> Response:
     params = {name.removeprefix("param_"): text for name, text in request.args.items() if name.startswith("param_")}
     body = parts().warehouse.read_only(statement, fmt, params)
     return Response(body, content_type=_content_type(fmt), headers={"X-ClickHouse-Format": fmt})
+
+
+@routes.get("/sql")
+def explain() -> Response:
+    """An address opened in a browser, rather than the page of a site named sql."""
+    raise MethodNotAllowed(["POST"], "statements are sent by POST: curl --data 'SELECT count() FROM events' .../sql")
 
 
 def _statement() -> tuple[str, str]:

@@ -1,0 +1,202 @@
+"""The page as it arrives, without its script."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask import Blueprint, Flask
+from flask.testing import FlaskClient
+
+from dashboards.app import create
+from dashboards.panels import BREAKDOWNS, METRICS
+from stores.base import Live
+from stores.warehouse import Warehouse
+from tests.dashboards.conftest import NOW, VISITS, ms
+
+BOARD = "/example.com?from=2026-03-27&to=2026-03-31"
+
+
+def figures(html: str) -> dict[str, str]:
+    found = re.findall(r'data-metric="(\w+)"[^>]*>\s*<span class="name">[^<]*</span>\s*<strong>([^<]*)', html)
+    return dict(found)
+
+
+def lists(html: str) -> dict[str, list[list[str]]]:
+    """The rows of each list: value, visitors, count."""
+    found = {}
+    for part in html.split('<div class="list" data-part="')[1:]:
+        cells = re.findall(r"<span title=[^>]*>(.*?)</span>|<td>([^<]*)</td>", part)
+        texts = [a or b for a, b in cells]
+        found[part.partition('"')[0]] = [texts[row : row + 3] for row in range(0, len(texts), 3)]
+    return found
+
+
+def test_the_numbers_of_the_page_are_those_of_the_api(client: FlaskClient) -> None:
+    api = client.get("/api/v1/stats?site=example.com&from=2026-03-27&to=2026-03-31").get_json()
+    seconds = round(api["visit_duration"])
+    assert figures(client.get(BOARD).text) == {
+        "visitors": str(api["visitors"]),
+        "visits": str(api["visits"]),
+        "pageviews": str(api["pageviews"]),
+        "views_per_visit": f"{api['views_per_visit']:.1f}",
+        "bounce_rate": f"{api['bounce_rate'] * 100:.0f}%",
+        "visit_duration": f"{seconds // 60}m {seconds % 60:02}s",
+        "searches": str(api["searches"]),
+        "events": str(api["events"]),
+    }
+
+
+def test_every_list_is_there(client: FlaskClient) -> None:
+    found = lists(client.get(BOARD).text)
+    assert found.keys() == BREAKDOWNS.keys()
+    assert found["search"] == [["red shoes", "2", "2"], ["hats", "1", "1"]]
+    assert found["event"] == [["signup", "2", "2"], ["buy", "1", "1"]]
+    assert found["source"][0] == ["<em>Direct</em>", "4", "5"]
+
+
+def test_what_visitors_send_is_text_never_markup(client: FlaskClient) -> None:
+    html = client.get("/example.com?period=today").text
+    assert "/a?&lt;b&gt;&amp;&#34;&#39;" in html
+    assert "<b>" not in html
+
+
+def test_a_day_still_running_is_compared_with_as_much_of_the_day_before(client: FlaskClient) -> None:
+    """At noon: one page view today; yesterday by noon one too, that of 0:10."""
+    html = client.get("/example.com?period=today").text
+    assert figures(html)["pageviews"] == "1"
+    change = re.search(r'id="figure-pageviews".*?class="change ?\w*" title="([^"]*)">([^<]*)', html, re.DOTALL)
+    # The visit of the 29th, 23:50 had its second view at 0:10 of the 30th, beside that of visitor 6.
+    assert change and change.groups() == ("2 before", "−50%")
+
+
+def test_bots_are_named_apart(client: FlaskClient) -> None:
+    assert "2 events of bots kept apart" in client.get(BOARD).text
+
+
+def test_one_site_is_shown_at_once_several_to_choose_from(client: FlaskClient, sites: dict[str, str]) -> None:
+    html = client.get("/").text
+    assert all(f'href="/{site}"' in html for site in sites)
+    for site in ("other.example", "quiet.example"):
+        del sites[site]
+    assert client.get("/").location == "/example.com"
+    sites.clear()
+    assert "No site yet" in client.get("/").text
+
+
+def test_a_site_without_a_visit_shows_what_to_paste(client: FlaskClient) -> None:
+    html = client.get("/quiet.example").text
+    assert '&lt;script defer data-site="quiet.example" src="http://127.0.0.1:8420/beacon.js"&gt;' in html
+    assert 'action="/sites"' in html
+
+
+def test_a_quiet_day_of_a_site_that_has_visits_is_no_beginning(client: FlaskClient) -> None:
+    html = client.get("/example.com?from=2026-03-20&to=2026-03-20").text
+    assert "No page views in this period." in html
+    assert "beacon.js" not in html
+
+
+def test_countries_say_what_they_need(
+    warehouse: Warehouse, live: Live, sites: dict[str, str], client: FlaskClient
+) -> None:
+    assert 'data-country="DE"' in client.get(BOARD).text
+    bare = create(
+        warehouse, lambda: sites, live, control=None, collect_url="http://c.example", clock=lambda: ms(NOW)
+    ).test_client()
+    html = bare.get(BOARD).text
+    assert "FOOTFALL_GEO" in html
+    assert "data-country" not in html
+    assert '<form class="add"' not in html
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/nope.example", 404, "footfall site add nope.example"),
+        ("/example.com?period=1y", 400, "period must be one of today"),
+        ("/example.com?from=2026-03-01", 400, "to is needed too"),
+        ("/example.com?metric=views", 400, "metric must be one of visitors"),
+        ("/a/b/c", 404, "not found"),
+    ],
+)
+def test_a_wrong_address_is_told_in_words(client: FlaskClient, path: str, status: int, words: str) -> None:
+    response = client.get(path)
+    assert response.status_code == status
+    assert words in response.text
+
+
+def test_a_site_is_added_from_our_own_page(client: FlaskClient, sites: dict[str, str]) -> None:
+    response = client.post("/sites", data={"domain": " New.Example "}, headers={"Origin": "http://localhost"})
+    assert (response.status_code, response.location) == (303, "/new.example")
+    assert "new.example" in sites
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "null"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://localhost:9999"},
+        {"Referer": "http://evil.example/localhost"},
+        {"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"},
+    ],
+)
+def test_a_foreign_page_adds_nothing(client: FlaskClient, sites: dict[str, str], headers: dict[str, str]) -> None:
+    assert client.post("/sites", data={"domain": "new.example"}, headers=headers).status_code == 403
+    assert "new.example" not in sites
+
+
+@pytest.mark.parametrize(("domain", "words"), [("", "domain is needed"), ("nonsense", "write it like example.com")])
+def test_what_is_no_domain_is_not_added(client: FlaskClient, domain: str, words: str) -> None:
+    response = client.post("/sites", data={"domain": domain}, headers={"Origin": "http://localhost"})
+    assert response.status_code == 400
+    assert words in response.text
+
+
+def test_now_counts_who_is_there_and_marks_the_numbers(client: FlaskClient, live: Live) -> None:
+    """The visitor of 11:58 is stored; the door has seen two, one of whom is on the way to the store."""
+    before = client.get("/example.com/now").get_json()
+    assert before["current"] == 1
+    live.touch_many([("example.com", "a", "/", ms(NOW)), ("example.com", "b", "/", ms(NOW))])
+    after = client.get("/example.com/now").get_json()
+    assert after == {"current": 2, "mark": before["mark"]}
+    assert client.get("/example.com/now?period=7d").get_json()["mark"] != before["mark"]
+    assert f'data-mark="{before["mark"]}"' in client.get("/example.com").text
+
+
+def test_probes(client: FlaskClient, app: Flask, warehouse: Warehouse, live: Live) -> None:
+    assert client.get("/live").status_code == 200
+    assert client.get("/ready").text == "ready\n"
+    assert "footfall_lag_seconds 0.5" in client.get("/metrics").text
+    waiting = create(warehouse, dict, live, control=None, collect_url="", problem=lambda: "the loader starts")
+    response = waiting.test_client().get("/ready")
+    assert (response.status_code, response.text) == (503, "not ready: the loader starts\n")
+
+
+def test_other_routes_are_mounted_beside_the_page(warehouse: Warehouse, live: Live) -> None:
+    control = Blueprint("control", __name__, url_prefix="/control")
+    control.get("/hello")(lambda: "hello")
+    app = create(warehouse, dict, live, control=control, collect_url="")
+    assert app.test_client().get("/control/hello").text == "hello"
+
+
+def test_the_page_asks_nothing_of_other_hosts_and_is_not_framed(client: FlaskClient) -> None:
+    response = client.get(BOARD)
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', response.text)
+
+
+def test_all_numbers_of_each_step_stand_in_a_table(client: FlaskClient) -> None:
+    html = client.get(BOARD).text
+    table = html[html.index('data-part="numbers"') : html.index('class="legend')]
+    assert re.findall(r'<th scope="row">([^<]*)</th>', table) == [
+        "Fri 27 Mar 2026", "Sat 28 Mar 2026", "Sun 29 Mar 2026", "Mon 30 Mar 2026", "Tue 31 Mar 2026",
+    ]  # fmt: skip
+    assert len(re.findall("<td>", table)) == 5 * len(METRICS)
+
+
+def test_the_known_rows_are_what_the_tests_believe() -> None:
+    assert sum(len(visit.events) for visit in VISITS if visit.site == "example.com") == 18
