@@ -24,6 +24,9 @@ from infra.settings import Settings
 @click.option("--site", default="localhost")
 def main(role: str, follow: int, announce: int, listen: int | None, site: str) -> None:
     """Internal: started by `footfall up`."""
+    from infra import logs
+
+    logs.set_up()
     settings = Settings.load(os.environ)
 
     def announced() -> None:

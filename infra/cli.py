@@ -74,8 +74,10 @@ def footfall() -> None:
 
 def main() -> None:
     """The console script: what a part of the product says about itself is a sentence, not a traceback."""
+    from infra import logs
     from infra.failures import in_words
 
+    logs.set_up()
     try:
         with in_words():
             footfall.main(prog_name="footfall", standalone_mode=False)

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from infra import snippets, verbs
@@ -74,11 +75,12 @@ class Core:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """The batch in hand is committed, the archive flushed once more."""
+        """The batch in hand is committed and, if this core ran, the archive flushed once more."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
-        self._quietly("archive-flush")
+        if self._threads and self._loader is not None:
+            self._quietly("archive-flush")
 
     def _load(self) -> None:
         """The live pipeline, begun as soon as its parts can be reached."""
@@ -163,30 +165,31 @@ def serve(
     settings: Settings,
     bind: str,
     *,
+    pipeline: bool = True,
     follow: int | None = None,
     on_ready: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until a signal, then drain and exit. `on_ready` is called when questions are answered."""
+    """Serve until a signal, then drain and exit. `on_ready` is called when questions are answered.
+
+    With `pipeline` this is the owner of the data folder, which loads and serves other commands; without, pages
+    and API over a warehouse that somebody else fills."""
     from ingest import server
 
     running: list[Callable[[], None]] = []
 
     def load() -> object:
-        lock = _wait_for_predecessor(settings)
-        parts = Parts(settings)
-        core = Core(parts)
-        owner = Owner(os.getpid(), snippets.address(settings.host, settings.dashboards_port))
+        ending = ExitStack()
+        running.append(ending.close)
+        if pipeline:
+            ending.callback(os.close, _wait_for_predecessor(settings))
+        core = Core(ending.enter_context(Parts(settings)))
+        owner = Owner(os.getpid(), snippets.address(settings.host, settings.dashboards_port)) if pipeline else None
         application = core.application(owner, snippets.collect_url(settings))
-        core.start()
-        owner.publish(settings.data)
-
-        def end() -> None:
-            owner.withdraw(settings.data)
-            core.stop()
-            parts.close()
-            os.close(lock)
-
-        running.append(end)
+        if owner is not None:
+            core.start()
+            ending.callback(core.stop)
+            owner.publish(settings.data)
+            ending.callback(owner.withdraw, settings.data)
         if on_ready is not None:
             on_ready()
         return application

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from infra import owner
 from infra.failures import Failed
@@ -13,6 +13,9 @@ from infra.lock import DataLock
 from infra.owner import Line
 from infra.settings import Settings
 from infra.wiring import Parts
+
+if TYPE_CHECKING:
+    from infra.core import Core
 
 _START_SECONDS = 20.0
 _POLL = 0.05
@@ -25,15 +28,13 @@ class Session(Protocol):
 
 
 class Here:
-    """This process is the owner. `live` loads what is published while other verbs work."""
+    """This process is the owner."""
 
-    def __init__(self, parts: Parts) -> None:
-        from infra.core import Core
-
-        self.core = Core(parts)
+    def __init__(self, core: Core) -> None:
+        self._core = core
 
     def call(self, verb: str, arguments: Line) -> Iterator[Line]:
-        return self.core.verbs[verb](**arguments)
+        return self._core.verbs[verb](**arguments)
 
 
 @contextmanager
@@ -42,26 +43,35 @@ def session(settings: Settings, command: str, *, parts: Parts | None = None, liv
 
     `live`: load what the command publishes while it still publishes. Raises `Failed` when the data folder is
     held by something that serves nobody."""
-    lock = DataLock(settings.data)
-    if settings.embedded:
-        running = _running(settings, lock)
-        if running is not None:
-            yield running
-            return
-        lock.take(command)
-    try:
-        with ExitStack() as stack:
-            here = Here(parts or stack.enter_context(Parts(settings)))
-            if live:
-                here.core.start()
-                stack.callback(here.core.stop)
-            yield here
-    finally:
-        lock.release()
+    running = _running(settings) if settings.embedded else None
+    if running is not None:
+        yield running
+        return
+    with owned(settings, command, parts=parts) as core:
+        if live:
+            core.start()
+        try:
+            yield Here(core)
+        finally:
+            core.stop()
 
 
-def _running(settings: Settings, lock: DataLock) -> owner.Owner | None:
+@contextmanager
+def owned(settings: Settings, command: str, *, parts: Parts | None = None) -> Iterator[Core]:
+    """The core in this process; an embedded warehouse is nobody else's meanwhile."""
+    from infra.core import Core
+
+    with ExitStack() as stack:
+        if settings.embedded:
+            lock = DataLock(settings.data)
+            lock.take(command)
+            stack.callback(lock.release)
+        yield Core(parts or stack.enter_context(Parts(settings)))
+
+
+def _running(settings: Settings) -> owner.Owner | None:
     """The owner that serves this data folder, waiting for one that is only just starting."""
+    lock = DataLock(settings.data)
     deadline = time.monotonic() + _START_SECONDS
     while lock.held():
         found = owner.find(settings.data)

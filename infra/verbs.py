@@ -7,8 +7,10 @@ goes through the pipeline, which takes its turn with the live micro-batches.
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Callable, Iterator
 from datetime import date
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from infra.failures import Failed
@@ -43,30 +45,41 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
         yield dict(reconcile(pipeline()))
 
     def flush() -> Iterator[Line]:
-        """Bring the archive up to the committed position."""
+        """Bring the archive up to the committed position; a line a batch of events."""
         from pipeline import archiving
 
         loader = pipeline()
-        head = loader.head()
-        archiving.flush(parts.broker, parts.archive, head.positions, loader.unit)
-        yield {"positions": head.positions}
+        yield from _reporting(
+            lambda report: archiving.flush(
+                parts.broker, parts.archive, loader.head().positions, loader.unit, lambda n: report({"events": n})
+            )
+        )
 
     def replay(first: str, last: str, site: str | None, source: str, dry_run: bool) -> Iterator[Line]:
-        """The pipeline's replay; lines of progress have `events`, a day's line has `sha256`."""
-        from pipeline import replay as replaying
+        """The pipeline's replay: lines of progress have `read`, the line of a site and day has `sha256`."""
         from pipeline.rebuild import Busy
+        from pipeline.replay import Incomplete
+        from pipeline.replay import replay as rebuilt
 
-        try:
-            yield from replaying.replay(
-                pipeline(),
+        loader = pipeline()
+
+        def work(report: Callable[[Line], None]) -> None:
+            days = rebuilt(
+                loader,
                 parts.archive,
                 date.fromisoformat(first),
                 date.fromisoformat(last),
                 site=site,
                 source=source,
                 dry_run=dry_run,
+                progress=lambda _what, events: report({"read": events}),
             )
-        except (replaying.Incomplete, Busy) as error:
+            for day in days:
+                report(day)
+
+        try:
+            yield from _reporting(work)
+        except (Incomplete, Busy) as error:
             raise Failed(str(error)) from error
 
     def known(site: str, visitor: list[int], id_hi: list[int], id_lo: list[int]) -> Iterator[Line]:
@@ -109,3 +122,25 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
         "sql": sql,
         "migrate": migrate,
     }
+
+
+def _reporting(work: Callable[[Callable[[Line], None]], object]) -> Iterator[Line]:
+    """What `work` reports, as it reports it: the work runs in a thread, because it calls and does not yield."""
+    lines: SimpleQueue[Line | None] = SimpleQueue()
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work(lines.put)
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            lines.put(None)
+
+    thread = threading.Thread(target=run, name="verb")
+    thread.start()
+    while (line := lines.get()) is not None:
+        yield line
+    thread.join()
+    for error in failed:
+        raise error
