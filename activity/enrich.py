@@ -18,13 +18,14 @@ from activity import search
 from activity.address import parameters, without_www
 from activity.address import parse as parse_address
 from activity.agent import Agent, data_version
-from activity.beacon import Incoming, time_of
 from activity.event import Event, EventType
 from activity.event_id import content_id, derived_id, event_id
+from activity.incoming import Incoming
 from activity.origin import origin, referrer_host
 from activity.place import NOWHERE, Place
 from activity.refusal import Reason, Refusal
 from activity.sources import VERSION as SOURCES_VERSION
+from activity.times import time_of
 
 DAY = 86_400_000
 OLDEST = 72 * 3_600_000  # ms before arrival that an untrusted event may have happened

@@ -24,9 +24,12 @@ FRESH = "f" * 32
 
 
 def send(kind: EventType = EventType.PAGEVIEW, site: SiteRules = SITE, **fields: Any) -> list[Event] | Refusal:
-    options = {name: fields.pop(name) for name in ("sent_at", "trusted", "place", "agent") if name in fields}
-    incoming = Incoming(**{"site": site.domain, "type": kind, "url": "https://example.com/", **fields})
-    call = {"agent": CHROME, "visitor": "0" * 16, "received_at": NOW, "fresh_id": FRESH, **options}
+    options: dict[str, Any] = {
+        name: fields.pop(name) for name in ("sent_at", "trusted", "place", "agent") if name in fields
+    }
+    given_fields: dict[str, Any] = {"site": site.domain, "type": kind, "url": "https://example.com/", **fields}
+    incoming = Incoming(**given_fields)
+    call: dict[str, Any] = {"agent": CHROME, "visitor": "0" * 16, "received_at": NOW, "fresh_id": FRESH, **options}
     return enrich(incoming, site=site, **call)
 
 
