@@ -14,8 +14,8 @@ _VISITS_BY = ("entry_page", "exit_page", "source", "channel", "country", "device
 _EVENTS_BY = {"page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom")}
 
 # name -> (file, parameters)
-NARROWED: dict[str, tuple[str, dict[str, str]]] = {
-    **{f"breakdown_{by}": ("visits_by", {"by": by}) for by in _VISITS_BY},
+NARROWED: dict[str, tuple[str, dict[str, str | bool]]] = {
+    **{f"breakdown_{by}": ("visits_by", {"by": by, "with_empty": not by.endswith("_page")}) for by in _VISITS_BY},
     **{f"breakdown_{name}": ("events_by", {"by": by, "kind": kind}) for name, (by, kind) in _EVENTS_BY.items()},
 }
 
@@ -28,7 +28,7 @@ def names() -> list[str]:
 
 
 @cache
-def question(name: str) -> tuple[str, dict[str, str]]:
+def question(name: str) -> tuple[str, dict[str, str | bool]]:
     """The statement, and the parameters that the name itself gives."""
     file, given = NARROWED.get(name, (name, {}))
     if not _NAME.fullmatch(file) or name not in names():

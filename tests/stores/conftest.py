@@ -1,11 +1,9 @@
-"""Real parts for the stores: Redis from its wheel, S3 by moto's server, the embedded engine in this process."""
+"""Real parts for the stores: S3 by moto's server, the embedded engine in this process."""
 
 from __future__ import annotations
 
+import logging
 import os
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +30,7 @@ def s3_endpoint() -> Iterator[str]:
     before = {name: os.environ.get(name) for name in keys}
     os.environ.update(keys)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server.start()
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"

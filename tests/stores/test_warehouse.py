@@ -54,7 +54,9 @@ def test_a_large_frame_is_one_block(warehouse: Warehouse) -> None:
     given = frames.events(200_000, days=1)
     pieces = pl.concat([given[:70_000], given[70_000:]], rechunk=False)
     warehouse.insert("event_rows", frames.marked(pieces, 1), "block")
-    counted = "SELECT count() AS n FROM system.parts WHERE table = 'event_rows' AND database = currentDatabase() AND active"
+    counted = (
+        "SELECT count() AS n FROM system.parts WHERE table = 'event_rows' AND database = currentDatabase() AND active"
+    )
     assert warehouse.query(counted).item() == 1
 
 
@@ -197,16 +199,24 @@ warehouse.insert("event_rows", frames.marked(frames.events(100), 1), "kept")
 print(warehouse.query("SELECT count() AS n FROM event_rows").item())
 warehouse.close()
 """
-    first = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    first = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
     assert first.stdout == "acked\n", first.stderr
-    second = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    second = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
     assert second.stdout == "100\n", second.stderr
 
 
 def test_a_folder_belongs_to_one_process(tmp_path: Path) -> None:
-    script = (
-        f"import stores; w = stores.connect_warehouse('chdb://{tmp_path}'); print('open', flush=True); input(); w.close()"
-    )
+    script = f"""
+import stores
+warehouse = stores.connect_warehouse("chdb://{tmp_path}")
+print("open", flush=True)
+input()
+warehouse.close()
+"""
     owner = subprocess.Popen(
         [sys.executable, "-c", script],
         stdin=subprocess.PIPE,

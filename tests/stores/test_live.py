@@ -1,0 +1,166 @@
+"""One contract for both: the folder of one process, and Redis, which is real here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+import stores
+from stores.base import Live, Unreachable, Unreadable, Unusable
+
+NOW = 1_711_900_000_000
+
+
+@pytest.fixture(params=["folder", "redis"])
+def live_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "folder":
+        return f"file://{tmp_path}/live?rate=10/minute"
+    return f"{request.getfixturevalue('redis_url')}?prefix={tmp_path.name}:&rate=10/minute"
+
+
+@pytest.fixture
+def live(live_url: str) -> Iterator[Live]:
+    opened = stores.connect_live(live_url)
+    yield opened
+    opened.close()
+
+
+def test_a_day_has_one_salt_in_every_process_and_after_a_restart(live: Live, live_url: str) -> None:
+    script = "import sys, stores; print(stores.connect_live(sys.argv[1]).salt('2099-01-02').hex())"
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", script, live_url],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        for _ in range(3)
+    ]
+    salts = {run.communicate(timeout=60)[0].strip() for run in runs} | {live.salt("2099-01-02").hex()}
+    assert len(salts) == 1
+    assert len(bytes.fromhex(salts.pop())) == 16
+    assert live.salt("2099-01-03") != live.salt("2099-01-02")
+    with pytest.raises(ValueError, match="isoformat"):
+        live.salt("../../x")
+
+
+def test_a_site_keeps_its_import_key(live: Live, live_url: str) -> None:
+    key = live.import_key("a.example")
+    assert len(key) == 16
+    again = stores.connect_live(live_url)
+    assert again.import_key("a.example") == key
+    assert again.import_key("../b") != key
+    again.close()
+
+
+def test_what_was_remembered_is_seen(live: Live) -> None:
+    assert live.seen([]) == []
+    live.remember({b"a\xff": b"1", b"b": b""})
+    assert live.seen([b"b", b"nothing", b"a\xff"]) == [b"", None, b"1"]
+    live.remember({b"b": b"2"})
+    assert live.seen([b"b"]) == [b"2"]
+
+
+def test_current_visitors_are_those_of_five_minutes(live: Live) -> None:
+    minute = 60_000
+    live.touch_many(
+        [
+            ("a.example", "v1", "/", NOW - 4 * minute),
+            ("a.example", "v1", "/x", NOW - 3 * minute),
+            ("a.example", "v2", "", NOW),
+            ("a.example", "old", "/", NOW - 5 * minute),
+            ("b.example", "v1", "/", NOW),
+        ]
+    )
+    live.touch("a.example", "v3", "/x", NOW - minute)
+    assert live.current("a.example", NOW) == 3
+    assert live.current("b.example", NOW) == 1
+    assert live.current("c.example", NOW) == 0
+    assert live.current("a.example", NOW + 3 * minute) == 2
+    live.touch("a.example", "v2", "", NOW - 10 * minute)
+    assert live.last_active("a.example", "v2") == NOW
+    assert live.last_active("a.example", "nobody") is None
+    assert live.last_active("c.example", "v1") is None
+
+
+def test_top_pages_are_counted_by_the_minute(live: Live) -> None:
+    minute = 60_000
+    live.touch_many([("a.example", f"v{n}", "/often", NOW - minute) for n in range(5)])
+    live.touch_many([("a.example", "v", "/ä", NOW), ("a.example", "v", "/ä", NOW), ("a.example", "v", "", NOW)])
+    live.touch_many([("a.example", f"v{n}", "/before", NOW - 20 * minute) for n in range(9)])
+    assert live.top_pages("a.example", NOW, 5) == [("/often", 5), ("/ä", 2)]
+    assert live.top_pages("a.example", NOW, 30) == [("/before", 9), ("/often", 5), ("/ä", 2)]
+    assert live.top_pages("b.example", NOW, 30) == []
+    live.touch_many([("a.example", "v", f"/{n}", NOW) for n in range(20)])
+    assert len(live.top_pages("a.example", NOW, 30)) == 10
+
+
+def test_a_rate_is_taken_in_whole(live: Live) -> None:
+    assert live.allow("one", 8)
+    assert not live.allow("one", 3)
+    assert live.allow("one", 2)
+    assert not live.allow("one")
+    assert live.allow("another")
+
+
+def test_a_folder_forgets_salts_and_bounds_what_it_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = stores.connect_live(str(tmp_path))
+    live.salt("2020-05-05")
+    live.salt("2099-01-01")
+    stored = tmp_path / "salts" / "2020-05-05"
+    assert stored.stat().st_mode & 0o777 == 0o600
+    os.utime(stored, (1, 1))
+    live.salt("2099-01-02")
+    assert sorted(path.name for path in (tmp_path / "salts").iterdir()) == ["2099-01-01", "2099-01-02"]
+    monkeypatch.setattr("stores.live.folder.MAX_REMEMBERED", 3)
+    live.remember({str(n).encode(): b"x" for n in range(5)})
+    live.remember({b"2": b"y"})
+    assert live.seen([b"0", b"1", b"2", b"3", b"4"]) == [None, None, b"y", b"x", b"x"]
+    (tmp_path / "keys" / "c.example.key").write_bytes(b"short")
+    with pytest.raises(Unreadable, match="5 bytes instead of 16; delete it"):
+        live.import_key("c.example")
+
+
+def test_presence_does_not_grow_for_ever(tmp_path: Path) -> None:
+    live = stores.connect_live(str(tmp_path))
+    for hour in range(4):
+        live.touch_many(("a.example", f"{hour}-{n}", f"/{n}", NOW + hour * 3_600_000 + n) for n in range(10_000))
+    assert live.last_active("a.example", "0-1") is None
+    assert live.last_active("a.example", "3-1") == NOW + 3 * 3_600_000 + 1
+
+
+def test_a_bare_client_reads_what_redis_holds(redis_url: str) -> None:
+    client = redis.Redis.from_url(redis_url)
+    live = stores.connect_live(f"{redis_url}?prefix=bare:")
+    live.touch("a.example", "v1", "/x", NOW)
+    live.remember({b"k": b"v"})
+    salt = live.salt("2020-01-01")
+    assert client.zscore("bare:active:a.example", "v1") == NOW
+    assert client.zrange(f"bare:pages:a.example:{NOW // 60_000}", 0, -1, withscores=True) == [(b"/x", 1.0)]
+    assert client.get("bare:seen:k") == b"v"
+    assert 0 < client.ttl("bare:seen:k") <= 86_400
+    assert client.get("bare:salt:2020-01-01") == salt
+    assert 0 < client.ttl("bare:salt:2020-01-01") <= 48 * 3600
+    live.close()
+    client.close()
+
+
+def test_wrong_urls_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(Unusable, match="the live store is a folder"):
+        stores.connect_live("s3://x/y")
+    with pytest.raises(Unusable, match="rate is written as in 6000/minute"):
+        stores.connect_live(f"file://{tmp_path}?rate=lots")
+    with pytest.raises(Unusable, match="unknown option colour; known: prefix, rate"):
+        stores.connect_live("redis://127.0.0.1:1/0?colour=red")
+    away = stores.connect_live("redis://127.0.0.1:1/0")
+    with pytest.raises(Unreachable, match="Retry later"):
+        away.seen([b"x"])
+    with pytest.raises(Unreachable, match="Retry later"):
+        away.allow("x")
+    away.close()
