@@ -7,15 +7,18 @@ thread a request. Three of its habits do not suit a door that promises an answer
   SIGQUIT stays for the impatient.
 * On SIGTERM a connection that never sends a full request holds the exit for the whole grace period, and one
   that sits between two requests is waited for as long. Here the listening queue is emptied first, whoever
-  sends a request within `LINGER` is answered with `Connection: close`, and then the idle ones are closed.
+  sends a request within `LINGER` is answered with `Connection: close`, and then the idle ones are closed, and
+  after `STALLED` seconds those whose body still has not come.
 * Half a header may stay open for ever. Here it has `HEADER_TIMEOUT` seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +30,8 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers.gasgi import ASGIWorker
 
 LINGER = 1.0
-GRACE = 8
+STALLED = 3.0
+GRACE = 6
 HEADER_TIMEOUT = 15.0
 
 
@@ -54,6 +58,10 @@ class Protocol(ASGIProtocol):
     @property
     def between_requests(self) -> bool:
         return self._current_request is None and not self._finishing_calls
+
+    @property
+    def awaits_body(self) -> bool:
+        return self._body_receiver is not None and not self._body_receiver._complete
 
     def drop(self) -> None:
         self._close_transport()
@@ -105,16 +113,14 @@ class Worker(ASGIWorker):
         await self._shutdown()
 
     async def _shutdown(self) -> None:
-        if not self._quick_shutdown:
-            await asyncio.sleep(0.05)  # two turns of the loop accept whoever already waits in the backlog
-        for server in self.servers:
-            server.close()
+        await self._stop_listening()
         deadline = self.loop.time() + self.cfg.graceful_timeout
-        linger = self.loop.time() + LINGER
+        began = self.loop.time()
         while self.connections and not self._quick_shutdown and self.loop.time() < deadline:
             self.notify()
-            if self.loop.time() >= linger:
-                for connection in [c for c in self.connections if c.between_requests]:
+            waited = self.loop.time() - began
+            for connection in list(self.connections):
+                if (waited > LINGER and connection.between_requests) or (waited > STALLED and connection.awaits_body):
                     connection.drop()
             await asyncio.sleep(0.02)
         if self.connections:
@@ -123,6 +129,19 @@ class Worker(ASGIWorker):
             connection.drop()
         if self.lifespan is not None:
             await self.lifespan.shutdown()
+
+    async def _stop_listening(self) -> None:
+        """Take over whoever already waits in the backlog, and in the same breath close it: who comes later is
+        refused by the system, which a client notices before it has sent anything."""
+        late: list[socket.socket] = []
+        for listener, server in zip(self.sockets, self.servers, strict=True):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    late.append(listener.sock.accept()[0])
+            server.close()
+        for connection in late:
+            connection.setblocking(False)
+            await self.loop.connect_accepted_socket(lambda: Protocol(self), connection)
 
 
 class _Arbiter(Arbiter):

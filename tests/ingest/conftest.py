@@ -11,13 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pytest
 
 import brokers
 from activity.event import ALL_TOPICS
-from brokers.base import Broker, Stored
+from brokers.base import Broker, Position, Stored
 
 ROOT = Path(__file__).parents[2]
 KEY = "a-secret-key-of-the-site"
@@ -48,23 +48,19 @@ class Answer(NamedTuple):
 class Running:
     """A server process on a port of its own, spoken to in bytes."""
 
-    def __init__(self, folder: Path, broker_url: str, *arguments: str) -> None:
+    def __init__(self, folder: Path, broker_url: str, workers: str = "1", parent: int | None = None) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.broker_url = broker_url
+        script = str(Path(__file__).with_name("serve.py"))
+        inherited = () if parent is None else (parent,)
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                str(Path(__file__).with_name("serve.py")),
-                str(self.port),
-                str(folder),
-                broker_url,
-                *arguments,
-            ],
+            [sys.executable, script, str(self.port), str(folder), broker_url, workers, *map(str, inherited)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             start_new_session=True,
+            pass_fds=inherited,
         )
         self.wait_until_ready()
 
@@ -111,7 +107,11 @@ def request_bytes(method: str, path: str, body: bytes, headers: dict[str, str] |
 
 
 def read_answer(connection: socket.socket) -> Answer:
-    stream = connection.makefile("rb")
+    with connection.makefile("rb") as stream:
+        return _read(stream)
+
+
+def _read(stream: BinaryIO) -> Answer:
     status = int(stream.readline().split()[1])
     headers: dict[str, str] = {}
     while (line := stream.readline().strip()) != b"":
@@ -122,46 +122,73 @@ def read_answer(connection: socket.socket) -> Answer:
     return Answer(status, headers, body)
 
 
-def records(broker: Broker, topic: str) -> list[Stored]:
-    found: list[Stored] = []
-    for partition in range(broker.partitions(topic)):
-        bounds = broker.bounds(topic, partition)
-        if bounds is not None:
-            for batch in broker.read_range(topic, partition, None, bounds.last):
-                found.extend(batch)
-    return found
+class Log:
+    """The broker as one test sees it: only what came since the test began."""
 
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self._start = {
+            (topic, partition): self._last(topic, partition)
+            for topic in ALL_TOPICS
+            for partition in range(broker.partitions(topic))
+        }
 
-def events(broker: Broker, topic: str = "footfall.pageview") -> list[dict[str, Any]]:
-    return [json.loads(record.value or b"") for record in records(broker, topic)]
+    def records(self, topic: str) -> list[Stored]:
+        found: list[Stored] = []
+        for partition in range(self.broker.partitions(topic)):
+            last = self._last(topic, partition)
+            if last is not None:
+                for batch in self.broker.read_range(topic, partition, self._start[topic, partition], last):
+                    found.extend(batch)
+        return found
+
+    def events(self, topic: str = "footfall.pageview") -> list[dict[str, Any]]:
+        return [json.loads(record.value or b"") for record in self.records(topic)]
+
+    def _last(self, topic: str, partition: int) -> Position | None:
+        bounds = self.broker.bounds(topic, partition)
+        return bounds.last if bounds else None
 
 
 def pageview(**more: object) -> dict[str, object]:
     return {"site": "example.com", "type": "pageview", "url": "https://example.com/", **more}
 
 
-@pytest.fixture
-def log_url(tmp_path: Path) -> str:
-    return f"sqlite://{tmp_path}/log.sqlite"
-
-
-@pytest.fixture
-def log(log_url: str) -> Iterator[Broker]:
-    broker = brokers.connect(log_url)
+def prepare(folder: Path) -> str:
+    """A folder with sites and a log; returns the log's URL."""
+    (folder / "sites.toml").write_text(SITES)
+    url = f"sqlite://{folder}/log.sqlite"
+    broker = brokers.connect(url)
     for topic in ALL_TOPICS:
         broker.create_topic(topic)
-    yield broker
+    broker.close()
+    return url
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One server for all tests of a module."""
+    folder = tmp_path_factory.mktemp("door")
+    running = Running(folder, prepare(folder))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def log(server: Running) -> Iterator[Log]:
+    broker = brokers.connect(server.broker_url)
+    yield Log(broker)
     broker.close()
 
 
 @pytest.fixture
-def start(tmp_path: Path, log_url: str, log: Broker) -> Iterator[Callable[..., Running]]:
-    """Starts servers on the test's folder; each is stopped at its end."""
-    (tmp_path / "sites.toml").write_text(SITES)
+def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts servers on the test's own folder; each is stopped at its end."""
+    url = prepare(tmp_path)
     started: list[Running] = []
 
-    def begin(*arguments: str) -> Running:
-        started.append(Running(tmp_path, log_url, *arguments))
+    def begin(workers: str = "1", parent: int | None = None) -> Running:
+        started.append(Running(tmp_path, url, workers, parent))
         return started[-1]
 
     yield begin
@@ -170,5 +197,8 @@ def start(tmp_path: Path, log_url: str, log: Broker) -> Iterator[Callable[..., R
 
 
 @pytest.fixture
-def server(start: Callable[..., Running]) -> Running:
-    return start()
+def own_log(tmp_path: Path, start: Callable[..., Running]) -> Iterator[Log]:
+    """The log of the servers that `start` starts."""
+    broker = brokers.connect(f"sqlite://{tmp_path}/log.sqlite")
+    yield Log(broker)
+    broker.close()

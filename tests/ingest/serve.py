@@ -1,4 +1,4 @@
-"""The server that the tests start: `serve.py PORT FOLDER BROKER_URL [WORKERS]`."""
+"""The server that the tests start: `serve.py PORT FOLDER BROKER_URL WORKERS [PARENT_PIPE]`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ingest.server import serve
 from ingest.sites import Sites
 from stores.live import connect_live
 
-port, folder, broker_url, *rest = sys.argv[1:]
-workers = int(rest[0]) if rest else 1
+port, folder, broker_url, workers_text, *rest = sys.argv[1:]
+workers = int(workers_text)
 counters = Counters(workers)
 
 
@@ -30,4 +30,10 @@ def open_door() -> Door:
     )
 
 
-serve(lambda: Application(open_door), f"127.0.0.1:{port}", workers=workers, on_worker=counters.take_row)
+serve(
+    lambda: Application(open_door),
+    f"127.0.0.1:{port}",
+    workers=workers,
+    on_worker=counters.take_row,
+    parent=int(rest[0]) if rest else None,
+)
