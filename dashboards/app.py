@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flask import Blueprint, Flask, Response
+from flask import Blueprint, Flask, Response, request
 
 from dashboards import api, base, formats, health, pages, sql, stream
+from dashboards.compress import compress
 from stores.base import Live
 from stores.warehouse import Warehouse
 
@@ -54,6 +55,7 @@ def create(
     if control is not None:
         app.register_blueprint(control)
     app.after_request(_guard)
+    app.after_request(compress)
     return app
 
 
@@ -62,6 +64,8 @@ def _guard(response: Response) -> Response:
     response.headers.setdefault("Referrer-Policy", "same-origin")
     if response.mimetype == "text/html":
         response.headers.setdefault("Content-Security-Policy", _POLICY)
-    if "Cache-Control" not in response.headers:
+    if request.endpoint == "static" and "v" in request.args and response.status_code == 200:
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"  # another build has another v
+    elif "Cache-Control" not in response.headers:
         response.headers["Cache-Control"] = "no-store"
     return response

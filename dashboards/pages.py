@@ -54,7 +54,7 @@ def board(site: str) -> str:
         "site": site,
         "span": span,
         "metric": metric,
-        "period": _period(span),
+        "period": _period(),
         "link": _linker(site, metric),
         "stats": stats,
         "mark": stream.mark(stats),
@@ -120,7 +120,7 @@ def _built() -> str:
     return f"{max(times):x}" if len(times) == 2 else ""
 
 
-def _period(span: ranges.Range) -> str:
+def _period() -> str:
     """Which of the periods the request names, or custom."""
     return "custom" if "from" in request.args else request.args.get("period", ranges.DEFAULT_PERIOD)
 
@@ -132,7 +132,8 @@ def _linker(site: str, metric: str) -> Any:
     def link(**changed: str) -> str:
         base = {} if "period" in changed else kept
         shown = {"metric": metric} if metric != DEFAULT_METRIC else {}
-        return url_for("pages.board", site=site, **(base | shown | changed))
+        named: dict[str, Any] = base | shown | changed
+        return url_for("pages.board", site=site, **named)
 
     return link
 

@@ -66,7 +66,7 @@ class Panels:
     span: Range
 
     def stats(self, until_ms: int | None = None) -> dict[str, Any]:
-        """The headline numbers, and `bots`, the events kept apart; up to an instant within the range if one is given."""
+        """The headline numbers, and `bots`, the events kept apart; only up to `until_ms` if that is given."""
         end = self.span.end_ms if until_ms is None else min(until_ms, self.span.end_ms)
         return self._ask("stats", to_ms=end).row(0, named=True)
 

@@ -110,7 +110,8 @@ def test_visits_by_a_property(client: FlaskClient, by: str) -> None:
         expected[getattr(visit, by)].append(visit)
     rows = get(client, f"breakdown?{SPAN}&by={by}")["rows"]
     assert {row["value"]: row for row in rows} == {
-        value: {"value": value} | {name: numbers(visits)[name] for name in ("visitors", "visits", "pageviews", "events")}
+        value: {"value": value}
+        | {name: numbers(visits)[name] for name in ("visitors", "visits", "pageviews", "events")}
         for value, visits in expected.items()
     }
     assert [row["visitors"] for row in rows] == sorted((row["visitors"] for row in rows), reverse=True)

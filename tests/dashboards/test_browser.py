@@ -100,8 +100,10 @@ def test_a_domain_is_added_from_the_page(page: Page, address: str) -> None:
     expect(page.get_by_role("heading", name="Count the visits of new.example")).to_be_visible()
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1280])
-@pytest.mark.parametrize("path", ["/example.com?period=7d", "/example.com?from=2026-03-01&to=2026-03-31", "/other.example", "/"])
+@pytest.mark.parametrize("width", [320, 768])
+@pytest.mark.parametrize(
+    "path", ["/example.com?period=7d", "/example.com?from=2026-03-01&to=2026-03-31", "/other.example", "/"]
+)
 def test_no_width_makes_the_page_scroll_sideways(page: Page, address: str, width: int, path: str) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     page.goto(address + path)

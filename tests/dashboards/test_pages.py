@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 
 import pytest
 from flask import Blueprint, Flask
 from flask.testing import FlaskClient
 
+import hatch_build
 from dashboards.app import create
 from dashboards.panels import BREAKDOWNS, METRICS
 from stores.base import Live
 from stores.warehouse import Warehouse
 from tests.dashboards.conftest import NOW, VISITS, ms
+from tests.dashboards.test_build import ROOT
 
+FIRST_LOAD = 80_000
 BOARD = "/example.com?from=2026-03-27&to=2026-03-31"
 
 
@@ -187,6 +191,19 @@ def test_the_page_asks_nothing_of_other_hosts_and_is_not_framed(client: FlaskCli
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', response.text)
+
+
+def test_the_first_load_is_small_and_kept(client: FlaskClient) -> None:
+    """The page, its script and its style as they cross the network: together at most 80 kB."""
+    hatch_build.build(ROOT)
+    page = client.get(BOARD)
+    files = re.findall(r'"(/static/[^"]*)"', page.text)
+    assert len(files) == 2
+    sent = [client.get(path, headers={"Accept-Encoding": "gzip"}) for path in (BOARD, *files)]
+    assert all(answer.content_encoding == "gzip" for answer in sent)
+    assert gzip.decompress(sent[0].data).decode() == page.text
+    assert sum(len(answer.data) for answer in sent) < FIRST_LOAD
+    assert all("immutable" in answer.headers["Cache-Control"] for answer in sent[1:])
 
 
 def test_all_numbers_of_each_step_stand_in_a_table(client: FlaskClient) -> None:

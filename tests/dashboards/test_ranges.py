@@ -67,7 +67,7 @@ def test_a_chart_has_a_step_that_can_be_read(days: int, interval: str) -> None:
     "text", ["", "2026-3-1", "20260301", "2026-02-30", "yesterday", "1999-12-31", "2026-03-01T00:00", "२०२६-०३-०१"]
 )
 def test_what_is_no_day_is_refused_by_the_parameters_name(text: str) -> None:
-    with pytest.raises(BadRange, match="^from must be a day as YYYY-MM-DD"):
+    with pytest.raises(BadRange, match=r"^from must be a day as YYYY-MM-DD"):
         ranges.parse_day("from", text)
 
 
