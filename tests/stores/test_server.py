@@ -1,0 +1,89 @@
+"""The same warehouse over ClickHouse's HTTP protocol: the client's other transport, the real engine behind it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import stores
+from stores import migrate
+from stores.base import QueryFailed, QueryRefused, Unusable
+from stores.warehouse import Warehouse
+from tests.stores import frames
+
+END = 2**42
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = subprocess.Popen(
+        [
+            sys.executable,
+            Path(__file__).with_name("clickhouse_http.py"),
+            tmp_path_factory.mktemp("ch"),
+            "ann",
+            "s3cret",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    port = server.stdout.readline().strip()
+    yield f"127.0.0.1:{port}"
+    server.communicate("", timeout=30)
+
+
+@pytest.fixture(scope="module")
+def remote(address: str) -> Iterator[Warehouse]:
+    opened = stores.connect_warehouse(f"clickhouse://ann:s3cret@{address}/web")
+    assert opened.migrate() == [f"{number:03d}-{name}" for number, name, _ in migrate.available()]
+    assert opened.migrate() == []
+    yield opened
+    opened.close()
+
+
+def test_rows_go_in_once_and_come_back(remote: Warehouse) -> None:
+    given = frames.events(500)
+    remote.insert("event_rows", frames.marked(given, 1), "r-1")
+    remote.insert("event_rows", frames.marked(given, 1), "r-1")
+    assert remote.query("SELECT count() AS n FROM event_rows").item() == 500
+    assert frames.same(given, pl.concat(remote.events_between(None, None, 0, END)))
+    keys = pl.concat([given.head(40), frames.events(40, seed=9)])
+    assert frames.same(given.head(40), remote.known_events(keys, 2))
+    wanted = given.select("site", "visitor").unique().head(3)
+    theirs = given.join(wanted, on=["site", "visitor"], how="semi")
+    assert frames.same(theirs, pl.concat(remote.events_between(None, wanted, 0, END, 1)))
+
+
+def test_questions_are_answered(remote: Warehouse) -> None:
+    given = frames.events(500, seed=3)
+    remote.insert("session_rows", frames.marked(frames.sessions(given), 1), "s-1")
+    span = {"site": "a.example", "from_ms": 0, "to_ms": END}
+    found = remote.ask("stats", **span).row(0, named=True)
+    assert found["visits"] == frames.sessions(given).filter(pl.col("site") == "a.example").height
+    assert remote.ask("breakdown_country", limit=2, **span).height == 2
+    hostile = "a'; DROP TABLE event_rows; --\n\\\t"
+    assert remote.query("SELECT {x:String} AS x", {"x": hostile}).item() == hostile
+
+
+def test_readers_are_held_by_both_walls(remote: Warehouse) -> None:
+    assert remote.read_only("SELECT {a:UInt8} + 1 AS n", "JSONEachRow", {"a": 2}) == b'{"n":3}\n'
+    with pytest.raises(QueryRefused, match="the function file is not open"):
+        remote.read_only("SELECT file('/etc/hostname')")
+    with pytest.raises(QueryRefused, match="add a LIMIT"):
+        remote.read_only("SELECT number FROM numbers(100)", max_rows=10)
+    readers = next(iter(remote._readers._by_limits.values()))
+    with pytest.raises(QueryFailed, match="READONLY"), readers.lend() as client:
+        client.command("DROP TABLE event_rows")
+
+
+def test_a_wrong_password_is_said_without_saying_it(address: str) -> None:
+    with pytest.raises(Unusable, match=r"ann:\*\*\*@.*does not take this user and password") as caught:
+        stores.connect_warehouse(f"clickhouse://ann:wrong@{address}/web")
+    assert "wrong@" not in str(caught.value)
