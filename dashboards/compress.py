@@ -25,7 +25,11 @@ def compress(response: Response) -> Response:
         return response
     response.vary.add("Accept-Encoding")
     ours = request.endpoint == "static"
-    if "gzip" not in request.accept_encodings or response.status_code != 200 or (response.is_streamed and not ours):
+    if (
+        not request.accept_encodings.quality("gzip")
+        or response.status_code != 200
+        or (response.is_streamed and not ours)
+    ):
         return response
     response.direct_passthrough = False
     body = response.get_data()

@@ -66,7 +66,7 @@ HOME, SHOES, CART = "/", "/shoes", "/cart"
 VISITS = [
     Visit(1, at(27, 9), [(0, "pageview", HOME, ""), (40, "pageview", SHOES, ""), (100, "search", SHOES, "red shoes")]),
     Visit(1, at(27, 15), [(0, "pageview", SHOES, "")], "google.com", "Organic Search"),
-    Visit(2, at(28, 0, 30), [(0, "pageview", SHOES, ""), (65, "custom", SHOES, "signup")], "bing.com", "Organic Search"),
+    Visit(2, at(28, 0, 30), [(0, "pageview", SHOES, ""), (65, "custom", SHOES, "signup")], "bing.com", "Paid"),
     # The night of 28 to 29 March the clocks of Berlin go from 2 to 3.
     Visit(3, at(29, 0, 5), [(0, "pageview", HOME, "")], device="mobile", browser="Safari", os="iOS"),
     Visit(4, at(29, 3, 10), [(0, "pageview", HOME, ""), (5, "search", HOME, "red shoes"), (9, "search", HOME, "hats")]),

@@ -199,7 +199,7 @@ def test_the_first_load_is_small_and_kept(client: FlaskClient) -> None:
     page = client.get(BOARD)
     files = re.findall(r'"(/static/[^"]*)"', page.text)
     assert len(files) == 2
-    sent = [client.get(path, headers={"Accept-Encoding": "gzip"}) for path in (BOARD, *files)]
+    sent = [client.get(path, headers={"Accept-Encoding": "gzip"}, buffered=True) for path in (BOARD, *files)]
     assert all(answer.content_encoding == "gzip" for answer in sent)
     assert gzip.decompress(sent[0].data).decode() == page.text
     assert sum(len(answer.data) for answer in sent) < FIRST_LOAD
