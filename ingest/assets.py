@@ -42,10 +42,14 @@ def _assets() -> dict[str, _Asset]:
     return assets
 
 
+def built(name: str) -> bool:
+    """Whether the build has minified this script."""
+    return (_STATIC / "built" / f"{name}.js").exists()
+
+
 def _script(name: str, whole: str) -> bytes:
-    built = _STATIC / "built" / f"{name}.js"
-    if built.exists():
-        return built.read_bytes()
+    if built(name):
+        return (_STATIC / "built" / f"{name}.js").read_bytes()
     source = (_STATIC / "src" / "beacon.js").read_text(encoding="utf-8")
     return source.replace("FOOTFALL_ALL", whole).encode()
 

@@ -257,14 +257,14 @@ class Outbox:
         """Indexes of the records that are too large, and of those that lie nowhere, with the reason."""
         if not records:
             return (), {}
-        too_large: Sequence[int] = ()
-        rest = range(len(records))
-        unsent: Sequence[int] = rest
+        unsent: Sequence[int] = range(len(records))
         if not self._broker_down:
             try:
                 self._broker.publish(records)
+                self._failure = ""
                 return (), {}
             except TooLarge as error:
+                self._failure = ""
                 return error.indexes, {}
             except Unsent as error:
                 unsent = error.indexes
@@ -276,10 +276,10 @@ class Outbox:
         except Exception as error:
             self._failure = f"neither the broker nor the spool takes events: {error}"
             log.error("%s", self._failure)
-            return too_large, dict.fromkeys(unsent, self._failure)
+            return (), dict.fromkeys(unsent, self._failure)
         self._failure = ""
         self._wake_drainer.set()
-        return too_large, {}
+        return (), {}
 
     def _broker_failed(self, error: BrokerError) -> None:
         log.warning("Events go to the spool: %s", error)
@@ -307,6 +307,7 @@ class Outbox:
                 self._broker.ping(_PROBE_TIMEOUT)
                 drained = self._spool.drain(self._publish_again)
                 self._broker_down = False
+                self._failure = ""
                 if drained:
                     log.warning("%d records went from the spool to the broker", drained)
             except Exception as error:

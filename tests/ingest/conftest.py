@@ -127,11 +127,18 @@ class Log:
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self._start = {
+        self._start: dict[tuple[str, int], Position | None] = {
             (topic, partition): self._last(topic, partition)
             for topic in ALL_TOPICS
             for partition in range(broker.partitions(topic))
         }
+
+    @classmethod
+    def everything(cls, broker: Broker, topic: str = "footfall.pageview") -> list[dict[str, Any]]:
+        """The events of a topic from its beginning."""
+        log = cls(broker)
+        log._start = dict.fromkeys(log._start)
+        return log.events(topic)
 
     def records(self, topic: str) -> list[Stored]:
         found: list[Stored] = []

@@ -1,0 +1,181 @@
+"""The door's parts that need no server: sites file, proxies, scripts, visitors over midnight, the Flask shell."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import brokers
+from activity.event import ALL_TOPICS
+from ingest import assets
+from ingest.app import create
+from ingest.door import Door
+from ingest.http import Request
+from ingest.proxies import Proxies
+from ingest.sites import Site, Sites, SitesError, add, parse
+from ingest.visitors import Visitors
+from stores.live import connect_live
+from tests.ingest.conftest import AGENT, pageview
+
+DAY = 86_400_000
+MIDNIGHT = 20_000 * DAY
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[site]", "not TOML"),
+        ("[[site]]", "domain"),
+        ('[[site]]\ndomain = "https://Example.com/x"', "write it in lower case without https://"),
+        ('[[site]]\ndomain = "a.example"\ntimezone = "Mars/Olympus"', "Europe/Berlin"),
+        ('[[site]]\ndomain = "a.example"\ntimezone = "../../etc/passwd"', "Europe/Berlin"),
+        ('[[site]]\ndomain = "a.example"\norigins = ["a.example"]', "https://www.example.com"),
+        ('[[site]]\ndomain = "a.example"\nkey = "short"', "key"),
+        ('[[site]]\ndomain = "a.example"\ncolour = "red"', "colour"),
+        ('[[site]]\ndomain = "a.example"\n[[site]]\ndomain = "a.example"', "twice"),
+    ],
+)
+def test_a_wrong_sites_file_says_what_to_change(text: str, said: str) -> None:
+    with pytest.raises(SitesError, match=r"sites\.toml") as caught:
+        parse(text, "sites.toml")
+    assert said in str(caught.value)
+
+
+def test_every_problem_of_a_sites_file_is_told_at_once() -> None:
+    with pytest.raises(SitesError) as caught:
+        parse('[[site]]\ndomain = "A"\n[[site]]\ndomain = "b.example"\ntimezone = "no"', "x")
+    assert "'A'" in str(caught.value)
+    assert "b.example" in str(caught.value)
+
+
+def test_adding_keeps_what_a_person_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "sites.toml"
+    path.write_text('# ours\n[[site]]\ndomain = "a.example"  # first\n')
+    assert add(path, "B.example.", timezone="Europe/Berlin")
+    assert not add(path, "a.example")
+    assert path.read_text().startswith('# ours\n[[site]]\ndomain = "a.example"  # first\n')
+    assert parse(path.read_text(), "x")["b.example"].timezone == "Europe/Berlin"
+    with pytest.raises(SitesError):
+        add(path, "not a domain")
+    assert set(parse(path.read_text(), "x")) == {"a.example", "b.example"}
+
+
+def test_processes_that_add_at_once_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "sites.toml"
+    code = "import sys; from pathlib import Path; from ingest.sites import add; add(Path(sys.argv[1]), sys.argv[2])"
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(path), f"s{number}.example"], env={**os.environ, "PYTHONPATH": "."}
+        )
+        for number in range(6)
+    ]
+    assert [process.wait(60) for process in running] == [0] * 6
+    assert len(parse(path.read_text(), "x")) == 6
+
+
+def test_a_file_that_became_wrong_leaves_the_known_sites(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "sites.toml"
+    sites = Sites(path)
+    assert sites.all() == []
+    add(path, "a.example")
+    assert [site.domain for site in sites.all()] == ["a.example"]
+    path.write_text("[[[")
+    assert [site.domain for site in sites.all()] == ["a.example"]
+    assert "not TOML" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("10.0.0.7", "203.0.113.1", "203.0.113.1"),
+        ("10.0.0.7", "6.6.6.6, 203.0.113.1, 10.0.0.8", "203.0.113.1"),
+        ("10.0.0.7", "[2001:db8::1]:443", "2001:db8::1"),
+        ("10.0.0.7", "203.0.113.1:55", "203.0.113.1"),
+        ("10.0.0.7", "nonsense", "10.0.0.7"),
+        ("10.0.0.7", "", "10.0.0.7"),
+        ("::ffff:10.0.0.7", "203.0.113.1", "203.0.113.1"),
+        ("192.0.2.1", "203.0.113.1", "192.0.2.1"),
+    ],
+)
+def test_the_client_behind_proxies(peer: str, forwarded: str, client: str) -> None:
+    assert Proxies(["10.0.0.0/8"]).client(peer, [(b"x-forwarded-for", forwarded.encode())]) == client
+
+
+def test_a_wrong_proxy_is_told() -> None:
+    with pytest.raises(ValueError, match=r"10\.0\.0\.0/8"):
+        Proxies(["nginx"])
+
+
+def get(path: str, **headers: str) -> Request:
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request("GET", path, b"", named, b"", "::1")
+
+
+@pytest.mark.parametrize(("name", "limit"), [("beacon", 1000), ("beacon.all", 2500)])
+def test_a_script_is_small_and_cacheable(name: str, limit: int) -> None:
+    plain = assets.script(get(f"/{name}.js"))
+    lasting = assets.script(get(assets.lasting_name(name), accept_encoding="gzip, br"))
+    assert plain is not None
+    assert lasting is not None
+    assert b"FOOTFALL_ALL" not in plain.body
+    assert gzip.decompress(lasting.body) == plain.body
+    assert dict(lasting.headers)[b"cache-control"] == b"public, max-age=31536000, immutable"
+    etag = dict(plain.headers)[b"etag"].decode()
+    again = assets.script(get(f"/{name}.js", if_none_match=f'W/"x", {etag}'))
+    assert again is not None
+    assert (again.status, again.body) == (304, b"")
+    assert assets.script(get("/beacon.0000000000000000.js")) is None
+    if assets.built(name):
+        assert len(lasting.body) <= limit
+
+
+def test_a_visit_that_crosses_midnight_keeps_its_visitor(tmp_path: Path) -> None:
+    live = connect_live(f"file://{tmp_path}")
+    visitors = Visitors(live)
+    late = MIDNIGHT - 60_000
+    before = visitors.of("a.example", "192.0.2.1", AGENT, late)
+    live.touch_many([("a.example", before, "/", late)])
+    after = MIDNIGHT + 20 * 60_000
+    assert visitors.of("a.example", "192.0.2.1", AGENT, after) == before
+    live.touch_many([("a.example", before, "/", after)])
+    assert visitors.of("a.example", "192.0.2.1", AGENT, after + 25 * 60_000) == before
+    assert visitors.of("a.example", "192.0.2.1", AGENT, after + 31 * 60_000) != before
+    assert visitors.of("a.example", "192.0.2.2", AGENT, after) != before
+    assert visitors.of("a.example", "192.0.2.1", AGENT, MIDNIGHT + DAY // 2) != before
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    broker = brokers.connect(f"sqlite://{tmp_path}/log.sqlite")
+    for topic in ALL_TOPICS:
+        broker.create_topic(topic)
+    door = Door(
+        broker=broker,
+        live=connect_live(f"file://{tmp_path}/live"),
+        sites=Sites(sites={"example.com": Site(domain="example.com")}),
+        spool=tmp_path / "spool",
+    )
+    yield door
+    door.close()
+    broker.close()
+
+
+def test_flask_answers_as_the_asgi_application_does(door: Door) -> None:
+    client = create(door).test_client()
+    taken = client.post("/collect", data=json.dumps(pageview()), headers={"User-Agent": AGENT})
+    assert (taken.status_code, taken.json) == (202, {"accepted": 1, "duplicates": 0, "refused": []})
+    assert client.post("/collect", data=b"{").headers["X-Footfall-Refused"] == "malformed"
+    assert client.post("/collect", data=b"x" * 10_000_000).status_code == 413
+    assert client.options("/collect").status_code == 204
+    assert client.get("/collect.gif?site=example.com&url=https://example.com/").mimetype == "image/gif"
+    assert client.get("/ready").status_code == 200
+    assert client.get("/beacon.js").status_code == 200
+    assert client.get("/nothing").status_code == 404
+    assert b"data-site" in client.get("/").data
