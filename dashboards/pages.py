@@ -42,7 +42,7 @@ def home() -> str | Redirect:
     return render_template("home.html", title="Footfall", sites=sites, **_common(parts()))
 
 
-@routes.get("/<site>")
+@routes.get("/<site>", strict_slashes=False)
 def board(site: str) -> str:
     given = parts()
     zone = asked.zone_of(given, site)
