@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,6 @@ def template(package: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def unpacked(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The zip, unpacked into an empty folder."""
-    folder = tmp_path_factory.mktemp("task")
-    with zipfile.ZipFile(package) as archive:
-        archive.extractall(folder)
-    return folder
+    return function.unpack(tmp_path_factory.mktemp("task"))

@@ -71,3 +71,18 @@ def kafka(records: list[Any], source: str = "aws:kafka") -> Any:
     if source == "aws:kafka":
         event["eventSourceArn"] = "arn:aws:kafka:eu-central-1:123456789012:cluster/footfall/0-1"
     return event
+
+
+def clock() -> Any:
+    """A tick of the schedule."""
+    return {
+        "version": "0",
+        "id": "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa",
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": "123456789012",
+        "time": "2026-03-12T19:03:58Z",
+        "region": "eu-central-1",
+        "resources": ["arn:aws:events:eu-central-1:123456789012:rule/footfall"],
+        "detail": {},
+    }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from threading import Thread
 
 from tests.serverless.runtime_api import RuntimeApi
 
@@ -28,6 +30,12 @@ def packaged() -> Path:
     )
     assert done.returncode == 0, done.stdout
     return ROOT / ".serverless" / "footfall.zip"
+
+
+def unpack(folder: Path) -> Path:
+    with zipfile.ZipFile(packaged()) as archive:
+        archive.extractall(folder)
+    return folder
 
 
 def install_runtime(folder: Path) -> Path:
@@ -58,6 +66,10 @@ def running(
         process = subprocess.Popen(
             [*python, "-m", "awslambdaric", handler], cwd=cwd, env=variables, stdout=output, stderr=output
         )
+        # The client gone is an answer too, and the last one.
+        Thread(
+            target=lambda: api.answers.put((f"the function ended with {process.wait()}", log.read_text())), daemon=True
+        ).start()
         try:
             yield api
         finally:
