@@ -12,8 +12,14 @@ _PARTIAL = ".partial"
 
 
 def make_folder(folder: Path) -> None:
+    """With its parents, each durable in the one above it."""
+    if folder.is_dir():
+        return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder.parent != folder:
+            make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
     except OSError as error:
         raise Unusable(f"{folder} cannot be made a folder ({error.strerror}): give one that can be written") from error
 

@@ -67,6 +67,7 @@ class Warehouse:
             "insert_deduplication_token": token,
             "insert_deduplicate": "1",
             "async_insert": "0",
+            "optimize_on_insert": "0",  # a block has each key once, and merging it anyway costs as much as the rest
             "max_insert_block_size": block,
             "min_insert_block_size_rows": block,
             "min_insert_block_size_bytes": "0",
