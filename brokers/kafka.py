@@ -88,7 +88,7 @@ class KafkaBroker:
         known = self._client.describe(name)
         if known is None:
             self._client.create(name, partitions, replication, wanted)
-            self._await_topic(name)
+            self._await_topic(name, partitions)
         elif known.partitions != partitions:
             raise other_count(name, known.partitions, partitions)
         held = self._client.config(name)
@@ -101,10 +101,18 @@ class KafkaBroker:
                 f"{self.url}: topic {name} keeps {', '.join(other)} though set otherwise: ask who runs it"
             )
 
-    def _await_topic(self, name: str) -> None:
-        """A created topic is known to every part of the cluster a moment later."""
+    def _await_topic(self, name: str, partitions: int) -> None:
+        """A created topic is known to every part of the cluster, and has its leaders, a moment later."""
         deadline = time.monotonic() + self._settings.timeout
-        while self._client.describe(name) is None:
+        while True:
+            try:
+                if self._client.describe(name) is not None:
+                    for partition in range(partitions):
+                        self._client.ends(name, partition)
+                    return
+            except BrokerError:
+                if time.monotonic() > deadline:
+                    raise
             if time.monotonic() > deadline:
                 raise Unreachable(f"{self.url}: topic {name} was created but does not appear: retry")
             time.sleep(0.02)

@@ -39,13 +39,17 @@ class _Flight:
     """The delivery reports that one `send` waits for. They come on another thread, perhaps before all is queued."""
 
     def __init__(self) -> None:
-        self.failed: list[tuple[int, KafkaError]] = []
+        self.failed: list[tuple[int, KafkaError | None]] = []
         self._reported = 0
         self._expected = -1
         self._landed = threading.Event()
 
-    def report(self, index: int, error: KafkaError | None, _message: object) -> None:
-        if error is not None:
+    def report(self, index: int, error: KafkaError | None, message: Any) -> None:
+        """A success without an offset is none.
+
+        It stands for "the broker has seen this sequence number". On a topic made a moment ago, though, a broker that
+        refuses the first batch (no leader yet) and takes the second one calls the first, sent again, a duplicate."""
+        if error is not None or message.offset() is None:
             self.failed.append((index, error))
         self._reported += 1  # by the one thread that serves reports
         if self._reported == self._expected:
@@ -179,6 +183,10 @@ class ConfluentClient:
     def _settled(self, flight: _Flight, failed: list[int], reason: str) -> Sent:
         too_large, no_topic = [], False
         for index, error in flight.failed:
+            if error is None:
+                failed.append(index)
+                reason = "acknowledged without an offset"
+                continue
             if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 too_large.append(index)
                 continue

@@ -134,7 +134,9 @@ class PythonClient:
         deadline = time.monotonic() + self._timeout + 5  # each is settled within delivery_timeout_ms
         for index, future in futures.items():
             try:
-                future.get(timeout=max(deadline - time.monotonic(), 0.001))
+                if future.get(timeout=max(deadline - time.monotonic(), 0.001)).offset < 0:
+                    failed.append(index)  # see `kafka_confluent`: a success without an offset is none
+                    reason = "acknowledged without an offset"
             except errors.MessageSizeTooLargeError:
                 too_large.append(index)
             except errors.KafkaError as error:

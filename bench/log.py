@@ -1,0 +1,155 @@
+"""The embedded log against a plain SQLite table of one row a record, both fsync'd at each commit.
+
+    python -m bench.log [--events N] [--json]
+
+Both keep the same records: what the log gives back is compared with what the table holds before anything is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from brokers.base import Record
+from brokers.conformance import read_all
+from brokers.embedded import SqliteBroker
+from brokers.partitioner import partition_of
+
+BATCH, SMALL = 500, 20
+ROUNDS = 3
+
+
+def records(count: int) -> list[Record]:
+    """400-byte values of visitors who come again, Zipf-like, as real ones do."""
+    rng = random.Random(1)
+    value = rng.randbytes(400)
+    visitors = [b"example.com/%016x" % rng.getrandbits(64) for _ in range(max(count // 10, 1))]
+    return [Record("t", visitors[int(len(visitors) * rng.random() ** 3)], value) for _ in range(count)]
+
+
+def publish_ours(folder: Path, batches: list[list[Record]]) -> SqliteBroker:
+    broker = SqliteBroker(f"sqlite://{folder}/log.db")
+    broker.create_topic("t", 4)
+    for batch in batches:
+        broker.publish(batch)
+    return broker
+
+
+def publish_table(folder: Path, batches: list[list[Record]]) -> sqlite3.Connection:
+    db = sqlite3.connect(folder / "table.db", isolation_level=None)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("CREATE TABLE t (partition, number, at, key, value, PRIMARY KEY (partition, number)) WITHOUT ROWID")
+    following = [0] * 4
+    for batch in batches:
+        rows = []
+        now = time.time_ns() // 1_000_000
+        for record in batch:
+            partition = partition_of(record.key or b"", 4)
+            rows.append((partition, following[partition], now, record.key, record.value))
+            following[partition] += 1
+        db.execute("BEGIN IMMEDIATE")
+        db.executemany("INSERT INTO t VALUES (?, ?, ?, ?, ?)", rows)
+        db.execute("COMMIT")
+    return db
+
+
+def rates(
+    publish: Callable[[Path, list[list[Record]]], SqliteBroker | sqlite3.Connection], size: int, count: int
+) -> tuple[float, float]:
+    """Records a second, and CPU microseconds a record; the best of the rounds."""
+    batches = in_batches(count, size)
+    best = (0.0, 1e9)
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory() as folder:
+            start, cpu = time.perf_counter(), time.process_time()
+            opened = publish(Path(folder), batches)
+            wall, used = time.perf_counter() - start, time.process_time() - cpu
+            opened.close()
+        best = (max(best[0], count / wall), min(best[1], used / count * 1e6))
+    return best
+
+
+def in_batches(count: int, size: int) -> list[list[Record]]:
+    everything = records(count)
+    return [everything[at : at + size] for at in range(0, count, size)]
+
+
+def same_content(count: int) -> None:
+    batches = in_batches(count, BATCH)
+    with tempfile.TemporaryDirectory() as folder:
+        broker, db = publish_ours(Path(folder), batches), publish_table(Path(folder), batches)
+        for partition in range(4):
+            ours = [(record.key, record.value) for record in read_all(broker, "t", partition)]
+            theirs = db.execute("SELECT key, value FROM t WHERE partition = ? ORDER BY number", (partition,)).fetchall()
+            assert ours == theirs
+        broker.close()
+        db.close()
+
+
+def read_rates(count: int) -> tuple[float, float]:
+    batches = in_batches(count, BATCH)
+    with tempfile.TemporaryDirectory() as folder:
+        broker, db = publish_ours(Path(folder), batches), publish_table(Path(folder), batches)
+        ours = theirs = 1e9
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            for partition in range(4):
+                bounds = broker.bounds("t", partition)
+                assert bounds
+                for _found in broker.read_range("t", partition, None, bounds.last):
+                    pass
+            ours = min(ours, time.perf_counter() - start)
+            start = time.perf_counter()
+            for partition in range(4):
+                db.execute("SELECT * FROM t WHERE partition = ? ORDER BY number", (partition,)).fetchall()
+            theirs = min(theirs, time.perf_counter() - start)
+        broker.close()
+        db.close()
+    return count / ours, count / theirs
+
+
+def line(name: str, ours: float, peer: float, unit: str, target: float, higher: bool = True) -> dict[str, object]:
+    met = ours >= target if higher else ours <= target
+    return {
+        "name": name,
+        "ours": round(ours, 1),
+        "peer": round(peer, 1),
+        "unit": unit,
+        "ratio": round(ours / peer, 2),
+        "target": target,
+        "met": met,
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    same_content(min(options.events, 10_000))
+    large, large_peer = rates(publish_ours, BATCH, options.events), rates(publish_table, BATCH, options.events)
+    few = max(options.events // 10, SMALL)
+    small, small_peer = rates(publish_ours, SMALL, few), rates(publish_table, SMALL, few)
+    read, read_peer = read_rates(options.events)
+    lines = [
+        line("publish-500", large[0], large_peer[0], "records/s", 120_000),
+        line("publish-20-cpu", small[1], small_peer[1], "cpu us/record", 20, higher=False),
+        line("read", read, read_peer, "records/s", 400_000),
+    ]
+    for each in lines:
+        print(json.dumps(each) if options.json else "  ".join(f"{key}={value}" for key, value in each.items()))
+    return 0 if all(each["met"] for each in lines) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
