@@ -77,16 +77,11 @@ def measure(address: str, events: int) -> list[dict[str, object]]:
     ours_reading = timed(lambda: [ours_read(broker, "ours", partition) for partition in range(4)])
     peer_reading = timed(lambda: [bare_read(address, "bare", partition) for partition in range(4)])
     broker.close()
-    return [
-        line("kafka-publish-500", events / ours, events / peer, "records/s", round(events / peer * 0.5, 1)),
-        line(
-            "kafka-read",
-            events / ours_reading,
-            events / peer_reading,
-            "records/s",
-            round(events / peer_reading * 0.5, 1),
-        ),
-    ]
+    rates = {
+        "kafka-publish-500": (events / ours, events / peer),
+        "kafka-read": (events / ours_reading, events / peer_reading),
+    }
+    return [line(name, ours, peer, "records/s", round(peer / 2, 1)) for name, (ours, peer) in rates.items()]
 
 
 def main() -> int:

@@ -118,7 +118,7 @@ def start(folder: Path | None = None, port: int = PORT) -> str:
         run = [str(java()), "-Xmx128m", "-XX:+UseSerialGC", "-cp", f"{libs}/*"]
         if not (data / "meta.properties").exists():
             cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            _format([*run, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)])
+            _format([*run, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)])
 
         def ready() -> bool:  # an open port is too early: topics cannot be made yet
             return b"Kafka Server started" in kafka.log.read_bytes()
