@@ -129,21 +129,20 @@ def advance(state: pl.DataFrame, batch: pl.DataFrame, watermark: int) -> Advance
     is_late = pl.col("occurred_at") < watermark - HORIZON_MS
     late = batch.filter(is_late)
     taken = batch.filter(~is_late) if late.height else batch
-    touched = taken["visitor"].unique()
-    is_touched = pl.col("visitor").is_in(touched.implode())
-    before = state.filter(is_touched)
-    after = canonical(pl.concat([before, taken]))
+    is_touched = pl.col("visitor").is_in(taken["visitor"].unique().implode())
+    before = state.filter(is_touched) if state.height else state
+    after = canonical(pl.concat([before, taken]) if before.height else taken)
     changes = difference(sessions(before), sessions(after))
     kept = state.filter(~is_touched) if before.height else state
-    return Advance(pl.concat([kept, after]), changes, taken, late)
+    return Advance(pl.concat([kept, after]) if kept.height else after, changes, taken, late)
 
 
 def prune(state: pl.DataFrame, watermark: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Forget what can no longer change: (the state that remains, the sessions that became final)."""
     reach = watermark - HORIZON_MS  # nothing before this is taken any more
-    ordered = _ordered(state)
-    if not ordered.height:
+    if not state.height:
         return state, empty_sessions()
+    ordered = state[_order(state)]
     chains = ordered.with_columns(_chain_edges(ordered).cum_sum().alias("chain"))
     last = pl.col("occurred_at").max().over("chain")
     final = last + GAP_MS < reach
@@ -211,51 +210,56 @@ def _less(order: list[str]) -> pl.Expr:
 def sessions(events: pl.DataFrame) -> pl.DataFrame:
     """The sessions of a set of events without copies, from nothing: a row each, in COLUMNS.
 
-    Every per-session figure is a difference of running sums at the session's two ends, or a look at one row; the
-    text columns are only touched at those rows.
+    Only numbers are put in order. Every figure of a session is a difference of running sums at its two ends, or a
+    look at one row; the text columns are read at those rows alone (the whole frame in order costs three times it).
     """
     if not events.height:
         return empty_sessions()
-    e = _ordered(events)
+    order = _order(events)
+    e = events.select(
+        "visitor",
+        "site",
+        "occurred_at",
+        "interactive",
+        "engaged_ms",
+        view=pl.col("type") == "pageview",
+        search=pl.col("type") == "search",
+        known=pl.col("user") != "",
+    )[order]
     edge = _session_edges(e)
     start = edge.arg_true()
     end = pl.concat([start.slice(1), pl.Series([e.height], dtype=start.dtype)]) - 1
-    row = pl.int_range(e.height, dtype=pl.UInt32, eager=True)
-
-    is_view = e["type"] == "pageview"
-    has_user = e["user"] != ""
-    marks = pl.DataFrame({"row": row, "view": is_view, "known": has_user}).select(
-        first_view=pl.when("view").then("row").backward_fill(),
-        last_view=pl.when("view").then("row").forward_fill(),
-        last_user=pl.when("known").then("row").forward_fill(),
+    first, row = order.gather(start), pl.int_range(e.height, dtype=pl.UInt32)
+    marks = e.select(
+        first_view=pl.when("view").then(row).backward_fill(),
+        last_view=pl.when("view").then(row).forward_fill(),
+        last_user=pl.when("known").then(row).forward_fill(),
     )
 
-    def total(values: pl.Series) -> pl.Series:
-        running = values.cast(pl.Int64).cum_sum()
-        return running.gather(end) - running.gather(start) + values.cast(pl.Int64).gather(start)
+    def total(column: str) -> pl.Series:
+        values = e[column].cast(pl.Int64)
+        running = values.cum_sum()
+        return running.gather(end) - running.gather(start) + values.gather(start)
 
     def text_at(column: str, rows: pl.Series) -> pl.Series:
         """The text at `rows` where these lie inside their session, else ''."""
-        inside = (rows >= start) & (rows <= end)
-        return e[column].gather(rows.set(~inside.fill_null(False), None)).fill_null("")
+        inside = ((rows >= start) & (rows <= end)).fill_null(False)
+        return events[column].gather(order.gather(rows.set(~inside, None))).fill_null("")
 
     ends = pl.DataFrame(
         {
-            "site": e["site"].gather(start),
-            "visitor": e["visitor"].gather(start),
-            "id_hi": e["id_hi"].gather(start),
-            "id_lo": e["id_lo"].gather(start),
+            **{name: events[name].gather(first) for name in IDENTITY},
             "started_at": e["occurred_at"].gather(start),
             "ended_at": e["occurred_at"].gather(end),
             "events": (end - start + 1).cast(pl.Int64),
-            "pageviews": total(is_view),
-            "searches": total(e["type"] == "search"),
-            "interactions": total(e["interactive"]),
-            "engaged_ms": total(e["engaged_ms"]),
+            "pageviews": total("view"),
+            "searches": total("search"),
+            "interactions": total("interactive"),
+            "engaged_ms": total("engaged_ms"),
             "entry_page": text_at("path", marks["first_view"].gather(start)),
             "exit_page": text_at("path", marks["last_view"].gather(end)),
             "user": text_at("user", marks["last_user"].gather(end)),
-            **{name: e[name].gather(start) for name in _OF_THE_FIRST},
+            **{name: events[name].gather(first) for name in _OF_THE_FIRST},
         }
     )
     return ends.with_columns(
@@ -266,9 +270,18 @@ def sessions(events: pl.DataFrame) -> pl.DataFrame:
     ).select(COLUMNS.keys())
 
 
-def _ordered(events: pl.DataFrame) -> pl.DataFrame:
-    """By visitor, then by (`occurred_at`, id). Visitors of two sites with the same number are kept apart."""
-    return events.sort("visitor", "site", "occurred_at", "id_hi", "id_lo")
+def _order(events: pl.DataFrame) -> pl.Series:
+    """The rows by visitor, then by (`occurred_at`, id); a visitor's number on two sites is kept apart.
+
+    Two numbers nearly always decide; the full order is made only where they tie."""
+    order = events.select(pl.arg_sort_by("visitor", "occurred_at")).to_series()
+    near = events.select("visitor", "occurred_at", "site")[order]
+    tie = (pl.col("visitor") == pl.col("visitor").shift()) & (
+        (pl.col("occurred_at") == pl.col("occurred_at").shift()) | (pl.col("site") != pl.col("site").shift())
+    )
+    if near.select(tie.any()).item():
+        order = events.select(pl.arg_sort_by("visitor", "site", "occurred_at", "id_hi", "id_lo")).to_series()
+    return order
 
 
 def _chain_edges(e: pl.DataFrame) -> pl.Series:
@@ -291,15 +304,19 @@ def _session_edges(e: pl.DataFrame) -> pl.Series:
 
 def difference(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     """Rows of `after` that are new or other than in `before`, and those of `before` that are gone, as `deleted`."""
+    if not before.height:
+        return after.with_columns(deleted=pl.lit(False))
     changed = after.join(before, on=list(COLUMNS), how="anti").with_columns(deleted=pl.lit(False))
     gone = before.join(after, on=KEY, how="anti").with_columns(deleted=pl.lit(True))
     return pl.concat([changed, gone])
 
 
-def _mix(value: pl.Expr) -> pl.Expr:
-    """The finalizer of SplitMix64 (Steele, Lea, Flood 2014) on 64-bit columns, wrapping."""
-    value = (value ^ (value // (1 << 30))) * pl.lit(0xBF58476D1CE4E5B9, dtype=_U64)
-    value = (value ^ (value // (1 << 27))) * pl.lit(0x94D049BB133111EB, dtype=_U64)
+def _mix(value: pl.Series) -> pl.Series:
+    """The finalizer of SplitMix64 (Steele, Lea, Flood 2014) on a 64-bit column, wrapping.
+
+    On series, not on an expression: there each use of `value` would be computed again, 512 times in all."""
+    value = (value ^ (value // (1 << 30))) * pl.Series([0xBF58476D1CE4E5B9], dtype=_U64)
+    value = (value ^ (value // (1 << 27))) * pl.Series([0x94D049BB133111EB], dtype=_U64)
     return value ^ (value // (1 << 31))
 
 
@@ -312,6 +329,6 @@ def session_ids(first_events: pl.DataFrame) -> pl.Series:
     """mix(mix(mix(site ^ visitor) ^ id_hi) ^ id_lo), 64 bits; a handful of sites are hashed one by one."""
     names = first_events["site"].unique()
     numbers = pl.Series([site_number(name) for name in names], dtype=_U64)
-    site = pl.col("site").replace_strict(names, numbers, return_dtype=_U64)
-    mixed = _mix(_mix(_mix(site ^ pl.col("visitor")) ^ pl.col("id_hi")) ^ pl.col("id_lo"))
-    return first_events.select(mixed).to_series()
+    site = first_events["site"].replace_strict(names, numbers, return_dtype=_U64)
+    visit = _mix(site ^ first_events["visitor"])
+    return _mix(_mix(visit ^ first_events["id_hi"]) ^ first_events["id_lo"])

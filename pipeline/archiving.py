@@ -15,7 +15,7 @@ from activity.columns import COLUMNS
 from activity.definitions import HOUR_MS
 from activity.event import TOPICS
 from brokers.base import Broker, Position
-from pipeline import flow
+from pipeline import flow, tables
 from pipeline.context import Run
 from pipeline.source import BrokerFeed, Range
 from stores.archive import COLUMNS as ARCHIVE_COLUMNS
@@ -39,9 +39,7 @@ def flush(
         if not ranges:
             return {topic: dict(of_topic) for topic, of_topic in committed.positions.items()}
         flushed: list[pl.DataFrame] = []
-        flow.run(
-            Run(feeds=[BrokerFeed(broker, r) for r in ranges], writes={"archive": lambda f, _: flushed.append(f)})
-        )
+        flow.run(Run([BrokerFeed(broker, r) for r in ranges], {"archive": tables.collecting(flushed)}))
         text = ";".join(f"{r.topic}/{r.partition}/{r.after}-{r.upto}" for r in ranges)
         entries = [entry for frame in flushed for entry in _write(archive, frame, unit, text)]
         positions = {topic: dict(of_topic) for topic, of_topic in committed.positions.items()}

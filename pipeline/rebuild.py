@@ -119,7 +119,7 @@ def commit(loader: Loader, head: Head, open_events: Iterable[pl.DataFrame], **ch
         state = session.canonical(pl.concat([loader.ledger.state(head), *opened]))
         old = [*head.deltas, *([head.snapshot] if head.snapshot else [])]
         fields |= {"snapshot": loader.ledger.put_frame(f"state-{batch}", state), "deltas": []}
-    done = loader.ledger.swap(msgspec.structs.replace(head, **(fields | changes)))  # type: ignore[arg-type]
+    done = loader.ledger.swap(msgspec.structs.replace(head, **(fields | changes)))
     loader.ledger.forget(old)
     loader.open()
     return done

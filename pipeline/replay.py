@@ -128,7 +128,8 @@ class Window:
 def _count(loader: Loader, window: Window) -> int:
     sql = (
         "SELECT count() FROM event_rows FINAL WHERE occurred_at >= fromUnixTimestamp64Milli({start:Int64}, 'UTC') "
-        "AND occurred_at < fromUnixTimestamp64Milli({end:Int64}, 'UTC') AND ({site:String} = '' OR site = {site:String})"
+        "AND occurred_at < fromUnixTimestamp64Milli({end:Int64}, 'UTC') "
+        "AND ({site:String} = '' OR site = {site:String})"
     )
     asked = {"start": window.start, "end": window.end, "site": window.site or ""}
     return int(loader.warehouse.query(sql, asked).item())
@@ -145,7 +146,8 @@ def _feeds(loader: Loader, archive: Archive, source: str, window: Window, upto: 
             since = begin - FUTURE_MS
             after = loader.broker.position_at(topic, int(partition), since) if since > 0 else None
             if after is None or after < Position.parse(text):
-                feeds.append(BrokerFeed(loader.broker, Range(topic, int(partition), str(after) if after else None, text)))
+                stretch = Range(topic, int(partition), str(after) if after else None, text)
+                feeds.append(BrokerFeed(loader.broker, stretch))
     return feeds
 
 
@@ -208,7 +210,9 @@ def _build(
 def _finish(
     loader: Loader, head: Head, window: Window, built: Built, batch: int, upto: Positions, dry_run: bool
 ) -> list[dict[str, object]]:
-    """Under the hold: catch up with what was committed after `batch`, compare, and (unless it is a dry run) put in place and commit."""
+    """Under the hold: catch up with what was committed after `batch`, compare, put in place and commit.
+
+    A dry run only compares."""
     warehouse = loader.warehouse
     rebuilt = built.formed.sessions
     stored = warehouse.sessions_between(window.site, window.start, window.end)
@@ -267,7 +271,8 @@ def _reports(built: Built, stored: pl.DataFrame, rebuilt: pl.DataFrame) -> list[
         dated = frame.with_columns(day=pl.col("started_at") // DAY_MS)
         return {(str(k[0]), int(str(k[1]))): v for k, v in dated.partition_by("site", "day", as_dict=True).items()}
 
-    counts = pl.concat([pl.DataFrame(schema={"site": pl.String(), "day": pl.Int64(), "events": pl.UInt32()}), *built.events])
+    none = pl.DataFrame(schema={"site": pl.String(), "day": pl.Int64(), "events": pl.UInt32()})
+    counts = pl.concat([none, *built.events])
     events = {(s, d): n for s, d, n in counts.group_by("site", "day").agg(pl.col("events").sum()).iter_rows()}
     before, after = by_day(stored), by_day(rebuilt)
     reports: list[dict[str, object]] = []

@@ -9,6 +9,7 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.metrics import Metrics
 
+from pipeline.coding import Sharded
 from pipeline.context import run_of
 
 
@@ -48,9 +49,9 @@ class WriteGathered(beam.PTransform):
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         return (
             pcoll
-            | "Key" >> beam.Map(_one_shard).with_output_types(tuple[int, pl.DataFrame])
+            | "Key" >> beam.Map(_one_shard).with_output_types(Sharded)
             | "Gather" >> beam.GroupByKey()
-            | "Concatenate" >> beam.MapTuple(_concatenate)
+            | "Concatenate" >> beam.MapTuple(_concatenate).with_output_types(Sharded)
             | "Write" >> beam.ParDo(_Write(self.handle, self.sink))
         )
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from activity.columns import COLUMNS
 from brokers.base import Broker, Position
+from pipeline.coding import Passing
 from pipeline.context import Feed, Raw, run_of
 
 
@@ -85,4 +86,5 @@ class ReadFeeds(beam.PTransform):
         self.count = len(feeds)
 
     def expand(self, pbegin: beam.Pipeline) -> beam.PCollection:
-        return pbegin | "Feeds" >> beam.Create(range(self.count)) | "Read" >> beam.ParDo(_ReadFeed(self.handle))
+        read = beam.ParDo(_ReadFeed(self.handle)).with_output_types(Passing)
+        return pbegin | "Feeds" >> beam.Create(range(self.count)) | "Read" >> read

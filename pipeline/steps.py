@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -24,6 +23,7 @@ from activity import codec, rollup, session
 from activity.columns import COLUMNS
 from activity.definitions import DAY_MS
 from activity.event import DEAD_LETTER_TOPIC
+from pipeline.coding import Passing, Sharded, typed
 from pipeline.context import Raw, run_of
 
 DEAD_LETTERS: dict[str, pl.DataType] = {
@@ -38,30 +38,6 @@ POSITION_COLUMNS: dict[str, pl.DataType] = {
     "position": pl.String(),
     "published_at": pl.Int64(),
 }
-
-Sharded = tuple[int, pl.DataFrame]
-
-
-class FrameCoder(beam.coders.Coder):
-    """Frames cross a shuffle as Arrow streams, not as pickles."""
-
-    def encode(self, value: pl.DataFrame) -> bytes:
-        out = io.BytesIO()
-        value.write_ipc_stream(out)
-        return out.getvalue()
-
-    def decode(self, encoded: bytes) -> pl.DataFrame:
-        return pl.read_ipc_stream(io.BytesIO(encoded))
-
-    def is_deterministic(self) -> bool:
-        return False
-
-    def to_type_hint(self) -> type[pl.DataFrame]:
-        return pl.DataFrame
-
-
-beam.coders.registry.register_coder(pl.DataFrame, FrameCoder)
-
 
 class Envelope(msgspec.Struct):
     """A dead letter as the door publishes it: `bytes` in base64, exactly as they were received."""
@@ -132,7 +108,8 @@ class Decode(beam.PTransform):
         self.positions = positions
 
     def expand(self, pcoll: beam.PCollection) -> Any:
-        return pcoll | beam.ParDo(_Decode(self.positions)).with_outputs("dead", main="events")
+        decode = beam.ParDo(_Decode(self.positions)).with_output_types(pl.DataFrame)
+        return typed(pcoll | decode.with_outputs("dead", main="events"), ["dead"], pl.DataFrame)
 
 
 class _Shard(beam.DoFn):
@@ -161,7 +138,7 @@ class KeyByShard(beam.PTransform):
         self.shards = shards
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        keyed = pcoll | "Split" >> beam.ParDo(_Shard(self.shards)).with_output_types(tuple[int, pl.DataFrame])
+        keyed = pcoll | "Split" >> beam.ParDo(_Shard(self.shards)).with_output_types(Sharded)
         return keyed | "Group" >> beam.GroupByKey()
 
 
@@ -192,7 +169,7 @@ class Dedupe(beam.PTransform):
         self.handle = handle
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        return pcoll | beam.ParDo(_Dedupe(self.handle))
+        return pcoll | beam.ParDo(_Dedupe(self.handle)).with_output_types(Passing)
 
 
 class _Sessionize(beam.DoFn):
@@ -228,9 +205,9 @@ class Sessionize(beam.PTransform):
         self.shards = shards
 
     def expand(self, pcoll: beam.PCollection) -> Any:
-        return pcoll | beam.ParDo(_Sessionize(self.handle, self.shards)).with_outputs(
-            "late", "taken", "state", main="changes"
-        )
+        advance = beam.ParDo(_Sessionize(self.handle, self.shards)).with_output_types(Sharded)
+        tags = ["late", "taken", "state"]
+        return typed(pcoll | advance.with_outputs(*tags, main="changes"), tags, Sharded)
 
 
 class _RollUp(beam.DoFn):
@@ -253,14 +230,14 @@ class RollUp(beam.PTransform):
         self.grain = grain
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        return pcoll | beam.ParDo(_RollUp(self.grain))
+        return pcoll | beam.ParDo(_RollUp(self.grain)).with_output_types(Sharded)
 
 
 class EventRows(beam.PTransform):
     """(shard, Deduped) to (shard, event rows): the fresh ones, and the retracted ones as `deleted`."""
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        return pcoll | beam.MapTuple(_event_rows)
+        return pcoll | beam.MapTuple(_event_rows).with_output_types(Sharded)
 
 
 def _event_rows(shard: int, deduped: session.Deduped) -> Sharded:

@@ -43,7 +43,6 @@ class World:
         self.warehouse = stores.connect_warehouse(f"chdb:///{self.folder}/warehouse")
         self.warehouse.migrate()
         self.checkpoint = stores.connect_checkpoint(f"file:///{self.folder}/checkpoint")
-    
         self.archive = stores.connect_archive(f"file:///{self.folder}/archive")
         self.loader = live.Loader(self.broker, self.warehouse, self.checkpoint, clock=lambda: self.now)
 

@@ -1,0 +1,225 @@
+"""Raw events in Parquet to session rows in Parquet: the Beam graph against ClickHouse, and against per-event Beam.
+
+Peers: one ClickHouse query (chDB, array form: the fastest of those tried) over the same files, with the same
+columns; and the idiomatic per-event Beam pipeline (Sessions windows over dictionaries), as a rate on fewer
+events. All runs are whole processes, start and imports included, in turn A B A B; before anything is timed
+the sessions are compared row by row.
+
+    ./dev bench sessions [--events N] [--rounds N] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+TARGET_CLICKHOUSE = 2.0  # at most twice its time: at least half of its rate
+TARGET_PER_EVENT = 50.0
+FILES = 8
+SHOWN = [
+    "visitor", "started_at", "ended_at", "events", "pageviews", "searches", "interactions", "engaged_ms",
+    "entry_page", "exit_page", "user", "referrer", "source", "medium", "channel", "utm_campaign",
+    "country", "region", "city", "browser", "os", "device", "language",
+]  # fmt: skip
+
+
+def generate(folder: Path, events: int) -> None:
+    """Visitors with geometric visit lengths over three days, ten per cent of the rows out of order."""
+    import numpy as np
+    import polars as pl
+
+    from activity.session import STATE_COLUMNS
+
+    rng = np.random.default_rng(5)
+    visits = events // 4
+    length = rng.geometric(0.25, visits)
+    visit = np.repeat(np.arange(visits), length)[:events]
+    count = len(visit)
+    visitor = rng.integers(1, 2**63, visits // 2, dtype=np.uint64)[rng.integers(0, visits // 2, visits)][visit]
+    start = 1_790_000_000_000 + rng.integers(0, 3 * 86_400_000, visits)
+    at = start[visit] + rng.exponential(90_000, count).astype(np.int64) * (rng.integers(0, 8, count))
+    kind = rng.choice(["pageview", "pageview", "pageview", "search", "engagement", "custom"], count)
+
+    def words(prefix: str, n: int) -> Any:
+        return pl.Series([f"{prefix}{i}" for i in range(n)]).gather(rng.zipf(1.4, count) % n)
+
+    frame = pl.DataFrame(
+        {
+            "visitor": visitor, "id_hi": rng.integers(0, 2**63, count, dtype=np.uint64),
+            "id_lo": rng.integers(0, 2**63, count, dtype=np.uint64), "occurred_at": at, "type": kind,
+            "engaged_ms": rng.integers(0, 9000, count), "path": words("/article/", 20_000),
+            "referrer": words("https://site.example/", 500), "source": words("source", 40), "medium": words("m", 5),
+            "channel": words("channel ", 12), "utm_campaign": words("c", 20), "country": words("C", 60),
+            "region": words("R", 300), "city": words("city ", 2_000), "browser": words("Browser ", 8),
+            "os": words("OS ", 6), "device": words("device", 3), "language": words("l", 30),
+        }
+    ).with_columns(
+        site=pl.lit("bench.example"), received_at="occurred_at", user=pl.lit(""),
+        interactive=pl.col("type") != "engagement",
+    ).select(STATE_COLUMNS.keys())  # fmt: skip
+    order = np.argsort(at + rng.integers(0, 60_000, count), kind="stable")
+    frame = frame[order]
+    for i in range(FILES):
+        frame.slice(i * count // FILES, (i + 1) * count // FILES - i * count // FILES).write_parquet(
+            folder / f"events-{i}.parquet", compression="zstd"
+        )
+
+
+def ours(folder: Path, out: Path) -> None:
+    from activity.session import STATE_COLUMNS
+    from pipeline import flow
+    from pipeline.context import Run
+    from pipeline.source import ParquetFeed
+
+    feeds = [ParquetFeed([path], list(STATE_COLUMNS)) for path in sorted(folder.glob("events-*.parquet"))]
+    writes = {"sessions": lambda frame, block: frame.write_parquet(out / f"sessions-{block}.parquet")}
+    flow.run(Run(list(feeds), writes, shards=32))
+
+
+QUERY = """
+SELECT visitor, s[1].1 AS started_at, s[-1].1 AS ended_at, length(s) AS events,
+  arrayCount(e -> e.4 = 'pageview', s) AS pageviews, arrayCount(e -> e.4 = 'search', s) AS searches,
+  arrayCount(e -> e.5, s) AS interactions, arraySum(e -> e.6, s) AS engaged_ms,
+  arrayFirst(e -> e.4 = 'pageview', s).7 AS entry_page, arrayLast(e -> e.4 = 'pageview', s).7 AS exit_page,
+  arrayLast(e -> e.8 != '', s).8 AS user, s[1].9 AS referrer, s[1].10 AS source, s[1].11 AS medium, s[1].12 AS channel,
+  s[1].13 AS utm_campaign, s[1].14 AS country, s[1].15 AS region, s[1].16 AS city, s[1].17 AS browser, s[1].18 AS os,
+  s[1].19 AS device, s[1].20 AS language, sipHash64(visitor, s[1].2, s[1].3) AS session_id
+FROM (
+  SELECT visitor, arrayJoin(arraySplit((e, gap) -> gap > 1800000, es, arrayDifference(es.1))) AS s
+  FROM (
+    SELECT visitor, arraySort(groupArray((occurred_at, id_hi, id_lo, type, interactive, engaged_ms, path, user,
+      referrer, source, medium, channel, utm_campaign, country, region, city, browser, os, device, language))) AS es
+    FROM file('{files}', Parquet) GROUP BY site, visitor
+  )
+) INTO OUTFILE '{out}' FORMAT Parquet SETTINGS schema_inference_make_columns_nullable = 0
+"""
+
+
+def clickhouse(folder: Path, out: Path) -> None:
+    import chdb
+
+    chdb.query(QUERY.format(files=folder / "events-*.parquet", out=out / "sessions.parquet"))
+
+
+def per_event(folder: Path, out: Path) -> None:
+    """As the programming guide would have it: a dictionary an event, Sessions windows, a CombineFn by hand."""
+    import apache_beam as beam
+    import polars as pl
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.transforms import window
+
+    def summarise(item: Any) -> dict[str, Any]:
+        visitor, events = item
+        es = sorted(events, key=lambda e: (e["occurred_at"], e["id_hi"], e["id_lo"]))
+        views = [e["path"] for e in es if e["type"] == "pageview"]
+        return {
+            "visitor": visitor, "started_at": es[0]["occurred_at"], "ended_at": es[-1]["occurred_at"],
+            "events": len(es), "pageviews": len(views), "entry_page": views[0] if views else "", "source": es[0]["source"],
+        }  # fmt: skip
+
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags=[]))
+    (
+        pipeline
+        | beam.Create([str(path) for path in folder.glob("events-*.parquet")])
+        | beam.FlatMap(lambda path: pl.read_parquet(path).iter_rows(named=True))
+        | beam.Map(lambda e: window.TimestampedValue((e["visitor"], e), e["occurred_at"] / 1000))
+        | beam.WindowInto(window.Sessions(1800))
+        | beam.GroupByKey()
+        | beam.Map(summarise)
+        | beam.io.WriteToText(str(out / "sessions"))
+    )
+    pipeline.run().wait_until_finish()
+
+
+RUNS = {"ours": ours, "clickhouse": clickhouse, "per_event": per_event}
+
+
+def timed(name: str, folder: Path, out: Path) -> tuple[float, float]:
+    """Wall and CPU seconds of one run in a process of its own."""
+    out.mkdir(parents=True, exist_ok=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "bench.sessions", "--run", name, str(folder), str(out)], check=True)
+    wall = time.perf_counter() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def compare(a: Path, b: Path) -> int:
+    """Both outputs row by row; returns the number of sessions."""
+    import polars as pl
+
+    def read(out: Path) -> pl.DataFrame:
+        frame = pl.read_parquet(out / "sessions*.parquet").select(SHOWN)
+        texts = [pl.col(n).cast(pl.String) for n, kind in frame.schema.items() if kind == pl.Binary]
+        numbers = [pl.col(n).cast(pl.Int64) for n in SHOWN[1:8]]
+        return frame.with_columns(*texts, *numbers).sort(SHOWN[:3])
+
+    left, right = read(a), read(b)
+    if not left.equals(right):
+        raise SystemExit(f"the sessions differ: {left.height} rows against {right.height}")
+    return left.height
+
+
+def line(name: str, mine: float, peer: float, unit: str, ratio: float, target: float, met: bool) -> dict[str, Any]:
+    return {
+        "name": name, "ours": round(mine, 3), "peer": round(peer, 3), "unit": unit, "ratio": round(ratio, 3),
+        "target": target, "met": met, "load": round(os.getloadavg()[0], 2),
+    }  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=5_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.run:
+        RUNS[args.run[0]](Path(args.run[1]), Path(args.run[2]))
+        return 0
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        folder, few = root / "events", root / "few"
+        for target, count in ((folder, args.events), (few, min(40_000, args.events))):
+            target.mkdir()
+            generate(target, count)
+        timed("ours", folder, root / "ours")
+        timed("clickhouse", folder, root / "clickhouse")
+        sessions = compare(root / "ours", root / "clickhouse")
+        print(f"{args.events} events, {sessions} sessions, equal row by row", file=sys.stderr)
+        runs: dict[str, list[tuple[float, float]]] = {"ours": [], "clickhouse": []}
+        for i in range(args.rounds):
+            for name, times in runs.items():
+                times.append(timed(name, folder, root / f"{name}-{i}"))
+        wall = {name: statistics.median(r[0] for r in times) for name, times in runs.items()}
+        cpu = {name: statistics.median(r[1] for r in times) for name, times in runs.items()}
+        slow = timed("per_event", few, root / "per_event")[0]
+    rate, slow_rate = args.events / wall["ours"], 40_000 / slow
+    ratio, cpu_ratio = wall["ours"] / wall["clickhouse"], cpu["ours"] / cpu["clickhouse"]
+    against = rate / slow_rate
+    results = [
+        line("sessions/clickhouse", wall["ours"], wall["clickhouse"], "s", ratio, TARGET_CLICKHOUSE, ratio <= 2.0),
+        line("sessions/clickhouse-cpu", cpu["ours"], cpu["clickhouse"], "CPU s", cpu_ratio, 2.0, cpu_ratio <= 2.0),
+        line("sessions/per-event", rate, slow_rate, "events/s", against, TARGET_PER_EVENT, against >= TARGET_PER_EVENT),
+    ]
+    for result in results:
+        if args.json:
+            print(json.dumps(result))
+        else:
+            print("{name:26} ours {ours} peer {peer} {unit}: ratio {ratio}, target {target}, {met}".format(**result))
+    return 0 if all(result["met"] for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

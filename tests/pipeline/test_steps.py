@@ -1,0 +1,140 @@
+"""Each step of the graph alone, run by Beam: what goes in, what comes out, what it counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apache_beam as beam
+import polars as pl
+import pytest
+
+from activity import codec, rollup, session
+from activity.columns import COLUMNS
+from pipeline import context, sinks, steps
+from pipeline.context import Raw, Run
+from tests.pipeline.world import T0, event
+
+_seen: list[Any] = []
+
+
+class Keep(beam.DoFn):
+    """Keeps what reaches it. In this process, so a module's list serves."""
+
+    def process(self, element: Any) -> None:
+        _seen.append(element)
+
+
+def feed(number: int) -> Any:
+    return _inputs[number]
+
+
+_inputs: list[Any] = []
+
+
+def through(step: Any, inputs: list[Any], tag: str | None = None) -> tuple[list[Any], dict[str, int]]:
+    _seen.clear()
+    _inputs[:] = inputs
+
+    def construct(p: beam.Pipeline) -> None:
+        out = p | beam.Create(range(len(inputs))) | "In" >> beam.Map(feed) | "Step" >> step
+        (out[tag] if tag else out) | "Keep" >> beam.ParDo(Keep())
+
+    counters = context.execute(construct)
+    return list(_seen), counters
+
+
+def frame(*events: Any) -> pl.DataFrame:
+    return codec.decode_columns([codec.encode(e) for e in events])[0].select(COLUMNS.keys())
+
+
+def raw(*values: bytes, topic: str = "footfall.pageview") -> Raw:
+    return Raw(topic, 1, [str(n) for n in range(len(values))], [T0 + n for n in range(len(values))], list(values))
+
+
+def test_decode_passes_on_what_parses_with_its_place_in_the_log() -> None:
+    batch = raw(b"{", codec.encode(event(1)), b"\xff\x00", codec.encode(event(2)))
+    out, counters = through(steps.Decode(positions=True), [batch], "events")
+    rows = pl.concat(out)
+    assert rows["position"].to_list() == ["1", "3"]
+    assert rows["published_at"].to_list() == [T0 + 1, T0 + 3]
+    assert counters == {"decode.records": 4, "decode.events": 2, "decode.dead": 2}
+
+
+def test_decode_hands_what_does_not_parse_to_the_dead_letters_as_it_was() -> None:
+    out, _ = through(steps.Decode(), [raw(b"{", codec.encode(event(1)), b"\xff\x00")], "dead")
+    assert pl.concat(out)["bytes"].to_list() == [b"{", b"\xff\x00"]
+    assert all("JSON" in reason for reason in pl.concat(out)["reason"])
+
+
+def test_decode_opens_the_doors_envelopes() -> None:
+    letter = b'{"reason":"malformed","where":"/collect","received_at":7,"bytes":"e3sA"}'
+    out, _ = through(steps.Decode(), [raw(letter, b"junk", topic="footfall.dead-letter")], "dead")
+    assert pl.concat(out).rows() == [
+        (7, "/collect", "malformed", b"{{\x00"),
+        (T0 + 1, "footfall.dead-letter", "not an envelope", b"junk"),
+    ]
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_key_by_shard_keeps_a_visitor_whole(shards: int) -> None:
+    batches = [frame(*(event(n, visitor=n % 7) for n in range(start, start + 20))) for start in (0, 20)]
+    out, counters = through(steps.KeyByShard(shards), batches)
+    assert counters["key_by_shard.events"] == 40
+    assert sorted(shard for shard, _ in out) == list(range(shards))
+    visitors = [set(pl.concat(list(frames))["visitor"]) for _, frames in out]
+    assert sum(map(len, visitors)) == len(set().union(*visitors)) == 7
+
+
+def test_dedupe_counts_copies_and_asks_for_what_is_stored() -> None:
+    stored = frame(event(1), event(2, received_at=T0 + 9))
+    with context.registered(Run([], {}, known=lambda keys: stored)) as handle:
+        batch = frame(event(1), event(2), event(3), event(3))
+        out, counters = through(steps.Dedupe(handle), [(0, [batch])])
+    assert counters == {"dedupe.fresh": 2, "dedupe.duplicates": 3, "dedupe.retracted": 1}
+    assert sorted(out[0][1].fresh["id_lo"]) == [2, 3]
+
+
+def deduped(*events: Any) -> session.Deduped:
+    fresh = frame(*events)
+    return session.Deduped(fresh, fresh.clear(), 0)
+
+
+def test_sessionize_leaves_bots_out_and_late_events_aside() -> None:
+    late = event(3, T0 - 10 * 3_600_000)
+    with context.registered(Run([], {}, watermark=T0)) as handle:
+        batch = deduped(event(1), event(2, T0 + 1, visitor=9, bot="headless"), late)
+        changes, counters = through(steps.Sessionize(handle, 1), [(0, batch)], "changes")
+        lates, _ = through(steps.Sessionize(handle, 1), [(0, batch)], "late")
+    assert counters == {"sessionize.changes": 1, "sessionize.late": 1}
+    assert changes[0][1]["events"].to_list() == [1]
+    assert lates[0][1]["occurred_at"].to_list() == [late.occurred_at]
+
+
+@pytest.mark.parametrize("grain", rollup.GRAINS)
+def test_roll_up_is_signed(grain: str) -> None:
+    fresh = frame(event(1), event(2, T0 + 1))
+    batch = session.Deduped(fresh, frame(event(1)), 0)
+    out, counters = through(steps.RollUp(grain), [(0, batch)])
+    totals = out[0][1].filter(pl.col("dimension") == "")
+    assert (totals["events"].to_list(), totals["pageviews"].to_list()) == ([1], [1])
+    assert counters[f"roll_up.{grain}_rows"] == out[0][1].height
+
+
+def test_event_rows_delete_a_replaced_row_only_where_the_day_moved() -> None:
+    fresh = frame(event(1), event(2))
+    retracted = frame(event(1, T0 - 86_400_000), event(2, T0 - 1))
+    out, _ = through(steps.EventRows(), [(0, session.Deduped(fresh, retracted, 0))])
+    rows = out[0][1].sort("deleted")
+    assert rows["deleted"].to_list() == [False, False, True]
+    assert rows["occurred_at"][2] == T0 - 86_400_000
+
+
+@pytest.mark.parametrize("sink", [sinks.WriteShards, sinks.WriteGathered])
+def test_sinks_write_each_block_under_its_name(sink: Any) -> None:
+    written: list[tuple[int, str]] = []
+    with context.registered(Run([], {"events": lambda f, block: written.append((f.height, block))})) as handle:
+        rows = frame(event(1), event(2))
+        inputs = [(4, rows)] if sink is sinks.WriteShards else [rows, rows]
+        _, counters = through(sink(handle, "events"), inputs)
+    assert written == ([(2, "4")] if sink is sinks.WriteShards else [(4, "0")])
+    assert counters == {"write_events.rows": written[0][0]}
