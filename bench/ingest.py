@@ -33,6 +33,7 @@ import brokers
 from activity.event import ALL_TOPICS, TOPICS
 
 WORKERS = 2
+WARM_UP = 10_000  # requests, after which most agents have been seen
 CONNECTIONS = 64
 TARGET = 2.5
 SITE = "bench.example"
@@ -236,8 +237,8 @@ def measure(name: str, url: str, folder: Path, events: int, rounds: int) -> dict
     acknowledged = 0
     with server("peer") as peer, server("ours", url, str(folder)) as own:
         requests = Requests(f"{time.time_ns():x}")
-        warm = asyncio.run(_drive(own.port, requests, 4000))
-        asyncio.run(_drive(peer.port, requests, 4000))
+        warm = asyncio.run(_drive(own.port, requests, WARM_UP))
+        asyncio.run(_drive(peer.port, requests, WARM_UP))
         acknowledged += warm.get(b"202", 0)
         for _ in range(rounds):
             peer_cpu, peer_wall, _statuses = _round(peer, requests, events)

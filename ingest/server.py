@@ -55,9 +55,15 @@ class Protocol(ASGIProtocol):
         if self.req_count <= 1 and self._current_request is None:
             self.drop()
 
+    async def _serve_http_request(self, request: Any, sockname: Any, peername: Any) -> bool:
+        """Without the task and the future a request that let an application run on after its answer: ours is
+        done when it has answered."""
+        kept: bool = await self._handle_http_request(request, sockname, peername)
+        return kept
+
     @property
     def between_requests(self) -> bool:
-        return self._current_request is None and not self._finishing_calls
+        return self._current_request is None
 
     @property
     def awaits_body(self) -> bool:
