@@ -124,7 +124,8 @@ def per_event(folder: Path, out: Path) -> None:
         views = [e["path"] for e in es if e["type"] == "pageview"]
         return {
             "visitor": visitor, "started_at": es[0]["occurred_at"], "ended_at": es[-1]["occurred_at"],
-            "events": len(es), "pageviews": len(views), "entry_page": views[0] if views else "", "source": es[0]["source"],
+            "events": len(es),
+            "pageviews": len(views), "entry_page": views[0] if views else "", "source": es[0]["source"],
         }  # fmt: skip
 
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags=[]))
