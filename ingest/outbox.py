@@ -27,6 +27,7 @@ from ingest.spool import Spool
 log = logging.getLogger(__name__)
 
 _GROUP = 1000  # requests
+_LINGER = 0.003  # seconds, once requests come together: a commit costs the same for few as for many
 _PROBE_EVERY = 1.0
 _LOOK_EVERY = 5.0
 _PROBE_TIMEOUT = 2.0
@@ -159,8 +160,11 @@ class Outbox:
     # The publishing thread
 
     def _publish_groups(self) -> None:
+        busy = False
         while (group := self._queue.get()) is not None:
             stop = False
+            if busy:
+                time.sleep(_LINGER)
             while len(group) < _GROUP:
                 try:
                     more = self._queue.get_nowait()
@@ -170,6 +174,7 @@ class Outbox:
                     stop = True
                     break
                 group += more
+            busy = len(group) > 1
             self._settle_group(group)
             if stop:
                 return
