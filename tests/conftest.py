@@ -1,7 +1,10 @@
-"""Real parts shared by all tests: started once a session when first asked for, on free ports, stopped at the end."""
+"""Real parts shared by all tests: started once a session when first asked for, on free ports, stopped at the end.
+
+FOOTFALL_TEST_KAFKA and FOOTFALL_TEST_REDIS name one that runs already, such as a vendor's own (infra/compose.yaml)."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +17,9 @@ from tests.require import require
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`127.0.0.1:PORT` of a real Kafka of this session's own. Use topics with names of your own."""
+    if given := os.environ.get("FOOTFALL_TEST_KAFKA"):
+        yield given
+        return
     missing = kafka_part.available()
     require("kafka", not missing, missing)
     folder = tmp_path_factory.mktemp("kafka")
@@ -26,6 +32,9 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`redis://127.0.0.1:PORT/0` of a real Redis of this session's own."""
+    if given := os.environ.get("FOOTFALL_TEST_REDIS"):
+        yield given
+        return
     missing = redis_part.available()
     require("redis", not missing, missing)
     folder = tmp_path_factory.mktemp("redis")

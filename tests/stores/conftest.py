@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,10 +18,15 @@ from stores.warehouse import Warehouse
 
 @pytest.fixture(scope="module")
 def warehouse() -> Iterator[Warehouse]:
-    """One a module: a process holds one embedded warehouse at a time."""
-    opened = stores.connect_warehouse("chdb://")
+    """One a module: a process holds one embedded warehouse at a time. FOOTFALL_TEST_CLICKHOUSE names a server
+    (infra/compose.yaml), where each module gets a database of its own."""
+    server = os.environ.get("FOOTFALL_TEST_CLICKHOUSE")
+    own = f"test_{uuid.uuid4().hex[:12]}"
+    opened = stores.connect_warehouse(f"{server.rpartition('/')[0]}/{own}" if server else "chdb://")
     opened.migrate()
     yield opened
+    if server:
+        opened.command(f"DROP DATABASE {own}")
     opened.close()
 
 
