@@ -131,8 +131,10 @@ class _Import:
             reader = LogLines(parser, self._rules, self._key, self._received_at, self._parts.places)
         faults: list[Exception] = []
         begun, before = time.monotonic(), self.tally.lines
+        # Of stdin nobody knows the length: the bar then shows that something moves.
+        endless = itertools.count() if source.size is None else None
         with click.progressbar(
-            length=source.size, label=name, file=sys.stderr, item_show_func=lambda text: text
+            endless, source.size, label=name, file=sys.stderr, item_show_func=lambda text: str(text or "")
         ) as bar:
             for batch in batches(_readable(lines, faults), reader, _BATCH):
                 self._take(batch)
@@ -219,9 +221,9 @@ class _Source:
         self._raw.close()
 
     def advanced(self) -> int:
-        """Bytes read since the last call; 0 where nobody can tell."""
+        """Bytes read since the last call; 1 where nobody can tell, so that something moves."""
         if self.size is None:
-            return 0
+            return 1
         now = self._raw.tell()
         step, self._before = now - self._before, now
         return step
