@@ -17,9 +17,11 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,7 @@ class Up:
 
     def __init__(self, data: Path, *arguments: str, env: Mapping[str, str] | None = None, as_json: bool = True) -> None:
         self.data = data
+        self.since = today()  # a test may run over midnight
         self.output = data.with_suffix(".log")
         line = [*command(), "up", "--data", str(data), *arguments]
         if as_json:
@@ -162,8 +165,8 @@ class Up:
         return status, body
 
     def api(self, question: str, **parameters: Any) -> dict[str, Any]:
-        """`/api/v1/<question>`; of today's `SITE` unless told. `first` and `last` are the days."""
-        days = {"from": parameters.pop("first", None) or today(), "to": parameters.pop("last", None) or today()}
+        """`/api/v1/<question>`; of `SITE` since the start unless told. `first` and `last` are the days."""
+        days = {"from": parameters.pop("first", None) or self.since, "to": parameters.pop("last", None) or today()}
         status, body = self.get(f"/api/v1/{question}?{urlencode({'site': SITE} | days | parameters)}")
         assert status == 200, body
         return dict(json.loads(body))
@@ -208,3 +211,19 @@ class Up:
         if self.group():
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(PATIENCE)
+
+
+@contextmanager
+def running(data: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Up]:
+    """`up` that is ready, for a module's tests; nothing of it is left afterwards."""
+    up = Up(data, *arguments, env=env)
+    try:
+        yield up.wait_ready()
+    finally:
+        up.end()
+
+
+def secret_key(data: Path, site: str = SITE) -> str:
+    """The key of a site in the sites file, as an operator looks it up."""
+    sites = tomllib.loads((data / "sites.toml").read_text(encoding="utf-8"))["site"]
+    return next(str(entry["key"]) for entry in sites if entry["domain"] == site)
