@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -132,7 +132,7 @@ class _Import:
         faults: list[Exception] = []
         begun, before = time.monotonic(), self.tally.lines
         # Of stdin nobody knows the length: the bar then shows that something moves.
-        endless = itertools.count() if source.size is None else None
+        endless: Iterator[Any] | None = itertools.count() if source.size is None else None
         with click.progressbar(
             endless, source.size, label=name, file=sys.stderr, item_show_func=lambda text: str(text or "")
         ) as bar:
