@@ -11,24 +11,35 @@ are written last, after everything that is computed from the look-up.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 
 from activity import rollup
 from pipeline import context, steps
-from pipeline.context import Run
+from pipeline.context import Graph, Run
 from pipeline.sinks import WriteGathered, WriteShards
 from pipeline.source import ReadFeeds
+
+
+class Rules(NamedTuple):
+    """What the steps of a graph go by: where they find their run, and into how many shards visitors are split."""
+
+    handle: str
+    shards: int
+
 
 # Every name that `Run.writes` may hold.
 SINKS = ("archive", "dead_letters", *rollup.GRAINS, "late", "taken", "state", "sessions", "events")
 
 
-def build(pipeline: beam.Pipeline, source: beam.PTransform, sinks: Mapping[str, beam.PTransform], handle: str) -> None:
+def build(
+    pipeline: beam.Pipeline, source: beam.PTransform, sinks: Mapping[str, beam.PTransform], rules: Rules
+) -> None:
     """Lay the graph from `source` (a PTransform from nothing to batches) to `sinks` (by name, see SINKS)."""
-    run = context.run_of(handle)
+    handle, shards = rules
     read = pipeline | "Source" >> source
     decoded = read | "Decode" >> steps.Decode(positions="archive" in sinks)
     if "dead_letters" in sinks:
@@ -37,13 +48,13 @@ def build(pipeline: beam.Pipeline, source: beam.PTransform, sinks: Mapping[str, 
         decoded.events | "WriteArchive" >> sinks["archive"]
     if not sinks.keys() - {"dead_letters", "archive"}:
         return
-    sharded = decoded.events | "KeyByShard" >> steps.KeyByShard(run.shards)
+    sharded = decoded.events | "KeyByShard" >> steps.KeyByShard(shards)
     deduped = sharded | "Dedupe" >> steps.Dedupe(handle)
     for grain in rollup.GRAINS:
         if grain in sinks:
             deduped | f"RollUp[{grain}]" >> steps.RollUp(grain) | f"Write[{grain}]" >> sinks[grain]
     if {"sessions", "state", "taken", "late"} & sinks.keys():
-        outcome = deduped | "Sessionize" >> steps.Sessionize(handle, run.shards)
+        outcome = deduped | "Sessionize" >> steps.Sessionize(handle, shards)
         tagged: dict[str, Any] = {
             "late": outcome.late,
             "taken": outcome.taken,
@@ -57,13 +68,26 @@ def build(pipeline: beam.Pipeline, source: beam.PTransform, sinks: Mapping[str, 
         deduped | "EventRows" >> steps.EventRows() | "WriteEvents" >> sinks["events"]
 
 
+_GATHERED = ("archive", "dead_letters")
+# Laid graphs that no run is using, by what they were laid for.
+_idle: dict[tuple[frozenset[str], int], list[tuple[str, Graph]]] = {}
+_numbers = itertools.count()
+
+
 def run(parts: Run) -> dict[str, int]:
     """Run the graph over the parts' feeds into the parts' writes; returns Beam's counters, {"step.counter": n}."""
-    gathered = ("archive", "dead_letters")
-    with context.registered(parts) as handle:
-        sinks = {
-            name: (WriteGathered if name in gathered else WriteShards)(handle, name)
-            for name in SINKS
-            if name in parts.writes
-        }
-        return context.execute(lambda p: build(p, ReadFeeds(handle, parts.feeds), sinks, handle))
+    kind = (frozenset(parts.writes), parts.shards)
+    idle = _idle.setdefault(kind, [])
+    handle, graph = idle.pop() if idle else _lay(*kind)
+    with context.registered(parts, handle):
+        counters = graph.execute()
+    idle.append((handle, graph))
+    return counters
+
+
+def _lay(wanted: frozenset[str], shards: int) -> tuple[str, Graph]:
+    handle = f"flow-{next(_numbers)}"
+    sinks = {
+        name: (WriteGathered if name in _GATHERED else WriteShards)(handle, name) for name in SINKS if name in wanted
+    }
+    return handle, Graph(lambda pipeline: build(pipeline, ReadFeeds(handle), sinks, Rules(handle, shards)))

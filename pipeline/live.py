@@ -37,6 +37,7 @@ log = logging.getLogger("footfall.pipeline")
 
 READ_TOPICS = (*TOPICS, DEAD_LETTER_TOPIC)
 GROUP = "footfall-load"
+MOST_CHUNKS = 8
 LOST = "the checkpoint is missing while the warehouse holds events: `footfall replay` over all days rebuilds both"
 
 
@@ -221,7 +222,8 @@ class Loader:
                 hold=None,
             )
         )
-        self._state = state
+        # Each batch adds a chunk to every column, and work goes by the chunk.
+        self._state = state if state.n_chunks() < MOST_CHUNKS else state.rechunk()
         self.ledger.forget(old)
         for r in intent.ranges:
             self.broker.remember(GROUP, r.topic, r.partition, Position.parse(r.upto))

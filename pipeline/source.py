@@ -13,7 +13,7 @@ import polars as pl
 from activity.columns import COLUMNS
 from brokers.base import Broker, Position
 from pipeline.coding import Passing
-from pipeline.context import Feed, Raw, run_of
+from pipeline.context import Raw, run_of
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -69,22 +69,21 @@ class ParquetFeed:
             yield from whole.collect().iter_slices(self.rows)
 
 
-class _ReadFeed(beam.DoFn):
+class _ReadFeeds(beam.DoFn):
     def __init__(self, handle: str) -> None:
         self.handle = handle
 
-    def process(self, number: int) -> Iterator[Raw | pl.DataFrame]:
-        yield from run_of(self.handle).feeds[number].batches()
+    def process(self, _impulse: bytes) -> Iterator[Raw | pl.DataFrame]:
+        for feed in run_of(self.handle).feeds:
+            yield from feed.batches()
 
 
 class ReadFeeds(beam.PTransform):
-    """Each feed of the run, batch by batch. Only the feeds' numbers lie in the graph, never their records."""
+    """Each feed of the run, batch by batch. Nothing of them lies in the graph, which is the same for all."""
 
-    def __init__(self, handle: str, feeds: Sequence[Feed]) -> None:
+    def __init__(self, handle: str) -> None:
         super().__init__()
         self.handle = handle
-        self.count = len(feeds)
 
     def expand(self, pbegin: beam.Pipeline) -> beam.PCollection:
-        read = beam.ParDo(_ReadFeed(self.handle)).with_output_types(Passing)
-        return pbegin | "Feeds" >> beam.Create(range(self.count)) | "Read" >> read
+        return pbegin | beam.Impulse() | "Read" >> beam.ParDo(_ReadFeeds(self.handle)).with_output_types(Passing)

@@ -39,7 +39,7 @@ def through(step: Any, inputs: list[Any], tag: str | None = None) -> tuple[list[
         out = p | beam.Create(range(len(inputs))) | "In" >> beam.Map(feed) | "Step" >> step
         (out[tag] if tag else out) | "Keep" >> beam.ParDo(Keep())
 
-    counters = context.execute(construct)
+    counters = context.Graph(construct).execute()
     return list(_seen), counters
 
 

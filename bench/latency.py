@@ -1,0 +1,116 @@
+"""From a POST to the dashboard's API answering with it, under a steady load.
+
+An open loop: events leave at their scheduled times, one a request, whether earlier ones were answered or not, so
+a stall is not hidden by a client that waits. Beside the load a probe posts an event to a site of its own and
+asks `/api/v1/stats` until it is counted, timed from the moment the POST was due. The peer is the promise itself.
+In the end every event of the load has to be in the numbers.
+
+    ./dev bench latency [--events N] [--rate 500] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import os
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from bench.ingest import SITE, Requests, user_agents
+from bench.running import Up, percentile, up
+
+TARGET_SECONDS = 3.0
+CONNECTIONS = 32
+PROBE = "probe.example"
+
+
+async def _sender(port: int, due: asyncio.Queue[bytes | None]) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    taken = 0
+    while (request := await due.get()) is not None:
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        taken += head[9:12] == b"202"
+    writer.close()
+    return taken
+
+
+async def load(port: int, events: int, rate: float) -> int:
+    """Send at the scheduled times over kept connections; the number of events taken."""
+    requests, due = Requests(f"{time.time_ns():x}"), asyncio.Queue[bytes | None]()
+    senders = [asyncio.create_task(_sender(port, due)) for _ in range(CONNECTIONS)]
+    begun = time.perf_counter()
+    for number in range(events):
+        await asyncio.sleep(max(0.0, begun + number / rate - time.perf_counter()))
+        due.put_nowait(requests.next())
+    for _ in senders:
+        due.put_nowait(None)
+    return sum(await asyncio.gather(*senders))
+
+
+def probe(running: Up, days: tuple[str, str], seconds: float) -> list[float]:
+    """Seconds from POST to number, one after the other for `seconds`."""
+    found: list[float] = []
+    counted = running.stats(PROBE, *days)["events"]
+    body = json.dumps({"site": PROBE, "type": "custom", "name": "probe", "url": f"https://{PROBE}/"}).encode()
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        begun = time.perf_counter()
+        headers = {"User-Agent": user_agents(1)[0]}
+        url = f"http://127.0.0.1:{running.tracking}/collect"
+        urllib.request.urlopen(urllib.request.Request(url, data=body, headers=headers)).close()
+        counted += 1
+        while running.stats(PROBE, *days)["events"] < counted:
+            time.sleep(0.05)
+        found.append(time.perf_counter() - begun)
+    return found
+
+
+async def measure(running: Up, events: int, rate: float) -> tuple[int, list[float]]:
+    today = datetime.datetime.now(datetime.UTC).date()
+    days = (str(today), str(today + datetime.timedelta(days=1)))
+    await asyncio.to_thread(probe, running, days, 5)
+    taken, times = await asyncio.gather(
+        load(running.tracking, events, rate), asyncio.to_thread(probe, running, days, events / rate)
+    )
+    deadline = time.monotonic() + 60
+    while running.stats(SITE, *days)["events"] != taken:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{taken} events were taken, {running.stats(SITE, *days)['events']} are in the numbers")
+        await asyncio.sleep(0.2)
+    return taken, times
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=30_000)
+    parser.add_argument("--rate", type=float, default=500.0, help="events a second")
+    parser.add_argument("--json", action="store_true", help="accepted for uniformity: the output is JSON lines")
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="footfall-bench-") as folder,
+        up(Path(folder) / "data", "--site", SITE, "--site", PROBE) as running,
+    ):
+        taken, times = asyncio.run(measure(running, options.events, options.rate))
+    met = True
+    for name, share in (("p50", 0.5), ("p99", 0.99), ("worst", 1.0)):
+        seconds = percentile(times, share)
+        line = {
+            "name": f"latency {name}", "ours": round(seconds, 3), "peer": TARGET_SECONDS, "unit": "s",
+            "ratio": round(seconds / TARGET_SECONDS, 3), "target": 1.0, "met": seconds <= TARGET_SECONDS,
+            "load": round(os.getloadavg()[0], 1), "events": taken, "probes": len(times),
+        }  # fmt: skip
+        met = met and (bool(line["met"]) or name == "worst")
+        print(json.dumps(line))
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
