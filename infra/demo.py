@@ -106,7 +106,7 @@ def history(dice: random.Random, site: str, now: int) -> Iterator[Visit]:
 
 def one_visit(dice: random.Random, site: str, start: int, *, live: bool) -> Visit:
     """What one person does: a page or several, sometimes a search, a sign-up, a download."""
-    visitor = f"visitor-{int(dice.paretovariate(1.1) * 40) % 5000}"
+    visitor = f"visitor-{int(dice.random() ** 1.5 * 1500)}"  # some come back often, most once or twice
     agent = _one(random.Random(visitor), _AGENTS)  # noqa: S311 - the same visitor keeps the same browser
     at = start
     referrer = _one(dice, _REFERRERS)
