@@ -31,9 +31,11 @@ from infra import access_log
 WHERE = "import"
 PROTOCOL = "import"
 
-# Addresses never leave this module: in a line that goes to the dead letters they are masked.
+# Addresses never leave this module: in a line that goes to the dead letters they are masked (a time of day is none).
 _ADDRESS = re.compile(
-    rb"(?<![\w.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w.])|(?<![\w:])(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}(?![\w:])"
+    rb"(?<![\w.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w.])"
+    rb"|(?<![\w:])(?!(?:\d{4}:)?\d\d:\d\d:\d\d?(?![\w:]))"
+    rb"(?:[0-9a-fA-F]{0,4}:){2,7}(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4})(?![\w:])"
 )
 _object = msgspec.json.Decoder(dict[str, Any])
 _encode = msgspec.json.Encoder().encode

@@ -79,6 +79,7 @@ class Limits:
             "max_result_bytes": str(self.bytes),
             "result_overflow_mode": "throw",
             "session_timezone": "UTC",
+            "output_format_json_validate_utf8": "1",
             "readonly": "1",
         }
 
