@@ -93,13 +93,17 @@ class Clients:
             client = self._idle.pop() if self._idle else None
         if client is None:
             client = self._open(self.database)
+        # One that failed is not lent again: the embedded engine keeps what a statement had put out before it was
+        # broken off, and would give it as the beginning of the next statement's answer.
+        keep = False
         try:
             yield client
+            keep = True
         except ClickHouseError as error:
             raise failure(error, self.shown) from error
         finally:
             with self._guard:
-                keep = not self._closed
+                keep = keep and not self._closed
                 if keep:
                     self._idle.append(client)
             if not keep:

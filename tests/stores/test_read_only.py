@@ -151,6 +151,12 @@ def test_time_memory_and_the_answer_are_bounded(asked: Warehouse) -> None:
     assert asked.read_only("SELECT count() FROM events", max_rows=10) == b"100\n"
 
 
+def test_what_was_broken_off_is_not_in_the_next_answer(asked: Warehouse) -> None:
+    with pytest.raises(QueryRefused, match="add a LIMIT"):
+        asked.read_only("SELECT number FROM numbers(10000000)")
+    assert asked.read_only("SELECT 1") == b"1\n"
+
+
 def test_the_engine_alone_holds_the_second_wall(asked: Warehouse, tmp_path: Path) -> None:
     """What would happen if a statement slipped through the inspection."""
     readers: Clients = next(iter(asked._readers._by_limits.values()))
