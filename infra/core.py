@@ -85,12 +85,17 @@ class Core:
     def _load(self) -> None:
         """The live pipeline, begun as soon as its parts can be reached."""
         from brokers.base import BrokerError
+        from pipeline.rebuild import Busy
+        from pipeline.replay import Incomplete, recover
         from stores.base import StoreError
 
         while not self._stop.is_set():
             try:
+                if self.parts.settings.embedded:
+                    self.loader.take_over()
+                recover(self.loader, self.parts.archive)
                 self.loader.run(self._stop)
-            except (BrokerError, StoreError) as error:
+            except (BrokerError, StoreError, Incomplete, Busy) as error:
                 if self._trouble != str(error):
                     log.warning("The pipeline does not run: %s; trying again", error)
                 self._trouble = str(error)

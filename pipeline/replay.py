@@ -35,7 +35,7 @@ from activity.definitions import (
 )
 from activity.digest import digest
 from activity.event import TOPICS
-from brokers.base import Position
+from brokers.base import Gone, Position
 from pipeline import archiving, flow, rebuild, tables
 from pipeline.context import Feed, Run
 from pipeline.head import Head
@@ -108,6 +108,19 @@ def replay(
     for report in reports:
         if str(first) <= str(report["day"]) <= str(last):
             yield report
+
+
+def recover(loader: Loader, archive: Archive) -> None:
+    """Begin a lost checkpoint anew by replaying everything, from whichever source has it; else do nothing.
+
+    Raises `Incomplete` when neither the broker nor the archive holds all that is stored."""
+    if not loader.open().lost:
+        return
+    today = datetime.fromtimestamp(loader.clock() / 1000, UTC).date()
+    try:
+        list(replay(loader, archive, today, today))
+    except (Incomplete, Gone):
+        list(replay(loader, archive, today, today, source="archive"))
 
 
 @dataclass(frozen=True)

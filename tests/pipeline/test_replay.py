@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from activity.event import TOPICS
 from pipeline import archiving, live, replay
 from tests.pipeline.test_live import assert_rollups_equal_a_group_by, expected, history, same
 from tests.pipeline.world import T0, World, event
@@ -109,3 +110,22 @@ def test_the_archive_holds_every_record_once_however_often_it_is_flushed(world: 
         archiving.flush(world.broker, world.archive, world.loader.head().positions, "0")
     rows = sum(entry.rows for entry in world.archive.manifest().entries)
     assert rows == len(world.raw())
+
+
+def test_a_lost_checkpoint_is_recovered_from_the_archive_where_the_log_was_cut(world: World) -> None:
+    loaded(world)
+    archiving.flush(world.broker, world.archive, world.loader.head().positions, "0")
+    before = world.sessions()
+    world.close()
+    shutil.rmtree(world.folder / "checkpoint")
+    world.open()
+    for topic in TOPICS:
+        for partition in range(4):
+            bounds = world.broker.bounds(topic, partition)
+            if bounds is not None:
+                world.broker.remove_before(topic, partition, bounds.last)
+    replay.recover(world.loader, world.archive)
+    assert not world.loader.head().lost
+    assert same(world.sessions(), before)
+    replay.recover(world.loader, world.archive)
+    assert_rollups_equal_a_group_by(world)
