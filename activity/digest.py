@@ -2,9 +2,9 @@
 
 One line a session of one site that started on the UTC day, sessions still open included. Fields in the order of
 `FIELDS`, separated by tabs: `visitor` and `session_id` as 16 hex digits, times in milliseconds, numbers in decimal,
-truths as 0 or 1, texts with backslash, tab, newline and carriage return written as \\\\, \\t, \\n, \\r. Lines are sorted by
-(`visitor`, `session_id`), which is the order of their bytes, and each ends with a newline. The digest is the
-SHA-256 of the UTF-8 bytes. No row version and no float takes part.
+truths as 0 or 1, texts with backslash, tab, newline and carriage return written as \\\\, \\t, \\n, \\r. Lines are
+sorted by (`visitor`, `session_id`), which is the order of their bytes, and each ends with a newline. The digest is
+the SHA-256 of the UTF-8 bytes. No row version and no float takes part.
 """
 
 from __future__ import annotations

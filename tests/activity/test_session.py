@@ -71,7 +71,8 @@ def reference(rows: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
             users = [r["user"] for r in g if r["user"]]
             out.add((
                 site, visitor, sid, g[0]["occurred_at"], g[-1]["occurred_at"], len(g), len(views),
-                sum(r["type"] == "search" for r in g), sum(r["interactive"] for r in g), sum(r["engaged_ms"] for r in g),
+                sum(r["type"] == "search" for r in g), sum(r["interactive"] for r in g),
+                sum(r["engaged_ms"] for r in g),
                 views[0] if views else "", views[-1] if views else "", users[-1] if users else "", g[0]["source"],
             ))  # fmt: skip
     return out
