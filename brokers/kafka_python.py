@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -131,6 +131,8 @@ class PythonClient:
             except errors.KafkaError as error:
                 failed.append(index)
                 reason = str(error)
+        with suppress(errors.KafkaTimeoutError):  # what is not settled says so below
+            producer.flush(self._timeout)  # wakes the sender, which otherwise sleeps out its poll of 100 ms
         deadline = time.monotonic() + self._timeout + 5  # each is settled within delivery_timeout_ms
         for index, future in futures.items():
             try:
