@@ -80,19 +80,19 @@ def main() -> None:
     logs.set_up()
     try:
         with in_words():
-            footfall.main(prog_name="footfall", standalone_mode=False)
+            # Outside of its standalone mode Click returns the status that a command left with.
+            status = footfall.main(prog_name="footfall", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("footfall: interrupted", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as leaving:
-        sys.exit(leaving.exit_code)
     except BrokenPipeError:
         # Whoever read our output (`| head`) has seen enough; nothing is left to say, at interpreter exit either.
         sys.stdout = None
         sys.exit(0)
+    sys.exit(status)
 
 
 if __name__ == "__main__":
