@@ -166,8 +166,10 @@ class Up:
 
     def api(self, question: str, **parameters: Any) -> dict[str, Any]:
         """`/api/v1/<question>`; of `SITE` since the start unless told. `first` and `last` are the days."""
-        days = {"from": parameters.pop("first", None) or self.since, "to": parameters.pop("last", None) or today()}
-        status, body = self.get(f"/api/v1/{question}?{urlencode({'site': SITE} | days | parameters)}")
+        first, last = parameters.pop("first", None), parameters.pop("last", None)
+        if "period" not in parameters:
+            parameters |= {"from": first or self.since, "to": last or today()}
+        status, body = self.get(f"/api/v1/{question}?{urlencode({'site': SITE} | parameters)}")
         assert status == 200, body
         return dict(json.loads(body))
 
@@ -203,6 +205,10 @@ class Up:
     def kill_parent(self) -> None:
         """kill -9 of the supervisor alone; back when nothing of the group is left."""
         os.kill(self.process.pid, signal.SIGKILL)
+        self.gone()
+
+    def gone(self) -> None:
+        """Back when nothing of the group is left."""
         self.process.wait(PATIENCE)
         until(lambda: not self.group(), "nothing of it is left")
 
