@@ -1,0 +1,232 @@
+"""In a real Chromium: people visit a small site, and the page of the numbers shows exactly what they did.
+
+FOOTFALL_TEST_SCREENSHOT=docs/dashboard.png writes the picture of the README (see `tests/e2e/seed.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.e2e import mmdb, seed
+from tests.e2e.harness import AGENT, Up, footfall, running, secret_key, until
+from tests.e2e.site import serving
+from tests.require import require
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+SHOWN = 30_000  # ms; far above what it takes, for a machine that is busy
+CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+SITES = ("walk.example", "bot.example", "plain.example", "full.example")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    require("chromium", chromium is not None, "apt-get install chromium")
+    with sync_playwright() as playwright:
+        arguments = [*QUIET, "--disable-component-update", "--disable-sync"]
+        opened = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    folder = tmp_path_factory.mktemp("browser")
+    mmdb.write(folder / "places.mmdb", seed.PLACES)
+    more = [word for site in SITES for word in ("--site", site)]
+    places = ("--geo", str(folder / "places.mmdb"), "--proxies", "127.0.0.1")
+    with running(folder / "data", *more, *places) as started:
+        yield started
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """Makes browser profiles; what a page says went wrong fails the test."""
+    opened: list[BrowserContext] = []
+    wrong: list[str] = []
+
+    def make(**options: Any) -> BrowserContext:
+        made = browser.new_context(**({"viewport": {"width": 1280, "height": 960}} | options))
+        made.on("weberror", lambda error: wrong.append(str(error.error)))
+        made.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        opened.append(made)
+        return made
+
+    yield make
+    for made in opened:
+        made.close()
+    assert not wrong
+
+
+Context = Callable[..., BrowserContext]
+
+
+def snippet_of(board: Page) -> str:
+    """What the empty page tells to paste."""
+    expect(board.get_by_text("Waiting for the first visit")).to_be_visible()
+    return board.locator("#snippet").inner_text()
+
+
+def figure(board: Page, name: str) -> Any:
+    return board.locator(f"#figure-{name} strong")
+
+
+def rows(board: Page, name: str) -> dict[str, str]:
+    """A list of the page, by value, with its last column."""
+    shown = board.locator(f".list[data-part={name}] tbody tr")
+    return {
+        row.locator("th span").text_content() or "": row.locator("td").last.text_content() or ""
+        for row in shown.all()
+    }
+
+
+def visit(page: Page, address: str) -> None:
+    """Three pages, one of them by the History API, then a custom event and a site search: 4 page views, a derived
+    search, a custom event: 6 events."""
+    page.goto(f"{address}/")
+    page.get_by_role("button", name="About").click()
+    page.wait_for_url("**/about")
+    page.get_by_role("link", name="Pricing").click()
+    page.wait_for_url("**/pricing")
+    page.wait_for_load_state()
+    page.get_by_role("button", name="Sign up").click()
+    page.get_by_label("Search").fill("red  Shoes")
+    page.get_by_role("button", name="Find").click()
+    page.wait_for_url("**/search?*")
+    page.wait_for_load_state("networkidle")
+
+
+def test_a_visit_shows_on_the_open_page_by_itself_with_exactly_its_numbers(
+    up: Up, context: Context, record_testsuite_property: Callable[[str, object], None], tmp_path: Path
+) -> None:
+    board = context().new_page()
+    board.goto(f"{up.dashboards}/walk.example")
+    board.evaluate("window.same = true")
+    with serving(snippet_of(board)) as address:
+        visitor = context(user_agent=CHROME).new_page()
+        visit(visitor, address)
+        begun = time.monotonic()
+        expect(figure(board, "events")).to_have_text("6", timeout=SHOWN)
+        record_testsuite_property("seconds until a visit is shown", round(time.monotonic() - begun, 2))
+        assert board.evaluate("window.same"), "it was loaded anew"
+        shown = {name: figure(board, name).inner_text() for name in ("visitors", "visits", "pageviews", "searches")}
+        assert shown == {"visitors": "1", "visits": "1", "pageviews": "4", "searches": "1"}
+        assert figure(board, "views_per_visit").inner_text() == "4.0"
+        assert figure(board, "bounce_rate").inner_text() == "0%"
+        expect(board.locator("[data-current]")).to_have_text("1")
+        assert rows(board, "page") == {"/": "1", "/about": "1", "/pricing": "1", "/search": "1"}
+        assert rows(board, "entry_page") == {"/": "1"}
+        assert rows(board, "exit_page") == {"/search": "1"}
+        assert rows(board, "search") == {"red Shoes": "1"}
+        assert rows(board, "event") == {"signup": "1"}
+        assert rows(board, "browser") == {"Chrome": "1"}
+        assert rows(board, "os") == {"Linux": "1"}
+        assert rows(board, "device") == {"desktop": "1"}
+        assert rows(board, "source") == {"Direct": "1"}
+        board.screenshot(path=tmp_path / "walk.png")
+
+        visitor.get_by_role("link", name="Home").click()
+        visitor.wait_for_url(f"{address}/")
+        visitor.go_back()
+        visitor.wait_for_load_state("networkidle")
+        expect(figure(board, "pageviews")).to_have_text("6", timeout=SHOWN)
+        expect(figure(board, "searches")).to_have_text("2", timeout=SHOWN)
+        expect(figure(board, "visits")).to_have_text("1")
+    where = "WHERE site = 'walk.example'"
+    assert up.sql(f"SELECT DISTINCT visitor FROM events {where}") == up.sql(f"SELECT visitor FROM sessions {where}")
+    custom = up.sql(f"SELECT path, props, title FROM events {where} AND type = 'custom'")
+    assert custom == [{"path": "/pricing", "props": '{"plan":"pro","seats":3}', "title": "Pricing"}]
+
+
+def test_the_same_visit_by_headless_chrome_is_a_bots(up: Up, context: Context) -> None:
+    board = context().new_page()
+    board.goto(f"{up.dashboards}/bot.example")
+    with serving(snippet_of(board)) as address:
+        robot = context().new_page()
+        visit(robot, address)
+        assert "HeadlessChrome" in robot.evaluate("navigator.userAgent")
+    expect(board.get_by_text("6 events of bots kept apart")).to_be_visible(timeout=SHOWN)
+    for name in ("visitors", "visits", "pageviews", "searches", "events"):
+        assert figure(board, name).inner_text() == "0", name
+    assert rows(board, "page") == {}
+    expect(board.locator("[data-current]")).to_have_text("0")
+
+
+def test_without_javascript_the_picture_counts(up: Up, context: Context) -> None:
+    board = context().new_page()
+    board.goto(f"{up.dashboards}/plain.example")
+    with serving(snippet_of(board)) as address:
+        page = context(user_agent=AGENT, java_script_enabled=False).new_page()
+        page.goto(f"{address}/pricing")
+        page.wait_for_load_state("networkidle")
+        expect(figure(board, "pageviews")).to_have_text("1", timeout=SHOWN)
+        expect(figure(board, "visitors")).to_have_text("1")
+        # Of a page elsewhere, browsers tell a picture's server no more than the site; the address can be named.
+        assert rows(board, "page") == {"/": "1"}
+        named = f'<img alt="" src="{up.tracking}/collect.gif?site=plain.example&url={address}/pricing?q=boots">'
+    with serving(f"<noscript>{named}</noscript>") as address:
+        page.goto(f"{address}/pricing")
+        page.wait_for_load_state("networkidle")
+        expect(figure(board, "pageviews")).to_have_text("2", timeout=SHOWN)
+        expect(figure(board, "searches")).to_have_text("1", timeout=SHOWN)
+        assert rows(board, "page") == {"/": "1", "/pricing": "1"}
+        assert rows(board, "browser") == {"Firefox": "1"}
+
+
+@pytest.fixture(scope="module")
+def full(up: Up) -> str:
+    """A site with two weeks of visits."""
+    sent = seed.send(up, "full.example", secret_key(up.data, "full.example"))
+    everything = {"first": "2000-01-01", "last": "2099-12-31"}
+    until(lambda: up.stats("full.example", **everything)["pageviews"] == sent, "all of it is stored")
+    # Visits so long ago are rebuilt every ten minutes; nobody here waits for that.
+    rebuilt = footfall("reconcile", "--data", str(up.data))
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    return "full.example"
+
+
+def test_the_full_page_shows_what_the_api_says(up: Up, full: str, context: Context) -> None:
+    board = context().new_page()
+    board.goto(f"{up.dashboards}/")
+    board.get_by_role("link", name=full).click()
+    for name, words in (("yesterday", "Yesterday"), ("7d", "7 days"), ("30d", "30 days")):
+        board.get_by_role("navigation", name="Period").get_by_role("link", name=words, exact=True).click()
+        board.wait_for_url(f"**period={name}*")
+        numbers = up.api("stats", site=full, period=name)
+        for metric in ("visitors", "visits", "pageviews", "searches", "events"):
+            expect(figure(board, metric)).to_have_text(f"{numbers[metric]:,}")
+        expect(figure(board, "bounce_rate")).to_have_text(f"{numbers['bounce_rate']:.0%}")
+        assert numbers["visitors"] > 0
+        for by in ("page", "source", "search", "country", "device", "browser", "os"):
+            listed = [row["visitors"] for row in up.api("breakdown", by=by, site=full, period=name)["rows"]][:9]
+            cells = board.locator(f".list[data-part={by}] tbody tr td:nth-child(2)")
+            assert [int(text.replace(",", "")) for text in cells.all_text_contents()] == listed, by
+    expect(board.locator("#chart canvas")).to_be_visible()
+    assert set(board.locator(".list[data-part=country] th span").all_text_contents()) >= {"Germany", "France"}
+    assert int(board.locator("[data-current]").inner_text()) > 0
+
+    board.locator("summary", has_text=full).click()
+    board.get_by_role("navigation", name="Sites").get_by_role("link", name="walk.example").click()
+    board.wait_for_url("**/walk.example")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_picture(up: Up, full: str, context: Context, scheme: str, tmp_path: Path) -> None:
+    """Not a comparison: for people to look at, and in light the one that the README shows."""
+    page = context(color_scheme=scheme, viewport={"width": 1280, "height": 1010}, device_scale_factor=1.5).new_page()
+    page.goto(f"{up.dashboards}/{full}?period=7d")
+    expect(page.locator("#chart canvas")).to_be_visible()
+    wanted = os.environ.get("FOOTFALL_TEST_SCREENSHOT") if scheme == "light" else None
+    path = Path(wanted) if wanted else tmp_path / f"{scheme}.png"
+    page.screenshot(path=path)
+    assert 20_000 < path.stat().st_size < 300_000
