@@ -1,4 +1,4 @@
-"""Two weeks of a shop's visits, the same at every run, told to `POST /collect` as a server would."""
+"""Fifteen days of a shop's visits, the same at every run, told to `POST /collect` as a server would."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from tests.e2e.harness import PATIENCE, Up
 
-DAYS = 14
+DAYS = 15
 DAY = 86_400_000
 _MINUTE = 60_000
 
