@@ -7,6 +7,8 @@ chooses partitions is written out here once more.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -25,6 +27,7 @@ from kafka import KafkaConsumer, TopicPartition
 from tests.e2e.conftest import Start
 from tests.e2e.harness import AGENT, PATIENCE, ROOT, Up, command, environment, fetch, footfall, until
 from tests.e2e.proof import replay
+from tests.e2e.stream import EVENTS, VICTIMS, VISITORS, Stream
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -83,6 +86,7 @@ def walked(up: Up, site: str) -> dict[str, Any]:
     walk(up, site)
     counts = {"visitors": 2, "visits": 2, "pageviews": 5, "searches": 2, "events": 9}
     until(lambda: {name: up.stats(site, **DAYS)[name] for name in counts} == counts, "the walk is in the numbers")
+    assert json.loads(up.get(f"/{site}/now")[1])["current"] == 2
     return shown(up, site)
 
 
@@ -168,6 +172,37 @@ def test_the_same_walk_over_kafka_and_redis_gives_the_same_numbers(
         assert [report["equal"] for report in reports] == [True] * len(reports)
         assert sum(report["sessions"] for report in reports) == 3
     assert up.stop() == 0
+
+
+def test_killed_in_the_middle_of_a_stream_over_kafka_the_counts_are_exact(
+    start: Start, kafka: str, redis_url: str, site: str
+) -> None:
+    parts = {"FOOTFALL_BROKER": f"kafka://{kafka}", "FOOTFALL_LIVE": redis_url}
+    up = start("--site", site, env=parts).wait_ready()
+    stream = Stream(up, site)
+    stream.start()
+    for share, victim in ((0.2, "tracking worker"), (0.4, "core worker"), (0.6, "core master")):
+        stream.reach(share)
+        os.kill(VICTIMS[victim](up), signal.SIGKILL)
+    stream.reach(0.8)
+    up.kill()
+    up.gone()
+    up = stream.up = start(env=parts).wait_ready()
+    stream.join()
+    searches = EVENTS // 10
+    numbers = {"visitors": VISITORS, "visits": VISITORS, "pageviews": EVENTS, "searches": searches}
+
+    def stats() -> dict[str, float]:
+        found = up.stats(site, **DAYS)
+        return {name: found[name] for name in numbers}
+
+    until(lambda: stats() == numbers, "all are in the numbers", 120)
+    (found,) = up.sql(f"SELECT count() AS n, uniqExact(id) AS ids FROM events WHERE site = '{site}'")
+    assert {int(value) for value in found.values()} == {EVENTS + searches}
+    for source in ("broker", "archive"):
+        reports = replay(up.data, "--site", site, "--source", source, env=parts)
+        assert [report["equal"] for report in reports] == [True] * len(reports)
+        assert sum(report["sessions"] for report in reports) == VISITORS
 
 
 class Ingest:
