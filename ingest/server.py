@@ -6,9 +6,11 @@ thread a request. Three of its habits do not suit a door that promises an answer
 * SIGINT cuts requests short. Ctrl-C reaches the whole process group, so here it means what SIGTERM means;
   SIGQUIT stays for the impatient.
 * On SIGTERM a connection that never sends a full request holds the exit for the whole grace period, and one
-  that sits between two requests is waited for as long. Here the listening queue is emptied first, whoever
-  sends a request within `LINGER` is answered with `Connection: close`, and then the idle ones are closed, and
-  after `STALLED` seconds those whose body still has not come.
+  that sits between two requests is waited for as long. Here whoever comes or sends a request within `LINGER`
+  is answered with `Connection: close`; then the listening queue is emptied and closed, those in it are answered
+  too, and after another `LINGER` the idle ones are closed, after `STALLED` seconds those whose body still has
+  not come. The queue belongs to every process that holds its socket: were the worker the first to close it,
+  whoever came until the last had closed it would wait in it and be cut. The others close it at the signal.
 * Half a header may stay open for ever. Here it has `HEADER_TIMEOUT` seconds.
 """
 
@@ -16,11 +18,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import socket
+import struct
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -30,9 +35,12 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers.gasgi import ASGIWorker
 
 LINGER = 1.0
+SETTLE = 0.1
 STALLED = 3.0
 GRACE = 6
 HEADER_TIMEOUT = 15.0
+
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # of Linux; the socket module does not name them
 
 
 class Protocol(ASGIProtocol):
@@ -119,10 +127,15 @@ class Worker(ASGIWorker):
         await self._shutdown()
 
     async def _shutdown(self) -> None:
+        if not self._quick_shutdown:
+            self.notify()
+            await asyncio.sleep(LINGER)
         await self._stop_listening()
         deadline = self.loop.time() + self.cfg.graceful_timeout
         began = self.loop.time()
-        while self.connections and not self._quick_shutdown and self.loop.time() < deadline:
+        waited = 0.0
+        # Somebody accepted a moment ago is not yet among the connections.
+        while (self.connections or waited < SETTLE) and not self._quick_shutdown and self.loop.time() < deadline:
             self.notify()
             waited = self.loop.time() - began
             for connection in list(self.connections):
@@ -141,13 +154,28 @@ class Worker(ASGIWorker):
         refused by the system, which a client notices before it has sent anything."""
         late: list[socket.socket] = []
         for listener, server in zip(self.sockets, self.servers, strict=True):
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    late.append(listener.sock.accept()[0])
-            server.close()
+            with _nobody_enters(listener.sock):
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        late.append(listener.sock.accept()[0])
+                server.close()
         for connection in late:
             connection.setblocking(False)
             await self.loop.connect_accepted_socket(lambda: Protocol(self), connection)
+
+
+@contextlib.contextmanager
+def _nobody_enters(listener: socket.socket) -> Iterator[None]:
+    """Between the last look into a queue and its closing somebody may enter, and would be cut. Linux can drop
+    their first packet instead: they knock again, and are refused or meet another worker."""
+    if sys.platform != "linux":
+        yield
+        return
+    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+    with listener.dup() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(drop_all)))
+        yield
+        kept.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 class _Arbiter(Arbiter):

@@ -122,10 +122,11 @@ def counted(up: Up) -> set[str]:
     return {row["path"] for row in up.sql("SELECT path FROM events WHERE type = 'pageview'")}
 
 
-def test_a_stop_under_load_on_kept_connections_loses_nothing(start: Start) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_under_load_on_kept_connections_loses_nothing(start: Start, number: signal.Signals) -> None:
     up = start("--site", SITE).wait_ready()
     senders = load(up)
-    assert up.stop(signal.SIGTERM) == 0
+    assert up.stop(number) == 0
     join(senders)
     sent = {event["id"] for sender in senders for event in sender.accepted}
     again = start().wait_ready()
