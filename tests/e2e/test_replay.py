@@ -8,6 +8,7 @@ this file's own over the raw Parquet gives the page's numbers.
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -75,11 +76,21 @@ def history(up: Up) -> Sent:
     for n in range(VISITORS):
         for begin in (now - 60 * HOUR, now - 30 * HOUR, now - 90 * 60_000):
             sent.visit(SITE if n % 4 else OTHER, f"v{n}", begin + n * 61_000, 3 + n % 5)
+    # A live event first: with it the watermark is at today, and whatever is days old comes late.
+    up.collect(url=f"https://{OTHER}/live", site=OTHER, id="live")
+    until(lambda: stored(up) == 1, "the live event is in the numbers")
     sent.out(up)
-    total = sum(len({event["id"] for event in events}) for events in sent.events.values())
+    total = 1 + sum(len({event["id"] for event in events}) for events in sent.events.values())
     until(lambda: stored(up) == total, "every event is in the numbers", 120)
+    until(lambda: late(up) > 0, "the batch in which they came late is committed")
     assert footfall("reconcile", "--data", str(up.data)).returncode == 0
     return sent
+
+
+def late(up: Up) -> int:
+    """Events beyond the horizon that the loader has met."""
+    found = re.search(rb"^footfall_loaded_late_total (\d+)", up.get("/metrics")[1], re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def stored(up: Up) -> int:
