@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 SHOWN = 30_000  # ms; far above what it takes, for a machine that is busy
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
-SITES = ("walk.example", "bot.example", "plain.example", "shop.example")
+SITES = ("walk.example", "bot.example", "plain.example", "file.example", "long.example", "shop.example")
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +182,36 @@ def test_without_javascript_the_picture_counts(up: Up, context: Context) -> None
         expect(figure(board, "searches")).to_have_text("1", timeout=SHOWN)
         assert rows(board, "page") == {"/": "1", "/pricing": "1"}
         assert rows(board, "browser") == {"Firefox": "1"}
+
+
+def test_a_page_in_a_file_counts(up: Up, context: Context, tmp_path: Path) -> None:
+    board = context().new_page()
+    board.goto(f"{up.dashboards}/file.example")
+    file = tmp_path / "draft.html"
+    file.write_text(f"<title>Draft</title>{snippet_of(board)}", encoding="utf-8")
+    context(user_agent=CHROME).new_page().goto(file.as_uri())
+    expect(figure(board, "pageviews")).to_have_text("1", timeout=SHOWN)
+    assert [name.rpartition("/")[2] for name in rows(board, "page")] == ["draft.html"]
+
+
+def test_the_whole_beacon_tells_engaged_time(up: Up, browser: Browser, context: Context) -> None:
+    board = context().new_page()
+    board.goto(f"{up.dashboards}/long.example")
+    # What a page sends while it goes away bears the browser's own agent, not the one that its profile pretends.
+    own_agent = [*QUIET, f"--user-agent={CHROME}"]
+    person = browser.browser_type.launch(executable_path=shutil.which("chromium"), args=own_agent)
+    with serving(snippet_of(board).replace("beacon.js", "beacon.all.js")) as address:
+        page = person.new_page()
+        page.goto(f"{address}/")
+        page.evaluate("window.began = performance.now()")
+        page.wait_for_function("performance.now() - began > 1200")
+        page.goto(f"{address}/pricing")
+        expect(figure(board, "pageviews")).to_have_text("2", timeout=SHOWN)
+        expect(figure(board, "events")).to_have_text("3", timeout=SHOWN)
+        person.close()
+    engaged = up.sql("SELECT path, engaged_ms FROM events WHERE site = 'long.example' AND type = 'engagement'")
+    assert [row["path"] for row in engaged] == ["/"]
+    assert 1_000 <= int(engaged[0]["engaged_ms"]) < 60_000
 
 
 @pytest.fixture(scope="module")
