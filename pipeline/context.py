@@ -8,6 +8,7 @@ here is the in-process `FnApiRunner`: the default `DirectRunner` would first try
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,6 +58,9 @@ class Run:
     known: Known | None = None
     shards: int = 1
 
+
+# A fault in a step is raised to whoever runs the graph, who says it once; Beam would print it on every try.
+logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
 
 _RUNS: dict[str, Run] = {}
 _numbers = itertools.count()

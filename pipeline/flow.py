@@ -18,10 +18,12 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 
 from activity import rollup
+from brokers.base import BrokerError
 from pipeline import context, steps
 from pipeline.context import Graph, Run
 from pipeline.sinks import WriteGathered, WriteShards
 from pipeline.source import ReadFeeds
+from stores.base import StoreError
 
 
 class Rules(NamedTuple):
@@ -80,9 +82,21 @@ def run(parts: Run) -> dict[str, int]:
     idle = _idle.setdefault(kind, [])
     handle, graph = idle.pop() if idle else _lay(*kind)
     with context.registered(parts, handle):
-        counters = graph.execute()
+        try:
+            counters = graph.execute()
+        except Exception as error:
+            raise _fault(error) from error
     idle.append((handle, graph))
     return counters
+
+
+def _fault(error: BaseException) -> BaseException:
+    """What went wrong in a step. Beam raises it again with the step's name, but as a RuntimeError where the error's
+    constructor takes more than a message; who retries goes by the type."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, BrokerError | StoreError):
+        inner = inner.__cause__ or inner.__context__
+    return inner or error
 
 
 def _lay(wanted: frozenset[str], shards: int) -> tuple[str, Graph]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -10,8 +11,10 @@ import pytest
 
 from activity import codec, rollup, session
 from activity.columns import COLUMNS
-from pipeline import context, sinks, steps
+from brokers.base import Gone, Unsent
+from pipeline import context, flow, sinks, steps
 from pipeline.context import Raw, Run
+from stores.base import Unreadable
 from tests.pipeline.world import T0, event
 
 _seen: list[Any] = []
@@ -138,3 +141,14 @@ def test_sinks_write_each_block_under_its_name(sink: Any) -> None:
         _, counters = through(sink(handle, "events"), inputs)
     assert written == ([(2, "4")] if sink is sinks.WriteShards else [(4, "0")])
     assert counters == {"write_events.rows": written[0][0]}
+
+
+@pytest.mark.parametrize("fault", [Gone("gone"), Unsent("unsent", [1]), Unreadable("a.parquet", "torn", "mend it")])
+def test_a_fault_in_a_step_comes_out_as_itself(fault: Exception) -> None:
+    class Broken:
+        def batches(self) -> Iterator[Raw]:
+            raise fault
+            yield
+
+    with pytest.raises(type(fault)):
+        flow.run(Run([Broken()], {"sessions": lambda frame, block: None}))

@@ -1,0 +1,100 @@
+"""Live micro-batches: what one costs, and that a thousand of them leave the memory where a few hundred had it.
+
+Real parts in a temporary folder: the embedded log, the embedded warehouse, a checkpoint in a folder. Each batch
+holds 500 events of 5,000 visitors who come and go, under a clock that runs ahead of ours, so that sessions close
+and the state stays as large as a steady traffic makes it.
+
+    ./dev bench live [--batches N] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import brokers
+import stores
+from activity import codec
+from activity.event import Event, EventType, topic_of, visitor_key
+from bench.running import percentile
+from brokers.base import Record
+from pipeline.live import Loader, create_topics
+
+EVENTS = 500
+SECONDS = 20  # of the loader's clock a batch: an hour is 180 batches, and the state is full after 450
+FLAT = 1.10
+
+
+def resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def records(rng: random.Random, number: int, now: int) -> list[Record]:
+    made = []
+    for i in range(EVENTS):
+        visitor = f"{number // 90 * 5000 + rng.randrange(5000):016x}"
+        path = f"/articles/{rng.randrange(300)}"
+        event = Event(
+            v=1, id=f"{number * EVENTS + i:032x}", site="bench.example", type=EventType.PAGEVIEW, visitor=visitor,
+            occurred_at=now - rng.randrange(SECONDS * 1000), received_at=now, path=path, url="https://x" + path,
+            browser="Firefox", os="Linux", device="desktop", source="example.org", channel="Referral",
+        )  # fmt: skip
+        made.append(Record(topic_of(event.type), visitor_key(event.site, event.visitor), codec.encode(event)))
+    return made
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", type=int, default=2000)
+    parser.add_argument("--json", action="store_true", help="accepted for uniformity: the output is JSON lines")
+    options = parser.parse_args()
+    walls, costs, sizes = [], [], []
+    rng = random.Random(3)
+    with tempfile.TemporaryDirectory(prefix="footfall-bench-") as folder:
+        broker = brokers.connect(f"sqlite://{folder}/log.sqlite")
+        create_topics(broker, 4, -1)
+        warehouse = stores.connect_warehouse(f"chdb://{folder}/warehouse")
+        warehouse.migrate()
+        now = time.time_ns() // 1_000_000
+        loader = Loader(broker, warehouse, stores.connect_checkpoint(f"file://{folder}/checkpoint"), clock=lambda: now)
+        for number in range(options.batches):
+            now += SECONDS * 1000
+            broker.publish(records(rng, number, now))
+            wall, cpu = time.perf_counter(), time.process_time()
+            report = loader.step()
+            walls.append(time.perf_counter() - wall)
+            costs.append(time.process_time() - cpu)
+            sizes.append(resident())
+            if report is None or report.counters["dedupe.fresh"] != EVENTS:
+                raise SystemExit(f"batch {number} was not loaded whole: {report}")
+            if number % 100 == 99:
+                mb = sizes[-1] / 1e6
+                print(f"{number + 1} batches, {walls[-1]:.3f} s, {mb:.0f} MB", file=sys.stderr)
+        warehouse.close()
+        broker.close()
+    early, late = max(sizes[: options.batches // 2]), max(sizes)
+    last = costs[options.batches // 2 :]
+    lines = [
+        ("live memory", late / 1e6, early / 1e6, "MB", late / early, FLAT),
+        ("live batch CPU", percentile(last, 0.5), 1.0, "s of the cadence", percentile(last, 0.5), 0.5),
+        ("live batch p95", percentile(walls[options.batches // 2 :], 0.95), 1.0, "s of the cadence",
+         percentile(walls[options.batches // 2 :], 0.95), 1.0),
+    ]  # fmt: skip
+    for name, ours, peer, unit, ratio, target in lines:
+        line = {
+            "name": name, "ours": round(ours, 3), "peer": round(peer, 3), "unit": unit, "ratio": round(ratio, 3),
+            "target": target, "met": ratio <= target, "load": round(os.getloadavg()[0], 1),
+        }  # fmt: skip
+        print(json.dumps(line))
+    return 0 if all(ratio <= target for *_, ratio, target in lines) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
