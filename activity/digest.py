@@ -36,7 +36,7 @@ def digest(sessions: pl.DataFrame) -> str:
 def _text(name: str) -> pl.Expr:
     column, kind = pl.col(name), COLUMNS[name]
     if isinstance(kind, pl.UInt64):
-        return _hex(column)
+        return hex16(name)
     if isinstance(kind, pl.Boolean):
         return column.cast(pl.UInt8).cast(pl.String)
     if isinstance(kind, pl.String):
@@ -47,9 +47,10 @@ def _text(name: str) -> pl.Expr:
     return column.cast(pl.String)
 
 
-def _hex(column: pl.Expr) -> pl.Expr:
-    """A 64-bit number as 16 hex digits, sixteen vector operations rather than a call a row."""
+def hex16(name: str) -> pl.Expr:
+    """A column of 64-bit numbers as 16 hex digits each: sixteen vector operations rather than a call a row."""
     digits = pl.Series("digit", list("0123456789abcdef"))
+    column = pl.col(name)
     parts = [
         pl.lit(digits).gather(((column // (1 << shift)) % 16).cast(pl.UInt32)) for shift in range(60, -4, -4)
     ]

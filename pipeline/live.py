@@ -24,6 +24,7 @@ import polars as pl
 
 from activity import session
 from activity.definitions import DAY_MS, MINUTE_MS, WATERMARK_DELAY_MS
+from activity.digest import hex16
 from activity.event import ALL_TOPICS, DEAD_LETTER_TOPIC, SESSION_TOPIC, TOPICS, visitor_key
 from brokers.base import Broker, BrokerError, Position, Record
 from pipeline import flow, tables
@@ -230,12 +231,12 @@ class Loader:
 
     def _publish_closed(self, closed: pl.DataFrame) -> None:
         """Final sessions for other consumers. A crash may repeat them, with the same id and content."""
-        records = [
-            Record(SESSION_TOPIC, visitor_key(row["site"], f"{row['visitor']:016x}"), _session_json(row))
-            for row in closed.iter_rows(named=True)
-        ]
-        if records:
-            self.broker.publish(records)
+        if not closed.height:
+            return
+        readable = closed.with_columns(visitor=hex16("visitor"), session_id=hex16("session_id"))
+        values = readable.write_ndjson().encode().splitlines()
+        keys = (visitor_key(site, visitor) for site, visitor in readable.select("site", "visitor").iter_rows())
+        self.broker.publish([Record(SESSION_TOPIC, key, value) for key, value in zip(keys, values, strict=True)])
 
     def _reported(self, intent: Intent, counters: dict[str, int], seconds: float) -> Report:
         status = self.status
@@ -300,10 +301,6 @@ class Loader:
             full = report is not None and report.counters.get("decode.records", 0) >= self.limit
             if not full:
                 stop.wait(max(0.0, cadence - (time.monotonic() - begun)))
-
-
-def _session_json(row: dict[str, object]) -> bytes:
-    return msgspec.json.encode(row | {"visitor": f"{row['visitor']:016x}", "session_id": f"{row['session_id']:016x}"})
 
 
 def create_topics(broker: Broker, partitions: int, retention_ms: int, replication: int = 1) -> None:
