@@ -3,10 +3,6 @@
 Live micro-batches, replay, import, the rebuild of marked days and the loader function all run this graph; they
 differ in what they feed it, where it starts (state, watermark) and which sinks they give it. A step of which no
 sink wants the outcome is left out.
-
-The order of the sinks of a shard matters when an intent is run again after a crash: what an event replaces is
-looked up among the stored events, and a merge may drop the replaced row once the new one is in. So event rows
-are written last, after everything that is computed from the look-up.
 """
 
 from __future__ import annotations

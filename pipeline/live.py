@@ -179,6 +179,10 @@ class Loader:
         kept: dict[str, list[pl.DataFrame]] = {"state": [], "taken": [], "late": []}
         writes = tables.writes(self.warehouse, f"{head.generation}/{intent.batch}", intent.batch)
         writes |= {name: tables.collecting(frames) for name, frames in kept.items()}
+        # What an event replaces is looked up among the stored events, and a merge may drop the replaced row once the
+        # new one is in: so events are written when all that is computed from the look-up has been.
+        write_events, events = writes["events"], list[tuple[pl.DataFrame, str]]()
+        writes["events"] = lambda frame, block: events.append((frame, block))
         counters = flow.run(
             Run(
                 feeds=[BrokerFeed(self.broker, r) for r in intent.ranges],
@@ -188,6 +192,8 @@ class Loader:
                 known=tables.known(self.warehouse, intent.batch),
             )
         )
+        for frame, block in events:
+            write_events(frame, block)
         # A batch that held no event reaches no sink; the state is then what it was.
         state = pl.concat(kept["state"]) if kept["state"] else self._state
         taken, late = (pl.concat([session.empty_state(), *kept[name]]) for name in ("taken", "late"))
