@@ -74,7 +74,8 @@ def imported(log: Path, data: Path) -> tuple[dict[str, Any], float, float]:
 def stored(data: Path) -> dict[str, int]:
     """What the page's tables say of everybody who is no bot."""
     statement = """
-        SELECT countIf(type = 'pageview') AS pageviews, uniqExact(visitor) AS visitors,
+        SELECT countIf(type = 'pageview') AS pageviews, countIf(type = 'search') AS searches,
+          uniqExact(visitor) AS visitors,
           (SELECT count() FROM sessions) AS visits
         FROM events WHERE bot = '' FORMAT JSONEachRow"""
     command = [*FOOTFALL, "sql", statement, "--data", str(data)]
@@ -94,7 +95,7 @@ def main() -> int:
         begun = time.perf_counter()
         counted = access_log.count(log.read_bytes().splitlines())
         peer = options.events / (time.perf_counter() - begun)
-        found = stored(data)
+        found = stored(data) | {name: report[name] for name in ("accepted", "bots", "refused", "not_understood")}
     wrong = {name: (value, counted[name]) for name, value in found.items() if value != counted[name]}
     if wrong:
         raise SystemExit(f"the numbers differ from the script's (ours, its): {wrong}")
@@ -102,7 +103,8 @@ def main() -> int:
     line = {
         "name": "import", "ours": round(rate), "peer": round(peer), "unit": "lines/s", "ratio": round(rate / peer, 3),
         "target": TARGET, "met": rate >= TARGET, "load": round(os.getloadavg()[0], 1), "lines": report["lines"],
-        "process_seconds": round(wall, 2), "cpu_us_a_line": round(cpu / report["lines"] * 1e6, 1),
+        "process_seconds": round(wall, 2), "process_rate": round(report["lines"] / wall),
+        "cpu_us_a_line": round(cpu / report["lines"] * 1e6, 1),
     }  # fmt: skip
     print(json.dumps(line))
     return 0 if rate >= TARGET else 1

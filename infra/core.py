@@ -95,7 +95,7 @@ class Core:
                     self.loader.take_over()
                 recover(self.loader, self.parts.archive)
                 self.loader.run(self._stop)
-            except (BrokerError, StoreError, Incomplete, Busy) as error:
+            except (BrokerError, StoreError, Incomplete, Busy, OSError) as error:
                 if self._trouble != str(error):
                     log.warning("The pipeline does not run: %s; trying again", error)
                 self._trouble = str(error)

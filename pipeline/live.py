@@ -117,9 +117,10 @@ class Loader:
 
     def take_over(self) -> None:
         """Break a hold left by a process that is dead: only for who owns the embedded warehouse, hence is alone."""
-        head = self.open()
-        if head.hold is not None:
-            self._head = self.ledger.swap(msgspec.structs.replace(head, hold=None))
+        with self.turn:
+            head = self.open()
+            if head.hold is not None:
+                self._head = self.ledger.swap(msgspec.structs.replace(head, hold=None))
 
     def head(self) -> Head:
         return self._head or self.open()
@@ -289,16 +290,18 @@ class Loader:
                     found.setdefault(topic, {})[str(partition)] = str(bounds.last)
         return found
 
-    def run(self, stop: threading.Event, cadence: float = 1.0, chores: Callable[[], None] | None = None) -> None:
-        """Step once a `cadence` (seconds), at once while there is a backlog, until `stop`. Faults are retried."""
+    def run(self, stop: threading.Event, cadence: float = 1.0) -> None:
+        """Step once a `cadence` (seconds), at once while there is a backlog, until `stop`. Faults are retried.
+
+        Returns earlier when the checkpoint is lost: `replay.recover` has to come before the next run."""
         while not stop.is_set():
             begun = time.monotonic()
             try:
                 report = self.step()
-                if chores is not None:
-                    chores()
+                if self._head is not None and self._head.lost:
+                    return
                 self.status.trouble = ""
-            except (BrokerError, StoreError) as error:
+            except (BrokerError, StoreError, OSError) as error:  # OSError: a full disk, which may have room again
                 report = None
                 self._head = None
                 if self.status.trouble != str(error):

@@ -24,7 +24,7 @@ import polars as pl
 from activity import session
 from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS, MARGIN_AFTER_MS, MARGIN_BEFORE_MS
 from pipeline import flow, tables
-from pipeline.context import Feed, Run
+from pipeline.context import Feed, Run, Write
 from pipeline.head import Head, Hold
 from pipeline.live import Loader
 from pipeline.source import FrameFeed
@@ -78,18 +78,24 @@ def form(feeds: Sequence[Feed], start: int, end: int, watermark: int, shards: in
     """Form sessions from events without copies, from an empty state, and keep those that start in [start, end)."""
     kept: list[pl.DataFrame] = []
     formed = Formed(session.empty_sessions(), [])
-    reach = watermark - HORIZON_MS
 
     def keep(frame: pl.DataFrame, _block: str) -> None:
         kept.append(frame.filter(pl.col("started_at").is_between(start, end, closed="left")))
 
-    def keep_open(frame: pl.DataFrame, _block: str) -> None:
-        if frame.height and int(frame["occurred_at"].max()) + GAP_MS >= reach:  # type: ignore[arg-type]
-            formed.open_events.append(session.prune(frame, watermark)[0])
-
-    flow.run(Run(feeds=list(feeds), writes={"sessions": keep, "state": keep_open}, shards=shards))
+    writes = {"sessions": keep, "state": keeping_open(formed.open_events, watermark)}
+    flow.run(Run(feeds=list(feeds), writes=writes, shards=shards))
     formed.sessions = pl.concat([session.empty_sessions(), *(f.select(session.COLUMNS.keys()) for f in kept)])
     return formed
+
+
+def keeping_open(into: list[pl.DataFrame], watermark: int) -> Write:
+    """A write of shards' states that keeps the events of the chains still open at the watermark."""
+
+    def keep(frame: pl.DataFrame, _block: str) -> None:
+        if frame.height and int(frame["occurred_at"].max()) + GAP_MS >= watermark - HORIZON_MS:  # type: ignore[arg-type]
+            into.append(session.prune(frame, watermark)[0])
+
+    return keep
 
 
 def stored_events(

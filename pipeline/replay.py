@@ -27,8 +27,6 @@ from activity.columns import COLUMNS
 from activity.definitions import (
     DAY_MS,
     FUTURE_MS,
-    GAP_MS,
-    HORIZON_MS,
     MARGIN_AFTER_MS,
     MARGIN_BEFORE_MS,
     WATERMARK_DELAY_MS,
@@ -169,7 +167,6 @@ def _build(
 ) -> Built:
     begin, finish = window.reads
     built = Built(rebuild.Formed(session.empty_sessions(), []))
-    reach = head.watermark - HORIZON_MS
     sessions: list[pl.DataFrame] = []
     stored_here = pl.DataFrame(schema={name: COLUMNS[name] for name in session.IDENTITY})
     read = 0
@@ -196,10 +193,6 @@ def _build(
     def keep_sessions(frame: pl.DataFrame, _block: str) -> None:
         sessions.append(frame.filter(window.within("started_at")).select(session.COLUMNS.keys()))
 
-    def keep_open(frame: pl.DataFrame, _block: str) -> None:
-        if frame.height and int(frame["occurred_at"].max()) + GAP_MS >= reach:  # type: ignore[arg-type]
-            built.formed.open_events.append(session.prune(frame, head.watermark)[0])
-
     def keep_rollup(grain: str) -> Callable[[pl.DataFrame, str], None]:
         return lambda frame, _block: built.rollups[grain].append(frame.filter(window.within("bucket")))
 
@@ -208,7 +201,7 @@ def _build(
             feeds=_feeds(loader, archive, source, window, upto),
             writes={
                 "sessions": keep_sessions,
-                "state": keep_open,
+                "state": rebuild.keeping_open(built.formed.open_events, head.watermark),
                 "events": keep_events,
                 **{grain: keep_rollup(grain) for grain in rollup.GRAINS},
             },

@@ -76,6 +76,7 @@ class FolderCheckpoint:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        files.make_folder(self._folder)  # it may have been deleted under us, which loses the values, not the store
         handle = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)

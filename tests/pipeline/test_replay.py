@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -128,4 +129,19 @@ def test_a_lost_checkpoint_is_recovered_from_the_archive_where_the_log_was_cut(w
     assert not world.loader.head().lost
     assert same(world.sessions(), before)
     replay.recover(world.loader, world.archive)
+    assert_rollups_equal_a_group_by(world)
+
+
+def test_a_checkpoint_deleted_under_a_running_loader_ends_the_run_and_is_recovered(world: World) -> None:
+    loaded(world)
+    shutil.rmtree(world.folder / "checkpoint")
+    world.publish(event(9_001, T0 + 1, 3), event(9_002, T0 + 2, 99))
+    running = threading.Thread(target=world.loader.run, args=(threading.Event(), 0.01), daemon=True)
+    running.start()
+    running.join(60)
+    assert not running.is_alive()
+    assert world.loader.status.trouble == live.LOST
+    replay.recover(world.loader, world.archive)
+    world.loader.drain()
+    assert same(world.sessions(), expected(world))
     assert_rollups_equal_a_group_by(world)
