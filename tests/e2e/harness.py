@@ -2,7 +2,7 @@
 
     up = Up(tmp_path / "data", "--site", SITE).wait_ready()
     up.collect(url=...)                      # one event as an ordinary browser sends it
-    until(lambda: up.stats()["visits"] == 1, "the visit is in the numbers")
+    until(lambda: up.stats()["pageviews"] == 1, "the page view is in the numbers")
     assert up.stop() == 0                    # or up.stop(signal.SIGINT), up.kill()
 
 The fixture `start` of `tests/e2e/conftest.py` makes them on the test's own folder and ends them all.
