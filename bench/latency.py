@@ -5,13 +5,14 @@ a stall is not hidden by a client that waits. Beside the load a probe posts an e
 asks `/api/v1/stats` until it is counted, timed from the moment the POST was due. The peer is the promise itself.
 In the end every event of the load has to be in the numbers.
 
-    ./dev bench latency [--events N] [--rate 500] [--json]
+    ./dev bench latency [--events N] [--rate 500] [--broker sqlite|kafka] [--json]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import datetime
 import json
 import os
@@ -19,14 +20,17 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.ingest import SITE, Requests, user_agents
 from bench.running import Up, percentile, up
+from infra.dev import kafka
 
 TARGET_SECONDS = 3.0
 CONNECTIONS = 32
 PROBE = "probe.example"
+PARTS = {"kafka": kafka}
 
 
 async def _sender(port: int, due: asyncio.Queue[bytes | None]) -> int:
@@ -88,22 +92,37 @@ async def measure(running: Up, events: int, rate: float) -> tuple[int, list[floa
     return taken, times
 
 
+@contextlib.contextmanager
+def broker(name: str, folder: Path) -> Iterator[dict[str, str]]:
+    """The environment in which `up` uses the broker of this name; a real one runs meanwhile."""
+    if name not in PARTS:
+        yield {}
+        return
+    folder.mkdir()
+    try:
+        yield {"FOOTFALL_BROKER": f"{name}://{PARTS[name].start(folder, port=0)}"}
+    finally:
+        PARTS[name].server(folder).stop()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=30_000)
     parser.add_argument("--rate", type=float, default=500.0, help="events a second")
     parser.add_argument("--json", action="store_true", help="accepted for uniformity: the output is JSON lines")
+    parser.add_argument("--broker", choices=["sqlite", *PARTS], default="sqlite", help="a real one is started for it")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="footfall-bench-") as folder,
-        up(Path(folder) / "data", "--site", SITE, "--site", PROBE) as running,
+        broker(options.broker, Path(folder) / "broker") as env,
+        up(Path(folder) / "data", "--site", SITE, "--site", PROBE, env=env) as running,
     ):
         taken, times = asyncio.run(measure(running, options.events, options.rate))
     met = True
     for name, share in (("p50", 0.5), ("p99", 0.99), ("worst", 1.0)):
         seconds = percentile(times, share)
         line = {
-            "name": f"latency {name}", "ours": round(seconds, 3), "peer": TARGET_SECONDS, "unit": "s",
+            "name": f"latency {options.broker} {name}", "ours": round(seconds, 3), "peer": TARGET_SECONDS, "unit": "s",
             "ratio": round(seconds / TARGET_SECONDS, 3), "target": 1.0, "met": seconds <= TARGET_SECONDS,
             "load": round(os.getloadavg()[0], 1), "events": taken, "probes": len(times),
         }  # fmt: skip

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,14 +32,16 @@ class Up(NamedTuple):
 
 
 @contextlib.contextmanager
-def up(data: Path, *arguments: str) -> Iterator[Up]:
+def up(data: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Up]:
     ports = []
     for _ in range(2):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             ports.append(free.getsockname()[1])
     command = [*FOOTFALL, "up", "--data", str(data), "--port", str(ports[0]), "--dashboards-port", str(ports[1])]
-    process = subprocess.Popen([*command, *arguments], start_new_session=True, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, *arguments], start_new_session=True, stdout=subprocess.DEVNULL, env=os.environ | dict(env or {})
+    )
     try:
         deadline = time.monotonic() + 60
         while not all(_ready(port) for port in ports):
