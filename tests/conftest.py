@@ -1,6 +1,7 @@
 """Real parts shared by all tests: started once a session when first asked for, on free ports, stopped at the end.
 
-FOOTFALL_TEST_KAFKA and FOOTFALL_TEST_REDIS name one that runs already, such as a vendor's own (infra/compose.yaml)."""
+FOOTFALL_TEST_KAFKA, …_KAFKA3, …_DISKLESS and …_REDIS name one that runs already, such as a vendor's own
+(infra/compose.yaml)."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from infra.dev import diskless as diskless_part
 from infra.dev import kafka as kafka_part
+from infra.dev import kafka3 as kafka3_part
 from infra.dev import redis as redis_part
 from tests.require import require
 
@@ -27,6 +30,36 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield kafka_part.start(folder, port=0)
     finally:
         kafka_part.server(folder).stop()
+
+
+@pytest.fixture(scope="session")
+def kafka3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`127.0.0.1:PORT,127.0.0.1:PORT,127.0.0.1:PORT` of three real Kafka brokers of this session's own."""
+    if given := os.environ.get("FOOTFALL_TEST_KAFKA3"):
+        yield given
+        return
+    missing = kafka3_part.available()
+    require("kafka3", not missing, missing)
+    folder = tmp_path_factory.mktemp("kafka3")
+    try:
+        yield kafka3_part.start(folder, port=0)
+    finally:
+        kafka3_part.server(folder).stop()
+
+
+@pytest.fixture(scope="session")
+def diskless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`127.0.0.1:PORT` of a Kafka protocol without a disk: Tansu on an S3 of this session's own."""
+    if given := os.environ.get("FOOTFALL_TEST_DISKLESS"):
+        yield given
+        return
+    missing = diskless_part.available()
+    require("diskless", not missing, missing)
+    folder = tmp_path_factory.mktemp("diskless")
+    try:
+        yield diskless_part.start(folder, port=0)
+    finally:
+        diskless_part.server(folder).stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,27 +1,28 @@
-"""`python -m infra.dev kafka|redis start|stop|status|logs`. Exit status 1: it does not run."""
+"""`python -m infra.dev PART start|stop|status|logs`. Exit status 1: it does not run."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from infra.dev import kafka, redis
+from infra.dev import diskless, kafka, kafka3, redis
 from infra.dev.process import NotStarted
 
-_PARTS = {"kafka": kafka, "redis": redis}
+PARTS: dict[str, Any] = {"diskless": diskless, "kafka": kafka, "kafka3": kafka3, "redis": redis}
 
 
 @click.command()
-@click.argument("part", type=click.Choice(sorted(_PARTS)))
+@click.argument("part", type=click.Choice(sorted(PARTS)))
 @click.argument("verb", type=click.Choice(["start", "stop", "status", "logs"]))
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 is any free one.")
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="Where its data lies.")
 @click.option("--lines", type=click.IntRange(1), default=50, show_default=True, help="How much `logs` shows.")
 def main(part: str, verb: str, port: int | None, folder: Path | None, lines: int) -> None:
     """Run a real PART on 127.0.0.1 in the background."""
-    module = _PARTS[part]
+    module = PARTS[part]
     server = module.server(folder.resolve() if folder else None)
     if verb == "start":
         try:
@@ -35,9 +36,11 @@ def main(part: str, verb: str, port: int | None, folder: Path | None, lines: int
         click.echo(server.tail(lines))
     else:
         address = server.address()
+        pids = " ".join(map(str, server.pids()))
         click.echo(
-            f"{part} runs at {address}, pid {server.pid()}, in {server.folder}" if address else f"{part} does not run"
-        )
+            f"{part} runs at {address}, pid {pids}, in {server.folder}" if address
+            else f"{part} does not run" + (f" as a whole, pid {pids} does" if pids else "")
+        )  # fmt: skip
         sys.exit(0 if address else 1)
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,21 +26,22 @@ _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 """
 
-# Small, alone and quick: one copy of everything, no wait for a group's other members. The log cleaner's buffer
-# alone would otherwise exhaust a heap of 128 MB.
+# Small and quick: no wait for a group's other members. The log cleaner's buffer alone would otherwise exhaust a heap
+# of 128 MB.
 _PROPERTIES = """process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{host}:{controller}
+node.id={node}
+controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
 advertised.listeners=PLAINTEXT://{host}:{port}
 log.dirs={data}
 auto.create.topics.enable=false
-default.replication.factor=1
-offsets.topic.replication.factor=1
+default.replication.factor={copies}
+min.insync.replicas={in_sync}
+offsets.topic.replication.factor={copies}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={copies}
+transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=4194304
@@ -108,22 +110,49 @@ def server(folder: Path | None = None) -> Server:
 def start(folder: Path | None = None, port: int = PORT) -> str:
     """Start it unless it runs; its bootstrap address either way. Port 0 is any free one."""
     kafka = server(folder)
-    libs = fetch()
+    fetch()
     with kafka.locked():
         if running := kafka.address():
             return running
-        port, controller = free_port(port), free_port()
-        data, properties = kafka.folder / "data", kafka.folder / "server.properties"
-        properties.write_text(_PROPERTIES.format(host=HOST, port=port, controller=controller, data=data))
-        run = [str(java()), "-Xmx128m", "-XX:+UseSerialGC", "-cp", f"{libs}/*"]
-        if not (data / "meta.properties").exists():
-            cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            _format([*run, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)])
+        port = free_port(port)
+        configure(kafka, 1, port, [free_port()])
+        return launch(kafka, port)
 
-        def ready() -> bool:  # an open port is too early: topics cannot be made yet
-            return b"Kafka Server started" in kafka.log.read_bytes()
 
-        return kafka.spawn([*run, "kafka.Kafka", str(properties)], port, ready)
+def configure(broker: Server, node: int, port: int, controllers: Sequence[int]) -> None:
+    """Write the properties of node 1, 2… of a cluster with as many `controllers` (their ports)."""
+    size = len(controllers)
+    text = _PROPERTIES.format(
+        node=node,
+        voters=",".join(f"{number}@{HOST}:{at}" for number, at in enumerate(controllers, 1)),
+        host=HOST,
+        port=port,
+        controller=controllers[node - 1],
+        data=broker.folder / "data",
+        copies=min(size, 3),
+        in_sync=2 if size > 2 else 1,
+    )
+    broker.folder.mkdir(parents=True, exist_ok=True)
+    (broker.folder / "server.properties").write_text(text)
+
+
+def launch(
+    broker: Server, port: int, cluster: Path | None = None, *, options: Sequence[str] = (), prefix: Sequence[str] = ()
+) -> str:
+    """Start a node on its properties and return its address; nodes of one `cluster` have that folder in common.
+
+    `options` are for Java, `prefix` goes before the command."""
+    properties = str(broker.folder / "server.properties")
+    run = [*prefix, str(java()), "-Xmx128m", "-XX:+UseSerialGC", *options, "-cp", f"{_libs()}/*"]
+    if not (broker.folder / "data" / "meta.properties").exists():
+        number = uuid.uuid5(uuid.NAMESPACE_URL, (cluster or broker.folder).as_uri())
+        name = urlsafe_b64encode(number.bytes).decode().rstrip("=")
+        _format([*run, "kafka.tools.StorageTool", "format", "-g", f"--cluster-id={name}", "-c", properties])
+
+    def ready() -> bool:  # an open port is too early: topics cannot be made yet
+        return b"Kafka Server started" in broker.log.read_bytes()
+
+    return broker.spawn([*run, "kafka.Kafka", properties], port, ready)
 
 
 def _format(command: list[str]) -> None:

@@ -13,7 +13,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 # Servers that this process started, so that their end is noticed at once and leaves no zombie.
@@ -53,17 +54,16 @@ class Server:
         self._pid = folder / "pid"
         self._address = folder / "address"
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> contextlib.AbstractContextManager[None]:
         """Two starts at once: the second finds it running."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return locked(self.folder)
 
     def address(self) -> str | None:
         """Where it answers, None when it does not run."""
         return self._address.read_text() if self.pid() and self._address.exists() else None
+
+    def pids(self) -> list[int]:
+        return [pid] if (pid := self.pid()) else []
 
     def pid(self) -> int | None:
         try:
@@ -105,31 +105,76 @@ class Server:
                 raise NotStarted(f"{self.name} was not ready after {timeout:.0f} s; its last words:\n{self.tail()}")
         return f"{HOST}:{port}"
 
+    def kill(self) -> None:
+        """kill -9, and back when it is gone. It may be started again on what it left."""
+        if (pid := self.pid()) is not None:
+            os.kill(pid, signal.SIGKILL)
+            self._gone(pid, 20.0)
+        self._pid.unlink(missing_ok=True)
+        self._address.unlink(missing_ok=True)
+
     def stop(self, patience: float = 20.0) -> bool:
         """SIGTERM, then SIGKILL; True when there was something to stop."""
         pid = self.pid()
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + patience
-            while self.pid() is not None:
-                if pid in _CHILDREN:
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        _CHILDREN[pid].wait(timeout=0.1)
-                else:  # somebody else's child cannot be waited for, only looked at
-                    time.sleep(0.02)
-                if time.monotonic() > deadline:
-                    os.kill(pid, signal.SIGKILL)
-                    deadline += patience
-            if pid in _CHILDREN:
-                _CHILDREN.pop(pid).wait()
+            os.kill(pid, signal.SIGCONT)  # a paused one would not hear of it
+            self._gone(pid, patience)
         self._pid.unlink(missing_ok=True)
         self._address.unlink(missing_ok=True)
         return pid is not None
+
+    def _gone(self, pid: int, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while self.pid() is not None:
+            if pid in _CHILDREN:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    _CHILDREN[pid].wait(timeout=0.1)
+            else:  # somebody else's child cannot be waited for, only looked at
+                time.sleep(0.02)
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                deadline += patience
+        if pid in _CHILDREN:
+            _CHILDREN.pop(pid).wait()
 
     def tail(self, lines: int = 20) -> str:
         if not self.log.exists():
             return f"{self.name} has no log yet"
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+class Group:
+    """Servers that are one part: started together, stopped in the opposite order. `listening` answer for it."""
+
+    def __init__(self, folder: Path, servers: Sequence[Server], listening: Sequence[Server]) -> None:
+        self.folder = folder
+        self.servers = servers
+        self._listening = listening
+
+    def address(self) -> str | None:
+        """Where it answers, comma separated; None unless all of it runs."""
+        found = [server.address() for server in self._listening]
+        return ",".join(address for address in found if address) if self.servers and all(found) else None
+
+    def pids(self) -> list[int]:
+        return [pid for server in self.servers for pid in server.pids()]
+
+    def stop(self) -> bool:
+        with ThreadPoolExecutor() as pool:  # a cluster that loses its quorum waits for it when told to end one by one
+            return any(list(pool.map(Server.stop, reversed(self.servers))))
+
+    def tail(self, lines: int = 20) -> str:
+        return "\n".join(f"-- {server.name}\n{server.tail(lines)}" for server in self.servers)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The folder is one process's own meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _command_line(pid: int) -> str:
