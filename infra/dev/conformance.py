@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from brokers import conformance
+from brokers.conformance import __main__ as conformance
 from infra.dev.__main__ import PARTS
 from infra.dev.process import NotStarted
 
