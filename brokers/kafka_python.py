@@ -47,6 +47,8 @@ class PythonClient:
         except errors.InvalidReplicationFactorError as error:
             raise Unsupported(f"{self._settings.shown}: {error}") from error
         except errors.KafkaError as error:
+            if error.retriable:  # such as no node being known to answer
+                raise Unreachable(f"{self._settings.shown} does not answer ({error}): retry") from error
             raise BrokerError(f"{self._settings.shown}: {error}") from error
 
     def _config(self, timeout: float) -> dict[str, Any]:
@@ -57,12 +59,16 @@ class PythonClient:
     def _ask(self, question: Callable[[Any], Answer], timeout: float | None = None) -> Answer:
         deadline = time.monotonic() + (timeout or self._timeout)
         with self._lock, self.named_errors():
-            if self._admin_client is None:
-                self._admin_client = KafkaAdminClient(**self._config(timeout or self._timeout))
             while True:
+                if self._admin_client is None:
+                    self._admin_client = KafkaAdminClient(**self._config(timeout or self._timeout))
                 try:
                     return question(self._admin_client)
-                except errors.BrokerResponseError as error:  # such as a coordinator that is being made
+                except errors.KafkaError as error:  # such as a coordinator that is being made
+                    if not isinstance(error, errors.BrokerResponseError):
+                        # Once its broker was away, an admin client may never find a node again.
+                        admin, self._admin_client = self._admin_client, None
+                        admin.close()
                     if not error.retriable or time.monotonic() > deadline:
                         raise
                     time.sleep(0.05)
@@ -121,7 +127,7 @@ class PythonClient:
         futures: dict[int, Any] = {}
         failed: list[int] = []
         too_large: list[int] = []
-        reason, no_topic = "", False
+        reason, no_topic, timed_out = "", False, False
         for index, number in partitions.items():
             topic, key, value, headers, _ = records[index]
             try:
@@ -145,6 +151,9 @@ class PythonClient:
                 failed.append(index)
                 reason = str(error) or type(error).__name__
                 no_topic = no_topic or isinstance(error, _NO_TOPIC)
+                timed_out = timed_out or isinstance(error, errors.KafkaTimeoutError)
+        if timed_out:
+            self._discard(producer)
         return Sent(failed, too_large, no_topic, reason)
 
     def _producing(self) -> Any:
@@ -166,6 +175,17 @@ class PythonClient:
                     max_request_size=self._settings.max_record_bytes + 65_536,
                 )
             return self._producer
+
+    def _discard(self, producer: Any) -> None:
+        """The library forgets batches that were on their way when an older one expires: such a producer takes records
+        and sends none for ever. The next publish makes a new one."""
+        with self._lock:
+            if self._producer is not producer:
+                return
+            self._producer = None
+        producer._sender.force_close()  # closing alone waits first for what will never come
+        with suppress(errors.KafkaTimeoutError):
+            producer.close(timeout=self._timeout)
 
     # Reading
 

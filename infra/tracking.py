@@ -35,6 +35,7 @@ def open_door(parts: Parts, counters: Counters | None = None) -> Door:
         options=Options(trusted_proxies=parts.settings.proxies),
         places=parts.places,
         counters=counters,
+        create_topics=parts.create_topics,
     )
 
 

@@ -38,12 +38,14 @@ class Door:
         options: Options | None = None,
         places: place.Reader | None = None,
         counters: Counters | None = None,
+        create_topics: Callable[[], object] = lambda: None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._options = options or Options()
         self._collector = Collector(sites, live, self._options, places)
         self._spool = Spool(spool, self._options.spool_bytes)
-        self._outbox = Outbox(broker, self._spool, live, os.urandom(8).hex().encode(), self._options.queue_bytes)
+        incarnation = os.urandom(8).hex().encode()
+        self._outbox = Outbox(broker, self._spool, live, incarnation, self._options.queue_bytes, create_topics)
         self._counters = counters or Counters()
         self._clock_ms = clock_ms
         self.max_body = self._options.max_body

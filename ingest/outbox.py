@@ -3,7 +3,8 @@
 One thread a process takes whatever the requests have handed in since it last looked, publishes all of it in
 one call and wakes all of them in one go; the busier the door, the larger the group. What the broker does not
 take goes into the spool, fsync'd; what neither takes is refused with `Unavailable`, and the sender comes again.
-A second thread drains the spool, in its order, once the broker answers.
+A second thread drains the spool, in its order, once the broker answers; until it is empty everything goes
+through it, so that a visitor's events stay in order.
 
 The ids of events are looked up and remembered here, a group at a time, because the memory may be a Redis: an id
 counts as seen only after its durable ack, and of two equal events in one group the second is the duplicate.
@@ -15,7 +16,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from enum import Enum
 from queue import Empty, SimpleQueue
@@ -82,11 +83,19 @@ class Outbox:
     """`start` it in the process that uses it: threads do not survive a fork."""
 
     def __init__(
-        self, broker: Broker, spool: Spool, memory: Memory, incarnation: bytes, max_bytes: int = 64 << 20
+        self,
+        broker: Broker,
+        spool: Spool,
+        memory: Memory,
+        incarnation: bytes,
+        max_bytes: int = 64 << 20,
+        create_topics: Callable[[], object] = lambda: None,
     ) -> None:
+        """`create_topics` is called when the broker is back: it may have been away when the process started."""
         self._broker = broker
         self._spool = spool
         self._memory = memory
+        self._create_topics = create_topics
         self._incarnation = ("footfall-process", incarnation)
         self._sequence = 0
         self._max_bytes = max_bytes
@@ -95,6 +104,7 @@ class Outbox:
         self._handed: list[_Waiting] = []
         self._queue: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
         self._broker_down = False
+        self._refused_topics: set[str] = set()
         self._failure = ""
         self._wake_drainer = threading.Event()
         self._closing = False
@@ -263,31 +273,47 @@ class Outbox:
         if not records:
             return (), {}
         unsent: Sequence[int] = range(len(records))
-        if not self._broker_down:
-            try:
-                self._broker.publish(records)
+        try:
+            # What waits in our spool goes before what comes now, or a visitor's events would change places.
+            if not self._broker_down and self._spool.append_behind(records):
                 self._failure = ""
                 return (), {}
-            except TooLarge as error:
-                self._failure = ""
-                return error.indexes, {}
-            except Unsent as error:
-                unsent = error.indexes
-                self._broker_failed(error)
-            except BrokerError as error:
-                self._broker_failed(error)
-        try:
-            self._spool.append([records[index] for index in unsent])
         except Exception as error:
-            self._failure = f"neither the broker nor the spool takes events: {error}"
-            log.error("%s", self._failure)
-            return (), dict.fromkeys(unsent, self._failure)
+            return (), self._nowhere(unsent, error)
+        too_large, unsent = self._publish(records)
+        if unsent:
+            try:
+                self._spool.append([records[index] for index in unsent])
+            except Exception as error:
+                return too_large, self._nowhere(unsent, error)
+            self._wake_drainer.set()
         self._failure = ""
-        self._wake_drainer.set()
-        return (), {}
+        return too_large, {}
 
-    def _broker_failed(self, error: BrokerError) -> None:
+    def _publish(self, records: list[Record]) -> tuple[Sequence[int], Sequence[int]]:
+        """Indexes of the records that are too large for the broker, and of those that it did not take."""
+        if self._broker_down:
+            return (), range(len(records))
+        try:
+            self._broker.publish(records)
+        except TooLarge as error:
+            return error.indexes, ()
+        except Unsent as error:
+            self._broker_failed(error, records)
+            return (), error.indexes
+        except BrokerError as error:
+            self._broker_failed(error, records)
+            return (), range(len(records))
+        return (), ()
+
+    def _nowhere(self, unsent: Sequence[int], error: Exception) -> dict[int, str]:
+        self._failure = f"neither the broker nor the spool takes events: {error}"
+        log.error("%s", self._failure)
+        return dict.fromkeys(unsent, self._failure)
+
+    def _broker_failed(self, error: BrokerError, records: list[Record]) -> None:
         log.warning("Events go to the spool: %s", error)
+        self._refused_topics = {record.topic for record in records}
         self._broker_down = True
         self._wake_drainer.set()
 
@@ -304,14 +330,14 @@ class Outbox:
 
     def _drain_spool(self) -> None:
         while not self._closing:
-            if not self._broker_down and not self._spool.waits():
+            if not self._broker_down and not self._failure and not self._spool.waits():
                 self._wake_drainer.wait(_LOOK_EVERY)  # a neighbour may have died and left its spool
                 self._wake_drainer.clear()
                 continue
             try:
-                self._broker.ping(_PROBE_TIMEOUT)
-                drained = self._spool.drain(self._publish_again)
+                self._probe()
                 self._broker_down = False
+                drained = self._spool.drain(self._broker.publish)
                 self._failure = ""
                 if drained:
                     log.warning("%d records went from the spool to the broker", drained)
@@ -319,9 +345,13 @@ class Outbox:
                 log.info("The spool waits for the broker: %s", error)
             self._pause(_PROBE_EVERY)
 
-    def _publish_again(self, records: Sequence[Record]) -> None:
-        self._broker.publish(records)
-        self._broker_down = False
+    def _probe(self) -> None:
+        """Raises unless the broker answers and has the topics of what it did not take."""
+        self._broker.ping(_PROBE_TIMEOUT)
+        if self._broker_down:
+            self._create_topics()
+            for topic in self._refused_topics:
+                self._broker.partitions(topic)
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -93,9 +93,22 @@ class Spool:
         with self._lock:
             if self._own is None:
                 self._own = self._create()
-            if self.bytes() >= self._max_bytes:
-                raise SpoolFull(f"{self._folder} holds {self._max_bytes} bytes: bring the broker back, it drains then")
-            self._own.append(records)
+            self._append(self._own, records)
+
+    def append_behind(self, records: Sequence[Record]) -> bool:
+        """The same behind what this process has appended and is not drained yet; False when there is nothing."""
+        if self._own is None:
+            return False
+        with self._lock:
+            if self._own is None:
+                return False
+            self._append(self._own, records)
+            return True
+
+    def _append(self, own: _File, records: Sequence[Record]) -> None:
+        if self.bytes() >= self._max_bytes:
+            raise SpoolFull(f"{self._folder} holds {self._max_bytes} bytes: bring the broker back, it drains then")
+        own.append(records)
 
     def drain(self, publish: Publish) -> int:
         """Publish all that waits, oldest file first, each in its order; returns how many records that was.
@@ -123,6 +136,7 @@ class Spool:
         return drained
 
     def waits(self) -> bool:
+        """Whether there is something to drain, ours or a dead neighbour's."""
         return any(self._folder.glob("*.spool"))
 
     def bytes(self) -> int:

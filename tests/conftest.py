@@ -6,7 +6,8 @@ FOOTFALL_TEST_KAFKA, …_KAFKA3, …_DISKLESS and …_REDIS name one that runs a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -75,3 +76,14 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"redis://{redis_part.start(folder, port=0)}/0"
     finally:
         redis_part.server(folder).stop()
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Print a line that is seen whether the test passes or not, such as what it measured."""
+
+    def write(line: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n{line}\n")
+
+    return write

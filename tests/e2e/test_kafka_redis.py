@@ -9,12 +9,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
-import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +21,8 @@ import redis
 from kafka import KafkaConsumer, TopicPartition
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import AGENT, PATIENCE, ROOT, Up, command, environment, fetch, footfall, until
+from tests.e2e.harness import AGENT, ROOT, Up, fetch, footfall, until
+from tests.e2e.ingesting import ingesting
 from tests.e2e.proof import replay
 from tests.e2e.stream import EVENTS, VICTIMS, VISITORS, Stream
 
@@ -203,45 +200,6 @@ def test_killed_in_the_middle_of_a_stream_over_kafka_the_counts_are_exact(
         reports = replay(up.data, "--site", site, "--source", source, env=parts)
         assert [report["equal"] for report in reports] == [True] * len(reports)
         assert sum(report["sessions"] for report in reports) == VISITORS
-
-
-class Ingest:
-    """A process of `footfall ingest` on a port of its own."""
-
-    def __init__(self, port: int, log: Path, process: subprocess.Popen[bytes]) -> None:
-        self.address = f"http://127.0.0.1:{port}"
-        self._log = log
-        self._process = process
-
-    def ready(self) -> bool:
-        assert self._process.poll() is None, self._log.read_text()
-        try:
-            return fetch(f"{self.address}/ready")[0] == 200
-        except OSError:
-            return False
-
-    def collect(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        status, _, body = fetch(f"{self.address}/collect", json.dumps(event).encode())
-        assert status == 202, body
-        return dict(json.loads(body))
-
-
-@contextmanager
-def ingesting(folder: Path, env: Mapping[str, str]) -> Iterator[Ingest]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    folder.mkdir()
-    log = folder / "output"
-    line = [*command(), "ingest", "--data", str(folder), "--port", str(port)]
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(line, env=environment(env), stdout=output, stderr=output) as process,
-    ):
-        try:
-            yield Ingest(port, log, process)
-        finally:
-            process.terminate()
-            process.wait(PATIENCE)
 
 
 def test_two_ingest_processes_share_duplicates_salts_and_who_is_there(

@@ -1,0 +1,113 @@
+"""Kafka fails under a tracking port that takes events: killed, started again, paused.
+
+No sender is told 2xx for an event that is not in the log at the end, and each visitor's events are there in order.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from infra.dev import kafka as part
+from tests.e2e.beacons import KEY, TOPIC, Beacons
+from tests.e2e.harness import until
+from tests.e2e.ingesting import ingesting
+from tests.load import Figures, Load, read_kafka
+from tests.require import require
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[part.Server]:
+    """A Kafka of this module's own, to be killed."""
+    missing = part.available()
+    require("kafka", not missing, missing)
+    folder = tmp_path_factory.mktemp("kafka")
+    try:
+        part.start(folder, port=0)
+        yield part.server(folder)
+    finally:
+        part.server(folder).stop()
+
+
+class Door:
+    """A tracking port over a broker, and the load on it."""
+
+    def __init__(self, load: Load, beacons: Beacons, spool: Path) -> None:
+        self.load = load
+        self.beacons = beacons
+        self._spool = spool
+
+    def spools(self) -> bool:
+        return any(self._spool.glob("*.spool"))
+
+    def judge(self, servers: str) -> Figures:
+        return self.load.judge(read_kafka(servers, TOPIC, self.beacons.decode))
+
+
+@contextmanager
+def under_load(folder: Path, url: str, *, spool: bool = True) -> Iterator[Door]:
+    """`footfall ingest` on `url`, taking events. Without a spool, there is no place to make one."""
+    folder.mkdir()
+    site = f"s{uuid.uuid4().hex[:12]}.example.com"
+    sites, place = folder / "sites.toml", folder / "spool"
+    sites.write_text(f'[[site]]\ndomain = "{site}"\nkey = "{KEY}"\n')
+    if not spool:
+        place.write_text("a file where the folder of the spool would be")
+    env = {"FOOTFALL_BROKER": url, "FOOTFALL_SITES": str(sites), "FOOTFALL_SPOOL": str(place)}
+    with ingesting(folder / "data", env) as ingest:
+        until(ingest.ready, "the tracking port is ready")
+        beacons = Beacons(ingest.address, site)
+        load = Load(beacons)
+        try:
+            with load:
+                yield Door(load, beacons, place)
+        finally:
+            beacons.close()
+
+
+@pytest.mark.parametrize("options", ["client=confluent", "client=kafka-python&timeout_ms=3000"])
+def test_killed_and_started_again(
+    tmp_path: Path, broker: part.Server, options: str, say: Callable[[str], None]
+) -> None:
+    address = broker.address()
+    assert address
+    with under_load(tmp_path / "ingest", f"kafka://{address}?{options}") as door:
+        door.load.more(500)
+        broker.kill()
+        until(door.spools, "events go to the spool")
+        door.load.more(500)
+        part.start(broker.folder, int(address.rpartition(":")[2]))
+        until(lambda: not door.spools(), "the spool is drained")
+        door.load.more(500)
+    figures = door.judge(address)
+    assert figures.refused == 0
+    say(f"Kafka killed and started again ({options}): {figures}")
+
+
+def test_paused_for_twenty_seconds(tmp_path: Path, broker: part.Server, say: Callable[[str], None]) -> None:
+    address = broker.address()
+    assert address
+    with under_load(tmp_path / "ingest", f"kafka://{address}") as door:
+        door.load.more(500)
+        (pid,) = broker.pids()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            begin = time.monotonic()
+            until(door.spools, "events go to the spool")
+            time.sleep(max(0.0, begin + 20 - time.monotonic()))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        until(lambda: not door.spools(), "the spool is drained")
+        door.load.more(500)
+    figures = door.judge(address)
+    assert figures.refused == 0
+    say(f"Kafka paused for 20 s: {figures}")
