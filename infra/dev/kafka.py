@@ -137,17 +137,24 @@ def configure(broker: Server, node: int, port: int, controllers: Sequence[int]) 
 
 
 def launch(
-    broker: Server, port: int, cluster: Path | None = None, *, options: Sequence[str] = (), prefix: Sequence[str] = ()
+    broker: Server,
+    port: int,
+    cluster: Path | None = None,
+    *,
+    options: Sequence[str] = (),
+    prefix: Sequence[str] = (),
+    format_options: Sequence[str] = (),
 ) -> str:
     """Start a node on its properties and return its address; nodes of one `cluster` have that folder in common.
 
-    `options` are for Java, `prefix` goes before the command."""
+    `options` are for Java, `prefix` goes before the command, `format_options` are for making the storage."""
     properties = str(broker.folder / "server.properties")
     run = [*prefix, str(java()), "-Xmx128m", "-XX:+UseSerialGC", *options, "-cp", f"{_libs()}/*"]
     if not (broker.folder / "data" / "meta.properties").exists():
         number = uuid.uuid5(uuid.NAMESPACE_URL, (cluster or broker.folder).as_uri())
         name = urlsafe_b64encode(number.bytes).decode().rstrip("=")
-        _format([*run, "kafka.tools.StorageTool", "format", "-g", f"--cluster-id={name}", "-c", properties])
+        making = ["kafka.tools.StorageTool", "format", "-g", f"--cluster-id={name}", "-c", properties]
+        _format([*run, *making, *format_options])
 
     def ready() -> bool:  # an open port is too early: topics cannot be made yet
         return b"Kafka Server started" in broker.log.read_bytes()
