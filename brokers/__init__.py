@@ -22,6 +22,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "memory": ("brokers.memory:MemoryBroker", "footfall"),
     "sqlite": ("brokers.embedded:SqliteBroker", "footfall"),
     "kafka": ("brokers.kafka:connect", "footfall[kafka]"),
+    "redpanda": ("brokers.kafka:connect", "footfall[kafka]"),
+    "warpstream": ("brokers.kafka:connect", "footfall[kafka]"),
+    "pulsar": ("brokers.pulsar:connect", "footfall[pulsar]"),
+    "pulsar+ssl": ("brokers.pulsar:connect", "footfall[pulsar]"),
 }
 
 

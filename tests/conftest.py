@@ -1,6 +1,6 @@
 """Real parts shared by all tests: started once a session when first asked for, on free ports, stopped at the end.
 
-FOOTFALL_TEST_KAFKA, …_KAFKA3, …_DISKLESS and …_REDIS name one that runs already, such as a vendor's own
+FOOTFALL_TEST_KAFKA, …_KAFKA3, …_DISKLESS, …_PULSAR and …_REDIS name one that runs already, such as a vendor's own
 (infra/compose.yaml)."""
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pytest
 from infra.dev import diskless as diskless_part
 from infra.dev import kafka as kafka_part
 from infra.dev import kafka3 as kafka3_part
+from infra.dev import pulsar as pulsar_part
 from infra.dev import redis as redis_part
 from tests.require import require
 
@@ -61,6 +62,21 @@ def diskless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield diskless_part.start(folder, port=0)
     finally:
         diskless_part.server(folder).stop()
+
+
+@pytest.fixture(scope="session")
+def pulsar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`127.0.0.1:PORT?admin=http://127.0.0.1:PORT` of a real Pulsar of this session's own."""
+    if given := os.environ.get("FOOTFALL_TEST_PULSAR"):
+        yield given
+        return
+    missing = pulsar_part.available()
+    require("pulsar", not missing, missing)
+    folder = tmp_path_factory.mktemp("pulsar")
+    try:
+        yield pulsar_part.start(folder, port=0)
+    finally:
+        pulsar_part.server(folder).stop()
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from infra.dev import diskless, kafka, kafka3, redis
+from infra.dev import diskless, kafka, kafka3, pulsar, redis
 from infra.dev.process import NotStarted
 
-PARTS: dict[str, Any] = {"diskless": diskless, "kafka": kafka, "kafka3": kafka3, "redis": redis}
+PARTS: dict[str, Any] = {"diskless": diskless, "kafka": kafka, "kafka3": kafka3, "pulsar": pulsar, "redis": redis}
 
 
 @click.command()

@@ -20,6 +20,7 @@ from infra.dev.process import NotStarted
 PATTERNS = {
     "kafka": ("kafka://{}", "kafka://{}?client=kafka-python"),
     "kafka3": ("kafka://{}", "kafka://{}?client=kafka-python"),
+    "pulsar": ("pulsar://{}",),
     "diskless": ("kafka://{}", "kafka://{}?client=kafka-python"),
 }
 

@@ -1,0 +1,147 @@
+"""Pulsar's admin service over HTTP: what its binary protocol cannot say about topics, ledgers and subscriptions.
+
+Connections are kept, each used by one thread at a time. A broker that does not own what was asked for names the one
+that does, and the question goes there.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from email.message import Message
+from typing import Any, NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+from brokers.base import BrokerError, Unreachable
+from brokers.pulsar_settings import PulsarSettings
+
+_REDIRECTS = (301, 302, 307, 308)
+_REFUSED = (401, 403)
+_BUSY = (429, 500, 502, 503, 504)
+
+
+class Refused(BrokerError):
+    """The broker does not accept the credentials, or they do not allow this: look at the token or certificate."""
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Message
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body) if self.body else None
+
+    def reason(self) -> str:
+        """What the broker says about a failure, in a line."""
+        try:
+            found = str(json.loads(self.body)["reason"])
+        except (ValueError, KeyError, TypeError):
+            found = self.body.decode(errors="replace")
+        return " ".join(found.split())[:300] or f"status {self.status}"
+
+
+class Admin:
+    """Safe for several threads. Every method raises `Unreachable` within the timeout, or `Refused`."""
+
+    def __init__(self, settings: PulsarSettings) -> None:
+        self._settings = settings
+        self._idle: dict[str, list[http.client.HTTPConnection]] = {}
+        self._tls: ssl.SSLContext | None = None
+        self._headers = {"Accept": "application/json"}
+        if settings.token:
+            self._headers["Authorization"] = f"Bearer {settings.token}"
+
+    def get(self, path: str) -> Answer:
+        return self.ask("GET", path)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        content: str = "application/json",
+        timeout: float | None = None,
+    ) -> Answer:
+        """`path` follows `/admin/v2`. 404 and 409 are answers; other refusals are raised, with the broker's words."""
+        failure: Exception | None = None
+        for address in self._settings.admin:
+            try:
+                answer = self._follow(method, f"{address}/admin/v2{path}", body, content, timeout)
+            except (OSError, http.client.HTTPException) as error:
+                failure = error
+                continue
+            if answer.status in _REFUSED:
+                raise Refused(
+                    f"{self._settings.shown}: the admin service refuses {method} {path} ({answer.status}:"
+                    f" {answer.reason()}): the token or certificate is wrong, expired or not allowed to do this"
+                )
+            if answer.status in _BUSY:
+                raise Unreachable(f"{self._settings.shown}: {method} {path}: {answer.reason()}: retry")
+            if answer.status >= 400 and answer.status not in (404, 409):
+                raise BrokerError(f"{self._settings.shown}: {method} {path}: {answer.reason()}")
+            return answer
+        raise Unreachable(
+            f"{self._settings.shown}: the admin service at {', '.join(self._settings.admin)} does not answer"
+            f" ({failure}): retry, or look at the URL and its option admin"
+        ) from failure
+
+    def close(self) -> None:
+        for connections in self._idle.values():
+            while connections:
+                connections.pop().close()
+
+    def _follow(self, method: str, url: str, body: object, content: str, timeout: float | None) -> Answer:
+        for _ in range(5):
+            answer = self._send(method, url, body, content, timeout or self._settings.timeout)
+            if answer.status not in _REDIRECTS:
+                return answer
+            url = urljoin(url, answer.headers.get("Location", ""))
+        raise Unreachable(f"{self._settings.shown}: the admin service sends {method} {url} in circles: retry")
+
+    def _send(self, method: str, url: str, body: object, content: str, timeout: float) -> Answer:
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        data = None if body is None else json.dumps(body).encode()
+        headers = self._headers | ({"Content-Type": content} if data is not None else {})
+        idle = self._idle.setdefault(origin, [])
+        while True:
+            kept = idle.pop() if idle else None
+            connection = kept or self._connect(origin, timeout)
+            try:
+                if connection.sock is not None:
+                    connection.sock.settimeout(timeout)
+                connection.request(method, target, data, headers)
+                response = connection.getresponse()
+                answer = Answer(response.status, response.headers, response.read())
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                if kept is not None and not isinstance(error, TimeoutError):
+                    continue  # the server had closed it while it was idle
+                raise
+            idle.append(connection)
+            return answer
+
+    def _connect(self, origin: str, timeout: float) -> http.client.HTTPConnection:
+        parts = urlsplit(origin)
+        host = parts.hostname or ""
+        connection: http.client.HTTPConnection
+        if parts.scheme == "https":
+            connection = http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=self._context())
+        else:
+            connection = http.client.HTTPConnection(host, parts.port, timeout=timeout)
+        connection.connect()
+        if connection.sock is not None:  # a request's head and body are two writes
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context(cafile=self._settings.ca or None)
+            if self._settings.certificate:
+                self._tls.load_cert_chain(self._settings.certificate, self._settings.key)
+        return self._tls

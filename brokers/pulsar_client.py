@@ -1,0 +1,203 @@
+"""The binary protocol: producers and readers, one of each for a partition, through the vendor's client.
+
+The client routes nothing: each producer belongs to one partition, so that a key lies where it lies on every broker.
+A producer keeps its name and numbers its batches, and the topic's deduplication drops what the client sends again
+after a lost connection.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from itertools import count
+from typing import Any, NamedTuple
+
+import pulsar
+
+from brokers.base import BrokerError, Record, Unreachable
+from brokers.pulsar_admin import Refused
+from brokers.pulsar_messages import pack
+from brokers.pulsar_settings import PulsarSettings
+
+_OPERATION_SECONDS = 3  # for making a producer or a reader
+_COMPRESSION = {
+    "none": pulsar.CompressionType.NONE,
+    "lz4": pulsar.CompressionType.LZ4,
+    "snappy": pulsar.CompressionType.SNAPPY,
+    "zlib": pulsar.CompressionType.ZLib,
+    "zstd": pulsar.CompressionType.ZSTD,
+}
+_NO_TOPIC = (pulsar.TopicNotFound, pulsar.TopicTerminated)
+_REFUSED = (pulsar.AuthenticationError, pulsar.AuthorizationError)
+
+
+class TopicMissing(Exception):
+    """The topic of a producer or reader is not there."""
+
+
+class Sent(NamedTuple):
+    """What became of a batch: the indexes that failed, by kind, and the last failure in words."""
+
+    failed: Sequence[int] = ()
+    too_large: Sequence[int] = ()
+    no_topic: bool = False
+    reason: str = ""
+
+
+class _Flight:
+    """The acknowledgements that one `send` waits for; they come on the client's thread.
+
+    Their positions are not looked at: a batch sent twice is acknowledged without one."""
+
+    def __init__(self) -> None:
+        self.failed: list[tuple[int, Any]] = []
+        self._settled = 0
+        self._expected = -1
+        self._landed = threading.Event()
+
+    def settle(self, index: int, result: Any, _message_id: Any) -> None:
+        if result != pulsar.Result.Ok:
+            self.failed.append((index, result))
+        self._settled += 1
+        if self._settled == self._expected:
+            self._landed.set()
+
+    def landed(self, expected: int, timeout: float) -> bool:
+        self._expected = expected
+        return self._settled == expected or self._landed.wait(timeout)
+
+
+class PulsarClient:
+    """Connects when first used, so that a process may fork before it."""
+
+    def __init__(self, settings: PulsarSettings) -> None:
+        self._settings = settings
+        self._client: Any = None
+        self._producers: dict[tuple[str, int], Any] = {}
+        self._lock = threading.Lock()
+        self._name = f"footfall-{secrets.token_hex(6)}"
+        self._number = count(1)
+
+    def failure(self, error: Exception) -> BrokerError:
+        if isinstance(error, _REFUSED):
+            return Refused(
+                f"{self._settings.shown}: the broker refuses the credentials ({error}): the token or certificate is"
+                " wrong, expired or not allowed to do this"
+            )
+        return Unreachable(f"{self._settings.shown} does not answer ({error}): retry, or look at the URL")
+
+    def send(self, records: Sequence[Record], logs: dict[tuple[str, int], list[int]]) -> Sent:
+        """Publish `records` by the indexes of each (topic, partition); returns when all are settled."""
+        flight, queued = _Flight(), 0
+        producers = [self._producer(topic, partition) for topic, partition in logs]
+        for producer, indexes in zip(producers, logs.values(), strict=True):
+            send = producer.send_async
+            for index in indexes:
+                _, key, value, headers, _ = records[index]
+                name, properties = pack(key, headers)
+                send(value, partial(flight.settle, index), properties, name)
+            queued += len(indexes)
+        if not flight.landed(queued, self._settings.timeout + 5):
+            every = [index for indexes in logs.values() for index in indexes]
+            return Sent(every, reason=f"no acknowledgement within {self._settings.timeout:.0f} s")
+        failed = [index for index, result in flight.failed if result != pulsar.Result.MessageTooBig]
+        too_large = [index for index, result in flight.failed if result == pulsar.Result.MessageTooBig]
+        gone = (pulsar.Result.TopicNotFound, pulsar.Result.TopicTerminated, pulsar.Result.AlreadyClosed)
+        reason = str(flight.failed[-1][1]) if flight.failed else ""
+        return Sent(failed, too_large, any(result in gone for _, result in flight.failed), reason)
+
+    def has_producer(self, topic: str, partition: int) -> bool:
+        return (topic, partition) in self._producers
+
+    def reader(self, topic: str, partition: int, start: tuple[int, int] | None) -> Any:
+        """A reader from that entry, inclusive, or from the first one kept."""
+        where = pulsar.MessageId.earliest if start is None else pulsar.MessageId(partition, *start)
+        try:
+            return self._connected().create_reader(
+                self._partition(topic, partition), where, start_message_id_inclusive=True
+            )
+        except _NO_TOPIC as error:
+            raise TopicMissing(topic) from error
+        except pulsar.PulsarException as error:
+            raise self.failure(error) from error
+
+    def forget(self, topic: str) -> None:
+        """Close the producers of a topic that is no more; left open they would make it again."""
+        with self._lock:
+            found = [self._producers.pop(key) for key in list(self._producers) if key[0] == topic]
+        for producer in found:
+            _close(producer)
+
+    def close(self) -> None:
+        with self._lock:
+            producers, self._producers = list(self._producers.values()), {}
+            client, self._client = self._client, None
+        for producer in producers:
+            _close(producer)
+        if client is not None:
+            _close(client)
+
+    def _partition(self, topic: str, partition: int) -> str:
+        return f"persistent://{self._settings.namespace}/{topic}-partition-{partition}"
+
+    def _producer(self, topic: str, partition: int) -> Any:
+        producer = self._producers.get((topic, partition))
+        if producer is not None:
+            return producer
+        client = self._connected()
+        with self._lock:
+            producer = self._producers.get((topic, partition))
+            if producer is None:
+                producer = self._producers[topic, partition] = self._make_producer(client, topic, partition)
+        return producer
+
+    def _make_producer(self, client: Any, topic: str, partition: int) -> Any:
+        deadline = time.monotonic() + self._settings.timeout
+        while True:
+            try:
+                return client.create_producer(
+                    self._partition(topic, partition),
+                    producer_name=f"{self._name}-{next(self._number)}",
+                    send_timeout_millis=int(self._settings.timeout * 1000),
+                    compression_type=_COMPRESSION[self._settings.compression],
+                    max_pending_messages=0,
+                    batching_enabled=True,
+                    batching_max_publish_delay_ms=max(self._settings.linger_ms, 1),
+                )
+            except _NO_TOPIC as error:
+                raise TopicMissing(topic) from error
+            except pulsar.PulsarException as error:
+                if isinstance(error, _REFUSED) or time.monotonic() + _OPERATION_SECONDS > deadline:
+                    raise self.failure(error) from error
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                s = self._settings
+                auth = None
+                if s.token:
+                    auth = pulsar.AuthenticationToken(s.token)
+                elif s.certificate:
+                    auth = pulsar.AuthenticationTLS(s.certificate, s.key)
+                self._client = pulsar.Client(
+                    s.service,
+                    authentication=auth,
+                    operation_timeout_seconds=_OPERATION_SECONDS,
+                    connection_timeout_ms=_OPERATION_SECONDS * 1000,
+                    # What goes wrong is raised; the client's own words would go to standard output.
+                    logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull),
+                    tls_trust_certs_file_path=s.ca or None,
+                    tls_validate_hostname=True,
+                )
+            return self._client
+
+
+def _close(closing: Any) -> None:
+    try:
+        closing.close()
+    except pulsar.PulsarException:
+        return  # it was closed by the other side

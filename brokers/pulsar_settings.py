@@ -1,0 +1,97 @@
+"""What a Pulsar URL says: `pulsar://host:6650/tenant/namespace?admin=http://host:8080`, or `pulsar+ssl://` over TLS.
+
+The token comes as a secret and is never printed. Without a path the namespace is Pulsar's own `public/default`;
+without `admin` the admin service is on the same hosts, at its usual port.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from brokers.options import hide_credentials, read_options, whole_number
+
+_DEFAULTS = {
+    "admin": "",
+    "timeout_ms": "10000",  # bound of a publish and of every question
+    "linger_ms": "1",  # how long the client waits for company in a batch
+    "compression": "lz4",
+    "max_record_bytes": "1000000",
+    "ca": "",
+    "certificate": "",
+    "key": "",
+}
+_COMPRESSIONS = ("none", "lz4", "snappy", "zlib", "zstd")
+_NAMESPACE = re.compile(r"[A-Za-z0-9_=:.-]+/[A-Za-z0-9_=:.-]+")
+
+
+class PulsarSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Checked and typed. `shown` is the URL without credentials; `admin` are the admin service's addresses."""
+
+    shown: str
+    service: str
+    admin: tuple[str, ...]
+    namespace: str  # tenant/namespace
+    timeout: float  # seconds
+    linger_ms: int
+    compression: str
+    max_record_bytes: int
+    ca: str
+    certificate: str
+    key: str
+    token: str
+
+
+def parse(url: str, secrets: dict[str, str]) -> PulsarSettings:
+    """Raises ValueError with every word that is not understood."""
+    parts = urlsplit(url)
+    options = read_options(url, _DEFAULTS)
+    shown = hide_credentials(url)
+    if options["compression"] not in _COMPRESSIONS:
+        raise ValueError(f"option compression={options['compression']!r}: choose {' or '.join(_COMPRESSIONS)}")
+    for name in ("ca", "certificate", "key"):
+        if options[name] and not Path(options[name]).is_file():
+            raise ValueError(f"option {name}={options[name]!r}: there is no such file")
+    if bool(options["certificate"]) != bool(options["key"]):
+        raise ValueError(f"{shown}: a client's certificate needs its key, and the other way round")
+    if "@" in parts.netloc:
+        raise ValueError(f"{shown}: Pulsar knows no user names: give the token among the secrets, or a certificate")
+    if not parts.netloc:
+        raise ValueError(f"{shown}: name a broker, as in pulsar://localhost:6650")
+    if secrets.get("username") or secrets.get("password"):
+        raise ValueError(f"{shown}: Pulsar takes a token or a client's certificate, not a user name and password")
+    namespace = parts.path.strip("/") or "public/default"
+    if not _NAMESPACE.fullmatch(namespace):
+        raise ValueError(f"{shown}: {namespace!r} is no tenant/namespace, as in pulsar://localhost:6650/public/default")
+    tls = parts.scheme == "pulsar+ssl"
+    hosts = parts.netloc.split(",")
+    port, web, web_port = (6651, "https", 8443) if tls else (6650, "http", 8080)
+    admin = options["admin"].split(",") if options["admin"] else [f"{web}://{_host(host)}:{web_port}" for host in hosts]
+    for address in admin:
+        if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
+            raise ValueError(f"option admin={address!r}: give its address, as in http://localhost:8080")
+    return PulsarSettings(
+        shown=shown,
+        service=f"{parts.scheme}://" + ",".join(host if _has_port(host) else f"{host}:{port}" for host in hosts),
+        admin=tuple(address.rstrip("/") for address in admin),
+        namespace=namespace,
+        timeout=whole_number(options, "timeout_ms", least=100) / 1000,
+        linger_ms=whole_number(options, "linger_ms", least=0),
+        compression=options["compression"],
+        max_record_bytes=whole_number(options, "max_record_bytes"),
+        ca=options["ca"],
+        certificate=options["certificate"],
+        key=options["key"],
+        token=secrets.get("token", ""),
+    )
+
+
+def _has_port(host: str) -> bool:
+    return re.search(r":\d+$", host) is not None
+
+
+def _host(host: str) -> str:
+    return re.sub(r":\d+$", "", host)
