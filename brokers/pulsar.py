@@ -35,6 +35,7 @@ from brokers.pulsar_client import PulsarClient, TopicMissing
 from brokers.pulsar_cursors import Cursors, Log
 from brokers.pulsar_groups import Groups
 from brokers.pulsar_ledgers import Ends, LedgerReader, Ledgers, Order
+from brokers.pulsar_removal import remove_before, seal
 from brokers.pulsar_settings import PulsarSettings, parse
 from brokers.pulsar_topics import Described, Topics
 
@@ -196,6 +197,17 @@ class PulsarBroker:
     def recall(self, group: str, topic: str, partition: int) -> Position | None:
         self._check_partition(topic, partition)
         return self._groups.recall(group, topic, partition)
+
+    def seal(self, topic: str, partition: int) -> None:
+        """End the ledger that is written to; see `brokers.pulsar_removal`."""
+        self._check_partition(topic, partition)
+        seal(self._admin, self._topics, topic, partition)
+
+    def remove_before(self, topic: str, partition: int, position: Position) -> None:
+        """Drop the ledgers before `position`, as retention would; for the conformance suite and for operators."""
+        self._check_partition(topic, partition)
+        timeout = self._settings.timeout
+        remove_before(self._admin, self._topics, self._ledgers, topic, partition, position, timeout)
 
     def close(self) -> None:
         if not self._closed:

@@ -77,10 +77,9 @@ class Topics:
             raise other_count(topic, known.partitions, partitions)
         if not known.incarnation:
             self._expect("PUT", f"{self.path(topic)}/properties", {INCARNATION: secrets.token_hex(8)})
-        minutes = retention_ms // _MINUTE_MS if retention_ms > 0 else -1
         self._hold(topic, "inactiveTopicPolicies", _KEPT_WHEN_IDLE)
-        self._hold(topic, "retention", {"retentionTimeInMinutes": minutes, "retentionSizeInMB": -1})
-        self._hold(topic, "deduplicationEnabled", True)
+        self.set_retention(topic, retention_ms)
+        self.deduplicate(topic, True)
         if replication > self._copies(topic):
             self._replicate(topic, replication)
 
@@ -91,9 +90,14 @@ class Topics:
         if answer.status >= 400:
             raise Unreachable(f"{self._settings.shown}: topic {topic} is not deleted ({answer.reason()}): retry")
 
-    def set_retention(self, topic: str, minutes: int) -> None:
+    def set_retention(self, topic: str, retention_ms: int) -> None:
+        """-1 keeps for ever, 0 only what a subscription waits for."""
+        minutes = retention_ms // _MINUTE_MS if retention_ms >= 0 else -1
         size = 0 if minutes == 0 else -1
         self._hold(topic, "retention", {"retentionTimeInMinutes": minutes, "retentionSizeInMB": size})
+
+    def deduplicate(self, topic: str, wanted: bool) -> None:
+        self._hold(topic, "deduplicationEnabled", wanted)
 
     def _make(self, topic: str, partitions: int) -> None:
         made = {"partitions": partitions, "properties": {INCARNATION: secrets.token_hex(8)}}

@@ -57,6 +57,7 @@ def what_retention_removed_is_gone_not_skipped(subject: Subject) -> None:
     topic = subject.topic()
     for start in range(0, 6, 2):
         subject.broker.publish(numbered(topic, start, 2))
+        subject.seal(subject.broker, topic, 0)
     places = [record.position for record in read_all(subject.broker, topic)]
     subject.remove_before(subject.broker, topic, 0, places[4])
     assert subject.broker.bounds(topic, 0) == (places[4], places[5])

@@ -22,6 +22,11 @@ def _remove_before(broker: Broker, topic: str, partition: int, position: Positio
     remove(topic, partition, position)
 
 
+def _seal(broker: Broker, topic: str, partition: int) -> None:
+    if seal := getattr(broker, "seal", None):
+        seal(topic, partition)
+
+
 def _nothing() -> None:
     raise Unsupported("give the Subject a `kill` and a `start`: no way is known to kill this broker")
 
@@ -36,6 +41,7 @@ class Subject:
     unreachable: str | None = None
     secrets: dict[str, str] = field(default_factory=dict)
     remove_before: Callable[[Broker, str, int, Position], None] = _remove_before
+    seal: Callable[[Broker, str, int], None] = _seal  # for a broker that removes not records but files of them
     kill: Callable[[], None] = _nothing
     start: Callable[[], None] = _nothing
     _broker: Broker | None = None

@@ -166,3 +166,9 @@ def launch(pulsar: PulsarServer, port: int, admin: int, *, prefix: Sequence[str]
 
     pulsar.spawn(command, port, ready, timeout=120.0)
     return pulsar.address() or ""
+
+
+def url(address: str, namespace: str = "public/default") -> str:
+    """The broker URL of a namespace at an address that `start` returned."""
+    service, _, admin = address.partition("?")
+    return f"pulsar://{service}/{namespace}" + (f"?{admin}" if admin else "")
