@@ -133,9 +133,9 @@ class PulsarBroker:
 
     def bounds(self, topic: str, partition: int) -> Bounds | None:
         log, view = self._look(topic, partition)
-        if view.first is None or view.last_entry is None:
+        last = self._last(log, view)
+        if view.first is None or last is None:
             return None
-        last = self._ledgers.last(log.topic, log.partition, view.last_entry)
         return Bounds(Position(view.first, log.incarnation), Position(last, log.incarnation))
 
     def read_range(
@@ -162,7 +162,7 @@ class PulsarBroker:
         log, view = self._look(topic, partition)
         start = self._start(log, view, after)
         with self._cursors.at(log, start) as cursor:
-            found = cursor.peek(limit, wait, self._settings.timeout)
+            found = cursor.peek(limit, self._last(log, view), wait, self._settings.timeout)
             cursor.skip(found)
         return found
 
@@ -170,7 +170,7 @@ class PulsarBroker:
         log, view = self._look(topic, partition)
         start = self._start(log, view, after)
         with self._cursors.at(log, start) as cursor:
-            found = cursor.peek(limit, 0, self._settings.timeout)
+            found = cursor.peek(limit, self._last(log, view), 0, self._settings.timeout)
         return found[-1].position if found else None
 
     def position_at(self, topic: str, partition: int, timestamp_ms: int) -> Position | None:
@@ -249,6 +249,9 @@ class PulsarBroker:
     def _look(self, topic: str, partition: int) -> tuple[Log, Ledgers]:
         log = self._check_partition(topic, partition)
         return log, self._ledgers.view(topic, partition)
+
+    def _last(self, log: Log, view: Ledgers) -> Order | None:
+        return view.last_entry and self._ledgers.last(log.topic, log.partition, view.last_entry)
 
     def _check(self, log: Log, view: Ledgers, position: Position) -> None:
         if position.incarnation != log.incarnation:

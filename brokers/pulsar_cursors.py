@@ -43,16 +43,13 @@ class Cursor:
         self._read: Order | None = at
         self._ahead: list[Stored] = []
 
-    def peek(self, limit: int, wait: float, patience: float) -> list[Stored]:
-        """The next records there are, at most `limit`; they stay. With none there, waits up to `wait` seconds for one.
+    def peek(self, limit: int, last: Order | None, wait: float, patience: float) -> list[Stored]:
+        """The next records up to `last`, the partition's last one, at most `limit`; they stay.
 
-        `patience` is how long a record that the broker has may take to come, in seconds."""
+        Behind the last one, waits up to `wait` seconds for another. `patience`: how long may one take that is there?"""
         while len(self._ahead) < limit:
-            record = self._next(0)
-            if record is None and self.reader.has_message_available():
-                record = self._next(patience)
-            elif record is None and not self._ahead and wait > 0:
-                record = self._next(wait)
+            behind = last is None or (self._read is not None and self._read >= last)
+            record = self._next(patience if not behind else 0 if self._ahead else wait)
             if record is None:
                 break
             self._ahead.append(record)
