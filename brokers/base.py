@@ -19,13 +19,17 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Record(NamedTuple):
-    """What a producer hands over. `partition` None means: murmur2 of the key (see `brokers.partitioner`)."""
+    """What a producer hands over. `partition` None means: murmur2 of the key (see `brokers.partitioner`).
+
+    `timestamp`: the publish time in ms to keep of a record that is copied from another broker; None means now. Where
+    times may not decrease, or a broker stamps by itself, a later one is kept; Kafka see `KafkaBroker.publish`."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
     partition: int | None = None
+    timestamp: int | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -75,12 +79,37 @@ class Capability:
     note: str
 
 
+class Description(NamedTuple):
+    """Who answers at a URL: `version` is "" where the broker does not tell, `brokers` the number of servers."""
+
+    product: str
+    version: str
+    brokers: int
+    features: tuple[str, ...] = ()
+
+
 class BrokerError(Exception):
     """Base of what a broker can say. Each subclass says what to do next."""
 
 
 class Unreachable(BrokerError):
     """Nobody answers within the bound: retry, or look at the URL named in the message (credentials hidden)."""
+
+
+class Refused(BrokerError):
+    """The broker is there and turns us away: in vain to retry before what the message names is changed."""
+
+
+class Untrusted(Refused):
+    """TLS does not come about: a certificate is missing or of an authority that is not known."""
+
+
+class BadCredentials(Refused):
+    """User, password or token are wrong or have expired."""
+
+
+class NotAllowed(Refused):
+    """Logged in, but without the right to do this."""
 
 
 class Unsent(BrokerError):
@@ -169,3 +198,14 @@ class Broker(Protocol):
 
     def close(self) -> None:
         """Idempotent."""
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """What an adapter may also do, for `footfall broker check` and `topics plan`."""
+
+    def describe(self) -> Description:
+        """Raises `Unreachable`."""
+
+    def topic_settings(self, name: str) -> dict[str, str]:
+        """The topic's settings of this broker's own, by the broker's names; raises `NoSuchTopic`."""

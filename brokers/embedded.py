@@ -34,7 +34,7 @@ from brokers.group_commit import GroupCommit
 from brokers.options import check_topic, hide_credentials, no_partition, other_count, read_options, whole_number
 from brokers.outgoing import Outgoing, place
 from brokers.positions import check_position, gone
-from brokers.sqlite_batches import SCHEMA, holding, last_before, pack, remove, remove_all, unpack
+from brokers.sqlite_batches import SCHEMA, holding, last_before, of_one_time, pack, remove, remove_all, unpack
 from brokers.sqlite_file import SqliteFile, file_of
 
 _TAKE = "UPDATE logs SET next = next + ?, last_at = max(last_at, ?) WHERE id = ? RETURNING next, last_at"
@@ -195,11 +195,12 @@ class SqliteBroker:
             for ticket in tickets:
                 for (name, partition), indexes in ticket.outgoing.logs.items():
                     log = self._topic(name).logs[partition]
-                    taken = db.execute(_TAKE, (len(indexes), now, log)).fetchall()
-                    if not taken:
-                        raise _MadeAgain(name)
-                    end, at = taken[0]
-                    rows += pack(log, end, at, ticket.records, indexes)
+                    for time_ms, run in of_one_time(ticket.records, indexes):
+                        taken = db.execute(_TAKE, (len(run), now if time_ms is None else time_ms, log)).fetchall()
+                        if not taken:
+                            raise _MadeAgain(name)
+                        end, at = taken[0]
+                        rows += pack(log, end, at, ticket.records, run)
             db.executemany("INSERT INTO batches VALUES (?, ?, ?)", rows)
 
     # Reading

@@ -94,11 +94,13 @@ class MemoryBroker:
             for (name, partition), indexes in outgoing.logs.items():
                 topic = self._topic(name)
                 log = topic.logs[partition]
-                now = max(time.time_ns() // 1_000_000, log.records[-1].timestamp if log.records else 0)
+                at = log.records[-1].timestamp if log.records else 0
+                now = time.time_ns() // 1_000_000
                 for index in indexes:
                     record = records[index]
                     position = Position((log.end,), topic.incarnation)
-                    log.records.append(Stored(position, now, record.key, record.value, tuple(record.headers)))
+                    at = max(at, now if record.timestamp is None else record.timestamp)
+                    log.records.append(Stored(position, at, record.key, record.value, tuple(record.headers)))
                 self._retain(topic, partition, now)
             self._changed.notify_all()
         outgoing.raise_too_large(records, MAX_RECORD_BYTES)

@@ -47,7 +47,7 @@ def place(records: Sequence[Record], partitions: Callable[[str], int], limit: in
     too_large: list[int] = []
     counts: dict[str, int] = {}
     for index, record in enumerate(records):
-        topic, key, value, headers, partition = record
+        topic, key, value, headers, partition, _ = record
         number = counts.get(topic)
         if number is None:
             number = counts[topic] = partitions(topic)

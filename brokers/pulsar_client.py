@@ -97,9 +97,9 @@ class PulsarClient:
         for producer, indexes in zip(producers, logs.values(), strict=True):
             send = producer.send_async
             for index in indexes:
-                _, key, value, headers, _ = records[index]
+                _, key, value, headers, _, at = records[index]
                 name, properties = pack(key, headers)
-                send(value, partial(flight.settle, index), properties, name)
+                send(value, partial(flight.settle, index), properties, name, event_timestamp=at)
             queued += len(indexes)
         if not flight.landed(queued, self._settings.timeout + 5):
             every = [index for indexes in logs.values() for index in indexes]

@@ -96,7 +96,8 @@ class Cursor:
             self._read = order
             key, headers = unpack(message.partition_key(), message.properties())
             value = None if message.has_null_value() else message.data()
-            return Stored(Position(order, self.log.incarnation), message.publish_timestamp(), key, value, headers)
+            at = message.event_timestamp() or message.publish_timestamp()
+            return Stored(Position(order, self.log.incarnation), at, key, value, headers)
 
 
 class Cursors:

@@ -8,7 +8,8 @@ holds an offset is then the first row at or after it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 import msgspec
 
@@ -43,6 +44,13 @@ Row = tuple[int, int, bytes]  # id, at, records
 Content = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Content]).decode
+
+
+def of_one_time(records: Sequence[Record], indexes: Sequence[int]) -> Iterable[tuple[int | None, Sequence[int]]]:
+    """Stretches of `indexes` that share a row's time; of what is not copied from elsewhere that is all of them."""
+    if records[indexes[0]].timestamp is None and records[indexes[-1]].timestamp is None:
+        return [(None, indexes)]
+    return [(time, list(run)) for time, run in groupby(indexes, lambda index: records[index].timestamp)]
 
 
 def pack(

@@ -216,7 +216,7 @@ class Outbox:
         for index, entry in enumerate(entries):
             if verdicts[index] is Verdict.DUPLICATE:
                 continue
-            for topic, key, value, headers, partition in entry.records:
+            for topic, key, value, headers, partition, _ in entry.records:
                 self._sequence += 1
                 stamp = (*headers, self._incarnation, ("footfall-seq", b"%d" % self._sequence))
                 records.append(Record(topic, key, value, stamp, partition))
