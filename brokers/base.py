@@ -22,7 +22,7 @@ class Record(NamedTuple):
     """What a producer hands over. `partition` None means: murmur2 of the key (see `brokers.partitioner`).
 
     `timestamp`: the publish time in ms to keep of a record that is copied from another broker; None means now. Where
-    times may not decrease, or a broker stamps by itself, a later one is kept; Kafka see `KafkaBroker.publish`."""
+    times may not decrease a later one is kept. In one call of `publish`, all records have one or none has."""
 
     topic: str
     key: bytes | None
@@ -79,8 +79,13 @@ class Capability:
     note: str
 
 
+class Setting(NamedTuple):
+    held: str
+    wanted: str
+
+
 class Description(NamedTuple):
-    """Who answers at a URL: `version` is "" where the broker does not tell, `brokers` the number of servers."""
+    """Who answers at a URL: `version` is "" where the broker does not tell; copies can lie on `brokers` servers."""
 
     product: str
     version: str
@@ -201,11 +206,13 @@ class Broker(Protocol):
 
 
 @runtime_checkable
-class Describes(Protocol):
-    """What an adapter may also do, for `footfall broker check` and `topics plan`."""
+class Administered(Protocol):
+    """What an adapter may also tell, for `footfall broker check` and `footfall topics plan`."""
 
-    def describe(self) -> Description:
+    def describe(self, timeout: float = 5.0) -> Description:
         """Raises `Unreachable`."""
 
-    def topic_settings(self, name: str) -> dict[str, str]:
-        """The topic's settings of this broker's own, by the broker's names; raises `NoSuchTopic`."""
+    def topic_settings(self, name: str, replication: int) -> dict[str, Setting]:
+        """Settings of this broker's own that matter, by its names; `create_topic` with as many copies sets them.
+
+        Partitions, retention and replication are not among them. Raises `NoSuchTopic`."""

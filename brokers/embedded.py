@@ -22,9 +22,11 @@ from brokers.base import (
     Bounds,
     BrokerError,
     Capability,
+    Description,
     NoSuchTopic,
     Position,
     Record,
+    Setting,
     Stored,
     TopicInfo,
     Unsent,
@@ -126,7 +128,17 @@ class SqliteBroker:
         self._commits: GroupCommit[_Ticket] = GroupCommit(self._commit)
 
     def ping(self, timeout: float = 5.0) -> str:
-        return f"SQLite {self._file.ask('SELECT sqlite_version()', (), timeout)[0][0]}"
+        return f"SQLite {self._version(timeout)}"
+
+    def describe(self, timeout: float = 5.0) -> Description:
+        return Description("SQLite", self._version(timeout), 1, ("write-ahead log", "fsync at each commit"))
+
+    def _version(self, timeout: float) -> str:
+        return str(self._file.ask("SELECT sqlite_version()", (), timeout)[0][0])
+
+    def topic_settings(self, name: str, replication: int) -> dict[str, Setting]:  # noqa: ARG002
+        self._topic(name)
+        return {}
 
     # Topics
 

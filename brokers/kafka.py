@@ -1,7 +1,8 @@
 """`kafka://host:9092`: Apache Kafka, through confluent-kafka (the hot path) or kafka-python (`?client=kafka-python`).
 
 * Every publish is idempotent and acked by all in-sync replicas; the partition is always ours (murmur2).
-* Topics are stamped with the broker's append time, so a record's time is its publish time whatever a client says.
+* Topics are stamped with the broker's append time, so a record's time is its publish time whatever a client says;
+  but for records that are copied with the time of their publishing elsewhere.
 * Control records (transaction markers) take offsets too: the first and last *record* are looked up, and a range
   ends when the cursor has passed its end, never when a record with some number was seen.
 * A position carries Kafka's topic id, which another topic of the same name does not share. The id is asked for at
@@ -10,17 +11,21 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 
+from brokers import kafka_versions
 from brokers.base import (
     Bounds,
     BrokerError,
     Capability,
+    Description,
     Gone,
     NoSuchTopic,
     Position,
     Record,
+    Setting,
     Stored,
     TopicInfo,
     Unreachable,
@@ -67,24 +72,21 @@ class KafkaBroker:
         self._client = client
         self._described: dict[str, tuple[float, Described]] = {}
         self._records_at: dict[tuple[str, str, int, int, int], int | None] = {}
+        self._copied: set[str] = set()  # topics that take times as they are given
         self._closed = False
 
     def ping(self, timeout: float = 5.0) -> str:
         self._open()
-        return self._client.ping(timeout)
+        return f"{self._settings.product}, {self._client.ping(timeout)}"
 
     # Topics
 
     def create_topic(self, name: str, partitions: int = 4, retention_ms: int = -1, replication: int = 1) -> None:
         self._open()
         check_topic(name, partitions, retention_ms, replication)
-        wanted = {
-            "retention.ms": str(retention_ms),
-            "retention.bytes": "-1",
-            "cleanup.policy": "delete",
-            "message.timestamp.type": "LogAppendTime",
-        }
+        wanted = _settings(replication) | {"retention.ms": str(retention_ms)}
         self._described.pop(name, None)
+        self._copied.discard(name)
         known = self._client.describe(name)
         if known is None:
             self._client.create(name, partitions, replication, wanted)
@@ -136,12 +138,34 @@ class KafkaBroker:
         self._client.delete(name)
         self._described.pop(name, None)
 
+    def describe(self, timeout: float = 5.0) -> Description:
+        cluster = self.ping(timeout)
+        try:
+            told = kafka_versions.ask(self._settings, timeout)
+        except OSError as error:
+            raise Unreachable(f"{self.url} does not answer ({error}): retry, or look at the URL") from error
+        servers = re.search(r"of (\d+) broker", cluster)
+        features = [f"Produce up to version {told.produce}", f"Fetch up to version {told.fetch}"]
+        return Description(
+            self._settings.product,
+            told.release,
+            int(servers[1]) if servers else 1,
+            tuple(features if told.fetch >= 0 else ()),
+        )
+
+    def topic_settings(self, name: str, replication: int) -> dict[str, Setting]:
+        self._describe(name)
+        held = self._client.config(name)
+        return {key: Setting(held.get(key, ""), value) for key, value in _settings(replication).items()}
+
     # Publishing
 
     def publish(self, records: Sequence[Record]) -> None:
         self._open()
         limit = self._settings.max_record_bytes
         outgoing = place(records, self._known_partitions, limit)
+        if records and records[0].timestamp is not None:
+            self._let_times_be_given({topic for topic, _ in outgoing.logs})
         sent = self._client.send(
             records, {index: partition for (_, partition), indexes in outgoing.logs.items() for index in indexes}
         )
@@ -153,10 +177,16 @@ class KafkaBroker:
             failed = sorted({*sent.failed, *sent.too_large})
             message = f"{self.url}: {len(failed)} of {len(records)} records are not durable ({sent.reason}): send again"
             if len(failed) == len(records) and not sent.too_large:
-                raise Unreachable(message)
+                raise sent.refused or Unreachable(message)
             raise Unsent(message, failed)
         outgoing.too_large.extend(sent.too_large)
         outgoing.raise_too_large(records, limit)
+
+    def _let_times_be_given(self, topics: set[str]) -> None:
+        """Until the next `create_topic` of it, a topic takes the times of records that are copied into it."""
+        for topic in topics - self._copied:
+            self._client.configure(topic, {"message.timestamp.type": "CreateTime"})
+            self._copied.add(topic)
 
     def _known_partitions(self, topic: str) -> int:
         """Partition counts are fixed, so a description of any age will do; a deleted topic shows when sending."""
@@ -351,6 +381,12 @@ class KafkaBroker:
         if start < low:
             raise gone(topic, partition, start, low)
         return start
+
+
+def _settings(replication: int) -> dict[str, str]:
+    """What a topic of events needs, whatever the broker's defaults. Of three copies, two are there at each ack."""
+    wanted = {"retention.bytes": "-1", "cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
+    return wanted | ({"min.insync.replicas": str(replication // 2 + 1)} if replication > 2 else {})
 
 
 def _before(position: Position) -> Position:

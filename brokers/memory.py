@@ -13,9 +13,11 @@ from brokers.base import (
     Bounds,
     BrokerError,
     Capability,
+    Description,
     NoSuchTopic,
     Position,
     Record,
+    Setting,
     Stored,
     TopicInfo,
     Unsupported,
@@ -63,6 +65,13 @@ class MemoryBroker:
     def ping(self, timeout: float = 5.0) -> str:  # noqa: ARG002
         self._open()
         return "memory"
+
+    def describe(self, timeout: float = 5.0) -> Description:
+        return Description(self.ping(timeout), "", 1)
+
+    def topic_settings(self, name: str, replication: int) -> dict[str, Setting]:  # noqa: ARG002
+        self._topic(name)
+        return {}
 
     def create_topic(self, name: str, partitions: int = 4, retention_ms: int = -1, replication: int = 1) -> None:
         self._open()

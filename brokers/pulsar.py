@@ -18,10 +18,12 @@ from brokers.base import (
     Bounds,
     BrokerError,
     Capability,
+    Description,
     Gone,
     NoSuchTopic,
     Position,
     Record,
+    Setting,
     Stored,
     TopicInfo,
     Unreachable,
@@ -79,6 +81,15 @@ class PulsarBroker:
             raise Unreachable(f"{self.url} does not answer ({error}): retry, or look at the URL") from error
         return f"Pulsar {version}"
 
+    def describe(self, timeout: float = 5.0) -> Description:
+        version = self.ping(timeout).removeprefix("Pulsar ")
+        features = ("deduplication", "retention without subscriptions")
+        return Description("Pulsar", version, self._topics.bookies(), features)
+
+    def topic_settings(self, name: str, replication: int) -> dict[str, Setting]:  # noqa: ARG002
+        self._describe(name)
+        return self._topics.settings(name)
+
     # Topics
 
     def create_topic(self, name: str, partitions: int = 4, retention_ms: int = -1, replication: int = 1) -> None:
@@ -116,6 +127,8 @@ class PulsarBroker:
                 self._forget(topic)
                 self._describe(topic)  # raises NoSuchTopic for the one that is gone
         if sent.failed:
+            for topic, _ in outgoing.logs:
+                self._described.pop(topic, None)  # ask anew next time: why it failed may be seen then
             failed = sorted({*sent.failed, *sent.too_large})
             message = f"{self.url}: {len(failed)} of {len(records)} records are not durable ({sent.reason}): send again"
             if len(failed) == len(records) and not sent.too_large:
@@ -185,7 +198,17 @@ class PulsarBroker:
         self._check(log, view, position)
         if view.first is None or position.order < view.first:
             raise _gone(log, position)
-        return self._ledgers.entry(topic, partition, position.order[0], position.order[1]).timestamp
+        found = self._cursors.time_at(log, position.order)
+        return self._read_time(log, position) if found is None else found
+
+    def _read_time(self, log: Log, position: Position) -> int:
+        ledger, entry, index = position.order
+        before = (ledger, entry, index - 1)  # a reader starts with the whole entry
+        with self._cursors.at(log, before) as cursor:
+            found = cursor.take(1, position.order, self._settings.timeout)
+        if not found:
+            raise Gone(f"{log.topic}[{log.partition}]: there is no record at {position}")
+        return found[0].timestamp
 
     # Groups
 

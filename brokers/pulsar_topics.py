@@ -6,12 +6,13 @@ set otherwise on each topic, and read back. An incarnation is a property of the 
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from brokers.base import BrokerError, NoSuchTopic, TopicInfo, Unreachable, Unsupported
+from brokers.base import BrokerError, NoSuchTopic, Setting, TopicInfo, Unreachable, Unsupported
 from brokers.options import check_topic, other_count
 from brokers.pulsar_admin import Admin
 from brokers.pulsar_settings import PulsarSettings
@@ -90,6 +91,19 @@ class Topics:
         if answer.status >= 400:
             raise Unreachable(f"{self._settings.shown}: topic {topic} is not deleted ({answer.reason()}): retry")
 
+    def settings(self, topic: str) -> dict[str, Setting]:
+        """What `create` holds besides partitions, retention and copies."""
+        wanted = {"inactiveTopicPolicies": _KEPT_WHEN_IDLE, "deduplicationEnabled": True}
+        return {
+            name: Setting(json.dumps(self._policy(topic, name), sort_keys=True), json.dumps(value, sort_keys=True))
+            for name, value in wanted.items()
+        }
+
+    def bookies(self) -> int:
+        """How many there are to lay copies on; 1 for who may not ask."""
+        answer = self._admin.get("/bookies/all")
+        return len(answer.json().get("bookies", ())) if answer.status == 200 else 1
+
     def set_retention(self, topic: str, retention_ms: int) -> None:
         """-1 keeps for ever, 0 only what a subscription waits for."""
         minutes = retention_ms // _MINUTE_MS if retention_ms >= 0 else -1
@@ -139,7 +153,7 @@ class Topics:
             time.sleep(0.02)
 
     def _replicate(self, topic: str, copies: int) -> None:
-        bookies = len((self._admin.get("/bookies/all").json() or {}).get("bookies", ()))
+        bookies = self.bookies()
         if bookies < copies:
             raise Unsupported(f"{self._settings.shown} has {bookies} bookie(s): create {topic} with fewer copies")
         quorum = {"bookkeeperEnsemble": copies, "bookkeeperWriteQuorum": copies, "bookkeeperAckQuorum": copies // 2 + 1}
