@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from brokers.base import Record
+from brokers.base import Record, Refused
 
 Raw = tuple[int, int, bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]  # offset, time, key, value, headers
 
@@ -22,12 +22,15 @@ class Described(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """What became of a batch: the indexes that failed, by kind, and the last failure in words."""
+    """What became of a batch: the indexes that failed, by kind, and the last failure in words.
+
+    `refused`: the broker turned us away, so that sending again is in vain for now."""
 
     failed: Sequence[int] = ()
     too_large: Sequence[int] = ()
     no_topic: bool = False
     reason: str = ""
+    refused: Refused | None = None
 
 
 class Cursor(Protocol):

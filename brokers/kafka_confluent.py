@@ -28,10 +28,22 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
-from brokers.base import BrokerError, Gone, Record, Unreachable, Unsupported
+from brokers.base import BrokerError, Gone, Record, Refused, Unsupported
 from brokers.kafka_client import Described, Raw, Sent
+from brokers.kafka_security import REFUSAL_SECONDS, bad_credentials, no_answer, not_allowed, untrusted
 from brokers.kafka_settings import KafkaSettings
+from brokers.kafka_tokens import Tokens
 
+_LOGIN = {
+    KafkaError._AUTHENTICATION,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.UNSUPPORTED_SASL_MECHANISM,
+}
+_RIGHTS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+}
 _NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 
 
@@ -66,9 +78,12 @@ class ConfluentClient:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._timeout = settings.timeout
-        self._base = _common(settings)
-        self._base["error_cb"] = self._note_error
         self._last_error = ""
+        self._refusal: tuple[float, Refused] | None = None
+        self._base = _common(settings) | {"error_cb": self._note_error}
+        if settings.mechanism == "OAUTHBEARER":
+            self._tokens = Tokens(settings)
+            self._base["oauth_cb"] = self._give_token
         self._lock = threading.Lock()
         self._admin_client: AdminClient | None = None
         self._producer: Producer | None = None
@@ -78,20 +93,55 @@ class ConfluentClient:
 
     def _note_error(self, error: KafkaError) -> None:
         self._last_error = error.str()
+        if (refused := self._refused(error)) is not None:
+            self._refusal = (time.monotonic(), refused)
+
+    def _give_token(self, _: str) -> tuple[str, float]:
+        try:
+            return self._tokens.token()
+        except Refused as error:  # the library calls this, and reports it as a failed login in its own words
+            self._refusal = (time.monotonic(), error)
+            raise
+
+    def _config(self) -> dict[str, Any]:
+        """What each of the library's three is made with. It would wait 10 s for a token that cannot be had."""
+        if "oauth_cb" in self._base:
+            self._tokens.token()
+        return self._base
+
+    def _refused(self, error: KafkaError) -> Refused | None:
+        words = error.str()
+        if error.code() in _RIGHTS:
+            return not_allowed(self._settings, words)
+        if error.code() in _LOGIN:
+            return bad_credentials(self._settings, words)
+        if error.code() == KafkaError._SSL or "SSL alert" in words:
+            return untrusted(self._settings, words)
+        return None
+
+    def _recent_refusal(self) -> Refused | None:
+        known = self._refusal
+        return known[1] if known and time.monotonic() - known[0] < REFUSAL_SECONDS else None
 
     def failure(self, error: Exception) -> BrokerError:
         cause = error.args[0] if error.args else error
         words = cause.str() if isinstance(cause, KafkaError) else str(error) or type(error).__name__
+        if isinstance(cause, KafkaError) and (refused := self._refused(cause)):
+            return refused
+        if self._admin_client is not None:
+            self._admin_client.poll(0)  # has it report what it has met
+        if refused := self._recent_refusal():
+            return refused
         if isinstance(cause, KafkaError) and not (cause.retriable() or cause.code() < 0):
             return BrokerError(f"{self._settings.shown}: {words}")
         detail = f"; {self._last_error}" if self._last_error else ""
-        return Unreachable(f"{self._settings.shown} does not answer ({words}{detail}): retry, or look at the URL")
+        return no_answer(self._settings, words + detail)
 
     @property
     def _admin(self) -> AdminClient:
         with self._lock:
             if self._admin_client is None:
-                self._admin_client = AdminClient(self._base)
+                self._admin_client = AdminClient(self._config())
             return self._admin_client
 
     def ping(self, timeout: float) -> str:
@@ -99,7 +149,7 @@ class ConfluentClient:
             cluster = self._admin.list_topics(timeout=timeout)
         except KafkaException as error:
             raise self.failure(error) from error
-        return f"Kafka, cluster {cluster.cluster_id} of {len(cluster.brokers)} broker(s)"
+        return f"cluster {cluster.cluster_id} of {len(cluster.brokers)} broker(s)"
 
     def describe(self, topic: str) -> Described | None:
         try:
@@ -160,11 +210,13 @@ class ConfluentClient:
         failed: list[int] = []
         reason = ""
         for index, number in partitions.items():
-            topic, key, value, headers, _ = records[index]
+            topic, key, value, headers, _, at = records[index]
             report = partial(flight.report, index)
             while True:
                 try:
-                    producer.produce(topic, value, key, number, on_delivery=report, headers=list(headers) or None)
+                    producer.produce(
+                        topic, value, key, number, on_delivery=report, timestamp=at or 0, headers=list(headers) or None
+                    )
                 except BufferError:
                     if time.monotonic() < deadline:
                         producer.flush(0.05)  # the client's queue is full: let some of it leave
@@ -181,7 +233,7 @@ class ConfluentClient:
         return self._settled(flight, failed, reason)
 
     def _settled(self, flight: _Flight, failed: list[int], reason: str) -> Sent:
-        too_large, no_topic = [], False
+        too_large, no_topic, refused = [], False, None
         for index, error in flight.failed:
             if error is None:
                 failed.append(index)
@@ -193,19 +245,21 @@ class ConfluentClient:
             failed.append(index)
             reason = error.str()
             no_topic = no_topic or error.code() in _NO_TOPIC
+            refused = refused or self._refused(error) or self._recent_refusal()
             if error.fatal():
                 self._producer = None  # an idempotent producer that lost its sequence is done for
-        return Sent(failed, too_large, no_topic, reason)
+        return Sent(failed, too_large, no_topic, reason, refused)
 
     def _producing(self) -> Producer:
         with self._lock:
             if self._producer is None:
                 self._producer = Producer(
                     {
-                        **self._base,
+                        **self._config(),
                         "enable.idempotence": True,
                         "acks": "all",
                         "linger.ms": self._settings.linger_ms,
+                        "batch.size": self._settings.batch_bytes,
                         "compression.type": self._settings.compression,
                         "message.timeout.ms": int(self._timeout * 1000),
                         "message.max.bytes": self._settings.max_record_bytes + 65_536,
@@ -255,12 +309,15 @@ class ConfluentClient:
         except IndexError:
             return Consumer(
                 {
-                    **self._base,
+                    **self._config(),
                     "group.id": "footfall-reader",  # asked for by the library; nothing joins or commits
                     "enable.auto.commit": False,
                     "enable.partition.eof": True,
                     "auto.offset.reset": "error",
                     "isolation.level": "read_committed",
+                    "client.rack": self._settings.zone,
+                    "fetch.max.bytes": self._settings.fetch_bytes,
+                    "max.partition.fetch.bytes": self._settings.partition_fetch_bytes,
                     # A fetch that waits at the end of one partition delays the next one to be read by this long.
                     "fetch.wait.max.ms": 20,
                     "queued.max.messages.kbytes": 32_768,
@@ -351,9 +408,14 @@ class _Cursor:
 def _common(settings: KafkaSettings) -> dict[str, Any]:
     config: dict[str, Any] = {
         "bootstrap.servers": settings.servers,
-        "client.id": "footfall",
+        "client.id": settings.client_id,
         "security.protocol": settings.protocol,
         "socket.timeout.ms": int(settings.timeout * 1000),
+        "socket.keepalive.enable": True,
+        "connections.max.idle.ms": settings.idle_ms,
+        "metadata.max.age.ms": settings.metadata_age_ms,
+        # An answer may be somewhat larger than what was asked for, and none is taken above this.
+        "receive.message.max.bytes": max(100_000_000, 2 * settings.fetch_bytes),
         "allow.auto.create.topics": False,
         "log_level": 2,  # what goes wrong is raised, with the library's last words
     }
@@ -361,7 +423,7 @@ def _common(settings: KafkaSettings) -> dict[str, Any]:
     files["ssl.key.location"] = settings.key
     config.update({name: path for name, path in files.items() if path})
     if settings.sasl:
-        config.update(
-            {"sasl.mechanism": settings.sasl, "sasl.username": settings.username, "sasl.password": settings.password}
-        )
+        config["sasl.mechanism"] = settings.mechanism
+    if settings.sasl and settings.mechanism != "OAUTHBEARER":
+        config.update({"sasl.username": settings.username, "sasl.password": settings.password})
     return config

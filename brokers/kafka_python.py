@@ -15,13 +15,18 @@ from uuid import UUID
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition, errors
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.net.compat import KafkaNetClient
+from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.structs import OffsetAndMetadata
 
-from brokers.base import BrokerError, Gone, Record, Unreachable, Unsupported
+from brokers.base import BrokerError, Gone, Record, Refused, Unreachable, Unsupported
 from brokers.kafka_client import Described, Raw, Sent
+from brokers.kafka_security import REFUSAL_SECONDS, bad_credentials, find_listener, no_answer, not_allowed
 from brokers.kafka_settings import KafkaSettings
+from brokers.kafka_tokens import Tokens
 
 Answer = TypeVar("Answer")
+_LOGIN = (errors.SaslAuthenticationFailedError, errors.UnsupportedSaslMechanismError)
 _NO_TOPIC = (errors.UnknownTopicOrPartitionError, errors.UnknownTopicIdError)
 
 
@@ -36,14 +41,18 @@ class PythonClient:
         self._producer: Any = None
         self._idle: list[Any] = []
         self._closed = False
+        self._tokens = Tokens(settings)
+        self._common = _common(settings, self._tokens)
+        self._refusal: tuple[float, Refused] | None = None
 
     @contextmanager
     def named_errors(self) -> Any:
         try:
             yield
+        except (*_LOGIN, errors.AuthorizationError) as error:
+            raise self._refused(error) or BrokerError(str(error)) from error
         except (errors.KafkaConnectionError, errors.KafkaTimeoutError, OSError) as error:
-            words = str(error) or type(error).__name__
-            raise Unreachable(f"{self._settings.shown} does not answer ({words}): retry, or look at the URL") from error
+            raise self._recent_refusal() or no_answer(self._settings, str(error) or type(error).__name__) from error
         except errors.InvalidReplicationFactorError as error:
             raise Unsupported(f"{self._settings.shown}: {error}") from error
         except errors.KafkaError as error:
@@ -51,17 +60,62 @@ class PythonClient:
                 raise Unreachable(f"{self._settings.shown} does not answer ({error}): retry") from error
             raise BrokerError(f"{self._settings.shown}: {error}") from error
 
-    def _config(self, timeout: float) -> dict[str, Any]:
-        """For a constructor. It is not called where nobody listens: failing, it would leave its sockets open."""
-        _find_listener(self._settings, timeout)
-        return {**_common(self._settings), "bootstrap_timeout_ms": int(timeout * 1000)}
+    def _refused(self, error: Exception) -> Refused | None:
+        if isinstance(error, Refused):
+            return error
+        if isinstance(error, _LOGIN):
+            return bad_credentials(self._settings, str(error))
+        return not_allowed(self._settings, str(error)) if isinstance(error, errors.AuthorizationError) else None
+
+    def _note_failure(self, error: Exception) -> None:
+        """A connection did not come about. A failed login is tried again until the time is out.
+
+        Over TLS the library loses the broker's answer to a login when the connection is closed behind it."""
+        if self._settings.sasl and str(error).endswith("socket disconnected"):
+            error = errors.SaslAuthenticationFailedError("it ends the connection during the login")
+        if (refused := self._refused(error)) is not None:
+            self._refusal = (time.monotonic(), refused)
+
+    def _recent_refusal(self) -> Refused | None:
+        known = self._refusal
+        return known[1] if known and time.monotonic() - known[0] < REFUSAL_SECONDS else None
+
+    def _make(self, kind: Callable[..., Any], timeout: float, **config: Any) -> Any:
+        """One of the library's three, which connect when they are made.
+
+        None is made where nobody listens, and one that fails is closed: it would leave its sockets open."""
+        find_listener(self._settings, timeout)
+        if self._settings.mechanism == "OAUTHBEARER":
+            self._tokens.token()
+        clients: list[Any] = []
+
+        def watched(**given: Any) -> Any:
+            client = KafkaNetClient(**given)
+            connect = client._manager.get_connection
+
+            def connecting(*args: Any, **kwargs: Any) -> Any:
+                connection = connect(*args, **kwargs)
+                connection.init_future.add_errback(self._note_failure)
+                return connection
+
+            client._manager.get_connection = connecting
+            clients.append(client)
+            return client
+
+        try:
+            return kind(**self._common, bootstrap_timeout_ms=int(timeout * 1000), kafka_client=watched, **config)
+        except errors.KafkaTimeoutError as error:
+            clients[0].close()
+            raise self._recent_refusal() or error from None
 
     def _ask(self, question: Callable[[Any], Answer], timeout: float | None = None) -> Answer:
         deadline = time.monotonic() + (timeout or self._timeout)
         with self._lock, self.named_errors():
             while True:
                 if self._admin_client is None:
-                    self._admin_client = KafkaAdminClient(**self._config(timeout or self._timeout))
+                    self._admin_client = self._make(
+                        KafkaAdminClient, timeout or self._timeout, request_timeout_ms=int(self._timeout * 1000)
+                    )
                 try:
                     return question(self._admin_client)
                 except errors.KafkaError as error:  # such as a coordinator that is being made
@@ -75,7 +129,7 @@ class PythonClient:
 
     def ping(self, timeout: float) -> str:
         cluster = self._ask(lambda admin: admin.describe_cluster(), timeout)
-        return f"Kafka, cluster {cluster['cluster_id']} of {len(cluster['brokers'])} broker(s)"
+        return f"cluster {cluster['cluster_id']} of {len(cluster['brokers'])} broker(s)"
 
     def describe(self, topic: str) -> Described | None:
         def question(admin: Any) -> Described | None:
@@ -85,6 +139,8 @@ class PythonClient:
                 return None
             if found["error_code"] in [error.errno for error in _NO_TOPIC]:
                 return None
+            if found["error_code"]:
+                raise errors.for_code(found["error_code"])(topic)
             number = UUID(str(found.get("topic_id") or UUID(int=0)))
             partitions = found["partitions"]
             return Described(len(partitions), len(partitions[0]["replica_nodes"]), number.hex if number.int else "")
@@ -128,15 +184,17 @@ class PythonClient:
         failed: list[int] = []
         too_large: list[int] = []
         reason, no_topic, timed_out = "", False, False
+        refused: Refused | None = None
         for index, number in partitions.items():
-            topic, key, value, headers, _ = records[index]
+            topic, key, value, headers, _, at = records[index]
             try:
-                futures[index] = producer.send(topic, value, key, list(headers), number)
+                futures[index] = producer.send(topic, value, key, list(headers), number, at)
             except errors.MessageSizeTooLargeError:
                 too_large.append(index)
             except errors.KafkaError as error:
                 failed.append(index)
                 reason = str(error)
+                refused = refused or self._refused(error)
         with suppress(errors.KafkaTimeoutError):  # what is not settled says so below
             producer.flush(self._timeout)  # wakes the sender, which otherwise sleeps out its poll of 100 ms
         deadline = time.monotonic() + self._timeout + 5  # each is settled within delivery_timeout_ms
@@ -151,25 +209,27 @@ class PythonClient:
                 failed.append(index)
                 reason = str(error) or type(error).__name__
                 no_topic = no_topic or isinstance(error, _NO_TOPIC)
+                refused = refused or self._refused(error) or self._recent_refusal()
                 timed_out = timed_out or isinstance(error, errors.KafkaTimeoutError)
         if timed_out:
             self._discard(producer)
-        return Sent(failed, too_large, no_topic, reason)
+        return Sent(failed, too_large, no_topic, reason, refused)
 
     def _producing(self) -> Any:
         with self._lock, self.named_errors():
             if self._producer is None:
                 milliseconds = int(self._timeout * 1000)
                 compression = self._settings.compression
-                config = self._config(self._timeout)
-                # The library insists that one request and its wait fit in the delivery's bound.
-                config["request_timeout_ms"] = max(milliseconds - self._settings.linger_ms - 1, 1)
-                self._producer = KafkaProducer(
-                    **config,
+                self._producer = self._make(
+                    KafkaProducer,
+                    self._timeout,
                     acks="all",
                     enable_idempotence=True,
                     linger_ms=self._settings.linger_ms,
+                    batch_size=self._settings.batch_bytes,
                     compression_type=None if compression == "none" else compression,
+                    # The library insists that one request and its wait fit in the delivery's bound.
+                    request_timeout_ms=max(milliseconds - self._settings.linger_ms - 1, 1),
                     delivery_timeout_ms=milliseconds,
                     max_block_ms=milliseconds,
                     max_request_size=self._settings.max_record_bytes + 65_536,
@@ -219,14 +279,19 @@ class PythonClient:
             return self._idle.pop()
         except IndexError:
             with self.named_errors():
-                return KafkaConsumer(
-                    **self._config(self._timeout),
+                return self._make(
+                    KafkaConsumer,
+                    self._timeout,
                     group_id=None,
                     enable_auto_commit=False,
                     auto_offset_reset="none",
                     isolation_level="read_committed",
                     allow_auto_create_topics=False,
                     fetch_max_wait_ms=20,
+                    client_rack=self._settings.zone,
+                    fetch_max_bytes=self._settings.fetch_bytes,
+                    max_partition_fetch_bytes=self._settings.partition_fetch_bytes,
+                    request_timeout_ms=int(self._timeout * 1000),
                 )
 
     def give_back(self, consumer: Any) -> None:
@@ -240,12 +305,13 @@ class PythonClient:
 
     def commit(self, group: str, topic: str, partition: int, offset: int, note: str) -> None:
         where = TopicPartition(topic, partition)
-        settled = self._ask(
-            lambda admin: admin.alter_group_offsets(group, {where: OffsetAndMetadata(offset, note, -1)})
-        )
-        outcome = settled[where]
-        if outcome is not errors.NoError:
-            raise BrokerError(f"{self._settings.shown}: group {group} was not remembered ({outcome.__name__})")
+
+        def question(admin: Any) -> None:
+            outcome = admin.alter_group_offsets(group, {where: OffsetAndMetadata(offset, note, -1)})[where]
+            if outcome is not errors.NoError:
+                raise outcome(f"group {group} was not remembered")
+
+        self._ask(question)
 
     def committed(self, group: str, topic: str, partition: int) -> tuple[int, str] | None:
         where = TopicPartition(topic, partition)
@@ -295,39 +361,40 @@ class _Cursor:
         self._client.give_back(self._consumer)
 
 
-def _find_listener(settings: KafkaSettings, timeout: float) -> None:
-    """Raises OSError unless one of the brokers takes a connection."""
-    servers = settings.servers.split(",")
-    for server in servers:
-        host, _, port = server.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=timeout / len(servers)).close()
-            return
-        except OSError:
-            if server == servers[-1]:
-                raise
-
-
 def _values(held: Any, topic: str) -> dict[str, str]:
     """name -> value out of describe_configs' answer."""
     configs = held["topic"][topic]
     return {name: str(entry["value"]) for name, entry in configs.items()}
 
 
-def _common(settings: KafkaSettings) -> dict[str, Any]:
+def _common(settings: KafkaSettings, tokens: Tokens) -> dict[str, Any]:
     config: dict[str, Any] = {
         "bootstrap_servers": settings.servers.split(","),
-        "client_id": "footfall",
+        "client_id": settings.client_id,
         "security_protocol": settings.protocol,
-        "request_timeout_ms": int(settings.timeout * 1000),
+        "socket_options": [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
+        "connections_max_idle_ms": max(settings.idle_ms, int(settings.timeout * 1000) + 1),  # or a reader refuses
+        "metadata_max_age_ms": settings.metadata_age_ms,
         "ssl_cafile": settings.ca or None,
         "ssl_certfile": settings.certificate or None,
         "ssl_keyfile": settings.key or None,
     }
-    if settings.sasl:
+    if settings.mechanism == "OAUTHBEARER":
+        config.update(sasl_mechanism="OAUTHBEARER", sasl_oauth_token_provider=_TokenProvider(tokens))
+    elif settings.sasl:
         config.update(
             sasl_mechanism=settings.sasl,
             sasl_plain_username=settings.username,
             sasl_plain_password=settings.password,
         )
     return config
+
+
+class _TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # a base without types
+    """Asked by the library at each connection."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    def token(self) -> str:
+        return self._tokens.token()[0]
