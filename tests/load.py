@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 KEYS = 6
+PACE = 0.01  # seconds a sender waits before the next, so that the brokers have most of a small machine
 # Sends a key's events and returns how many of them, from the first, are acknowledged.
 Send = Callable[[int, Sequence[int]], int]
 
@@ -66,6 +67,10 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Back when what was on its way is settled; may be repeated."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -125,8 +130,8 @@ class Load:
                 else:
                     with self._lock:
                         self.refused += 1
-                    if self._stop.wait(0.05):  # as a sender does that was told to come again
-                        return
+                if self._stop.wait(PACE if count else 5 * PACE) and not count:
+                    return
         except BaseException as error:
             self._errors.append(error)
 

@@ -78,7 +78,7 @@ class Server:
         port: int,
         ready: Callable[[], bool],
         *,
-        timeout: float = 60.0,
+        timeout: float = 120.0,
         env: Mapping[str, str] | None = None,
     ) -> str:
         """Start `command` detached and return its address once `ready` says so."""

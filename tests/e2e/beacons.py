@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.e2e.harness import AGENT, PATIENCE
-from tests.load import Event
+from tests.e2e.harness import AGENT, PATIENCE, until
+from tests.e2e.ingesting import ingesting
+from tests.load import Event, Figures, Load, read_kafka
 
 KEY = "a-secret-key-of-this-test"
 TOPIC = "footfall.pageview"
@@ -61,3 +65,39 @@ class Beacons:
     def close(self) -> None:
         for connection in self._connections.values():
             connection.close()
+
+
+class Door:
+    """A tracking port over a broker, and the load on it."""
+
+    def __init__(self, load: Load, beacons: Beacons, spool: Path) -> None:
+        self.load = load
+        self.beacons = beacons
+        self._spool = spool
+
+    def spools(self) -> bool:
+        return any(self._spool.glob("*.spool"))
+
+    def judge(self, servers: str) -> Figures:
+        return self.load.judge(read_kafka(servers, TOPIC, self.beacons.decode))
+
+
+@contextmanager
+def under_load(folder: Path, url: str, *, spool: bool = True) -> Iterator[Door]:
+    """`footfall ingest` on `url`, taking events. Without a spool, there is no place to make one."""
+    folder.mkdir()
+    site = f"s{uuid.uuid4().hex[:12]}.example.com"
+    sites, place = folder / "sites.toml", folder / "spool"
+    sites.write_text(f'[[site]]\ndomain = "{site}"\nkey = "{KEY}"\n')
+    if not spool:
+        place.write_text("a file where the folder of the spool would be")
+    env = {"FOOTFALL_BROKER": url, "FOOTFALL_SITES": str(sites), "FOOTFALL_SPOOL": str(place)}
+    with ingesting(folder / "data", env) as ingest:
+        until(ingest.ready, "the tracking port is ready")
+        beacons = Beacons(ingest.address, site)
+        load = Load(beacons)
+        try:
+            with load:
+                yield Door(load, beacons, place)
+        finally:
+            beacons.close()

@@ -8,18 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from infra.dev import kafka as part
-from tests.e2e.beacons import KEY, TOPIC, Beacons
+from tests.e2e.beacons import under_load
 from tests.e2e.harness import until
-from tests.e2e.ingesting import ingesting
-from tests.load import Figures, Load, read_kafka
 from tests.require import require
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -38,40 +34,20 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[part.Server]:
         part.server(folder).stop()
 
 
-class Door:
-    """A tracking port over a broker, and the load on it."""
-
-    def __init__(self, load: Load, beacons: Beacons, spool: Path) -> None:
-        self.load = load
-        self.beacons = beacons
-        self._spool = spool
-
-    def spools(self) -> bool:
-        return any(self._spool.glob("*.spool"))
-
-    def judge(self, servers: str) -> Figures:
-        return self.load.judge(read_kafka(servers, TOPIC, self.beacons.decode))
-
-
-@contextmanager
-def under_load(folder: Path, url: str, *, spool: bool = True) -> Iterator[Door]:
-    """`footfall ingest` on `url`, taking events. Without a spool, there is no place to make one."""
-    folder.mkdir()
-    site = f"s{uuid.uuid4().hex[:12]}.example.com"
-    sites, place = folder / "sites.toml", folder / "spool"
-    sites.write_text(f'[[site]]\ndomain = "{site}"\nkey = "{KEY}"\n')
-    if not spool:
-        place.write_text("a file where the folder of the spool would be")
-    env = {"FOOTFALL_BROKER": url, "FOOTFALL_SITES": str(sites), "FOOTFALL_SPOOL": str(place)}
-    with ingesting(folder / "data", env) as ingest:
-        until(ingest.ready, "the tracking port is ready")
-        beacons = Beacons(ingest.address, site)
-        load = Load(beacons)
-        try:
-            with load:
-                yield Door(load, beacons, place)
-        finally:
-            beacons.close()
+def test_not_there_yet_at_the_start(tmp_path: Path, broker: part.Server, say: Callable[[str], None]) -> None:
+    """The first of this module: the topics are not there either."""
+    address = broker.address()
+    assert address
+    broker.kill()
+    with under_load(tmp_path / "ingest", f"kafka://{address}?timeout_ms=3000") as door:
+        door.load.more(500)
+        assert door.spools()
+        part.start(broker.folder, int(address.rpartition(":")[2]))
+        until(lambda: not door.spools(), "the spool is drained")
+        door.load.more(500)
+    figures = door.judge(address)
+    assert figures.refused == 0
+    say(f"Kafka started after the tracking port: {figures}")
 
 
 @pytest.mark.parametrize("options", ["client=confluent", "client=kafka-python&timeout_ms=3000"])
