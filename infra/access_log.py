@@ -66,8 +66,11 @@ def combined(line: str) -> Request | None:
         return None
     ip, stamp, request, status, referrer, agent = match.groups()
     at = _apache_time(stamp)
-    if at is None:
-        return None
+    return None if at is None else request_of(ip, at, request, status, referrer, agent)
+
+
+def request_of(ip: str, at: int, request: str, status: str, referrer: str | None, agent: str | None) -> Request:
+    """A request of the quoted parts of a line, as they stand there."""
     method, target = _split_request(_unescape(request))
     return Request(
         ip,
@@ -155,7 +158,7 @@ def refusal(request: Request) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _apache_minute(minute: str, zone: str) -> int | None:
+def apache_minute(minute: str, zone: str) -> int | None:
     """Seconds since 1970 of `17/May/2015:10:05` in `+0000`."""
     try:
         day, month, rest = minute.split("/")
@@ -169,7 +172,7 @@ def _apache_minute(minute: str, zone: str) -> int | None:
 
 def _apache_time(stamp: str) -> int | None:
     minute, zone, seconds = stamp[:17], stamp[21:], stamp[18:20]
-    start = _apache_minute(minute, zone)
+    start = apache_minute(minute, zone)
     if start is None or not seconds.isdigit():
         return None
     return (start + int(seconds)) * 1000

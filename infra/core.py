@@ -36,6 +36,7 @@ _GRACE = 20
 _RECONCILE_EVERY = 600.0
 _FLUSH_EVERY = 60.0
 _RETRY_EVERY = 1.0
+_MUCH = 50_000  # records a partition and micro-batch, where nobody waits for the first of them
 
 
 class Core:
@@ -63,6 +64,12 @@ class Core:
                 self._trouble = ""
             return self._loader
 
+    def prepare(self) -> None:
+        """Have the loader ready for much at once, without starting it: for a command that says itself when to load."""
+        self._recover()
+        self.loader.limit = _MUCH
+        self.loader.lay()
+
     def start(self) -> None:
         """Load what comes, flush the archive and rebuild marked days, until `stop`."""
         for name, work in (
@@ -75,25 +82,23 @@ class Core:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """The batch in hand is committed and, if this core ran, the archive flushed once more."""
+        """The batch in hand is committed and the archive flushed once more."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
-        if self._threads and self._loader is not None:
+        if self._loader is not None:
             self._quietly("archive-flush")
 
     def _load(self) -> None:
         """The live pipeline, begun as soon as its parts can be reached."""
         from brokers.base import BrokerError
         from pipeline.rebuild import Busy
-        from pipeline.replay import Incomplete, recover
+        from pipeline.replay import Incomplete
         from stores.base import StoreError
 
         while not self._stop.is_set():
             try:
-                if self.parts.settings.embedded:
-                    self.loader.take_over()
-                recover(self.loader, self.parts.archive)
+                self._recover()
                 self.loader.run(self._stop)
             except (BrokerError, StoreError, Incomplete, Busy, OSError) as error:
                 if self._trouble != str(error):
@@ -104,6 +109,14 @@ class Core:
                 log.exception("The pipeline does not run. Events are kept in the log; stop, mend it, start again")
                 self._trouble = "the pipeline does not run, see the output of the server"
                 return
+
+    def _recover(self) -> None:
+        """Mend what a process that died may have left: its hold, or a lost checkpoint."""
+        from pipeline.replay import recover
+
+        if self.parts.settings.embedded:
+            self.loader.take_over()
+        recover(self.loader, self.parts.archive)
 
     def problem(self) -> str | None:
         """Why the numbers do not move, None when they do."""

@@ -11,22 +11,25 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-from activity import agent, beacon, codec, place
+from activity import beacon, place
+from activity.agent import Agent
 from activity.beacon import Incoming
 from activity.enrich import SiteRules, enrich
-from activity.event import DEAD_LETTER_TOPIC, Event, EventType, topic_of, visitor_key
+from activity.event import DEAD_LETTER_TOPIC, Event
 from activity.refusal import Reason, Refusal
 from activity.visitor import import_visitor, named_visitor
 from brokers.base import Record
-from infra import access_log
+from infra import access_log, log_columns
+from infra.fragments import Fragments, Made, Page, Visitor
 
 WHERE = "import"
 PROTOCOL = "import"
@@ -43,32 +46,64 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass
 class Batch:
-    """What some lines came to. `made` holds, for each accepted line, its events, the line's own first."""
+    """What some lines came to; `made` is what the accepted ones did."""
 
     lines: int = 0
-    made: list[list[Event]] = field(default_factory=list)
+    made: list[Made] = field(default_factory=list)
     refused: dict[str, int] = field(default_factory=dict)
     refused_lines: list[tuple[int, str]] = field(default_factory=list)  # of our own events: number, why
     not_understood: list[tuple[int, bytes, str]] = field(default_factory=list)  # number, line, why
 
-    def refuse(self, reason: str) -> None:
-        self.refused[reason] = self.refused.get(reason, 0) + 1
+    def refuse(self, reason: str, count: int = 1) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + count
 
 
 class LogLines:
     """Lines of a web server's log, of one file: repeats are counted within it."""
 
     def __init__(
-        self, parser: access_log.Parser, site: SiteRules, key: bytes, received_at: int, places: place.Reader | None
+        self, shape: str, site: SiteRules, key: bytes, received_at: int, places: place.Reader | None
     ) -> None:
-        self._parse = parser
-        self._site = site
-        self._received_at = received_at
+        self._shape = shape
+        self._parse = access_log.PARSERS[shape]
         self._repeats: dict[bytes, int] = {}
+        self._fragments = Fragments(site, received_at, PROTOCOL)
         source = place.version(places)
         # Kept for one import, by address: the event never sees it.
-        self._visitor = lru_cache(65_536)(lambda ip, text: import_visitor(key, site.domain, ip, text))
-        self._place = lru_cache(16_384)(lambda ip: place.lookup(places, ip, source))
+        looked_up = lru_cache(16_384)(lambda ip: place.lookup(places, ip, source))
+        self._visitor = lru_cache(65_536)(
+            lambda ip, agent: self._fragments.visitor(
+                import_visitor(key, site.domain, ip, agent or ""), agent, looked_up(ip)
+            )
+        )
+
+    def read_all(self, first: int, lines: Sequence[bytes], batch: Batch) -> None:
+        """Put what the lines say into the batch; `first` is the number of the first."""
+        if self._shape == "json":
+            _one_by_one(self, range(len(lines)), first, lines, batch)
+            return
+        pages: list[Page] = []
+        visitors: list[Visitor] = []
+
+        def page(target: str, referrer: str) -> int | str:
+            found = self._fragments.page("", target, referrer)
+            if isinstance(found, Refusal):
+                return str(found.reason)
+            pages.append(found)
+            return len(pages) - 1
+
+        def visitor(ip: str, agent: str | None) -> int:
+            visitors.append(self._visitor(ip, agent))
+            return len(visitors) - 1
+
+        accepted, refused, left = log_columns.read(
+            lines, self._shape == "common", page, visitor, self._fragments.times
+        )
+        for line, at, its_page, its_visitor in zip(*accepted, strict=True):
+            batch.made.append(self._fragments.make(pages[its_page], visitors[its_visitor], self._id(line), at))
+        for reason, count in refused.items():
+            batch.refuse(reason, count)
+        _one_by_one(self, left, first, lines, batch)
 
     def read(self, number: int, line: bytes, batch: Batch) -> None:
         """Put what the line says into the batch."""
@@ -80,28 +115,15 @@ class LogLines:
         if refusal is not None:
             batch.refuse(refusal)
             return
-        made = enrich(
-            Incoming(
-                site=self._site.domain,
-                type=EventType.PAGEVIEW,
-                url=f"https://{request.host or self._site.domain}{_clean(request.target)}",
-                referrer=_clean(request.referrer),
-                id=self._id(line),
-                ts=request.at,
-            ),
-            site=self._site,
-            visitor=self._visitor(request.ip, request.agent or ""),
-            received_at=self._received_at,
-            agent=_UNKNOWN if request.agent is None else agent.parse(request.agent),
-            fresh_id="",
-            place=self._place(request.ip),
-            protocol=PROTOCOL,
-            trusted=True,
-        )
-        if isinstance(made, Refusal):
-            batch.refuse(str(made.reason))
+        ip, at, _, target, _, referrer, agent, host = request
+        page = self._fragments.page(host, target, referrer)
+        first, end = self._fragments.times
+        if not isinstance(page, Refusal) and not first <= at < end:
+            page = self._fragments.refusal(page, at)
+        if isinstance(page, Refusal):
+            batch.refuse(str(page.reason))
         else:
-            batch.made.append(made)
+            batch.made.append(self._fragments.make(page, self._visitor(ip, agent), self._id(line), at))
 
     def _id(self, line: bytes) -> str:
         """Different for each line of the file, the same for that line in the file imported again."""
@@ -118,6 +140,10 @@ class EventLines:
         self._site = site
         self._key = key
         self._received_at = received_at
+
+    def read_all(self, first: int, lines: Sequence[bytes], batch: Batch) -> None:
+        """Put what the lines say into the batch; `first` is the number of the first."""
+        _one_by_one(self, range(len(lines)), first, lines, batch)
 
     def read(self, number: int, line: bytes, batch: Batch) -> None:
         """Put what the line says into the batch."""
@@ -137,7 +163,7 @@ class EventLines:
             batch.refuse(str(made.reason))
             batch.refused_lines.append((number, made.detail))
         else:
-            batch.made.append(made)
+            batch.made.append(Made.of(made))
 
     def _problem(self, given: dict[str, Any]) -> Refusal | None:
         if given.get("ts") is None:
@@ -155,40 +181,34 @@ class EventLines:
             site=self._site,
             visitor=named_visitor(self._site.domain, self._key, incoming.visitor or incoming.user),
             received_at=self._received_at,
-            agent=_UNKNOWN,
+            agent=Agent(),
             fresh_id=secrets.token_hex(16),
             protocol=PROTOCOL,
             trusted=True,
         )
 
 
-_UNKNOWN = agent.Agent()
-
 Reader = LogLines | EventLines
 
 
 def batches(lines: Iterable[bytes], reader: Reader, size: int) -> Iterator[Batch]:
     """Read lines in batches of `size`. Empty lines count and are nothing else."""
-    batch = Batch()
-    for number, raw in enumerate(lines, 1):
-        batch.lines += 1
-        line = raw.rstrip(b"\r\n")
-        if line.strip():
-            reader.read(number, line, batch)
-        else:
-            batch.refuse("empty")
-        if batch.lines == size:
-            yield batch
-            batch = Batch()
-    if batch.lines:
+    rest = iter(lines)
+    number = 1
+    while some := list(islice(rest, size)):
+        batch = Batch(len(some))
+        reader.read_all(number, some, batch)
+        number += len(some)
         yield batch
 
 
-def records(events: Iterable[Event], headers: Callable[[], tuple[tuple[str, bytes], ...]]) -> list[Record]:
-    return [
-        Record(topic_of(event.type), visitor_key(event.site, event.visitor), codec.encode(event), headers())
-        for event in events
-    ]
+def _one_by_one(reader: Reader, indexes: Iterable[int], first: int, lines: Sequence[bytes], batch: Batch) -> None:
+    for index in indexes:
+        line = lines[index].rstrip(b"\r\n")
+        if line.strip():
+            reader.read(first + index, line, batch)
+        else:
+            batch.refuse("empty")
 
 
 def masked(line: bytes) -> str:
@@ -200,8 +220,3 @@ def dead_letter(line: str, reason: str, received_at: int) -> Record:
     """`line` as `masked` gives it."""
     value = {"reason": reason, "received_at": received_at, "bytes": line, "where": WHERE}
     return Record(DEAD_LETTER_TOPIC, line[:64].encode(), _encode(value))
-
-
-def _clean(text: str) -> str:
-    """A text of a log as an event may hold it: without control characters."""
-    return text if text.isprintable() else "".join(char for char in text if char >= " " and char != "\x7f")

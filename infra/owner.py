@@ -55,6 +55,9 @@ class Owner(msgspec.Struct):
         except Failed:
             return False
 
+    def prepare(self) -> None:
+        """Nothing: it loads what comes as it comes."""
+
     def call(self, verb: str, arguments: Line) -> Iterator[Line]:
         """The owner's answer, line by line as it works. Raises `Failed` with what it says is wrong."""
         where = urlsplit(self.url)

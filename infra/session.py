@@ -26,6 +26,9 @@ class Session(Protocol):
 
     def call(self, verb: str, arguments: Line) -> Iterator[Line]: ...
 
+    def prepare(self) -> None:
+        """Have the pipeline ready for much that is to be loaded."""
+
 
 class Here:
     """This process is the owner."""
@@ -36,24 +39,21 @@ class Here:
     def call(self, verb: str, arguments: Line) -> Iterator[Line]:
         return self._core.verbs[verb](**arguments)
 
+    def prepare(self) -> None:
+        self._core.prepare()
+
 
 @contextmanager
-def session(settings: Settings, command: str, *, parts: Parts | None = None, live: bool = False) -> Iterator[Session]:
+def session(settings: Settings, command: str, *, parts: Parts | None = None) -> Iterator[Session]:
     """The session of a command, over `parts` where it works here and the command has opened some.
 
-    `live`: load what the command publishes while it still publishes. Raises `Failed` when the data folder is
-    held by something that serves nobody."""
+    Raises `Failed` when the data folder is held by something that serves nobody."""
     running = _running(settings) if settings.embedded else None
     if running is not None:
         yield running
         return
     with owned(settings, command, parts=parts) as core:
-        if live:
-            core.start()
-        try:
-            yield Here(core)
-        finally:
-            core.stop()
+        yield Here(core)
 
 
 @contextmanager

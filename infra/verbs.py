@@ -94,6 +94,11 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
         found = keys.with_row_index("at").join(stored, on=["site", "visitor", "id_hi", "id_lo"], how="semi")
         yield {"known": found["at"].to_list()}
 
+    def holds(site: str) -> Iterator[Line]:
+        """Whether any event of a site is stored."""
+        found = parts.warehouse.query("SELECT 1 FROM event_rows WHERE site = {site:String} LIMIT 1", {"site": site})
+        yield {"holds": found.height > 0}
+
     def letters(where: str, lines: list[str]) -> Iterator[Line]:
         """Which of these (base64) are dead letters already: their indexes."""
         sql = """
@@ -118,6 +123,7 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
         "archive-flush": flush,
         "replay": replay,
         "known": known,
+        "holds": holds,
         "letters": letters,
         "sql": sql,
         "migrate": migrate,

@@ -86,6 +86,13 @@ def run(parts: Run) -> dict[str, int]:
     return counters
 
 
+def lay(wanted: frozenset[str], shards: int = 1) -> None:
+    """Lay the graph for these writes, if none lies idle, ahead of its first run."""
+    idle = _idle.setdefault((wanted, shards), [])
+    if not idle:
+        idle.append(_lay(wanted, shards))
+
+
 def _fault(error: BaseException) -> BaseException:
     """What went wrong in a step. Beam raises it again with the step's name, but as a RuntimeError where the error's
     constructor takes more than a message; who retries goes by the type."""

@@ -125,6 +125,10 @@ class Loader:
     def head(self) -> Head:
         return self._head or self.open()
 
+    def lay(self) -> None:
+        """Lay the graph ahead of the first batch, which then need not wait for it."""
+        flow.lay(frozenset(flow.SINKS) - {"archive"})
+
     # -- one micro-batch --------------------------------------------------------------------------------------
 
     def step(self) -> Report | None:

@@ -11,6 +11,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,13 +26,14 @@ from infra.settings import Settings
 
 if TYPE_CHECKING:
     from activity.enrich import SiteRules
-    from activity.event import Event
-    from brokers.base import Record
+    from brokers.base import Broker, Record
+    from infra.fragments import Made
     from infra.importing import Batch
     from infra.session import Session
     from infra.wiring import Parts
 
 _BATCH = 10_000  # lines
+_LOADED = 200_000  # records: as many as a micro-batch takes
 _SHOWN = 5
 _SNIFFED = 100
 _HOPELESS = 10_000  # lines without a single one understood: this is no such file
@@ -65,15 +67,14 @@ def import_(settings: Settings, files: tuple[str, ...], site: str, shape: str, a
         parts = stack.enter_context(Parts(settings))
         rules, key = _site(parts, site)
         opened = [stack.enter_context(_open(name)) for name in files]
-        work = stack.enter_context(session(settings, "footfall import", parts=parts, live=True))
+        work = stack.enter_context(session(settings, "footfall import", parts=parts))
         parts.create_topics()
-        run = _Import(parts, work, rules, key)
-        # What another import left in the log counts as imported before.
-        _finish(work.call("load", {}))
+        loading = stack.enter_context(_Loading(work, site, parts.broker))
+        run = _Import(parts, work, loading, rules, key)
         for name, source in zip(files, opened, strict=True):
             run.read(name, source, shape)
         click.echo("waiting for the numbers", err=True)
-        _finish(work.call("load", {}))
+        loading.wait()
         _finish(work.call("reconcile", {}))
     run.tally.seconds = round(time.monotonic() - begun, 3)
     _report(run, as_json)
@@ -98,18 +99,18 @@ class _Tally:
 class _Import:
     """One run over several files."""
 
-    def __init__(self, parts: Parts, work: Session, rules: SiteRules, key: bytes) -> None:
+    def __init__(self, parts: Parts, work: Session, loading: _Loading, rules: SiteRules, key: bytes) -> None:
         self.tally = _Tally()
         self.examples: list[str] = []
         self._parts = parts
         self._work = work
+        self._loading = loading
         self._rules = rules
         self._key = key
         self._received_at = time.time_ns() // 1_000_000
         self._seen: set[str] = set()
-        process = os.urandom(8).hex().encode()
-        numbers = itertools.count(1)
-        self._headers = lambda: (("footfall-process", process), ("footfall-seq", b"%d" % next(numbers)))
+        self._process = os.urandom(8).hex().encode()
+        self._numbers = itertools.count(1)
 
     def read(self, name: str, source: _Source, shape: str) -> None:
         from infra.importing import EventLines, LogLines, batches
@@ -127,8 +128,7 @@ class _Import:
         if shape == "events":
             reader = EventLines(self._rules, self._key, self._received_at)
         else:
-            parser = access_log.PARSERS[shape]
-            reader = LogLines(parser, self._rules, self._key, self._received_at, self._parts.places)
+            reader = LogLines(shape, self._rules, self._key, self._received_at, self._parts.places)
         faults: list[Exception] = []
         begun, before = time.monotonic(), self.tally.lines
         # Of stdin nobody knows the length: the bar then shows that something moves.
@@ -148,18 +148,23 @@ class _Import:
 
     def _take(self, batch: Batch) -> None:
         """Publish what is new of a batch; returns when it is durable."""
-        from infra.importing import records
+        from brokers.base import Record
 
         tally = self.tally
-        fresh = self._fresh(batch.made)
+        fresh = self._fresh(batch.made, self._loading.holds.result())
         letters = self._letters(batch)
-        publish = records(itertools.chain.from_iterable(fresh), self._headers)
+        publish = [
+            Record(*record[:3], (("footfall-process", self._process), ("footfall-seq", b"%d" % next(self._numbers))))
+            for made in fresh
+            for record in made.records
+        ]
         self._parts.broker.publish([*publish, *letters])
+        self._loading.published(len(publish))
         tally.lines += batch.lines
         tally.accepted += len(fresh)
         tally.duplicates += len(batch.made) - len(fresh)
-        tally.bots += sum(1 for events in fresh if events[0].bot)
-        tally.searches += sum(1 for events in fresh if events[-1].type == "search")
+        tally.bots += sum(made.bot for made in fresh)
+        tally.searches += sum(made.search for made in fresh)
         tally.refused += sum(batch.refused.values())
         for reason, count in batch.refused.items():
             tally.reasons[reason] = tally.reasons.get(reason, 0) + count
@@ -168,23 +173,26 @@ class _Import:
         shown += [f"line {number}: {why}" for number, why in batch.refused_lines]
         self.examples += shown[: _SHOWN - len(self.examples)]
 
-    def _fresh(self, made: list[list[Event]]) -> list[list[Event]]:
+    def _fresh(self, made: list[Made], looks_up: bool) -> list[Made]:
         """Those whose event is neither stored nor came before in this run."""
-        ids = [int(events[0].id, 16) for events in made]
+        stored = self._stored(made) if made and looks_up else frozenset()
+        fresh = []
+        for index, one in enumerate(made):
+            if index in stored or one.id in self._seen:
+                continue
+            self._seen.add(one.id)
+            fresh.append(one)
+        return fresh
+
+    def _stored(self, made: list[Made]) -> frozenset[int]:
+        ids = [int(one.id, 16) for one in made]
         keys = {
             "site": self._rules.domain,
-            "visitor": [int(events[0].visitor, 16) for events in made],
+            "visitor": [int(one.visitor, 16) for one in made],
             "id_hi": [number >> 64 for number in ids],
             "id_lo": [number & (2**64 - 1) for number in ids],
         }
-        stored = set(next(iter(self._work.call("known", keys)))["known"]) if made else set()
-        fresh = []
-        for index, events in enumerate(made):
-            if index in stored or events[0].id in self._seen:
-                continue
-            self._seen.add(events[0].id)
-            fresh.append(events)
-        return fresh
+        return frozenset(next(iter(self._work.call("known", keys)))["known"])
 
     def _letters(self, batch: Batch) -> list[Record]:
         from infra.importing import WHERE, dead_letter, masked
@@ -198,6 +206,47 @@ class _Import:
             for index, (line, (_, _, why)) in enumerate(zip(lines, batch.not_understood, strict=True))
             if index not in stored
         ]
+
+
+class _Loading:
+    """Loads what was published beside the publishing, in few large micro-batches rather than in many.
+
+    `holds`: whether any event of the site is stored. If not, no look-up is needed: what is stored while the import
+    runs is its own. What another import left in the log counts as imported before."""
+
+    def __init__(self, work: Session, site: str, broker: Broker) -> None:
+        self._work = work
+        self._thread = ThreadPoolExecutor(1, "loading")
+        self.holds = self._thread.submit(self._begin, site, _holds_records(broker))
+        self._last: Future[None] = self._thread.submit(work.prepare)
+        self._waiting = 0
+
+    def __enter__(self) -> _Loading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    def _begin(self, site: str, left_over: bool) -> bool:
+        if left_over:
+            self._work.prepare()
+            self._load()
+        return bool(next(iter(self._work.call("holds", {"site": site})))["holds"])
+
+    def published(self, records: int) -> None:
+        self._waiting += records
+        if self._waiting >= _LOADED and self._last.done():
+            self._last.result()
+            self._last = self._thread.submit(self._load)
+            self._waiting = 0
+
+    def wait(self) -> None:
+        """Until everything that lies in the log is in the numbers."""
+        self._last.result()
+        self._load()
+
+    def _load(self) -> None:
+        _finish(self._work.call("load", {}))
 
 
 class _Source:
@@ -245,6 +294,13 @@ def _readable(lines: Iterator[bytes], faults: list[Exception]) -> Iterator[bytes
         yield from lines
     except (EOFError, OSError, zlib.error) as error:
         faults.append(error)
+
+
+def _holds_records(broker: Broker) -> bool:
+    from activity.event import DEAD_LETTER_TOPIC, TOPICS
+
+    topics = (*TOPICS, DEAD_LETTER_TOPIC)
+    return any(broker.bounds(topic, number) for topic in topics for number in range(broker.partitions(topic)))
 
 
 def _site(parts: Parts, domain: str) -> tuple[SiteRules, bytes]:

@@ -1,0 +1,113 @@
+"""Lines of a combined or common log read many at a time, by columns.
+
+Only lines of which nothing is in doubt are read here: printable ASCII without a backslash, in the usual shape. For
+these the pattern below and the one of `access_log` find the same parts. All others are left to be read one by one.
+What a request comes to is asked of `access_log` once for all lines that have it in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from infra import access_log
+
+_TEXT = r"[ -\[\]-~]"  # printable, no backslash
+_QUOTED = r'"([ !#-\[\]-~]*)"'
+_LINE = (
+    r"^([!-\[\]-~]+) [ -Z\]-~]*"
+    r"\[([0-9]{2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-9]{2}) ([+-][0-9]{4})\] "
+    rf"{_QUOTED} ([0-9]{{3}}) (?:[0-9]+|-)(?: {_QUOTED} {_QUOTED})?{_TEXT}*$"
+)
+_NAMES = ("ip", "minute", "second", "zone", "request", "status", "referrer", "agent")
+_REQUEST = ["request", "status", "referrer"]
+
+
+class Accepted(NamedTuple):
+    """Lines that are page views, a list entry each; `page` and `visitor` are indexes of what the callers made."""
+
+    lines: list[bytes]
+    at: list[int]  # ms
+    page: list[int]
+    visitor: list[int]
+
+
+class Read(NamedTuple):
+    accepted: Accepted
+    refused: dict[str, int]
+    left: list[int]  # indexes of the lines to be read one by one, in order
+
+
+def read(
+    lines: Sequence[bytes],
+    common: bool,
+    page: Callable[[str, str], int | str],
+    visitor: Callable[[str, str | None], int],
+    times: tuple[int, int],
+) -> Read:
+    """Read `lines` (line ends included). `common` leaves referrer and agent aside.
+
+    `page` is asked once for each target and referrer, `visitor` for each address and agent, both for a number to
+    stand for them; a text of `page` is why there is no page view. Lines of a time outside `times` (ms, from and
+    before) are left."""
+    texts = [line.decode("ascii") if line.isascii() else None for line in lines]
+    raw = pl.Series("line", texts, dtype=pl.String).str.strip_chars_end("\r\n")
+    groups = raw.str.extract_groups(_LINE).struct.rename_fields(list(_NAMES)).struct.unnest()
+    if common:
+        nothing = pl.lit(None, dtype=pl.String)
+        groups = groups.with_columns(referrer=nothing, agent=nothing)
+    frame = groups.with_columns(line=raw, row=pl.int_range(len(lines), dtype=pl.UInt32))
+    frame = _with_times(frame, times)
+    known = frame["at"].is_not_null()
+    left = frame.filter(~known)["row"].to_list()
+    frame = _asked(frame.filter(known), _REQUEST, lambda *request: _outcome(page, *request), "outcome")
+    frame = frame.with_columns(pl.col("outcome").struct.unnest())
+    refused = frame.filter(pl.col("refusal").is_not_null()).group_by("refusal").len()
+    frame = frame.filter(pl.col("refusal").is_null())
+    frame = _asked(frame, ["ip", "agent"], lambda ip, agent: visitor(ip, "" if agent == "-" else agent), "visitor")
+    return Read(
+        Accepted(
+            frame["line"].cast(pl.Binary).to_list(),
+            frame["at"].to_list(),
+            frame["page"].to_list(),
+            frame["visitor"].to_list(),
+        ),
+        dict(refused.iter_rows()),
+        left,
+    )
+
+
+def _with_times(frame: pl.DataFrame, times: tuple[int, int]) -> pl.DataFrame:
+    """With `at` in milliseconds, null where there is no such time."""
+    frame = _asked(frame, ["minute", "zone"], _minute, "start")
+    at = (pl.col("start") + pl.col("second").cast(pl.Int64)) * 1000
+    return frame.with_columns(at=pl.when(at.is_between(*times, closed="left")).then(at))
+
+
+def _minute(minute: str | None, zone: str | None) -> int | None:
+    return None if minute is None or zone is None else access_log.apache_minute(minute, zone)
+
+
+def _outcome(
+    page: Callable[[str, str], int | str], text: str, status: str, referrer: str | None
+) -> dict[str, str | int | None]:
+    request = access_log.request_of("", 0, text, status, referrer, None)
+    found = access_log.refusal(request)
+    made = page(request.target, request.referrer) if found is None else found
+    return {"refusal": made, "page": None} if isinstance(made, str) else {"refusal": None, "page": made}
+
+
+_TYPES: dict[str, pl.DataType] = {
+    "start": pl.Int64(),
+    "outcome": pl.Struct({"refusal": pl.String(), "page": pl.UInt32()}),
+    "visitor": pl.UInt32(),
+}
+
+
+def _asked(frame: pl.DataFrame, by: list[str], ask: Callable[..., object], name: str) -> pl.DataFrame:
+    """With a column of what `ask` says of the columns `by`, asked once for all rows that have these in common."""
+    cases = frame.select(by).unique(maintain_order=True)
+    answers = pl.Series(name, [ask(*case) for case in cases.iter_rows()], dtype=_TYPES[name])
+    return frame.join(cases.with_columns(answers), on=by, how="left", nulls_equal=True, maintain_order="left")
