@@ -14,16 +14,11 @@ from email.message import Message
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from brokers.base import BrokerError, Unreachable
+from brokers.base import BadCredentials, BrokerError, NotAllowed, Refused, Unreachable, Untrusted
 from brokers.pulsar_settings import PulsarSettings
 
 _REDIRECTS = (301, 302, 307, 308)
-_REFUSED = (401, 403)
 _BUSY = (429, 500, 502, 503, 504)
-
-
-class Refused(BrokerError):
-    """The broker does not accept the credentials, or they do not allow this: look at the token or certificate."""
 
 
 class Answer(NamedTuple):
@@ -37,14 +32,15 @@ class Answer(NamedTuple):
     def reason(self) -> str:
         """What the broker says about a failure, in a line."""
         try:
-            found = str(json.loads(self.body)["reason"])
-        except (ValueError, KeyError, TypeError):
+            said = json.loads(self.body)
+            found = str(said.get("reason") or said["message"])
+        except (ValueError, KeyError, TypeError, AttributeError):
             found = self.body.decode(errors="replace")
         return " ".join(found.split())[:300] or f"status {self.status}"
 
 
 class Admin:
-    """Safe for several threads. Every method raises `Unreachable` within the timeout, or `Refused`."""
+    """Safe for several threads. Every method raises `Unreachable` within the timeout, or a kind of `Refused`."""
 
     def __init__(self, settings: PulsarSettings) -> None:
         self._settings = settings
@@ -71,14 +67,16 @@ class Admin:
         for address in self._settings.admin:
             try:
                 answer = self._follow(method, f"{address}/admin/v2{path}", body, content, timeout)
+            except ssl.SSLError as error:
+                raise Untrusted(
+                    f"{self._settings.shown}: no TLS with {address} ({error}): give the authority's certificate by the"
+                    " option ca"
+                ) from error
             except (OSError, http.client.HTTPException) as error:
                 failure = error
                 continue
-            if answer.status in _REFUSED:
-                raise Refused(
-                    f"{self._settings.shown}: the admin service refuses {method} {path} ({answer.status}:"
-                    f" {answer.reason()}): the token or certificate is wrong, expired or not allowed to do this"
-                )
+            if answer.status in (401, 403):
+                raise self._refused(method, path, answer)
             if answer.status in _BUSY:
                 raise Unreachable(f"{self._settings.shown}: {method} {path}: {answer.reason()}: retry")
             if answer.status >= 400 and answer.status not in (404, 409):
@@ -88,6 +86,15 @@ class Admin:
             f"{self._settings.shown}: the admin service at {', '.join(self._settings.admin)} does not answer"
             f" ({failure}): retry, or look at the URL and its option admin"
         ) from failure
+
+    def _refused(self, method: str, path: str, answer: Answer) -> Refused:
+        """Pulsar answers 401 to those who may not, too, and tells them apart in words."""
+        said = answer.reason()
+        if answer.status == 403 or said.startswith(("Unauthorized", "Don't have permission")):
+            return NotAllowed(f"{self._settings.shown}: {method} {path}: {said}: the credentials do not allow it")
+        return BadCredentials(
+            f"{self._settings.shown}: {said}: the token or certificate is missing, wrong or has expired"
+        )
 
     def close(self) -> None:
         for connections in self._idle.values():

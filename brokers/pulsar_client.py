@@ -10,16 +10,15 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 
 import pulsar
 
-from brokers.base import BrokerError, Record, Unreachable
-from brokers.pulsar_admin import Refused
+from brokers.base import BadCredentials, BrokerError, NotAllowed, Record, Unreachable
 from brokers.pulsar_messages import pack
 from brokers.pulsar_settings import PulsarSettings
 
@@ -32,7 +31,6 @@ _COMPRESSION = {
     "zstd": pulsar.CompressionType.ZSTD,
 }
 _NO_TOPIC = (pulsar.TopicNotFound, pulsar.TopicTerminated)
-_REFUSED = (pulsar.AuthenticationError, pulsar.AuthorizationError)
 
 
 class TopicMissing(Exception):
@@ -71,39 +69,53 @@ class _Flight:
         return self._settled == expected or self._landed.wait(timeout)
 
 
+@dataclass(eq=False)
+class _Outlet:
+    """A partition's producer, and how many publishes are on their way through it."""
+
+    producer: Any
+    flights: int = 0
+
+
 class PulsarClient:
     """Connects when first used, so that a process may fork before it."""
 
     def __init__(self, settings: PulsarSettings) -> None:
         self._settings = settings
         self._client: Any = None
-        self._producers: dict[tuple[str, int], Any] = {}
+        self._outlets: dict[tuple[str, int], _Outlet] = {}
         self._lock = threading.Lock()
+        self._making = threading.Lock()
         self._name = f"footfall-{secrets.token_hex(6)}"
         self._number = count(1)
 
     def failure(self, error: Exception) -> BrokerError:
-        if isinstance(error, _REFUSED):
-            return Refused(
-                f"{self._settings.shown}: the broker refuses the credentials ({error}): the token or certificate is"
-                " wrong, expired or not allowed to do this"
-            )
+        if isinstance(error, pulsar.AuthenticationError):
+            return BadCredentials(f"{self._settings.shown}: the token or certificate is wrong or has expired ({error})")
+        if isinstance(error, pulsar.AuthorizationError):
+            return NotAllowed(f"{self._settings.shown}: the token or certificate does not allow this ({error})")
         return Unreachable(f"{self._settings.shown} does not answer ({error}): retry, or look at the URL")
 
     def send(self, records: Sequence[Record], logs: dict[tuple[str, int], list[int]]) -> Sent:
         """Publish `records` by the indexes of each (topic, partition); returns when all are settled."""
         flight, queued = _Flight(), 0
-        producers = [self._producer(topic, partition) for topic, partition in logs]
-        for producer, indexes in zip(producers, logs.values(), strict=True):
-            send = producer.send_async
-            for index in indexes:
-                _, key, value, headers, _, at = records[index]
-                name, properties = pack(key, headers)
-                send(value, partial(flight.settle, index), properties, name, event_timestamp=at)
-            queued += len(indexes)
-        if not flight.landed(queued, self._settings.timeout + 5):
-            every = [index for indexes in logs.values() for index in indexes]
-            return Sent(every, reason=f"no acknowledgement within {self._settings.timeout:.0f} s")
+        outlets: list[_Outlet] = []
+        try:
+            outlets.extend(self._outlet(log) for log in logs)  # those before one that fails are given back
+            for outlet, indexes in zip(outlets, logs.values(), strict=True):
+                send = outlet.producer.send_async
+                for index in indexes:
+                    _, key, value, headers, _, at = records[index]
+                    name, properties = pack(key, headers)
+                    send(value, partial(flight.settle, index), properties, name, event_timestamp=at)
+                queued += len(indexes)
+            if not flight.landed(queued, self._settings.timeout + 5):
+                every = [index for indexes in logs.values() for index in indexes]
+                return Sent(every, reason=f"no acknowledgement within {self._settings.timeout:.0f} s")
+        finally:
+            with self._lock:
+                for outlet in outlets:
+                    outlet.flights -= 1
         failed = [index for index, result in flight.failed if result != pulsar.Result.MessageTooBig]
         too_large = [index for index, result in flight.failed if result == pulsar.Result.MessageTooBig]
         gone = (pulsar.Result.TopicNotFound, pulsar.Result.TopicTerminated, pulsar.Result.AlreadyClosed)
@@ -111,7 +123,7 @@ class PulsarClient:
         return Sent(failed, too_large, any(result in gone for _, result in flight.failed), reason)
 
     def has_producer(self, topic: str, partition: int) -> bool:
-        return (topic, partition) in self._producers
+        return (topic, partition) in self._outlets
 
     def reader(self, topic: str, partition: int, start: tuple[int, int] | None) -> Any:
         """A reader from that entry, inclusive, or from the first one kept."""
@@ -128,51 +140,60 @@ class PulsarClient:
     def forget(self, topic: str) -> None:
         """Close the producers of a topic that is no more; left open they would make it again."""
         with self._lock:
-            found = [self._producers.pop(key) for key in list(self._producers) if key[0] == topic]
-        for producer in found:
-            _close(producer)
+            found = [self._outlets.pop(key) for key in list(self._outlets) if key[0] == topic]
+        for outlet in found:
+            _close(outlet.producer)
 
     def close(self) -> None:
         with self._lock:
-            producers, self._producers = list(self._producers.values()), {}
+            outlets, self._outlets = list(self._outlets.values()), {}
             client, self._client = self._client, None
-        for producer in producers:
-            _close(producer)
+        for outlet in outlets:
+            _close(outlet.producer)
         if client is not None:
             _close(client)
 
     def _partition(self, topic: str, partition: int) -> str:
         return f"persistent://{self._settings.namespace}/{topic}-partition-{partition}"
 
-    def _producer(self, topic: str, partition: int) -> Any:
-        producer = self._producers.get((topic, partition))
-        if producer is not None:
-            return producer
-        client = self._connected()
+    def _outlet(self, log: tuple[str, int]) -> _Outlet:
+        """The log's, counted as in use. A lost connection is tried again ever more rarely: a new one is made then."""
         with self._lock:
-            producer = self._producers.get((topic, partition))
-            if producer is None:
-                producer = self._producers[topic, partition] = self._make_producer(client, topic, partition)
-        return producer
+            found = self._outlets.get(log)
+            if found is not None and (found.flights or found.producer.is_connected()):
+                found.flights += 1
+                return found
+        if not self._making.acquire(timeout=self._settings.timeout):
+            raise Unreachable(f"{self._settings.shown} does not answer: retry")
+        try:
+            with self._lock:
+                now = self._outlets.get(log)
+            if now is None or now is found:
+                now = _Outlet(self._make_producer(*log))
+                if found is not None:
+                    _close(found.producer)
+            with self._lock:
+                self._outlets[log] = now
+                now.flights += 1
+            return now
+        finally:
+            self._making.release()
 
-    def _make_producer(self, client: Any, topic: str, partition: int) -> Any:
-        deadline = time.monotonic() + self._settings.timeout
-        while True:
-            try:
-                return client.create_producer(
-                    self._partition(topic, partition),
-                    producer_name=f"{self._name}-{next(self._number)}",
-                    send_timeout_millis=int(self._settings.timeout * 1000),
-                    compression_type=_COMPRESSION[self._settings.compression],
-                    max_pending_messages=0,
-                    batching_enabled=True,
-                    batching_max_publish_delay_ms=max(self._settings.linger_ms, 1),
-                )
-            except _NO_TOPIC as error:
-                raise TopicMissing(topic) from error
-            except pulsar.PulsarException as error:
-                if isinstance(error, _REFUSED) or time.monotonic() + _OPERATION_SECONDS > deadline:
-                    raise self.failure(error) from error
+    def _make_producer(self, topic: str, partition: int) -> Any:
+        try:
+            return self._connected().create_producer(
+                self._partition(topic, partition),
+                producer_name=f"{self._name}-{next(self._number)}",
+                send_timeout_millis=int(self._settings.timeout * 1000),
+                compression_type=_COMPRESSION[self._settings.compression],
+                max_pending_messages=0,
+                batching_enabled=True,
+                batching_max_publish_delay_ms=max(self._settings.linger_ms, 1),
+            )
+        except _NO_TOPIC as error:
+            raise TopicMissing(topic) from error
+        except pulsar.PulsarException as error:
+            raise self.failure(error) from error
 
     def _connected(self) -> Any:
         with self._lock:

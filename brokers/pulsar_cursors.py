@@ -42,6 +42,7 @@ class Cursor:
         self._crossed = crossed
         self._read: Order | None = at
         self._ahead: list[Stored] = []
+        self._time: int | None = None
 
     def peek(self, limit: int, last: Order | None, wait: float, patience: float) -> list[Stored]:
         """The next records up to `last`, the partition's last one, at most `limit`; they stay.
@@ -74,6 +75,13 @@ class Cursor:
         del self._ahead[: len(given)]
         if given:
             self.at = given[-1].position.order
+            self._time = given[-1].timestamp
+
+    def time_at(self, order: Order) -> int | None:
+        """The time of the record handed out last, or of the last one read, if it is the one at `order`."""
+        if self._ahead and self._ahead[-1].position.order == order:
+            return self._ahead[-1].timestamp
+        return self._time if self.at == order else None
 
     def passed(self, order: Order) -> bool:
         """Is the next record known to lie behind `order`?"""
@@ -127,6 +135,14 @@ class Cursors:
             raise
         else:
             self._give_back(cursor)
+
+    def time_at(self, log: Log, order: Order) -> int | None:
+        """The time of a record at which an idle cursor stands or whose batch it has read; None when none has."""
+        with self._lock:
+            for cursor in reversed(self._idle.values()):
+                if cursor.log == log and (found := cursor.time_at(order)) is not None:
+                    return found
+        return None
 
     def forget(self, topic: str | None = None) -> None:
         """Close the idle ones, all or a topic's."""

@@ -30,8 +30,8 @@ class Groups:
         path = self._subscription(group, log.topic, log.partition)
         if group not in view.subscriptions:
             self._expect("PUT", path, _message_id(position, excluded=False))
-        entry = self._ledgers.entry(log.topic, log.partition, position.order[0], position.order[1])
-        whole = position.order[2] + 1 >= entry.records
+        records = self._ledgers.records(log.topic, log.partition, position.order[0], position.order[1])
+        whole = position.order[2] + 1 >= records
         self._expect("POST", f"{path}/resetcursor", _message_id(position, excluded=whole))
         self._expect("PUT", f"{path}/properties", {_POSITION: str(position)})
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import datetime
 from typing import NamedTuple
 
 from brokers.base import Gone, NoSuchTopic, Unreachable
@@ -18,13 +17,6 @@ from brokers.pulsar_admin import Admin
 
 Order = tuple[int, ...]  # ledger, entry, index
 _KEPT_ENTRIES = 4096
-
-
-class Entry(NamedTuple):
-    """Records in an entry, and when it was published, in ms."""
-
-    records: int
-    timestamp: int
 
 
 class Ledgers(NamedTuple):
@@ -66,7 +58,7 @@ class LedgerReader:
         self._admin = admin
         self._path = path
         self._shown = shown
-        self._entries: OrderedDict[tuple[str, int, int, int], Entry] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, int, int, int], int] = OrderedDict()
         self._lock = threading.Lock()
 
     def view(self, topic: str, partition: int) -> Ledgers:
@@ -85,8 +77,8 @@ class LedgerReader:
         kept = tuple((number, size) for number, size in held if size > 0 and number <= confirmed[0])
         return Ledgers(kept, current, tuple(stats["cursors"]))
 
-    def entry(self, topic: str, partition: int, ledger: int, entry: int) -> Entry:
-        """Entries never change, so what was asked once is remembered."""
+    def records(self, topic: str, partition: int, ledger: int, entry: int) -> int:
+        """How many an entry has. Entries never change, so what was asked once is remembered."""
         key = (topic, partition, ledger, entry)
         with self._lock:
             found = self._entries.get(key)
@@ -94,10 +86,7 @@ class LedgerReader:
             answer = self._admin.get(f"{self._path(topic, partition)}/ledger/{ledger}/entry/{entry}")
             if answer.status != 200:
                 raise Gone(f"{topic}[{partition}]: entry {ledger}:{entry} is not kept any more ({answer.reason()})")
-            published = datetime.fromisoformat(answer.headers["X-Pulsar-publish-time"])
-            found = Entry(
-                int(answer.headers.get("X-Pulsar-num-batch-message") or 1), round(published.timestamp() * 1000)
-            )
+            found = int(answer.headers.get("X-Pulsar-num-batch-message") or 1)
             with self._lock:
                 self._entries[key] = found
                 while len(self._entries) > _KEPT_ENTRIES:
@@ -106,7 +95,7 @@ class LedgerReader:
 
     def last(self, topic: str, partition: int, entry: tuple[int, int]) -> Order:
         """The last record of an entry."""
-        return (*entry, self.entry(topic, partition, *entry).records - 1)
+        return (*entry, self.records(topic, partition, *entry) - 1)
 
     def at_time(self, topic: str, partition: int, timestamp_ms: int) -> tuple[int, int]:
         """The first entry published at or after that time, or the place after the last one."""

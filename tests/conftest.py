@@ -19,6 +19,10 @@ from infra.dev import redis as redis_part
 from tests.require import require
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`127.0.0.1:PORT` of a real Kafka of this session's own. Use topics with names of your own."""

@@ -72,7 +72,7 @@ def start(folder: Path | None = None, port: int = PORT) -> str:
             return running
         port, internal, mutual, controller = free_port(port), free_port(), free_port(), free_port()
         if not files(broker.folder).ca.exists():
-            _make_certificates(broker.folder)
+            make_certificates(broker.folder)
         kafka.configure(broker, 1, internal, [controller])
         with (broker.folder / "server.properties").open("a") as properties:
             properties.write(
@@ -102,7 +102,7 @@ def mutual(folder: Path) -> str:
     return (folder / "mutual").read_text()
 
 
-def _make_certificates(folder: Path) -> None:
+def make_certificates(folder: Path) -> None:
     """An authority, the broker's and a client's certificate of it, and an authority of somebody else."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes

@@ -12,9 +12,8 @@ import shutil
 import socket
 import subprocess
 import tarfile
-import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from infra.dev.kafka import java
@@ -63,6 +62,12 @@ class PulsarServer(Server):
     def address(self) -> str | None:
         found = super().address()
         return found and found + self._admin.read_text()
+
+    def admin_port(self) -> int:
+        """The one it had, 0 before the first start."""
+        if not self._admin.exists():
+            return 0
+        return int(self._admin.read_text().rpartition(":")[2] or ADMIN_PORT)
 
     def choose_admin(self, port: int) -> None:
         self._admin.write_text("" if port == ADMIN_PORT else f"?admin=http://{HOST}:{port}")
@@ -118,7 +123,7 @@ def server(folder: Path | None = None) -> PulsarServer:
 
 
 def start(folder: Path | None = None, port: int = PORT, settings: Mapping[str, str] | None = None) -> str:
-    """Start it unless it runs; its address either way. Port 0 is any free one.
+    """Start it unless it runs; its address either way. Port 0 is any free one; a folder keeps its admin port.
 
     `settings` are lines of `standalone.conf`, such as those that ask for tokens."""
     pulsar = server(folder)
@@ -127,9 +132,10 @@ def start(folder: Path | None = None, port: int = PORT, settings: Mapping[str, s
         if running := pulsar.address():
             return running
         port = free_port(port)
-        admin = free_port(ADMIN_PORT if port == PORT else 0)
+        admin = free_port(pulsar.admin_port() or (ADMIN_PORT if port == PORT else 0))
         configure(pulsar, port, admin, settings or {})
-        return launch(pulsar, port, admin)
+        token = (settings or {}).get("brokerClientAuthenticationParameters", "").removeprefix("token:")
+        return launch(pulsar, port, admin, token)
 
 
 def configure(pulsar: PulsarServer, port: int, admin: int, settings: Mapping[str, str]) -> None:
@@ -143,24 +149,26 @@ def configure(pulsar: PulsarServer, port: int, admin: int, settings: Mapping[str
     pulsar.choose_admin(admin)
 
 
-def launch(pulsar: PulsarServer, port: int, admin: int, *, prefix: Sequence[str] = ()) -> str:
+def launch(pulsar: PulsarServer, port: int, admin: int, token: str = "") -> str:
     """Start it on its configuration and what an earlier run left in the folder; returns its address."""
     home, folder = _home(), pulsar.folder
     opens = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
     opens += ["--add-opens=java.management/sun.management=ALL-UNNAMED"]
     opens += ["--add-opens=jdk.management/com.sun.management.internal=ALL-UNNAMED"]
-    command = [*prefix, str(java()), *_JAVA, *opens, f"-Dlog4j.configurationFile={home}/conf/log4j2.yaml"]
+    command = [str(java()), *_JAVA, *opens, f"-Dlog4j.configurationFile={home}/conf/log4j2.yaml"]
     command += [f"-Dpulsar.config.file={folder}/standalone.conf", "-cp", f"{home}/conf:{home}/lib/*"]
     command += ["org.apache.pulsar.PulsarStandaloneStarter", "--config", f"{folder}/standalone.conf"]
     command += ["--metadata-dir", f"{folder}/metadata", "--bookkeeper-dir", f"{folder}/bookkeeper"]
     command += ["--bookkeeper-port", "0", "--no-functions-worker", "--no-stream-storage"]
 
+    asked = urllib.request.Request(f"http://{HOST}:{admin}/admin/v2/namespaces/public")
+    if token:
+        asked.add_header("Authorization", f"Bearer {token}")
+
     def ready() -> bool:  # an open port is too early: the default namespace comes last
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{admin}/admin/v2/namespaces/public", timeout=2) as answer:
+            with urllib.request.urlopen(asked, timeout=2) as answer:  # noqa: S310
                 return b"public/default" in answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code == 401  # one that asks for a token is up when it refuses
         except OSError:
             return False
 
