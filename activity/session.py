@@ -27,7 +27,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from activity.definitions import DAY_MS, ENGAGED_MS, GAP_MS, HORIZON_MS, MINUTE_MS, OVERSIZED_EVENTS
@@ -89,7 +92,8 @@ COLUMNS: dict[str, pl.DataType] = {
 
 KEY = ["site", "visitor", "session_id"]
 
-_U64 = pl.UInt64()
+# A column of numbers or truths.
+Numbers = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -142,8 +146,8 @@ def prune(state: pl.DataFrame, watermark: int) -> tuple[pl.DataFrame, pl.DataFra
     reach = watermark - HORIZON_MS  # nothing before this is taken any more
     if not state.height:
         return state, empty_sessions()
-    ordered = state[_order(state)]
-    chains = ordered.with_columns(_chain_edges(ordered).cum_sum().alias("chain"))
+    order = _order(state)
+    chains = state[order].with_columns(chain=pl.Series(np.cumsum(_chain_edges(state, order))))
     last = pl.col("occurred_at").max().over("chain")
     final = last + GAP_MS < reach
     # The cut at a midnight M looks back to M − 24 h − gap; M is at the earliest the last one before `reach`.
@@ -210,55 +214,52 @@ def _less(order: list[str]) -> pl.Expr:
 def sessions(events: pl.DataFrame) -> pl.DataFrame:
     """The sessions of a set of events without copies, from nothing: a row each, in COLUMNS.
 
-    Only numbers are put in order. Every figure of a session is a difference of running sums at its two ends, or a
-    look at one row; the text columns are read at those rows alone (the whole frame in order costs three times it).
+    Only numbers are put in order. Every figure of a session is a sum between its two ends, or a look at one row; the
+    text columns are read at those rows alone (the whole frame in order costs three times it).
     """
     if not events.height:
         return empty_sessions()
     order = _order(events)
-    e = events.select(
-        "visitor",
-        "site",
-        "occurred_at",
-        "interactive",
-        "engaged_ms",
-        view=pl.col("type") == "pageview",
-        search=pl.col("type") == "search",
-        known=pl.col("user") != "",
-    )[order]
-    edge = _session_edges(e)
-    start = edge.arg_true()
-    end = pl.concat([start.slice(1), pl.Series([e.height], dtype=start.dtype)]) - 1
-    first, row = order.gather(start), pl.int_range(e.height, dtype=pl.UInt32)
-    marks = e.select(
-        first_view=pl.when("view").then(row).backward_fill(),
-        last_view=pl.when("view").then(row).forward_fill(),
-        last_user=pl.when("known").then(row).forward_fill(),
-    )
+    start = np.flatnonzero(_session_edges(events, order))
+    end = np.append(start[1:], events.height) - 1
+    first = order[start]
 
-    def total(column: str) -> pl.Series:
-        values = e[column].cast(pl.Int64)
-        running = values.cum_sum()
-        return running.gather(end) - running.gather(start) + values.gather(start)
+    def total(values: pl.Series) -> Numbers:
+        return np.add.reduceat(values.cast(pl.Int64).to_numpy()[order], start)
 
-    def text_at(column: str, rows: pl.Series) -> pl.Series:
+    def text_at(column: str, rows: Numbers, inside: Numbers) -> pl.Series:
         """The text at `rows` where these lie inside their session, else ''."""
-        inside = ((rows >= start) & (rows <= end)).fill_null(False)
-        return events[column].gather(order.gather(rows.set(~inside, None))).fill_null("")
+        if not inside.any():
+            return pl.repeat("", len(start), eager=True)
+        texts = events[column].gather(order[np.where(inside, rows, start)])
+        return texts if inside.all() else texts.scatter(np.flatnonzero(~inside), "")
 
+    def first_of(marked: Numbers) -> tuple[Numbers, Numbers]:
+        """Of each session, the first of the `marked` rows, and whether there is one."""
+        found = np.append(marked, events.height)[np.searchsorted(marked, start)]
+        return found, found <= end
+
+    def last_of(marked: Numbers) -> tuple[Numbers, Numbers]:
+        found = np.append(marked, -1)[np.searchsorted(marked, end, side="right") - 1]
+        return found, found >= start
+
+    view = events["type"] == "pageview"
+    views = np.flatnonzero(view.to_numpy()[order])
+    known = np.flatnonzero((events["user"] != "").to_numpy()[order])
+    time = events["occurred_at"].to_numpy()[order]
     ends = pl.DataFrame(
         {
             **{name: events[name].gather(first) for name in IDENTITY},
-            "started_at": e["occurred_at"].gather(start),
-            "ended_at": e["occurred_at"].gather(end),
-            "events": (end - start + 1).cast(pl.Int64),
-            "pageviews": total("view"),
-            "searches": total("search"),
-            "interactions": total("interactive"),
-            "engaged_ms": total("engaged_ms"),
-            "entry_page": text_at("path", marks["first_view"].gather(start)),
-            "exit_page": text_at("path", marks["last_view"].gather(end)),
-            "user": text_at("user", marks["last_user"].gather(end)),
+            "started_at": time[start],
+            "ended_at": time[end],
+            "events": end - start + 1,
+            "pageviews": total(view),
+            "searches": total(events["type"] == "search"),
+            "interactions": total(events["interactive"]),
+            "engaged_ms": total(events["engaged_ms"]),
+            "entry_page": text_at("path", *first_of(views)),
+            "exit_page": text_at("path", *last_of(views)),
+            "user": text_at("user", *last_of(known)),
             **{name: events[name].gather(first) for name in _OF_THE_FIRST},
         }
     )
@@ -270,36 +271,60 @@ def sessions(events: pl.DataFrame) -> pl.DataFrame:
     ).select(COLUMNS.keys())
 
 
-def _order(events: pl.DataFrame) -> pl.Series:
-    """The rows by visitor, then by (`occurred_at`, id); a visitor's number on two sites is kept apart.
-
-    Two numbers nearly always decide; the full order is made only where they tie."""
-    order = events.select(pl.arg_sort_by("visitor", "occurred_at")).to_series()
-    near = events.select("visitor", "occurred_at", "site")[order]
-    tie = (pl.col("visitor") == pl.col("visitor").shift()) & (
-        (pl.col("occurred_at") == pl.col("occurred_at").shift()) | (pl.col("site") != pl.col("site").shift())
-    )
-    if near.select(tie.any()).item():
-        order = events.select(pl.arg_sort_by("visitor", "site", "occurred_at", "id_hi", "id_lo")).to_series()
+def _order(events: pl.DataFrame) -> Numbers:
+    """The rows by visitor, site and (`occurred_at`, id). Times nearly always decide; ids are put in order where not."""
+    visitor, site, time = _chain_keys(events)
+    order = np.lexsort((time, visitor) if site is None else (time, site, visitor))
+    tie = np.zeros(len(order) + 1, bool)
+    tie[1:-1] = _same(visitor, site, order) & (time[order[1:]] == time[order[:-1]])
+    if tie.any():
+        tied = tie[1:] | tie[:-1]
+        rows = order[tied]
+        group = np.cumsum(~tie[:-1])[tied]
+        order[tied] = rows[np.lexsort((events["id_lo"].to_numpy()[rows], events["id_hi"].to_numpy()[rows], group))]
     return order
 
 
-def _chain_edges(e: pl.DataFrame) -> pl.Series:
-    changed = (e["visitor"] != e["visitor"].shift(1)) | (e["site"] != e["site"].shift(1))
-    return (changed | (e["occurred_at"].diff() > GAP_MS)).fill_null(True)
-
-
-def _session_edges(e: pl.DataFrame) -> pl.Series:
-    edge = _chain_edges(e)
-    time = e["occurred_at"]
-    if int(time.max()) - int(time.min()) < DAY_MS:  # type: ignore[arg-type]
-        return edge  # no chain is a day long, so no midnight cuts
-    frame = pl.DataFrame({"edge": edge, "time": time}).with_columns(
-        begun=pl.when("edge").then("time").forward_fill()
+def _chain_keys(events: pl.DataFrame) -> tuple[Numbers, Numbers | None, Numbers]:
+    """Visitor, a number for the site (None where there is but one) and time."""
+    site = events["site"]
+    several = site.n_unique() > 1
+    return (
+        events["visitor"].to_numpy(),
+        site.rank("dense").to_numpy() if several else None,
+        events["occurred_at"].to_numpy(),
     )
-    first_cut = (pl.col("begun") + 2 * DAY_MS - 1) // DAY_MS  # the first midnight at least a day after it began
-    cuts = frame.select(pl.max_horizontal(pl.col("time") // DAY_MS - first_cut + 1, 0)).to_series()
-    return edge | (cuts != cuts.shift(1)).fill_null(True)
+
+
+def _same(visitor: Numbers, site: Numbers | None, order: Numbers) -> Numbers:
+    """Of each row but the first: whether visitor and site are those of the row before."""
+    ordered = visitor[order]
+    same: Numbers = ordered[1:] == ordered[:-1]
+    if site is not None:
+        ordered = site[order]
+        same &= ordered[1:] == ordered[:-1]
+    return same
+
+
+def _chain_edges(events: pl.DataFrame, order: Numbers) -> Numbers:
+    visitor, site, time = _chain_keys(events)
+    edge = np.ones(len(order), bool)
+    edge[1:] = ~_same(visitor, site, order) | (np.diff(time[order]) > GAP_MS)
+    return edge
+
+
+def _session_edges(events: pl.DataFrame, order: Numbers) -> Numbers:
+    edge = _chain_edges(events, order)
+    time = events["occurred_at"].to_numpy()[order]
+    start = np.flatnonzero(edge)
+    length = np.diff(np.append(start, len(time)))
+    if (time[start + length - 1] - time[start]).max() < DAY_MS:
+        return edge  # no chain is a day long, so no midnight cuts
+    begun = np.repeat(time[start], length)
+    first_cut = (begun + 2 * DAY_MS - 1) // DAY_MS  # the first midnight at least a day after it began
+    cuts = np.maximum(time // DAY_MS - first_cut + 1, 0)
+    edge[1:] |= cuts[1:] != cuts[:-1]
+    return edge
 
 
 def difference(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
@@ -311,13 +336,12 @@ def difference(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([changed, gone])
 
 
-def _mix(value: pl.Series) -> pl.Series:
-    """The finalizer of SplitMix64 (Steele, Lea, Flood 2014) on a 64-bit column, wrapping.
-
-    On series, not on an expression: there each use of `value` would be computed again, 512 times in all."""
-    value = (value ^ (value // (1 << 30))) * pl.Series([0xBF58476D1CE4E5B9], dtype=_U64)
-    value = (value ^ (value // (1 << 27))) * pl.Series([0x94D049BB133111EB], dtype=_U64)
-    return value ^ (value // (1 << 31))
+def _mix(value: Numbers) -> Numbers:
+    """The finalizer of SplitMix64 (Steele, Lea, Flood 2014) on a 64-bit column, wrapping."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    value ^= value >> np.uint64(31)
+    return value
 
 
 def site_number(site: str) -> int:
@@ -328,7 +352,7 @@ def site_number(site: str) -> int:
 def session_ids(first_events: pl.DataFrame) -> pl.Series:
     """mix(mix(mix(site ^ visitor) ^ id_hi) ^ id_lo), 64 bits; a handful of sites are hashed one by one."""
     names = first_events["site"].unique()
-    numbers = pl.Series([site_number(name) for name in names], dtype=_U64)
-    site = first_events["site"].replace_strict(names, numbers, return_dtype=_U64)
-    visit = _mix(site ^ first_events["visitor"])
-    return _mix(_mix(visit ^ first_events["id_hi"]) ^ first_events["id_lo"])
+    numbers = pl.Series([site_number(name) for name in names], dtype=pl.UInt64())
+    site = first_events["site"].replace_strict(names, numbers, return_dtype=pl.UInt64()).to_numpy()
+    visitor, high, low = (first_events[name].to_numpy() for name in ("visitor", "id_hi", "id_lo"))
+    return pl.Series("session_id", _mix(_mix(_mix(site ^ visitor) ^ high) ^ low))
