@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "reconcile": "infra.commands.replay:reconcile",
     "archive": "infra.commands.archive:archive",
     "topics": "infra.commands.topics:topics",
+    "broker": "infra.commands.broker:broker",
     "migrate": "infra.commands.migrate:migrate",
     "ingest": "infra.commands.apart:ingest",
     "load": "infra.commands.apart:load",

@@ -45,6 +45,13 @@ SECRETS: dict[str, str] = {
     "token": "FOOTFALL_BROKER_TOKEN",
 }
 
+# The same for the broker that `footfall broker move` moves to.
+TO_SECRETS: dict[str, str] = {
+    "username": "FOOTFALL_TO_USERNAME",
+    "password": "FOOTFALL_TO_PASSWORD",
+    "token": "FOOTFALL_TO_TOKEN",
+}
+
 _SCHEMES: dict[str, tuple[str, ...]] = {
     "warehouse": ("chdb", "clickhouse", "clickhouses"),
     "archive": ("file", "s3"),
@@ -138,7 +145,9 @@ def spell(name: str) -> str:
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     problems = []
     for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or variable.startswith(FOREIGN_PREFIX) or variable in SECRETS.values():
+        if not variable.startswith(PREFIX) or variable.startswith(FOREIGN_PREFIX):
+            continue
+        if variable in SECRETS.values() or variable in TO_SECRETS.values():
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name not in HELP:

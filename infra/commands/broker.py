@@ -1,0 +1,159 @@
+"""`footfall broker`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from infra.failures import Failed
+from infra.flags import SettingsCommand, with_json, with_settings
+from infra.settings import TO_SECRETS, Settings
+
+if TYPE_CHECKING:
+    from brokers.base import Broker
+    from infra.broker_copy import Copy, Partition, Verified
+    from infra.wiring import Parts
+
+
+@click.group()
+def broker() -> None:
+    """The event log: is it fit, and from one to another."""
+
+
+@broker.command(cls=SettingsCommand)
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@with_json
+@with_settings
+def move(settings: Settings, source: str, target: str, as_json: bool) -> None:
+    """Move all raw events from one broker to another, so that `footfall up` goes on there where it stood.
+
+    May begin while `footfall up` runs on FROM: what is there is copied, and exit status 1 says that the rest is to
+    come. Stop `up` and run it again: it copies what came since, compares both sides record by record and puts the
+    positions of the live run and of the archive in place (exit status 0). Then start `up` with TO as --broker. It can
+    be interrupted at any moment, and run again. Credentials of TO that are not in its URL: FOOTFALL_TO_USERNAME,
+    FOOTFALL_TO_PASSWORD, FOOTFALL_TO_TOKEN.
+    """
+    import brokers
+    from infra.broker_copy import Copy
+    from infra.wiring import Parts
+    from pipeline.live import READ_TOPICS
+
+    if source == target:
+        raise click.UsageError("FROM and TO are the same")
+    secrets = {name: os.environ[variable] for name, variable in TO_SECRETS.items() if os.environ.get(variable)}
+    with Parts(replace(settings, broker=source)) as parts:
+        with _refused_in_words():
+            to = brokers.connect(target, secrets)
+        try:
+            with _refused_in_words():
+                parts.broker.ping()
+            to.ping()
+            running = _running(settings)
+            copy = Copy(parts.broker, to, READ_TOPICS)
+            if running:
+                for line in _copied(copy):
+                    _say(line | {"switched": False}, as_json)
+                raise Failed(f"what was there is copied. {running} Then run this again: it does the rest and switches")
+            _finish(parts, to, copy, as_json)
+        finally:
+            to.close()
+
+
+@contextmanager
+def _refused_in_words() -> Iterator[None]:
+    """A URL that says something impossible is wrong usage."""
+    from brokers import MissingClient, UnknownBroker
+
+    try:
+        yield
+    except (ValueError, UnknownBroker, MissingClient) as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _running(settings: Settings) -> str:
+    """Who holds the data folder, in words; "" when nobody does."""
+    from infra.lock import DataLock
+
+    lock = DataLock(settings.data)
+    holder = lock.holder()
+    return f"Stop `{holder.command}` (process {holder.pid})." if lock.held() and holder else ""
+
+
+def _finish(parts: Parts, to: Broker, copy: Copy, as_json: bool) -> None:
+    from infra.broker_switch import Switch, settle
+    from infra.lock import DataLock
+
+    lock = DataLock(parts.settings.data)
+    lock.take("footfall broker move")
+    try:
+        settle(parts)
+        switch = Switch(parts, parts.broker, to)
+        verified: dict[Partition, Verified] = {}
+        if not switch.done():
+            copied = {(line["topic"], line["partition"]): line["copied"] for line in _copied(copy)}
+            verified = _verified(copy, switch.wanted())
+        switch.apply({partition: found.translated for partition, found in verified.items()})
+        copy.close_topics()
+    finally:
+        lock.release()
+    for (topic, number), found in verified.items():
+        line = {"topic": topic, "partition": number, "copied": copied[topic, number], "records": found.records}
+        _say(line | {"bytes": found.bytes, "sha256": found.sha256, "switched": True}, as_json)
+    click.echo(f"moved: start `footfall up` with --broker {to.url} (credentials as they were given here)", err=True)
+
+
+def _copied(copy: Copy) -> list[dict[str, object]]:
+    from activity.event import ALL_TOPICS
+
+    copy.make_topics(ALL_TOPICS)
+    with _bar("copying", len(copy.partitions)) as progress:
+        return [
+            {"topic": partition[0], "partition": partition[1], "copied": copy.run(partition, progress)}
+            for partition in copy.partitions
+        ]
+
+
+def _verified(copy: Copy, wanted: dict[Partition, set[str]]) -> dict[Partition, Verified]:
+    """Every partition compared, and nothing published to the source meanwhile."""
+    ends = {partition: copy.source.bounds(*partition) for partition in copy.partitions}
+    with _bar("comparing", len(ends)) as progress:
+        found = {}
+        for partition, bounds in ends.items():
+            found[partition] = copy.verify(partition, bounds, wanted.get(partition, ()))
+            progress(partition, 1.0)
+    for (topic, number), bounds in ends.items():
+        now = copy.source.bounds(topic, number)
+        if (now and now.last) != (bounds and bounds.last):
+            raise Failed(f"something still publishes to {topic} on {copy.source.url}: stop it, then run this again")
+    return found
+
+
+@contextmanager
+def _bar(label: str, partitions: int) -> Iterator[Callable[[Partition, float], None]]:
+    """A bar on stderr, where that is a terminal; partitions count alike, and within one goes by publish time."""
+    steps = 1_000
+    done: dict[Partition, int] = {}
+    with click.progressbar(length=partitions * steps, label=label, file=sys.stderr) as bar:
+
+        def progress(partition: Partition, share: float) -> None:
+            at = round(min(max(share, 0.0), 1.0) * steps)
+            bar.update(max(at - done.get(partition, 0), 0))
+            done[partition] = max(at, done.get(partition, 0))
+
+        yield progress
+
+
+def _say(line: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(line))
+        return
+    told = f"{line['topic']}[{line['partition']}]\t{line['copied']} copied"
+    click.echo(told + (f"\t{line['records']} there\tsha256 {line['sha256']}" if "records" in line else ""))
