@@ -84,10 +84,10 @@ class KafkaBroker:
     def create_topic(self, name: str, partitions: int = 4, retention_ms: int = -1, replication: int = 1) -> None:
         self._open()
         check_topic(name, partitions, retention_ms, replication)
-        wanted = _settings(replication) | {"retention.ms": str(retention_ms)}
         self._described.pop(name, None)
         self._copied.discard(name)
         known = self._client.describe(name)
+        wanted = _settings(known.replication if known else replication) | {"retention.ms": str(retention_ms)}
         if known is None:
             self._client.create(name, partitions, replication, wanted)
             self._await_topic(name, partitions)

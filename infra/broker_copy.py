@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from brokers.base import Administered, Bounds, Broker, Position, Record, Stored, TopicInfo, WrongIncarnation
+from brokers.base import Bounds, Broker, Position, Record, Stored, TopicInfo, WrongIncarnation
+from infra.broker_topics import copies
 from infra.failures import Failed
 
 SOURCE = "footfall-source"
@@ -64,10 +65,9 @@ class Copy:
                     f" {topic.partitions} on {self.source.url}: keys would lie elsewhere. Delete it there, or name"
                     " another cluster or namespace"
                 )
-        copies = min(3, self.target.describe().brokers) if isinstance(self.target, Administered) else 1
         missing = [topic for topic in held if topic.name not in there]
         for topic in missing:
-            self.target.create_topic(topic.name, topic.partitions, topic.retention_ms, copies)
+            self.target.create_topic(topic.name, topic.partitions, topic.retention_ms, copies(self.target))
         return [topic.name for topic in missing]
 
     def close_topics(self) -> None:

@@ -106,13 +106,14 @@ class Parts:
 
     def create_topics(self) -> list[str]:
         """Make the topics that are missing; those that are there stay as they are."""
-        from activity.event import ALL_TOPICS, DEFAULT_PARTITIONS
+        from activity.event import ALL_TOPICS
+        from infra.broker_topics import Wish, apply, plan
 
-        there = self.broker.topics()
-        missing = [name for name in ALL_TOPICS if name not in there]
-        for name in missing:
-            self.broker.create_topic(name, DEFAULT_PARTITIONS)
-        return missing
+        if set(ALL_TOPICS) <= self.broker.topics().keys():
+            return []
+        missing = [change for change in plan(self.broker, Wish()) if change.how == "create"]
+        apply(self.broker, Wish(), missing)
+        return [change.topic for change in missing]
 
     def _keep(self, part: _Part) -> _Part:
         self._opened.callback(part.close)
