@@ -109,7 +109,7 @@ def _differences(broker: Broker, held: TopicInfo, target: TopicInfo, wish: Wish)
 
 
 def kept(retention_ms: int) -> str:
-    return "for ever" if retention_ms < 0 else f"{retention_ms / DAY_MS:g} days"
+    return "for ever" if retention_ms < 0 else f"{retention_ms / DAY_MS:.3g} days"
 
 
 def copied(replication: int) -> str:

@@ -18,6 +18,7 @@ from infra.settings import TO_SECRETS, Settings
 
 if TYPE_CHECKING:
     from brokers.base import Broker
+    from infra.broker_check import Report
     from infra.broker_copy import Copy, Partition, Verified
     from infra.wiring import Parts
 
@@ -25,6 +26,51 @@ if TYPE_CHECKING:
 @click.group()
 def broker() -> None:
     """The event log: is it fit, and from one to another."""
+
+
+@broker.command(cls=SettingsCommand)
+@click.argument("url", required=False)
+@click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds for an answer.")
+@with_json
+@with_settings
+def check(settings: Settings, url: str | None, timeout: float, as_json: bool) -> None:
+    """Say what a broker is, whether it does what Footfall needs, how fast, and what is wrong with what to do.
+
+    URL is that of the settings if left out. Publishes and reads back on a topic of its own, which is removed again.
+    Exit status 0: all is right, 1: there are problems.
+    """
+    import msgspec
+
+    import brokers
+    from infra import broker_check
+
+    with _refused_in_words():
+        connected = brokers.connect(url or settings.broker, dict(settings.broker_secrets))
+    try:
+        report = broker_check.check(connected, timeout)
+    finally:
+        connected.close()
+    click.echo(msgspec.json.encode(report) if as_json else _report(report))
+    raise click.exceptions.Exit(1 if report.problems else 0)
+
+
+def _report(report: Report) -> str:
+    lines = [report.url]
+    if report.product:
+        version = f" {report.version}" if report.version else ", which does not tell its version"
+        servers = f", {report.brokers} server(s)" if report.brokers else ""
+        lines.append(f"  {report.product}{version}{servers}")
+        lines += [f"  {feature}" for feature in report.features]
+    for name, found in report.capabilities.items():
+        lines.append(f"  {'yes' if found['supported'] else 'no '} {name}: {found['note']}")
+    if report.round_trip_ms:
+        p50, p99 = report.round_trip_ms["p50"], report.round_trip_ms["p99"]
+        lines.append(f"  round trip {p50:.1f} ms (p50), {p99:.1f} ms (p99)")
+        rates = report.published_per_second, report.read_per_second
+        lines.append("  {:,} records of 400 bytes published a second, {:,} read".format(*rates))
+    lines += [f"  note: {note}" for note in report.notes]
+    lines += [f"  PROBLEM {problem.kind}: {problem.text}" for problem in report.problems]
+    return "\n".join(lines if report.problems else [*lines, "  all is right"])
 
 
 @broker.command(cls=SettingsCommand)

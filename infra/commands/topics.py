@@ -135,6 +135,6 @@ def _show(broker: Broker, changes: list[Change], as_json: bool) -> None:
     if not changes:
         click.echo("the topics are as they should be")
     copies = broker_topics.copies(broker)
-    if copies < broker_topics.COPIES:
+    if copies < broker_topics.COPIES and broker.capabilities["replication"].supported:
         many = "one server, so there is one copy" if copies == 1 else f"{copies} servers, so there are {copies} copies"
         click.echo(f"{broker.url} has {many} of each event; three are safer, on three servers", err=True)
