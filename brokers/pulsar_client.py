@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -128,14 +129,8 @@ class PulsarClient:
     def reader(self, topic: str, partition: int, start: tuple[int, int] | None) -> Any:
         """A reader from that entry, inclusive, or from the first one kept."""
         where = pulsar.MessageId.earliest if start is None else pulsar.MessageId(partition, *start)
-        try:
-            return self._connected().create_reader(
-                self._partition(topic, partition), where, start_message_id_inclusive=True
-            )
-        except _NO_TOPIC as error:
-            raise TopicMissing(topic) from error
-        except pulsar.PulsarException as error:
-            raise self.failure(error) from error
+        name = self._partition(topic, partition)
+        return self._made(topic, lambda: self._connected().create_reader(name, where, start_message_id_inclusive=True))
 
     def forget(self, topic: str) -> None:
         """Close the producers of a topic that is no more; left open they would make it again."""
@@ -180,8 +175,9 @@ class PulsarClient:
             self._making.release()
 
     def _make_producer(self, topic: str, partition: int) -> Any:
-        try:
-            return self._connected().create_producer(
+        return self._made(
+            topic,
+            lambda: self._connected().create_producer(
                 self._partition(topic, partition),
                 producer_name=f"{self._name}-{next(self._number)}",
                 send_timeout_millis=int(self._settings.timeout * 1000),
@@ -189,11 +185,22 @@ class PulsarClient:
                 max_pending_messages=0,
                 batching_enabled=True,
                 batching_max_publish_delay_ms=max(self._settings.linger_ms, 1),
-            )
-        except _NO_TOPIC as error:
-            raise TopicMissing(topic) from error
-        except pulsar.PulsarException as error:
-            raise self.failure(error) from error
+            ),
+        )
+
+    def _made(self, topic: str, make: Callable[[], Any]) -> Any:
+        """Tried again within the timeout: a broker that has just started takes its time to load a topic."""
+        deadline = time.monotonic() + self._settings.timeout
+        while True:
+            try:
+                return make()
+            except _NO_TOPIC as error:
+                raise TopicMissing(topic) from error
+            except pulsar.Timeout as error:
+                if time.monotonic() + _OPERATION_SECONDS > deadline:
+                    raise self.failure(error) from error
+            except pulsar.PulsarException as error:
+                raise self.failure(error) from error
 
     def _connected(self) -> Any:
         with self._lock:

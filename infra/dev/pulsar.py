@@ -161,16 +161,18 @@ def launch(pulsar: PulsarServer, port: int, admin: int, token: str = "") -> str:
     command += ["--metadata-dir", f"{folder}/metadata", "--bookkeeper-dir", f"{folder}/bookkeeper"]
     command += ["--bookkeeper-port", "0", "--no-functions-worker", "--no-stream-storage"]
 
-    asked = urllib.request.Request(f"http://{HOST}:{admin}/admin/v2/namespaces/public")
-    if token:
-        asked.add_header("Authorization", f"Bearer {token}")
-
-    def ready() -> bool:  # an open port is too early: the default namespace comes last
+    def answer(path: str, seconds: float) -> bytes:
+        asked = urllib.request.Request(f"http://{HOST}:{admin}/admin/v2{path}")
+        if token:
+            asked.add_header("Authorization", f"Bearer {token}")
         try:
-            with urllib.request.urlopen(asked, timeout=2) as answer:  # noqa: S310
-                return b"public/default" in answer.read()
+            with urllib.request.urlopen(asked, timeout=seconds) as found:  # noqa: S310
+                return bytes(found.read())
         except OSError:
-            return False
+            return b""
+
+    def ready() -> bool:  # an open port is too early: the default namespace comes last, then a record has to go through
+        return b"public/default" in answer("/namespaces/public", 2.0) and answer("/brokers/health", 20.0) == b"ok"
 
     pulsar.spawn(command, port, ready, timeout=120.0)
     return pulsar.address() or ""

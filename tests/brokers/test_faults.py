@@ -24,7 +24,7 @@ pytestmark = [
 PARTS: dict[str, tuple[str, Any]] = {
     "confluent": ("kafka://{}?client=confluent&timeout_ms=5000", kafka_part),
     "kafka-python": ("kafka://{}?client=kafka-python&timeout_ms=5000", kafka_part),
-    "pulsar": ("pulsar://{}", pulsar_part),
+    "pulsar": ("pulsar://{}&timeout_ms=20000", pulsar_part),
 }
 
 
@@ -37,7 +37,7 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     server = part.server(folder)
     try:
         address = part.start(folder, port=0)
-        port = int(address.rpartition(":")[2])
+        port = int(address.partition("?")[0].rpartition(":")[2])
         found = Subject(pattern.format(address), kill=server.kill, start=lambda: part.start(folder, port=port))
         yield found
         found.close()
