@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from brokers.base import Gone, Position, WrongIncarnation
 
+MADE_AGAIN = (
+    "the topic was made again, or this is another broker. `footfall broker move FROM TO` takes the records and the"
+    " checkpoint from one broker to another; else start from a checkpoint of this one or from its beginning"
+)
+
 
 def check_position(topic: str, partition: int, position: Position, incarnation: str, end: int) -> None:
     """A position of another log, by its incarnation or because it lies beyond the end, is a named error."""
     if position.incarnation != incarnation:
         raise WrongIncarnation(
-            f"{topic}[{partition}]: position {position} belongs to another incarnation than {incarnation}: the topic"
-            " was made again, so start from a checkpoint of this one or from its beginning"
+            f"{topic}[{partition}]: position {position} belongs to another incarnation than {incarnation}: {MADE_AGAIN}"
         )
     if position.order[0] >= end:
         raise WrongIncarnation(

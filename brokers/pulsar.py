@@ -32,6 +32,7 @@ from brokers.base import (
 )
 from brokers.options import no_partition
 from brokers.outgoing import place
+from brokers.positions import MADE_AGAIN
 from brokers.pulsar_admin import Admin
 from brokers.pulsar_client import PulsarClient, TopicMissing
 from brokers.pulsar_cursors import Cursors, Log
@@ -280,8 +281,7 @@ class PulsarBroker:
         if position.incarnation != log.incarnation:
             raise WrongIncarnation(
                 f"{log.topic}[{log.partition}]: position {position} belongs to another incarnation than"
-                f" {log.incarnation}: the topic was made again, so start from a checkpoint of this one or from its"
-                " beginning"
+                f" {log.incarnation}: {MADE_AGAIN}"
             )
         if len(position.order) != 3 or view.beyond(position.order):
             raise WrongIncarnation(
