@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -191,11 +190,19 @@ class EventLines:
 Reader = LogLines | EventLines
 
 
-def batches(lines: Iterable[bytes], reader: Reader, size: int) -> Iterator[Batch]:
-    """Read lines in batches of `size`. Empty lines count and are nothing else."""
-    rest = iter(lines)
+def reader(
+    shape: str, site: SiteRules, key: bytes, received_at: int, places: place.Reader | None
+) -> Reader:
+    """What reads the lines of one file; `shape` is one of `access_log.FORMATS`."""
+    if shape == "events":
+        return EventLines(site, key, received_at)
+    return LogLines(shape, site, key, received_at, places)
+
+
+def batches(lines: Iterable[Sequence[bytes]], reader: Reader) -> Iterator[Batch]:
+    """A batch for each of the lists of lines. Empty lines count and are nothing else."""
     number = 1
-    while some := list(islice(rest, size)):
+    for some in lines:
         batch = Batch(len(some))
         reader.read_all(number, some, batch)
         number += len(some)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import itertools
 import json
-import os
 import sys
 import time
 import zlib
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from brokers.base import Broker, Record
     from infra.fragments import Made
     from infra.importing import Batch
+    from infra.reading import Reading, Task
     from infra.session import Session
     from infra.wiring import Parts
 
 _BATCH = 10_000  # lines
 _LOADED = 200_000  # records: as many as a micro-batch takes
+_GARBAGE = 50_000  # objects between two looks for garbage: records come by the ten thousand, and none is a cycle
 _SHOWN = 5
 _SNIFFED = 100
 _HOPELESS = 10_000  # lines without a single one understood: this is no such file
@@ -59,18 +61,22 @@ def import_(settings: Settings, files: tuple[str, ...], site: str, shape: str, a
     of: accepted, duplicate (imported before), refused (with a reason), not understood. Bots are accepted and
     counted apart. Importing a file again adds nothing, also after an import that was broken off.
     """
+    from infra.reading import Reading, Task
     from infra.session import session
     from infra.wiring import Parts
 
     begun = time.monotonic()
+    gc.set_threshold(_GARBAGE)
     with ExitStack() as stack:
         parts = stack.enter_context(Parts(settings))
         rules, key = _site(parts, site)
+        task = Task(rules, key, time.time_ns() // 1_000_000, settings.geo if parts.places else None)
+        reading = stack.enter_context(Reading(task))
         opened = [stack.enter_context(_open(name)) for name in files]
         work = stack.enter_context(session(settings, "footfall import", parts=parts))
         parts.create_topics()
         loading = stack.enter_context(_Loading(work, site, parts.broker))
-        run = _Import(parts, work, loading, rules, key)
+        run = _Import(parts, work, loading, reading, task)
         for name, source in zip(files, opened, strict=True):
             run.read(name, source, shape)
         click.echo("waiting for the numbers", err=True)
@@ -99,22 +105,17 @@ class _Tally:
 class _Import:
     """One run over several files."""
 
-    def __init__(self, parts: Parts, work: Session, loading: _Loading, rules: SiteRules, key: bytes) -> None:
+    def __init__(self, parts: Parts, work: Session, loading: _Loading, reading: Reading, task: Task) -> None:
         self.tally = _Tally()
         self.examples: list[str] = []
         self._parts = parts
         self._work = work
         self._loading = loading
-        self._rules = rules
-        self._key = key
-        self._received_at = time.time_ns() // 1_000_000
+        self._reading = reading
+        self._task = task
         self._seen: set[str] = set()
-        self._process = os.urandom(8).hex().encode()
-        self._numbers = itertools.count(1)
 
     def read(self, name: str, source: _Source, shape: str) -> None:
-        from infra.importing import EventLines, LogLines, batches
-
         lines = iter(source)
         if shape == "auto":
             first = list(itertools.islice(lines, _SNIFFED))
@@ -124,11 +125,6 @@ class _Import:
             shape = found or "combined"
             lines = itertools.chain(first, lines)
             click.echo(f"{name}: {shape}", err=True)
-        reader: LogLines | EventLines
-        if shape == "events":
-            reader = EventLines(self._rules, self._key, self._received_at)
-        else:
-            reader = LogLines(shape, self._rules, self._key, self._received_at, self._parts.places)
         faults: list[Exception] = []
         begun, before = time.monotonic(), self.tally.lines
         # Of stdin nobody knows the length: the bar then shows that something moves.
@@ -136,7 +132,7 @@ class _Import:
         with click.progressbar(
             endless, source.size, label=name, file=sys.stderr, item_show_func=lambda text: str(text or "")
         ) as bar:
-            for batch in batches(_readable(lines, faults), reader, _BATCH):
+            for batch in self._reading.batches(shape, _readable(lines, faults), _BATCH):
                 self._take(batch)
                 here = self.tally.lines - before
                 if here >= _HOPELESS and self.tally.not_understood == self.tally.lines:
@@ -148,16 +144,10 @@ class _Import:
 
     def _take(self, batch: Batch) -> None:
         """Publish what is new of a batch; returns when it is durable."""
-        from brokers.base import Record
-
         tally = self.tally
         fresh = self._fresh(batch.made, self._loading.holds.result())
         letters = self._letters(batch)
-        publish = [
-            Record(*record[:3], (("footfall-process", self._process), ("footfall-seq", b"%d" % next(self._numbers))))
-            for made in fresh
-            for record in made.records
-        ]
+        publish = [record for made in fresh for record in made.records]
         self._parts.broker.publish([*publish, *letters])
         self._loading.published(len(publish))
         tally.lines += batch.lines
@@ -187,7 +177,7 @@ class _Import:
     def _stored(self, made: list[Made]) -> frozenset[int]:
         ids = [int(one.id, 16) for one in made]
         keys = {
-            "site": self._rules.domain,
+            "site": self._task.site.domain,
             "visitor": [int(one.visitor, 16) for one in made],
             "id_hi": [number >> 64 for number in ids],
             "id_lo": [number & (2**64 - 1) for number in ids],
@@ -202,7 +192,7 @@ class _Import:
         lines = [masked(line) for _, line, _ in batch.not_understood]
         stored = set(next(iter(self._work.call("letters", {"where": WHERE, "lines": lines})))["known"])
         return [
-            dead_letter(line, f"not understood: {why}", self._received_at)
+            dead_letter(line, f"not understood: {why}", self._task.received_at)
             for index, (line, (_, _, why)) in enumerate(zip(lines, batch.not_understood, strict=True))
             if index not in stored
         ]

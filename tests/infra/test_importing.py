@@ -16,7 +16,7 @@ from activity.event import EventType, topic_of, visitor_key
 from activity.refusal import Refusal
 from activity.visitor import import_visitor
 from infra import access_log
-from infra.importing import PROTOCOL, Batch, LogLines, batches
+from infra.importing import PROTOCOL, Batch, batches, reader
 
 RECEIVED_AT = 1_790_000_000_123
 KEY = b"k" * 32
@@ -97,7 +97,8 @@ def test_lines_read_together_give_what_each_gives_alone(shape: str, days: int | 
     lines = [text.encode() + end for text, end in zip(texts, itertools.cycle([b"\n", b"\r\n"]), strict=False)]
     lines.append(b'192.0.2.9 - - [' + STAMP.encode() + b'] "GET /\xff\xfe HTTP/1.1" 200 1 "-" "\xc3"')
     expected = list(one_by_one(lines, shape, site))
-    found = list(batches(lines, LogLines(shape, site, KEY, RECEIVED_AT, None), 17))
+    chunks = [lines[at : at + 17] for at in range(0, len(lines), 17)]
+    found = list(batches(chunks, reader(shape, site, KEY, RECEIVED_AT, None)))
     assert sum(batch.lines for batch in found) == len(lines)
     records = [tuple(record[:3] for record in made.records) for batch in found for made in batch.made]
     assert sorted(records) == sorted(entry for entry in expected if not isinstance(entry, str))

@@ -1,0 +1,101 @@
+"""Lines are read in a process of their own, while this one opens the stores, publishes and loads.
+
+The other process is a pure function with a memory: it opens no store, gets lines through a pipe and gives back what
+they came to, a batch at a time and in order. It ends when the pipe does, so it outlives nobody.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from infra.failures import Failed
+
+if TYPE_CHECKING:
+    from activity.enrich import SiteRules
+    from infra.importing import Batch
+
+
+class Task(NamedTuple):
+    """What all lines of one import have in common."""
+
+    site: SiteRules
+    key: bytes
+    received_at: int  # ms
+    geo: Path | None
+
+
+class Reading:
+    """The other process, from the parent's side. Use it as a context manager."""
+
+    def __init__(self, task: Task) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, task), daemon=True, name="reading")
+        self._process.start()
+        theirs.close()
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.join()
+        self._pipe.close()
+
+    def batches(self, shape: str, lines: Iterable[bytes], size: int) -> Iterator[Batch]:
+        """What a file's lines came to, `size` at a time; see `access_log.FORMATS` for `shape`."""
+        import msgspec
+
+        from infra.importing import Batch
+
+        decode = msgspec.msgpack.Decoder(Batch).decode
+        feeding = threading.Thread(target=self._feed, args=(shape, lines, size), daemon=True, name="feeding")
+        feeding.start()
+        try:
+            while encoded := self._pipe.recv_bytes():
+                yield decode(encoded)
+        except EOFError:
+            raise Failed("the process that reads the lines was ended; run the import again, it goes on") from None
+        feeding.join()
+
+    def _feed(self, shape: str, lines: Iterable[bytes], size: int) -> None:
+        rest = iter(lines)
+        with suppress(OSError):  # nobody reads any more
+            self._pipe.send(shape)
+            while some := list(islice(rest, size)):
+                self._pipe.send(some)
+            self._pipe.send(None)
+
+
+def _serve(pipe: Connection, task: Task) -> None:
+    """Read what comes until the pipe ends: a shape, then lines in lists, then None; and again for the next file."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent drains
+    gc.disable()  # lines leave no cycles
+    with suppress(EOFError, OSError):
+        _read(pipe, task)
+
+
+def _read(pipe: Connection, task: Task) -> None:
+    import maxminddb
+    import msgspec
+
+    from activity import agent
+    from infra.importing import batches, reader
+
+    agent.parse("-/-")  # has it build its matchers, before there is anything to do
+    places = maxminddb.open_database(str(task.geo)) if task.geo else None
+    encode = msgspec.msgpack.Encoder().encode
+    while True:
+        made = reader(pipe.recv(), task.site, task.key, task.received_at, places)
+        for batch in batches(iter(pipe.recv, None), made):
+            pipe.send_bytes(encode(batch))
+        pipe.send_bytes(b"")
