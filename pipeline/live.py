@@ -25,7 +25,7 @@ import polars as pl
 from activity import session
 from activity.definitions import DAY_MS, MINUTE_MS, WATERMARK_DELAY_MS
 from activity.digest import hex16
-from activity.event import ALL_TOPICS, DEAD_LETTER_TOPIC, SESSION_TOPIC, TOPICS, visitor_key
+from activity.event import ALL_TOPICS, DEAD_LETTER_TOPIC, SESSION_TOPIC, TOPICS
 from brokers.base import Broker, BrokerError, Position, Record
 from pipeline import flow, tables
 from pipeline.context import Run
@@ -178,15 +178,20 @@ class Loader:
         return Intent(head.batch + 1, ranges, head.watermark, watermark)
 
     def _run(self, head: Head) -> Report:
+        with tables.Behind() as behind:
+            return self._run_over(head, behind)
+
+    def _run_over(self, head: Head, behind: tables.Behind) -> Report:
         intent = head.intent
         assert intent is not None
         begun = time.perf_counter()
         kept: dict[str, list[pl.DataFrame]] = {"state": [], "taken": [], "late": []}
-        writes = tables.writes(self.warehouse, f"{head.generation}/{intent.batch}", intent.batch)
+        direct = tables.writes(self.warehouse, f"{head.generation}/{intent.batch}", intent.batch)
+        writes = {name: behind(write) for name, write in direct.items()}
         writes |= {name: tables.collecting(frames) for name, frames in kept.items()}
         # What an event replaces is looked up among the stored events, and a merge may drop the replaced row once the
         # new one is in: so events are written when all that is computed from the look-up has been.
-        write_events, events = writes["events"], list[tuple[pl.DataFrame, str]]()
+        events: list[tuple[pl.DataFrame, str]] = []
         writes["events"] = lambda frame, block: events.append((frame, block))
         counters = flow.run(
             Run(
@@ -197,16 +202,23 @@ class Loader:
                 known=tables.known(self.warehouse, intent.batch),
             )
         )
+        behind.wait()
         for frame, block in events:
-            write_events(frame, block)
+            behind(direct["events"])(frame, block)
         # A batch that held no event reaches no sink; the state is then what it was.
         state = pl.concat(kept["state"]) if kept["state"] else self._state
         taken, late = (pl.concat([session.empty_state(), *kept[name]]) for name in ("taken", "late"))
-        self._commit(head, intent, state, taken, late)
+        self._commit(head, intent, state, taken, late, behind.wait)
         return self._reported(intent, counters, time.perf_counter() - begun)
 
     def _commit(
-        self, head: Head, intent: Intent, state: pl.DataFrame, taken: pl.DataFrame, late: pl.DataFrame
+        self,
+        head: Head,
+        intent: Intent,
+        state: pl.DataFrame,
+        taken: pl.DataFrame,
+        late: pl.DataFrame,
+        written: Callable[[], None],
     ) -> None:
         snapshot, deltas, old = head.snapshot, list(head.deltas), []
         if session.prunes_at(intent.watermark, intent.next_watermark):
@@ -221,6 +233,7 @@ class Loader:
         if late.height:
             days = late.select("site", "visitor", day=pl.col("occurred_at") // DAY_MS).unique()
             marks.append(self.ledger.put_frame(f"marks-{intent.batch}", days))
+        written()
         self._head = self.ledger.swap(
             msgspec.structs.replace(
                 head,
@@ -246,7 +259,8 @@ class Loader:
             return
         readable = closed.with_columns(visitor=hex16("visitor"), session_id=hex16("session_id"))
         values = readable.write_ndjson().encode().splitlines()
-        keys = (visitor_key(site, visitor) for site, visitor in readable.select("site", "visitor").iter_rows())
+        # As `visitor_key`.
+        keys = readable.select(pl.concat_str("site", pl.lit("/"), "visitor").cast(pl.Binary)).to_series().to_list()
         self.broker.publish([Record(SESSION_TOPIC, key, value) for key, value in zip(keys, values, strict=True)])
 
     def _reported(self, intent: Intent, counters: dict[str, int], seconds: float) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import polars as pl
 
@@ -29,6 +30,29 @@ def writes(warehouse: Warehouse, token: str, batch: int) -> dict[str, Write]:
         "rollup_1h": into("rollup_1h_rows", False),
         "dead_letters": into("dead_letter_rows", True),
     }
+
+
+class Behind:
+    """Writes in a thread of their own, in order, while the run goes on. Use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "writes")
+        self._begun: list[Future[None]] = []
+
+    def __enter__(self) -> Behind:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    def __call__(self, write: Write) -> Write:
+        """The write as one that returns before it is done."""
+        return lambda frame, block: self._begun.append(self._thread.submit(write, frame, block))
+
+    def wait(self) -> None:
+        """Until all is written; raises what a write raised."""
+        for writing in self._begun:
+            writing.result()
 
 
 def known(warehouse: Warehouse, before_batch: int) -> Known:
