@@ -5,6 +5,7 @@ About a twentieth of librdkafka's rate. Its constructors connect, so each is mad
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -26,6 +27,7 @@ from brokers.kafka_settings import KafkaSettings
 from brokers.kafka_tokens import Tokens
 
 Answer = TypeVar("Answer")
+logging.getLogger("kafka.net").setLevel(logging.INFO)  # below, it logs what it sends: the password of a login too
 _LOGIN = (errors.SaslAuthenticationFailedError, errors.UnsupportedSaslMechanismError)
 _NO_TOPIC = (errors.UnknownTopicOrPartitionError, errors.UnknownTopicIdError)
 
@@ -183,7 +185,7 @@ class PythonClient:
         futures: dict[int, Any] = {}
         failed: list[int] = []
         too_large: list[int] = []
-        reason, no_topic, timed_out = "", False, False
+        reason, no_topic, broken = "", False, False
         refused: Refused | None = None
         for index, number in partitions.items():
             topic, key, value, headers, _, at = records[index]
@@ -195,6 +197,7 @@ class PythonClient:
                 failed.append(index)
                 reason = str(error)
                 refused = refused or self._refused(error)
+                broken = True
         with suppress(errors.KafkaTimeoutError):  # what is not settled says so below
             producer.flush(self._timeout)  # wakes the sender, which otherwise sleeps out its poll of 100 ms
         deadline = time.monotonic() + self._timeout + 5  # each is settled within delivery_timeout_ms
@@ -210,8 +213,8 @@ class PythonClient:
                 reason = str(error) or type(error).__name__
                 no_topic = no_topic or isinstance(error, _NO_TOPIC)
                 refused = refused or self._refused(error) or self._recent_refusal()
-                timed_out = timed_out or isinstance(error, errors.KafkaTimeoutError)
-        if timed_out:
+                broken = broken or not isinstance(error, _NO_TOPIC)
+        if broken:
             self._discard(producer)
         return Sent(failed, too_large, no_topic, reason, refused)
 
@@ -237,8 +240,8 @@ class PythonClient:
             return self._producer
 
     def _discard(self, producer: Any) -> None:
-        """The library forgets batches that were on their way when an older one expires: such a producer takes records
-        and sends none for ever. The next publish makes a new one."""
+        """A producer of this library seldom survives a failure: once a batch expired it takes records and may send none
+        for ever, once a login failed it fails for ever. The next publish makes a new one."""
         with self._lock:
             if self._producer is not producer:
                 return
@@ -385,9 +388,18 @@ def _common(settings: KafkaSettings, tokens: Tokens) -> dict[str, Any]:
         config.update(
             sasl_mechanism=settings.sasl,
             sasl_plain_username=settings.username,
-            sasl_plain_password=settings.password,
+            sasl_plain_password=_Hidden(settings.password),
         )
     return config
+
+
+class _Hidden(str):
+    """The library logs all that it is given when it is told to be talkative."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
 
 
 class _TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # a base without types
