@@ -1,22 +1,25 @@
-"""`python -m brokers.conformance URL`: every sentence against the broker at the URL; 1 when one does not hold."""
+"""`python -m brokers.conformance URL [SECONDS]`: every sentence against the broker at URL; 1 when one does not hold.
+
+It is waited for so many SECONDS until it answers."""
 
 from __future__ import annotations
 
 import sys
 import time
 
-from brokers.base import BrokerError
+from brokers.base import Broker, BrokerError, Unreachable
 from brokers.conformance import SENTENCES, Subject
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m brokers.conformance URL\n")
+    if len(arguments) not in (1, 2):
+        sys.stderr.write("usage: python -m brokers.conformance URL [SECONDS]\n")
         return 2
+    patience = time.monotonic() + float(arguments[1] if len(arguments) > 1 else 0)
     subject = Subject(arguments[0])
     broken = 0
     try:
-        sys.stdout.write(f"{subject.broker.url}: {subject.broker.ping()}\n")
+        sys.stdout.write(f"{subject.broker.url}: {_ping(subject.broker, patience)}\n")
         for sentence in SENTENCES:
             start = time.monotonic()
             try:
@@ -30,6 +33,16 @@ def main(arguments: list[str]) -> int:
         subject.close()
     sys.stdout.write(f"{len(SENTENCES) - broken} of {len(SENTENCES)} hold\n")
     return 1 if broken else 0
+
+
+def _ping(broker: Broker, patience: float) -> str:
+    while True:
+        try:
+            return broker.ping()
+        except Unreachable:
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.2)
 
 
 if __name__ == "__main__":

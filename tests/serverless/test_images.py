@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from brokers import schemes
 from infra.settings import Settings
 from tests.serverless.function import ROOT
 
@@ -19,7 +20,11 @@ DOCKERFILE = (ROOT / "infra" / "Dockerfile").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize(
     ("schema", "file"),
-    [("vendor.compose-spec", COMPOSE), ("vendor.github-workflows", ROOT / ".github" / "workflows" / "ci.yml")],
+    [
+        ("vendor.compose-spec", COMPOSE),
+        ("vendor.github-workflows", ROOT / ".github" / "workflows" / "ci.yml"),
+        ("vendor.github-workflows", ROOT / ".github" / "workflows" / "brokers.yml"),
+    ],
 )
 def test_files_for_others_tools_fit_their_schemas(schema: str, file: Path) -> None:
     done = subprocess.run(
@@ -28,6 +33,21 @@ def test_files_for_others_tools_fit_their_schemas(schema: str, file: Path) -> No
         capture_output=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_vendors_broker_has_a_suite_of_its_scheme() -> None:
+    services = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "brokers.yml").read_text(encoding="utf-8"))
+    matrix = workflow["jobs"]["suite"]["strategy"]["matrix"]["broker"]
+    assert matrix == ["kafka", "redpanda", "warpstream", "pulsar"]
+    for part in matrix:
+        assert part in services and part in services[f"suite-{part}"]["depends_on"]
+        runner, *words = services[f"suite-{part}"]["command"]
+        if runner == "pytest":
+            assert (ROOT / words[0]).exists()
+        else:
+            assert [runner, *words[:2]] == ["python", "-m", "brokers.conformance"]
+            assert words[2].startswith(f"{part}://{part}:") and part in schemes()
 
 
 def test_a_suite_a_vendor_runs_tests_that_are_there() -> None:
