@@ -27,7 +27,7 @@ from brokers.kafka_settings import KafkaSettings
 from brokers.kafka_tokens import Tokens
 
 Answer = TypeVar("Answer")
-logging.getLogger("kafka.net").setLevel(logging.INFO)  # below, it logs what it sends: the password of a login too
+logging.getLogger("kafka").setLevel(logging.INFO)  # below, it logs what it is given and sends: passwords too
 _LOGIN = (errors.SaslAuthenticationFailedError, errors.UnsupportedSaslMechanismError)
 _NO_TOPIC = (errors.UnknownTopicOrPartitionError, errors.UnknownTopicIdError)
 
@@ -193,7 +193,7 @@ class PythonClient:
                 futures[index] = producer.send(topic, value, key, list(headers), number, at)
             except errors.MessageSizeTooLargeError:
                 too_large.append(index)
-            except errors.KafkaError as error:
+            except (errors.KafkaError, Refused) as error:
                 failed.append(index)
                 reason = str(error)
                 refused = refused or self._refused(error)
@@ -208,7 +208,7 @@ class PythonClient:
                     reason = "acknowledged without an offset"
             except errors.MessageSizeTooLargeError:
                 too_large.append(index)
-            except errors.KafkaError as error:
+            except (errors.KafkaError, Refused) as error:
                 failed.append(index)
                 reason = str(error) or type(error).__name__
                 no_topic = no_topic or isinstance(error, _NO_TOPIC)
@@ -388,18 +388,9 @@ def _common(settings: KafkaSettings, tokens: Tokens) -> dict[str, Any]:
         config.update(
             sasl_mechanism=settings.sasl,
             sasl_plain_username=settings.username,
-            sasl_plain_password=_Hidden(settings.password),
+            sasl_plain_password=settings.password,
         )
     return config
-
-
-class _Hidden(str):
-    """The library logs all that it is given when it is told to be talkative."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
 
 
 class _TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # a base without types
