@@ -23,6 +23,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 
 from activity.session import empty_state
+from brokers.base import Position
+from pipeline.waiting import InFiles, InMemory, Waiting
 
 
 class Raw(NamedTuple):
@@ -30,7 +32,7 @@ class Raw(NamedTuple):
 
     topic: str
     partition: int
-    positions: list[str]
+    positions: list[Position]
     timestamps: list[int]
     values: list[bytes]
 
@@ -57,6 +59,10 @@ class Run:
     watermark: int = 0
     known: Known | None = None
     shards: int = 1
+    waiting: Waiting = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.waiting = InFiles() if self.shards > 1 else InMemory()
 
 
 # A fault in a step is raised to whoever runs the graph, who says it once; Beam would print it on every try.
@@ -76,6 +82,7 @@ def registered(run: Run, handle: str | None = None) -> Iterator[str]:
         yield handle
     finally:
         del _RUNS[handle]
+        run.waiting.close()
 
 
 def run_of(handle: str) -> Run:

@@ -46,7 +46,7 @@ def build(
         decoded.events | "WriteArchive" >> sinks["archive"]
     if not sinks.keys() - {"dead_letters", "archive"}:
         return
-    sharded = decoded.events | "KeyByShard" >> steps.KeyByShard(shards)
+    sharded = decoded.events | "KeyByShard" >> steps.KeyByShard(handle, shards)
     deduped = sharded | "Dedupe" >> steps.Dedupe(handle)
     for grain in rollup.GRAINS:
         if grain in sinks:

@@ -11,6 +11,7 @@ from apache_beam.metrics import Metrics
 
 from pipeline.coding import Sharded
 from pipeline.context import run_of
+from pipeline.grouping import GroupFrames
 
 
 class _Write(beam.DoFn):
@@ -50,15 +51,10 @@ class WriteGathered(beam.PTransform):
         return (
             pcoll
             | "Key" >> beam.Map(_one_shard).with_output_types(Sharded)
-            | "Gather" >> beam.GroupByKey()
-            | "Concatenate" >> beam.MapTuple(_concatenate).with_output_types(Sharded)
+            | "Gather" >> GroupFrames(self.handle)
             | "Write" >> beam.ParDo(_Write(self.handle, self.sink))
         )
 
 
 def _one_shard(frame: pl.DataFrame) -> tuple[int, pl.DataFrame]:
     return 0, frame
-
-
-def _concatenate(shard: int, frames: Any) -> tuple[int, pl.DataFrame]:
-    return shard, pl.concat(list(frames))

@@ -38,7 +38,7 @@ class BrokerFeed:
             yield Raw(
                 r.topic,
                 r.partition,
-                [str(record.position) for record in stored],
+                [record.position for record in stored],
                 [record.timestamp for record in stored],
                 [record.value or b"" for record in stored],
             )

@@ -11,7 +11,7 @@ import pytest
 
 from activity import codec, rollup, session
 from activity.columns import COLUMNS
-from brokers.base import Gone, Unsent
+from brokers.base import Gone, Position, Unsent
 from pipeline import context, flow, sinks, steps
 from pipeline.context import Raw, Run
 from stores.base import Unreadable
@@ -51,7 +51,8 @@ def frame(*events: Any) -> pl.DataFrame:
 
 
 def raw(*values: bytes, topic: str = "footfall.pageview") -> Raw:
-    return Raw(topic, 1, [str(n) for n in range(len(values))], [T0 + n for n in range(len(values))], list(values))
+    positions = [Position((n,)) for n in range(len(values))]
+    return Raw(topic, 1, positions, [T0 + n for n in range(len(values))], list(values))
 
 
 def test_decode_passes_on_what_parses_with_its_place_in_the_log() -> None:
@@ -81,10 +82,13 @@ def test_decode_opens_the_doors_envelopes() -> None:
 @pytest.mark.parametrize("shards", [1, 3])
 def test_key_by_shard_keeps_a_visitor_whole(shards: int) -> None:
     batches = [frame(*(event(n, visitor=n % 7) for n in range(start, start + 20))) for start in (0, 20)]
-    out, counters = through(steps.KeyByShard(shards), batches)
+    with context.registered(Run([], {}, shards=shards)) as handle:
+        out, counters = through(steps.KeyByShard(handle, shards), batches)
+    whole = pl.concat([each for _, each in out])
+    assert whole.sort("id_lo").equals(pl.concat(batches).sort("id_lo"))
     assert counters["key_by_shard.events"] == 40
     assert sorted(shard for shard, _ in out) == list(range(shards))
-    visitors = [set(pl.concat(list(frames))["visitor"]) for _, frames in out]
+    visitors = [set(each["visitor"]) for _, each in out]
     assert sum(map(len, visitors)) == len(set().union(*visitors)) == 7
 
 
@@ -92,7 +96,7 @@ def test_dedupe_counts_copies_and_asks_for_what_is_stored() -> None:
     stored = frame(event(1), event(2, received_at=T0 + 9))
     with context.registered(Run([], {}, known=lambda keys: stored)) as handle:
         batch = frame(event(1), event(2), event(3), event(3))
-        out, counters = through(steps.Dedupe(handle), [(0, [batch])])
+        out, counters = through(steps.Dedupe(handle), [(0, batch)])
     assert counters == {"dedupe.fresh": 2, "dedupe.duplicates": 3, "dedupe.retracted": 1}
     assert sorted(out[0][1].fresh["id_lo"]) == [2, 3]
 
