@@ -175,7 +175,8 @@ def _nobody_enters(listener: socket.socket) -> Iterator[None]:
     with listener.dup() as kept:
         kept.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(drop_all)))
         yield
-        kept.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+        with contextlib.suppress(FileNotFoundError):  # another worker that goes at the same time has detached it
+            kept.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 class _Arbiter(Arbiter):
