@@ -70,11 +70,21 @@ class LogLines:
         source = place.version(places)
         # Kept for one import, by address: the event never sees it.
         looked_up = lru_cache(16_384)(lambda ip: place.lookup(places, ip, source))
+        self._outcome = lru_cache(32_768)(self._outcome_of)
         self._visitor = lru_cache(65_536)(
             lambda ip, agent: self._fragments.visitor(
                 import_visitor(key, site.domain, ip, agent or ""), agent, looked_up(ip)
             )
         )
+
+    def _outcome_of(self, text: str, status: str, referrer: str | None) -> Page | str:
+        """The page that a request asked for; a text is why it is no page view."""
+        request = access_log.request_of("", 0, text, status, referrer, None)
+        refusal = access_log.refusal(request)
+        if refusal is not None:
+            return refusal
+        page = self._fragments.page("", request.target, request.referrer)
+        return str(page.reason) if isinstance(page, Refusal) else page
 
     def read_all(self, first: int, lines: Sequence[bytes], batch: Batch) -> None:
         """Put what the lines say into the batch; `first` is the number of the first."""
@@ -84,19 +94,19 @@ class LogLines:
         pages: list[Page] = []
         visitors: list[Visitor] = []
 
-        def page(target: str, referrer: str) -> int | str:
-            found = self._fragments.page("", target, referrer)
-            if isinstance(found, Refusal):
-                return str(found.reason)
+        def outcome(request: str, status: str, referrer: str | None) -> tuple[str | None, int | None]:
+            found = self._outcome(request, status, referrer)
+            if isinstance(found, str):
+                return found, None
             pages.append(found)
-            return len(pages) - 1
+            return None, len(pages) - 1
 
         def visitor(ip: str, agent: str | None) -> int:
             visitors.append(self._visitor(ip, agent))
             return len(visitors) - 1
 
         accepted, refused, left = log_columns.read(
-            lines, self._shape == "common", page, visitor, self._fragments.times
+            lines, self._shape == "common", outcome, visitor, self._fragments.times
         )
         for line, at, its_page, its_visitor in zip(*accepted, strict=True):
             batch.made.append(self._fragments.make(pages[its_page], visitors[its_visitor], self._id(line), at))

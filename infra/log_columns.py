@@ -18,10 +18,10 @@ _TEXT = r"[ -\[\]-~]"  # printable, no backslash
 _QUOTED = r'"([ !#-\[\]-~]*)"'
 _LINE = (
     r"^([!-\[\]-~]+) [ -Z\]-~]*"
-    r"\[([0-9]{2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-9]{2}) ([+-][0-9]{4})\] "
+    r"\[([0-9]{2}/[A-Za-z]{3}/[0-9]{4}):([01][0-9]|2[0-3]):([0-5][0-9]):([0-9]{2}) ([+-][0-9]{4})\] "
     rf"{_QUOTED} ([0-9]{{3}}) (?:[0-9]+|-)(?: {_QUOTED} {_QUOTED})?{_TEXT}*$"
 )
-_NAMES = ("ip", "minute", "second", "zone", "request", "status", "referrer", "agent")
+_NAMES = ["ip", "date", "hour", "minute", "second", "zone", "request", "status", "referrer", "agent"]
 _REQUEST = ["request", "status", "referrer"]
 
 
@@ -43,18 +43,18 @@ class Read(NamedTuple):
 def read(
     lines: Sequence[bytes],
     common: bool,
-    page: Callable[[str, str], int | str],
+    outcome: Callable[[str, str, str | None], tuple[str | None, int | None]],
     visitor: Callable[[str, str | None], int],
     times: tuple[int, int],
 ) -> Read:
     """Read `lines` (line ends included). `common` leaves referrer and agent aside.
 
-    `page` is asked once for each target and referrer, `visitor` for each address and agent, both for a number to
-    stand for them; a text of `page` is why there is no page view. Lines of a time outside `times` (ms, from and
-    before) are left."""
+    `outcome` is asked once for each request, status and referrer that occur: why this is no page view, or a number to
+    stand for the page. `visitor` is asked once for each address and agent, for a number too. Lines of a time outside
+    `times` (ms, from and before) are left."""
     texts = [line.decode("ascii") if line.isascii() else None for line in lines]
     raw = pl.Series("line", texts, dtype=pl.String).str.strip_chars_end("\r\n")
-    groups = raw.str.extract_groups(_LINE).struct.rename_fields(list(_NAMES)).struct.unnest()
+    groups = raw.str.extract_groups(_LINE).struct.rename_fields(_NAMES).struct.unnest()
     if common:
         nothing = pl.lit(None, dtype=pl.String)
         groups = groups.with_columns(referrer=nothing, agent=nothing)
@@ -62,11 +62,15 @@ def read(
     frame = _with_times(frame, times)
     known = frame["at"].is_not_null()
     left = frame.filter(~known)["row"].to_list()
-    frame = _asked(frame.filter(known), _REQUEST, lambda *request: _outcome(page, *request), "outcome")
-    frame = frame.with_columns(pl.col("outcome").struct.unnest())
+    frame = _asked(frame.filter(known), _REQUEST, outcome, {"refusal": pl.String(), "page": pl.UInt32()})
     refused = frame.filter(pl.col("refusal").is_not_null()).group_by("refusal").len()
     frame = frame.filter(pl.col("refusal").is_null())
-    frame = _asked(frame, ["ip", "agent"], lambda ip, agent: visitor(ip, "" if agent == "-" else agent), "visitor")
+    frame = _asked(
+        frame,
+        ["ip", "agent"],
+        lambda ip, agent: (visitor(ip, "" if agent == "-" else agent),),
+        {"visitor": pl.UInt32()},
+    )
     return Read(
         Accepted(
             frame["line"].cast(pl.Binary).to_list(),
@@ -81,33 +85,21 @@ def read(
 
 def _with_times(frame: pl.DataFrame, times: tuple[int, int]) -> pl.DataFrame:
     """With `at` in milliseconds, null where there is no such time."""
-    frame = _asked(frame, ["minute", "zone"], _minute, "start")
-    at = (pl.col("start") + pl.col("second").cast(pl.Int64)) * 1000
+    frame = _asked(frame, ["date", "zone"], _day, {"day": pl.Int64()})
+    hour, minute, second = (pl.col(name).cast(pl.Int64) for name in ("hour", "minute", "second"))
+    at = (pl.col("day") + hour * 3_600 + minute * 60 + second) * 1000
     return frame.with_columns(at=pl.when(at.is_between(*times, closed="left")).then(at))
 
 
-def _minute(minute: str | None, zone: str | None) -> int | None:
-    return None if minute is None or zone is None else access_log.apache_minute(minute, zone)
+def _day(date: str | None, zone: str | None) -> tuple[int | None]:
+    return (None if date is None or zone is None else access_log.apache_minute(f"{date}:00:00", zone),)
 
 
-def _outcome(
-    page: Callable[[str, str], int | str], text: str, status: str, referrer: str | None
-) -> dict[str, str | int | None]:
-    request = access_log.request_of("", 0, text, status, referrer, None)
-    found = access_log.refusal(request)
-    made = page(request.target, request.referrer) if found is None else found
-    return {"refusal": made, "page": None} if isinstance(made, str) else {"refusal": None, "page": made}
-
-
-_TYPES: dict[str, pl.DataType] = {
-    "start": pl.Int64(),
-    "outcome": pl.Struct({"refusal": pl.String(), "page": pl.UInt32()}),
-    "visitor": pl.UInt32(),
-}
-
-
-def _asked(frame: pl.DataFrame, by: list[str], ask: Callable[..., object], name: str) -> pl.DataFrame:
-    """With a column of what `ask` says of the columns `by`, asked once for all rows that have these in common."""
+def _asked(
+    frame: pl.DataFrame, by: list[str], ask: Callable[..., tuple[object, ...]], answers: dict[str, pl.DataType]
+) -> pl.DataFrame:
+    """With the columns `answers` of what `ask` says of the columns `by`, asked once for all rows of the same."""
     cases = frame.select(by).unique(maintain_order=True)
-    answers = pl.Series(name, [ask(*case) for case in cases.iter_rows()], dtype=_TYPES[name])
-    return frame.join(cases.with_columns(answers), on=by, how="left", nulls_equal=True, maintain_order="left")
+    found = pl.DataFrame([ask(*case) for case in cases.iter_rows()], schema=answers, orient="row")
+    answered = pl.concat([cases, found], how="horizontal")
+    return frame.join(answered, on=by, how="left", nulls_equal=True, maintain_order="left")
