@@ -23,7 +23,7 @@ FOREIGN_PREFIX = "FOOTFALL_TEST_"
 
 HELP: dict[str, str] = {
     "data": "Folder that holds everything the embedded parts keep.",
-    "broker": "Event log: sqlite:///PATH, kafka://HOST:PORT, memory://.",
+    "broker": "Event log: sqlite:///PATH, kafka://, redpanda://, warpstream:// or pulsar://HOST:PORT, memory://.",
     "warehouse": "ClickHouse: chdb:///PATH (embedded) or clickhouse://USER:PASSWORD@HOST:PORT/DATABASE.",
     "archive": "Parquet archive: a folder, or s3://BUCKET/PREFIX.",
     "live": "State that ingest processes share: a folder, or redis://HOST:PORT/DB.",
