@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import click
+
 from infra.failures import Failed
 from infra.settings import Settings, spell
 
@@ -29,6 +31,12 @@ class _Closes(Protocol):
 
 
 _Part = TypeVar("_Part", bound=_Closes)
+
+
+def check_broker(settings: Settings) -> None:
+    """Raises `click.UsageError` when the broker's URL cannot be used, before any process is made for it."""
+    with Parts(settings) as parts:
+        _ = parts.broker
 
 
 class Parts:
@@ -55,7 +63,10 @@ class Parts:
 
         if self.settings.broker.startswith("sqlite:"):
             self.settings.data.mkdir(parents=True, exist_ok=True)
-        return self._keep(brokers.connect(self.settings.broker, dict(self.settings.broker_secrets)))
+        try:
+            return self._keep(brokers.connect(self.settings.broker, dict(self.settings.broker_secrets)))
+        except ValueError as error:  # nothing is connected yet: only the URL can be wrong
+            raise click.UsageError(f"{spell('broker')}: {error}") from error
 
     @cached_property
     def warehouse(self) -> Warehouse:

@@ -15,6 +15,7 @@ from infra import snippets
 from infra.failures import Failed
 from infra.flags import SettingsCommand, with_settings
 from infra.settings import Settings, spell
+from infra.wiring import check_broker
 
 
 @click.command(cls=SettingsCommand)
@@ -26,6 +27,7 @@ def ingest(settings: Settings, workers: int) -> None:
 
     if settings.broker.startswith("memory:"):
         raise Failed(f"{spell('broker')} memory:// ends with the process; give one that others can read")
+    check_broker(settings)
     click.echo(f"taking events on {snippets.address(settings.host, settings.port)}", err=True)
     tracking.serve(settings, f"{settings.host}:{settings.port}", workers=workers)
 
@@ -36,6 +38,7 @@ def load(settings: Settings) -> None:
     """Run the live pipeline: what lies in the topics goes into the warehouse and the archive, until a signal."""
     from infra.session import owned
 
+    check_broker(settings)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -10,6 +10,7 @@ import click
 from infra.failures import Failed
 from infra.flags import SettingsCommand, with_json, with_settings
 from infra.settings import Settings
+from infra.wiring import check_broker
 
 
 @click.command(cls=SettingsCommand)
@@ -25,6 +26,7 @@ def up(settings: Settings, domains: tuple[str, ...], demo: bool, as_json: bool) 
     from infra import local, snippets
 
     local.refuse_unfit(settings)
+    check_broker(settings)
 
     def say(text: str) -> None:
         if as_json:

@@ -143,3 +143,12 @@ def test_three_copies_where_there_are_three_servers(kafka3: str) -> None:
     assert (config["min.insync.replicas"].value, config["cleanup.policy"].value) == ("2", "delete")
     assert kinds(check(url, status=1)) == {"replication"}
     without_topics(kafka3)
+
+
+@pytest.mark.parametrize("command", [("up",), ("ingest",), ("load",), ("topics", "list")], ids=" ".join)
+def test_a_url_that_cannot_be_used_is_wrong_usage_everywhere(command: tuple[str, ...], tmp_path: Path) -> None:
+    for url, said in (("kafka://h?timeout_m=1", "Did you mean 'timeout_ms'?"), ("kafak://h", "Did you mean kafka://?")):
+        data = ("--data", str(tmp_path / "data")) if command[0] != "topics" else ()
+        done = footfall(*command, *data, "--broker", url)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        assert "Traceback" not in done.stderr
