@@ -51,8 +51,8 @@ def not_allowed(settings: KafkaSettings, words: str) -> NotAllowed:
     who = f"user {settings.username!r}" if settings.username and settings.sasl else "this client"
     return NotAllowed(
         f"{settings.shown}: {who} may not do this ({words}): ask who runs the broker for an ACL that allows it"
-        " (Describe, Read, Write, Create, Alter, DescribeConfigs and AlterConfigs on topics footfall.*, Read on groups"
-        " footfall*)"
+        " (Describe, Read, Write, Create, Delete, Alter, DescribeConfigs and AlterConfigs on topics footfall.*, Read on"
+        " groups footfall*)"
     )
 
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from brokers.kafka_profiles import PRESETS, SCHEMES, Profile
-from brokers.options import hide_credentials, read_options, whole_number
+from brokers.options import hide_credentials, on_loopback, read_options, whole_number
 
 _DEFAULTS = {
     "acks": "all",  # named because everybody looks for it; nothing less is durable
@@ -106,13 +106,16 @@ def parse(url: str, secrets: dict[str, str]) -> KafkaSettings:
     if not servers:
         raise ValueError(f"{shown}: name a broker, as in {parts.scheme}://localhost:{profile.port}")
     user, _, password = userinfo.partition(":")
-    if userinfo and options["sasl"] not in _PASSWORDS and not options["oidc"]:
+    by_name = options["sasl"] in _PASSWORDS or (options["sasl"] == "OAUTHBEARER" and options["oidc"])
+    if not by_name and (userinfo or secrets.get("username") or secrets.get("password")):
         raise ValueError(f"{shown}: a user name needs sasl={', '.join(_PASSWORDS)} or OAUTHBEARER with oidc")
     zone = options["zone"]
     settings = KafkaSettings(
         shown=shown,
         product=profile.product,
-        servers=",".join(server if ":" in server else f"{server}:{profile.port}" for server in servers.split(",")),
+        servers=",".join(
+            server if re.search(r":\d+$", server) else f"{server}:{profile.port}" for server in servers.split(",")
+        ),
         client=options["client"],
         client_id=f"footfall,{profile.zone_key}={zone}" if profile.zone_key and zone else "footfall",
         zone=zone,
@@ -169,12 +172,9 @@ def _check_credentials(settings: KafkaSettings) -> None:
         raise ValueError(f"{shown}: certificate= and key= are given together")
     if (settings.ca or settings.certificate) and not settings.tls:
         raise ValueError(f"{shown}: ca=, certificate= and key= need tls=true")
-    if sasl in ("PLAIN", "OAUTHBEARER", "MSK-IAM") and not settings.tls and not _on_loopback(settings.servers):
+    hosts = [server.rpartition(":")[0] for server in settings.servers.split(",")]
+    if sasl in ("PLAIN", "OAUTHBEARER", "MSK-IAM") and not settings.tls and not on_loopback(hosts):
         raise ValueError(f"{shown}: sasl={sasl} would send the secret in the clear: add tls=true")
-
-
-def _on_loopback(servers: str) -> bool:
-    return all(server.rpartition(":")[0] in ("localhost", "127.0.0.1", "[::1]") for server in servers.split(","))
 
 
 def _region(servers: str) -> str:

@@ -7,7 +7,7 @@ that is silently ignored costs records or secrets.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from urllib.parse import parse_qsl, urlsplit
 
@@ -43,6 +43,11 @@ def hide_credentials(url: str) -> str:
     netloc = parts.netloc.rpartition("@")[2]
     query = re.sub(r"((?:^|&)[^=&]*(?:password|secret|token)[^=&]*=)[^&]*", r"\1***", parts.query, flags=re.IGNORECASE)
     return f"{parts.scheme}://{netloc}{parts.path}" + (f"?{query}" if query else "")
+
+
+def on_loopback(hosts: Iterable[str]) -> bool:
+    """Whether what is sent to them stays on this machine."""
+    return all(host in ("localhost", "127.0.0.1", "::1", "[::1]") for host in hosts)
 
 
 def check_topic(name: str, partitions: int, retention_ms: int, replication: int) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from brokers.options import hide_credentials, read_options, whole_number
+from brokers.options import hide_credentials, on_loopback, read_options, whole_number
 
 _DEFAULTS = {
     "admin": "",
@@ -68,6 +68,10 @@ def parse(url: str, secrets: dict[str, str]) -> PulsarSettings:
         raise ValueError(f"{shown}: {namespace!r} is no tenant/namespace, as in pulsar://localhost:6650/public/default")
     tls = parts.scheme == "pulsar+ssl"
     hosts = parts.netloc.split(",")
+    if not tls and any(options[name] for name in ("ca", "certificate", "key")):
+        raise ValueError(f"{shown}: ca=, certificate= and key= need pulsar+ssl://")
+    if not tls and secrets.get("token") and not on_loopback(map(_host, hosts)):
+        raise ValueError(f"{shown}: the token would be sent in the clear: write pulsar+ssl://")
     port, web, web_port = (6651, "https", 8443) if tls else (6650, "http", 8080)
     admin = options["admin"].split(",") if options["admin"] else [f"{web}://{_host(host)}:{web_port}" for host in hosts]
     for address in admin:
