@@ -39,6 +39,7 @@ from brokers.outgoing import place
 from brokers.positions import check_position, gone
 
 _DESCRIPTION_SECONDS = 1.0
+_HEARSAY_SECONDS = 1.0  # of several brokers one may not have heard yet of a topic that another has made
 
 
 def connect(url: str, secrets: dict[str, str] | None = None) -> KafkaBroker:
@@ -361,6 +362,9 @@ class KafkaBroker:
         known = self._described.get(topic)
         if known is None or now - known[0] > _DESCRIPTION_SECONDS:
             described = self._client.describe(topic)
+            while described is None and time.monotonic() < now + _HEARSAY_SECONDS:
+                time.sleep(0.05)
+                described = self._client.describe(topic)
             if described is None:
                 self._described.pop(topic, None)
                 raise NoSuchTopic(f"topic {topic} does not exist on {self.url}: create it first")

@@ -9,7 +9,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from uuid import UUID
@@ -254,28 +254,33 @@ class PythonClient:
 
     def ends(self, topic: str, partition: int) -> tuple[int, int]:
         where = TopicPartition(topic, partition)
-        consumer = self._borrow()
-        try:
-            with self.named_errors():
-                milliseconds = int(self._timeout * 1000)
-                low = consumer.beginning_offsets([where], timeout_ms=milliseconds)[where]
-                high = consumer.end_offsets([where], timeout_ms=milliseconds)[where]
-        finally:
-            self._idle.append(consumer)
+        with self._asking() as consumer:
+            milliseconds = int(self._timeout * 1000)
+            low = consumer.beginning_offsets([where], timeout_ms=milliseconds)[where]
+            high = consumer.end_offsets([where], timeout_ms=milliseconds)[where]
         return low, high
 
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         where = TopicPartition(topic, partition)
-        consumer = self._borrow()
-        try:
-            with self.named_errors():
-                found = consumer.offsets_for_times({where: max(timestamp_ms, 0)}, timeout_ms=int(self._timeout * 1000))
-        finally:
-            self._idle.append(consumer)
+        with self._asking() as consumer:
+            found = consumer.offsets_for_times({where: max(timestamp_ms, 0)}, timeout_ms=int(self._timeout * 1000))
         return found[where].offset if found.get(where) and found[where].offset >= 0 else None
 
     def cursor(self, topic: str, partition: int, start: int) -> _Cursor:
         return _Cursor(self, self._borrow(), TopicPartition(topic, partition), start)
+
+    @contextmanager
+    def _asking(self) -> Iterator[Any]:
+        """A consumer for a question or two. One that was not answered is not asked again: like the producer, it may
+        not find the broker that came back."""
+        consumer = self._borrow()
+        try:
+            with self.named_errors():
+                yield consumer
+        except BrokerError:
+            consumer.close()
+            raise
+        self._idle.append(consumer)
 
     def _borrow(self) -> Any:
         try:
@@ -378,6 +383,7 @@ def _common(settings: KafkaSettings, tokens: Tokens) -> dict[str, Any]:
         "socket_options": [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
         "connections_max_idle_ms": max(settings.idle_ms, int(settings.timeout * 1000) + 1),  # or a reader refuses
         "metadata_max_age_ms": settings.metadata_age_ms,
+        "reconnect_backoff_max_ms": 1_000,  # the library's 30 s would outlast a broker's restart by as much
         "ssl_cafile": settings.ca or None,
         "ssl_certfile": settings.certificate or None,
         "ssl_keyfile": settings.key or None,
