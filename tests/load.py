@@ -11,7 +11,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -143,11 +143,12 @@ class Load:
             self._last_ack = now
 
 
-def read_kafka(servers: str, topic: str, decode: Callable[[Any], Event | None]) -> list[Event]:
-    """The whole topic, partition after partition, by a consumer of its own."""
-    consumer = Consumer({
-        "bootstrap.servers": servers, "group.id": "judge", "enable.auto.commit": False, "auto.offset.reset": "error",
-    })  # fmt: skip
+def read_kafka(
+    servers: str, topic: str, decode: Callable[[Any], Event | None], options: Mapping[str, str] | None = None
+) -> list[Event]:
+    """The whole topic, partition after partition, by a consumer of its own with librdkafka's `options`."""
+    bare = {"bootstrap.servers": servers, "group.id": "judge", "enable.auto.commit": False}
+    consumer = Consumer({**bare, "auto.offset.reset": "error", **(options or {})})
     try:
         found: list[Event] = []
         for partition in consumer.list_topics(topic, timeout=30).topics[topic].partitions:

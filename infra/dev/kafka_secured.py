@@ -1,7 +1,8 @@
 """Apache Kafka as it is met in earnest: TLS, every SASL mechanism of ours, and nobody may do what no ACL allows.
 
 Two listeners besides an internal one: SASL_SSL (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER), which is the part's
-address, and SSL, which asks for a client certificate. `admin` may do everything, `guest` may log in and nothing more;
+address, and SSL, which asks for a client certificate. Who logged in has to do so again after 20 s, or when the token
+expires. `admin` may do everything, `guest` may log in and nothing more;
 both have `PASSWORD`. A token of OAUTHBEARER is believed unsigned, so this is for trying only. The certificates are
 made at the first start and lie in the folder.
 """
@@ -33,6 +34,7 @@ ssl.truststore.type=PEM
 ssl.truststore.location={folder}/ca.pem
 listener.name.ssl.ssl.client.auth=required
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
+connections.max.reauth.ms=20000
 listener.name.sasl_ssl.plain.sasl.jaas.config={jaas}.plain.PlainLoginModule required user_admin="{password}" user_guest="{password}";
 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={jaas}.scram.ScramLoginModule required;
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={jaas}.scram.ScramLoginModule required;

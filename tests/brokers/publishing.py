@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from brokers.base import Broker, Record, Unreachable, Unsent
+from brokers.base import Broker, BrokerError, Record, Unsent
 from tests.load import Event
 
 
@@ -24,7 +24,7 @@ class Publishing:
         except Unsent as error:
             self.reasons.add(str(error))
             return min(error.indexes)
-        except Unreachable as error:
+        except BrokerError as error:
             self.reasons.add(str(error))
             return 0
         return len(records)
