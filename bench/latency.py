@@ -5,7 +5,7 @@ a stall is not hidden by a client that waits. Beside the load a probe posts an e
 asks `/api/v1/stats` until it is counted, timed from the moment the POST was due. The peer is the promise itself.
 In the end every event of the load has to be in the numbers.
 
-    ./dev bench latency [--events N] [--rate 500] [--broker sqlite|kafka] [--json]
+    ./dev bench latency [--events N] [--rate 500] [--broker sqlite|kafka|pulsar] [--json]
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bench.ingest import SITE, Requests, user_agents
 from bench.running import Up, percentile, up
-from infra.dev import kafka
+from infra.dev import kafka, pulsar
 
 TARGET_SECONDS = 3.0
 CONNECTIONS = 32
 PROBE = "probe.example"
-PARTS = {"kafka": kafka}
+PARTS: dict[str, Any] = {"kafka": kafka, "pulsar": pulsar}
 
 
 async def _sender(port: int, due: asyncio.Queue[bytes | None]) -> int:

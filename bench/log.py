@@ -3,12 +3,14 @@
     python -m bench.log [--events N] [--json]
 
 Both keep the same records: what the log gives back is compared with what the table holds before anything is timed.
+Publishing is timed with one process and with two that write at once into the same file.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import sqlite3
@@ -17,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from brokers.base import Record
 from brokers.conformance import read_all
@@ -25,6 +28,9 @@ from brokers.partitioner import partition_of
 
 BATCH, SMALL = 500, 20
 ROUNDS = 3
+WRITERS = 2
+
+Publish = Callable[[Path, list[list[Record]]], "SqliteBroker | sqlite3.Connection"]
 
 
 def records(count: int) -> list[Record]:
@@ -44,27 +50,60 @@ def publish_ours(folder: Path, batches: list[list[Record]]) -> SqliteBroker:
 
 
 def publish_table(folder: Path, batches: list[list[Record]]) -> sqlite3.Connection:
-    db = sqlite3.connect(folder / "table.db", isolation_level=None)
+    db = sqlite3.connect(folder / "table.db", isolation_level=None, timeout=60)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
-    db.execute("CREATE TABLE t (partition, number, at, key, value, PRIMARY KEY (partition, number)) WITHOUT ROWID")
-    following = [0] * 4
+    db.execute("CREATE TABLE IF NOT EXISTS ends (partition PRIMARY KEY, next)")
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS t"
+        " (partition, number, at, key, value, PRIMARY KEY (partition, number)) WITHOUT ROWID"
+    )
     for batch in batches:
+        db.execute("BEGIN IMMEDIATE")
+        following = dict(db.execute("SELECT partition, next FROM ends").fetchall())
         rows = []
         now = time.time_ns() // 1_000_000
         for record in batch:
             partition = partition_of(record.key or b"", 4)
-            rows.append((partition, following[partition], now, record.key, record.value))
-            following[partition] += 1
-        db.execute("BEGIN IMMEDIATE")
+            number = following.get(partition, 0)
+            rows.append((partition, number, now, record.key, record.value))
+            following[partition] = number + 1
         db.executemany("INSERT INTO t VALUES (?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT OR REPLACE INTO ends VALUES (?, ?)", following.items())
         db.execute("COMMIT")
     return db
 
 
-def rates(
-    publish: Callable[[Path, list[list[Record]]], SqliteBroker | sqlite3.Connection], size: int, count: int
-) -> tuple[float, float]:
+def _write(publish: Publish, folder: Path, count: int, ready: Any, done: Any) -> None:
+    batches = in_batches(count, BATCH)
+    publish(folder, []).close()
+    ready.wait()
+    opened = publish(folder, batches)
+    done.wait()
+    opened.close()
+
+
+def rate_of_two(publish: Publish, count: int) -> float:
+    """Records a second of two processes into one file, from when both are ready until both are through; best round."""
+    context = multiprocessing.get_context("spawn")
+    best = 0.0
+    for _ in range(ROUNDS):
+        ready, done = context.Barrier(WRITERS + 1), context.Barrier(WRITERS + 1)
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = (publish, Path(folder), count // WRITERS, ready, done)
+            writers = [context.Process(target=_write, args=arguments) for _ in range(WRITERS)]
+            for writer in writers:
+                writer.start()
+            ready.wait()
+            start = time.perf_counter()
+            done.wait()
+            best = max(best, count / (time.perf_counter() - start))
+            for writer in writers:
+                writer.join()
+    return best
+
+
+def rates(publish: Publish, size: int, count: int) -> tuple[float, float]:
     """Records a second, and CPU microseconds a record; the best of the rounds."""
     batches = in_batches(count, size)
     best = (0.0, 1e9)
@@ -138,11 +177,13 @@ def main() -> int:
     options = parser.parse_args()
     same_content(min(options.events, 10_000))
     large, large_peer = rates(publish_ours, BATCH, options.events), rates(publish_table, BATCH, options.events)
+    two, two_peer = rate_of_two(publish_ours, options.events), rate_of_two(publish_table, options.events)
     few = max(options.events // 10, SMALL)
     small, small_peer = rates(publish_ours, SMALL, few), rates(publish_table, SMALL, few)
     read, read_peer = read_rates(options.events)
     lines = [
         line("publish-500", large[0], large_peer[0], "records/s", 120_000),
+        line("publish-500-two-processes", two, two_peer, "records/s", 120_000),
         line("publish-20-cpu", small[1], small_peer[1], "cpu us/record", 20, higher=False),
         line("read", read, read_peer, "records/s", 400_000),
     ]
