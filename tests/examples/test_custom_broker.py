@@ -12,7 +12,12 @@ import pytest
 
 pytestmark = pytest.mark.real
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "redis_streams"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "redis_lists"
+
+
+def test_the_example_is_as_short_as_it_says() -> None:
+    text = (EXAMPLE / "footfall_redis_lists.py").read_text()
+    assert len([line for line in text.splitlines() if line.strip()]) <= 60
 
 
 def test_the_example_passes_the_suite_from_outside(redis_url: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from brokers.conformance import SENTENCES, Subject
 
 @pytest.fixture(scope="module")
 def subject():
-    found = Subject(f"redis-streams://{os.environ['REDIS']}/0", unreachable="redis-streams://127.0.0.1:1/0")
+    found = Subject(f"redis-lists://{os.environ['REDIS']}/0", unreachable="redis-lists://127.0.0.1:1/0")
     yield found
     found.close()
 
