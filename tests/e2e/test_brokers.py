@@ -34,7 +34,15 @@ BROKERS = {
     "sqlite": ("", ""),
     "kafka": ("kafka", "kafka://{}"),
     "kafka-python": ("kafka", "kafka://{}?client=kafka-python"),
+    "warpstream": ("kafka", "warpstream://{}?zone=a"),
     "pulsar": ("pulsar", ""),
+    "diskless": ("diskless", "kafka://{}?client=kafka-python"),
+}
+# Brokers that answer wrongly: what comes of it is told, and the product has no path of its own for them.
+WRONG = {
+    "diskless": pytest.mark.xfail(
+        reason="its end offset leaves out all of the last batch but its first record: those wait for the next batch"
+    )
 }
 
 
@@ -168,8 +176,12 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "url", [pytest.param(name, marks=[pytest.mark.real] if part else []) for name, (part, _) in BROKERS.items()],
+    "url",
+    [
+        pytest.param(name, marks=[*([pytest.mark.real] if part else []), *([WRONG[name]] if name in WRONG else [])])
+        for name, (part, _) in BROKERS.items()
+    ],
     indirect=True,
-)  # fmt: skip
+)
 def test_the_same_walk_gives_the_same_digests(tmp_path: Path, shared: Path, url: str, embedded: Walk) -> None:
     assert walk(tmp_path / "walk", shared, url) == embedded
