@@ -24,9 +24,11 @@ from brokers.base import BrokerError, Gone, Record, Refused, Unreachable, Unsupp
 from brokers.kafka_client import Described, Raw, Sent
 from brokers.kafka_security import REFUSAL_SECONDS, bad_credentials, find_listener, no_answer, not_allowed
 from brokers.kafka_settings import KafkaSettings
+from brokers.kafka_sockets import close_what_fails
 from brokers.kafka_tokens import Tokens
 
 Answer = TypeVar("Answer")
+close_what_fails()
 logging.getLogger("kafka").setLevel(logging.INFO)  # below, it logs what it is given and sends: passwords too
 _LOGIN = (errors.SaslAuthenticationFailedError, errors.UnsupportedSaslMechanismError)
 _NO_TOPIC = (errors.UnknownTopicOrPartitionError, errors.UnknownTopicIdError)

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from base64 import urlsafe_b64decode
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
@@ -74,6 +74,8 @@ def _fetched(settings: KafkaSettings) -> Token:
             found = json.load(answer)
         token = str(found["access_token"])
     except (URLError, OSError, ValueError, KeyError) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # an answer, which holds its connection
         raise BadCredentials(
             f"{settings.shown}: {settings.oidc} gives no token for {settings.username} ({error}): check the client's"
             " id and secret among the secrets, and the URL"

@@ -22,8 +22,7 @@ from brokers.kafka_settings import parse
 from infra.dev import kafka_secured
 from tests.require import require
 
-# kafka-python drops the socket of a connection that it was making when it is closed, and the collector closes it.
-pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+pytestmark = pytest.mark.real
 
 ADMIN = {"username": "admin", "password": kafka_secured.PASSWORD}
 GUEST = {"username": "guest", "password": kafka_secured.PASSWORD}

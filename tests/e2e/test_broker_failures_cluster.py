@@ -6,7 +6,6 @@ port spools, and where it cannot it says 503; it never says 2xx for what is not 
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -26,12 +25,7 @@ from tests.e2e.harness import until
 from tests.load import Load, read_kafka
 from tests.require import require
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.slow,
-    # kafka-python leaves the socket of an attempt to connect that failed to the garbage collector.
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 class Cluster:
@@ -145,4 +139,3 @@ def test_one_after_the_other_is_restarted(cluster: Cluster, say: Callable[[str],
         figures = load.judge(read_kafka(cluster.servers, topic, publishing.decode))
         assert figures.refused == 0, publishing.reasons
         say(f"Three Kafka brokers restarted one after the other ({client}): {figures}")
-    gc.collect()

@@ -6,7 +6,6 @@ once the provider refuses, the broker ends the connection with the last token, a
 
 from __future__ import annotations
 
-import gc
 import json
 import threading
 import time
@@ -25,12 +24,7 @@ from tests.e2e.harness import until
 from tests.load import Load, read_kafka
 from tests.require import require
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.slow,
-    # kafka-python leaves the socket of an attempt to connect that failed to the garbage collector.
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 LIFE = 5.0  # seconds of a token
 
@@ -121,4 +115,3 @@ def test_tokens_expire_and_for_a_while_there_is_none(tmp_path: Path, say: Callab
         for client, (publishing, load) in loads.items():
             figures = load.judge(read_kafka(address, f"token-{client}", publishing.decode, login))
             say(f"Tokens of Kafka expire, and for a while there is none ({client}): {figures}")
-    gc.collect()
