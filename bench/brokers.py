@@ -1,20 +1,26 @@
-"""Our Kafka adapter against the bare client beneath it, on a real Kafka that this bench starts and stops.
+"""Each adapter against the bare client beneath it, on a real broker that this bench starts and stops.
 
-    python -m bench.brokers [--events N] [--json]
+    python -m bench.brokers [--broker kafka|pulsar] [--events N] [--json | --markdown]
 
-Both publish the same 400-byte records with the same settings, batch by batch, each batch acked before the next.
+Both write the same 400-byte records with the same settings, batch by batch, each batch acked before the next, and read
+them back. They take turns in short rounds; the best round of each counts, so that a busy moment hits both or none. What
+both read is compared first. Garbage is looked for as seldom as in the processes that read a broker.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
+import pulsar as pulsar_client
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from bench.log import BATCH, in_batches, line
@@ -22,81 +28,190 @@ from brokers import connect
 from brokers.base import Broker, Record
 from brokers.conformance import read_all
 from brokers.partitioner import partition_of
-from infra.dev import kafka
+from infra.dev import kafka, pulsar
+
+PARTITIONS = 4
+ROUNDS = 7
+TARGET = 0.8
+Pair = tuple[bytes | None, bytes | None]
 
 
-def bare_publish(producer: Producer, topic: str, batches: list[list[Record]]) -> None:
-    for batch in batches:
-        for record in batch:
-            producer.produce(topic, record.value, record.key, partition_of(record.key or b"", 4))
-        assert producer.flush(30) == 0
+class Bare(Protocol):
+    """The client as its documentation has it used: nothing is known of a record but its key and value."""
+
+    def publish(self, topic: str, batches: list[list[Record]]) -> None: ...
+
+    def read(self, topic: str, partition: int, count: int) -> list[Pair]: ...
+
+    def close(self) -> None: ...
 
 
-def bare_read(address: str, topic: str, partition: int) -> list[tuple[bytes, bytes]]:
-    consumer = Consumer({"bootstrap.servers": address, "group.id": "bench", "enable.auto.commit": False})
-    end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
-    consumer.assign([TopicPartition(topic, partition, 0)])
-    found: list[tuple[bytes, bytes]] = []
-    while len(found) < end:
-        found += [(message.key(), message.value()) for message in consumer.consume(10_000, 0.1)]
-    consumer.close()
-    return found
+class BareKafka:
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._producer = Producer({
+            "bootstrap.servers": address, "enable.idempotence": True, "acks": "all", "linger.ms": 1,
+            "compression.type": "lz4",
+        })  # fmt: skip
+
+    def publish(self, topic: str, batches: list[list[Record]]) -> None:
+        for batch in batches:
+            for record in batch:
+                self._producer.produce(topic, record.value, record.key, partition_of(record.key or b"", PARTITIONS))
+            assert self._producer.flush(30) == 0
+
+    def read(self, topic: str, partition: int, count: int) -> list[Pair]:
+        consumer = Consumer({
+            "bootstrap.servers": self._address, "group.id": "bench", "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+        })  # fmt: skip
+        consumer.assign([TopicPartition(topic, partition, 0)])
+        found: list[Pair] = []
+        while len(found) < count:
+            found += [(message.key(), message.value()) for message in consumer.consume(10_000, 0.1)]
+        consumer.close()
+        return found
+
+    def close(self) -> None:
+        self._producer.flush(30)
 
 
-def ours_read(broker: Broker, topic: str, partition: int) -> list[tuple[bytes | None, bytes | None]]:
+class BarePulsar:
+    def __init__(self, address: str) -> None:
+        self._client = pulsar_client.Client(
+            f"pulsar://{address.partition('?')[0]}",
+            logger=pulsar_client.FileLogger(pulsar_client.LoggerLevel.Error, "/dev/null"),
+        )
+        self._producers: dict[str, list[Any]] = {}
+
+    def _of(self, topic: str) -> list[Any]:
+        if topic not in self._producers:
+            self._producers[topic] = [
+                self._client.create_producer(
+                    f"{topic}-partition-{partition}", compression_type=pulsar_client.CompressionType.LZ4,
+                    batching_enabled=True, batching_max_publish_delay_ms=1, max_pending_messages=0,
+                )
+                for partition in range(PARTITIONS)
+            ]  # fmt: skip
+        return self._producers[topic]
+
+    def publish(self, topic: str, batches: list[list[Record]]) -> None:
+        producers = self._of(topic)
+        failed = []
+
+        def acked(result: Any, _: Any) -> None:
+            if result != pulsar_client.Result.Ok:
+                failed.append(result)
+
+        for batch in batches:
+            for record in batch:
+                key = record.key or b""
+                producers[partition_of(key, PARTITIONS)].send_async(record.value, acked, partition_key=key.decode())
+            for producer in producers:
+                producer.flush()
+            assert not failed
+
+    def read(self, topic: str, partition: int, count: int) -> list[Pair]:
+        reader = self._client.create_reader(f"{topic}-partition-{partition}", pulsar_client.MessageId.earliest)
+        found: list[Pair] = []
+        for _ in range(count):
+            message = reader.read_next(10_000)
+            found.append((message.partition_key().encode(), message.data()))
+        reader.close()
+        return found
+
+    def close(self) -> None:
+        self._client.close()
+
+
+BROKERS: dict[str, tuple[Any, Callable[[str], Bare]]] = {"kafka": (kafka, BareKafka), "pulsar": (pulsar, BarePulsar)}
+
+
+def ours_read(broker: Broker, topic: str, partition: int) -> list[Pair]:
     return [(record.key, record.value) for record in read_all(broker, topic, partition)]
 
 
-def timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+class Cost(NamedTuple):
+    """Seconds of a round, and of this process's CPU in it, the client's own threads included."""
+
+    wall: float
+    cpu: float
+
+
+def timed(work: Callable[[], object]) -> Cost:
+    start, used = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - start
+    return Cost(time.perf_counter() - start, time.process_time() - used)
 
 
-def measure(address: str, events: int) -> list[dict[str, object]]:
+def measure(name: str, address: str, events: int) -> list[dict[str, object]]:
+    broker, bare = connect(f"{name}://{address}"), BROKERS[name][1](address)
     batches = [[record._replace(topic="ours") for record in batch] for batch in in_batches(events, BATCH)]
-    broker = connect(f"kafka://{address}")
     for topic in ("ours", "bare"):
-        broker.create_topic(topic, 4)
-    producer = Producer(
-        {
-            "bootstrap.servers": address,
-            "enable.idempotence": True,
-            "acks": "all",
-            "linger.ms": 1,
-            "compression.type": "lz4",
-        }
-    )
-    warm = batches[:2]
-    broker.publish([record for batch in warm for record in batch])
-    bare_publish(producer, "bare", warm)
-    ours = timed(lambda: [broker.publish(batch) for batch in batches])
-    peer = timed(lambda: bare_publish(producer, "bare", batches))
-    for partition in range(4):
-        assert ours_read(broker, "ours", partition) == bare_read(address, "bare", partition)
-    ours_reading = timed(lambda: [ours_read(broker, "ours", partition) for partition in range(4)])
-    peer_reading = timed(lambda: [bare_read(address, "bare", partition) for partition in range(4)])
+        broker.create_topic(topic, PARTITIONS)
+
+    def publish() -> None:
+        for batch in batches:
+            broker.publish(batch)
+
+    publish_bare = partial(bare.publish, "bare", batches)
+    publishing = [(timed(publish), timed(publish_bare)) for _ in range(ROUNDS)]
+    counts = []
+    for partition in range(PARTITIONS):
+        ours = ours_read(broker, "ours", partition)
+        counts.append(len(ours))
+        assert ours == bare.read("bare", partition, len(ours))
+
+    def read() -> None:
+        for partition in range(PARTITIONS):
+            ours_read(broker, "ours", partition)
+
+    def read_bare() -> None:
+        for partition in range(PARTITIONS):
+            bare.read("bare", partition, counts[partition])
+
+    reading = [(timed(read), timed(read_bare)) for _ in range(ROUNDS)]
     broker.close()
-    rates = {
-        "kafka-publish-500": (events / ours, events / peer),
-        "kafka-read": (events / ours_reading, events / peer_reading),
-    }
-    return [line(name, ours, peer, "records/s", round(peer / 2, 1)) for name, (ours, peer) in rates.items()]
+    bare.close()
+    lines = []
+    for what, rounds, count in ((f"publish-{BATCH}", publishing, events), ("read", reading, sum(counts))):
+        ours, theirs = zip(*rounds, strict=True)
+        rate, peer = (count / min(cost.wall for cost in each) for each in (ours, theirs))
+        cpu, peer_cpu = (round(min(cost.cpu for cost in each) / count * 1e6, 2) for each in (ours, theirs))
+        found = line(f"{name}-{what}", rate, peer, "records/s", round(TARGET * peer, 1))
+        lines.append(found | {"cpu_us": cpu, "peer_cpu_us": peer_cpu})
+    return lines
+
+
+def markdown(lines: list[dict[str, Any]]) -> str:
+    rows = [f"| {each['name']} | {each['ours']:,.0f} | {each['peer']:,.0f} | {each['ratio']} |" for each in lines]
+    return "\n".join(
+        ["| | adapter, records/s | bare client, records/s | ratio |", "| --- | ---: | ---: | ---: |", *rows]
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=100_000)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--broker", choices=[*BROKERS], action="append", help="only this one; may be repeated")
+    parser.add_argument("--events", type=int, default=50_000, help="records a round")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true")
+    shown.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        address = kafka.start(Path(folder), port=0)
-        try:
-            lines = measure(address, options.events)
-        finally:
-            kafka.server(Path(folder)).stop()
-    for each in lines:
-        print(json.dumps(each) if options.json else "  ".join(f"{key}={value}" for key, value in each.items()))
+    lines = []
+    gc.set_threshold(10_000, 20, 20)
+    for name in options.broker or BROKERS:
+        part = BROKERS[name][0]
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                lines += measure(name, part.start(Path(folder).resolve(), port=0), options.events)
+            finally:
+                part.server(Path(folder).resolve()).stop()
+    if options.markdown:
+        print(markdown(lines))
+    else:
+        for each in lines:
+            print(json.dumps(each) if options.json else "  ".join(f"{key}={value}" for key, value in each.items()))
     return 0 if all(each["met"] for each in lines) else 1
 
 

@@ -32,11 +32,11 @@ from brokers.base import (
     Unsent,
     Unsupported,
 )
-from brokers.kafka_client import Client, Described, Raw
+from brokers.kafka_client import Client, Described
 from brokers.kafka_settings import KafkaSettings, parse
 from brokers.options import check_topic, no_partition, other_count
 from brokers.outgoing import place
-from brokers.positions import check_position, gone
+from brokers.positions import check_position, gone, stored
 
 _DESCRIPTION_SECONDS = 1.0
 _HEARSAY_SECONDS = 1.0  # of several brokers one may not have heard yet of a topic that another has made
@@ -167,9 +167,7 @@ class KafkaBroker:
         outgoing = place(records, self._known_partitions, limit)
         if records and records[0].timestamp is not None:
             self._let_times_be_given({topic for topic, _ in outgoing.logs})
-        sent = self._client.send(
-            records, {index: partition for (_, partition), indexes in outgoing.logs.items() for index in indexes}
-        )
+        sent = self._client.send(records, outgoing.logs)
         if sent.no_topic:
             for topic, _ in outgoing.logs:
                 self._described.pop(topic, None)
@@ -224,9 +222,9 @@ class KafkaBroker:
                     taken = cursor.take(batch - len(found), self._settings.timeout)
                     if cursor.next == before:
                         raise Unreachable(f"{self.url}: {topic}[{partition}] gave nothing at offset {before}: retry")
-                    while taken and taken[-1][0] > last:
+                    while taken and taken[-1][0][0] > last:
                         taken.pop()
-                    found += _stored(taken, incarnation)
+                    found += stored(taken, incarnation)
                 if found:
                     yield found
         finally:
@@ -249,7 +247,7 @@ class KafkaBroker:
                     break
         finally:
             cursor.close()
-        return _stored(taken, incarnation)
+        return stored(taken, incarnation)
 
     def end_before(self, topic: str, partition: int, after: Position | None, limit: int) -> Position | None:
         incarnation = self._check_partition(topic, partition).id
@@ -277,8 +275,8 @@ class KafkaBroker:
         offset = position.order[0]
         if offset < low:
             raise gone(topic, partition, offset, low)
-        for stored in self.read_range(topic, partition, None if offset == low else _before(position), position):
-            return stored[-1].timestamp
+        for found in self.read_range(topic, partition, None if offset == low else _before(position), position):
+            return found[-1].timestamp
         raise Gone(f"{topic}[{partition}]: there is no record at {position}")
 
     def _first_record(self, topic: str, partition: int, incarnation: str, low: int, high: int) -> int:
@@ -291,7 +289,7 @@ class KafkaBroker:
                         raise Unreachable(f"{self.url}: {topic}[{partition}] changed while it was looked at: retry")
             finally:
                 cursor.close()
-            self._remember_lookup(key, taken[0][0])
+            self._remember_lookup(key, taken[0][0][0])
         return self._records_at[key] or 0
 
     def _last_record(self, topic: str, partition: int, incarnation: str, low: int, end: int) -> int | None:
@@ -316,7 +314,7 @@ class KafkaBroker:
         try:
             while cursor.next < end:
                 before = cursor.next
-                for offset, *_ in cursor.take(end - before, self._settings.timeout):
+                for (offset,), *_ in cursor.take(end - before, self._settings.timeout):
                     if offset < end:
                         last = offset
                 if cursor.next == before:
@@ -396,6 +394,3 @@ def _settings(replication: int) -> dict[str, str]:
 def _before(position: Position) -> Position:
     return Position((position.order[0] - 1,), position.incarnation)
 
-
-def _stored(taken: list[Raw], incarnation: str) -> list[Stored]:
-    return [Stored(Position((raw[0],), incarnation), *raw[1:]) for raw in taken]

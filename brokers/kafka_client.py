@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from brokers.base import Record, Refused
+from brokers.positions import Read
 
-Raw = tuple[int, int, bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]  # offset, time, key, value, headers
+Logs = Mapping[tuple[str, int], Sequence[int]]  # indexes of records by (topic, partition), in order
 
 
 class Described(NamedTuple):
@@ -38,7 +39,7 @@ class Cursor(Protocol):
 
     next: int
 
-    def take(self, limit: int, wait: float) -> list[Raw]:
+    def take(self, limit: int, wait: float) -> list[Read]:
         """What there is, at most `limit`; waits for the first record, the end of the log or `wait` seconds."""
 
     def close(self) -> None: ...
@@ -63,8 +64,8 @@ class Client(Protocol):
     def delete_before(self, topic: str, partition: int, offset: int) -> None:
         """Drop the records before `offset`, as retention would."""
 
-    def send(self, records: Sequence[Record], partitions: Mapping[int, int]) -> Sent:
-        """Publish the records whose indexes are in `partitions` (index -> partition); returns when all are settled."""
+    def send(self, records: Sequence[Record], logs: Logs) -> Sent:
+        """Publish the records at the indexes in `logs`; returns when all are settled."""
 
     def ends(self, topic: str, partition: int) -> tuple[int, int]:
         """First offset kept and the next offset of committed records."""

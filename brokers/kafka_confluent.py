@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from confluent_kafka import (
@@ -29,10 +28,11 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
 from brokers.base import BrokerError, Gone, Record, Refused, Unsupported
-from brokers.kafka_client import Described, Raw, Sent
+from brokers.kafka_client import Described, Logs, Sent
 from brokers.kafka_security import REFUSAL_SECONDS, bad_credentials, no_answer, not_allowed, untrusted
 from brokers.kafka_settings import KafkaSettings
 from brokers.kafka_tokens import Tokens
+from brokers.positions import Read
 
 _LOGIN = {
     KafkaError._AUTHENTICATION,
@@ -48,28 +48,91 @@ _NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaE
 
 
 class _Flight:
-    """The delivery reports that one `send` waits for. They come on another thread, perhaps before all is queued."""
+    """The delivery reports that one `send` waits for; perhaps some come before all is queued.
+
+    A success without an offset is none. It stands for "the broker has seen this sequence number". On a topic made a
+    moment ago, though, a broker that refuses the first batch (no leader yet) and takes the second one calls the first,
+    sent again, a duplicate."""
 
     def __init__(self) -> None:
-        self.failed: list[tuple[int, KafkaError | None]] = []
-        self._reported = 0
-        self._expected = -1
-        self._landed = threading.Event()
+        self.expected = -1
+        self._failed: list[tuple[KafkaError | None, Any]] = []
+        self._reported: list[None] = []  # appending is atomic, whichever thread serves
+        failed, one_more = self._failed.append, self._reported.append
 
-    def report(self, index: int, error: KafkaError | None, message: Any) -> None:
-        """A success without an offset is none.
+        def report(error: KafkaError | None, message: Any) -> None:
+            if error is not None or message.offset() is None:
+                failed((error, message))
+            one_more(None)
 
-        It stands for "the broker has seen this sequence number". On a topic made a moment ago, though, a broker that
-        refuses the first batch (no leader yet) and takes the second one calls the first, sent again, a duplicate."""
-        if error is not None or message.offset() is None:
-            self.failed.append((index, error))
-        self._reported += 1  # by the one thread that serves reports
-        if self._reported == self._expected:
-            self._landed.set()
+        # One for all: to bind each record's index to its own takes as long as all else that is done for it.
+        self.report = report
 
-    def landed(self, expected: int, timeout: float) -> bool:
-        self._expected = expected
-        return self._reported == expected or self._landed.wait(timeout)
+    def landed(self) -> bool:
+        return len(self._reported) == self.expected
+
+    def failures(self, records: Sequence[Record], logs: Logs) -> Iterator[tuple[int, KafkaError | None]]:
+        """Index and error of each, found by content: of two records that are equal either may be sent again."""
+        by_content: dict[object, list[int]] = {}
+        if self._failed:
+            for log, indexes in logs.items():
+                for index in indexes:
+                    _, key, value, *_ = records[index]
+                    by_content.setdefault((*log, key or None, value or None), []).append(index)
+        for error, message in self._failed:
+            content = (message.topic(), message.partition(), message.key() or None, message.value() or None)
+            yield by_content[content].pop(0), error
+
+
+class _Reports:
+    """Of the threads that wait for reports, one serves those of all: no other thread has to be woken for most."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Condition()
+        self._served = False
+        self._waiting = 0
+
+    def wait(self, producer: Producer, flight: _Flight, timeout: float) -> bool:
+        """Back when the flight has landed, False when `timeout` seconds are over."""
+        deadline = time.monotonic() + timeout
+        with self._turn:
+            self._waiting += 1
+            try:
+                while self._served and not flight.landed():
+                    if not self._turn.wait(deadline - time.monotonic()):
+                        return flight.landed()
+            finally:
+                self._waiting -= 1
+            if flight.landed():
+                return True
+            self._served = True
+        try:
+            if not self._waiting:
+                producer.flush(0.001)  # nobody to share a request with: leave without lingering
+            while not flight.landed() and (left := deadline - time.monotonic()) > 0:
+                producer.poll(min(left, 0.1))
+                if self._waiting:
+                    with self._turn:
+                        self._turn.notify_all()
+        finally:
+            self.release()
+        return flight.landed()
+
+    def serve(self, producer: Producer, seconds: float) -> None:
+        """Serve what there is, unless somebody does: a token to renew, reports that nobody waits for any more."""
+        with self._turn:
+            if self._served:
+                return
+            self._served = True
+        try:
+            producer.poll(seconds)
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        with self._turn:
+            self._served = False
+            self._turn.notify_all()
 
 
 class ConfluentClient:
@@ -87,7 +150,8 @@ class ConfluentClient:
         self._lock = threading.Lock()
         self._admin_client: AdminClient | None = None
         self._producer: Producer | None = None
-        self._reports: threading.Thread | None = None
+        self._reports = _Reports()
+        self._serving: threading.Thread | None = None
         self._idle: list[Consumer] = []
         self._closing = threading.Event()
 
@@ -201,40 +265,44 @@ class ConfluentClient:
 
     # Publishing
 
-    def send(self, records: Sequence[Record], partitions: Mapping[int, int]) -> Sent:
-        if not partitions:
+    def send(self, records: Sequence[Record], logs: Logs) -> Sent:
+        if not logs:
             return Sent()
         producer = self._producing()
         flight = _Flight()
         deadline = time.monotonic() + self._timeout
         failed: list[int] = []
         reason = ""
-        for index, number in partitions.items():
-            topic, key, value, headers, _, at = records[index]
-            report = partial(flight.report, index)
-            while True:
-                try:
-                    producer.produce(
-                        topic, value, key, number, on_delivery=report, timestamp=at or 0, headers=list(headers) or None
-                    )
-                except BufferError:
-                    if time.monotonic() < deadline:
-                        producer.flush(0.05)  # the client's queue is full: let some of it leave
-                        continue
-                    failed.append(index)
-                    reason = "the client's queue is full"
-                except KafkaException as error:
-                    failed.append(index)
-                    reason = error.args[0].str()
-                break
+        produce, report = producer.produce, flight.report
+        for (topic, number), indexes in logs.items():
+            for index in indexes:
+                _, key, value, headers, _, at = records[index]
+                sent: Any = list(headers) if headers else None
+                while True:
+                    try:
+                        produce(topic, value, key, number, report, None, at or 0, sent)
+                    except BufferError:
+                        if time.monotonic() < deadline:
+                            self._reports.serve(producer, 0.05)  # the client's queue is full: let some of it leave
+                            continue
+                        failed.append(index)
+                        reason = "the client's queue is full"
+                    except KafkaException as error:
+                        failed.append(index)
+                        reason = error.args[0].str()
+                    break
+        flight.expected = sum(map(len, logs.values())) - len(failed)
         # librdkafka reports on each record within message.timeout.ms.
-        if not flight.landed(len(partitions) - len(failed), self._timeout + 5):
-            return Sent(list(partitions), reason=f"no report within {self._timeout:.0f} s")
-        return self._settled(flight, failed, reason)
+        if not self._reports.wait(producer, flight, self._timeout + 5):
+            everything = [index for indexes in logs.values() for index in indexes]
+            return Sent(everything, reason=f"no report within {self._timeout:.0f} s")
+        return self._settled(flight.failures(records, logs), failed, reason)
 
-    def _settled(self, flight: _Flight, failed: list[int], reason: str) -> Sent:
+    def _settled(
+        self, failures: Iterable[tuple[int, KafkaError | None]], failed: list[int], reason: str
+    ) -> Sent:
         too_large, no_topic, refused = [], False, None
-        for index, error in flight.failed:
+        for index, error in failures:
             if error is None:
                 failed.append(index)
                 reason = "acknowledged without an offset"
@@ -265,18 +333,15 @@ class ConfluentClient:
                         "message.max.bytes": self._settings.max_record_bytes + 65_536,
                     }
                 )
-            if self._reports is None:
-                self._reports = threading.Thread(target=self._serve, name="kafka-reports", daemon=True)
-                self._reports.start()
+            if self._serving is None:
+                self._serving = threading.Thread(target=self._serve, name="kafka-reports", daemon=True)
+                self._serving.start()
             return self._producer
 
     def _serve(self) -> None:
-        while not self._closing.is_set():
-            producer = self._producer
-            if producer is None:
-                self._closing.wait(0.05)
-            else:
-                producer.poll(0.1)
+        while not self._closing.wait(0.1):
+            if (producer := self._producer) is not None:
+                self._reports.serve(producer, 0)
 
     # Reading
 
@@ -346,8 +411,8 @@ class ConfluentClient:
 
     def close(self) -> None:
         self._closing.set()
-        if self._reports is not None:
-            self._reports.join()
+        if self._serving is not None:
+            self._serving.join()
         if self._producer is not None:
             self._producer.flush(self._timeout)
         while self._idle:
@@ -376,22 +441,22 @@ class _Cursor:
         self._consumer = consumer
         consumer.assign([start])
 
-    def take(self, limit: int, wait: float) -> list[Raw]:
+    def take(self, limit: int, wait: float) -> list[Read]:
         first = self._consumer.poll(wait)
         if first is None:
             return []
         messages: list[Any] = [first]
         if limit > 1 and first.error() is None:
             messages += self._consumer.consume(limit - 1, 0)
-        found: list[Raw] = []
+        found: list[Read] = []
+        add = found.append
         for message in messages:
             error = message.error()
             if error is None:
                 headers = message.headers()
-                at = message.timestamp()[1]
-                raw = (message.offset(), at, message.key(), message.value(), tuple(headers) if headers else ())
-                found.append(raw)
-                self.next = raw[0] + 1
+                offset = message.offset()
+                add(((offset,), message.timestamp()[1], message.key(), message.value(), tuple(headers or ())))
+                self.next = offset + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 self.next = max(self.next, message.offset())
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:

@@ -21,11 +21,12 @@ from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.structs import OffsetAndMetadata
 
 from brokers.base import BrokerError, Gone, Record, Refused, Unreachable, Unsupported
-from brokers.kafka_client import Described, Raw, Sent
+from brokers.kafka_client import Described, Logs, Sent
 from brokers.kafka_security import REFUSAL_SECONDS, bad_credentials, find_listener, no_answer, not_allowed
 from brokers.kafka_settings import KafkaSettings
 from brokers.kafka_sockets import close_what_fails
 from brokers.kafka_tokens import Tokens
+from brokers.positions import Read
 
 Answer = TypeVar("Answer")
 close_what_fails()
@@ -180,8 +181,8 @@ class PythonClient:
 
     # Publishing
 
-    def send(self, records: Sequence[Record], partitions: Mapping[int, int]) -> Sent:
-        if not partitions:
+    def send(self, records: Sequence[Record], logs: Logs) -> Sent:
+        if not logs:
             return Sent()
         producer = self._producing()
         futures: dict[int, Any] = {}
@@ -189,7 +190,7 @@ class PythonClient:
         too_large: list[int] = []
         reason, no_topic, broken = "", False, False
         refused: Refused | None = None
-        for index, number in partitions.items():
+        for index, number in [(index, number) for (_, number), indexes in logs.items() for index in indexes]:
             topic, key, value, headers, _, at = records[index]
             try:
                 futures[index] = producer.send(topic, value, key, list(headers), number, at)
@@ -351,7 +352,7 @@ class _Cursor:
         consumer.assign([where])
         consumer.seek(where, start)
 
-    def take(self, limit: int, wait: float) -> list[Raw]:
+    def take(self, limit: int, wait: float) -> list[Read]:
         """The library returns nothing when control records alone arrived, and then has moved on."""
         deadline = time.monotonic() + wait
         with self._client.named_errors():
@@ -365,7 +366,7 @@ class _Cursor:
                 moved = self._consumer.position(self._where) > self.next
                 self.next = self._consumer.position(self._where)
                 if found or moved or left <= 0:
-                    return [(each.offset, each.timestamp, each.key, each.value, tuple(each.headers)) for each in found]
+                    return [((one.offset,), one.timestamp, one.key, one.value, tuple(one.headers)) for one in found]
 
     def close(self) -> None:
         self._client.give_back(self._consumer)

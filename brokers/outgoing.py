@@ -43,24 +43,20 @@ def size_of(record: Record) -> int:
 
 def place(records: Sequence[Record], partitions: Callable[[str], int], limit: int) -> Outgoing:
     """Choose each record's partition. `partitions` answers from a cache and raises `NoSuchTopic`."""
-    logs: dict[tuple[str, int], list[int]] = {}
+    topics: dict[str, list[list[int]]] = {}  # for each partition the indexes
     too_large: list[int] = []
-    counts: dict[str, int] = {}
-    for index, record in enumerate(records):
-        topic, key, value, headers, partition, _ = record
-        number = counts.get(topic)
-        if number is None:
-            number = counts[topic] = partitions(topic)
-        if (len(value) if value else 0) + (len(key) if key else 0) > limit or (headers and size_of(record) > limit):
+    for index, (topic, key, value, headers, partition, _) in enumerate(records):
+        logs = topics.get(topic)
+        if logs is None:
+            logs = topics[topic] = [[] for _ in range(partitions(topic))]
+        size = (len(value) if value else 0) + (len(key) if key else 0)
+        if size > limit or (headers and size_of(records[index]) > limit):
             too_large.append(index)
-            continue
-        if partition is None:
-            partition = partition_of(key, number) if key is not None else next(_turn) % number
-        elif not 0 <= partition < number:
-            raise no_partition(topic, partition, number)
-        log = (topic, partition)
-        if log in logs:
-            logs[log].append(index)
+        elif partition is None:
+            logs[partition_of(key, len(logs)) if key is not None else next(_turn) % len(logs)].append(index)
+        elif 0 <= partition < len(logs):
+            logs[partition].append(index)
         else:
-            logs[log] = [index]
-    return Outgoing(logs, too_large)
+            raise no_partition(topic, partition, len(logs))
+    placed = {(topic, number): at for topic, logs in topics.items() for number, at in enumerate(logs) if at}
+    return Outgoing(placed, too_large)

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import pulsar
 
-from brokers.base import NoSuchTopic, Position, Stored
+from brokers.base import NoSuchTopic, Stored
+from brokers.positions import Read, stored
 from brokers.pulsar_client import PulsarClient, TopicMissing
 from brokers.pulsar_ledgers import Order
 from brokers.pulsar_messages import unpack
@@ -48,22 +49,21 @@ class Cursor:
         """The next records up to `last`, the partition's last one, at most `limit`; they stay.
 
         Behind the last one, waits up to `wait` seconds for another. `patience`: how long may one take that is there?"""
-        while len(self._ahead) < limit:
-            behind = last is None or (self._read is not None and self._read >= last)
-            record = self._next(patience if not behind else 0 if self._ahead else wait)
-            if record is None:
+        ahead = self._ahead
+        while len(ahead) < limit:
+            if last is not None and (self._read is None or self._read < last):
+                found = self._read_on(limit - len(ahead), last, patience)
+            else:
+                found = self._read_on(1, None, 0 if ahead else wait)
+            if not found:
                 break
-            self._ahead.append(record)
-        return self._ahead[:limit]
+        return ahead[:limit]
 
     def take(self, limit: int, upto: Order, patience: float) -> list[Stored]:
         """The next records up to `upto`, at most `limit`, and moves on; fewer when `patience` is over."""
         ahead = self._ahead
-        while len(ahead) < limit and not (ahead and ahead[-1].position.order >= upto):
-            record = self._next(patience)
-            if record is None:
-                break
-            ahead.append(record)
+        if len(ahead) < limit and not (ahead and ahead[-1].position.order >= upto):
+            self._read_on(limit - len(ahead), upto, patience)
         given = ahead[:limit]
         while given and given[-1].position.order > upto:
             given.pop()
@@ -87,25 +87,38 @@ class Cursor:
         """Is the next record known to lie behind `order`?"""
         return bool(self._ahead) and self._ahead[0].position.order > order
 
-    def _next(self, wait: float) -> Stored | None:
-        while True:
-            try:
-                message = self.reader.read_next(int(wait * 1000))
-            except pulsar.Timeout:
-                return None
-            where = message.message_id()
-            order = (where.ledger_id(), where.entry_id(), max(where.batch_index(), 0))
-            last = self._read
-            if last is not None:
-                if order <= last:
-                    continue  # the batch that `at` lies in, from its beginning
-                if order[0] != last[0]:
-                    self._crossed(self.log, last, order)
-            self._read = order
-            key, headers = unpack(message.partition_key(), message.properties())
-            value = None if message.has_null_value() else message.data()
-            at = message.event_timestamp() or message.publish_timestamp()
-            return Stored(Position(order, self.log.incarnation), at, key, value, headers)
+    def _read_on(self, count: int, upto: Order | None, wait: float) -> int:
+        """Read so many records ahead, fewer at `upto` or when one takes longer than `wait` seconds; how many it were.
+
+        Each call into the client costs as much as a record's parts do in Python, so none is made that may be spared."""
+        read_next, milliseconds, last = self.reader.read_next, int(wait * 1000), self._read
+        found: list[Read] = []
+        try:
+            while len(found) < count:
+                message = read_next(milliseconds)
+                where = message.message_id()
+                index = where.batch_index()
+                order = (where.ledger_id(), where.entry_id(), index if index > 0 else 0)
+                if last is not None:
+                    if order <= last:
+                        continue  # the batch that `at` lies in, from its beginning
+                    if order[0] != last[0]:
+                        self._crossed(self.log, last, order)
+                last = order
+                key, headers = unpack(message.partition_key(), message.properties())
+                value = message.data()
+                if not value and message.has_null_value():
+                    value = None
+                at = message.event_timestamp() or message.publish_timestamp()
+                found.append((order, at, key, value, headers))
+                if upto is not None and order >= upto:
+                    break
+        except pulsar.Timeout:
+            pass
+        finally:
+            self._read = last
+            self._ahead += stored(found, self.log.incarnation)
+        return len(found)
 
 
 class Cursors:

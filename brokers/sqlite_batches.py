@@ -8,12 +8,13 @@ holds an offset is then the first row at or after it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 import msgspec
 
-from brokers.base import Position, Record, Stored
+from brokers.base import Record, Stored
+from brokers.positions import stored
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS topics (
@@ -44,11 +45,6 @@ Row = tuple[int, int, bytes]  # id, at, records
 Content = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Content]).decode
-
-# Making a `Position` and a `Stored` the usual way takes most of the time of reading: these make the same, bare.
-_bare, _tuple = object.__new__, tuple.__new__
-_set_order: Callable[[Position, tuple[int, ...]], None] = vars(Position)["order"].__set__
-_set_incarnation: Callable[[Position, str], None] = vars(Position)["incarnation"].__set__
 
 
 def of_one_time(records: Sequence[Record], indexes: Sequence[int]) -> Iterable[tuple[int | None, Sequence[int]]]:
@@ -84,7 +80,6 @@ def unpack(db: sqlite3.Connection, log: int, incarnation: str, start: int, last:
     """Records `start` to `last`, as many as fit in memory; they begin later when retention took the first."""
     base = log << OFFSET_BITS
     found: list[Stored] = []
-    add = found.append
     size = 0
     for key, at, data in db.execute(_READ, {"start": base + start, "last": base + last}):
         contents = _decode(data)
@@ -92,11 +87,7 @@ def unpack(db: sqlite3.Connection, log: int, incarnation: str, start: int, last:
         if offset < start or offset + len(contents) - 1 > last:
             contents = contents[max(start - offset, 0) : last + 1 - offset]
             offset = max(offset, start)
-        for number, content in enumerate(contents, offset):
-            position = _bare(Position)
-            _set_order(position, (number,))
-            _set_incarnation(position, incarnation)
-            add(_tuple(Stored, (position, at, *content)))
+        found += stored((((number,), at, *content) for number, content in enumerate(contents, offset)), incarnation)
         size += len(data)
         if size >= _BYTES_A_READ:
             break

@@ -10,6 +10,7 @@ because importing Beam takes longer than everything else together; events wait i
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import os
 import threading
@@ -34,6 +35,8 @@ log = logging.getLogger("footfall")
 _THREADS = 16
 _GRACE = 20
 _RECONCILE_EVERY = 600.0
+# Objects between two looks for garbage: records are read by the ten thousand, and looking costs as much as reading.
+_GARBAGE = (10_000, 20, 20)
 _FLUSH_EVERY = 60.0
 _RETRY_EVERY = 1.0
 _MUCH = 50_000  # records a partition and micro-batch, where nobody waits for the first of them
@@ -72,6 +75,7 @@ class Core:
 
     def start(self) -> None:
         """Load what comes, flush the archive and rebuild marked days, until `stop`."""
+        gc.set_threshold(*_GARBAGE)
         for name, work in (
             ("loader", self._load),
             ("archive", lambda: self._every(_FLUSH_EVERY, "archive-flush")),
