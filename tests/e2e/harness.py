@@ -20,7 +20,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,11 +91,19 @@ def fetch(
 class Up:
     """A running `footfall up`, in a process group of its own."""
 
-    def __init__(self, data: Path, *arguments: str, env: Mapping[str, str] | None = None, as_json: bool = True) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        as_json: bool = True,
+        program: Sequence[str] = (),
+    ) -> None:
+        """`program` is what to run instead of `footfall`."""
         self.data = data
         self.since = today()  # a test may run over midnight
         self.output = data.with_suffix(".log")
-        line = [*command(), "up", "--data", str(data), *arguments]
+        line = [*(program or command()), "up", "--data", str(data), *arguments]
         if as_json:
             line.append("--json")
         if "--port" not in arguments:
@@ -117,7 +125,7 @@ class Up:
         """Address of the dashboards port, without a slash."""
         return self.ready["dashboards"]
 
-    def wait_ready(self) -> Up:
+    def wait_ready(self, seconds: float = PATIENCE) -> Up:
         """Until it has said so (with `as_json`)."""
 
         def ready() -> dict[str, str] | None:
@@ -127,7 +135,7 @@ class Up:
                     return dict(json.loads(line))
             return None
 
-        self.ready = until(ready, "up is ready")
+        self.ready = until(ready, "up is ready", seconds)
         return self
 
     def said(self) -> str:
