@@ -1,6 +1,6 @@
 """The Kafka client for the hot path: confluent-kafka, that is librdkafka.
 
-One producer serves every thread: a thread of its own serves delivery reports, and each publish waits for its own.
+One producer serves every thread, and each publish waits for its own delivery reports.
 Consumers are kept in a pool, because making one costs threads and a connection; they never join a group.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -29,6 +29,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from brokers.base import BrokerError, Gone, Record, Refused, Unsupported
 from brokers.kafka_client import Described, Logs, Sent
+from brokers.kafka_reports import Flight, Reports
 from brokers.kafka_security import REFUSAL_SECONDS, bad_credentials, no_answer, not_allowed, untrusted
 from brokers.kafka_settings import KafkaSettings
 from brokers.kafka_tokens import Tokens
@@ -47,94 +48,6 @@ _RIGHTS = {
 _NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 
 
-class _Flight:
-    """The delivery reports that one `send` waits for; perhaps some come before all is queued.
-
-    A success without an offset is none. It stands for "the broker has seen this sequence number". On a topic made a
-    moment ago, though, a broker that refuses the first batch (no leader yet) and takes the second one calls the first,
-    sent again, a duplicate."""
-
-    def __init__(self) -> None:
-        self.expected = -1
-        self._failed: list[tuple[KafkaError | None, Any]] = []
-        self._reported: list[None] = []  # appending is atomic, whichever thread serves
-        failed, one_more = self._failed.append, self._reported.append
-
-        def report(error: KafkaError | None, message: Any) -> None:
-            if error is not None or message.offset() is None:
-                failed((error, message))
-            one_more(None)
-
-        # One for all: to bind each record's index to its own takes as long as all else that is done for it.
-        self.report = report
-
-    def landed(self) -> bool:
-        return len(self._reported) == self.expected
-
-    def failures(self, records: Sequence[Record], logs: Logs) -> Iterator[tuple[int, KafkaError | None]]:
-        """Index and error of each, found by content: of two records that are equal either may be sent again."""
-        by_content: dict[object, list[int]] = {}
-        if self._failed:
-            for log, indexes in logs.items():
-                for index in indexes:
-                    _, key, value, *_ = records[index]
-                    by_content.setdefault((*log, key or None, value or None), []).append(index)
-        for error, message in self._failed:
-            content = (message.topic(), message.partition(), message.key() or None, message.value() or None)
-            yield by_content[content].pop(0), error
-
-
-class _Reports:
-    """Of the threads that wait for reports, one serves those of all: no other thread has to be woken for most."""
-
-    def __init__(self) -> None:
-        self._turn = threading.Condition()
-        self._served = False
-        self._waiting = 0
-
-    def wait(self, producer: Producer, flight: _Flight, timeout: float) -> bool:
-        """Back when the flight has landed, False when `timeout` seconds are over."""
-        deadline = time.monotonic() + timeout
-        with self._turn:
-            self._waiting += 1
-            try:
-                while self._served and not flight.landed():
-                    if not self._turn.wait(deadline - time.monotonic()):
-                        return flight.landed()
-            finally:
-                self._waiting -= 1
-            if flight.landed():
-                return True
-            self._served = True
-        try:
-            if not self._waiting:
-                producer.flush(0.001)  # nobody to share a request with: leave without lingering
-            while not flight.landed() and (left := deadline - time.monotonic()) > 0:
-                producer.poll(min(left, 0.1))
-                if self._waiting:
-                    with self._turn:
-                        self._turn.notify_all()
-        finally:
-            self.release()
-        return flight.landed()
-
-    def serve(self, producer: Producer, seconds: float) -> None:
-        """Serve what there is, unless somebody does: a token to renew, reports that nobody waits for any more."""
-        with self._turn:
-            if self._served:
-                return
-            self._served = True
-        try:
-            producer.poll(seconds)
-        finally:
-            self.release()
-
-    def release(self) -> None:
-        with self._turn:
-            self._served = False
-            self._turn.notify_all()
-
-
 class ConfluentClient:
     """See `brokers.kafka_client.Client`."""
 
@@ -150,7 +63,7 @@ class ConfluentClient:
         self._lock = threading.Lock()
         self._admin_client: AdminClient | None = None
         self._producer: Producer | None = None
-        self._reports = _Reports()
+        self._reports = Reports()
         self._serving: threading.Thread | None = None
         self._idle: list[Consumer] = []
         self._closing = threading.Event()
@@ -269,7 +182,7 @@ class ConfluentClient:
         if not logs:
             return Sent()
         producer = self._producing()
-        flight = _Flight()
+        flight = Flight()
         deadline = time.monotonic() + self._timeout
         failed: list[int] = []
         reason = ""

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import secrets as random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -283,11 +284,12 @@ class NumberedBroker:
 
     def _published_before(self, log: _Log, time_ms: int) -> int:
         """Number of the first entry that is not older than `time_ms`; the end where all are."""
-        return _bisect(log.first, log.end, lambda number: self._is_before(log, number, time_ms))
+        numbers = range(log.first, log.end)
+        return log.first + bisect_left(numbers, time_ms, key=lambda number: self._time_of(log, number))
 
-    def _is_before(self, log: _Log, number: int, time_ms: int) -> bool:
+    def _time_of(self, log: _Log, number: int) -> int:
         found = self._store.read(log.name, number, 1)
-        return not found or _as_entry(found[0]).at < time_ms  # what is not there was dropped for its age
+        return _as_entry(found[0]).at if found else -1  # dropped meanwhile, for its age
 
 
 def _list(topic: str, partition: int, held: _Topic) -> str:
@@ -310,13 +312,3 @@ def _next(topic: str, partition: int, log: _Log, after: Position | None) -> int:
     if after.order[0] + 1 < log.first:
         raise gone(topic, partition, after.order[0] + 1, log.first)
     return after.order[0] + 1
-
-
-def _bisect(low: int, high: int, is_before: Callable[[int], bool]) -> int:
-    while low < high:
-        middle = (low + high) // 2
-        if is_before(middle):
-            low = middle + 1
-        else:
-            high = middle
-    return low
