@@ -190,7 +190,7 @@ class Loader:
         writes = {name: behind(write) for name, write in direct.items()}
         writes |= {name: tables.collecting(frames) for name, frames in kept.items()}
         # What an event replaces is looked up among the stored events, and a merge may drop the replaced row once the
-        # new one is in: so events are written when all that is computed from the look-up has been.
+        # new one is in: so events are written behind all that is computed from the look-up.
         events: list[tuple[pl.DataFrame, str]] = []
         writes["events"] = lambda frame, block: events.append((frame, block))
         counters = flow.run(
@@ -202,7 +202,6 @@ class Loader:
                 known=tables.known(self.warehouse, intent.batch),
             )
         )
-        behind.wait()
         for frame, block in events:
             behind(direct["events"])(frame, block)
         # A batch that held no event reaches no sink; the state is then what it was.

@@ -33,11 +33,14 @@ def writes(warehouse: Warehouse, token: str, batch: int) -> dict[str, Write]:
 
 
 class Behind:
-    """Writes in a thread of their own, in order, while the run goes on. Use it as a context manager."""
+    """Writes in a thread of their own, in order, while the run goes on; none after one that failed.
+
+    Use it as a context manager."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "writes")
         self._begun: list[Future[None]] = []
+        self._failed = False
 
     def __enter__(self) -> Behind:
         return self
@@ -47,7 +50,16 @@ class Behind:
 
     def __call__(self, write: Write) -> Write:
         """The write as one that returns before it is done."""
-        return lambda frame, block: self._begun.append(self._thread.submit(write, frame, block))
+        return lambda frame, block: self._begun.append(self._thread.submit(self._write, write, frame, block))
+
+    def _write(self, write: Write, frame: pl.DataFrame, block: str) -> None:
+        if self._failed:
+            return
+        try:
+            write(frame, block)
+        except BaseException:
+            self._failed = True
+            raise
 
     def wait(self) -> None:
         """Until all is written; raises what a write raised."""
