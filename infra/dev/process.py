@@ -135,8 +135,9 @@ class Server:
             if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
                 deadline += patience
-        if pid in _CHILDREN:
-            _CHILDREN.pop(pid).wait()
+        for child in list(_CHILDREN.values()):  # one that died by itself has no pid any more by which it is found
+            if child.poll() is not None:
+                del _CHILDREN[child.pid]
 
     def tail(self, lines: int = 20) -> str:
         if not self.log.exists():
