@@ -3,8 +3,9 @@
     python -m bench.brokers [--broker kafka|pulsar] [--events N] [--json | --markdown]
 
 Both write the same 400-byte records with the same settings, batch by batch, each batch acked before the next, and read
-them back. They take turns in short rounds; the best round of each counts, so that a busy moment hits both or none. What
-both read is compared first. Garbage is looked for as seldom as in the processes that read a broker.
+them back: key, value, position and time, without which no reader can go on where it stood. They take turns in short
+rounds; the best round of each counts, so that a busy moment hits both or none. What both read is compared first.
+Garbage is looked for as seldom as in the processes that read a broker.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from bench.log import BATCH, in_batches, line
 from brokers import connect
-from brokers.base import Broker, Record
+from brokers.base import Record
 from brokers.conformance import read_all
 from brokers.partitioner import partition_of
 from infra.dev import kafka, pulsar
@@ -33,7 +34,7 @@ from infra.dev import kafka, pulsar
 PARTITIONS = 4
 ROUNDS = 7
 TARGET = 0.8
-Pair = tuple[bytes | None, bytes | None]
+Found = tuple[bytes | None, bytes | None, tuple[int, ...], int]  # key, value, position, time
 
 
 class Bare(Protocol):
@@ -41,7 +42,7 @@ class Bare(Protocol):
 
     def publish(self, topic: str, batches: list[list[Record]]) -> None: ...
 
-    def read(self, topic: str, partition: int, count: int) -> list[Pair]: ...
+    def read(self, topic: str, partition: int, count: int) -> list[Found]: ...
 
     def close(self) -> None: ...
 
@@ -60,15 +61,18 @@ class BareKafka:
                 self._producer.produce(topic, record.value, record.key, partition_of(record.key or b"", PARTITIONS))
             assert self._producer.flush(30) == 0
 
-    def read(self, topic: str, partition: int, count: int) -> list[Pair]:
+    def read(self, topic: str, partition: int, count: int) -> list[Found]:
         consumer = Consumer({
             "bootstrap.servers": self._address, "group.id": "bench", "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
         })  # fmt: skip
         consumer.assign([TopicPartition(topic, partition, 0)])
-        found: list[Pair] = []
+        found: list[Found] = []
         while len(found) < count:
-            found += [(message.key(), message.value()) for message in consumer.consume(10_000, 0.1)]
+            found += [
+                (message.key(), message.value(), (message.offset(),), message.timestamp()[1])
+                for message in consumer.consume(10_000, 0.1)
+            ]
         consumer.close()
         return found
 
@@ -111,12 +115,14 @@ class BarePulsar:
                 producer.flush()
             assert not failed
 
-    def read(self, topic: str, partition: int, count: int) -> list[Pair]:
+    def read(self, topic: str, partition: int, count: int) -> list[Found]:
         reader = self._client.create_reader(f"{topic}-partition-{partition}", pulsar_client.MessageId.earliest)
-        found: list[Pair] = []
+        found: list[Found] = []
         for _ in range(count):
             message = reader.read_next(10_000)
-            found.append((message.partition_key().encode(), message.data()))
+            where = message.message_id()
+            order = (where.ledger_id(), where.entry_id(), where.batch_index())
+            found.append((message.partition_key().encode(), message.data(), order, message.publish_timestamp()))
         reader.close()
         return found
 
@@ -125,10 +131,6 @@ class BarePulsar:
 
 
 BROKERS: dict[str, tuple[Any, Callable[[str], Bare]]] = {"kafka": (kafka, BareKafka), "pulsar": (pulsar, BarePulsar)}
-
-
-def ours_read(broker: Broker, topic: str, partition: int) -> list[Pair]:
-    return [(record.key, record.value) for record in read_all(broker, topic, partition)]
 
 
 class Cost(NamedTuple):
@@ -158,13 +160,14 @@ def measure(name: str, address: str, events: int) -> list[dict[str, object]]:
     publishing = [(timed(publish), timed(publish_bare)) for _ in range(ROUNDS)]
     counts = []
     for partition in range(PARTITIONS):
-        ours = ours_read(broker, "ours", partition)
+        ours = read_all(broker, "ours", partition)
         counts.append(len(ours))
-        assert ours == bare.read("bare", partition, len(ours))
+        theirs = bare.read("bare", partition, len(ours))
+        assert [(record.key, record.value) for record in ours] == [found[:2] for found in theirs]
 
     def read() -> None:
         for partition in range(PARTITIONS):
-            ours_read(broker, "ours", partition)
+            read_all(broker, "ours", partition)
 
     def read_bare() -> None:
         for partition in range(PARTITIONS):

@@ -125,19 +125,17 @@ class Server:
         return pid is not None
 
     def _gone(self, pid: int, patience: float) -> None:
+        """Back when the process has ended wholly: its memory, and so its command line, goes before its sockets."""
         deadline = time.monotonic() + patience
-        while self.pid() is not None:
-            if pid in _CHILDREN:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    _CHILDREN[pid].wait(timeout=0.1)
-            else:  # somebody else's child cannot be waited for, only looked at
-                time.sleep(0.02)
+        while not _ended(pid):
+            time.sleep(0.02)
             if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
                 deadline += patience
         for child in list(_CHILDREN.values()):  # one that died by itself has no pid any more by which it is found
             if child.poll() is not None:
-                del _CHILDREN[child.pid]
+                _CHILDREN.pop(child.pid, None)
 
     def tail(self, lines: int = 20) -> str:
         if not self.log.exists():
@@ -176,6 +174,21 @@ def locked(folder: Path) -> Iterator[None]:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _ended(pid: int) -> bool:
+    """Whether nothing of it is left but perhaps an entry that its parent has yet to collect."""
+    if child := _CHILDREN.get(pid):
+        return child.poll() is not None
+    proc = Path("/proc")
+    if proc.is_dir():
+        try:
+            state = (proc / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+            return state == "Z" and len(list((proc / str(pid) / "task").iterdir())) == 1
+        except OSError:
+            return True
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return not state or state.startswith("Z")
 
 
 def _command_line(pid: int) -> str:
