@@ -32,11 +32,11 @@ from brokers.base import (
     Unsent,
     Unsupported,
 )
-from brokers.kafka_client import Client, Described
+from brokers.kafka_client import Client, Cursor, Described
 from brokers.kafka_settings import KafkaSettings, parse
 from brokers.options import check_topic, no_partition, other_count
 from brokers.outgoing import place
-from brokers.positions import check_position, gone, stored
+from brokers.positions import Read, check_position, gone, stored
 
 _DESCRIPTION_SECONDS = 1.0
 _HEARSAY_SECONDS = 1.0  # of several brokers one may not have heard yet of a topic that another has made
@@ -213,22 +213,16 @@ class KafkaBroker:
         last = upto.order[0]
         if last < low:
             raise gone(topic, partition, last, low)
-        cursor = self._client.cursor(topic, partition, start)
-        try:
+        with self._client.cursor(topic, partition, start) as cursor:
             while cursor.next <= last:
                 found: list[Stored] = []
                 while len(found) < batch and cursor.next <= last:
-                    before = cursor.next
-                    taken = cursor.take(batch - len(found), self._settings.timeout)
-                    if cursor.next == before:
-                        raise Unreachable(f"{self.url}: {topic}[{partition}] gave nothing at offset {before}: retry")
+                    taken = self._take(cursor, topic, partition, batch - len(found))
                     while taken and taken[-1][0][0] > last:
                         taken.pop()
                     found += stored(taken, incarnation)
                 if found:
                     yield found
-        finally:
-            cursor.close()
 
     def read_after(
         self, topic: str, partition: int, after: Position | None, limit: int = 10_000, wait: float = 0.0
@@ -239,14 +233,11 @@ class KafkaBroker:
         if start >= high and wait <= 0:
             return []
         deadline = time.monotonic() + (self._settings.timeout if start < high else wait)
-        cursor = self._client.cursor(topic, partition, start)
-        try:
+        with self._client.cursor(topic, partition, start) as cursor:
             while not (taken := cursor.take(limit, max(deadline - time.monotonic(), 0))):
                 # All of what was there may be control records: go on only while the caller is willing to wait.
                 if time.monotonic() >= deadline or (cursor.next >= high and wait <= 0):
                     break
-        finally:
-            cursor.close()
         return stored(taken, incarnation)
 
     def end_before(self, topic: str, partition: int, after: Position | None, limit: int) -> Position | None:
@@ -279,16 +270,21 @@ class KafkaBroker:
             return found[-1].timestamp
         raise Gone(f"{topic}[{partition}]: there is no record at {position}")
 
+    def _take(self, cursor: Cursor, topic: str, partition: int, limit: int) -> list[Read]:
+        """What comes next where something is known to come. Nothing at all: control records, which it went past."""
+        before = cursor.next
+        taken = cursor.take(limit, self._settings.timeout)
+        if cursor.next == before:
+            raise Unreachable(f"{self.url}: {topic}[{partition}] gave nothing at offset {before}: retry")
+        return taken
+
     def _first_record(self, topic: str, partition: int, incarnation: str, low: int, high: int) -> int:
         key = (topic, incarnation, partition, low, -1)
         if key not in self._records_at:
-            cursor = self._client.cursor(topic, partition, low)
-            try:
-                while not (taken := cursor.take(1, self._settings.timeout)):
+            with self._client.cursor(topic, partition, low) as cursor:
+                while not (taken := self._take(cursor, topic, partition, 1)):
                     if cursor.next >= high:
                         raise Unreachable(f"{self.url}: {topic}[{partition}] changed while it was looked at: retry")
-            finally:
-                cursor.close()
             self._remember_lookup(key, taken[0][0][0])
         return self._records_at[key] or 0
 
@@ -310,17 +306,11 @@ class KafkaBroker:
 
     def _last_from(self, topic: str, partition: int, start: int, end: int) -> int | None:
         last = None
-        cursor = self._client.cursor(topic, partition, start)
-        try:
+        with self._client.cursor(topic, partition, start) as cursor:
             while cursor.next < end:
-                before = cursor.next
-                for (offset,), *_ in cursor.take(end - before, self._settings.timeout):
+                for (offset,), *_ in self._take(cursor, topic, partition, end - cursor.next):
                     if offset < end:
                         last = offset
-                if cursor.next == before:
-                    raise Unreachable(f"{self.url}: {topic}[{partition}] gave nothing at offset {before}: retry")
-        finally:
-            cursor.close()
         return last
 
     def _remember_lookup(self, key: tuple[str, str, int, int, int], found: int | None) -> None:

@@ -6,6 +6,7 @@ Every method is bounded by the settings' timeout and raises only `BrokerError`s.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from brokers.base import Record, Refused
@@ -42,8 +43,6 @@ class Cursor(Protocol):
     def take(self, limit: int, wait: float) -> list[Read]:
         """What there is, at most `limit`; waits for the first record, the end of the log or `wait` seconds."""
 
-    def close(self) -> None: ...
-
 
 class Client(Protocol):
     def ping(self, timeout: float) -> str: ...
@@ -73,7 +72,7 @@ class Client(Protocol):
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         """First offset stamped at or after `timestamp_ms`."""
 
-    def cursor(self, topic: str, partition: int, start: int) -> Cursor: ...
+    def cursor(self, topic: str, partition: int, start: int) -> AbstractContextManager[Cursor]: ...
 
     def commit(self, group: str, topic: str, partition: int, offset: int, note: str) -> None: ...
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from confluent_kafka import (
@@ -259,13 +259,11 @@ class ConfluentClient:
     # Reading
 
     def ends(self, topic: str, partition: int) -> tuple[int, int]:
-        consumer = self._borrow()
-        try:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=self._timeout)
-        except KafkaException as error:
-            raise self.failure(error) from error
-        finally:
-            self._idle.append(consumer)
+        with self._reading() as consumer:
+            try:
+                low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=self._timeout)
+            except KafkaException as error:
+                raise self.failure(error) from error
         return low, high
 
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
@@ -278,8 +276,27 @@ class ConfluentClient:
         offset: int = self._ask(asked[where]).offset
         return offset if offset >= 0 else None
 
-    def cursor(self, topic: str, partition: int, start: int) -> _Cursor:
-        return _Cursor(self, self._borrow(), TopicPartition(topic, partition, start))
+    @contextmanager
+    def cursor(self, topic: str, partition: int, start: int) -> Iterator[_Cursor]:
+        with self._reading() as consumer:
+            consumer.assign([TopicPartition(topic, partition, start)])
+            try:
+                yield _Cursor(self, consumer, start)
+            finally:
+                with suppress(KafkaException):
+                    consumer.unassign()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Consumer]:
+        """A consumer for a while."""
+        consumer = self._borrow()
+        try:
+            yield consumer
+        finally:
+            if self._closing.is_set():
+                consumer.close()
+            else:
+                self._idle.append(consumer)
 
     def _borrow(self) -> Consumer:
         try:
@@ -301,13 +318,6 @@ class ConfluentClient:
                     "queued.max.messages.kbytes": 32_768,
                 }
             )
-
-    def give_back(self, consumer: Consumer) -> None:
-        if self._closing.is_set():
-            consumer.close()
-        else:
-            consumer.unassign()
-            self._idle.append(consumer)
 
     # Groups
 
@@ -348,11 +358,10 @@ class ConfluentClient:
 class _Cursor:
     """See `brokers.kafka_client.Cursor`."""
 
-    def __init__(self, client: ConfluentClient, consumer: Consumer, start: TopicPartition) -> None:
-        self.next: int = start.offset
+    def __init__(self, client: ConfluentClient, consumer: Consumer, start: int) -> None:
+        self.next = start
         self._client = client
         self._consumer = consumer
-        consumer.assign([start])
 
     def take(self, limit: int, wait: float) -> list[Read]:
         first = self._consumer.poll(wait)
@@ -377,10 +386,6 @@ class _Cursor:
             else:
                 raise self._client.failure(KafkaException(error))
         return found
-
-    def close(self) -> None:
-        with suppress(KafkaException):
-            self._client.give_back(self._consumer)
 
 
 def _common(settings: KafkaSettings) -> dict[str, Any]:

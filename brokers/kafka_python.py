@@ -269,21 +269,29 @@ class PythonClient:
             found = consumer.offsets_for_times({where: max(timestamp_ms, 0)}, timeout_ms=int(self._timeout * 1000))
         return found[where].offset if found.get(where) and found[where].offset >= 0 else None
 
-    def cursor(self, topic: str, partition: int, start: int) -> _Cursor:
-        return _Cursor(self, self._borrow(), TopicPartition(topic, partition), start)
+    @contextmanager
+    def cursor(self, topic: str, partition: int, start: int) -> Iterator[_Cursor]:
+        with self._asking() as consumer:
+            yield _Cursor(consumer, TopicPartition(topic, partition), start)
 
     @contextmanager
     def _asking(self) -> Iterator[Any]:
-        """A consumer for a question or two. One that was not answered is not asked again: like the producer, it may
-        not find the broker that came back."""
+        """A consumer for a while. One that was not answered is not asked again: like the producer, it may not find the
+        broker that came back."""
         consumer = self._borrow()
+        fit = True
         try:
             with self.named_errors():
                 yield consumer
         except BrokerError:
-            consumer.close()
+            fit = False
             raise
-        self._idle.append(consumer)
+        finally:
+            if fit and not self._closed:
+                consumer.unsubscribe()
+                self._idle.append(consumer)
+            else:
+                consumer.close()
 
     def _borrow(self) -> Any:
         try:
@@ -304,13 +312,6 @@ class PythonClient:
                     max_partition_fetch_bytes=self._settings.partition_fetch_bytes,
                     request_timeout_ms=int(self._timeout * 1000),
                 )
-
-    def give_back(self, consumer: Any) -> None:
-        if self._closed:
-            consumer.close()
-        else:
-            consumer.unsubscribe()
-            self._idle.append(consumer)
 
     # Groups
 
@@ -344,9 +345,8 @@ class PythonClient:
 class _Cursor:
     """See `brokers.kafka_client.Cursor`."""
 
-    def __init__(self, client: PythonClient, consumer: Any, where: TopicPartition, start: int) -> None:
+    def __init__(self, consumer: Any, where: TopicPartition, start: int) -> None:
         self.next = start
-        self._client = client
         self._consumer = consumer
         self._where = where
         consumer.assign([where])
@@ -355,21 +355,17 @@ class _Cursor:
     def take(self, limit: int, wait: float) -> list[Read]:
         """The library returns nothing when control records alone arrived, and then has moved on."""
         deadline = time.monotonic() + wait
-        with self._client.named_errors():
-            while True:
-                left = max(deadline - time.monotonic(), 0)
-                try:
-                    polled = self._consumer.poll(timeout_ms=min(int(left * 1000), 100), max_records=limit)
-                except errors.OffsetOutOfRangeError as error:
-                    raise Gone(f"{self._where}: retention removed offset {self.next}") from error
-                found = polled.get(self._where, ())
-                moved = self._consumer.position(self._where) > self.next
-                self.next = self._consumer.position(self._where)
-                if found or moved or left <= 0:
-                    return [((one.offset,), one.timestamp, one.key, one.value, tuple(one.headers)) for one in found]
-
-    def close(self) -> None:
-        self._client.give_back(self._consumer)
+        while True:
+            left = max(deadline - time.monotonic(), 0)
+            try:
+                polled = self._consumer.poll(timeout_ms=min(int(left * 1000), 100), max_records=limit)
+            except errors.OffsetOutOfRangeError as error:
+                raise Gone(f"{self._where}: retention removed offset {self.next}") from error
+            found = polled.get(self._where, ())
+            moved = self._consumer.position(self._where) > self.next
+            self.next = self._consumer.position(self._where)
+            if found or moved or left <= 0:
+                return [((one.offset,), one.timestamp, one.key, one.value, tuple(one.headers)) for one in found]
 
 
 def _values(held: Any, topic: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:142.0) Gecko/20100101 Firefox/142.0"
 SITE = "example.com"
 PATIENCE = 60.0  # of a busy machine
 COMMAND_PATIENCE = 240.0
+ALWAYS = {"first": "2000-01-01", "last": "2099-12-31"}
 
 
 def command() -> list[str]:
@@ -183,6 +184,23 @@ class Up:
 
     def stats(self, site: str = SITE, first: str | None = None, last: str | None = None) -> dict[str, float]:
         return self.api("stats", site=site, first=first, last=last)
+
+    def shows(self, numbers: Mapping[str, float], site: str = SITE, seconds: float = PATIENCE) -> None:
+        """Until these of the page's numbers, over all time, are exactly so. It may be starting still."""
+        found: dict[str, float] = {}
+
+        def same() -> bool:
+            nonlocal found
+            with suppress(OSError):
+                stats = self.stats(site, **ALWAYS)
+                found = {name: stats[name] for name in numbers}
+            return found == numbers
+
+        try:
+            until(same, f"the numbers are {numbers}", seconds)
+        except AssertionError as error:
+            said = "\n".join(self.said().splitlines()[-20:])
+            raise AssertionError(f"{error}: they are {found}. What `up` said last:\n{said}") from None
 
     def sql(self, statement: str) -> list[dict[str, Any]]:
         """Rows of `POST /sql`."""

@@ -148,13 +148,7 @@ def walk(start: Start, stops: list[Stop]) -> None:
 
     searches = EVENTS // 10
     numbers = {"visitors": VISITORS, "visits": VISITORS, "pageviews": EVENTS, "searches": searches}
-    days = {"first": "2000-01-01", "last": "2099-12-31"}
-
-    def stats() -> dict[str, float]:
-        found = up.stats(SITE, **days)
-        return {name: found[name] for name in numbers}
-
-    until(lambda: stats() == numbers, "exactly what was sent is in the numbers", 120)
+    up.shows(numbers, seconds=120)
     (found,) = up.sql("SELECT count() AS n, uniqExact(id) AS ids, uniqExact(url) AS urls FROM events")
     assert {name: int(value) for name, value in found.items()} == {
         "n": EVENTS + searches, "ids": EVENTS + searches, "urls": EVENTS,

@@ -21,7 +21,7 @@ import redis
 from kafka import KafkaConsumer, TopicPartition
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import AGENT, ROOT, Up, fetch, footfall, until
+from tests.e2e.harness import AGENT, ALWAYS, ROOT, Up, fetch, footfall, until
 from tests.e2e.ingesting import ingesting
 from tests.e2e.proof import replay
 from tests.e2e.stream import EVENTS, VICTIMS, VISITORS, Stream
@@ -38,7 +38,6 @@ PHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
     "Version/18.1 Mobile/15E148 Safari/604.1"
 )
-DAYS = {"first": "2000-01-01", "last": "2099-12-31"}
 
 
 @pytest.fixture
@@ -73,16 +72,16 @@ def walk(up: Up, site: str) -> None:
 
 def shown(up: Up, site: str) -> dict[str, Any]:
     """Everything that the page shows of the walk, but for how long it took."""
-    stats = up.stats(site, **DAYS)
+    stats = up.stats(site, **ALWAYS)
     del stats["visit_duration"]
     lists = ("page", "entry_page", "exit_page", "source", "channel", "search", "device", "browser", "os")
-    return {"stats": stats} | {by: up.api("breakdown", site=site, by=by, **DAYS)["rows"] for by in lists}
+    return {"stats": stats} | {by: up.api("breakdown", site=site, by=by, **ALWAYS)["rows"] for by in lists}
 
 
 def walked(up: Up, site: str) -> dict[str, Any]:
     walk(up, site)
     counts = {"visitors": 2, "visits": 2, "pageviews": 5, "searches": 2, "events": 9}
-    until(lambda: {name: up.stats(site, **DAYS)[name] for name in counts} == counts, "the walk is in the numbers")
+    up.shows(counts, site)
     assert json.loads(up.get(f"/{site}/now")[1])["current"] == 2
     return shown(up, site)
 
@@ -163,7 +162,7 @@ def test_the_same_walk_over_kafka_and_redis_gives_the_same_numbers(
     done = footfall("import", str(log), "--site", site, "--data", str(up.data), "--json", env=parts)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["accepted"] == 1
-    assert up.stats(site, **DAYS)["pageviews"] == 6
+    assert up.stats(site, **ALWAYS)["pageviews"] == 6
     for source in ("broker", "archive"):
         reports = replay(up.data, "--site", site, "--source", source, env=parts)
         assert [report["equal"] for report in reports] == [True] * len(reports)
@@ -188,12 +187,7 @@ def test_killed_in_the_middle_of_a_stream_over_kafka_the_counts_are_exact(
     stream.join()
     searches = EVENTS // 10
     numbers = {"visitors": VISITORS, "visits": VISITORS, "pageviews": EVENTS, "searches": searches}
-
-    def stats() -> dict[str, float]:
-        found = up.stats(site, **DAYS)
-        return {name: found[name] for name in numbers}
-
-    until(lambda: stats() == numbers, "all are in the numbers", 120)
+    up.shows(numbers, site, 120)
     (found,) = up.sql(f"SELECT count() AS n, uniqExact(id) AS ids FROM events WHERE site = '{site}'")
     assert {int(value) for value in found.values()} == {EVENTS + searches}
     for source in ("broker", "archive"):

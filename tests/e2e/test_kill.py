@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import SITE, until
+from tests.e2e.harness import SITE
 from tests.e2e.proof import assert_rollups_equal_a_group_by, by_parquet, by_script, digests, flushed, replay
 from tests.e2e.stream import EVENTS, VICTIMS, VISITORS, Stream
 
@@ -35,16 +35,7 @@ def test_killed_in_the_middle_of_a_stream_the_counts_are_exact(start: Start, vic
 
     searches = EVENTS // 10
     numbers = {"visitors": VISITORS, "visits": VISITORS, "pageviews": EVENTS, "searches": searches}
-    days = {"first": "2000-01-01", "last": "2099-12-31"}
-
-    def stats() -> dict[str, float]:
-        try:
-            found = up.stats(SITE, **days)
-        except OSError:  # the core may be starting still
-            return {}
-        return {name: found[name] for name in numbers}
-
-    until(lambda: stats() == numbers, "exactly what was sent is in the numbers", 120)
+    up.shows(numbers, seconds=120)
     (found,) = up.sql("SELECT count() AS n, uniqExact(id) AS ids, uniqExact(url) AS urls FROM events")
     assert {name: int(value) for name, value in found.items()} == {
         "n": EVENTS + searches, "ids": EVENTS + searches, "urls": EVENTS,
@@ -54,7 +45,7 @@ def test_killed_in_the_middle_of_a_stream_the_counts_are_exact(start: Start, vic
         reports = replay(up.data, "--source", source)
         assert [report["equal"] for report in reports] == [True] * len(reports)
         assert sum(report["sessions"] for report in reports) == VISITORS
-    assert stats() == numbers
+    up.shows(numbers, seconds=0)
     flushed(up.data)
     assert by_script(up.data) == digests(reports)
     expected = by_parquet(up.data, SITE)

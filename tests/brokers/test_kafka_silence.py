@@ -1,0 +1,59 @@
+"""A client library that says there are records and then gives not even the first: every question ends within its bound
+and says so. No broker does this when asked to, so the library is played here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from brokers.base import Position, Unreachable
+from brokers.kafka import KafkaBroker
+from brokers.kafka_client import Described
+from brokers.kafka_settings import parse
+
+TOPIC = "t"
+FIRST, LAST = Position((0,), "id"), Position((9,), "id")
+
+
+class _Nothing:
+    def __init__(self, start: int) -> None:
+        self.next = start
+
+    def take(self, limit: int, wait: float) -> list[Any]:
+        if self.next == 0:
+            time.sleep(wait)
+            return []
+        self.next += 1
+        return [((self.next - 1,), 0, b"", b"", ())]
+
+
+class _Silent:
+    def describe(self, topic: str) -> Described:
+        return Described(1, 1, "id")
+
+    def ends(self, topic: str, partition: int) -> tuple[int, int]:
+        return 0, 10
+
+    @contextmanager
+    def cursor(self, topic: str, partition: int, start: int) -> Iterator[_Nothing]:
+        yield _Nothing(start)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda broker: broker.bounds(TOPIC, 0),
+        lambda broker: broker.end_before(TOPIC, 0, None, 1),
+        lambda broker: broker.timestamp_of(TOPIC, 0, FIRST),
+        lambda broker: list(broker.read_range(TOPIC, 0, None, LAST)),
+    ],
+    ids=["bounds", "end_before", "timestamp_of", "read_range"],
+)
+def test_a_library_that_gives_nothing_is_told_of(ask: Callable[[KafkaBroker], object]) -> None:
+    broker = KafkaBroker(parse("kafka://127.0.0.1:9?timeout_ms=100", {}), _Silent())  # type: ignore[arg-type]
+    with pytest.raises(Unreachable, match="gave nothing"):
+        ask(broker)
