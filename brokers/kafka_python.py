@@ -283,7 +283,7 @@ class PythonClient:
         try:
             with self.named_errors():
                 yield consumer
-        except BrokerError:
+        except Exception:
             fit = False
             raise
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,20 @@ import chdb
 from tests.e2e.harness import ROOT, Up, environment, footfall
 
 ALL = ("--from", "2000-01-01", "--to", "2099-12-31")
+
+
+def in_log(file: Path, topic: str) -> int:
+    """How many records of a topic were ever committed to an embedded log, by SQLite's own client."""
+    if not file.exists():
+        return 0
+    log = sqlite3.connect(file)
+    try:
+        found = log.execute("SELECT sum(next) FROM logs JOIN topics t ON t.id = topic WHERE name = ?", (topic,))
+        return found.fetchone()[0] or 0
+    except sqlite3.OperationalError:  # its tables are being made
+        return 0
+    finally:
+        log.close()
 
 
 def replay(

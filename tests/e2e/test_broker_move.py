@@ -8,7 +8,6 @@ replayed from a broker has the digests of the one before.
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 import time
 import urllib.request
@@ -23,7 +22,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from infra.dev import pulsar as pulsar_part
 from tests.e2e.conftest import Start
 from tests.e2e.harness import SITE, Up, command, environment, footfall, until
-from tests.e2e.proof import assert_rollups_equal_a_group_by, by_script, digests, flushed, replay
+from tests.e2e.proof import assert_rollups_equal_a_group_by, by_script, digests, flushed, in_log, replay
 from tests.e2e.stream import EVENTS, VISITORS, Stream
 from tests.e2e.test_brokers import without_topics
 
@@ -41,19 +40,7 @@ class Stop(NamedTuple):
 
 
 def in_sqlite(file: Path) -> Stop:
-    def held() -> int:
-        if not file.exists():
-            return 0
-        log = sqlite3.connect(file)
-        try:
-            found = log.execute("SELECT sum(next) FROM logs JOIN topics t ON t.id = topic WHERE name = ?", (TOPIC,))
-            return found.fetchone()[0] or 0
-        except sqlite3.OperationalError:  # its tables are being made
-            return 0
-        finally:
-            log.close()
-
-    return Stop(f"sqlite://{file}", held)
+    return Stop(f"sqlite://{file}", lambda: in_log(file, TOPIC))
 
 
 def in_kafka(address: str, client: str = "") -> Stop:
