@@ -3,9 +3,9 @@
     python -m bench.brokers [--broker kafka|pulsar] [--events N] [--json | --markdown]
 
 Both write the same 400-byte records with the same settings, batch by batch, each batch acked before the next, and read
-them back: key, value, position and time, without which no reader can go on where it stood. They take turns in short
-rounds; the best round of each counts, so that a busy moment hits both or none. What both read is compared first.
-Garbage is looked for as seldom as in the processes that read a broker.
+them back over connections that stay open: key, value, position and time, without which no reader can go on where it
+stood. They take turns in short rounds; the best round of each counts, so that a busy moment hits both or none. What
+both read is compared first. Garbage is looked for as seldom as in the processes that read a broker.
 """
 
 from __future__ import annotations
@@ -49,10 +49,13 @@ class Bare(Protocol):
 
 class BareKafka:
     def __init__(self, address: str) -> None:
-        self._address = address
         self._producer = Producer({
             "bootstrap.servers": address, "enable.idempotence": True, "acks": "all", "linger.ms": 1,
             "compression.type": "lz4",
+        })  # fmt: skip
+        self._consumer = Consumer({
+            "bootstrap.servers": address, "group.id": "bench", "enable.auto.commit": False,
+            "auto.offset.reset": "earliest", "fetch.wait.max.ms": 20, "queued.max.messages.kbytes": 32_768,
         })  # fmt: skip
 
     def publish(self, topic: str, batches: list[list[Record]]) -> None:
@@ -62,22 +65,18 @@ class BareKafka:
             assert self._producer.flush(30) == 0
 
     def read(self, topic: str, partition: int, count: int) -> list[Found]:
-        consumer = Consumer({
-            "bootstrap.servers": self._address, "group.id": "bench", "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-        })  # fmt: skip
-        consumer.assign([TopicPartition(topic, partition, 0)])
+        self._consumer.assign([TopicPartition(topic, partition, 0)])
         found: list[Found] = []
         while len(found) < count:
             found += [
                 (message.key(), message.value(), (message.offset(),), message.timestamp()[1])
-                for message in consumer.consume(10_000, 0.1)
+                for message in self._consumer.consume(min(10_000, count - len(found)), 0.1)
             ]
-        consumer.close()
         return found
 
     def close(self) -> None:
         self._producer.flush(30)
+        self._consumer.close()
 
 
 class BarePulsar:

@@ -1,9 +1,8 @@
-"""A client library that says there are records and then gives not even the first: every question ends within its bound
+"""A client library that says there are records and then gives not even the first: every question ends
 and says so. No broker does this when asked to, so the library is played here."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,7 +24,6 @@ class _Nothing:
 
     def take(self, limit: int, wait: float) -> list[Any]:
         if self.next == 0:
-            time.sleep(wait)
             return []
         self.next += 1
         return [((self.next - 1,), 0, b"", b"", ())]

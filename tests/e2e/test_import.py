@@ -266,12 +266,12 @@ def test_killed_in_its_middle_and_run_again_it_is_exact(start: Start, tmp_path: 
         half = log.read_bytes()[: log.stat().st_size // 2]
         process.stdin.write(half)
         process.stdin.flush()
-        published = until(lambda: in_log(data / "log.db", "footfall.pageview"), "some of it is published", 120)
+        until(lambda: in_log(data / "log.db", "footfall.pageview") >= 10_000, "some of it is published", 120)
         process.kill()
     assert process.returncode == -9
     report = importing(data, log)
     assert (report["lines"], report["accepted"] + report["duplicates"]) == (60_000, 60_000)
-    assert report["duplicates"] >= published
+    assert report["duplicates"] >= 10_000
     assert report["accepted"] >= 30_000
     numbers = {name: expected[name] for name in ("pageviews", "searches", "visitors", "visits")}
     assert numbers["pageviews"] == 60_000
