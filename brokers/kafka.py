@@ -36,7 +36,7 @@ from brokers.kafka_client import Client, Cursor, Described
 from brokers.kafka_settings import KafkaSettings, parse
 from brokers.options import check_topic, no_partition, other_count
 from brokers.outgoing import place
-from brokers.positions import Read, check_position, gone, stored
+from brokers.positions import check_position, gone
 
 _DESCRIPTION_SECONDS = 1.0
 _HEARSAY_SECONDS = 1.0  # of several brokers one may not have heard yet of a topic that another has made
@@ -213,14 +213,14 @@ class KafkaBroker:
         last = upto.order[0]
         if last < low:
             raise gone(topic, partition, last, low)
-        with self._client.cursor(topic, partition, start) as cursor:
+        with self._client.cursor(topic, partition, incarnation, start) as cursor:
             while cursor.next <= last:
                 found: list[Stored] = []
                 while len(found) < batch and cursor.next <= last:
                     taken = self._take(cursor, topic, partition, batch - len(found))
-                    while taken and taken[-1][0][0] > last:
+                    while taken and taken[-1].position.order[0] > last:
                         taken.pop()
-                    found += stored(taken, incarnation)
+                    found += taken
                 if found:
                     yield found
 
@@ -233,12 +233,12 @@ class KafkaBroker:
         if start >= high and wait <= 0:
             return []
         deadline = time.monotonic() + (self._settings.timeout if start < high else wait)
-        with self._client.cursor(topic, partition, start) as cursor:
+        with self._client.cursor(topic, partition, incarnation, start) as cursor:
             while not (taken := cursor.take(limit, max(deadline - time.monotonic(), 0))):
                 # All of what was there may be control records: go on only while the caller is willing to wait.
                 if time.monotonic() >= deadline or (cursor.next >= high and wait <= 0):
                     break
-        return stored(taken, incarnation)
+        return taken
 
     def end_before(self, topic: str, partition: int, after: Position | None, limit: int) -> Position | None:
         incarnation = self._check_partition(topic, partition).id
@@ -270,7 +270,7 @@ class KafkaBroker:
             return found[-1].timestamp
         raise Gone(f"{topic}[{partition}]: there is no record at {position}")
 
-    def _take(self, cursor: Cursor, topic: str, partition: int, limit: int) -> list[Read]:
+    def _take(self, cursor: Cursor, topic: str, partition: int, limit: int) -> list[Stored]:
         """What comes next where something is known to come. Nothing at all: control records, which it went past."""
         before = cursor.next
         taken = cursor.take(limit, self._settings.timeout)
@@ -281,11 +281,11 @@ class KafkaBroker:
     def _first_record(self, topic: str, partition: int, incarnation: str, low: int, high: int) -> int:
         key = (topic, incarnation, partition, low, -1)
         if key not in self._records_at:
-            with self._client.cursor(topic, partition, low) as cursor:
+            with self._client.cursor(topic, partition, incarnation, low) as cursor:
                 while not (taken := self._take(cursor, topic, partition, 1)):
                     if cursor.next >= high:
                         raise Unreachable(f"{self.url}: {topic}[{partition}] changed while it was looked at: retry")
-            self._remember_lookup(key, taken[0][0][0])
+            self._remember_lookup(key, taken[0].position.order[0])
         return self._records_at[key] or 0
 
     def _last_record(self, topic: str, partition: int, incarnation: str, low: int, end: int) -> int | None:
@@ -297,20 +297,20 @@ class KafkaBroker:
             last, width = None, 1
             while last is None:
                 start = max(low, end - width)
-                last = self._last_from(topic, partition, start, end)
+                last = self._last_from(topic, partition, incarnation, start, end)
                 if start == low:
                     break
                 width *= 8
             self._remember_lookup(key, last)
         return self._records_at[key]
 
-    def _last_from(self, topic: str, partition: int, start: int, end: int) -> int | None:
+    def _last_from(self, topic: str, partition: int, incarnation: str, start: int, end: int) -> int | None:
         last = None
-        with self._client.cursor(topic, partition, start) as cursor:
+        with self._client.cursor(topic, partition, incarnation, start) as cursor:
             while cursor.next < end:
-                for (offset,), *_ in self._take(cursor, topic, partition, end - cursor.next):
-                    if offset < end:
-                        last = offset
+                for record in self._take(cursor, topic, partition, end - cursor.next):
+                    if record.position.order[0] < end:
+                        last = record.position.order[0]
         return last
 
     def _remember_lookup(self, key: tuple[str, str, int, int, int], found: int | None) -> None:

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
-from brokers.base import Record, Refused
-from brokers.positions import Read
+from brokers.base import Record, Refused, Stored
 
 Logs = Mapping[tuple[str, int], Sequence[int]]  # indexes of records by (topic, partition), in order
 
@@ -40,7 +39,7 @@ class Cursor(Protocol):
 
     next: int
 
-    def take(self, limit: int, wait: float) -> list[Read]:
+    def take(self, limit: int, wait: float) -> list[Stored]:
         """What there is, at most `limit`; waits for the first record, the end of the log or `wait` seconds."""
 
 
@@ -72,7 +71,9 @@ class Client(Protocol):
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int | None:
         """First offset stamped at or after `timestamp_ms`."""
 
-    def cursor(self, topic: str, partition: int, start: int) -> AbstractContextManager[Cursor]: ...
+    def cursor(
+        self, topic: str, partition: int, incarnation: str, start: int
+    ) -> AbstractContextManager[Cursor]: ...
 
     def commit(self, group: str, topic: str, partition: int, offset: int, note: str) -> None: ...
 

@@ -27,13 +27,12 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
-from brokers.base import BrokerError, Gone, Record, Refused, Unsupported
+from brokers.base import BrokerError, Gone, Position, Record, Refused, Stored, Unsupported
 from brokers.kafka_client import Described, Logs, Sent
 from brokers.kafka_reports import Flight, Reports
 from brokers.kafka_security import REFUSAL_SECONDS, bad_credentials, no_answer, not_allowed, untrusted
 from brokers.kafka_settings import KafkaSettings
 from brokers.kafka_tokens import Tokens
-from brokers.positions import Read
 
 _LOGIN = {
     KafkaError._AUTHENTICATION,
@@ -277,11 +276,11 @@ class ConfluentClient:
         return offset if offset >= 0 else None
 
     @contextmanager
-    def cursor(self, topic: str, partition: int, start: int) -> Iterator[_Cursor]:
+    def cursor(self, topic: str, partition: int, incarnation: str, start: int) -> Iterator[_Cursor]:
         with self._reading() as consumer:
             consumer.assign([TopicPartition(topic, partition, start)])
             try:
-                yield _Cursor(self, consumer, start)
+                yield _Cursor(self, consumer, incarnation, start)
             finally:
                 with suppress(KafkaException):
                     consumer.unassign()
@@ -358,34 +357,40 @@ class ConfluentClient:
 class _Cursor:
     """See `brokers.kafka_client.Cursor`."""
 
-    def __init__(self, client: ConfluentClient, consumer: Consumer, start: int) -> None:
+    def __init__(self, client: ConfluentClient, consumer: Consumer, incarnation: str, start: int) -> None:
         self.next = start
         self._client = client
         self._consumer = consumer
+        self._incarnation = incarnation
 
-    def take(self, limit: int, wait: float) -> list[Read]:
+    def take(self, limit: int, wait: float) -> list[Stored]:
         first = self._consumer.poll(wait)
         if first is None:
             return []
         messages: list[Any] = [first]
         if limit > 1 and first.error() is None:
             messages += self._consumer.consume(limit - 1, 0)
-        found: list[Read] = []
-        add = found.append
+        incarnation = self._incarnation
+        found: list[Stored] = []
         for message in messages:
-            error = message.error()
-            if error is None:
-                headers = message.headers()
-                offset = message.offset()
-                add(((offset,), message.timestamp()[1], message.key(), message.value(), tuple(headers or ())))
+            if message.error() is None:
+                offset, headers = message.offset(), tuple(message.headers() or ())
+                position = Position((offset,), incarnation)
+                found.append(Stored(position, message.timestamp()[1], message.key(), message.value(), headers))
                 self.next = offset + 1
-            elif error.code() == KafkaError._PARTITION_EOF:
-                self.next = max(self.next, message.offset())
-            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-                raise Gone(f"{message.topic()}[{message.partition()}]: retention removed offset {self.next}")
             else:
-                raise self._client.failure(KafkaException(error))
+                self._heed(message)
         return found
+
+    def _heed(self, message: Any) -> None:
+        """What the library hands over in place of a record."""
+        error = message.error()
+        if error.code() == KafkaError._PARTITION_EOF:
+            self.next = max(self.next, message.offset())
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise Gone(f"{message.topic()}[{message.partition()}]: retention removed offset {self.next}")
+        else:
+            raise self._client.failure(KafkaException(error))
 
 
 def _common(settings: KafkaSettings) -> dict[str, Any]:

@@ -20,13 +20,12 @@ from kafka.net.compat import KafkaNetClient
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.structs import OffsetAndMetadata
 
-from brokers.base import BrokerError, Gone, Record, Refused, Unreachable, Unsupported
+from brokers.base import BrokerError, Gone, Position, Record, Refused, Stored, Unreachable, Unsupported
 from brokers.kafka_client import Described, Logs, Sent
 from brokers.kafka_security import REFUSAL_SECONDS, bad_credentials, find_listener, no_answer, not_allowed
 from brokers.kafka_settings import KafkaSettings
 from brokers.kafka_sockets import close_what_fails
 from brokers.kafka_tokens import Tokens
-from brokers.positions import Read
 
 Answer = TypeVar("Answer")
 close_what_fails()
@@ -270,9 +269,9 @@ class PythonClient:
         return found[where].offset if found.get(where) and found[where].offset >= 0 else None
 
     @contextmanager
-    def cursor(self, topic: str, partition: int, start: int) -> Iterator[_Cursor]:
+    def cursor(self, topic: str, partition: int, incarnation: str, start: int) -> Iterator[_Cursor]:
         with self._asking() as consumer:
-            yield _Cursor(consumer, TopicPartition(topic, partition), start)
+            yield _Cursor(consumer, TopicPartition(topic, partition), incarnation, start)
 
     @contextmanager
     def _asking(self) -> Iterator[Any]:
@@ -345,14 +344,15 @@ class PythonClient:
 class _Cursor:
     """See `brokers.kafka_client.Cursor`."""
 
-    def __init__(self, consumer: Any, where: TopicPartition, start: int) -> None:
+    def __init__(self, consumer: Any, where: TopicPartition, incarnation: str, start: int) -> None:
         self.next = start
         self._consumer = consumer
         self._where = where
+        self._incarnation = incarnation
         consumer.assign([where])
         consumer.seek(where, start)
 
-    def take(self, limit: int, wait: float) -> list[Read]:
+    def take(self, limit: int, wait: float) -> list[Stored]:
         """The library returns nothing when control records alone arrived, and then has moved on."""
         deadline = time.monotonic() + wait
         while True:
@@ -365,7 +365,11 @@ class _Cursor:
             moved = self._consumer.position(self._where) > self.next
             self.next = self._consumer.position(self._where)
             if found or moved or left <= 0:
-                return [((one.offset,), one.timestamp, one.key, one.value, tuple(one.headers)) for one in found]
+                return [self._stored(one) for one in found]
+
+    def _stored(self, one: Any) -> Stored:
+        position = Position((one.offset,), self._incarnation)
+        return Stored(position, one.timestamp, one.key, one.value, tuple(one.headers))
 
 
 def _values(held: Any, topic: str) -> dict[str, str]:

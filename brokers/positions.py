@@ -1,34 +1,13 @@
-"""Records with their positions, made fast; and whether a position is one of this log, for those that are offsets."""
+"""Whether a position is one of this log, for positions that are offsets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
-from brokers.base import Gone, Position, Stored, WrongIncarnation
+from brokers.base import Gone, Position, WrongIncarnation
 
 MADE_AGAIN = (
     "the topic was made again, or this is another broker. `footfall broker move FROM TO` takes the records and the"
     " checkpoint from one broker to another; else start from a checkpoint of this one or from its beginning"
 )
-
-
-# Making a `Position` and a `Stored` the usual way takes most of the time of reading: here the same are made bare.
-_bare, _tuple = object.__new__, tuple.__new__
-_set_order: Callable[[Position, tuple[int, ...]], None] = vars(Position)["order"].__set__
-_set_incarnation: Callable[[Position, str], None] = vars(Position)["incarnation"].__set__
-
-Read = tuple[tuple[int, ...], int, bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]
-
-
-def stored(found: Iterable[Read], incarnation: str) -> list[Stored]:
-    """Records of one log, of the order of their position, time, key, value and headers."""
-    made = []
-    for order, at, key, value, headers in found:
-        position = _bare(Position)
-        _set_order(position, order)
-        _set_incarnation(position, incarnation)
-        made.append(_tuple(Stored, (position, at, key, value, headers)))
-    return made
 
 
 def check_position(topic: str, partition: int, position: Position, incarnation: str, end: int) -> None:

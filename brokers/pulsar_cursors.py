@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 
 import pulsar
 
-from brokers.base import NoSuchTopic, Stored
-from brokers.positions import Read, stored
+from brokers.base import NoSuchTopic, Position, Stored
 from brokers.pulsar_client import PulsarClient, TopicMissing
 from brokers.pulsar_ledgers import Order
 from brokers.pulsar_messages import unpack
@@ -92,9 +91,9 @@ class Cursor:
 
         Each call into the client costs as much as a record's parts do in Python, so none is made that may be spared."""
         read_next, milliseconds, last = self.reader.read_next, int(wait * 1000), self._read
-        found: list[Read] = []
+        ahead, before, incarnation = self._ahead, len(self._ahead), self.log.incarnation
         try:
-            while len(found) < count:
+            while len(ahead) < before + count:
                 message = read_next(milliseconds)
                 where = message.message_id()
                 index = where.batch_index()
@@ -110,15 +109,14 @@ class Cursor:
                 if not value and message.has_null_value():
                     value = None
                 at = message.event_timestamp() or message.publish_timestamp()
-                found.append((order, at, key, value, headers))
+                ahead.append(Stored(Position(order, incarnation), at, key, value, headers))
                 if upto is not None and order >= upto:
                     break
         except pulsar.Timeout:
             pass
         finally:
             self._read = last
-            self._ahead += stored(found, self.log.incarnation)
-        return len(found)
+        return len(ahead) - before
 
 
 class Cursors:

@@ -13,8 +13,7 @@ from itertools import groupby
 
 import msgspec
 
-from brokers.base import Record, Stored
-from brokers.positions import stored
+from brokers.base import Position, Record, Stored
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS topics (
@@ -87,7 +86,9 @@ def unpack(db: sqlite3.Connection, log: int, incarnation: str, start: int, last:
         if offset < start or offset + len(contents) - 1 > last:
             contents = contents[max(start - offset, 0) : last + 1 - offset]
             offset = max(offset, start)
-        found += stored((((number,), at, *content) for number, content in enumerate(contents, offset)), incarnation)
+        found += [
+            Stored(Position((number,), incarnation), at, *content) for number, content in enumerate(contents, offset)
+        ]
         size += len(data)
         if size >= _BYTES_A_READ:
             break

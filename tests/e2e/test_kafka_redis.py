@@ -80,7 +80,7 @@ def shown(up: Up, site: str) -> dict[str, Any]:
 
 def walked(up: Up, site: str) -> dict[str, Any]:
     walk(up, site)
-    counts = {"visitors": 2, "visits": 2, "pageviews": 5, "searches": 2, "events": 9}
+    counts = {"visitors": 2, "visits": 2, "pageviews": 5, "searches": 2, "events": 9, "bots": 1}
     up.shows(counts, site)
     assert json.loads(up.get(f"/{site}/now")[1])["current"] == 2
     return shown(up, site)
