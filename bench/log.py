@@ -76,7 +76,6 @@ def publish_table(folder: Path, batches: list[list[Record]]) -> sqlite3.Connecti
 
 def _write(publish: Publish, folder: Path, count: int, ready: Any, done: Any) -> None:
     batches = in_batches(count, BATCH)
-    publish(folder, []).close()
     ready.wait()
     opened = publish(folder, batches)
     done.wait()
@@ -90,6 +89,7 @@ def rate_of_two(publish: Publish, count: int) -> float:
     for _ in range(ROUNDS):
         ready, done = context.Barrier(WRITERS + 1), context.Barrier(WRITERS + 1)
         with tempfile.TemporaryDirectory() as folder:
+            publish(Path(folder), []).close()  # SQLite refuses two that make a file's log at once
             arguments = (publish, Path(folder), count // WRITERS, ready, done)
             writers = [context.Process(target=_write, args=arguments) for _ in range(WRITERS)]
             for writer in writers:

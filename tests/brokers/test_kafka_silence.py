@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
-from brokers.base import Position, Unreachable
+from brokers.base import Position, Stored, Unreachable
 from brokers.kafka import KafkaBroker
 from brokers.kafka_client import Described
 from brokers.kafka_settings import parse
@@ -22,11 +21,11 @@ class _Nothing:
     def __init__(self, start: int) -> None:
         self.next = start
 
-    def take(self, limit: int, wait: float) -> list[Any]:
+    def take(self, limit: int, wait: float) -> list[Stored]:
         if self.next == 0:
             return []
         self.next += 1
-        return [((self.next - 1,), 0, b"", b"", ())]
+        return [Stored(Position((self.next - 1,), "id"), 0, b"", b"")]
 
 
 class _Silent:
@@ -37,7 +36,7 @@ class _Silent:
         return 0, 10
 
     @contextmanager
-    def cursor(self, topic: str, partition: int, start: int) -> Iterator[_Nothing]:
+    def cursor(self, topic: str, partition: int, incarnation: str, start: int) -> Iterator[_Nothing]:
         yield _Nothing(start)
 
 
