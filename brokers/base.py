@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import total_ordering
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
@@ -39,18 +38,30 @@ class Record(NamedTuple):
 # dataclass of one's own takes several times as long, and untracked, because nothing in them can lead back to them.
 
 
-@total_ordering
 class Position(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Where a record lies; compare only within one topic and partition. `str()` and `parse` are inverse."""
 
     order: tuple[int, ...]
     incarnation: str = ""
 
+    # All six: what is left out would be the struct's own, which knows nothing of these.
     def __eq__(self, other: object) -> bool:
-        return self.order == other.order if isinstance(other, Position) else NotImplemented
+        return isinstance(other, Position) and self.order == other.order
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
 
     def __lt__(self, other: Position) -> bool:
         return self.order < other.order
+
+    def __le__(self, other: Position) -> bool:
+        return self.order <= other.order
+
+    def __gt__(self, other: Position) -> bool:
+        return self.order > other.order
+
+    def __ge__(self, other: Position) -> bool:
+        return self.order >= other.order
 
     def __hash__(self) -> int:
         return hash(self.order)
