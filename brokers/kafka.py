@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from brokers import kafka_versions
 from brokers.base import (
@@ -39,7 +39,7 @@ from brokers.outgoing import place
 from brokers.positions import check_position, gone
 
 _DESCRIPTION_SECONDS = 1.0
-_HEARSAY_SECONDS = 1.0  # of several brokers one may not have heard yet of a topic that another has made
+_HEARSAY_SECONDS = 1.0  # of several brokers one may not have heard yet of what another was told of a topic
 
 
 def connect(url: str, secrets: dict[str, str] | None = None) -> KafkaBroker:
@@ -94,15 +94,17 @@ class KafkaBroker:
             self._await_topic(name, partitions)
         elif known.partitions != partitions:
             raise other_count(name, known.partitions, partitions)
-        held = self._client.config(name)
-        if {key: held.get(key) for key in wanted} != wanted:
+        if self._other_settings(name, wanted):
             self._client.configure(name, wanted)
-            held = self._client.config(name)
-        other = [f"{key}={held.get(key)}" for key in wanted if held.get(key) != wanted[key]]
-        if other:
-            raise Unsupported(
-                f"{self.url}: topic {name} keeps {', '.join(other)} though set otherwise: ask who runs it"
-            )
+            deadline = time.monotonic() + _HEARSAY_SECONDS
+            while other := self._other_settings(name, wanted):
+                if time.monotonic() > deadline:
+                    raise Unsupported(f"{self.url}: topic {name} keeps {other} though set otherwise: ask who runs it")
+                time.sleep(0.05)
+
+    def _other_settings(self, name: str, wanted: Mapping[str, str]) -> str:
+        held = self._client.config(name)
+        return ", ".join(f"{key}={held.get(key)}" for key in wanted if held.get(key) != wanted[key])
 
     def _await_topic(self, name: str, partitions: int) -> None:
         """A created topic is known to every part of the cluster, and has its leaders, a moment later."""

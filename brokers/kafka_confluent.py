@@ -287,15 +287,20 @@ class ConfluentClient:
 
     @contextmanager
     def _reading(self) -> Iterator[Consumer]:
-        """A consumer for a while."""
+        """A consumer for a while. One that failed is not asked again: what it believes of a topic that was made a
+        moment ago it may go on believing for longer than anybody waits."""
         consumer = self._borrow()
+        fit = True
         try:
             yield consumer
+        except Exception:
+            fit = False
+            raise
         finally:
-            if self._closing.is_set():
-                consumer.close()
-            else:
+            if fit and not self._closing.is_set():
                 self._idle.append(consumer)
+            else:
+                consumer.close()
 
     def _borrow(self) -> Consumer:
         try:

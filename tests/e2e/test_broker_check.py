@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
-from tests.e2e.harness import footfall
+from tests.e2e.harness import footfall, until
 from tests.e2e.test_brokers import without_topics
 
 DAY = 86_400_000
@@ -133,8 +133,9 @@ def test_three_copies_where_there_are_three_servers(kafka3: str) -> None:
     admin = AdminClient({"bootstrap.servers": kafka3})
     new = NewTopic("footfall.search", num_partitions=4, replication_factor=1, config={"retention.ms": "-1"})
     admin.create_topics([new])["footfall.search"].result(10)
-    found = topics("apply", url, status=1)
-    assert ("copies", "1", "3", "refuse") in changed(found)
+    refused = ("copies", "1", "3", "refuse")
+    until(lambda: refused in changed(topics("plan", url, status=1)), "every server has heard of the topic")
+    assert refused in changed(topics("apply", url, status=1))
     held = {line["topic"]: line["replication"] for line in topics("list", url)}
     assert held.pop("footfall.search") == 1
     assert set(held.values()) == {3}
