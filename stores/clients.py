@@ -14,7 +14,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,15 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+from clickhouse_connect.driver.external import ExternalData
 
 from stores.base import QueryFailed, StoreError, Unreachable, Unusable
 from stores.files import make_folder
 from stores.location import shown, spelled
 
 DATABASE = "footfall"
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*):[^{}]+\}")
 
 
 class Clients:
@@ -152,6 +155,31 @@ class Clients:
         return self._scratch.name
 
 
+def ask(
+    client: Client,
+    sql: str,
+    fmt: str | None,
+    params: Mapping[str, Any] | None = None,
+    beside: ExternalData | None = None,
+) -> bytes:
+    """The answer in `fmt`, None where the text names its own; it goes to the engine as it stands."""
+    text = f"{sql}\nFORMAT {fmt}" if fmt else sql
+    return bytes(client.raw_query(text, parameters=bound(sql, params), external_data=beside))
+
+
+def bound(sql: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Parameters that the engine will bind; ValueError for one that the text does not declare.
+
+    In a text without a `{name:Type}` the client library writes parameters itself, by Python's `%`, and what runs
+    is no longer what was inspected. So it is handed none that the text has no placeholder for."""
+    given = dict(params or {})
+    undeclared = given.keys() - set(_PLACEHOLDER.findall(sql))
+    if undeclared:
+        names = ", ".join(sorted(undeclared))
+        raise ValueError(f"the statement declares no parameter {names}: write {{name:Type}} where its value goes")
+    return given
+
+
 def failure(error: ClickHouseError, shown_url: str) -> StoreError:
     """What the client library raised, in our words."""
     message = first_line(error)
@@ -165,7 +193,7 @@ def failure(error: ClickHouseError, shown_url: str) -> StoreError:
             f" or it is none of this engine's ({message})"
         )
     if isinstance(error, OperationalError):
-        cause = re.sub(r"HTTP.*?\(Caused by |\)* executing HTTP request.*", "", message)
+        cause = message.partition(" executing HTTP request")[0].rpartition("(Caused by ")[2].rstrip(")")
         return Unreachable(f"{shown_url} does not answer: is it running? Retry later ({cause})")
     if "AUTHENTICATION_FAILED" in message or "Code: 516" in message:
         return Unusable(f"{shown_url} does not take this user and password: look at both in the URL")

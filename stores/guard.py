@@ -15,6 +15,7 @@ without a parenthesis; table functions, which need one, unless they are known to
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from stores.base import QueryRefused
-from stores.clients import Clients, first_line
+from stores.clients import Clients, ask, first_line
 
 # Table functions that make rows out of nothing or out of a subquery that is inspected like the rest.
 HARMLESS_SOURCES = frozenset(
@@ -49,15 +50,15 @@ _OPENING = re.compile(
     r"(?:SELECT\b|WITH\b|\()"
     r"|SHOW (?:FULL )?(?:TABLES|COLUMNS|DATABASES|INDEXES|FUNCTIONS)\b|SHOW CREATE (?:TABLE|VIEW)\b"
 )
+# Possessive, and reading ends at the first quote that is not closed: a text of any kind takes linear time.
 _TOKEN = re.compile(
-    r"(?P<text>'(?:[^'\\]|\\.|'')*')"
-    r"|(?P<quoted>`(?:[^`\\]|\\.|``)*`|\"(?:[^\"\\]|\\.|\"\")*\")"
+    r"(?P<text>'(?:[^'\\]|\\.|'')*+')"
+    r"|(?P<quoted>`(?:[^`\\]|\\.|``)*+`|\"(?:[^\"\\]|\\.|\"\")*+\")"
     r"|(?P<word>[^\W\d]\w*)"
     r"|(?P<other>\S)",
     re.DOTALL,
 )
 _FORMAT = re.compile(r"[A-Za-z][A-Za-z0-9]*")
-_SUBSTITUTED_NAME = re.compile(r"\{\s*\w+\s*:\s*Identifier\s*\}")
 
 
 @dataclass(frozen=True)
@@ -116,12 +117,13 @@ class Readers:
         with self._clients.lend() as client:
             text = _formatted(client, statement)
             tokens = inspect(text, _rules(client, self._clients.database))
+        _refuse_undeclared(params, tokens)
         if limits not in self._by_limits:
             self._by_limits.setdefault(limits, self._clients.copy(limits.settings()))
         readers = self._by_limits[limits]
         with readers.lend() as client:
             try:
-                return bytes(client.raw_query(text, parameters=params, fmt=None if _has_format(tokens) else fmt))
+                return ask(client, text, None if _has_format(tokens) else fmt, params)
             except ClickHouseError as error:
                 raise QueryRefused(_advice(first_line(error), limits)) from error
 
@@ -135,19 +137,17 @@ def inspect(text: str, rules: Rules) -> list[Token]:
     if not _OPENING.match(text):
         first = " ".join(text.split()[:2])
         raise QueryRefused(f"{first!r} is no question: only SELECT, WITH, EXPLAIN, SHOW, DESCRIBE and EXISTS are run")
-    if _SUBSTITUTED_NAME.search(text):
-        raise QueryRefused("a parameter may stand for a value, not for a name: write the table or column out")
-    tokens = [Token(str(found.lastgroup), _value(found)) for found in _TOKEN.finditer(text)]
+    tokens = _tokens(text)
     end = Token("other", "")
     shows = tokens[0].value == "SHOW"
     for before, token, after, third in zip(
         [end, *tokens], tokens, [*tokens[1:], end], [*tokens[2:], end, end], strict=False
     ):
-        if token.kind == "other" and token.value in "'`\"":
-            raise QueryRefused("a quote is not closed")
         if not token.is_name:
             continue
         name = token.value.lower()
+        if name == "identifier" and before.value == ":":
+            raise QueryRefused("a parameter may stand for a value, not for a name: write the table or column out")
         if name in rules.functions:
             raise QueryRefused(f"the function {token.value} is not open to readers")
         if name in rules.sources and after.value == "(" and before.value != ".":
@@ -168,6 +168,32 @@ def inspect(text: str, rules: Rules) -> list[Token]:
             raise QueryRefused("an answer cannot be written to a file here: leave INTO OUTFILE out and save the answer")
         if token.kind == "word" and token.value == "PARALLEL" and after.value == "WITH":
             raise QueryRefused("one statement at a time: leave PARALLEL WITH out")
+    return tokens
+
+
+def _refuse_undeclared(params: Mapping[str, Any], tokens: list[Token]) -> None:
+    declared = {
+        name.value
+        for brace, name, colon in zip(tokens, tokens[1:], tokens[2:], strict=False)
+        if brace == Token("other", "{") and name.kind == "word" and colon == Token("other", ":")
+    }
+    for name in sorted(params.keys() - declared):
+        shown = name if len(name) < 65 else f"{name[:64]}…"
+        raise QueryRefused(
+            f"the statement declares no parameter {shown!r}: write {{{shown}:String}} where its value goes, or leave"
+            f" param_{shown} out"
+        )
+
+
+def _tokens(text: str) -> list[Token]:
+    tokens = []
+    for found in _TOKEN.finditer(text):
+        token = Token(str(found.lastgroup), _value(found))
+        if token.kind == "other" and token.value in "'`\"":
+            raise QueryRefused("a quote is not closed")
+        if token.kind == "other" and token.value == "$":  # where the engine may see the beginning of a string
+            raise QueryRefused("a dollar sign stands in quotes only: use letters and digits in names")
+        tokens.append(token)
     return tokens
 
 

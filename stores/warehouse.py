@@ -26,7 +26,7 @@ from clickhouse_connect.driver.external import ExternalData
 
 from activity import columns, rollup, session
 from stores import guard, migrate, questions
-from stores.clients import Clients
+from stores.clients import Clients, ask, bound
 
 TIME = pl.Datetime("ms", "UTC")
 KEYS = {"site": "String", "visitor": "UInt64", "id_hi": "UInt64", "id_lo": "UInt64"}
@@ -88,7 +88,7 @@ class Warehouse:
 
     def command(self, sql: str, params: Mapping[str, Any] | None = None) -> None:
         with self._clients.lend() as client:
-            client.command(sql, parameters=dict(params or {}))
+            client.command(sql, parameters=bound(sql, params))
 
     def read_only(
         self,
@@ -131,7 +131,7 @@ class Warehouse:
                 ORDER BY batch DESC, deleted
                 LIMIT 1 BY site, visitor, id_hi, id_lo
             ) WHERE deleted = 0"""
-        params = {"before": before_batch, "since": since_ms}
+        params = {"before": before_batch} | ({} if since_ms is None else {"since": since_ms})
         with self._clients.lend() as client:
             found = _query_with(client, self._clients.embedded, sql, params, "wanted", wanted, KEYS)
         return _shaped(found, columns.COLUMNS)
@@ -147,7 +147,7 @@ class Warehouse:
         """Live events that occurred in [start, end), day by day, in frames of about a million rows.
 
         `visitors` (site, visitor) keeps theirs alone; `upto_batch` shows the rows as of that batch."""
-        params = {"site": site, "start": start_ms, "end": end_ms, "upto": upto_batch}
+        params = _span(site, start_ms, end_ms)
         where = _within("occurred_at", site)
         if visitors is not None:
             where += " AND (site, visitor) IN (SELECT site, visitor FROM wanted)"
@@ -163,6 +163,8 @@ class Warehouse:
             shares = count // _CHUNK_ROWS + 1
             for share in range(shares):
                 here = params | {"day": _iso(day), "shares": shares, "share": share}
+                if upto_batch is not None:
+                    here["upto"] = upto_batch
                 part = "day = {day:Date} AND visitor % {shares:UInt64} = {share:UInt64}"
                 sql = rows.replace(where, f"{where} AND {part}")
                 frame = _shaped(self._among(sql, here, visitors), columns.COLUMNS)
@@ -173,7 +175,7 @@ class Warehouse:
         """Live sessions that started in [start, end)."""
         names = ", ".join(session.COLUMNS)
         sql = f"SELECT {names} FROM session_rows FINAL WHERE {_within('started_at', site)}"
-        found = self.query(sql, {"site": site, "start": start_ms, "end": end_ms})
+        found = self.query(sql, _span(site, start_ms, end_ms))
         return _shaped(found, session.COLUMNS)
 
     def rollups_between(self, grain: str, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
@@ -182,7 +184,7 @@ class Warehouse:
             raise ValueError(f"{grain!r} is no rollup; there are {', '.join(rollup.GRAINS)}")
         names = ", ".join(rollup.COLUMNS)
         sql = f"SELECT {names} FROM {grain} WHERE {_within('bucket', site, by_day=False)}"
-        found = self.query(sql, {"site": site, "start": start_ms, "end": end_ms})
+        found = self.query(sql, _span(site, start_ms, end_ms))
         return _shaped(found, rollup.COLUMNS)
 
     def close(self) -> None:
@@ -222,15 +224,21 @@ def _within(column: str, site: str | None, *, by_day: bool = True) -> str:
     return " AND ".join(terms)
 
 
+def _span(site: str | None, start_ms: int, end_ms: int) -> dict[str, Any]:
+    """What `_within` names."""
+    return {"start": start_ms, "end": end_ms} | ({} if site is None else {"site": site})
+
+
 def _arrow(frame: pl.DataFrame) -> bytes:
     body = io.BytesIO()
     frame.write_ipc_stream(body, compat_level=pl.CompatLevel.oldest())
     return body.getvalue()
 
 
-def _query(client: Client, sql: str, params: Mapping[str, Any] | None, **more: Any) -> pl.DataFrame:
-    body = client.raw_query(sql, parameters=dict(params or {}), fmt="ArrowStream", **more)
-    frame = pl.read_ipc_stream(io.BytesIO(body))
+def _query(
+    client: Client, sql: str, params: Mapping[str, Any] | None, beside: ExternalData | None = None
+) -> pl.DataFrame:
+    frame = pl.read_ipc_stream(io.BytesIO(ask(client, sql, "ArrowStream", params, beside)))
     times = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
     frame = frame.with_columns(pl.col(times).dt.epoch("ms"))
     return frame.with_columns(_as_text(frame[name]) for name, kind in frame.schema.items() if kind == pl.Binary)
@@ -250,7 +258,7 @@ def _query_with(
     body = _arrow(frame.rechunk())
     if not embedded:
         beside = ExternalData(file_name=name, fmt="ArrowStream", structure=structure, data=body)
-        return _query(client, sql, params, external_data=beside)
+        return _query(client, sql, params, beside)
     client.command(f"CREATE TEMPORARY TABLE {name} ({structure}) ENGINE = Memory")
     try:
         client.raw_insert(name, frame.columns, body, fmt="ArrowStream")

@@ -139,6 +139,25 @@ def test_the_ways_round_are_shut(asked: Warehouse, statement: str, why: str) -> 
         asked.read_only(statement)
 
 
+@pytest.mark.parametrize("value", [" || file($x$/etc/hostname$x$) || ", "') INTO OUTFILE '/tmp/x' --", "%(a)s", "%"])
+@pytest.mark.parametrize(
+    "statement",
+    ["SELECT '%(a)s' AS x", "SELECT %(a)s", "SELECT '50%'", "SELECT '{a:String} %(a)s'", "SELECT 1 /* {a:String} */"],
+)
+def test_a_parameter_that_is_not_declared_is_refused(asked: Warehouse, statement: str, value: str) -> None:
+    with pytest.raises(QueryRefused, match=r"no parameter 'a': write \{a:String\}|not one statement"):
+        asked.read_only(statement, params={"a": value})
+
+
+def test_a_percent_sign_is_one_beside_parameters_too(asked: Warehouse) -> None:
+    hostile = "%(a)s' || file('/etc/hostname') || '%s"
+    statement = "SELECT '50% %s %(a)s' || {a:String} AS x, {a:String} LIKE '%host%' AS y"
+    row = json.loads(asked.read_only(statement, "JSONEachRow", {"a": hostile}))
+    assert row == {"x": "50% %s %(a)s" + hostile, "y": 1}
+    with pytest.raises(ValueError, match="declares no parameter a"):
+        asked.query("SELECT '%(a)s' AS x", {"a": "' AS y, '"})
+
+
 def test_time_memory_and_the_answer_are_bounded(asked: Warehouse) -> None:
     with pytest.raises(QueryRefused, match="it took over 1 s"):
         asked.read_only("SELECT count() FROM numbers(1000000000000)", max_seconds=1)
