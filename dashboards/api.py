@@ -55,8 +55,8 @@ def _panels() -> Panels:
     given, site = parts(), request.args.get("site")
     if site is None:
         raise BadRequest(f"site is needed: one of {', '.join(sorted(given.sites())) or 'none yet, add one first'}")
-    zone = asked.zone_of(given, site)
-    span = asked.span(given, request.args, request.args.get("timezone", zone))
+    zone = asked.zone_of(given, site, request.args.get("timezone"))
+    span = asked.span(given, request.args, zone)
     return Panels(given.warehouse, site, span)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from werkzeug.datastructures import MultiDict
-from werkzeug.exceptions import BadRequest, NotFound
+from werkzeug.exceptions import BadRequest, InternalServerError, NotFound
 
+from activity.zones import ZONES, not_known
 from dashboards import ranges
 from dashboards.base import Parts
 from dashboards.ranges import BadRange, Range
@@ -17,13 +18,22 @@ from dashboards.ranges import BadRange, Range
 Arguments = MultiDict[str, str]
 
 
-def zone_of(given: Parts, site: str) -> str:
-    """The site's time zone; 404 in words when there is no such site."""
+def zone_of(given: Parts, site: str, named: str | None = None) -> str:
+    """The time zone that is `named`, else the site's; 404 in words when there is no such site."""
     known = given.sites()
     if site not in known:
         have = ", ".join(sorted(known)) or "none yet"
         raise NotFound(
             f"site {site!r} is not known. Known sites: {have}. Add one by: footfall site add {site or 'example.com'}"
+        )
+    if named is not None:
+        if named not in ZONES:
+            raise BadRequest(not_known(named))
+        return named
+    if known[site] not in ZONES:
+        raise InternalServerError(
+            f"{site} has no days in the sites file: its {not_known(known[site])} "
+            "Correct it there, no restart is needed. Its events are counted meanwhile."
         )
     return known[site]
 
@@ -43,7 +53,6 @@ def span(given: Parts, arguments: Arguments, zone: str, default: str | None = No
         if first is None or last is None:
             missing = "from" if first is None else "to"
             raise BadRange(f"{missing} is needed too: a day as YYYY-MM-DD, included in the range")
-        ranges.zone_named(zone)
         return Range(ranges.parse_day("from", first), ranges.parse_day("to", last), zone)
     except BadRange as error:
         raise BadRequest(str(error)) from error

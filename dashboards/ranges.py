@@ -7,10 +7,11 @@ now is given by the caller.
 
 from __future__ import annotations
 
-import zoneinfo
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
+
+from activity.zones import ZONES, not_known
 
 PERIODS = {
     "today": "Today",
@@ -71,10 +72,9 @@ class Range:
 
 
 def zone_named(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise BadRange(f"timezone {name!r} is not known: give an IANA name such as UTC or Europe/Berlin") from None
+    if name not in ZONES:
+        raise BadRange(not_known(name))
+    return ZoneInfo(name)
 
 
 def day_start_ms(day: date, zone: str) -> int:

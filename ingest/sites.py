@@ -8,7 +8,8 @@
     origins = ["https://example.com"]
 
 Only `domain` is needed. The file is read again when it changes, looked at no more than once a second; a file
-that became wrong is reported and the sites known before stay. Adding a site keeps comments and order.
+that became wrong is reported and the sites known before stay. An unknown time zone is no reason to count nothing:
+it is reported, and only that site's pages wait for a better one. Adding a site keeps comments and order.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ import os
 import re
 import secrets
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Annotated
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 import tomlkit
+
+from activity.zones import ZONES, not_known
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +81,18 @@ def parse(text: str, source: str) -> dict[str, Site]:
 def _problems(site: Site) -> Iterator[str]:
     if not is_domain(site.domain):
         yield f"{site.domain!r} is not a domain; write it in lower case without https:// and path, like example.com"
-    try:
-        ZoneInfo(site.timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        yield f"timezone {site.timezone!r} of {site.domain} is not known; write it like Europe/Berlin"
     for origin in site.origins:
         if not re.fullmatch(r"https?://[^/\s]+", origin):
             yield f"origin {origin!r} of {site.domain} is not one; write it like https://www.example.com"
+
+
+def wrong_zones(sites: Iterable[Site], source: str) -> list[str]:
+    """A sentence for each site without days: its events count, its pages cannot be shown."""
+    return [
+        f"{source}: {site.domain} is counted, but has no pages: its {not_known(site.timezone)}"
+        for site in sites
+        if site.timezone not in ZONES
+    ]
 
 
 def is_domain(text: str) -> bool:
@@ -130,6 +137,8 @@ class Sites:
             return
         self._mark = mark
         self._sites = parse(path.read_text(encoding="utf-8"), str(path))
+        for problem in wrong_zones(self._sites.values(), str(path)):
+            log.error(problem)
         self._look_at = monotonic() + _LOOK_AGAIN
 
 
@@ -149,7 +158,9 @@ def add(path: Path, domain: str, **fields: object) -> bool:
         entries = document.setdefault("site", tomlkit.aot())
         entries.append(entry)
         changed = tomlkit.dumps(document)
-        parse(changed, str(path))
+        added = parse(changed, str(path))[domain]
+        if added.timezone not in ZONES:
+            raise SitesError(f"{domain} is not added: {not_known(added.timezone)}")
         _replace(path, changed)
     return True
 

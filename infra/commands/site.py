@@ -86,7 +86,9 @@ def check(settings: Settings, as_json: bool) -> None:
         problem = f"there is no {settings.sites}: footfall site add example.com"
     else:
         try:
-            count = len(sites.Sites(settings.sites).all())
+            text = settings.sites.read_text(encoding="utf-8")
+            known = sites.parse(text, str(settings.sites)).values()
+            count, problem = len(known), "\n".join(sites.wrong_zones(known, str(settings.sites)))
         except sites.SitesError as error:
             problem = str(error)
     if as_json:

@@ -8,8 +8,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
+from stores.warehouse import Warehouse
 from tests.dashboards.conftest import BERLIN, VISITS, Visit
 
 SPAN = "site=example.com&from=2026-03-27&to=2026-03-31"
@@ -173,6 +175,8 @@ def test_sites_are_apart(client: FlaskClient) -> None:
         ("stats?site=example.com&from=2026-03-28&to=2026-03-27", 400, "swap them"),
         ("stats?site=example.com&period=1y", 400, "period must be one of today, yesterday, 7d, 30d, month"),
         (f"stats?{SPAN}&timezone=Berlin", 400, "timezone 'Berlin' is not known"),
+        (f"timeseries?{SPAN}&timezone=localtime", 400, "timezone 'localtime' is not known"),
+        (f"timeseries?{SPAN}&timezone=europe/berlin", 400, "Did you mean Europe/Berlin?"),
         (f"timeseries?{SPAN}&metric=views", 400, "metric must be one of visitors, visits, pageviews"),
         (f"timeseries?{SPAN}&interval=minute", 400, "interval must be one of hour, day, week, month"),
         (
@@ -192,3 +196,25 @@ def test_a_mistake_is_told_in_words(client: FlaskClient, path: str, status: int,
     response = client.get(f"/api/v1/{path}")
     assert response.status_code == status
     assert words in response.get_json()["error"]
+
+
+def test_a_site_with_an_unknown_zone_says_what_to_correct_and_others_are_shown(
+    client: FlaskClient, sites: dict[str, str]
+) -> None:
+    sites["other.example"] = "localtime"
+    span = "from=2026-03-27&to=2026-03-31"
+    for path in ("/other.example?", "/other.example/now?", "/api/v1/timeseries?site=other.example&"):
+        answer = client.get(path + span)
+        assert answer.status_code == 500
+        assert "localtime" in answer.text
+        assert "is not known: give an IANA name" in answer.text
+    assert get(client, f"stats?site=other.example&{span}&timezone=UTC")["visits"] == 1
+    assert get(client, f"stats?{SPAN}")["visits"]
+    assert client.get("/").status_code == 200
+
+
+def test_a_library_that_panics_fails_its_request_alone(app: Flask, warehouse: Warehouse) -> None:
+    app.add_url_rule("/panic", view_func=lambda: str(warehouse.query("SELECT toDateTime64(0, 3, 'localtime') AS at")))
+    client = app.test_client()
+    assert client.get("/panic").status_code == 500
+    assert get(client, f"stats?{SPAN}")["visits"]

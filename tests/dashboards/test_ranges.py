@@ -71,7 +71,10 @@ def test_what_is_no_day_is_refused_by_the_parameters_name(text: str) -> None:
         ranges.parse_day("from", text)
 
 
-@pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", "/etc/localtime", "a\0b", "Europe"])
+@pytest.mark.parametrize(
+    "zone",
+    ["Mars/Olympus", "", "../etc/passwd", "/etc/localtime", "a\0b", "Europe", "localtime", "Factory", "posix/Japan"],
+)
 def test_an_unknown_zone_is_refused(zone: str) -> None:
     with pytest.raises(BadRange, match="give an IANA name"):
         ranges.zone_named(zone)

@@ -329,3 +329,17 @@ def test_a_dead_letter_can_be_read_back_and_sent_again(up: Up, mark: str) -> Non
     assert (base64.b64decode(found["b"]), found["topic"]) == (broken, "/collect")
     assert up.post(base64.b64decode(found["b"]) + b"}")[2]["accepted"] == 1
     stored(up, mark)
+
+
+@pytest.mark.parametrize("zone", ["localtime", "posix/Japan", "right/Europe/Berlin", "Factory", "posixrules"])
+def test_a_zone_that_only_some_libraries_know_is_refused_and_ends_nothing(up: Up, zone: str) -> None:
+    for _ in range(2):  # once more: whoever answered is still there
+        status, body = up.get(f"/api/v1/timeseries?site={SITE}&from=2025-06-01&to=2025-06-01&timezone={quote(zone)}")
+        assert status == 400, body
+        assert "is not known: give an IANA name" in json.loads(body)["error"]
+
+
+def test_a_machine_without_a_zone_database_runs(tmp_path: Path) -> None:
+    with running(tmp_path / "data", "--site", SITE, env={"PYTHONTZPATH": ""}) as started:
+        for zone in ("UTC", "Europe/Berlin"):
+            assert started.api("timeseries", timezone=zone, interval="hour")["timezone"] == zone

@@ -5,7 +5,7 @@ WITH
     fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC') AS since,
     fromUnixTimestamp64Milli({to_ms:Int64}, 'UTC') AS until
 SELECT
-    buckets.bucket AS bucket,
+    toTimeZone(buckets.bucket, 'UTC') AS bucket,
     visitors, visits, pageviews, searches, events,
     if(visits = 0, 0, pageviews / visits) AS views_per_visit,
     if(visits = 0, 0, bounces / visits) AS bounce_rate,
