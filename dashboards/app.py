@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from flask import Blueprint, Flask, Response, request
 
-from dashboards import api, base, formats, health, pages, sql, stream
+from dashboards import api, base, formats, health, login, pages, sql, stream
+from dashboards.access import Access, guard
 from dashboards.compress import compress
 from stores.base import Live
 from stores.warehouse import Warehouse
@@ -39,13 +40,16 @@ def create(
     *,
     control: Blueprint | None,
     collect_url: str,
+    access: Access | None = None,
     add_site: Callable[[str], object] | None = None,
     metrics: Callable[[], str] | None = None,
     problem: Callable[[], str | None] | None = None,
     countries: bool = False,
     clock: Callable[[], int] | None = None,
 ) -> Flask:
-    """The application over opened parts. What the callables owe is said in `dashboards.base.Parts`."""
+    """The application over opened parts, for loopback without a secret unless `access` says otherwise.
+
+    What the callables owe is said in `dashboards.base.Parts`."""
     app = _Dashboards("dashboards", static_folder="static", template_folder="templates")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -62,7 +66,8 @@ def create(
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.register(app)
-    for blueprint in (health.routes, api.routes, sql.routes, stream.routes, pages.routes):
+    guard(app, access or Access())
+    for blueprint in (health.routes, login.routes, api.routes, sql.routes, stream.routes, pages.routes):
         app.register_blueprint(blueprint)
     if control is not None:
         app.register_blueprint(control)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from time import time
 
 from flask import current_app
@@ -34,6 +35,13 @@ class Parts:
     problem: Callable[[], str | None] | None = None  # why questions cannot be answered yet, None when they can
     countries: bool = False  # a database of places is in use
     clock: Callable[[], int] = _clock  # milliseconds UTC
+
+
+def built() -> str:
+    """When the front end was built, so that a browser keeps a file until there is another; empty without one."""
+    folder = Path(str(current_app.static_folder))
+    times = [file.stat().st_mtime_ns for file in (folder / "board.js", folder / "board.css") if file.exists()]
+    return f"{max(times):x}" if len(times) == 2 else ""
 
 
 def parts() -> Parts:

@@ -6,16 +6,14 @@ periods and the form work without it.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound
 from werkzeug.wrappers import Response as Redirect
 
 from dashboards import asked, ranges, stream
-from dashboards.base import Parts, parts
+from dashboards.base import Parts, built, parts
 from dashboards.panels import BREAKDOWNS, METRICS, Panels
 from stores.base import StoreError
 
@@ -76,9 +74,8 @@ def board(site: str) -> str:
 
 @routes.post("/sites")
 def add() -> Response | Redirect:
-    """The form of the empty page. Only pages of our own may send it."""
+    """The form of the empty page."""
     given = parts()
-    _from_our_own_page()
     if given.add_site is None:
         raise Forbidden("sites are not added here: use footfall site add example.com, or the sites file")
     domain = request.form.get("domain", "").strip().lower()
@@ -91,15 +88,6 @@ def add() -> Response | Redirect:
     return redirect(url_for("pages.board", site=domain), 303)
 
 
-def _from_our_own_page() -> None:
-    """A browser names the page that a form came from; a form of a foreign page would act for its visitor."""
-    origin = request.headers.get("Origin") or request.headers.get("Referer") or ""
-    if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin" or (
-        urlsplit(origin).netloc != request.host
-    ):
-        raise Forbidden("this form is taken from the dashboards' own pages only")
-
-
 def _common(given: Parts) -> dict[str, Any]:
     return {
         "all_sites": sorted(given.sites()),
@@ -109,15 +97,8 @@ def _common(given: Parts) -> dict[str, Any]:
         "periods": ranges.PERIODS,
         "metrics": METRICS,
         "breakdowns": BREAKDOWNS,
-        "built": _built(),
+        "built": built(),
     }
-
-
-def _built() -> str:
-    """When the front end was built, so that a browser keeps a file until there is another; empty without one."""
-    folder = Path(str(current_app.static_folder))
-    times = [file.stat().st_mtime_ns for file in (folder / "board.js", folder / "board.css") if file.exists()]
-    return f"{max(times):x}" if len(times) == 2 else ""
 
 
 def _period() -> str:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from infra import snippets, verbs
+from infra import access, snippets, verbs
 from infra.owner import Owner, Verb, blueprint
 from infra.settings import Settings
 from infra.wiring import Parts
@@ -169,6 +169,7 @@ class Core:
             parts.live,
             control=blueprint(owner, self.verbs) if owner else None,
             collect_url=collect_url,
+            access=access.of(parts.settings),
             add_site=lambda domain: add_site(parts.settings, domain),
             metrics=self.metrics,
             problem=self.problem,
@@ -205,7 +206,8 @@ def serve(
         if pipeline:
             ending.callback(os.close, _wait_for_predecessor(settings))
         core = Core(ending.enter_context(Parts(settings)))
-        owner = Owner(os.getpid(), snippets.address(settings.host, settings.dashboards_port)) if pipeline else None
+        here = snippets.address(settings.dashboards_host, settings.dashboards_port)
+        owner = Owner(os.getpid(), here) if pipeline else None
         application = core.application(owner, snippets.collect_url(settings))
         if owner is not None:
             core.start()

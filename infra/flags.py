@@ -56,9 +56,11 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
 def _metavar(name: str) -> str:
     if name in ("data", "spool"):
         return "DIR"
-    if name in ("sites", "geo"):
+    if name in ("sites", "geo", "dashboards_password_file"):
         return "FILE"
-    return {"port": "N", "dashboards_port": "N", "host": "ADDRESS", "proxies": "LIST"}.get(name, "URL")
+    if name in ("port", "dashboards_port"):
+        return "N"
+    return {"host": "ADDRESS", "dashboards_host": "ADDRESS", "proxies": "LIST"}.get(name, "URL")
 
 
 with_json = click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout; progress stays on stderr.")

@@ -78,7 +78,7 @@ class Supervisor:
         self._lock = DataLock(settings.data)
         self._lock.take("footfall up")
         self._tracking = _listen(settings.host, settings.port, "port")
-        self._dashboards = _listen(settings.host, settings.dashboards_port, "dashboards_port")
+        self._dashboards = _listen(settings.dashboards_host, settings.dashboards_port, "dashboards_port")
         self.settings = replace(
             settings,
             port=self._tracking.getsockname()[1],

@@ -34,7 +34,10 @@ HELP: dict[str, str] = {
     "proxies": "Addresses or networks, comma separated, whose X-Forwarded-For is believed.",
     "host": "Address to listen on.",
     "port": "Tracking port.",
+    "dashboards_host": "Address that the dashboards listen on, when not --host; beyond loopback they need a token.",
     "dashboards_port": "Dashboards port.",
+    "dashboards_url": "Where browsers reach the dashboards, when not by loopback or by the address listened on.",
+    "dashboards_password_file": "File with the token or password that the dashboards ask for, as one line.",
     "collect_url": "Where browsers reach the tracking port, when a proxy stands before it.",
 }
 
@@ -44,6 +47,9 @@ SECRETS: dict[str, str] = {
     "password": "FOOTFALL_BROKER_PASSWORD",
     "token": "FOOTFALL_BROKER_TOKEN",
 }
+
+# What the dashboards ask for, when it is not in a file.
+DASHBOARDS_TOKEN = "FOOTFALL_DASHBOARDS_TOKEN"  # noqa: S105 - the name of the variable
 
 # The same for the broker that `footfall broker move` moves to.
 TO_SECRETS: dict[str, str] = {
@@ -85,8 +91,12 @@ class Settings:
     proxies: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = 8420
+    dashboards_host: str = "127.0.0.1"
     dashboards_port: int = 8421
+    dashboards_url: str = ""
+    dashboards_password_file: Path | None = None
     collect_url: str = ""
+    dashboards_secret: str = field(default="", repr=False)
     broker_secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
@@ -99,6 +109,8 @@ class Settings:
         values: dict[str, object] = {name: getattr(self, name) for name in HELP}
         values["proxies"] = ",".join(self.proxies)
         variables = {PREFIX + name.upper(): str(value) for name, value in values.items() if value not in (None, "")}
+        if self.dashboards_secret and self.dashboards_password_file is None:
+            variables[DASHBOARDS_TOKEN] = self.dashboards_secret
         return variables | {SECRETS[name]: value for name, value in self.broker_secrets}
 
     @classmethod
@@ -117,6 +129,9 @@ class Settings:
             **{name: _folder_url(given.get(name, str(data / name))) for name in _FOLDERS},
         }
         problems += _scheme_problems(text)
+        password_file, secret = _dashboards_secret(
+            environ.get(DASHBOARDS_TOKEN, ""), given.get("dashboards_password_file"), problems
+        )
         settings = cls(
             data=data,
             **text,
@@ -126,8 +141,12 @@ class Settings:
             proxies=_proxies(given.get("proxies", ""), problems),
             host=given.get("host", cls.host),
             port=_port("port", given, cls.port, problems),
+            dashboards_host=given.get("dashboards_host", given.get("host", cls.dashboards_host)),
             dashboards_port=_port("dashboards_port", given, cls.dashboards_port, problems),
-            collect_url=_collect_url(given.get("collect_url", ""), problems),
+            dashboards_url=_web_address("dashboards_url", given, problems),
+            dashboards_password_file=password_file,
+            dashboards_secret=secret,
+            collect_url=_web_address("collect_url", given, problems),
             broker_secrets=tuple((name, environ[key]) for name, key in SECRETS.items() if environ.get(key)),
         )
         if settings.port == settings.dashboards_port != 0:
@@ -147,7 +166,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     for variable in sorted(environ):
         if not variable.startswith(PREFIX) or variable.startswith(FOREIGN_PREFIX):
             continue
-        if variable in SECRETS.values() or variable in TO_SECRETS.values():
+        if variable in {*SECRETS.values(), *TO_SECRETS.values(), DASHBOARDS_TOKEN}:
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name not in HELP:
@@ -205,7 +224,28 @@ def _proxies(text: str, problems: list[str]) -> tuple[str, ...]:
     return tuple(networks)
 
 
-def _collect_url(text: str, problems: list[str]) -> str:
+def _web_address(name: str, given: Mapping[str, str], problems: list[str]) -> str:
+    text = given.get(name, "")
     if text and (urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname):
-        problems.append(f"{spell('collect_url')}: {text!r} is no http:// or https:// address")
+        problems.append(f"{spell(name)}: {text!r} is no http:// or https:// address")
     return text.rstrip("/")
+
+
+def _dashboards_secret(token: str, file: str | None, problems: list[str]) -> tuple[Path | None, str]:
+    """The password file, and what the dashboards ask for: the token, or what the file holds."""
+    if not file:
+        if not token.isprintable():
+            problems.append(f"{DASHBOARDS_TOKEN} holds line breaks or control characters, which no client can send")
+        return None, token
+    path, setting = Path(file).expanduser().absolute(), spell("dashboards_password_file")
+    if token:
+        problems.append(f"{DASHBOARDS_TOKEN} and {setting} are both given; keep one")
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        problems.append(f"{setting}: {path} cannot be read: {why}")
+        return path, ""
+    if not secret or not secret.isprintable():
+        problems.append(f"{setting}: {path} must hold the password as its only line")
+    return path, secret

@@ -29,7 +29,7 @@ def ingest(settings: Settings, workers: int) -> None:
         raise Failed(f"{spell('broker')} memory:// ends with the process; give one that others can read")
     check_broker(settings)
     click.echo(f"taking events on {snippets.address(settings.host, settings.port)}", err=True)
-    tracking.serve(settings, f"{settings.host}:{settings.port}", workers=workers)
+    tracking.serve(settings, snippets.bind(settings.host, settings.port), workers=workers)
 
 
 @click.command(cls=SettingsCommand)
@@ -52,10 +52,16 @@ def load(settings: Settings) -> None:
 @click.command(cls=SettingsCommand)
 @with_settings
 def dashboards(settings: Settings) -> None:
-    """Serve pages, API and SQL on the dashboards port, over a warehouse that `load` fills."""
-    from infra import core
+    """Serve pages, API and SQL on the dashboards port, over a warehouse that `load` fills.
+
+    Beyond loopback they need FOOTFALL_DASHBOARDS_TOKEN or --dashboards-password-file.
+    """
+    from infra import access, core
 
     if settings.embedded:
         raise Failed(f"an embedded warehouse is served by `footfall up`; or name a server by {spell('warehouse')}")
-    click.echo(f"dashboards on {snippets.address(settings.host, settings.dashboards_port)}", err=True)
-    core.serve(settings, f"{settings.host}:{settings.dashboards_port}", pipeline=False)
+    access.refuse_unguarded(settings)
+    for line in access.remarks(settings):
+        click.echo(f"footfall: {line}", err=True)
+    click.echo(f"dashboards on {snippets.dashboards_url(settings)}", err=True)
+    core.serve(settings, snippets.bind(settings.dashboards_host, settings.dashboards_port), pipeline=False)

@@ -21,11 +21,14 @@ from infra.wiring import check_broker
 def up(settings: Settings, domains: tuple[str, ...], demo: bool, as_json: bool) -> None:
     """Run everything on this machine: tracking on one port, dashboards on another, both on loopback.
 
+    Dashboards beyond loopback (--host, --dashboards-host) need FOOTFALL_DASHBOARDS_TOKEN or --dashboards-password-file.
+
     Ctrl-C drains and stops; nothing that was accepted is lost, by kill -9 neither.
     """
-    from infra import local, snippets
+    from infra import access, local, snippets
 
     local.refuse_unfit(settings)
+    access.refuse_unguarded(settings)
     check_broker(settings)
 
     def say(text: str) -> None:
@@ -36,10 +39,12 @@ def up(settings: Settings, domains: tuple[str, ...], demo: bool, as_json: bool) 
 
     supervisor = local.Supervisor(settings, demo=(domains or ("localhost",))[0] if demo else None, say=say)
     shown = _add_sites(settings, domains or (("localhost",) if demo else ()))
+    for line in access.remarks(settings):
+        say(line)
     say(f"starting on {settings.data}")
 
     def ready(served: Settings) -> None:
-        collect, dashboards = snippets.collect_url(served), snippets.address(served.host, served.dashboards_port)
+        collect, dashboards = snippets.collect_url(served), snippets.dashboards_url(served)
         snippet = snippets.script(shown, collect)
         if as_json:
             addresses = {"tracking": collect, "dashboards": dashboards}

@@ -6,7 +6,9 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -14,11 +16,16 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from werkzeug.serving import make_server
 
 import hatch_build
+from dashboards.access import COOKIE, Access
+from dashboards.app import create
+from stores.base import Live
 from stores.warehouse import Warehouse
-from tests.dashboards.conftest import NOW, Visit, event_rows, session_rows
+from tests.dashboards.conftest import NOW, Visit, event_rows, ms, session_rows
 from tests.dashboards.test_build import ROOT
 
 pytestmark = pytest.mark.real
+
+TOKEN = "let me in, please"
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +43,8 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
-@pytest.fixture
-def address(app: Flask) -> Iterator[str]:
+@contextmanager
+def serving(app: Flask) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -45,6 +52,21 @@ def address(app: Flask) -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def address(app: Flask) -> Iterator[str]:
+    with serving(app) as address:
+        yield address
+
+
+@pytest.fixture
+def closed(warehouse: Warehouse, live: Live, sites: dict[str, str]) -> Iterator[str]:
+    """The same pages behind a token."""
+    access = Access(secret=TOKEN)
+    app = create(warehouse, lambda: sites, live, control=None, collect_url="", access=access, clock=lambda: ms(NOW))
+    with serving(app) as address:
+        yield address
 
 
 @pytest.fixture
@@ -119,4 +141,79 @@ def test_numbers_need_no_script(browser: Browser, address: str) -> None:
     expect(page.locator(".numbers tbody tr")).to_have_count(4)
     page.locator("label", has_text="Browsers").click()
     expect(page.get_by_role("rowheader", name="Safari")).to_be_visible()
+    context.close()
+
+
+def sign_in(page: Page, token: str) -> None:
+    page.get_by_label("Token or password").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def test_one_signs_in_stays_fresh_and_signs_out(browser: Browser, closed: str, warehouse: Warehouse) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto(f"{closed}/example.com?period=7d")
+    expect(page.get_by_label("Token or password")).to_be_focused()
+    sign_in(page, "something else")
+    expect(page.get_by_role("alert")).to_have_text("This is not the token.")
+    sign_in(page, TOKEN)
+    page.wait_for_url(f"{closed}/example.com?period=7d")
+    visits = page.locator("#figure-visits strong")
+    before = int(visits.inner_text())
+    add(warehouse, "example.com", 72, 1)
+    expect(visits).to_have_text(str(before + 1), timeout=30_000)
+    cookie = next(cookie for cookie in context.cookies() if cookie.get("name") == COOKIE)
+    assert cookie.get("httpOnly") and cookie.get("sameSite") == "Strict"
+    assert page.evaluate("document.cookie") == ""
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Token or password")).to_be_visible()
+    page.goto(f"{closed}/example.com")
+    expect(page.get_by_label("Token or password")).to_be_visible()
+    context.close()
+
+
+def test_an_open_page_whose_session_ended_leads_to_the_login(browser: Browser, closed: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{closed}/example.com")
+    sign_in(page, TOKEN)
+    expect(page.locator("#board")).to_be_visible()
+    context.clear_cookies()
+    expect(page.get_by_label("Token or password")).to_be_visible(timeout=30_000)
+    context.close()
+
+
+def test_a_link_of_another_site_shows_the_page_to_who_is_signed_in(browser: Browser, closed: str, address: str) -> None:
+    """The cookie stays at home when another site leads here, and comes with the second request, from our own page."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{closed}/example.com")
+    sign_in(page, TOKEN)
+    expect(page.locator("#board")).to_be_visible()
+    page.route(
+        "http://other.test/",
+        lambda route: route.fulfill(body=f'<a href="{closed}/example.com">Numbers</a>', content_type="text/html"),
+    )
+    page.goto("http://other.test/")
+    page.get_by_role("link", name="Numbers").click()
+    expect(page.locator("#board")).to_be_visible()
+    context.clear_cookies()
+    page.goto("http://other.test/")
+    page.get_by_role("link", name="Numbers").click()
+    expect(page.get_by_label("Token or password")).to_be_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1280])
+def test_the_login_fits_and_can_be_read(browser: Browser, closed: str, tmp_path: Path, scheme: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 700}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(f"{closed}/example.com")
+    sign_in(page, "no")
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.screenshot(path=tmp_path / f"login-{scheme}-{width}.png")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    style = "getComputedStyle(document.querySelector('{}')).{}"
+    assert page.evaluate(style.format(".wrong", "color")) != page.evaluate(style.format(".login", "backgroundColor"))
     context.close()

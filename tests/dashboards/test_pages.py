@@ -138,7 +138,6 @@ def test_a_site_is_added_from_our_own_page(client: FlaskClient, sites: dict[str,
 @pytest.mark.parametrize(
     "headers",
     [
-        {},
         {"Origin": "null"},
         {"Origin": "http://evil.example"},
         {"Origin": "http://localhost:9999"},

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 
+from infra import access
 from infra.settings import HELP, BadSettings, Settings
 
 
@@ -30,6 +32,33 @@ def test_a_child_given_the_environment_loads_equal_settings(tmp_path: Path) -> N
     settings = Settings.load(secret, {"data": tmp_path, "port": 1234, "proxies": "10.0.0.0/8, ::1"})
     assert Settings.load(settings.environment()) == settings
     assert "s3cret" not in repr(settings)
+
+
+def test_a_child_asks_for_the_same_token_or_password(tmp_path: Path) -> None:
+    by_variable = Settings.load({"FOOTFALL_DASHBOARDS_TOKEN": "t0ken"}, {"data": tmp_path, "host": "10.1.2.3"})
+    assert Settings.load(by_variable.environment()) == by_variable
+    file = tmp_path / "password"
+    file.write_text("passw0rd\n", encoding="utf-8")
+    by_file = Settings.load({}, {"data": tmp_path, "dashboards_password_file": file})
+    assert by_file.dashboards_secret == "passw0rd"
+    assert Settings.load(by_file.environment()) == by_file
+    assert "passw0rd" not in f"{by_file!r}{by_file.environment()}" and "t0ken" not in repr(by_variable)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_needs_no_token(host: str) -> None:
+    access.refuse_unguarded(Settings.load({}, {"host": host}))
+    access.refuse_unguarded(Settings.load({}, {"host": "0.0.0.0", "dashboards_host": host}))
+
+
+EVERYWHERE = ("0.0.0.0", "::", "", "10.1.2.3", "fe80::1%eth0", "stats.example.com", "0", "2130706433")
+
+
+@pytest.mark.parametrize("host", EVERYWHERE)
+def test_everything_else_needs_one(host: str) -> None:
+    with pytest.raises(click.UsageError, match="FOOTFALL_DASHBOARDS_TOKEN"):
+        access.refuse_unguarded(Settings.load({}, {"dashboards_host": host}))
+    access.refuse_unguarded(Settings.load({"FOOTFALL_DASHBOARDS_TOKEN": "x"}, {"dashboards_host": host}))
 
 
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
@@ -57,4 +86,4 @@ def test_equal_ports_are_refused_but_two_free_ones_may_be_asked_for() -> None:
 
 
 def test_every_field_has_a_line_of_help() -> None:
-    assert set(Settings.__dataclass_fields__) == {*HELP, "broker_secrets"}
+    assert set(Settings.__dataclass_fields__) == {*HELP, "broker_secrets", "dashboards_secret"}

@@ -21,6 +21,8 @@ export function keepFresh(changed: () => void): void {
     let wait = AFTER_FAILURE;
     try {
       const response = await fetch(address);
+      // The session ran out: the page itself leads to where one signs in.
+      if (response.status === 401) location.reload();
       if (response.ok) {
         const answer = (await response.json()) as Answer;
         showCurrent(answer.current);

@@ -1,0 +1,265 @@
+"""Who is let in at the dashboards port. Three walls, looked at before anything else of a request:
+
+1. The `Host` must be one of a closed list, so that a foreign name that resolves to this machine (DNS rebinding)
+   finds nobody. `/live` and `/ready` answer whatever the name, because they give nothing away and an orchestrator
+   asks them by address; `/metrics` also by any bare address, which no foreign page can take for its own.
+2. A request that a page of somebody else's made a browser send is refused (`Sec-Fetch-Site`, else `Origin` or
+   `Referer`), but for links. Clients that send none of these are no browsers and pass.
+3. With a secret, every request shows it: the cookie of `/login`, `Authorization: Bearer`, HTTP Basic (any user, the
+   secret as password) or ClickHouse's `X-ClickHouse-Key`. Open are the probes, the login page and its style;
+   `/control` has a token of its own. Loopback is no exception: behind a proxy of this machine everybody is loopback.
+
+Who keeps offering wrong secrets is not looked at again for a while, right one or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, jsonify, redirect, request, url_for
+from itsdangerous import BadData, URLSafeTimedSerializer
+from limits import RateLimitItemPerHour, RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+from werkzeug.wrappers import Response as Answer
+
+COOKIE = "footfall_session"
+SESSION_SECONDS = 7 * 86_400
+WRONG = (RateLimitItemPerMinute(10), RateLimitItemPerHour(100))  # secrets from one address, until it has to wait
+
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+_OWN = {"same-origin", "none"}
+_EMBEDDED = {"iframe", "frame", "object", "embed"}
+_UNNAMED = {"health.live", "health.ready"}
+_OPEN = _UNNAMED | {"static", "login.show", "login.enter", "login.leave"}
+_OTHER_SECRET = {"control"}  # blueprints that ask for one of their own
+_SUBNET = 48  # of IPv6: what one customer of a provider is given
+
+
+@dataclass(frozen=True)
+class Refusal:
+    status: int
+    words: str
+
+
+class Access:
+    """The walls of one dashboards port.
+
+    `hosts` are names and addresses beside loopback's, `url` is where browsers reach the dashboards when that is not
+    where they listen, `secret` is empty for none. `client` tells the address of whoever asks, given the peer's and
+    the request's headers."""
+
+    def __init__(
+        self,
+        hosts: Iterable[str] = (),
+        *,
+        url: str = "",
+        secret: str = "",
+        client: Callable[[str, list[tuple[bytes, bytes]]], str] = lambda peer, _: peer,
+    ) -> None:
+        self._url = urlsplit(url)
+        named = {_plain(host) for host in (*hosts, self._url.hostname or "", "localhost")}
+        self._hosts = named - {"", "0.0.0.0", "::"}  # noqa: S104 - "everywhere" is no address that anybody opens
+        self._secret = secret.encode()
+        self._client = client
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        # Slow on purpose: whoever holds a cookie could otherwise try short secrets against its signature. Derived,
+        # not drawn: another secret ends every session, and a restart or a second process none.
+        key = hashlib.scrypt(self._secret, salt=b"footfall dashboards session", n=1 << 14, r=8, p=1) if secret else b""
+        self._sessions = URLSafeTimedSerializer(key, salt="session", signer_kwargs={"digest_method": hashlib.sha256})
+
+    @property
+    def closed(self) -> bool:
+        """Whether a secret is asked for."""
+        return bool(self._secret)
+
+    def wrong_host(self, host: str, endpoint: str | None) -> Refusal | None:
+        name = _host(host)
+        if endpoint in _UNNAMED or (endpoint == "health.metrics" and _address(name) is not None):
+            return None
+        if name and (name in self._hosts or _is_loopback(name)):
+            return None
+        return Refusal(
+            421,
+            f"no dashboards are served under the name {host[:200]!r}. If they are yours, start them with "
+            "--dashboards-url (FOOTFALL_DASHBOARDS_URL) and the address that you opened",
+        )
+
+    def foreign(self, method: str, header: Callable[[str], str]) -> Refusal | None:
+        """A browser says which page made it ask; links from elsewhere may come, everything else may not."""
+        site, mode = header("Sec-Fetch-Site"), header("Sec-Fetch-Mode")
+        if site:
+            followed = method in _SAFE and mode == "navigate" and header("Sec-Fetch-Dest") not in _EMBEDDED
+            own = site in _OWN or followed
+        else:
+            origin = header("Origin") or _origin(header("Referer"))
+            own = method in _SAFE or not origin or origin in self._origins(header("Host"))
+        return None if own else Refusal(403, "this was asked by a page of another site; only the dashboards' own may")
+
+    def _origins(self, host: str) -> set[str]:
+        own = {f"http://{host}"}
+        return own | {f"{self._url.scheme}://{self._url.netloc}"} if self._url.netloc else own
+
+    def admits(self, offered: str) -> bool:
+        """Whether it is the secret. In constant time."""
+        return self.closed and hmac.compare_digest(offered.encode("utf-8", "surrogateescape"), self._secret)
+
+    def waits(self, who: str) -> Refusal | None:
+        """Whether somebody offered too many wrong secrets."""
+        if all(self._limiter.test(item, _network(who)) for item in WRONG):
+            return None
+        return Refusal(429, "too many wrong tokens from this address; try again in a minute, later after many more")
+
+    def count_wrong(self, who: str) -> None:
+        for item in WRONG:
+            self._limiter.hit(item, _network(who))
+
+    def new_session(self) -> str:
+        return str(self._sessions.dumps(secrets.token_urlsafe(9)))
+
+    def knows(self, session: str) -> bool:
+        """Whether it is a session that was made here and has not run out."""
+        try:
+            self._sessions.loads(session, max_age=SESSION_SECONDS)
+        except BadData:
+            return False
+        return self.closed
+
+    def encrypted(self, host: str) -> bool:
+        """Whether browsers come by https to this name."""
+        return self._url.scheme == "https" and _host(host) == _plain(self._url.hostname or "")
+
+    def who(self) -> str:
+        """The address of whoever sends this request."""
+        forwarded = [(b"x-forwarded-for", value.encode()) for value in request.headers.getlist("X-Forwarded-For")]
+        return self._client(request.remote_addr or "", forwarded)
+
+
+def guard(app: Flask, access: Access) -> None:
+    """Put the walls before every route of `app`."""
+    app.extensions["access"] = access
+
+    def header(name: str) -> str:
+        return request.headers.get(name, "")
+
+    @app.before_request
+    def look() -> Answer | None:
+        refusal = access.wrong_host(header("Host"), request.endpoint) or access.foreign(request.method, header)
+        if refusal is None and access.closed and request.endpoint not in _OPEN and not _asks_for_its_own():
+            return _let_in(access)
+        return refuse(refusal) if refusal else None
+
+    @app.context_processor
+    def signed_in() -> dict[str, bool]:
+        return {"signed_in": access.closed and access.knows(request.cookies.get(COOKIE, ""))}
+
+
+def refuse(refusal: Refusal) -> Response:
+    if request.path.startswith("/api/"):
+        response = jsonify(error=refusal.words)
+    else:
+        response = Response(f"{refusal.words}\n", content_type="text/plain; charset=utf-8")
+    response.status_code = refusal.status
+    if refusal.status == 401:
+        # Not Basic, though it is taken: a browser would ask for it in a window of its own.
+        response.headers["WWW-Authenticate"] = 'Bearer realm="Footfall"'
+    if refusal.status == 429:
+        response.headers["Retry-After"] = "60"
+    return response
+
+
+def _asks_for_its_own() -> bool:
+    return request.blueprint in _OTHER_SECRET
+
+
+def _let_in(access: Access) -> Answer | None:
+    """None for whoever shows the secret or a session, else the answer."""
+    if access.knows(request.cookies.get(COOKIE, "")):
+        return None
+    offered = _offered()
+    if offered is not None:
+        who = access.who()
+        if (waiting := access.waits(who)) is not None:
+            return refuse(waiting)
+        if access.admits(offered):
+            return None
+        access.count_wrong(who)
+        return refuse(Refusal(401, "this is not the dashboards' token"))
+    if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+        return redirect(url_for("login.show", next=request.full_path.rstrip("?")), 303)
+    ways = "as Authorization: Bearer TOKEN, or as the password of HTTP Basic"
+    return refuse(Refusal(401, f"the dashboards ask for their token: send it {ways}"))
+
+
+def _offered() -> str | None:
+    """The secret that came with the request, None without one."""
+    scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return _text(rest.strip())
+    if scheme.lower() == "basic":
+        return (request.authorization and request.authorization.password) or ""
+    key = request.headers.get("X-ClickHouse-Key")
+    return None if key is None else _text(key)
+
+
+def _text(header: str) -> str:
+    """What was sent, of a header that the server took for Latin-1."""
+    return header.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
+
+
+def _origin(address: str) -> str:
+    """Of the page at this address, empty without one."""
+    try:
+        split = urlsplit(address)
+    except ValueError:
+        return "null"
+    return f"{split.scheme}://{split.netloc}" if address else ""
+
+
+def _host(header: str) -> str:
+    """The name or address of a Host header, without its port; empty for what is no host."""
+    try:
+        split = urlsplit(f"//{header}")
+        _ = split.port  # raises for what is no number
+        if split.netloc != header or split.username is not None or "[" in header[1:]:
+            return ""
+        return _plain(split.hostname or "")
+    except ValueError:
+        return ""
+
+
+def _plain(host: str) -> str:
+    """One spelling of a name or an address."""
+    address = _address(host.strip("[]"))
+    if address is not None:
+        return str(address)
+    try:
+        return host.lower().encode("idna").decode()
+    except UnicodeError:
+        return host.lower()
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return address is not None and address.is_loopback
+
+
+def _network(who: str) -> str:
+    """What one attacker has many of counts as one."""
+    address = _address(who)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
+        return str(ipaddress.ip_network((int(address), _SUBNET), strict=False))
+    return who
