@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("footfall")
 
-_THREADS = 16
 _GRACE = 20
 _RECONCILE_EVERY = 600.0
 # Objects between two looks for garbage: records are read by the ten thousand, and looking costs as much as reading.
@@ -109,7 +108,7 @@ class Core:
                     log.warning("The pipeline does not run: %s; trying again", error)
                 self._trouble = str(error)
                 self._stop.wait(_RETRY_EVERY)
-            except Exception:
+            except BaseException:  # a library's panic too: it would end this thread, and nobody would know
                 log.exception("The pipeline does not run. Events are kept in the log; stop, mend it, start again")
                 self._trouble = "the pipeline does not run, see the output of the server"
                 return
@@ -135,7 +134,7 @@ class Core:
         """A chore that fails is said and tried again next time; events are safe in the log meanwhile."""
         try:
             deque(self.verbs[verb](), maxlen=0)
-        except Exception:
+        except BaseException:
             log.exception("%s did not work; it is tried again later", verb)
 
     def metrics(self) -> str:
@@ -196,6 +195,7 @@ def serve(
 
     With `pipeline` this is the owner of the data folder, which loads and serves other commands; without, pages
     and API over a warehouse that somebody else fills."""
+    from infra.front import Front
     from ingest import server
 
     running: list[Callable[[], None]] = []
@@ -216,7 +216,7 @@ def serve(
             ending.callback(owner.withdraw, settings.data)
         if on_ready is not None:
             on_ready()
-        return application
+        return Front(application, owner.is_me if owner else None)
 
     def worker_exit(_arbiter: Any, _worker: Any) -> None:
         for end in running:
@@ -225,8 +225,6 @@ def serve(
     server.serve(
         load,
         bind,
-        worker_class="infra.threads.Worker",
-        threads=_THREADS,
         graceful_timeout=_GRACE,
         parent=follow,
         worker_exit=worker_exit,

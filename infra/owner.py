@@ -48,6 +48,10 @@ class Owner(msgspec.Struct):
         if (found := find(data)) is not None and found.token == self.token:
             (data / FILE).unlink(missing_ok=True)
 
+    def is_me(self, authorization: bytes) -> bool:
+        """Whether an `Authorization` header is that of a command of ours."""
+        return secrets.compare_digest(authorization, f"Bearer {self.token}".encode())
+
     def answers(self) -> bool:
         """Whether this owner is there: the file outlives one that was killed."""
         try:
@@ -104,11 +108,10 @@ def blueprint(owner: Owner, verbs: dict[str, Verb]) -> Any:
     from flask import Blueprint, Response, request
 
     routes = Blueprint("control", __name__, url_prefix="/control")
-    expected = f"Bearer {owner.token}".encode()
 
     @routes.post("/<verb>")
     def control(verb: str) -> Response:
-        if not secrets.compare_digest(request.headers.get("Authorization", "").encode(), expected):
+        if not owner.is_me(request.headers.get("Authorization", "").encode()):
             return Response("only commands run on the same data folder may do this\n", 401)
         if verb not in verbs:
             return Response(f"no such verb here: {verb}; is this command of another version?\n", 404)
@@ -129,6 +132,8 @@ def _answer(verb: Verb, arguments: Line) -> Iterator[bytes]:
         yield b'{"end":true}\n'
     except Failed as error:
         yield msgspec.json.encode({"error": error.message}) + b"\n"
-    except Exception as error:
+    except GeneratorExit:
+        raise
+    except BaseException as error:
         log.exception("A command that came by the control port failed")
         yield msgspec.json.encode({"error": f"{type(error).__name__} in the owner, see its output: {error}"}) + b"\n"

@@ -7,23 +7,24 @@ it is closed at the lifespan's end, when no request is left, and closing settles
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from ingest.body import Bodies, Message, Receive, Unread, unread
 from ingest.door import Door
-from ingest.http import Headers, Request, Response, text_response
+from ingest.http import Headers, Request, Response
 
 log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_DISCARD_AT_MOST = 64 << 20  # of a body that is too large, so that its sender gets to read the answer
+# What ends a process or a task, and not a request alone. Any other BaseException is a library's panic.
+ENDINGS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
 class Application:
@@ -33,13 +34,21 @@ class Application:
         self._open_door = open_door
         self._door: Door | None = None
         self._rest: ASGIApplication | None = None
+        self._bodies = Bodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
-            await self._http(scope, receive, send)
+            try:
+                await self._http(scope, receive, send)
+            except (Exception, *ENDINGS):
+                raise
+            except BaseException as panic:
+                raise RuntimeError(f"a library panicked: {panic}") from panic
         elif kind == "lifespan":
             await self._lifespan(receive, send)
+        elif kind == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -75,29 +84,17 @@ class Application:
         peer = client[0] if client else ""
         body = b""
         if method == "POST":
-            limit = door.max_body
-            message = await receive()
-            if message["type"] == "http.disconnect":
+            found = await self._bodies.read(receive, headers, door.max_body)
+            if found is Unread.TOO_LARGE:
+                await _respond(send, method, door.too_large())
+                await self._bodies.discard(receive)
                 return
-            body = message["body"]
-            if message.get("more_body"):
-                chunks = [body]
-                size = len(body)
-                announced = _content_length(headers)
-                while message.get("more_body") and size <= limit and announced <= limit:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        await _respond(send, text_response(408, "The body did not arrive in time: send it again.\n"))
-                        return
-                    chunks.append(message["body"])
-                    size += len(message["body"])
-                body = b"".join(chunks)
-                if size > limit or announced > limit:
-                    await _respond(send, door.too_large())
-                    await _discard(receive, message, size)
-                    return
+            if isinstance(found, Unread):
+                await _respond(send, method, unread(found))
+                return
+            body = found
         request = Request(method, path, scope["query_string"], headers, body, peer)
-        await _respond(send, await door.handle(request))
+        await _respond(send, method, await door.handle(request))
 
     async def _to_flask(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
         if self._rest is None:
@@ -111,19 +108,6 @@ class Application:
         await self._rest(scope, receive, send)
 
 
-async def _respond(send: Send, response: Response) -> None:
+async def _respond(send: Send, method: str, response: Response) -> None:
     await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-    await send({"type": "http.response.body", "body": response.body})
-
-
-async def _discard(receive: Receive, message: Message, size: int) -> None:
-    while message.get("more_body") and size < _DISCARD_AT_MOST:
-        message = await receive()
-        size += len(message.get("body", b""))
-
-
-def _content_length(headers: Headers) -> int:
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})

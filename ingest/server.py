@@ -11,7 +11,10 @@ thread a request. Three of its habits do not suit a door that promises an answer
   too, and after another `LINGER` the idle ones are closed, after `STALLED` seconds those whose body still has
   not come. The queue belongs to every process that holds its socket: were the worker the first to close it,
   whoever came until the last had closed it would wait in it and be cut. The others close it at the signal.
-* Half a header may stay open for ever. Here it has `HEADER_TIMEOUT` seconds.
+* Half a header may stay open for as long as connections are kept. Here every header has `HEADER_SECONDS` and
+  `HEADER_BYTES`, and an answer's next bytes must be taken within `TAKE_SECONDS`.
+* Any number of connections is taken. Here a worker has `CONNECTIONS` at most, or half the files that the system
+  grants it: beyond, the longest idle one makes room, and only where all are busy is the new one refused, in words.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import socket
 import struct
@@ -38,7 +42,13 @@ LINGER = 1.0
 SETTLE = 0.1
 STALLED = 3.0
 GRACE = 6
-HEADER_TIMEOUT = 15.0
+HEADER_SECONDS = 15.0
+HEADER_BYTES = 64 << 10
+TAKE_SECONDS = 30.0
+CONNECTIONS = 2000
+FILES = 2 * CONNECTIONS + 192  # what we ask the system for
+_RETRY_AFTER = 5
+_LATER = (("Retry-After", str(_RETRY_AFTER)),)
 
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # of Linux; the socket module does not name them
 
@@ -46,26 +56,64 @@ _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # of Linux; the socket module doe
 class Protocol(ASGIProtocol):
     """One connection, known to its worker, so that the worker can tell the idle ones from the busy ones."""
 
-    _header_timer: asyncio.TimerHandle | None = None
+    _heading_since = 0.0  # when the first bytes of a header came that is not whole yet
+    _heading_bytes = 0
+    _stuck_since = 0.0  # when the client stopped taking what we write
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.worker.connections.add(self)
-        self._header_timer = self.worker.loop.call_later(HEADER_TIMEOUT, self._drop_if_headless)
+        self._made = self.worker.loop.time()
+        room = self.worker.make_room()
+        self.worker.connections[self] = None
         super().connection_made(transport)
+        if not room:
+            self._refuse(503, f"Too many connections are busy here: come again in {_RETRY_AFTER} seconds.\n", _LATER)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.worker.connections.discard(self)
-        if self._header_timer is not None:
-            self._header_timer.cancel()
+        self.worker.connections.pop(self, None)
         super().connection_lost(exc)
 
-    def _drop_if_headless(self) -> None:
-        if self.req_count <= 1 and self._current_request is None:
+    def _feed_callback_parser(self, data: bytes) -> bool:
+        if self._current_request is None:
+            self._heading_since = self._heading_since or self.worker.loop.time()
+            self._heading_bytes += len(data)
+        goes_on: bool = super()._feed_callback_parser(data)
+        if goes_on and self._current_request is None and self._heading_bytes > HEADER_BYTES:
+            self._refuse(431, f"A header may have {HEADER_BYTES} bytes: send fewer or smaller fields.\n")
+            return False
+        return goes_on
+
+    def pause_writing(self) -> None:
+        self._stuck_since = self.worker.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stuck_since = 0.0
+        super().resume_writing()
+
+    def drop_if_late(self, now: float) -> None:
+        """Close it when its client takes longer over a header, or over our answer, than we wait."""
+        if self._stuck_since and now - self._stuck_since > TAKE_SECONDS:
+            self.transport.abort()
+        elif self._current_request is not None:
+            return
+        elif self._heading_since:
+            if now - self._heading_since > HEADER_SECONDS:
+                self._refuse(408, f"The header did not arrive within {HEADER_SECONDS:.0f} seconds: send it again.\n")
+        elif self.req_count <= 1 and now - self._made > HEADER_SECONDS:
             self.drop()
+
+    def _refuse(self, status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        self._send_error_response(status, text, headers)
+        self.drop()
+
+    def _send_error_response(self, status: int, message: str, extra_headers: tuple[tuple[str, str], ...] = ()) -> None:
+        """A coding that we do not know is the sender's mistake (gunicorn says 501): nothing broke here."""
+        super()._send_error_response(400 if status == 501 else status, message, extra_headers)
 
     async def _serve_http_request(self, request: Any, sockname: Any, peername: Any) -> bool:
         """Without the task and the future a request that let an application run on after its answer: ours is
         done when it has answered."""
+        self._heading_since, self._heading_bytes = 0.0, 0
         kept: bool = await self._handle_http_request(request, sockname, peername)
         return kept
 
@@ -90,7 +138,19 @@ class Worker(ASGIWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.connections: set[Protocol] = set()
+        self.connections: dict[Protocol, None] = {}  # in the order in which they came
+        self.most_connections = CONNECTIONS
+
+    def make_room(self) -> bool:
+        """Whether one more connection may be taken; the longest idle one goes for it where that is needed."""
+        if len(self.connections) < self.most_connections:
+            return True
+        for connection in self.connections:
+            if connection.between_requests:
+                del self.connections[connection]
+                connection.drop()
+                return True
+        return False
 
     def init_signals(self) -> None:
         super().init_signals()
@@ -117,8 +177,12 @@ class Worker(ASGIWorker):
             self.servers.append(
                 await self.loop.create_server(lambda: Protocol(self), sock=listener.sock, backlog=self.cfg.backlog)
             )
+        self.most_connections = min(CONNECTIONS, _files_granted() // 2)
         while self.alive and self.ppid == os.getppid():
             self.notify()
+            now = self.loop.time()
+            for connection in list(self.connections):
+                connection.drop_if_late(now)
             try:
                 await asyncio.wait_for(self.stopping.wait(), 1.0)
             except TimeoutError:
@@ -162,6 +226,15 @@ class Worker(ASGIWorker):
         for connection in late:
             connection.setblocking(False)
             await self.loop.connect_accepted_socket(lambda: Protocol(self), connection)
+
+
+def _files_granted() -> int:
+    """How many files this process may have open, raised as far as we need and the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < FILES:
+        soft = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return FILES if soft == resource.RLIM_INFINITY else soft
 
 
 @contextlib.contextmanager
@@ -219,7 +292,6 @@ def serve(
     bind: str | list[str],
     *,
     workers: int = 1,
-    worker_class: str = "ingest.server.Worker",
     parent: int | None = None,
     on_worker: Callable[[int], object] | None = None,
     **settings: object,
@@ -246,11 +318,13 @@ def serve(
         {
             "bind": bind,
             "workers": workers,
-            "worker_class": worker_class,
+            "worker_class": "ingest.server.Worker",
             "graceful_timeout": GRACE,
             "timeout": 30,
             "keepalive": 75,
             "backlog": 2048,
+            "limit_request_fields": 64,
+            "forwarder_headers": "",  # nobody sets SCRIPT_NAME or PATH_INFO for us
             "control_socket_disable": True,
             "accesslog": None,
             "errorlog": "-",

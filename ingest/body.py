@@ -1,0 +1,102 @@
+"""The body of a request, read whole before anybody works on it, with a deadline and two bounds.
+
+A sender that dribbles costs its connection and what it has sent so far, never a thread; and all that is half sent
+to a process together has a bound too, so that many slow senders cost no more than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from enum import Enum
+from typing import Any
+
+from ingest.http import Headers, Response, text_response
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+BODY_SECONDS = 30.0  # for the whole body
+UNFINISHED_BYTES = 64 << 20  # of all bodies of a process that are not here yet
+RETRY_AFTER = 5
+_DISCARD_AT_MOST = 64 << 20  # of a body that is too large, so that its sender gets to read the answer
+
+
+class Unread(Enum):
+    """Why there is no body."""
+
+    GONE = "gone"
+    SLOW = "slow"
+    CROWDED = "crowded"
+    TOO_LARGE = "too large"
+
+
+class Bodies:
+    """Reads the bodies of one process, on its event loop."""
+
+    def __init__(self, seconds: float = BODY_SECONDS, unfinished_bytes: int = UNFINISHED_BYTES) -> None:
+        self._seconds = seconds
+        self._unfinished_bytes = unfinished_bytes
+        self._unfinished = 0
+
+    async def read(self, receive: Receive, headers: Headers, limit: int | None) -> bytes | Unread:
+        """The whole body, at most `limit` bytes of it; or why not."""
+        if limit is not None and _content_length(headers) > limit:
+            return Unread.TOO_LARGE
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return Unread.SLOW if chunks else Unread.GONE
+                    chunk: bytes = message.get("body", b"")
+                    if not message.get("more_body"):
+                        if limit is not None and size + len(chunk) > limit:
+                            return Unread.TOO_LARGE
+                        return b"".join((*chunks, chunk)) if chunks else chunk
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    self._unfinished += len(chunk)
+                    if limit is not None and size > limit:
+                        return Unread.TOO_LARGE
+                    if self._unfinished > self._unfinished_bytes:
+                        return Unread.CROWDED
+        except TimeoutError:
+            return Unread.SLOW
+        finally:
+            self._unfinished -= size
+
+    async def discard(self, receive: Receive) -> None:
+        """Read on and keep nothing."""
+        size = 0
+        try:
+            async with asyncio.timeout(self._seconds):
+                while size < _DISCARD_AT_MOST:
+                    message = await receive()
+                    size += len(message.get("body", b""))
+                    if not message.get("more_body"):
+                        return
+        except TimeoutError:
+            return
+
+
+def unread(why: Unread, seconds: float = BODY_SECONDS) -> Response:
+    """The answer to a sender whose body is not here, for any reason but its size."""
+    if why is Unread.CROWDED:
+        text = f"Too much is being sent here at once: send it again in {RETRY_AFTER} seconds.\n"
+        response = text_response(503, text)
+        return response._replace(headers=[*response.headers, (b"retry-after", b"%d" % RETRY_AFTER), _CLOSE])
+    response = text_response(408, f"The body did not arrive within {seconds:.0f} seconds: send it again.\n")
+    return response._replace(headers=[*response.headers, _CLOSE])
+
+
+_CLOSE = (b"connection", b"close")
+
+
+def _content_length(headers: Headers) -> int:
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0
