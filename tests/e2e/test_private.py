@@ -31,10 +31,7 @@ def test_everything_in_the_data_folder(tmp_path: Path) -> None:
         up.wait_ready()
         assert up.collect()["accepted"] == 1
         up.shows({"pageviews": 1})
-        log = tmp_path / "access.log"
-        line = '1.2.3.4 - - [02/Jun/2025:10:00:00 +0000] "GET /a HTTP/1.1" 200 9 "-" "Mozilla/5.0 Firefox/142.0"\n'
-        log.write_text(line, encoding="utf-8")
-        for words in (("site", "add", "new.example"), ("archive", "flush"), ("import", str(log), "--site", SITE)):
+        for words in (("site", "add", "new.example"), ("archive", "flush")):
             done = footfall(*words, "--data", str(up.data))
             assert done.returncode == 0, done.stderr
         until(lambda: list((up.data / "archive").rglob("*.parquet")), "a file is archived")
