@@ -24,8 +24,9 @@ from infra.settings import Settings
 @click.option("--site", default="localhost")
 def main(role: str, follow: int, announce: int, listen: int | None, site: str) -> None:
     """Internal: started by `footfall up`."""
-    from infra import logs
+    from infra import logs, private
 
+    private.by_default()
     logs.set_up()
     settings = Settings.load(os.environ)
 

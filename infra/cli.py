@@ -75,9 +75,10 @@ def footfall() -> None:
 
 def main() -> None:
     """The console script: what a part of the product says about itself is a sentence, not a traceback."""
-    from infra import logs
+    from infra import logs, private
     from infra.failures import in_words
 
+    private.by_default()
     logs.set_up()
     try:
         with in_words():

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from infra import access, snippets, verbs
+from infra import access, private, snippets, verbs
 from infra.owner import Owner, Verb, blueprint
 from infra.settings import Settings
 from infra.wiring import Parts
@@ -233,7 +233,7 @@ def serve(
 
 def _wait_for_predecessor(settings: Settings) -> int:
     """A worker whose parent was killed still commits its last batch; the warehouse is its until it is gone."""
-    settings.data.mkdir(parents=True, exist_ok=True)
+    private.make(settings.data)
     descriptor = os.open(settings.data / "core.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     return descriptor

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from infra import private
 from infra.failures import Failed
 
 _PATIENCE = 20.0  # longer than a child's drain
@@ -48,7 +49,7 @@ class DataLock:
     def take(self, command: str) -> None:
         """Raises `Failed` naming the holder. Waits only for what a dead holder left behind to finish."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            private.make(self.folder)
             self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Failed(f"{self.folder} cannot be the data folder: {error.strerror}; choose one by --data") from error

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
+from infra import private
 from infra.failures import Failed
 from infra.settings import Settings, spell
 
@@ -62,7 +63,7 @@ class Parts:
         import brokers
 
         if self.settings.broker.startswith("sqlite:"):
-            self.settings.data.mkdir(parents=True, exist_ok=True)
+            private.make(self.settings.data)
         try:
             return self._keep(brokers.connect(self.settings.broker, dict(self.settings.broker_secrets)))
         except ValueError as error:  # nothing is connected yet: only the URL can be wrong

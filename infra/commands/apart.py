@@ -23,11 +23,12 @@ from infra.wiring import check_broker
 @with_settings
 def ingest(settings: Settings, workers: int) -> None:
     """Take events on the tracking port, and nothing else."""
-    from infra import tracking
+    from infra import private, tracking
 
     if settings.broker.startswith("memory:"):
         raise Failed(f"{spell('broker')} memory:// ends with the process; give one that others can read")
     check_broker(settings)
+    private.make(settings.data)
     click.echo(f"taking events on {snippets.address(settings.host, settings.port)}", err=True)
     tracking.serve(settings, snippets.bind(settings.host, settings.port), workers=workers)
 

@@ -22,9 +22,16 @@ class Ingest:
         self._process = process
 
     def ready(self) -> bool:
+        return self._answers("/ready")
+
+    def takes(self) -> bool:
+        """Whether somebody listens, be it without a broker."""
+        return self._answers("/live")
+
+    def _answers(self, path: str) -> bool:
         assert self._process.poll() is None, self._log.read_text()
         try:
-            return fetch(f"{self.address}/ready")[0] == 200
+            return fetch(f"{self.address}{path}")[0] == 200
         except OSError:
             return False
 

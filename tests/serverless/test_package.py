@@ -94,6 +94,46 @@ def test_every_topic_of_events_and_the_clock_ring_the_loader(template: dict[str,
     assert [rule["ScheduleExpression"] for rule in rules] == ["rate(1 minute)"]
 
 
+def statements(template: dict[str, Any], function: str) -> list[dict[str, Any]]:
+    """What the role of a function says; it must be the stack's own."""
+    role, attribute = template[function]["Properties"]["Role"]["Fn::GetAtt"]
+    assert attribute == "Arn"
+    properties = template[role]["Properties"]
+    assert "ManagedPolicyArns" not in properties
+    return [part for policy in properties["Policies"] for part in policy["PolicyDocument"]["Statement"]]
+
+
+def actions(part: dict[str, Any]) -> set[str]:
+    return {part["Action"]} if isinstance(part["Action"], str) else set(part["Action"])
+
+
+def test_each_function_has_a_role_and_the_public_one_reaches_no_bucket(template: dict[str, Any]) -> None:
+    track, load = statements(template, "TrackLambdaFunction"), statements(template, "LoadLambdaFunction")
+    granted = set().union(*(actions(part) for part in track if part["Effect"] == "Allow"))
+    assert {action.partition(":")[0] for action in granted} == {"logs", "ec2"}
+    for name, parts in (("track", track), ("load", load)):
+        everywhere = [part for part in parts if part["Resource"] == "*" and part["Effect"] == "Allow"]
+        assert [{action.partition(":")[0] for action in actions(part)} for part in everywhere] == [{"ec2"}]
+        # Lambda attaches the network; the function's code may not touch it.
+        (denied,) = (part for part in parts if part["Effect"] == "Deny")
+        assert (denied["Action"], denied["Resource"]) == ("ec2:*", "*")
+        assert denied["Condition"]["ArnEquals"]["lambda:SourceFunctionArn"]["Fn::Sub"].endswith(f":footfall-dev-{name}")
+    buckets = {action: part["Resource"] for part in load for action in actions(part) if action.startswith("s3:")}
+    assert buckets.keys() == {"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"}
+    assert "Store" in json.dumps(list(buckets.values()))
+    roles = {name for name, resource in template.items() if resource["Type"] == "AWS::IAM::Role"}
+    assert roles == {"TrackRole", "LoadRole"}
+
+
+def test_the_bell_waits_for_the_role_that_may_ring_it(template: dict[str, Any]) -> None:
+    bells = [part for part in template.values() if part["Type"] == "AWS::Lambda::EventSourceMapping"]
+    assert bells and all("LoadRole" in bell["DependsOn"] for bell in bells)
+    described = next(
+        part for part in statements(template, "LoadLambdaFunction") if "kafka:DescribeClusterV2" in actions(part)
+    )
+    assert described["Resource"] == bells[0]["Properties"]["EventSourceArn"]
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "named"),
     [
