@@ -1,27 +1,57 @@
 -- The numbers of `stats` for every {interval} (hour, day, week, month, as {timezone} has them; weeks begin on
 -- Monday) that the span [{from_ms}, {to_ms}) touches, those without anything included. `bucket` is the interval's
--- start. The starts are found by stepping through the span in half hours, which no change of the clocks breaks.
+-- start. The starts are found by stepping through the span in half hours, or quarters: clocks change at one.
+--
+-- An hour begins when the clock shows it full, or when a change of the clocks jumps into it. date_trunc counts hours
+-- from midnight instead, and is half an hour off after a change by half an hour. Here the minutes that the clock shows
+-- are taken off; if the clocks were changed since, the change is looked for, and the hour
+-- began with it, unless the clock showed the same hour a minute before: then some minutes of it came twice.
 WITH
     fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC') AS since,
-    fromUnixTimestamp64Milli({to_ms:Int64}, 'UTC') AS until
+    fromUnixTimestamp64Milli({to_ms:Int64}, 'UTC') AS until,
+    (at -> timezoneOffset(toTimeZone(at, {timezone:String}))) AS offset_at,
+    (at -> fromUnixTimestamp64Milli(
+        60000 * (intDiv(toUnixTimestamp64Milli(at), 60000) - toMinute(at, {timezone:String})), 'UTC'
+    )) AS without_minutes,
+    (at -> arrayFirst(
+        quarter -> offset_at(quarter - toIntervalMinute(1)) != offset_at(at),
+        arrayMap(
+            back -> fromUnixTimestamp64Milli(900000 * (intDiv(toUnixTimestamp64Milli(at), 900000) - back), 'UTC'),
+            range(4)
+        )
+    )) AS last_change,
+    ((before, change, at) -> if(
+        toHour(before, {timezone:String}) = toHour(at, {timezone:String}), without_minutes(before), change
+    )) AS begun_around,
+    (at -> if(
+        offset_at(without_minutes(at)) = offset_at(at),
+        without_minutes(at),
+        begun_around(last_change(at) - toIntervalMinute(1), last_change(at), at)
+    )) AS hour_of,
+    (at -> toTimeZone(
+        if(
+            {interval:String} = 'hour',
+            hour_of(at),
+            toDateTime64(date_trunc({interval:String}, at, {timezone:String}), 3, {timezone:String})
+        ),
+        'UTC'
+    )) AS start_of,
+    if({interval:String} = 'hour', 900, 1800) AS step
 SELECT
-    toTimeZone(buckets.bucket, 'UTC') AS bucket,
+    buckets.bucket AS bucket,
     visitors, visits, pageviews, searches, events,
     if(visits = 0, 0, pageviews / visits) AS views_per_visit,
     if(visits = 0, 0, bounces / visits) AS bounce_rate,
     if(visits = 0, 0, duration_ms / visits / 1000) AS visit_duration
 FROM
 (
-    SELECT DISTINCT toDateTime64(
-        date_trunc({interval:String}, since + toIntervalSecond(number * 1800), {timezone:String}),
-        3, {timezone:String}
-    ) AS bucket
-    FROM numbers(toUInt64(greatest(0, intDiv({to_ms:Int64} - {from_ms:Int64} + 1799999, 1800000))))
+    SELECT DISTINCT start_of(since + toIntervalSecond(number * step)) AS bucket
+    FROM numbers(toUInt64(greatest(0, intDiv({to_ms:Int64} - {from_ms:Int64} + step * 1000 - 1, step * 1000))))
 ) AS buckets
 LEFT JOIN
 (
     SELECT
-        toDateTime64(date_trunc({interval:String}, started_at, {timezone:String}), 3, {timezone:String}) AS bucket,
+        start_of(started_at) AS bucket,
         uniqExact(visitor) AS visitors,
         count() AS visits,
         countIf(is_bounce) AS bounces,
@@ -34,7 +64,7 @@ LEFT JOIN
 LEFT JOIN
 (
     SELECT
-        toDateTime64(date_trunc({interval:String}, occurred_at, {timezone:String}), 3, {timezone:String}) AS bucket,
+        start_of(occurred_at) AS bucket,
         countIf(type = 'pageview') AS pageviews,
         countIf(type = 'search') AS searches,
         count() AS events
