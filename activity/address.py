@@ -1,13 +1,18 @@
-"""A page's address, taken apart.
+"""A page's address, taken apart and brought into one normal form, so that one page is one row.
+
+The form is that of RFC 3986, section 6.2.2: percent-encoding in upper case and only where it is needed, dot segments
+removed, scheme and host in lower case. What may not stand in an address (é, a blank, a byte that is no UTF-8) is
+percent-encoded, as browsers do; access logs, pixels and hand-written senders do not. `readable` is the way back, for
+people. A session id that Java servers put into the path is no part of the page.
 
 Written out rather than left to `urllib.parse`: it must refuse nothing that a browser may show (a port out of
-range, a stray bracket), never keep a password, and cost about a microsecond. Browsers have already
-normalised what they send; access logs and pixels have not.
+range, a stray bracket), never keep a password, and cost about a microsecond.
 """
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
+import re
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 
@@ -16,12 +21,20 @@ LONGEST = 4096  # characters of an address that are kept
 _SCHEMES = frozenset(("http", "https", "file"))
 _NOT_IN_HOST = frozenset(' "#%/<>?@\\^`{|}')
 
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_DELIMITERS = frozenset("!$&'()*+,;=:@/?#")  # these mean something else when they are percent-encoded
+_NORMAL = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?]*")
+_NOT_NORMAL = re.compile(r"%([0-9A-Fa-f]{2})|%|[^%A-Za-z0-9\-._~!$&'()*+,;=:@/?]+")
+_ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
+_PLAIN_PERCENT = re.compile(r"%25(?![0-9A-Fa-f]{2})")
+_SESSION = re.compile(r";jsessionid=[^/;]*", re.IGNORECASE)
+
 
 class Address(msgspec.Struct, frozen=True, gc=False):
-    url: str  # without fragment, user name and password
+    url: str  # in normal form, without fragment, user name and password
     host: str  # lower case, without port; "" for file://
-    path: str  # starts with "/", as sent (percent-encoded)
-    query: str  # without "?"
+    path: str  # in normal form; starts with "/"
+    query: str  # percent-encoding in normal form; without "?"
 
 
 def parse(text: str) -> Address | None:
@@ -39,17 +52,35 @@ def parse(text: str) -> Address | None:
     if scheme == "file":
         host = ""
     else:
-        authority = authority.rpartition("@")[2]
+        authority = authority.rpartition("@")[2].lower()
         host = host_of(authority)
         if not host:
             return None
-    path = f"/{path}"
-    return Address(
-        url=f"{scheme}://{authority}{path if slash or scheme == 'file' else ''}{question}{query}",
-        host=host,
-        path=path,
-        query=query,
-    )
+    path = normal_path(f"/{path}")
+    query = _normal(query)
+    shown = path if slash or scheme == "file" else ""
+    url = f"{scheme}://{authority}{shown}{question}{query}"
+    if len(url) > LONGEST:  # percent-encoding made it longer
+        path = _without_dots(_cut(path, LONGEST - len(scheme) - 3 - len(authority)))
+        query = _cut(query, LONGEST - len(scheme) - 3 - len(authority) - len(path) - 1)
+        url = f"{scheme}://{authority}{path}{question if query else ''}{query}"
+    return Address(url=url, host=host, path=path, query=query)
+
+
+def normal_path(path: str) -> str:
+    """A path (it starts with "/") in normal form."""
+    path = _normal(path)
+    if ";" in path:
+        path = _SESSION.sub("", path)
+    return _without_dots(path) if "/." in path else path
+
+
+def readable(path: str) -> str:
+    """A path in normal form as people read it: `normal_path` gives the same again. What is no UTF-8, cannot be seen,
+    or would mean something else decoded stays percent-encoded."""
+    if "%" not in path:
+        return path
+    return _PLAIN_PERCENT.sub("%", _ESCAPES.sub(lambda run: _decoded(run.group()), path))
 
 
 def host_of(authority: str) -> str:
@@ -73,3 +104,49 @@ def parameters(query: str) -> dict[str, str]:
         if value.strip():
             found.setdefault(name, value)
     return found
+
+
+def _normal(text: str) -> str:
+    """Percent-encoding in normal form; characters that may not stand in an address are encoded."""
+    return text if _NORMAL.fullmatch(text) else _NOT_NORMAL.sub(_normal_part, text)
+
+
+def _normal_part(match: re.Match[str]) -> str:
+    digits = match[1]
+    if digits is None:
+        return quote(match[0], safe="", errors="surrogatepass")
+    char = chr(int(digits, 16))
+    return char if char in _UNRESERVED else f"%{digits.upper()}"
+
+
+def _without_dots(path: str) -> str:
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
+
+
+def _cut(text: str, longest: int) -> str:
+    """The first characters, without the half of a percent-encoding at the end."""
+    if len(text) <= longest:
+        return text
+    text = text[: max(longest, 0)]
+    half = text.rfind("%", max(len(text) - 2, 0))
+    return text if half < 0 else text[:half]
+
+
+def _decoded(run: str) -> str:
+    """A run of percent-encoded bytes with everything decoded that may be."""
+    text = bytes.fromhex(run.replace("%", "")).decode("utf-8", "surrogateescape")
+    return "".join(
+        char
+        if char.isprintable() and char != "%" and char not in _DELIMITERS
+        else quote(char.encode("utf-8", "surrogateescape"), safe="")
+        for char in text
+    )

@@ -3,8 +3,13 @@
 Browser and system come from ua-parser's rules, bots from crawlerdetect's patterns, both matched by ua-parser's
 Rust engine: crawlerdetect's own single alternation of 1,400 patterns takes milliseconds an agent in Python,
 the same patterns behind a prefilter take microseconds. Building both matchers takes a moment, which falls on
-the first agent asked for (`parse("…")` at start-up moves it there). The answers are kept in a bounded LRU by
-the agent's text, which alone is no personal data beyond the daily salt's life.
+the first agent asked for (`parse("…")` at start-up moves it there).
+
+Three rules are added to theirs. An agent that names neither a browser nor a system nor a device is a program that
+asks by itself, such as a monitor. A window of a desktop application (Electron) has a person before it, whatever the
+application is called; so has a browser for text terminals, which names no system.
+
+The answers are kept in a bounded LRU by the agent's text, which alone is no personal data beyond the daily salt's life.
 """
 
 from __future__ import annotations
@@ -64,6 +69,14 @@ _PHONES = frozenset(("Windows Phone", "Windows Mobile", "BlackBerry OS", "KaiOS"
 _TV = re.compile(r"smart-?tv|\btv\b|appletv|hbbtv|googletv|crkey|roku|bravia|\baft[a-z]", re.IGNORECASE)
 _CONSOLE = re.compile(r"playstation|xbox|nintendo", re.IGNORECASE)
 _TABLET = re.compile(r"ipad|tablet|kindle|\bsilk\b|playbook|kf[a-z]{3,4}\b", re.IGNORECASE)
+# ua-parser calls so what it knows nothing of but the first letters; a phone of that time says what it can do.
+_PHONE_BY_GUESS = "Generic Feature Phone"
+_PHONE = re.compile(r"midp|cldc|j2me|\bwap\b|mobi|browser", re.IGNORECASE)
+_TEXT_BROWSER = re.compile(r"(?:(?:emacs-)?w3m|e?links|lynx|edbrowse|retawq|browsh)(?![^ /(])", re.IGNORECASE)
+_LIBRARY = re.compile(r"libwww-FM/[^ ]+")  # by which Lynx asks; bots ask by libwww-perl
+# What an application calls itself between the engine and Chromium; one that calls itself a bot is one.
+_APPLICATION = re.compile(r"(?<=Gecko\) )(?:(?![^ ]*(?:bot|crawl|spider))[^ ]+ )+?(?=Chrome/)", re.IGNORECASE)
+_PRODUCT = re.compile(r"[^\s/;()]+")
 _HEADLESS = re.compile(r"headless|phantomjs|slimerjs|puppeteer|playwright", re.IGNORECASE)
 _LOOKS_AROUND = re.compile(r"\(\?<?[=!]")  # which Rust's regular expressions do not have
 _NOT_NAME = re.compile(r"[^a-z0-9.]+")
@@ -121,8 +134,12 @@ def _parse(user_agent: str) -> Agent:
         os = _SYSTEMS.get(found.os.family, found.os.family)
         os_version = ".".join(filter(None, (found.os.major, found.os.minor)))
     device = _device(text, os)
-    spider = found.device is not None and found.device.family == "Spider"
-    return Agent(browser, browser_version, os, os_version, device, _bot(text, browser if spider else ""))
+    family = found.device.family if found.device else ""
+    bot = _bot(text, browser if family == "Spider" else "")
+    is_known = browser or os or (family and family != _PHONE_BY_GUESS) or _PHONE.search(text)
+    if not bot and not is_known and not _TEXT_BROWSER.match(text):
+        bot = _named(_first_product(text))
+    return Agent(browser, browser_version, os, os_version, device, bot)
 
 
 def _device(text: str, os: str) -> str:
@@ -145,11 +162,23 @@ def _bot(text: str, spider: str) -> str:
     """Why this agent is taken for a bot: the crawler's own name where it has one."""
     if _HEADLESS.search(text):
         return "headless"
+    if " Electron/" in text:
+        text = _APPLICATION.sub("", text)
+    elif _TEXT_BROWSER.match(text):
+        text = _LIBRARY.sub("", text)
     known = _matchers().crawler(text)
     if not known and not spider:
         return ""
-    name = known if spider in _BROWSERS.values() else spider
-    return _NOT_NAME.sub("-", name.lower()).strip("-")[:40] or "crawler"
+    return _named(known if spider in _BROWSERS.values() else spider)
+
+
+def _first_product(text: str) -> str:
+    found = _PRODUCT.search(text)
+    return found.group() if found else ""
+
+
+def _named(text: str) -> str:
+    return _NOT_NAME.sub("-", text.lower()).strip("-")[:40] or "crawler"
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from activity.address import readable
 from dashboards.ranges import Range
 from stores.warehouse import Warehouse
 
@@ -55,6 +56,7 @@ BREAKDOWNS = {
     "event": Breakdown("Events", "Event", "Events", "events", "None yet. Send one by footfall('signup')."),
 }
 MAX_ROWS = 1000
+_PAGES = frozenset(("page", "entry_page", "exit_page"))
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,9 @@ class Panels:
         return [{"time": row.pop("bucket"), **row} for row in rows]
 
     def breakdown(self, by: str, limit: int) -> list[dict[str, Any]]:
-        """The values of most visitors: `value` and `ROW`."""
-        return self._ask(f"breakdown_{by}", limit=limit).to_dicts()
+        """The values of most visitors: `value` and `ROW`. Pages are percent-decoded, for people."""
+        rows = self._ask(f"breakdown_{by}", limit=limit).to_dicts()
+        return [row | {"value": readable(row["value"])} for row in rows] if by in _PAGES else rows
 
     def _ask(self, question: str, **params: Any) -> pl.DataFrame:
         bounds = {"from_ms": self.span.start_ms, "to_ms": self.span.end_ms}

@@ -4,28 +4,41 @@ Three shapes: `combined` (what Apache and nginx write unless told otherwise), `c
 referrer and agent) and `json` (an object a line, with nginx's own variable names). A fourth, `events`, holds
 our own events and is not parsed here. `detect` finds the shape from the first lines.
 
-A parser answers with a `Request`, or None for a line that it does not understand. What makes a request a page
-view is one table below: `refusal`.
+Servers add fields to these, so a line is taken apart by what its fields are: the client is the first field that is
+an address, the request is the quoted field before status and bytes, referrer and agent are the quoted fields after
+them. A line in which one of these cannot be told is not understood; nothing is guessed and nothing read in half.
+Every pattern here takes time in proportion to the line, and lines beyond `LONGEST` are not looked at.
+
+A parser answers with a `Request`, or with `NotUnderstood`. What makes a request a page view is one table below:
+`refusal`.
 """
 
 from __future__ import annotations
 
 import calendar
+import json as plain_json
 import re
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
 
+from activity.address import normal_path
+from infra.log_client import Client, address_in, client_of
+
 FORMATS = ("combined", "common", "json", "events")
+LONGEST = 65_536  # bytes of a line: servers take a few kB of each header, and a line holds three of them
 
 
 class Request(NamedTuple):
-    """One request as the log tells it. `agent` None: the log does not say, which is not the same as none sent."""
+    """One request as the log tells it. `agent` None: the log does not say, which is not the same as none sent.
 
-    ip: str
+    In `target` and `referrer`, a byte that is no UTF-8 is a surrogate, as of `surrogateescape`."""
+
+    ip: str  # canonical
     at: int  # milliseconds UTC
     method: str
     target: str  # path and query as sent
@@ -35,14 +48,33 @@ class Request(NamedTuple):
     host: str = ""
 
 
-Parser = Callable[[str], Request | None]
+class NotUnderstood(NamedTuple):
+    """Why no request is made of a line."""
 
-# Quoted parts may hold escaped quotes; the agent of one request must not swallow the end of the line. Unrolled,
-# because an alternation for each character costs three times as much.
-_QUOTED = r'"([^"\\]*(?:\\.[^"\\]*)*)"'
-_COMBINED = re.compile(rf"(\S+) [^\[]*\[([^\]]*)\] {_QUOTED} (\d{{3}}) (?:\d+|-)(?: {_QUOTED} {_QUOTED})?")
+    why: str
+
+
+Parser = Callable[[str], Request | NotUnderstood]
+
+_NO_LINE = NotUnderstood("no line of this format")
+_NO_TIME = NotUnderstood("no time such as [01/Jun/2025:12:00:00 +0000]")
+_NO_ADDRESS = NotUnderstood("no field before the time is a client's address")
+_NO_REQUEST = NotUnderstood('no "request" with status and bytes after it')
+_NO_AGENT = NotUnderstood("which of the quoted fields after the bytes are referrer and agent is not clear")
+_TORN = NotUnderstood("a quoted field has no end")
+
+_STAMP = re.compile(
+    r"\[([0-9]{2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-9]{2})(?:[.,]([0-9]{1,9}))?[ \t]+"
+    r"([+-][0-9]{2}:?[0-9]{2})\]"
+    r"|\[([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]{5,20} ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))\]"
+)
+# Quoted fields may hold escaped quotes. Possessive: what is taken is never given back, so no line is read twice.
+_FIELD = re.compile(r'[ \t]+(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)"|([^ \t"][^ \t]*+))(?![^ \t])')
+_STATUS_AND_SIZE = re.compile(r"[0-9]{3} (?:[0-9]+|-)")
 _ESCAPE = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+|\\(.)")
 _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 # What browsers fetch because of a page, and files that are no page. One list for everybody: see the README.
 ASSETS = frozenset(
@@ -59,47 +91,87 @@ ASSETS = frozenset(
 )
 
 
-def combined(line: str) -> Request | None:
+def combined(line: str) -> Request | NotUnderstood:
     """`IP - user [time] "request" status bytes` and, where the log has them, `"referrer" "agent"`."""
-    match = _COMBINED.match(line)
-    if match is None:
-        return None
-    ip, stamp, request, status, referrer, agent = match.groups()
-    at = _apache_time(stamp)
-    return None if at is None else request_of(ip, at, request, status, referrer, agent)
+    return _request(line, referrer_and_agent)
 
 
-def request_of(ip: str, at: int, request: str, status: str, referrer: str | None, agent: str | None) -> Request:
+def common(line: str) -> Request | NotUnderstood:
+    """As `combined`, with whatever follows the byte count left aside."""
+    return _request(line, lambda _: (None, None))
+
+
+def _request(
+    line: str, told: Callable[[list[str]], tuple[str | None, str | None] | None]
+) -> Request | NotUnderstood:
+    stamp = _STAMP.search(line)
+    if stamp is None:
+        return _NO_TIME
+    client = client_of(line[: stamp.start()])
+    if client is None:
+        return _NO_ADDRESS
+    at = _time_of(stamp)
+    if at is None:
+        return _NO_TIME
+    fields = _fields(line, stamp.end())
+    if fields is None:
+        return _TORN
+    first = _first_request(fields)
+    if first is None:
+        return _NO_REQUEST
+    request, status = fields[first][0] or "", fields[first + 1][1] or ""
+    found = told([quoted for quoted, _ in fields[first + 3 :] if quoted is not None])
+    if found is None:
+        return _NO_AGENT
+    return request_of(client, at, request, status, *found)
+
+
+def request_of(
+    client: Client, at: int, request: str, status: str, referrer: str | None, agent: str | None
+) -> Request:
     """A request of the quoted parts of a line, as they stand there."""
     method, target = _split_request(_unescape(request))
     return Request(
-        ip,
+        client.ip,
         at,
         method,
         target,
         int(status),
         "" if referrer is None or referrer == "-" else _unescape(referrer),
-        None if agent is None else "" if agent == "-" else _unescape(agent),
+        None if agent is None else "" if agent == "-" else as_text(_unescape(agent)),
+        client.host,
     )
 
 
-def common(line: str) -> Request | None:
-    """As `combined`, with whatever follows the byte count left aside."""
-    request = combined(line)
-    return None if request is None else request._replace(referrer="", agent=None)
+def referrer_and_agent(quoted: list[str]) -> tuple[str | None, str | None] | None:
+    """Referrer and agent among the quoted fields after the bytes, (None, None) where there is no such field. None
+    where it cannot be told: one alone may be either, and of more than two, the first pair of which one may be a
+    referrer and the other no address of a page."""
+    if not quoted:
+        return None, None
+    if len(quoted) == 2:
+        return quoted[0], quoted[1]
+    for referrer, agent in pairwise(quoted):
+        if (referrer in ("", "-") or _URL.match(referrer)) and not _URL.match(agent):
+            return referrer, agent
+    return None
 
 
-def json(line: str) -> Request | None:
+def as_text(text: str) -> str:
+    """With U+FFFD for what is no UTF-8."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def json(line: str) -> Request | NotUnderstood:
     """An object with nginx's variable names; `request`, or `request_method` and `request_uri`, as one likes."""
-    try:
-        fields = _json_object(line)
-    except msgspec.DecodeError:
-        return None
+    fields = _json_object(line)
+    if fields is None:
+        return _NO_LINE
     text = {key: value if isinstance(value, str) else str(value) for key, value in fields.items() if value is not None}
     at = _json_time(text)
     status = _first(text, "status", "response")
-    if at is None or not status.isdigit():
-        return None
+    if at is None or not (status.isascii() and status.isdigit() and len(status) <= 9):
+        return _NO_LINE
     if "request" in text:
         method, target = _split_request(text["request"])
     else:
@@ -107,10 +179,12 @@ def json(line: str) -> Request | None:
         target = _first(text, "request_uri", "uri", "path")
         if target and "?" not in target and text.get("args", "-") not in ("", "-"):
             target += "?" + text["args"]
-    ip = _first(text, "remote_addr", "remote_ip", "client_ip", "clientip")
-    if not method or not ip:
-        return None
-    agent = _first(text, "http_user_agent", "user_agent", "agent") if _has_agent(text) else None
+    ip = address_in(_first(text, "remote_addr", "remote_ip", "client_ip", "clientip"))
+    if not method:
+        return _NO_LINE
+    if ip is None:
+        return NotUnderstood("no client's address in remote_addr")
+    agent = as_text(_first(text, "http_user_agent", "user_agent", "agent")) if _has_agent(text) else None
     return Request(
         ip,
         at,
@@ -130,12 +204,15 @@ def detect(lines: Iterable[bytes]) -> str | None:
     """The shape that most of these lines have; None when not one is understood."""
     votes = dict.fromkeys(FORMATS, 0)
     for raw in lines:
-        line = raw.decode("utf-8", "replace")
+        if len(raw) > LONGEST:
+            continue
+        line = decoded(raw.rstrip(b"\r\n"))
         if line.lstrip().startswith("{"):
-            votes["json" if json(line) is not None else "events"] += _is_object(line)
+            shape = "json" if isinstance(json(line), Request) else "events"
+            votes[shape] += _json_object(line) is not None
         else:
             request = combined(line)
-            if request is not None:
+            if isinstance(request, Request):
                 votes["common" if request.agent is None else "combined"] += 1
     best = max(votes, key=lambda name: votes[name])
     # A combined log in which some lines lack the agent is a combined log.
@@ -144,13 +221,23 @@ def detect(lines: Iterable[bytes]) -> str | None:
     return best if votes[best] else None
 
 
+def decoded(line: bytes) -> str:
+    """The text of a line; a byte that is no UTF-8 is a surrogate."""
+    return line.decode("utf-8", "surrogateescape")
+
+
+def is_comment(line: bytes) -> bool:
+    """Whether a line is one of those that some programs write above a log, and that say nothing of a request."""
+    return line.startswith(b"#")
+
+
 def refusal(request: Request) -> str | None:
     """Why a request is no page view, None when it is one: the whole rule, first match wins."""
     if request.method != "GET":
         return "method"
     if not (200 <= request.status < 300 or request.status == 304):
         return "status"
-    path = request.target.partition("?")[0]
+    path = normal_path(request.target.partition("?")[0])
     dot = path.rfind(".")
     if dot > path.rfind("/") and path[dot + 1 :].lower() in ASSETS:
         return "asset"
@@ -159,23 +246,49 @@ def refusal(request: Request) -> str | None:
 
 @lru_cache(maxsize=4096)
 def apache_minute(minute: str, zone: str) -> int | None:
-    """Seconds since 1970 of `17/May/2015:10:05` in `+0000`."""
+    """Seconds since 1970 of `17/May/2015:10:05` in `+0000` or `+05:30`."""
     try:
         day, month, rest = minute.split("/")
         year, hour, minutes = rest.split(":")
         moment = datetime(int(year), _MONTHS[month.title()], int(day), int(hour), int(minutes))  # noqa: DTZ001 - next line
-        offset = (int(zone[1:3]) * 60 + int(zone[3:5])) * (-60 if zone[0] == "-" else 60)
+        offset = (int(zone[1:3]) * 60 + int(zone[-2:])) * (-60 if zone[0] == "-" else 60)
     except (ValueError, KeyError, IndexError):
         return None
     return calendar.timegm(moment.timetuple()) - offset
 
 
-def _apache_time(stamp: str) -> int | None:
-    minute, zone, seconds = stamp[:17], stamp[21:], stamp[18:20]
+def _time_of(stamp: re.Match[str]) -> int | None:
+    minute, seconds, fraction, zone, iso = stamp.groups()
+    if iso is not None:
+        return _iso_time(iso)
     start = apache_minute(minute, zone)
-    if start is None or not seconds.isdigit():
+    return None if start is None else (start + int(seconds)) * 1000 + int(f"{fraction or ''}000"[:3])
+
+
+def _iso_time(text: str) -> int | None:
+    try:
+        moment = datetime.fromisoformat(text.replace(" ", "T", 1).replace(" ", ""))
+    except ValueError:
         return None
-    return (start + int(seconds)) * 1000
+    return None if moment.tzinfo is None else (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _fields(line: str, start: int) -> list[tuple[str | None, str | None]] | None:
+    """The fields from there on, each either quoted or bare; None where a quoted one has no end."""
+    fields: list[tuple[str | None, str | None]] = []
+    while match := _FIELD.match(line, start):
+        fields.append((match[1], match[2]))
+        start = match.end()
+    return None if line[start:].strip(" \t") else fields
+
+
+def _first_request(fields: list[tuple[str | None, str | None]]) -> int | None:
+    """Where the request stands: the first quoted field before a status and a count of bytes."""
+    for index in range(len(fields) - 2):
+        status, size = fields[index + 1][1] or "", fields[index + 2][1] or ""
+        if fields[index][0] is not None and _STATUS_AND_SIZE.fullmatch(f"{status} {size}"):
+            return index
+    return None
 
 
 def _split_request(request: str) -> tuple[str, str]:
@@ -196,22 +309,27 @@ def _unescape(text: str) -> str:
 def _unescaped(match: re.Match[str]) -> str:
     if match.group(1) is not None:
         return {"n": "\n", "t": "\t", "r": "\r"}.get(match.group(1), match.group(1))
-    return bytes.fromhex(match.group().replace("\\x", "")).decode("utf-8", "replace")
+    return bytes.fromhex(match.group().replace("\\x", "")).decode("utf-8", "surrogateescape")
 
 
 _json_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-def _json_object(line: str) -> dict[str, Any]:
-    return _json_decoder.decode(line)
-
-
-def _is_object(line: str) -> bool:
+def _json_object(line: str) -> dict[str, Any] | None:
     try:
-        _json_object(line)
-    except msgspec.DecodeError:
-        return False
-    return True
+        return _json_decoder.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    except UnicodeEncodeError:  # a byte that is no UTF-8
+        return _plain_json_object(line)
+
+
+def _plain_json_object(line: str) -> dict[str, Any] | None:
+    try:
+        found = plain_json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _first(text: dict[str, str], *names: str) -> str:
@@ -229,16 +347,10 @@ def _has_agent(text: dict[str, str]) -> bool:
 
 def _json_time(text: dict[str, str]) -> int | None:
     if "time_local" in text:
-        return _apache_time(text["time_local"])
-    stamp = _first(text, "time_iso8601", "msec", "timestamp", "@timestamp", "time")
-    if not stamp:
-        return None
+        stamp = _STAMP.fullmatch(f"[{text['time_local']}]")
+        return None if stamp is None else _time_of(stamp)
+    time = _first(text, "time_iso8601", "msec", "timestamp", "@timestamp", "time")
     try:
-        return round(float(stamp) * 1000)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(stamp)
-    except ValueError:
-        return None
-    return None if moment.tzinfo is None else round(moment.timestamp() * 1000)
+        return round(float(time) * 1000)
+    except (ValueError, OverflowError):
+        return _iso_time(time)

@@ -7,6 +7,7 @@ outcome is, byte for byte, what they would have made of each line.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,9 +21,11 @@ from activity.incoming import Incoming
 from activity.place import NOWHERE, Place
 from activity.refusal import Refusal
 from brokers.base import Record
+from infra.access_log import as_text
 
 _ID, _VISITOR = "0" * 32, "0" * 16
-_LONG = 1024  # characters of a page's address and referrer: longer ones are mostly unique
+LONG = 1024  # characters of a page's address and referrer: longer ones are mostly unique
+_NO_UTF8 = re.compile("[\udc80-\udcff]")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -47,7 +50,7 @@ class Page(NamedTuple):
     """What all views of one page have in common."""
 
     incoming: Incoming
-    sent: bytes  # `incoming` as its id is computed from, up to the sender's id
+    sent: bytes  # what its id is computed from, up to the sender's id
     events: tuple[bytes, ...]  # of each event, what lies between `received_at` and the agent
 
 
@@ -90,11 +93,11 @@ class Fragments:
     def page(self, host: str, target: str, referrer: str) -> Page | Refusal:
         """What a page view of this page comes to at any time."""
         # Long addresses are mostly unique and would push the others out.
-        return (self._cached_page if len(target) + len(referrer) <= _LONG else self._page)(host, target, referrer)
+        return (self._cached_page if len(target) + len(referrer) <= LONG else self._page)(host, target, referrer)
 
     def visitor(self, visitor: str, agent_text: str | None, place: Place) -> Visitor:
         """`visitor` (16 hex digits) at a place, with the agent that the log names."""
-        bot, rest = self._agent(agent_text, place)
+        bot, rest = self._agent(agent_text and agent_text[: agent.LONGEST], place)
         return Visitor(visitor, visitor.encode(), visitor_key(self._site.domain, visitor), bot, rest)
 
     def refusal(self, page: Page, at: int) -> Refusal:
@@ -116,18 +119,23 @@ class Fragments:
         return Made(identity, name, bot, True, (view, search))
 
     def _page(self, host: str, target: str, referrer: str) -> Page | Refusal:
-        incoming = Incoming(
+        origin = f"https://{host or self._site.domain}"
+        # Its id is computed with U+FFFD for a byte that is no UTF-8, and always was: a log imported again adds nothing.
+        sent_as = Incoming(
             site=self._site.domain,
             type=EventType.PAGEVIEW,
-            url=f"https://{host or self._site.domain}{_clean(target)}",
-            referrer=_clean(referrer),
+            url=origin + _clean(as_text(target)),
+            referrer=_clean(as_text(referrer)),
             id="-",
             ts=self._received_at,
+        )
+        incoming = msgspec.structs.replace(
+            sent_as, url=origin + _clean(_escaped(target)), referrer=_clean(_escaped(referrer))
         )
         made = self._enriched(incoming)
         if isinstance(made, Refusal):
             return made
-        sent = _encode(incoming)
+        sent = _encode(sent_as)
         end = b'"id":"-","ts":%d}' % self._received_at
         assert sent.endswith(end)
         parts = []
@@ -163,6 +171,11 @@ class Fragments:
             protocol=self._protocol,
             trusted=True,
         )
+
+
+def _escaped(text: str) -> str:
+    """With each byte that is no UTF-8 percent-encoded, so that it is kept."""
+    return text if text.isascii() else _NO_UTF8.sub(lambda byte: f"%{ord(byte.group()) - 0xDC00:02X}", text)
 
 
 def _clean(text: str) -> str:

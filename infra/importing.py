@@ -11,11 +11,11 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -28,16 +28,20 @@ from activity.refusal import Reason, Refusal
 from activity.visitor import import_visitor, named_visitor
 from brokers.base import Record
 from infra import access_log, log_columns
-from infra.fragments import Fragments, Made, Page, Visitor
+from infra.fragments import LONG, Fragments, Made, Page, Visitor
+from infra.log_client import Client, client_of
+
+_Answer = TypeVar("_Answer")
 
 WHERE = "import"
 PROTOCOL = "import"
 
 # Addresses never leave this module: in a line that goes to the dead letters they are masked (a time of day is none).
+# A number before the groups may be that of a file or a line, put there by `grep`; what follows may be a port.
 _ADDRESS = re.compile(
     rb"(?<![\w.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w.])"
-    rb"|(?<![\w:])(?!(?:\d{4}:)?\d\d:\d\d:\d\d?(?![\w:]))"
-    rb"(?:[0-9a-fA-F]{0,4}:){2,7}(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4})(?![\w:])"
+    rb"|(?:(?<![\w:])|(?<=[G-Zg-z_]:))(?!(?:\d{4}:)?\d\d:\d\d:\d\d?(?![\w:]))"
+    rb"(?:[0-9a-fA-F]{0,4}:){2,9}(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4})(?::\d{1,5})?(?![\w:])"
 )
 _object = msgspec.json.Decoder(dict[str, Any])
 _encode = msgspec.json.Encoder().encode
@@ -70,20 +74,21 @@ class LogLines:
         source = place.version(places)
         # Kept for one import, by address: the event never sees it.
         looked_up = lru_cache(16_384)(lambda ip: place.lookup(places, ip, source))
-        self._outcome = lru_cache(32_768)(self._outcome_of)
-        self._visitor = lru_cache(65_536)(
-            lambda ip, agent: self._fragments.visitor(
-                import_visitor(key, site.domain, ip, agent or ""), agent, looked_up(ip)
-            )
-        )
 
-    def _outcome_of(self, text: str, status: str, referrer: str | None) -> Page | str:
+        def visitor(ip: str, agent: str | None) -> Visitor:
+            hashed = import_visitor(key, site.domain, ip, agent or "")
+            return self._fragments.visitor(hashed, agent, looked_up(ip))
+
+        self._outcome = _kept(32_768, self._outcome_of)
+        self._visitor = _kept(65_536, visitor)
+
+    def _outcome_of(self, host: str, text: str, status: str, referrer: str | None) -> Page | str:
         """The page that a request asked for; a text is why it is no page view."""
-        request = access_log.request_of("", 0, text, status, referrer, None)
+        request = access_log.request_of(Client("", host), 0, text, status, referrer, None)
         refusal = access_log.refusal(request)
         if refusal is not None:
             return refusal
-        page = self._fragments.page("", request.target, request.referrer)
+        page = self._fragments.page(host, request.target, request.referrer)
         return str(page.reason) if isinstance(page, Refusal) else page
 
     def read_all(self, first: int, lines: Sequence[bytes], batch: Batch) -> None:
@@ -94,8 +99,8 @@ class LogLines:
         pages: list[Page] = []
         visitors: list[Visitor] = []
 
-        def outcome(request: str, status: str, referrer: str | None) -> tuple[str | None, int | None]:
-            found = self._outcome(request, status, referrer)
+        def outcome(host: str, request: str, status: str, referrer: str | None) -> tuple[str | None, int | None]:
+            found = self._outcome(host, request, status, referrer)
             if isinstance(found, str):
                 return found, None
             pages.append(found)
@@ -106,7 +111,7 @@ class LogLines:
             return len(visitors) - 1
 
         accepted, refused, left = log_columns.read(
-            lines, self._shape == "common", outcome, visitor, self._fragments.times
+            lines, self._shape == "common", client_of, outcome, visitor, self._fragments.times
         )
         for line, at, its_page, its_visitor in zip(*accepted, strict=True):
             batch.made.append(self._fragments.make(pages[its_page], visitors[its_visitor], self._id(line), at))
@@ -116,9 +121,12 @@ class LogLines:
 
     def read(self, number: int, line: bytes, batch: Batch) -> None:
         """Put what the line says into the batch."""
-        request = self._parse(line.decode("utf-8", "replace"))
-        if request is None:
-            batch.not_understood.append((number, line, "no line of this format"))
+        if len(line) > access_log.LONGEST:
+            batch.not_understood.append((number, line, f"longer than {access_log.LONGEST} bytes"))
+            return
+        request = self._parse(access_log.decoded(line))
+        if isinstance(request, access_log.NotUnderstood):
+            batch.not_understood.append((number, line, request.why))
             return
         refusal = access_log.refusal(request)
         if refusal is not None:
@@ -222,15 +230,27 @@ def batches(lines: Iterable[Sequence[bytes]], reader: Reader) -> Iterator[Batch]
 def _one_by_one(reader: Reader, indexes: Iterable[int], first: int, lines: Sequence[bytes], batch: Batch) -> None:
     for index in indexes:
         line = lines[index].rstrip(b"\r\n")
-        if line.strip():
-            reader.read(first + index, line, batch)
-        else:
+        if not line.strip():
             batch.refuse("empty")
+        elif access_log.is_comment(line):
+            batch.refuse("comment")
+        else:
+            reader.read(first + index, line, batch)
+
+
+def _kept(size: int, function: Callable[..., _Answer]) -> Callable[..., _Answer]:
+    """The function with its last answers kept, but for long texts: these are mostly unique, and many."""
+    cached = lru_cache(size)(function)
+
+    def asked(*texts: str | None) -> _Answer:
+        return (cached if sum(map(len, filter(None, texts))) <= LONG else function)(*texts)
+
+    return asked
 
 
 def masked(line: bytes) -> str:
-    """The line as a dead letter may hold it: base64, without addresses."""
-    return base64.b64encode(_ADDRESS.sub(b"0.0.0.0", line)).decode()
+    """The line as a dead letter may hold it: base64, without addresses, and of a monstrous one the beginning."""
+    return base64.b64encode(_ADDRESS.sub(b"0.0.0.0", line)[: access_log.LONGEST]).decode()
 
 
 def dead_letter(line: str, reason: str, received_at: int) -> Record:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+from activity.ip import canonical
 from ingest.http import Headers
 
 
@@ -21,7 +22,7 @@ class Proxies:
         self._networks: list[IPv4Network | IPv6Network] = []
         for text in listed:
             try:
-                self._networks.append(ip_network(text.strip(), strict=False))
+                self._networks.append(_plain(ip_network(text.strip(), strict=False)))
             except ValueError as error:
                 raise ValueError(
                     f"{text!r} is not an address or network of a proxy; write it as 10.0.0.7 or 10.0.0.0/8"
@@ -33,16 +34,16 @@ class Proxies:
             parsed = ip_address(address)
         except ValueError:
             return False
-        mapped = getattr(parsed, "ipv4_mapped", None)
-        return any((mapped or parsed) in network for network in self._networks)
+        return any(parsed in network for network in self._networks)
 
     def client(self, peer: str, headers: Headers) -> str:
-        """The client's address: the peer's, or what the chain of listed proxies says."""
+        """The client's address in its canonical spelling: the peer's, or what the chain of listed proxies says."""
+        peer = canonical(peer) or peer
         if not self._networks or not self.lists(peer):
             return peer
         chain = b",".join(value for name, value in headers if name == b"x-forwarded-for")
         for hop in reversed(chain.decode("latin-1").split(",")):
-            address = _bare(hop.strip())
+            address = canonical(hop)
             if address is None:
                 break
             peer = address
@@ -51,13 +52,7 @@ class Proxies:
         return peer
 
 
-def _bare(hop: str) -> str | None:
-    """An address of the chain without port and brackets; None for what is not an address."""
-    if hop.startswith("["):
-        hop = hop[1:].partition("]")[0]
-    elif hop.count(":") == 1:
-        hop = hop.partition(":")[0]
-    try:
-        return str(ip_address(hop))
-    except ValueError:
-        return None
+def _plain(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """A network of IPv4 addresses mapped into IPv6 as the IPv4 network that it is."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return network if mapped is None or network.prefixlen < 96 else IPv4Network((mapped, network.prefixlen - 96))

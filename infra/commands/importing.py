@@ -37,7 +37,11 @@ _BATCH = 10_000  # lines
 _LOADED = 200_000  # records: as many as a micro-batch takes
 _GARBAGE = 50_000  # objects between two looks for garbage: records come by the ten thousand, and none is a cycle
 _SHOWN = 5
-_SNIFFED = 100
+_SNIFFED = 100  # lines that are neither empty nor a comment
+_SNIFFED_AT_MOST = 10_000
+_LONGEST = 1_000_000  # bytes of a line that are read, as of a request's body
+_OF_REQUESTS = frozenset(("method", "status", "asset", "too_old"))  # why a line is refused that was understood
+_SAYING_NOTHING = frozenset(("empty", "comment"))
 _HOPELESS = 10_000  # lines without a single one understood: this is no such file
 
 
@@ -59,7 +63,8 @@ def import_(settings: Settings, files: tuple[str, ...], site: str, shape: str, a
 
     A log line becomes a page view when it is a GET, was answered by 2xx or 304 and is no asset. Every line is one
     of: accepted, duplicate (imported before), refused (with a reason), not understood. Bots are accepted and
-    counted apart. Importing a file again adds nothing, also after an import that was broken off.
+    counted apart. Importing a file again adds nothing, also after an import that was broken off. The exit status is
+    1 when nothing of a file could be taken because its lines have another form.
     """
     from infra.reading import Reading, Task
     from infra.session import session
@@ -84,6 +89,8 @@ def import_(settings: Settings, files: tuple[str, ...], site: str, shape: str, a
         _finish(work.call("reconcile", {}))
     run.tally.seconds = round(time.monotonic() - begun, 3)
     _report(run, as_json)
+    if run.wrong:
+        raise Failed("\n".join(run.wrong))
 
 
 @dataclass
@@ -108,6 +115,7 @@ class _Import:
     def __init__(self, parts: Parts, work: Session, loading: _Loading, reading: Reading, task: Task) -> None:
         self.tally = _Tally()
         self.examples: list[str] = []
+        self.wrong: list[str] = []  # files of which nothing was taken, in words
         self._parts = parts
         self._work = work
         self._loading = loading
@@ -118,15 +126,15 @@ class _Import:
     def read(self, name: str, source: _Source, shape: str) -> None:
         lines = iter(source)
         if shape == "auto":
-            first = list(itertools.islice(lines, _SNIFFED))
-            found = access_log.detect(first)
-            if found is None and first:
-                raise Failed(f"{name}: no known format; its first line is {_shown(first[0])}. See --format.")
+            first, telling = _sniffed(lines)
+            found = access_log.detect(telling)
+            if found is None and telling:
+                raise Failed(f"{name}: no known format; its first line is {_shown(telling[0])}. See --format.")
             shape = found or "combined"
             lines = itertools.chain(first, lines)
             click.echo(f"{name}: {shape}", err=True)
         faults: list[Exception] = []
-        begun, before = time.monotonic(), self.tally.lines
+        begun, here, told, of_this_form, not_understood = time.monotonic(), 0, 0, 0, 0
         # Of stdin nobody knows the length: the bar then shows that something moves.
         endless: Iterator[Any] | None = itertools.count() if source.size is None else None
         with click.progressbar(
@@ -134,11 +142,16 @@ class _Import:
         ) as bar:
             for batch in self._reading.batches(shape, _readable(lines, faults), _BATCH):
                 self._take(batch)
-                here = self.tally.lines - before
-                if here >= _HOPELESS and self.tally.not_understood == self.tally.lines:
+                here += batch.lines
+                of_this_form += len(batch.made) + sum(batch.refused.get(why, 0) for why in _OF_REQUESTS)
+                not_understood += len(batch.not_understood)
+                told += batch.lines - sum(batch.refused.get(why, 0) for why in _SAYING_NOTHING)
+                if here >= _HOPELESS and not_understood == here:
                     raise Failed(f"{name}: not one of {here} lines is {shape}; see --format. {self.examples[0]}")
                 rate = here / max(time.monotonic() - begun, 0.001)
                 bar.update(source.advanced(), f"{rate:,.0f} lines/s")
+        if told and not of_this_form:
+            self.wrong.append(f"{name}: not one line was taken as {shape}; see the lines above, and --format")
         for fault in faults:
             raise Failed(f"{name} breaks off: {fault}. What came before is imported; mend the file and run it again.")
 
@@ -248,10 +261,14 @@ class _Source:
         self._before = 0
         buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
         packed = buffered.peek(2)[:2] == b"\x1f\x8b"
-        self._lines: Iterable[bytes] = gzip.GzipFile(fileobj=buffered) if packed else buffered
+        self._lines: io.BufferedIOBase = gzip.GzipFile(fileobj=buffered) if packed else buffered
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._lines)
+        read = self._lines.readline
+        while line := read(_LONGEST):
+            yield line
+            while line and len(line) == _LONGEST and line[-1:] != b"\n":  # no such line is understood: the rest is left
+                line = read(_LONGEST)
 
     def __enter__(self) -> _Source:
         return self
@@ -276,6 +293,19 @@ def _open(name: str) -> _Source:
         return _Source(path.open("rb"), path.stat().st_size)
     except OSError as error:
         raise Failed(f"{name} cannot be read: {error.strerror}") from error
+
+
+def _sniffed(lines: Iterator[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """The first lines, and those among them that tell the format."""
+    first: list[bytes] = []
+    telling: list[bytes] = []
+    for line in itertools.islice(lines, _SNIFFED_AT_MOST):
+        first.append(line)
+        if line.strip() and not access_log.is_comment(line):
+            telling.append(line)
+            if len(telling) == _SNIFFED:
+                break
+    return first, telling
 
 
 def _readable(lines: Iterator[bytes], faults: list[Exception]) -> Iterator[bytes]:

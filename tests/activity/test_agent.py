@@ -33,7 +33,37 @@ PEOPLE = {
         "Edge", "120", "Windows", "10", "desktop"
     ),
 }
+ELECTRON = "Chrome/120.0.6099.291 Electron/28.2.3 Safari/537.36"
+MAC = f"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) {WEBKIT}"
+PEOPLE_BEFORE_APPLICATIONS = [
+    f"{MAC} Slack/4.36.140 {ELECTRON}",
+    f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {WEBKIT} discord/1.0.9032 {ELECTRON}",
+    f"Mozilla/5.0 (X11; Linux x86_64) {WEBKIT} Code/1.89.1 {ELECTRON}",
+    f"{MAC} Some-Fetcher/1.0 Slack/4.36 {ELECTRON}",
+]
+PEOPLE_IN_TERMINALS = [
+    "Lynx/2.8.9rel.1 libwww-FM/2.14 SSL-MM/1.4.1 OpenSSL/1.1.1d",
+    "w3m/0.5.3+git20230121",
+    "Links (2.21; Linux 5.4 x86_64; GNU C 9.2; text)",
+    "ELinks/0.13.GIT (textmode; Linux; 80x24-2)",
+]
+PEOPLE_WITH_OLD_PHONES = [
+    "UCWEB/2.0 (Java; U; MIDP-2.0; en-US; nokia5130) U2/1.0.0 UCBrowser/9.4",
+    "Nokia6100/1.0 (04.01) Profile/MIDP-1.0 Configuration/CLDC-1.0",
+]
+PROGRAMS = {
+    "Prometheus/2.40.5": "prometheus",
+    "blackbox-exporter/0.24": "blackbox-exporter",
+    "Consul Health Check": "consul",
+    "Icinga/2.13": "icinga",
+    "(x)": "x",
+    "%": "crawler",
+}
 BOTS = {
+    f"{MAC} NewsBot/1.0 {ELECTRON}": "newsbot",
+    "links-checker/1.0": "links-checker",
+    "w3m/0.5 Googlebot/2.1": "googlebot",
+    "libwww-perl/6.68": "libwww",
     "": "no-agent",
     "  ": "no-agent",
     "-": "no-agent",
@@ -57,12 +87,26 @@ def test_bots(text: str) -> None:
     assert parse(text).bot == BOTS[text]
 
 
-@given(st.lists(st.sampled_from([*PEOPLE, *BOTS]) | st.text(max_size=20), min_size=1, max_size=3).map(" ".join))
-def test_the_verdict_on_bots_is_crawlerdetects(text: str) -> None:
+@pytest.mark.parametrize("text", [*PEOPLE_BEFORE_APPLICATIONS, *PEOPLE_IN_TERMINALS, *PEOPLE_WITH_OLD_PHONES])
+def test_people_before_other_windows_than_a_browsers(text: str) -> None:
+    assert parse(text).bot == ""
+
+
+@pytest.mark.parametrize("text", PROGRAMS)
+def test_what_names_neither_browser_nor_system_is_a_bot(text: str) -> None:
+    assert parse(text).bot == PROGRAMS[text]
+
+
+KNOWN = [*PEOPLE, *BOTS, *PROGRAMS, *PEOPLE_IN_TERMINALS[1:], *PEOPLE_BEFORE_APPLICATIONS[1:3]]
+
+
+@given(st.lists(st.sampled_from(KNOWN) | st.text(max_size=20), min_size=1, max_size=3).map(" ".join))
+def test_the_verdict_on_bots_is_crawlerdetects_where_anything_is_known(text: str) -> None:
     verdict = CrawlerDetect().is_crawler(text[:512])
-    found = parse(text).bot
-    assert found or not verdict
-    assert verdict or not found or found in ("no-agent", "headless") or parse(text).browser
+    found = parse(text)
+    assert found.bot or not verdict
+    # Beyond crawlerdetect's: ua-parser's spiders, which have a name as a browser has, and what has no such name.
+    assert verdict or not found.bot or found.bot in ("no-agent", "headless") or found.browser or not found.os
 
 
 def test_a_monstrous_agent_is_cut() -> None:

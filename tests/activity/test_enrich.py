@@ -54,7 +54,7 @@ def test_a_page_view() -> None:
         place=Place("DE", "Berlin", "Berlin", "db@1"),
     )
     assert (event.url, event.host, event.path) == (
-        "https://www.Example.com/a?utm_source=n&x=1", "www.example.com", "/a",
+        "https://www.example.com/a?utm_source=n&x=1", "www.example.com", "/a",
     )  # fmt: skip
     assert (event.source, event.utm_source, event.referrer) == ("n", "n", "https://www.bing.com/")
     assert (event.browser, event.country, event.city) == ("Chrome", "DE", "Berlin")

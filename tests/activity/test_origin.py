@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from activity import address
-from activity.address import Address
 from activity.origin import DIRECT, origin, referrer_host
 
 
@@ -73,43 +70,3 @@ def test_medium_and_campaign_are_kept() -> None:
 )
 def test_a_referrer_that_leads_nowhere(referrer: str) -> None:
     assert referrer_host(referrer) == ""
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("https://Example.COM:8443/A?b=1#c", Address("https://Example.COM:8443/A?b=1", "example.com", "/A", "b=1")),
-        ("https://example.com", Address("https://example.com", "example.com", "/", "")),
-        ("https://example.com?q=1", Address("https://example.com?q=1", "example.com", "/", "q=1")),
-        ("https://me:secret@example.com/", Address("https://example.com/", "example.com", "/", "")),
-        ("http://localhost:3000/x", Address("http://localhost:3000/x", "localhost", "/x", "")),
-        ("http://[::1]:80/", Address("http://[::1]:80/", "::1", "/", "")),
-        ("file:///home/me/a.html", Address("file:///home/me/a.html", "", "/home/me/a.html", "")),
-        ("HTTPS://e.com/a\tb\n", Address("https://e.com/ab", "e.com", "/ab", "")),
-        ("https://e.com:99999999/[", Address("https://e.com:99999999/[", "e.com", "/[", "")),
-        ("https://bücher.example/ö", Address("https://bücher.example/ö", "bücher.example", "/ö", "")),
-    ],
-)
-def test_addresses(text: str, expected: Address) -> None:
-    assert address.parse(text) == expected
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "/pricing", "example.com", "about:blank", "data:text/html,x", "chrome-extension://abc/x", "ftp://e.com/",
-     "https://", "https:///path", "https://?q", "https://a b/", "http://[::1/", "https://@/", "https://:80/"],
-)  # fmt: skip
-def test_no_addresses(text: str) -> None:
-    assert address.parse(text) is None
-
-
-@given(st.text() | st.text().map("https://".__add__) | st.text(alphabet="/:@[]?#.%a&=").map("http://".__add__))
-def test_garbage_never_raises(text: str) -> None:
-    found = address.parse(text)
-    if found is not None:
-        assert address.parse(found.url) == found
-        origin(address.parameters(found.query), referrer_host(text))
-
-
-def test_parameters() -> None:
-    assert address.parameters("a=1&a=2&b=&c=%20&d=x+y&e=%ff&f") == {"a": "1", "d": "x y", "e": "\ufffd"}

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from infra import access_log
-from infra.access_log import Request
+from infra.access_log import NotUnderstood, Request
+from infra.log_client import Client, client_of
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 NOON = 1_748_779_200_000  # 2025-06-01T12:00:00Z
@@ -53,8 +54,8 @@ def test_a_combined_or_common_line_is_understood(line: str) -> None:
 
 @pytest.mark.parametrize("line", NOT_UNDERSTOOD)
 def test_a_broken_line_is_not_understood_and_raises_nothing(line: str) -> None:
-    assert access_log.combined(line) is None
-    assert access_log.json(line) is None
+    assert isinstance(access_log.combined(line), NotUnderstood)
+    assert isinstance(access_log.json(line), NotUnderstood)
 
 
 @pytest.mark.parametrize(
@@ -87,11 +88,121 @@ def test_json_as_nginx_writes_it(time: str, request_: str) -> None:
         '{"remote_addr":"203.0.113.7","time_iso8601":"2025-06-01T12:00:00","status":200,"request":"GET / HTTP/1.1"}',
         '{"time_iso8601":"2025-06-01T12:00:00Z","status":200,"request":"GET / HTTP/1.1"}',
         '{"remote_addr":"203.0.113.7","time_iso8601":"2025-06-01T12:00:00Z","status":"-","request":"GET / HTTP/1.1"}',
+        '{"remote_addr":"203.0.113.7","time_iso8601":"2025-06-01T12:00:00Z","status":"²","request":"GET / HTTP/1.1"}',
+        '{"remote_addr":"203.0.113.7","msec":"inf","status":"200","request":"GET / HTTP/1.1"}',
+        '{"remote_addr":"unix:","msec":1748779200.0,"status":"200","request":"GET / HTTP/1.1"}',
+        '{"a":' * 40_000,
+        '["\udcff"]',
     ],
-    ids=["no object", "nothing in it", "no time", "no zone", "no address", "no status"],
+    ids=["no object", "nothing in it", "no time", "no zone", "no address", "no status", "a status that is no number",
+         "endless time", "a socket", "deep", "no UTF-8"],
 )
 def test_json_without_what_is_needed_is_not_understood(line: str) -> None:
-    assert access_log.json(line) is None
+    assert isinstance(access_log.json(line), NotUnderstood)
+    access_log.detect([line.encode("utf-8", "surrogateescape")])
+
+
+def test_a_byte_of_json_that_is_no_utf8_is_kept() -> None:
+    line = b'{"remote_addr":"::ffff:203.0.113.7","msec":1748779200.0,"status":200,"request":"GET /caf\xe9 HTTP/1.1"}'
+    found = access_log.json(access_log.decoded(line))
+    assert isinstance(found, Request)
+    assert (found.ip, found.target) == ("203.0.113.7", "/caf\udce9")
+
+
+@pytest.mark.parametrize(
+    ("head", "client"),
+    [
+        ("192.0.2.1 - -", Client("192.0.2.1", "")),
+        ("example.com:443 192.0.2.1 - -", Client("192.0.2.1", "example.com")),
+        ("Example.COM. 192.0.2.1 - ann", Client("192.0.2.1", "example.com")),
+        ("intranet:8080 192.0.2.1 - -", Client("192.0.2.1", "intranet")),
+        ("localhost 192.0.2.1 - -", Client("192.0.2.1", "localhost")),
+        ("- 192.0.2.1 - -", Client("192.0.2.1", "")),
+        ("web_1  | 192.0.2.1 - -", Client("192.0.2.1", "")),
+        ("Jun  1 12:00:00 web1.example.com nginx: 192.0.2.1 - -", Client("192.0.2.1", "")),
+        ("127.0.1.1:443 192.0.2.1 - -", Client("192.0.2.1", "")),
+        ("203.0.113.80:80 192.0.2.1 - -", Client("192.0.2.1", "")),
+        ("192.0.2.1 198.51.100.1 - -", Client("192.0.2.1", "")),
+        ("192.0.2.1 - 198.51.100.1", Client("192.0.2.1", "")),
+        ("127.0.0.1 - -", Client("127.0.0.1", "")),
+        ("192.0.2.1:443 - -", Client("192.0.2.1", "")),
+        ("access.log.1:192.0.2.1 - -", Client("192.0.2.1", "")),
+        ("access.log:12:192.0.2.1:51000 - -", Client("192.0.2.1", "")),
+        ("access.log:2001:db8::1 - -", Client("2001:db8::1", "")),
+        ("access.log:12:2001:db8::1 - -", Client("2001:db8::1", "")),
+        ("access.log:[2001:db8::1]:51000 - -", Client("2001:db8::1", "")),
+        ("access.log:::1 - -", Client("::1", "")),
+        ("my access.log:192.0.2.1 - -", Client("192.0.2.1", "")),
+        ("access.log:example.com:443 192.0.2.1 - -", Client("192.0.2.1", "example.com")),
+        ("access.log:example.com 192.0.2.1 - -", Client("192.0.2.1", "example.com")),
+        ("192.0.2.1, 198.51.100.1 - -", Client("192.0.2.1", "")),
+        ("192.0.2.1,198.51.100.1 - -", Client("192.0.2.1", "")),
+        ("unknown, 192.0.2.1 - -", Client("192.0.2.1", "")),
+        ('"192.0.2.1, 198.51.100.1" - -', Client("192.0.2.1", "")),
+        ("[2001:DB8::1]:51000 - -", Client("2001:db8::1", "")),
+        ("access.log:2003:2a00:1450::1 - -", None),  # the line's number, or a part of the address
+        ("dialup.example.net - -", None),
+        ("example.com:443 - -", None),
+        ("- - -", None),
+        ("", None),
+    ],
+)
+def test_the_client_is_the_first_address_and_the_field_before_it_the_host(head: str, client: Client | None) -> None:
+    assert client_of(head) == client
+
+
+TAILS = {
+    f'200 12 "https://b.example/" "{AGENT}"': ("https://b.example/", AGENT),
+    f'200 12 0.012 "https://b.example/" "{AGENT}"': ("https://b.example/", AGENT),
+    f'200 12 0.012 - "-" "{AGENT}" 0.1': ("", AGENT),
+    f'200 12 "https://b.example/" 0.012 "{AGENT}"': ("https://b.example/", AGENT),
+    f'200 12 "https://b.example/" "{AGENT}" "-"': ("https://b.example/", AGENT),
+    f'200 12 "-" "{AGENT}" "192.0.2.8, 198.51.100.1"': ("", AGENT),
+    f'200 12 "example.com" "-" "{AGENT}"': ("", AGENT),
+    f'200 12 "example.com" "https://b.example/" "{AGENT}"': ("https://b.example/", AGENT),
+    f'200 12 "-" "https://b.example/" "{AGENT}"': ("https://b.example/", AGENT),
+    '200 12 "-" "-" "-"': ("", ""),
+    "200 12": ("", None),
+    "200 12 0.012": ("", None),
+    '200 12 "-"': None,
+    f'200 12 "{AGENT}"': None,
+    f'200 12 "one" "two" "{AGENT}"': None,
+    f'200 12 "-" "{AGENT}': None,
+    '200 12 "-" "a "b" c"': None,
+    f'200 "-" "{AGENT}"': None,
+}
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_referrer_and_agent_are_found_wherever_they_stand_or_the_line_is_not_understood(tail: str) -> None:
+    found = access_log.combined(f'{HEAD} "GET /a HTTP/1.1" {tail}')
+    assert TAILS[tail] == ((found.referrer, found.agent) if isinstance(found, Request) else None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'203.0.113.7  -  -  [01/Jun/2025:12:00:00 +0000]   "GET /a HTTP/1.1"  200  12  "-"  "{AGENT}"',
+        f'203.0.113.7\t-\t-\t[01/Jun/2025:12:00:00\t+0000]\t"GET /a HTTP/1.1"\t200\t12\t"-"\t"{AGENT}"',
+        f'{HEAD} 0.012 example.com "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
+        f'{HEAD} "example.com" "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
+        f'203.0.113.7 - - [01/Jun/2025:17:30:00 +05:30] "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
+        f'203.0.113.7 - - [2025-06-01T12:00:00+00:00] "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
+        f'203.0.113.7 - - [2025-06-01T12:00:00Z] "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
+        f'203.0.113.7 - - [2025-06-01 14:00:00 +0200] "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
+        f'203.0.113.7 - a[b] [01/Jun/2025:12:00:00 +0000] "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
+        f'203.0.113.7 - "a b [x" [01/Jun/2025:12:00:00 +0000] "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
+    ],
+)
+def test_a_line_may_be_spaced_and_dated_otherwise(line: str) -> None:
+    assert access_log.combined(line) == Request("203.0.113.7", NOON, "GET", "/a", 200, "", AGENT)
+
+
+def test_parts_of_a_second_count() -> None:
+    for stamp in ("01/Jun/2025:12:00:00.1239 +0000", "2025-06-01T12:00:00.123Z"):
+        found = access_log.combined(f'203.0.113.7 - - [{stamp}] "GET /a HTTP/1.1" 200 12')
+        assert isinstance(found, Request)
+        assert found.at == NOON + 123
 
 
 @pytest.mark.parametrize(
@@ -104,6 +215,8 @@ def test_json_without_what_is_needed_is_not_understood(line: str) -> None:
         ("GET", "/v1.2/notes", 200, None),
         ("GET", "/index.php?file=a.png", 200, None),
         ("GET", "/logo.PNG?v=3", 200, "asset"),
+        ("GET", "/style.css;jsessionid=1A", 200, "asset"),
+        ("GET", "/logo%2Ep%6Eg", 200, "asset"),
         ("GET", "/robots.txt", 200, "asset"),
         ("GET", "/feed.xml", 200, "asset"),
         ("GET", "/moved", 301, "status"),
@@ -129,6 +242,7 @@ def test_the_format_is_told_from_the_first_lines() -> None:
     assert access_log.detect([nginx]) == "json"
     assert access_log.detect([event, b"{"]) == "events"
     assert access_log.detect([b"\x00\xff", b"{", b""]) is None
+    assert access_log.detect([b'203.0.113.7 - - [01/Jun/2025:12:00:00 +0000] "GET / HTTP/1.1" 200 1 "-"']) is None
 
 
 def test_every_asset_is_named_in_the_readme() -> None:

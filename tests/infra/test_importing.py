@@ -6,13 +6,18 @@ import itertools
 import random
 from collections.abc import Iterator
 from hashlib import blake2b
+from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from activity import agent, codec
 from activity.beacon import Incoming
 from activity.enrich import DAY, SiteRules, enrich
 from activity.event import EventType, topic_of, visitor_key
+from activity.event_id import derived_id, event_id
 from activity.refusal import Refusal
 from activity.visitor import import_visitor
 from infra import access_log
@@ -43,34 +48,59 @@ LINES = [
     line(ip="2001:db8::1", user="- frank"), line(user='- "fra nk"'), line(user="- [x] y"), line() + ' "more" 0.005',
     line().rpartition(' "')[0], line().rpartition(' "')[0].rpartition(' "')[0], line() + ' "torn \\',
     line("/" + "x" * 1_100 + "?q=long"), line("/%zz?q=%zz"), line('/a" 200 1 "b'), line()[:40], "what is this", "",
+    line(ip="example.com:443 192.0.2.7"), line(ip="shop.example.org 2001:DB8::7"), line(ip="access.log.1:192.0.2.7"),
+    line(ip="192.0.2.7:51000"), line(ip="[2001:db8::7]:51000"), line(ip="192.0.2.7, 198.51.100.1"), line(ip="-"),
+    line(ip="::ffff:192.0.2.7"), line(ip="127.0.1.1:80 192.0.2.7"), line(ip="dialup.example.net"),
+    line(size="512 0.012"), line(size='512 "GET"'), line(size='512 "example.com"'), line(size="512  0.012 -"),
+    line() + ' "192.0.2.8"', line() + ' "-" 0.1', line(referrer="https://a.example/") + ' "https://b.example/"',
+    line(referrer="not a page") + ' "-"', line(agent="https://b.example/") + ' "-"', line().replace(" ", "  "),
+    line().replace(" ", "\t"), line().replace("] ", "] 0.012 example.com "), line().replace("] ", '] "h" '),
+    line(stamp="17/May/2015:10:05:03.250 +0000"), line(stamp="2015-05-17T10:05:03+00:00"),
+    line(stamp="17/May/2015:10:05:03 +05:30"), line(stamp="2015-05-17T10:05:03"), line() + "  ", line() + ' "',
+    line("/a%2fb/../%7Ec;jsessionid=1A?x=%c3%a9"), line("/x.css;jsessionid=1A"), line("/caf\\xE9?q=caf\\xe9"), "# top",
+    line("/" + "x" * 70_000), line(agent="x" * 2_000), line(agent="Prometheus/2.40.5"), line(user="- -", ip="1.2.3"),
     "  ", line("/tab\there"), line("/nul\0here"), line("/sep\x1cara\x85tor"), line(agent='a\\"b'), line("/100%?s=1%25"),
 ]  # fmt: skip
 
 
-def one_by_one(lines: list[bytes], shape: str, site: SiteRules) -> Iterator[tuple[tuple[str, bytes, bytes], ...] | str]:
+def clean(text: str) -> str:
+    return "".join(char for char in text if char >= " " and char != "\x7f")
+
+
+def percent_encoded(text: str) -> str:
+    """Each byte that is no UTF-8, and nothing else."""
+    return "".join(f"%{ord(char) - 0xDC00:02X}" if "\udc80" <= char <= "\udcff" else char for char in text)
+
+
+def replaced(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+Comes = tuple[tuple[str, bytes, bytes], ...] | str
+
+
+def one_by_one(lines: list[bytes], shape: str, site: SiteRules) -> Iterator[Comes]:
     """What each line comes to when nothing is kept from the line before it."""
     repeats: dict[bytes, Iterator[int]] = {}
     for raw in lines:
         text = raw.rstrip(b"\r\n")
-        request = access_log.PARSERS[shape](text.decode("utf-8", "replace"))
-        if request is None:
-            yield "not understood" if text.strip() else "empty"
+        if not text.strip() or text.startswith(b"#"):
+            yield "comment" if text.strip() else "empty"
+            continue
+        request = access_log.PARSERS[shape](text.decode("utf-8", "surrogateescape"))
+        if len(text) > access_log.LONGEST or isinstance(request, access_log.NotUnderstood):
+            yield "not understood"
             continue
         refusal = access_log.refusal(request)
         if refusal is not None:
             yield refusal
             continue
         number = repeats.setdefault(text, itertools.count())
-        clean = "".join(char for char in request.target if char >= " " and char != "\x7f")
+        sender_id = f"{blake2b(text, digest_size=16).hexdigest()}-{next(number)}"
+        texts = {"url": f"https://{request.host or site.domain}{clean(request.target)}", "referrer": request.referrer}
+        rest: dict[str, Any] = {"site": site.domain, "type": EventType.PAGEVIEW, "id": sender_id, "ts": request.at}
         made = enrich(
-            Incoming(
-                site=site.domain,
-                type=EventType.PAGEVIEW,
-                url=f"https://{site.domain}{clean}",
-                referrer=request.referrer,
-                id=f"{blake2b(text, digest_size=16).hexdigest()}-{next(number)}",
-                ts=request.at,
-            ),
+            Incoming(**rest | {name: percent_encoded(text) for name, text in texts.items()}),
             site=site,
             visitor=import_visitor(KEY, site.domain, request.ip, request.agent or ""),
             received_at=RECEIVED_AT,
@@ -81,9 +111,16 @@ def one_by_one(lines: list[bytes], shape: str, site: SiteRules) -> Iterator[tupl
         )
         if isinstance(made, Refusal):
             yield str(made.reason)
-        else:
-            key = visitor_key(site.domain, made[0].visitor)
-            yield tuple((topic_of(event.type), key, codec.encode(event)) for event in made)
+            continue
+        # Ids go by what was sent, in which a byte that is no UTF-8 is U+FFFD, as it was from the first version on.
+        sent = Incoming(**rest | {name: replaced(text) for name, text in texts.items()})
+        identity = event_id(site.domain, sender_id, msgspec.json.encode(sent))
+        ids = [identity, derived_id(identity, "search")]
+        key = visitor_key(site.domain, made[0].visitor)
+        yield tuple(
+            (topic_of(event.type), key, codec.encode(msgspec.structs.replace(event, id=its_id)))
+            for event, its_id in zip(made, ids, strict=False)
+        )
 
 
 @pytest.mark.parametrize("shape", ["combined", "common"])
@@ -96,17 +133,54 @@ def test_lines_read_together_give_what_each_gives_alone(shape: str, days: int | 
     random.Random(4).shuffle(texts)
     lines = [text.encode() + end for text, end in zip(texts, itertools.cycle([b"\n", b"\r\n"]), strict=False)]
     lines.append(b'192.0.2.9 - - [' + STAMP.encode() + b'] "GET /\xff\xfe HTTP/1.1" 200 1 "-" "\xc3"')
+    found = together(lines, shape, site, 17)
+    for made in (made for batch in found for made in batch.made):
+        events = [codec.decode(record.value or b"") for record in made.records]
+        assert (made.id, made.visitor) == (events[0].id, events[0].visitor)
+        assert (made.bot, made.search) == (bool(events[0].bot), events[-1].type is EventType.SEARCH)
+
+
+HEADS = [
+    "192.0.2.1 - - ", "2001:DB8::1 - ann ", "example.com:443 192.0.2.1 - - ", "- - - ", "a.log:192.0.2.1:5 - - ", "",
+]  # fmt: skip
+QUOTED = [' "-"', ' ""', ' "https://a.example/"', f' "{FIREFOX}"', ' "192.0.2.8"', ' "torn']
+PIECES = [
+    *HEADS, *QUOTED, f"[{STAMP}]", "[2015-05-17T10:05:03Z]", ' "GET /a;jsessionid=1?q=x HTTP/1.1"', " 200 512",
+    ' "GET /%c3%a9 HTTP/1.1"', " 304 -", " 0.012", " ", "\t", '"', "\\", "[", "é",
+]  # fmt: skip
+PARTS = (
+    HEADS,
+    [f"[{STAMP}]", "[2015-05-17T10:05:03Z]", "[17/May/2015:10:05:03.5 +0530]"],
+    ["", " 0.1", ' "h"', " "],
+    [' "GET /a?q=x HTTP/1.1"', '\t"GET /b HTTP/1.1"'],
+    [" 200 512", "  304\t-", " 404 1", " 200"],
+    ["", " 0.012", " - -"],
+)
+NEARLY = st.tuples(
+    *map(st.sampled_from, PARTS), st.lists(st.sampled_from([*QUOTED, " 0.1"]), max_size=4).map("".join)
+).map("".join)
+ANY = st.lists(st.sampled_from(PIECES), max_size=9).map("".join)
+
+
+@given(
+    st.lists(NEARLY | ANY, min_size=1, max_size=12),
+    st.sampled_from(["combined", "common"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_any_lines_read_together_give_what_each_gives_alone(texts: list[str], shape: str) -> None:
+    together([text.encode() for text in texts], shape, SITE, 7)
+
+
+def together(lines: list[bytes], shape: str, site: SiteRules, size: int) -> list[Batch]:
+    """What the lines come to, `size` at a time, which is what they come to one by one."""
     expected = list(one_by_one(lines, shape, site))
-    chunks = [lines[at : at + 17] for at in range(0, len(lines), 17)]
+    chunks = [lines[at : at + size] for at in range(0, len(lines), size)]
     found = list(batches(chunks, reader(shape, site, KEY, RECEIVED_AT, None)))
     assert sum(batch.lines for batch in found) == len(lines)
     records = [tuple(record[:3] for record in made.records) for batch in found for made in batch.made]
     assert sorted(records) == sorted(entry for entry in expected if not isinstance(entry, str))
     assert totals(found) == {name: expected.count(name) for name in set(expected) if isinstance(name, str)}
-    for made in (made for batch in found for made in batch.made):
-        events = [codec.decode(record.value or b"") for record in made.records]
-        assert (made.id, made.visitor) == (events[0].id, events[0].visitor)
-        assert (made.bot, made.search) == (bool(events[0].bot), events[-1].type is EventType.SEARCH)
+    return found
 
 
 def totals(found: list[Batch]) -> dict[str, int]:

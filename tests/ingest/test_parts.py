@@ -115,10 +115,24 @@ def test_a_site_with_an_unknown_zone_still_counts_and_is_told(
         ("10.0.0.7", "", "10.0.0.7"),
         ("::ffff:10.0.0.7", "203.0.113.1", "203.0.113.1"),
         ("192.0.2.1", "203.0.113.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "203.0.113.1", "192.0.2.1"),
+        ("2001:DB8:0::1", "", "2001:db8::1"),
+        ("fe80::1%eth0", "", "fe80::1"),
+        ("unix:", "203.0.113.1", "unix:"),
+        ("10.0.0.7", "::ffff:203.0.113.1", "203.0.113.1"),
+        ("10.0.0.7", "[::ffff:cb00:7101]:443, ::ffff:10.0.0.8", "203.0.113.1"),
+        ("10.0.0.7", "fe80::1%25eth0", "fe80::1"),
+        ("10.0.0.7", "203.000.113.001", "203.0.113.1"),
     ],
 )
 def test_the_client_behind_proxies(peer: str, forwarded: str, client: str) -> None:
     assert Proxies(["10.0.0.0/8"]).client(peer, [(b"x-forwarded-for", forwarded.encode())]) == client
+
+
+@pytest.mark.parametrize("listed", ["::ffff:10.0.0.0/104", "::ffff:10.0.0.7", "10.0.0.7"])
+@pytest.mark.parametrize("peer", ["::ffff:10.0.0.7", "10.0.0.7"])
+def test_a_proxy_is_listed_in_any_spelling(listed: str, peer: str) -> None:
+    assert Proxies([listed]).client(peer, [(b"x-forwarded-for", b"203.0.113.1")]) == "203.0.113.1"
 
 
 def test_a_wrong_proxy_is_told() -> None:
