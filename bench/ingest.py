@@ -183,17 +183,17 @@ def _children(parent: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def server(kind: str, *arguments: str) -> Iterator[Server]:
+def server(kind: str, *arguments: str, workers: int = WORKERS) -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.ingest_server", kind, str(port), str(WORKERS), *arguments],
+        [sys.executable, "-m", "bench.ingest_server", kind, str(port), str(workers), *arguments],
         start_new_session=True,
     )
     try:
         deadline = time.monotonic() + 30
-        while len(_children(process.pid)) < WORKERS or not _answers(port):
+        while len(_children(process.pid)) < workers or not _answers(port):
             if time.monotonic() > deadline or process.poll() is not None:
                 raise SystemExit(f"the {kind} server did not start")
             time.sleep(0.1)

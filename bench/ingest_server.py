@@ -1,4 +1,6 @@
-"""The two servers that `bench.ingest` compares: `python -m bench.ingest_server peer|ours PORT WORKERS [URL FOLDER]`."""
+"""The servers of benches: `python -m bench.ingest_server peer|ours|limited PORT WORKERS [URL FOLDER]`.
+
+`limited` has the limits as they come, `ours` limits that no bench reaches, so that they are counted all the same."""
 
 from __future__ import annotations
 
@@ -8,8 +10,10 @@ from pathlib import Path
 import brokers
 import stores.live
 from ingest import asgi, server
+from ingest.collect import Options
 from ingest.counters import Counters
 from ingest.door import Door
+from ingest.limiter import Limits
 from ingest.sites import Site, Sites
 
 
@@ -33,14 +37,17 @@ def main() -> None:
         server.serve(lambda: peer, bind, workers=int(workers), worker_class="asgi")
         return
     url, folder = rest
+    beyond = "1000000000/minute"
+    limits = Limits(address=beyond, network=beyond, site=beyond) if kind == "ours" else True
     counters = Counters(int(workers))
 
     def open_door() -> Door:
         return Door(
             broker=brokers.connect(url),
             live=stores.live.connect_live(f"file://{folder}/live"),
-            sites=Sites(sites={"bench.example": Site(domain="bench.example")}),
+            sites=Sites(sites={"bench.example": Site(domain="bench.example", limits=limits)}),
             spool=Path(folder) / "spool",
+            options=Options(trusted_proxies=("127.0.0.1",)),
             counters=counters,
         )
 

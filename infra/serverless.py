@@ -152,11 +152,12 @@ def pure_python(broker: str) -> str:
 
 def sites(environ: Mapping[str, str]) -> Sites:
     """From `FOOTFALL_SITES`: a path inside the package, or the TOML itself."""
-    from ingest.sites import Sites, parse
+    from ingest.sites import Sites, parse_file
 
     text = environ.get("FOOTFALL_SITES", "")
     if "[[" in text:
-        return Sites(sites=parse(text, "FOOTFALL_SITES"))
+        known = parse_file(text, "FOOTFALL_SITES")
+        return Sites(sites=known.sites, limits=known.limits)
     path = Path(text)
     if not text or not path.is_file():
         raise BadSettings(

@@ -44,12 +44,15 @@ def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) ->
         counters.add("duplicate", n=duplicates)
     for refusal in refused:
         counters.add("refused", refusal.reason)
+    named = _named(refused)
+    if collected.retry_after:
+        named = [(b"retry-after", b"%d" % collected.retry_after), *named]
     if collected.pixel:
-        return assets.pixel(_named(refused))
+        return assets.pixel(named)
     if accepted == 1 and not duplicates and not refused:
         return _ONE
     content = {"accepted": accepted, "duplicates": duplicates, "refused": refused}
-    return json_response(_status(accepted + duplicates, refused), content, _named(refused))
+    return json_response(_status(accepted + duplicates, refused), content, named)
 
 
 def unavailable(error: Unavailable) -> Response:

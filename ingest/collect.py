@@ -8,34 +8,31 @@ id and the place, and goes no further.
 
 from __future__ import annotations
 
-import base64
 import hmac
 import secrets
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
 from activity import agent, beacon, codec, place
 from activity.beacon import Incoming, Limits
 from activity.enrich import SiteRules, enrich
-from activity.event import DEAD_LETTER_TOPIC, Event, topic_of, visitor_key
+from activity.event import Event, topic_of, visitor_key
 from activity.refusal import Reason, Refusal
-from activity.visitor import named_visitor
 from brokers.base import Record
+from ingest.dead_letters import NOT_UNDERSTOOD, DeadLetters, host_of
 from ingest.http import Request
+from ingest.limiter import Limiter, Sender, Windows, sender, windows
 from ingest.outbox import Entry, Touch
 from ingest.proxies import Proxies
 from ingest.sites import Site, Sites, is_domain
-from ingest.visitors import Live, Visitors
+from ingest.visitors import Live, LookUp, Visitors
 
-__all__ = ["Collected", "Collector", "Live", "Options"]
+__all__ = ["Asked", "Collected", "Collector", "Live", "Options"]
 
-# Why bytes could not be understood, as opposed to understood and not allowed.
-_NOT_UNDERSTOOD = frozenset(
-    {Reason.MALFORMED, Reason.UNKNOWN_FIELD_TYPE, Reason.MISSING_FIELD, Reason.INVALID_URL, Reason.INVALID_TIME}
-)
-_DEAD_LETTER_BYTES = 500_000
 _GZIP = b"\x1f\x8b"
 
 
@@ -45,7 +42,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     honour_opt_out: bool = True  # Sec-GPC and DNT
     trusted_proxies: tuple[str, ...] = ()  # whose X-Forwarded-For is believed
-    rate_limited: bool = False  # ask the live store before each request
     spool_bytes: int = 1 << 30
     queue_bytes: int = 64 << 20
 
@@ -54,113 +50,152 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         return self.limits.body_bytes
 
 
+class Asked(NamedTuple):
+    """A request as it was read; nothing of it is decided yet."""
+
+    batch: beacon.Batch
+    headers: dict[bytes, bytes]
+    address: str
+    user_agent: str
+    where: str
+    protocol: str
+    received: bytes  # for the dead letters
+    opted_out: bool
+
+
 @dataclass(slots=True)
 class Collected:
     """What a request came to. `entries` of the events come first, each with its sender's index in `owners`;
-    behind them may stand a dead letter."""
+    behind them may stand dead letters."""
 
     entries: list[Entry] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     pixel: bool = False
+    retry_after: int = 0  # seconds, when events were refused for their rate
 
 
-class _DeadLetter(msgspec.Struct):
-    """The value of a record on the topic of dead letters. `bytes` is base64 of what was received."""
-
-    topic: str
-    where: str
-    reason: str
-    detail: str
-    received_at: int
-    bytes: str
-    length: int  # of what was received; `bytes` may be cut
-
-
-_encode = msgspec.json.Encoder().encode
+class _Known(NamedTuple):
+    site: Site
+    rules: SiteRules
+    windows: Windows | None
+    overall: object  # the limits of all sites, of which the windows were made
 
 
 class Collector:
     """Judges requests by the sites' rules. One a process; not for several threads at once."""
 
-    def __init__(self, sites: Sites, live: Live, options: Options, places: place.Reader | None) -> None:
+    def __init__(
+        self,
+        sites: Sites,
+        visitors: Visitors,
+        options: Options,
+        places: place.Reader | None,
+        limiter: Limiter,
+        dead_letters: DeadLetters,
+    ) -> None:
         self._sites = sites
-        self._live = live
+        self._visitors = visitors
         self._options = options
         self._places = places
         self._place_source = place.version(places)
         self._proxies = Proxies(options.trusted_proxies)
-        self._visitors = Visitors(live)
-        self._rules: dict[str, tuple[Site, SiteRules]] = {}
+        self._limiter = limiter
+        self._dead_letters = dead_letters
+        self._rules: dict[str, _Known] = {}
+        self._no_site: tuple[object, Windows | None] = (None, None)
         agent.parse("Mozilla/5.0")  # the matchers are built now, not in the first request
 
-    def collect(self, request: Request, received_at: int) -> Collected:
+    def read(self, request: Request) -> Asked:
         """A `POST /collect`."""
-        collected = Collected()
         body = request.body
         if body[:2] == _GZIP:
             unpacked = _unpack(body, self._options.max_body)
             if isinstance(unpacked, Refusal):
-                collected.refused.append(unpacked)
-                self._bury(collected, body, "/collect", received_at)
-                return collected
+                return self._asked(request, beacon.Batch(None, [unpacked]), "footfall", body)
             body = unpacked
         batch = beacon.parse(body, limits=self._options.limits)
-        self._judge(collected, request, batch, received_at, "footfall")
-        self._bury(collected, request.body, "/collect", received_at)
-        return collected
+        return self._asked(request, batch, "footfall", request.body)
 
-    def collect_pixel(self, request: Request, received_at: int) -> Collected:
+    def read_pixel(self, request: Request) -> Asked:
         """A `GET /collect.gif`: the page is the parameter `url`, or what the browser names as the referring page."""
-        collected = Collected(pixel=True)
         page = next((value for name, value in request.headers if name == b"referer"), b"").decode("latin-1")
         batch = beacon.parse_query(request.query.decode("latin-1"), page=page, limits=self._options.limits)
-        self._judge(collected, request, batch, received_at, "pixel")
-        self._bury(collected, request.query, "/collect.gif", received_at)
+        return self._asked(request, batch, "pixel", request.query)
+
+    def _asked(self, request: Request, batch: beacon.Batch, protocol: str, received: bytes) -> Asked:
+        headers = dict(request.headers)
+        return Asked(
+            batch,
+            headers,
+            self._proxies.client(request.peer, request.headers),
+            headers.get(b"user-agent", b"").decode("utf-8", "replace"),
+            request.path,
+            protocol,
+            received,
+            self._options.honour_opt_out and (headers.get(b"sec-gpc") == b"1" or headers.get(b"dnt") == b"1"),
+        )
+
+    def wanted(self, asked: Asked, received_at: int) -> LookUp | None:
+        """What has to be looked up before `judge`; mostly nothing."""
+        named = b"authorization" in asked.headers
+        if asked.opted_out or not self._visitors.may_have_to_look_up(received_at, named):
+            return None
+        look_up = LookUp(list(self._sites_of(asked)), asked.address, asked.user_agent, received_at, named)
+        return look_up if self._visitors.has_to_look_up(look_up) else None
+
+    def judge(self, asked: Asked, received_at: int) -> Collected:
+        """Never waits. Raises `Unavailable` when a visitor is named and the site's key is out of reach."""
+        collected = Collected(pixel=asked.protocol == "pixel")
+        if asked.opted_out:
+            detail = "the visitor's browser asks not to be counted (Sec-GPC or DNT): nothing is stored"
+            collected.refused += [Refusal(index, Reason.OPTED_OUT, detail) for index in range(len(asked.batch.items))]
+            return collected
+        self._judge(collected, asked, received_at)
+        self._bury(collected, asked, received_at)
         return collected
 
-    def _judge(
-        self, collected: Collected, request: Request, batch: beacon.Batch, received_at: int, protocol: str
-    ) -> None:
-        asked = dict(request.headers)
-        if self._options.honour_opt_out and (asked.get(b"sec-gpc") == b"1" or asked.get(b"dnt") == b"1"):
-            detail = "the visitor's browser asks not to be counted (Sec-GPC or DNT): nothing is stored"
-            collected.refused += [Refusal(index, Reason.OPTED_OUT, detail) for index in range(len(batch.items))]
-            return
-        address = self._proxies.client(request.peer, request.headers)
-        user_agent = asked.get(b"user-agent", b"").decode("utf-8", "replace")
-        if self._options.rate_limited and not self._live.allow(address, len(batch.items)):
-            detail = "too many events from this address: send them again later, slower"
-            collected.refused += [Refusal(index, Reason.RATE_LIMITED, detail) for index in range(len(batch.items))]
-            return
-        parsed_agent = agent.parse(user_agent)
-        where = place.lookup(self._places, address, self._place_source)
+    def _sites_of(self, asked: Asked) -> Iterator[str]:
+        """The known sites of a request's events, in their order, each once."""
+        domains = dict.fromkeys(item.site for item in asked.batch.items if isinstance(item, Incoming))
+        for domain in domains:
+            known = self._known(domain)
+            if known is not None:
+                yield known.site.domain
+
+    def _judge(self, collected: Collected, asked: Asked, received_at: int) -> None:
+        headers, batch = asked.headers, asked.batch
+        room = _Room(self._limiter, sender(asked.address, self._visitors.salt(received_at)), batch)
+        parsed_agent = agent.parse(asked.user_agent)
+        where = place.lookup(self._places, asked.address, self._place_source)
         visitor, visitor_site = "", ""
         for index, item in enumerate(batch.items):
-            if isinstance(item, Refusal):
-                collected.refused.append(item)
+            known = self._known(item.site) if isinstance(item, Incoming) else None
+            if known is None or isinstance(item, Refusal):
+                if not room.for_nobody(self._windows_of_no_site()):
+                    collected.refused.append(room.refusal(index))
+                else:
+                    collected.refused.append(item if isinstance(item, Refusal) else _unknown_site(index, item.site))
                 continue
-            known = self._known(item.site)
-            if known is None:
-                collected.refused.append(_unknown_site(index, item.site))
+            site, rules, its_windows, _ = known
+            authorization = headers.get(b"authorization")
+            trusted = authorization is not None and _is_key(authorization, site)
+            if not trusted and not room.for_one(item.site, its_windows):
+                collected.refused.append(room.refusal(index))
                 continue
-            site, rules = known
-            trusted = False
-            if site.origins and (origin := asked.get(b"origin")) and origin.decode("latin-1") not in site.origins:
+            if site.origins and (origin := headers.get(b"origin")) and origin.decode("latin-1") not in site.origins:
                 collected.refused.append(_wrong_origin(index, origin, site))
                 continue
-            if authorization := asked.get(b"authorization"):
-                trusted = _is_key(authorization, site)
-                if not trusted:
-                    detail = f"the key in `Authorization` is not that of {site.domain}: see the sites file"
-                    collected.refused.append(Refusal(index, Reason.NOT_ALLOWED, detail))
-                    continue
+            if authorization and not trusted:
+                detail = f"the key in `Authorization` is not that of {site.domain}: see the sites file"
+                collected.refused.append(Refusal(index, Reason.NOT_ALLOWED, detail))
+                continue
             if trusted and item.visitor:
-                its_visitor = named_visitor(site.domain, self._live.import_key(site.domain), item.visitor)
+                its_visitor = self._visitors.named(site.domain, item.visitor)
             else:
                 if visitor_site != site.domain:
                     visitor_site = site.domain
-                    visitor = self._visitors.of(site.domain, address, user_agent, received_at)
+                    visitor = self._visitors.of(site.domain, asked.address, asked.user_agent, received_at)
                 its_visitor = visitor
             enriched = enrich(
                 item,
@@ -171,7 +206,7 @@ class Collector:
                 fresh_id=secrets.token_hex(16) if item.id is None and item.ts is None else "",
                 sent_at=batch.sent_at,
                 place=where,
-                protocol=protocol,
+                protocol=asked.protocol,
                 trusted=trusted,
                 index=index,
             )
@@ -180,33 +215,77 @@ class Collector:
             else:
                 collected.entries.append(_entry(item, enriched))
                 collected.owners.append(index)
+        collected.retry_after = room.retry_after
 
-    def _known(self, domain: str) -> tuple[Site, SiteRules] | None:
+    def _known(self, domain: str) -> _Known | None:
         site = self._sites.get(domain)
         if site is None:
             site = self._sites.get(domain.lower())
             if site is None:
                 return None
         known = self._rules.get(site.domain)
-        if known is None or known[0] is not site:
-            known = self._rules[site.domain] = (site, _rules(site))
+        overall = self._sites.limits
+        if known is None or known.site is not site or known.overall is not overall:
+            known = _Known(site, _rules(site), windows(site.domain, site.limits, overall), overall)
+            self._rules[site.domain] = known
         return known
 
-    def _bury(self, collected: Collected, received: bytes, where: str, received_at: int) -> None:
+    def _windows_of_no_site(self) -> Windows | None:
+        overall = self._sites.limits
+        if self._no_site[0] is not overall:
+            self._no_site = (overall, windows("", True, overall))
+        return self._no_site[1]
+
+    def _bury(self, collected: Collected, asked: Asked, received_at: int) -> None:
         """Behind the events, a dead letter of what could not be understood, as it was received."""
-        for refusal in collected.refused:
-            if refusal.reason in _NOT_UNDERSTOOD:
-                letter = _DeadLetter(
-                    topic=DEAD_LETTER_TOPIC,
-                    where=where,
-                    reason=refusal.reason,
-                    detail=refusal.detail,
-                    received_at=received_at,
-                    bytes=base64.b64encode(received[:_DEAD_LETTER_BYTES]).decode(),
-                    length=len(received),
-                )
-                collected.entries.append(Entry((Record(DEAD_LETTER_TOPIC, None, _encode(letter)),)))
-                return
+        refusal = next((refusal for refusal in collected.refused if refusal.reason in NOT_UNDERSTOOD), None)
+        if refusal is None:
+            return
+        site = next(self._sites_of(asked), None)
+        if site is None:
+            known = self._known(host_of(asked.headers.get(b"origin", b"")))
+            site = known.site.domain if known else ""
+        collected.entries += self._dead_letters.bury(site, refusal, asked.received, asked.where, received_at)
+
+
+class _Room:
+    """How many events of one request its sender's limits have room for."""
+
+    def __init__(self, limiter: Limiter, sender: Sender, batch: beacon.Batch) -> None:
+        self._limiter = limiter
+        self._sender = sender
+        self._items = batch.items
+        self._left: dict[str, int] = {}  # by the site as the events spell it
+        self.retry_after = 0
+
+    def for_one(self, site: str, windows: Windows | None) -> bool:
+        """Whether there is room for one more event of the site. All of the request's are asked for at once, so that
+        those in front are taken and those behind refused."""
+        if windows is None:
+            return True
+        left = self._left.get(site)
+        if left is None:
+            same = 1 if len(self._items) == 1 else sum(getattr(item, "site", None) == site for item in self._items)
+            left = self._take(windows, same)
+        self._left[site] = left - 1
+        return left > 0
+
+    def for_nobody(self, windows: Windows | None) -> bool:
+        """The same for an event of no known site."""
+        return windows is None or self._take(windows, 1) > 0
+
+    def refusal(self, index: int) -> Refusal:
+        return Refusal(
+            index,
+            Reason.RATE_LIMITED,
+            f"too many events from this address, its network or for the site: send it again in {self.retry_after} "
+            "seconds, slower; a server of the site's own sends with its key",
+        )
+
+    def _take(self, windows: Windows, events: int) -> int:
+        allowed = self._limiter.take(windows, self._sender, events)
+        self.retry_after = max(self.retry_after, allowed.retry_after)
+        return allowed.events
 
 
 def _entry(item: Incoming, enriched: list[Event]) -> Entry:

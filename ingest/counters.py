@@ -20,8 +20,14 @@ _LABELS: tuple[tuple[str, str], ...] = (
     *(("refused", str(reason)) for reason in Reason),
     ("unavailable", ""),
 )
-_INDEX = {label: position for position, label in enumerate(_LABELS)}
-_WIDTH = len(_LABELS)
+# Counted beside them, each a metric of its own.
+EXTRA = {
+    "dead_letters_kept": "Requests that could not be understood and are kept as dead letters.",
+    "dead_letters_counted": "Requests that could not be understood, more than an hour has room for: only counted.",
+    "visitors_split": "Visitors of whom the live store did not say whether a visit goes on over midnight (UTC).",
+}
+_INDEX = {label: position for position, label in enumerate((*_LABELS, *((name, "") for name in EXTRA)))}
+_WIDTH = len(_INDEX)
 
 
 class Counters:
@@ -42,5 +48,9 @@ class Counters:
             self._cells[self._start + _INDEX[outcome, reason]] += n
 
     def __iter__(self) -> Iterator[tuple[str, str, int]]:
-        for position, (outcome, reason) in enumerate(_LABELS):
-            yield outcome, reason, sum(self._cells[position::_WIDTH])
+        """What became of the events."""
+        for outcome, reason in _LABELS:
+            yield outcome, reason, self.total(outcome, reason)
+
+    def total(self, outcome: str, reason: str = "") -> int:
+        return sum(self._cells[_INDEX[outcome, reason] :: _WIDTH])

@@ -6,22 +6,33 @@ opened for it stays open, for whoever opened it to close.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from activity import place
 from brokers.base import Broker
 from ingest import assets, health
 from ingest.answers import answer, preflight, too_large, unavailable
-from ingest.collect import Collected, Collector, Live, Options
+from ingest.collect import Asked, Collected, Collector, Live, Options
 from ingest.counters import Counters
+from ingest.dead_letters import DeadLetters
 from ingest.http import Request, Response, text_response
-from ingest.outbox import Outbox, Unavailable, Verdict
+from ingest.limiter import Limiter
+from ingest.outbox import Entry, Outbox, Unavailable, Verdict
 from ingest.sites import Sites
 from ingest.spool import Spool
+from ingest.visitors import LookUp, Visitors
 
+log = logging.getLogger(__name__)
+
+_UPKEEP_EVERY = 0.5  # seconds
+_LOOK_UP_S = 1.0  # that a request waits for the live store, which itself gives up before
 _ROUTES = frozenset({"/collect", "/collect.gif", "/live", "/ready", "/metrics"})
 
 
@@ -42,14 +53,24 @@ class Door:
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._options = options or Options()
-        self._collector = Collector(sites, live, self._options, places)
+        self._counters = counters or Counters()
+        self._clock_ms = clock_ms
+        self._live = live
+        self._limiter = Limiter()
+        self._visitors = Visitors(live, lambda: self._counters.add("visitors_split"))
+        self._dead_letters = DeadLetters(self._counters.add)
+        self._collector = Collector(sites, self._visitors, self._options, places, self._limiter, self._dead_letters)
         self._spool = Spool(spool, self._options.spool_bytes)
         incarnation = os.urandom(8).hex().encode()
         self._outbox = Outbox(broker, self._spool, live, incarnation, self._options.queue_bytes, create_topics)
-        self._counters = counters or Counters()
-        self._clock_ms = clock_ms
         self.max_body = self._options.max_body
         self._outbox.start()
+        self._visitors.look_ahead(clock_ms())
+        self._closing = threading.Event()
+        self._unsent: list[Entry] = []  # dead letters of an hour that could not be made durable yet
+        self._asking = ThreadPoolExecutor(4, thread_name_prefix="look-up")
+        self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
+        self._upkeep.start()
 
     def answers(self, path: str) -> bool:
         """Whether the path is one of the tracking routes."""
@@ -57,25 +78,33 @@ class Door:
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; awaits durability where it matters."""
-        collected = self._start(request)
-        if isinstance(collected, Response):
-            return collected
-        if not collected.entries:
-            return self._finish(collected, [])
+        asked = self._start(request)
+        if isinstance(asked, Response):
+            return asked
+        received_at = self._clock_ms()
         try:
-            return self._finish(collected, await self._outbox.settle(collected.entries))
+            if wanted := self._collector.wanted(asked, received_at):
+                await self._look_up(wanted)
+            collected = self._collector.judge(asked, received_at)
+            verdicts = await self._outbox.settle(collected.entries) if collected.entries else []
         except Unavailable as error:
-            return self._not_durable(collected, error)
+            return self._not_durable(asked, error)
+        return self._finish(collected, verdicts)
 
     def handle_and_wait(self, request: Request) -> Response:
         """The same for a server that gives each request a thread."""
-        collected = self._start(request)
-        if isinstance(collected, Response):
-            return collected
+        asked = self._start(request)
+        if isinstance(asked, Response):
+            return asked
+        received_at = self._clock_ms()
         try:
-            return self._finish(collected, self._outbox.settle_and_wait(collected.entries))
+            if wanted := self._collector.wanted(asked, received_at):
+                self._visitors.look_up(wanted)
+            collected = self._collector.judge(asked, received_at)
+            verdicts = self._outbox.settle_and_wait(collected.entries) if collected.entries else []
         except Unavailable as error:
-            return self._not_durable(collected, error)
+            return self._not_durable(asked, error)
+        return self._finish(collected, verdicts)
 
     def too_large(self) -> Response:
         """The answer to a body beyond `max_body`, which a shell stops reading."""
@@ -84,13 +113,48 @@ class Door:
 
     def close(self) -> None:
         """Settle all that was handed in."""
+        self._closing.set()
+        self._upkeep.join()
+        self._asking.shutdown(wait=False, cancel_futures=True)
+        self._send_letters(self._dead_letters.close(self._clock_ms()))
         self._outbox.close()
 
-    def _start(self, request: Request) -> Collected | Response:
+    async def _look_up(self, wanted: LookUp) -> None:
+        if not self._live.waits:
+            self._visitors.look_up(wanted)
+            return
+        looking = asyncio.get_running_loop().run_in_executor(self._asking, self._visitors.look_up, wanted)
+        try:
+            await asyncio.wait_for(looking, _LOOK_UP_S)
+        except TimeoutError:
+            self._counters.add("visitors_split")
+
+    def _keep_up(self) -> None:
+        """What is done beside the requests and may wait for the live store."""
+        while not self._closing.wait(_UPKEEP_EVERY):
+            try:
+                now = self._clock_ms()
+                self._visitors.look_ahead(now)
+                self._limiter.synchronise(self._live)
+                self._send_letters(self._dead_letters.end_hour(now))
+            except Exception:
+                log.exception("The door's upkeep failed and is tried again")
+
+    def _send_letters(self, entries: list[Entry]) -> None:
+        self._unsent += entries
+        if not self._unsent:
+            return
+        try:
+            self._outbox.settle_and_wait(self._unsent)
+            self._unsent = []
+        except Unavailable as error:
+            log.warning("%d counts of dead letters wait: %s", len(self._unsent), error)
+
+    def _start(self, request: Request) -> Asked | Response:
         method, path = request.method, request.path
         if path == "/collect":
             if method == "POST":
-                return self._collector.collect(request, self._clock_ms())
+                return self._collector.read(request)
             if method == "OPTIONS":
                 return preflight()
             return _not_allowed(path, "POST, OPTIONS")
@@ -99,20 +163,20 @@ class Door:
         if path == "/collect.gif":
             if method == "HEAD":
                 return assets.pixel([])
-            return self._collector.collect_pixel(request, self._clock_ms())
+            return self._collector.read_pixel(request)
         if path == "/live":
             return health.live()
         if path == "/ready":
-            return health.ready(self._outbox)
+            return health.ready(self._outbox, self._live.problem)
         if path == "/metrics":
-            return health.metrics(self._counters, self._spool)
+            return health.metrics(self._counters, self._spool, self._live.problem)
         return assets.script(request) or text_response(404, f"No script is at {path}: try /beacon.js\n")
 
     def _finish(self, collected: Collected, verdicts: list[Verdict]) -> Response:
         return answer(collected, verdicts, self._counters)
 
-    def _not_durable(self, collected: Collected, error: Unavailable) -> Response:
-        self._counters.add("unavailable", n=max(1, len(collected.owners)))
+    def _not_durable(self, asked: Asked, error: Unavailable) -> Response:
+        self._counters.add("unavailable", n=len(asked.batch.items))
         return unavailable(error)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingest.counters import Counters
+from ingest.counters import EXTRA, Counters
 from ingest.http import Response, text_response
 from ingest.outbox import Outbox
 from ingest.spool import Spool
@@ -14,13 +14,23 @@ def live() -> Response:
     return text_response(200, "live\n")
 
 
-def ready(outbox: Outbox) -> Response:
-    """Ready means: an event that comes now is taken and made durable, on the broker or in the spool."""
-    problem = outbox.problem()
-    return text_response(503, f"not ready: {problem}\n") if problem else text_response(200, "ready\n")
+def ready(outbox: Outbox, live_problem: str) -> Response:
+    """Ready means: an event that comes now is taken and made durable, on the broker or in the spool. Without the live
+    store it is, and less is known of it, which the answer says."""
+    if problem := outbox.problem():
+        return text_response(503, f"not ready: {problem}\n")
+    if live_problem:
+        return text_response(200, f"ready, but without the live store: {_ALONE}: {live_problem}\n")
+    return text_response(200, "ready\n")
 
 
-def metrics(counters: Counters, spool: Spool) -> Response:
+_ALONE = (
+    "each process knows only its own duplicates (the pipeline finds the others), limits and active visitors, and a "
+    "visit over midnight (UTC) counts as two"
+)
+
+
+def metrics(counters: Counters, spool: Spool, live_problem: str) -> Response:
     lines = [
         "# HELP footfall_events_total Events that came to the door, by what became of them.",
         "# TYPE footfall_events_total counter",
@@ -28,6 +38,14 @@ def metrics(counters: Counters, spool: Spool) -> Response:
             f'footfall_events_total{{outcome="{outcome}",reason="{reason}"}} {value}'
             for outcome, reason, value in counters
         ),
+    ]
+    for name, what in EXTRA.items():
+        metric = f"footfall_{name}_total"
+        lines += [f"# HELP {metric} {what}", f"# TYPE {metric} counter", f"{metric} {counters.total(name)}"]
+    lines += [
+        "# HELP footfall_live_store_away Whether this process goes on without the live store.",
+        "# TYPE footfall_live_store_away gauge",
+        f"footfall_live_store_away {int(bool(live_problem))}",
         "# HELP footfall_spool_bytes Bytes on disk that wait for the broker.",
         "# TYPE footfall_spool_bytes gauge",
         f"footfall_spool_bytes {spool.bytes()}",

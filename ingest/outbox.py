@@ -106,6 +106,7 @@ class Outbox:
         self._broker_down = False
         self._refused_topics: set[str] = set()
         self._failure = ""
+        self._touches: list[Touch] = []
         self._wake_drainer = threading.Event()
         self._closing = False
         self._publisher = threading.Thread(target=self._publish_groups, name="outbox", daemon=True)
@@ -207,6 +208,7 @@ class Outbox:
             results.append((waiting, verdicts[start:end] if why is None else Unavailable(why)))
             start = end
         _resolve(results)
+        self._note_touches()
 
     def _make_durable(self, entries: list[Entry]) -> tuple[list[Verdict], dict[int, str]]:
         """Verdicts by entry, and of those that are not durable the reason."""
@@ -239,7 +241,8 @@ class Outbox:
                 remembered[entry.memory_key] = entry.event_id
             if entry.touch is not None:
                 touches.append(entry.touch)
-        self._note(remembered, touches)
+        self._remember(remembered)
+        self._touches = touches
         return verdicts, lost
 
     def _recognise(self, entries: list[Entry]) -> tuple[list[Verdict], dict[int, int]]:
@@ -317,14 +320,22 @@ class Outbox:
         self._broker_down = True
         self._wake_drainer.set()
 
-    def _note(self, remembered: dict[bytes, bytes], touches: list[Touch]) -> None:
+    def _remember(self, items: dict[bytes, bytes]) -> None:
+        """Before anybody is answered: the same event may come to another process next."""
         try:
-            if remembered:
-                self._memory.remember(remembered)
+            if items:
+                self._memory.remember(items)
+        except Exception as error:
+            log.warning("The live store did not remember a group of events: %s", error)
+
+    def _note_touches(self) -> None:
+        """After all are answered: nobody waits to be seen as active."""
+        touches, self._touches = self._touches, []
+        try:
             if touches:
                 self._memory.touch_many(touches)
         except Exception as error:
-            log.warning("The live store did not note a group of events: %s", error)
+            log.warning("The live store did not note who is active: %s", error)
 
     # The draining thread
 

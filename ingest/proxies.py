@@ -8,7 +8,6 @@ the header on its own stays to the left of that and is never reached.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from activity.ip import canonical
@@ -27,7 +26,6 @@ class Proxies:
                 raise ValueError(
                     f"{text!r} is not an address or network of a proxy; write it as 10.0.0.7 or 10.0.0.0/8"
                 ) from error
-        self.lists = lru_cache(4096)(self._lists)
 
     def _lists(self, address: str) -> bool:
         try:
@@ -39,7 +37,7 @@ class Proxies:
     def client(self, peer: str, headers: Headers) -> str:
         """The client's address in its canonical spelling: the peer's, or what the chain of listed proxies says."""
         peer = canonical(peer) or peer
-        if not self._networks or not self.lists(peer):
+        if not self._networks or not self._lists(peer):
             return peer
         chain = b",".join(value for name, value in headers if name == b"x-forwarded-for")
         for hop in reversed(chain.decode("latin-1").split(",")):
@@ -47,7 +45,7 @@ class Proxies:
             if address is None:
                 break
             peer = address
-            if not self.lists(address):
+            if not self._lists(address):
                 break
         return peer
 

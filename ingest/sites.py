@@ -6,8 +6,14 @@
     timezone = "Europe/Berlin"
     search_parameters = ["q", "query"]
     origins = ["https://example.com"]
+    limits = { address = "50000/minute" }   # or false; what is not given is as for all sites
 
-Only `domain` is needed. The file is read again when it changes, looked at no more than once a second; a file
+Only `domain` is needed. Before the sites may stand `limits = false`, or the limits of all sites (see `limiter`):
+
+    [limits]
+    address = "3000/10 seconds; 10000/minute"
+
+The file is read again when it changes, looked at no more than once a second; a file
 that became wrong is reported and the sites known before stay. An unknown time zone is no reason to count nothing:
 it is reported, and only that site's pages wait for a better one. Adding a site keeps comments and order.
 """
@@ -24,12 +30,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import tomlkit
 
 from activity.zones import ZONES, not_known
+from ingest.limiter import Limits, windows
 
 log = logging.getLogger(__name__)
 
@@ -49,33 +56,56 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     timezone: str = "UTC"
     search_parameters: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    limits: Limits | bool = True
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     site: list[Site] = []
+    limits: Limits | bool = True
+
+
+class Known(NamedTuple):
+    """What a sites file says."""
+
+    sites: dict[str, Site]
+    limits: Limits | bool  # of all sites that have none of their own
 
 
 def parse(text: str, source: str) -> dict[str, Site]:
     """The sites of a TOML text by domain; every problem of it in one `SitesError`."""
+    return parse_file(text, source).sites
+
+
+def parse_file(text: str, source: str) -> Known:
+    """The same, and what is said for all sites."""
     try:
-        entries = msgspec.convert(tomllib.loads(text), _File).site
+        file = msgspec.convert(tomllib.loads(text), _File)
     except tomllib.TOMLDecodeError as error:
         raise SitesError(f"{source} is not TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise SitesError(
             f"{source}: {error}; an entry is [[site]] with domain, and if wanted key, timezone, "
-            "search_parameters and origins"
+            "search_parameters, origins and limits"
         ) from error
     problems: list[str] = []
     sites: dict[str, Site] = {}
-    for entry in entries:
+    problems += _limit_problems("all sites", True, file.limits)
+    for entry in file.site:
         problems += _problems(entry)
+        problems += _limit_problems(entry.domain, entry.limits, True)
         if entry.domain in sites:
             problems.append(f"{entry.domain} is there twice; keep one of the two entries")
         sites[entry.domain] = entry
     if problems:
         raise SitesError(f"{source}: " + "; ".join(problems))
-    return sites
+    return Known(sites, file.limits)
+
+
+def _limit_problems(of: str, own: Limits | bool, overall: Limits | bool) -> Iterator[str]:
+    try:
+        windows(of, own, overall)
+    except ValueError as error:
+        yield f"{error} (of {of})"
 
 
 def _problems(site: Site) -> Iterator[str]:
@@ -102,9 +132,12 @@ def is_domain(text: str) -> bool:
 class Sites:
     """The known sites, read from a file that may change, or given as they are."""
 
-    def __init__(self, path: Path | None = None, sites: dict[str, Site] | None = None) -> None:
+    def __init__(
+        self, path: Path | None = None, sites: dict[str, Site] | None = None, limits: Limits | bool = True
+    ) -> None:
         self._path = path
         self._sites = dict(sites or {})
+        self.limits = limits
         self._mark: tuple[int, int, int] | None = None
         self._look_at = 0.0
         if path is not None:
@@ -136,7 +169,7 @@ class Sites:
         if mark == self._mark:
             return
         self._mark = mark
-        self._sites = parse(path.read_text(encoding="utf-8"), str(path))
+        self._sites, self.limits = parse_file(path.read_text(encoding="utf-8"), str(path))
         for problem in wrong_zones(self._sites.values(), str(path)):
             log.error(problem)
         self._look_at = monotonic() + _LOOK_AGAIN

@@ -151,19 +151,30 @@ class Archive(Protocol):
 
 
 class Live(Protocol):
-    """What must be quick and may be forgotten: door dedupe, rate limits, presence; and what must be kept:
-    the day's salt for its 48 hours, a site's import key for good. Times are milliseconds given by the caller."""
+    """What must be quick and may be forgotten: ids taken lately, shared counters, presence; and what must be kept:
+    the day's salt for its 48 hours, a site's import key for good. Times are milliseconds given by the caller.
+
+    A store that lies on another machine may be gone. Then each method answers by what this process knows itself,
+    except where it says otherwise."""
 
     url: str
+    waits: bool
+    """Whether a method may wait for another machine, half a second at most: not for an event loop to call."""
+
+    @property
+    def problem(self) -> str:
+        """Why the store is away and this process alone, "" while all is well."""
 
     def salt(self, day: str) -> bytes:
-        """16 random bytes of a UTC day `YYYY-MM-DD`, the same for every process; gone after 48 hours."""
+        """16 random bytes of a UTC day `YYYY-MM-DD`, the same for every process; gone after 48 hours.
+
+        While the store is away, bytes of this process's own, which it proposes to the others afterwards."""
 
     def import_key(self, site: str) -> bytes:
-        """16 random bytes of a site, kept."""
+        """16 random bytes of a site, kept. Raises `Unreachable` while the store is away and they are not known."""
 
     def seen(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """What was remembered under each key in the last 24 hours."""
+        """What was remembered under each key lately: up to 24 hours ago, less after a great many."""
 
     def remember(self, items: Mapping[bytes, bytes]) -> None: ...
 
@@ -173,7 +184,9 @@ class Live(Protocol):
     def touch_many(self, touches: Iterable[tuple[str, str, str, int]]) -> None: ...
 
     def last_active(self, site: str, visitor: str) -> int | None:
-        """When the visitor was last active, None when that is over an hour ago or unknown."""
+        """When the visitor was last active, None when that is over an hour ago or unknown.
+
+        Raises `Unreachable` while the store is away and this process has not seen the visitor since."""
 
     def current(self, site: str, now_ms: int) -> int:
         """Distinct visitors of the last five minutes."""
@@ -181,9 +194,8 @@ class Live(Protocol):
     def top_pages(self, site: str, now_ms: int, minutes: int) -> list[tuple[str, int]]:
         """The ten pages most viewed in the last `minutes` (at most 30), most viewed first."""
 
-    def allow(self, key: str, n: int = 1) -> bool:
-        """Take `n` of what a key is allowed in a sliding window; False when fewer are left, and none is taken.
-
-        The URL's option `rate` says how many, in the words of the `limits` library, as in `6000/minute`."""
+    def add_up(self, counts: Sequence[tuple[str, int, int]]) -> list[int] | None:
+        """Add to counters that all processes share, (name, how many, seconds that it counts), and return the totals;
+        None when they cannot be shared now."""
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""What must be quick: door dedupe, rate limits, who is there now, salts. In this process, or shared by Redis."""
+"""What must be quick: ids taken lately, who is there now, salts, shared limits. In this process, or in a Redis."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from stores.location import parse
 
 __all__ = ["connect_live", "salt_expires"]
 
-DEFAULT_RATE = "100000/minute"
 SALT_BYTES = 16
 REMEMBERED_S = 86_400
 ACTIVE_MS = 3_600_000
 CURRENT_MS = 300_000
 PAGES_MINUTES = 30
 TOP_PAGES = 10
+LONGEST_PATH = 512  # characters of a page that are kept for the top pages
 
 
 def connect_live(url: str) -> Live:
     """`file:///folder` or a plain path (for one process that serves the door), or `redis://host:port/db`.
 
-    Options: `rate`, and with Redis `prefix`."""
+    The option of Redis is `prefix`."""
     place = parse(url)
     match place.scheme:
         case "file":

@@ -1,8 +1,8 @@
 """Live state of one process; what has to outlive it (salts, import keys) lies in a folder.
 
 Several processes may share the folder: a secret is written aside and linked into place, which only the first
-can do, and everybody reads the one that is there. Rate limits, door dedupe and presence are this process's own:
-several processes that serve one door need Redis.
+can do, and everybody reads the one that is there. The ids taken lately and who is there are this process's own, and
+no counter is added up with another's: several processes that serve one door need Redis.
 """
 
 from __future__ import annotations
@@ -15,24 +15,21 @@ from pathlib import Path
 from threading import Lock
 from urllib.parse import quote, unquote
 
-from limits import parse as parse_rate
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
-
 from stores import files
 from stores.base import Unreadable, Unusable
-from stores.live import DEFAULT_RATE, REMEMBERED_S, SALT_BYTES, salt_expires
+from stores.live import SALT_BYTES, salt_expires
 from stores.live.presence import Presence
+from stores.live.remembered import Remembered
 from stores.location import Location
-
-MAX_REMEMBERED = 1_000_000
 
 
 class FolderLive:
+    waits = False
+    problem = ""
+
     def __init__(self, place: Location) -> None:
-        unknown = place.options.keys() - {"rate"}
-        if unknown:
-            raise Unusable(f"{place.shown}: unknown option {', '.join(sorted(unknown))}; known: rate")
+        if place.options:
+            raise Unusable(f"{place.shown}: unknown option {', '.join(sorted(place.options))}; it has none")
         self.url = place.shown
         self._salts = place.folder / "salts"
         self._keys = place.folder / "keys"
@@ -41,13 +38,8 @@ class FolderLive:
             folder.chmod(0o700)
         self._lock = Lock()
         self._known: dict[Path, bytes] = {}
-        self._remembered: dict[bytes, tuple[bytes, float]] = {}
+        self._remembered = Remembered()
         self._presence = Presence()
-        try:
-            self._rate = parse_rate(place.options.get("rate", DEFAULT_RATE))
-        except ValueError as error:
-            raise Unusable(f"{place.shown}: rate is written as in 6000/minute ({error})") from error
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._forget_salts()
 
     def salt(self, day: str) -> bytes:
@@ -62,19 +54,10 @@ class FolderLive:
         return self._secret(self._keys / f"{quote(site, safe='')}.key", None)
 
     def seen(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        now = time.monotonic()
-        with self._lock:
-            found = [self._remembered.get(key) for key in keys]
-        return [entry[0] if entry and entry[1] > now else None for entry in found]
+        return self._remembered.seen(keys)
 
     def remember(self, items: Mapping[bytes, bytes]) -> None:
-        now = time.monotonic()
-        with self._lock:
-            for key, value in items.items():
-                self._remembered.pop(key, None)
-                self._remembered[key] = (value, now + REMEMBERED_S)
-            for key in self._oldest(now):
-                del self._remembered[key]
+        self._remembered.remember(items)
 
     def touch(self, site: str, visitor: str, path: str, at_ms: int) -> None:
         self._presence.touch_many([(site, visitor, path, at_ms)])
@@ -91,21 +74,11 @@ class FolderLive:
     def top_pages(self, site: str, now_ms: int, minutes: int) -> list[tuple[str, int]]:
         return self._presence.top_pages(site, now_ms, minutes)
 
-    def allow(self, key: str, n: int = 1) -> bool:
-        return self._limiter.hit(self._rate, key, cost=n)
+    def add_up(self, counts: Sequence[tuple[str, int, int]]) -> None:
+        """There is nobody to add up with."""
 
     def close(self) -> None:
         """Nothing is held open between calls."""
-
-    def _oldest(self, now: float) -> list[bytes]:
-        """Insertion order is expiry order: those to drop stand in front."""
-        surplus = len(self._remembered) - MAX_REMEMBERED
-        dropped = []
-        for index, (key, (_, expires)) in enumerate(self._remembered.items()):
-            if index >= surplus and expires > now:
-                break
-            dropped.append(key)
-        return dropped
 
     def _secret(self, path: Path, expires: int | None) -> bytes:
         """The 16 bytes of a file, made if it is not there; a salt's file is stamped with its expiry."""

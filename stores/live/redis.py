@@ -1,7 +1,11 @@
 """Live state shared by all processes through Redis. Keys, each under the prefix (`footfall:` by default):
 
-`salt:DAY` and `key:SITE` (16 bytes), `seen:KEY` (24 hours), `active:SITE` (sorted set, visitor by last activity
-in ms), `pages:SITE:MINUTE` (sorted set, path by views), and what the `limits` library keeps for its windows.
+`salt:DAY` and `key:SITE` (16 bytes), `seen:KEY` (24 hours; those beyond an hour's share, minutes), `active:SITE`
+(sorted set, visitor by last activity in ms), `pages:SITE:MINUTE` (sorted set, path by views), `limit:NAME` (a number)
+and `probe`.
+
+A Redis that is gone, stopped or too slow holds nobody up: from the first failure on this process goes on with what it
+knows itself, until Redis answers again. Then its salts are proposed to the others; the rest is only this process's.
 """
 
 from __future__ import annotations
@@ -10,122 +14,187 @@ import secrets
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from limits import parse as parse_rate
-from limits.storage import storage_from_string
-from limits.strategies import SlidingWindowCounterRateLimiter
-
-from stores.base import Unusable
+from stores.base import Unreachable
 from stores.live import (
     ACTIVE_MS,
     CURRENT_MS,
-    DEFAULT_RATE,
+    LONGEST_PATH,
     PAGES_MINUTES,
     REMEMBERED_S,
     SALT_BYTES,
     TOP_PAGES,
     salt_expires,
 )
+from stores.live.link import PATIENCE, Link
+from stores.live.presence import Presence
+from stores.live.remembered import Remembered
 from stores.redis_client import Connection
 
+IDS_AN_HOUR = 100_000  # of each process that are remembered for a day; what comes beyond, for a few minutes
+_BEYOND_S = 300
+MAX_ACTIVE = 1_000_000  # visitors of a site
+MAX_PAGES = 1_000  # of a site and minute
 _MINUTE_MS = 60_000
 
 
+class _Salt(NamedTuple):
+    secret: bytes
+    expires: float
+    shared: bool  # whether Redis has it, or only this process
+
+
 class RedisLive:
+    waits = True
+
     def __init__(self, url: str) -> None:
-        self._redis = Connection(url, ("rate",))
-        self.url = self._redis.shown
-        self._prefix = self._redis.prefix
-        self._salts: dict[str, tuple[bytes, float]] = {}
-        try:
-            self._rate = parse_rate(self._redis.options.get("rate", DEFAULT_RATE))
-        except ValueError as error:
-            raise Unusable(f"{self.url}: rate is written as in 6000/minute ({error})") from error
-        storage = storage_from_string(
-            self._redis.bare_url, key_prefix=f"{self._prefix}limit", socket_timeout=5, socket_connect_timeout=5
-        )
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        connection = Connection(url, PATIENCE)
+        self.url = connection.shown
+        self._prefix = connection.prefix
+        self._link = Link(connection)
+        self._salts: dict[str, _Salt] = {}
+        self._keys: dict[str, bytes] = {}
+        self._hour = 0
+        self._ids = 0  # remembered in this hour
+        # Of the time in which Redis is away.
+        self._remembered = Remembered()
+        self._presence = Presence()
+
+    @property
+    def problem(self) -> str:
+        return self._link.problem
 
     def salt(self, day: str) -> bytes:
         now = time.time()
         known = self._salts.get(day)
-        if known and known[1] > now:
-            return known[0]
-        expires = salt_expires(day, now)
-        secret = self._secret(f"salt:{day}", round(expires))
-        self._salts = {kept: entry for kept, entry in self._salts.items() if entry[1] > now}
-        self._salts[day] = (secret, expires)
-        return secret
+        if known and known.shared and known.expires > now:
+            return known.secret
+        if known is None or known.expires <= now:
+            known = _Salt(secrets.token_bytes(SALT_BYTES), salt_expires(day, now), shared=False)
+        try:
+            secret = self._secret(f"salt:{day}", known.secret, round(known.expires))
+            known = known._replace(secret=secret, shared=True)
+        except Unreachable:
+            pass
+        self._salts = {kept: salt for kept, salt in self._salts.items() if salt.expires > now} | {day: known}
+        return known.secret
 
     def import_key(self, site: str) -> bytes:
-        return self._secret(f"key:{site}", None)
+        key = self._keys.get(site)
+        if key is None:
+            key = self._keys[site] = self._secret(f"key:{site}", secrets.token_bytes(SALT_BYTES), None)
+        return key
 
     def seen(self, keys: Sequence[bytes]) -> list[bytes | None]:
         if not keys:
             return []
-        with self._redis.speaking() as redis:
-            found: list[bytes | None] = redis.mget([self._seen_key(key) for key in keys])
-        return found
+        here = self._remembered.seen(keys)
+        try:
+            with self._link.speaking() as redis:
+                found = redis.mget([self._seen_key(key) for key in keys])
+        except Unreachable:
+            return here
+        return [shared if shared is not None else own for shared, own in zip(found, here, strict=True)]
 
     def remember(self, items: Mapping[bytes, bytes]) -> None:
-        with self._redis.speaking() as redis, redis.pipeline(transaction=False) as pipe:
-            for key, value in items.items():
-                pipe.set(self._seen_key(key), value, ex=REMEMBERED_S)
-            pipe.execute()
+        seconds = REMEMBERED_S if self._within_the_share(len(items)) else _BEYOND_S
+        try:
+            with self._link.speaking() as redis, redis.pipeline(transaction=False) as pipe:
+                for key, value in items.items():
+                    pipe.set(self._seen_key(key), value, ex=seconds)
+                pipe.execute()
+        except Unreachable:
+            self._remembered.remember(items)
 
     def touch(self, site: str, visitor: str, path: str, at_ms: int) -> None:
         self.touch_many([(site, visitor, path, at_ms)])
 
     def touch_many(self, touches: Iterable[tuple[str, str, str, int]]) -> None:
+        touches = list(touches)
+        try:
+            self._touch(touches)
+        except Unreachable:
+            self._presence.touch_many(touches)
+
+    def _touch(self, touches: Iterable[tuple[str, str, str, int]]) -> None:
         active: defaultdict[str, dict[str, int]] = defaultdict(dict)
         pages: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
         for site, visitor, path, at_ms in touches:
             active[site][visitor] = max(at_ms, active[site].get(visitor, 0))
             if path:
-                pages[site, at_ms // _MINUTE_MS][path] += 1
-        with self._redis.speaking() as redis, redis.pipeline(transaction=False) as pipe:
+                pages[site, at_ms // _MINUTE_MS][path[:LONGEST_PATH]] += 1
+        with self._link.speaking() as redis, redis.pipeline(transaction=False) as pipe:
             for site, visitors in active.items():
                 key = f"{self._prefix}active:{site}"
                 pipe.zadd(key, visitors, gt=True)
                 pipe.zremrangebyscore(key, "-inf", max(visitors.values()) - ACTIVE_MS)
+                pipe.zremrangebyrank(key, 0, -MAX_ACTIVE - 1)
                 pipe.pexpire(key, ACTIVE_MS)
             for (site, minute), views in pages.items():
                 key = f"{self._prefix}pages:{site}:{minute}"
                 for path, count in views.items():
                     pipe.zincrby(key, count, path)
+                pipe.zremrangebyrank(key, 0, -MAX_PAGES - 1)
                 pipe.pexpire(key, (PAGES_MINUTES + 1) * _MINUTE_MS)
             pipe.execute()
 
     def last_active(self, site: str, visitor: str) -> int | None:
-        with self._redis.speaking() as redis:
-            at = redis.zscore(f"{self._prefix}active:{site}", visitor)
-        return None if at is None else int(at)
+        here = self._presence.last_active(site, visitor)
+        try:
+            with self._link.speaking() as redis:
+                at = redis.zscore(f"{self._prefix}active:{site}", visitor)
+        except Unreachable:
+            if here is None:
+                raise
+            return here
+        return max((int(known) for known in (at, here) if known is not None), default=None)
 
     def current(self, site: str, now_ms: int) -> int:
-        with self._redis.speaking() as redis:
-            return int(redis.zcount(f"{self._prefix}active:{site}", f"({now_ms - CURRENT_MS}", now_ms))
+        try:
+            with self._link.speaking() as redis:
+                return int(redis.zcount(f"{self._prefix}active:{site}", f"({now_ms - CURRENT_MS}", now_ms))
+        except Unreachable:
+            return self._presence.current(site, now_ms)
 
     def top_pages(self, site: str, now_ms: int, minutes: int) -> list[tuple[str, int]]:
         now = now_ms // _MINUTE_MS
         keys = [f"{self._prefix}pages:{site}:{now - ago}" for ago in range(min(minutes, PAGES_MINUTES))]
-        with self._redis.speaking() as redis:
-            found = redis.zunion(keys, withscores=True) if keys else []
+        try:
+            with self._link.speaking() as redis:
+                found = redis.zunion(keys, withscores=True) if keys else []
+        except Unreachable:
+            return self._presence.top_pages(site, now_ms, minutes)
         pages = [(path.decode("utf-8", "replace"), int(count)) for path, count in found]
         return sorted(pages, key=lambda page: (-page[1], page[0]))[:TOP_PAGES]
 
-    def allow(self, key: str, n: int = 1) -> bool:
-        with self._redis.speaking():
-            return self._limiter.hit(self._rate, key, cost=n)
+    def add_up(self, counts: Sequence[tuple[str, int, int]]) -> list[int] | None:
+        try:
+            with self._link.speaking() as redis, redis.pipeline(transaction=False) as pipe:
+                for name, events, seconds in counts:
+                    key = f"{self._prefix}limit:{name}"
+                    pipe.incrby(key, events)
+                    pipe.expire(key, 2 * seconds)
+                return [int(total) for total in pipe.execute()[::2]]
+        except Unreachable:
+            return None
 
     def close(self) -> None:
-        self._redis.close()
+        self._link.close()
 
-    def _secret(self, name: str, expires: int | None) -> bytes:
-        with self._redis.speaking() as redis:
+    def _secret(self, name: str, proposal: bytes, expires: int | None) -> bytes:
+        with self._link.speaking() as redis:
             key = self._prefix + name
-            redis.set(key, secrets.token_bytes(SALT_BYTES), nx=True, exat=expires)
+            redis.set(key, proposal, nx=True, exat=expires)
             secret: bytes = redis.get(key)
         return secret
 
     def _seen_key(self, key: bytes) -> bytes:
         return f"{self._prefix}seen:".encode() + key
+
+    def _within_the_share(self, ids: int) -> bool:
+        hour = int(time.time() // 3600)
+        if hour != self._hour:
+            self._hour, self._ids = hour, 0
+        self._ids += ids
+        return self._ids <= IDS_AN_HOUR

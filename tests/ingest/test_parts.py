@@ -20,7 +20,7 @@ from ingest.door import Door
 from ingest.http import Request
 from ingest.proxies import Proxies
 from ingest.sites import Site, Sites, SitesError, add, parse
-from ingest.visitors import Visitors
+from ingest.visitors import LookUp, Visitors
 from stores.live import connect_live
 from tests.ingest.conftest import AGENT, pageview
 
@@ -166,16 +166,26 @@ def test_a_script_is_small_and_cacheable(name: str, limit: int) -> None:
 def test_a_visit_that_crosses_midnight_keeps_its_visitor(tmp_path: Path) -> None:
     live = connect_live(f"file://{tmp_path}")
     visitors = Visitors(live)
+
+    def of(address: str, at: int) -> str:
+        wanted = LookUp(["a.example"], address, AGENT, at, named=False)
+        if visitors.may_have_to_look_up(at, named=False) and visitors.has_to_look_up(wanted):
+            visitors.look_up(wanted)
+        return visitors.of("a.example", address, AGENT, at)
+
     late = MIDNIGHT - 60_000
-    before = visitors.of("a.example", "192.0.2.1", AGENT, late)
+    before = of("192.0.2.1", late)
     live.touch_many([("a.example", before, "/", late)])
     after = MIDNIGHT + 20 * 60_000
-    assert visitors.of("a.example", "192.0.2.1", AGENT, after) == before
+    assert of("192.0.2.1", after) == before
     live.touch_many([("a.example", before, "/", after)])
-    assert visitors.of("a.example", "192.0.2.1", AGENT, after + 25 * 60_000) == before
-    assert visitors.of("a.example", "192.0.2.1", AGENT, after + 31 * 60_000) != before
-    assert visitors.of("a.example", "192.0.2.2", AGENT, after) != before
-    assert visitors.of("a.example", "192.0.2.1", AGENT, MIDNIGHT + DAY // 2) != before
+    assert of("192.0.2.1", after + 25 * 60_000) == before
+    live.touch_many([("a.example", before, "/elsewhere", after + 40 * 60_000)])  # by another process
+    assert of("192.0.2.1", after + 65 * 60_000) == before
+    new = of("192.0.2.1", after + 96 * 60_000)
+    assert new != before
+    assert of("192.0.2.2", after) != before
+    assert of("192.0.2.1", MIDNIGHT + DAY // 2) == new
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ NOW = 1_711_900_000_000
 @pytest.fixture(params=["folder", "redis"])
 def live_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "folder":
-        return f"file://{tmp_path}/live?rate=10/minute"
-    return f"{request.getfixturevalue('redis_url')}?prefix={tmp_path.name}:&rate=10/minute"
+        return f"file://{tmp_path}/live"
+    return f"{request.getfixturevalue('redis_url')}?prefix={tmp_path.name}:"
 
 
 @pytest.fixture
@@ -101,15 +101,7 @@ def test_top_pages_are_counted_by_the_minute(live: Live) -> None:
     assert len(live.top_pages("a.example", NOW, 30)) == 10
 
 
-def test_a_rate_is_taken_in_whole(live: Live) -> None:
-    assert live.allow("one", 8)
-    assert not live.allow("one", 3)
-    assert live.allow("one", 2)
-    assert not live.allow("one")
-    assert live.allow("another")
-
-
-def test_a_folder_forgets_salts_and_bounds_what_it_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_forgets_salts(tmp_path: Path) -> None:
     live = stores.connect_live(str(tmp_path))
     live.salt("2020-05-05")
     live.salt("2099-01-01")
@@ -118,10 +110,6 @@ def test_a_folder_forgets_salts_and_bounds_what_it_remembers(tmp_path: Path, mon
     os.utime(stored, (1, 1))
     live.salt("2099-01-02")
     assert sorted(path.name for path in (tmp_path / "salts").iterdir()) == ["2099-01-01", "2099-01-02"]
-    monkeypatch.setattr("stores.live.folder.MAX_REMEMBERED", 3)
-    live.remember({str(n).encode(): b"x" for n in range(5)})
-    live.remember({b"2": b"y"})
-    assert live.seen([b"0", b"1", b"2", b"3", b"4"]) == [None, None, b"y", b"x", b"x"]
     (tmp_path / "keys" / "c.example.key").write_bytes(b"short")
     with pytest.raises(Unreadable, match="5 bytes instead of 16; delete it"):
         live.import_key("c.example")
@@ -154,13 +142,25 @@ def test_a_bare_client_reads_what_redis_holds(redis_url: str) -> None:
 def test_wrong_urls_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(Unusable, match="the live store is a folder"):
         stores.connect_live("s3://x/y")
-    with pytest.raises(Unusable, match="rate is written as in 6000/minute"):
+    with pytest.raises(Unusable, match="unknown option rate; it has none"):
         stores.connect_live(f"file://{tmp_path}?rate=lots")
-    with pytest.raises(Unusable, match="unknown option colour; known: prefix, rate"):
+    with pytest.raises(Unusable, match="unknown option colour; known: prefix"):
         stores.connect_live("redis://127.0.0.1:1/0?colour=red")
+
+
+def test_without_redis_a_process_goes_on_with_what_it_knows() -> None:
     away = stores.connect_live("redis://127.0.0.1:1/0")
+    assert away.seen([b"x"]) == [None]
+    assert "Retry later" in away.problem
+    away.remember({b"x": b"1"})
+    assert away.seen([b"x", b"y"]) == [b"1", None]
+    away.touch("a.example", "v1", "/", NOW)
+    assert (away.current("a.example", NOW), away.last_active("a.example", "v1")) == (1, NOW)
+    assert away.salt("2099-01-01") == away.salt("2099-01-01") != away.salt("2099-01-02")
+    assert away.add_up([("a", 1, 60)]) is None
+    # What cannot be known is said, not made up.
     with pytest.raises(Unreachable, match="Retry later"):
-        away.seen([b"x"])
+        away.last_active("a.example", "v2")
     with pytest.raises(Unreachable, match="Retry later"):
-        away.allow("x")
+        away.import_key("a.example")
     away.close()
