@@ -6,6 +6,10 @@ before which it has run for a whole day without a gap: so nobody's session grows
 midnight cuts can be told from the 24 hours before it, however far the chain reaches back. A session's id is
 a hash of site, visitor and first event, so the same events give the same ids in whatever order they came.
 
+The entry. Where a visit came from, and by what browser and place, is told by one event: the first that is a page
+view or names an origin (`source`, `medium` or `utm_campaign`), and where there is none, the first. What was sent
+before it (a server's note, a ping) says nothing of the origin, and a visit is not direct for that.
+
 The state. What `advance` carries from batch to batch is neither counters nor partial sessions but the *events*
 of the chains that can still change, narrowed to the columns that a session row is made of. Each step takes the
 visitors that the batch touches, forms their sessions without the batch and with it, and the difference is what
@@ -64,8 +68,8 @@ STATE_COLUMNS: dict[str, pl.DataType] = {
     "language": pl.String(),
 }
 
-# What a session takes over from its first event.
-_OF_THE_FIRST = [
+# What a session takes over from the event by which it was entered.
+_OF_THE_ENTRY = [
     "referrer", "source", "medium", "channel", "utm_campaign",
     "country", "region", "city", "browser", "os", "device", "language",
 ]  # fmt: skip
@@ -87,7 +91,7 @@ COLUMNS: dict[str, pl.DataType] = {
     "is_engaged": pl.Boolean(),
     "oversized": pl.Boolean(),
     "user": pl.String(),
-    **{name: pl.String() for name in _OF_THE_FIRST},
+    **{name: pl.String() for name in _OF_THE_ENTRY},
 }
 
 KEY = ["site", "visitor", "session_id"]
@@ -246,6 +250,9 @@ def sessions(events: pl.DataFrame) -> pl.DataFrame:
     view = events["type"] == "pageview"
     views = np.flatnonzero(view.to_numpy()[order])
     known = np.flatnonzero((events["user"] != "").to_numpy()[order])
+    names_origin = (events["source"] != "") | (events["medium"] != "") | (events["utm_campaign"] != "")
+    entered, is_entered = first_of(np.flatnonzero((view | names_origin).to_numpy()[order]))
+    entry = order[np.where(is_entered, entered, start)]
     time = events["occurred_at"].to_numpy()[order]
     ends = pl.DataFrame(
         {
@@ -260,7 +267,7 @@ def sessions(events: pl.DataFrame) -> pl.DataFrame:
             "entry_page": text_at("path", *first_of(views)),
             "exit_page": text_at("path", *last_of(views)),
             "user": text_at("user", *last_of(known)),
-            **{name: events[name].gather(first) for name in _OF_THE_FIRST},
+            **{name: events[name].gather(entry) for name in _OF_THE_ENTRY},
         }
     )
     return ends.with_columns(

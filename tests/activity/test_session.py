@@ -69,17 +69,22 @@ def reference(rows: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
             sid = mix(mix(mix(number ^ visitor) ^ g[0]["id_hi"]) ^ g[0]["id_lo"])
             views = [r["path"] for r in g if r["type"] == "pageview"]
             users = [r["user"] for r in g if r["user"]]
+            entered = next(
+                (r for r in g if r["type"] == "pageview" or r["source"] or r["medium"] or r["utm_campaign"]), g[0]
+            )
             out.add((
                 site, visitor, sid, g[0]["occurred_at"], g[-1]["occurred_at"], len(g), len(views),
                 sum(r["type"] == "search" for r in g), sum(r["interactive"] for r in g),
                 sum(r["engaged_ms"] for r in g),
-                views[0] if views else "", views[-1] if views else "", users[-1] if users else "", g[0]["source"],
+                views[0] if views else "", views[-1] if views else "", users[-1] if users else "",
+                entered["source"], entered["medium"], entered["utm_campaign"], entered["channel"], entered["browser"],
             ))  # fmt: skip
     return out
 
 
 SEEN = ["site", "visitor", "session_id", "started_at", "ended_at", "events", "pageviews", "searches", "interactions",
-        "engaged_ms", "entry_page", "exit_page", "user", "source"]  # fmt: skip
+        "engaged_ms", "entry_page", "exit_page", "user", "source", "medium", "utm_campaign", "channel",
+        "browser"]  # fmt: skip
 
 
 def seen(sessions: pl.DataFrame) -> set[tuple[Any, ...]]:
@@ -111,7 +116,9 @@ def histories(draw: st.DrawFn, most: int = 24) -> list[dict[str, Any]]:
             at, number, visitor=draw(st.integers(1, 2)), site=draw(st.sampled_from(["a.example", "b.example"])),
             type=draw(st.sampled_from(["pageview", "search", "engagement", "custom"])),
             interactive=draw(st.booleans()), engaged_ms=draw(st.sampled_from([0, 6_000])),
-            user=draw(st.sampled_from(["", "u"])),
+            user=draw(st.sampled_from(["", "u"])), source=draw(st.sampled_from(["", "", f"s{number}"])),
+            medium=draw(st.sampled_from(["", "", f"m{number}"])), channel=f"c{number}", browser=f"b{number}",
+            utm_campaign=draw(st.sampled_from(["", "", f"u{number}"])),
         )  # fmt: skip
         rows.append(r)
         if draw(st.integers(0, 3)) == 0:
@@ -231,3 +238,38 @@ def test_ten_thousand_events_are_one_session_and_one_more_sets_the_flag() -> Non
 def test_a_bounce_is_at_most_one_interactive_event(interactive: int, bounce: bool) -> None:
     rows = [row(T0 + n, n, interactive=n < interactive) for n in range(3)]
     assert session.sessions(frame(rows))["is_bounce"].to_list() == [bounce]
+
+
+def came_by(*rows: dict[str, Any]) -> tuple[str, str]:
+    return session.sessions(frame(list(rows))).select("source", "browser").row(0)
+
+
+def test_a_visit_came_from_where_its_first_page_view_says() -> None:
+    """A server's note a second before says nothing of it."""
+    note = row(T0, 1, type="custom", source="", browser="")
+    view = row(T0 + 1000, 2, source="google.com", browser="Firefox")
+    assert came_by(note, view) == ("google.com", "Firefox")
+
+
+def test_a_direct_visit_stays_direct_whatever_follows() -> None:
+    view = row(T0, 1, source="", browser="Firefox")
+    assert came_by(view, row(T0 + 1000, 2, source="news.example", browser="Chrome")) == ("", "Firefox")
+
+
+def test_an_event_that_names_a_source_before_any_page_view_counts() -> None:
+    opened = row(T0, 1, type="custom", source="newsletter", browser="Mail")
+    assert came_by(opened, row(T0 + 1000, 2, source="", browser="Firefox")) == ("newsletter", "Mail")
+
+
+def test_without_a_page_view_the_first_event_that_names_a_source_counts_else_the_first() -> None:
+    pings = [row(T0 + n, n, type="engagement", source="", browser=f"b{n}") for n in (1, 2)]
+    assert came_by(*pings) == ("", "b1")
+    assert came_by(*pings, row(T0 + 3, 3, type="custom", source="", medium="email", browser="b3")) == ("", "b3")
+
+
+def test_a_page_view_that_comes_late_tells_the_origin_again() -> None:
+    note = row(T0, 1, type="custom", source="")
+    step = session.advance(session.empty_state(), frame([note, row(T0 + 2000, 3, source="late.example")]), 0)
+    assert step.changes["source"].to_list() == ["late.example"]
+    step = session.advance(step.state, frame([row(T0 + 1000, 2, source="google.com")]), 0)
+    assert step.changes.select("source", "deleted").rows() == [("google.com", False)]

@@ -27,7 +27,7 @@ COPIES = (
     "received_at", "occurred_at", "type", "interactive", "engaged_ms", "path", "user", "referrer", "source", "medium",
     "channel", "utm_campaign", "country", "region", "city", "browser", "os", "device", "language",
 )  # fmt: skip
-OF_THE_FIRST = (
+OF_THE_ENTRY = (
     "referrer", "source", "medium", "channel", "utm_campaign", "country", "region", "city", "browser", "os", "device",
     "language",
 )  # fmt: skip
@@ -87,6 +87,9 @@ def _cuts(midnight: int, chain_begun: int) -> bool:
 def line(session: list[Row]) -> str:
     first = session[0]
     views = [event for event in session if event["type"] == "pageview"]
+    # The event that tells where the visit came from: the first that is a page view or names an origin, else the first.
+    telling = (e for e in session if e["type"] == "pageview" or e["source"] or e["medium"] or e["utm_campaign"])
+    entry = next(telling, first)
     engaged = sum(event["engaged_ms"] for event in session)
     interactions = sum(1 for event in session if event["interactive"])
     fields: list[object] = [
@@ -105,7 +108,7 @@ def line(session: list[Row]) -> str:
         int(engaged > 10_000 or len(views) >= 2),
         int(len(session) > 10_000),
         _text(next((event["user"] for event in reversed(session) if event["user"]), "")),
-        *(_text(first[name]) for name in OF_THE_FIRST),
+        *(_text(entry[name]) for name in OF_THE_ENTRY),
     ]
     return "\t".join(str(field) for field in fields) + "\n"
 
