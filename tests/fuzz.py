@@ -50,7 +50,8 @@ TRACKING = [
 ]
 DASHBOARDS = [
     "/", f"/{SITE}", f"/{SITE}/now", f"/{SITE}/nothing", "/unknown.example", "/sql", "/sql", "/ready", "/live",
-    "/metrics", "/api/v1/stats", "/api/v1/timeseries", "/api/v1/breakdown", "/control/ping", "/control/x", "/static/x", "/sites",
+    "/metrics", "/api/v1/stats", "/api/v1/timeseries", "/api/v1/breakdown", "/control/ping", "/control/x", "/static/x",
+    "/sites",
 ]
 PARAMETERS = [
     "site", "site", "site", "period", "from", "to", "interval", "by", "metric", "limit", "query", "default_format",
@@ -96,8 +97,8 @@ class Odd(NamedTuple):
 
 def request(random: Random, tracking: bool) -> Odd:
     """One for the tracking port or for the dashboards port."""
-    if tracking and random.random() < 0.4:
-        return _batch(random)
+    if random.random() < 0.4:
+        return _batch(random) if tracking else _question(random)
     method = random.choice(METHODS) if random.random() < 0.2 else random.choice(["GET", "POST", "POST"])
     line = f"{method} ".encode() + _target(random, tracking) + f" {random.choice(VERSIONS)}".encode()
     headers = [(b"Host", b"127.0.0.1")] if random.random() < 0.9 else []
@@ -149,6 +150,18 @@ def _batch(random: Random) -> Odd:
     if random.random() < 0.1:
         body = gzip.compress(body, 1)
     return Odd(head % len(body) + body, True, 2)
+
+
+def _question(random: Random) -> Odd:
+    """A page, an answer of the API or one of SQL, asked for as it should be but for a few parameters."""
+    path = random.choice([path for path in DASHBOARDS if "control" not in path])
+    pairs = [f"site={SITE}"] if path.startswith("/api") else []
+    pairs += [f"{random.choice(PARAMETERS)}={quote(_text(random))}" for _ in range(random.randrange(4))]
+    body = _body(random, False) if path in ("/sql", "/sites") else b""
+    line = f"{'POST' if body else 'GET'} {path}?{'&'.join(pairs)} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode()
+    name = random.choice([b"Accept", b"Content-Type", b"X-ClickHouse-Format", b"Accept-Encoding", b"Cookie"])
+    value = random.choice(WORDS).encode()
+    return Odd(line + b"%s: %s\r\nContent-Length: %d\r\n\r\n" % (name, value, len(body)) + body, True)
 
 
 def _event(random: Random) -> Any:
@@ -318,7 +331,7 @@ def main() -> int:
                 for number in range(thread, asked.requests, asked.threads):
                     if time.monotonic() > deadline:
                         return
-                    tracking = bool(number // asked.threads % 2)
+                    tracking = number // asked.threads % 4 > 0  # a page costs a hundred times an event
                     odd = request(random, tracking)
                     answered = send(where[tracking], odd)
                     counts[tracking][str(answered.status) if answered.status > 0 else "not whole, closed"] += 1
