@@ -17,6 +17,7 @@ from activity.refusal import Reason, Refusal
 
 _TYPES = ", ".join(kind.value for kind in EventType)
 _single = msgspec.json.Decoder(Incoming)
+_FIELDS = frozenset(Incoming.__struct_fields__)
 _MISSING = re.compile(r"missing required field `(\w+)`")
 _PLACE = re.compile(r"at `\$([^`]*)`")
 _EXPECTED = re.compile(r"Expected `([^`]+)`")
@@ -61,7 +62,7 @@ def from_object(index: int, event: object, limits: Limits) -> Incoming | Refusal
             Reason.UNKNOWN_FIELD_TYPE,
             f'the event is {described(type(event).__name__)}, not an object: send {{"site": …, "type": …, "url": …}}',
         )
-    present = {name: _valid(value) for name, value in event.items() if value is not None}
+    present = {name: _valid(value) for name, value in event.items() if name in _FIELDS and value is not None}
     try:
         return tidy(index, msgspec.convert(present, Incoming), limits)
     except msgspec.ValidationError as error:
@@ -69,11 +70,16 @@ def from_object(index: int, event: object, limits: Limits) -> Incoming | Refusal
 
 
 def _valid(value: object) -> object:
-    """The value with lone surrogates, which no UTF-8 can hold, replaced."""
+    """The value of a field with lone surrogates, which no UTF-8 can hold, replaced: in its names too, where it is
+    an object. No field goes deeper."""
+    if isinstance(value, dict):
+        return {_text(name): _text(inner) for name, inner in value.items()}
+    return _text(value)
+
+
+def _text(value: object) -> object:
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_valid(name): _valid(inner) for name, inner in value.items()}
     return value
 
 

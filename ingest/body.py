@@ -34,9 +34,7 @@ class Unread(Enum):
 class Bodies:
     """Reads the bodies of one process, on its event loop."""
 
-    def __init__(self, seconds: float = BODY_SECONDS, unfinished_bytes: int = UNFINISHED_BYTES) -> None:
-        self._seconds = seconds
-        self._unfinished_bytes = unfinished_bytes
+    def __init__(self) -> None:
         self._unfinished = 0
 
     async def read(self, receive: Receive, headers: Headers, limit: int | None) -> bytes | Unread:
@@ -46,7 +44,7 @@ class Bodies:
         chunks: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(BODY_SECONDS):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -61,7 +59,7 @@ class Bodies:
                     self._unfinished += len(chunk)
                     if limit is not None and size > limit:
                         return Unread.TOO_LARGE
-                    if self._unfinished > self._unfinished_bytes:
+                    if self._unfinished > UNFINISHED_BYTES:
                         return Unread.CROWDED
         except TimeoutError:
             return Unread.SLOW
@@ -72,7 +70,7 @@ class Bodies:
         """Read on and keep nothing."""
         size = 0
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(BODY_SECONDS):
                 while size < _DISCARD_AT_MOST:
                     message = await receive()
                     size += len(message.get("body", b""))
@@ -82,13 +80,13 @@ class Bodies:
             return
 
 
-def unread(why: Unread, seconds: float = BODY_SECONDS) -> Response:
+def unread(why: Unread) -> Response:
     """The answer to a sender whose body is not here, for any reason but its size."""
     if why is Unread.CROWDED:
         text = f"Too much is being sent here at once: send it again in {RETRY_AFTER} seconds.\n"
         response = text_response(503, text)
         return response._replace(headers=[*response.headers, (b"retry-after", b"%d" % RETRY_AFTER), _CLOSE])
-    response = text_response(408, f"The body did not arrive within {seconds:.0f} seconds: send it again.\n")
+    response = text_response(408, f"The body did not arrive within {BODY_SECONDS:.0f} seconds: send it again.\n")
     return response._replace(headers=[*response.headers, _CLOSE])
 
 

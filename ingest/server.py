@@ -49,6 +49,7 @@ CONNECTIONS = 2000
 FILES = 2 * CONNECTIONS + 192  # what we ask the system for
 _RETRY_AFTER = 5
 _LATER = (("Retry-After", str(_RETRY_AFTER)),)
+_AT_ONCE = struct.pack("ii", 1, 0)
 
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # of Linux; the socket module does not name them
 
@@ -93,6 +94,8 @@ class Protocol(ASGIProtocol):
     def drop_if_late(self, now: float) -> None:
         """Close it when its client takes longer over a header, or over our answer, than we wait."""
         if self._stuck_since and now - self._stuck_since > TAKE_SECONDS:
+            # What the system still holds for it goes too.
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             self.transport.abort()
         elif self._current_request is not None:
             return
