@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
 from brokers import schemes
-from infra.settings import Settings
+from infra import access
+from infra.settings import DASHBOARDS_TOKEN, Settings
 from tests.serverless.function import ROOT
 
 COMPOSE = ROOT / "infra" / "compose.yaml"
@@ -64,9 +67,23 @@ def test_a_suite_a_vendor_runs_tests_that_are_there() -> None:
 def test_compose_gives_only_settings_that_exist_and_publishes_on_loopback() -> None:
     services = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
     for name in ("ingest", "load", "dashboards"):
-        Settings.load(services[name]["environment"])
+        # Without a value a variable is handed on from whoever starts compose, if it is set there.
+        Settings.load({key: value for key, value in services[name]["environment"].items() if value is not None})
+    assert services["dashboards"]["environment"][DASHBOARDS_TOKEN] is None
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert ports and all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_what_listens_everywhere_by_default_needs_a_token() -> None:
+    """The image and compose start these; tests/e2e/test_walls.py runs such lines."""
+    services = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+    app = DOCKERFILE.split(" AS app")[1].split("\nFROM ")[0]
+    image = json.loads(re.findall(r"^CMD (.*)$", app, re.MULTILINE)[0])
+    for verb, *flags in (image, services["dashboards"]["command"]):
+        assert verb in ("up", "dashboards")
+        settings = Settings.load({}, {"host": flags[flags.index("--host") + 1]})
+        with pytest.raises(click.UsageError, match=DASHBOARDS_TOKEN):
+            access.refuse_unguarded(settings)
 
 
 def test_the_dockerfile_copies_what_is_there_and_names_the_handler() -> None:
