@@ -1,4 +1,4 @@
-"""Real parts shared by all tests: started once a session when first asked for, on free ports, stopped at the end.
+"""Real parts shared by all tests: started once a run when first asked for, on free ports, stopped at its end.
 
 FOOTFALL_TEST_KAFKA, …_KAFKA3, …_DISKLESS, …_PULSAR and …_REDIS name one that runs already, such as a vendor's own
 (infra/compose.yaml)."""
@@ -6,104 +6,138 @@ FOOTFALL_TEST_KAFKA, …_KAFKA3, …_DISKLESS, …_PULSAR and …_REDIS name one
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.dev import diskless as diskless_part
 from infra.dev import kafka as kafka_part
 from infra.dev import kafka3 as kafka3_part
+from infra.dev import process
 from infra.dev import pulsar as pulsar_part
 from infra.dev import redis as redis_part
+from tests import rerun, schedule
+from tests.once import Once
 from tests.require import require
+from tests.serverless import function
+
+PARTS: dict[str, Any] = {
+    "kafka": kafka_part,
+    "kafka3": kafka3_part,
+    "diskless": diskless_part,
+    "pulsar": pulsar_part,
+    "redis": redis_part,
+}
+ONCE = pytest.StashKey[Once]()
+SAID = "said"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    rerun.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    given = getattr(config, "workerinput", {}).get("once")  # the controller's
+    config.stash[ONCE] = Once(Path(given or Path(tempfile.gettempdir(), f"footfall-once-{uuid.uuid4().hex}")))
+    if given is None:
+        config.pluginmanager.register(Whole(config), "footfall-whole")
+    schedule.register(config)
+    rerun.register(config)
+
+
+def pytest_unconfigure() -> None:
+    process.let_go()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+    items.sort(key=schedule.order)
+
+
+class Whole:
+    """What the process does that sees the whole run: alone, or by workers that pytest-xdist has started."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._once = config.stash[ONCE]
+        self._said: list[str] = []
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput["once"] = str(self._once.shared)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "teardown":
+            self._said += [str(line) for name, line in report.user_properties if name == SAID]
+
+    def pytest_sessionfinish(self) -> None:
+        for name, part in PARTS.items():
+            if (folder := self._once.folder(name)).exists():
+                part.server(folder).stop()
+        shutil.rmtree(self._once.shared, ignore_errors=True)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self._said:
+            terminalreporter.write_sep("=", "what was measured")
+            for line in self._said:
+                terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`127.0.0.1:PORT` of a real Kafka of this session's own. Use topics with names of your own."""
-    if given := os.environ.get("FOOTFALL_TEST_KAFKA"):
-        yield given
-        return
-    missing = kafka_part.available()
-    require("kafka", not missing, missing)
-    folder = tmp_path_factory.mktemp("kafka")
-    try:
-        yield kafka_part.start(folder, port=0)
-    finally:
-        kafka_part.server(folder).stop()
+def once(pytestconfig: pytest.Config) -> Once:
+    """Makes something once for all processes of the run."""
+    return pytestconfig.stash[ONCE]
+
+
+def started(once: Once, name: str) -> str:
+    if given := os.environ.get(f"FOOTFALL_TEST_{name.upper()}"):
+        return given
+    missing = PARTS[name].available()
+    require(name, not missing, missing)
+    return once(name, lambda folder: str(PARTS[name].start(folder, port=0)))
 
 
 @pytest.fixture(scope="session")
-def kafka3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`127.0.0.1:PORT,127.0.0.1:PORT,127.0.0.1:PORT` of three real Kafka brokers of this session's own."""
-    if given := os.environ.get("FOOTFALL_TEST_KAFKA3"):
-        yield given
-        return
-    missing = kafka3_part.available()
-    require("kafka3", not missing, missing)
-    folder = tmp_path_factory.mktemp("kafka3")
-    try:
-        yield kafka3_part.start(folder, port=0)
-    finally:
-        kafka3_part.server(folder).stop()
+def kafka(once: Once) -> str:
+    """`127.0.0.1:PORT` of a real Kafka of this run's own. Use topics with names of your own."""
+    return started(once, "kafka")
 
 
 @pytest.fixture(scope="session")
-def diskless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`127.0.0.1:PORT` of a Kafka protocol without a disk: Tansu on an S3 of this session's own."""
-    if given := os.environ.get("FOOTFALL_TEST_DISKLESS"):
-        yield given
-        return
-    missing = diskless_part.available()
-    require("diskless", not missing, missing)
-    folder = tmp_path_factory.mktemp("diskless")
-    try:
-        yield diskless_part.start(folder, port=0)
-    finally:
-        diskless_part.server(folder).stop()
+def kafka3(once: Once) -> str:
+    """`127.0.0.1:PORT,127.0.0.1:PORT,127.0.0.1:PORT` of three real Kafka brokers of this run's own."""
+    return started(once, "kafka3")
 
 
 @pytest.fixture(scope="session")
-def pulsar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`127.0.0.1:PORT?admin=http://127.0.0.1:PORT` of a real Pulsar of this session's own."""
-    if given := os.environ.get("FOOTFALL_TEST_PULSAR"):
-        yield given
-        return
-    missing = pulsar_part.available()
-    require("pulsar", not missing, missing)
-    folder = tmp_path_factory.mktemp("pulsar")
-    try:
-        yield pulsar_part.start(folder, port=0)
-    finally:
-        pulsar_part.server(folder).stop()
+def diskless(once: Once) -> str:
+    """`127.0.0.1:PORT` of a Kafka protocol without a disk: Tansu on an S3 of this run's own."""
+    return started(once, "diskless")
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`redis://127.0.0.1:PORT/0` of a real Redis of this session's own."""
-    if given := os.environ.get("FOOTFALL_TEST_REDIS"):
-        yield given
-        return
-    missing = redis_part.available()
-    require("redis", not missing, missing)
-    folder = tmp_path_factory.mktemp("redis")
-    try:
-        yield f"redis://{redis_part.start(folder, port=0)}/0"
-    finally:
-        redis_part.server(folder).stop()
+def pulsar(once: Once) -> str:
+    """`127.0.0.1:PORT?admin=http://127.0.0.1:PORT` of a real Pulsar of this run's own."""
+    return started(once, "pulsar")
+
+
+@pytest.fixture(scope="session")
+def redis_url(once: Once) -> str:
+    """`redis://127.0.0.1:PORT/0` of a real Redis of this run's own."""
+    address = started(once, "redis")
+    return address if "://" in address else f"redis://{address}/0"
+
+
+@pytest.fixture(scope="session")
+def package(once: Once) -> Path:
+    """The packaged zip of the tracking function."""
+    return Path(once("package", lambda _: str(function.packaged())))
 
 
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Print a line that is seen whether the test passes or not, such as what it measured."""
-
-    def write(line: str) -> None:
-        with capsys.disabled():
-            sys.stdout.write(f"\n{line}\n")
-
-    return write
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Print a line that is seen at the end whether the test passes or not, such as what it measured."""
+    return lambda line: request.node.user_properties.append((SAID, line))

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from tests.patience import patient
+
 KEYS = 6
 PACE = 0.01  # seconds a sender waits before the next, so that the brokers have most of a small machine
 # Sends a key's events and returns how many of them, from the first, are acknowledged.
@@ -81,11 +83,11 @@ class Load:
     def acked(self) -> int:
         return sum(self._acked)
 
-    def more(self, events: int, seconds: float = 60.0) -> None:
+    def more(self, events: int, seconds: float = patient(60)) -> None:
         """Back when so many more are acknowledged."""
         self._until(lambda at=self.acked: self.acked >= at + events, f"{events} more are acknowledged", seconds)
 
-    def refusals(self, times: int, seconds: float = 60.0) -> None:
+    def refusals(self, times: int, seconds: float = patient(60)) -> None:
         """Back when so many more requests are refused."""
         self._until(lambda at=self.refused: self.refused >= at + times, f"{times} more are refused", seconds)
 
@@ -151,11 +153,11 @@ def read_kafka(
     consumer = Consumer({**bare, "auto.offset.reset": "error", **(options or {})})
     try:
         found: list[Event] = []
-        for partition in consumer.list_topics(topic, timeout=30).topics[topic].partitions:
+        for partition in consumer.list_topics(topic, timeout=patient(30)).topics[topic].partitions:
             where = TopicPartition(topic, partition)
-            low, high = consumer.get_watermark_offsets(where, timeout=30)
+            low, high = consumer.get_watermark_offsets(where, timeout=patient(30))
             consumer.assign([TopicPartition(topic, partition, low)])
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + patient(60)
             while low < high:
                 assert time.monotonic() < deadline, f"{topic}[{partition}] ends at {low}, not {high}"
                 for message in consumer.consume(10_000, 0.2):

@@ -64,7 +64,7 @@ def _start_s3(storage: Server) -> str:
         command = [sys.executable, "-X", f"part={storage.folder}", "-m", "moto.server", "-H", HOST, "-p", str(port)]
         address = storage.spawn(command, port, lambda: _listens(port))
     request = urllib.request.Request(f"http://{address}/{_BUCKET}", method="PUT")
-    urllib.request.urlopen(request, timeout=10).close()  # noqa: S310 - our own address
+    urllib.request.urlopen(request, timeout=60).close()  # noqa: S310 - our own address
     return address
 
 

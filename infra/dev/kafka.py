@@ -163,6 +163,6 @@ def launch(
 
 
 def _format(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode:
         raise NotStarted(f"Kafka's storage could not be formatted:\n{done.stdout}{done.stderr}")

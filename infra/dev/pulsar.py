@@ -172,9 +172,9 @@ def launch(pulsar: PulsarServer, port: int, admin: int, token: str = "") -> str:
             return b""
 
     def ready() -> bool:  # an open port is too early: the default namespace comes last, then a record has to go through
-        return b"public/default" in answer("/namespaces/public", 2.0) and answer("/brokers/health", 20.0) == b"ok"
+        return b"public/default" in answer("/namespaces/public", 20.0) and answer("/brokers/health", 20.0) == b"ok"
 
-    pulsar.spawn(command, port, ready, timeout=120.0)
+    pulsar.spawn(command, port, ready)
     return pulsar.address() or ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,67 +11,18 @@ import pytest
 from brokers import connect
 from brokers.base import BadCredentials, Broker, NotAllowed, Record, Refused, Untrusted
 from brokers.conformance import numbered, numbers, read_all
-from brokers.pulsar import PulsarBroker
-from brokers.pulsar_admin import Admin
 from brokers.pulsar_messages import pack, unpack
 from brokers.pulsar_settings import parse
 from infra.dev import kafka_secured, pulsar_secured
-from infra.dev import pulsar as part
+from tests.brokers.conftest import Idle
 from tests.require import require
-
-IDLE_SECONDS = 180  # Pulsar looks for inactive topics each minute, and deletes those inactive for one
-
-
-class Idle(NamedTuple):
-    url: str
-    topic: str
-    since: float
-
-
-@pytest.fixture(scope="session")
-def idle(pulsar: str) -> Idle:
-    """A topic with records that nobody has looked at since, and one that Pulsar itself made."""
-    url = part.url(pulsar, f"public/idle-{time.time_ns()}")
-    broker = connect(url)
-    try:
-        broker.create_topic("kept", 1)
-        broker.publish(numbered("kept", 0, 100))
-        bare = Admin(parse(url, {}))
-        bare.ask("PUT", f"/persistent/{parse(url, {}).namespace}/bare/partitions", 1)
-        broker.publish(numbered("bare", 0, 100))
-        bare.close()
-    finally:
-        broker.close()
-    return Idle(url, "kept", time.monotonic())
 
 
 @pytest.mark.real
 @pytest.mark.slow
 def test_records_are_published_and_left_alone(idle: Idle) -> None:
-    """Early, so that `test_nothing_is_forgotten_without_a_subscription`, which comes last, need not wait."""
+    """Early, so that `test_pulsar_forgets.py`, which comes last, need not wait."""
     assert idle.topic
-
-
-@pytest.mark.real
-@pytest.mark.slow
-@pytest.mark.last
-def test_nothing_is_forgotten_without_a_subscription(idle: Idle) -> None:
-    time.sleep(max(0.0, idle.since + IDLE_SECONDS - time.monotonic()))
-    broker = connect(idle.url)
-    assert isinstance(broker, PulsarBroker)
-    admin = Admin(parse(idle.url, {}))
-    try:
-        path = f"/persistent/{parse(idle.url, {}).namespace}"
-        assert admin.get(f"{path}/bare-partition-0/internalStats").status == 404, "the vendor's defaults are not on"
-        broker.seal(idle.topic, 0)
-        broker.publish(numbered(idle.topic, 100, 1))
-        admin.ask("POST", f"{path}/{idle.topic}-partition-0/trim")
-        assert numbers(read_all(broker, idle.topic)) == list(range(101))
-        bounds = broker.bounds(idle.topic, 0)
-        assert bounds and bounds.first.order[0] < bounds.last.order[0], "there was no rollover"
-    finally:
-        broker.close()
-        admin.close()
 
 
 class Secured(NamedTuple):

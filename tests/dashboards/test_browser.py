@@ -22,6 +22,7 @@ from stores.base import Live
 from stores.warehouse import Warehouse
 from tests.dashboards.conftest import NOW, Visit, event_rows, ms, session_rows
 from tests.dashboards.test_build import ROOT
+from tests.patience import patient
 
 pytestmark = pytest.mark.real
 
@@ -39,6 +40,7 @@ def browser() -> Iterator[Browser]:
     hatch_build.build(ROOT)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        expect.set_options(timeout=patient(30_000))
         yield opened
         opened.close()
 
@@ -72,6 +74,7 @@ def closed(warehouse: Warehouse, live: Live, sites: dict[str, str]) -> Iterator[
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(patient(30_000))
     opened = context.new_page()
     wrong: list[str] = []
     opened.on("pageerror", lambda error: wrong.append(str(error)))
@@ -98,7 +101,7 @@ def test_a_new_event_shows_without_reload_and_nothing_else_moves(
     expect(page.locator("#drawn")).to_have_text("Page views")
     page.evaluate("window.same = true")
     add(warehouse, "example.com", 70, 1)
-    expect(visits).to_have_text(str(before + 1), timeout=3000)
+    expect(visits).to_have_text(str(before + 1))
     expect(page.locator(".list[data-part=exit_page]")).to_contain_text("/fresh")
     expect(page.locator("[data-current]")).to_have_text("2")
     assert page.get_by_label("Exit").is_checked()
@@ -110,7 +113,7 @@ def test_the_empty_page_becomes_the_board_by_itself(page: Page, address: str, wa
     page.goto(f"{address}/quiet.example")
     expect(page.get_by_text("Waiting for the first visit")).to_be_visible()
     add(warehouse, "quiet.example", 71, 1)
-    expect(page.locator("#figure-visitors strong")).to_have_text("1", timeout=4000)
+    expect(page.locator("#figure-visitors strong")).to_have_text("1")
     expect(page.locator("#chart canvas")).to_be_visible()
     expect(page.get_by_role("navigation", name="Period")).to_be_visible()
 

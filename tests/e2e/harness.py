@@ -27,11 +27,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from tests.patience import patient
+
 ROOT = Path(__file__).parents[2]
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:142.0) Gecko/20100101 Firefox/142.0"
 SITE = "example.com"
-PATIENCE = 60.0  # of a busy machine
-COMMAND_PATIENCE = 240.0
+PATIENCE = patient(60)
+COMMAND_PATIENCE = patient(240)
 ALWAYS = {"first": "2000-01-01", "last": "2099-12-31"}
 
 

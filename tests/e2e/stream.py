@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.harness import SITE, Up, until
+from tests.patience import patient
 
 EVENTS = 3_000
 VISITORS = 60
@@ -53,11 +54,11 @@ class Stream:
             thread.start()
 
     def reach(self, share: float) -> None:
-        until(lambda: self.acked >= share * EVENTS, f"{share:.0%} of the events are taken", 240)
+        until(lambda: self.acked >= share * EVENTS, f"{share:.0%} of the events are taken", patient(240))
 
     def join(self) -> None:
         for thread in self._threads:
-            thread.join(240)
+            thread.join(patient(240))
             assert not thread.is_alive(), "a sender waits for an answer in vain"
 
     def _send(self) -> None:

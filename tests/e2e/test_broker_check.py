@@ -12,6 +12,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from tests.e2e.harness import footfall, until
 from tests.e2e.test_brokers import without_topics
+from tests.patience import patient
 
 DAY = 86_400_000
 
@@ -110,7 +111,7 @@ def test_check_and_topics_on_kafka(kafka: str, client: str) -> None:
     assert check(url)["problems"] == []
 
     admin = AdminClient({"bootstrap.servers": kafka})
-    assert not [name for name in admin.list_topics(timeout=10).topics if "check" in name]
+    assert not [name for name in admin.list_topics(timeout=patient(30)).topics if "check" in name]
     entry = ConfigEntry("cleanup.policy", "compact", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ConfigResource.Type.TOPIC, "footfall.search", incremental_configs=[entry])
     admin.incremental_alter_configs([resource])[resource].result(10)

@@ -23,6 +23,7 @@ from tests.brokers.publishing import Publishing
 from tests.e2e.beacons import TOPIC, under_load
 from tests.e2e.harness import until
 from tests.load import Load, read_kafka
+from tests.patience import patient
 from tests.require import require
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -41,7 +42,7 @@ class Cluster:
 
     def leader(self, topic: str) -> int:
         """The number of the node that leads the topic's first partition."""
-        return int(self._admin.list_topics(topic, timeout=30).topics[topic].partitions[0].leader)
+        return int(self._admin.list_topics(topic, timeout=patient(30)).topics[topic].partitions[0].leader)
 
     def kill(self, number: int) -> None:
         self._nodes.servers[number - 1].kill()
@@ -57,7 +58,7 @@ class Cluster:
         """Until every partition has three copies again."""
 
         def whole() -> bool:
-            partitions = self._admin.list_topics(topic, timeout=30).topics[topic].partitions.values()
+            partitions = self._admin.list_topics(topic, timeout=patient(30)).topics[topic].partitions.values()
             return bool(partitions) and all(len(each.isrs) == len(part.NODES) for each in partitions)
 
         until(whole, f"{topic} has three copies in sync")

@@ -25,6 +25,7 @@ from tests.e2e.harness import SITE, Up, command, environment, footfall, until
 from tests.e2e.proof import assert_rollups_equal_a_group_by, by_script, digests, flushed, in_log, replay
 from tests.e2e.stream import EVENTS, VISITORS, Stream
 from tests.e2e.test_brokers import without_topics
+from tests.patience import patient
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +48,8 @@ def in_kafka(address: str, client: str = "") -> Stop:
     def held() -> int:
         consumer = Consumer({"bootstrap.servers": address, "group.id": "looks", "log_level": 0})
         try:
-            ends = [consumer.get_watermark_offsets(TopicPartition(TOPIC, n), timeout=10) for n in range(PARTITIONS)]
+            parts = [TopicPartition(TOPIC, n) for n in range(PARTITIONS)]
+            ends = [consumer.get_watermark_offsets(part, timeout=patient(30)) for part in parts]
             return sum(high for _, high in ends)
         except KafkaException:  # the topic is not there yet
             return 0
@@ -135,7 +137,7 @@ def walk(start: Start, stops: list[Stop]) -> None:
 
     searches = EVENTS // 10
     numbers = {"visitors": VISITORS, "visits": VISITORS, "pageviews": EVENTS, "searches": searches}
-    up.shows(numbers, seconds=120)
+    up.shows(numbers, seconds=patient(120))
     (found,) = up.sql("SELECT count() AS n, uniqExact(id) AS ids, uniqExact(url) AS urls FROM events")
     assert {name: int(value) for name, value in found.items()} == {
         "n": EVENTS + searches, "ids": EVENTS + searches, "urls": EVENTS,

@@ -19,11 +19,12 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from tests.e2e import mmdb, seed
 from tests.e2e.harness import AGENT, Up, footfall, running, secret_key
 from tests.e2e.site import serving
+from tests.patience import patient
 from tests.require import require
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-SHOWN = 30_000  # ms; far above what it takes, for a machine that is busy
+SHOWN = round(patient(30_000))  # ms; far above what it takes, for a machine that is busy
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 SITES = ("walk.example", "bot.example", "plain.example", "file.example", "long.example", "shop.example")
@@ -36,6 +37,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         arguments = [*QUIET, "--disable-component-update", "--disable-sync"]
         opened = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        expect.set_options(timeout=SHOWN)
         yield opened
         opened.close()
 
@@ -58,6 +60,7 @@ def context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
 
     def make(**options: Any) -> BrowserContext:
         made = browser.new_context(**({"viewport": {"width": 1280, "height": 960}} | options))
+        made.set_default_timeout(SHOWN)
         made.on("weberror", lambda error: wrong.append(str(error.error)))
         made.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         opened.append(made)
@@ -117,7 +120,7 @@ def test_a_visit_shows_on_the_open_page_by_itself_with_exactly_its_numbers(
         visitor = context(user_agent=CHROME).new_page()
         visit(visitor, address)
         begun = time.monotonic()
-        expect(figure(board, "events")).to_have_text("6", timeout=SHOWN)
+        expect(figure(board, "events")).to_have_text("6")
         record_testsuite_property("seconds until a visit is shown", round(time.monotonic() - begun, 2))
         assert board.evaluate("window.same"), "it was loaded anew"
         shown = {name: figure(board, name).inner_text() for name in ("visitors", "visits", "pageviews", "searches")}
@@ -140,8 +143,8 @@ def test_a_visit_shows_on_the_open_page_by_itself_with_exactly_its_numbers(
         visitor.wait_for_url(f"{address}/")
         visitor.go_back()
         visitor.wait_for_load_state("networkidle")
-        expect(figure(board, "pageviews")).to_have_text("6", timeout=SHOWN)
-        expect(figure(board, "searches")).to_have_text("2", timeout=SHOWN)
+        expect(figure(board, "pageviews")).to_have_text("6")
+        expect(figure(board, "searches")).to_have_text("2")
         expect(figure(board, "visits")).to_have_text("1")
     where = "WHERE site = 'walk.example'"
     assert up.sql(f"SELECT DISTINCT visitor FROM events {where}") == up.sql(f"SELECT visitor FROM sessions {where}")
@@ -156,7 +159,7 @@ def test_the_same_visit_by_headless_chrome_is_a_bots(up: Up, context: Context) -
         robot = context().new_page()
         visit(robot, address)
         assert "HeadlessChrome" in robot.evaluate("navigator.userAgent")
-    expect(board.get_by_text("6 events of bots kept apart")).to_be_visible(timeout=SHOWN)
+    expect(board.get_by_text("6 events of bots kept apart")).to_be_visible()
     for name in ("visitors", "visits", "pageviews", "searches", "events"):
         assert figure(board, name).inner_text() == "0", name
     assert rows(board, "page") == {}
@@ -170,7 +173,7 @@ def test_without_javascript_the_picture_counts(up: Up, context: Context) -> None
         page = context(user_agent=AGENT, java_script_enabled=False).new_page()
         page.goto(f"{address}/pricing")
         page.wait_for_load_state("networkidle")
-        expect(figure(board, "pageviews")).to_have_text("1", timeout=SHOWN)
+        expect(figure(board, "pageviews")).to_have_text("1")
         expect(figure(board, "visitors")).to_have_text("1")
         # Of a page elsewhere, browsers tell a picture's server no more than the site; the address can be named.
         assert rows(board, "page") == {"/": "1"}
@@ -178,8 +181,8 @@ def test_without_javascript_the_picture_counts(up: Up, context: Context) -> None
     with serving(f"<noscript>{named}</noscript>") as address:
         page.goto(f"{address}/pricing")
         page.wait_for_load_state("networkidle")
-        expect(figure(board, "pageviews")).to_have_text("2", timeout=SHOWN)
-        expect(figure(board, "searches")).to_have_text("1", timeout=SHOWN)
+        expect(figure(board, "pageviews")).to_have_text("2")
+        expect(figure(board, "searches")).to_have_text("1")
         assert rows(board, "page") == {"/": "1", "/pricing": "1"}
         assert rows(board, "browser") == {"Firefox": "1"}
 
@@ -190,7 +193,7 @@ def test_a_page_in_a_file_counts(up: Up, context: Context, tmp_path: Path) -> No
     file = tmp_path / "draft.html"
     file.write_text(f"<title>Draft</title>{snippet_of(board)}", encoding="utf-8")
     context(user_agent=CHROME).new_page().goto(file.as_uri())
-    expect(figure(board, "pageviews")).to_have_text("1", timeout=SHOWN)
+    expect(figure(board, "pageviews")).to_have_text("1")
     assert [name.rpartition("/")[2] for name in rows(board, "page")] == ["draft.html"]
 
 
@@ -206,8 +209,8 @@ def test_the_whole_beacon_tells_engaged_time(up: Up, browser: Browser, context: 
         page.evaluate("window.began = performance.now()")
         page.wait_for_function("performance.now() - began > 1200")
         page.goto(f"{address}/pricing")
-        expect(figure(board, "pageviews")).to_have_text("2", timeout=SHOWN)
-        expect(figure(board, "events")).to_have_text("3", timeout=SHOWN)
+        expect(figure(board, "pageviews")).to_have_text("2")
+        expect(figure(board, "events")).to_have_text("3")
         person.close()
     engaged = up.sql("SELECT path, engaged_ms FROM events WHERE site = 'long.example' AND type = 'engagement'")
     assert [row["path"] for row in engaged] == ["/"]

@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import ROOT, SITE, Up, until
+from tests.patience import patient
 from tests.require import require
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-SET_UP_SECONDS = 900.0  # most of it is fetching
+SET_UP_SECONDS = patient(900)  # most of it is fetching
 COREUTILS = (
     "cat", "chmod", "cp", "cut", "date", "df", "dirname", "env", "head", "id", "ln", "ls", "mkdir", "mktemp", "mv",
     "printf", "readlink", "realpath", "rm", "rmdir", "sha256sum", "sleep", "sort", "tail", "touch", "tr", "true",

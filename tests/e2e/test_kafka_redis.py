@@ -88,7 +88,7 @@ def walked(up: Up, site: str) -> dict[str, Any]:
 
 def published(kafka: str, site: str) -> list[Any]:
     """Every record of the site's visitors that lies in Kafka, as a bare consumer reads it."""
-    consumer = KafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False, consumer_timeout_ms=10_000)
+    consumer = KafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False)
     try:
         partitions = [TopicPartition(topic, n) for topic in TOPICS.values() for n in range(4)]
         for topic in TOPICS.values():

@@ -11,6 +11,7 @@ from tests.e2e.conftest import Start
 from tests.e2e.harness import SITE
 from tests.e2e.proof import assert_rollups_equal_a_group_by, by_parquet, by_script, digests, flushed, replay
 from tests.e2e.stream import EVENTS, VICTIMS, VISITORS, Stream
+from tests.patience import patient
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +36,7 @@ def test_killed_in_the_middle_of_a_stream_the_counts_are_exact(start: Start, vic
 
     searches = EVENTS // 10
     numbers = {"visitors": VISITORS, "visits": VISITORS, "pageviews": EVENTS, "searches": searches}
-    up.shows(numbers, seconds=120)
+    up.shows(numbers, seconds=patient(120))
     (found,) = up.sql("SELECT count() AS n, uniqExact(id) AS ids, uniqExact(url) AS urls FROM events")
     assert {name: int(value) for name, value in found.items()} == {
         "n": EVENTS + searches, "ids": EVENTS + searches, "urls": EVENTS,

@@ -21,6 +21,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.partitioner.default import murmur2
 from moto.server import ThreadedMotoServer
 
+from tests.patience import patient
 from tests.serverless import events, function
 from tests.serverless.runtime_api import RuntimeApi
 
@@ -30,8 +31,8 @@ TOPICS = ("footfall.pageview", "footfall.search", "footfall.engagement", "footfa
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return function.unpack(tmp_path_factory.mktemp("task"))
+def task(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return function.unpack(package, tmp_path_factory.mktemp("task"))
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ class Load:
             environ=self._environ,
             log=self._folder / f"load-{uuid.uuid4().hex}.log",
         ) as api:
-            return [api.invoke(happening, timeout=120) for happening in happenings]
+            return [api.invoke(happening, timeout=patient(120)) for happening in happenings]
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """Asked of the engine itself, in a process of its own, since one process owns the folder."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
+
 pytestmark = pytest.mark.real
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "redis_lists"
@@ -39,7 +41,7 @@ def test_the_example_passes_the_suite_from_outside(redis_url: str, tmp_path: Pat
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=patient(300),
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert " passed" in done.stdout and "skipped" not in done.stdout

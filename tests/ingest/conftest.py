@@ -18,6 +18,7 @@ import pytest
 import brokers
 from activity.event import ALL_TOPICS
 from brokers.base import Broker, Position, Stored
+from tests.patience import patient
 
 ROOT = Path(__file__).parents[2]
 KEY = "a-secret-key-of-the-site"
@@ -64,7 +65,7 @@ class Running:
         )
         self.wait_until_ready()
 
-    def wait_until_ready(self, seconds: float = 30) -> None:
+    def wait_until_ready(self, seconds: float = patient(60)) -> None:
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -77,7 +78,7 @@ class Running:
             time.sleep(0.05)
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=patient(60))
 
     def raw(self, request: bytes) -> Answer:
         with self.connect() as connection:
@@ -94,7 +95,7 @@ class Running:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             os.killpg(self.process.pid, how)
-        return self.process.wait(30)
+        return self.process.wait(patient(60))
 
 
 def request_bytes(method: str, path: str, body: bytes, headers: dict[str, str] | None = None) -> bytes:

@@ -21,6 +21,7 @@ from ingest.sites import Site, Sites
 from ingest.spool import Spool, SpoolFull
 from stores.live import connect_live
 from tests.ingest.conftest import AGENT, Log, Running, pageview
+from tests.patience import patient
 
 TOPIC = "footfall.pageview"
 
@@ -37,7 +38,7 @@ def create_topics(broker: Broker) -> None:
         broker.create_topic(topic, partitions=1)
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = patient(60)) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -23,6 +23,7 @@ from ingest.sites import Site, Sites, SitesError, add, parse
 from ingest.visitors import LookUp, Visitors
 from stores.live import connect_live
 from tests.ingest.conftest import AGENT, pageview
+from tests.patience import patient
 
 DAY = 86_400_000
 MIDNIGHT = 20_000 * DAY
@@ -74,7 +75,7 @@ def test_processes_that_add_at_once_lose_nothing(tmp_path: Path) -> None:
         )
         for number in range(6)
     ]
-    assert [process.wait(60) for process in running] == [0] * 6
+    assert [process.wait(patient(60)) for process in running] == [0] * 6
     assert len(parse(path.read_text(), "x")) == 6
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.ingest.conftest import Log, Running, pageview, read_answer, request_bytes
+from tests.patience import patient
 
 Start = Callable[..., Running]
 
@@ -57,7 +58,7 @@ def under_load(server: Running, act: Callable[[], None]) -> tuple[set[str], int]
         time.sleep(0.01)
     act()
     for sender in senders:
-        sender.join(30)
+        sender.join(patient(60))
     return {title for sender in senders for title in sender.acknowledged}, sum(sender.cut for sender in senders)
 
 
@@ -66,7 +67,7 @@ def test_a_signal_to_the_whole_group_cuts_no_request(start: Start, own_log: Log,
     server = start("2")
     acknowledged, cut = under_load(server, lambda: os.killpg(server.process.pid, how))
 
-    assert server.process.wait(15) == 0
+    assert server.process.wait(patient(30)) == 0
     assert cut == 0
     assert {event["title"] for event in own_log.events()} == acknowledged
 
@@ -74,7 +75,7 @@ def test_a_signal_to_the_whole_group_cuts_no_request(start: Start, own_log: Log,
 def test_after_kill_9_every_acknowledged_event_is_there(start: Start, own_log: Log) -> None:
     server = start("2")
     acknowledged, _ = under_load(server, lambda: os.killpg(server.process.pid, signal.SIGKILL))
-    server.process.wait(15)
+    server.process.wait(patient(30))
 
     assert acknowledged <= {event["title"] for event in own_log.events()}
     assert start().post(pageview()).status == 202
@@ -89,7 +90,7 @@ def test_half_open_connections_do_not_hold_up_the_end(start: Start) -> None:
 
     began = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < patient(8)
     for connection in (nothing, half_a_header, half_a_body):
         connection.close()
 
@@ -101,7 +102,7 @@ def test_the_server_goes_when_its_parent_does(start: Start) -> None:
     assert server.post(pageview()).status == 202
 
     os.close(writes)
-    assert server.process.wait(15) == 0
+    assert server.process.wait(patient(30)) == 0
 
 
 def test_counters_speak_for_all_workers(start: Start) -> None:

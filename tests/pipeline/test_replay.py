@@ -11,6 +11,7 @@ import pytest
 
 from activity.event import TOPICS
 from pipeline import archiving, live, replay
+from tests.patience import patient
 from tests.pipeline.test_live import assert_rollups_equal_a_group_by, expected, history, same
 from tests.pipeline.world import T0, World, event
 
@@ -138,7 +139,7 @@ def test_a_checkpoint_deleted_under_a_running_loader_ends_the_run_and_is_recover
     world.publish(event(9_001, T0 + 1, 3), event(9_002, T0 + 2, 99))
     running = threading.Thread(target=world.loader.run, args=(threading.Event(), 0.01), daemon=True)
     running.start()
-    running.join(60)
+    running.join(patient(60))
     assert not running.is_alive()
     assert world.loader.status.trouble == live.LOST
     replay.recover(world.loader, world.archive)

@@ -10,12 +10,6 @@ from tests.serverless import function
 
 
 @pytest.fixture(scope="session")
-def package() -> Path:
-    """The packaged zip of the tracking function."""
-    return function.packaged()
-
-
-@pytest.fixture(scope="session")
 def template(package: Path) -> dict[str, Any]:
     """The CloudFormation resources that the package was made for."""
     text = package.with_name("cloudformation-template-update-stack.json").read_text(encoding="utf-8")
@@ -23,6 +17,6 @@ def template(package: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unpacked(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The zip, unpacked into an empty folder."""
-    return function.unpack(tmp_path_factory.mktemp("task"))
+    return function.unpack(package, tmp_path_factory.mktemp("task"))

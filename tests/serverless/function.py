@@ -8,7 +8,6 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from threading import Thread
@@ -18,9 +17,8 @@ from tests.serverless.runtime_api import RuntimeApi
 ROOT = Path(__file__).parents[2]
 
 
-@cache
 def packaged() -> Path:
-    """The zip of the tracking function, packaged once a test run; the templates lie beside it."""
+    """The zip of the tracking function; the templates lie beside it. For the fixture `package`, once a run."""
     done = subprocess.run(
         [sys.executable, "-m", "infra.functions.package", "--example"],
         cwd=ROOT,
@@ -32,8 +30,8 @@ def packaged() -> Path:
     return ROOT / ".serverless" / "footfall.zip"
 
 
-def unpack(folder: Path) -> Path:
-    with zipfile.ZipFile(packaged()) as archive:
+def unpack(package: Path, folder: Path) -> Path:
+    with zipfile.ZipFile(package) as archive:
         archive.extractall(folder)
     return folder
 

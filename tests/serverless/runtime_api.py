@@ -11,6 +11,8 @@ from queue import Empty, Queue
 from threading import Thread
 from typing import Any
 
+from tests.patience import patient
+
 
 class RuntimeApi(ThreadingHTTPServer):
     """`invoke` hands an event to whatever runtime polls `address`, and returns what that answers."""
@@ -25,7 +27,7 @@ class RuntimeApi(ThreadingHTTPServer):
         self._ids = (f"request-{n}" for n in itertools.count(1))
         Thread(target=self.serve_forever, daemon=True).start()
 
-    def invoke(self, event: Any, timeout: float = 60) -> Any:
+    def invoke(self, event: Any, timeout: float = patient(60)) -> Any:
         request_id = next(self._ids)
         self.events.put((request_id, event))
         try:

@@ -11,6 +11,7 @@ import pytest
 
 import stores
 from stores.base import Checkpoint, Lost, Unreachable, Unreadable, Unusable
+from tests.patience import patient
 
 
 @pytest.fixture(params=["folder", "s3", "redis"])
@@ -21,7 +22,7 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Check
         case "s3":
             url = request.getfixturevalue("s3_url")
         case _:
-            url = f"{request.getfixturevalue('redis_url')}?prefix={tmp_path.name}:"
+            url = f"{request.getfixturevalue('redis_url')}?prefix={tmp_path.parent.name}-{tmp_path.name}:"
     opened = stores.connect_checkpoint(url)
     yield opened
     opened.close()
@@ -95,7 +96,7 @@ checkpoint.close()
 """
     url = request.node.funcargs["checkpoint"].url
     runs = [subprocess.Popen([sys.executable, "-c", script, url], cwd=Path(__file__).parents[2]) for _ in range(3)]
-    assert [run.wait(60) for run in runs] == [0, 0, 0]
+    assert [run.wait(patient(60)) for run in runs] == [0, 0, 0]
     found = checkpoint.load("count")
     assert found is not None
     assert found[0] == b"75"

@@ -13,6 +13,7 @@ import redis
 
 import stores
 from stores.base import Live, Unreachable, Unreadable, Unusable
+from tests.patience import patient
 
 NOW = 1_711_900_000_000
 
@@ -21,7 +22,7 @@ NOW = 1_711_900_000_000
 def live_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "folder":
         return f"file://{tmp_path}/live"
-    return f"{request.getfixturevalue('redis_url')}?prefix={tmp_path.name}:"
+    return f"{request.getfixturevalue('redis_url')}?prefix={tmp_path.parent.name}-{tmp_path.name}:"
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_a_day_has_one_salt_in_every_process_and_after_a_restart(live: Live, liv
         )
         for _ in range(3)
     ]
-    salts = {run.communicate(timeout=60)[0].strip() for run in runs} | {live.salt("2099-01-02").hex()}
+    salts = {run.communicate(timeout=patient(60))[0].strip() for run in runs} | {live.salt("2099-01-02").hex()}
     assert len(salts) == 1
     assert len(bytes.fromhex(salts.pop())) == 16
     assert live.salt("2099-01-03") != live.salt("2099-01-02")

@@ -14,6 +14,7 @@ import stores
 from stores import migrate
 from stores.base import QueryFailed, QueryRefused, Unusable
 from stores.warehouse import Warehouse
+from tests.patience import patient
 from tests.stores import frames
 
 END = 2**42
@@ -36,7 +37,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert server.stdout is not None
     port = server.stdout.readline().strip()
     yield f"127.0.0.1:{port}"
-    server.communicate("", timeout=30)
+    server.communicate("", timeout=patient(30))
 
 
 @pytest.fixture(scope="module")
