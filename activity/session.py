@@ -117,6 +117,7 @@ class Deduped:
     fresh: pl.DataFrame
     retracted: pl.DataFrame
     duplicates: int
+    stored: pl.DataFrame | None = None  # copies that the fresh ones are compared with rather than deduplicated against
 
 
 def empty_state() -> pl.DataFrame:
@@ -202,16 +203,19 @@ def canonical(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _order_columns(*frames: pl.DataFrame) -> list[str]:
-    shared = [name for name in STATE_COLUMNS if name not in IDENTITY and all(name in f.columns for f in frames)]
+    """The times, what sessions are made of, and then whatever else an event has: so that no tie is left to chance."""
+    names = [*STATE_COLUMNS, *(name for name in frames[0].columns if name not in STATE_COLUMNS)]
+    shared = [name for name in names if name not in IDENTITY and all(name in f.columns for f in frames)]
     return ["received_at", "occurred_at", *(n for n in shared if n not in ("received_at", "occurred_at"))]
 
 
 def _less(order: list[str]) -> pl.Expr:
-    """Lexicographic `own < known` over the columns `order`."""
+    """Lexicographic `own < known` over the columns `order`; null is the least."""
     less = pl.lit(False)
     for name in reversed(order):
-        known = pl.col(f"{name}_known")
-        less = (pl.col(name) < known) | ((pl.col(name) == known) & less)
+        own, known = pl.col(name), pl.col(f"{name}_known")
+        lower = (own < known).fill_null(own.is_null() & known.is_not_null())
+        less = lower | (own.eq_missing(known) & less)
     return less
 
 

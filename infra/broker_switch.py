@@ -15,7 +15,7 @@ from brokers.base import Broker, Gone, Position, WrongIncarnation
 from infra.broker_copy import Partition
 from infra.failures import Failed
 from infra.wiring import Parts
-from pipeline import archiving, live
+from pipeline import archiving, keeping, live
 from pipeline.head import Head, Ledger
 from stores.base import Checkpoint, Positions
 
@@ -39,7 +39,7 @@ def settle(parts: Parts) -> None:
 
     for ledger, head in _heads(parts.checkpoint):
         if head.lost:
-            raise Failed(live.LOST)
+            raise Failed(f"{keeping.LOST}. Let `footfall up` do that on {parts.broker.url}, then move")
         if head.intent is None and head.hold is None:
             continue
         loader = Core(parts).loader

@@ -38,6 +38,7 @@ _RECONCILE_EVERY = 600.0
 _GARBAGE = (10_000, 20, 20)
 _FLUSH_EVERY = 60.0
 _RETRY_EVERY = 1.0
+_RETRY_AT_LEAST_EVERY = 30.0
 _MUCH = 50_000  # records a partition and micro-batch, where nobody waits for the first of them
 
 
@@ -63,7 +64,6 @@ class Core:
                 loader = Loader(self.parts.broker, self.parts.warehouse, self.parts.checkpoint)
                 loader.open()
                 self._loader = loader
-                self._trouble = ""
             return self._loader
 
     def prepare(self) -> None:
@@ -75,6 +75,7 @@ class Core:
     def start(self) -> None:
         """Load what comes, flush the archive and rebuild marked days, until `stop`."""
         gc.set_threshold(*_GARBAGE)
+        self._trouble = self._first_look()
         for name, work in (
             ("loader", self._load),
             ("archive", lambda: self._every(_FLUSH_EVERY, "archive-flush")),
@@ -96,26 +97,34 @@ class Core:
         """The live pipeline, begun as soon as its parts can be reached."""
         from brokers.base import BrokerError
         from pipeline.rebuild import Busy
+        from pipeline.recover import mend
         from pipeline.replay import Incomplete
-        from stores.base import StoreError
+        from stores.base import BrokenRows, StoreError
 
+        wait = _RETRY_EVERY
         while not self._stop.is_set():
             try:
-                self._recover()
-                self.loader.run(self._stop)
+                try:
+                    self._recover()
+                    self._trouble, wait = "", _RETRY_EVERY
+                    self.loader.run(self._stop)
+                except BrokenRows as broken:
+                    self._trouble = f"{broken}; what cannot be read is set aside and made again from the raw events"
+                    mend(self.loader, self.parts.archive, broken)
             except (BrokerError, StoreError, Incomplete, Busy, OSError) as error:
                 if self._trouble != str(error):
                     log.warning("The pipeline does not run: %s; trying again", error)
                 self._trouble = str(error)
-                self._stop.wait(_RETRY_EVERY)
+                self._stop.wait(wait)
+                wait = min(2 * wait, _RETRY_AT_LEAST_EVERY)
             except BaseException:  # a library's panic too: it would end this thread, and nobody would know
                 log.exception("The pipeline does not run. Events are kept in the log; stop, mend it, start again")
                 self._trouble = "the pipeline does not run, see the output of the server"
                 return
 
     def _recover(self) -> None:
-        """Mend what a process that died may have left: its hold, or a lost checkpoint."""
-        from pipeline.replay import recover
+        """Mend what a process that died may have left, its hold, and what was lost while nobody ran."""
+        from pipeline.recover import recover
 
         if self.parts.settings.embedded:
             self.loader.take_over()
@@ -123,8 +132,25 @@ class Core:
 
     def problem(self) -> str | None:
         """Why the numbers do not move, None when they do."""
-        trouble = self._loader.status.trouble if self._loader else ""
-        return trouble or self._trouble or None
+        return self._trouble or (self._loader.status.trouble if self._loader else "") or None
+
+    def _first_look(self) -> str:
+        """What `/ready` says of things lost until the pipeline, which takes seconds to import, mends them."""
+        from pipeline import keeping
+        from pipeline.head import Ledger
+        from stores.base import StoreError
+
+        try:
+            ledger = Ledger(self.parts.checkpoint, "0")
+            head, found = ledger.load(), self.parts.warehouse.parts()
+            if head is None or head.lost:
+                return keeping.LOST if head or (found is not None and found.height) else ""
+            ledger.state(head)
+        except StoreError as error:
+            return str(error)
+        gone = [] if found is None else keeping.lost(head.parts, keeping.parts(found))
+        missing = keeping.missing(gone, head.missing)
+        return keeping.rebuilding(missing) if missing else ""
 
     def _every(self, seconds: float, verb: str) -> None:
         while not self._stop.wait(seconds):

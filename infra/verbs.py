@@ -57,6 +57,7 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
 
     def replay(first: str, last: str, site: str | None, source: str, dry_run: bool) -> Iterator[Line]:
         """The pipeline's replay: lines of progress have `read`, the line of a site and day has `sha256`."""
+        from pipeline import recover
         from pipeline.rebuild import Busy
         from pipeline.replay import Incomplete
         from pipeline.replay import replay as rebuilt
@@ -64,11 +65,13 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
         loader = pipeline()
 
         def work(report: Callable[[Line], None]) -> None:
+            begin, end = date.fromisoformat(first), date.fromisoformat(last)
+            recover.check_parts(loader, begin, end, dry_run)
             days = rebuilt(
                 loader,
                 parts.archive,
-                date.fromisoformat(first),
-                date.fromisoformat(last),
+                begin,
+                end,
                 site=site,
                 source=source,
                 dry_run=dry_run,
@@ -76,6 +79,8 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
             )
             for day in days:
                 report(day)
+            if not dry_run:
+                recover.recover(loader, parts.archive)
 
         try:
             yield from _reporting(work)

@@ -17,7 +17,8 @@ from activity.event import TOPICS
 from brokers.base import Broker, Position
 from pipeline import flow, tables
 from pipeline.context import Run
-from pipeline.source import BrokerFeed, Range
+from pipeline.head import Range
+from pipeline.source import BrokerFeed
 from stores.archive import COLUMNS as ARCHIVE_COLUMNS
 from stores.archive import file_path
 from stores.base import Archive, ArchivedFile, Positions

@@ -58,6 +58,8 @@ class Run:
     state: pl.DataFrame = field(default_factory=empty_state)
     watermark: int = 0
     known: Known | None = None
+    # Which of the known copies the run reads again: it compares them with what it finds (the write `repairs`).
+    compared: pl.Expr | None = None
     shards: int = 1
     waiting: Waiting = field(init=False)
 

@@ -30,7 +30,10 @@ class Rules(NamedTuple):
 
 
 # Every name that `Run.writes` may hold.
-SINKS = ("archive", "dead_letters", *rollup.GRAINS, "late", "taken", "state", "sessions", "events")
+SINKS = ("archive", "dead_letters", *rollup.GRAINS, "late", "taken", "state", "sessions", "events", "repairs", "met")
+# Those of a run that compares with what is stored, and those of one that loads.
+COMPARING = frozenset({"repairs", "met"})
+LOADING = frozenset(SINKS) - COMPARING - {"archive"}
 
 
 def build(
@@ -64,6 +67,11 @@ def build(
                 pcoll | f"Write{name.title()}" >> sinks[name]
     if "events" in sinks:
         deduped | "EventRows" >> steps.EventRows() | "WriteEvents" >> sinks["events"]
+    if COMPARING & sinks.keys():
+        compared = deduped | "Compare" >> steps.Compare()
+        for name, pcoll in (("repairs", compared.repairs), ("met", compared.met)):
+            if name in sinks:
+                pcoll | f"Write{name.title()}" >> sinks[name]
 
 
 _GATHERED = ("archive", "dead_letters")

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -27,11 +28,12 @@ from activity.definitions import DAY_MS, MINUTE_MS, WATERMARK_DELAY_MS
 from activity.digest import hex16
 from activity.event import ALL_TOPICS, DEAD_LETTER_TOPIC, SESSION_TOPIC, TOPICS
 from brokers.base import Broker, BrokerError, Position, Record
-from pipeline import flow, tables
+from pipeline import flow, keeping, tables
 from pipeline.context import Run
-from pipeline.head import SNAPSHOT_EVERY, Head, Intent, Ledger, PartitionsChanged
-from pipeline.source import BrokerFeed, Range
-from stores.base import Checkpoint, Lost, StoreError
+from pipeline.head import SNAPSHOT_EVERY, Damaged, Head, Intent, Ledger, PartitionsChanged, Range
+from pipeline.keeping import Missing
+from pipeline.source import BrokerFeed
+from stores.base import BrokenRows, Checkpoint, Lost, StoreError
 from stores.warehouse import Warehouse
 
 log = logging.getLogger("footfall.pipeline")
@@ -39,7 +41,6 @@ log = logging.getLogger("footfall.pipeline")
 READ_TOPICS = (*TOPICS, DEAD_LETTER_TOPIC)
 GROUP = "footfall-load"
 MOST_CHUNKS = 8
-LOST = "the checkpoint is missing while the warehouse holds events: `footfall replay` over all days rebuilds both"
 
 
 def now_ms() -> int:
@@ -92,13 +93,18 @@ class Loader:
     # -- the head ---------------------------------------------------------------------------------------------
 
     def open(self) -> Head:
-        """Load the checkpoint, or begin one. Raises `PartitionsChanged` when the topics do not fit it."""
-        head = self.ledger.load()
-        if head is None:
-            last = self.last_batch()
-            head = self.ledger.swap(
-                Head(generation=secrets.token_hex(8), partitions=self.partitions, batch=last, lost=last > 0)
-            )
+        """Load the checkpoint, or begin one. Raises `PartitionsChanged` when the topics do not fit it.
+
+        A damaged one is kept aside, and what is begun in its place waits for `recover.recover`."""
+        try:
+            head, state = self._loaded()
+        except Damaged as damaged:
+            kept = self.ledger.set_aside(damaged)
+            log.warning("The checkpoint is damaged: %s. What it was is kept as %s", damaged, kept)
+            head, state = self._begin(damaged=True), session.empty_state()
+        held = self.held(head)
+        if held["missing"] != head.missing:
+            head = self.ledger.swap(msgspec.structs.replace(head, **held))
         for topic in READ_TOPICS:
             found = self.broker.partitions(topic)
             if found != head.partitions:
@@ -106,9 +112,35 @@ class Loader:
                     f"topic {topic} has {found} partitions, the checkpoint was made with {head.partitions}: visitors "
                     "would move between partitions. Give the topic its former count, or begin a new checkpoint."
                 )
-        self._head, self._state = head, self.ledger.state(head)
+        self._head, self._state = head, state
         self.status.watermark = head.watermark
         return head
+
+    def _loaded(self) -> tuple[Head, pl.DataFrame]:
+        head = self.ledger.load()
+        if head is None:
+            head = self._begin()
+        state = self.ledger.state(head)
+        self.ledger.marks(head)
+        return head, state
+
+    def _begin(self, damaged: bool = False) -> Head:
+        last, generation = self.last_batch(), secrets.token_hex(8)
+        return self.ledger.swap(
+            Head(generation=generation, partitions=self.partitions, batch=last, lost=damaged or last > 0)
+        )
+
+    def held(self, head: Head) -> dict[str, Any]:
+        """What a commit says of the warehouse's parts; days of which some went since `head` join its `missing`."""
+        found = self.warehouse.parts()
+        there = keeping.parts(found)
+        gone = [] if found is None else keeping.lost(head.parts, there)
+        if gone:
+            log.warning(
+                "The warehouse has lost %s. They are made again from the raw events; until then nothing is loaded",
+                keeping.told(gone),
+            )
+        return {"parts": there, "missing": keeping.missing(gone, head.missing)}
 
     def last_batch(self) -> int:
         """The highest batch number that any stored row bears; 0 for an empty warehouse."""
@@ -119,6 +151,7 @@ class Loader:
         """Break a hold left by a process that is dead: only for who owns the embedded warehouse, hence is alone."""
         with self.turn:
             head = self.open()
+            self.ledger.sweep(head)
             if head.hold is not None:
                 self._head = self.ledger.swap(msgspec.structs.replace(head, hold=None))
 
@@ -127,7 +160,7 @@ class Loader:
 
     def lay(self) -> None:
         """Lay the graph ahead of the first batch, which then need not wait for it."""
-        flow.lay(frozenset(flow.SINKS) - {"archive"})
+        flow.lay(flow.LOADING)
 
     # -- one micro-batch --------------------------------------------------------------------------------------
 
@@ -136,19 +169,20 @@ class Loader:
         with self.turn:
             try:
                 head = self.head()
-                if head.lost:
-                    self.status.trouble = LOST
+                if head.lost or (head.missing and head.intent is None):
+                    self.status.trouble = keeping.LOST if head.lost else keeping.rebuilding(head.missing)
                     return None
                 if head.hold and head.hold.until > self.clock():
                     head = self.open()
                     if head.hold and head.hold.until > self.clock():
                         return None
+                found = head.intent is not None
                 if head.intent is None:
                     intent = self._plan(head)
                     if intent is None:
                         return None
                     head = self._head = self.ledger.swap(msgspec.structs.replace(head, intent=intent, hold=None))
-                return self._run(head)
+                return self._run(head, found)
             except Lost:
                 log.info("unit %s: another process wrote the checkpoint; loading it again", self.unit)
                 self._head = None
@@ -177,11 +211,12 @@ class Loader:
             return None
         return Intent(head.batch + 1, ranges, head.watermark, watermark)
 
-    def _run(self, head: Head) -> Report:
+    def _run(self, head: Head, found: bool) -> Report:
         with tables.Behind() as behind:
-            return self._run_over(head, behind)
+            return self._run_over(head, behind, found)
 
-    def _run_over(self, head: Head, behind: tables.Behind) -> Report:
+    def _run_over(self, head: Head, behind: tables.Behind, found: bool) -> Report:
+        """`found`: the intent is one that another run may have begun to write."""
         intent = head.intent
         assert intent is not None
         begun = time.perf_counter()
@@ -207,7 +242,16 @@ class Loader:
         # A batch that held no event reaches no sink; the state is then what it was.
         state = pl.concat(kept["state"]) if kept["state"] else self._state
         taken, late = (pl.concat([session.empty_state(), *kept[name]]) for name in ("taken", "late"))
-        self._commit(head, intent, state, taken, late, behind.wait)
+
+        def written() -> dict[str, Any]:
+            behind.wait()
+            stored = head.events if head.events is not None else self.warehouse.count_events()
+            if head.events is not None:
+                stored += counters.get("dedupe.fresh", 0) - counters.get("dedupe.retracted", 0)
+            held = self.held(head) | {"events": stored}
+            return held | self._found_written(intent, counters, events, held["missing"]) if found else held
+
+        self._commit(head, intent, state, taken, late, written)
         return self._reported(intent, counters, time.perf_counter() - begun)
 
     def _commit(
@@ -217,7 +261,7 @@ class Loader:
         state: pl.DataFrame,
         taken: pl.DataFrame,
         late: pl.DataFrame,
-        written: Callable[[], None],
+        written: Callable[[], dict[str, Any]],
     ) -> None:
         snapshot, deltas, old = head.snapshot, list(head.deltas), []
         if session.prunes_at(intent.watermark, intent.next_watermark):
@@ -232,10 +276,10 @@ class Loader:
         if late.height:
             days = late.select("site", "visitor", day=pl.col("occurred_at") // DAY_MS).unique()
             marks.append(self.ledger.put_frame(f"marks-{intent.batch}", days))
-        written()
         self._head = self.ledger.swap(
             msgspec.structs.replace(
                 head,
+                **written(),
                 batch=intent.batch,
                 positions=head.moved(intent.ranges),
                 watermark=intent.next_watermark,
@@ -251,6 +295,23 @@ class Loader:
         self.ledger.forget(old)
         for r in intent.ranges:
             self.broker.remember(GROUP, r.topic, r.partition, Position.parse(r.upto))
+
+    def _found_written(
+        self, intent: Intent, counters: dict[str, int], events: list[tuple[pl.DataFrame, str]], known: list[Missing]
+    ) -> dict[str, Any]:
+        """An insert is not repeated once the engine knows its token, also where the rows went in the meantime."""
+        short = [
+            table
+            for table, sink in (("event_rows", "events"), ("session_rows", "sessions"))
+            if self.warehouse.rows_of(table, intent.batch) < counters.get(f"write_{sink}.rows", 0)
+        ]
+        times = pl.concat([frame["occurred_at"] for frame, _ in events]) if events else pl.Series()
+        if not short or times.is_empty():
+            return {}
+        # A session starts at most a day and a gap before its events.
+        first, last = int(times.min()) // DAY_MS - 2, int(times.max()) // DAY_MS  # type: ignore[arg-type]
+        log.warning("The warehouse has lost rows of %s that an interrupted batch wrote", " and ".join(short))
+        return {"missing": keeping.missing([], [*known, Missing("rows", first, last)])}
 
     def _publish_closed(self, closed: pl.DataFrame) -> None:
         """Final sessions for other consumers. A crash may repeat them, with the same id and content."""
@@ -310,14 +371,20 @@ class Loader:
     def run(self, stop: threading.Event, cadence: float = 1.0) -> None:
         """Step once a `cadence` (seconds), at once while there is a backlog, until `stop`. Faults are retried.
 
-        Returns earlier when the checkpoint is lost: `replay.recover` has to come before the next run."""
+        Returns earlier when something is lost: `recover.recover` has to come before the next run. Raises `BrokenRows`,
+        met by this run or by a reader of the same warehouse: then it is `recover.mend`."""
         while not stop.is_set():
             begun = time.monotonic()
             try:
+                if self.warehouse.broken is not None:
+                    raise self.warehouse.broken
                 report = self.step()
-                if self._head is not None and self._head.lost:
+                if self._head is not None and (self._head.lost or self._head.missing):
                     return
                 self.status.trouble = ""
+            except BrokenRows:
+                self._head = None
+                raise
             except (BrokerError, StoreError, OSError) as error:  # OSError: a full disk, which may have room again
                 report = None
                 self._head = None

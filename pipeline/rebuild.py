@@ -23,9 +23,10 @@ import polars as pl
 
 from activity import session
 from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS, MARGIN_AFTER_MS, MARGIN_BEFORE_MS
-from pipeline import flow, tables
+from pipeline import flow, keeping, tables
 from pipeline.context import Feed, Run, Write
 from pipeline.head import Head, Hold
+from pipeline.keeping import Missing
 from pipeline.live import Loader
 from pipeline.source import FrameFeed
 from stores.base import Lost
@@ -115,11 +116,22 @@ def put_in_place(loader: Loader, head: Head, stored: pl.DataFrame, rebuilt: pl.D
     return changes.height
 
 
-def commit(loader: Loader, head: Head, open_events: Iterable[pl.DataFrame], **changes: object) -> Head:
-    """End a hold with the state that the rebuild leaves; `changes` are further fields of the head."""
+def commit(
+    loader: Loader,
+    head: Head,
+    open_events: Iterable[pl.DataFrame],
+    made: Missing | None = None,
+    **changes: object,
+) -> Head:
+    """End a hold with the state that the rebuild leaves; `changes` are further fields of the head.
+
+    `made`: what was made again from the raw events."""
     opened = [frame for frame in open_events if frame.height]
     batch = head.batch + 1
-    fields: dict[str, object] = {"batch": batch, "hold": None}
+    held = loader.held(head)
+    fields: dict[str, object] = {"batch": batch, "hold": None, **held}
+    if made is not None:
+        fields["missing"] = keeping.without(held["missing"], made)
     old: list[str] = []
     if opened:
         state = session.canonical(pl.concat([loader.ledger.state(head), *opened]))

@@ -4,19 +4,19 @@ Raw events come from the broker's log or from the archive, go through the one gr
 the sessions that start in the asked days, read with the margin that the first and last of them need. While that
 runs, the live run goes on. Then the unit is held, and what was committed in the meantime is caught up with: the
 few visitors it touched are formed once more from the stored events. What is stored is compared with what was
-rebuilt, a digest a site and day, and the difference is put in place.
+rebuilt, events, sessions and rollups, and the difference is put in place.
 
-Events and rollups are repaired on the same way: stored events that are missing are written, and rollups are
-brought to the counts of the raw events by a signed difference. If the warehouse holds events that the source
+Stored events that are missing or read otherwise than in the source are written again, and rollups are brought to
+the counts of the raw events by a signed difference. If the warehouse holds events that the source
 no longer has (retention removed them), nothing is swapped: a replay must not forget.
 
-When the checkpoint is gone but the warehouse is not, nothing says how far the log was loaded. Then everything
-that the source holds is replayed, up to the ends of the log as they are, and a checkpoint is begun there.
+When the checkpoint is gone or damaged, nothing says how far the log was loaded. Then everything that the source
+holds is replayed, up to the ends of the log as they are, and a checkpoint is begun there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -33,12 +33,13 @@ from activity.definitions import (
 )
 from activity.digest import digest
 from activity.event import TOPICS
-from brokers.base import Gone, Position
+from brokers.base import Position
 from pipeline import archiving, flow, rebuild, tables
 from pipeline.context import Feed, Run
-from pipeline.head import Head
+from pipeline.head import Head, Range
+from pipeline.keeping import Missing
 from pipeline.live import Loader
-from pipeline.source import BrokerFeed, FrameFeed, Range
+from pipeline.source import BrokerFeed, FrameFeed
 from stores.base import Archive, Positions
 
 Progress = Callable[[str, int], None]
@@ -57,9 +58,10 @@ class Built:
 
     formed: rebuild.Formed
     rollups: dict[str, list[pl.DataFrame]] = field(default_factory=lambda: {grain: [] for grain in rollup.GRAINS})
-    missing: list[pl.DataFrame] = field(default_factory=list)  # raw events that are not stored
-    stored: int = 0  # raw events of the window that are
-    events: list[pl.DataFrame] = field(default_factory=list)  # site, day, events
+    repairs: list[pl.DataFrame] = field(default_factory=list)  # event rows that are missing or otherwise where stored
+    # site, day, events:
+    met: list[pl.DataFrame] = field(default_factory=list)  # stored ones that the source has as well
+    events: list[pl.DataFrame] = field(default_factory=list)  # those of persons in the source
 
 
 def day_ms(day: date) -> int:
@@ -75,16 +77,19 @@ def replay(
     site: str | None = None,
     source: str = "broker",
     dry_run: bool = False,
+    final: bool = False,
     progress: Progress = lambda _what, _events: None,
 ) -> Iterator[dict[str, object]]:
     """Rebuild the sessions that start on the days `first`..`last` (inclusive, UTC); a dict a site and day:
 
-    {"site", "day", "events", "sessions", "visitors", "sha256", "equal"}. `equal` says whether what was stored
-    had the same digest; None when nothing was stored. Raises `Incomplete`, `rebuild.Busy`, `Gone`.
+    {"site", "day", "events", "sessions", "visitors", "sha256", "equal", "differs"}. `equal` says whether what was
+    stored were the same events, sessions and rollups; `differs` names those that were not. `final`: there is
+    no better source, so what was lost of these days counts as made again. Raises `Incomplete`, `rebuild.Busy`, `Gone`.
     """
     if source not in ("broker", "archive"):
         raise ValueError(f"source is broker or archive, not {source!r}")
-    head = loader.ledger.load() or loader.open()
+    with loader.turn:
+        head = loader.open()
     start, end = day_ms(first), day_ms(last) + DAY_MS
     upto = loader.ends() if head.lost else head.positions
     if head.lost:
@@ -94,31 +99,19 @@ def replay(
     if source == "archive":
         upto = archiving.flush(loader.broker, archive, upto, loader.unit)
     window = Window(site, start, end)
-    had = _count(loader, window)
+    had = loader.warehouse.event_days(head.batch, window.site, window.start, window.end)
     built = _build(loader, archive, source, window, upto, head, progress)
-    if built.stored < had:
+    lacking = _lacking(had, built.met)
+    if lacking:
         raise Incomplete(
-            f"the {source} lacks {had - built.stored} of the {had} events stored for these days, so nothing was "
+            f"the {source} lacks {lacking} of the {had['events'].sum()} events stored for these days, so nothing was "
             f"swapped; try --source {'archive' if source == 'broker' else 'broker'}"
         )
     with loader.turn, rebuild.holding(loader) as held:
-        reports = _finish(loader, held, window, built, head.batch, upto, dry_run)
+        reports = _finish(loader, held, window, built, head.batch, upto, dry_run, final)
     for report in reports:
         if str(first) <= str(report["day"]) <= str(last):
             yield report
-
-
-def recover(loader: Loader, archive: Archive) -> None:
-    """Begin a lost checkpoint anew by replaying everything, from whichever source has it; else do nothing.
-
-    Raises `Incomplete` when neither the broker nor the archive holds all that is stored."""
-    if not loader.open().lost:
-        return
-    today = datetime.fromtimestamp(loader.clock() / 1000, UTC).date()
-    try:
-        list(replay(loader, archive, today, today))
-    except (Incomplete, Gone):
-        list(replay(loader, archive, today, today, source="archive"))
 
 
 @dataclass(frozen=True)
@@ -136,14 +129,16 @@ class Window:
         return inside & (pl.col("site") == self.site) if self.site is not None else inside
 
 
-def _count(loader: Loader, window: Window) -> int:
-    sql = (
-        "SELECT count() FROM event_rows FINAL WHERE occurred_at >= fromUnixTimestamp64Milli({start:Int64}, 'UTC') "
-        "AND occurred_at < fromUnixTimestamp64Milli({end:Int64}, 'UTC') "
-        "AND ({site:String} = '' OR site = {site:String})"
-    )
-    asked = {"start": window.start, "end": window.end, "site": window.site or ""}
-    return int(loader.warehouse.query(sql, asked).item())
+def _lacking(had: pl.DataFrame, met: list[pl.DataFrame]) -> int:
+    """How many of the stored events the source did not have, day by day: what one has more is not the other's."""
+    found = _by_day(met).rename({"events": "met"})
+    short = had.join(found, on=["site", "day"], how="left").select(pl.col("events") - pl.col("met").fill_null(0))
+    return int(short.to_series().clip(0).sum())
+
+
+def _by_day(counts: list[pl.DataFrame]) -> pl.DataFrame:
+    none = pl.DataFrame(schema={"site": pl.String(), "day": pl.Int64(), "events": pl.Int64()})
+    return pl.concat([none, *(part.cast({"events": pl.Int64()}) for part in counts)]).group_by("site", "day").sum()
 
 
 def _feeds(loader: Loader, archive: Archive, source: str, window: Window, upto: Positions) -> list[Feed]:
@@ -168,27 +163,18 @@ def _build(
     begin, finish = window.reads
     built = Built(rebuild.Formed(session.empty_sessions(), []))
     sessions: list[pl.DataFrame] = []
-    stored_here = pl.DataFrame(schema={name: COLUMNS[name] for name in session.IDENTITY})
     read = 0
 
-    def known(keys: pl.DataFrame) -> pl.DataFrame:
-        """Copies stored outside what is read take part in deduplication; those inside are compared with later."""
-        nonlocal stored_here
-        stored = loader.warehouse.known_events(keys, 2**63 - 1)
-        inside = pl.col("occurred_at").is_between(begin, finish, closed="left")
-        stored_here = stored.filter(inside).select(session.IDENTITY)
-        return stored.filter(~inside)
-
-    def keep_events(frame: pl.DataFrame, _block: str) -> None:
+    def count(frame: pl.DataFrame, _block: str) -> None:
         nonlocal read
         here = frame.filter(~pl.col("deleted") & window.within("occurred_at"))
-        absent = here.join(stored_here, on=session.IDENTITY, how="anti")
-        built.stored += here.height - absent.height
-        built.missing.append(absent)
         persons = here.filter(pl.col("bot") == "")
         built.events.append(persons.group_by("site", day=pl.col("occurred_at") // DAY_MS).agg(events=pl.len()))
         read += frame.height
         progress("replayed", read)
+
+    def keep_repairs(frame: pl.DataFrame, _block: str) -> None:
+        built.repairs.append(frame.filter(window.within("occurred_at")))
 
     def keep_sessions(frame: pl.DataFrame, _block: str) -> None:
         sessions.append(frame.filter(window.within("started_at")).select(session.COLUMNS.keys()))
@@ -202,10 +188,13 @@ def _build(
             writes={
                 "sessions": keep_sessions,
                 "state": rebuild.keeping_open(built.formed.open_events, head.watermark),
-                "events": keep_events,
+                "events": count,
+                "repairs": keep_repairs,
+                "met": tables.collecting(built.met),
                 **{grain: keep_rollup(grain) for grain in rollup.GRAINS},
             },
-            known=known,
+            known=lambda keys: loader.warehouse.known_events(keys, 2**63 - 1),
+            compared=pl.col("occurred_at").is_between(begin, finish, closed="left"),
             shards=SHARDS,
         )
     )
@@ -214,7 +203,7 @@ def _build(
 
 
 def _finish(
-    loader: Loader, head: Head, window: Window, built: Built, batch: int, upto: Positions, dry_run: bool
+    loader: Loader, head: Head, window: Window, built: Built, batch: int, upto: Positions, dry_run: bool, final: bool
 ) -> list[dict[str, object]]:
     """Under the hold: catch up with what was committed after `batch`, compare, put in place and commit.
 
@@ -223,45 +212,48 @@ def _finish(
     rebuilt = built.formed.sessions
     stored = warehouse.sessions_between(window.site, window.start, window.end)
     writes = tables.writes(warehouse, f"{head.generation}/{head.batch + 1}/replay/{loader.clock()}", head.batch + 1)
-    since = _loaded_since(loader, batch, window)
+    since = warehouse.events_since(batch, window.site, *window.reads)
     touched = since.select("site", "visitor").unique()
+    none = pl.DataFrame(schema={**COLUMNS, "deleted": pl.Boolean()})
+    # What was loaded meanwhile is the later word on its events.
+    repairs = pl.concat([none, *built.repairs]).join(since, on=session.IDENTITY, how="anti")
     if not dry_run:
-        missing = pl.concat([pl.DataFrame(schema={**COLUMNS, "deleted": pl.Boolean()}), *built.missing])
-        writes["events"](missing, "missing")
+        writes["events"](repairs, "repairs")
     if touched.height:
         feed = rebuild.stored_events(loader, window.site, touched, window.start, window.end)
         again = rebuild.form([feed], window.start, window.end, head.watermark)
         others = rebuilt.join(touched, on=["site", "visitor"], how="anti")
         rebuilt = pl.concat([others, again.sessions])
         built.formed.open_events += again.open_events
-    reports = _reports(built, stored, rebuilt)
-    if dry_run:
-        return reports
-    writes["sessions"](session.difference(stored, rebuilt), "0")
+    rollups = {}
     for grain, parts in built.rollups.items():
         parts.append(rollup.roll_up(since.filter(window.within("occurred_at")), since.clear(), rollup.GRAINS[grain]))
         there = warehouse.rollups_between(grain, window.site, window.start, window.end)
-        writes[grain](_difference(parts, there), "0")
+        rollups[grain] = _difference(parts, there)
+    differing = {
+        "events": _days(repairs, "occurred_at"),
+        "rollups": set().union(*(_days(changes, "bucket") for changes in rollups.values())),
+    }
+    reports = _reports(_by_day(built.events), stored, rebuilt, differing)
+    if dry_run:
+        return reports
+    writes["sessions"](session.difference(stored, rebuilt), "0")
+    for grain, changes in rollups.items():
+        writes[grain](changes, "0")
     fields: dict[str, object] = {}
     if head.lost:
         watermark = loader.clock() - WATERMARK_DELAY_MS
-        fields = {"lost": False, "positions": upto, "watermark": watermark}
-    rebuild.commit(loader, head, built.formed.open_events, **fields)
+        fields = {"lost": False, "positions": upto, "watermark": watermark, "events": warehouse.count_events()}
+    made = None
+    if window.site is None and (final or head.events is None or warehouse.count_events() >= head.events):
+        made = Missing("rows", window.start // DAY_MS, window.end // DAY_MS - 1)
+    rebuild.commit(loader, head, built.formed.open_events, made, **fields)
     return reports
 
 
-def _loaded_since(loader: Loader, batch: int, window: Window) -> pl.DataFrame:
-    """The stored events of what is read that batches after `batch` wrote."""
-    begin, finish = window.reads
-    sql = (
-        f"SELECT {', '.join(COLUMNS)} FROM event_rows FINAL WHERE batch > {{batch:UInt64}} "  # noqa: S608 (our names)
-        "AND occurred_at >= fromUnixTimestamp64Milli({begin:Int64}, 'UTC') "
-        "AND occurred_at < fromUnixTimestamp64Milli({finish:Int64}, 'UTC') "
-        "AND ({site:String} = '' OR site = {site:String})"
-    )
-    asked = {"batch": batch, "begin": begin, "finish": finish, "site": window.site or ""}
-    found = loader.warehouse.query(sql, asked)
-    return found.select(pl.col(name).cast(kind) for name, kind in COLUMNS.items())
+def _days(rows: pl.DataFrame, time: str) -> set[tuple[str, int]]:
+    """The (site, day)s of rows."""
+    return set(rows.select("site", pl.col(time) // DAY_MS).unique().iter_rows())
 
 
 def _difference(parts: list[pl.DataFrame], stored: pl.DataFrame) -> pl.DataFrame:
@@ -272,29 +264,36 @@ def _difference(parts: list[pl.DataFrame], stored: pl.DataFrame) -> pl.DataFrame
     return summed.filter(pl.any_horizontal(pl.col(name) != 0 for name in sums)).select(rollup.COLUMNS.keys())
 
 
-def _reports(built: Built, stored: pl.DataFrame, rebuilt: pl.DataFrame) -> list[dict[str, object]]:
+def _reports(
+    events: pl.DataFrame, stored: pl.DataFrame, rebuilt: pl.DataFrame, differing: Mapping[str, set[tuple[str, int]]]
+) -> list[dict[str, object]]:
+    """A line a site and day; `differing` says where something else than sessions was not as it should be."""
+
     def by_day(frame: pl.DataFrame) -> dict[tuple[str, int], pl.DataFrame]:
         dated = frame.with_columns(day=pl.col("started_at") // DAY_MS)
         return {(str(k[0]), int(str(k[1]))): v for k, v in dated.partition_by("site", "day", as_dict=True).items()}
 
-    none = pl.DataFrame(schema={"site": pl.String(), "day": pl.Int64(), "events": pl.UInt32()})
-    counts = pl.concat([none, *built.events])
-    events = {(s, d): n for s, d, n in counts.group_by("site", "day").agg(pl.col("events").sum()).iter_rows()}
+    counts = {(site, day): n for site, day, n in events.iter_rows()}
     before, after = by_day(stored), by_day(rebuilt)
+    none = session.empty_sessions()
     reports: list[dict[str, object]] = []
-    for site, day in sorted(before.keys() | after.keys() | events.keys()):
-        now = after.get((site, day), session.empty_sessions())
-        was = before.get((site, day))
+    for site, day in sorted({*before, *after, *counts}.union(*differing.values())):
+        key = site, day
+        now = after.get(key, none)
         made = digest(now)
+        differs = [what for what, days in differing.items() if key in days]
+        if digest(before.get(key, none)) != made:
+            differs.append("sessions")
         reports.append(
             {
                 "site": site,
                 "day": str(_EPOCH + timedelta(days=day)),
-                "events": events.get((site, day), 0),
+                "events": counts.get(key, 0),
                 "sessions": now.height,
                 "visitors": now["visitor"].n_unique(),
                 "sha256": made,
-                "equal": None if was is None and now.height else was is None or digest(was) == made,
+                "equal": not differs,
+                "differs": sorted(differs),
             }
         )
     return reports

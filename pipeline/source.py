@@ -7,22 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
-import msgspec
 import polars as pl
 
 from activity.columns import COLUMNS
 from brokers.base import Broker, Position
 from pipeline.coding import Passing
 from pipeline.context import Raw, run_of
-
-
-class Range(msgspec.Struct, frozen=True):
-    """The records of one partition in `(after, upto]`; positions as text, `after` None from the first kept."""
-
-    topic: str
-    partition: int
-    after: str | None
-    upto: str
+from pipeline.head import Range
 
 
 @dataclass(frozen=True)

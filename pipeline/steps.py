@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -166,9 +167,11 @@ class _Dedupe(beam.DoFn):
 
     def process(self, element: Sharded) -> Iterator[tuple[int, session.Deduped]]:
         shard, batch = element
-        known = run_of(self.handle).known
-        stored = known(batch.select(session.IDENTITY)) if known else batch.clear()
-        deduped = session.dedupe(batch, stored)
+        run = run_of(self.handle)
+        known = run.known(batch.select(session.IDENTITY)) if run.known else batch.clear()
+        compared = known.clear() if run.compared is None else known.filter(run.compared)
+        beside = known if run.compared is None else known.filter(~run.compared)
+        deduped = replace(session.dedupe(batch, beside), stored=compared)
         self.fresh.inc(deduped.fresh.height)
         self.duplicates.inc(deduped.duplicates)
         self.retracted.inc(deduped.retracted.height)
@@ -245,6 +248,43 @@ class RollUp(beam.PTransform):
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         return pcoll | beam.ParDo(_RollUp(self.grain)).with_output_types(Sharded)
+
+
+class _Compare(beam.DoFn):
+    def __init__(self) -> None:
+        self.met = Metrics.counter("compare", "met")
+        self.repairs = Metrics.counter("compare", "repairs")
+
+    def process(self, element: tuple[int, session.Deduped]) -> Iterator[Any]:
+        shard, deduped = element
+        fresh, stored = deduped.fresh.select(COLUMNS.keys()), deduped.stored
+        stored = fresh.clear() if stored is None else stored
+        rows = repairs(fresh, stored)
+        self.met.inc(stored.height)
+        self.repairs.inc(rows.height)
+        yield shard, rows
+        days = stored.group_by("site", day=pl.col("occurred_at") // DAY_MS).agg(events=pl.len())
+        yield pvalue.TaggedOutput("met", (shard, days))
+
+
+def repairs(fresh: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """The event rows to write so that `stored` becomes `fresh`, each without copies."""
+    missing = fresh.join(stored, on=list(COLUMNS), how="anti", nulls_equal=True).with_columns(deleted=pl.lit(False))
+    if not stored.height:
+        return missing
+    # A row is replaced by one of the same key, of which the day is a part.
+    key, day = [*session.IDENTITY, "day"], pl.col("occurred_at") // DAY_MS
+    gone = stored.with_columns(day=day).join(fresh.with_columns(day=day), on=key, how="anti")
+    return pl.concat([missing, gone.select(COLUMNS.keys()).with_columns(deleted=pl.lit(True))])
+
+
+class Compare(beam.PTransform):
+    """(shard, Deduped) to (shard, event rows that are missing or otherwise in the warehouse); tagged: `met`, how many
+    stored events of each site and day were among the fresh ones."""
+
+    def expand(self, pcoll: beam.PCollection) -> Any:
+        compare = beam.ParDo(_Compare()).with_output_types(Sharded)
+        return typed(pcoll | compare.with_outputs("met", main="repairs"), ["met"], Sharded)
 
 
 class EventRows(beam.PTransform):

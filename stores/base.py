@@ -42,6 +42,10 @@ class QueryRefused(StoreError):
     """A statement of a reader is not run; the message says which part of it, and what is allowed."""
 
 
+class BrokenRows(StoreError):
+    """Stored rows cannot be read, because a file of theirs changed or is cut off: a replay of their days mends it."""
+
+
 class Unreadable(StoreError):
     """A stored file cannot be trusted: which one, why, and what to do about it."""
 
@@ -75,6 +79,11 @@ class Checkpoint(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove a segment or a value; nothing happens when there is none."""
+
+    def set_aside(self, name: str) -> str:
+        """Rename a value or segment that cannot be trusted, so that it counts no more and can be looked at.
+
+        The new name, which begins with `damaged/`; nothing happens when there is none."""
 
     def names(self, prefix: str = "") -> list[str]:
         """All names that begin with `prefix`, sorted; segments and values alike."""

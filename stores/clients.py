@@ -25,11 +25,13 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 from clickhouse_connect.driver.external import ExternalData
 
-from stores.base import QueryFailed, StoreError, Unreachable, Unusable
+from stores.base import BrokenRows, QueryFailed, StoreError, Unreachable, Unusable
 from stores.files import make_folder
 from stores.location import shown, spelled
 
 DATABASE = "footfall"
+# What the engine says of a part whose files are not as it wrote them. A marks file may be named as missing.
+_BROKEN = re.compile(r"Code: (?:32|33|40|74|107|246|271|432)\.|CHECKSUM_DOESNT_MATCH|CANNOT_DECOMPRESS|CORRUPTED_DATA")
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*):[^{}]+\}")
 
@@ -197,6 +199,8 @@ def failure(error: ClickHouseError, shown_url: str) -> StoreError:
         return Unreachable(f"{shown_url} does not answer: is it running? Retry later ({cause})")
     if "AUTHENTICATION_FAILED" in message or "Code: 516" in message:
         return Unusable(f"{shown_url} does not take this user and password: look at both in the URL")
+    if _BROKEN.search(message):
+        return BrokenRows(f"{shown_url} holds rows that cannot be read ({message})")
     return QueryFailed(message)
 
 

@@ -21,6 +21,7 @@ from stores.base import Unusable
 LEDGER = "schema_migrations"
 
 _TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)\n(.*?)\nENGINE = (\w*MergeTree)\b(.*)", re.DOTALL)
+_CREATED = re.compile(r"^CREATE (?:TABLE IF NOT EXISTS|OR REPLACE VIEW) (\w+)", re.MULTILINE)
 _SHARD = re.compile(r"^-- shard by: (.+)$", re.MULTILINE)
 
 Query = Callable[[str], pl.DataFrame]
@@ -50,11 +51,14 @@ def available() -> list[tuple[int, str, str]]:
 
 
 def apply(query: Query, command: Command, cluster: str | None = None) -> list[str]:
-    """Run what has not been run; the names of what was."""
+    """Run what has not been run; the names of what was.
+
+    Where a table or view that a migration made is gone, that migration and those after it are run again."""
     for statement in statements(_CREATE_LEDGER, cluster):
         command(statement)
     applied = dict(query(f"SELECT number, any(name) AS name FROM {LEDGER} GROUP BY number").iter_rows())
-    done = []
+    there = set(query("SELECT name FROM system.tables WHERE database = currentDatabase()").to_series())
+    done, gone = [], False
     for number, name, text in available():
         if number in applied:
             if applied[number] != name:
@@ -62,10 +66,13 @@ def apply(query: Query, command: Command, cluster: str | None = None) -> list[st
                     f"migration {number} was applied as {applied[number]!r}, here it is {name!r}: this database"
                     " belongs to another version; upgrade, or use a database of its own"
                 )
-            continue
+            gone = gone or not there.issuperset(_CREATED.findall(text))
+            if not gone:
+                continue
         for statement in statements(text, cluster):
             command(statement)
-        command(f"INSERT INTO {LEDGER} (number, name) VALUES ({number}, '{name}')")
+        if number not in applied:
+            command(f"INSERT INTO {LEDGER} (number, name) VALUES ({number}, '{name}')")
         done.append(f"{number:03d}-{name}")
     return done
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
@@ -26,12 +27,28 @@ from clickhouse_connect.driver.external import ExternalData
 
 from activity import columns, rollup, session
 from stores import guard, migrate, questions
+from stores.base import BrokenRows
 from stores.clients import Clients, ask, bound
 
 TIME = pl.Datetime("ms", "UTC")
 KEYS = {"site": "String", "visitor": "UInt64", "id_hi": "UInt64", "id_lo": "UInt64"}
 VISITORS = {"site": "String", "visitor": "UInt64"}
 
+# What the pipeline writes.
+TABLES = ("event_rows", "session_rows", "rollup_1m_rows", "rollup_1h_rows", "dead_letter_rows")
+
+_PARTS = """
+SELECT table, partition_id AS partition, min_block_number AS first, max_block_number AS last,
+    toInt64(rows) AS rows, intDiv(toInt64(toUnixTimestamp(min_time)), 86400) AS first_day,
+    intDiv(toInt64(toUnixTimestamp(max_time)), 86400) AS last_day
+FROM system.parts
+WHERE active AND rows > 0 AND database = currentDatabase() AND table IN {tables:Array(String)}
+ORDER BY table, partition, first"""
+_PARTITIONS = """
+SELECT DISTINCT table, partition_id FROM system.parts
+WHERE active AND database = currentDatabase() AND table LIKE '%_rows'
+    AND toUInt32(partition_id) BETWEEN toYYYYMM(toDate({first:Int32})) AND toYYYYMM(toDate({last:Int32}))
+ORDER BY ALL"""
 _CHUNK_ROWS = 1_000_000
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -45,6 +62,7 @@ class Warehouse:
         self._readers = guard.Readers(self._clients)
         self.url = self._clients.shown
         self._types: dict[str, dict[str, str]] = {}
+        self.broken: BrokenRows | None = None  # what a read met last, until it is mended
         try:
             self._clients.own()
         except BaseException:
@@ -83,8 +101,17 @@ class Warehouse:
         return self.query(sql, given | params)
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pl.DataFrame:
-        with self._clients.lend() as client:
+        with self._lent() as client:
             return _query(client, sql, params)
+
+    @contextmanager
+    def _lent(self) -> Iterator[Client]:
+        try:
+            with self._clients.lend() as client:
+                yield client
+        except BrokenRows as error:
+            self.broken = error
+            raise
 
     def command(self, sql: str, params: Mapping[str, Any] | None = None) -> None:
         with self._clients.lend() as client:
@@ -132,7 +159,7 @@ class Warehouse:
                 LIMIT 1 BY site, visitor, id_hi, id_lo
             ) WHERE deleted = 0"""
         params = {"before": before_batch} | ({} if since_ms is None else {"since": since_ms})
-        with self._clients.lend() as client:
+        with self._lent() as client:
             found = _query_with(client, self._clients.embedded, sql, params, "wanted", wanted, KEYS)
         return _shaped(found, columns.COLUMNS)
 
@@ -171,6 +198,21 @@ class Warehouse:
                 if not frame.is_empty():
                     yield frame
 
+    def events_since(self, batch: int, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
+        """Live events that occurred in [start, end) and were written by batches after `batch`."""
+        where = f"batch > {{batch:UInt64}} AND {_within('occurred_at', site)}"
+        sql = f"SELECT {', '.join(columns.COLUMNS)} FROM event_rows FINAL WHERE {where}"
+        found = self.query(sql, {"batch": batch, "site": site, "start": start_ms, "end": end_ms})
+        return _shaped(found, columns.COLUMNS)
+
+    def event_days(self, upto_batch: int, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
+        """`site`, `day` (since the epoch) and `events`: live events of [start, end) that no later batch wrote."""
+        where = f"batch <= {{upto:UInt64}} AND {_within('occurred_at', site)}"
+        days = "toInt64(toRelativeDayNum(day)) AS number"
+        sql = f"SELECT site, {days}, count() AS events FROM event_rows FINAL WHERE {where} GROUP BY site, number"
+        found = self.query(sql, {"upto": upto_batch, "site": site, "start": start_ms, "end": end_ms})
+        return found.select("site", pl.col("number").alias("day").cast(pl.Int64), pl.col("events").cast(pl.Int64))
+
     def sessions_between(self, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
         """Live sessions that started in [start, end)."""
         names = ", ".join(session.COLUMNS)
@@ -187,6 +229,51 @@ class Warehouse:
         found = self.query(sql, _span(site, start_ms, end_ms))
         return _shaped(found, rollup.COLUMNS)
 
+    def parts(self) -> pl.DataFrame | None:
+        """The parts that hold rows of what the pipeline writes, each with its blocks and its days since the epoch.
+
+        `table, partition, first, last, rows, first_day, last_day`; None over a cluster, which heals its own."""
+        if self._clients.cluster:
+            return None
+        return self.query(_PARTS, {"tables": list(TABLES)})
+
+    def broken_parts(self, first_day: int, last_day: int) -> list[tuple[str, str, str]]:
+        """Table, part and what is wrong with it, of the parts of these months whose files fail their checksums.
+
+        Reads every byte of them."""
+        if self._clients.cluster:
+            return []
+        found = []
+        for table, partition in self.query(_PARTITIONS, {"first": first_day, "last": last_day}).iter_rows():
+            checked = self.query(
+                f"CHECK TABLE {table} PARTITION ID '{partition}' "
+                "SETTINGS check_query_single_value_result = 0"
+            )
+            found += [(table, part, why) for part, passed, why in checked.iter_rows() if not passed]
+        return found
+
+    def set_part_aside(self, table: str, part: str) -> None:
+        """Detach a part: its rows count no more, its files stay in the table's folder `detached`."""
+        self.command(f"ALTER TABLE {table} DETACH PART {{part:String}}", {"part": part})
+
+    def dead_letters_between(self, first_day: int, last_day: int) -> pl.DataFrame:
+        """Dead letters received on these days, `bytes` as they are."""
+        sql = """
+            SELECT received_at, topic, reason, bytes FROM dead_letter_rows
+            WHERE toDate(received_at, 'UTC') BETWEEN toDate({first:Int32}) AND toDate({last:Int32})"""
+        found = self.query(sql, {"first": first_day, "last": last_day})
+        return found.with_columns(pl.col("bytes").cast(pl.Binary))
+
+    def count_events(self) -> int:
+        """Live events, of all days."""
+        return int(self.query("SELECT count() FROM event_rows FINAL").item())
+
+    def rows_of(self, table: str, batch: int) -> int:
+        """Rows that a batch wrote, as long as no later one replaces some."""
+        if table not in TABLES:
+            raise ValueError(f"{table!r} is no table of the pipeline")
+        return int(self.query(f"SELECT count() FROM {table} WHERE batch = {{b:UInt64}}", {"b": batch}).item())
+
     def close(self) -> None:
         self._readers.close()
         self._clients.close()
@@ -195,7 +282,7 @@ class Warehouse:
         if visitors is None:
             return self.query(sql, params)
         wanted = visitors.select(VISITORS.keys()).unique()
-        with self._clients.lend() as client:
+        with self._lent() as client:
             return _query_with(client, self._clients.embedded, sql, params, "wanted", wanted, VISITORS)
 
     def _to_table(self, table: str, frame: pl.DataFrame) -> pl.DataFrame:

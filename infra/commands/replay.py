@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from typing import Any
 
 import click
 
@@ -32,10 +33,10 @@ def replay(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Rebuild sessions and metrics of some days from the raw events, compare, and put them in place.
+    """Rebuild events, sessions and metrics of some days from the raw events, compare, and put them in place.
 
-    Prints a line a site and day with its digest, and whether what was stored was equal. Exit status 1 when a day
-    was not: it is now, unless --dry-run.
+    Prints a line a site and day with the digest of its sessions, and whether the stored events, sessions and rollups
+    were equal. Exit status 1 when a day was not: it is now, unless --dry-run.
     """
     from infra.session import session
 
@@ -57,7 +58,7 @@ def replay(
             if not days:
                 click.echo(err=True)
             days += 1
-            unequal += line["equal"] is False
+            unequal += not line["equal"]
             click.echo(json.dumps(line) if as_json else _told(line))
     if not days:
         click.echo("no event of these days", err=True)
@@ -77,8 +78,8 @@ def reconcile(settings: Settings, as_json: bool) -> None:
             click.echo(json.dumps(line) if as_json else told)
 
 
-def _told(line: dict[str, object]) -> str:
-    equal = {True: "equal", False: "NOT EQUAL to what was stored", None: "new"}[line["equal"]]  # type: ignore[index]
+def _told(line: dict[str, Any]) -> str:
+    equal = "equal" if line["equal"] else f"NOT EQUAL to what was stored: {', '.join(line['differs'])}"
     return (
         f"{line['day']} {line['site']}: {line['events']} events, {line['sessions']} sessions, "
         f"{line['visitors']} visitors, sha256 {line['sha256']}, {equal}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 
 from stores.base import Checkpoint, Unusable
 from stores.location import parse
@@ -29,6 +30,11 @@ def connect_checkpoint(url: str) -> Checkpoint:
 
             return RedisCheckpoint(url)
     raise Unusable(f"{place.shown}: a checkpoint lies in a folder (file:///path), s3://bucket/prefix or redis://host")
+
+
+def aside(name: str) -> str:
+    """What a damaged value or segment is called from then on."""
+    return f"damaged/{checked(name)}-{secrets.token_hex(4)}"
 
 
 def checked(name: str) -> str:

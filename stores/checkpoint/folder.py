@@ -17,7 +17,7 @@ from pathlib import Path
 
 from stores import files
 from stores.base import Lost, Unreadable
-from stores.checkpoint import checked
+from stores.checkpoint import aside, checked
 
 _LOCK = ".lock"
 
@@ -64,6 +64,17 @@ class FolderCheckpoint:
             path.unlink(missing_ok=True)
             if path.parent.is_dir():
                 files.sync_folder(path.parent)
+
+    def set_aside(self, name: str) -> str:
+        new = aside(name)
+        with self._locked():
+            path = self._folder / name
+            if path.exists():
+                files.make_folder((self._folder / new).parent)
+                path.rename(self._folder / new)
+                files.sync_folder((self._folder / new).parent)
+                files.sync_folder(path.parent)
+        return new
 
     def names(self, prefix: str = "") -> list[str]:
         found = (path.relative_to(self._folder).as_posix() for path in self._folder.rglob("*") if path.is_file())

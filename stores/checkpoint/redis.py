@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 
 from stores.base import Lost, Unreadable
-from stores.checkpoint import checked
+from stores.checkpoint import aside, checked
 from stores.redis_client import Connection
 
 _SWAP = """
@@ -56,6 +56,14 @@ class RedisCheckpoint:
     def delete(self, name: str) -> None:
         with self._redis.speaking() as redis:
             redis.delete(self._values + checked(name), self._segments + checked(name))
+
+    def set_aside(self, name: str) -> str:
+        new = aside(name)
+        with self._redis.speaking() as redis:
+            for kind in (self._values, self._segments):
+                if redis.exists(kind + name):
+                    redis.rename(kind + name, kind + new)
+        return new
 
     def names(self, prefix: str = "") -> list[str]:
         found = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from stores.base import Unreadable
-from stores.checkpoint import checked
+from stores.checkpoint import aside, checked
 from stores.location import Location
 from stores.s3_client import Bucket
 
@@ -40,6 +40,13 @@ class S3Checkpoint:
 
     def delete(self, name: str) -> None:
         self._bucket.delete(checked(name))
+
+    def set_aside(self, name: str) -> str:
+        new, found = aside(name), self._bucket.get(name)
+        if found is not None:
+            self._bucket.put(new, found[0])
+            self._bucket.delete(name)
+        return new
 
     def names(self, prefix: str = "") -> list[str]:
         return self._bucket.keys(prefix)

@@ -73,6 +73,21 @@ def test_segments_are_put_got_listed_and_deleted(checkpoint: Checkpoint) -> None
         checkpoint.get("segments-0/a")
 
 
+def test_what_is_set_aside_counts_no_more_and_is_kept(checkpoint: Checkpoint) -> None:
+    checkpoint.swap("unit-0", b"v", None)
+    checkpoint.put("segments-0/a", b"data")
+    value, segment = checkpoint.set_aside("unit-0"), checkpoint.set_aside("segments-0/a")
+    assert checkpoint.load("unit-0") is None
+    assert checkpoint.names() == sorted([value, segment])
+    assert checkpoint.get(segment) == b"data"
+    assert value.startswith("damaged/unit-0-")
+    checkpoint.swap("unit-0", b"new", None)
+    again = checkpoint.set_aside("unit-0")
+    assert again != value
+    checkpoint.set_aside("unit-0")
+    assert checkpoint.names("damaged/unit-0") == sorted([value, again])
+
+
 @pytest.mark.parametrize("name", ["", "/x", "a/../../x", "..", "a b", "a//b", "x\0", "a/."])
 def test_a_name_stays_in_its_place(checkpoint: Checkpoint, name: str) -> None:
     with pytest.raises(ValueError, match="is no name"):

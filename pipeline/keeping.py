@@ -1,0 +1,117 @@
+"""What the warehouse must still hold: the parts of its tables as of a commit, held against those that are there.
+
+A part is a file set of the engine that holds the rows of one or more inserted blocks. Merging replaces parts by one
+that covers their blocks, a mutation by one of the same blocks; so blocks that are covered by no part any more are
+rows that were lost, whatever has been merged, replaced or deleted since. The comparison looks at the list of parts,
+never at rows: its cost goes by the number of parts.
+
+It needs the parts of one server. Over a cluster, where a lost part is another replica's to give back, nothing is
+recorded and nothing is compared.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from typing import Literal
+
+import msgspec
+import polars as pl
+
+# What has to be made again: rows that follow from the events, or dead letters.
+What = Literal["rows", "dead letters"]
+LOST = "the checkpoint is missing or damaged: all is replayed from the raw events, numbers may be less until then"
+_EPOCH = date(1970, 1, 1)
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """The rows of the blocks `first`..`last` of one partition of a table; days since the epoch."""
+
+    table: str
+    partition: str
+    first: int
+    last: int
+    rows: int
+    first_day: int
+    last_day: int
+
+
+class Missing(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Days, first and last included, of which something was lost and is not made again yet."""
+
+    what: What
+    first_day: int
+    last_day: int
+
+
+def parts(found: pl.DataFrame | None) -> list[Part]:
+    """From `Warehouse.parts()`."""
+    return [] if found is None else [Part(*row) for row in found.iter_rows()]
+
+
+def lost(committed: Iterable[Part], there: Iterable[Part]) -> list[Part]:
+    """The committed parts that no part covers any more."""
+    covers: defaultdict[tuple[str, str], list[Part]] = defaultdict(list)
+    for part in there:
+        covers[part.table, part.partition].append(part)
+    return [
+        part
+        for part in committed
+        if not any(c.first <= part.first and part.last <= c.last for c in covers[part.table, part.partition])
+    ]
+
+
+def missing(lost_parts: Iterable[Part], known: Iterable[Missing] = ()) -> list[Missing]:
+    """The days of lost parts together with those known before, in order, overlaps and neighbours merged."""
+    merged: list[Missing] = []
+    found = [Missing("dead letters" if p.table.startswith("dead") else "rows", p.first_day, p.last_day)
+             for p in lost_parts]  # fmt: skip
+    for days in sorted([*found, *known]):
+        before = merged[-1] if merged else None
+        if before is not None and before.what == days.what and days.first_day <= before.last_day + 1:
+            merged[-1] = Missing(days.what, before.first_day, max(before.last_day, days.last_day))
+        else:
+            merged.append(days)
+    return merged
+
+
+def without(known: Iterable[Missing], made: Missing) -> list[Missing]:
+    """What remains once the days of `made` are made again."""
+    left: list[Missing] = []
+    for days in known:
+        if days.what != made.what or days.last_day < made.first_day or made.last_day < days.first_day:
+            left.append(days)
+            continue
+        if days.first_day < made.first_day:
+            left.append(Missing(days.what, days.first_day, made.first_day - 1))
+        if made.last_day < days.last_day:
+            left.append(Missing(days.what, made.last_day + 1, days.last_day))
+    return left
+
+
+def told(lost_parts: Sequence[Part]) -> str:
+    """In words: "2 parts of event_rows (600 rows, 2026-11-02 to 2026-11-25), 1 part of …"."""
+    said = []
+    for table in sorted({part.table for part in lost_parts}):
+        of_table = [part for part in lost_parts if part.table == table]
+        first, last = min(part.first_day for part in of_table), max(part.last_day for part in of_table)
+        number = "1 part" if len(of_table) == 1 else f"{len(of_table)} parts"
+        rows = sum(part.rows for part in of_table)
+        said.append(f"{number} of {table} ({rows:,} rows, {period(first, last)})")
+    return ", ".join(said)
+
+
+def rebuilding(known: Iterable[Missing]) -> str:
+    """What `/ready` says meanwhile."""
+    days = ", ".join(f"{m.what} of {period(m.first_day, m.last_day)}" for m in known)
+    return f"the warehouse has lost {days}: they are made again from the raw events, numbers are less until then"
+
+
+def period(first_day: int, last_day: int) -> str:
+    first, last = day(first_day), day(last_day)
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def day(number: int) -> date:
+    return _EPOCH + timedelta(days=number)
