@@ -42,6 +42,10 @@ class QueryRefused(StoreError):
     """A statement of a reader is not run; the message says which part of it, and what is allowed."""
 
 
+class ReadersBusy(StoreError):
+    """As many statements of readers are running and waiting as may: ask again later."""
+
+
 class Unreadable(StoreError):
     """A stored file cannot be trusted: which one, why, and what to do about it."""
 
