@@ -13,13 +13,14 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 
 from dashboards.base import parts
-from stores.base import QueryRefused, StoreError
+from stores.base import QueryRefused, ReadersBusy, StoreError
+from stores.guard import MAX_STATEMENT
 
 routes = Blueprint("sql", __name__)
 
 DEFAULT_FORMAT = "TabSeparated"
+MAX_BODY = 4 * MAX_STATEMENT + 4096  # bytes: a statement in UTF-8 and the form around it
 
-_FORMAT = re.compile(r"\bFORMAT\s+([A-Za-z0-9_]+)\s*;?\s*\Z", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 _TYPES = (
     (("JSONEachRow", "JSONCompactEachRow", "JSONLines", "NDJSON"), "application/x-ndjson"),
@@ -34,11 +35,10 @@ _TYPES = (
 
 @routes.post("/sql")
 def ask() -> Response:
+    request.max_content_length = MAX_BODY
     statement, form = _statement()
-    named = _FORMAT.search(statement)
-    fmt = named[1] if named else form
     params = {name.removeprefix("param_"): text for name, text in request.args.items() if name.startswith("param_")}
-    body = parts().warehouse.read_only(statement, fmt, params)
+    body, fmt = parts().warehouse.read_only(statement, form, params)
     return Response(body, content_type=_content_type(fmt), headers={"X-ClickHouse-Format": fmt})
 
 
@@ -53,7 +53,10 @@ def _statement() -> tuple[str, str]:
     fields: dict[str, object] = dict(request.args.items())
     body = _text(request.get_data())
     if request.mimetype == "application/json":
-        given = request.get_json(silent=True)
+        try:
+            given = request.get_json(silent=True)
+        except RecursionError:  # brackets without end
+            given = None
         if not isinstance(given, dict):
             raise BadRequest('a JSON body must be an object such as {"query": "SELECT count() FROM events"}')
         fields |= given
@@ -93,6 +96,13 @@ def _refused(error: QueryRefused) -> Response:
 @routes.errorhandler(HTTPException)
 def _wrong(error: HTTPException) -> Response:
     return _plain(error.description or error.name, error.code or 500)
+
+
+@routes.errorhandler(ReadersBusy)
+def _busy(error: ReadersBusy) -> Response:
+    response = _plain(str(error), 503)
+    response.headers["Retry-After"] = "10"
+    return response
 
 
 @routes.errorhandler(StoreError)

@@ -114,7 +114,7 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
 
     def sql(statement: str, fmt: str) -> Iterator[Line]:
         """One read-only statement's answer."""
-        yield {"body": base64.b64encode(parts.warehouse.read_only(statement, fmt)).decode()}
+        yield {"body": base64.b64encode(parts.warehouse.read_only(statement, fmt).body).decode()}
 
     def migrate() -> Iterator[Line]:
         """Apply the migrations that are missing; opening the warehouse has done so already."""

@@ -46,6 +46,10 @@ class BrokenRows(StoreError):
     """Stored rows cannot be read, because a file of theirs changed or is cut off: a replay of their days mends it."""
 
 
+class ReadersBusy(StoreError):
+    """As many statements of readers are running and waiting as may: ask again later."""
+
+
 class Unreadable(StoreError):
     """A stored file cannot be trusted: which one, why, and what to do about it."""
 

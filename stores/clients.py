@@ -86,6 +86,11 @@ class Clients:
         finally:
             client.close()
 
+    @property
+    def folder(self) -> str:
+        """Where the embedded engine keeps its files."""
+        return os.path.realpath(str(self._how["path"]))
+
     def copy(self, settings: dict[str, str]) -> Clients:
         """Clients of the same warehouse with other settings."""
         return Clients(self._url, settings)

@@ -15,15 +15,11 @@ without a parenthesis; table functions, which need one, unless they are known to
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from typing import NamedTuple
 
 from stores.base import QueryRefused
-from stores.clients import Clients, ask, first_line
 
 # Table functions that make rows out of nothing or out of a subquery that is inspected like the rest.
 HARMLESS_SOURCES = frozenset(
@@ -43,6 +39,14 @@ CLOSED_FUNCTIONS = frozenset(
 )
 
 MAX_STATEMENT = 100_000
+MAX_PARAMETERS = 100
+MAX_NAME = 64
+
+_FORMATTED = "SELECT formatQuerySingleLine({text:String})"
+_WRITINGS = 4
+_BRACKETED = ("Array", "Map", "Tuple", "Nested", "Point", "Ring", "Polygon", "MultiPolygon", "LineString")
+_NULL = ("Nullable", "\\N")
+_ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n"})
 
 _OPENING = re.compile(
     r"\(|(?:SELECT|WITH|EXISTS TABLE|EXISTS VIEW|DESCRIBE TABLE)\b"
@@ -76,6 +80,7 @@ class Limits:
             "max_execution_time": str(self.seconds),
             "timeout_overflow_mode": "throw",
             "max_memory_usage": str(self.memory),
+            "max_temporary_data_on_disk_size_for_query": str(self.memory),
             "max_result_rows": str(self.rows),
             "max_result_bytes": str(self.bytes),
             "result_overflow_mode": "throw",
@@ -83,6 +88,15 @@ class Limits:
             "output_format_json_validate_utf8": "1",
             "readonly": "1",
         }
+
+    def took_too_long(self) -> str:
+        return f"it took over {self.seconds} s: ask for fewer days or one site"
+
+    def needs_too_much(self) -> str:
+        return f"it needs over {self.memory >> 20} MB: group by less, or ask for fewer days"
+
+    def answers_too_much(self) -> str:
+        return f"its answer has over {self.rows} rows or {self.bytes >> 20} MB: add a LIMIT"
 
 
 @dataclass(frozen=True)
@@ -104,32 +118,47 @@ class Rules:
     functions: frozenset[str]
 
 
-class Readers:
-    """Answers readers' statements with clients that can do nothing else."""
+class Question(NamedTuple):
+    """What runs, word for word, the format of its answer, and the parameters as the engine reads them."""
 
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
-        self._by_limits: dict[Limits, Clients] = {}
+    text: str
+    fmt: str
+    params: dict[str, str]
 
-    def answer(self, statement: str, fmt: str, params: dict[str, Any], limits: Limits) -> bytes:
-        if not _FORMAT.fullmatch(fmt):
-            raise QueryRefused(f"{fmt!r} is no output format: give one as in JSON, CSVWithNames or TabSeparated")
-        with self._clients.lend() as client:
-            text = _formatted(client, statement)
-            tokens = inspect(text, _rules(client, self._clients.database))
-        _refuse_undeclared(params, tokens)
-        if limits not in self._by_limits:
-            self._by_limits.setdefault(limits, self._clients.copy(limits.settings()))
-        readers = self._by_limits[limits]
-        with readers.lend() as client:
-            try:
-                return ask(client, text, None if _has_format(tokens) else fmt, params)
-            except ClickHouseError as error:
-                raise QueryRefused(_advice(first_line(error), limits)) from error
 
-    def close(self) -> None:
-        for readers in self._by_limits.values():
-            readers.close()
+# Statement, format and parameters of a `Question`; raises what the engine says as `EngineError`.
+Ask = Callable[[str, str, Mapping[str, str]], bytes]
+
+
+class EngineError(Exception):
+    """The first line of what the engine said."""
+
+
+def refuse_oversized(statement: str, fmt: str, params: Mapping[str, str]) -> None:
+    """What is looked at before anything else is."""
+    if len(statement) > MAX_STATEMENT:
+        raise QueryRefused(f"the statement has {len(statement)} characters; at most {MAX_STATEMENT} are read")
+    if len(fmt) > MAX_NAME or not _FORMAT.fullmatch(fmt):
+        raise QueryRefused(f"{fmt[:MAX_NAME]!r} is no output format: give one as in JSON, CSVWithNames or TabSeparated")
+    if len(params) > MAX_PARAMETERS or sum(map(len, params.values())) > MAX_STATEMENT:
+        raise QueryRefused(f"at most {MAX_PARAMETERS} parameters of {MAX_STATEMENT} characters together are read")
+    for name in params:
+        if len(name) > MAX_NAME:
+            raise QueryRefused(f"the name of a parameter has at most {MAX_NAME} characters, not {len(name)}")
+    try:
+        "".join((statement, *params, *params.values())).encode()
+    except UnicodeEncodeError as error:
+        raise QueryRefused("half of a surrogate pair is no text: send the statement as UTF-8") from error
+
+
+def prepared(ask: Ask, statement: str, fmt: str, params: Mapping[str, str], rules: Rules) -> Question:
+    """The question that a statement is, in the engine's own words; raises `QueryRefused` for what is not open."""
+    text = _formatted(ask, statement)
+    tokens = inspect(text, rules)
+    given = _written(params, tokens)
+    if len(tokens) > 2 and tokens[-2] == Token("word", "FORMAT") and tokens[-1].is_name:
+        return Question(text, tokens[-1].value, given)
+    return Question(f"{text}\nFORMAT {fmt}", fmt, given)
 
 
 def inspect(text: str, rules: Rules) -> list[Token]:
@@ -171,18 +200,22 @@ def inspect(text: str, rules: Rules) -> list[Token]:
     return tokens
 
 
-def _refuse_undeclared(params: Mapping[str, Any], tokens: list[Token]) -> None:
-    declared = {
-        name.value
-        for brace, name, colon in zip(tokens, tokens[1:], tokens[2:], strict=False)
-        if brace == Token("other", "{") and name.kind == "word" and colon == Token("other", ":")
-    }
-    for name in sorted(params.keys() - declared):
-        shown = name if len(name) < 65 else f"{name[:64]}…"
+def _written(params: Mapping[str, str], tokens: list[Token]) -> dict[str, str]:
+    """Parameters as the engine reads them; raises `QueryRefused` for one that the statement does not declare.
+
+    A value that is a text is unescaped by the engine, one with brackets is not."""
+    types: dict[str, str] = {}
+    for brace, name, colon, kind in zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False):
+        if brace == Token("other", "{") and name.kind == "word" and colon == Token("other", ":"):
+            types.setdefault(name.value, kind.value)
+    for strange in sorted(params.keys() - types.keys()):
         raise QueryRefused(
-            f"the statement declares no parameter {shown!r}: write {{{shown}:String}} where its value goes, or leave"
-            f" param_{shown} out"
+            f"the statement declares no parameter {strange!r}: write {{{strange}:String}} where its value goes"
         )
+    return {
+        name: value if types[name] in _BRACKETED or (types[name], value) == _NULL else value.translate(_ESCAPED)
+        for name, value in params.items()
+    }
 
 
 def _tokens(text: str) -> list[Token]:
@@ -204,24 +237,27 @@ def _value(found: re.Match[str]) -> str:
     return re.sub(r"\\(.)", r"\1", found[0][1:-1].replace(quote * 2, quote), flags=re.DOTALL)
 
 
-def _has_format(tokens: list[Token]) -> bool:
-    return len(tokens) > 2 and tokens[-2] == Token("word", "FORMAT") and tokens[-1].is_name
-
-
-def _formatted(client: Client, statement: str) -> str:
-    if len(statement) > MAX_STATEMENT:
-        raise QueryRefused(f"the statement has {len(statement)} characters; at most {MAX_STATEMENT} are read")
+def _formatted(ask: Ask, statement: str) -> str:
+    """The statement as the engine writes it. Written again it must stay the same, or text and meaning differ."""
+    text = statement
     try:
-        answer = client.query("SELECT formatQuerySingleLine({statement:String})", parameters={"statement": statement})
-    except ClickHouseError as error:
-        reason = first_line(error).partition(": In scope")[0]
+        for _ in range(_WRITINGS):
+            before, text = text, ask(_FORMATTED, "RawBLOB", {"text": text.translate(_ESCAPED)}).decode()
+            if text == before:
+                return text
+    except EngineError as error:
+        reason = str(error).partition(": In scope")[0]
         raise QueryRefused(f"this is not one statement that can be read: {reason}") from error
-    return str(answer.result_rows[0][0])
+    except UnicodeDecodeError as error:
+        raise QueryRefused("the statement has text that is not UTF-8: write such bytes as unhex('…')") from error
+    raise QueryRefused("the statement can be read in more than one way: write it plainly, without odd quotes or names")
 
 
-def _rules(client: Client, database: str) -> Rules:
+def rules(ask: Ask, database: str) -> Rules:
+    """What this server has, as it says itself."""
+
     def names(sql: str) -> frozenset[str]:
-        return frozenset(str(row[0]).lower() for row in client.query(sql).result_rows)
+        return frozenset(ask(sql, "TabSeparatedRaw", {}).decode().lower().split("\n")) - {""}
 
     categories = ", ".join(f"'{category}'" for category in CLOSED_CATEGORIES)
     return Rules(
@@ -231,13 +267,16 @@ def _rules(client: Client, database: str) -> Rules:
     )
 
 
-def _advice(message: str, limits: Limits) -> str:
-    for sign, advice in {
-        "TIMEOUT_EXCEEDED": f"it took over {limits.seconds} s: ask for fewer days or one site",
-        "MEMORY_LIMIT_EXCEEDED": f"it needs over {limits.memory >> 20} MB: group by less, or ask for fewer days",
-        "TOO_MANY_ROWS_OR_BYTES": f"its answer has over {limits.rows} rows or {limits.bytes >> 20} MB: add a LIMIT",
+def advice(message: str, limits: Limits) -> str:
+    """What the engine said of a question that it broke off, with what to do about it."""
+    for sign, words in {
+        "TIMEOUT_EXCEEDED": limits.took_too_long(),
+        "MEMORY_LIMIT_EXCEEDED": limits.needs_too_much(),
+        "CANNOT_ALLOCATE_MEMORY": limits.needs_too_much(),
+        "bad_alloc": limits.needs_too_much(),
+        "TOO_MANY_ROWS_OR_BYTES": limits.answers_too_much(),
         "READONLY": "readers change nothing, settings included",
     }.items():
         if sign in message:
-            return f"{advice} ({message})"
+            return f"{words} ({message})"
     return message

@@ -26,7 +26,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.external import ExternalData
 
 from activity import columns, rollup, session
-from stores import guard, migrate, questions
+from stores import migrate, questions, readers
 from stores.base import BrokenRows
 from stores.clients import Clients, ask, bound
 
@@ -59,7 +59,7 @@ class Warehouse:
     def __init__(self, url: str) -> None:
         settings = {"output_format_arrow_string_as_string": "0", "session_timezone": "UTC"}
         self._clients = Clients(url, settings)
-        self._readers = guard.Readers(self._clients)
+        self._readers = readers.Readers(self._clients)
         self.url = self._clients.shown
         self._types: dict[str, dict[str, str]] = {}
         self.broken: BrokenRows | None = None  # what a read met last, until it is mended
@@ -73,6 +73,8 @@ class Warehouse:
         """Bring the schema up to date; the names of the migrations that were applied."""
         done = migrate.apply(self.query, self.command, self._clients.cluster)
         self._types.clear()
+        if done:
+            self._readers.reset()
         return done
 
     def insert(self, table: str, frame: pl.DataFrame, token: str) -> None:
@@ -121,18 +123,19 @@ class Warehouse:
         self,
         statement: str,
         fmt: str = "TabSeparated",
-        params: Mapping[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
         *,
         max_seconds: int = 30,
         max_rows: int = 1_000_000,
         max_bytes: int = 256 << 20,
-        max_memory: int = 2 << 30,
-    ) -> bytes:
+        max_memory: int = readers.QUESTION_MEMORY,
+    ) -> readers.Answer:
         """The answer of one reader's statement, in `fmt` unless the statement ends with a FORMAT of its own.
 
-        Raises `QueryRefused` when it is not a plain question to this database's tables, or reaches a bound."""
+        Raises `QueryRefused` when it is not a plain question to this database's tables, or reaches a bound;
+        `ReadersBusy` when others are being answered and its turn does not come."""
         limits = guard.Limits(max_seconds, max_rows, max_bytes, max_memory)
-        return self._readers.answer(statement, fmt, dict(params or {}), limits)
+        return self._readers.answer(statement, fmt, params or {}, limits)
 
     def known_events(
         self,

@@ -74,7 +74,7 @@ def test_questions_are_answered(remote: Warehouse) -> None:
 
 
 def test_readers_are_held_by_both_walls(remote: Warehouse) -> None:
-    assert remote.read_only("SELECT {a:UInt8} + 1 AS n", "JSONEachRow", {"a": 2}) == b'{"n":3}\n'
+    assert remote.read_only("SELECT {a:UInt8} + 1 AS n", "JSONEachRow", {"a": "2"}).body == b'{"n":3}\n'
     with pytest.raises(QueryRefused, match="the function file is not open"):
         remote.read_only("SELECT file('/etc/hostname')")
     with pytest.raises(QueryRefused, match="add a LIMIT"):
