@@ -26,7 +26,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.external import ExternalData
 
 from activity import columns, rollup, session
-from stores import migrate, questions, readers
+from stores import guard, migrate, questions, readers
 from stores.base import BrokenRows
 from stores.clients import Clients, ask, bound
 
