@@ -191,7 +191,7 @@ def _contained(application: WSGI) -> WSGI:
         except GeneratorExit:
             raise
         except BaseException as error:
-            log.exception("%s %s ended in an error", environ["REQUEST_METHOD"], environ["PATH_INFO"])
+            log.exception("%s %r ended in an error", environ["REQUEST_METHOD"], environ["PATH_INFO"])
             raise RuntimeError("the request ended in an error") from error
 
     return call

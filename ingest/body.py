@@ -19,6 +19,7 @@ Receive = Callable[[], Awaitable[Message]]
 BODY_SECONDS = 30.0  # for the whole body
 UNFINISHED_BYTES = 64 << 20  # of all bodies of a process that are not here yet
 RETRY_AFTER = 5
+_LOOK_EVERY = 1.0
 _DISCARD_AT_MOST = 64 << 20  # of a body that is too large, so that its sender gets to read the answer
 
 
@@ -36,35 +37,57 @@ class Bodies:
 
     def __init__(self) -> None:
         self._unfinished = 0
+        # A timer a request would cost more than all the rest of most: one looks after all.
+        self._deadlines: dict[asyncio.Task[Any], float] = {}
+        self._late: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def read(self, receive: Receive, headers: Headers, limit: int | None) -> bytes | Unread:
-        """The whole body, at most `limit` bytes of it; or why not."""
+        """The whole body, at most `limit` bytes of it (None: of somebody who may send any); or why not."""
         if limit is not None and _content_length(headers) > limit:
             return Unread.TOO_LARGE
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        self._deadlines[task] = loop.time() + BODY_SECONDS
+        if self._timer is None:
+            self._timer = loop.call_later(_LOOK_EVERY, self._look, loop)
         chunks: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return Unread.SLOW if chunks else Unread.GONE
-                    chunk: bytes = message.get("body", b"")
-                    if not message.get("more_body"):
-                        if limit is not None and size + len(chunk) > limit:
-                            return Unread.TOO_LARGE
-                        return b"".join((*chunks, chunk)) if chunks else chunk
-                    chunks.append(chunk)
-                    size += len(chunk)
-                    self._unfinished += len(chunk)
-                    if limit is not None and size > limit:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return Unread.SLOW if chunks else Unread.GONE
+                chunk: bytes = message.get("body", b"")
+                if not message.get("more_body"):
+                    if limit is not None and size + len(chunk) > limit:
                         return Unread.TOO_LARGE
-                    if self._unfinished > UNFINISHED_BYTES:
-                        return Unread.CROWDED
-        except TimeoutError:
+                    return b"".join((*chunks, chunk)) if chunks else chunk
+                chunks.append(chunk)
+                size += len(chunk)
+                self._unfinished += len(chunk)
+                if limit is not None and size > limit:
+                    return Unread.TOO_LARGE
+                if limit is not None and self._unfinished > UNFINISHED_BYTES:
+                    return Unread.CROWDED
+        except asyncio.CancelledError:
+            if task not in self._late or task.uncancel():
+                raise
             return Unread.SLOW
         finally:
             self._unfinished -= size
+            self._deadlines.pop(task, None)
+            self._late.discard(task)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wake those whose body is late."""
+        now = loop.time()
+        for task in [task for task, deadline in self._deadlines.items() if deadline < now]:
+            del self._deadlines[task]
+            self._late.add(task)
+            task.cancel()
+        self._timer = loop.call_later(_LOOK_EVERY, self._look, loop) if self._deadlines else None
 
     async def discard(self, receive: Receive) -> None:
         """Read on and keep nothing."""

@@ -108,7 +108,7 @@ def test_a_panic_or_an_exit_is_a_500_of_its_request_and_said_once(serve: Callabl
     assert b"log" in answer.body
     assert server.ask("/ready").status == 200
     assert server.workers() == before
-    assert server.said().count(f"GET {path} ended in an error") == 1
+    assert server.said().count(f"GET {path!r} ended in an error") == 1
     assert server.said().count("Traceback") == 1
 
 

@@ -1,16 +1,20 @@
-"""The server that the tests start: `serve.py PORT FOLDER BROKER_URL WORKERS [PARENT_PIPE]`."""
+"""The server that the tests start: `serve.py PORT FOLDER BROKER_URL WORKERS [PARENT_PIPE]`.
+
+Bounds other than the product's come by the environment: `BOUNDS="BODY_SECONDS=2 HEADER_SECONDS=2"`.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import brokers
+from ingest import body, server
 from ingest.asgi import Application
 from ingest.collect import Options
 from ingest.counters import Counters
 from ingest.door import Door
-from ingest.server import serve
 from ingest.sites import Sites
 from stores.live import connect_live
 
@@ -30,7 +34,11 @@ def open_door() -> Door:
     )
 
 
-serve(
+for bound in os.environ.get("BOUNDS", "").split():
+    name, _, value = bound.partition("=")
+    module = server if hasattr(server, name) else body
+    setattr(module, name, type(getattr(module, name))(value))
+server.serve(
     lambda: Application(open_door),
     f"127.0.0.1:{port}",
     workers=workers,

@@ -95,6 +95,33 @@ def test_half_open_connections_do_not_hold_up_the_end(start: Start) -> None:
         connection.close()
 
 
+def test_headers_and_bodies_that_dribble_are_ended_in_words(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOUNDS", "HEADER_SECONDS=2 BODY_SECONDS=2")
+    server = start()
+    with server.connect() as kept, server.connect() as dribbling:
+        kept.sendall(request_bytes("GET", "/live", b"", {"Connection": "keep-alive"}))
+        assert read_answer(kept).status == 200
+        kept.sendall(b"POST /coll")
+        dribbling.sendall(b"POST /collect HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n")
+        stop = threading.Event()
+
+        def dribble() -> None:
+            while not stop.wait(0.1):
+                try:
+                    dribbling.sendall(b" ")
+                except OSError:
+                    return
+
+        sender = threading.Thread(target=dribble)
+        sender.start()
+        answers = [read_answer(kept), read_answer(dribbling)]
+        stop.set()
+        sender.join()
+    assert [answer.status for answer in answers] == [408, 408]
+    assert all(b"seconds: send it again" in answer.body for answer in answers)
+    assert server.post(pageview()).status == 202
+
+
 def test_the_server_goes_when_its_parent_does(start: Start) -> None:
     reads, writes = os.pipe()
     server = start(parent=reads)
