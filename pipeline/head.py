@@ -78,6 +78,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     parts: list[Part] = []  # what the tables consisted of, None of them may go but by merging
     missing: list[Missing] = []  # days that are to be made again from the raw events before anything is loaded
     events: int | None = None  # stored in all; None in a checkpoint that did not count
+    retracted: int = 0  # stored events that a lesser copy has replaced
     lost: bool = False  # begun over a warehouse that holds events already: a replay of everything has to come first
 
     def position(self, topic: str, partition: int) -> str | None:

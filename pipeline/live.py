@@ -100,7 +100,7 @@ class Loader:
             head, state = self._loaded()
         except Damaged as damaged:
             kept = self.ledger.set_aside(damaged)
-            log.warning("The checkpoint is damaged: %s. What it was is kept as %s", damaged, kept)
+            log.warning("The checkpoint is damaged: %s. What is left of it is kept there as %s", damaged, kept)
             head, state = self._begin(damaged=True), session.empty_state()
         held = self.held(head)
         if held["missing"] != head.missing:
@@ -248,7 +248,8 @@ class Loader:
             stored = head.events if head.events is not None else self.warehouse.count_events()
             if head.events is not None:
                 stored += counters.get("dedupe.fresh", 0) - counters.get("dedupe.retracted", 0)
-            held = self.held(head) | {"events": stored}
+            retracted = head.retracted + counters.get("dedupe.retracted", 0)
+            held = self.held(head) | {"events": stored, "retracted": retracted}
             return held | self._found_written(intent, counters, events, held["missing"]) if found else held
 
         self._commit(head, intent, state, taken, late, written)

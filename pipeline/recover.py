@@ -182,7 +182,8 @@ def _dead_letters(loader: Loader, days: Missing) -> None:
             tables.writes(loader.warehouse, token, head.batch + 1)["dead_letters"](absent, "0")
             written = absent.height
         period = keeping.period(days.first_day, days.last_day)
-        log.warning("Dead letters of %s: %d were in the log still and are stored again", period, written)
+        if written or days.first_day:
+            log.warning("Dead letters of %s: %d were in the log still and are stored again", period, written)
         rebuild.commit(loader, head, [], days)
 
 
