@@ -101,11 +101,9 @@ def _batch(sent_at: object, items: list[Incoming | Refusal]) -> Batch:
     if sent_at is None:
         return Batch(None, items)
     try:
-        return Batch(time_of(sent_at), items)  # type: ignore[arg-type]
-    except (ValueError, OverflowError, TypeError, AttributeError):
-        return _refused(
-            Reason.INVALID_TIME, "`sent_at` is no time: send Unix milliseconds or ISO 8601, or leave it out"
-        )
+        return Batch(time_of(sent_at), items)
+    except ValueError as error:
+        return _refused(Reason.INVALID_TIME, f"`sent_at` {error}")
 
 
 def _taken_apart(body: bytes, limits: Limits) -> Batch:

@@ -1,6 +1,7 @@
 """Events that do not read as they should: mended where the sense is plain, else refused in words.
 
-Only what the fast path of `beacon` does not take comes here.
+Only what the fast path of `beacon` does not take comes here. What is mended loses nothing: a number or a truth stands
+for its text, PHP's empty list for an empty object, and a property that is nested becomes JSON text.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _KINDS = {
     "object": "an object",
     "object | null": "an object",
 }
+_TEXTS = frozenset(("referrer", "title", "name", "screen", "language", "user", "visitor", "id"))
+_IDENTITIES = frozenset(("user", "visitor", "id"))  # a wrong one would make one of many
 _HINTS = {
     "site": 'send the site\'s domain, such as "example.com"',
     "type": f"send one of {_TYPES}",
@@ -62,24 +65,91 @@ def from_object(index: int, event: object, limits: Limits) -> Incoming | Refusal
             Reason.UNKNOWN_FIELD_TYPE,
             f'the event is {described(type(event).__name__)}, not an object: send {{"site": …, "type": …, "url": …}}',
         )
-    present = {name: _valid(value) for name, value in event.items() if name in _FIELDS and value is not None}
     try:
-        return tidy(index, msgspec.convert(present, Incoming), limits)
+        present = {name: _valid(value) for name, value in event.items() if name in _FIELDS and value is not None}
+        return tidy(index, _converted(present), limits)
     except msgspec.ValidationError as error:
-        return Refusal(index, *_explained(str(error), present))
+        return Refusal(index, *_explained(str(error), event))
+    except RecursionError:
+        return Refusal(index, Reason.MALFORMED, "the event is nested too deeply: flatten it")
+
+
+def _converted(event: dict[str, Any]) -> Incoming:
+    try:
+        return msgspec.convert(event, Incoming)
+    except msgspec.ValidationError:
+        return msgspec.convert(_mended(event), Incoming)
+
+
+def _mended(event: dict[str, Any]) -> dict[str, Any]:
+    """The event with values of a wrong type whose sense is plain in the right one; the others as they are."""
+    mended = {name: _mended_text(name, value) if name in _TEXTS else value for name, value in event.items()}
+    mended |= {name: mend(event[name]) for name, mend in _MENDED.items() if name in event}
+    return {name: value for name, value in mended.items() if value is not None}
+
+
+def _mended_text(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    if value in ([], {}) or (value is False and name in ("user", "visitor")):
+        return None  # nobody is logged in
+    plain = isinstance(value, int | float) and not (isinstance(value, bool) and name in _IDENTITIES)
+    return _as_text(value) if plain else value
+
+
+def _mended_props(props: Any) -> Any:
+    if isinstance(props, str):
+        try:
+            read = json.loads(props or "{}")
+        except ValueError:
+            return props
+        props = read if isinstance(read, dict) else props
+    if props == [] or props is False:
+        return {}
+    if not isinstance(props, dict):
+        return props
+    return {name: _as_text(value) if isinstance(value, list | dict) else value for name, value in props.items()}
+
+
+def _mended_search(search: Any) -> Any:
+    if search in ([], {}, "") or search is False:
+        return None
+    if not isinstance(search, dict):
+        return {"term": _mended_text("term", search)} if isinstance(search, str | int | float) else search
+    mended = {name: value for name, value in search.items() if value is not None}
+    if "term" in mended:
+        mended["term"] = _mended_text("term", mended["term"])
+    if "results" in mended:
+        mended["results"] = _mended_number(mended["results"])
+    return mended
+
+
+def _mended_number(value: Any) -> Any:
+    """The number that a text holds; an empty one, as a template writes it, is none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    return (int(text) if _WHOLE.fullmatch(text) else value) if text else None
+
+
+def _as_text(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+_WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
+_MENDED = {"props": _mended_props, "search": _mended_search, "engaged_ms": _mended_number}
 
 
 def _valid(value: object) -> object:
-    """The value of a field with lone surrogates, which no UTF-8 can hold, replaced: in its names too, where it is
-    an object. No field goes deeper."""
-    if isinstance(value, dict):
-        return {_text(name): _text(inner) for name, inner in value.items()}
-    return _text(value)
-
-
-def _text(value: object) -> object:
+    """The value with lone surrogates, which no UTF-8 can hold, replaced: in names of properties too."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_valid(name): _valid(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_valid(inner) for inner in value]
     return value
 
 
@@ -100,7 +170,7 @@ def _explained(message: str, event: dict[str, Any]) -> tuple[Reason, str]:
         return Reason.MALFORMED, "`id` must have 1 to 128 characters: shorten it, or leave it out"
     if field.startswith("props"):
         return Reason.UNKNOWN_FIELD_TYPE, (
-            "`props` must be an object whose values are text, numbers, true, false or null: flatten what is nested"
+            '`props` must be an object, such as {"plan": "pro"}: give each value a name'
         )
     wanted = _EXPECTED.search(message)
     kind = _KINDS.get(wanted[1], f"of type {wanted[1]}") if wanted else "of another type"

@@ -210,18 +210,14 @@ def _occurred(ts: int | float | str, sent_at: int | None, received_at: int, trus
     """When it happened and whether that was clamped; or what is wrong with `ts`."""
     try:
         created_at = time_of(ts)
-    except (ValueError, OverflowError):
-        created_at = None
-    if created_at is None:
-        return "`ts` is no time: send Unix milliseconds or ISO 8601, or leave it out"
+    except ValueError as error:
+        return f"`ts` {error}"
+    assert created_at is not None
     at = created_at if sent_at is None else received_at - (sent_at - created_at)
     if trusted:
         if EARLIEST <= at < LATEST:
             return at, False
-        seconds = EARLIEST <= at * 1000 < LATEST
-        return "`ts` is not between 1990 and 2100: " + (
-            "it looks like seconds, send milliseconds" if seconds else "correct it, or leave the event out"
-        )
+        return "`ts` is not between 1990 and 2100: correct it, or leave the event out"
     if at < received_at - OLDEST:
         return received_at - OLDEST, True
     if at > received_at + NEWEST:

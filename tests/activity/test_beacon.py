@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity.beacon import Batch, Incoming, Limits, parse, parse_query, time_of
+from activity.beacon import Batch, Incoming, Limits, Search, parse, parse_query, time_of
 from activity.event import EventType
 from activity.refusal import Reason, Refusal
 
@@ -44,12 +44,16 @@ def test_one_event_and_a_batch_of_them() -> None:
         ({"site": None}, Reason.MISSING_FIELD, "`site`"),
         ({"url": 5}, Reason.UNKNOWN_FIELD_TYPE, "`url` must be text"),
         ({"type": "visit"}, Reason.UNKNOWN_FIELD_TYPE, "'visit'"),
-        ({"props": {"a": {"b": 1}}}, Reason.UNKNOWN_FIELD_TYPE, "flatten"),
+        ({"props": ["a"]}, Reason.UNKNOWN_FIELD_TYPE, "give each value a name"),
         ({"props": "x"}, Reason.UNKNOWN_FIELD_TYPE, "`props` must be an object"),
         ({"props": {str(n): n for n in range(31)}}, Reason.TOO_MANY, "31 entries"),
         ({"id": ""}, Reason.MALFORMED, "1 to 128"),
         ({"id": "x" * 129}, Reason.MALFORMED, "1 to 128"),
-        ({"id": 7}, Reason.UNKNOWN_FIELD_TYPE, "`id` must be text"),
+        ({"id": [7]}, Reason.UNKNOWN_FIELD_TYPE, "`id` must be text"),
+        ({"title": ["a"]}, Reason.UNKNOWN_FIELD_TYPE, "`title` must be text"),
+        ({"user": True}, Reason.UNKNOWN_FIELD_TYPE, "`user` must be text"),
+        ({"visitor": {"n": 1}}, Reason.UNKNOWN_FIELD_TYPE, "`visitor` must be text"),
+        ({"ts": True}, Reason.UNKNOWN_FIELD_TYPE, "`ts` must be a time"),
         ({"ts": [1]}, Reason.UNKNOWN_FIELD_TYPE, "`ts` must be a time"),
         ({"search": {"results": 1}}, Reason.MISSING_FIELD, "`term` is missing from `search`"),
         ({"search": {"term": "a", "results": "many"}}, Reason.UNKNOWN_FIELD_TYPE, "`search.results`"),
@@ -62,6 +66,44 @@ def test_a_wrong_event_is_refused_alone(wrong: dict[str, Any], reason: Reason, w
     assert (refused.index, refused.reason) == (1, reason)
     assert word in refused.detail
     assert event(first) == event(last)
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ({"user": 42}, {"user": "42"}),
+        ({"user": False, "visitor": []}, {"user": "", "visitor": ""}),
+        ({"id": 7, "title": 3.5, "name": True}, {"id": "7", "title": "3.5", "name": "true"}),
+        ({"title": [], "referrer": {}}, {"title": "", "referrer": ""}),
+        ({"props": []}, {"props": {}}),
+        ({"props": ""}, {"props": {}}),
+        ({"props": '{"plan":"pro"}'}, {"props": {"plan": "pro"}}),
+        (
+            {"props": {"cart": {"n": 2, "of": [{}]}, "tags": ["a", "\ud800"], "no": None, "n": 1}},
+            {"props": {"cart": '{"n":2,"of":[{}]}', "tags": '["a","\ufffd"]', "no": None, "n": 1}},
+        ),
+        ({"search": {"term": "x", "results": "12"}}, {"search": Search("x", 12)}),
+        ({"search": {"term": 501, "results": 12.0}}, {"search": Search("501", 12)}),
+        ({"search": {"term": "x", "results": ""}}, {"search": Search("x")}),
+        ({"search": "shoes"}, {"search": Search("shoes")}),
+        ({"search": []}, {"search": None}),
+        ({"engaged_ms": "1500"}, {"engaged_ms": 1500}),
+    ],
+)
+def test_a_wrong_type_whose_sense_is_plain_counts(sent: dict[str, Any], read: dict[str, Any]) -> None:
+    items = [event(item) for item in parse(body(VIEW, {**VIEW, **sent})).items]
+    assert {name: getattr(items[1], name) for name in read} == read
+    alone = event(only(parse(json.dumps({**VIEW, **sent}).encode())))
+    assert alone == items[1]
+
+
+@pytest.mark.parametrize("brackets", ["[]", ('{"a":', "}")])
+@pytest.mark.parametrize("depth", [10, 300, 900, 990, 100_000])
+def test_nested_however_deep_it_is_taken_or_refused_in_words(brackets: str | tuple[str, str], depth: int) -> None:
+    opening, closing = brackets
+    nested = opening * depth + ("1" if closing == "}" else "") + closing * depth
+    item = only(parse(json.dumps({**VIEW, "props": {"a": 0}}).replace("0", nested).encode()))
+    assert isinstance(item, Incoming) or item.reason is Reason.MALFORMED
 
 
 @pytest.mark.parametrize(
@@ -78,6 +120,8 @@ def test_a_wrong_event_is_refused_alone(wrong: dict[str, Any], reason: Reason, w
         (b'{"events":[' + b"1," * 1000 + b"1]}", Reason.TOO_MANY, "1001 events"),
         (body(VIEW, sent_at="yesterday"), Reason.INVALID_TIME, "`sent_at`"),
         (body(VIEW, sent_at={}), Reason.INVALID_TIME, "`sent_at`"),
+        (body(VIEW, sent_at=True), Reason.INVALID_TIME, "`sent_at`"),
+        (body(VIEW, sent_at=1_748_779_200), Reason.INVALID_TIME, "looks like seconds"),
     ],
 )
 def test_a_body_that_cannot_be_read_is_one_refusal(raw: bytes, reason: Reason, word: str) -> None:
@@ -152,9 +196,28 @@ def test_times() -> None:
     assert time_of(None) is None
     assert time_of(1_700_000_000_000.9) == time_of("2023-11-14T23:13:20+01:00") == 1_700_000_000_000
     assert time_of("2023-11-14") == 1_699_920_000_000
-    for wrong in ("", "now", 10**30, float("inf"), float("nan")):
-        with pytest.raises(ValueError):
-            time_of(wrong)
+    assert time_of("1700000000000") == time_of(" 1700000000000.9 ") == time_of("20231114T221320Z") == 1_700_000_000_000
+    assert time_of("2023-11-14 22:13:20") == time_of("2023-11-14t22:13:20,0004z") == 1_700_000_000_000
+    assert time_of("2023-W46-2") == 1_699_920_000_000
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "", "now", 10**30, float("inf"), float("nan"), True, [], {}, "2023-11-14x22:13:20", "2023-11-14\u00a022:13:20",
+        "2023-11-14T22:13:20+01:00:30", "2023-11-14T", "2023-11-14T22:13:20 CET", "2023-11", "22:13:20", "1e12",
+        "\u0662\u0660\u0662\u0663-11-14", "2023-11-14T22:13:20.5+01:00.5", "12345678", "1" * 30,
+    ],
+)  # fmt: skip
+def test_what_is_no_time_is_not_read(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="is no time: send Unix milliseconds or ISO 8601"):
+        time_of(wrong)
+
+
+@pytest.mark.parametrize("seconds", [1_748_779_200, 1_748_779_200.123, "1748779200", "1748779200.123", 631_152_000])
+def test_seconds_are_not_taken_for_milliseconds(seconds: Any) -> None:
+    with pytest.raises(ValueError, match="looks like seconds: send Unix milliseconds or ISO 8601"):
+        time_of(seconds)
 
 
 @given(st.binary(max_size=200) | st.recursive(

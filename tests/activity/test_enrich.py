@@ -84,7 +84,9 @@ def test_times(ts: int | str | None, sent_at: int | None, occurred_at: int, clam
 def test_times_of_trusted_senders_are_not_clamped() -> None:
     event = stored(ts="2015-05-17T10:05:03Z", trusted=True)
     assert (event.occurred_at, event.clamped) == (1_431_857_103_000, False)
-    assert "seconds" in refused(ts=1_431_857_103, trusted=True).detail
+    for trusted in (True, False):
+        for sent_at in (None, NOW, NOW // 1000):
+            assert "`ts` looks like seconds" in refused(ts=NOW // 1000, sent_at=sent_at, trusted=trusted).detail
     assert refused(ts=10**14, trusted=True).reason is Reason.INVALID_TIME
     assert refused(ts="yesterday").reason is Reason.INVALID_TIME
     assert refused(ts=float("inf")).reason is Reason.INVALID_TIME
