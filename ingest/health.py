@@ -14,10 +14,13 @@ def live() -> Response:
     return text_response(200, "live\n")
 
 
-def ready(outbox: Outbox) -> Response:
-    """Ready means: an event that comes now is taken and made durable, on the broker or in the spool."""
+def ready(outbox: Outbox, spool: Spool) -> Response:
+    """Ready means: an event that comes now is taken and made durable, on the broker or in the spool.
+
+    What earlier ones still wait for is told in the lines after the first."""
     problem = outbox.problem()
-    return text_response(503, f"not ready: {problem}\n") if problem else text_response(200, "ready\n")
+    lines = [f"not ready: {problem}" if problem else "ready", *spool.state()]
+    return text_response(503 if problem else 200, "\n".join(lines) + "\n")
 
 
 def metrics(counters: Counters, spool: Spool) -> Response:
@@ -34,5 +37,8 @@ def metrics(counters: Counters, spool: Spool) -> Response:
         "# HELP footfall_spool_oldest_seconds Age of the oldest file that waits for the broker, 0 when none does.",
         "# TYPE footfall_spool_oldest_seconds gauge",
         f"footfall_spool_oldest_seconds {spool.oldest_seconds():.3f}",
+        "# HELP footfall_spool_damaged_bytes Bytes kept aside in .damaged files: unreadable, or never to be taken.",
+        "# TYPE footfall_spool_damaged_bytes gauge",
+        f"footfall_spool_damaged_bytes {sum(spool.damaged().values())}",
     ]
     return text_response(200, "\n".join(lines) + "\n", _METRICS)
