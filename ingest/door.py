@@ -167,7 +167,7 @@ class Door:
         if path == "/live":
             return health.live()
         if path == "/ready":
-            return health.ready(self._outbox, self._live.problem)
+            return health.ready(self._outbox, self._spool, self._live.problem)
         if path == "/metrics":
             return health.metrics(self._counters, self._spool, self._live.problem)
         return assets.script(request) or text_response(404, f"No script is at {path}: try /beacon.js\n")

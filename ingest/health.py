@@ -14,14 +14,18 @@ def live() -> Response:
     return text_response(200, "live\n")
 
 
-def ready(outbox: Outbox, live_problem: str) -> Response:
-    """Ready means: an event that comes now is taken and made durable, on the broker or in the spool. Without the live
-    store it is, and less is known of it, which the answer says."""
-    if problem := outbox.problem():
-        return text_response(503, f"not ready: {problem}\n")
+def ready(outbox: Outbox, spool: Spool, live_problem: str) -> Response:
+    """Ready means: an event that comes now is taken and made durable, on the broker or in the spool.
+
+    What earlier ones still wait for, and what is known less of without the live store, is told in the lines after the
+    first."""
+    problem = outbox.problem()
+    lines = [f"not ready: {problem}" if problem else "ready", *spool.state()]
     if live_problem:
-        return text_response(200, f"ready, but without the live store: {_ALONE}: {live_problem}\n")
-    return text_response(200, "ready\n")
+        lines.append(f"without the live store: {_ALONE}: {live_problem}")
+    return text_response(503 if problem else 200, "
+".join(lines) + "
+")
 
 
 _ALONE = (
@@ -52,5 +56,8 @@ def metrics(counters: Counters, spool: Spool, live_problem: str) -> Response:
         "# HELP footfall_spool_oldest_seconds Age of the oldest file that waits for the broker, 0 when none does.",
         "# TYPE footfall_spool_oldest_seconds gauge",
         f"footfall_spool_oldest_seconds {spool.oldest_seconds():.3f}",
+        "# HELP footfall_spool_damaged_bytes Bytes kept aside in .damaged files: unreadable, or never to be taken.",
+        "# TYPE footfall_spool_damaged_bytes gauge",
+        f"footfall_spool_damaged_bytes {sum(spool.damaged().values())}",
     ]
     return text_response(200, "\n".join(lines) + "\n", _METRICS)

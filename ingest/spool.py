@@ -1,9 +1,12 @@
 """Where accepted records wait, fsync'd, while the broker does not take them.
 
-Each process writes a file of its own, an embedded log of one partition, made with the first record that has
-to wait and deleted once all of it is on the broker. A lock held on a neighbouring file says that its process
-lives; the spool of a dead one is drained by whoever finds it. What was drained is remembered in the file, so
-a crash in between sends at most one chunk again, which the pipeline recognises by the events' ids.
+Each process writes a file of its own, made with the first record that has to wait and deleted once all of it is on
+the broker. A lock held on a neighbouring file says that its process lives; a file whose lock is free or gone is
+drained by whoever finds it. The lock file also says how much was drained, so that a crash in between sends at most
+one chunk again, which the pipeline recognises by the events' ids.
+
+Nothing is deleted that did not reach the broker: what cannot be read, and what the broker will never take, is kept
+in a file beside it, `.damaged`, which the log and `/ready` name.
 """
 
 from __future__ import annotations
@@ -11,22 +14,22 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
-from brokers.base import Record
-from brokers.embedded import SqliteBroker
+from brokers.base import Record, TooLarge
+from ingest.spool_file import SpoolFile, Stretch
 
 log = logging.getLogger(__name__)
 
-_TOPIC = "spool"
-_GROUP = "drained"
-_FORMER_TOPIC = "footfall-topic"
 _CHUNK = 500
+_DAMAGED = ".damaged"
+_DRAINED = struct.Struct(">QI")  # bytes of the file, and the checksum of that number
 
 Publish = Callable[[Sequence[Record]], None]
 
@@ -35,47 +38,87 @@ class SpoolFull(Exception):
     """The spool holds as much as it may; the sender has to keep the events and come again."""
 
 
-class _File:
-    """One process's spool file, its lock held."""
+class _Lock:
+    """The file beside a spool file, held while the process that writes or drains it lives."""
 
-    def __init__(self, path: Path, lock: IO[str]) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = lock
-        self._log = SqliteBroker(f"sqlite://{path}?retention_every_ms=0")
-        self._log.create_topic(_TOPIC, partitions=1)
-        self._drained = self._log.recall(_GROUP, _TOPIC, 0)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def append(self, records: Sequence[Record]) -> None:
-        self._log.publish(
-            [
-                Record(_TOPIC, record.key, record.value, (*record.headers, (_FORMER_TOPIC, record.topic.encode())), 0)
-                for record in records
-            ]
-        )
+    def take(self) -> bool:
+        """False when another process holds it, or has removed the file meanwhile."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return self.path.exists() and os.path.samestat(self.path.stat(), os.fstat(self._file))
+        except (BlockingIOError, FileNotFoundError):
+            return False
 
-    def drain_chunk(self, publish: Publish) -> int:
-        """Publish what waits longest and remember it as drained; 0 when nothing waits."""
-        waiting = self._log.read_after(_TOPIC, 0, self._drained, _CHUNK)
-        if not waiting:
+    def drained(self) -> int:
+        """What `remember` wrote; 0 when there is nothing, or not what it wrote."""
+        found = os.pread(self._file, _DRAINED.size, 0)
+        if len(found) < _DRAINED.size:
             return 0
-        publish(
-            [
-                Record(stored.headers[-1][1].decode(), stored.key, stored.value, stored.headers[:-1])
-                for stored in waiting
-            ]
-        )
-        self._drained = waiting[-1].position
-        self._log.remember(_GROUP, _TOPIC, 0, self._drained)
-        return len(waiting)
+        number, checksum = _DRAINED.unpack(found)
+        return number if checksum == zlib.crc32(found[:8]) else 0
+
+    def remember(self, drained: int) -> None:
+        os.pwrite(self._file, _DRAINED.pack(drained, zlib.crc32(struct.pack(">Q", drained))), 0)
 
     def close(self) -> None:
-        self._log.close()
-        self._lock.close()
+        os.close(self._file)
+
+
+class _File:
+    """A spool file with its lock held."""
+
+    def __init__(self, path: Path, lock: _Lock) -> None:
+        self.path = path
+        self._lock = lock
+        self._file = SpoolFile(path)
+        self._drained = lock.drained()
+
+    def append(self, records: Sequence[Record]) -> None:
+        self._file.append(records)
+
+    def drain(self, publish: Publish) -> int:
+        """Publish all that waits, in its order; how many records that was."""
+        count = 0
+        while self._drained < self._file.end:
+            found = self._file.read(self._drained, _CHUNK)
+            if found.damaged:
+                self._keep(found.damaged, "cannot be read")
+            if found.records:
+                try:
+                    publish(found.records)
+                except TooLarge as error:  # the others are on the broker
+                    self._keep([found.places[index] for index in error.indexes], f"are not taken ({error})")
+            count += len(found.records)
+            self._drained = found.end
+            self._lock.remember(self._drained)
+        return count
+
+    def _keep(self, stretches: Sequence[Stretch], why: str) -> None:
+        """Durably, before the file they lie in is deleted."""
+        kept = self.path.with_name(self.path.name + _DAMAGED)
+        with os.fdopen(os.open(kept, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
+            for stretch in stretches:
+                for piece in self._file.pieces(stretch):
+                    file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        for start, end in stretches:
+            log.error(
+                "%s: bytes %d to %d %s; they are kept in %s, what follows them goes to the broker",
+                self.path, start, end - 1, why, kept,
+            )  # fmt: skip
 
     def delete(self) -> None:
-        self._log.close()
-        for path in _files_of(self.path):
-            path.unlink(missing_ok=True)
+        """Before it is closed: until then nobody else takes it."""
+        self.path.unlink(missing_ok=True)
+        self._lock.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self._file.close()
         self._lock.close()
 
 
@@ -87,6 +130,7 @@ class Spool:
         self._max_bytes = max_bytes
         self._own: _File | None = None
         self._lock = threading.Lock()
+        self._unreadable: dict[Path, str] = {}
 
     def append(self, records: Sequence[Record]) -> None:
         """Durable when it returns. Raises `SpoolFull`, or what the disk says."""
@@ -115,41 +159,42 @@ class Spool:
 
         Whatever `publish` raises ends it; what was published until then is not sent again."""
         drained = 0
-        for orphan in self._orphans():
-            try:
-                while count := orphan.drain_chunk(publish):
-                    drained += count
-            except BaseException:
-                orphan.close()
-                raise
-            orphan.delete()
+        for path in self._files():
+            if self._own is None or path != self._own.path:
+                drained += self._drain_orphan(path, publish)
         while self._own is not None:
-            if count := self._own.drain_chunk(publish):
-                drained += count
-                continue
+            drained += self._own.drain(publish)
             with self._lock:  # nothing is appended now, so empty means done
-                if count := self._own.drain_chunk(publish):
-                    drained += count
-                    continue
+                drained += self._own.drain(publish)
                 self._own.delete()
+                self._own.close()
                 self._own = None
         return drained
 
     def waits(self) -> bool:
         """Whether there is something to drain, ours or a dead neighbour's."""
-        return any(self._folder.glob("*.spool"))
+        return bool(self._files())
 
     def bytes(self) -> int:
-        """Of all processes that share the folder."""
-        total = 0
-        for path in self._folder.glob("*.spool*"):
-            with suppress(FileNotFoundError):
-                total += path.stat().st_size
-        return total
+        """That wait for the broker, of all processes that share the folder."""
+        return _size(self._files())
+
+    def damaged(self) -> dict[Path, int]:
+        """Files of what could not be read or will never be taken, and their sizes."""
+        return {path: _size([path]) for path in sorted(self._folder.glob(f"*.spool{_DAMAGED}"))}
+
+    def state(self) -> list[str]:
+        """What is left here, a line each for who looks after it."""
+        lines = []
+        if files := self._files():
+            lines.append(f"{len(files)} spool files with {_size(files)} bytes wait for the broker in {self._folder}")
+        lines += [f"{path} cannot be drained: {why}" for path, why in self._unreadable.items() if path.exists()]
+        lines += [f"{path} keeps {size} bytes that could not be published" for path, size in self.damaged().items()]
+        return lines
 
     def oldest_seconds(self) -> float:
         """Age of the oldest file: no record in any of them has waited longer."""
-        born = [int(path.name.partition("-")[0]) for path in self._folder.glob("*.spool")]
+        born = [int(start) for path in self._files() if (start := path.name.partition("-")[0]).isdigit()]
         return max(0.0, time.time() - min(born) / 1000) if born else 0.0
 
     def close(self) -> None:
@@ -158,43 +203,62 @@ class Spool:
                 self._own.close()
                 self._own = None
 
+    def _files(self) -> list[Path]:
+        """Of all processes, the oldest first."""
+        return sorted(self._folder.glob("*.spool"))
+
     def _create(self) -> _File:
         self._folder.mkdir(parents=True, exist_ok=True)
         while True:
             path = self._folder / f"{time.time_ns() // 1_000_000}-{os.getpid()}-{os.urandom(4).hex()}.spool"
-            lock = _lock_of(path).open("a")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if _lock_of(path).exists():  # else somebody took it for an orphan's and removed it
+            lock = _Lock(_lock_of(path))
+            if lock.take():
                 return _File(path, lock)
             lock.close()
 
-    def _orphans(self) -> list[_File]:
-        orphans = []
-        for lock_path in sorted(self._folder.glob("*.lock")):
-            path = lock_path.with_suffix("")
-            if self._own is not None and path == self._own.path:
-                continue
+    def _drain_orphan(self, path: Path, publish: Publish) -> int:
+        """0 when its process lives. What the disk says about it is no reason to leave the others where they are."""
+        try:
+            orphan = _adopt(path)
+            if orphan is None:
+                return 0
+            log.warning("Draining %s, left by a process that is gone", path)
             try:
-                lock = lock_path.open("r+")
-            except FileNotFoundError:
-                continue
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.close()
-                continue
-            if path.exists() and lock_path.exists():
-                log.warning("Draining %s, left by a process that is gone", path)
-                orphans.append(_File(path, lock))
-            else:
-                lock_path.unlink(missing_ok=True)
-                lock.close()
-        return orphans
+                drained = orphan.drain(publish)
+                orphan.delete()
+            finally:
+                orphan.close()
+        except OSError as error:
+            if path not in self._unreadable:
+                log.error("%s cannot be drained: %s; make it a file that this user may read and write", path, error)
+            self._unreadable[path] = str(error)
+            return 0
+        self._unreadable.pop(path, None)
+        return drained
+
+
+def _adopt(path: Path) -> _File | None:
+    """The file, unless its process lives or has just deleted it."""
+    lock = _Lock(_lock_of(path))
+    try:
+        if lock.take():
+            if path.exists():
+                return _File(path, lock)
+            lock.path.unlink(missing_ok=True)
+    except BaseException:
+        lock.close()
+        raise
+    lock.close()
+    return None
+
+
+def _size(paths: Sequence[Path]) -> int:
+    total = 0
+    for path in paths:
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
 
 
 def _lock_of(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
-
-
-def _files_of(path: Path) -> list[Path]:
-    return [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", ".lock"))]
