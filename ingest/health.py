@@ -23,9 +23,7 @@ def ready(outbox: Outbox, spool: Spool, live_problem: str) -> Response:
     lines = [f"not ready: {problem}" if problem else "ready", *spool.state()]
     if live_problem:
         lines.append(f"without the live store: {_ALONE}: {live_problem}")
-    return text_response(503 if problem else 200, "
-".join(lines) + "
-")
+    return text_response(503 if problem else 200, "\n".join(lines) + "\n")
 
 
 _ALONE = (
