@@ -162,8 +162,6 @@ class Front:
         return self._pages
 
     async def _without_body(self, why: Unread, scope: Scope, receive: Receive, send: Send) -> None:
-        if why is Unread.GONE:
-            return
         if why is Unread.TOO_LARGE:
             await _answer(scope, send, text_response(413, f"A request may have {MAX_BODY} bytes here: send less.\n"))
             await self._bodies.discard(receive)

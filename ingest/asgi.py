@@ -24,7 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # What ends a process or a task, and not a request alone. Any other BaseException is a library's panic.
-ENDINGS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+_ENDINGS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
 class Application:
@@ -41,7 +41,7 @@ class Application:
         if kind == "http":
             try:
                 await self._http(scope, receive, send)
-            except (Exception, *ENDINGS):
+            except (Exception, *_ENDINGS):
                 raise
             except BaseException as panic:
                 raise RuntimeError(f"a library panicked: {panic}") from panic

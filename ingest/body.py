@@ -26,8 +26,7 @@ _DISCARD_AT_MOST = 64 << 20  # of a body that is too large, so that its sender g
 class Unread(Enum):
     """Why there is no body."""
 
-    GONE = "gone"
-    SLOW = "slow"
+    SLOW = "slow"  # or its sender has gone
     CROWDED = "crowded"
     TOO_LARGE = "too large"
 
@@ -58,7 +57,7 @@ class Bodies:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    return Unread.SLOW if chunks else Unread.GONE
+                    return Unread.SLOW
                 chunk: bytes = message.get("body", b"")
                 if not message.get("more_body"):
                     if limit is not None and size + len(chunk) > limit:

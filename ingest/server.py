@@ -77,7 +77,11 @@ class Protocol(ASGIProtocol):
         if self._current_request is None:
             self._heading_since = self._heading_since or self.worker.loop.time()
             self._heading_bytes += len(data)
-        goes_on: bool = super()._feed_callback_parser(data)
+        try:
+            goes_on: bool = super()._feed_callback_parser(data)
+        except Exception as error:  # a length of 5,000 digits: gunicorn lets the connection go without a word
+            self._refuse(400, f"The request cannot be read ({type(error).__name__}): see RFC 9112.\n")
+            return False
         if goes_on and self._current_request is None and self._heading_bytes > HEADER_BYTES:
             self._refuse(431, f"A header may have {HEADER_BYTES} bytes: send fewer or smaller fields.\n")
             return False

@@ -63,7 +63,7 @@ VALUES = [
 ]
 METHODS = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "get", "PRI", "G\0T", ""]
 VERSIONS = ["HTTP/1.1"] * 30 + ["HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "http/1.1", "HTTP/1.1 x", "", "HTTP/1.11"]
-LENGTHS = ["0", "-1", "+1", "1e3", "0x10", "99999999999999999999", "", " ", "1,1", "\uff11"]
+LENGTHS = ["0", "-1", "+1", "1e3", "0x10", "99999999999999999999", "", " ", "1,1", "\uff11", "9" * 5000]
 CODINGS = ["chunked"] * 4 + [
     "Chunked", "identity", "gzip, chunked", "chunked, chunked", "chunked, gzip", "x", "", "\x0bchunked",
 ]
@@ -338,7 +338,7 @@ def main() -> int:
                     if trouble := wrong(odd, answered):
                         failures.append((trouble, odd.sent[:3000], answered.received[:1000]))
 
-            threads = [threading.Thread(target=work, args=(number,)) for number in range(asked.threads)]
+            threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(asked.threads)]
             for thread in threads:
                 thread.start()
             for thread in threads:

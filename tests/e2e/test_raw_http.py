@@ -67,6 +67,9 @@ ROUGH = {
     "a chunk's size that is no number": CHUNKED + b"zz\r\nSELECT 1\r\n0\r\n\r\n",
     "a chunk longer than its size": CHUNKED + b"2\r\nSELECT 1\r\n0\r\n\r\n",
     "a chunk of more than there is": CHUNKED + b"7fffffffffffffff1\r\nSELECT 1\r\n0\r\n\r\n" + bytes(2 << 20),
+    "a length of 5,000 digits": b"POST /sql HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+    + b"9" * 5000
+    + b"\r\n\r\n",
     "an unknown coding": CHUNKED.replace(b"chunked", b"brotli, chunked") + b"0\r\n\r\n",
     "a SCRIPT_NAME": b"GET /ready HTTP/1.1\r\nHost: localhost\r\nSCRIPT_NAME: /x\r\nConnection: close\r\n\r\n",
     "a PATH_INFO": b"GET /ready HTTP/1.1\r\nHost: localhost\r\nPATH_INFO: /x\r\nConnection: close\r\n\r\n",
