@@ -116,7 +116,8 @@ def _matchers() -> _Matchers:
 
 def parse(user_agent: str) -> Agent:
     """What the `User-Agent` header says; "" (absent) is a bot, "no-agent". Never raises."""
-    return _parse(user_agent[:LONGEST])
+    text = user_agent[:LONGEST]
+    return _parse(text if text.isascii() else text.encode("utf-8", "replace").decode())
 
 
 @lru_cache(maxsize=16_384)

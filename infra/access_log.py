@@ -72,6 +72,7 @@ _STAMP = re.compile(
 _FIELD = re.compile(r'[ \t]+(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)"|([^ \t"][^ \t]*+))(?![^ \t])')
 _STATUS_AND_SIZE = re.compile(r"[0-9]{3} (?:[0-9]+|-)")
 _ESCAPE = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+|\\(.)")
+_LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -329,7 +330,9 @@ def _plain_json_object(line: str) -> dict[str, Any] | None:
         found = plain_json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    return {key: _LONE.sub("\ufffd", value) if isinstance(value, str) else value for key, value in found.items()}
 
 
 def _first(text: dict[str, str], *names: str) -> str:

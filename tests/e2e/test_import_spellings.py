@@ -36,7 +36,7 @@ class Case(NamedTuple):
 
 CASES = {
     "a virtual host before the address": Case(
-        [line(f"example.com:443 192.0.2.{n}") for n in range(4)], {"visitors": 4, "pageviews": 4}
+        [line(f"shop.example.com:443 192.0.2.{n}") for n in range(4)], {"visitors": 4, "pageviews": 4}
     ),
     "a file's name before the address": Case(
         [line("access.log.1:192.0.2.1"), line("access.log:192.0.2.1")], {"visitors": 1, "pageviews": 2}
@@ -125,7 +125,7 @@ def test_the_host_before_the_address_is_the_pages(up: Up) -> None:
         "SELECT groupUniqArray(host) AS hosts, groupUniqArray(url) AS urls "
         f"FROM events WHERE toDate(occurred_at) = '{day}'"
     )
-    assert (found["hosts"], found["urls"]) == (["example.com"], ["https://example.com/a"])
+    assert (found["hosts"], found["urls"]) == (["shop.example.com"], ["https://shop.example.com/a"])
 
 
 def test_the_source_is_found_behind_a_field_more(up: Up) -> None:

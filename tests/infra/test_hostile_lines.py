@@ -1,0 +1,105 @@
+"""Lines that somebody wrote to stop an import: each is read in time that grows with its length and no faster.
+
+What is measured is CPU time, with a limit that the system holds: a pattern that reads a line twice for each of its
+characters would need hours for these.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from activity.enrich import SiteRules
+from infra import access_log
+from infra.importing import Batch, batches, masked, reader
+
+ROOT = Path(__file__).parents[2]
+LENGTH = 300_000
+CPU_SECONDS = 60
+SITE = SiteRules("example.com")
+STAMP = "[01/Jun/2025:12:00:00 +0000]"
+HEAD = f"192.0.2.1 - - {STAMP}"
+LINE = f'{HEAD} "GET / HTTP/1.1" 200 1'
+
+# What stands before, what is repeated until the line is long, what stands behind.
+HOSTILE = [
+    ("", "[", ""), ("", STAMP, ""), ("", f"{STAMP} ", ""), ("", "[01/Jun/2025:12:00:00 ", ""), ("", '"', ""),
+    ("", " ", "x"), ("", "a ", ""), ("", "a:", ""), ("", "1:", "x"), ("", ":", "x"), ("", "1.", "x"), ("", "0", "x"),
+    ("", "192.0.2.", "x"), ("", "a:1:", f" - - {STAMP}"), ("", "192.0.2.1:", f"x - - {STAMP}"), ("", ",", f" {STAMP}"),
+    ("", "example.com ", STAMP), ("", "a.", f" 192.0.2.1 - - {STAMP}"), (HEAD, ' "', ""), (HEAD, ' "a" ', ""),
+    (HEAD, ' "a"b', ""), (f'{HEAD} "', "\\", ""), (f'{HEAD} "', '\\"', ""), (f'{HEAD} "', "a\\", ""), (HEAD, " a", '"'),
+    (HEAD, ' "a" 200', ""), (HEAD, " ", '"'), (LINE, " ", '"'), (LINE, ' "-"', ""), (LINE, ' "a"', ' "'),
+    (LINE, " a", '"'),
+    (f'{LINE} "', "a://", '" "x" "y"'), (f'{LINE} "-" "', "(", '"'), (f'{LINE} "-" "', "Mozilla ", '"'),
+    (f'{HEAD} "GET /', "%", ' HTTP/1.1" 200 1'), (f'{HEAD} "GET /', "%zz", ' HTTP/1.1" 200 1'),
+    (f'{HEAD} "GET /', "\\xff", ' HTTP/1.1" 200 1'), (f'{HEAD} "GET /', "../", ' HTTP/1.1" 200 1'),
+    (f'{HEAD} "GET /', ";jsessionid=", ' HTTP/1.1" 200 1'), (f'{HEAD} "GET /', "é", ' HTTP/1.1" 200 1'),
+    (f'{HEAD} "GET /?', "a=b&", ' HTTP/1.1" 200 1'), (f'{HEAD} "GET /?q=', "+", ' HTTP/1.1" 200 1'),
+    (f'{HEAD} "GET ', "://", ' HTTP/1.1" 200 1'), ("", '{"a":', ""), ("", "[", "]"), ('{"status":"', "1", '"}'),
+    ('{"time":"', "1", '","status":200,"method":"GET"}'), ('{"a":"', "\\u00e9", '"}'), ("", "\udcff", ""),
+]  # fmt: skip
+
+WORK = """
+import json, sys
+from activity import address, agent, ip
+from activity.origin import origin, referrer_host
+from infra import access_log, log_client, log_columns
+from infra.importing import masked
+
+for before, repeated, behind in json.load(sys.stdin):
+    text = before + repeated * (LENGTH // len(repeated)) + behind
+    line = text.encode("utf-8", "surrogateescape")
+    access_log.combined(text), access_log.common(text), access_log.json(text), access_log.detect([line])
+    log_client.client_of(text), ip.canonical(text), masked(line), agent.parse(text)
+    normal = address.normal_path("/" + text)
+    address.readable(normal), address.parse("https://example.com/" + text)
+    referrer_host(text), origin(address.parameters(text.partition("?")[2][:4096]), "")
+"""
+
+
+def test_no_pattern_takes_more_than_the_length_of_the_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WORK.replace("LENGTH", str(LENGTH))],
+        input=json.dumps(HOSTILE).encode(),
+        cwd=ROOT,
+        capture_output=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS)),
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize("shape", access_log.FORMATS)
+def test_hostile_lines_are_accounted_for_between_others(shape: str) -> None:
+    texts = [before + repeated * (70_000 // len(repeated)) + behind for before, repeated, behind in HOSTILE]
+    lines = [text.encode("utf-8", "surrogateescape") + b"\n" for text in texts]
+    found = next(batches([lines], reader(shape, SITE, b"k" * 32, 1_790_000_000_000, None)))
+    assert accounted(found) == len(lines)
+    if shape != "events":
+        assert {why for _, line, why in found.not_understood if len(line) > access_log.LONGEST} == {
+            f"longer than {access_log.LONGEST} bytes"
+        }
+
+
+def accounted(batch: Batch) -> int:
+    return len(batch.made) + sum(batch.refused.values()) + len(batch.not_understood)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["192.0.2.1", "192.000.002.001", "192.0.2.1:51000", "2001:db8::1", "2001:DB8:0:0:0:0:0:1", "[2001:db8::1]:51000",
+     "::ffff:192.0.2.1", "fe80::1%eth0", "2001:db8:1:2:3:4:5:6"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "line", ["{} - - [", "example.com:443 {} x", "access.log:{} x", "access.log.1:{} x", "a.log:12:{} x", "{}, {} x"]
+)
+def test_a_dead_letter_holds_no_address_in_any_spelling(line: str, address: str) -> None:
+    kept = base64.b64decode(masked(line.replace("{}", address).encode())).decode()
+    for part in ("192.0", "192.000", "db8", "DB8", "fe80", "ffff", "3:4:5"):
+        assert part not in kept
+    assert "0.0.0.0" in kept
