@@ -21,18 +21,6 @@ _POLICY = (
 )
 
 
-class _Dashboards(Flask):
-    """A request that makes a library panic fails alone: what Rust raises is no `Exception` and would end the worker."""
-
-    def full_dispatch_request(self) -> Response:
-        try:
-            return super().full_dispatch_request()
-        except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as panic:
-            raise RuntimeError(f"a library gave up: {panic}") from panic
-
-
 def create(
     warehouse: Warehouse,
     sites: base.Sites,
@@ -50,7 +38,7 @@ def create(
     """The application over opened parts, for loopback without a secret unless `access` says otherwise.
 
     What the callables owe is said in `dashboards.base.Parts`."""
-    app = _Dashboards("dashboards", static_folder="static", template_folder="templates")
+    app = Flask("dashboards", static_folder="static", template_folder="templates")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["footfall"] = base.Parts(

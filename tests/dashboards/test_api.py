@@ -211,10 +211,3 @@ def test_a_site_with_an_unknown_zone_says_what_to_correct_and_others_are_shown(
     assert get(client, f"stats?site=other.example&{span}&timezone=UTC")["visits"] == 1
     assert get(client, f"stats?{SPAN}")["visits"]
     assert client.get("/").status_code == 200
-
-
-def test_a_library_that_panics_fails_its_request_alone(app: Flask, warehouse: Warehouse) -> None:
-    app.add_url_rule("/panic", view_func=lambda: str(warehouse.query("SELECT toDateTime64(0, 3, 'localtime') AS at")))
-    client = app.test_client()
-    assert client.get("/panic").status_code == 500
-    assert get(client, f"stats?{SPAN}")["visits"]
