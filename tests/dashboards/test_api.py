@@ -8,10 +8,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
-from stores.warehouse import Warehouse
 from tests.dashboards.conftest import BERLIN, VISITS, Visit
 
 SPAN = "site=example.com&from=2026-03-27&to=2026-03-31"
