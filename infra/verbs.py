@@ -112,9 +112,9 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
         stored = set(parts.warehouse.query(sql, {"where": where, "lines": lines})["line"])
         yield {"known": [index for index, line in enumerate(lines) if line in stored]}
 
-    def sql(statement: str, fmt: str) -> Iterator[Line]:
+    def sql(statement: str, fmt: str, params: dict[str, str]) -> Iterator[Line]:
         """One read-only statement's answer."""
-        yield {"body": base64.b64encode(parts.warehouse.read_only(statement, fmt).body).decode()}
+        yield {"body": base64.b64encode(parts.warehouse.read_only(statement, fmt, params).body).decode()}
 
     def migrate() -> Iterator[Line]:
         """Apply the migrations that are missing; opening the warehouse has done so already."""

@@ -21,10 +21,11 @@ WALLS = ("landlock", "seccomp")
 
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446  # the same on every processor
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_FILTER = 38, 22, 2
-# Rights over files by the version of Landlock that brought them, and those given: read, list, run; all but devices.
+# Rights over files by the version of Landlock that brought them, and those given: read, list and run, or all but to
+# run, and to make devices, sockets and links.
 _RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 _READING = 0b1101
-_DEVICES = sum(1 << bit for bit in (6, 9, 10, 11, 12))
+_NEVER_WRITING = sum(1 << bit for bit in (0, 6, 9, 10, 11, 12))
 _TCP, _SCOPED = 0b11, 0b11  # bind and connect; abstract sockets and signals
 
 # socket, socketpair, bind, listen, accept, accept4, connect, execve, execveat, ptrace, process_vm_readv and _writev,
@@ -70,7 +71,7 @@ def _landlock(library: ctypes.CDLL, readable: Iterable[str], writable: Iterable[
     if rules < 0:
         return False
     try:
-        for folders, rights in ((readable, _READING), (writable, handled & ~_DEVICES)):
+        for folders, rights in ((readable, _READING), (writable, handled & ~_NEVER_WRITING)):
             for folder in folders:
                 if not _allow(library, rules, folder, rights & handled):
                     return False

@@ -1,15 +1,15 @@
 """What a reader may ask: one question to this database's tables, within bounds, and nothing else.
 
-Two walls. The engine's own: readers have clients of their own that were made read-only for good, with bounds
-on time, memory and the result, so that nothing is written and no setting changed. That wall has gaps in the
-embedded engine, where everybody is the default user: the scalar function `file` reads any file, INTO OUTFILE
-writes one, and other databases are open.
-
-So a statement is looked at first, and never as it was sent: the engine's parser formats it (`formatQuery`),
-which leaves one statement without comments and with every literal and identifier quoted one way. What is
-inspected is that text, and that text is what runs; no second opinion on where a string ends can slip through.
+Three walls. This one is the first: a statement is looked at before it runs, and never as it was sent. The engine's
+own parser formats it (`formatQuery`), which leaves one statement without comments and with every literal and
+identifier quoted one way; formatted again it must stay as it is. What is inspected is that text, and that text is
+what runs, with parameters that the engine alone binds; no second opinion on where a string ends can slip through.
 Functions are refused by name wherever the name stands, because `arrayMap(file, …)` and `APPLY file` call it
 without a parenthesis; table functions, which need one, unless they are known to read nothing.
+
+The second is the engine's: readers are read-only for good, with bounds on time, memory and the result. It has gaps
+in the embedded engine, where everybody is the default user: the scalar function `file` reads any file, INTO OUTFILE
+writes one. So the third is a process that has no files and no network to give, `stores.reader`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ CLOSED_FUNCTIONS = frozenset(
 MAX_STATEMENT = 100_000
 MAX_PARAMETERS = 100
 MAX_NAME = 64
+# Beside parameters only: where one of these stands, the client of a server looks through the rest of the text.
+MAX_BRACES = 1000
 
 _FORMATTED = "SELECT formatQuerySingleLine({text:String})"
 _WRITINGS = 4
@@ -156,6 +158,8 @@ def prepared(ask: Ask, statement: str, fmt: str, params: Mapping[str, str], rule
     text = _formatted(ask, statement)
     tokens = inspect(text, rules)
     given = _written(params, tokens)
+    if given and text.count("{") > MAX_BRACES:
+        raise QueryRefused(f"a statement with parameters has at most {MAX_BRACES} braces, strings included")
     if len(tokens) > 2 and tokens[-2] == Token("word", "FORMAT") and tokens[-1].is_name:
         return Question(text, tokens[-1].value, given)
     return Question(f"{text}\nFORMAT {fmt}", fmt, given)

@@ -210,7 +210,7 @@ class ReaderProcess:
             try:
                 head = json.loads(self._channel.recv_bytes(1 << 20))
                 body = self._channel.recv_bytes(limits.bytes)
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, ValueError) as error:
                 ended_by_us = self._ended
                 self.end()
                 if ended_by_us:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import ExitStack
 
 import polars as pl
 import pytest
 from flask.testing import FlaskClient
+
+from stores import readers
 
 COUNT = "SELECT count() AS n FROM events WHERE site = 'example.com'"
 EVENTS = 18
@@ -101,12 +104,41 @@ def test_what_is_refused_is_told_in_words(client: FlaskClient, statement: str, w
         ({"data": COUNT, "query_string": {"default_format": "Yaml9"}}, 400, "Yaml9"),
         ({"data": b"SELECT '\xff'"}, 400, "not UTF-8"),
         ({"data": b"x" * (2 << 20)}, 413, "exceeds"),
+        ({"data": "SELECT 1 FORMAT a" + " " * 1_000_000}, 413, "exceeds"),
+        ({"data": "SELECT 1 FORMAT a" + " " * 300_000}, 400, "at most 100000 are read"),
+        ({"data": "SELECT 1 FORMAT a" + " " * 90_000}, 400, "Unknown format a"),
+        ({"data": "[" * 400_000, "content_type": "application/json"}, 400, "a JSON body must be an object"),
+        ({"data": '{"query": "SELECT 1 \\ud800"}', "content_type": "application/json"}, 400, "surrogate"),
+        (
+            {"data": "SELECT '%(a)s'", "query_string": {"param_a": "' || file('/etc/passwd') || '"}},
+            400,
+            "no parameter 'a'",
+        ),
+        ({"data": "SELECT 1", "query_string": {"param_" + "a" * 100: "1"}}, 400, "at most 64 characters"),
     ],
 )
 def test_a_request_that_is_none(client: FlaskClient, sent: dict[str, object], status: int, words: str) -> None:
     response = client.post("/sql", **sent)  # type: ignore[arg-type]
     assert response.status_code == status
     assert words in response.text
+
+
+def test_a_percent_sign_beside_a_parameter(client: FlaskClient) -> None:
+    statement = "SELECT count() FROM events WHERE site = {site:String} AND path LIKE '%' AND '50%s' != ''"
+    response = client.post("/sql?param_site=example.com", data=statement)
+    assert (response.status_code, response.text) == (200, f"{EVENTS}\n")
+
+
+def test_too_many_at_once_are_told_when_to_come_again(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "PATIENCE", 0.01)
+    turns = client.application.extensions["footfall"].warehouse._readers._turn
+    with ExitStack() as held:
+        for _ in range(readers.READERS):
+            held.enter_context(turns())
+        response = client.post("/sql", data=COUNT)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "10")
+    assert "ask again" in response.text
+    assert client.post("/sql", data=COUNT).status_code == 200
 
 
 def test_only_posted(client: FlaskClient) -> None:

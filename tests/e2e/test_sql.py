@@ -213,6 +213,30 @@ def test_what_is_no_plain_question_is_refused(up: Up, statement: str) -> None:
     assert "Traceback" not in words
 
 
+def test_a_parameter_is_a_value_and_nothing_else(up: Up) -> None:
+    hostile = " || file($x$/etc/hostname$x$) || "
+    status, words = ask(up, "SELECT '%(a)s' AS x", param_a=hostile)
+    assert (status, "no parameter 'a'" in words) == (400, True), words
+    assert ask(up, "SELECT '%(a)s', {a:String}", param_a=hostile) == (200, f"%(a)s\t{hostile}\n")
+    count = "SELECT count() FROM events WHERE path IN {paths:Array(String)} AND url LIKE '%/%'"
+    done = footfall("sql", count, "--format", "TSV", "--param", "paths=['/pricing','/find']", "--data", str(up.data))
+    assert done.stdout == ask(up, count, param_paths="['/pricing','/find']")[1] == "5\n"
+    refused = footfall("sql", "SELECT '%(a)s'", "--param", f"a={hostile}", "--data", str(up.data))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "declares no parameter 'a'" in refused.stderr
+    assert footfall("sql", "SELECT 1", "--param", "a", "--data", str(up.data)).returncode == 2
+
+
+def test_secrets_of_the_data_folder_are_out_of_reach(up: Up) -> None:
+    for name in ("owner.json", "sites.toml"):
+        secret = up.data / name
+        assert secret.is_file()
+        for statement in (f"SELECT file('{secret}')", f"SELECT * FROM file('{secret}', 'LineAsString')"):
+            status, words = ask(up, statement)
+            assert status == 400
+            assert "is not open to readers" in words
+
+
 @pytest.mark.parametrize("statement", ["SELEC 1", "SELECT nothing FROM events", "SELECT 1 FORMAT Nonsense", ""])
 def test_a_statement_with_a_mistake_is_told_so(up: Up, statement: str) -> None:
     status, words = ask(up, statement)

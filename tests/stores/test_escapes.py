@@ -218,6 +218,7 @@ def test_what_is_no_statement_is_refused_before_it_is_read(house: House) -> None
         ("SELECT {a:String}", "JSON", {"a": "\udfff"}),
         ("SELECT {a:String}", "JSON", {"a": "x" * 200_000}),
         ("SELECT {a:String}", "JSON", {"a" * 100: "x"}),
+        ("SELECT {a:String}, '" + "{a:" * 30_000 + "'", "JSON", {"a": "x"}),
         ("SELECT 1", "JSON", {f"a{number}": "" for number in range(1000)}),
     ]:
         with pytest.raises(StoreError) as refused:
