@@ -19,7 +19,7 @@ import calendar
 import json as plain_json
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -74,7 +74,6 @@ _STATUS_AND_SIZE = re.compile(r"[0-9]{3} (?:[0-9]+|-)")
 _ESCAPE = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+|\\(.)")
 _LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 # What browsers fetch because of a page, and files that are no page. One list for everybody: see the README.
@@ -194,7 +193,7 @@ def json(line: str) -> Request | NotUnderstood:
         int(status),
         _first(text, "http_referer", "http_referrer", "referer", "referrer"),
         agent,
-        _first(text, "host", "http_host", "server_name"),
+        as_text(_first(text, "host", "http_host", "server_name")),
     )
 
 
@@ -271,7 +270,7 @@ def _iso_time(text: str) -> int | None:
         moment = datetime.fromisoformat(text.replace(" ", "T", 1).replace(" ", ""))
     except ValueError:
         return None
-    return None if moment.tzinfo is None else (moment - _EPOCH) // timedelta(milliseconds=1)
+    return None if moment.tzinfo is None else round(moment.timestamp() * 1000)
 
 
 def _fields(line: str, start: int) -> list[tuple[str | None, str | None]] | None:

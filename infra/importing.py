@@ -54,7 +54,7 @@ class Batch:
     lines: int = 0
     made: list[Made] = field(default_factory=list)
     refused: dict[str, int] = field(default_factory=dict)
-    refused_lines: list[tuple[int, str]] = field(default_factory=list)  # of our own events: number, why
+    refused_lines: list[tuple[int, str]] = field(default_factory=list)  # number, why: for people to mend
     not_understood: list[tuple[int, bytes, str]] = field(default_factory=list)  # number, line, why
 
     def refuse(self, reason: str, count: int = 1) -> None:
@@ -139,6 +139,7 @@ class LogLines:
             page = self._fragments.refusal(page, at)
         if isinstance(page, Refusal):
             batch.refuse(str(page.reason))
+            batch.refused_lines.append((number, page.detail))
         else:
             batch.made.append(self._fragments.make(page, self._visitor(ip, agent), self._id(line), at))
 

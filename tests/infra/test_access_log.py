@@ -107,6 +107,9 @@ def test_a_byte_of_json_that_is_no_utf8_is_kept() -> None:
     found = access_log.json(access_log.decoded(line))
     assert isinstance(found, Request)
     assert (found.ip, found.target) == ("203.0.113.7", "/caf\udce9")
+    host = access_log.json(access_log.decoded(line.replace(b"{", b'{"host":"\xe9.example",')))
+    assert isinstance(host, Request)
+    assert host.host == "\ufffd.example"
     lone = access_log.json(access_log.decoded(line.replace(b"caf", rb"\ud800")))
     assert isinstance(lone, Request)
     assert lone.target == "/\ufffd\udce9"

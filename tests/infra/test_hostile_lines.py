@@ -20,8 +20,8 @@ from infra import access_log
 from infra.importing import Batch, batches, masked, reader
 
 ROOT = Path(__file__).parents[2]
-LENGTH = 300_000
-CPU_SECONDS = 60
+LENGTH = 200_000
+CPU_SECONDS = 40
 SITE = SiteRules("example.com")
 STAMP = "[01/Jun/2025:12:00:00 +0000]"
 HEAD = f"192.0.2.1 - - {STAMP}"
