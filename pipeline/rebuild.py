@@ -44,6 +44,7 @@ class Busy(RuntimeError):
 def holding(loader: Loader, wait: float = 60.0) -> Iterator[Head]:
     """Take the unit: the head with our hold. Given back on the way out, unless `commit` already did.
 
+    The head's `batch` is one that no other has: rows that a rebuild killed in the middle leaves are nobody else's.
     Raises `Busy` after `wait` seconds of somebody else's hold or intent."""
     me = f"rebuild-{os.getpid()}-{time.monotonic_ns()}"
     deadline = time.monotonic() + wait
@@ -52,7 +53,8 @@ def holding(loader: Loader, wait: float = 60.0) -> Iterator[Head]:
         taken = head.intent is not None or (head.hold is not None and head.hold.until > loader.clock())
         if not taken:
             try:
-                head = loader.ledger.swap(msgspec.structs.replace(head, hold=Hold(me, loader.clock() + HOLD_MS)))
+                hold = Hold(me, loader.clock() + HOLD_MS)
+                head = loader.ledger.swap(msgspec.structs.replace(head, batch=head.batch + 1, hold=hold))
                 break
             except Lost:
                 continue
@@ -108,10 +110,10 @@ def stored_events(
 
 
 def put_in_place(loader: Loader, head: Head, stored: pl.DataFrame, rebuilt: pl.DataFrame, name: str) -> int:
-    """Write the difference under the head's next batch; the number of rows that had to change."""
+    """Write the difference under the head's batch; the number of rows that had to change."""
     changes = session.difference(stored, rebuilt)
-    batch = head.batch + 1
-    writes = tables.writes(loader.warehouse, f"{head.generation}/{batch}/{name}/{loader.clock()}", batch)
+    token = f"{head.generation}/{head.batch}/{name}/{loader.clock()}"
+    writes = tables.writes(loader.warehouse, token, head.batch)
     writes["sessions"](changes, "0")
     return changes.height
 
@@ -127,16 +129,15 @@ def commit(
 
     `made`: what was made again from the raw events."""
     opened = [frame for frame in open_events if frame.height]
-    batch = head.batch + 1
     held = loader.held(head)
-    fields: dict[str, object] = {"batch": batch, "hold": None, **held}
+    fields: dict[str, object] = {"hold": None, **held}
     if made is not None:
         fields["missing"] = keeping.without(held["missing"], made)
     old: list[str] = []
     if opened:
         state = session.canonical(pl.concat([loader.ledger.state(head), *opened]))
         old = [*head.deltas, *([head.snapshot] if head.snapshot else [])]
-        fields |= {"snapshot": loader.ledger.put_frame(f"state-{batch}", state), "deltas": []}
+        fields |= {"snapshot": loader.ledger.put_frame(f"state-{head.batch}", state), "deltas": []}
     done = loader.ledger.swap(msgspec.structs.replace(head, **(fields | changes)))
     loader.ledger.forget(old)
     loader.open()

@@ -178,8 +178,8 @@ def _dead_letters(loader: Loader, days: Missing) -> None:
         written = 0
         if letters is not None and letters.height:
             absent = _absent(letters, loader.warehouse.dead_letters_between(days.first_day, days.last_day))
-            token = f"{head.generation}/{head.batch + 1}/dead-letters/{loader.clock()}"
-            tables.writes(loader.warehouse, token, head.batch + 1)["dead_letters"](absent, "0")
+            token = f"{head.generation}/{head.batch}/dead-letters/{loader.clock()}"
+            tables.writes(loader.warehouse, token, head.batch)["dead_letters"](absent, "0")
             written = absent.height
         period = keeping.period(days.first_day, days.last_day)
         if written or days.first_day:

@@ -234,8 +234,8 @@ def _finish(
     warehouse = loader.warehouse
     rebuilt = built.formed.sessions
     stored = warehouse.sessions_between(window.site, window.start, window.end)
-    writes = tables.writes(warehouse, f"{head.generation}/{head.batch + 1}/replay/{loader.clock()}", head.batch + 1)
-    since = warehouse.events_since(batch, window.site, *window.reads)
+    writes = tables.writes(warehouse, f"{head.generation}/{head.batch}/replay/{loader.clock()}", head.batch)
+    since = warehouse.events_of(batch + 1, head.batch - 1, window.site, *window.reads)
     touched = since.select("site", "visitor").unique()
     none = pl.DataFrame(schema={**COLUMNS, "deleted": pl.Boolean()})
     # What was loaded meanwhile is the later word on its events.

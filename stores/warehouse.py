@@ -201,11 +201,11 @@ class Warehouse:
                 if not frame.is_empty():
                     yield frame
 
-    def events_since(self, batch: int, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
-        """Live events that occurred in [start, end) and were written by batches after `batch`."""
-        where = f"batch > {{batch:UInt64}} AND {_within('occurred_at', site)}"
+    def events_of(self, first: int, last: int, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
+        """Live events that occurred in [start, end) and were written by the batches `first`..`last`."""
+        where = f"batch BETWEEN {{first:UInt64}} AND {{last:UInt64}} AND {_within('occurred_at', site)}"
         sql = f"SELECT {', '.join(columns.COLUMNS)} FROM event_rows FINAL WHERE {where}"
-        found = self.query(sql, {"batch": batch, "site": site, "start": start_ms, "end": end_ms})
+        found = self.query(sql, {"first": first, "last": last, "site": site, "start": start_ms, "end": end_ms})
         return _shaped(found, columns.COLUMNS)
 
     def event_days(self, upto_batch: int, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
