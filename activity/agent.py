@@ -106,7 +106,7 @@ def parse(user_agent: str) -> Agent:
     return _parse(user_agent[:LONGEST])
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=8192)
 def _parse(user_agent: str) -> Agent:
     text = user_agent.strip()
     if not text or text == "-":
