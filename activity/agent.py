@@ -120,7 +120,7 @@ def parse(user_agent: str) -> Agent:
     return _parse(text if text.isascii() else text.encode("utf-8", "replace").decode())
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=8192)
 def _parse(user_agent: str) -> Agent:
     text = user_agent.strip()
     if not text or text == "-":

@@ -35,7 +35,7 @@ LONGEST_ENGAGEMENT = DAY
 
 _PASSIVE = frozenset((EventType.ENGAGEMENT, EventType.WEB_VITAL, EventType.IDENTIFY))
 _encode = msgspec.json.Encoder().encode
-_CACHED = 1024  # characters of address and referrer together
+_CACHED = 512  # characters of address and referrer together, which bounds the bytes of the cache
 
 _VISITOR_NEEDS_KEY = (
     "`visitor` is only taken with the site's secret key: send `Authorization: Bearer KEY`, or leave it out"
@@ -75,7 +75,7 @@ def _own_hosts(domain: str, origins: tuple[str, ...]) -> frozenset[str]:
     return frozenset(hosts)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=4096)
 def _owns(hosts: frozenset[str], host: str) -> bool:
     host = without_www(host)
     return host in hosts or any(host.endswith(f".{own}") for own in hosts)
@@ -114,7 +114,7 @@ def _page(site: SiteRules, url: str, referrer: str) -> _Page | None:
     return _Page(template, search.term(query, site.search_parameters))
 
 
-_cached_page = lru_cache(maxsize=8192)(_page)
+_cached_page = lru_cache(maxsize=4096)(_page)
 
 
 def enrich(
@@ -143,7 +143,7 @@ def enrich(
     """
     if incoming.visitor and not trusted:
         return Refusal(index, Reason.NOT_ALLOWED, _VISITOR_NEEDS_KEY)
-    # Long addresses are mostly unique and would push the others out.
+    # Long addresses are mostly unique: they would push the others out, and fill the memory.
     pages = _cached_page if len(incoming.url) + len(incoming.referrer) <= _CACHED else _page
     page = pages(site, incoming.url, incoming.referrer)
     if page is None:

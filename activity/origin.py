@@ -80,10 +80,10 @@ def referrer_host(referrer: str) -> str:
     if not mark or scheme.lower() not in ("http", "https", "android-app"):
         return ""
     authority = rest.partition("/")[0].partition("?")[0].partition("#")[0]
-    return host_of(authority.rpartition("@")[2])
+    return host_of(authority.rpartition("@")[2])[:LONGEST]
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def _classify(
     tagged: str, utm_medium: str, campaign: str, term: str, content: str, referrer: str, click: str
 ) -> Origin:
@@ -100,7 +100,7 @@ def _classify(
     )  # fmt: skip
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def kind_of(source: str) -> Kind | None:
     """What a host, or a name that people give in `utm_source`, is known to be; None when it is not known."""
     name = source.lower().removeprefix("www.")

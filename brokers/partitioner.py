@@ -36,7 +36,7 @@ def murmur2(data: bytes) -> int:
 
 
 # The cache serves the visitors active in the last seconds: a hit costs a tenth of the hash.
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition number of `key` in a topic of `partitions`."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions

@@ -25,7 +25,7 @@ from activity.refusal import Reason, Refusal
 from brokers.base import Record
 from ingest.dead_letters import NOT_UNDERSTOOD, DeadLetters, host_of
 from ingest.http import Request
-from ingest.limiter import Limiter, Sender, Windows, sender, windows
+from ingest.limiter import Limiter, Rules, Sender, sender
 from ingest.outbox import Entry, Touch
 from ingest.proxies import Proxies
 from ingest.sites import Site, Sites, is_domain
@@ -78,8 +78,8 @@ class Collected:
 class _Known(NamedTuple):
     site: Site
     rules: SiteRules
-    windows: Windows | None
-    overall: object  # the limits of all sites, of which the windows were made
+    limits: Rules | None
+    overall: object  # the limits of all sites, of which these were made
 
 
 class Collector:
@@ -103,7 +103,7 @@ class Collector:
         self._limiter = limiter
         self._dead_letters = dead_letters
         self._rules: dict[str, _Known] = {}
-        self._no_site: tuple[object, Windows | None] = (None, None)
+        self._no_site: tuple[object, Rules | None] = (None, None)
         agent.parse("Mozilla/5.0")  # the matchers are built now, not in the first request
 
     def read(self, request: Request) -> Asked:
@@ -172,15 +172,15 @@ class Collector:
         for index, item in enumerate(batch.items):
             known = self._known(item.site) if isinstance(item, Incoming) else None
             if known is None or isinstance(item, Refusal):
-                if not room.for_nobody(self._windows_of_no_site()):
+                if not room.for_nobody(self._limits_of_no_site()):
                     collected.refused.append(room.refusal(index))
                 else:
                     collected.refused.append(item if isinstance(item, Refusal) else _unknown_site(index, item.site))
                 continue
-            site, rules, its_windows, _ = known
+            site, rules, limits, _ = known
             authorization = headers.get(b"authorization")
             trusted = authorization is not None and _is_key(authorization, site)
-            if not trusted and not room.for_one(item.site, its_windows):
+            if not trusted and not room.for_one(item.site, limits):
                 collected.refused.append(room.refusal(index))
                 continue
             if site.origins and (origin := headers.get(b"origin")) and origin.decode("latin-1") not in site.origins:
@@ -226,14 +226,14 @@ class Collector:
         known = self._rules.get(site.domain)
         overall = self._sites.limits
         if known is None or known.site is not site or known.overall is not overall:
-            known = _Known(site, _rules(site), windows(site.domain, site.limits, overall), overall)
+            known = _Known(site, _rules(site), self._limiter.rules(site.domain, site.limits, overall), overall)
             self._rules[site.domain] = known
         return known
 
-    def _windows_of_no_site(self) -> Windows | None:
+    def _limits_of_no_site(self) -> Rules | None:
         overall = self._sites.limits
         if self._no_site[0] is not overall:
-            self._no_site = (overall, windows("", True, overall))
+            self._no_site = (overall, self._limiter.rules("", True, overall))
         return self._no_site[1]
 
     def _bury(self, collected: Collected, asked: Asked, received_at: int) -> None:
@@ -258,21 +258,21 @@ class _Room:
         self._left: dict[str, int] = {}  # by the site as the events spell it
         self.retry_after = 0
 
-    def for_one(self, site: str, windows: Windows | None) -> bool:
+    def for_one(self, site: str, limits: Rules | None) -> bool:
         """Whether there is room for one more event of the site. All of the request's are asked for at once, so that
         those in front are taken and those behind refused."""
-        if windows is None:
+        if limits is None:
             return True
         left = self._left.get(site)
         if left is None:
             same = 1 if len(self._items) == 1 else sum(getattr(item, "site", None) == site for item in self._items)
-            left = self._take(windows, same)
+            left = self._take(limits, same)
         self._left[site] = left - 1
         return left > 0
 
-    def for_nobody(self, windows: Windows | None) -> bool:
+    def for_nobody(self, limits: Rules | None) -> bool:
         """The same for an event of no known site."""
-        return windows is None or self._take(windows, 1) > 0
+        return limits is None or self._take(limits, 1) > 0
 
     def refusal(self, index: int) -> Refusal:
         return Refusal(
@@ -282,8 +282,8 @@ class _Room:
             "seconds, slower; a server of the site's own sends with its key",
         )
 
-    def _take(self, windows: Windows, events: int) -> int:
-        allowed = self._limiter.take(windows, self._sender, events)
+    def _take(self, limits: Rules, events: int) -> int:
+        allowed = self._limiter.take(limits, self._sender, events)
         self.retry_after = max(self.retry_after, allowed.retry_after)
         return allowed.events
 

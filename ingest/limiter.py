@@ -14,16 +14,16 @@ from __future__ import annotations
 import math
 import socket
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from statistics import median_low
 from threading import Lock
 from typing import NamedTuple, Protocol
 
 import msgspec
 from limits import parse_many
 
-KEPT = 20_000  # addresses, and as many networks; the longest unheard makes room
+KEPT = 50_000  # addresses in each window, and as many networks
 _SHARED_FROM = 8  # counters are shared from this part of their limit on: ordinary visitors never get there
 
 
@@ -42,37 +42,23 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 # A person sends about ten events a minute, so that eight hundred may click through one office's address at once.
 DEFAULTS = Limits(address="3000/10 seconds; 10000/minute", network="100000/minute", site="600000/minute")
 
-Window = tuple[int, int]  # events, seconds
-
-
-class Windows(NamedTuple):
-    """A site's limits as they are counted."""
-
-    site_key: bytes
-    address: tuple[Window, ...]
-    network: tuple[Window, ...]
-    site: tuple[Window, ...]
-
-
-def windows(site: str, own: Limits | bool, overall: Limits | bool) -> Windows | None:
-    """By the site's `own` limits and those of all sites, of which True means the defaults and False none; None when
-    nothing is to be counted. Raises ValueError when one is not written as a rate."""
+def windows(own: Limits | bool, overall: Limits | bool) -> dict[str, list[tuple[int, int]]] | None:
+    """(events, seconds) of each window by kind, by a site's `own` limits and those of all sites, of which True means
+    the defaults and False none; None when nothing is to be counted. Raises ValueError when one is not written as a
+    rate."""
     if own is False or (own is True and overall is False):
         return None
     given = [limits for limits in (own, overall) if isinstance(limits, Limits)] + [DEFAULTS]
-
-    def counted(name: str) -> tuple[Window, ...]:
-        text = next(rates for limits in given if (rates := getattr(limits, name)) is not None)
+    found = {}
+    for kind in ("address", "network", "site"):
+        text = next(rates for limits in given if (rates := getattr(limits, kind)) is not None)
         try:
-            found = tuple((item.amount, item.get_expiry()) for item in parse_many(text))
+            found[kind] = [(item.amount, item.get_expiry()) for item in parse_many(text)]
         except ValueError:
-            found = ()
-        if not found or not all(amount and seconds for amount, seconds in found):
-            raise ValueError(f"{name} {text!r} is no rate; write it like 10000/minute, or limits = false for none")
-        return found
-
-    site_key = blake2b(site.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return Windows(site_key, counted("address"), counted("network"), counted("site"))
+            found[kind] = []
+        if not found[kind] or not all(amount and seconds for amount, seconds in found[kind]):
+            raise ValueError(f"{kind} {text!r} is no rate; write it like 10000/minute, or limits = false for none")
+    return found
 
 
 class Sender(NamedTuple):
@@ -120,90 +106,41 @@ class Shared(Protocol):
     def add_up(self, counts: Sequence[tuple[str, int, int]]) -> list[int] | None: ...
 
 
-class _Window:
-    __slots__ = ("events", "most", "number", "seconds", "shared_from", "unshared")
+class _Near(NamedTuple):
+    """A counter that has come near its limit: the name that all processes have for it, and what they know of."""
 
-    def __init__(self, most: int, seconds: int) -> None:
-        self.most, self.seconds = most, seconds
-        self.shared_from = max(1, most // _SHARED_FROM)
-        self.number = 0  # which of the windows of this length it is
-        self.events = 0
-        self.unshared = 0  # of these, what other processes do not know of
-
-
-class _Counter:
-    """One address, network or site. As long as there is `room` before `until`, an event costs one subtraction."""
-
-    __slots__ = ("given", "granted", "room", "until", "windows")
-
-    def __init__(self, windows: tuple[Window, ...]) -> None:
-        self.given = windows
-        self.windows = [_Window(most, seconds) for most, seconds in windows]
-        self.granted = self.room = 0
-        self.until = 0.0
-
-    def settle(self, now: float) -> None:
-        """Count in the windows what was taken of the room, and find how much there is now."""
-        taken = self.granted - self.room
-        room, until = math.inf, math.inf
-        for window in self.windows:
-            number = int(now // window.seconds)
-            if number != window.number:
-                window.number, window.events, window.unshared = number, 0, 0
-            else:
-                window.events += taken
-                window.unshared += taken
-            # Look again where it becomes near: from there on it is shared.
-            end = window.most if window.events >= window.shared_from else window.shared_from
-            room = min(room, end - window.events)
-            until = min(until, (number + 1) * window.seconds)
-        self.granted = self.room = max(0, int(room))
-        self.until = until
-
-    def left(self) -> int:
-        return max(0, min(window.most - window.events for window in self.windows))
-
-    def full_for(self, events: int, now: float) -> float:
-        """Seconds until the windows that have no room for so many are over."""
-        return max(
-            (w.seconds - now % w.seconds for w in self.windows if w.most - w.events < events),
-            default=0.0,
-        )
-
-    def add(self, events: int) -> None:
-        for window in self.windows:
-            window.events += events
-            window.unshared += events
-
-    def near(self) -> Iterator[_Window]:
-        return (window for window in self.windows if window.events >= window.shared_from)
+    name: str
+    shared: int
 
 
 class _Table:
-    """The counters of one kind, those settled longest ago first."""
+    """The counters of one kind in the window of one length that is open now."""
 
-    def __init__(self, kind: str, near: OrderedDict[str, _Counter]) -> None:
-        self._kind = kind
-        self._near = near
-        self._counters: OrderedDict[int, _Counter] = OrderedDict()
+    def __init__(self, kind: str, seconds: int) -> None:
+        self.kind, self.seconds = kind, seconds
+        self.start = self.end = 0.0
+        self.counts: dict[int, int] = {}
+        self.near: dict[int, _Near] = {}
 
-    def counter(self, subject: bytes, windows: tuple[Window, ...], key: bytes, now: float, events: int) -> _Counter:
-        """The counter; it is settled unless it has room."""
-        place = hash(key + subject)  # keyed by the process besides
-        counter = self._counters.get(place)
-        if counter is None or counter.given is not windows:
-            counter = self._counters[place] = _Counter(windows)
-            if len(self._counters) > KEPT:
-                self._counters.popitem(last=False)
-        if now >= counter.until or counter.room < events:
-            counter.settle(now)
-            self._counters.move_to_end(place)
-            if any(counter.near()):
-                name = f"{self._kind}:{blake2b(subject, digest_size=12, key=key).hexdigest()}"
-                self._near[name] = counter
-                if len(self._near) > KEPT:
-                    self._near.popitem(last=False)
-        return counter
+    def open(self, now: float) -> None:
+        self.start = now // self.seconds * self.seconds
+        self.end = self.start + self.seconds
+        self.counts, self.near = {}, {}
+
+    def make_room(self) -> None:
+        """Those that have sent least give way, at least half of them: a flood has sent most."""
+        few = median_low(self.counts.values())
+        self.counts = {place: count for place, count in self.counts.items() if count > few}
+        self.near = {place: near for place, near in self.near.items() if place in self.counts}
+
+
+class Rules(NamedTuple):
+    """A site's limits as a limiter counts them: (table, most) of each window."""
+
+    site_key: bytes
+    address: tuple[tuple[_Table, int], ...]
+    network: tuple[tuple[_Table, int], ...]
+    site: tuple[tuple[_Table, int], ...]
 
 
 class Allowed(NamedTuple):
@@ -217,62 +154,71 @@ class Limiter:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = Lock()
-        self._near: OrderedDict[str, _Counter] = OrderedDict()  # by the name that all processes have for it
-        self._addresses = _Table("address", self._near)
-        self._networks = _Table("network", self._near)
-        self._sites = _Table("site", self._near)
+        self._tables: dict[tuple[str, int], _Table] = {}
 
-    def take(self, windows: Windows, sender: Sender, events: int) -> Allowed:
+    def rules(self, site: str, own: Limits | bool, overall: Limits | bool) -> Rules | None:
+        """See `windows`."""
+        found = windows(own, overall)
+        if found is None:
+            return None
+
+        def counted(kind: str) -> tuple[tuple[_Table, int], ...]:
+            return tuple(
+                (self._tables.setdefault((kind, seconds), _Table(kind, seconds)), most)
+                for most, seconds in found[kind]
+            )
+
+        site_key = blake2b(site.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return Rules(site_key, counted("address"), counted("network"), counted("site"))
+
+    def take(self, rules: Rules, sender: Sender, events: int) -> Allowed:
         """How many of `events` may be taken now; they are counted, those beyond are not."""
         now = self._clock()
-        site, key = windows.site_key, sender.key
+        site, key = rules.site_key, sender.key
+        subjects = [(key + site, rules.site), (key + sender.network + site, rules.network)]
+        if sender.line:
+            subjects.append((key + sender.line + site, rules.address))
+        allowed, wait = events, 0.0
+        counted = []
         with self._lock:
-            counters = [
-                self._networks.counter(sender.network + site, windows.network, key, now, events),
-                self._sites.counter(site, windows.site, key, now, events),
-            ]
-            if sender.line:
-                counters.append(self._addresses.counter(sender.line + site, windows.address, key, now, events))
-            if min([counter.room for counter in counters]) < events:
-                return self._take_the_last(counters, events, now)
-            for counter in counters:
-                counter.room -= events
-        return Allowed(events)
-
-    def _take_the_last(self, counters: list[_Counter], events: int, now: float) -> Allowed:
-        for counter in counters:
-            counter.settle(now)
-        allowed = min(events, *(counter.left() for counter in counters))
-        wait = max(counter.full_for(events, now) for counter in counters)
-        for counter in counters:
-            counter.add(allowed)
-            counter.settle(now)
-        return Allowed(allowed, math.ceil(wait) if allowed < events else 0)
+            for subject, limits in subjects:
+                place = hash(subject)  # keyed by the process besides
+                for table, most in limits:
+                    if not table.start <= now < table.end:
+                        table.open(now)
+                    count = table.counts.get(place, 0)
+                    if count + events > most:
+                        allowed = max(0, min(allowed, most - count))
+                        wait = max(wait, table.end - now)
+                    counted.append((table, place, count, most, subject))
+            if allowed:
+                for table, place, count, most, subject in counted:
+                    if not count and len(table.counts) >= KEPT:
+                        table.make_room()
+                    table.counts[place] = count = count + allowed
+                    if count * _SHARED_FROM >= most and place not in table.near:
+                        name = blake2b(subject, digest_size=12, key=key, person=b"limit").hexdigest()
+                        table.near[place] = _Near(f"{table.kind}:{name}:{table.seconds}:{table.start:.0f}", 0)
+        return Allowed(allowed, math.ceil(wait))
 
     def synchronise(self, shared: Shared) -> None:
         """Tell the other processes what was counted here and learn what they have. May wait for them: not for the
         thread that answers."""
         with self._lock:
             now = self._clock()
-            told: list[tuple[str, _Counter, _Window, int, int, int]] = []
-            for name, counter in list(self._near.items()):
-                counter.settle(now)
-                near = list(counter.near())
-                if not near:
-                    del self._near[name]
-                for window in near:
-                    shared_name = f"{name}:{window.seconds}:{window.number}"
-                    told.append((shared_name, counter, window, window.number, window.unshared, window.events))
+            told = [
+                (table, table.start, place, near, table.counts[place])
+                for table in self._tables.values()
+                if table.start <= now < table.end
+                for place, near in table.near.items()
+            ]
         if not told:
             return
-        totals = shared.add_up([(name, unshared, window.seconds) for name, _, window, _, unshared, _ in told])
+        totals = shared.add_up([(near.name, count - near.shared, table.seconds) for table, _, _, near, count in told])
         if totals is None:
             return
         with self._lock:
-            now = self._clock()
-            for (_, counter, window, number, unshared, events), total in zip(told, totals, strict=True):
-                counter.settle(now)
-                if window.number == number:
-                    window.events += total - events
-                    window.unshared -= unshared
-                    counter.settle(now)
+            for (table, start, place, near, count), total in zip(told, totals, strict=True):
+                if table.start == start and place in table.near:
+                    table.counts[place] += total - count
+                    table.near[place] = near._replace(shared=total)

@@ -103,7 +103,7 @@ def parse_file(text: str, source: str) -> Known:
 
 def _limit_problems(of: str, own: Limits | bool, overall: Limits | bool) -> Iterator[str]:
     try:
-        windows(of, own, overall)
+        windows(own, overall)
     except ValueError as error:
         yield f"{error} (of {of})"
 

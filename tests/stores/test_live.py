@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,3 +166,34 @@ def test_without_redis_a_process_goes_on_with_what_it_knows() -> None:
     with pytest.raises(Unreachable, match="Retry later"):
         away.import_key("a.example")
     away.close()
+
+
+def test_what_a_process_remembers_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stores.live.remembered.MAX_REMEMBERED", 400)
+    live = stores.connect_live(str(tmp_path))
+    for number in range(5_000):
+        live.remember({f"{number}{'x' * 8_000}".encode(): str(number).encode()})
+    found = live.seen([f"{number}{'x' * 8_000}".encode() for number in range(5_000)])
+    known = [number for number, value in enumerate(found) if value is not None]
+    assert 300 <= len(known) <= 400
+    assert known == list(range(5_000 - len(known), 5_000))  # the latest
+    assert found[-1] == b"4999"
+
+
+def test_a_flood_of_visitors_and_pages_costs_the_flooded_site_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, most in (("MAX_VISITORS", 1_000), ("MAX_PAGES", 1_000), ("MAX_PAGE_BYTES", 200_000)):
+        monkeypatch.setattr(f"stores.live.presence.{name}", most)
+    live = stores.connect_live(str(tmp_path))
+    live.touch_many(("small.example", f"v{n}", f"/{n}", NOW) for n in range(5))
+    live.touch_many(("big.example", f"v{n}", "/popular", NOW) for n in range(20))
+    tracemalloc.start()
+    live.touch_many(("big.example", f"w{n}", f"/{n}{'x' * 8_000}", NOW + n) for n in range(20_000))
+    grown = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert grown < 2_000_000  # of 160 MB
+    assert live.current("small.example", NOW) == 5
+    assert live.top_pages("small.example", NOW, 5) == [(f"/{n}", 1) for n in range(5)]
+    assert live.top_pages("big.example", NOW, 5)[0] == ("/popular", 20)
+    assert 500 <= live.current("big.example", NOW + 20_000) <= 1_000

@@ -1,0 +1,177 @@
+"""A Redis that dies or is stopped under traffic, in the first hours of a UTC day: every event is still answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import brokers
+from activity.event import ALL_TOPICS
+from infra.dev import redis as redis_part
+from infra.dev.process import Server
+from ingest.counters import Counters
+from ingest.door import Door
+from ingest.http import Request, Response
+from ingest.sites import Site, Sites
+from stores.live import connect_live
+from tests.e2e.harness import until
+from tests.ingest.conftest import AGENT, KEY, Log, pageview
+from tests.require import require
+
+pytestmark = pytest.mark.real
+
+DAY = 86_400_000
+MIDNIGHT = time.time_ns() // 1_000_000 // DAY * DAY
+YOUNG = MIDNIGHT + 20 * 60_000
+
+
+class OwnRedis:
+    """One of this test's own, which it may kill."""
+
+    def __init__(self, folder: Path) -> None:
+        missing = redis_part.available()
+        require("redis", not missing, missing)
+        self.server: Server = redis_part.server(folder)
+        self.url = f"redis://{redis_part.start(folder, port=0)}/0"
+        self.pid = self.server.pid()
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.pid is not None
+        os.kill(self.pid, number)
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    own = OwnRedis(tmp_path / "redis")
+    yield own
+    try:
+        own.signal(signal.SIGCONT)
+    except ProcessLookupError:
+        return
+    own.server.stop()
+
+
+class Doors:
+    """Two doors over one Redis and one log, their clock 20 minutes after midnight."""
+
+    def __init__(self, folder: Path, redis_url: str) -> None:
+        self.broker = brokers.connect(f"sqlite://{folder}/log.sqlite")
+        for topic in ALL_TOPICS:
+            self.broker.create_topic(topic)
+        self.now = YOUNG
+        self.counters = Counters()
+        self.lives = [connect_live(redis_url) for _ in range(2)]
+        self.doors = [
+            Door(
+                broker=self.broker,
+                live=live,
+                sites=Sites(sites={"example.com": Site(domain="example.com", key=KEY)}),
+                spool=folder / f"spool{number}",
+                counters=self.counters,
+                clock_ms=lambda: self.now,
+            )
+            for number, live in enumerate(self.lives)
+        ]
+
+    async def send(self, body: object, agent: str = AGENT, door: int = 0, key: str = "") -> Response:
+        headers = [(b"user-agent", agent.encode())]
+        if key:
+            headers.append((b"authorization", b"Bearer " + key.encode()))
+        request = Request("POST", "/collect", b"", headers, json.dumps(body).encode(), "198.51.100.7")
+        return await self.doors[door].handle(request)
+
+    def ask(self, path: str, door: int = 0) -> str:
+        response = asyncio.run(self.doors[door].handle(Request("GET", path, b"", [], b"", "::1")))
+        assert response.status == 200
+        return response.body.decode()
+
+    def visitors(self) -> list[str]:
+        return [event["visitor"] for event in Log.everything(self.broker)]
+
+    def close(self) -> None:
+        for door, live in zip(self.doors, self.lives, strict=True):
+            door.close()
+            live.close()
+        self.broker.close()
+
+
+@pytest.fixture
+def doors(tmp_path: Path, own_redis: OwnRedis) -> Iterator[Doors]:
+    opened = Doors(tmp_path, own_redis.url)
+    yield opened
+    opened.close()
+
+
+def test_a_visit_over_midnight_goes_on_at_another_process(doors: Doors) -> None:
+    doors.now = MIDNIGHT - 60_000
+    assert asyncio.run(doors.send(pageview(id="late"), door=0)).status == 202
+    (visitor,) = doors.visitors()
+    until(lambda: doors.lives[1].last_active("example.com", visitor), "Redis knows who is active")
+    doors.now = YOUNG
+    assert asyncio.run(doors.send(pageview(id="early"), door=1)).status == 202
+    assert asyncio.run(doors.send(pageview(id="new"), "Mozilla/5.0 Firefox/1.0", door=1)).status == 202
+    assert len(set(doors.visitors())) == 2
+    assert doors.counters.total("visitors_split") == 0
+    assert doors.ask("/ready") == "ready\n"
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_every_event_is_answered_while_redis_is_gone(doors: Doors, own_redis: OwnRedis, how: signal.Signals) -> None:
+    """A call that waited for Redis on the event loop would hold up 400 new visitors one after the other, for seconds
+    each: not one of them would be answered before the patience is over."""
+
+    async def traffic() -> list[int]:
+        events = [pageview(id=f"{how}-{number}") for number in range(400)]
+        sending = [doors.send(event, f"{AGENT} {number}") for number, event in enumerate(events)]
+        answers = await asyncio.gather(*sending[:100])
+        own_redis.signal(how)
+        for begin in range(100, 400, 50):
+            answers += await asyncio.gather(*sending[begin : begin + 50])
+        again = await doors.send(events[399], f"{AGENT} 399")
+        assert json.loads(again.body)["duplicates"] == 1  # what this process has taken meanwhile, it knows
+        return [response.status for response in answers]
+
+    assert asyncio.run(asyncio.wait_for(traffic(), 60)) == [202] * 400
+    assert len(set(doors.visitors())) == 400
+    # Said, and counted.
+    assert "ready, but without the live store" in doors.ask("/ready")
+    assert "a visit over midnight (UTC) counts as two" in doors.ask("/ready")
+    assert "footfall_live_store_away 1" in doors.ask("/metrics")
+    assert 0 < doors.counters.total("visitors_split") <= 300
+    # The next day's salt was there ahead; who names visitors needs a key that is not, and is told to come again.
+    doors.now += DAY
+    assert asyncio.run(doors.send(pageview(id="tomorrow"))).status == 202
+    named = asyncio.run(doors.send(pageview(visitor="customer-1"), key=KEY))
+    assert named.status == 503
+    assert b"out of reach" in named.body
+    if how is signal.SIGSTOP:
+        own_redis.signal(signal.SIGCONT)
+        until(lambda: not doors.lives[0].problem, "Redis is asked again")
+        assert doors.ask("/ready") == "ready\n"
+        assert asyncio.run(doors.send(pageview(visitor="customer-1"), key=KEY)).status == 202
+
+
+def test_processes_that_start_without_redis_agree_once_it_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "redis"
+    first = OwnRedis(folder)
+    port = first.url.rpartition(":")[2].partition("/")[0]
+    first.server.stop()
+    doors = Doors(tmp_path, first.url)
+    try:
+        assert asyncio.run(doors.send(pageview(id="1"), door=0)).status == 202
+        own = doors.visitors()
+        redis_part.start(folder, port=int(port))
+        until(lambda: not any(live.problem for live in doors.lives), "Redis is asked again")
+        day = time.strftime("%Y-%m-%d", time.gmtime(MIDNIGHT // 1000))
+        until(lambda: doors.lives[0].salt(day) == doors.lives[1].salt(day), "they have one salt")
+        assert len(own) == 1
+    finally:
+        doors.close()
+        first.server.stop()
