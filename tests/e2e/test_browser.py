@@ -5,6 +5,7 @@ FOOTFALL_TEST_SCREENSHOT=docs/dashboard.png writes the picture of the README (se
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -17,7 +18,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.e2e import mmdb, seed
-from tests.e2e.harness import AGENT, Up, footfall, running, secret_key
+from tests.e2e.harness import AGENT, Up, footfall, running, secret_key, until
 from tests.e2e.site import serving
 from tests.patience import patient
 from tests.require import require
@@ -27,7 +28,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 SHOWN = round(patient(30_000))  # ms; far above what it takes, for a machine that is busy
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
-SITES = ("walk.example", "bot.example", "plain.example", "file.example", "long.example", "shop.example")
+SITES = tuple(f"{name}.example" for name in ("walk", "bot", "plain", "file", "long", "queue", "shop"))
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +216,130 @@ def test_the_whole_beacon_tells_engaged_time(up: Up, browser: Browser, context: 
     engaged = up.sql("SELECT path, engaged_ms FROM events WHERE site = 'long.example' AND type = 'engagement'")
     assert [row["path"] for row in engaged] == ["/"]
     assert 1_000 <= int(engaged[0]["engaged_ms"]) < 60_000
+
+
+def tagged(up: Up, script: str) -> str:
+    return f'<script defer data-site="queue.example" src="{up.tracking}/{script}"></script>'
+
+
+def arrived(up: Up, mark: str) -> list[str]:
+    """The names, without the mark that they begin with, of the custom events that are stored."""
+    rows = up.sql(f"SELECT name FROM events WHERE site = 'queue.example' AND startsWith(name, '{mark}') ORDER BY name")
+    return [row["name"].removeprefix(mark) for row in rows]
+
+
+def arrive(up: Up, mark: str, names: list[str]) -> None:
+    until(lambda: arrived(up, mark) == sorted(names), f"{names} of {mark} are stored, and each once")
+
+
+def test_an_event_too_large_to_outlive_its_page_holds_no_later_one_up(up: Up, browser: Browser) -> None:
+    """What a page keeps alive may have 64 KiB together."""
+    page = browser.new_page()
+    with serving(tagged(up, "beacon.all.js")) as address:
+        page.goto(f"{address}/")
+        page.evaluate("footfall('large-70', {a: 'x'.repeat(70000)}); footfall('large-after')")
+        arrive(up, "large-", ["70", "after"])
+        page.evaluate("for (const n of [1, 2, 3]) footfall('large-' + n, {a: 'x'.repeat(40000)})")
+        page.goto(f"{address}/pricing")
+        page.evaluate("footfall('large-reloaded')")
+        arrive(up, "large-", ["70", "after", "1", "2", "3", "reloaded"])
+    page.close()
+
+
+@pytest.mark.parametrize(("count", "size"), [(5, 2_000), (5, 20_000), (3, 90_000), (150, 20_000)])
+def test_what_was_gathered_offline_arrives(up: Up, browser: Browser, count: int, size: int) -> None:
+    mark = f"offline{count}x{size}-"
+    context = browser.new_context()
+    page = context.new_page()
+    with serving(tagged(up, "beacon.all.js")) as address:
+        page.goto(f"{address}/")
+        page.wait_for_load_state("networkidle")
+        context.set_offline(True)
+        page.evaluate(f"for (let n = 0; n < {count}; n++) footfall('{mark}' + n, {{a: 'x'.repeat({size})}})")
+        context.set_offline(False)
+        page.reload()
+        page.evaluate(f"footfall('{mark}after')")
+        arrive(up, mark, [*map(str, range(count)), "after"])
+    context.close()
+
+
+@pytest.mark.parametrize("script", ["beacon.js", "beacon.all.js"])
+def test_many_events_at_once_all_arrive(up: Up, browser: Browser, script: str) -> None:
+    page = browser.new_page()
+    mark = f"at-once-{script}-"
+    with serving(tagged(up, script)) as address:
+        page.goto(f"{address}/")
+        page.evaluate(f"for (let n = 0; n < 12; n++) footfall('{mark}' + n, {{a: 'x'.repeat(10000)}})")
+        arrive(up, mark, [str(n) for n in range(12)])
+    page.close()
+
+
+@pytest.mark.parametrize("script", ["beacon.js", "beacon.all.js"])
+def test_nothing_that_json_cannot_hold_breaks_the_page_or_loses_the_event(
+    up: Up, context: Context, script: str
+) -> None:
+    page = context().new_page()
+    mark = f"odd-{script}-"
+    with serving(tagged(up, script)) as address:
+        page.goto(f"{address}/")
+        went_on = page.evaluate(
+            """mark => {
+                const circle = {}
+                circle.self = circle
+                const button = document.querySelector('button')
+                button.__reactFiber$ = {stateNode: button}
+                footfall(mark + 'props', {circle, button, big: 12345678901234567890n, cart: {n: 1}, tags: ['a'], n: 2,
+                                          at: new Date(0), get bad() { throw new Error('bad') }})
+                footfall(mark + 'text', 'pro')
+                footfall(mark + 'none', null)
+                return true
+            }""",
+            mark,
+        )
+        assert went_on
+        arrive(up, mark, ["props", "text", "none"])
+    rows = up.sql(f"SELECT name, props FROM events WHERE startsWith(name, '{mark}')")
+    props = {row["name"].removeprefix(mark): json.loads(row["props"]) for row in rows}
+    assert props["text"] == {"value": "pro"}
+    assert props["none"] == {}
+    assert props["props"].pop("circle") == "[object Object]"
+    assert props["props"].pop("button") == "[object HTMLButtonElement]"
+    assert props["props"].pop("bad") == "undefined"
+    assert props["props"] == {
+        "big": "12345678901234567890", "cart": '{"n":1}', "tags": '["a"]', "n": 2, "at": "1970-01-01T00:00:00.000Z",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("script", ["beacon.js", "beacon.all.js"])
+def test_a_page_of_a_router_has_its_own_title(up: Up, context: Context, script: str) -> None:
+    page = context().new_page()
+    here = script.replace(".", "-")
+    with serving(tagged(up, script)) as address:
+        page.goto(f"{address}/")
+        page.evaluate(
+            """async here => {
+                const later = ms => new Promise(done => setTimeout(done, ms))
+                const go = path => history.pushState({}, '', `/${here}/${path}`)
+                go('at-once')
+                document.title = 'At once'
+                go('soon')
+                await later(50)
+                document.title = 'Soon'
+                go('left')
+                document.title = 'Left'
+                setTimeout(() => { location.href = '/pricing' })
+            }""",
+            here,
+        )
+        page.wait_for_url("**/pricing")
+        wanted = [("at-once", "At once"), ("left", "Left"), ("soon", "Soon")]
+
+        def titles() -> bool:
+            where = f"site = 'queue.example' AND type = 'pageview' AND startsWith(path, '/{here}/')"
+            rows = up.sql(f"SELECT path, title FROM events WHERE {where} ORDER BY path")
+            return [(row["path"].rpartition("/")[2], row["title"]) for row in rows] == wanted
+
+        until(titles, f"the views are {wanted}")
 
 
 @pytest.fixture(scope="module")

@@ -16,36 +16,42 @@
   var endpoint = new URL('collect', script.src).href
   var page = ''
   var from = doc.referrer
+  var waiting, settling
 
   if (FOOTFALL_ALL) {
     var store = 'footfall:' + site
     var kept, busy, failures, timer
+    var failed = {}
     var engaged = 0
     var since = 0
   }
 
   function post(events, done) {
     var body = JSON.stringify({sent_at: Date.now(), events: events})
-    // fetch tells what became of it; a browser too old for keepalive has at least sendBeacon.
-    if (self.fetch && (!FOOTFALL_ALL || 'keepalive' in Request.prototype || !nav.sendBeacon)) {
-      var sent = fetch(endpoint, {method: 'POST', body: body, keepalive: true, credentials: 'omit'})
-      if (FOOTFALL_ALL) sent = sent.then(function (r) { done(r.status < 500 && r.status != 429) })
-      sent.catch(function () {
-        if (FOOTFALL_ALL) done(false)
-      })
-    } else if (nav.sendBeacon) {
-      var taken = nav.sendBeacon(endpoint, body)
-      if (FOOTFALL_ALL) done(taken)
+    var ask = function (keepalive) {
+      return fetch(endpoint, {method: 'POST', body: body, keepalive: keepalive, credentials: 'omit'})
     }
+    // fetch tells what became of it; a browser too old for keepalive has at least sendBeacon.
+    if (FOOTFALL_ALL && !('keepalive' in Request.prototype) && nav.sendBeacon && nav.sendBeacon(endpoint, body)) {
+      done(true)
+      return
+    }
+    // All that a page keeps alive at one time may have 64 KiB; what is beyond goes as any request does.
+    var sent = ask(true).catch(function () { return ask(false) })
+    if (FOOTFALL_ALL) sent = sent.then(function (r) { done(r.status < 500 && r.status != 429) })
+    sent.catch(function () {
+      if (FOOTFALL_ALL) done(false)
+    })
   }
 
   if (FOOTFALL_ALL) {
-    // The kept queue: everything goes in before it goes out, and leaves once the server has answered for it.
+    // The kept queue: everything goes in before it goes out, and leaves once the server has answered for it. What
+    // the browser does not store (it is full, or forbids it) is kept for as long as the page is there.
     var load = function () {
       try {
-        return JSON.parse(localStorage[store] || '[]')
+        return kept || JSON.parse(localStorage[store] || '[]')
       } catch (e) {
-        return kept || []
+        return []
       }
     }
 
@@ -53,23 +59,34 @@
       kept = events.slice(-200)
       try {
         localStorage[store] = JSON.stringify(kept)
+        kept = 0
       } catch (e) {}
     }
 
-    // A page that is going away does not wait for the request before; what goes out twice has one id.
+    // A page that is going away does not wait for the request before; what goes out twice has one id. A request
+    // has at most 20 events and, but for a single one, 60,000 bytes. When it fails, the next has one event, of those that
+    // failed the fewest times: one that never gets through holds no other up.
     var flush = function (leaving) {
-      var batch = load().slice(0, 20)
+      var batch = []
+      var room = 6e4
+      load().sort(function (a, b) {
+        return (failed[a.id] || 0) - (failed[b.id] || 0)
+      }).some(function (e) {
+        room -= new Blob([JSON.stringify(e)]).size
+        return batch[failures ? 0 : 19] || (batch[0] && room < 0) || !batch.push(e)
+      })
       if ((busy && leaving !== 1) || !batch[0]) return
       busy = 1
       clearTimeout(timer)
       post(batch, function (taken) {
         busy = 0
+        var sent = batch.map(function (e) { return e.id })
         if (taken) {
           failures = 0
-          var sent = batch.map(function (e) { return e.id })
           save(load().filter(function (e) { return sent.indexOf(e.id) < 0 }))
           flush()
         } else {
+          sent.forEach(function (id) { failed[id] = (failed[id] || 0) + 1 })
           failures = (failures || 0) + 1
           timer = setTimeout(flush, Math.min(3e5, 1e3 * Math.pow(2, failures)) * (0.5 + Math.random()))
         }
@@ -94,7 +111,10 @@
   }
 
   function send(type, more) {
-    if (nav.globalPrivacyControl || nav.doNotTrack == 1) return
+    out(make(type, more))
+  }
+
+  function make(type, more) {
     var event = {
       site: site,
       type: type,
@@ -107,19 +127,41 @@
       language: nav.language
     }
     for (var key in more) event[key] = more[key]
+    return event
+  }
+
+  function out(event, leaving) {
+    if (nav.globalPrivacyControl || nav.doNotTrack == 1) return
     if (FOOTFALL_ALL) {
       save(load().concat(event))
-      flush()
+      flush(leaving)
     } else post([event])
+  }
+
+  // A router names its page only after it has changed the address; a view waits for that, but not past the page.
+  function settle(leaving) {
+    clearTimeout(settling)
+    var event = waiting
+    waiting = 0
+    if (!event) return
+    event.title = doc.title
+    out(event, leaving)
+  }
+
+  function leave() {
+    settle(1)
   }
 
   function view(onlyPath) {
     var here = location.href.split('#')[0]
     if (here == page || (onlyPath == 1 && here.split('?')[0] == page.split('?')[0])) return
+    settle()
     if (FOOTFALL_ALL) ping()
     if (page) from = page
+    waiting = make('pageview', {url: here})
+    if (page) settling = setTimeout(settle, 300)
+    else settle()
     page = here
-    send('pageview')
   }
 
   function wrap(name, onlyPath) {
@@ -131,13 +173,31 @@
     }
   }
 
+  // What JSON cannot hold (a circle, a BigInt) goes as the text that it has; nothing is thrown into the page.
+  function plain(given, key) {
+    try {
+      var value = given[key]
+      var json = JSON.stringify(value)
+      return /^[[{]/.test(json) ? json : value
+    } catch (e) {
+      return String(value)
+    }
+  }
+
   self.footfall = function (name, props) {
-    send('custom', {name: name, props: props})
+    try {
+      var given = {}
+      if (Object(props) !== props) props = props == null ? {} : {value: props}
+      Object.keys(props).forEach(function (key) { given[key] = plain(props, key) })
+      send('custom', {name: plain([name], 0), props: given})
+    } catch (e) {}
   }
 
   wrap('pushState')
   wrap('replaceState', 1)
   addEventListener('popstate', view)
+  addEventListener('pagehide', leave)
+  doc.addEventListener('visibilitychange', leave)
   // A page that comes back from the browser's cache is looked at again.
   addEventListener('pageshow', function (e) {
     if (e.persisted) {
