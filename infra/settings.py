@@ -28,7 +28,7 @@ HELP: dict[str, str] = {
     "archive": "Parquet archive: a folder, or s3://BUCKET/PREFIX.",
     "live": "State that ingest processes share: a folder, or redis://HOST:PORT/DB.",
     "checkpoint": "Committed positions: a folder, s3://BUCKET/PREFIX or redis://HOST:PORT/DB.",
-    "sites": "The sites, their keys and origins: a TOML file.",
+    "sites": "The sites, their keys, origins and limits: a TOML file.",
     "spool": "Folder that takes events while the broker is away.",
     "geo": "MaxMind-format database (.mmdb) for country, region and city.",
     "proxies": "Addresses or networks, comma separated, whose X-Forwarded-For is believed.",

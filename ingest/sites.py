@@ -36,12 +36,21 @@ import msgspec
 import tomlkit
 
 from activity.zones import ZONES, not_known
-from ingest.limiter import Limits, windows
+from ingest.limiter import DEFAULTS, Limits, windows
 
 log = logging.getLogger(__name__)
 
 _DOMAIN = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,250}[a-z0-9])?(:[0-9]{1,5})?")
 _LOOK_AGAIN = 1.0
+_HEAD = f"""# The sites that are counted. What one sender may send is limited, for every site, unless this file says otherwise.
+# These are the limits that hold; put them here without the # to change them, or `limits = false` to count nothing:
+# [limits]
+# address = "{DEFAULTS.address}"  # one address; of IPv6 a /64
+# network = "{DEFAULTS.network}"  # a /24; of IPv6 a /48
+# site = "{DEFAULTS.site}"
+# A [[site]] may have its own: limits = {{ address = "50000/minute" }}, or limits = false.
+
+"""
 
 
 class SitesError(ValueError):
@@ -180,7 +189,7 @@ def add(path: Path, domain: str, **fields: object) -> bool:
     domain = domain.strip().lower().rstrip(".")
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path):
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        text = path.read_text(encoding="utf-8") if path.exists() else _HEAD
         if domain in parse(text, str(path)):
             return False
         document = tomlkit.parse(text)

@@ -141,7 +141,7 @@ def test_every_event_is_answered_while_redis_is_gone(doors: Doors, own_redis: Ow
     assert asyncio.run(asyncio.wait_for(traffic(), 60)) == [202] * 400
     assert len(set(doors.visitors())) == 400
     # Said, and counted.
-    assert "ready, but without the live store" in doors.ask("/ready")
+    assert "\nwithout the live store: " in doors.ask("/ready")
     assert "a visit over midnight (UTC) counts as two" in doors.ask("/ready")
     assert "footfall_live_store_away 1" in doors.ask("/metrics")
     assert 0 < doors.counters.total("visitors_split") <= 300
