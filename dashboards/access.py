@@ -99,12 +99,11 @@ class Access:
             own = site in _OWN or followed
         else:
             origin = header("Origin") or _origin(header("Referer"))
-            own = method in _SAFE or not origin or origin in self._origins(header("Host"))
+            own = method in _SAFE or not origin or origin.lower() in self._origins(header("Host"))
         return None if own else Refusal(403, "this was asked by a page of another site; only the dashboards' own may")
 
     def _origins(self, host: str) -> set[str]:
-        own = {f"http://{host}"}
-        return own | {f"{self._url.scheme}://{self._url.netloc}"} if self._url.netloc else own
+        return {f"http://{host}".lower(), f"{self._url.scheme}://{self._url.netloc}".lower()} - {"://"}
 
     def admits(self, offered: str) -> bool:
         """Whether it is the secret. In constant time."""

@@ -249,11 +249,11 @@ def test_commands_beside_it_need_no_token(closed: Up) -> None:
 def test_a_password_file_under_an_address_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("pässwörd mit Leerzeichen\n", encoding="utf-8")
-    url = "https://stats.example.com/"
+    url = "https://Stats.Example.com/"
     with running(
         tmp_path / "data", "--dashboards-password-file", str(file), "--dashboards-url", url, "--site", SITE
     ) as up:
-        assert up.ready["dashboards"] == "https://stats.example.com"
+        assert up.ready["dashboards"] == "https://Stats.Example.com"
         here = json.loads((up.data / "owner.json").read_text(encoding="utf-8"))["url"]
         form = urlencode({"token": "pässwörd mit Leerzeichen"}).encode()
         headers = {
