@@ -167,6 +167,7 @@ class Collector:
         headers, batch = asked.headers, asked.batch
         room = _Room(self._limiter, sender(asked.address, self._visitors.salt(received_at)), batch)
         parsed_agent = agent.parse(asked.user_agent)
+        person = msgspec.structs.replace(parsed_agent, bot="") if parsed_agent.bot else parsed_agent
         where = place.lookup(self._places, asked.address, self._place_source)
         visitor, visitor_site = "", ""
         for index, item in enumerate(batch.items):
@@ -192,7 +193,9 @@ class Collector:
                 continue
             if trusted and item.visitor:
                 its_visitor = self._visitors.named(site.domain, item.visitor)
+                its_agent = person  # the agent is that of the sender's server; who the visitor is, the sender knows
             else:
+                its_agent = parsed_agent
                 if visitor_site != site.domain:
                     visitor_site = site.domain
                     visitor = self._visitors.of(site.domain, asked.address, asked.user_agent, received_at)
@@ -202,7 +205,7 @@ class Collector:
                 site=rules,
                 visitor=its_visitor,
                 received_at=received_at,
-                agent=parsed_agent,
+                agent=its_agent,
                 fresh_id=secrets.token_hex(16) if item.id is None and item.ts is None else "",
                 sent_at=batch.sent_at,
                 place=where,

@@ -303,3 +303,12 @@ def test_a_bot_is_told_apart(server: Running, log: Log) -> None:
                b'{"site":"example.com","type":"pageview","url":"https://example.com/page"}')  # fmt: skip
     assert all(event["bot"] for event in log.events())
     assert len(log.events()) == 2
+
+
+@pytest.mark.parametrize("agent", ["python-requests/2.32.0", "ShopBackend/1.0"])
+def test_a_server_that_names_its_visitors_is_no_bot(server: Running, log: Log, agent: str) -> None:
+    server.post(pageview(visitor="customer-1"), {"User-Agent": agent, "Authorization": f"Bearer {KEY}"})
+    server.post(pageview(), {"User-Agent": agent, "Authorization": f"Bearer {KEY}"})
+    named, unnamed = log.events()
+    assert "bot" not in named  # what is empty is left out
+    assert unnamed["bot"]
