@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 _DOMAIN = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,250}[a-z0-9])?(:[0-9]{1,5})?")
 _LOOK_AGAIN = 1.0
 _HEAD = f"""# The sites that are counted. What one sender may send is limited, unless this file says otherwise.
-# These are the limits that hold; put them here without the # to change them, or `limits = false` to count nothing:
+# These limits hold; write them here without the # to change them, or `limits = false` to have none:
 # [limits]
 # address = "{DEFAULTS.address}"  # one address; of IPv6 a /64
 # network = "{DEFAULTS.network}"  # a /24; of IPv6 a /48
