@@ -39,9 +39,12 @@ class Door:
         places: place.Reader | None = None,
         counters: Counters | None = None,
         create_topics: Callable[[], object] = lambda: None,
+        on_close: Callable[[], object] = lambda: None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
+        """`create_topics` as the outbox has it; `on_close` comes last, to close what was opened for this door."""
         self._options = options or Options()
+        self._on_close = on_close
         self._collector = Collector(sites, live, self._options, places)
         self._spool = Spool(spool, self._options.spool_bytes)
         incarnation = os.urandom(8).hex().encode()
@@ -85,6 +88,7 @@ class Door:
     def close(self) -> None:
         """Settle all that was handed in."""
         self._outbox.close()
+        self._on_close()
 
     def _start(self, request: Request) -> Collected | Response:
         method, path = request.method, request.path
