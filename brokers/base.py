@@ -168,6 +168,10 @@ class NoSuchTopic(BrokerError):
     """Create the topic first (`footfall topics apply`); topics are never made by publishing."""
 
 
+class Damaged(BrokerError):
+    """What is stored cannot be read: the message names it and how to mend it."""
+
+
 class Unsupported(BrokerError):
     """This broker cannot; `capabilities` says why."""
 

@@ -252,7 +252,10 @@ class SqliteBroker:
 
     def _read(self, log: _Log, start: int, last: int) -> list[Stored]:
         with self._file.reading() as db:
-            return unpack(db, log.id, log.incarnation, start, min(last, log.next - 1))
+            try:
+                return unpack(db, log.id, log.incarnation, start, min(last, log.next - 1))
+            except msgspec.DecodeError as error:
+                raise self._file.damaged(error) from error
 
     def end_before(self, topic: str, partition: int, after: Position | None, limit: int) -> Position | None:
         log = self._log(topic, partition)

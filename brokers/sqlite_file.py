@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from brokers.base import BrokerError, Unreachable
+from brokers.base import BrokerError, Damaged, Unreachable
 
 
 def file_of(url: str) -> Path:
@@ -84,6 +84,13 @@ class SqliteFile:
         while self._idle:
             self._idle.pop().close()
 
+    def damaged(self, error: Exception) -> Damaged:
+        """What to say when the file holds something else than was written."""
+        return Damaged(
+            f"{self._shown}: {self.path} is damaged, or no log of Footfall ({error}): stop what uses it, make a file "
+            f"of what can be read, `sqlite3 {self.path} .recover | sqlite3 mended.db`, and put that in its place"
+        )
+
     def _connect(self, timeout: float) -> sqlite3.Connection:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,8 +114,11 @@ class SqliteFile:
     def _named_errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             code = error.sqlite_errorcode & 0xFF
+            # The last: our statements are always the same, so it is another's file in which they find nothing.
+            if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
+                raise self.damaged(error) from error
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise Unreachable(f"{self._shown}: another process holds it ({error}): retry") from error
             if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):

@@ -20,11 +20,16 @@ class Failed(click.ClickException):
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """Turns what brokers and stores raise into `Failed`."""
+    """Turns what brokers, stores, the sites file and the file system raise into `Failed`."""
     from brokers.base import BrokerError
+    from ingest.sites import SitesError
     from stores.base import StoreError
 
     try:
         yield
-    except (BrokerError, StoreError) as error:
+    except (BrokerError, StoreError, SitesError) as error:
         raise Failed(str(error)) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise Failed(f"{error.filename}: {error.strerror}; look at its kind, its owner and its permissions") from error

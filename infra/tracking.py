@@ -18,7 +18,7 @@ log = logging.getLogger("footfall")
 
 
 def open_door(parts: Parts, counters: Counters | None = None) -> Door:
-    """The door over a worker's own parts. Topics that are missing are made first, if the broker answers."""
+    """The door over a worker's own parts, which it closes. Missing topics are made first, if the broker answers."""
     from brokers.base import BrokerError
     from ingest.collect import Options
     from ingest.door import Door
@@ -36,6 +36,7 @@ def open_door(parts: Parts, counters: Counters | None = None) -> Door:
         places=parts.places,
         counters=counters,
         create_topics=parts.create_topics,
+        on_close=parts.close,
     )
 
 

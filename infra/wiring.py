@@ -35,9 +35,18 @@ _Part = TypeVar("_Part", bound=_Closes)
 
 
 def check_broker(settings: Settings) -> None:
-    """Raises `click.UsageError` when the broker's URL cannot be used, before any process is made for it."""
+    """Before any process is made for it: raises `click.UsageError` when the broker's URL cannot be used, and what the
+    embedded log says when its file cannot. A server may be away now and come later."""
     with Parts(settings) as parts:
-        _ = parts.broker
+        broker = parts.broker
+        if settings.broker.startswith("sqlite:"):
+            broker.topics()
+
+
+def check_sites(settings: Settings) -> None:
+    """Raises `Failed` when there is a sites file that cannot be used, before any process is made for it."""
+    with Parts(settings) as parts:
+        _ = parts.sites
 
 
 class Parts:

@@ -50,9 +50,12 @@ class Door:
         places: place.Reader | None = None,
         counters: Counters | None = None,
         create_topics: Callable[[], object] = lambda: None,
+        on_close: Callable[[], object] = lambda: None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
+        """`create_topics` as the outbox has it; `on_close` comes last, to close what was opened for this door."""
         self._options = options or Options()
+        self._on_close = on_close
         self._counters = counters or Counters()
         self._clock_ms = clock_ms
         self._live = live
@@ -118,6 +121,7 @@ class Door:
         self._asking.shutdown(wait=False, cancel_futures=True)
         self._send_letters(self._dead_letters.close(self._clock_ms()))
         self._outbox.close()
+        self._on_close()
 
     async def _look_up(self, wanted: LookUp) -> None:
         if not self._live.waits:

@@ -149,6 +149,7 @@ class Sites:
         self.limits = limits
         self._mark: tuple[int, int, int] | None = None
         self._look_at = 0.0
+        self._problem = ""
         if path is not None:
             self._read(path)
 
@@ -166,29 +167,35 @@ class Sites:
         self._look_at = monotonic() + _LOOK_AGAIN
         try:
             self._read(path)
-        except (SitesError, OSError) as error:
-            log.error("The sites known before stay in force: %s", error)
+        except SitesError as error:
+            if str(error) != self._problem:
+                log.error("The sites known before stay in force: %s", error)
+            self._problem = str(error)
 
     def _read(self, path: Path) -> None:
-        try:
-            status = path.stat()
-        except FileNotFoundError:
-            return
-        mark = (status.st_mtime_ns, status.st_ino, status.st_size)
-        if mark == self._mark:
-            return
-        self._mark = mark
-        self._sites, self.limits = parse_file(path.read_text(encoding="utf-8"), str(path))
-        for problem in wrong_zones(self._sites.values(), str(path)):
-            log.error(problem)
+        with _in_words(path):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                if self._mark is None:
+                    return
+                raise
+            mark = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if mark == self._mark:
+                return
+            text = path.read_text(encoding="utf-8")
+            self._mark = mark  # what is wrong with this text is said once
+            self._sites, self.limits = parse_file(text, str(path))
+            for problem in wrong_zones(self._sites.values(), str(path)):
+                log.error(problem)
+        self._problem = ""
         self._look_at = monotonic() + _LOOK_AGAIN
 
 
 def add(path: Path, domain: str, **fields: object) -> bool:
     """Write a site into the file unless it is there; True when it was added. Other processes may do the same."""
     domain = domain.strip().lower().rstrip(".")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path):
+    with _in_words(path), _locked(path):
         text = path.read_text(encoding="utf-8") if path.exists() else _HEAD
         if domain in parse(text, str(path)):
             return False
@@ -212,7 +219,22 @@ def new_key() -> str:
 
 
 @contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """What the file system and the encoding say about the file, as `SitesError`."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise SitesError(f"{path} is not UTF-8 ({error}): write it anew as UTF-8 text") from error
+    except OSError as error:
+        where = error.filename or path
+        raise SitesError(
+            f"{where}: {error.strerror}; the sites are a file that this user may read and write"
+        ) from error
+
+
+@contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -16,7 +16,6 @@ import pytest
 _PRODUCT_TOPICS = (
     "tests/e2e/test_brokers.py",
     "tests/e2e/test_kafka_redis.py",
-    "tests/e2e/test_broker_move.py",
     "tests/e2e/test_serverless.py",
     "tests/e2e/test_broker_check.py",
 )
@@ -24,6 +23,7 @@ TOGETHER = dict.fromkeys(_PRODUCT_TOPICS, "the product's topics on Kafka")
 
 # Those that take longest, longest first. Of the others, what needs real parts and what is slow goes first.
 LONGEST = (
+    "tests/e2e/test_broker_move.py",
     *_PRODUCT_TOPICS,
     "tests/brokers/test_faults.py",
     "tests/e2e/test_broker_failures_cluster.py",

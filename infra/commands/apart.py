@@ -15,7 +15,7 @@ from infra import snippets
 from infra.failures import Failed
 from infra.flags import SettingsCommand, with_settings
 from infra.settings import Settings, spell
-from infra.wiring import check_broker
+from infra.wiring import check_broker, check_sites
 
 
 @click.command(cls=SettingsCommand)
@@ -29,6 +29,7 @@ def ingest(settings: Settings, workers: int) -> None:
         raise Failed(f"{spell('broker')} memory:// ends with the process; give one that others can read")
     check_broker(settings)
     private.make(settings.data)
+    check_sites(settings)
     click.echo(f"taking events on {snippets.address(settings.host, settings.port)}", err=True)
     tracking.serve(settings, snippets.bind(settings.host, settings.port), workers=workers)
 
@@ -61,6 +62,7 @@ def dashboards(settings: Settings) -> None:
 
     if settings.embedded:
         raise Failed(f"an embedded warehouse is served by `footfall up`; or name a server by {spell('warehouse')}")
+    check_sites(settings)
     access.refuse_unguarded(settings)
     for line in access.remarks(settings):
         click.echo(f"footfall: {line}", err=True)

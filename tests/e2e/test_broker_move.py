@@ -11,7 +11,7 @@ import json
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from infra.dev import kafka as kafka_part
 from infra.dev import pulsar as pulsar_part
 from tests.e2e.conftest import Start
 from tests.e2e.harness import SITE, Up, command, environment, footfall, until
@@ -26,6 +27,7 @@ from tests.e2e.proof import assert_rollups_equal_a_group_by, by_script, digests,
 from tests.e2e.stream import EVENTS, VISITORS, Stream
 from tests.e2e.test_brokers import without_topics
 from tests.patience import patient
+from tests.require import require
 
 pytestmark = pytest.mark.slow
 
@@ -152,6 +154,18 @@ def walk(start: Start, stops: list[Stop]) -> None:
     flushed(up.data)
     assert told[0] == told[1] == by_script(up.data)
     assert up.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One of this file's own: it takes the longest, and nobody waits for the product's topics on the shared one."""
+    missing = kafka_part.available()
+    require("kafka", not missing, missing)
+    folder = tmp_path_factory.mktemp("kafka")
+    try:
+        yield kafka_part.start(folder, port=0)
+    finally:
+        kafka_part.server(folder).stop()
 
 
 @pytest.mark.real
