@@ -39,9 +39,8 @@ def recover(loader: Loader, archive: Archive) -> None:
 
     Raises `replay.Incomplete` when neither the archive nor the broker holds all that is stored."""
     with loader.turn:
-        head = loader.open()
-        if head.lost or head.batch == 0:
-            head = _begun_over_an_archive(loader, archive)
+        loader.open()
+        head = _begun_over_an_archive(loader, archive)
         if head.missing and head.intent is not None:
             loader.step()
             head = loader.open()
