@@ -205,7 +205,7 @@ class Warehouse:
         """Live events that occurred in [start, end) and were written by the batches `first`..`last`."""
         where = f"batch BETWEEN {{first:UInt64}} AND {{last:UInt64}} AND {_within('occurred_at', site)}"
         sql = f"SELECT {', '.join(columns.COLUMNS)} FROM event_rows FINAL WHERE {where}"
-        found = self.query(sql, {"first": first, "last": last, "site": site, "start": start_ms, "end": end_ms})
+        found = self.query(sql, {"first": first, "last": last} | _span(site, start_ms, end_ms))
         return _shaped(found, columns.COLUMNS)
 
     def event_days(self, upto_batch: int, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
@@ -213,7 +213,7 @@ class Warehouse:
         where = f"batch <= {{upto:UInt64}} AND {_within('occurred_at', site)}"
         days = "toInt64(toRelativeDayNum(day)) AS number"
         sql = f"SELECT site, {days}, count() AS events FROM event_rows FINAL WHERE {where} GROUP BY site, number"
-        found = self.query(sql, {"upto": upto_batch, "site": site, "start": start_ms, "end": end_ms})
+        found = self.query(sql, {"upto": upto_batch} | _span(site, start_ms, end_ms))
         return found.select("site", pl.col("number").alias("day").cast(pl.Int64), pl.col("events").cast(pl.Int64))
 
     def sessions_between(self, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
