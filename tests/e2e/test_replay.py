@@ -38,7 +38,7 @@ class Sent:
     def __init__(self, up: Up, now: int) -> None:
         self.now = now
         self.first = time.strftime(DATE, time.gmtime((now - 60 * HOUR) / 1000))
-        self.last = time.strftime(DATE, time.gmtime(now / 1000))
+        self.last = time.strftime(DATE, time.gmtime((now + DAY) / 1000))  # some visits go on past midnight
         sites = tomllib.loads((up.data / "sites.toml").read_text())["site"]
         self.keys = {site["domain"]: site["key"] for site in sites}
         self._random = random.Random(7)
