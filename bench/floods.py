@@ -81,7 +81,7 @@ def flood(kind: str, events: int) -> dict[str, object]:
         for topic in ALL_TOPICS:
             broker.create_topic(topic)
         broker.close()
-        with server("ours" if kind == "unlimited" else "limited", url, str(folder / "own"), workers=1) as own:
+        with server(kind, url, str(folder / "own"), workers=1) as own:
             sender = Sender(own.port)
             for number in range(40):
                 sender.send(batch(10_000_000 + number), "198.51.100.1", "Mozilla/5.0 Firefox/140.0")

@@ -1,6 +1,7 @@
-"""The servers of benches: `python -m bench.ingest_server peer|ours|limited PORT WORKERS [URL FOLDER]`.
+"""The servers of benches: `python -m bench.ingest_server peer|ours|unlimited|limited PORT WORKERS [URL FOLDER]`.
 
-`limited` has the limits as they come, `ours` limits that no bench reaches, so that they are counted all the same."""
+`limited` has the limits as they come, the others limits that no bench reaches, so that they are counted all the same.
+Floods come from many addresses: these two believe `X-Forwarded-For`."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ def main() -> None:
         return
     url, folder = rest
     beyond = "1000000000/minute"
-    limits = Limits(address=beyond, network=beyond, site=beyond) if kind == "ours" else True
+    limits = Limits(address=beyond, network=beyond, site=beyond) if kind != "limited" else True
     counters = Counters(int(workers))
 
     def open_door() -> Door:
@@ -47,7 +48,7 @@ def main() -> None:
             live=stores.live.connect_live(f"file://{folder}/live"),
             sites=Sites(sites={"bench.example": Site(domain="bench.example", limits=limits)}),
             spool=Path(folder) / "spool",
-            options=Options(trusted_proxies=("127.0.0.1",)),
+            options=Options(trusted_proxies=() if kind == "ours" else ("127.0.0.1",)),
             counters=counters,
         )
 

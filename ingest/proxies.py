@@ -13,6 +13,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from activity.ip import canonical
 from ingest.http import Headers
 
+_MET = 1024
+
 
 class Proxies:
     """The listed proxies, as addresses or networks (`10.0.0.0/8`, `::1`)."""
@@ -26,6 +28,16 @@ class Proxies:
                 raise ValueError(
                     f"{text!r} is not an address or network of a proxy; write it as 10.0.0.7 or 10.0.0.0/8"
                 ) from error
+        self._met: set[str] = set()  # listed proxies that connected, never a visitor's address
+
+    def _is_proxy(self, peer: str) -> bool:
+        if peer in self._met:
+            return True
+        if not self._lists(peer):
+            return False
+        if len(self._met) < _MET:
+            self._met.add(peer)
+        return True
 
     def _lists(self, address: str) -> bool:
         try:
@@ -37,7 +49,7 @@ class Proxies:
     def client(self, peer: str, headers: Headers) -> str:
         """The client's address in its canonical spelling: the peer's, or what the chain of listed proxies says."""
         peer = canonical(peer) or peer
-        if not self._networks or not self._lists(peer):
+        if not self._networks or not self._is_proxy(peer):
             return peer
         chain = b",".join(value for name, value in headers if name == b"x-forwarded-for")
         for hop in reversed(chain.decode("latin-1").split(",")):

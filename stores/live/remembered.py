@@ -16,6 +16,7 @@ from stores.live import REMEMBERED_S
 
 MAX_REMEMBERED = 200_000
 _GENERATIONS = 4
+_LONGEST = 96  # bytes: the ids of the beacon and a site's name have less
 
 
 class Remembered:
@@ -52,5 +53,5 @@ class Remembered:
 
 
 def _short(key: bytes) -> bytes:
-    """As good as the key in 16 bytes: what a sender calls an event may be long."""
-    return key if len(key) <= 16 else blake2b(key, digest_size=16).digest()
+    """As good as the key and never long: what a sender calls an event may be."""
+    return key if len(key) <= _LONGEST else blake2b(key).digest()
