@@ -167,7 +167,8 @@ class Collector:
         headers, batch = asked.headers, asked.batch
         room = _Room(self._limiter, sender(asked.address, self._visitors.salt(received_at)), batch)
         parsed_agent = agent.parse(asked.user_agent)
-        person = msgspec.structs.replace(parsed_agent, bot="") if parsed_agent.bot else parsed_agent
+        forwarded = asked.user_agent.startswith("Mozilla/")  # by a server, from its visitor's browser
+        program = parsed_agent if forwarded else msgspec.structs.replace(parsed_agent, bot="")
         where = place.lookup(self._places, asked.address, self._place_source)
         visitor, visitor_site = "", ""
         for index, item in enumerate(batch.items):
@@ -193,7 +194,7 @@ class Collector:
                 continue
             if trusted and item.visitor:
                 its_visitor = self._visitors.named(site.domain, item.visitor)
-                its_agent = person  # the agent is that of the sender's server; who the visitor is, the sender knows
+                its_agent = program  # that asks by itself, for a visitor whom the sender knows
             else:
                 its_agent = parsed_agent
                 if visitor_site != site.domain:
