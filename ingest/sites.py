@@ -125,6 +125,12 @@ def _problems(site: Site) -> Iterator[str]:
             yield f"origin {origin!r} of {site.domain} is not one; write it like https://www.example.com"
 
 
+def read(path: Path) -> dict[str, Site]:
+    """The sites of a file by domain. Raises `SitesError` in words, also where it cannot be read."""
+    with _in_words(path):
+        return parse(path.read_text(encoding="utf-8"), str(path))
+
+
 def wrong_zones(sites: Iterable[Site], source: str) -> list[str]:
     """A sentence for each site without days: its events count, its pages cannot be shown."""
     return [

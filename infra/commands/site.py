@@ -86,8 +86,7 @@ def check(settings: Settings, as_json: bool) -> None:
         problem = f"there is no {settings.sites}: footfall site add example.com"
     else:
         try:
-            text = settings.sites.read_text(encoding="utf-8")
-            known = sites.parse(text, str(settings.sites)).values()
+            known = sites.read(settings.sites).values()
             count, problem = len(known), "\n".join(sites.wrong_zones(known, str(settings.sites)))
         except sites.SitesError as error:
             problem = str(error)
