@@ -116,8 +116,9 @@ def by_parquet(data: Path, site: str) -> dict[str, Any]:
 
 
 def by_page(data: Path, site: str) -> list[tuple[str, int]]:
+    """Paths as a person reads them; stored they are percent-encoded."""
     rows = answered(f"""
-        SELECT path, uniqExact(tuple(visitor, id_hi, id_lo)) AS views
+        SELECT decodeURLComponent(path) AS path, uniqExact(tuple(visitor, id_hi, id_lo)) AS views
         FROM file('{data}/archive/site=*/**/*.parquet', Parquet)
         WHERE site = '{site}' AND bot = '' AND type = 'pageview' GROUP BY path""")
     return [(row["path"], int(row["views"])) for row in rows]
