@@ -23,6 +23,7 @@ import polars as pl
 What = Literal["rows", "dead letters"]
 LOST = "the checkpoint is missing or damaged: all is replayed from the raw events, numbers may be less until then"
 _EPOCH = date(1970, 1, 1)
+LAST_DAY = 65_535  # of the engine's Date: beyond what any clock that was stepped back has written
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
@@ -109,6 +110,8 @@ def rebuilding(known: Iterable[Missing]) -> str:
 
 
 def period(first_day: int, last_day: int) -> str:
+    if (first_day, last_day) == (0, LAST_DAY):
+        return "all days"
     first, last = day(first_day), day(last_day)
     return str(first) if first == last else f"{first} to {last}"
 

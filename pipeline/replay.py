@@ -37,7 +37,7 @@ from brokers.base import Position
 from pipeline import archiving, flow, rebuild, tables
 from pipeline.context import Feed, Run
 from pipeline.head import Head, Range
-from pipeline.keeping import Missing
+from pipeline.keeping import LAST_DAY, Missing
 from pipeline.live import Loader
 from pipeline.source import BrokerFeed, FrameFeed
 from stores.base import Archive, Positions
@@ -268,7 +268,7 @@ def _finish(
         watermark = loader.clock() - WATERMARK_DELAY_MS
         fields = {"lost": False, "positions": upto, "watermark": watermark, "events": warehouse.count_events()}
         # Those up to there were not all loaded.
-        fields["missing"] = [Missing("dead letters", 0, loader.clock() // DAY_MS + 1)]
+        fields["missing"] = [Missing("dead letters", 0, LAST_DAY)]
     made = None
     if window.site is None and (final or head.events is None or warehouse.count_events() >= head.events):
         made = Missing("rows", window.start // DAY_MS, window.end // DAY_MS - 1)
