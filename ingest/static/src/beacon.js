@@ -159,8 +159,7 @@
     if (FOOTFALL_ALL) ping()
     if (page) from = page
     waiting = make('pageview', {url: here})
-    if (page) settling = setTimeout(settle, 300)
-    else settle()
+    settle()
     page = here
   }
 
