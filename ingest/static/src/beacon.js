@@ -159,7 +159,8 @@
     if (FOOTFALL_ALL) ping()
     if (page) from = page
     waiting = make('pageview', {url: here})
-    settle()
+    if (page) settling = setTimeout(settle, 300)
+    else settle()
     page = here
   }
 
