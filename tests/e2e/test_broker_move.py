@@ -169,13 +169,6 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.real
-def test_sqlite_to_kafka_and_back_under_a_stream(start: Start, tmp_path: Path, kafka: str) -> None:
-    without_topics(kafka)
-    walk(start, [in_sqlite(tmp_path / "one.db"), in_kafka(kafka), in_sqlite(tmp_path / "two.db")])
-    without_topics(kafka)
-
-
-@pytest.mark.real
 def test_sqlite_to_kafka_to_pulsar_and_back_under_a_stream(
     start: Start, tmp_path: Path, kafka: str, pulsar: str
 ) -> None:

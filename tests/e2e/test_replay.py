@@ -175,8 +175,7 @@ def test_a_session_altered_by_hand_is_told_and_put_right(start: Start) -> None:
     assert page(up, sent) == shown
 
 
-@pytest.mark.parametrize("source", ["broker", "archive"])
-@pytest.mark.parametrize("running", [True, False], ids=["beside up", "without up"])
+@pytest.mark.parametrize(("source", "running"), [("broker", True), ("archive", False)], ids=["beside up", "without up"])
 def test_sessions_rollups_and_checkpoint_deleted_come_back_the_same(start: Start, source: str, running: bool) -> None:
     up = start("--site", SITE, "--site", OTHER).wait_ready()
     sent = history(up)
