@@ -248,14 +248,11 @@ def big_log(path: Path, lines: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("running", [True, False], ids=["beside up", "without up"])
-def test_killed_in_its_middle_and_run_again_it_is_exact(start: Start, tmp_path: Path, running: bool) -> None:
+def test_killed_in_its_middle_and_run_again_it_is_exact(tmp_path: Path) -> None:
+    """Beside a running `up`: `tests/infra/test_import.py`."""
     data = tmp_path / "data"
     log = big_log(tmp_path / "big.log", 60_000)
-    if running:
-        start("--site", SITE).wait_ready()
-    else:
-        with_site(data)
+    with_site(data)
     expected = counted(log)
     line = [*command(), "import", "-", "--site", SITE, "--data", str(data)]
     with subprocess.Popen(

@@ -162,16 +162,15 @@ def test_a_session_altered_by_hand_is_told_and_put_right(start: Start) -> None:
         "ALTER TABLE session_rows UPDATE pageviews = pageviews + 1 "
         f"WHERE lower(hex(session_id)) = '{one['session_id']}' SETTINGS mutations_sync = 2"
     )
-    for beside in (False, True):
-        altered(up.data, update)
-        up = start().wait_ready() if beside else up
-        dry = replay(up.data, "--dry-run", status=1)
-        assert [(r["site"], r["day"]) for r in dry if not r["equal"]] == [(one["site"], one["day"])]
-        told = replay(up.data, "--source", "archive", status=1)
-        assert [(r["site"], r["day"]) for r in told if not r["equal"]] == [(one["site"], one["day"])]
-        assert digests(told) == digests(live)
-        # Told once, put right once.
-        assert all(report["equal"] for report in replay(up.data))
+    altered(up.data, update)
+    up = start().wait_ready()
+    dry = replay(up.data, "--dry-run", status=1)
+    assert [(r["site"], r["day"]) for r in dry if not r["equal"]] == [(one["site"], one["day"])]
+    told = replay(up.data, "--source", "archive", status=1)
+    assert [(r["site"], r["day"]) for r in told if not r["equal"]] == [(one["site"], one["day"])]
+    assert digests(told) == digests(live)
+    # Told once, put right once.
+    assert all(report["equal"] for report in replay(up.data))
     assert page(up, sent) == shown
 
 

@@ -35,6 +35,7 @@ def test_the_example_passes_the_suite_from_outside(redis_url: str, tmp_path: Pat
         env=os.environ
         | {
             "PYTHONPATH": os.pathsep.join([str(tmp_path), str(EXAMPLE), str(EXAMPLE.parents[1])]),
+            "PYTEST_ADDOPTS": "",  # those of this run are not the author's
             "REDIS": redis_url.removeprefix("redis://").partition("/")[0],
         },
         cwd=tmp_path,
