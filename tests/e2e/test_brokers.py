@@ -28,9 +28,9 @@ KEY = "a-key-that-every-run-shares"
 SITES = f'[[site]]\ndomain = "{SITE}"\nkey = "{KEY}"\n'
 
 # How each broker is named; the fixture gives the address. `memory://` is one process's own, so `up` cannot have it.
+# Kafka's other client walks in `test_kafka_redis.py` and `test_broker_move.py`.
 BROKERS = {
     "kafka": ("kafka", "kafka://{}"),
-    "kafka-python": ("kafka", "kafka://{}?client=kafka-python"),
     "warpstream": ("kafka", "warpstream://{}?zone=a"),
     "pulsar": ("pulsar", ""),
 }

@@ -54,7 +54,7 @@ def test_everything_in_the_data_folder(tmp_path: Path) -> None:
 
 def test_the_spool_and_a_folder_that_is_not_ours_to_close(tmp_path: Path) -> None:
     folder = tmp_path / "home"
-    with ingesting(folder, {"FOOTFALL_BROKER": "kafka://127.0.0.1:9"}) as ingest:
+    with ingesting(folder, {"FOOTFALL_BROKER": "kafka://127.0.0.1:9?timeout_ms=3000"}) as ingest:
         folder.chmod(0o755)
         added = footfall("site", "add", SITE, "--data", str(folder))
         assert added.returncode == 0, added.stderr
