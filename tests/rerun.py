@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.schedule import file_of
+
 MOST = 10  # more than that is no accident
 _OUTCOMES = "--outcomes"
 
@@ -102,7 +104,9 @@ class Rerun:
         with tempfile.TemporaryDirectory() as folder:
             outcomes = Path(folder) / "outcomes"
             command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", _OUTCOMES, str(outcomes)]
-            subprocess.run([*command, *self._failed], cwd=self._config.rootpath, check=False)
+            # They came from several processes in turn; those of one file share what its fixtures set up.
+            failed = sorted(self._failed, key=file_of)
+            subprocess.run([*command, *failed], cwd=self._config.rootpath, check=False)
             return dict(json.loads(outcomes.read_text(encoding="utf-8"))) if outcomes.exists() else {}
 
 
