@@ -12,7 +12,6 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,12 +126,13 @@ def hop(start: Start, up: Up, stream: Stream, one: Stop, other: Stop) -> Up:
     return after
 
 
-def walk(start: Start, stops: list[Stop]) -> None:
-    up = start("--site", SITE, env={"FOOTFALL_BROKER": stops[0].url}).wait_ready()
+def walk(start: Start, hops: list[tuple[Stop, Stop]]) -> None:
+    """Each hop begins where the one before ended, perhaps by another client."""
+    up = start("--site", SITE, env={"FOOTFALL_BROKER": hops[0][0].url}).wait_ready()
     stream = Stream(up)
     stream.start()
-    for number, (one, other) in enumerate(pairwise(stops), 1):
-        stream.reach(number / (len(stops) + 1))
+    for number, (one, other) in enumerate(hops, 1):
+        stream.reach(number / (len(hops) + 2))
         up = hop(start, up, stream, one, other)
     stream.join()
     assert stream.acked == EVENTS
@@ -145,7 +145,7 @@ def walk(start: Start, stops: list[Stop]) -> None:
         "n": EVENTS + searches, "ids": EVENTS + searches, "urls": EVENTS,
     }  # fmt: skip
     assert_rollups_equal_a_group_by(up)
-    env = {"FOOTFALL_BROKER": stops[-1].url}
+    env = {"FOOTFALL_BROKER": hops[-1][1].url}
     told: list[Any] = []
     for source in ("broker", "archive"):
         reports = replay(up.data, "--source", source, env=env)
@@ -173,8 +173,8 @@ def test_sqlite_to_kafka_to_pulsar_and_back_under_a_stream(
     start: Start, tmp_path: Path, kafka: str, pulsar: str
 ) -> None:
     without_topics(kafka)
-    one, two = in_sqlite(tmp_path / "one.db"), in_sqlite(tmp_path / "two.db")
-    walk(start, [one, in_kafka(kafka, "?client=kafka-python"), in_pulsar(pulsar), two])
+    one, two, middle = in_sqlite(tmp_path / "one.db"), in_sqlite(tmp_path / "two.db"), in_pulsar(pulsar)
+    walk(start, [(one, in_kafka(kafka, "?client=kafka-python")), (in_kafka(kafka), middle), (middle, two)])
     without_topics(kafka)
 
 
