@@ -15,9 +15,8 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from activity.byhand import described, from_bytes, from_object
-from activity.incoming import DEFAULT_LIMITS, Batch, Incoming, Limits, Search, tidy
+from activity.incoming import DEFAULT_LIMITS, Batch, Incoming, Limits, Search, tidy, time_of
 from activity.refusal import Reason, Refusal
-from activity.times import time_of
 
 __all__ = ["DEFAULT_LIMITS", "Batch", "Incoming", "Limits", "Search", "parse", "parse_query", "time_of"]
 

@@ -14,18 +14,16 @@ from functools import lru_cache
 import msgspec
 from msgspec.structs import replace
 
-from activity import search
-from activity.address import parameters, without_www
-from activity.address import parse as parse_address
-from activity.agent import Agent, data_version
-from activity.event import Event, EventType
-from activity.event_id import content_id, derived_id, event_id
-from activity.incoming import Incoming
-from activity.origin import origin, referrer_host
-from activity.place import NOWHERE, Place
+from activity import url as search
+from activity.attribution import VERSION as SOURCES_VERSION
+from activity.attribution import origin, referrer_host
+from activity.event import Event, EventType, content_id, derived_id, event_id
+from activity.geo import NOWHERE, Place
+from activity.incoming import Incoming, time_of
 from activity.refusal import Reason, Refusal
-from activity.sources import VERSION as SOURCES_VERSION
-from activity.times import time_of
+from activity.url import parameters, without_www
+from activity.url import parse as parse_address
+from activity.user_agent import Agent, data_version
 
 DAY = 86_400_000
 OLDEST = 72 * 3_600_000  # ms before arrival that an untrusted event may have happened
@@ -52,7 +50,7 @@ class SiteRules(msgspec.Struct, frozen=True, cache_hash=True):
 
     domain: str
     timezone: str = "UTC"  # IANA name
-    search_parameters: tuple[str, ...] = search.PARAMETERS
+    search_parameters: tuple[str, ...] = search.SEARCH_PARAMETERS
     origins: tuple[str, ...] = ()  # further origins of the site: "https://shop.example.org"
     retention_days: int | None = None  # None keeps for ever
 
@@ -111,7 +109,7 @@ def _page(site: SiteRules, url: str, referrer: str) -> _Page | None:
         referrer=referrer,
         **msgspec.structs.asdict(came),
     )
-    return _Page(template, search.term(query, site.search_parameters))
+    return _Page(template, search.search_term(query, site.search_parameters))
 
 
 _cached_page = lru_cache(maxsize=4096)(_page)
@@ -233,7 +231,7 @@ def _searched(incoming: Incoming, in_url: str) -> tuple[str, int | None]:
     if given is None:
         return in_url, None
     results = given.results if given.results is not None and 0 <= given.results < 2**53 else None
-    return search.tidy(given.term) or in_url, results
+    return search.tidy_term(given.term) or in_url, results
 
 
 def _id(incoming: Incoming, site: str, visitor: str, fresh_id: str) -> str:

@@ -6,11 +6,25 @@ lies in a topic is its JSON (`codec`), so a replay needs nothing but the topic. 
 
 The pipeline never builds an `Event` an event: it reads the same JSON straight into columns
 (`activity.columns`, apart from here because a tracking function must not carry a frame library to take one).
+
+Ids that make a retry the same event: 32 lowercase hex digits, a 128-bit BLAKE2b hash.
+
+What was sent is always part of the id. So an event sent twice has one id, whatever the order of arrival, and
+the same sender id with other content is another event with another id, which nobody has to decide first.
+What changes between attempts (when it was sent, when it arrived) is no part of the content.
+
+Who did it, without knowing who it is: a visitor is a keyed 64-bit hash, 16 lowercase hex digits.
+
+The key decides how long two visits can be told to be the same visitor's. The daily salt, forgotten after
+48 hours, makes a cookieless id that nobody can trace back to an address; a site's import key, which is kept,
+makes ids that a second import of the same log repeats. Each use has its own personalisation, so ids of one
+kind never meet those of another by chance of equal input.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Literal
 
 import msgspec
@@ -104,3 +118,45 @@ def topic_of(kind: EventType) -> str:
 def visitor_key(site: str, visitor: str) -> bytes:
     """The record's key: all of one visitor's events of every type share it, hence the partition number."""
     return f"{site}/{visitor}".encode()
+
+
+def event_id(site: str, sender_id: str, content: bytes) -> str:
+    """The id of an event to which its sender gave `sender_id`; `content` is the event as sent, in any
+    canonical encoding that leaves out the times of sending and arrival."""
+    return _digest(b"sent", content, site, sender_id)
+
+
+def content_id(site: str, visitor: str, content: bytes) -> str:
+    """The id of an event without a sender's id, whose content carries the client's time: the same thing
+    done by the same visitor in the same millisecond is one event."""
+    return _digest(b"content", content, site, visitor)
+
+
+def derived_id(parent: str, kind: str) -> str:
+    """The id of an event that follows from another (a search from the page view whose URL holds it)."""
+    return _digest(b"derived", b"", parent, kind)
+
+
+def _digest(use: bytes, content: bytes, first: str, second: str) -> str:
+    # The second text is of any kind, so its length stands before it: no two pairs run together alike.
+    head = f"{first}\0{len(second)}\0{second}\0".encode("utf-8", "surrogatepass")
+    return blake2b(head + content, digest_size=16, person=use).hexdigest()
+
+
+def visitor_id(salt: bytes, site: str, ip: str, user_agent: str) -> str:
+    """The cookieless visitor of the day to which `salt` (16 random bytes; at most 64) belongs."""
+    return _visitor_digest(salt, b"cookieless", f"{site}\0{ip}\0{user_agent}")
+
+
+def import_visitor(key: bytes, site: str, ip: str, user_agent: str) -> str:
+    """The visitor of an imported log line, under the site's kept import key (at most 64 bytes)."""
+    return _visitor_digest(key, b"import", f"{site}\0{ip}\0{user_agent}")
+
+
+def named_visitor(site: str, key: bytes, visitor: str) -> str:
+    """The visitor whom a trusted sender names by a text of its own, under the site's kept import key."""
+    return _visitor_digest(key, b"named", f"{site}\0{visitor}")
+
+
+def _visitor_digest(key: bytes, use: bytes, text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key, person=use).hexdigest()

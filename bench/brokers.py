@@ -29,7 +29,7 @@ from brokers import connect
 from brokers.base import Record
 from brokers.conformance import read_all
 from brokers.partitioner import partition_of
-from infra.dev import kafka, pulsar
+from tests.servers import kafka, pulsar
 
 PARTITIONS = 4
 ROUNDS = 7

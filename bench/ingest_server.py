@@ -13,8 +13,8 @@ import stores.live
 from ingest import asgi, server
 from ingest.collect import Options
 from ingest.counters import Counters
-from ingest.door import Door
 from ingest.limiter import Limits
+from ingest.service import Door
 from ingest.sites import Site, Sites
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from bench.ingest import SITE, Requests, user_agents
 from bench.running import Up, percentile, up
-from infra.dev import kafka, pulsar
+from tests.servers import kafka, pulsar
 
 TARGET_SECONDS = 3.0
 CONNECTIONS = 32

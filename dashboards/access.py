@@ -10,6 +10,8 @@
    `/control` has a token of its own. Loopback is no exception: behind a proxy of this machine everybody is loopback.
 
 Who keeps offering wrong secrets is not looked at again for a while, right one or not.
+
+`/login` and `/logout`: the token in a form, once, for a cookie that is not the token.
 """
 
 from __future__ import annotations
@@ -22,12 +24,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, jsonify, redirect, request, url_for
+from flask import Blueprint, Flask, Response, current_app, jsonify, redirect, render_template, request, url_for
 from itsdangerous import BadData, URLSafeTimedSerializer
 from limits import RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 from werkzeug.wrappers import Response as Answer
+from werkzeug.wrappers import Response as Redirect
+
+from dashboards.context import built
 
 COOKIE = "footfall_session"
 SESSION_SECONDS = 7 * 86_400
@@ -262,3 +267,63 @@ def _network(who: str) -> str:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
         return str(ipaddress.ip_network((int(address), _SUBNET), strict=False))
     return who
+
+
+routes = Blueprint("login", __name__)
+
+
+def _access() -> Access:
+    found: Access = current_app.extensions["access"]
+    return found
+
+
+@routes.get("/login")
+def show() -> str | Response | Redirect:
+    access, target = _access(), _own_path(request.args.get("next", ""))
+    if not access.closed or access.knows(request.cookies.get(COOKIE, "")):
+        return redirect(target, 303)
+    if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        # A link of another site brought them, and such a request has no strict cookie with it. Once more, from us.
+        return render_template("again.html", target=target)
+    return _page(target, "")
+
+
+@routes.post("/login")
+def enter() -> tuple[str, int] | Response | Redirect:
+    access, target = _access(), _own_path(request.form.get("next", ""))
+    if not access.closed:
+        return redirect(target, 303)
+    who = access.who()
+    if (waiting := access.waits(who)) is not None:
+        response = refuse(waiting)
+        response.set_data(_page(target, waiting.words))
+        response.content_type = "text/html; charset=utf-8"
+        return response
+    if not access.admits(request.form.get("token", "").strip()):
+        access.count_wrong(who)
+        return _page(target, "This is not the token."), 401
+    entered = redirect(target, 303)
+    _set(entered, access.new_session(), SESSION_SECONDS)
+    return entered
+
+
+@routes.post("/logout")
+def leave() -> Redirect:
+    left = redirect(url_for("login.show"), 303)
+    _set(left, "", 0)
+    return left
+
+
+def _set(response: Redirect, session: str, seconds: int) -> None:
+    secure = _access().encrypted(request.headers.get("Host", ""))
+    response.set_cookie(COOKIE, session, max_age=seconds, httponly=True, samesite="Strict", secure=secure)
+
+
+def _page(target: str, wrong: str) -> str:
+    return render_template("login.html", title="Sign in", target=target, wrong=wrong, built=built())
+
+
+def _own_path(target: str) -> str:
+    """Where to go on to: a path of these pages, whatever was asked for."""
+    own = target.startswith("/") and not target.startswith("//") and target.isprintable() and "\\" not in target
+    return target if own else "/"

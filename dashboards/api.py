@@ -10,8 +10,8 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest, HTTPException
 
-from dashboards import asked, ranges
-from dashboards.base import parts
+from dashboards import parameters, ranges
+from dashboards.context import parts
 from dashboards.panels import BREAKDOWNS, MAX_ROWS, METRICS, ROW, Panels
 from stores.base import StoreError
 
@@ -29,8 +29,8 @@ def stats() -> Response:
 def timeseries() -> Response:
     """One metric (as `value`), and the others beside it, for every step of the range."""
     panels = _panels()
-    metric = asked.one_of(request.args, "metric", METRICS, default="visitors")
-    interval = asked.one_of(request.args, "interval", ranges.INTERVALS, default=panels.span.interval)
+    metric = parameters.one_of(request.args, "metric", METRICS, default="visitors")
+    interval = parameters.one_of(request.args, "interval", ranges.INTERVALS, default=panels.span.interval)
     try:
         ranges.check_interval(panels.span, interval)
     except ranges.BadRange as error:
@@ -45,8 +45,8 @@ def timeseries() -> Response:
 def breakdown() -> Response:
     """The most frequent values of one property, with their numbers."""
     panels = _panels()
-    by = asked.one_of(request.args, "by", BREAKDOWNS)
-    limit = asked.whole_number(request.args, "limit", 10, MAX_ROWS)
+    by = parameters.one_of(request.args, "by", BREAKDOWNS)
+    limit = parameters.whole_number(request.args, "limit", 10, MAX_ROWS)
     rows = panels.breakdown(by, limit)
     return jsonify({"by": by, "rows": [{name: row[name] for name in ("value", *ROW)} for row in rows]})
 
@@ -55,8 +55,8 @@ def _panels() -> Panels:
     given, site = parts(), request.args.get("site")
     if site is None:
         raise BadRequest(f"site is needed: one of {', '.join(sorted(given.sites())) or 'none yet, add one first'}")
-    zone = asked.zone_of(given, site, request.args.get("timezone"))
-    span = asked.span(given, request.args, zone)
+    zone = parameters.zone_of(given, site, request.args.get("timezone"))
+    span = parameters.span(given, request.args, zone)
     return Panels(given.warehouse, site, span)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from flask import Blueprint, Flask, Response, request
 
-from dashboards import api, base, formats, health, login, pages, sql, stream
+from dashboards import access as login
+from dashboards import api, context, formats, health, now, pages, sql
 from dashboards.access import Access, guard
 from dashboards.compress import compress
 from stores.base import Live
@@ -23,7 +24,7 @@ _POLICY = (
 
 def create(
     warehouse: Warehouse,
-    sites: base.Sites,
+    sites: context.Sites,
     live: Live,
     *,
     control: Blueprint | None,
@@ -37,11 +38,11 @@ def create(
 ) -> Flask:
     """The application over opened parts, for loopback without a secret unless `access` says otherwise.
 
-    What the callables owe is said in `dashboards.base.Parts`."""
+    What the callables owe is said in `dashboards.context.Parts`."""
     app = Flask("dashboards", static_folder="static", template_folder="templates")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["footfall"] = base.Parts(
+    app.extensions["footfall"] = context.Parts(
         warehouse,
         sites,
         live,
@@ -55,7 +56,7 @@ def create(
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.register(app)
     guard(app, access or Access())
-    for blueprint in (health.routes, login.routes, api.routes, sql.routes, stream.routes, pages.routes):
+    for blueprint in (health.routes, login.routes, api.routes, sql.routes, now.routes, pages.routes):
         app.register_blueprint(blueprint)
     if control is not None:
         app.register_blueprint(control)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from dashboards.base import Parts, parts
+from dashboards.context import Parts, parts
 from stores.base import StoreError
 
 routes = Blueprint("health", __name__)

@@ -12,8 +12,8 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound
 from werkzeug.wrappers import Response as Redirect
 
-from dashboards import asked, ranges, stream
-from dashboards.base import Parts, built, parts
+from dashboards import now, parameters, ranges
+from dashboards.context import Parts, built, parts
 from dashboards.panels import BREAKDOWNS, METRICS, Panels
 from stores.base import StoreError
 
@@ -43,9 +43,9 @@ def home() -> str | Redirect:
 @routes.get("/<site>", strict_slashes=False)
 def board(site: str) -> str:
     given = parts()
-    zone = asked.zone_of(given, site)
-    span = asked.span(given, request.args, zone, ranges.DEFAULT_PERIOD)
-    metric = asked.one_of(request.args, "metric", METRICS, DEFAULT_METRIC)
+    zone = parameters.zone_of(given, site)
+    span = parameters.span(given, request.args, zone, ranges.DEFAULT_PERIOD)
+    metric = parameters.one_of(request.args, "metric", METRICS, DEFAULT_METRIC)
     panels = Panels(given.warehouse, site, span)
     stats = panels.stats()
     page = {
@@ -55,8 +55,8 @@ def board(site: str) -> str:
         "period": _period(),
         "link": _linker(site, metric),
         "stats": stats,
-        "mark": stream.mark(stats),
-        "current": stream.current(given, site),
+        "mark": now.mark(stats),
+        "current": now.current(given, site),
         "today": ranges.today(given.clock(), zone),
     }
     if not stats["events"] and not stats["bots"] and _never_seen(given, site):

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from activity.address import readable
+from activity.url import readable
 from dashboards.ranges import Range
 from stores.warehouse import Warehouse
 

@@ -12,9 +12,9 @@ import re
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 
-from dashboards.base import parts
+from dashboards.context import parts
 from stores.base import QueryRefused, ReadersBusy, StoreError
-from stores.guard import MAX_STATEMENT
+from stores.read_only.inspection import MAX_STATEMENT
 
 routes = Blueprint("sql", __name__)
 

@@ -45,7 +45,7 @@ def remarks(settings: Settings) -> list[str]:
 def of(settings: Settings) -> Access:
     """The walls of the dashboards port."""
     from dashboards.access import Access
-    from ingest.proxies import Proxies
+    from ingest.client import Proxies
 
     return Access(
         [settings.dashboards_host],

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from activity.address import normal_path
+from activity.url import normal_path
 from infra.log_client import Client, address_in, client_of
 
 FORMATS = ("combined", "common", "json", "events")

@@ -15,19 +15,19 @@ import sys
 import click
 
 COMMANDS: dict[str, str] = {
-    "up": "infra.commands.up:up",
-    "site": "infra.commands.site:site",
+    "up": "infra.commands.serve:up",
+    "site": "infra.commands.sites:site",
     "import": "infra.commands.importing:import_",
-    "sql": "infra.commands.sql:sql",
-    "replay": "infra.commands.replay:replay",
-    "reconcile": "infra.commands.replay:reconcile",
-    "archive": "infra.commands.archive:archive",
-    "topics": "infra.commands.topics:topics",
+    "sql": "infra.commands.data:sql",
+    "replay": "infra.commands.data:replay",
+    "reconcile": "infra.commands.data:reconcile",
+    "archive": "infra.commands.data:archive",
+    "topics": "infra.commands.broker:topics",
     "broker": "infra.commands.broker:broker",
-    "migrate": "infra.commands.migrate:migrate",
-    "ingest": "infra.commands.apart:ingest",
-    "load": "infra.commands.apart:load",
-    "dashboards": "infra.commands.apart:dashboards",
+    "migrate": "infra.commands.data:migrate",
+    "ingest": "infra.commands.serve:ingest",
+    "load": "infra.commands.serve:load",
+    "dashboards": "infra.commands.serve:dashboards",
 }
 
 
@@ -76,7 +76,7 @@ def footfall() -> None:
 def main() -> None:
     """The console script: what a part of the product says about itself is a sentence, not a traceback."""
     from infra import logs, private
-    from infra.failures import in_words
+    from infra.errors import in_words
 
     private.by_default()
     logs.set_up()

@@ -19,7 +19,8 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from infra import owner, snippets
+from infra import snippets
+from infra.processes import control
 from infra.settings import Settings
 
 _DAYS = 7
@@ -88,7 +89,7 @@ def run(settings: Settings, site: str, key: str, follow: int) -> None:
         if _gone(follow, 0):
             return
     # These happened days ago: have their days put right now rather than at the next round.
-    if (found := owner.find(settings.data)) is not None:
+    if (found := control.find(settings.data)) is not None:
         for verb in ("load", "reconcile"):
             for _ in found.call(verb, {}):
                 pass

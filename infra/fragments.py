@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from activity import agent, codec
+from activity import codec, user_agent
 from activity.enrich import DAY, EARLIEST, LATEST, SiteRules, enrich
-from activity.event import Event, EventType, topic_of, visitor_key
-from activity.event_id import derived_id, event_id
+from activity.event import Event, EventType, derived_id, event_id, topic_of, visitor_key
+from activity.geo import NOWHERE, Place
 from activity.incoming import Incoming
-from activity.place import NOWHERE, Place
 from activity.refusal import Refusal
 from brokers.base import Record
 from infra.access_log import as_text
@@ -97,7 +96,7 @@ class Fragments:
 
     def visitor(self, visitor: str, agent_text: str | None, place: Place) -> Visitor:
         """`visitor` (16 hex digits) at a place, with the agent that the log names."""
-        bot, rest = self._agent(agent_text and agent_text[: agent.LONGEST], place)
+        bot, rest = self._agent(agent_text and agent_text[: user_agent.LONGEST], place)
         return Visitor(visitor, visitor.encode(), visitor_key(self._site.domain, visitor), bot, rest)
 
     def refusal(self, page: Page, at: int) -> Refusal:
@@ -149,7 +148,7 @@ class Fragments:
     def _agent_of(self, text: str | None, place: Place) -> _Agent:
         sample = self._page("", "/", "")
         assert not isinstance(sample, Refusal)
-        found = agent.Agent() if text is None else agent.parse(text)
+        found = user_agent.Agent() if text is None else user_agent.parse(text)
         made = self._enriched(sample.incoming, found, place)
         assert not isinstance(made, Refusal)
         encoded = codec.encode(made[0])
@@ -158,7 +157,7 @@ class Fragments:
         return _Agent(bool(found.bot), encoded[len(head) + len(sample.events[0]) :])
 
     def _enriched(
-        self, incoming: Incoming, found: agent.Agent = agent.Agent(), place: Place = NOWHERE  # noqa: B008 (frozen)
+        self, incoming: Incoming, found: user_agent.Agent = user_agent.Agent(), place: Place = NOWHERE  # noqa: B008 (frozen)
     ) -> list[Event] | Refusal:
         return enrich(
             incoming,

@@ -19,13 +19,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from activity import beacon, place
-from activity.agent import Agent
+from activity import beacon, geo
 from activity.beacon import Incoming
 from activity.enrich import SiteRules, enrich
-from activity.event import DEAD_LETTER_TOPIC, Event
+from activity.event import DEAD_LETTER_TOPIC, Event, import_visitor, named_visitor
 from activity.refusal import Reason, Refusal
-from activity.visitor import import_visitor, named_visitor
+from activity.user_agent import Agent
 from brokers.base import Record
 from infra import access_log, log_columns
 from infra.fragments import LONG, Fragments, Made, Page, Visitor
@@ -65,15 +64,15 @@ class LogLines:
     """Lines of a web server's log, of one file: repeats are counted within it."""
 
     def __init__(
-        self, shape: str, site: SiteRules, key: bytes, received_at: int, places: place.Reader | None
+        self, shape: str, site: SiteRules, key: bytes, received_at: int, places: geo.Reader | None
     ) -> None:
         self._shape = shape
         self._parse = access_log.PARSERS[shape]
         self._repeats: dict[bytes, int] = {}
         self._fragments = Fragments(site, received_at, PROTOCOL)
-        source = place.version(places)
+        source = geo.version(places)
         # Kept for one import, by address: the event never sees it.
-        looked_up = lru_cache(16_384)(lambda ip: place.lookup(places, ip, source))
+        looked_up = lru_cache(16_384)(lambda ip: geo.lookup(places, ip, source))
 
         def visitor(ip: str, agent: str | None) -> Visitor:
             hashed = import_visitor(key, site.domain, ip, agent or "")
@@ -210,7 +209,7 @@ Reader = LogLines | EventLines
 
 
 def reader(
-    shape: str, site: SiteRules, key: bytes, received_at: int, places: place.Reader | None
+    shape: str, site: SiteRules, key: bytes, received_at: int, places: geo.Reader | None
 ) -> Reader:
     """What reads the lines of one file; `shape` is one of `access_log.FORMATS`."""
     if shape == "events":

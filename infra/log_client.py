@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from activity.ip import canonical
+from activity.geo import canonical_address
 
 _FIELDS = 16  # of a line are looked at
 _LONGEST = 400  # characters of a field: the name of a file, and an address
@@ -54,7 +54,7 @@ def address_in(field: str) -> str | None:
     if len(field) > _LONGEST:
         return None
     for part in field.strip('"').split(","):
-        address = canonical(part) or _after_file_name(part)
+        address = canonical_address(part) or _after_file_name(part)
         if address is not None:
             return address
     return None
@@ -64,10 +64,10 @@ def _after_file_name(text: str) -> str | None:
     _, colon, rest = text.partition(":")
     while colon:
         number, colon, after = rest.partition(":")
-        address = canonical(rest)
+        address = canonical_address(rest)
         if address is not None and not _is_unused(address):
             # A number of a line before an IPv6 address reads like a part of it.
-            other = canonical(after) if _is_number(number) else None
+            other = canonical_address(after) if _is_number(number) else None
             return address if other is None or _is_unused(other) else None
         rest = after
     return None

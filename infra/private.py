@@ -2,7 +2,7 @@
 
 New folders are 0700 and new files 0600, whatever the umask that the process was started with. A data folder that
 others may enter is closed, and said. Folders outside of it, given by settings of their own, keep what their owner
-gave them, and the files of an archive are as readable as its folder (see `stores.files`): whoever lets analysts read
+gave them, and the files of an archive are as readable as its folder (see `stores.backends`): whoever lets analysts read
 the Parquet says so once, on the folder.
 """
 

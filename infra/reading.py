@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from infra.failures import Failed
+from infra.errors import Failed
 
 if TYPE_CHECKING:
     from activity.enrich import SiteRules
@@ -88,10 +88,10 @@ def _read(pipe: Connection, task: Task) -> None:
     import maxminddb
     import msgspec
 
-    from activity import agent
+    from activity import user_agent
     from infra.importing import batches, reader
 
-    agent.parse("-/-")  # has it build its matchers, before there is anything to do
+    user_agent.parse("-/-")  # has it build its matchers, before there is anything to do
     places = maxminddb.open_database(str(task.geo)) if task.geo else None
     encode = msgspec.msgpack.Encoder().encode
     while True:

@@ -69,12 +69,12 @@ def load(event: dict[str, Any], context: Context) -> dict[str, int]:
 
 def _archive(parts: Parts, loader: Loader) -> int:
     """How many records went to the archive; none when another instance was first."""
-    from pipeline import archiving
+    from pipeline import archive
     from stores.base import Lost
 
     flushed: list[int] = []
     try:
-        archiving.flush(parts.broker, parts.archive, loader.head().positions, loader.unit, flushed.append)
+        archive.flush(parts.broker, parts.archive, loader.head().positions, loader.unit, flushed.append)
     except Lost:
         log.info("Another instance brings the archive up to date")
     return sum(flushed)
@@ -93,9 +93,9 @@ def _rebuild(loader: Loader) -> None:
 def _tracker() -> Callable[[dict[str, Any], Context], dict[str, Any]]:
     from apig_wsgi import make_lambda_handler
 
-    from ingest import app
+    from ingest import wsgi
     from ingest.collect import Options
-    from ingest.door import Door
+    from ingest.service import Door
 
     settings = function_settings(os.environ)
     settings = replace(settings, broker=pure_python(settings.broker))
@@ -115,7 +115,7 @@ def _tracker() -> Callable[[dict[str, Any], Context], dict[str, Any]]:
         places=parts.places,
     )
     atexit.register(door.close)
-    handler: Callable[[dict[str, Any], Context], dict[str, Any]] = make_lambda_handler(app.create(door))
+    handler: Callable[[dict[str, Any], Context], dict[str, Any]] = make_lambda_handler(wsgi.create(door))
     return handler
 
 

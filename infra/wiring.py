@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import click
 
 from infra import private
-from infra.failures import Failed
+from infra.errors import Failed
 from infra.settings import Settings, spell
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Parts:
     def create_topics(self) -> list[str]:
         """Make the topics that are missing; those that are there stay as they are."""
         from activity.event import ALL_TOPICS
-        from infra.broker_topics import Wish, apply, plan
+        from infra.brokers.topics import Wish, apply, plan
 
         if set(ALL_TOPICS) <= self.broker.topics().keys():
             return []

@@ -13,9 +13,8 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from ingest.body import Bodies, Message, Receive, Unread, unread
-from ingest.door import Door
-from ingest.http import Headers, Request, Response
+from ingest.http import Bodies, Headers, Message, Receive, Request, Response, Unread, unread
+from ingest.service import Door
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +99,7 @@ class Application:
         if self._rest is None:
             from a2wsgi import WSGIMiddleware
 
-            from ingest.app import create
+            from ingest.wsgi import create
 
             behind: Any = WSGIMiddleware(create(door), workers=2)  # type: ignore[arg-type]
             self._rest = behind

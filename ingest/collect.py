@@ -17,19 +17,19 @@ from typing import NamedTuple
 
 import msgspec
 
-from activity import agent, beacon, codec, place
+from activity import beacon, codec, geo
+from activity import user_agent as agent
 from activity.beacon import Incoming, Limits
 from activity.enrich import SiteRules, enrich
 from activity.event import Event, topic_of, visitor_key
 from activity.refusal import Reason, Refusal
 from brokers.base import Record
+from ingest.client import Live, LookUp, Proxies, Visitors
 from ingest.dead_letters import NOT_UNDERSTOOD, DeadLetters, host_of
 from ingest.http import Request
 from ingest.limiter import Limiter, Rules, Sender, sender
 from ingest.outbox import Entry, Touch
-from ingest.proxies import Proxies
 from ingest.sites import Site, Sites, is_domain
-from ingest.visitors import Live, LookUp, Visitors
 
 __all__ = ["Asked", "Collected", "Collector", "Live", "Options"]
 
@@ -90,7 +90,7 @@ class Collector:
         sites: Sites,
         visitors: Visitors,
         options: Options,
-        places: place.Reader | None,
+        places: geo.Reader | None,
         limiter: Limiter,
         dead_letters: DeadLetters,
     ) -> None:
@@ -98,7 +98,7 @@ class Collector:
         self._visitors = visitors
         self._options = options
         self._places = places
-        self._place_source = place.version(places)
+        self._place_source = geo.version(places)
         self._proxies = Proxies(options.trusted_proxies)
         self._limiter = limiter
         self._dead_letters = dead_letters
@@ -169,7 +169,7 @@ class Collector:
         parsed_agent = agent.parse(asked.user_agent)
         forwarded = asked.user_agent.startswith("Mozilla/")  # by a server, from its visitor's browser
         program = parsed_agent if forwarded else msgspec.structs.replace(parsed_agent, bot="")
-        where = place.lookup(self._places, asked.address, self._place_source)
+        where = geo.lookup(self._places, asked.address, self._place_source)
         visitor, visitor_site = "", ""
         for index, item in enumerate(batch.items):
             known = self._known(item.site) if isinstance(item, Incoming) else None

@@ -2,11 +2,19 @@
 
 Both shells (`asgi`, `app`) turn what their server gives them into a `Request` and a `Response` back.
 Header names are lower-case bytes; `peer` is the address of the socket, before any proxy is believed.
+
+The body of a request, read whole before anybody works on it, with a deadline and two bounds.
+
+A sender that dribbles costs its connection and what it has sent so far, never a thread; and all that is half sent
+to a process together has a bound too, so that many slow senders cost no more than that.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from enum import Enum
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -55,3 +63,112 @@ def text_response(status: int, text: str, content_type: bytes = b"text/plain; ch
         ],
         body,
     )
+
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+BODY_SECONDS = 30.0  # for the whole body
+UNFINISHED_BYTES = 64 << 20  # of all bodies of a process that are not here yet
+RETRY_AFTER = 5
+_LOOK_EVERY = 1.0
+_DISCARD_AT_MOST = 64 << 20  # of a body that is too large, so that its sender gets to read the answer
+
+
+class Unread(Enum):
+    """Why there is no body."""
+
+    SLOW = "slow"  # or its sender has gone
+    CROWDED = "crowded"
+    TOO_LARGE = "too large"
+
+
+class Bodies:
+    """Reads the bodies of one process, on its event loop."""
+
+    def __init__(self) -> None:
+        self._unfinished = 0
+        # A timer a request would cost more than all the rest of most: one looks after all.
+        self._deadlines: dict[asyncio.Task[Any], float] = {}
+        self._late: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def read(self, receive: Receive, headers: Headers, limit: int | None) -> bytes | Unread:
+        """The whole body, at most `limit` bytes of it (None: of somebody who may send any); or why not."""
+        if limit is not None and _content_length(headers) > limit:
+            return Unread.TOO_LARGE
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        self._deadlines[task] = loop.time() + BODY_SECONDS
+        if self._timer is None:
+            self._timer = loop.call_later(_LOOK_EVERY, self._look, loop)
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return Unread.SLOW
+                chunk: bytes = message.get("body", b"")
+                if not message.get("more_body"):
+                    if limit is not None and size + len(chunk) > limit:
+                        return Unread.TOO_LARGE
+                    return b"".join((*chunks, chunk)) if chunks else chunk
+                chunks.append(chunk)
+                size += len(chunk)
+                self._unfinished += len(chunk)
+                if limit is not None and size > limit:
+                    return Unread.TOO_LARGE
+                if limit is not None and self._unfinished > UNFINISHED_BYTES:
+                    return Unread.CROWDED
+        except asyncio.CancelledError:
+            if task not in self._late or task.uncancel():
+                raise
+            return Unread.SLOW
+        finally:
+            self._unfinished -= size
+            self._deadlines.pop(task, None)
+            self._late.discard(task)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wake those whose body is late."""
+        now = loop.time()
+        for task in [task for task, deadline in self._deadlines.items() if deadline < now]:
+            del self._deadlines[task]
+            self._late.add(task)
+            task.cancel()
+        self._timer = loop.call_later(_LOOK_EVERY, self._look, loop) if self._deadlines else None
+
+    async def discard(self, receive: Receive) -> None:
+        """Read on and keep nothing."""
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while size < _DISCARD_AT_MOST:
+                    message = await receive()
+                    size += len(message.get("body", b""))
+                    if not message.get("more_body"):
+                        return
+        except TimeoutError:
+            return
+
+
+def unread(why: Unread) -> Response:
+    """The answer to a sender whose body is not here, for any reason but its size."""
+    if why is Unread.CROWDED:
+        text = f"Too much is being sent here at once: send it again in {RETRY_AFTER} seconds.\n"
+        response = text_response(503, text)
+        return response._replace(headers=[*response.headers, (b"retry-after", b"%d" % RETRY_AFTER), _CLOSE])
+    response = text_response(408, f"The body did not arrive within {BODY_SECONDS:.0f} seconds: send it again.\n")
+    return response._replace(headers=[*response.headers, _CLOSE])
+
+
+_CLOSE = (b"connection", b"close")
+
+
+def _content_length(headers: Headers) -> int:
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0

@@ -25,14 +25,14 @@ import polars as pl
 
 from activity import session
 from activity.definitions import DAY_MS, MINUTE_MS, WATERMARK_DELAY_MS
-from activity.digest import hex16
 from activity.event import ALL_TOPICS, DEAD_LETTER_TOPIC, SESSION_TOPIC, TOPICS
+from activity.rollup import hex16
 from brokers.base import Broker, BrokerError, Position, Record
-from pipeline import flow, keeping, tables
-from pipeline.context import Run
-from pipeline.head import SNAPSHOT_EVERY, Damaged, Head, Intent, Ledger, PartitionsChanged, Range
-from pipeline.keeping import Missing
-from pipeline.source import BrokerFeed
+from pipeline import graph, io, losses
+from pipeline.checkpoint import SNAPSHOT_EVERY, Damaged, Head, Intent, Ledger, PartitionsChanged, Range
+from pipeline.io import BrokerFeed
+from pipeline.losses import Missing
+from pipeline.plan import Run
 from stores.base import BrokenRows, Checkpoint, Lost, StoreError
 from stores.warehouse import Warehouse
 
@@ -133,14 +133,14 @@ class Loader:
     def held(self, head: Head) -> dict[str, Any]:
         """What a commit says of the warehouse's parts; days of which some went since `head` join its `missing`."""
         found = self.warehouse.parts()
-        there = keeping.parts(found)
-        gone = [] if found is None else keeping.lost(head.parts, there)
+        there = losses.parts(found)
+        gone = [] if found is None else losses.lost(head.parts, there)
         if gone:
             log.warning(
                 "The warehouse has lost %s. They are made again from the raw events; until then nothing is loaded",
-                keeping.told(gone),
+                losses.told(gone),
             )
-        return {"parts": there, "missing": keeping.missing(gone, head.missing)}
+        return {"parts": there, "missing": losses.missing(gone, head.missing)}
 
     def last_batch(self) -> int:
         """The highest batch number that any stored row bears; 0 for an empty warehouse."""
@@ -160,7 +160,7 @@ class Loader:
 
     def lay(self) -> None:
         """Lay the graph ahead of the first batch, which then need not wait for it."""
-        flow.lay(flow.LOADING)
+        graph.lay(graph.LOADING)
 
     # -- one micro-batch --------------------------------------------------------------------------------------
 
@@ -170,7 +170,7 @@ class Loader:
             try:
                 head = self.head()
                 if head.lost or (head.missing and head.intent is None):
-                    self.status.trouble = keeping.LOST if head.lost else keeping.rebuilding(head.missing)
+                    self.status.trouble = losses.LOST if head.lost else losses.rebuilding(head.missing)
                     return None
                 if head.hold and head.hold.until > self.clock():
                     head = self.open()
@@ -212,29 +212,29 @@ class Loader:
         return Intent(head.batch + 1, ranges, head.watermark, watermark)
 
     def _run(self, head: Head, found: bool) -> Report:
-        with tables.Behind() as behind:
+        with io.Behind() as behind:
             return self._run_over(head, behind, found)
 
-    def _run_over(self, head: Head, behind: tables.Behind, found: bool) -> Report:
+    def _run_over(self, head: Head, behind: io.Behind, found: bool) -> Report:
         """`found`: the intent is one that another run may have begun to write."""
         intent = head.intent
         assert intent is not None
         begun = time.perf_counter()
         kept: dict[str, list[pl.DataFrame]] = {"state": [], "taken": [], "late": []}
-        direct = tables.writes(self.warehouse, f"{head.generation}/{intent.batch}", intent.batch)
+        direct = io.writes(self.warehouse, f"{head.generation}/{intent.batch}", intent.batch)
         writes = {name: behind(write) for name, write in direct.items()}
-        writes |= {name: tables.collecting(frames) for name, frames in kept.items()}
+        writes |= {name: io.collecting(frames) for name, frames in kept.items()}
         # What an event replaces is looked up among the stored events, and a merge may drop the replaced row once the
         # new one is in: so events are written behind all that is computed from the look-up.
         events: list[tuple[pl.DataFrame, str]] = []
         writes["events"] = lambda frame, block: events.append((frame, block))
-        counters = flow.run(
+        counters = graph.run(
             Run(
                 feeds=[BrokerFeed(self.broker, r) for r in intent.ranges],
                 writes=writes,
                 state=self._state,
                 watermark=intent.watermark,
-                known=tables.known(self.warehouse, intent.batch),
+                known=io.known(self.warehouse, intent.batch),
             )
         )
         for frame, block in events:
@@ -312,7 +312,7 @@ class Loader:
         # A session starts at most a day and a gap before its events.
         first, last = int(times.min()) // DAY_MS - 2, int(times.max()) // DAY_MS  # type: ignore[arg-type]
         log.warning("The warehouse has lost rows of %s that an interrupted batch wrote", " and ".join(short))
-        return {"missing": keeping.missing([], [*known, Missing("rows", first, last)])}
+        return {"missing": losses.missing([], [*known, Missing("rows", first, last)])}
 
     def _publish_closed(self, closed: pl.DataFrame) -> None:
         """Final sessions for other consumers. A crash may repeat them, with the same id and content."""

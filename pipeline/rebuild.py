@@ -23,12 +23,12 @@ import polars as pl
 
 from activity import session
 from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS, MARGIN_AFTER_MS, MARGIN_BEFORE_MS
-from pipeline import flow, keeping, tables
-from pipeline.context import Feed, Run, Write
-from pipeline.head import Head, Hold
-from pipeline.keeping import Missing
+from pipeline import graph, io, losses
+from pipeline.checkpoint import Head, Hold
+from pipeline.io import FrameFeed
 from pipeline.live import Loader
-from pipeline.source import FrameFeed
+from pipeline.losses import Missing
+from pipeline.plan import Feed, Run, Write
 from stores.base import Lost
 
 HOLD_MS = 600_000
@@ -86,7 +86,7 @@ def form(feeds: Sequence[Feed], start: int, end: int, watermark: int, shards: in
         kept.append(frame.filter(pl.col("started_at").is_between(start, end, closed="left")))
 
     writes = {"sessions": keep, "state": keeping_open(formed.open_events, watermark)}
-    flow.run(Run(feeds=list(feeds), writes=writes, shards=shards))
+    graph.run(Run(feeds=list(feeds), writes=writes, shards=shards))
     formed.sessions = pl.concat([session.empty_sessions(), *(f.select(session.COLUMNS.keys()) for f in kept)])
     return formed
 
@@ -113,7 +113,7 @@ def put_in_place(loader: Loader, head: Head, stored: pl.DataFrame, rebuilt: pl.D
     """Write the difference under the head's batch; the number of rows that had to change."""
     changes = session.difference(stored, rebuilt)
     token = f"{head.generation}/{head.batch}/{name}/{loader.clock()}"
-    writes = tables.writes(loader.warehouse, token, head.batch)
+    writes = io.writes(loader.warehouse, token, head.batch)
     writes["sessions"](changes, "0")
     return changes.height
 
@@ -132,7 +132,7 @@ def commit(
     held = loader.held(head)
     fields: dict[str, object] = {"hold": None, **held}
     if made is not None:
-        fields["missing"] = keeping.without(held["missing"], made)
+        fields["missing"] = losses.without(held["missing"], made)
     old: list[str] = []
     if opened:
         state = session.canonical(pl.concat([loader.ledger.state(head), *opened]))

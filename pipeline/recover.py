@@ -19,12 +19,12 @@ import polars as pl
 
 from activity.definitions import DAY_MS
 from brokers.base import Gone, Position
-from pipeline import flow, keeping, rebuild, replay, tables
-from pipeline.context import Run
-from pipeline.head import Head, Range
-from pipeline.keeping import Missing
+from pipeline import graph, io, losses, rebuild, replay
+from pipeline.checkpoint import Head, Range
+from pipeline.io import BrokerFeed
 from pipeline.live import READ_TOPICS, Loader
-from pipeline.source import BrokerFeed
+from pipeline.losses import Missing
+from pipeline.plan import Run
 from pipeline.steps import DEAD_LETTERS
 from stores.base import Archive, BrokenRows, Unreadable
 
@@ -45,13 +45,13 @@ def recover(loader: Loader, archive: Archive) -> None:
             loader.step()
             head = loader.open()
     if head.lost:
-        loader.status.trouble = keeping.LOST
+        loader.status.trouble = losses.LOST
         today = datetime.fromtimestamp(loader.clock() / 1000, UTC).date()
         source, reports = _replayed(loader, archive, today, today)
         log.warning("The checkpoint was lost. Everything was replayed from the %s: %s", source, _summary(reports))
     missing = loader.open().missing
     if missing:
-        loader.status.trouble = keeping.rebuilding(missing)
+        loader.status.trouble = losses.rebuilding(missing)
     for days in missing:
         if days.what == "rows":
             _rows(loader, archive, days)
@@ -111,8 +111,8 @@ def _begun_over_an_archive(loader: Loader, archive: Archive) -> Head:
 
 def _rows(loader: Loader, archive: Archive, days: Missing) -> None:
     for first, last in _pieces(archive, days.first_day, days.last_day):
-        source, reports = _replayed(loader, archive, keeping.day(first), keeping.day(last))
-        log.warning("Made again from the %s, %s: %s", source, keeping.period(first, last), _summary(reports))
+        source, reports = _replayed(loader, archive, losses.day(first), losses.day(last))
+        log.warning("Made again from the %s, %s: %s", source, losses.period(first, last), _summary(reports))
 
 
 def _pieces(archive: Archive, first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -171,16 +171,16 @@ def _dead_letters(loader: Loader, days: Missing) -> None:
                 bounds = loader.broker.bounds(topic, int(partition))
                 if bounds is not None and bounds.first <= Position.parse(text):
                     feeds.append(BrokerFeed(loader.broker, Range(topic, int(partition), None, text)))
-        flow.run(Run(feeds=list(feeds), writes={"dead_letters": tables.collecting(found)}))
+        graph.run(Run(feeds=list(feeds), writes={"dead_letters": io.collecting(found)}))
         inside = (pl.col("received_at") // DAY_MS).is_between(days.first_day, days.last_day)
         letters = pl.concat([frame.filter(inside) for frame in found]) if found else None
         written = 0
         if letters is not None and letters.height:
             absent = _absent(letters, loader.warehouse.dead_letters_between(days.first_day, days.last_day))
             token = f"{head.generation}/{head.batch}/dead-letters/{loader.clock()}"
-            tables.writes(loader.warehouse, token, head.batch)["dead_letters"](absent, "0")
+            io.writes(loader.warehouse, token, head.batch)["dead_letters"](absent, "0")
             written = absent.height
-        period = keeping.period(days.first_day, days.last_day)
+        period = losses.period(days.first_day, days.last_day)
         if written or days.first_day:
             log.warning("Dead letters of %s: %d were in the log still and are stored again", period, written)
         rebuild.commit(loader, head, [], days)

@@ -31,15 +31,16 @@ from activity.definitions import (
     MARGIN_BEFORE_MS,
     WATERMARK_DELAY_MS,
 )
-from activity.digest import digest
 from activity.event import TOPICS
+from activity.rollup import session_digest
 from brokers.base import Position
-from pipeline import archiving, flow, rebuild, tables
-from pipeline.context import Feed, Run
-from pipeline.head import Head, Range
-from pipeline.keeping import LAST_DAY, Missing
+from pipeline import archive as archiving
+from pipeline import graph, io, rebuild
+from pipeline.checkpoint import Head, Range
+from pipeline.io import BrokerFeed, FrameFeed
 from pipeline.live import Loader
-from pipeline.source import BrokerFeed, FrameFeed
+from pipeline.losses import LAST_DAY, Missing
+from pipeline.plan import Feed, Run
 from stores.base import Archive, Positions
 
 Progress = Callable[[str, int], None]
@@ -205,7 +206,7 @@ def _build(
     def keep_rollup(grain: str) -> Callable[[pl.DataFrame, str], None]:
         return lambda frame, _block: built.rollups[grain].append(frame.filter(window.within("bucket")))
 
-    flow.run(
+    graph.run(
         Run(
             feeds=_feeds(loader, archive, source, window, upto),
             writes={
@@ -213,7 +214,7 @@ def _build(
                 "state": rebuild.keeping_open(built.formed.open_events, head.watermark),
                 "events": count,
                 "repairs": keep_repairs,
-                "met": tables.collecting(built.met),
+                "met": io.collecting(built.met),
                 **{grain: keep_rollup(grain) for grain in rollup.GRAINS},
             },
             known=lambda keys: loader.warehouse.known_events(keys, 2**63 - 1),
@@ -234,7 +235,7 @@ def _finish(
     warehouse = loader.warehouse
     rebuilt = built.formed.sessions
     stored = warehouse.sessions_between(window.site, window.start, window.end)
-    writes = tables.writes(warehouse, f"{head.generation}/{head.batch}/replay/{loader.clock()}", head.batch)
+    writes = io.writes(warehouse, f"{head.generation}/{head.batch}/replay/{loader.clock()}", head.batch)
     since = warehouse.events_of(batch + 1, head.batch - 1, window.site, *window.reads)
     touched = since.select("site", "visitor").unique()
     none = pl.DataFrame(schema={**COLUMNS, "deleted": pl.Boolean()})
@@ -305,9 +306,9 @@ def _reports(
     for site, day in sorted({*before, *after, *counts}.union(*differing.values())):
         key = site, day
         now = after.get(key, none)
-        made = digest(now)
+        made = session_digest(now)
         differs = [what for what, days in differing.items() if key in days]
-        if digest(before.get(key, none)) != made:
+        if session_digest(before.get(key, none)) != made:
             differs.append("sessions")
         reports.append(
             {

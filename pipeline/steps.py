@@ -25,9 +25,9 @@ from activity import codec, rollup, session
 from activity.columns import COLUMNS
 from activity.definitions import DAY_MS
 from activity.event import DEAD_LETTER_TOPIC
-from pipeline.coding import Passing, Sharded, typed
-from pipeline.context import Raw, run_of
-from pipeline.grouping import GroupFrames
+from pipeline.exchange import Passing, Sharded, typed
+from pipeline.io import GroupFrames
+from pipeline.plan import Raw, run_of
 
 DEAD_LETTERS: dict[str, pl.DataType] = {
     "received_at": pl.Int64(),

@@ -26,9 +26,11 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.external import ExternalData
 
 from activity import columns, rollup, session
-from stores import guard, migrate, questions, readers
+from stores import clickhouse, migrate
 from stores.base import BrokenRows
-from stores.clients import Clients, ask, bound
+from stores.clickhouse import Clients, ask, bound
+from stores.read_only import client as readers
+from stores.read_only import inspection
 
 TIME = pl.Datetime("ms", "UTC")
 KEYS = {"site": "String", "visitor": "UInt64", "id_hi": "UInt64", "id_lo": "UInt64"}
@@ -99,7 +101,7 @@ class Warehouse:
 
     def ask(self, question: str, **params: Any) -> pl.DataFrame:
         """The answer to one of `questions.names()`; parameters are bound by the engine, never pasted."""
-        sql, given = questions.question(question)
+        sql, given = clickhouse.question(question)
         return self.query(sql, given | params)
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pl.DataFrame:
@@ -134,7 +136,7 @@ class Warehouse:
 
         Raises `QueryRefused` when it is not a plain question to this database's tables, or reaches a bound;
         `ReadersBusy` when others are being answered and its turn does not come."""
-        limits = guard.Limits(max_seconds, max_rows, max_bytes, max_memory)
+        limits = inspection.Limits(max_seconds, max_rows, max_bytes, max_memory)
         return self._readers.answer(statement, fmt, params or {}, limits)
 
     def known_events(

@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from infra.dev import diskless as diskless_part
-from infra.dev import kafka as kafka_part
-from infra.dev import kafka3 as kafka3_part
-from infra.dev import process
-from infra.dev import pulsar as pulsar_part
-from infra.dev import redis as redis_part
 from tests import rerun, schedule
 from tests.once import Once
 from tests.require import require
 from tests.serverless import function
+from tests.servers import diskless as diskless_part
+from tests.servers import kafka as kafka_part
+from tests.servers import kafka3 as kafka3_part
+from tests.servers import process
+from tests.servers import pulsar as pulsar_part
+from tests.servers import redis as redis_part
 
 PARTS: dict[str, Any] = {
     "kafka": kafka_part,

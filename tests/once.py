@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from infra.dev.process import locked
+from tests.servers.process import locked
 
 
 class Once:

@@ -20,8 +20,8 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from infra import access_log
-from infra.failures import Failed
-from infra.flags import SettingsCommand, with_json, with_settings
+from infra.commands.flags import SettingsCommand, with_json, with_settings
+from infra.errors import Failed
 from infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from brokers.base import Broker, Record
     from infra.fragments import Made
     from infra.importing import Batch
+    from infra.processes.session import Session
     from infra.reading import Reading, Task
-    from infra.session import Session
     from infra.wiring import Parts
 
 _BATCH = 10_000  # lines
@@ -66,8 +66,8 @@ def import_(settings: Settings, files: tuple[str, ...], site: str, shape: str, a
     counted apart. Importing a file again adds nothing, also after an import that was broken off. The exit status is
     1 when nothing of a file could be taken because its lines have another form.
     """
+    from infra.processes.session import session
     from infra.reading import Reading, Task
-    from infra.session import session
     from infra.wiring import Parts
 
     begun = time.monotonic()

@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activity import codec
-from activity.agent import NO_AGENT, Agent
 from activity.beacon import Incoming, Search
 from activity.enrich import NEWEST, OLDEST, SiteRules, enrich
-from activity.event import Event, EventType
-from activity.event_id import derived_id
-from activity.place import Place
+from activity.event import Event, EventType, derived_id
+from activity.geo import Place
 from activity.refusal import Reason, Refusal
+from activity.user_agent import NO_AGENT, Agent
 
 NOW = 1_700_000_000_000
 SITE = SiteRules("example.com")

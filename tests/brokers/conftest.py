@@ -13,8 +13,8 @@ from brokers import connect
 from brokers.conformance import numbered
 from brokers.pulsar_admin import Admin
 from brokers.pulsar_settings import parse
-from infra.dev import pulsar as part
 from tests.once import Once
+from tests.servers import pulsar as part
 
 
 class Idle(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from brokers.conformance import SENTENCES, Sentence, Subject
-from infra.dev import pulsar as part
+from tests.servers import pulsar as part
 
 pytestmark = pytest.mark.real
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from brokers.conformance import SENTENCES, Sentence
-from infra.dev.table import Outcomes, run
+from tests.servers.table import Outcomes, run
 
 pytestmark = pytest.mark.real
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from brokers.conformance import FAULTS, Sentence, Subject
-from infra.dev import kafka as kafka_part
-from infra.dev import pulsar as pulsar_part
 from tests.require import require
+from tests.servers import kafka as kafka_part
+from tests.servers import pulsar as pulsar_part
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

@@ -13,9 +13,9 @@ from brokers.base import BadCredentials, Broker, NotAllowed, Record, Refused, Un
 from brokers.conformance import numbered, numbers, read_all
 from brokers.pulsar_messages import pack, unpack
 from brokers.pulsar_settings import parse
-from infra.dev import kafka_secured, pulsar_secured
 from tests.brokers.conftest import Idle
 from tests.require import require
+from tests.servers import kafka_secured, pulsar_secured
 
 
 @pytest.mark.real

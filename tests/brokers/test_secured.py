@@ -19,9 +19,9 @@ from brokers import connect
 from brokers.base import BadCredentials, Broker, NotAllowed, Record, Refused, Unreachable, Untrusted
 from brokers.conformance import numbered, numbers, read_all
 from brokers.kafka_settings import parse
-from infra.dev import kafka_secured
 from tests.patience import patient
 from tests.require import require
+from tests.servers import kafka_secured
 
 pytestmark = pytest.mark.real
 

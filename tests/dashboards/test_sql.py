@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from flask.testing import FlaskClient
 
-from stores import readers
+from stores.read_only import client as readers
 
 COUNT = "SELECT count() AS n FROM events WHERE site = 'example.com'"
 EVENTS = 18

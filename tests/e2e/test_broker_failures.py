@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from infra.dev import kafka as part
 from tests.e2e.beacons import under_load
 from tests.e2e.harness import until
 from tests.require import require
+from tests.servers import kafka as part
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

@@ -17,14 +17,14 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from brokers import connect
-from infra.dev import kafka3 as part
-from infra.dev.process import Group
 from tests.brokers.publishing import Publishing
 from tests.e2e.beacons import TOPIC, under_load
 from tests.e2e.harness import until
 from tests.load import Load, read_kafka
 from tests.patience import patient
 from tests.require import require
+from tests.servers import kafka3 as part
+from tests.servers.process import Group
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from brokers import connect
-from infra.dev import kafka_secured as part
 from tests.brokers.publishing import Publishing
 from tests.e2e.harness import until
 from tests.load import Load, read_kafka
 from tests.require import require
+from tests.servers import kafka_secured as part
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

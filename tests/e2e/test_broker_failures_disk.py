@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from brokers import connect
-from infra.dev import kafka as part
-from infra.dev.process import free_port
 from tests.brokers.publishing import Publishing
 from tests.e2e.harness import until
 from tests.load import Load, read_kafka
 from tests.require import require
+from tests.servers import kafka as part
+from tests.servers.process import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

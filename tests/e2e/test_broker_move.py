@@ -18,8 +18,6 @@ from typing import Any, NamedTuple
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from infra.dev import kafka as kafka_part
-from infra.dev import pulsar as pulsar_part
 from tests.e2e.conftest import Start
 from tests.e2e.harness import SITE, Up, command, environment, footfall, until
 from tests.e2e.proof import assert_rollups_equal_a_group_by, by_script, digests, flushed, in_log, replay
@@ -27,6 +25,8 @@ from tests.e2e.stream import EVENTS, VISITORS, Stream
 from tests.e2e.test_brokers import without_topics
 from tests.patience import patient
 from tests.require import require
+from tests.servers import kafka as kafka_part
+from tests.servers import pulsar as pulsar_part
 
 pytestmark = pytest.mark.slow
 

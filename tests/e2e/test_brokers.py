@@ -16,9 +16,9 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from infra.dev import pulsar
 from tests.e2e.harness import AGENT, ALWAYS, SITE, Up, footfall, until
 from tests.e2e.proof import by_script, digests, flushed, replay
+from tests.servers import pulsar
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,6 @@
 """`footfall up` as a user meets it: what it prints and where it writes, how it ends, and what the next start has.
 
-How its processes live and die together is in `tests/infra/test_up.py`.
+How its processes live and die together is in `tests/infra/processes/test_up.py`.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ HOSTILE = [
 WORK = """
 import json, sys
 from activity import address, agent, ip
-from activity.origin import origin, referrer_host
+from activity.attribution import origin, referrer_host
 from infra import access_log, log_client, log_columns
 from infra.importing import masked
 

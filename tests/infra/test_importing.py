@@ -13,13 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activity import agent, codec
+from activity import codec, user_agent
 from activity.beacon import Incoming
 from activity.enrich import DAY, SiteRules, enrich
-from activity.event import EventType, topic_of, visitor_key
-from activity.event_id import derived_id, event_id
+from activity.event import EventType, derived_id, event_id, import_visitor, topic_of, visitor_key
 from activity.refusal import Refusal
-from activity.visitor import import_visitor
 from infra import access_log
 from infra.importing import PROTOCOL, Batch, batches, reader
 
@@ -34,7 +32,7 @@ def line(
     target: str = "/", *, ip: str = "192.0.2.1", stamp: str = STAMP, status: str = "200", method: str = "GET",
     referrer: str = "-", agent: str = FIREFOX, size: str = "512", user: str = "- -", version: str = " HTTP/1.1",
 ) -> str:  # fmt: skip
-    return f'{ip} {user} [{stamp}] "{method} {target}{version}" {status} {size} "{referrer}" "{agent}"'
+    return f'{ip} {user} [{stamp}] "{method} {target}{version}" {status} {size} "{referrer}" "{user_agent}"'
 
 
 LINES = [
@@ -104,7 +102,7 @@ def one_by_one(lines: list[bytes], shape: str, site: SiteRules) -> Iterator[Come
             site=site,
             visitor=import_visitor(KEY, site.domain, request.ip, request.agent or ""),
             received_at=RECEIVED_AT,
-            agent=agent.Agent() if request.agent is None else agent.parse(request.agent),
+            agent=user_agent.Agent() if request.agent is None else user_agent.parse(request.agent),
             fresh_id="",
             protocol=PROTOCOL,
             trusted=True,

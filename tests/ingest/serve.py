@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import brokers
-from ingest import body, server
+from ingest import http, server
 from ingest.asgi import Application
 from ingest.collect import Options
 from ingest.counters import Counters
-from ingest.door import Door
+from ingest.service import Door
 from ingest.sites import Sites
 from stores.live import connect_live
 
@@ -36,7 +36,7 @@ def open_door() -> Door:
 
 for bound in os.environ.get("BOUNDS", "").split():
     name, _, value = bound.partition("=")
-    module = server if hasattr(server, name) else body
+    module = server if hasattr(server, name) else http
     setattr(module, name, type(getattr(module, name))(value))
 server.serve(
     lambda: Application(open_door),

@@ -16,9 +16,9 @@ import brokers
 from activity.event import ALL_TOPICS
 from ingest.collect import Options
 from ingest.counters import Counters
-from ingest.door import Door
 from ingest.http import Request, Response
 from ingest.limiter import Allowed, Limiter, Limits, sender
+from ingest.service import Door
 from ingest.sites import Site, Sites, SitesError, parse
 from stores.live import connect_live
 from tests.e2e.harness import until

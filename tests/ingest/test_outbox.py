@@ -14,9 +14,9 @@ import brokers
 from activity.event import ALL_TOPICS
 from brokers.base import Broker, Record
 from ingest.collect import Options
-from ingest.door import Door
 from ingest.http import Request
 from ingest.outbox import Entry, Outbox, Unavailable, Verdict
+from ingest.service import Door
 from ingest.sites import Site, Sites
 from ingest.spool import Spool, SpoolFull
 from stores.live import connect_live

@@ -15,12 +15,11 @@ import pytest
 import brokers
 from activity.event import ALL_TOPICS
 from ingest import assets
-from ingest.app import create
-from ingest.door import Door
+from ingest.client import LookUp, Proxies, Visitors
 from ingest.http import Request
-from ingest.proxies import Proxies
+from ingest.service import Door
 from ingest.sites import Site, Sites, SitesError, add, parse
-from ingest.visitors import LookUp, Visitors
+from ingest.wsgi import create
 from stores.live import connect_live
 from tests.ingest.conftest import AGENT, pageview
 from tests.patience import patient

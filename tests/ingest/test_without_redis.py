@@ -14,16 +14,16 @@ import pytest
 
 import brokers
 from activity.event import ALL_TOPICS
-from infra.dev import redis as redis_part
-from infra.dev.process import Server
 from ingest.counters import Counters
-from ingest.door import Door
 from ingest.http import Request, Response
+from ingest.service import Door
 from ingest.sites import Site, Sites
 from stores.live import connect_live
 from tests.e2e.harness import until
 from tests.ingest.conftest import AGENT, KEY, Log, pageview
 from tests.require import require
+from tests.servers import redis as redis_part
+from tests.servers.process import Server
 
 pytestmark = pytest.mark.real
 

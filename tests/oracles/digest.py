@@ -1,6 +1,6 @@
 """The digest of every day, from the Parquet archive alone: `python digest.py ARCHIVE`, a JSON line a site and day.
 
-Written from what `activity/digest.py` and `activity/session.py` say in words, in plain Python, one event after
+Written from what `activity/rollup.py` and `activity/session.py` say in words, in plain Python, one event after
 the other, and importing nothing of the product: an archive of today must give the same digests to anybody, years
 from now, by those words.
 """

@@ -14,7 +14,7 @@ import pytest
 from activity.columns import COLUMNS
 from activity.definitions import HOUR_MS
 from activity.event import TOPICS
-from pipeline import archiving, keeping, recover, replay
+from pipeline import archive, losses, recover, replay
 from tests.patience import patient
 from tests.pipeline.test_live import assert_rollups_equal_a_group_by, expected, history, same
 from tests.pipeline.world import T0, World, event
@@ -107,7 +107,7 @@ def test_without_sessions_rollups_and_checkpoint_everything_comes_back(world: Wo
     shutil.rmtree(world.folder / "checkpoint")
     world.open()
     assert world.loader.step() is None
-    assert world.loader.status.trouble == keeping.LOST
+    assert world.loader.status.trouble == losses.LOST
     again = run(world, source=source)
     assert [(r["day"], r["sha256"], r["equal"]) for r in again] == [(r["day"], r["sha256"], False) for r in before]
     assert same(world.sessions(), expected(world))
@@ -148,7 +148,7 @@ def test_what_is_committed_while_a_replay_builds_is_caught_up_with(
 def test_a_source_that_lacks_events_swaps_nothing(world: World) -> None:
     loaded(world)
     stored = world.sessions()
-    archiving.flush(world.broker, world.archive, world.loader.head().positions, "0")
+    archive.flush(world.broker, world.archive, world.loader.head().positions, "0")
     entry = world.archive.manifest().entries[0]
     committed = world.archive.committed()
     world.archive.commit(committed.version, [], committed.positions, remove=[entry.path])
@@ -160,14 +160,14 @@ def test_a_source_that_lacks_events_swaps_nothing(world: World) -> None:
 def test_the_archive_holds_every_record_once_however_often_it_is_flushed(world: World) -> None:
     loaded(world)
     for _ in range(2):
-        archiving.flush(world.broker, world.archive, world.loader.head().positions, "0")
+        archive.flush(world.broker, world.archive, world.loader.head().positions, "0")
     rows = sum(entry.rows for entry in world.archive.manifest().entries)
     assert rows == len(world.raw())
 
 
 def test_a_lost_checkpoint_is_recovered_from_the_archive_where_the_log_was_cut(world: World) -> None:
     loaded(world)
-    archiving.flush(world.broker, world.archive, world.loader.head().positions, "0")
+    archive.flush(world.broker, world.archive, world.loader.head().positions, "0")
     before = world.sessions()
     world.close()
     shutil.rmtree(world.folder / "checkpoint")
@@ -192,7 +192,7 @@ def test_a_checkpoint_deleted_under_a_running_loader_ends_the_run_and_is_recover
     running.start()
     running.join(patient(60))
     assert not running.is_alive()
-    assert world.loader.status.trouble == keeping.LOST
+    assert world.loader.status.trouble == losses.LOST
     recover.recover(world.loader, world.archive)
     world.loader.drain()
     assert same(world.sessions(), expected(world))

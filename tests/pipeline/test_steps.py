@@ -12,8 +12,8 @@ import pytest
 from activity import codec, rollup, session
 from activity.columns import COLUMNS
 from brokers.base import Gone, Position, Unsent
-from pipeline import context, flow, sinks, steps
-from pipeline.context import Raw, Run
+from pipeline import graph, io, plan, steps
+from pipeline.plan import Raw, Run
 from stores.base import Unreadable
 from tests.pipeline.world import T0, event
 
@@ -42,7 +42,7 @@ def through(step: Any, inputs: list[Any], tag: str | None = None) -> tuple[list[
         out = p | beam.Create(range(len(inputs))) | "In" >> beam.Map(feed) | "Step" >> step
         (out[tag] if tag else out) | "Keep" >> beam.ParDo(Keep())
 
-    counters = context.Graph(construct).execute()
+    counters = plan.Graph(construct).execute()
     return list(_seen), counters
 
 
@@ -82,7 +82,7 @@ def test_decode_opens_the_doors_envelopes() -> None:
 @pytest.mark.parametrize("shards", [1, 3])
 def test_key_by_shard_keeps_a_visitor_whole(shards: int) -> None:
     batches = [frame(*(event(n, visitor=n % 7) for n in range(start, start + 20))) for start in (0, 20)]
-    with context.registered(Run([], {}, shards=shards)) as handle:
+    with plan.registered(Run([], {}, shards=shards)) as handle:
         out, counters = through(steps.KeyByShard(handle, shards), batches)
     whole = pl.concat([each for _, each in out])
     assert whole.sort("id_lo").equals(pl.concat(batches).sort("id_lo"))
@@ -94,7 +94,7 @@ def test_key_by_shard_keeps_a_visitor_whole(shards: int) -> None:
 
 def test_dedupe_counts_copies_and_asks_for_what_is_stored() -> None:
     stored = frame(event(1), event(2, received_at=T0 + 9))
-    with context.registered(Run([], {}, known=lambda keys: stored)) as handle:
+    with plan.registered(Run([], {}, known=lambda keys: stored)) as handle:
         batch = frame(event(1), event(2), event(3), event(3))
         out, counters = through(steps.Dedupe(handle), [(0, batch)])
     assert counters == {"dedupe.fresh": 2, "dedupe.duplicates": 3, "dedupe.retracted": 1}
@@ -108,7 +108,7 @@ def deduped(*events: Any) -> session.Deduped:
 
 def test_sessionize_leaves_bots_out_and_late_events_aside() -> None:
     late = event(3, T0 - 10 * 3_600_000)
-    with context.registered(Run([], {}, watermark=T0)) as handle:
+    with plan.registered(Run([], {}, watermark=T0)) as handle:
         batch = deduped(event(1), event(2, T0 + 1, visitor=9, bot="headless"), late)
         changes, counters = through(steps.Sessionize(handle, 1), [(0, batch)], "changes")
         lates, _ = through(steps.Sessionize(handle, 1), [(0, batch)], "late")
@@ -136,14 +136,14 @@ def test_event_rows_delete_a_replaced_row_only_where_the_day_moved() -> None:
     assert rows["occurred_at"][2] == T0 - 86_400_000
 
 
-@pytest.mark.parametrize("sink", [sinks.WriteShards, sinks.WriteGathered])
+@pytest.mark.parametrize("sink", [io.WriteShards, io.WriteGathered])
 def test_sinks_write_each_block_under_its_name(sink: Any) -> None:
     written: list[tuple[int, str]] = []
-    with context.registered(Run([], {"events": lambda f, block: written.append((f.height, block))})) as handle:
+    with plan.registered(Run([], {"events": lambda f, block: written.append((f.height, block))})) as handle:
         rows = frame(event(1), event(2))
-        inputs = [(4, rows)] if sink is sinks.WriteShards else [rows, rows]
+        inputs = [(4, rows)] if sink is io.WriteShards else [rows, rows]
         _, counters = through(sink(handle, "events"), inputs)
-    assert written == ([(2, "4")] if sink is sinks.WriteShards else [(4, "0")])
+    assert written == ([(2, "4")] if sink is io.WriteShards else [(4, "0")])
     assert counters == {"write_events.rows": written[0][0]}
 
 
@@ -155,4 +155,4 @@ def test_a_fault_in_a_step_comes_out_as_itself(fault: Exception) -> None:
             yield
 
     with pytest.raises(type(fault)):
-        flow.run(Run([Broken()], {"sessions": lambda frame, block: None}))
+        graph.run(Run([Broken()], {"sessions": lambda frame, block: None}))

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def packaged() -> Path:
     """The zip of the tracking function; the templates lie beside it. For the fixture `package`, once a run."""
     done = subprocess.run(
-        [sys.executable, "-m", "infra.functions.package", "--example"],
+        [sys.executable, "-m", "infra.packaging", "--example"],
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,

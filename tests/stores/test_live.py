@@ -169,7 +169,7 @@ def test_without_redis_a_process_goes_on_with_what_it_knows() -> None:
 
 
 def test_what_a_process_remembers_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stores.live.remembered.MAX_REMEMBERED", 400)
+    monkeypatch.setattr("stores.live.MAX_REMEMBERED", 400)
     live = stores.connect_live(str(tmp_path))
     for number in range(5_000):
         live.remember({f"{number}{'x' * 8_000}".encode(): str(number).encode()})
@@ -184,7 +184,7 @@ def test_a_flood_of_visitors_and_pages_costs_the_flooded_site_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, most in (("MAX_VISITORS", 1_000), ("MAX_PAGES", 1_000), ("MAX_PAGE_BYTES", 200_000)):
-        monkeypatch.setattr(f"stores.live.presence.{name}", most)
+        monkeypatch.setattr(f"stores.live.{name}", most)
     live = stores.connect_live(str(tmp_path))
     live.touch_many(("small.example", f"v{n}", f"/{n}", NOW) for n in range(5))
     live.touch_many(("big.example", f"v{n}", "/popular", NOW) for n in range(20))

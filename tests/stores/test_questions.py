@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from stores import questions
+from stores import clickhouse
 from stores.warehouse import Warehouse
 from tests.stores import frames
 
@@ -180,4 +180,4 @@ def test_an_unknown_question_is_named(asked: Warehouse) -> None:
         asked.ask("breakdown_pages")
     with pytest.raises(ValueError, match="is no question"):
         asked.ask("../schema/001-tables")
-    assert "stats" in questions.names()
+    assert "stats" in clickhouse.names()

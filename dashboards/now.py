@@ -1,0 +1,40 @@
+"""`/<site>/now`: who is there at this moment, and whether the page's numbers moved.
+
+An open page asks every second or two and loads its numbers anew only when `mark` changed. Asking, not a stream:
+an answer takes milliseconds, while each stream would hold one of the server's few threads for as long as
+somebody leaves a tab open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from flask import Blueprint, Response, jsonify, request
+
+from dashboards import parameters, ranges
+from dashboards.context import Parts, parts
+from dashboards.panels import Panels
+
+routes = Blueprint("stream", __name__)
+
+
+@routes.get("/<site>/now")
+def now(site: str) -> Response:
+    given = parts()
+    span = parameters.span(given, request.args, parameters.zone_of(given, site), ranges.DEFAULT_PERIOD)
+    stats = Panels(given.warehouse, site, span).stats()
+    return jsonify({"current": current(given, site), "mark": mark(stats)})
+
+
+def current(given: Parts, site: str) -> int:
+    """Distinct visitors of the last five minutes. The live store may belong to another process, and the warehouse
+    may be a second behind; neither ever counts too many, so the larger is right."""
+    at = given.clock()
+    stored = given.warehouse.ask("current", site=site, now_ms=at).item()
+    return max(int(stored), given.live.current(site, at))
+
+
+def mark(stats: dict[str, object]) -> str:
+    """Differs whenever a number of the page may differ: every event and every bot counts in it."""
+    return hashlib.blake2b(json.dumps(stats, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,75 @@
+"""A request's parameters, read and judged alike by the page and the API.
+
+Whatever is wrong is a `BadRequest` that names the parameter, what was given and what it may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import BadRequest, InternalServerError, NotFound
+
+from activity.zones import ZONES, not_known
+from dashboards import ranges
+from dashboards.context import Parts
+from dashboards.ranges import BadRange, Range
+
+Arguments = MultiDict[str, str]
+
+
+def zone_of(given: Parts, site: str, named: str | None = None) -> str:
+    """The time zone that is `named`, else the site's; 404 in words when there is no such site."""
+    known = given.sites()
+    if site not in known:
+        have = ", ".join(sorted(known)) or "none yet"
+        raise NotFound(
+            f"site {site!r} is not known. Known sites: {have}. Add one by: footfall site add {site or 'example.com'}"
+        )
+    if named is not None:
+        if named not in ZONES:
+            raise BadRequest(not_known(named))
+        return named
+    if known[site] not in ZONES:
+        raise InternalServerError(
+            f"{site} has no days in the sites file: its {not_known(known[site])} "
+            "Correct it there, no restart is needed. Its events are counted meanwhile."
+        )
+    return known[site]
+
+
+def span(given: Parts, arguments: Arguments, zone: str, default: str | None = None) -> Range:
+    """The range that `from` and `to`, or `period`, name."""
+    try:
+        first, last = arguments.get("from"), arguments.get("to")
+        if first is None and last is None:
+            name = arguments.get("period", default)
+            if name is None:
+                raise BadRange(
+                    "from and to are needed, days as YYYY-MM-DD, both included; "
+                    f"or period, one of {', '.join(ranges.PERIODS)}"
+                )
+            return ranges.period(name, given.clock(), zone)
+        if first is None or last is None:
+            missing = "from" if first is None else "to"
+            raise BadRange(f"{missing} is needed too: a day as YYYY-MM-DD, included in the range")
+        return Range(ranges.parse_day("from", first), ranges.parse_day("to", last), zone)
+    except BadRange as error:
+        raise BadRequest(str(error)) from error
+
+
+def one_of(arguments: Arguments, name: str, accepted: Iterable[str], default: str | None = None) -> str:
+    value = arguments.get(name, default)
+    if value is None:
+        raise BadRequest(f"{name} is needed: one of {', '.join(accepted)}")
+    if value not in accepted:
+        raise BadRequest(f"{name} must be one of {', '.join(accepted)}, not {value!r}")
+    return value
+
+
+def whole_number(arguments: Arguments, name: str, default: int, most: int) -> int:
+    text = arguments.get(name, str(default))
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else 0
+    if not 1 <= value <= most:
+        raise BadRequest(f"{name} must be a whole number from 1 to {most}, not {text!r}")
+    return value

@@ -1,0 +1,159 @@
+"""The positions of a deployment, from one broker's to another's: what makes the next `up` go on where the last stood.
+
+They are kept in two places: the archive's manifest and the heads of the live run. Each changes by one swap, the
+archive first, so that whatever happens in between the run itself stands on one broker or the other. A value beside the
+heads says what is being put where: who runs the move again after a crash finds it, and what is done is not done twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from brokers.base import Broker, Gone, Position, WrongIncarnation
+from infra.brokers.copy import Partition
+from infra.errors import Failed
+from infra.wiring import Parts
+from pipeline import archive as archiving
+from pipeline import live, losses
+from pipeline.checkpoint import Head, Ledger
+from stores.base import Checkpoint, Positions
+
+_NAME = "broker-move"
+_UNIT = "unit-"
+
+# Positions of one partition, by what they are now to what they become; see `broker_copy.Verified`.
+Translation = dict[Partition, dict[str, str | None]]
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    source: str
+    target: str
+    archive: Positions
+    heads: dict[str, Positions]
+
+
+def settle(parts: Parts) -> None:
+    """A batch that was cut off is finished on the old broker: its rows bear the positions it was planned with."""
+    from infra.processes.core import Core
+
+    for ledger, head in _heads(parts.checkpoint):
+        if head.lost:
+            raise Failed(f"{losses.LOST}. Let `footfall up` do that on {parts.broker.url}, then move")
+        if head.intent is None and head.hold is None:
+            continue
+        loader = Core(parts).loader
+        if parts.settings.embedded:
+            loader.take_over()
+        if loader.head().intent is not None:
+            loader.step()
+        again = ledger.load()
+        if again is None or again.intent is not None:
+            raise Failed(f"unit {ledger.unit} has a batch in hand that does not end: {loader.status.trouble or 'wait'}")
+
+
+class Switch:
+    """The positions that `parts` keep, on their way from `source` to `target`."""
+
+    def __init__(self, parts: Parts, source: Broker, target: Broker) -> None:
+        self._archive = parts.archive
+        self._store = parts.checkpoint
+        self._source, self._target = source, target
+        found = self._store.load(_NAME)
+        plan = msgspec.json.decode(found[0], type=_Plan) if found else None
+        self._version = found[1] if found else None
+        same = plan is not None and (plan.source, plan.target) == (source.url, target.url)
+        self._begun = plan if same else None
+
+    def done(self) -> bool:
+        """Whether a move to the target was finished: there are positions, and all are the target's."""
+        kept = [self._archive.committed().positions, *(head.positions for _, head in _heads(self._store))]
+        return any(kept) and not self.wanted()
+
+    def wanted(self) -> dict[Partition, set[str]]:
+        """The positions to be translated."""
+        found: dict[Partition, set[str]] = {}
+        for positions in self._to_do():
+            for topic, partitions in positions.items():
+                for number, text in partitions.items():
+                    found.setdefault((topic, int(number)), set()).add(text)
+        return found
+
+    def _to_do(self) -> Iterator[Positions]:
+        if not self._archive_done():
+            yield self._archive.committed().positions
+        for ledger, head in _heads(self._store):
+            if not self._head_done(ledger.unit, head):
+                yield head.positions
+
+    def _archive_done(self) -> bool:
+        positions = self._archive.committed().positions
+        return self._done(positions, self._begun.archive if self._begun else None)
+
+    def _head_done(self, unit: str, head: Head) -> bool:
+        return self._done(head.positions, self._begun.heads.get(unit) if self._begun else None)
+
+    def _done(self, positions: Positions, planned: Positions | None) -> bool:
+        if not positions or (planned is not None and positions == planned):
+            return True
+        if _stands_on(self._source, positions):
+            return False
+        if _stands_on(self._target, positions):
+            return True
+        raise Failed(
+            f"the checkpoint stands neither on {self._source.url} nor on {self._target.url}: is FROM the broker that"
+            " `footfall up` ran on, and is this its data folder?"
+        )
+
+    def apply(self, translation: Translation) -> None:
+        """Put the translated positions in place. Raises `Lost` when something still runs on the old broker."""
+        committed = self._archive.committed()
+        archive = committed.positions if self._archive_done() else self._translated(committed.positions, translation)
+        heads: dict[str, Positions] = {}
+        for ledger, head in _heads(self._store):
+            done = self._head_done(ledger.unit, head)
+            heads[ledger.unit] = head.positions if done else self._translated(head.positions, translation)
+        plan = _Plan(self._source.url, self._target.url, archive, heads)
+        self._store.swap(_NAME, msgspec.json.encode(plan), self._version)
+        if committed.positions != archive:
+            self._archive.commit(committed.version, [], archive)
+        for ledger, head in _heads(self._store):
+            if head.positions != heads[ledger.unit]:
+                ledger.swap(msgspec.structs.replace(head, positions=heads[ledger.unit]))
+        for group, positions in ((archiving.GROUP, archive), *((live.GROUP, of_unit) for of_unit in heads.values())):
+            for topic, partitions in positions.items():
+                for number, text in partitions.items():
+                    self._target.remember(group, topic, int(number), Position.parse(text))
+
+    def _translated(self, positions: Positions, translation: Translation) -> Positions:
+        found: Positions = {}
+        for topic, partitions in positions.items():
+            for number, text in partitions.items():
+                known = translation.get((topic, int(number)), {})
+                if text not in known:
+                    raise Failed(f"something still runs on {self._source.url}: stop it, then run this again")
+                new = known[text]
+                if new is not None:
+                    found.setdefault(topic, {})[number] = new
+        return found
+
+
+def _heads(store: Checkpoint) -> list[tuple[Ledger, Head]]:
+    ledgers = [Ledger(store, name.removeprefix(_UNIT)) for name in store.names(_UNIT)]
+    return [(ledger, head) for ledger in ledgers if (head := ledger.load()) is not None]
+
+
+def _stands_on(broker: Broker, positions: Positions) -> bool:
+    there = broker.topics()
+    for topic, partitions in positions.items():
+        for number, text in partitions.items():
+            if topic not in there or int(number) >= there[topic].partitions:
+                return False
+            try:
+                broker.end_before(topic, int(number), Position.parse(text), 1)
+            except WrongIncarnation:
+                return False
+            except Gone:
+                continue
+    return True

@@ -1,0 +1,163 @@
+"""`footfall replay` and `footfall reconcile`.
+
+`footfall sql`.
+
+`footfall migrate`.
+
+`footfall archive`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from datetime import datetime
+from typing import Any
+
+import click
+
+from infra.commands.flags import SettingsCommand, with_json, with_settings
+from infra.settings import Settings
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.command(cls=SettingsCommand)
+@click.option("--from", "first", type=_DAY, required=True, metavar="YYYY-MM-DD", help="First day (UTC), included.")
+@click.option("--to", "last", type=_DAY, required=True, metavar="YYYY-MM-DD", help="Last day (UTC), included.")
+@click.option("--site", metavar="DOMAIN", help="Only this site; all of them otherwise.")
+@click.option(
+    "--source", type=click.Choice(["broker", "archive"]), default="broker", show_default=True, help="Raw events from."
+)
+@click.option("--dry-run", is_flag=True, help="Rebuild and compare, change nothing.")
+@with_json
+@with_settings
+def replay(
+    settings: Settings,
+    first: datetime,
+    last: datetime,
+    site: str | None,
+    source: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Rebuild events, sessions and metrics of some days from the raw events, compare, and put them in place.
+
+    Prints a line a site and day with the digest of its sessions, and whether the stored events, sessions and rollups
+    were equal. Exit status 1 when a day was not: it is now, unless --dry-run.
+    """
+    from infra.processes.session import session
+
+    if last < first:
+        raise click.UsageError("--to lies before --from")
+    arguments = {
+        "first": first.date().isoformat(),
+        "last": last.date().isoformat(),
+        "site": site,
+        "source": source,
+        "dry_run": dry_run,
+    }
+    unequal = days = 0
+    with session(settings, "footfall replay") as work:
+        for line in work.call("replay", arguments):
+            if "read" in line:
+                click.echo(f"\r{line['read']:,} events read", nl=False, err=True)
+                continue
+            if not days:
+                click.echo(err=True)
+            days += 1
+            unequal += not line["equal"]
+            click.echo(json.dumps(line) if as_json else _told(line))
+    if not days:
+        click.echo("no event of these days", err=True)
+    raise click.exceptions.Exit(1 if unequal else 0)
+
+
+@click.command(cls=SettingsCommand)
+@with_json
+@with_settings
+def reconcile(settings: Settings, as_json: bool) -> None:
+    """Rebuild the visitor-days that late events reached, now. `up` does so every ten minutes by itself."""
+    from infra.processes.session import session
+
+    with session(settings, "footfall reconcile") as work:
+        for line in work.call("reconcile", {}):
+            told = f"{line['marks']} visitor-days were marked, {line['changed']} session rows changed"
+            click.echo(json.dumps(line) if as_json else told)
+
+
+def _told(line: dict[str, Any]) -> str:
+    equal = "equal" if line["equal"] else f"NOT EQUAL to what was stored: {', '.join(line['differs'])}"
+    return (
+        f"{line['day']} {line['site']}: {line['events']} events, {line['sessions']} sessions, "
+        f"{line['visitors']} visitors, sha256 {line['sha256']}, {equal}"
+    )
+
+
+@click.command(cls=SettingsCommand)
+@click.argument("statement", metavar="STATEMENT")
+@click.option("--format", "fmt", default="PrettyCompact", show_default=True, help="Any of ClickHouse's formats.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format JSONEachRow.")
+@click.option("--param", "given", multiple=True, metavar="NAME=VALUE", help="Fills {NAME:Type} in the statement.")
+@with_settings
+def sql(settings: Settings, statement: str, fmt: str, as_json: bool, given: tuple[str, ...]) -> None:
+    """Ask the warehouse: one read-only STATEMENT over events, sessions, rollup_1m, rollup_1h and dead_letters.
+
+    `-` reads the statement from stdin.
+    """
+    from infra.errors import in_words
+    from infra.processes.session import session
+    from stores.read_only import inspection
+
+    if statement == "-":
+        statement = sys.stdin.read()
+    fmt = "JSONEachRow" if as_json else fmt
+    params = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE, as in site=example.com", param_hint="--param")
+        params[name] = value
+    with in_words():
+        inspection.refuse_oversized(statement, fmt, params)
+    with session(settings, "footfall sql") as work:
+        for line in work.call("sql", {"statement": statement, "fmt": fmt, "params": params}):
+            sys.stdout.buffer.write(base64.b64decode(line["body"]))
+    sys.stdout.buffer.flush()
+
+
+@click.command(cls=SettingsCommand)
+@with_json
+@with_settings
+def migrate(settings: Settings, as_json: bool) -> None:
+    """Bring the warehouse's tables up to date. Every command that opens the warehouse does so by itself."""
+    from infra.processes.session import session
+
+    with session(settings, "footfall migrate") as work:
+        applied = [line["applied"] for line in work.call("migrate", {})]
+    if as_json:
+        click.echo(json.dumps({"applied": applied}))
+    else:
+        click.echo("\n".join(applied) or "the tables are up to date")
+
+
+@click.group()
+def archive() -> None:
+    """The Parquet archive of raw events."""
+
+
+@archive.command(cls=SettingsCommand)
+@with_json
+@with_settings
+def flush(settings: Settings, as_json: bool) -> None:
+    """Bring the archive up to what is in the numbers now. `up` does so every minute by itself."""
+    from infra.processes.session import session
+
+    events = 0
+    with session(settings, "footfall archive flush") as work:
+        for _ in work.call("load", {}):
+            pass
+        for line in work.call("archive-flush", {}):
+            events += line["events"]
+    click.echo(json.dumps({"events": events}) if as_json else f"{events:,} events went to the archive")

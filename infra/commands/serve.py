@@ -1,0 +1,149 @@
+"""`footfall up`.
+
+`footfall ingest`, `load` and `dashboards`: what `up` does, in three processes of their own.
+
+They meet on a broker, a warehouse server and a shared live store, so each may run on another machine and
+`ingest` several times.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+
+import click
+
+from infra import snippets
+from infra.commands.flags import SettingsCommand, with_json, with_settings
+from infra.errors import Failed
+from infra.settings import Settings, spell
+from infra.wiring import check_broker, check_sites
+
+
+@click.command(cls=SettingsCommand)
+@click.option("--site", "domains", multiple=True, metavar="DOMAIN", help="Count this site too; repeatable.")
+@click.option("--demo", is_flag=True, help="Also send believable synthetic traffic, to the first --site or localhost.")
+@with_json
+@with_settings
+def up(settings: Settings, domains: tuple[str, ...], demo: bool, as_json: bool) -> None:
+    """Run everything on this machine: tracking on one port, dashboards on another, both on loopback.
+
+    Dashboards beyond loopback (--host, --dashboards-host) need FOOTFALL_DASHBOARDS_TOKEN or --dashboards-password-file.
+
+    Ctrl-C drains and stops; nothing that was accepted is lost, by kill -9 neither.
+    """
+    from infra import access, snippets
+    from infra.processes import supervisor as local
+
+    local.refuse_unfit(settings)
+    access.refuse_unguarded(settings)
+    check_broker(settings)
+
+    def say(text: str) -> None:
+        if as_json:
+            click.echo(json.dumps({"event": "message", "text": text}))
+        else:
+            click.echo(f"footfall: {text}", err=True)
+
+    supervisor = local.Supervisor(settings, demo=(domains or ("localhost",))[0] if demo else None, say=say)
+    shown = _add_sites(settings, domains or (("localhost",) if demo else ()))
+    for line in access.remarks(settings):
+        say(line)
+    say(f"starting on {settings.data}")
+
+    def ready(served: Settings) -> None:
+        collect, dashboards = snippets.collect_url(served), snippets.dashboards_url(served)
+        snippet = snippets.script(shown, collect)
+        if as_json:
+            addresses = {"tracking": collect, "dashboards": dashboards}
+            click.echo(json.dumps({"event": "ready", **addresses, "site": shown, "snippet": snippet}))
+            return
+        click.echo(
+            f"""
+  Dashboards  {dashboards}/{shown}
+  Tracking    {collect}
+
+  Paste this into every page of {shown}, before </head>:
+
+    {snippet}
+
+  Events are kept in {served.data}. Another site: footfall site add example.com
+  Ctrl-C stops; nothing accepted is lost.
+"""
+        )
+        if demo:
+            say(f"pretend visitors come to {shown}; leave --demo out to stop them")
+
+    sys.exit(supervisor.run(ready))
+
+
+def _add_sites(settings: Settings, domains: tuple[str, ...]) -> str:
+    """Add what is not there yet; the site whose snippet is shown."""
+    from infra.processes.core import add_site
+    from ingest.sites import Sites, SitesError
+
+    try:
+        known = Sites(settings.sites).all()
+        for domain in domains or (() if known else ("localhost",)):
+            add_site(settings, domain)
+    except SitesError as error:
+        raise Failed(str(error)) from error
+    if domains:
+        return domains[0].strip().lower()
+    return known[0].domain if known else "localhost"
+
+
+@click.command(cls=SettingsCommand)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that take events.")
+@with_settings
+def ingest(settings: Settings, workers: int) -> None:
+    """Take events on the tracking port, and nothing else."""
+    from infra import private
+    from infra.processes import tracking
+
+    if settings.broker.startswith("memory:"):
+        raise Failed(f"{spell('broker')} memory:// ends with the process; give one that others can read")
+    check_broker(settings)
+    private.make(settings.data)
+    check_sites(settings)
+    click.echo(f"taking events on {snippets.address(settings.host, settings.port)}", err=True)
+    tracking.serve(settings, snippets.bind(settings.host, settings.port), workers=workers)
+
+
+@click.command(cls=SettingsCommand)
+@with_settings
+def load(settings: Settings) -> None:
+    """Run the live pipeline: what lies in the topics goes into the warehouse and the archive, until a signal."""
+    from infra.processes.session import owned
+
+    check_broker(settings)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with owned(settings, "footfall load") as core:
+        core.start()
+        click.echo("loading", err=True)
+        stop.wait()
+        core.stop()
+
+
+@click.command(cls=SettingsCommand)
+@with_settings
+def dashboards(settings: Settings) -> None:
+    """Serve pages, API and SQL on the dashboards port, over a warehouse that `load` fills.
+
+    Beyond loopback they need FOOTFALL_DASHBOARDS_TOKEN or --dashboards-password-file.
+    """
+    from infra import access
+    from infra.processes import core
+
+    if settings.embedded:
+        raise Failed(f"an embedded warehouse is served by `footfall up`; or name a server by {spell('warehouse')}")
+    check_sites(settings)
+    access.refuse_unguarded(settings)
+    for line in access.remarks(settings):
+        click.echo(f"footfall: {line}", err=True)
+    click.echo(f"dashboards on {snippets.dashboards_url(settings)}", err=True)
+    core.serve(settings, snippets.bind(settings.dashboards_host, settings.dashboards_port), pipeline=False)

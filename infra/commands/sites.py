@@ -1,0 +1,98 @@
+"""`footfall site`: the sites that may be counted, in the sites file."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from infra.commands.flags import SettingsCommand, with_json, with_settings
+from infra.errors import Failed
+from infra.settings import Settings
+
+
+@click.group()
+def site() -> None:
+    """Add, list and check the sites that are counted."""
+
+
+@site.command(cls=SettingsCommand)
+@click.argument("domain")
+@click.option("--timezone", default="UTC", show_default=True, help="The site's own days, as in Europe/Berlin.")
+@click.option("--search-parameter", "search", multiple=True, help="URL parameter of the site's search; repeatable.")
+@click.option("--origin", "origins", multiple=True, help="Only pages of this origin may send; repeatable.")
+@with_json
+@with_settings
+def add(
+    settings: Settings,
+    domain: str,
+    timezone: str,
+    search: tuple[str, ...],
+    origins: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Add DOMAIN with a new secret key, and print what to paste into its pages. Running servers notice at once."""
+    from infra import snippets
+    from ingest import sites
+
+    fields: dict[str, object] = {"key": sites.new_key(), "timezone": timezone}
+    fields |= {name: list(values) for name, values in (("search_parameters", search), ("origins", origins)) if values}
+    try:
+        added = sites.add(settings.sites, domain, **fields)
+        known = sites.Sites(settings.sites).get(domain.strip().lower().rstrip("."))
+    except sites.SitesError as error:
+        raise Failed(str(error)) from error
+    assert known is not None
+    snippet = snippets.script(known.domain, snippets.collect_url(settings))
+    if as_json:
+        click.echo(json.dumps({"site": known.domain, "added": added, "key": known.key, "snippet": snippet}))
+        return
+    click.echo(f"{known.domain} {'is added' if added else 'was there already'} in {settings.sites}")
+    click.echo(f"\nPaste this into every page, before </head>:\n\n  {snippet}\n")
+    if known.key:
+        click.echo(f"Servers that send for their visitors use: Authorization: Bearer {known.key}")
+
+
+@site.command("list", cls=SettingsCommand)
+@with_json
+@with_settings
+def list_(settings: Settings, as_json: bool) -> None:
+    """List the sites."""
+    from ingest import sites
+
+    try:
+        known = sites.Sites(settings.sites).all()
+    except sites.SitesError as error:
+        raise Failed(str(error)) from error
+    if not known and not as_json:
+        click.echo(f"No site yet in {settings.sites}: footfall site add example.com", err=True)
+    for entry in known:
+        if as_json:
+            click.echo(json.dumps({"site": entry.domain, "timezone": entry.timezone, "origins": entry.origins}))
+        else:
+            click.echo(f"{entry.domain}\t{entry.timezone}\t{', '.join(entry.origins) or 'any origin'}")
+
+
+@site.command(cls=SettingsCommand)
+@with_json
+@with_settings
+def check(settings: Settings, as_json: bool) -> None:
+    """Say whether the sites file can be used, and every problem of it. Exit status 1 when there is one."""
+    from ingest import sites
+
+    problem = ""
+    count = 0
+    if not settings.sites.exists():
+        problem = f"there is no {settings.sites}: footfall site add example.com"
+    else:
+        try:
+            known = sites.read(settings.sites).values()
+            count, problem = len(known), "\n".join(sites.wrong_zones(known, str(settings.sites)))
+        except sites.SitesError as error:
+            problem = str(error)
+    if as_json:
+        click.echo(json.dumps({"sites": count, "problem": problem}))
+        raise click.exceptions.Exit(1 if problem else 0)
+    if problem:
+        raise Failed(problem)
+    click.echo(f"{settings.sites}: {count} site{'s' * (count != 1)}, no problem")

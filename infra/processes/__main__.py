@@ -1,0 +1,59 @@
+"""The processes that `up` starts: `python -m infra.processes.__main__ tracking|core|demo`, with what they inherit.
+
+A child is told three descriptors: the pipe whose closing means that its parent is gone, the pipe to announce
+on that it serves, and the listening socket. Its settings come by the environment, as they do for anybody.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import click
+import msgspec
+
+from infra.settings import Settings
+
+
+@click.command()
+@click.argument("role", type=click.Choice(["tracking", "core", "demo"]))
+@click.option("--follow", type=int, required=True)
+@click.option("--announce", type=int, required=True)
+@click.option("--listen", type=int)
+@click.option("--site", default="localhost")
+def main(role: str, follow: int, announce: int, listen: int | None, site: str) -> None:
+    """Internal: started by `footfall up`."""
+    from infra import logs, private
+
+    private.by_default()
+    logs.set_up()
+    settings = Settings.load(os.environ)
+
+    def announced() -> None:
+        from infra.processes.supervisor import Started
+
+        os.write(announce, msgspec.json.encode(Started(role, os.getpid())) + b"\n")
+
+    if role == "demo":
+        from infra import demo
+        from ingest.sites import Sites
+
+        known = Sites(settings.sites).get(site)
+        if known is None or known.key is None:
+            raise SystemExit(f"--demo needs a secret key for {site} in {settings.sites}: key = \"…\"")
+        demo.run(settings, site, known.key, follow)
+    elif role == "tracking":
+        from infra.processes import tracking
+
+        tracking.serve(settings, f"fd://{listen}", follow=follow, on_ready=announced)
+    else:
+        from infra.processes import core
+
+        core.serve(settings, f"fd://{listen}", follow=follow, on_ready=announced)
+
+
+if __name__ == "__main__":
+    # Ctrl-C reaches the whole group before a child is ready to drain; until then it just ends.
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+    main()

@@ -1,0 +1,267 @@
+"""The core: pages, API, live pipeline and the other commands' work, in the process that owns the warehouse.
+
+`Core` is that work without the server: `footfall up` serves it (`serve`), and a command that finds no owner
+makes one of its own for as long as it runs (`infra.processes.session`). Its verbs are generators of JSON lines.
+
+Questions are answered as soon as the warehouse is open. The pipeline comes a moment later, in its own thread,
+because importing Beam takes longer than everything else together; events wait in the log meanwhile.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from infra import access, private, snippets
+from infra.processes import jobs
+from infra.processes.control import Owner, Verb, blueprint
+from infra.settings import Settings
+from infra.wiring import Parts
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from pipeline.live import Loader
+
+log = logging.getLogger("footfall")
+
+_GRACE = 20
+_RECONCILE_EVERY = 600.0
+# Objects between two looks for garbage: records are read by the ten thousand, and looking costs as much as reading.
+_GARBAGE = (10_000, 20, 20)
+_FLUSH_EVERY = 60.0
+_RETRY_EVERY = 1.0
+_RETRY_AT_LEAST_EVERY = 30.0
+_MUCH = 50_000  # records a partition and micro-batch, where nobody waits for the first of them
+
+
+class Core:
+    """The live pipeline over opened parts, and what commands ask of it."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.verbs: dict[str, Verb] = jobs.of(parts, lambda: self.loader)
+        self._making = threading.Lock()
+        self._loader: Loader | None = None
+        self._trouble = ""
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def loader(self) -> Loader:
+        with self._making:
+            if self._loader is None:
+                from pipeline.live import Loader
+
+                self.parts.create_topics()
+                loader = Loader(self.parts.broker, self.parts.warehouse, self.parts.checkpoint)
+                loader.open()
+                self._loader = loader
+            return self._loader
+
+    def prepare(self) -> None:
+        """Have the loader ready for much at once, without starting it: for a command that says itself when to load."""
+        self._recover()
+        self.loader.limit = _MUCH
+        self.loader.lay()
+
+    def start(self) -> None:
+        """Load what comes, flush the archive and rebuild marked days, until `stop`."""
+        gc.set_threshold(*_GARBAGE)
+        self._trouble = self._first_look()
+        for name, work in (
+            ("loader", self._load),
+            ("archive", lambda: self._every(_FLUSH_EVERY, "archive-flush")),
+            ("reconcile", lambda: self._every(_RECONCILE_EVERY, "reconcile")),
+        ):
+            thread = threading.Thread(target=work, name=name)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """The batch in hand is committed and the archive flushed once more."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        if self._loader is not None:
+            self._quietly("archive-flush")
+
+    def _load(self) -> None:
+        """The live pipeline, begun as soon as its parts can be reached."""
+        from brokers.base import BrokerError
+        from pipeline.rebuild import Busy
+        from pipeline.recover import mend
+        from pipeline.replay import Incomplete
+        from stores.base import BrokenRows, StoreError
+
+        wait = _RETRY_EVERY
+        while not self._stop.is_set():
+            try:
+                try:
+                    self._recover()
+                    self._trouble, wait = "", _RETRY_EVERY
+                    self.loader.run(self._stop)
+                except BrokenRows as broken:
+                    self._trouble = f"{broken}; what cannot be read is set aside and made again from the raw events"
+                    mend(self.loader, self.parts.archive, broken)
+            except (BrokerError, StoreError, Incomplete, Busy, OSError) as error:
+                if self._trouble != str(error):
+                    log.warning("The pipeline does not run: %s; trying again", error)
+                self._trouble = str(error)
+                self._stop.wait(wait)
+                wait = min(2 * wait, _RETRY_AT_LEAST_EVERY)
+            except BaseException:  # a library's panic too: it would end this thread, and nobody would know
+                log.exception("The pipeline does not run. Events are kept in the log; stop, mend it, start again")
+                self._trouble = "the pipeline does not run, see the output of the server"
+                return
+
+    def _recover(self) -> None:
+        """Mend what a process that died may have left, its hold, and what was lost while nobody ran."""
+        from pipeline.recover import recover
+
+        if self.parts.settings.embedded:
+            self.loader.take_over()
+        recover(self.loader, self.parts.archive)
+
+    def problem(self) -> str | None:
+        """Why the numbers do not move, None when they do."""
+        return self._trouble or (self._loader.status.trouble if self._loader else "") or None
+
+    def _first_look(self) -> str:
+        """What `/ready` says of things lost until the pipeline, which takes seconds to import, mends them."""
+        from pipeline import losses
+        from pipeline.checkpoint import Ledger
+        from stores.base import StoreError
+
+        try:
+            ledger = Ledger(self.parts.checkpoint, "0")
+            head, found = ledger.load(), self.parts.warehouse.parts()
+            if head is None or head.lost:
+                return losses.LOST if head or (found is not None and found.height) else ""
+            ledger.state(head)
+        except StoreError as error:
+            return str(error)
+        gone = [] if found is None else losses.lost(head.parts, losses.parts(found))
+        missing = losses.missing(gone, head.missing)
+        return losses.rebuilding(missing) if missing else ""
+
+    def _every(self, seconds: float, verb: str) -> None:
+        while not self._stop.wait(seconds):
+            self._quietly(verb)
+
+    def _quietly(self, verb: str) -> None:
+        """A chore that fails is said and tried again next time; events are safe in the log meanwhile."""
+        try:
+            deque(self.verbs[verb](), maxlen=0)
+        except BaseException:
+            log.exception("%s did not work; it is tried again later", verb)
+
+    def metrics(self) -> str:
+        """Prometheus text of the pipeline, nothing before it has begun."""
+        if self._loader is None:
+            return ""
+        status = self._loader.status
+        age = max(0.0, time.time() - status.watermark / 1000) if status.watermark else 0.0
+        rows = (
+            ("lag_seconds", "gauge", "Age of the oldest event that is not yet in the numbers.", status.lag_seconds),
+            ("watermark_age_seconds", "gauge", "How far the live watermark is behind the clock.", age),
+            ("loaded_batches_total", "counter", "Micro-batches committed since the start.", status.batches),
+            ("loaded_events_total", "counter", "Events stored since the start.", status.events),
+            ("loaded_duplicates_total", "counter", "Events that were stored already.", status.duplicates),
+            ("loaded_late_total", "counter", "Events later than the horizon, left to reconcile.", status.late),
+            ("dead_letters_total", "counter", "Records that are no events.", status.dead_letters),
+        )
+        lines = []
+        for name, kind, text, value in rows:
+            lines += [f"# HELP footfall_{name} {text}", f"# TYPE footfall_{name} {kind}", f"footfall_{name} {value}"]
+        return "\n".join(lines) + "\n"
+
+    def application(self, owner: Owner | None, collect_url: str) -> Flask:
+        """Pages, API, SQL and probes; with an owner, its control routes too."""
+        from dashboards import app
+
+        parts = self.parts
+        return app.create(
+            parts.warehouse,
+            lambda: {site.domain: site.timezone for site in parts.sites.all()},
+            parts.live,
+            control=blueprint(owner, self.verbs) if owner else None,
+            collect_url=collect_url,
+            access=access.of(parts.settings),
+            add_site=lambda domain: add_site(parts.settings, domain),
+            metrics=self.metrics,
+            problem=self.problem,
+            countries=parts.settings.geo is not None,
+        )
+
+
+def add_site(settings: Settings, domain: str) -> bool:
+    """Add a site with a key; True when it is new. Raises ValueError in words."""
+    from ingest import sites
+
+    return sites.add(settings.sites, domain, key=sites.new_key())
+
+
+def serve(
+    settings: Settings,
+    bind: str,
+    *,
+    pipeline: bool = True,
+    follow: int | None = None,
+    on_ready: Callable[[], None] | None = None,
+) -> None:
+    """Serve until a signal, then drain and exit. `on_ready` is called when questions are answered.
+
+    With `pipeline` this is the owner of the data folder, which loads and serves other commands; without, pages
+    and API over a warehouse that somebody else fills."""
+    from infra.processes.front import Front
+    from ingest import server
+
+    running: list[Callable[[], None]] = []
+
+    def load() -> object:
+        ending = ExitStack()
+        running.append(ending.close)
+        if pipeline:
+            ending.callback(os.close, _wait_for_predecessor(settings))
+        core = Core(ending.enter_context(Parts(settings)))
+        here = snippets.address(settings.dashboards_host, settings.dashboards_port)
+        owner = Owner(os.getpid(), here) if pipeline else None
+        application = core.application(owner, snippets.collect_url(settings))
+        if owner is not None:
+            core.start()
+            ending.callback(core.stop)
+            owner.publish(settings.data)
+            ending.callback(owner.withdraw, settings.data)
+        if on_ready is not None:
+            on_ready()
+        return Front(application, owner.is_me if owner else None)
+
+    def worker_exit(_arbiter: Any, _worker: Any) -> None:
+        for end in running:
+            end()
+
+    server.serve(
+        load,
+        bind,
+        graceful_timeout=_GRACE,
+        parent=follow,
+        worker_exit=worker_exit,
+    )
+
+
+def _wait_for_predecessor(settings: Settings) -> int:
+    """A worker whose parent was killed still commits its last batch; the warehouse is its until it is gone."""
+    private.make(settings.data)
+    descriptor = os.open(settings.data / "core.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+

@@ -1,0 +1,247 @@
+"""What stands before the dashboards: it reads a request whole, then gives it a thread of the pool for its kind.
+
+No thread waits for a sender or for a reader: a body is here before a thread is taken, and an answer is whole before
+it goes out, so that a thread works or is free. The pools keep apart what must not wait for each other:
+
+    probes      /live, /ready and /metrics
+    commands    /control/… of who shows the owner's token; a replay may hold one for hours, and its lines go out
+                as they come
+    questions   POST /sql: a reader's statement may take 30 seconds
+    pages       the rest: page, API, files
+
+Who finds all threads of a pool busy waits for one, and is told to come again (503, `Retry-After`) when too many wait
+already or none comes free in time. Everything is answered by the one Flask application, its checks included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from a2wsgi import WSGIMiddleware
+
+from dashboards.app import MAX_BODY
+from ingest.asgi import Scope, Send
+from ingest.http import Bodies, Message, Receive, Response, Unread, text_response, unread
+
+log = logging.getLogger(__name__)
+
+_SLICE = 64 << 10  # of an answer, between two looks at whether the reader takes it
+_STREAMED = 10  # lines of a command that wait for its reader
+_GONE = "footfall.gone"
+
+WSGI = Callable[[Any, Any], Any]
+
+
+class Size(NamedTuple):
+    threads: int
+    waiting: int  # requests
+    seconds: float  # that one waits
+
+
+PROBES = Size(2, 32, 10.0)
+COMMANDS = Size(16, 16, 20.0)
+QUESTIONS = Size(4, 16, 20.0)
+PAGES = Size(8, 64, 20.0)
+
+
+class Pool:
+    """Threads of the application, for one kind of request."""
+
+    def __init__(self, name: str, application: WSGI, size: Size) -> None:
+        self.name = name
+        self.size = size
+        self._run: Any = WSGIMiddleware(_contained(application), workers=size.threads)
+        self._free = asyncio.Semaphore(size.threads)
+        self._waiting = 0
+
+    async def take(self) -> bool:
+        """Take a thread; False when that would be to wait too long."""
+        if self._free.locked() and self._waiting >= self.size.waiting:
+            return False
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self.size.seconds):
+                await self._free.acquire()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting -= 1
+        return True
+
+    def start(self, work: Work, scope: Scope) -> asyncio.Task[None]:
+        """Begin on the thread that was taken; it is free again when the application returned, whoever waits."""
+        task = asyncio.get_running_loop().create_task(self._run(scope, work.receive, work.keep))
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._free.release()
+        if not task.cancelled():
+            task.exception()  # told by `_contained`
+
+
+class Work:
+    """One request in a thread: its body, and the messages of its answer as they come."""
+
+    def __init__(self, body: bytes, most: int = 0) -> None:
+        self.gone = threading.Event()
+        self.answer: asyncio.Queue[Message] = asyncio.Queue(most)
+        self._body = body
+
+    async def receive(self) -> Message:
+        body, self._body = self._body, b""
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def keep(self, message: Message) -> None:
+        if not self.gone.is_set():
+            await self.answer.put(message)
+
+    def leave(self) -> None:
+        """Nobody reads the answer any more: the thread stops at the next piece of it."""
+        self.gone.set()
+        while not self.answer.empty():
+            self.answer.get_nowait()
+
+
+class Front:
+    """The ASGI application. `is_owner` judges an `Authorization` header; None where no commands are answered."""
+
+    def __init__(self, application: WSGI, is_owner: Callable[[bytes], bool] | None = None) -> None:
+        self._is_owner = is_owner
+        self._bodies = Bodies()
+        self._probes = Pool("probes", application, PROBES)
+        self._commands = Pool("commands", application, COMMANDS)
+        self._questions = Pool("questions", application, QUESTIONS)
+        self._pages = Pool("pages", application, PAGES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            await self._http(scope, receive, send)
+        elif kind == "lifespan":
+            for state in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{state}.complete"})
+        elif kind == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pool = self._pool(scope)
+        body = await self._bodies.read(receive, scope["headers"], None if pool is self._commands else MAX_BODY)
+        if isinstance(body, Unread):
+            await self._without_body(body, scope, receive, send)
+            return
+        if not await pool.take():
+            await _answer(scope, send, _busy(pool))
+            return
+        work = Work(body, _STREAMED if pool is self._commands else 0)
+        task = pool.start(work, _whole(scope, body, work))
+        try:
+            if pool is self._commands:
+                await _stream(work, task, receive, send)
+            else:
+                await _send_whole(work, task, scope, send)
+        finally:
+            work.leave()
+
+    def _pool(self, scope: Scope) -> Pool:
+        path: str = scope["path"]
+        if path in ("/live", "/ready", "/metrics"):
+            return self._probes
+        if path == "/sql" and scope["method"] == "POST":
+            return self._questions
+        if path.startswith("/control/") and self._is_owner is not None:
+            told = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+            if self._is_owner(told):
+                return self._commands
+        return self._pages
+
+    async def _without_body(self, why: Unread, scope: Scope, receive: Receive, send: Send) -> None:
+        if why is Unread.TOO_LARGE:
+            await _answer(scope, send, text_response(413, f"A request may have {MAX_BODY} bytes here: send less.\n"))
+            await self._bodies.discard(receive)
+            return
+        await _answer(scope, send, unread(why))
+
+
+def _contained(application: WSGI) -> WSGI:
+    """The application whose failures, a library's panic or exit included, are those of one request; told here, once.
+
+    What it still does for a reader that is gone ends at the next piece of the answer."""
+
+    def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        gone: threading.Event = environ["asgi.scope"][_GONE]
+        try:
+            answer = application(environ, start_response)
+            try:
+                for piece in answer:
+                    if gone.is_set():
+                        return
+                    yield piece
+            finally:
+                if hasattr(answer, "close"):
+                    answer.close()
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            log.exception("%s %r ended in an error", environ["REQUEST_METHOD"], environ["PATH_INFO"])
+            raise RuntimeError("the request ended in an error") from error
+
+    return call
+
+
+def _whole(scope: Scope, body: bytes, work: Work) -> Scope:
+    """The request as the application gets it: all of the body there, and its length known."""
+    framing = (b"content-length", b"transfer-encoding")
+    headers = [header for header in scope["headers"] if header[0] not in framing]
+    if body or scope["method"] == "POST":
+        headers.append((b"content-length", b"%d" % len(body)))
+    return {**scope, "headers": headers, _GONE: work.gone}
+
+
+async def _send_whole(work: Work, task: asyncio.Task[None], scope: Scope, send: Send) -> None:
+    """The answer once all of it is there."""
+    await asyncio.wait({task})
+    if task.exception() is not None:
+        await _answer(scope, send, text_response(500, "This request met an error here, told in the server's log.\n"))
+        return
+    await send(work.answer.get_nowait())
+    while True:
+        message = work.answer.get_nowait()
+        piece = memoryview(message.get("body", b""))
+        for at in range(0, len(piece), _SLICE):
+            await send({"type": "http.response.body", "body": bytes(piece[at : at + _SLICE]), "more_body": True})
+        if not message.get("more_body"):
+            await send({"type": "http.response.body", "body": b""})
+            return
+
+
+async def _stream(work: Work, task: asyncio.Task[None], receive: Receive, send: Send) -> None:
+    """The answer piece by piece, for as long as there is somebody who reads it."""
+    left = asyncio.ensure_future(receive())
+    try:
+        while not (left.done() or (task.done() and work.answer.empty())):
+            more = asyncio.ensure_future(work.answer.get())
+            await asyncio.wait({more, task, left}, return_when=asyncio.FIRST_COMPLETED)
+            if more.done():
+                await send(more.result())
+            else:
+                more.cancel()
+    finally:
+        left.cancel()
+
+
+def _busy(pool: Pool) -> Response:
+    seconds = round(pool.size.seconds)
+    text = f"Too many {pool.name} are under way ({pool.size.threads} at a time): ask again in {seconds} seconds.\n"
+    response = text_response(503, text)
+    return response._replace(headers=[*response.headers, (b"retry-after", b"%d" % seconds)])
+
+
+async def _answer(scope: Scope, send: Send, response: Response) -> None:
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})

@@ -1,0 +1,157 @@
+"""What the owner of the warehouse does for the other commands: each verb a generator of JSON lines.
+
+Arguments and lines are plain JSON, because they may come over HTTP (`infra.processes.control`). A verb that changes data
+goes through the pipeline, which takes its turn with the live micro-batches.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable, Iterator
+from datetime import date
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from infra.errors import Failed
+from infra.processes.control import Line, Verb
+from infra.wiring import Parts
+
+if TYPE_CHECKING:
+    from pipeline.live import Loader
+
+
+def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
+    """The verbs over opened parts, by name; `pipeline` gives the loader to those that need it."""
+
+    def ping() -> Iterator[Line]:
+        """Nothing: that it was answered says it all."""
+        yield from ()
+
+    def load() -> Iterator[Line]:
+        """Returns once all that lies in the log now is in the numbers."""
+        loader = pipeline()
+        before = loader.status.events, loader.status.dead_letters
+        loader.drain(loader.ends())
+        yield {
+            "events": loader.status.events - before[0],
+            "dead_letters": loader.status.dead_letters - before[1],
+        }
+
+    def rebuild() -> Iterator[Line]:
+        """Rebuild the visitor-days that late events marked."""
+        from pipeline.rebuild import reconcile
+
+        yield dict(reconcile(pipeline()))
+
+    def flush() -> Iterator[Line]:
+        """Bring the archive up to the committed position; a line a batch of events."""
+        from pipeline import archive
+
+        loader = pipeline()
+        yield from _reporting(
+            lambda report: archive.flush(
+                parts.broker, parts.archive, loader.head().positions, loader.unit, lambda n: report({"events": n})
+            )
+        )
+
+    def replay(first: str, last: str, site: str | None, source: str, dry_run: bool) -> Iterator[Line]:
+        """The pipeline's replay: lines of progress have `read`, the line of a site and day has `sha256`."""
+        from pipeline import recover
+        from pipeline.rebuild import Busy
+        from pipeline.replay import Incomplete
+        from pipeline.replay import replay as rebuilt
+
+        loader = pipeline()
+
+        def work(report: Callable[[Line], None]) -> None:
+            begin, end = date.fromisoformat(first), date.fromisoformat(last)
+            recover.check_parts(loader, begin, end, dry_run)
+            days = rebuilt(
+                loader,
+                parts.archive,
+                begin,
+                end,
+                site=site,
+                source=source,
+                dry_run=dry_run,
+                progress=lambda _what, events: report({"read": events}),
+            )
+            for day in days:
+                report(day)
+            if not dry_run:
+                recover.recover(loader, parts.archive)
+
+        try:
+            yield from _reporting(work)
+        except (Incomplete, Busy) as error:
+            raise Failed(str(error)) from error
+
+    def known(site: str, visitor: list[int], id_hi: list[int], id_lo: list[int]) -> Iterator[Line]:
+        """Which of these events of a site are stored: their indexes."""
+        import polars as pl
+
+        keys = pl.DataFrame(
+            {"visitor": visitor, "id_hi": id_hi, "id_lo": id_lo},
+            schema=dict.fromkeys(("visitor", "id_hi", "id_lo"), pl.UInt64),
+        ).with_columns(site=pl.lit(site))
+        stored = parts.warehouse.known_events(keys, 2**63)
+        found = keys.with_row_index("at").join(stored, on=["site", "visitor", "id_hi", "id_lo"], how="semi")
+        yield {"known": found["at"].to_list()}
+
+    def holds(site: str) -> Iterator[Line]:
+        """Whether any event of a site is stored."""
+        found = parts.warehouse.query("SELECT 1 FROM event_rows WHERE site = {site:String} LIMIT 1", {"site": site})
+        yield {"holds": found.height > 0}
+
+    def letters(where: str, lines: list[str]) -> Iterator[Line]:
+        """Which of these (base64) are dead letters already: their indexes."""
+        sql = """
+            SELECT DISTINCT base64Encode(bytes) AS line FROM dead_letters
+            WHERE topic = {where:String} AND base64Encode(bytes) IN {lines:Array(String)}"""
+        stored = set(parts.warehouse.query(sql, {"where": where, "lines": lines})["line"])
+        yield {"known": [index for index, line in enumerate(lines) if line in stored]}
+
+    def sql(statement: str, fmt: str, params: dict[str, str]) -> Iterator[Line]:
+        """One read-only statement's answer."""
+        yield {"body": base64.b64encode(parts.warehouse.read_only(statement, fmt, params).body).decode()}
+
+    def migrate() -> Iterator[Line]:
+        """Apply the migrations that are missing; opening the warehouse has done so already."""
+        for name in parts.warehouse.migrate():
+            yield {"applied": name}
+
+    return {
+        "ping": ping,
+        "load": load,
+        "reconcile": rebuild,
+        "archive-flush": flush,
+        "replay": replay,
+        "known": known,
+        "holds": holds,
+        "letters": letters,
+        "sql": sql,
+        "migrate": migrate,
+    }
+
+
+def _reporting(work: Callable[[Callable[[Line], None]], object]) -> Iterator[Line]:
+    """What `work` reports, as it reports it: the work runs in a thread, because it calls and does not yield."""
+    lines: SimpleQueue[Line | None] = SimpleQueue()
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work(lines.put)
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            lines.put(None)
+
+    thread = threading.Thread(target=run, name="verb")
+    thread.start()
+    while (line := lines.get()) is not None:
+        yield line
+    thread.join()
+    for error in failed:
+        raise error

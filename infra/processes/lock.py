@@ -1,0 +1,101 @@
+"""Who holds a data folder: one process tree at a time, and a second is told which one and since when.
+
+The lock is `flock` on `DATA/lock`. It belongs to the open file, not to the process, so `up` hands the
+descriptor to its children: killed alone, the supervisor leaves the folder locked until the last child that
+may still write there is gone, and a new `up` waits for just that. The file's text is only for the message.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from infra import private
+from infra.errors import Failed
+
+_PATIENCE = 20.0  # longer than a child's drain
+_POLL = 0.05  # flock has no wait with a deadline
+
+
+class Holder(msgspec.Struct):
+    pid: int
+    command: str
+    since: str
+
+    @property
+    def alive(self) -> bool:
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+
+class DataLock:
+    """Held from `take` until every process that has `fd` has closed it or is gone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "lock"
+        self.fd = -1
+
+    def take(self, command: str) -> None:
+        """Raises `Failed` naming the holder. Waits only for what a dead holder left behind to finish."""
+        try:
+            private.make(self.folder)
+            self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Failed(f"{self.folder} cannot be the data folder: {error.strerror}; choose one by --data") from error
+        deadline = time.monotonic() + _PATIENCE
+        while not self._try():
+            holder = self.holder()
+            if (holder is not None and holder.alive) or time.monotonic() > deadline:
+                self.release()
+                raise Failed(self.refusal(holder))
+            time.sleep(_POLL)
+        os.ftruncate(self.fd, 0)
+        text = msgspec.json.encode(Holder(os.getpid(), command, datetime.now(UTC).isoformat(timespec="seconds")))
+        os.pwrite(self.fd, text, 0)
+
+    def _try(self) -> bool:
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def held(self) -> bool:
+        """Whether somebody has the folder now."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def holder(self) -> Holder | None:
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=Holder)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def refusal(self, holder: Holder | None) -> str:
+        who = f"`{holder.command}` (process {holder.pid}, since {holder.since})" if holder else "another process"
+        return f"{self.folder} is held by {who}. Stop it first, or give this one another folder by --data."
+
+    def release(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

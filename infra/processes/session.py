@@ -1,0 +1,84 @@
+"""A command's way to the warehouse: by the owner when one runs, else as the owner for as long as it takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from infra.errors import Failed
+from infra.processes import control
+from infra.processes.control import Line
+from infra.processes.lock import DataLock
+from infra.settings import Settings
+from infra.wiring import Parts
+
+if TYPE_CHECKING:
+    from infra.processes.core import Core
+
+_START_SECONDS = 20.0
+_POLL = 0.05
+
+
+class Session(Protocol):
+    """Does the verbs of `infra.processes.jobs`, here or in the owner."""
+
+    def call(self, verb: str, arguments: Line) -> Iterator[Line]: ...
+
+    def prepare(self) -> None:
+        """Have the pipeline ready for much that is to be loaded."""
+
+
+class Here:
+    """This process is the owner."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def call(self, verb: str, arguments: Line) -> Iterator[Line]:
+        return self._core.verbs[verb](**arguments)
+
+    def prepare(self) -> None:
+        self._core.prepare()
+
+
+@contextmanager
+def session(settings: Settings, command: str, *, parts: Parts | None = None) -> Iterator[Session]:
+    """The session of a command, over `parts` where it works here and the command has opened some.
+
+    Raises `Failed` when the data folder is held by something that serves nobody."""
+    running = _running(settings) if settings.embedded else None
+    if running is not None:
+        yield running
+        return
+    with owned(settings, command, parts=parts) as core:
+        yield Here(core)
+
+
+@contextmanager
+def owned(settings: Settings, command: str, *, parts: Parts | None = None) -> Iterator[Core]:
+    """The core in this process; an embedded warehouse is nobody else's meanwhile."""
+    from infra.processes.core import Core
+
+    with ExitStack() as stack:
+        if settings.embedded:
+            lock = DataLock(settings.data)
+            lock.take(command)
+            stack.callback(lock.release)
+        yield Core(parts or stack.enter_context(Parts(settings)))
+
+
+def _running(settings: Settings) -> control.Owner | None:
+    """The owner that serves this data folder, waiting for one that is only just starting."""
+    lock = DataLock(settings.data)
+    deadline = time.monotonic() + _START_SECONDS
+    while lock.held():
+        found = control.find(settings.data)
+        if found is not None and found.answers():
+            return found
+        holder = lock.holder()
+        if holder is None or not holder.command.startswith("footfall up") or time.monotonic() > deadline:
+            raise Failed(lock.refusal(holder))
+        time.sleep(_POLL)
+    return None

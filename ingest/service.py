@@ -1,0 +1,274 @@
+"""What a sender is told: numbers and refusals in words, in the body and in a header.
+
+202 when at least one event was taken or had been before; otherwise the highest status among the refusals. A
+page of any origin may read the answer, which tells it nothing but what became of its own events: which origins
+may *send* is the site's rule, and refused as such.
+
+The tracking routes, whatever serves them: both shells hand a `Request` in and get a `Response` back.
+
+A door is made in the process that uses it, from parts that are already open, and is closed by it; what was
+opened for it stays open, for whoever opened it to close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from activity import geo
+from activity.refusal import STATUS, Reason, Refusal
+from brokers.base import Broker
+from ingest import assets, health
+from ingest.client import LookUp, Visitors
+from ingest.collect import Asked, Collected, Collector, Live, Options
+from ingest.counters import Counters
+from ingest.dead_letters import DeadLetters
+from ingest.http import Headers, Request, Response, json_response, text_response
+from ingest.limiter import Limiter
+from ingest.outbox import Entry, Outbox, Unavailable, Verdict
+from ingest.sites import Sites
+from ingest.spool import Spool
+
+_ANY_ORIGIN: Headers = [(b"access-control-allow-origin", b"*")]
+_EXPOSED: Headers = [(b"access-control-expose-headers", b"x-footfall-refused, retry-after")]
+_ONE = Response(
+    202,
+    [(b"content-type", b"application/json"), (b"content-length", b"42"), *_ANY_ORIGIN],
+    b'{"accepted":1,"duplicates":0,"refused":[]}',
+)
+
+
+def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) -> Response:
+    """The answer once every entry has its verdict. Counts what it tells."""
+    accepted = duplicates = 0
+    refused = collected.refused
+    for index, verdict in zip(collected.owners, verdicts, strict=False):
+        if verdict is Verdict.ACCEPTED:
+            accepted += 1
+        elif verdict is Verdict.DUPLICATE:
+            duplicates += 1
+        elif verdict is Verdict.REUSED:
+            accepted += 1
+            counters.add("accepted", "id_reused")
+        else:
+            detail = "the event is larger than the broker takes: send less in it"
+            refused = [*refused, Refusal(index, Reason.TOO_LARGE, detail)]
+    if accepted:
+        counters.add("accepted", n=accepted - sum(v is Verdict.REUSED for v in verdicts))
+    if duplicates:
+        counters.add("duplicate", n=duplicates)
+    for refusal in refused:
+        counters.add("refused", refusal.reason)
+    named = _named(refused)
+    if collected.retry_after:
+        named = [(b"retry-after", b"%d" % collected.retry_after), *named]
+    if collected.pixel:
+        return assets.pixel(named)
+    if accepted == 1 and not duplicates and not refused:
+        return _ONE
+    content = {"accepted": accepted, "duplicates": duplicates, "refused": refused}
+    return json_response(_status(accepted + duplicates, refused), content, named)
+
+
+def unavailable(error: Unavailable) -> Response:
+    """Nothing of the request is promised: the sender keeps all of it and comes again."""
+    headers = [(b"retry-after", b"%d" % error.retry_after), *_ANY_ORIGIN, *_EXPOSED]
+    problem = f"not stored, send all of it again in {error.retry_after} seconds: {error}"
+    return json_response(503, {"accepted": 0, "duplicates": 0, "refused": [], "problem": problem}, headers)
+
+
+def too_large(limit: int) -> Response:
+    refused = [Refusal(0, Reason.TOO_LARGE, f"a request may have {limit} bytes: send fewer events in each")]
+    content = {"accepted": 0, "duplicates": 0, "refused": refused}
+    return json_response(413, content, _named(refused))
+
+
+def preflight() -> Response:
+    return Response(
+        204,
+        [
+            *_ANY_ORIGIN,
+            (b"access-control-allow-methods", b"POST, OPTIONS"),
+            (b"access-control-allow-headers", b"authorization, content-type, content-encoding"),
+            (b"access-control-max-age", b"86400"),
+        ],
+    )
+
+
+def _status(taken: int, refused: list[Refusal]) -> int:
+    if taken:
+        return 202
+    return max((STATUS.get(refusal.reason, 400) for refusal in refused), default=400)
+
+
+def _named(refused: list[Refusal]) -> Headers:
+    if not refused:
+        return _ANY_ORIGIN
+    reasons = dict.fromkeys(str(refusal.reason) for refusal in refused)
+    return [(b"x-footfall-refused", ",".join(reasons).encode()), *_ANY_ORIGIN, *_EXPOSED]
+
+
+log = logging.getLogger(__name__)
+
+_UPKEEP_EVERY = 0.5  # seconds
+_LOOK_UP_S = 1.0  # that a request waits for the live store, which itself gives up before
+_ROUTES = frozenset({"/collect", "/collect.gif", "/live", "/ready", "/metrics"})
+
+
+class Door:
+    """Takes events for `sites` and answers once `broker` or the spool has them durably."""
+
+    def __init__(
+        self,
+        *,
+        broker: Broker,
+        live: Live,
+        sites: Sites,
+        spool: Path,
+        options: Options | None = None,
+        places: geo.Reader | None = None,
+        counters: Counters | None = None,
+        create_topics: Callable[[], object] = lambda: None,
+        on_close: Callable[[], object] = lambda: None,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """`create_topics` as the outbox has it; `on_close` comes last, to close what was opened for this door."""
+        self._options = options or Options()
+        self._on_close = on_close
+        self._counters = counters or Counters()
+        self._clock_ms = clock_ms
+        self._live = live
+        self._limiter = Limiter()
+        self._visitors = Visitors(live, lambda: self._counters.add("visitors_split"))
+        self._dead_letters = DeadLetters(self._counters.add)
+        self._collector = Collector(sites, self._visitors, self._options, places, self._limiter, self._dead_letters)
+        self._spool = Spool(spool, self._options.spool_bytes)
+        incarnation = os.urandom(8).hex().encode()
+        self._outbox = Outbox(broker, self._spool, live, incarnation, self._options.queue_bytes, create_topics)
+        self.max_body = self._options.max_body
+        self._outbox.start()
+        self._visitors.look_ahead(clock_ms())
+        self._closing = threading.Event()
+        self._unsent: list[Entry] = []  # dead letters of an hour that could not be made durable yet
+        self._asking = ThreadPoolExecutor(4, thread_name_prefix="look-up")
+        self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
+        self._upkeep.start()
+
+    def answers(self, path: str) -> bool:
+        """Whether the path is one of the tracking routes."""
+        return path in _ROUTES or path.startswith("/beacon")
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request; awaits durability where it matters."""
+        asked = self._start(request)
+        if isinstance(asked, Response):
+            return asked
+        received_at = self._clock_ms()
+        try:
+            if wanted := self._collector.wanted(asked, received_at):
+                await self._look_up(wanted)
+            collected = self._collector.judge(asked, received_at)
+            verdicts = await self._outbox.settle(collected.entries) if collected.entries else []
+        except Unavailable as error:
+            return self._not_durable(asked, error)
+        return self._finish(collected, verdicts)
+
+    def handle_and_wait(self, request: Request) -> Response:
+        """The same for a server that gives each request a thread."""
+        asked = self._start(request)
+        if isinstance(asked, Response):
+            return asked
+        received_at = self._clock_ms()
+        try:
+            if wanted := self._collector.wanted(asked, received_at):
+                self._visitors.look_up(wanted)
+            collected = self._collector.judge(asked, received_at)
+            verdicts = self._outbox.settle_and_wait(collected.entries) if collected.entries else []
+        except Unavailable as error:
+            return self._not_durable(asked, error)
+        return self._finish(collected, verdicts)
+
+    def too_large(self) -> Response:
+        """The answer to a body beyond `max_body`, which a shell stops reading."""
+        self._counters.add("refused", "too_large")
+        return too_large(self.max_body)
+
+    def close(self) -> None:
+        """Settle all that was handed in."""
+        self._closing.set()
+        self._upkeep.join()
+        self._asking.shutdown(wait=False, cancel_futures=True)
+        self._send_letters(self._dead_letters.close(self._clock_ms()))
+        self._outbox.close()
+        self._on_close()
+
+    async def _look_up(self, wanted: LookUp) -> None:
+        if not self._live.waits:
+            self._visitors.look_up(wanted)
+            return
+        looking = asyncio.get_running_loop().run_in_executor(self._asking, self._visitors.look_up, wanted)
+        try:
+            await asyncio.wait_for(looking, _LOOK_UP_S)
+        except TimeoutError:
+            self._counters.add("visitors_split")
+
+    def _keep_up(self) -> None:
+        """What is done beside the requests and may wait for the live store."""
+        while not self._closing.wait(_UPKEEP_EVERY):
+            try:
+                now = self._clock_ms()
+                self._visitors.look_ahead(now)
+                self._limiter.synchronise(self._live)
+                self._send_letters(self._dead_letters.end_hour(now))
+            except Exception:
+                log.exception("The door's upkeep failed and is tried again")
+
+    def _send_letters(self, entries: list[Entry]) -> None:
+        self._unsent += entries
+        if not self._unsent:
+            return
+        try:
+            self._outbox.settle_and_wait(self._unsent)
+            self._unsent = []
+        except Unavailable as error:
+            log.warning("%d counts of dead letters wait: %s", len(self._unsent), error)
+
+    def _start(self, request: Request) -> Asked | Response:
+        method, path = request.method, request.path
+        if path == "/collect":
+            if method == "POST":
+                return self._collector.read(request)
+            if method == "OPTIONS":
+                return preflight()
+            return _not_allowed(path, "POST, OPTIONS")
+        if method not in ("GET", "HEAD"):
+            return _not_allowed(path, "GET, HEAD")
+        if path == "/collect.gif":
+            if method == "HEAD":
+                return assets.pixel([])
+            return self._collector.read_pixel(request)
+        if path == "/live":
+            return health.live()
+        if path == "/ready":
+            return health.ready(self._outbox, self._spool, self._live.problem)
+        if path == "/metrics":
+            return health.metrics(self._counters, self._spool, self._live.problem)
+        return assets.script(request) or text_response(404, f"No script is at {path}: try /beacon.js\n")
+
+    def _finish(self, collected: Collected, verdicts: list[Verdict]) -> Response:
+        return answer(collected, verdicts, self._counters)
+
+    def _not_durable(self, asked: Asked, error: Unavailable) -> Response:
+        self._counters.add("unavailable", n=len(asked.batch.items))
+        return unavailable(error)
+
+
+def _not_allowed(path: str, methods: str) -> Response:
+    response = text_response(405, f"{path} takes {methods}.\n")
+    return response._replace(headers=[*response.headers, (b"allow", methods.encode())])

@@ -1,0 +1,101 @@
+"""The archive's own consumer: what is committed, as Parquet, at its own pace.
+
+It reads from the positions in the archive's manifest up to those that the loader has committed, so a slow archive
+holds up nobody, and no file holds a record that the loader has not counted. Files are written first and named by
+what they hold; the manifest's swap then makes all of a flush count at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import polars as pl
+
+from activity.columns import COLUMNS
+from activity.definitions import HOUR_MS
+from activity.event import TOPICS
+from brokers.base import Broker, Position
+from pipeline import graph, io
+from pipeline.checkpoint import Range
+from pipeline.io import BrokerFeed
+from pipeline.plan import Run
+from stores.archive import COLUMNS as ARCHIVE_COLUMNS
+from stores.archive import file_path
+from stores.base import Archive, ArchivedFile, Positions
+
+GROUP = "footfall-archive"
+# Records a partition and flush: what bounds the memory and the size of a file.
+LIMIT = 12_500
+
+
+def flush(
+    broker: Broker, archive: Archive, upto: Positions, unit: str, progress: Callable[[int], None] = lambda _: None
+) -> Positions:
+    """Archive everything up to `upto` (topic -> partition -> position, inclusive); returns where the archive stands.
+
+    Raises `Lost` when another process flushed at the same time, `Gone` when the broker no longer has the records."""
+    while True:
+        committed = archive.committed()
+        ranges = _ranges(broker, committed.positions, upto)
+        if not ranges:
+            return {topic: dict(of_topic) for topic, of_topic in committed.positions.items()}
+        flushed: list[pl.DataFrame] = []
+        graph.run(Run([BrokerFeed(broker, r) for r in ranges], {"archive": io.collecting(flushed)}))
+        text = ";".join(f"{r.topic}/{r.partition}/{r.after}-{r.upto}" for r in ranges)
+        entries = [entry for frame in flushed for entry in _write(archive, frame, unit, text)]
+        positions = {topic: dict(of_topic) for topic, of_topic in committed.positions.items()}
+        for r in ranges:
+            positions.setdefault(r.topic, {})[str(r.partition)] = r.upto
+        archive.commit(committed.version, entries, positions)
+        for r in ranges:
+            broker.remember(GROUP, r.topic, r.partition, Position.parse(r.upto))
+        progress(sum(frame.height for frame in flushed))
+
+
+def _ranges(broker: Broker, done: Positions, upto: Positions) -> list[Range]:
+    ranges = []
+    for topic in TOPICS:
+        for partition, text in upto.get(topic, {}).items():
+            before = done.get(topic, {}).get(partition)
+            after = Position.parse(before) if before else None
+            last = Position.parse(text)
+            if after is not None and not after < last:
+                continue
+            reach = broker.end_before(topic, int(partition), after, LIMIT)
+            if reach is not None:
+                ranges.append(Range(topic, int(partition), before, str(min(reach, last))))
+    return ranges
+
+
+def _write(archive: Archive, frame: pl.DataFrame, unit: str, ranges: str) -> Iterator[ArchivedFile]:
+    hour = pl.col("received_at") // HOUR_MS * HOUR_MS
+    parts = frame.with_columns(hour=hour).partition_by("site", "type", "hour", as_dict=True)
+    for (site, kind, at), rows in parts.items():
+        path = file_path(str(site), str(kind), int(str(at)), unit, ranges)
+        stats = archive.write(path, rows.select(ARCHIVE_COLUMNS.keys()).to_arrow(compat_level=pl.CompatLevel.oldest()))
+        occurred, received = rows["occurred_at"], rows["received_at"]
+        yield ArchivedFile(
+            path=path,
+            site=str(site),
+            type=str(kind),
+            date=path.split("date=")[1][:10],
+            hour=int(str(at)) // HOUR_MS % 24,
+            unit=unit,
+            rows=stats.rows,
+            bytes=stats.bytes,
+            sha256=stats.sha256,
+            min_occurred_at=int(occurred.min()),  # type: ignore[arg-type]
+            max_occurred_at=int(occurred.max()),  # type: ignore[arg-type]
+            min_received_at=int(received.min()),  # type: ignore[arg-type]
+            max_received_at=int(received.max()),  # type: ignore[arg-type]
+        )
+
+
+def frames(archive: Archive, start: int, end: int, site: str | None) -> Iterator[pl.DataFrame]:
+    """The archived events whose files touch [start, end) of `occurred_at`, checksums verified.
+
+    Raises `Unreadable` naming the file."""
+    for entry in archive.manifest(start, end).entries:
+        if site is None or entry.site == site:
+            table = archive.read(entry.path, list(COLUMNS), entry)
+            yield pl.DataFrame(table)

@@ -1,0 +1,279 @@
+"""The archive: every event as it was published, in Parquet files that anything can read.
+
+Files lie in Hive's layout by site, type and hour of receipt, `site=S/type=T/date=YYYY-MM-DD/hour=HH/NAME.parquet`,
+compressed with zstd. What counts is what the manifest names: a file without an entry is the rest of a flush that
+was broken off, and the next flush writes it again.
+
+Which files an archive consists of, and up to which positions of the log: changed as one, by compare-and-swap.
+
+A year of flushes is millions of files, so the manifest is a small head, swapped, that names one immutable part
+a day of receipt. A commit writes new parts for the days it touches, swaps the head, and only then deletes the
+parts that it replaced: a reader that is overtaken in between finds a part gone, and reads the head again.
+
+Parquet files in a folder or a bucket, each with its checksum, under the manifest of that place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import secrets
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+import msgspec
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from activity import columns
+from stores import backends
+from stores.backends import Bucket, Location, parse_url
+from stores.base import (
+    Archive,
+    ArchivedFile,
+    Checkpoint,
+    Committed,
+    FileStats,
+    Lost,
+    Manifest,
+    Positions,
+    Unreadable,
+    Unusable,
+)
+from stores.checkpoint import connect_checkpoint
+
+__all__ = ["COLUMNS", "connect_archive", "file_path"]
+
+# Of an event as it was published, and where in the log it lies.
+COLUMNS: dict[str, pl.DataType] = {
+    **columns.COLUMNS,
+    "topic": pl.String(),
+    "partition": pl.Int32(),
+    "position": pl.String(),
+    "published_at": pl.Int64(),
+}
+
+
+def connect_archive(url: str) -> Archive:
+    """`file:///folder` or a plain path, `s3://bucket/prefix[?endpoint=URL&region=]`."""
+    place = parse_url(url)
+    if place.scheme not in ("file", "s3"):
+        raise Unusable(f"{place.shown}: an archive lies in a folder (file:///path) or in s3://bucket/prefix")
+
+    return ParquetArchive(place)
+
+
+def file_path(site: str, kind: str, received_at: int, unit: str, ranges: str) -> str:
+    """Where the events of one site, type and hour of a flush lie: the same flush has the same name.
+
+    `received_at` is any moment of the hour, `ranges` a text that says which records the unit's flush takes."""
+    hour = datetime.fromtimestamp(received_at / 1000, UTC)
+    name = hashlib.sha256(ranges.encode()).hexdigest()[:16]
+    return f"site={quote(site, safe='')}/type={kind}/date={hour:%Y-%m-%d}/hour={hour:%H}/{unit}-{name}.parquet"
+
+
+_HEAD = "head.json"
+_TRIES = 5
+
+
+class _Day(msgspec.Struct, frozen=True):
+    part: str
+    files: int
+    rows: int
+    min_occurred_at: int
+    max_occurred_at: int
+
+
+class _Head(msgspec.Struct, frozen=True):
+    version: int = 1
+    positions: Positions = {}
+    days: dict[str, _Day] = {}
+
+
+class Ledger:
+    def __init__(self, store: Checkpoint) -> None:
+        self._store = store
+
+    def committed(self) -> Committed:
+        head, version = self._load()
+        return Committed(head.positions, version)
+
+    def manifest(self, start_ms: int | None, end_ms: int | None) -> Manifest:
+        for attempt in range(_TRIES):
+            head, version = self._load()
+            try:
+                entries = [entry for day in head.days.values() if _touches(day, start_ms, end_ms)
+                           for entry in self._part(day) if _touches(entry, start_ms, end_ms)]  # fmt: skip
+            except Unreadable:
+                if attempt == _TRIES - 1 or self._load()[1] == version:
+                    raise
+                continue
+            return Manifest(sorted(entries, key=lambda entry: entry.path), head.positions, version)
+        raise AssertionError("the last try returns or raises")
+
+    def commit(
+        self,
+        version: str | None,
+        add: Sequence[ArchivedFile],
+        positions: Mapping[str, Mapping[str, str]],
+        remove: Sequence[str],
+    ) -> str:
+        head, found = self._load()
+        if found != version:
+            raise Lost("the archive's manifest was committed by another process: read it again")
+        added: defaultdict[str, dict[str, ArchivedFile]] = defaultdict(dict)
+        for entry in add:
+            added[entry.date][entry.path] = entry
+        gone = set(remove)
+        touched = set(added) | {_date_of(path) for path in gone}
+        days, new, old = dict(head.days), [], []
+        for date in sorted(touched):
+            kept = {entry.path: entry for entry in self._part(head.days[date])} if date in head.days else {}
+            entries = [entry for path, entry in (kept | added[date]).items() if path not in gone]
+            if date in days:
+                old.append(days.pop(date).part)
+            if entries:
+                days[date] = self._write(date, entries)
+                new.append(days[date].part)
+        taken = {topic: dict(of_topic) for topic, of_topic in positions.items()}
+        changed = _Head(positions=taken, days=dict(sorted(days.items())))
+        try:
+            after = self._store.swap(_HEAD, msgspec.json.encode(changed), version)
+        except Lost:
+            self._drop(new)
+            raise
+        self._drop(old)
+        return after
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _load(self) -> tuple[_Head, str | None]:
+        found = self._store.load(_HEAD)
+        if found is None:
+            return _Head(), None
+        value, version = found
+        try:
+            return msgspec.json.decode(value, type=_Head), version
+        except msgspec.MsgspecError as error:
+            raise Unreadable(
+                f"{self._store.url}/{_HEAD}", f"it is no manifest ({error})", "put it back from a copy"
+            ) from error
+
+    def _part(self, day: _Day) -> list[ArchivedFile]:
+        try:
+            return msgspec.json.decode(self._store.get(day.part), type=list[ArchivedFile])
+        except msgspec.MsgspecError as error:
+            raise Unreadable(
+                f"{self._store.url}/{day.part}", f"it is no part of a manifest ({error})", "put it back from a copy"
+            ) from error
+
+    def _write(self, date: str, entries: list[ArchivedFile]) -> _Day:
+        part = f"{date}-{secrets.token_hex(8)}.json"
+        self._store.put(part, msgspec.json.encode(sorted(entries, key=lambda entry: entry.path)))
+        return _Day(
+            part,
+            len(entries),
+            sum(entry.rows for entry in entries),
+            min(entry.min_occurred_at for entry in entries),
+            max(entry.max_occurred_at for entry in entries),
+        )
+
+    def _drop(self, parts: list[str]) -> None:
+        for part in parts:
+            self._store.delete(part)
+
+
+def _touches(what: _Day | ArchivedFile, start_ms: int | None, end_ms: int | None) -> bool:
+    return (start_ms is None or what.max_occurred_at >= start_ms) and (end_ms is None or what.min_occurred_at < end_ms)
+
+
+def _date_of(path: str) -> str:
+    return next(part.removeprefix("date=") for part in path.split("/") if part.startswith("date="))
+
+
+_REMEDY = (
+    "put the file back from a copy, or archive its range again from the broker; a replay from the broker needs none"
+)
+
+
+class ParquetArchive:
+    def __init__(self, place: Location) -> None:
+        self.url = place.shown
+        self._folder = place.folder if place.scheme == "file" else None
+        self._bucket = Bucket(place) if place.scheme == "s3" else None
+        if self._folder:
+            backends.make_folder(self._folder)
+        self._ledger = Ledger(connect_checkpoint(place.below("_manifest")))
+
+    def write(self, path: str, table: pa.Table) -> FileStats:
+        """Durable on return. The same rows under the same path give the same bytes: a retry changes nothing."""
+        name = _checked(path)
+        body = io.BytesIO()
+        pq.write_table(table, body, compression="zstd", write_statistics=True)
+        data = body.getvalue()
+        if self._folder:
+            backends.write_file(self._folder / name, data)
+        elif self._bucket:
+            self._bucket.put(name, data)
+        return FileStats(len(data), hashlib.sha256(data).hexdigest(), table.num_rows)
+
+    def read(self, path: str, columns: Sequence[str] | None = None, entry: ArchivedFile | None = None) -> pa.Table:
+        """The rows of a file, checked against its manifest entry when that is given."""
+        data = self._bytes(_checked(path))
+        if entry is not None:
+            if len(data) != entry.bytes:
+                raise Unreadable(path, f"it has {len(data)} bytes, the manifest says {entry.bytes}", _REMEDY)
+            if hashlib.sha256(data).hexdigest() != entry.sha256:
+                raise Unreadable(path, "its checksum is not that of the manifest", _REMEDY)
+        try:
+            table = pq.ParquetFile(io.BytesIO(data)).read(columns=None if columns is None else list(columns))
+        except (pa.ArrowException, OSError) as error:
+            raise Unreadable(path, f"it is no whole Parquet file ({str(error).splitlines()[0]})", _REMEDY) from error
+        missing = set(columns or ()) - set(table.column_names)
+        if missing:
+            raise Unreadable(path, f"it has no column {', '.join(sorted(missing))}", _REMEDY)
+        return table
+
+    def committed(self) -> Committed:
+        return self._ledger.committed()
+
+    def manifest(self, start_ms: int | None = None, end_ms: int | None = None) -> Manifest:
+        return self._ledger.manifest(start_ms, end_ms)
+
+    def commit(
+        self,
+        version: str | None,
+        add: Sequence[ArchivedFile],
+        positions: Mapping[str, Mapping[str, str]],
+        remove: Sequence[str] = (),
+    ) -> str:
+        return self._ledger.commit(version, add, positions, remove)
+
+    def close(self) -> None:
+        if self._bucket:
+            self._bucket.close()
+        self._ledger.close()
+
+    def _bytes(self, name: str) -> bytes:
+        if self._folder:
+            try:
+                return (self._folder / name).read_bytes()
+            except OSError as error:
+                raise Unreadable(name, f"it cannot be read ({error.strerror})", _REMEDY) from error
+        found = self._bucket.get(name) if self._bucket else None
+        if found is None:
+            raise Unreadable(name, "it is missing", _REMEDY)
+        return found[0]
+
+
+def _checked(path: str) -> str:
+    """The path, if it stays within the archive and apart from its manifest."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or parts[0].startswith("_") or "\0" in path:
+        raise ValueError(f"{path!r} is no path of the archive")
+    return path

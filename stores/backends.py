@@ -1,0 +1,257 @@
+"""URLs of stores: a folder, or a bucket with a prefix; and how a URL is shown without its secrets.
+
+Files that are whole or not there, also after a power cut: written aside, synced, renamed, folder synced.
+
+A file, and a folder made for it, is as open to other users as the folder that was there: who may read an archive is
+said once, on its folder. A store's own folder, when it is not there, is as private as the process makes folders.
+
+A bucket with a prefix: whole objects, conditional writes, errors in our words.
+
+A Redis client by URL, whose waits are bounded and whose failures speak our words.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+from stores.base import Lost, Unreachable, Unusable
+
+
+@dataclass(frozen=True)
+class Location:
+    """`scheme` is `file` for a plain path; `options` are the URL's query, each given once."""
+
+    scheme: str
+    host: str
+    path: str
+    options: dict[str, str]
+    shown: str
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.path)
+
+    def below(self, name: str) -> str:
+        """The URL of a place within this one."""
+        path = quote(f"{self.path.rstrip('/')}/{name}")
+        return spelled(self.scheme, self.host, path, urlencode(self.options))
+
+
+def parse_url(url: str | os.PathLike[str]) -> Location:
+    text = os.fspath(url)
+    if "://" not in text:
+        if not text:
+            raise Unusable("an empty URL names no store: give a folder, as in /var/lib/footfall")
+        path = str(Path(text).absolute())
+        return Location("file", "", path, {}, path)
+    parts = urlsplit(text)
+    options = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
+    if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
+        raise Unusable(f"{text}: a folder's URL has three slashes, as in file:///{parts.netloc}{parts.path}")
+    return Location(parts.scheme, parts.netloc, unquote(parts.path), options, shown(text))
+
+
+def shown(url: str) -> str:
+    """The URL as it may be printed: without a password, and without the values of secret options."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    if at and ":" in user:
+        user = user.partition(":")[0] + ":***"
+    query = "&".join(
+        f"{name}=***" if any(word in name.lower() for word in ("secret", "password", "token", "key")) else pair
+        for pair in parts.query.split("&")
+        for name in [pair.partition("=")[0]]
+    )
+    return spelled(parts.scheme, user + at + host, parts.path, query)
+
+
+def spelled(scheme: str, netloc: str, path: str, query: str = "") -> str:
+    """The URL of these parts, with the two slashes also where nothing stands between the second and the path."""
+    return f"{scheme}://{netloc}{path}" + (f"?{query}" if query else "")
+
+
+_PARTIAL = ".partial"
+
+
+def make_folder(folder: Path, *, open_as_above: bool = False) -> None:
+    """With its parents, each durable in the one above it, and if told so as open to other users as that one."""
+    if folder.is_dir():
+        return
+    try:
+        if folder.parent != folder:
+            make_folder(folder.parent, open_as_above=open_as_above)
+        folder.mkdir(exist_ok=True)
+        if open_as_above:
+            folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~0o777 | _permissions(folder.parent))
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise Unusable(f"{folder} cannot be made a folder ({error.strerror}): give one that can be written") from error
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Durable on return. Two writers of one path: the last rename wins, each file is whole."""
+    make_folder(path.parent, open_as_above=True)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
+    try:
+        with aside.open("xb") as file:
+            os.fchmod(file.fileno(), _permissions(path.parent) & 0o666)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _permissions(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_partial(name: str) -> bool:
+    """Whether a crash left this file half written; nobody refers to it."""
+    return name.endswith(_PARTIAL)
+
+
+class Bucket:
+    """Keys are relative to the prefix. Credentials come from where the AWS client looks for them."""
+
+    def __init__(self, place: Location) -> None:
+        try:
+            import boto3
+            from botocore.config import Config
+            from botocore.exceptions import BotoCoreError, ClientError
+        except ModuleNotFoundError as missing:
+            raise Unusable("s3:// needs the package boto3: pip install 'footfall[s3]'") from missing
+        unknown = place.options.keys() - {"endpoint", "region"}
+        if unknown or not place.host:
+            raise Unusable(f"{place.shown}: give s3://bucket/prefix, with the options endpoint and region at most")
+        self.shown = place.shown
+        self._bucket = place.host
+        self._prefix = f"{place.path.strip('/')}/" if place.path.strip("/") else ""
+        self._refused: type[Exception] = ClientError
+        self._failed: type[Exception] = BotoCoreError
+        try:
+            self._client: Any = boto3.client(
+                "s3",
+                endpoint_url=place.options.get("endpoint"),
+                region_name=place.options.get("region"),
+                config=Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"}),
+            )
+        except (BotoCoreError, ValueError) as error:
+            raise Unusable(f"{place.shown}: {error}") from error
+
+    def get(self, key: str) -> tuple[bytes, str] | None:
+        """The object and its ETag, None when there is none."""
+        answer = self._call("get_object", Key=self._prefix + key, missing="NoSuchKey")
+        return None if answer is None else (answer["Body"].read(), answer["ETag"])
+
+    def put(self, key: str, data: bytes) -> None:
+        self._call("put_object", Key=self._prefix + key, Body=data)
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """Write if the ETag is still `expected` (None: if there is no object); the new ETag.
+
+        `data` has to differ from all written before. The client repeats a request whose answer was lost, and the
+        repetition finds its own object: then it was us who won."""
+        condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
+        won = self._call("put_object", Key=self._prefix + key, Body=data, missing="lost", **condition)
+        if won is not None:
+            return str(won["ETag"])
+        found = self.get(key)
+        if found is not None and found[0] == data:
+            return found[1]
+        raise Lost(f"{key} was written by another process since it was read: load it again")
+
+    def delete(self, key: str) -> None:
+        self._call("delete_object", Key=self._prefix + key)
+
+    def keys(self, prefix: str) -> list[str]:
+        found: list[str] = []
+        token: dict[str, str] = {}
+        while True:
+            page = self._call("list_objects_v2", Prefix=self._prefix + prefix, **token)
+            found += [entry["Key"].removeprefix(self._prefix) for entry in page.get("Contents", [])]
+            if not page.get("IsTruncated"):
+                return sorted(found)
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _call(self, operation: str, *, missing: str | None = None, **request: Any) -> Any:
+        """The answer; None for the one refusal that the caller expects."""
+        expected = {"NoSuchKey": {"NoSuchKey", "404"}, "lost": {"PreconditionFailed", "412", "NoSuchKey", "404"}}
+        try:
+            return getattr(self._client, operation)(Bucket=self._bucket, **request)
+        except self._refused as error:
+            code = str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+            if missing and code in expected[missing]:
+                return None
+            if code in ("ConditionalRequestConflict", "SlowDown", "InternalError", "ServiceUnavailable"):
+                raise Unreachable(f"{self.shown}: S3 asks to try again ({code})") from error
+            raise Unusable(f"{self.shown}: {error}; look at the bucket's name and the credentials") from error
+        except self._failed as error:
+            raise Unreachable(f"{self.shown}: {error}; retry later, or look at the endpoint and the region") from error
+
+
+class Connection:
+    """`client` and the `prefix` of every key."""
+
+    def __init__(self, url: str, patience: float | None = None) -> None:
+        """Who has only so much `patience`, in seconds, asks once; else a question has 5 and is repeated as the
+        client sees fit."""
+        try:
+            import redis
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
+        except ModuleNotFoundError as missing:
+            raise Unusable("redis:// needs the package redis: pip install 'footfall[redis]'") from missing
+        parts = urlsplit(url)
+        options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        self.prefix = options.pop("prefix", "footfall:")
+        if options:
+            raise Unusable(f"{shown(url)}: unknown option {', '.join(sorted(options))}; known: prefix")
+        self.shown = shown(url)
+        self._errors: tuple[type[Exception], ...] = (redis.ConnectionError, redis.TimeoutError)
+        self.errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
+        seconds = 5 if patience is None else patience
+        # A connection that a restart broke is made anew; nothing that was too slow is waited for again.
+        once = {"retry": Retry(NoBackoff(), 1, (redis.ConnectionError,))} if patience is not None else {}
+        try:
+            self.client: Any = redis.Redis.from_url(
+                spelled(parts.scheme, parts.netloc, parts.path),
+                socket_timeout=seconds,
+                socket_connect_timeout=seconds,
+                **once,
+            )
+        except ValueError as error:
+            raise Unusable(f"{self.shown}: {error}; give redis://host:6379/0") from error
+
+    @contextmanager
+    def speaking(self) -> Iterator[Any]:
+        """The client; who cannot be reached is `Unreachable`."""
+        try:
+            yield self.client
+        except self._errors as error:
+            raise Unreachable(f"Redis at {self.shown} does not answer ({error}); is it running? Retry later") from error
+
+    def close(self) -> None:
+        self.client.close()

@@ -1,0 +1,215 @@
+"""The process that answers readers' questions of the embedded engine: `python -m stores.read_only.process DESCRIPTOR`.
+
+It opens an engine of its own in a scratch folder. The tables in there lie on the warehouse's folder as read-only
+disks: a part that the owner has put in place is in the next answer, one that a merge replaced is covered by its
+successor, as when the owner itself starts. So questions are exact and fresh, and never in the owner's memory.
+
+Before the engine is loaded the process gives away what no question needs: every file but the tables and the
+scratch folder, every socket, other programs (`stores.read_only.sandbox`). The inspection of statements is the first wall;
+this one holds when it was fooled.
+
+On the channel, a message each way is JSON; an answer's body follows its head. The owner ends this process by
+its standard input, or by a signal when a question outran its bounds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from stores.base import QueryRefused
+from stores.read_only import inspection
+from stores.read_only.sandbox import confine
+
+IDLE_SECONDS = 300
+BEGUN = b"begun"
+
+_SYSTEM = ("/usr", "/lib", "/lib64", "/proc/self", "/sys/fs/cgroup")
+_ATTEMPTS = 5
+_SPILLED = 4 << 30  # bytes of one file in the scratch folder
+
+
+def main(descriptor: int) -> None:
+    channel = Connection(descriptor)
+    try:
+        opened = json.loads(channel.recv_bytes())
+        with suppress(OSError):  # where memory is short, this process goes before its owner
+            Path("/proc/self/oom_score_adj").write_text("1000")
+        walls = confine(_readable(opened.pop("store")), [opened["scratch"]])
+        threading.Thread(target=_follow_owner, daemon=True).start()
+        reader = Reader(**opened)
+        channel.send_bytes(json.dumps({"walls": walls}).encode())
+        while channel.poll(IDLE_SECONDS):
+            asked = json.loads(channel.recv_bytes())
+            channel.send_bytes(BEGUN)
+            head, body = _answered(reader, asked)
+            channel.send_bytes(json.dumps(head).encode())
+            channel.send_bytes(body)
+            if _held() > reader.heaviest:
+                break  # the allocator gives little back; the next question finds a new process
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass
+    os._exit(0)  # there is nothing to save, and the engine takes its time
+
+
+def _readable(store: str) -> list[str]:
+    engine = find_spec("chdb")
+    assert engine is not None
+    assert engine.origin is not None
+    return [store, str(Path(engine.origin).parent.parent), sysconfig.get_path("stdlib"), *_SYSTEM]
+
+
+def _follow_owner() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def _answered(reader: Reader, asked: dict[str, Any]) -> tuple[dict[str, str], bytes]:
+    try:
+        question, body = reader.answer(
+            asked["statement"], asked["fmt"], asked["params"], inspection.Limits(**asked["limits"])
+        )
+    except QueryRefused as error:
+        return {"refused": str(error)}, b""
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {error}"}, b""
+    return {"fmt": question.fmt}, body
+
+
+class Reader:
+    """An engine over the tables of `database`: name -> (folder, statement that makes it), then the views'.
+
+    `others` are the databases that the owner has besides: they are not here, and a reader is told so."""
+
+    def __init__(
+        self,
+        database: str,
+        others: list[str],
+        scratch: str,
+        memory: int,
+        tables: dict[str, tuple[str, str]],
+        views: list[str],
+    ) -> None:
+        from chdb.state.sqlitelike import Connection as Engine
+
+        self._connect: Callable[[], Any] = partial(Engine, scratch)
+        self._database = database
+        self._owner = self._connect()
+        self._folders = {name: folder for name, (folder, _) in tables.items()}
+        self._seen: dict[str, frozenset[str]] = {}
+        self._run(self._owner, f"CREATE DATABASE IF NOT EXISTS `{database}`")
+        self._run(self._owner, f"USE `{database}`")
+        for name, (folder, statement) in tables.items():
+            self._seen[name] = _parts(folder)
+            self._retrying(on_disk(statement, folder))
+        for statement in views:
+            self._run(self._owner, statement)
+        found = inspection.rules(self._ask, database)
+        self._rules = replace(found, databases=found.databases | {name.lower() for name in others})
+        self.heaviest = _held() + memory // 4
+        _bound_memory(_held() + memory)
+
+    def answer(
+        self, statement: str, fmt: str, params: Mapping[str, str], limits: inspection.Limits
+    ) -> tuple[inspection.Question, bytes]:
+        question = inspection.prepared(self._ask, statement, fmt, params, self._rules)
+        try:
+            body = self._question(question, limits)
+        except inspection.EngineError as error:
+            if not any(sign in str(error) for sign in ("FILE_DOESNT_EXIST", "errno: 2,")):
+                raise QueryRefused(inspection.advice(str(error), limits)) from error
+            self._seen.clear()  # parts went while they were read
+            try:
+                body = self._question(question, limits)
+            except inspection.EngineError as again:
+                raise QueryRefused(inspection.advice(str(again), limits)) from again
+        if len(body) > limits.bytes:
+            raise QueryRefused(limits.answers_too_much())
+        return question, body
+
+    def _question(self, question: inspection.Question, limits: inspection.Limits) -> bytes:
+        """On a connection of its own: one that was broken off would give its rest to the next question."""
+        self._refresh()
+        connection = self._connect()
+        try:
+            self._run(connection, f"USE `{self._database}`")
+            for name, value in limits.settings().items():
+                self._run(connection, f"SET {name} = '{value}'")
+            return self._run(connection, question.text, "TabSeparated", question.params)
+        finally:
+            connection.close()
+
+    def _refresh(self) -> None:
+        """See the parts that are there now. Their names say which: none is ever written to again."""
+        for name, folder in self._folders.items():
+            there = _parts(folder)
+            if there != self._seen.get(name):
+                with suppress(inspection.EngineError):  # an attempt before this one got no further
+                    self._run(self._owner, f"DETACH TABLE {name}")
+                self._retrying(f"ATTACH TABLE {name}")
+                self._seen[name] = there
+
+    def _retrying(self, statement: str) -> None:
+        """The owner may take parts away while they are looked at; they are listed anew then."""
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                self._run(self._owner, statement)
+                return
+            except inspection.EngineError:
+                if not left:
+                    raise
+
+    def _ask(self, sql: str, fmt: str, params: Mapping[str, str]) -> bytes:
+        return self._run(self._owner, sql, fmt, params)
+
+    @staticmethod
+    def _run(connection: Any, sql: str, fmt: str = "TabSeparated", params: Mapping[str, str] | None = None) -> bytes:
+        try:
+            return bytes(connection.query(sql, fmt, params=dict(params or {})).bytes() or b"")
+        except Exception as error:
+            said = str(error)
+            raise inspection.EngineError(said[max(0, said.find("Code: ")) :].strip().partition("\n")[0]) from error
+
+
+def on_disk(statement: str, folder: str) -> str:
+    """The owner's CREATE TABLE for a table that reads the folder and can write nothing."""
+    table, _, _ = statement.rpartition(" SETTINGS ")
+    path = folder.replace("\\", "\\\\").replace("'", "\\'")
+    kind = "type = object_storage, object_storage_type = local_blob_storage, metadata_type = plain, readonly = 1"
+    return f"{table} SETTINGS table_disk = 1, disk = disk({kind}, path = '{path}')"
+
+
+def _parts(folder: str) -> frozenset[str]:
+    return frozenset(entry.name for entry in Path(folder).iterdir() if not entry.name.startswith(("tmp", "delete_tmp")))
+
+
+def _held() -> int:
+    """Bytes of memory of this process's own, 0 on a system that does not tell."""
+    try:
+        return int(Path("/proc/self/status").read_text().partition("VmData:")[2].split()[0]) << 10
+    except OSError:
+        return 0
+
+
+def _bound_memory(most: int) -> None:
+    """What the process may hold, since the engine's own count does not see everything."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_SPILLED, _SPILLED))
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,72 @@
+"""Source, medium and channel, from the address and the referrer."""
+
+from __future__ import annotations
+
+import pytest
+
+from activity import url
+from activity.attribution import DIRECT, origin, referrer_host
+
+
+@pytest.mark.parametrize(
+    ("query", "referrer", "source", "channel"),
+    [
+        ("", "", "", "Direct"),
+        ("", "https://www.google.com/", "google.com", "Organic Search"),
+        ("", "https://www.google.co.uk/", "google.co.uk", "Organic Search"),
+        ("", "https://google.example.org/", "google.example.org", "Referral"),
+        ("", "https://docs.google.com/document/d/1", "docs.google.com", "Referral"),
+        ("", "https://gemini.google.com/app", "gemini.google.com", "AI Assistants"),
+        ("", "https://chatgpt.com/", "chatgpt.com", "AI Assistants"),
+        ("utm_source=chatgpt.com", "", "chatgpt.com", "AI Assistants"),
+        ("", "https://t.co/x", "t.co", "Organic Social"),
+        ("", "https://out.reddit.com/", "out.reddit.com", "Organic Social"),
+        ("", "https://m.youtube.com/watch?v=1", "m.youtube.com", "Organic Video"),
+        ("", "https://www.amazon.fr/", "amazon.fr", "Organic Shopping"),
+        ("", "android-app://com.google.android.gm/", "com.google.android.gm", "Email"),
+        ("", "https://blog.example.net/post", "blog.example.net", "Referral"),
+        ("ref=producthunt", "https://blog.example.net/", "producthunt", "Organic Social"),
+        ("source=partner", "https://www.google.com/", "partner", "Referral"),
+        ("utm_source=google&source=x&ref=y", "", "google", "Organic Search"),
+        ("gclid=abc", "https://www.google.com/", "google.com", "Paid Search"),
+        ("gclid=abc", "", "google", "Paid Search"),
+        ("utm_source=google&utm_medium=cpc", "", "google", "Paid Search"),
+        ("utm_source=google&utm_medium=cpc&utm_campaign=cross-network", "", "google", "Cross-network"),
+        ("utm_source=google&utm_medium=cpc&utm_campaign=shop-spring", "", "google", "Paid Shopping"),
+        ("utm_source=fb&utm_medium=paid-social", "", "fb", "Paid Social"),
+        ("utm_source=youtube&utm_medium=ppc", "", "youtube", "Paid Video"),
+        ("utm_source=site.example&utm_medium=banner", "", "site.example", "Display"),
+        ("utm_source=site.example&utm_medium=cpc", "", "site.example", "Paid Other"),
+        ("utm_source=news&utm_medium=email", "", "news", "Email"),
+        ("utm_source=newsletter", "", "newsletter", "Email"),
+        ("utm_source=p&utm_medium=affiliate", "", "p", "Affiliates"),
+        ("utm_source=p&utm_medium=audio", "", "p", "Audio"),
+        ("utm_source=p&utm_medium=sms", "", "p", "SMS"),
+        ("utm_source=p&utm_medium=web-push", "", "p", "Mobile Push"),
+        ("utm_medium=social", "", "", "Organic Social"),
+    ],
+)
+def test_source_and_channel(query: str, referrer: str, source: str, channel: str) -> None:
+    found = origin(url.parameters(query), referrer_host(referrer))
+    assert (found.source, found.channel) == (source, channel)
+
+
+def test_medium_and_campaign_are_kept() -> None:
+    found = origin(
+        url.parameters("utm_source=n&utm_medium=Email&utm_campaign=May%20sale&utm_term=t&utm_content=c"), ""
+    )
+    assert (found.utm_medium, found.utm_campaign, found.utm_term, found.utm_content) == (
+        "Email", "May sale", "t", "c",
+    )  # fmt: skip
+    assert found.medium == "email"
+    assert origin({}, "www.bing.com").medium == "organic"
+    assert origin({}, "example.net").medium == "referral"
+    assert origin({"ref": "hn"}, "").utm_source == ""
+    assert origin({"page": "2"}, "") is DIRECT
+
+
+@pytest.mark.parametrize(
+    "referrer", ["", "-", "about:blank", "javascript:alert(1)", "https://", "https:///x", "example.net", "http://a b/"]
+)
+def test_a_referrer_that_leads_nowhere(referrer: str) -> None:
+    assert referrer_host(referrer) == ""

@@ -1,0 +1,142 @@
+"""A page's address: taken apart, and one page in one spelling. A client's address in one spelling."""
+
+from __future__ import annotations
+
+import random
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activity import geo, url
+from activity.attribution import origin, referrer_host
+from activity.url import Address, normal_path, readable
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://Example.COM:8443/A?b=1#c", Address("https://example.com:8443/A?b=1", "example.com", "/A", "b=1")),
+        ("https://example.com", Address("https://example.com", "example.com", "/", "")),
+        ("https://example.com?q=1", Address("https://example.com?q=1", "example.com", "/", "q=1")),
+        ("https://me:secret@example.com/", Address("https://example.com/", "example.com", "/", "")),
+        ("http://localhost:3000/x", Address("http://localhost:3000/x", "localhost", "/x", "")),
+        ("http://[::1]:80/", Address("http://[::1]:80/", "::1", "/", "")),
+        ("file:///home/me/a.html", Address("file:///home/me/a.html", "", "/home/me/a.html", "")),
+        ("HTTPS://e.com/a\tb\n", Address("https://e.com/ab", "e.com", "/ab", "")),
+        ("https://e.com:99999999/[", Address("https://e.com:99999999/%5B", "e.com", "/%5B", "")),
+        ("https://bücher.example/ö", Address("https://bücher.example/%C3%B6", "bücher.example", "/%C3%B6", "")),
+    ],
+)
+def test_addresses(text: str, expected: Address) -> None:
+    assert url.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "/pricing", "example.com", "about:blank", "data:text/html,x", "chrome-extension://abc/x", "ftp://e.com/",
+     "https://", "https:///path", "https://?q", "https://a b/", "http://[::1/", "https://@/", "https://:80/"],
+)  # fmt: skip
+def test_no_addresses(text: str) -> None:
+    assert url.parse(text) is None
+
+
+@given(st.text() | st.text().map("https://".__add__) | st.text(alphabet="/:@[]?#.%a&=;é4").map("http://".__add__))
+def test_garbage_never_raises_and_the_normal_form_is_one(text: str) -> None:
+    found = url.parse(text)
+    if found is not None:
+        assert url.parse(found.url) == found
+        assert found.path.isascii()
+        assert found.query.isascii()
+        origin(url.parameters(found.query), referrer_host(text))
+
+
+def test_parameters() -> None:
+    assert url.parameters("a=1&a=2&b=&c=%20&d=x+y&e=%ff&f") == {"a": "1", "d": "x y", "e": "\ufffd"}
+
+
+@pytest.mark.parametrize(
+    ("normal", "spellings", "shown"),
+    [
+        ("/caf%C3%A9", ["/caf%c3%a9", "/café", "/%63af%C3%A9", "/x/../caf%C3%A9", "/./café", "/%2E%2e/café"], "/café"),
+        ("/a~b-c_d.e", ["/a%7Eb%2Dc%5fd%2Ee", "/a%7eb-c_d.e"], "/a~b-c_d.e"),
+        ("/caf%E9", ["/caf%e9"], "/caf%E9"),
+        ("/a%2Fb%3Fc%23d", ["/a%2fb%3fc%23d"], "/a%2Fb%3Fc%23d"),
+        ("/two%20words", ["/two words"], "/two words"),
+        ("/100%25", ["/100%"], "/100%"),
+        ("/%2541", ["/%2541"], "/%2541"),
+        ("/shop", ["/shop;jsessionid=A1B", "/shop;JSESSIONID=a.node1", "/shop;jsession%69d=1"], "/shop"),
+        ("/shop;v=1/x", ["/shop;jsessionid=A1;v=1/x;jsessionid=A1"], "/shop;v=1/x"),
+        ("/%E2%80%AEgpj.exe", ["/\u202egpj.exe"], "/%E2%80%AEgpj.exe"),
+        ("/%5Ba%5D%7Cb", ["/[a]|b"], "/[a]|b"),
+        ("/%F0%9F%98%80", ["/😀"], "/😀"),
+        ("/", ["/..", "/a/..", "/."], "/"),
+    ],
+)
+def test_one_page_has_one_spelling_and_people_read_it_decoded(normal: str, spellings: list[str], shown: str) -> None:
+    assert {normal_path(spelling) for spelling in [normal, *spellings]} == {normal}
+    assert readable(normal) == shown
+    for spelling in spellings:
+        found = url.parse(f"https://example.com{spelling}?q=%c3%a9é")
+        assert found is not None
+        assert (found.path, found.query) == (normal, "q=%C3%A9%C3%A9")
+        assert found.url == f"https://example.com{normal}?q=%C3%A9%C3%A9"
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",)) | st.sampled_from("%/;.4é"), max_size=30), st.randoms())
+def test_what_people_read_is_the_same_page_and_so_is_each_spelling_of_it(text: str, rng: random.Random) -> None:
+    normal = normal_path("/" + text)
+    assert normal_path(normal) == normal
+    assert normal_path(readable(normal)) == normal
+    respelled = "".join(
+        f"%{ord(char):02x}" if char.isascii() and char.isalnum() and rng.random() < 0.5 and "%" not in normal else char
+        for char in normal
+    )
+    assert normal_path(respelled) == normal
+
+
+def test_a_monstrous_address_is_cut_and_stays_one() -> None:
+    found = url.parse("https://example.com/" + "é/" * 4_000 + "?q=" + "é" * 4_000)
+    assert found is not None
+    assert len(found.url) <= url.LONGEST_URL
+    assert url.parse(found.url) == found
+
+
+@pytest.mark.parametrize(
+    ("spelling", "canonical"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1:51000", "192.0.2.1"),
+        ("192.000.002.001", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::FFFF:C000:0201", "192.0.2.1"),
+        ("[::ffff:192.0.2.1]:51000", "192.0.2.1"),
+        ("::ffff:192.0.2.1:51000", "192.0.2.1"),
+        ("2001:DB8:0:0::1", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("[2001:db8::1]:51000", "2001:db8::1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("[fe80::1%25eth0]:80", "fe80::1"),
+    ],
+)
+def test_a_client_has_one_spelling(spelling: str, canonical: str) -> None:
+    assert geo.canonical_address(spelling) == canonical
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-", "443", "example.com", "192.0.2", "192.0.2.256", "192.0.2.1:", "192.0.2.1:x", "[192.0.2.1]:80",
+             "[2001:db8::1", "2001:db8::g", "1" * 100_000, ":" * 100_000, "unix:", "１９２.0.2.1"],
+)  # fmt: skip
+def test_what_is_no_address_of_a_client(text: str) -> None:
+    assert geo.canonical_address(text) is None
+
+
+@given(st.ip_addresses(), st.integers(0, 65_535), st.booleans())
+def test_an_address_is_the_same_with_and_without_a_port(
+    parsed: IPv4Address | IPv6Address, port: int, upper: bool
+) -> None:
+    text = parsed.exploded.upper() if upper else str(parsed)
+    with_port = f"{text}:{port}" if parsed.version == 4 else f"[{text}]:{port}"
+    assert geo.canonical_address(text) == geo.canonical_address(with_port)
+    assert geo.canonical_address(text) == str(getattr(parsed, "ipv4_mapped", None) or parsed)
