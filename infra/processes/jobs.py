@@ -1,7 +1,7 @@
 """What the owner of the warehouse does for the other commands: each verb a generator of JSON lines.
 
-Arguments and lines are plain JSON, because they may come over HTTP (`infra.processes.control`). A verb that changes data
-goes through the pipeline, which takes its turn with the live micro-batches.
+Arguments and lines are plain JSON, because they may come over HTTP (`infra.processes.control`). A verb that changes
+data goes through the pipeline, which takes its turn with the live micro-batches.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ disks: a part that the owner has put in place is in the next answer, one that a 
 successor, as when the owner itself starts. So questions are exact and fresh, and never in the owner's memory.
 
 Before the engine is loaded the process gives away what no question needs: every file but the tables and the
-scratch folder, every socket, other programs (`stores.read_only.sandbox`). The inspection of statements is the first wall;
-this one holds when it was fooled.
+scratch folder, every socket, other programs (`stores.read_only.sandbox`). The inspection of statements is the first
+wall; this one holds when it was fooled.
 
 On the channel, a message each way is JSON; an answer's body follows its head. The owner ends this process by
 its standard input, or by a signal when a question outran its bounds.

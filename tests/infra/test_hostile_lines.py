@@ -47,7 +47,7 @@ HOSTILE = [
 
 WORK = """
 import json, sys
-from activity import address, agent, ip
+from activity import geo, url, user_agent
 from activity.attribution import origin, referrer_host
 from infra import access_log, log_client, log_columns
 from infra.importing import masked
@@ -56,10 +56,10 @@ for before, repeated, behind in json.load(sys.stdin):
     text = before + repeated * (LENGTH // len(repeated)) + behind
     line = text.encode("utf-8", "surrogateescape")
     access_log.combined(text), access_log.common(text), access_log.json(text), access_log.detect([line])
-    log_client.client_of(text), ip.canonical(text), masked(line), agent.parse(text)
-    normal = address.normal_path("/" + text)
-    address.readable(normal), address.parse("https://example.com/" + text)
-    referrer_host(text), origin(address.parameters(text.partition("?")[2][:4096]), "")
+    log_client.client_of(text), geo.canonical_address(text), masked(line), user_agent.parse(text)
+    normal = url.normal_path("/" + text)
+    url.readable(normal), url.parse("https://example.com/" + text)
+    referrer_host(text), origin(url.parameters(text.partition("?")[2][:4096]), "")
 """
 
 

@@ -1,4 +1,4 @@
-"""`stores.read_only.process` with its first walls taken away: every statement runs as it was sent, with the default settings.
+"""`stores.read_only.process` with its first walls taken away: every statement runs as it was sent.
 
 So a test can see what the kernel holds back by itself. Run as the reader is, see `test_escapes`.
 """
