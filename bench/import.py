@@ -23,8 +23,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from bench.harness import FOOTFALL
 from bench.ingest import user_agents
-from bench.running import FOOTFALL
 from tests.oracles import access_log
 
 TARGET = 30_000.0

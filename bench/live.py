@@ -10,7 +10,6 @@ and the state stays as large as a steady traffic makes it.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import sys
@@ -22,7 +21,7 @@ import brokers
 import stores
 from activity import codec
 from activity.event import Event, EventType, topic_of, visitor_key
-from bench.running import percentile
+from bench.harness import percentile, report, result
 from brokers.base import Record
 from pipeline.live import Loader, create_topics
 
@@ -68,12 +67,12 @@ def main() -> int:
             now += SECONDS * 1000
             broker.publish(records(rng, number, now))
             wall, cpu = time.perf_counter(), time.process_time()
-            report = loader.step()
+            step = loader.step()
             walls.append(time.perf_counter() - wall)
             costs.append(time.process_time() - cpu)
             sizes.append(resident())
-            if report is None or report.counters["dedupe.fresh"] != EVENTS:
-                raise SystemExit(f"batch {number} was not loaded whole: {report}")
+            if step is None or step.counters["dedupe.fresh"] != EVENTS:
+                raise SystemExit(f"batch {number} was not loaded whole: {step}")
             if number % 100 == 99:
                 mb = sizes[-1] / 1e6
                 print(f"{number + 1} batches, {walls[-1]:.3f} s, {mb:.0f} MB", file=sys.stderr)
@@ -87,13 +86,10 @@ def main() -> int:
         ("live batch p95", percentile(walls[options.batches // 2 :], 0.95), 1.0, "s of the cadence",
          percentile(walls[options.batches // 2 :], 0.95), 1.0),
     ]  # fmt: skip
-    for name, ours, peer, unit, ratio, target in lines:
-        line = {
-            "name": name, "ours": round(ours, 3), "peer": round(peer, 3), "unit": unit, "ratio": round(ratio, 3),
-            "target": target, "met": ratio <= target, "load": round(os.getloadavg()[0], 1),
-        }  # fmt: skip
-        print(json.dumps(line))
-    return 0 if all(ratio <= target for *_, ratio, target in lines) else 1
+    return report(
+        result(name, ours, peer, unit, target, met=ratio <= target, ratio=ratio)
+        for name, ours, peer, unit, ratio, target in lines
+    )
 
 
 if __name__ == "__main__":

@@ -11,16 +11,14 @@ the sessions are compared row by row.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
+
+from bench.harness import Cost, report, result, timed_child
 
 TARGET_CLICKHOUSE = 2.0  # at most twice its time: at least half of its rate
 TARGET_PER_EVENT = 50.0
@@ -145,15 +143,11 @@ def per_event(folder: Path, out: Path) -> None:
 RUNS = {"ours": ours, "clickhouse": clickhouse, "per_event": per_event}
 
 
-def timed(name: str, folder: Path, out: Path) -> tuple[float, float]:
+def run(name: str, folder: Path, out: Path) -> Cost:
     """Wall and CPU seconds of one run in a process of its own."""
     out.mkdir(parents=True, exist_ok=True)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    begun = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "bench.sessions", "--run", name, str(folder), str(out)], check=True)
-    wall = time.perf_counter() - begun
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    command = [sys.executable, "-m", "bench.sessions", "--run", name, str(folder), str(out)]
+    return timed_child(lambda: subprocess.run(command, check=True))
 
 
 def compare(a: Path, b: Path) -> int:
@@ -172,18 +166,11 @@ def compare(a: Path, b: Path) -> int:
     return left.height
 
 
-def line(name: str, mine: float, peer: float, unit: str, ratio: float, target: float, met: bool) -> dict[str, Any]:
-    return {
-        "name": name, "ours": round(mine, 3), "peer": round(peer, 3), "unit": unit, "ratio": round(ratio, 3),
-        "target": target, "met": met, "load": round(os.getloadavg()[0], 2),
-    }  # fmt: skip
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=5_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="accepted for uniformity: the output is JSON lines")
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run:
@@ -195,31 +182,26 @@ def main() -> int:
         for target, count in ((folder, args.events), (few, min(40_000, args.events))):
             target.mkdir()
             generate(target, count)
-        timed("ours", folder, root / "ours")
-        timed("clickhouse", folder, root / "clickhouse")
+        run("ours", folder, root / "ours")
+        run("clickhouse", folder, root / "clickhouse")
         sessions = compare(root / "ours", root / "clickhouse")
         print(f"{args.events} events, {sessions} sessions, equal row by row", file=sys.stderr)
-        runs: dict[str, list[tuple[float, float]]] = {"ours": [], "clickhouse": []}
+        runs: dict[str, list[Cost]] = {"ours": [], "clickhouse": []}
         for i in range(args.rounds):
             for name, times in runs.items():
-                times.append(timed(name, folder, root / f"{name}-{i}"))
-        wall = {name: statistics.median(r[0] for r in times) for name, times in runs.items()}
-        cpu = {name: statistics.median(r[1] for r in times) for name, times in runs.items()}
-        slow = timed("per_event", few, root / "per_event")[0]
+                times.append(run(name, folder, root / f"{name}-{i}"))
+        wall = {name: statistics.median(cost.wall for cost in times) for name, times in runs.items()}
+        cpu = {name: statistics.median(cost.cpu for cost in times) for name, times in runs.items()}
+        slow = run("per_event", few, root / "per_event").wall
     rate, slow_rate = args.events / wall["ours"], 40_000 / slow
-    ratio, cpu_ratio = wall["ours"] / wall["clickhouse"], cpu["ours"] / cpu["clickhouse"]
-    against = rate / slow_rate
-    results = [
-        line("sessions/clickhouse", wall["ours"], wall["clickhouse"], "s", ratio, TARGET_CLICKHOUSE, ratio <= 2.0),
-        line("sessions/clickhouse-cpu", cpu["ours"], cpu["clickhouse"], "CPU s", cpu_ratio, 2.0, cpu_ratio <= 2.0),
-        line("sessions/per-event", rate, slow_rate, "events/s", against, TARGET_PER_EVENT, against >= TARGET_PER_EVENT),
-    ]
-    for result in results:
-        if args.json:
-            print(json.dumps(result))
-        else:
-            print("{name:26} ours {ours} peer {peer} {unit}: ratio {ratio}, target {target}, {met}".format(**result))
-    return 0 if all(result["met"] for result in results) else 1
+    results = []
+    for name, found, unit in (("clickhouse", wall, "s"), ("clickhouse-cpu", cpu, "CPU s")):
+        mine, peer = found["ours"], found["clickhouse"]
+        met = mine / peer <= TARGET_CLICKHOUSE
+        results.append(result(f"sessions/{name}", mine, peer, unit, TARGET_CLICKHOUSE, met=met))
+    met = rate / slow_rate >= TARGET_PER_EVENT
+    results.append(result("sessions/per-event", rate, slow_rate, "events/s", TARGET_PER_EVENT, met=met))
+    return report(results)
 
 
 if __name__ == "__main__":

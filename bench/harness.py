@@ -1,0 +1,134 @@
+"""What every bench needs: one shape of result, one way to time, and `footfall up` on a folder of its own.
+
+A result is one JSON object: what was measured, ours and the peer's figure in `unit`, their ratio, and whether the
+target is met. `report` prints one a line and turns them into the exit status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FOOTFALL = [sys.executable, "-m", "infra.cli"]
+
+Result = dict[str, Any]
+
+
+class Cost(NamedTuple):
+    """Seconds of wall time and of CPU."""
+
+    wall: float
+    cpu: float
+
+
+def timed(work: Callable[[], object]) -> Cost:
+    """What `work` costs in this process, all of its threads included."""
+    begun, used = time.perf_counter(), time.process_time()
+    work()
+    return Cost(time.perf_counter() - begun, time.process_time() - used)
+
+
+def timed_child(work: Callable[[], object]) -> Cost:
+    """What `work` costs in the child processes that it starts and waits for."""
+    begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    work()
+    wall, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def result(
+    name: str,
+    ours: float,
+    peer: float,
+    unit: str,
+    target: float,
+    *,
+    met: bool,
+    ratio: float | None = None,
+    **more: object,
+) -> Result:
+    """One claim. `ratio` is ours / peer where it is not given; figures are rounded to four significant digits."""
+    return {
+        "name": name,
+        "ours": _rounded(ours),
+        "peer": _rounded(peer),
+        "unit": unit,
+        "ratio": _rounded(ours / peer if ratio is None else ratio),
+        "target": _rounded(target),
+        "met": bool(met),
+        "load": round(os.getloadavg()[0], 1),
+        **more,
+    }
+
+
+def report(results: Iterable[Result]) -> int:
+    """Print each result as soon as it is there, a JSON object a line; the exit status: 1 if a target was missed."""
+    met = True
+    for each in results:
+        print(json.dumps(each), flush=True)
+        met = met and bool(each["met"])
+    return 0 if met else 1
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+class Up(NamedTuple):
+    data: Path
+    tracking: int
+    dashboards: int
+
+    def stats(self, site: str, day_from: str, day_to: str) -> dict[str, Any]:
+        query = f"site={site}&from={day_from}&to={day_to}"
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.dashboards}/api/v1/stats?{query}") as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+
+@contextlib.contextmanager
+def up(data: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Up]:
+    ports = []
+    for _ in range(2):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            ports.append(free.getsockname()[1])
+    command = [*FOOTFALL, "up", "--data", str(data), "--port", str(ports[0]), "--dashboards-port", str(ports[1])]
+    process = subprocess.Popen(
+        [*command, *arguments], start_new_session=True, stdout=subprocess.DEVNULL, env=os.environ | dict(env or {})
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not all(_ready(port) for port in ports):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise SystemExit("footfall up did not become ready")
+            time.sleep(0.1)
+        yield Up(data, *ports)
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(60)
+
+
+def _ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2) as answer:
+            return answer.status == 200
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def percentile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
