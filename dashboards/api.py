@@ -11,7 +11,7 @@ from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest, HTTPException
 
 from dashboards import parameters, ranges
-from dashboards.context import parts
+from dashboards.context import current_context
 from dashboards.panels import BREAKDOWNS, MAX_ROWS, METRICS, ROW, Panels
 from stores.base import StoreError
 
@@ -52,12 +52,12 @@ def breakdown() -> Response:
 
 
 def _panels() -> Panels:
-    given, site = parts(), request.args.get("site")
+    context, site = current_context(), request.args.get("site")
     if site is None:
-        raise BadRequest(f"site is needed: one of {', '.join(sorted(given.sites())) or 'none yet, add one first'}")
-    zone = parameters.zone_of(given, site, request.args.get("timezone"))
-    span = parameters.span(given, request.args, zone)
-    return Panels(given.warehouse, site, span)
+        raise BadRequest(f"site is needed: one of {', '.join(sorted(context.sites())) or 'none yet, add one first'}")
+    zone = parameters.zone_of(context, site, request.args.get("timezone"))
+    span = parameters.span(context, request.args, zone)
+    return Panels(context.warehouse, site, span)
 
 
 @routes.errorhandler(HTTPException)

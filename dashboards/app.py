@@ -38,11 +38,11 @@ def create(
 ) -> Flask:
     """The application over opened parts, for loopback without a secret unless `access` says otherwise.
 
-    What the callables owe is said in `dashboards.context.Parts`."""
+    What the callables owe is said in `dashboards.context.Context`."""
     app = Flask("dashboards", static_folder="static", template_folder="templates")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["footfall"] = context.Parts(
+    app.extensions["footfall"] = context.Context(
         warehouse,
         sites,
         live,

@@ -25,7 +25,7 @@ def _clock() -> int:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Context:
     warehouse: Warehouse
     sites: Sites
     live: Live
@@ -44,6 +44,6 @@ def built() -> str:
     return f"{max(times):x}" if len(times) == 2 else ""
 
 
-def parts() -> Parts:
-    found: Parts = current_app.extensions["footfall"]
+def current_context() -> Context:
+    found: Context = current_app.extensions["footfall"]
     return found

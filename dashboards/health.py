@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from dashboards.context import Parts, parts
+from dashboards.context import Context, current_context
 from stores.base import StoreError
 
 routes = Blueprint("health", __name__)
@@ -21,7 +21,7 @@ def live() -> Response:
 @routes.get("/ready")
 def ready() -> Response:
     """Questions are answered; if not, 503 and why."""
-    problem = _problem(parts())
+    problem = _problem(current_context())
     if problem:
         return Response(f"not ready: {problem}\n", 503, content_type=_TEXT)
     return Response("ready\n", content_type=_TEXT)
@@ -29,13 +29,13 @@ def ready() -> Response:
 
 @routes.get("/metrics")
 def metrics() -> Response:
-    give = parts().metrics
+    give = current_context().metrics
     return Response(give() if give else "", content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _problem(given: Parts) -> str | None:
+def _problem(context: Context) -> str | None:
     try:
-        given.warehouse.query("SELECT 1")
+        context.warehouse.query("SELECT 1")
     except StoreError as error:
         return f"the warehouse does not answer: {error}"
-    return given.problem() if given.problem else None
+    return context.problem() if context.problem else None

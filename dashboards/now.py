@@ -13,26 +13,26 @@ import json
 from flask import Blueprint, Response, jsonify, request
 
 from dashboards import parameters, ranges
-from dashboards.context import Parts, parts
+from dashboards.context import Context, current_context
 from dashboards.panels import Panels
 
-routes = Blueprint("stream", __name__)
+routes = Blueprint("now", __name__)
 
 
 @routes.get("/<site>/now")
 def now(site: str) -> Response:
-    given = parts()
-    span = parameters.span(given, request.args, parameters.zone_of(given, site), ranges.DEFAULT_PERIOD)
-    stats = Panels(given.warehouse, site, span).stats()
-    return jsonify({"current": current(given, site), "mark": mark(stats)})
+    context = current_context()
+    span = parameters.span(context, request.args, parameters.zone_of(context, site), ranges.DEFAULT_PERIOD)
+    stats = Panels(context.warehouse, site, span).stats()
+    return jsonify({"current": current(context, site), "mark": mark(stats)})
 
 
-def current(given: Parts, site: str) -> int:
+def current(context: Context, site: str) -> int:
     """Distinct visitors of the last five minutes. The live store may belong to another process, and the warehouse
     may be a second behind; neither ever counts too many, so the larger is right."""
-    at = given.clock()
-    stored = given.warehouse.ask("current", site=site, now_ms=at).item()
-    return max(int(stored), given.live.current(site, at))
+    at = context.clock()
+    stored = context.warehouse.ask("current", site=site, now_ms=at).item()
+    return max(int(stored), context.live.current(site, at))
 
 
 def mark(stats: dict[str, object]) -> str:

@@ -13,7 +13,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound
 from werkzeug.wrappers import Response as Redirect
 
 from dashboards import now, parameters, ranges
-from dashboards.context import Parts, built, parts
+from dashboards.context import Context, built, current_context
 from dashboards.panels import BREAKDOWNS, METRICS, Panels
 from stores.base import StoreError
 
@@ -34,19 +34,19 @@ CARDS = {
 
 @routes.get("/")
 def home() -> str | Redirect:
-    sites = sorted(parts().sites())
+    sites = sorted(current_context().sites())
     if len(sites) == 1:
         return redirect(url_for("pages.board", site=sites[0]))
-    return render_template("home.html", title="Footfall", sites=sites, **_common(parts()))
+    return render_template("home.html", title="Footfall", sites=sites, **_common(current_context()))
 
 
 @routes.get("/<site>", strict_slashes=False)
 def board(site: str) -> str:
-    given = parts()
-    zone = parameters.zone_of(given, site)
-    span = parameters.span(given, request.args, zone, ranges.DEFAULT_PERIOD)
+    context = current_context()
+    zone = parameters.zone_of(context, site)
+    span = parameters.span(context, request.args, zone, ranges.DEFAULT_PERIOD)
     metric = parameters.one_of(request.args, "metric", METRICS, DEFAULT_METRIC)
-    panels = Panels(given.warehouse, site, span)
+    panels = Panels(context.warehouse, site, span)
     stats = panels.stats()
     page = {
         "site": site,
@@ -56,44 +56,44 @@ def board(site: str) -> str:
         "link": _linker(site, metric),
         "stats": stats,
         "mark": now.mark(stats),
-        "current": now.current(given, site),
-        "today": ranges.today(given.clock(), zone),
+        "current": now.current(context, site),
+        "today": ranges.today(context.clock(), zone),
     }
-    if not stats["events"] and not stats["bots"] and _never_seen(given, site):
-        return render_template("empty.html", title=site, **page, **_common(given))
+    if not stats["events"] and not stats["bots"] and _never_seen(context, site):
+        return render_template("empty.html", title=site, **page, **_common(context))
     series = panels.timeseries(span.interval)
     page |= {
-        "before": _before(given, panels),
-        "series": _chart(given, panels, series),
+        "before": _before(context, panels),
+        "series": _chart(context, panels, series),
         "rows": [(ranges.label(row["time"], span.interval, zone), row) for row in series],
         "cards": CARDS,
-        "lists": {by: panels.breakdown(by, LIST_ROWS) for by in BREAKDOWNS if by != "country" or given.countries},
+        "lists": {by: panels.breakdown(by, LIST_ROWS) for by in BREAKDOWNS if by != "country" or context.countries},
     }
-    return render_template("board.html", title=site, **page, **_common(given))
+    return render_template("board.html", title=site, **page, **_common(context))
 
 
 @routes.post("/sites")
 def add() -> Response | Redirect:
     """The form of the empty page."""
-    given = parts()
-    if given.add_site is None:
+    context = current_context()
+    if context.add_site is None:
         raise Forbidden("sites are not added here: use footfall site add example.com, or the sites file")
     domain = request.form.get("domain", "").strip().lower()
     if not domain:
         raise BadRequest("domain is needed, such as example.com")
     try:
-        given.add_site(domain)
+        context.add_site(domain)
     except ValueError as error:
         raise BadRequest(str(error)) from error
     return redirect(url_for("pages.board", site=domain), 303)
 
 
-def _common(given: Parts) -> dict[str, Any]:
+def _common(context: Context) -> dict[str, Any]:
     return {
-        "all_sites": sorted(given.sites()),
-        "collect_url": given.collect_url,
-        "may_add": given.add_site is not None,
-        "countries": given.countries,
+        "all_sites": sorted(context.sites()),
+        "collect_url": context.collect_url,
+        "may_add": context.add_site is not None,
+        "countries": context.countries,
         "periods": ranges.PERIODS,
         "metrics": METRICS,
         "breakdowns": BREAKDOWNS,
@@ -119,22 +119,22 @@ def _linker(site: str, metric: str) -> Any:
     return link
 
 
-def _never_seen(given: Parts, site: str) -> bool:
-    return given.warehouse.ask("first_event", site=site).is_empty()
+def _never_seen(context: Context, site: str) -> bool:
+    return context.warehouse.ask("first_event", site=site).is_empty()
 
 
-def _before(given: Parts, panels: Panels) -> dict[str, Any]:
+def _before(context: Context, panels: Panels) -> dict[str, Any]:
     """The same numbers one range earlier; of a range still running only as much as has passed of it."""
     previous = Panels(panels.warehouse, panels.site, panels.span.previous())
-    elapsed = given.clock() - panels.span.start_ms
+    elapsed = context.clock() - panels.span.start_ms
     return previous.stats(previous.span.start_ms + elapsed)
 
 
-def _chart(given: Parts, panels: Panels, series: list[dict[str, Any]]) -> dict[str, Any]:
+def _chart(context: Context, panels: Panels, series: list[dict[str, Any]]) -> dict[str, Any]:
     """What the script draws: the steps until now, and those of the range before under the same marks."""
     span = panels.span
     earlier = Panels(panels.warehouse, panels.site, span.previous()).timeseries(span.interval)
-    at = given.clock()
+    at = context.clock()
 
     def values(rows: list[dict[str, Any]], name: str) -> list[Any]:
         return [row[name] if row["time"] <= at else None for row in rows]
@@ -156,10 +156,11 @@ def _refused(error: HTTPException) -> tuple[Any, int]:
     if request.path.startswith("/api/"):
         return {"error": error.description}, error.code or 500
     title = "Not here" if isinstance(error, NotFound) else error.name
-    return render_template("error.html", title=title, words=error.description, **_common(parts())), error.code or 500
+    page = render_template("error.html", title=title, words=error.description, **_common(current_context()))
+    return page, error.code or 500
 
 
 @routes.errorhandler(StoreError)
 def _failed(error: StoreError) -> tuple[str, int]:
     words = f"The warehouse could not answer: {error}"
-    return render_template("error.html", title="Not now", words=words, **_common(parts())), 503
+    return render_template("error.html", title="Not now", words=words, **_common(current_context())), 503

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from activity.url import readable
-from dashboards.ranges import Range
+from dashboards.ranges import DateRange
 from stores.warehouse import Warehouse
 
 METRICS = {
@@ -65,7 +65,7 @@ class Panels:
 
     warehouse: Warehouse
     site: str
-    span: Range
+    span: DateRange
 
     def stats(self, until_ms: int | None = None) -> dict[str, Any]:
         """The headline numbers, and `bots`, the events kept apart; only up to `until_ms` if that is given."""

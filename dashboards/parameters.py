@@ -12,15 +12,15 @@ from werkzeug.exceptions import BadRequest, InternalServerError, NotFound
 
 from activity.zones import ZONES, not_known
 from dashboards import ranges
-from dashboards.context import Parts
-from dashboards.ranges import BadRange, Range
+from dashboards.context import Context
+from dashboards.ranges import BadRange, DateRange
 
 Arguments = MultiDict[str, str]
 
 
-def zone_of(given: Parts, site: str, named: str | None = None) -> str:
+def zone_of(context: Context, site: str, named: str | None = None) -> str:
     """The time zone that is `named`, else the site's; 404 in words when there is no such site."""
-    known = given.sites()
+    known = context.sites()
     if site not in known:
         have = ", ".join(sorted(known)) or "none yet"
         raise NotFound(
@@ -38,7 +38,7 @@ def zone_of(given: Parts, site: str, named: str | None = None) -> str:
     return known[site]
 
 
-def span(given: Parts, arguments: Arguments, zone: str, default: str | None = None) -> Range:
+def span(context: Context, arguments: Arguments, zone: str, default: str | None = None) -> DateRange:
     """The range that `from` and `to`, or `period`, name."""
     try:
         first, last = arguments.get("from"), arguments.get("to")
@@ -49,11 +49,11 @@ def span(given: Parts, arguments: Arguments, zone: str, default: str | None = No
                     "from and to are needed, days as YYYY-MM-DD, both included; "
                     f"or period, one of {', '.join(ranges.PERIODS)}"
                 )
-            return ranges.period(name, given.clock(), zone)
+            return ranges.period(name, context.clock(), zone)
         if first is None or last is None:
             missing = "from" if first is None else "to"
             raise BadRange(f"{missing} is needed too: a day as YYYY-MM-DD, included in the range")
-        return Range(ranges.parse_day("from", first), ranges.parse_day("to", last), zone)
+        return DateRange(ranges.parse_day("from", first), ranges.parse_day("to", last), zone)
     except BadRange as error:
         raise BadRequest(str(error)) from error
 

@@ -32,7 +32,7 @@ class BadRange(ValueError):
 
 
 @dataclass(frozen=True)
-class Range:
+class DateRange:
     """The days `first` to `last`, both included, as the clocks of `zone` show them."""
 
     first: date
@@ -56,10 +56,10 @@ class Range:
         """The first instant after the range."""
         return day_start_ms(self.last + timedelta(days=1), self.zone)
 
-    def previous(self) -> Range:
+    def previous(self) -> DateRange:
         """As many days, just before."""
         span = timedelta(days=self.days)
-        return Range(self.first - span, self.last - span, self.zone)
+        return DateRange(self.first - span, self.last - span, self.zone)
 
     @property
     def interval(self) -> str:
@@ -97,7 +97,7 @@ def today(now_ms: int, zone: str) -> date:
     return datetime.fromtimestamp(now_ms / 1000, zone_named(zone)).date()
 
 
-def period(name: str, now_ms: int, zone: str) -> Range:
+def period(name: str, now_ms: int, zone: str) -> DateRange:
     """One of `PERIODS`, all of which end today but yesterday."""
     last = today(now_ms, zone)
     match name:
@@ -113,10 +113,10 @@ def period(name: str, now_ms: int, zone: str) -> Range:
             first = last.replace(day=1)
         case _:
             raise BadRange(f"period must be one of {', '.join(PERIODS)}, or give from and to, not {name!r}")
-    return Range(first, last, zone)
+    return DateRange(first, last, zone)
 
 
-def check_interval(span: Range, interval: str) -> None:
+def check_interval(span: DateRange, interval: str) -> None:
     """An interval that is known, and that cuts the range into no more steps than a chart can show."""
     if interval not in INTERVALS:
         raise BadRange(f"interval must be one of {', '.join(INTERVALS)}, not {interval!r}")

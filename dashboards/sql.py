@@ -12,7 +12,7 @@ import re
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 
-from dashboards.context import parts
+from dashboards.context import current_context
 from stores.base import QueryRefused, ReadersBusy, StoreError
 from stores.read_only.inspection import MAX_STATEMENT
 
@@ -38,7 +38,7 @@ def ask() -> Response:
     request.max_content_length = MAX_BODY
     statement, form = _statement()
     params = {name.removeprefix("param_"): text for name, text in request.args.items() if name.startswith("param_")}
-    body, fmt = parts().warehouse.read_only(statement, form, params)
+    body, fmt = current_context().warehouse.read_only(statement, form, params)
     return Response(body, content_type=_content_type(fmt), headers={"X-ClickHouse-Format": fmt})
 
 

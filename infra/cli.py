@@ -75,11 +75,10 @@ def footfall() -> None:
 
 def main() -> None:
     """The console script: what a part of the product says about itself is a sentence, not a traceback."""
-    from infra import logs, private
+    from infra import startup
     from infra.errors import in_words
 
-    private.by_default()
-    logs.set_up()
+    startup.begin()
     try:
         with in_words():
             # Outside of its standalone mode Click returns the status that a command left with.

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import msgspec
 
 from brokers.base import Bounds, Broker, Position, Record, Stored, TopicInfo, WrongIncarnation
-from infra.brokers.topics import copies
 from infra.errors import Failed
+from infra.topics import copies
 
 SOURCE = "footfall-source"
 _BATCH = 2_000

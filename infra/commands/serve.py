@@ -15,7 +15,7 @@ import threading
 
 import click
 
-from infra import snippets
+from infra import addresses
 from infra.commands.flags import SettingsCommand, with_json, with_settings
 from infra.errors import Failed
 from infra.settings import Settings, spell
@@ -34,10 +34,10 @@ def up(settings: Settings, domains: tuple[str, ...], demo: bool, as_json: bool) 
 
     Ctrl-C drains and stops; nothing that was accepted is lost, by kill -9 neither.
     """
-    from infra import access, snippets
-    from infra.processes import supervisor as local
+    from infra import access, addresses
+    from infra.processes.supervisor import Supervisor, refuse_unfit
 
-    local.refuse_unfit(settings)
+    refuse_unfit(settings)
     access.refuse_unguarded(settings)
     check_broker(settings)
 
@@ -47,18 +47,18 @@ def up(settings: Settings, domains: tuple[str, ...], demo: bool, as_json: bool) 
         else:
             click.echo(f"footfall: {text}", err=True)
 
-    supervisor = local.Supervisor(settings, demo=(domains or ("localhost",))[0] if demo else None, say=say)
+    supervisor = Supervisor(settings, demo=(domains or ("localhost",))[0] if demo else None, say=say)
     shown = _add_sites(settings, domains or (("localhost",) if demo else ()))
     for line in access.remarks(settings):
         say(line)
     say(f"starting on {settings.data}")
 
     def ready(served: Settings) -> None:
-        collect, dashboards = snippets.collect_url(served), snippets.dashboards_url(served)
-        snippet = snippets.script(shown, collect)
+        collect, dashboards = addresses.collect_url(served), addresses.dashboards_url(served)
+        snippet = addresses.script(shown, collect)
         if as_json:
-            addresses = {"tracking": collect, "dashboards": dashboards}
-            click.echo(json.dumps({"event": "ready", **addresses, "site": shown, "snippet": snippet}))
+            known = {"tracking": collect, "dashboards": dashboards, "site": shown, "snippet": snippet}
+            click.echo(json.dumps({"event": "ready", **known}))
             return
         click.echo(
             f"""
@@ -108,8 +108,8 @@ def ingest(settings: Settings, workers: int) -> None:
     check_broker(settings)
     private.make(settings.data)
     check_sites(settings)
-    click.echo(f"taking events on {snippets.address(settings.host, settings.port)}", err=True)
-    tracking.serve(settings, snippets.bind(settings.host, settings.port), workers=workers)
+    click.echo(f"taking events on {addresses.address(settings.host, settings.port)}", err=True)
+    tracking.serve(settings, addresses.bind(settings.host, settings.port), workers=workers)
 
 
 @click.command(cls=SettingsCommand)
@@ -145,5 +145,5 @@ def dashboards(settings: Settings) -> None:
     access.refuse_unguarded(settings)
     for line in access.remarks(settings):
         click.echo(f"footfall: {line}", err=True)
-    click.echo(f"dashboards on {snippets.dashboards_url(settings)}", err=True)
-    core.serve(settings, snippets.bind(settings.dashboards_host, settings.dashboards_port), pipeline=False)
+    click.echo(f"dashboards on {addresses.dashboards_url(settings)}", err=True)
+    core.serve(settings, addresses.bind(settings.dashboards_host, settings.dashboards_port), pipeline=False)

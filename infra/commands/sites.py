@@ -32,7 +32,7 @@ def add(
     as_json: bool,
 ) -> None:
     """Add DOMAIN with a new secret key, and print what to paste into its pages. Running servers notice at once."""
-    from infra import snippets
+    from infra import addresses
     from ingest import sites
 
     fields: dict[str, object] = {"key": sites.new_key(), "timezone": timezone}
@@ -43,7 +43,7 @@ def add(
     except sites.SitesError as error:
         raise Failed(str(error)) from error
     assert known is not None
-    snippet = snippets.script(known.domain, snippets.collect_url(settings))
+    snippet = addresses.script(known.domain, addresses.collect_url(settings))
     if as_json:
         click.echo(json.dumps({"site": known.domain, "added": added, "key": known.key, "snippet": snippet}))
         return

@@ -1,4 +1,4 @@
-"""The processes that `up` starts: `python -m infra.processes.__main__ tracking|core|demo`, with what they inherit.
+"""The processes that `up` starts: `python -m infra.processes tracking|core|demo`, with what they inherit.
 
 A child is told three descriptors: the pipe whose closing means that its parent is gone, the pipe to announce
 on that it serves, and the listening socket. Its settings come by the environment, as they do for anybody.
@@ -24,10 +24,9 @@ from infra.settings import Settings
 @click.option("--site", default="localhost")
 def main(role: str, follow: int, announce: int, listen: int | None, site: str) -> None:
     """Internal: started by `footfall up`."""
-    from infra import logs, private
+    from infra import startup
 
-    private.by_default()
-    logs.set_up()
+    startup.begin()
     settings = Settings.load(os.environ)
 
     def announced() -> None:
@@ -36,7 +35,7 @@ def main(role: str, follow: int, announce: int, listen: int | None, site: str) -
         os.write(announce, msgspec.json.encode(Started(role, os.getpid())) + b"\n")
 
     if role == "demo":
-        from infra import demo
+        from infra.processes import demo
         from ingest.sites import Sites
 
         known = Sites(settings.sites).get(site)

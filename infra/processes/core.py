@@ -10,7 +10,6 @@ because importing Beam takes longer than everything else together; events wait i
 from __future__ import annotations
 
 import fcntl
-import gc
 import logging
 import os
 import threading
@@ -20,7 +19,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from infra import access, private, snippets
+from infra import access, addresses, private, startup
 from infra.processes import jobs
 from infra.processes.control import Owner, Verb, blueprint
 from infra.settings import Settings
@@ -35,8 +34,6 @@ log = logging.getLogger("footfall")
 
 _GRACE = 20
 _RECONCILE_EVERY = 600.0
-# Objects between two looks for garbage: records are read by the ten thousand, and looking costs as much as reading.
-_GARBAGE = (10_000, 20, 20)
 _FLUSH_EVERY = 60.0
 _RETRY_EVERY = 1.0
 _RETRY_AT_LEAST_EVERY = 30.0
@@ -75,7 +72,7 @@ class Core:
 
     def start(self) -> None:
         """Load what comes, flush the archive and rebuild marked days, until `stop`."""
-        gc.set_threshold(*_GARBAGE)
+        startup.collect_rarely()
         self._trouble = self._first_look()
         for name, work in (
             ("loader", self._load),
@@ -233,9 +230,9 @@ def serve(
         if pipeline:
             ending.callback(os.close, _wait_for_predecessor(settings))
         core = Core(ending.enter_context(Parts(settings)))
-        here = snippets.address(settings.dashboards_host, settings.dashboards_port)
+        here = addresses.address(settings.dashboards_host, settings.dashboards_port)
         owner = Owner(os.getpid(), here) if pipeline else None
-        application = core.application(owner, snippets.collect_url(settings))
+        application = core.application(owner, addresses.collect_url(settings))
         if owner is not None:
             core.start()
             ending.callback(core.stop)

@@ -59,7 +59,7 @@ class _Child:
 
     def start(self, settings: Settings) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "infra.processes.__main__", self.role, *self.arguments],
+            [sys.executable, "-m", "infra.processes", self.role, *self.arguments],
             env={**os.environ, **settings.environment()},
             pass_fds=self.descriptors,
             stdin=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from dashboards.ranges import Range
+from dashboards.ranges import DateRange
 from stores.warehouse import Warehouse
 from tests.dashboards.conftest import ms
 
@@ -70,7 +70,7 @@ def filled(warehouse: Warehouse) -> Warehouse:
 
 @pytest.mark.parametrize(("zone", "day"), DAYS)
 def test_hours_are_those_that_the_clock_shows(filled: Warehouse, zone: str, day: str) -> None:
-    span = Range(date.fromisoformat(day), date.fromisoformat(day), zone)
+    span = DateRange(date.fromisoformat(day), date.fromisoformat(day), zone)
     bounds = {"from_ms": span.start_ms, "to_ms": span.end_ms}
     found = filled.ask("timeseries", site=f"{zone}.{day}", interval="hour", timezone=zone, **bounds)
     wanted = [(ms(at), lasts, lasts) for at, lasts in hours(zone, day).items()]

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from dashboards import ranges
-from dashboards.ranges import BadRange, Range
+from dashboards.ranges import BadRange, DateRange
 
 
 def utc(text: str) -> int:
@@ -28,7 +28,7 @@ def utc(text: str) -> int:
     ],
 )
 def test_a_day_begins_at_its_first_instant(zone: str, day: str, start: str, end: str) -> None:
-    span = Range(date.fromisoformat(day), date.fromisoformat(day), zone)
+    span = DateRange(date.fromisoformat(day), date.fromisoformat(day), zone)
     assert (span.start_ms, span.end_ms) == (utc(start), utc(end))
 
 
@@ -44,14 +44,14 @@ def test_a_day_begins_at_its_first_instant(zone: str, day: str, start: str, end:
 )
 def test_periods_end_today(name: str, first: str, last: str) -> None:
     now = utc("2026-03-01T23:30")  # past midnight in Berlin
-    assert ranges.period(name, now, "Europe/Berlin") == Range(
+    assert ranges.period(name, now, "Europe/Berlin") == DateRange(
         date.fromisoformat(first), date.fromisoformat(last), "Europe/Berlin"
     )
 
 
 def test_the_range_before_has_as_many_days_and_touches() -> None:
-    span = Range(date(2026, 3, 10), date(2026, 3, 16))
-    assert span.previous() == Range(date(2026, 3, 3), date(2026, 3, 9))
+    span = DateRange(date(2026, 3, 10), date(2026, 3, 16))
+    assert span.previous() == DateRange(date(2026, 3, 3), date(2026, 3, 9))
     assert span.previous().end_ms == span.start_ms
 
 
@@ -60,7 +60,7 @@ def test_the_range_before_has_as_many_days_and_touches() -> None:
 )
 def test_a_chart_has_a_step_that_can_be_read(days: int, interval: str) -> None:
     first = date(2025, 1, 1)
-    assert Range(first, date.fromordinal(first.toordinal() + days - 1)).interval == interval
+    assert DateRange(first, date.fromordinal(first.toordinal() + days - 1)).interval == interval
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_an_unknown_zone_is_refused(zone: str) -> None:
 
 def test_a_range_runs_forward() -> None:
     with pytest.raises(BadRange, match="swap them"):
-        Range(date(2026, 3, 2), date(2026, 3, 1))
+        DateRange(date(2026, 3, 2), date(2026, 3, 1))
 
 
 def test_too_many_steps_are_refused() -> None:
-    years = Range(date(2000, 1, 1), date(2026, 1, 1))
+    years = DateRange(date(2000, 1, 1), date(2026, 1, 1))
     ranges.check_interval(years, "day")
     with pytest.raises(BadRange, match="take a longer one"):
         ranges.check_interval(years, "hour")

@@ -14,9 +14,9 @@ from activity.event import ALL_TOPICS, DEAD_LETTER_TOPIC
 from brokers.base import Broker, Position, Record, Stored, Unreachable
 from infra.brokers.copy import SOURCE, Copy, Partition
 from infra.brokers.move import Switch
-from infra.brokers.topics import Wish, apply, plan
 from infra.errors import Failed
 from infra.settings import Settings
+from infra.topics import TopicSpec, apply, plan
 from infra.wiring import Parts
 from pipeline.checkpoint import Head, Ledger
 from pipeline.live import GROUP, READ_TOPICS
@@ -30,7 +30,7 @@ def quiet(_partition: Partition, _share: float) -> None: ...
 @pytest.fixture
 def source(tmp_path: Path) -> Iterator[Broker]:
     broker = brokers.connect(f"sqlite://{tmp_path}/source.db")
-    apply(broker, Wish(partitions=2), plan(broker, Wish(partitions=2)))
+    apply(broker, TopicSpec(partitions=2), plan(broker, TopicSpec(partitions=2)))
     for start in range(0, 50, 5):
         broker.publish(
             [

@@ -115,7 +115,7 @@ def test_a_process_that_dies_is_replaced_and_events_go_on(start: Start, role: st
     up = start("--site", SITE).wait_ready()
     up.collect(url=f"https://{SITE}/before")
     victims = [
-        pid for pid in up.group() if pid != up.process.pid and f"infra.processes.__main__\0{role}" in _command_line(pid)
+        pid for pid in up.group() if pid != up.process.pid and f"infra.processes\0{role}" in _command_line(pid)
     ]
     for pid in victims:
         os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What a user pastes into pages, and the addresses that are printed."""
+"""Addresses as settings give them: to listen on, to print, to paste into a page."""
 
 from __future__ import annotations
 

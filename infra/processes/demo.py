@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from infra import snippets
+from infra import addresses
 from infra.processes import control
 from infra.settings import Settings
 
@@ -82,7 +82,7 @@ class Visit(NamedTuple):
 def run(settings: Settings, site: str, key: str, follow: int) -> None:
     """Send until the parent is gone or says so by closing the pipe `follow`."""
     dice = random.Random()  # noqa: S311 - pretend visitors
-    collect = f"{snippets.address(settings.host, settings.port)}/collect"
+    collect = f"{addresses.address(settings.host, settings.port)}/collect"
     now = _now()
     for visit in history(dice, site, now):
         _send(collect, key, visit)
