@@ -21,10 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from brokers.base import Record
+from brokers.base import Record, TopicPartition
 from brokers.conformance import read_all
-from brokers.embedded import SqliteBroker
-from brokers.partitioner import partition_of
+from brokers.routing import partition_of
+from brokers.sqlite.broker import SqliteBroker
 
 BATCH, SMALL = 500, 20
 ROUNDS = 3
@@ -142,9 +142,10 @@ def read_rates(count: int) -> tuple[float, float]:
         for _ in range(ROUNDS):
             start = time.perf_counter()
             for partition in range(4):
-                bounds = broker.bounds("t", partition)
+                log = TopicPartition("t", partition)
+                bounds = broker.bounds(log)
                 assert bounds
-                for _found in broker.read_range("t", partition, None, bounds.last):
+                for _found in broker.read_range(log, None, bounds.last):
                     pass
             ours = min(ours, time.perf_counter() - start)
             start = time.perf_counter()
