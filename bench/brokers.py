@@ -27,7 +27,7 @@ from bench.log import BATCH, in_batches
 from brokers import connect
 from brokers.base import Record
 from brokers.conformance import read_all
-from brokers.partitioner import partition_of
+from brokers.routing import partition_of
 from tests.servers import kafka, pulsar
 
 PARTITIONS = 4

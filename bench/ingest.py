@@ -32,6 +32,7 @@ from typing import NamedTuple
 
 import brokers
 from activity.event import ALL_TOPICS, TOPICS
+from brokers.base import TopicPartition
 
 WORKERS = 2
 WARM_UP = 10_000  # requests, after which most agents have been seen
@@ -218,9 +219,10 @@ def stored(url: str) -> int:
     total = 0
     for topic in TOPICS:
         for partition in range(broker.partitions(topic)):
-            bounds = broker.bounds(topic, partition)
+            log = TopicPartition(topic, partition)
+            bounds = broker.bounds(log)
             if bounds is not None:
-                for batch in broker.read_range(topic, partition, None, bounds.last):
+                for batch in broker.read_range(log, None, bounds.last):
                     total += len(batch)
     broker.close()
     return total

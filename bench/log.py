@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.harness import report, result, timed
-from brokers.base import Record
+from brokers.base import Record, TopicPartition
 from brokers.conformance import read_all
-from brokers.embedded import SqliteBroker
-from brokers.partitioner import partition_of
+from brokers.routing import partition_of
+from brokers.sqlite.broker import SqliteBroker
 
 BATCH, SMALL = 500, 20
 ROUNDS = 3
@@ -147,9 +147,10 @@ def read_rates(count: int) -> tuple[float, float]:
 
         def read() -> None:
             for partition in range(4):
-                bounds = broker.bounds("t", partition)
+                log = TopicPartition("t", partition)
+                bounds = broker.bounds(log)
                 assert bounds
-                for _found in broker.read_range("t", partition, None, bounds.last):
+                for _found in broker.read_range(log, None, bounds.last):
                     pass
 
         def read_table() -> None:

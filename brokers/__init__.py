@@ -1,9 +1,9 @@
 """Brokers, interchangeable by URL.
 
-`connect("kafka://h:9092")` finds the adapter by the URL's scheme and imports it only then, so that a laptop
-on SQLite never loads a Kafka client. Third parties add a scheme by an entry point in the group
-`footfall.brokers` (see `brokers.conformance` for the suite such an adapter has to pass); the adapters of this
-project are listed here too, so that a plain checkout works without being installed.
+`connect("kafka://h:9092")` finds the adapter by the URL's scheme and imports it only then, so that a laptop on SQLite
+never loads a Kafka client. The adapters of this project are the table below, so that a checkout works without being
+installed. Third parties add a scheme by an entry point in the group `footfall.brokers`; `brokers.conformance` is the
+suite that such an adapter has to pass.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from brokers.base import Broker, BrokerError
 
 GROUP = "footfall.brokers"
 
-# scheme -> (factory, what to install when its client is missing). A factory takes (url, secrets).
+# scheme -> (factory, what to install if its client is missing). A factory takes (url, secrets).
 BUILTIN: dict[str, tuple[str, str]] = {
     "memory": ("brokers.memory:MemoryBroker", "footfall"),
-    "sqlite": ("brokers.embedded:SqliteBroker", "footfall"),
-    "kafka": ("brokers.kafka:connect", "footfall[kafka]"),
-    "redpanda": ("brokers.kafka:connect", "footfall[kafka]"),
-    "warpstream": ("brokers.kafka:connect", "footfall[kafka]"),
-    "pulsar": ("brokers.pulsar:connect", "footfall[pulsar]"),
-    "pulsar+ssl": ("brokers.pulsar:connect", "footfall[pulsar]"),
+    "sqlite": ("brokers.sqlite.broker:SqliteBroker", "footfall"),
+    "kafka": ("brokers.kafka.broker:connect", "footfall[kafka]"),
+    "redpanda": ("brokers.kafka.broker:connect", "footfall[kafka]"),
+    "warpstream": ("brokers.kafka.broker:connect", "footfall[kafka]"),
+    "pulsar": ("brokers.pulsar.broker:connect", "footfall[pulsar]"),
+    "pulsar+ssl": ("brokers.pulsar.broker:connect", "footfall[pulsar]"),
 }
 
 
 class UnknownBroker(BrokerError, ValueError):
-    """No adapter answers to the URL's scheme; the message names the nearest."""
+    """No adapter has the URL's scheme; the message names the nearest one."""
 
 
 class MissingClient(BrokerError, ImportError):
-    """The adapter is there, its client library is not; the message says what to install."""
+    """The adapter's client library is not installed; the message says what to install."""
 
 
 def connect(url: str, secrets: dict[str, str] | None = None) -> Broker:
-    """The broker that `url` names. `secrets` holds what must not stand in a URL (`username`, `password`, `token`).
+    """Return the broker at `url`; `secrets` has what must not stand in a URL (`username`, `password`, `token`).
 
-    Nothing is awaited: call `ping` to learn whether somebody answers.
-    """
+    Nothing is sent yet: call `ping` to learn whether the broker answers. Raises ValueError if the URL is not
+    understood, `UnknownBroker` for its scheme, and `MissingClient`."""
     scheme = urlsplit(url).scheme
     factory = _factory(scheme, url)
     try:
@@ -55,7 +55,7 @@ def connect(url: str, secrets: dict[str, str] | None = None) -> Broker:
 
 
 def schemes() -> list[str]:
-    """Every scheme that `connect` understands here."""
+    """Return every scheme that `connect` understands in this installation, sorted."""
     return sorted({*BUILTIN, *entry_points(group=GROUP).names})
 
 
@@ -64,11 +64,11 @@ def _factory(scheme: str, url: str) -> EntryPoint:
         return EntryPoint(scheme, BUILTIN[scheme][0], GROUP)
     for found in entry_points(group=GROUP, name=scheme):
         return found
-    known = schemes()
-    near = get_close_matches(scheme, known, n=1)
+    offered = schemes()
+    near = get_close_matches(scheme, offered, n=1)
     shown = url.partition(":")[0] if scheme else url.partition("?")[0]
     raise UnknownBroker(
         f"no broker is known for {shown!r}."
         + (f" Did you mean {near[0]}://?" if near else "")
-        + f" Known: {', '.join(f'{name}://' for name in known)}"
+        + f" Known: {', '.join(f'{name}://' for name in offered)}"
     )

@@ -1,14 +1,14 @@
-"""The broker contract, on a page. The docstrings are the guarantees; `brokers.conformance` tests each.
+"""The broker contract, on a page. The docstrings are the guarantees; `brokers.conformance` tests each of them.
 
-A topic is a fixed number of partitions, each an ordered log of records that a broker keeps for at least its
-retention, whether anybody has read them or not. A `Position` names a record of one partition of one
-*incarnation* of a topic: deleted and made again, a topic has another incarnation, and old positions are a
-named error, never silently somebody else's records. Positions are ordered within a partition and never
-subtracted: on Pulsar the next one cannot be computed. So every range is `(after, upto]`, both of which are
-positions of real records or None.
+A topic has a fixed number of partitions. Each partition is an ordered log of records, which the broker keeps for at
+least the topic's retention, whether or not anybody has read them. A `Position` names a record of one partition of one
+*incarnation* of a topic: a topic that is deleted and created again has a new incarnation, and its old positions raise
+`WrongIncarnation` instead of silently naming other records. Positions are ordered within a partition. They cannot be
+subtracted or incremented, because on Pulsar the next position cannot be computed. Every range is therefore
+`(after, upto]`, where each bound is the position of a real record, and `after` may be None.
 
-Publishing takes records of several topics at once, because one request touches several and one commit (or
-one flush) should make them durable together.
+`publish` takes records of several topics at once, because one request writes to several topics and one commit (or one
+flush) should make all of its records durable together.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import msgspec
 
 
 class Record(NamedTuple):
-    """What a producer hands over. `partition` None means: murmur2 of the key (see `brokers.partitioner`).
+    """A record to publish. If `partition` is None, murmur2 of the key chooses it (see `brokers.routing`).
 
-    `timestamp`: the publish time in ms to keep of a record that is copied from another broker; None means now. Where
-    times may not decrease a later one is kept. In one call of `publish`, all records have one or none has."""
+    `timestamp` is the publish time, in ms since the epoch, of a record that is copied from another broker; None means
+    now. A broker whose timestamps may not decrease stores a later one instead. In one call of `publish`, either all
+    records have a timestamp or none has."""
 
     topic: str
     key: bytes | None
@@ -34,17 +35,30 @@ class Record(NamedTuple):
     timestamp: int | None = None
 
 
-# One `Position` and one `Stored` are made for every record that is read: structs, because making a tuple or a
-# dataclass of one's own takes several times as long, and untracked, because nothing in them can lead back to them.
+class TopicPartition(NamedTuple):
+    """A partition of a topic; partitions are numbered from 0."""
+
+    topic: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.number}]"
+
+
+# Reading makes one `Position` and one `Stored` a record. They are structs because a named tuple or a dataclass takes
+# several times as long to make, and the garbage collector ignores them because they cannot be part of a cycle.
 
 
 class Position(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """Where a record lies; compare only within one topic and partition. `str()` and `parse` are inverse."""
+    """The place of a record in its partition. Compare only positions of one topic and partition.
+
+    `order` is one number on brokers with offsets, and (ledger, entry, index) on Pulsar. `str()` writes a position down
+    and `parse` reads it back."""
 
     order: tuple[int, ...]
     incarnation: str = ""
 
-    # All six: what is left out would be the struct's own, which knows nothing of these.
+    # All six are needed: the struct's own version of a missing one would compare the incarnation too.
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Position) and self.order == other.order
 
@@ -71,12 +85,13 @@ class Position(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @classmethod
     def parse(cls, text: str) -> Position:
+        """Read back what `str()` wrote. Raises ValueError for any other text."""
         order, _, incarnation = text.partition("@")
         return cls(tuple(int(part) for part in order.split(".")), incarnation)
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
-    """A record as the broker keeps it. `timestamp` is the publish time in ms, never the event's own time."""
+    """A record as the broker stores it. `timestamp` is the publish time in ms, never the event's own time."""
 
     position: Position
     timestamp: int
@@ -86,7 +101,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
 
 
 class Bounds(NamedTuple):
-    """First and last record of a partition, both inclusive."""
+    """The positions of the first and the last record of a partition, both inclusive."""
 
     first: Position
     last: Position
@@ -94,25 +109,31 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True)
 class TopicInfo:
+    """A topic's settings: `replication` counts the copies of each record, 1 where there is only the original."""
+
     name: str
     partitions: int
-    retention_ms: int  # -1 keeps for ever
+    retention_ms: int  # -1 keeps records for ever
     replication: int = 1
 
 
 @dataclass(frozen=True)
 class Capability:
+    """Whether a broker offers something, and a sentence for its users about how far."""
+
     supported: bool
     note: str
 
 
 class Setting(NamedTuple):
+    """A broker's own setting of a topic: the value it has and the value that `create_topic` would set."""
+
     held: str
     wanted: str
 
 
 class Description(NamedTuple):
-    """Who answers at a URL: `version` is "" where the broker does not tell; copies can lie on `brokers` servers."""
+    """What answers at a URL. `version` is "" if the broker does not reveal it, and `brokers` counts its servers."""
 
     product: str
     version: str
@@ -121,31 +142,31 @@ class Description(NamedTuple):
 
 
 class BrokerError(Exception):
-    """Base of what a broker can say. Each subclass says what to do next."""
+    """The base of all errors of brokers. The message of each says what to do next."""
 
 
 class Unreachable(BrokerError):
-    """Nobody answers within the bound: retry, or look at the URL named in the message (credentials hidden)."""
+    """The broker does not answer in time: retry, or check the URL in the message, which hides credentials."""
 
 
 class Refused(BrokerError):
-    """The broker is there and turns us away: in vain to retry before what the message names is changed."""
+    """The broker answers but refuses: retrying does not help until the cause in the message is removed."""
 
 
 class Untrusted(Refused):
-    """TLS does not come about: a certificate is missing or of an authority that is not known."""
+    """The TLS handshake fails: a certificate is missing, or an unknown authority signed it."""
 
 
 class BadCredentials(Refused):
-    """User, password or token are wrong or have expired."""
+    """The user name, the password or the token is wrong or has expired."""
 
 
 class NotAllowed(Refused):
-    """Logged in, but without the right to do this."""
+    """The login succeeded, but this user has no permission for the operation."""
 
 
 class Unsent(BrokerError):
-    """Some records are not durable: send again those at `indexes` (of the sequence given to `publish`)."""
+    """Some records are not durable: publish those at `indexes` (of the sequence given to `publish`) again."""
 
     def __init__(self, message: str, indexes: Sequence[int]) -> None:
         super().__init__(message)
@@ -153,97 +174,124 @@ class Unsent(BrokerError):
 
 
 class TooLarge(Unsent):
-    """The records at `indexes` exceed what the topic takes; resending them is in vain, the others are durable."""
+    """The records at `indexes` are larger than the topic accepts, so retrying fails again; the others are durable."""
 
 
 class Gone(BrokerError):
-    """The position lies before the first record kept: retention removed what was asked for."""
+    """The position lies before the first record kept: retention has removed the records after it."""
 
 
 class WrongIncarnation(BrokerError):
-    """The topic was made again, or the position lies beyond its end: the checkpoint belongs to another log."""
+    """The topic was created again, or the position lies beyond its end: the checkpoint belongs to another log."""
 
 
 class NoSuchTopic(BrokerError):
-    """Create the topic first (`footfall topics apply`); topics are never made by publishing."""
+    """The topic does not exist: create it (`footfall topics apply`). Publishing never creates a topic."""
 
 
 class Damaged(BrokerError):
-    """What is stored cannot be read: the message names it and how to mend it."""
+    """Stored data cannot be decoded: the message names the file and how to repair it."""
 
 
 class Unsupported(BrokerError):
-    """This broker cannot; `capabilities` says why."""
+    """This broker cannot do what was requested; `capabilities` says why."""
 
 
 @runtime_checkable
 class Broker(Protocol):
-    """Every adapter. Methods are safe to call from several threads; every wait is bounded."""
+    """What every adapter implements. Several threads may call the methods at once, and every wait is bounded.
 
-    url: str  # credentials hidden
-    capabilities: dict[str, Capability]
+    Any method raises `Unreachable` if the broker does not answer within the timeout of its URL, `Refused` if the
+    broker turns the client away, and `BrokerError` after `close`. Methods that take a partition raise `NoSuchTopic`
+    for an unknown topic and ValueError for a partition number that the topic does not have."""
+
+    url: str  # without credentials
+    capabilities: dict[str, Capability]  # "durable", "shared", "replication", "retention"
 
     def ping(self, timeout: float = 5.0) -> str:
-        """Product and version. Raises `Unreachable` within `timeout` seconds."""
+        """Return the product and its version, such as "Pulsar 4.0.8".
+
+        Raises `Unreachable` if the broker does not answer within `timeout` seconds."""
 
     def create_topic(self, name: str, partitions: int = 4, retention_ms: int = -1, replication: int = 1) -> None:
-        """Idempotent for equal settings; ValueError when the topic exists with another partition count.
+        """Create a topic, or set the retention of an existing one; equal settings change nothing.
 
-        Retention is set and read back; a broker that does not hold it is refused (`Unsupported`)."""
+        `retention_ms` is in ms, -1 keeps records for ever; `replication` is the number of copies of a new topic. The
+        retention is read back after it is set. Raises ValueError if the topic exists with another partition count or
+        an argument is out of range, and `Unsupported` if the broker cannot keep the retention or make the copies."""
 
-    def topics(self) -> dict[str, TopicInfo]: ...
+    def topics(self) -> dict[str, TopicInfo]:
+        """Return every topic by name, without the broker's own internal ones."""
 
     def partitions(self, topic: str) -> int:
-        """Raises `NoSuchTopic`."""
+        """Return the topic's partition count. Raises `NoSuchTopic`."""
 
     def publish(self, records: Sequence[Record]) -> None:
-        """Returns when every record is durable, else raises `Unsent` (or `TooLarge`) naming those that are not.
+        """Store the records, and return once every one of them is durable.
 
-        Order holds per key within and across calls of one producer. `Unreachable` means none is known durable."""
+        The order of records with one key is kept, within a call and across the calls of one producer. Raises `Unsent`
+        with the indexes of the records that are not durable, `TooLarge` with those that exceed the size limit (all
+        others are then durable), `Unreachable` if no record is known to be durable, and `NoSuchTopic`."""
 
-    def bounds(self, topic: str, partition: int) -> Bounds | None:
-        """First and last record, inclusive; None when the partition is empty."""
+    def bounds(self, partition: TopicPartition) -> Bounds | None:
+        """Return the positions of the first and the last record, or None if the partition is empty."""
 
     def read_range(
-        self, topic: str, partition: int, after: Position | None, upto: Position, batch: int = 10_000
+        self, partition: TopicPartition, after: Position | None, upto: Position, batch: int = 10_000
     ) -> Iterator[list[Stored]]:
-        """All records in `(after, upto]`, in order, in lists of at most `batch`. `after` None: from the first kept.
+        """Yield all records in `(after, upto]`, in order, in lists of 1 to `batch` records.
 
-        Raises `Gone` if records after `after` were retained away, `WrongIncarnation` for a foreign position."""
+        If `after` is None, reading starts at the first record kept. Raises `Gone` if retention has removed a record
+        after `after`, and `WrongIncarnation` if a position belongs to another log."""
 
     def read_after(
-        self, topic: str, partition: int, after: Position | None, limit: int = 10_000, wait: float = 0.0
+        self, partition: TopicPartition, after: Position | None, limit: int = 10_000, wait: float = 0.0
     ) -> list[Stored]:
-        """Up to `limit` records after `after`; waits at most `wait` seconds for the first of them (`tail`)."""
+        """Return up to `limit` records after `after`, or an empty list.
 
-    def end_before(self, topic: str, partition: int, after: Position | None, limit: int) -> Position | None:
-        """Last position of the next at most `limit` records after `after`, None when there is none."""
+        If there is none yet, the call waits at most `wait` seconds for the first one. `after` and the errors are those
+        of `read_range`."""
 
-    def position_at(self, topic: str, partition: int, timestamp_ms: int) -> Position | None:
-        """Position of the last record published *before* `timestamp_ms` (an `after`); None when there is none."""
+    def end_before(self, partition: TopicPartition, after: Position | None, limit: int) -> Position | None:
+        """Return the position of the last of the next `limit` records after `after`, or of fewer if there are fewer.
 
-    def timestamp_of(self, topic: str, partition: int, position: Position) -> int:
-        """Publish time in ms of the record at `position`."""
+        Returns None if no record follows. `after` and the errors are those of `read_range`."""
 
-    def remember(self, group: str, topic: str, partition: int, position: Position) -> None:
-        """Note a group's position on the broker: a hint for its own tools; the truth is the checkpoint."""
+    def position_at(self, partition: TopicPartition, timestamp_ms: int) -> Position | None:
+        """Return the position of the last record published *before* `timestamp_ms`, or None if there is none.
 
-    def recall(self, group: str, topic: str, partition: int) -> Position | None: ...
+        As the `after` of a range, it starts the range at the first record published at or after that time."""
 
-    def delete_topic(self, name: str) -> None: ...
+    def timestamp_of(self, partition: TopicPartition, position: Position) -> int:
+        """Return the publish time, in ms, of the record at `position`. Raises `Gone` and `WrongIncarnation`."""
+
+    def remember(self, group: str, partition: TopicPartition, position: Position) -> None:
+        """Store on the broker how far a group of readers has come. Raises `WrongIncarnation`.
+
+        The broker's own tools show it, and on some brokers it holds retention back. It is a hint: the truth is the
+        reader's own checkpoint."""
+
+    def recall(self, group: str, partition: TopicPartition) -> Position | None:
+        """Return the position that was last remembered for the group, or None."""
+
+    def delete_topic(self, name: str) -> None:
+        """Delete the topic, its records and the positions remembered for it. Raises `NoSuchTopic`."""
 
     def close(self) -> None:
-        """Idempotent."""
+        """Release connections and files. Further calls do nothing."""
 
 
 @runtime_checkable
 class Administered(Protocol):
-    """What an adapter may also tell, for `footfall broker check` and `footfall topics plan`."""
+    """What an adapter may also implement, for `footfall broker check` and `footfall topics plan`."""
 
     def describe(self, timeout: float = 5.0) -> Description:
-        """Raises `Unreachable`."""
+        """Return the product, its version and the number of its servers.
+
+        Raises `Unreachable` if the broker does not answer within `timeout` seconds."""
 
     def topic_settings(self, name: str, replication: int) -> dict[str, Setting]:
-        """Settings of this broker's own that matter, by its names; `create_topic` with as many copies sets them.
+        """Return the broker's own settings of a topic that matter to events, by their names on the broker.
 
-        Partitions, retention and replication are not among them. Raises `NoSuchTopic`."""
+        Each comes with the value that `create_topic` sets for `replication` copies. Partitions, retention and
+        replication are not among them. Raises `NoSuchTopic`."""

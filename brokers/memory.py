@@ -1,4 +1,4 @@
-"""`memory://`: a broker in lists, for tests and demonstrations. Gone with the process, and never shared."""
+"""`memory://`: a broker in lists, for tests and demonstrations. It ends with its process and is never shared."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import threading
 from collections.abc import Sequence
 
 from brokers.base import Capability
-from brokers.numbered import NumberedBroker
-from brokers.options import read_options
+from brokers.checks import read_options
+from brokers.log_store import LogStoreBroker
 
 
-class MemoryBroker(NumberedBroker):
+class MemoryBroker(LogStoreBroker):
+    """See `brokers.base.Broker` for every method's guarantee."""
+
     capabilities = {
         "durable": Capability(False, "records live in this process and end with it"),
         "shared": Capability(False, "each connection is a broker of its own"),
@@ -24,7 +26,7 @@ class MemoryBroker(NumberedBroker):
 
 
 class _Lists:
-    """See `brokers.numbered.Store`."""
+    """See `brokers.log_store.LogStore`."""
 
     def __init__(self) -> None:
         self._values: dict[str, bytes] = {}

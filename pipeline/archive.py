@@ -14,7 +14,7 @@ import polars as pl
 from activity.columns import COLUMNS
 from activity.definitions import HOUR_MS
 from activity.event import TOPICS
-from brokers.base import Broker, Position
+from brokers.base import Broker, Position, TopicPartition
 from pipeline import graph, io
 from pipeline.checkpoint import Range
 from pipeline.io import BrokerFeed
@@ -48,7 +48,7 @@ def flush(
             positions.setdefault(r.topic, {})[str(r.partition)] = r.upto
         archive.commit(committed.version, entries, positions)
         for r in ranges:
-            broker.remember(GROUP, r.topic, r.partition, Position.parse(r.upto))
+            broker.remember(GROUP, TopicPartition(r.topic, r.partition), Position.parse(r.upto))
         progress(sum(frame.height for frame in flushed))
 
 
@@ -61,7 +61,7 @@ def _ranges(broker: Broker, done: Positions, upto: Positions) -> list[Range]:
             last = Position.parse(text)
             if after is not None and not after < last:
                 continue
-            reach = broker.end_before(topic, int(partition), after, LIMIT)
+            reach = broker.end_before(TopicPartition(topic, int(partition)), after, LIMIT)
             if reach is not None:
                 ranges.append(Range(topic, int(partition), before, str(min(reach, last))))
     return ranges

@@ -24,7 +24,7 @@ import polars as pl
 from apache_beam.metrics import Metrics
 
 from activity.columns import COLUMNS
-from brokers.base import Broker, Position
+from brokers.base import Broker, Position, TopicPartition
 from pipeline.checkpoint import Range
 from pipeline.exchange import Passing, Sharded
 from pipeline.plan import Known, Raw, Write, run_of
@@ -39,8 +39,9 @@ class BrokerFeed:
 
     def batches(self) -> Iterator[Raw]:
         r = self.range
-        after = Position.parse(r.after) if r.after else None
-        for stored in self.broker.read_range(r.topic, r.partition, after, Position.parse(r.upto), self.batch):
+        partition = TopicPartition(r.topic, r.partition)
+        after, upto = Position.parse(r.after) if r.after else None, Position.parse(r.upto)
+        for stored in self.broker.read_range(partition, after, upto, self.batch):
             yield Raw(
                 r.topic,
                 r.partition,

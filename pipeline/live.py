@@ -27,7 +27,7 @@ from activity import session
 from activity.definitions import DAY_MS, MINUTE_MS, WATERMARK_DELAY_MS
 from activity.event import ALL_TOPICS, DEAD_LETTER_TOPIC, SESSION_TOPIC, TOPICS
 from activity.rollup import hex16
-from brokers.base import Broker, BrokerError, Position, Record
+from brokers.base import Broker, BrokerError, Position, Record, TopicPartition
 from pipeline import graph, io, losses
 from pipeline.checkpoint import SNAPSHOT_EVERY, Damaged, Head, Intent, Ledger, PartitionsChanged, Range
 from pipeline.io import BrokerFeed
@@ -196,14 +196,15 @@ class Loader:
                 text = head.position(topic, partition)
                 after = Position.parse(text) if text else None
                 fetched = self.clock()
-                upto = self.broker.end_before(topic, partition, after, self.limit)
+                log = TopicPartition(topic, partition)
+                upto = self.broker.end_before(log, after, self.limit)
                 if upto is None:
                     reached.append(fetched)
                     continue
                 ranges.append(Range(topic, partition, text, str(upto)))
-                bounds = self.broker.bounds(topic, partition)
+                bounds = self.broker.bounds(log)
                 at_end = bounds is not None and bounds.last <= upto
-                reached.append(fetched if at_end else self.broker.timestamp_of(topic, partition, upto))
+                reached.append(fetched if at_end else self.broker.timestamp_of(log, upto))
         watermark = max(head.watermark, min(reached) - WATERMARK_DELAY_MS)
         self.status.lag_seconds = max(0.0, (self.clock() - min(reached)) / 1000)
         # With nothing to read the watermark still moves, once a minute, so that open sessions can close.
@@ -295,7 +296,7 @@ class Loader:
         self._state = state if state.n_chunks() < MOST_CHUNKS else state.rechunk()
         self.ledger.forget(old)
         for r in intent.ranges:
-            self.broker.remember(GROUP, r.topic, r.partition, Position.parse(r.upto))
+            self.broker.remember(GROUP, TopicPartition(r.topic, r.partition), Position.parse(r.upto))
 
     def _found_written(
         self, intent: Intent, counters: dict[str, int], events: list[tuple[pl.DataFrame, str]], known: list[Missing]
@@ -364,7 +365,7 @@ class Loader:
         found: dict[str, dict[str, str]] = {}
         for topic in READ_TOPICS:
             for partition in range(self.head().partitions):
-                bounds = self.broker.bounds(topic, partition)
+                bounds = self.broker.bounds(TopicPartition(topic, partition))
                 if bounds is not None:
                     found.setdefault(topic, {})[str(partition)] = str(bounds.last)
         return found

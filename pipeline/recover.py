@@ -18,7 +18,7 @@ import msgspec
 import polars as pl
 
 from activity.definitions import DAY_MS
-from brokers.base import Gone, Position
+from brokers.base import Gone, Position, TopicPartition
 from pipeline import graph, io, losses, rebuild, replay
 from pipeline.checkpoint import Head, Range
 from pipeline.io import BrokerFeed
@@ -168,7 +168,7 @@ def _dead_letters(loader: Loader, days: Missing) -> None:
         feeds = []
         for topic in READ_TOPICS:
             for partition, text in head.positions.get(topic, {}).items():
-                bounds = loader.broker.bounds(topic, int(partition))
+                bounds = loader.broker.bounds(TopicPartition(topic, int(partition)))
                 if bounds is not None and bounds.first <= Position.parse(text):
                     feeds.append(BrokerFeed(loader.broker, Range(topic, int(partition), None, text)))
         graph.run(Run(feeds=list(feeds), writes={"dead_letters": io.collecting(found)}))

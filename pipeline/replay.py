@@ -33,7 +33,7 @@ from activity.definitions import (
 )
 from activity.event import TOPICS
 from activity.rollup import session_digest
-from brokers.base import Position
+from brokers.base import Position, TopicPartition
 from pipeline import archive as archiving
 from pipeline import graph, io, rebuild
 from pipeline.checkpoint import Head, Range
@@ -174,7 +174,7 @@ def _feeds(loader: Loader, archive: Archive, source: str, window: Window, upto: 
         for partition, text in upto.get(topic, {}).items():
             # Nothing occurs later than FUTURE_MS after its receipt, hence nothing earlier in the log is missed.
             since = begin - FUTURE_MS
-            after = loader.broker.position_at(topic, int(partition), since) if since > 0 else None
+            after = loader.broker.position_at(TopicPartition(topic, int(partition)), since) if since > 0 else None
             if after is None or after < Position.parse(text):
                 stretch = Range(topic, int(partition), str(after) if after else None, text)
                 feeds.append(BrokerFeed(loader.broker, stretch))

@@ -1,4 +1,4 @@
-"""What every broker adapter has to do, a sentence each, one body for all of them.
+"""The conformance suite: what every broker adapter has to do, a sentence each, with one body for all adapters.
 
     from brokers.conformance import SENTENCES, Subject
 
@@ -6,9 +6,9 @@
     def test_conformance(sentence):
         sentence(subject)            # subject = Subject("mybroker://…", unreachable="mybroker://127.0.0.1:1")
 
-or `python -m brokers.conformance URL` against a broker that runs somewhere. Nothing here needs pytest. Topics get
-names of their own and are deleted again, so a shared cluster will do. `FAULTS` are the sentences for a broker of
-one's own, which they kill and start again by `Subject.kill` and `Subject.start`.
+or `python -m brokers.conformance URL` against a running broker. Nothing here needs pytest. Topics get unique names and
+are deleted afterwards, so a shared cluster will do. The sentences in `FAULTS` kill the broker and start it again, by
+`Subject.kill` and `Subject.start`.
 """
 
 from brokers.conformance import faults, positions, publishing, reading, topics

@@ -1,6 +1,6 @@
-"""`python -m brokers.conformance URL [SECONDS]`: every sentence against the broker at URL; 1 when one does not hold.
+"""`python -m brokers.conformance URL [SECONDS]`: run every sentence against the broker at URL; exit 1 if one fails.
 
-It is waited for so many SECONDS until it answers."""
+The run waits up to SECONDS for the broker to answer."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def main(arguments: list[str]) -> int:
     if len(arguments) not in (1, 2):
         sys.stderr.write("usage: python -m brokers.conformance URL [SECONDS]\n")
         return 2
-    patience = time.monotonic() + float(arguments[1] if len(arguments) > 1 else 0)
+    deadline = time.monotonic() + float(arguments[1] if len(arguments) > 1 else 0)
     subject = Subject(arguments[0], unreachable=_nobody(arguments[0]))
     broken = 0
     try:
-        sys.stdout.write(f"{subject.broker.url}: {_ping(subject.broker, patience)}\n")
+        sys.stdout.write(f"{subject.broker.url}: {_ping(subject.broker, deadline)}\n")
         for sentence in SENTENCES:
             start = time.monotonic()
             try:
                 sentence(subject)
                 outcome = "ok"
-            except Exception as error:  # a client that does not fail in our words fails the sentence too
+            except Exception as error:  # a library's own error fails the sentence too
                 broken += 1
                 outcome = f"FAILED {type(error).__name__}: {error}"
             sys.stdout.write(f"{time.monotonic() - start:6.2f} s  {sentence}: {outcome}\n")
@@ -37,20 +37,20 @@ def main(arguments: list[str]) -> int:
 
 
 def _nobody(url: str) -> str | None:
-    """A URL of the same kind where nobody answers: another port, or a file that is taken for a folder."""
+    """Return a URL of the same kind at which nothing answers: another port, or a file where a folder is needed."""
     if ":///" not in url:
-        elsewhere = re.sub(r"//[^/?&]+", "//127.0.0.1:1", url)  # an admin's address among the options too
+        elsewhere = re.sub(r"//[^/?&]+", "//127.0.0.1:1", url)  # and the address of an admin service among the options
         return elsewhere if elsewhere != url else None
     path, mark, options = url.partition("?")
     return f"{path}/nobody{mark}{options}"
 
 
-def _ping(broker: Broker, patience: float) -> str:
+def _ping(broker: Broker, deadline: float) -> str:
     while True:
         try:
             return broker.ping()
         except Unreachable:
-            if time.monotonic() > patience:
+            if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
 

@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from brokers.base import BrokerError, Record, Unreachable, Unsent
+from brokers.base import BrokerError, Record, TopicPartition, Unreachable, Unsent
 from brokers.conformance.subject import PATIENCE, Sentences, Subject, numbered, numbers, raises, read_all
 
 sentence = Sentences()
@@ -16,6 +16,7 @@ sentence = Sentences()
 @sentence
 def gone_in_flight_is_named_within_the_bound_and_comes_back_by_itself(subject: Subject) -> None:
     topic = subject.topic()
+    log = TopicPartition(topic, 0)
     subject.broker.publish(numbered(topic, 0, 3))
     last = read_all(subject.broker, topic)[-1].position
     subject.kill()
@@ -24,9 +25,9 @@ def gone_in_flight_is_named_within_the_bound_and_comes_back_by_itself(subject: S
             subject.broker.publish(numbered(topic, 3, 3))
         assert isinstance(caught[0], Unreachable | Unsent)
         with raises(Unreachable):
-            subject.broker.bounds(topic, 0)
+            subject.broker.bounds(log)
         with raises(Unreachable):
-            subject.broker.read_after(topic, 0, last, wait=0.1)
+            subject.broker.read_after(log, last, wait=0.1)
     finally:
         subject.start()
     # The same connection, and nothing was acknowledged but the first three.
@@ -81,14 +82,15 @@ def writers_lose_nothing_while_it_restarts(subject: Subject) -> None:
 @sentence
 def a_reader_that_died_repeats_rather_than_loses(subject: Subject) -> None:
     topic, group = subject.topic(), f"conformance-{random.token_hex(4)}"
+    log = TopicPartition(topic, 0)
     subject.broker.publish(numbered(topic, 0, 10))
     with subject.another() as reader:
-        seen = reader.read_after(topic, 0, None)
-        reader.remember(group, topic, 0, seen[3].position)
+        seen = reader.read_after(log, None)
+        reader.remember(group, log, seen[3].position)
         assert numbers(seen) == list(range(10))
     subject.kill()
     subject.start()
     with subject.another() as reader:
-        again = reader.recall(group, topic, 0)
+        again = reader.recall(group, log)
         assert again == seen[3].position
-        assert numbers(reader.read_after(topic, 0, again)) == [4, 5, 6, 7, 8, 9]
+        assert numbers(reader.read_after(log, again)) == [4, 5, 6, 7, 8, 9]

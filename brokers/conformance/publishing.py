@@ -6,7 +6,7 @@ import hashlib
 import secrets as random
 from concurrent.futures import ThreadPoolExecutor
 
-from brokers.base import Record, TooLarge
+from brokers.base import Record, TooLarge, TopicPartition
 from brokers.conformance.subject import Sentences, Subject, after_this_millisecond, numbered, numbers, raises, read_all
 
 sentence = Sentences()
@@ -43,7 +43,7 @@ def one_publish_writes_to_several_topics(subject: Subject) -> None:
 def publishing_nothing_is_nothing(subject: Subject) -> None:
     topic = subject.topic()
     subject.broker.publish([])
-    assert subject.broker.bounds(topic, 0) is None
+    assert subject.broker.bounds(TopicPartition(topic, 0)) is None
 
 
 @sentence
@@ -99,7 +99,7 @@ def a_record_is_stamped_when_it_is_published(subject: Subject) -> None:
     records = read_all(subject.broker, topic)
     stamps = [record.timestamp for record in records]
     assert before <= stamps[0] and stamps == sorted(stamps) and stamps[-1] <= after
-    assert [subject.broker.timestamp_of(topic, 0, record.position) for record in records] == stamps
+    assert [subject.broker.timestamp_of(TopicPartition(topic, 0), record.position) for record in records] == stamps
 
 
 @sentence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from brokers.base import Stored
+from brokers.base import Stored, TopicPartition
 from brokers.conformance.subject import (
     DAY_MS,
     PATIENCE,
@@ -32,11 +32,12 @@ def batches_of_1_1_7_3_1_10_are_23_records(subject: Subject) -> None:
 @sentence
 def lists_are_no_longer_than_asked_for(subject: Subject) -> None:
     topic = subject.topic()
+    log = TopicPartition(topic, 0)
     subject.broker.publish(numbered(topic, 0, 10))
     subject.broker.publish(numbered(topic, 10, 13))
-    bounds = subject.broker.bounds(topic, 0)
+    bounds = subject.broker.bounds(log)
     assert bounds
-    lists = list(subject.broker.read_range(topic, 0, None, bounds.last, batch=4))
+    lists = list(subject.broker.read_range(log, None, bounds.last, batch=4))
     assert max(map(len, lists)) <= 4
     assert all(lists)
     assert [number for records in lists for number in numbers(records)] == list(range(23))
@@ -52,7 +53,7 @@ def a_range_is_what_follows_after_up_to_and_with_upto(subject: Subject) -> None:
     for upto in range(8):
         for after in range(-1, upto + 1):
             first = None if after < 0 else places[after]
-            lists = subject.broker.read_range(topic, 0, first, places[upto])
+            lists = subject.broker.read_range(TopicPartition(topic, 0), first, places[upto])
             assert [n for records in lists for n in numbers(records)] == list(range(after + 1, upto + 1))
 
 
@@ -60,33 +61,35 @@ def a_range_is_what_follows_after_up_to_and_with_upto(subject: Subject) -> None:
 def an_empty_partition_has_no_bounds_and_no_records(subject: Subject) -> None:
     topic = subject.topic(2)
     subject.broker.publish(numbered(topic, 0, 1))
-    assert subject.broker.bounds(topic, 1) is None
-    assert subject.broker.end_before(topic, 1, None, 10) is None
-    assert subject.broker.position_at(topic, 1, time.time_ns() // 1_000_000 + 1000) is None
-    assert subject.broker.read_after(topic, 1, None) == []
+    assert subject.broker.bounds(TopicPartition(topic, 1)) is None
+    assert subject.broker.end_before(TopicPartition(topic, 1), None, 10) is None
+    assert subject.broker.position_at(TopicPartition(topic, 1), time.time_ns() // 1_000_000 + 1000) is None
+    assert subject.broker.read_after(TopicPartition(topic, 1), None) == []
 
 
 @sentence
 def bounds_are_the_first_and_the_last_record(subject: Subject) -> None:
     topic = subject.topic()
+    log = TopicPartition(topic, 0)
     subject.broker.publish(numbered(topic, 0, 5))
     records = read_all(subject.broker, topic)
     assert numbers(records) == [0, 1, 2, 3, 4]
-    assert subject.broker.bounds(topic, 0) == (records[0].position, records[-1].position)
+    assert subject.broker.bounds(log) == (records[0].position, records[-1].position)
     subject.broker.publish(numbered(topic, 5, 1))
     grown = read_all(subject.broker, topic)
     assert numbers(grown) == [0, 1, 2, 3, 4, 5]
-    assert subject.broker.bounds(topic, 0) == (records[0].position, grown[-1].position)
+    assert subject.broker.bounds(log) == (records[0].position, grown[-1].position)
 
 
 @sentence
 def end_before_walks_the_log_in_steps(subject: Subject) -> None:
     topic = subject.topic()
+    log = TopicPartition(topic, 0)
     subject.broker.publish(numbered(topic, 0, 3))
     subject.broker.publish(numbered(topic, 3, 8))
     after, steps = None, []
-    while (upto := subject.broker.end_before(topic, 0, after, 4)) is not None:
-        steps.append([n for records in subject.broker.read_range(topic, 0, after, upto) for n in numbers(records)])
+    while (upto := subject.broker.end_before(log, after, 4)) is not None:
+        steps.append([n for records in subject.broker.read_range(log, after, upto) for n in numbers(records)])
         after = upto
     assert max(map(len, steps)) <= 4
     assert [number for step in steps for number in step] == list(range(11))
@@ -95,29 +98,31 @@ def end_before_walks_the_log_in_steps(subject: Subject) -> None:
 @sentence
 def a_time_is_looked_up_before_inside_and_past_the_log(subject: Subject) -> None:
     topic = subject.topic()
+    log = TopicPartition(topic, 0)
     before = after_this_millisecond()
     subject.broker.publish(numbered(topic, 0, 2))
     inside = after_this_millisecond()
     subject.broker.publish(numbered(topic, 2, 3))
     past = after_this_millisecond()
     places = [record.position for record in read_all(subject.broker, topic)]
-    assert subject.broker.position_at(topic, 0, before) is None
-    assert subject.broker.position_at(topic, 0, inside) == places[1]
-    assert subject.broker.position_at(topic, 0, past) == places[4]
-    assert subject.broker.position_at(topic, 0, past + DAY_MS) == places[4]
-    assert subject.broker.position_at(topic, 0, 0) is None
+    assert subject.broker.position_at(log, before) is None
+    assert subject.broker.position_at(log, inside) == places[1]
+    assert subject.broker.position_at(log, past) == places[4]
+    assert subject.broker.position_at(log, past + DAY_MS) == places[4]
+    assert subject.broker.position_at(log, 0) is None
 
 
 @sentence
 def a_reader_waits_for_a_record_and_no_longer_than_told(subject: Subject) -> None:
     topic = subject.topic()
+    log = TopicPartition(topic, 0)
     subject.broker.publish(numbered(topic, 0, 1))
     last = read_all(subject.broker, topic)[-1].position
     start = time.monotonic()
-    assert subject.broker.read_after(topic, 0, last, wait=0.2) == []
+    assert subject.broker.read_after(log, last, wait=0.2) == []
     assert time.monotonic() - start < 5
     found: list[Stored] = []
-    reader = threading.Thread(target=lambda: found.extend(subject.broker.read_after(topic, 0, last, wait=PATIENCE)))
+    reader = threading.Thread(target=lambda: found.extend(subject.broker.read_after(log, last, wait=PATIENCE)))
     reader.start()
     subject.broker.publish(numbered(topic, 1, 1))
     reader.join(PATIENCE + 5)

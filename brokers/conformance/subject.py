@@ -1,4 +1,4 @@
-"""The broker under test, and what sentences are made of."""
+"""The broker under test, and what the sentences share."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from brokers import connect
-from brokers.base import Broker, NoSuchTopic, Position, Record, Stored, Unsupported
+from brokers.base import Broker, NoSuchTopic, Position, Record, Stored, TopicPartition, Unsupported
 
 DAY_MS = 86_400_000
 PATIENCE = 30.0  # seconds for what happens by itself, such as a deleted topic disappearing
 
 
-def _remove_before(broker: Broker, topic: str, partition: int, position: Position) -> None:
+def _remove_before(broker: Broker, partition: TopicPartition, position: Position) -> None:
     remove = getattr(broker, "remove_before", None)
     if remove is None:
         raise Unsupported("give the Subject a `remove_before`: no way is known to make this broker forget")
-    remove(topic, partition, position)
+    remove(partition, position)
 
 
-def _seal(broker: Broker, topic: str, partition: int) -> None:
+def _seal(broker: Broker, partition: TopicPartition) -> None:
     if seal := getattr(broker, "seal", None):
-        seal(topic, partition)
+        seal(partition)
 
 
 def _nothing() -> None:
@@ -33,15 +33,16 @@ def _nothing() -> None:
 
 @dataclass
 class Subject:
-    """A broker under test. `unreachable` is a URL of its kind where nobody answers.
+    """A broker under test. `unreachable` is a URL of the same kind at which nothing answers.
 
-    `kill` ends the broker without warning, `start` is back when it answers again at the same URL; only `FAULTS` ask."""
+    `remove_before` removes records as retention would, and `seal` first closes the file that they are in. `kill` ends
+    the broker without warning, and `start` returns once it answers again at the same URL; only `FAULTS` call these."""
 
     url: str
     unreachable: str | None = None
     secrets: dict[str, str] = field(default_factory=dict)
-    remove_before: Callable[[Broker, str, int, Position], None] = _remove_before
-    seal: Callable[[Broker, str, int], None] = _seal  # for a broker that removes not records but files of them
+    remove_before: Callable[[Broker, TopicPartition, Position], None] = _remove_before
+    seal: Callable[[Broker, TopicPartition], None] = _seal  # for a broker that removes whole files of records
     kill: Callable[[], None] = _nothing
     start: Callable[[], None] = _nothing
     _broker: Broker | None = None
@@ -49,16 +50,18 @@ class Subject:
 
     @property
     def broker(self) -> Broker:
+        """Return the connection that most sentences use."""
         if self._broker is None:
             self._broker = self.connect()
         return self._broker
 
     def connect(self) -> Broker:
+        """Return a new connection."""
         return connect(self.url, self.secrets)
 
     @contextmanager
     def another(self) -> Iterator[Broker]:
-        """A second connection to the same broker; the first one where the broker lives in its connection."""
+        """Lend a second connection to the same broker, or the first one if the broker lives in its connection."""
         if not self.broker.capabilities["shared"].supported:
             yield self.broker
             return
@@ -69,13 +72,14 @@ class Subject:
             other.close()
 
     def topic(self, partitions: int = 1, retention_ms: int = -1) -> str:
+        """Create a topic with a unique name, and return the name."""
         name = f"conformance-{random.token_hex(6)}"
         self.broker.create_topic(name, partitions, retention_ms)
         self._made.append(name)
         return name
 
     def close(self) -> None:
-        """Delete what the sentences made, by a connection that never wrote to it and so asks no more for it."""
+        """Delete the topics of the sentences by a new connection: one that wrote to a topic might create it again."""
         shared = self.broker.capabilities["shared"].supported
         self.broker.close()
         if not shared:
@@ -105,7 +109,7 @@ class Sentence:
 
 
 class Sentences:
-    """A decorator that collects the checks of a file, in their order."""
+    """A decorator that collects the sentences of a file, in their order."""
 
     def __init__(self) -> None:
         self.found: list[Sentence] = []
@@ -117,7 +121,7 @@ class Sentences:
 
 @contextmanager
 def raises(kind: type[BaseException], within: float = PATIENCE) -> Iterator[list[BaseException]]:
-    """The block raises `kind`, within so many seconds, and says something."""
+    """Assert that the block raises `kind`, with a message, within that many seconds; yields a list for the error."""
     caught: list[BaseException] = []
     start = time.monotonic()
     try:
@@ -130,22 +134,26 @@ def raises(kind: type[BaseException], within: float = PATIENCE) -> Iterator[list
 
 
 def numbered(topic: str, start: int, count: int, partition: int | None = 0) -> list[Record]:
+    """Return `count` records whose values are the numbers from `start` on."""
     return [Record(topic, b"key", b"%d" % number, (), partition) for number in range(start, start + count)]
 
 
 def numbers(records: list[Stored]) -> list[int]:
+    """Return the numbers that `numbered` put into the values."""
     return [int(record.value or b"-1") for record in records]
 
 
-def read_all(broker: Broker, topic: str, partition: int = 0, batch: int = 10_000) -> list[Stored]:
-    bounds = broker.bounds(topic, partition)
+def read_all(broker: Broker, topic: str, number: int = 0) -> list[Stored]:
+    """Return all records of a topic's partition with that number, in order."""
+    partition = TopicPartition(topic, number)
+    bounds = broker.bounds(partition)
     if bounds is None:
         return []
-    return [record for records in broker.read_range(topic, partition, None, bounds.last, batch) for record in records]
+    return [record for records in broker.read_range(partition, None, bounds.last) for record in records]
 
 
 def after_this_millisecond() -> int:
-    """A time in ms that is later than everything published so far and not later than what comes next."""
+    """Return a time in ms that is later than every record so far and not later than the next one."""
     now = time.time_ns() // 1_000_000
     while time.time_ns() // 1_000_000 <= now + 1:
         time.sleep(0.0005)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from brokers import connect
-from brokers.base import BrokerError, NoSuchTopic, Record, Unreachable
+from brokers.base import BrokerError, NoSuchTopic, Record, TopicPartition, Unreachable
 from brokers.conformance.subject import DAY_MS, Sentences, Subject, numbered, numbers, raises, read_all
 
 sentence = Sentences()
@@ -69,13 +69,13 @@ def retention_is_set_changed_and_read_back(subject: Subject) -> None:
 
 @sentence
 def a_topic_that_is_not_there_is_named(subject: Subject) -> None:
-    for ask in (
+    for call in (
         lambda: subject.broker.partitions("conformance-none"),
-        lambda: subject.broker.bounds("conformance-none", 0),
+        lambda: subject.broker.bounds(TopicPartition("conformance-none", 0)),
         lambda: subject.broker.publish([Record("conformance-none", b"k", b"v")]),
     ):
         with raises(NoSuchTopic) as caught:
-            ask()
+            call()
         assert "conformance-none" in str(caught[0])
     assert "conformance-none" not in subject.broker.topics()
 
@@ -86,4 +86,4 @@ def a_partition_that_is_not_there_is_refused(subject: Subject) -> None:
     with raises(ValueError):
         subject.broker.publish([Record(topic, b"k", b"v", (), 2)])
     with raises(ValueError):
-        subject.broker.bounds(topic, 2)
+        subject.broker.bounds(TopicPartition(topic, 2))

@@ -1,16 +1,16 @@
 """`redis-lists://host:6379/0`: a broker for Footfall over Redis lists, as somebody else would add it, in 60 lines.
 
-The contract is kept by `brokers.numbered`, which needs of a store what stands here; `test_conformance.py` beside this
-file tests all of it, with one import. A list's first number lies beside it, because `LTRIM` counts anew.
+`brokers.log_store` keeps the contract and requires of a store the methods below; `test_conformance.py` beside this file
+tests all of it, with one import. A list's first number is stored beside it, because `LTRIM` starts to count again.
 """
 
 import redis
 
 from brokers.base import Capability, Unreachable
-from brokers.numbered import NumberedBroker
+from brokers.log_store import LogStoreBroker
 
 
-class RedisLists(NumberedBroker):
+class RedisLists(LogStoreBroker):
     capabilities = {
         "durable": Capability(True, "as far as Redis is told: --appendonly yes --appendfsync always"),
         "shared": Capability(True, "any number of processes and machines"),

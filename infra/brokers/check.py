@@ -17,6 +17,7 @@ from brokers.base import (
     NotAllowed,
     Position,
     Record,
+    TopicPartition,
     Unreachable,
     Untrusted,
 )
@@ -122,8 +123,9 @@ def _scratch(broker: Broker, report: Report) -> None:
 def _read_back(broker: Broker, topic: str, report: Report) -> Position | None:
     sent = [Record(topic, b"key %d" % n, b"\xff\x00 %d" % n, (("name", b"\x00%d" % n),), 0) for n in range(20)]
     broker.publish(sent)
-    found = broker.read_after(topic, 0, None, len(sent), wait=10.0)
-    while found and len(found) < len(sent) and (more := broker.read_after(topic, 0, found[-1].position, wait=10.0)):
+    first = TopicPartition(topic, 0)
+    found = broker.read_after(first, None, len(sent), wait=10.0)
+    while found and len(found) < len(sent) and (more := broker.read_after(first, found[-1].position, wait=10.0)):
         found += more
     if [(r.key, r.value, r.headers) for r in found] != [(r.key, r.value, r.headers) for r in sent]:
         text = f"of {len(sent)} acknowledged records {len(found)} were read back, not all equal: do not use this broker"
@@ -138,7 +140,7 @@ def _round_trips(broker: Broker, topic: str, after: Position | None, report: Rep
     while len(took) < _ROUNDS and time.perf_counter() - begun < _ROUNDS_SECONDS:
         start = time.perf_counter()
         broker.publish([record])
-        found = broker.read_after(topic, 0, after, wait=10.0)
+        found = broker.read_after(TopicPartition(topic, 0), after, wait=10.0)
         if not found:
             report.problems.append(Problem("read back", "a record that was acknowledged could not be read within 10 s"))
             return
@@ -155,10 +157,11 @@ def _throughput(broker: Broker, topic: str, report: Report) -> None:
         broker.publish(batch)
         count += _BATCH
     report.published_per_second = round(count / took)
-    bounds = broker.bounds(topic, 1)
+    second = TopicPartition(topic, 1)
+    bounds = broker.bounds(second)
     assert bounds is not None
     begun = time.perf_counter()
-    found = sum(len(records) for records in broker.read_range(topic, 1, None, bounds.last))
+    found = sum(len(records) for records in broker.read_range(second, None, bounds.last))
     report.read_per_second = round(found / (time.perf_counter() - begun))
     if found != count:
         text = f"{count} records were acknowledged and {found} are there: do not use this broker"

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 
 import msgspec
 
-from brokers.base import Bounds, Broker, Position, Record, Stored, TopicInfo, WrongIncarnation
+from brokers.base import Bounds, Broker, Position, Record, Stored, TopicInfo, TopicPartition, WrongIncarnation
 from infra.errors import Failed
 from infra.topics import copies
 
 SOURCE = "footfall-source"
 _BATCH = 2_000
 
-Partition = tuple[str, int]
 # Told how much of a partition is done, 0 to 1.
-Progress = Callable[[Partition, float], None]
+Progress = Callable[[TopicPartition, float], None]
 
 
 @dataclass
@@ -49,8 +48,8 @@ class Copy:
             raise Failed(f"{source.url} holds no topic of Footfall: is this the broker to move from?")
 
     @property
-    def partitions(self) -> list[Partition]:
-        return [(topic.name, number) for topic in self.topics for number in range(topic.partitions)]
+    def partitions(self) -> list[TopicPartition]:
+        return [TopicPartition(topic.name, number) for topic in self.topics for number in range(topic.partitions)]
 
     def make_topics(self, names: Iterable[str]) -> list[str]:
         """Make those of `names` that the target lacks, as the source has them; three copies where it can hold them.
@@ -77,23 +76,23 @@ class Copy:
             held = there[topic.name]
             self.target.create_topic(topic.name, held.partitions, held.retention_ms, held.replication)
 
-    def run(self, partition: Partition, progress: Progress) -> int:
+    def run(self, partition: TopicPartition, progress: Progress) -> int:
         """Copy what is not there yet, up to the end as it is now; how many records were copied."""
-        bounds = self.source.bounds(*partition)
+        bounds = self.source.bounds(partition)
         if bounds is None:
             return 0
         after, copied = self._arrived(partition), 0
         if after is not None and not after < bounds.last:
             return 0
-        first = self.source.timestamp_of(*partition, bounds.first)
-        whole = max(self.source.timestamp_of(*partition, bounds.last) - first, 1)
-        for batch in self.source.read_range(*partition, after, bounds.last, _BATCH):
+        first = self.source.timestamp_of(partition, bounds.first)
+        whole = max(self.source.timestamp_of(partition, bounds.last) - first, 1)
+        for batch in self.source.read_range(partition, after, bounds.last, _BATCH):
             self.target.publish([_copied(partition, record) for record in batch])
             copied += len(batch)
             progress(partition, (batch[-1].timestamp - first) / whole)
         return copied
 
-    def _arrived(self, partition: Partition) -> Position | None:
+    def _arrived(self, partition: TopicPartition) -> Position | None:
         """The source's position of the target's last record."""
         last = _last_record(self.target, partition)
         if last is None:
@@ -101,25 +100,24 @@ class Copy:
         after = _source_of(last)
         try:
             if after is not None:
-                self.source.end_before(*partition, after, 1)
+                self.source.end_before(partition, after, 1)
                 return after
         except WrongIncarnation:
             after = None
         raise self._foreign(partition, last)
 
-    def _foreign(self, partition: Partition, record: Stored) -> Failed:
-        topic, number = partition
+    def _foreign(self, partition: TopicPartition, record: Stored) -> Failed:
         return Failed(
-            f"{topic}[{number}] on {self.target.url} holds a record that is not from {self.source.url}, at"
+            f"{partition} on {self.target.url} holds a record that is not from {self.source.url}, at"
             f" {record.position}: a move needs topics of its own. Delete these, or name another cluster or namespace"
         )
 
-    def verify(self, partition: Partition, upto: Bounds | None, wanted: Iterable[str]) -> Verified:
+    def verify(self, partition: TopicPartition, upto: Bounds | None, wanted: Iterable[str]) -> Verified:
         """Read both sides whole and compare record by record. Raises `Failed` where they differ."""
         translated: dict[str, str | None] = dict.fromkeys(wanted)
         digest, records, size = hashlib.sha256(), 0, 0
         theirs = _all(self.target, partition)
-        ours = self.source.read_range(*partition, None, upto.last, _BATCH) if upto else ()
+        ours = self.source.read_range(partition, None, upto.last, _BATCH) if upto else ()
         for batch in ours:
             for record in batch:
                 other = next(theirs, None)
@@ -146,19 +144,18 @@ class Copy:
         source = _source_of(other)
         return source is not None and source < first.position
 
-    def _only_removed(self, partition: Partition, text: str) -> None:
+    def _only_removed(self, partition: TopicPartition, text: str) -> None:
         """Raises `Gone` when records behind that position were removed unread, `WrongIncarnation` for a foreign one."""
-        self.source.end_before(*partition, Position.parse(text), 1)
+        self.source.end_before(partition, Position.parse(text), 1)
 
-    def _differs(self, partition: Partition, position: Position) -> Failed:
-        topic, number = partition
+    def _differs(self, partition: TopicPartition, position: Position) -> Failed:
         return Failed(
-            f"{topic}[{number}]: the record at {position} of {self.source.url} is not in its place on"
+            f"{partition}: the record at {position} of {self.source.url} is not in its place on"
             f" {self.target.url}. Nothing was switched. Delete the topics there and run this again"
         )
 
 
-def _copied(partition: Partition, record: Stored) -> Record:
+def _copied(partition: TopicPartition, record: Stored) -> Record:
     topic, number = partition
     headers = (*_own_headers(record), (SOURCE, str(record.position).encode()))
     return Record(topic, record.key, record.value, headers, number, record.timestamp)
@@ -180,21 +177,21 @@ def _source_of(record: Stored) -> Position | None:
     return None
 
 
-def _last_record(broker: Broker, partition: Partition) -> Stored | None:
-    bounds = broker.bounds(*partition)
+def _last_record(broker: Broker, partition: TopicPartition) -> Stored | None:
+    bounds = broker.bounds(partition)
     if bounds is None:
         return None
-    after = broker.position_at(*partition, broker.timestamp_of(*partition, bounds.last))
+    after = broker.position_at(partition, broker.timestamp_of(partition, bounds.last))
     last = None
-    for batch in broker.read_range(*partition, after, bounds.last):
+    for batch in broker.read_range(partition, after, bounds.last):
         last = batch[-1]
     return last
 
 
-def _all(broker: Broker, partition: Partition) -> Iterator[Stored]:
-    bounds = broker.bounds(*partition)
+def _all(broker: Broker, partition: TopicPartition) -> Iterator[Stored]:
+    bounds = broker.bounds(partition)
     if bounds is not None:
-        for batch in broker.read_range(*partition, None, bounds.last, _BATCH):
+        for batch in broker.read_range(partition, None, bounds.last, _BATCH):
             yield from batch
 
 

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from brokers.base import Broker, Gone, Position, WrongIncarnation
-from infra.brokers.copy import Partition
+from brokers.base import Broker, Gone, Position, TopicPartition, WrongIncarnation
 from infra.errors import Failed
 from infra.wiring import Parts
 from pipeline import archive as archiving
@@ -24,7 +23,7 @@ _NAME = "broker-move"
 _UNIT = "unit-"
 
 # Positions of one partition, by what they are now to what they become; see `broker_copy.Verified`.
-Translation = dict[Partition, dict[str, str | None]]
+Translation = dict[TopicPartition, dict[str, str | None]]
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -71,13 +70,13 @@ class Switch:
         kept = [self._archive.committed().positions, *(head.positions for _, head in _heads(self._store))]
         return any(kept) and not self.wanted()
 
-    def wanted(self) -> dict[Partition, set[str]]:
+    def wanted(self) -> dict[TopicPartition, set[str]]:
         """The positions to be translated."""
-        found: dict[Partition, set[str]] = {}
+        found: dict[TopicPartition, set[str]] = {}
         for positions in self._to_do():
             for topic, partitions in positions.items():
                 for number, text in partitions.items():
-                    found.setdefault((topic, int(number)), set()).add(text)
+                    found.setdefault(TopicPartition(topic, int(number)), set()).add(text)
         return found
 
     def _to_do(self) -> Iterator[Positions]:
@@ -124,13 +123,13 @@ class Switch:
         for group, positions in ((archiving.GROUP, archive), *((live.GROUP, of_unit) for of_unit in heads.values())):
             for topic, partitions in positions.items():
                 for number, text in partitions.items():
-                    self._target.remember(group, topic, int(number), Position.parse(text))
+                    self._target.remember(group, TopicPartition(topic, int(number)), Position.parse(text))
 
     def _translated(self, positions: Positions, translation: Translation) -> Positions:
         found: Positions = {}
         for topic, partitions in positions.items():
             for number, text in partitions.items():
-                known = translation.get((topic, int(number)), {})
+                known = translation.get(TopicPartition(topic, int(number)), {})
                 if text not in known:
                     raise Failed(f"something still runs on {self._source.url}: stop it, then run this again")
                 new = known[text]
@@ -151,7 +150,7 @@ def _stands_on(broker: Broker, positions: Positions) -> bool:
             if topic not in there or int(number) >= there[topic].partitions:
                 return False
             try:
-                broker.end_before(topic, int(number), Position.parse(text), 1)
+                broker.end_before(TopicPartition(topic, int(number)), Position.parse(text), 1)
             except WrongIncarnation:
                 return False
             except Gone:

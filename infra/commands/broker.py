@@ -21,9 +21,9 @@ from infra.errors import Failed
 from infra.settings import TO_SECRETS, Settings
 
 if TYPE_CHECKING:
-    from brokers.base import Broker
+    from brokers.base import Broker, TopicPartition
     from infra.brokers.check import Report
-    from infra.brokers.copy import Copy, Partition, Verified
+    from infra.brokers.copy import Copy, Verified
     from infra.wiring import Parts
 
 
@@ -146,7 +146,7 @@ def _finish(parts: Parts, to: Broker, copy: Copy, as_json: bool) -> None:
     try:
         settle(parts)
         switch = Switch(parts, parts.broker, to)
-        verified: dict[Partition, Verified] = {}
+        verified: dict[TopicPartition, Verified] = {}
         if not switch.done():
             copied = {(line["topic"], line["partition"]): line["copied"] for line in _copied(copy)}
             verified = _verified(copy, switch.wanted())
@@ -166,34 +166,35 @@ def _copied(copy: Copy) -> list[dict[str, object]]:
     copy.make_topics(ALL_TOPICS)
     with _bar("copying", len(copy.partitions)) as progress:
         return [
-            {"topic": partition[0], "partition": partition[1], "copied": copy.run(partition, progress)}
+            {"topic": partition.topic, "partition": partition.number, "copied": copy.run(partition, progress)}
             for partition in copy.partitions
         ]
 
 
-def _verified(copy: Copy, wanted: dict[Partition, set[str]]) -> dict[Partition, Verified]:
+def _verified(copy: Copy, wanted: dict[TopicPartition, set[str]]) -> dict[TopicPartition, Verified]:
     """Every partition compared, and nothing published to the source meanwhile."""
-    ends = {partition: copy.source.bounds(*partition) for partition in copy.partitions}
+    ends = {partition: copy.source.bounds(partition) for partition in copy.partitions}
     with _bar("comparing", len(ends)) as progress:
         found = {}
         for partition, bounds in ends.items():
             found[partition] = copy.verify(partition, bounds, wanted.get(partition, ()))
             progress(partition, 1.0)
-    for (topic, number), bounds in ends.items():
-        now = copy.source.bounds(topic, number)
+    for partition, bounds in ends.items():
+        now = copy.source.bounds(partition)
         if (now and now.last) != (bounds and bounds.last):
-            raise Failed(f"something still publishes to {topic} on {copy.source.url}: stop it, then run this again")
+            topic, url = partition.topic, copy.source.url
+            raise Failed(f"something still publishes to {topic} on {url}: stop it, then run this again")
     return found
 
 
 @contextmanager
-def _bar(label: str, partitions: int) -> Iterator[Callable[[Partition, float], None]]:
+def _bar(label: str, partitions: int) -> Iterator[Callable[[TopicPartition, float], None]]:
     """A bar on stderr, where that is a terminal; partitions count alike, and within one goes by publish time."""
     steps = 1_000
-    done: dict[Partition, int] = {}
+    done: dict[TopicPartition, int] = {}
     with click.progressbar(length=partitions * steps, label=label, file=sys.stderr) as bar:
 
-        def progress(partition: Partition, share: float) -> None:
+        def progress(partition: TopicPartition, share: float) -> None:
             at = round(min(max(share, 0.0), 1.0) * steps)
             bar.update(max(at - done.get(partition, 0), 0))
             done[partition] = max(at, done.get(partition, 0))

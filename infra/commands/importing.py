@@ -318,9 +318,11 @@ def _readable(lines: Iterator[bytes], faults: list[Exception]) -> Iterator[bytes
 
 def _holds_records(broker: Broker) -> bool:
     from activity.event import DEAD_LETTER_TOPIC, TOPICS
+    from brokers.base import TopicPartition
 
     topics = (*TOPICS, DEAD_LETTER_TOPIC)
-    return any(broker.bounds(topic, number) for topic in topics for number in range(broker.partitions(topic)))
+    partitions = (TopicPartition(topic, number) for topic in topics for number in range(broker.partitions(topic)))
+    return any(broker.bounds(partition) for partition in partitions)
 
 
 def _site(parts: Parts, domain: str) -> tuple[SiteRules, bytes]:

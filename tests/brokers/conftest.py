@@ -11,8 +11,8 @@ import pytest
 
 from brokers import connect
 from brokers.conformance import numbered
-from brokers.pulsar_admin import Admin
-from brokers.pulsar_settings import parse
+from brokers.pulsar.admin import Admin
+from brokers.pulsar.settings import parse
 from tests.once import Once
 from tests.servers import pulsar as part
 
@@ -34,7 +34,7 @@ def idle(once: Once, pulsar: str) -> Idle:
             broker.create_topic("kept", 1)
             broker.publish(numbered("kept", 0, 100))
             bare = Admin(parse(url, {}))
-            bare.ask("PUT", f"/persistent/{parse(url, {}).namespace}/bare/partitions", 1)
+            bare.request("PUT", f"/persistent/{parse(url, {}).namespace}/bare/partitions", 1)
             broker.publish(numbered("bare", 0, 100))
             bare.close()
         finally:

@@ -9,7 +9,7 @@ import pytest
 
 from brokers import UnknownBroker, connect, schemes
 from brokers.base import Broker
-from brokers.options import hide_credentials
+from brokers.checks import hide_credentials
 
 
 def test_a_typo_is_answered_with_the_nearest() -> None:
@@ -47,3 +47,18 @@ def test_connecting_to_one_loads_no_other() -> None:
         "sys.exit(bool({'confluent_kafka', 'kafka', 'sqlite3'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_library_is_patched_when_a_client_is_made_not_when_a_module_is_imported() -> None:
+    code = (
+        "import logging\n"
+        "from kafka.net.selector import NetworkSelector\n"
+        "import brokers, brokers.kafka.kafka_python\n"
+        "plain = NetworkSelector.close\n"
+        "assert plain.__module__ == 'kafka.net.selector' and logging.getLogger('kafka').level == logging.NOTSET\n"
+        "brokers.connect('kafka://127.0.0.1:1?client=kafka-python').close()\n"
+        "once = NetworkSelector.close\n"
+        "brokers.connect('kafka://127.0.0.1:1?client=kafka-python').close()\n"
+        "assert once is not plain and NetworkSelector.close is once\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from brokers.sqlite_batches import SCHEMA
+from brokers.sqlite.storage import SCHEMA
 from tests.e2e.conftest import Start
 from tests.e2e.harness import SITE, footfall, until
 

@@ -17,7 +17,7 @@ import pytest
 
 import brokers
 from activity.event import ALL_TOPICS
-from brokers.base import Broker, Position, Stored
+from brokers.base import Broker, Position, Stored, TopicPartition
 from tests.patience import patient
 
 ROOT = Path(__file__).parents[2]
@@ -128,10 +128,8 @@ class Log:
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self._start: dict[tuple[str, int], Position | None] = {
-            (topic, partition): self._last(topic, partition)
-            for topic in ALL_TOPICS
-            for partition in range(broker.partitions(topic))
+        self._start: dict[TopicPartition, Position | None] = {
+            partition: self._last(partition) for topic in ALL_TOPICS for partition in self._partitions(topic)
         }
 
     @classmethod
@@ -143,18 +141,21 @@ class Log:
 
     def records(self, topic: str) -> list[Stored]:
         found: list[Stored] = []
-        for partition in range(self.broker.partitions(topic)):
-            last = self._last(topic, partition)
+        for partition in self._partitions(topic):
+            last = self._last(partition)
             if last is not None:
-                for batch in self.broker.read_range(topic, partition, self._start[topic, partition], last):
+                for batch in self.broker.read_range(partition, self._start[partition], last):
                     found.extend(batch)
         return found
 
     def events(self, topic: str = "footfall.pageview") -> list[dict[str, Any]]:
         return [json.loads(record.value or b"") for record in self.records(topic)]
 
-    def _last(self, topic: str, partition: int) -> Position | None:
-        bounds = self.broker.bounds(topic, partition)
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        return [TopicPartition(topic, number) for number in range(self.broker.partitions(topic))]
+
+    def _last(self, partition: TopicPartition) -> Position | None:
+        bounds = self.broker.bounds(partition)
         return bounds.last if bounds else None
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import brokers
 from activity.event import ALL_TOPICS
-from brokers.base import Broker, Record
+from brokers.base import Broker, Record, TopicPartition
 from ingest.collect import Options
 from ingest.http import Request
 from ingest.outbox import Entry, Outbox, Unavailable, Verdict
@@ -24,6 +24,7 @@ from tests.ingest.conftest import AGENT, Log, Running, pageview
 from tests.patience import patient
 
 TOPIC = "footfall.pageview"
+FIRST = TopicPartition(TOPIC, 0)
 
 
 @pytest.fixture
@@ -46,9 +47,9 @@ def until(condition: Callable[[], bool], seconds: float = patient(60)) -> None:
 
 
 def values(broker: Broker) -> list[bytes | None]:
-    bounds = broker.bounds(TOPIC, 0)
+    bounds = broker.bounds(FIRST)
     return (
-        [] if bounds is None else [r.value for batch in broker.read_range(TOPIC, 0, None, bounds.last) for r in batch]
+        [] if bounds is None else [r.value for batch in broker.read_range(FIRST, None, bounds.last) for r in batch]
     )
 
 
@@ -89,7 +90,7 @@ def test_records_come_back_from_the_spool_as_they_were(broker: Broker, tmp_path:
     spool.append([record])
 
     assert spool.drain(broker.publish) == 1
-    (stored,) = [r for batch in broker.read_range(TOPIC, 0, None, broker.bounds(TOPIC, 0).last) for r in batch]  # type: ignore[union-attr]
+    (stored,) = [r for batch in broker.read_range(FIRST, None, broker.bounds(FIRST).last) for r in batch]  # type: ignore[union-attr]
     assert (stored.key, stored.value, stored.headers) == (record.key, record.value, record.headers)
 
 

@@ -11,7 +11,7 @@ import pytest
 from activity import codec, rollup, session
 from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS
 from activity.event import EventType
-from brokers.base import Record
+from brokers.base import Record, TopicPartition
 from pipeline import live, rebuild
 from tests.pipeline.world import T0, World, event, record
 
@@ -191,8 +191,8 @@ def test_closed_sessions_are_published_once_they_can_no_longer_change(world: Wor
     closed = [
         r
         for p in range(4)
-        if (b := world.broker.bounds("footfall.session", p))
-        for batch in world.broker.read_range("footfall.session", p, None, b.last)
+        if (b := world.broker.bounds(TopicPartition("footfall.session", p)))
+        for batch in world.broker.read_range(TopicPartition("footfall.session", p), None, b.last)
         for r in batch
     ]
     assert [r.key for r in closed] == [record(event(1)).key]

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from activity.event import TOPICS
-from brokers.base import Record
+from brokers.base import Record, TopicPartition
 from pipeline import archive, recover, replay
 from stores.base import BrokenRows
 from tests.pipeline.test_live import Crash, assert_rollups_equal_a_group_by, expected, history, same
@@ -202,9 +202,9 @@ def test_killed_while_it_makes_them_again_the_next_start_goes_on(
 def cut_log(world: World) -> None:
     for topic in TOPICS:
         for partition in range(4):
-            bounds = world.broker.bounds(topic, partition)
+            bounds = world.broker.bounds(TopicPartition(topic, partition))
             if bounds is not None:
-                world.broker.remove_before(topic, partition, bounds.last)
+                world.broker.remove_before(TopicPartition(topic, partition), bounds.last)
 
 
 def test_what_the_log_no_longer_has_comes_from_the_archive(damaged: Callable[[Damage], World], grown: Grown) -> None:

@@ -14,6 +14,7 @@ import pytest
 from activity.columns import COLUMNS
 from activity.definitions import HOUR_MS
 from activity.event import TOPICS
+from brokers.base import TopicPartition
 from pipeline import archive, losses, recover, replay
 from tests.patience import patient
 from tests.pipeline.test_live import assert_rollups_equal_a_group_by, expected, history, same
@@ -174,9 +175,9 @@ def test_a_lost_checkpoint_is_recovered_from_the_archive_where_the_log_was_cut(w
     world.open()
     for topic in TOPICS:
         for partition in range(4):
-            bounds = world.broker.bounds(topic, partition)
+            bounds = world.broker.bounds(TopicPartition(topic, partition))
             if bounds is not None:
-                world.broker.remove_before(topic, partition, bounds.last)
+                world.broker.remove_before(TopicPartition(topic, partition), bounds.last)
     recover.recover(world.loader, world.archive)
     assert not world.loader.head().lost
     assert same(world.sessions(), before)

@@ -11,7 +11,7 @@ import brokers
 import stores
 from activity import codec
 from activity.event import TOPICS, Event, EventType, topic_of, visitor_key
-from brokers.base import Record
+from brokers.base import Record, TopicPartition
 from pipeline import live
 
 T0 = 1_790_000_000_000  # 2026-09-21T14:13:20Z
@@ -62,9 +62,9 @@ class World:
         found: list[bytes] = []
         for topic in TOPICS:
             for partition in range(self.broker.partitions(topic)):
-                bounds = self.broker.bounds(topic, partition)
+                bounds = self.broker.bounds(TopicPartition(topic, partition))
                 if bounds is not None:
-                    for batch in self.broker.read_range(topic, partition, None, bounds.last):
+                    for batch in self.broker.read_range(TopicPartition(topic, partition), None, bounds.last):
                         found += [r.value or b"" for r in batch]
         return found
 

@@ -11,8 +11,8 @@ import pytest
 
 import brokers
 from activity.event import ALL_TOPICS, DEAD_LETTER_TOPIC
-from brokers.base import Broker, Position, Record, Stored, Unreachable
-from infra.brokers.copy import SOURCE, Copy, Partition
+from brokers.base import Broker, Position, Record, Stored, TopicPartition, Unreachable
+from infra.brokers.copy import SOURCE, Copy
 from infra.brokers.move import Switch
 from infra.errors import Failed
 from infra.settings import Settings
@@ -22,9 +22,10 @@ from pipeline.checkpoint import Head, Ledger
 from pipeline.live import GROUP, READ_TOPICS
 
 TOPIC = "footfall.pageview"
+FIRST = TopicPartition(TOPIC, 0)
 
 
-def quiet(_partition: Partition, _share: float) -> None: ...
+def quiet(_partition: TopicPartition, _share: float) -> None: ...
 
 
 @pytest.fixture
@@ -50,9 +51,9 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     broker.close()
 
 
-def records(broker: Broker, topic: str, partition: int) -> list[Stored]:
-    bounds = broker.bounds(topic, partition)
-    ranges = broker.read_range(topic, partition, None, bounds.last) if bounds else ()
+def records(broker: Broker, partition: TopicPartition) -> list[Stored]:
+    bounds = broker.bounds(partition)
+    ranges = broker.read_range(partition, None, bounds.last) if bounds else ()
     return [each for batch in ranges for each in batch]
 
 
@@ -69,9 +70,9 @@ def copied(source: Broker, target: Broker) -> Copy:
     return copy
 
 
-def verified(copy: Copy, wanted: dict[Partition, set[str]]) -> dict[Partition, dict[str, str | None]]:
+def verified(copy: Copy, wanted: dict[TopicPartition, set[str]]) -> dict[TopicPartition, dict[str, str | None]]:
     return {
-        partition: copy.verify(partition, copy.source.bounds(*partition), wanted.get(partition, ())).translated
+        partition: copy.verify(partition, copy.source.bounds(partition), wanted.get(partition, ())).translated
         for partition in copy.partitions
     }
 
@@ -80,12 +81,12 @@ def test_a_copy_has_the_same_records_in_their_partitions_with_their_times(source
     copy = copied(source, target)
     assert len(copy.partitions) == 2 * len(READ_TOPICS)
     for partition in copy.partitions:
-        ours, theirs = records(source, *partition), records(target, *partition)
+        ours, theirs = records(source, partition), records(target, partition)
         assert stamped(ours) == stamped(theirs)
         assert [(*each.headers, (SOURCE, str(each.position).encode())) for each in ours] == [
             each.headers for each in theirs
         ]
-        assert copy.verify(partition, source.bounds(*partition), ()).records == len(ours)
+        assert copy.verify(partition, source.bounds(partition), ()).records == len(ours)
 
 
 def test_a_copy_goes_on_behind_what_has_arrived(source: Broker, tmp_path: Path) -> None:
@@ -103,12 +104,12 @@ def test_a_copy_goes_on_behind_what_has_arrived(source: Broker, tmp_path: Path) 
     target.publish = dies  # type: ignore[method-assign, assignment]
     for _ in range(3):
         with pytest.raises(Unreachable):
-            copy.run((TOPIC, 0), quiet)
+            copy.run(FIRST, quiet)
     target.publish = publish  # type: ignore[method-assign]
-    whole = len(records(source, TOPIC, 0))
-    assert copy.run((TOPIC, 0), quiet) == whole - arrived
-    assert copy.run((TOPIC, 0), quiet) == 0
-    assert copy.verify((TOPIC, 0), source.bounds(TOPIC, 0), ()).records == whole
+    whole = len(records(source, FIRST))
+    assert copy.run(FIRST, quiet) == whole - arrived
+    assert copy.run(FIRST, quiet) == 0
+    assert copy.verify(FIRST, source.bounds(FIRST), ()).records == whole
     target.close()
 
 
@@ -117,7 +118,7 @@ def test_a_second_move_forgets_the_header_of_the_first(source: Broker, tmp_path:
     copied(source, middle)
     middle.publish([Record(TOPIC, b"k", b"new", (), 0)])
     verified(copied(middle, last), {})
-    found = records(last, TOPIC, 0)
+    found = records(last, FIRST)
     assert all([name for name, _ in each.headers].count(SOURCE) == 1 for each in found)
     assert found[-1].value == b"new"
     last.close()
@@ -128,7 +129,7 @@ def test_a_target_with_records_of_others_is_refused(source: Broker, target: Brok
     copy.make_topics(ALL_TOPICS)
     target.publish([Record(TOPIC, b"k", b"somebody else's", (), 0)])
     with pytest.raises(Failed, match="not from sqlite"):
-        copy.run((TOPIC, 0), quiet)
+        copy.run(FIRST, quiet)
 
 
 def test_a_target_with_another_partition_count_is_refused(source: Broker, target: Broker) -> None:
@@ -141,20 +142,20 @@ def test_a_record_that_differs_or_lacks_is_found(source: Broker, target: Broker)
     copy = copied(source, target)
     source.publish([Record(TOPIC, b"k", b"v", (), 0)])
     with pytest.raises(Failed, match="is not in its place"):
-        copy.verify((TOPIC, 0), source.bounds(TOPIC, 0), ())
-    target.publish([Record(TOPIC, b"k", b"w", ((SOURCE, str(source.bounds(TOPIC, 0)[1]).encode()),), 0)])  # type: ignore[index]
+        copy.verify(FIRST, source.bounds(FIRST), ())
+    target.publish([Record(TOPIC, b"k", b"w", ((SOURCE, str(source.bounds(FIRST)[1]).encode()),), 0)])  # type: ignore[index]
     with pytest.raises(Failed, match="is not in its place"):
-        copy.verify((TOPIC, 0), source.bounds(TOPIC, 0), ())
+        copy.verify(FIRST, source.bounds(FIRST), ())
 
 
 def test_what_retention_took_from_the_source_stays_at_the_target(source: Broker, target: Broker) -> None:
     copy = copied(source, target)
-    before = records(source, TOPIC, 0)
-    source.remove_before(TOPIC, 0, before[-3].position)  # type: ignore[attr-defined]
-    left = records(source, TOPIC, 0)
+    before = records(source, FIRST)
+    source.remove_before(FIRST, before[-3].position)  # type: ignore[attr-defined]
+    left = records(source, FIRST)
     assert 0 < len(left) < len(before)
     removed = Position((left[0].position.order[0] - 1,), left[0].position.incarnation)
-    found = copy.verify((TOPIC, 0), source.bounds(TOPIC, 0), {str(removed)})
+    found = copy.verify(FIRST, source.bounds(FIRST), {str(removed)})
     assert (found.records, found.translated) == (len(left), {str(removed): None})
 
 
@@ -163,12 +164,12 @@ def deployment(tmp_path: Path, source: Broker) -> Iterator[Parts]:
     """A data folder whose head and archive stand in the middle of the source."""
     settings = Settings.load({"FOOTFALL_DATA": str(tmp_path / "data"), "FOOTFALL_BROKER": f"sqlite://{tmp_path}/source.db"})
     middle = {
-        topic: {str(n): str(records(source, topic, n)[number].position) for n in range(2)}
+        topic: {str(n): str(records(source, TopicPartition(topic, n))[number].position) for n in range(2)}
         for topic, number in ((TOPIC, 3), (DEAD_LETTER_TOPIC, 5))
     }
     with Parts(settings) as parts:
         Ledger(parts.checkpoint, "0").swap(Head(generation="g", partitions=2, positions=middle))
-        parts.archive.commit(None, [], {TOPIC: {"0": str(records(source, TOPIC, 0)[0].position)}})
+        parts.archive.commit(None, [], {TOPIC: {"0": str(records(source, FIRST)[0].position)}})
         yield parts
 
 
@@ -188,10 +189,10 @@ def test_positions_name_the_same_records_afterwards(deployment: Parts, source: B
         for topic, partitions in old.items():
             for number, text in partitions.items():
                 here, there = Position.parse(text), Position.parse(new[topic][number])
-                rest = [each for each in records(source, topic, int(number)) if each.position > here]
-                copies = [each for each in records(target, topic, int(number)) if each.position > there]
+                rest = [each for each in records(source, TopicPartition(topic, int(number))) if each.position > here]
+                copies = [each for each in records(target, TopicPartition(topic, int(number))) if each.position > there]
                 assert stamped(copies) == stamped(rest)
-    assert str(target.recall(GROUP, TOPIC, 0)) == kept(deployment)[0][TOPIC]["0"]
+    assert str(target.recall(GROUP, FIRST)) == kept(deployment)[0][TOPIC]["0"]
     assert Switch(deployment, source, target).done()
 
 

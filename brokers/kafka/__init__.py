@@ -1,0 +1,1 @@
+"""`kafka://`, `redpanda://`, `warpstream://`: the Kafka protocol, through either of two client libraries."""

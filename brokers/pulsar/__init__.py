@@ -1,0 +1,1 @@
+"""`pulsar://`, `pulsar+ssl://`: Apache Pulsar."""

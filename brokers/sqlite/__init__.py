@@ -1,0 +1,1 @@
+"""`sqlite:///path/to/file`: the log of one machine, in one file."""
