@@ -78,7 +78,7 @@ def replay(
 @with_json
 @with_settings
 def reconcile(settings: Settings, as_json: bool) -> None:
-    """Rebuild the days of visitors with late events now. `up` does this every ten minutes by itself."""
+    """Rebuild the days with late events now. `up` does this every ten minutes by itself."""
     from infra.processes.session import session
 
     with session(settings, "footfall reconcile") as work:
@@ -144,7 +144,7 @@ def migrate(settings: Settings, as_json: bool) -> None:
 
 @click.group()
 def archive() -> None:
-    """The Parquet archive of raw events."""
+    """Manage the Parquet archive of raw events."""
 
 
 @archive.command(cls=SettingsCommand)

@@ -18,7 +18,7 @@ def site() -> None:
 
 @site.command(cls=SettingsCommand)
 @click.argument("domain")
-@click.option("--timezone", default="UTC", show_default=True, help="Zone of the site's days, such as Europe/Berlin.")
+@click.option("--timezone", default="UTC", show_default=True, help="Time zone, such as Europe/Berlin.")
 @click.option("--search-parameter", "search", multiple=True, help="URL parameter of the site's search; repeatable.")
 @click.option("--origin", "origins", multiple=True, help="Only pages of this origin may send; repeatable.")
 @with_json
