@@ -163,6 +163,6 @@ def sites(environ: Mapping[str, str]) -> Sites:
     path = Path(text)
     if not text or not path.is_file():
         raise BadSettings(
-            [f"FOOTFALL_SITES: {text or 'it is not set'}: give a TOML file in the package, or the TOML itself"]
+            [f"FOOTFALL_SITES: {text or 'it is not set'}: give a TOML file inside the package, or the TOML itself"]
         )
     return Sites(path)
