@@ -27,7 +27,7 @@ VERSION = "1"
 
 
 class Kind(StrEnum):
-    """What sort of site a source is; it decides the channel."""
+    """What sort of site a source is, which the channel depends on."""
 
     SEARCH = "search"
     SOCIAL = "social"
