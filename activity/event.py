@@ -1,24 +1,21 @@
-"""The one record on the wire.
+"""The one record on the wire, its topics, and the ids of events and visitors.
 
-An `Event` is what the door makes of a request once everything that depends on the request, on configuration
-or on data files has been computed: visitor, corrected time, page, source, agent, place, bot verdict. What
-lies in a topic is its JSON (`codec`), so a replay needs nothing but the topic. Never an IP address.
+The tracking service builds an `Event` from a request once it has computed everything that depends on the request,
+on configuration or on data files: visitor, corrected time, page, source, agent, place, bot verdict. A topic holds
+the event's JSON (`codec`), so a replay needs nothing but the topic. An event never holds an IP address. The
+pipeline does not build an `Event` per record: it reads the same JSON straight into columns (`activity.columns`,
+a separate module because a tracking function should not have to ship a frame library).
 
-The pipeline never builds an `Event` an event: it reads the same JSON straight into columns
-(`activity.columns`, apart from here because a tracking function must not carry a frame library to take one).
+Event ids make a retry the same event. They are 128-bit BLAKE2b hashes, 32 lowercase hex digits, and always cover
+the content that was sent: an event sent twice has one id whatever the order of arrival, and the same sender id with
+other content is another event, without anybody having to decide which came first. What changes between attempts
+(when it was sent, when it arrived) is not part of the content.
 
-Ids that make a retry the same event: 32 lowercase hex digits, a 128-bit BLAKE2b hash.
-
-What was sent is always part of the id. So an event sent twice has one id, whatever the order of arrival, and
-the same sender id with other content is another event with another id, which nobody has to decide first.
-What changes between attempts (when it was sent, when it arrived) is no part of the content.
-
-Who did it, without knowing who it is: a visitor is a keyed 64-bit hash, 16 lowercase hex digits.
-
-The key decides how long two visits can be told to be the same visitor's. The daily salt, forgotten after
-48 hours, makes a cookieless id that nobody can trace back to an address; a site's import key, which is kept,
-makes ids that a second import of the same log repeats. Each use has its own personalisation, so ids of one
-kind never meet those of another by chance of equal input.
+Visitor ids tell visitors apart without knowing who they are. They are keyed 64-bit hashes, 16 lowercase hex digits,
+and the key decides for how long two visits can be recognised as the same visitor's. The daily salt is forgotten
+after 48 hours, so nobody can trace a cookieless id back to an address; a site's import key is kept, so a second
+import of the same log gives the same ids. Each kind of id is hashed with its own personalisation, so equal
+input never gives equal ids of two kinds.
 """
 
 from __future__ import annotations
@@ -33,6 +30,8 @@ SCHEMA_VERSION = 1
 
 
 class EventType(StrEnum):
+    """What a visitor did, by the name it has on the wire."""
+
     PAGEVIEW = "pageview"
     SEARCH = "search"
     ENGAGEMENT = "engagement"
@@ -49,7 +48,7 @@ PropValue = str | int | float | bool | None
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing a visitor did. Times are int64 milliseconds UTC; an absent text is empty, never null."""
+    """One thing that a visitor did. Times are Unix milliseconds (int64); an absent text is "", never null."""
 
     v: Literal[1]
     id: str  # 32 lowercase hex digits
@@ -60,7 +59,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     received_at: int
     sent_at: int | None = None
     clamped: bool = False
-    interactive: bool = True  # counts against a bounce; pings, vitals and derived searches do not
+    interactive: bool = True  # two of these make a visit no bounce; pings, vitals and derived searches are not
     user: str = ""
     session_hint: str = ""
     url: str = ""  # as sent, without fragment
@@ -93,8 +92,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     country: str = ""  # ISO 3166-1 alpha-2
     region: str = ""
     city: str = ""
-    protocol: str = "footfall"  # which door it came by: footfall, pixel, import, ...
-    bot: str = ""  # "" is a person; else why it is taken for a bot
+    protocol: str = "footfall"  # how it arrived: footfall, pixel, import, ...
+    bot: str = ""  # "" for a person, else why we take it for a bot
     enriched_by: str = ""  # versions of the data that agent, bot, place and channel came from
 
 
@@ -112,49 +111,63 @@ _OWN_TOPIC = {
 
 
 def topic_of(kind: EventType) -> str:
+    """Returns the topic that events of this type are published to, one of `TOPICS`."""
     return _OWN_TOPIC.get(kind, "footfall.custom")
 
 
 def visitor_key(site: str, visitor: str) -> bytes:
-    """The record's key: all of one visitor's events of every type share it, hence the partition number."""
+    """Returns the record key in UTF-8.
+
+    All events of one visitor share it, so they have the same partition number in every topic.
+    """
     return f"{site}/{visitor}".encode()
 
 
 def event_id(site: str, sender_id: str, content: bytes) -> str:
-    """The id of an event to which its sender gave `sender_id`; `content` is the event as sent, in any
-    canonical encoding that leaves out the times of sending and arrival."""
+    """Returns the id of an event whose sender gave it `sender_id`: 32 hex digits.
+
+    `content` is the event as sent, in any canonical encoding that leaves out the times of sending and arrival.
+    """
     return _digest(b"sent", content, site, sender_id)
 
 
 def content_id(site: str, visitor: str, content: bytes) -> str:
-    """The id of an event without a sender's id, whose content carries the client's time: the same thing
-    done by the same visitor in the same millisecond is one event."""
+    """Returns the id (32 hex digits) of an event that has a client time in its `content` but no sender id.
+
+    The same thing done by the same visitor in the same millisecond is therefore one event.
+    """
     return _digest(b"content", content, site, visitor)
 
 
 def derived_id(parent: str, kind: str) -> str:
-    """The id of an event that follows from another (a search from the page view whose URL holds it)."""
+    """Returns the id (32 hex digits) of an event derived from another, such as the search in a page view's address."""
     return _digest(b"derived", b"", parent, kind)
 
 
 def _digest(use: bytes, content: bytes, first: str, second: str) -> str:
-    # The second text is of any kind, so its length stands before it: no two pairs run together alike.
+    # The second text may hold anything, so its length goes before it: no two pairs give the same bytes.
     head = f"{first}\0{len(second)}\0{second}\0".encode("utf-8", "surrogatepass")
     return blake2b(head + content, digest_size=16, person=use).hexdigest()
 
 
 def visitor_id(salt: bytes, site: str, ip: str, user_agent: str) -> str:
-    """The cookieless visitor of the day to which `salt` (16 random bytes; at most 64) belongs."""
+    """Returns the cookieless visitor id, 16 hex digits, for the day of `salt` (16 random bytes; 64 at most)."""
     return _visitor_digest(salt, b"cookieless", f"{site}\0{ip}\0{user_agent}")
 
 
 def import_visitor(key: bytes, site: str, ip: str, user_agent: str) -> str:
-    """The visitor of an imported log line, under the site's kept import key (at most 64 bytes)."""
+    """Returns the visitor id (16 hex digits) of an imported log line.
+
+    `key` is the site's import key, 64 bytes at most.
+    """
     return _visitor_digest(key, b"import", f"{site}\0{ip}\0{user_agent}")
 
 
 def named_visitor(site: str, key: bytes, visitor: str) -> str:
-    """The visitor whom a trusted sender names by a text of its own, under the site's kept import key."""
+    """Returns the id (16 hex digits) of a visitor that a trusted sender names itself.
+
+    `key` is the site's import key, 64 bytes at most; `visitor` is the sender's name for the visitor.
+    """
     return _visitor_digest(key, b"named", f"{site}\0{visitor}")
 
 

@@ -1,9 +1,9 @@
-"""An IP address in its one canonical spelling, so that one client is one visitor however a server writes it.
+"""The canonical spelling of an IP address, and the place it belongs to: country, region, city.
 
-Where a visitor is, as far as a database that the user brings tells: country, region, city.
-
-Any MMDB will do: the nested records of GeoLite2, GeoIP2 and DB-IP, or the flat ones of IPinfo. The address
-is looked up and forgotten: nothing here keeps it, a cache included.
+One client should be one visitor however a server spells its address, so `canonical_address` comes before every hash
+of it. `lookup` finds the place in a database that the user brings. Any MMDB will do: the nested records of GeoLite2,
+GeoIP2 and DB-IP, or the flat ones of IPinfo. The address is looked up and forgotten: nothing here keeps it, not even
+in a cache.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ _LEADING_ZEROS = re.compile(r"(?<![0-9A-Fa-f])0+(?=[0-9])")
 
 
 def canonical_address(text: str) -> str | None:
-    """The address of "192.0.2.1:51000", "[2001:DB8::1]:443", "::ffff:192.0.2.1", "fe80::1%eth0" or "192.000.002.001",
-    without port, brackets and zone, lower case and shortest; an IPv4 address mapped into IPv6 is the IPv4 address.
-    None for what is no address. Never raises."""
+    """Returns the address in its shortest lower-case spelling, without port, brackets and zone.
+
+    Accepts spellings such as "192.0.2.1:51000", "[2001:DB8::1]:443", "::ffff:192.0.2.1" (an IPv4 address mapped into
+    IPv6 becomes the IPv4 address), "fe80::1%eth0" and "192.000.002.001". Returns None for anything else, and for a
+    text of more than 64 characters. Never raises.
+    """
     text = text.strip()
     if len(text) > _LONGEST_ADDRESS:
         return None
@@ -29,7 +32,7 @@ def canonical_address(text: str) -> str | None:
         text, bracket, port = text[1:].partition("]")
         if not bracket or ":" not in text or (port and not _is_port(port)):
             return None
-    elif (colon := text.rfind(":")) > text.rfind(".") >= 0:  # dotted, so what follows the last colon is a port
+    elif (colon := text.rfind(":")) > text.rfind(".") >= 0:  # IPv4, so the part after the last colon is a port
         if not _is_port(text[colon:]):
             return None
         text = text[:colon]
@@ -51,15 +54,20 @@ _LONGEST_NAME = 128
 
 
 class Reader(Protocol):
-    """An opened `maxminddb.Reader`, or anything that answers like one."""
+    """An opened `maxminddb.Reader`, or anything with the same two methods."""
 
-    def get(self, ip_address: str) -> Any: ...
+    def get(self, ip_address: str) -> Any:
+        """Returns the record of an address, None when the database has none; raises ValueError for a bad address."""
 
-    def metadata(self) -> Any: ...
+    def metadata(self) -> Any:
+        """Returns an object with `database_type` (text) and `build_epoch` (Unix seconds)."""
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """Texts are empty when not known. `source` names the database and its day, for `enriched_by`."""
+    """Where an address is; a text is "" when it is not known, and has at most 128 characters.
+
+    `source` names the database and when it was built, for an event's `enriched_by`.
+    """
 
     country: str = ""  # ISO 3166-1 alpha-2
     region: str = ""
@@ -71,8 +79,11 @@ NOWHERE = Place()
 
 
 def lookup(reader: Reader | None, ip: str, source: str = "") -> Place:
-    """The place of an IP address by `reader`; `NOWHERE` without a reader. `source` is passed through, see
-    `version`. An address that is none, or that the database does not hold, has an unknown place."""
+    """Returns the place of an IP address according to `reader`, or `NOWHERE` if there is no reader.
+
+    An address that is malformed or not in the database gives a place with empty texts. `source` is copied into the
+    result; pass what `version` returned. Raises only what `reader` raises besides ValueError.
+    """
     if reader is None:
         return NOWHERE
     try:
@@ -95,7 +106,7 @@ def lookup(reader: Reader | None, ip: str, source: str = "") -> Place:
 
 
 def version(reader: Reader | None) -> str:
-    """The name and build time (Unix seconds) of the opened database, to be passed to `lookup`; "" for none."""
+    """Returns the database's name and build time (Unix seconds) as "name@time", for `lookup`; "" without a reader."""
     if reader is None:
         return ""
     metadata = reader.metadata()

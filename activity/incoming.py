@@ -1,7 +1,4 @@
-"""One event as its sender gives it, before anything is known of site, visitor or time.
-
-Times as senders write them.
-"""
+"""One event as its sender wrote it: its fields, its limits and its times, before `enrich` looks at site or visitor."""
 
 from __future__ import annotations
 
@@ -16,20 +13,22 @@ from activity.refusal import Reason, Refusal
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What a request may hold; more is refused in words."""
+    """How much one request may hold; a request over a limit is refused in words."""
 
     body_bytes: int = 1_000_000  # after decompression
-    events: int = 1_000  # a request
-    props: int = 30  # an event
+    events: int = 1_000  # per request
+    props: int = 30  # per event
 
 
 class Search(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A search on the site: the term, and how many results it had (None when the page did not say)."""
+
     term: str
     results: int | None = None
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One event as its sender gives it; what is absent is empty. Unknown fields are ignored."""
+    """One event as its sender wrote it. Absent fields have their defaults; unknown fields are ignored."""
 
     site: str
     type: EventType
@@ -41,16 +40,19 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     search: Search | None = None
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
     ts: int | float | str | None = None  # Unix milliseconds or ISO 8601
-    visitor: str = ""  # a name for the visitor; only of trusted senders
+    visitor: str = ""  # a name for the visitor; only trusted senders may give one
     user: str = ""
     screen: str = ""
     language: str = ""
-    engaged_ms: int | float = 0  # of an engagement: milliseconds visible and focused since the last one
+    engaged_ms: int | float = 0  # of an engagement: ms visible and focused since the last one
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """A request's events in their order. `sent_at` is Unix milliseconds, None when it was not given or is
-    no time: then nothing is known of the sender's clock, and every event is used as it stands."""
+    """The events of one request, in the order sent; each is an `Incoming` or the `Refusal` in its place.
+
+    `sent_at` is Unix milliseconds by the sender's clock. It is None when the sender gave none: then nothing is known
+    about that clock, and the times of the events are used as they are.
+    """
 
     sent_at: int | None
     items: list[Incoming | Refusal]
@@ -58,7 +60,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 DEFAULT_LIMITS = Limits()
 
-# Longest texts, in characters; what is longer is cut.
+# The longest texts, in characters; longer ones are cut.
 _LONGEST = {
     "site": 253,
     "url": 4096,
@@ -75,7 +77,11 @@ _LONGEST_PROP = 1024
 
 
 def tidy(index: int, event: Incoming, limits: Limits, nul: bool = True) -> Incoming | Refusal:
-    """The event with its texts cut and, where there may be a `nul`, without it."""
+    """Returns the event with its texts cut to the longest allowed, in characters, and NUL characters removed.
+
+    `index` is the event's place in its request and goes into the refusal. `nul=False` says that no text can hold a
+    NUL. Returns a `Refusal` (TOO_MANY) when the event has more than `limits.props` props. Never raises.
+    """
     if not (
         nul
         or event.props
@@ -85,7 +91,7 @@ def tidy(index: int, event: Incoming, limits: Limits, nul: bool = True) -> Incom
         or len(event.site) + len(event.name) + len(event.visitor) + len(event.user) > 128
         or len(event.screen) + len(event.language) > 32
     ):
-        return event  # the common case, told at a glance
+        return event  # the common case: nothing to cut
     changed: dict[str, Any] = {}
     for name, longest in _LONGEST.items():
         text = getattr(event, name)
@@ -114,15 +120,15 @@ def _tidy_prop(value: PropValue) -> PropValue:
     if isinstance(value, str):
         return _cut(value, _LONGEST_PROP)
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**53) <= value <= 2**53:
-        return str(value)[:_LONGEST_PROP]  # beyond what every JSON reader keeps exactly
+        return str(value)[:_LONGEST_PROP]  # more than every JSON reader keeps exactly
     return value
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FARTHEST = 253_402_300_799_999  # the last millisecond of the year 9999
-_SECONDS = (631_152_000, 4_102_444_800)  # 1990 to 2100; as milliseconds all of it is in the first weeks of 1970
+_SECONDS = (631_152_000, 4_102_444_800)  # 1990 to 2100; read as milliseconds, these are the first weeks of 1970
 _NUMBER = re.compile(r"-?\d{9,17}(\.\d{1,9})?", re.ASCII)
-# A day, or a day and a time; `fromisoformat` takes any character between the two, and more in the offset.
+# A day, or a day and a time; `fromisoformat` alone would allow any character between them and more in the offset.
 _ISO = re.compile(
     r"(\d{4}-?\d\d-?\d\d|\d{4}-?W\d\d(-?\d)?)"
     r"([T ]\d\d(:?\d\d(:?\d\d([.,]\d+)?)?)? ?(Z|[+-]\d\d(:?\d\d)?)?)?",
@@ -132,11 +138,11 @@ _NO_TIME = "is no time: send Unix milliseconds or ISO 8601, or leave it out"
 
 
 def time_of(value: object) -> int | None:
-    """Milliseconds of Unix milliseconds (a number, or its digits) or of ISO 8601 text (UTC where it names no zone);
-    None for None.
+    """Returns Unix milliseconds for a number, its digits or ISO 8601 text (UTC if it names no zone); None for None.
 
-    Raises ValueError, in words that go on after the field's name, for what is no time between the years 1 and 9999,
-    and for seconds: taken for milliseconds, they would be a day in January 1970."""
+    Raises ValueError for anything that is not a time between the years 1 and 9999, and for seconds, which would be a
+    day in January 1970 if read as milliseconds. The message continues a sentence that starts with the field's name.
+    """
     if value is None:
         return None
     if isinstance(value, str):

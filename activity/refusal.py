@@ -1,7 +1,7 @@
-"""Why an event is not taken: a closed set, each with the words that reach its sender.
+"""Why an event is refused: a closed set of reasons, each with words that reach the sender.
 
-A refusal is a value, never an exception. It says whose turn it is: everything here is for the sender to
-mend, except `RATE_LIMITED`, which is for the sender to retry.
+A refusal is a value, never an exception. Every reason here is something for the sender to correct, except
+`RATE_LIMITED`, which the sender should retry.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import msgspec
 
 
 class Reason(StrEnum):
+    """Why an event was refused, by the name that the sender sees."""
+
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
     UNKNOWN_FIELD_TYPE = "wrong_type"
@@ -27,7 +29,7 @@ class Reason(StrEnum):
     TOO_MANY = "too_many"
 
 
-# The HTTP status of an answer in which nothing was taken; the highest of its refusals wins.
+# The HTTP status of a response when no event was taken; the highest among its refusals wins.
 STATUS: dict[Reason, int] = {
     Reason.UNKNOWN_SITE: 403,
     Reason.WRONG_ORIGIN: 403,
@@ -38,7 +40,7 @@ STATUS: dict[Reason, int] = {
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """One event refused: its index in the request, the reason's name, and what to do about it in a sentence."""
+    """One refused event: its index in the request, the reason, and a sentence that says what to do about it."""
 
     index: int
     reason: Reason

@@ -1,16 +1,15 @@
-"""Rollups: event counts by site, time and dimension, additive and signed.
+"""Rollups of events (signed counts by site, time and dimension) and digests of sessions.
 
-A rollup holds only what adds up exactly: counts of deduplicated events by persons. What a session or a visitor
-is does not add up over buckets, so those numbers are read from sessions. An event that is retracted is counted
-with weight −1; the sum over all batches equals one GROUP BY over the stored events.
+A rollup holds only what adds up exactly: counts of deduplicated events by people. Sessions and visitors do not add
+up over buckets, so those numbers are read from the sessions. A retracted event counts with weight −1; the sum over
+all batches equals one GROUP BY over the stored events.
 
-The digest of a day's sessions: equal digests are the proof that a replay rebuilt what the live run made.
-
-One line a session of one site that started on the UTC day, sessions still open included. Fields in the order of
-`FIELDS`, separated by tabs: `visitor` and `session_id` as 16 hex digits, times in milliseconds, numbers in decimal,
-truths as 0 or 1, texts with backslash, tab, newline and carriage return written as \\\\, \\t, \\n, \\r. Lines are
-sorted by (`visitor`, `session_id`), which is the order of their bytes, and each ends with a newline. The digest is
-the SHA-256 of the UTF-8 bytes. No row version and no float takes part.
+Equal digests of a day's sessions prove that a replay rebuilt what the live run made. The digest is the SHA-256 of
+UTF-8 lines, each ending with a newline: one line for each session of one site that started on the UTC day, sessions
+that are still open included. A line has the fields of `DIGEST_FIELDS` in order, separated by tabs: `visitor` and
+`session_id` as 16 hex digits, times in milliseconds, numbers in decimal, booleans as 0 or 1, texts with backslash,
+tab, newline and carriage return written as \\\\, \\t, \\n, \\r. Lines are sorted by (`visitor`, `session_id`), which
+is the order of their bytes. No row version and no float takes part.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ COLUMNS: dict[str, pl.DataType] = {
     "engaged_ms": pl.Int64(),
 }
 
-# dimension -> (the event's column, the only type it counts, or None for all)
+# dimension -> (the event's column, the only event type it counts or None for all)
 DIMENSIONS: dict[str, tuple[str | None, str | None]] = {
     "": (None, None),
     "page": ("path", "pageview"),
@@ -53,9 +52,10 @@ _SUMS = ["events", "pageviews", "searches", "engaged_ms"]
 
 
 def roll_up(fresh: pl.DataFrame, retracted: pl.DataFrame, grain_ms: int) -> pl.DataFrame:
-    """Signed counts, a row for each (site, bucket start in ms, dimension, value) that does not sum to nothing.
+    """Returns signed counts in COLUMNS: one row per (site, bucket, dimension, value) whose counts are not all zero.
 
-    Both frames have the event columns, `bot` included; events of bots are left out.
+    `bucket` is the start of the bucket in Unix milliseconds, `grain_ms` its length. Events in `fresh` count +1, those
+    in `retracted` −1. Both frames have the columns of `activity.columns`; events of bots are skipped.
     """
     needed = ["site", "occurred_at", "type", "engaged_ms", "bot"]
     needed += [column for column, _ in DIMENSIONS.values() if column]
@@ -70,7 +70,7 @@ def roll_up(fresh: pl.DataFrame, retracted: pl.DataFrame, grain_ms: int) -> pl.D
         searches=weight * (pl.col("type") == "search"),
         engaged_ms=weight * pl.col("engaged_ms"),
     )
-    # Group once by everything that a bucket's events share, then each dimension from that smaller frame.
+    # Group once by all dimensions together, then group that smaller frame by each dimension.
     columns = [column for column, _ in DIMENSIONS.values() if column]
     compact = counted.group_by("site", "bucket", "type", *columns).agg(pl.col(_SUMS).sum())
     parts = []
@@ -91,13 +91,19 @@ DIGEST_FIELDS: tuple[str, ...] = tuple(name for name in SESSION_COLUMNS if name 
 
 
 def session_lines(sessions: pl.DataFrame) -> pl.Series:
-    """The sorted lines of one site's sessions of one day, without their newlines."""
+    """Returns the sorted digest lines (String, without newlines) of one site's sessions of one day.
+
+    `sessions` has at least the columns of `session.COLUMNS`.
+    """
     ordered = sessions.sort("visitor", "session_id")
     return ordered.select(pl.concat_str([_text(name) for name in DIGEST_FIELDS], separator="\t")).to_series()
 
 
 def session_digest(sessions: pl.DataFrame) -> str:
-    """SHA-256 in hex over the lines; of no sessions, that of nothing."""
+    """Returns the SHA-256 of the lines of `session_lines`, as 64 hex digits.
+
+    Without sessions it is the SHA-256 of no bytes.
+    """
     whole = hashlib.sha256()
     for line in session_lines(sessions).to_list():
         whole.update(line.encode())
@@ -120,7 +126,10 @@ def _text(name: str) -> pl.Expr:
 
 
 def hex16(name: str) -> pl.Expr:
-    """A column of 64-bit numbers as 16 hex digits each: sixteen vector operations rather than a call a row."""
+    """Returns an expression that writes a UInt64 column as 16 lowercase hex digits (String).
+
+    It takes sixteen vector operations rather than one call per row.
+    """
     digits = pl.Series("digit", list("0123456789abcdef"))
     column = pl.col(name)
     parts = [

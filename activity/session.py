@@ -1,30 +1,31 @@
-"""Sessions: the delicate part, as one pure function over columns.
+"""Sessions: the delicate part of the domain, written as one pure function over columns.
 
-The rule. Events of one visitor on one site, ordered by (`occurred_at`, id), belong to one *chain* as long as
-consecutive ones lie at most `GAP_MS` apart. A chain is one session, except that it is cut at every 00:00 UTC
-before which it has run for a whole day without a gap: so nobody's session grows for ever, and whether a
-midnight cuts can be told from the 24 hours before it, however far the chain reaches back. A session's id is
-a hash of site, visitor and first event, so the same events give the same ids in whatever order they came.
+The rule. Order the events of one visitor on one site by (`occurred_at`, id). They form one *chain* as long as
+consecutive events are at most `GAP_MS` apart. A chain is one session, with one exception: it is cut at every 00:00
+UTC before which it has run for a whole day without a gap. That keeps a session from growing for ever, and the 24
+hours before a midnight suffice to decide whether it cuts, however far back the chain goes. A session's id is a hash
+of site, visitor and first event, so the same events give the same ids in any order of arrival.
 
-The entry. Where a visit came from, and by what browser and place, is told by one event: the first that is a page
-view or names an origin (`source`, `medium` or `utm_campaign`), and where there is none, the first. What was sent
-before it (a server's note, a ping) says nothing of the origin, and a visit is not direct for that.
+The entry. One event decides where a visit came from, and with which browser and from which place: the first that is
+a page view or names an origin (`source`, `medium` or `utm_campaign`), or simply the first event if there is no such
+event. Events before it (a message from a server, a ping) say nothing about the origin, and must not turn the visit
+into a direct one.
 
-The state. What `advance` carries from batch to batch is neither counters nor partial sessions but the *events*
-of the chains that can still change, narrowed to the columns that a session row is made of. Each step takes the
-visitors that the batch touches, forms their sessions without the batch and with it, and the difference is what
-the stores have to be told: rows that are new or other than before, and ids that are no longer (a late event
-moved a start, or bridged two). Order, chunks, duplicates and bridging need no cases of their own, because the
-sessions are never updated, only formed again from a set of events. The cost: visitors in the batch times the
-events of their open chains, and memory for two and a half hours of events.
+The state. `advance` carries neither counters nor partial sessions from batch to batch. It carries the *events* of
+the chains that can still change, with only the columns that a session row is made of. Each step takes the visitors
+that the batch touches and forms their sessions without the batch and with it. The difference goes to the stores: rows
+that are new or have changed, and ids that no longer exist because a late event moved a start or bridged two sessions.
+Order, chunking, duplicates and bridging need no special cases, because sessions are never updated: they are formed
+again from a set of events. A step costs the events in the open chains of the batch's visitors, and the state takes
+the memory of two and a half hours of events.
 
-Copies. One event may come several times (a retry, a redelivery). Its identity is (site, visitor, id) and the
-canonical copy is the least by (`received_at`, `occurred_at`, the remaining columns), whichever comes first.
+Copies. An event may arrive several times (a retry, a redelivery). Its identity is (site, visitor, id). The canonical
+copy is the least by (`received_at`, `occurred_at`, the other columns), no matter which arrives first.
 
-Forgetting. A chain is final once the watermark has passed its last event by the gap and the horizon: an event
-that could still reach it would be beyond the horizon, and such events are not taken into sessions here but
-returned as `late`, for a rebuild of their days. Of a chain that never ends, the part is forgotten that no
-later decision looks at: everything more than the day-cut's look-back before the last midnight out of reach.
+Forgetting. A chain is final once the watermark is more than the gap and the horizon past its last event. An event
+that could still join it would be beyond the horizon; such events are not taken into sessions here but returned as
+`late`, so that their days are rebuilt. A chain may never end; then we forget the part that no later decision looks
+at, which is everything more than the day cut's look-back before the last midnight that is out of reach.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from activity.definitions import DAY_MS, ENGAGED_MS, GAP_MS, HORIZON_MS, MINUTE_
 
 IDENTITY = ["site", "visitor", "id_hi", "id_lo"]
 
-# The columns of a batch that a session row is made of; the state holds just these.
+# The columns of a batch that a session row is made of; the state holds only these.
 STATE_COLUMNS: dict[str, pl.DataType] = {
     "site": pl.String(),
     "visitor": pl.UInt64(),
@@ -68,7 +69,7 @@ STATE_COLUMNS: dict[str, pl.DataType] = {
     "language": pl.String(),
 }
 
-# What a session takes over from the event by which it was entered.
+# What a session takes from its entry event.
 _OF_THE_ENTRY = [
     "referrer", "source", "medium", "channel", "utm_campaign",
     "country", "region", "city", "browser", "os", "device", "language",
@@ -96,43 +97,49 @@ COLUMNS: dict[str, pl.DataType] = {
 
 KEY = ["site", "visitor", "session_id"]
 
-# A column of numbers or truths.
+# A column of numbers or booleans.
 Numbers = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Advance:
-    """What one batch did: the state to carry on, and what to tell the stores."""
+    """What one batch changed: the state to carry on with, and what to write to the stores."""
 
     state: pl.DataFrame  # STATE_COLUMNS: events of the chains that can still change
-    changes: pl.DataFrame  # COLUMNS and `deleted`: rows to put in place by KEY
+    changes: pl.DataFrame  # COLUMNS and `deleted` (Boolean): rows to put in place by KEY
     taken: pl.DataFrame  # STATE_COLUMNS: the batch's events that are now in the state
     late: pl.DataFrame  # STATE_COLUMNS: events beyond the horizon, in no session yet
 
 
 @dataclass(frozen=True)
 class Deduped:
-    """A batch without what is known: `fresh` counts once more, `retracted` no longer counts."""
+    """A batch without the events that are stored already.
+
+    Rows of `fresh` count from now on, rows of `retracted` no longer do; both have the batch's columns. `duplicates` is
+    the number of rows of the batch that were copies.
+    """
 
     fresh: pl.DataFrame
     retracted: pl.DataFrame
     duplicates: int
-    stored: pl.DataFrame | None = None  # copies that the fresh ones are compared with rather than deduplicated against
+    stored: pl.DataFrame | None = None  # copies to compare the fresh rows with, not to deduplicate against
 
 
 def empty_state() -> pl.DataFrame:
+    """Returns a state without events, in STATE_COLUMNS."""
     return pl.DataFrame(schema=STATE_COLUMNS)
 
 
 def empty_sessions() -> pl.DataFrame:
+    """Returns no sessions, in COLUMNS."""
     return pl.DataFrame(schema=COLUMNS)
 
 
 def advance(state: pl.DataFrame, batch: pl.DataFrame, watermark: int) -> Advance:
-    """Take a batch of events (any order, copies allowed) into the state.
+    """Takes a batch of events, in any order and with copies, into the state.
 
-    `batch` has at least STATE_COLUMNS. `watermark` (ms) is that of the moment before the batch: events more than
-    the horizon behind it come back as `late`. The state returned is not pruned; see `prune`.
+    `state` has STATE_COLUMNS; `batch` has at least these. `watermark` (Unix ms) is the one from before the batch:
+    events more than HORIZON_MS behind it come back as `late`. The returned state is not pruned; see `prune`.
     """
     batch = batch.select(STATE_COLUMNS.keys())
     is_late = pl.col("occurred_at") < watermark - HORIZON_MS
@@ -147,8 +154,11 @@ def advance(state: pl.DataFrame, batch: pl.DataFrame, watermark: int) -> Advance
 
 
 def prune(state: pl.DataFrame, watermark: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Forget what can no longer change: (the state that remains, the sessions that became final)."""
-    reach = watermark - HORIZON_MS  # nothing before this is taken any more
+    """Removes from the state what can no longer change at this `watermark` (Unix ms).
+
+    Returns the remaining state (STATE_COLUMNS) and the sessions that became final (COLUMNS).
+    """
+    reach = watermark - HORIZON_MS  # no event before this is taken any more
     if not state.height:
         return state, empty_sessions()
     order = _order(state)
@@ -164,16 +174,16 @@ def prune(state: pl.DataFrame, watermark: int) -> tuple[pl.DataFrame, pl.DataFra
 
 
 def prunes_at(before: int, after: int) -> bool:
-    """Whether moving the watermark from `before` to `after` is worth a `prune`: once a minute."""
+    """Whether moving the watermark from `before` to `after` (Unix ms) is worth a `prune`: once a minute."""
     return before // MINUTE_MS != after // MINUTE_MS
 
 
 def dedupe(batch: pl.DataFrame, known: pl.DataFrame) -> Deduped:
-    """Tell the copies in a batch from what counts.
+    """Separates the events of a batch that count from copies of stored or repeated events.
 
-    `known` holds, in the batch's columns or STATE_COLUMNS at least, the stored copy of every event of the batch
-    that is stored at all (more does no harm). A lesser copy than the stored one replaces it: it is `fresh`, and the
-    stored one is `retracted`.
+    `batch` has at least STATE_COLUMNS. `known` has the batch's columns, or at least STATE_COLUMNS, and must hold the
+    stored copy of every event of the batch that is already stored; further rows do no harm. A copy that is less than
+    the stored one replaces it: it comes back in `fresh`, and the stored one in `retracted`.
     """
     own = canonical(batch)
     duplicates = batch.height - own.height
@@ -192,7 +202,10 @@ def dedupe(batch: pl.DataFrame, known: pl.DataFrame) -> Deduped:
 
 
 def canonical(events: pl.DataFrame) -> pl.DataFrame:
-    """One copy of each event: the least. The order of the rows is not kept."""
+    """Returns one copy of each event, the least one, in the columns of `events`.
+
+    `events` has at least STATE_COLUMNS. The order of the rows is not kept.
+    """
     suspect = events["id_lo"].is_duplicated()
     if not suspect.any():
         return events
@@ -203,7 +216,7 @@ def canonical(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _order_columns(*frames: pl.DataFrame) -> list[str]:
-    """The times, what sessions are made of, and then whatever else an event has: so that no tie is left to chance."""
+    """The times, the columns of a session, then all other columns that the frames share, so that no tie remains."""
     names = [*STATE_COLUMNS, *(name for name in frames[0].columns if name not in STATE_COLUMNS)]
     shared = [name for name in names if name not in IDENTITY and all(name in f.columns for f in frames)]
     return ["received_at", "occurred_at", *(n for n in shared if n not in ("received_at", "occurred_at"))]
@@ -220,10 +233,13 @@ def _less(order: list[str]) -> pl.Expr:
 
 
 def sessions(events: pl.DataFrame) -> pl.DataFrame:
-    """The sessions of a set of events without copies, from nothing: a row each, in COLUMNS.
+    """Forms the sessions of a set of events from scratch: one row per session, in COLUMNS, in no particular order.
 
-    Only numbers are put in order. Every figure of a session is a sum between its two ends, or a look at one row; the
-    text columns are read at those rows alone (the whole frame in order costs three times it).
+    `events` has at least STATE_COLUMNS, in any order but without copies.
+
+    Only number columns are sorted. Every figure of a session is either a sum between its first and last row or the
+    value of one row, so the text columns are read at single rows only; sorting the whole frame would cost three times
+    as much.
     """
     if not events.height:
         return empty_sessions()
@@ -236,14 +252,14 @@ def sessions(events: pl.DataFrame) -> pl.DataFrame:
         return np.add.reduceat(values.cast(pl.Int64).to_numpy()[order], start)
 
     def text_at(column: str, rows: Numbers, inside: Numbers) -> pl.Series:
-        """The text at `rows` where these lie inside their session, else ''."""
+        """The text at each of `rows` that is `inside` its session, else ""."""
         if not inside.any():
             return pl.repeat("", len(start), eager=True)
         texts = events[column].gather(order[np.where(inside, rows, start)])
         return texts if inside.all() else texts.scatter(np.flatnonzero(~inside), "")
 
     def first_of(marked: Numbers) -> tuple[Numbers, Numbers]:
-        """Of each session, the first of the `marked` rows, and whether there is one."""
+        """The first of the `marked` rows in each session, and whether there is one."""
         found = np.append(marked, events.height)[np.searchsorted(marked, start)]
         return found, found <= end
 
@@ -283,7 +299,7 @@ def sessions(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _order(events: pl.DataFrame) -> Numbers:
-    """The rows by visitor, site and (`occurred_at`, id). Times nearly always decide; ids are put in order where not."""
+    """Row numbers by visitor, site, `occurred_at` and id. Times nearly always decide; ids are sorted only for ties."""
     visitor, site, time = _chain_keys(events)
     order = np.lexsort((time, visitor) if site is None else (time, site, visitor))
     tie = np.zeros(len(order) + 1, bool)
@@ -297,7 +313,7 @@ def _order(events: pl.DataFrame) -> Numbers:
 
 
 def _chain_keys(events: pl.DataFrame) -> tuple[Numbers, Numbers | None, Numbers]:
-    """Visitor, a number for the site (None where there is but one) and time."""
+    """The visitor, a number for the site (None if all rows have the same site) and the time of each row."""
     site = events["site"]
     several = site.n_unique() > 1
     return (
@@ -308,7 +324,7 @@ def _chain_keys(events: pl.DataFrame) -> tuple[Numbers, Numbers | None, Numbers]
 
 
 def _same(visitor: Numbers, site: Numbers | None, order: Numbers) -> Numbers:
-    """Of each row but the first: whether visitor and site are those of the row before."""
+    """For each row but the first, whether it has the visitor and site of the row before."""
     ordered = visitor[order]
     same: Numbers = ordered[1:] == ordered[:-1]
     if site is not None:
@@ -332,14 +348,17 @@ def _session_edges(events: pl.DataFrame, order: Numbers) -> Numbers:
     if (time[start + length - 1] - time[start]).max() < DAY_MS:
         return edge  # no chain is a day long, so no midnight cuts
     begun = np.repeat(time[start], length)
-    first_cut = (begun + 2 * DAY_MS - 1) // DAY_MS  # the first midnight at least a day after it began
+    first_cut = (begun + 2 * DAY_MS - 1) // DAY_MS  # the first midnight at least a day after the chain began
     cuts = np.maximum(time // DAY_MS - first_cut + 1, 0)
     edge[1:] |= cuts[1:] != cuts[:-1]
     return edge
 
 
 def difference(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
-    """Rows of `after` that are new or other than in `before`, and those of `before` that are gone, as `deleted`."""
+    """Returns what turns the sessions `before` into those of `after`, in COLUMNS and `deleted` (Boolean).
+
+    Rows that are new or have changed come with `deleted` false, rows that no longer exist with `deleted` true.
+    """
     if not before.height:
         return after.with_columns(deleted=pl.lit(False))
     changed = after.join(before, on=list(COLUMNS), how="anti").with_columns(deleted=pl.lit(False))
@@ -356,12 +375,15 @@ def _mix(value: Numbers) -> Numbers:
 
 
 def site_number(site: str) -> int:
-    """A site as 64 bits: BLAKE2b-64 of its name, big endian."""
+    """Returns a site as an unsigned 64-bit number: BLAKE2b-64 of its name, big endian."""
     return int.from_bytes(hashlib.blake2b(site.encode(), digest_size=8).digest(), "big")
 
 
 def session_ids(first_events: pl.DataFrame) -> pl.Series:
-    """mix(mix(mix(site ^ visitor) ^ id_hi) ^ id_lo), 64 bits; a handful of sites are hashed one by one."""
+    """Returns the session id (UInt64) of each row: mix(mix(mix(site ^ visitor) ^ id_hi) ^ id_lo).
+
+    `first_events` has the columns of IDENTITY. Each distinct site is hashed once.
+    """
     names = first_events["site"].unique()
     numbers = pl.Series([site_number(name) for name in names], dtype=pl.UInt64())
     site = first_events["site"].replace_strict(names, numbers, return_dtype=pl.UInt64()).to_numpy()

@@ -1,14 +1,14 @@
-"""A page's address, taken apart and brought into one normal form, so that one page is one row.
+"""A page's address, taken apart and normalised so that one page is one row, and the search term in it.
 
-The form is that of RFC 3986, section 6.2.2: percent-encoding in upper case and only where it is needed, dot segments
-removed, scheme and host in lower case. What may not stand in an address (é, a blank, a byte that is no UTF-8) is
-percent-encoded, as browsers do; access logs, pixels and hand-written senders do not. `readable` is the way back, for
-people. A session id that Java servers put into the path is no part of the page.
+The normal form is that of RFC 3986, section 6.2.2: percent-encoding in upper case and only where it is needed, dot
+segments removed, scheme and host in lower case. Characters that an address may not hold (é, a space, a byte that is
+not UTF-8) are percent-encoded, as browsers do but access logs, pixels and hand-written senders do not. `readable`
+decodes a path again for people. The session ids that Java servers put into paths are removed.
 
-Written out rather than left to `urllib.parse`: it must refuse nothing that a browser may show (a port out of
-range, a stray bracket), never keep a password, and cost about a microsecond.
+We do not use `urllib.parse` to split an address: the parser must accept everything that a browser may show (a port
+out of range, a stray bracket), never keep a password, and cost about a microsecond.
 
-What a visitor searched for on the site itself, read from the address of the results page.
+`search_term` reads what a visitor searched for on the site from the parameters of the results page.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from urllib.parse import parse_qsl, quote
 
 import msgspec
 
-LONGEST_URL = 4096  # characters of an address that are kept
+LONGEST_URL = 4096  # characters kept of an address
 
 _SCHEMES = frozenset(("http", "https", "file"))
 _NOT_IN_HOST = frozenset(' "#%/<>?@\\^`{|}')
 
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_DELIMITERS = frozenset("!$&'()*+,;=:@/?#")  # these mean something else when they are percent-encoded
+_DELIMITERS = frozenset("!$&'()*+,;=:@/?#")  # percent-encoding these changes what they mean
 _NORMAL = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?]*")
 _NOT_NORMAL = re.compile(r"%([0-9A-Fa-f]{2})|%|[^%A-Za-z0-9\-._~!$&'()*+,;=:@/?]+")
 _ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
@@ -34,6 +34,8 @@ _SESSION = re.compile(r";jsessionid=[^/;]*", re.IGNORECASE)
 
 
 class Address(msgspec.Struct, frozen=True, gc=False):
+    """The parts of a page's address that an event keeps; `url` has at most 4,096 characters."""
+
     url: str  # in normal form, without fragment, user name and password
     host: str  # lower case, without port; "" for file://
     path: str  # in normal form; starts with "/"
@@ -41,7 +43,10 @@ class Address(msgspec.Struct, frozen=True, gc=False):
 
 
 def parse(text: str) -> Address | None:
-    """The address of a page on the web, on localhost or in a file; None for anything else. Never raises."""
+    """Returns the address of a page on the web, on localhost or in a file; None for any other text.
+
+    Only the first 4,096 characters are read. Never raises.
+    """
     text = text[:LONGEST_URL].strip()
     if not text.isprintable():
         text = "".join(char for char in text if char >= " " and char != "\x7f")
@@ -71,7 +76,7 @@ def parse(text: str) -> Address | None:
 
 
 def normal_path(path: str) -> str:
-    """A path (it starts with "/") in normal form."""
+    """Returns a path, which must start with "/", in normal form. Never raises."""
     path = _normal(path)
     if ";" in path:
         path = _SESSION.sub("", path)
@@ -79,15 +84,18 @@ def normal_path(path: str) -> str:
 
 
 def readable(path: str) -> str:
-    """A path in normal form as people read it: `normal_path` gives the same again. What is no UTF-8, cannot be seen,
-    or would mean something else decoded stays percent-encoded."""
+    """Returns a normalised path the way people read it; `normal_path` turns the result back into the same path.
+
+    Bytes that are not UTF-8, invisible characters, and characters that would mean something else decoded stay
+    percent-encoded.
+    """
     if "%" not in path:
         return path
     return _PLAIN_PERCENT.sub("%", _ESCAPES.sub(lambda run: _decoded(run.group()), path))
 
 
 def host_of(authority: str) -> str:
-    """The host of "host", "host:8080" or "[::1]:8080", in lower case and without a last dot; "" if none."""
+    """Returns the host of "host", "host:8080" or "[::1]:8080", in lower case and without a final dot; "" if none."""
     if authority.startswith("["):
         host, bracket, _ = authority[1:].partition("]")
         return host.lower() if bracket and ":" in host else ""
@@ -96,12 +104,15 @@ def host_of(authority: str) -> str:
 
 
 def without_www(host: str) -> str:
+    """Returns the host without a leading `www.`."""
     return host.removeprefix("www.")
 
 
 def parameters(query: str) -> dict[str, str]:
-    """The query's parameters, decoded ("+" is a space, broken UTF-8 is replaced); of several of one name the
-    first. Those with an empty value are left out."""
+    """Returns the decoded parameters of a query: "+" is a space, and broken UTF-8 is replaced.
+
+    The first of several parameters with one name wins. Parameters with a blank value are skipped.
+    """
     found: dict[str, str] = {}
     for name, value in parse_qsl(query, errors="replace"):
         if value.strip():
@@ -110,7 +121,7 @@ def parameters(query: str) -> dict[str, str]:
 
 
 def _normal(text: str) -> str:
-    """Percent-encoding in normal form; characters that may not stand in an address are encoded."""
+    """Normalises percent-encoding, and encodes the characters that an address may not hold."""
     return text if _NORMAL.fullmatch(text) else _NOT_NORMAL.sub(_normal_part, text)
 
 
@@ -136,7 +147,7 @@ def _without_dots(path: str) -> str:
 
 
 def _cut(text: str, longest: int) -> str:
-    """The first characters, without the half of a percent-encoding at the end."""
+    """The first `longest` characters, less a percent-encoding that the cut would break."""
     if len(text) <= longest:
         return text
     text = text[: max(longest, 0)]
@@ -145,7 +156,7 @@ def _cut(text: str, longest: int) -> str:
 
 
 def _decoded(run: str) -> str:
-    """A run of percent-encoded bytes with everything decoded that may be."""
+    """A run of percent-encoded bytes, decoded as far as that is safe."""
     text = bytes.fromhex(run.replace("%", "")).decode("utf-8", "surrogateescape")
     return "".join(
         char
@@ -155,14 +166,17 @@ def _decoded(run: str) -> str:
     )
 
 
-# In this order, the first that is there with a value wins; a site may name its own.
+# The first of these that has a value wins; a site may configure its own.
 SEARCH_PARAMETERS = ("q", "query", "s", "search", "searchword", "k", "keyword", "keywords")
 
-_LONGEST_TERM = 256  # characters of a term that are kept
+_LONGEST_TERM = 256  # characters kept of a term
 
 
 def search_term(parameters: Mapping[str, str], names: Sequence[str] = SEARCH_PARAMETERS) -> str:
-    """The search term among an address's decoded `parameters`; "" when there is none."""
+    """Returns the search term among an address's decoded `parameters`, at most 256 characters; "" if there is none.
+
+    `names` are the parameters to look at; the first with a value wins.
+    """
     for name in names:
         if value := parameters.get(name):
             return tidy_term(value)
@@ -170,7 +184,10 @@ def search_term(parameters: Mapping[str, str], names: Sequence[str] = SEARCH_PAR
 
 
 def tidy_term(text: str) -> str:
-    """A term as it is kept: each run of white space is one space; control characters are gone."""
+    """Returns a term as it is stored, at most 256 characters.
+
+    Each run of white space becomes one space, and control characters are removed.
+    """
     words = " ".join(text.split())
     if not words.isprintable():
         words = "".join(char for char in words if char >= " " and char != "\x7f")

@@ -1,15 +1,16 @@
-"""What asked: browser, operating system, kind of device, and whether a person sits before it.
+"""What sent a request: browser, operating system, kind of device, and whether a person sits in front of it.
 
-Browser and system come from ua-parser's rules, bots from crawlerdetect's patterns, both matched by ua-parser's
-Rust engine: crawlerdetect's own single alternation of 1,400 patterns takes milliseconds an agent in Python,
-the same patterns behind a prefilter take microseconds. Building both matchers takes a moment, which falls on
-the first agent asked for (`parse("…")` at start-up moves it there).
+Browser and system come from ua-parser's rules, bots from crawlerdetect's patterns. Both are matched by ua-parser's
+Rust engine: crawlerdetect's own single alternation of 1,400 patterns takes milliseconds per agent in Python, while
+the same patterns behind a prefilter take microseconds. Building the two matchers takes a moment, which the first call
+pays for (call `parse("…")` at start-up to pay it there).
 
-Three rules are added to theirs. An agent that names neither a browser nor a system nor a device is a program that
-asks by itself, such as a monitor. A window of a desktop application (Electron) has a person before it, whatever the
-application is called; so has a browser for text terminals, which names no system.
+We add three rules to theirs. An agent that names neither a browser nor a system nor a device is a program on its own,
+such as a monitor. A window of a desktop application (Electron) has a person in front of it, whatever the application
+is called. So has a browser for text terminals, which names no system.
 
-The answers are kept in a bounded LRU by the agent's text, which alone is no personal data beyond the daily salt's life.
+Results are kept in a bounded LRU cache by the agent's text, which on its own is not personal data and so may outlive
+the daily salt.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from ua_parser.core import Domain
 from ua_parser.loaders import load_lazy_builtins
 from ua_parser.regex import Resolver
 
-LONGEST = 512  # characters of an agent that are looked at; real ones are shorter
+LONGEST = 512  # characters read of an agent; real ones are shorter
 
 
 class Agent(msgspec.Struct, frozen=True, gc=False):
-    """Texts are empty when not known. `bot` is "" for a person, else a short name of why not."""
+    """What a `User-Agent` header says; unknown texts are "". `bot` is "" for a person, else a short name of the bot."""
 
     browser: str = ""
     browser_version: str = ""
@@ -42,7 +43,7 @@ class Agent(msgspec.Struct, frozen=True, gc=False):
 
 NO_AGENT = Agent(bot="no-agent")
 
-# One name for one browser: that it ran on a phone is told by `device`.
+# One name per browser; `device` says that it ran on a phone.
 _BROWSERS = {
     "Chrome Mobile": "Chrome",
     "Chrome Mobile iOS": "Chrome",
@@ -69,16 +70,16 @@ _PHONES = frozenset(("Windows Phone", "Windows Mobile", "BlackBerry OS", "KaiOS"
 _TV = re.compile(r"smart-?tv|\btv\b|appletv|hbbtv|googletv|crkey|roku|bravia|\baft[a-z]", re.IGNORECASE)
 _CONSOLE = re.compile(r"playstation|xbox|nintendo", re.IGNORECASE)
 _TABLET = re.compile(r"ipad|tablet|kindle|\bsilk\b|playbook|kf[a-z]{3,4}\b", re.IGNORECASE)
-# ua-parser calls so what it knows nothing of but the first letters; a phone of that time says what it can do.
+# ua-parser's name for agents of which it knows only the first letters. A real phone of that era lists its features.
 _PHONE_BY_GUESS = "Generic Feature Phone"
 _PHONE = re.compile(r"midp|cldc|j2me|\bwap\b|mobi|browser", re.IGNORECASE)
 _TEXT_BROWSER = re.compile(r"(?:(?:emacs-)?w3m|e?links|lynx|edbrowse|retawq|browsh)(?![^ /(])", re.IGNORECASE)
-_LIBRARY = re.compile(r"libwww-FM/[^ ]+")  # by which Lynx asks; bots ask by libwww-perl
-# What an application calls itself between the engine and Chromium; one that calls itself a bot is one.
+_LIBRARY = re.compile(r"libwww-FM/[^ ]+")  # the library that Lynx uses; bots use libwww-perl
+# The application's name between the engine and Chromium; one that calls itself a bot counts as a bot.
 _APPLICATION = re.compile(r"(?<=Gecko\) )(?:(?![^ ]*(?:bot|crawl|spider))[^ ]+ )+?(?=Chrome/)", re.IGNORECASE)
 _PRODUCT = re.compile(r"[^\s/;()]+")
 _HEADLESS = re.compile(r"headless|phantomjs|slimerjs|puppeteer|playwright", re.IGNORECASE)
-_LOOKS_AROUND = re.compile(r"\(\?<?[=!]")  # which Rust's regular expressions do not have
+_LOOKS_AROUND = re.compile(r"\(\?<?[=!]")  # Rust's regular expressions have no look-around
 _NOT_NAME = re.compile(r"[^a-z0-9.]+")
 
 
@@ -99,7 +100,7 @@ class _Matchers:
         )
 
     def crawler(self, text: str) -> str:
-        """The part of the agent by which crawlerdetect knows a crawler; "" when it knows none."""
+        """The part of the agent that crawlerdetect recognises as a crawler; "" if there is none."""
         rest = self.exclusions.sub("", text).strip()
         if not rest:
             return ""
@@ -115,7 +116,10 @@ def _matchers() -> _Matchers:
 
 
 def parse(user_agent: str) -> Agent:
-    """What the `User-Agent` header says; "" (absent) is a bot, "no-agent". Never raises."""
+    """Returns what a `User-Agent` header says; only its first 512 characters are read.
+
+    An empty or absent header counts as the bot "no-agent". Never raises.
+    """
     text = user_agent[:LONGEST]
     return _parse(text if text.isascii() else text.encode("utf-8", "replace").decode())
 
@@ -160,7 +164,7 @@ def _device(text: str, os: str) -> str:
 
 
 def _bot(text: str, spider: str) -> str:
-    """Why this agent is taken for a bot: the crawler's own name where it has one."""
+    """The name of the bot that this agent is, its own name if it has one; "" for a person."""
     if _HEADLESS.search(text):
         return "headless"
     if " Electron/" in text:
@@ -184,12 +188,15 @@ def _named(text: str) -> str:
 
 @cache
 def data_version() -> str:
-    """Which data `parse` goes by, for an event's `enriched_by`: "ua=202610 bots=0.4.2"."""
+    """Returns the versions of the data that `parse` uses, for an event's `enriched_by`: "ua=202610 bots=0.4.2".
+
+    A version is "unknown" where the package's metadata is not installed.
+    """
     return f"ua={_version('ua-parser-builtins')} bots={_version('crawlerdetect')}"
 
 
 def _version(package: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:  # a function's zip may leave the packages' metadata out
+    except PackageNotFoundError:  # the zip of a serverless function may lack the packages' metadata
         return "unknown"

@@ -1,8 +1,8 @@
-"""The time zones that may be named: those that Python, ClickHouse and Polars all know by the same name.
+"""The time zones that users may name: those that Python, ClickHouse and Polars all know under the same name.
 
-Each of them opens names that another does not (`localtime`, `posix/Japan`, `Factory`), and what one of them makes of
-a name unknown to it ranges from an error to a panic. So a zone is looked up here first, wherever one is given. A test
-makes the table again from the three of them.
+Each of the three accepts names that another does not (`localtime`, `posix/Japan`, `Factory`), and reacts to a name it
+does not know with anything from an error to a panic. So every zone that a user gives is looked up here first. A test
+derives the table again from the three of them.
 """
 
 from __future__ import annotations
@@ -98,12 +98,12 @@ US/Samoa UTC Universal W-SU WET Zulu
 
 ZONES = frozenset(_NAMES.split())
 
-_LONGEST = 64  # characters of a name that is looked at and repeated; no zone has more than half
-_TOO_SHORT = 5  # CEST is as near to EST as to anything
+_LONGEST = 64  # characters of a name that are read and repeated; no zone is even half as long
+_TOO_SHORT = 5  # a short name such as CEST is close to too many others
 
 
 def not_known(name: str) -> str:
-    """What to say of a name that is not among `ZONES`."""
+    """Returns the message for a name that is not in `ZONES`, with the nearest zone if one is close."""
     name = name[:_LONGEST]
     cities = {zone.lower().rpartition("/")[2]: zone for zone in sorted(ZONES)}
     spelled = cities | {zone.lower(): zone for zone in ZONES}

@@ -1,17 +1,20 @@
-"""Who is let in at the dashboards port. Three walls, looked at before anything else of a request:
+"""Who may use the dashboards port, and the login page.
 
-1. The `Host` must be one of a closed list, so that a foreign name that resolves to this machine (DNS rebinding)
-   finds nobody. `/live` and `/ready` answer whatever the name, because they give nothing away and an orchestrator
-   asks them by address; `/metrics` also by any bare address, which no foreign page can take for its own.
-2. A request that a page of somebody else's made a browser send is refused (`Sec-Fetch-Site`, else `Origin` or
-   `Referer`), but for links. Clients that send none of these are no browsers and pass.
-3. With a secret, every request shows it: the cookie of `/login`, `Authorization: Bearer`, HTTP Basic (any user, the
-   secret as password) or ClickHouse's `X-ClickHouse-Key`. Open are the probes, the login page and its style;
-   `/control` has a token of its own. Loopback is no exception: behind a proxy of this machine everybody is loopback.
+Three checks come before everything else in a request:
 
-Who keeps offering wrong secrets is not looked at again for a while, right one or not.
+1. The `Host` must be in a closed list, so that a foreign name that resolves to this machine (DNS rebinding) is
+   refused. `/live` and `/ready` answer under any name, because they reveal nothing and an orchestrator calls them by
+   address. `/metrics` also answers under any bare address, which no foreign page can claim as its own.
+2. A request that a page of another site made a browser send is refused, except for links. `Sec-Fetch-Site` shows it,
+   or else `Origin` or `Referer`. Clients that send none of these are not browsers and pass.
+3. If there is a secret, every request must show it: as the cookie of `/login`, `Authorization: Bearer`, HTTP Basic
+   (any user, the secret as password) or ClickHouse's `X-ClickHouse-Key`. The probes, the login page and its style are
+   open; `/control` has a token of its own. Loopback is no exception: behind a proxy on this machine, everybody comes
+   from loopback.
 
-`/login` and `/logout`: the token in a form, once, for a cookie that is not the token.
+An address that keeps sending wrong secrets is refused for a while, even with the right one.
+
+`/login` exchanges the token, sent once in a form, for a cookie that is not the token; `/logout` drops the cookie.
 """
 
 from __future__ import annotations
@@ -36,29 +39,32 @@ from dashboards.context import built
 
 COOKIE = "footfall_session"
 SESSION_SECONDS = 7 * 86_400
-WRONG = (RateLimitItemPerMinute(10), RateLimitItemPerHour(100))  # secrets from one address, until it has to wait
+WRONG = (RateLimitItemPerMinute(10), RateLimitItemPerHour(100))  # wrong secrets from one address before it has to wait
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _OWN = {"same-origin", "none"}
 _EMBEDDED = {"iframe", "frame", "object", "embed"}
 _UNNAMED = {"health.live", "health.ready"}
 _OPEN = _UNNAMED | {"static", "login.show", "login.enter", "login.leave"}
-_OTHER_SECRET = {"control"}  # blueprints that ask for one of their own
-_SUBNET = 48  # of IPv6: what one customer of a provider is given
+_OTHER_SECRET = {"control"}  # blueprints with a secret of their own
+_SUBNET = 48  # bits of an IPv6 address: the network that a provider gives one customer
 
 
 @dataclass(frozen=True)
 class Refusal:
+    """A refused request: its HTTP status, and what to do, in words."""
+
     status: int
     words: str
 
 
 class Access:
-    """The walls of one dashboards port.
+    """The access rules of one dashboards port.
 
-    `hosts` are names and addresses beside loopback's, `url` is where browsers reach the dashboards when that is not
-    where they listen, `secret` is empty for none. `client` tells the address of whoever asks, given the peer's and
-    the request's headers."""
+    `hosts` are the names and addresses that it has besides loopback. `url` is where browsers reach the dashboards, if
+    that is not where they listen. `secret` is "" if there is none. `client` returns the address of the sender, given
+    the peer's address and the request's headers.
+    """
 
     def __init__(
         self,
@@ -70,21 +76,22 @@ class Access:
     ) -> None:
         self._url = urlsplit(url)
         named = {_plain(host) for host in (*hosts, self._url.hostname or "", "localhost")}
-        self._hosts = named - {"", "0.0.0.0", "::"}  # noqa: S104 - "everywhere" is no address that anybody opens
+        self._hosts = named - {"", "0.0.0.0", "::"}  # noqa: S104 - nobody opens "everywhere" as an address
         self._secret = secret.encode()
         self._client = client
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
-        # Slow on purpose: whoever holds a cookie could otherwise try short secrets against its signature. Derived,
-        # not drawn: another secret ends every session, and a restart or a second process none.
+        # Slow on purpose: otherwise somebody with a cookie could try short secrets against its signature. Derived and
+        # not random, so that a new secret ends every session, but a restart or a second process ends none.
         key = hashlib.scrypt(self._secret, salt=b"footfall dashboards session", n=1 << 14, r=8, p=1) if secret else b""
         self._sessions = URLSafeTimedSerializer(key, salt="session", signer_kwargs={"digest_method": hashlib.sha256})
 
     @property
     def closed(self) -> bool:
-        """Whether a secret is asked for."""
+        """Whether requests need a secret."""
         return bool(self._secret)
 
     def wrong_host(self, host: str, endpoint: str | None) -> Refusal | None:
+        """The refusal of a request under a name that is not ours; None if the name is right."""
         name = _host(host)
         if endpoint in _UNNAMED or (endpoint == "health.metrics" and _address(name) is not None):
             return None
@@ -97,7 +104,7 @@ class Access:
         )
 
     def foreign(self, method: str, header: Callable[[str], str]) -> Refusal | None:
-        """A browser says which page made it ask; links from elsewhere may come, everything else may not."""
+        """The refusal of a request that another site's page made a browser send; None if it may pass, as links may."""
         site, mode = header("Sec-Fetch-Site"), header("Sec-Fetch-Mode")
         if site:
             followed = method in _SAFE and mode == "navigate" and header("Sec-Fetch-Dest") not in _EMBEDDED
@@ -105,30 +112,32 @@ class Access:
         else:
             origin = header("Origin") or _origin(header("Referer"))
             own = method in _SAFE or not origin or origin.lower() in self._origins(header("Host"))
-        return None if own else Refusal(403, "this was asked by a page of another site; only the dashboards' own may")
+        return None if own else Refusal(403, "a page of another site sent this; only the dashboards' own pages may")
 
     def _origins(self, host: str) -> set[str]:
         return {f"http://{host}".lower(), f"{self._url.scheme}://{self._url.netloc}".lower()} - {"://"}
 
     def admits(self, offered: str) -> bool:
-        """Whether it is the secret. In constant time."""
+        """Whether `offered` is the secret; compares in constant time."""
         return self.closed and hmac.compare_digest(offered.encode("utf-8", "surrogateescape"), self._secret)
 
     def waits(self, who: str) -> Refusal | None:
-        """Whether somebody offered too many wrong secrets."""
+        """The refusal of an address that sent too many wrong secrets; None if it need not wait."""
         if all(self._limiter.test(item, _network(who)) for item in WRONG):
             return None
         return Refusal(429, "too many wrong tokens from this address; try again in a minute, later after many more")
 
     def count_wrong(self, who: str) -> None:
+        """Counts a wrong secret from this address."""
         for item in WRONG:
             self._limiter.hit(item, _network(who))
 
     def new_session(self) -> str:
+        """A new session's cookie: a signed random value."""
         return str(self._sessions.dumps(secrets.token_urlsafe(9)))
 
     def knows(self, session: str) -> bool:
-        """Whether it is a session that was made here and has not run out."""
+        """Whether this is a session that was made here and has not expired."""
         try:
             self._sessions.loads(session, max_age=SESSION_SECONDS)
         except BadData:
@@ -136,17 +145,17 @@ class Access:
         return self.closed
 
     def encrypted(self, host: str) -> bool:
-        """Whether browsers come by https to this name."""
+        """Whether browsers use https for this name."""
         return self._url.scheme == "https" and _host(host) == _plain(self._url.hostname or "")
 
     def who(self) -> str:
-        """The address of whoever sends this request."""
+        """The address of this request's sender."""
         forwarded = [(b"x-forwarded-for", value.encode()) for value in request.headers.getlist("X-Forwarded-For")]
         return self._client(request.remote_addr or "", forwarded)
 
 
 def guard(app: Flask, access: Access) -> None:
-    """Put the walls before every route of `app`."""
+    """Checks every request to `app` before its route runs."""
     app.extensions["access"] = access
 
     def header(name: str) -> str:
@@ -165,13 +174,14 @@ def guard(app: Flask, access: Access) -> None:
 
 
 def refuse(refusal: Refusal) -> Response:
+    """The response for a refusal: JSON for the API, plain text otherwise."""
     if request.path.startswith("/api/"):
         response = jsonify(error=refusal.words)
     else:
         response = Response(f"{refusal.words}\n", content_type="text/plain; charset=utf-8")
     response.status_code = refusal.status
     if refusal.status == 401:
-        # Not Basic, though it is taken: a browser would ask for it in a window of its own.
+        # Not Basic, although we accept it: a browser would open a dialog for it.
         response.headers["WWW-Authenticate"] = 'Bearer realm="Footfall"'
     if refusal.status == 429:
         response.headers["Retry-After"] = "60"
@@ -183,7 +193,7 @@ def _asks_for_its_own() -> bool:
 
 
 def _let_in(access: Access) -> Answer | None:
-    """None for whoever shows the secret or a session, else the answer."""
+    """None if the request has the secret or a session, else the response that refuses it."""
     if access.knows(request.cookies.get(COOKIE, "")):
         return None
     offered = _offered()
@@ -202,7 +212,7 @@ def _let_in(access: Access) -> Answer | None:
 
 
 def _offered() -> str | None:
-    """The secret that came with the request, None without one."""
+    """The secret in the request's headers; None if there is none."""
     scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return _text(rest.strip())
@@ -213,12 +223,12 @@ def _offered() -> str | None:
 
 
 def _text(header: str) -> str:
-    """What was sent, of a header that the server took for Latin-1."""
+    """The UTF-8 text of a header that the server decoded as Latin-1."""
     return header.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
 
 
 def _origin(address: str) -> str:
-    """Of the page at this address, empty without one."""
+    """The origin of an address; "" for an empty address."""
     try:
         split = urlsplit(address)
     except ValueError:
@@ -227,10 +237,10 @@ def _origin(address: str) -> str:
 
 
 def _host(header: str) -> str:
-    """The name or address of a Host header, without its port; empty for what is no host."""
+    """The name or address in a Host header, without the port; "" if it is malformed."""
     try:
         split = urlsplit(f"//{header}")
-        _ = split.port  # raises for what is no number
+        _ = split.port  # raises unless it is a number
         if split.netloc != header or split.username is not None or "[" in header[1:]:
             return ""
         return _plain(split.hostname or "")
@@ -239,7 +249,7 @@ def _host(header: str) -> str:
 
 
 def _plain(host: str) -> str:
-    """One spelling of a name or an address."""
+    """The canonical spelling of a name or an address."""
     address = _address(host.strip("[]"))
     if address is not None:
         return str(address)
@@ -262,7 +272,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _network(who: str) -> str:
-    """What one attacker has many of counts as one."""
+    """The network of an address that one attacker can have many of, else the address."""
     address = _address(who)
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
         return str(ipaddress.ip_network((int(address), _SUBNET), strict=False))
@@ -283,7 +293,7 @@ def show() -> str | Response | Redirect:
     if not access.closed or access.knows(request.cookies.get(COOKIE, "")):
         return redirect(target, 303)
     if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
-        # A link of another site brought them, and such a request has no strict cookie with it. Once more, from us.
+        # They followed a link from another site, and such a request has no strict cookie. Repeat it from our own page.
         return render_template("again.html", target=target)
     return _page(target, "")
 
@@ -324,6 +334,6 @@ def _page(target: str, wrong: str) -> str:
 
 
 def _own_path(target: str) -> str:
-    """Where to go on to: a path of these pages, whatever was asked for."""
+    """Where to go after the login: `target` if it is a path of these pages, else the home page."""
     own = target.startswith("/") and not target.startswith("//") and target.isprintable() and "\\" not in target
     return target if own else "/"

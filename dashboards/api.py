@@ -1,6 +1,6 @@
-"""The stats API: `/api/v1/stats`, `/timeseries`, `/breakdown`. Described for its users in API.md, beside this file.
+"""The stats API: `/api/v1/stats`, `/timeseries`, `/breakdown`. API.md next to this file describes it for its users.
 
-Every answer is JSON. A mistake of the caller is 400, an unknown site 404, each as {"error": "..."} in words.
+Every response is JSON. A mistake of the caller gives 400, an unknown site 404, each with {"error": "..."} in words.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def stats() -> Response:
 
 @routes.get("/timeseries")
 def timeseries() -> Response:
-    """One metric (as `value`), and the others beside it, for every step of the range."""
+    """One metric as `value`, and all others, for every step of the range."""
     panels = _panels()
     metric = parameters.one_of(request.args, "metric", METRICS, default="visitors")
     interval = parameters.one_of(request.args, "interval", ranges.INTERVALS, default=panels.span.interval)
@@ -43,7 +43,7 @@ def timeseries() -> Response:
 
 @routes.get("/breakdown")
 def breakdown() -> Response:
-    """The most frequent values of one property, with their numbers."""
+    """The top values of one property, with their numbers."""
     panels = _panels()
     by = parameters.one_of(request.args, "by", BREAKDOWNS)
     limit = parameters.whole_number(request.args, "limit", 10, MAX_ROWS)

@@ -13,9 +13,9 @@ from dashboards.compress import compress
 from stores.base import Live
 from stores.warehouse import Warehouse
 
-MAX_BODY = 1 << 20  # a statement or a form; nothing else is sent here
+MAX_BODY = 1 << 20  # bytes: requests here are statements and forms
 
-# The page needs nothing from anywhere else. Bars get their width by a style attribute.
+# The page loads nothing from other hosts. Bars get their width from a style attribute.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -36,9 +36,10 @@ def create(
     countries: bool = False,
     clock: Callable[[], int] | None = None,
 ) -> Flask:
-    """The application over opened parts, for loopback without a secret unless `access` says otherwise.
+    """Returns the application over opened stores; without `access` it is for loopback only and needs no secret.
 
-    What the callables owe is said in `dashboards.context.Context`."""
+    `dashboards.context.Context` says what the callables must return.
+    """
     app = Flask("dashboards", static_folder="static", template_folder="templates")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -71,7 +72,7 @@ def _guard(response: Response) -> Response:
     if response.mimetype == "text/html":
         response.headers.setdefault("Content-Security-Policy", _POLICY)
     if request.endpoint == "static" and "v" in request.args and response.status_code == 200:
-        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"  # another build has another v
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"  # every build has another v
     elif "Cache-Control" not in response.headers:
         response.headers["Cache-Control"] = "no-store"
     return response

@@ -1,7 +1,7 @@
-"""What the dashboards are given: opened stores, and the few things that only the process around them can do.
+"""What the dashboards need: opened stores, and the few things that only the process around them can do.
 
-They never read the environment, and they do not know the door: the list of sites, and how to add one, come as
-callables, so that the sites may live in a file, in a function's settings or in a test.
+They never read the environment, and they know nothing of the tracking service. The list of sites, and how to add one,
+are callables, so that the sites may be in a file, in a function's settings or in a test.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stores.base import Live
 from stores.warehouse import Warehouse
 
 Sites = Callable[[], Mapping[str, str]]
-"""The known domains, each with its time zone, as they are now."""
+"""Returns the current domains, each with its time zone."""
 
 
 def _clock() -> int:
@@ -26,24 +26,27 @@ def _clock() -> int:
 
 @dataclass(frozen=True)
 class Context:
+    """The opened stores and callables that every route uses."""
+
     warehouse: Warehouse
     sites: Sites
     live: Live
-    collect_url: str  # where the tracking port is reached from a visitor's browser, without trailing slash
-    add_site: Callable[[str], object] | None = None  # raises ValueError in words when it cannot
+    collect_url: str  # where a visitor's browser reaches the tracking port, without a trailing slash
+    add_site: Callable[[str], object] | None = None  # raises ValueError in words if it cannot
     metrics: Callable[[], str] | None = None  # Prometheus text
-    problem: Callable[[], str | None] | None = None  # why questions cannot be answered yet, None when they can
-    countries: bool = False  # a database of places is in use
-    clock: Callable[[], int] = _clock  # milliseconds UTC
+    problem: Callable[[], str | None] | None = None  # why the numbers are not complete yet; None if they are
+    countries: bool = False  # whether a geo database is in use
+    clock: Callable[[], int] = _clock  # returns Unix milliseconds
 
 
 def built() -> str:
-    """When the front end was built, so that a browser keeps a file until there is another; empty without one."""
+    """The build time of the front end, so that browsers cache its files until the next build; "" if there is none."""
     folder = Path(str(current_app.static_folder))
     times = [file.stat().st_mtime_ns for file in (folder / "board.js", folder / "board.css") if file.exists()]
     return f"{max(times):x}" if len(times) == 2 else ""
 
 
 def current_context() -> Context:
+    """The context of the application that handles this request."""
     found: Context = current_app.extensions["footfall"]
     return found

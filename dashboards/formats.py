@@ -1,4 +1,4 @@
-"""Numbers as people read them, as filters for the templates."""
+"""Filters for the templates that write numbers the way people read them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from flask import Flask
 
 
 def number(value: float) -> str:
-    """1,234; with one decimal where it is no whole number."""
+    """1,234; with one decimal if it is not a whole number."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
 def percent(share: float) -> str:
+    """47% for 0.47."""
     return f"{share * 100:.0f}%"
 
 
@@ -25,7 +26,7 @@ def duration(seconds: float) -> str:
 
 
 def metric(value: float, name: str) -> str:
-    """A number of `panels.METRICS` in its own unit."""
+    """A value of the metric `name`, one of `panels.METRICS`, in its own unit."""
     match name:
         case "bounce_rate":
             return percent(value)
@@ -38,7 +39,7 @@ def metric(value: float, name: str) -> str:
 
 
 def change(now: float, before: float) -> str:
-    """By how much a number grew or shrank, empty when there is nothing to compare with."""
+    """How much a number has grown or shrunk, such as +12%; "" if there is nothing to compare with."""
     if not before:
         return ""
     share = (now - before) / before
@@ -48,5 +49,6 @@ def change(now: float, before: float) -> str:
 
 
 def register(app: Flask) -> None:
+    """Adds the filters to the app's templates."""
     for filter_ in (number, percent, duration, metric, change):
         app.add_template_filter(filter_)

@@ -1,8 +1,8 @@
-"""`/<site>/now`: who is there at this moment, and whether the page's numbers moved.
+"""`/<site>/now`: how many visitors are active, and whether the numbers of the page have changed.
 
-An open page asks every second or two and loads its numbers anew only when `mark` changed. Asking, not a stream:
-an answer takes milliseconds, while each stream would hold one of the server's few threads for as long as
-somebody leaves a tab open.
+An open page polls this every second or two and loads its numbers again only if `mark` has changed. It polls instead of
+holding a stream open because a response takes milliseconds, while a stream would occupy one of the server's few
+threads for as long as somebody leaves a tab open.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ routes = Blueprint("now", __name__)
 
 @routes.get("/<site>/now")
 def now(site: str) -> Response:
+    """The active visitors as `current`, and the `mark` of the page's numbers."""
     context = current_context()
     span = parameters.span(context, request.args, parameters.zone_of(context, site), ranges.DEFAULT_PERIOD)
     stats = Panels(context.warehouse, site, span).stats()
@@ -28,13 +29,16 @@ def now(site: str) -> Response:
 
 
 def current(context: Context, site: str) -> int:
-    """Distinct visitors of the last five minutes. The live store may belong to another process, and the warehouse
-    may be a second behind; neither ever counts too many, so the larger is right."""
+    """Distinct visitors of the last five minutes.
+
+    The live store may belong to another process, and the warehouse may be a second behind. Neither ever counts too
+    many, so the larger number is right.
+    """
     at = context.clock()
     stored = context.warehouse.ask("current", site=site, now_ms=at).item()
     return max(int(stored), context.live.current(site, at))
 
 
 def mark(stats: dict[str, object]) -> str:
-    """Differs whenever a number of the page may differ: every event and every bot counts in it."""
+    """A hash that changes whenever a number on the page may change: every event and every bot counts in `stats`."""
     return hashlib.blake2b(json.dumps(stats, sort_keys=True).encode(), digest_size=8).hexdigest()

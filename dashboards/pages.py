@@ -1,7 +1,7 @@
-"""The page: `/` chooses the site, `/<site>` shows its numbers, `/sites` adds one.
+"""The pages: `/` to choose a site, `/<site>` for its numbers, and `/sites` to add a site.
 
-All of it is HTML from here. The script only draws the chart and keeps an open page fresh, so numbers, tables,
-periods and the form work without it.
+All HTML is made here. The script only draws the chart and keeps an open page fresh, so numbers, tables, periods and
+the form work without it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ routes = Blueprint("pages", __name__)
 
 LIST_ROWS = 9
 DEFAULT_METRIC = "visitors"
-# One card each; a card with several lists shows them as tabs.
+# The cards of the page and their lists; a card with several lists shows them as tabs.
 CARDS = {
     "Pages": ("page", "entry_page", "exit_page"),
     "Sources": ("source", "channel"),
@@ -34,6 +34,7 @@ CARDS = {
 
 @routes.get("/")
 def home() -> str | Redirect:
+    """The list of sites, or the page of the only one."""
     sites = sorted(current_context().sites())
     if len(sites) == 1:
         return redirect(url_for("pages.board", site=sites[0]))
@@ -42,6 +43,7 @@ def home() -> str | Redirect:
 
 @routes.get("/<site>", strict_slashes=False)
 def board(site: str) -> str:
+    """The page of one site."""
     context = current_context()
     zone = parameters.zone_of(context, site)
     span = parameters.span(context, request.args, zone, ranges.DEFAULT_PERIOD)
@@ -74,7 +76,7 @@ def board(site: str) -> str:
 
 @routes.post("/sites")
 def add() -> Response | Redirect:
-    """The form of the empty page."""
+    """Adds the site of the form, and goes to its page."""
     context = current_context()
     if context.add_site is None:
         raise Forbidden("sites are not added here: use footfall site add example.com, or the sites file")
@@ -102,12 +104,12 @@ def _common(context: Context) -> dict[str, Any]:
 
 
 def _period() -> str:
-    """Which of the periods the request names, or custom."""
+    """The period that the request names, or "custom" for a range of days."""
     return "custom" if "from" in request.args else request.args.get("period", ranges.DEFAULT_PERIOD)
 
 
 def _linker(site: str, metric: str) -> Any:
-    """Links to this page that keep the range and the metric, but for what they change."""
+    """Returns a function for links to this page that keep the range and the metric, except for what they change."""
     kept = {name: request.args[name] for name in ("from", "to", "period") if name in request.args}
 
     def link(**changed: str) -> str:
@@ -124,14 +126,14 @@ def _never_seen(context: Context, site: str) -> bool:
 
 
 def _before(context: Context, panels: Panels) -> dict[str, Any]:
-    """The same numbers one range earlier; of a range still running only as much as has passed of it."""
+    """The numbers of the range before; if the range is still running, only of the same part of it."""
     previous = Panels(panels.warehouse, panels.site, panels.span.previous())
     elapsed = context.clock() - panels.span.start_ms
     return previous.stats(previous.span.start_ms + elapsed)
 
 
 def _chart(context: Context, panels: Panels, series: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the script draws: the steps until now, and those of the range before under the same marks."""
+    """What the script draws: the steps up to now, and those of the range before on the same axis."""
     span = panels.span
     earlier = Panels(panels.warehouse, panels.site, span.previous()).timeseries(span.interval)
     at = context.clock()

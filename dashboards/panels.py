@@ -1,7 +1,7 @@
-"""What the page and the API show, as questions to the warehouse: the only module here that asks any.
+"""What the page and the API show. This is the only module of the dashboards that queries the warehouse.
 
-Names of numbers, steps and lists are those of the API; each list says how the page heads it. What a question
-means (which rows count as a visit, a bounce) is written once, in the warehouse's SQL files.
+Numbers, steps and lists have the names of the API; each list also has its headings on the page. What a query means
+(which rows count as a visit, a bounce) is written once, in the warehouse's SQL files.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ ROW = ("visitors", "visits", "pageviews", "events")
 
 @dataclass(frozen=True)
 class Breakdown:
-    """One list: its name among the tabs of its card, the headings of its first and last column, and which of a
-    row's numbers stands in the last."""
+    """One list: its tab on the card, the headings of its first and last column, the number shown in the last column,
+    and the text of an empty list."""
 
     title: str
     value: str
@@ -53,7 +53,7 @@ BREAKDOWNS = {
     "device": Breakdown("Devices", "Device"),
     "browser": Breakdown("Browsers", "Browser"),
     "os": Breakdown("Systems", "System"),
-    "event": Breakdown("Events", "Event", "Events", "events", "None yet. Send one by footfall('signup')."),
+    "event": Breakdown("Events", "Event", "Events", "events", "None yet. Send one with footfall('signup')."),
 }
 MAX_ROWS = 1000
 _PAGES = frozenset(("page", "entry_page", "exit_page"))
@@ -68,17 +68,17 @@ class Panels:
     span: DateRange
 
     def stats(self, until_ms: int | None = None) -> dict[str, Any]:
-        """The headline numbers, and `bots`, the events kept apart; only up to `until_ms` if that is given."""
+        """The headline numbers, and `bots`, the events of bots; only up to `until_ms` (Unix ms) if that is given."""
         end = self.span.end_ms if until_ms is None else min(until_ms, self.span.end_ms)
         return self._ask("stats", to_ms=end).row(0, named=True)
 
     def timeseries(self, interval: str) -> list[dict[str, Any]]:
-        """Every step of the range with all numbers, those without an event too; `time` is its first millisecond."""
+        """All numbers for every step of the range, empty ones included; `time` is the step's start in Unix ms."""
         rows = self._ask("timeseries", interval=interval, timezone=self.span.zone).iter_rows(named=True)
         return [{"time": row.pop("bucket"), **row} for row in rows]
 
     def breakdown(self, by: str, limit: int) -> list[dict[str, Any]]:
-        """The values of most visitors: `value` and `ROW`. Pages are percent-decoded, for people."""
+        """The values with the most visitors: rows of `value` and `ROW`. Pages are percent-decoded, for people."""
         rows = self._ask(f"breakdown_{by}", limit=limit).to_dicts()
         return [row | {"value": readable(row["value"])} for row in rows] if by in _PAGES else rows
 

@@ -1,6 +1,6 @@
-"""A request's parameters, read and judged alike by the page and the API.
+"""Reads and checks the query parameters of a request, in the same way for the page and the API.
 
-Whatever is wrong is a `BadRequest` that names the parameter, what was given and what it may be.
+A wrong parameter raises `BadRequest`, which names the parameter, its value and what it may be.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ Arguments = MultiDict[str, str]
 
 
 def zone_of(context: Context, site: str, named: str | None = None) -> str:
-    """The time zone that is `named`, else the site's; 404 in words when there is no such site."""
+    """Returns the time zone `named`, or else that of the site.
+
+    Raises `NotFound` for an unknown site, `BadRequest` for an unknown zone, and `InternalServerError` if the zone of
+    the site is unknown.
+    """
     known = context.sites()
     if site not in known:
         have = ", ".join(sorted(known)) or "none yet"
         raise NotFound(
-            f"site {site!r} is not known. Known sites: {have}. Add one by: footfall site add {site or 'example.com'}"
+            f"site {site!r} is not known. Known sites: {have}. Add one with: footfall site add {site or 'example.com'}"
         )
     if named is not None:
         if named not in ZONES:
@@ -33,13 +37,13 @@ def zone_of(context: Context, site: str, named: str | None = None) -> str:
     if known[site] not in ZONES:
         raise InternalServerError(
             f"{site} has no days in the sites file: its {not_known(known[site])} "
-            "Correct it there, no restart is needed. Its events are counted meanwhile."
+            "Correct it there; no restart is needed, and its events are counted meanwhile."
         )
     return known[site]
 
 
 def span(context: Context, arguments: Arguments, zone: str, default: str | None = None) -> DateRange:
-    """The range that `from` and `to`, or `period`, name."""
+    """Returns the range that `from` and `to`, or else `period`, name. Raises `BadRequest`."""
     try:
         first, last = arguments.get("from"), arguments.get("to")
         if first is None and last is None:
@@ -59,6 +63,7 @@ def span(context: Context, arguments: Arguments, zone: str, default: str | None 
 
 
 def one_of(arguments: Arguments, name: str, accepted: Iterable[str], default: str | None = None) -> str:
+    """Returns a parameter that must be one of `accepted`. Raises `BadRequest`."""
     value = arguments.get(name, default)
     if value is None:
         raise BadRequest(f"{name} is needed: one of {', '.join(accepted)}")
@@ -68,6 +73,7 @@ def one_of(arguments: Arguments, name: str, accepted: Iterable[str], default: st
 
 
 def whole_number(arguments: Arguments, name: str, default: int, most: int) -> int:
+    """Returns a parameter that must be a whole number from 1 to `most`. Raises `BadRequest`."""
     text = arguments.get(name, str(default))
     value = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else 0
     if not 1 <= value <= most:

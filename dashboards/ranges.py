@@ -1,8 +1,8 @@
-"""Days of a person's calendar, and their bounds in UTC.
+"""Ranges of calendar days, and their bounds in UTC.
 
-What people say is "30 days" or "from the 1st to the 7th", in the site's own time zone, both ends included. A day
-there is not always 24 hours: it begins at its first instant, wherever the clocks were moved. Pure: the time of
-now is given by the caller.
+People say "30 days" or "from the 1st to the 7th", in the site's time zone, with both ends included. Such a day is not
+always 24 hours long: it starts at its first instant, even where the clocks change. This module is pure: the caller
+passes the current time.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ PERIODS = {
 }
 DEFAULT_PERIOD = "today"
 INTERVALS = ("hour", "day", "week", "month")
-FIRST_DAY = date(2000, 1, 1)  # before any web statistics; below 1970 milliseconds would be negative
+FIRST_DAY = date(2000, 1, 1)  # before any web statistics; days before 1970 would be negative milliseconds
 LAST_DAY = date(2199, 12, 31)
-MAX_STEPS = 10_000  # of one chart: 416 days by the hour, 27 years by the day
+MAX_STEPS = 10_000  # steps in one chart: 416 days by the hour, 27 years by the day
 
 
 class BadRange(ValueError):
-    """The caller's days or zone make no sense; the message names the parameter and what it may be."""
+    """The caller's days, zone or interval are wrong; the message names the parameter and what it may be."""
 
 
 @dataclass(frozen=True)
 class DateRange:
-    """The days `first` to `last`, both included, as the clocks of `zone` show them."""
+    """The days from `first` to `last`, both included, in the time zone `zone`. Raises `BadRange`."""
 
     first: date
     last: date
@@ -45,25 +45,27 @@ class DateRange:
 
     @property
     def days(self) -> int:
+        """The number of days."""
         return (self.last - self.first).days + 1
 
     @property
     def start_ms(self) -> int:
+        """The first instant of the range, in Unix ms."""
         return day_start_ms(self.first, self.zone)
 
     @property
     def end_ms(self) -> int:
-        """The first instant after the range."""
+        """The first instant after the range, in Unix ms."""
         return day_start_ms(self.last + timedelta(days=1), self.zone)
 
     def previous(self) -> DateRange:
-        """As many days, just before."""
+        """The range of the same number of days just before."""
         span = timedelta(days=self.days)
         return DateRange(self.first - span, self.last - span, self.zone)
 
     @property
     def interval(self) -> str:
-        """The step at which a chart of this range is easy to read."""
+        """The interval at which a chart of this range is easy to read."""
         if self.days <= 2:
             return "hour"
         if self.days <= 92:
@@ -72,18 +74,22 @@ class DateRange:
 
 
 def zone_named(name: str) -> ZoneInfo:
+    """Returns the time zone of this name. Raises `BadRange`."""
     if name not in ZONES:
         raise BadRange(not_known(name))
     return ZoneInfo(name)
 
 
 def day_start_ms(day: date, zone: str) -> int:
-    """The first instant of a day. Where clocks skip midnight that is the moment of the skip; where they show it
-    twice, the earlier."""
+    """Returns the first instant of a day, in Unix ms.
+
+    If the clocks skip midnight, that is the moment of the skip; if they show it twice, the earlier one.
+    """
     return round(datetime.combine(day, time(), zone_named(zone)).timestamp() * 1000)
 
 
 def parse_day(parameter: str, text: str) -> date:
+    """Returns the day of a text YYYY-MM-DD. Raises `BadRange`, which names the parameter."""
     try:
         day = date.fromisoformat(text) if len(text) == 10 else None
     except ValueError:
@@ -94,11 +100,12 @@ def parse_day(parameter: str, text: str) -> date:
 
 
 def today(now_ms: int, zone: str) -> date:
+    """Returns the day of `now_ms` (Unix ms) in `zone`."""
     return datetime.fromtimestamp(now_ms / 1000, zone_named(zone)).date()
 
 
 def period(name: str, now_ms: int, zone: str) -> DateRange:
-    """One of `PERIODS`, all of which end today but yesterday."""
+    """Returns the range of one of `PERIODS`, all of which end today except "yesterday". Raises `BadRange`."""
     last = today(now_ms, zone)
     match name:
         case "today":
@@ -117,7 +124,7 @@ def period(name: str, now_ms: int, zone: str) -> DateRange:
 
 
 def check_interval(span: DateRange, interval: str) -> None:
-    """An interval that is known, and that cuts the range into no more steps than a chart can show."""
+    """Raises `BadRange` if the interval is unknown, or divides the range into more steps than a chart can show."""
     if interval not in INTERVALS:
         raise BadRange(f"interval must be one of {', '.join(INTERVALS)}, not {interval!r}")
     if span.days * (24 if interval == "hour" else 1) > MAX_STEPS:
@@ -125,7 +132,7 @@ def check_interval(span: DateRange, interval: str) -> None:
 
 
 def label(at_ms: int, interval: str, zone: str) -> str:
-    """A step in words, for the table behind the chart."""
+    """Returns the start of a step (Unix ms) in words, for the table behind the chart."""
     local = datetime.fromtimestamp(at_ms / 1000, zone_named(zone))
     match interval:
         case "hour":
@@ -137,4 +144,5 @@ def label(at_ms: int, interval: str, zone: str) -> str:
 
 
 def iso(at_ms: int, zone: str) -> str:
+    """Returns a time (Unix ms) as ISO 8601 text with the offset of `zone`."""
     return datetime.fromtimestamp(at_ms / 1000, zone_named(zone)).isoformat()

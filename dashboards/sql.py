@@ -1,8 +1,8 @@
-"""`POST /sql`: one read-only statement, answered in any of ClickHouse's formats.
+"""`POST /sql`: runs one read-only statement and returns its result in any of ClickHouse's formats.
 
-The statement is the body as it stands, or the field `query` of a form, of a JSON object or of the address, as
-ClickHouse's own HTTP protocol has it; `{name:Type}` in it is filled from `param_name`. What may be asked, and
-for how long, the warehouse decides: see `Warehouse.read_only`.
+The statement is the whole body, or the field `query` of a form, of a JSON object or of the address, as in ClickHouse's
+own HTTP protocol. `{name:Type}` in it gets its value from `param_name`. `Warehouse.read_only` decides what a statement
+may do and for how long.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _TYPES = (
 
 @routes.post("/sql")
 def ask() -> Response:
+    """The result of the request's statement, with its format in `X-ClickHouse-Format`."""
     request.max_content_length = MAX_BODY
     statement, form = _statement()
     params = {name.removeprefix("param_"): text for name, text in request.args.items() if name.startswith("param_")}
@@ -44,18 +45,18 @@ def ask() -> Response:
 
 @routes.get("/sql")
 def explain() -> Response:
-    """An address opened in a browser, rather than the page of a site named sql."""
+    """Explains the address to somebody who opens it in a browser; without this it would be the page of a site "sql"."""
     raise MethodNotAllowed(["POST"], "statements are sent by POST: curl --data 'SELECT count() FROM events' .../sql")
 
 
 def _statement() -> tuple[str, str]:
-    """The statement, and the format for one that names none."""
+    """The statement, and the format to use if it names none."""
     fields: dict[str, object] = dict(request.args.items())
     body = _text(request.get_data())
     if request.mimetype == "application/json":
         try:
             given = request.get_json(silent=True)
-        except RecursionError:  # brackets without end
+        except RecursionError:  # endlessly nested brackets
             given = None
         if not isinstance(given, dict):
             raise BadRequest('a JSON body must be an object such as {"query": "SELECT count() FROM events"}')

@@ -1,4 +1,4 @@
-"""Who may reach the dashboards, from the settings: what must be set before they listen, and the walls themselves."""
+"""Who may reach the dashboards: what must be set before they listen, and the access rules that the settings give."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ _MAKE_ONE = "python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
 
 
 def refuse_unguarded(settings: Settings) -> None:
-    """Raises `click.UsageError` when the dashboards would be open to whoever reaches this machine."""
+    """Raises `click.UsageError` if the dashboards would be open to anyone who can reach this machine."""
     if settings.dashboards_secret or _is_loopback(settings.dashboards_host):
         return
     raise click.UsageError(
         f"dashboards that listen on {settings.dashboards_host or 'every address'} show all numbers, and answer SQL, to "
-        f'whoever reaches this machine. Set a token (export {DASHBOARDS_TOKEN}="$({_MAKE_ONE})") or '
-        f"{spell('dashboards_password_file')}; or keep them on loopback by --dashboards-host 127.0.0.1"
+        f'anyone who can reach this machine. Set a token (export {DASHBOARDS_TOKEN}="$({_MAKE_ONE})") or '
+        f"{spell('dashboards_password_file')}; or keep them on loopback with --dashboards-host 127.0.0.1"
     )
 
 
 def remarks(settings: Settings) -> list[str]:
-    """What whoever starts the dashboards should know about who reaches them."""
+    """What the person who starts the dashboards should know about who can reach them, a sentence each."""
     said = []
     if settings.dashboards_secret and len(settings.dashboards_secret) < _SHORT:
         said.append(f"the dashboards' token is short and may be guessed; make a long one: {_MAKE_ONE}")
     if _is_everywhere(settings.dashboards_host) and not settings.dashboards_url:
-        said.append(f"the dashboards answer to localhost only; name what you open by {spell('dashboards_url')}")
+        said.append(f"the dashboards answer only to localhost; set {spell('dashboards_url')} to the address you open")
     if settings.dashboards_url and not settings.dashboards_secret:
         said.append(
-            f"the dashboards ask for no token: whoever may open {settings.dashboards_url} sees all numbers, unless the "
-            f"proxy before them asks ({DASHBOARDS_TOKEN} sets one)"
+            f"the dashboards ask for no token: anyone who can open {settings.dashboards_url} sees all numbers, unless "
+            f"the proxy in front of them asks for one ({DASHBOARDS_TOKEN} sets one)"
         )
     return said
 
 
 def of(settings: Settings) -> Access:
-    """The walls of the dashboards port."""
+    """The access rules of the dashboards port."""
     from dashboards.access import Access
     from ingest.client import Proxies
 

@@ -1,10 +1,10 @@
-"""The `footfall` command: a table of verbs, each in a small module that is imported when it is called.
+"""The `footfall` command: a table of verbs, each imported only when it is called.
 
-Starting the command costs what the verb costs: `footfall --help` loads neither Polars nor ClickHouse, and
-modules of `infra.commands` import what is heavy inside their functions.
+Starting a verb costs only what that verb needs: `footfall --help` loads neither Polars nor ClickHouse, and the modules
+of `infra.commands` import heavy libraries inside their functions.
 
-Exit statuses: 0 done; 1 not as it should be (said on stderr, and in the JSON where there is some); 2 wrong
-usage, wrong settings included.
+Exit statuses: 0 done; 1 something is not as it should be (stderr says what, and so does the JSON if there is any);
+2 wrong usage, wrong settings included.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COMMANDS: dict[str, str] = {
 
 
 class Verbs(click.Group):
-    """Commands by dotted name, in the order in which a newcomer meets them."""
+    """Loads commands by dotted name and lists them in the order in which a newcomer needs them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
@@ -74,14 +74,14 @@ def footfall() -> None:
 
 
 def main() -> None:
-    """The console script: what a part of the product says about itself is a sentence, not a traceback."""
+    """The console script. An error that one of our parts raises is shown as a sentence, not as a traceback."""
     from infra import startup
     from infra.errors import in_words
 
     startup.begin()
     try:
         with in_words():
-            # Outside of its standalone mode Click returns the status that a command left with.
+            # Outside standalone mode Click returns the exit status of the command.
             status = footfall.main(prog_name="footfall", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("footfall: interrupted", err=True)
@@ -90,7 +90,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # Whoever read our output (`| head`) has seen enough; nothing is left to say, at interpreter exit either.
+        # The reader of our output (`| head`) has seen enough; write nothing more, not even at interpreter exit.
         sys.stdout = None
         sys.exit(0)
     sys.exit(status)

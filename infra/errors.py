@@ -1,7 +1,7 @@
-"""Errors of the parts, as one sentence on stderr and exit status 1.
+"""Turns errors of brokers, stores and files into one sentence on stderr and exit status 1.
 
-A part's own error class says whose fault it is and what to do; a traceback under it helps nobody who only
-wanted to run the command. Anything else is our mistake and keeps its traceback.
+These error classes say whose fault it is and what to do; a traceback does not help somebody who only wanted to run a
+command. Any other exception is our own mistake and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import click
 
 
 class Failed(click.ClickException):
-    """The command cannot do what was asked; the message says what to do about it. Exit status 1."""
+    """The command cannot do its work; the message says what to do about it. Exit status 1."""
 
     exit_code = 1
 

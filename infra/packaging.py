@@ -1,7 +1,7 @@
-"""Package the functions with the pinned `osls`, on the Node that the wheel brings: `python -m infra.packaging`.
+"""Packages the functions with the pinned `osls`, on the Node that a wheel brings: `python -m infra.packaging`.
 
-The interpreter that runs this packages the zip, because `msgspec` is compiled for one Python: the function's
-runtime is named after it. Nothing here needs credentials or a network beyond the two package registries.
+The zip fits the interpreter that runs this, because `msgspec` is compiled for one version of Python; the function's
+runtime is set to the same version. Packaging needs no credentials, and no network but the two package registries.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ TEMPLATE = ROOT / ".serverless" / "cloudformation-template-update-stack.json"
 
 
 class CannotPackage(Exception):
-    """The message holds the tool's own words."""
+    """Packaging failed; the message quotes the tool."""
 
 
 def package(environ: dict[str, str]) -> Path:
-    """The packaged zip of the tracking function; the template lies beside it."""
+    """Packages the tracking function and returns the path of its zip; the template is next to it.
+
+    Raises `CannotPackage`.
+    """
     if not (ROOT / "serverless.yml").exists():
-        raise CannotPackage(f"{ROOT} holds no serverless.yml: functions are packaged from a checkout")
+        raise CannotPackage(f"{ROOT} has no serverless.yml: package functions from a checkout")
     tools = install(environ)
     runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
     path = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", os.defpath)])
@@ -40,7 +43,7 @@ def package(environ: dict[str, str]) -> Path:
 
 
 def install(environ: dict[str, str]) -> Path:
-    """`npm ci`, unless what lies there was installed from this very lock."""
+    """Runs `npm ci`, unless node_modules was installed from this very lock file; returns node_modules."""
     lock, tools = ROOT / "package-lock.json", ROOT / "node_modules"
     mark = tools / ".installed-lock"
     if not mark.exists() or mark.read_bytes() != lock.read_bytes():
@@ -50,7 +53,7 @@ def install(environ: dict[str, str]) -> Path:
 
 
 def example() -> dict[str, str]:
-    """Made-up values for every variable that serverless.yml asks for."""
+    """Made-up values for every variable that serverless.yml needs."""
     words = shlex.split(EXAMPLE.read_text(encoding="utf-8"), comments=True)
     return dict(word.split("=", 1) for word in words)
 

@@ -1,11 +1,11 @@
 """Footfall as two functions on AWS (`serverless.yml`): `track` answers requests, `load` fills the stores.
 
-Both are thin: `track` is the Flask door behind an adapter for API Gateway, `load` the same micro-batch that
-`footfall load` runs. A function is frozen between two events and may be thrown away, hence three differences.
-There is no spool, since its disk is not durable: what the broker does not take is answered 503, and the sender
-comes again. Without a Redis the live state is one instance's own, which says so. And what rings `load`, Kafka
-or the clock, does not matter: it reads from the checkpoint's positions, so an event delivered twice changes
-nothing, and losing the checkpoint to another instance is success.
+Both are thin: `track` is the Flask service behind an adapter for API Gateway, `load` runs the same micro-batches as
+`footfall load`. A function is frozen between two events and may be discarded, which makes three differences. There is
+no spool, because the function's disk is not durable: if the broker does not take an event, the answer is 503 and the
+sender retries. Without Redis each instance has a live state of its own, and logs a warning. And it does not matter
+whether Kafka or the clock invokes `load`: it reads from the checkpoint's positions, so an event that is delivered twice
+changes nothing, and losing the checkpoint to another instance counts as success.
 """
 
 from __future__ import annotations
@@ -30,26 +30,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A batch is not begun with less than this left: a minute is many times what a full one takes.
+# No batch starts with less time left than this, in ms: a minute is many times what a full batch takes.
 _LEAST_MS_LEFT = 60_000
 
 
 class Context(Protocol):
-    """What AWS tells a function of its own run."""
+    """The part of the context of an AWS invocation that we use."""
 
-    def get_remaining_time_in_millis(self) -> int: ...
+    def get_remaining_time_in_millis(self) -> int:
+        """How long the function may still run."""
 
 
 def track(event: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Answer one request that API Gateway's HTTP API (payload 2.0) or a function URL hands over."""
+    """Answers one request from API Gateway's HTTP API (payload 2.0) or a function URL."""
     return _tracker()(event, context)
 
 
 def load(event: dict[str, Any], context: Context) -> dict[str, int]:
-    """Load until nothing is left or time runs short; what is left waits for the next event or minute.
+    """Loads events until none are left or time runs short; the rest waits for the next event or minute.
 
-    The clock also brings what Kafka's bell does not: the archive up to date, the days rebuilt that late events
-    marked. A file a minute is small enough already."""
+    When the clock invokes it, and not Kafka, it also brings the archive up to date and rebuilds dirty days: a file per
+    minute is small enough already. Returns the number of batches and events loaded and of records archived.
+    """
     loader, parts = _loader()
     batches = events = archived = 0
     # One empty step may mean that another instance had the unit since this one last ran; a second means the end.
@@ -68,7 +70,7 @@ def load(event: dict[str, Any], context: Context) -> dict[str, int]:
 
 
 def _archive(parts: Parts, loader: Loader) -> int:
-    """How many records went to the archive; none when another instance was first."""
+    """Flushes the archive; returns the number of records written, 0 if another instance was first."""
     from pipeline import archive
     from stores.base import Lost
 
@@ -86,7 +88,7 @@ def _rebuild(loader: Loader) -> None:
     try:
         reconcile(loader)
     except Busy as error:
-        log.info("The marked days wait for the next minute: %s", error)
+        log.info("The dirty days wait for the next minute: %s", error)
 
 
 @cache
@@ -101,7 +103,7 @@ def _tracker() -> Callable[[dict[str, Any], Context], dict[str, Any]]:
     settings = replace(settings, broker=pure_python(settings.broker))
     if settings.live.startswith("file:"):
         log.warning(
-            "FOOTFALL_LIVE is no redis:// URL: salts and duplicates are this instance's alone, so that a visitor "
+            "FOOTFALL_LIVE is not a redis:// URL: each instance has salts and duplicates of its own, so a visitor "
             "served by two instances counts twice"
         )
     parts = Parts(settings)
@@ -132,7 +134,7 @@ def _loader() -> tuple[Loader, Parts]:
 
 
 def function_settings(environ: Mapping[str, str]) -> Settings:
-    """The settings of a function: what it keeps on its own disk lies under the one folder it may write."""
+    """The settings of a function; its data folder is in the one folder that it may write to. Raises `BadSettings`."""
     scratch = {"FOOTFALL_DATA": str(Path(tempfile.gettempdir(), "footfall"))}
     settings = Settings.load(scratch | dict(environ))
     if settings.broker.startswith(("sqlite:", "memory:")):
@@ -143,7 +145,7 @@ def function_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def pure_python(broker: str) -> str:
-    """The broker's URL with the client that the zip carries, unless one is named."""
+    """Adds the client that the zip carries to the broker's URL, unless the URL names one."""
     parts = urlsplit(broker)
     if parts.scheme == "pulsar" or "client" in parse_qs(parts.query):
         return broker
@@ -151,7 +153,7 @@ def pure_python(broker: str) -> str:
 
 
 def sites(environ: Mapping[str, str]) -> Sites:
-    """From `FOOTFALL_SITES`: a path inside the package, or the TOML itself."""
+    """The sites from `FOOTFALL_SITES`: a path in the package, or the TOML itself. Raises `BadSettings`."""
     from ingest.sites import Sites, parse_file
 
     text = environ.get("FOOTFALL_SITES", "")

@@ -1,11 +1,11 @@
-"""Everything Footfall can be told, read once, as one frozen object.
+"""All settings of Footfall, read once into one frozen object.
 
-A setting has one name in three spellings: the field `broker`, the flag `--broker`, the variable
-`FOOTFALL_BROKER`; a flag wins over the variable, the variable over the default. The defaults are the laptop's:
-each part embedded, each in its own place under the data folder. Nothing but this package reads the environment.
+A setting has one name in three spellings: the field `broker`, the flag `--broker` and the variable `FOOTFALL_BROKER`.
+A flag wins over the variable, and the variable over the default. The defaults suit a laptop: every part is embedded
+and has its own place in the data folder. Nothing outside this package reads the environment.
 
-A wrong setting is never met alone: `load` looks at all of them and raises one `BadSettings` that lists every
-problem with what to do about it, so that nobody mends one only to be told of the next.
+`load` checks all settings and raises one `BadSettings` that lists every problem with what to do about it, so that
+nobody has to correct them one run at a time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 PREFIX = "FOOTFALL_"
-# Read by the test suite alone (see README, "Tests").
+# Only the test suite reads these (see README, "Tests").
 FOREIGN_PREFIX = "FOOTFALL_TEST_"
 
 HELP: dict[str, str] = {
@@ -29,29 +29,29 @@ HELP: dict[str, str] = {
     "live": "State that ingest processes share: a folder, or redis://HOST:PORT/DB.",
     "checkpoint": "Committed positions: a folder, s3://BUCKET/PREFIX or redis://HOST:PORT/DB.",
     "sites": "The sites, their keys, origins and limits: a TOML file.",
-    "spool": "Folder that takes events while the broker is away.",
+    "spool": "Folder that keeps events while the broker is unreachable.",
     "geo": "MaxMind-format database (.mmdb) for country, region and city.",
-    "proxies": "Addresses or networks, comma separated, whose X-Forwarded-For is believed.",
+    "proxies": "Addresses or networks, comma separated, whose X-Forwarded-For is trusted.",
     "host": "Address to listen on.",
     "port": "Tracking port.",
-    "dashboards_host": "Address that the dashboards listen on, when not --host; beyond loopback they need a token.",
+    "dashboards_host": "Address that the dashboards listen on, if not --host; beyond loopback they need a token.",
     "dashboards_port": "Dashboards port.",
-    "dashboards_url": "Where browsers reach the dashboards, when not by loopback or by the address listened on.",
-    "dashboards_password_file": "File with the token or password that the dashboards ask for, as one line.",
-    "collect_url": "Where browsers reach the tracking port, when a proxy stands before it.",
+    "dashboards_url": "URL where browsers reach the dashboards, if not on loopback or the address they listen on.",
+    "dashboards_password_file": "File with the token or password of the dashboards, on one line.",
+    "collect_url": "URL where browsers reach the tracking port, if a proxy is in front of it.",
 }
 
-# What must not stand in a URL. Variables only: a flag would show them to everybody who lists the processes.
+# Secrets that do not belong in a URL. Variables only: everybody who lists the processes would see a flag.
 SECRETS: dict[str, str] = {
     "username": "FOOTFALL_BROKER_USERNAME",
     "password": "FOOTFALL_BROKER_PASSWORD",
     "token": "FOOTFALL_BROKER_TOKEN",
 }
 
-# What the dashboards ask for, when it is not in a file.
+# The secret of the dashboards, if it is not in a file.
 DASHBOARDS_TOKEN = "FOOTFALL_DASHBOARDS_TOKEN"  # noqa: S105 - the name of the variable
 
-# The same for the broker that `footfall broker move` moves to.
+# The same secrets for the target broker of `footfall broker move`.
 TO_SECRETS: dict[str, str] = {
     "username": "FOOTFALL_TO_USERNAME",
     "password": "FOOTFALL_TO_PASSWORD",
@@ -68,7 +68,7 @@ _FOLDERS = ("archive", "live", "checkpoint")
 
 
 class BadSettings(ValueError):
-    """One or more settings cannot be used; `problems` has a sentence for each."""
+    """One or more settings cannot be used; `problems` has a sentence about each."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -77,7 +77,7 @@ class BadSettings(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What `load` made of flags, variables and defaults. URLs are complete, paths absolute."""
+    """The settings from flags, variables and defaults; see `load`. URLs are complete and paths absolute."""
 
     data: Path
     broker: str
@@ -101,11 +101,11 @@ class Settings:
 
     @property
     def embedded(self) -> bool:
-        """Whether the warehouse is one that a single process owns."""
+        """Whether the warehouse is embedded, so that only one process can open it."""
         return self.warehouse.startswith("chdb:")
 
     def environment(self) -> dict[str, str]:
-        """The variables that make a child process load these same settings."""
+        """Returns the environment variables with which a child process loads the same settings."""
         values: dict[str, object] = {name: getattr(self, name) for name in HELP}
         values["proxies"] = ",".join(self.proxies)
         variables = {PREFIX + name.upper(): str(value) for name, value in values.items() if value not in (None, "")}
@@ -115,7 +115,7 @@ class Settings:
 
     @classmethod
     def load(cls, environ: Mapping[str, str], flags: Mapping[str, object] | None = None) -> Settings:
-        """Raises `BadSettings` with every problem at once. Flags that are None are absent."""
+        """Reads flags (None is not given), variables and defaults. Raises `BadSettings` with every problem at once."""
         problems = _unknown_variables(environ)
         given = {name: environ[PREFIX + name.upper()] for name in HELP if environ.get(PREFIX + name.upper())}
         given |= {name: str(value) for name, value in (flags or {}).items() if value is not None}
@@ -157,7 +157,7 @@ class Settings:
 
 
 def spell(name: str) -> str:
-    """Both public spellings of a setting, for messages."""
+    """Returns a setting's flag and variable, for messages: "--broker (FOOTFALL_BROKER)"."""
     return f"--{name.replace('_', '-')} ({PREFIX}{name.upper()})"
 
 
@@ -172,12 +172,12 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
         if name not in HELP:
             near = difflib.get_close_matches(name, HELP, n=1)
             hint = f"; did you mean {PREFIX}{near[0].upper()}?" if near else "; unset it, or see `footfall up --help`"
-            problems.append(f"{variable} is no setting{hint}")
+            problems.append(f"{variable} is not a setting{hint}")
     return problems
 
 
 def _folder_url(value: str) -> str:
-    """A plain path becomes a file URL; a URL stays as it is."""
+    """Turns a plain path into a file URL; a URL stays as it is."""
     return value if "://" in value else f"file://{Path(value).expanduser().absolute()}"
 
 
@@ -201,7 +201,7 @@ def _port(name: str, given: Mapping[str, str], default: int, problems: list[str]
         return default
     if text.isascii() and text.isdigit() and int(text) <= 65535:
         return int(text)
-    problems.append(f"{spell(name)}: {text!r} is no port; give a number from 0 (any free one) to 65535")
+    problems.append(f"{spell(name)}: {text!r} is not a port; give a number from 0 (any free one) to 65535")
     return default
 
 
@@ -232,10 +232,10 @@ def _web_address(name: str, given: Mapping[str, str], problems: list[str]) -> st
 
 
 def _dashboards_secret(token: str, file: str | None, problems: list[str]) -> tuple[Path | None, str]:
-    """The password file, and what the dashboards ask for: the token, or what the file holds."""
+    """The password file if there is one, and the secret: the token, or the contents of the file."""
     if not file:
         if not token.isprintable():
-            problems.append(f"{DASHBOARDS_TOKEN} holds line breaks or control characters, which no client can send")
+            problems.append(f"{DASHBOARDS_TOKEN} has line breaks or control characters, which no client can send")
         return None, token
     path, setting = Path(file).expanduser().absolute(), spell("dashboards_password_file")
     if token:

@@ -1,8 +1,8 @@
-"""The topics as they should be against those that a broker has: what would be made, changed, or had better not be.
+"""Compares the topics that a broker has with those that it should have, and makes the differences good.
 
-Nothing here takes anything away unasked. A shorter retention deletes events, so it has to be allowed by name; the
-partition count of a topic that is there is never changed, because every visitor's key would lie elsewhere from then
-on; and copies of a topic that is there are moved by the broker's own tools, whose operator chooses the hour.
+Nothing here deletes anything without permission. A shorter retention deletes events, so it has to be allowed by a
+flag. The partition count of an existing topic never changes, because every visitor's key would then go to another
+partition. Copies of an existing topic are left to the broker's own tools, so that its operator chooses the time.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from activity.definitions import DAY_MS, FUTURE_MS, MARGIN_AFTER_MS, MARGIN_BEFO
 from activity.event import ALL_TOPICS, DEFAULT_PARTITIONS
 from brokers.base import Administered, Broker, TopicInfo
 
-# What the replay of a day reads: below this, only the archive can replay a day that is over.
+# How much the replay of a day reads: with a shorter retention, only the archive can replay a past day.
 REPLAY_MS = MARGIN_BEFORE_MS + DAY_MS + MARGIN_AFTER_MS + FUTURE_MS
 COPIES = 3
 
 
 class TopicSpec(NamedTuple):
-    """What a topic shall be like. None leaves what is there, and takes the default for a topic that is made."""
+    """How a topic should be. None keeps what an existing topic has, and means the default for a new one."""
 
     partitions: int | None = None
     retention_ms: int | None = None  # -1 keeps for ever
@@ -39,12 +39,12 @@ class Change(NamedTuple):
 
 
 def copies(broker: Broker) -> int:
-    """How many copies a topic should have: three, or as many as there are servers to hold them."""
+    """Returns how many copies a topic should have: three, or the number of servers if there are fewer."""
     return min(COPIES, broker.describe().brokers) if isinstance(broker, Administered) else 1
 
 
 def plan(broker: Broker, spec: TopicSpec) -> list[Change]:
-    """The differences, in the order of the topics; none when all is as it should be."""
+    """Returns the differences, in the order of the topics; none if everything is as it should be."""
     there = broker.topics()
     target = _target(broker, spec, there)
     changes: list[Change] = []
@@ -59,7 +59,7 @@ def plan(broker: Broker, spec: TopicSpec) -> list[Change]:
 
 
 def apply(broker: Broker, spec: TopicSpec, changes: list[Change]) -> None:
-    """Make the changes, but for those that are refused."""
+    """Makes the changes, except those that are refused."""
     there = broker.topics()
     target = _target(broker, spec, there)
     retained = {change.topic for change in changes if change.what == "retention"}
@@ -88,18 +88,18 @@ def _differences(broker: Broker, held: TopicInfo, target: TopicInfo, spec: Topic
     name, found = held.name, []
     if held.partitions != target.partitions:
         note = (
-            "the number is fixed for a topic's life: with another one, visitors' keys would lie elsewhere. For another"
-            " number, begin with new topics in another cluster or namespace and a new data folder;"
+            "the number is fixed for the life of a topic: with another, visitors' keys would change partition. For"
+            " another number, start with new topics in another cluster or namespace and a new data folder;"
             " `footfall broker move` keeps the number"
         )
         found.append(Change(name, "partitions", str(held.partitions), str(target.partitions), "refuse", note))
     if spec.retention_ms is not None and held.retention_ms != spec.retention_ms:
         longer = spec.retention_ms < 0 or 0 <= held.retention_ms < spec.retention_ms
-        note = "" if longer else "deletes the events that are older: allow it by --delete-older"
+        note = "" if longer else "deletes the events that are older: allow it with --delete-older"
         how = "change" if longer else "shorten"
         found.append(Change(name, "retention", kept(held.retention_ms), kept(spec.retention_ms), how, note))
     if held.replication < target.replication:
-        note = "the broker's own tools move copies of a topic that is there (Kafka: kafka-reassign-partitions.sh)"
+        note = "the broker's own tools add copies of an existing topic (Kafka: kafka-reassign-partitions.sh)"
         found.append(Change(name, "copies", str(held.replication), str(target.replication), "refuse", note))
     if isinstance(broker, Administered):
         for key, setting in broker.topic_settings(name, held.replication).items():
@@ -109,8 +109,10 @@ def _differences(broker: Broker, held: TopicInfo, target: TopicInfo, spec: Topic
 
 
 def kept(retention_ms: int) -> str:
+    """A retention in words: "7 days", or "for ever" if it is negative."""
     return "for ever" if retention_ms < 0 else f"{retention_ms / DAY_MS:.3g} days"
 
 
 def copied(replication: int) -> str:
+    """A number of copies in words: "3 copies"."""
     return "1 copy" if replication == 1 else f"{replication} copies"

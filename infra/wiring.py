@@ -1,8 +1,8 @@
-"""From settings to opened parts: the one place that chooses an adapter and opens a connection.
+"""From settings to open connections: the one place that chooses an adapter and opens it.
 
-Each part is opened by the first who asks for it, in the process that uses it (broker clients do not survive a
-fork), and all that were opened are closed together, last first. Imports are inside: `footfall site add` loads
-no broker, and the tracking worker no Polars.
+Each part opens on first use, in the process that uses it (broker clients do not survive a fork). All open parts close
+together, the last one first. Imports are inside the functions: `footfall site add` loads no broker, and the tracking
+worker no Polars.
 """
 
 from __future__ import annotations
@@ -35,8 +35,11 @@ _Part = TypeVar("_Part", bound=_Closes)
 
 
 def check_broker(settings: Settings) -> None:
-    """Before any process is made for it: raises `click.UsageError` when the broker's URL cannot be used, and what the
-    embedded log says when its file cannot. A server may be away now and come later."""
+    """Checks the broker setting before any process is started for it.
+
+    Raises `click.UsageError` if the URL cannot be used, and the embedded log's own error if its file cannot. A server
+    that is unreachable is not an error: it may come later.
+    """
     with Parts(settings) as parts:
         broker = parts.broker
         if settings.broker.startswith("sqlite:"):
@@ -44,13 +47,13 @@ def check_broker(settings: Settings) -> None:
 
 
 def check_sites(settings: Settings) -> None:
-    """Raises `Failed` when there is a sites file that cannot be used, before any process is made for it."""
+    """Raises `Failed` if there is a sites file that cannot be used, before any process is started for it."""
     with Parts(settings) as parts:
         _ = parts.sites
 
 
 class Parts:
-    """The parts that `settings` name. Use it as a context manager."""
+    """The broker, stores and sites that `settings` name, each opened on first use. Use it as a context manager."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -65,10 +68,12 @@ class Parts:
         self.close()
 
     def close(self) -> None:
+        """Closes every part that was opened."""
         self._opened.close()
 
     @cached_property
     def broker(self) -> Broker:
+        """The event log. Raises `click.UsageError` if its URL cannot be used."""
         import brokers
 
         if self.settings.broker.startswith("sqlite:"):
@@ -80,6 +85,7 @@ class Parts:
 
     @cached_property
     def warehouse(self) -> Warehouse:
+        """The warehouse, with its tables up to date."""
         import stores
 
         warehouse = self._keep(stores.connect_warehouse(self.settings.warehouse))
@@ -88,24 +94,28 @@ class Parts:
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
+        """The store of committed positions."""
         import stores
 
         return self._keep(stores.connect_checkpoint(self.settings.checkpoint))
 
     @cached_property
     def archive(self) -> Archive:
+        """The Parquet archive of raw events."""
         import stores
 
         return self._keep(stores.connect_archive(self.settings.archive))
 
     @cached_property
     def live(self) -> Live:
+        """The state that ingest processes share."""
         import stores
 
         return self._keep(stores.connect_live(self.settings.live))
 
     @cached_property
     def sites(self) -> Sites:
+        """The configured sites. Raises `Failed` if the file cannot be used."""
         from ingest.sites import Sites, SitesError
 
         try:
@@ -115,7 +125,7 @@ class Parts:
 
     @cached_property
     def places(self) -> Any:
-        """A reader of the database of places, None without one."""
+        """A reader of the geo database, None if none is set. Raises `Failed` if the file cannot be used."""
         if self.settings.geo is None:
             return None
         import maxminddb
@@ -123,10 +133,10 @@ class Parts:
         try:
             return self._keep(maxminddb.open_database(str(self.settings.geo)))
         except (maxminddb.InvalidDatabaseError, OSError, ValueError) as error:
-            raise Failed(f"{spell('geo')}: {self.settings.geo} is no MaxMind-format database: {error}") from error
+            raise Failed(f"{spell('geo')}: {self.settings.geo} is not a MaxMind-format database: {error}") from error
 
     def create_topics(self) -> list[str]:
-        """Make the topics that are missing; those that are there stay as they are."""
+        """Creates the topics that are missing and returns their names; existing topics stay as they are."""
         from activity.event import ALL_TOPICS
         from infra.topics import TopicSpec, apply, plan
 

@@ -1,7 +1,7 @@
-"""The JSON Schema of the event on the wire, made from the struct, so that the two cannot part.
+"""The JSON Schema of the event on the wire, generated from the struct so that the two cannot differ.
 
-`event.json` beside this file is what consumers in other languages read. After a change of `activity.event`:
-`python -m activity.schema > schema.json && mv schema.json activity/schema/event.json`; a test holds them equal.
+Consumers in other languages read `event.json` next to this file. After a change to `activity.event`, run
+`python -m activity.schema > schema.json && mv schema.json activity/schema/event.json`; a test checks that they agree.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _INTEGERS = ("occurred_at", "received_at", "sent_at", "results", "engaged_ms")
 
 
 def generate() -> str:
-    """The schema (JSON Schema 2020-12) as indented JSON text with a last newline."""
+    """Returns the schema (JSON Schema 2020-12) as indented JSON text that ends with a newline."""
     (root,), definitions = msgspec.json.schema_components([Event], ref_template="#/$defs/{name}")
     event = definitions.pop("Event")
     for name, digits in _HEX.items():

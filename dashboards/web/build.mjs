@@ -1,4 +1,4 @@
-// Builds what browsers load: the dashboards' script and style, and the two beacons. Run by hatch_build.py.
+// Builds the files that browsers load: the dashboards' script and style, and the two beacons. hatch_build.py runs it.
 import { build } from "esbuild";
 import { existsSync } from "node:fs";
 
@@ -12,7 +12,7 @@ const board = {
   legalComments: "inline",
 };
 
-// The beacon runs in whatever browser a visitor has; the small one leaves the automatic extras out.
+// The beacon has to run in any visitor's browser; the small one has no automatic extras.
 const beacon = (all) => ({
   entryPoints: ["../../ingest/static/src/beacon.js"],
   outfile: `../../ingest/static/built/${all ? "beacon.all.js" : "beacon.js"}`,

@@ -1,4 +1,4 @@
-"""Is a broker fit? Asked, published to and read back on a topic of its own, timed, and compared with the plan."""
+"""Checks whether a broker is fit: publishes to a topic of its own, reads it back, and compares the topics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from infra.topics import COPIES, REPLAY_MS, TopicSpec, copied, copies, kept, pla
 
 _ROUNDS = 100
 _ROUNDS_SECONDS = 3.0
-_SECONDS = 1.5  # of publishing, for the throughput
+_SECONDS = 1.5  # how long to publish for the throughput
 _BATCH = 500
 _RECORD_BYTES = 400
 
@@ -38,12 +38,14 @@ _KINDS: dict[type[BrokerError], str] = {
 
 
 class Problem(msgspec.Struct, frozen=True):
+    """One thing that is wrong with the broker."""
+
     kind: str
     text: str  # what is wrong, and what to do
 
 
 class Report(msgspec.Struct):
-    """What was found, as far as it came. Rates are records of 400 bytes a second, in batches of 500."""
+    """What the check found before it ended. Rates are in records of 400 bytes per second, in batches of 500."""
 
     url: str
     product: str = ""
@@ -51,7 +53,7 @@ class Report(msgspec.Struct):
     brokers: int = 0
     features: tuple[str, ...] = ()
     capabilities: dict[str, Any] = {}
-    round_trip_ms: dict[str, float] = {}  # p50 and p99 from publishing a record to having read it
+    round_trip_ms: dict[str, float] = {}  # p50 and p99, from publishing a record until it is read
     published_per_second: int = 0
     read_per_second: int = 0
     problems: list[Problem] = []
@@ -59,7 +61,10 @@ class Report(msgspec.Struct):
 
 
 def check(broker: Broker, timeout: float) -> Report:
-    """Everything that can be told; an error of the broker is the last problem found. Nothing is left there."""
+    """Checks `broker`, waiting `timeout` seconds for its first answer, and leaves nothing behind on it.
+
+    An error of the broker ends the check and is the last problem of the report.
+    """
     report = Report(broker.url, problems=[], notes=[])
     try:
         _describe(broker, timeout, report)
@@ -99,7 +104,7 @@ def _topics(broker: Broker, report: Report) -> None:
         if held is not None and 0 <= held.retention_ms < REPLAY_MS:
             text = (
                 f"{name} is kept {kept(held.retention_ms)}, and the replay of a day reads {kept(REPLAY_MS)}: keep it"
-                " longer by `footfall topics apply --retention-days`, or replay from the archive"
+                " longer with `footfall topics apply --retention-days`, or replay from the archive"
             )
             report.problems.append(Problem("retention", text))
 

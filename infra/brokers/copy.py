@@ -1,8 +1,8 @@
-"""Records from one broker to another: the same partitions, order, keys, values, headers and times.
+"""Copies records from one broker to another with the same partitions, order, keys, values, headers and times.
 
-Each copied record bears one more header, its position where it comes from. So a copy that was killed goes on behind
-the last record that arrived, nothing is counted and no state is kept elsewhere; and once all is there, the header
-says which position of the old broker is which of the new one.
+Each copied record has one more header, its position on the source. A copy that was killed therefore continues after
+the last record that arrived, without counting anything or keeping state elsewhere. Once everything is copied, the
+header maps positions on the old broker to positions on the new one.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from infra.topics import copies
 SOURCE = "footfall-source"
 _BATCH = 2_000
 
-# Told how much of a partition is done, 0 to 1.
+# Called with a partition and the share of it that is done, 0 to 1.
 Progress = Callable[[TopicPartition, float], None]
 
 
 @dataclass
 class Verified:
-    """One partition, read back: what lies on both sides. `translated`: positions asked for, to where they are now.
+    """One partition after comparing both sides: its records, the bytes of their keys and values, and a SHA-256 in hex.
 
-    A position whose record was removed by retention, with nothing lost after it, is None: from the first kept."""
+    `translated` maps the wanted positions of the source to those of the target. A position whose record was removed by
+    retention, with nothing lost after it, maps to None: read from the first record kept.
+    """
 
     records: int
     bytes: int
@@ -37,7 +39,7 @@ class Verified:
 
 
 class Copy:
-    """What is copied from `source` to `target`: the topics of `names` that the source has."""
+    """A copy from `source` to `target` of the topics in `names` that the source has. Raises `Failed` if it has none."""
 
     def __init__(self, source: Broker, target: Broker, names: Iterable[str]) -> None:
         self.source = source
@@ -52,16 +54,17 @@ class Copy:
         return [TopicPartition(topic.name, number) for topic in self.topics for number in range(topic.partitions)]
 
     def make_topics(self, names: Iterable[str]) -> list[str]:
-        """Make those of `names` that the target lacks, as the source has them; three copies where it can hold them.
+        """Creates those topics in `names` that the target lacks, like the source's, with three copies if it can.
 
-        Raises `Failed` when the target has one with another partition count. Returns the names made."""
+        Returns the names created. Raises `Failed` if the target has one with another partition count.
+        """
         there, known = self.target.topics(), self.source.topics()
         held = [known[name] for name in names if name in known]
         for topic in held:
             if topic.name in there and there[topic.name].partitions != topic.partitions:
                 raise Failed(
                     f"topic {topic.name} has {there[topic.name].partitions} partitions on {self.target.url} and"
-                    f" {topic.partitions} on {self.source.url}: keys would lie elsewhere. Delete it there, or name"
+                    f" {topic.partitions} on {self.source.url}: keys would change partition. Delete it there, or name"
                     " another cluster or namespace"
                 )
         missing = [topic for topic in held if topic.name not in there]
@@ -70,14 +73,14 @@ class Copy:
         return [topic.name for topic in missing]
 
     def close_topics(self) -> None:
-        """The target's topics stamp records by themselves again; see `Record.timestamp`."""
+        """Makes the target's topics stamp records themselves again; see `Record.timestamp`."""
         there = self.target.topics()
         for topic in self.topics:
             held = there[topic.name]
             self.target.create_topic(topic.name, held.partitions, held.retention_ms, held.replication)
 
     def run(self, partition: TopicPartition, progress: Progress) -> int:
-        """Copy what is not there yet, up to the end as it is now; how many records were copied."""
+        """Copies what the target lacks, up to the current end; returns how many records that was. Raises `Failed`."""
         bounds = self.source.bounds(partition)
         if bounds is None:
             return 0
@@ -93,7 +96,7 @@ class Copy:
         return copied
 
     def _arrived(self, partition: TopicPartition) -> Position | None:
-        """The source's position of the target's last record."""
+        """The position on the source of the target's last record; None if the target is empty."""
         last = _last_record(self.target, partition)
         if last is None:
             return None
@@ -109,11 +112,11 @@ class Copy:
     def _foreign(self, partition: TopicPartition, record: Stored) -> Failed:
         return Failed(
             f"{partition} on {self.target.url} holds a record that is not from {self.source.url}, at"
-            f" {record.position}: a move needs topics of its own. Delete these, or name another cluster or namespace"
+            f" {record.position}: a move needs topics of its own. Delete them, or name another cluster or namespace"
         )
 
     def verify(self, partition: TopicPartition, upto: Bounds | None, wanted: Iterable[str]) -> Verified:
-        """Read both sides whole and compare record by record. Raises `Failed` where they differ."""
+        """Reads both sides and compares them record by record. Raises `Failed` if they differ."""
         translated: dict[str, str | None] = dict.fromkeys(wanted)
         digest, records, size = hashlib.sha256(), 0, 0
         theirs = _all(self.target, partition)
@@ -122,7 +125,7 @@ class Copy:
             for record in batch:
                 other = next(theirs, None)
                 while records == 0 and other is not None and self._removed(record, other):
-                    other = next(theirs, None)  # retention took from the source what had arrived
+                    other = next(theirs, None)  # retention removed it from the source after it was copied
                 if other is None or _content(other) != _content(record) or _source_of(other) != record.position:
                     raise self._differs(partition, record.position)
                 if str(record.position) in translated:
@@ -145,7 +148,7 @@ class Copy:
         return source is not None and source < first.position
 
     def _only_removed(self, partition: TopicPartition, text: str) -> None:
-        """Raises `Gone` when records behind that position were removed unread, `WrongIncarnation` for a foreign one."""
+        """Raises `Gone` if unread records after that position were removed, `WrongIncarnation` if it is foreign."""
         self.source.end_before(partition, Position.parse(text), 1)
 
     def _differs(self, partition: TopicPartition, position: Position) -> Failed:
@@ -162,7 +165,7 @@ def _copied(partition: TopicPartition, record: Stored) -> Record:
 
 
 def _own_headers(record: Stored) -> tuple[tuple[str, bytes], ...]:
-    """Without that of an earlier move."""
+    """The record's headers without the one of an earlier move."""
     return tuple(header for header in record.headers if header[0] != SOURCE)
 
 

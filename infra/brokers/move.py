@@ -1,8 +1,8 @@
-"""The positions of a deployment, from one broker's to another's: what makes the next `up` go on where the last stood.
+"""Switches the positions of a deployment from one broker to another, so that the next `up` continues there.
 
-They are kept in two places: the archive's manifest and the heads of the live run. Each changes by one swap, the
-archive first, so that whatever happens in between the run itself stands on one broker or the other. A value beside the
-heads says what is being put where: who runs the move again after a crash finds it, and what is done is not done twice.
+Positions are kept in two places: the archive's manifest and the checkpoints of the live run. Each changes in one swap,
+the archive first, so that after a crash in between, the live run itself is on either one broker or the other. A plan
+next to the checkpoints says what is being switched: a second run of the move finds it, and nothing is done twice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stores.base import Checkpoint, Positions
 _NAME = "broker-move"
 _UNIT = "unit-"
 
-# Positions of one partition, by what they are now to what they become; see `broker_copy.Verified`.
+# For each partition, the old positions and what they become; see `copy.Verified`.
 Translation = dict[TopicPartition, dict[str, str | None]]
 
 
@@ -34,7 +34,10 @@ class _Plan(msgspec.Struct, frozen=True):
 
 
 def settle(parts: Parts) -> None:
-    """A batch that was cut off is finished on the old broker: its rows bear the positions it was planned with."""
+    """Finishes an interrupted batch on the old broker, because its rows have the positions that it was planned with.
+
+    Raises `Failed` if data is lost or the batch cannot be finished.
+    """
     from infra.processes.core import Core
 
     for ledger, head in _heads(parts.checkpoint):
@@ -49,11 +52,11 @@ def settle(parts: Parts) -> None:
             loader.step()
         again = ledger.load()
         if again is None or again.intent is not None:
-            raise Failed(f"unit {ledger.unit} has a batch in hand that does not end: {loader.status.trouble or 'wait'}")
+            raise Failed(f"unit {ledger.unit} has a batch that cannot be finished: {loader.status.trouble or 'wait'}")
 
 
 class Switch:
-    """The positions that `parts` keep, on their way from `source` to `target`."""
+    """The switch of the positions that `parts` keep from `source` to `target`."""
 
     def __init__(self, parts: Parts, source: Broker, target: Broker) -> None:
         self._archive = parts.archive
@@ -66,12 +69,12 @@ class Switch:
         self._begun = plan if same else None
 
     def done(self) -> bool:
-        """Whether a move to the target was finished: there are positions, and all are the target's."""
+        """Whether a move to the target is complete: there are positions, and all are those of the target."""
         kept = [self._archive.committed().positions, *(head.positions for _, head in _heads(self._store))]
         return any(kept) and not self.wanted()
 
     def wanted(self) -> dict[TopicPartition, set[str]]:
-        """The positions to be translated."""
+        """The positions that are still to be translated, by partition."""
         found: dict[TopicPartition, set[str]] = {}
         for positions in self._to_do():
             for topic, partitions in positions.items():
@@ -106,7 +109,10 @@ class Switch:
         )
 
     def apply(self, translation: Translation) -> None:
-        """Put the translated positions in place. Raises `Lost` when something still runs on the old broker."""
+        """Writes the translated positions to the archive and the checkpoints.
+
+        Raises `Lost` or `Failed` if something still runs on the old broker.
+        """
         committed = self._archive.committed()
         archive = committed.positions if self._archive_done() else self._translated(committed.positions, translation)
         heads: dict[str, Positions] = {}

@@ -1,1 +1,1 @@
-"""The verbs of the `footfall` command, a small module each; see the table in `infra.cli`."""
+"""The verbs of the `footfall` command; see the table in `infra.cli`."""

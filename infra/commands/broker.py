@@ -1,7 +1,4 @@
-"""`footfall broker`.
-
-`footfall topics`.
-"""
+"""The commands about the event log: `footfall broker` checks and moves it, `footfall topics` plans its topics."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def broker() -> None:
-    """The event log: is it fit, and from one to another."""
+    """Check the event log, or move it to another broker."""
 
 
 @broker.command(cls=SettingsCommand)
@@ -38,10 +35,10 @@ def broker() -> None:
 @with_json
 @with_settings
 def check(settings: Settings, url: str | None, timeout: float, as_json: bool) -> None:
-    """Say what a broker is, whether it does what Footfall needs, how fast, and what is wrong with what to do.
+    """Say what a broker is, whether it does what Footfall needs, how fast it is, and what to do about any problem.
 
-    URL is that of the settings if left out. Publishes and reads back on a topic of its own, which is removed again.
-    Exit status 0: all is right, 1: there are problems.
+    URL defaults to the broker setting. The check publishes to and reads from a topic of its own, which it removes.
+    Exit status 0: no problems, 1: there are problems.
     """
     import msgspec
 
@@ -61,7 +58,7 @@ def check(settings: Settings, url: str | None, timeout: float, as_json: bool) ->
 def _report(report: Report) -> str:
     lines = [report.url]
     if report.product:
-        version = f" {report.version}" if report.version else ", which does not tell its version"
+        version = f" {report.version}" if report.version else ", which does not say its version"
         servers = f", {report.brokers} server(s)" if report.brokers else ""
         lines.append(f"  {report.product}{version}{servers}")
         lines += [f"  {feature}" for feature in report.features]
@@ -83,13 +80,13 @@ def _report(report: Report) -> str:
 @with_json
 @with_settings
 def move(settings: Settings, source: str, target: str, as_json: bool) -> None:
-    """Move all raw events from one broker to another, so that `footfall up` goes on there where it stood.
+    """Move all raw events from one broker to another, so that `footfall up` continues there where it stopped.
 
-    May begin while `footfall up` runs on FROM: what is there is copied, and exit status 1 says that the rest is to
-    come. Stop `up` and run it again: it copies what came since, compares both sides record by record and puts the
-    positions of the live run and of the archive in place (exit status 0). Then start `up` with TO as --broker. It can
-    be interrupted at any moment, and run again. Credentials of TO that are not in its URL: FOOTFALL_TO_USERNAME,
-    FOOTFALL_TO_PASSWORD, FOOTFALL_TO_TOKEN.
+    You may start it while `footfall up` runs on FROM: it copies what is there, and exit status 1 says that there is
+    more to do. Stop `up` and run it again: it copies what came since, compares both sides record by record and switches
+    the positions of the live run and of the archive (exit status 0). Then start `up` with TO as --broker. You can
+    interrupt it at any moment and run it again. For credentials of TO that are not in its URL, set
+    FOOTFALL_TO_USERNAME, FOOTFALL_TO_PASSWORD or FOOTFALL_TO_TOKEN.
     """
     import brokers
     from infra.brokers.copy import Copy
@@ -119,7 +116,7 @@ def move(settings: Settings, source: str, target: str, as_json: bool) -> None:
 
 @contextmanager
 def _refused_in_words() -> Iterator[None]:
-    """A URL that says something impossible is wrong usage."""
+    """Turns the errors of an impossible URL into wrong usage."""
     from brokers import MissingClient, UnknownBroker
 
     try:
@@ -129,7 +126,7 @@ def _refused_in_words() -> Iterator[None]:
 
 
 def _running(settings: Settings) -> str:
-    """Who holds the data folder, in words; "" when nobody does."""
+    """Says what to stop because it uses the data folder; "" if nothing does."""
     from infra.processes.lock import DataLock
 
     lock = DataLock(settings.data)
@@ -157,7 +154,7 @@ def _finish(parts: Parts, to: Broker, copy: Copy, as_json: bool) -> None:
     for (topic, number), found in verified.items():
         line = {"topic": topic, "partition": number, "copied": copied[topic, number], "records": found.records}
         _say(line | {"bytes": found.bytes, "sha256": found.sha256, "switched": True}, as_json)
-    click.echo(f"moved: start `footfall up` with --broker {to.url} (credentials as they were given here)", err=True)
+    click.echo(f"moved: start `footfall up` with --broker {to.url} (and the credentials given here)", err=True)
 
 
 def _copied(copy: Copy) -> list[dict[str, object]]:
@@ -172,7 +169,7 @@ def _copied(copy: Copy) -> list[dict[str, object]]:
 
 
 def _verified(copy: Copy, wanted: dict[TopicPartition, set[str]]) -> dict[TopicPartition, Verified]:
-    """Every partition compared, and nothing published to the source meanwhile."""
+    """Compares every partition. Raises `Failed` if something was published to the source meanwhile."""
     ends = {partition: copy.source.bounds(partition) for partition in copy.partitions}
     with _bar("comparing", len(ends)) as progress:
         found = {}
@@ -189,7 +186,7 @@ def _verified(copy: Copy, wanted: dict[TopicPartition, set[str]]) -> dict[TopicP
 
 @contextmanager
 def _bar(label: str, partitions: int) -> Iterator[Callable[[TopicPartition, float], None]]:
-    """A bar on stderr, where that is a terminal; partitions count alike, and within one goes by publish time."""
+    """A progress bar on stderr, if that is a terminal. Partitions count equally; within one, publish time counts."""
     steps = 1_000
     done: dict[TopicPartition, int] = {}
     with click.progressbar(length=partitions * steps, label=label, file=sys.stderr) as bar:
@@ -219,11 +216,11 @@ _DAY_MS = 86_400_000
 
 @click.group()
 def topics() -> None:
-    """The topics that events lie in."""
+    """List, plan and apply the topics that hold the events."""
 
 
-def _with_wish(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options of a topic; the function receives one `TopicSpec` in their place."""
+def _with_spec(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of a topic; the function gets one `TopicSpec` instead of them."""
 
     @functools.wraps(function)
     def wrapper(
@@ -237,10 +234,10 @@ def _with_wish(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(spec=TopicSpec(partitions, retention, replication), **rest)
 
     for option in (
-        click.option("--replication", type=click.IntRange(1, 9), help="Copies; 3 where there are as many brokers."),
+        click.option("--replication", type=click.IntRange(1, 9), help="Copies; 3 if there are enough brokers."),
         click.option("--keep-forever", "keep", is_flag=True, help="Keep raw events for ever, as new topics do."),
-        click.option("--retention-days", type=click.IntRange(1), help="How long raw events are kept."),
-        click.option("--partitions", type=click.IntRange(1, 4096), help="Of new topics; 4 if left out; then fixed."),
+        click.option("--retention-days", type=click.IntRange(1), help="Keep raw events for this many days."),
+        click.option("--partitions", type=click.IntRange(1, 4096), help="Of new topics; 4 by default; then fixed."),
     ):
         wrapper = option(wrapper)
     return wrapper
@@ -250,7 +247,7 @@ def _with_wish(function: Callable[..., Any]) -> Callable[..., Any]:
 @with_json
 @with_settings
 def list_(settings: Settings, as_json: bool) -> None:
-    """List our topics with partitions, retention and copies. Exit status 1 when one is missing."""
+    """List the topics with partitions, retention and copies. Exit status 1 if one is missing."""
     from activity.event import ALL_TOPICS
     from infra.topics import copied, kept
     from infra.wiring import Parts
@@ -272,14 +269,14 @@ def list_(settings: Settings, as_json: bool) -> None:
 
 
 @topics.command(cls=SettingsCommand)
-@_with_wish
+@_with_spec
 @with_json
 @with_settings
 def plan(settings: Settings, spec: TopicSpec, as_json: bool) -> None:
     """Show what `apply` with the same flags would change. Exit status 0: nothing, 1: something.
 
-    A line begins with + for a topic to make, ~ for a change, - for one that deletes events, ! for what is not done
-    by this command, with the reason.
+    A line starts with + for a new topic, ~ for a change, - for a change that deletes events, and ! for one that
+    `apply` does not make, with the reason.
     """
     from infra import topics as broker_topics
     from infra.wiring import Parts
@@ -291,14 +288,14 @@ def plan(settings: Settings, spec: TopicSpec, as_json: bool) -> None:
 
 
 @topics.command(cls=SettingsCommand)
-@_with_wish
+@_with_spec
 @click.option("--delete-older", is_flag=True, help="Allow a shorter retention, which deletes the events beyond it.")
 @with_json
 @with_settings
 def apply(settings: Settings, spec: TopicSpec, delete_older: bool, as_json: bool) -> None:
-    """Make the topics that are missing, and bring the others to the plan. Nothing is made smaller unasked.
+    """Create the topics that are missing and change the others as planned. Nothing shrinks unless you allow it.
 
-    Exit status 1 when something stays that is not as it should be; `footfall topics plan` shows it.
+    Exit status 1 if something is still not as it should be; `footfall topics plan` shows it.
     """
     from infra import topics as broker_topics
     from infra.wiring import Parts

@@ -1,10 +1,6 @@
-"""`footfall replay` and `footfall reconcile`.
+"""The commands that work on stored data: `footfall replay`, `reconcile`, `sql`, `migrate` and `archive`.
 
-`footfall sql`.
-
-`footfall migrate`.
-
-`footfall archive`.
+Each of them runs in the process that owns the warehouse; see `infra.processes.session`.
 """
 
 from __future__ import annotations
@@ -24,13 +20,17 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @click.command(cls=SettingsCommand)
-@click.option("--from", "first", type=_DAY, required=True, metavar="YYYY-MM-DD", help="First day (UTC), included.")
-@click.option("--to", "last", type=_DAY, required=True, metavar="YYYY-MM-DD", help="Last day (UTC), included.")
-@click.option("--site", metavar="DOMAIN", help="Only this site; all of them otherwise.")
+@click.option("--from", "first", type=_DAY, required=True, metavar="YYYY-MM-DD", help="First day (UTC).")
+@click.option("--to", "last", type=_DAY, required=True, metavar="YYYY-MM-DD", help="Last day (UTC), inclusive.")
+@click.option("--site", metavar="DOMAIN", help="Only this site; all sites by default.")
 @click.option(
-    "--source", type=click.Choice(["broker", "archive"]), default="broker", show_default=True, help="Raw events from."
+    "--source",
+    type=click.Choice(["broker", "archive"]),
+    default="broker",
+    show_default=True,
+    help="Where to read the raw events.",
 )
-@click.option("--dry-run", is_flag=True, help="Rebuild and compare, change nothing.")
+@click.option("--dry-run", is_flag=True, help="Rebuild and compare, but change nothing.")
 @with_json
 @with_settings
 def replay(
@@ -42,15 +42,15 @@ def replay(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Rebuild events, sessions and metrics of some days from the raw events, compare, and put them in place.
+    """Rebuild the events, sessions and metrics of some days from the raw events, compare, and replace what differs.
 
-    Prints a line a site and day with the digest of its sessions, and whether the stored events, sessions and rollups
-    were equal. Exit status 1 when a day was not: it is now, unless --dry-run.
+    Prints a line per site and day with the digest of its sessions, and whether the stored events, sessions and rollups
+    were equal. Exit status 1 if a day was not; it is now, unless --dry-run.
     """
     from infra.processes.session import session
 
     if last < first:
-        raise click.UsageError("--to lies before --from")
+        raise click.UsageError("--to is before --from")
     arguments = {
         "first": first.date().isoformat(),
         "last": last.date().isoformat(),
@@ -70,7 +70,7 @@ def replay(
             unequal += not line["equal"]
             click.echo(json.dumps(line) if as_json else _told(line))
     if not days:
-        click.echo("no event of these days", err=True)
+        click.echo("no events on these days", err=True)
     raise click.exceptions.Exit(1 if unequal else 0)
 
 
@@ -78,12 +78,12 @@ def replay(
 @with_json
 @with_settings
 def reconcile(settings: Settings, as_json: bool) -> None:
-    """Rebuild the visitor-days that late events reached, now. `up` does so every ten minutes by itself."""
+    """Rebuild the days with late events now. `up` does this every ten minutes by itself."""
     from infra.processes.session import session
 
     with session(settings, "footfall reconcile") as work:
         for line in work.call("reconcile", {}):
-            told = f"{line['marks']} visitor-days were marked, {line['changed']} session rows changed"
+            told = f"{line['marks']} visitor-days were dirty, {line['changed']} session rows changed"
             click.echo(json.dumps(line) if as_json else told)
 
 
@@ -99,10 +99,10 @@ def _told(line: dict[str, Any]) -> str:
 @click.argument("statement", metavar="STATEMENT")
 @click.option("--format", "fmt", default="PrettyCompact", show_default=True, help="Any of ClickHouse's formats.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format JSONEachRow.")
-@click.option("--param", "given", multiple=True, metavar="NAME=VALUE", help="Fills {NAME:Type} in the statement.")
+@click.option("--param", "given", multiple=True, metavar="NAME=VALUE", help="Value for {NAME:Type} in the statement.")
 @with_settings
 def sql(settings: Settings, statement: str, fmt: str, as_json: bool, given: tuple[str, ...]) -> None:
-    """Ask the warehouse: one read-only STATEMENT over events, sessions, rollup_1m, rollup_1h and dead_letters.
+    """Query the warehouse: one read-only STATEMENT over events, sessions, rollup_1m, rollup_1h and dead_letters.
 
     `-` reads the statement from stdin.
     """
@@ -131,7 +131,7 @@ def sql(settings: Settings, statement: str, fmt: str, as_json: bool, given: tupl
 @with_json
 @with_settings
 def migrate(settings: Settings, as_json: bool) -> None:
-    """Bring the warehouse's tables up to date. Every command that opens the warehouse does so by itself."""
+    """Bring the warehouse's tables up to date. Every command that opens the warehouse does this by itself."""
     from infra.processes.session import session
 
     with session(settings, "footfall migrate") as work:
@@ -144,14 +144,14 @@ def migrate(settings: Settings, as_json: bool) -> None:
 
 @click.group()
 def archive() -> None:
-    """The Parquet archive of raw events."""
+    """Manage the Parquet archive of raw events."""
 
 
 @archive.command(cls=SettingsCommand)
 @with_json
 @with_settings
 def flush(settings: Settings, as_json: bool) -> None:
-    """Bring the archive up to what is in the numbers now. `up` does so every minute by itself."""
+    """Write to the archive what the numbers already include. `up` does this every minute by itself."""
     from infra.processes.session import session
 
     events = 0
@@ -160,4 +160,4 @@ def flush(settings: Settings, as_json: bool) -> None:
             pass
         for line in work.call("archive-flush", {}):
             events += line["events"]
-    click.echo(json.dumps({"events": events}) if as_json else f"{events:,} events went to the archive")
+    click.echo(json.dumps({"events": events}) if as_json else f"{events:,} events written to the archive")

@@ -15,7 +15,7 @@ _MARK = "__footfall_setting__"
 
 
 class SettingsCommand(click.Command):
-    """Help with the settings in a section of their own, below what is the command's own."""
+    """A command whose help lists the settings in a section of their own, below its own options."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         own: list[tuple[str, str]] = []
@@ -32,7 +32,7 @@ class SettingsCommand(click.Command):
 
 
 def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds a flag for each setting; the function receives one `Settings` in their place."""
+    """Adds a flag for each setting; the function gets one `Settings` instead of them."""
 
     @functools.wraps(function)
     def wrapper(**arguments: Any) -> Any:

@@ -1,9 +1,7 @@
-"""`footfall up`.
+"""The commands that serve: `footfall up`, and its work as separate services, `ingest`, `load` and `dashboards`.
 
-`footfall ingest`, `load` and `dashboards`: what `up` does, in three processes of their own.
-
-They meet on a broker, a warehouse server and a shared live store, so each may run on another machine and
-`ingest` several times.
+The three services meet on a broker, a warehouse server and a shared live store, so each may run on a machine of its
+own, and `ingest` on several.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ def up(settings: Settings, domains: tuple[str, ...], demo: bool, as_json: bool) 
 
     Dashboards beyond loopback (--host, --dashboards-host) need FOOTFALL_DASHBOARDS_TOKEN or --dashboards-password-file.
 
-    Ctrl-C drains and stops; nothing that was accepted is lost, by kill -9 neither.
+    Ctrl-C drains and stops. Nothing that was accepted is lost, not even by kill -9.
     """
     from infra import access, addresses
     from infra.processes.supervisor import Supervisor, refuse_unfit
@@ -69,18 +67,18 @@ def up(settings: Settings, domains: tuple[str, ...], demo: bool, as_json: bool) 
 
     {snippet}
 
-  Events are kept in {served.data}. Another site: footfall site add example.com
+  Events are kept in {served.data}. To add a site: footfall site add example.com
   Ctrl-C stops; nothing accepted is lost.
 """
         )
         if demo:
-            say(f"pretend visitors come to {shown}; leave --demo out to stop them")
+            say(f"synthetic visitors come to {shown}; start without --demo to stop them")
 
     sys.exit(supervisor.run(ready))
 
 
 def _add_sites(settings: Settings, domains: tuple[str, ...]) -> str:
-    """Add what is not there yet; the site whose snippet is shown."""
+    """Adds the sites that are missing, and returns the site whose snippet is shown."""
     from infra.processes.core import add_site
     from ingest.sites import Sites, SitesError
 
@@ -104,7 +102,7 @@ def ingest(settings: Settings, workers: int) -> None:
     from infra.processes import tracking
 
     if settings.broker.startswith("memory:"):
-        raise Failed(f"{spell('broker')} memory:// ends with the process; give one that others can read")
+        raise Failed(f"{spell('broker')} memory:// ends with the process; name one that others can read")
     check_broker(settings)
     private.make(settings.data)
     check_sites(settings)
@@ -115,7 +113,7 @@ def ingest(settings: Settings, workers: int) -> None:
 @click.command(cls=SettingsCommand)
 @with_settings
 def load(settings: Settings) -> None:
-    """Run the live pipeline: what lies in the topics goes into the warehouse and the archive, until a signal."""
+    """Run the live pipeline, from the topics into the warehouse and the archive, until a signal."""
     from infra.processes.session import owned
 
     check_broker(settings)
@@ -132,15 +130,15 @@ def load(settings: Settings) -> None:
 @click.command(cls=SettingsCommand)
 @with_settings
 def dashboards(settings: Settings) -> None:
-    """Serve pages, API and SQL on the dashboards port, over a warehouse that `load` fills.
+    """Serve pages, API and SQL on the dashboards port, from a warehouse that `load` fills.
 
-    Beyond loopback they need FOOTFALL_DASHBOARDS_TOKEN or --dashboards-password-file.
+    Beyond loopback this needs FOOTFALL_DASHBOARDS_TOKEN or --dashboards-password-file.
     """
     from infra import access
     from infra.processes import core
 
     if settings.embedded:
-        raise Failed(f"an embedded warehouse is served by `footfall up`; or name a server by {spell('warehouse')}")
+        raise Failed(f"`footfall up` serves an embedded warehouse; run it, or name a server by {spell('warehouse')}")
     check_sites(settings)
     access.refuse_unguarded(settings)
     for line in access.remarks(settings):

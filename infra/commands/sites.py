@@ -1,4 +1,4 @@
-"""`footfall site`: the sites that may be counted, in the sites file."""
+"""`footfall site`: the sites file, which lists the sites whose events are taken."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def site() -> None:
 
 @site.command(cls=SettingsCommand)
 @click.argument("domain")
-@click.option("--timezone", default="UTC", show_default=True, help="The site's own days, as in Europe/Berlin.")
+@click.option("--timezone", default="UTC", show_default=True, help="Time zone, such as Europe/Berlin.")
 @click.option("--search-parameter", "search", multiple=True, help="URL parameter of the site's search; repeatable.")
 @click.option("--origin", "origins", multiple=True, help="Only pages of this origin may send; repeatable.")
 @with_json
@@ -77,7 +77,7 @@ def list_(settings: Settings, as_json: bool) -> None:
 @with_json
 @with_settings
 def check(settings: Settings, as_json: bool) -> None:
-    """Say whether the sites file can be used, and every problem of it. Exit status 1 when there is one."""
+    """Check the sites file and print every problem with it. Exit status 1 if there is one."""
     from ingest import sites
 
     problem = ""

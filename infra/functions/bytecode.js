@@ -1,9 +1,9 @@
 'use strict';
 
-// Puts our own code into the zip, with bytecode that stays valid there. A function's disk is read-only and a
-// zip moves every file's time, so ordinary .pyc files are stale on arrival and each cold start compiles all of
-// it again (0.3-0.5 s of CPU). Bytecode checked by the source's hash survives: ours is compiled here in place,
-// and pip, which heeds the same environment variable, compiles the requirements alike.
+// Puts our own code into the zip, with bytecode that stays valid there. A function's disk is read-only, and a zip
+// changes every file's time, so ordinary .pyc files are stale on arrival and each cold start compiles all code again
+// (0.3-0.5 s of CPU). Bytecode that is checked by the source's hash stays valid: ours is compiled here in place, and
+// pip, which obeys the same environment variable, compiles the requirements in the same way.
 
 const { spawnSync } = require('node:child_process');
 const path = require('node:path');

@@ -1,7 +1,7 @@
-"""The processes that `up` starts: `python -m infra.processes tracking|core|demo`, with what they inherit.
+"""The processes that `up` starts: `python -m infra.processes tracking|core|demo`.
 
-A child is told three descriptors: the pipe whose closing means that its parent is gone, the pipe to announce
-on that it serves, and the listening socket. Its settings come by the environment, as they do for anybody.
+A child inherits three descriptors: a pipe that closes when its parent is gone, a pipe on which it announces that it
+serves, and the listening socket. Its settings come from the environment, as they do for every command.
 """
 
 from __future__ import annotations
@@ -53,6 +53,6 @@ def main(role: str, follow: int, announce: int, listen: int | None, site: str) -
 
 
 if __name__ == "__main__":
-    # Ctrl-C reaches the whole group before a child is ready to drain; until then it just ends.
+    # Ctrl-C reaches the whole process group, perhaps before a child is ready to drain; until then it just exits.
     signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
     main()

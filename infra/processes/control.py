@@ -1,9 +1,9 @@
-"""One process owns the embedded warehouse; the other commands have it do their work.
+"""One process owns the embedded warehouse, and the other commands send it their work.
 
-The owner writes `DATA/owner.json` (only its user may read it): its address and a token made for this run. A
-command that finds a live owner sends `POST /control/<verb>` with a JSON object of arguments and reads JSON
-lines until the last, which is `{"end": true}` or `{"error": "…"}`: so a command looks the same, progress
-included, whether it works alone or beside a running `up`.
+The owner writes its address and a token for this run to `DATA/owner.json`, which only its user can read. A command
+that finds a live owner sends `POST /control/<verb>` with a JSON object of arguments. It reads JSON lines up to the last
+one, which is `{"end": true}` or `{"error": "…"}`. So a command looks the same, progress included, whether it works
+alone or next to a running `up`.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ _CONNECT_SECONDS = 5.0
 
 
 class Owner(msgspec.Struct):
+    """The process that owns the warehouse: where it serves, and the token that its commands show."""
+
     pid: int
     url: str
     token: str = msgspec.field(default_factory=lambda: secrets.token_urlsafe(24))
 
     def publish(self, data: Path) -> None:
-        """Say where the owner is, whole or not at all."""
+        """Writes this owner to the data folder, atomically."""
         draft = data / f"{FILE}.{self.pid}"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
@@ -45,31 +47,32 @@ class Owner(msgspec.Struct):
         draft.replace(data / FILE)
 
     def withdraw(self, data: Path) -> None:
+        """Removes the file that `publish` wrote, unless another owner has replaced it."""
         if (found := find(data)) is not None and found.token == self.token:
             (data / FILE).unlink(missing_ok=True)
 
     def is_me(self, authorization: bytes) -> bool:
-        """Whether an `Authorization` header is that of a command of ours."""
+        """Whether an `Authorization` header carries this owner's token."""
         return secrets.compare_digest(authorization, f"Bearer {self.token}".encode())
 
     def answers(self) -> bool:
-        """Whether this owner is there: the file outlives one that was killed."""
+        """Whether this owner is alive and serves. The file of an owner that was killed stays."""
         try:
             return next(self.call("ping", {}), None) is None
         except Failed:
             return False
 
     def prepare(self) -> None:
-        """Nothing: it loads what comes as it comes."""
+        """Does nothing: a running owner loads events as they arrive."""
 
     def call(self, verb: str, arguments: Line) -> Iterator[Line]:
-        """The owner's answer, line by line as it works. Raises `Failed` with what it says is wrong."""
+        """Yields the owner's lines as it works. Raises `Failed` with the owner's own error, or if it goes away."""
         where = urlsplit(self.url)
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=_CONNECT_SECONDS)
         try:
             connection.connect()
             assert isinstance(connection.sock, socket.socket)
-            connection.sock.settimeout(None)  # a replay may think for long; a dead owner closes the connection
+            connection.sock.settimeout(None)  # a replay may take long to answer; a dead owner closes the connection
             headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
             connection.request("POST", f"/control/{verb}", msgspec.json.encode(arguments), headers)
             response = connection.getresponse()
@@ -79,7 +82,7 @@ class Owner(msgspec.Struct):
         except (OSError, http.client.HTTPException) as error:
             raise Failed(
                 f"the process that owns the warehouse (process {self.pid}, {self.url}) went away: {error}. "
-                "Run the command again: what was done is not done twice."
+                "Run the command again: nothing is done twice."
             ) from error
         finally:
             connection.close()
@@ -97,6 +100,7 @@ class Owner(msgspec.Struct):
 
 
 def find(data: Path) -> Owner | None:
+    """The owner that the data folder names, alive or not; None if there is none."""
     try:
         return msgspec.json.decode((data / FILE).read_bytes(), type=Owner)
     except (OSError, msgspec.DecodeError):
@@ -104,7 +108,7 @@ def find(data: Path) -> Owner | None:
 
 
 def blueprint(owner: Owner, verbs: dict[str, Verb]) -> Any:
-    """`POST /control/<verb>` for whoever shows the token."""
+    """The Flask blueprint of `POST /control/<verb>`, for requests that carry the owner's token."""
     from flask import Blueprint, Response, request
 
     routes = Blueprint("control", __name__, url_prefix="/control")
@@ -112,10 +116,10 @@ def blueprint(owner: Owner, verbs: dict[str, Verb]) -> Any:
     @routes.post("/<verb>")
     def control(verb: str) -> Response:
         if not owner.is_me(request.headers.get("Authorization", "").encode()):
-            return Response("only commands run on the same data folder may do this\n", 401)
+            return Response("only commands on the same data folder may do this\n", 401)
         if verb not in verbs:
-            return Response(f"no such verb here: {verb}; is this command of another version?\n", 404)
-        request.max_content_length = None  # keys of events come by the ten thousand, from our own user
+            return Response(f"no such verb here: {verb}; is the command of another version?\n", 404)
+        request.max_content_length = None  # our own user's commands send keys of events by the ten thousand
         arguments: Line = msgspec.json.decode(request.get_data())
         return Response(_answer(verbs[verb], arguments), mimetype="application/x-ndjson")
 
@@ -135,5 +139,5 @@ def _answer(verb: Verb, arguments: Line) -> Iterator[bytes]:
     except GeneratorExit:
         raise
     except BaseException as error:
-        log.exception("A command that came by the control port failed")
+        log.exception("A command on the control port failed")
         yield msgspec.json.encode({"error": f"{type(error).__name__} in the owner, see its output: {error}"}) + b"\n"

@@ -1,10 +1,10 @@
-"""The core: pages, API, live pipeline and the other commands' work, in the process that owns the warehouse.
+"""The core: pages, API, live pipeline and the work of other commands, in the process that owns the warehouse.
 
-`Core` is that work without the server: `footfall up` serves it (`serve`), and a command that finds no owner
-makes one of its own for as long as it runs (`infra.processes.session`). Its verbs are generators of JSON lines.
+`Core` does that work without a server. `footfall up` serves it (`serve`), and a command that finds no owner makes a
+core of its own for as long as it runs (`infra.processes.session`). Its verbs are generators of JSON lines.
 
-Questions are answered as soon as the warehouse is open. The pipeline comes a moment later, in its own thread,
-because importing Beam takes longer than everything else together; events wait in the log meanwhile.
+The core answers queries as soon as the warehouse is open. The pipeline starts a moment later in its own thread,
+because importing Beam takes longer than everything else together; meanwhile events wait in the log.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _RECONCILE_EVERY = 600.0
 _FLUSH_EVERY = 60.0
 _RETRY_EVERY = 1.0
 _RETRY_AT_LEAST_EVERY = 30.0
-_MUCH = 50_000  # records a partition and micro-batch, where nobody waits for the first of them
+_MUCH = 50_000  # records per partition and micro-batch, when nobody waits for the first of them
 
 
 class Core:
-    """The live pipeline over opened parts, and what commands ask of it."""
+    """The live pipeline over opened parts, and the verbs that commands call."""
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
@@ -54,6 +54,7 @@ class Core:
 
     @property
     def loader(self) -> Loader:
+        """The pipeline's loader, made and opened on first use; creates missing topics."""
         with self._making:
             if self._loader is None:
                 from pipeline.live import Loader
@@ -65,13 +66,13 @@ class Core:
             return self._loader
 
     def prepare(self) -> None:
-        """Have the loader ready for much at once, without starting it: for a command that says itself when to load."""
+        """Prepares the loader for large batches without starting it, for a command that decides itself when to load."""
         self._recover()
         self.loader.limit = _MUCH
         self.loader.lay()
 
     def start(self) -> None:
-        """Load what comes, flush the archive and rebuild marked days, until `stop`."""
+        """Starts threads that load events, flush the archive and rebuild dirty days, until `stop`."""
         startup.collect_rarely()
         self._trouble = self._first_look()
         for name, work in (
@@ -84,7 +85,7 @@ class Core:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """The batch in hand is committed and the archive flushed once more."""
+        """Stops after committing the current batch, and flushes the archive once more."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -92,7 +93,7 @@ class Core:
             self._quietly("archive-flush")
 
     def _load(self) -> None:
-        """The live pipeline, begun as soon as its parts can be reached."""
+        """Runs the live pipeline as soon as its broker and stores can be reached."""
         from brokers.base import BrokerError
         from pipeline.rebuild import Busy
         from pipeline.recover import mend
@@ -107,7 +108,7 @@ class Core:
                     self._trouble, wait = "", _RETRY_EVERY
                     self.loader.run(self._stop)
                 except BrokenRows as broken:
-                    self._trouble = f"{broken}; what cannot be read is set aside and made again from the raw events"
+                    self._trouble = f"{broken}; unreadable rows are set aside and made again from the raw events"
                     mend(self.loader, self.parts.archive, broken)
             except (BrokerError, StoreError, Incomplete, Busy, OSError) as error:
                 if self._trouble != str(error):
@@ -115,13 +116,13 @@ class Core:
                 self._trouble = str(error)
                 self._stop.wait(wait)
                 wait = min(2 * wait, _RETRY_AT_LEAST_EVERY)
-            except BaseException:  # a library's panic too: it would end this thread, and nobody would know
-                log.exception("The pipeline does not run. Events are kept in the log; stop, mend it, start again")
+            except BaseException:  # a library's panic too: it would end this thread unnoticed
+                log.exception("The pipeline does not run. Events are kept in the log; stop, repair it, start again")
                 self._trouble = "the pipeline does not run, see the output of the server"
                 return
 
     def _recover(self) -> None:
-        """Mend what a process that died may have left, its hold, and what was lost while nobody ran."""
+        """Takes over the lease of a process that died, and rebuilds what was lost while no process ran."""
         from pipeline.recover import recover
 
         if self.parts.settings.embedded:
@@ -129,11 +130,11 @@ class Core:
         recover(self.loader, self.parts.archive)
 
     def problem(self) -> str | None:
-        """Why the numbers do not move, None when they do."""
+        """Says why the numbers do not move; None if they do."""
         return self._trouble or (self._loader.status.trouble if self._loader else "") or None
 
     def _first_look(self) -> str:
-        """What `/ready` says of things lost until the pipeline, which takes seconds to import, mends them."""
+        """What `/ready` says about lost data until the pipeline, which takes seconds to import, rebuilds it."""
         from pipeline import losses
         from pipeline.checkpoint import Ledger
         from stores.base import StoreError
@@ -155,14 +156,14 @@ class Core:
             self._quietly(verb)
 
     def _quietly(self, verb: str) -> None:
-        """A chore that fails is said and tried again next time; events are safe in the log meanwhile."""
+        """Runs a chore. If it fails, that is logged and it runs again next time; events are safe in the log."""
         try:
             deque(self.verbs[verb](), maxlen=0)
         except BaseException:
-            log.exception("%s did not work; it is tried again later", verb)
+            log.exception("%s failed; it is tried again later", verb)
 
     def metrics(self) -> str:
-        """Prometheus text of the pipeline, nothing before it has begun."""
+        """The pipeline's metrics as Prometheus text; "" before it has started."""
         if self._loader is None:
             return ""
         status = self._loader.status
@@ -174,7 +175,7 @@ class Core:
             ("loaded_events_total", "counter", "Events stored since the start.", status.events),
             ("loaded_duplicates_total", "counter", "Events that were stored already.", status.duplicates),
             ("loaded_late_total", "counter", "Events later than the horizon, left to reconcile.", status.late),
-            ("dead_letters_total", "counter", "Records that are no events.", status.dead_letters),
+            ("dead_letters_total", "counter", "Records that are not events.", status.dead_letters),
         )
         lines = []
         for name, kind, text, value in rows:
@@ -182,7 +183,7 @@ class Core:
         return "\n".join(lines) + "\n"
 
     def application(self, owner: Owner | None, collect_url: str) -> Flask:
-        """Pages, API, SQL and probes; with an owner, its control routes too."""
+        """The Flask app of pages, API, SQL and probes; with an owner, its control routes too."""
         from dashboards import app
 
         parts = self.parts
@@ -201,7 +202,7 @@ class Core:
 
 
 def add_site(settings: Settings, domain: str) -> bool:
-    """Add a site with a key; True when it is new. Raises ValueError in words."""
+    """Adds a site with a new key; returns whether it is new. Raises ValueError in words."""
     from ingest import sites
 
     return sites.add(settings.sites, domain, key=sites.new_key())
@@ -215,10 +216,11 @@ def serve(
     follow: int | None = None,
     on_ready: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until a signal, then drain and exit. `on_ready` is called when questions are answered.
+    """Serves until a signal, then drains and exits. Calls `on_ready` once it can answer queries.
 
-    With `pipeline` this is the owner of the data folder, which loads and serves other commands; without, pages
-    and API over a warehouse that somebody else fills."""
+    With `pipeline` this process owns the data folder, loads events and serves other commands. Without it, pages and
+    API show a warehouse that another process fills.
+    """
     from infra.processes.front import Front
     from ingest import server
 
@@ -256,7 +258,7 @@ def serve(
 
 
 def _wait_for_predecessor(settings: Settings) -> int:
-    """A worker whose parent was killed still commits its last batch; the warehouse is its until it is gone."""
+    """Waits for an earlier core to exit: one whose parent was killed still owns the warehouse for its last batch."""
     private.make(settings.data)
     descriptor = os.open(settings.data / "core.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)

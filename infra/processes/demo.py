@@ -1,8 +1,8 @@
-"""`up --demo`: synthetic visitors who behave like people, sent as any server would send them.
+"""`up --demo`: synthetic visitors who behave like people, sent the way any server would send them.
 
-Each visit is one request to `POST /collect` with the site's secret key, so that times, visitors and agents can
-be named. First come the last seven days at once, then visits as they happen, more by day than by night. Nothing
-here is special to the product: it uses the promised interface and nothing else.
+Each visit is one request to `POST /collect` with the site's secret key, which allows it to name times, visitors and
+agents. The last seven days are sent at once, then visits as they happen, more by day than by night. The product treats
+them like any other sender's: the demo uses the public interface and nothing else.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from infra.settings import Settings
 _DAYS = 7
 _VISITS_A_DAY = 220
 _DAY_MS = 86_400_000
-_PAUSE = 2.0  # between two live visits, on average
+_PAUSE = 2.0  # seconds between two live visits, on average
 
 _PAGES = (
     ("/", "Welcome", 30),
@@ -75,12 +75,14 @@ _AGENTS = (
 
 
 class Visit(NamedTuple):
+    """The events of one visit, as the JSON of `POST /collect`, and the browser that sends them."""
+
     agent: str
     events: list[dict[str, Any]]
 
 
 def run(settings: Settings, site: str, key: str, follow: int) -> None:
-    """Send until the parent is gone or says so by closing the pipe `follow`."""
+    """Sends visits until the pipe `follow` closes, because the parent closed it or is gone."""
     dice = random.Random()  # noqa: S311 - pretend visitors
     collect = f"{addresses.address(settings.host, settings.port)}/collect"
     now = _now()
@@ -88,7 +90,7 @@ def run(settings: Settings, site: str, key: str, follow: int) -> None:
         _send(collect, key, visit)
         if _gone(follow, 0):
             return
-    # These happened days ago: have their days put right now rather than at the next round.
+    # These visits happened days ago: rebuild their days now rather than at the next round.
     if (found := control.find(settings.data)) is not None:
         for verb in ("load", "reconcile"):
             for _ in found.call(verb, {}):
@@ -98,7 +100,7 @@ def run(settings: Settings, site: str, key: str, follow: int) -> None:
 
 
 def history(dice: random.Random, site: str, now: int) -> Iterator[Visit]:
-    """Visits of the last days, in order."""
+    """Yields the visits of the last days before `now` (Unix ms), in order."""
     starts = sorted(now - int(dice.random() * _DAYS * _DAY_MS) for _ in range(_DAYS * _VISITS_A_DAY))
     for start in starts:
         if dice.random() < _daylight(start) and start < now - 1_800_000:
@@ -106,7 +108,7 @@ def history(dice: random.Random, site: str, now: int) -> Iterator[Visit]:
 
 
 def one_visit(dice: random.Random, site: str, start: int, *, live: bool) -> Visit:
-    """What one person does: a page or several, sometimes a search, a sign-up, a download."""
+    """One person's visit from `start` (Unix ms): one or more pages, sometimes a search, a sign-up or a download."""
     visitor = f"visitor-{int(dice.random() ** 1.5 * 1500)}"  # some come back often, most once or twice
     agent = _one(random.Random(visitor), _AGENTS)  # noqa: S311 - the same visitor keeps the same browser
     at = start
@@ -142,11 +144,11 @@ def _send(collect: str, key: str, visit: Visit) -> None:
     try:
         urllib.request.urlopen(request, timeout=10).close()  # noqa: S310 - our own port
     except (urllib.error.URLError, http.client.HTTPException, OSError):
-        return  # pretend visitors do not come again; the door counts what it could not take
+        return  # synthetic visitors do not retry; the service counts what it could not take
 
 
 def _gone(follow: int, seconds: float) -> bool:
-    """Waits so long, or until the other end of the pipe closes, which makes it readable for good."""
+    """Waits for `seconds`, or until the other end of the pipe closes, which makes it readable."""
     readable, _, _ = select.select([follow], [], [], seconds)
     return bool(readable) and not os.read(follow, 1)
 

@@ -1,7 +1,7 @@
-"""What the owner of the warehouse does for the other commands: each verb a generator of JSON lines.
+"""What the owner of the warehouse does for other commands: each verb is a generator of JSON lines.
 
-Arguments and lines are plain JSON, because they may come over HTTP (`infra.processes.control`). A verb that changes
-data goes through the pipeline, which takes its turn with the live micro-batches.
+Arguments and lines are plain JSON, because they may travel over HTTP (`infra.processes.control`). A verb that changes
+data goes through the pipeline, which takes turns with the live micro-batches.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
-    """The verbs over opened parts, by name; `pipeline` gives the loader to those that need it."""
+    """Returns the verbs over opened parts by name; `pipeline` returns the loader, for the verbs that need it."""
 
     def ping() -> Iterator[Line]:
-        """Nothing: that it was answered says it all."""
+        """Yields nothing: the answer itself shows that the owner is alive."""
         yield from ()
 
     def load() -> Iterator[Line]:
-        """Returns once all that lies in the log now is in the numbers."""
+        """Loads everything that is in the log now, then yields how many events and dead letters that was."""
         loader = pipeline()
         before = loader.status.events, loader.status.dead_letters
         loader.drain(loader.ends())
@@ -39,13 +39,13 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
         }
 
     def rebuild() -> Iterator[Line]:
-        """Rebuild the visitor-days that late events marked."""
+        """Rebuilds the dirty days, those of visitors with late events."""
         from pipeline.rebuild import reconcile
 
         yield dict(reconcile(pipeline()))
 
     def flush() -> Iterator[Line]:
-        """Bring the archive up to the committed position; a line a batch of events."""
+        """Writes the archive up to the committed position; yields a line per batch of events."""
         from pipeline import archive
 
         loader = pipeline()
@@ -56,7 +56,7 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
         )
 
     def replay(first: str, last: str, site: str | None, source: str, dry_run: bool) -> Iterator[Line]:
-        """The pipeline's replay: lines of progress have `read`, the line of a site and day has `sha256`."""
+        """Runs the pipeline's replay; progress lines have `read`, the line of a site and day has `sha256`."""
         from pipeline import recover
         from pipeline.rebuild import Busy
         from pipeline.replay import Incomplete
@@ -88,7 +88,7 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
             raise Failed(str(error)) from error
 
     def known(site: str, visitor: list[int], id_hi: list[int], id_lo: list[int]) -> Iterator[Line]:
-        """Which of these events of a site are stored: their indexes."""
+        """Yields the indexes of those of these events of a site that are already stored."""
         import polars as pl
 
         keys = pl.DataFrame(
@@ -105,7 +105,7 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
         yield {"holds": found.height > 0}
 
     def letters(where: str, lines: list[str]) -> Iterator[Line]:
-        """Which of these (base64) are dead letters already: their indexes."""
+        """Yields the indexes of those of these lines (base64) that are dead letters already."""
         sql = """
             SELECT DISTINCT base64Encode(bytes) AS line FROM dead_letters
             WHERE topic = {where:String} AND base64Encode(bytes) IN {lines:Array(String)}"""
@@ -113,11 +113,11 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
         yield {"known": [index for index, line in enumerate(lines) if line in stored]}
 
     def sql(statement: str, fmt: str, params: dict[str, str]) -> Iterator[Line]:
-        """One read-only statement's answer."""
+        """Runs one read-only statement; yields its result in base64."""
         yield {"body": base64.b64encode(parts.warehouse.read_only(statement, fmt, params).body).decode()}
 
     def migrate() -> Iterator[Line]:
-        """Apply the migrations that are missing; opening the warehouse has done so already."""
+        """Applies the missing migrations; opening the warehouse has done so already."""
         for name in parts.warehouse.migrate():
             yield {"applied": name}
 
@@ -136,7 +136,7 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
 
 
 def _reporting(work: Callable[[Callable[[Line], None]], object]) -> Iterator[Line]:
-    """What `work` reports, as it reports it: the work runs in a thread, because it calls and does not yield."""
+    """Yields what `work` reports, as it comes. It runs in a thread, because it calls back and cannot yield."""
     lines: SimpleQueue[Line | None] = SimpleQueue()
     failed: list[BaseException] = []
 

@@ -1,8 +1,8 @@
-"""Who holds a data folder: one process tree at a time, and a second is told which one and since when.
+"""The lock of a data folder: one process tree at a time holds it, and a second one learns who and since when.
 
-The lock is `flock` on `DATA/lock`. It belongs to the open file, not to the process, so `up` hands the
-descriptor to its children: killed alone, the supervisor leaves the folder locked until the last child that
-may still write there is gone, and a new `up` waits for just that. The file's text is only for the message.
+The lock is `flock` on `DATA/lock`. It belongs to the open file, not to the process, and `up` passes the descriptor to
+its children. So if only the supervisor is killed, the folder stays locked until the last child that may still write
+there is gone, and a new `up` waits for that. The text of the file only serves the message.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ import msgspec
 from infra import private
 from infra.errors import Failed
 
-_PATIENCE = 20.0  # longer than a child's drain
-_POLL = 0.05  # flock has no wait with a deadline
+_PATIENCE = 20.0  # seconds; longer than a child's drain
+_POLL = 0.05  # seconds; flock cannot wait with a deadline
 
 
 class Holder(msgspec.Struct):
+    """Who holds the folder: process id, command, and since when (ISO 8601)."""
+
     pid: int
     command: str
     since: str
 
     @property
     def alive(self) -> bool:
+        """Whether the process exists."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -47,7 +50,7 @@ class DataLock:
         self.fd = -1
 
     def take(self, command: str) -> None:
-        """Raises `Failed` naming the holder. Waits only for what a dead holder left behind to finish."""
+        """Takes the lock; waits only for the children of a dead holder. Raises `Failed` that names the holder."""
         try:
             private.make(self.folder)
             self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -72,7 +75,7 @@ class DataLock:
         return True
 
     def held(self) -> bool:
-        """Whether somebody has the folder now."""
+        """Whether a process holds the folder now."""
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
@@ -86,16 +89,19 @@ class DataLock:
         return False
 
     def holder(self) -> Holder | None:
+        """The last holder that the file names, alive or not; None if there is none."""
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=Holder)
         except (OSError, msgspec.DecodeError):
             return None
 
     def refusal(self, holder: Holder | None) -> str:
+        """The message for a command that cannot have the folder."""
         who = f"`{holder.command}` (process {holder.pid}, since {holder.since})" if holder else "another process"
-        return f"{self.folder} is held by {who}. Stop it first, or give this one another folder by --data."
+        return f"{self.folder} is held by {who}. Stop it first, or choose another folder with --data."
 
     def release(self) -> None:
+        """Closes our descriptor; children that inherited it still hold the lock."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

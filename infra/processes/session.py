@@ -1,4 +1,4 @@
-"""A command's way to the warehouse: by the owner when one runs, else as the owner for as long as it takes."""
+"""How a command reaches the warehouse: through the owner if one runs, else as the owner while the command runs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ _POLL = 0.05
 
 
 class Session(Protocol):
-    """Does the verbs of `infra.processes.jobs`, here or in the owner."""
+    """Runs the verbs of `infra.processes.jobs`, in this process or in the owner."""
 
-    def call(self, verb: str, arguments: Line) -> Iterator[Line]: ...
+    def call(self, verb: str, arguments: Line) -> Iterator[Line]:
+        """Yields the lines of a verb. Raises `Failed`."""
 
     def prepare(self) -> None:
-        """Have the pipeline ready for much that is to be loaded."""
+        """Prepares the pipeline to load a lot of events."""
 
 
 class Here:
-    """This process is the owner."""
+    """A session in this process, which owns the warehouse."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -45,9 +46,10 @@ class Here:
 
 @contextmanager
 def session(settings: Settings, command: str, *, parts: Parts | None = None) -> Iterator[Session]:
-    """The session of a command, over `parts` where it works here and the command has opened some.
+    """Opens the session of a command; `parts` are those that the command has opened, for work in this process.
 
-    Raises `Failed` when the data folder is held by something that serves nobody."""
+    Raises `Failed` if the data folder is held by a process that serves no other commands.
+    """
     running = _running(settings) if settings.embedded else None
     if running is not None:
         yield running
@@ -58,7 +60,7 @@ def session(settings: Settings, command: str, *, parts: Parts | None = None) -> 
 
 @contextmanager
 def owned(settings: Settings, command: str, *, parts: Parts | None = None) -> Iterator[Core]:
-    """The core in this process; an embedded warehouse is nobody else's meanwhile."""
+    """A core in this process, which holds the data folder of an embedded warehouse meanwhile. Raises `Failed`."""
     from infra.processes.core import Core
 
     with ExitStack() as stack:
@@ -70,7 +72,7 @@ def owned(settings: Settings, command: str, *, parts: Parts | None = None) -> It
 
 
 def _running(settings: Settings) -> control.Owner | None:
-    """The owner that serves this data folder, waiting for one that is only just starting."""
+    """The owner that serves this data folder; waits for one that is still starting."""
     lock = DataLock(settings.data)
     deadline = time.monotonic() + _START_SECONDS
     while lock.held():

@@ -1,4 +1,4 @@
-"""`python -m infra.dev PART start|stop|status|logs`. Exit status 1: it does not run."""
+"""`python -m tests.servers PART start|stop|status|logs`. Exit status 1: it does not run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// The page is whole without this. It draws the chart, keeps an open page fresh and does small conveniences.
+// The page works without this script. It draws the chart, keeps an open page fresh and adds small conveniences.
 import "uplot/dist/uPlot.min.css";
 import "./board.css";
 import { Chart } from "./chart";
@@ -18,7 +18,7 @@ function draw(): void {
   chart.show(JSON.parse(series.textContent ?? "{}"));
 }
 
-// Choosing a number draws it at once; the address follows, so that a reload and a bookmark show the same.
+// Draws the chosen metric at once and changes the address, so that a reload or a bookmark shows the same.
 function choose(link: HTMLAnchorElement): void {
   const metric = link.dataset.metric;
   if (!metric || !chart) return;

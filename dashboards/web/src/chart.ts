@@ -1,19 +1,19 @@
-// One metric over time, and the same metric one range before as a dashed line under it.
+// One metric over time, with the same metric of the range before as a dashed line below.
 import uPlot from "uplot";
 import { axisValue, fullValue, stepName } from "./words";
 
 export type Series = {
   interval: string;
-  running: number; // the step that is not over yet, -1 when all are
+  running: number; // index of the step that is not over yet, -1 if all are
   zone: string;
-  times: number[]; // seconds
+  times: number[]; // Unix seconds
   now: Record<string, (number | null)[]>;
   before: Record<string, (number | null)[]>;
   labels: Record<string, string>;
 };
 
 const HEIGHT = 260;
-const LOW_HEIGHT = 200; // on a phone
+const LOW_HEIGHT = 200; // pixels, on a phone
 const LABEL_WIDTH = 72;
 
 export class Chart {
@@ -80,7 +80,7 @@ export class Chart {
     const font = `12px ${style.getPropertyValue("--sans")}`;
     const axis = { stroke: color("--quiet"), font, ticks: { show: false } };
     const zoned = (seconds: number): Date => uPlot.tzDate(new Date(seconds * 1000), series.zone);
-    // One or two steps make no line: their points are all there is to see.
+    // One or two steps make no line, so show their points.
     const points = { show: series.times.length < 3 || series.running === 0, size: 7, fill: color("--accent") };
     return {
       ...this.size(),
@@ -142,7 +142,7 @@ export class Chart {
   }
 }
 
-// The steps that get a name below the chart: as many as have room, at intervals that people count in.
+// The steps with a label below the chart: as many as there is room for, at strides that people count in.
 function named(series: Series, width: number): number[] {
   const room = Math.max(2, Math.floor(width / LABEL_WIDTH));
   const strides = series.interval === "hour" ? [1, 2, 3, 4, 6, 12, 24, 48, 168] : [1, 2, 3, 5, 7, 14, 28, 56, 112];

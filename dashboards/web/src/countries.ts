@@ -1,4 +1,4 @@
-// Country codes in the reader's own language; the code stays as the title.
+// Writes country codes as names in the reader's language; the code stays as the title.
 
 export function nameCountries(): void {
   const names = new Intl.DisplayNames([...navigator.languages, "en"], { type: "region", fallback: "code" });

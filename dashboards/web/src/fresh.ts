@@ -1,9 +1,9 @@
-// Keeps an open page fresh. A small question every second or so says who is here and whether any number moved;
-// only then is the page fetched again, and only the parts of it that differ are put in place, so that open tabs,
-// tables and the reader's place stay as they are.
+// Keeps an open page fresh. A small request every second or so says how many visitors are active and whether any
+// number has changed. Only then is the page fetched again, and only the parts that differ are replaced, so that open
+// tabs, tables and the scroll position stay as they are.
 
-const AT_LEAST = 1000; // ms between questions
-const SHARE = 2; // of the time that the last answer took: a busy server is asked less
+const AT_LEAST = 1000; // ms between requests
+const SHARE = 2; // times as long as the last response took: a busy server gets fewer requests
 const AFTER_FAILURE = 5000;
 
 type Answer = { current: number; mark: string };
@@ -21,7 +21,7 @@ export function keepFresh(changed: () => void): void {
     let wait = AFTER_FAILURE;
     try {
       const response = await fetch(address);
-      // The session ran out: the page itself leads to where one signs in.
+      // The session has expired: loading the page leads to the login.
       if (response.status === 401) location.reload();
       if (response.ok) {
         const answer = (await response.json()) as Answer;
@@ -30,7 +30,7 @@ export function keepFresh(changed: () => void): void {
         wait = Math.max(AT_LEAST, SHARE * (performance.now() - began));
       }
     } catch {
-      // Away for a moment: the next question finds out.
+      // The server is away for a moment: the next request will show.
     }
     asking = false;
     timer = setTimeout(ask, wait);

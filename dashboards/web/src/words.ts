@@ -1,4 +1,4 @@
-// Numbers and times in words, as dashboards/formats.py writes them.
+// Writes numbers and times as dashboards/formats.py does.
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -26,7 +26,7 @@ function duration(seconds: number): string {
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-// `zoned` shows the site's clock in its local fields.
+// The local fields of `zoned` show the site's clock.
 export function stepName(zoned: Date, interval: string): string {
   const day = `${zoned.getDate()} ${MONTHS[zoned.getMonth()]}`;
   if (interval === "month") return `${MONTHS[zoned.getMonth()]} ${zoned.getFullYear()}`;
