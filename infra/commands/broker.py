@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from activity.definitions import DAY_MS
 from infra.commands.flags import SettingsCommand, with_json, with_settings
 from infra.errors import Failed
 from infra.settings import TO_SECRETS, Settings
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from brokers.base import Broker, TopicPartition
     from infra.brokers.check import Report
     from infra.brokers.copy import Copy, Verified
+    from infra.topics import Change, TopicSpec
     from infra.wiring import Parts
 
 
@@ -207,13 +209,6 @@ def _say(line: dict[str, object], as_json: bool) -> None:
     click.echo(told + (f"\t{line['records']} there\tsha256 {line['sha256']}" if "records" in line else ""))
 
 
-if TYPE_CHECKING:
-    from brokers.base import Broker
-    from infra.topics import Change, TopicSpec
-
-_DAY_MS = 86_400_000
-
-
 @click.group()
 def topics() -> None:
     """List, plan and apply the topics that hold the events."""
@@ -230,7 +225,7 @@ def _with_spec(function: Callable[..., Any]) -> Callable[..., Any]:
 
         if keep and retention_days:
             raise click.UsageError("--keep-forever and --retention-days exclude each other")
-        retention = -1 if keep else retention_days and retention_days * _DAY_MS
+        retention = -1 if keep else retention_days and retention_days * DAY_MS
         return function(spec=TopicSpec(partitions, retention, replication), **rest)
 
     for option in (

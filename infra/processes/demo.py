@@ -19,13 +19,13 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from activity.definitions import DAY_MS
 from infra import addresses
 from infra.processes import control
 from infra.settings import Settings
 
 _DAYS = 7
 _VISITS_A_DAY = 220
-_DAY_MS = 86_400_000
 _PAUSE = 2.0  # seconds between two live visits, on average
 
 _PAGES = (
@@ -101,7 +101,7 @@ def run(settings: Settings, site: str, key: str, follow: int) -> None:
 
 def history(dice: random.Random, site: str, now: int) -> Iterator[Visit]:
     """Yields the visits of the last days before `now` (Unix ms), in order."""
-    starts = sorted(now - int(dice.random() * _DAYS * _DAY_MS) for _ in range(_DAYS * _VISITS_A_DAY))
+    starts = sorted(now - int(dice.random() * _DAYS * DAY_MS) for _ in range(_DAYS * _VISITS_A_DAY))
     for start in starts:
         if dice.random() < _daylight(start) and start < now - 1_800_000:
             yield one_visit(dice, site, start, live=False)
@@ -155,7 +155,7 @@ def _gone(follow: int, seconds: float) -> bool:
 
 def _daylight(at: int) -> float:
     """0.15 in the dead of night, 1 in the afternoon (UTC)."""
-    return 0.575 - 0.425 * math.cos((at % _DAY_MS / _DAY_MS - 0.125) * 2 * math.pi)
+    return 0.575 - 0.425 * math.cos((at % DAY_MS / DAY_MS - 0.125) * 2 * math.pi)
 
 
 def _one(dice: random.Random, weighted: tuple[tuple[str, int], ...]) -> str:
