@@ -76,13 +76,13 @@ def generate(folder: Path, events: int) -> None:
 
 def ours(folder: Path, out: Path) -> None:
     from activity.session import STATE_COLUMNS
-    from pipeline import graph
     from pipeline.io import ParquetFeed
     from pipeline.plan import Run
+    from pipeline.runner import Runner
 
     feeds = [ParquetFeed([path], list(STATE_COLUMNS)) for path in sorted(folder.glob("events-*.parquet"))]
     writes = {"sessions": lambda frame, block: frame.write_parquet(out / f"sessions-{block}.parquet")}
-    graph.run(Run(list(feeds), writes, shards=32))
+    Runner().run(Run(list(feeds), writes, shards=32))
 
 
 QUERY = """

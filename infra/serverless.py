@@ -74,7 +74,8 @@ def _archive(parts: Parts, loader: Loader) -> int:
 
     flushed: list[int] = []
     try:
-        archive.flush(parts.broker, parts.archive, loader.head().positions, loader.unit, flushed.append)
+        positions = loader.head().positions
+        archive.flush(loader.runner, parts.broker, parts.archive, positions, loader.unit, flushed.append)
     except Lost:
         log.info("Another instance brings the archive up to date")
     return sum(flushed)

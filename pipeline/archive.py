@@ -15,10 +15,11 @@ from activity.columns import COLUMNS
 from activity.definitions import HOUR_MS
 from activity.event import TOPICS
 from brokers.base import Broker, Position
-from pipeline import graph, io
+from pipeline import io
 from pipeline.checkpoint import Range
 from pipeline.io import BrokerFeed
 from pipeline.plan import Run
+from pipeline.runner import Runner
 from stores.archive import COLUMNS as ARCHIVE_COLUMNS
 from stores.archive import file_path
 from stores.base import Archive, ArchivedFile, Positions
@@ -29,18 +30,24 @@ LIMIT = 12_500
 
 
 def flush(
-    broker: Broker, archive: Archive, upto: Positions, unit: str, progress: Callable[[int], None] = lambda _: None
+    runner: Runner,
+    broker: Broker,
+    archive: Archive,
+    upto: Positions,
+    unit: str,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Positions:
-    """Archive everything up to `upto` (topic -> partition -> position, inclusive); returns where the archive stands.
+    """Archive everything up to `upto` (inclusive); returns the positions up to which the archive now reaches.
 
-    Raises `Lost` when another process flushed at the same time, `Gone` when the broker no longer has the records."""
+    `progress` is told the number of events of each flush. Raises `Lost` when another process flushed at the same time,
+    `Gone` when the broker no longer has the records."""
     while True:
         committed = archive.committed()
         ranges = _ranges(broker, committed.positions, upto)
         if not ranges:
             return {topic: dict(of_topic) for topic, of_topic in committed.positions.items()}
         flushed: list[pl.DataFrame] = []
-        graph.run(Run([BrokerFeed(broker, r) for r in ranges], {"archive": io.collecting(flushed)}))
+        runner.run(Run([BrokerFeed(broker, r) for r in ranges], {"archive": io.collecting(flushed)}))
         text = ";".join(f"{r.topic}/{r.partition}/{r.after}-{r.upto}" for r in ranges)
         entries = [entry for frame in flushed for entry in _write(archive, frame, unit, text)]
         positions = {topic: dict(of_topic) for topic, of_topic in committed.positions.items()}

@@ -1,14 +1,11 @@
-"""Where a bounded run reads: ranges of a broker, files of the archive, rows of the warehouse, Parquet files.
+"""The ends of the graph: where a bounded run reads, and how its frames are written.
 
-The end of the graph: every frame to the write that the run names, one block a shard.
+Feeds. A run reads ranges of a broker, files of the archive, rows of the warehouse or Parquet files. `ReadFeeds` is
+the source of the graph: it reads each feed of the run, batch by batch.
 
-The run's writes into the warehouse: which table, which rows, which token.
-
-Grouping frames by shard: the frames wait beside the graph, and Beam shuffles their names.
-
-As elements they would be encoded, copied by each buffer on the way and decoded again, which is half of what a run over
-a hundred thousand events costs. One shard is a micro-batch, bounded by its driver, and waits in memory; a run over
-many shards may be of any size and waits in Arrow files.
+Sinks. Every frame goes to the write that the run has for the sink, one block a shard. `warehouse_writes` are the
+writes of a batch into the warehouse: which table, which rows, which token. A `BackgroundWriter` does them in a thread
+of its own, so that the graph goes on while the warehouse works.
 """
 
 from __future__ import annotations
@@ -26,8 +23,8 @@ from apache_beam.metrics import Metrics
 from activity.columns import COLUMNS
 from brokers.base import Broker, Position
 from pipeline.checkpoint import Range
-from pipeline.exchange import Passing, Sharded
-from pipeline.plan import Known, Raw, Write, run_of
+from pipeline.exchange import GroupFrames, Passing, Sharded
+from pipeline.plan import RUNS, Lookup, Raw, Write
 from stores.warehouse import Warehouse
 
 
@@ -80,7 +77,7 @@ class _ReadFeeds(beam.DoFn):
         self.handle = handle
 
     def process(self, _impulse: bytes) -> Iterator[Raw | pl.DataFrame]:
-        for feed in run_of(self.handle).feeds:
+        for feed in RUNS.run(self.handle).feeds:
             yield from feed.batches()
 
 
@@ -103,7 +100,7 @@ class _Write(beam.DoFn):
 
     def process(self, element: tuple[int, pl.DataFrame]) -> Iterator[Any]:
         shard, frame = element
-        run_of(self.handle).writes[self.sink](frame, str(shard))
+        RUNS.run(self.handle).writes[self.sink](frame, str(shard))
         self.rows.inc(frame.height)
         return iter(())
 
@@ -141,12 +138,14 @@ def _one_shard(frame: pl.DataFrame) -> tuple[int, pl.DataFrame]:
     return 0, frame
 
 
-def writes(warehouse: Warehouse, token: str, batch: int) -> dict[str, Write]:
-    """Writes of one batch, by sink. `token` says which batch of which checkpoint; the block completes it."""
+def warehouse_writes(warehouse: Warehouse, token: str, batch: int) -> dict[str, Write]:
+    """The writes of one batch into the warehouse, by sink.
 
-    def into(table: str, mark: bool) -> Write:
+    `token` names the batch and its checkpoint; together with the block it makes an insert happen once."""
+
+    def into(table: str, with_batch: bool) -> Write:
         def write(frame: pl.DataFrame, block: str) -> None:
-            rows = frame.with_columns(batch=pl.lit(batch, dtype=pl.UInt64)) if mark else frame
+            rows = frame.with_columns(batch=pl.lit(batch, dtype=pl.UInt64)) if with_batch else frame
             if "deleted" in rows.columns:
                 rows = rows.with_columns(pl.col("deleted").cast(pl.UInt8))
             warehouse.insert(table, rows, f"{table}/{token}/{block}")
@@ -162,25 +161,29 @@ def writes(warehouse: Warehouse, token: str, batch: int) -> dict[str, Write]:
     }
 
 
-class Behind:
-    """Writes in a thread of their own, in order, while the run goes on; none after one that failed.
+class BackgroundWriter:
+    """Does writes in a thread of its own, in order; after one that failed it does no more.
 
-    Use it as a context manager."""
+    It is a context manager: at the end of the block the thread ends, once it has done what was handed to it."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "writes")
         self._begun: list[Future[None]] = []
         self._failed = False
 
-    def __enter__(self) -> Behind:
+    def __enter__(self) -> BackgroundWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
 
-    def __call__(self, write: Write) -> Write:
-        """The write as one that returns before it is done."""
-        return lambda frame, block: self._begun.append(self._thread.submit(self._write, write, frame, block))
+    def wrap(self, write: Write) -> Write:
+        """The same write, as one that returns before it is done."""
+        return lambda frame, block: self.submit(write, frame, block)
+
+    def submit(self, write: Write, frame: pl.DataFrame, block: str) -> None:
+        """Have `write(frame, block)` done after all that was handed over before."""
+        self._begun.append(self._thread.submit(self._write, write, frame, block))
 
     def _write(self, write: Write, frame: pl.DataFrame, block: str) -> None:
         if self._failed:
@@ -192,49 +195,16 @@ class Behind:
             raise
 
     def wait(self) -> None:
-        """Until all is written; raises what a write raised."""
+        """Wait until everything is written. Raises what a write raised."""
         for writing in self._begun:
             writing.result()
 
 
-def known(warehouse: Warehouse, before_batch: int) -> Known:
-    return lambda keys: warehouse.known_events(keys, before_batch)
+def warehouse_lookup(warehouse: Warehouse, before_batch: int) -> Lookup:
+    """Looks keys up among the events that were live before a batch."""
+    return lambda keys: warehouse.lookup_events(keys, before_batch)
 
 
-def collecting(into: list[pl.DataFrame]) -> Callable[[pl.DataFrame, str], None]:
-    """A write that keeps the frames instead."""
+def collecting(into: list[pl.DataFrame]) -> Write:
+    """A write that appends the frames to `into`, whatever their block."""
     return lambda frame, _block: into.append(frame)
-
-
-class _Put(beam.DoFn):
-    def __init__(self, handle: str) -> None:
-        self.handle = handle
-
-    def process(self, element: Sharded) -> Iterator[tuple[int, str]]:
-        shard, frame = element
-        yield shard, run_of(self.handle).waiting.put(frame)
-
-
-class _Take(beam.DoFn):
-    def __init__(self, handle: str) -> None:
-        self.handle = handle
-
-    def process(self, element: tuple[int, Iterable[str]]) -> Iterator[Sharded]:
-        shard, names = element
-        yield shard, run_of(self.handle).waiting.take(names)
-
-
-class GroupFrames(beam.PTransform):
-    """(shard, frame) to (shard, one frame of all there are)."""
-
-    def __init__(self, handle: str) -> None:
-        super().__init__()
-        self.handle = handle
-
-    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        return (
-            pcoll
-            | "Put" >> beam.ParDo(_Put(self.handle)).with_output_types(tuple[int, str])
-            | "Group" >> beam.GroupByKey()
-            | "Take" >> beam.ParDo(_Take(self.handle)).with_output_types(Passing)
-        )

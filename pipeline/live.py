@@ -33,6 +33,7 @@ from pipeline.checkpoint import SNAPSHOT_EVERY, Damaged, Head, Intent, Ledger, P
 from pipeline.io import BrokerFeed
 from pipeline.losses import Missing
 from pipeline.plan import Run
+from pipeline.runner import Runner
 from stores.base import BrokenRows, Checkpoint, Lost, StoreError
 from stores.warehouse import Warehouse
 
@@ -82,6 +83,7 @@ class Loader:
     partitions: int = 4
     limit: int = 12_500  # records a partition and step
     clock: Callable[[], int] = now_ms
+    runner: Runner = field(default_factory=Runner)
     status: Status = field(default_factory=Status)
 
     def __post_init__(self) -> None:
@@ -158,9 +160,9 @@ class Loader:
     def head(self) -> Head:
         return self._head or self.open()
 
-    def lay(self) -> None:
-        """Lay the graph ahead of the first batch, which then need not wait for it."""
-        graph.lay(graph.LOADING)
+    def compile(self) -> None:
+        """Compile the graph ahead of the first batch, which then need not wait for it."""
+        self.runner.compile(graph.LOADING)
 
     # -- one micro-batch --------------------------------------------------------------------------------------
 
@@ -212,39 +214,39 @@ class Loader:
         return Intent(head.batch + 1, ranges, head.watermark, watermark)
 
     def _run(self, head: Head, found: bool) -> Report:
-        with io.Behind() as behind:
-            return self._run_over(head, behind, found)
+        with io.BackgroundWriter() as background:
+            return self._run_over(head, background, found)
 
-    def _run_over(self, head: Head, behind: io.Behind, found: bool) -> Report:
+    def _run_over(self, head: Head, background: io.BackgroundWriter, found: bool) -> Report:
         """`found`: the intent is one that another run may have begun to write."""
         intent = head.intent
         assert intent is not None
         begun = time.perf_counter()
         kept: dict[str, list[pl.DataFrame]] = {"state": [], "taken": [], "late": []}
-        direct = io.writes(self.warehouse, f"{head.generation}/{intent.batch}", intent.batch)
-        writes = {name: behind(write) for name, write in direct.items()}
+        direct = io.warehouse_writes(self.warehouse, f"{head.generation}/{intent.batch}", intent.batch)
+        writes = {name: background.wrap(write) for name, write in direct.items()}
         writes |= {name: io.collecting(frames) for name, frames in kept.items()}
         # What an event replaces is looked up among the stored events, and a merge may drop the replaced row once the
-        # new one is in: so events are written behind all that is computed from the look-up.
+        # new one is in: so events are written after everything that is computed from the look-up.
         events: list[tuple[pl.DataFrame, str]] = []
         writes["events"] = lambda frame, block: events.append((frame, block))
-        counters = graph.run(
+        counters = self.runner.run(
             Run(
                 feeds=[BrokerFeed(self.broker, r) for r in intent.ranges],
                 writes=writes,
                 state=self._state,
                 watermark=intent.watermark,
-                known=io.known(self.warehouse, intent.batch),
+                lookup=io.warehouse_lookup(self.warehouse, intent.batch),
             )
         )
         for frame, block in events:
-            behind(direct["events"])(frame, block)
+            background.submit(direct["events"], frame, block)
         # A batch that held no event reaches no sink; the state is then what it was.
         state = pl.concat(kept["state"]) if kept["state"] else self._state
         taken, late = (pl.concat([session.empty_state(), *kept[name]]) for name in ("taken", "late"))
 
         def written() -> dict[str, Any]:
-            behind.wait()
+            background.wait()
             stored = head.events if head.events is not None else self.warehouse.count_events()
             if head.events is not None:
                 stored += counters.get("dedupe.fresh", 0) - counters.get("dedupe.retracted", 0)

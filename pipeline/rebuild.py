@@ -23,12 +23,13 @@ import polars as pl
 
 from activity import session
 from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS, MARGIN_AFTER_MS, MARGIN_BEFORE_MS
-from pipeline import graph, io, losses
+from pipeline import io, losses
 from pipeline.checkpoint import Head, Hold
 from pipeline.io import FrameFeed
 from pipeline.live import Loader
 from pipeline.losses import Missing
 from pipeline.plan import Feed, Run, Write
+from pipeline.runner import Runner
 from stores.base import Lost
 
 HOLD_MS = 600_000
@@ -77,7 +78,7 @@ class Formed:
     open_events: list[pl.DataFrame]
 
 
-def form(feeds: Sequence[Feed], start: int, end: int, watermark: int, shards: int = 1) -> Formed:
+def form(runner: Runner, feeds: Sequence[Feed], start: int, end: int, watermark: int, shards: int = 1) -> Formed:
     """Form sessions from events without copies, from an empty state, and keep those that start in [start, end)."""
     kept: list[pl.DataFrame] = []
     formed = Formed(session.empty_sessions(), [])
@@ -86,7 +87,7 @@ def form(feeds: Sequence[Feed], start: int, end: int, watermark: int, shards: in
         kept.append(frame.filter(pl.col("started_at").is_between(start, end, closed="left")))
 
     writes = {"sessions": keep, "state": keeping_open(formed.open_events, watermark)}
-    graph.run(Run(feeds=list(feeds), writes=writes, shards=shards))
+    runner.run(Run(feeds=list(feeds), writes=writes, shards=shards))
     formed.sessions = pl.concat([session.empty_sessions(), *(f.select(session.COLUMNS.keys()) for f in kept)])
     return formed
 
@@ -113,7 +114,7 @@ def put_in_place(loader: Loader, head: Head, stored: pl.DataFrame, rebuilt: pl.D
     """Write the difference under the head's batch; the number of rows that had to change."""
     changes = session.difference(stored, rebuilt)
     token = f"{head.generation}/{head.batch}/{name}/{loader.clock()}"
-    writes = io.writes(loader.warehouse, token, head.batch)
+    writes = io.warehouse_writes(loader.warehouse, token, head.batch)
     writes["sessions"](changes, "0")
     return changes.height
 
@@ -179,7 +180,7 @@ def reconcile(loader: Loader, progress: Callable[[str], None] = lambda _: None) 
                     named = visitors if visitors.height <= NAMED_VISITORS else None
                     shards = 1 if named is not None else 8
                     feed = stored_events(loader, str(site), named, start, end)
-                    formed = form([feed], start, end, head.watermark, shards)
+                    formed = form(loader.runner, [feed], start, end, head.watermark, shards)
                     stored = loader.warehouse.sessions_between(str(site), start, end)
                     if named is not None:
                         stored = stored.join(named, on=["site", "visitor"], how="semi")

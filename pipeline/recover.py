@@ -19,7 +19,7 @@ import polars as pl
 
 from activity.definitions import DAY_MS
 from brokers.base import Gone, Position
-from pipeline import graph, io, losses, rebuild, replay
+from pipeline import io, losses, rebuild, replay
 from pipeline.checkpoint import Head, Range
 from pipeline.io import BrokerFeed
 from pipeline.live import READ_TOPICS, Loader
@@ -171,14 +171,14 @@ def _dead_letters(loader: Loader, days: Missing) -> None:
                 bounds = loader.broker.bounds(topic, int(partition))
                 if bounds is not None and bounds.first <= Position.parse(text):
                     feeds.append(BrokerFeed(loader.broker, Range(topic, int(partition), None, text)))
-        graph.run(Run(feeds=list(feeds), writes={"dead_letters": io.collecting(found)}))
+        loader.runner.run(Run(feeds=list(feeds), writes={"dead_letters": io.collecting(found)}))
         inside = (pl.col("received_at") // DAY_MS).is_between(days.first_day, days.last_day)
         letters = pl.concat([frame.filter(inside) for frame in found]) if found else None
         written = 0
         if letters is not None and letters.height:
             absent = _absent(letters, loader.warehouse.dead_letters_between(days.first_day, days.last_day))
             token = f"{head.generation}/{head.batch}/dead-letters/{loader.clock()}"
-            io.writes(loader.warehouse, token, head.batch)["dead_letters"](absent, "0")
+            io.warehouse_writes(loader.warehouse, token, head.batch)["dead_letters"](absent, "0")
             written = absent.height
         period = losses.period(days.first_day, days.last_day)
         if written or days.first_day:

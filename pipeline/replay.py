@@ -35,7 +35,7 @@ from activity.event import TOPICS
 from activity.rollup import session_digest
 from brokers.base import Position
 from pipeline import archive as archiving
-from pipeline import graph, io, rebuild
+from pipeline import io, rebuild
 from pipeline.checkpoint import Head, Range
 from pipeline.io import BrokerFeed, FrameFeed
 from pipeline.live import Loader
@@ -122,7 +122,7 @@ def _replay(
             raise Incomplete("the checkpoint is missing, so this replay has to write one: leave out --dry-run")
         site, start, end = None, 0, day_ms(datetime.fromtimestamp(loader.clock() / 1000, UTC).date()) + 2 * DAY_MS
     if source == "archive":
-        upto = archiving.flush(loader.broker, archive, upto, loader.unit)
+        upto = archiving.flush(loader.runner, loader.broker, archive, upto, loader.unit)
     window = Window(site, start, end)
     had = loader.warehouse.event_days(head.batch, window.site, window.start, window.end)
     built = _build(loader, archive, source, window, upto, head, progress)
@@ -206,7 +206,7 @@ def _build(
     def keep_rollup(grain: str) -> Callable[[pl.DataFrame, str], None]:
         return lambda frame, _block: built.rollups[grain].append(frame.filter(window.within("bucket")))
 
-    graph.run(
+    loader.runner.run(
         Run(
             feeds=_feeds(loader, archive, source, window, upto),
             writes={
@@ -217,7 +217,7 @@ def _build(
                 "met": io.collecting(built.met),
                 **{grain: keep_rollup(grain) for grain in rollup.GRAINS},
             },
-            known=lambda keys: loader.warehouse.known_events(keys, 2**63 - 1),
+            lookup=io.warehouse_lookup(loader.warehouse, 2**63 - 1),
             compared=pl.col("occurred_at").is_between(begin, finish, closed="left"),
             shards=SHARDS,
         )
@@ -235,7 +235,7 @@ def _finish(
     warehouse = loader.warehouse
     rebuilt = built.formed.sessions
     stored = warehouse.sessions_between(window.site, window.start, window.end)
-    writes = io.writes(warehouse, f"{head.generation}/{head.batch}/replay/{loader.clock()}", head.batch)
+    writes = io.warehouse_writes(warehouse, f"{head.generation}/{head.batch}/replay/{loader.clock()}", head.batch)
     since = warehouse.events_of(batch + 1, head.batch - 1, window.site, *window.reads)
     touched = since.select("site", "visitor").unique()
     none = pl.DataFrame(schema={**COLUMNS, "deleted": pl.Boolean()})
@@ -245,7 +245,7 @@ def _finish(
         writes["events"](repairs, "repairs")
     if touched.height:
         feed = rebuild.stored_events(loader, window.site, touched, window.start, window.end)
-        again = rebuild.form([feed], window.start, window.end, head.watermark)
+        again = rebuild.form(loader.runner, [feed], window.start, window.end, head.watermark)
         others = rebuilt.join(touched, on=["site", "visitor"], how="anti")
         rebuilt = pl.concat([others, again.sessions])
         built.formed.open_events += again.open_events

@@ -25,9 +25,8 @@ from activity import codec, rollup, session
 from activity.columns import COLUMNS
 from activity.definitions import DAY_MS
 from activity.event import DEAD_LETTER_TOPIC
-from pipeline.exchange import Passing, Sharded, typed
-from pipeline.io import GroupFrames
-from pipeline.plan import Raw, run_of
+from pipeline.exchange import GroupFrames, Passing, Sharded, typed
+from pipeline.plan import RUNS, Raw
 
 DEAD_LETTERS: dict[str, pl.DataType] = {
     "received_at": pl.Int64(),
@@ -167,10 +166,10 @@ class _Dedupe(beam.DoFn):
 
     def process(self, element: Sharded) -> Iterator[tuple[int, session.Deduped]]:
         shard, batch = element
-        run = run_of(self.handle)
-        known = run.known(batch.select(session.IDENTITY)) if run.known else batch.clear()
-        compared = known.clear() if run.compared is None else known.filter(run.compared)
-        beside = known if run.compared is None else known.filter(~run.compared)
+        run = RUNS.run(self.handle)
+        stored = run.lookup(batch.select(session.IDENTITY)) if run.lookup else batch.clear()
+        compared = stored.clear() if run.compared is None else stored.filter(run.compared)
+        beside = stored if run.compared is None else stored.filter(~run.compared)
         deduped = replace(session.dedupe(batch, beside), stored=compared)
         self.fresh.inc(deduped.fresh.height)
         self.duplicates.inc(deduped.duplicates)
@@ -198,7 +197,7 @@ class _Sessionize(beam.DoFn):
 
     def process(self, element: tuple[int, session.Deduped]) -> Iterator[Any]:
         shard, deduped = element
-        run = run_of(self.handle)
+        run = RUNS.run(self.handle)
         persons = deduped.fresh.filter(pl.col("bot") == "") if "bot" in deduped.fresh.columns else deduped.fresh
         state = run.state
         if self.shards > 1 and state.height:

@@ -139,7 +139,7 @@ class Warehouse:
         limits = inspection.Limits(max_seconds, max_rows, max_bytes, max_memory)
         return self._readers.answer(statement, fmt, params or {}, limits)
 
-    def known_events(
+    def lookup_events(
         self,
         keys: pl.DataFrame,
         before_batch: int,

@@ -71,7 +71,7 @@ class Core:
         """Have the loader ready for much at once, without starting it: for a command that says itself when to load."""
         self._recover()
         self.loader.limit = _MUCH
-        self.loader.lay()
+        self.loader.compile()
 
     def start(self) -> None:
         """Load what comes, flush the archive and rebuild marked days, until `stop`."""

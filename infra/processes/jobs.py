@@ -51,7 +51,12 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
         loader = pipeline()
         yield from _reporting(
             lambda report: archive.flush(
-                parts.broker, parts.archive, loader.head().positions, loader.unit, lambda n: report({"events": n})
+                loader.runner,
+                parts.broker,
+                parts.archive,
+                loader.head().positions,
+                loader.unit,
+                lambda n: report({"events": n}),
             )
         )
 
@@ -95,7 +100,7 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
             {"visitor": visitor, "id_hi": id_hi, "id_lo": id_lo},
             schema=dict.fromkeys(("visitor", "id_hi", "id_lo"), pl.UInt64),
         ).with_columns(site=pl.lit(site))
-        stored = parts.warehouse.known_events(keys, 2**63)
+        stored = parts.warehouse.lookup_events(keys, 2**63)
         found = keys.with_row_index("at").join(stored, on=["site", "visitor", "id_hi", "id_lo"], how="semi")
         yield {"known": found["at"].to_list()}
 

@@ -51,7 +51,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
         world.loader.drain()
     world.broker.publish([Record("footfall.custom", b"k", junk) for junk in (b"junk", b"junk", b"other")])
     world.loader.drain()
-    archive.flush(world.broker, world.archive, world.loader.head().positions, "0")
+    archive.flush(world.loader.runner, world.broker, world.archive, world.loader.head().positions, "0")
     found = Grown(world.folder, events(world), world.sessions(), letters(world))
     world.close()
     return found

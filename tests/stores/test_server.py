@@ -56,7 +56,7 @@ def test_rows_go_in_once_and_come_back(remote: Warehouse) -> None:
     assert remote.query("SELECT count() AS n FROM event_rows").item() == 500
     assert frames.same(given, pl.concat(remote.events_between(None, None, 0, END)))
     keys = pl.concat([given.head(40), frames.events(40, seed=9)])
-    assert frames.same(given.head(40), remote.known_events(keys, 2))
+    assert frames.same(given.head(40), remote.lookup_events(keys, 2))
     wanted = given.select("site", "visitor").unique().head(3)
     theirs = given.join(wanted, on=["site", "visitor"], how="semi")
     assert frames.same(theirs, pl.concat(remote.events_between(None, wanted, 0, END, 1)))

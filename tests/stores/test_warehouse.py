@@ -83,7 +83,7 @@ def test_the_view_shows_the_last_version_with_identifiers_in_hexadecimal(warehou
 
 
 @pytest.mark.parametrize("count", [1, 500, 20_000])
-def test_known_events_are_those_live_before_the_batch(warehouse: Warehouse, count: int) -> None:
+def test_lookup_events_are_those_live_before_the_batch(warehouse: Warehouse, count: int) -> None:
     given = frames.events(20_000, seed=3)
     warehouse.insert("event_rows", frames.marked(given, 5), "known-1")
     gone = given.head(100)
@@ -91,21 +91,21 @@ def test_known_events_are_those_live_before_the_batch(warehouse: Warehouse, coun
     keys = given.sample(count, seed=1)
     unknown = frames.events(50, seed=99)
     asked = pl.concat([keys, unknown, keys])
-    assert warehouse.known_events(asked, 5).is_empty()
-    assert frames.same(keys, warehouse.known_events(asked, 6))
-    assert frames.same(keys.join(gone, on="id_lo", how="anti"), warehouse.known_events(asked, 7))
+    assert warehouse.lookup_events(asked, 5).is_empty()
+    assert frames.same(keys, warehouse.lookup_events(asked, 6))
+    assert frames.same(keys.join(gone, on="id_lo", how="anti"), warehouse.lookup_events(asked, 7))
     since = frames.START + 2 * frames.DAY_MS
     recent = keys.filter(pl.col("occurred_at") >= since)
-    assert frames.same(recent, warehouse.known_events(asked, 6, since))
+    assert frames.same(recent, warehouse.lookup_events(asked, 6, since))
 
 
-def test_known_events_follow_an_event_that_was_moved_to_another_day(warehouse: Warehouse) -> None:
+def test_lookup_events_follow_an_event_that_was_moved_to_another_day(warehouse: Warehouse) -> None:
     before = frames.events(1)
     after = before.with_columns(pl.col("occurred_at") + frames.DAY_MS)
     warehouse.insert("event_rows", frames.marked(before, 1), "moved-1")
     warehouse.insert("event_rows", frames.marked(before, 2, deleted=1), "moved-2")
     warehouse.insert("event_rows", frames.marked(after, 2), "moved-3")
-    assert frames.same(after, warehouse.known_events(before, 3))
+    assert frames.same(after, warehouse.lookup_events(before, 3))
     assert frames.same(after, all_events(warehouse))
 
 
