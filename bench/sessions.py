@@ -19,8 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
 
 TARGET_CLICKHOUSE = 2.0  # at most twice its time: at least half of its rate
 TARGET_PER_EVENT = 50.0
@@ -75,12 +79,20 @@ def generate(folder: Path, events: int) -> None:
 
 
 def ours(folder: Path, out: Path) -> None:
+    import polars as pl
+
     from activity.session import STATE_COLUMNS
-    from pipeline.io import ParquetFeed
     from pipeline.plan import Run
     from pipeline.runner import Runner
 
-    feeds = [ParquetFeed([path], list(STATE_COLUMNS)) for path in sorted(folder.glob("events-*.parquet"))]
+    class ParquetFeed:
+        def __init__(self, path: Path) -> None:
+            self.path = path
+
+        def batches(self) -> Iterator[pl.DataFrame]:
+            return pl.scan_parquet(self.path).select(STATE_COLUMNS.keys()).collect().iter_slices(500_000)
+
+    feeds = [ParquetFeed(path) for path in sorted(folder.glob("events-*.parquet"))]
     writes = {"sessions": lambda frame, block: frame.write_parquet(out / f"sessions-{block}.parquet")}
     Runner().run(Run(list(feeds), writes, shards=32))
 

@@ -80,6 +80,7 @@ class PassingCoder(beam.coders.Coder):
         return Passing
 
 
+# Beam has one registry of coders a process, and finds a type's coder only there.
 beam.coders.registry.register_coder(pl.DataFrame, FrameCoder)
 beam.coders.registry.register_coder(Passing, PassingCoder)
 

@@ -15,7 +15,7 @@ import apache_beam as beam
 from activity import rollup
 from pipeline import steps
 
-# Every name that `Run.writes` may hold.
+# Every name that `Run.writes` may have.
 SINKS = ("archive", "dead_letters", *rollup.GRAINS, "late", "taken", "state", "sessions", "events", "repairs", "met")
 # The sinks of a run that compares its events with what is stored, and those of a run that loads.
 COMPARING = frozenset({"repairs", "met"})

@@ -1,7 +1,7 @@
 """The ends of the graph: where a bounded run reads, and how its frames are written.
 
-Feeds. A run reads ranges of a broker, files of the archive, rows of the warehouse or Parquet files. `ReadFeeds` is
-the source of the graph: it reads each feed of the run, batch by batch.
+Feeds. A run reads ranges of a broker, files of the archive or rows of the warehouse. `ReadFeeds` is the source of
+the graph: it reads each feed of the run, batch by batch.
 
 Sinks. Every frame goes to the write that the run has for the sink, one block a shard. `warehouse_writes` are the
 writes of a batch into the warehouse: which table, which rows, which token. A `BackgroundWriter` does them in a thread
@@ -10,10 +10,9 @@ of its own, so that the graph goes on while the warehouse works.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -22,22 +21,26 @@ from apache_beam.metrics import Metrics
 
 from activity.columns import COLUMNS
 from brokers.base import Broker, Position
-from pipeline.checkpoint import Range
+from pipeline.checkpoint import PartitionRange
 from pipeline.exchange import GroupFrames, Passing, Sharded
 from pipeline.plan import RUNS, Lookup, Raw, Write
 from stores.warehouse import Warehouse
 
+_AT_ONCE = 20_000  # records of a batch
+
 
 @dataclass(frozen=True)
 class BrokerFeed:
+    """Feeds the records of a range in batches."""
+
     broker: Broker
-    range: Range
-    batch: int = 20_000
+    range: PartitionRange
 
     def batches(self) -> Iterator[Raw]:
+        """The records in batches. Raises `Gone` when retention has removed some, and `Unreachable`."""
         r = self.range
         after = Position.parse(r.after) if r.after else None
-        for stored in self.broker.read_range(r.topic, r.partition, after, Position.parse(r.upto), self.batch):
+        for stored in self.broker.read_range(r.topic, r.partition, after, Position.parse(r.upto), _AT_ONCE):
             yield Raw(
                 r.topic,
                 r.partition,
@@ -49,27 +52,14 @@ class BrokerFeed:
 
 @dataclass(frozen=True)
 class FrameFeed:
-    """Frames made when they are read, such as the warehouse's own events or a file of the archive."""
+    """Feeds frames that are made when they are read: events of the warehouse, or files of the archive."""
 
     frames: Callable[[], Iterable[pl.DataFrame]]
 
     def batches(self) -> Iterator[pl.DataFrame]:
+        """The frames, with the event columns. Raises what making them raises."""
         for frame in self.frames():
             yield frame.select(COLUMNS.keys())
-
-
-@dataclass(frozen=True)
-class ParquetFeed:
-    """Files with at least `needed`; columns that a file does not have are not missed by what runs on them."""
-
-    paths: Sequence[Path]
-    needed: Sequence[str]
-    rows: int = 500_000
-
-    def batches(self) -> Iterator[pl.DataFrame]:
-        for path in self.paths:
-            whole = pl.scan_parquet(path).select(self.needed)
-            yield from whole.collect().iter_slices(self.rows)
 
 
 class _ReadFeeds(beam.DoFn):
@@ -82,13 +72,14 @@ class _ReadFeeds(beam.DoFn):
 
 
 class ReadFeeds(beam.PTransform):
-    """Each feed of the run, batch by batch. Nothing of them lies in the graph, which is the same for all."""
+    """The batches of each feed of the run. The graph has nothing of the feeds in it, so it serves every run."""
 
     def __init__(self, handle: str) -> None:
         super().__init__()
         self.handle = handle
 
     def expand(self, pbegin: beam.Pipeline) -> beam.PCollection:
+        """Apply the step; see the class."""
         return pbegin | beam.Impulse() | "Read" >> beam.ParDo(_ReadFeeds(self.handle)).with_output_types(Passing)
 
 
@@ -106,7 +97,7 @@ class _Write(beam.DoFn):
 
 
 class WriteShards(beam.PTransform):
-    """(shard, frame) to the run's write `sink`; the shard's number names the block."""
+    """Gives (shard, frame) to the run's write `sink`, with the number of the shard as the block."""
 
     def __init__(self, handle: str, sink: str) -> None:
         super().__init__()
@@ -114,11 +105,12 @@ class WriteShards(beam.PTransform):
         self.sink = sink
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        """Apply the step; see the class."""
         return pcoll | beam.ParDo(_Write(self.handle, self.sink))
 
 
 class WriteGathered(beam.PTransform):
-    """Frames that no shard has grouped (dead letters, the archive's) gathered into one block."""
+    """Gives frames without a shard (dead letters, the archive's) to the run's write `sink`, as one block."""
 
     def __init__(self, handle: str, sink: str) -> None:
         super().__init__()
@@ -126,6 +118,7 @@ class WriteGathered(beam.PTransform):
         self.sink = sink
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        """Apply the step; see the class."""
         return (
             pcoll
             | "Key" >> beam.Map(_one_shard).with_output_types(Sharded)

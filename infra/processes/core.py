@@ -138,11 +138,11 @@ class Core:
     def _first_look(self) -> str:
         """What `/ready` says of things lost until the pipeline, which takes seconds to import, mends them."""
         from pipeline import losses
-        from pipeline.checkpoint import Ledger
+        from pipeline.checkpoint import CheckpointRepository
         from stores.base import StoreError
 
         try:
-            ledger = Ledger(self.parts.checkpoint, "0")
+            ledger = CheckpointRepository(self.parts.checkpoint, "0")
             head, found = ledger.load(), self.parts.warehouse.parts()
             if head is None or head.lost:
                 return losses.LOST if head or (found is not None and found.height) else ""

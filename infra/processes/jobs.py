@@ -54,7 +54,7 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
                 loader.runner,
                 parts.broker,
                 parts.archive,
-                loader.head().positions,
+                loader.checkpoint().positions,
                 loader.unit,
                 lambda n: report({"events": n}),
             )
@@ -80,7 +80,7 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
                 site=site,
                 source=source,
                 dry_run=dry_run,
-                progress=lambda _what, events: report({"read": events}),
+                progress=lambda events: report({"read": events}),
             )
             for day in days:
                 report(day)
@@ -106,15 +106,11 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
 
     def holds(site: str) -> Iterator[Line]:
         """Whether any event of a site is stored."""
-        found = parts.warehouse.query("SELECT 1 FROM event_rows WHERE site = {site:String} LIMIT 1", {"site": site})
-        yield {"holds": found.height > 0}
+        yield {"holds": parts.warehouse.has_events(site)}
 
     def letters(where: str, lines: list[str]) -> Iterator[Line]:
         """Which of these (base64) are dead letters already: their indexes."""
-        sql = """
-            SELECT DISTINCT base64Encode(bytes) AS line FROM dead_letters
-            WHERE topic = {where:String} AND base64Encode(bytes) IN {lines:Array(String)}"""
-        stored = set(parts.warehouse.query(sql, {"where": where, "lines": lines})["line"])
+        stored = parts.warehouse.stored_dead_letters(where, lines)
         yield {"known": [index for index, line in enumerate(lines) if line in stored]}
 
     def sql(statement: str, fmt: str, params: dict[str, str]) -> Iterator[Line]:
