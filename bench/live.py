@@ -20,10 +20,10 @@ from pathlib import Path
 import brokers
 import stores
 from activity import codec
-from activity.event import Event, EventType, topic_of, visitor_key
+from activity.event import ALL_TOPICS, Event, EventType, topic_of, visitor_key
 from bench.harness import percentile, report, result
 from brokers.base import Record
-from pipeline.live import Loader, create_topics
+from pipeline.live import Loader
 
 EVENTS = 500
 SECONDS = 20  # of the loader's clock a batch: an hour is 180 batches, and the state is full after 450
@@ -58,7 +58,8 @@ def main() -> int:
     rng = random.Random(3)
     with tempfile.TemporaryDirectory(prefix="footfall-bench-") as folder:
         broker = brokers.connect(f"sqlite://{folder}/log.sqlite")
-        create_topics(broker, 4, -1)
+        for topic in ALL_TOPICS:
+            broker.create_topic(topic, 4, -1)
         warehouse = stores.connect_warehouse(f"chdb://{folder}/warehouse")
         warehouse.migrate()
         now = time.time_ns() // 1_000_000
@@ -67,12 +68,12 @@ def main() -> int:
             now += SECONDS * 1000
             broker.publish(records(rng, number, now))
             wall, cpu = time.perf_counter(), time.process_time()
-            step = loader.step()
+            counters = loader.step()
             walls.append(time.perf_counter() - wall)
             costs.append(time.process_time() - cpu)
             sizes.append(resident())
-            if step is None or step.counters["dedupe.fresh"] != EVENTS:
-                raise SystemExit(f"batch {number} was not loaded whole: {step}")
+            if counters is None or counters["dedupe.fresh"] != EVENTS:
+                raise SystemExit(f"batch {number} was not loaded whole: {counters}")
             if number % 100 == 99:
                 mb = sizes[-1] / 1e6
                 print(f"{number + 1} batches, {walls[-1]:.3f} s, {mb:.0f} MB", file=sys.stderr)

@@ -15,8 +15,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
 
 from bench.harness import Cost, report, result, timed_child
 
@@ -73,14 +77,22 @@ def generate(folder: Path, events: int) -> None:
 
 
 def ours(folder: Path, out: Path) -> None:
-    from activity.session import STATE_COLUMNS
-    from pipeline import graph
-    from pipeline.io import ParquetFeed
-    from pipeline.plan import Run
+    import polars as pl
 
-    feeds = [ParquetFeed([path], list(STATE_COLUMNS)) for path in sorted(folder.glob("events-*.parquet"))]
+    from activity.session import STATE_COLUMNS
+    from pipeline.plan import Run
+    from pipeline.runner import Runner
+
+    class ParquetFeed:
+        def __init__(self, path: Path) -> None:
+            self.path = path
+
+        def batches(self) -> Iterator[pl.DataFrame]:
+            return pl.scan_parquet(self.path).select(STATE_COLUMNS.keys()).collect().iter_slices(500_000)
+
+    feeds = [ParquetFeed(path) for path in sorted(folder.glob("events-*.parquet"))]
     writes = {"sessions": lambda frame, block: frame.write_parquet(out / f"sessions-{block}.parquet")}
-    graph.run(Run(list(feeds), writes, shards=32))
+    Runner().run(Run(list(feeds), writes, shards=32))
 
 
 QUERY = """

@@ -13,7 +13,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 
 from dashboards.context import current_context
-from stores.base import QueryRefused, ReadersBusy, StoreError
+from stores.base import QueryRefused, StoreError, TooManyQueries
 from stores.read_only.inspection import MAX_STATEMENT
 
 routes = Blueprint("sql", __name__)
@@ -99,8 +99,8 @@ def _wrong(error: HTTPException) -> Response:
     return _plain(error.description or error.name, error.code or 500)
 
 
-@routes.errorhandler(ReadersBusy)
-def _busy(error: ReadersBusy) -> Response:
+@routes.errorhandler(TooManyQueries)
+def _busy(error: TooManyQueries) -> Response:
     response = _plain(str(error), 503)
     response.headers["Retry-After"] = "10"
     return response

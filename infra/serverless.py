@@ -57,14 +57,14 @@ def load(event: dict[str, Any], context: Context) -> dict[str, int]:
     # One empty step may mean that another instance had the unit since this one last ran; a second means the end.
     empty = 0
     while empty < 2 and context.get_remaining_time_in_millis() > _LEAST_MS_LEFT:
-        report = loader.step()
-        empty = empty + 1 if report is None else 0
-        if report is not None:
+        counters = loader.step()
+        empty = empty + 1 if counters is None else 0
+        if counters is not None:
             batches += 1
-            events += report.counters.get("dedupe.fresh", 0)
+            events += counters.get("dedupe.fresh", 0)
     if "records" not in event:
         archived = _archive(parts, loader)
-        if loader.head().marks and context.get_remaining_time_in_millis() > _LEAST_MS_LEFT:
+        if loader.checkpoint().dirty_days and context.get_remaining_time_in_millis() > _LEAST_MS_LEFT:
             _rebuild(loader)
     return {"batches": batches, "events": events, "archived": archived}
 
@@ -72,12 +72,13 @@ def load(event: dict[str, Any], context: Context) -> dict[str, int]:
 def _archive(parts: Parts, loader: Loader) -> int:
     """Flushes the archive; returns the number of records written, 0 if another instance was first."""
     from pipeline import archive
-    from stores.base import Lost
+    from stores.base import Conflict
 
     flushed: list[int] = []
     try:
-        archive.flush(parts.broker, parts.archive, loader.head().positions, loader.unit, flushed.append)
-    except Lost:
+        positions = loader.checkpoint().positions
+        archive.flush(loader.runner, parts.broker, parts.archive, positions, loader.unit, flushed.append)
+    except Conflict:
         log.info("Another instance brings the archive up to date")
     return sum(flushed)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from brokers.base import Broker
     from ingest.sites import Sites
-    from stores.base import Archive, Checkpoint, Live
+    from stores.base import Archive, CheckpointStore, Live
     from stores.warehouse import Warehouse
 
 
@@ -93,7 +93,7 @@ class Parts:
         return warehouse
 
     @cached_property
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> CheckpointStore:
         """The store of committed positions."""
         import stores
 

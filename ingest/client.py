@@ -31,7 +31,7 @@ from activity.event import named_visitor, visitor_id
 from activity.geo import canonical_address
 from ingest.http import Headers
 from ingest.outbox import Memory, Unavailable
-from stores.base import Unreachable
+from stores.base import StoreUnreachable
 
 _MET = 1024
 
@@ -177,13 +177,13 @@ class Visitors:
         self._fetch_salts(day - 1, day)
         for site in wanted.sites:
             if wanted.named and site not in self._keys:
-                with suppress(Unreachable):  # `named` says so, to whom it concerns
+                with suppress(StoreUnreachable):  # `named` says so, to whom it concerns
                     self._keys[site] = self._live.import_key(site)
             if into_it < _YOUNG and self._unknown(site, wanted):
                 before = visitor_id(self._salt(day - 1), site, wanted.address, wanted.user_agent)
                 try:
                     active = self._live.last_active(site, before)
-                except Unreachable:
+                except StoreUnreachable:
                     self._split()
                     continue
                 if active is not None:

@@ -305,7 +305,7 @@ def _entry(item: Incoming, enriched: list[Event]) -> Entry:
         tuple([Record(topic_of(each.type), key, codec.encode(each)) for each in enriched]),
         memory_key,
         event_id,
-        None if event.bot else Touch(event.site, event.visitor, event.path, event.occurred_at),
+        None if event.bot else Touch(event.site, event.visitor, event.occurred_at),
     )
 
 

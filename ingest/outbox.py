@@ -52,7 +52,6 @@ class Touch(NamedTuple):
 
     site: str
     visitor: str
-    path: str
     at_ms: int
 
 
@@ -70,7 +69,7 @@ class Memory(Protocol):
 
     def seen(self, keys: Sequence[bytes]) -> list[bytes | None]: ...
     def remember(self, items: Mapping[bytes, bytes]) -> None: ...
-    def touch_many(self, touches: Sequence[tuple[str, str, str, int]]) -> None: ...
+    def touch_many(self, touches: Sequence[tuple[str, str, int]]) -> None: ...
 
 
 class _Waiting(NamedTuple):

@@ -1,8 +1,8 @@
 """The archive's own consumer: what is committed, as Parquet, at its own pace.
 
-It reads from the positions in the archive's manifest up to those that the loader has committed, so a slow archive
-holds up nobody, and no file holds a record that the loader has not counted. Files are written first and named by
-what they hold; the manifest's swap then makes all of a flush count at once.
+It reads from the positions in the archive's manifest up to those that the loader has committed. So a slow archive
+holds up nobody, and no file has a record that the loader has not counted. Files are written first, under names that
+follow from their content; the swap of the manifest then makes all files of a flush count at once.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from activity.columns import COLUMNS
 from activity.definitions import HOUR_MS
 from activity.event import TOPICS
 from brokers.base import Broker, Position, TopicPartition
-from pipeline import graph, io
-from pipeline.checkpoint import Range
+from pipeline import io
+from pipeline.checkpoint import PartitionRange, moved
 from pipeline.io import BrokerFeed
 from pipeline.plan import Run
+from pipeline.runner import Runner
 from stores.archive import COLUMNS as ARCHIVE_COLUMNS
 from stores.archive import file_path
 from stores.base import Archive, ArchivedFile, Positions
@@ -29,30 +30,33 @@ LIMIT = 12_500
 
 
 def flush(
-    broker: Broker, archive: Archive, upto: Positions, unit: str, progress: Callable[[int], None] = lambda _: None
+    runner: Runner,
+    broker: Broker,
+    archive: Archive,
+    upto: Positions,
+    unit: str,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Positions:
-    """Archive everything up to `upto` (topic -> partition -> position, inclusive); returns where the archive stands.
+    """Archive everything up to `upto` (inclusive); returns the positions up to which the archive now reaches.
 
-    Raises `Lost` when another process flushed at the same time, `Gone` when the broker no longer has the records."""
+    Positions go topic -> partition -> position; `progress` is called with the number of events of each flush. Raises
+    `Conflict` when another process flushed at the same time, `Gone` when the broker no longer has the records."""
     while True:
         committed = archive.committed()
         ranges = _ranges(broker, committed.positions, upto)
         if not ranges:
-            return {topic: dict(of_topic) for topic, of_topic in committed.positions.items()}
+            return committed.positions
         flushed: list[pl.DataFrame] = []
-        graph.run(Run([BrokerFeed(broker, r) for r in ranges], {"archive": io.collecting(flushed)}))
+        runner.run(Run([BrokerFeed(broker, r) for r in ranges], {"archive": io.collecting(flushed)}))
         text = ";".join(f"{r.topic}/{r.partition}/{r.after}-{r.upto}" for r in ranges)
         entries = [entry for frame in flushed for entry in _write(archive, frame, unit, text)]
-        positions = {topic: dict(of_topic) for topic, of_topic in committed.positions.items()}
-        for r in ranges:
-            positions.setdefault(r.topic, {})[str(r.partition)] = r.upto
-        archive.commit(committed.version, entries, positions)
+        archive.commit(committed.version, entries, moved(committed.positions, ranges))
         for r in ranges:
             broker.remember(GROUP, TopicPartition(r.topic, r.partition), Position.parse(r.upto))
         progress(sum(frame.height for frame in flushed))
 
 
-def _ranges(broker: Broker, done: Positions, upto: Positions) -> list[Range]:
+def _ranges(broker: Broker, done: Positions, upto: Positions) -> list[PartitionRange]:
     ranges = []
     for topic in TOPICS:
         for partition, text in upto.get(topic, {}).items():
@@ -63,7 +67,7 @@ def _ranges(broker: Broker, done: Positions, upto: Positions) -> list[Range]:
                 continue
             reach = broker.end_before(TopicPartition(topic, int(partition)), after, LIMIT)
             if reach is not None:
-                ranges.append(Range(topic, int(partition), before, str(min(reach, last))))
+                ranges.append(PartitionRange(topic, int(partition), before, str(min(reach, last))))
     return ranges
 
 
@@ -92,9 +96,9 @@ def _write(archive: Archive, frame: pl.DataFrame, unit: str, ranges: str) -> Ite
 
 
 def frames(archive: Archive, start: int, end: int, site: str | None) -> Iterator[pl.DataFrame]:
-    """The archived events whose files touch [start, end) of `occurred_at`, checksums verified.
+    """The events of the archived files that touch [start, end) of `occurred_at`, in ms: a frame a file, `COLUMNS`.
 
-    Raises `Unreadable` naming the file."""
+    Verifies checksums. Raises `Unreadable` naming the file."""
     for entry in archive.manifest(start, end).entries:
         if site is None or entry.site == site:
             table = archive.read(entry.path, list(COLUMNS), entry)

@@ -1,9 +1,13 @@
 """The checkpoint: one small object that says everything, changed by compare-and-swap, and the segments it names.
 
 Two swaps make a micro-batch exactly-once. The first writes the *intent*: which ranges, with which watermark,
-under which batch number. The second commits: the positions move, the intent goes. Whoever finds an intent runs it
-again and gets the same rows under the same tokens; whoever loses a swap was replaced by another process, forgets
-what it had in hand and loads again. `hold` keeps commits off while a rebuild puts its rows in place.
+under which batch number. The second commits: the positions move, the intent goes. A process that finds an intent
+runs it again and gets the same rows under the same tokens. A process that loses a swap was replaced by another one:
+it drops what it had in hand and loads the checkpoint again. A *lease* keeps commits off while a rebuild puts its rows
+in place.
+
+A checkpoint names segments, which never change: the state of open sessions, as a snapshot and the deltas since, and
+the *dirty days*, the visitor-days whose sessions a late event may have changed.
 """
 
 from __future__ import annotations
@@ -17,16 +21,16 @@ import polars as pl
 
 from activity import session
 from pipeline.losses import Missing, Part
-from stores.base import Checkpoint, StoreError, Unreadable
+from stores.base import CheckpointStore, Positions, StoreError, Unreadable
 
 # A snapshot of the state replaces its deltas after this many.
 SNAPSHOT_EVERY = 64
 
-MARK_COLUMNS: dict[str, pl.DataType] = {"site": pl.String(), "visitor": pl.UInt64(), "day": pl.Int64()}
-
+# `day` counts from the epoch, in UTC.
+DIRTY_DAY_COLUMNS: dict[str, pl.DataType] = {"site": pl.String(), "visitor": pl.UInt64(), "day": pl.Int64()}
 
 # A segment's name ends with the checksum of its bytes.
-_CHECKED = re.compile(r"\.([0-9a-f]{32})$")
+_SEGMENT_CHECKSUM = re.compile(r"\.([0-9a-f]{32})$")
 
 
 class PartitionsChanged(StoreError):
@@ -40,8 +44,8 @@ class Damaged(Unreadable):
         super().__init__(name, why, "everything is replayed from the raw events, which makes a new one")
 
 
-class Range(msgspec.Struct, frozen=True):
-    """The records of one partition in `(after, upto]`; positions as text, `after` None from the first kept."""
+class PartitionRange(msgspec.Struct, frozen=True):
+    """The records of one partition in `(after, upto]`: positions as text, `after` None to begin with the first kept."""
 
     topic: str
     partition: int
@@ -50,59 +54,73 @@ class Range(msgspec.Struct, frozen=True):
 
 
 class Intent(msgspec.Struct, frozen=True):
+    """What a batch will read and how far it moves the watermark (ms): enough to run it again with the same result."""
+
     batch: int
-    ranges: list[Range]
-    watermark: int  # that of the moment before the batch, ms
-    next_watermark: int
+    ranges: list[PartitionRange]
+    watermark: int  # before the batch
+    next_watermark: int  # after it
 
 
-class Hold(msgspec.Struct, frozen=True):
+class Lease(msgspec.Struct, frozen=True):
+    """The unit belongs to the process `by` until `until` (ms). The lease of a process that died runs out."""
+
     by: str
-    until: int  # ms; a holder that died is not waited for longer
+    until: int
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """What is true as of the last commit of one unit."""
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """What is true as of the last commit of one unit. `name=` keeps the names that stored checkpoints have."""
 
     version: int = 1
     batch: int = 0
     generation: str  # names this checkpoint's tokens; another checkpoint has others
     partitions: int
-    positions: dict[str, dict[str, str]] = {}  # topic -> partition -> last position taken
-    watermark: int = 0
+    positions: Positions = {}  # the last position taken
+    watermark: int = 0  # ms
     snapshot: str | None = None
     deltas: list[str] = []
-    marks: list[str] = []
+    dirty_days: list[str] = msgspec.field(name="marks", default_factory=list)
     intent: Intent | None = None
-    hold: Hold | None = None
-    parts: list[Part] = []  # what the tables consisted of, None of them may go but by merging
-    missing: list[Missing] = []  # days that are to be made again from the raw events before anything is loaded
+    lease: Lease | None = msgspec.field(name="hold", default=None)
+    parts: list[Part] = []  # what the tables consisted of; a part may go only by merging
+    missing: list[Missing] = []  # days that have to be made again from the raw events before anything is loaded
     events: int | None = None  # stored in all; None in a checkpoint that did not count
     retracted: int = 0  # stored events that a lesser copy has replaced
-    lost: bool = False  # begun over a warehouse that holds events already: a replay of everything has to come first
+    lost: bool = False  # begun over a warehouse that has events already: a replay of everything has to come first
 
     def position(self, topic: str, partition: int) -> str | None:
+        """The last position taken from a partition, None when nothing was."""
         return self.positions.get(topic, {}).get(str(partition))
 
-    def moved(self, ranges: list[Range]) -> dict[str, dict[str, str]]:
+    def moved(self, ranges: list[PartitionRange]) -> Positions:
         """The positions after `ranges` were taken."""
-        positions = {topic: dict(of_topic) for topic, of_topic in self.positions.items()}
-        for r in ranges:
-            positions.setdefault(r.topic, {})[str(r.partition)] = r.upto
-        return positions
+        return moved(self.positions, ranges)
 
 
-class Ledger:
-    """The head of one unit in a checkpoint store, with the swap that guards it."""
+def moved(positions: Positions, ranges: list[PartitionRange]) -> Positions:
+    """A copy of `positions`, moved to the ends of `ranges`."""
+    after = {topic: dict(of_topic) for topic, of_topic in positions.items()}
+    for r in ranges:
+        after.setdefault(r.topic, {})[str(r.partition)] = r.upto
+    return after
 
-    def __init__(self, store: Checkpoint, unit: str) -> None:
+
+class CheckpointRepository:
+    """Reads and writes the checkpoint of one unit, and its segments, in a checkpoint store.
+
+    It remembers the version that it saw last: that is the version which `swap` replaces."""
+
+    def __init__(self, store: CheckpointStore, unit: str) -> None:
         self.store = store
         self.unit = unit
         self.name = f"unit-{unit}"
         self._version: str | None = None
 
-    def load(self) -> Head | None:
-        """Raises `Damaged`."""
+    def load(self) -> Checkpoint | None:
+        """The checkpoint as it is stored now, None when there is none.
+
+        Raises `Damaged`, and `Unreadable` when another version of Footfall wrote it."""
         try:
             found = self.store.load(self.name)
         except Unreadable as error:
@@ -111,16 +129,16 @@ class Ledger:
             self._version = None
             return None
         value, self._version = found
-        return self._head(value)
+        return self._decoded(value)
 
-    def _head(self, value: bytes) -> Head:
+    def _decoded(self, value: bytes) -> Checkpoint:
         checksum, separator, text = value.partition(b"\n")
-        if not separator:  # written before heads had a checksum
+        if not separator:  # written before checkpoints had a checksum
             checksum, text = b"", value
         if checksum and checksum != _checksum(text):
             raise Damaged(self.name, "its checksum is not that of its bytes")
         try:
-            return msgspec.json.decode(text, type=Head)
+            return msgspec.json.decode(text, type=Checkpoint)
         except msgspec.MsgspecError as error:
             if checksum:
                 raise Unreadable(
@@ -128,14 +146,16 @@ class Ledger:
                 ) from error
             raise Damaged(self.name, f"it is no checkpoint ({error})") from error
 
-    def swap(self, head: Head) -> Head:
-        """Raises `Lost` when another process wrote since our last `load` or `swap`."""
-        text = msgspec.json.encode(head)
+    def swap(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Replace the stored checkpoint; returns the new one.
+
+        Raises `Conflict` when another process wrote since our last `load` or `swap`."""
+        text = msgspec.json.encode(checkpoint)
         self._version = self.store.swap(self.name, _checksum(text) + b"\n" + text, self._version)
-        return head
+        return checkpoint
 
     def set_aside(self, damaged: Damaged) -> str:
-        """Put what is damaged out of the way, and the head with it; where it is kept."""
+        """Rename what is damaged, and the checkpoint with it, so that neither counts; returns the new name."""
         kept = self.store.set_aside(damaged.path)
         if damaged.path != self.name:
             self.store.set_aside(self.name)
@@ -143,6 +163,7 @@ class Ledger:
         return kept
 
     def put_frame(self, name: str, frame: pl.DataFrame) -> str:
+        """Write a segment; returns the name to put into the checkpoint."""
         out = io.BytesIO()
         frame.write_ipc(out, compression="zstd")
         data = out.getvalue()
@@ -151,36 +172,42 @@ class Ledger:
         return path
 
     def get_frame(self, path: str) -> pl.DataFrame:
-        """Raises `Damaged`."""
+        """The frame of a segment. Raises `Damaged` when it is missing or its bytes changed."""
         try:
             data = self.store.get(path)
         except Unreadable as error:
             raise Damaged(path, error.why) from error
-        checked = _CHECKED.search(path)
-        if checked is not None and checked[1].encode() != _checksum(data):
+        checksum = _SEGMENT_CHECKSUM.search(path)
+        if checksum is not None and checksum[1].encode() != _checksum(data):
             raise Damaged(path, "its checksum is not that of its bytes")
         try:
             return pl.read_ipc(io.BytesIO(data))
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise Damaged(path, f"it is no segment ({error})") from error
 
-    def state(self, head: Head) -> pl.DataFrame:
-        """The events of open chains as of `head`. A lesser copy in a later delta replaces an earlier one."""
-        paths = [head.snapshot, *head.deltas] if head.snapshot else head.deltas
+    def state(self, checkpoint: Checkpoint) -> pl.DataFrame:
+        """The events of open sessions as of a checkpoint (`session.STATE_COLUMNS`). Raises `Damaged`.
+
+        A lesser copy in a later delta replaces an earlier one."""
+        paths = [checkpoint.snapshot, *checkpoint.deltas] if checkpoint.snapshot else checkpoint.deltas
         frames = [self.get_frame(path) for path in paths]
         state = session.canonical(pl.concat(frames)) if frames else session.empty_state()
-        return session.prune(state, head.watermark)[0]
+        return session.prune(state, checkpoint.watermark)[0]
 
-    def marks(self, head: Head) -> pl.DataFrame:
-        frames = [self.get_frame(path) for path in head.marks]
-        return pl.concat(frames).unique() if frames else pl.DataFrame(schema=MARK_COLUMNS)
+    def dirty_days(self, checkpoint: Checkpoint) -> pl.DataFrame:
+        """The dirty days of a checkpoint (`DIRTY_DAY_COLUMNS`), each once. Raises `Damaged`."""
+        frames = [self.get_frame(path) for path in checkpoint.dirty_days]
+        return pl.concat(frames).unique() if frames else pl.DataFrame(schema=DIRTY_DAY_COLUMNS)
 
-    def sweep(self, head: Head) -> None:
-        """Delete the segments that a crash left without a head that names them: only for who is alone."""
-        named = {head.snapshot, *head.deltas, *head.marks}
+    def sweep(self, checkpoint: Checkpoint) -> None:
+        """Delete the segments that `checkpoint` does not name, which a crash left behind.
+
+        Only the sole process of the unit may do so: another one may be about to commit a segment."""
+        named = {checkpoint.snapshot, *checkpoint.deltas, *checkpoint.dirty_days}
         self.forget([path for path in self.store.names(f"segments-{self.unit}/") if path not in named])
 
     def forget(self, paths: list[str]) -> None:
+        """Delete segments that no checkpoint names any more."""
         for path in paths:
             self.store.delete(path)
 

@@ -1,6 +1,13 @@
-"""How elements are encoded where Beam needs bytes, and how large they are where it only asks.
+"""How frames travel between the steps: grouped by shard through an exchange, and encoded where Beam needs bytes.
 
-Where the frames of a run wait to be grouped: in memory, or in files where a run may be of any size.
+Grouping. As elements of a shuffle, frames would be encoded, copied by each buffer on the way and decoded again,
+which is half of what a run over a hundred thousand events costs. So a frame is written to the run's exchange, Beam
+shuffles its name, and the step behind the grouping reads it. A run of one shard is a micro-batch, whose driver
+bounds it: its exchange is in memory. A run of many shards may be of any size: its exchange is a folder of Arrow files.
+
+Coders. Beam encodes an element where it leaves a stage, and asks for its size in between. `FrameCoder` writes frames
+as Arrow streams; `PassingCoder` is for elements that never leave their stage, and keeps Beam from encoding them only
+to learn their size.
 """
 
 from __future__ import annotations
@@ -9,37 +16,43 @@ import io
 import itertools
 import pickle
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import apache_beam as beam
 import polars as pl
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
+from pipeline.plan import RUNS
 from stores.base import Unusable
 
 Sharded = tuple[int, pl.DataFrame]
 
 
 class FrameCoder(beam.coders.Coder):
-    """Frames cross a shuffle as Arrow streams, not as pickles."""
+    """Encodes a frame as an Arrow stream, not as a pickle."""
 
     def encode(self, value: pl.DataFrame) -> bytes:
+        """The frame as an Arrow IPC stream."""
         out = io.BytesIO()
         value.write_ipc_stream(out)
         return out.getvalue()
 
     def decode(self, encoded: bytes) -> pl.DataFrame:
+        """The frame of an Arrow IPC stream."""
         return pl.read_ipc_stream(io.BytesIO(encoded))
 
     def estimate_size(self, value: pl.DataFrame) -> int:
+        """Bytes that the frame takes in memory."""
         return int(value.estimated_size())
 
     def is_deterministic(self) -> bool:
+        """False: a frame is never a key."""
         return False
 
     def to_type_hint(self) -> type[pl.DataFrame]:
+        """The type that this coder is registered for."""
         return pl.DataFrame
 
 
@@ -48,67 +61,70 @@ class Passing:
 
 
 class PassingCoder(beam.coders.Coder):
-    """Beam measures elements by encoding them when a coder cannot say their size: half of a run's time, here."""
+    """Says a size without encoding: Beam would pickle each element to learn it, which took half of a run's time."""
 
     def encode(self, value: object) -> bytes:
+        """The element as a pickle."""
         return pickle.dumps(value)
 
     def decode(self, encoded: bytes) -> object:
+        """The element of a pickle that this process made."""
         return pickle.loads(encoded)  # noqa: S301 (our own bytes, within one process)
 
     def estimate_size(self, value: object) -> int:  # noqa: ARG002 (Beam's signature)
+        """Always 1: nothing is decided by the size of such an element."""
         return 1
 
     def to_type_hint(self) -> type[Passing]:
+        """The type that this coder is registered for."""
         return Passing
 
 
+# Beam has one registry of coders a process, and finds a type's coder only there.
 beam.coders.registry.register_coder(pl.DataFrame, FrameCoder)
 beam.coders.registry.register_coder(Passing, PassingCoder)
 
 
 def typed(outputs: Any, tags: list[str], kind: Any) -> Any:
-    """Give tagged outputs the type that Beam only lets the main one have; untyped they would be pickled."""
+    """Give the tagged outputs of a ParDo an element type, which Beam lets only the main one have; returns them.
+
+    Without a type they would be pickled."""
     for tag in tags:
         outputs[tag].element_type = convert_to_beam_type(kind)
     return outputs
 
 
-class Waiting(Protocol):
-    """Where a run's frames wait, by names of its own."""
+class MemoryExchange:
+    """An `Exchange` in memory, for runs whose driver bounds their size."""
 
-    def put(self, frame: pl.DataFrame) -> str: ...
-
-    def take(self, names: Iterable[str]) -> pl.DataFrame:
-        """The frames one after the other; they no longer wait."""
-
-    def close(self) -> None:
-        """Forget what waits."""
-
-
-class InMemory:
     def __init__(self) -> None:
         self._frames: dict[str, pl.DataFrame] = {}
         self._numbers = itertools.count()
 
-    def put(self, frame: pl.DataFrame) -> str:
+    def write(self, frame: pl.DataFrame) -> str:
+        """Keep a frame; returns its name."""
         name = str(next(self._numbers))
         self._frames[name] = frame
         return name
 
-    def take(self, names: Iterable[str]) -> pl.DataFrame:
+    def read(self, names: Iterable[str]) -> pl.DataFrame:
+        """The named frames as one; they are dropped here."""
         return pl.concat([self._frames.pop(name) for name in names])
 
     def close(self) -> None:
+        """Drop every frame that was not read."""
         self._frames.clear()
 
 
-class InFiles:
+class FileExchange:
+    """An `Exchange` in Arrow files of a temporary folder, for runs of any size."""
+
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="footfall-")
         self._numbers = itertools.count()
 
-    def put(self, frame: pl.DataFrame) -> str:
+    def write(self, frame: pl.DataFrame) -> str:
+        """Write a frame to a file; returns its path. Raises `Unusable` when the disk does not take it."""
         path = Path(self._folder.name) / f"{next(self._numbers)}.arrow"
         try:
             frame.write_ipc(path)
@@ -116,7 +132,8 @@ class InFiles:
             raise Unusable(f"{path.parent}: {error}: make room, or name another folder by TMPDIR") from error
         return str(path)
 
-    def take(self, names: Iterable[str]) -> pl.DataFrame:
+    def read(self, names: Iterable[str]) -> pl.DataFrame:
+        """The named frames as one; their files are deleted."""
         paths = [Path(name) for name in names]
         frame = pl.scan_ipc(paths).collect().rechunk()  # texts are found twice as fast in one piece
         for path in paths:
@@ -124,4 +141,40 @@ class InFiles:
         return frame
 
     def close(self) -> None:
+        """Delete the folder."""
         self._folder.cleanup()
+
+
+class _WriteFrame(beam.DoFn):
+    def __init__(self, handle: str) -> None:
+        self.handle = handle
+
+    def process(self, element: Sharded) -> Iterator[tuple[int, str]]:
+        shard, frame = element
+        yield shard, RUNS.exchange(self.handle).write(frame)
+
+
+class _ReadFrames(beam.DoFn):
+    def __init__(self, handle: str) -> None:
+        self.handle = handle
+
+    def process(self, element: tuple[int, Iterable[str]]) -> Iterator[Sharded]:
+        shard, names = element
+        yield shard, RUNS.exchange(self.handle).read(names)
+
+
+class GroupFrames(beam.PTransform):
+    """(shard, frame) to (shard, one frame of all that came for it), through the run's exchange."""
+
+    def __init__(self, handle: str) -> None:
+        super().__init__()
+        self.handle = handle
+
+    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        """Apply the step; see the class."""
+        return (
+            pcoll
+            | "WriteFrame" >> beam.ParDo(_WriteFrame(self.handle)).with_output_types(tuple[int, str])
+            | "Group" >> beam.GroupByKey()
+            | "ReadFrames" >> beam.ParDo(_ReadFrames(self.handle)).with_output_types(Passing)
+        )

@@ -1,22 +1,18 @@
-"""Where a bounded run reads: ranges of a broker, files of the archive, rows of the warehouse, Parquet files.
+"""The ends of the graph: where a bounded run reads, and how its frames are written.
 
-The end of the graph: every frame to the write that the run names, one block a shard.
+Feeds. A run reads ranges of a broker, files of the archive or rows of the warehouse. `ReadFeeds` is the source of
+the graph: it reads each feed of the run, batch by batch.
 
-The run's writes into the warehouse: which table, which rows, which token.
-
-Grouping frames by shard: the frames wait beside the graph, and Beam shuffles their names.
-
-As elements they would be encoded, copied by each buffer on the way and decoded again, which is half of what a run over
-a hundred thousand events costs. One shard is a micro-batch, bounded by its driver, and waits in memory; a run over
-many shards may be of any size and waits in Arrow files.
+Sinks. Every frame goes to the write that the run has for the sink, one block a shard. `warehouse_writes` are the
+writes of a batch into the warehouse: which table, which rows, which token. A `BackgroundWriter` does them in a thread
+of its own, so that the graph goes on while the warehouse works.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -25,23 +21,27 @@ from apache_beam.metrics import Metrics
 
 from activity.columns import COLUMNS
 from brokers.base import Broker, Position, TopicPartition
-from pipeline.checkpoint import Range
-from pipeline.exchange import Passing, Sharded
-from pipeline.plan import Known, Raw, Write, run_of
+from pipeline.checkpoint import PartitionRange
+from pipeline.exchange import GroupFrames, Passing, Sharded
+from pipeline.plan import RUNS, Lookup, Raw, Write
 from stores.warehouse import Warehouse
+
+_AT_ONCE = 20_000  # records of a batch
 
 
 @dataclass(frozen=True)
 class BrokerFeed:
+    """Feeds the records of a range in batches."""
+
     broker: Broker
-    range: Range
-    batch: int = 20_000
+    range: PartitionRange
 
     def batches(self) -> Iterator[Raw]:
+        """The records in batches. Raises `Gone` when retention has removed some, and `Unreachable`."""
         r = self.range
         partition = TopicPartition(r.topic, r.partition)
-        after, upto = Position.parse(r.after) if r.after else None, Position.parse(r.upto)
-        for stored in self.broker.read_range(partition, after, upto, self.batch):
+        after = Position.parse(r.after) if r.after else None
+        for stored in self.broker.read_range(partition, after, Position.parse(r.upto), _AT_ONCE):
             yield Raw(
                 r.topic,
                 r.partition,
@@ -53,27 +53,14 @@ class BrokerFeed:
 
 @dataclass(frozen=True)
 class FrameFeed:
-    """Frames made when they are read, such as the warehouse's own events or a file of the archive."""
+    """Feeds frames that are made when they are read: events of the warehouse, or files of the archive."""
 
     frames: Callable[[], Iterable[pl.DataFrame]]
 
     def batches(self) -> Iterator[pl.DataFrame]:
+        """The frames, with the event columns. Raises what making them raises."""
         for frame in self.frames():
             yield frame.select(COLUMNS.keys())
-
-
-@dataclass(frozen=True)
-class ParquetFeed:
-    """Files with at least `needed`; columns that a file does not have are not missed by what runs on them."""
-
-    paths: Sequence[Path]
-    needed: Sequence[str]
-    rows: int = 500_000
-
-    def batches(self) -> Iterator[pl.DataFrame]:
-        for path in self.paths:
-            whole = pl.scan_parquet(path).select(self.needed)
-            yield from whole.collect().iter_slices(self.rows)
 
 
 class _ReadFeeds(beam.DoFn):
@@ -81,18 +68,19 @@ class _ReadFeeds(beam.DoFn):
         self.handle = handle
 
     def process(self, _impulse: bytes) -> Iterator[Raw | pl.DataFrame]:
-        for feed in run_of(self.handle).feeds:
+        for feed in RUNS.run(self.handle).feeds:
             yield from feed.batches()
 
 
 class ReadFeeds(beam.PTransform):
-    """Each feed of the run, batch by batch. Nothing of them lies in the graph, which is the same for all."""
+    """The batches of each feed of the run. The graph has nothing of the feeds in it, so it serves every run."""
 
     def __init__(self, handle: str) -> None:
         super().__init__()
         self.handle = handle
 
     def expand(self, pbegin: beam.Pipeline) -> beam.PCollection:
+        """Apply the step; see the class."""
         return pbegin | beam.Impulse() | "Read" >> beam.ParDo(_ReadFeeds(self.handle)).with_output_types(Passing)
 
 
@@ -104,13 +92,13 @@ class _Write(beam.DoFn):
 
     def process(self, element: tuple[int, pl.DataFrame]) -> Iterator[Any]:
         shard, frame = element
-        run_of(self.handle).writes[self.sink](frame, str(shard))
+        RUNS.run(self.handle).writes[self.sink](frame, str(shard))
         self.rows.inc(frame.height)
         return iter(())
 
 
 class WriteShards(beam.PTransform):
-    """(shard, frame) to the run's write `sink`; the shard's number names the block."""
+    """Gives (shard, frame) to the run's write `sink`, with the number of the shard as the block."""
 
     def __init__(self, handle: str, sink: str) -> None:
         super().__init__()
@@ -118,11 +106,12 @@ class WriteShards(beam.PTransform):
         self.sink = sink
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        """Apply the step; see the class."""
         return pcoll | beam.ParDo(_Write(self.handle, self.sink))
 
 
 class WriteGathered(beam.PTransform):
-    """Frames that no shard has grouped (dead letters, the archive's) gathered into one block."""
+    """Gives frames without a shard (dead letters, the archive's) to the run's write `sink`, as one block."""
 
     def __init__(self, handle: str, sink: str) -> None:
         super().__init__()
@@ -130,6 +119,7 @@ class WriteGathered(beam.PTransform):
         self.sink = sink
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        """Apply the step; see the class."""
         return (
             pcoll
             | "Key" >> beam.Map(_one_shard).with_output_types(Sharded)
@@ -142,12 +132,14 @@ def _one_shard(frame: pl.DataFrame) -> tuple[int, pl.DataFrame]:
     return 0, frame
 
 
-def writes(warehouse: Warehouse, token: str, batch: int) -> dict[str, Write]:
-    """Writes of one batch, by sink. `token` says which batch of which checkpoint; the block completes it."""
+def warehouse_writes(warehouse: Warehouse, token: str, batch: int) -> dict[str, Write]:
+    """The writes of one batch into the warehouse, by sink.
 
-    def into(table: str, mark: bool) -> Write:
+    `token` names the batch and its checkpoint; together with the block it makes an insert happen once."""
+
+    def into(table: str, with_batch: bool) -> Write:
         def write(frame: pl.DataFrame, block: str) -> None:
-            rows = frame.with_columns(batch=pl.lit(batch, dtype=pl.UInt64)) if mark else frame
+            rows = frame.with_columns(batch=pl.lit(batch, dtype=pl.UInt64)) if with_batch else frame
             if "deleted" in rows.columns:
                 rows = rows.with_columns(pl.col("deleted").cast(pl.UInt8))
             warehouse.insert(table, rows, f"{table}/{token}/{block}")
@@ -163,25 +155,29 @@ def writes(warehouse: Warehouse, token: str, batch: int) -> dict[str, Write]:
     }
 
 
-class Behind:
-    """Writes in a thread of their own, in order, while the run goes on; none after one that failed.
+class BackgroundWriter:
+    """Does writes in a thread of its own, in order; after one that failed it does no more.
 
-    Use it as a context manager."""
+    It is a context manager: at the end of the block the thread ends, once it has done what was handed to it."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "writes")
         self._begun: list[Future[None]] = []
         self._failed = False
 
-    def __enter__(self) -> Behind:
+    def __enter__(self) -> BackgroundWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
 
-    def __call__(self, write: Write) -> Write:
-        """The write as one that returns before it is done."""
-        return lambda frame, block: self._begun.append(self._thread.submit(self._write, write, frame, block))
+    def wrap(self, write: Write) -> Write:
+        """The same write, as one that returns before it is done."""
+        return lambda frame, block: self.submit(write, frame, block)
+
+    def submit(self, write: Write, frame: pl.DataFrame, block: str) -> None:
+        """Have `write(frame, block)` done after all that was handed over before."""
+        self._begun.append(self._thread.submit(self._write, write, frame, block))
 
     def _write(self, write: Write, frame: pl.DataFrame, block: str) -> None:
         if self._failed:
@@ -193,49 +189,16 @@ class Behind:
             raise
 
     def wait(self) -> None:
-        """Until all is written; raises what a write raised."""
+        """Wait until everything is written. Raises what a write raised."""
         for writing in self._begun:
             writing.result()
 
 
-def known(warehouse: Warehouse, before_batch: int) -> Known:
-    return lambda keys: warehouse.known_events(keys, before_batch)
+def warehouse_lookup(warehouse: Warehouse, before_batch: int) -> Lookup:
+    """Looks keys up among the events that were live before a batch."""
+    return lambda keys: warehouse.lookup_events(keys, before_batch)
 
 
-def collecting(into: list[pl.DataFrame]) -> Callable[[pl.DataFrame, str], None]:
-    """A write that keeps the frames instead."""
+def collecting(into: list[pl.DataFrame]) -> Write:
+    """A write that appends the frames to `into`, whatever their block."""
     return lambda frame, _block: into.append(frame)
-
-
-class _Put(beam.DoFn):
-    def __init__(self, handle: str) -> None:
-        self.handle = handle
-
-    def process(self, element: Sharded) -> Iterator[tuple[int, str]]:
-        shard, frame = element
-        yield shard, run_of(self.handle).waiting.put(frame)
-
-
-class _Take(beam.DoFn):
-    def __init__(self, handle: str) -> None:
-        self.handle = handle
-
-    def process(self, element: tuple[int, Iterable[str]]) -> Iterator[Sharded]:
-        shard, names = element
-        yield shard, run_of(self.handle).waiting.take(names)
-
-
-class GroupFrames(beam.PTransform):
-    """(shard, frame) to (shard, one frame of all there are)."""
-
-    def __init__(self, handle: str) -> None:
-        super().__init__()
-        self.handle = handle
-
-    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        return (
-            pcoll
-            | "Put" >> beam.ParDo(_Put(self.handle)).with_output_types(tuple[int, str])
-            | "Group" >> beam.GroupByKey()
-            | "Take" >> beam.ParDo(_Take(self.handle)).with_output_types(Passing)
-        )

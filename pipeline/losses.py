@@ -1,12 +1,12 @@
-"""What the warehouse must still hold: the parts of its tables as of a commit, held against those that are there.
+"""Noticing lost rows: the parts of the warehouse as of a commit, compared with the parts that are there now.
 
-A part is a file set of the engine that holds the rows of one or more inserted blocks. Merging replaces parts by one
-that covers their blocks, a mutation by one of the same blocks; so blocks that are covered by no part any more are
-rows that were lost, whatever has been merged, replaced or deleted since. The comparison looks at the list of parts,
-never at rows: its cost goes by the number of parts.
+A part is a set of files of the engine with the rows of one or more inserted blocks. Merging replaces parts by one
+that covers their blocks, a mutation replaces a part by one of the same blocks. So when no part covers a block any
+more, its rows were lost, whatever has been merged, replaced or deleted since. The comparison looks at the list of
+parts, never at rows: its cost goes by the number of parts.
 
-It needs the parts of one server. Over a cluster, where a lost part is another replica's to give back, nothing is
-recorded and nothing is compared.
+It needs the parts of one server. Over a cluster another replica gives a lost part back, so nothing is recorded there
+and nothing is compared.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import polars as pl
 
 # What has to be made again: rows that follow from the events, or dead letters.
 What = Literal["rows", "dead letters"]
+# What `/ready` says while a lost checkpoint is made again.
 LOST = "the checkpoint is missing or damaged: all is replayed from the raw events, numbers may be less until then"
 _EPOCH = date(1970, 1, 1)
 LAST_DAY = 65_535  # of the engine's Date: beyond what any clock that was stepped back has written
@@ -39,7 +40,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Missing(msgspec.Struct, frozen=True, array_like=True, order=True):
-    """Days, first and last included, of which something was lost and is not made again yet."""
+    """Days since the epoch, `last_day` included, that lost rows which have not been made again yet."""
 
     what: What
     first_day: int
@@ -47,12 +48,12 @@ class Missing(msgspec.Struct, frozen=True, array_like=True, order=True):
 
 
 def parts(found: pl.DataFrame | None) -> list[Part]:
-    """From `Warehouse.parts()`."""
+    """The parts in the frame of `Warehouse.parts()`, none for None."""
     return [] if found is None else [Part(*row) for row in found.iter_rows()]
 
 
 def lost(committed: Iterable[Part], there: Iterable[Part]) -> list[Part]:
-    """The committed parts that no part covers any more."""
+    """The committed parts whose blocks no part covers any more; `there` are the parts of now."""
     covers: defaultdict[tuple[str, str], list[Part]] = defaultdict(list)
     for part in there:
         covers[part.table, part.partition].append(part)
@@ -63,24 +64,24 @@ def lost(committed: Iterable[Part], there: Iterable[Part]) -> list[Part]:
     ]
 
 
-def missing(lost_parts: Iterable[Part], known: Iterable[Missing] = ()) -> list[Missing]:
-    """The days of lost parts together with those known before, in order, overlaps and neighbours merged."""
+def missing(lost_parts: Iterable[Part], before: Iterable[Missing] = ()) -> list[Missing]:
+    """The days of lost parts together with those missing before, in order, overlaps and neighbours merged."""
     merged: list[Missing] = []
     found = [Missing("dead letters" if p.table.startswith("dead") else "rows", p.first_day, p.last_day)
              for p in lost_parts]  # fmt: skip
-    for days in sorted([*found, *known]):
-        before = merged[-1] if merged else None
-        if before is not None and before.what == days.what and days.first_day <= before.last_day + 1:
-            merged[-1] = Missing(days.what, before.first_day, max(before.last_day, days.last_day))
+    for days in sorted([*found, *before]):
+        last = merged[-1] if merged else None
+        if last is not None and last.what == days.what and days.first_day <= last.last_day + 1:
+            merged[-1] = Missing(days.what, last.first_day, max(last.last_day, days.last_day))
         else:
             merged.append(days)
     return merged
 
 
-def without(known: Iterable[Missing], made: Missing) -> list[Missing]:
-    """What remains once the days of `made` are made again."""
+def without(before: Iterable[Missing], made: Missing) -> list[Missing]:
+    """What is still missing once the days of `made` have been made again."""
     left: list[Missing] = []
-    for days in known:
+    for days in before:
         if days.what != made.what or days.last_day < made.first_day or made.last_day < days.first_day:
             left.append(days)
             continue
@@ -91,8 +92,8 @@ def without(known: Iterable[Missing], made: Missing) -> list[Missing]:
     return left
 
 
-def told(lost_parts: Sequence[Part]) -> str:
-    """In words: "2 parts of event_rows (600 rows, 2026-11-02 to 2026-11-25), 1 part of …"."""
+def in_words(lost_parts: Sequence[Part]) -> str:
+    """Lost parts for a log: "2 parts of event_rows (600 rows, 2026-11-02 to 2026-11-25), 1 part of …"."""
     said = []
     for table in sorted({part.table for part in lost_parts}):
         of_table = [part for part in lost_parts if part.table == table]
@@ -103,13 +104,14 @@ def told(lost_parts: Sequence[Part]) -> str:
     return ", ".join(said)
 
 
-def rebuilding(known: Iterable[Missing]) -> str:
-    """What `/ready` says meanwhile."""
-    days = ", ".join(f"{m.what} of {period(m.first_day, m.last_day)}" for m in known)
+def rebuilding(days_missing: Iterable[Missing]) -> str:
+    """What `/ready` says while missing days are made again."""
+    days = ", ".join(f"{m.what} of {period(m.first_day, m.last_day)}" for m in days_missing)
     return f"the warehouse has lost {days}: they are made again from the raw events, numbers are less until then"
 
 
 def period(first_day: int, last_day: int) -> str:
+    """A span of days since the epoch in words: "all days", "2026-11-02" or "2026-11-02 to 2026-11-25"."""
     if (first_day, last_day) == (0, LAST_DAY):
         return "all days"
     first, last = day(first_day), day(last_day)
@@ -117,4 +119,5 @@ def period(first_day: int, last_day: int) -> str:
 
 
 def day(number: int) -> date:
+    """The date of a number of days since the epoch."""
     return _EPOCH + timedelta(days=number)

@@ -1,34 +1,25 @@
-"""What a Beam run refers to: parts that stay in this process, named in the graph by a short handle.
+"""The plan of one bounded run: what it reads, what it writes and where it starts; and how a step finds it.
 
 A Beam element should be small and a DoFn must pickle, while brokers, warehouses and a million rows of state are
-neither. So the graph carries a run's handle, and each DoFn looks the run up where it executes. The runner named
-here is the in-process `FnApiRunner`: the default `DirectRunner` would first try to download another one.
+neither. So the graph carries only a handle, a short text, and a DoFn looks up the run of that handle where it
+executes.
 """
 
 from __future__ import annotations
 
-import itertools
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-import apache_beam as beam
 import polars as pl
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.portability.api import beam_runner_api_pb2
-from apache_beam.runners.pipeline_utils import group_by_key_input_visitor
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 
 from activity.session import empty_state
 from brokers.base import Position
-from pipeline.exchange import InFiles, InMemory, Waiting
 
 
 class Raw(NamedTuple):
-    """Records of one partition as the broker keeps them."""
+    """Records of one partition as the broker keeps them; `timestamps` are their publish times in ms."""
 
     topic: str
     partition: int
@@ -40,70 +31,68 @@ class Raw(NamedTuple):
 class Feed(Protocol):
     """A bounded stretch of events: raw records, or frames that have at least the event columns."""
 
-    def batches(self) -> Iterator[Raw | pl.DataFrame]: ...
+    def batches(self) -> Iterator[Raw | pl.DataFrame]:
+        """The stretch in batches of bounded size. Raises what the broker or the store raises."""
 
 
 # A sink takes (frame, block): writing the same block twice has the effect of writing it once.
 Write = Callable[[pl.DataFrame, str], None]
-# The stored copies of the given (site, visitor, id)s.
-Known = Callable[[pl.DataFrame], pl.DataFrame]
+# Takes keys (`site`, `visitor`, `id_hi`, `id_lo`) and returns the stored events that have them, with all event columns.
+Lookup = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+class Exchange(Protocol):
+    """Where the frames of a run wait to be grouped. Beam shuffles their names in their stead."""
+
+    def write(self, frame: pl.DataFrame) -> str:
+        """Keep a frame; returns its name. Raises `Unusable` when there is no room."""
+
+    def read(self, names: Iterable[str]) -> pl.DataFrame:
+        """The named frames, one after the other, as one. Each can be read once."""
+
+    def close(self) -> None:
+        """Drop every frame that was not read."""
 
 
 @dataclass
 class Run:
-    """The parts of one bounded run. `state` and `watermark` are those of the moment before it."""
+    """The plan of one run. `state` and `watermark` (ms) are those of the moment before it."""
 
     feeds: list[Feed]
-    writes: Mapping[str, Write]
+    writes: Mapping[str, Write]  # by the name of the sink, see `graph.SINKS`
     state: pl.DataFrame = field(default_factory=empty_state)
     watermark: int = 0
-    known: Known | None = None
-    # Which of the known copies the run reads again: it compares them with what it finds (the write `repairs`).
+    lookup: Lookup | None = None
+    # Which of the stored events the run reads again: it compares them with what it finds (the sink `repairs`).
     compared: pl.Expr | None = None
     shards: int = 1
-    waiting: Waiting = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.waiting = InFiles() if self.shards > 1 else InMemory()
 
 
-# A fault in a step is raised to whoever runs the graph, who says it once; Beam would print it on every try.
-logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
+class Runs:
+    """The runs that execute in this process now, by handle."""
 
-_RUNS: dict[str, Run] = {}
-_numbers = itertools.count()
-_OPTIONS = PipelineOptions(flags=[])
+    def __init__(self) -> None:
+        self._runs: dict[str, tuple[Run, Exchange]] = {}
+
+    @contextmanager
+    def registered(self, handle: str, run: Run, exchange: Exchange) -> Iterator[None]:
+        """Let the steps that carry `handle` find the run while the block lasts; the exchange is closed after it."""
+        self._runs[handle] = run, exchange
+        try:
+            yield
+        finally:
+            del self._runs[handle]
+            exchange.close()
+
+    def run(self, handle: str) -> Run:
+        """The run of a handle. Raises KeyError when it is over."""
+        return self._runs[handle][0]
+
+    def exchange(self, handle: str) -> Exchange:
+        """The exchange of a run. Raises KeyError when it is over."""
+        return self._runs[handle][1]
 
 
-@contextmanager
-def registered(run: Run, handle: str | None = None) -> Iterator[str]:
-    """Give the run a handle for as long as it lasts."""
-    handle = handle or f"run-{next(_numbers)}"
-    _RUNS[handle] = run
-    try:
-        yield handle
-    finally:
-        del _RUNS[handle]
-        run.waiting.close()
-
-
-def run_of(handle: str) -> Run:
-    return _RUNS[handle]
-
-
-class Graph:
-    """A graph laid once and run often: laying and translating it costs three times what running it does."""
-
-    def __init__(self, construct: Callable[[beam.Pipeline], Any]) -> None:
-        pipeline = beam.Pipeline(runner=FnApiRunner(), options=_OPTIONS)
-        construct(pipeline)
-        pipeline.visit(group_by_key_input_visitor())
-        environment = EmbeddedPythonEnvironment.default()
-        self._laid = pipeline.to_runner_api(default_environment=environment).SerializeToString()
-
-    def execute(self) -> dict[str, int]:
-        """Run to the end in this process; returns Beam's counters as {"step.counter": n}."""
-        result = FnApiRunner().run_via_runner_api(beam_runner_api_pb2.Pipeline.FromString(self._laid), _OPTIONS)
-        result.wait_until_finish()
-        counters = result.metrics().query()["counters"]
-        return {f"{c.key.metric.namespace}.{c.key.metric.name}": int(c.committed) for c in counters}
+# The one object of this kind in a process: Beam pickles a DoFn and loads it again before it runs, so a DoFn can find
+# the parts that stay in the process only by a name that a module gives it.
+RUNS = Runs()

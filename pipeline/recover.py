@@ -1,9 +1,9 @@
 """What a start mends by itself: a checkpoint that is gone or damaged, and rows that the warehouse has lost.
 
-Both are a replay of what is concerned: of everything, or of the days of the lost parts. The archive comes first,
-because once it is flushed it holds whatever the log holds and what retention has taken from there as well; the log
-is the source where the archive cannot be read. The days that are done leave the checkpoint's list one window after
-the other, in the commit of that window: killed anywhere, the next start goes on with those that remain.
+Both are mended by a replay: of everything, or of the days of the lost parts. The archive is the first source. Once it
+is flushed it holds all that the log holds, and also what retention has removed from there. Where the archive cannot
+be read, the log is the source. The days that are done leave the checkpoint's list one window after the other, in the
+commit of that window: after a kill the next start goes on with the days that remain.
 
 Dead letters are in the log alone, so they come back from there as far as it reaches.
 """
@@ -19,8 +19,8 @@ import polars as pl
 
 from activity.definitions import DAY_MS
 from brokers.base import Gone, Position, TopicPartition
-from pipeline import graph, io, losses, rebuild, replay
-from pipeline.checkpoint import Head, Range
+from pipeline import io, losses, rebuild, replay
+from pipeline.checkpoint import Checkpoint, PartitionRange
 from pipeline.io import BrokerFeed
 from pipeline.live import READ_TOPICS, Loader
 from pipeline.losses import Missing
@@ -30,21 +30,21 @@ from stores.base import Archive, BrokenRows, Unreadable
 
 log = logging.getLogger("footfall.pipeline")
 
-# Archived events that one replay takes at a time, which bounds the memory of making them again.
+# A replay takes this many archived events at a time, which bounds its memory.
 _MOST_EVENTS = 1_000_000
 
 
 def recover(loader: Loader, archive: Archive) -> None:
-    """Mend what was lost, from whichever source has it; returns at once when nothing was.
+    """Make again what was lost, from the archive or else from the log; returns at once when nothing was.
 
-    Raises `replay.Incomplete` when neither the archive nor the broker holds all that is stored."""
+    Raises `replay.Incomplete` when neither of them has all that is stored, and `rebuild.Busy`."""
     with loader.turn:
         loader.open()
-        head = _begun_over_an_archive(loader, archive)
-        if head.missing and head.intent is not None:
+        checkpoint = _begun_over_an_archive(loader, archive)
+        if checkpoint.missing and checkpoint.intent is not None:
             loader.step()
-            head = loader.open()
-    if head.lost:
+            checkpoint = loader.open()
+    if checkpoint.lost:
         loader.status.trouble = losses.LOST
         today = datetime.fromtimestamp(loader.clock() / 1000, UTC).date()
         source, reports = _replayed(loader, archive, today, today)
@@ -63,16 +63,18 @@ def recover(loader: Loader, archive: Archive) -> None:
 
 
 def mend(loader: Loader, archive: Archive, broken: BrokenRows) -> None:
-    """After a read met broken rows: set their parts aside and make them again. Raises `broken` when none is found."""
+    """Set aside the parts with broken rows, which a read has met, and make the rows again.
+
+    Raises `broken` when no part fails its checksums."""
     if not set_aside(loader, 0, loader.clock() // DAY_MS + 1):
         raise broken
     recover(loader, archive)
 
 
 def check_parts(loader: Loader, first: date, last: date, dry_run: bool) -> None:
-    """Ahead of a replay of these days: what it could not read is set aside.
+    """Prepare a replay of these days: set the parts aside that it could not read.
 
-    Raises `replay.Incomplete` naming the parts where nothing may be changed."""
+    A dry run may change nothing; then it raises `replay.Incomplete` naming the parts."""
     days = replay.day_ms(first) // DAY_MS, replay.day_ms(last) // DAY_MS
     if not dry_run:
         set_aside(loader, *days)
@@ -86,9 +88,9 @@ def check_parts(loader: Loader, first: date, last: date, dry_run: bool) -> None:
 
 
 def set_aside(loader: Loader, first_day: int, last_day: int) -> int:
-    """Set the parts of these months aside whose files fail their checksums; how many there were.
+    """Set aside the parts whose files fail their checksums, of all months that these days touch; returns how many.
 
-    Their days are then `missing`, see `recover`."""
+    Days count from the epoch. They are `missing` in the checkpoint then, see `recover`."""
     with loader.turn:
         broken = loader.warehouse.broken_parts(first_day, last_day)
         for table, part, why in broken:
@@ -100,12 +102,12 @@ def set_aside(loader: Loader, first_day: int, last_day: int) -> int:
     return len(broken)
 
 
-def _begun_over_an_archive(loader: Loader, archive: Archive) -> Head:
-    """A checkpoint begun where the archive knows more than the log may still hold is not a fresh one."""
-    head = loader.head()
-    if head.lost or head.positions or not archive.committed().positions:
-        return head
-    loader.ledger.swap(msgspec.structs.replace(head, lost=True))
+def _begun_over_an_archive(loader: Loader, archive: Archive) -> Checkpoint:
+    """The checkpoint; lost, when it has no positions though the archive has: the log may no longer hold all events."""
+    checkpoint = loader.checkpoint()
+    if checkpoint.lost or checkpoint.positions or not archive.committed().positions:
+        return checkpoint
+    loader.repository.swap(msgspec.structs.replace(checkpoint, lost=True))
     return loader.open()
 
 
@@ -116,7 +118,7 @@ def _rows(loader: Loader, archive: Archive, days: Missing) -> None:
 
 
 def _pieces(archive: Archive, first: int, last: int) -> Iterator[tuple[int, int]]:
-    """The days in windows of a bounded number of events."""
+    """Splits the days into windows of a bounded number of events."""
     try:
         entries = archive.manifest(first * DAY_MS, (last + 1) * DAY_MS).entries
     except Unreadable:
@@ -135,7 +137,7 @@ def _replayed(loader: Loader, archive: Archive, first: date, last: date) -> tupl
     try:
         return "archive", list(replay.replay(loader, archive, first, last, source="archive", final=True))
     except (replay.Incomplete, Gone, Unreadable) as error:
-        log.warning("The archive does not do: %s. The log is read instead", error)
+        log.warning("The archive cannot serve: %s. The log is read instead", error)
         return "log", list(replay.replay(loader, archive, first, last, final=True))
 
 
@@ -146,48 +148,48 @@ def _summary(reports: list[dict[str, object]]) -> str:
 
 
 def _account(loader: Loader) -> None:
-    """Say what neither source had."""
+    """Log how many events neither source had, and count on without them."""
     with loader.turn:
-        head = loader.open()
+        checkpoint = loader.open()
         stored = loader.warehouse.count_events()
-        if head.events is None or stored >= head.events:
+        if checkpoint.events is None or stored >= checkpoint.events:
             return
         log.error(
             "%s of %s events are neither in the archive nor in the log and are lost for good",
-            f"{head.events - stored:,}",
-            f"{head.events:,}",
+            f"{checkpoint.events - stored:,}",
+            f"{checkpoint.events:,}",
         )
-        loader.ledger.swap(msgspec.structs.replace(head, events=stored))
+        loader.repository.swap(msgspec.structs.replace(checkpoint, events=stored))
         loader.open()
 
 
 def _dead_letters(loader: Loader, days: Missing) -> None:
-    """Write those that the log still has and the table has not."""
-    with loader.turn, rebuild.holding(loader) as head:
+    """Write the dead letters of these days that the log still has and the table lacks."""
+    with loader.turn, rebuild.leased(loader) as checkpoint:
         found: list[pl.DataFrame] = []
         feeds = []
         for topic in READ_TOPICS:
-            for partition, text in head.positions.get(topic, {}).items():
+            for partition, text in checkpoint.positions.get(topic, {}).items():
                 bounds = loader.broker.bounds(TopicPartition(topic, int(partition)))
                 if bounds is not None and bounds.first <= Position.parse(text):
-                    feeds.append(BrokerFeed(loader.broker, Range(topic, int(partition), None, text)))
-        graph.run(Run(feeds=list(feeds), writes={"dead_letters": io.collecting(found)}))
+                    feeds.append(BrokerFeed(loader.broker, PartitionRange(topic, int(partition), None, text)))
+        loader.runner.run(Run(feeds=list(feeds), writes={"dead_letters": io.collecting(found)}))
         inside = (pl.col("received_at") // DAY_MS).is_between(days.first_day, days.last_day)
-        letters = pl.concat([frame.filter(inside) for frame in found]) if found else None
+        dead_letters = pl.concat([frame.filter(inside) for frame in found]) if found else None
         written = 0
-        if letters is not None and letters.height:
-            absent = _absent(letters, loader.warehouse.dead_letters_between(days.first_day, days.last_day))
-            token = f"{head.generation}/{head.batch}/dead-letters/{loader.clock()}"
-            io.writes(loader.warehouse, token, head.batch)["dead_letters"](absent, "0")
+        if dead_letters is not None and dead_letters.height:
+            absent = _absent(dead_letters, loader.warehouse.dead_letters_between(days.first_day, days.last_day))
+            token = f"{checkpoint.generation}/{checkpoint.batch}/dead-letters/{loader.clock()}"
+            io.warehouse_writes(loader.warehouse, token, checkpoint.batch)["dead_letters"](absent, "0")
             written = absent.height
         period = losses.period(days.first_day, days.last_day)
         if written or days.first_day:
             log.warning("Dead letters of %s: %d were in the log still and are stored again", period, written)
-        rebuild.commit(loader, head, [], days)
+        rebuild.commit(loader, checkpoint, [], days)
 
 
-def _absent(letters: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
-    """The letters without those that are stored; one that came twice is stored twice."""
+def _absent(dead_letters: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """The letters that are not stored; a letter that came twice has to be stored twice."""
     names = list(DEAD_LETTERS)
-    numbered = [f.select(names).with_columns(n=pl.int_range(pl.len()).over(names)) for f in (letters, stored)]
-    return numbered[0].join(numbered[1], on=[*names, "n"], how="anti").select(names)
+    ours, theirs = (f.select(names).with_columns(n=pl.int_range(pl.len()).over(names)) for f in (dead_letters, stored))
+    return ours.join(theirs, on=[*names, "n"], how="anti").select(names)

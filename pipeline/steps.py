@@ -1,9 +1,9 @@
 """The steps of the graph. An element is a batch of records or a frame of events, never one event.
 
-Each step is a PTransform with counters of its own, named after it in Beam's metrics. Everything from the
-grouping on belongs to one shard, which holds whole visitors, so deduplication and sessions are right shard by
-shard. Deduplication comes after the grouping, not before it: all copies of an event share the visitor, so one
-shuffle serves both.
+Each step is a PTransform with counters of its own, named after it in Beam's metrics. From the grouping on, every
+element belongs to one shard, and a shard has all events of its visitors, so deduplication and sessions are right
+shard by shard. Deduplication comes after the grouping and not before it: all copies of an event share the visitor, so
+one shuffle serves both.
 """
 
 from __future__ import annotations
@@ -25,25 +25,19 @@ from activity import codec, rollup, session
 from activity.columns import COLUMNS
 from activity.definitions import DAY_MS
 from activity.event import DEAD_LETTER_TOPIC
-from pipeline.exchange import Passing, Sharded, typed
-from pipeline.io import GroupFrames
-from pipeline.plan import Raw, run_of
+from pipeline.exchange import GroupFrames, Passing, Sharded, typed
+from pipeline.plan import RUNS, Raw
 
+# Dead letters as frames; `bytes` are exactly what was received, `received_at` is in ms.
 DEAD_LETTERS: dict[str, pl.DataType] = {
     "received_at": pl.Int64(),
     "topic": pl.String(),
     "reason": pl.String(),
     "bytes": pl.Binary(),
 }
-POSITION_COLUMNS: dict[str, pl.DataType] = {
-    "topic": pl.String(),
-    "partition": pl.Int32(),
-    "position": pl.String(),
-    "published_at": pl.Int64(),
-}
 
 class Envelope(msgspec.Struct):
-    """A dead letter as the door publishes it: `bytes` in base64, exactly as they were received."""
+    """A dead letter as the tracking service publishes it: `bytes` in base64, exactly as they were received."""
 
     reason: str
     received_at: int
@@ -66,13 +60,13 @@ class _Decode(beam.DoFn):
             return
         self.records.inc(len(batch.values))
         if batch.topic == DEAD_LETTER_TOPIC:
-            frame, letters = None, [_opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True)]
+            frame, dead = None, [_opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True)]
         else:
             frame, bad = codec.decode_columns(batch.values)
-            letters = [(batch.timestamps[i], batch.topic, _why(batch.values[i]), batch.values[i]) for i in bad]
-        if letters:
-            self.dead.inc(len(letters))
-            yield pvalue.TaggedOutput("dead", pl.DataFrame(letters, schema=DEAD_LETTERS, orient="row"))
+            dead = [(batch.timestamps[i], batch.topic, _why(batch.values[i]), batch.values[i]) for i in bad]
+        if dead:
+            self.dead.inc(len(dead))
+            yield pvalue.TaggedOutput("dead", pl.DataFrame(dead, schema=DEAD_LETTERS, orient="row"))
         if frame is not None and frame.height:
             self.events.inc(frame.height)
             yield self._with_positions(frame, batch) if self.positions else frame.select(COLUMNS.keys())
@@ -105,19 +99,22 @@ def _opened(value: bytes, timestamp: int) -> tuple[int, str, str, bytes]:
 
 
 class Decode(beam.PTransform):
-    """Raw records to event frames (main output) and dead letters (`dead`); what is a frame already passes."""
+    """Raw records to event frames (main output) and dead letters (`dead`, `DEAD_LETTERS`). Frames pass unchanged.
+
+    With `positions` the event frames also have `topic`, `partition`, `position` and `published_at` (ms)."""
 
     def __init__(self, positions: bool = False) -> None:
         super().__init__()
         self.positions = positions
 
     def expand(self, pcoll: beam.PCollection) -> Any:
+        """Apply the step; see the class."""
         decode = beam.ParDo(_Decode(self.positions)).with_output_types(pl.DataFrame)
         return typed(pcoll | decode.with_outputs("dead", main="events"), ["dead"], pl.DataFrame)
 
 
-# Rows put in the order of their shards at once. Texts lie about in memory: 65 thousand stay in the processor's cache,
-# half a million take two and a half times as long each.
+# So many rows are sorted by shard at a time. Texts are scattered in memory: those of 65 thousand rows stay in the
+# processor's cache, with half a million rows each row takes two and a half times as long.
 _AT_ONCE = 65_536
 
 
@@ -146,7 +143,7 @@ class _Shard(beam.DoFn):
 
 
 class KeyByShard(beam.PTransform):
-    """Event frames to (shard, frame): every visitor is whole in one shard."""
+    """Event frames to (shard, frame): one frame a shard, and all events of a visitor in one shard."""
 
     def __init__(self, handle: str, shards: int) -> None:
         super().__init__()
@@ -154,6 +151,7 @@ class KeyByShard(beam.PTransform):
         self.shards = shards
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        """Apply the step; see the class."""
         keyed = pcoll | "Split" >> beam.ParDo(_Shard(self.shards)).with_output_types(Sharded)
         return keyed | "Group" >> GroupFrames(self.handle)
 
@@ -167,10 +165,10 @@ class _Dedupe(beam.DoFn):
 
     def process(self, element: Sharded) -> Iterator[tuple[int, session.Deduped]]:
         shard, batch = element
-        run = run_of(self.handle)
-        known = run.known(batch.select(session.IDENTITY)) if run.known else batch.clear()
-        compared = known.clear() if run.compared is None else known.filter(run.compared)
-        beside = known if run.compared is None else known.filter(~run.compared)
+        run = RUNS.run(self.handle)
+        stored = run.lookup(batch.select(session.IDENTITY)) if run.lookup else batch.clear()
+        compared = stored.clear() if run.compared is None else stored.filter(run.compared)
+        beside = stored if run.compared is None else stored.filter(~run.compared)
         deduped = replace(session.dedupe(batch, beside), stored=compared)
         self.fresh.inc(deduped.fresh.height)
         self.duplicates.inc(deduped.duplicates)
@@ -179,13 +177,14 @@ class _Dedupe(beam.DoFn):
 
 
 class Dedupe(beam.PTransform):
-    """(shard, frame) to (shard, Deduped): one copy of each event, against the batch itself and what is stored."""
+    """(shard, frame) to (shard, Deduped): one copy of each event is left, of the batch and of what is stored."""
 
     def __init__(self, handle: str) -> None:
         super().__init__()
         self.handle = handle
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        """Apply the step; see the class."""
         return pcoll | beam.ParDo(_Dedupe(self.handle)).with_output_types(Passing)
 
 
@@ -198,7 +197,7 @@ class _Sessionize(beam.DoFn):
 
     def process(self, element: tuple[int, session.Deduped]) -> Iterator[Any]:
         shard, deduped = element
-        run = run_of(self.handle)
+        run = RUNS.run(self.handle)
         persons = deduped.fresh.filter(pl.col("bot") == "") if "bot" in deduped.fresh.columns else deduped.fresh
         state = run.state
         if self.shards > 1 and state.height:
@@ -214,7 +213,9 @@ class _Sessionize(beam.DoFn):
 
 
 class Sessionize(beam.PTransform):
-    """(shard, Deduped) to (shard, changed session rows); tagged: `late` and `taken` events, the shard's new `state`."""
+    """(shard, Deduped) to (shard, changed session rows), the main output `changes`.
+
+    Tagged outputs: `late` events, `taken` events and the shard's new `state` (`session.STATE_COLUMNS`)."""
 
     def __init__(self, handle: str, shards: int) -> None:
         super().__init__()
@@ -222,6 +223,7 @@ class Sessionize(beam.PTransform):
         self.shards = shards
 
     def expand(self, pcoll: beam.PCollection) -> Any:
+        """Apply the step; see the class."""
         advance = beam.ParDo(_Sessionize(self.handle, self.shards)).with_output_types(Sharded)
         tags = ["late", "taken", "state"]
         return typed(pcoll | advance.with_outputs(*tags, main="changes"), tags, Sharded)
@@ -240,13 +242,14 @@ class _RollUp(beam.DoFn):
 
 
 class RollUp(beam.PTransform):
-    """(shard, Deduped) to (shard, signed counts) of one grain."""
+    """(shard, Deduped) to (shard, signed counts) of one grain (`rollup.COLUMNS`)."""
 
     def __init__(self, grain: str) -> None:
         super().__init__()
         self.grain = grain
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        """Apply the step; see the class."""
         return pcoll | beam.ParDo(_RollUp(self.grain)).with_output_types(Sharded)
 
 
@@ -268,29 +271,32 @@ class _Compare(beam.DoFn):
 
 
 def repairs(fresh: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
-    """The event rows to write so that `stored` becomes `fresh`, each without copies."""
+    """The event rows to write so that `stored` becomes `fresh`: event columns and `deleted`. Neither has copies."""
     missing = fresh.join(stored, on=list(COLUMNS), how="anti", nulls_equal=True).with_columns(deleted=pl.lit(False))
     if not stored.height:
         return missing
-    # A row is replaced by one of the same key, of which the day is a part.
+    # A row is replaced by one with the same key, and the key includes the day.
     key, day = [*session.IDENTITY, "day"], pl.col("occurred_at") // DAY_MS
     gone = stored.with_columns(day=day).join(fresh.with_columns(day=day), on=key, how="anti")
     return pl.concat([missing, gone.select(COLUMNS.keys()).with_columns(deleted=pl.lit(True))])
 
 
 class Compare(beam.PTransform):
-    """(shard, Deduped) to (shard, event rows that are missing or otherwise in the warehouse); tagged: `met`, how many
-    stored events of each site and day were among the fresh ones."""
+    """(shard, Deduped) to (shard, rows of events that are missing in the warehouse or differ there): `repairs`.
+
+    Tagged output `met`: `site`, `day` and `events`, how many stored events of each day were among those looked up."""
 
     def expand(self, pcoll: beam.PCollection) -> Any:
+        """Apply the step; see the class."""
         compare = beam.ParDo(_Compare()).with_output_types(Sharded)
         return typed(pcoll | compare.with_outputs("met", main="repairs"), ["met"], Sharded)
 
 
 class EventRows(beam.PTransform):
-    """(shard, Deduped) to (shard, event rows): the fresh ones, and the retracted ones as `deleted`."""
+    """(shard, Deduped) to (shard, event rows): the fresh events, and the retracted ones as `deleted`."""
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        """Apply the step; see the class."""
         return pcoll | beam.MapTuple(_event_rows).with_output_types(Sharded)
 
 
@@ -298,7 +304,7 @@ def _event_rows(shard: int, deduped: session.Deduped) -> Sharded:
     fresh = deduped.fresh.with_columns(deleted=pl.lit(False))
     if not deduped.retracted.height:
         return shard, fresh
-    # Where the new copy lies on the same day it takes the old one's key, and replaces it by that alone.
+    # A new copy on the same day has the key of the old one, which replaces that row already.
     keys = [*session.IDENTITY, "day"]
     day = pl.col("occurred_at") // DAY_MS
     taken = deduped.fresh.select(*session.IDENTITY, day=day)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stores.base import Archive, Checkpoint, Live
+    from stores.base import Archive, CheckpointStore, Live
     from stores.warehouse import Warehouse
 
 
@@ -20,7 +20,7 @@ def connect_warehouse(url: str) -> Warehouse:
     return Warehouse(url)
 
 
-def connect_checkpoint(url: str) -> Checkpoint:
+def connect_checkpoint(url: str) -> CheckpointStore:
     """`file:///folder` or a plain path, `s3://bucket/prefix`, `redis://host:port/db`."""
     from stores import checkpoint
 

@@ -1,16 +1,14 @@
 """The archive: every event as it was published, in Parquet files that anything can read.
 
-Files lie in Hive's layout by site, type and hour of receipt, `site=S/type=T/date=YYYY-MM-DD/hour=HH/NAME.parquet`,
-compressed with zstd. What counts is what the manifest names: a file without an entry is the rest of a flush that
-was broken off, and the next flush writes it again.
+Files are in a folder or a bucket, in Hive's layout by site, type and hour of receipt,
+`site=S/type=T/date=YYYY-MM-DD/hour=HH/NAME.parquet`, compressed with zstd. A file counts when the manifest names it,
+with its checksum. A file without an entry is left from a flush that was broken off, and the next flush writes it again.
 
-Which files an archive consists of, and up to which positions of the log: changed as one, by compare-and-swap.
-
-A year of flushes is millions of files, so the manifest is a small head, swapped, that names one immutable part
-a day of receipt. A commit writes new parts for the days it touches, swaps the head, and only then deletes the
-parts that it replaced: a reader that is overtaken in between finds a part gone, and reads the head again.
-
-Parquet files in a folder or a bucket, each with its checksum, under the manifest of that place.
+The manifest says which files count and up to which positions the log is archived. Both change as one, by
+compare-and-swap. A year of flushes is millions of files, so the manifest is a small index, which is swapped, and one
+immutable list of entries for each day of receipt, which the index names. A commit writes new lists for the days that
+it touches, swaps the index, and only then deletes the lists that it replaced. A reader that is overtaken in between
+finds a list missing, and reads the index again.
 """
 
 from __future__ import annotations
@@ -31,14 +29,14 @@ import pyarrow.parquet as pq
 
 from activity import columns
 from stores import backends
-from stores.backends import Bucket, Location, parse_url
+from stores.backends import Bucket, Location, parse_location
 from stores.base import (
     Archive,
     ArchivedFile,
-    Checkpoint,
+    CheckpointStore,
     Committed,
+    Conflict,
     FileStats,
-    Lost,
     Manifest,
     Positions,
     Unreadable,
@@ -48,7 +46,7 @@ from stores.checkpoint import connect_checkpoint
 
 __all__ = ["COLUMNS", "connect_archive", "file_path"]
 
-# Of an event as it was published, and where in the log it lies.
+# An event as it was published, and its place in the log.
 COLUMNS: dict[str, pl.DataType] = {
     **columns.COLUMNS,
     "topic": pl.String(),
@@ -59,24 +57,26 @@ COLUMNS: dict[str, pl.DataType] = {
 
 
 def connect_archive(url: str) -> Archive:
-    """`file:///folder` or a plain path, `s3://bucket/prefix[?endpoint=URL&region=]`."""
-    place = parse_url(url)
-    if place.scheme not in ("file", "s3"):
-        raise Unusable(f"{place.shown}: an archive lies in a folder (file:///path) or in s3://bucket/prefix")
+    """`file:///folder` or a plain path, `s3://bucket/prefix[?endpoint=URL&region=]`.
 
+    Raises `Unusable` for any other URL, or one that cannot be opened."""
+    place = parse_location(url)
+    if place.scheme not in ("file", "s3"):
+        raise Unusable(f"{place.safe_url}: an archive lies in a folder (file:///path) or in s3://bucket/prefix")
     return ParquetArchive(place)
 
 
 def file_path(site: str, kind: str, received_at: int, unit: str, ranges: str) -> str:
-    """Where the events of one site, type and hour of a flush lie: the same flush has the same name.
+    """The path of the file with the events of one site, type and hour of a flush.
 
-    `received_at` is any moment of the hour, `ranges` a text that says which records the unit's flush takes."""
+    `received_at` is any moment of the hour, in ms. `ranges` is a text that says which records the unit's flush takes,
+    so the same flush has the same path."""
     hour = datetime.fromtimestamp(received_at / 1000, UTC)
     name = hashlib.sha256(ranges.encode()).hexdigest()[:16]
     return f"site={quote(site, safe='')}/type={kind}/date={hour:%Y-%m-%d}/hour={hour:%H}/{unit}-{name}.parquet"
 
 
-_HEAD = "head.json"
+_INDEX = "head.json"
 _TRIES = 5
 
 
@@ -88,31 +88,35 @@ class _Day(msgspec.Struct, frozen=True):
     max_occurred_at: int
 
 
-class _Head(msgspec.Struct, frozen=True):
+class _Index(msgspec.Struct, frozen=True):
     version: int = 1
     positions: Positions = {}
     days: dict[str, _Day] = {}
 
 
-class Ledger:
-    def __init__(self, store: Checkpoint) -> None:
+class ManifestStore:
+    """Reads and commits the manifest of one archive, see the module. It does not see the files themselves."""
+
+    def __init__(self, store: CheckpointStore) -> None:
         self._store = store
 
     def committed(self) -> Committed:
-        head, version = self._load()
-        return Committed(head.positions, version)
+        """The positions and the version of the manifest as it is now."""
+        index, version = self._load()
+        return Committed(index.positions, version)
 
     def manifest(self, start_ms: int | None, end_ms: int | None) -> Manifest:
+        """The entries that touch [start, end) of `occurred_at`, by path. Raises `Unreadable` for a damaged list."""
         for attempt in range(_TRIES):
-            head, version = self._load()
+            index, version = self._load()
             try:
-                entries = [entry for day in head.days.values() if _touches(day, start_ms, end_ms)
+                entries = [entry for day in index.days.values() if _touches(day, start_ms, end_ms)
                            for entry in self._part(day) if _touches(entry, start_ms, end_ms)]  # fmt: skip
             except Unreadable:
                 if attempt == _TRIES - 1 or self._load()[1] == version:
                     raise
                 continue
-            return Manifest(sorted(entries, key=lambda entry: entry.path), head.positions, version)
+            return Manifest(sorted(entries, key=lambda entry: entry.path), index.positions, version)
         raise AssertionError("the last try returns or raises")
 
     def commit(
@@ -122,17 +126,18 @@ class Ledger:
         positions: Mapping[str, Mapping[str, str]],
         remove: Sequence[str],
     ) -> str:
-        head, found = self._load()
+        """See `Archive.commit`."""
+        index, found = self._load()
         if found != version:
-            raise Lost("the archive's manifest was committed by another process: read it again")
+            raise Conflict("the archive's manifest was committed by another process: read it again")
         added: defaultdict[str, dict[str, ArchivedFile]] = defaultdict(dict)
         for entry in add:
             added[entry.date][entry.path] = entry
         gone = set(remove)
         touched = set(added) | {_date_of(path) for path in gone}
-        days, new, old = dict(head.days), [], []
+        days, new, old = dict(index.days), [], []
         for date in sorted(touched):
-            kept = {entry.path: entry for entry in self._part(head.days[date])} if date in head.days else {}
+            kept = {entry.path: entry for entry in self._part(index.days[date])} if date in index.days else {}
             entries = [entry for path, entry in (kept | added[date]).items() if path not in gone]
             if date in days:
                 old.append(days.pop(date).part)
@@ -140,10 +145,10 @@ class Ledger:
                 days[date] = self._write(date, entries)
                 new.append(days[date].part)
         taken = {topic: dict(of_topic) for topic, of_topic in positions.items()}
-        changed = _Head(positions=taken, days=dict(sorted(days.items())))
+        changed = _Index(positions=taken, days=dict(sorted(days.items())))
         try:
-            after = self._store.swap(_HEAD, msgspec.json.encode(changed), version)
-        except Lost:
+            after = self._store.swap(_INDEX, msgspec.json.encode(changed), version)
+        except Conflict:
             self._drop(new)
             raise
         self._drop(old)
@@ -152,16 +157,16 @@ class Ledger:
     def close(self) -> None:
         self._store.close()
 
-    def _load(self) -> tuple[_Head, str | None]:
-        found = self._store.load(_HEAD)
+    def _load(self) -> tuple[_Index, str | None]:
+        found = self._store.load(_INDEX)
         if found is None:
-            return _Head(), None
+            return _Index(), None
         value, version = found
         try:
-            return msgspec.json.decode(value, type=_Head), version
+            return msgspec.json.decode(value, type=_Index), version
         except msgspec.MsgspecError as error:
             raise Unreadable(
-                f"{self._store.url}/{_HEAD}", f"it is no manifest ({error})", "put it back from a copy"
+                f"{self._store.url}/{_INDEX}", f"it is no manifest ({error})", "put it back from a copy"
             ) from error
 
     def _part(self, day: _Day) -> list[ArchivedFile]:
@@ -202,16 +207,18 @@ _REMEDY = (
 
 
 class ParquetArchive:
+    """The `Archive` in a folder or a bucket, see the module."""
+
     def __init__(self, place: Location) -> None:
-        self.url = place.shown
+        self.url = place.safe_url
         self._folder = place.folder if place.scheme == "file" else None
         self._bucket = Bucket(place) if place.scheme == "s3" else None
         if self._folder:
             backends.make_folder(self._folder)
-        self._ledger = Ledger(connect_checkpoint(place.below("_manifest")))
+        self._manifest = ManifestStore(connect_checkpoint(place.below("_manifest")))
 
     def write(self, path: str, table: pa.Table) -> FileStats:
-        """Durable on return. The same rows under the same path give the same bytes: a retry changes nothing."""
+        """Write a file, durably on return. The same rows give the same bytes, so a retry changes nothing."""
         name = _checked(path)
         body = io.BytesIO()
         pq.write_table(table, body, compression="zstd", write_statistics=True)
@@ -240,10 +247,10 @@ class ParquetArchive:
         return table
 
     def committed(self) -> Committed:
-        return self._ledger.committed()
+        return self._manifest.committed()
 
     def manifest(self, start_ms: int | None = None, end_ms: int | None = None) -> Manifest:
-        return self._ledger.manifest(start_ms, end_ms)
+        return self._manifest.manifest(start_ms, end_ms)
 
     def commit(
         self,
@@ -252,12 +259,12 @@ class ParquetArchive:
         positions: Mapping[str, Mapping[str, str]],
         remove: Sequence[str] = (),
     ) -> str:
-        return self._ledger.commit(version, add, positions, remove)
+        return self._manifest.commit(version, add, positions, remove)
 
     def close(self) -> None:
         if self._bucket:
             self._bucket.close()
-        self._ledger.close()
+        self._manifest.close()
 
     def _bytes(self, name: str) -> bytes:
         if self._folder:
@@ -272,7 +279,7 @@ class ParquetArchive:
 
 
 def _checked(path: str) -> str:
-    """The path, if it stays within the archive and apart from its manifest."""
+    """The path. Raises ValueError when it leads out of the archive or into its manifest."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or parts[0].startswith("_") or "\0" in path:
         raise ValueError(f"{path!r} is no path of the archive")

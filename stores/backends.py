@@ -1,13 +1,18 @@
-"""URLs of stores: a folder, or a bucket with a prefix; and how a URL is shown without its secrets.
+"""How stores reach the places they write to: folders, buckets and Redis, each by URL.
 
-Files that are whole or not there, also after a power cut: written aside, synced, renamed, folder synced.
+URLs. `parse_location` reads the URL of a store, and `hide_credentials` makes one that may be printed: errors name
+stores by it.
 
-A file, and a folder made for it, is as open to other users as the folder that was there: who may read an archive is
-said once, on its folder. A store's own folder, when it is not there, is as private as the process makes folders.
+Folders. A file is whole or absent, also after a power cut: it is written aside, synced and renamed, and then its
+folder is synced. A file, and a folder made for it, is as open to other users as the folder around it, so permission to
+read an archive is given once, on its folder. The folder of a store is as private as this process makes folders.
 
-A bucket with a prefix: whole objects, conditional writes, errors in our words.
+Buckets. A `Bucket` reads and writes whole objects below a prefix, with conditional writes.
 
-A Redis client by URL, whose waits are bounded and whose failures speak our words.
+Redis. A `RedisConnection` is a client whose waits are bounded.
+
+All of them raise the errors of `stores.base`: `Unusable` for what the operator has to change, `StoreUnreachable` for
+what may pass.
 """
 
 from __future__ import annotations
@@ -22,30 +27,32 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
-from stores.base import Lost, Unreachable, Unusable
+from stores.base import Conflict, StoreUnreachable, Unusable
 
 
 @dataclass(frozen=True)
 class Location:
-    """`scheme` is `file` for a plain path; `options` are the URL's query, each given once."""
+    """A store's URL in parts. `scheme` is `file` for a plain path; `options` are the query's, the last of each name."""
 
     scheme: str
     host: str
     path: str
     options: dict[str, str]
-    shown: str
+    safe_url: str  # without credentials, to be printed
 
     @property
     def folder(self) -> Path:
+        """The path, for a location of scheme `file`."""
         return Path(self.path)
 
     def below(self, name: str) -> str:
-        """The URL of a place within this one."""
+        """The URL of a location within this one."""
         path = quote(f"{self.path.rstrip('/')}/{name}")
-        return spelled(self.scheme, self.host, path, urlencode(self.options))
+        return build_url(self.scheme, self.host, path, urlencode(self.options))
 
 
-def parse_url(url: str | os.PathLike[str]) -> Location:
+def parse_location(url: str | os.PathLike[str]) -> Location:
+    """The location of a URL, or of a path without a scheme. Raises `Unusable` for an empty or malformed one."""
     text = os.fspath(url)
     if "://" not in text:
         if not text:
@@ -56,10 +63,10 @@ def parse_url(url: str | os.PathLike[str]) -> Location:
     options = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
     if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
         raise Unusable(f"{text}: a folder's URL has three slashes, as in file:///{parts.netloc}{parts.path}")
-    return Location(parts.scheme, parts.netloc, unquote(parts.path), options, shown(text))
+    return Location(parts.scheme, parts.netloc, unquote(parts.path), options, hide_credentials(text))
 
 
-def shown(url: str) -> str:
+def hide_credentials(url: str) -> str:
     """The URL as it may be printed: without a password, and without the values of secret options."""
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
@@ -70,11 +77,11 @@ def shown(url: str) -> str:
         for pair in parts.query.split("&")
         for name in [pair.partition("=")[0]]
     )
-    return spelled(parts.scheme, user + at + host, parts.path, query)
+    return build_url(parts.scheme, user + at + host, parts.path, query)
 
 
-def spelled(scheme: str, netloc: str, path: str, query: str = "") -> str:
-    """The URL of these parts, with the two slashes also where nothing stands between the second and the path."""
+def build_url(scheme: str, netloc: str, path: str, query: str = "") -> str:
+    """The URL of these parts. It has two slashes also where the host is empty, which `urlunsplit` leaves out."""
     return f"{scheme}://{netloc}{path}" + (f"?{query}" if query else "")
 
 
@@ -82,7 +89,9 @@ _PARTIAL = ".partial"
 
 
 def make_folder(folder: Path, *, open_as_above: bool = False) -> None:
-    """With its parents, each durable in the one above it, and if told so as open to other users as that one."""
+    """Make a folder with its parents, each synced into the one above it. Raises `Unusable` when that fails.
+
+    With `open_as_above` each is as open to other users as the folder above it."""
     if folder.is_dir():
         return
     try:
@@ -97,7 +106,7 @@ def make_folder(folder: Path, *, open_as_above: bool = False) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Durable on return. Two writers of one path: the last rename wins, each file is whole."""
+    """Write a file, durably on return. Of two writers of one path the last wins, and the file is whole."""
     make_folder(path.parent, open_as_above=True)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
     try:
@@ -118,6 +127,7 @@ def _permissions(path: Path) -> int:
 
 
 def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: files that were made, renamed or deleted in it."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -126,12 +136,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def is_partial(name: str) -> bool:
-    """Whether a crash left this file half written; nobody refers to it."""
+    """Whether a file has the name of one that is being written; after a crash, of one that never was whole."""
     return name.endswith(_PARTIAL)
 
 
 class Bucket:
-    """Keys are relative to the prefix. Credentials come from where the AWS client looks for them."""
+    """Whole objects of an S3 bucket below a prefix, by keys relative to it.
+
+    Credentials come from where the AWS client looks for them. Every method raises `StoreUnreachable` and `Unusable`."""
 
     def __init__(self, place: Location) -> None:
         try:
@@ -142,8 +154,8 @@ class Bucket:
             raise Unusable("s3:// needs the package boto3: pip install 'footfall[s3]'") from missing
         unknown = place.options.keys() - {"endpoint", "region"}
         if unknown or not place.host:
-            raise Unusable(f"{place.shown}: give s3://bucket/prefix, with the options endpoint and region at most")
-        self.shown = place.shown
+            raise Unusable(f"{place.safe_url}: give s3://bucket/prefix, with the options endpoint and region at most")
+        self.safe_url = place.safe_url
         self._bucket = place.host
         self._prefix = f"{place.path.strip('/')}/" if place.path.strip("/") else ""
         self._refused: type[Exception] = ClientError
@@ -156,7 +168,7 @@ class Bucket:
                 config=Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"}),
             )
         except (BotoCoreError, ValueError) as error:
-            raise Unusable(f"{place.shown}: {error}") from error
+            raise Unusable(f"{place.safe_url}: {error}") from error
 
     def get(self, key: str) -> tuple[bytes, str] | None:
         """The object and its ETag, None when there is none."""
@@ -164,13 +176,14 @@ class Bucket:
         return None if answer is None else (answer["Body"].read(), answer["ETag"])
 
     def put(self, key: str, data: bytes) -> None:
+        """Write an object, durably on return."""
         self._call("put_object", Key=self._prefix + key, Body=data)
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        """Write if the ETag is still `expected` (None: if there is no object); the new ETag.
+        """Write if the ETag is still `expected` (None: if there is no object); returns the new ETag.
 
-        `data` has to differ from all written before. The client repeats a request whose answer was lost, and the
-        repetition finds its own object: then it was us who won."""
+        Raises `Conflict` when it is another one. `data` has to differ from all data written before: the client repeats
+        a request whose answer was lost, and when the repetition finds its own data, this swap had won."""
         condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
         won = self._call("put_object", Key=self._prefix + key, Body=data, missing="lost", **condition)
         if won is not None:
@@ -178,12 +191,14 @@ class Bucket:
         found = self.get(key)
         if found is not None and found[0] == data:
             return found[1]
-        raise Lost(f"{key} was written by another process since it was read: load it again")
+        raise Conflict(f"{key} was written by another process since it was read: load it again")
 
     def delete(self, key: str) -> None:
+        """Delete an object, if there is one."""
         self._call("delete_object", Key=self._prefix + key)
 
     def keys(self, prefix: str) -> list[str]:
+        """All keys that begin with `prefix`, sorted."""
         found: list[str] = []
         token: dict[str, str] = {}
         while True:
@@ -194,6 +209,7 @@ class Bucket:
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def close(self) -> None:
+        """Close the connections."""
         self._client.close()
 
     def _call(self, operation: str, *, missing: str | None = None, **request: Any) -> Any:
@@ -206,18 +222,20 @@ class Bucket:
             if missing and code in expected[missing]:
                 return None
             if code in ("ConditionalRequestConflict", "SlowDown", "InternalError", "ServiceUnavailable"):
-                raise Unreachable(f"{self.shown}: S3 asks to try again ({code})") from error
-            raise Unusable(f"{self.shown}: {error}; look at the bucket's name and the credentials") from error
+                raise StoreUnreachable(f"{self.safe_url}: S3 asks to try again ({code})") from error
+            raise Unusable(f"{self.safe_url}: {error}; look at the bucket's name and the credentials") from error
         except self._failed as error:
-            raise Unreachable(f"{self.shown}: {error}; retry later, or look at the endpoint and the region") from error
+            why = f"{self.safe_url}: {error}; retry later, or look at the endpoint and the region"
+            raise StoreUnreachable(why) from error
 
 
-class Connection:
-    """`client` and the `prefix` of every key."""
+class RedisConnection:
+    """A Redis `client` by URL, and the `prefix` of every key.
+
+    With `patience`, in seconds, a call is tried once and waits no longer; without, it waits up to 5 s and is repeated
+    as the client library decides. Raises `Unusable` for a URL or option that is wrong."""
 
     def __init__(self, url: str, patience: float | None = None) -> None:
-        """Who has only so much `patience`, in seconds, asks once; else a question has 5 and is repeated as the
-        client sees fit."""
         try:
             import redis
             from redis.backoff import NoBackoff
@@ -228,8 +246,8 @@ class Connection:
         options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         self.prefix = options.pop("prefix", "footfall:")
         if options:
-            raise Unusable(f"{shown(url)}: unknown option {', '.join(sorted(options))}; known: prefix")
-        self.shown = shown(url)
+            raise Unusable(f"{hide_credentials(url)}: unknown option {', '.join(sorted(options))}; known: prefix")
+        self.safe_url = hide_credentials(url)
         self._errors: tuple[type[Exception], ...] = (redis.ConnectionError, redis.TimeoutError)
         self.errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
         seconds = 5 if patience is None else patience
@@ -237,21 +255,23 @@ class Connection:
         once = {"retry": Retry(NoBackoff(), 1, (redis.ConnectionError,))} if patience is not None else {}
         try:
             self.client: Any = redis.Redis.from_url(
-                spelled(parts.scheme, parts.netloc, parts.path),
+                build_url(parts.scheme, parts.netloc, parts.path),
                 socket_timeout=seconds,
                 socket_connect_timeout=seconds,
                 **once,
             )
         except ValueError as error:
-            raise Unusable(f"{self.shown}: {error}; give redis://host:6379/0") from error
+            raise Unusable(f"{self.safe_url}: {error}; give redis://host:6379/0") from error
 
     @contextmanager
-    def speaking(self) -> Iterator[Any]:
-        """The client; who cannot be reached is `Unreachable`."""
+    def connected(self) -> Iterator[Any]:
+        """The client, for calls within the block. Raises `StoreUnreachable` when Redis does not answer one of them."""
         try:
             yield self.client
         except self._errors as error:
-            raise Unreachable(f"Redis at {self.shown} does not answer ({error}); is it running? Retry later") from error
+            why = f"Redis at {self.safe_url} does not answer ({error}); is it running? Retry later"
+            raise StoreUnreachable(why) from error
 
     def close(self) -> None:
+        """Close the connections."""
         self.client.close()

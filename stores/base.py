@@ -1,7 +1,10 @@
-"""What every store promises, and what it may say when it cannot.
+"""What every store promises, and the errors that it may raise.
 
-Four families of stores, each reached by URL: the warehouse (`warehouse.Warehouse`: one client, server or
-embedded), and the three protocols below, each with interchangeable adapters. Every error says what to do.
+There are four families of stores, each reached by URL: the warehouse (`warehouse.Warehouse`: one client, for a server
+or the embedded engine), and the three protocols below, each with interchangeable adapters. The message of every error
+says what to do.
+
+Times are milliseconds since the epoch, and spans are half open: [start, end).
 """
 
 from __future__ import annotations
@@ -19,39 +22,39 @@ Positions = dict[str, dict[str, str]]
 
 
 class StoreError(Exception):
-    """Base of what a store can say."""
+    """Base of the errors that a store raises."""
 
 
 class Unusable(StoreError):
-    """The store cannot be opened as asked: the message names the URL (credentials hidden) and what to do."""
+    """The store cannot be opened as requested: the message names the URL (credentials hidden) and what to do."""
 
 
-class Unreachable(StoreError):
-    """Nobody answers: retry, or look at the URL named in the message (credentials hidden)."""
+class StoreUnreachable(StoreError):
+    """The store does not answer: retry, or look at the URL in the message (credentials hidden)."""
 
 
-class Lost(StoreError):
-    """A compare-and-swap was lost: another process wrote first. Load again and decide again."""
+class Conflict(StoreError):
+    """A compare-and-swap failed because another process wrote first: load again and decide again."""
 
 
 class QueryFailed(StoreError):
-    """The engine broke off a statement of ours; the message is the engine's own first line."""
+    """The engine broke off a statement; the message is the engine's own first line."""
 
 
 class QueryRefused(StoreError):
-    """A statement of a reader is not run; the message says which part of it, and what is allowed."""
+    """A user's statement is not run; the message says which part of it, and what is allowed."""
 
 
 class BrokenRows(StoreError):
-    """Stored rows cannot be read, because a file of theirs changed or is cut off: a replay of their days mends it."""
+    """Stored rows cannot be read, because a file of theirs changed or is cut off. A replay of their days mends it."""
 
 
-class ReadersBusy(StoreError):
-    """As many statements of readers are running and waiting as may: ask again later."""
+class TooManyQueries(StoreError):
+    """As many users' statements are running and waiting as may: try again later."""
 
 
 class Unreadable(StoreError):
-    """A stored file cannot be trusted: which one, why, and what to do about it."""
+    """A stored file cannot be trusted: the message says which one, why, and what to do about it."""
 
     def __init__(self, path: str, why: str, remedy: str) -> None:
         super().__init__(f"{path}: {why}; {remedy}")
@@ -60,49 +63,53 @@ class Unreadable(StoreError):
         self.remedy = remedy
 
 
-class Checkpoint(Protocol):
-    """Small values that change by compare-and-swap, and immutable segments that they name.
+class CheckpointStore(Protocol):
+    """Small values that change by compare-and-swap, and immutable segments that the values name.
 
-    Names are relative paths of `[A-Za-z0-9._=-]` separated by `/`. Every write is durable on return."""
+    Names are relative paths of `[A-Za-z0-9._=-]` separated by `/`; ValueError for any other. Every write is durable on
+    return. Every method raises `StoreUnreachable` when the store does not answer."""
 
     url: str
 
     def load(self, name: str) -> tuple[bytes, str] | None:
-        """The value and its version, None when there is none."""
+        """The value and its version, None when there is none. Raises `Unreadable` when it is damaged."""
 
     def swap(self, name: str, value: bytes, expected: str | None) -> str:
-        """Write if the version is still `expected` (None: if there is none); the new version.
+        """Write a value if its version is still `expected` (None: if there is none); returns the new version.
 
-        Raises `Lost` when another won. A version is never used again for another value."""
+        Raises `Conflict` when another process won. A version is never used again for another value."""
 
     def put(self, name: str, data: bytes) -> None:
-        """Write a segment. A second `put` of a name is taken for a retry of the same bytes."""
+        """Write a segment. A second `put` of a name has to be a retry with the same bytes."""
 
     def get(self, name: str) -> bytes:
-        """The segment's bytes. Raises `Unreadable` when it is missing."""
+        """The bytes of a segment. Raises `Unreadable` when it is missing."""
 
     def delete(self, name: str) -> None:
-        """Remove a segment or a value; nothing happens when there is none."""
+        """Delete a segment or a value, if there is one."""
 
     def set_aside(self, name: str) -> str:
-        """Rename a value or segment that cannot be trusted, so that it counts no more and can be looked at.
+        """Rename a damaged value or segment, if there is one, so that it no longer counts and can be looked at.
 
-        The new name, which begins with `damaged/`; nothing happens when there is none."""
+        Returns the new name, which begins with `damaged/`."""
 
     def names(self, prefix: str = "") -> list[str]:
-        """All names that begin with `prefix`, sorted; segments and values alike."""
+        """The names of all segments and values that begin with `prefix`, sorted."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the connections of the store."""
 
 
 class FileStats(NamedTuple):
+    """What a written file amounts to: bytes, SHA-256 in hexadecimal, rows."""
+
     bytes: int
     sha256: str
     rows: int
 
 
 class ArchivedFile(msgspec.Struct, frozen=True):
-    """One file of the archive as its manifest has it; `date` and `hour` are those of receipt, in UTC."""
+    """The entry of a file in the archive's manifest; `date` (YYYY-MM-DD) and `hour` are those of receipt, in UTC."""
 
     path: str
     site: str
@@ -120,34 +127,42 @@ class ArchivedFile(msgspec.Struct, frozen=True):
 
 
 class Committed(NamedTuple):
-    """How far the archive reaches; `version` None: nothing was ever committed."""
+    """The positions up to which the archive reaches; `version` is None when nothing was ever committed."""
 
     positions: Positions
     version: str | None
 
 
 class Manifest(NamedTuple):
+    """Entries of the manifest, by path, and the positions and version of the manifest that they are from."""
+
     entries: list[ArchivedFile]
     positions: Positions
     version: str | None
 
 
 class Archive(Protocol):
-    """Immutable Parquet files, and the manifest that says which of them count."""
+    """Immutable Parquet files, and the manifest that says which of them count.
+
+    Every method raises `StoreUnreachable` when the store does not answer."""
 
     url: str
 
     def write(self, path: str, table: pa.Table) -> FileStats:
-        """Write a file, durably; it counts from the commit on that names it."""
+        """Write a file, durably on return. It counts once a commit names it."""
 
     def read(self, path: str, columns: Sequence[str] | None = None, entry: ArchivedFile | None = None) -> pa.Table:
-        """The rows of a file. Raises `Unreadable`; with its manifest entry, also when a byte of it changed."""
+        """The rows of a file, of these columns or all. With its entry, size and checksum are verified.
+
+        Raises `Unreadable` when the file is missing, damaged, or lacks a column."""
 
     def committed(self) -> Committed:
-        """The positions up to which everything is archived: what a flush goes on from."""
+        """The positions up to which everything is archived: where the next flush goes on."""
 
     def manifest(self, start_ms: int | None = None, end_ms: int | None = None) -> Manifest:
-        """The files that hold events which occurred in [start, end), by path; all without bounds."""
+        """The entries of files with events that occurred in [start, end); of all files without bounds.
+
+        Raises `Unreadable` when the manifest is damaged."""
 
     def commit(
         self,
@@ -158,57 +173,61 @@ class Archive(Protocol):
     ) -> str:
         """Add files (one of the same path is replaced), remove others and move to `positions`, all as one.
 
-        `version` is that of what was read before; raises `Lost` when another committed since. The new version."""
+        `version` is that of what was read before; returns the new one. Raises `Conflict` when another process
+        committed since."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the connections of the store."""
 
 
 class Live(Protocol):
-    """What must be quick and may be forgotten: ids taken lately, shared counters, presence; and what must be kept:
-    the day's salt for its 48 hours, a site's import key for good. Times are milliseconds given by the caller.
+    """What has to be quick and may be forgotten: ids seen lately, shared counters, active visitors; and secrets that
+    are kept: the salt of a day for its 48 hours, the import key of a site for good.
 
-    A store that lies on another machine may be gone. Then each method answers by what this process knows itself,
-    except where it says otherwise."""
+    Callers give the time, in ms. When the store is on another machine and does not answer, each method answers by what
+    this process knows itself, except where it says otherwise."""
 
     url: str
     waits: bool
-    """Whether a method may wait for another machine, half a second at most: not for an event loop to call."""
+    """Whether a method may wait for another machine, half a second at most: then an event loop must not call it."""
 
     @property
     def problem(self) -> str:
-        """Why the store is away and this process alone, "" while all is well."""
+        """Why the store is away and this process goes on alone, "" while all is well."""
 
     def salt(self, day: str) -> bytes:
         """16 random bytes of a UTC day `YYYY-MM-DD`, the same for every process; gone after 48 hours.
 
-        While the store is away, bytes of this process's own, which it proposes to the others afterwards."""
+        While the store is away these are bytes of this process, which it proposes to the others afterwards. Raises
+        ValueError for what is no day."""
 
     def import_key(self, site: str) -> bytes:
-        """16 random bytes of a site, kept. Raises `Unreachable` while the store is away and they are not known."""
+        """16 random bytes of a site, kept for good.
+
+        Raises `StoreUnreachable` while the store is away and this process does not know them, `Unreadable` when the
+        file is damaged."""
 
     def seen(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """What was remembered under each key lately: up to 24 hours ago, less after a great many."""
+        """What was remembered under each key in the last 24 hours, less long after a great many; None for unknown."""
 
-    def remember(self, items: Mapping[bytes, bytes]) -> None: ...
+    def remember(self, items: Mapping[bytes, bytes]) -> None:
+        """Remember a value under each key."""
 
-    def touch(self, site: str, visitor: str, path: str, at_ms: int) -> None:
-        """A visitor was active; `path` is that of a page view, empty otherwise."""
-
-    def touch_many(self, touches: Iterable[tuple[str, str, str, int]]) -> None: ...
+    def touch_many(self, touches: Iterable[tuple[str, str, int]]) -> None:
+        """Note that visitors were active: site, visitor, time in ms."""
 
     def last_active(self, site: str, visitor: str) -> int | None:
-        """When the visitor was last active, None when that is over an hour ago or unknown.
+        """When the visitor was last active, in ms; None when that is over an hour ago or unknown.
 
-        Raises `Unreachable` while the store is away and this process has not seen the visitor since."""
+        Raises `StoreUnreachable` while the store is away and this process has not seen the visitor since."""
 
     def current(self, site: str, now_ms: int) -> int:
-        """Distinct visitors of the last five minutes."""
-
-    def top_pages(self, site: str, now_ms: int, minutes: int) -> list[tuple[str, int]]:
-        """The ten pages most viewed in the last `minutes` (at most 30), most viewed first."""
+        """How many distinct visitors were active in the last five minutes."""
 
     def add_up(self, counts: Sequence[tuple[str, int, int]]) -> list[int] | None:
-        """Add to counters that all processes share, (name, how many, seconds that it counts), and return the totals;
-        None when they cannot be shared now."""
+        """Add to counters that all processes share; returns the totals, or None when they cannot be shared now.
 
-    def close(self) -> None: ...
+        Each of `counts` is a name, how many to add, and the seconds that the counter lives."""
+
+    def close(self) -> None:
+        """Close the connections of the store."""

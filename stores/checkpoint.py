@@ -1,17 +1,15 @@
-"""Where the pipeline keeps how far it has come: a folder, a bucket or Redis, all by compare-and-swap.
+"""The checkpoint stores: values changed by compare-and-swap, and segments, in a folder, a bucket or Redis.
 
-A checkpoint in a folder, safe between processes and across a power cut.
+Folder. It is safe between processes and across a power cut. A value is one file: a line with its version, then the
+bytes. A swap holds an exclusive lock on a lock file of its own while it reads the version, writes a new file aside,
+syncs it, renames it over the old one and syncs the folder. A reader takes no lock, and sees the old file or the new
+one. Versions are random, so when a value is deleted and written again, no process remembers its version by accident.
 
-A value is one file: a line with its version, then the bytes. A swap holds an exclusive lock on a lock file of
-its own while it reads the version, writes a new file aside, syncs it, renames it over the old and syncs the
-folder: a reader, who takes no lock, sees the old file or the new one. Versions are random, so a value deleted
-and written again never has a version that somebody still remembers.
+Bucket. Conditional writes do the swap, without a lock or a clock, for any number of functions. A value is one object:
+a line that no other write has, then the bytes. Its version is the ETag.
 
-A checkpoint in a bucket, by conditional writes: no lock, no clock, any number of functions.
-
-A checkpoint in Redis. It is as durable as that Redis is: use one with `appendfsync always`, or a replica.
-
-A value is a hash with its version and bytes, swapped by a script, which Redis runs alone; a segment is a string.
+Redis. A value is a hash with its version and bytes, swapped by a script, which Redis runs alone; a segment is a
+string. The checkpoint is as durable as that Redis: use one with `appendfsync always`, or a replica.
 """
 
 from __future__ import annotations
@@ -25,37 +23,36 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stores import backends
-from stores.backends import Bucket, Connection, Location, parse_url
-from stores.base import Checkpoint, Lost, Unreadable, Unusable
+from stores.backends import Bucket, Location, RedisConnection, parse_location
+from stores.base import CheckpointStore, Conflict, Unreadable, Unusable
 
 __all__ = ["connect_checkpoint"]
 
 _NAME = re.compile(r"[A-Za-z0-9._=-]+(/[A-Za-z0-9._=-]+)*")
 
 
-def connect_checkpoint(url: str) -> Checkpoint:
-    """`file:///path` or a plain path, `s3://bucket/prefix[?endpoint=URL]`, `redis://host:port/db[?prefix=]`."""
-    place = parse_url(url)
+def connect_checkpoint(url: str) -> CheckpointStore:
+    """`file:///path` or a plain path, `s3://bucket/prefix[?endpoint=URL]`, `redis://host:port/db[?prefix=]`.
+
+    Raises `Unusable` for any other URL, or one that cannot be opened."""
+    place = parse_location(url)
     match place.scheme:
         case "file":
-
-            return FolderCheckpoint(place.folder)
+            return FolderCheckpointStore(place.folder)
         case "s3":
-
-            return S3Checkpoint(place)
+            return S3CheckpointStore(place)
         case "redis" | "rediss":
+            return RedisCheckpointStore(url)
+    raise Unusable(f"{place.safe_url}: a checkpoint lies in a folder (file:///path), s3://bucket/prefix or redis://host")
 
-            return RedisCheckpoint(url)
-    raise Unusable(f"{place.shown}: a checkpoint lies in a folder (file:///path), s3://bucket/prefix or redis://host")
 
-
-def aside(name: str) -> str:
-    """What a damaged value or segment is called from then on."""
+def damaged_name(name: str) -> str:
+    """A name for a damaged value or segment, which was called `name` until now."""
     return f"damaged/{checked(name)}-{secrets.token_hex(4)}"
 
 
 def checked(name: str) -> str:
-    """The name, if it is one: it becomes a path, so nothing in it may climb out of the folder."""
+    """The name. Raises ValueError when it is none: it becomes a path, and must not lead out of the folder."""
     if not _NAME.fullmatch(name) or ".." in name.split("/") or "." in name.split("/"):
         raise ValueError(f"{name!r} is no name: letters, digits and . _ = - with / between, no . or .. alone")
     return name
@@ -64,7 +61,9 @@ def checked(name: str) -> str:
 _LOCK = ".lock"
 
 
-class FolderCheckpoint:
+class FolderCheckpointStore:
+    """A `CheckpointStore` in a folder, see the module."""
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.url = str(folder)
@@ -85,7 +84,7 @@ class FolderCheckpoint:
         with self._locked():
             found = self.load(name)
             if (found[1] if found else None) != expected:
-                raise Lost(f"{name} was written by another process since it was read: load it again")
+                raise Conflict(f"{name} was written by another process since it was read: load it again")
             backends.write_file(self._folder / name, version.encode() + b"\n" + value)
         return version
 
@@ -108,7 +107,7 @@ class FolderCheckpoint:
                 backends.sync_folder(path.parent)
 
     def set_aside(self, name: str) -> str:
-        new = aside(name)
+        new = damaged_name(name)
         with self._locked():
             path = self._folder / name
             if path.exists():
@@ -125,11 +124,11 @@ class FolderCheckpoint:
         )
 
     def close(self) -> None:
-        """Nothing is held open between calls."""
+        """Nothing is open between calls."""
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        backends.make_folder(self._folder)  # it may have been deleted under us, which loses the values, not the store
+        backends.make_folder(self._folder)  # if it was deleted meanwhile, the values are lost and the store works on
         handle = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -138,12 +137,12 @@ class FolderCheckpoint:
             os.close(handle)
 
 
-class S3Checkpoint:
-    """A value is one object: a line that no other write has, then the bytes. Its version is the ETag."""
+class S3CheckpointStore:
+    """A `CheckpointStore` in a bucket, see the module."""
 
     def __init__(self, place: Location) -> None:
         self._bucket = Bucket(place)
-        self.url = place.shown
+        self.url = place.safe_url
 
     def load(self, name: str) -> tuple[bytes, str] | None:
         found = self._bucket.get(checked(name))
@@ -170,7 +169,7 @@ class S3Checkpoint:
         self._bucket.delete(checked(name))
 
     def set_aside(self, name: str) -> str:
-        new, found = aside(name), self._bucket.get(name)
+        new, found = damaged_name(name), self._bucket.get(name)
         if found is not None:
             self._bucket.put(new, found[0])
             self._bucket.delete(name)
@@ -191,33 +190,35 @@ return 1
 """
 
 
-class RedisCheckpoint:
+class RedisCheckpointStore:
+    """A `CheckpointStore` in Redis, see the module."""
+
     def __init__(self, url: str) -> None:
-        self._redis = Connection(url)
-        self.url = self._redis.shown
+        self._redis = RedisConnection(url)
+        self.url = self._redis.safe_url
         self._values = f"{self._redis.prefix}checkpoint:value:"
         self._segments = f"{self._redis.prefix}checkpoint:segment:"
         self._swap = self._redis.client.register_script(_SWAP)
 
     def load(self, name: str) -> tuple[bytes, str] | None:
-        with self._redis.speaking() as redis:
+        with self._redis.connected() as redis:
             version, value = redis.hmget(self._values + checked(name), "version", "value")
         return None if version is None else (value, version.decode())
 
     def swap(self, name: str, value: bytes, expected: str | None) -> str:
         version = secrets.token_hex(8)
-        with self._redis.speaking():
+        with self._redis.connected():
             won = self._swap(keys=[self._values + checked(name)], args=[expected or "", version, value])
         if not won:
-            raise Lost(f"{name} was written by another process since it was read: load it again")
+            raise Conflict(f"{name} was written by another process since it was read: load it again")
         return version
 
     def put(self, name: str, data: bytes) -> None:
-        with self._redis.speaking() as redis:
+        with self._redis.connected() as redis:
             redis.set(self._segments + checked(name), data)
 
     def get(self, name: str) -> bytes:
-        with self._redis.speaking() as redis:
+        with self._redis.connected() as redis:
             data: bytes | None = redis.get(self._segments + checked(name))
         if data is None:
             raise Unreadable(
@@ -226,12 +227,12 @@ class RedisCheckpoint:
         return data
 
     def delete(self, name: str) -> None:
-        with self._redis.speaking() as redis:
+        with self._redis.connected() as redis:
             redis.delete(self._values + checked(name), self._segments + checked(name))
 
     def set_aside(self, name: str) -> str:
-        new = aside(name)
-        with self._redis.speaking() as redis:
+        new = damaged_name(name)
+        with self._redis.connected() as redis:
             for kind in (self._values, self._segments):
                 if redis.exists(kind + name):
                     redis.rename(kind + name, kind + new)
@@ -239,7 +240,7 @@ class RedisCheckpoint:
 
     def names(self, prefix: str = "") -> list[str]:
         found = set()
-        with self._redis.speaking() as redis:
+        with self._redis.connected() as redis:
             for kind in (self._values, self._segments):
                 pattern = "".join(f"[{c}]" if c in "*?[\\" else c for c in kind + prefix) + "*"
                 found |= {key.decode().removeprefix(kind) for key in redis.scan_iter(pattern, count=1000)}

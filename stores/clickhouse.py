@@ -1,14 +1,12 @@
-"""What can be asked of the warehouse by name: a file of sql/query, or one of them with some parameters given.
+"""ClickHouse clients for a server and for the embedded engine, and the questions that are asked by name.
 
-Each file says in its first lines what it answers and names its parameters.
+Clients. `clickhouse://` goes over HTTP, `chdb://` to chDB in this process: the same client library, the same SQL. A
+client does one call at a time (an embedded one is a session), so each call borrows a client of its own from a pool,
+which grows to as many clients as there are calls at once. A process can have one embedded engine, and a folder can be
+open in one process: the engine answers "Cannot lock" to a second one.
 
-One ClickHouse client for the server and for the embedded engine, lent to one caller at a time.
-
-`clickhouse://` goes over HTTP, `chdb://` to chDB in this process: the same client library, the same SQL. A
-client serialises its calls (and an embedded one is a session), so every thread borrows its own from a pool
-that grows as far as there are threads at once.
-
-The embedded engine is one a process and one process a folder: the engine says "Cannot lock" to a second one.
+Questions. A question is a file of `sql/query`, or such a file with some of its parameters given. The first lines of
+a file say what it answers, and name its parameters.
 """
 
 from __future__ import annotations
@@ -32,14 +30,14 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 from clickhouse_connect.driver.external import ExternalData
 
-from stores.backends import make_folder, shown, spelled
-from stores.base import BrokenRows, QueryFailed, StoreError, Unreachable, Unusable
+from stores.backends import build_url, hide_credentials, make_folder
+from stores.base import BrokenRows, QueryFailed, StoreError, StoreUnreachable, Unusable
 
 _VISITS_BY = ("entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os")
 _EVENTS_BY = {"page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom")}
 
-# name -> (file, parameters)
-NARROWED: dict[str, tuple[str, dict[str, str | bool]]] = {
+# Questions that are a file with some parameters given: name -> (file, parameters)
+_NARROWED: dict[str, tuple[str, dict[str, str | bool]]] = {
     **{f"breakdown_{by}": ("visits_by", {"by": by, "with_empty": not by.endswith("_page")}) for by in _VISITS_BY},
     **{f"breakdown_{name}": ("events_by", {"by": by, "kind": kind}) for name, (by, kind) in _EVENTS_BY.items()},
 }
@@ -49,13 +47,16 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def names() -> list[str]:
-    return sorted({entry.name.removesuffix(".sql") for entry in _FOLDER.iterdir()} | NARROWED.keys())
+    """The names of all questions, sorted."""
+    return sorted({entry.name.removesuffix(".sql") for entry in _FOLDER.iterdir()} | _NARROWED.keys())
 
 
 @cache
 def question(name: str) -> tuple[str, dict[str, str | bool]]:
-    """The statement, and the parameters that the name itself gives."""
-    file, given = NARROWED.get(name, (name, {}))
+    """The statement of a question, and the parameters that its name gives.
+
+    Raises ValueError, with the nearest name, when there is no such question."""
+    file, given = _NARROWED.get(name, (name, {}))
     if not _NAME.fullmatch(file) or name not in names():
         near = get_close_matches(name, names(), n=1)
         raise ValueError(f"{name!r} is no question." + (f" Did you mean {near[0]}?" if near else ""))
@@ -63,20 +64,22 @@ def question(name: str) -> tuple[str, dict[str, str | bool]]:
 
 
 DATABASE = "footfall"
-# What the engine says of a part whose files are not as it wrote them. A marks file may be named as missing.
+# What the engine says when the files of a part are not as it wrote them; one of them may be missing.
 _BROKEN = re.compile(r"Code: (?:32|33|40|74|107|246|271|432)\.|CHECKSUM_DOESNT_MATCH|CANNOT_DECOMPRESS|CORRUPTED_DATA")
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*):[^{}]+\}")
 
 
 class Clients:
-    """Makes and lends clients of one URL. `settings` are applied to each as it is made."""
+    """Makes and lends clients of one URL; `settings` are the engine's, applied to each client as it is made.
+
+    Safe for threads. Raises `Unusable` for a URL that is wrong."""
 
     def __init__(self, url: str, settings: dict[str, str] | None = None) -> None:
         parts = urlsplit(url)
         options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         self._url = url
-        self.shown = shown(url)
+        self.safe_url = hide_credentials(url)
         self.embedded = parts.scheme == "chdb"
         self.cluster = options.pop("cluster", None)
         self._settings = settings or {}
@@ -84,7 +87,7 @@ class Clients:
         if self.embedded:
             self.database = options.pop("database", DATABASE)
             path = unquote(parts.path) or self._temporary()
-            self._url = spelled("chdb", "", quote(path), urlencode({"database": self.database}))
+            self._url = build_url("chdb", "", quote(path), urlencode({"database": self.database}))
             self._how: dict[str, Any] = {"interface": "chdb", "path": path}
         elif parts.scheme in ("clickhouse", "clickhouses"):
             secure = parts.scheme == "clickhouses"
@@ -100,16 +103,18 @@ class Clients:
                 "send_receive_timeout": int(options.pop("timeout", "300")),
             }
         else:
-            raise Unusable(f"{self.shown}: a warehouse is chdb:///folder or clickhouse://user@host:8123/database")
+            raise Unusable(f"{self.safe_url}: a warehouse is chdb:///folder or clickhouse://user@host:8123/database")
         if options:
-            raise Unusable(f"{self.shown}: unknown option {', '.join(sorted(options))}; known: cluster, timeout")
-        self._lock: int | None = None
+            raise Unusable(f"{self.safe_url}: unknown option {', '.join(sorted(options))}; known: cluster, timeout")
+        self._folder_lock: int | None = None
         self._idle: list[Client] = []
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._closed = False
 
     def own(self) -> None:
-        """Once before anything else: take the embedded engine's folder for this process, make the database."""
+        """Lock the embedded engine's folder for this process, and make the database. Call it once, before all else.
+
+        Raises `Unusable` when another process has the folder, and `StoreUnreachable`."""
         if self.embedded:
             self._lock_folder(Path(self._how["path"]))
         client = self._open(database=None)
@@ -125,27 +130,28 @@ class Clients:
         return os.path.realpath(str(self._how["path"]))
 
     def copy(self, settings: dict[str, str]) -> Clients:
-        """Clients of the same warehouse with other settings."""
+        """Clients of the same warehouse with these settings in place of ours."""
         return Clients(self._url, settings)
 
     @contextmanager
     def lend(self) -> Iterator[Client]:
-        with self._guard:
+        """A client for the block, of this thread alone. Raises what the client raises as an error of `stores.base`."""
+        with self._lock:
             if self._closed:
-                raise Unusable(f"{self.shown} is closed")
+                raise Unusable(f"{self.safe_url} is closed")
             client = self._idle.pop() if self._idle else None
         if client is None:
             client = self._open(self.database)
-        # One that failed is not lent again: the embedded engine keeps what a statement had put out before it was
-        # broken off, and would give it as the beginning of the next statement's answer.
+        # A client that failed is not lent again: the embedded engine keeps the output of a statement that was broken
+        # off, and would put it before the answer of the next statement.
         keep = False
         try:
             yield client
             keep = True
         except ClickHouseError as error:
-            raise failure(error, self.shown) from error
+            raise failure(error, self.safe_url) from error
         finally:
-            with self._guard:
+            with self._lock:
                 keep = keep and not self._closed
                 if keep:
                     self._idle.append(client)
@@ -153,19 +159,20 @@ class Clients:
                 client.close()
 
     def close(self) -> None:
-        with self._guard:
+        """Close the idle clients at once and those that are lent when they come back; unlock the folder."""
+        with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
         for client in idle:
             client.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._folder_lock is not None:
+            os.close(self._folder_lock)
+            self._folder_lock = None
         if self._scratch:
             self._scratch.cleanup()
 
     def _lock_folder(self, folder: Path) -> None:
-        """The engine locks its folder too, but fails without saying why, and only after it has read everything."""
+        """Lock the folder: the engine does so too, but only after it has read everything, and without saying why."""
         make_folder(folder)
         lock = os.open(folder / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -174,12 +181,12 @@ class Clients:
             owner = os.read(lock, 32).decode("ascii", "replace")
             os.close(lock)
             raise Unusable(
-                f"{self.shown} is open in process {owner or 'unknown'}. One process owns an embedded warehouse: while"
-                " `footfall up` runs, ask it (the footfall commands do so by themselves), or stop it first"
+                f"{self.safe_url} is open in process {owner or 'unknown'}. One process owns an embedded warehouse:"
+                " while `footfall up` runs, ask it (the footfall commands do so by themselves), or stop it first"
             ) from None
         os.truncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
-        self._lock = lock
+        self._folder_lock = lock
 
     def _open(self, database: str | None) -> Client:
         try:
@@ -187,7 +194,7 @@ class Clients:
             for name, value in self._settings.items():
                 client.set_client_setting(name, value)
         except ClickHouseError as error:
-            raise failure(error, self.shown) from error
+            raise failure(error, self.safe_url) from error
         return client
 
     def _temporary(self) -> str:
@@ -202,16 +209,16 @@ def ask(
     params: Mapping[str, Any] | None = None,
     beside: ExternalData | None = None,
 ) -> bytes:
-    """The answer in `fmt`, None where the text names its own; it goes to the engine as it stands."""
+    """The bytes of an answer in the format `fmt`; None when the statement names its own. The text is not changed."""
     text = f"{sql}\nFORMAT {fmt}" if fmt else sql
     return bytes(client.raw_query(text, parameters=bound(sql, params), external_data=beside))
 
 
 def bound(sql: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Parameters that the engine will bind; ValueError for one that the text does not declare.
+    """The parameters, for the engine to bind. Raises ValueError for one that the text does not declare.
 
-    In a text without a `{name:Type}` the client library writes parameters itself, by Python's `%`, and what runs
-    is no longer what was inspected. So it is handed none that the text has no placeholder for."""
+    In a text without a `{name:Type}` the client library would insert parameters itself, by Python's `%`, and the text
+    that runs would no longer be the text that was inspected. So it gets only parameters with a placeholder."""
     given = dict(params or {})
     undeclared = given.keys() - set(_PLACEHOLDER.findall(sql))
     if undeclared:
@@ -220,27 +227,28 @@ def bound(sql: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
     return given
 
 
-def failure(error: ClickHouseError, shown_url: str) -> StoreError:
-    """What the client library raised, in our words."""
+def failure(error: ClickHouseError, safe_url: str) -> StoreError:
+    """What the client library raised, as an error of `stores.base`."""
     message = first_line(error)
     if "different path" in message.lower() or "already initialized" in message.lower():
         return Unusable(
-            f"{shown_url} cannot be opened beside another embedded warehouse: a process has one at a time, close that"
+            f"{safe_url} cannot be opened beside another embedded warehouse: a process has one at a time, close that"
         )
     if "EmbeddedServer" in message or "Cannot lock" in message:
         return Unusable(
-            f"{shown_url} cannot be opened: either another program has the folder open, or it cannot be written,"
+            f"{safe_url} cannot be opened: either another program has the folder open, or it cannot be written,"
             f" or it is none of this engine's ({message})"
         )
     if isinstance(error, OperationalError):
         cause = message.partition(" executing HTTP request")[0].rpartition("(Caused by ")[2].rstrip(")")
-        return Unreachable(f"{shown_url} does not answer: is it running? Retry later ({cause})")
+        return StoreUnreachable(f"{safe_url} does not answer: is it running? Retry later ({cause})")
     if "AUTHENTICATION_FAILED" in message or "Code: 516" in message:
-        return Unusable(f"{shown_url} does not take this user and password: look at both in the URL")
+        return Unusable(f"{safe_url} does not take this user and password: look at both in the URL")
     if _BROKEN.search(message):
-        return BrokenRows(f"{shown_url} holds rows that cannot be read ({message})")
+        return BrokenRows(f"{safe_url} holds rows that cannot be read ({message})")
     return QueryFailed(message)
 
 
 def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type when it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

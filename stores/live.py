@@ -1,40 +1,31 @@
-"""What must be quick: ids taken lately, who is there now, salts, shared limits. In this process, or in a Redis.
+"""Live state: ids seen lately, active visitors, salts, import keys, shared counters. Here, for one process.
 
-Who is there now, in the memory of one process: bounded in time, entries and bytes.
+What has to outlive the process, salts and import keys, is in files of a folder. Several processes may share the
+folder: a secret is written aside and linked into place, which only the first process can do, and every process reads
+the one that is there. All else is in the memory of this process, and counters are not added up with those of other
+processes: several processes that serve one service need Redis (`stores.live_redis`).
 
-When there are too many visitors or pages, those of the site that has most of them give way: of the visitors the
-half that was silent longest, of the pages those with the fewest views. So a flood of new addresses costs the other
-sites nothing and the flooded one its rarest pages.
-
-Live state of one process; what has to outlive it (salts, import keys) lies in a folder.
-
-Several processes may share the folder: a secret is written aside and linked into place, which only the first
-can do, and everybody reads the one that is there. The ids taken lately and who is there are this process's own, and
-no counter is added up with another's: several processes that serve one door need Redis.
-
-The ids that the door has taken lately, in the memory of one process: bounded in entries and bytes.
-
-They lie in four generations, each of a quarter of the entries or of the time; the oldest is forgotten whole. An id
-that is forgotten too early costs nothing: the pipeline recognises it.
+Memory is bounded. Active visitors are bounded in number: when there are too many, the site that has most of them
+loses the half that was silent longest, so a flood of new addresses costs the other sites nothing. Ids seen lately are
+bounded in entries and bytes. They are kept in four generations, each of a quarter of the entries or of the time, and
+the oldest generation is dropped whole. An id that is dropped too early costs nothing: the pipeline recognises it.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-import sys
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
-from statistics import median_low
 from threading import Lock
 from urllib.parse import quote, unquote
 
 from stores import backends
-from stores.backends import Location, parse_url
+from stores.backends import Location, parse_location
 from stores.base import Live, Unreadable, Unusable
 
 __all__ = ["connect_live", "salt_expires"]
@@ -43,104 +34,69 @@ SALT_BYTES = 16
 REMEMBERED_S = 86_400
 ACTIVE_MS = 3_600_000
 CURRENT_MS = 300_000
-PAGES_MINUTES = 30
-TOP_PAGES = 10
-LONGEST_PATH = 512  # characters of a page that are kept for the top pages
 
 
 def connect_live(url: str) -> Live:
-    """`file:///folder` or a plain path (for one process that serves the door), or `redis://host:port/db`.
+    """`file:///folder` or a plain path for one process, `redis://host:port/db[?prefix=]` for several.
 
-    The option of Redis is `prefix`."""
-    place = parse_url(url)
+    Raises `Unusable` for any other URL or option."""
+    place = parse_location(url)
     match place.scheme:
         case "file":
-
             return FolderLive(place)
         case "redis" | "rediss":
             from stores.live_redis import RedisLive
 
             return RedisLive(url)
-    raise Unusable(f"{place.shown}: the live store is a folder (file:///path) or redis://host:6379/0")
+    raise Unusable(f"{place.safe_url}: the live store is a folder (file:///path) or redis://host:6379/0")
 
 
 def salt_expires(day: str, now: float) -> float:
-    """When a day's salt has to be gone: 48 hours after the day began (Unix seconds).
+    """When the salt of a day `YYYY-MM-DD` has to be gone, in Unix seconds: 48 hours after the day began.
 
-    A salt asked for later than that (a clock was set back, a test has its own days) lives 48 hours from now."""
+    A salt that is requested later than that (a clock was set back, a test has its own days) lives 48 hours from now."""
     end = (datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(hours=48)).timestamp()
     return end if end > now else now + 48 * 3600
 
 
 MAX_VISITORS = 100_000
-MAX_PAGES = 20_000  # of all sites and minutes
-MAX_PAGE_BYTES = 8 << 20
-_MINUTE_MS = 60_000
 _PRUNE_EVERY = 10_000
 
 
-class Presence:
-    """The last activity of every visitor of the last hour, and page views by the minute of the last thirty."""
+class ActiveVisitors:
+    """When each visitor of the last hour was last active, in the memory of this process. Safe for threads."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._active: defaultdict[str, dict[str, int]] = defaultdict(dict)
-        self._pages: defaultdict[str, defaultdict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
         self._visitors = 0
-        self._entries_of: Counter[str] = Counter()
-        self._bytes_of: Counter[str] = Counter()
-        self._entries = self._bytes = 0  # of all sites together
         self._latest = 0
         self._until_prune = _PRUNE_EVERY
 
-    def touch_many(self, touches: Iterable[tuple[str, str, str, int]]) -> None:
+    def touch_many(self, touches: Iterable[tuple[str, str, int]]) -> None:
+        """Note activities: site, visitor, time in ms."""
         with self._lock:
-            for site, visitor, path, at_ms in touches:
+            for site, visitor, at_ms in touches:
                 active = self._active[site]
                 before = active.get(visitor)
                 if before is None:
                     self._visitors += 1
                 active[visitor] = at_ms if before is None else max(at_ms, before)
                 self._latest = max(self._latest, at_ms)
-                if path:
-                    self._view(site, path[:LONGEST_PATH], at_ms // _MINUTE_MS)
                 self._until_prune -= 1
                 if self._visitors > MAX_VISITORS or self._until_prune <= 0:
                     self._prune()
 
     def last_active(self, site: str, visitor: str) -> int | None:
+        """When a visitor was last active, in ms; None when that is unknown."""
         with self._lock:
             return self._active[site].get(visitor) if site in self._active else None
 
     def current(self, site: str, now_ms: int) -> int:
+        """How many visitors of a site were active in the last five minutes."""
         with self._lock:
             active = self._active.get(site, {})
             return sum(now_ms - CURRENT_MS < at <= now_ms for at in active.values())
-
-    def top_pages(self, site: str, now_ms: int, minutes: int) -> list[tuple[str, int]]:
-        now = now_ms // _MINUTE_MS
-        total: Counter[str] = Counter()
-        with self._lock:
-            for minute, pages in self._pages.get(site, {}).items():
-                if now - min(minutes, PAGES_MINUTES) < minute <= now:
-                    total.update(pages)
-        return sorted(total.items(), key=lambda page: (-page[1], page[0]))[:TOP_PAGES]
-
-    def _view(self, site: str, path: str, minute: int) -> None:
-        pages = self._pages[site][minute]
-        pages[path] += 1
-        if pages[path] == 1:
-            self._add(site, 1, sys.getsizeof(path))
-            if self._entries > MAX_PAGES:
-                self._drop_pages(max(self._entries_of, key=self._entries_of.__getitem__))
-            elif self._bytes > MAX_PAGE_BYTES:
-                self._drop_pages(max(self._bytes_of, key=self._bytes_of.__getitem__))
-
-    def _add(self, site: str, entries: int, size: int) -> None:
-        self._entries_of[site] += entries
-        self._bytes_of[site] += size
-        self._entries += entries
-        self._bytes += size
 
     def _prune(self) -> None:
         self._until_prune = _PRUNE_EVERY
@@ -152,52 +108,36 @@ class Presence:
             for visitor in sorted(active, key=active.__getitem__)[: len(active) // 2 + 1]:
                 del active[visitor]
         self._visitors = sum(map(len, self._active.values()))
-        for site, minutes in self._pages.items():
-            for minute in [m for m in minutes if m < self._latest // _MINUTE_MS - PAGES_MINUTES]:
-                del minutes[minute]
-            self._weigh(site)
-
-    def _drop_pages(self, site: str) -> None:
-        """Those with the fewest views, at least half of them."""
-        minutes = self._pages[site]
-        few = median_low([views for pages in minutes.values() for views in pages.values()])
-        for minute, pages in list(minutes.items()):
-            kept = {path: views for path, views in pages.items() if views > few}
-            minutes[minute] = Counter(kept)
-        self._weigh(site)
-
-    def _weigh(self, site: str) -> None:
-        minutes = self._pages[site].values()
-        size = sum(sys.getsizeof(path) for pages in minutes for path in pages)
-        self._add(site, sum(map(len, minutes)) - self._entries_of[site], size - self._bytes_of[site])
 
 
 class FolderLive:
+    """The `Live` store of one process, see the module."""
+
     waits = False
     problem = ""
 
     def __init__(self, place: Location) -> None:
         if place.options:
-            raise Unusable(f"{place.shown}: unknown option {', '.join(sorted(place.options))}; it has none")
-        self.url = place.shown
+            raise Unusable(f"{place.safe_url}: unknown option {', '.join(sorted(place.options))}; it has none")
+        self.url = place.safe_url
         self._salts = place.folder / "salts"
         self._keys = place.folder / "keys"
         for folder in (self._salts, self._keys):
             backends.make_folder(folder)
             folder.chmod(0o700)
         self._lock = Lock()
-        self._known: dict[Path, bytes] = {}
+        self._secrets: dict[Path, bytes] = {}
         self._remembered = Remembered()
-        self._presence = Presence()
+        self._active = ActiveVisitors()
         self._forget_salts()
 
     def salt(self, day: str) -> bytes:
         path = self._salts / quote(day, safe="")
-        if path not in self._known:
+        if path not in self._secrets:
             expires = salt_expires(day, time.time())
             self._forget_salts()
             return self._secret(path, round(expires))
-        return self._known[path]
+        return self._secrets[path]
 
     def import_key(self, site: str) -> bytes:
         return self._secret(self._keys / f"{quote(site, safe='')}.key", None)
@@ -208,32 +148,26 @@ class FolderLive:
     def remember(self, items: Mapping[bytes, bytes]) -> None:
         self._remembered.remember(items)
 
-    def touch(self, site: str, visitor: str, path: str, at_ms: int) -> None:
-        self._presence.touch_many([(site, visitor, path, at_ms)])
-
-    def touch_many(self, touches: Iterable[tuple[str, str, str, int]]) -> None:
-        self._presence.touch_many(touches)
+    def touch_many(self, touches: Iterable[tuple[str, str, int]]) -> None:
+        self._active.touch_many(touches)
 
     def last_active(self, site: str, visitor: str) -> int | None:
-        return self._presence.last_active(site, visitor)
+        return self._active.last_active(site, visitor)
 
     def current(self, site: str, now_ms: int) -> int:
-        return self._presence.current(site, now_ms)
-
-    def top_pages(self, site: str, now_ms: int, minutes: int) -> list[tuple[str, int]]:
-        return self._presence.top_pages(site, now_ms, minutes)
+        return self._active.current(site, now_ms)
 
     def add_up(self, counts: Sequence[tuple[str, int, int]]) -> None:
-        """There is nobody to add up with."""
+        """None: counters are this process's own."""
 
     def close(self) -> None:
-        """Nothing is held open between calls."""
+        """Nothing is open between calls."""
 
     def _secret(self, path: Path, expires: int | None) -> bytes:
         """The 16 bytes of a file, made if it is not there; a salt's file is stamped with its expiry."""
         with self._lock:
-            if path in self._known:
-                return self._known[path]
+            if path in self._secrets:
+                return self._secrets[path]
             if not path.exists():
                 self._make(path, expires)
             secret = path.read_bytes()
@@ -241,7 +175,7 @@ class FolderLive:
                 raise Unreadable(
                     str(path), f"it has {len(secret)} bytes instead of {SALT_BYTES}", "delete it, and a new one is made"
                 )
-            self._known[path] = secret
+            self._secrets[path] = secret
             return secret
 
     def _make(self, path: Path, expires: int | None) -> None:
@@ -259,13 +193,13 @@ class FolderLive:
         backends.sync_folder(path.parent)
 
     def _forget_salts(self) -> None:
-        """Without its salt, a day's visitor ids can be told from nobody's address any more."""
+        """Delete expired salts: without its salt, no visitor id of a day can be computed from an address any more."""
         now = time.time()
         with self._lock:
             for path in self._salts.iterdir():
                 if not unquote(path.name).startswith(".") and path.stat().st_mtime <= now:
                     path.unlink(missing_ok=True)
-                    self._known.pop(path, None)
+                    self._secrets.pop(path, None)
 
 
 MAX_REMEMBERED = 200_000
@@ -274,15 +208,15 @@ _LONGEST = 96  # bytes: the ids of the beacon and a site's name have less
 
 
 class Remembered:
+    """Ids seen lately, in the memory of this process: for a day, and at most `MAX_REMEMBERED`. Safe for threads."""
+
     def __init__(self) -> None:
         self._lock = Lock()
         self._most = max(1, MAX_REMEMBERED // _GENERATIONS)
         self._generations: deque[tuple[float, dict[bytes, bytes]]] = deque()
 
-    def __len__(self) -> int:
-        return sum(len(items) for _, items in self._generations)
-
     def seen(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """What was remembered under each key, None for a key that is unknown or was dropped."""
         with self._lock:
             self._forget()
             generations = [items for _, items in reversed(self._generations)]
@@ -290,6 +224,7 @@ class Remembered:
         return [next((items[key] for items in generations if key in items), None) for key in short]
 
     def remember(self, items: Mapping[bytes, bytes]) -> None:
+        """Keep a value under each key."""
         with self._lock:
             for key, value in items.items():
                 newest = self._generations[-1] if self._generations else None
@@ -307,5 +242,5 @@ class Remembered:
 
 
 def _short(key: bytes) -> bytes:
-    """As good as the key and never long: what a sender calls an event may be."""
+    """The key, or its hash when it is long: a sender may give events ids of any length."""
     return key if len(key) <= _LONGEST else blake2b(key).digest()

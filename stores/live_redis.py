@@ -1,13 +1,12 @@
-"""The way to a Redis that may be gone: whoever asks while it is away is told at once, nobody waits twice.
+"""Live state that all processes share through Redis, and what a process does while Redis is away.
 
-Live state shared by all processes through Redis. Keys, each under the prefix (`footfall:` by default):
+Keys, each under the prefix (`footfall:` by default): `salt:DAY` and `key:SITE` (16 bytes), `seen:KEY` (for 24 hours,
+or for minutes beyond an hour's share), `active:SITE` (a sorted set: visitor by last activity in ms), `limit:NAME` (a
+number) and `probe`.
 
-`salt:DAY` and `key:SITE` (16 bytes), `seen:KEY` (24 hours; those beyond an hour's share, minutes), `active:SITE`
-(sorted set, visitor by last activity in ms), `pages:SITE:MINUTE` (sorted set, path by views), `limit:NAME` (a number)
-and `probe`.
-
-A Redis that is gone, stopped or too slow holds nobody up: from the first failure on this process goes on with what it
-knows itself, until Redis answers again. Then its salts are proposed to the others; the rest is only this process's.
+A Redis that is gone, stopped or too slow holds nobody up. The first call that fails has waited for at most half a
+second; from then on every call is answered at once by what this process knows itself, until a thread finds that Redis
+takes a write again. Then this process proposes its salts to the others; all else that it noted meanwhile stays its own.
 """
 
 from __future__ import annotations
@@ -15,60 +14,57 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
 from typing import Any, NamedTuple
 
-from stores.backends import Connection
-from stores.base import Unreachable
+from stores.backends import RedisConnection
+from stores.base import StoreUnreachable
 from stores.live import (
     ACTIVE_MS,
     CURRENT_MS,
-    LONGEST_PATH,
-    PAGES_MINUTES,
     REMEMBERED_S,
     SALT_BYTES,
-    TOP_PAGES,
-    Presence,
+    ActiveVisitors,
     Remembered,
     salt_expires,
 )
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 0.5  # seconds for one question: a Redis that is well takes milliseconds
+PATIENCE = 0.5  # seconds for one call: a healthy Redis takes milliseconds
 _PROBE_EVERY = 1.0
 
 
 class Link:
-    """A `Connection` that is not used from its first failure on until it takes a write again, which a thread of its
-    own finds out."""
+    """A connection that is not used from its first failure on, until a thread finds that Redis takes a write again."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
         self._lock = Lock()
         self._closed = Event()
         self.problem = ""  # why it is away, "" while it answers
 
     @contextmanager
-    def speaking(self) -> Iterator[Any]:
-        """The client. Raises `Unreachable`: after `PATIENCE` the first time, then at once."""
+    def connected(self) -> Iterator[Any]:
+        """The client. Raises `StoreUnreachable`: after `PATIENCE` the first time, then at once."""
         if self.problem:
-            raise Unreachable(self.problem)
+            raise StoreUnreachable(self.problem)
         try:
-            with self._connection.speaking() as client:
+            with self._connection.connected() as client:
                 yield client
-        except Unreachable as error:
+        except StoreUnreachable as error:
             self._lost(str(error))
             raise
         except self._connection.errors as error:  # out of memory, a replica, no permission
-            why = f"Redis at {self._connection.shown} refuses ({error})"
+            why = f"Redis at {self._connection.safe_url} refuses ({error})"
             self._lost(why)
-            raise Unreachable(why) from error
+            raise StoreUnreachable(why) from error
 
     def close(self) -> None:
+        """Close the connection, and stop looking for Redis."""
         self._closed.set()
         self._connection.close()
 
@@ -87,15 +83,13 @@ class Link:
             except self._connection.errors:
                 continue
             self.problem = ""
-            log.warning("Redis at %s answers again", self._connection.shown)
+            log.warning("Redis at %s answers again", self._connection.safe_url)
             return
 
 
-IDS_AN_HOUR = 100_000  # of each process that are remembered for a day; what comes beyond, for a few minutes
+IDS_AN_HOUR = 100_000  # a process has so many remembered for a day; those beyond for a few minutes
 _BEYOND_S = 300
 MAX_ACTIVE = 1_000_000  # visitors of a site
-MAX_PAGES = 1_000  # of a site and minute
-_MINUTE_MS = 60_000
 
 
 class _Salt(NamedTuple):
@@ -105,20 +99,22 @@ class _Salt(NamedTuple):
 
 
 class RedisLive:
+    """The `Live` store of several processes, see the module."""
+
     waits = True
 
     def __init__(self, url: str) -> None:
-        connection = Connection(url, PATIENCE)
-        self.url = connection.shown
+        connection = RedisConnection(url, PATIENCE)
+        self.url = connection.safe_url
         self._prefix = connection.prefix
         self._link = Link(connection)
         self._salts: dict[str, _Salt] = {}
         self._keys: dict[str, bytes] = {}
         self._hour = 0
         self._ids = 0  # remembered in this hour
-        # Of the time in which Redis is away.
+        # For the time in which Redis is away.
         self._remembered = Remembered()
-        self._presence = Presence()
+        self._active = ActiveVisitors()
 
     @property
     def problem(self) -> str:
@@ -126,18 +122,18 @@ class RedisLive:
 
     def salt(self, day: str) -> bytes:
         now = time.time()
-        known = self._salts.get(day)
-        if known and known.shared and known.expires > now:
-            return known.secret
-        if known is None or known.expires <= now:
-            known = _Salt(secrets.token_bytes(SALT_BYTES), salt_expires(day, now), shared=False)
+        salt = self._salts.get(day)
+        if salt and salt.shared and salt.expires > now:
+            return salt.secret
+        if salt is None or salt.expires <= now:
+            salt = _Salt(secrets.token_bytes(SALT_BYTES), salt_expires(day, now), shared=False)
         try:
-            secret = self._secret(f"salt:{day}", known.secret, round(known.expires))
-            known = known._replace(secret=secret, shared=True)
-        except Unreachable:
+            secret = self._secret(f"salt:{day}", salt.secret, round(salt.expires))
+            salt = salt._replace(secret=secret, shared=True)
+        except StoreUnreachable:
             pass
-        self._salts = {kept: salt for kept, salt in self._salts.items() if salt.expires > now} | {day: known}
-        return known.secret
+        self._salts = {other: kept for other, kept in self._salts.items() if kept.expires > now} | {day: salt}
+        return salt.secret
 
     def import_key(self, site: str) -> bytes:
         key = self._keys.get(site)
@@ -150,99 +146,76 @@ class RedisLive:
             return []
         here = self._remembered.seen(keys)
         try:
-            with self._link.speaking() as redis:
+            with self._link.connected() as redis:
                 found = redis.mget([self._seen_key(key) for key in keys])
-        except Unreachable:
+        except StoreUnreachable:
             return here
         return [shared if shared is not None else own for shared, own in zip(found, here, strict=True)]
 
     def remember(self, items: Mapping[bytes, bytes]) -> None:
         seconds = REMEMBERED_S if self._within_the_share(len(items)) else _BEYOND_S
         try:
-            with self._link.speaking() as redis, redis.pipeline(transaction=False) as pipe:
+            with self._link.connected() as redis, redis.pipeline(transaction=False) as pipe:
                 for key, value in items.items():
                     pipe.set(self._seen_key(key), value, ex=seconds)
                 pipe.execute()
-        except Unreachable:
+        except StoreUnreachable:
             self._remembered.remember(items)
 
-    def touch(self, site: str, visitor: str, path: str, at_ms: int) -> None:
-        self.touch_many([(site, visitor, path, at_ms)])
-
-    def touch_many(self, touches: Iterable[tuple[str, str, str, int]]) -> None:
+    def touch_many(self, touches: Iterable[tuple[str, str, int]]) -> None:
         touches = list(touches)
         try:
             self._touch(touches)
-        except Unreachable:
-            self._presence.touch_many(touches)
+        except StoreUnreachable:
+            self._active.touch_many(touches)
 
-    def _touch(self, touches: Iterable[tuple[str, str, str, int]]) -> None:
+    def _touch(self, touches: Iterable[tuple[str, str, int]]) -> None:
         active: defaultdict[str, dict[str, int]] = defaultdict(dict)
-        pages: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
-        for site, visitor, path, at_ms in touches:
+        for site, visitor, at_ms in touches:
             active[site][visitor] = max(at_ms, active[site].get(visitor, 0))
-            if path:
-                pages[site, at_ms // _MINUTE_MS][path[:LONGEST_PATH]] += 1
-        with self._link.speaking() as redis, redis.pipeline(transaction=False) as pipe:
+        with self._link.connected() as redis, redis.pipeline(transaction=False) as pipe:
             for site, visitors in active.items():
                 key = f"{self._prefix}active:{site}"
                 pipe.zadd(key, visitors, gt=True)
                 pipe.zremrangebyscore(key, "-inf", max(visitors.values()) - ACTIVE_MS)
                 pipe.zremrangebyrank(key, 0, -MAX_ACTIVE - 1)
                 pipe.pexpire(key, ACTIVE_MS)
-            for (site, minute), views in pages.items():
-                key = f"{self._prefix}pages:{site}:{minute}"
-                for path, count in views.items():
-                    pipe.zincrby(key, count, path)
-                pipe.zremrangebyrank(key, 0, -MAX_PAGES - 1)
-                pipe.pexpire(key, (PAGES_MINUTES + 1) * _MINUTE_MS)
             pipe.execute()
 
     def last_active(self, site: str, visitor: str) -> int | None:
-        here = self._presence.last_active(site, visitor)
+        here = self._active.last_active(site, visitor)
         try:
-            with self._link.speaking() as redis:
+            with self._link.connected() as redis:
                 at = redis.zscore(f"{self._prefix}active:{site}", visitor)
-        except Unreachable:
+        except StoreUnreachable:
             if here is None:
                 raise
             return here
-        return max((int(known) for known in (at, here) if known is not None), default=None)
+        return max((int(time_ms) for time_ms in (at, here) if time_ms is not None), default=None)
 
     def current(self, site: str, now_ms: int) -> int:
         try:
-            with self._link.speaking() as redis:
+            with self._link.connected() as redis:
                 return int(redis.zcount(f"{self._prefix}active:{site}", f"({now_ms - CURRENT_MS}", now_ms))
-        except Unreachable:
-            return self._presence.current(site, now_ms)
-
-    def top_pages(self, site: str, now_ms: int, minutes: int) -> list[tuple[str, int]]:
-        now = now_ms // _MINUTE_MS
-        keys = [f"{self._prefix}pages:{site}:{now - ago}" for ago in range(min(minutes, PAGES_MINUTES))]
-        try:
-            with self._link.speaking() as redis:
-                found = redis.zunion(keys, withscores=True) if keys else []
-        except Unreachable:
-            return self._presence.top_pages(site, now_ms, minutes)
-        pages = [(path.decode("utf-8", "replace"), int(count)) for path, count in found]
-        return sorted(pages, key=lambda page: (-page[1], page[0]))[:TOP_PAGES]
+        except StoreUnreachable:
+            return self._active.current(site, now_ms)
 
     def add_up(self, counts: Sequence[tuple[str, int, int]]) -> list[int] | None:
         try:
-            with self._link.speaking() as redis, redis.pipeline(transaction=False) as pipe:
+            with self._link.connected() as redis, redis.pipeline(transaction=False) as pipe:
                 for name, events, seconds in counts:
                     key = f"{self._prefix}limit:{name}"
                     pipe.incrby(key, events)
                     pipe.expire(key, 2 * seconds)
                 return [int(total) for total in pipe.execute()[::2]]
-        except Unreachable:
+        except StoreUnreachable:
             return None
 
     def close(self) -> None:
         self._link.close()
 
     def _secret(self, name: str, proposal: bytes, expires: int | None) -> bytes:
-        with self._link.speaking() as redis:
+        with self._link.connected() as redis:
             key = self._prefix + name
             redis.set(key, proposal, nx=True, exat=expires)
             secret: bytes = redis.get(key)

@@ -4,32 +4,41 @@ Statements are written so that running one twice does no harm (`IF NOT EXISTS`, 
 was interrupted is run again from its start, and two processes that migrate at once end with the same schema.
 A file is never edited after a release; one whose number is applied under another name is an error.
 
-For a cluster the same files are translated: each table becomes a replicated table on every shard with a
-Distributed table of the plain name in front, so that inserts, questions and views read the same on both.
+For a cluster the statements are composed anew from the parts of the same files: each table becomes a replicated table
+on every shard with a Distributed table of the plain name in front, so that inserts, questions and views read the same
+on both.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import files
+from typing import Any
 
 import polars as pl
 
 from stores.base import Unusable
 
-LEDGER = "schema_migrations"
+APPLIED = "schema_migrations"  # the table of applied migrations
 
-_TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)\n(.*?)\nENGINE = (\w*MergeTree)\b(.*)", re.DOTALL)
+_TABLE = re.compile(
+    r"CREATE TABLE IF NOT EXISTS (?P<name>\w+)\n(?P<columns>.*?)\n"
+    r"ENGINE = (?P<engine>\w*MergeTree)\b(?P<keys>.*?)\nSETTINGS (?P<settings>.+)",
+    re.DOTALL,
+)
+_VIEW = re.compile(r"CREATE OR REPLACE VIEW (?P<name>\w+) AS\n(?P<query>.+)", re.DOTALL)
 _CREATED = re.compile(r"^CREATE (?:TABLE IF NOT EXISTS|OR REPLACE VIEW) (\w+)", re.MULTILINE)
 _SHARD = re.compile(r"^-- shard by: (.+)$", re.MULTILINE)
+# The settings that have another name for a replicated table.
+_OF_REPLICATED = {"non_replicated_deduplication_window": "replicated_deduplication_window"}
 
 Query = Callable[[str], pl.DataFrame]
-Command = Callable[[str], object]
+Command = Callable[[str, Mapping[str, Any] | None], object]
 
-_CREATE_LEDGER = f"""\
+_CREATE_APPLIED = f"""\
 -- shard by: rand()
-CREATE TABLE IF NOT EXISTS {LEDGER}
+CREATE TABLE IF NOT EXISTS {APPLIED}
 (
     number UInt32,
     name String,
@@ -51,12 +60,13 @@ def available() -> list[tuple[int, str, str]]:
 
 
 def apply(query: Query, command: Command, cluster: str | None = None) -> list[str]:
-    """Run what has not been run; the names of what was.
+    """Run the migrations that were not applied; returns their names.
 
-    Where a table or view that a migration made is gone, that migration and those after it are run again."""
-    for statement in statements(_CREATE_LEDGER, cluster):
-        command(statement)
-    applied = dict(query(f"SELECT number, any(name) AS name FROM {LEDGER} GROUP BY number").iter_rows())
+    When a table or view of a migration is gone, that migration and those after it are run again. Raises `Unusable`
+    when the database belongs to another version of Footfall."""
+    for statement in statements(_CREATE_APPLIED, cluster):
+        command(statement, None)
+    applied = dict(query(f"SELECT number, any(name) AS name FROM {APPLIED} GROUP BY number").iter_rows())
     there = set(query("SELECT name FROM system.tables WHERE database = currentDatabase()").to_series())
     done, gone = [], False
     for number, name, text in available():
@@ -70,15 +80,16 @@ def apply(query: Query, command: Command, cluster: str | None = None) -> list[st
             if not gone:
                 continue
         for statement in statements(text, cluster):
-            command(statement)
+            command(statement, None)
         if number not in applied:
-            command(f"INSERT INTO {LEDGER} (number, name) VALUES ({number}, '{name}')")
+            row = {"number": number, "name": name}
+            command(f"INSERT INTO {APPLIED} (number, name) SELECT {{number:UInt32}}, {{name:String}}", row)
         done.append(f"{number:03d}-{name}")
     return done
 
 
 def statements(text: str, cluster: str | None = None) -> list[str]:
-    """The statements of a file; a statement ends at a semicolon that ends a line."""
+    """The statements of a file, for one server or for a cluster. A statement ends at a semicolon that ends a line."""
     pieces = [piece.strip() for piece in re.split(r";[ \t]*$", text, flags=re.MULTILINE)]
     plain = [piece for piece in pieces if _bare(piece)]
     if cluster is None:
@@ -87,18 +98,24 @@ def statements(text: str, cluster: str | None = None) -> list[str]:
 
 
 def clustered(statement: str, cluster: str) -> list[str]:
-    """The same for a cluster: `x` is `x_local`, replicated, on every shard, and `x` distributes over them."""
+    """A statement for a cluster: a table `x` becomes `x_local`, replicated, and `x`, which distributes over the shards.
+
+    Raises ValueError for a statement that is neither a table with `shard by:` above it nor a view."""
     bare = _bare(statement)
-    table = _TABLE.match(bare)
+    if view := _VIEW.fullmatch(bare):
+        return [f"CREATE OR REPLACE VIEW {view['name']} ON CLUSTER '{cluster}' AS\n{view['query']}"]
+    table = _TABLE.fullmatch(bare)
     if not table:
-        return [re.sub(r"^(CREATE OR REPLACE VIEW \w+)", rf"\1 ON CLUSTER '{cluster}'", bare)]
-    name, columns, engine, rest = table.groups()
+        raise ValueError(f"a cluster has no form of this statement: {bare}")
+    name = table["name"]
     shard = _SHARD.search(statement)
     if not shard:
         raise ValueError(f"table {name} has no comment 'shard by:' above it, which a cluster needs")
-    rest = rest.replace("non_replicated_deduplication_window", "replicated_deduplication_window")
+    settings = [setting.partition(" = ") for setting in table["settings"].split(", ")]
     return [
-        f"CREATE TABLE IF NOT EXISTS {name}_local ON CLUSTER '{cluster}'\n{columns}\nENGINE = Replicated{engine}{rest}",
+        f"CREATE TABLE IF NOT EXISTS {name}_local ON CLUSTER '{cluster}'\n{table['columns']}\n"
+        f"ENGINE = Replicated{table['engine']}{table['keys']}\n"
+        f"SETTINGS {', '.join(f'{_OF_REPLICATED.get(key, key)} = {value}' for key, _, value in settings)}",
         f"CREATE TABLE IF NOT EXISTS {name} ON CLUSTER '{cluster}' AS {name}_local\n"
         f"ENGINE = Distributed('{cluster}', currentDatabase(), {name}_local, {shard[1].strip()})",
     ]

@@ -1,22 +1,22 @@
 """The warehouse: ClickHouse, on a server or embedded in this process, behind one small class.
 
-Frames. A frame's times are Int64 milliseconds UTC, its visitor and ids UInt64, its text String; the tables hold
-DateTime64(3, 'UTC'). `insert` and `query` convert, going by the column types that the warehouse itself names:
-so what one returns the other takes. A text column that is no valid UTF-8 (a dead letter's bytes) is Binary.
+Frames. A frame's times are Int64 milliseconds UTC, its visitor and ids UInt64, its text String; the tables have
+DateTime64(3, 'UTC'). `insert` and `query` convert by the column types that the warehouse itself names, so one takes
+what the other returns. A text column that is no valid UTF-8 (the bytes of a dead letter) is Binary.
 
 Tokens. `insert` writes one block under a token; the same token again writes nothing, also after a restart.
 Without tokens an identical block would be dropped as well, and other data under a used token is dropped in
-silence, so the caller makes each token say exactly which rows of which intent it stands for.
+silence. So the caller makes a token that says exactly which rows of which intent it stands for.
 
-Versions. The tables keep a row for each batch that wrote it, until a merge leaves the last. What was live
-before a batch can therefore be asked only as long as that batch has written nothing.
+Versions. The tables keep a row for each batch that wrote it, until a merge leaves the last. So what was live before a
+batch can only be queried as long as that batch has written nothing.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from typing import Any
@@ -29,14 +29,13 @@ from activity import columns, rollup, session
 from stores import clickhouse, migrate
 from stores.base import BrokenRows
 from stores.clickhouse import Clients, ask, bound
-from stores.read_only import client as readers
-from stores.read_only import inspection
+from stores.read_only.client import LIMITS, Answer, ReadOnlyClient
 
 TIME = pl.Datetime("ms", "UTC")
 KEYS = {"site": "String", "visitor": "UInt64", "id_hi": "UInt64", "id_lo": "UInt64"}
 VISITORS = {"site": "String", "visitor": "UInt64"}
 
-# What the pipeline writes.
+# The tables that the pipeline writes.
 TABLES = ("event_rows", "session_rows", "rollup_1m_rows", "rollup_1h_rows", "dead_letter_rows")
 
 _PARTS = """
@@ -56,15 +55,20 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Warehouse:
-    """Safe for threads. An embedded warehouse belongs to this process alone until `close`."""
+    """Reads and writes one warehouse. Safe for threads. An embedded one belongs to this process until `close`.
+
+    Methods that reach the engine raise `StoreUnreachable` when it does not answer, `BrokenRows` when stored rows cannot
+    be read, and `QueryFailed` when it breaks off a statement. Batches are numbers that only grow; spans are
+    [start, end) in ms; `site` None is all sites. An event or session is live when its last row does not say that it is
+    deleted."""
 
     def __init__(self, url: str) -> None:
         settings = {"output_format_arrow_string_as_string": "0", "session_timezone": "UTC"}
         self._clients = Clients(url, settings)
-        self._readers = readers.Readers(self._clients)
-        self.url = self._clients.shown
+        self._read_only = ReadOnlyClient(self._clients)
+        self.url = self._clients.safe_url
         self._types: dict[str, dict[str, str]] = {}
-        self.broken: BrokenRows | None = None  # what a read met last, until it is mended
+        self.broken: BrokenRows | None = None  # what a read met last, until it is repaired
         try:
             self._clients.own()
         except BaseException:
@@ -72,15 +76,19 @@ class Warehouse:
             raise
 
     def migrate(self) -> list[str]:
-        """Bring the schema up to date; the names of the migrations that were applied."""
+        """Bring the schema up to date; returns the names of the migrations that were applied.
+
+        Raises `Unusable` when another version of Footfall owns the schema."""
         done = migrate.apply(self.query, self.command, self._clients.cluster)
         self._types.clear()
         if done:
-            self._readers.reset()
+            self._read_only.reset()
         return done
 
     def insert(self, table: str, frame: pl.DataFrame, token: str) -> None:
-        """Write a frame as one block, once for its token; columns by name, those left out get their default."""
+        """Write a frame as one block, once for its token. Columns go by name; those left out get their default.
+
+        Raises ValueError when the table lacks a column of the frame."""
         if frame.is_empty():
             return
         body = _arrow(self._to_table(table, frame))
@@ -100,11 +108,14 @@ class Warehouse:
             client.raw_insert(table, frame.columns, body, settings=settings, fmt="ArrowStream")
 
     def ask(self, question: str, **params: Any) -> pl.DataFrame:
-        """The answer to one of `questions.names()`; parameters are bound by the engine, never pasted."""
+        """The answer to a question of `sql/query`, see `clickhouse.names()`; the engine binds the parameters.
+
+        Raises ValueError when there is no such question, or it declares no such parameter."""
         sql, given = clickhouse.question(question)
         return self.query(sql, given | params)
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pl.DataFrame:
+        """The answer to a statement of ours, as a frame; `{name:Type}` in it takes a parameter, which is bound."""
         with self._lent() as client:
             return _query(client, sql, params)
 
@@ -118,100 +129,74 @@ class Warehouse:
             raise
 
     def command(self, sql: str, params: Mapping[str, Any] | None = None) -> None:
+        """Run a statement of ours that answers nothing, with bound parameters."""
         with self._clients.lend() as client:
             client.command(sql, parameters=bound(sql, params))
 
     def read_only(
-        self,
-        statement: str,
-        fmt: str = "TabSeparated",
-        params: Mapping[str, str] | None = None,
-        *,
-        max_seconds: int = 30,
-        max_rows: int = 1_000_000,
-        max_bytes: int = 256 << 20,
-        max_memory: int = readers.QUESTION_MEMORY,
-    ) -> readers.Answer:
-        """The answer of one reader's statement, in `fmt` unless the statement ends with a FORMAT of its own.
+        self, statement: str, fmt: str = "TabSeparated", params: Mapping[str, str] | None = None
+    ) -> Answer:
+        """The answer to a user's statement, in `fmt` unless the statement ends with a FORMAT of its own.
 
-        Raises `QueryRefused` when it is not a plain question to this database's tables, or reaches a bound;
-        `ReadersBusy` when others are being answered and its turn does not come."""
-        limits = inspection.Limits(max_seconds, max_rows, max_bytes, max_memory)
-        return self._readers.answer(statement, fmt, params or {}, limits)
+        Raises `QueryRefused` when it is not a plain question to this database's tables, or reaches a limit;
+        `TooManyQueries` when others are being answered and its turn does not come."""
+        return self._read_only.answer(statement, fmt, params or {}, LIMITS)
 
-    def known_events(
-        self,
-        keys: pl.DataFrame,
-        before_batch: int,
-        since_ms: int | None = None,
-    ) -> pl.DataFrame:
-        """The events live before a batch whose (site, visitor, id) is among the keys, with all event columns.
+    def lookup_events(self, keys: pl.DataFrame, before_batch: int) -> pl.DataFrame:
+        """The events live before a batch whose `site`, `visitor`, `id_hi`, `id_lo` are among the keys.
 
-        `since_ms` bounds the search to events that occurred since, which spares reading the older months.
-        Ask before the batch writes: what it replaces may be gone afterwards."""
+        Returns all event columns. Call it before the batch writes: what the batch replaces may be gone afterwards."""
         wanted = keys.select(KEYS.keys()).unique()
         if wanted.is_empty():
             return pl.DataFrame(schema=columns.COLUMNS)
         names = ", ".join(columns.COLUMNS)
-        since = "" if since_ms is None else "AND day >= toDate(fromUnixTimestamp64Milli({since:Int64}), 'UTC')"
         sql = f"""
             SELECT {names} FROM (
                 SELECT {names}, deleted FROM event_rows
                 PREWHERE id_lo IN (SELECT id_lo FROM wanted)
-                WHERE batch < {{before:UInt64}} {since} AND site IN (SELECT site FROM wanted)
+                WHERE batch < {{before:UInt64}} AND site IN (SELECT site FROM wanted)
                   AND (site, visitor, id_hi, id_lo) IN (SELECT site, visitor, id_hi, id_lo FROM wanted)
                 ORDER BY batch DESC, deleted
                 LIMIT 1 BY site, visitor, id_hi, id_lo
             ) WHERE deleted = 0"""
-        params = {"before": before_batch} | ({} if since_ms is None else {"since": since_ms})
+        params = {"before": before_batch}
         with self._lent() as client:
             found = _query_with(client, self._clients.embedded, sql, params, "wanted", wanted, KEYS)
         return _shaped(found, columns.COLUMNS)
 
     def events_between(
-        self,
-        site: str | None,
-        visitors: pl.DataFrame | None,
-        start_ms: int,
-        end_ms: int,
-        upto_batch: int | None = None,
+        self, site: str | None, visitors: pl.DataFrame | None, start_ms: int, end_ms: int
     ) -> Iterator[pl.DataFrame]:
-        """Live events that occurred in [start, end), day by day, in frames of about a million rows.
+        """Live events that occurred in a span, day by day, in frames of about a million rows with all event columns.
 
-        `visitors` (site, visitor) keeps theirs alone; `upto_batch` shows the rows as of that batch."""
+        `visitors` (`site`, `visitor`) restricts them to some; None is all."""
         params = _span(site, start_ms, end_ms)
         where = _within("occurred_at", site)
         if visitors is not None:
             where += " AND (site, visitor) IN (SELECT site, visitor FROM wanted)"
-        names = ", ".join(columns.COLUMNS)
-        if upto_batch is None:
-            rows = f"SELECT {names} FROM event_rows FINAL WHERE {where}"
-        else:
-            rows = f"""SELECT {names} FROM (SELECT {names}, day, deleted FROM event_rows
-                WHERE batch <= {{upto:UInt64}} AND {where}
-                ORDER BY batch DESC LIMIT 1 BY site, day, visitor, id_hi, id_lo) WHERE deleted = 0 """
         counted = f"SELECT day, count() AS rows FROM event_rows WHERE {where} GROUP BY day ORDER BY day"
+        share_of_a_day = f"""
+            SELECT {", ".join(columns.COLUMNS)} FROM event_rows FINAL
+            WHERE {where} AND day = {{day:Date}} AND visitor % {{shares:UInt64}} = {{share:UInt64}}"""
         for day, count in self._among(counted, params, visitors).iter_rows():
             shares = count // _CHUNK_ROWS + 1
             for share in range(shares):
                 here = params | {"day": _iso(day), "shares": shares, "share": share}
-                if upto_batch is not None:
-                    here["upto"] = upto_batch
-                part = "day = {day:Date} AND visitor % {shares:UInt64} = {share:UInt64}"
-                sql = rows.replace(where, f"{where} AND {part}")
-                frame = _shaped(self._among(sql, here, visitors), columns.COLUMNS)
+                frame = _shaped(self._among(share_of_a_day, here, visitors), columns.COLUMNS)
                 if not frame.is_empty():
                     yield frame
 
     def events_of(self, first: int, last: int, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
-        """Live events that occurred in [start, end) and were written by the batches `first`..`last`."""
+        """Live events that occurred in a span and were written by the batches `first`..`last`; all event columns."""
         where = f"batch BETWEEN {{first:UInt64}} AND {{last:UInt64}} AND {_within('occurred_at', site)}"
         sql = f"SELECT {', '.join(columns.COLUMNS)} FROM event_rows FINAL WHERE {where}"
         found = self.query(sql, {"first": first, "last": last} | _span(site, start_ms, end_ms))
         return _shaped(found, columns.COLUMNS)
 
     def event_days(self, upto_batch: int, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
-        """`site`, `day` (since the epoch) and `events`: live events of [start, end) that no later batch wrote."""
+        """Counts of live events that occurred in a span and that no batch after `upto_batch` wrote.
+
+        `site` String, `day` (since the epoch) and `events` Int64."""
         where = f"batch <= {{upto:UInt64}} AND {_within('occurred_at', site)}"
         days = "toInt64(toRelativeDayNum(day)) AS number"
         sql = f"SELECT site, {days}, count() AS events FROM event_rows FINAL WHERE {where} GROUP BY site, number"
@@ -219,14 +204,16 @@ class Warehouse:
         return found.select("site", pl.col("number").alias("day").cast(pl.Int64), pl.col("events").cast(pl.Int64))
 
     def sessions_between(self, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
-        """Live sessions that started in [start, end)."""
+        """Live sessions that started in a span (`session.COLUMNS`)."""
         names = ", ".join(session.COLUMNS)
         sql = f"SELECT {names} FROM session_rows FINAL WHERE {_within('started_at', site)}"
         found = self.query(sql, _span(site, start_ms, end_ms))
         return _shaped(found, session.COLUMNS)
 
     def rollups_between(self, grain: str, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
-        """Sums of `rollup_1m` or `rollup_1h` whose bucket starts in [start, end)."""
+        """Sums of `rollup_1m` or `rollup_1h` whose bucket starts in a span (`rollup.COLUMNS`).
+
+        Raises ValueError for another grain."""
         if grain not in rollup.GRAINS:
             raise ValueError(f"{grain!r} is no rollup; there are {', '.join(rollup.GRAINS)}")
         names = ", ".join(rollup.COLUMNS)
@@ -235,17 +222,19 @@ class Warehouse:
         return _shaped(found, rollup.COLUMNS)
 
     def parts(self) -> pl.DataFrame | None:
-        """The parts that hold rows of what the pipeline writes, each with its blocks and its days since the epoch.
+        """The parts of the pipeline's tables, each with its blocks, rows and days since the epoch.
 
-        `table, partition, first, last, rows, first_day, last_day`; None over a cluster, which heals its own."""
+        `table`, `partition`, `first`, `last`, `rows`, `first_day`, `last_day`, see `pipeline.losses`. None over a
+        cluster, which restores its own."""
         if self._clients.cluster:
             return None
         return self.query(_PARTS, {"tables": list(TABLES)})
 
     def broken_parts(self, first_day: int, last_day: int) -> list[tuple[str, str, str]]:
-        """Table, part and what is wrong with it, of the parts of these months whose files fail their checksums.
+        """Table, part and what is wrong with it, for the parts whose files fail their checksums.
 
-        Reads every byte of them."""
+        Looks at all months that these days (since the epoch) touch, and reads every byte of them. Empty over a
+        cluster."""
         if self._clients.cluster:
             return []
         found = []
@@ -258,29 +247,48 @@ class Warehouse:
         return found
 
     def set_part_aside(self, table: str, part: str) -> None:
-        """Detach a part: its rows count no more, its files stay in the table's folder `detached`."""
+        """Detach a part: its rows no longer count, its files stay in the table's folder `detached`."""
         self.command(f"ALTER TABLE {table} DETACH PART {{part:String}}", {"part": part})
 
     def dead_letters_between(self, first_day: int, last_day: int) -> pl.DataFrame:
-        """Dead letters received on these days, `bytes` as they are."""
+        """Dead letters received on these days (since the epoch): `received_at`, `topic`, `reason`, `bytes` (Binary)."""
         sql = """
             SELECT received_at, topic, reason, bytes FROM dead_letter_rows
             WHERE toDate(received_at, 'UTC') BETWEEN toDate({first:Int32}) AND toDate({last:Int32})"""
         found = self.query(sql, {"first": first_day, "last": last_day})
         return found.with_columns(pl.col("bytes").cast(pl.Binary))
 
+    def stored_dead_letters(self, topic: str, lines: Sequence[str]) -> set[str]:
+        """Which of these bytes, in base64, are stored as dead letters of a topic."""
+        sql = """
+            SELECT DISTINCT base64Encode(bytes) AS line FROM dead_letter_rows
+            WHERE topic = {topic:String} AND base64Encode(bytes) IN {lines:Array(String)}"""
+        return set(self.query(sql, {"topic": topic, "lines": list(lines)})["line"])
+
+    def has_events(self, site: str) -> bool:
+        """Whether any event of a site is stored."""
+        return self.query("SELECT 1 FROM event_rows WHERE site = {site:String} LIMIT 1", {"site": site}).height > 0
+
+    def last_batch(self) -> int:
+        """The highest batch number of any stored event or session; 0 for an empty warehouse."""
+        sql = "SELECT max(b) FROM (SELECT max(batch) b FROM event_rows UNION ALL SELECT max(batch) FROM session_rows)"
+        return int(self.query(sql).item())
+
     def count_events(self) -> int:
-        """Live events, of all days."""
+        """How many events are live, of all sites and days."""
         return int(self.query("SELECT count() FROM event_rows FINAL").item())
 
     def rows_of(self, table: str, batch: int) -> int:
-        """Rows that a batch wrote, as long as no later one replaces some."""
+        """How many rows a batch wrote into a table, as long as no later batch replaces some.
+
+        Raises ValueError for a table that the pipeline does not write."""
         if table not in TABLES:
             raise ValueError(f"{table!r} is no table of the pipeline")
         return int(self.query(f"SELECT count() FROM {table} WHERE batch = {{b:UInt64}}", {"b": batch}).item())
 
     def close(self) -> None:
-        self._readers.close()
+        """Close all clients, and give up an embedded warehouse."""
+        self._read_only.close()
         self._clients.close()
 
     def _among(self, sql: str, params: Mapping[str, Any], visitors: pl.DataFrame | None) -> pl.DataFrame:
@@ -317,7 +325,7 @@ def _within(column: str, site: str | None, *, by_day: bool = True) -> str:
 
 
 def _span(site: str | None, start_ms: int, end_ms: int) -> dict[str, Any]:
-    """What `_within` names."""
+    """The parameters that `_within` uses."""
     return {"start": start_ms, "end": end_ms} | ({} if site is None else {"site": site})
 
 
@@ -345,7 +353,7 @@ def _query_with(
     frame: pl.DataFrame,
     types: Mapping[str, str],
 ) -> pl.DataFrame:
-    """Ask with a frame beside the question: sent along to a server, a temporary table in the embedded engine."""
+    """Query with a frame as a table `name`: it is sent along to a server, a temporary table in the embedded engine."""
     structure = ", ".join(f"{column} {kind}" for column, kind in types.items())
     body = _arrow(frame.rechunk())
     if not embedded:

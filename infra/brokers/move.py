@@ -16,8 +16,8 @@ from infra.errors import Failed
 from infra.wiring import Parts
 from pipeline import archive as archiving
 from pipeline import live, losses
-from pipeline.checkpoint import Head, Ledger
-from stores.base import Checkpoint, Positions
+from pipeline.checkpoint import Checkpoint, CheckpointRepository
+from stores.base import CheckpointStore, Positions
 
 _NAME = "broker-move"
 _UNIT = "unit-"
@@ -43,12 +43,12 @@ def settle(parts: Parts) -> None:
     for ledger, head in _heads(parts.checkpoint):
         if head.lost:
             raise Failed(f"{losses.LOST}. Let `footfall up` do that on {parts.broker.url}, then move")
-        if head.intent is None and head.hold is None:
+        if head.intent is None and head.lease is None:
             continue
         loader = Core(parts).loader
         if parts.settings.embedded:
             loader.take_over()
-        if loader.head().intent is not None:
+        if loader.checkpoint().intent is not None:
             loader.step()
         again = ledger.load()
         if again is None or again.intent is not None:
@@ -93,7 +93,7 @@ class Switch:
         positions = self._archive.committed().positions
         return self._done(positions, self._begun.archive if self._begun else None)
 
-    def _head_done(self, unit: str, head: Head) -> bool:
+    def _head_done(self, unit: str, head: Checkpoint) -> bool:
         return self._done(head.positions, self._begun.heads.get(unit) if self._begun else None)
 
     def _done(self, positions: Positions, planned: Positions | None) -> bool:
@@ -111,7 +111,7 @@ class Switch:
     def apply(self, translation: Translation) -> None:
         """Writes the translated positions to the archive and the checkpoints.
 
-        Raises `Lost` or `Failed` if something still runs on the old broker.
+        Raises `Conflict` or `Failed` if something still runs on the old broker.
         """
         committed = self._archive.committed()
         archive = committed.positions if self._archive_done() else self._translated(committed.positions, translation)
@@ -144,8 +144,8 @@ class Switch:
         return found
 
 
-def _heads(store: Checkpoint) -> list[tuple[Ledger, Head]]:
-    ledgers = [Ledger(store, name.removeprefix(_UNIT)) for name in store.names(_UNIT)]
+def _heads(store: CheckpointStore) -> list[tuple[CheckpointRepository, Checkpoint]]:
+    ledgers = [CheckpointRepository(store, name.removeprefix(_UNIT)) for name in store.names(_UNIT)]
     return [(ledger, head) for ledger in ledgers if (head := ledger.load()) is not None]
 
 

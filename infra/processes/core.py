@@ -69,7 +69,7 @@ class Core:
         """Prepares the loader for large batches without starting it, for a command that decides itself when to load."""
         self._recover()
         self.loader.limit = _MUCH
-        self.loader.lay()
+        self.loader.compile()
 
     def start(self) -> None:
         """Starts threads that load events, flush the archive and rebuild dirty days, until `stop`."""
@@ -136,11 +136,11 @@ class Core:
     def _first_look(self) -> str:
         """What `/ready` says about lost data until the pipeline, which takes seconds to import, rebuilds it."""
         from pipeline import losses
-        from pipeline.checkpoint import Ledger
+        from pipeline.checkpoint import CheckpointRepository
         from stores.base import StoreError
 
         try:
-            ledger = Ledger(self.parts.checkpoint, "0")
+            ledger = CheckpointRepository(self.parts.checkpoint, "0")
             head, found = ledger.load(), self.parts.warehouse.parts()
             if head is None or head.lost:
                 return losses.LOST if head or (found is not None and found.height) else ""

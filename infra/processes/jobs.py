@@ -51,7 +51,12 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
         loader = pipeline()
         yield from _reporting(
             lambda report: archive.flush(
-                parts.broker, parts.archive, loader.head().positions, loader.unit, lambda n: report({"events": n})
+                loader.runner,
+                parts.broker,
+                parts.archive,
+                loader.checkpoint().positions,
+                loader.unit,
+                lambda n: report({"events": n}),
             )
         )
 
@@ -75,7 +80,7 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
                 site=site,
                 source=source,
                 dry_run=dry_run,
-                progress=lambda _what, events: report({"read": events}),
+                progress=lambda events: report({"read": events}),
             )
             for day in days:
                 report(day)
@@ -95,21 +100,17 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
             {"visitor": visitor, "id_hi": id_hi, "id_lo": id_lo},
             schema=dict.fromkeys(("visitor", "id_hi", "id_lo"), pl.UInt64),
         ).with_columns(site=pl.lit(site))
-        stored = parts.warehouse.known_events(keys, 2**63)
+        stored = parts.warehouse.lookup_events(keys, 2**63)
         found = keys.with_row_index("at").join(stored, on=["site", "visitor", "id_hi", "id_lo"], how="semi")
         yield {"known": found["at"].to_list()}
 
     def holds(site: str) -> Iterator[Line]:
         """Whether any event of a site is stored."""
-        found = parts.warehouse.query("SELECT 1 FROM event_rows WHERE site = {site:String} LIMIT 1", {"site": site})
-        yield {"holds": found.height > 0}
+        yield {"holds": parts.warehouse.has_events(site)}
 
     def letters(where: str, lines: list[str]) -> Iterator[Line]:
         """Yields the indexes of those of these lines (base64) that are dead letters already."""
-        sql = """
-            SELECT DISTINCT base64Encode(bytes) AS line FROM dead_letters
-            WHERE topic = {where:String} AND base64Encode(bytes) IN {lines:Array(String)}"""
-        stored = set(parts.warehouse.query(sql, {"where": where, "lines": lines})["line"])
+        stored = parts.warehouse.stored_dead_letters(where, lines)
         yield {"known": [index for index, line in enumerate(lines) if line in stored]}
 
     def sql(statement: str, fmt: str, params: dict[str, str]) -> Iterator[Line]:

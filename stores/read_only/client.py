@@ -1,8 +1,8 @@
-"""Readers' questions, a few at a time: over a server's clients, or in processes of their own when embedded.
+"""Answers users' statements, a few at a time: over a server's clients, or in processes of their own when embedded.
 
-What all of them may hold together is one number, `MEMORY`. A question waits for its turn for a while, and is told
-to come again if that does not come. One that outruns its bounds and does not notice (a single call of a function
-over long texts is not interrupted) takes its process with it, and nothing else.
+All statements together may use `MEMORY` bytes. A statement waits a while for its turn, and is refused when the turn
+does not come. A statement that outruns its limits without noticing (the engine does not interrupt a single call of a
+function over long texts) takes its process with it, and nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from stores.base import QueryFailed, QueryRefused, ReadersBusy, Unusable
+from stores.base import QueryFailed, QueryRefused, TooManyQueries, Unusable
 from stores.clickhouse import Clients, ask, first_line
 from stores.read_only import inspection
 from stores.read_only.process import BEGUN
@@ -31,37 +31,42 @@ from stores.read_only.sandbox import WALLS
 
 log = logging.getLogger("footfall")
 
-READERS = 2  # questions at once
-MEMORY = 4 << 30  # bytes of all questions together
-SHARE = MEMORY // READERS
-# The engine breaks a question off here; what it does not count fits into the rest of the share.
-QUESTION_MEMORY = SHARE * 3 // 4
+AT_ONCE = 2  # statements that run at the same time
+MEMORY = 4 << 30  # bytes of all statements together
+SHARE = MEMORY // AT_ONCE
+# The engine breaks a statement off at three quarters of its share; what the engine does not count fits into the rest.
+LIMITS = inspection.Limits(seconds=30, rows=1_000_000, bytes=256 << 20, memory=SHARE * 3 // 4)
 
 WAITING = 8
 PATIENCE = 10.0  # seconds
-GRACE = 5  # seconds beyond a question's own, until its process is ended
+GRACE = 5  # seconds beyond a statement's own, until its process is ended
 _STARTING = 60.0
 
 
 class Answer(NamedTuple):
+    """The bytes of an answer, and the output format that they are in."""
+
     body: bytes
     fmt: str
 
 
-class Readers:
-    """Answers readers' statements, each within `guard.Limits`. Safe for threads."""
+class ReadOnlyClient:
+    """Runs users' statements, each inspected first and within `inspection.Limits`. Safe for threads."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._turns = threading.BoundedSemaphore(READERS)
-        self._queue = threading.BoundedSemaphore(READERS + WAITING)
-        self._guard = threading.Lock()
-        self._processes: list[ReaderProcess | None] = [None] * READERS
-        self._free = list(range(READERS))
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._queue = threading.BoundedSemaphore(AT_ONCE + WAITING)
+        self._lock = threading.Lock()
+        self._processes: list[ReadOnlyProcess | None] = [None] * AT_ONCE
+        self._free = list(range(AT_ONCE))
         self._by_limits: dict[inspection.Limits, Clients] = {}
         self._closed = False
 
     def answer(self, statement: str, fmt: str, params: Mapping[str, str], limits: inspection.Limits) -> Answer:
+        """The answer to one statement, in `fmt` unless the statement ends with a FORMAT of its own.
+
+        Raises `QueryRefused`, `TooManyQueries`, and `QueryFailed` when the engine could not go on."""
         inspection.refuse_oversized(statement, fmt, params)
         with self._turn():
             if self._clients.embedded:
@@ -69,14 +74,15 @@ class Readers:
             return self._over_a_client(statement, fmt, params, limits)
 
     def reset(self) -> None:
-        """The schema is another: processes that know the old one are ended, with what they answer."""
-        with self._guard:
+        """End the processes, with what they are answering: they know a schema that was replaced."""
+        with self._lock:
             for process in self._processes:
                 if process:
                     process.end()
 
     def close(self) -> None:
-        with self._guard:
+        """End the processes and close the clients."""
+        with self._lock:
             self._closed = True
         self.reset()
         for clients in self._by_limits.values():
@@ -84,12 +90,12 @@ class Readers:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        busy = f"{READERS} questions are being answered and others wait: ask again in a moment"
+        busy = f"{AT_ONCE} questions are being answered and others wait: ask again in a moment"
         if not self._queue.acquire(blocking=False):
-            raise ReadersBusy(busy)
+            raise TooManyQueries(busy)
         try:
             if not self._turns.acquire(timeout=PATIENCE):
-                raise ReadersBusy(busy)
+                raise TooManyQueries(busy)
             try:
                 yield
             finally:
@@ -98,34 +104,34 @@ class Readers:
             self._queue.release()
 
     def _in_a_process(self, statement: str, fmt: str, params: Mapping[str, str], limits: inspection.Limits) -> Answer:
-        with self._guard:
-            at = max(self._free, key=lambda each: self._processes[each] is not None)  # rather one that runs
+        with self._lock:
+            at = max(self._free, key=lambda each: self._processes[each] is not None)  # one that runs, if any
             self._free.remove(at)
         try:
-            asked = {"statement": statement, "fmt": fmt, "params": dict(params), "limits": asdict(limits)}
+            request = {"statement": statement, "fmt": fmt, "params": dict(params), "limits": asdict(limits)}
             process = self._processes[at]
             if process is not None:
                 try:
-                    return process.answer(asked, limits)
-                except _Gone:  # it had nothing to do for long, or the schema changed
+                    return process.answer(request, limits)
+                except _Gone:  # it was idle for long, or the schema changed
                     pass
-            with self._guard:
+            with self._lock:
                 if self._closed:
-                    raise Unusable(f"{self._clients.shown} is closed")
-            process = self._processes[at] = ReaderProcess(self._clients, at)
-            return process.answer(asked, limits)
+                    raise Unusable(f"{self._clients.safe_url} is closed")
+            process = self._processes[at] = ReadOnlyProcess(self._clients, at)
+            return process.answer(request, limits)
         except _Gone as error:
             raise QueryFailed("the process that answers questions ended before it began; ask again") from error
         finally:
-            with self._guard:
+            with self._lock:
                 self._free.append(at)
 
     def _over_a_client(self, statement: str, fmt: str, params: Mapping[str, str], limits: inspection.Limits) -> Answer:
         with self._clients.lend() as client:
             question = inspection.prepared(
-                _asking(client), statement, fmt, params, inspection.rules(_asking(client), self._clients.database)
+                _asker(client), statement, fmt, params, inspection.rules(_asker(client), self._clients.database)
             )
-        with self._guard:
+        with self._lock:
             if limits not in self._by_limits:
                 self._by_limits[limits] = self._clients.copy(limits.settings())
         with self._by_limits[limits].lend() as client:
@@ -135,18 +141,18 @@ class Readers:
                 raise QueryRefused(inspection.advice(first_line(error), limits)) from error
 
 
-def _asking(client: Client) -> inspection.Ask:
-    def asked(sql: str, fmt: str, params: Mapping[str, str]) -> bytes:
+def _asker(client: Client) -> inspection.Ask:
+    def ask_engine(sql: str, fmt: str, params: Mapping[str, str]) -> bytes:
         try:
             return ask(client, sql, fmt, _verbatim(params))
         except ClickHouseError as error:
             raise inspection.EngineError(first_line(error)) from error
 
-    return asked
+    return ask_engine
 
 
 class _Verbatim:
-    """A value that the client library does not write in its own way: it knows no such type, and takes its `str`."""
+    """A value that the client library does not format: it does not know the type, and takes its `str`."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -160,10 +166,10 @@ def _verbatim(params: Mapping[str, str]) -> dict[str, _Verbatim]:
 
 
 class _Gone(Exception):
-    """The process had ended before it took the question up."""
+    """The process had ended before it took up the statement."""
 
 
-class ReaderProcess:
+class ReadOnlyProcess:
     """One `stores.read_only.process` with an engine of its own, in the folder `readers/AT` of the warehouse."""
 
     def __init__(self, clients: Clients, at: int) -> None:
@@ -196,19 +202,19 @@ class ReaderProcess:
             missing = " and ".join(wall for wall in WALLS if wall not in walls)
             log.warning("Questions in SQL are answered without %s, which this system does not have", missing)
 
-    def answer(self, asked: Mapping[str, Any], limits: inspection.Limits) -> Answer:
-        """Raises `QueryRefused`, also when the question cost the process its life."""
+    def answer(self, request: Mapping[str, Any], limits: inspection.Limits) -> Answer:
+        """The answer to one request. Raises `QueryRefused`, also when the statement cost the process its life."""
         outran = threading.Event()
         with self._ending_after(limits.seconds + GRACE, outran.set):
             try:
-                self._channel.send_bytes(json.dumps(asked).encode())
+                self._channel.send_bytes(json.dumps(request).encode())
                 if self._channel.recv_bytes(1 << 16) != BEGUN:
                     raise EOFError
             except (OSError, EOFError) as error:
                 self.end()
                 raise _Gone from error
             try:
-                head = json.loads(self._channel.recv_bytes(1 << 20))
+                result = json.loads(self._channel.recv_bytes(1 << 20))
                 body = self._channel.recv_bytes(limits.bytes)
             except (OSError, EOFError, ValueError) as error:
                 ended_by_us = self._ended
@@ -218,13 +224,14 @@ class ReaderProcess:
                 if outran.is_set():
                     raise QueryRefused(f"{limits.took_too_long()} (it was ended)") from error
                 raise QueryRefused(f"{limits.needs_too_much()} (the engine could not go on)") from error
-        if "refused" in head:
-            raise QueryRefused(head["refused"])
-        if "failed" in head:
-            raise QueryFailed(head["failed"])
-        return Answer(body, head["fmt"])
+        if "refused" in result:
+            raise QueryRefused(result["refused"])
+        if "failed" in result:
+            raise QueryFailed(result["failed"])
+        return Answer(body, result["fmt"])
 
     def end(self) -> None:
+        """Kill the process and wait until it is gone."""
         self._ended = True
         self._process.kill()
         self._process.wait()
@@ -247,7 +254,7 @@ class ReaderProcess:
 
 
 def _schema(clients: Clients) -> dict[str, Any]:
-    """What a reader needs to know of the warehouse: its folders, tables and views."""
+    """What the process needs to know of the warehouse: its folders, tables and views."""
     with clients.lend() as client:
         listed = ask(
             client,

@@ -1,15 +1,16 @@
-"""What a reader may ask: one question to this database's tables, within bounds, and nothing else.
+"""What a user's statement may do: put one question to this database's tables, within limits, and nothing else.
 
-Three walls. This one is the first: a statement is looked at before it runs, and never as it was sent. The engine's
-own parser formats it (`formatQuery`), which leaves one statement without comments and with every literal and
-identifier quoted one way; formatted again it must stay as it is. What is inspected is that text, and that text is
-what runs, with parameters that the engine alone binds; no second opinion on where a string ends can slip through.
-Functions are refused by name wherever the name stands, because `arrayMap(file, …)` and `APPLY file` call it
-without a parenthesis; table functions, which need one, unless they are known to read nothing.
+There are three walls, and this is the first: every statement is inspected before it runs, and never as it was sent.
+The engine's own parser formats it (`formatQuery`). That leaves one statement without comments, in which every literal
+and identifier is quoted in one way; formatted a second time it must stay as it is. This text is inspected, and this
+text runs, with parameters that the engine alone binds. So inspection and engine cannot disagree about where a string
+ends. Functions are refused by name wherever the name stands, because `arrayMap(file, …)` and `APPLY file` call a
+function without a parenthesis. Table functions need the parenthesis; they are refused unless they are known to read
+nothing.
 
-The second is the engine's: readers are read-only for good, with bounds on time, memory and the result. It has gaps
-in the embedded engine, where everybody is the default user: the scalar function `file` reads any file, INTO OUTFILE
-writes one. So the third is a process that has no files and no network to give, `stores.read_only.process`.
+The second wall is the engine's: these connections are read-only for good, with limits on time, memory and the result.
+It has gaps in the embedded engine, where everybody is the default user: the scalar function `file` reads any file,
+INTO OUTFILE writes one. So the third wall is a process without files and network, `stores.read_only.process`.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Limits:
     memory: int
 
     def settings(self) -> dict[str, str]:
-        """Read-only comes last: after it nothing can be set, not even by us."""
+        """The engine's settings for these limits. Read-only comes last: after it nothing can be set, even by us."""
         return {
             "max_execution_time": str(self.seconds),
             "timeout_overflow_mode": "throw",
@@ -103,17 +104,20 @@ class Limits:
 
 @dataclass(frozen=True)
 class Token:
+    """A word, a quoted name, a text or a sign of a statement; `value` is without quotes for a quoted name."""
+
     kind: str
     value: str
 
     @property
     def is_name(self) -> bool:
+        """Whether it can name something: a function, table, column, database or keyword."""
         return self.kind in ("word", "quoted")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What this server has that readers must not touch; all names in lower case."""
+    """What this server has that users' statements must not touch; all names in lower case."""
 
     databases: frozenset[str]
     sources: frozenset[str]
@@ -121,7 +125,7 @@ class Rules:
 
 
 class Question(NamedTuple):
-    """What runs, word for word, the format of its answer, and the parameters as the engine reads them."""
+    """The text that runs, word for word, the format of its answer, and the parameters as the engine reads them."""
 
     text: str
     fmt: str
@@ -137,7 +141,7 @@ class EngineError(Exception):
 
 
 def refuse_oversized(statement: str, fmt: str, params: Mapping[str, str]) -> None:
-    """What is looked at before anything else is."""
+    """Raise `QueryRefused` for a statement, format or parameters that are too long or no text."""
     if len(statement) > MAX_STATEMENT:
         raise QueryRefused(f"the statement has {len(statement)} characters; at most {MAX_STATEMENT} are read")
     if len(fmt) > MAX_NAME or not _FORMAT.fullmatch(fmt):
@@ -154,7 +158,7 @@ def refuse_oversized(statement: str, fmt: str, params: Mapping[str, str]) -> Non
 
 
 def prepared(ask: Ask, statement: str, fmt: str, params: Mapping[str, str], rules: Rules) -> Question:
-    """The question that a statement is, in the engine's own words; raises `QueryRefused` for what is not open."""
+    """The statement in the engine's own formatting, ready to run. Raises `QueryRefused` for what is not allowed."""
     text = _formatted(ask, statement)
     tokens = inspect(text, rules)
     given = _written(params, tokens)
@@ -166,7 +170,7 @@ def prepared(ask: Ask, statement: str, fmt: str, params: Mapping[str, str], rule
 
 
 def inspect(text: str, rules: Rules) -> list[Token]:
-    """The tokens of a statement in the engine's own formatting; raises `QueryRefused` for what is not open."""
+    """The tokens of a statement in the engine's own formatting. Raises `QueryRefused` for what is not allowed."""
     if not _OPENING.match(text):
         first = " ".join(text.split()[:2])
         raise QueryRefused(f"{first!r} is no question: only SELECT, WITH, EXPLAIN, SHOW, DESCRIBE and EXISTS are run")
@@ -205,9 +209,9 @@ def inspect(text: str, rules: Rules) -> list[Token]:
 
 
 def _written(params: Mapping[str, str], tokens: list[Token]) -> dict[str, str]:
-    """Parameters as the engine reads them; raises `QueryRefused` for one that the statement does not declare.
+    """Parameters as the engine reads them. Raises `QueryRefused` for one that the statement does not declare.
 
-    A value that is a text is unescaped by the engine, one with brackets is not."""
+    The engine unescapes a text; a value with brackets it does not."""
     types: dict[str, str] = {}
     for brace, name, colon, kind in zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False):
         if brace == Token("other", "{") and name.kind == "word" and colon == Token("other", ":"):
@@ -242,7 +246,7 @@ def _value(found: re.Match[str]) -> str:
 
 
 def _formatted(ask: Ask, statement: str) -> str:
-    """The statement as the engine writes it. Written again it must stay the same, or text and meaning differ."""
+    """The statement as the engine formats it. Formatted again it must stay the same, or text and meaning differ."""
     text = statement
     try:
         for _ in range(_WRITINGS):
@@ -258,7 +262,7 @@ def _formatted(ask: Ask, statement: str) -> str:
 
 
 def rules(ask: Ask, database: str) -> Rules:
-    """What this server has, as it says itself."""
+    """The rules for this server, from its own lists of databases, functions and table functions."""
 
     def names(sql: str) -> frozenset[str]:
         return frozenset(ask(sql, "TabSeparatedRaw", {}).decode().lower().split("\n")) - {""}
@@ -272,7 +276,7 @@ def rules(ask: Ask, database: str) -> Rules:
 
 
 def advice(message: str, limits: Limits) -> str:
-    """What the engine said of a question that it broke off, with what to do about it."""
+    """What the engine said when it broke off a statement, with what to do about it."""
     for sign, words in {
         "TIMEOUT_EXCEEDED": limits.took_too_long(),
         "MEMORY_LIMIT_EXCEEDED": limits.needs_too_much(),

@@ -1,15 +1,15 @@
-"""The process that answers readers' questions of the embedded engine: `python -m stores.read_only.process DESCRIPTOR`.
+"""The process that runs users' statements on the embedded engine: `python -m stores.read_only.process DESCRIPTOR`.
 
-It opens an engine of its own in a scratch folder. The tables in there lie on the warehouse's folder as read-only
-disks: a part that the owner has put in place is in the next answer, one that a merge replaced is covered by its
-successor, as when the owner itself starts. So questions are exact and fresh, and never in the owner's memory.
+It opens an engine of its own in a scratch folder. The tables in there use the warehouse's folder as a read-only disk.
+A part that the owner has put in place is in the next answer; a part that a merge replaced is covered by its
+successor, as it is when the owner itself starts. So answers are exact and fresh, and cost the owner no memory.
 
-Before the engine is loaded the process gives away what no question needs: every file but the tables and the
-scratch folder, every socket, other programs (`stores.read_only.sandbox`). The inspection of statements is the first
-wall; this one holds when it was fooled.
+Before the engine is loaded the process gives up what no statement needs: every file but the tables and the scratch
+folder, every socket, other programs (`stores.read_only.sandbox`). The inspection of statements is the first wall;
+this one holds when the first was fooled.
 
-On the channel, a message each way is JSON; an answer's body follows its head. The owner ends this process by
-its standard input, or by a signal when a question outran its bounds.
+On the channel each message is JSON, and the body of an answer follows its message. The owner ends this process by
+closing its standard input, or by a signal when a statement outran its limits.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _SPILLED = 4 << 30  # bytes of one file in the scratch folder
 
 
 def main(descriptor: int) -> None:
+    """Serve the channel of this file descriptor until the owner ends it, or nothing came for a while."""
     channel = Connection(descriptor)
     try:
         opened = json.loads(channel.recv_bytes())
@@ -52,13 +53,13 @@ def main(descriptor: int) -> None:
         reader = Reader(**opened)
         channel.send_bytes(json.dumps({"walls": walls}).encode())
         while channel.poll(IDLE_SECONDS):
-            asked = json.loads(channel.recv_bytes())
+            request = json.loads(channel.recv_bytes())
             channel.send_bytes(BEGUN)
-            head, body = _answered(reader, asked)
-            channel.send_bytes(json.dumps(head).encode())
+            result, body = _answered(reader, request)
+            channel.send_bytes(json.dumps(result).encode())
             channel.send_bytes(body)
-            if _held() > reader.heaviest:
-                break  # the allocator gives little back; the next question finds a new process
+            if _memory() > reader.heaviest:
+                break  # the allocator gives little back; the next statement gets a new process
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
     os._exit(0)  # there is nothing to save, and the engine takes its time
@@ -77,10 +78,10 @@ def _follow_owner() -> None:
     os._exit(1)
 
 
-def _answered(reader: Reader, asked: dict[str, Any]) -> tuple[dict[str, str], bytes]:
+def _answered(reader: Reader, request: dict[str, Any]) -> tuple[dict[str, str], bytes]:
     try:
         question, body = reader.answer(
-            asked["statement"], asked["fmt"], asked["params"], inspection.Limits(**asked["limits"])
+            request["statement"], request["fmt"], request["params"], inspection.Limits(**request["limits"])
         )
     except QueryRefused as error:
         return {"refused": str(error)}, b""
@@ -90,9 +91,10 @@ def _answered(reader: Reader, asked: dict[str, Any]) -> tuple[dict[str, str], by
 
 
 class Reader:
-    """An engine over the tables of `database`: name -> (folder, statement that makes it), then the views'.
+    """An engine over the `tables` of `database`, name -> (folder, CREATE statement), and over its `views`.
 
-    `others` are the databases that the owner has besides: they are not here, and a reader is told so."""
+    `others` are further databases of the owner. They are not here, and a statement that names one is refused in words.
+    `memory` is in bytes."""
 
     def __init__(
         self,
@@ -119,19 +121,20 @@ class Reader:
             self._run(self._owner, statement)
         found = inspection.rules(self._ask, database)
         self._rules = replace(found, databases=found.databases | {name.lower() for name in others})
-        self.heaviest = _held() + memory // 4
-        _bound_memory(_held() + memory)
+        self.heaviest = _memory() + memory // 4
+        _bound_memory(_memory() + memory)
 
     def answer(
         self, statement: str, fmt: str, params: Mapping[str, str], limits: inspection.Limits
     ) -> tuple[inspection.Question, bytes]:
+        """The statement as it was run, and the bytes of its answer. Raises `QueryRefused`."""
         question = inspection.prepared(self._ask, statement, fmt, params, self._rules)
         try:
             body = self._question(question, limits)
         except inspection.EngineError as error:
             if not any(sign in str(error) for sign in ("FILE_DOESNT_EXIST", "errno: 2,")):
                 raise QueryRefused(inspection.advice(str(error), limits)) from error
-            self._seen.clear()  # parts went while they were read
+            self._seen.clear()  # parts were removed while they were read
             try:
                 body = self._question(question, limits)
             except inspection.EngineError as again:
@@ -141,7 +144,7 @@ class Reader:
         return question, body
 
     def _question(self, question: inspection.Question, limits: inspection.Limits) -> bytes:
-        """On a connection of its own: one that was broken off would give its rest to the next question."""
+        """Use a new connection: one whose statement was broken off would give the rest to the next statement."""
         self._refresh()
         connection = self._connect()
         try:
@@ -153,17 +156,17 @@ class Reader:
             connection.close()
 
     def _refresh(self) -> None:
-        """See the parts that are there now. Their names say which: none is ever written to again."""
+        """Attach the tables whose parts changed. Names tell parts apart: a part is never written to again."""
         for name, folder in self._folders.items():
             there = _parts(folder)
             if there != self._seen.get(name):
-                with suppress(inspection.EngineError):  # an attempt before this one got no further
+                with suppress(inspection.EngineError):  # the attempt before this one may have ended here
                     self._run(self._owner, f"DETACH TABLE {name}")
                 self._retrying(f"ATTACH TABLE {name}")
                 self._seen[name] = there
 
     def _retrying(self, statement: str) -> None:
-        """The owner may take parts away while they are looked at; they are listed anew then."""
+        """Run a statement, again when the owner removed parts while they were listed."""
         for left in reversed(range(_ATTEMPTS)):
             try:
                 self._run(self._owner, statement)
@@ -185,7 +188,7 @@ class Reader:
 
 
 def on_disk(statement: str, folder: str) -> str:
-    """The owner's CREATE TABLE for a table that reads the folder and can write nothing."""
+    """The owner's CREATE TABLE, with other settings: the table reads the folder and can write nothing."""
     table, _, _ = statement.rpartition(" SETTINGS ")
     path = folder.replace("\\", "\\\\").replace("'", "\\'")
     kind = "type = object_storage, object_storage_type = local_blob_storage, metadata_type = plain, readonly = 1"
@@ -196,8 +199,8 @@ def _parts(folder: str) -> frozenset[str]:
     return frozenset(entry.name for entry in Path(folder).iterdir() if not entry.name.startswith(("tmp", "delete_tmp")))
 
 
-def _held() -> int:
-    """Bytes of memory of this process's own, 0 on a system that does not tell."""
+def _memory() -> int:
+    """Bytes of memory that this process has of its own, 0 on a system that does not say."""
     try:
         return int(Path("/proc/self/status").read_text().partition("VmData:")[2].split()[0]) << 10
     except OSError:
@@ -205,7 +208,7 @@ def _held() -> int:
 
 
 def _bound_memory(most: int) -> None:
-    """What the process may hold, since the engine's own count does not see everything."""
+    """Bound the memory of the process, since the engine's own count does not see everything."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_SPILLED, _SPILLED))
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))

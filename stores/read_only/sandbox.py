@@ -1,9 +1,9 @@
-"""Walls of the kernel's around this process: which files it may touch, and that it starts and calls nobody.
+"""Walls that the kernel puts around this process: it reaches only some files, starts no program, opens no socket.
 
-Landlock (Linux 5.13 and later) leaves the folders named, for reading or for writing. Seccomp refuses sockets,
-other programs, other processes and ways round itself. Both need no privilege, hold for root too, cannot be
-taken off, and are inherited by threads made later, not by those that run already. `confine` says which of the
-two stand: another system, an older kernel or another processor has none.
+Landlock (Linux 5.13 and later) leaves the named folders, for reading or for writing. Seccomp refuses sockets, other
+programs, other processes and ways around itself. Both need no privilege, bind root too, and cannot be taken off.
+Threads that are started later inherit them; threads that run already do not. `confine` says which of the two are up:
+another system, an older kernel or another processor has none.
 
 The C library has wrappers for neither, so the numbers below are the kernel's own (landlock.h, filter.h, unistd.h).
 """
@@ -21,8 +21,8 @@ WALLS = ("landlock", "seccomp")
 
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446  # the same on every processor
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_FILTER = 38, 22, 2
-# Rights over files by the version of Landlock that brought them, and those given: read, list and run, or all but to
-# run, and to make devices, sockets and links.
+# Rights over files, by the version of Landlock that introduced them. We give either the rights to read, list and run,
+# or all rights but to run and to make devices, sockets and links.
 _RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 _READING = 0b1101
 _NEVER_WRITING = sum(1 << bit for bit in (0, 6, 9, 10, 11, 12))
@@ -46,7 +46,9 @@ _X32 = 0x40000000  # x86_64's second numbering of the same calls
 
 
 def confine(readable: Iterable[str], writable: Iterable[str]) -> list[str]:
-    """Put up the walls that this system has; their names. Call it before there are threads."""
+    """Put up the walls that this system has; returns their names. Call it before there are threads.
+
+    `readable` and `writable` are folders, which need not exist."""
     if not sys.platform.startswith("linux"):
         return []
     library = ctypes.CDLL(None, use_errno=True)
@@ -66,8 +68,8 @@ def _landlock(library: ctypes.CDLL, readable: Iterable[str], writable: Iterable[
         return False
     handled = sum(rights for since, rights in _RIGHTS.items() if since <= version)
     fields = [handled] + [_TCP] * (version >= 4) + [_SCOPED] * (version >= 6)
-    asked = struct.pack(f"={len(fields)}Q", *fields)
-    rules = library.syscall(_LANDLOCK_CREATE, asked, len(asked), 0)
+    ruleset = struct.pack(f"={len(fields)}Q", *fields)
+    rules = library.syscall(_LANDLOCK_CREATE, ruleset, len(ruleset), 0)
     if rules < 0:
         return False
     try:
@@ -92,7 +94,7 @@ def _allow(library: ctypes.CDLL, rules: int, folder: str, rights: int) -> bool:
 
 
 def _seccomp(library: ctypes.CDLL) -> bool:
-    """A filter over the call's number: refused by EPERM, everything else goes through."""
+    """A filter by the number of a call: those listed fail with EPERM, all others go through."""
     if platform.machine() not in _REFUSED:
         return False
     processor, refused = _REFUSED[platform.machine()]

@@ -161,7 +161,7 @@ def test_now_counts_who_is_there_and_marks_the_numbers(client: FlaskClient, live
     """The visitor of 11:58 is stored; the door has seen two, one of whom is on the way to the store."""
     before = client.get("/example.com/now").get_json()
     assert before["current"] == 1
-    live.touch_many([("example.com", "a", "/", ms(NOW)), ("example.com", "b", "/", ms(NOW))])
+    live.touch_many([("example.com", "a", ms(NOW)), ("example.com", "b", ms(NOW))])
     after = client.get("/example.com/now").get_json()
     assert after == {"current": 2, "mark": before["mark"]}
     assert client.get("/example.com/now?period=7d").get_json()["mark"] != before["mark"]

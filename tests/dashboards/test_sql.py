@@ -131,9 +131,9 @@ def test_a_percent_sign_beside_a_parameter(client: FlaskClient) -> None:
 
 def test_too_many_at_once_are_told_when_to_come_again(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "PATIENCE", 0.01)
-    turns = client.application.extensions["footfall"].warehouse._readers._turn
+    turns = client.application.extensions["footfall"].warehouse._read_only._turn
     with ExitStack() as held:
-        for _ in range(readers.READERS):
+        for _ in range(readers.AT_ONCE):
             held.enter_context(turns())
         response = client.post("/sql", data=COUNT)
     assert (response.status_code, response.headers["Retry-After"]) == (503, "10")

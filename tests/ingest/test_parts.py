@@ -175,12 +175,12 @@ def test_a_visit_that_crosses_midnight_keeps_its_visitor(tmp_path: Path) -> None
 
     late = MIDNIGHT - 60_000
     before = of("192.0.2.1", late)
-    live.touch_many([("a.example", before, "/", late)])
+    live.touch_many([("a.example", before, late)])
     after = MIDNIGHT + 20 * 60_000
     assert of("192.0.2.1", after) == before
-    live.touch_many([("a.example", before, "/", after)])
+    live.touch_many([("a.example", before, after)])
     assert of("192.0.2.1", after + 25 * 60_000) == before
-    live.touch_many([("a.example", before, "/elsewhere", after + 40 * 60_000)])  # by another process
+    live.touch_many([("a.example", before, after + 40 * 60_000)])  # by another process
     assert of("192.0.2.1", after + 65 * 60_000) == before
     new = of("192.0.2.1", after + 96 * 60_000)
     assert new != before

@@ -45,10 +45,9 @@ def test_every_step_of_a_live_run_counts_in_beams_metrics(world: World, loader: 
     world.publish(event(1), event(2, T0 + 1000), event(2, T0 + 1000), event(3, type=EventType.SEARCH, term="x"))
     world.publish(event(4, visitor=8, bot="headless"))
     world.broker.publish([Record("footfall.custom", b"k", b"junk")])
-    reports = loader.drain()
     counters: dict[str, int] = {}
-    for report in reports:
-        for name, value in report.counters.items():
+    for counted in loader.drain():
+        for name, value in counted.items():
             counters[name] = counters.get(name, 0) + value
     assert counters == counters | {
         "decode.records": 6, "decode.events": 5, "decode.dead": 1, "key_by_shard.events": 5, "dedupe.fresh": 4,
@@ -167,7 +166,7 @@ def test_who_lost_the_swap_starts_over_and_nothing_is_loaded_twice(world: World,
     loader.open()
     other.open()
     loader.drain()
-    assert other.step() is None  # its head is stale
+    assert other.step() is None  # its checkpoint is stale
     other.drain()
     loader.drain()
     assert same(world.sessions(), expected(world))

@@ -51,7 +51,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
         world.loader.drain()
     world.broker.publish([Record("footfall.custom", b"k", junk) for junk in (b"junk", b"junk", b"other")])
     world.loader.drain()
-    archive.flush(world.broker, world.archive, world.loader.head().positions, "0")
+    archive.flush(world.loader.runner, world.broker, world.archive, world.loader.checkpoint().positions, "0")
     found = Grown(world.folder, events(world), world.sessions(), letters(world))
     world.close()
     return found
@@ -253,9 +253,9 @@ def test_rows_that_an_interrupted_batch_had_written_are_missed_too(
 
 
 CHECKPOINT: dict[str, Damage] = {
-    "a byte of the head": lambda folder: flip(folder / "checkpoint" / "unit-0"),
-    "an empty head": lambda folder: os.truncate(folder / "checkpoint" / "unit-0", 0),
-    "a head cut short": lambda folder: os.truncate(folder / "checkpoint" / "unit-0", 100),
+    "a byte of the checkpoint": lambda folder: flip(folder / "checkpoint" / "unit-0"),
+    "an empty checkpoint": lambda folder: os.truncate(folder / "checkpoint" / "unit-0", 0),
+    "a checkpoint cut short": lambda folder: os.truncate(folder / "checkpoint" / "unit-0", 100),
     "a byte of a segment": lambda folder: flip(segment(folder)),
     "a segment cut short": lambda folder: os.truncate(segment(folder), 100),
     "a segment gone": lambda folder: segment(folder).unlink(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import apache_beam as beam
@@ -12,8 +13,10 @@ import pytest
 from activity import codec, rollup, session
 from activity.columns import COLUMNS
 from brokers.base import Gone, Position, Unsent
-from pipeline import graph, io, plan, steps
-from pipeline.plan import Raw, Run
+from pipeline import io, steps
+from pipeline.exchange import FileExchange, MemoryExchange
+from pipeline.plan import RUNS, Raw, Run
+from pipeline.runner import CompiledGraph, Runner
 from stores.base import Unreadable
 from tests.pipeline.world import T0, event
 
@@ -42,8 +45,14 @@ def through(step: Any, inputs: list[Any], tag: str | None = None) -> tuple[list[
         out = p | beam.Create(range(len(inputs))) | "In" >> beam.Map(feed) | "Step" >> step
         (out[tag] if tag else out) | "Keep" >> beam.ParDo(Keep())
 
-    counters = plan.Graph(construct).execute()
+    counters = CompiledGraph(construct).execute()
     return list(_seen), counters
+
+
+@contextmanager
+def registered(run: Run) -> Iterator[str]:
+    with RUNS.registered("test", run, FileExchange() if run.shards > 1 else MemoryExchange()):
+        yield "test"
 
 
 def frame(*events: Any) -> pl.DataFrame:
@@ -82,7 +91,7 @@ def test_decode_opens_the_doors_envelopes() -> None:
 @pytest.mark.parametrize("shards", [1, 3])
 def test_key_by_shard_keeps_a_visitor_whole(shards: int) -> None:
     batches = [frame(*(event(n, visitor=n % 7) for n in range(start, start + 20))) for start in (0, 20)]
-    with plan.registered(Run([], {}, shards=shards)) as handle:
+    with registered(Run([], {}, shards=shards)) as handle:
         out, counters = through(steps.KeyByShard(handle, shards), batches)
     whole = pl.concat([each for _, each in out])
     assert whole.sort("id_lo").equals(pl.concat(batches).sort("id_lo"))
@@ -94,7 +103,7 @@ def test_key_by_shard_keeps_a_visitor_whole(shards: int) -> None:
 
 def test_dedupe_counts_copies_and_asks_for_what_is_stored() -> None:
     stored = frame(event(1), event(2, received_at=T0 + 9))
-    with plan.registered(Run([], {}, known=lambda keys: stored)) as handle:
+    with registered(Run([], {}, lookup=lambda keys: stored)) as handle:
         batch = frame(event(1), event(2), event(3), event(3))
         out, counters = through(steps.Dedupe(handle), [(0, batch)])
     assert counters == {"dedupe.fresh": 2, "dedupe.duplicates": 3, "dedupe.retracted": 1}
@@ -108,7 +117,7 @@ def deduped(*events: Any) -> session.Deduped:
 
 def test_sessionize_leaves_bots_out_and_late_events_aside() -> None:
     late = event(3, T0 - 10 * 3_600_000)
-    with plan.registered(Run([], {}, watermark=T0)) as handle:
+    with registered(Run([], {}, watermark=T0)) as handle:
         batch = deduped(event(1), event(2, T0 + 1, visitor=9, bot="headless"), late)
         changes, counters = through(steps.Sessionize(handle, 1), [(0, batch)], "changes")
         lates, _ = through(steps.Sessionize(handle, 1), [(0, batch)], "late")
@@ -139,7 +148,7 @@ def test_event_rows_delete_a_replaced_row_only_where_the_day_moved() -> None:
 @pytest.mark.parametrize("sink", [io.WriteShards, io.WriteGathered])
 def test_sinks_write_each_block_under_its_name(sink: Any) -> None:
     written: list[tuple[int, str]] = []
-    with plan.registered(Run([], {"events": lambda f, block: written.append((f.height, block))})) as handle:
+    with registered(Run([], {"events": lambda f, block: written.append((f.height, block))})) as handle:
         rows = frame(event(1), event(2))
         inputs = [(4, rows)] if sink is io.WriteShards else [rows, rows]
         _, counters = through(sink(handle, "events"), inputs)
@@ -155,4 +164,4 @@ def test_a_fault_in_a_step_comes_out_as_itself(fault: Exception) -> None:
             yield
 
     with pytest.raises(type(fault)):
-        graph.run(Run([Broken()], {"sessions": lambda frame, block: None}))
+        Runner().run(Run([Broken()], {"sessions": lambda frame, block: None}))

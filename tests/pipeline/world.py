@@ -10,7 +10,7 @@ import polars as pl
 import brokers
 import stores
 from activity import codec
-from activity.event import TOPICS, Event, EventType, topic_of, visitor_key
+from activity.event import ALL_TOPICS, TOPICS, Event, EventType, topic_of, visitor_key
 from brokers.base import Record, TopicPartition
 from pipeline import live
 
@@ -39,7 +39,8 @@ class World:
 
     def open(self) -> None:
         self.broker = brokers.connect(f"sqlite:///{self.folder}/log.sqlite")
-        live.create_topics(self.broker, 4, -1)
+        for topic in ALL_TOPICS:
+            self.broker.create_topic(topic, 4, -1)
         self.warehouse = stores.connect_warehouse(f"chdb:///{self.folder}/warehouse")
         self.warehouse.migrate()
         self.checkpoint = stores.connect_checkpoint(f"file:///{self.folder}/checkpoint")

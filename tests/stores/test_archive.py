@@ -12,7 +12,7 @@ import pytest
 
 import stores
 from stores.archive import COLUMNS, file_path
-from stores.base import Archive, ArchivedFile, Lost, Unreadable, Unusable
+from stores.base import Archive, ArchivedFile, Conflict, Unreadable, Unusable
 from tests.stores import frames
 
 HOUR_MS = 3_600_000
@@ -103,7 +103,7 @@ def test_of_two_commits_one_loses_and_leaves_nothing(archive: Archive) -> None:
     first = flush(archive, published(frames.events(40, seed=1)), "a")
     second = flush(archive, published(frames.events(40, seed=2)), "b")
     version = archive.commit(None, first, {"t": {"0": "1"}})
-    with pytest.raises(Lost, match="read it again"):
+    with pytest.raises(Conflict, match="read it again"):
         archive.commit(None, second, {"t": {"0": "9"}})
     assert archive.committed() == ({"t": {"0": "1"}}, version)
     assert len(archive.manifest().entries) == len(first)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 import stores
-from stores.base import Checkpoint, Lost, Unreachable, Unreadable, Unusable
+from stores.base import CheckpointStore, Conflict, StoreUnreachable, Unreadable, Unusable
 from tests.patience import patient
 
 
 @pytest.fixture(params=["folder", "s3", "redis"])
-def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Checkpoint]:
+def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CheckpointStore]:
     match request.param:
         case "folder":
             url = f"file://{tmp_path}/state"
@@ -28,35 +28,35 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Check
     opened.close()
 
 
-def test_a_value_is_there_after_its_first_swap(checkpoint: Checkpoint) -> None:
+def test_a_value_is_there_after_its_first_swap(checkpoint: CheckpointStore) -> None:
     assert checkpoint.load("unit-0") is None
     version = checkpoint.swap("unit-0", b"one\ntwo\x00", None)
     assert checkpoint.load("unit-0") == (b"one\ntwo\x00", version)
 
 
-def test_only_who_knows_the_version_swaps(checkpoint: Checkpoint) -> None:
+def test_only_who_knows_the_version_swaps(checkpoint: CheckpointStore) -> None:
     first = checkpoint.swap("unit-0", b"1", None)
-    with pytest.raises(Lost, match=r"unit-0 was written by another process.*load it again"):
+    with pytest.raises(Conflict, match=r"unit-0 was written by another process.*load it again"):
         checkpoint.swap("unit-0", b"2", None)
     second = checkpoint.swap("unit-0", b"2", first)
-    with pytest.raises(Lost):
+    with pytest.raises(Conflict):
         checkpoint.swap("unit-0", b"3", first)
     assert checkpoint.load("unit-0") == (b"2", second)
 
 
-def test_a_version_never_comes_back(checkpoint: Checkpoint) -> None:
+def test_a_version_never_comes_back(checkpoint: CheckpointStore) -> None:
     first = checkpoint.swap("unit-0", b"same", None)
     second = checkpoint.swap("unit-0", b"other", first)
     third = checkpoint.swap("unit-0", b"same", second)
     assert len({first, second, third}) == 3
     checkpoint.delete("unit-0")
     assert checkpoint.load("unit-0") is None
-    with pytest.raises(Lost):
+    with pytest.raises(Conflict):
         checkpoint.swap("unit-0", b"x", third)
     assert checkpoint.swap("unit-0", b"same", None) not in {first, second, third}
 
 
-def test_segments_are_put_got_listed_and_deleted(checkpoint: Checkpoint) -> None:
+def test_segments_are_put_got_listed_and_deleted(checkpoint: CheckpointStore) -> None:
     data = bytes(range(256)) * 1000
     checkpoint.put("segments-0/a", data)
     checkpoint.put("segments-0/b", b"")
@@ -73,7 +73,7 @@ def test_segments_are_put_got_listed_and_deleted(checkpoint: Checkpoint) -> None
         checkpoint.get("segments-0/a")
 
 
-def test_what_is_set_aside_counts_no_more_and_is_kept(checkpoint: Checkpoint) -> None:
+def test_what_is_set_aside_counts_no_more_and_is_kept(checkpoint: CheckpointStore) -> None:
     checkpoint.swap("unit-0", b"v", None)
     checkpoint.put("segments-0/a", b"data")
     value, segment = checkpoint.set_aside("unit-0"), checkpoint.set_aside("segments-0/a")
@@ -89,15 +89,15 @@ def test_what_is_set_aside_counts_no_more_and_is_kept(checkpoint: Checkpoint) ->
 
 
 @pytest.mark.parametrize("name", ["", "/x", "a/../../x", "..", "a b", "a//b", "x\0", "a/."])
-def test_a_name_stays_in_its_place(checkpoint: Checkpoint, name: str) -> None:
+def test_a_name_stays_in_its_place(checkpoint: CheckpointStore, name: str) -> None:
     with pytest.raises(ValueError, match="is no name"):
         checkpoint.put(name, b"x")
 
 
-def test_many_processes_count_to_an_exact_number(checkpoint: Checkpoint, request: pytest.FixtureRequest) -> None:
+def test_many_processes_count_to_an_exact_number(checkpoint: CheckpointStore, request: pytest.FixtureRequest) -> None:
     script = """
 import sys, stores
-from stores.base import Lost
+from stores.base import Conflict
 checkpoint, won = stores.connect_checkpoint(sys.argv[1]), 0
 while won < 25:
     found = checkpoint.load("count")
@@ -105,7 +105,7 @@ while won < 25:
     try:
         checkpoint.swap("count", str(int(value) + 1).encode(), version)
         won += 1
-    except Lost:
+    except Conflict:
         pass
 checkpoint.close()
 """
@@ -140,6 +140,6 @@ def test_wrong_places_say_what_to_do(tmp_path: Path, s3_endpoint: str) -> None:
         missing.swap("unit-0", b"", None)
     missing.close()
     away = stores.connect_checkpoint("redis://:secret@127.0.0.1:1/0")
-    with pytest.raises(Unreachable, match=r"Redis at redis://:\*\*\*@127.0.0.1:1/0 does not answer.*Retry"):
+    with pytest.raises(StoreUnreachable, match=r"Redis at redis://:\*\*\*@127.0.0.1:1/0 does not answer.*Retry"):
         away.load("unit-0")
     away.close()

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 import stores
-from stores.base import Live, Unreachable, Unreadable, Unusable
+from stores.base import Live, StoreUnreachable, Unreadable, Unusable
 from tests.patience import patient
 
 NOW = 1_711_900_000_000
@@ -73,34 +73,22 @@ def test_current_visitors_are_those_of_five_minutes(live: Live) -> None:
     minute = 60_000
     live.touch_many(
         [
-            ("a.example", "v1", "/", NOW - 4 * minute),
-            ("a.example", "v1", "/x", NOW - 3 * minute),
-            ("a.example", "v2", "", NOW),
-            ("a.example", "old", "/", NOW - 5 * minute),
-            ("b.example", "v1", "/", NOW),
+            ("a.example", "v1", NOW - 4 * minute),
+            ("a.example", "v1", NOW - 3 * minute),
+            ("a.example", "v2", NOW),
+            ("a.example", "old", NOW - 5 * minute),
+            ("b.example", "v1", NOW),
         ]
     )
-    live.touch("a.example", "v3", "/x", NOW - minute)
+    live.touch_many([("a.example", "v3", NOW - minute)])
     assert live.current("a.example", NOW) == 3
     assert live.current("b.example", NOW) == 1
     assert live.current("c.example", NOW) == 0
     assert live.current("a.example", NOW + 3 * minute) == 2
-    live.touch("a.example", "v2", "", NOW - 10 * minute)
+    live.touch_many([("a.example", "v2", NOW - 10 * minute)])
     assert live.last_active("a.example", "v2") == NOW
     assert live.last_active("a.example", "nobody") is None
     assert live.last_active("c.example", "v1") is None
-
-
-def test_top_pages_are_counted_by_the_minute(live: Live) -> None:
-    minute = 60_000
-    live.touch_many([("a.example", f"v{n}", "/often", NOW - minute) for n in range(5)])
-    live.touch_many([("a.example", "v", "/ä", NOW), ("a.example", "v", "/ä", NOW), ("a.example", "v", "", NOW)])
-    live.touch_many([("a.example", f"v{n}", "/before", NOW - 20 * minute) for n in range(9)])
-    assert live.top_pages("a.example", NOW, 5) == [("/often", 5), ("/ä", 2)]
-    assert live.top_pages("a.example", NOW, 30) == [("/before", 9), ("/often", 5), ("/ä", 2)]
-    assert live.top_pages("b.example", NOW, 30) == []
-    live.touch_many([("a.example", "v", f"/{n}", NOW) for n in range(20)])
-    assert len(live.top_pages("a.example", NOW, 30)) == 10
 
 
 def test_a_folder_forgets_salts(tmp_path: Path) -> None:
@@ -117,10 +105,10 @@ def test_a_folder_forgets_salts(tmp_path: Path) -> None:
         live.import_key("c.example")
 
 
-def test_presence_does_not_grow_for_ever(tmp_path: Path) -> None:
+def test_active_visitors_do_not_grow_for_ever(tmp_path: Path) -> None:
     live = stores.connect_live(str(tmp_path))
     for hour in range(4):
-        live.touch_many(("a.example", f"{hour}-{n}", f"/{n}", NOW + hour * 3_600_000 + n) for n in range(10_000))
+        live.touch_many(("a.example", f"{hour}-{n}", NOW + hour * 3_600_000 + n) for n in range(10_000))
     assert live.last_active("a.example", "0-1") is None
     assert live.last_active("a.example", "3-1") == NOW + 3 * 3_600_000 + 1
 
@@ -128,11 +116,10 @@ def test_presence_does_not_grow_for_ever(tmp_path: Path) -> None:
 def test_a_bare_client_reads_what_redis_holds(redis_url: str) -> None:
     client = redis.Redis.from_url(redis_url)
     live = stores.connect_live(f"{redis_url}?prefix=bare:")
-    live.touch("a.example", "v1", "/x", NOW)
+    live.touch_many([("a.example", "v1", NOW)])
     live.remember({b"k": b"v"})
     salt = live.salt("2020-01-01")
     assert client.zscore("bare:active:a.example", "v1") == NOW
-    assert client.zrange(f"bare:pages:a.example:{NOW // 60_000}", 0, -1, withscores=True) == [(b"/x", 1.0)]
     assert client.get("bare:seen:k") == b"v"
     assert 0 < client.ttl("bare:seen:k") <= 86_400
     assert client.get("bare:salt:2020-01-01") == salt
@@ -156,14 +143,14 @@ def test_without_redis_a_process_goes_on_with_what_it_knows() -> None:
     assert "Retry later" in away.problem
     away.remember({b"x": b"1"})
     assert away.seen([b"x", b"y"]) == [b"1", None]
-    away.touch("a.example", "v1", "/", NOW)
+    away.touch_many([("a.example", "v1", NOW)])
     assert (away.current("a.example", NOW), away.last_active("a.example", "v1")) == (1, NOW)
     assert away.salt("2099-01-01") == away.salt("2099-01-01") != away.salt("2099-01-02")
     assert away.add_up([("a", 1, 60)]) is None
     # What cannot be known is said, not made up.
-    with pytest.raises(Unreachable, match="Retry later"):
+    with pytest.raises(StoreUnreachable, match="Retry later"):
         away.last_active("a.example", "v2")
-    with pytest.raises(Unreachable, match="Retry later"):
+    with pytest.raises(StoreUnreachable, match="Retry later"):
         away.import_key("a.example")
     away.close()
 
@@ -180,20 +167,14 @@ def test_what_a_process_remembers_is_bounded(tmp_path: Path, monkeypatch: pytest
     assert found[-1] == b"4999"
 
 
-def test_a_flood_of_visitors_and_pages_costs_the_flooded_site_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, most in (("MAX_VISITORS", 1_000), ("MAX_PAGES", 1_000), ("MAX_PAGE_BYTES", 200_000)):
-        monkeypatch.setattr(f"stores.live.{name}", most)
+def test_a_flood_of_visitors_costs_the_flooded_site_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stores.live.MAX_VISITORS", 1_000)
     live = stores.connect_live(str(tmp_path))
-    live.touch_many(("small.example", f"v{n}", f"/{n}", NOW) for n in range(5))
-    live.touch_many(("big.example", f"v{n}", "/popular", NOW) for n in range(20))
+    live.touch_many(("small.example", f"v{n}", NOW) for n in range(5))
     tracemalloc.start()
-    live.touch_many(("big.example", f"w{n}", f"/{n}{'x' * 8_000}", NOW + n) for n in range(20_000))
+    live.touch_many(("big.example", f"{n}{'x' * 800}", NOW + n) for n in range(20_000))
     grown = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert grown < 2_000_000  # of 160 MB
+    assert grown < 2_000_000  # of 16 MB
     assert live.current("small.example", NOW) == 5
-    assert live.top_pages("small.example", NOW, 5) == [(f"/{n}", 1) for n in range(5)]
-    assert live.top_pages("big.example", NOW, 5)[0] == ("/popular", 20)
     assert 500 <= live.current("big.example", NOW + 20_000) <= 1_000

@@ -14,7 +14,7 @@ def test_files_are_numbered_without_gaps() -> None:
     assert [number for number, _, _ in migrate.available()] == list(range(1, len(migrate.available()) + 1))
 
 
-def test_a_second_run_applies_nothing_and_the_ledger_says_what_was(warehouse: Warehouse) -> None:
+def test_a_second_run_applies_nothing_and_the_table_says_what_was(warehouse: Warehouse) -> None:
     assert warehouse.migrate() == []
     applied = warehouse.query("SELECT number, name FROM schema_migrations ORDER BY number")
     assert applied.rows() == [(number, name) for number, name, _ in migrate.available()]
@@ -32,7 +32,7 @@ def test_a_database_of_another_version_is_refused() -> None:
         return pl.DataFrame({"number": [1], "name": ["other-tables"]})
 
     with pytest.raises(Unusable, match="migration 1 was applied as 'other-tables', here it is 'tables'"):
-        migrate.apply(query, lambda sql: None)
+        migrate.apply(query, lambda sql, params: None)
 
 
 def test_a_cluster_has_replicated_tables_behind_distributed_ones(warehouse: Warehouse) -> None:

@@ -16,6 +16,7 @@ from stores.base import QueryFailed, QueryRefused, Unusable
 from stores.warehouse import Warehouse
 from tests.patience import patient
 from tests.stores import frames
+from tests.stores.read_only import limited
 
 END = 2**42
 
@@ -56,10 +57,10 @@ def test_rows_go_in_once_and_come_back(remote: Warehouse) -> None:
     assert remote.query("SELECT count() AS n FROM event_rows").item() == 500
     assert frames.same(given, pl.concat(remote.events_between(None, None, 0, END)))
     keys = pl.concat([given.head(40), frames.events(40, seed=9)])
-    assert frames.same(given.head(40), remote.known_events(keys, 2))
+    assert frames.same(given.head(40), remote.lookup_events(keys, 2))
     wanted = given.select("site", "visitor").unique().head(3)
     theirs = given.join(wanted, on=["site", "visitor"], how="semi")
-    assert frames.same(theirs, pl.concat(remote.events_between(None, wanted, 0, END, 1)))
+    assert frames.same(theirs, pl.concat(remote.events_between(None, wanted, 0, END)))
 
 
 def test_questions_are_answered(remote: Warehouse) -> None:
@@ -78,8 +79,8 @@ def test_readers_are_held_by_both_walls(remote: Warehouse) -> None:
     with pytest.raises(QueryRefused, match="the function file is not open"):
         remote.read_only("SELECT file('/etc/hostname')")
     with pytest.raises(QueryRefused, match="add a LIMIT"):
-        remote.read_only("SELECT number FROM numbers(100)", max_rows=10)
-    readers = next(iter(remote._readers._by_limits.values()))
+        limited.answer(remote, "SELECT number FROM numbers(100)", rows=10)
+    readers = next(iter(remote._read_only._by_limits.values()))
     with pytest.raises(QueryFailed, match="READONLY"), readers.lend() as client:
         client.command("DROP TABLE event_rows")
 

@@ -12,7 +12,7 @@ import pytest
 
 import stores
 from activity import columns, rollup, session
-from stores.base import QueryFailed, Unreachable, Unusable
+from stores.base import QueryFailed, StoreUnreachable, Unusable
 from stores.warehouse import Warehouse
 from tests.stores import frames
 
@@ -83,7 +83,7 @@ def test_the_view_shows_the_last_version_with_identifiers_in_hexadecimal(warehou
 
 
 @pytest.mark.parametrize("count", [1, 500, 20_000])
-def test_known_events_are_those_live_before_the_batch(warehouse: Warehouse, count: int) -> None:
+def test_lookup_events_are_those_live_before_the_batch(warehouse: Warehouse, count: int) -> None:
     given = frames.events(20_000, seed=3)
     warehouse.insert("event_rows", frames.marked(given, 5), "known-1")
     gone = given.head(100)
@@ -91,25 +91,22 @@ def test_known_events_are_those_live_before_the_batch(warehouse: Warehouse, coun
     keys = given.sample(count, seed=1)
     unknown = frames.events(50, seed=99)
     asked = pl.concat([keys, unknown, keys])
-    assert warehouse.known_events(asked, 5).is_empty()
-    assert frames.same(keys, warehouse.known_events(asked, 6))
-    assert frames.same(keys.join(gone, on="id_lo", how="anti"), warehouse.known_events(asked, 7))
-    since = frames.START + 2 * frames.DAY_MS
-    recent = keys.filter(pl.col("occurred_at") >= since)
-    assert frames.same(recent, warehouse.known_events(asked, 6, since))
+    assert warehouse.lookup_events(asked, 5).is_empty()
+    assert frames.same(keys, warehouse.lookup_events(asked, 6))
+    assert frames.same(keys.join(gone, on="id_lo", how="anti"), warehouse.lookup_events(asked, 7))
 
 
-def test_known_events_follow_an_event_that_was_moved_to_another_day(warehouse: Warehouse) -> None:
+def test_lookup_events_follow_an_event_that_was_moved_to_another_day(warehouse: Warehouse) -> None:
     before = frames.events(1)
     after = before.with_columns(pl.col("occurred_at") + frames.DAY_MS)
     warehouse.insert("event_rows", frames.marked(before, 1), "moved-1")
     warehouse.insert("event_rows", frames.marked(before, 2, deleted=1), "moved-2")
     warehouse.insert("event_rows", frames.marked(after, 2), "moved-3")
-    assert frames.same(after, warehouse.known_events(before, 3))
+    assert frames.same(after, warehouse.lookup_events(before, 3))
     assert frames.same(after, all_events(warehouse))
 
 
-def test_events_of_some_visitors_as_of_a_batch(warehouse: Warehouse) -> None:
+def test_events_of_some_visitors(warehouse: Warehouse) -> None:
     given = frames.events(2_000, seed=4)
     warehouse.insert("event_rows", frames.marked(given, 1), "asof-1")
     later = frames.events(500, seed=5)
@@ -120,10 +117,6 @@ def test_events_of_some_visitors_as_of_a_batch(warehouse: Warehouse) -> None:
     both = expected.join(wanted, on=["site", "visitor"], how="semi")
     found = all_events(warehouse, visitors=wanted, start_ms=start, end_ms=end)
     assert frames.same(both, found)
-    assert frames.same(
-        both.join(later, on="id_lo", how="anti"),
-        all_events(warehouse, visitors=wanted, start_ms=start, end_ms=end, upto_batch=1),
-    )
 
 
 def test_sessions_and_rollups_come_back(warehouse: Warehouse) -> None:
@@ -238,5 +231,5 @@ def test_wrong_urls_say_what_to_do() -> None:
         stores.connect_warehouse("postgres://x")
     with pytest.raises(Unusable, match="unknown option fsync"):
         stores.connect_warehouse("chdb:///tmp/x?fsync=1")
-    with pytest.raises(Unreachable, match=r"clickhouse://u:\*\*\*@127.0.0.1:1/x does not answer"):
+    with pytest.raises(StoreUnreachable, match=r"clickhouse://u:\*\*\*@127.0.0.1:1/x does not answer"):
         stores.connect_warehouse("clickhouse://u:secret@127.0.0.1:1/x")

@@ -18,7 +18,7 @@ from infra.errors import Failed
 from infra.settings import Settings
 from infra.topics import TopicSpec, apply, plan
 from infra.wiring import Parts
-from pipeline.checkpoint import Head, Ledger
+from pipeline.checkpoint import Checkpoint, CheckpointRepository
 from pipeline.live import GROUP, READ_TOPICS
 
 TOPIC = "footfall.pageview"
@@ -168,13 +168,13 @@ def deployment(tmp_path: Path, source: Broker) -> Iterator[Parts]:
         for topic, number in ((TOPIC, 3), (DEAD_LETTER_TOPIC, 5))
     }
     with Parts(settings) as parts:
-        Ledger(parts.checkpoint, "0").swap(Head(generation="g", partitions=2, positions=middle))
+        CheckpointRepository(parts.checkpoint, "0").swap(Checkpoint(generation="g", partitions=2, positions=middle))
         parts.archive.commit(None, [], {TOPIC: {"0": str(records(source, FIRST)[0].position)}})
         yield parts
 
 
 def kept(parts: Parts) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
-    head = Ledger(parts.checkpoint, "0").load()
+    head = CheckpointRepository(parts.checkpoint, "0").load()
     assert head is not None
     return head.positions, parts.archive.committed().positions
 
@@ -217,7 +217,7 @@ def test_a_switch_that_is_cut_off_is_finished_by_the_next(
 
     with monkeypatch.context() as patch:
         patch.setattr(deployment.archive, "commit", counted(deployment.archive.commit))
-        patch.setattr(Ledger, "swap", counted(Ledger.swap))
+        patch.setattr(CheckpointRepository, "swap", counted(CheckpointRepository.swap))
         if swaps < 2:
             with pytest.raises(KeyboardInterrupt):
                 first.apply(translation)
@@ -232,7 +232,7 @@ def test_a_switch_that_is_cut_off_is_finished_by_the_next(
 
 
 def test_a_checkpoint_of_neither_broker_is_refused(deployment: Parts, source: Broker, target: Broker) -> None:
-    ledger = Ledger(deployment.checkpoint, "0")
+    ledger = CheckpointRepository(deployment.checkpoint, "0")
     head = ledger.load()
     assert head is not None
     ledger.swap(msgspec.structs.replace(head, positions={TOPIC: {"0": "3@elsewhere"}}))

@@ -22,6 +22,7 @@ from stores.read_only import client
 from stores.read_only.sandbox import WALLS
 from stores.warehouse import Warehouse
 from tests.stores import frames
+from tests.stores.read_only import limited
 from tests.stores.read_only.escapes import WITH_PARAMETERS, WITHOUT_PARAMETERS
 
 SECRET = "s3cret-W0rd"
@@ -45,7 +46,7 @@ class House(NamedTuple):
         """The answer, or what a refusal says; and nothing else came of it."""
         given = {self.filled(name): self.filled(value) for name, value in params.items()}
         try:
-            said = self.warehouse.read_only(self.filled(statement), "TabSeparated", given, **limits).body.decode()
+            said = limited.answer(self.warehouse, self.filled(statement), given, **limits).body.decode()
         except QueryRefused as error:
             said = f"refused: {error}"
         assert not list(self.folder.rglob("*written*"))
@@ -158,11 +159,11 @@ def fooled(house: House) -> Iterator[House]:
         assert command[:4] == [sys.executable, "-P", "-m", "stores.read_only.process"]
         return start([*command[:3], "tests.stores.read_only.uninspected", *command[4:]], **more)
 
-    house.warehouse._readers.reset()
+    house.warehouse._read_only.reset()
     patch.setattr(client.subprocess, "Popen", uninspected)
     yield house
     patch.undo()
-    house.warehouse._readers.reset()
+    house.warehouse._read_only.reset()
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def fooled(house: House) -> Iterator[House]:
 )
 def test_a_fooled_inspection_reaches_nothing(fooled: House, statement: str, why: str) -> None:
     assert fooled.outcome("SELECT count() FROM events", {}) == "20\n"
-    said = fooled.outcome(statement, {}, max_seconds=1)
+    said = fooled.outcome(statement, {}, seconds=1)
     assert SECRET not in said
     assert any(word in said for word in why.split("|")), said
     assert fooled.warehouse.query("SELECT count() AS n FROM event_rows").item() == 20
@@ -194,7 +195,7 @@ def test_a_fooled_inspection_reaches_nothing(fooled: House, statement: str, why:
 
 def test_a_process_of_readers_has_no_secrets_in_its_environment(fooled: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOOTFALL_TEST_SECRET", SECRET)
-    fooled.warehouse._readers.reset()
+    fooled.warehouse._read_only.reset()
     said = fooled.outcome("SELECT file('/proc/self/environ')", {})
     assert "PYTHONPATH" in said
     assert SECRET not in said

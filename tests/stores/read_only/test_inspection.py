@@ -12,6 +12,7 @@ from stores.base import QueryRefused
 from stores.read_only.inspection import CLOSED_FUNCTIONS
 from stores.warehouse import Warehouse
 from tests.stores import frames
+from tests.stores.read_only import limited
 
 
 @pytest.fixture(scope="module")
@@ -158,14 +159,14 @@ def test_a_percent_sign_is_one_beside_parameters_too(asked: Warehouse) -> None:
 
 def test_time_memory_and_the_answer_are_bounded(asked: Warehouse) -> None:
     with pytest.raises(QueryRefused, match="it took over 1 s"):
-        asked.read_only("SELECT count() FROM numbers(1000000000000)", max_seconds=1)
+        limited.answer(asked, "SELECT count() FROM numbers(1000000000000)", seconds=1)
     with pytest.raises(QueryRefused, match="it needs over 50 MB"):
-        asked.read_only("SELECT length(groupArray(number)) FROM numbers(100000000)", max_memory=50 << 20)
+        limited.answer(asked, "SELECT length(groupArray(number)) FROM numbers(100000000)", memory=50 << 20)
     with pytest.raises(QueryRefused, match=r"over 10 rows.*add a LIMIT"):
-        asked.read_only("SELECT number FROM numbers(11)", max_rows=10)
+        limited.answer(asked, "SELECT number FROM numbers(11)", rows=10)
     with pytest.raises(QueryRefused, match="add a LIMIT"):
-        asked.read_only("SELECT repeat(toString(number), 1000) FROM numbers(10000)", max_bytes=1 << 20)
-    assert asked.read_only("SELECT count() FROM events", max_rows=10).body == b"100\n"
+        limited.answer(asked, "SELECT repeat(toString(number), 1000) FROM numbers(10000)", bytes=1 << 20)
+    assert limited.answer(asked, "SELECT count() FROM events", rows=10).body == b"100\n"
 
 
 def test_what_was_broken_off_is_not_in_the_next_answer(asked: Warehouse) -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 import stores
-from stores.base import ReadersBusy, StoreError
+from stores.base import StoreError, TooManyQueries
 from stores.read_only import client
 from stores.warehouse import Warehouse
 from tests.e2e.harness import until
 from tests.stores import frames
+from tests.stores.read_only import limited
 
 # One call of a function that looks at no clock, for hours.
 ENDLESS = "SELECT arrayLevenshteinDistance(range(1000000), arrayReverse(range(1000000)))"
@@ -87,7 +88,7 @@ class Asking(threading.Thread):
 
     def run(self) -> None:
         try:
-            self.warehouse.read_only(ENDLESS, max_seconds=self.seconds)
+            limited.answer(self.warehouse, ENDLESS, seconds=self.seconds)
         except StoreError as error:
             self.said = str(error)
 
@@ -102,11 +103,11 @@ def test_a_question_that_does_not_notice_its_end_is_ended(warehouse: Warehouse) 
 
 def test_others_are_answered_while_one_runs_on(warehouse: Warehouse) -> None:
     asking = Asking(warehouse, 120)
-    until(lambda: len(warehouse._readers._free) < client.READERS, "it has its turn")
+    until(lambda: len(warehouse._read_only._free) < client.AT_ONCE, "it has its turn")
     assert warehouse.query("SELECT 1 AS n").item() == 1
     assert warehouse.read_only("SELECT 2").body == b"2\n"
     assert asking.is_alive()
-    warehouse._readers.reset()
+    warehouse._read_only.reset()
     asking.join()
     assert "ask again" in asking.said
 
@@ -115,21 +116,21 @@ def test_memory_that_the_engine_does_not_count_is_bounded_too(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "SHARE", 512 << 20)
-    warehouse._readers.reset()
+    warehouse._read_only.reset()
     with pytest.raises(StoreError, match="it needs over"):
-        warehouse.read_only("SELECT length(groupArray(number)) FROM numbers(1000000000)", max_memory=1 << 40)
+        limited.answer(warehouse, "SELECT length(groupArray(number)) FROM numbers(1000000000)", memory=1 << 40)
     assert warehouse.read_only("SELECT 1").body == b"1\n"
-    warehouse._readers.reset()
+    warehouse._read_only.reset()
 
 
 def test_the_sum_over_all_readers_is_what_is_stated() -> None:
-    assert client.READERS * client.SHARE <= client.MEMORY
-    assert client.QUESTION_MEMORY < client.SHARE
+    assert client.AT_ONCE * client.SHARE <= client.MEMORY
+    assert client.LIMITS.memory < client.SHARE
 
 
 def test_a_question_too_many_is_told_to_come_again(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "PATIENCE", 0.01)
-    with warehouse._readers._turn(), warehouse._readers._turn(), pytest.raises(ReadersBusy, match="ask again"):
+    with warehouse._read_only._turn(), warehouse._read_only._turn(), pytest.raises(TooManyQueries, match="ask again"):
         warehouse.read_only("SELECT 1")
     assert warehouse.read_only("SELECT 1").body == b"1\n"
 
@@ -137,7 +138,7 @@ def test_a_question_too_many_is_told_to_come_again(warehouse: Warehouse, monkeyp
 def test_a_process_that_is_gone_is_started_again(warehouse: Warehouse) -> None:
     for _ in range(2):
         assert warehouse.read_only("SELECT 1").body == b"1\n"
-        for process in warehouse._readers._processes:
+        for process in warehouse._read_only._processes:
             if process is not None:
                 process._process.kill()
 
@@ -148,7 +149,7 @@ def test_readers_end_with_their_owner(tmp_path: Path) -> None:
         "warehouse = stores.connect_warehouse(sys.argv[1])\n"
         "warehouse.migrate()\n"
         "warehouse.read_only('SELECT 1')\n"
-        "pids = [each._process.pid for each in warehouse._readers._processes if each]\n"
+        "pids = [each._process.pid for each in warehouse._read_only._processes if each]\n"
         "print(*pids, flush=True)\n"
         f'warehouse.read_only("{ENDLESS}")\n'
     )

@@ -1,0 +1,107 @@
+"""Runs the graph in this process, compiled once for each combination of sinks and shards.
+
+Building a Beam graph and translating it costs three times what running it over a micro-batch does. So a `Runner`
+keeps what it has compiled, and a run takes a compiled graph that is idle. The process that loads makes one runner and
+hands it to all that runs there: the loader, replay, rebuild and the archive.
+
+Beam's runner is the in-process `FnApiRunner`; the default `DirectRunner` would first try to download another one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.runners.pipeline_utils import group_by_key_input_visitor
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms.environments import EmbeddedPythonEnvironment
+
+from brokers.base import BrokerError
+from pipeline.exchange import FileExchange, MemoryExchange
+from pipeline.graph import SINKS, build
+from pipeline.io import ReadFeeds, WriteGathered, WriteShards
+from pipeline.plan import RUNS, Run
+from stores.base import StoreError
+
+_GATHERED = ("archive", "dead_letters")
+
+
+class CompiledGraph:
+    """A graph translated to Beam's portable form. `construct` applies the transforms to an empty pipeline."""
+
+    def __init__(self, construct: Callable[[beam.Pipeline], object]) -> None:
+        self._options = PipelineOptions(flags=[])
+        pipeline = beam.Pipeline(runner=FnApiRunner(), options=self._options)
+        construct(pipeline)
+        pipeline.visit(group_by_key_input_visitor())
+        environment = EmbeddedPythonEnvironment.default()
+        self._compiled = pipeline.to_runner_api(default_environment=environment).SerializeToString()
+
+    def execute(self) -> dict[str, int]:
+        """Run to the end in this process; returns Beam's counters as {"step.counter": n}. Raises what Beam raises."""
+        compiled = beam_runner_api_pb2.Pipeline.FromString(self._compiled)
+        result = FnApiRunner().run_via_runner_api(compiled, self._options)
+        result.wait_until_finish()
+        counters = result.metrics().query()["counters"]
+        return {f"{c.key.metric.namespace}.{c.key.metric.name}": int(c.committed) for c in counters}
+
+
+class Runner:
+    """Runs plans, and keeps the graphs compiled for them. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # By sinks and shards: graphs that no run is using, each with the handle that its steps carry.
+        self._idle: dict[tuple[frozenset[str], int], list[tuple[str, CompiledGraph]]] = {}
+        # A fault in a step is raised to the caller, who reports it once; Beam would log it at every attempt.
+        logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
+
+    def run(self, run: Run) -> dict[str, int]:
+        """Run the graph over the run's feeds into its writes; returns Beam's counters as {"step.counter": n}.
+
+        Raises the `BrokerError` or `StoreError` of the step that failed; what a write wrote before stays written."""
+        kind = (frozenset(run.writes), run.shards)
+        with self._lock:
+            idle = self._idle.setdefault(kind, [])
+            found = idle.pop() if idle else None
+        handle, graph = found or _compiled(*kind)
+        exchange = FileExchange() if run.shards > 1 else MemoryExchange()
+        with RUNS.registered(handle, run, exchange):
+            try:
+                counters = graph.execute()
+            except Exception as error:
+                raise _fault(error) from error
+        with self._lock:
+            idle.append((handle, graph))
+        return counters
+
+    def compile(self, sinks: frozenset[str], shards: int = 1) -> None:
+        """Compile the graph for these sinks ahead of its first run, unless one is idle."""
+        with self._lock:
+            idle = self._idle.setdefault((sinks, shards), [])
+            if not idle:
+                idle.append(_compiled(sinks, shards))
+
+
+def _compiled(sinks: frozenset[str], shards: int) -> tuple[str, CompiledGraph]:
+    handle = f"graph-{uuid.uuid4().hex}"
+    ends = {
+        name: (WriteGathered if name in _GATHERED else WriteShards)(handle, name) for name in SINKS if name in sinks
+    }
+    return handle, CompiledGraph(lambda pipeline: build(pipeline, ReadFeeds(handle), ends, handle, shards))
+
+
+def _fault(error: BaseException) -> BaseException:
+    """The error that a step raised.
+
+    Beam raises it again with the step's name in its message, but as a RuntimeError where the error's constructor takes
+    more than a message; callers that retry go by the type."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, BrokerError | StoreError):
+        inner = inner.__cause__ or inner.__context__
+    return inner or error

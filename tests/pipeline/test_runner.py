@@ -1,0 +1,54 @@
+"""Runs that share the compiled graphs of one runner, one after the other and at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from activity import codec
+from activity.columns import COLUMNS
+from pipeline.plan import Run
+from pipeline.runner import Runner
+from tests.pipeline.world import event
+
+
+class Frame:
+    def __init__(self, *numbers: int) -> None:
+        self.numbers = numbers
+
+    def batches(self) -> Iterator[pl.DataFrame]:
+        events = [codec.encode(event(number)) for number in self.numbers]
+        yield codec.decode_columns(events)[0].select(COLUMNS.keys())
+
+
+def ids(frames: list[pl.DataFrame]) -> list[int]:
+    return sorted(pl.concat(frames)["id_lo"])
+
+
+def test_a_run_within_a_run_has_its_own_feeds_and_writes() -> None:
+    runner = Runner()
+    inner: list[pl.DataFrame] = []
+    outer: list[pl.DataFrame] = []
+
+    class Nested(Frame):
+        """While the outer run reads this feed, a run with the same sinks goes from its start to its end."""
+
+        def batches(self) -> Iterator[pl.DataFrame]:
+            runner.run(Run([Frame(1, 2)], {"events": lambda frame, block: inner.append(frame)}))
+            yield from super().batches()
+
+    counters = runner.run(Run([Nested(3, 4, 5)], {"events": lambda frame, block: outer.append(frame)}))
+    assert (ids(inner), ids(outer)) == ([1, 2], [3, 4, 5])
+    assert counters["dedupe.fresh"] == 3
+
+
+def test_a_graph_is_compiled_once_for_runs_that_follow_each_other() -> None:
+    runner = Runner()
+    runner.compile(frozenset({"events"}))
+    compiled = runner._idle[frozenset({"events"}), 1][0]
+    for number in (1, 2):
+        found: list[pl.DataFrame] = []
+        runner.run(Run([Frame(number)], {"events": lambda frame, block, found=found: found.append(frame)}))
+        assert ids(found) == [number]
+    assert runner._idle == {(frozenset({"events"}), 1): [compiled]}
