@@ -128,12 +128,12 @@ class Parts:
     def create_topics(self) -> list[str]:
         """Make the topics that are missing; those that are there stay as they are."""
         from activity.event import ALL_TOPICS
-        from infra.brokers.topics import Wish, apply, plan
+        from infra.brokers.topics import TopicSpec, apply, plan
 
         if set(ALL_TOPICS) <= self.broker.topics().keys():
             return []
-        missing = [change for change in plan(self.broker, Wish()) if change.how == "create"]
-        apply(self.broker, Wish(), missing)
+        missing = [change for change in plan(self.broker, TopicSpec()) if change.how == "create"]
+        apply(self.broker, TopicSpec(), missing)
         return [change.topic for change in missing]
 
     def _keep(self, part: _Part) -> _Part:

@@ -21,7 +21,7 @@ from brokers.base import (
     Unreachable,
     Untrusted,
 )
-from infra.brokers.topics import COPIES, REPLAY_MS, Wish, copied, copies, kept, plan
+from infra.brokers.topics import COPIES, REPLAY_MS, TopicSpec, copied, copies, kept, plan
 
 _ROUNDS = 100
 _ROUNDS_SECONDS = 3.0
@@ -85,7 +85,7 @@ def _topics(broker: Broker, report: Report) -> None:
     if not there.keys() & set(ALL_TOPICS):
         report.notes.append("there are no topics yet: `footfall up` makes them, or `footfall topics apply`")
         return
-    for change in plan(broker, Wish()):
+    for change in plan(broker, TopicSpec()):
         if change.how == "create":
             todo = "`footfall up` makes it, or `footfall topics apply`"
             report.problems.append(Problem("missing topic", f"{change.topic} is missing: {todo}"))

@@ -19,8 +19,8 @@ REPLAY_MS = MARGIN_BEFORE_MS + DAY_MS + MARGIN_AFTER_MS + FUTURE_MS
 COPIES = 3
 
 
-class Wish(NamedTuple):
-    """What the caller asked for; None leaves what is there, and is the default for what is to be made."""
+class TopicSpec(NamedTuple):
+    """Settings for all topics. None keeps an existing topic's setting and means the default for a new one."""
 
     partitions: int | None = None
     retention_ms: int | None = None  # -1 keeps for ever
@@ -43,10 +43,10 @@ def copies(broker: Broker) -> int:
     return min(COPIES, broker.describe().brokers) if isinstance(broker, Administered) else 1
 
 
-def plan(broker: Broker, wish: Wish) -> list[Change]:
+def plan(broker: Broker, spec: TopicSpec) -> list[Change]:
     """The differences, in the order of the topics; none when all is as it should be."""
     there = broker.topics()
-    target = _target(broker, wish, there)
+    target = _target(broker, spec, there)
     changes: list[Change] = []
     for name in ALL_TOPICS:
         held = there.get(name)
@@ -54,37 +54,37 @@ def plan(broker: Broker, wish: Wish) -> list[Change]:
             made = f"{target.partitions} partitions, kept {kept(target.retention_ms)}, {copied(target.replication)}"
             changes.append(Change(name, "topic", "missing", made, "create"))
         else:
-            changes += _differences(broker, held, target, wish)
+            changes += _differences(broker, held, target, spec)
     return changes
 
 
-def apply(broker: Broker, wish: Wish, changes: list[Change]) -> None:
+def apply(broker: Broker, spec: TopicSpec, changes: list[Change]) -> None:
     """Make the changes, but for those that are refused."""
     there = broker.topics()
-    target = _target(broker, wish, there)
+    target = _target(broker, spec, there)
     retained = {change.topic for change in changes if change.what == "retention"}
     for name in dict.fromkeys(change.topic for change in changes if change.how != "refuse"):
         held = there.get(name)
         if held is None:
             broker.create_topic(name, target.partitions, target.retention_ms, target.replication)
         else:
-            wished = wish.retention_ms if name in retained else None
-            retention = held.retention_ms if wished is None else wished
+            wanted = spec.retention_ms if name in retained else None
+            retention = held.retention_ms if wanted is None else wanted
             broker.create_topic(name, held.partitions, retention, held.replication)
 
 
-def _target(broker: Broker, wish: Wish, there: dict[str, TopicInfo]) -> TopicInfo:
+def _target(broker: Broker, spec: TopicSpec, there: dict[str, TopicInfo]) -> TopicInfo:
     ours = [there[name] for name in ALL_TOPICS if name in there]
     usual = Counter(info.partitions for info in ours).most_common(1)
     return TopicInfo(
         "",
-        wish.partitions or (usual[0][0] if usual else DEFAULT_PARTITIONS),
-        wish.retention_ms or (ours[0].retention_ms if ours else -1),
-        wish.replication or copies(broker),
+        spec.partitions or (usual[0][0] if usual else DEFAULT_PARTITIONS),
+        spec.retention_ms or (ours[0].retention_ms if ours else -1),
+        spec.replication or copies(broker),
     )
 
 
-def _differences(broker: Broker, held: TopicInfo, target: TopicInfo, wish: Wish) -> list[Change]:
+def _differences(broker: Broker, held: TopicInfo, target: TopicInfo, spec: TopicSpec) -> list[Change]:
     name, found = held.name, []
     if held.partitions != target.partitions:
         note = (
@@ -93,11 +93,11 @@ def _differences(broker: Broker, held: TopicInfo, target: TopicInfo, wish: Wish)
             " `footfall broker move` keeps the number"
         )
         found.append(Change(name, "partitions", str(held.partitions), str(target.partitions), "refuse", note))
-    if wish.retention_ms is not None and held.retention_ms != wish.retention_ms:
-        longer = wish.retention_ms < 0 or 0 <= held.retention_ms < wish.retention_ms
+    if spec.retention_ms is not None and held.retention_ms != spec.retention_ms:
+        longer = spec.retention_ms < 0 or 0 <= held.retention_ms < spec.retention_ms
         note = "" if longer else "deletes the events that are older: allow it by --delete-older"
         how = "change" if longer else "shorten"
-        found.append(Change(name, "retention", kept(held.retention_ms), kept(wish.retention_ms), how, note))
+        found.append(Change(name, "retention", kept(held.retention_ms), kept(spec.retention_ms), how, note))
     if held.replication < target.replication:
         note = "the broker's own tools move copies of a topic that is there (Kafka: kafka-reassign-partitions.sh)"
         found.append(Change(name, "copies", str(held.replication), str(target.replication), "refuse", note))

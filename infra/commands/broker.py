@@ -212,7 +212,7 @@ def _say(line: dict[str, object], as_json: bool) -> None:
 
 if TYPE_CHECKING:
     from brokers.base import Broker
-    from infra.brokers.topics import Change, Wish
+    from infra.brokers.topics import Change, TopicSpec
 
 _DAY_MS = 86_400_000
 
@@ -223,18 +223,18 @@ def topics() -> None:
 
 
 def _with_wish(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds what topics may be wished to be like; the function receives one `Wish` in their place."""
+    """Add options for the settings of topics; the function receives one `TopicSpec` in their place."""
 
     @functools.wraps(function)
     def wrapper(
         partitions: int | None, retention_days: int | None, keep: bool, replication: int | None, **rest: Any
     ) -> Any:
-        from infra.brokers.topics import Wish
+        from infra.brokers.topics import TopicSpec
 
         if keep and retention_days:
             raise click.UsageError("--keep-forever and --retention-days exclude each other")
         retention = -1 if keep else retention_days and retention_days * _DAY_MS
-        return function(wish=Wish(partitions, retention, replication), **rest)
+        return function(spec=TopicSpec(partitions, retention, replication), **rest)
 
     for option in (
         click.option("--replication", type=click.IntRange(1, 9), help="Copies; 3 where there are as many brokers."),
@@ -275,7 +275,7 @@ def list_(settings: Settings, as_json: bool) -> None:
 @_with_wish
 @with_json
 @with_settings
-def plan(settings: Settings, wish: Wish, as_json: bool) -> None:
+def plan(settings: Settings, spec: TopicSpec, as_json: bool) -> None:
     """Show what `apply` with the same flags would change. Exit status 0: nothing, 1: something.
 
     A line begins with + for a topic to make, ~ for a change, - for one that deletes events, ! for what is not done
@@ -285,7 +285,7 @@ def plan(settings: Settings, wish: Wish, as_json: bool) -> None:
     from infra.wiring import Parts
 
     with Parts(settings) as parts:
-        changes = broker_topics.plan(parts.broker, wish)
+        changes = broker_topics.plan(parts.broker, spec)
         _show(parts.broker, changes, as_json)
     raise click.exceptions.Exit(1 if changes else 0)
 
@@ -295,7 +295,7 @@ def plan(settings: Settings, wish: Wish, as_json: bool) -> None:
 @click.option("--delete-older", is_flag=True, help="Allow a shorter retention, which deletes the events beyond it.")
 @with_json
 @with_settings
-def apply(settings: Settings, wish: Wish, delete_older: bool, as_json: bool) -> None:
+def apply(settings: Settings, spec: TopicSpec, delete_older: bool, as_json: bool) -> None:
     """Make the topics that are missing, and bring the others to the plan. Nothing is made smaller unasked.
 
     Exit status 1 when something stays that is not as it should be; `footfall topics plan` shows it.
@@ -304,10 +304,10 @@ def apply(settings: Settings, wish: Wish, delete_older: bool, as_json: bool) -> 
     from infra.wiring import Parts
 
     with Parts(settings) as parts:
-        changes = broker_topics.plan(parts.broker, wish)
+        changes = broker_topics.plan(parts.broker, spec)
         refused = [change for change in changes if change.how == "shorten" and not delete_older]
         allowed = [change for change in changes if change not in refused]
-        broker_topics.apply(parts.broker, wish, allowed)
+        broker_topics.apply(parts.broker, spec, allowed)
         _show(parts.broker, changes, as_json)
         stays = [*refused, *(change for change in changes if change.how == "refuse")]
         if stays and not as_json:

@@ -14,7 +14,7 @@ from activity.event import ALL_TOPICS, DEAD_LETTER_TOPIC
 from brokers.base import Broker, Position, Record, Stored, TopicPartition, Unreachable
 from infra.brokers.copy import SOURCE, Copy
 from infra.brokers.move import Switch
-from infra.brokers.topics import Wish, apply, plan
+from infra.brokers.topics import TopicSpec, apply, plan
 from infra.errors import Failed
 from infra.settings import Settings
 from infra.wiring import Parts
@@ -31,7 +31,7 @@ def quiet(_partition: TopicPartition, _share: float) -> None: ...
 @pytest.fixture
 def source(tmp_path: Path) -> Iterator[Broker]:
     broker = brokers.connect(f"sqlite://{tmp_path}/source.db")
-    apply(broker, Wish(partitions=2), plan(broker, Wish(partitions=2)))
+    apply(broker, TopicSpec(partitions=2), plan(broker, TopicSpec(partitions=2)))
     for start in range(0, 50, 5):
         broker.publish(
             [
