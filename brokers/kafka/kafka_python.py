@@ -110,7 +110,7 @@ class PythonClient:
             clients[0].close()
             raise self._refusal.get() or error from None
 
-    def _request(self, question: Callable[[Any], Answer], timeout: float | None = None) -> Answer:
+    def _request(self, operation: Callable[[Any], Answer], timeout: float | None = None) -> Answer:
         deadline = time.monotonic() + (timeout or self._timeout)
         with self._lock, self._named_errors():
             while True:
@@ -119,7 +119,7 @@ class PythonClient:
                         KafkaAdminClient, timeout or self._timeout, request_timeout_ms=int(self._timeout * 1000)
                     )
                 try:
-                    return question(self._admin_client)
+                    return operation(self._admin_client)
                 except errors.KafkaError as error:  # such as that a coordinator is being elected
                     if not isinstance(error, errors.BrokerResponseError):
                         # Once its broker has been away, an admin client may never find a node again.
@@ -134,7 +134,7 @@ class PythonClient:
         return f"cluster {cluster['cluster_id']} of {len(cluster['brokers'])} broker(s)"
 
     def describe(self, topic: str) -> TopicDescription | None:
-        def question(admin: Any) -> TopicDescription | None:
+        def operation(admin: Any) -> TopicDescription | None:
             try:
                 found = admin.describe_topics([topic])[0]
             except _NO_TOPIC:
@@ -148,19 +148,19 @@ class PythonClient:
             incarnation = number.hex if number.int else ""
             return TopicDescription(len(partitions), incarnation, len(partitions[0]["replica_nodes"]))
 
-        return self._request(question)
+        return self._request(operation)
 
     def topics(self) -> list[str]:
         return sorted(name for name in self._request(lambda admin: admin.list_topics()) if name[:2] != "__")
 
     def create(self, topic: str, partitions: int, replication: int, config: Mapping[str, str]) -> None:
-        def question(admin: Any) -> None:
+        def operation(admin: Any) -> None:
             try:
                 admin.create_topics([NewTopic(topic, partitions, replication, topic_configs=dict(config))])
             except errors.TopicAlreadyExistsError:
                 return
 
-        self._request(question)
+        self._request(operation)
 
     def configure(self, topic: str, config: Mapping[str, str]) -> None:
         resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict(config))
@@ -317,12 +317,12 @@ class PythonClient:
     def commit(self, group: str, partition: TopicPartition, offset: int, note: str) -> None:
         where = Place(*partition)
 
-        def question(admin: Any) -> None:
+        def operation(admin: Any) -> None:
             outcome = admin.alter_group_offsets(group, {where: OffsetAndMetadata(offset, note, -1)})[where]
             if outcome is not errors.NoError:
                 raise outcome(f"group {group} was not remembered")
 
-        self._request(question)
+        self._request(operation)
 
     def committed(self, group: str, partition: TopicPartition) -> tuple[int, str] | None:
         where = Place(*partition)
