@@ -2,21 +2,14 @@
 
 The wire is one JSON object an event, defaults left out, so that a bare consumer can read it and a replay
 needs nothing but the topic. One event is read by msgspec, which is the authority on what is well formed; a
-batch is read straight into columns (`activity.columnar`), because building an object an event would cost
-more than all that follows. Polars is only imported there: the door encodes and never decodes.
+batch is decoded straight into columns by `activity.columns`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from activity.event import Event
-
-if TYPE_CHECKING:
-    import polars as pl
 
 _HEX = frozenset("0123456789abcdef")
 _INT64 = range(-(2**63), 2**63)
@@ -62,15 +55,3 @@ def decode(value: bytes) -> Event:
         if number is not None and number not in _INT64:
             raise Undecodable(f"`{name}` does not fit into 64 bits")
     return event
-
-
-def decode_columns(values: Sequence[bytes]) -> tuple[pl.DataFrame, list[int]]:
-    """A batch of records as a frame, and the indexes (ascending) of the records that are not events.
-
-    The frame has `activity.columns.COLUMNS` in order, defaults filled in (`sent_at` and `results` stay null
-    when absent), `props` as JSON text, and last the column `row` (UInt32): the record's index in `values`.
-    Its rows keep the order of `values`. Never raises for bad bytes; a bad record takes no neighbour along.
-    """
-    from activity.columnar import read
-
-    return read(values)

@@ -9,7 +9,7 @@ import apache_beam as beam
 import polars as pl
 import pytest
 
-from activity import codec, rollup, session
+from activity import codec, columns, rollup, session
 from activity.columns import COLUMNS
 from brokers.base import Gone, Position, Unsent
 from pipeline import graph, io, plan, steps
@@ -47,7 +47,7 @@ def through(step: Any, inputs: list[Any], tag: str | None = None) -> tuple[list[
 
 
 def frame(*events: Any) -> pl.DataFrame:
-    return codec.decode_columns([codec.encode(e) for e in events])[0].select(COLUMNS.keys())
+    return columns.decode([codec.encode(e) for e in events])[0].select(COLUMNS.keys())
 
 
 def raw(*values: bytes, topic: str = "footfall.pageview") -> Raw:
