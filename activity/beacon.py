@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from activity.byhand import described, from_bytes, from_object
 from activity.incoming import DEFAULT_LIMITS, Batch, Incoming, Limits, Search, tidy, time_of
+from activity.lenient import described, from_bytes, from_object
 from activity.refusal import Reason, Refusal
 
 __all__ = ["DEFAULT_LIMITS", "Batch", "Incoming", "Limits", "Search", "parse", "parse_query", "time_of"]

@@ -2,21 +2,15 @@
 
 On the wire an event is one JSON object without the fields that have their default, so any consumer can read it and a
 replay needs nothing but the topic. msgspec decodes single events and is the authority on what is well formed. A batch
-is read straight into columns (`activity.columnar`), because building one object per event would cost more than
+is read straight into columns (`activity.columns`), because building one object per event would cost more than
 everything after it. Only that module imports Polars: the tracking service encodes and never decodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from activity.event import Event
-
-if TYPE_CHECKING:
-    import polars as pl
 
 _HEX = frozenset("0123456789abcdef")
 _INT64 = range(-(2**63), 2**63)
@@ -63,15 +57,3 @@ def decode(value: bytes) -> Event:
         if number is not None and number not in _INT64:
             raise Undecodable(f"`{name}` does not fit into 64 bits")
     return event
-
-
-def decode_columns(values: Sequence[bytes]) -> tuple[pl.DataFrame, list[int]]:
-    """Returns a batch of records as a frame, and the indexes (ascending) of the records that are not events.
-
-    The frame has `activity.columns.COLUMNS` in order with defaults filled in (`sent_at` and `results` stay null when
-    absent) and `props` as JSON text. Its last column is `row` (UInt32), the record's index in `values`; rows keep the
-    order of `values`. Never raises for bad bytes; a bad record does not affect its neighbours.
-    """
-    from activity.columnar import read
-
-    return read(values)

@@ -17,7 +17,7 @@ import click
 COMMANDS: dict[str, str] = {
     "up": "infra.commands.serve:up",
     "site": "infra.commands.sites:site",
-    "import": "infra.commands.importing:import_",
+    "import": "infra.commands.import_:import_",
     "sql": "infra.commands.data:sql",
     "replay": "infra.commands.data:replay",
     "reconcile": "infra.commands.data:reconcile",

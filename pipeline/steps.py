@@ -21,7 +21,7 @@ import polars as pl
 from apache_beam import pvalue
 from apache_beam.metrics import Metrics
 
-from activity import codec, rollup, session
+from activity import codec, columns, rollup, session
 from activity.columns import COLUMNS
 from activity.definitions import DAY_MS
 from activity.event import DEAD_LETTER_TOPIC
@@ -62,7 +62,7 @@ class _Decode(beam.DoFn):
         if batch.topic == DEAD_LETTER_TOPIC:
             frame, dead = None, [_opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True)]
         else:
-            frame, bad = codec.decode_columns(batch.values)
+            frame, bad = columns.decode(batch.values)
             dead = [(batch.timestamps[i], batch.topic, _why(batch.values[i]), batch.values[i]) for i in bad]
         if dead:
             self.dead.inc(len(dead))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activity import codec
+from activity import codec, columns
 from activity.columns import COLUMNS
 from activity.event import Event, EventType
 
@@ -101,7 +101,7 @@ def test_decode_undoes_encode(event: Event) -> None:
 @given(st.lists(events | st.sampled_from(BAD), max_size=12))
 def test_columns_say_what_rows_say_and_bad_records_take_no_neighbour_along(items: list[Event | bytes]) -> None:
     values = [codec.encode(item) if isinstance(item, Event) else item for item in items]
-    frame, bad = codec.decode_columns(values)
+    frame, bad = columns.decode(values)
     assert bad == [i for i, item in enumerate(items) if isinstance(item, bytes)]
     assert frame["row"].to_list() == [i for i, item in enumerate(items) if isinstance(item, Event)]
     assert dict(frame.schema) == {**COLUMNS, "row": pl.UInt32()}
@@ -117,17 +117,28 @@ def test_what_is_no_event_says_why(value: bytes) -> None:
 
 def test_a_record_may_hold_newlines_and_fields_of_a_newer_writer() -> None:
     pretty = json.dumps({**json.loads(WIRE), "since_tomorrow": {"a": [1]}}, indent=2).encode()
-    frame, bad = codec.decode_columns([WIRE, pretty, WIRE])
+    frame, bad = columns.decode([WIRE, pretty, WIRE])
     assert (frame.height, bad) == (3, [])
     assert codec.decode(pretty) == GOOD
 
 
-def test_a_newline_too_many_does_not_shift_the_rows() -> None:
-    """Two records in one and a blank one: as many lines as records, and yet not one a record."""
-    frame, bad = codec.decode_columns([WIRE, WIRE + b"\n" + WIRE, b"", WIRE])
-    assert (frame["row"].to_list(), bad) == ([0, 3], [1, 2])
+@pytest.mark.parametrize(
+    ("values", "events"),
+    [
+        ([WIRE, WIRE + b"\n" + WIRE, b"", WIRE], [0, 3]),
+        ([b"", WIRE + b"\n" + WIRE], []),
+        ([WIRE + b"\n" + WIRE, b" "], []),
+        ([WIRE[:7], WIRE[7:] + b"\n" + WIRE], []),
+    ],
+    ids=["in the middle", "at the start", "at the end", "half a record"],
+)
+def test_a_newline_too_many_does_not_shift_the_rows(values: list[bytes], events: list[int]) -> None:
+    """Two records in one and a blank one or a torn one: as many events as records, and yet not one a record."""
+    frame, bad = columns.decode(values)
+    assert frame["row"].to_list() == events
+    assert bad == [index for index in range(len(values)) if index not in events]
 
 
 def test_an_empty_batch_has_the_columns_too() -> None:
-    frame, bad = codec.decode_columns([])
+    frame, bad = columns.decode([])
     assert (list(frame.columns), frame.height, bad) == ([*COLUMNS, "row"], 0, [])

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from activity import codec, rollup, session
+from activity import columns, rollup, session
 from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS
 from activity.event import EventType
 from brokers.base import Record, TopicPartition
@@ -18,7 +18,7 @@ from tests.pipeline.world import T0, World, event, record
 
 def expected(world: World) -> pl.DataFrame:
     """The sessions of everything in the log, in one pass."""
-    frame, _ = codec.decode_columns(world.raw())
+    frame, _ = columns.decode(world.raw())
     persons = frame.filter(pl.col("bot") == "").select(session.STATE_COLUMNS.keys())
     return session.sessions(session.canonical(persons))
 

@@ -10,7 +10,7 @@ import apache_beam as beam
 import polars as pl
 import pytest
 
-from activity import codec, rollup, session
+from activity import codec, columns, rollup, session
 from activity.columns import COLUMNS
 from brokers.base import Gone, Position, Unsent
 from pipeline import io, steps
@@ -56,7 +56,7 @@ def registered(run: Run) -> Iterator[str]:
 
 
 def frame(*events: Any) -> pl.DataFrame:
-    return codec.decode_columns([codec.encode(e) for e in events])[0].select(COLUMNS.keys())
+    return columns.decode([codec.encode(e) for e in events])[0].select(COLUMNS.keys())
 
 
 def raw(*values: bytes, topic: str = "footfall.pageview") -> Raw:

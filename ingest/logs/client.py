@@ -1,8 +1,8 @@
-"""Whom a line of a log is about: what stands before the time, read field by field.
+"""The client of a log line: its address, found among the fields before the time.
 
-The client is the first field that is an address, in any spelling: with a port, in brackets, a chain of proxies of
-which the first part is the client, or behind the name of a file, which `grep` puts before it. The field before may
-name the virtual host.
+The client is the first field that is an address, in any spelling: with a port, in brackets, as a chain of proxies
+whose first part is the client, or after the name of a file, which `grep` puts before it. The field before it may name
+the virtual host.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import NamedTuple
 
 from activity.geo import canonical_address
 
-_FIELDS = 16  # of a line are looked at
+_FIELDS = 16  # of a line are read, at most
 _LONGEST = 400  # characters of a field: the name of a file, and an address
-_KEPT = 128  # characters of what stands before the time: the answers for longer ones are not kept
+_KEPT = 128  # characters of the text before the time: the clients of longer texts are not cached
 _LABEL = re.compile(r"[a-z0-9_-]+")
 
 
 class Client(NamedTuple):
-    """Whom a line is about, and the virtual host where it names one."""
+    """Who asked, and which virtual host, where the line names one."""
 
-    ip: str
-    host: str
-
-
-def client_of(head: str) -> Client | None:
-    """The client of what stands before the time: its first address. The field before that may name the host."""
-    return (_client_kept if len(head) <= _KEPT else _client_of)(head)
+    ip: str  # canonical, see `activity.geo`
+    host: str  # lower case, without port; "" where the line names none
 
 
-def _client_of(head: str) -> Client | None:
-    fields = head.split(None, _FIELDS)[:_FIELDS]
+def client_of(text: str) -> Client | None:
+    """Return the client of the text before the time; None where no field of it is an address."""
+    return (_client_kept if len(text) <= _KEPT else _client_of)(text)
+
+
+def _client_of(text: str) -> Client | None:
+    fields = text.split(None, _FIELDS)[:_FIELDS]
     for index, field in enumerate(fields):
         address = address_in(field)
         if address is None:
@@ -49,8 +49,9 @@ _client_kept = lru_cache(maxsize=16_384)(_client_of)
 
 
 def address_in(field: str) -> str | None:
-    """The first address of a field, canonical: the field itself, of a chain of proxies the first, or what follows the
-    name of a file, which `grep` puts before it."""
+    """Return the first address of a field, canonical; None where it holds none.
+
+    The field may be the address, a chain of proxies, or the name of a file with the address after it."""
     if len(field) > _LONGEST:
         return None
     for part in field.strip('"').split(","):
@@ -79,13 +80,13 @@ def _is_unused(address: str) -> bool:
 
 
 def _is_our_own(field: str, address: str) -> bool:
-    """Whether an address before another one is the virtual host, for a server that has no other name."""
+    """Return whether an address before another one is the virtual host: that of a server without another name."""
     its_port = field.endswith((":80", ":443")) and ("." in field or "]" in field)
     return "," not in field and (its_port or ip_address(address).is_loopback)
 
 
 def _host_in(field: str) -> str:
-    """The host of "example.com" or "intranet:8080", after the name of a file too; "" for what is none."""
+    """Return the host of "example.com" or "intranet:8080", also after the name of a file; "" where there is none."""
     parts = field.lower().split(":")
     has_port = len(parts) > 1 and _is_number(parts[-1])
     host = parts[-2 if has_port else -1].rstrip(".")

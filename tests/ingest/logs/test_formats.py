@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from infra import access_log
-from infra.access_log import NotUnderstood, Request
-from infra.log_client import Client, client_of
+from ingest.logs import formats
+from ingest.logs.client import Client, client_of
+from ingest.logs.formats import NotUnderstood, Request
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 NOON = 1_748_779_200_000  # 2025-06-01T12:00:00Z
@@ -49,13 +49,13 @@ JSON_NOON = Request("203.0.113.7", NOON, "GET", "/a?q=x", 200, "https://b.exampl
 
 @pytest.mark.parametrize("line", UNDERSTOOD)
 def test_a_combined_or_common_line_is_understood(line: str) -> None:
-    assert access_log.combined(line) == UNDERSTOOD[line]
+    assert formats.combined(line) == UNDERSTOOD[line]
 
 
 @pytest.mark.parametrize("line", NOT_UNDERSTOOD)
 def test_a_broken_line_is_not_understood_and_raises_nothing(line: str) -> None:
-    assert isinstance(access_log.combined(line), NotUnderstood)
-    assert isinstance(access_log.json(line), NotUnderstood)
+    assert isinstance(formats.combined(line), NotUnderstood)
+    assert isinstance(formats.json(line), NotUnderstood)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_json_as_nginx_writes_it(time: str, request_: str) -> None:
         f'{{"remote_addr":"203.0.113.7",{time},{request_},"status":"200","body_bytes_sent":12,'
         f'"http_referer":"https://b.example/","http_user_agent":"{AGENT}","host":"example.com"}}'
     )
-    assert access_log.json(line) == JSON_NOON
+    assert formats.json(line) == JSON_NOON
 
 
 @pytest.mark.parametrize(
@@ -98,19 +98,19 @@ def test_json_as_nginx_writes_it(time: str, request_: str) -> None:
          "endless time", "a socket", "deep", "no UTF-8"],
 )
 def test_json_without_what_is_needed_is_not_understood(line: str) -> None:
-    assert isinstance(access_log.json(line), NotUnderstood)
-    access_log.detect([line.encode("utf-8", "surrogateescape")])
+    assert isinstance(formats.json(line), NotUnderstood)
+    formats.detect([line.encode("utf-8", "surrogateescape")])
 
 
 def test_a_byte_of_json_that_is_no_utf8_is_kept() -> None:
     line = b'{"remote_addr":"::ffff:203.0.113.7","msec":1748779200.0,"status":200,"request":"GET /caf\xe9 HTTP/1.1"}'
-    found = access_log.json(access_log.decoded(line))
+    found = formats.json(formats.decoded(line))
     assert isinstance(found, Request)
     assert (found.ip, found.target) == ("203.0.113.7", "/caf\udce9")
-    host = access_log.json(access_log.decoded(line.replace(b"{", b'{"host":"\xe9.example",')))
+    host = formats.json(formats.decoded(line.replace(b"{", b'{"host":"\xe9.example",')))
     assert isinstance(host, Request)
     assert host.host == "\ufffd.example"
-    lone = access_log.json(access_log.decoded(line.replace(b"caf", rb"\ud800")))
+    lone = formats.json(formats.decoded(line.replace(b"caf", rb"\ud800")))
     assert isinstance(lone, Request)
     assert lone.target == "/\ufffd\udce9"
 
@@ -181,7 +181,7 @@ TAILS = {
 
 @pytest.mark.parametrize("tail", TAILS)
 def test_referrer_and_agent_are_found_wherever_they_stand_or_the_line_is_not_understood(tail: str) -> None:
-    found = access_log.combined(f'{HEAD} "GET /a HTTP/1.1" {tail}')
+    found = formats.combined(f'{HEAD} "GET /a HTTP/1.1" {tail}')
     assert TAILS[tail] == ((found.referrer, found.agent) if isinstance(found, Request) else None)
 
 
@@ -201,12 +201,12 @@ def test_referrer_and_agent_are_found_wherever_they_stand_or_the_line_is_not_und
     ],
 )
 def test_a_line_may_be_spaced_and_dated_otherwise(line: str) -> None:
-    assert access_log.combined(line) == Request("203.0.113.7", NOON, "GET", "/a", 200, "", AGENT)
+    assert formats.combined(line) == Request("203.0.113.7", NOON, "GET", "/a", 200, "", AGENT)
 
 
 def test_parts_of_a_second_count() -> None:
     for stamp in ("01/Jun/2025:12:00:00.1239 +0000", "2025-06-01T12:00:00.123Z"):
-        found = access_log.combined(f'203.0.113.7 - - [{stamp}] "GET /a HTTP/1.1" 200 12')
+        found = formats.combined(f'203.0.113.7 - - [{stamp}] "GET /a HTTP/1.1" 200 12')
         assert isinstance(found, Request)
         assert found.at == NOON + 123
 
@@ -234,7 +234,7 @@ def test_parts_of_a_second_count() -> None:
     ],
 )
 def test_what_is_a_page_view(method: str, target: str, status: int, refusal: str | None) -> None:
-    assert access_log.refusal(Request("203.0.113.7", NOON, method, target, status, "", AGENT)) == refusal
+    assert formats.refusal(Request("203.0.113.7", NOON, method, target, status, "", AGENT)) == refusal
 
 
 def test_the_format_is_told_from_the_first_lines() -> None:
@@ -242,16 +242,16 @@ def test_the_format_is_told_from_the_first_lines() -> None:
     common = f'{HEAD} "GET / HTTP/1.1" 200 1'.encode()
     nginx = b'{"remote_addr":"203.0.113.7","msec":1748779200.0,"request":"GET / HTTP/1.1","status":200}'
     event = b'{"type":"pageview","url":"https://example.com/","ts":1748779200000,"visitor":"ann"}'
-    assert access_log.detect([b"junk", combined]) == "combined"
-    assert access_log.detect([common, common]) == "common"
-    assert access_log.detect([common, common, combined]) == "combined"
-    assert access_log.detect([nginx]) == "json"
-    assert access_log.detect([event, b"{"]) == "events"
-    assert access_log.detect([b"\x00\xff", b"{", b""]) is None
-    assert access_log.detect([b'203.0.113.7 - - [01/Jun/2025:12:00:00 +0000] "GET / HTTP/1.1" 200 1 "-"']) is None
+    assert formats.detect([b"junk", combined]) == "combined"
+    assert formats.detect([common, common]) == "common"
+    assert formats.detect([common, common, combined]) == "combined"
+    assert formats.detect([nginx]) == "json"
+    assert formats.detect([event, b"{"]) == "events"
+    assert formats.detect([b"\x00\xff", b"{", b""]) is None
+    assert formats.detect([b'203.0.113.7 - - [01/Jun/2025:12:00:00 +0000] "GET / HTTP/1.1" 200 1 "-"']) is None
 
 
 def test_every_asset_is_named_in_the_readme() -> None:
     """Whoever wonders why a line was refused finds the list where the import is explained."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert [name for name in sorted(access_log.ASSETS) if f"`{name}`" not in readme] == []
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(formats.ASSETS) if f"`{name}`" not in readme] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -13,13 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activity import codec, user_agent
-from activity.beacon import Incoming
+from activity import codec
 from activity.enrich import DAY, SiteRules, enrich
 from activity.event import EventType, derived_id, event_id, import_visitor, topic_of, visitor_key
+from activity.incoming import Incoming
 from activity.refusal import Refusal
-from infra import access_log
-from infra.importing import PROTOCOL, Batch, batches, reader
+from activity.user_agent import Agent
+from activity.user_agent import parse as parse_agent
+from brokers.base import Record
+from ingest.logs import formats
+from ingest.logs.batch import Batch
+from ingest.logs.client import client_of
+from ingest.logs.events import PROTOCOL
+from ingest.logs.reader import batches, reader
+from ingest.logs.vectorized import usual
 
 RECEIVED_AT = 1_790_000_000_123
 KEY = b"k" * 32
@@ -32,7 +40,7 @@ def line(
     target: str = "/", *, ip: str = "192.0.2.1", stamp: str = STAMP, status: str = "200", method: str = "GET",
     referrer: str = "-", agent: str = FIREFOX, size: str = "512", user: str = "- -", version: str = " HTTP/1.1",
 ) -> str:  # fmt: skip
-    return f'{ip} {user} [{stamp}] "{method} {target}{version}" {status} {size} "{referrer}" "{user_agent}"'
+    return f'{ip} {user} [{stamp}] "{method} {target}{version}" {status} {size} "{referrer}" "{agent}"'
 
 
 LINES = [
@@ -42,6 +50,9 @@ LINES = [
     line("/style.css"), line("/a.b/c"), line("/feed.XML?x=1"), line(method="POST"), line(status="404"),
     line(status="304"), line("http://example.com/whole"), line("/two words"), line("/old", version=""),
     line(stamp="31/Feb/2015:10:05:03 +0000"), line(stamp="17/mAy/2015:10:05:61 -0130"),
+    *(line(stamp=f"{stamp} +0000") for stamp in ("31/Dec/1989:23:59:59", "01/Jan/1990:00:00:00")),
+    *(line(stamp=f"{stamp} -0130") for stamp in ("31/Dec/2099:22:29:59", "31/Dec/2099:22:30:00")),
+    *(line(stamp=f"09/Oct/2015:14:13:{second} +0000") for second in (19, 20, 21)),  # 4,000 days before RECEIVED_AT
     line(stamp="17/May/1970:10:05:03 +0000"), line(stamp="17/May/2150:10:05:03 +0000"), line(size="-"),
     line(ip="2001:db8::1", user="- frank"), line(user='- "fra nk"'), line(user="- [x] y"), line() + ' "more" 0.005',
     line().rpartition(' "')[0], line().rpartition(' "')[0].rpartition(' "')[0], line() + ' "torn \\',
@@ -49,6 +60,8 @@ LINES = [
     line(ip="example.com:443 192.0.2.7"), line(ip="shop.example.org 2001:DB8::7"), line(ip="access.log.1:192.0.2.7"),
     line(ip="192.0.2.7:51000"), line(ip="[2001:db8::7]:51000"), line(ip="192.0.2.7, 198.51.100.1"), line(ip="-"),
     line(ip="::ffff:192.0.2.7"), line(ip="127.0.1.1:80 192.0.2.7"), line(ip="dialup.example.net"),
+    *(line(ip=ip) for ip in ("127.0.0.1", "127.0.0.1 192.0.2.7", "10.0.0.1 192.0.2.7", "192.0.2.256", "192.0.02.1")),
+    *(line(ip=ip) for ip in ("0.0.0.0", "255.255.255.255", "1.2.3.4.5", " 192.0.2.7", "192.0.2.7\t198.51.100.1")),
     line(size="512 0.012"), line(size='512 "GET"'), line(size='512 "example.com"'), line(size="512  0.012 -"),
     line() + ' "192.0.2.8"', line() + ' "-" 0.1', line(referrer="https://a.example/") + ' "https://b.example/"',
     line(referrer="not a page") + ' "-"', line(agent="https://b.example/") + ' "-"', line().replace(" ", "  "),
@@ -56,6 +69,7 @@ LINES = [
     line(stamp="17/May/2015:10:05:03.250 +0000"), line(stamp="2015-05-17T10:05:03+00:00"),
     line(stamp="17/May/2015:10:05:03 +05:30"), line(stamp="2015-05-17T10:05:03"), line() + "  ", line() + ' "',
     line("/a%2fb/../%7Ec;jsessionid=1A?x=%c3%a9"), line("/x.css;jsessionid=1A"), line("/caf\\xE9?q=caf\\xe9"), "# top",
+    "#" + line(), "# " + line(),
     line("/" + "x" * 70_000), line(agent="x" * 2_000), line(agent="Prometheus/2.40.5"), line(user="- -", ip="1.2.3"),
     "  ", line("/tab\there"), line("/nul\0here"), line("/sep\x1cara\x85tor"), line(agent='a\\"b'), line("/100%?s=1%25"),
 ]  # fmt: skip
@@ -85,11 +99,11 @@ def one_by_one(lines: list[bytes], shape: str, site: SiteRules) -> Iterator[Come
         if not text.strip() or text.startswith(b"#"):
             yield "comment" if text.strip() else "empty"
             continue
-        request = access_log.PARSERS[shape](text.decode("utf-8", "surrogateescape"))
-        if len(text) > access_log.LONGEST or isinstance(request, access_log.NotUnderstood):
+        request = formats.PARSERS[shape](text.decode("utf-8", "surrogateescape"))
+        if len(text) > formats.LONGEST or isinstance(request, formats.NotUnderstood):
             yield "not understood"
             continue
-        refusal = access_log.refusal(request)
+        refusal = formats.refusal(request)
         if refusal is not None:
             yield refusal
             continue
@@ -102,7 +116,7 @@ def one_by_one(lines: list[bytes], shape: str, site: SiteRules) -> Iterator[Come
             site=site,
             visitor=import_visitor(KEY, site.domain, request.ip, request.agent or ""),
             received_at=RECEIVED_AT,
-            agent=user_agent.Agent() if request.agent is None else user_agent.parse(request.agent),
+            agent=Agent() if request.agent is None else parse_agent(request.agent),
             fresh_id="",
             protocol=PROTOCOL,
             trusted=True,
@@ -132,10 +146,58 @@ def test_lines_read_together_give_what_each_gives_alone(shape: str, days: int | 
     lines = [text.encode() + end for text, end in zip(texts, itertools.cycle([b"\n", b"\r\n"]), strict=False)]
     lines.append(b'192.0.2.9 - - [' + STAMP.encode() + b'] "GET /\xff\xfe HTTP/1.1" 200 1 "-" "\xc3"')
     found = together(lines, shape, site, 17)
-    for made in (made for batch in found for made in batch.made):
-        events = [codec.decode(record.value or b"") for record in made.records]
-        assert (made.id, made.visitor) == (events[0].id, events[0].visitor)
-        assert (made.bot, made.search) == (bool(events[0].bot), events[-1].type is EventType.SEARCH)
+    for accepted in (batch.accepted for batch in found):
+        events = [codec.decode(record.value or b"") for record in accepted.records]
+        assert accepted.ids == [event.id for event in events]
+        assert accepted.visitors == [event.visitor for event in events]
+        assert accepted.bots == [bool(event.bot) for event in events]
+
+
+USUAL = [
+    line(), line(ip="2001:db8::1", user="- frank"), line(agent="-"), line(size="-"), line(status="304", method="POST"),
+    line() + ' "more" 0.005', line() + "  ", line(size="512 0.012"), line(ip="example.com:443 192.0.2.7"),
+    line().replace("] ", "] 0.012 example.com "), line("/two words"), line(stamp="17/mAy/2015:10:05:61 -0130"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("common", [False, True])
+def test_lines_of_the_usual_form_are_parsed_by_columns(common: bool) -> None:
+    texts = [*USUAL, *(text.partition(' "-"')[0] for text in USUAL)]
+    lines = [text.encode() + b"\r\n" for text in (*texts, "# top", line("/\\x22"), line(agent="é"))]
+    found = usual(lines, common)
+    assert found["row"].to_list() == list(range(len(texts)))
+    parser = formats.common if common else formats.combined
+    for text, row in zip(texts, found.iter_rows(named=True), strict=True):
+        request = parser(text)
+        assert isinstance(request, formats.Request)
+        client = client_of(row["client"])
+        assert client is not None
+        start = formats.apache_minute(f"{row['date']}:00:00", row["zone"])
+        assert start is not None
+        parts = (start * 1_000 + row["time"], row["request"], row["status"], row["referrer"], row["agent"])
+        assert formats.request_of(client, *parts) == request
+
+
+def json_line(**fields: Any) -> bytes:
+    usual = {
+        "remote_addr": "192.0.2.1", "time_iso8601": "2015-05-17T10:05:03+00:00", "request": "GET /a?q=x HTTP/1.1",
+        "status": 200, "http_referer": "https://www.google.com/", "http_user_agent": FIREFOX,
+    }  # fmt: skip
+    return json.dumps(usual | fields).encode()
+
+
+JSON_LINES = [
+    json_line(), json_line(), json_line(host="shop.example.org"), json_line(remote_addr="2001:DB8::1"),
+    json_line(http_user_agent="-"), json_line(status=404), json_line(request="GET /a.css HTTP/1.1"),
+    json_line(time_iso8601="1970-05-17T10:05:03+00:00"), json_line(msec=1.5), json_line(remote_addr="nobody"),
+    json_line(request="GET /caf\u00e9 HTTP/1.1"), json_line().replace(b"/a?", b"/\xff\xfe?"),
+    json_line(http_referer=None), json_line(request="POST / HTTP/1.1"), b"{", b"", b"# top",
+    json_line(http_user_agent="x" * 2_000),
+]  # fmt: skip
+
+
+def test_lines_of_json_give_what_each_gives_alone() -> None:
+    together([*JSON_LINES, *JSON_LINES], "json", SITE, 7)
 
 
 HEADS = [
@@ -175,10 +237,17 @@ def together(lines: list[bytes], shape: str, site: SiteRules, size: int) -> list
     chunks = [lines[at : at + size] for at in range(0, len(lines), size)]
     found = list(batches(chunks, reader(shape, site, KEY, RECEIVED_AT, None)))
     assert sum(batch.lines for batch in found) == len(lines)
-    records = [tuple(record[:3] for record in made.records) for batch in found for made in batch.made]
+    records = [tuple(record[:3] for record in its) for batch in found for its in records_of(batch)]
     assert sorted(records) == sorted(entry for entry in expected if not isinstance(entry, str))
     assert totals(found) == {name: expected.count(name) for name in set(expected) if isinstance(name, str)}
     return found
+
+
+def records_of(batch: Batch) -> Iterator[list[Record]]:
+    """The records of each accepted line: of its own event, and of the search that follows."""
+    accepted = batch.accepted
+    for index, record in enumerate(accepted.records):
+        yield [record, accepted.searches[index]] if index in accepted.searches else [record]
 
 
 def totals(found: list[Batch]) -> dict[str, int]:

@@ -1,7 +1,8 @@
-"""Events that do not read as they should: mended where the sense is plain, else refused in words.
+"""The lenient reader of events that do not fit their types: it mends them where the sense is plain, else refuses them
+in words.
 
-Only what the fast path of `beacon` does not take comes here. What is mended loses nothing: a number or a truth stands
-for its text, PHP's empty list for an empty object, and a property that is nested becomes JSON text.
+Only what the fast path of `beacon` does not take comes here. Mending loses nothing: a number or a truth value becomes
+its text, PHP's empty list becomes an empty object, and a nested property becomes JSON text.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ _HINTS = {
 
 
 def from_bytes(index: int, value: bytes, limits: Limits) -> Incoming | Refusal:
-    """The event with this JSON text, or why not, under `index`."""
+    """Read one event from its JSON text; return it, or the refusal that says what to mend. `index` is its place in the
+    request."""
     try:
         return tidy(index, _single.decode(value), limits)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -58,7 +60,8 @@ def from_bytes(index: int, value: bytes, limits: Limits) -> Incoming | Refusal:
 
 
 def from_object(index: int, event: object, limits: Limits) -> Incoming | Refusal:
-    """An event read by hand: null stands for absent, lone surrogates are replaced; else refused in words."""
+    """Read one event from parsed JSON; return it, or the refusal that says what to mend. Null means absent, and lone
+    surrogates are replaced. `index` is its place in the request."""
     if not isinstance(event, dict):
         return Refusal(
             index,
@@ -82,7 +85,7 @@ def _converted(event: dict[str, Any]) -> Incoming:
 
 
 def _mended(event: dict[str, Any]) -> dict[str, Any]:
-    """The event with values of a wrong type whose sense is plain in the right one; the others as they are."""
+    """Convert values of a wrong type whose sense is plain; leave the others as they are."""
     mended = {name: _mended_text(name, value) if name in _TEXTS else value for name, value in event.items()}
     mended |= {name: mend(event[name]) for name, mend in _MENDED.items() if name in event}
     return {name: value for name, value in mended.items() if value is not None}
@@ -125,7 +128,7 @@ def _mended_search(search: Any) -> Any:
 
 
 def _mended_number(value: Any) -> Any:
-    """The number that a text holds; an empty one, as a template writes it, is none."""
+    """Return the number that a text holds; an empty text, as a page's template may write it, is no number."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if not isinstance(value, str):
@@ -143,7 +146,7 @@ _MENDED = {"props": _mended_props, "search": _mended_search, "engaged_ms": _mend
 
 
 def _valid(value: object) -> object:
-    """The value with lone surrogates, which no UTF-8 can hold, replaced: in names of properties too."""
+    """Replace lone surrogates, which UTF-8 cannot hold, in a value and in the names of its properties."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
@@ -154,7 +157,7 @@ def _valid(value: object) -> object:
 
 
 def _explained(message: str, event: dict[str, Any]) -> tuple[Reason, str]:
-    """What msgspec found wrong, in words that say what to do."""
+    """Say what msgspec found wrong, and what to do about it."""
     if missing := _MISSING.search(message):
         name = missing[1]
         where = "`search`" if "$.search" in message else "the event"
@@ -178,5 +181,5 @@ def _explained(message: str, event: dict[str, Any]) -> tuple[Reason, str]:
 
 
 def described(python_type: str) -> str:
-    """A JSON value of this Python type in words, with its article."""
+    """Name a JSON value of this Python type, with its article."""
     return {"list": "a list", "str": "a text", "bool": "true or false", "NoneType": "null"}.get(python_type, "a number")

@@ -1,16 +1,15 @@
-"""Lines of web-server logs, read as requests.
+"""The formats of web-server logs: what a line of each says of a request.
 
-Three shapes: `combined` (what Apache and nginx write unless told otherwise), `common` (the same without
-referrer and agent) and `json` (an object a line, with nginx's own variable names). A fourth, `events`, holds
-our own events and is not parsed here. `detect` finds the shape from the first lines.
+There are three: `combined` (what Apache and nginx write by default), `common` (the same without referrer and agent)
+and `json` (an object a line, with nginx's own variable names). A fourth, `events`, holds our own events and is not
+parsed here. `detect` finds the format from the first lines.
 
 Servers add fields to these, so a line is taken apart by what its fields are: the client is the first field that is
 an address, the request is the quoted field before status and bytes, referrer and agent are the quoted fields after
-them. A line in which one of these cannot be told is not understood; nothing is guessed and nothing read in half.
-Every pattern here takes time in proportion to the line, and lines beyond `LONGEST` are not looked at.
+them. A line in which one of these cannot be found is not understood; nothing is guessed and nothing is read in half.
+Every pattern here takes time in proportion to the line, and lines longer than `LONGEST` are not parsed.
 
-A parser answers with a `Request`, or with `NotUnderstood`. What makes a request a page view is one table below:
-`refusal`.
+A parser returns a `Request` or `NotUnderstood`. Which requests are page views is decided by one rule: `refusal`.
 """
 
 from __future__ import annotations
@@ -27,18 +26,19 @@ from typing import Any, NamedTuple
 import msgspec
 
 from activity.url import normal_path
-from infra.log_client import Client, address_in, client_of
+from ingest.logs.client import Client, address_in, client_of
 
 FORMATS = ("combined", "common", "json", "events")
 LONGEST = 65_536  # bytes of a line: servers take a few kB of each header, and a line holds three of them
 
 
 class Request(NamedTuple):
-    """One request as the log tells it. `agent` None: the log does not say, which is not the same as none sent.
+    """One request, as its line describes it.
 
-    In `target` and `referrer`, a byte that is no UTF-8 is a surrogate, as of `surrogateescape`."""
+    `agent` is None where the log does not record agents, and "" where the client sent none. In `target` and
+    `referrer`, a byte that is no UTF-8 is a surrogate, as `surrogateescape` makes it."""
 
-    ip: str  # canonical
+    ip: str  # canonical, see `activity.geo`
     at: int  # milliseconds UTC
     method: str
     target: str  # path and query as sent
@@ -49,7 +49,7 @@ class Request(NamedTuple):
 
 
 class NotUnderstood(NamedTuple):
-    """Why no request is made of a line."""
+    """A line that is no request of its format, and why."""
 
     why: str
 
@@ -92,17 +92,17 @@ ASSETS = frozenset(
 
 
 def combined(line: str) -> Request | NotUnderstood:
-    """`IP - user [time] "request" status bytes` and, where the log has them, `"referrer" "agent"`."""
+    """Parse `IP - user [time] "request" status bytes` and, where they follow, `"referrer" "agent"`."""
     return _request(line, referrer_and_agent)
 
 
 def common(line: str) -> Request | NotUnderstood:
-    """As `combined`, with whatever follows the byte count left aside."""
+    """Parse as `combined` does, but ignore the fields after the bytes."""
     return _request(line, lambda _: (None, None))
 
 
 def _request(
-    line: str, told: Callable[[list[str]], tuple[str | None, str | None] | None]
+    line: str, choose: Callable[[list[str]], tuple[str | None, str | None] | None]
 ) -> Request | NotUnderstood:
     stamp = _STAMP.search(line)
     if stamp is None:
@@ -120,7 +120,7 @@ def _request(
     if first is None:
         return _NO_REQUEST
     request, status = fields[first][0] or "", fields[first + 1][1] or ""
-    found = told([quoted for quoted, _ in fields[first + 3 :] if quoted is not None])
+    found = choose([quoted for quoted, _ in fields[first + 3 :] if quoted is not None])
     if found is None:
         return _NO_AGENT
     return request_of(client, at, request, status, *found)
@@ -129,7 +129,7 @@ def _request(
 def request_of(
     client: Client, at: int, request: str, status: str, referrer: str | None, agent: str | None
 ) -> Request:
-    """A request of the quoted parts of a line, as they stand there."""
+    """Make a request from the parts of a line, as they stand there; `at` is milliseconds UTC."""
     method, target = _split_request(_unescape(request))
     return Request(
         client.ip,
@@ -144,9 +144,10 @@ def request_of(
 
 
 def referrer_and_agent(quoted: list[str]) -> tuple[str | None, str | None] | None:
-    """Referrer and agent among the quoted fields after the bytes, (None, None) where there is no such field. None
-    where it cannot be told: one alone may be either, and of more than two, the first pair of which one may be a
-    referrer and the other no address of a page."""
+    """Find referrer and agent among the quoted fields after the bytes; return (None, None) where there is none.
+
+    Of more than two fields they are the first pair of which the first may be a referrer and the second is no address.
+    Return None where they cannot be found: a single field may be either of them."""
     if not quoted:
         return None, None
     if len(quoted) == 2:
@@ -158,12 +159,12 @@ def referrer_and_agent(quoted: list[str]) -> tuple[str | None, str | None] | Non
 
 
 def as_text(text: str) -> str:
-    """With U+FFFD for what is no UTF-8."""
+    """Replace the surrogates that stand for bytes which are no UTF-8 by U+FFFD."""
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def json(line: str) -> Request | NotUnderstood:
-    """An object with nginx's variable names; `request`, or `request_method` and `request_uri`, as one likes."""
+    """Parse an object with nginx's variable names: `request`, or `request_method` and `request_uri`."""
     fields = _json_object(line)
     if fields is None:
         return _NO_LINE
@@ -201,7 +202,7 @@ PARSERS: dict[str, Parser] = {"combined": combined, "common": common, "json": js
 
 
 def detect(lines: Iterable[bytes]) -> str | None:
-    """The shape that most of these lines have; None when not one is understood."""
+    """Return the format that most of these lines have, one of `FORMATS`; None when not one is understood."""
     votes = dict.fromkeys(FORMATS, 0)
     for raw in lines:
         if len(raw) > LONGEST:
@@ -222,17 +223,17 @@ def detect(lines: Iterable[bytes]) -> str | None:
 
 
 def decoded(line: bytes) -> str:
-    """The text of a line; a byte that is no UTF-8 is a surrogate."""
+    """Decode a line; a byte that is no UTF-8 becomes a surrogate."""
     return line.decode("utf-8", "surrogateescape")
 
 
 def is_comment(line: bytes) -> bool:
-    """Whether a line is one of those that some programs write above a log, and that say nothing of a request."""
+    """Return whether a line is a comment, such as some programs write above a log."""
     return line.startswith(b"#")
 
 
 def refusal(request: Request) -> str | None:
-    """Why a request is no page view, None when it is one: the whole rule, first match wins."""
+    """Return why a request is no page view (method, status or asset), None when it is one. The first match wins."""
     if request.method != "GET":
         return "method"
     if not (200 <= request.status < 300 or request.status == 304):
@@ -246,7 +247,7 @@ def refusal(request: Request) -> str | None:
 
 @lru_cache(maxsize=4096)
 def apache_minute(minute: str, zone: str) -> int | None:
-    """Seconds since 1970 of `17/May/2015:10:05` in `+0000` or `+05:30`."""
+    """Return the seconds since 1970 of `17/May/2015:10:05` in `+0000` or `+05:30`; None where there is no such time."""
     try:
         day, month, rest = minute.split("/")
         year, hour, minutes = rest.split(":")
@@ -274,7 +275,7 @@ def _iso_time(text: str) -> int | None:
 
 
 def _fields(line: str, start: int) -> list[tuple[str | None, str | None]] | None:
-    """The fields from there on, each either quoted or bare; None where a quoted one has no end."""
+    """Return the fields from `start` on, each (quoted, None) or (None, bare); None where a quoted one has no end."""
     fields: list[tuple[str | None, str | None]] = []
     while match := _FIELD.match(line, start):
         fields.append((match[1], match[2]))
@@ -283,7 +284,7 @@ def _fields(line: str, start: int) -> list[tuple[str | None, str | None]] | None
 
 
 def _first_request(fields: list[tuple[str | None, str | None]]) -> int | None:
-    """Where the request stands: the first quoted field before a status and a count of bytes."""
+    """Return the index of the request: the first quoted field before a status and a count of bytes."""
     for index in range(len(fields) - 2):
         status, size = fields[index + 1][1] or "", fields[index + 2][1] or ""
         if fields[index][0] is not None and _STATUS_AND_SIZE.fullmatch(f"{status} {size}"):
@@ -292,7 +293,7 @@ def _first_request(fields: list[tuple[str | None, str | None]]) -> int | None:
 
 
 def _split_request(request: str) -> tuple[str, str]:
-    """Method and target of `GET /path HTTP/1.1`; a target may hold blanks, an absolute one loses its origin."""
+    """Return method and target of `GET /path HTTP/1.1`. A target may hold blanks; an absolute one loses its origin."""
     method, _, rest = request.partition(" ")
     target, blank, version = rest.rpartition(" ")
     if not blank or not version.startswith("HTTP/"):
@@ -335,7 +336,7 @@ def _plain_json_object(line: str) -> dict[str, Any] | None:
 
 
 def _first(text: dict[str, str], *names: str) -> str:
-    """The first of these fields that says something; nginx writes `-` for nothing."""
+    """Return the first of these fields that has a value; nginx writes `-` where there is none."""
     for name in names:
         value = text.get(name, "")
         if value and value != "-":

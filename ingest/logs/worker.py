@@ -1,7 +1,7 @@
-"""Lines are read in a process of their own, while this one opens the stores, publishes and loads.
+"""The process that reads an import's lines, while the command's own process publishes and loads.
 
-The other process is a pure function with a memory: it opens no store, gets lines through a pipe and gives back what
-they came to, a batch at a time and in order. It ends when the pipe does, so it outlives nobody.
+It is a pure function with a memory: it opens no store, gets lines through a pipe and sends back what they came to, a
+batch at a time and in order. It ends when the pipe does, so it never outlives the command.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from infra.errors import Failed
+from ingest.logs.files import ImportFailed
 
 if TYPE_CHECKING:
     from activity.enrich import SiteRules
-    from infra.importing import Batch
+    from ingest.logs.batch import Batch
 
 
 class Task(NamedTuple):
     """What all lines of one import have in common."""
 
     site: SiteRules
-    key: bytes
-    received_at: int  # ms
-    geo: Path | None
+    key: bytes  # the site's import key
+    received_at: int  # milliseconds UTC
+    geo: Path | None  # an MMDB file of places
 
 
-class Reading:
-    """The other process, from the parent's side. Use it as a context manager."""
+class Worker:
+    """The process, seen from the command's side. Use it as a context manager, which ends the process."""
 
     def __init__(self, task: Task) -> None:
         context = multiprocessing.get_context("spawn")
@@ -43,7 +43,7 @@ class Reading:
         self._process.start()
         theirs.close()
 
-    def __enter__(self) -> Reading:
+    def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,10 +52,12 @@ class Reading:
         self._pipe.close()
 
     def batches(self, shape: str, lines: Iterable[bytes], size: int) -> Iterator[Batch]:
-        """What a file's lines came to, `size` at a time; see `access_log.FORMATS` for `shape`."""
+        """Yield what one file's lines came to, `size` lines a batch; `shape` is one of `formats.FORMATS`.
+
+        Raises ImportFailed when the process was ended from outside."""
         import msgspec
 
-        from infra.importing import Batch
+        from ingest.logs.batch import Batch
 
         decode = msgspec.msgpack.Decoder(Batch).decode
         feeding = threading.Thread(target=self._feed, args=(shape, lines, size), daemon=True, name="feeding")
@@ -64,12 +66,12 @@ class Reading:
             while encoded := self._pipe.recv_bytes():
                 yield decode(encoded)
         except EOFError:
-            raise Failed("the process that reads the lines was ended; run the import again, it goes on") from None
+            raise ImportFailed("the process that reads the lines was ended; run the import again, it goes on") from None
         feeding.join()
 
     def _feed(self, shape: str, lines: Iterable[bytes], size: int) -> None:
         rest = iter(lines)
-        with suppress(OSError):  # nobody reads any more
+        with suppress(OSError):  # the worker has ended: `batches` says so
             self._pipe.send(shape)
             while some := list(islice(rest, size)):
                 self._pipe.send(some)
@@ -78,7 +80,7 @@ class Reading:
 
 def _serve(pipe: Connection, task: Task) -> None:
     """Read what comes until the pipe ends: a shape, then lines in lists, then None; and again for the next file."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent drains
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command drains the pipe
     gc.disable()  # lines leave no cycles
     with suppress(EOFError, OSError):
         _read(pipe, task)
@@ -88,14 +90,14 @@ def _read(pipe: Connection, task: Task) -> None:
     import maxminddb
     import msgspec
 
-    from activity import user_agent
-    from infra.importing import batches, reader
+    from activity.user_agent import parse
+    from ingest.logs.reader import batches, reader
 
-    user_agent.parse("-/-")  # has it build its matchers, before there is anything to do
+    parse("-/-")  # builds its matchers, before there is anything to do
     places = maxminddb.open_database(str(task.geo)) if task.geo else None
     encode = msgspec.msgpack.Encoder().encode
     while True:
-        made = reader(pipe.recv(), task.site, task.key, task.received_at, places)
-        for batch in batches(iter(pipe.recv, None), made):
+        shape = pipe.recv()
+        for batch in batches(iter(pipe.recv, None), reader(shape, task.site, task.key, task.received_at, places)):
             pipe.send_bytes(encode(batch))
         pipe.send_bytes(b"")

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from activity.enrich import SiteRules
-from infra import access_log
-from infra.importing import Batch, batches, masked, reader
+from ingest.logs import formats
+from ingest.logs.batch import Batch, masked
+from ingest.logs.reader import batches, reader
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LENGTH = 200_000
 CPU_SECONDS = 40
 SITE = SiteRules("example.com")
@@ -49,14 +50,14 @@ WORK = """
 import json, sys
 from activity import geo, url, user_agent
 from activity.attribution import origin, referrer_host
-from infra import access_log, log_client, log_columns
-from infra.importing import masked
+from ingest.logs import client, formats
+from ingest.logs.batch import masked
 
 for before, repeated, behind in json.load(sys.stdin):
     text = before + repeated * (LENGTH // len(repeated)) + behind
     line = text.encode("utf-8", "surrogateescape")
-    access_log.combined(text), access_log.common(text), access_log.json(text), access_log.detect([line])
-    log_client.client_of(text), geo.canonical_address(text), masked(line), user_agent.parse(text)
+    formats.combined(text), formats.common(text), formats.json(text), formats.detect([line])
+    client.client_of(text), geo.canonical_address(text), masked(line), user_agent.parse(text)
     normal = url.normal_path("/" + text)
     url.readable(normal), url.parse("https://example.com/" + text)
     referrer_host(text), origin(url.parameters(text.partition("?")[2][:4096]), "")
@@ -74,20 +75,20 @@ def test_no_pattern_takes_more_than_the_length_of_the_line() -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-@pytest.mark.parametrize("shape", access_log.FORMATS)
+@pytest.mark.parametrize("shape", formats.FORMATS)
 def test_hostile_lines_are_accounted_for_between_others(shape: str) -> None:
     texts = [before + repeated * (70_000 // len(repeated)) + behind for before, repeated, behind in HOSTILE]
     lines = [text.encode("utf-8", "surrogateescape") + b"\n" for text in texts]
     found = next(batches([lines], reader(shape, SITE, b"k" * 32, 1_790_000_000_000, None)))
     assert accounted(found) == len(lines)
     if shape != "events":
-        assert {why for _, line, why in found.not_understood if len(line) > access_log.LONGEST} == {
-            f"longer than {access_log.LONGEST} bytes"
+        assert {why for _, line, why in found.not_understood if len(line) > formats.LONGEST} == {
+            f"longer than {formats.LONGEST} bytes"
         }
 
 
 def accounted(batch: Batch) -> int:
-    return len(batch.made) + sum(batch.refused.values()) + len(batch.not_understood)
+    return len(batch.accepted) + sum(batch.refused.values()) + len(batch.not_understood)
 
 
 @pytest.mark.parametrize(

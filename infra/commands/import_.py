@@ -1,0 +1,225 @@
+"""`footfall import`: the command, around `ingest.logs`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from infra.commands.flags import SettingsCommand, with_json, with_settings
+from infra.errors import Failed
+from infra.settings import Settings
+from ingest.logs import formats
+from ingest.logs.files import ImportFailed, LogFile, detected, opened
+
+if TYPE_CHECKING:
+    from activity.enrich import SiteRules
+    from brokers.base import Broker
+    from infra.processes.session import Session
+    from infra.wiring import Parts
+    from ingest.logs.batch import Accepted
+    from ingest.logs.importer import Importer
+    from ingest.logs.worker import Worker
+
+_BATCH = 20_000  # lines
+_LOADED = 200_000  # records: as many as a micro-batch takes
+
+
+@click.command("import", cls=SettingsCommand)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--site", required=True, metavar="DOMAIN", help="The site that the lines are about.")
+@click.option(
+    "--format",
+    "shape",
+    type=click.Choice(["auto", *formats.FORMATS]),
+    default="auto",
+    show_default=True,
+    help="combined, common: Apache, nginx. json: nginx's variables. events: own events with ts and visitor.",
+)
+@with_json
+@with_settings
+def import_(settings: Settings, files: tuple[str, ...], site: str, shape: str, as_json: bool) -> None:
+    """Import web-server logs, or JSON lines of own events, from FILEs (gzip too, `-` is stdin).
+
+    A log line becomes a page view when it is a GET, was answered by 2xx or 304 and is no asset. Every line is one
+    of: accepted, duplicate (imported before), refused (with a reason), not understood. Bots are accepted and
+    counted apart. Importing a file again adds nothing, also after an import that was broken off. The exit status is
+    1 when nothing of a file could be taken because its lines have another form.
+    """
+    from infra import startup
+    from infra.processes.session import session
+    from infra.wiring import Parts
+    from ingest.logs.importer import Importer
+    from ingest.logs.worker import Task, Worker
+
+    begun = time.monotonic()
+    startup.collect_rarely()
+    with ExitStack() as stack:
+        parts = stack.enter_context(Parts(settings))
+        rules, key = _site(parts, site)
+        task = Task(rules, key, time.time_ns() // 1_000_000, settings.geo if parts.places else None)
+        worker = stack.enter_context(Worker(task))
+        try:
+            sources = [stack.enter_context(opened(name)) for name in files]
+            work = stack.enter_context(session(settings, "footfall import", parts=parts))
+            parts.create_topics()
+            loading = stack.enter_context(_Loading(work, site, parts.broker))
+            importer = Importer(parts.broker, _Stored(work, site, loading), task.received_at)
+            for source in sources:
+                _import_file(importer, worker, loading, source, shape)
+        except ImportFailed as error:
+            raise Failed(str(error)) from error
+        click.echo("waiting for the numbers", err=True)
+        loading.wait()
+        _finish(work.call("reconcile", {}))
+    importer.tally.seconds = round(time.monotonic() - begun, 3)
+    _report(importer, as_json)
+    if importer.untaken:
+        raise Failed("\n".join(importer.untaken))
+
+
+def _import_file(importer: Importer, worker: Worker, loading: _Loading, source: LogFile, shape: str) -> None:
+    """Import one file behind a progress bar. Raises ImportFailed where the file is not what it should be."""
+    name, lines = source.name, iter(source)
+    if shape == "auto":
+        shape, lines = detected(source)
+        click.echo(f"{name}: {shape}", err=True)
+    begun = time.monotonic()
+    # Of stdin nobody knows the length: the bar then shows that something moves.
+    endless: Iterator[Any] | None = itertools.count() if source.size is None else None
+    with click.progressbar(
+        endless, source.size, label=name, file=sys.stderr, item_show_func=lambda text: str(text or "")
+    ) as bar:
+        for read in importer.read(name, shape, worker.batches(shape, lines, _BATCH)):
+            loading.load_when_many(importer.published)
+            rate = read / max(time.monotonic() - begun, 0.001)
+            bar.update(source.advanced(), f"{rate:,.0f} lines/s")
+    if source.fault is not None:
+        raise ImportFailed(
+            f"{name} breaks off: {source.fault}. What came before is imported; mend the file and run it again."
+        )
+
+
+class _Stored:
+    """What is stored already, as the owner of the warehouse says."""
+
+    def __init__(self, work: Session, site: str, loading: _Loading) -> None:
+        self._work = work
+        self._site = site
+        self._loading = loading
+
+    def events(self, accepted: Accepted) -> Collection[int]:
+        if not self._loading.holds_events():
+            return ()
+        ids = [int(its_id, 16) for its_id in accepted.ids]
+        keys = {
+            "site": self._site,
+            "visitor": [int(visitor, 16) for visitor in accepted.visitors],
+            "id_hi": [number >> 64 for number in ids],
+            "id_lo": [number & (2**64 - 1) for number in ids],
+        }
+        return frozenset(next(iter(self._work.call("known", keys)))["known"])
+
+    def dead_letters(self, lines: list[str]) -> Collection[int]:
+        from ingest.logs.batch import WHERE
+
+        return frozenset(next(iter(self._work.call("letters", {"where": WHERE, "lines": lines})))["known"])
+
+
+class _Loading:
+    """Loads what was published beside the publishing, in few large micro-batches rather than in many."""
+
+    def __init__(self, work: Session, site: str, broker: Broker) -> None:
+        self._work = work
+        self._thread = ThreadPoolExecutor(1, "loading")
+        self._holds = self._thread.submit(self._begin, site, _holds_records(broker))
+        self._last: Future[None] = self._thread.submit(work.prepare)
+        self._loaded = 0
+
+    def __enter__(self) -> _Loading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    def holds_events(self) -> bool:
+        """Return whether any event of the site was stored before the import.
+
+        If not, no lookup is needed: what is stored while the import runs is its own. What another import left in the
+        log counts as imported before."""
+        return self._holds.result()
+
+    def _begin(self, site: str, left_over: bool) -> bool:
+        if left_over:
+            self._work.prepare()
+            self._load()
+        return bool(next(iter(self._work.call("holds", {"site": site})))["holds"])
+
+    def load_when_many(self, published: int) -> None:
+        """Begin a micro-batch when enough of the `published` records wait for one and none is under way."""
+        if published - self._loaded >= _LOADED and self._last.done():
+            self._last.result()
+            self._last = self._thread.submit(self._load)
+            self._loaded = published
+
+    def wait(self) -> None:
+        """Return when everything that lies in the log is in the numbers."""
+        self._last.result()
+        self._load()
+
+    def _load(self) -> None:
+        _finish(self._work.call("load", {}))
+
+
+def _holds_records(broker: Broker) -> bool:
+    from activity.event import DEAD_LETTER_TOPIC, TOPICS
+    from brokers.base import TopicPartition
+
+    topics = (*TOPICS, DEAD_LETTER_TOPIC)
+    return any(
+        broker.bounds(TopicPartition(topic, number)) for topic in topics for number in range(broker.partitions(topic))
+    )
+
+
+def _site(parts: Parts, domain: str) -> tuple[SiteRules, bytes]:
+    from activity.enrich import SiteRules
+
+    found = parts.sites.get(domain)
+    if found is None:
+        have = ", ".join(sorted(site.domain for site in parts.sites.all())) or "none yet"
+        raise Failed(f"site {domain!r} is not known (known: {have}). Add it first: footfall site add {domain}")
+    rules = SiteRules(found.domain, found.timezone, origins=found.origins)
+    if found.search_parameters:
+        rules = SiteRules(found.domain, found.timezone, found.search_parameters, found.origins)
+    return rules, parts.live.import_key(found.domain)
+
+
+def _finish(lines: Iterable[object]) -> None:
+    for _ in lines:
+        pass
+
+
+def _report(importer: Importer, as_json: bool) -> None:
+    tally = importer.tally
+    for example in importer.examples:
+        click.echo(example, err=True)
+    if as_json:
+        keys = ("lines", "accepted", "duplicates", "bots", "refused", "not_understood", "seconds")
+        line = {key: getattr(tally, key) for key in keys}
+        click.echo(json.dumps(line | {"searches": tally.searches, "reasons": tally.reasons}))
+        return
+    why = ", ".join(f"{count:,} {reason}" for reason, count in sorted(tally.reasons.items()))
+    click.echo(
+        f"{tally.lines:,} lines in {tally.seconds:.1f} s ({tally.lines / max(tally.seconds, 0.001):,.0f} lines/s)\n"
+        f"  {tally.accepted:,} accepted, {tally.bots:,} of them by bots, {tally.searches:,} with a search\n"
+        f"  {tally.duplicates:,} duplicates: imported before\n"
+        f"  {tally.refused:,} refused{f': {why}' if why else ''}\n"
+        f"  {tally.not_understood:,} not understood{', kept as dead letters' if tally.not_understood else ''}"
+    )

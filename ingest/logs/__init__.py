@@ -1,0 +1,1 @@
+"""Access logs as events: what `footfall import` reads."""

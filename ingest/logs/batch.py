@@ -1,0 +1,80 @@
+"""What some lines of a log came to: events to publish, refusals by their reason, and lines that are not understood.
+
+Addresses never leave the import: in a line that goes to the dead letters they are masked.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass, field
+
+import msgspec
+
+from activity import codec
+from activity.event import DEAD_LETTER_TOPIC, Event, topic_of, visitor_key
+from brokers.base import Record
+from ingest.logs.formats import LONGEST
+
+WHERE = "import"
+
+# A time of day is no address. A number before the groups may be that of a file or a line, put there by `grep`; what
+# follows may be a port.
+_ADDRESS = re.compile(
+    rb"(?<![\w.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w.])"
+    rb"|(?:(?<![\w:])|(?<=[G-Zg-z_]:))(?!(?:\d{4}:)?\d\d:\d\d:\d\d?(?![\w:]))"
+    rb"(?:[0-9a-fA-F]{0,4}:){2,9}(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4})(?::\d{1,5})?(?![\w:])"
+)
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass
+class Accepted:
+    """The lines of which events are made, an entry each in `ids`, `visitors`, `bots` and `records`."""
+
+    ids: list[str] = field(default_factory=list)  # of the line's own event, 32 hex digits
+    visitors: list[str] = field(default_factory=list)  # 16 hex digits
+    bots: list[bool] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)  # of the line's own event
+    searches: dict[int, Record] = field(default_factory=dict)  # of the search that follows from it, by its index here
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def add(self, events: list[Event]) -> None:
+        """Add a line of which these events are made: its own, and the search that follows where there is one."""
+        first = events[0]
+        key = visitor_key(first.site, first.visitor)
+        own, *search = (Record(topic_of(event.type), key, codec.encode(event)) for event in events)
+        if search:
+            self.searches[len(self)] = search[0]
+        self.ids.append(first.id)
+        self.visitors.append(first.visitor)
+        self.bots.append(bool(first.bot))
+        self.records.append(own)
+
+
+@dataclass
+class Batch:
+    """What some lines came to. Each line is accepted, refused or not understood, and counted in one of the three."""
+
+    lines: int = 0
+    accepted: Accepted = field(default_factory=Accepted)
+    refused: dict[str, int] = field(default_factory=dict)  # lines by reason
+    refused_lines: list[tuple[int, str]] = field(default_factory=list)  # number, why: for people to mend
+    not_understood: list[tuple[int, bytes, str]] = field(default_factory=list)  # number, line, why
+
+    def refuse(self, reason: str, count: int = 1) -> None:
+        """Count `count` lines as refused for this reason."""
+        self.refused[reason] = self.refused.get(reason, 0) + count
+
+
+def masked(line: bytes) -> str:
+    """Return the line as a dead letter may hold it: base64, without addresses, the first `LONGEST` bytes of it."""
+    return base64.b64encode(_ADDRESS.sub(b"0.0.0.0", line)[:LONGEST]).decode()
+
+
+def dead_letter(line: str, reason: str, received_at: int) -> Record:
+    """Make the dead letter of a line, given as `masked` returns it; `received_at` is milliseconds UTC."""
+    value = {"reason": reason, "received_at": received_at, "bytes": line, "where": WHERE}
+    return Record(DEAD_LETTER_TOPIC, line[:64].encode(), _encode(value))

@@ -1,0 +1,227 @@
+"""Events of log requests: each page and each visitor is enriched once, and the events are encoded by columns.
+
+A request becomes a page view (and the search that its address holds) as if the page had sent it, except for who and
+when: the visitor is a keyed hash under the site's kept import key, and the time is the log's. Its id is a hash of what
+was sent, under a sender's id that is made from the line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import repeat
+from typing import NamedTuple
+
+import msgspec
+import polars as pl
+
+from activity import codec
+from activity.enrich import DAY, SiteRules, enrich
+from activity.event import Event, EventType, derived_id, event_id, import_visitor, topic_of, visitor_key
+from activity.geo import NOWHERE, Place, lookup, version
+from activity.geo import Reader as PlaceReader
+from activity.incoming import Incoming
+from activity.refusal import Refusal
+from activity.user_agent import LONGEST as LONGEST_AGENT
+from activity.user_agent import Agent
+from activity.user_agent import parse as parse_agent
+from brokers.base import Record
+from ingest.logs.batch import Accepted
+from ingest.logs.formats import as_text
+from ingest.logs.template import Template
+
+PROTOCOL = "import"
+LONG = 1024  # characters: texts beyond are mostly unique, and would push the others out of a cache
+
+_NO_UTF8 = re.compile("[\udc80-\udcff]")
+_encode = msgspec.json.Encoder().encode
+
+_AGENT = ("country", "region", "city", "enriched_by", *Agent.__struct_fields__)
+_EVENT = Template(
+    Event, dict.fromkeys(_AGENT, "agent") | dict.fromkeys(("id", "visitor", "occurred_at"), "line"), rest="page"
+)
+_SENT = Template(Incoming, dict.fromkeys(("id", "ts"), "line"), rest="page")
+_PAGE_COLUMNS = _EVENT.columns("page")
+_SENT_COLUMNS = _SENT.columns("page")
+_AGENT_COLUMNS = _EVENT.columns("agent")
+
+
+class Page(NamedTuple):
+    """What all views of one page have in common."""
+
+    sent: list[str]  # the texts from which its events' ids are computed
+    view: list[str]
+    search: list[str] | None  # of the search in its address, None where there is none
+
+
+class Visitor(NamedTuple):
+    """What all views by one visitor have in common."""
+
+    name: str  # 16 hex digits
+    key: bytes
+    bot: bool
+    agent: list[str]
+
+
+class EventWriter:
+    """Makes the events of one site's log requests, all received at one moment (milliseconds UTC)."""
+
+    def __init__(self, site: SiteRules, key: bytes, received_at: int, places: PlaceReader | None) -> None:
+        """`key` is the site's import key, `places` the database of places, where there is one."""
+        self._site = site
+        self._key = key
+        self._received_at = received_at
+        self._places = places
+        self._source = version(places)
+        self._kept_page = lru_cache(32_768)(self._page)
+        self._kept_visitor = lru_cache(65_536)(self._visitor)
+        self._agent = lru_cache(16_384)(self._agent_of)
+        # Kept for one import, by address: the event never sees it.
+        self._place = lru_cache(16_384)(lambda ip: lookup(places, ip, self._source))
+        self._takes_day = lru_cache(4_096)(self._takes_whole_day)
+
+    def page(self, host: str, target: str, referrer: str) -> Page | Refusal:
+        """Enrich a page view of this page; return what its events share, or why nothing is taken of it."""
+        return (self._kept_page if len(target) + len(referrer) <= LONG else self._page)(host, target, referrer)
+
+    def visitor(self, ip: str, agent_text: str | None) -> Visitor:
+        """Enrich a view from this canonical address by this agent; None where the log records no agents."""
+        visitors = self._kept_visitor if len(agent_text or "") <= LONG else self._visitor
+        return visitors(ip, agent_text)
+
+    def refusal_of(self, at: int) -> Refusal | None:
+        """Return why no event of this time (milliseconds UTC) is taken; None where it is."""
+        return None if self._takes_day(at // DAY) else self._refusal_of(at)
+
+    def takes_day(self, day: int) -> bool:
+        """Return whether events of any time of this day (days since 1970, UTC) are taken."""
+        return self._takes_day(day)
+
+    def write(
+        self, rows: pl.DataFrame, sender_ids: Sequence[str], pages: Sequence[Page], visitors: Sequence[Visitor]
+    ) -> Accepted:
+        """Make the events of requests.
+
+        `rows` has a request a row: `at` (milliseconds UTC, of a day that is taken), and `page` and `visitor`, the
+        indexes of its page and visitor in `pages` and `visitors`. `sender_ids` has a text of plain ASCII a row."""
+        if rows.is_empty():
+            return Accepted()
+        site = self._site.domain
+        sent = rows.select("at", "page", id=pl.Series(sender_ids, dtype=pl.String)).with_columns(
+            _texts(rows["page"], _SENT_COLUMNS, [page.sent for page in pages])
+        )
+        contents = _encoded(sent, _SENT, {"id": _quoted("id"), "ts": _number("at")})
+        ids = [event_id(site, sender, content) for sender, content in zip(sender_ids, contents, strict=True)]
+        theirs = [visitors[index] for index in rows["visitor"].to_list()]
+        names = [visitor.name for visitor in theirs]
+        keys = [visitor.key for visitor in theirs]
+        lines = rows.select(
+            "at", "page", id=pl.Series(ids, dtype=pl.String), name=pl.Series(names, dtype=pl.String)
+        ).with_columns(_texts(rows["visitor"], _AGENT_COLUMNS, [visitor.agent for visitor in visitors]))
+        views = _views(lines, [page.view for page in pages])
+        accepted = Accepted(
+            ids,
+            names,
+            [visitor.bot for visitor in theirs],
+            list(map(Record, repeat(topic_of(EventType.PAGEVIEW)), keys, views)),
+        )
+        searching = [index for index, page in enumerate(rows["page"].to_list()) if pages[page].search is not None]
+        if searching:
+            derived = pl.Series([derived_id(ids[index], "search") for index in searching], dtype=pl.String)
+            found = _views(lines[searching].with_columns(id=derived), [page.search or page.view for page in pages])
+            topic = topic_of(EventType.SEARCH)
+            accepted.searches = {
+                index: Record(topic, keys[index], value) for index, value in zip(searching, found, strict=True)
+            }
+        return accepted
+
+    def _page(self, host: str, target: str, referrer: str) -> Page | Refusal:
+        origin = f"https://{host or self._site.domain}"
+        # Its id is computed with U+FFFD for a byte that is no UTF-8, and always was: a log imported again adds nothing.
+        sent = Incoming(
+            site=self._site.domain,
+            type=EventType.PAGEVIEW,
+            url=origin + _clean(as_text(target)),
+            referrer=_clean(as_text(referrer)),
+            id="-",
+            ts=self._received_at,
+        )
+        kept = msgspec.structs.replace(sent, url=origin + _clean(_escaped(target)), referrer=_clean(_escaped(referrer)))
+        made = self._enriched(kept)
+        if isinstance(made, Refusal):
+            return made
+        view, *search = (_EVENT.texts("page", codec.encode(event)) for event in made)
+        return Page(_SENT.texts("page", _encode(sent)), view, search[0] if search else None)
+
+    def _visitor(self, ip: str, agent_text: str | None) -> Visitor:
+        name = import_visitor(self._key, self._site.domain, ip, agent_text or "")
+        bot, texts = self._agent(agent_text and agent_text[:LONGEST_AGENT], self._place(ip))
+        return Visitor(name, visitor_key(self._site.domain, name), bot, texts)
+
+    def _agent_of(self, text: str | None, its_place: Place) -> tuple[bool, list[str]]:
+        found = Agent() if text is None else parse_agent(text)
+        made = self._enriched(self._sample(self._received_at), found, its_place)
+        assert not isinstance(made, Refusal)
+        return bool(found.bot), _EVENT.texts("agent", codec.encode(made[0]))
+
+    def _takes_whole_day(self, day: int) -> bool:
+        moments = (day * DAY, (day + 1) * DAY - 1)
+        return all(self._refusal_of(at) is None for at in moments)
+
+    def _refusal_of(self, at: int) -> Refusal | None:
+        made = self._enriched(self._sample(at))
+        return made if isinstance(made, Refusal) else None
+
+    def _sample(self, at: int) -> Incoming:
+        domain = self._site.domain
+        return Incoming(site=domain, type=EventType.PAGEVIEW, url=f"https://{domain}/", id="-", ts=at)
+
+    def _enriched(
+        self, incoming: Incoming, found: Agent = Agent(), its_place: Place = NOWHERE  # noqa: B008 (frozen)
+    ) -> list[Event] | Refusal:
+        return enrich(
+            incoming,
+            site=self._site,
+            visitor="",
+            received_at=self._received_at,
+            agent=found,
+            fresh_id="",
+            place=its_place,
+            protocol=PROTOCOL,
+            trusted=True,
+        )
+
+
+def _views(lines: pl.DataFrame, pages: list[list[str]]) -> list[bytes]:
+    """Encode an event a row; `page` is the index of its page's texts in `pages`."""
+    frame = lines.with_columns(_texts(lines["page"], _PAGE_COLUMNS, pages))
+    return _encoded(frame, _EVENT, {"id": _quoted("id"), "visitor": _quoted("name"), "occurred_at": _number("at")})
+
+
+def _encoded(frame: pl.DataFrame, template: Template, values: dict[str, pl.Expr]) -> list[bytes]:
+    return frame.select(template.json(values).cast(pl.Binary)).to_series().to_list()
+
+
+def _texts(indexes: pl.Series, names: list[str], texts: list[list[str]]) -> list[pl.Series]:
+    """Return the columns `names`; each row of them holds the texts at its index."""
+    columns = zip(names, zip(*texts, strict=True), strict=True)
+    return [pl.Series(name, column, dtype=pl.String).gather(indexes) for name, column in columns]
+
+
+def _quoted(name: str) -> pl.Expr:
+    return pl.concat_str(pl.lit('"'), pl.col(name), pl.lit('"'))
+
+
+def _number(name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.String)
+
+
+def _escaped(text: str) -> str:
+    """Percent-encode each byte that is no UTF-8, so that it is kept."""
+    return text if text.isascii() else _NO_UTF8.sub(lambda byte: f"%{ord(byte.group()) - 0xDC00:02X}", text)
+
+
+def _clean(text: str) -> str:
+    """Remove control characters, which an event may not hold."""
+    return text if text.isprintable() else "".join(char for char in text if char >= " " and char != "\x7f")
