@@ -28,8 +28,9 @@ class Search(msgspec.Struct, frozen=True, omit_defaults=True):
     results: int | None = None
 
 
-class Incoming(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One event as its sender gives it; what is absent is empty. Unknown fields are ignored."""
+class Unbounded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One event as its sender gives it, its texts of any length. What is absent is empty; unknown fields are ignored.
+    """
 
     site: str
     type: EventType
@@ -48,6 +49,24 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     engaged_ms: int | float = 0  # of an engagement: milliseconds visible and focused since the last one
 
 
+def _at_most(characters: int) -> msgspec.Meta:
+    return msgspec.Meta(max_length=characters)
+
+
+class Incoming(Unbounded, frozen=True, kw_only=True, omit_defaults=True):
+    """The same with texts of a bounded length, in characters; `tidy` cuts what is longer."""
+
+    site: Annotated[str, _at_most(253)]
+    url: Annotated[str, _at_most(4096)]
+    referrer: Annotated[str, _at_most(4096)] = ""
+    title: Annotated[str, _at_most(512)] = ""
+    name: Annotated[str, _at_most(128)] = ""
+    visitor: Annotated[str, _at_most(256)] = ""
+    user: Annotated[str, _at_most(256)] = ""
+    screen: Annotated[str, _at_most(32)] = ""
+    language: Annotated[str, _at_most(35)] = ""
+
+
 class Batch(msgspec.Struct, frozen=True):
     """A request's events in their order. `sent_at` is Unix milliseconds, None when it was not given or is
     no time: then nothing is known of the sender's clock, and every event is used as it stands."""
@@ -58,52 +77,37 @@ class Batch(msgspec.Struct, frozen=True):
 
 DEFAULT_LIMITS = Limits()
 
-# Longest texts, in characters; what is longer is cut.
-_LONGEST = {
-    "site": 253,
-    "url": 4096,
-    "referrer": 4096,
-    "title": 512,
-    "name": 128,
-    "visitor": 256,
-    "user": 256,
-    "screen": 32,
-    "language": 35,
+# By the field, what `Incoming` itself says.
+_LONGEST: dict[str, int] = {
+    field.name: field.type.max_length
+    for field in msgspec.inspect.type_info(Incoming).fields  # type: ignore[attr-defined]
+    if isinstance(field.type, msgspec.inspect.StrType) and field.type.max_length is not None
 }
 _LONGEST_KEY = 128
 _LONGEST_PROP = 1024
 
 
-def tidy(index: int, event: Incoming, limits: Limits, nul: bool = True) -> Incoming | Refusal:
-    """The event with its texts cut and, where there may be a `nul`, without it."""
-    if not (
-        nul
-        or event.props
-        or len(event.url) > 4096
-        or len(event.referrer) > 4096
-        or len(event.title) > 512
-        or len(event.site) + len(event.name) + len(event.visitor) + len(event.user) > 128
-        or len(event.screen) + len(event.language) > 32
-    ):
-        return event  # the common case, told at a glance
-    changed: dict[str, Any] = {}
+def tidy(index: int, event: Unbounded, limits: Limits) -> Incoming | Refusal:
+    """The event with its texts cut and without NUL, and numbers in `props` that every JSON reader keeps exactly.
+
+    Returns a refusal under `index` (TOO_MANY) when `props` has more entries than `limits` allows. Never raises.
+    """
+    if len(event.props) > limits.props:
+        return Refusal(
+            index,
+            Reason.TOO_MANY,
+            f"`props` has {len(event.props)} entries and may have {limits.props}: send fewer",
+        )
+    fields: dict[str, Any] = {name: getattr(event, name) for name in event.__struct_fields__}
     for name, longest in _LONGEST.items():
-        text = getattr(event, name)
-        if text and (len(text) > longest or "\0" in text):
-            changed[name] = _cut(text, longest)
-    if event.id is not None and "\0" in event.id:
-        changed["id"] = event.id.replace("\0", "") or None
+        fields[name] = _cut(fields[name], longest)
+    if event.id is not None:
+        fields["id"] = event.id.replace("\0", "") or None
     if event.props:
-        if len(event.props) > limits.props:
-            return Refusal(
-                index,
-                Reason.TOO_MANY,
-                f"`props` has {len(event.props)} entries and may have {limits.props}: send fewer",
-            )
-        changed["props"] = {_cut(key, _LONGEST_KEY): _tidy_prop(value) for key, value in event.props.items()}
-    if event.search is not None and "\0" in event.search.term:
-        changed["search"] = Search(event.search.term.replace("\0", ""), event.search.results)
-    return msgspec.structs.replace(event, **changed) if changed else event
+        fields["props"] = {_cut(key, _LONGEST_KEY): _tidy_prop(value) for key, value in event.props.items()}
+    if event.search is not None:
+        fields["search"] = Search(event.search.term.replace("\0", ""), event.search.results)
+    return Incoming(**fields)
 
 
 def _cut(text: str, longest: int) -> str:
@@ -137,6 +141,8 @@ def time_of(value: object) -> int | None:
 
     Raises ValueError, in words that go on after the field's name, for what is no time between the years 1 and 9999,
     and for seconds: taken for milliseconds, they would be a day in January 1970."""
+    if type(value) is int and _SECONDS[1] <= value <= _FARTHEST:
+        return value  # what nearly all senders send
     if value is None:
         return None
     if isinstance(value, str):

@@ -66,9 +66,11 @@ _DESKTOPS = frozenset(
     )
 )  # fmt: skip
 _PHONES = frozenset(("Windows Phone", "Windows Mobile", "BlackBerry OS", "KaiOS", "Firefox OS", "Symbian OS", "webOS"))
-_TV = re.compile(r"smart-?tv|\btv\b|appletv|hbbtv|googletv|crkey|roku|bravia|\baft[a-z]", re.IGNORECASE)
-_CONSOLE = re.compile(r"playstation|xbox|nintendo", re.IGNORECASE)
-_TABLET = re.compile(r"ipad|tablet|kindle|\bsilk\b|playbook|kf[a-z]{3,4}\b", re.IGNORECASE)
+# In lower case, as the texts are in which these are looked for: to ignore case takes the engine many times as long.
+_TV = re.compile(r"smart-?tv|\btv\b|appletv|hbbtv|googletv|crkey|roku|bravia|\baft[a-z]")
+_TV_WORDS = ("tv", "crkey", "roku", "bravia", "aft")  # without one of these the pattern is not tried
+_CONSOLE = re.compile(r"playstation|xbox|nintendo")
+_TABLET = re.compile(r"ipad|tablet|kindle|\bsilk\b|playbook|kf[a-z]{3,4}\b")
 # ua-parser calls so what it knows nothing of but the first letters; a phone of that time says what it can do.
 _PHONE_BY_GUESS = "Generic Feature Phone"
 _PHONE = re.compile(r"midp|cldc|j2me|\bwap\b|mobi|browser", re.IGNORECASE)
@@ -77,7 +79,8 @@ _LIBRARY = re.compile(r"libwww-FM/[^ ]+")  # by which Lynx asks; bots ask by lib
 # What an application calls itself between the engine and Chromium; one that calls itself a bot is one.
 _APPLICATION = re.compile(r"(?<=Gecko\) )(?:(?![^ ]*(?:bot|crawl|spider))[^ ]+ )+?(?=Chrome/)", re.IGNORECASE)
 _PRODUCT = re.compile(r"[^\s/;()]+")
-_HEADLESS = re.compile(r"headless|phantomjs|slimerjs|puppeteer|playwright", re.IGNORECASE)
+_TABLET_WORDS = ("ipad", "tablet", "kindle", "silk", "playbook", "kf")
+_HEADLESS = re.compile(r"headless|phantomjs|slimerjs|puppeteer|playwright")
 _LOOKS_AROUND = re.compile(r"\(\?<?[=!]")  # which Rust's regular expressions do not have
 _NOT_NAME = re.compile(r"[^a-z0-9.]+")
 
@@ -144,11 +147,12 @@ def _parse(user_agent: str) -> Agent:
 
 
 def _device(text: str, os: str) -> str:
-    if _CONSOLE.search(text):
+    lower = text.lower()
+    if _CONSOLE.search(lower):
         return "console"
-    if os == "tvOS" or _TV.search(text):
+    if os == "tvOS" or (_mentions(lower, _TV_WORDS) and _TV.search(lower)):
         return "tv"
-    if _TABLET.search(text):
+    if _mentions(lower, _TABLET_WORDS) and _TABLET.search(lower):
         return "tablet"
     if os == "Android":
         return "mobile" if "Mobile" in text else "tablet"
@@ -159,9 +163,13 @@ def _device(text: str, os: str) -> str:
     return "mobile" if "Mobi" in text else ""
 
 
+def _mentions(text: str, words: tuple[str, ...]) -> bool:
+    return any(word in text for word in words)
+
+
 def _bot(text: str, spider: str) -> str:
     """Why this agent is taken for a bot: the crawler's own name where it has one."""
-    if _HEADLESS.search(text):
+    if _HEADLESS.search(text.lower()):
         return "headless"
     if " Electron/" in text:
         text = _APPLICATION.sub("", text)

@@ -100,8 +100,10 @@ class Presence:
                 before = active.get(visitor)
                 if before is None:
                     self._visitors += 1
-                active[visitor] = at_ms if before is None else max(at_ms, before)
-                self._latest = max(self._latest, at_ms)
+                if before is None or at_ms > before:
+                    active[visitor] = at_ms
+                if at_ms > self._latest:
+                    self._latest = at_ms
                 if path:
                     self._view(site, path[:LONGEST_PATH], at_ms // _MINUTE_MS)
                 self._until_prune -= 1
@@ -128,8 +130,8 @@ class Presence:
 
     def _view(self, site: str, path: str, minute: int) -> None:
         pages = self._pages[site][minute]
-        pages[path] += 1
-        if pages[path] == 1:
+        views = pages[path] = pages.get(path, 0) + 1
+        if views == 1:
             self._add(site, 1, sys.getsizeof(path))
             if self._entries > MAX_PAGES:
                 self._drop_pages(max(self._entries_of, key=self._entries_of.__getitem__))
@@ -286,14 +288,21 @@ class Remembered:
         with self._lock:
             self._forget()
             generations = [items for _, items in reversed(self._generations)]
-        short = map(_short, keys)
-        return [next((items[key] for items in generations if key in items), None) for key in short]
+        found: list[bytes | None] = []
+        for key in keys:
+            short = key if len(key) <= _LONGEST else _short(key)
+            value = None
+            for items in generations:
+                if (value := items.get(short)) is not None:
+                    break
+            found.append(value)
+        return found
 
     def remember(self, items: Mapping[bytes, bytes]) -> None:
+        now = time.monotonic()
         with self._lock:
             for key, value in items.items():
                 newest = self._generations[-1] if self._generations else None
-                now = time.monotonic()
                 if newest is None or len(newest[1]) >= self._most or now - newest[0] > REMEMBERED_S / _GENERATIONS:
                     newest = (now, {})
                     self._generations.append(newest)
