@@ -47,16 +47,17 @@ def parse(body: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Batch:
             Reason.TOO_LARGE,
             f"the body has {len(body)} bytes and may have {limits.body_bytes}: send fewer events a request",
         )
-    nul = b"\\" in body and b"\\u0000" in body
+    if b"\\" in body and b"\\u0000" in body:
+        return _taken_apart(body, limits)
     try:
         if b'"events"' not in body and b'"sent_at"' not in body:
-            return Batch(None, [tidy(0, _single.decode(body), limits, nul)])
+            return Batch(None, _with_tidy_props([_single.decode(body)], limits))
         whole = _whole.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _taken_apart(body, limits)
     if len(whole.events) > limits.events:
         return _too_many(len(whole.events), limits)
-    return _batch(whole.sent_at, [tidy(i, event, limits, nul) for i, event in enumerate(whole.events)])
+    return _batch(whole.sent_at, _with_tidy_props(whole.events, limits))
 
 
 def parse_query(query: str, *, page: str = "", limits: Limits = DEFAULT_LIMITS) -> Batch:
@@ -85,6 +86,15 @@ def parse_query(query: str, *, page: str = "", limits: Limits = DEFAULT_LIMITS) 
         except (ValueError, RecursionError):
             return _refused(Reason.MALFORMED, '`props` is not JSON: send an object such as {"plan":"pro"}')
     return _batch(fields.pop("sent_at", None), [from_object(0, fields, limits)])
+
+
+def _with_tidy_props(events: list[Incoming], limits: Limits) -> list[Incoming | Refusal]:
+    """All else of events that were decoded as `Incoming` is in order already."""
+    items: list[Incoming | Refusal] = [*events]
+    for index, event in enumerate(events):
+        if event.props:
+            items[index] = tidy(index, event, limits)
+    return items
 
 
 def _refused(reason: Reason, detail: str) -> Batch:

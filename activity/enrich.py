@@ -128,7 +128,6 @@ def enrich(
     protocol: str = "footfall",
     trusted: bool = False,
     index: int = 0,
-    session_hint: str = "",
 ) -> list[Event] | Refusal:
     """Returns the events to store for one that was sent, or the reason why it is refused.
 
@@ -149,24 +148,33 @@ def enrich(
     page = pages(site, incoming.url, incoming.referrer)
     if page is None:
         return Refusal(index, Reason.INVALID_URL, f"`url` {incoming.url[:100]!r} {_WHOLE_URL}")
-    if incoming.ts is None:
+    ts = incoming.ts
+    if ts is None:
         occurred_at, clamped = received_at, False
     else:
-        when = _occurred(incoming.ts, sent_at, received_at, trusted)
+        when = _occurred(ts, sent_at, received_at, trusted)
         if isinstance(when, str):
             return Refusal(index, Reason.INVALID_TIME, when)
         occurred_at, clamped = when
     if site.retention_days is not None and occurred_at < received_at - site.retention_days * DAY:
         return Refusal(index, Reason.TOO_OLD, _too_old(occurred_at, site))
     kind = incoming.type
-    term, results = _searched(incoming, page.term)
-    if kind is EventType.SEARCH and not term:
-        return Refusal(index, Reason.MISSING_FIELD, _NO_TERM)
-    if kind is EventType.CUSTOM and not incoming.name:
-        return Refusal(index, Reason.MISSING_FIELD, _NO_NAME)
+    term, results = page.term, None
+    if kind is not EventType.PAGEVIEW or incoming.search is not None:
+        term, results = _searched(incoming, page.term)
+        if kind is EventType.SEARCH and not term:
+            return Refusal(index, Reason.MISSING_FIELD, _NO_TERM)
+        if kind is EventType.CUSTOM and not incoming.name:
+            return Refusal(index, Reason.MISSING_FIELD, _NO_NAME)
+    if incoming.id is not None:
+        identity = event_id(site.domain, incoming.id, _encode(incoming))
+    elif ts is not None:
+        identity = content_id(site.domain, visitor, _encode(incoming))
+    else:
+        identity = fresh_id
     event = replace(
         page.template,
-        id=_id(incoming, site.domain, visitor, fresh_id),
+        id=identity,
         type=kind,
         visitor=visitor,
         occurred_at=occurred_at,
@@ -187,14 +195,14 @@ def enrich(
     )
     if place is not NOWHERE:
         event = replace(event, country=place.country, region=place.region, city=place.city)
-    if incoming.user or session_hint:
-        event = replace(event, user=incoming.user, session_hint=session_hint)
+    if incoming.user:
+        event = replace(event, user=incoming.user)
     searches: list[Event] = []
-    if term and kind is EventType.PAGEVIEW:
-        derived = derived_id(event.id, "search")
-        searches = [replace(event, id=derived, type=EventType.SEARCH, interactive=False, term=term, results=results)]
-    elif kind is not EventType.PAGEVIEW:
+    if kind is not EventType.PAGEVIEW:
         event = replace(event, interactive=kind not in _PASSIVE, term=term, results=results)
+    elif term:
+        derived = derived_id(identity, "search")
+        searches = [replace(event, id=derived, type=EventType.SEARCH, interactive=False, term=term, results=results)]
     if incoming.name or incoming.props or incoming.engaged_ms:
         engaged_ms = int(min(max(incoming.engaged_ms, 0), LONGEST_ENGAGEMENT))
         event = replace(event, name=incoming.name, props=incoming.props, engaged_ms=engaged_ms)
@@ -235,14 +243,6 @@ def _searched(incoming: Incoming, in_url: str) -> tuple[str, int | None]:
         return in_url, None
     results = given.results if given.results is not None and 0 <= given.results < 2**53 else None
     return search.tidy_term(given.term) or in_url, results
-
-
-def _id(incoming: Incoming, site: str, visitor: str, fresh_id: str) -> str:
-    if incoming.id is not None:
-        return event_id(site, incoming.id, _encode(incoming))
-    if incoming.ts is not None:
-        return content_id(site, visitor, _encode(incoming))
-    return fresh_id
 
 
 def _too_old(occurred_at: int, site: SiteRules) -> str:

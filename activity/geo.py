@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import msgspec
 
 _LONGEST_ADDRESS = 64  # characters: an IPv6 address with a zone, in brackets, with a port
+_PART = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_IPV4 = re.compile(rf"(?:{_PART}\.){{3}}{_PART}", re.ASCII)  # as nearly all come
 _LEADING_ZEROS = re.compile(r"(?<![0-9A-Fa-f])0+(?=[0-9])")
 
 
@@ -25,6 +27,8 @@ def canonical_address(text: str) -> str | None:
     IPv6 becomes the IPv4 address), "fe80::1%eth0" and "192.000.002.001". Returns None for anything else, and for a
     text of more than 64 characters. Never raises.
     """
+    if _IPV4.fullmatch(text):
+        return text
     text = text.strip()
     if len(text) > _LONGEST_ADDRESS:
         return None

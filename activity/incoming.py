@@ -27,8 +27,11 @@ class Search(msgspec.Struct, frozen=True, omit_defaults=True):
     results: int | None = None
 
 
-class Incoming(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One event as its sender wrote it. Absent fields have their defaults; unknown fields are ignored."""
+class Unbounded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One event as its sender wrote it, with texts of any length.
+
+    Absent fields have their defaults; unknown fields are ignored.
+    """
 
     site: str
     type: EventType
@@ -47,6 +50,24 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     engaged_ms: int | float = 0  # of an engagement: ms visible and focused since the last one
 
 
+def _at_most(characters: int) -> msgspec.Meta:
+    return msgspec.Meta(max_length=characters)
+
+
+class Incoming(Unbounded, frozen=True, kw_only=True, omit_defaults=True):
+    """The same with texts of a bounded length, in characters; `tidy` cuts what is longer."""
+
+    site: Annotated[str, _at_most(253)]
+    url: Annotated[str, _at_most(4096)]
+    referrer: Annotated[str, _at_most(4096)] = ""
+    title: Annotated[str, _at_most(512)] = ""
+    name: Annotated[str, _at_most(128)] = ""
+    visitor: Annotated[str, _at_most(256)] = ""
+    user: Annotated[str, _at_most(256)] = ""
+    screen: Annotated[str, _at_most(32)] = ""
+    language: Annotated[str, _at_most(35)] = ""
+
+
 class Batch(msgspec.Struct, frozen=True):
     """The events of one request, in the order sent; each is an `Incoming` or the `Refusal` in its place.
 
@@ -60,56 +81,39 @@ class Batch(msgspec.Struct, frozen=True):
 
 DEFAULT_LIMITS = Limits()
 
-# The longest texts, in characters; longer ones are cut.
-_LONGEST = {
-    "site": 253,
-    "url": 4096,
-    "referrer": 4096,
-    "title": 512,
-    "name": 128,
-    "visitor": 256,
-    "user": 256,
-    "screen": 32,
-    "language": 35,
+# By the field, what `Incoming` itself says.
+_LONGEST: dict[str, int] = {
+    field.name: field.type.max_length
+    for field in msgspec.inspect.type_info(Incoming).fields  # type: ignore[attr-defined]
+    if isinstance(field.type, msgspec.inspect.StrType) and field.type.max_length is not None
 }
 _LONGEST_KEY = 128
 _LONGEST_PROP = 1024
 
 
-def tidy(index: int, event: Incoming, limits: Limits, nul: bool = True) -> Incoming | Refusal:
+def tidy(index: int, event: Unbounded, limits: Limits) -> Incoming | Refusal:
     """Returns the event with its texts cut to the longest allowed, in characters, and NUL characters removed.
 
-    `index` is the event's place in its request and goes into the refusal. `nul=False` says that no text can hold a
-    NUL. Returns a `Refusal` (TOO_MANY) when the event has more than `limits.props` props. Never raises.
+    Numbers in `props` become ones that every JSON reader keeps exactly. `index` is the event's place in its request and
+    goes into the refusal. Returns a `Refusal` (TOO_MANY) when the event has more than `limits.props` props. Never
+    raises.
     """
-    if not (
-        nul
-        or event.props
-        or len(event.url) > 4096
-        or len(event.referrer) > 4096
-        or len(event.title) > 512
-        or len(event.site) + len(event.name) + len(event.visitor) + len(event.user) > 128
-        or len(event.screen) + len(event.language) > 32
-    ):
-        return event  # the common case: nothing to cut
-    changed: dict[str, Any] = {}
+    if len(event.props) > limits.props:
+        return Refusal(
+            index,
+            Reason.TOO_MANY,
+            f"`props` has {len(event.props)} entries and may have {limits.props}: send fewer",
+        )
+    fields: dict[str, Any] = {name: getattr(event, name) for name in event.__struct_fields__}
     for name, longest in _LONGEST.items():
-        text = getattr(event, name)
-        if text and (len(text) > longest or "\0" in text):
-            changed[name] = _cut(text, longest)
-    if event.id is not None and "\0" in event.id:
-        changed["id"] = event.id.replace("\0", "") or None
+        fields[name] = _cut(fields[name], longest)
+    if event.id is not None:
+        fields["id"] = event.id.replace("\0", "") or None
     if event.props:
-        if len(event.props) > limits.props:
-            return Refusal(
-                index,
-                Reason.TOO_MANY,
-                f"`props` has {len(event.props)} entries and may have {limits.props}: send fewer",
-            )
-        changed["props"] = {_cut(key, _LONGEST_KEY): _tidy_prop(value) for key, value in event.props.items()}
-    if event.search is not None and "\0" in event.search.term:
-        changed["search"] = Search(event.search.term.replace("\0", ""), event.search.results)
-    return msgspec.structs.replace(event, **changed) if changed else event
+        fields["props"] = {_cut(key, _LONGEST_KEY): _tidy_prop(value) for key, value in event.props.items()}
+    if event.search is not None:
+        fields["search"] = Search(event.search.term.replace("\0", ""), event.search.results)
+    return Incoming(**fields)
 
 
 def _cut(text: str, longest: int) -> str:
@@ -143,6 +147,8 @@ def time_of(value: object) -> int | None:
     Raises ValueError for anything that is not a time between the years 1 and 9999, and for seconds, which would be a
     day in January 1970 if read as milliseconds. The message continues a sentence that starts with the field's name.
     """
+    if type(value) is int and _SECONDS[1] <= value <= _FARTHEST:
+        return value  # what nearly all senders send
     if value is None:
         return None
     if isinstance(value, str):

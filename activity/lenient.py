@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 
 from activity.event import EventType
-from activity.incoming import Incoming, Limits, tidy
+from activity.incoming import Incoming, Limits, Unbounded, tidy
 from activity.refusal import Reason, Refusal
 
 _TYPES = ", ".join(kind.value for kind in EventType)
-_single = msgspec.json.Decoder(Incoming)
+_single = msgspec.json.Decoder(Unbounded)
 _FIELDS = frozenset(Incoming.__struct_fields__)
 _MISSING = re.compile(r"missing required field `(\w+)`")
 _PLACE = re.compile(r"at `\$([^`]*)`")
@@ -77,11 +77,11 @@ def from_object(index: int, event: object, limits: Limits) -> Incoming | Refusal
         return Refusal(index, Reason.MALFORMED, "the event is nested too deeply: flatten it")
 
 
-def _converted(event: dict[str, Any]) -> Incoming:
+def _converted(event: dict[str, Any]) -> Unbounded:
     try:
-        return msgspec.convert(event, Incoming)
+        return msgspec.convert(event, Unbounded)
     except msgspec.ValidationError:
-        return msgspec.convert(_mended(event), Incoming)
+        return msgspec.convert(_mended(event), Unbounded)
 
 
 def _mended(event: dict[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,14 @@
-"""What the door costs: CPU of the server processes a request, against the same server that keeps nothing.
+"""What taking an event costs: CPU of the server processes, against a server that keeps nothing.
 
-Peer: a bare ASGI application that reads the body and answers 204, on gunicorn's own `asgi` worker. Ours: the
-whole door (limits, identity, agent, bots, source, id, account) with each event durable before its 202. Both
-have two workers and the same load: one event of about 400 bytes a request, 64 connections kept alive, 2,000
-user agents drawn by Zipf's law. Rounds alternate, A B A B, and each is held against its neighbour: what a second of
+Peer: a bare ASGI application that reads the body and answers 204, on a plain `UvicornWorker` (uvloop, httptools) of
+gunicorn; what the same costs on gunicorn's own `asgi` worker is told beside it. Ours: the whole service (limits,
+identity, agent, bots, source, id, account) with each event durable before its 202, with one event a
+request and with ten. All have two workers and the same load: events of about 400 bytes, 64 connections kept
+alive, 2,000 user agents drawn by Zipf's law. Rounds alternate, and each is held against its neighbour: what a second of
 CPU does drifts by a third within minutes on a shared machine. Afterwards the events acknowledged are compared with
 what the broker holds: every one of them, and nothing else, has to lie there.
 
-    ./dev bench ingest [--events N] [--json]        FOOTFALL_BENCH_KAFKA=kafka://h:9092 adds Kafka
+    ./dev bench ingest [--events N] [--plain] [--json]      FOOTFALL_BENCH_KAFKA=kafka://h:9092 adds Kafka
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from activity.event import ALL_TOPICS, TOPICS
 from brokers.base import TopicPartition
 
 WORKERS = 2
-WARM_UP = 10_000  # requests, after which most agents have been seen
+WARM_UP = 30_000  # requests, after which both workers have met nearly every agent
 CONNECTIONS = 64
-TARGET = 2.5
+TARGETS = {1: 2.4, 10: 0.5}  # by the events a request: bare requests an event may cost
 SITE = "bench.example"
 
 
@@ -81,21 +82,25 @@ class Requests:
         self._run = run.encode()
         self._sent = 0
 
-    def next(self) -> bytes:
-        self._sent += 1
+    def next(self, events: int = 1) -> bytes:
+        """One request of so many events."""
         agent = self._rng.choices(self._agents, cum_weights=self._weights)[0]
         now = time.time_ns() // 1_000_000
-        body = (
-            b'{"sent_at":%d,"events":[{"site":"%s","type":"pageview","url":"https://bench.example/articles/%d/'
-            b'a-page-of-the-site?ref=newsletter","referrer":"https://www.example.org/links/%d","title":"A page of '
-            b'the site, number %d","id":"%s-%d","ts":%d,"screen":"1920x1080","language":"en-GB"}]}'
-        ) % (now, SITE.encode(), self._sent % 400, self._sent % 50, self._sent % 400, self._run, self._sent, now)
+        body = b'{"sent_at":%d,"events":[%s]}' % (now, b",".join([self._event(now) for _ in range(events)]))
         body = body.ljust(400)
         return (
             b"POST /collect HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: %s\r\nContent-Type: text/plain;charset=UTF-8\r\n"
             b"Accept: */*\r\nAccept-Language: en-GB,en;q=0.9\r\nAccept-Encoding: gzip, deflate, br\r\n"
             b"Origin: https://bench.example\r\nReferer: https://bench.example/\r\nContent-Length: %d\r\n\r\n%s"
         ) % (agent, len(body), body)
+
+    def _event(self, now: int) -> bytes:
+        self._sent += 1
+        return (
+            b'{"site":"%s","type":"pageview","url":"https://bench.example/articles/%d/'
+            b'a-page-of-the-site?ref=newsletter","referrer":"https://www.example.org/links/%d","title":"A page of '
+            b'the site, number %d","id":"%s-%d","ts":%d,"screen":"1920x1080","language":"en-GB"}'
+        ) % (SITE.encode(), self._sent % 400, self._sent % 50, self._sent % 400, self._run, self._sent, now)
 
 
 class _Connection(asyncio.Protocol):
@@ -135,8 +140,9 @@ class _Connection(asyncio.Protocol):
 class _Load:
     """A closed loop: each connection sends its next request when it has the answer."""
 
-    def __init__(self, requests: Requests, count: int) -> None:
+    def __init__(self, requests: Requests, count: int, events: int) -> None:
         self._requests = requests
+        self._events = events  # a request
         self._left = count
         self.statuses: dict[bytes, int] = {}
         self._open = CONNECTIONS
@@ -146,7 +152,7 @@ class _Load:
         if self._left == 0:
             return None
         self._left -= 1
-        return self._requests.next()
+        return self._requests.next(self._events)
 
     def answered(self, status: bytes) -> None:
         self.statuses[status] = self.statuses.get(status, 0) + 1
@@ -157,9 +163,9 @@ class _Load:
             self.done.set_result(None)
 
 
-async def _drive(port: int, requests: Requests, count: int) -> dict[bytes, int]:
+async def _drive(port: int, requests: Requests, count: int, events: int = 1) -> dict[bytes, int]:
     loop = asyncio.get_running_loop()
-    load = _Load(requests, count)
+    load = _Load(requests, count, events)
     for _ in range(CONNECTIONS):
         await loop.create_connection(lambda: _Connection(load), "127.0.0.1", port)
     await load.done
@@ -228,60 +234,76 @@ def stored(url: str) -> int:
     return total
 
 
-def measure(name: str, url: str, folder: Path, events: int, rounds: int) -> dict[str, object]:
-    ours: list[float] = []
-    peers: list[float] = []
-    speeds: list[tuple[float, float]] = []
+class _Round(NamedTuple):
+    cpu: float  # seconds, of all workers
+    wall: float
+    statuses: dict[bytes, int]
+
+
+def measure(name: str, url: str, folder: Path, kind: str, requests: int, rounds: int) -> list[dict[str, object]]:
+    """A line for each number of events a request; `requests` a round of one event each, a quarter as many of ten."""
+    counts = {1: requests, 10: requests // 4}
     broker = brokers.connect(url)
     for topic in ALL_TOPICS:
         broker.create_topic(topic)
     broker.close()
     before = stored(url)
     acknowledged = 0
-    with server("peer") as peer, server("ours", url, str(folder)) as own:
-        requests = Requests(f"{time.time_ns():x}")
-        warm = asyncio.run(_drive(own.port, requests, WARM_UP))
-        asyncio.run(_drive(peer.port, requests, WARM_UP))
-        acknowledged += warm.get(b"202", 0)
+    bare: list[float] = []  # microseconds a request
+    gunicorn: list[float] = []
+    ours: dict[int, list[float]] = {events: [] for events in counts}  # microseconds an event
+    speeds: dict[int, list[float]] = {events: [] for events in counts}  # events a second
+    with server("uvicorn") as peer, server("gunicorn") as second, server(kind, url, str(folder)) as own:
+        load = Requests(f"{time.time_ns():x}")
+        for each in (peer, second, own):
+            statuses = asyncio.run(_drive(each.port, load, WARM_UP))
+        acknowledged += statuses[b"202"]
         for _ in range(rounds):
-            peer_cpu, peer_wall, _statuses = _round(peer, requests, events)
-            own_cpu, own_wall, statuses = _round(own, requests, events)
-            if set(statuses) != {b"202"}:
-                raise SystemExit(f"not every request was taken: {statuses}")
-            acknowledged += statuses[b"202"]
-            peers.append(peer_cpu / events * 1e6)
-            ours.append(own_cpu / events * 1e6)
-            speeds.append((events / own_wall, events / peer_wall))
+            bare.append(_round(peer, load, requests, 1).cpu / requests * 1e6)
+            for events, count in counts.items():
+                found = _round(own, load, count, events)
+                if set(found.statuses) != {b"202"}:
+                    raise SystemExit(f"not every request was taken: {found.statuses}")
+                acknowledged += count * events
+                ours[events].append(found.cpu / (count * events) * 1e6)
+                speeds[events].append(count * events / found.wall)
+            gunicorn.append(_round(second, load, requests, 1).cpu / requests * 1e6)
     kept = stored(url) - before
     if kept != acknowledged:
         raise SystemExit(f"{acknowledged} events were acknowledged and {kept} are on {name}")
-    ratio = statistics.median(own / peer for own, peer in zip(ours, peers, strict=True))
-    return {
-        "name": f"ingest {name}",
-        "ours": round(statistics.median(ours), 1),
-        "peer": round(statistics.median(peers), 1),
-        "unit": "CPU us a request",
-        "ratio": round(ratio, 2),
-        "target": TARGET,
-        "met": ratio <= TARGET,
-        "load": round(os.getloadavg()[0], 1),
-        "requests_per_second": round(statistics.median(own for own, _ in speeds)),
-        "peer_requests_per_second": round(statistics.median(peer for _, peer in speeds)),
-        "acknowledged": acknowledged,
-        "stored": kept,
-    }
+    lines: list[dict[str, object]] = []
+    for events, own_cpu in ours.items():
+        ratio = statistics.median(mine / peer for mine, peer in zip(own_cpu, bare, strict=True))
+        lines.append(
+            {
+                "name": f"ingest {name}, {events} a request",
+                "ours": round(statistics.median(own_cpu), 1),
+                "peer": round(statistics.median(bare), 1),
+                "unit": "CPU us an event",
+                "ratio": round(ratio, 2),
+                "target": TARGETS[events],
+                "met": ratio <= TARGETS[events],
+                "gunicorn": round(statistics.median(gunicorn), 1),
+                "load": round(os.getloadavg()[0], 1),
+                "events_per_second": round(statistics.median(speeds[events])),
+                "acknowledged": acknowledged,
+                "stored": kept,
+            }
+        )
+    return lines
 
 
-def _round(server: Server, requests: Requests, events: int) -> tuple[float, float, dict[bytes, int]]:
+def _round(server: Server, requests: Requests, count: int, events: int) -> _Round:
     cpu, wall = server.cpu_seconds(), time.perf_counter()
-    statuses = asyncio.run(_drive(server.port, requests, events))
-    return server.cpu_seconds() - cpu, time.perf_counter() - wall, statuses
+    statuses = asyncio.run(_drive(server.port, requests, count, events))
+    return _Round(server.cpu_seconds() - cpu, time.perf_counter() - wall, statuses)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench ingest")
-    parser.add_argument("--events", type=int, default=40_000, help="requests a round")
+    parser.add_argument("--events", type=int, default=40_000, help="requests of one event a round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--plain", action="store_true", help="ours on a plain UvicornWorker, without our own worker")
     parser.add_argument("--json", action="store_true", help="accepted for uniformity: the output is JSON lines")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="footfall-bench-") as folder:
@@ -290,9 +312,10 @@ def main(arguments: list[str] | None = None) -> int:
             targets["kafka"] = kafka
         met = True
         for name, url in targets.items():
-            result = measure(name, url, Path(folder) / name, options.events, options.rounds)
-            print(json.dumps(result), flush=True)
-            met = met and bool(result["met"])
+            kind = "plain" if options.plain else "ours"
+            for result in measure(name, url, Path(folder) / name, kind, options.events, options.rounds):
+                print(json.dumps(result), flush=True)
+                met = met and bool(result["met"])
     return 0 if met else 1
 
 

@@ -1,12 +1,18 @@
-"""The servers of benches: `python -m bench.ingest_server peer|ours|unlimited|limited PORT WORKERS [URL FOLDER]`.
+"""The servers of benches: `python -m bench.ingest_server KIND PORT WORKERS [URL FOLDER]`.
 
+`uvicorn` and `gunicorn` answer 204 to whatever they have read, on a plain `UvicornWorker` and on gunicorn's own
+`asgi` worker. `ours`, `unlimited` and `limited` are the tracking service as the product serves it; `plain` is
+`ours` on a plain `UvicornWorker`, which shows what our own worker adds.
 `limited` has the limits as they come, the others limits that no bench reaches, so that they are counted all the same.
-Floods come from many addresses: these two believe `X-Forwarded-For`."""
+Floods come from many addresses: those two believe `X-Forwarded-For`."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
 
 import brokers
 import stores.live
@@ -17,8 +23,10 @@ from ingest.limiter import Limits
 from ingest.service import Door
 from ingest.sites import Site, Sites
 
+BARE = {"uvicorn": "uvicorn_worker.UvicornWorker", "gunicorn": "asgi"}
 
-async def peer(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+
+async def bare(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
     """Reads the body and answers 204: the least that a server can do with an event."""
     if scope["type"] == "lifespan":
         while (await receive())["type"] == "lifespan.startup":
@@ -31,11 +39,33 @@ async def peer(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> Non
     await send({"type": "http.response.body", "body": b""})
 
 
+class Bare(BaseApplication):
+    """gunicorn with nothing of ours but `bare`."""
+
+    def __init__(self, **settings: object) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        return bare
+
+
 def main() -> None:
     kind, port, workers, *rest = sys.argv[1:]
     bind = f"127.0.0.1:{port}"
-    if kind == "peer":
-        server.serve(lambda: peer, bind, workers=int(workers), worker_class="asgi")
+    if kind in BARE:
+        Bare(
+            bind=bind,
+            workers=int(workers),
+            worker_class=BARE[kind],
+            keepalive=75,
+            loglevel="warning",
+            control_socket_disable=True,
+        ).run()
         return
     url, folder = rest
     beyond = "1000000000/minute"
@@ -48,11 +78,12 @@ def main() -> None:
             live=stores.live.connect_live(f"file://{folder}/live"),
             sites=Sites(sites={"bench.example": Site(domain="bench.example", limits=limits)}),
             spool=Path(folder) / "spool",
-            options=Options(trusted_proxies=() if kind == "ours" else ("127.0.0.1",)),
+            options=Options(trusted_proxies=("127.0.0.1",) if kind in ("unlimited", "limited") else ()),
             counters=counters,
         )
 
-    server.serve(lambda: asgi.Application(open_door), bind, workers=int(workers), on_worker=counters.take_row)
+    worker = {"worker_class": BARE["uvicorn"]} if kind == "plain" else {}
+    server.serve(lambda: asgi.Application(open_door), bind, workers=int(workers), on_worker=counters.take_row, **worker)
 
 
 if __name__ == "__main__":

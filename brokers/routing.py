@@ -120,7 +120,9 @@ class Router:
             if logs is None:
                 logs = topics[topic] = [[] for _ in range(self._partitions(topic))]
             size = (len(value) if value else 0) + (len(key) if key else 0)
-            if size > limit or (headers and _size_of(records[index]) > limit):
+            for name, content in headers:
+                size += len(name) + len(content)
+            if size > limit:
                 too_large.append(index)
             elif partition is None:
                 logs[partition_of(key, len(logs)) if key is not None else next(turn) % len(logs)].append(index)

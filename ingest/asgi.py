@@ -1,4 +1,4 @@
-"""The tracking path as a small ASGI application; everything else goes to Flask behind it.
+"""The tracking service as a small ASGI application.
 
 A request costs its parsing and one future: it awaits the ack, no thread does. The door is opened in the
 lifespan's start, in the worker process and therefore after the fork, where broker clients have to be made;
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
 from typing import Any
 
 from ingest.http import Bodies, Headers, Message, Receive, Request, Response, Unread, unread
@@ -32,7 +32,6 @@ class Application:
     def __init__(self, open_door: Callable[[], Door]) -> None:
         self._open_door = open_door
         self._door: Door | None = None
-        self._rest: ASGIApplication | None = None
         self._bodies = Bodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,17 +72,16 @@ class Application:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         door = self._door
         assert door is not None, "served without the lifespan protocol: set gunicorn's asgi_lifespan to on"
-        path: str = scope["path"]
         method: str = scope["method"]
-        if not door.answers(path):
-            await self._to_flask(door, scope, receive, send)
-            return
         headers: Headers = scope["headers"]
         client = scope["client"]
         peer = client[0] if client else ""
         body = b""
         if method == "POST":
-            found = await self._bodies.read(receive, headers, door.max_body)
+            found = await self._body(receive, headers, door.max_body)
+            if isinstance(found, bytes) and len(found) > door.max_body:  # and all of it is here
+                await _respond(send, method, door.too_large())
+                return
             if found is Unread.TOO_LARGE:
                 await _respond(send, method, door.too_large())
                 await self._bodies.discard(receive)
@@ -92,19 +90,58 @@ class Application:
                 await _respond(send, method, unread(found))
                 return
             body = found
-        request = Request(method, path, scope["query_string"], headers, body, peer)
+        scheme = scope.get("scheme", "http")
+        request = Request(method, scope["path"], scope["query_string"], headers, body, peer, scheme)
         await _respond(send, method, await door.handle(request))
 
-    async def _to_flask(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._rest is None:
-            from a2wsgi import WSGIMiddleware
 
-            from ingest.wsgi import create
+    async def _body(self, receive: Receive, headers: Headers, limit: int) -> bytes | Unread:
+        """The whole body. Most are here with their header, and need neither a deadline nor to be looked after."""
+        receiving = receive()
+        if not isinstance(receiving, Coroutine):
+            return await self._bodies.read(receive, headers, limit)
+        try:
+            waits_for = receiving.send(None)
+        except StopIteration as at_once:
+            message: Message = at_once.value
+            if message["type"] == "http.request" and not message.get("more_body"):
+                body: bytes = message.get("body", b"")
+                return body
+            first: Awaitable[Message] = _there(message)
+        else:
+            first = _Begun(receiving, waits_for)
+        firsts = [first]
 
-            behind: Any = WSGIMiddleware(create(door), workers=2)  # type: ignore[arg-type]
-            self._rest = behind
-        assert self._rest is not None
-        await self._rest(scope, receive, send)
+        def and_so_on() -> Awaitable[Message]:
+            return firsts.pop() if firsts else receive()
+
+        return await self._bodies.read(and_so_on, headers, limit)
+
+
+class _Begun:
+    """A coroutine that has run until it waits for something, to be awaited to its end."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Message], waits_for: Any) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, Message]:
+        coroutine, waits_for = self._coroutine, self._waits_for
+        try:
+            while True:
+                try:
+                    got = yield waits_for
+                except BaseException as error:
+                    waits_for = coroutine.throw(error)
+                else:
+                    waits_for = coroutine.send(got)
+        except StopIteration as end:
+            message: Message = end.value
+            return message
+
+
+async def _there(message: Message) -> Message:
+    return message
 
 
 async def _respond(send: Send, method: str, response: Response) -> None:

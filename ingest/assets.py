@@ -1,4 +1,4 @@
-"""The beacon's two files and the pixel, ready to be sent.
+"""The beacon's two files, the pixel, and the page that says how to use them: ready to be sent.
 
 Each script has a short name, checked again after an hour by its ETag, and a name that holds its hash and may be kept
 for ever. An installed package has them minified; a plain checkout serves the source, with the one switch
@@ -13,13 +13,24 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from ingest.http import Headers, Request, Response
+from ingest.http import Headers, Request, Response, text_response
 
 _STATIC = Path(__file__).parent / "static"
 _SCRIPTS = {"beacon": "false", "beacon.all": "true"}
 
 # One transparent pixel, GIF89a.
 PIXEL = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
+
+_WELCOME = """Footfall takes page views here.
+
+Paste this into the pages of a site:
+  <script defer data-site="example.com" src="{root}beacon.js"></script>
+or, with a name that may be cached for ever:
+  <script defer data-site="example.com" src="{root}{lasting}"></script>
+For visitors without JavaScript:
+  <noscript><img src="{root}collect.gif?site=example.com" alt="" width="1" height="1"></noscript>
+A server sends events to POST {root}collect
+"""
 
 
 class _Asset(NamedTuple):
@@ -60,11 +71,18 @@ def lasting_name(name: str = "beacon") -> str:
     return f"/{name}.{mark}.js"
 
 
-def script(request: Request) -> Response | None:
-    """The answer when the path names a script, else None."""
+def welcome(request: Request) -> Response:
+    """What is here and how to use it, for a person who opens the address."""
+    host = next((value for name, value in request.headers if name == b"host"), b"").decode("latin-1")
+    root = f"{request.scheme}://{host}/"
+    return text_response(200, _WELCOME.format(root=root, lasting=lasting_name().removeprefix("/")))
+
+
+def script(request: Request) -> Response:
+    """A script of the beacon by its path, or that there is none."""
     asset = _assets().get(request.path)
     if asset is None:
-        return None
+        return text_response(404, f"No script is at {request.path}: try /beacon.js\n")
     asked = dict(request.headers)
     headers: Headers = [
         (b"content-type", b"text/javascript; charset=utf-8"),

@@ -12,7 +12,6 @@ import hmac
 import secrets
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
@@ -23,12 +22,11 @@ from activity.beacon import Incoming, Limits
 from activity.enrich import SiteRules, enrich
 from activity.event import Event, topic_of, visitor_key
 from activity.refusal import Reason, Refusal
-from brokers.base import Record
 from ingest.client import Live, LookUp, Proxies, Visitors
 from ingest.dead_letters import NOT_UNDERSTOOD, DeadLetters, host_of
 from ingest.http import Request
 from ingest.limiter import Limiter, Rules, Sender, sender
-from ingest.outbox import Entry, Touch
+from ingest.outbox import Entry
 from ingest.sites import Site, Sites, is_domain
 
 __all__ = ["Asked", "Collected", "Collector", "Live", "Options"]
@@ -50,7 +48,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         return self.limits.body_bytes
 
 
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, gc=False):
     """A request as it was read; nothing of it is decided yet."""
 
     batch: beacon.Batch
@@ -63,14 +61,13 @@ class Asked(NamedTuple):
     opted_out: bool
 
 
-@dataclass(slots=True)
-class Collected:
+class Collected(msgspec.Struct):
     """What a request came to. `entries` of the events come first, each with its sender's index in `owners`;
     behind them may stand dead letters."""
 
-    entries: list[Entry] = field(default_factory=list)
-    owners: list[int] = field(default_factory=list)
-    refused: list[Refusal] = field(default_factory=list)
+    entries: list[Entry] = []
+    owners: list[int] = []
+    refused: list[Refusal] = []
     pixel: bool = False
     retry_after: int = 0  # seconds, when events were refused for their rate
 
@@ -80,6 +77,16 @@ class _Known(NamedTuple):
     rules: SiteRules
     limits: Rules | None
     overall: object  # the limits of all sites, of which these were made
+
+
+class _Terms(NamedTuple):
+    """On which terms the events of one site are taken from one sender."""
+
+    domain: str
+    rules: SiteRules
+    limits: Rules | None
+    trusted: bool  # it has the site's key
+    problem: tuple[Reason, str] | None  # why nothing is taken, once the limits have room
 
 
 class Collector:
@@ -152,7 +159,8 @@ class Collector:
             collected.refused += [Refusal(index, Reason.OPTED_OUT, detail) for index in range(len(asked.batch.items))]
             return collected
         self._judge(collected, asked, received_at)
-        self._bury(collected, asked, received_at)
+        if collected.refused:
+            self._bury(collected, asked, received_at)
         return collected
 
     def _sites_of(self, asked: Asked) -> Iterator[str]:
@@ -164,43 +172,42 @@ class Collector:
                 yield known.site.domain
 
     def _judge(self, collected: Collected, asked: Asked, received_at: int) -> None:
-        headers, batch = asked.headers, asked.batch
-        room = _Room(self._limiter, sender(asked.address, self._visitors.salt(received_at)), batch)
+        batch, address, refused = asked.batch, asked.address, collected.refused
+        room = _Room(self._limiter, sender(address, self._visitors.salt(received_at)), batch)
         parsed_agent = agent.parse(asked.user_agent)
-        forwarded = asked.user_agent.startswith("Mozilla/")  # by a server, from its visitor's browser
-        program = parsed_agent if forwarded else msgspec.structs.replace(parsed_agent, bot="")
-        where = geo.lookup(self._places, asked.address, self._place_source)
-        visitor, visitor_site = "", ""
+        where = geo.lookup(self._places, address, self._place_source)
+        terms: _Terms | None = None
+        spelt: str | None = None  # the site of `terms` as the event before spelt it
+        visitor, key, visitor_site = "", b"", ""
         for index, item in enumerate(batch.items):
-            known = self._known(item.site) if isinstance(item, Incoming) else None
-            if known is None or isinstance(item, Refusal):
-                if not room.for_nobody(self._limits_of_no_site()):
-                    collected.refused.append(room.refusal(index))
-                else:
-                    collected.refused.append(item if isinstance(item, Refusal) else _unknown_site(index, item.site))
+            if isinstance(item, Refusal):
+                given = room.for_nobody(self._limits_of_no_site())
+                refused.append(item if given else room.refusal(index))
                 continue
-            site, rules, limits, _ = known
-            authorization = headers.get(b"authorization")
-            trusted = authorization is not None and _is_key(authorization, site)
-            if not trusted and not room.for_one(item.site, limits):
-                collected.refused.append(room.refusal(index))
+            if item.site != spelt:
+                spelt = item.site
+                terms = self._terms(spelt, asked.headers)
+            if terms is None:
+                given = room.for_nobody(self._limits_of_no_site())
+                refused.append(_unknown_site(index, item.site) if given else room.refusal(index))
                 continue
-            if site.origins and (origin := headers.get(b"origin")) and origin.decode("latin-1") not in site.origins:
-                collected.refused.append(_wrong_origin(index, origin, site))
+            domain, rules, limits, trusted, problem = terms
+            if not trusted and limits is not None and not room.for_one(item.site, limits):
+                refused.append(room.refusal(index))
                 continue
-            if authorization and not trusted:
-                detail = f"the key in `Authorization` is not that of {site.domain}: see the sites file"
-                collected.refused.append(Refusal(index, Reason.NOT_ALLOWED, detail))
+            if problem is not None:
+                refused.append(Refusal(index, *problem))
                 continue
             if trusted and item.visitor:
-                its_visitor = self._visitors.named(site.domain, item.visitor)
-                its_agent = program  # that asks by itself, for a visitor whom the sender knows
+                its_visitor = self._visitors.named(domain, item.visitor)
+                its_key = visitor_key(domain, its_visitor)
+                its_agent = _program(parsed_agent, asked.user_agent)
             else:
-                its_agent = parsed_agent
-                if visitor_site != site.domain:
-                    visitor_site = site.domain
-                    visitor = self._visitors.of(site.domain, asked.address, asked.user_agent, received_at)
-                its_visitor = visitor
+                if visitor_site != domain:
+                    visitor_site = domain
+                    visitor = self._visitors.of(domain, address, asked.user_agent, received_at)
+                    key = visitor_key(domain, visitor)
+                its_visitor, its_key, its_agent = visitor, key, parsed_agent
             enriched = enrich(
                 item,
                 site=rules,
@@ -215,11 +222,27 @@ class Collector:
                 index=index,
             )
             if isinstance(enriched, Refusal):
-                collected.refused.append(enriched)
+                refused.append(enriched)
             else:
-                collected.entries.append(_entry(item, enriched))
+                collected.entries.append(_entry(item, enriched, its_key))
                 collected.owners.append(index)
         collected.retry_after = room.retry_after
+
+    def _terms(self, spelt: str, headers: dict[bytes, bytes]) -> _Terms | None:
+        """On which terms events of a site are taken from a request with such headers; None for no known site."""
+        known = self._known(spelt)
+        if known is None:
+            return None
+        site, rules, limits, _ = known
+        authorization = headers.get(b"authorization")
+        trusted = authorization is not None and _is_key(authorization, site)
+        problem: tuple[Reason, str] | None = None
+        if site.origins and (origin := headers.get(b"origin")) and origin.decode("latin-1") not in site.origins:
+            problem = _wrong_origin(origin, site)
+        elif authorization and not trusted:
+            detail = f"the key in `Authorization` is not that of {site.domain}: see the sites file"
+            problem = Reason.NOT_ALLOWED, detail
+        return _Terms(site.domain, rules, limits, trusted, problem)
 
     def _known(self, domain: str) -> _Known | None:
         site = self._sites.get(domain)
@@ -262,14 +285,13 @@ class _Room:
         self._left: dict[str, int] = {}  # by the site as the events spell it
         self.retry_after = 0
 
-    def for_one(self, site: str, limits: Rules | None) -> bool:
+    def for_one(self, site: str, limits: Rules) -> bool:
         """Whether there is room for one more event of the site. All of the request's are asked for at once, so that
         those in front are taken and those behind refused."""
-        if limits is None:
-            return True
         left = self._left.get(site)
         if left is None:
-            same = 1 if len(self._items) == 1 else sum(getattr(item, "site", None) == site for item in self._items)
+            items = self._items
+            same = 1 if len(items) == 1 else [getattr(item, "site", None) for item in items].count(site)
             left = self._take(limits, same)
         self._left[site] = left - 1
         return left > 0
@@ -288,13 +310,19 @@ class _Room:
 
     def _take(self, limits: Rules, events: int) -> int:
         allowed = self._limiter.take(limits, self._sender, events)
-        self.retry_after = max(self.retry_after, allowed.retry_after)
+        if allowed.retry_after > self.retry_after:
+            self.retry_after = allowed.retry_after
         return allowed.events
 
 
-def _entry(item: Incoming, enriched: list[Event]) -> Entry:
+def _program(parsed: agent.Agent, user_agent: str) -> agent.Agent:
+    """The agent of a trusted sender that names its visitor. A program that asks by itself is no bot: its visitor is a
+    person. An agent that a server forwards from its visitor's browser counts as it is."""
+    return parsed if user_agent.startswith("Mozilla/") else msgspec.structs.replace(parsed, bot="")
+
+
+def _entry(item: Incoming, enriched: list[Event], key: bytes) -> Entry:
     event = enriched[0]
-    key = visitor_key(event.site, event.visitor)
     event_id = bytes.fromhex(event.id)
     memory_key = None
     if item.id is not None:
@@ -302,10 +330,12 @@ def _entry(item: Incoming, enriched: list[Event]) -> Entry:
     elif item.ts is not None:
         memory_key = event_id
     return Entry(
-        tuple([Record(topic_of(each.type), key, codec.encode(each)) for each in enriched]),
+        [(topic_of(event.type), key, codec.encode(event))]
+        if len(enriched) == 1
+        else [(topic_of(each.type), key, codec.encode(each)) for each in enriched],
         memory_key,
         event_id,
-        None if event.bot else Touch(event.site, event.visitor, event.occurred_at),
+        None if event.bot else (event.site, event.visitor, event.occurred_at),
     )
 
 
@@ -321,12 +351,9 @@ def _unknown_site(index: int, domain: str) -> Refusal:
     return Refusal(index, Reason.UNKNOWN_SITE, f"{name!r} is not a site here: add it with {command}")
 
 
-def _wrong_origin(index: int, origin: bytes, site: Site) -> Refusal:
-    return Refusal(
-        index,
-        Reason.WRONG_ORIGIN,
-        f"{origin.decode('latin-1')[:100]!r} is not among the origins of {site.domain}: add it in the sites file",
-    )
+def _wrong_origin(origin: bytes, site: Site) -> tuple[Reason, str]:
+    shown = origin.decode("latin-1")[:100]
+    return Reason.WRONG_ORIGIN, f"{shown!r} is not among the origins of {site.domain}: add it in the sites file"
 
 
 def _is_key(authorization: bytes, site: Site) -> bool:

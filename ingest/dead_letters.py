@@ -16,7 +16,6 @@ import msgspec
 
 from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import Reason, Refusal
-from brokers.base import Record
 from ingest.outbox import Entry
 
 KEPT_BYTES = 16_384  # of one letter: what is longer is cut, and `length` says how long it was
@@ -122,7 +121,7 @@ def _entry(reason: str, detail: str, where: str, received_at: int, kept: bytes, 
         bytes=base64.b64encode(kept).decode(),
         length=length,
     )
-    return Entry((Record(DEAD_LETTER_TOPIC, None, _encode(letter)),))
+    return Entry([(DEAD_LETTER_TOPIC, None, _encode(letter))])
 
 
 def host_of(origin: bytes) -> str:

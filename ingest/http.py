@@ -21,13 +21,14 @@ import msgspec
 Headers = list[tuple[bytes, bytes]]
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True, gc=False):
     method: str
     path: str
     query: bytes
     headers: Headers
     body: bytes
     peer: str
+    scheme: str = "http"
 
 
 class Response(NamedTuple):

@@ -61,7 +61,7 @@ def windows(own: Limits | bool, overall: Limits | bool) -> dict[str, list[tuple[
     return found
 
 
-class Sender(NamedTuple):
+class Sender(msgspec.Struct, frozen=True, gc=False):
     """Whence a request comes, as long as it is answered. An address that is not public, such as that of a proxy
     that is not listed, stands for a whole network and has no `line`."""
 
@@ -71,7 +71,14 @@ class Sender(NamedTuple):
 
 
 def sender(address: str, key: bytes) -> Sender:
-    packed = _packed(address)
+    """Whence a request of this address comes. `key` is the day's salt; see `Sender`."""
+    if ":" not in address:
+        try:
+            packed = socket.inet_pton(socket.AF_INET, address)  # `ipaddress` takes twenty times as long
+        except OSError:  # no address, such as a Unix socket's
+            return Sender(b"", b"", key)
+        return Sender(packed if _is_public_4(packed[0], packed[1]) else b"", packed[:3], key)
+    packed = _packed_6(address)
     if len(packed) == 4:
         return Sender(packed if _is_public_4(packed[0], packed[1]) else b"", packed[:3], key)
     return Sender(b"" if packed[:1] in _NOT_PUBLIC_6 else packed[:8], packed[:6], key)
@@ -81,11 +88,9 @@ _MAPPED = bytes(10) + b"\xff\xff"
 _NOT_PUBLIC_6 = (b"", b"\x00", b"\xfc", b"\xfd", b"\xfe")  # loopback, unique local, link local
 
 
-def _packed(address: str) -> bytes:
-    """4 or 16 bytes, none for what is no address, such as a Unix socket's. `ipaddress` takes twenty times as long."""
+def _packed_6(address: str) -> bytes:
+    """16 bytes, 4 of an IPv4 address that is mapped into IPv6, none for what is no address."""
     try:
-        if ":" not in address:
-            return socket.inet_pton(socket.AF_INET, address)
         packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
     except OSError:
         return b""
@@ -143,7 +148,7 @@ class Rules(NamedTuple):
     site: tuple[tuple[_Table, int], ...]
 
 
-class Allowed(NamedTuple):
+class Allowed(msgspec.Struct, frozen=True, gc=False):
     events: int
     retry_after: int = 0  # seconds until there is room for more, 0 when all are allowed
 
@@ -193,12 +198,16 @@ class Limiter:
                     counted.append((table, place, count, most, subject))
             if allowed:
                 for table, place, count, most, subject in counted:
-                    if not count and len(table.counts) >= KEPT:
+                    counts = table.counts
+                    if not count and len(counts) >= KEPT:
                         table.make_room()
-                    table.counts[place] = count = count + allowed
+                        counts = table.counts
+                    counts[place] = count = count + allowed
                     if count * _SHARED_FROM >= most and place not in table.near:
                         name = blake2b(subject, digest_size=12, key=key, person=b"limit").hexdigest()
                         table.near[place] = _Near(f"{table.kind}:{name}:{table.seconds}:{table.start:.0f}", 0)
+            if not wait:
+                return Allowed(allowed)
         return Allowed(allowed, math.ceil(wait))
 
     def synchronise(self, shared: Shared) -> None:

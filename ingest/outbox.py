@@ -1,7 +1,8 @@
 """Between the requests and the broker: nothing is answered before it is durable, and no request waits alone.
 
-One thread a process takes whatever the requests have handed in since it last looked, publishes all of it in
-one call and wakes all of them in one go; the busier the door, the larger the group. What the broker does not
+What the requests of an event loop hand in while a group is on its way waits on that loop and is the next group: it
+crosses to the publishing thread in one piece, is published in one call, and its answers cross back in one. So what a
+group costs (a commit, and two threads woken) is shared by the more requests the busier it is. What the broker does not
 take goes into the spool, fsync'd; what neither takes is refused with `Unavailable`, and the sender comes again.
 A second thread drains the spool, in its order, once the broker answers; until it is empty everything goes
 through it, so that a visitor's events stay in order.
@@ -22,13 +23,16 @@ from enum import Enum
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from brokers.base import Broker, BrokerError, Record, TooLarge, Unsent
 from ingest.spool import Spool
 
 log = logging.getLogger(__name__)
 
 _GROUP = 1000  # requests
-_LINGER = 0.003  # seconds, once requests come together: a commit costs the same for few as for many
+# Seconds that a group waits for company, by the size of the group before: a commit costs the same for few as for many.
+_LINGER_A_REQUEST, _LINGER_AT_MOST = 0.0005, 0.01
 _PROBE_EVERY = 1.0
 _LOOK_EVERY = 5.0
 _PROBE_TIMEOUT = 2.0
@@ -47,18 +51,14 @@ class Verdict(Enum):
     TOO_LARGE = "too_large"
 
 
-class Touch(NamedTuple):
-    """That a visitor was there, for the live view."""
-
-    site: str
-    visitor: str
-    at_ms: int
+Message = tuple[str, bytes | None, bytes]  # topic, key, value
+Touch = tuple[str, str, int]  # that a visitor was there, for the live view: site, visitor, Unix milliseconds
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, gc=False):
     """What one event of a sender becomes: durable together or not at all."""
 
-    records: tuple[Record, ...]
+    messages: Sequence[Message]  # a record each, once the outbox has numbered it
     memory_key: bytes | None = None  # what the sender's id is remembered by; None: nothing to recognise it by
     event_id: bytes = b""
     touch: Touch | None = None
@@ -72,10 +72,26 @@ class Memory(Protocol):
     def touch_many(self, touches: Sequence[tuple[str, str, int]]) -> None: ...
 
 
-class _Waiting(NamedTuple):
+class _Waiting(msgspec.Struct, frozen=True):
+    """A request's entries, and who waits for them."""
+
     entries: Sequence[Entry]
     future: asyncio.Future[list[Verdict]] | Future[list[Verdict]]
+    size: int  # bytes of all values
+
+
+class _Group(NamedTuple):
+    """What crosses to the publishing thread in one piece; without a loop each waits with a thread of its own."""
+
+    waiting: list[_Waiting]
     loop: asyncio.AbstractEventLoop | None
+
+
+class _Outcome(NamedTuple):
+    """What became of the entries of a group, in their order."""
+
+    verdicts: list[Verdict]
+    failed: dict[int, str]  # by the entry's index, why it is not durable
 
 
 class Outbox:
@@ -98,10 +114,14 @@ class Outbox:
         self._incarnation = ("footfall-process", incarnation)
         self._sequence = 0
         self._max_bytes = max_bytes
-        self._bytes = 0
+        self._bytes = 0  # of requests with threads of their own
+        self._loop_bytes = 0  # of those of the event loop, where alone it is written
         self._lock = threading.Lock()
-        self._handed: list[_Waiting] = []
-        self._queue: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
+        self._handed: list[_Waiting] = []  # on the event loop, for the next group
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_busy = False  # whether the next group is on its way, or a timer runs for it
+        self._linger = 0.0
+        self._queue: SimpleQueue[_Group | None] = SimpleQueue()
         self._broker_down = False
         self._refused_topics: set[str] = set()
         self._failure = ""
@@ -119,6 +139,9 @@ class Outbox:
         """Everything handed in is settled first. What the spool still holds waits for the next start."""
         self._closing = True
         self._wake_drainer.set()
+        for waiting in self._handed[:1]:
+            if isinstance(waiting.future, asyncio.Future):
+                self._hand_over(waiting.future.get_loop())
         self._queue.put(None)
         for thread in (self._publisher, self._drainer):
             if thread.is_alive():
@@ -126,56 +149,81 @@ class Outbox:
         self._spool.close()
 
     async def settle(self, entries: Sequence[Entry]) -> list[Verdict]:
-        """Each entry's verdict once it is durable. Raises `Unavailable` when one of them cannot be.
+        """Each entry's verdict once it is durable, in their order. Raises `Unavailable` when one of them cannot be.
 
-        For the coroutines of one event loop. What they hand in during one turn of it crosses to the thread at
-        its end, in one piece: waking a thread a request would cost more than all else that is done for it."""
+        For the coroutines of one event loop."""
         self._check_room()
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            loop = self._loop = asyncio.get_running_loop()  # a system call, so not for each request
+            self._loop_bytes = 0
         future: asyncio.Future[list[Verdict]] = loop.create_future()
-        if not self._handed:
-            loop.call_soon(self._hand_over)
-        self._handed.append(_Waiting(entries, future, loop))
+        size = _size(entries)
+        self._loop_bytes += size
+        self._handed.append(_Waiting(entries, future, size))
+        if not self._loop_busy:
+            self._loop_busy = True
+            if self._linger:
+                loop.call_later(self._linger, self._hand_over, loop)
+            else:
+                loop.call_soon(self._hand_over, loop)
         return await future
 
     def settle_and_wait(self, entries: Sequence[Entry]) -> list[Verdict]:
         """The same for a caller with a thread of its own."""
         self._check_room()
         future: Future[list[Verdict]] = Future()
-        self._put([_Waiting(entries, future, None)])
-        return future.result()
+        size = _size(entries)
+        with self._lock:
+            self._bytes += size
+        self._queue.put(_Group([_Waiting(entries, future, size)], None))
+        try:
+            return future.result()
+        finally:
+            with self._lock:
+                self._bytes -= size
 
     def problem(self) -> str:
         """Why nothing would be taken now, or ''."""
         if self._closing or not self._publisher.is_alive():
             return "shutting down"
-        if self._bytes >= self._max_bytes:
+        if self._is_full():
             return "the queue to the broker is full"
         return self._failure
 
+    def _is_full(self) -> bool:
+        return self._bytes + self._loop_bytes >= self._max_bytes
+
     def _check_room(self) -> None:
-        if self._closing or self._bytes >= self._max_bytes:
+        if self._closing or self._is_full():
             raise Unavailable(self.problem())
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        """On the event loop."""
         handed, self._handed = self._handed, []
-        self._put(handed)
+        if handed:  # else it was handed over by `close`
+            self._queue.put(_Group(handed, loop))
 
-    def _put(self, handed: list[_Waiting]) -> None:
-        size = _size(handed)
-        with self._lock:
-            self._bytes += size
-        self._queue.put(handed)
+    def _settled(self, group: _Group, outcome: _Outcome) -> None:
+        """On the event loop."""
+        _resolve(group.waiting, outcome)
+        self._loop_bytes -= sum([waiting.size for waiting in group.waiting])
+        # Those who are answered now come again in a moment.
+        requests = len(group.waiting)
+        self._linger = min(requests * _LINGER_A_REQUEST, _LINGER_AT_MOST) if requests > 1 else 0.0
+        if self._handed and group.loop is not None:
+            group.loop.call_later(self._linger, self._hand_over, group.loop)
+        else:
+            self._loop_busy = False
 
     # The publishing thread
 
     def _publish_groups(self) -> None:
-        busy = False
-        while (group := self._queue.get()) is not None:
-            stop = False
-            if busy:
-                time.sleep(_LINGER)
-            while len(group) < _GROUP:
+        stop = False
+        while not stop and (first := self._queue.get()) is not None:
+            groups = [first]
+            count = len(first.waiting)
+            while count < _GROUP:
                 try:
                     more = self._queue.get_nowait()
                 except Empty:
@@ -183,45 +231,50 @@ class Outbox:
                 if more is None:
                     stop = True
                     break
-                group += more
-            busy = len(group) > 1
-            self._settle_group(group)
-            if stop:
-                return
+                groups.append(more)
+                count += len(more.waiting)
+            self._settle_groups(groups)
 
-    def _settle_group(self, group: list[_Waiting]) -> None:
-        entries = [entry for waiting in group for entry in waiting.entries]
-        size = _size(group)
+    def _settle_groups(self, groups: list[_Group]) -> None:
+        entries = [entry for group in groups for waiting in group.waiting for entry in waiting.entries]
         try:
-            verdicts, failed = self._make_durable(entries)
+            outcome = self._make_durable(entries)
         except Exception as error:
             log.exception("A group of %d events could not be made durable", len(entries))
-            verdicts, failed = [Verdict.ACCEPTED] * len(entries), dict.fromkeys(range(len(entries)), str(error))
-        with self._lock:
-            self._bytes -= size
-        results: list[tuple[_Waiting, list[Verdict] | Unavailable]] = []
+            outcome = _Outcome([Verdict.ACCEPTED] * len(entries), dict.fromkeys(range(len(entries)), str(error)))
         start = 0
-        for waiting in group:
-            end = start + len(waiting.entries)
-            why = next((failed[index] for index in range(start, end) if index in failed), None) if failed else None
-            results.append((waiting, verdicts[start:end] if why is None else Unavailable(why)))
-            start = end
-        _resolve(results)
+        for group in groups:
+            mine = outcome
+            if len(groups) > 1:
+                end = start + sum([len(waiting.entries) for waiting in group.waiting])
+                failed = {index - start: why for index, why in outcome.failed.items() if start <= index < end}
+                mine = _Outcome(outcome.verdicts[start:end], failed)
+                start = end
+            self._answer(group, mine)
         self._note_touches()
 
-    def _make_durable(self, entries: list[Entry]) -> tuple[list[Verdict], dict[int, str]]:
-        """Verdicts by entry, and of those that are not durable the reason."""
-        verdicts, known = self._recognise(entries)
+    def _answer(self, group: _Group, outcome: _Outcome) -> None:
+        if group.loop is None:
+            _resolve(group.waiting, outcome)
+            return
+        try:
+            group.loop.call_soon_threadsafe(self._settled, group, outcome)
+        except RuntimeError:
+            log.warning("%d requests ended before their events were durable", len(group.waiting))
+
+    def _make_durable(self, entries: list[Entry]) -> _Outcome:
+        verdicts, within = self._recognise(entries)
         records: list[Record] = []
         owners: list[int] = []
+        incarnation, sequence = self._incarnation, self._sequence
         for index, entry in enumerate(entries):
             if verdicts[index] is Verdict.DUPLICATE:
                 continue
-            for topic, key, value, headers, partition, _ in entry.records:
-                self._sequence += 1
-                stamp = (*headers, self._incarnation, ("footfall-seq", b"%d" % self._sequence))
-                records.append(Record(topic, key, value, stamp, partition))
+            for topic, key, value in entry.messages:
+                sequence += 1
+                records.append(Record(topic, key, value, (incarnation, ("footfall-seq", b"%d" % sequence))))
                 owners.append(index)
+        self._sequence = sequence
         too_large, failed = self._store(records)
         for position in too_large:
             verdicts[owners[position]] = Verdict.TOO_LARGE
@@ -231,8 +284,8 @@ class Outbox:
         for index, entry in enumerate(entries):
             verdict = verdicts[index]
             if verdict is Verdict.DUPLICATE:
-                if lost and known.get(index) in lost:
-                    lost[index] = lost[known[index]]  # its first copy was in this very group
+                if lost and within.get(index) in lost:
+                    lost[index] = lost[within[index]]  # its first copy was in this very group
                 continue
             if index in lost or verdict is Verdict.TOO_LARGE:
                 continue
@@ -242,32 +295,31 @@ class Outbox:
                 touches.append(entry.touch)
         self._remember(remembered)
         self._touches = touches
-        return verdicts, lost
+        return _Outcome(verdicts, lost)
 
     def _recognise(self, entries: list[Entry]) -> tuple[list[Verdict], dict[int, int]]:
         """First verdicts, and for a duplicate of an entry in the same group the index of that one."""
-        keyed = [(index, entry) for index, entry in enumerate(entries) if entry.memory_key is not None]
         verdicts = [Verdict.ACCEPTED] * len(entries)
         within: dict[int, int] = {}
-        if not keyed:
+        keyed = [index for index, entry in enumerate(entries) if entry.memory_key is not None]
+        keys = [entry.memory_key for entry in entries if entry.memory_key is not None]
+        if not keys:
             return verdicts, within
         try:
-            before = self._memory.seen([entry.memory_key for _, entry in keyed if entry.memory_key is not None])
+            before = self._memory.seen(keys)
         except Exception as error:
             log.warning("Duplicates are left to the pipeline: %s", error)
-            before = [None] * len(keyed)
-        here: dict[bytes, tuple[bytes, int]] = {}
-        for (index, entry), event_id in zip(keyed, before, strict=True):
-            assert entry.memory_key is not None
-            first = here.get(entry.memory_key)
-            if event_id is None and first is not None:
-                event_id = first[0]
-                if event_id == entry.event_id:
-                    within[index] = first[1]
-            if event_id is None:
-                here[entry.memory_key] = (entry.event_id, index)
-            else:
-                verdicts[index] = Verdict.DUPLICATE if event_id == entry.event_id else Verdict.REUSED
+            before = [None] * len(keys)
+        here: dict[bytes, int] = {}  # the first entry of each key that is new
+        for index, key, known in zip(keyed, keys, before, strict=True):
+            if known is None:
+                first = here.setdefault(key, index)
+                if first == index:
+                    continue
+                known = entries[first].event_id
+                if known == entries[index].event_id:
+                    within[index] = first
+            verdicts[index] = Verdict.DUPLICATE if known == entries[index].event_id else Verdict.REUSED
         return verdicts, within
 
     def _store(self, records: list[Record]) -> tuple[Sequence[int], dict[int, str]]:
@@ -370,33 +422,25 @@ class Outbox:
             self._wake_drainer.clear()
 
 
-def _size(group: list[_Waiting]) -> int:
-    return sum(len(record.value or b"") for waiting in group for entry in waiting.entries for record in entry.records)
+def _size(entries: Sequence[Entry]) -> int:
+    size = 0
+    for entry in entries:
+        for _, _, value in entry.messages:
+            size += len(value)
+    return size
 
 
-def _resolve(results: list[tuple[_Waiting, list[Verdict] | Unavailable]]) -> None:
-    """Wake every request of the group: those of an event loop in one call into it."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, list[Verdict] | Unavailable]]] = {}
-    for waiting, result in results:
-        if waiting.loop is not None:
-            by_loop.setdefault(waiting.loop, []).append((waiting, result))
-        elif not waiting.future.cancelled():
-            _set(waiting, result)
-    for loop, mine in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(_set_all, mine)
-        except RuntimeError:
-            log.warning("%d requests ended before their events were durable", len(mine))
-
-
-def _set_all(results: list[tuple[_Waiting, list[Verdict] | Unavailable]]) -> None:
-    for waiting, result in results:
-        if not waiting.future.done():
-            _set(waiting, result)
-
-
-def _set(waiting: _Waiting, result: list[Verdict] | Unavailable) -> None:
-    if isinstance(result, Unavailable):
-        waiting.future.set_exception(result)
-    else:
-        waiting.future.set_result(result)
+def _resolve(group: list[_Waiting], outcome: _Outcome) -> None:
+    """Tell each of a group's requests what became of its entries."""
+    verdicts, failed = outcome
+    start = 0
+    for waiting in group:
+        future = waiting.future
+        end = start + len(waiting.entries)
+        if not future.done():  # its request was cancelled
+            why = next((failed[index] for index in range(start, end) if index in failed), None) if failed else None
+            if why is None:
+                future.set_result(verdicts[start:end])
+            else:
+                future.set_exception(Unavailable(why))
+        start = end

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 from activity import geo
@@ -37,15 +38,20 @@ from ingest.spool import Spool
 
 _ANY_ORIGIN: Headers = [(b"access-control-allow-origin", b"*")]
 _EXPOSED: Headers = [(b"access-control-expose-headers", b"x-footfall-refused, retry-after")]
-_ONE = Response(
-    202,
-    [(b"content-type", b"application/json"), (b"content-length", b"42"), *_ANY_ORIGIN],
-    b'{"accepted":1,"duplicates":0,"refused":[]}',
-)
+
+
+@lru_cache(maxsize=64)
+def _all_accepted(events: int) -> Response:
+    """The answer to most requests."""
+    return json_response(202, {"accepted": events, "duplicates": 0, "refused": []}, _ANY_ORIGIN)
 
 
 def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) -> Response:
     """The answer once every entry has its verdict. Counts what it tells."""
+    events = len(collected.owners)
+    if not collected.refused and verdicts.count(Verdict.ACCEPTED) == events and events and not collected.pixel:
+        counters.add("accepted", n=events)
+        return _all_accepted(events)
     accepted = duplicates = 0
     refused = collected.refused
     for index, verdict in zip(collected.owners, verdicts, strict=False):
@@ -70,8 +76,6 @@ def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) ->
         named = [(b"retry-after", b"%d" % collected.retry_after), *named]
     if collected.pixel:
         return assets.pixel(named)
-    if accepted == 1 and not duplicates and not refused:
-        return _ONE
     content = {"accepted": accepted, "duplicates": duplicates, "refused": refused}
     return json_response(_status(accepted + duplicates, refused), content, named)
 
@@ -118,7 +122,6 @@ log = logging.getLogger(__name__)
 
 _UPKEEP_EVERY = 0.5  # seconds
 _LOOK_UP_S = 1.0  # that a request waits for the live store, which itself gives up before
-_ROUTES = frozenset({"/collect", "/collect.gif", "/live", "/ready", "/metrics"})
 
 
 class Door:
@@ -150,6 +153,13 @@ class Door:
         self._collector = Collector(sites, self._visitors, self._options, places, self._limiter, self._dead_letters)
         self._spool = Spool(spool, self._options.spool_bytes)
         incarnation = os.urandom(8).hex().encode()
+        self._pages: dict[str, Callable[[Request], Response]] = {
+            "/": assets.welcome,
+            "/collect.gif": lambda _: assets.pixel([]),
+            "/live": lambda _: health.live(),
+            "/ready": lambda _: health.ready(self._outbox, self._spool, live.problem),
+            "/metrics": lambda _: health.metrics(self._counters, self._spool, live.problem),
+        }
         self._outbox = Outbox(broker, self._spool, live, incarnation, self._options.queue_bytes, create_topics)
         self.max_body = self._options.max_body
         self._outbox.start()
@@ -159,10 +169,6 @@ class Door:
         self._asking = ThreadPoolExecutor(4, thread_name_prefix="look-up")
         self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
         self._upkeep.start()
-
-    def answers(self, path: str) -> bool:
-        """Whether the path is one of the tracking routes."""
-        return path in _ROUTES or path.startswith("/beacon")
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; awaits durability where it matters."""
@@ -247,19 +253,14 @@ class Door:
             if method == "OPTIONS":
                 return preflight()
             return _not_allowed(path, "POST, OPTIONS")
+        if path == "/collect.gif" and method == "GET":
+            return self._collector.read_pixel(request)
+        page = self._pages.get(path) or (assets.script if path.startswith("/beacon") else None)
+        if page is None:
+            return text_response(404, f"Nothing is at {path}: events go to POST /collect.\n")
         if method not in ("GET", "HEAD"):
             return _not_allowed(path, "GET, HEAD")
-        if path == "/collect.gif":
-            if method == "HEAD":
-                return assets.pixel([])
-            return self._collector.read_pixel(request)
-        if path == "/live":
-            return health.live()
-        if path == "/ready":
-            return health.ready(self._outbox, self._spool, self._live.problem)
-        if path == "/metrics":
-            return health.metrics(self._counters, self._spool, self._live.problem)
-        return assets.script(request) or text_response(404, f"No script is at {path}: try /beacon.js\n")
+        return page(request)
 
     def _finish(self, collected: Collected, verdicts: list[Verdict]) -> Response:
         return answer(collected, verdicts, self._counters)

@@ -1,24 +1,14 @@
-"""The same door as a Flask application: for any WSGI server, for functions, and for what is not the tracking path."""
+"""The same door as a Flask application: for functions, and for any WSGI server."""
 
 from __future__ import annotations
 
 from flask import Flask, request
 from werkzeug.wrappers import Response as FlaskResponse
 
-from ingest import assets
-from ingest.http import Request, Response, text_response
+from ingest.http import Request, Response
 from ingest.service import Door
 
-_WELCOME = """Footfall takes page views here.
-
-Paste this into the pages of a site:
-  <script defer data-site="example.com" src="{root}beacon.js"></script>
-or, with a name that may be cached for ever:
-  <script defer data-site="example.com" src="{root}{lasting}"></script>
-For visitors without JavaScript:
-  <noscript><img src="{root}collect.gif?site=example.com" alt="" width="1" height="1"></noscript>
-A server sends events to POST {root}collect
-"""
+_METHODS = ["GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"]
 
 
 def create(door: Door) -> Flask:
@@ -26,16 +16,9 @@ def create(door: Door) -> Flask:
     app = Flask("ingest", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = None  # the door's own limit answers in words
 
-    @app.get("/")
-    def welcome() -> FlaskResponse:
-        root = request.host_url
-        lasting = assets.lasting_name().removeprefix("/")
-        return _to_flask(text_response(200, _WELCOME.format(root=root, lasting=lasting)))
-
-    @app.route("/<path:path>", methods=["GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"])
-    def anything(path: str) -> FlaskResponse:
-        if not door.answers("/" + path):
-            return _to_flask(text_response(404, f"Nothing is at /{path}: events go to POST /collect.\n"))
+    @app.route("/", methods=_METHODS)
+    @app.route("/<path:_>", methods=_METHODS)
+    def answer(_: str = "") -> FlaskResponse:
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
         body = b""
         if request.method == "POST":
@@ -51,6 +34,7 @@ def create(door: Door) -> Flask:
                     headers,
                     body,
                     request.remote_addr or "",
+                    request.scheme,
                 )
             )
         )

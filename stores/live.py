@@ -81,8 +81,10 @@ class ActiveVisitors:
                 before = active.get(visitor)
                 if before is None:
                     self._visitors += 1
-                active[visitor] = at_ms if before is None else max(at_ms, before)
-                self._latest = max(self._latest, at_ms)
+                if before is None or at_ms > before:
+                    active[visitor] = at_ms
+                if at_ms > self._latest:
+                    self._latest = at_ms
                 self._until_prune -= 1
                 if self._visitors > MAX_VISITORS or self._until_prune <= 0:
                     self._prune()
@@ -220,15 +222,22 @@ class Remembered:
         with self._lock:
             self._forget()
             generations = [items for _, items in reversed(self._generations)]
-        short = map(_short, keys)
-        return [next((items[key] for items in generations if key in items), None) for key in short]
+        found: list[bytes | None] = []
+        for key in keys:
+            short = key if len(key) <= _LONGEST else _short(key)
+            value = None
+            for items in generations:
+                if (value := items.get(short)) is not None:
+                    break
+            found.append(value)
+        return found
 
     def remember(self, items: Mapping[bytes, bytes]) -> None:
         """Keep a value under each key."""
+        now = time.monotonic()
         with self._lock:
             for key, value in items.items():
                 newest = self._generations[-1] if self._generations else None
-                now = time.monotonic()
                 if newest is None or len(newest[1]) >= self._most or now - newest[0] > REMEMBERED_S / _GENERATIONS:
                     newest = (now, {})
                     self._generations.append(newest)

@@ -221,6 +221,29 @@ def test_seconds_are_not_taken_for_milliseconds(seconds: Any) -> None:
         time_of(seconds)
 
 
+LONG_TEXT = st.builds(lambda text, times: text * times, st.text(max_size=9), st.sampled_from([1, 8, 40, 600]))
+SENT = st.fixed_dictionaries(
+    {"site": LONG_TEXT, "type": st.sampled_from([kind.value for kind in EventType]), "url": LONG_TEXT},
+    optional={
+        **dict.fromkeys(("referrer", "title", "name", "visitor", "user", "screen", "language"), LONG_TEXT),
+        "id": st.text(min_size=1, max_size=128),
+        "ts": st.none() | st.integers(0, 2**43),
+        "search": st.fixed_dictionaries({"term": LONG_TEXT}),
+        "props": st.dictionaries(LONG_TEXT, LONG_TEXT | st.integers(-(2**60), 2**60) | st.none(), max_size=40),
+        "engaged_ms": st.integers(0, 10**6),
+    },
+)
+
+
+@given(SENT)
+def test_an_event_is_read_alike_whatever_comes_beside_it(sent: dict[str, Any]) -> None:
+    """Beside one that is at fault it is read by hand, else in one go."""
+    (alone,) = parse(body(sent)).items
+    beside, _ = parse(body(sent, 5)).items
+    assert alone == beside
+    assert only(parse(json.dumps(sent).encode())) == alone
+
+
 ANY_TEXT = st.text(max_size=5) | st.sampled_from(["\ud800", "a\udfff", "\0"])  # JSON can spell lone surrogates
 
 

@@ -132,6 +132,11 @@ def test_what_is_no_address_of_a_client(text: str) -> None:
     assert geo.canonical_address(text) is None
 
 
+@given(st.from_regex(r"\d{1,3}(\.\d{1,3}){3}", fullmatch=True) | st.ip_addresses().map(str))
+def test_an_address_that_is_canonical_already_is_told_at_a_glance(text: str) -> None:
+    assert geo.canonical_address(text) == geo.canonical_address(f" {text} "), "the second one is taken apart"
+
+
 @given(st.ip_addresses(), st.integers(0, 65_535), st.booleans())
 def test_an_address_is_the_same_with_and_without_a_port(
     parsed: IPv4Address | IPv6Address, port: int, upper: bool

@@ -54,7 +54,7 @@ def values(broker: Broker) -> list[bytes | None]:
 
 
 def entry(number: int, key: bytes | None = None) -> Entry:
-    return Entry((Record(TOPIC, b"visitor", b"%d" % number),), key, b"%d" % number)
+    return Entry([(TOPIC, b"visitor", b"%d" % number)], key, b"%d" % number)
 
 
 @pytest.fixture
@@ -139,26 +139,43 @@ def test_an_id_counts_as_seen_only_once_it_is_durable(outbox: Outbox, broker: Br
 def test_a_full_queue_is_said_at_once(broker: Broker, tmp_path: Path) -> None:
     create_topics(broker)
     outbox = Outbox(broker, Spool(tmp_path / "spool"), connect_live(f"file://{tmp_path}/live"), b"test", max_bytes=10)
-    large = Entry((Record(TOPIC, None, bytes(500_000)),))
+    large = Entry([(TOPIC, None, bytes(500_000))])
 
     async def many() -> list[list[Verdict] | BaseException]:
-        first = asyncio.ensure_future(outbox.settle([large]))
+        first = asyncio.ensure_future(outbox.settle([entry(1)]))
         await asyncio.sleep(0)
         await asyncio.sleep(0)  # the first has crossed to the queue, which nobody empties yet
         second = asyncio.ensure_future(outbox.settle([large]))
-        await asyncio.wait([second])
+        third = asyncio.ensure_future(outbox.settle([large]))
+        await asyncio.wait([third])
         outbox.start()
-        return await asyncio.gather(first, second, return_exceptions=True)
+        return await asyncio.gather(first, second, third, return_exceptions=True)
 
-    first, second = asyncio.run(many())
-    assert first == [Verdict.ACCEPTED]
-    assert isinstance(second, Unavailable)
+    first, second, third = asyncio.run(many())
+    assert first == second == [Verdict.ACCEPTED]
+    assert isinstance(third, Unavailable)
+    assert outbox.settle_and_wait([large]) == [Verdict.ACCEPTED], "there is room again"
     outbox.close()
+
+
+def test_what_waits_for_the_next_group_is_settled_before_the_outbox_closes(outbox: Outbox, broker: Broker) -> None:
+    create_topics(broker)
+
+    async def requests() -> list[list[Verdict]]:
+        first = [asyncio.ensure_future(outbox.settle([entry(number)])) for number in range(3)]
+        await asyncio.wait(first)
+        late = [asyncio.ensure_future(outbox.settle([entry(number)])) for number in range(3, 6)]
+        await asyncio.sleep(0)  # they are handed in, and wait on the loop for company
+        await asyncio.to_thread(outbox.close)
+        return await asyncio.gather(*first, *late)
+
+    assert asyncio.run(requests()) == [[Verdict.ACCEPTED]] * 6
+    assert sorted(value for value in values(broker) if value) == [b"%d" % number for number in range(6)]
 
 
 def test_what_is_too_large_for_the_broker_is_refused_alone(outbox: Outbox, broker: Broker) -> None:
     create_topics(broker)
-    large = Entry((Record(TOPIC, None, bytes(2_000_000)),))
+    large = Entry([(TOPIC, None, bytes(2_000_000))])
     assert outbox.settle_and_wait([entry(1), large, entry(2)]) == [
         Verdict.ACCEPTED,
         Verdict.TOO_LARGE,

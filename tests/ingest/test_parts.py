@@ -149,16 +149,13 @@ def get(path: str, **headers: str) -> Request:
 def test_a_script_is_small_and_cacheable(name: str, limit: int) -> None:
     plain = assets.script(get(f"/{name}.js"))
     lasting = assets.script(get(assets.lasting_name(name), accept_encoding="gzip, br"))
-    assert plain is not None
-    assert lasting is not None
     assert b"FOOTFALL_ALL" not in plain.body
     assert gzip.decompress(lasting.body) == plain.body
     assert dict(lasting.headers)[b"cache-control"] == b"public, max-age=31536000, immutable"
     etag = dict(plain.headers)[b"etag"].decode()
     again = assets.script(get(f"/{name}.js", if_none_match=f'W/"x", {etag}'))
-    assert again is not None
     assert (again.status, again.body) == (304, b"")
-    assert assets.script(get("/beacon.0000000000000000.js")) is None
+    assert assets.script(get("/beacon.0000000000000000.js")).status == 404
     if assets.built(name):
         assert len(lasting.body) <= limit
 
@@ -202,6 +199,17 @@ def door(tmp_path: Path) -> Iterator[Door]:
     yield door
     door.close()
     broker.close()
+
+
+def test_the_first_page_says_how_to_use_it(door: Door) -> None:
+    shown = door.handle_and_wait(Request("GET", "/", b"", [(b"host", b"t.example:8000")], b"", "::1", "https"))
+    text = shown.body.decode()
+    assert shown.status == 200
+    for path in ("/beacon.js", assets.lasting_name(), "/collect.gif?site=example.com", "/collect\n"):
+        assert f"https://t.example:8000{path}" in text
+    assert create(door).test_client().get("/", base_url="https://t.example:8000").text == text
+    assert door.handle_and_wait(Request("POST", "/", b"", [], b"", "::1")).status == 405
+    assert door.handle_and_wait(Request("GET", "/elsewhere", b"", [], b"", "::1")).status == 404
 
 
 def test_flask_answers_as_the_asgi_application_does(door: Door) -> None:
