@@ -83,8 +83,7 @@ class Application:
                 await _respond(send, method, door.too_large())
                 return
             if found is Unread.TOO_LARGE:
-                await _respond(send, method, door.too_large())
-                await self._bodies.discard(receive)
+                await self._bodies.answer_early(receive, send, door.too_large())
                 return
             if isinstance(found, Unread):
                 await _respond(send, method, unread(found))

@@ -1,17 +1,23 @@
-"""What the door did, counted where every worker process can see it.
+"""What the service did, counted by prometheus-client for all processes of a server together.
 
-`/metrics` is answered by whichever worker takes the request, and must speak for all of them. So the counters
-lie in memory that the processes of one server share: a row a worker, written by that worker alone, read and
-summed by any. The set of counters is closed, because outcomes and reasons are.
+`/metrics` is answered by whichever worker takes the request, and has to speak for all of them, those that have died
+included. In prometheus-client's multiprocess mode each process counts in a file of its own, mapped into memory, and
+the answer is the sum over the files of a folder. Each counter is looked up once, and is there from the start with 0,
+because the sets of outcomes and of reasons are closed.
 """
 
 from __future__ import annotations
 
-import mmap
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from activity.refusal import Reason
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
 _LABELS: tuple[tuple[str, str], ...] = (
     ("accepted", ""),
@@ -21,36 +27,51 @@ _LABELS: tuple[tuple[str, str], ...] = (
     ("unavailable", ""),
 )
 # Counted beside them, each a metric of its own.
-EXTRA = {
+_EXTRA = {
     "dead_letters_kept": "Requests that could not be understood and are kept as dead letters.",
     "dead_letters_counted": "Requests that could not be understood, more than an hour has room for: only counted.",
     "visitors_split": "Visitors of whom the live store did not say whether a visit goes on over midnight (UTC).",
 }
-_INDEX = {label: position for position, label in enumerate((*_LABELS, *((name, "") for name in EXTRA)))}
-_WIDTH = len(_INDEX)
 
 
 class Counters:
-    """`rows` processes may count at once; made before they are forked."""
+    """The counts of this process, and with a `folder` the sum over all that count there (`infra.processes.tracking`).
 
-    def __init__(self, rows: int = 1) -> None:
-        self._cells = memoryview(mmap.mmap(-1, rows * _WIDTH * 8)).cast("Q")
-        self._rows = rows
-        self._start = 0
-        self._lock = threading.Lock()
+    To be made after the fork, once in each process."""
 
-    def take_row(self, row: int) -> None:
-        """This process counts in `row` from now on."""
-        self._start = (row % self._rows) * _WIDTH
+    def __init__(self, folder: Path | None = None) -> None:
+        # At its import it decides whether processes count together: not before a server could say so.
+        from prometheus_client import CollectorRegistry, Counter
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        here = CollectorRegistry()
+        what = "Events that came to the service, by what became of them."
+        events = Counter("footfall_events", what, ("outcome", "reason"), registry=here)
+        self._increment = {label: events.labels(*label).inc for label in _LABELS}
+        for name, what in _EXTRA.items():
+            self._increment[name, ""] = Counter(f"footfall_{name}", what, registry=here).inc
+        self._all = here if folder is None else CollectorRegistry()
+        if folder is not None:
+            MultiProcessCollector(self._all, str(folder))  # type: ignore[no-untyped-call]
 
     def add(self, outcome: str, reason: str = "", n: int = 1) -> None:
-        with self._lock:
-            self._cells[self._start + _INDEX[outcome, reason]] += n
+        self._increment[outcome, reason](n)
 
-    def __iter__(self) -> Iterator[tuple[str, str, int]]:
-        """What became of the events."""
-        for outcome, reason in _LABELS:
-            yield outcome, reason, self.total(outcome, reason)
+    def collect(self) -> Iterable[Metric]:
+        """The counts of all processes, as prometheus-client has them."""
+        return self._all.collect()
 
-    def total(self, outcome: str, reason: str = "") -> int:
-        return sum(self._cells[_INDEX[outcome, reason] :: _WIDTH])
+
+class _Given:
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def exposition(metrics: Iterable[Metric]) -> bytes:
+    """The metrics as Prometheus reads them, of content type `TEXT`."""
+    from prometheus_client import generate_latest
+
+    return generate_latest(_Given(metrics))

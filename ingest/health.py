@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from ingest.counters import EXTRA, Counters
+from ingest.counters import TEXT, Counters, exposition
 from ingest.http import Response, text_response
 from ingest.outbox import Outbox
 from ingest.spool import Spool
-
-_METRICS = b"text/plain; version=0.0.4; charset=utf-8"
 
 
 def live() -> Response:
@@ -33,29 +31,21 @@ _ALONE = (
 
 
 def metrics(counters: Counters, spool: Spool, live_problem: str) -> Response:
-    lines = [
-        "# HELP footfall_events_total Events that came to the door, by what became of them.",
-        "# TYPE footfall_events_total counter",
-        *(
-            f'footfall_events_total{{outcome="{outcome}",reason="{reason}"}} {value}'
-            for outcome, reason, value in counters
+    from prometheus_client.core import GaugeMetricFamily
+
+    gauges = (
+        ("live_store_away", "Whether this process goes on without the live store.", bool(live_problem)),
+        ("spool_bytes", "Bytes on disk that wait for the broker.", spool.bytes()),
+        (
+            "spool_oldest_seconds",
+            "Age of the oldest file that waits for the broker, 0 when none does.",
+            spool.oldest_seconds(),
         ),
-    ]
-    for name, what in EXTRA.items():
-        metric = f"footfall_{name}_total"
-        lines += [f"# HELP {metric} {what}", f"# TYPE {metric} counter", f"{metric} {counters.total(name)}"]
-    lines += [
-        "# HELP footfall_live_store_away Whether this process goes on without the live store.",
-        "# TYPE footfall_live_store_away gauge",
-        f"footfall_live_store_away {int(bool(live_problem))}",
-        "# HELP footfall_spool_bytes Bytes on disk that wait for the broker.",
-        "# TYPE footfall_spool_bytes gauge",
-        f"footfall_spool_bytes {spool.bytes()}",
-        "# HELP footfall_spool_oldest_seconds Age of the oldest file that waits for the broker, 0 when none does.",
-        "# TYPE footfall_spool_oldest_seconds gauge",
-        f"footfall_spool_oldest_seconds {spool.oldest_seconds():.3f}",
-        "# HELP footfall_spool_damaged_bytes Bytes kept aside in .damaged files: unreadable, or never to be taken.",
-        "# TYPE footfall_spool_damaged_bytes gauge",
-        f"footfall_spool_damaged_bytes {sum(spool.damaged().values())}",
-    ]
-    return text_response(200, "\n".join(lines) + "\n", _METRICS)
+        (
+            "spool_damaged_bytes",
+            "Bytes kept aside in .damaged files: unreadable, or never to be taken.",
+            sum(spool.damaged().values()),
+        ),
+    )
+    families = (GaugeMetricFamily(f"footfall_{name}", what, value) for name, what, value in gauges)
+    return text_response(200, exposition((*counters.collect(), *families)).decode(), TEXT)

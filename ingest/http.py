@@ -12,6 +12,7 @@ to a process together has a bound too, so that many slow senders cost no more th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from enum import Enum
 from typing import Any, NamedTuple
@@ -68,6 +69,7 @@ def text_response(status: int, text: str, content_type: bytes = b"text/plain; ch
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 BODY_SECONDS = 30.0  # for the whole body
 UNFINISHED_BYTES = 64 << 20  # of all bodies of a process that are not here yet
@@ -141,18 +143,22 @@ class Bodies:
             task.cancel()
         self._timer = loop.call_later(_LOOK_EVERY, self._look, loop) if self._deadlines else None
 
-    async def discard(self, receive: Receive) -> None:
-        """Read on and keep nothing."""
+    async def answer_early(self, receive: Receive, send: Send, response: Response) -> None:
+        """Answer a sender whose body is too large to be read, and keep nothing of what it still sends.
+
+        Who is still sending when the connection closes may never see the answer. So all of the answer goes out, but
+        its end is not declared before the body has ended: until then the server goes on receiving."""
+        await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+        await send({"type": "http.response.body", "body": response.body, "more_body": True})
         size = 0
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(BODY_SECONDS):
                 while size < _DISCARD_AT_MOST:
                     message = await receive()
                     size += len(message.get("body", b""))
                     if not message.get("more_body"):
-                        return
-        except TimeoutError:
-            return
+                        break
+        await send({"type": "http.response.body", "body": b""})
 
 
 def unread(why: Unread) -> Response:

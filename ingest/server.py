@@ -1,270 +1,180 @@
-"""gunicorn, held as a library: the one way the tracking path and the dashboards are served.
+"""The server of both ports: gunicorn manages the processes, uvicorn speaks HTTP in each of them.
 
-gunicorn's own `asgi` worker is the fastest server in pure Python that waits for a broker's ack without a
-thread a request. Three of its habits do not suit a door that promises an answer to whoever came in:
+gunicorn binds the sockets, forks the workers, replaces those that die and passes signals on. A worker is uvicorn on
+uvloop and httptools, which costs less than half the CPU of gunicorn's own `asgi` worker and gives each request an
+event-loop task instead of a thread. Two things are added, both through what the libraries offer for it: a subclass of
+uvicorn's protocol, named in `uvicorn.Config(http=…)`, which bounds what a client may do (`ingest.connection`), and a
+subclass of `uvicorn.Server`, which stops without cutting anybody.
 
-* SIGINT cuts requests short. Ctrl-C reaches the whole process group, so here it means what SIGTERM means;
-  SIGQUIT stays for the impatient.
-* On SIGTERM a connection that never sends a full request holds the exit for the whole grace period, and one
-  that sits between two requests is waited for as long. Here whoever comes or sends a request within `LINGER`
-  is answered with `Connection: close`; then the listening queue is emptied and closed, those in it are answered
-  too, and after another `LINGER` the idle ones are closed, after `STALLED` seconds those whose body still has
-  not come. The queue belongs to every process that holds its socket: were the worker the first to close it,
-  whoever came until the last had closed it would wait in it and be cut. The others close it at the signal.
-* Half a header may stay open for as long as connections are kept. Here every header has `HEADER_SECONDS` and
-  `HEADER_BYTES`, and an answer's next bytes must be taken within `TAKE_SECONDS`.
-* Any number of connections is taken. Here a worker has `CONNECTIONS` at most, or half the files that the system
-  grants it: beyond, the longest idle one makes room, and only where all are busy is the new one refused, in words.
+**Stopping.** SIGTERM and SIGINT mean the same, because Ctrl-C reaches every process of a group: whoever has connected
+is answered, and nobody is waited for who asks nothing. SIGQUIT stops at once. In this order:
+
+1. The master notes in memory shared with its workers that the whole server stops, as opposed to one worker that is
+   replaced while others go on serving the same socket, and closes its copy of the socket. So does `footfall up`.
+2. The worker stops listening in such a way that nobody is cut. A client counts as connected as soon as the system
+   has put it in the listening queue, and closing the socket resets everybody in that queue; emptying it first does
+   not help, since the next client enters between the last look and the closing. So the worker first makes the
+   socket deaf to new handshakes (`hear_from`) while those under way finish, waits SETTLE seconds and until the queue
+   is empty, and then closes it. Clients that knock meanwhile get no answer, try again and are refused.
+3. Requests under way are answered with `Connection: close`, and so are those that arrive within LINGER seconds on
+   connections that were kept alive. Then idle connections are closed, and after STALLED seconds those whose body
+   still has not arrived. Without connections nothing is waited for.
+4. After three quarters of the grace period the rest is cancelled, so that the application can still put away what
+   it has accepted before gunicorn kills the process at the end of that period.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
+import gc
+import logging
+import mmap
 import os
-import resource
 import signal
 import socket
-import struct
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
+import uvicorn
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
-from gunicorn.asgi.lifespan import LifespanManager, LifespanStartupFailed
-from gunicorn.asgi.protocol import ASGIProtocol
-from gunicorn.workers.gasgi import ASGIWorker
+from gunicorn.workers.base import Worker as BaseWorker
 
-LINGER = 1.0
+from ingest.connection import (
+    ALL,
+    CONNECTIONS,
+    KEEP_ALIVE,
+    LINGER,
+    NONE,
+    Config,
+    Connection,
+    Connections,
+    files_granted,
+    hear_from,
+)
+
 SETTLE = 0.1
 STALLED = 3.0
 GRACE = 6
-HEADER_SECONDS = 15.0
-HEADER_BYTES = 64 << 10
-TAKE_SECONDS = 30.0
-CONNECTIONS = 2000
-FILES = 2 * CONNECTIONS + 192  # what we ask the system for
-_RETRY_AFTER = 5
-_LATER = (("Retry-After", str(_RETRY_AFTER)),)
-_AT_ONCE = struct.pack("ii", 1, 0)
-
-_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # of Linux; the socket module does not name them
 
 
-class Protocol(ASGIProtocol):
-    """One connection, known to its worker, so that the worker can tell the idle ones from the busy ones."""
+class Server(uvicorn.Server):
+    """uvicorn's server with a sweep over the connections, and a stop that cuts nobody."""
 
-    _heading_since = 0.0  # when the first bytes of a header came that is not whole yet
-    _heading_bytes = 0
-    _stuck_since = 0.0  # when the client stopped taking what we write
+    def __init__(self, config: Config, worker: Worker) -> None:
+        super().__init__(config)
+        self._all = config.all
+        self._worker = worker
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._made = self.worker.loop.time()
-        room = self.worker.make_room()
-        self.worker.connections[self] = None
-        super().connection_made(transport)
-        if not room:
-            self._refuse(503, f"Too many connections are busy here: come again in {_RETRY_AFTER} seconds.\n", _LATER)
+    def handle_exit(self, sig: int, frame: object) -> None:  # noqa: ARG002 - uvicorn's signature
+        """Stop. uvicorn's own cuts requests at the second SIGINT, and raises the signal anew after the stop."""
+        self.should_exit = True
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.worker.connections.pop(self, None)
-        super().connection_lost(exc)
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second, called by uvicorn."""
+        if counter % 10 == 0:
+            self._worker.notify()
+            self._sweep()
+        if not self._worker.alive or self._worker.ppid != os.getppid():
+            self.should_exit = True
+        return await super().on_tick(counter)
 
-    def _feed_callback_parser(self, data: bytes) -> bool:
-        if self._current_request is None:
-            self._heading_since = self._heading_since or self.worker.loop.time()
-            self._heading_bytes += len(data)
-        try:
-            goes_on: bool = super()._feed_callback_parser(data)
-        except Exception as error:  # a length of 5,000 digits: gunicorn lets the connection go without a word
-            self._refuse(400, f"The request cannot be read ({type(error).__name__}): see RFC 9112.\n")
-            return False
-        if goes_on and self._current_request is None and self._heading_bytes > HEADER_BYTES:
-            self._refuse(431, f"A header may have {HEADER_BYTES} bytes: send fewer or smaller fields.\n")
-            return False
-        return goes_on
+    def _sweep(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for connection in list(self.server_state.connections):
+            assert isinstance(connection, Connection)
+            connection.look(now)
 
-    def pause_writing(self) -> None:
-        self._stuck_since = self.worker.loop.time()
-        super().pause_writing()
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        deadline = began + self._worker.cfg.graceful_timeout * 3 / 4
+        self._all.draining = True
+        for connection in list(self.server_state.connections):
+            assert isinstance(connection, Connection)
+            if connection.busy:
+                connection.shutdown()  # closes it after the answer
+        await self._stop_listening(sockets or [], began + LINGER, deadline)
+        idle: set[Connection] = set()
+        while self.server_state.connections and not self.force_exit and loop.time() < deadline:
+            self._worker.notify()
+            now = loop.time()
+            before, idle = idle, set()
+            for connection in list(self.server_state.connections):
+                assert isinstance(connection, Connection)
+                if connection.idle_since(began) < now - LINGER:
+                    idle.add(connection)
+                elif connection.awaits_body and now - began > STALLED:
+                    connection.transport.abort()
+            for connection in idle & before:  # between the two looks what has arrived has been read
+                connection.shutdown()
+            await asyncio.sleep(0.02)
+        if self.server_state.connections:
+            unfinished = len(self.server_state.connections)
+            self._worker.log.warning("%d connections did not finish in time and are closed", unfinished)
+        await super().shutdown(sockets)
 
-    def resume_writing(self) -> None:
-        self._stuck_since = 0.0
-        super().resume_writing()
+    async def _stop_listening(self, sockets: list[socket.socket], noted: float, deadline: float) -> None:
+        # A signal to the whole group may be here before the master has noted its own.
+        await self._until(lambda: self._all.server_stops, noted)
+        if self._all.server_stops:
+            for listener in sockets:
+                hear_from(listener, NONE)
+            await asyncio.sleep(SETTLE)
+            await self._until(lambda: all(listener.get_backlog() <= 0 for listener in self._worker.sockets), deadline)
+        for server in self.servers:
+            server.close()
 
-    def drop_if_late(self, now: float) -> None:
-        """Close it when its client takes longer over a header, or over our answer, than we wait."""
-        if self._stuck_since and now - self._stuck_since > TAKE_SECONDS:
-            # What the system still holds for it goes too.
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-            self.transport.abort()
-        elif self._current_request is not None:
-            return
-        elif self._heading_since:
-            if now - self._heading_since > HEADER_SECONDS:
-                self._refuse(408, f"The header did not arrive within {HEADER_SECONDS:.0f} seconds: send it again.\n")
-        elif self.req_count <= 1 and now - self._made > HEADER_SECONDS:
-            self.drop()
-
-    def _refuse(self, status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        self._send_error_response(status, text, headers)
-        self.drop()
-
-    def _send_error_response(self, status: int, message: str, extra_headers: tuple[tuple[str, str], ...] = ()) -> None:
-        """A coding that we do not know is the sender's mistake (gunicorn says 501): nothing broke here."""
-        super()._send_error_response(400 if status == 501 else status, message, extra_headers)
-
-    async def _serve_http_request(self, request: Any, sockname: Any, peername: Any) -> bool:
-        """Without the task and the future a request that let an application run on after its answer: ours is
-        done when it has answered."""
-        self._heading_since, self._heading_bytes = 0.0, 0
-        kept: bool = await self._handle_http_request(request, sockname, peername)
-        return kept
-
-    @property
-    def between_requests(self) -> bool:
-        return self._current_request is None
-
-    @property
-    def awaits_body(self) -> bool:
-        return self._body_receiver is not None and not self._body_receiver._complete
-
-    def drop(self) -> None:
-        self._close_transport()
-        if self._request_ready is not None:
-            self._request_ready.set()
+    async def _until(self, reached: Callable[[], bool], deadline: float) -> None:
+        """Look often whether it is so, until `deadline` by the loop's clock or SIGQUIT."""
+        while not reached() and not self.force_exit and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # other processes bring it about
 
 
-class Worker(ASGIWorker):
-    """The asgi worker with a drain that cuts nobody who has sent a request, and waits for nobody else."""
+class Worker(BaseWorker):
+    """A process of gunicorn that runs the server above."""
 
     alive: bool
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.connections: dict[Protocol, None] = {}  # in the order in which they came
-        self.most_connections = CONNECTIONS
-
-    def make_room(self) -> bool:
-        """Whether one more connection may be taken; the longest idle one goes for it where that is needed."""
-        if len(self.connections) < self.most_connections:
-            return True
-        for connection in self.connections:
-            if connection.between_requests:
-                del self.connections[connection]
-                connection.drop()
-                return True
-        return False
+    stopping: mmap.mmap  # set by `serve` before the fork
 
     def init_signals(self) -> None:
         super().init_signals()
-        self.loop.add_signal_handler(signal.SIGINT, self.handle_exit_signal)
-        self.stopping = asyncio.Event()
+        signal.signal(signal.SIGINT, self.handle_exit)  # until uvicorn, which takes both over, runs
 
-    def handle_exit_signal(self) -> None:
-        super().handle_exit_signal()
-        self.stopping.set()
+    def run(self) -> None:
+        config = Config(
+            app=self.wsgi,
+            loop="auto",
+            http=Connection,
+            ws="none",
+            lifespan="on",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,  # the application knows which proxies may be believed
+            server_header=False,
+            backlog=self.cfg.backlog,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=1,
+        )
+        config.all = Connections(self.stopping)
+        config.all.most = min(CONNECTIONS, files_granted() // 2)
+        server = Server(config, self)
 
-    def handle_quit_signal(self) -> None:
-        super().handle_quit_signal()
-        self.stopping.set()
+        def quit_now(*_: object) -> None:
+            server.should_exit = server.force_exit = True
 
-    async def _serve(self) -> None:
-        self.lifespan = LifespanManager(self.asgi, self.log, self.state)
-        try:
-            await self.lifespan.startup()
-        except (LifespanStartupFailed, RuntimeError) as error:
-            self.log.error("The application does not start: %s", error)
-            self.lifespan = None
-            raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from error
-        for listener in self.sockets:
-            self.servers.append(
-                await self.loop.create_server(lambda: Protocol(self), sock=listener.sock, backlog=self.cfg.backlog)
-            )
-        self.most_connections = min(CONNECTIONS, _files_granted() // 2)
-        while self.alive and self.ppid == os.getppid():
-            self.notify()
-            now = self.loop.time()
-            for connection in list(self.connections):
-                connection.drop_if_late(now)
-            try:
-                await asyncio.wait_for(self.stopping.wait(), 1.0)
-            except TimeoutError:
-                continue
-        self.alive = False
-        await self._shutdown()
-
-    async def _shutdown(self) -> None:
-        if not self._quick_shutdown:
-            self.notify()
-            await asyncio.sleep(LINGER)
-        await self._stop_listening()
-        deadline = self.loop.time() + self.cfg.graceful_timeout
-        began = self.loop.time()
-        waited = 0.0
-        # Somebody accepted a moment ago is not yet among the connections.
-        while (self.connections or waited < SETTLE) and not self._quick_shutdown and self.loop.time() < deadline:
-            self.notify()
-            waited = self.loop.time() - began
-            for connection in list(self.connections):
-                if (waited > LINGER and connection.between_requests) or (waited > STALLED and connection.awaits_body):
-                    connection.drop()
-            await asyncio.sleep(0.02)
-        if self.connections:
-            self.log.warning("%d connections did not finish in time and are closed", len(self.connections))
-        for connection in list(self.connections):
-            connection.drop()
-        if self.lifespan is not None:
-            await self.lifespan.shutdown()
-
-    async def _stop_listening(self) -> None:
-        """Take over whoever already waits in the backlog, and in the same breath close it: who comes later is
-        refused by the system, which a client notices before it has sent anything."""
-        late: list[socket.socket] = []
-        for listener, server in zip(self.sockets, self.servers, strict=True):
-            with _nobody_enters(listener.sock):
-                with contextlib.suppress(BlockingIOError):
-                    while True:
-                        late.append(listener.sock.accept()[0])
-                server.close()
-        for connection in late:
-            connection.setblocking(False)
-            await self.loop.connect_accepted_socket(lambda: Protocol(self), connection)
+        signal.signal(signal.SIGQUIT, quit_now)
+        # Its warnings tell of senders who do not speak HTTP: those are told themselves.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        sockets = [listener.sock for listener in self.sockets]
+        for listener in sockets:
+            hear_from(listener, ALL)  # one that outlives a server that stopped, as that of `footfall up` does
+        server.run(sockets)
+        gc.freeze()  # at its exit Python would look through all objects for cycles, which takes the core a second
 
 
-def _files_granted() -> int:
-    """How many files this process may have open, raised as far as we need and the system allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < FILES:
-        soft = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return FILES if soft == resource.RLIM_INFINITY else soft
-
-
-@contextlib.contextmanager
-def _nobody_enters(listener: socket.socket) -> Iterator[None]:
-    """Between the last look into a queue and its closing somebody may enter, and would be cut. Linux can drop
-    their first packet instead: they knock again, and are refused or meet another worker."""
-    if sys.platform != "linux":
-        yield
-        return
-    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
-    with listener.dup() as kept:
-        kept.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(drop_all)))
-        yield
-        with contextlib.suppress(FileNotFoundError):  # another worker that goes at the same time has detached it
-            kept.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
-
-
-class _Arbiter(Arbiter):
-    def signal(self, sig: int, frame: object) -> None:
-        super().signal(signal.SIGTERM if sig == signal.SIGINT else sig, frame)
-
-
-class Server(BaseApplication):
+class Application(BaseApplication):
     """gunicorn configured from keyword settings alone: no configuration file, no control socket."""
 
     def __init__(self, load: Callable[[], object], settings: dict[str, object]) -> None:
@@ -278,9 +188,6 @@ class Server(BaseApplication):
 
     def load(self) -> object:
         return self._load()
-
-    def run(self) -> None:
-        _Arbiter(self).run()
 
 
 def follow(parent: int, on_gone: Callable[[], None]) -> None:
@@ -300,27 +207,35 @@ def serve(
     *,
     workers: int = 1,
     parent: int | None = None,
-    on_worker: Callable[[int], object] | None = None,
+    on_exit: Callable[[], object] = lambda: None,
     **settings: object,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain and exit the process with gunicorn's status.
 
-    `load` runs in each worker, after the fork, and returns the application. `parent` is the read end of a
-    pipe whose write end the starting process holds: when that process is gone this one drains and goes too.
-    `on_worker` is called in each worker after the fork with its number, below `workers` and its own while it lives.
+    `load` runs in each worker, after the fork, and returns the ASGI application, which speaks the lifespan protocol.
+    `parent` is the read end of a pipe whose write end the starting process holds: when that process is gone this one
+    drains and goes too. `on_exit` comes last, in the starting process. `settings` are gunicorn's.
     """
+    stopping = mmap.mmap(-1, 1)
 
-    def number(arbiter: Arbiter, worker: Worker) -> None:
-        taken = {other.number for other in arbiter.WORKERS.values()}
-        worker.number = min(set(range(len(taken) + 1)) - taken)
+    def before_fork(_: Arbiter, worker: Worker) -> None:
+        worker.stopping = stopping
 
-    def announce(_: Arbiter, worker: Worker) -> None:
-        if on_worker is not None:
-            on_worker(worker.number)
+    def take_signals(arbiter: Arbiter) -> None:
+        def stop(*_: object) -> None:
+            stopping[0] = 1
+            arbiter.signal(signal.SIGTERM, None)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+
+    def leave(_: Arbiter) -> None:
+        on_exit()
+        gc.freeze()
 
     if parent is not None:
         follow(parent, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    Server(
+    Application(
         load,
         {
             "bind": bind,
@@ -328,16 +243,14 @@ def serve(
             "worker_class": "ingest.server.Worker",
             "graceful_timeout": GRACE,
             "timeout": 30,
-            "keepalive": 75,
             "backlog": 2048,
-            "limit_request_fields": 64,
-            "forwarder_headers": "",  # nobody sets SCRIPT_NAME or PATH_INFO for us
             "control_socket_disable": True,
             "accesslog": None,
             "errorlog": "-",
             "loglevel": "warning",
-            "pre_fork": number,
-            "post_fork": announce,
+            "when_ready": take_signals,
+            "pre_fork": before_fork,
+            "on_exit": leave,
             **settings,
         },
     ).run()

@@ -164,23 +164,28 @@ class Core:
 
     def metrics(self) -> str:
         """The pipeline's metrics as Prometheus text; "" before it has started."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        from ingest.counters import exposition
+
         if self._loader is None:
             return ""
         status = self._loader.status
         age = max(0.0, time.time() - status.watermark / 1000) if status.watermark else 0.0
-        rows = (
-            ("lag_seconds", "gauge", "Age of the oldest event that is not yet in the numbers.", status.lag_seconds),
-            ("watermark_age_seconds", "gauge", "How far the live watermark is behind the clock.", age),
-            ("loaded_batches_total", "counter", "Micro-batches committed since the start.", status.batches),
-            ("loaded_events_total", "counter", "Events stored since the start.", status.events),
-            ("loaded_duplicates_total", "counter", "Events that were stored already.", status.duplicates),
-            ("loaded_late_total", "counter", "Events later than the horizon, left to reconcile.", status.late),
-            ("dead_letters_total", "counter", "Records that are not events.", status.dead_letters),
+        gauges = (
+            ("lag_seconds", "Age of the oldest event that is not yet in the numbers.", status.lag_seconds),
+            ("watermark_age_seconds", "How far the live watermark is behind the clock.", age),
         )
-        lines = []
-        for name, kind, text, value in rows:
-            lines += [f"# HELP footfall_{name} {text}", f"# TYPE footfall_{name} {kind}", f"footfall_{name} {value}"]
-        return "\n".join(lines) + "\n"
+        counters = (
+            ("loaded_batches", "Micro-batches committed since the start.", status.batches),
+            ("loaded_events", "Events stored since the start.", status.events),
+            ("loaded_duplicates", "Events that were stored already.", status.duplicates),
+            ("loaded_late", "Events later than the horizon, left to reconcile.", status.late),
+            ("dead_letters", "Records that are not events.", status.dead_letters),
+        )
+        families = [GaugeMetricFamily(f"footfall_{name}", what, value) for name, what, value in gauges]
+        counted = [CounterMetricFamily(f"footfall_{name}", what, value) for name, what, value in counters]
+        return exposition((*families, *counted)).decode()
 
     def application(self, owner: Owner | None, collect_url: str) -> Flask:
         """The Flask app of pages, API, SQL and probes; with an owner, its control routes too."""

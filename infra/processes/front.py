@@ -162,8 +162,8 @@ class Front:
 
     async def _without_body(self, why: Unread, scope: Scope, receive: Receive, send: Send) -> None:
         if why is Unread.TOO_LARGE:
-            await _answer(scope, send, text_response(413, f"A request may have {MAX_BODY} bytes here: send less.\n"))
-            await self._bodies.discard(receive)
+            text = f"A request may have {MAX_BODY} bytes here: send less.\n"
+            await self._bodies.answer_early(receive, send, text_response(413, text))
             return
         await _answer(scope, send, unread(why))
 

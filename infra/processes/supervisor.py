@@ -1,8 +1,8 @@
 """`footfall up`: everything on one machine, in a handful of processes that live and die together.
 
     supervisor          holds the data folder's lock and both listening sockets; prints; restarts what dies
-    ├─ tracking         gunicorn, ingest on an `asgi` worker: what answers a beacon does nothing else
-    ├─ core             gunicorn, one worker: pages and API, and in a thread the live pipeline; it alone owns the
+    ├─ tracking         gunicorn and uvicorn, the ingest: what answers a beacon does nothing else
+    ├─ core             the same, one worker: pages and API, and in a thread the live pipeline; it alone owns the
     │                   embedded warehouse, and answers the other `footfall` commands (see `infra.processes.control`)
     └─ demo             with --demo: synthetic visitors
 

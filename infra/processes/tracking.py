@@ -1,10 +1,13 @@
-"""The tracking port: the door, opened in each worker from the settings, served by gunicorn's `asgi` worker."""
+"""The tracking port: the service, opened in each worker from the settings, behind `ingest.server`."""
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.settings import Settings
@@ -50,22 +53,29 @@ def serve(
 ) -> None:
     """Serve until a signal, then drain and exit. `on_ready` is called in each worker that takes events."""
     from ingest import server
-    from ingest.counters import Counters
 
-    # Twice the rows: a worker that starts while its predecessor drains has one of its own.
-    counters = Counters(2 * workers)
+    folder = share_counts()
 
     def load() -> object:
         from ingest.asgi import Application
+        from ingest.counters import Counters
 
         def open_here() -> Door:
-            counters.take_row(os.getpid())
             parts = Parts(settings)
-            door = open_door(parts, counters)
+            door = open_door(parts, Counters(folder))
             if on_ready is not None:
                 on_ready()
             return door
 
         return Application(open_here)
 
-    server.serve(load, bind, workers=workers, parent=follow, asgi_lifespan="on")
+    server.serve(load, bind, workers=workers, parent=follow, on_exit=lambda: shutil.rmtree(folder))
+
+
+def share_counts() -> Path:
+    """Make the folder in which the processes of a server count together; to be called before any of them counts.
+
+    Counts begin at 0 with each server, and a server that is killed leaves its few kilobytes behind."""
+    folder = tempfile.mkdtemp(prefix="footfall-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # where prometheus-client, when it is imported, looks for it
+    return Path(folder)

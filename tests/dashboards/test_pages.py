@@ -203,6 +203,10 @@ def test_the_first_load_is_small_and_kept(client: FlaskClient) -> None:
     assert gzip.decompress(sent[0].data).decode() == page.text
     assert sum(len(answer.data) for answer in sent) < FIRST_LOAD
     assert all("immutable" in answer.headers["Cache-Control"] for answer in sent[1:])
+    again = {"Accept-Encoding": "gzip", "If-None-Match": sent[1].headers["ETag"]}
+    assert client.get(files[0], headers=again, buffered=True).status_code == 304
+    part = client.get(files[0], headers={"Accept-Encoding": "gzip", "Range": "bytes=0-1999"}, buffered=True)
+    assert (part.status_code, part.content_encoding, len(part.data)) == (206, None, 2000)
 
 
 def test_all_numbers_of_each_step_stand_in_a_table(client: FlaskClient) -> None:

@@ -18,6 +18,7 @@ import pytest
 import brokers
 from activity.event import ALL_TOPICS
 from brokers.base import Broker, Position, Stored, TopicPartition
+from ingest.counters import Counters
 from tests.patience import patient
 
 ROOT = Path(__file__).parents[2]
@@ -157,6 +158,21 @@ class Log:
     def _last(self, partition: TopicPartition) -> Position | None:
         bounds = self.broker.bounds(partition)
         return bounds.last if bounds else None
+
+
+def value(counters: Counters, name: str) -> float:
+    """One that has no labels."""
+    return next(sample.value for metric in counters.collect() for sample in metric.samples if sample.name == name)
+
+
+def counted(counters: Counters) -> dict[tuple[str, str], float]:
+    """What became of the events, by outcome and reason, where there were any."""
+    samples = (sample for metric in counters.collect() for sample in metric.samples)
+    return {
+        (sample.labels["outcome"], sample.labels["reason"]): sample.value
+        for sample in samples
+        if sample.name == "footfall_events_total" and sample.value
+    }
 
 
 def pageview(**more: object) -> dict[str, object]:

@@ -6,11 +6,13 @@ Bounds other than the product's come by the environment: `BOUNDS="BODY_SECONDS=2
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import brokers
-from ingest import http, server
+from infra.processes.tracking import share_counts
+from ingest import connection, http, server
 from ingest.asgi import Application
 from ingest.collect import Options
 from ingest.counters import Counters
@@ -20,7 +22,7 @@ from stores.live import connect_live
 
 port, folder, broker_url, workers_text, *rest = sys.argv[1:]
 workers = int(workers_text)
-counters = Counters(workers)
+counts = share_counts()
 
 
 def open_door() -> Door:
@@ -30,18 +32,18 @@ def open_door() -> Door:
         sites=Sites(Path(folder) / "sites.toml"),
         spool=Path(folder) / "spool",
         options=Options(trusted_proxies=("127.0.0.1",)),
-        counters=counters,
+        counters=Counters(counts),
     )
 
 
 for bound in os.environ.get("BOUNDS", "").split():
     name, _, value = bound.partition("=")
-    module = server if hasattr(server, name) else http
+    module = connection if hasattr(connection, name) else http
     setattr(module, name, type(getattr(module, name))(value))
 server.serve(
     lambda: Application(open_door),
     f"127.0.0.1:{port}",
     workers=workers,
-    on_worker=counters.take_row,
+    on_exit=lambda: shutil.rmtree(counts),
     parent=int(rest[0]) if rest else None,
 )

@@ -20,7 +20,7 @@ from ingest.service import Door
 from ingest.sites import Site, Sites
 from stores.live import connect_live
 from tests.e2e.harness import until
-from tests.ingest.conftest import AGENT, KEY, Log, pageview
+from tests.ingest.conftest import AGENT, KEY, Log, pageview, value
 from tests.require import require
 from tests.servers import redis as redis_part
 from tests.servers.process import Server
@@ -118,7 +118,7 @@ def test_a_visit_over_midnight_goes_on_at_another_process(doors: Doors) -> None:
     assert asyncio.run(doors.send(pageview(id="early"), door=1)).status == 202
     assert asyncio.run(doors.send(pageview(id="new"), "Mozilla/5.0 Firefox/1.0", door=1)).status == 202
     assert len(set(doors.visitors())) == 2
-    assert doors.counters.total("visitors_split") == 0
+    assert value(doors.counters, "footfall_visitors_split_total") == 0
     assert doors.ask("/ready") == "ready\n"
 
 
@@ -144,7 +144,7 @@ def test_every_event_is_answered_while_redis_is_gone(doors: Doors, own_redis: Ow
     assert "\nwithout the live store: " in doors.ask("/ready")
     assert "a visit over midnight (UTC) counts as two" in doors.ask("/ready")
     assert "footfall_live_store_away 1" in doors.ask("/metrics")
-    assert 0 < doors.counters.total("visitors_split") <= 300
+    assert 0 < value(doors.counters, "footfall_visitors_split_total") <= 300
     # The next day's salt was there ahead; who names visitors needs a key that is not, and is told to come again.
     doors.now += DAY
     assert asyncio.run(doors.send(pageview(id="tomorrow"))).status == 202

@@ -17,7 +17,7 @@ import pyarrow as pa
 from flask import Flask, Response, request
 
 from infra.processes.front import Front
-from ingest import http, server
+from ingest import connection, http, server
 
 application = Flask("misbehaving")
 released = threading.Semaphore(0)
@@ -95,6 +95,6 @@ def early() -> str:
 port, *bounds = sys.argv[1:]
 for bound in bounds:
     name, _, value = bound.partition("=")
-    module = server if hasattr(server, name) else http
+    module = connection if hasattr(connection, name) else http
     setattr(module, name, type(getattr(module, name))(value))
 server.serve(lambda: Front(application, lambda authorization: authorization == b"Bearer owner"), f"127.0.0.1:{port}")

@@ -110,15 +110,16 @@ def test_killed_alone_the_parent_takes_everything_along_and_the_next_start_has_e
     assert again.stats()["visits"] == 1
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("role", ["tracking", "core"])
-def test_a_process_that_dies_is_replaced_and_events_go_on(start: Start, role: str) -> None:
+def test_a_process_that_dies_is_replaced_and_events_go_on(start: Start, role: str, how: signal.Signals) -> None:
     up = start("--site", SITE).wait_ready()
     up.collect(url=f"https://{SITE}/before")
     victims = [
         pid for pid in up.group() if pid != up.process.pid and f"infra.processes\0{role}" in _command_line(pid)
     ]
     for pid in victims:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, how)
     until(lambda: f"{role} ended" in up.said(), "the supervisor noticed")
     assert up.collect(url=f"https://{SITE}/after")["accepted"] == 1
     until(lambda: up.stats()["pageviews"] == 2, "both are in the numbers")
