@@ -8,7 +8,7 @@ alive, 2,000 user agents drawn by Zipf's law. Rounds alternate, and each is held
 CPU does drifts by a third within minutes on a shared machine. Afterwards the events acknowledged are compared with
 what the broker holds: every one of them, and nothing else, has to lie there.
 
-    ./dev bench ingest [--events N] [--plain] [--json]      FOOTFALL_BENCH_KAFKA=kafka://h:9092 adds Kafka
+    ./dev bench ingest [--events N] [--rounds N] [--json]      FOOTFALL_BENCH_KAFKA=kafka://h:9092 adds Kafka
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import random
 import signal
@@ -33,6 +32,7 @@ from typing import NamedTuple
 
 import brokers
 from activity.event import ALL_TOPICS, TOPICS
+from bench.harness import Result, report, result
 from brokers.base import TopicPartition
 
 WORKERS = 2
@@ -240,7 +240,7 @@ class _Round(NamedTuple):
     statuses: dict[bytes, int]
 
 
-def measure(name: str, url: str, folder: Path, kind: str, requests: int, rounds: int) -> list[dict[str, object]]:
+def measure(name: str, url: str, folder: Path, requests: int, rounds: int) -> list[Result]:
     """A line for each number of events a request; `requests` a round of one event each, a quarter as many of ten."""
     counts = {1: requests, 10: requests // 4}
     broker = brokers.connect(url)
@@ -253,7 +253,7 @@ def measure(name: str, url: str, folder: Path, kind: str, requests: int, rounds:
     gunicorn: list[float] = []
     ours: dict[int, list[float]] = {events: [] for events in counts}  # microseconds an event
     speeds: dict[int, list[float]] = {events: [] for events in counts}  # events a second
-    with server("uvicorn") as peer, server("gunicorn") as second, server(kind, url, str(folder)) as own:
+    with server("uvicorn") as peer, server("gunicorn") as second, server("ours", url, str(folder)) as own:
         load = Requests(f"{time.time_ns():x}")
         for each in (peer, second, own):
             statuses = asyncio.run(_drive(each.port, load, WARM_UP))
@@ -271,24 +271,23 @@ def measure(name: str, url: str, folder: Path, kind: str, requests: int, rounds:
     kept = stored(url) - before
     if kept != acknowledged:
         raise SystemExit(f"{acknowledged} events were acknowledged and {kept} are on {name}")
-    lines: list[dict[str, object]] = []
+    lines = []
     for events, own_cpu in ours.items():
         ratio = statistics.median(mine / peer for mine, peer in zip(own_cpu, bare, strict=True))
         lines.append(
-            {
-                "name": f"ingest {name}, {events} a request",
-                "ours": round(statistics.median(own_cpu), 1),
-                "peer": round(statistics.median(bare), 1),
-                "unit": "CPU us an event",
-                "ratio": round(ratio, 2),
-                "target": TARGETS[events],
-                "met": ratio <= TARGETS[events],
-                "gunicorn": round(statistics.median(gunicorn), 1),
-                "load": round(os.getloadavg()[0], 1),
-                "events_per_second": round(statistics.median(speeds[events])),
-                "acknowledged": acknowledged,
-                "stored": kept,
-            }
+            result(
+                f"ingest {name}, {events} a request",
+                statistics.median(own_cpu),
+                statistics.median(bare),
+                "CPU us an event",
+                TARGETS[events],
+                met=ratio <= TARGETS[events],
+                ratio=ratio,
+                gunicorn=round(statistics.median(gunicorn), 1),
+                events_per_second=round(statistics.median(speeds[events])),
+                acknowledged=acknowledged,
+                stored=kept,
+            )
         )
     return lines
 
@@ -303,20 +302,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench ingest")
     parser.add_argument("--events", type=int, default=40_000, help="requests of one event a round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--plain", action="store_true", help="ours on a plain UvicornWorker, without our own worker")
     parser.add_argument("--json", action="store_true", help="accepted for uniformity: the output is JSON lines")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="footfall-bench-") as folder:
         targets = {"sqlite": f"sqlite://{folder}/log.sqlite"}
         if kafka := os.environ.get("FOOTFALL_BENCH_KAFKA"):
             targets["kafka"] = kafka
-        met = True
-        for name, url in targets.items():
-            kind = "plain" if options.plain else "ours"
-            for result in measure(name, url, Path(folder) / name, kind, options.events, options.rounds):
-                print(json.dumps(result), flush=True)
-                met = met and bool(result["met"])
-    return 0 if met else 1
+        measured = (
+            measure(name, url, Path(folder) / name, options.events, options.rounds) for name, url in targets.items()
+        )
+        return report(each for lines in measured for each in lines)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """The servers of benches: `python -m bench.ingest_server KIND PORT WORKERS [URL FOLDER]`.
 
 `uvicorn` and `gunicorn` answer 204 to whatever they have read, on a plain `UvicornWorker` and on gunicorn's own
-`asgi` worker. `ours`, `unlimited` and `limited` are the tracking service as the product serves it; `plain` is
-`ours` on a plain `UvicornWorker`, which shows what our own worker adds.
-`limited` has the limits as they come, the others limits that no bench reaches, so that they are counted all the same.
-Floods come from many addresses: those two believe `X-Forwarded-For`."""
+`asgi` worker. `ours`, `unlimited` and `limited` are the tracking service as the product serves it. `limited` has the
+default limits, the others limits that no bench reaches, so that they are counted all the same. Floods come from many
+addresses: `unlimited` and `limited` believe `X-Forwarded-For`."""
 
 from __future__ import annotations
 
@@ -16,11 +15,13 @@ from gunicorn.app.base import BaseApplication
 
 import brokers
 import stores.live
+from infra import startup
+from infra.processes.tracking import share_counts
 from ingest import asgi, server
 from ingest.collect import Options
 from ingest.counters import Counters
 from ingest.limiter import Limits
-from ingest.service import Door
+from ingest.service import Service
 from ingest.sites import Site, Sites
 
 BARE = {"uvicorn": "uvicorn_worker.UvicornWorker", "gunicorn": "asgi"}
@@ -70,20 +71,20 @@ def main() -> None:
     url, folder = rest
     beyond = "1000000000/minute"
     limits = Limits(address=beyond, network=beyond, site=beyond) if kind != "limited" else True
-    counters = Counters(int(workers))
+    counted = share_counts()
 
-    def open_door() -> Door:
-        return Door(
+    def open_service() -> Service:
+        startup.collect_rarely()
+        return Service(
             broker=brokers.connect(url),
             live=stores.live.connect_live(f"file://{folder}/live"),
             sites=Sites(sites={"bench.example": Site(domain="bench.example", limits=limits)}),
             spool=Path(folder) / "spool",
             options=Options(trusted_proxies=("127.0.0.1",) if kind in ("unlimited", "limited") else ()),
-            counters=counters,
+            counters=Counters(counted),
         )
 
-    worker = {"worker_class": BARE["uvicorn"]} if kind == "plain" else {}
-    server.serve(lambda: asgi.Application(open_door), bind, workers=int(workers), on_worker=counters.take_row, **worker)
+    server.serve(lambda: asgi.Application(open_service), bind, workers=int(workers))
 
 
 if __name__ == "__main__":

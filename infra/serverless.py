@@ -98,7 +98,7 @@ def _tracker() -> Callable[[dict[str, Any], Context], dict[str, Any]]:
 
     from ingest import wsgi
     from ingest.collect import Options
-    from ingest.service import Door
+    from ingest.service import Service
 
     settings = function_settings(os.environ)
     settings = replace(settings, broker=pure_python(settings.broker))
@@ -109,7 +109,7 @@ def _tracker() -> Callable[[dict[str, Any], Context], dict[str, Any]]:
         )
     parts = Parts(settings)
     atexit.register(parts.close)
-    door = Door(
+    service = Service(
         broker=parts.broker,
         live=parts.live,
         sites=sites(os.environ),
@@ -117,8 +117,8 @@ def _tracker() -> Callable[[dict[str, Any], Context], dict[str, Any]]:
         options=Options(trusted_proxies=settings.proxies, spool_bytes=0),
         places=parts.places,
     )
-    atexit.register(door.close)
-    handler: Callable[[dict[str, Any], Context], dict[str, Any]] = make_lambda_handler(wsgi.create(door))
+    atexit.register(service.close)
+    handler: Callable[[dict[str, Any], Context], dict[str, Any]] = make_lambda_handler(wsgi.create(service))
     return handler
 
 

@@ -1,6 +1,6 @@
 """The tracking service as a small ASGI application.
 
-A request costs its parsing and one future: it awaits the ack, no thread does. The door is opened in the
+A request costs its parsing and one future: it awaits the ack, no thread does. The service is opened in the
 lifespan's start, in the worker process and therefore after the fork, where broker clients have to be made;
 it is closed at the lifespan's end, when no request is left, and closing settles all that was handed in.
 """
@@ -8,13 +8,12 @@ it is closed at the lifespan's end, when no request is left, and closing settles
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
 from typing import Any
 
 from ingest.http import Bodies, Headers, Message, Receive, Request, Response, Unread, unread
-from ingest.service import Door
+from ingest.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +26,11 @@ _ENDINGS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit
 
 
 class Application:
-    """`open_door` is called once in each worker."""
+    """`open_service` is called once in each worker."""
 
-    def __init__(self, open_door: Callable[[], Door]) -> None:
-        self._open_door = open_door
-        self._door: Door | None = None
+    def __init__(self, open_service: Callable[[], Service]) -> None:
+        self._open_service = open_service
+        self._service: Service | None = None
         self._bodies = Bodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,37 +52,33 @@ class Application:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 try:
-                    self._door = self._open_door()
+                    self._service = self._open_service()
                 except Exception as error:
-                    log.exception("The door does not open")
+                    log.exception("The service does not open")
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
-                # What is here now stays: the collector need not look through it again and again.
-                gc.collect()
-                gc.freeze()
-                gc.set_threshold(10_000, 20, 20)
                 await send({"type": "lifespan.startup.complete"})
             else:
-                if self._door is not None:
-                    self._door.close()
+                if self._service is not None:
+                    self._service.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        door = self._door
-        assert door is not None, "served without the lifespan protocol: set gunicorn's asgi_lifespan to on"
+        service = self._service
+        assert service is not None, "served without the lifespan protocol: set gunicorn's asgi_lifespan to on"
         method: str = scope["method"]
         headers: Headers = scope["headers"]
         client = scope["client"]
         peer = client[0] if client else ""
         body = b""
         if method == "POST":
-            found = await self._body(receive, headers, door.max_body)
-            if isinstance(found, bytes) and len(found) > door.max_body:  # and all of it is here
-                await _respond(send, method, door.too_large())
+            found = await self._body(receive, headers, service.max_body)
+            if isinstance(found, bytes) and len(found) > service.max_body:  # and all of it is here
+                await _respond(send, method, service.too_large())
                 return
             if found is Unread.TOO_LARGE:
-                await self._bodies.answer_early(receive, send, door.too_large())
+                await self._bodies.answer_early(receive, send, service.too_large())
                 return
             if isinstance(found, Unread):
                 await _respond(send, method, unread(found))
@@ -91,7 +86,7 @@ class Application:
             body = found
         scheme = scope.get("scheme", "http")
         request = Request(method, scope["path"], scope["query_string"], headers, body, peer, scheme)
-        await _respond(send, method, await door.handle(request))
+        await _respond(send, method, await service.handle(request))
 
 
     async def _body(self, receive: Receive, headers: Headers, limit: int) -> bytes | Unread:

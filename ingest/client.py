@@ -95,7 +95,7 @@ KEPT = 50_000  # visitors of a young day, and as many of the day before; who is 
 
 
 class Live(Memory, Protocol):
-    """What the door needs of the live store."""
+    """What the service needs of the live store."""
 
     waits: bool
 

@@ -1,4 +1,4 @@
-"""The core of the door: request parts in; records, refusals and all that the answer needs out.
+"""The core of the service: request parts in; records, refusals and all that the answer needs out.
 
 No socket, no broker and no clock: whoever serves hands in a `Request` and the time, publishes the entries
 (`outbox`) and lets `answers` speak. An event is refused alone and for a named reason; what cannot be
@@ -35,7 +35,7 @@ _GZIP = b"\x1f\x8b"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator decides about the door."""
+    """What the operator decides about the service."""
 
     limits: Limits = Limits()
     honour_opt_out: bool = True  # Sec-GPC and DNT

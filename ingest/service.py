@@ -6,7 +6,7 @@ may *send* is the site's rule, and refused as such.
 
 The tracking routes, whatever serves them: both shells hand a `Request` in and get a `Response` back.
 
-A door is made in the process that uses it, from parts that are already open, and is closed by it; what was
+A service is made in the process that uses it, from parts that are already open, and is closed by it; what was
 opened for it stays open, for whoever opened it to close.
 """
 
@@ -124,7 +124,7 @@ _UPKEEP_EVERY = 0.5  # seconds
 _LOOK_UP_S = 1.0  # that a request waits for the live store, which itself gives up before
 
 
-class Door:
+class Service:
     """Takes events for `sites` and answers once `broker` or the spool has them durably."""
 
     def __init__(
@@ -141,7 +141,7 @@ class Door:
         on_close: Callable[[], object] = lambda: None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        """`create_topics` as the outbox has it; `on_close` comes last, to close what was opened for this door."""
+        """`create_topics` as the outbox has it; `on_close` comes last, to close what was opened for this service."""
         self._options = options or Options()
         self._on_close = on_close
         self._counters = counters or Counters()
@@ -233,7 +233,7 @@ class Door:
                 self._limiter.synchronise(self._live)
                 self._send_letters(self._dead_letters.end_hour(now))
             except Exception:
-                log.exception("The door's upkeep failed and is tried again")
+                log.exception("The service's upkeep failed and is tried again")
 
     def _send_letters(self, entries: list[Entry]) -> None:
         self._unsent += entries

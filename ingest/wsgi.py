@@ -1,4 +1,4 @@
-"""The same door as a Flask application: for functions, and for any WSGI server."""
+"""The same service as a Flask application: for functions, and for any WSGI server."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from flask import Flask, request
 from werkzeug.wrappers import Response as FlaskResponse
 
 from ingest.http import Request, Response
-from ingest.service import Door
+from ingest.service import Service
 
 _METHODS = ["GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"]
 
 
-def create(door: Door) -> Flask:
-    """The application. It opens and closes nothing: whoever made the door does."""
+def create(service: Service) -> Flask:
+    """The application. It opens and closes nothing: whoever made the service does."""
     app = Flask("ingest", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = None  # the door's own limit answers in words
+    app.config["MAX_CONTENT_LENGTH"] = None  # the service's own limit answers in words
 
     @app.route("/", methods=_METHODS)
     @app.route("/<path:_>", methods=_METHODS)
@@ -22,11 +22,11 @@ def create(door: Door) -> Flask:
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
         body = b""
         if request.method == "POST":
-            body = request.stream.read(door.max_body + 1)
-            if len(body) > door.max_body:
-                return _to_flask(door.too_large())
+            body = request.stream.read(service.max_body + 1)
+            if len(body) > service.max_body:
+                return _to_flask(service.too_large())
         return _to_flask(
-            door.handle_and_wait(
+            service.handle_and_wait(
                 Request(
                     request.method,
                     request.path,

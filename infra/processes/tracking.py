@@ -10,27 +10,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra import startup
 from infra.settings import Settings
 from infra.wiring import Parts
 
 if TYPE_CHECKING:
     from ingest.counters import Counters
-    from ingest.service import Door
+    from ingest.service import Service
 
 log = logging.getLogger("footfall")
 
 
-def open_door(parts: Parts, counters: Counters | None = None) -> Door:
-    """The door over a worker's own parts, which it closes. Missing topics are made first, if the broker answers."""
+def open_service(parts: Parts, counters: Counters | None = None) -> Service:
+    """The service over a worker's own parts, which it closes. Missing topics are made first, if the broker answers."""
     from brokers.base import BrokerError
     from ingest.collect import Options
-    from ingest.service import Door
+    from ingest.service import Service
 
     try:
         parts.create_topics()
     except BrokerError as error:
         log.warning("Events go to the spool until the broker answers: %s", error)
-    return Door(
+    return Service(
         broker=parts.broker,
         live=parts.live,
         sites=parts.sites,
@@ -60,12 +61,13 @@ def serve(
         from ingest.asgi import Application
         from ingest.counters import Counters
 
-        def open_here() -> Door:
+        def open_here() -> Service:
             parts = Parts(settings)
-            door = open_door(parts, Counters(folder))
+            service = open_service(parts, Counters(folder))
+            startup.collect_rarely()
             if on_ready is not None:
                 on_ready()
-            return door
+            return service
 
         return Application(open_here)
 

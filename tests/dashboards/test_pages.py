@@ -158,7 +158,7 @@ def test_what_is_no_domain_is_not_added(client: FlaskClient, domain: str, words:
 
 
 def test_now_counts_who_is_there_and_marks_the_numbers(client: FlaskClient, live: Live) -> None:
-    """The visitor of 11:58 is stored; the door has seen two, one of whom is on the way to the store."""
+    """The visitor of 11:58 is stored; the service has seen two, one of whom is on the way to the store."""
     before = client.get("/example.com/now").get_json()
     assert before["current"] == 1
     live.touch_many([("example.com", "a", ms(NOW)), ("example.com", "b", ms(NOW))])

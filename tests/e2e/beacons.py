@@ -67,7 +67,7 @@ class Beacons:
             connection.close()
 
 
-class Door:
+class Service:
     """A tracking port over a broker, and the load on it."""
 
     def __init__(self, load: Load, beacons: Beacons, spool: Path) -> None:
@@ -83,7 +83,7 @@ class Door:
 
 
 @contextmanager
-def under_load(folder: Path, url: str, *, spool: bool = True) -> Iterator[Door]:
+def under_load(folder: Path, url: str, *, spool: bool = True) -> Iterator[Service]:
     """`footfall ingest` on `url`, taking events. Without a spool, there is no place to make one."""
     folder.mkdir()
     site = f"s{uuid.uuid4().hex[:12]}.example.com"
@@ -98,6 +98,6 @@ def under_load(folder: Path, url: str, *, spool: bool = True) -> Iterator[Door]:
         load = Load(beacons)
         try:
             with load:
-                yield Door(load, beacons, place)
+                yield Service(load, beacons, place)
         finally:
             beacons.close()

@@ -307,7 +307,7 @@ def test_other_doors_are_shut_in_words(up: Up, method: str, path: str, status: i
     assert body.strip()
 
 
-def test_what_is_no_http_does_not_shut_the_door(up: Up, mark: str) -> None:
+def test_what_is_no_http_does_not_shut_the_service(up: Up, mark: str) -> None:
     address = urlsplit(up.tracking)
     tls = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
     for nonsense in (tls, b"GET\r\n\r\n", b"POST /collect HTTP/1.1\r\n\r\n"):

@@ -39,13 +39,13 @@ def test_not_there_yet_at_the_start(tmp_path: Path, broker: part.Server, say: Ca
     address = broker.address()
     assert address
     broker.kill()
-    with under_load(tmp_path / "ingest", f"kafka://{address}?client=kafka-python&timeout_ms=3000") as door:
-        door.load.more(500)
-        assert door.spools()
+    with under_load(tmp_path / "ingest", f"kafka://{address}?client=kafka-python&timeout_ms=3000") as service:
+        service.load.more(500)
+        assert service.spools()
         part.start(broker.folder, int(address.rpartition(":")[2]))
-        until(lambda: not door.spools(), "the spool is drained")
-        door.load.more(500)
-    figures = door.judge(address)
+        until(lambda: not service.spools(), "the spool is drained")
+        service.load.more(500)
+    figures = service.judge(address)
     assert figures.refused == 0
     say(f"Kafka started after the tracking port: {figures}")
 
@@ -53,15 +53,15 @@ def test_not_there_yet_at_the_start(tmp_path: Path, broker: part.Server, say: Ca
 def test_killed_and_started_again(tmp_path: Path, broker: part.Server, say: Callable[[str], None]) -> None:
     address = broker.address()
     assert address
-    with under_load(tmp_path / "ingest", f"kafka://{address}?client=confluent") as door:
-        door.load.more(500)
+    with under_load(tmp_path / "ingest", f"kafka://{address}?client=confluent") as service:
+        service.load.more(500)
         broker.kill()
-        until(door.spools, "events go to the spool")
-        door.load.more(500)
+        until(service.spools, "events go to the spool")
+        service.load.more(500)
         part.start(broker.folder, int(address.rpartition(":")[2]))
-        until(lambda: not door.spools(), "the spool is drained")
-        door.load.more(500)
-    figures = door.judge(address)
+        until(lambda: not service.spools(), "the spool is drained")
+        service.load.more(500)
+    figures = service.judge(address)
     assert figures.refused == 0
     say(f"Kafka killed and started again: {figures}")
 
@@ -69,18 +69,18 @@ def test_killed_and_started_again(tmp_path: Path, broker: part.Server, say: Call
 def test_paused_for_twenty_seconds(tmp_path: Path, broker: part.Server, say: Callable[[str], None]) -> None:
     address = broker.address()
     assert address
-    with under_load(tmp_path / "ingest", f"kafka://{address}") as door:
-        door.load.more(500)
+    with under_load(tmp_path / "ingest", f"kafka://{address}") as service:
+        service.load.more(500)
         (pid,) = broker.pids()
         os.kill(pid, signal.SIGSTOP)
         try:
             begin = time.monotonic()
-            until(door.spools, "events go to the spool")
+            until(service.spools, "events go to the spool")
             time.sleep(max(0.0, begin + 20 - time.monotonic()))
         finally:
             os.kill(pid, signal.SIGCONT)
-        until(lambda: not door.spools(), "the spool is drained")
-        door.load.more(500)
-    figures = door.judge(address)
+        until(lambda: not service.spools(), "the spool is drained")
+        service.load.more(500)
+    figures = service.judge(address)
     assert figures.refused == 0
     say(f"Kafka paused for 20 s: {figures}")

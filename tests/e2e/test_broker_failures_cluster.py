@@ -84,11 +84,11 @@ def test_one_is_lost_then_the_leader_then_two(tmp_path: Path, cluster: Cluster, 
         under_load(tmp_path / "spooling", url) as spooling,
         under_load(tmp_path / "refusing", url, spool=False) as refusing,
     ):
-        doors = (spooling, refusing)
+        services = (spooling, refusing)
 
         def all_go_on() -> None:
-            for door in doors:
-                door.load.more(300)
+            for service in services:
+                service.load.more(300)
 
         all_go_on()
         other = next(number for number in part.NODES if number != cluster.leader(TOPIC))
@@ -115,7 +115,7 @@ def test_one_is_lost_then_the_leader_then_two(tmp_path: Path, cluster: Cluster, 
         cluster.start(first, second)
         until(lambda: not spooling.spools(), "the spool is drained")
         all_go_on()
-    spooled, refused = (door.judge(cluster.servers) for door in doors)
+    spooled, refused = (service.judge(cluster.servers) for service in services)
     assert spooled.refused == 0
     say(f"One of three Kafka brokers lost, the leader, then two, with a spool: {spooled}; without: {refused}")
 

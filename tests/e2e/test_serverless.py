@@ -179,7 +179,7 @@ def test_a_request_to_the_zip_is_a_record_on_kafka(track: RuntimeApi, kafka: str
     assert not [r for r in records if b"203.0.113" in r.value + r.key], "the address went no further than the request"
 
 
-def test_the_zip_answers_like_the_door(track: RuntimeApi, kafka: str, site: str) -> None:
+def test_the_zip_answers_like_the_service(track: RuntimeApi, kafka: str, site: str) -> None:
     assert track.invoke(events.http("GET", "/live"))["statusCode"] == 200
     script = track.invoke(events.http("GET", "/beacon.js"))
     assert script["statusCode"] == 200 and script["headers"]["content-type"].startswith("text/javascript")

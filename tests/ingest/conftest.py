@@ -1,4 +1,4 @@
-"""A door of its own for each test: in the process, or behind gunicorn on a real socket."""
+"""A service of its own for each test: in the process, or behind gunicorn on a real socket."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def prepare(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One server for all tests of a module."""
-    folder = tmp_path_factory.mktemp("door")
+    folder = tmp_path_factory.mktemp("service")
     running = Running(folder, prepare(folder))
     yield running
     running.stop()

@@ -16,7 +16,7 @@ from ingest import connection, http, server
 from ingest.asgi import Application
 from ingest.collect import Options
 from ingest.counters import Counters
-from ingest.service import Door
+from ingest.service import Service
 from ingest.sites import Sites
 from stores.live import connect_live
 
@@ -25,8 +25,8 @@ workers = int(workers_text)
 counts = share_counts()
 
 
-def open_door() -> Door:
-    return Door(
+def open_service() -> Service:
+    return Service(
         broker=brokers.connect(broker_url),
         live=connect_live(f"file://{folder}/live"),
         sites=Sites(Path(folder) / "sites.toml"),
@@ -41,7 +41,7 @@ for bound in os.environ.get("BOUNDS", "").split():
     module = connection if hasattr(connection, name) else http
     setattr(module, name, type(getattr(module, name))(value))
 server.serve(
-    lambda: Application(open_door),
+    lambda: Application(open_service),
     f"127.0.0.1:{port}",
     workers=workers,
     on_exit=lambda: shutil.rmtree(counts),

@@ -18,7 +18,7 @@ from ingest.collect import Options
 from ingest.counters import Counters
 from ingest.http import Request, Response
 from ingest.limiter import Allowed, Limiter, Limits, sender
-from ingest.service import Door
+from ingest.service import Service
 from ingest.sites import Site, Sites, SitesError, parse
 from stores.live import connect_live
 from tests.e2e.harness import until
@@ -30,7 +30,7 @@ TIGHT = Limits(address="3/minute", network="5/minute", site="8/minute")
 
 
 class World:
-    """A door in this process whose clock stands still until it is moved."""
+    """A service in this process whose clock stands still until it is moved."""
 
     def __init__(self, folder: Path, sites: dict[str, Site], overall: Limits | bool = True) -> None:
         self.url = f"sqlite://{folder}/log.sqlite"
@@ -39,7 +39,7 @@ class World:
             self.broker.create_topic(topic)
         self.now = NOON
         self.counters = Counters()
-        self.door = Door(
+        self.service = Service(
             broker=self.broker,
             live=connect_live(f"file://{folder}/live"),
             sites=Sites(sites=sites, limits=overall),
@@ -54,13 +54,13 @@ class World:
         headers = [(b"x-forwarded-for", address.encode()), (b"user-agent", AGENT.encode())]
         if key:
             headers.append((b"authorization", b"Bearer " + key.encode()))
-        return asyncio.run(self.door.handle(Request("POST", "/collect", b"", headers, content, "127.0.0.1")))
+        return asyncio.run(self.service.handle(Request("POST", "/collect", b"", headers, content, "127.0.0.1")))
 
     def letters(self) -> list[dict[str, Any]]:
         return Log.everything(self.broker, "footfall.dead-letter")
 
     def close(self) -> None:
-        self.door.close()
+        self.service.close()
         self.broker.close()
 
 
@@ -288,5 +288,5 @@ def test_what_was_only_counted_is_told_when_the_process_ends(make: Make) -> None
     world = make(False)
     for _ in range(101):
         world.send(b"{")
-    world.door.close()
+    world.service.close()
     assert Counter(letter["reason"] for letter in world.letters()) == {"malformed": 100, "counted_only": 1}

@@ -16,7 +16,7 @@ from brokers.base import Broker, Record, TopicPartition
 from ingest.collect import Options
 from ingest.http import Request
 from ingest.outbox import Entry, Outbox, Unavailable, Verdict
-from ingest.service import Door
+from ingest.service import Service
 from ingest.sites import Site, Sites
 from ingest.spool import Spool, SpoolFull
 from stores.live import connect_live
@@ -186,7 +186,7 @@ def test_what_is_too_large_for_the_broker_is_refused_alone(outbox: Outbox, broke
 
 def test_when_nothing_takes_an_event_the_sender_is_told_to_come_again(broker: Broker, tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("")
-    door = Door(
+    service = Service(
         broker=broker,
         live=connect_live(f"file://{tmp_path}/live"),
         sites=Sites(sites={"example.com": Site(domain="example.com")}),
@@ -194,17 +194,17 @@ def test_when_nothing_takes_an_event_the_sender_is_told_to_come_again(broker: Br
         options=Options(),
     )
     headers = [(b"user-agent", AGENT.encode())]
-    answer = door.handle_and_wait(Request("POST", "/collect", b"", headers, json.dumps(pageview()).encode(), "::1"))
+    answer = service.handle_and_wait(Request("POST", "/collect", b"", headers, json.dumps(pageview()).encode(), "::1"))
 
     assert answer.status == 503
     assert dict(answer.headers)[b"retry-after"] == b"5"
     assert "send all of it again" in json.loads(answer.body)["problem"]
-    assert door.handle_and_wait(Request("GET", "/ready", b"", [], b"", "::1")).status == 503
+    assert service.handle_and_wait(Request("GET", "/ready", b"", [], b"", "::1")).status == 503
     assert (
         b'outcome="unavailable",reason=""} 1'
-        in door.handle_and_wait(Request("GET", "/metrics", b"", [], b"", "::1")).body
+        in service.handle_and_wait(Request("GET", "/metrics", b"", [], b"", "::1")).body
     )
-    door.close()
+    service.close()
 
 
 def test_the_server_spools_and_drains_across_a_restart(

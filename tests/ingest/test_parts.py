@@ -1,4 +1,4 @@
-"""The door's parts that need no server: sites file, proxies, scripts, visitors over midnight, the Flask shell."""
+"""The service's parts that need no server: sites file, proxies, scripts, visitors over midnight, the Flask shell."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from activity.event import ALL_TOPICS
 from ingest import assets
 from ingest.client import LookUp, Proxies, Visitors
 from ingest.http import Request
-from ingest.service import Door
+from ingest.service import Service
 from ingest.sites import Site, Sites, SitesError, add, parse
 from ingest.wsgi import create
 from stores.live import connect_live
@@ -186,34 +186,34 @@ def test_a_visit_that_crosses_midnight_keeps_its_visitor(tmp_path: Path) -> None
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Iterator[Door]:
+def service(tmp_path: Path) -> Iterator[Service]:
     broker = brokers.connect(f"sqlite://{tmp_path}/log.sqlite")
     for topic in ALL_TOPICS:
         broker.create_topic(topic)
-    door = Door(
+    service = Service(
         broker=broker,
         live=connect_live(f"file://{tmp_path}/live"),
         sites=Sites(sites={"example.com": Site(domain="example.com")}),
         spool=tmp_path / "spool",
     )
-    yield door
-    door.close()
+    yield service
+    service.close()
     broker.close()
 
 
-def test_the_first_page_says_how_to_use_it(door: Door) -> None:
-    shown = door.handle_and_wait(Request("GET", "/", b"", [(b"host", b"t.example:8000")], b"", "::1", "https"))
+def test_the_first_page_says_how_to_use_it(service: Service) -> None:
+    shown = service.handle_and_wait(Request("GET", "/", b"", [(b"host", b"t.example:8000")], b"", "::1", "https"))
     text = shown.body.decode()
     assert shown.status == 200
     for path in ("/beacon.js", assets.lasting_name(), "/collect.gif?site=example.com", "/collect\n"):
         assert f"https://t.example:8000{path}" in text
-    assert create(door).test_client().get("/", base_url="https://t.example:8000").text == text
-    assert door.handle_and_wait(Request("POST", "/", b"", [], b"", "::1")).status == 405
-    assert door.handle_and_wait(Request("GET", "/elsewhere", b"", [], b"", "::1")).status == 404
+    assert create(service).test_client().get("/", base_url="https://t.example:8000").text == text
+    assert service.handle_and_wait(Request("POST", "/", b"", [], b"", "::1")).status == 405
+    assert service.handle_and_wait(Request("GET", "/elsewhere", b"", [], b"", "::1")).status == 404
 
 
-def test_flask_answers_as_the_asgi_application_does(door: Door) -> None:
-    client = create(door).test_client()
+def test_flask_answers_as_the_asgi_application_does(service: Service) -> None:
+    client = create(service).test_client()
     taken = client.post("/collect", data=json.dumps(pageview()), headers={"User-Agent": AGENT})
     assert (taken.status_code, taken.json) == (202, {"accepted": 1, "duplicates": 0, "refused": []})
     assert client.post("/collect", data=b"{").headers["X-Footfall-Refused"] == "malformed"
