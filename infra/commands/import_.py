@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ingest.logs.worker import Worker
 
 _BATCH = 20_000  # lines
+_LOOKED_UP = 2_000  # lines of one lookup among the dead letters: beyond, its cost grows faster than their number
 _LOADED = 200_000  # records: as many as a micro-batch takes
 
 
@@ -130,7 +131,11 @@ class _Stored:
     def dead_letters(self, lines: list[str]) -> Collection[int]:
         from ingest.logs.batch import WHERE
 
-        return frozenset(next(iter(self._work.call("letters", {"where": WHERE, "lines": lines})))["known"])
+        found: set[int] = set()
+        for start in range(0, len(lines), _LOOKED_UP):
+            some = {"where": WHERE, "lines": lines[start : start + _LOOKED_UP]}
+            found.update(start + index for index in next(iter(self._work.call("letters", some)))["known"])
+        return found
 
 
 class _Loading:

@@ -63,19 +63,28 @@ class Importer:
     def read(self, name: str, shape: str, batches: Iterable[Batch]) -> Iterator[int]:
         """Import the batches of one file; after each, once its events are durable, yield the lines read so far.
 
-        Raises ImportFailed where the first lines are all of another format, and what `Broker.publish` raises."""
+        Raises ImportFailed where the first 10,000 lines or more are all of another format, before it publishes the
+        batch that shows it, and what `Broker.publish` raises."""
         lines, of_this_form, not_understood, telling = 0, 0, 0, 0
         for batch in batches:
-            self._take(batch)
             lines += batch.lines
             of_this_form += len(batch.accepted) + sum(batch.refused.get(why, 0) for why in _OF_REQUESTS)
             not_understood += len(batch.not_understood)
             telling += batch.lines - sum(batch.refused.get(why, 0) for why in _SAYING_NOTHING)
+            self._show(batch)
             if lines >= _HOPELESS and not_understood == lines:
                 raise ImportFailed(f"{name}: not one of {lines} lines is {shape}; see --format. {self.examples[0]}")
+            self._take(batch)
             yield lines
         if telling and not of_this_form:
             self.untaken.append(f"{name}: not one line was taken as {shape}; see the lines above, and --format")
+
+    def _show(self, batch: Batch) -> None:
+        """Keep the first few lines with which something is wrong, for people to mend."""
+        room = _SHOWN - len(self.examples)
+        wrong = [f"line {number}: {shown(line)} ({why})" for number, line, why in batch.not_understood[:room]]
+        wrong += [f"line {number}: {why}" for number, why in batch.refused_lines[:room]]
+        self.examples += wrong[:room]
 
     def _take(self, batch: Batch) -> None:
         """Publish what is new of a batch and count its lines; return when it is durable."""
@@ -94,9 +103,6 @@ class Importer:
         for reason, count in batch.refused.items():
             tally.reasons[reason] = tally.reasons.get(reason, 0) + count
         tally.not_understood += len(batch.not_understood)
-        wrong = [f"line {number}: {shown(line)} ({why})" for number, line, why in batch.not_understood]
-        wrong += [f"line {number}: {why}" for number, why in batch.refused_lines]
-        self.examples += wrong[: _SHOWN - len(self.examples)]
 
     def _fresh(self, accepted: Accepted) -> list[int]:
         """Return the indexes of the lines whose event is neither stored nor came before in this run."""

@@ -107,6 +107,14 @@ def test_gzip_and_stdin_are_the_same_lines(data: str, log: Path, tmp_path: Path)
     assert numbers(data) == NUMBERS
 
 
+def test_many_lines_that_are_not_understood_are_kept_once(data: str, tmp_path: Path) -> None:
+    path = tmp_path / "mixed.log"
+    path.write_text("\n".join([LOG[0], *(f"what is line {number}" for number in range(4_500))]), encoding="utf-8")
+    for _ in range(2):
+        assert imported(str(path), "--data", data)["not_understood"] == 4_500
+        assert [int(row["n"]) for row in rows("SELECT count() AS n FROM dead_letters", data)] == [4_500]
+
+
 def test_own_events_keep_their_times_and_visitors(data: str, tmp_path: Path) -> None:
     events = [
         {"type": "pageview", "url": f"{FEED}a", "ts": 1_000_000_000_000, "visitor": "ann"},
