@@ -324,16 +324,11 @@ def _holds_records(broker: Broker) -> bool:
 
 
 def _site(parts: Parts, domain: str) -> tuple[SiteRules, bytes]:
-    from activity.enrich import SiteRules
-
     known = parts.sites.get(domain)
     if known is None:
         have = ", ".join(sorted(site.domain for site in parts.sites.all())) or "none yet"
         raise Failed(f"site {domain!r} is not known (known: {have}). Add it first: footfall site add {domain}")
-    rules = SiteRules(known.domain, known.timezone, origins=known.origins)
-    if known.search_parameters:
-        rules = SiteRules(known.domain, known.timezone, known.search_parameters, known.origins)
-    return rules, parts.live.import_key(known.domain)
+    return known.rules(), parts.live.import_key(known.domain)
 
 
 def _finish(lines: Iterable[object]) -> None:
