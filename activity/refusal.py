@@ -45,3 +45,15 @@ class Refusal(msgspec.Struct, frozen=True):
     index: int
     reason: Reason
     detail: str
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """What was received and could not be understood: as JSON, the value of a record on the topic of dead letters."""
+
+    topic: str
+    where: str  # the path by which it came
+    reason: str  # a `Reason`, or `counted_only` for the sum of those that were not kept
+    detail: str
+    received_at: int  # Unix milliseconds
+    bytes: str  # base64 of what was received, perhaps only of its beginning
+    length: int  # of what was received, in bytes

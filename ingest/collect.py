@@ -253,7 +253,7 @@ class Collector:
         known = self._rules.get(site.domain)
         overall = self._sites.limits
         if known is None or known.site is not site or known.overall is not overall:
-            known = _Known(site, _rules(site), self._limiter.rules(site.domain, site.limits, overall), overall)
+            known = _Known(site, site.rules(), self._limiter.rules(site.domain, site.limits, overall), overall)
             self._rules[site.domain] = known
         return known
 
@@ -337,12 +337,6 @@ def _entry(item: Incoming, enriched: list[Event], key: bytes) -> Entry:
         event_id,
         None if event.bot else (event.site, event.visitor, event.occurred_at),
     )
-
-
-def _rules(site: Site) -> SiteRules:
-    if site.search_parameters:
-        return SiteRules(site.domain, site.timezone, site.search_parameters, site.origins)
-    return SiteRules(site.domain, timezone=site.timezone, origins=site.origins)
 
 
 def _unknown_site(index: int, domain: str) -> Refusal:

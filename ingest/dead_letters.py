@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from activity.event import DEAD_LETTER_TOPIC
-from activity.refusal import Reason, Refusal
+from activity.refusal import DeadLetter, Reason, Refusal
 from ingest.outbox import Entry
 
 KEPT_BYTES = 16_384  # of one letter: what is longer is cut, and `length` says how long it was
@@ -28,19 +28,6 @@ _HOUR_MS = 3_600_000
 NOT_UNDERSTOOD = frozenset(
     {Reason.MALFORMED, Reason.UNKNOWN_FIELD_TYPE, Reason.MISSING_FIELD, Reason.INVALID_URL, Reason.INVALID_TIME}
 )
-
-
-class _DeadLetter(msgspec.Struct):
-    """The value of a record on the topic of dead letters. `bytes` is base64 of what was received."""
-
-    topic: str
-    where: str
-    reason: str
-    detail: str
-    received_at: int
-    bytes: str
-    length: int  # of what was received; `bytes` may be cut
-
 
 _encode = msgspec.json.Encoder().encode
 
@@ -112,7 +99,7 @@ class DeadLetters:
 
 
 def _entry(reason: str, detail: str, where: str, received_at: int, kept: bytes, length: int) -> Entry:
-    letter = _DeadLetter(
+    letter = DeadLetter(
         topic=DEAD_LETTER_TOPIC,
         where=where,
         reason=reason,

@@ -30,13 +30,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 import tomlkit
 
 from activity.zones import ZONES, not_known
 from ingest.limiter import DEFAULTS, Limits, windows
+
+if TYPE_CHECKING:
+    from activity.enrich import SiteRules
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +69,14 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     search_parameters: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     limits: Limits | bool = True
+
+    def rules(self) -> SiteRules:
+        """What the site's events depend on."""
+        from activity.enrich import SiteRules  # brings the lists of agents along, which few who read the file need
+
+        if self.search_parameters:
+            return SiteRules(self.domain, self.timezone, self.search_parameters, self.origins)
+        return SiteRules(self.domain, timezone=self.timezone, origins=self.origins)
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
