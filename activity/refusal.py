@@ -10,6 +10,8 @@ from enum import StrEnum
 
 import msgspec
 
+from activity.event import DEAD_LETTER_TOPIC
+
 
 class Reason(StrEnum):
     """Why an event was refused, by the name that the sender sees."""
@@ -47,13 +49,13 @@ class Refusal(msgspec.Struct, frozen=True):
     detail: str
 
 
-class DeadLetter(msgspec.Struct, frozen=True):
-    """What was received and could not be understood: as JSON, the value of a record on the topic of dead letters."""
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """What was received and could not be understood. As JSON it is the value of a record on the dead-letter topic."""
 
-    topic: str
-    where: str  # the path by which it came
-    reason: str  # a `Reason`, or `counted_only` for the sum of those that were not kept
-    detail: str
+    reason: str  # a `Reason`, `counted_only` for the sum of those that were not kept, or the words of an import
     received_at: int  # Unix milliseconds
-    bytes: str  # base64 of what was received, perhaps only of its beginning
-    length: int  # of what was received, in bytes
+    bytes: str  # base64 of what was received, or of its beginning
+    where: str = ""  # the path of the request that brought it, or `import`
+    topic: str = DEAD_LETTER_TOPIC
+    detail: str = ""  # what the sender was told
+    length: int | None = None  # of what was received, in bytes

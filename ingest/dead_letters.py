@@ -100,7 +100,6 @@ class DeadLetters:
 
 def _entry(reason: str, detail: str, where: str, received_at: int, kept: bytes, length: int) -> Entry:
     letter = DeadLetter(
-        topic=DEAD_LETTER_TOPIC,
         where=where,
         reason=reason,
         detail=detail,

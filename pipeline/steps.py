@@ -25,6 +25,7 @@ from activity import codec, columns, rollup, session
 from activity.columns import COLUMNS
 from activity.definitions import DAY_MS
 from activity.event import DEAD_LETTER_TOPIC
+from activity.refusal import DeadLetter
 from pipeline.exchange import GroupFrames, Passing, Sharded, typed
 from pipeline.plan import RUNS, Raw
 
@@ -35,15 +36,6 @@ DEAD_LETTERS: dict[str, pl.DataType] = {
     "reason": pl.String(),
     "bytes": pl.Binary(),
 }
-
-class Envelope(msgspec.Struct):
-    """A dead letter as the tracking service publishes it: `bytes` in base64, exactly as they were received."""
-
-    reason: str
-    received_at: int
-    bytes: str
-    where: str = ""
-
 
 class _Decode(beam.DoFn):
     def __init__(self, positions: bool) -> None:
@@ -92,7 +84,7 @@ def _why(value: bytes) -> str:
 
 def _opened(value: bytes, timestamp: int) -> tuple[int, str, str, bytes]:
     try:
-        letter = msgspec.json.decode(value, type=Envelope)
+        letter = msgspec.json.decode(value, type=DeadLetter)
         return letter.received_at, letter.where, letter.reason, base64.b64decode(letter.bytes, validate=True)
     except (msgspec.MsgspecError, binascii.Error, ValueError):
         return timestamp, DEAD_LETTER_TOPIC, "not an envelope", value

@@ -194,16 +194,11 @@ def _holds_records(broker: Broker) -> bool:
 
 
 def _site(parts: Parts, domain: str) -> tuple[SiteRules, bytes]:
-    from activity.enrich import SiteRules
-
     found = parts.sites.get(domain)
     if found is None:
         have = ", ".join(sorted(site.domain for site in parts.sites.all())) or "none yet"
         raise Failed(f"site {domain!r} is not known (known: {have}). Add it first: footfall site add {domain}")
-    rules = SiteRules(found.domain, found.timezone, origins=found.origins)
-    if found.search_parameters:
-        rules = SiteRules(found.domain, found.timezone, found.search_parameters, found.origins)
-    return rules, parts.live.import_key(found.domain)
+    return found.rules(), parts.live.import_key(found.domain)
 
 
 def _finish(lines: Iterable[object]) -> None:

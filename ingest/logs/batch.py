@@ -13,6 +13,7 @@ import msgspec
 
 from activity import codec
 from activity.event import DEAD_LETTER_TOPIC, Event, topic_of, visitor_key
+from activity.refusal import DeadLetter
 from brokers.base import Record
 from ingest.logs.formats import LONGEST
 
@@ -76,5 +77,5 @@ def masked(line: bytes) -> str:
 
 def dead_letter(line: str, reason: str, received_at: int) -> Record:
     """Make the dead letter of a line, given as `masked` returns it; `received_at` is milliseconds UTC."""
-    value = {"reason": reason, "received_at": received_at, "bytes": line, "where": WHERE}
-    return Record(DEAD_LETTER_TOPIC, line[:64].encode(), _encode(value))
+    letter = DeadLetter(reason=reason, received_at=received_at, bytes=line, where=WHERE)
+    return Record(DEAD_LETTER_TOPIC, line[:64].encode(), _encode(letter))
