@@ -13,7 +13,10 @@ from activity import codec
 from activity.event import ALL_TOPICS, TOPICS, Event, EventType, topic_of, visitor_key
 from brokers.base import Record, TopicPartition
 from pipeline import live
+from pipeline.runner import Runner
 
+# Compiling a graph takes half a second, and every restart of every test would do it again.
+RUNNER = Runner()
 T0 = 1_790_000_000_000  # 2026-09-21T14:13:20Z
 
 
@@ -45,7 +48,7 @@ class World:
         self.warehouse.migrate()
         self.checkpoint = stores.connect_checkpoint(f"file:///{self.folder}/checkpoint")
         self.archive = stores.connect_archive(f"file:///{self.folder}/archive")
-        self.loader = live.Loader(self.broker, self.warehouse, self.checkpoint, clock=lambda: self.now)
+        self.loader = live.Loader(self.broker, self.warehouse, self.checkpoint, clock=lambda: self.now, runner=RUNNER)
 
     def close(self) -> None:
         for part in (self.broker, self.warehouse, self.checkpoint):
