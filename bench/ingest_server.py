@@ -14,7 +14,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 import brokers
-import stores.live
+import stores
 from infra import startup
 from infra.processes.tracking import share_counts
 from ingest import asgi, server
@@ -77,7 +77,7 @@ def main() -> None:
         startup.collect_rarely()
         return Service(
             broker=brokers.connect(url),
-            live=stores.live.connect_live(f"file://{folder}/live"),
+            live=stores.connect_live(f"file://{folder}/live"),
             sites=Sites(sites={"bench.example": Site(domain="bench.example", limits=limits)}),
             spool=Path(folder) / "spool",
             options=Options(trusted_proxies=("127.0.0.1",) if kind in ("unlimited", "limited") else ()),

@@ -35,7 +35,20 @@ def connect_archive(url: str) -> Archive:
 
 
 def connect_live(url: str) -> Live:
-    """`file:///folder` or a plain path for one process, `redis://host:port/db` for several."""
-    from stores import live
+    """`file:///folder` or a plain path for one process, `redis://host:port/db[?prefix=]` for several.
 
-    return live.connect_live(url)
+    Raises `Unusable` for any other URL or option."""
+    from stores.backends import parse_location
+    from stores.base import Unusable
+
+    place = parse_location(url)
+    match place.scheme:
+        case "file":
+            from stores.live import FolderLive
+
+            return FolderLive(place)
+        case "redis" | "rediss":
+            from stores.live_redis import RedisLive
+
+            return RedisLive(url)
+    raise Unusable(f"{place.safe_url}: the live store is a folder (file:///path) or redis://host:6379/0")

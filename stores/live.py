@@ -25,30 +25,13 @@ from threading import Lock
 from urllib.parse import quote, unquote
 
 from stores import backends
-from stores.backends import Location, parse_location
-from stores.base import Live, Unreadable, Unusable
-
-__all__ = ["connect_live", "salt_expires"]
+from stores.backends import Location
+from stores.base import Unreadable, Unusable
 
 SALT_BYTES = 16
 REMEMBERED_S = 86_400
 ACTIVE_MS = 3_600_000
 CURRENT_MS = 300_000
-
-
-def connect_live(url: str) -> Live:
-    """`file:///folder` or a plain path for one process, `redis://host:port/db[?prefix=]` for several.
-
-    Raises `Unusable` for any other URL or option."""
-    place = parse_location(url)
-    match place.scheme:
-        case "file":
-            return FolderLive(place)
-        case "redis" | "rediss":
-            from stores.live_redis import RedisLive
-
-            return RedisLive(url)
-    raise Unusable(f"{place.safe_url}: the live store is a folder (file:///path) or redis://host:6379/0")
 
 
 def salt_expires(day: str, now: float) -> float:

@@ -18,7 +18,7 @@ from ingest.collect import Options
 from ingest.counters import Counters
 from ingest.service import Service
 from ingest.sites import Sites
-from stores.live import connect_live
+from stores import connect_live
 
 port, folder, broker_url, workers_text, *rest = sys.argv[1:]
 workers = int(workers_text)

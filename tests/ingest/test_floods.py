@@ -20,7 +20,7 @@ from ingest.http import Request, Response
 from ingest.limiter import Allowed, Limiter, Limits, sender
 from ingest.service import Service
 from ingest.sites import Site, Sites, SitesError, parse
-from stores.live import connect_live
+from stores import connect_live
 from tests.e2e.harness import until
 from tests.ingest.conftest import AGENT, KEY, Log, Running, counted, pageview, value
 

@@ -19,7 +19,7 @@ from ingest.outbox import Entry, Outbox, Unavailable, Verdict
 from ingest.service import Service
 from ingest.sites import Site, Sites
 from ingest.spool import Spool, SpoolFull
-from stores.live import connect_live
+from stores import connect_live
 from tests.ingest.conftest import AGENT, Log, Running, pageview
 from tests.patience import patient
 

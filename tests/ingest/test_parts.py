@@ -20,7 +20,7 @@ from ingest.http import Request
 from ingest.service import Service
 from ingest.sites import Site, Sites, SitesError, add, parse
 from ingest.wsgi import create
-from stores.live import connect_live
+from stores import connect_live
 from tests.ingest.conftest import AGENT, pageview
 from tests.patience import patient
 

@@ -18,7 +18,7 @@ from ingest.counters import Counters
 from ingest.http import Request, Response
 from ingest.service import Service
 from ingest.sites import Site, Sites
-from stores.live import connect_live
+from stores import connect_live
 from tests.e2e.harness import until
 from tests.ingest.conftest import AGENT, KEY, Log, pageview, value
 from tests.require import require
