@@ -5,11 +5,13 @@ Floods come from many addresses: these two believe `X-Forwarded-For`."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 import brokers
 import stores.live
+from infra.processes.tracking import share_counts
 from ingest import asgi, server
 from ingest.collect import Options
 from ingest.counters import Counters
@@ -40,7 +42,7 @@ def main() -> None:
     url, folder = rest
     beyond = "1000000000/minute"
     limits = Limits(address=beyond, network=beyond, site=beyond) if kind != "limited" else True
-    counters = Counters(int(workers))
+    counts = share_counts()
 
     def open_door() -> Door:
         return Door(
@@ -49,10 +51,10 @@ def main() -> None:
             sites=Sites(sites={"bench.example": Site(domain="bench.example", limits=limits)}),
             spool=Path(folder) / "spool",
             options=Options(trusted_proxies=() if kind == "ours" else ("127.0.0.1",)),
-            counters=counters,
+            counters=Counters(counts),
         )
 
-    server.serve(lambda: asgi.Application(open_door), bind, workers=int(workers), on_worker=counters.take_row)
+    server.serve(lambda: asgi.Application(open_door), bind, workers=int(workers), on_exit=lambda: shutil.rmtree(counts))
 
 
 if __name__ == "__main__":
