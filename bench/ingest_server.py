@@ -7,6 +7,7 @@ addresses: `unlimited` and `limited` believe `X-Forwarded-For`."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,9 @@ def main() -> None:
             counters=Counters(counted),
         )
 
-    server.serve(lambda: asgi.Application(open_service), bind, workers=int(workers))
+    server.serve(
+        lambda: asgi.Application(open_service), bind, workers=int(workers), on_exit=lambda: shutil.rmtree(counted)
+    )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Connections:
 
     def __init__(self, stopping: mmap.mmap) -> None:
         self.by_use: OrderedDict[Connection, None] = OrderedDict()
-        self.most = CONNECTIONS
+        self.most = min(CONNECTIONS, _files_granted() // 2)
         self.draining = False
         self._stopping = stopping
 
@@ -107,7 +107,7 @@ class Connection(HttpToolsProtocol):
     @property
     def busy(self) -> bool:
         """Whether a request is under way."""
-        return self.cycle is not None and not self.cycle.response_complete
+        return self.cycle is not None and not self.cycle.response_complete and not self.cycle.disconnected
 
     @property
     def awaits_body(self) -> bool:
@@ -189,12 +189,19 @@ class Connection(HttpToolsProtocol):
         date = b"".join(name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers)
         length = f"content-length: {len(text)}\r\nconnection: close\r\n\r\n{text}"
         self.transport.write(head.encode() + date + length.encode())
+        if self.busy:  # its body is broken: the application is told what it is told of a client that went
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        # Closing while the client is still sending would reset the connection, and with it the answer.
+        self._since = self.loop.time()
+        self.transport.write_eof()
+
+    def shutdown(self) -> None:
+        """Close once the answer under way is out, at once where there is none."""
         if self.busy:
-            self.transport.close()
+            super().shutdown()
         else:
-            # Closing while the client is still sending would reset the connection, and with it the answer.
-            self._since = self.loop.time()
-            self.transport.write_eof()
+            self.transport.close()
 
     def look(self, now: float) -> None:
         """Give up on a client that takes longer over a header, over our answer or over nothing than we wait."""
@@ -231,7 +238,7 @@ def hear_from(sock: Any, ttl: int) -> None:
                 sock.setsockopt(level, option, ttl)
 
 
-def files_granted() -> int:
+def _files_granted() -> int:
     """How many files this process may have open, raised as far as we need and the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < FILES:

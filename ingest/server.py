@@ -42,14 +42,12 @@ from gunicorn.workers.base import Worker as BaseWorker
 
 from ingest.connection import (
     ALL,
-    CONNECTIONS,
     KEEP_ALIVE,
     LINGER,
     NONE,
     Config,
     Connection,
     Connections,
-    files_granted,
     hear_from,
 )
 
@@ -158,7 +156,6 @@ class Worker(BaseWorker):
             timeout_graceful_shutdown=1,
         )
         config.all = Connections(self.stopping)
-        config.all.most = min(CONNECTIONS, files_granted() // 2)
         server = Server(config, self)
 
         def quit_now(*_: object) -> None:
