@@ -72,7 +72,7 @@ class Memory(Protocol):
     def touch_many(self, touches: Sequence[tuple[str, str, int]]) -> None: ...
 
 
-class _Waiting(msgspec.Struct, frozen=True):
+class _Pending(msgspec.Struct, frozen=True):
     """A request's entries, and who waits for them."""
 
     entries: Sequence[Entry]
@@ -83,7 +83,7 @@ class _Waiting(msgspec.Struct, frozen=True):
 class _Group(NamedTuple):
     """What crosses to the publishing thread in one piece; without a loop each waits with a thread of its own."""
 
-    waiting: list[_Waiting]
+    waiting: list[_Pending]
     loop: asyncio.AbstractEventLoop | None
 
 
@@ -117,7 +117,7 @@ class Outbox:
         self._bytes = 0  # of requests with threads of their own
         self._loop_bytes = 0  # of those of the event loop, where alone it is written
         self._lock = threading.Lock()
-        self._handed: list[_Waiting] = []  # on the event loop, for the next group
+        self._handed: list[_Pending] = []  # on the event loop, for the next group
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_busy = False  # whether the next group is on its way, or a timer runs for it
         self._linger = 0.0
@@ -160,7 +160,7 @@ class Outbox:
         future: asyncio.Future[list[Verdict]] = loop.create_future()
         size = _size(entries)
         self._loop_bytes += size
-        self._handed.append(_Waiting(entries, future, size))
+        self._handed.append(_Pending(entries, future, size))
         if not self._loop_busy:
             self._loop_busy = True
             if self._linger:
@@ -176,7 +176,7 @@ class Outbox:
         size = _size(entries)
         with self._lock:
             self._bytes += size
-        self._queue.put(_Group([_Waiting(entries, future, size)], None))
+        self._queue.put(_Group([_Pending(entries, future, size)], None))
         try:
             return future.result()
         finally:
@@ -430,7 +430,7 @@ def _size(entries: Sequence[Entry]) -> int:
     return size
 
 
-def _resolve(group: list[_Waiting], outcome: _Outcome) -> None:
+def _resolve(group: list[_Pending], outcome: _Outcome) -> None:
     """Tell each of a group's requests what became of its entries."""
     verdicts, failed = outcome
     start = 0
