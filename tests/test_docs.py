@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from collections.abc import Iterator
@@ -68,3 +69,42 @@ def test_no_link_leads_nowhere(name: str) -> None:
     targets = re.findall(r"\]\(([^)#:]+)\)", text)
     named = re.findall(r"`((?:activity|brokers|stores|ingest|pipeline|dashboards|infra|tests)/[\w./-]+\.\w+)`", text)
     assert [target for target in {*targets, *named} if not (ROOT / target).exists()] == []
+
+
+def test_the_map_names_every_file_and_the_walk_every_function() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    house = text.partition("## The map")[2].partition("## The walk")[0]
+    rooms = dict(re.findall(r"^(\w+)/((?:.*\n)(?:^ .*\n)*)", house, re.MULTILINE))
+    for folder, words in rooms.items():
+        if folder in ("tests", "bench"):
+            continue
+        there = {path.stem for path in (ROOT / folder).glob("*.py") if not path.stem.startswith("_")}
+        there |= {path.parent.name + "/" for path in (ROOT / folder).glob("*/*.py")}
+        assert there - set(re.findall(r"[\w]+/?", words)) == set(), folder
+    walk = text.partition("## The walk of one event")[2].partition("\n## ")[0]
+    code = "\n".join(path.read_text(encoding="utf-8") for folder in rooms for path in (ROOT / folder).rglob("*.py"))
+    called = {name.rpartition(".")[2] for name in re.findall(r"`([\w.]+)`", walk)}
+    defined = set(re.findall(r"(?:def|class) (\w+)", code)) | {path.stem for path in ROOT.glob("*/*.py")}
+    assert called - defined == set()
+
+
+def test_every_public_name_of_the_domain_and_of_the_contracts_says_what_it_is() -> None:
+    files = [*(ROOT / "activity").glob("*.py"), *(ROOT / "pipeline").glob("*.py")]
+    silent = []
+    for path in (*files, ROOT / "brokers" / "base.py", ROOT / "stores" / "base.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tops = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        members = [
+            node
+            for top in tops
+            if isinstance(top, ast.ClassDef) and not top.name.startswith("_")
+            for node in top.body
+            if isinstance(node, ast.FunctionDef)
+        ]
+        beams = {"expand", "process", "encode", "decode", "estimate_size", "is_deterministic", "to_type_hint"}
+        silent += [
+            f"{path.relative_to(ROOT)}: {node.name}"
+            for node in (*tops, *members)
+            if not node.name.startswith("_") and node.name not in beams and not ast.get_docstring(node)
+        ]
+    assert silent == []

@@ -46,3 +46,12 @@ def test_the_command_starts_without_loading_what_it_does_not_use(arguments: list
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr.splitlines()[-1] == "[]", done.stderr
+
+
+def test_no_file_outgrows_its_reader() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for package in (*PACKAGES, "tests", "bench", "examples")
+        for path in sources(package)
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > 450} == {}
