@@ -30,7 +30,7 @@ class _Plan(msgspec.Struct, frozen=True):
     source: str
     target: str
     archive: Positions
-    heads: dict[str, Positions]
+    units: dict[str, Positions] = msgspec.field(name="heads")
 
 
 def settle(parts: Parts) -> None:
@@ -40,19 +40,19 @@ def settle(parts: Parts) -> None:
     """
     from infra.processes.core import Core
 
-    for ledger, head in _heads(parts.checkpoint):
-        if head.lost:
+    for repository, checkpoint in _checkpoints(parts.checkpoint):
+        if checkpoint.lost:
             raise Failed(f"{losses.LOST}. Let `footfall up` do that on {parts.broker.url}, then move")
-        if head.intent is None and head.lease is None:
+        if checkpoint.intent is None and checkpoint.lease is None:
             continue
         loader = Core(parts).loader
         if parts.settings.embedded:
             loader.take_over()
         if loader.checkpoint().intent is not None:
             loader.step()
-        again = ledger.load()
+        again = repository.load()
         if again is None or again.intent is not None:
-            raise Failed(f"unit {ledger.unit} has a batch that cannot be finished: {loader.status.trouble or 'wait'}")
+            raise Failed(f"unit {repository.unit} has a batch that cannot be finished: {loader.status.trouble or 'wait'}")
 
 
 class Switch:
@@ -70,8 +70,8 @@ class Switch:
 
     def done(self) -> bool:
         """Whether a move to the target is complete: there are positions, and all are those of the target."""
-        kept = [self._archive.committed().positions, *(head.positions for _, head in _heads(self._store))]
-        return any(kept) and not self.wanted()
+        units = [checkpoint.positions for _, checkpoint in _checkpoints(self._store)]
+        return any((self._archive.committed().positions, *units)) and not self.wanted()
 
     def wanted(self) -> dict[TopicPartition, set[str]]:
         """The positions that are still to be translated, by partition."""
@@ -85,16 +85,16 @@ class Switch:
     def _to_do(self) -> Iterator[Positions]:
         if not self._archive_done():
             yield self._archive.committed().positions
-        for ledger, head in _heads(self._store):
-            if not self._head_done(ledger.unit, head):
-                yield head.positions
+        for repository, checkpoint in _checkpoints(self._store):
+            if not self._unit_done(repository.unit, checkpoint):
+                yield checkpoint.positions
 
     def _archive_done(self) -> bool:
         positions = self._archive.committed().positions
         return self._done(positions, self._begun.archive if self._begun else None)
 
-    def _head_done(self, unit: str, head: Checkpoint) -> bool:
-        return self._done(head.positions, self._begun.heads.get(unit) if self._begun else None)
+    def _unit_done(self, unit: str, checkpoint: Checkpoint) -> bool:
+        return self._done(checkpoint.positions, self._begun.units.get(unit) if self._begun else None)
 
     def _done(self, positions: Positions, planned: Positions | None) -> bool:
         if not positions or (planned is not None and positions == planned):
@@ -115,18 +115,20 @@ class Switch:
         """
         committed = self._archive.committed()
         archive = committed.positions if self._archive_done() else self._translated(committed.positions, translation)
-        heads: dict[str, Positions] = {}
-        for ledger, head in _heads(self._store):
-            done = self._head_done(ledger.unit, head)
-            heads[ledger.unit] = head.positions if done else self._translated(head.positions, translation)
-        plan = _Plan(self._source.url, self._target.url, archive, heads)
+        units: dict[str, Positions] = {}
+        for repository, checkpoint in _checkpoints(self._store):
+            positions = checkpoint.positions
+            if not self._unit_done(repository.unit, checkpoint):
+                positions = self._translated(positions, translation)
+            units[repository.unit] = positions
+        plan = _Plan(self._source.url, self._target.url, archive, units)
         self._store.swap(_NAME, msgspec.json.encode(plan), self._version)
         if committed.positions != archive:
             self._archive.commit(committed.version, [], archive)
-        for ledger, head in _heads(self._store):
-            if head.positions != heads[ledger.unit]:
-                ledger.swap(msgspec.structs.replace(head, positions=heads[ledger.unit]))
-        for group, positions in ((archiving.GROUP, archive), *((live.GROUP, of_unit) for of_unit in heads.values())):
+        for repository, checkpoint in _checkpoints(self._store):
+            if checkpoint.positions != units[repository.unit]:
+                repository.swap(msgspec.structs.replace(checkpoint, positions=units[repository.unit]))
+        for group, positions in ((archiving.GROUP, archive), *((live.GROUP, of_unit) for of_unit in units.values())):
             for topic, partitions in positions.items():
                 for number, text in partitions.items():
                     self._target.remember(group, TopicPartition(topic, int(number)), Position.parse(text))
@@ -144,9 +146,9 @@ class Switch:
         return found
 
 
-def _heads(store: CheckpointStore) -> list[tuple[CheckpointRepository, Checkpoint]]:
-    ledgers = [CheckpointRepository(store, name.removeprefix(_UNIT)) for name in store.names(_UNIT)]
-    return [(ledger, head) for ledger in ledgers if (head := ledger.load()) is not None]
+def _checkpoints(store: CheckpointStore) -> list[tuple[CheckpointRepository, Checkpoint]]:
+    repositories = [CheckpointRepository(store, name.removeprefix(_UNIT)) for name in store.names(_UNIT)]
+    return [(repository, checkpoint) for repository in repositories if (checkpoint := repository.load()) is not None]
 
 
 def _stands_on(broker: Broker, positions: Positions) -> bool:

@@ -134,7 +134,7 @@ class _Stored:
         found: set[int] = set()
         for start in range(0, len(lines), _LOOKED_UP):
             some = {"where": WHERE, "lines": lines[start : start + _LOOKED_UP]}
-            found.update(start + index for index in next(iter(self._work.call("letters", some)))["known"])
+            found.update(start + index for index in next(iter(self._work.call("stored-dead-letters", some)))["known"])
         return found
 
 

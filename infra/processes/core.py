@@ -140,15 +140,15 @@ class Core:
         from stores.base import StoreError
 
         try:
-            ledger = CheckpointRepository(self.parts.checkpoint, "0")
-            head, found = ledger.load(), self.parts.warehouse.parts()
-            if head is None or head.lost:
-                return losses.LOST if head or (found is not None and found.height) else ""
-            ledger.state(head)
+            repository = CheckpointRepository(self.parts.checkpoint, "0")
+            checkpoint, found = repository.load(), self.parts.warehouse.parts()
+            if checkpoint is None or checkpoint.lost:
+                return losses.LOST if checkpoint or (found is not None and found.height) else ""
+            repository.state(checkpoint)
         except StoreError as error:
             return str(error)
-        gone = [] if found is None else losses.lost(head.parts, losses.parts(found))
-        missing = losses.missing(gone, head.missing)
+        gone = [] if found is None else losses.lost(checkpoint.parts, losses.parts(found))
+        missing = losses.missing(gone, checkpoint.missing)
         return losses.rebuilding(missing) if missing else ""
 
     def _every(self, seconds: float, verb: str) -> None:

@@ -108,7 +108,7 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
         """Whether any event of a site is stored."""
         yield {"holds": parts.warehouse.has_events(site)}
 
-    def letters(where: str, lines: list[str]) -> Iterator[Line]:
+    def stored_dead_letters(where: str, lines: list[str]) -> Iterator[Line]:
         """Yields the indexes of those of these lines (base64) that are dead letters already."""
         stored = parts.warehouse.stored_dead_letters(where, lines)
         yield {"known": [index for index, line in enumerate(lines) if line in stored]}
@@ -130,7 +130,7 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
         "replay": replay,
         "known": known,
         "holds": holds,
-        "letters": letters,
+        "stored-dead-letters": stored_dead_letters,
         "sql": sql,
         "migrate": migrate,
     }
