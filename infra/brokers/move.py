@@ -52,7 +52,8 @@ def settle(parts: Parts) -> None:
             loader.step()
         again = repository.load()
         if again is None or again.intent is not None:
-            raise Failed(f"unit {repository.unit} has a batch that cannot be finished: {loader.status.trouble or 'wait'}")
+            why = loader.status.trouble or "wait"
+            raise Failed(f"unit {repository.unit} has a batch that cannot be finished: {why}")
 
 
 class Switch:
