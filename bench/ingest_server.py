@@ -21,6 +21,7 @@ from infra.processes.tracking import share_counts
 from ingest import asgi, server
 from ingest.collect import Options
 from ingest.counters import Counters
+from ingest.http import Receive, Send
 from ingest.limiter import Limits
 from ingest.service import Service
 from ingest.sites import Site, Sites
@@ -28,7 +29,7 @@ from ingest.sites import Site, Sites
 BARE = {"uvicorn": "uvicorn_worker.UvicornWorker", "gunicorn": "asgi"}
 
 
-async def bare(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+async def bare(scope: asgi.Scope, receive: Receive, send: Send) -> None:
     """Reads the body and answers 204: the least that a server can do with an event."""
     if scope["type"] == "lifespan":
         while (await receive())["type"] == "lifespan.startup":

@@ -12,13 +12,12 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
 from typing import Any
 
-from ingest.http import Bodies, Headers, Message, Receive, Request, Response, Unread, unread
+from ingest.http import Bodies, Headers, Message, Receive, Request, Response, Send, Unread, unread
 from ingest.service import Service
 
 log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
 ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # What ends a process or a task, and not a request alone. Any other BaseException is a library's panic.
@@ -87,7 +86,6 @@ class Application:
         scheme = scope.get("scheme", "http")
         request = Request(method, scope["path"], scope["query_string"], headers, body, peer, scheme)
         await _respond(send, method, await service.handle(request))
-
 
     async def _body(self, receive: Receive, headers: Headers, limit: int) -> bytes | Unread:
         """The whole body. Most are here with their header, and need neither a deadline nor to be looked after."""

@@ -1,19 +1,17 @@
-"""Whose word counts for the client's address: `X-Forwarded-For` is read only from listed proxies.
+"""Who sent a request: the client's address behind trusted proxies (`Proxies`) and the cookieless visitor (`Visitors`).
 
-The list is walked from its right end, the end nearest to us: each proxy that is itself listed is believed
-about the one before it, and the first address that is not listed is the client. What a client wrote into
-the header on its own stays to the left of that and is never reached.
+`Proxies` reads `X-Forwarded-For` only on connections from listed proxies. It walks the header from the right, the end
+nearest to us: each listed proxy is trusted to name the hop before it, and the first address that is not listed is the
+client. Anything that a client wrote into the header itself stands further left and is never reached.
 
-Which visitor a request comes from, without knowing who that is.
+`Visitors` derives a visitor's id from the salt of the day, so an id lasts one day. A visit that crosses midnight UTC
+keeps the id it began with: in the first two hours of a day it also computes the id that the request would have had the
+day before, and keeps that one if it was active within the session gap. The event stores the id that was chosen, so
+nothing downstream needs the salt.
 
-The salt of a day makes the id, so an id lives a day. A visit that crosses midnight keeps the id it began
-with: while the day is young, the id that the same request would have had the day before is looked up, and if
-it was active within the gap that ends a visit, it goes on. What was decided is stored in the event, so
-nothing downstream ever needs the salt.
-
-`of` and `named` answer from memory and may be called on an event loop. What they need from the live store is
-fetched before by `look_up`, which may wait for it, when `has_to_look_up` says so: seldom, since the salts are there
-ahead of their day. A live store that is away makes of a visit over midnight two.
+`of` and `named` answer from memory, so they may be called on an event loop. `look_up` fetches what they need from the
+live store and may block; call it first when `has_to_look_up` says so, which is rare because salts are fetched ahead
+of their day. While the live store is unreachable, a visit over midnight counts as two.
 """
 
 from __future__ import annotations
@@ -33,7 +31,11 @@ from ingest.http import Headers
 from ingest.outbox import Memory, Unavailable
 from stores.base import StoreUnreachable
 
-_MET = 1024
+_MET = 1024  # proxies remembered as listed, at most
+_DAY = 86_400_000  # milliseconds, as are the next two
+_GAP = 1_800_000  # ends a visit
+_YOUNG = 4 * _GAP  # at the start of a day, when visits of the day before may still continue
+KEPT = 50_000  # visitors remembered of a young day, and as many of the day before; the others are looked up again
 
 
 class Proxies:
@@ -80,18 +82,6 @@ class Proxies:
             if not self._lists(address):
                 break
         return peer
-
-
-def _plain(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
-    """A network of IPv4 addresses mapped into IPv6 as the IPv4 network that it is."""
-    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-    return network if mapped is None or network.prefixlen < 96 else IPv4Network((mapped, network.prefixlen - 96))
-
-
-_DAY = 86_400_000
-_GAP = 1_800_000
-_YOUNG = 4 * _GAP  # of a day, in which yesterday's visits may still go on
-KEPT = 50_000  # visitors of a young day, and as many of the day before; who is forgotten is looked up again
 
 
 class Live(Memory, Protocol):
@@ -221,6 +211,12 @@ class Visitors:
         if salt is None:  # the store did not answer in time: `look_ahead` fetches it as soon as it does
             salt = self._salts.setdefault(day, secrets.token_bytes(16))
         return salt
+
+
+def _plain(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """A network of IPv4 addresses mapped into IPv6 as the IPv4 network that it is."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return network if mapped is None or network.prefixlen < 96 else IPv4Network((mapped, network.prefixlen - 96))
 
 
 def _keep(kept: OrderedDict[str, Any], key: str, value: object) -> None:

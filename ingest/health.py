@@ -7,6 +7,11 @@ from ingest.http import Response, text_response
 from ingest.outbox import Outbox
 from ingest.spool import Spool
 
+_ALONE = (
+    "each process knows only its own duplicates (the pipeline finds the others), limits and active visitors, and a "
+    "visit over midnight (UTC) counts as two"
+)
+
 
 def live() -> Response:
     return text_response(200, "live\n")
@@ -22,12 +27,6 @@ def ready(outbox: Outbox, spool: Spool, live_problem: str) -> Response:
     if live_problem:
         lines.append(f"without the live store: {_ALONE}: {live_problem}")
     return text_response(503 if problem else 200, "\n".join(lines) + "\n")
-
-
-_ALONE = (
-    "each process knows only its own duplicates (the pipeline finds the others), limits and active visitors, and a "
-    "visit over midnight (UTC) counts as two"
-)
 
 
 def metrics(counters: Counters, spool: Spool, live_problem: str) -> Response:

@@ -1,12 +1,11 @@
-"""A request and an answer as plain values, so that the core knows no server.
+"""Requests and responses as plain values, and reading a request's body with bounds.
 
-Both shells (`asgi`, `app`) turn what their server gives them into a `Request` and a `Response` back.
-Header names are lower-case bytes; `peer` is the address of the socket, before any proxy is believed.
+`asgi` and `wsgi` build a `Request` from what their server gives them and send the `Response`, so the core depends on no
+server. Header names are lower-case bytes; `peer` is the address of the socket, before any proxy is trusted.
 
-The body of a request, read whole before anybody works on it, with a deadline and two bounds.
-
-A sender that dribbles costs its connection and what it has sent so far, never a thread; and all that is half sent
-to a process together has a bound too, so that many slow senders cost no more than that.
+`Bodies` reads a body to its end before any work is done with it: within BODY_SECONDS, up to a limit for the one body,
+and up to UNFINISHED_BYTES for all unfinished bodies of the process. A slow sender costs its connection and the bytes it
+has sent so far, never a thread, and many slow senders together cost no more than that second bound.
 """
 
 from __future__ import annotations
@@ -20,6 +19,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 Headers = list[tuple[bytes, bytes]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+BODY_SECONDS = 30.0  # for a whole body
+UNFINISHED_BYTES = 64 << 20  # received so far of all unfinished bodies of a process
+RETRY_AFTER = 5  # seconds
+_LOOK_EVERY = 1.0  # seconds between two looks at the deadlines
+_DISCARD_AT_MOST = 64 << 20  # bytes read and dropped of a body that is too large, so that its sender reads the answer
+_CLOSE = (b"connection", b"close")
+_encode = msgspec.json.Encoder().encode
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -36,46 +46,6 @@ class Response(NamedTuple):
     status: int
     headers: Headers
     body: bytes = b""
-
-
-_encode = msgspec.json.Encoder().encode
-
-
-def json_response(status: int, content: object, headers: Headers | None = None) -> Response:
-    body = _encode(content)
-    return Response(
-        status,
-        [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            *(headers or ()),
-        ],
-        body,
-    )
-
-
-def text_response(status: int, text: str, content_type: bytes = b"text/plain; charset=utf-8") -> Response:
-    body = text.encode()
-    return Response(
-        status,
-        [
-            (b"content-type", content_type),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-        ],
-        body,
-    )
-
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-BODY_SECONDS = 30.0  # for the whole body
-UNFINISHED_BYTES = 64 << 20  # of all bodies of a process that are not here yet
-RETRY_AFTER = 5
-_LOOK_EVERY = 1.0
-_DISCARD_AT_MOST = 64 << 20  # of a body that is too large, so that its sender gets to read the answer
 
 
 class Unread(Enum):
@@ -161,6 +131,32 @@ class Bodies:
         await send({"type": "http.response.body", "body": b""})
 
 
+def json_response(status: int, content: object, headers: Headers | None = None) -> Response:
+    body = _encode(content)
+    return Response(
+        status,
+        [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            *(headers or ()),
+        ],
+        body,
+    )
+
+
+def text_response(status: int, text: str, content_type: bytes = b"text/plain; charset=utf-8") -> Response:
+    body = text.encode()
+    return Response(
+        status,
+        [
+            (b"content-type", content_type),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+        ],
+        body,
+    )
+
+
 def unread(why: Unread) -> Response:
     """The answer to a sender whose body is not here, for any reason but its size."""
     if why is Unread.CROWDED:
@@ -169,9 +165,6 @@ def unread(why: Unread) -> Response:
         return response._replace(headers=[*response.headers, (b"retry-after", b"%d" % RETRY_AFTER), _CLOSE])
     response = text_response(408, f"The body did not arrive within {BODY_SECONDS:.0f} seconds: send it again.\n")
     return response._replace(headers=[*response.headers, _CLOSE])
-
-
-_CLOSE = (b"connection", b"close")
 
 
 def _content_length(headers: Headers) -> int:

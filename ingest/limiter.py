@@ -25,6 +25,8 @@ from limits import parse_many
 
 KEPT = 50_000  # addresses in each window, and as many networks
 _SHARED_FROM = 8  # counters are shared from this part of their limit on: ordinary visitors never get there
+_MAPPED = bytes(10) + b"\xff\xff"
+_NOT_PUBLIC_6 = (b"", b"\x00", b"\xfc", b"\xfd", b"\xfe")  # loopback, unique local, link local
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,6 +43,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 # A person sends about ten events a minute, so that eight hundred may click through one office's address at once.
 DEFAULTS = Limits(address="3000/10 seconds; 10000/minute", network="100000/minute", site="600000/minute")
+
 
 def windows(own: Limits | bool, overall: Limits | bool) -> dict[str, list[tuple[int, int]]] | None:
     """(events, seconds) of each window by kind, by a site's `own` limits and those of all sites, of which True means
@@ -82,10 +85,6 @@ def sender(address: str, key: bytes) -> Sender:
     if len(packed) == 4:
         return Sender(packed if _is_public_4(packed[0], packed[1]) else b"", packed[:3], key)
     return Sender(b"" if packed[:1] in _NOT_PUBLIC_6 else packed[:8], packed[:6], key)
-
-
-_MAPPED = bytes(10) + b"\xff\xff"
-_NOT_PUBLIC_6 = (b"", b"\x00", b"\xfc", b"\xfd", b"\xfe")  # loopback, unique local, link local
 
 
 def _packed_6(address: str) -> bytes:

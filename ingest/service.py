@@ -1,13 +1,12 @@
-"""What a sender is told: numbers and refusals in words, in the body and in a header.
+"""The tracking service: a `Request` in, a `Response` out, whichever server runs it.
 
-202 when at least one event was taken or had been before; otherwise the highest status among the refusals. A
-page of any origin may read the answer, which tells it nothing but what became of its own events: which origins
-may *send* is the site's rule, and refused as such.
+`asgi` and `wsgi` translate between their server and these values. An answer has status 202 when at least one event was
+accepted or was a duplicate, otherwise the highest status among the refusals. It gives the counts and each refusal in
+words in its JSON body, and the reasons in the header `x-footfall-refused`. Pages of any origin may read the answer,
+since it only says what became of the sender's own events; the origins that may *send* are a rule of the site.
 
-The tracking routes, whatever serves them: both shells hand a `Request` in and get a `Response` back.
-
-A service is made in the process that uses it, from parts that are already open, and is closed by it; what was
-opened for it stays open, for whoever opened it to close.
+Create a service in the process that uses it and close it there. It does not close the broker and the stores that it is
+given: `on_close` does, or the caller.
 """
 
 from __future__ import annotations
@@ -36,92 +35,13 @@ from ingest.outbox import Entry, Outbox, Unavailable, Verdict
 from ingest.sites import Sites
 from ingest.spool import Spool
 
-_ANY_ORIGIN: Headers = [(b"access-control-allow-origin", b"*")]
-_EXPOSED: Headers = [(b"access-control-expose-headers", b"x-footfall-refused, retry-after")]
-
-
-@lru_cache(maxsize=64)
-def _all_accepted(events: int) -> Response:
-    """The answer to most requests."""
-    return json_response(202, {"accepted": events, "duplicates": 0, "refused": []}, _ANY_ORIGIN)
-
-
-def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) -> Response:
-    """The answer once every entry has its verdict. Counts what it tells."""
-    events = len(collected.owners)
-    if not collected.refused and verdicts.count(Verdict.ACCEPTED) == events and events and not collected.pixel:
-        counters.add("accepted", n=events)
-        return _all_accepted(events)
-    accepted = duplicates = 0
-    refused = collected.refused
-    for index, verdict in zip(collected.owners, verdicts, strict=False):
-        if verdict is Verdict.ACCEPTED:
-            accepted += 1
-        elif verdict is Verdict.DUPLICATE:
-            duplicates += 1
-        elif verdict is Verdict.REUSED:
-            accepted += 1
-            counters.add("accepted", "id_reused")
-        else:
-            detail = "the event is larger than the broker takes: send less in it"
-            refused = [*refused, Refusal(index, Reason.TOO_LARGE, detail)]
-    if accepted:
-        counters.add("accepted", n=accepted - sum(v is Verdict.REUSED for v in verdicts))
-    if duplicates:
-        counters.add("duplicate", n=duplicates)
-    for refusal in refused:
-        counters.add("refused", refusal.reason)
-    named = _named(refused)
-    if collected.retry_after:
-        named = [(b"retry-after", b"%d" % collected.retry_after), *named]
-    if collected.pixel:
-        return assets.pixel(named)
-    content = {"accepted": accepted, "duplicates": duplicates, "refused": refused}
-    return json_response(_status(accepted + duplicates, refused), content, named)
-
-
-def unavailable(error: Unavailable) -> Response:
-    """Nothing of the request is promised: the sender keeps all of it and comes again."""
-    headers = [(b"retry-after", b"%d" % error.retry_after), *_ANY_ORIGIN, *_EXPOSED]
-    problem = f"not stored, send all of it again in {error.retry_after} seconds: {error}"
-    return json_response(503, {"accepted": 0, "duplicates": 0, "refused": [], "problem": problem}, headers)
-
-
-def too_large(limit: int) -> Response:
-    refused = [Refusal(0, Reason.TOO_LARGE, f"a request may have {limit} bytes: send fewer events in each")]
-    content = {"accepted": 0, "duplicates": 0, "refused": refused}
-    return json_response(413, content, _named(refused))
-
-
-def preflight() -> Response:
-    return Response(
-        204,
-        [
-            *_ANY_ORIGIN,
-            (b"access-control-allow-methods", b"POST, OPTIONS"),
-            (b"access-control-allow-headers", b"authorization, content-type, content-encoding"),
-            (b"access-control-max-age", b"86400"),
-        ],
-    )
-
-
-def _status(taken: int, refused: list[Refusal]) -> int:
-    if taken:
-        return 202
-    return max((STATUS.get(refusal.reason, 400) for refusal in refused), default=400)
-
-
-def _named(refused: list[Refusal]) -> Headers:
-    if not refused:
-        return _ANY_ORIGIN
-    reasons = dict.fromkeys(str(refusal.reason) for refusal in refused)
-    return [(b"x-footfall-refused", ",".join(reasons).encode()), *_ANY_ORIGIN, *_EXPOSED]
-
-
 log = logging.getLogger(__name__)
 
 _UPKEEP_EVERY = 0.5  # seconds
-_LOOK_UP_S = 1.0  # that a request waits for the live store, which itself gives up before
+_LOOK_UP_S = 1.0  # seconds that a request waits for the live store, which has a shorter timeout of its own
+
+_ANY_ORIGIN: Headers = [(b"access-control-allow-origin", b"*")]
+_EXPOSED: Headers = [(b"access-control-expose-headers", b"x-footfall-refused, retry-after")]
 
 
 class Service:
@@ -268,6 +188,84 @@ class Service:
     def _not_durable(self, asked: Asked, error: Unavailable) -> Response:
         self._counters.add("unavailable", n=len(asked.batch.items))
         return unavailable(error)
+
+
+@lru_cache(maxsize=64)
+def _all_accepted(events: int) -> Response:
+    """The answer to most requests."""
+    return json_response(202, {"accepted": events, "duplicates": 0, "refused": []}, _ANY_ORIGIN)
+
+
+def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) -> Response:
+    """The answer once every entry has its verdict. Counts what it tells."""
+    events = len(collected.owners)
+    if not collected.refused and verdicts.count(Verdict.ACCEPTED) == events and events and not collected.pixel:
+        counters.add("accepted", n=events)
+        return _all_accepted(events)
+    accepted = duplicates = 0
+    refused = collected.refused
+    for index, verdict in zip(collected.owners, verdicts, strict=False):
+        if verdict is Verdict.ACCEPTED:
+            accepted += 1
+        elif verdict is Verdict.DUPLICATE:
+            duplicates += 1
+        elif verdict is Verdict.REUSED:
+            accepted += 1
+            counters.add("accepted", "id_reused")
+        else:
+            detail = "the event is larger than the broker takes: send less in it"
+            refused = [*refused, Refusal(index, Reason.TOO_LARGE, detail)]
+    if accepted:
+        counters.add("accepted", n=accepted - sum(v is Verdict.REUSED for v in verdicts))
+    if duplicates:
+        counters.add("duplicate", n=duplicates)
+    for refusal in refused:
+        counters.add("refused", refusal.reason)
+    named = _named(refused)
+    if collected.retry_after:
+        named = [(b"retry-after", b"%d" % collected.retry_after), *named]
+    if collected.pixel:
+        return assets.pixel(named)
+    content = {"accepted": accepted, "duplicates": duplicates, "refused": refused}
+    return json_response(_status(accepted + duplicates, refused), content, named)
+
+
+def unavailable(error: Unavailable) -> Response:
+    """Nothing of the request is promised: the sender keeps all of it and comes again."""
+    headers = [(b"retry-after", b"%d" % error.retry_after), *_ANY_ORIGIN, *_EXPOSED]
+    problem = f"not stored, send all of it again in {error.retry_after} seconds: {error}"
+    return json_response(503, {"accepted": 0, "duplicates": 0, "refused": [], "problem": problem}, headers)
+
+
+def too_large(limit: int) -> Response:
+    refused = [Refusal(0, Reason.TOO_LARGE, f"a request may have {limit} bytes: send fewer events in each")]
+    content = {"accepted": 0, "duplicates": 0, "refused": refused}
+    return json_response(413, content, _named(refused))
+
+
+def preflight() -> Response:
+    return Response(
+        204,
+        [
+            *_ANY_ORIGIN,
+            (b"access-control-allow-methods", b"POST, OPTIONS"),
+            (b"access-control-allow-headers", b"authorization, content-type, content-encoding"),
+            (b"access-control-max-age", b"86400"),
+        ],
+    )
+
+
+def _status(taken: int, refused: list[Refusal]) -> int:
+    if taken:
+        return 202
+    return max((STATUS.get(refusal.reason, 400) for refusal in refused), default=400)
+
+
+def _named(refused: list[Refusal]) -> Headers:
+    if not refused:
+        return _ANY_ORIGIN
+    reasons = dict.fromkeys(str(refusal.reason) for refusal in refused)
+    return [(b"x-footfall-refused", ",".join(reasons).encode()), *_ANY_ORIGIN, *_EXPOSED]
 
 
 def _not_allowed(path: str, methods: str) -> Response:

@@ -1,18 +1,14 @@
-"""One spool file: records in frames with a checksum each, appended and fsync'd, read past what was damaged.
+"""The spool: files in which accepted records wait, fsync'd, while the broker does not take them.
 
-A frame is a mark, the length and the CRC-32 of what follows, and the record in MessagePack. Where no frame can be
-read, reading goes on at the next one that can; the bytes in between are for the caller to keep. A frame that was
-written in part, because the process or the machine went down, is such a stretch at the end.
+Each process writes a file of its own, created with the first record that has to wait and deleted once all its records
+are on the broker. While a process lives it holds the lock on the file `.lock` beside it; any process that finds a spool
+file whose lock is free drains it. The lock file also records how far the spool file is drained, so a crash sends at
+most one chunk again, and the pipeline drops those duplicates by their event ids.
 
-Where accepted records wait, fsync'd, while the broker does not take them.
-
-Each process writes a file of its own, made with the first record that has to wait and deleted once all of it is on
-the broker. A lock held on a neighbouring file says that its process lives; a file whose lock is free or gone is
-drained by whoever finds it. The lock file also says how much was drained, so that a crash in between sends at most
-one chunk again, which the pipeline recognises by the events' ids.
-
-Nothing is deleted that did not reach the broker: what cannot be read, and what the broker will never take, is kept
-in a file beside it, `.damaged`, which the log and `/ready` name.
+A spool file is a sequence of frames: a mark, the length and the CRC-32 of the content, and the record in MessagePack.
+Where no valid frame begins, reading continues at the next one; a frame cut short by a crash is such a damaged stretch
+at the end. Bytes that cannot be read, and records that the broker will never take, are not lost: they are kept in a
+`.damaged` file beside it, which the log and `/ready` name.
 """
 
 from __future__ import annotations
@@ -33,12 +29,24 @@ import msgspec
 
 from brokers.base import Record, TooLarge
 
+log = logging.getLogger(__name__)
+
+_CHUNK = 500  # records published at a time
+_DAMAGED = ".damaged"
+_DRAINED = struct.Struct(">QI")  # bytes drained of the file, and the checksum of that number
 _MARK = b"\xf5\x00SPOOL\n"
 _HEAD = struct.Struct(f">{len(_MARK)}sII")
-_WINDOW = 1 << 20
+_WINDOW = 1 << 20  # bytes read at a time
 _encode = msgspec.msgpack.Encoder().encode
 _Content = tuple[str, bytes | None, bytes | None, tuple[tuple[str, bytes], ...], int | None]
 _decode = msgspec.msgpack.Decoder(_Content).decode
+
+
+Publish = Callable[[Sequence[Record]], None]
+
+
+class SpoolFull(Exception):
+    """The spool holds as much as it may; the sender has to keep the events and come again."""
 
 
 class Stretch(NamedTuple):
@@ -137,24 +145,6 @@ class SpoolFile:
             else:
                 at += place + 1
         return end
-
-
-def _frame(record: Record) -> bytes:
-    content = _encode(record[:5])
-    return _HEAD.pack(_MARK, len(content), zlib.crc32(content)) + content
-
-
-log = logging.getLogger(__name__)
-
-_CHUNK = 500
-_DAMAGED = ".damaged"
-_DRAINED = struct.Struct(">QI")  # bytes of the file, and the checksum of that number
-
-Publish = Callable[[Sequence[Record]], None]
-
-
-class SpoolFull(Exception):
-    """The spool holds as much as it may; the sender has to keep the events and come again."""
 
 
 class _Lock:
@@ -354,6 +344,11 @@ class Spool:
             return 0
         self._unreadable.pop(path, None)
         return drained
+
+
+def _frame(record: Record) -> bytes:
+    content = _encode(record[:5])
+    return _HEAD.pack(_MARK, len(content), zlib.crc32(content)) + content
 
 
 def _adopt(path: Path) -> _File | None:

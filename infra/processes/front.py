@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 from a2wsgi import WSGIMiddleware
 
 from dashboards.app import MAX_BODY
-from ingest.asgi import Scope, Send
-from ingest.http import Bodies, Message, Receive, Response, Unread, text_response, unread
+from ingest.asgi import Scope
+from ingest.http import Bodies, Message, Receive, Response, Send, Unread, text_response, unread
 
 log = logging.getLogger(__name__)
 
