@@ -99,18 +99,18 @@ class Application:
             if message["type"] == "http.request" and not message.get("more_body"):
                 body: bytes = message.get("body", b"")
                 return body
-            first: Awaitable[Message] = _there(message)
+            first: Awaitable[Message] = _immediate(message)
         else:
-            first = _Begun(receiving, waits_for)
+            first = _Started(receiving, waits_for)
         firsts = [first]
 
-        def and_so_on() -> Awaitable[Message]:
+        def receive_rest() -> Awaitable[Message]:
             return firsts.pop() if firsts else receive()
 
-        return await self._bodies.read(and_so_on, headers, limit)
+        return await self._bodies.read(receive_rest, headers, limit)
 
 
-class _Begun:
+class _Started:
     """A coroutine that has run until it waits for something, to be awaited to its end."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Message], waits_for: Any) -> None:
@@ -132,7 +132,7 @@ class _Begun:
             return message
 
 
-async def _there(message: Message) -> Message:
+async def _immediate(message: Message) -> Message:
     return message
 
 

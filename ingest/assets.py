@@ -83,7 +83,7 @@ def script(request: Request) -> Response:
     asset = _assets().get(request.path)
     if asset is None:
         return text_response(404, f"No script is at {request.path}: try /beacon.js\n")
-    asked = dict(request.headers)
+    fields = dict(request.headers)
     headers: Headers = [
         (b"content-type", b"text/javascript; charset=utf-8"),
         (b"etag", asset.etag),
@@ -93,10 +93,10 @@ def script(request: Request) -> Response:
         (b"cross-origin-resource-policy", b"cross-origin"),
         (b"x-content-type-options", b"nosniff"),
     ]
-    if asset.etag in asked.get(b"if-none-match", b""):
+    if asset.etag in fields.get(b"if-none-match", b""):
         return Response(304, headers)
     body = asset.plain
-    if b"gzip" in asked.get(b"accept-encoding", b""):
+    if b"gzip" in fields.get(b"accept-encoding", b""):
         body = asset.packed
         headers.append((b"content-encoding", b"gzip"))
     headers.append((b"content-length", b"%d" % len(body)))

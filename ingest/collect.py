@@ -22,14 +22,12 @@ from activity.beacon import Incoming, Limits
 from activity.enrich import SiteRules, enrich
 from activity.event import Event, topic_of, visitor_key
 from activity.refusal import Reason, Refusal
-from ingest.client import Live, LookUp, Proxies, Visitors
+from ingest.client import LookUp, Proxies, Visitors
 from ingest.dead_letters import NOT_UNDERSTOOD, DeadLetters, host_of
 from ingest.http import Request
 from ingest.limiter import Limiter, Rules, Sender, sender
 from ingest.outbox import Entry
 from ingest.sites import Site, Sites, is_domain
-
-__all__ = ["Asked", "Collected", "Collector", "Live", "Options"]
 
 _GZIP = b"\x1f\x8b"
 
@@ -48,7 +46,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         return self.limits.body_bytes
 
 
-class Asked(msgspec.Struct, gc=False):
+class Submission(msgspec.Struct, gc=False):
     """A request as it was read; nothing of it is decided yet."""
 
     batch: beacon.Batch
@@ -72,7 +70,7 @@ class Collected(msgspec.Struct):
     retry_after: int = 0  # seconds, when events were refused for their rate
 
 
-class _Known(NamedTuple):
+class _SiteEntry(NamedTuple):
     site: Site
     rules: SiteRules
     limits: Rules | None
@@ -109,30 +107,30 @@ class Collector:
         self._proxies = Proxies(options.trusted_proxies)
         self._limiter = limiter
         self._dead_letters = dead_letters
-        self._rules: dict[str, _Known] = {}
-        self._no_site: tuple[object, Rules | None] = (None, None)
+        self._rules: dict[str, _SiteEntry] = {}
+        self._unknown_sites: tuple[object, Rules | None] = (None, None)
         agent.parse("Mozilla/5.0")  # the matchers are built now, not in the first request
 
-    def read(self, request: Request) -> Asked:
+    def read(self, request: Request) -> Submission:
         """A `POST /collect`."""
         body = request.body
         if body[:2] == _GZIP:
             unpacked = _unpack(body, self._options.max_body)
             if isinstance(unpacked, Refusal):
-                return self._asked(request, beacon.Batch(None, [unpacked]), "footfall", body)
+                return self._submission(request, beacon.Batch(None, [unpacked]), "footfall", body)
             body = unpacked
         batch = beacon.parse(body, limits=self._options.limits)
-        return self._asked(request, batch, "footfall", request.body)
+        return self._submission(request, batch, "footfall", request.body)
 
-    def read_pixel(self, request: Request) -> Asked:
+    def read_pixel(self, request: Request) -> Submission:
         """A `GET /collect.gif`: the page is the parameter `url`, or what the browser names as the referring page."""
         page = next((value for name, value in request.headers if name == b"referer"), b"").decode("latin-1")
         batch = beacon.parse_query(request.query.decode("latin-1"), page=page, limits=self._options.limits)
-        return self._asked(request, batch, "pixel", request.query)
+        return self._submission(request, batch, "pixel", request.query)
 
-    def _asked(self, request: Request, batch: beacon.Batch, protocol: str, received: bytes) -> Asked:
+    def _submission(self, request: Request, batch: beacon.Batch, protocol: str, received: bytes) -> Submission:
         headers = dict(request.headers)
-        return Asked(
+        return Submission(
             batch,
             headers,
             self._proxies.client(request.peer, request.headers),
@@ -143,56 +141,58 @@ class Collector:
             self._options.honour_opt_out and (headers.get(b"sec-gpc") == b"1" or headers.get(b"dnt") == b"1"),
         )
 
-    def wanted(self, asked: Asked, received_at: int) -> LookUp | None:
+    def wanted(self, submission: Submission, received_at: int) -> LookUp | None:
         """What has to be looked up before `judge`; mostly nothing."""
-        named = b"authorization" in asked.headers
-        if asked.opted_out or not self._visitors.may_have_to_look_up(received_at, named):
+        named = b"authorization" in submission.headers
+        if submission.opted_out or not self._visitors.may_have_to_look_up(received_at, named):
             return None
-        look_up = LookUp(list(self._sites_of(asked)), asked.address, asked.user_agent, received_at, named)
+        sites = list(self._sites_of(submission))
+        look_up = LookUp(sites, submission.address, submission.user_agent, received_at, named)
         return look_up if self._visitors.has_to_look_up(look_up) else None
 
-    def judge(self, asked: Asked, received_at: int) -> Collected:
+    def judge(self, submission: Submission, received_at: int) -> Collected:
         """Never waits. Raises `Unavailable` when a visitor is named and the site's key is out of reach."""
-        collected = Collected(pixel=asked.protocol == "pixel")
-        if asked.opted_out:
+        collected = Collected(pixel=submission.protocol == "pixel")
+        if submission.opted_out:
             detail = "the visitor's browser asks not to be counted (Sec-GPC or DNT): nothing is stored"
-            collected.refused += [Refusal(index, Reason.OPTED_OUT, detail) for index in range(len(asked.batch.items))]
+            events = len(submission.batch.items)
+            collected.refused += [Refusal(index, Reason.OPTED_OUT, detail) for index in range(events)]
             return collected
-        self._judge(collected, asked, received_at)
+        self._judge(collected, submission, received_at)
         if collected.refused:
-            self._bury(collected, asked, received_at)
+            self._keep_dead_letter(collected, submission, received_at)
         return collected
 
-    def _sites_of(self, asked: Asked) -> Iterator[str]:
+    def _sites_of(self, submission: Submission) -> Iterator[str]:
         """The known sites of a request's events, in their order, each once."""
-        domains = dict.fromkeys(item.site for item in asked.batch.items if isinstance(item, Incoming))
+        domains = dict.fromkeys(item.site for item in submission.batch.items if isinstance(item, Incoming))
         for domain in domains:
-            known = self._known(domain)
-            if known is not None:
-                yield known.site.domain
+            entry = self._site_entry(domain)
+            if entry is not None:
+                yield entry.site.domain
 
-    def _judge(self, collected: Collected, asked: Asked, received_at: int) -> None:
-        batch, address, refused = asked.batch, asked.address, collected.refused
+    def _judge(self, collected: Collected, submission: Submission, received_at: int) -> None:
+        batch, address, refused = submission.batch, submission.address, collected.refused
         room = _Room(self._limiter, sender(address, self._visitors.salt(received_at)), batch)
-        parsed_agent = agent.parse(asked.user_agent)
+        parsed_agent = agent.parse(submission.user_agent)
         where = geo.lookup(self._places, address, self._place_source)
         terms: _Terms | None = None
         spelt: str | None = None  # the site of `terms` as the event before spelt it
         visitor, key, visitor_site = "", b"", ""
         for index, item in enumerate(batch.items):
             if isinstance(item, Refusal):
-                given = room.for_nobody(self._limits_of_no_site())
+                given = room.for_unknown_site(self._limits_of_unknown_sites())
                 refused.append(item if given else room.refusal(index))
                 continue
             if item.site != spelt:
                 spelt = item.site
-                terms = self._terms(spelt, asked.headers)
+                terms = self._terms(spelt, submission.headers)
             if terms is None:
-                given = room.for_nobody(self._limits_of_no_site())
+                given = room.for_unknown_site(self._limits_of_unknown_sites())
                 refused.append(_unknown_site(index, item.site) if given else room.refusal(index))
                 continue
             domain, rules, limits, trusted, problem = terms
-            if not trusted and limits is not None and not room.for_one(item.site, limits):
+            if not trusted and limits is not None and not room.for_site(item.site, limits):
                 refused.append(room.refusal(index))
                 continue
             if problem is not None:
@@ -201,11 +201,11 @@ class Collector:
             if trusted and item.visitor:
                 its_visitor = self._visitors.named(domain, item.visitor)
                 its_key = visitor_key(domain, its_visitor)
-                its_agent = _program(parsed_agent, asked.user_agent)
+                its_agent = _program(parsed_agent, submission.user_agent)
             else:
                 if visitor_site != domain:
                     visitor_site = domain
-                    visitor = self._visitors.of(domain, address, asked.user_agent, received_at)
+                    visitor = self._visitors.of(domain, address, submission.user_agent, received_at)
                     key = visitor_key(domain, visitor)
                 its_visitor, its_key, its_agent = visitor, key, parsed_agent
             enriched = enrich(
@@ -217,7 +217,7 @@ class Collector:
                 fresh_id=secrets.token_hex(16) if item.id is None and item.ts is None else "",
                 sent_at=batch.sent_at,
                 place=where,
-                protocol=asked.protocol,
+                protocol=submission.protocol,
                 trusted=trusted,
                 index=index,
             )
@@ -230,10 +230,10 @@ class Collector:
 
     def _terms(self, spelt: str, headers: dict[bytes, bytes]) -> _Terms | None:
         """On which terms events of a site are taken from a request with such headers; None for no known site."""
-        known = self._known(spelt)
-        if known is None:
+        entry = self._site_entry(spelt)
+        if entry is None:
             return None
-        site, rules, limits, _ = known
+        site, rules, limits, _ = entry
         authorization = headers.get(b"authorization")
         trusted = authorization is not None and _is_key(authorization, site)
         problem: tuple[Reason, str] | None = None
@@ -244,35 +244,35 @@ class Collector:
             problem = Reason.NOT_ALLOWED, detail
         return _Terms(site.domain, rules, limits, trusted, problem)
 
-    def _known(self, domain: str) -> _Known | None:
+    def _site_entry(self, domain: str) -> _SiteEntry | None:
         site = self._sites.get(domain)
         if site is None:
             site = self._sites.get(domain.lower())
             if site is None:
                 return None
-        known = self._rules.get(site.domain)
+        entry = self._rules.get(site.domain)
         overall = self._sites.limits
-        if known is None or known.site is not site or known.overall is not overall:
-            known = _Known(site, site.rules(), self._limiter.rules(site.domain, site.limits, overall), overall)
-            self._rules[site.domain] = known
-        return known
+        if entry is None or entry.site is not site or entry.overall is not overall:
+            entry = _SiteEntry(site, site.rules(), self._limiter.rules(site.domain, site.limits, overall), overall)
+            self._rules[site.domain] = entry
+        return entry
 
-    def _limits_of_no_site(self) -> Rules | None:
+    def _limits_of_unknown_sites(self) -> Rules | None:
         overall = self._sites.limits
-        if self._no_site[0] is not overall:
-            self._no_site = (overall, self._limiter.rules("", True, overall))
-        return self._no_site[1]
+        if self._unknown_sites[0] is not overall:
+            self._unknown_sites = (overall, self._limiter.rules("", True, overall))
+        return self._unknown_sites[1]
 
-    def _bury(self, collected: Collected, asked: Asked, received_at: int) -> None:
+    def _keep_dead_letter(self, collected: Collected, submission: Submission, received_at: int) -> None:
         """Behind the events, a dead letter of what could not be understood, as it was received."""
         refusal = next((refusal for refusal in collected.refused if refusal.reason in NOT_UNDERSTOOD), None)
         if refusal is None:
             return
-        site = next(self._sites_of(asked), None)
+        site = next(self._sites_of(submission), None)
         if site is None:
-            known = self._known(host_of(asked.headers.get(b"origin", b"")))
-            site = known.site.domain if known else ""
-        collected.entries += self._dead_letters.bury(site, refusal, asked.received, asked.where, received_at)
+            entry = self._site_entry(host_of(submission.headers.get(b"origin", b"")))
+            site = entry.site.domain if entry else ""
+        collected.entries += self._dead_letters.keep(site, refusal, submission.received, submission.where, received_at)
 
 
 class _Room:
@@ -285,7 +285,7 @@ class _Room:
         self._left: dict[str, int] = {}  # by the site as the events spell it
         self.retry_after = 0
 
-    def for_one(self, site: str, limits: Rules) -> bool:
+    def for_site(self, site: str, limits: Rules) -> bool:
         """Whether there is room for one more event of the site. All of the request's are asked for at once, so that
         those in front are taken and those behind refused."""
         left = self._left.get(site)
@@ -296,7 +296,7 @@ class _Room:
         self._left[site] = left - 1
         return left > 0
 
-    def for_nobody(self, limits: Rules | None) -> bool:
+    def for_unknown_site(self, limits: Rules | None) -> bool:
         """The same for an event of no known site."""
         return limits is None or self._take(limits, 1) > 0
 

@@ -203,7 +203,7 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def look(self, now: float) -> None:
+    def enforce_deadlines(self, now: float) -> None:
         """Give up on a client that takes longer over a header, over our answer or over nothing than we wait."""
         if self.transport.get_write_buffer_size() == 0:
             self._stuck_since = 0.0

@@ -19,9 +19,9 @@ from activity.refusal import DeadLetter, Reason, Refusal
 from ingest.outbox import Entry
 
 KEPT_BYTES = 16_384  # of one letter: what is longer is cut, and `length` says how long it was
-LETTERS_AN_HOUR = 1_000  # of a site, in each process
+DEAD_LETTERS_AN_HOUR = 1_000  # of a site, in each process
 BYTES_AN_HOUR = 1_000_000
-_OF_NO_SITE = 10  # requests of no known site: a tenth of that
+_UNKNOWN_SITES_PART = 10  # requests of no known site: a tenth of that
 _HOUR_MS = 3_600_000
 
 # Why bytes could not be understood, as opposed to understood and not allowed.
@@ -36,13 +36,13 @@ class _Hour:
     """What one site has had of its hour."""
 
     def __init__(self) -> None:
-        self.letters = self.bytes = 0
+        self.dead_letters = self.bytes = 0
         self.counted: Counter[str] = Counter()
         self.counted_bytes = 0
 
 
 class DeadLetters:
-    """Those of one process. `count` is told `dead_letters_kept` or `dead_letters_counted` for each."""
+    """Those of one process. `count` is counts `dead_letters_kept` or `dead_letters_counted` for each."""
 
     def __init__(self, count: Callable[[str], object]) -> None:
         self._count = count
@@ -50,19 +50,19 @@ class DeadLetters:
         self._hour = 0
         self._sites: dict[str, _Hour] = {}  # of known sites, and ""
 
-    def bury(self, site: str, refusal: Refusal, received: bytes, where: str, received_at: int) -> list[Entry]:
+    def keep(self, site: str, refusal: Refusal, received: bytes, where: str, received_at: int) -> list[Entry]:
         """What is to be published for a request with such a refusal. `site` is a known one, or ""."""
         with self._lock:
             entries = self._begin(received_at)
             hour = self._sites.setdefault(site, _Hour())
-            part = 1 if site else _OF_NO_SITE
+            part = 1 if site else _UNKNOWN_SITES_PART
             kept = received[:KEPT_BYTES]
-            if hour.letters >= LETTERS_AN_HOUR // part or hour.bytes + len(kept) > BYTES_AN_HOUR // part:
+            if hour.dead_letters >= DEAD_LETTERS_AN_HOUR // part or hour.bytes + len(kept) > BYTES_AN_HOUR // part:
                 hour.counted[refusal.reason] += 1
                 hour.counted_bytes += len(received)
                 self._count("dead_letters_counted")
                 return entries
-            hour.letters += 1
+            hour.dead_letters += 1
             hour.bytes += len(kept)
         self._count("dead_letters_kept")
         return [*entries, _entry(refusal.reason, refusal.detail, where, received_at, kept, len(received))]
@@ -91,15 +91,15 @@ class DeadLetters:
         for site, hour in self._sites.items():
             if hour.counted:
                 requests = hour.counted.total()
-                told = {"site": site, "requests": requests, "bytes": hour.counted_bytes, "reasons": dict(hour.counted)}
+                counts = {"site": site, "requests": requests, "bytes": hour.counted_bytes, "reasons": hour.counted}
                 detail = f"{requests} more requests could not be understood than an hour has room for"
-                entries.append(_entry("counted_only", detail, "/collect", now, _encode(told), hour.counted_bytes))
+                entries.append(_entry("counted_only", detail, "/collect", now, _encode(counts), hour.counted_bytes))
         self._sites.clear()
         return entries
 
 
 def _entry(reason: str, detail: str, where: str, received_at: int, kept: bytes, length: int) -> Entry:
-    letter = DeadLetter(
+    dead_letter = DeadLetter(
         where=where,
         reason=reason,
         detail=detail,
@@ -107,7 +107,7 @@ def _entry(reason: str, detail: str, where: str, received_at: int, kept: bytes, 
         bytes=base64.b64encode(kept).decode(),
         length=length,
     )
-    return Entry([(DEAD_LETTER_TOPIC, None, _encode(letter))])
+    return Entry([(DEAD_LETTER_TOPIC, None, _encode(dead_letter))])
 
 
 def host_of(origin: bytes) -> str:

@@ -26,7 +26,7 @@ Send = Callable[[Message], Awaitable[None]]
 BODY_SECONDS = 30.0  # for a whole body
 UNFINISHED_BYTES = 64 << 20  # received so far of all unfinished bodies of a process
 RETRY_AFTER = 5  # seconds
-_LOOK_EVERY = 1.0  # seconds between two looks at the deadlines
+_CHECK_EVERY = 1.0  # seconds between two looks at the deadlines
 _DISCARD_AT_MOST = 64 << 20  # bytes read and dropped of a body that is too large, so that its sender reads the answer
 _CLOSE = (b"connection", b"close")
 _encode = msgspec.json.Encoder().encode
@@ -75,7 +75,7 @@ class Bodies:
         loop = asyncio.get_running_loop()
         self._deadlines[task] = loop.time() + BODY_SECONDS
         if self._timer is None:
-            self._timer = loop.call_later(_LOOK_EVERY, self._look, loop)
+            self._timer = loop.call_later(_CHECK_EVERY, self._cancel_late, loop)
         chunks: list[bytes] = []
         size = 0
         try:
@@ -104,14 +104,14 @@ class Bodies:
             self._deadlines.pop(task, None)
             self._late.discard(task)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _cancel_late(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wake those whose body is late."""
         now = loop.time()
         for task in [task for task, deadline in self._deadlines.items() if deadline < now]:
             del self._deadlines[task]
             self._late.add(task)
             task.cancel()
-        self._timer = loop.call_later(_LOOK_EVERY, self._look, loop) if self._deadlines else None
+        self._timer = loop.call_later(_CHECK_EVERY, self._cancel_late, loop) if self._deadlines else None
 
     async def answer_early(self, receive: Receive, send: Send, response: Response) -> None:
         """Answer a sender whose body is too large to be read, and keep nothing of what it still sends.

@@ -214,19 +214,19 @@ class Limiter:
         thread that answers."""
         with self._lock:
             now = self._clock()
-            told = [
+            pending = [
                 (table, table.start, place, near, table.counts[place])
                 for table in self._tables.values()
                 if table.start <= now < table.end
                 for place, near in table.near.items()
             ]
-        if not told:
+        if not pending:
             return
-        totals = shared.add_up([(near.name, count - near.shared, table.seconds) for table, _, _, near, count in told])
+        totals = shared.add_up([(near.name, count - near.shared, table.seconds) for table, _, _, near, count in pending])
         if totals is None:
             return
         with self._lock:
-            for (table, start, place, near, count), total in zip(told, totals, strict=True):
+            for (table, start, place, near, count), total in zip(pending, totals, strict=True):
                 if table.start == start and place in table.near:
                     table.counts[place] += total - count
                     table.near[place] = near._replace(shared=total)

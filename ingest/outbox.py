@@ -34,7 +34,7 @@ _GROUP = 1000  # requests
 # Seconds that a group waits for company, by the size of the group before: a commit costs the same for few as for many.
 _LINGER_A_REQUEST, _LINGER_AT_MOST = 0.0005, 0.01
 _PROBE_EVERY = 1.0
-_LOOK_EVERY = 5.0
+_CHECK_EVERY = 5.0
 _PROBE_TIMEOUT = 2.0
 
 
@@ -117,7 +117,7 @@ class Outbox:
         self._bytes = 0  # of requests with threads of their own
         self._loop_bytes = 0  # of those of the event loop, where alone it is written
         self._lock = threading.Lock()
-        self._handed: list[_Pending] = []  # on the event loop, for the next group
+        self._handed_in: list[_Pending] = []  # on the event loop, for the next group
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_busy = False  # whether the next group is on its way, or a timer runs for it
         self._linger = 0.0
@@ -139,7 +139,7 @@ class Outbox:
         """Everything handed in is settled first. What the spool still holds waits for the next start."""
         self._closing = True
         self._wake_drainer.set()
-        for waiting in self._handed[:1]:
+        for waiting in self._handed_in[:1]:
             if isinstance(waiting.future, asyncio.Future):
                 self._hand_over(waiting.future.get_loop())
         self._queue.put(None)
@@ -160,7 +160,7 @@ class Outbox:
         future: asyncio.Future[list[Verdict]] = loop.create_future()
         size = _size(entries)
         self._loop_bytes += size
-        self._handed.append(_Pending(entries, future, size))
+        self._handed_in.append(_Pending(entries, future, size))
         if not self._loop_busy:
             self._loop_busy = True
             if self._linger:
@@ -200,7 +200,7 @@ class Outbox:
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         """On the event loop."""
-        handed, self._handed = self._handed, []
+        handed, self._handed_in = self._handed_in, []
         if handed:  # else it was handed over by `close`
             self._queue.put(_Group(handed, loop))
 
@@ -211,7 +211,7 @@ class Outbox:
         # Those who are answered now come again in a moment.
         requests = len(group.waiting)
         self._linger = min(requests * _LINGER_A_REQUEST, _LINGER_AT_MOST) if requests > 1 else 0.0
-        if self._handed and group.loop is not None:
+        if self._handed_in and group.loop is not None:
             group.loop.call_later(self._linger, self._hand_over, group.loop)
         else:
             self._loop_busy = False
@@ -333,13 +333,13 @@ class Outbox:
                 self._failure = ""
                 return (), {}
         except Exception as error:
-            return (), self._nowhere(unsent, error)
+            return (), self._not_durable(unsent, error)
         too_large, unsent = self._publish(records)
         if unsent:
             try:
                 self._spool.append([records[index] for index in unsent])
             except Exception as error:
-                return too_large, self._nowhere(unsent, error)
+                return too_large, self._not_durable(unsent, error)
             self._wake_drainer.set()
         self._failure = ""
         return too_large, {}
@@ -360,7 +360,7 @@ class Outbox:
             return (), range(len(records))
         return (), ()
 
-    def _nowhere(self, unsent: Sequence[int], error: Exception) -> dict[int, str]:
+    def _not_durable(self, unsent: Sequence[int], error: Exception) -> dict[int, str]:
         self._failure = f"neither the broker nor the spool takes events: {error}"
         log.error("%s", self._failure)
         return dict.fromkeys(unsent, self._failure)
@@ -393,7 +393,7 @@ class Outbox:
     def _drain_spool(self) -> None:
         while not self._closing:
             if not self._broker_down and not self._failure and not self._spool.waits():
-                self._wake_drainer.wait(_LOOK_EVERY)  # a neighbour may have died and left its spool
+                self._wake_drainer.wait(_CHECK_EVERY)  # a neighbour may have died and left its spool
                 self._wake_drainer.clear()
                 continue
             try:

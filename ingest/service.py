@@ -25,8 +25,8 @@ from activity import geo
 from activity.refusal import STATUS, Reason, Refusal
 from brokers.base import Broker
 from ingest import assets, health
-from ingest.client import LookUp, Visitors
-from ingest.collect import Asked, Collected, Collector, Live, Options
+from ingest.client import Live, LookUp, Visitors
+from ingest.collect import Collected, Collector, Options, Submission
 from ingest.counters import Counters
 from ingest.dead_letters import DeadLetters
 from ingest.http import Headers, Request, Response, json_response, text_response
@@ -86,38 +86,38 @@ class Service:
         self._visitors.look_ahead(clock_ms())
         self._closing = threading.Event()
         self._unsent: list[Entry] = []  # dead letters of an hour that could not be made durable yet
-        self._asking = ThreadPoolExecutor(4, thread_name_prefix="look-up")
+        self._look_ups = ThreadPoolExecutor(4, thread_name_prefix="look-up")
         self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
         self._upkeep.start()
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; awaits durability where it matters."""
-        asked = self._start(request)
-        if isinstance(asked, Response):
-            return asked
+        submission = self._start(request)
+        if isinstance(submission, Response):
+            return submission
         received_at = self._clock_ms()
         try:
-            if wanted := self._collector.wanted(asked, received_at):
+            if wanted := self._collector.wanted(submission, received_at):
                 await self._look_up(wanted)
-            collected = self._collector.judge(asked, received_at)
+            collected = self._collector.judge(submission, received_at)
             verdicts = await self._outbox.settle(collected.entries) if collected.entries else []
         except Unavailable as error:
-            return self._not_durable(asked, error)
+            return self._not_durable(submission, error)
         return self._finish(collected, verdicts)
 
     def handle_and_wait(self, request: Request) -> Response:
         """The same for a server that gives each request a thread."""
-        asked = self._start(request)
-        if isinstance(asked, Response):
-            return asked
+        submission = self._start(request)
+        if isinstance(submission, Response):
+            return submission
         received_at = self._clock_ms()
         try:
-            if wanted := self._collector.wanted(asked, received_at):
+            if wanted := self._collector.wanted(submission, received_at):
                 self._visitors.look_up(wanted)
-            collected = self._collector.judge(asked, received_at)
+            collected = self._collector.judge(submission, received_at)
             verdicts = self._outbox.settle_and_wait(collected.entries) if collected.entries else []
         except Unavailable as error:
-            return self._not_durable(asked, error)
+            return self._not_durable(submission, error)
         return self._finish(collected, verdicts)
 
     def too_large(self) -> Response:
@@ -129,8 +129,8 @@ class Service:
         """Settle all that was handed in."""
         self._closing.set()
         self._upkeep.join()
-        self._asking.shutdown(wait=False, cancel_futures=True)
-        self._send_letters(self._dead_letters.close(self._clock_ms()))
+        self._look_ups.shutdown(wait=False, cancel_futures=True)
+        self._send_dead_letters(self._dead_letters.close(self._clock_ms()))
         self._outbox.close()
         self._on_close()
 
@@ -138,7 +138,7 @@ class Service:
         if not self._live.waits:
             self._visitors.look_up(wanted)
             return
-        looking = asyncio.get_running_loop().run_in_executor(self._asking, self._visitors.look_up, wanted)
+        looking = asyncio.get_running_loop().run_in_executor(self._look_ups, self._visitors.look_up, wanted)
         try:
             await asyncio.wait_for(looking, _LOOK_UP_S)
         except TimeoutError:
@@ -151,11 +151,11 @@ class Service:
                 now = self._clock_ms()
                 self._visitors.look_ahead(now)
                 self._limiter.synchronise(self._live)
-                self._send_letters(self._dead_letters.end_hour(now))
+                self._send_dead_letters(self._dead_letters.end_hour(now))
             except Exception:
                 log.exception("The service's upkeep failed and is tried again")
 
-    def _send_letters(self, entries: list[Entry]) -> None:
+    def _send_dead_letters(self, entries: list[Entry]) -> None:
         self._unsent += entries
         if not self._unsent:
             return
@@ -165,7 +165,7 @@ class Service:
         except Unavailable as error:
             log.warning("%d counts of dead letters wait: %s", len(self._unsent), error)
 
-    def _start(self, request: Request) -> Asked | Response:
+    def _start(self, request: Request) -> Submission | Response:
         method, path = request.method, request.path
         if path == "/collect":
             if method == "POST":
@@ -185,8 +185,8 @@ class Service:
     def _finish(self, collected: Collected, verdicts: list[Verdict]) -> Response:
         return answer(collected, verdicts, self._counters)
 
-    def _not_durable(self, asked: Asked, error: Unavailable) -> Response:
-        self._counters.add("unavailable", n=len(asked.batch.items))
+    def _not_durable(self, submission: Submission, error: Unavailable) -> Response:
+        self._counters.add("unavailable", n=len(submission.batch.items))
         return unavailable(error)
 
 
@@ -221,13 +221,13 @@ def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) ->
         counters.add("duplicate", n=duplicates)
     for refusal in refused:
         counters.add("refused", refusal.reason)
-    named = _named(refused)
+    headers = _refusal_headers(refused)
     if collected.retry_after:
-        named = [(b"retry-after", b"%d" % collected.retry_after), *named]
+        headers = [(b"retry-after", b"%d" % collected.retry_after), *headers]
     if collected.pixel:
-        return assets.pixel(named)
+        return assets.pixel(headers)
     content = {"accepted": accepted, "duplicates": duplicates, "refused": refused}
-    return json_response(_status(accepted + duplicates, refused), content, named)
+    return json_response(_status(accepted + duplicates, refused), content, headers)
 
 
 def unavailable(error: Unavailable) -> Response:
@@ -240,7 +240,7 @@ def unavailable(error: Unavailable) -> Response:
 def too_large(limit: int) -> Response:
     refused = [Refusal(0, Reason.TOO_LARGE, f"a request may have {limit} bytes: send fewer events in each")]
     content = {"accepted": 0, "duplicates": 0, "refused": refused}
-    return json_response(413, content, _named(refused))
+    return json_response(413, content, _refusal_headers(refused))
 
 
 def preflight() -> Response:
@@ -261,7 +261,7 @@ def _status(taken: int, refused: list[Refusal]) -> int:
     return max((STATUS.get(refusal.reason, 400) for refusal in refused), default=400)
 
 
-def _named(refused: list[Refusal]) -> Headers:
+def _refusal_headers(refused: list[Refusal]) -> Headers:
     if not refused:
         return _ANY_ORIGIN
     reasons = dict.fromkeys(str(refusal.reason) for refusal in refused)

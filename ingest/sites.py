@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DOMAIN = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,250}[a-z0-9])?(:[0-9]{1,5})?")
-_LOOK_AGAIN = 1.0
-_HEAD = f"""# The sites that are counted. What one sender may send is limited, unless this file says otherwise.
+_CHECK_EVERY = 1.0
+_PREAMBLE = f"""# The sites that are counted. What one sender may send is limited, unless this file says otherwise.
 # These limits hold; write them here without the # to change them, or `limits = false` to have none:
 # [limits]
 # address = "{DEFAULTS.address}"  # one address; of IPv6 a /64
@@ -84,7 +84,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     limits: Limits | bool = True
 
 
-class Known(NamedTuple):
+class SitesFile(NamedTuple):
     """What a sites file says."""
 
     sites: dict[str, Site]
@@ -96,7 +96,7 @@ def parse(text: str, source: str) -> dict[str, Site]:
     return parse_file(text, source).sites
 
 
-def parse_file(text: str, source: str) -> Known:
+def parse_file(text: str, source: str) -> SitesFile:
     """The same, and what is said for all sites."""
     try:
         file = msgspec.convert(tomllib.loads(text), _File)
@@ -118,14 +118,14 @@ def parse_file(text: str, source: str) -> Known:
         sites[entry.domain] = entry
     if problems:
         raise SitesError(f"{source}: " + "; ".join(problems))
-    return Known(sites, file.limits)
+    return SitesFile(sites, file.limits)
 
 
-def _limit_problems(of: str, own: Limits | bool, overall: Limits | bool) -> Iterator[str]:
+def _limit_problems(owner: str, own: Limits | bool, overall: Limits | bool) -> Iterator[str]:
     try:
         windows(own, overall)
     except ValueError as error:
-        yield f"{error} (of {of})"
+        yield f"{error} (of {owner})"
 
 
 def _problems(site: Site) -> Iterator[str]:
@@ -164,24 +164,24 @@ class Sites:
         self._path = path
         self._sites = dict(sites or {})
         self.limits = limits
-        self._mark: tuple[int, int, int] | None = None
-        self._look_at = 0.0
+        self._version: tuple[int, int, int] | None = None
+        self._check_at = 0.0
         self._problem = ""
         if path is not None:
             self._read(path)
 
     def get(self, domain: str) -> Site | None:
-        if self._path is not None and monotonic() >= self._look_at:
-            self._look(self._path)
+        if self._path is not None and monotonic() >= self._check_at:
+            self._check(self._path)
         return self._sites.get(domain)
 
     def all(self) -> list[Site]:
         if self._path is not None:
-            self._look(self._path)
+            self._check(self._path)
         return list(self._sites.values())
 
-    def _look(self, path: Path) -> None:
-        self._look_at = monotonic() + _LOOK_AGAIN
+    def _check(self, path: Path) -> None:
+        self._check_at = monotonic() + _CHECK_EVERY
         try:
             self._read(path)
         except SitesError as error:
@@ -194,26 +194,26 @@ class Sites:
             try:
                 status = path.stat()
             except FileNotFoundError:
-                if self._mark is None:
+                if self._version is None:
                     return
                 raise
-            mark = (status.st_mtime_ns, status.st_ino, status.st_size)
-            if mark == self._mark:
+            version = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if version == self._version:
                 return
             text = path.read_text(encoding="utf-8")
-            self._mark = mark  # what is wrong with this text is said once
+            self._version = version  # what is wrong with this text is said once
             self._sites, self.limits = parse_file(text, str(path))
             for problem in wrong_zones(self._sites.values(), str(path)):
                 log.error(problem)
         self._problem = ""
-        self._look_at = monotonic() + _LOOK_AGAIN
+        self._check_at = monotonic() + _CHECK_EVERY
 
 
 def add(path: Path, domain: str, **fields: object) -> bool:
     """Write a site into the file unless it is there; True when it was added. Other processes may do the same."""
     domain = domain.strip().lower().rstrip(".")
     with _in_words(path), _locked(path):
-        text = path.read_text(encoding="utf-8") if path.exists() else _HEAD
+        text = path.read_text(encoding="utf-8") if path.exists() else _PREAMBLE
         if domain in parse(text, str(path)):
             return False
         document = tomlkit.parse(text)

@@ -38,10 +38,10 @@ def main(role: str, follow: int, announce: int, listen: int | None, site: str) -
         from infra.processes import demo
         from ingest.sites import Sites
 
-        known = Sites(settings.sites).get(site)
-        if known is None or known.key is None:
+        entry = Sites(settings.sites).get(site)
+        if entry is None or entry.key is None:
             raise SystemExit(f"--demo needs a secret key for {site} in {settings.sites}: key = \"…\"")
-        demo.run(settings, site, known.key, follow)
+        demo.run(settings, site, entry.key, follow)
     elif role == "tracking":
         from infra.processes import tracking
 

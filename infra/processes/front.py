@@ -36,22 +36,22 @@ _GONE = "footfall.gone"
 WSGI = Callable[[Any, Any], Any]
 
 
-class Size(NamedTuple):
+class PoolSize(NamedTuple):
     threads: int
     waiting: int  # requests
     seconds: float  # that one waits
 
 
-PROBES = Size(2, 32, 10.0)
-COMMANDS = Size(16, 16, 20.0)
-QUESTIONS = Size(4, 16, 20.0)
-PAGES = Size(8, 64, 20.0)
+PROBES = PoolSize(2, 32, 10.0)
+COMMANDS = PoolSize(16, 16, 20.0)
+QUESTIONS = PoolSize(4, 16, 20.0)
+PAGES = PoolSize(8, 64, 20.0)
 
 
 class Pool:
     """Threads of the application, for one kind of request."""
 
-    def __init__(self, name: str, application: WSGI, size: Size) -> None:
+    def __init__(self, name: str, application: WSGI, size: PoolSize) -> None:
         self.name = name
         self.size = size
         self._run: Any = WSGIMiddleware(_contained(application), workers=size.threads)
@@ -136,7 +136,7 @@ class Front:
             await self._without_body(body, scope, receive, send)
             return
         if not await pool.take():
-            await _answer(scope, send, _busy(pool))
+            await _respond(scope, send, _busy(pool))
             return
         work = Work(body, _STREAMED if pool is self._commands else 0)
         task = pool.start(work, _whole(scope, body, work))
@@ -155,8 +155,8 @@ class Front:
         if path == "/sql" and scope["method"] == "POST":
             return self._questions
         if path.startswith("/control/") and self._is_owner is not None:
-            told = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-            if self._is_owner(told):
+            authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+            if self._is_owner(authorization):
                 return self._commands
         return self._pages
 
@@ -165,7 +165,7 @@ class Front:
             text = f"A request may have {MAX_BODY} bytes here: send less.\n"
             await self._bodies.answer_early(receive, send, text_response(413, text))
             return
-        await _answer(scope, send, unread(why))
+        await _respond(scope, send, unread(why))
 
 
 def _contained(application: WSGI) -> WSGI:
@@ -207,7 +207,7 @@ async def _send_whole(work: Work, task: asyncio.Task[None], scope: Scope, send: 
     """The answer once all of it is there."""
     await asyncio.wait({task})
     if task.exception() is not None:
-        await _answer(scope, send, text_response(500, "This request met an error here, told in the server's log.\n"))
+        await _respond(scope, send, text_response(500, "This request met an error here, told in the server's log.\n"))
         return
     await send(work.answer.get_nowait())
     while True:
@@ -242,6 +242,6 @@ def _busy(pool: Pool) -> Response:
     return response._replace(headers=[*response.headers, (b"retry-after", b"%d" % seconds)])
 
 
-async def _answer(scope: Scope, send: Send, response: Response) -> None:
+async def _respond(scope: Scope, send: Send, response: Response) -> None:
     await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
