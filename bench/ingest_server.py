@@ -1,9 +1,9 @@
-"""The servers of benches: `python -m bench.ingest_server KIND PORT WORKERS [URL FOLDER]`.
+"""The servers that benches load: `python -m bench.ingest_server KIND PORT WORKERS [URL FOLDER]`.
 
-`uvicorn` and `gunicorn` answer 204 to whatever they have read, on a plain `UvicornWorker` and on gunicorn's own
-`asgi` worker. `ours`, `unlimited` and `limited` are the tracking service as the product serves it. `limited` has the
-default limits, the others limits that no bench reaches, so that they are counted all the same. Floods come from many
-addresses: `unlimited` and `limited` believe `X-Forwarded-For`."""
+`uvicorn` and `gunicorn` answer 204 to any request, on a plain `UvicornWorker` and on gunicorn's own `asgi` worker.
+`ours`, `unlimited` and `limited` are the tracking service as the product serves it. `limited` has the default limits;
+the others have limits that no bench reaches, so that the cost of counting is included. Floods come from many addresses,
+so `unlimited` and `limited` trust `X-Forwarded-For`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BARE = {"uvicorn": "uvicorn_worker.UvicornWorker", "gunicorn": "asgi"}
 
 
 async def bare(scope: asgi.Scope, receive: Receive, send: Send) -> None:
-    """Reads the body and answers 204: the least that a server can do with an event."""
+    """Read the body and answer 204: the least that a server can do with an event."""
     if scope["type"] == "lifespan":
         while (await receive())["type"] == "lifespan.startup":
             await send({"type": "lifespan.startup.complete"})
@@ -43,21 +43,24 @@ async def bare(scope: asgi.Scope, receive: Receive, send: Send) -> None:
 
 
 class Bare(BaseApplication):
-    """gunicorn with nothing of ours but `bare`."""
+    """gunicorn with the application `bare` only."""
 
     def __init__(self, **settings: object) -> None:
         self._settings = settings
         super().__init__()
 
     def load_config(self) -> None:
+        """Apply the settings."""
         for name, value in self._settings.items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:
+        """Return the ASGI application."""
         return bare
 
 
 def main() -> None:
+    """Serve until a signal."""
     kind, port, workers, *rest = sys.argv[1:]
     bind = f"127.0.0.1:{port}"
     if kind in BARE:

@@ -1,8 +1,8 @@
 """The tracking service as a small ASGI application.
 
-A request costs its parsing and one future: it awaits the ack, no thread does. The service is opened in the
-lifespan's start, in the worker process and therefore after the fork, where broker clients have to be made;
-it is closed at the lifespan's end, when no request is left, and closing settles all that was handed in.
+A request awaits the broker's ack on the event loop, so it needs no thread. The service is opened when the lifespan
+starts: that is in the worker process, after the fork, where broker clients have to be created. It is closed when the
+lifespan ends and no request is left, and closing settles every entry that was handed in.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
 ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# What ends a process or a task, and not a request alone. Any other BaseException is a library's panic.
+# Exceptions that end a process or a task, not only a request. Any other BaseException is the panic of a library.
 _ENDINGS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
 class Application:
-    """`open_service` is called once in each worker."""
+    """The ASGI application. Calls `open_service` once in each worker, when its lifespan starts."""
 
     def __init__(self, open_service: Callable[[], Service]) -> None:
         self._open_service = open_service
@@ -73,7 +73,7 @@ class Application:
         body = b""
         if method == "POST":
             found = await self._body(receive, headers, service.max_body)
-            if isinstance(found, bytes) and len(found) > service.max_body:  # and all of it is here
+            if isinstance(found, bytes) and len(found) > service.max_body:  # but it has arrived whole
                 await _respond(send, method, service.too_large())
                 return
             if found is Unread.TOO_LARGE:
@@ -88,7 +88,7 @@ class Application:
         await _respond(send, method, await service.handle(request))
 
     async def _body(self, receive: Receive, headers: Headers, limit: int) -> bytes | Unread:
-        """The whole body. Most are here with their header, and need neither a deadline nor to be looked after."""
+        """Read the whole body. Most arrive together with their header, and those need no deadline."""
         receiving = receive()
         if not isinstance(receiving, Coroutine):
             return await self._bodies.read(receive, headers, limit)
@@ -111,7 +111,7 @@ class Application:
 
 
 class _Started:
-    """A coroutine that has run until it waits for something, to be awaited to its end."""
+    """An awaitable that runs a coroutine to its end after it was started by hand and is waiting for `waits_for`."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Message], waits_for: Any) -> None:
         self._coroutine = coroutine

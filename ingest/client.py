@@ -23,13 +23,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from threading import Lock
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from activity.event import named_visitor, visitor_id
 from activity.geo import canonical_address
 from ingest.http import Headers
-from ingest.outbox import Memory, Unavailable
-from stores.base import StoreUnreachable
+from ingest.outbox import Unavailable
+from stores.base import Live, StoreUnreachable
 
 _MET = 1024  # proxies remembered as listed, at most
 _DAY = 86_400_000  # milliseconds, as are the next two
@@ -39,9 +39,10 @@ KEPT = 50_000  # visitors remembered of a young day, and as many of the day befo
 
 
 class Proxies:
-    """The listed proxies, as addresses or networks (`10.0.0.0/8`, `::1`)."""
+    """The trusted proxies, listed as addresses or networks (`10.0.0.0/8`, `::1`)."""
 
     def __init__(self, listed: Iterable[str] = ()) -> None:
+        """Raises ValueError if an entry is not an address or a network."""
         self._networks: list[IPv4Network | IPv6Network] = []
         for text in listed:
             try:
@@ -69,7 +70,7 @@ class Proxies:
         return any(parsed in network for network in self._networks)
 
     def client(self, peer: str, headers: Headers) -> str:
-        """The client's address in its canonical spelling: the peer's, or what the chain of listed proxies says."""
+        """Return the client's address in canonical form: the peer's, or the one that listed proxies give."""
         peer = canonical_address(peer) or peer
         if not self._networks or not self._is_proxy(peer):
             return peer
@@ -84,35 +85,24 @@ class Proxies:
         return peer
 
 
-class Live(Memory, Protocol):
-    """What the service needs of the live store."""
-
-    waits: bool
-
-    @property
-    def problem(self) -> str: ...
-    def salt(self, day: str) -> bytes: ...
-    def last_active(self, site: str, visitor: str) -> int | None: ...
-    def import_key(self, site: str) -> bytes: ...
-    def add_up(self, counts: Sequence[tuple[str, int, int]]) -> list[int] | None: ...
-
-
 class LookUp(NamedTuple):
-    """What a request's visitors depend on."""
+    """The parts of a request that its visitors' ids depend on."""
 
     sites: Sequence[str]
     address: str
     user_agent: str
-    received_at: int
-    named: bool  # whether it may name its visitors
+    received_at: int  # Unix milliseconds
+    named: bool  # whether the request may name its visitors
 
 
 class Visitors:
-    """Cookieless ids. Keeps the salts of three days, the keys of sites whose senders name visitors, and of a young
-    day whom yesterday has nothing to do with and whose visit goes on."""
+    """Derives the cookieless ids of visitors.
+
+    Keeps in memory the salts of three days, the keys of sites whose senders name their visitors, and for the first two
+    hours of a day the visitors known to be new and those whose visit of yesterday continues."""
 
     def __init__(self, live: Live, split: Callable[[], object] = lambda: None) -> None:
-        """`split` is called for each visitor of whom it is not known whether a visit of yesterday goes on."""
+        """`split` is called when the live store did not say whether a visitor's visit of yesterday continues."""
         self._live = live
         self._split = split
         self._lock = Lock()
@@ -123,7 +113,7 @@ class Visitors:
         self._new_day = -1
 
     def of(self, site: str, address: str, user_agent: str, received_at: int) -> str:
-        """The visitor of a request; never waits."""
+        """Return the id of the visitor who sent a request at `received_at` (Unix milliseconds). Never blocks."""
         day = received_at // _DAY
         visitor = visitor_id(self.salt(received_at), site, address, user_agent)
         if received_at - day * _DAY < _YOUNG and visitor not in self._new:
@@ -137,22 +127,25 @@ class Visitors:
         return visitor
 
     def named(self, site: str, name: str) -> str:
-        """The visitor whom a trusted sender names; never waits. Raises `Unavailable` when `look_up` got no key."""
+        """Return the id of a visitor named by a trusted sender. Never blocks.
+
+        Raises `Unavailable` if `look_up` could not fetch the site's key."""
         key = self._keys.get(site)
         if key is None:
             raise Unavailable(f"the key that makes visitors' ids of {site} is out of reach: {self._live.problem}")
         return named_visitor(site, key, name)
 
     def salt(self, received_at: int) -> bytes:
-        """The day's salt; never waits."""
+        """Return the salt of the day that `received_at` (Unix milliseconds) falls in. Never blocks."""
         return self._salt(received_at // _DAY)
 
     def may_have_to_look_up(self, received_at: int, named: bool) -> bool:
-        """False, told at a glance, for most requests."""
+        """Return False if there is certainly nothing to look up, which holds for most requests and is cheap to see."""
         day, into_it = divmod(received_at, _DAY)
         return named or into_it < _YOUNG or day not in self._salts
 
     def has_to_look_up(self, wanted: LookUp) -> bool:
+        """Return whether `look_up` has to run before `of` and `named`."""
         day, into_it = divmod(wanted.received_at, _DAY)
         young = into_it < _YOUNG
         if day not in self._salts or (young and day - 1 not in self._salts):
@@ -162,12 +155,12 @@ class Visitors:
         return young and any(self._unknown(site, wanted) for site in wanted.sites)
 
     def look_up(self, wanted: LookUp) -> None:
-        """Fetch what `of` and `named` need. May wait for the live store, for as long as that has patience."""
+        """Fetch what `of` and `named` need. May block on the live store until its own timeout."""
         day, into_it = divmod(wanted.received_at, _DAY)
         self._fetch_salts(day - 1, day)
         for site in wanted.sites:
             if wanted.named and site not in self._keys:
-                with suppress(StoreUnreachable):  # `named` says so, to whom it concerns
+                with suppress(StoreUnreachable):  # `named` raises for it, if it is called
                     self._keys[site] = self._live.import_key(site)
             if into_it < _YOUNG and self._unknown(site, wanted):
                 before = visitor_id(self._salt(day - 1), site, wanted.address, wanted.user_agent)
@@ -181,7 +174,9 @@ class Visitors:
                         _keep(self._going_on, before, max(active, self._going_on.get(before, 0)))
 
     def look_ahead(self, now: int) -> None:
-        """Fetch the salts before their day, and anew those that were this process's own. May wait."""
+        """Fetch the salts of yesterday, today and tomorrow, replacing any that this process made up. May block.
+
+        `now` is in Unix milliseconds."""
         day = now // _DAY
         self._fetch_salts(day - 1, day, day + 1)
         with self._lock:
@@ -191,7 +186,7 @@ class Visitors:
                 self._going_on.clear()
 
     def _unknown(self, site: str, wanted: LookUp) -> bool:
-        """Whether it is not known here that a visitor of a young day is new, or goes on with yesterday's visit."""
+        """Return whether memory does not tell if the visitor is new or continues yesterday's visit."""
         day = wanted.received_at // _DAY
         if visitor_id(self._salt(day), site, wanted.address, wanted.user_agent) in self._new:
             return False
@@ -208,13 +203,13 @@ class Visitors:
 
     def _salt(self, day: int) -> bytes:
         salt = self._salts.get(day)
-        if salt is None:  # the store did not answer in time: `look_ahead` fetches it as soon as it does
+        if salt is None:  # the store did not answer in time; `look_ahead` replaces this one as soon as it does
             salt = self._salts.setdefault(day, secrets.token_bytes(16))
         return salt
 
 
 def _plain(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
-    """A network of IPv4 addresses mapped into IPv6 as the IPv4 network that it is."""
+    """Return a network of IPv4 addresses mapped into IPv6 as an IPv4 network; any other unchanged."""
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
     return network if mapped is None or network.prefixlen < 96 else IPv4Network((mapped, network.prefixlen - 96))
 

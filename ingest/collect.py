@@ -1,9 +1,9 @@
-"""The core of the service: request parts in; records, refusals and all that the answer needs out.
+"""The sans-IO core of the service: a request in; the entries to publish and the refusals out.
 
-No socket, no broker and no clock: whoever serves hands in a `Request` and the time, publishes the entries
-(`outbox`) and lets `answers` speak. An event is refused alone and for a named reason; what cannot be
-understood goes to the dead letters as it was received. The client's address is used here, for the visitor
-id and the place, and goes no further.
+It uses no socket, no broker and no clock: `service` hands in a `Request` and the time, publishes the entries through
+the `outbox` and writes the response. Each event is refused on its own, for a reason from a closed set; a request that
+cannot be understood is kept as a dead letter, as it was received. The client's address is used here for the visitor id,
+the place and the rate limits, and goes no further.
 """
 
 from __future__ import annotations
@@ -33,35 +33,36 @@ _GZIP = b"\x1f\x8b"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator decides about the service."""
+    """Settings of the service."""
 
     limits: Limits = Limits()
-    honour_opt_out: bool = True  # Sec-GPC and DNT
     trusted_proxies: tuple[str, ...] = ()  # whose X-Forwarded-For is believed
     spool_bytes: int = 1 << 30
-    queue_bytes: int = 64 << 20
 
     @property
     def max_body(self) -> int:
+        """The largest body in bytes, compressed or not."""
         return self.limits.body_bytes
 
 
 class Submission(msgspec.Struct, gc=False):
-    """A request as it was read; nothing of it is decided yet."""
+    """A parsed request, before any of its events is accepted or refused."""
 
     batch: beacon.Batch
     headers: dict[bytes, bytes]
     address: str
     user_agent: str
-    where: str
+    where: str  # the path of the request
     protocol: str
-    received: bytes  # for the dead letters
-    opted_out: bool
+    received: bytes  # the body or query as it came, for a dead letter
+    opted_out: bool  # by Sec-GPC or DNT
 
 
 class Collected(msgspec.Struct):
-    """What a request came to. `entries` of the events come first, each with its sender's index in `owners`;
-    behind them may stand dead letters."""
+    """The result of judging a request.
+
+    `entries` holds one entry per accepted event, then any dead letters. `owners` gives for each event's entry the index
+    of that event in the request."""
 
     entries: list[Entry] = []
     owners: list[int] = []
@@ -71,24 +72,26 @@ class Collected(msgspec.Struct):
 
 
 class _SiteEntry(NamedTuple):
+    """A site of the sites file with the rules and limits derived from it."""
+
     site: Site
     rules: SiteRules
     limits: Rules | None
-    overall: object  # the limits of all sites, of which these were made
+    overall: object  # the file's limits for all sites, from which `limits` was derived
 
 
 class _Terms(NamedTuple):
-    """On which terms the events of one site are taken from one sender."""
+    """The terms on which one sender's events for one site are accepted."""
 
     domain: str
     rules: SiteRules
     limits: Rules | None
-    trusted: bool  # it has the site's key
-    problem: tuple[Reason, str] | None  # why nothing is taken, once the limits have room
+    trusted: bool  # the sender has the site's key
+    problem: tuple[Reason, str] | None  # why its events are refused, once they are within the limits
 
 
 class Collector:
-    """Judges requests by the sites' rules. One a process; not for several threads at once."""
+    """Judges requests by the rules of their sites. One per process."""
 
     def __init__(
         self,
@@ -109,10 +112,10 @@ class Collector:
         self._dead_letters = dead_letters
         self._rules: dict[str, _SiteEntry] = {}
         self._unknown_sites: tuple[object, Rules | None] = (None, None)
-        agent.parse("Mozilla/5.0")  # the matchers are built now, not in the first request
+        agent.parse("Mozilla/5.0")  # builds the matchers now rather than in the first request
 
     def read(self, request: Request) -> Submission:
-        """A `POST /collect`."""
+        """Parse a `POST /collect`. A body that cannot be read becomes a refusal in the submission."""
         body = request.body
         if body[:2] == _GZIP:
             unpacked = _unpack(body, self._options.max_body)
@@ -123,7 +126,7 @@ class Collector:
         return self._submission(request, batch, "footfall", request.body)
 
     def read_pixel(self, request: Request) -> Submission:
-        """A `GET /collect.gif`: the page is the parameter `url`, or what the browser names as the referring page."""
+        """Parse a `GET /collect.gif`. The page is the parameter `url`, else the `Referer` header."""
         page = next((value for name, value in request.headers if name == b"referer"), b"").decode("latin-1")
         batch = beacon.parse_query(request.query.decode("latin-1"), page=page, limits=self._options.limits)
         return self._submission(request, batch, "pixel", request.query)
@@ -138,11 +141,11 @@ class Collector:
             request.path,
             protocol,
             received,
-            self._options.honour_opt_out and (headers.get(b"sec-gpc") == b"1" or headers.get(b"dnt") == b"1"),
+            headers.get(b"sec-gpc") == b"1" or headers.get(b"dnt") == b"1",
         )
 
     def wanted(self, submission: Submission, received_at: int) -> LookUp | None:
-        """What has to be looked up before `judge`; mostly nothing."""
+        """Return what has to be looked up in the live store before `judge`; None for most requests."""
         named = b"authorization" in submission.headers
         if submission.opted_out or not self._visitors.may_have_to_look_up(received_at, named):
             return None
@@ -151,7 +154,9 @@ class Collector:
         return look_up if self._visitors.has_to_look_up(look_up) else None
 
     def judge(self, submission: Submission, received_at: int) -> Collected:
-        """Never waits. Raises `Unavailable` when a visitor is named and the site's key is out of reach."""
+        """Accept or refuse each event of a request received at `received_at` (Unix milliseconds). Never blocks.
+
+        Raises `Unavailable` if the request names a visitor and the key for the site's visitor ids cannot be reached."""
         collected = Collected(pixel=submission.protocol == "pixel")
         if submission.opted_out:
             detail = "the visitor's browser asks not to be counted (Sec-GPC or DNT): nothing is stored"
@@ -164,7 +169,7 @@ class Collector:
         return collected
 
     def _sites_of(self, submission: Submission) -> Iterator[str]:
-        """The known sites of a request's events, in their order, each once."""
+        """Yield the domains of the known sites among a request's events, each once, in order."""
         domains = dict.fromkeys(item.site for item in submission.batch.items if isinstance(item, Incoming))
         for domain in domains:
             entry = self._site_entry(domain)
@@ -177,7 +182,7 @@ class Collector:
         parsed_agent = agent.parse(submission.user_agent)
         where = geo.lookup(self._places, address, self._place_source)
         terms: _Terms | None = None
-        spelt: str | None = None  # the site of `terms` as the event before spelt it
+        spelt: str | None = None  # the site of `terms`, spelt as in the previous event
         visitor, key, visitor_site = "", b"", ""
         for index, item in enumerate(batch.items):
             if isinstance(item, Refusal):
@@ -229,7 +234,7 @@ class Collector:
         collected.retry_after = room.retry_after
 
     def _terms(self, spelt: str, headers: dict[bytes, bytes]) -> _Terms | None:
-        """On which terms events of a site are taken from a request with such headers; None for no known site."""
+        """Return the terms for a site, spelt as in the event, and for these headers; None for an unknown site."""
         entry = self._site_entry(spelt)
         if entry is None:
             return None
@@ -264,7 +269,7 @@ class Collector:
         return self._unknown_sites[1]
 
     def _keep_dead_letter(self, collected: Collected, submission: Submission, received_at: int) -> None:
-        """Behind the events, a dead letter of what could not be understood, as it was received."""
+        """Append a dead letter after the events if a part of the request could not be understood."""
         refusal = next((refusal for refusal in collected.refused if refusal.reason in NOT_UNDERSTOOD), None)
         if refusal is None:
             return
@@ -276,18 +281,20 @@ class Collector:
 
 
 class _Room:
-    """How many events of one request its sender's limits have room for."""
+    """Counts the events of one request against the limits of its sender."""
 
     def __init__(self, limiter: Limiter, sender: Sender, batch: beacon.Batch) -> None:
         self._limiter = limiter
         self._sender = sender
         self._items = batch.items
-        self._left: dict[str, int] = {}  # by the site as the events spell it
+        self._left: dict[str, int] = {}  # events still allowed, by the site as the events spell it
         self.retry_after = 0
 
     def for_site(self, site: str, limits: Rules) -> bool:
-        """Whether there is room for one more event of the site. All of the request's are asked for at once, so that
-        those in front are taken and those behind refused."""
+        """Return whether one more event of the site is within its limits.
+
+        The first call for a site reserves room for all of its events in the request, so the first ones are accepted and
+        the last ones refused."""
         left = self._left.get(site)
         if left is None:
             items = self._items
@@ -297,10 +304,11 @@ class _Room:
         return left > 0
 
     def for_unknown_site(self, limits: Rules | None) -> bool:
-        """The same for an event of no known site."""
+        """Return whether one more event for an unknown site is within the limits."""
         return limits is None or self._take(limits, 1) > 0
 
     def refusal(self, index: int) -> Refusal:
+        """Return the refusal of the event at `index` for its rate."""
         return Refusal(
             index,
             Reason.RATE_LIMITED,
@@ -316,8 +324,10 @@ class _Room:
 
 
 def _program(parsed: agent.Agent, user_agent: str) -> agent.Agent:
-    """The agent of a trusted sender that names its visitor. A program that asks by itself is no bot: its visitor is a
-    person. An agent that a server forwards from its visitor's browser counts as it is."""
+    """Return the agent of a trusted sender that names its visitor.
+
+    The agent of an HTTP library does not make the event a bot's, since the named visitor is a person. An agent that the
+    server forwards from its visitor's browser is used unchanged."""
     return parsed if user_agent.startswith("Mozilla/") else msgspec.structs.replace(parsed, bot="")
 
 
@@ -356,7 +366,7 @@ def _is_key(authorization: bytes, site: Site) -> bool:
 
 
 def _unpack(body: bytes, limit: int) -> bytes | Refusal:
-    """The decompressed body, never more than `limit` bytes of it in memory."""
+    """Decompress a gzip body, at most `limit` + 1 bytes of it; a refusal if it is larger or broken."""
     unpacker = zlib.decompressobj(wbits=31)
     try:
         unpacked = unpacker.decompress(body, limit + 1)

@@ -33,6 +33,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
+    """A request with its whole body. `query` is the raw query string."""
+
     method: str
     path: str
     query: bytes
@@ -43,31 +45,35 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Response(NamedTuple):
+    """A whole response."""
+
     status: int
     headers: Headers
     body: bytes = b""
 
 
 class Unread(Enum):
-    """Why there is no body."""
+    """Why a body was not read."""
 
-    SLOW = "slow"  # or its sender has gone
-    CROWDED = "crowded"
+    SLOW = "slow"  # too slow, or its sender disconnected
+    CROWDED = "crowded"  # too many unfinished bodies
     TOO_LARGE = "too large"
 
 
 class Bodies:
-    """Reads the bodies of one process, on its event loop."""
+    """Reads the request bodies of one process, on its event loop."""
 
     def __init__(self) -> None:
         self._unfinished = 0
-        # A timer a request would cost more than all the rest of most: one looks after all.
+        # One timer for all: a timer per request would cost more than the rest of reading most bodies.
         self._deadlines: dict[asyncio.Task[Any], float] = {}
         self._late: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     async def read(self, receive: Receive, headers: Headers, limit: int | None) -> bytes | Unread:
-        """The whole body, at most `limit` bytes of it (None: of somebody who may send any); or why not."""
+        """Return the whole body, or why it was not read.
+
+        `limit` is in bytes; None means that this sender may send any amount, beyond the bound of the process too."""
         if limit is not None and _content_length(headers) > limit:
             return Unread.TOO_LARGE
         task = asyncio.current_task()
@@ -105,7 +111,7 @@ class Bodies:
             self._late.discard(task)
 
     def _cancel_late(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wake those whose body is late."""
+        """Cancel the tasks whose body is late."""
         now = loop.time()
         for task in [task for task, deadline in self._deadlines.items() if deadline < now]:
             del self._deadlines[task]
@@ -114,10 +120,10 @@ class Bodies:
         self._timer = loop.call_later(_CHECK_EVERY, self._cancel_late, loop) if self._deadlines else None
 
     async def answer_early(self, receive: Receive, send: Send, response: Response) -> None:
-        """Answer a sender whose body is too large to be read, and keep nothing of what it still sends.
+        """Answer a sender whose body is too large, and discard what it still sends.
 
-        Who is still sending when the connection closes may never see the answer. So all of the answer goes out, but
-        its end is not declared before the body has ended: until then the server goes on receiving."""
+        A sender that is still sending when the connection closes may never see the answer. So the whole answer is sent,
+        but not its end until the body has ended: until then the server keeps receiving."""
         await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
         await send({"type": "http.response.body", "body": response.body, "more_body": True})
         size = 0
@@ -132,6 +138,7 @@ class Bodies:
 
 
 def json_response(status: int, content: object, headers: Headers | None = None) -> Response:
+    """Return a JSON response with its type and length, and these further headers."""
     body = _encode(content)
     return Response(
         status,
@@ -145,6 +152,7 @@ def json_response(status: int, content: object, headers: Headers | None = None) 
 
 
 def text_response(status: int, text: str, content_type: bytes = b"text/plain; charset=utf-8") -> Response:
+    """Return a response in UTF-8 that no cache keeps."""
     body = text.encode()
     return Response(
         status,
@@ -158,7 +166,7 @@ def text_response(status: int, text: str, content_type: bytes = b"text/plain; ch
 
 
 def unread(why: Unread) -> Response:
-    """The answer to a sender whose body is not here, for any reason but its size."""
+    """Return the answer to a request whose body was not read, unless it was too large."""
     if why is Unread.CROWDED:
         text = f"Too much is being sent here at once: send it again in {RETRY_AFTER} seconds.\n"
         response = text_response(503, text)

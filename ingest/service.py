@@ -25,7 +25,7 @@ from activity import geo
 from activity.refusal import STATUS, Reason, Refusal
 from brokers.base import Broker
 from ingest import assets, health
-from ingest.client import Live, LookUp, Visitors
+from ingest.client import LookUp, Visitors
 from ingest.collect import Collected, Collector, Options, Submission
 from ingest.counters import Counters
 from ingest.dead_letters import DeadLetters
@@ -34,6 +34,7 @@ from ingest.limiter import Limiter
 from ingest.outbox import Entry, Outbox, Unavailable, Verdict
 from ingest.sites import Sites
 from ingest.spool import Spool
+from stores.base import Live
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ _EXPOSED: Headers = [(b"access-control-expose-headers", b"x-footfall-refused, re
 
 
 class Service:
-    """Takes events for `sites` and answers once `broker` or the spool has them durably."""
+    """Accepts events for `sites`, and answers a request once the broker or the spool holds its events durably."""
 
     def __init__(
         self,
@@ -61,7 +62,10 @@ class Service:
         on_close: Callable[[], object] = lambda: None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        """`create_topics` as the outbox has it; `on_close` comes last, to close what was opened for this service."""
+        """Start the service's threads.
+
+        `spool` is a folder. `create_topics` is called when the broker is back, see `Outbox`. `close` calls `on_close`
+        last, to close what was opened for this service. `clock_ms` returns Unix milliseconds."""
         self._options = options or Options()
         self._on_close = on_close
         self._counters = counters or Counters()
@@ -80,18 +84,18 @@ class Service:
             "/ready": lambda _: health.ready(self._outbox, self._spool, live.problem),
             "/metrics": lambda _: health.metrics(self._counters, self._spool, live.problem),
         }
-        self._outbox = Outbox(broker, self._spool, live, incarnation, self._options.queue_bytes, create_topics)
+        self._outbox = Outbox(broker, self._spool, live, incarnation, create_topics=create_topics)
         self.max_body = self._options.max_body
         self._outbox.start()
         self._visitors.look_ahead(clock_ms())
         self._closing = threading.Event()
-        self._unsent: list[Entry] = []  # dead letters of an hour that could not be made durable yet
+        self._unsent: list[Entry] = []  # counts of dead letters that could not be made durable yet
         self._look_ups = ThreadPoolExecutor(4, thread_name_prefix="look-up")
         self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
         self._upkeep.start()
 
     async def handle(self, request: Request) -> Response:
-        """Answer one request; awaits durability where it matters."""
+        """Answer one request on an event loop, once its events are durable."""
         submission = self._start(request)
         if isinstance(submission, Response):
             return submission
@@ -106,7 +110,7 @@ class Service:
         return self._finish(collected, verdicts)
 
     def handle_and_wait(self, request: Request) -> Response:
-        """The same for a server that gives each request a thread."""
+        """Answer one request like `handle`, blocking, for a server that gives each request a thread."""
         submission = self._start(request)
         if isinstance(submission, Response):
             return submission
@@ -121,12 +125,12 @@ class Service:
         return self._finish(collected, verdicts)
 
     def too_large(self) -> Response:
-        """The answer to a body beyond `max_body`, which a shell stops reading."""
+        """Return the answer to a body larger than `max_body`, which the caller stops reading."""
         self._counters.add("refused", "too_large")
         return too_large(self.max_body)
 
     def close(self) -> None:
-        """Settle all that was handed in."""
+        """Stop the threads, after every entry handed in has its verdict."""
         self._closing.set()
         self._upkeep.join()
         self._look_ups.shutdown(wait=False, cancel_futures=True)
@@ -145,7 +149,7 @@ class Service:
             self._counters.add("visitors_split")
 
     def _keep_up(self) -> None:
-        """What is done beside the requests and may wait for the live store."""
+        """Run beside the requests the work that may wait for the live store."""
         while not self._closing.wait(_UPKEEP_EVERY):
             try:
                 now = self._clock_ms()
@@ -192,12 +196,12 @@ class Service:
 
 @lru_cache(maxsize=64)
 def _all_accepted(events: int) -> Response:
-    """The answer to most requests."""
+    """Return the answer to a request with all of its events accepted, which most are."""
     return json_response(202, {"accepted": events, "duplicates": 0, "refused": []}, _ANY_ORIGIN)
 
 
 def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) -> Response:
-    """The answer once every entry has its verdict. Counts what it tells."""
+    """Build the answer from the verdict of each entry, and count the outcomes it reports."""
     events = len(collected.owners)
     if not collected.refused and verdicts.count(Verdict.ACCEPTED) == events and events and not collected.pixel:
         counters.add("accepted", n=events)
@@ -231,19 +235,21 @@ def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) ->
 
 
 def unavailable(error: Unavailable) -> Response:
-    """Nothing of the request is promised: the sender keeps all of it and comes again."""
+    """Return the answer to a request that could not be made durable: its sender has to send all of it again."""
     headers = [(b"retry-after", b"%d" % error.retry_after), *_ANY_ORIGIN, *_EXPOSED]
     problem = f"not stored, send all of it again in {error.retry_after} seconds: {error}"
     return json_response(503, {"accepted": 0, "duplicates": 0, "refused": [], "problem": problem}, headers)
 
 
 def too_large(limit: int) -> Response:
+    """Return the answer to a body of more than `limit` bytes."""
     refused = [Refusal(0, Reason.TOO_LARGE, f"a request may have {limit} bytes: send fewer events in each")]
     content = {"accepted": 0, "duplicates": 0, "refused": refused}
     return json_response(413, content, _refusal_headers(refused))
 
 
 def preflight() -> Response:
+    """Return the answer to a CORS preflight request."""
     return Response(
         204,
         [
