@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
 from typing import Any
 
-from ingest.http import Bodies, Headers, Message, Receive, Request, Response, Send, Unread, unread
+from ingest.http import Bodies, Headers, Message, Receive, Request, Send, Unread, respond, unread
 from ingest.service import Service
 
 log = logging.getLogger(__name__)
@@ -74,18 +74,18 @@ class Application:
         if method == "POST":
             found = await self._body(receive, headers, service.max_body)
             if isinstance(found, bytes) and len(found) > service.max_body:  # but it has arrived whole
-                await _respond(send, method, service.too_large())
+                await respond(send, method, service.too_large())
                 return
             if found is Unread.TOO_LARGE:
                 await self._bodies.answer_early(receive, send, service.too_large())
                 return
             if isinstance(found, Unread):
-                await _respond(send, method, unread(found))
+                await respond(send, method, unread(found))
                 return
             body = found
         scheme = scope.get("scheme", "http")
         request = Request(method, scope["path"], scope["query_string"], headers, body, peer, scheme)
-        await _respond(send, method, await service.handle(request))
+        await respond(send, method, await service.handle(request))
 
     async def _body(self, receive: Receive, headers: Headers, limit: int) -> bytes | Unread:
         """Read the whole body. Most arrive together with their header, and those need no deadline."""
@@ -134,8 +134,3 @@ class _Started:
 
 async def _immediate(message: Message) -> Message:
     return message
-
-
-async def _respond(send: Send, method: str, response: Response) -> None:
-    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})

@@ -26,7 +26,7 @@ _LABELS: tuple[tuple[str, str], ...] = (
     *(("refused", str(reason)) for reason in Reason),
     ("unavailable", ""),
 )
-# Counted besides, each as a metric of its own.
+# Further counters, each a metric of its own.
 _EXTRA = {
     "dead_letters_kept": "Requests that could not be understood and are kept as dead letters.",
     "dead_letters_counted": "Requests that could not be understood, more than an hour has room for: only counted.",

@@ -175,6 +175,12 @@ def unread(why: Unread) -> Response:
     return response._replace(headers=[*response.headers, _CLOSE])
 
 
+async def respond(send: Send, method: str, response: Response) -> None:
+    """Send a whole response, without its body if the request's method is HEAD."""
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
+
+
 def _content_length(headers: Headers) -> int:
     for name, value in headers:
         if name == b"content-length":

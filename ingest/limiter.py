@@ -189,7 +189,7 @@ class Limiter:
         counted = []
         with self._lock:
             for subject, limits in subjects:
-                place = hash(subject)  # `hash` is keyed by the process besides
+                place = hash(subject)  # Python also salts `hash` in each process
                 for table, most in limits:
                     if not table.start <= now < table.end:
                         table.open(now)

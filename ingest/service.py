@@ -149,7 +149,7 @@ class Service:
             self._counters.add("visitors_split")
 
     def _keep_up(self) -> None:
-        """Run beside the requests the work that may wait for the live store."""
+        """Do the periodic work that may wait for the live store, on a thread of its own."""
         while not self._closing.wait(_UPKEEP_EVERY):
             try:
                 now = self._clock_ms()

@@ -81,7 +81,7 @@ class SpoolFile:
                 os.close(folder)
 
     def append(self, records: Sequence[Record]) -> None:
-        """Append records durably. Raises OSError; the next call then overwrites what was written in part."""
+        """Append records durably. After an OSError the next call overwrites a partial write."""
         data = memoryview(b"".join(map(_frame, records)))
         at = self.end
         while data:

@@ -25,7 +25,7 @@ from a2wsgi import WSGIMiddleware
 
 from dashboards.app import MAX_BODY
 from ingest.asgi import Scope
-from ingest.http import Bodies, Message, Receive, Response, Send, Unread, text_response, unread
+from ingest.http import Bodies, Message, Receive, Response, Send, Unread, respond, text_response, unread
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class Front:
             await self._without_body(body, scope, receive, send)
             return
         if not await pool.take():
-            await _respond(scope, send, _busy(pool))
+            await respond(send, scope["method"], _busy(pool))
             return
         work = Work(body, _STREAMED if pool is self._commands else 0)
         task = pool.start(work, _whole(scope, body, work))
@@ -171,7 +171,7 @@ class Front:
             text = f"A request may have {MAX_BODY} bytes here: send less.\n"
             await self._bodies.answer_early(receive, send, text_response(413, text))
             return
-        await _respond(scope, send, unread(why))
+        await respond(send, scope["method"], unread(why))
 
 
 def _contained(application: WSGI) -> WSGI:
@@ -213,7 +213,8 @@ async def _send_whole(work: Work, task: asyncio.Task[None], scope: Scope, send: 
     """Send the answer once it is complete."""
     await asyncio.wait({task})
     if task.exception() is not None:
-        await _respond(scope, send, text_response(500, "This request met an error here, told in the server's log.\n"))
+        text = "This request met an error here, told in the server's log.\n"
+        await respond(send, scope["method"], text_response(500, text))
         return
     await send(work.answer.get_nowait())
     while True:
@@ -246,8 +247,3 @@ def _busy(pool: Pool) -> Response:
     text = f"Too many {pool.name} are under way ({pool.size.threads} at a time): ask again in {seconds} seconds.\n"
     response = text_response(503, text)
     return response._replace(headers=[*response.headers, (b"retry-after", b"%d" % seconds)])
-
-
-async def _respond(scope: Scope, send: Send, response: Response) -> None:
-    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})

@@ -1,4 +1,4 @@
-"""The lock of a data folder: one process tree at a time holds it, and a second one is told which and since when.
+"""The lock of a data folder: one process tree at a time holds it, and a second one learns which one and since when.
 
 The lock is `flock` on `DATA/lock`. It belongs to the open file, not to the process, and `up` passes the descriptor to
 its children. So if only the supervisor is killed, the folder stays locked until the last child that may still write
