@@ -1,11 +1,11 @@
-"""Each adapter against the bare client beneath it, on a real broker that this bench starts and stops.
+"""Each adapter against the bare client library that it uses, on a real broker that this bench starts and stops.
 
     python -m bench.brokers [--broker kafka|pulsar] [--events N] [--json | --markdown]
 
-Both write the same 400-byte records with the same settings, batch by batch, each batch acked before the next, and read
-them back over connections that stay open: key, value, position and time, without which no reader can go on where it
-stood. They take turns in short rounds; the best round of each counts, so that a busy moment hits both or none. What
-both read is compared first. Garbage is looked for as seldom as in the processes that read a broker.
+Both write the same records of 400 bytes with the same settings, batch by batch, each batch acked before the next. Both
+read them back over connections that stay open: key, value, position and time, which a reader needs to resume. They take
+turns in short rounds and the best round of each counts, so that a busy moment affects both or neither. The records that
+they read are compared first. Python's garbage collector runs as rarely as in the processes that read a broker.
 """
 
 from __future__ import annotations
@@ -37,16 +37,21 @@ Found = tuple[bytes | None, bytes | None, tuple[int, ...], int]  # key, value, p
 
 
 class Bare(Protocol):
-    """The client as its documentation has it used: nothing is known of a record but its key and value."""
+    """A client library used as its documentation shows, for records of a key and a value."""
 
-    def publish(self, topic: str, batches: list[list[Record]]) -> None: ...
+    def publish(self, topic: str, batches: list[list[Record]]) -> None:
+        """Publish the batches, each acked before the next."""
 
-    def read(self, topic: str, partition: int, count: int) -> list[Found]: ...
+    def read(self, topic: str, partition: int, count: int) -> list[Found]:
+        """Read the first `count` records of a partition."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the connections."""
 
 
-class BareKafka:
+class BareKafka(Bare):
+    """confluent-kafka."""
+
     def __init__(self, address: str) -> None:
         self._producer = Producer({
             "bootstrap.servers": address, "enable.idempotence": True, "acks": "all", "linger.ms": 1,
@@ -78,7 +83,9 @@ class BareKafka:
         self._consumer.close()
 
 
-class BarePulsar:
+class BarePulsar(Bare):
+    """pulsar-client."""
+
     def __init__(self, address: str) -> None:
         self._client = pulsar_client.Client(
             f"pulsar://{address.partition('?')[0]}",
@@ -132,6 +139,7 @@ BROKERS: dict[str, tuple[Any, Callable[[str], Bare]]] = {"kafka": (kafka, BareKa
 
 
 def measure(name: str, address: str, events: int) -> list[Result]:
+    """Return the results of publishing and reading `events` records, after comparing what both sides read."""
     broker, bare = connect(f"{name}://{address}"), BROKERS[name][1](address)
     batches = [[record._replace(topic="ours") for record in batch] for batch in in_batches(events, BATCH)]
     for topic in ("ours", "bare"):
@@ -173,6 +181,7 @@ def measure(name: str, address: str, events: int) -> list[Result]:
 
 
 def markdown(lines: list[Result]) -> str:
+    """Return the results as a table in Markdown."""
     rows = [f"| {each['name']} | {each['ours']:,.0f} | {each['peer']:,.0f} | {each['ratio']} |" for each in lines]
     return "\n".join(
         ["| | adapter, records/s | bare client, records/s | ratio |", "| --- | ---: | ---: | ---: |", *rows]
@@ -180,6 +189,7 @@ def markdown(lines: list[Result]) -> str:
 
 
 def main() -> int:
+    """Run the bench; return 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--broker", choices=[*BROKERS], action="append", help="only this one; may be repeated")
     parser.add_argument("--events", type=int, default=50_000, help="records a round")

@@ -1,8 +1,8 @@
-"""What a flood leaves behind: memory of the tracking process and bytes on disk.
+"""The effect of a flood: memory of the tracking process and bytes on disk.
 
-One worker takes page views of as many paths, ids, addresses and agents as there are events and requests, its
-limits out of reach, so that only the bounds of what is kept hold; then garbage, which is no JSON, and is kept as dead
-letters. Then the same page views from one address with the limits as they come: most are refused.
+First one worker accepts page views that all differ in path and id, from requests that all differ in address and agent,
+with rate limits out of reach, so that only the bounds of its memory hold. Then it gets garbage that is not JSON, which
+is kept as dead letters. Last, the same page views come from one address under the default limits: most are refused.
 
     ./dev bench floods [--events N] [--json]
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import brokers
 from activity.event import ALL_TOPICS
-from bench.ingest import SITE, Server, _children, server
+from bench.ingest import SITE, Server, children, server
 
 BATCH = 25
 GARBAGE = 9_000
@@ -29,10 +29,12 @@ GARBAGE_BYTES = 100
 
 
 def address(number: int) -> str:
+    """Return a public address for a number, a different one for each below 5 million."""
     return f"{11 + (number >> 16) % 80}.{number >> 8 & 255}.{number & 255}.7"
 
 
 def batch(number: int) -> bytes:
+    """Return the body of a request with BATCH events, none of them sent before."""
     now = time.time_ns() // 1_000_000
     events = [
         {
@@ -48,11 +50,14 @@ def batch(number: int) -> bytes:
 
 
 class Sender:
+    """Sends requests over one connection and counts the outcomes of their events."""
+
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self.outcomes: Counter[str] = Counter()
 
     def send(self, body: bytes, where_from: str, agent: str) -> None:
+        """Send a body as if from the address `where_from`."""
         headers = {"X-Forwarded-For": where_from, "User-Agent": agent}
         self._connection.request("POST", "/collect", body, headers)
         answer = json.loads(self._connection.getresponse().read())
@@ -62,18 +67,21 @@ class Sender:
 
 
 def resident_mb(server: Server) -> float:
+    """Return the resident memory of the server's workers in MB."""
     total = 0
-    for pid in _children(server.process.pid):
+    for pid in children(server.process.pid):
         status = Path(f"/proc/{pid}/status").read_text()
         total += int(status.partition("VmRSS:")[2].split()[0])
     return round(total / 1024, 1)
 
 
 def disk_bytes(folder: Path) -> int:
+    """Return the size of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def flood(kind: str, events: int) -> dict[str, object]:
+    """Flood one kind of server (see `bench.ingest_server`) and return the figures."""
     with tempfile.TemporaryDirectory(prefix="footfall-bench-") as text:
         folder = Path(text)
         url = f"sqlite://{folder}/log.sqlite"
@@ -104,6 +112,7 @@ def flood(kind: str, events: int) -> dict[str, object]:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the bench, which has figures but no target; return 0."""
     parser = argparse.ArgumentParser(prog="bench floods")
     parser.add_argument("--events", type=int, default=250_000)
     parser.add_argument("--json", action="store_true", help="accepted for uniformity: the output is JSON lines")

@@ -1,7 +1,7 @@
-"""What every bench needs: one shape of result, one way to time, and `footfall up` on a folder of its own.
+"""Shared by all benches: the form of a result, timing, and `footfall up` on a folder of its own.
 
-A result is one JSON object: what was measured, ours and the peer's figure in `unit`, their ratio, and whether the
-target is met. `report` prints one a line and turns them into the exit status.
+A result is one JSON object: the name of the measurement, our figure and the peer's in `unit`, their ratio, and whether
+the target is met. `report` prints one per line and turns them into the exit status.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class Cost(NamedTuple):
 
 
 def timed(work: Callable[[], object]) -> Cost:
-    """What `work` costs in this process, all of its threads included."""
+    """Return the cost of `work` in this process, with all of its threads."""
     begun, used = time.perf_counter(), time.process_time()
     work()
     return Cost(time.perf_counter() - begun, time.process_time() - used)
 
 
 def timed_child(work: Callable[[], object]) -> Cost:
-    """What `work` costs in the child processes that it starts and waits for."""
+    """Return the cost of the child processes that `work` starts and waits for."""
     begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     work()
     wall, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -59,7 +59,7 @@ def result(
     ratio: float | None = None,
     **more: object,
 ) -> Result:
-    """One claim. `ratio` is ours / peer where it is not given; figures are rounded to four significant digits."""
+    """Return one result. `ratio` defaults to ours / peer; figures are rounded to four significant digits."""
     return {
         "name": name,
         "ours": _rounded(ours),
@@ -74,7 +74,7 @@ def result(
 
 
 def report(results: Iterable[Result]) -> int:
-    """Print each result as soon as it is there, a JSON object a line; the exit status: 1 if a target was missed."""
+    """Print each result as one line of JSON as soon as it arrives; return 1 if a target was missed, else 0."""
     met = True
     for each in results:
         print(json.dumps(each), flush=True)
@@ -87,11 +87,14 @@ def _rounded(value: float) -> float:
 
 
 class Up(NamedTuple):
+    """A running `footfall up`: its data folder and its two ports."""
+
     data: Path
     tracking: int
     dashboards: int
 
     def stats(self, site: str, day_from: str, day_to: str) -> dict[str, Any]:
+        """Return the answer of `/api/v1/stats` for a site and a range of days (ISO dates)."""
         query = f"site={site}&from={day_from}&to={day_to}"
         with urllib.request.urlopen(f"http://127.0.0.1:{self.dashboards}/api/v1/stats?{query}") as answer:
             found: dict[str, Any] = json.load(answer)
@@ -100,6 +103,9 @@ class Up(NamedTuple):
 
 @contextlib.contextmanager
 def up(data: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Up]:
+    """Run `footfall up` on free ports until the block ends. `env` is added to the environment.
+
+    Raises SystemExit if it is not ready within a minute."""
     ports = []
     for _ in range(2):
         with socket.socket() as free:
@@ -130,5 +136,6 @@ def _ready(port: int) -> bool:
 
 
 def percentile(values: list[float], share: float) -> float:
+    """Return the value below which a share (0 to 1) of the values lies."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -1,12 +1,12 @@
-"""What taking an event costs: CPU of the server processes, against a server that keeps nothing.
+"""The CPU cost of accepting an event, against a server that stores nothing.
 
-Peer: a bare ASGI application that reads the body and answers 204, on a plain `UvicornWorker` (uvloop, httptools) of
-gunicorn; what the same costs on gunicorn's own `asgi` worker is told beside it. Ours: the whole service (limits,
-identity, agent, bots, source, id, account) with each event durable before its 202, with one event a
-request and with ten. All have two workers and the same load: events of about 400 bytes, 64 connections kept
-alive, 2,000 user agents drawn by Zipf's law. Rounds alternate, and each is held against its neighbour: what a second of
-CPU does drifts by a third within minutes on a shared machine. Afterwards the events acknowledged are compared with
-what the broker holds: every one of them, and nothing else, has to lie there.
+Peer: a bare ASGI application that reads the body and answers 204, on gunicorn with a plain `UvicornWorker` (uvloop,
+httptools); the result also gives the cost on gunicorn's own `asgi` worker. Ours: the whole service (limits, identity,
+agent, bots, source, id, account) with each event durable before its 202, with one event per request and with ten. All
+have two workers and the same load: events of about 400 bytes, 64 connections kept alive, 2,000 user agents drawn by
+Zipf's law. Rounds alternate, and each is compared with its neighbour, because the work done in a second of CPU drifts
+by a third within minutes on a shared machine. Afterwards the acknowledged events are compared with those on the broker,
+which has to hold every one of them and nothing else.
 
     ./dev bench ingest [--events N] [--rounds N] [--json]      FOOTFALL_BENCH_KAFKA=kafka://h:9092 adds Kafka
 """
@@ -36,9 +36,9 @@ from bench.harness import Result, report, result
 from brokers.base import TopicPartition
 
 WORKERS = 2
-WARM_UP = 30_000  # requests, after which both workers have met nearly every agent
+WARM_UP = 30_000  # requests, after which both workers have parsed nearly every agent
 CONNECTIONS = 64
-TARGETS = {1: 2.4, 10: 0.5}  # by the events a request: bare requests an event may cost
+TARGETS = {1: 2.4, 10: 0.5}  # by events per request: the cost of an event, in bare requests, at most
 SITE = "bench.example"
 
 
@@ -47,7 +47,7 @@ _MODELS = ("SM-G99", "SM-A5", "Pixel ", "M2101K", "CPH2", "RMX3")
 
 
 def user_agents(count: int = 2000) -> list[str]:
-    """Agents as browsers write them, the version numbers and models varied."""
+    """Return user agents as browsers send them, with varied versions and models."""
     rng = random.Random(7)
     agents: dict[str, None] = {}
     while len(agents) < count:
@@ -73,7 +73,7 @@ def user_agents(count: int = 2000) -> list[str]:
 
 
 class Requests:
-    """The bytes of one request after the other, each event with an id of its own."""
+    """Generates the bytes of requests, each event with an id of its own."""
 
     def __init__(self, run: str) -> None:
         self._rng = random.Random(11)
@@ -83,7 +83,7 @@ class Requests:
         self._sent = 0
 
     def next(self, events: int = 1) -> bytes:
-        """One request of so many events."""
+        """Return one request with this number of events."""
         agent = self._rng.choices(self._agents, cum_weights=self._weights)[0]
         now = time.time_ns() // 1_000_000
         body = b'{"sent_at":%d,"events":[%s]}' % (now, b",".join([self._event(now) for _ in range(events)]))
@@ -138,11 +138,11 @@ class _Connection(asyncio.Protocol):
 
 
 class _Load:
-    """A closed loop: each connection sends its next request when it has the answer."""
+    """A closed loop of load: each connection sends its next request when it has its answer."""
 
     def __init__(self, requests: Requests, count: int, events: int) -> None:
         self._requests = requests
-        self._events = events  # a request
+        self._events = events  # per request
         self._left = count
         self.statuses: dict[bytes, int] = {}
         self._open = CONNECTIONS
@@ -173,24 +173,28 @@ async def _drive(port: int, requests: Requests, count: int, events: int = 1) -> 
 
 
 class Server(NamedTuple):
+    """A server process under load."""
+
     process: subprocess.Popen[bytes]
     port: int
 
     def cpu_seconds(self) -> float:
-        """User and system time of the workers; gunicorn's arbiter does nothing a request."""
+        """Return the user and system time of the workers; gunicorn's arbiter does no work per request."""
         ticks = 0
-        for pid in _children(self.process.pid):
+        for pid in children(self.process.pid):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _children(parent: int) -> list[int]:
+def children(parent: int) -> list[int]:
+    """Return the ids of the child processes of a process."""
     return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
 @contextlib.contextmanager
 def server(kind: str, *arguments: str, workers: int = WORKERS) -> Iterator[Server]:
+    """Run a server of `bench.ingest_server` until the block ends. Raises SystemExit if it does not start."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -200,7 +204,7 @@ def server(kind: str, *arguments: str, workers: int = WORKERS) -> Iterator[Serve
     )
     try:
         deadline = time.monotonic() + 30
-        while len(_children(process.pid)) < workers or not _answers(port):
+        while len(children(process.pid)) < workers or not _answers(port):
             if time.monotonic() > deadline or process.poll() is not None:
                 raise SystemExit(f"the {kind} server did not start")
             time.sleep(0.1)
@@ -220,7 +224,7 @@ def _answers(port: int) -> bool:
 
 
 def stored(url: str) -> int:
-    """Event records on the broker, read from its log."""
+    """Return the number of event records on the broker, read from its log."""
     broker = brokers.connect(url)
     total = 0
     for topic in TOPICS:
@@ -241,7 +245,7 @@ class _Round(NamedTuple):
 
 
 def measure(name: str, url: str, folder: Path, requests: int, rounds: int) -> list[Result]:
-    """A line for each number of events a request; `requests` a round of one event each, a quarter as many of ten."""
+    """Return a result for each number of events per request: `requests` a round with one event, a quarter with ten."""
     counts = {1: requests, 10: requests // 4}
     broker = brokers.connect(url)
     for topic in ALL_TOPICS:
@@ -249,10 +253,10 @@ def measure(name: str, url: str, folder: Path, requests: int, rounds: int) -> li
     broker.close()
     before = stored(url)
     acknowledged = 0
-    bare: list[float] = []  # microseconds a request
+    bare: list[float] = []  # microseconds per request
     gunicorn: list[float] = []
-    ours: dict[int, list[float]] = {events: [] for events in counts}  # microseconds an event
-    speeds: dict[int, list[float]] = {events: [] for events in counts}  # events a second
+    ours: dict[int, list[float]] = {events: [] for events in counts}  # microseconds per event
+    speeds: dict[int, list[float]] = {events: [] for events in counts}  # events per second
     with server("uvicorn") as peer, server("gunicorn") as second, server("ours", url, str(folder)) as own:
         load = Requests(f"{time.time_ns():x}")
         for each in (peer, second, own):
@@ -299,6 +303,7 @@ def _round(server: Server, requests: Requests, count: int, events: int) -> _Roun
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the bench; return 1 if a target was missed."""
     parser = argparse.ArgumentParser(prog="bench ingest")
     parser.add_argument("--events", type=int, default=40_000, help="requests of one event a round")
     parser.add_argument("--rounds", type=int, default=5)

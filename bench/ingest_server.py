@@ -1,9 +1,9 @@
-"""The servers of benches: `python -m bench.ingest_server KIND PORT WORKERS [URL FOLDER]`.
+"""The servers that benches load: `python -m bench.ingest_server KIND PORT WORKERS [URL FOLDER]`.
 
-`uvicorn` and `gunicorn` answer 204 to whatever they have read, on a plain `UvicornWorker` and on gunicorn's own
-`asgi` worker. `ours`, `unlimited` and `limited` are the tracking service as the product serves it. `limited` has the
-default limits, the others limits that no bench reaches, so that they are counted all the same. Floods come from many
-addresses: `unlimited` and `limited` believe `X-Forwarded-For`."""
+`uvicorn` and `gunicorn` answer 204 to any request, on a plain `UvicornWorker` and on gunicorn's own `asgi` worker.
+`ours`, `unlimited` and `limited` are the tracking service as the product serves it. `limited` has the default limits;
+the others have limits that no bench reaches, so that the cost of counting is included. Floods come from many addresses,
+so `unlimited` and `limited` trust `X-Forwarded-For`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from infra.processes.tracking import share_counts
 from ingest import asgi, server
 from ingest.collect import Options
 from ingest.counters import Counters
+from ingest.http import Receive, Send
 from ingest.limiter import Limits
 from ingest.service import Service
 from ingest.sites import Site, Sites
@@ -28,8 +29,8 @@ from ingest.sites import Site, Sites
 BARE = {"uvicorn": "uvicorn_worker.UvicornWorker", "gunicorn": "asgi"}
 
 
-async def bare(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-    """Reads the body and answers 204: the least that a server can do with an event."""
+async def bare(scope: asgi.Scope, receive: Receive, send: Send) -> None:
+    """Read the body and answer 204: the least that a server can do with an event."""
     if scope["type"] == "lifespan":
         while (await receive())["type"] == "lifespan.startup":
             await send({"type": "lifespan.startup.complete"})
@@ -42,21 +43,24 @@ async def bare(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> Non
 
 
 class Bare(BaseApplication):
-    """gunicorn with nothing of ours but `bare`."""
+    """gunicorn with the application `bare` only."""
 
     def __init__(self, **settings: object) -> None:
         self._settings = settings
         super().__init__()
 
     def load_config(self) -> None:
+        """Apply the settings."""
         for name, value in self._settings.items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:
+        """Return the ASGI application."""
         return bare
 
 
 def main() -> None:
+    """Serve until a signal."""
     kind, port, workers, *rest = sys.argv[1:]
     bind = f"127.0.0.1:{port}"
     if kind in BARE:

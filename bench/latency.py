@@ -1,9 +1,9 @@
-"""From a POST to the dashboard's API answering with it, under a steady load.
+"""The time from a POST until the dashboard's API counts its event, under a steady load.
 
-An open loop: events leave at their scheduled times, one a request, whether earlier ones were answered or not, so
-a stall is not hidden by a client that waits. Beside the load a probe posts an event to a site of its own and
-asks `/api/v1/stats` until it is counted, timed from the moment the POST was due. The peer is the promise itself.
-In the end every event of the load has to be in the numbers.
+The load is an open loop: events are sent at their scheduled times, one per request, whether earlier ones were answered
+or not, so a client that waits cannot hide a stall. Meanwhile a probe posts events to a site of its own and polls
+`/api/v1/stats` until each is counted, timed from the start of the POST. The peer is the promised time itself. In the
+end every event of the load has to be counted.
 
     ./dev bench latency [--events N] [--rate 500] [--broker sqlite|kafka|pulsar] [--json]
 """
@@ -47,7 +47,7 @@ async def _sender(port: int, due: asyncio.Queue[bytes | None]) -> int:
 
 
 async def load(port: int, events: int, rate: float) -> int:
-    """Send at the scheduled times over kept connections; the number of events taken."""
+    """Send events at their scheduled times over kept connections; return how many were accepted."""
     requests, due = Requests(f"{time.time_ns():x}"), asyncio.Queue[bytes | None]()
     senders = [asyncio.create_task(_sender(port, due)) for _ in range(CONNECTIONS)]
     begun = time.perf_counter()
@@ -60,7 +60,7 @@ async def load(port: int, events: int, rate: float) -> int:
 
 
 def probe(running: Up, days: tuple[str, str], seconds: float) -> list[float]:
-    """Seconds from POST to number, one after the other for `seconds`."""
+    """Probe one event after the other for `seconds`; return the seconds that each took to be counted."""
     found: list[float] = []
     counted = running.stats(PROBE, *days)["events"]
     body = json.dumps({"site": PROBE, "type": "custom", "name": "probe", "url": f"https://{PROBE}/"}).encode()
@@ -78,6 +78,9 @@ def probe(running: Up, days: tuple[str, str], seconds: float) -> list[float]:
 
 
 async def measure(running: Up, events: int, rate: float) -> tuple[int, list[float]]:
+    """Run load and probe together; return the number of events accepted and the probe's times.
+
+    Raises SystemExit if not all accepted events are counted within a minute."""
     today = datetime.datetime.now(datetime.UTC).date()
     days = (str(today), str(today + datetime.timedelta(days=1)))
     await asyncio.to_thread(probe, running, days, 5)
@@ -94,7 +97,7 @@ async def measure(running: Up, events: int, rate: float) -> tuple[int, list[floa
 
 @contextlib.contextmanager
 def broker(name: str, folder: Path) -> Iterator[dict[str, str]]:
-    """The environment in which `up` uses the broker of this name; a real one runs meanwhile."""
+    """Start the broker of this name, and yield the environment with which `up` uses it; stop it in the end."""
     if name not in PARTS:
         yield {}
         return
@@ -106,6 +109,7 @@ def broker(name: str, folder: Path) -> Iterator[dict[str, str]]:
 
 
 def main() -> int:
+    """Run the bench; return 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=30_000)
     parser.add_argument("--rate", type=float, default=500.0, help="events a second")

@@ -1,8 +1,8 @@
-"""Live micro-batches: what one costs, and that a thousand of them leave the memory where a few hundred had it.
+"""Live micro-batches: the cost of one, and whether memory stays flat over many.
 
-Real parts in a temporary folder: the embedded log, the embedded warehouse, a checkpoint in a folder. Each batch
-holds 500 events of 5,000 visitors who come and go, under a clock that runs ahead of ours, so that sessions close
-and the state stays as large as a steady traffic makes it.
+Runs the real parts in a temporary folder: the embedded log, the embedded warehouse and a checkpoint. Each batch holds
+500 events from 5,000 visitors that come and go, under a clock that runs ahead of real time, so that sessions close and
+the state stays as large as under steady traffic.
 
     ./dev bench live [--batches N] [--json]
 """
@@ -26,16 +26,18 @@ from brokers.base import Record
 from pipeline.live import Loader
 
 EVENTS = 500
-SECONDS = 20  # of the loader's clock a batch: an hour is 180 batches, and the state is full after 450
+SECONDS = 20  # per batch on the loader's clock: an hour is 180 batches, and the state is full after 450
 FLAT = 1.10
 
 
 def resident() -> int:
+    """Return the resident memory of this process in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def records(rng: random.Random, number: int, now: int) -> list[Record]:
+    """Return the records of one batch, with times before `now` (Unix milliseconds)."""
     made = []
     for i in range(EVENTS):
         visitor = f"{number // 90 * 5000 + rng.randrange(5000):016x}"
@@ -50,6 +52,7 @@ def records(rng: random.Random, number: int, now: int) -> list[Record]:
 
 
 def main() -> int:
+    """Run the bench; return 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, default=2000)
     parser.add_argument("--json", action="store_true", help="accepted for uniformity: the output is JSON lines")

@@ -1,9 +1,9 @@
-"""The embedded log against a plain SQLite table of one row a record, both fsync'd at each commit.
+"""The embedded log against a plain SQLite table with one row per record, both fsync'd at each commit.
 
     python -m bench.log [--events N] [--json]
 
-Both keep the same records: what the log gives back is compared with what the table holds before anything is timed.
-Publishing is timed with one process and with two that write at once into the same file.
+Both store the same records, which are read back and compared before anything is timed. Publishing is timed with one
+process and with two that write into the same file at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Publish = Callable[[Path, list[list[Record]]], "SqliteBroker | sqlite3.Connectio
 
 
 def records(count: int) -> list[Record]:
-    """400-byte values of visitors who come again, Zipf-like, as real ones do."""
+    """Return records with values of 400 bytes, keyed by visitors that return in a Zipf-like way."""
     rng = random.Random(1)
     value = rng.randbytes(400)
     visitors = [b"example.com/%016x" % rng.getrandbits(64) for _ in range(max(count // 10, 1))]
@@ -41,6 +41,7 @@ def records(count: int) -> list[Record]:
 
 
 def publish_ours(folder: Path, batches: list[list[Record]]) -> SqliteBroker:
+    """Publish batches to the embedded log and return it open."""
     broker = SqliteBroker(f"sqlite://{folder}/log.db")
     broker.create_topic("t", 4)
     for batch in batches:
@@ -49,6 +50,7 @@ def publish_ours(folder: Path, batches: list[list[Record]]) -> SqliteBroker:
 
 
 def publish_table(folder: Path, batches: list[list[Record]]) -> sqlite3.Connection:
+    """Insert batches into a plain table and return its database open."""
     db = sqlite3.connect(folder / "table.db", isolation_level=None, timeout=60)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
@@ -82,13 +84,13 @@ def _write(publish: Publish, folder: Path, count: int, ready: Any, done: Any) ->
 
 
 def rate_of_two(publish: Publish, count: int) -> float:
-    """Records a second of two processes into one file, from when both are ready until both are through; best round."""
+    """Return the records per second that two processes write into one file, in the best round."""
     context = multiprocessing.get_context("spawn")
     best = 0.0
     for _ in range(ROUNDS):
         ready, done = context.Barrier(WRITERS + 1), context.Barrier(WRITERS + 1)
         with tempfile.TemporaryDirectory() as folder:
-            publish(Path(folder), []).close()  # SQLite refuses two that make a file's log at once
+            publish(Path(folder), []).close()  # SQLite fails if two processes create the WAL at once
             arguments = (publish, Path(folder), count // WRITERS, ready, done)
             writers = [context.Process(target=_write, args=arguments) for _ in range(WRITERS)]
             for writer in writers:
@@ -103,14 +105,14 @@ def rate_of_two(publish: Publish, count: int) -> float:
 
 
 class Rates(NamedTuple):
-    """Records a second, and CPU microseconds a record."""
+    """Records per second, and CPU microseconds per record."""
 
     rate: float
     cpu_us: float
 
 
 def rates(publish: Publish, size: int, count: int) -> Rates:
-    """The best of the rounds."""
+    """Return the best rates of all rounds, for batches of `size` records."""
     batches = in_batches(count, size)
     best = Rates(0.0, 1e9)
     for _ in range(ROUNDS):
@@ -123,11 +125,13 @@ def rates(publish: Publish, size: int, count: int) -> Rates:
 
 
 def in_batches(count: int, size: int) -> list[list[Record]]:
+    """Return `count` records in batches of `size`."""
     everything = records(count)
     return [everything[at : at + size] for at in range(0, count, size)]
 
 
 def same_content(count: int) -> None:
+    """Assert that the log and the table give back the same records."""
     batches = in_batches(count, BATCH)
     with tempfile.TemporaryDirectory() as folder:
         broker, db = publish_ours(Path(folder), batches), publish_table(Path(folder), batches)
@@ -140,6 +144,7 @@ def same_content(count: int) -> None:
 
 
 def read_rates(count: int) -> tuple[float, float]:
+    """Return the records per second read from the log and from the table, in the best round."""
     batches = in_batches(count, BATCH)
     with tempfile.TemporaryDirectory() as folder:
         broker, db = publish_ours(Path(folder), batches), publish_table(Path(folder), batches)
@@ -166,6 +171,7 @@ def read_rates(count: int) -> tuple[float, float]:
 
 
 def main() -> int:
+    """Run the bench; return 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--json", action="store_true", help="accepted for uniformity: the output is JSON lines")

@@ -1,9 +1,9 @@
 """Raw events in Parquet to session rows in Parquet: the Beam graph against ClickHouse, and against per-event Beam.
 
-Peers: one ClickHouse query (chDB, array form: the fastest of those tried) over the same files, with the same
-columns; and the idiomatic per-event Beam pipeline (Sessions windows over dictionaries), as a rate on fewer
-events. All runs are whole processes, start and imports included, in turn A B A B; before anything is timed
-the sessions are compared row by row.
+Peers: one ClickHouse query (chDB, in array form, the fastest of those tried) over the same files and columns; and the
+idiomatic per-event Beam pipeline (Sessions windows over dictionaries), measured as a rate on fewer events. Each run is
+a whole process, including its start and imports, and the runs alternate. The sessions are compared row by row before
+anything is timed.
 
     ./dev bench sessions [--events N] [--rounds N] [--json]
 """
@@ -35,7 +35,7 @@ SHOWN = [
 
 
 def generate(folder: Path, events: int) -> None:
-    """Visitors with geometric visit lengths over three days, ten per cent of the rows out of order."""
+    """Write the events of visitors with geometric visit lengths over three days, some of them out of order."""
     import numpy as np
     import polars as pl
 
@@ -77,6 +77,7 @@ def generate(folder: Path, events: int) -> None:
 
 
 def ours(folder: Path, out: Path) -> None:
+    """Sessionize the files of a folder by the product's Beam graph."""
     import polars as pl
 
     from activity.session import STATE_COLUMNS
@@ -115,13 +116,14 @@ FROM (
 
 
 def clickhouse(folder: Path, out: Path) -> None:
+    """Sessionize the same files by one ClickHouse query."""
     import chdb
 
     chdb.query(QUERY.format(files=folder / "events-*.parquet", out=out / "sessions.parquet"))
 
 
 def per_event(folder: Path, out: Path) -> None:
-    """As the programming guide would have it: a dictionary an event, Sessions windows, a CombineFn by hand."""
+    """Sessionize as Beam's guide suggests: a dictionary per event, Sessions windows, a summary per group."""
     import apache_beam as beam
     import polars as pl
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -156,14 +158,14 @@ RUNS = {"ours": ours, "clickhouse": clickhouse, "per_event": per_event}
 
 
 def run(name: str, folder: Path, out: Path) -> Cost:
-    """Wall and CPU seconds of one run in a process of its own."""
+    """Return the cost of one run in a process of its own."""
     out.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "bench.sessions", "--run", name, str(folder), str(out)]
     return timed_child(lambda: subprocess.run(command, check=True))
 
 
 def compare(a: Path, b: Path) -> int:
-    """Both outputs row by row; returns the number of sessions."""
+    """Compare two outputs row by row and return the number of sessions. Raises SystemExit if they differ."""
     import polars as pl
 
     def read(out: Path) -> pl.DataFrame:
@@ -179,6 +181,7 @@ def compare(a: Path, b: Path) -> int:
 
 
 def main() -> int:
+    """Run the bench; return 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=5_000_000)
     parser.add_argument("--rounds", type=int, default=3)

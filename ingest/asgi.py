@@ -1,8 +1,8 @@
 """The tracking service as a small ASGI application.
 
-A request costs its parsing and one future: it awaits the ack, no thread does. The service is opened in the
-lifespan's start, in the worker process and therefore after the fork, where broker clients have to be made;
-it is closed at the lifespan's end, when no request is left, and closing settles all that was handed in.
+A request awaits the broker's ack on the event loop, so it needs no thread. The service is opened when the lifespan
+starts: that is in the worker process, after the fork, where broker clients have to be created. It is closed when the
+lifespan ends and no request is left, and closing settles every entry that was handed in.
 """
 
 from __future__ import annotations
@@ -12,21 +12,20 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
 from typing import Any
 
-from ingest.http import Bodies, Headers, Message, Receive, Request, Response, Unread, unread
+from ingest.http import Bodies, Headers, Message, Receive, Request, Send, Unread, respond, unread
 from ingest.service import Service
 
 log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
 ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# What ends a process or a task, and not a request alone. Any other BaseException is a library's panic.
+# Exceptions that end a process or a task, not only a request. Any other BaseException is the panic of a library.
 _ENDINGS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
 class Application:
-    """`open_service` is called once in each worker."""
+    """The ASGI application. Calls `open_service` once in each worker, when its lifespan starts."""
 
     def __init__(self, open_service: Callable[[], Service]) -> None:
         self._open_service = open_service
@@ -74,23 +73,22 @@ class Application:
         body = b""
         if method == "POST":
             found = await self._body(receive, headers, service.max_body)
-            if isinstance(found, bytes) and len(found) > service.max_body:  # and all of it is here
-                await _respond(send, method, service.too_large())
+            if isinstance(found, bytes) and len(found) > service.max_body:  # but it has arrived whole
+                await respond(send, method, service.too_large())
                 return
             if found is Unread.TOO_LARGE:
                 await self._bodies.answer_early(receive, send, service.too_large())
                 return
             if isinstance(found, Unread):
-                await _respond(send, method, unread(found))
+                await respond(send, method, unread(found))
                 return
             body = found
         scheme = scope.get("scheme", "http")
         request = Request(method, scope["path"], scope["query_string"], headers, body, peer, scheme)
-        await _respond(send, method, await service.handle(request))
-
+        await respond(send, method, await service.handle(request))
 
     async def _body(self, receive: Receive, headers: Headers, limit: int) -> bytes | Unread:
-        """The whole body. Most are here with their header, and need neither a deadline nor to be looked after."""
+        """Read the whole body. Most arrive together with their header, and those need no deadline."""
         receiving = receive()
         if not isinstance(receiving, Coroutine):
             return await self._bodies.read(receive, headers, limit)
@@ -101,19 +99,19 @@ class Application:
             if message["type"] == "http.request" and not message.get("more_body"):
                 body: bytes = message.get("body", b"")
                 return body
-            first: Awaitable[Message] = _there(message)
+            first: Awaitable[Message] = _immediate(message)
         else:
-            first = _Begun(receiving, waits_for)
+            first = _Started(receiving, waits_for)
         firsts = [first]
 
-        def and_so_on() -> Awaitable[Message]:
+        def receive_rest() -> Awaitable[Message]:
             return firsts.pop() if firsts else receive()
 
-        return await self._bodies.read(and_so_on, headers, limit)
+        return await self._bodies.read(receive_rest, headers, limit)
 
 
-class _Begun:
-    """A coroutine that has run until it waits for something, to be awaited to its end."""
+class _Started:
+    """An awaitable that runs a coroutine to its end after it was started by hand and is waiting for `waits_for`."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Message], waits_for: Any) -> None:
         self._coroutine = coroutine
@@ -134,10 +132,5 @@ class _Begun:
             return message
 
 
-async def _there(message: Message) -> Message:
+async def _immediate(message: Message) -> Message:
     return message
-
-
-async def _respond(send: Send, method: str, response: Response) -> None:
-    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})

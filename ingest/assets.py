@@ -1,8 +1,8 @@
-"""The beacon's two files, the pixel, and the page that says how to use them: ready to be sent.
+"""The static files of the tracking port: the two beacon scripts, the pixel, and the page that says how to use them.
 
-Each script has a short name, checked again after an hour by its ETag, and a name that holds its hash and may be kept
-for ever. An installed package has them minified; a plain checkout serves the source, with the one switch
-that the build would have set put in by hand.
+Each script has a short name, which browsers check again after an hour by its ETag, and a name with its hash, which may
+be cached forever. An installed package contains minified scripts; a plain checkout serves the source, with the one
+constant replaced that the build sets.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _assets() -> dict[str, _Asset]:
 
 
 def built(name: str) -> bool:
-    """Whether the build has minified this script."""
+    """Return whether the build has minified this script (`beacon` or `beacon.all`)."""
     return (_STATIC / "built" / f"{name}.js").exists()
 
 
@@ -66,24 +66,24 @@ def _script(name: str, whole: str) -> bytes:
 
 
 def lasting_name(name: str = "beacon") -> str:
-    """The path of a script under its immutable name."""
+    """Return the path of a script with its hash, which may be cached forever."""
     mark = _assets()[f"/{name}.js"].etag.decode().strip('"')
     return f"/{name}.{mark}.js"
 
 
 def welcome(request: Request) -> Response:
-    """What is here and how to use it, for a person who opens the address."""
+    """Return the page for a person who opens the address: what is served here and how to use it."""
     host = next((value for name, value in request.headers if name == b"host"), b"").decode("latin-1")
     root = f"{request.scheme}://{host}/"
     return text_response(200, _WELCOME.format(root=root, lasting=lasting_name().removeprefix("/")))
 
 
 def script(request: Request) -> Response:
-    """A script of the beacon by its path, or that there is none."""
+    """Return the beacon script at the request's path, 304 if the sender has it, or 404."""
     asset = _assets().get(request.path)
     if asset is None:
         return text_response(404, f"No script is at {request.path}: try /beacon.js\n")
-    asked = dict(request.headers)
+    fields = dict(request.headers)
     headers: Headers = [
         (b"content-type", b"text/javascript; charset=utf-8"),
         (b"etag", asset.etag),
@@ -93,10 +93,10 @@ def script(request: Request) -> Response:
         (b"cross-origin-resource-policy", b"cross-origin"),
         (b"x-content-type-options", b"nosniff"),
     ]
-    if asset.etag in asked.get(b"if-none-match", b""):
+    if asset.etag in fields.get(b"if-none-match", b""):
         return Response(304, headers)
     body = asset.plain
-    if b"gzip" in asked.get(b"accept-encoding", b""):
+    if b"gzip" in fields.get(b"accept-encoding", b""):
         body = asset.packed
         headers.append((b"content-encoding", b"gzip"))
     headers.append((b"content-length", b"%d" % len(body)))
@@ -104,7 +104,7 @@ def script(request: Request) -> Response:
 
 
 def pixel(headers: Headers) -> Response:
-    """The same picture whatever became of the event: nobody sees it, and a broken one would show."""
+    """Return the pixel, with the same image whatever became of the event: a broken image would be visible."""
     return Response(
         200,
         [

@@ -1,19 +1,17 @@
-"""Whose word counts for the client's address: `X-Forwarded-For` is read only from listed proxies.
+"""Who sent a request: the client's address behind trusted proxies (`Proxies`) and the cookieless visitor (`Visitors`).
 
-The list is walked from its right end, the end nearest to us: each proxy that is itself listed is believed
-about the one before it, and the first address that is not listed is the client. What a client wrote into
-the header on its own stays to the left of that and is never reached.
+`Proxies` reads `X-Forwarded-For` only on connections from listed proxies. It walks the header from the right, the end
+nearest to us: each listed proxy is trusted to name the hop before it, and the first address that is not listed is the
+client. Anything that a client wrote into the header itself stands further left and is never reached.
 
-Which visitor a request comes from, without knowing who that is.
+`Visitors` derives a visitor's id from the salt of the day, so an id lasts one day. A visit that crosses midnight UTC
+keeps the id it began with: in the first two hours of a day it also computes the id that the request would have had the
+day before, and keeps that one if it was active within the session gap. The event stores the id that was chosen, so
+nothing downstream needs the salt.
 
-The salt of a day makes the id, so an id lives a day. A visit that crosses midnight keeps the id it began
-with: while the day is young, the id that the same request would have had the day before is looked up, and if
-it was active within the gap that ends a visit, it goes on. What was decided is stored in the event, so
-nothing downstream ever needs the salt.
-
-`of` and `named` answer from memory and may be called on an event loop. What they need from the live store is
-fetched before by `look_up`, which may wait for it, when `has_to_look_up` says so: seldom, since the salts are there
-ahead of their day. A live store that is away makes of a visit over midnight two.
+`of` and `named` answer from memory, so they may be called on an event loop. `look_up` fetches what they need from the
+live store and may block; call it first when `has_to_look_up` says so, which is rare because salts are fetched ahead
+of their day. While the live store is unreachable, a visit over midnight counts as two.
 """
 
 from __future__ import annotations
@@ -25,21 +23,26 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from threading import Lock
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from activity.event import named_visitor, visitor_id
 from activity.geo import canonical_address
 from ingest.http import Headers
-from ingest.outbox import Memory, Unavailable
-from stores.base import StoreUnreachable
+from ingest.outbox import Unavailable
+from stores.base import Live, StoreUnreachable
 
-_MET = 1024
+_MET = 1024  # proxies remembered as listed, at most
+_DAY = 86_400_000  # milliseconds, as are the next two
+_GAP = 1_800_000  # ends a visit
+_YOUNG = 4 * _GAP  # at the start of a day, when visits of the day before may still continue
+KEPT = 50_000  # visitors remembered of a young day, and as many of the day before; the others are looked up again
 
 
 class Proxies:
-    """The listed proxies, as addresses or networks (`10.0.0.0/8`, `::1`)."""
+    """The trusted proxies, listed as addresses or networks (`10.0.0.0/8`, `::1`)."""
 
     def __init__(self, listed: Iterable[str] = ()) -> None:
+        """Raises ValueError if an entry is not an address or a network."""
         self._networks: list[IPv4Network | IPv6Network] = []
         for text in listed:
             try:
@@ -67,7 +70,7 @@ class Proxies:
         return any(parsed in network for network in self._networks)
 
     def client(self, peer: str, headers: Headers) -> str:
-        """The client's address in its canonical spelling: the peer's, or what the chain of listed proxies says."""
+        """Return the client's address in canonical form: the peer's, or the one that listed proxies give."""
         peer = canonical_address(peer) or peer
         if not self._networks or not self._is_proxy(peer):
             return peer
@@ -82,47 +85,24 @@ class Proxies:
         return peer
 
 
-def _plain(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
-    """A network of IPv4 addresses mapped into IPv6 as the IPv4 network that it is."""
-    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-    return network if mapped is None or network.prefixlen < 96 else IPv4Network((mapped, network.prefixlen - 96))
-
-
-_DAY = 86_400_000
-_GAP = 1_800_000
-_YOUNG = 4 * _GAP  # of a day, in which yesterday's visits may still go on
-KEPT = 50_000  # visitors of a young day, and as many of the day before; who is forgotten is looked up again
-
-
-class Live(Memory, Protocol):
-    """What the service needs of the live store."""
-
-    waits: bool
-
-    @property
-    def problem(self) -> str: ...
-    def salt(self, day: str) -> bytes: ...
-    def last_active(self, site: str, visitor: str) -> int | None: ...
-    def import_key(self, site: str) -> bytes: ...
-    def add_up(self, counts: Sequence[tuple[str, int, int]]) -> list[int] | None: ...
-
-
 class LookUp(NamedTuple):
-    """What a request's visitors depend on."""
+    """The parts of a request that its visitors' ids depend on."""
 
     sites: Sequence[str]
     address: str
     user_agent: str
-    received_at: int
-    named: bool  # whether it may name its visitors
+    received_at: int  # Unix milliseconds
+    named: bool  # whether the request may name its visitors
 
 
 class Visitors:
-    """Cookieless ids. Keeps the salts of three days, the keys of sites whose senders name visitors, and of a young
-    day whom yesterday has nothing to do with and whose visit goes on."""
+    """Derives the cookieless ids of visitors.
+
+    Keeps in memory the salts of three days, the keys of sites whose senders name their visitors, and for the first two
+    hours of a day the visitors known to be new and those whose visit of yesterday continues."""
 
     def __init__(self, live: Live, split: Callable[[], object] = lambda: None) -> None:
-        """`split` is called for each visitor of whom it is not known whether a visit of yesterday goes on."""
+        """`split` is called when the live store did not say whether a visitor's visit of yesterday continues."""
         self._live = live
         self._split = split
         self._lock = Lock()
@@ -133,7 +113,7 @@ class Visitors:
         self._new_day = -1
 
     def of(self, site: str, address: str, user_agent: str, received_at: int) -> str:
-        """The visitor of a request; never waits."""
+        """Return the id of the visitor who sent a request at `received_at` (Unix milliseconds). Never blocks."""
         day = received_at // _DAY
         visitor = visitor_id(self.salt(received_at), site, address, user_agent)
         if received_at - day * _DAY < _YOUNG and visitor not in self._new:
@@ -147,22 +127,25 @@ class Visitors:
         return visitor
 
     def named(self, site: str, name: str) -> str:
-        """The visitor whom a trusted sender names; never waits. Raises `Unavailable` when `look_up` got no key."""
+        """Return the id of a visitor named by a trusted sender. Never blocks.
+
+        Raises `Unavailable` if `look_up` could not fetch the site's key."""
         key = self._keys.get(site)
         if key is None:
             raise Unavailable(f"the key that makes visitors' ids of {site} is out of reach: {self._live.problem}")
         return named_visitor(site, key, name)
 
     def salt(self, received_at: int) -> bytes:
-        """The day's salt; never waits."""
+        """Return the salt of the day that `received_at` (Unix milliseconds) falls in. Never blocks."""
         return self._salt(received_at // _DAY)
 
     def may_have_to_look_up(self, received_at: int, named: bool) -> bool:
-        """False, told at a glance, for most requests."""
+        """Return False if there is certainly nothing to look up, which holds for most requests and is cheap to see."""
         day, into_it = divmod(received_at, _DAY)
         return named or into_it < _YOUNG or day not in self._salts
 
     def has_to_look_up(self, wanted: LookUp) -> bool:
+        """Return whether `look_up` has to run before `of` and `named`."""
         day, into_it = divmod(wanted.received_at, _DAY)
         young = into_it < _YOUNG
         if day not in self._salts or (young and day - 1 not in self._salts):
@@ -172,12 +155,12 @@ class Visitors:
         return young and any(self._unknown(site, wanted) for site in wanted.sites)
 
     def look_up(self, wanted: LookUp) -> None:
-        """Fetch what `of` and `named` need. May wait for the live store, for as long as that has patience."""
+        """Fetch what `of` and `named` need. May block on the live store until its own timeout."""
         day, into_it = divmod(wanted.received_at, _DAY)
         self._fetch_salts(day - 1, day)
         for site in wanted.sites:
             if wanted.named and site not in self._keys:
-                with suppress(StoreUnreachable):  # `named` says so, to whom it concerns
+                with suppress(StoreUnreachable):  # `named` raises for it, if it is called
                     self._keys[site] = self._live.import_key(site)
             if into_it < _YOUNG and self._unknown(site, wanted):
                 before = visitor_id(self._salt(day - 1), site, wanted.address, wanted.user_agent)
@@ -191,7 +174,9 @@ class Visitors:
                         _keep(self._going_on, before, max(active, self._going_on.get(before, 0)))
 
     def look_ahead(self, now: int) -> None:
-        """Fetch the salts before their day, and anew those that were this process's own. May wait."""
+        """Fetch the salts of yesterday, today and tomorrow, replacing any that this process made up. May block.
+
+        `now` is in Unix milliseconds."""
         day = now // _DAY
         self._fetch_salts(day - 1, day, day + 1)
         with self._lock:
@@ -201,7 +186,7 @@ class Visitors:
                 self._going_on.clear()
 
     def _unknown(self, site: str, wanted: LookUp) -> bool:
-        """Whether it is not known here that a visitor of a young day is new, or goes on with yesterday's visit."""
+        """Return whether memory does not tell if the visitor is new or continues yesterday's visit."""
         day = wanted.received_at // _DAY
         if visitor_id(self._salt(day), site, wanted.address, wanted.user_agent) in self._new:
             return False
@@ -218,9 +203,15 @@ class Visitors:
 
     def _salt(self, day: int) -> bytes:
         salt = self._salts.get(day)
-        if salt is None:  # the store did not answer in time: `look_ahead` fetches it as soon as it does
+        if salt is None:  # the store did not answer in time; `look_ahead` replaces this one as soon as it does
             salt = self._salts.setdefault(day, secrets.token_bytes(16))
         return salt
+
+
+def _plain(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Return a network of IPv4 addresses mapped into IPv6 as an IPv4 network; any other unchanged."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return network if mapped is None or network.prefixlen < 96 else IPv4Network((mapped, network.prefixlen - 96))
 
 
 def _keep(kept: OrderedDict[str, Any], key: str, value: object) -> None:

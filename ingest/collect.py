@@ -1,9 +1,9 @@
-"""The core of the service: request parts in; records, refusals and all that the answer needs out.
+"""The sans-IO core of the service: a request in; the entries to publish and the refusals out.
 
-No socket, no broker and no clock: whoever serves hands in a `Request` and the time, publishes the entries
-(`outbox`) and lets `answers` speak. An event is refused alone and for a named reason; what cannot be
-understood goes to the dead letters as it was received. The client's address is used here, for the visitor
-id and the place, and goes no further.
+It uses no socket, no broker and no clock: `service` hands in a `Request` and the time, publishes the entries through
+the `outbox` and writes the response. Each event is refused on its own, for a reason from a closed set; a request that
+cannot be understood is kept as a dead letter, as it was received. The client's address is used here for the visitor id,
+the place and the rate limits, and goes no further.
 """
 
 from __future__ import annotations
@@ -22,48 +22,47 @@ from activity.beacon import Incoming, Limits
 from activity.enrich import SiteRules, enrich
 from activity.event import Event, topic_of, visitor_key
 from activity.refusal import Reason, Refusal
-from ingest.client import Live, LookUp, Proxies, Visitors
+from ingest.client import LookUp, Proxies, Visitors
 from ingest.dead_letters import NOT_UNDERSTOOD, DeadLetters, host_of
 from ingest.http import Request
 from ingest.limiter import Limiter, Rules, Sender, sender
 from ingest.outbox import Entry
 from ingest.sites import Site, Sites, is_domain
 
-__all__ = ["Asked", "Collected", "Collector", "Live", "Options"]
-
 _GZIP = b"\x1f\x8b"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator decides about the service."""
+    """Settings of the service."""
 
     limits: Limits = Limits()
-    honour_opt_out: bool = True  # Sec-GPC and DNT
     trusted_proxies: tuple[str, ...] = ()  # whose X-Forwarded-For is believed
     spool_bytes: int = 1 << 30
-    queue_bytes: int = 64 << 20
 
     @property
     def max_body(self) -> int:
+        """The largest body in bytes, compressed or not."""
         return self.limits.body_bytes
 
 
-class Asked(msgspec.Struct, gc=False):
-    """A request as it was read; nothing of it is decided yet."""
+class Submission(msgspec.Struct, gc=False):
+    """A parsed request, before any of its events is accepted or refused."""
 
     batch: beacon.Batch
     headers: dict[bytes, bytes]
     address: str
     user_agent: str
-    where: str
+    where: str  # the path of the request
     protocol: str
-    received: bytes  # for the dead letters
-    opted_out: bool
+    received: bytes  # the body or query as it came, for a dead letter
+    opted_out: bool  # by Sec-GPC or DNT
 
 
 class Collected(msgspec.Struct):
-    """What a request came to. `entries` of the events come first, each with its sender's index in `owners`;
-    behind them may stand dead letters."""
+    """The result of judging a request.
+
+    `entries` holds one entry per accepted event, then any dead letters. `owners` gives for each event's entry the index
+    of that event in the request."""
 
     entries: list[Entry] = []
     owners: list[int] = []
@@ -72,25 +71,27 @@ class Collected(msgspec.Struct):
     retry_after: int = 0  # seconds, when events were refused for their rate
 
 
-class _Known(NamedTuple):
+class _SiteEntry(NamedTuple):
+    """A site of the sites file with the rules and limits derived from it."""
+
     site: Site
     rules: SiteRules
     limits: Rules | None
-    overall: object  # the limits of all sites, of which these were made
+    overall: object  # the file's limits for all sites, from which `limits` was derived
 
 
 class _Terms(NamedTuple):
-    """On which terms the events of one site are taken from one sender."""
+    """The terms on which one sender's events for one site are accepted."""
 
     domain: str
     rules: SiteRules
     limits: Rules | None
-    trusted: bool  # it has the site's key
-    problem: tuple[Reason, str] | None  # why nothing is taken, once the limits have room
+    trusted: bool  # the sender has the site's key
+    problem: tuple[Reason, str] | None  # why its events are refused, once they are within the limits
 
 
 class Collector:
-    """Judges requests by the sites' rules. One a process; not for several threads at once."""
+    """Judges requests by the rules of their sites. One per process."""
 
     def __init__(
         self,
@@ -109,30 +110,30 @@ class Collector:
         self._proxies = Proxies(options.trusted_proxies)
         self._limiter = limiter
         self._dead_letters = dead_letters
-        self._rules: dict[str, _Known] = {}
-        self._no_site: tuple[object, Rules | None] = (None, None)
-        agent.parse("Mozilla/5.0")  # the matchers are built now, not in the first request
+        self._rules: dict[str, _SiteEntry] = {}
+        self._unknown_sites: tuple[object, Rules | None] = (None, None)
+        agent.parse("Mozilla/5.0")  # builds the matchers now rather than in the first request
 
-    def read(self, request: Request) -> Asked:
-        """A `POST /collect`."""
+    def read(self, request: Request) -> Submission:
+        """Parse a `POST /collect`. A body that cannot be read becomes a refusal in the submission."""
         body = request.body
         if body[:2] == _GZIP:
             unpacked = _unpack(body, self._options.max_body)
             if isinstance(unpacked, Refusal):
-                return self._asked(request, beacon.Batch(None, [unpacked]), "footfall", body)
+                return self._submission(request, beacon.Batch(None, [unpacked]), "footfall", body)
             body = unpacked
         batch = beacon.parse(body, limits=self._options.limits)
-        return self._asked(request, batch, "footfall", request.body)
+        return self._submission(request, batch, "footfall", request.body)
 
-    def read_pixel(self, request: Request) -> Asked:
-        """A `GET /collect.gif`: the page is the parameter `url`, or what the browser names as the referring page."""
+    def read_pixel(self, request: Request) -> Submission:
+        """Parse a `GET /collect.gif`. The page is the parameter `url`, else the `Referer` header."""
         page = next((value for name, value in request.headers if name == b"referer"), b"").decode("latin-1")
         batch = beacon.parse_query(request.query.decode("latin-1"), page=page, limits=self._options.limits)
-        return self._asked(request, batch, "pixel", request.query)
+        return self._submission(request, batch, "pixel", request.query)
 
-    def _asked(self, request: Request, batch: beacon.Batch, protocol: str, received: bytes) -> Asked:
+    def _submission(self, request: Request, batch: beacon.Batch, protocol: str, received: bytes) -> Submission:
         headers = dict(request.headers)
-        return Asked(
+        return Submission(
             batch,
             headers,
             self._proxies.client(request.peer, request.headers),
@@ -140,59 +141,63 @@ class Collector:
             request.path,
             protocol,
             received,
-            self._options.honour_opt_out and (headers.get(b"sec-gpc") == b"1" or headers.get(b"dnt") == b"1"),
+            headers.get(b"sec-gpc") == b"1" or headers.get(b"dnt") == b"1",
         )
 
-    def wanted(self, asked: Asked, received_at: int) -> LookUp | None:
-        """What has to be looked up before `judge`; mostly nothing."""
-        named = b"authorization" in asked.headers
-        if asked.opted_out or not self._visitors.may_have_to_look_up(received_at, named):
+    def wanted(self, submission: Submission, received_at: int) -> LookUp | None:
+        """Return what has to be looked up in the live store before `judge`; None for most requests."""
+        named = b"authorization" in submission.headers
+        if submission.opted_out or not self._visitors.may_have_to_look_up(received_at, named):
             return None
-        look_up = LookUp(list(self._sites_of(asked)), asked.address, asked.user_agent, received_at, named)
+        sites = list(self._sites_of(submission))
+        look_up = LookUp(sites, submission.address, submission.user_agent, received_at, named)
         return look_up if self._visitors.has_to_look_up(look_up) else None
 
-    def judge(self, asked: Asked, received_at: int) -> Collected:
-        """Never waits. Raises `Unavailable` when a visitor is named and the site's key is out of reach."""
-        collected = Collected(pixel=asked.protocol == "pixel")
-        if asked.opted_out:
+    def judge(self, submission: Submission, received_at: int) -> Collected:
+        """Accept or refuse each event of a request received at `received_at` (Unix milliseconds). Never blocks.
+
+        Raises `Unavailable` if the request names a visitor and the key for the site's visitor ids cannot be reached."""
+        collected = Collected(pixel=submission.protocol == "pixel")
+        if submission.opted_out:
             detail = "the visitor's browser asks not to be counted (Sec-GPC or DNT): nothing is stored"
-            collected.refused += [Refusal(index, Reason.OPTED_OUT, detail) for index in range(len(asked.batch.items))]
+            events = len(submission.batch.items)
+            collected.refused += [Refusal(index, Reason.OPTED_OUT, detail) for index in range(events)]
             return collected
-        self._judge(collected, asked, received_at)
+        self._judge(collected, submission, received_at)
         if collected.refused:
-            self._bury(collected, asked, received_at)
+            self._keep_dead_letter(collected, submission, received_at)
         return collected
 
-    def _sites_of(self, asked: Asked) -> Iterator[str]:
-        """The known sites of a request's events, in their order, each once."""
-        domains = dict.fromkeys(item.site for item in asked.batch.items if isinstance(item, Incoming))
+    def _sites_of(self, submission: Submission) -> Iterator[str]:
+        """Yield the domains of the known sites among a request's events, each once, in order."""
+        domains = dict.fromkeys(item.site for item in submission.batch.items if isinstance(item, Incoming))
         for domain in domains:
-            known = self._known(domain)
-            if known is not None:
-                yield known.site.domain
+            entry = self._site_entry(domain)
+            if entry is not None:
+                yield entry.site.domain
 
-    def _judge(self, collected: Collected, asked: Asked, received_at: int) -> None:
-        batch, address, refused = asked.batch, asked.address, collected.refused
+    def _judge(self, collected: Collected, submission: Submission, received_at: int) -> None:
+        batch, address, refused = submission.batch, submission.address, collected.refused
         room = _Room(self._limiter, sender(address, self._visitors.salt(received_at)), batch)
-        parsed_agent = agent.parse(asked.user_agent)
+        parsed_agent = agent.parse(submission.user_agent)
         where = geo.lookup(self._places, address, self._place_source)
         terms: _Terms | None = None
-        spelt: str | None = None  # the site of `terms` as the event before spelt it
+        spelt: str | None = None  # the site of `terms`, spelt as in the previous event
         visitor, key, visitor_site = "", b"", ""
         for index, item in enumerate(batch.items):
             if isinstance(item, Refusal):
-                given = room.for_nobody(self._limits_of_no_site())
+                given = room.for_unknown_site(self._limits_of_unknown_sites())
                 refused.append(item if given else room.refusal(index))
                 continue
             if item.site != spelt:
                 spelt = item.site
-                terms = self._terms(spelt, asked.headers)
+                terms = self._terms(spelt, submission.headers)
             if terms is None:
-                given = room.for_nobody(self._limits_of_no_site())
+                given = room.for_unknown_site(self._limits_of_unknown_sites())
                 refused.append(_unknown_site(index, item.site) if given else room.refusal(index))
                 continue
             domain, rules, limits, trusted, problem = terms
-            if not trusted and limits is not None and not room.for_one(item.site, limits):
+            if not trusted and limits is not None and not room.for_site(item.site, limits):
                 refused.append(room.refusal(index))
                 continue
             if problem is not None:
@@ -201,11 +206,11 @@ class Collector:
             if trusted and item.visitor:
                 its_visitor = self._visitors.named(domain, item.visitor)
                 its_key = visitor_key(domain, its_visitor)
-                its_agent = _program(parsed_agent, asked.user_agent)
+                its_agent = _program(parsed_agent, submission.user_agent)
             else:
                 if visitor_site != domain:
                     visitor_site = domain
-                    visitor = self._visitors.of(domain, address, asked.user_agent, received_at)
+                    visitor = self._visitors.of(domain, address, submission.user_agent, received_at)
                     key = visitor_key(domain, visitor)
                 its_visitor, its_key, its_agent = visitor, key, parsed_agent
             enriched = enrich(
@@ -217,7 +222,7 @@ class Collector:
                 fresh_id=secrets.token_hex(16) if item.id is None and item.ts is None else "",
                 sent_at=batch.sent_at,
                 place=where,
-                protocol=asked.protocol,
+                protocol=submission.protocol,
                 trusted=trusted,
                 index=index,
             )
@@ -229,11 +234,11 @@ class Collector:
         collected.retry_after = room.retry_after
 
     def _terms(self, spelt: str, headers: dict[bytes, bytes]) -> _Terms | None:
-        """On which terms events of a site are taken from a request with such headers; None for no known site."""
-        known = self._known(spelt)
-        if known is None:
+        """Return the terms for a site, spelt as in the event, and for these headers; None for an unknown site."""
+        entry = self._site_entry(spelt)
+        if entry is None:
             return None
-        site, rules, limits, _ = known
+        site, rules, limits, _ = entry
         authorization = headers.get(b"authorization")
         trusted = authorization is not None and _is_key(authorization, site)
         problem: tuple[Reason, str] | None = None
@@ -244,50 +249,52 @@ class Collector:
             problem = Reason.NOT_ALLOWED, detail
         return _Terms(site.domain, rules, limits, trusted, problem)
 
-    def _known(self, domain: str) -> _Known | None:
+    def _site_entry(self, domain: str) -> _SiteEntry | None:
         site = self._sites.get(domain)
         if site is None:
             site = self._sites.get(domain.lower())
             if site is None:
                 return None
-        known = self._rules.get(site.domain)
+        entry = self._rules.get(site.domain)
         overall = self._sites.limits
-        if known is None or known.site is not site or known.overall is not overall:
-            known = _Known(site, site.rules(), self._limiter.rules(site.domain, site.limits, overall), overall)
-            self._rules[site.domain] = known
-        return known
+        if entry is None or entry.site is not site or entry.overall is not overall:
+            entry = _SiteEntry(site, site.rules(), self._limiter.rules(site.domain, site.limits, overall), overall)
+            self._rules[site.domain] = entry
+        return entry
 
-    def _limits_of_no_site(self) -> Rules | None:
+    def _limits_of_unknown_sites(self) -> Rules | None:
         overall = self._sites.limits
-        if self._no_site[0] is not overall:
-            self._no_site = (overall, self._limiter.rules("", True, overall))
-        return self._no_site[1]
+        if self._unknown_sites[0] is not overall:
+            self._unknown_sites = (overall, self._limiter.rules("", True, overall))
+        return self._unknown_sites[1]
 
-    def _bury(self, collected: Collected, asked: Asked, received_at: int) -> None:
-        """Behind the events, a dead letter of what could not be understood, as it was received."""
+    def _keep_dead_letter(self, collected: Collected, submission: Submission, received_at: int) -> None:
+        """Append a dead letter after the events if a part of the request could not be understood."""
         refusal = next((refusal for refusal in collected.refused if refusal.reason in NOT_UNDERSTOOD), None)
         if refusal is None:
             return
-        site = next(self._sites_of(asked), None)
+        site = next(self._sites_of(submission), None)
         if site is None:
-            known = self._known(host_of(asked.headers.get(b"origin", b"")))
-            site = known.site.domain if known else ""
-        collected.entries += self._dead_letters.bury(site, refusal, asked.received, asked.where, received_at)
+            entry = self._site_entry(host_of(submission.headers.get(b"origin", b"")))
+            site = entry.site.domain if entry else ""
+        collected.entries += self._dead_letters.keep(site, refusal, submission.received, submission.where, received_at)
 
 
 class _Room:
-    """How many events of one request its sender's limits have room for."""
+    """Counts the events of one request against the limits of its sender."""
 
     def __init__(self, limiter: Limiter, sender: Sender, batch: beacon.Batch) -> None:
         self._limiter = limiter
         self._sender = sender
         self._items = batch.items
-        self._left: dict[str, int] = {}  # by the site as the events spell it
+        self._left: dict[str, int] = {}  # events still allowed, by the site as the events spell it
         self.retry_after = 0
 
-    def for_one(self, site: str, limits: Rules) -> bool:
-        """Whether there is room for one more event of the site. All of the request's are asked for at once, so that
-        those in front are taken and those behind refused."""
+    def for_site(self, site: str, limits: Rules) -> bool:
+        """Return whether one more event of the site is within its limits.
+
+        The first call for a site reserves room for all of its events in the request, so the first ones are accepted and
+        the last ones refused."""
         left = self._left.get(site)
         if left is None:
             items = self._items
@@ -296,11 +303,12 @@ class _Room:
         self._left[site] = left - 1
         return left > 0
 
-    def for_nobody(self, limits: Rules | None) -> bool:
-        """The same for an event of no known site."""
+    def for_unknown_site(self, limits: Rules | None) -> bool:
+        """Return whether one more event for an unknown site is within the limits."""
         return limits is None or self._take(limits, 1) > 0
 
     def refusal(self, index: int) -> Refusal:
+        """Return the refusal of the event at `index` for its rate."""
         return Refusal(
             index,
             Reason.RATE_LIMITED,
@@ -316,8 +324,10 @@ class _Room:
 
 
 def _program(parsed: agent.Agent, user_agent: str) -> agent.Agent:
-    """The agent of a trusted sender that names its visitor. A program that asks by itself is no bot: its visitor is a
-    person. An agent that a server forwards from its visitor's browser counts as it is."""
+    """Return the agent of a trusted sender that names its visitor.
+
+    The agent of an HTTP library does not make the event a bot's, since the named visitor is a person. An agent that the
+    server forwards from its visitor's browser is used unchanged."""
     return parsed if user_agent.startswith("Mozilla/") else msgspec.structs.replace(parsed, bot="")
 
 
@@ -356,7 +366,7 @@ def _is_key(authorization: bytes, site: Site) -> bool:
 
 
 def _unpack(body: bytes, limit: int) -> bytes | Refusal:
-    """The decompressed body, never more than `limit` bytes of it in memory."""
+    """Decompress a gzip body, at most `limit` + 1 bytes of it; a refusal if it is larger or broken."""
     unpacker = zlib.decompressobj(wbits=31)
     try:
         unpacked = unpacker.decompress(body, limit + 1)

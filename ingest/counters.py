@@ -1,9 +1,9 @@
-"""What the service did, counted by prometheus-client for all processes of a server together.
+"""Counters of the service, kept by prometheus-client for all processes of a server together.
 
-`/metrics` is answered by whichever worker takes the request, and has to speak for all of them, those that have died
-included. In prometheus-client's multiprocess mode each process counts in a file of its own, mapped into memory, and
-the answer is the sum over the files of a folder. Each counter is looked up once, and is there from the start with 0,
-because the sets of outcomes and of reasons are closed.
+Any worker may answer `/metrics`, and the answer has to cover all of them, including those that died. In
+prometheus-client's multiprocess mode each process counts in a memory-mapped file of its own, and the answer is the sum
+over the files of a folder. Every counter exists from the start with the value 0, because the sets of outcomes and of
+reasons are closed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LABELS: tuple[tuple[str, str], ...] = (
     *(("refused", str(reason)) for reason in Reason),
     ("unavailable", ""),
 )
-# Counted beside them, each a metric of its own.
+# Further counters, each a metric of its own.
 _EXTRA = {
     "dead_letters_kept": "Requests that could not be understood and are kept as dead letters.",
     "dead_letters_counted": "Requests that could not be understood, more than an hour has room for: only counted.",
@@ -35,12 +35,12 @@ _EXTRA = {
 
 
 class Counters:
-    """The counts of this process, and with a `folder` the sum over all that count there (`infra.processes.tracking`).
+    """The counts of this process, and with a `folder` the sum over all processes that count there.
 
-    To be made after the fork, once in each process."""
+    Create one in each process, after the fork. `infra.processes.tracking` makes the folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        # At its import it decides whether processes count together: not before a server could say so.
+        # prometheus-client decides when it is imported whether processes count together, so import it only now.
         from prometheus_client import CollectorRegistry, Counter
         from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -55,10 +55,11 @@ class Counters:
             MultiProcessCollector(self._all, str(folder))  # type: ignore[no-untyped-call]
 
     def add(self, outcome: str, reason: str = "", n: int = 1) -> None:
+        """Count `n` more events or requests of an outcome. Raises KeyError for an unknown outcome or reason."""
         self._increment[outcome, reason](n)
 
     def collect(self) -> Iterable[Metric]:
-        """The counts of all processes, as prometheus-client has them."""
+        """Return the counts of all processes as metrics of prometheus-client."""
         return self._all.collect()
 
 
@@ -71,7 +72,7 @@ class _Given:
 
 
 def exposition(metrics: Iterable[Metric]) -> bytes:
-    """The metrics as Prometheus reads them, of content type `TEXT`."""
+    """Return the metrics in the text format of Prometheus, of content type `TEXT`."""
     from prometheus_client import generate_latest
 
     return generate_latest(_Given(metrics))

@@ -1,7 +1,8 @@
-"""What could not be understood is kept as it was received, and what comes without end is counted.
+"""Dead letters: requests that could not be understood are kept as they were received, within an hourly budget.
 
-A site has so many letters and bytes an hour, requests of no known site share a tenth as much. What comes beyond is
-counted by reason; when the hour is over, or the process ends, one more letter (`counted_only`) holds the counts.
+Each site has a budget of dead letters and bytes per hour, and all requests for unknown sites share a tenth of it. Once
+a budget is used up, further requests are only counted by reason; when the hour is over, or the process ends, one more
+dead letter per site (`counted_only`) holds those counts.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import DeadLetter, Reason, Refusal
 from ingest.outbox import Entry
 
-KEPT_BYTES = 16_384  # of one letter: what is longer is cut, and `length` says how long it was
-LETTERS_AN_HOUR = 1_000  # of a site, in each process
+KEPT_BYTES = 16_384  # of one request: a longer one is cut, and `length` gives its full length
+DEAD_LETTERS_AN_HOUR = 1_000  # for a site, in each process
 BYTES_AN_HOUR = 1_000_000
-_OF_NO_SITE = 10  # requests of no known site: a tenth of that
+_UNKNOWN_SITES_PART = 10  # requests for unknown sites share a tenth of a site's budget
 _HOUR_MS = 3_600_000
 
-# Why bytes could not be understood, as opposed to understood and not allowed.
+# The reasons for which bytes could not be understood, as opposed to understood and not allowed.
 NOT_UNDERSTOOD = frozenset(
     {Reason.MALFORMED, Reason.UNKNOWN_FIELD_TYPE, Reason.MISSING_FIELD, Reason.INVALID_URL, Reason.INVALID_TIME}
 )
@@ -33,47 +34,51 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Hour:
-    """What one site has had of its hour."""
+    """What one site has used of its budget for the current hour."""
 
     def __init__(self) -> None:
-        self.letters = self.bytes = 0
+        self.dead_letters = self.bytes = 0
         self.counted: Counter[str] = Counter()
         self.counted_bytes = 0
 
 
 class DeadLetters:
-    """Those of one process. `count` is told `dead_letters_kept` or `dead_letters_counted` for each."""
+    """Turns requests that were not understood into dead letters, for one process. Safe to call from several threads."""
 
     def __init__(self, count: Callable[[str], object]) -> None:
+        """`count` is called with `dead_letters_kept` or `dead_letters_counted` once per request."""
         self._count = count
         self._lock = Lock()
         self._hour = 0
-        self._sites: dict[str, _Hour] = {}  # of known sites, and ""
+        self._sites: dict[str, _Hour] = {}  # by domain; "" stands for all unknown sites
 
-    def bury(self, site: str, refusal: Refusal, received: bytes, where: str, received_at: int) -> list[Entry]:
-        """What is to be published for a request with such a refusal. `site` is a known one, or ""."""
+    def keep(self, site: str, refusal: Refusal, received: bytes, where: str, received_at: int) -> list[Entry]:
+        """Keep or count one request, and return the entries to publish for it.
+
+        `site` is the domain of a known site, or "". `received` is the request as it came, `received_at` is in Unix
+        milliseconds. The entries include the counts of the hour before, if this request is the first of a new hour."""
         with self._lock:
             entries = self._begin(received_at)
             hour = self._sites.setdefault(site, _Hour())
-            part = 1 if site else _OF_NO_SITE
+            part = 1 if site else _UNKNOWN_SITES_PART
             kept = received[:KEPT_BYTES]
-            if hour.letters >= LETTERS_AN_HOUR // part or hour.bytes + len(kept) > BYTES_AN_HOUR // part:
+            if hour.dead_letters >= DEAD_LETTERS_AN_HOUR // part or hour.bytes + len(kept) > BYTES_AN_HOUR // part:
                 hour.counted[refusal.reason] += 1
                 hour.counted_bytes += len(received)
                 self._count("dead_letters_counted")
                 return entries
-            hour.letters += 1
+            hour.dead_letters += 1
             hour.bytes += len(kept)
         self._count("dead_letters_kept")
         return [*entries, _entry(refusal.reason, refusal.detail, where, received_at, kept, len(received))]
 
     def end_hour(self, now: int) -> list[Entry]:
-        """What is to be published when the hour of the last letters is over."""
+        """Return the counts to publish if the hour of the last dead letters is over by `now` (Unix milliseconds)."""
         with self._lock:
             return self._begin(now)
 
     def close(self, now: int) -> list[Entry]:
-        """What is to be published before the process ends."""
+        """Return the counts to publish before the process ends."""
         with self._lock:
             return self._sum_up(now)
 
@@ -86,20 +91,21 @@ class DeadLetters:
         return entries
 
     def _sum_up(self, now: int) -> list[Entry]:
-        """One letter for each site that had more than is kept; all sites begin anew."""
+        """Return one dead letter for each site that went over its budget, and start all budgets afresh."""
         entries = []
         for site, hour in self._sites.items():
             if hour.counted:
                 requests = hour.counted.total()
-                told = {"site": site, "requests": requests, "bytes": hour.counted_bytes, "reasons": dict(hour.counted)}
+                reasons = dict(hour.counted)
+                counts = {"site": site, "requests": requests, "bytes": hour.counted_bytes, "reasons": reasons}
                 detail = f"{requests} more requests could not be understood than an hour has room for"
-                entries.append(_entry("counted_only", detail, "/collect", now, _encode(told), hour.counted_bytes))
+                entries.append(_entry("counted_only", detail, "/collect", now, _encode(counts), hour.counted_bytes))
         self._sites.clear()
         return entries
 
 
 def _entry(reason: str, detail: str, where: str, received_at: int, kept: bytes, length: int) -> Entry:
-    letter = DeadLetter(
+    dead_letter = DeadLetter(
         where=where,
         reason=reason,
         detail=detail,
@@ -107,11 +113,11 @@ def _entry(reason: str, detail: str, where: str, received_at: int, kept: bytes, 
         bytes=base64.b64encode(kept).decode(),
         length=length,
     )
-    return Entry([(DEAD_LETTER_TOPIC, None, _encode(letter))])
+    return Entry([(DEAD_LETTER_TOPIC, None, _encode(dead_letter))])
 
 
 def host_of(origin: bytes) -> str:
-    """The host and port of an `Origin` header, "" when it is none."""
+    """Return the host and port of an `Origin` header, or "" if it is not a URL."""
     try:
         return urlsplit(origin.decode("latin-1")).netloc
     except ValueError:

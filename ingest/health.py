@@ -7,16 +7,21 @@ from ingest.http import Response, text_response
 from ingest.outbox import Outbox
 from ingest.spool import Spool
 
+_ALONE = (
+    "each process knows only its own duplicates (the pipeline finds the others), limits and active visitors, and a "
+    "visit over midnight (UTC) counts as two"
+)
+
 
 def live() -> Response:
+    """Return the answer to `/live`: the process runs."""
     return text_response(200, "live\n")
 
 
 def ready(outbox: Outbox, spool: Spool, live_problem: str) -> Response:
-    """Ready means: an event that comes now is taken and made durable, on the broker or in the spool.
+    """Return the answer to `/ready`: 200 if a new event would be made durable, on the broker or in the spool, else 503.
 
-    What earlier ones still wait for, and what is known less of without the live store, is told in the lines after the
-    first."""
+    Further lines say what still waits in the spool, and what is limited while the live store is unreachable."""
     problem = outbox.problem()
     lines = [f"not ready: {problem}" if problem else "ready", *spool.state()]
     if live_problem:
@@ -24,13 +29,8 @@ def ready(outbox: Outbox, spool: Spool, live_problem: str) -> Response:
     return text_response(503 if problem else 200, "\n".join(lines) + "\n")
 
 
-_ALONE = (
-    "each process knows only its own duplicates (the pipeline finds the others), limits and active visitors, and a "
-    "visit over midnight (UTC) counts as two"
-)
-
-
 def metrics(counters: Counters, spool: Spool, live_problem: str) -> Response:
+    """Return the answer to `/metrics`: the counters, and gauges of the spool and the live store."""
     from prometheus_client.core import GaugeMetricFamily
 
     gauges = (

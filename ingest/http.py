@@ -1,12 +1,11 @@
-"""A request and an answer as plain values, so that the core knows no server.
+"""Requests and responses as plain values, and reading a request's body with bounds.
 
-Both shells (`asgi`, `app`) turn what their server gives them into a `Request` and a `Response` back.
-Header names are lower-case bytes; `peer` is the address of the socket, before any proxy is believed.
+`asgi` and `wsgi` build a `Request` from what their server gives them and send the `Response`, so the core depends on no
+server. Header names are lower-case bytes; `peer` is the address of the socket, before any proxy is trusted.
 
-The body of a request, read whole before anybody works on it, with a deadline and two bounds.
-
-A sender that dribbles costs its connection and what it has sent so far, never a thread; and all that is half sent
-to a process together has a bound too, so that many slow senders cost no more than that.
+`Bodies` reads a body to its end before any work is done with it: within BODY_SECONDS, up to a limit for the one body,
+and up to UNFINISHED_BYTES for all unfinished bodies of the process. A slow sender costs its connection and the bytes it
+has sent so far, never a thread, and many slow senders together cost no more than that second bound.
 """
 
 from __future__ import annotations
@@ -20,9 +19,22 @@ from typing import Any, NamedTuple
 import msgspec
 
 Headers = list[tuple[bytes, bytes]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+BODY_SECONDS = 30.0  # for a whole body
+UNFINISHED_BYTES = 64 << 20  # received so far of all unfinished bodies of a process
+RETRY_AFTER = 5  # seconds
+_CHECK_EVERY = 1.0  # seconds between two looks at the deadlines
+_DISCARD_AT_MOST = 64 << 20  # bytes read and dropped of a body that is too large, so that its sender reads the answer
+_CLOSE = (b"connection", b"close")
+_encode = msgspec.json.Encoder().encode
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
+    """A request with its whole body. `query` is the raw query string."""
+
     method: str
     path: str
     query: bytes
@@ -33,71 +45,35 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Response(NamedTuple):
+    """A whole response."""
+
     status: int
     headers: Headers
     body: bytes = b""
 
 
-_encode = msgspec.json.Encoder().encode
-
-
-def json_response(status: int, content: object, headers: Headers | None = None) -> Response:
-    body = _encode(content)
-    return Response(
-        status,
-        [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            *(headers or ()),
-        ],
-        body,
-    )
-
-
-def text_response(status: int, text: str, content_type: bytes = b"text/plain; charset=utf-8") -> Response:
-    body = text.encode()
-    return Response(
-        status,
-        [
-            (b"content-type", content_type),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-        ],
-        body,
-    )
-
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-BODY_SECONDS = 30.0  # for the whole body
-UNFINISHED_BYTES = 64 << 20  # of all bodies of a process that are not here yet
-RETRY_AFTER = 5
-_LOOK_EVERY = 1.0
-_DISCARD_AT_MOST = 64 << 20  # of a body that is too large, so that its sender gets to read the answer
-
-
 class Unread(Enum):
-    """Why there is no body."""
+    """Why a body was not read."""
 
-    SLOW = "slow"  # or its sender has gone
-    CROWDED = "crowded"
+    SLOW = "slow"  # too slow, or its sender disconnected
+    CROWDED = "crowded"  # too many unfinished bodies
     TOO_LARGE = "too large"
 
 
 class Bodies:
-    """Reads the bodies of one process, on its event loop."""
+    """Reads the request bodies of one process, on its event loop."""
 
     def __init__(self) -> None:
         self._unfinished = 0
-        # A timer a request would cost more than all the rest of most: one looks after all.
+        # One timer for all: a timer per request would cost more than the rest of reading most bodies.
         self._deadlines: dict[asyncio.Task[Any], float] = {}
         self._late: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     async def read(self, receive: Receive, headers: Headers, limit: int | None) -> bytes | Unread:
-        """The whole body, at most `limit` bytes of it (None: of somebody who may send any); or why not."""
+        """Return the whole body, or why it was not read.
+
+        `limit` is in bytes; None means that this sender may send any amount, beyond the bound of the process too."""
         if limit is not None and _content_length(headers) > limit:
             return Unread.TOO_LARGE
         task = asyncio.current_task()
@@ -105,7 +81,7 @@ class Bodies:
         loop = asyncio.get_running_loop()
         self._deadlines[task] = loop.time() + BODY_SECONDS
         if self._timer is None:
-            self._timer = loop.call_later(_LOOK_EVERY, self._look, loop)
+            self._timer = loop.call_later(_CHECK_EVERY, self._cancel_late, loop)
         chunks: list[bytes] = []
         size = 0
         try:
@@ -134,20 +110,20 @@ class Bodies:
             self._deadlines.pop(task, None)
             self._late.discard(task)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wake those whose body is late."""
+    def _cancel_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Cancel the tasks whose body is late."""
         now = loop.time()
         for task in [task for task, deadline in self._deadlines.items() if deadline < now]:
             del self._deadlines[task]
             self._late.add(task)
             task.cancel()
-        self._timer = loop.call_later(_LOOK_EVERY, self._look, loop) if self._deadlines else None
+        self._timer = loop.call_later(_CHECK_EVERY, self._cancel_late, loop) if self._deadlines else None
 
     async def answer_early(self, receive: Receive, send: Send, response: Response) -> None:
-        """Answer a sender whose body is too large to be read, and keep nothing of what it still sends.
+        """Answer a sender whose body is too large, and discard what it still sends.
 
-        Who is still sending when the connection closes may never see the answer. So all of the answer goes out, but
-        its end is not declared before the body has ended: until then the server goes on receiving."""
+        A sender that is still sending when the connection closes may never see the answer. So the whole answer is sent,
+        but not its end until the body has ended: until then the server keeps receiving."""
         await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
         await send({"type": "http.response.body", "body": response.body, "more_body": True})
         size = 0
@@ -161,8 +137,36 @@ class Bodies:
         await send({"type": "http.response.body", "body": b""})
 
 
+def json_response(status: int, content: object, headers: Headers | None = None) -> Response:
+    """Return a JSON response with its type and length, and these further headers."""
+    body = _encode(content)
+    return Response(
+        status,
+        [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            *(headers or ()),
+        ],
+        body,
+    )
+
+
+def text_response(status: int, text: str, content_type: bytes = b"text/plain; charset=utf-8") -> Response:
+    """Return a response in UTF-8 that no cache keeps."""
+    body = text.encode()
+    return Response(
+        status,
+        [
+            (b"content-type", content_type),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+        ],
+        body,
+    )
+
+
 def unread(why: Unread) -> Response:
-    """The answer to a sender whose body is not here, for any reason but its size."""
+    """Return the answer to a request whose body was not read, unless it was too large."""
     if why is Unread.CROWDED:
         text = f"Too much is being sent here at once: send it again in {RETRY_AFTER} seconds.\n"
         response = text_response(503, text)
@@ -171,7 +175,10 @@ def unread(why: Unread) -> Response:
     return response._replace(headers=[*response.headers, _CLOSE])
 
 
-_CLOSE = (b"connection", b"close")
+async def respond(send: Send, method: str, response: Response) -> None:
+    """Send a whole response, without its body if the request's method is HEAD."""
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
 
 
 def _content_length(headers: Headers) -> int:

@@ -1,12 +1,12 @@
-"""How much one address, one network and one site may send: a flood is refused, a person never is.
+"""Rate limits by address, network and site, set so that a flood is refused and a person never is.
 
-The rates are written in the words of the `limits` package and counted in fixed windows that begin at multiples
-of their length, so that every process has the same. The counting itself is done here, in bounded memory, because
-it is done for every event and must wait for nobody: the package's own memory storage starts a thread a hit and
-grows with every address. Where processes share a Redis, the counters that come near their limit are added up
-across them in the background (`synchronise`); when it is away, each process goes on with what it counts itself.
+Rates are written in the syntax of the `limits` package and counted in fixed windows that begin at multiples of their
+length, so all processes share the same windows. The counting is done here, in bounded memory, because it happens for
+every event and must not block: the package's own memory storage starts a thread per hit and grows with every address.
+Where processes share a Redis, `synchronise` adds up in the background the counters that are near their limit; while the
+Redis is unreachable, each process limits by its own counts.
 
-An address is only kept as a keyed hash, and only until its window has passed or newer ones need the room.
+An address is only kept as a keyed hash, and only until its window is over or newer addresses need the room.
 """
 
 from __future__ import annotations
@@ -14,38 +14,45 @@ from __future__ import annotations
 import math
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import blake2b
 from statistics import median_low
 from threading import Lock
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from limits import parse_many
 
-KEPT = 50_000  # addresses in each window, and as many networks
-_SHARED_FROM = 8  # counters are shared from this part of their limit on: ordinary visitors never get there
+if TYPE_CHECKING:
+    from stores.base import Live
+
+KEPT = 50_000  # addresses counted in each window, and as many networks
+_SHARED_FROM = 8  # a counter is shared once it reaches 1/8 of its limit, which ordinary visitors never do
+_MAPPED = bytes(10) + b"\xff\xff"
+_NOT_PUBLIC_6 = (b"", b"\x00", b"\xfc", b"\xfd", b"\xfe")  # loopback, unique local, link local
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What may be sent to a site, as the sites file says it: one or more rates such as `10000/minute`, separated by
-    `;`. What is not given is as for all sites, or as in `DEFAULTS`.
+    """The limits of a site in the sites file: each one or more rates such as `10000/minute`, separated by `;`.
 
-    An IPv6 address stands for its /64, which is one line's. A network is a /24 of IPv4 or a /48 of IPv6. Events with
-    the site's secret key are not counted."""
+    A limit that is not given is that of all sites, or else that of `DEFAULTS`. An IPv6 address stands for its /64,
+    which is one subscriber's. A network is a /24 of IPv4 or a /48 of IPv6. Events sent with the site's secret key are
+    not counted."""
 
     address: str | None = None
     network: str | None = None
     site: str | None = None
 
 
-# A person sends about ten events a minute, so that eight hundred may click through one office's address at once.
+# A person sends about ten events a minute, so eight hundred can click at once behind one office's address.
 DEFAULTS = Limits(address="3000/10 seconds; 10000/minute", network="100000/minute", site="600000/minute")
 
+
 def windows(own: Limits | bool, overall: Limits | bool) -> dict[str, list[tuple[int, int]]] | None:
-    """(events, seconds) of each window by kind, by a site's `own` limits and those of all sites, of which True means
-    the defaults and False none; None when nothing is to be counted. Raises ValueError when one is not written as a
-    rate."""
+    """Return the windows of each kind of limit as pairs (events, seconds), or None if nothing is limited.
+
+    `own` are the site's limits and `overall` those of all sites; True stands for the defaults and False for no limits.
+    Raises ValueError if a limit is not written as a rate."""
     if own is False or (own is True and overall is False):
         return None
     given = [limits for limits in (own, overall) if isinstance(limits, Limits)] + [DEFAULTS]
@@ -62,20 +69,22 @@ def windows(own: Limits | bool, overall: Limits | bool) -> dict[str, list[tuple[
 
 
 class Sender(msgspec.Struct, frozen=True, gc=False):
-    """Whence a request comes, as long as it is answered. An address that is not public, such as that of a proxy
-    that is not listed, stands for a whole network and has no `line`."""
+    """Where a request comes from; kept only while the request is answered.
+
+    An address that is not public, such as that of a proxy that is not listed, may stand for a whole network: its
+    `line` is empty, and only its network and site are limited."""
 
     line: bytes
     network: bytes
-    key: bytes  # by which both are hashed: at most 64 bytes, forgotten when the day is over
+    key: bytes  # both are hashed with it: at most 64 bytes, forgotten when the day is over
 
 
 def sender(address: str, key: bytes) -> Sender:
-    """Whence a request of this address comes. `key` is the day's salt; see `Sender`."""
+    """Return the sender for a client's address. `key` is the salt of the day."""
     if ":" not in address:
         try:
             packed = socket.inet_pton(socket.AF_INET, address)  # `ipaddress` takes twenty times as long
-        except OSError:  # no address, such as a Unix socket's
+        except OSError:  # not an IP address, for example on a Unix socket
             return Sender(b"", b"", key)
         return Sender(packed if _is_public_4(packed[0], packed[1]) else b"", packed[:3], key)
     packed = _packed_6(address)
@@ -84,12 +93,8 @@ def sender(address: str, key: bytes) -> Sender:
     return Sender(b"" if packed[:1] in _NOT_PUBLIC_6 else packed[:8], packed[:6], key)
 
 
-_MAPPED = bytes(10) + b"\xff\xff"
-_NOT_PUBLIC_6 = (b"", b"\x00", b"\xfc", b"\xfd", b"\xfe")  # loopback, unique local, link local
-
-
 def _packed_6(address: str) -> bytes:
-    """16 bytes, 4 of an IPv4 address that is mapped into IPv6, none for what is no address."""
+    """Return 16 bytes, 4 for an IPv4 address mapped into IPv6, or none if it is not an address."""
     try:
         packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
     except OSError:
@@ -105,21 +110,15 @@ def _is_public_4(first: int, second: int) -> bool:
     return first not in (0, 10, 127) and (first, second) not in ((192, 168), (169, 254))
 
 
-class Shared(Protocol):
-    """What the limiter needs of the live store."""
-
-    def add_up(self, counts: Sequence[tuple[str, int, int]]) -> list[int] | None: ...
-
-
 class _Near(NamedTuple):
-    """A counter that has come near its limit: the name that all processes have for it, and what they know of."""
+    """A counter near its limit: its name in all processes, and the count that they have of it so far."""
 
     name: str
     shared: int
 
 
 class _Table:
-    """The counters of one kind in the window of one length that is open now."""
+    """The counters of one kind of limit in the current window of one length."""
 
     def __init__(self, kind: str, seconds: int) -> None:
         self.kind, self.seconds = kind, seconds
@@ -128,19 +127,20 @@ class _Table:
         self.near: dict[int, _Near] = {}
 
     def open(self, now: float) -> None:
+        """Begin the window that `now` falls in, with all counters at 0."""
         self.start = now // self.seconds * self.seconds
         self.end = self.start + self.seconds
         self.counts, self.near = {}, {}
 
     def make_room(self) -> None:
-        """Those that have sent least give way, at least half of them: a flood has sent most."""
+        """Drop the smaller counters, at least half of all: the senders of a flood have the large ones."""
         few = median_low(self.counts.values())
         self.counts = {place: count for place, count in self.counts.items() if count > few}
         self.near = {place: near for place, near in self.near.items() if place in self.counts}
 
 
 class Rules(NamedTuple):
-    """A site's limits as a limiter counts them: (table, most) of each window."""
+    """A site's limits in the form that a limiter counts by: (table, most events) for each window."""
 
     site_key: bytes
     address: tuple[tuple[_Table, int], ...]
@@ -149,12 +149,14 @@ class Rules(NamedTuple):
 
 
 class Allowed(msgspec.Struct, frozen=True, gc=False):
+    """How many events were accepted."""
+
     events: int
     retry_after: int = 0  # seconds until there is room for more, 0 when all are allowed
 
 
 class Limiter:
-    """Counts for one process, by several threads."""
+    """Counts the events of one process. Safe to call from several threads."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -162,7 +164,7 @@ class Limiter:
         self._tables: dict[tuple[str, int], _Table] = {}
 
     def rules(self, site: str, own: Limits | bool, overall: Limits | bool) -> Rules | None:
-        """See `windows`."""
+        """Return the rules to pass to `take`, or None if nothing is limited. Arguments as in `windows`."""
         found = windows(own, overall)
         if found is None:
             return None
@@ -177,7 +179,7 @@ class Limiter:
         return Rules(site_key, counted("address"), counted("network"), counted("site"))
 
     def take(self, rules: Rules, sender: Sender, events: int) -> Allowed:
-        """How many of `events` may be taken now; they are counted, those beyond are not."""
+        """Return how many of `events` are within the limits now. Only those are counted."""
         now = self._clock()
         site, key = rules.site_key, sender.key
         subjects = [(key + site, rules.site), (key + sender.network + site, rules.network)]
@@ -187,7 +189,7 @@ class Limiter:
         counted = []
         with self._lock:
             for subject, limits in subjects:
-                place = hash(subject)  # keyed by the process besides
+                place = hash(subject)  # Python also salts `hash` in each process
                 for table, most in limits:
                     if not table.start <= now < table.end:
                         table.open(now)
@@ -210,24 +212,26 @@ class Limiter:
                 return Allowed(allowed)
         return Allowed(allowed, math.ceil(wait))
 
-    def synchronise(self, shared: Shared) -> None:
-        """Tell the other processes what was counted here and learn what they have. May wait for them: not for the
-        thread that answers."""
+    def synchronise(self, live: Live) -> None:
+        """Exchange the counters near their limit with the other processes.
+
+        May wait for the live store, so do not call it from a thread that answers requests."""
         with self._lock:
             now = self._clock()
-            told = [
+            pending = [
                 (table, table.start, place, near, table.counts[place])
                 for table in self._tables.values()
                 if table.start <= now < table.end
                 for place, near in table.near.items()
             ]
-        if not told:
+        if not pending:
             return
-        totals = shared.add_up([(near.name, count - near.shared, table.seconds) for table, _, _, near, count in told])
+        counts = [(near.name, count - near.shared, table.seconds) for table, _, _, near, count in pending]
+        totals = live.add_up(counts)
         if totals is None:
             return
         with self._lock:
-            for (table, start, place, near, count), total in zip(told, totals, strict=True):
+            for (table, start, place, near, count), total in zip(pending, totals, strict=True):
                 if table.start == start and place in table.near:
                     table.counts[place] += total - count
                     table.near[place] = near._replace(shared=total)

@@ -1,14 +1,14 @@
-"""Between the requests and the broker: nothing is answered before it is durable, and no request waits alone.
+"""The outbox between requests and the broker: it makes entries durable in groups before their requests are answered.
 
-What the requests of an event loop hand in while a group is on its way waits on that loop and is the next group: it
-crosses to the publishing thread in one piece, is published in one call, and its answers cross back in one. So what a
-group costs (a commit, and two threads woken) is shared by the more requests the busier it is. What the broker does not
-take goes into the spool, fsync'd; what neither takes is refused with `Unavailable`, and the sender comes again.
-A second thread drains the spool, in its order, once the broker answers; until it is empty everything goes
-through it, so that a visitor's events stay in order.
+Entries that the requests of an event loop hand in while a group is being published form the next group. A group goes to
+the publishing thread in one piece, is published in one call, and its verdicts come back in one piece. So the cost of a
+group (a commit, and waking two threads) is shared by more requests the busier the service is. Records that the broker
+does not take go into the spool, fsync'd; if the spool does not take them either, their requests fail with `Unavailable`
+and the senders have to send again. A second thread drains the spool, in order, once the broker answers. Until the spool
+is empty all records go through it, so a visitor's events stay in order.
 
-The ids of events are looked up and remembered here, a group at a time, because the memory may be a Redis: an id
-counts as seen only after its durable ack, and of two equal events in one group the second is the duplicate.
+The outbox also looks up and remembers the ids of events, a group at a time because the live store may be a Redis. An id
+counts as seen only once its event is durable; of two equal events in one group the second is the duplicate.
 """
 
 from __future__ import annotations
@@ -17,63 +17,58 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from enum import Enum
 from queue import Empty, SimpleQueue
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 
 from brokers.base import Broker, BrokerError, Record, TooLarge, Unsent
 from ingest.spool import Spool
+from stores.base import Live
 
 log = logging.getLogger(__name__)
 
-_GROUP = 1000  # requests
-# Seconds that a group waits for company, by the size of the group before: a commit costs the same for few as for many.
+_GROUP = 1000  # requests published at once
+# Seconds that a group waits for more requests, by the size of the group before: a commit costs the same for any size.
 _LINGER_A_REQUEST, _LINGER_AT_MOST = 0.0005, 0.01
 _PROBE_EVERY = 1.0
-_LOOK_EVERY = 5.0
+_CHECK_EVERY = 5.0
 _PROBE_TIMEOUT = 2.0
 
 
 class Unavailable(Exception):
-    """Could not be made durable now; come again after `retry_after` seconds."""
+    """The request could not be made durable now; its sender should retry after `retry_after` seconds."""
 
     retry_after = 5
 
 
 class Verdict(Enum):
+    """What became of an entry."""
+
     ACCEPTED = "accepted"
-    REUSED = "id_reused"  # accepted too: the sender's id came before with other content
+    REUSED = "id_reused"  # accepted, although the sender used the id before for other content
     DUPLICATE = "duplicate"
     TOO_LARGE = "too_large"
 
 
 Message = tuple[str, bytes | None, bytes]  # topic, key, value
-Touch = tuple[str, str, int]  # that a visitor was there, for the live view: site, visitor, Unix milliseconds
+Touch = tuple[str, str, int]  # a visitor's activity, for the live view: site, visitor, Unix milliseconds
 
 
 class Entry(msgspec.Struct, gc=False):
-    """What one event of a sender becomes: durable together or not at all."""
+    """The messages that one event of a sender becomes; they are made durable together or not at all."""
 
-    messages: Sequence[Message]  # a record each, once the outbox has numbered it
-    memory_key: bytes | None = None  # what the sender's id is remembered by; None: nothing to recognise it by
+    messages: Sequence[Message]  # each becomes a record once the outbox has numbered it
+    memory_key: bytes | None = None  # the key for recognising duplicates; None if the event has no id
     event_id: bytes = b""
     touch: Touch | None = None
 
 
-class Memory(Protocol):
-    """What the outbox needs of the live store."""
-
-    def seen(self, keys: Sequence[bytes]) -> list[bytes | None]: ...
-    def remember(self, items: Mapping[bytes, bytes]) -> None: ...
-    def touch_many(self, touches: Sequence[tuple[str, str, int]]) -> None: ...
-
-
 class _Pending(msgspec.Struct, frozen=True):
-    """A request's entries, and who waits for them."""
+    """The entries of one request, and the future that waits for their verdicts."""
 
     entries: Sequence[Entry]
     future: asyncio.Future[list[Verdict]] | Future[list[Verdict]]
@@ -81,32 +76,34 @@ class _Pending(msgspec.Struct, frozen=True):
 
 
 class _Group(NamedTuple):
-    """What crosses to the publishing thread in one piece; without a loop each waits with a thread of its own."""
+    """Requests handed to the publishing thread together, and their event loop, if they are on one."""
 
     waiting: list[_Pending]
     loop: asyncio.AbstractEventLoop | None
 
 
 class _Outcome(NamedTuple):
-    """What became of the entries of a group, in their order."""
+    """The verdicts for the entries of a group, in order."""
 
     verdicts: list[Verdict]
-    failed: dict[int, str]  # by the entry's index, why it is not durable
+    failed: dict[int, str]  # the reason why an entry is not durable, by its index
 
 
 class Outbox:
-    """`start` it in the process that uses it: threads do not survive a fork."""
+    """Publishes entries from any number of requests. Call `start` after a fork, since threads do not survive it."""
 
     def __init__(
         self,
         broker: Broker,
         spool: Spool,
-        memory: Memory,
+        memory: Live,
         incarnation: bytes,
         max_bytes: int = 64 << 20,
         create_topics: Callable[[], object] = lambda: None,
     ) -> None:
-        """`create_topics` is called when the broker is back: it may have been away when the process started."""
+        """`incarnation` identifies this process in the records' headers; `max_bytes` bounds the values that wait.
+
+        `create_topics` is called when the broker is back, since it may have been unreachable at the start."""
         self._broker = broker
         self._spool = spool
         self._memory = memory
@@ -114,12 +111,12 @@ class Outbox:
         self._incarnation = ("footfall-process", incarnation)
         self._sequence = 0
         self._max_bytes = max_bytes
-        self._bytes = 0  # of requests with threads of their own
-        self._loop_bytes = 0  # of those of the event loop, where alone it is written
+        self._bytes = 0  # waiting, of requests with threads of their own
+        self._loop_bytes = 0  # waiting, of the requests of the event loop; written only there
         self._lock = threading.Lock()
-        self._handed: list[_Pending] = []  # on the event loop, for the next group
+        self._handed_in: list[_Pending] = []  # on the event loop, for the next group
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._loop_busy = False  # whether the next group is on its way, or a timer runs for it
+        self._loop_busy = False  # whether a group is being published or a timer runs for the next one
         self._linger = 0.0
         self._queue: SimpleQueue[_Group | None] = SimpleQueue()
         self._broker_down = False
@@ -132,14 +129,15 @@ class Outbox:
         self._drainer = threading.Thread(target=self._drain_spool, name="spool-drainer", daemon=True)
 
     def start(self) -> None:
+        """Start the publishing and the draining thread."""
         self._publisher.start()
         self._drainer.start()
 
     def close(self) -> None:
-        """Everything handed in is settled first. What the spool still holds waits for the next start."""
+        """Stop, after everything handed in has its verdict. Records still in the spool wait for the next start."""
         self._closing = True
         self._wake_drainer.set()
-        for waiting in self._handed[:1]:
+        for waiting in self._handed_in[:1]:
             if isinstance(waiting.future, asyncio.Future):
                 self._hand_over(waiting.future.get_loop())
         self._queue.put(None)
@@ -149,9 +147,9 @@ class Outbox:
         self._spool.close()
 
     async def settle(self, entries: Sequence[Entry]) -> list[Verdict]:
-        """Each entry's verdict once it is durable, in their order. Raises `Unavailable` when one of them cannot be.
+        """Return the entries' verdicts, in order, once they are durable. Raises `Unavailable` if one of them is not.
 
-        For the coroutines of one event loop."""
+        All callers have to run on the same event loop."""
         self._check_room()
         loop = self._loop
         if loop is None or loop.is_closed():
@@ -160,7 +158,7 @@ class Outbox:
         future: asyncio.Future[list[Verdict]] = loop.create_future()
         size = _size(entries)
         self._loop_bytes += size
-        self._handed.append(_Pending(entries, future, size))
+        self._handed_in.append(_Pending(entries, future, size))
         if not self._loop_busy:
             self._loop_busy = True
             if self._linger:
@@ -170,7 +168,7 @@ class Outbox:
         return await future
 
     def settle_and_wait(self, entries: Sequence[Entry]) -> list[Verdict]:
-        """The same for a caller with a thread of its own."""
+        """Return the entries' verdicts like `settle`, blocking the calling thread."""
         self._check_room()
         future: Future[list[Verdict]] = Future()
         size = _size(entries)
@@ -184,7 +182,7 @@ class Outbox:
                 self._bytes -= size
 
     def problem(self) -> str:
-        """Why nothing would be taken now, or ''."""
+        """Return why no entries would be accepted now, or ""."""
         if self._closing or not self._publisher.is_alive():
             return "shutting down"
         if self._is_full():
@@ -199,19 +197,19 @@ class Outbox:
             raise Unavailable(self.problem())
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
-        """On the event loop."""
-        handed, self._handed = self._handed, []
+        """Send the next group to the publishing thread. Runs on the event loop."""
+        handed, self._handed_in = self._handed_in, []
         if handed:  # else it was handed over by `close`
             self._queue.put(_Group(handed, loop))
 
     def _settled(self, group: _Group, outcome: _Outcome) -> None:
-        """On the event loop."""
+        """Answer a group's requests and schedule the next group. Runs on the event loop."""
         _resolve(group.waiting, outcome)
         self._loop_bytes -= sum([waiting.size for waiting in group.waiting])
-        # Those who are answered now come again in a moment.
+        # The senders that are answered now will send again in a moment.
         requests = len(group.waiting)
         self._linger = min(requests * _LINGER_A_REQUEST, _LINGER_AT_MOST) if requests > 1 else 0.0
-        if self._handed and group.loop is not None:
+        if self._handed_in and group.loop is not None:
             group.loop.call_later(self._linger, self._hand_over, group.loop)
         else:
             self._loop_busy = False
@@ -298,7 +296,7 @@ class Outbox:
         return _Outcome(verdicts, lost)
 
     def _recognise(self, entries: list[Entry]) -> tuple[list[Verdict], dict[int, int]]:
-        """First verdicts, and for a duplicate of an entry in the same group the index of that one."""
+        """Return first verdicts, and for each duplicate of an entry in the same group the index of that entry."""
         verdicts = [Verdict.ACCEPTED] * len(entries)
         within: dict[int, int] = {}
         keyed = [index for index, entry in enumerate(entries) if entry.memory_key is not None]
@@ -323,29 +321,29 @@ class Outbox:
         return verdicts, within
 
     def _store(self, records: list[Record]) -> tuple[Sequence[int], dict[int, str]]:
-        """Indexes of the records that are too large, and of those that lie nowhere, with the reason."""
+        """Return the indexes of records that are too large, and those that are not durable, each with its reason."""
         if not records:
             return (), {}
         unsent: Sequence[int] = range(len(records))
         try:
-            # What waits in our spool goes before what comes now, or a visitor's events would change places.
+            # Records in our spool go before new ones, or a visitor's events would change their order.
             if not self._broker_down and self._spool.append_behind(records):
                 self._failure = ""
                 return (), {}
         except Exception as error:
-            return (), self._nowhere(unsent, error)
+            return (), self._not_durable(unsent, error)
         too_large, unsent = self._publish(records)
         if unsent:
             try:
                 self._spool.append([records[index] for index in unsent])
             except Exception as error:
-                return too_large, self._nowhere(unsent, error)
+                return too_large, self._not_durable(unsent, error)
             self._wake_drainer.set()
         self._failure = ""
         return too_large, {}
 
     def _publish(self, records: list[Record]) -> tuple[Sequence[int], Sequence[int]]:
-        """Indexes of the records that are too large for the broker, and of those that it did not take."""
+        """Return the indexes of the records that are too large for the broker, and of those it did not take."""
         if self._broker_down:
             return (), range(len(records))
         try:
@@ -360,7 +358,7 @@ class Outbox:
             return (), range(len(records))
         return (), ()
 
-    def _nowhere(self, unsent: Sequence[int], error: Exception) -> dict[int, str]:
+    def _not_durable(self, unsent: Sequence[int], error: Exception) -> dict[int, str]:
         self._failure = f"neither the broker nor the spool takes events: {error}"
         log.error("%s", self._failure)
         return dict.fromkeys(unsent, self._failure)
@@ -372,7 +370,7 @@ class Outbox:
         self._wake_drainer.set()
 
     def _remember(self, items: dict[bytes, bytes]) -> None:
-        """Before anybody is answered: the same event may come to another process next."""
+        """Remember ids. Runs before requests are answered: the same event may reach another process next."""
         try:
             if items:
                 self._memory.remember(items)
@@ -380,7 +378,7 @@ class Outbox:
             log.warning("The live store did not remember a group of events: %s", error)
 
     def _note_touches(self) -> None:
-        """After all are answered: nobody waits to be seen as active."""
+        """Report active visitors to the live store. Runs after requests are answered, so none waits for it."""
         touches, self._touches = self._touches, []
         try:
             if touches:
@@ -393,7 +391,7 @@ class Outbox:
     def _drain_spool(self) -> None:
         while not self._closing:
             if not self._broker_down and not self._failure and not self._spool.waits():
-                self._wake_drainer.wait(_LOOK_EVERY)  # a neighbour may have died and left its spool
+                self._wake_drainer.wait(_CHECK_EVERY)  # another process may have died and left its spool
                 self._wake_drainer.clear()
                 continue
             try:
@@ -408,7 +406,7 @@ class Outbox:
             self._pause(_PROBE_EVERY)
 
     def _probe(self) -> None:
-        """Raises unless the broker answers and has the topics of what it did not take."""
+        """Raise unless the broker answers and has the topics of the records that it did not take."""
         self._broker.ping(_PROBE_TIMEOUT)
         if self._broker_down:
             self._create_topics()
@@ -431,13 +429,13 @@ def _size(entries: Sequence[Entry]) -> int:
 
 
 def _resolve(group: list[_Pending], outcome: _Outcome) -> None:
-    """Tell each of a group's requests what became of its entries."""
+    """Resolve the future of each request of a group with its verdicts or with `Unavailable`."""
     verdicts, failed = outcome
     start = 0
     for waiting in group:
         future = waiting.future
         end = start + len(waiting.entries)
-        if not future.done():  # its request was cancelled
+        if not future.done():  # it is done if the request was cancelled
             why = next((failed[index] for index in range(start, end) if index in failed), None) if failed else None
             if why is None:
                 future.set_result(verdicts[start:end])

@@ -4,23 +4,23 @@ gunicorn binds the sockets, forks the workers, replaces those that die and passe
 uvloop and httptools, which costs less than half the CPU of gunicorn's own `asgi` worker and gives each request an
 event-loop task instead of a thread. Two things are added, both through what the libraries offer for it: a subclass of
 uvicorn's protocol, named in `uvicorn.Config(http=…)`, which bounds what a client may do (`ingest.connection`), and a
-subclass of `uvicorn.Server`, which stops without cutting anybody.
+subclass of `uvicorn.Server`, which stops without cutting off any client.
 
-**Stopping.** SIGTERM and SIGINT mean the same, because Ctrl-C reaches every process of a group: whoever has connected
-is answered, and nobody is waited for who asks nothing. SIGQUIT stops at once. In this order:
+**Stopping.** SIGTERM and SIGINT mean the same, because Ctrl-C reaches every process of a group: every client that has
+connected is answered, and idle connections are not waited for. SIGQUIT stops at once. In this order:
 
 1. The master notes in memory shared with its workers that the whole server stops, as opposed to one worker that is
-   replaced while others go on serving the same socket, and closes its copy of the socket. So does `footfall up`.
-2. The worker stops listening in such a way that nobody is cut. A client counts as connected as soon as the system
-   has put it in the listening queue, and closing the socket resets everybody in that queue; emptying it first does
-   not help, since the next client enters between the last look and the closing. So the worker first makes the
-   socket deaf to new handshakes (`hear_from`) while those under way finish, waits SETTLE seconds and until the queue
-   is empty, and then closes it. Clients that knock meanwhile get no answer, try again and are refused.
+   replaced while others keep serving the same socket, and closes its copy of the socket. `footfall up` closes its own.
+2. The worker stops listening without cutting off any client. A client counts as connected as soon as the system has
+   put it in the listening queue, and closing the socket resets every client in that queue. Emptying the queue first
+   does not help, since the next client may enter between the last look and the close. So the worker first makes the
+   socket ignore new handshakes (`hear_from`) while those under way finish, waits SETTLE seconds and until the queue is
+   empty, and then closes it. Clients that connect meanwhile get no answer, retry and are refused.
 3. Requests under way are answered with `Connection: close`, and so are those that arrive within LINGER seconds on
    connections that were kept alive. Then idle connections are closed, and after STALLED seconds those whose body
-   still has not arrived. Without connections nothing is waited for.
-4. After three quarters of the grace period the rest is cancelled, so that the application can still put away what
-   it has accepted before gunicorn kills the process at the end of that period.
+   still has not arrived. If there are no connections, the worker does not wait.
+4. After three quarters of the grace period the rest is cancelled, so that the application can still store the events
+   that it has accepted before gunicorn kills the process at the end of that period.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ from ingest.connection import (
     hear_from,
 )
 
-SETTLE = 0.1
+SETTLE = 0.1  # seconds, as are the next two; see above
 STALLED = 3.0
 GRACE = 6
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server with a sweep over the connections, and a stop that cuts nobody."""
+    """uvicorn's server with a sweep over the connections, and a stop that cuts off no client."""
 
     def __init__(self, config: Config, worker: Worker) -> None:
         super().__init__(config)
@@ -65,11 +65,11 @@ class Server(uvicorn.Server):
         self._worker = worker
 
     def handle_exit(self, sig: int, frame: object) -> None:  # noqa: ARG002 - uvicorn's signature
-        """Stop. uvicorn's own cuts requests at the second SIGINT, and raises the signal anew after the stop."""
+        """Stop. uvicorn's own handler cuts requests off at a second SIGINT and raises the signal again later."""
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second, called by uvicorn."""
+        """Sweep over the connections and check for a reason to stop. uvicorn calls this ten times a second."""
         if counter % 10 == 0:
             self._worker.notify()
             self._sweep()
@@ -81,9 +81,10 @@ class Server(uvicorn.Server):
         now = asyncio.get_running_loop().time()
         for connection in list(self.server_state.connections):
             assert isinstance(connection, Connection)
-            connection.look(now)
+            connection.enforce_deadlines(now)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop as described above."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         deadline = began + self._worker.cfg.graceful_timeout * 3 / 4
@@ -104,7 +105,7 @@ class Server(uvicorn.Server):
                     idle.add(connection)
                 elif connection.awaits_body and now - began > STALLED:
                     connection.transport.abort()
-            for connection in idle & before:  # between the two looks what has arrived has been read
+            for connection in idle & before:  # idle in two looks: any request that arrived in between has been read
                 connection.shutdown()
             await asyncio.sleep(0.02)
         if self.server_state.connections:
@@ -113,7 +114,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _stop_listening(self, sockets: list[socket.socket], noted: float, deadline: float) -> None:
-        # A signal to the whole group may be here before the master has noted its own.
+        # A signal to the whole group may reach this worker before the master has noted its own.
         await self._until(lambda: self._all.server_stops, noted)
         if self._all.server_stops:
             for listener in sockets:
@@ -124,22 +125,24 @@ class Server(uvicorn.Server):
             server.close()
 
     async def _until(self, reached: Callable[[], bool], deadline: float) -> None:
-        """Look often whether it is so, until `deadline` by the loop's clock or SIGQUIT."""
+        """Wait until `reached` returns true, `deadline` by the loop's clock has passed, or SIGQUIT came."""
         while not reached() and not self.force_exit and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)  # other processes bring it about
+            await asyncio.sleep(0.01)  # another process causes it, so there is nothing to await
 
 
 class Worker(BaseWorker):
-    """A process of gunicorn that runs the server above."""
+    """A worker process of gunicorn that runs `Server`."""
 
     alive: bool
     stopping: mmap.mmap  # set by `serve` before the fork
 
     def init_signals(self) -> None:
+        """Let SIGINT stop the worker as SIGTERM does."""
         super().init_signals()
-        signal.signal(signal.SIGINT, self.handle_exit)  # until uvicorn, which takes both over, runs
+        signal.signal(signal.SIGINT, self.handle_exit)  # until uvicorn runs, which takes over both signals
 
     def run(self) -> None:
+        """Serve until the server has stopped."""
         config = Config(
             app=self.wsgi,
             loop="auto",
@@ -149,7 +152,7 @@ class Worker(BaseWorker):
             interface="asgi3",
             log_config=None,
             access_log=False,
-            proxy_headers=False,  # the application knows which proxies may be believed
+            proxy_headers=False,  # the application knows which proxies to trust
             server_header=False,
             backlog=self.cfg.backlog,
             timeout_keep_alive=KEEP_ALIVE,
@@ -162,13 +165,13 @@ class Worker(BaseWorker):
             server.should_exit = server.force_exit = True
 
         signal.signal(signal.SIGQUIT, quit_now)
-        # Its warnings tell of senders who do not speak HTTP: those are told themselves.
+        # Its warnings are about clients that do not speak HTTP, which get an answer that says so.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         sockets = [listener.sock for listener in self.sockets]
         for listener in sockets:
-            hear_from(listener, ALL)  # one that outlives a server that stopped, as that of `footfall up` does
+            hear_from(listener, ALL)  # lifts the bound from a socket that an earlier server stopped listening on
         server.run(sockets)
-        gc.freeze()  # at its exit Python would look through all objects for cycles, which takes the core a second
+        gc.freeze()  # else Python searches all objects for cycles at its exit, which takes the core process a second
 
 
 class Application(BaseApplication):
@@ -180,15 +183,17 @@ class Application(BaseApplication):
         super().__init__()
 
     def load_config(self) -> None:
+        """Apply the settings."""
         for name, value in self._settings.items():
             self.cfg.set(name, value)
 
     def load(self) -> object:
+        """Return the ASGI application."""
         return self._load()
 
 
 def follow(parent: int, on_gone: Callable[[], None]) -> None:
-    """Call `on_gone` once the other end of the pipe `parent` closes, which it does even on kill -9."""
+    """Call `on_gone` once the other end of the pipe `parent` closes, which happens even on kill -9."""
 
     def wait() -> None:
         while os.read(parent, 1):
@@ -209,9 +214,9 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain and exit the process with gunicorn's status.
 
-    `load` runs in each worker, after the fork, and returns the ASGI application, which speaks the lifespan protocol.
-    `parent` is the read end of a pipe whose write end the starting process holds: when that process is gone this one
-    drains and goes too. `on_exit` comes last, in the starting process. `settings` are gunicorn's.
+    `load` runs in each worker, after the fork, and returns the ASGI application, which supports the lifespan protocol.
+    `parent` is the read end of a pipe whose write end the starting process holds: when that process is gone, this one
+    drains and exits too. `on_exit` is called last, in the master process. `settings` are those of gunicorn.
     """
     stopping = mmap.mmap(-1, 1)
 

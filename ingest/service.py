@@ -1,13 +1,12 @@
-"""What a sender is told: numbers and refusals in words, in the body and in a header.
+"""The tracking service: a `Request` in, a `Response` out, whichever server runs it.
 
-202 when at least one event was taken or had been before; otherwise the highest status among the refusals. A
-page of any origin may read the answer, which tells it nothing but what became of its own events: which origins
-may *send* is the site's rule, and refused as such.
+`asgi` and `wsgi` translate between their server and these values. An answer has status 202 when at least one event was
+accepted or was a duplicate, otherwise the highest status among the refusals. It gives the counts and each refusal in
+words in its JSON body, and the reasons in the header `x-footfall-refused`. Pages of any origin may read the answer,
+since it only says what became of the sender's own events; the origins that may *send* are a rule of the site.
 
-The tracking routes, whatever serves them: both shells hand a `Request` in and get a `Response` back.
-
-A service is made in the process that uses it, from parts that are already open, and is closed by it; what was
-opened for it stays open, for whoever opened it to close.
+Create a service in the process that uses it and close it there. It does not close the broker and the stores that it is
+given: `on_close` does, or the caller.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from activity.refusal import STATUS, Reason, Refusal
 from brokers.base import Broker
 from ingest import assets, health
 from ingest.client import LookUp, Visitors
-from ingest.collect import Asked, Collected, Collector, Live, Options
+from ingest.collect import Collected, Collector, Options, Submission
 from ingest.counters import Counters
 from ingest.dead_letters import DeadLetters
 from ingest.http import Headers, Request, Response, json_response, text_response
@@ -35,19 +34,174 @@ from ingest.limiter import Limiter
 from ingest.outbox import Entry, Outbox, Unavailable, Verdict
 from ingest.sites import Sites
 from ingest.spool import Spool
+from stores.base import Live
+
+log = logging.getLogger(__name__)
+
+_UPKEEP_EVERY = 0.5  # seconds
+_LOOK_UP_S = 1.0  # seconds that a request waits for the live store, which has a shorter timeout of its own
 
 _ANY_ORIGIN: Headers = [(b"access-control-allow-origin", b"*")]
 _EXPOSED: Headers = [(b"access-control-expose-headers", b"x-footfall-refused, retry-after")]
 
 
+class Service:
+    """Accepts events for `sites`, and answers a request once the broker or the spool holds its events durably."""
+
+    def __init__(
+        self,
+        *,
+        broker: Broker,
+        live: Live,
+        sites: Sites,
+        spool: Path,
+        options: Options | None = None,
+        places: geo.Reader | None = None,
+        counters: Counters | None = None,
+        create_topics: Callable[[], object] = lambda: None,
+        on_close: Callable[[], object] = lambda: None,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """Start the service's threads.
+
+        `spool` is a folder. `create_topics` is called when the broker is back, see `Outbox`. `close` calls `on_close`
+        last, to close what was opened for this service. `clock_ms` returns Unix milliseconds."""
+        self._options = options or Options()
+        self._on_close = on_close
+        self._counters = counters or Counters()
+        self._clock_ms = clock_ms
+        self._live = live
+        self._limiter = Limiter()
+        self._visitors = Visitors(live, lambda: self._counters.add("visitors_split"))
+        self._dead_letters = DeadLetters(self._counters.add)
+        self._collector = Collector(sites, self._visitors, self._options, places, self._limiter, self._dead_letters)
+        self._spool = Spool(spool, self._options.spool_bytes)
+        incarnation = os.urandom(8).hex().encode()
+        self._pages: dict[str, Callable[[Request], Response]] = {
+            "/": assets.welcome,
+            "/collect.gif": lambda _: assets.pixel([]),
+            "/live": lambda _: health.live(),
+            "/ready": lambda _: health.ready(self._outbox, self._spool, live.problem),
+            "/metrics": lambda _: health.metrics(self._counters, self._spool, live.problem),
+        }
+        self._outbox = Outbox(broker, self._spool, live, incarnation, create_topics=create_topics)
+        self.max_body = self._options.max_body
+        self._outbox.start()
+        self._visitors.look_ahead(clock_ms())
+        self._closing = threading.Event()
+        self._unsent: list[Entry] = []  # counts of dead letters that could not be made durable yet
+        self._look_ups = ThreadPoolExecutor(4, thread_name_prefix="look-up")
+        self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
+        self._upkeep.start()
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request on an event loop, once its events are durable."""
+        submission = self._start(request)
+        if isinstance(submission, Response):
+            return submission
+        received_at = self._clock_ms()
+        try:
+            if wanted := self._collector.wanted(submission, received_at):
+                await self._look_up(wanted)
+            collected = self._collector.judge(submission, received_at)
+            verdicts = await self._outbox.settle(collected.entries) if collected.entries else []
+        except Unavailable as error:
+            return self._not_durable(submission, error)
+        return self._finish(collected, verdicts)
+
+    def handle_and_wait(self, request: Request) -> Response:
+        """Answer one request like `handle`, blocking, for a server that gives each request a thread."""
+        submission = self._start(request)
+        if isinstance(submission, Response):
+            return submission
+        received_at = self._clock_ms()
+        try:
+            if wanted := self._collector.wanted(submission, received_at):
+                self._visitors.look_up(wanted)
+            collected = self._collector.judge(submission, received_at)
+            verdicts = self._outbox.settle_and_wait(collected.entries) if collected.entries else []
+        except Unavailable as error:
+            return self._not_durable(submission, error)
+        return self._finish(collected, verdicts)
+
+    def too_large(self) -> Response:
+        """Return the answer to a body larger than `max_body`, which the caller stops reading."""
+        self._counters.add("refused", "too_large")
+        return too_large(self.max_body)
+
+    def close(self) -> None:
+        """Stop the threads, after every entry handed in has its verdict."""
+        self._closing.set()
+        self._upkeep.join()
+        self._look_ups.shutdown(wait=False, cancel_futures=True)
+        self._send_dead_letters(self._dead_letters.close(self._clock_ms()))
+        self._outbox.close()
+        self._on_close()
+
+    async def _look_up(self, wanted: LookUp) -> None:
+        if not self._live.waits:
+            self._visitors.look_up(wanted)
+            return
+        looking = asyncio.get_running_loop().run_in_executor(self._look_ups, self._visitors.look_up, wanted)
+        try:
+            await asyncio.wait_for(looking, _LOOK_UP_S)
+        except TimeoutError:
+            self._counters.add("visitors_split")
+
+    def _keep_up(self) -> None:
+        """Do the periodic work that may wait for the live store, on a thread of its own."""
+        while not self._closing.wait(_UPKEEP_EVERY):
+            try:
+                now = self._clock_ms()
+                self._visitors.look_ahead(now)
+                self._limiter.synchronise(self._live)
+                self._send_dead_letters(self._dead_letters.end_hour(now))
+            except Exception:
+                log.exception("The service's upkeep failed and is tried again")
+
+    def _send_dead_letters(self, entries: list[Entry]) -> None:
+        self._unsent += entries
+        if not self._unsent:
+            return
+        try:
+            self._outbox.settle_and_wait(self._unsent)
+            self._unsent = []
+        except Unavailable as error:
+            log.warning("%d counts of dead letters wait: %s", len(self._unsent), error)
+
+    def _start(self, request: Request) -> Submission | Response:
+        method, path = request.method, request.path
+        if path == "/collect":
+            if method == "POST":
+                return self._collector.read(request)
+            if method == "OPTIONS":
+                return preflight()
+            return _not_allowed(path, "POST, OPTIONS")
+        if path == "/collect.gif" and method == "GET":
+            return self._collector.read_pixel(request)
+        page = self._pages.get(path) or (assets.script if path.startswith("/beacon") else None)
+        if page is None:
+            return text_response(404, f"Nothing is at {path}: events go to POST /collect.\n")
+        if method not in ("GET", "HEAD"):
+            return _not_allowed(path, "GET, HEAD")
+        return page(request)
+
+    def _finish(self, collected: Collected, verdicts: list[Verdict]) -> Response:
+        return answer(collected, verdicts, self._counters)
+
+    def _not_durable(self, submission: Submission, error: Unavailable) -> Response:
+        self._counters.add("unavailable", n=len(submission.batch.items))
+        return unavailable(error)
+
+
 @lru_cache(maxsize=64)
 def _all_accepted(events: int) -> Response:
-    """The answer to most requests."""
+    """Return the answer to a request with all of its events accepted, which most are."""
     return json_response(202, {"accepted": events, "duplicates": 0, "refused": []}, _ANY_ORIGIN)
 
 
 def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) -> Response:
-    """The answer once every entry has its verdict. Counts what it tells."""
+    """Build the answer from the verdict of each entry, and count the outcomes it reports."""
     events = len(collected.owners)
     if not collected.refused and verdicts.count(Verdict.ACCEPTED) == events and events and not collected.pixel:
         counters.add("accepted", n=events)
@@ -71,29 +225,31 @@ def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) ->
         counters.add("duplicate", n=duplicates)
     for refusal in refused:
         counters.add("refused", refusal.reason)
-    named = _named(refused)
+    headers = _refusal_headers(refused)
     if collected.retry_after:
-        named = [(b"retry-after", b"%d" % collected.retry_after), *named]
+        headers = [(b"retry-after", b"%d" % collected.retry_after), *headers]
     if collected.pixel:
-        return assets.pixel(named)
+        return assets.pixel(headers)
     content = {"accepted": accepted, "duplicates": duplicates, "refused": refused}
-    return json_response(_status(accepted + duplicates, refused), content, named)
+    return json_response(_status(accepted + duplicates, refused), content, headers)
 
 
 def unavailable(error: Unavailable) -> Response:
-    """Nothing of the request is promised: the sender keeps all of it and comes again."""
+    """Return the answer to a request that could not be made durable: its sender has to send all of it again."""
     headers = [(b"retry-after", b"%d" % error.retry_after), *_ANY_ORIGIN, *_EXPOSED]
     problem = f"not stored, send all of it again in {error.retry_after} seconds: {error}"
     return json_response(503, {"accepted": 0, "duplicates": 0, "refused": [], "problem": problem}, headers)
 
 
 def too_large(limit: int) -> Response:
+    """Return the answer to a body of more than `limit` bytes."""
     refused = [Refusal(0, Reason.TOO_LARGE, f"a request may have {limit} bytes: send fewer events in each")]
     content = {"accepted": 0, "duplicates": 0, "refused": refused}
-    return json_response(413, content, _named(refused))
+    return json_response(413, content, _refusal_headers(refused))
 
 
 def preflight() -> Response:
+    """Return the answer to a CORS preflight request."""
     return Response(
         204,
         [
@@ -111,163 +267,11 @@ def _status(taken: int, refused: list[Refusal]) -> int:
     return max((STATUS.get(refusal.reason, 400) for refusal in refused), default=400)
 
 
-def _named(refused: list[Refusal]) -> Headers:
+def _refusal_headers(refused: list[Refusal]) -> Headers:
     if not refused:
         return _ANY_ORIGIN
     reasons = dict.fromkeys(str(refusal.reason) for refusal in refused)
     return [(b"x-footfall-refused", ",".join(reasons).encode()), *_ANY_ORIGIN, *_EXPOSED]
-
-
-log = logging.getLogger(__name__)
-
-_UPKEEP_EVERY = 0.5  # seconds
-_LOOK_UP_S = 1.0  # that a request waits for the live store, which itself gives up before
-
-
-class Service:
-    """Takes events for `sites` and answers once `broker` or the spool has them durably."""
-
-    def __init__(
-        self,
-        *,
-        broker: Broker,
-        live: Live,
-        sites: Sites,
-        spool: Path,
-        options: Options | None = None,
-        places: geo.Reader | None = None,
-        counters: Counters | None = None,
-        create_topics: Callable[[], object] = lambda: None,
-        on_close: Callable[[], object] = lambda: None,
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-    ) -> None:
-        """`create_topics` as the outbox has it; `on_close` comes last, to close what was opened for this service."""
-        self._options = options or Options()
-        self._on_close = on_close
-        self._counters = counters or Counters()
-        self._clock_ms = clock_ms
-        self._live = live
-        self._limiter = Limiter()
-        self._visitors = Visitors(live, lambda: self._counters.add("visitors_split"))
-        self._dead_letters = DeadLetters(self._counters.add)
-        self._collector = Collector(sites, self._visitors, self._options, places, self._limiter, self._dead_letters)
-        self._spool = Spool(spool, self._options.spool_bytes)
-        incarnation = os.urandom(8).hex().encode()
-        self._pages: dict[str, Callable[[Request], Response]] = {
-            "/": assets.welcome,
-            "/collect.gif": lambda _: assets.pixel([]),
-            "/live": lambda _: health.live(),
-            "/ready": lambda _: health.ready(self._outbox, self._spool, live.problem),
-            "/metrics": lambda _: health.metrics(self._counters, self._spool, live.problem),
-        }
-        self._outbox = Outbox(broker, self._spool, live, incarnation, self._options.queue_bytes, create_topics)
-        self.max_body = self._options.max_body
-        self._outbox.start()
-        self._visitors.look_ahead(clock_ms())
-        self._closing = threading.Event()
-        self._unsent: list[Entry] = []  # dead letters of an hour that could not be made durable yet
-        self._asking = ThreadPoolExecutor(4, thread_name_prefix="look-up")
-        self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
-        self._upkeep.start()
-
-    async def handle(self, request: Request) -> Response:
-        """Answer one request; awaits durability where it matters."""
-        asked = self._start(request)
-        if isinstance(asked, Response):
-            return asked
-        received_at = self._clock_ms()
-        try:
-            if wanted := self._collector.wanted(asked, received_at):
-                await self._look_up(wanted)
-            collected = self._collector.judge(asked, received_at)
-            verdicts = await self._outbox.settle(collected.entries) if collected.entries else []
-        except Unavailable as error:
-            return self._not_durable(asked, error)
-        return self._finish(collected, verdicts)
-
-    def handle_and_wait(self, request: Request) -> Response:
-        """The same for a server that gives each request a thread."""
-        asked = self._start(request)
-        if isinstance(asked, Response):
-            return asked
-        received_at = self._clock_ms()
-        try:
-            if wanted := self._collector.wanted(asked, received_at):
-                self._visitors.look_up(wanted)
-            collected = self._collector.judge(asked, received_at)
-            verdicts = self._outbox.settle_and_wait(collected.entries) if collected.entries else []
-        except Unavailable as error:
-            return self._not_durable(asked, error)
-        return self._finish(collected, verdicts)
-
-    def too_large(self) -> Response:
-        """The answer to a body beyond `max_body`, which a shell stops reading."""
-        self._counters.add("refused", "too_large")
-        return too_large(self.max_body)
-
-    def close(self) -> None:
-        """Settle all that was handed in."""
-        self._closing.set()
-        self._upkeep.join()
-        self._asking.shutdown(wait=False, cancel_futures=True)
-        self._send_letters(self._dead_letters.close(self._clock_ms()))
-        self._outbox.close()
-        self._on_close()
-
-    async def _look_up(self, wanted: LookUp) -> None:
-        if not self._live.waits:
-            self._visitors.look_up(wanted)
-            return
-        looking = asyncio.get_running_loop().run_in_executor(self._asking, self._visitors.look_up, wanted)
-        try:
-            await asyncio.wait_for(looking, _LOOK_UP_S)
-        except TimeoutError:
-            self._counters.add("visitors_split")
-
-    def _keep_up(self) -> None:
-        """What is done beside the requests and may wait for the live store."""
-        while not self._closing.wait(_UPKEEP_EVERY):
-            try:
-                now = self._clock_ms()
-                self._visitors.look_ahead(now)
-                self._limiter.synchronise(self._live)
-                self._send_letters(self._dead_letters.end_hour(now))
-            except Exception:
-                log.exception("The service's upkeep failed and is tried again")
-
-    def _send_letters(self, entries: list[Entry]) -> None:
-        self._unsent += entries
-        if not self._unsent:
-            return
-        try:
-            self._outbox.settle_and_wait(self._unsent)
-            self._unsent = []
-        except Unavailable as error:
-            log.warning("%d counts of dead letters wait: %s", len(self._unsent), error)
-
-    def _start(self, request: Request) -> Asked | Response:
-        method, path = request.method, request.path
-        if path == "/collect":
-            if method == "POST":
-                return self._collector.read(request)
-            if method == "OPTIONS":
-                return preflight()
-            return _not_allowed(path, "POST, OPTIONS")
-        if path == "/collect.gif" and method == "GET":
-            return self._collector.read_pixel(request)
-        page = self._pages.get(path) or (assets.script if path.startswith("/beacon") else None)
-        if page is None:
-            return text_response(404, f"Nothing is at {path}: events go to POST /collect.\n")
-        if method not in ("GET", "HEAD"):
-            return _not_allowed(path, "GET, HEAD")
-        return page(request)
-
-    def _finish(self, collected: Collected, verdicts: list[Verdict]) -> Response:
-        return answer(collected, verdicts, self._counters)
-
-    def _not_durable(self, asked: Asked, error: Unavailable) -> Response:
-        self._counters.add("unavailable", n=len(asked.batch.items))
-        return unavailable(error)
 
 
 def _not_allowed(path: str, methods: str) -> Response:

@@ -1,4 +1,4 @@
-"""The sites file: which domains may be counted, and by what rules.
+"""The sites file: the domains whose events are accepted, and the rules of each.
 
     [[site]]
     domain = "example.com"
@@ -6,16 +6,16 @@
     timezone = "Europe/Berlin"
     search_parameters = ["q", "query"]
     origins = ["https://example.com"]
-    limits = { address = "50000/minute" }   # or false; what is not given is as for all sites
+    limits = { address = "50000/minute" }   # or false; limits not given are those of all sites
 
-Only `domain` is needed. Before the sites may stand `limits = false`, or the limits of all sites (see `limiter`):
+Only `domain` is required. The file may begin with `limits = false`, or with the limits of all sites (see `limiter`):
 
     [limits]
     address = "3000/10 seconds; 10000/minute"
 
-The file is read again when it changes, looked at no more than once a second; a file
-that became wrong is reported and the sites known before stay. An unknown time zone is no reason to count nothing:
-it is reported, and only that site's pages wait for a better one. Adding a site keeps comments and order.
+The file is checked for changes at most once a second and read again when it has changed. An error in a changed file is
+logged, and the sites read before stay in force. A site with an unknown time zone is logged too: its events are counted,
+only its pages cannot be shown. Adding a site keeps the comments and the order of the file.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DOMAIN = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,250}[a-z0-9])?(:[0-9]{1,5})?")
-_LOOK_AGAIN = 1.0
-_HEAD = f"""# The sites that are counted. What one sender may send is limited, unless this file says otherwise.
+_CHECK_EVERY = 1.0
+_PREAMBLE = f"""# The sites that are counted. What one sender may send is limited, unless this file says otherwise.
 # These limits hold; write them here without the # to change them, or `limits = false` to have none:
 # [limits]
 # address = "{DEFAULTS.address}"  # one address; of IPv6 a /64
@@ -57,7 +57,7 @@ _HEAD = f"""# The sites that are counted. What one sender may send is limited, u
 
 
 class SitesError(ValueError):
-    """The sites file cannot be used; the message names the file, the entry and what to change."""
+    """The sites file cannot be used. The message names the file, the entry and what to change."""
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,8 +71,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     limits: Limits | bool = True
 
     def rules(self) -> SiteRules:
-        """What the site's events depend on."""
-        from activity.enrich import SiteRules  # brings the lists of agents along, which few who read the file need
+        """Return the part of the entry that enriching an event depends on."""
+        from activity.enrich import SiteRules  # imports the lists of agents, which most readers of the file do not need
 
         if self.search_parameters:
             return SiteRules(self.domain, self.timezone, self.search_parameters, self.origins)
@@ -84,20 +84,20 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     limits: Limits | bool = True
 
 
-class Known(NamedTuple):
-    """What a sites file says."""
+class SitesFile(NamedTuple):
+    """The content of a sites file."""
 
     sites: dict[str, Site]
-    limits: Limits | bool  # of all sites that have none of their own
+    limits: Limits | bool  # for sites without limits of their own
 
 
 def parse(text: str, source: str) -> dict[str, Site]:
-    """The sites of a TOML text by domain; every problem of it in one `SitesError`."""
+    """Return the sites of a TOML text by domain. Raises one `SitesError` with every problem in it."""
     return parse_file(text, source).sites
 
 
-def parse_file(text: str, source: str) -> Known:
-    """The same, and what is said for all sites."""
+def parse_file(text: str, source: str) -> SitesFile:
+    """Parse a TOML text. `source` names it in errors. Raises one `SitesError` with every problem in it."""
     try:
         file = msgspec.convert(tomllib.loads(text), _File)
     except tomllib.TOMLDecodeError as error:
@@ -118,14 +118,14 @@ def parse_file(text: str, source: str) -> Known:
         sites[entry.domain] = entry
     if problems:
         raise SitesError(f"{source}: " + "; ".join(problems))
-    return Known(sites, file.limits)
+    return SitesFile(sites, file.limits)
 
 
-def _limit_problems(of: str, own: Limits | bool, overall: Limits | bool) -> Iterator[str]:
+def _limit_problems(owner: str, own: Limits | bool, overall: Limits | bool) -> Iterator[str]:
     try:
         windows(own, overall)
     except ValueError as error:
-        yield f"{error} (of {of})"
+        yield f"{error} (of {owner})"
 
 
 def _problems(site: Site) -> Iterator[str]:
@@ -137,13 +137,13 @@ def _problems(site: Site) -> Iterator[str]:
 
 
 def read(path: Path) -> dict[str, Site]:
-    """The sites of a file by domain. Raises `SitesError` in words, also where it cannot be read."""
+    """Return the sites of a file by domain. Raises `SitesError`, also if the file cannot be read."""
     with _in_words(path):
         return parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def wrong_zones(sites: Iterable[Site], source: str) -> list[str]:
-    """A sentence for each site without days: its events count, its pages cannot be shown."""
+    """Return a sentence for each site with an unknown time zone."""
     return [
         f"{source}: {site.domain} is counted, but has no pages: its {not_known(site.timezone)}"
         for site in sites
@@ -152,11 +152,12 @@ def wrong_zones(sites: Iterable[Site], source: str) -> list[str]:
 
 
 def is_domain(text: str) -> bool:
+    """Return whether a text is a domain in lower case, with an optional port."""
     return _DOMAIN.fullmatch(text) is not None
 
 
 class Sites:
-    """The known sites, read from a file that may change, or given as they are."""
+    """The known sites: read from a file that may change, or fixed."""
 
     def __init__(
         self, path: Path | None = None, sites: dict[str, Site] | None = None, limits: Limits | bool = True
@@ -164,24 +165,26 @@ class Sites:
         self._path = path
         self._sites = dict(sites or {})
         self.limits = limits
-        self._mark: tuple[int, int, int] | None = None
-        self._look_at = 0.0
+        self._version: tuple[int, int, int] | None = None
+        self._check_at = 0.0
         self._problem = ""
         if path is not None:
             self._read(path)
 
     def get(self, domain: str) -> Site | None:
-        if self._path is not None and monotonic() >= self._look_at:
-            self._look(self._path)
+        """Return a site by its domain, checking the file for changes at most once a second."""
+        if self._path is not None and monotonic() >= self._check_at:
+            self._check(self._path)
         return self._sites.get(domain)
 
     def all(self) -> list[Site]:
+        """Return all sites, in the order of the file, which is checked for changes first."""
         if self._path is not None:
-            self._look(self._path)
+            self._check(self._path)
         return list(self._sites.values())
 
-    def _look(self, path: Path) -> None:
-        self._look_at = monotonic() + _LOOK_AGAIN
+    def _check(self, path: Path) -> None:
+        self._check_at = monotonic() + _CHECK_EVERY
         try:
             self._read(path)
         except SitesError as error:
@@ -194,26 +197,29 @@ class Sites:
             try:
                 status = path.stat()
             except FileNotFoundError:
-                if self._mark is None:
+                if self._version is None:
                     return
                 raise
-            mark = (status.st_mtime_ns, status.st_ino, status.st_size)
-            if mark == self._mark:
+            version = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if version == self._version:
                 return
             text = path.read_text(encoding="utf-8")
-            self._mark = mark  # what is wrong with this text is said once
+            self._version = version  # set before parsing, so that an error in this text is logged once
             self._sites, self.limits = parse_file(text, str(path))
             for problem in wrong_zones(self._sites.values(), str(path)):
                 log.error(problem)
         self._problem = ""
-        self._look_at = monotonic() + _LOOK_AGAIN
+        self._check_at = monotonic() + _CHECK_EVERY
 
 
 def add(path: Path, domain: str, **fields: object) -> bool:
-    """Write a site into the file unless it is there; True when it was added. Other processes may do the same."""
+    """Add a site to the file unless it is there; return whether it was added.
+
+    `fields` are the further fields of its entry. Other processes may add sites at the same time. Raises `SitesError` if
+    the file or the new entry is not valid."""
     domain = domain.strip().lower().rstrip(".")
     with _in_words(path), _locked(path):
-        text = path.read_text(encoding="utf-8") if path.exists() else _HEAD
+        text = path.read_text(encoding="utf-8") if path.exists() else _PREAMBLE
         if domain in parse(text, str(path)):
             return False
         document = tomlkit.parse(text)
@@ -232,12 +238,13 @@ def add(path: Path, domain: str, **fields: object) -> bool:
 
 
 def new_key() -> str:
+    """Return a new random key for a site."""
     return secrets.token_urlsafe(24)
 
 
 @contextmanager
 def _in_words(path: Path) -> Iterator[None]:
-    """What the file system and the encoding say about the file, as `SitesError`."""
+    """Turn errors of the file system and of the encoding into `SitesError`."""
     try:
         yield
     except UnicodeDecodeError as error:
@@ -258,7 +265,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _replace(path: Path, text: str) -> None:
-    """The new text entirely or not at all, also after a power cut. Only the owner reads it: it holds keys."""
+    """Replace the file atomically and durably. Only its owner may read it, because it holds keys."""
     draft = path.with_name(path.name + ".new")
     with draft.open("w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), 0o600)

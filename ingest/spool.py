@@ -1,18 +1,14 @@
-"""One spool file: records in frames with a checksum each, appended and fsync'd, read past what was damaged.
+"""The spool: files in which accepted records wait, fsync'd, while the broker does not take them.
 
-A frame is a mark, the length and the CRC-32 of what follows, and the record in MessagePack. Where no frame can be
-read, reading goes on at the next one that can; the bytes in between are for the caller to keep. A frame that was
-written in part, because the process or the machine went down, is such a stretch at the end.
+Each process writes a file of its own, created with the first record that has to wait and deleted once all its records
+are on the broker. While a process lives it holds the lock on the file `.lock` beside it; any process that finds a spool
+file whose lock is free drains it. The lock file also records how far the spool file is drained, so a crash sends at
+most one chunk again, and the pipeline drops those duplicates by their event ids.
 
-Where accepted records wait, fsync'd, while the broker does not take them.
-
-Each process writes a file of its own, made with the first record that has to wait and deleted once all of it is on
-the broker. A lock held on a neighbouring file says that its process lives; a file whose lock is free or gone is
-drained by whoever finds it. The lock file also says how much was drained, so that a crash in between sends at most
-one chunk again, which the pipeline recognises by the events' ids.
-
-Nothing is deleted that did not reach the broker: what cannot be read, and what the broker will never take, is kept
-in a file beside it, `.damaged`, which the log and `/ready` name.
+A spool file is a sequence of frames: a mark, the length and the CRC-32 of the content, and the record in MessagePack.
+Where no valid frame begins, reading continues at the next one; a frame cut short by a crash is such a damaged stretch
+at the end. Bytes that cannot be read, and records that the broker will never take, are not lost: they are kept in a
+`.damaged` file beside it, which the log and `/ready` name.
 """
 
 from __future__ import annotations
@@ -33,23 +29,35 @@ import msgspec
 
 from brokers.base import Record, TooLarge
 
+log = logging.getLogger(__name__)
+
+_CHUNK = 500  # records published at a time
+_DAMAGED = ".damaged"
+_DRAINED = struct.Struct(">QI")  # bytes drained of the file, and the checksum of that number
 _MARK = b"\xf5\x00SPOOL\n"
 _HEAD = struct.Struct(f">{len(_MARK)}sII")
-_WINDOW = 1 << 20
+_WINDOW = 1 << 20  # bytes read at a time
 _encode = msgspec.msgpack.Encoder().encode
 _Content = tuple[str, bytes | None, bytes | None, tuple[tuple[str, bytes], ...], int | None]
 _decode = msgspec.msgpack.Decoder(_Content).decode
 
 
+Publish = Callable[[Sequence[Record]], None]
+
+
+class SpoolFull(Exception):
+    """The spool has reached its size limit; the sender has to keep the events and send them again."""
+
+
 class Stretch(NamedTuple):
-    """Bytes `start` to `end`, the latter not among them."""
+    """The bytes from `start` up to, but not including, `end`."""
 
     start: int
     end: int
 
 
 class Found(NamedTuple):
-    """Records and where each lies, stretches that hold nothing readable, and where to read on."""
+    """The result of a read: records and the place of each, unreadable stretches, and where to continue."""
 
     records: list[Record]
     places: list[Stretch]
@@ -58,7 +66,7 @@ class Found(NamedTuple):
 
 
 class SpoolFile:
-    """Appending and reading may go on in different threads: reading ends where the last whole append did."""
+    """One spool file. One thread may append while another reads; a read ends where the last complete append ended."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -73,7 +81,7 @@ class SpoolFile:
                 os.close(folder)
 
     def append(self, records: Sequence[Record]) -> None:
-        """Durable when it returns; what was written in part before an error is written over by the next call."""
+        """Append records durably. After an OSError the next call overwrites a partial write."""
         data = memoryview(b"".join(map(_frame, records)))
         at = self.end
         while data:
@@ -83,7 +91,7 @@ class SpoolFile:
         self.end = at
 
     def read(self, start: int, limit: int) -> Found:
-        """At most `limit` records from `start` on."""
+        """Read at most `limit` records, from byte `start` on."""
         records: list[Record] = []
         places: list[Stretch] = []
         damaged: list[Stretch] = []
@@ -100,17 +108,18 @@ class SpoolFile:
         return Found(records, places, damaged, at)
 
     def pieces(self, stretch: Stretch) -> Iterator[bytes]:
-        """The bytes of a stretch; fewer if the file has become shorter."""
+        """Yield the bytes of a stretch in pieces; fewer bytes if the file has become shorter."""
         at, end = stretch
         while at < end and (piece := os.pread(self._file, min(_WINDOW, end - at), at)):
             yield piece
             at += len(piece)
 
     def close(self) -> None:
+        """Close the file."""
         os.close(self._file)
 
     def _frame_at(self, at: int, end: int) -> tuple[Record, int] | None:
-        """The record that lies there and the end of its frame."""
+        """Return the record of the frame at `at` and the end of the frame, or None if no valid frame begins there."""
         head = os.pread(self._file, _HEAD.size, at)
         if len(head) < _HEAD.size:
             return None
@@ -124,7 +133,7 @@ class SpoolFile:
         return Record(*_decode(content)), begin + length
 
     def _next_frame(self, at: int, end: int) -> int:
-        """Where the next readable frame begins, else `end`."""
+        """Return where the next valid frame begins, or `end`."""
         while at < end:
             window = os.pread(self._file, min(_WINDOW, end - at), at)
             if len(window) < len(_MARK):
@@ -139,33 +148,15 @@ class SpoolFile:
         return end
 
 
-def _frame(record: Record) -> bytes:
-    content = _encode(record[:5])
-    return _HEAD.pack(_MARK, len(content), zlib.crc32(content)) + content
-
-
-log = logging.getLogger(__name__)
-
-_CHUNK = 500
-_DAMAGED = ".damaged"
-_DRAINED = struct.Struct(">QI")  # bytes of the file, and the checksum of that number
-
-Publish = Callable[[Sequence[Record]], None]
-
-
-class SpoolFull(Exception):
-    """The spool holds as much as it may; the sender has to keep the events and come again."""
-
-
 class _Lock:
-    """The file beside a spool file, held while the process that writes or drains it lives."""
+    """The lock file beside a spool file, locked while the process that writes or drains the spool file lives."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def take(self) -> bool:
-        """False when another process holds it, or has removed the file meanwhile."""
+        """Take the lock; return False if another process holds it or has removed the file meanwhile."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return self.path.exists() and os.path.samestat(self.path.stat(), os.fstat(self._file))
@@ -173,7 +164,7 @@ class _Lock:
             return False
 
     def drained(self) -> int:
-        """What `remember` wrote; 0 when there is nothing, or not what it wrote."""
+        """Return the position that `remember` wrote, or 0 if there is none or it is damaged."""
         found = os.pread(self._file, _DRAINED.size, 0)
         if len(found) < _DRAINED.size:
             return 0
@@ -188,7 +179,7 @@ class _Lock:
 
 
 class _File:
-    """A spool file with its lock held."""
+    """A spool file whose lock this process holds."""
 
     def __init__(self, path: Path, lock: _Lock) -> None:
         self.path = path
@@ -200,7 +191,7 @@ class _File:
         self._file.append(records)
 
     def drain(self, publish: Publish) -> int:
-        """Publish all that waits, in its order; how many records that was."""
+        """Publish all waiting records in order; return how many there were."""
         count = 0
         while self._drained < self._file.end:
             found = self._file.read(self._drained, _CHUNK)
@@ -209,7 +200,7 @@ class _File:
             if found.records:
                 try:
                     publish(found.records)
-                except TooLarge as error:  # the others are on the broker
+                except TooLarge as error:  # the other records are on the broker
                     self._keep([found.places[index] for index in error.indexes], f"are not taken ({error})")
             count += len(found.records)
             self._drained = found.end
@@ -217,7 +208,7 @@ class _File:
         return count
 
     def _keep(self, stretches: Sequence[Stretch], why: str) -> None:
-        """Durably, before the file they lie in is deleted."""
+        """Copy stretches durably to the `.damaged` file, before this file is deleted."""
         kept = self.path.with_name(self.path.name + _DAMAGED)
         with os.fdopen(os.open(kept, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
             for stretch in stretches:
@@ -232,7 +223,7 @@ class _File:
             )  # fmt: skip
 
     def delete(self) -> None:
-        """Before it is closed: until then nobody else takes it."""
+        """Delete the file and its lock. Call it before `close`: until then no other process can take the file."""
         self.path.unlink(missing_ok=True)
         self._lock.path.unlink(missing_ok=True)
 
@@ -242,7 +233,7 @@ class _File:
 
 
 class Spool:
-    """The spool folder as one process sees it. Appending and draining may go on in different threads."""
+    """The spool folder, as used by one process. One thread may append while another drains."""
 
     def __init__(self, folder: Path, max_bytes: int = 1 << 30) -> None:
         self._folder = folder
@@ -252,14 +243,14 @@ class Spool:
         self._unreadable: dict[Path, str] = {}
 
     def append(self, records: Sequence[Record]) -> None:
-        """Durable when it returns. Raises `SpoolFull`, or what the disk says."""
+        """Append records durably. Raises `SpoolFull`, or OSError from the disk."""
         with self._lock:
             if self._own is None:
                 self._own = self._create()
             self._append(self._own, records)
 
     def append_behind(self, records: Sequence[Record]) -> bool:
-        """The same behind what this process has appended and is not drained yet; False when there is nothing."""
+        """Append records durably if earlier ones of this process are not drained yet; return whether it did."""
         if self._own is None:
             return False
         with self._lock:
@@ -274,16 +265,17 @@ class Spool:
         own.append(records)
 
     def drain(self, publish: Publish) -> int:
-        """Publish all that waits, oldest file first, each in its order; returns how many records that was.
+        """Publish all waiting records, oldest file first and each file in order; return how many there were.
 
-        Whatever `publish` raises ends it; what was published until then is not sent again."""
+        An exception of `publish` other than `TooLarge` ends the drain; records published before it are not sent
+        again."""
         drained = 0
         for path in self._files():
             if self._own is None or path != self._own.path:
                 drained += self._drain_orphan(path, publish)
         while self._own is not None:
             drained += self._own.drain(publish)
-            with self._lock:  # nothing is appended now, so empty means done
+            with self._lock:  # no append can run now, so an empty file is final
                 drained += self._own.drain(publish)
                 self._own.delete()
                 self._own.close()
@@ -291,19 +283,19 @@ class Spool:
         return drained
 
     def waits(self) -> bool:
-        """Whether there is something to drain, ours or a dead neighbour's."""
+        """Return whether there is a file to drain, of this process or of one that died."""
         return bool(self._files())
 
     def bytes(self) -> int:
-        """That wait for the broker, of all processes that share the folder."""
+        """Return the size of the files that wait for the broker, of all processes that share the folder."""
         return _size(self._files())
 
     def damaged(self) -> dict[Path, int]:
-        """Files of what could not be read or will never be taken, and their sizes."""
+        """Return the files of bytes that could not be read or published, with their sizes."""
         return {path: _size([path]) for path in sorted(self._folder.glob(f"*.spool{_DAMAGED}"))}
 
     def state(self) -> list[str]:
-        """What is left here, a line each for who looks after it."""
+        """Return one line for the operator about each thing that is left in the folder."""
         lines = []
         if files := self._files():
             lines.append(f"{len(files)} spool files with {_size(files)} bytes wait for the broker in {self._folder}")
@@ -312,18 +304,19 @@ class Spool:
         return lines
 
     def oldest_seconds(self) -> float:
-        """Age of the oldest file: no record in any of them has waited longer."""
+        """Return the age of the oldest file; no record has waited longer."""
         born = [int(start) for path in self._files() if (start := path.name.partition("-")[0]).isdigit()]
         return max(0.0, time.time() - min(born) / 1000) if born else 0.0
 
     def close(self) -> None:
+        """Close this process's own file, which stays for the next start if it holds records."""
         with self._lock:
             if self._own is not None:
                 self._own.close()
                 self._own = None
 
     def _files(self) -> list[Path]:
-        """Of all processes, the oldest first."""
+        """Return the spool files of all processes, oldest first."""
         return sorted(self._folder.glob("*.spool"))
 
     def _create(self) -> _File:
@@ -336,7 +329,7 @@ class Spool:
             lock.close()
 
     def _drain_orphan(self, path: Path, publish: Publish) -> int:
-        """0 when its process lives. What the disk says about it is no reason to leave the others where they are."""
+        """Drain the file of a process that died; return 0 if it lives, or if the disk fails for this file."""
         try:
             orphan = _adopt(path)
             if orphan is None:
@@ -356,8 +349,13 @@ class Spool:
         return drained
 
 
+def _frame(record: Record) -> bytes:
+    content = _encode(record[:5])
+    return _HEAD.pack(_MARK, len(content), zlib.crc32(content)) + content
+
+
 def _adopt(path: Path) -> _File | None:
-    """The file, unless its process lives or has just deleted it."""
+    """Take over a file; return None if its process lives or has just deleted it."""
     lock = _Lock(_lock_of(path))
     try:
         if lock.take():

@@ -1,4 +1,4 @@
-"""The same service as a Flask application: for functions, and for any WSGI server."""
+"""The tracking service as a Flask application, for serverless functions and any WSGI server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _METHODS = ["GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"]
 
 
 def create(service: Service) -> Flask:
-    """The application. It opens and closes nothing: whoever made the service does."""
+    """Return the application over an open service, which the caller closes."""
     app = Flask("ingest", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = None  # the service's own limit answers in words
 

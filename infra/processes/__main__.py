@@ -1,7 +1,7 @@
 """The processes that `up` starts: `python -m infra.processes tracking|core|demo`.
 
 A child inherits three descriptors: a pipe that closes when its parent is gone, a pipe on which it announces that it
-serves, and the listening socket. Its settings come from the environment, as they do for every command.
+serves, and the listening socket. It reads its settings from the environment, like every command.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from infra.settings import Settings
 @click.option("--listen", type=int)
 @click.option("--site", default="localhost")
 def main(role: str, follow: int, announce: int, listen: int | None, site: str) -> None:
-    """Internal: started by `footfall up`."""
+    """Run one child process. Internal: started by `footfall up`."""
     from infra import startup
 
     startup.begin()
@@ -38,10 +38,10 @@ def main(role: str, follow: int, announce: int, listen: int | None, site: str) -
         from infra.processes import demo
         from ingest.sites import Sites
 
-        known = Sites(settings.sites).get(site)
-        if known is None or known.key is None:
+        entry = Sites(settings.sites).get(site)
+        if entry is None or entry.key is None:
             raise SystemExit(f"--demo needs a secret key for {site} in {settings.sites}: key = \"…\"")
-        demo.run(settings, site, known.key, follow)
+        demo.run(settings, site, entry.key, follow)
     elif role == "tracking":
         from infra.processes import tracking
 

@@ -1,16 +1,16 @@
-"""What stands before the dashboards: it reads a request whole, then gives it a thread of the pool for its kind.
+"""The ASGI front of the dashboards: it reads each request to its end, then runs it on a thread of one of four pools.
 
-No thread waits for a sender or for a reader: a body is here before a thread is taken, and an answer is whole before
-it goes out, so that a thread works or is free. The pools keep apart what must not wait for each other:
+No thread waits for a slow client: the body has arrived before a thread is taken, and the answer is complete before it
+is sent, so a thread is either working or free. Requests that must not wait for each other have separate pools:
 
     probes      /live, /ready and /metrics
-    commands    /control/… of who shows the owner's token; a replay may hold one for hours, and its lines go out
-                as they come
-    questions   POST /sql: a reader's statement may take 30 seconds
-    pages       the rest: page, API, files
+    commands    /control/… with the owner's token; a replay may hold a thread for hours, and its lines are sent as
+                they are written
+    questions   POST /sql: a statement may take 30 seconds
+    pages       the rest: pages, API, files
 
-Who finds all threads of a pool busy waits for one, and is told to come again (503, `Retry-After`) when too many wait
-already or none comes free in time. Everything is answered by the one Flask application, its checks included.
+A request that finds all threads of its pool busy waits for one. It gets a 503 with `Retry-After` if too many wait
+already or no thread becomes free in time. One Flask application answers all of them and makes all checks.
 """
 
 from __future__ import annotations
@@ -24,34 +24,36 @@ from typing import Any, NamedTuple
 from a2wsgi import WSGIMiddleware
 
 from dashboards.app import MAX_BODY
-from ingest.asgi import Scope, Send
-from ingest.http import Bodies, Message, Receive, Response, Unread, text_response, unread
+from ingest.asgi import Scope
+from ingest.http import Bodies, Message, Receive, Response, Send, Unread, respond, text_response, unread
 
 log = logging.getLogger(__name__)
 
-_SLICE = 64 << 10  # of an answer, between two looks at whether the reader takes it
-_STREAMED = 10  # lines of a command that wait for its reader
+_SLICE = 64 << 10  # bytes of an answer sent at a time
+_STREAMED = 10  # lines of a command's answer that may wait to be sent
 _GONE = "footfall.gone"
 
 WSGI = Callable[[Any, Any], Any]
 
 
-class Size(NamedTuple):
+class PoolSize(NamedTuple):
+    """The bounds of a pool."""
+
     threads: int
-    waiting: int  # requests
-    seconds: float  # that one waits
+    waiting: int  # requests that may wait for a thread
+    seconds: float  # that a request waits at most
 
 
-PROBES = Size(2, 32, 10.0)
-COMMANDS = Size(16, 16, 20.0)
-QUESTIONS = Size(4, 16, 20.0)
-PAGES = Size(8, 64, 20.0)
+PROBES = PoolSize(2, 32, 10.0)
+COMMANDS = PoolSize(16, 16, 20.0)
+QUESTIONS = PoolSize(4, 16, 20.0)
+PAGES = PoolSize(8, 64, 20.0)
 
 
 class Pool:
-    """Threads of the application, for one kind of request."""
+    """The threads for one kind of request."""
 
-    def __init__(self, name: str, application: WSGI, size: Size) -> None:
+    def __init__(self, name: str, application: WSGI, size: PoolSize) -> None:
         self.name = name
         self.size = size
         self._run: Any = WSGIMiddleware(_contained(application), workers=size.threads)
@@ -59,7 +61,7 @@ class Pool:
         self._waiting = 0
 
     async def take(self) -> bool:
-        """Take a thread; False when that would be to wait too long."""
+        """Reserve a thread; return False if too many wait already or none becomes free in time."""
         if self._free.locked() and self._waiting >= self.size.waiting:
             return False
         self._waiting += 1
@@ -73,7 +75,7 @@ class Pool:
         return True
 
     def start(self, work: Work, scope: Scope) -> asyncio.Task[None]:
-        """Begin on the thread that was taken; it is free again when the application returned, whoever waits."""
+        """Run the request on the reserved thread, which is free again once the application has returned."""
         task = asyncio.get_running_loop().create_task(self._run(scope, work.receive, work.keep))
         task.add_done_callback(self._ended)
         return task
@@ -81,11 +83,11 @@ class Pool:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._free.release()
         if not task.cancelled():
-            task.exception()  # told by `_contained`
+            task.exception()  # marks it as seen; `_contained` has logged it
 
 
 class Work:
-    """One request in a thread: its body, and the messages of its answer as they come."""
+    """A request that runs on a thread: its body, and the queue of its answer's messages, at most `most` (0: any)."""
 
     def __init__(self, body: bytes, most: int = 0) -> None:
         self.gone = threading.Event()
@@ -93,22 +95,26 @@ class Work:
         self._body = body
 
     async def receive(self) -> Message:
+        """Return the whole body as one ASGI message."""
         body, self._body = self._body, b""
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def keep(self, message: Message) -> None:
+        """Queue a message of the answer, unless the client is gone."""
         if not self.gone.is_set():
             await self.answer.put(message)
 
     def leave(self) -> None:
-        """Nobody reads the answer any more: the thread stops at the next piece of it."""
+        """Drop the answer because no client reads it: the thread stops at the next piece."""
         self.gone.set()
         while not self.answer.empty():
             self.answer.get_nowait()
 
 
 class Front:
-    """The ASGI application. `is_owner` judges an `Authorization` header; None where no commands are answered."""
+    """The ASGI application.
+
+    `is_owner` checks an `Authorization` header for the owner's token; it is None if no commands are served."""
 
     def __init__(self, application: WSGI, is_owner: Callable[[bytes], bool] | None = None) -> None:
         self._is_owner = is_owner
@@ -136,7 +142,7 @@ class Front:
             await self._without_body(body, scope, receive, send)
             return
         if not await pool.take():
-            await _answer(scope, send, _busy(pool))
+            await respond(send, scope["method"], _busy(pool))
             return
         work = Work(body, _STREAMED if pool is self._commands else 0)
         task = pool.start(work, _whole(scope, body, work))
@@ -155,8 +161,8 @@ class Front:
         if path == "/sql" and scope["method"] == "POST":
             return self._questions
         if path.startswith("/control/") and self._is_owner is not None:
-            told = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-            if self._is_owner(told):
+            authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+            if self._is_owner(authorization):
                 return self._commands
         return self._pages
 
@@ -165,13 +171,13 @@ class Front:
             text = f"A request may have {MAX_BODY} bytes here: send less.\n"
             await self._bodies.answer_early(receive, send, text_response(413, text))
             return
-        await _answer(scope, send, unread(why))
+        await respond(send, scope["method"], unread(why))
 
 
 def _contained(application: WSGI) -> WSGI:
-    """The application whose failures, a library's panic or exit included, are those of one request; told here, once.
+    """Wrap the application so that a failure, even a library's panic or exit, ends only its request. Logs it.
 
-    What it still does for a reader that is gone ends at the next piece of the answer."""
+    A request whose client is gone ends at the next piece of its answer."""
 
     def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
         gone: threading.Event = environ["asgi.scope"][_GONE]
@@ -195,7 +201,7 @@ def _contained(application: WSGI) -> WSGI:
 
 
 def _whole(scope: Scope, body: bytes, work: Work) -> Scope:
-    """The request as the application gets it: all of the body there, and its length known."""
+    """Return the scope for a request whose body has arrived: with its length, and without the framing it came in."""
     framing = (b"content-length", b"transfer-encoding")
     headers = [header for header in scope["headers"] if header[0] not in framing]
     if body or scope["method"] == "POST":
@@ -204,10 +210,11 @@ def _whole(scope: Scope, body: bytes, work: Work) -> Scope:
 
 
 async def _send_whole(work: Work, task: asyncio.Task[None], scope: Scope, send: Send) -> None:
-    """The answer once all of it is there."""
+    """Send the answer once it is complete."""
     await asyncio.wait({task})
     if task.exception() is not None:
-        await _answer(scope, send, text_response(500, "This request met an error here, told in the server's log.\n"))
+        text = "This request met an error here, told in the server's log.\n"
+        await respond(send, scope["method"], text_response(500, text))
         return
     await send(work.answer.get_nowait())
     while True:
@@ -221,7 +228,7 @@ async def _send_whole(work: Work, task: asyncio.Task[None], scope: Scope, send: 
 
 
 async def _stream(work: Work, task: asyncio.Task[None], receive: Receive, send: Send) -> None:
-    """The answer piece by piece, for as long as there is somebody who reads it."""
+    """Send the answer piece by piece, until it ends or the client disconnects."""
     left = asyncio.ensure_future(receive())
     try:
         while not (left.done() or (task.done() and work.answer.empty())):
@@ -240,8 +247,3 @@ def _busy(pool: Pool) -> Response:
     text = f"Too many {pool.name} are under way ({pool.size.threads} at a time): ask again in {seconds} seconds.\n"
     response = text_response(503, text)
     return response._replace(headers=[*response.headers, (b"retry-after", b"%d" % seconds)])
-
-
-async def _answer(scope: Scope, send: Send, response: Response) -> None:
-    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})

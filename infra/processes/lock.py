@@ -1,8 +1,8 @@
-"""The lock of a data folder: one process tree at a time holds it, and a second one learns who and since when.
+"""The lock of a data folder: one process tree at a time holds it, and a second one learns which one and since when.
 
 The lock is `flock` on `DATA/lock`. It belongs to the open file, not to the process, and `up` passes the descriptor to
 its children. So if only the supervisor is killed, the folder stays locked until the last child that may still write
-there is gone, and a new `up` waits for that. The text of the file only serves the message.
+there is gone, and a new `up` waits for that. The text of the file is only for the message.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _POLL = 0.05  # seconds; flock cannot wait with a deadline
 
 
 class Holder(msgspec.Struct):
-    """Who holds the folder: process id, command, and since when (ISO 8601)."""
+    """The process that holds the folder: its id, its command, and since when (ISO 8601)."""
 
     pid: int
     command: str
@@ -42,7 +42,7 @@ class Holder(msgspec.Struct):
 
 
 class DataLock:
-    """Held from `take` until every process that has `fd` has closed it or is gone."""
+    """The lock of one folder, held from `take` until every process with a copy of `fd` has closed it or is gone."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,7 +50,7 @@ class DataLock:
         self.fd = -1
 
     def take(self, command: str) -> None:
-        """Takes the lock; waits only for the children of a dead holder. Raises `Failed` that names the holder."""
+        """Take the lock, waiting only for the children of a dead holder. Raises `Failed`, which names the holder."""
         try:
             private.make(self.folder)
             self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -75,7 +75,7 @@ class DataLock:
         return True
 
     def held(self) -> bool:
-        """Whether a process holds the folder now."""
+        """Return whether a process holds the folder now."""
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
@@ -89,19 +89,19 @@ class DataLock:
         return False
 
     def holder(self) -> Holder | None:
-        """The last holder that the file names, alive or not; None if there is none."""
+        """Return the last holder that the file names, alive or not, or None."""
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=Holder)
         except (OSError, msgspec.DecodeError):
             return None
 
     def refusal(self, holder: Holder | None) -> str:
-        """The message for a command that cannot have the folder."""
+        """Return the message for a command that cannot have the folder."""
         who = f"`{holder.command}` (process {holder.pid}, since {holder.since})" if holder else "another process"
         return f"{self.folder} is held by {who}. Stop it first, or choose another folder with --data."
 
     def release(self) -> None:
-        """Closes our descriptor; children that inherited it still hold the lock."""
+        """Close our descriptor; children that inherited it still hold the lock."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -1,18 +1,18 @@
 """`footfall up`: everything on one machine, in a handful of processes that live and die together.
 
     supervisor          holds the data folder's lock and both listening sockets; prints; restarts what dies
-    ├─ tracking         gunicorn and uvicorn, the ingest: what answers a beacon does nothing else
-    ├─ core             the same, one worker: pages and API, and in a thread the live pipeline; it alone owns the
-    │                   embedded warehouse, and answers the other `footfall` commands (see `infra.processes.control`)
+    ├─ tracking         gunicorn and uvicorn: the tracking service and nothing else
+    ├─ core             gunicorn and uvicorn, one worker: pages and API, and the live pipeline in a thread; it alone
+    │                   owns the embedded warehouse, and serves the other commands (see `infra.processes.control`)
     └─ demo             with --demo: synthetic visitors
 
-The listening sockets are bound once, here, so that a busy port is told before anything starts, `--port 0`
-works, and a child that dies finds its callers still waiting when it is back.
+The listening sockets are bound once, here. So a busy port is reported before anything starts, `--port 0` works, and
+clients of a child that dies wait in the queue until it has been restarted.
 
-Nobody outlives the supervisor, not even when it is killed: each child holds the read end of a pipe of which
-only the supervisor has the write end, and goes when that closes. A signal to the whole group (Ctrl-C) and one
-to the supervisor alone do the same: sockets close, requests in flight are answered, the last batch is
-committed, the archive flushed.
+No child outlives the supervisor, even if it is killed: each child holds the read end of a pipe whose write end only
+the supervisor has, and exits when that closes. A signal to the whole group (Ctrl-C) and one to the supervisor alone
+have the same effect: the sockets close, requests in flight are answered, the last batch is committed and the archive
+flushed.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from infra.settings import Settings, spell
 
 Say = Callable[[str], None]
 
-_RESTARTS = 5  # in _WITHIN seconds, then it is not an accident
+_RESTARTS = 5  # within _WITHIN seconds; then the supervisor gives up
 _WITHIN = 60.0
-_GRACE = 25.0  # above a child's own drain
+_GRACE = 25.0  # seconds; longer than a child's own drain
 
 
 class Started(msgspec.Struct):
-    """What a child writes to the pipe of announcements once it serves."""
+    """The message that a child writes to the announcement pipe once it serves."""
 
     role: str
     pid: int
@@ -71,7 +71,9 @@ class _Child:
 
 
 class Supervisor:
-    """One run of `up`; `demo` names the site that pretend visitors visit. See `refuse_unfit` for the settings."""
+    """One run of `up`. `demo` is the site that synthetic visitors visit, or None.
+
+    The settings have to pass `refuse_unfit`. Raises `Failed` if the data folder or a port is in use."""
 
     def __init__(self, settings: Settings, *, demo: str | None, say: Say) -> None:
         self._say = say
@@ -92,7 +94,7 @@ class Supervisor:
             self._children.append(self._child("demo", None, "--site", demo))
 
     def run(self, on_ready: Callable[[Settings], None]) -> int:
-        """Serve until a signal; the exit status. `on_ready` is called once, when both ports answer."""
+        """Serve until a signal and return the exit status. `on_ready` is called once, when both ports answer."""
         os.set_blocking(self._signalled, False)
         signal.set_wakeup_fd(self._signalled, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
@@ -132,7 +134,7 @@ class Supervisor:
                 child.start(self.settings)
 
     def _revive(self) -> bool:
-        """Start again what died; False when it dies for good."""
+        """Restart children that died; return False if one has died too often."""
         for child in self._children:
             if child.process is None or child.process.poll() is None:
                 continue
@@ -165,7 +167,7 @@ class Supervisor:
 
 
 def refuse_unfit(settings: Settings) -> None:
-    """`up` is several processes: an in-memory broker would be one apart for each of them."""
+    """Raise `Failed` for settings that several processes cannot share or that would not keep the data."""
     if settings.broker.startswith("memory:"):
         raise Failed(f"`up` is several processes, which cannot share memory://; leave {spell('broker')} out for SQLite")
     if settings.warehouse == "chdb://":

@@ -1,4 +1,4 @@
-"""The tracking port: the service, opened in each worker from the settings, behind `ingest.server`."""
+"""The tracking port: `ingest.server` with the service, which each worker opens from the settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger("footfall")
 
 
 def open_service(parts: Parts, counters: Counters | None = None) -> Service:
-    """The service over a worker's own parts, which it closes. Missing topics are made first, if the broker answers."""
+    """Return a service over a worker's own parts, which it closes. Creates missing topics if the broker answers."""
     from brokers.base import BrokerError
     from ingest.collect import Options
     from ingest.service import Service
@@ -52,7 +52,7 @@ def serve(
     follow: int | None = None,
     on_ready: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until a signal, then drain and exit. `on_ready` is called in each worker that takes events."""
+    """Serve until a signal, then drain and exit. `on_ready` is called in each worker once it accepts events."""
     from ingest import server
 
     folder = share_counts()
@@ -75,9 +75,9 @@ def serve(
 
 
 def share_counts() -> Path:
-    """Make the folder in which the processes of a server count together; to be called before any of them counts.
+    """Create the folder that holds the counters of all processes of a server. Call it before any of them counts.
 
-    Counts begin at 0 with each server, and a server that is killed leaves its few kilobytes behind."""
+    Counts begin at 0 with each server. A server that is killed leaves the folder behind, a few kilobytes."""
     folder = tempfile.mkdtemp(prefix="footfall-metrics-")
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # where prometheus-client, when it is imported, looks for it
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # prometheus-client reads it when it is imported
     return Path(folder)

@@ -56,7 +56,7 @@ class World:
             headers.append((b"authorization", b"Bearer " + key.encode()))
         return asyncio.run(self.service.handle(Request("POST", "/collect", b"", headers, content, "127.0.0.1")))
 
-    def letters(self) -> list[dict[str, Any]]:
+    def dead_letters(self) -> list[dict[str, Any]]:
         return Log.everything(self.broker, "footfall.dead-letter")
 
     def close(self) -> None:
@@ -140,7 +140,7 @@ def test_what_belongs_to_no_site_is_limited_too(make: Make) -> None:
     statuses = [world.send(body).status for body in (view("nobody.example"), b"{", b"{", b"{", view("nobody.example"))]
     assert statuses == [403, 400, 400, 429, 429]
     assert world.send(view()).status == 202
-    assert len(world.letters()) == 2
+    assert len(world.dead_letters()) == 2
 
 
 def test_the_defaults_are_beyond_what_an_office_sends() -> None:
@@ -266,7 +266,7 @@ def test_garbage_is_kept_up_to_its_share_and_counted_beyond(make: Make) -> None:
     for _ in range(20):
         assert world.send(wrong).status == 202
     assert world.send(b"[" * 100_000).status == 400
-    kept = sorted(base64.b64decode(letter["bytes"]) for letter in world.letters())
+    kept = sorted(base64.b64decode(letter["bytes"]) for letter in world.dead_letters())
     assert kept == [*[b"garbage %03d" % number for number in range(100)], *[wrong] * 20]
     assert value(world.counters, "footfall_dead_letters_kept_total") == 120
     assert value(world.counters, "footfall_dead_letters_counted_total") == 51
@@ -277,8 +277,8 @@ def test_garbage_is_kept_up_to_its_share_and_counted_beyond(make: Make) -> None:
 
     world.now += 3_600_000
     assert world.send(b"the next hour").status == 400
-    assert b"the next hour" in {base64.b64decode(letter["bytes"]) for letter in world.letters()}
-    (told,) = [letter for letter in world.letters() if letter["reason"] == "counted_only"]
+    assert b"the next hour" in {base64.b64decode(letter["bytes"]) for letter in world.dead_letters()}
+    (told,) = [letter for letter in world.dead_letters() if letter["reason"] == "counted_only"]
     assert json.loads(base64.b64decode(told["bytes"])) == {
         "site": "", "requests": 51, "bytes": 50 * 11 + 100_000, "reasons": {"malformed": 51},
     }  # fmt: skip
@@ -289,4 +289,4 @@ def test_what_was_only_counted_is_told_when_the_process_ends(make: Make) -> None
     for _ in range(101):
         world.send(b"{")
     world.service.close()
-    assert Counter(letter["reason"] for letter in world.letters()) == {"malformed": 100, "counted_only": 1}
+    assert Counter(letter["reason"] for letter in world.dead_letters()) == {"malformed": 100, "counted_only": 1}
