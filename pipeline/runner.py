@@ -75,7 +75,10 @@ class Runner:
             try:
                 counters = graph.execute()
             except Exception as error:
-                raise _fault(error) from error
+                fault = _fault(error)
+                if fault is error:
+                    raise
+                raise fault from None  # it is in the chain of `error`; as its cause, `error` would close a circle
         with self._lock:
             idle.append((handle, graph))
         return counters
@@ -102,6 +105,10 @@ def _fault(error: BaseException) -> BaseException:
     Beam raises it again with the step's name in its message, but as a RuntimeError where the error's constructor takes
     more than a message; callers that retry go by the type."""
     inner: BaseException | None = error
-    while inner is not None and not isinstance(inner, BrokerError | StoreError):
+    seen: set[int] = set()
+    while inner is not None and id(inner) not in seen:
+        if isinstance(inner, BrokerError | StoreError):
+            return inner
+        seen.add(id(inner))
         inner = inner.__cause__ or inner.__context__
-    return inner or error
+    return error

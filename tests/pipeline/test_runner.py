@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import polars as pl
+import pytest
 
-from activity import codec
-from activity.columns import COLUMNS
+from activity import codec, columns
+from brokers.base import Unreachable
 from pipeline.plan import Run
 from pipeline.runner import Runner
 from tests.pipeline.world import event
@@ -19,7 +20,7 @@ class Frame:
 
     def batches(self) -> Iterator[pl.DataFrame]:
         events = [codec.encode(event(number)) for number in self.numbers]
-        yield codec.decode_columns(events)[0].select(COLUMNS.keys())
+        yield columns.decode(events)[0].select(columns.COLUMNS.keys())
 
 
 def ids(frames: list[pl.DataFrame]) -> list[int]:
@@ -52,3 +53,21 @@ def test_a_graph_is_compiled_once_for_runs_that_follow_each_other() -> None:
         runner.run(Run([Frame(number)], {"events": lambda frame, block, found=found: found.append(frame)}))
         assert ids(found) == [number]
     assert runner._idle == {(frozenset({"events"}), 1): [compiled]}
+
+
+@pytest.mark.parametrize("fault", [Unreachable("the broker is gone"), LookupError("a mistake of ours")], ids=type)
+def test_a_fault_ends_the_run_and_the_run_around_it(fault: Exception) -> None:
+    runner = Runner()
+
+    class Broken(Frame):
+        def batches(self) -> Iterator[pl.DataFrame]:
+            raise fault
+            yield
+
+    class Nested(Frame):
+        def batches(self) -> Iterator[pl.DataFrame]:
+            runner.run(Run([Broken()], {"events": lambda frame, block: None}))
+            yield from super().batches()
+
+    with pytest.raises(type(fault) if isinstance(fault, Unreachable) else Exception, match=str(fault)):
+        runner.run(Run([Nested(1)], {"events": lambda frame, block: None}))
