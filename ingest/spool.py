@@ -191,9 +191,12 @@ class _File:
         self._file.append(records)
 
     def drain(self, publish: Publish) -> int:
-        """Publish all waiting records in order; return how many there were."""
+        """Publish the waiting records in order until the end is reached; return how many there were.
+
+        Records appended while the last chunk is published are left for the next call. Chasing every append would never
+        end under load, because another one arrives during each publish."""
         count = 0
-        while self._drained < self._file.end:
+        while self._drained < (end := self._file.end):
             found = self._file.read(self._drained, _CHUNK)
             if found.damaged:
                 self._keep(found.damaged, "cannot be read")
@@ -205,6 +208,8 @@ class _File:
             count += len(found.records)
             self._drained = found.end
             self._lock.remember(self._drained)
+            if self._drained >= end:
+                break
         return count
 
     def _keep(self, stretches: Sequence[Stretch], why: str) -> None:
@@ -275,7 +280,7 @@ class Spool:
                 drained += self._drain_orphan(path, publish)
         while self._own is not None:
             drained += self._own.drain(publish)
-            with self._lock:  # no append can run now, so an empty file is final
+            with self._lock:  # no append can run now: what came during the last publish is the rest
                 drained += self._own.drain(publish)
                 self._own.delete()
                 self._own.close()

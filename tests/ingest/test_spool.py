@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -133,3 +133,21 @@ def test_what_was_drained_before_a_crash_is_not_sent_again(tmp_path: Path) -> No
     del taken[:]
     finder.drain(publish)  # type: ignore[arg-type]
     assert taken == [b"%d" % number for number in range(1000, 1200)]
+
+
+def test_events_that_come_during_every_publish_do_not_keep_the_spool_from_its_end(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    records = [Record("t", b"key", b"%d" % number) for number in range(1_200)]
+    spool.append(records[:600])
+    published: list[Record] = []
+    arriving = iter(records[600:])
+
+    def publish(given: Sequence[Record]) -> None:
+        published.extend(given)
+        assert len(published) < len(records), "the drain chases what arrives and never ends"
+        if not spool._lock.locked():  # while it is held, an append waits, and goes to the broker afterwards
+            assert spool.append_behind([next(arriving)])
+
+    assert spool.drain(publish) == len(published) > 600
+    assert [record.value for record in published] == [b"%d" % number for number in range(len(published))]
+    assert not spool.waits()
