@@ -19,7 +19,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from threading import Lock
@@ -101,10 +101,8 @@ class Visitors:
     Keeps in memory the salts of three days, the keys of sites whose senders name their visitors, and for the first two
     hours of a day the visitors known to be new and those whose visit of yesterday continues."""
 
-    def __init__(self, live: Live, split: Callable[[], object] = lambda: None) -> None:
-        """`split` is called when the live store did not say whether a visitor's visit of yesterday continues."""
+    def __init__(self, live: Live) -> None:
         self._live = live
-        self._split = split
         self._lock = Lock()
         self._salts: dict[int, bytes] = {}
         self._keys: dict[str, bytes] = {}
@@ -154,8 +152,11 @@ class Visitors:
             return True
         return young and any(self._unknown(site, wanted) for site in wanted.sites)
 
-    def look_up(self, wanted: LookUp) -> None:
-        """Fetch what `of` and `named` need. May block on the live store until its own timeout."""
+    def look_up(self, wanted: LookUp) -> int:
+        """Fetch what `of` and `named` need. May block on the live store until its own timeout.
+
+        Return of how many visitors the store did not say whether yesterday's visit continues: they are split in two."""
+        split = 0
         day, into_it = divmod(wanted.received_at, _DAY)
         self._fetch_salts(day - 1, day)
         for site in wanted.sites:
@@ -167,11 +168,12 @@ class Visitors:
                 try:
                     active = self._live.last_active(site, before)
                 except StoreUnreachable:
-                    self._split()
+                    split += 1
                     continue
                 if active is not None:
                     with self._lock:
                         _keep(self._going_on, before, max(active, self._going_on.get(before, 0)))
+        return split
 
     def look_ahead(self, now: int) -> None:
         """Fetch the salts of yesterday, today and tomorrow, replacing any that this process made up. May block.

@@ -72,7 +72,7 @@ class Service:
         self._clock_ms = clock_ms
         self._live = live
         self._limiter = Limiter()
-        self._visitors = Visitors(live, lambda: self._counters.add("visitors_split"))
+        self._visitors = Visitors(live)
         self._dead_letters = DeadLetters(self._counters.add)
         self._collector = Collector(sites, self._visitors, self._options, places, self._limiter, self._dead_letters)
         self._spool = Spool(spool, self._options.spool_bytes)
@@ -117,7 +117,7 @@ class Service:
         received_at = self._clock_ms()
         try:
             if wanted := self._collector.wanted(submission, received_at):
-                self._visitors.look_up(wanted)
+                self._count_split(self._visitors.look_up(wanted))
             collected = self._collector.judge(submission, received_at)
             verdicts = self._outbox.settle_and_wait(collected.entries) if collected.entries else []
         except Unavailable as error:
@@ -140,13 +140,18 @@ class Service:
 
     async def _look_up(self, wanted: LookUp) -> None:
         if not self._live.waits:
-            self._visitors.look_up(wanted)
+            self._count_split(self._visitors.look_up(wanted))
             return
         looking = asyncio.get_running_loop().run_in_executor(self._look_ups, self._visitors.look_up, wanted)
         try:
-            await asyncio.wait_for(looking, _LOOK_UP_S)
-        except TimeoutError:
-            self._counters.add("visitors_split")
+            split = await asyncio.wait_for(looking, _LOOK_UP_S)
+        except TimeoutError:  # what the thread finds later comes too late for this request
+            split = len(wanted.sites)
+        self._count_split(split)
+
+    def _count_split(self, visitors: int) -> None:
+        if visitors:
+            self._counters.add("visitors_split", n=visitors)
 
     def _keep_up(self) -> None:
         """Do the periodic work that may wait for the live store, on a thread of its own."""

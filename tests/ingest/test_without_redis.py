@@ -58,7 +58,7 @@ def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
     own.server.stop()
 
 
-class Doors:
+class Services:
     """Two services over one Redis and one log, their clock 20 minutes after midnight."""
 
     def __init__(self, folder: Path, redis_url: str) -> None:
@@ -103,13 +103,13 @@ class Doors:
 
 
 @pytest.fixture
-def services(tmp_path: Path, own_redis: OwnRedis) -> Iterator[Doors]:
-    opened = Doors(tmp_path, own_redis.url)
+def services(tmp_path: Path, own_redis: OwnRedis) -> Iterator[Services]:
+    opened = Services(tmp_path, own_redis.url)
     yield opened
     opened.close()
 
 
-def test_a_visit_over_midnight_goes_on_at_another_process(services: Doors) -> None:
+def test_a_visit_over_midnight_goes_on_at_another_process(services: Services) -> None:
     services.now = MIDNIGHT - 60_000
     assert asyncio.run(services.send(pageview(id="late"), service=0)).status == 202
     (visitor,) = services.visitors()
@@ -123,7 +123,7 @@ def test_a_visit_over_midnight_goes_on_at_another_process(services: Doors) -> No
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_every_event_is_answered_while_redis_is_gone(services: Doors, own_redis: OwnRedis, how: signal.Signals) -> None:
+def test_every_event_is_answered_while_redis_is_gone(services: Services, own_redis: OwnRedis, how: signal.Signals) -> None:
     """A call that waited for Redis on the event loop would hold up 400 new visitors one after the other, for seconds
     each: not one of them would be answered before the patience is over."""
 
@@ -163,7 +163,7 @@ def test_processes_that_start_without_redis_agree_once_it_is_there(tmp_path: Pat
     first = OwnRedis(folder)
     port = first.url.rpartition(":")[2].partition("/")[0]
     first.server.stop()
-    services = Doors(tmp_path, first.url)
+    services = Services(tmp_path, first.url)
     try:
         assert asyncio.run(services.send(pageview(id="1"), service=0)).status == 202
         own = services.visitors()
