@@ -65,7 +65,7 @@ class Application:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
-        assert service is not None, "served without the lifespan protocol: set gunicorn's asgi_lifespan to on"
+        assert service is not None, "served without the lifespan protocol"
         method: str = scope["method"]
         headers: Headers = scope["headers"]
         client = scope["client"]
