@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from ingest.http import Bodies, Headers, Message, Receive, Request, Send, Unread, respond, unread
+from ingest.http import Bodies, Headers, Receive, Request, Send, Unread, respond, unread
 from ingest.service import Service
 
 log = logging.getLogger(__name__)
@@ -72,12 +72,12 @@ class Application:
         peer = client[0] if client else ""
         body = b""
         if method == "POST":
-            found = await self._body(receive, headers, service.max_body)
-            if isinstance(found, bytes) and len(found) > service.max_body:  # but it has arrived whole
-                await respond(send, method, service.too_large())
+            found = await self._bodies.read(receive, headers, service.max_body)
+            if found is Unread.STILL_COMING:
+                await self._bodies.answer_early(receive, send, service.too_large())
                 return
             if found is Unread.TOO_LARGE:
-                await self._bodies.answer_early(receive, send, service.too_large())
+                await respond(send, method, service.too_large())
                 return
             if isinstance(found, Unread):
                 await respond(send, method, unread(found))
@@ -86,51 +86,3 @@ class Application:
         scheme = scope.get("scheme", "http")
         request = Request(method, scope["path"], scope["query_string"], headers, body, peer, scheme)
         await respond(send, method, await service.handle(request))
-
-    async def _body(self, receive: Receive, headers: Headers, limit: int) -> bytes | Unread:
-        """Read the whole body. Most arrive together with their header, and those need no deadline."""
-        receiving = receive()
-        if not isinstance(receiving, Coroutine):
-            return await self._bodies.read(receive, headers, limit)
-        try:
-            waits_for = receiving.send(None)
-        except StopIteration as at_once:
-            message: Message = at_once.value
-            if message["type"] == "http.request" and not message.get("more_body"):
-                body: bytes = message.get("body", b"")
-                return body
-            first: Awaitable[Message] = _immediate(message)
-        else:
-            first = _Started(receiving, waits_for)
-        firsts = [first]
-
-        def receive_rest() -> Awaitable[Message]:
-            return firsts.pop() if firsts else receive()
-
-        return await self._bodies.read(receive_rest, headers, limit)
-
-
-class _Started:
-    """An awaitable that runs a coroutine to its end after it was started by hand and is waiting for `waits_for`."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Message], waits_for: Any) -> None:
-        self._coroutine = coroutine
-        self._waits_for = waits_for
-
-    def __await__(self) -> Generator[Any, Any, Message]:
-        coroutine, waits_for = self._coroutine, self._waits_for
-        try:
-            while True:
-                try:
-                    got = yield waits_for
-                except BaseException as error:
-                    waits_for = coroutine.throw(error)
-                else:
-                    waits_for = coroutine.send(got)
-        except StopIteration as end:
-            message: Message = end.value
-            return message
-
-
-async def _immediate(message: Message) -> Message:
-    return message

@@ -58,6 +58,7 @@ class Unread(Enum):
     SLOW = "slow"  # too slow, or its sender disconnected
     CROWDED = "crowded"  # too many unfinished bodies
     TOO_LARGE = "too large"
+    STILL_COMING = "too large, and its sender is still sending"
 
 
 class Bodies:
@@ -75,7 +76,7 @@ class Bodies:
 
         `limit` is in bytes; None means that this sender may send any amount, beyond the bound of the process too."""
         if limit is not None and _content_length(headers) > limit:
-            return Unread.TOO_LARGE
+            return Unread.STILL_COMING
         task = asyncio.current_task()
         assert task is not None
         loop = asyncio.get_running_loop()
@@ -98,7 +99,7 @@ class Bodies:
                 size += len(chunk)
                 self._unfinished += len(chunk)
                 if limit is not None and size > limit:
-                    return Unread.TOO_LARGE
+                    return Unread.STILL_COMING
                 if limit is not None and self._unfinished > UNFINISHED_BYTES:
                     return Unread.CROWDED
         except asyncio.CancelledError:

@@ -167,11 +167,11 @@ class Front:
         return self._pages
 
     async def _without_body(self, why: Unread, scope: Scope, receive: Receive, send: Send) -> None:
-        if why is Unread.TOO_LARGE:
-            text = f"A request may have {MAX_BODY} bytes here: send less.\n"
-            await self._bodies.answer_early(receive, send, text_response(413, text))
-            return
-        await respond(send, scope["method"], unread(why))
+        too_large = text_response(413, f"A request may have {MAX_BODY} bytes here: send less.\n")
+        if why is Unread.STILL_COMING:
+            await self._bodies.answer_early(receive, send, too_large)
+        else:
+            await respond(send, scope["method"], too_large if why is Unread.TOO_LARGE else unread(why))
 
 
 def _contained(application: WSGI) -> WSGI:

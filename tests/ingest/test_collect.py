@@ -135,7 +135,7 @@ def test_nul_and_lone_surrogates_come_out_clean(server: Running, log: Log) -> No
     assert title.encode("utf-8")
 
 
-def test_a_body_beyond_the_limit_is_413_and_the_door_stays_small(server: Running) -> None:
+def test_a_body_beyond_the_limit_is_413_and_the_service_stays_small(server: Running) -> None:
     before = resident(server)
     for _ in range(3):
         assert server.post(b"x" * 10_000_000).status == 413

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import os
@@ -16,7 +17,7 @@ import brokers
 from activity.event import ALL_TOPICS
 from ingest import assets
 from ingest.client import LookUp, Proxies, Visitors
-from ingest.http import Request
+from ingest.http import Bodies, Message, Request, Unread
 from ingest.service import Service
 from ingest.sites import Site, Sites, SitesError, add, parse
 from ingest.wsgi import create
@@ -224,3 +225,14 @@ def test_flask_answers_as_the_asgi_application_does(service: Service) -> None:
     assert client.get("/beacon.js").status_code == 200
     assert client.get("/nothing").status_code == 404
     assert b"data-site" in client.get("/").data
+
+
+@pytest.mark.parametrize(("more", "why"), [(True, Unread.STILL_COMING), (False, Unread.TOO_LARGE)])
+def test_a_body_too_large_that_is_all_here_is_waited_for_no_longer(more: bool, why: Unread) -> None:
+    """Its answer would otherwise be held back until the sender sends more, which it never does."""
+    messages = iter([{"type": "http.request", "body": b"x" * 11, "more_body": more}])
+
+    async def receive() -> Message:
+        return next(messages)
+
+    assert asyncio.run(Bodies().read(receive, [], 10)) is why

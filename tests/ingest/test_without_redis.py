@@ -123,7 +123,9 @@ def test_a_visit_over_midnight_goes_on_at_another_process(services: Services) ->
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_every_event_is_answered_while_redis_is_gone(services: Services, own_redis: OwnRedis, how: signal.Signals) -> None:
+def test_every_event_is_answered_while_redis_is_gone(
+    services: Services, own_redis: OwnRedis, how: signal.Signals
+) -> None:
     """A call that waited for Redis on the event loop would hold up 400 new visitors one after the other, for seconds
     each: not one of them would be answered before the patience is over."""
 
