@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from ingest.http import Bodies, Headers, Receive, Request, Send, Unread, respond, unread
+from ingest.http import Bodies, Headers, Receive, Reply, Request, Send, Unread, respond, unread
 from ingest.service import Service
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,18 @@ class Application:
         self._open_service = open_service
         self._service: Service | None = None
         self._bodies = Bodies()
+
+    def direct(self, request: Request, reply: Reply) -> None:
+        """Answer a request whose body has arrived whole by calling `reply`, now or later on the event loop.
+
+        `ingest.connection` calls this instead of the ASGI application where it can, since a task and the messages of
+        ASGI cost more than judging an event."""
+        service = self._service
+        assert service is not None, "served without the lifespan protocol"
+        if len(request.body) > service.max_body:
+            reply(service.too_large())
+        else:
+            service.begin(request, reply)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]

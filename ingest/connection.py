@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import mmap
 import re
 import resource
@@ -23,11 +24,16 @@ import socket
 import struct
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from ingest.http import FAULT, Reply, Request, Response, fields
+
+log = logging.getLogger(__name__)
 
 LINGER = 1.0
 KEEP_ALIVE = 75
@@ -86,6 +92,35 @@ class Config(uvicorn.Config):
     """uvicorn's settings, which every connection is given, and with them the table of connections."""
 
     all: Connections
+    direct: Callable[[Request, Reply], None] | None  # takes requests without a task and ASGI's messages
+
+
+class _Nobody:
+    """Stands for the event that a task would wait for."""
+
+    def set(self) -> None:
+        """Wake nobody."""
+
+
+class Exchange:
+    """A request that is answered without a task. To uvicorn it looks like its own `RequestResponseCycle`."""
+
+    __slots__ = ("_connection", "body", "disconnected", "keep_alive", "response_complete")
+    message_event = _Nobody()
+    more_body = False  # it is only begun when the whole body is there
+    response_started = False
+
+    def __init__(self, connection: Connection, *, keep_alive: bool) -> None:
+        self._connection = connection
+        self.body = b""
+        self.keep_alive = keep_alive
+        self.disconnected = self.response_complete = False
+
+    def reply(self, response: Response) -> None:
+        """Send the answer, unless the client has gone."""
+        if not self.disconnected:
+            self.response_complete = True
+            self._connection.answered(self.keep_alive, response)
 
 
 class Connection(HttpToolsProtocol):
@@ -102,6 +137,8 @@ class Connection(HttpToolsProtocol):
     _large = False  # this read takes the header, or the header and the body after it, beyond HEADER_BYTES
     _refusal: tuple[int, str] | None = None
     _refused = False
+    _one_request = 0  # bytes of body in this read if it holds a whole POST and nothing else
+    _exchange: Exchange | None = None  # begun by this read, and not handed over yet
     _since = 0.0  # when the header began, or when the sweep last saw a request under way
     _stuck_since = 0.0  # when the sweep first saw that the client does not read our answer
 
@@ -146,6 +183,9 @@ class Connection(HttpToolsProtocol):
             head, blank, rest = data.partition(b"\r\n\r\n")
             data = _UPGRADE.sub(_NOT_UPGRADE, head) + blank + rest
         self._large = self._heading_bytes + len(data) > HEADER_BYTES
+        self._one_request = 0
+        if data.startswith(b"POST ") and not self._heading and not self.busy:
+            self._one_request = len(data) - data.find(b"\r\n\r\n") - 4
         super().data_received(data)
         if self._heading:
             self._heading_bytes += len(data)
@@ -170,9 +210,65 @@ class Connection(HttpToolsProtocol):
             self._refusal = 400, "No upgrade of the protocol is known here: send the request without.\n"
         if self._refusal:
             raise ValueError(self._refusal)  # makes the parser give up, and uvicorn call `send_400_response`
-        super().on_headers_complete()
+        if self._may_be_direct():
+            keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+            self.cycle = self._exchange = Exchange(self, keep_alive=keep_alive)  # type: ignore[assignment]
+        else:
+            super().on_headers_complete()
         if self._all.draining:
             self.shutdown()  # this answer is the last
+
+    def _may_be_direct(self) -> bool:
+        """Return whether the request needs nothing that only a task can do, such as waiting for its body."""
+        if self._one_request <= 0 or self.config.direct is None or self.flow.write_paused or b"%" in self.url:
+            return False
+        return (b"content-length", b"%d" % self._one_request) in self.headers and not self.expect_100_continue
+
+    def on_body(self, body: bytes) -> None:
+        """Keep the body of a request that needs no task."""
+        if self._exchange is None:
+            super().on_body(body)
+        else:
+            self._exchange.body += body
+
+    def on_message_complete(self) -> None:
+        """Hand over a request that needs no task."""
+        exchange = self._exchange
+        if exchange is None:
+            super().on_message_complete()
+            return
+        self._exchange = None
+        assert self.config.direct is not None
+        path, _, query = self.url.partition(b"?")
+        peer = self.client[0] if self.client else ""
+        try:
+            self.config.direct(
+                Request("POST", path.decode("ascii"), query, self.headers, exchange.body, peer, self.scheme or "http"),
+                exchange.reply,
+            )
+        except BaseException as error:  # a library's panic is no Exception
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            log.exception("A request failed")
+            exchange.reply(FAULT)
+
+    def answered(self, keep_alive: bool, response: Response) -> None:
+        """Send the answer to a request that needed no task."""
+        self.transport.write(
+            b"".join(
+                (
+                    STATUS_LINE[response.status],
+                    fields(self.server_state.default_headers),
+                    fields(response.headers),
+                    b"\r\n" if keep_alive else b"connection: close\r\n\r\n",
+                    response.body,
+                )
+            )
+        )
+        if not keep_alive:
+            self.transport.close()
+        elif self.pipeline:
+            self.on_response_complete()
 
     def resume_writing(self) -> None:
         """Note that the client reads our answer again."""

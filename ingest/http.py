@@ -52,6 +52,9 @@ class Response(NamedTuple):
     body: bytes = b""
 
 
+Reply = Callable[[Response], None]
+
+
 class Unread(Enum):
     """Why a body was not read."""
 
@@ -164,6 +167,14 @@ def text_response(status: int, text: str, content_type: bytes = b"text/plain; ch
         ],
         body,
     )
+
+
+FAULT = text_response(500, "This is a fault of the server, and its log says more: send all of it again later.\n")
+
+
+def fields(headers: Headers) -> bytes:
+    """Return header fields as they are sent."""
+    return b"".join([part for name, value in headers for part in (name, b": ", value, b"\r\n")])
 
 
 def unread(why: Unread) -> Response:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from enum import Enum
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -67,11 +68,14 @@ class Entry(msgspec.Struct, gc=False):
     touch: Touch | None = None
 
 
-class _Pending(msgspec.Struct, frozen=True):
-    """The entries of one request, and the future that waits for their verdicts."""
+Settled = Callable[[list[Verdict] | Unavailable], None]  # is given the verdicts, or why there are none
+
+
+class _Pending(msgspec.Struct, frozen=True, gc=False):
+    """The entries of one request, and the callback that waits for their verdicts."""
 
     entries: Sequence[Entry]
-    future: asyncio.Future[list[Verdict]] | Future[list[Verdict]]
+    settled: Settled
     size: int  # bytes of all values
 
 
@@ -137,34 +141,40 @@ class Outbox:
         """Stop, after everything handed in has its verdict. Records still in the spool wait for the next start."""
         self._closing = True
         self._wake_drainer.set()
-        for waiting in self._handed_in[:1]:
-            if isinstance(waiting.future, asyncio.Future):
-                self._hand_over(waiting.future.get_loop())
+        if self._loop is not None:
+            self._hand_over(self._loop)
         self._queue.put(None)
         for thread in (self._publisher, self._drainer):
             if thread.is_alive():
                 thread.join()
         self._spool.close()
 
-    async def settle(self, entries: Sequence[Entry]) -> list[Verdict]:
-        """Return the entries' verdicts, in order, once they are durable. Raises `Unavailable` if one of them is not.
+    def hand_in(self, entries: Sequence[Entry], settled: Settled) -> None:
+        """Call `settled` on the running event loop with the entries' verdicts, in order, once they are durable, or with
+        an `Unavailable` if one of them is not.
 
-        All callers have to run on the same event loop."""
+        Raises `Unavailable` if too much waits already. All callers have to run on the same event loop."""
         self._check_room()
         loop = self._loop
         if loop is None or loop.is_closed():
             loop = self._loop = asyncio.get_running_loop()  # a system call, so not for each request
             self._loop_bytes = 0
-        future: asyncio.Future[list[Verdict]] = loop.create_future()
         size = _size(entries)
         self._loop_bytes += size
-        self._handed_in.append(_Pending(entries, future, size))
+        self._handed_in.append(_Pending(entries, settled, size))
         if not self._loop_busy:
             self._loop_busy = True
             if self._linger:
                 loop.call_later(self._linger, self._hand_over, loop)
             else:
                 loop.call_soon(self._hand_over, loop)
+
+    async def settle(self, entries: Sequence[Entry]) -> list[Verdict]:
+        """Return the entries' verdicts, in order, once they are durable. Raises `Unavailable` if one of them is not.
+
+        All callers have to run on the same event loop."""
+        future: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
+        self.hand_in(entries, partial(_resolve, future))
         return await future
 
     def settle_and_wait(self, entries: Sequence[Entry]) -> list[Verdict]:
@@ -174,7 +184,7 @@ class Outbox:
         size = _size(entries)
         with self._lock:
             self._bytes += size
-        self._queue.put(_Group([_Pending(entries, future, size)], None))
+        self._queue.put(_Group([_Pending(entries, partial(_resolve, future), size)], None))
         try:
             return future.result()
         finally:
@@ -204,7 +214,7 @@ class Outbox:
 
     def _settled(self, group: _Group, outcome: _Outcome) -> None:
         """Answer a group's requests and schedule the next group. Runs on the event loop."""
-        _resolve(group.waiting, outcome)
+        _tell(group.waiting, outcome)
         self._loop_bytes -= sum([waiting.size for waiting in group.waiting])
         # The senders that are answered now will send again in a moment.
         requests = len(group.waiting)
@@ -253,7 +263,7 @@ class Outbox:
 
     def _answer(self, group: _Group, outcome: _Outcome) -> None:
         if group.loop is None:
-            _resolve(group.waiting, outcome)
+            _tell(group.waiting, outcome)
             return
         try:
             group.loop.call_soon_threadsafe(self._settled, group, outcome)
@@ -428,17 +438,26 @@ def _size(entries: Sequence[Entry]) -> int:
     return size
 
 
-def _resolve(group: list[_Pending], outcome: _Outcome) -> None:
-    """Resolve the future of each request of a group with its verdicts or with `Unavailable`."""
+def _tell(group: list[_Pending], outcome: _Outcome) -> None:
+    """Give each request of a group its verdicts or its `Unavailable`."""
     verdicts, failed = outcome
     start = 0
     for waiting in group:
-        future = waiting.future
         end = start + len(waiting.entries)
-        if not future.done():  # it is done if the request was cancelled
-            why = next((failed[index] for index in range(start, end) if index in failed), None) if failed else None
-            if why is None:
-                future.set_result(verdicts[start:end])
-            else:
-                future.set_exception(Unavailable(why))
+        why = next((failed[index] for index in range(start, end) if index in failed), None) if failed else None
+        try:
+            waiting.settled(verdicts[start:end] if why is None else Unavailable(why))
+        except Exception:  # one request's fault is not the others'
+            log.exception("A request whose events were settled could not be told so")
         start = end
+
+
+def _resolve(
+    future: asyncio.Future[list[Verdict]] | Future[list[Verdict]], verdicts: list[Verdict] | Unavailable
+) -> None:
+    if future.done():  # the request was cancelled
+        return
+    if isinstance(verdicts, Unavailable):
+        future.set_exception(verdicts)
+    else:
+        future.set_result(verdicts)

@@ -159,6 +159,7 @@ class Worker(BaseWorker):
             timeout_graceful_shutdown=1,
         )
         config.all = Connections(self.stopping)
+        config.direct = getattr(self.wsgi, "direct", None)
         server = Server(config, self)
 
         def quit_now(*_: object) -> None:

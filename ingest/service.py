@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from activity import geo
@@ -29,7 +29,7 @@ from ingest.client import LookUp, Visitors
 from ingest.collect import Collected, Collector, Options, Submission
 from ingest.counters import Counters
 from ingest.dead_letters import DeadLetters
-from ingest.http import Headers, Request, Response, json_response, text_response
+from ingest.http import FAULT, Headers, Reply, Request, Response, json_response, text_response
 from ingest.limiter import Limiter
 from ingest.outbox import Entry, Outbox, Unavailable, Verdict
 from ingest.sites import Sites
@@ -90,24 +90,33 @@ class Service:
         self._visitors.look_ahead(clock_ms())
         self._closing = threading.Event()
         self._unsent: list[Entry] = []  # counts of dead letters that could not be made durable yet
+        self._looking: set[asyncio.Task[None]] = set()  # the event loop itself does not keep its tasks
         self._look_ups = ThreadPoolExecutor(4, thread_name_prefix="look-up")
         self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
         self._upkeep.start()
 
-    async def handle(self, request: Request) -> Response:
-        """Answer one request on an event loop, once its events are durable."""
+    def begin(self, request: Request, reply: Reply) -> None:
+        """Answer one request on an event loop by calling `reply`, once its events are durable.
+
+        Nearly every request needs no task: it is judged at once, and answered with all others of its group. A fault of
+        ours is raised, or answered with FAULT if it comes later."""
         submission = self._start(request)
         if isinstance(submission, Response):
-            return submission
+            reply(submission)
+            return
         received_at = self._clock_ms()
-        try:
-            if wanted := self._collector.wanted(submission, received_at):
-                await self._look_up(wanted)
-            collected = self._collector.judge(submission, received_at)
-            verdicts = await self._outbox.settle(collected.entries) if collected.entries else []
-        except Unavailable as error:
-            return self._not_durable(submission, error)
-        return self._finish(collected, verdicts)
+        if wanted := self._collector.wanted(submission, received_at):
+            looking = asyncio.get_running_loop().create_task(self._judge_later(wanted, submission, received_at, reply))
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
+        else:
+            self._judge(submission, received_at, reply)
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request on an event loop, once its events are durable."""
+        answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.begin(request, lambda response: None if answered.done() else answered.set_result(response))
+        return await answered
 
     def handle_and_wait(self, request: Request) -> Response:
         """Answer one request like `handle`, blocking, for a server that gives each request a thread."""
@@ -137,6 +146,38 @@ class Service:
         self._send_dead_letters(self._dead_letters.close(self._clock_ms()))
         self._outbox.close()
         self._on_close()
+
+    def _judge(self, submission: Submission, received_at: int, reply: Reply) -> None:
+        try:
+            collected = self._collector.judge(submission, received_at)
+            if collected.entries:
+                self._outbox.hand_in(collected.entries, partial(self._settled, submission, collected, reply))
+                return
+        except Unavailable as error:
+            reply(self._not_durable(submission, error))
+            return
+        reply(self._finish(collected, []))
+
+    async def _judge_later(self, wanted: LookUp, submission: Submission, received_at: int, reply: Reply) -> None:
+        try:
+            await self._look_up(wanted)
+            self._judge(submission, received_at, reply)
+        except Exception:
+            log.exception("A request could not be judged")
+            reply(FAULT)
+
+    def _settled(
+        self, submission: Submission, collected: Collected, reply: Reply, verdicts: list[Verdict] | Unavailable
+    ) -> None:
+        try:
+            if isinstance(verdicts, Unavailable):
+                response = self._not_durable(submission, verdicts)
+            else:
+                response = self._finish(collected, verdicts)
+        except Exception:
+            log.exception("A request's answer could not be built")
+            response = FAULT
+        reply(response)
 
     async def _look_up(self, wanted: LookUp) -> None:
         if not self._live.waits:
