@@ -104,14 +104,17 @@ class Outbox:
         incarnation: bytes,
         max_bytes: int = 64 << 20,
         create_topics: Callable[[], object] = lambda: None,
+        after_group: Callable[[], object] = lambda: None,
     ) -> None:
         """`incarnation` identifies this process in the records' headers; `max_bytes` bounds the values that wait.
 
-        `create_topics` is called when the broker is back, since it may have been unreachable at the start."""
+        `create_topics` is called when the broker is back, since it may have been unreachable at the start;
+        `after_group` on the event loop, once all of a group's requests were told."""
         self._broker = broker
         self._spool = spool
         self._memory = memory
         self._create_topics = create_topics
+        self._after_group = after_group
         self._incarnation = ("footfall-process", incarnation)
         self._sequence = 0
         self._max_bytes = max_bytes
@@ -215,6 +218,7 @@ class Outbox:
     def _settled(self, group: _Group, outcome: _Outcome) -> None:
         """Answer a group's requests and schedule the next group. Runs on the event loop."""
         _tell(group.waiting, outcome)
+        self._after_group()
         self._loop_bytes -= sum([waiting.size for waiting in group.waiting])
         # The senders that are answered now will send again in a moment.
         requests = len(group.waiting)

@@ -84,7 +84,10 @@ class Service:
             "/ready": lambda _: health.ready(self._outbox, self._spool, live.problem),
             "/metrics": lambda _: health.metrics(self._counters, self._spool, live.problem),
         }
-        self._outbox = Outbox(broker, self._spool, live, incarnation, create_topics=create_topics)
+        self._outbox = Outbox(
+            broker, self._spool, live, incarnation, create_topics=create_topics, after_group=self._count_accepted
+        )
+        self._accepted = 0  # events of the group that is being answered, counted together
         self.max_body = self._options.max_body
         self._outbox.start()
         self._visitors.look_ahead(clock_ms())
@@ -172,6 +175,9 @@ class Service:
         try:
             if isinstance(verdicts, Unavailable):
                 response = self._not_durable(submission, verdicts)
+            elif _is_all_accepted(collected, verdicts):
+                self._accepted += len(verdicts)
+                response = _all_accepted(len(verdicts))
             else:
                 response = self._finish(collected, verdicts)
         except Exception:
@@ -189,6 +195,11 @@ class Service:
         except TimeoutError:  # what the thread finds later comes too late for this request
             split = len(wanted.sites)
         self._count_split(split)
+
+    def _count_accepted(self) -> None:
+        if self._accepted:
+            self._counters.add("accepted", n=self._accepted)
+            self._accepted = 0
 
     def _count_split(self, visitors: int) -> None:
         if visitors:
@@ -240,6 +251,11 @@ class Service:
         return unavailable(error)
 
 
+def _is_all_accepted(collected: Collected, verdicts: list[Verdict]) -> bool:
+    events = len(collected.owners)
+    return not collected.refused and events == verdicts.count(Verdict.ACCEPTED) == len(verdicts) and not collected.pixel
+
+
 @lru_cache(maxsize=64)
 def _all_accepted(events: int) -> Response:
     """Return the answer to a request with all of its events accepted, which most are."""
@@ -248,10 +264,6 @@ def _all_accepted(events: int) -> Response:
 
 def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) -> Response:
     """Build the answer from the verdict of each entry, and count the outcomes it reports."""
-    events = len(collected.owners)
-    if not collected.refused and verdicts.count(Verdict.ACCEPTED) == events and events and not collected.pixel:
-        counters.add("accepted", n=events)
-        return _all_accepted(events)
     accepted = duplicates = 0
     refused = collected.refused
     for index, verdict in zip(collected.owners, verdicts, strict=False):
