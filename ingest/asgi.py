@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from ingest.http import Bodies, Headers, Receive, Reply, Request, Send, Unread, respond, unread
+from ingest.http import Bodies, Headers, Receive, Reply, Request, Send, Unread, peer_address, respond, unread
 from ingest.service import Service
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Application:
         method: str = scope["method"]
         headers: Headers = scope["headers"]
         client = scope["client"]
-        peer = client[0] if client else ""
+        peer = peer_address(client[0] if client else "")
         body = b""
         if method == "POST":
             found = await self._bodies.read(receive, headers, service.max_body)

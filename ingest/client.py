@@ -70,8 +70,7 @@ class Proxies:
         return any(parsed in network for network in self._networks)
 
     def client(self, peer: str, headers: Headers) -> str:
-        """Return the client's address in canonical form: the peer's, or the one that listed proxies give."""
-        peer = canonical_address(peer) or peer
+        """Return the client's address in canonical form: `peer`, which is so, or the one that listed proxies give."""
         if not self._networks or not self._is_proxy(peer):
             return peer
         chain = b",".join(value for name, value in headers if name == b"x-forwarded-for")

@@ -71,15 +71,6 @@ class Collected(msgspec.Struct):
     retry_after: int = 0  # seconds, when events were refused for their rate
 
 
-class _SiteEntry(NamedTuple):
-    """A site of the sites file with the rules and limits derived from it."""
-
-    site: Site
-    rules: SiteRules
-    limits: Rules | None
-    overall: object  # the file's limits for all sites, from which `limits` was derived
-
-
 class _Terms(NamedTuple):
     """The terms on which one sender's events for one site are accepted."""
 
@@ -88,6 +79,14 @@ class _Terms(NamedTuple):
     limits: Rules | None
     trusted: bool  # the sender has the site's key
     problem: tuple[Reason, str] | None  # why its events are refused, once they are within the limits
+
+
+class _SiteEntry(NamedTuple):
+    """A site of the sites file with what is derived from it."""
+
+    site: Site
+    overall: object  # the file's limits for all sites, from which the limits of `terms` were derived
+    terms: _Terms  # for a sender without a key, from an origin of the site
 
 
 class Collector:
@@ -238,16 +237,18 @@ class Collector:
         entry = self._site_entry(spelt)
         if entry is None:
             return None
-        site, rules, limits, _ = entry
+        site, _, terms = entry
         authorization = headers.get(b"authorization")
-        trusted = authorization is not None and _is_key(authorization, site)
-        problem: tuple[Reason, str] | None = None
         if site.origins and (origin := headers.get(b"origin")) and origin.decode("latin-1") not in site.origins:
-            problem = _wrong_origin(origin, site)
-        elif authorization and not trusted:
+            terms = terms._replace(problem=_wrong_origin(origin, site))
+        if authorization is None:
+            return terms
+        if _is_key(authorization, site):
+            return terms._replace(trusted=True)
+        if authorization and terms.problem is None:
             detail = f"the key in `Authorization` is not that of {site.domain}: see the sites file"
-            problem = Reason.NOT_ALLOWED, detail
-        return _Terms(site.domain, rules, limits, trusted, problem)
+            return terms._replace(problem=(Reason.NOT_ALLOWED, detail))
+        return terms
 
     def _site_entry(self, domain: str) -> _SiteEntry | None:
         site = self._sites.get(domain)
@@ -258,7 +259,8 @@ class Collector:
         entry = self._rules.get(site.domain)
         overall = self._sites.limits
         if entry is None or entry.site is not site or entry.overall is not overall:
-            entry = _SiteEntry(site, site.rules(), self._limiter.rules(site.domain, site.limits, overall), overall)
+            limits = self._limiter.rules(site.domain, site.limits, overall)
+            entry = _SiteEntry(site, overall, _Terms(site.domain, site.rules(), limits, trusted=False, problem=None))
             self._rules[site.domain] = entry
         return entry
 

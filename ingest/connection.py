@@ -25,13 +25,14 @@ import struct
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from ingest.http import FAULT, Reply, Request, Response, fields
+from ingest.http import FAULT, Reply, Request, Response, peer_address
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +161,7 @@ class Connection(HttpToolsProtocol):
         """Enter the connection in the table, or refuse it with a 503 if all are busy."""
         super().connection_made(transport)
         self._all = self.config.all
+        self._peer = peer_address(self.client[0] if self.client else "")
         self._since = self.loop.time()
         if self._all.server_stops:
             hear_from(transport.get_extra_info("socket"), ALL)  # else it keeps the bound of a socket that stops
@@ -194,7 +196,9 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Start the deadline of a header, and mark the connection as used."""
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._heading = True
         self._since = self.loop.time()
         if self.counted:
@@ -214,9 +218,17 @@ class Connection(HttpToolsProtocol):
             keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
             self.cycle = self._exchange = Exchange(self, keep_alive=keep_alive)  # type: ignore[assignment]
         else:
-            super().on_headers_complete()
+            self._begin_task()
         if self._all.draining:
             self.shutdown()  # this answer is the last
+
+    def _begin_task(self) -> None:
+        """Let uvicorn give the request a task, with the scope that it makes at the beginning of a message."""
+        url, headers, asks_first = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, asks_first
+        self.headers += headers
+        super().on_headers_complete()
 
     def _may_be_direct(self) -> bool:
         """Return whether the request needs nothing that only a task can do, such as waiting for its body."""
@@ -240,12 +252,11 @@ class Connection(HttpToolsProtocol):
         self._exchange = None
         assert self.config.direct is not None
         path, _, query = self.url.partition(b"?")
-        peer = self.client[0] if self.client else ""
+        request = Request(
+            "POST", path.decode("ascii"), query, self.headers, exchange.body, self._peer, self.scheme or "http"
+        )
         try:
-            self.config.direct(
-                Request("POST", path.decode("ascii"), query, self.headers, exchange.body, peer, self.scheme or "http"),
-                exchange.reply,
-            )
+            self.config.direct(request, exchange.reply)
         except BaseException as error:  # a library's panic is no Exception
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
@@ -254,17 +265,8 @@ class Connection(HttpToolsProtocol):
 
     def answered(self, keep_alive: bool, response: Response) -> None:
         """Send the answer to a request that needed no task."""
-        self.transport.write(
-            b"".join(
-                (
-                    STATUS_LINE[response.status],
-                    fields(self.server_state.default_headers),
-                    fields(response.headers),
-                    b"\r\n" if keep_alive else b"connection: close\r\n\r\n",
-                    response.body,
-                )
-            )
-        )
+        fields = (*self.server_state.default_headers, *response.headers)
+        self.transport.write(_head(response.status, fields, keep_alive) + response.body)
         if not keep_alive:
             self.transport.close()
         elif self.pipeline:
@@ -331,6 +333,14 @@ class Connection(HttpToolsProtocol):
                 self.refuse(408, f"The header did not arrive within {HEADER_SECONDS:.0f} seconds: send it again.\n")
         elif waited > (HEADER_SECONDS if self.cycle is None else KEEP_ALIVE):
             self.shutdown()
+
+
+@lru_cache(maxsize=256)  # most answers are alike within a second
+def _head(status: int, fields: tuple[tuple[bytes, bytes], ...], keep_alive: bool) -> bytes:
+    """Return the head of an answer, with `connection: close` unless it keeps the connection alive."""
+    if not keep_alive:
+        fields += ((b"connection", b"close"),)
+    return STATUS_LINE[status] + b"".join([b"%s: %s\r\n" % field for field in fields]) + b"\r\n"
 
 
 def hear_from(sock: Any, ttl: int) -> None:

@@ -1,7 +1,8 @@
 """Requests and responses as plain values, and reading a request's body with bounds.
 
 `asgi` and `wsgi` build a `Request` from what their server gives them and send the `Response`, so the core depends on no
-server. Header names are lower-case bytes; `peer` is the address of the socket, before any proxy is trusted.
+server. Header names are lower-case bytes; `peer` is what `peer_address` makes of the socket's, before any proxy is
+trusted.
 
 `Bodies` reads a body to its end before any work is done with it: within BODY_SECONDS, up to a limit for the one body,
 and up to UNFINISHED_BYTES for all unfinished bodies of the process. A slow sender costs its connection and the bytes it
@@ -17,6 +18,8 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 import msgspec
+
+from activity.geo import canonical_address
 
 Headers = list[tuple[bytes, bytes]]
 Message = MutableMapping[str, Any]
@@ -141,6 +144,11 @@ class Bodies:
         await send({"type": "http.response.body", "body": b""})
 
 
+def peer_address(address: str) -> str:
+    """Return the canonical form of a socket's address; of one that is not an IP address, itself."""
+    return canonical_address(address) or address
+
+
 def json_response(status: int, content: object, headers: Headers | None = None) -> Response:
     """Return a JSON response with its type and length, and these further headers."""
     body = _encode(content)
@@ -170,11 +178,6 @@ def text_response(status: int, text: str, content_type: bytes = b"text/plain; ch
 
 
 FAULT = text_response(500, "This is a fault of the server, and its log says more: send all of it again later.\n")
-
-
-def fields(headers: Headers) -> bytes:
-    """Return header fields as they are sent."""
-    return b"".join([part for name, value in headers for part in (name, b": ", value, b"\r\n")])
 
 
 def unread(why: Unread) -> Response:

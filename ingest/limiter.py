@@ -132,11 +132,12 @@ class _Table:
         self.end = self.start + self.seconds
         self.counts, self.near = {}, {}
 
-    def make_room(self) -> None:
-        """Drop the smaller counters, at least half of all: the senders of a flood have the large ones."""
+    def make_room(self) -> dict[int, int]:
+        """Drop the smaller counters, at least half of all, and return the rest: a flood's senders have large ones."""
         few = median_low(self.counts.values())
         self.counts = {place: count for place, count in self.counts.items() if count > few}
         self.near = {place: near for place, near in self.near.items() if place in self.counts}
+        return self.counts
 
 
 class Rules(NamedTuple):
@@ -182,35 +183,33 @@ class Limiter:
         """Return how many of `events` are within the limits now. Only those are counted."""
         now = self._clock()
         site, key = rules.site_key, sender.key
-        subjects = [(key + site, rules.site), (key + sender.network + site, rules.network)]
+        # Python also salts `hash` in each process.
+        subjects = [(hash(key + site), rules.site, b""), (hash(key + sender.network + site), rules.network, sender.network)]
         if sender.line:
-            subjects.append((key + sender.line + site, rules.address))
+            subjects.append((hash(key + sender.line + site), rules.address, sender.line))
         allowed, wait = events, 0.0
-        counted = []
         with self._lock:
-            for subject, limits in subjects:
-                place = hash(subject)  # Python also salts `hash` in each process
+            for place, limits, _ in subjects:
                 for table, most in limits:
                     if not table.start <= now < table.end:
                         table.open(now)
-                    count = table.counts.get(place, 0)
-                    if count + events > most:
-                        allowed = max(0, min(allowed, most - count))
+                    left = most - table.counts.get(place, 0)
+                    if left < events:
+                        allowed = max(0, min(allowed, left))
                         wait = max(wait, table.end - now)
-                    counted.append((table, place, count, most, subject))
             if allowed:
-                for table, place, count, most, subject in counted:
-                    counts = table.counts
-                    if not count and len(counts) >= KEPT:
-                        table.make_room()
+                for place, limits, part in subjects:
+                    for table, most in limits:
                         counts = table.counts
-                    counts[place] = count = count + allowed
-                    if count * _SHARED_FROM >= most and place not in table.near:
-                        name = blake2b(subject, digest_size=12, key=key, person=b"limit").hexdigest()
-                        table.near[place] = _Near(f"{table.kind}:{name}:{table.seconds}:{table.start:.0f}", 0)
-            if not wait:
-                return Allowed(allowed)
-        return Allowed(allowed, math.ceil(wait))
+                        count = counts.get(place, 0)
+                        if not count and len(counts) >= KEPT:
+                            counts = table.make_room()
+                        counts[place] = count = count + allowed
+                        if count * _SHARED_FROM >= most and place not in table.near:
+                            subject = key + part + site
+                            name = blake2b(subject, digest_size=12, key=key, person=b"limit").hexdigest()
+                            table.near[place] = _Near(f"{table.kind}:{name}:{table.seconds}:{table.start:.0f}", 0)
+        return Allowed(allowed, math.ceil(wait) if wait else 0)
 
     def synchronise(self, live: Live) -> None:
         """Exchange the counters near their limit with the other processes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, request
 from werkzeug.wrappers import Response as FlaskResponse
 
-from ingest.http import Request, Response
+from ingest.http import Request, Response, peer_address
 from ingest.service import Service
 
 _METHODS = ["GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"]
@@ -33,7 +33,7 @@ def create(service: Service) -> Flask:
                     request.query_string,
                     headers,
                     body,
-                    request.remote_addr or "",
+                    peer_address(request.remote_addr or ""),
                     request.scheme,
                 )
             )

@@ -17,7 +17,7 @@ import brokers
 from activity.event import ALL_TOPICS
 from ingest import assets
 from ingest.client import LookUp, Proxies, Visitors
-from ingest.http import Bodies, Message, Request, Unread
+from ingest.http import Bodies, Message, Request, Unread, peer_address
 from ingest.service import Service
 from ingest.sites import Site, Sites, SitesError, add, parse
 from ingest.wsgi import create
@@ -127,13 +127,13 @@ def test_a_site_with_an_unknown_zone_still_counts_and_is_told(
     ],
 )
 def test_the_client_behind_proxies(peer: str, forwarded: str, client: str) -> None:
-    assert Proxies(["10.0.0.0/8"]).client(peer, [(b"x-forwarded-for", forwarded.encode())]) == client
+    assert Proxies(["10.0.0.0/8"]).client(peer_address(peer), [(b"x-forwarded-for", forwarded.encode())]) == client
 
 
 @pytest.mark.parametrize("listed", ["::ffff:10.0.0.0/104", "::ffff:10.0.0.7", "10.0.0.7"])
 @pytest.mark.parametrize("peer", ["::ffff:10.0.0.7", "10.0.0.7"])
 def test_a_proxy_is_listed_in_any_spelling(listed: str, peer: str) -> None:
-    assert Proxies([listed]).client(peer, [(b"x-forwarded-for", b"203.0.113.1")]) == "203.0.113.1"
+    assert Proxies([listed]).client(peer_address(peer), [(b"x-forwarded-for", b"203.0.113.1")]) == "203.0.113.1"
 
 
 def test_a_wrong_proxy_is_told() -> None:
