@@ -31,6 +31,7 @@ NEWEST = 60_000  # ms after its arrival, for clocks that run ahead
 EARLIEST, LATEST = 631_152_000_000, 4_102_444_800_000  # 1990 and 2100: what a trusted time must lie between
 LONGEST_ENGAGEMENT = DAY
 
+_PAGEVIEW = EventType.PAGEVIEW  # reading a member of an enumeration is a call
 _PASSIVE = frozenset((EventType.ENGAGEMENT, EventType.WEB_VITAL, EventType.IDENTIFY))
 _encode = msgspec.json.Encoder().encode
 _CACHED = 512  # characters of address and referrer together, to bound the memory of the cache
@@ -159,8 +160,9 @@ def enrich(
     if site.retention_days is not None and occurred_at < received_at - site.retention_days * DAY:
         return Refusal(index, Reason.TOO_OLD, _too_old(occurred_at, site))
     kind = incoming.type
+    is_pageview = kind is _PAGEVIEW
     term, results = page.term, None
-    if kind is not EventType.PAGEVIEW or incoming.search is not None:
+    if not is_pageview or incoming.search is not None:
         term, results = _searched(incoming, page.term)
         if kind is EventType.SEARCH and not term:
             return Refusal(index, Reason.MISSING_FIELD, _NO_TERM)
@@ -198,7 +200,7 @@ def enrich(
     if incoming.user:
         event = replace(event, user=incoming.user)
     searches: list[Event] = []
-    if kind is not EventType.PAGEVIEW:
+    if not is_pageview:
         event = replace(event, interactive=kind not in _PASSIVE, term=term, results=results)
     elif term:
         derived = derived_id(identity, "search")

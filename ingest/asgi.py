@@ -1,8 +1,8 @@
 """The tracking service as a small ASGI application.
 
-A request awaits the broker's ack on the event loop, so it needs no thread. The service is opened when the lifespan
-starts: that is in the worker process, after the fork, where broker clients have to be created. It is closed when the
-lifespan ends and no request is left, and closing settles every entry that was handed in.
+A request awaits the broker's ack on the event loop, so it needs no thread; most need no task either, see `direct`. The
+service is opened when the lifespan starts: that is in the worker process, after the fork, where broker clients have to
+be created. It is closed when the lifespan ends and no request is left, and closing settles every entry handed in.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ class Application:
     def direct(self, request: Request, reply: Reply) -> None:
         """Answer a request whose body has arrived whole by calling `reply`, now or later on the event loop.
 
-        `ingest.connection` calls this instead of the ASGI application where it can, since a task and the messages of
-        ASGI cost more than judging an event."""
+        `ingest.connection` calls this instead of the ASGI application where it can."""
         service = self._service
         assert service is not None, "served without the lifespan protocol"
         if len(request.body) > service.max_body:

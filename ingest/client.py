@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 
 from activity.event import named_visitor, visitor_id
 from activity.geo import canonical_address
+from ingest.entry import Unavailable
 from ingest.http import Headers
-from ingest.outbox import Unavailable
 from stores.base import Live, StoreUnreachable
 
 _MET = 1024  # proxies remembered as listed, at most

@@ -24,9 +24,9 @@ from activity.event import Event, topic_of, visitor_key
 from activity.refusal import Reason, Refusal
 from ingest.client import LookUp, Proxies, Visitors
 from ingest.dead_letters import NOT_UNDERSTOOD, DeadLetters, host_of
+from ingest.entry import Entry
 from ingest.http import Request
 from ingest.limiter import Limiter, Rules, Sender, sender
-from ingest.outbox import Entry
 from ingest.sites import Site, Sites, is_domain
 
 _GZIP = b"\x1f\x8b"

@@ -10,6 +10,11 @@ number of connections. Here one sweep per second over the connections of a worke
                                  been idle for longest is closed, and if all are busy the new one gets a 503
 
 Bodies are bounded where they are read (`ingest.http`). Bytes that are not HTTP get a 400. Every refusal says why.
+
+A POST that arrives whole in one read, as nearly every event does, is answered without a task (`Exchange`): it is handed
+to `Config.direct`, and its answer is written by a callback. uvicorn parses it like any other, and everything else is
+left to uvicorn and ASGI: bodies in pieces or in chunks, other methods, senders that ask before they send or do not read
+their answers. The task and the messages of ASGI for an event cost more than judging it.
 """
 
 from __future__ import annotations
@@ -112,16 +117,17 @@ class Exchange:
     response_started = False
 
     def __init__(self, connection: Connection, *, keep_alive: bool) -> None:
-        self._connection = connection
+        self._connection: Connection | None = connection
         self.body = b""
         self.keep_alive = keep_alive
         self.disconnected = self.response_complete = False
 
     def reply(self, response: Response) -> None:
         """Send the answer, unless the client has gone."""
-        if not self.disconnected:
+        connection, self._connection = self._connection, None  # else the two would keep each other in memory
+        if connection is not None and not self.disconnected:
             self.response_complete = True
-            self._connection.answered(self.keep_alive, response)
+            connection.answered(self.keep_alive, response)
 
 
 class Connection(HttpToolsProtocol):

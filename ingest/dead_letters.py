@@ -17,7 +17,7 @@ import msgspec
 
 from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import DeadLetter, Reason, Refusal
-from ingest.outbox import Entry
+from ingest.entry import Entry
 
 KEPT_BYTES = 16_384  # of one request: a longer one is cut, and `length` gives its full length
 DEAD_LETTERS_AN_HOUR = 1_000  # for a site, in each process

@@ -183,10 +183,11 @@ class Limiter:
         """Return how many of `events` are within the limits now. Only those are counted."""
         now = self._clock()
         site, key = rules.site_key, sender.key
+        network, line = sender.network, sender.line
         # Python also salts `hash` in each process.
-        subjects = [(hash(key + site), rules.site, b""), (hash(key + sender.network + site), rules.network, sender.network)]
-        if sender.line:
-            subjects.append((hash(key + sender.line + site), rules.address, sender.line))
+        subjects = [(hash(key + site), rules.site, b""), (hash(key + network + site), rules.network, network)]
+        if line:
+            subjects.append((hash(key + line + site), rules.address, line))
         allowed, wait = events, 0.0
         with self._lock:
             for place, limits, _ in subjects:

@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from enum import Enum
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
@@ -27,6 +26,7 @@ from typing import NamedTuple
 import msgspec
 
 from brokers.base import Broker, BrokerError, Record, TooLarge, Unsent
+from ingest.entry import Entry, Settled, Touch, Unavailable, Verdict
 from ingest.spool import Spool
 from stores.base import Live
 
@@ -38,37 +38,6 @@ _LINGER_A_REQUEST, _LINGER_AT_MOST = 0.0005, 0.01
 _PROBE_EVERY = 1.0
 _CHECK_EVERY = 5.0
 _PROBE_TIMEOUT = 2.0
-
-
-class Unavailable(Exception):
-    """The request could not be made durable now; its sender should retry after `retry_after` seconds."""
-
-    retry_after = 5
-
-
-class Verdict(Enum):
-    """What became of an entry."""
-
-    ACCEPTED = "accepted"
-    REUSED = "id_reused"  # accepted, although the sender used the id before for other content
-    DUPLICATE = "duplicate"
-    TOO_LARGE = "too_large"
-
-
-Message = tuple[str, bytes | None, bytes]  # topic, key, value
-Touch = tuple[str, str, int]  # a visitor's activity, for the live view: site, visitor, Unix milliseconds
-
-
-class Entry(msgspec.Struct, gc=False):
-    """The messages that one event of a sender becomes; they are made durable together or not at all."""
-
-    messages: Sequence[Message]  # each becomes a record once the outbox has numbered it
-    memory_key: bytes | None = None  # the key for recognising duplicates; None if the event has no id
-    event_id: bytes = b""
-    touch: Touch | None = None
-
-
-Settled = Callable[[list[Verdict] | Unavailable], None]  # is given the verdicts, or why there are none
 
 
 class _Pending(msgspec.Struct, frozen=True, gc=False):
@@ -276,11 +245,12 @@ class Outbox:
 
     def _make_durable(self, entries: list[Entry]) -> _Outcome:
         verdicts, within = self._recognise(entries)
+        duplicate = Verdict.DUPLICATE  # reading a member of an enumeration is a call
         records: list[Record] = []
         owners: list[int] = []
         incarnation, sequence = self._incarnation, self._sequence
         for index, entry in enumerate(entries):
-            if verdicts[index] is Verdict.DUPLICATE:
+            if verdicts[index] is duplicate:
                 continue
             for topic, key, value in entry.messages:
                 sequence += 1
@@ -288,18 +258,18 @@ class Outbox:
                 owners.append(index)
         self._sequence = sequence
         too_large, failed = self._store(records)
-        for position in too_large:
-            verdicts[owners[position]] = Verdict.TOO_LARGE
+        oversized = {owners[position] for position in too_large}
+        for index in oversized:
+            verdicts[index] = Verdict.TOO_LARGE
         lost = {owners[position]: why for position, why in failed.items()}
         remembered: dict[bytes, bytes] = {}
         touches: list[Touch] = []
         for index, entry in enumerate(entries):
-            verdict = verdicts[index]
-            if verdict is Verdict.DUPLICATE:
+            if verdicts[index] is duplicate:
                 if lost and within.get(index) in lost:
                     lost[index] = lost[within[index]]  # its first copy was in this very group
                 continue
-            if index in lost or verdict is Verdict.TOO_LARGE:
+            if index in lost or index in oversized:
                 continue
             if entry.memory_key is not None:
                 remembered[entry.memory_key] = entry.event_id

@@ -1,10 +1,10 @@
 """The server of both ports: gunicorn manages the processes, uvicorn speaks HTTP in each of them.
 
 gunicorn binds the sockets, forks the workers, replaces those that die and passes signals on. A worker is uvicorn on
-uvloop and httptools, which costs less than half the CPU of gunicorn's own `asgi` worker and gives each request an
-event-loop task instead of a thread. Two things are added, both through what the libraries offer for it: a subclass of
-uvicorn's protocol, named in `uvicorn.Config(http=…)`, which bounds what a client may do (`ingest.connection`), and a
-subclass of `uvicorn.Server`, which stops without cutting off any client.
+uvloop and httptools, which costs less than half the CPU of gunicorn's own `asgi` worker and gives a request a task of
+the event loop instead of a thread. Two things are added, both through what the libraries offer for it: a subclass of
+uvicorn's protocol, named in `uvicorn.Config(http=…)`, which bounds what a client may do and answers most events without
+a task (`ingest.connection`), and a subclass of `uvicorn.Server`, which stops without cutting off any client.
 
 **Stopping.** SIGTERM and SIGINT mean the same, because Ctrl-C reaches every process of a group: every client that has
 connected is answered, and idle connections are not waited for. SIGQUIT stops at once. In this order:

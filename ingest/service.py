@@ -29,9 +29,10 @@ from ingest.client import LookUp, Visitors
 from ingest.collect import Collected, Collector, Options, Submission
 from ingest.counters import Counters
 from ingest.dead_letters import DeadLetters
+from ingest.entry import Entry, Unavailable, Verdict
 from ingest.http import FAULT, Headers, Reply, Request, Response, json_response, text_response
 from ingest.limiter import Limiter
-from ingest.outbox import Entry, Outbox, Unavailable, Verdict
+from ingest.outbox import Outbox
 from ingest.sites import Sites
 from ingest.spool import Spool
 from stores.base import Live

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import mmap
 import socket
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -89,9 +91,8 @@ class Peer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.connection.transport.abort()
         self._writer.close()
-        while not self.connection.transport.is_closing():
-            await asyncio.sleep(0)
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
@@ -189,6 +190,25 @@ def test_whoever_goes_before_the_answer_harms_nobody(run: Callable[..., None]) -
             await stays.feed(post(GOOD))
             assert (await stays.answer())[0] == 202
         assert len(log.events()) == 2
+
+    run(scenario)
+
+
+def test_a_connection_that_is_over_is_freed_without_the_garbage_collector(run: Callable[..., None]) -> None:
+    async def scenario(app: Application, _: Log) -> None:
+        gc.disable()
+        try:
+            peer = Peer(app)
+            async with peer:
+                await peer.feed(post(GOOD))
+                assert (await peer.answer())[0] == 202
+            over = weakref.ref(peer.connection)
+            del peer
+            async with asyncio.timeout(patient(60)):
+                while over() is not None:
+                    await asyncio.sleep(0.01)
+        finally:
+            gc.enable()
 
     run(scenario)
 

@@ -14,8 +14,9 @@ import brokers
 from activity.event import ALL_TOPICS
 from brokers.base import Broker, Record, TopicPartition
 from ingest.collect import Options
+from ingest.entry import Entry, Unavailable, Verdict
 from ingest.http import Request
-from ingest.outbox import Entry, Outbox, Unavailable, Verdict
+from ingest.outbox import Outbox
 from ingest.service import Service
 from ingest.sites import Site, Sites
 from ingest.spool import Spool, SpoolFull
