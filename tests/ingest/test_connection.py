@@ -202,11 +202,11 @@ def test_a_connection_that_is_over_is_freed_without_the_garbage_collector(run: C
             async with peer:
                 await peer.feed(post(GOOD))
                 assert (await peer.answer())[0] == 202
-            over = weakref.ref(peer.connection)
+            freed = asyncio.Event()
+            weakref.finalize(peer.connection, freed.set)
             del peer
             async with asyncio.timeout(patient(60)):
-                while over() is not None:
-                    await asyncio.sleep(0.01)
+                await freed.wait()
         finally:
             gc.enable()
 
