@@ -7,21 +7,17 @@ be created. It is closed when the lifespan ends and no request is left, and clos
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from ingest.http import Bodies, Headers, Receive, Reply, Request, Send, Unread, peer_address, respond, unread
+from ingest.http import ENDINGS, Bodies, Headers, Receive, Reply, Request, Send, Unread, peer_address, respond, unread
 from ingest.service import Service
 
 log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-# Exceptions that end a process or a task, not only a request. Any other BaseException is the panic of a library.
-_ENDINGS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
 class Application:
@@ -48,7 +44,7 @@ class Application:
         if kind == "http":
             try:
                 await self._http(scope, receive, send)
-            except (Exception, *_ENDINGS):
+            except (Exception, *ENDINGS):
                 raise
             except BaseException as panic:
                 raise RuntimeError(f"a library panicked: {panic}") from panic

@@ -37,7 +37,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from ingest.http import FAULT, Reply, Request, Response, peer_address
+from ingest.http import ENDINGS, FAULT, Reply, Request, Response, peer_address
 
 log = logging.getLogger(__name__)
 
@@ -263,9 +263,9 @@ class Connection(HttpToolsProtocol):
         )
         try:
             self.config.direct(request, exchange.reply)
-        except BaseException as error:  # a library's panic is no Exception
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
+        except ENDINGS:
+            raise
+        except BaseException:
             log.exception("A request failed")
             exchange.reply(FAULT)
 

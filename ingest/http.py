@@ -34,6 +34,9 @@ _DISCARD_AT_MOST = 64 << 20  # bytes read and dropped of a body that is too larg
 _CLOSE = (b"connection", b"close")
 _encode = msgspec.json.Encoder().encode
 
+# Exceptions that end a process or a task, not only a request. Any other BaseException is the panic of a library.
+ENDINGS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+
 
 class Request(msgspec.Struct, frozen=True, gc=False):
     """A request with its whole body. `query` is the raw query string."""

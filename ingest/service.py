@@ -30,7 +30,7 @@ from ingest.collect import Collected, Collector, Options, Submission
 from ingest.counters import Counters
 from ingest.dead_letters import DeadLetters
 from ingest.entry import Entry, Unavailable, Verdict
-from ingest.http import FAULT, Headers, Reply, Request, Response, json_response, text_response
+from ingest.http import ENDINGS, FAULT, Headers, Reply, Request, Response, json_response, text_response
 from ingest.limiter import Limiter
 from ingest.outbox import Outbox
 from ingest.sites import Sites
@@ -166,7 +166,9 @@ class Service:
         try:
             await self._look_up(wanted)
             self._judge(submission, received_at, reply)
-        except Exception:
+        except ENDINGS:
+            raise
+        except BaseException:
             log.exception("A request could not be judged")
             reply(FAULT)
 

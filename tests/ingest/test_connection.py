@@ -22,13 +22,13 @@ import brokers
 from activity.event import ALL_TOPICS
 from activity.incoming import Limits
 from ingest.asgi import Application
-from ingest.collect import Options
+from ingest.collect import Collector, Options
 from ingest.connection import Config, Connection, Connections
 from ingest.http import FAULT, Reply, Request
 from ingest.service import Service
 from ingest.sites import Sites
 from stores import connect_live
-from tests.ingest.conftest import SITES, Log, pageview, request_bytes
+from tests.ingest.conftest import KEY, SITES, Log, pageview, request_bytes
 from tests.patience import patient
 
 KEPT = {"Connection": "keep-alive"}
@@ -225,7 +225,10 @@ def test_a_connection_told_to_end_gives_the_answer_under_way_first(run: Callable
     run(scenario)
 
 
-@pytest.mark.parametrize("fault", [ValueError("ours"), BaseException("a panic")])
+FAULTS = [ValueError("ours"), BaseException("a panic")]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_a_500_and_the_connection_goes_on(
     run: Callable[..., None], fault: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -239,6 +242,26 @@ def test_a_fault_is_a_500_and_the_connection_goes_on(
             assert await peer.answer() == (500, FAULT.body)
             peer.config.direct = app.direct
             await peer.feed(post(GOOD))
+            assert (await peer.answer())[0] == 202
+
+    run(scenario)
+    assert str(fault) in caplog.text
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_after_a_look_up_is_a_500_too(
+    run: Callable[..., None], fault: BaseException, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise fault
+
+    async def scenario(app: Application, _: Log) -> None:
+        async with Peer(app) as peer:
+            with monkeypatch.context() as patch:
+                patch.setattr(Collector, "judge", broken)
+                await peer.feed(post(GOOD, Authorization=f"Bearer {KEY}"))
+                assert await peer.answer() == (500, FAULT.body)
+            await peer.feed(post(GOOD, Authorization=f"Bearer {KEY}"))
             assert (await peer.answer())[0] == 202
 
     run(scenario)
