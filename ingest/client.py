@@ -154,7 +154,7 @@ class Visitors:
     def look_up(self, wanted: LookUp) -> int:
         """Fetch what `of` and `named` need. May block on the live store until its own timeout.
 
-        Return of how many visitors the store did not say whether yesterday's visit continues: they are split in two."""
+        Return for how many visitors the store did not say whether yesterday's visit continues: they count as new."""
         split = 0
         day, into_it = divmod(wanted.received_at, _DAY)
         self._fetch_salts(day - 1, day)

@@ -109,7 +109,10 @@ class _Nobody:
 
 
 class Exchange:
-    """A request that is answered without a task. To uvicorn it looks like its own `RequestResponseCycle`."""
+    """A request that is answered without a task.
+
+    It stands in for uvicorn's `RequestResponseCycle` in `Connection.cycle`, and has every attribute that uvicorn's
+    protocol and this module read or set there."""
 
     __slots__ = ("_connection", "body", "disconnected", "keep_alive", "response_complete")
     message_event = _Nobody()
@@ -193,7 +196,8 @@ class Connection(HttpToolsProtocol):
         self._large = self._heading_bytes + len(data) > HEADER_BYTES
         self._one_request = 0
         if data.startswith(b"POST ") and not self._heading and not self.busy:
-            self._one_request = len(data) - data.find(b"\r\n\r\n") - 4
+            header_end = data.find(b"\r\n\r\n")
+            self._one_request = len(data) - header_end - 4 if header_end > 0 else 0
         super().data_received(data)
         if self._heading:
             self._heading_bytes += len(data)

@@ -1,4 +1,8 @@
-"""What the service hands to its outbox, and what becomes of it."""
+"""What the service hands to its outbox, and what becomes of it.
+
+`collect` and `dead_letters` make an `Entry` of an event or a letter, and `outbox` gives each its `Verdict`, or the
+request its `Unavailable`. `service` turns these into the answer.
+"""
 
 from __future__ import annotations
 

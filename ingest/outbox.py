@@ -141,16 +141,10 @@ class Outbox:
             else:
                 loop.call_soon(self._hand_over, loop)
 
-    async def settle(self, entries: Sequence[Entry]) -> list[Verdict]:
-        """Return the entries' verdicts, in order, once they are durable. Raises `Unavailable` if one of them is not.
-
-        All callers have to run on the same event loop."""
-        future: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
-        self.hand_in(entries, partial(_resolve, future))
-        return await future
-
     def settle_and_wait(self, entries: Sequence[Entry]) -> list[Verdict]:
-        """Return the entries' verdicts like `settle`, blocking the calling thread."""
+        """Return the entries' verdicts, in order, once they are durable, blocking the calling thread.
+
+        Raises `Unavailable` if one of them is not."""
         self._check_room()
         future: Future[list[Verdict]] = Future()
         size = _size(entries)
@@ -187,7 +181,6 @@ class Outbox:
     def _settled(self, group: _Group, outcome: _Outcome) -> None:
         """Answer a group's requests and schedule the next group. Runs on the event loop."""
         _tell(group.waiting, outcome)
-        self._after_group()
         self._loop_bytes -= sum([waiting.size for waiting in group.waiting])
         # The senders that are answered now will send again in a moment.
         requests = len(group.waiting)
@@ -196,6 +189,7 @@ class Outbox:
             group.loop.call_later(self._linger, self._hand_over, group.loop)
         else:
             self._loop_busy = False
+        self._after_group()
 
     # The publishing thread
 
@@ -426,11 +420,7 @@ def _tell(group: list[_Pending], outcome: _Outcome) -> None:
         start = end
 
 
-def _resolve(
-    future: asyncio.Future[list[Verdict]] | Future[list[Verdict]], verdicts: list[Verdict] | Unavailable
-) -> None:
-    if future.done():  # the request was cancelled
-        return
+def _resolve(future: Future[list[Verdict]], verdicts: list[Verdict] | Unavailable) -> None:
     if isinstance(verdicts, Unavailable):
         future.set_exception(verdicts)
     else:

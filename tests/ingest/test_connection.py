@@ -67,6 +67,7 @@ LAST = {
 BROKEN = {
     "": b"",
     "garbage": b"\x16\x03\x01 POST\r\n\r\n",
+    "line feeds alone": b"POST /collect HTTP/1.1\nContent-Length: 9\n\n",
     "two lengths": b"POST /collect HTTP/1.1\r\nContent-Length: 9\r\nContent-Length: 8\r\n\r\n",
 }
 
@@ -266,3 +267,23 @@ def test_a_fault_after_a_look_up_is_a_500_too(
 
     run(scenario)
     assert str(fault) in caplog.text
+
+
+def test_a_fault_in_the_answer_is_a_500_too(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("no answer")
+
+    async def scenario(app: Application, log: Log) -> None:
+        async with Peer(app) as peer:
+            with monkeypatch.context() as patch:
+                patch.setattr("ingest.service._all_accepted", broken)
+                await peer.feed(post(GOOD))
+                assert await peer.answer() == (500, FAULT.body)
+            await peer.feed(post(GOOD))
+            assert (await peer.answer())[0] == 202
+        assert len(log.events()) == 2
+
+    run(scenario)
+    assert "no answer" in caplog.text

@@ -40,6 +40,16 @@ def create_topics(broker: Broker) -> None:
         broker.create_topic(topic, partitions=1)
 
 
+async def settle(outbox: Outbox, entries: list[Entry]) -> list[Verdict]:
+    """What the outbox says of the entries. Raises `Unavailable` if it says that."""
+    settled: asyncio.Future[list[Verdict] | Unavailable] = asyncio.get_running_loop().create_future()
+    outbox.hand_in(entries, settled.set_result)
+    verdicts = await settled
+    if isinstance(verdicts, Unavailable):
+        raise verdicts
+    return verdicts
+
+
 def until(condition: Callable[[], bool], seconds: float = patient(60)) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -143,11 +153,11 @@ def test_a_full_queue_is_said_at_once(broker: Broker, tmp_path: Path) -> None:
     large = Entry([(TOPIC, None, bytes(500_000))])
 
     async def many() -> list[list[Verdict] | BaseException]:
-        first = asyncio.ensure_future(outbox.settle([entry(1)]))
+        first = asyncio.ensure_future(settle(outbox, [entry(1)]))
         await asyncio.sleep(0)
         await asyncio.sleep(0)  # the first has crossed to the queue, which nobody empties yet
-        second = asyncio.ensure_future(outbox.settle([large]))
-        third = asyncio.ensure_future(outbox.settle([large]))
+        second = asyncio.ensure_future(settle(outbox, [large]))
+        third = asyncio.ensure_future(settle(outbox, [large]))
         await asyncio.wait([third])
         outbox.start()
         return await asyncio.gather(first, second, third, return_exceptions=True)
@@ -163,9 +173,9 @@ def test_what_waits_for_the_next_group_is_settled_before_the_outbox_closes(outbo
     create_topics(broker)
 
     async def requests() -> list[list[Verdict]]:
-        first = [asyncio.ensure_future(outbox.settle([entry(number)])) for number in range(3)]
+        first = [asyncio.ensure_future(settle(outbox, [entry(number)])) for number in range(3)]
         await asyncio.wait(first)
-        late = [asyncio.ensure_future(outbox.settle([entry(number)])) for number in range(3, 6)]
+        late = [asyncio.ensure_future(settle(outbox, [entry(number)])) for number in range(3, 6)]
         await asyncio.sleep(0)  # they are handed in, and wait on the loop for company
         await asyncio.to_thread(outbox.close)
         return await asyncio.gather(*first, *late)
