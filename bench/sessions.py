@@ -81,7 +81,7 @@ def ours(folder: Path, out: Path) -> None:
     import polars as pl
 
     from activity.session import STATE_COLUMNS
-    from pipeline.plan import Run
+    from pipeline.run import Run
     from pipeline.runner import Runner
 
     class ParquetFeed:

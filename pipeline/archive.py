@@ -18,7 +18,7 @@ from brokers.base import Broker, Position, TopicPartition
 from pipeline import io
 from pipeline.checkpoint import PartitionRange, moved
 from pipeline.io import BrokerFeed
-from pipeline.plan import Run
+from pipeline.run import Run
 from pipeline.runner import Runner
 from stores.archive import COLUMNS as ARCHIVE_COLUMNS
 from stores.archive import file_path

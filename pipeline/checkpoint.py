@@ -93,6 +93,11 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         """The last position taken from a partition, None when nothing was."""
         return self.positions.get(topic, {}).get(str(partition))
 
+    @property
+    def segments(self) -> list[str]:
+        """The segments of the state."""
+        return [*([self.snapshot] if self.snapshot else []), *self.deltas]
+
     def moved(self, ranges: list[PartitionRange]) -> Positions:
         """The positions after `ranges` were taken."""
         return moved(self.positions, ranges)
@@ -189,10 +194,13 @@ class CheckpointRepository:
         """The events of open sessions as of a checkpoint (`session.STATE_COLUMNS`). Raises `Damaged`.
 
         A lesser copy in a later delta replaces an earlier one."""
-        paths = [checkpoint.snapshot, *checkpoint.deltas] if checkpoint.snapshot else checkpoint.deltas
-        frames = [self.get_frame(path) for path in paths]
+        return self.read_state(checkpoint.segments, checkpoint.watermark)
+
+    def read_state(self, segments: list[str], watermark: int) -> pl.DataFrame:
+        """The events of open sessions in these segments, as of a watermark (ms). Raises `Damaged`."""
+        frames = [self.get_frame(path) for path in segments]
         state = session.canonical(pl.concat(frames)) if frames else session.empty_state()
-        return session.prune(state, checkpoint.watermark)[0]
+        return session.prune(state, watermark)[0]
 
     def dirty_days(self, checkpoint: Checkpoint) -> pl.DataFrame:
         """The dirty days of a checkpoint (`DIRTY_DAY_COLUMNS`), each once. Raises `Damaged`."""

@@ -1,104 +1,74 @@
-"""How frames travel between the steps: grouped by shard through an exchange, and encoded where Beam needs bytes.
+"""Where the frames of a run wait: those to be grouped, while Beam shuffles their names, and those for its driver.
 
-Grouping. As elements of a shuffle, frames would be encoded, copied by each buffer on the way and decoded again,
-which is half of what a run over a hundred thousand events costs. So a frame is written to the run's exchange, Beam
-shuffles its name, and the step behind the grouping reads it. A run of one shard is a micro-batch, whose driver
-bounds it: its exchange is in memory. A run of many shards may be of any size: its exchange is a folder of Arrow files.
+As elements of a shuffle, frames would be encoded, copied by each buffer on the way and decoded again, which is half
+of what a run over a hundred thousand events costs; and an engine bounds how large the values of one key may be. So a
+step writes a frame to the exchange, Beam shuffles its name, and the step behind the grouping reads it.
 
-Coders. Beam encodes an element where it leaves a stage, and asks for its size in between. `FrameCoder` writes frames
-as Arrow streams; `PassingCoder` is for elements that never leave their stage, and keeps Beam from encoding them only
-to learn their size.
+An engine may do a piece of work twice, after a worker died or because one is slow. So every `write` has a name of its
+own, a read leaves the frame where it is, and a staged frame goes under a name that follows from the plan, where the
+second one replaces the first. The driver clears the exchange before a run and after its commit.
 """
 
 from __future__ import annotations
 
 import io
 import itertools
-import pickle
+import shutil
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import apache_beam as beam
 import polars as pl
-from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
-from pipeline.plan import RUNS
-from stores.base import Unusable
+from stores import backends
+from stores.backends import Bucket, Location, parse_location
+from stores.base import StoreUnreachable, Unusable
 
-Sharded = tuple[int, pl.DataFrame]
-
-
-class FrameCoder(beam.coders.Coder):
-    """Encodes a frame as an Arrow stream, not as a pickle."""
-
-    def encode(self, value: pl.DataFrame) -> bytes:
-        """The frame as an Arrow IPC stream."""
-        out = io.BytesIO()
-        value.write_ipc_stream(out)
-        return out.getvalue()
-
-    def decode(self, encoded: bytes) -> pl.DataFrame:
-        """The frame of an Arrow IPC stream."""
-        return pl.read_ipc_stream(io.BytesIO(encoded))
-
-    def estimate_size(self, value: pl.DataFrame) -> int:
-        """Bytes that the frame takes in memory."""
-        return int(value.estimated_size())
-
-    def is_deterministic(self) -> bool:
-        """False: a frame is never a key."""
-        return False
-
-    def to_type_hint(self) -> type[pl.DataFrame]:
-        """The type that this coder is registered for."""
-        return pl.DataFrame
+_STAGED = "staged/"
 
 
-class Passing:
-    """The type of elements that only pass from step to step inside a stage: raw batches, deduplicated shards."""
+class Exchange(Protocol):
+    """Frames by name. Every method raises `Unusable` or `StoreUnreachable` when the place does not take or give."""
+
+    def write(self, frame: pl.DataFrame) -> str:
+        """Keep a frame under a new name; returns the name."""
+
+    def read(self, names: Iterable[str]) -> pl.DataFrame:
+        """The named frames, one after the other, as one."""
+
+    def stage(self, name: str, frame: pl.DataFrame) -> None:
+        """Keep a frame under a given name, `SINK/BLOCK`, in the place of one that has it."""
+
+    def staged(self, sink: str) -> Iterator[tuple[str, pl.DataFrame]]:
+        """The (block, frame)s that are staged for a sink, by block, one read at a time."""
+
+    def clear(self) -> None:
+        """Forget every frame."""
 
 
-class PassingCoder(beam.coders.Coder):
-    """Says a size without encoding: Beam would pickle each element to learn it, which took half of a run's time."""
+def connect_exchange(url: str) -> Exchange:
+    """`""` for the memory of this process, a folder, or `s3://bucket/prefix[?endpoint=URL]`.
 
-    def encode(self, value: object) -> bytes:
-        """The element as a pickle."""
-        return pickle.dumps(value)
-
-    def decode(self, encoded: bytes) -> object:
-        """The element of a pickle that this process made."""
-        return pickle.loads(encoded)  # noqa: S301 (our own bytes, within one process)
-
-    def estimate_size(self, value: object) -> int:  # noqa: ARG002 (Beam's signature)
-        """Always 1: nothing is decided by the size of such an element."""
-        return 1
-
-    def to_type_hint(self) -> type[Passing]:
-        """The type that this coder is registered for."""
-        return Passing
-
-
-# Beam has one registry of coders a process, and finds a type's coder only there.
-beam.coders.registry.register_coder(pl.DataFrame, FrameCoder)
-beam.coders.registry.register_coder(Passing, PassingCoder)
-
-
-def typed(outputs: Any, tags: list[str], kind: Any) -> Any:
-    """Give the tagged outputs of a ParDo an element type, which Beam lets only the main one have; returns them.
-
-    Without a type they would be pickled."""
-    for tag in tags:
-        outputs[tag].element_type = convert_to_beam_type(kind)
-    return outputs
+    Raises `Unusable` for any other URL, or one that cannot be opened."""
+    if not url:
+        return MemoryExchange()
+    place = parse_location(url)
+    match place.scheme:
+        case "file":
+            return FolderExchange(place.folder)
+        case "s3":
+            return BucketExchange(place)
+    raise Unusable(f"{place.safe_url}: frames are exchanged in a folder (file:///path) or in s3://bucket/prefix")
 
 
 class MemoryExchange:
-    """An `Exchange` in memory, for runs whose driver bounds their size."""
+    """An `Exchange` in the memory of this process, for runs whose driver bounds their size."""
 
     def __init__(self) -> None:
         self._frames: dict[str, pl.DataFrame] = {}
+        self._staged: dict[str, dict[str, pl.DataFrame]] = {}
         self._numbers = itertools.count()
 
     def write(self, frame: pl.DataFrame) -> str:
@@ -108,73 +78,128 @@ class MemoryExchange:
         return name
 
     def read(self, names: Iterable[str]) -> pl.DataFrame:
-        """The named frames as one; they are dropped here."""
-        return pl.concat([self._frames.pop(name) for name in names])
+        """The named frames as one."""
+        return pl.concat([self._frames[name] for name in names])
 
-    def close(self) -> None:
-        """Drop every frame that was not read."""
+    def stage(self, name: str, frame: pl.DataFrame) -> None:
+        """Keep a frame for the driver."""
+        sink, _, block = name.partition("/")
+        self._staged.setdefault(sink, {})[block] = frame
+
+    def staged(self, sink: str) -> Iterator[tuple[str, pl.DataFrame]]:
+        """The frames of a sink, by block."""
+        yield from sorted(self._staged.get(sink, {}).items(), key=lambda item: _order(item[0]))
+
+    def clear(self) -> None:
+        """Drop every frame."""
         self._frames.clear()
+        self._staged.clear()
 
 
-class FileExchange:
-    """An `Exchange` in Arrow files of a temporary folder, for runs of any size."""
+class FolderExchange:
+    """An `Exchange` in Arrow files of one folder, which several machines may share."""
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="footfall-")
-        self._numbers = itertools.count()
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        backends.make_folder(folder)
 
     def write(self, frame: pl.DataFrame) -> str:
-        """Write a frame to a file; returns its path. Raises `Unusable` when the disk does not take it."""
-        path = Path(self._folder.name) / f"{next(self._numbers)}.arrow"
+        """Write a frame to a file; returns the name."""
+        name = f"{uuid.uuid4().hex}.arrow"
+        self._write(self._folder / name, frame)
+        return name
+
+    def read(self, names: Iterable[str]) -> pl.DataFrame:
+        """The named frames as one."""
+        paths = [self._folder / name for name in names]
+        try:
+            return pl.scan_ipc(paths).collect().rechunk()  # texts are found twice as fast in one piece
+        except OSError as error:
+            raise Unusable(f"{self._folder}: {error}: a frame of this run is gone") from error
+
+    def stage(self, name: str, frame: pl.DataFrame) -> None:
+        """Write a frame beside the file of this name and move it there, so that a reader finds it whole."""
+        path = self._folder / _STAGED / f"{name}.arrow"
+        backends.make_folder(path.parent)
+        aside = path.with_name(f"{uuid.uuid4().hex}.partial")
+        self._write(aside, frame)
+        aside.replace(path)
+
+    def staged(self, sink: str) -> Iterator[tuple[str, pl.DataFrame]]:
+        """The frames of a sink, by block."""
+        for path in sorted((self._folder / _STAGED / sink).glob("*.arrow"), key=lambda path: _order(path.stem)):
+            yield path.stem, pl.read_ipc(path)
+
+    def clear(self) -> None:
+        """Delete every file; the folder stays."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        backends.make_folder(self._folder)
+
+    def _write(self, path: Path, frame: pl.DataFrame) -> None:
         try:
             frame.write_ipc(path)
         except OSError as error:
-            raise Unusable(f"{path.parent}: {error}: make room, or name another folder by TMPDIR") from error
-        return str(path)
+            raise Unusable(f"{path.parent}: {error}: make room, or name another folder") from error
+
+
+class TemporaryExchange(FolderExchange):
+    """An `Exchange` in a folder that only this process uses: for a run of any size without workers elsewhere."""
+
+    def __init__(self) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="footfall-")
+        super().__init__(Path(self._temporary.name))
+
+    def clear(self) -> None:
+        """Delete the folder."""
+        self._temporary.cleanup()
+
+
+class BucketExchange:
+    """An `Exchange` in objects of a bucket."""
+
+    def __init__(self, place: Location) -> None:
+        self._bucket = Bucket(place)
+        self._url = place.safe_url
+
+    def write(self, frame: pl.DataFrame) -> str:
+        """Write a frame to an object; returns the name."""
+        name = f"{uuid.uuid4().hex}.arrow"
+        self._bucket.put(name, _encoded(frame))
+        return name
 
     def read(self, names: Iterable[str]) -> pl.DataFrame:
-        """The named frames as one; their files are deleted."""
-        paths = [Path(name) for name in names]
-        frame = pl.scan_ipc(paths).collect().rechunk()  # texts are found twice as fast in one piece
-        for path in paths:
-            path.unlink()
-        return frame
+        """The named frames as one."""
+        return pl.concat([self._get(name) for name in names]).rechunk()
 
-    def close(self) -> None:
-        """Delete the folder."""
-        self._folder.cleanup()
+    def stage(self, name: str, frame: pl.DataFrame) -> None:
+        """Write a frame to the object of this name."""
+        self._bucket.put(f"{_STAGED}{name}.arrow", _encoded(frame))
 
+    def staged(self, sink: str) -> Iterator[tuple[str, pl.DataFrame]]:
+        """The frames of a sink, by block."""
+        prefix = f"{_STAGED}{sink}/"
+        blocks = [key.removeprefix(prefix).removesuffix(".arrow") for key in self._bucket.keys(prefix)]
+        for block in sorted(blocks, key=_order):
+            yield block, self._get(f"{prefix}{block}.arrow")
 
-class _WriteFrame(beam.DoFn):
-    def __init__(self, handle: str) -> None:
-        self.handle = handle
+    def clear(self) -> None:
+        """Delete every object."""
+        for key in self._bucket.keys(""):
+            self._bucket.delete(key)
 
-    def process(self, element: Sharded) -> Iterator[tuple[int, str]]:
-        shard, frame = element
-        yield shard, RUNS.exchange(self.handle).write(frame)
-
-
-class _ReadFrames(beam.DoFn):
-    def __init__(self, handle: str) -> None:
-        self.handle = handle
-
-    def process(self, element: tuple[int, Iterable[str]]) -> Iterator[Sharded]:
-        shard, names = element
-        yield shard, RUNS.exchange(self.handle).read(names)
+    def _get(self, name: str) -> pl.DataFrame:
+        found = self._bucket.get(name)
+        if found is None:
+            raise StoreUnreachable(f"{self._url}: {name} is gone; another driver may have cleared it: run again")
+        return pl.read_ipc(io.BytesIO(found[0]))
 
 
-class GroupFrames(beam.PTransform):
-    """(shard, frame) to (shard, one frame of all that came for it), through the run's exchange."""
+def _encoded(frame: pl.DataFrame) -> bytes:
+    out = io.BytesIO()
+    frame.write_ipc(out, compression="zstd")
+    return out.getvalue()
 
-    def __init__(self, handle: str) -> None:
-        super().__init__()
-        self.handle = handle
 
-    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        """Apply the step; see the class."""
-        return (
-            pcoll
-            | "WriteFrame" >> beam.ParDo(_WriteFrame(self.handle)).with_output_types(tuple[int, str])
-            | "Group" >> beam.GroupByKey()
-            | "ReadFrames" >> beam.ParDo(_ReadFrames(self.handle)).with_output_types(Passing)
-        )
+def _order(block: str) -> tuple[int, str]:
+    """Sorts blocks as the numbers that they are."""
+    return (int(block), "") if block.isdigit() else (0, block)

@@ -14,24 +14,30 @@ import apache_beam as beam
 
 from activity import rollup
 from pipeline import steps
+from pipeline.run import RunRef
 
 # Every name that `Run.writes` may have.
-SINKS = ("archive", "dead_letters", *rollup.GRAINS, "late", "taken", "state", "sessions", "events", "repairs", "met")
+SINKS = (
+    "archive", "dead_letters", *rollup.GRAINS,
+    "late", "taken", "state", "sessions", "events", "tally", "repairs", "met",
+)  # fmt: skip
 # The sinks of a run that compares its events with what is stored, and those of a run that loads.
 COMPARING = frozenset({"repairs", "met"})
-LOADING = frozenset(SINKS) - COMPARING - {"archive"}
+INSERTED = ("dead_letters", *rollup.GRAINS, "sessions")
+STAGED = ("late", "taken", "state", "events", "tally")
+LOADING = frozenset(INSERTED + STAGED)
 
 
 def build(
     pipeline: beam.Pipeline,
     source: beam.PTransform,
     sinks: Mapping[str, beam.PTransform],
-    handle: str,
+    ref: RunRef,
     shards: int,
 ) -> None:
     """Build the graph from `source` (a PTransform from nothing to batches) to `sinks` (by name, see SINKS).
 
-    The steps find their run by `handle`; visitors are split into `shards`."""
+    The steps find their run by `ref`; visitors are split into `shards`."""
     read = pipeline | "Source" >> source
     decoded = read | "Decode" >> steps.Decode(positions="archive" in sinks)
     if "dead_letters" in sinks:
@@ -40,13 +46,13 @@ def build(
         decoded.events | "WriteArchive" >> sinks["archive"]
     if not sinks.keys() - {"dead_letters", "archive"}:
         return
-    sharded = decoded.events | "KeyByShard" >> steps.KeyByShard(handle, shards)
-    deduped = sharded | "Dedupe" >> steps.Dedupe(handle)
+    sharded = decoded.events | "KeyByShard" >> steps.KeyByShard(ref, shards)
+    deduped = sharded | "Dedupe" >> steps.Dedupe(ref)
     for grain in rollup.GRAINS:
         if grain in sinks:
             deduped | f"RollUp[{grain}]" >> steps.RollUp(grain) | f"Write[{grain}]" >> sinks[grain]
     if {"sessions", "state", "taken", "late"} & sinks.keys():
-        outcome = deduped | "Sessionize" >> steps.Sessionize(handle, shards)
+        outcome = deduped | "Sessionize" >> steps.Sessionize(ref, shards)
         tagged: dict[str, Any] = {
             "late": outcome.late,
             "taken": outcome.taken,
@@ -58,6 +64,8 @@ def build(
                 pcoll | f"Write{name.title()}" >> sinks[name]
     if "events" in sinks:
         deduped | "EventRows" >> steps.EventRows() | "WriteEvents" >> sinks["events"]
+    if "tally" in sinks:
+        deduped | "Tally" >> steps.Tally() | "WriteTally" >> sinks["tally"]
     if COMPARING & sinks.keys():
         compared = deduped | "Compare" >> steps.Compare()
         for name, pcoll in (("repairs", compared.repairs), ("met", compared.met)):

@@ -4,8 +4,8 @@ Feeds. A run reads ranges of a broker, files of the archive or rows of the wareh
 the graph: it reads each feed of the run, batch by batch.
 
 Sinks. Every frame goes to the write that the run has for the sink, one block a shard. `warehouse_writes` are the
-writes of a batch into the warehouse: which table, which rows, which token. A `BackgroundWriter` does them in a thread
-of its own, so that the graph goes on while the warehouse works.
+writes of a batch into the warehouse: which table, which rows, which token. `BackgroundInserts` does them in a thread of
+its own, so that the graph goes on while the warehouse works.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import apache_beam as beam
 import polars as pl
@@ -22,9 +22,8 @@ from apache_beam.metrics import Metrics
 from activity.columns import COLUMNS
 from brokers.base import Broker, Position, TopicPartition
 from pipeline.checkpoint import PartitionRange
-from pipeline.exchange import GroupFrames, Passing, Sharded
-from pipeline.plan import RUNS, Lookup, Raw, Write
-from stores.warehouse import Warehouse
+from pipeline.grouping import GroupFrames, Passing, Sharded
+from pipeline.run import Lookup, Raw, RunRef, Write
 
 _AT_ONCE = 20_000  # records of a batch
 
@@ -63,36 +62,49 @@ class FrameFeed:
             yield frame.select(COLUMNS.keys())
 
 
-class _ReadFeeds(beam.DoFn):
-    def __init__(self, handle: str) -> None:
-        self.handle = handle
+class _Number(beam.DoFn):
+    def __init__(self, ref: RunRef) -> None:
+        self.ref = ref
 
-    def process(self, _impulse: bytes) -> Iterator[Raw | pl.DataFrame]:
-        for feed in RUNS.run(self.handle).feeds:
-            yield from feed.batches()
+    def process(self, _impulse: bytes) -> Iterator[int]:
+        yield from range(len(self.ref.run().feeds))
+
+
+class _Read(beam.DoFn):
+    def __init__(self, ref: RunRef) -> None:
+        self.ref = ref
+
+    def process(self, number: int) -> Iterator[Raw | pl.DataFrame]:
+        yield from self.ref.run().feeds[number].batches()
 
 
 class ReadFeeds(beam.PTransform):
-    """The batches of each feed of the run. The graph has nothing of the feeds in it, so it serves every run."""
+    """The batches of each feed of the run. The graph has only the feeds' numbers in it.
 
-    def __init__(self, handle: str) -> None:
+    With `spread` Beam deals the numbers out to its workers; otherwise one of them reads all."""
+
+    def __init__(self, ref: RunRef, spread: bool = False) -> None:
         super().__init__()
-        self.handle = handle
+        self.ref = ref
+        self.spread = spread
 
     def expand(self, pbegin: beam.Pipeline) -> beam.PCollection:
         """Apply the step; see the class."""
-        return pbegin | beam.Impulse() | "Read" >> beam.ParDo(_ReadFeeds(self.handle)).with_output_types(Passing)
+        numbers = pbegin | beam.Impulse() | "Number" >> beam.ParDo(_Number(self.ref)).with_output_types(int)
+        if self.spread:
+            numbers = numbers | "Spread" >> beam.Reshuffle()
+        return numbers | "Read" >> beam.ParDo(_Read(self.ref)).with_output_types(Passing)
 
 
 class _Write(beam.DoFn):
-    def __init__(self, handle: str, sink: str) -> None:
-        self.handle = handle
+    def __init__(self, ref: RunRef, sink: str) -> None:
+        self.ref = ref
         self.sink = sink
         self.rows = Metrics.counter(f"write_{sink}", "rows")
 
     def process(self, element: tuple[int, pl.DataFrame]) -> Iterator[Any]:
         shard, frame = element
-        RUNS.run(self.handle).writes[self.sink](frame, str(shard))
+        self.ref.run().writes[self.sink](frame, str(shard))
         self.rows.inc(frame.height)
         return iter(())
 
@@ -100,22 +112,22 @@ class _Write(beam.DoFn):
 class WriteShards(beam.PTransform):
     """Gives (shard, frame) to the run's write `sink`, with the number of the shard as the block."""
 
-    def __init__(self, handle: str, sink: str) -> None:
+    def __init__(self, ref: RunRef, sink: str) -> None:
         super().__init__()
-        self.handle = handle
+        self.ref = ref
         self.sink = sink
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         """Apply the step; see the class."""
-        return pcoll | beam.ParDo(_Write(self.handle, self.sink))
+        return pcoll | beam.ParDo(_Write(self.ref, self.sink))
 
 
 class WriteGathered(beam.PTransform):
     """Gives frames without a shard (dead letters, the archive's) to the run's write `sink`, as one block."""
 
-    def __init__(self, handle: str, sink: str) -> None:
+    def __init__(self, ref: RunRef, sink: str) -> None:
         super().__init__()
-        self.handle = handle
+        self.ref = ref
         self.sink = sink
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
@@ -123,8 +135,8 @@ class WriteGathered(beam.PTransform):
         return (
             pcoll
             | "Key" >> beam.Map(_one_shard).with_output_types(Sharded)
-            | "Gather" >> GroupFrames(self.handle)
-            | "Write" >> beam.ParDo(_Write(self.handle, self.sink))
+            | "Gather" >> GroupFrames(self.ref)
+            | "Write" >> beam.ParDo(_Write(self.ref, self.sink))
         )
 
 
@@ -132,7 +144,17 @@ def _one_shard(frame: pl.DataFrame) -> tuple[int, pl.DataFrame]:
     return 0, frame
 
 
-def warehouse_writes(warehouse: Warehouse, token: str, batch: int) -> dict[str, Write]:
+class Inserts(Protocol):
+    """The part of the warehouse that the steps use, see `Warehouse`."""
+
+    def insert(self, table: str, frame: pl.DataFrame, token: str) -> None:
+        """Write a frame as one block, once for its token."""
+
+    def lookup_events(self, keys: pl.DataFrame, before_batch: int) -> pl.DataFrame:
+        """The stored events with these keys, as they were before a batch."""
+
+
+def warehouse_writes(warehouse: Inserts, token: str, batch: int) -> dict[str, Write]:
     """The writes of one batch into the warehouse, by sink.
 
     `token` names the batch and its checkpoint; together with the block it makes an insert happen once."""
@@ -155,46 +177,47 @@ def warehouse_writes(warehouse: Warehouse, token: str, batch: int) -> dict[str, 
     }
 
 
-class BackgroundWriter:
-    """Does writes in a thread of its own, in order; after one that failed it does no more.
+class BackgroundInserts:
+    """A warehouse whose inserts a thread of its own does, in order; after one that failed it does no more.
 
     It is a context manager: at the end of the block the thread ends, once it has done what was handed to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, warehouse: Inserts) -> None:
+        self._warehouse = warehouse
         self._thread = ThreadPoolExecutor(1, "writes")
         self._begun: list[Future[None]] = []
         self._failed = False
 
-    def __enter__(self) -> BackgroundWriter:
+    def __enter__(self) -> BackgroundInserts:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
 
-    def wrap(self, write: Write) -> Write:
-        """The same write, as one that returns before it is done."""
-        return lambda frame, block: self.submit(write, frame, block)
+    def insert(self, table: str, frame: pl.DataFrame, token: str) -> None:
+        """Have a block written after all that was handed over before."""
+        self._begun.append(self._thread.submit(self._insert, table, frame, token))
 
-    def submit(self, write: Write, frame: pl.DataFrame, block: str) -> None:
-        """Have `write(frame, block)` done after all that was handed over before."""
-        self._begun.append(self._thread.submit(self._write, write, frame, block))
+    def lookup_events(self, keys: pl.DataFrame, before_batch: int) -> pl.DataFrame:
+        """The stored events with these keys, at once."""
+        return self._warehouse.lookup_events(keys, before_batch)
 
-    def _write(self, write: Write, frame: pl.DataFrame, block: str) -> None:
+    def _insert(self, table: str, frame: pl.DataFrame, token: str) -> None:
         if self._failed:
             return
         try:
-            write(frame, block)
+            self._warehouse.insert(table, frame, token)
         except BaseException:
             self._failed = True
             raise
 
     def wait(self) -> None:
-        """Wait until everything is written. Raises what a write raised."""
+        """Wait until everything is written. Raises what an insert raised."""
         for writing in self._begun:
             writing.result()
 
 
-def warehouse_lookup(warehouse: Warehouse, before_batch: int) -> Lookup:
+def warehouse_lookup(warehouse: Inserts, before_batch: int) -> Lookup:
     """Looks keys up among the events that were live before a batch."""
     return lambda keys: warehouse.lookup_events(keys, before_batch)
 

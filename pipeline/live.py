@@ -39,9 +39,10 @@ from pipeline.checkpoint import (
     PartitionRange,
     PartitionsChanged,
 )
-from pipeline.io import BrokerFeed
+from pipeline.exchange import connect_exchange
 from pipeline.losses import Missing
-from pipeline.plan import Run
+from pipeline.plan import Plan, StateRef
+from pipeline.resources import Outcome, Parts
 from pipeline.runner import Runner
 from stores.base import BrokenRows, CheckpointStore, Conflict, Positions, StoreError
 from stores.warehouse import Warehouse
@@ -224,48 +225,62 @@ class Loader:
         return Intent(checkpoint.batch + 1, ranges, checkpoint.watermark, watermark)
 
     def _run(self, checkpoint: Checkpoint, found: bool) -> Counters:
-        with io.BackgroundWriter() as background:
-            return self._run_over(checkpoint, background, found)
-
-    def _run_over(self, checkpoint: Checkpoint, background: io.BackgroundWriter, found: bool) -> Counters:
         """Run the intent of `checkpoint`. `found`: another run may have begun to write it."""
         intent = checkpoint.intent
         assert intent is not None
-        kept: dict[str, list[pl.DataFrame]] = {"state": [], "taken": [], "late": []}
-        direct = io.warehouse_writes(self.warehouse, f"{checkpoint.generation}/{intent.batch}", intent.batch)
-        writes = {name: background.wrap(write) for name, write in direct.items()}
-        writes |= {name: io.collecting(frames) for name, frames in kept.items()}
-        # What an event replaces is looked up among the stored events, and a merge may drop the replaced row once the
-        # new one is in: so events are written after everything that is computed from the look-up.
-        events: list[tuple[pl.DataFrame, str]] = []
-        writes["events"] = lambda frame, block: events.append((frame, block))
-        counters = self.runner.run(
-            Run(
-                feeds=[BrokerFeed(self.broker, r) for r in intent.ranges],
-                writes=writes,
-                state=self._state,
-                watermark=intent.watermark,
-                lookup=io.warehouse_lookup(self.warehouse, intent.batch),
-            )
+        plan = self._plan_of(checkpoint, intent)
+        exchange = connect_exchange(plan.exchange)
+        with io.BackgroundInserts(self.warehouse) as inserts:
+            outcome = self.runner.execute(plan, Parts(self.broker, inserts, self._state, exchange))
+            # What an event replaces is looked up among the stored events, and a merge may drop the replaced row once
+            # the new one is in: so events are written after everything that is computed from the look-up.
+            write = io.warehouse_writes(inserts, plan.token, plan.batch)["events"]
+            times: list[int] = []
+            for block, frame in outcome.frames("events"):
+                write(frame, block)
+                if frame.height:
+                    times += frame["occurred_at"].min(), frame["occurred_at"].max()  # type: ignore[arg-type]
+            kept = {sink: [frame for _, frame in outcome.frames(sink)] for sink in ("state", "taken", "late")}
+            # A batch without events reaches no sink; then the state is what it was.
+            state = pl.concat(kept["state"]) if kept["state"] else self._state
+            taken, late = (pl.concat([session.empty_state(), *kept[name]]) for name in ("taken", "late"))
+
+            def written() -> dict[str, Any]:
+                inserts.wait()
+                return self._account(checkpoint, outcome, times if found else [])
+
+            self._commit(checkpoint, intent, state, taken, late, written)
+        outcome.close()
+        self._count(intent, outcome.counters)
+        return outcome.counters
+
+    def _plan_of(self, checkpoint: Checkpoint, intent: Intent) -> Plan:
+        """The plan of an intent, the same for everybody who finds it in this checkpoint."""
+        name = f"{self.unit}-{checkpoint.generation}-{intent.batch}"
+        return Plan(
+            id=name,
+            broker=self.broker.url,
+            warehouse=self.warehouse.url,
+            checkpoint=self.checkpoint_store.url,
+            exchange=self.runner.exchange_of(name),
+            ranges=intent.ranges,
+            inserted=list(graph.INSERTED),
+            staged=list(graph.STAGED),
+            token=f"{checkpoint.generation}/{intent.batch}",
+            batch=intent.batch,
+            state=StateRef(self.unit, checkpoint.segments, checkpoint.watermark),
+            watermark=intent.watermark,
+            lookup_before=intent.batch,
+            shards=self.runner.shards,
         )
-        for frame, block in events:
-            background.submit(direct["events"], frame, block)
-        # A batch without events reaches no sink; then the state is what it was.
-        state = pl.concat(kept["state"]) if kept["state"] else self._state
-        taken, late = (pl.concat([session.empty_state(), *kept[name]]) for name in ("taken", "late"))
 
-        def written() -> dict[str, Any]:
-            background.wait()
-            stored = checkpoint.events if checkpoint.events is not None else self.warehouse.count_events()
-            if checkpoint.events is not None:
-                stored += counters.get("dedupe.fresh", 0) - counters.get("dedupe.retracted", 0)
-            retracted = checkpoint.retracted + counters.get("dedupe.retracted", 0)
-            fields = self.parts_fields(checkpoint) | {"events": stored, "retracted": retracted}
-            return fields | self._lost_rows(intent, counters, events, fields["missing"]) if found else fields
-
-        self._commit(checkpoint, intent, state, taken, late, written)
-        self._count(intent, counters)
-        return counters
+    def _account(self, checkpoint: Checkpoint, outcome: Outcome, times: list[int]) -> dict[str, Any]:
+        """The fields of the next checkpoint that say what is stored. `times`: compare it with what should be."""
+        tally = [frame for _, frame in outcome.frames("tally")]
+        fresh, retracted = (sum(int(frame[name].sum()) for frame in tally) for name in ("fresh", "retracted"))
+        stored = self.warehouse.count_events() if checkpoint.events is None else checkpoint.events + fresh - retracted
+        fields = self.parts_fields(checkpoint) | {"events": stored, "retracted": checkpoint.retracted + retracted}
+        return fields | self._lost_rows(checkpoint, outcome, times, fields["missing"]) if times else fields
 
     def _commit(
         self,
@@ -310,21 +325,22 @@ class Loader:
             self.broker.remember(GROUP, TopicPartition(r.topic, r.partition), Position.parse(r.upto))
 
     def _lost_rows(
-        self, intent: Intent, counters: Counters, events: list[tuple[pl.DataFrame, str]], before: list[Missing]
+        self, checkpoint: Checkpoint, outcome: Outcome, times: list[int], before: list[Missing]
     ) -> dict[str, Any]:
         """The field `missing` when rows of an interrupted batch are lost, else nothing.
 
         The engine does not repeat an insert whose token it knows, even when the rows have gone in the meantime."""
-        short = [
-            table
-            for table, sink in (("event_rows", "events"), ("session_rows", "sessions"))
-            if self.warehouse.rows_of(table, intent.batch) < counters.get(f"write_{sink}.rows", 0)
-        ]
-        times = pl.concat([frame["occurred_at"] for frame, _ in events]) if events else pl.Series()
-        if not short or times.is_empty():
+        assert checkpoint.intent is not None
+        batch = checkpoint.intent.batch
+        due = {
+            "event_rows": sum(frame.height for _, frame in outcome.frames("events")),
+            "session_rows": outcome.rows("sessions"),
+        }
+        short = [table for table, rows in due.items() if self.warehouse.rows_of(table, batch) < rows]
+        if not short:
             return {}
         # A session starts at most a day and a gap before its events.
-        first, last = int(times.min()) // DAY_MS - 2, int(times.max()) // DAY_MS  # type: ignore[arg-type]
+        first, last = min(times) // DAY_MS - 2, max(times) // DAY_MS
         log.warning("The warehouse has lost rows of %s that an interrupted batch wrote", " and ".join(short))
         return {"missing": losses.missing([], [*before, Missing("rows", first, last)])}
 

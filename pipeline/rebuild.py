@@ -28,7 +28,7 @@ from pipeline.checkpoint import Checkpoint, Lease
 from pipeline.io import FrameFeed
 from pipeline.live import Loader
 from pipeline.losses import Missing
-from pipeline.plan import Feed, Run, Write
+from pipeline.run import Feed, Run, Write
 from pipeline.runner import Runner
 from stores.base import Conflict
 

@@ -24,7 +24,7 @@ from pipeline.checkpoint import Checkpoint, PartitionRange
 from pipeline.io import BrokerFeed
 from pipeline.live import READ_TOPICS, Loader
 from pipeline.losses import Missing
-from pipeline.plan import Run
+from pipeline.run import Run
 from pipeline.steps import DEAD_LETTERS
 from stores.base import Archive, BrokenRows, Unreadable
 

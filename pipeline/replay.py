@@ -40,7 +40,7 @@ from pipeline.checkpoint import Checkpoint, PartitionRange
 from pipeline.io import BrokerFeed, FrameFeed
 from pipeline.live import Loader
 from pipeline.losses import LAST_DAY, Missing
-from pipeline.plan import Feed, Run
+from pipeline.run import Feed, Run
 from stores.base import Archive, Positions
 
 Progress = Callable[[int], None]  # takes the number of events read so far

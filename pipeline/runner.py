@@ -13,6 +13,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -22,10 +23,12 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 
 from brokers.base import BrokerError
-from pipeline.exchange import FileExchange, MemoryExchange
+from pipeline.exchange import Exchange, MemoryExchange, TemporaryExchange
 from pipeline.graph import SINKS, build
 from pipeline.io import ReadFeeds, WriteGathered, WriteShards
-from pipeline.plan import RUNS, Run
+from pipeline.plan import Plan
+from pipeline.resources import Outcome, Parts, bind
+from pipeline.run import RUNS, Registered, Run, RunRef
 from stores.base import StoreError
 
 _GATHERED = ("archive", "dead_letters")
@@ -42,6 +45,10 @@ class CompiledGraph:
         environment = EmbeddedPythonEnvironment.default()
         self._compiled = pipeline.to_runner_api(default_environment=environment).SerializeToString()
 
+    def exchange_of(self, name: str) -> str:  # noqa: ARG002 (a runner with workers elsewhere needs it)
+        """The URL of the exchange of a plan: the memory of this process."""
+        return ""
+
     def execute(self) -> dict[str, int]:
         """Run to the end in this process; returns Beam's counters as {"step.counter": n}. Raises what Beam raises."""
         compiled = beam_runner_api_pb2.Pipeline.FromString(self._compiled)
@@ -52,7 +59,9 @@ class CompiledGraph:
 
 
 class Runner:
-    """Runs plans, and keeps the graphs compiled for them. Safe for threads."""
+    """Runs plans in this process, and keeps the graphs compiled for them. Safe for threads."""
+
+    shards = 1  # of a micro-batch
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -70,8 +79,8 @@ class Runner:
             idle = self._idle.setdefault(kind, [])
             found = idle.pop() if idle else None
         handle, graph = found or _compiled(*kind)
-        exchange = FileExchange() if run.shards > 1 else MemoryExchange()
-        with RUNS.registered(handle, run, exchange):
+        own = _own_exchange(run) if run.exchange is None else None
+        with RUNS.registered(handle, run if own is None else replace(run, exchange=own)):
             try:
                 counters = graph.execute()
             except Exception as error:
@@ -79,9 +88,20 @@ class Runner:
                 if fault is error:
                     raise
                 raise fault from None  # it is in the chain of `error`; as its cause, `error` would close a circle
+            finally:
+                if own is not None:
+                    own.clear()
         with self._lock:
             idle.append((handle, graph))
         return counters
+
+    def exchange_of(self, name: str) -> str:  # noqa: ARG002 (a runner with workers elsewhere needs it)
+        """The URL of the exchange of a plan: the memory of this process."""
+        return ""
+
+    def execute(self, plan: Plan, parts: Parts) -> Outcome:
+        """Run a plan over parts that are open here; see `run`. `parts.exchange` has the staged results."""
+        return Outcome(self.run(bind(plan, parts)), parts.exchange)
 
     def compile(self, sinks: frozenset[str], shards: int = 1) -> None:
         """Compile the graph for these sinks ahead of its first run, unless one is idle."""
@@ -93,10 +113,17 @@ class Runner:
 
 def _compiled(sinks: frozenset[str], shards: int) -> tuple[str, CompiledGraph]:
     handle = f"graph-{uuid.uuid4().hex}"
-    ends = {
-        name: (WriteGathered if name in _GATHERED else WriteShards)(handle, name) for name in SINKS if name in sinks
-    }
-    return handle, CompiledGraph(lambda pipeline: build(pipeline, ReadFeeds(handle), ends, handle, shards))
+    return handle, CompiledGraph(lambda pipeline: construct(pipeline, Registered(handle), sinks, shards))
+
+
+def construct(pipeline: beam.Pipeline, ref: RunRef, sinks: frozenset[str], shards: int, spread: bool = False) -> None:
+    """Build the graph of a run, from its feeds to these sinks; with `spread` the workers share the feeds."""
+    ends = {name: (WriteGathered if name in _GATHERED else WriteShards)(ref, name) for name in SINKS if name in sinks}
+    build(pipeline, ReadFeeds(ref, spread), ends, ref, shards)
+
+
+def _own_exchange(run: Run) -> Exchange:
+    return TemporaryExchange() if run.shards > 1 else MemoryExchange()
 
 
 def _fault(error: BaseException) -> BaseException:

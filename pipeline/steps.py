@@ -26,8 +26,8 @@ from activity.columns import COLUMNS
 from activity.definitions import DAY_MS
 from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import DeadLetter
-from pipeline.exchange import GroupFrames, Passing, Sharded, typed
-from pipeline.plan import RUNS, Raw
+from pipeline.grouping import GroupFrames, Passing, Sharded, typed
+from pipeline.run import Raw, RunRef
 
 # Dead letters as frames; `bytes` are exactly what was received, `received_at` is in ms.
 DEAD_LETTERS: dict[str, pl.DataType] = {
@@ -137,27 +137,27 @@ class _Shard(beam.DoFn):
 class KeyByShard(beam.PTransform):
     """Event frames to (shard, frame): one frame a shard, and all events of a visitor in one shard."""
 
-    def __init__(self, handle: str, shards: int) -> None:
+    def __init__(self, ref: RunRef, shards: int) -> None:
         super().__init__()
-        self.handle = handle
+        self.ref = ref
         self.shards = shards
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         """Apply the step; see the class."""
         keyed = pcoll | "Split" >> beam.ParDo(_Shard(self.shards)).with_output_types(Sharded)
-        return keyed | "Group" >> GroupFrames(self.handle)
+        return keyed | "Group" >> GroupFrames(self.ref)
 
 
 class _Dedupe(beam.DoFn):
-    def __init__(self, handle: str) -> None:
-        self.handle = handle
+    def __init__(self, ref: RunRef) -> None:
+        self.ref = ref
         self.fresh = Metrics.counter("dedupe", "fresh")
         self.duplicates = Metrics.counter("dedupe", "duplicates")
         self.retracted = Metrics.counter("dedupe", "retracted")
 
     def process(self, element: Sharded) -> Iterator[tuple[int, session.Deduped]]:
         shard, batch = element
-        run = RUNS.run(self.handle)
+        run = self.ref.run()
         stored = run.lookup(batch.select(session.IDENTITY)) if run.lookup else batch.clear()
         compared = stored.clear() if run.compared is None else stored.filter(run.compared)
         beside = stored if run.compared is None else stored.filter(~run.compared)
@@ -171,25 +171,25 @@ class _Dedupe(beam.DoFn):
 class Dedupe(beam.PTransform):
     """(shard, frame) to (shard, Deduped): one copy of each event is left, of the batch and of what is stored."""
 
-    def __init__(self, handle: str) -> None:
+    def __init__(self, ref: RunRef) -> None:
         super().__init__()
-        self.handle = handle
+        self.ref = ref
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         """Apply the step; see the class."""
-        return pcoll | beam.ParDo(_Dedupe(self.handle)).with_output_types(Passing)
+        return pcoll | beam.ParDo(_Dedupe(self.ref)).with_output_types(Passing)
 
 
 class _Sessionize(beam.DoFn):
-    def __init__(self, handle: str, shards: int) -> None:
-        self.handle = handle
+    def __init__(self, ref: RunRef, shards: int) -> None:
+        self.ref = ref
         self.shards = shards
         self.changes = Metrics.counter("sessionize", "changes")
         self.late = Metrics.counter("sessionize", "late")
 
     def process(self, element: tuple[int, session.Deduped]) -> Iterator[Any]:
         shard, deduped = element
-        run = RUNS.run(self.handle)
+        run = self.ref.run()
         persons = deduped.fresh.filter(pl.col("bot") == "") if "bot" in deduped.fresh.columns else deduped.fresh
         state = run.state
         if self.shards > 1 and state.height:
@@ -209,14 +209,14 @@ class Sessionize(beam.PTransform):
 
     Tagged outputs: `late` events, `taken` events and the shard's new `state` (`session.STATE_COLUMNS`)."""
 
-    def __init__(self, handle: str, shards: int) -> None:
+    def __init__(self, ref: RunRef, shards: int) -> None:
         super().__init__()
-        self.handle = handle
+        self.ref = ref
         self.shards = shards
 
     def expand(self, pcoll: beam.PCollection) -> Any:
         """Apply the step; see the class."""
-        advance = beam.ParDo(_Sessionize(self.handle, self.shards)).with_output_types(Sharded)
+        advance = beam.ParDo(_Sessionize(self.ref, self.shards)).with_output_types(Sharded)
         tags = ["late", "taken", "state"]
         return typed(pcoll | advance.with_outputs(*tags, main="changes"), tags, Sharded)
 
@@ -302,3 +302,17 @@ def _event_rows(shard: int, deduped: session.Deduped) -> Sharded:
     taken = deduped.fresh.select(*session.IDENTITY, day=day)
     moved = deduped.retracted.with_columns(day=day).join(taken, on=keys, how="anti")
     return shard, pl.concat([moved.select(fresh.columns[:-1]).with_columns(deleted=pl.lit(True)), fresh])
+
+
+class Tally(beam.PTransform):
+    """(shard, Deduped) to (shard, one row): how many events of the shard are `fresh` and how many `retracted`.
+
+    Unlike a counter of Beam it says so once, however often an engine repeats the work."""
+
+    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        """Apply the step; see the class."""
+        return pcoll | beam.MapTuple(_tally).with_output_types(Sharded)
+
+
+def _tally(shard: int, deduped: session.Deduped) -> Sharded:
+    return shard, pl.DataFrame({"fresh": [deduped.fresh.height], "retracted": [deduped.retracted.height]})

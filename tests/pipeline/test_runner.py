@@ -9,7 +9,7 @@ import pytest
 
 from activity import codec, columns
 from brokers.base import Unreachable
-from pipeline.plan import Run
+from pipeline.run import Run
 from pipeline.runner import Runner
 from tests.pipeline.world import event
 

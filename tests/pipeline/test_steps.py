@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -14,8 +15,8 @@ from activity import codec, columns, rollup, session
 from activity.columns import COLUMNS
 from brokers.base import Gone, Position, Unsent
 from pipeline import io, steps
-from pipeline.exchange import FileExchange, MemoryExchange
-from pipeline.plan import RUNS, Raw, Run
+from pipeline.exchange import MemoryExchange, TemporaryExchange
+from pipeline.run import RUNS, Raw, Registered, Run
 from pipeline.runner import CompiledGraph, Runner
 from stores.base import Unreadable
 from tests.pipeline.world import T0, event
@@ -50,9 +51,11 @@ def through(step: Any, inputs: list[Any], tag: str | None = None) -> tuple[list[
 
 
 @contextmanager
-def registered(run: Run) -> Iterator[str]:
-    with RUNS.registered("test", run, FileExchange() if run.shards > 1 else MemoryExchange()):
-        yield "test"
+def registered(run: Run) -> Iterator[Registered]:
+    exchange = TemporaryExchange() if run.shards > 1 else MemoryExchange()
+    with RUNS.registered("test", replace(run, exchange=exchange)):
+        yield Registered("test")
+    exchange.clear()
 
 
 def frame(*events: Any) -> pl.DataFrame:
@@ -91,8 +94,8 @@ def test_decode_opens_the_doors_envelopes() -> None:
 @pytest.mark.parametrize("shards", [1, 3])
 def test_key_by_shard_keeps_a_visitor_whole(shards: int) -> None:
     batches = [frame(*(event(n, visitor=n % 7) for n in range(start, start + 20))) for start in (0, 20)]
-    with registered(Run([], {}, shards=shards)) as handle:
-        out, counters = through(steps.KeyByShard(handle, shards), batches)
+    with registered(Run([], {}, shards=shards)) as ref:
+        out, counters = through(steps.KeyByShard(ref, shards), batches)
     whole = pl.concat([each for _, each in out])
     assert whole.sort("id_lo").equals(pl.concat(batches).sort("id_lo"))
     assert counters["key_by_shard.events"] == 40
@@ -103,9 +106,9 @@ def test_key_by_shard_keeps_a_visitor_whole(shards: int) -> None:
 
 def test_dedupe_counts_copies_and_asks_for_what_is_stored() -> None:
     stored = frame(event(1), event(2, received_at=T0 + 9))
-    with registered(Run([], {}, lookup=lambda keys: stored)) as handle:
+    with registered(Run([], {}, lookup=lambda keys: stored)) as ref:
         batch = frame(event(1), event(2), event(3), event(3))
-        out, counters = through(steps.Dedupe(handle), [(0, batch)])
+        out, counters = through(steps.Dedupe(ref), [(0, batch)])
     assert counters == {"dedupe.fresh": 2, "dedupe.duplicates": 3, "dedupe.retracted": 1}
     assert sorted(out[0][1].fresh["id_lo"]) == [2, 3]
 
@@ -117,10 +120,10 @@ def deduped(*events: Any) -> session.Deduped:
 
 def test_sessionize_leaves_bots_out_and_late_events_aside() -> None:
     late = event(3, T0 - 10 * 3_600_000)
-    with registered(Run([], {}, watermark=T0)) as handle:
+    with registered(Run([], {}, watermark=T0)) as ref:
         batch = deduped(event(1), event(2, T0 + 1, visitor=9, bot="headless"), late)
-        changes, counters = through(steps.Sessionize(handle, 1), [(0, batch)], "changes")
-        lates, _ = through(steps.Sessionize(handle, 1), [(0, batch)], "late")
+        changes, counters = through(steps.Sessionize(ref, 1), [(0, batch)], "changes")
+        lates, _ = through(steps.Sessionize(ref, 1), [(0, batch)], "late")
     assert counters == {"sessionize.changes": 1, "sessionize.late": 1}
     assert changes[0][1]["events"].to_list() == [1]
     assert lates[0][1]["occurred_at"].to_list() == [late.occurred_at]
@@ -148,10 +151,10 @@ def test_event_rows_delete_a_replaced_row_only_where_the_day_moved() -> None:
 @pytest.mark.parametrize("sink", [io.WriteShards, io.WriteGathered])
 def test_sinks_write_each_block_under_its_name(sink: Any) -> None:
     written: list[tuple[int, str]] = []
-    with registered(Run([], {"events": lambda f, block: written.append((f.height, block))})) as handle:
+    with registered(Run([], {"events": lambda f, block: written.append((f.height, block))})) as ref:
         rows = frame(event(1), event(2))
         inputs = [(4, rows)] if sink is io.WriteShards else [rows, rows]
-        _, counters = through(sink(handle, "events"), inputs)
+        _, counters = through(sink(ref, "events"), inputs)
     assert written == ([(2, "4")] if sink is io.WriteShards else [(4, "0")])
     assert counters == {"write_events.rows": written[0][0]}
 

@@ -1,0 +1,160 @@
+"""What the words of a plan name, opened: by a worker once a process, or by a driver that has the parts open already.
+
+A plan carries no secrets. A worker gets them from the environment that it was started in: the process that starts
+workers hands the URLs of its own settings and the broker's secrets to `RESOURCES.use`, and a URL of the plan stands
+for the one of these that reads the same without its credentials.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+import brokers
+import stores
+from activity.session import empty_state
+from brokers.base import Broker
+from pipeline import io
+from pipeline.checkpoint import CheckpointRepository
+from pipeline.exchange import Exchange, connect_exchange
+from pipeline.io import BrokerFeed, Inserts
+from pipeline.plan import Plan, StateRef
+from pipeline.run import Run, Write
+from stores.backends import hide_credentials
+from stores.base import Unusable
+
+# A worker serves few runs at a time; those before them are over.
+_KEPT_RUNS = 4
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The opened parts of a plan."""
+
+    broker: Broker
+    warehouse: Inserts
+    state: pl.DataFrame
+    exchange: Exchange
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to. `counters` are Beam's, and count what was repeated again: not what was stored."""
+
+    counters: dict[str, int]
+    exchange: Exchange
+
+    def frames(self, sink: str) -> Iterator[tuple[str, pl.DataFrame]]:
+        """The (block, frame)s of a staged sink, one read at a time."""
+        return self.exchange.staged(sink)
+
+    def rows(self, sink: str) -> int:
+        """How many rows the workers have inserted for a sink."""
+        return sum(int(frame["rows"].sum()) for _, frame in self.exchange.staged(_receipts(sink)))
+
+    def close(self) -> None:
+        """Forget the results, which the driver has committed."""
+        self.exchange.clear()
+
+
+def bind(plan: Plan, parts: Parts) -> Run:
+    """The run of a plan over opened parts."""
+    direct = io.warehouse_writes(parts.warehouse, plan.token, plan.batch)
+    writes = {sink: _inserting(sink, direct[sink], parts.exchange) for sink in plan.inserted}
+    writes |= {sink: _staging(sink, parts.exchange) for sink in plan.staged}
+    before = plan.lookup_before
+    return Run(
+        feeds=[BrokerFeed(parts.broker, r) for r in plan.ranges],
+        writes=writes,
+        state=parts.state,
+        watermark=plan.watermark,
+        lookup=None if before is None else io.warehouse_lookup(parts.warehouse, before),
+        shards=plan.shards,
+        exchange=parts.exchange,
+    )
+
+
+def _inserting(sink: str, write: Write, exchange: Exchange) -> Write:
+    """A write that leaves a receipt: an engine's counters count what it repeats, a receipt is replaced by the next."""
+
+    def insert(frame: pl.DataFrame, block: str) -> None:
+        write(frame, block)
+        exchange.stage(f"{_receipts(sink)}/{block}", pl.DataFrame({"rows": [frame.height]}))
+
+    return insert
+
+
+def _receipts(sink: str) -> str:
+    return f"{sink}-receipts"
+
+
+def _staging(sink: str, exchange: Exchange) -> Write:
+    return lambda frame, block: exchange.stage(f"{sink}/{block}", frame)
+
+
+class Resources:
+    """The parts that this process has opened for the plans that reach it, each URL once. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._complete: dict[str, str] = {}
+        self._secrets: dict[str, str] = {}
+        self._parts: dict[tuple[str, str], Any] = {}
+        self._runs: OrderedDict[bytes, Run] = OrderedDict()
+
+    def use(self, urls: Iterable[str], broker_secrets: Mapping[str, str]) -> None:
+        """Take the complete URLs, with credentials, and the broker's secrets from whoever starts this worker."""
+        self._complete |= {hide_credentials(url): url for url in urls}
+        self._secrets |= broker_secrets
+
+    def run(self, plan: Plan, words: bytes) -> Run:
+        """The run of a plan, opened once. Raises `Unusable` for a URL that cannot be opened here."""
+        with self._lock:
+            run = self._runs.get(words)
+            if run is None:
+                run = self._runs[words] = bind(plan, self._opened(plan))
+                while len(self._runs) > _KEPT_RUNS:
+                    self._runs.popitem(last=False)
+            return run
+
+    def _opened(self, plan: Plan) -> Parts:
+        return Parts(
+            self._part("broker", plan.broker, lambda url: brokers.connect(url, dict(self._secrets))),
+            self._part("warehouse", plan.warehouse, stores.connect_warehouse),
+            empty_state() if plan.state is None else self._state(plan.checkpoint, plan.state),
+            connect_exchange(plan.exchange),
+        )
+
+    def _state(self, checkpoint: str, state: StateRef) -> pl.DataFrame:
+        store = self._part("checkpoint", checkpoint, stores.connect_checkpoint)
+        return CheckpointRepository(store, state.unit).read_state(state.segments, state.watermark)
+
+    def _part(self, what: str, url: str, connect: Callable[[str], Any]) -> Any:
+        complete = self._complete.get(url, url)
+        if "***" in complete:
+            raise Unusable(f"{url}: this worker does not know the credentials: set FOOTFALL_{what.upper()} for it too")
+        key = what, url
+        if key not in self._parts:
+            self._parts[key] = connect(complete)
+        return self._parts[key]
+
+
+# Like `run.RUNS` one object a process: a step that was sent here can find what was opened only by a module's name.
+RESOURCES = Resources()
+
+
+@dataclass(frozen=True)
+class Written:
+    """A run by its plan in words, for steps that execute in other processes."""
+
+    plan: Plan
+    words: bytes
+
+    def run(self) -> Run:
+        """The run, opened in this process."""
+        return RESOURCES.run(self.plan, self.words)
