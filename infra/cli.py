@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "broker": "infra.commands.broker:broker",
     "migrate": "infra.commands.data:migrate",
     "ingest": "infra.commands.serve:ingest",
+    "workers": "infra.commands.serve:workers",
     "load": "infra.commands.serve:load",
     "dashboards": "infra.commands.serve:dashboards",
 }

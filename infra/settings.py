@@ -28,6 +28,8 @@ HELP: dict[str, str] = {
     "archive": "Parquet archive: a folder, or s3://BUCKET/PREFIX.",
     "live": "State that ingest processes share: a folder, or redis://HOST:PORT/DB.",
     "checkpoint": "Committed positions: a folder, s3://BUCKET/PREFIX or redis://HOST:PORT/DB.",
+    "runner": "Where the pipeline's steps run, if not in this process: processes://N or flink://HOST:PORT.",
+    "exchange": "Folder or s3://BUCKET/PREFIX through which a --runner's workers exchange frames.",
     "sites": "The sites, their keys, origins and limits: a TOML file.",
     "spool": "Folder that keeps events while the broker is unreachable.",
     "geo": "MaxMind-format database (.mmdb) for country, region and city.",
@@ -63,8 +65,10 @@ _SCHEMES: dict[str, tuple[str, ...]] = {
     "archive": ("file", "s3"),
     "live": ("file", "redis", "rediss"),
     "checkpoint": ("file", "s3", "redis", "rediss"),
+    "runner": ("processes", "flink"),
+    "exchange": ("file", "s3"),
 }
-_FOLDERS = ("archive", "live", "checkpoint")
+_FOLDERS = ("archive", "live", "checkpoint", "exchange")
 
 
 class BadSettings(ValueError):
@@ -85,8 +89,10 @@ class Settings:
     archive: str
     live: str
     checkpoint: str
+    exchange: str
     sites: Path
     spool: Path
+    runner: str = ""
     geo: Path | None = None
     proxies: tuple[str, ...] = ()
     host: str = "127.0.0.1"
@@ -128,13 +134,16 @@ class Settings:
             "warehouse": given.get("warehouse", f"chdb://{data}/warehouse"),
             **{name: _folder_url(given.get(name, str(data / name))) for name in _FOLDERS},
         }
-        problems += _scheme_problems(text)
+        runner = given.get("runner", "")
+        problems += _scheme_problems(text | ({"runner": runner} if runner else {}))
+        problems += _runner_problems(runner, text, given)
         password_file, secret = _dashboards_secret(
             environ.get(DASHBOARDS_TOKEN, ""), given.get("dashboards_password_file"), problems
         )
         settings = cls(
             data=data,
             **text,
+            runner=runner,
             sites=Path(given.get("sites", data / "sites.toml")).expanduser().absolute(),
             spool=Path(given.get("spool", data / "spool")).expanduser().absolute(),
             geo=_geo(given.get("geo"), problems),
@@ -192,6 +201,28 @@ def _scheme_problems(urls: Mapping[str, str]) -> list[str]:
             near = difflib.get_close_matches(scheme, known, n=1)
             hint = f"did you mean {near[0]}://?" if near else f"known: {', '.join(s + '://' for s in known)}"
             problems.append(f"{spell(name)}: {scheme}:// is not known; {hint}")
+    return problems
+
+
+def _runner_problems(runner: str, urls: Mapping[str, str], given: Mapping[str, str]) -> list[str]:
+    """What workers in other processes, and for Flink on other machines, could not open."""
+    problems = []
+    if runner and urls["warehouse"].startswith("chdb:"):
+        problems.append(
+            f"{spell('runner')}: an embedded warehouse belongs to one process, so workers elsewhere cannot write to it;"
+            f" name a ClickHouse server by {spell('warehouse')}, or leave --runner out"
+        )
+    embedded = ("sqlite:", "memory:") if runner.startswith("flink:") else ("memory:",)
+    if runner and urls["broker"].startswith(embedded):
+        problems.append(
+            f"{spell('runner')}: workers elsewhere cannot read the log of {urls['broker'].partition(':')[0]}:; name a"
+            f" broker by {spell('broker')}, such as kafka://HOST:PORT"
+        )
+    if runner.startswith("flink:") and "exchange" not in given:
+        problems.append(
+            f"{spell('runner')}: name a place that all workers reach by {spell('exchange')}: s3://BUCKET/PREFIX or a"
+            " shared folder"
+        )
     return problems
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
-from infra import private
+from infra import private, worker
 from infra.errors import Failed
 from infra.settings import Settings, spell
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from brokers.base import Broker
     from ingest.sites import Sites
+    from pipeline.runner import Runner
     from stores.base import Archive, CheckpointStore, Live
     from stores.warehouse import Warehouse
 
@@ -32,6 +33,9 @@ class _Closes(Protocol):
 
 
 _Part = TypeVar("_Part", bound=_Closes)
+
+# Parts of a micro-batch that workers elsewhere take one by one; a multiple of what is usual as parallelism.
+_SHARDS = 8
 
 
 def check_broker(settings: Settings) -> None:
@@ -105,6 +109,21 @@ class Parts:
         import stores
 
         return self._keep(stores.connect_archive(self.settings.archive))
+
+    @cached_property
+    def runner(self) -> Runner:
+        """What runs the pipeline's plans: this process, or workers elsewhere. Raises `click.UsageError` for its URL."""
+        from pipeline.runner import RemoteRunner, Runner
+
+        if not self.settings.runner:
+            return self._keep(Runner())
+        from pipeline import portable
+
+        try:
+            executor = portable.executor(self.settings.runner, worker.command(self.settings))
+        except portable.InvalidRunner as error:
+            raise click.UsageError(f"{spell('runner')}: {error}") from error
+        return self._keep(RemoteRunner(executor, self.settings.exchange, _SHARDS))
 
     @cached_property
     def live(self) -> Live:

@@ -101,7 +101,6 @@ class FolderExchange:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        backends.make_folder(folder)
 
     def write(self, frame: pl.DataFrame) -> str:
         """Write a frame to a file; returns the name."""
@@ -120,7 +119,6 @@ class FolderExchange:
     def stage(self, name: str, frame: pl.DataFrame) -> None:
         """Write a frame beside the file of this name and move it there, so that a reader finds it whole."""
         path = self._folder / _STAGED / f"{name}.arrow"
-        backends.make_folder(path.parent)
         aside = path.with_name(f"{uuid.uuid4().hex}.partial")
         self._write(aside, frame)
         aside.replace(path)
@@ -131,11 +129,11 @@ class FolderExchange:
             yield path.stem, pl.read_ipc(path)
 
     def clear(self) -> None:
-        """Delete every file; the folder stays."""
+        """Delete the folder; the next frame makes it again."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        backends.make_folder(self._folder)
 
     def _write(self, path: Path, frame: pl.DataFrame) -> None:
+        backends.make_folder(path.parent)
         try:
             frame.write_ipc(path)
         except OSError as error:

@@ -24,7 +24,7 @@ SINKS = (
 # The sinks of a run that compares its events with what is stored, and those of a run that loads.
 COMPARING = frozenset({"repairs", "met"})
 INSERTED = ("dead_letters", *rollup.GRAINS, "sessions")
-STAGED = ("late", "taken", "state", "events", "tally")
+STAGED = ("late", "taken", "events", "tally")
 LOADING = frozenset(INSERTED + STAGED)
 
 

@@ -42,6 +42,7 @@ from pipeline.checkpoint import (
 from pipeline.exchange import connect_exchange
 from pipeline.losses import Missing
 from pipeline.plan import Plan, StateRef
+from pipeline.portable import RunnerError
 from pipeline.resources import Outcome, Parts
 from pipeline.runner import Runner
 from stores.base import BrokenRows, CheckpointStore, Conflict, Positions, StoreError
@@ -232,6 +233,7 @@ class Loader:
         exchange = connect_exchange(plan.exchange)
         with io.BackgroundInserts(self.warehouse) as inserts:
             outcome = self.runner.execute(plan, Parts(self.broker, inserts, self._state, exchange))
+            counters = outcome.counters | outcome.tally()
             # What an event replaces is looked up among the stored events, and a merge may drop the replaced row once
             # the new one is in: so events are written after everything that is computed from the look-up.
             write = io.warehouse_writes(inserts, plan.token, plan.batch)["events"]
@@ -240,19 +242,20 @@ class Loader:
                 write(frame, block)
                 if frame.height:
                     times += frame["occurred_at"].min(), frame["occurred_at"].max()  # type: ignore[arg-type]
-            kept = {sink: [frame for _, frame in outcome.frames(sink)] for sink in ("state", "taken", "late")}
-            # A batch without events reaches no sink; then the state is what it was.
-            state = pl.concat(kept["state"]) if kept["state"] else self._state
-            taken, late = (pl.concat([session.empty_state(), *kept[name]]) for name in ("taken", "late"))
+            taken, late = (
+                pl.concat([session.empty_state(), *(frame for _, frame in outcome.frames(sink))])
+                for sink in ("taken", "late")
+            )
+            state = session.canonical(pl.concat([self._state, taken]))
 
             def written() -> dict[str, Any]:
                 inserts.wait()
-                return self._account(checkpoint, outcome, times if found else [])
+                return self._account(checkpoint, counters, outcome, times if found else [])
 
             self._commit(checkpoint, intent, state, taken, late, written)
         outcome.close()
-        self._count(intent, outcome.counters)
-        return outcome.counters
+        self._count(intent, counters)
+        return counters
 
     def _plan_of(self, checkpoint: Checkpoint, intent: Intent) -> Plan:
         """The plan of an intent, the same for everybody who finds it in this checkpoint."""
@@ -274,10 +277,11 @@ class Loader:
             shards=self.runner.shards,
         )
 
-    def _account(self, checkpoint: Checkpoint, outcome: Outcome, times: list[int]) -> dict[str, Any]:
-        """The fields of the next checkpoint that say what is stored. `times`: compare it with what should be."""
-        tally = [frame for _, frame in outcome.frames("tally")]
-        fresh, retracted = (sum(int(frame[name].sum()) for frame in tally) for name in ("fresh", "retracted"))
+    def _account(
+        self, checkpoint: Checkpoint, counters: Counters, outcome: Outcome, times: list[int]
+    ) -> dict[str, Any]:
+        """The fields of the next checkpoint that say what is stored; with `times`, after a look whether it is."""
+        fresh, retracted = counters["dedupe.fresh"], counters["dedupe.retracted"]
         stored = self.warehouse.count_events() if checkpoint.events is None else checkpoint.events + fresh - retracted
         fields = self.parts_fields(checkpoint) | {"events": stored, "retracted": checkpoint.retracted + retracted}
         return fields | self._lost_rows(checkpoint, outcome, times, fields["missing"]) if times else fields
@@ -415,7 +419,8 @@ class Loader:
             except BrokenRows:
                 self._checkpoint = None
                 raise
-            except (BrokerError, StoreError, OSError) as error:  # OSError: a full disk, which may have room again
+            # OSError: a full disk, which may have room again.
+            except (BrokerError, StoreError, RunnerError, OSError) as error:
                 counters = None
                 self._checkpoint = None
                 if self.status.trouble != str(error):

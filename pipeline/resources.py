@@ -57,6 +57,11 @@ class Outcome:
         """How many rows the workers have inserted for a sink."""
         return sum(int(frame["rows"].sum()) for _, frame in self.exchange.staged(_receipts(sink)))
 
+    def tally(self) -> dict[str, int]:
+        """The counters of what was deduplicated, as the sink `tally` has them: exact also after a repetition."""
+        rows = [frame for _, frame in self.exchange.staged("tally")]
+        return {f"dedupe.{name}": sum(int(frame[name].sum()) for frame in rows) for name in ("fresh", "retracted")}
+
     def close(self) -> None:
         """Forget the results, which the driver has committed."""
         self.exchange.clear()

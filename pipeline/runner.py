@@ -14,8 +14,10 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 import apache_beam as beam
+import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.pipeline_utils import group_by_key_input_visitor
@@ -27,8 +29,9 @@ from pipeline.exchange import Exchange, MemoryExchange, TemporaryExchange
 from pipeline.graph import SINKS, build
 from pipeline.io import ReadFeeds, WriteGathered, WriteShards
 from pipeline.plan import Plan
-from pipeline.resources import Outcome, Parts, bind
+from pipeline.resources import Outcome, Parts, Written, bind
 from pipeline.run import RUNS, Registered, Run, RunRef
+from stores.backends import parse_location
 from stores.base import StoreError
 
 _GATHERED = ("archive", "dead_letters")
@@ -39,11 +42,7 @@ class CompiledGraph:
 
     def __init__(self, construct: Callable[[beam.Pipeline], object]) -> None:
         self._options = PipelineOptions(flags=[])
-        pipeline = beam.Pipeline(runner=FnApiRunner(), options=self._options)
-        construct(pipeline)
-        pipeline.visit(group_by_key_input_visitor())
-        environment = EmbeddedPythonEnvironment.default()
-        self._compiled = pipeline.to_runner_api(default_environment=environment).SerializeToString()
+        self._compiled = compile_graph(construct).SerializeToString()
 
     def exchange_of(self, name: str) -> str:  # noqa: ARG002 (a runner with workers elsewhere needs it)
         """The URL of the exchange of a plan: the memory of this process."""
@@ -56,6 +55,14 @@ class CompiledGraph:
         result.wait_until_finish()
         counters = result.metrics().query()["counters"]
         return {f"{c.key.metric.namespace}.{c.key.metric.name}": int(c.committed) for c in counters}
+
+
+def compile_graph(construct: Callable[[beam.Pipeline], object]) -> beam_runner_api_pb2.Pipeline:
+    """Translate a graph to Beam's portable form. `construct` applies the transforms to an empty pipeline."""
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags=[]))
+    construct(pipeline)
+    pipeline.visit(group_by_key_input_visitor())
+    return pipeline.to_runner_api(default_environment=EmbeddedPythonEnvironment.default())
 
 
 class Runner:
@@ -103,12 +110,57 @@ class Runner:
         """Run a plan over parts that are open here; see `run`. `parts.exchange` has the staged results."""
         return Outcome(self.run(bind(plan, parts)), parts.exchange)
 
+    def close(self) -> None:
+        """Nothing is open between runs."""
+
     def compile(self, sinks: frozenset[str], shards: int = 1) -> None:
         """Compile the graph for these sinks ahead of its first run, unless one is idle."""
         with self._lock:
             idle = self._idle.setdefault((sinks, shards), [])
             if not idle:
                 idle.append(_compiled(sinks, shards))
+
+
+class Executor(Protocol):
+    """Runs graphs in Beam's portable form with workers elsewhere, see `portable`."""
+
+    def execute(self, pipeline: beam_runner_api_pb2.Pipeline, name: str = "") -> dict[str, int]:
+        """Run a graph to its end; returns Beam's counters."""
+
+    def close(self) -> None:
+        """End the workers that this executor started."""
+
+
+class RemoteRunner(Runner):
+    """Runs plans with workers in other processes, which exchange frames at a URL that all of them reach.
+
+    Only the driver's own small runs (`run`) stay in this process."""
+
+    def __init__(self, executor: Executor, exchange: str, shards: int) -> None:
+        super().__init__()
+        self.shards = shards
+        self._executor = executor
+        self._exchange = parse_location(exchange)
+
+    def exchange_of(self, name: str) -> str:
+        """The URL of the exchange of a plan: a folder or prefix of its own."""
+        return self._exchange.below(name)
+
+    def execute(self, plan: Plan, parts: Parts) -> Outcome:
+        """Run a plan on the workers. `parts.exchange` is cleared first: a run that was broken off may have left frames.
+
+        Raises the `BrokerError` or `StoreError` of the step that failed, and `portable.RunnerError`."""
+        parts.exchange.clear()
+        words = Written(plan, msgspec.json.encode(plan))
+        compiled = compile_graph(lambda pipeline: construct(pipeline, words, plan.sinks, plan.shards, spread=True))
+        return Outcome(self._executor.execute(compiled, plan.id), parts.exchange)
+
+    def compile(self, sinks: frozenset[str], shards: int = 1) -> None:
+        """Nothing: the plan is part of such a graph, so each is compiled anew."""
+
+    def close(self) -> None:
+        """End the workers that were started here."""
+        self._executor.close()
 
 
 def _compiled(sinks: frozenset[str], shards: int) -> tuple[str, CompiledGraph]:

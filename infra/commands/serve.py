@@ -121,10 +121,35 @@ def load(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with owned(settings, "footfall load") as core:
+        _ = core.parts.runner  # a URL that names no runner ends the command, and is not tried again and again
         core.start()
         click.echo("loading", err=True)
         stop.wait()
         core.stop()
+
+
+@click.command(cls=SettingsCommand)
+@click.option("--listen", type=click.IntRange(0, 65535), default=50000, show_default=True, help="Port on 127.0.0.1.")
+@click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="Workers started at once.")
+@with_settings
+def workers(settings: Settings, listen: int, processes: int) -> None:
+    """Serve workers for `load --runner flink://`: one such pool beside each TaskManager, until a signal.
+
+    Its workers open the broker and the stores with this command's settings, secrets included. Whoever reaches the port
+    can have any code run, so it is on loopback only.
+    """
+    from infra import worker
+    from pipeline.workers import serve
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with serve(worker.command(settings), processes, listen) as address:
+            click.echo(f"workers at {address}", err=True)
+            stop.wait()
+    except OSError as error:
+        raise Failed(str(error)) from error
 
 
 @click.command(cls=SettingsCommand)

@@ -60,7 +60,9 @@ class Core:
                 from pipeline.live import Loader
 
                 self.parts.create_topics()
-                loader = Loader(self.parts.broker, self.parts.warehouse, self.parts.checkpoint)
+                loader = Loader(
+                    self.parts.broker, self.parts.warehouse, self.parts.checkpoint, runner=self.parts.runner
+                )
                 loader.open()
                 self._loader = loader
             return self._loader

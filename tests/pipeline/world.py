@@ -35,8 +35,10 @@ def record(e: Event) -> Record:
 class World:
     """Opens everything below `folder`; `reopen` is what a crash and a restart leave."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, warehouse: str = "", runner: Runner = RUNNER) -> None:
         self.folder = folder
+        self.warehouse_url = warehouse or f"chdb:///{folder}/warehouse"
+        self.runner = runner
         self.now = T0
         self.open()
 
@@ -44,11 +46,14 @@ class World:
         self.broker = brokers.connect(f"sqlite:///{self.folder}/log.sqlite")
         for topic in ALL_TOPICS:
             self.broker.create_topic(topic, 4, -1)
-        self.warehouse = stores.connect_warehouse(f"chdb:///{self.folder}/warehouse")
+        self.warehouse = stores.connect_warehouse(self.warehouse_url)
         self.warehouse.migrate()
         self.checkpoint = stores.connect_checkpoint(f"file:///{self.folder}/checkpoint")
         self.archive = stores.connect_archive(f"file:///{self.folder}/archive")
-        self.loader = live.Loader(self.broker, self.warehouse, self.checkpoint, clock=lambda: self.now, runner=RUNNER)
+        self.loader = self.another_loader()
+
+    def another_loader(self) -> live.Loader:
+        return live.Loader(self.broker, self.warehouse, self.checkpoint, clock=lambda: self.now, runner=self.runner)
 
     def close(self) -> None:
         for part in (self.broker, self.warehouse, self.checkpoint):

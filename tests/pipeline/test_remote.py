@@ -1,0 +1,69 @@
+"""The live pipeline with workers in other processes: the same rows, whatever dies or is done twice."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from pipeline import live
+from pipeline.portable import JobFailed, ProcessExecutor
+from tests.patience import patient
+from tests.pipeline import test_live
+from tests.pipeline.test_live import assert_rollups_equal_a_group_by, expected, history, same
+from tests.pipeline.world import World
+
+
+def assert_all_is_stored_once(world: World) -> None:
+    world.loader.drain()
+    stored = len({e.id for e in history(1)})
+    assert same(world.sessions(), expected(world))
+    assert_rollups_equal_a_group_by(world)
+    assert world.count("SELECT count() FROM events") == world.loader.checkpoint().events == stored
+    assert [path for path in (world.folder / "exchange").rglob("*") if path.is_file()] == []
+
+
+def test_micro_batches_on_workers_make_the_sessions_of_one_pass(wide_world: World) -> None:
+    events = history(1)
+    for i in range(0, len(events), 150):
+        wide_world.publish(*events[i : i + 150])
+        wide_world.loader.drain()
+    wide_world.publish(*events)
+    assert_all_is_stored_once(wide_world)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        test_live.test_every_step_of_a_live_run_counts_in_beams_metrics,
+        test_live.test_an_event_beyond_the_horizon_waits_for_reconcile_and_an_open_chain_takes_it_in,
+        test_live.test_a_lesser_copy_that_comes_later_replaces_in_every_table,
+        test_live.test_who_lost_the_swap_starts_over_and_nothing_is_loaded_twice,
+    ],
+    ids=lambda test: test.__name__.removeprefix("test_"),
+)
+def test_what_holds_in_one_process(wide_world: World, test: Callable[[World, live.Loader], None]) -> None:
+    test(wide_world, wide_world.loader)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # Beam's reader of a dead worker
+def test_a_killed_worker_changes_nothing(wide_world: World, executor: ProcessExecutor) -> None:
+    wide_world.publish(*history(1))
+    folder, killed = wide_world.folder / "exchange", threading.Event()
+
+    def kill() -> None:
+        while not any(folder.rglob("*.arrow")):  # frames wait in the exchange: the run is in its middle
+            pass
+        os.kill(executor.pids()[0], signal.SIGKILL)
+        killed.set()
+
+    threading.Thread(target=kill).start()
+    with contextlib.suppress(JobFailed):
+        wide_world.loader.step()
+    assert killed.wait(patient(60))
+    wide_world.reopen()
+    assert_all_is_stored_once(wide_world)
