@@ -3,7 +3,7 @@
 `executor(url)` reads where:
 
 - `flink://HOST:PORT` is Beam's job service in front of a Flink cluster. `workers=HOST:PORT` is where each TaskManager
-  finds its pool (`pipeline.workers`); without it, workers are processes of this machine, which then has to be the
+  finds its pool (`footfall workers`); without it, workers are processes of this machine, which then has to be the
   TaskManagers' too. `rest=HOST:PORT` is Flink's REST, without which a job cannot be cancelled: Beam's own call says
   CANCELLED and lets it run on. `parallelism=N` is the job's, `processes=N` how many workers a TaskManager uses,
   `timeout=S` how many seconds a job may take.
@@ -26,10 +26,11 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
+import apache_beam as beam
 import grpc
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import common_urns
@@ -39,12 +40,14 @@ from apache_beam.portability.api import (
     beam_runner_api_pb2,
     endpoints_pb2,
 )
+from apache_beam.runners.pipeline_utils import group_by_key_input_visitor
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWorkerHandler, WorkerHandler
 from apache_beam.runners.portability.portable_runner import JobServiceHandle, PortableMetrics
+from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 
 from brokers.base import BrokerError
-from pipeline.workers import PLAIN, Command, PoolServer, WorkerPool
+from pipeline.workers import Command, PoolServer, WorkerPool
 from stores.base import StoreError
 
 Counters = dict[str, int]
@@ -75,7 +78,7 @@ class JobFailed(RunnerError):
 class Executor(Protocol):
     """Runs graphs in Beam's portable form."""
 
-    def execute(self, pipeline: beam_runner_api_pb2.Pipeline, name: str = "") -> Counters:
+    def execute(self, graph: beam_runner_api_pb2.Pipeline, name: str = "") -> Counters:
         """Run a graph to its end; returns Beam's counters as {"step.counter": n}.
 
         `name` is the job's. Raises `RunnerError`, or the `BrokerError` or `StoreError` of the step that failed.
@@ -85,7 +88,7 @@ class Executor(Protocol):
         """End the workers that this executor started."""
 
 
-def executor(url: str, command: Command = PLAIN) -> Executor:
+def executor(url: str, command: Command | None = None) -> Executor:
     """The executor of a URL; see the module. `command` starts a worker process. Raises `InvalidRunner`."""
     parts = urlsplit(url)
     given = parse_qsl(parts.query, keep_blank_values=True)
@@ -135,24 +138,35 @@ def _address(text: str, what: str) -> str:
     return text
 
 
+def compile_graph(construct: Callable[[beam.Pipeline], object]) -> beam_runner_api_pb2.Pipeline:
+    """Translate a graph to Beam's portable form. `construct` applies the transforms to an empty pipeline."""
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags=[]))
+    construct(pipeline)
+    pipeline.visit(group_by_key_input_visitor())
+    compiled: beam_runner_api_pb2.Pipeline = pipeline.to_runner_api(
+        default_environment=EmbeddedPythonEnvironment.default()
+    )
+    return compiled
+
+
 class ProcessExecutor:
     """Beam's in-process runner with workers in `processes` processes, which stay for the next graph.
 
     Beam's own mode for this (`--direct_running_mode=multi_processing`) starts new Pythons for each run and waits for
     ever for one that was killed; here that is a `JobFailed`."""
 
-    def __init__(self, processes: int, command: Command = PLAIN) -> None:
+    def __init__(self, processes: int, command: Command | None = None) -> None:
         self._processes = processes
         self._pool = WorkerPool(processes, command, quiet=True)
         self._urn = f"footfall:env:pool:{uuid.uuid4().hex}"
         WorkerHandler.register_environment(self._urn, bytes)(functools.partial(_PoolWorker, self._pool))
 
-    def execute(self, pipeline: beam_runner_api_pb2.Pipeline, name: str = "") -> Counters:  # noqa: ARG002
+    def execute(self, graph: beam_runner_api_pb2.Pipeline, name: str = "") -> Counters:  # noqa: ARG002
         """Run a graph to its end; see `Executor`."""
         runner = FnApiRunner()
         runner._num_workers = self._processes  # it reads the option only where it is given a pipeline to translate
         try:
-            result = runner.run_via_runner_api(_in_environment(pipeline, self._urn, b""), PipelineOptions(flags=[]))
+            result = runner.run_via_runner_api(_in_environment(graph, self._urn, b""), PipelineOptions(flags=[]))
         except RuntimeError as error:
             raise fault(str(error)) from error
         return _counters(result.metrics())
@@ -185,7 +199,7 @@ class _PoolWorker(GrpcWorkerHandler):
         self._pool.stop(self.worker_id)
 
     def _died(self, last_words: str) -> None:
-        lost = RuntimeError(f"a worker process ended with {last_words}")
+        lost = RuntimeError(f"a worker process {last_words}")
         while not self._stopped.wait(0.1):  # what the runner asks of the worker later would wait for ever, too
             for future in list(self.control_conn._futures_by_id.values()):
                 future.abort(lost)
@@ -203,7 +217,7 @@ class FlinkExecutor:
         parallelism: int,
         processes: int,
         timeout: float,
-        command: Command = PLAIN,
+        command: Command | None,
     ) -> None:
         self._command = command
         self._jobs = jobs
@@ -214,12 +228,12 @@ class FlinkExecutor:
         self._timeout = timeout
         self._own: tuple[WorkerPool, PoolServer] | None = None
 
-    def execute(self, pipeline: beam_runner_api_pb2.Pipeline, name: str = "") -> Counters:
+    def execute(self, graph: beam_runner_api_pb2.Pipeline, name: str = "") -> Counters:
         """Run a graph to its end; see `Executor`. Jobs of the same name that still run are cancelled before."""
         name = name or f"footfall-{uuid.uuid4().hex}"
         external = beam_runner_api_pb2.ExternalPayload(endpoint=endpoints_pb2.ApiServiceDescriptor(url=self._pool()))
         urn = common_urns.environments.EXTERNAL.urn
-        placed = _in_environment(pipeline, urn, external.SerializeToString())
+        placed = _in_environment(graph, urn, external.SerializeToString())
         with grpc.insecure_channel(self._jobs, [("grpc.max_receive_message_length", -1)]) as channel:
             self._connect(channel)
             self._cancel(name)
@@ -254,10 +268,10 @@ class FlinkExecutor:
         except grpc.FutureTimeoutError:
             raise RunnerUnreachable(
                 f"nothing answers as Beam's job service at {self._jobs} within {_JOB_SERVER_SECONDS:.0f} s: start "
-                "Beam's Flink job server there (beam-runners-flink, --flink-master is the cluster), or correct the URL"
+                "Beam's Flink job server there (beam-runners-flink; --flink-master names the cluster), or mend the URL"
             ) from None
 
-    def _run(self, service: Any, pipeline: beam_runner_api_pb2.Pipeline, name: str) -> Counters:
+    def _run(self, service: Any, graph: beam_runner_api_pb2.Pipeline, name: str) -> Counters:
         flags = [
             f"--job_name={name}",
             f"--parallelism={self._parallelism}",
@@ -267,13 +281,14 @@ class FlinkExecutor:
         handle = JobServiceHandle(service, PipelineOptions(flags))
         job = ""
         try:
-            job, messages, _ = handle.submit(pipeline)
+            job, messages, _ = handle.submit(graph)
             state, said = self._wait(service, job, messages)
         except BaseException:
             self._abandon(service, job, name)
             raise
         if state != "DONE":
-            raise fault("\n".join(said) or f"the job {name} ended as {state}; Flink's log says why")
+            text = "\n".join(said) or f"the job {name} ended as {state}; Flink's log says why"
+            raise fault(text) from RuntimeError(text)
         metrics = service.GetJobMetrics(beam_job_api_pb2.GetJobMetricsRequest(job_id=job), timeout=_JOB_SERVER_SECONDS)
         return _counters(PortableMetrics(metrics))
 
@@ -362,18 +377,24 @@ def _said(error: grpc.RpcError) -> str:
     return f"{error.code().name}: {error.details()}" if isinstance(error, grpc.Call) else str(error)
 
 
-def _in_environment(pipeline: beam_runner_api_pb2.Pipeline, urn: str, payload: bytes) -> beam_runner_api_pb2.Pipeline:
+def _in_environment(graph: beam_runner_api_pb2.Pipeline, urn: str, payload: bytes) -> beam_runner_api_pb2.Pipeline:
     """The same graph with all of its steps in an environment."""
     placed = beam_runner_api_pb2.Pipeline()
-    placed.CopyFrom(pipeline)
+    placed.CopyFrom(graph)
     for environment in placed.components.environments.values():
         environment.urn, environment.payload = urn, payload
     return placed
 
 
 def _counters(metrics: Any) -> Counters:
-    found = metrics.query()["counters"]
-    return {f"{c.key.metric.namespace}.{c.key.metric.name}": int(c.committed or c.attempted or 0) for c in found}
+    """The steps' own counters; Flink reports Beam's, too."""
+    counted: Counters = {}
+    for found in metrics.query()["counters"]:
+        metric = found.key.metric
+        if metric.namespace != "beam":
+            name = f"{metric.namespace}.{metric.name}"
+            counted[name] = counted.get(name, 0) + int(found.committed or found.attempted or 0)
+    return counted
 
 
 # A traceback's last line, `module.Class: message`, to which Beam has added the step.
@@ -383,7 +404,7 @@ _RAISED = re.compile(
 
 
 def fault(text: str) -> Exception:
-    """The error that a step raised, out of a runner's text of its failure; else a `JobFailed` with that text.
+    """The error that a step raised, out of a runner's text of its failure; else a `JobFailed`.
 
     The text holds Python's traceback of the worker, in which every error stands with its class. An error of the
     product comes back as its class; what it had besides a message is lost."""
@@ -394,7 +415,8 @@ def fault(text: str) -> Exception:
             found = kind.__new__(kind)
             Exception.__init__(found, message)
             return found
-    return JobFailed(text)
+    raised = [line for line in text.splitlines() if " [while running '" in line]
+    return JobFailed(raised[-1].strip() if raised else text)
 
 
 def _known(kind: type[Exception]) -> dict[str, type[Exception]]:

@@ -14,21 +14,19 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 import apache_beam as beam
 import msgspec
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
-from apache_beam.runners.pipeline_utils import group_by_key_input_visitor
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 
 from brokers.base import BrokerError
 from pipeline.exchange import Exchange, MemoryExchange, TemporaryExchange
 from pipeline.graph import SINKS, build
 from pipeline.io import ReadFeeds, WriteGathered, WriteShards
 from pipeline.plan import Plan
+from pipeline.portable import Executor, compile_graph
 from pipeline.resources import Outcome, Parts, Written, bind
 from pipeline.run import RUNS, Registered, Run, RunRef
 from stores.backends import parse_location
@@ -55,14 +53,6 @@ class CompiledGraph:
         result.wait_until_finish()
         counters = result.metrics().query()["counters"]
         return {f"{c.key.metric.namespace}.{c.key.metric.name}": int(c.committed) for c in counters}
-
-
-def compile_graph(construct: Callable[[beam.Pipeline], object]) -> beam_runner_api_pb2.Pipeline:
-    """Translate a graph to Beam's portable form. `construct` applies the transforms to an empty pipeline."""
-    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags=[]))
-    construct(pipeline)
-    pipeline.visit(group_by_key_input_visitor())
-    return pipeline.to_runner_api(default_environment=EmbeddedPythonEnvironment.default())
 
 
 class Runner:
@@ -119,16 +109,6 @@ class Runner:
             idle = self._idle.setdefault((sinks, shards), [])
             if not idle:
                 idle.append(_compiled(sinks, shards))
-
-
-class Executor(Protocol):
-    """Runs graphs in Beam's portable form with workers elsewhere, see `portable`."""
-
-    def execute(self, pipeline: beam_runner_api_pb2.Pipeline, name: str = "") -> dict[str, int]:
-        """Run a graph to its end; returns Beam's counters."""
-
-    def close(self) -> None:
-        """End the workers that this executor started."""
 
 
 class RemoteRunner(Runner):

@@ -1,6 +1,6 @@
 """Workers: Python processes that run a graph's steps for a runner elsewhere, kept warm from one job to the next.
 
-`python -m pipeline.workers --port N` is a pool for Beam's EXTERNAL environment: one stands beside each Flink
+`footfall workers` serves a pool for Beam's EXTERNAL environment: one stands beside each Flink
 TaskManager, which asks it for a worker when a job begins. Beam's own pool starts a Python for every job, and importing
 Beam and Polars takes seconds of CPU; here a process that has finished its job waits for the next one, with all that it
 has imported and opened. Workers are processes and not threads, so they use all cores, and one may be killed without
@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -27,7 +28,8 @@ from typing import IO, Any
 import grpc
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 from apache_beam.runners.worker.sdk_worker import SdkHarness
-from apache_beam.utils import thread_pool_executor
+from apache_beam.utils.sentinel import Sentinel
+from apache_beam.utils.thread_pool_executor import UnboundedThreadPoolExecutor
 
 HOST = "127.0.0.1"
 # What the product's graphs need: imported before a worker says that it is ready.
@@ -36,20 +38,23 @@ _WARM = ("pipeline.graph", "pipeline.io")
 _SECONDS_TO_END = 10.0
 _LAST_WORDS = 4_000
 
+Died = Callable[[str], None]
+
+
 @dataclass(frozen=True)
 class Command:
     """How one process of a pool is started: `words` in the end call `work`; `environment` None is that of this process.
 
     Secrets go into the environment, because everybody on a machine can read the words."""
 
-    words: Sequence[str] = (sys.executable, "-c", "from pipeline.workers import work; work()")
+    words: Sequence[str]
     environment: Mapping[str, str] | None = field(default=None, repr=False)
 
 
-Died = Callable[[str], None]
-
-
-PLAIN = Command()
+def plain() -> Command:
+    """A worker that finds modules where this process does, and has no settings of its own."""
+    path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 (resolves no link)
+    return Command([sys.executable, "-c", f"import sys; sys.path = {path}; from pipeline.workers import work; work()"])
 
 
 class _Worker:
@@ -61,23 +66,28 @@ class _Worker:
         self.died: Died | None = None
         self.process = subprocess.Popen(
             command.words,
-            env=command.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
+            env=command.environment,
             start_new_session=True,  # Ctrl-C is for the driver, which cancels what runs and then closes the pool
         )
 
     def assign(self, worker_id: str, control: str) -> None:
         assert self.process.stdin is not None
+        if self.log is not None:
+            self.log.truncate(0)  # the process appends
         self.process.stdin.write(json.dumps({"id": worker_id, "control": control}).encode() + b"\n")
         self.process.stdin.flush()
 
     def last_words(self) -> str:
+        """How it ended, and the end of what it printed."""
+        status = self.process.returncode
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         if self.log is None:
-            return ""
+            return how
         self.log.seek(max(0, self.log.seek(0, os.SEEK_END) - _LAST_WORDS))
-        return self.log.read().decode(errors="replace").strip()
+        return f"{how}; its last words: {self.log.read().decode(errors='replace').strip() or 'none'}"
 
 
 class WorkerPool:
@@ -85,8 +95,8 @@ class WorkerPool:
 
     With `quiet` what they print is kept and shown only if one dies; otherwise it goes to standard error."""
 
-    def __init__(self, size: int, command: Command = PLAIN, *, quiet: bool = False) -> None:
-        self._command = command
+    def __init__(self, size: int, command: Command | None = None, *, quiet: bool = False) -> None:
+        self._command = command or plain()
         self._quiet = quiet
         self._lock = threading.Lock()
         self._workers: list[_Worker] = []
@@ -98,7 +108,7 @@ class WorkerPool:
     def start(self, worker_id: str, control: str, died: Died | None = None) -> None:
         """Have a process serve the runner at `control` (host:port) as `worker_id`; one is started if none is idle.
 
-        `died` is called with the process's last words if it ends before the runner closes the connection."""
+        `died` is told how the process ended, if that was before the runner closed the connection."""
         while True:
             with self._lock:
                 worker = self._idle.pop() if self._idle else self._spawn()
@@ -143,7 +153,7 @@ class WorkerPool:
                 worker.process.kill()
 
     def _spawn(self) -> _Worker:
-        worker = _Worker(self._command, tempfile.TemporaryFile() if self._quiet else None)  # noqa: SIM115 (as long as the process)
+        worker = _Worker(self._command, tempfile.TemporaryFile("a+b") if self._quiet else None)  # noqa: SIM115 (as long as the process)
         self._workers.append(worker)
         threading.Thread(target=self._attend, args=(worker,), name="worker", daemon=True).start()
         return worker
@@ -162,7 +172,7 @@ class WorkerPool:
                 self._idle.remove(worker)
             died = None if self._closed else worker.died
         if died is not None:
-            died(f"status {worker.process.returncode}; its last words: {worker.last_words() or 'none'}")
+            died(worker.last_words())
         for pipe in (worker.process.stdin, worker.process.stdout, worker.log):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -204,7 +214,7 @@ class PoolServer:
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.http2.max_ping_strikes", 0),
         ]
-        self._server = grpc.server(thread_pool_executor.shared_unbounded_instance(), options=options)
+        self._server = grpc.server(UnboundedThreadPoolExecutor(), options=options)
         beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(_Service(pool), self._server)
         try:
             bound = self._server.add_insecure_port(f"{HOST}:{port}")
@@ -224,13 +234,33 @@ def work() -> None:
     os.dup2(2, 1)  # what a step prints is no answer
     for module in _WARM:
         importlib.import_module(module)
+    logging.getLogger("apache_beam.runners.worker.data_plane").setLevel(logging.CRITICAL)
+    threading.excepthook = _excepthook
     for line in sys.stdin.buffer:
         assignment = json.loads(line)
-        harness = SdkHarness(assignment["control"], worker_id=assignment["id"])
-        harness.run()
-        if harness._bundle_processor_cache.active_bundle_processors:
-            os._exit(0)  # a step still runs for a job that was cancelled: it ends with the process
+        _serve(SdkHarness(assignment["control"], worker_id=assignment["id"]))
         answers.write(b"idle\n")
+
+
+def _serve(harness: Any) -> None:
+    """Serve a runner until it closes the connection and every step has ended, which is when no write can follow."""
+    harness._worker_thread_pool = UnboundedThreadPoolExecutor()  # instead of one that is shared and never waited for
+    try:
+        harness.run()
+    except grpc.RpcError:  # how Flink closes it most of the time; Beam stops in the middle of its cleaning up then
+        harness._responses.put(Sentinel.sentinel)
+        for channel in list(harness._data_channel_factory._data_channel_cache.values()):
+            with contextlib.suppress(grpc.RpcError):
+                channel.close()
+        harness._worker_thread_pool.shutdown()
+        harness._state_handler_factory.close()
+        harness._bundle_processor_cache.shutdown()
+
+
+def _excepthook(arguments: threading.ExceptHookArgs) -> None:
+    """Say nothing of connections that the runner closes: each of Beam's threads would print it after each job."""
+    if not isinstance(arguments.exc_value, grpc.RpcError):
+        threading.__excepthook__(arguments)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from tests.once import Once
 from tests.require import require
 from tests.serverless import function
 from tests.servers import diskless as diskless_part
+from tests.servers import flink as flink_part
 from tests.servers import kafka as kafka_part
 from tests.servers import kafka3 as kafka3_part
 from tests.servers import process
@@ -32,6 +33,7 @@ PARTS: dict[str, Any] = {
     "diskless": diskless_part,
     "pulsar": pulsar_part,
     "redis": redis_part,
+    "flink": flink_part,
 }
 ONCE = pytest.StashKey[Once]()
 SAID = "said"
@@ -129,6 +131,17 @@ def redis_url(once: Once) -> str:
     """`redis://127.0.0.1:PORT/0` of a real Redis of this run's own."""
     address = started(once, "redis")
     return address if "://" in address else f"redis://{address}/0"
+
+
+@pytest.fixture(scope="session")
+def flink(once: Once) -> flink_part.Flink:
+    """A real Flink of this run's own with Beam's job server and a pool of workers; `run` runs a module that reaches it.
+
+    A test may kill its workers and its TaskManager, and starts that again."""
+    missing = flink_part.available()
+    require("flink", not missing, missing)
+    once("flink", flink_part.start)
+    return flink_part.server(once.folder("flink"))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The walk of `test_flink.py` inside Flink's network: a Kafka, a warehouse, events, a loader on Flink and a replay here.
+"""The walk of `test_flink.py` inside Flink's network: Kafka, a warehouse, events, a loader on Flink, a replay here.
 
     python -m tests.e2e.on_flink URL FOLDER
 

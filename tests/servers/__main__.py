@@ -1,17 +1,28 @@
-"""`python -m tests.servers PART start|stop|status|logs`. Exit status 1: it does not run."""
+"""`python -m tests.servers PART start|stop|status|logs`. Exit status 1: it does not run.
+
+`flink run CMD…` runs a command in the network of its own that Flink has.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tests.servers import diskless, kafka, kafka3, pulsar, redis
+from tests.servers import diskless, flink, kafka, kafka3, pulsar, redis
 from tests.servers.process import NotStarted
 
-PARTS: dict[str, Any] = {"diskless": diskless, "kafka": kafka, "kafka3": kafka3, "pulsar": pulsar, "redis": redis}
+PARTS: dict[str, Any] = {
+    "diskless": diskless,
+    "flink": flink,
+    "kafka": kafka,
+    "kafka3": kafka3,
+    "pulsar": pulsar,
+    "redis": redis,
+}
 
 
 @click.command()
@@ -44,5 +55,18 @@ def main(part: str, verb: str, port: int | None, folder: Path | None, lines: int
         sys.exit(0 if address else 1)
 
 
+def run(command: list[str]) -> None:
+    """Become `command`, inside Flink's network."""
+    if not command:
+        sys.exit("usage: ./dev flink run COMMAND ARGUMENTS…")
+    try:
+        inside = [*flink.server().inside(), *command]
+    except NotStarted as error:
+        sys.exit(str(error))
+    os.execvp(inside[0], inside)
+
+
 if __name__ == "__main__":
+    if sys.argv[1:3] == ["flink", "run"]:  # before any option is read: they are the command's
+        run(sys.argv[3:])
     main()
