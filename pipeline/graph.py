@@ -19,7 +19,7 @@ from pipeline import steps
 SINKS = ("archive", "dead_letters", *rollup.GRAINS, "late", "taken", "state", "sessions", "events", "repairs", "met")
 # The sinks of a run that compares its events with what is stored, and those of a run that loads.
 COMPARING = frozenset({"repairs", "met"})
-LOADING = frozenset(SINKS) - COMPARING - {"archive"}
+LOADING = frozenset(SINKS) - COMPARING - {"archive", "state"}
 
 
 def build(
@@ -46,7 +46,7 @@ def build(
         if grain in sinks:
             deduped | f"RollUp[{grain}]" >> steps.RollUp(grain) | f"Write[{grain}]" >> sinks[grain]
     if {"sessions", "state", "taken", "late"} & sinks.keys():
-        outcome = deduped | "Sessionize" >> steps.Sessionize(handle, shards)
+        outcome = deduped | "Sessionize" >> steps.Sessionize(handle)
         tagged: dict[str, Any] = {
             "late": outcome.late,
             "taken": outcome.taken,

@@ -31,11 +31,11 @@ from activity.rollup import hex16
 from brokers.base import Broker, BrokerError, Position, Record, TopicPartition
 from pipeline import graph, io, losses
 from pipeline.checkpoint import (
-    SNAPSHOT_EVERY,
     Checkpoint,
     CheckpointRepository,
     Damaged,
     Intent,
+    OpenState,
     PartitionRange,
     PartitionsChanged,
 )
@@ -53,7 +53,6 @@ Counters = dict[str, int]
 
 READ_TOPICS = (*TOPICS, DEAD_LETTER_TOPIC)
 GROUP = "footfall-load"
-MOST_CHUNKS = 8
 
 
 def now_ms() -> int:
@@ -94,7 +93,7 @@ class Loader:
     def __post_init__(self) -> None:
         self.repository = CheckpointRepository(self.checkpoint_store, self.unit)
         self._checkpoint: Checkpoint | None = None
-        self._state = session.empty_state()
+        self._state = OpenState()
         self.turn = threading.RLock()
 
     # -- the checkpoint ---------------------------------------------------------------------------------------
@@ -108,7 +107,7 @@ class Loader:
         except Damaged as damaged:
             kept = self.repository.set_aside(damaged)
             log.warning("The checkpoint is damaged: %s. What is left of it is kept there as %s", damaged, kept)
-            checkpoint, state = self._begin(damaged=True), session.empty_state()
+            checkpoint, state = self._begin(damaged=True), OpenState()
         parts = self.parts_fields(checkpoint)
         if parts["missing"] != checkpoint.missing:
             checkpoint = self.repository.swap(msgspec.structs.replace(checkpoint, **parts))
@@ -123,11 +122,11 @@ class Loader:
         self.status.watermark = checkpoint.watermark
         return checkpoint
 
-    def _loaded(self) -> tuple[Checkpoint, pl.DataFrame]:
+    def _loaded(self) -> tuple[Checkpoint, OpenState]:
         checkpoint = self.repository.load()
         if checkpoint is None:
             checkpoint = self._begin()
-        state = self.repository.state(checkpoint)
+        state = self.repository.state(checkpoint, self._state)
         self.repository.dirty_days(checkpoint)  # raises where a segment of theirs is damaged
         return checkpoint, state
 
@@ -219,7 +218,7 @@ class Loader:
         watermark = max(checkpoint.watermark, min(reached) - WATERMARK_DELAY_MS)
         self.status.lag_seconds = max(0.0, (self.clock() - min(reached)) / 1000)
         # With nothing to read the watermark still moves, once a minute, so that open sessions can close.
-        if not ranges and (not self._state.height or watermark - checkpoint.watermark < MINUTE_MS):
+        if not ranges and (not self._state.events.height or watermark - checkpoint.watermark < MINUTE_MS):
             return None
         return Intent(checkpoint.batch + 1, ranges, checkpoint.watermark, watermark)
 
@@ -231,7 +230,7 @@ class Loader:
         """Run the intent of `checkpoint`. `found`: another run may have begun to write it."""
         intent = checkpoint.intent
         assert intent is not None
-        kept: dict[str, list[pl.DataFrame]] = {"state": [], "taken": [], "late": []}
+        kept: dict[str, list[pl.DataFrame]] = {"taken": [], "late": []}
         direct = io.warehouse_writes(self.warehouse, f"{checkpoint.generation}/{intent.batch}", intent.batch)
         writes = {name: background.wrap(write) for name, write in direct.items()}
         writes |= {name: io.collecting(frames) for name, frames in kept.items()}
@@ -243,15 +242,14 @@ class Loader:
             Run(
                 feeds=[BrokerFeed(self.broker, r) for r in intent.ranges],
                 writes=writes,
-                state=self._state,
+                state=self._state.events,
                 watermark=intent.watermark,
                 lookup=io.warehouse_lookup(self.warehouse, intent.batch),
             )
         )
         for frame, block in events:
             background.submit(direct["events"], frame, block)
-        # A batch without events reaches no sink; then the state is what it was.
-        state = pl.concat(kept["state"]) if kept["state"] else self._state
+        # A batch without events reaches no sink.
         taken, late = (pl.concat([session.empty_state(), *kept[name]]) for name in ("taken", "late"))
 
         def written() -> dict[str, Any]:
@@ -263,7 +261,7 @@ class Loader:
             fields = self.parts_fields(checkpoint) | {"events": stored, "retracted": retracted}
             return fields | self._lost_rows(intent, counters, events, fields["missing"]) if found else fields
 
-        self._commit(checkpoint, intent, state, taken, late, written)
+        self._commit(checkpoint, intent, taken, late, written)
         self._count(intent, counters)
         return counters
 
@@ -271,20 +269,20 @@ class Loader:
         self,
         checkpoint: Checkpoint,
         intent: Intent,
-        state: pl.DataFrame,
         taken: pl.DataFrame,
         late: pl.DataFrame,
         written: Callable[[], dict[str, Any]],
     ) -> None:
-        snapshot, deltas, old = checkpoint.snapshot, list(checkpoint.deltas), []
-        if session.prunes_at(intent.watermark, intent.next_watermark):
-            state, closed = session.prune(state, intent.next_watermark)
-            self._publish_closed(closed)
-        if len(deltas) >= SNAPSHOT_EVERY:
-            old = [*deltas, *([snapshot] if snapshot else [])]
-            snapshot, deltas = self.repository.put_frame(f"state-{intent.batch}", state), []
-        elif taken.height:
-            deltas.append(self.repository.put_frame(f"delta-{intent.batch}", taken))
+        # Until the swap, the state in memory is ahead of the checkpoint: should something fail, both are loaded again.
+        state, self._state, self._checkpoint = self._state, OpenState(), None
+        segments = checkpoint.segments()
+        if taken.height:
+            segments.append(self.repository.put_frame(f"delta-{intent.batch}", taken))
+            state.add(segments[-1], taken)
+        prunes_at = session.pruned_at(intent.next_watermark)
+        if prunes_at > session.pruned_at(intent.watermark):
+            self._publish_closed(state.events.prune(prunes_at))
+        segments, old = self.repository.folded(state, segments, intent.batch)
         dirty_days = list(checkpoint.dirty_days)
         if late.height:
             days = late.select("site", "visitor", day=pl.col("occurred_at") // DAY_MS).unique()
@@ -296,15 +294,14 @@ class Loader:
                 batch=intent.batch,
                 positions=checkpoint.moved(intent.ranges),
                 watermark=intent.next_watermark,
-                snapshot=snapshot,
-                deltas=deltas,
+                snapshot=None,
+                deltas=segments,
                 dirty_days=dirty_days,
                 intent=None,
                 lease=None,
             )
         )
-        # Each batch adds a chunk to every column, and work goes by the chunk.
-        self._state = state if state.n_chunks() < MOST_CHUNKS else state.rechunk()
+        self._state = state
         self.repository.forget(old)
         for r in intent.ranges:
             self.broker.remember(GROUP, TopicPartition(r.topic, r.partition), Position.parse(r.upto))
