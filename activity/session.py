@@ -31,6 +31,7 @@ at, which is everything more than the day cut's look-back before the last midnig
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from activity.definitions import DAY_MS, ENGAGED_MS, GAP_MS, HORIZON_MS, MINUTE_MS, OVERSIZED_EVENTS
+from activity.definitions import DAY_MS, ENGAGED_MS, GAP_MS, HORIZON_MS, OVERSIZED_EVENTS, SECOND_MS
 
 IDENTITY = ["site", "visitor", "id_hi", "id_lo"]
 
@@ -97,6 +98,9 @@ COLUMNS: dict[str, pl.DataType] = {
 
 KEY = ["site", "visitor", "session_id"]
 
+# The watermark moves so far between two prunes.
+_PRUNE_EVERY_MS = 10 * SECOND_MS
+
 # A column of numbers or booleans.
 Numbers = npt.NDArray[Any]
 
@@ -105,7 +109,7 @@ Numbers = npt.NDArray[Any]
 class Advance:
     """What one batch changed: the state to carry on with, and what to write to the stores."""
 
-    state: pl.DataFrame  # STATE_COLUMNS: events of the chains that can still change
+    state: pl.DataFrame  # STATE_COLUMNS: the events before and the batch's that were taken, one copy of each
     changes: pl.DataFrame  # COLUMNS and `deleted` (Boolean): rows to put in place by KEY
     taken: pl.DataFrame  # STATE_COLUMNS: the batch's events that are now in the state
     late: pl.DataFrame  # STATE_COLUMNS: events beyond the horizon, in no session yet
@@ -135,47 +139,49 @@ def empty_sessions() -> pl.DataFrame:
     return pl.DataFrame(schema=COLUMNS)
 
 
-def advance(state: pl.DataFrame, batch: pl.DataFrame, watermark: int) -> Advance:
-    """Takes a batch of events, in any order and with copies, into the state.
+def advance(before: pl.DataFrame, batch: pl.DataFrame, watermark: int) -> Advance:
+    """Takes a batch of events, in any order and with copies, into the events `before` it.
 
-    `state` has STATE_COLUMNS; `batch` has at least these. `watermark` (Unix ms) is the one from before the batch:
-    events more than HORIZON_MS behind it come back as `late`. The returned state is not pruned; see `prune`.
+    `before` has STATE_COLUMNS and all open events of the batch's visitors, as `OpenEvents.of` gives them; those of
+    other visitors do no harm. `batch` has at least STATE_COLUMNS. `watermark` (Unix ms) is the one from before the
+    batch: events more than HORIZON_MS behind it come back as `late`. The returned state is not pruned.
     """
-    batch = batch.select(STATE_COLUMNS.keys())
-    is_late = pl.col("occurred_at") < watermark - HORIZON_MS
-    late = batch.filter(is_late)
-    taken = batch.filter(~is_late) if late.height else batch
-    is_touched = pl.col("visitor").is_in(taken["visitor"].unique().implode())
-    before = state.filter(is_touched) if state.height else state
+    batch = _only(STATE_COLUMNS, batch)
+    is_late = batch["occurred_at"] < watermark - HORIZON_MS
+    late, taken = (batch.filter(is_late), batch.filter(~is_late)) if is_late.any() else (batch.clear(), batch)
     after = canonical(pl.concat([before, taken]) if before.height else taken)
-    changes = difference(sessions(before), sessions(after))
-    kept = state.filter(~is_touched) if before.height else state
-    return Advance(pl.concat([kept, after]) if kept.height else after, changes, taken, late)
+    return Advance(after, difference(sessions(before), sessions(after)), taken, late)
 
 
 def prune(state: pl.DataFrame, watermark: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Removes from the state what can no longer change at this `watermark` (Unix ms).
 
-    Returns the remaining state (STATE_COLUMNS) and the sessions that became final (COLUMNS).
+    Returns the remaining state (STATE_COLUMNS) and the sessions that became final (COLUMNS). It looks at the whole
+    state; `OpenEvents.prune` looks only at what may expire.
     """
-    reach = watermark - HORIZON_MS  # no event before this is taken any more
     if not state.height:
         return state, empty_sessions()
-    order = _order(state)
-    chains = state[order].with_columns(chain=pl.Series(np.cumsum(_chain_edges(state, order))))
-    last = pl.col("occurred_at").max().over("chain")
-    final = last + GAP_MS < reach
+    final, out_of_sight = expired(state, chain_ends(state), watermark)
+    return state.filter(~(final | out_of_sight)), sessions(state.filter(final))
+
+
+def expired(events: pl.DataFrame, last: Numbers, watermark: int) -> tuple[Numbers, Numbers]:
+    """For each event whether its chain is final at this `watermark` (Unix ms), and whether it is out of sight.
+
+    `last` is the time of the last event of each one's chain, see `chain_ends`.
+    """
+    reach = watermark - HORIZON_MS  # no event before this is taken any more
     # The cut at a midnight M looks back to M − 24 h − gap; M is at the earliest the last one before `reach`.
-    out_of_sight = pl.col("occurred_at") < (reach // DAY_MS) * DAY_MS - DAY_MS - GAP_MS
-    chains = chains.with_columns(final.alias("final"), out_of_sight.alias("out_of_sight"))
-    closed = sessions(chains.filter("final").select(STATE_COLUMNS.keys()))
-    remaining = chains.filter(~pl.col("final") & ~pl.col("out_of_sight")).select(STATE_COLUMNS.keys())
-    return remaining, closed
+    sight = (reach // DAY_MS) * DAY_MS - DAY_MS - GAP_MS
+    return last + GAP_MS < reach, events["occurred_at"].to_numpy() < sight
 
 
-def prunes_at(before: int, after: int) -> bool:
-    """Whether moving the watermark from `before` to `after` (Unix ms) is worth a `prune`: once a minute."""
-    return before // MINUTE_MS != after // MINUTE_MS
+def pruned_at(watermark: int) -> int:
+    """The watermark (Unix ms) at which the state is pruned that has come to `watermark`: the last full ten seconds.
+
+    So a state that is loaded again and one that was carried along are the same.
+    """
+    return watermark // _PRUNE_EVERY_MS * _PRUNE_EVERY_MS
 
 
 def dedupe(batch: pl.DataFrame, known: pl.DataFrame) -> Deduped:
@@ -246,7 +252,7 @@ def sessions(events: pl.DataFrame) -> pl.DataFrame:
     order = _order(events)
     start = np.flatnonzero(_session_edges(events, order))
     end = np.append(start[1:], events.height) - 1
-    first = order[start]
+    first = _rows(order[start])
 
     def total(values: pl.Series) -> Numbers:
         return np.add.reduceat(values.cast(pl.Int64).to_numpy()[order], start)
@@ -254,8 +260,8 @@ def sessions(events: pl.DataFrame) -> pl.DataFrame:
     def text_at(column: str, rows: Numbers, inside: Numbers) -> pl.Series:
         """The text at each of `rows` that is `inside` its session, else ""."""
         if not inside.any():
-            return pl.repeat("", len(start), eager=True)
-        texts = events[column].gather(order[np.where(inside, rows, start)])
+            return pl.Series([""]).new_from_index(0, len(start))
+        texts = events[column][_rows(order[np.where(inside, rows, start)])]
         return texts if inside.all() else texts.scatter(np.flatnonzero(~inside), "")
 
     def first_of(marked: Numbers) -> tuple[Numbers, Numbers]:
@@ -272,30 +278,44 @@ def sessions(events: pl.DataFrame) -> pl.DataFrame:
     known = np.flatnonzero((events["user"] != "").to_numpy()[order])
     names_origin = (events["source"] != "") | (events["medium"] != "") | (events["utm_campaign"] != "")
     entered, is_entered = first_of(np.flatnonzero((view | names_origin).to_numpy()[order]))
-    entry = order[np.where(is_entered, entered, start)]
+    entry = _rows(order[np.where(is_entered, entered, start)])
     time = events["occurred_at"].to_numpy()[order]
-    ends = pl.DataFrame(
-        {
-            **{name: events[name].gather(first) for name in IDENTITY},
-            "started_at": time[start],
-            "ended_at": time[end],
-            "events": end - start + 1,
-            "pageviews": total(view),
-            "searches": total(events["type"] == "search"),
-            "interactions": total(events["interactive"]),
-            "engaged_ms": total(events["engaged_ms"]),
-            "entry_page": text_at("path", *first_of(views)),
-            "exit_page": text_at("path", *last_of(views)),
-            "user": text_at("user", *last_of(known)),
-            **{name: events[name].gather(entry) for name in _OF_THE_ENTRY},
-        }
-    )
-    return ends.with_columns(
-        session_id=session_ids(ends),
-        is_bounce=pl.col("interactions") <= 1,
-        is_engaged=(pl.col("engaged_ms") > ENGAGED_MS) | (pl.col("pageviews") >= 2),
-        oversized=pl.col("events") > OVERSIZED_EVENTS,
-    ).select(COLUMNS.keys())
+    length, pageviews = end - start + 1, total(view)
+    interactions, engaged = total(events["interactive"]), total(events["engaged_ms"])
+    identity = {name: events[name][first] for name in IDENTITY}
+    columns: dict[str, pl.Series | Numbers] = {
+        "site": identity["site"],
+        "visitor": identity["visitor"],
+        "session_id": session_ids(identity),
+        "started_at": time[start],
+        "ended_at": time[end],
+        "events": length,
+        "pageviews": pageviews,
+        "searches": total(events["type"] == "search"),
+        "interactions": interactions,
+        "engaged_ms": engaged,
+        "entry_page": text_at("path", *first_of(views)),
+        "exit_page": text_at("path", *last_of(views)),
+        "is_bounce": interactions <= 1,
+        "is_engaged": (engaged > ENGAGED_MS) | (pageviews >= 2),
+        "oversized": length > OVERSIZED_EVENTS,
+        "user": text_at("user", *last_of(known)),
+        **{name: events[name][entry] for name in _OF_THE_ENTRY},
+    }
+    return pl.DataFrame([pl.Series(name, columns[name]) for name in COLUMNS])
+
+
+def _rows(numbers: Numbers) -> pl.Series:
+    """Row numbers as what selects rows of a column the fastest."""
+    return pl.Series(numbers.astype(np.uint32))
+
+
+def numbered(texts: pl.Series) -> tuple[list[str], Numbers]:
+    """The distinct texts in any order, and for each row the number of its text in that order."""
+    number = texts.cast(pl.Categorical(pl.Categories.random())).to_physical().to_numpy()
+    place = np.zeros(int(number.max()) + 1, np.uint32)
+    place[number] = np.arange(len(number), dtype=np.uint32)
+    return texts[pl.Series(place)].to_list(), number
 
 
 def _order(events: pl.DataFrame) -> Numbers:
@@ -318,9 +338,13 @@ def _chain_keys(events: pl.DataFrame) -> tuple[Numbers, Numbers | None, Numbers]
     several = site.n_unique() > 1
     return (
         events["visitor"].to_numpy(),
-        site.rank("dense").to_numpy() if several else None,
+        _site_numbers(site) if several else None,
         events["occurred_at"].to_numpy(),
     )
+
+
+def _site_numbers(site: pl.Series) -> Numbers:
+    return numbered(site)[1] if site.dtype == pl.String else site.to_numpy()
 
 
 def _same(visitor: Numbers, site: Numbers | None, order: Numbers) -> Numbers:
@@ -331,6 +355,25 @@ def _same(visitor: Numbers, site: Numbers | None, order: Numbers) -> Numbers:
         ordered = site[order]
         same &= ordered[1:] == ordered[:-1]
     return same
+
+
+def chains(events: pl.DataFrame) -> tuple[Numbers, Numbers]:
+    """The row numbers of events chain by chain, each in order, and for each of these whether it begins a chain.
+
+    `events` has the columns of IDENTITY and `occurred_at`; any numbering of the sites will do for `site`.
+    """
+    order = _order(events)
+    return order, _chain_edges(events, order)
+
+
+def chain_ends(events: pl.DataFrame) -> Numbers:
+    """The time of the last event of each event's chain, row by row; `events` as for `chains`."""
+    order, edge = chains(events)
+    start = np.flatnonzero(edge)
+    length = np.diff(np.append(start, len(order)))
+    ends = np.empty(len(order), np.int64)
+    ends[order] = np.repeat(events["occurred_at"].to_numpy()[order[start + length - 1]], length)
+    return ends
 
 
 def _chain_edges(events: pl.DataFrame, order: Numbers) -> Numbers:
@@ -361,9 +404,17 @@ def difference(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     """
     if not before.height:
         return after.with_columns(deleted=pl.lit(False))
-    changed = after.join(before, on=list(COLUMNS), how="anti").with_columns(deleted=pl.lit(False))
-    gone = before.join(after, on=KEY, how="anti").with_columns(deleted=pl.lit(True))
-    return pl.concat([changed, gone])
+    both = pl.concat([_only(COLUMNS, before), _only(COLUMNS, after)])
+    rows = np.flatnonzero(~both.is_duplicated().to_numpy())  # that only one of them has
+    differing, is_new = both[_rows(rows)], rows >= before.height
+    replaced = _only(KEY, differing).is_duplicated().to_numpy()  # by a row of `after`
+    changes = differing.hstack([pl.Series("deleted", ~is_new)])
+    return changes[_rows(np.flatnonzero(is_new | ~replaced))]
+
+
+def _only(columns: Iterable[str], frame: pl.DataFrame) -> pl.DataFrame:
+    """As `select`, without the cost of a query."""
+    return pl.DataFrame([frame[name] for name in columns])
 
 
 def _mix(value: Numbers) -> Numbers:
@@ -379,13 +430,12 @@ def site_number(site: str) -> int:
     return int.from_bytes(hashlib.blake2b(site.encode(), digest_size=8).digest(), "big")
 
 
-def session_ids(first_events: pl.DataFrame) -> pl.Series:
+def session_ids(first_events: Mapping[str, pl.Series]) -> pl.Series:
     """Returns the session id (UInt64) of each row: mix(mix(mix(site ^ visitor) ^ id_hi) ^ id_lo).
 
-    `first_events` has the columns of IDENTITY. Each distinct site is hashed once.
+    `first_events` are the columns of IDENTITY. Each distinct site is hashed once.
     """
-    names = first_events["site"].unique()
-    numbers = pl.Series([site_number(name) for name in names], dtype=pl.UInt64())
-    site = first_events["site"].replace_strict(names, numbers, return_dtype=pl.UInt64()).to_numpy()
+    names, number = numbered(first_events["site"])
+    site = np.array([site_number(name) for name in names], np.uint64)[number]
     visitor, high, low = (first_events[name].to_numpy() for name in ("visitor", "id_hi", "id_lo"))
     return pl.Series("session_id", _mix(_mix(_mix(site ^ visitor) ^ high) ^ low))

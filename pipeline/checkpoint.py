@@ -6,8 +6,12 @@ runs it again and gets the same rows under the same tokens. A process that loses
 it drops what it had in hand and loads the checkpoint again. A *lease* keeps commits off while a rebuild puts its rows
 in place.
 
-A checkpoint names segments, which never change: the state of open sessions, as a snapshot and the deltas since, and
-the *dirty days*, the visitor-days whose sessions a late event may have changed.
+A checkpoint names segments, which never change. Some hold the state, the events of open sessions: each batch adds one
+with the events that it took, and their union is the state, in any order, a lesser copy in the place of a greater one.
+A segment grows smaller as its events expire. When small ones are many, one segment takes the place of them all and
+holds what is still open of them; one that has nothing left just goes. So what a commit writes is bounded by its batch,
+however many sessions are open. The others are the *dirty days*, the visitor-days whose sessions a late event may have
+changed.
 """
 
 from __future__ import annotations
@@ -20,11 +24,15 @@ import msgspec
 import polars as pl
 
 from activity import session
+from activity.open_events import OpenEvents
 from pipeline.losses import Missing, Part
 from stores.base import CheckpointStore, Positions, StoreError, Unreadable
 
-# A snapshot of the state replaces its deltas after this many.
-SNAPSHOT_EVERY = 64
+# A segment of the state is small with fewer open events than this. Small ones are folded into one as soon as there are
+# so many of them, or they hold so many events.
+SMALL_EVENTS = 1 << 15
+MOST_SMALL = 64
+FOLDED_EVENTS = 1 << 16
 
 # `day` counts from the epoch, in UTC.
 DIRTY_DAY_COLUMNS: dict[str, pl.DataType] = {"site": pl.String(), "visitor": pl.UInt64(), "day": pl.Int64()}
@@ -78,7 +86,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int
     positions: Positions = {}  # the last position taken
     watermark: int = 0  # ms
-    snapshot: str | None = None
+    snapshot: str | None = None  # a segment of the state too; only former versions wrote it
     deltas: list[str] = []
     dirty_days: list[str] = msgspec.field(name="marks", default_factory=list)
     intent: Intent | None = None
@@ -89,14 +97,13 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     retracted: int = 0  # stored events that a lesser copy has replaced
     lost: bool = False  # begun over a warehouse that has events already: a replay of everything has to come first
 
+    def segments(self) -> list[str]:
+        """The segments of the state."""
+        return [self.snapshot, *self.deltas] if self.snapshot else list(self.deltas)
+
     def position(self, topic: str, partition: int) -> str | None:
         """The last position taken from a partition, None when nothing was."""
         return self.positions.get(topic, {}).get(str(partition))
-
-    @property
-    def segments(self) -> list[str]:
-        """The segments of the state."""
-        return [*([self.snapshot] if self.snapshot else []), *self.deltas]
 
     def moved(self, ranges: list[PartitionRange]) -> Positions:
         """The positions after `ranges` were taken."""
@@ -109,6 +116,36 @@ def moved(positions: Positions, ranges: list[PartitionRange]) -> Positions:
     for r in ranges:
         after.setdefault(r.topic, {})[str(r.partition)] = r.upto
     return after
+
+
+class OpenState:
+    """The events of open sessions in memory, and which of them came with which segment."""
+
+    def __init__(self) -> None:
+        self.events = OpenEvents()
+        self._additions: dict[str, int] = {}
+
+    def paths(self) -> set[str]:
+        """The segments whose events it has."""
+        return set(self._additions)
+
+    def add(self, path: str, events: pl.DataFrame) -> None:
+        """Take in the events of a segment."""
+        self._additions[path] = self.events.add(events)
+
+    def left(self, path: str) -> int:
+        """How many events of a segment are still open."""
+        return self.events.left(self._additions[path])
+
+    def still(self, paths: list[str]) -> pl.DataFrame:
+        """The events of these segments that are still open (`session.STATE_COLUMNS`)."""
+        return self.events.still(self._additions[path] for path in paths)
+
+    def fold(self, paths: list[str], into: str | None) -> None:
+        """The segment `into` has what was left of `paths`; None when nothing was."""
+        addition = self.events.join(self._additions.pop(path) for path in paths)
+        if into is not None:
+            self._additions[into] = addition
 
 
 class CheckpointRepository:
@@ -190,17 +227,36 @@ class CheckpointRepository:
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise Damaged(path, f"it is no segment ({error})") from error
 
-    def state(self, checkpoint: Checkpoint) -> pl.DataFrame:
-        """The events of open sessions as of a checkpoint (`session.STATE_COLUMNS`). Raises `Damaged`.
+    def state(self, checkpoint: Checkpoint, held: OpenState) -> OpenState:
+        """The events of open sessions as of a checkpoint. Raises `Damaged`.
 
-        A lesser copy in a later delta replaces an earlier one."""
-        return self.read_state(checkpoint.segments, checkpoint.watermark)
+        `held` is the state as of an earlier one, or empty: it is carried along, and only segments that it lacks are
+        read, unless some of its own are no more."""
+        return self.read_state(checkpoint.segments(), checkpoint.watermark, held)
 
-    def read_state(self, segments: list[str], watermark: int) -> pl.DataFrame:
-        """The events of open sessions in these segments, as of a watermark (ms). Raises `Damaged`."""
-        frames = [self.get_frame(path) for path in segments]
-        state = session.canonical(pl.concat(frames)) if frames else session.empty_state()
-        return session.prune(state, watermark)[0]
+    def read_state(self, segments: list[str], watermark: int, held: OpenState) -> OpenState:
+        """The events of open sessions in these segments, as of a watermark (ms); see `state`."""
+        state = held if held.paths() <= set(segments) else OpenState()
+        lacking = [path for path in segments if path not in state.paths()]
+        for path, frame in [(path, self.get_frame(path)) for path in lacking]:
+            state.add(path, frame)
+        state.events.prune(session.pruned_at(watermark))
+        return state
+
+    def folded(self, state: OpenState, paths: list[str], batch: int) -> tuple[list[str], list[str]]:
+        """Fold the small ones of these segments if they are many, and let go of those with nothing left.
+
+        Returns the segments that hold the state now, and those to forget once a checkpoint names the former."""
+        left = {path: state.left(path) for path in paths}
+        small = [path for path in paths if left[path] < SMALL_EVENTS]
+        if len(small) < MOST_SMALL and sum(left[path] for path in small) < FOLDED_EVENTS:
+            small = [path for path in small if not left[path]]
+        if not small:
+            return paths, []
+        events = state.still(small)
+        made = [self.put_frame(f"state-{batch}", events)] if events.height else []
+        state.fold(small, made[0] if made else None)
+        return [*(path for path in paths if path not in small), *made], small
 
     def dirty_days(self, checkpoint: Checkpoint) -> pl.DataFrame:
         """The dirty days of a checkpoint (`DIRTY_DAY_COLUMNS`), each once. Raises `Damaged`."""
@@ -211,7 +267,7 @@ class CheckpointRepository:
         """Delete the segments that `checkpoint` does not name, which a crash left behind.
 
         Only the sole process of the unit may do so: another one may be about to commit a segment."""
-        named = {checkpoint.snapshot, *checkpoint.deltas, *checkpoint.dirty_days}
+        named = {*checkpoint.segments(), *checkpoint.dirty_days}
         self.forget([path for path in self.store.names(f"segments-{self.unit}/") if path not in named])
 
     def forget(self, paths: list[str]) -> None:

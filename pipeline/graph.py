@@ -52,7 +52,7 @@ def build(
         if grain in sinks:
             deduped | f"RollUp[{grain}]" >> steps.RollUp(grain) | f"Write[{grain}]" >> sinks[grain]
     if {"sessions", "state", "taken", "late"} & sinks.keys():
-        outcome = deduped | "Sessionize" >> steps.Sessionize(ref, shards)
+        outcome = deduped | "Sessionize" >> steps.Sessionize(ref)
         tagged: dict[str, Any] = {
             "late": outcome.late,
             "taken": outcome.taken,

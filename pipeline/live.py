@@ -31,11 +31,11 @@ from activity.rollup import hex16
 from brokers.base import Broker, BrokerError, Position, Record, TopicPartition
 from pipeline import graph, io, losses
 from pipeline.checkpoint import (
-    SNAPSHOT_EVERY,
     Checkpoint,
     CheckpointRepository,
     Damaged,
     Intent,
+    OpenState,
     PartitionRange,
     PartitionsChanged,
 )
@@ -55,7 +55,6 @@ Counters = dict[str, int]
 
 READ_TOPICS = (*TOPICS, DEAD_LETTER_TOPIC)
 GROUP = "footfall-load"
-MOST_CHUNKS = 8
 
 
 def now_ms() -> int:
@@ -96,7 +95,7 @@ class Loader:
     def __post_init__(self) -> None:
         self.repository = CheckpointRepository(self.checkpoint_store, self.unit)
         self._checkpoint: Checkpoint | None = None
-        self._state = session.empty_state()
+        self._state = OpenState()
         self.turn = threading.RLock()
 
     # -- the checkpoint ---------------------------------------------------------------------------------------
@@ -110,7 +109,7 @@ class Loader:
         except Damaged as damaged:
             kept = self.repository.set_aside(damaged)
             log.warning("The checkpoint is damaged: %s. What is left of it is kept there as %s", damaged, kept)
-            checkpoint, state = self._begin(damaged=True), session.empty_state()
+            checkpoint, state = self._begin(damaged=True), OpenState()
         parts = self.parts_fields(checkpoint)
         if parts["missing"] != checkpoint.missing:
             checkpoint = self.repository.swap(msgspec.structs.replace(checkpoint, **parts))
@@ -125,11 +124,11 @@ class Loader:
         self.status.watermark = checkpoint.watermark
         return checkpoint
 
-    def _loaded(self) -> tuple[Checkpoint, pl.DataFrame]:
+    def _loaded(self) -> tuple[Checkpoint, OpenState]:
         checkpoint = self.repository.load()
         if checkpoint is None:
             checkpoint = self._begin()
-        state = self.repository.state(checkpoint)
+        state = self.repository.state(checkpoint, self._state)
         self.repository.dirty_days(checkpoint)  # raises where a segment of theirs is damaged
         return checkpoint, state
 
@@ -221,7 +220,7 @@ class Loader:
         watermark = max(checkpoint.watermark, min(reached) - WATERMARK_DELAY_MS)
         self.status.lag_seconds = max(0.0, (self.clock() - min(reached)) / 1000)
         # With nothing to read the watermark still moves, once a minute, so that open sessions can close.
-        if not ranges and (not self._state.height or watermark - checkpoint.watermark < MINUTE_MS):
+        if not ranges and (not self._state.events.height or watermark - checkpoint.watermark < MINUTE_MS):
             return None
         return Intent(checkpoint.batch + 1, ranges, checkpoint.watermark, watermark)
 
@@ -232,7 +231,7 @@ class Loader:
         plan = self._plan_of(checkpoint, intent)
         exchange = connect_exchange(plan.exchange)
         with io.BackgroundInserts(self.warehouse) as inserts:
-            outcome = self.runner.execute(plan, Parts(self.broker, inserts, self._state, exchange))
+            outcome = self.runner.execute(plan, Parts(self.broker, inserts, self._state.events, exchange))
             counters = outcome.counters | outcome.tally()
             # What an event replaces is looked up among the stored events, and a merge may drop the replaced row once
             # the new one is in: so events are written after everything that is computed from the look-up.
@@ -246,13 +245,12 @@ class Loader:
                 pl.concat([session.empty_state(), *(frame for _, frame in outcome.frames(sink))])
                 for sink in ("taken", "late")
             )
-            state = session.canonical(pl.concat([self._state, taken]))
 
             def written() -> dict[str, Any]:
                 inserts.wait()
                 return self._account(checkpoint, counters, outcome, times if found else [])
 
-            self._commit(checkpoint, intent, state, taken, late, written)
+            self._commit(checkpoint, intent, taken, late, written)
         outcome.close()
         self._count(intent, counters)
         return counters
@@ -271,7 +269,7 @@ class Loader:
             staged=list(graph.STAGED),
             token=f"{checkpoint.generation}/{intent.batch}",
             batch=intent.batch,
-            state=StateRef(self.unit, checkpoint.segments, checkpoint.watermark),
+            state=StateRef(self.unit, checkpoint.segments(), checkpoint.watermark),
             watermark=intent.watermark,
             lookup_before=intent.batch,
             shards=self.runner.shards,
@@ -290,20 +288,20 @@ class Loader:
         self,
         checkpoint: Checkpoint,
         intent: Intent,
-        state: pl.DataFrame,
         taken: pl.DataFrame,
         late: pl.DataFrame,
         written: Callable[[], dict[str, Any]],
     ) -> None:
-        snapshot, deltas, old = checkpoint.snapshot, list(checkpoint.deltas), []
-        if session.prunes_at(intent.watermark, intent.next_watermark):
-            state, closed = session.prune(state, intent.next_watermark)
-            self._publish_closed(closed)
-        if len(deltas) >= SNAPSHOT_EVERY:
-            old = [*deltas, *([snapshot] if snapshot else [])]
-            snapshot, deltas = self.repository.put_frame(f"state-{intent.batch}", state), []
-        elif taken.height:
-            deltas.append(self.repository.put_frame(f"delta-{intent.batch}", taken))
+        # Until the swap, the state in memory is ahead of the checkpoint: should something fail, both are loaded again.
+        state, self._state, self._checkpoint = self._state, OpenState(), None
+        segments = checkpoint.segments()
+        if taken.height:
+            segments.append(self.repository.put_frame(f"delta-{intent.batch}", taken))
+            state.add(segments[-1], taken)
+        prunes_at = session.pruned_at(intent.next_watermark)
+        if prunes_at > session.pruned_at(intent.watermark):
+            self._publish_closed(state.events.prune(prunes_at))
+        segments, old = self.repository.folded(state, segments, intent.batch)
         dirty_days = list(checkpoint.dirty_days)
         if late.height:
             days = late.select("site", "visitor", day=pl.col("occurred_at") // DAY_MS).unique()
@@ -315,15 +313,14 @@ class Loader:
                 batch=intent.batch,
                 positions=checkpoint.moved(intent.ranges),
                 watermark=intent.next_watermark,
-                snapshot=snapshot,
-                deltas=deltas,
+                snapshot=None,
+                deltas=segments,
                 dirty_days=dirty_days,
                 intent=None,
                 lease=None,
             )
         )
-        # Each batch adds a chunk to every column, and work goes by the chunk.
-        self._state = state if state.n_chunks() < MOST_CHUNKS else state.rechunk()
+        self._state = state
         self.repository.forget(old)
         for r in intent.ranges:
             self.broker.remember(GROUP, TopicPartition(r.topic, r.partition), Position.parse(r.upto))

@@ -143,13 +143,10 @@ def commit(
     fields: dict[str, object] = {"lease": None, **parts}
     if made is not None:
         fields["missing"] = losses.without(parts["missing"], made)
-    old: list[str] = []
     if opened:
-        state = session.canonical(pl.concat([loader.repository.state(checkpoint), *opened]))
-        old = [*checkpoint.deltas, *([checkpoint.snapshot] if checkpoint.snapshot else [])]
-        fields |= {"snapshot": loader.repository.put_frame(f"state-{checkpoint.batch}", state), "deltas": []}
+        segment = loader.repository.put_frame(f"opened-{checkpoint.batch}", session.canonical(pl.concat(opened)))
+        fields["deltas"] = [*checkpoint.deltas, segment]
     done = loader.repository.swap(msgspec.structs.replace(checkpoint, **(fields | changes)))
-    loader.repository.forget(old)
     loader.open()
     return done
 

@@ -17,10 +17,10 @@ import polars as pl
 
 import brokers
 import stores
-from activity.session import empty_state
+from activity.open_events import OpenEvents
 from brokers.base import Broker
 from pipeline import io
-from pipeline.checkpoint import CheckpointRepository
+from pipeline.checkpoint import CheckpointRepository, OpenState
 from pipeline.exchange import Exchange, connect_exchange
 from pipeline.io import BrokerFeed, Inserts
 from pipeline.plan import Plan, StateRef
@@ -38,7 +38,7 @@ class Parts:
 
     broker: Broker
     warehouse: Inserts
-    state: pl.DataFrame
+    state: OpenEvents
     exchange: Exchange
 
 
@@ -111,6 +111,7 @@ class Resources:
         self._secrets: dict[str, str] = {}
         self._parts: dict[tuple[str, str], Any] = {}
         self._runs: OrderedDict[bytes, Run] = OrderedDict()
+        self._states: dict[tuple[str, str], OpenState] = {}
 
     def use(self, urls: Iterable[str], broker_secrets: Mapping[str, str]) -> None:
         """Take the complete URLs, with credentials, and the broker's secrets from whoever starts this worker."""
@@ -131,13 +132,17 @@ class Resources:
         return Parts(
             self._part("broker", plan.broker, lambda url: brokers.connect(url, dict(self._secrets))),
             self._part("warehouse", plan.warehouse, stores.connect_warehouse),
-            empty_state() if plan.state is None else self._state(plan.checkpoint, plan.state),
+            OpenEvents() if plan.state is None else self._state(plan.checkpoint, plan.state),
             connect_exchange(plan.exchange),
         )
 
-    def _state(self, checkpoint: str, state: StateRef) -> pl.DataFrame:
+    def _state(self, checkpoint: str, state: StateRef) -> OpenEvents:
+        """The open sessions of a unit: what was read for the run before is carried along."""
         store = self._part("checkpoint", checkpoint, stores.connect_checkpoint)
-        return CheckpointRepository(store, state.unit).read_state(state.segments, state.watermark)
+        held = self._states.get((checkpoint, state.unit), OpenState())
+        read = CheckpointRepository(store, state.unit).read_state(state.segments, state.watermark, held)
+        self._states[checkpoint, state.unit] = read
+        return read.events
 
     def _part(self, what: str, url: str, connect: Callable[[str], Any]) -> Any:
         complete = self._complete.get(url, url)

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 import polars as pl
 
-from activity.session import empty_state
+from activity.open_events import OpenEvents
 from brokers.base import Position
 from pipeline.exchange import Exchange
 
@@ -48,7 +48,7 @@ class Run:
 
     feeds: list[Feed]
     writes: Mapping[str, Write]  # by the name of the sink, see `graph.SINKS`
-    state: pl.DataFrame = field(default_factory=empty_state)
+    state: OpenEvents = field(default_factory=OpenEvents)
     watermark: int = 0
     lookup: Lookup | None = None
     # Which of the stored events the run reads again: it compares them with what it finds (the sink `repairs`).

@@ -181,9 +181,8 @@ class Dedupe(beam.PTransform):
 
 
 class _Sessionize(beam.DoFn):
-    def __init__(self, ref: RunRef, shards: int) -> None:
+    def __init__(self, ref: RunRef) -> None:
         self.ref = ref
-        self.shards = shards
         self.changes = Metrics.counter("sessionize", "changes")
         self.late = Metrics.counter("sessionize", "late")
 
@@ -191,10 +190,7 @@ class _Sessionize(beam.DoFn):
         shard, deduped = element
         run = self.ref.run()
         persons = deduped.fresh.filter(pl.col("bot") == "") if "bot" in deduped.fresh.columns else deduped.fresh
-        state = run.state
-        if self.shards > 1 and state.height:
-            state = state.filter(pl.col("visitor") % self.shards == shard)
-        step = session.advance(state, persons, run.watermark)
+        step = session.advance(run.state.of(persons["visitor"]), persons, run.watermark)
         self.changes.inc(step.changes.height)
         self.late.inc(step.late.height)
         yield shard, step.changes
@@ -207,16 +203,16 @@ class _Sessionize(beam.DoFn):
 class Sessionize(beam.PTransform):
     """(shard, Deduped) to (shard, changed session rows), the main output `changes`.
 
-    Tagged outputs: `late` events, `taken` events and the shard's new `state` (`session.STATE_COLUMNS`)."""
+    Tagged outputs: `late` events, `taken` events and the `state` of the shard's visitors after it, all in
+    `session.STATE_COLUMNS`. The run's own state is only read."""
 
-    def __init__(self, ref: RunRef, shards: int) -> None:
+    def __init__(self, ref: RunRef) -> None:
         super().__init__()
         self.ref = ref
-        self.shards = shards
 
     def expand(self, pcoll: beam.PCollection) -> Any:
         """Apply the step; see the class."""
-        advance = beam.ParDo(_Sessionize(self.ref, self.shards)).with_output_types(Sharded)
+        advance = beam.ParDo(_Sessionize(self.ref)).with_output_types(Sharded)
         tags = ["late", "taken", "state"]
         return typed(pcoll | advance.with_outputs(*tags, main="changes"), tags, Sharded)
 

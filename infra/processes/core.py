@@ -146,7 +146,8 @@ class Core:
             checkpoint, found = repository.load(), self.parts.warehouse.parts()
             if checkpoint is None or checkpoint.lost:
                 return losses.LOST if checkpoint or (found is not None and found.height) else ""
-            repository.state(checkpoint)
+            for segment in checkpoint.segments():
+                repository.get_frame(segment)
         except StoreError as error:
             return str(error)
         gone = [] if found is None else losses.lost(checkpoint.parts, losses.parts(found))

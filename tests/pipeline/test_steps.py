@@ -122,8 +122,8 @@ def test_sessionize_leaves_bots_out_and_late_events_aside() -> None:
     late = event(3, T0 - 10 * 3_600_000)
     with registered(Run([], {}, watermark=T0)) as ref:
         batch = deduped(event(1), event(2, T0 + 1, visitor=9, bot="headless"), late)
-        changes, counters = through(steps.Sessionize(ref, 1), [(0, batch)], "changes")
-        lates, _ = through(steps.Sessionize(ref, 1), [(0, batch)], "late")
+        changes, counters = through(steps.Sessionize(ref), [(0, batch)], "changes")
+        lates, _ = through(steps.Sessionize(ref), [(0, batch)], "late")
     assert counters == {"sessionize.changes": 1, "sessionize.late": 1}
     assert changes[0][1]["events"].to_list() == [1]
     assert lates[0][1]["occurred_at"].to_list() == [late.occurred_at]
