@@ -367,6 +367,7 @@ class Outbox:
     # The draining thread
 
     def _drain_spool(self) -> None:
+        said = ""
         while not self._closing:
             if not self._broker_down and not self._failure and not self._spool.waits():
                 self._wake_drainer.wait(_CHECK_EVERY)  # another process may have died and left its spool
@@ -376,11 +377,13 @@ class Outbox:
                 self._probe()
                 self._broker_down = False
                 drained = self._spool.drain(self._broker.publish)
-                self._failure = ""
+                self._failure = said = ""
                 if drained:
                     log.warning("%d records went from the spool to the broker", drained)
             except Exception as error:
-                log.info("The spool waits for the broker: %s", error)
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("The spool waits for the broker: %s", error)
             self._pause(_PROBE_EVERY)
 
     def _probe(self) -> None:
