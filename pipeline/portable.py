@@ -267,8 +267,8 @@ class FlinkExecutor:
             grpc.channel_ready_future(channel).result(timeout=_JOB_SERVER_SECONDS)
         except grpc.FutureTimeoutError:
             raise RunnerUnreachable(
-                f"nothing answers as Beam's job service at {self._jobs} within {_JOB_SERVER_SECONDS:.0f} s: start "
-                "Beam's Flink job server there (beam-runners-flink; --flink-master names the cluster), or mend the URL"
+                f"nothing answers as Beam's job service at {self._jobs} within {_JOB_SERVER_SECONDS:.0f} s: correct the"
+                " URL, or start Beam's Flink job server there (beam-runners-flink; --flink-master names the cluster)"
             ) from None
 
     def _run(self, service: Any, graph: beam_runner_api_pb2.Pipeline, name: str) -> Counters:
@@ -397,26 +397,27 @@ def _counters(metrics: Any) -> Counters:
     return counted
 
 
-# A traceback's last line, `module.Class: message`, to which Beam has added the step.
-_RAISED = re.compile(
-    r"^(?:\w+\.)*(\w+): ((?:(?!^Traceback).)*?)(?: \[while running '|\n\n|\Z)", re.MULTILINE | re.DOTALL
-)
+# How a traceback ends, `module.Class: message`; behind that comes the step, which Beam adds, or the next traceback.
+_RAISED = re.compile(r"(?:^|(?<=: ))([\w.]+)\.(\w+): ", re.MULTILINE)
+_BEHIND = re.compile(r" \[while running '|\n\n|\Z")
 
 
 def fault(text: str) -> Exception:
     """The error that a step raised, out of a runner's text of its failure; else a `JobFailed`.
 
     The text holds Python's traceback of the worker, in which every error stands with its class. An error of the
-    product comes back as its class; what it had besides a message is lost."""
+    product comes back as its class; what it had besides a message is lost. One of a class that only the worker has
+    imported, such as an adapter's own, comes back as the base of its errors."""
     known = _known(BrokerError) | _known(StoreError)
-    for name, message in _RAISED.findall(text):
-        if name in known:
-            kind = known[name]
+    bases: dict[str, type[Exception]] = {"brokers": BrokerError, "stores": StoreError}
+    for raised in _RAISED.finditer(text):
+        module, name = raised.groups()
+        if kind := known.get(name) or bases.get(module.partition(".")[0]):
             found = kind.__new__(kind)
-            Exception.__init__(found, message)
+            Exception.__init__(found, _BEHIND.split(text[raised.end() :], 1)[0].strip())
             return found
-    raised = [line for line in text.splitlines() if " [while running '" in line]
-    return JobFailed(raised[-1].strip() if raised else text)
+    lines = [line for line in text.splitlines() if " [while running '" in line]
+    return JobFailed(lines[-1].strip() if lines else text)
 
 
 def _known(kind: type[Exception]) -> dict[str, type[Exception]]:

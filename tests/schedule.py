@@ -23,6 +23,7 @@ TOGETHER = dict.fromkeys(_PRODUCT_TOPICS, "the product's topics on Kafka")
 
 # Those that take longest, longest first. Of the others, what needs real parts and what is slow goes first.
 LONGEST = (
+    "tests/pipeline/test_flink.py",
     "tests/e2e/test_broker_move.py",
     *_PRODUCT_TOPICS,
     "tests/brokers/test_faults.py",

@@ -38,7 +38,7 @@ def begin(flink: Flink) -> Iterator[Begin]:
 
     def begin(folder: Path) -> subprocess.Popen[str]:
         (folder / "wait").touch()
-        driver = flink.begin(MODULE, flink.url(parallelism=2, processes=2), "sums", str(folder))
+        driver = flink.begin(MODULE, flink.url(parallelism=2, processes=2), folder.name, "sums", str(folder))
         started.append(driver)
         until(lambda: readers(folder), "a worker reads", SECONDS)
         return driver
@@ -46,7 +46,9 @@ def begin(flink: Flink) -> Iterator[Begin]:
     yield begin
     for driver in started:
         driver.kill()
-        driver.communicate()
+        driver.wait()
+        if driver.stdout is not None:
+            driver.stdout.close()
 
 
 def finish(driver: subprocess.Popen[str], folder: Path) -> dict[str, object]:
@@ -60,7 +62,9 @@ def test_a_graph_runs_at_parallelism_two_on_warm_workers(flink: Flink, tmp_path:
     for name in ("cold", "warm", "again"):
         folder = tmp_path / name
         expected = travelling.prepare(folder)
-        answer = flink.run(MODULE, flink.url(parallelism=2, processes=2), "sums", str(folder), timeout=SECONDS)
+        answer = flink.run(
+            MODULE, flink.url(parallelism=2, processes=2), folder.name, "sums", str(folder), timeout=SECONDS
+        )
         assert travelling.sums(folder) == expected
         assert answer["counters"] == {"lines.read": 40_000}
         seconds.append(answer["seconds"])
@@ -97,10 +101,10 @@ def test_ctrl_c_cancels_the_job(flink: Flink, begin: Begin, tmp_path: Path) -> N
     driver.send_signal(signal.SIGINT)
     driver.communicate(timeout=SECONDS)
     assert driver.returncode != 0
-    assert flink.jobs() == {"CANCELED"}
+    assert flink.jobs(tmp_path.name) == ["CANCELED"]
     (tmp_path / "wait").unlink()
     expected = travelling.prepare(tmp_path / "next")
-    flink.run(MODULE, flink.url(parallelism=2, processes=2), "sums", str(tmp_path / "next"), timeout=SECONDS)
+    flink.run(MODULE, flink.url(parallelism=2, processes=2), "next", "sums", str(tmp_path / "next"), timeout=SECONDS)
     assert travelling.sums(tmp_path / "next") == expected
     assert not travelling.sums(tmp_path)
 
@@ -112,23 +116,23 @@ def test_a_job_whose_driver_was_killed_is_cancelled_by_the_next_of_its_name(
     driver = begin(tmp_path / "first")
     driver.kill()
     driver.communicate()
-    assert "RUNNING" in flink.jobs()
+    assert flink.jobs("first") == ["RUNNING"]
     expected = travelling.prepare(tmp_path / "second")
-    flink.run(MODULE, flink.url(parallelism=2, processes=2), "sums", str(tmp_path / "second"), timeout=SECONDS)
+    flink.run(MODULE, flink.url(parallelism=2, processes=2), "first", "sums", str(tmp_path / "second"), timeout=SECONDS)
     assert travelling.sums(tmp_path / "second") == expected
     assert not travelling.sums(tmp_path / "first")
-    assert "RUNNING" not in flink.jobs()
+    assert flink.jobs("first") == ["CANCELED", "FINISHED"]
 
 
 def test_a_permanent_error_ends_the_job_and_comes_back_as_its_class(flink: Flink) -> None:
-    answer = flink.run(MODULE, flink.url(), "raises", "unreadable", timeout=SECONDS)
+    answer = flink.run(MODULE, flink.url(), "raising", "raises", "unreadable", timeout=SECONDS)
     assert (answer["error"], answer["message"]) == ("Unreadable", "/x/y: it is cut off; replay its days")
 
 
 def test_workers_of_the_drivers_machine_do_as_well(flink: Flink, tmp_path: Path) -> None:
     expected = travelling.prepare(tmp_path)
     url = flink.url(parallelism=2, processes=2).replace(f"workers={part.HOST}:50000&", "")
-    flink.run(MODULE, url, "sums", str(tmp_path), timeout=SECONDS)
+    flink.run(MODULE, url, "local", "sums", str(tmp_path), timeout=SECONDS)
     assert travelling.sums(tmp_path) == expected
     assert not readers(tmp_path) & set(flink.workers())
 

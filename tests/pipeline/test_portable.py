@@ -67,6 +67,17 @@ def test_the_error_of_a_step_comes_back_as_its_class(
     assert (type(raised.value), str(raised.value)) == (kind, message)
 
 
+def test_an_error_is_found_in_the_text_of_another_language() -> None:
+    text = (
+        "java.lang.RuntimeException: Error received from SDK harness for instruction 1: Traceback (most recent call"
+        ' last):\n  File "a.py", line 1, in b\nstores.base.Unreadable: /x/y: it is cut off\n\n'
+        "During handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n"
+        "RuntimeError: stores.base.Unreadable: /x/y: it is cut off [while running 'Step']\n\n\tat java.base/Thread.run"
+    )
+    assert (type(portable.fault(text)), str(portable.fault(text))) == (Unreadable, "/x/y: it is cut off")
+    assert type(portable.fault("brokers.other.TheirOwn: it is away [while running 'Step']")) is BrokerError
+
+
 def test_an_error_of_no_class_of_ours_says_what_python_said(runner: portable.ProcessExecutor) -> None:
     with pytest.raises(portable.JobFailed, match=r"^ZeroDivisionError: no step knows this.*\[while running"):
         runner.execute(travelling.raising("this"))
@@ -96,7 +107,7 @@ def test_the_processes_end_with_the_executor(tmp_path: Path) -> None:
 def test_a_killed_driver_leaves_no_process(tmp_path: Path) -> None:
     travelling.prepare(tmp_path)
     (tmp_path / "wait").touch()
-    command = [sys.executable, "-m", "tests.pipeline.travelling", "processes://2", "sums", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.pipeline.travelling", "processes://2", "sum", "sums", str(tmp_path)]
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT)
     until(lambda: len(readers(tmp_path)) == 2, "both workers read")
     pids = readers(tmp_path)

@@ -1,7 +1,7 @@
 """Steps for graphs that run in other processes, which import them by name; and a graph of them.
 
-`python -m tests.pipeline.travelling URL sums FOLDER` (or `URL raises NAME`) runs it on a runner and says in JSON how it
-ended, for tests of a runner that only another process reaches.
+`python -m tests.pipeline.travelling URL JOB sums FOLDER` (or `URL JOB raises NAME`) runs it on a runner and says in
+JSON how it ended, for tests of a runner that only another process reaches.
 """
 
 from __future__ import annotations
@@ -118,12 +118,12 @@ def summing(folder: Path) -> beam_runner_api_pb2.Pipeline:
     return portable.compile_graph(lambda begin: begin | SumFiles(folder))
 
 
-def main(url: str, what: str, subject: str) -> None:
+def main(url: str, job: str, what: str, subject: str) -> None:
     runner = portable.executor(url)
     graph = raising(subject) if what == "raises" else summing(Path(subject))
     began = time.monotonic()
     try:
-        answer: dict[str, object] = {"counters": runner.execute(graph, "travelling")}
+        answer: dict[str, object] = {"counters": runner.execute(graph, job)}
     except Exception as error:
         answer = {"error": type(error).__name__, "message": str(error)}
     finally:

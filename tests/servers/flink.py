@@ -144,11 +144,12 @@ class Flink(Group):
         """The URL of the product's runner, good inside."""
         return _url() + "".join(f"&{name}={value}" for name, value in options.items())
 
-    def jobs(self) -> set[str]:
-        """The states of the jobs it knows."""
+    def jobs(self, name: str) -> list[str]:
+        """The states of the jobs of a name, the oldest first."""
         script = f"import urllib.request as r; print(r.urlopen('http://{HOST}:{_REST}/jobs/overview').read().decode())"
         done = subprocess.run([*self.inside(), sys.executable, "-c", script], stdout=subprocess.PIPE, check=True)
-        return {job["state"] for job in json.loads(done.stdout)["jobs"]}
+        found = [job for job in json.loads(done.stdout)["jobs"] if job["name"] == name]
+        return [job["state"] for job in sorted(found, key=lambda job: job["start-time"])]
 
     def workers(self) -> list[int]:
         """The processes of the pool's workers."""
