@@ -29,7 +29,7 @@ HELP: dict[str, str] = {
     "live": "State that ingest processes share: a folder, or redis://HOST:PORT/DB.",
     "checkpoint": "Committed positions: a folder, s3://BUCKET/PREFIX or redis://HOST:PORT/DB.",
     "sites": "The sites, their keys, origins and limits: a TOML file.",
-    "spool": "Folder that keeps events while the broker is unreachable.",
+    "spool": "What keeps events while the broker is unreachable: a folder, or the https:// URL of an SQS queue.",
     "geo": "MaxMind-format database (.mmdb) for country, region and city.",
     "proxies": "Addresses or networks, comma separated, whose X-Forwarded-For is trusted.",
     "host": "Address to listen on.",
@@ -63,8 +63,9 @@ _SCHEMES: dict[str, tuple[str, ...]] = {
     "archive": ("file", "s3"),
     "live": ("file", "redis", "rediss"),
     "checkpoint": ("file", "s3", "redis", "rediss"),
+    "spool": ("file", "https", "http"),
 }
-_FOLDERS = ("archive", "live", "checkpoint")
+_FOLDERS = ("archive", "live", "checkpoint", "spool")
 
 
 class BadSettings(ValueError):
@@ -85,8 +86,8 @@ class Settings:
     archive: str
     live: str
     checkpoint: str
+    spool: str
     sites: Path
-    spool: Path
     geo: Path | None = None
     proxies: tuple[str, ...] = ()
     host: str = "127.0.0.1"
@@ -136,7 +137,6 @@ class Settings:
             data=data,
             **text,
             sites=Path(given.get("sites", data / "sites.toml")).expanduser().absolute(),
-            spool=Path(given.get("spool", data / "spool")).expanduser().absolute(),
             geo=_geo(given.get("geo"), problems),
             proxies=_proxies(given.get("proxies", ""), problems),
             host=given.get("host", cls.host),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from brokers.base import Broker
     from ingest.sites import Sites
+    from ingest.spool import Spool
     from stores.base import Archive, CheckpointStore, Live
     from stores.warehouse import Warehouse
 
@@ -112,6 +113,18 @@ class Parts:
         import stores
 
         return self._keep(stores.connect_live(self.settings.live))
+
+    def spool(self, most_bytes: int = 1 << 30) -> Spool:
+        """A spool for one service, which closes it; one in a folder holds `most_bytes`."""
+        from ingest.spool import FolderSpool
+        from stores.backends import parse_location
+
+        place = parse_location(self.settings.spool)
+        if place.scheme == "file":
+            return FolderSpool(place.folder, most_bytes)
+        from ingest.spool_sqs import SqsSpool
+
+        return SqsSpool(place)
 
     @cached_property
     def sites(self) -> Sites:
