@@ -25,6 +25,7 @@ from ingest.http import Receive, Send
 from ingest.limiter import Limits
 from ingest.service import Service
 from ingest.sites import Site, Sites
+from ingest.spool import FolderSpool
 
 BARE = {"uvicorn": "uvicorn_worker.UvicornWorker", "gunicorn": "asgi"}
 
@@ -84,7 +85,7 @@ def main() -> None:
             broker=brokers.connect(url),
             live=stores.connect_live(f"file://{folder}/live"),
             sites=Sites(sites={"bench.example": Site(domain="bench.example", limits=limits)}),
-            spool=Path(folder) / "spool",
+            spool=FolderSpool(Path(folder) / "spool"),
             options=Options(trusted_proxies=("127.0.0.1",) if kind in ("unlimited", "limited") else ()),
             counters=Counters(counted),
         )

@@ -1,11 +1,19 @@
-"""Footfall as two functions on AWS (`serverless.yml`): `track` answers requests, `load` fills the stores.
+"""Footfall as functions on AWS (`serverless.yml`): `track` answers requests, the others do what `footfall up` does.
 
-Both are thin: `track` is the Flask service behind an adapter for API Gateway, `load` runs the same micro-batches as
-`footfall load`. A function is frozen between two events and may be discarded, which makes three differences. There is
-no spool, because the function's disk is not durable: if the broker does not take an event, the answer is 503 and the
-sender retries. Without Redis each instance has a live state of its own, and logs a warning. And it does not matter
-whether Kafka or the clock invokes `load`: it reads from the checkpoint's positions, so an event that is delivered twice
-changes nothing, and losing the checkpoint to another instance counts as success.
+    track      answers a request; 2xx once the broker, or the spool's queue, has its events
+    drain      publishes what waits in the queue
+    load       runs micro-batches from the checkpoint's positions
+    archive    writes to the archive what the numbers already include
+    reconcile  makes lost rows again, and rebuilds the sessions of days with late events
+    replay     the same as `footfall replay`, over as many invocations as it takes (`infra.serverless_replay`)
+
+All are thin. A function is frozen between two events, may be discarded, may be killed at its time limit, and may be
+invoked twice for one event or run in two instances at once. That does as little harm as to the commands: what is
+loaded, archived or rebuilt counts by the swap of one object, and an instance that loses a swap leaves the work to the
+winner. `reconcile` and `replay` take a lease of the unit while they swap rows, which makes `load` wait; the lease of
+one that was killed runs out.
+
+Without Redis each instance of `track` has a live state of its own, and logs a warning.
 """
 
 from __future__ import annotations
@@ -18,27 +26,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from infra.settings import BadSettings, Settings
 from infra.wiring import Parts
 
 if TYPE_CHECKING:
+    from infra.serverless_replay import Context
     from ingest.sites import Sites
     from pipeline.live import Loader
+    from pipeline.runner import Runner
 
 log = logging.getLogger(__name__)
 
+UNIT = "0"
 # No batch starts with less time left than this, in ms: a minute is many times what a full batch takes.
 _LEAST_MS_LEFT = 60_000
-
-
-class Context(Protocol):
-    """The part of the context of an AWS invocation that we use."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """How long the function may still run."""
 
 
 def track(event: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -46,14 +50,48 @@ def track(event: dict[str, Any], context: Context) -> dict[str, Any]:
     return _tracker()(event, context)
 
 
-def load(event: dict[str, Any], context: Context) -> dict[str, int]:
+def drain(event: dict[str, Any], _context: Context) -> dict[str, list[dict[str, str]]]:
+    """Publishes the records in a batch of SQS messages; returns those that have to stay, for SQS to deliver again.
+
+    A message stays when the broker has not acknowledged all of its records, or when it has no records of ours.
+    """
+    from brokers.base import BrokerError, Record, Unsent
+    from ingest.spool_sqs import unpack
+
+    records: list[Record] = []
+    owners: list[str] = []
+    stay: dict[str, None] = {}
+    for message in event["Records"]:
+        name = message["messageId"]
+        try:
+            mine = unpack(message["body"])
+        except ValueError as error:
+            log.error("Message %s stays in the queue until somebody looks at it: %s", name, error)
+            stay[name] = None
+            continue
+        records += mine
+        owners += [name] * len(mine)
+    try:
+        if records:
+            _drained_into().broker.publish(records)
+    except BrokerError as error:
+        indexes = error.indexes if isinstance(error, Unsent) else range(len(records))
+        stay |= dict.fromkeys(owners[index] for index in indexes)
+        log.warning("%d of %d messages stay in the queue: %s", len(stay), len(event["Records"]), error)
+    return {"batchItemFailures": [{"itemIdentifier": name} for name in stay]}
+
+
+def load(_event: dict[str, Any], context: Context) -> dict[str, int]:
     """Loads events until none are left or time runs short; the rest waits for the next event or minute.
 
-    When the clock invokes it, and not Kafka, it also brings the archive up to date and rebuilds dirty days: a file per
-    minute is small enough already. Returns the number of batches and events loaded and of records archived.
+    It does not matter whether Kafka or the clock invokes it: it reads from the checkpoint's positions. Returns the
+    number of batches and events loaded.
     """
-    loader, parts = _loader()
-    batches = events = archived = 0
+    loader = _loader()[0]
+    loader.status.trouble = ""
+    if loader.checkpoint().lost or loader.checkpoint().missing:
+        loader.open()  # `reconcile` may have made again what this instance knows to be lost
+    batches = events = 0
     # One empty step may mean that another instance had the unit since this one last ran; a second means the end.
     empty = 0
     while empty < 2 and context.get_remaining_time_in_millis() > _LEAST_MS_LEFT:
@@ -62,34 +100,56 @@ def load(event: dict[str, Any], context: Context) -> dict[str, int]:
         if counters is not None:
             batches += 1
             events += counters.get("dedupe.fresh", 0)
-    if "records" not in event:
-        archived = _archive(parts, loader)
-        if loader.checkpoint().dirty_days and context.get_remaining_time_in_millis() > _LEAST_MS_LEFT:
-            _rebuild(loader)
-    return {"batches": batches, "events": events, "archived": archived}
+    if loader.status.trouble:
+        log.warning("Nothing is loaded until `reconcile` has run: %s", loader.status.trouble)
+    return {"batches": batches, "events": events}
 
 
-def _archive(parts: Parts, loader: Loader) -> int:
-    """Flushes the archive; returns the number of records written, 0 if another instance was first."""
-    from pipeline import archive
+def archive(_event: dict[str, Any], _context: Context) -> dict[str, int]:
+    """Archives what the numbers already include; returns the number of records written.
+
+    Each flush counts by a commit of its own, so one that is killed loses no other, and of two instances at once one
+    stops. It reads the checkpoint and never opens the warehouse.
+    """
+    from pipeline import archive as archiving
+    from pipeline.checkpoint import CheckpointRepository
     from stores.base import Conflict
 
+    runner, parts = _archiving()
+    checkpoint = CheckpointRepository(parts.checkpoint, UNIT).load()
     flushed: list[int] = []
+    if checkpoint is not None:
+        try:
+            archiving.flush(runner, parts.broker, parts.archive, checkpoint.positions, UNIT, flushed.append)
+        except Conflict:
+            log.info("Another instance brings the archive up to date")
+    return {"archived": sum(flushed)}
+
+
+def reconcile(_event: dict[str, Any], _context: Context) -> dict[str, int]:
+    """Makes again what was lost, if anything was, and rebuilds the sessions of dirty days.
+
+    Returns {"marks": visitor-days, "windows": windows rebuilt, "changed": session rows that had to change}.
+    """
+    from pipeline.rebuild import Busy
+    from pipeline.rebuild import reconcile as rebuild
+    from pipeline.recover import recover
+
+    loader, parts = _loader()
     try:
-        positions = loader.checkpoint().positions
-        archive.flush(loader.runner, parts.broker, parts.archive, positions, loader.unit, flushed.append)
-    except Conflict:
-        log.info("Another instance brings the archive up to date")
-    return sum(flushed)
-
-
-def _rebuild(loader: Loader) -> None:
-    from pipeline.rebuild import Busy, reconcile
-
-    try:
-        reconcile(loader)
+        recover(loader, parts.archive)
+        return rebuild(loader)
     except Busy as error:
-        log.info("The dirty days wait for the next minute: %s", error)
+        log.info("The dirty days wait for the next turn: %s", error)
+        return {"marks": 0, "windows": 0, "changed": 0}
+
+
+def replay(event: dict[str, Any], context: Context) -> dict[str, Any]:
+    """Replays some days like `footfall replay`; see `infra.serverless_replay`."""
+    from infra import serverless_replay
+
+    loader, parts = _loader()
+    return serverless_replay.run(event, context, loader, parts)
 
 
 @cache
@@ -100,21 +160,19 @@ def _tracker() -> Callable[[dict[str, Any], Context], dict[str, Any]]:
     from ingest.collect import Options
     from ingest.service import Service
 
-    settings = function_settings(os.environ)
-    settings = replace(settings, broker=pure_python(settings.broker))
+    settings = _zip_settings(os.environ)
     if settings.live.startswith("file:"):
         log.warning(
             "FOOTFALL_LIVE is not a redis:// URL: each instance has salts and duplicates of its own, so a visitor "
             "served by two instances counts twice"
         )
-    parts = Parts(settings)
-    atexit.register(parts.close)
+    parts = _closed_at_exit(settings)
     service = Service(
         broker=parts.broker,
         live=parts.live,
         sites=sites(os.environ),
-        spool=settings.spool,
-        options=Options(trusted_proxies=settings.proxies, spool_bytes=0),
+        spool=parts.spool(most_bytes=0),  # in a folder, which would not last, it takes nothing
+        options=Options(trusted_proxies=settings.proxies),
         places=parts.places,
     )
     atexit.register(service.close)
@@ -123,15 +181,32 @@ def _tracker() -> Callable[[dict[str, Any], Context], dict[str, Any]]:
 
 
 @cache
+def _drained_into() -> Parts:
+    return _closed_at_exit(_zip_settings(os.environ))
+
+
+@cache
 def _loader() -> tuple[Loader, Parts]:
     from activity.event import TOPICS
     from pipeline.live import Loader
 
-    parts = Parts(function_settings(os.environ))
-    atexit.register(parts.close)
+    parts = _closed_at_exit(function_settings(os.environ))
     parts.create_topics()
     partitions = parts.broker.partitions(TOPICS[0])
-    return Loader(parts.broker, parts.warehouse, parts.checkpoint, partitions=partitions), parts
+    return Loader(parts.broker, parts.warehouse, parts.checkpoint, unit=UNIT, partitions=partitions), parts
+
+
+@cache
+def _archiving() -> tuple[Runner, Parts]:
+    from pipeline.runner import Runner
+
+    return Runner(), _closed_at_exit(function_settings(os.environ))
+
+
+def _closed_at_exit(settings: Settings) -> Parts:
+    parts = Parts(settings)
+    atexit.register(parts.close)
+    return parts
 
 
 def function_settings(environ: Mapping[str, str]) -> Settings:
@@ -143,6 +218,11 @@ def function_settings(environ: Mapping[str, str]) -> Settings:
             ["FOOTFALL_BROKER: a function's disk does not last; name a broker, such as kafka://HOST:PORT"]
         )
     return settings
+
+
+def _zip_settings(environ: Mapping[str, str]) -> Settings:
+    settings = function_settings(environ)
+    return replace(settings, broker=pure_python(settings.broker))
 
 
 def pure_python(broker: str) -> str:

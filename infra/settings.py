@@ -31,7 +31,7 @@ HELP: dict[str, str] = {
     "runner": "Where the pipeline's steps run, if not in this process: processes://N or flink://HOST:PORT.",
     "exchange": "Folder or s3://BUCKET/PREFIX through which a --runner's workers exchange frames.",
     "sites": "The sites, their keys, origins and limits: a TOML file.",
-    "spool": "Folder that keeps events while the broker is unreachable.",
+    "spool": "What keeps events while the broker is unreachable: a folder, or the https:// URL of an SQS queue.",
     "geo": "MaxMind-format database (.mmdb) for country, region and city.",
     "proxies": "Addresses or networks, comma separated, whose X-Forwarded-For is trusted.",
     "host": "Address to listen on.",
@@ -65,10 +65,11 @@ _SCHEMES: dict[str, tuple[str, ...]] = {
     "archive": ("file", "s3"),
     "live": ("file", "redis", "rediss"),
     "checkpoint": ("file", "s3", "redis", "rediss"),
+    "spool": ("file", "https", "http"),
     "runner": ("processes", "flink"),
     "exchange": ("file", "s3"),
 }
-_FOLDERS = ("archive", "live", "checkpoint", "exchange")
+_FOLDERS = ("archive", "live", "checkpoint", "spool", "exchange")
 
 
 class BadSettings(ValueError):
@@ -89,9 +90,9 @@ class Settings:
     archive: str
     live: str
     checkpoint: str
+    spool: str
     exchange: str
     sites: Path
-    spool: Path
     runner: str = ""
     geo: Path | None = None
     proxies: tuple[str, ...] = ()
@@ -145,7 +146,6 @@ class Settings:
             **text,
             runner=runner,
             sites=Path(given.get("sites", data / "sites.toml")).expanduser().absolute(),
-            spool=Path(given.get("spool", data / "spool")).expanduser().absolute(),
             geo=_geo(given.get("geo"), problems),
             proxies=_proxies(given.get("proxies", ""), problems),
             host=given.get("host", cls.host),

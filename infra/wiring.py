@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
-from infra import private, worker
+from infra import private
 from infra.errors import Failed
 from infra.settings import Settings, spell
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from brokers.base import Broker
     from ingest.sites import Sites
+    from ingest.spool import Spool
     from pipeline.runner import Runner
     from stores.base import Archive, CheckpointStore, Live
     from stores.warehouse import Warehouse
@@ -117,6 +118,7 @@ class Parts:
 
         if not self.settings.runner:
             return self._keep(Runner())
+        from infra import worker
         from pipeline import portable
 
         try:
@@ -131,6 +133,18 @@ class Parts:
         import stores
 
         return self._keep(stores.connect_live(self.settings.live))
+
+    def spool(self, most_bytes: int = 1 << 30) -> Spool:
+        """A spool for one service, which closes it; one in a folder holds `most_bytes`."""
+        from ingest.spool import FolderSpool
+        from stores.backends import parse_location
+
+        place = parse_location(self.settings.spool)
+        if place.scheme == "file":
+            return FolderSpool(place.folder, most_bytes)
+        from ingest.spool_sqs import SqsSpool
+
+        return SqsSpool(place)
 
     @cached_property
     def sites(self) -> Sites:

@@ -37,7 +37,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     limits: Limits = Limits()
     trusted_proxies: tuple[str, ...] = ()  # whose X-Forwarded-For is believed
-    spool_bytes: int = 1 << 30
 
     @property
     def max_body(self) -> int:

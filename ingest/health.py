@@ -33,19 +33,7 @@ def metrics(counters: Counters, spool: Spool, live_problem: str) -> Response:
     """Return the answer to `/metrics`: the counters, and gauges of the spool and the live store."""
     from prometheus_client.core import GaugeMetricFamily
 
-    gauges = (
-        ("live_store_away", "Whether this process goes on without the live store.", bool(live_problem)),
-        ("spool_bytes", "Bytes on disk that wait for the broker.", spool.bytes()),
-        (
-            "spool_oldest_seconds",
-            "Age of the oldest file that waits for the broker, 0 when none does.",
-            spool.oldest_seconds(),
-        ),
-        (
-            "spool_damaged_bytes",
-            "Bytes kept aside in .damaged files: unreadable, or never to be taken.",
-            sum(spool.damaged().values()),
-        ),
-    )
+    away = ("live_store_away", "Whether this process goes on without the live store.", float(bool(live_problem)))
+    gauges = (away, *spool.gauges())
     families = (GaugeMetricFamily(f"footfall_{name}", what, value) for name, what, value in gauges)
     return text_response(200, exposition((*counters.collect(), *families)).decode(), TEXT)

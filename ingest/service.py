@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from pathlib import Path
 
 from activity import geo
 from activity.refusal import STATUS, Reason, Refusal
@@ -55,7 +54,7 @@ class Service:
         broker: Broker,
         live: Live,
         sites: Sites,
-        spool: Path,
+        spool: Spool,
         options: Options | None = None,
         places: geo.Reader | None = None,
         counters: Counters | None = None,
@@ -65,7 +64,7 @@ class Service:
     ) -> None:
         """Start the service's threads.
 
-        `spool` is a folder. `create_topics` is called when the broker is back, see `Outbox`. `close` calls `on_close`
+        `create_topics` is called when the broker is back, see `Outbox`. `close` closes the spool, and calls `on_close`
         last, to close what was opened for this service. `clock_ms` returns Unix milliseconds."""
         self._options = options or Options()
         self._on_close = on_close
@@ -76,7 +75,7 @@ class Service:
         self._visitors = Visitors(live)
         self._dead_letters = DeadLetters(self._counters.add)
         self._collector = Collector(sites, self._visitors, self._options, places, self._limiter, self._dead_letters)
-        self._spool = Spool(spool, self._options.spool_bytes)
+        self._spool = spool
         incarnation = os.urandom(8).hex().encode()
         self._pages: dict[str, Callable[[Request], Response]] = {
             "/": assets.welcome,

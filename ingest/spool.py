@@ -1,5 +1,6 @@
-"""The spool: files in which accepted records wait, fsync'd, while the broker does not take them.
+"""The spool, where accepted records wait while the broker does not take them: its interface, and the one in a folder.
 
+A function, whose disk does not last, has one in a queue (`ingest.spool_sqs`). In a folder records are fsync'd to files.
 Each process writes a file of its own, created with the first record that has to wait and deleted once all its records
 are on the broker. While a process lives it holds the lock on the file `.lock` beside it; any process that finds a spool
 file whose lock is free drains it. The lock file also records how far the spool file is drained, so a crash sends at
@@ -23,7 +24,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -38,15 +39,42 @@ _MARK = b"\xf5\x00SPOOL\n"
 _HEAD = struct.Struct(f">{len(_MARK)}sII")
 _WINDOW = 1 << 20  # bytes read at a time
 _encode = msgspec.msgpack.Encoder().encode
-_Content = tuple[str, bytes | None, bytes | None, tuple[tuple[str, bytes], ...], int | None]
-_decode = msgspec.msgpack.Decoder(_Content).decode
+# What is kept of a record, `record[:5]`: all but the time of its publication, which is still to come.
+Content = tuple[str, bytes | None, bytes | None, tuple[tuple[str, bytes], ...], int | None]
+_decode = msgspec.msgpack.Decoder(Content).decode
 
 
 Publish = Callable[[Sequence[Record]], None]
+Gauge = tuple[str, str, float]  # name, what it says, value
 
 
 class SpoolFull(Exception):
     """The spool has reached its size limit; the sender has to keep the events and send them again."""
+
+
+class Spool(Protocol):
+    """Where accepted records wait while the broker does not take them: a folder, or a queue (`spool_sqs`)."""
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Append records durably. Raises when not all of them are durable; the sender has to send them again then."""
+
+    def append_behind(self, records: Sequence[Record]) -> bool:
+        """Append records durably if earlier ones of this process have to go first; return whether it did."""
+
+    def drain(self, publish: Publish) -> int:
+        """Publish the records that this process has to publish; return how many there were."""
+
+    def waits(self) -> bool:
+        """Return whether `drain` would find any."""
+
+    def state(self) -> list[str]:
+        """Return one line for the operator about each thing that waits or cannot be published."""
+
+    def gauges(self) -> Iterator[Gauge]:
+        """Yield the spool's gauges for `/metrics`."""
+
+    def close(self) -> None:
+        """Close what is open; records that wait stay."""
 
 
 class Stretch(NamedTuple):
@@ -237,8 +265,8 @@ class _File:
         self._lock.close()
 
 
-class Spool:
-    """The spool folder, as used by one process. One thread may append while another drains."""
+class FolderSpool:
+    """A `Spool` in a folder, as used by one process. One thread may append while another drains."""
 
     def __init__(self, folder: Path, max_bytes: int = 1 << 30) -> None:
         self._folder = folder
@@ -308,8 +336,14 @@ class Spool:
         lines += [f"{path} keeps {size} bytes that could not be published" for path, size in self.damaged().items()]
         return lines
 
+    def gauges(self) -> Iterator[Gauge]:
+        """Yield the sizes of what waits and of what is kept aside, and the age of the oldest file."""
+        age, kept = self.oldest_seconds(), sum(self.damaged().values())
+        yield "spool_bytes", "Bytes on disk that wait for the broker.", self.bytes()
+        yield "spool_oldest_seconds", "Age of the oldest file that waits for the broker, 0 when none does.", age
+        yield "spool_damaged_bytes", "Bytes kept aside in .damaged files: unreadable, or never to be taken.", kept
+
     def oldest_seconds(self) -> float:
-        """Return the age of the oldest file; no record has waited longer."""
         born = [int(start) for path in self._files() if (start := path.name.partition("-")[0]).isdigit()]
         return max(0.0, time.time() - min(born) / 1000) if born else 0.0
 

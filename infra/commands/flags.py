@@ -54,7 +54,7 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _metavar(name: str) -> str:
-    if name in ("data", "spool"):
+    if name == "data":
         return "DIR"
     if name in ("sites", "geo", "dashboards_password_file"):
         return "FILE"

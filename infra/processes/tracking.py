@@ -35,7 +35,7 @@ def open_service(parts: Parts, counters: Counters | None = None) -> Service:
         broker=parts.broker,
         live=parts.live,
         sites=parts.sites,
-        spool=parts.settings.spool,
+        spool=parts.spool(),
         options=Options(trusted_proxies=parts.settings.proxies),
         places=parts.places,
         counters=counters,

@@ -1,14 +1,17 @@
-"""`start`: `footfall up` on the test's own data folder, ended with the test."""
+"""`start`: `footfall up` on the test's own data folder, ended with the test; and what functions run in and on."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e import functions
 from tests.e2e.harness import Up
+from tests.serverless import function
 
 Start = Callable[..., Up]
 
@@ -25,3 +28,34 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield begin
     for up in started:
         up.end()
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[functions.Aws]:
+    """moto: S3 and SQS."""
+    with functions.aws() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def task(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The zip, unpacked."""
+    return function.unpack(package, tmp_path_factory.mktemp("task"))
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What Lambda has."""
+    return function.install_runtime(tmp_path_factory.mktemp("runtime"))
+
+
+@pytest.fixture
+def zipped(task: Path, runtime: Path, tmp_path: Path) -> functions.Zip:
+    """The functions of the zip."""
+    return functions.Zip(task, runtime, tmp_path)
+
+
+@pytest.fixture
+def site() -> str:
+    """A site of this test's own, so that tests may share a broker."""
+    return f"s{uuid.uuid4().hex[:12]}.example.com"

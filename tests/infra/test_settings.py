@@ -13,10 +13,10 @@ from infra.settings import HELP, BadSettings, Settings
 
 def test_the_defaults_keep_everything_under_the_data_folder(tmp_path: Path) -> None:
     settings = Settings.load({"FOOTFALL_DATA": str(tmp_path)})
-    for url in (settings.broker, settings.warehouse, settings.archive, settings.live, settings.checkpoint):
+    stores = (settings.warehouse, settings.archive, settings.live, settings.checkpoint)
+    for url in (settings.broker, settings.spool, *stores):
         assert url.partition("://")[2].startswith(str(tmp_path))
-    for path in (settings.sites, settings.spool):
-        assert path.is_relative_to(tmp_path)
+    assert settings.sites.is_relative_to(tmp_path)
     assert settings.host == "127.0.0.1"
     assert settings.embedded
 

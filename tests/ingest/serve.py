@@ -18,6 +18,7 @@ from ingest.collect import Options
 from ingest.counters import Counters
 from ingest.service import Service
 from ingest.sites import Sites
+from ingest.spool import FolderSpool
 from stores import connect_live
 
 port, folder, broker_url, workers_text, *rest = sys.argv[1:]
@@ -30,7 +31,7 @@ def open_service() -> Service:
         broker=brokers.connect(broker_url),
         live=connect_live(f"file://{folder}/live"),
         sites=Sites(Path(folder) / "sites.toml"),
-        spool=Path(folder) / "spool",
+        spool=FolderSpool(Path(folder) / "spool"),
         options=Options(trusted_proxies=("127.0.0.1",)),
         counters=Counters(counts),
     )

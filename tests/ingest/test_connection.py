@@ -27,6 +27,7 @@ from ingest.connection import Config, Connection, Connections
 from ingest.http import FAULT, Reply, Request
 from ingest.service import Service
 from ingest.sites import Sites
+from ingest.spool import FolderSpool
 from stores import connect_live
 from tests.ingest.conftest import KEY, SITES, Log, pageview, request_bytes
 from tests.patience import patient
@@ -129,7 +130,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., None]]:
             broker=broker,
             live=connect_live(f"file://{tmp_path}/live"),
             sites=Sites(tmp_path / "sites.toml"),
-            spool=tmp_path / "spool",
+            spool=FolderSpool(tmp_path / "spool"),
             options=Options(limits=Limits(body_bytes=LARGEST)),
         )
         app = Application(lambda: service)

@@ -20,6 +20,7 @@ from ingest.http import Request, Response
 from ingest.limiter import Allowed, Limiter, Limits, sender
 from ingest.service import Service
 from ingest.sites import Site, Sites, SitesError, parse
+from ingest.spool import FolderSpool
 from stores import connect_live
 from tests.e2e.harness import until
 from tests.ingest.conftest import AGENT, KEY, Log, Running, counted, pageview, value
@@ -43,7 +44,7 @@ class World:
             broker=self.broker,
             live=connect_live(f"file://{folder}/live"),
             sites=Sites(sites=sites, limits=overall),
-            spool=folder / "spool",
+            spool=FolderSpool(folder / "spool"),
             options=Options(trusted_proxies=("127.0.0.1",)),
             counters=self.counters,
             clock_ms=lambda: self.now,

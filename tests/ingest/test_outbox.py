@@ -19,7 +19,7 @@ from ingest.http import Request
 from ingest.outbox import Outbox
 from ingest.service import Service
 from ingest.sites import Site, Sites
-from ingest.spool import Spool, SpoolFull
+from ingest.spool import FolderSpool, SpoolFull
 from stores import connect_live
 from tests.ingest.conftest import AGENT, Log, Running, pageview
 from tests.patience import patient
@@ -70,7 +70,7 @@ def entry(number: int, key: bytes | None = None) -> Entry:
 
 @pytest.fixture
 def outbox(broker: Broker, tmp_path: Path) -> Iterator[Outbox]:
-    outbox = Outbox(broker, Spool(tmp_path / "spool"), connect_live(f"file://{tmp_path}/live"), b"test")
+    outbox = Outbox(broker, FolderSpool(tmp_path / "spool"), connect_live(f"file://{tmp_path}/live"), b"test")
     outbox.start()
     yield outbox
     outbox.close()
@@ -81,7 +81,7 @@ def test_without_topics_events_wait_in_the_spool_and_go_out_in_order(
 ) -> None:
     for number in range(20):
         assert outbox.settle_and_wait([entry(number)]) == [Verdict.ACCEPTED]
-    spool = Spool(tmp_path / "spool")
+    spool = FolderSpool(tmp_path / "spool")
     assert spool.bytes() > 0
     assert spool.oldest_seconds() > 0
 
@@ -96,7 +96,7 @@ def test_without_topics_events_wait_in_the_spool_and_go_out_in_order(
 
 def test_records_come_back_from_the_spool_as_they_were(broker: Broker, tmp_path: Path) -> None:
     create_topics(broker)
-    spool = Spool(tmp_path / "spool")
+    spool = FolderSpool(tmp_path / "spool")
     record = Record(TOPIC, b"key", b"value", (("footfall-process", b"p"), ("footfall-seq", b"1")))
     spool.append([record])
 
@@ -109,7 +109,7 @@ def test_the_spool_of_a_process_that_is_gone_is_drained_and_that_of_a_living_one
     broker: Broker, tmp_path: Path
 ) -> None:
     create_topics(broker)
-    gone, living, finder = (Spool(tmp_path / "spool") for _ in range(3))
+    gone, living, finder = (FolderSpool(tmp_path / "spool") for _ in range(3))
     gone.append([Record(TOPIC, None, b"gone")])
     living.append([Record(TOPIC, None, b"living")])
     gone.close()
@@ -122,7 +122,7 @@ def test_the_spool_of_a_process_that_is_gone_is_drained_and_that_of_a_living_one
 
 def test_a_full_spool_refuses_and_keeps_what_it_has(broker: Broker, tmp_path: Path) -> None:
     create_topics(broker)
-    spool = Spool(tmp_path / "spool", max_bytes=200_000)
+    spool = FolderSpool(tmp_path / "spool", max_bytes=200_000)
     taken = 0
     with pytest.raises(SpoolFull, match="bring the broker back"):
         while True:
@@ -149,7 +149,8 @@ def test_an_id_counts_as_seen_only_once_it_is_durable(outbox: Outbox, broker: Br
 
 def test_a_full_queue_is_said_at_once(broker: Broker, tmp_path: Path) -> None:
     create_topics(broker)
-    outbox = Outbox(broker, Spool(tmp_path / "spool"), connect_live(f"file://{tmp_path}/live"), b"test", max_bytes=10)
+    spool = FolderSpool(tmp_path / "spool")
+    outbox = Outbox(broker, spool, connect_live(f"file://{tmp_path}/live"), b"test", max_bytes=10)
     large = Entry([(TOPIC, None, bytes(500_000))])
 
     async def many() -> list[list[Verdict] | BaseException]:
@@ -201,7 +202,7 @@ def test_when_nothing_takes_an_event_the_sender_is_told_to_come_again(broker: Br
         broker=broker,
         live=connect_live(f"file://{tmp_path}/live"),
         sites=Sites(sites={"example.com": Site(domain="example.com")}),
-        spool=tmp_path / "spool",
+        spool=FolderSpool(tmp_path / "spool"),
         options=Options(),
     )
     headers = [(b"user-agent", AGENT.encode())]

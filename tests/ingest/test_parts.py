@@ -20,6 +20,7 @@ from ingest.client import LookUp, Proxies, Visitors
 from ingest.http import Bodies, Message, Request, Unread, peer_address
 from ingest.service import Service
 from ingest.sites import Site, Sites, SitesError, add, parse
+from ingest.spool import FolderSpool
 from ingest.wsgi import create
 from stores import connect_live
 from tests.ingest.conftest import AGENT, pageview
@@ -195,7 +196,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
         broker=broker,
         live=connect_live(f"file://{tmp_path}/live"),
         sites=Sites(sites={"example.com": Site(domain="example.com")}),
-        spool=tmp_path / "spool",
+        spool=FolderSpool(tmp_path / "spool"),
     )
     yield service
     service.close()

@@ -11,7 +11,7 @@ import pytest
 
 from activity.event import ALL_TOPICS
 from brokers.base import Record, TooLarge
-from ingest.spool import Spool
+from ingest.spool import FolderSpool
 from tests.e2e.harness import until
 from tests.ingest.conftest import Log, Running, pageview
 
@@ -108,7 +108,7 @@ def test_what_the_broker_will_never_take_is_kept_and_holds_nobody_up(tmp_path: P
         if large:
             raise TooLarge("100 bytes at most", large)
 
-    spool = Spool(tmp_path)
+    spool = FolderSpool(tmp_path)
     spool.append([Record("t", None, value) for value in (b"first", b"x" * 101, b"last")])
     assert spool.drain(publish) == 3  # type: ignore[arg-type]
     assert taken == [b"first", b"last"]
@@ -125,7 +125,7 @@ def test_what_was_drained_before_a_crash_is_not_sent_again(tmp_path: Path) -> No
             raise ConnectionError
         taken.extend(record.value for record in records)
 
-    gone, finder = Spool(tmp_path), Spool(tmp_path)
+    gone, finder = FolderSpool(tmp_path), FolderSpool(tmp_path)
     gone.append([Record("t", None, b"%d" % number) for number in range(1200)])
     with pytest.raises(ConnectionError):
         gone.drain(publish)  # type: ignore[arg-type]
@@ -136,7 +136,7 @@ def test_what_was_drained_before_a_crash_is_not_sent_again(tmp_path: Path) -> No
 
 
 def test_events_that_come_during_every_publish_do_not_keep_the_spool_from_its_end(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
+    spool = FolderSpool(tmp_path)
     records = [Record("t", b"key", b"%d" % number) for number in range(1_200)]
     spool.append(records[:600])
     published: list[Record] = []

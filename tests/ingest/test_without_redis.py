@@ -18,6 +18,7 @@ from ingest.counters import Counters
 from ingest.http import Request, Response
 from ingest.service import Service
 from ingest.sites import Site, Sites
+from ingest.spool import FolderSpool
 from stores import connect_live
 from tests.e2e.harness import until
 from tests.ingest.conftest import AGENT, KEY, Log, pageview, value
@@ -73,7 +74,7 @@ class Services:
                 broker=self.broker,
                 live=live,
                 sites=Sites(sites={"example.com": Site(domain="example.com", key=KEY)}),
-                spool=folder / f"spool{number}",
+                spool=FolderSpool(folder / f"spool{number}"),
                 counters=self.counters,
                 clock_ms=lambda: self.now,
             )

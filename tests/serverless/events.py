@@ -86,3 +86,22 @@ def clock() -> Any:
         "resources": ["arn:aws:events:eu-central-1:123456789012:rule/footfall"],
         "detail": {},
     }
+
+
+def sqs(messages: list[Any]) -> Any:
+    """A batch of messages, as `receive_message` gives them."""
+    records = [
+        {
+            "messageId": message["MessageId"],
+            "receiptHandle": message["ReceiptHandle"],
+            "body": message["Body"],
+            "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1773342238000"},
+            "messageAttributes": {},
+            "md5OfBody": message["MD5OfBody"],
+            "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:spool",
+            "awsRegion": "eu-central-1",
+        }
+        for message in messages
+    ]
+    return {"Records": records}

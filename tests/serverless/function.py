@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 
@@ -37,7 +38,13 @@ def unpack(package: Path, folder: Path) -> Path:
 
 
 def install_runtime(folder: Path) -> Path:
-    """AWS's runtime client and what it needs, nothing else, in a folder of its own."""
+    """What Lambda's own Python has: its runtime client and the AWS client, nothing else, in a folder of its own."""
+    for name in ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six"):
+        found = find_spec(name)
+        assert found is not None and found.origin is not None
+        source = Path(found.origin)
+        source = source.parent if source.name == "__init__.py" else source
+        (folder / source.name).symlink_to(source)
     for name in ("awslambdaric", "simplejson", "snapshot-restore-py"):
         for file in metadata.files(name) or []:
             if ".." not in file.parts:

@@ -22,14 +22,15 @@ class RuntimeApi(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.address = f"127.0.0.1:{self.server_port}"
-        self.events: Queue[tuple[str, Any]] = Queue()
+        self.events: Queue[tuple[str, Any, float]] = Queue()
         self.answers: Queue[tuple[str, Any]] = Queue()
         self._ids = (f"request-{n}" for n in itertools.count(1))
         Thread(target=self.serve_forever, daemon=True).start()
 
-    def invoke(self, event: Any, timeout: float = patient(60)) -> Any:
+    def invoke(self, event: Any, timeout: float = patient(60), seconds: float = 300) -> Any:
+        """The answer of the function, which has so many `seconds` until its time limit."""
         request_id = next(self._ids)
-        self.events.put((request_id, event))
+        self.events.put((request_id, event, seconds))
         try:
             path, answer = self.answers.get(timeout=timeout)
         except Empty:
@@ -48,8 +49,8 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        request_id, event = self.server.events.get()
-        deadline = int((time.time() + 300) * 1000)
+        request_id, event, seconds = self.server.events.get()
+        deadline = int((time.time() + seconds) * 1000)
         self._answer(200, json.dumps(event).encode(), request_id, deadline)
 
     def do_POST(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from infra import serverless
 from tests.serverless.function import ROOT
 
 pytestmark = pytest.mark.real
@@ -71,27 +72,91 @@ def test_the_template_passes_cfn_lint(package: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_zip_answers_and_an_image_loads(template: dict[str, Any]) -> None:
-    track = template["TrackLambdaFunction"]["Properties"]
-    assert track["Handler"] == "infra.serverless.track"
-    assert track["Runtime"] == f"python{sys.version_info.major}.{sys.version_info.minor}"
-    assert "ImageUri" not in track["Code"]
-    load = template["LoadLambdaFunction"]["Properties"]
-    assert load["PackageType"] == "Image"
-    assert load["ImageConfig"]["Command"] == ["infra.serverless.load"]
-    assert load["Environment"]["Variables"]["FOOTFALL_CHECKPOINT"] == {"Fn::Sub": "s3://${Store}/checkpoint"}
+IN_ZIP = ("track", "drain")
+IN_IMAGE = ("load", "archive", "reconcile", "replay")
+FUNCTIONS = (*IN_ZIP, *IN_IMAGE)
 
 
-def test_every_topic_of_events_and_the_clock_ring_the_loader(template: dict[str, Any]) -> None:
-    mappings = [r["Properties"] for r in template.values() if r["Type"] == "AWS::Lambda::EventSourceMapping"]
-    assert sorted(topic for mapping in mappings for topic in mapping["Topics"]) == [
+def function(template: dict[str, Any], name: str) -> dict[str, Any]:
+    return dict(template[f"{name.capitalize()}LambdaFunction"]["Properties"])
+
+
+def of_type(template: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    return {name: resource["Properties"] for name, resource in template.items() if resource["Type"] == kind}
+
+
+def test_each_function_is_there_and_its_handler_too(template: dict[str, Any]) -> None:
+    found = of_type(template, "AWS::Lambda::Function").values()
+    assert {properties["FunctionName"] for properties in found} == {f"footfall-dev-{name}" for name in FUNCTIONS}
+    for name in IN_ZIP:
+        properties = function(template, name)
+        assert properties["Handler"] == f"infra.serverless.{name}"
+        assert properties["Runtime"] == f"python{sys.version_info.major}.{sys.version_info.minor}"
+        assert "ImageUri" not in properties["Code"]
+    for name in IN_IMAGE:
+        properties = function(template, name)
+        assert properties["PackageType"] == "Image"
+        assert properties["ImageConfig"]["Command"] == [f"infra.serverless.{name}"]
+        assert properties["ReservedConcurrentExecutions"] == 1
+    for name in FUNCTIONS:
+        assert callable(getattr(serverless, name))
+        assert function(template, name)["Timeout"] <= 900
+        assert f"{name.capitalize()}LogGroup" in template
+
+
+def test_each_function_is_told_only_what_it_opens(template: dict[str, Any]) -> None:
+    told = {name: set(function(template, name)["Environment"]["Variables"]) for name in FUNCTIONS}
+    everything = {"FOOTFALL_BROKER", "FOOTFALL_WAREHOUSE", "FOOTFALL_CHECKPOINT", "FOOTFALL_ARCHIVE"}
+    assert told == {
+        "track": {"FOOTFALL_BROKER", "FOOTFALL_LIVE", "FOOTFALL_SITES", "FOOTFALL_SPOOL"},
+        "drain": {"FOOTFALL_BROKER"},
+        "load": {"FOOTFALL_BROKER", "FOOTFALL_WAREHOUSE", "FOOTFALL_CHECKPOINT"},
+        "archive": {"FOOTFALL_BROKER", "FOOTFALL_CHECKPOINT", "FOOTFALL_ARCHIVE"},
+        "reconcile": everything,
+        "replay": everything,
+    }
+    variables = function(template, "reconcile")["Environment"]["Variables"]
+    assert variables["FOOTFALL_CHECKPOINT"] == {"Fn::Sub": "s3://${Store}/checkpoint"}
+    assert variables["FOOTFALL_ARCHIVE"] == {"Fn::Sub": "s3://${Store}/archive"}
+    assert function(template, "track")["Environment"]["Variables"]["FOOTFALL_SPOOL"] == {"Ref": "Spool"}
+
+
+def test_every_topic_of_events_rings_the_loader_and_the_clock_the_others(template: dict[str, Any]) -> None:
+    mappings = of_type(template, "AWS::Lambda::EventSourceMapping").values()
+    assert sorted(topic for mapping in mappings for topic in mapping.get("Topics", ())) == [
         "footfall.custom",
         "footfall.engagement",
         "footfall.pageview",
         "footfall.search",
     ]
-    rules = [r["Properties"] for r in template.values() if r["Type"] == "AWS::Events::Rule"]
-    assert [rule["ScheduleExpression"] for rule in rules] == ["rate(1 minute)"]
+    rules = of_type(template, "AWS::Events::Rule").values()
+    assert {rule["Targets"][0]["Arn"]["Fn::GetAtt"][0]: rule["ScheduleExpression"] for rule in rules} == {
+        "LoadLambdaFunction": "rate(1 minute)",
+        "ArchiveLambdaFunction": "rate(5 minutes)",
+        "ReconcileLambdaFunction": "rate(10 minutes)",
+    }
+
+
+def test_what_the_broker_did_not_take_stays_in_the_queue(template: dict[str, Any]) -> None:
+    (queue,) = of_type(template, "AWS::SQS::Queue").values()
+    days = 24 * 60 * 60
+    assert queue["MessageRetentionPeriod"] == 14 * days, "the longest there is"
+    assert "RedrivePolicy" not in queue, "an outage must not move events to where nothing drains them"
+    assert queue["VisibilityTimeout"] >= 6 * function(template, "drain")["Timeout"]
+    (mapping,) = (m for m in of_type(template, "AWS::Lambda::EventSourceMapping").values() if "Topics" not in m)
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["FunctionName"] == {"Fn::GetAtt": ["DrainLambdaFunction", "Arn"]}
+    (alarm,) = of_type(template, "AWS::CloudWatch::Alarm").values()
+    assert alarm["AlarmActions"] == [{"Ref": "Alarms"}]
+    counted = {m["MetricStat"]["Metric"]["MetricName"] for m in alarm["Metrics"] if "MetricStat" in m}
+    assert counted == {"ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible"}
+
+
+def test_a_replay_may_invoke_itself_as_often_as_it_takes(template: dict[str, Any]) -> None:
+    replay = function(template, "replay")
+    assert replay["RecursiveLoop"] == "Allow"
+    loops = [name for name in FUNCTIONS if "RecursiveLoop" in function(template, name)]
+    assert loops == ["replay"]
 
 
 def statements(template: dict[str, Any], function: str) -> list[dict[str, Any]]:
@@ -107,26 +172,63 @@ def actions(part: dict[str, Any]) -> set[str]:
     return {part["Action"]} if isinstance(part["Action"], str) else set(part["Action"])
 
 
-def test_each_function_has_a_role_and_the_public_one_reaches_no_bucket(template: dict[str, Any]) -> None:
-    track, load = statements(template, "TrackLambdaFunction"), statements(template, "LoadLambdaFunction")
-    granted = set().union(*(actions(part) for part in track if part["Effect"] == "Allow"))
-    assert {action.partition(":")[0] for action in granted} == {"logs", "ec2"}
-    for name, parts in (("track", track), ("load", load)):
-        everywhere = [part for part in parts if part["Resource"] == "*" and part["Effect"] == "Allow"]
-        assert [{action.partition(":")[0] for action in actions(part)} for part in everywhere] == [{"ec2"}]
-        # Lambda attaches the network; the function's code may not touch it.
-        (denied,) = (part for part in parts if part["Effect"] == "Deny")
-        assert (denied["Action"], denied["Resource"]) == ("ec2:*", "*")
-        assert denied["Condition"]["ArnEquals"]["lambda:SourceFunctionArn"]["Fn::Sub"].endswith(f":footfall-dev-{name}")
-    buckets = {action: part["Resource"] for part in load for action in actions(part) if action.startswith("s3:")}
-    assert buckets.keys() == {"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"}
-    assert "Store" in json.dumps(list(buckets.values()))
-    roles = {name for name, resource in template.items() if resource["Type"] == "AWS::IAM::Role"}
-    assert roles == {"TrackRole", "LoadRole"}
+def place(part: dict[str, Any]) -> str:
+    """The resource of a statement, in the template's own words."""
+    resource = part["Resource"]
+    if isinstance(resource, str):
+        return resource
+    return str(resource.get("Fn::Sub") or ".".join(resource["Fn::GetAtt"]))
+
+
+READS, WRITES, DELETES, LISTS = "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"
+CHECKPOINT = {(action, "${Store.Arn}/checkpoint/*") for action in (READS, WRITES, DELETES)} | {(LISTS, "Store.Arn")}
+ARCHIVE = {
+    (READS, "${Store.Arn}/archive/*"),
+    (WRITES, "${Store.Arn}/archive/*"),
+    (DELETES, "${Store.Arn}/archive/_manifest/*"),
+    (LISTS, "Store.Arn"),
+}
+RIGHTS: dict[str, set[tuple[str, str]]] = {
+    "track": {("sqs:SendMessage", "Spool.Arn")},
+    "drain": {(f"sqs:{verb}", "Spool.Arn") for verb in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")},
+    "load": CHECKPOINT,
+    "archive": ARCHIVE | {(READS, "${Store.Arn}/checkpoint/unit-*")},
+    "reconcile": CHECKPOINT | ARCHIVE,
+    "replay": CHECKPOINT
+    | ARCHIVE
+    | {
+        (
+            "lambda:InvokeFunction",
+            "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:footfall-dev-replay",
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_each_function_has_a_role_that_may_do_nothing_else(template: dict[str, Any], name: str) -> None:
+    parts = statements(template, f"{name.capitalize()}LambdaFunction")
+    allowed = {(action, place(part)) for part in parts if part["Effect"] == "Allow" for action in actions(part)}
+    logs = {(f"logs:{verb}", f"${{{name.capitalize()}LogGroup.Arn}}") for verb in ("CreateLogStream", "PutLogEvents")}
+    assert logs < allowed
+    # Lambda attaches the network, which cannot be restricted; the function's code may not touch it.
+    network = {pair for pair in allowed if pair[1] == "*"}
+    assert {action.partition(":")[0] for action, _ in network} == {"ec2"}
+    (denied,) = (part for part in parts if part["Effect"] == "Deny")
+    assert (denied["Action"], denied["Resource"]) == ("ec2:*", "*")
+    assert denied["Condition"]["ArnLike"]["lambda:SourceFunctionArn"]["Fn::Sub"].endswith(":function:footfall-dev-*")
+    # What Kafka's event source needs is the role's, not the code's.
+    rest = {pair for pair in allowed - logs - network if not pair[0].startswith("kafka:")}
+    assert rest == RIGHTS[name]
+
+
+def test_there_are_no_other_roles(template: dict[str, Any]) -> None:
+    assert of_type(template, "AWS::IAM::Role").keys() == {f"{name.capitalize()}Role" for name in FUNCTIONS}
 
 
 def test_the_bell_waits_for_the_role_that_may_ring_it(template: dict[str, Any]) -> None:
-    bells = [part for part in template.values() if part["Type"] == "AWS::Lambda::EventSourceMapping"]
+    sources = {n: r for n, r in template.items() if r["Type"] == "AWS::Lambda::EventSourceMapping"}
+    bells = [part for part in sources.values() if "Topics" in part["Properties"]]
     assert bells and all("LoadRole" in bell["DependsOn"] for bell in bells)
     described = next(
         part for part in statements(template, "LoadLambdaFunction") if "kafka:DescribeClusterV2" in actions(part)
@@ -139,7 +241,8 @@ def test_the_bell_waits_for_the_role_that_may_ring_it(template: dict[str, Any]) 
     [
         ("    memorySize: 512", "    memorysize: 512", "memorysize"),
         ('      - httpApi: "*"', '      - htpApi: "*"', "functions.track.events.0"),
-        ("    timeout: 15", "    timeout: soon", "timeout"),
+        ("    timeout: 29", "    timeout: soon", "timeout"),
+        ("functionResponseType: ReportBatchItemFailures", "functionResponseType: Report", "functionResponseType"),
         ("          startingPosition: LATEST", "          startingPosition: NEWEST", "startingPosition"),
         ("  architecture: ${param:architecture}", "  architecture: x64", "architecture"),
     ],
