@@ -5,15 +5,18 @@ FOOTFALL_TEST_KAFKA, …_KAFKA3, …_DISKLESS, …_PULSAR and …_REDIS name one
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from tests import rerun, schedule
 from tests.once import Once
@@ -154,3 +157,28 @@ def package(once: Once) -> Path:
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Print a line that is seen at the end whether the test passes or not, such as what it measured."""
     return lambda line: request.node.user_properties.append((SAID, line))
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    before = {name: os.environ.get(name) for name in keys}
+    os.environ.update(keys)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    client = boto3.client("s3", endpoint_url=endpoint)
+    client.create_bucket(Bucket="footfall")
+    client.close()
+    yield endpoint
+    server.stop()
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture
+def s3_url(s3_endpoint: str, tmp_path: Path) -> str:
+    """A prefix of its own for each test."""
+    return f"s3://footfall/{tmp_path.name}?endpoint={s3_endpoint}"
