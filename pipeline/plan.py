@@ -28,11 +28,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str  # names what the run keeps in the exchange
     broker: str
-    warehouse: str
+    warehouse: str = ""  # "" for a run that neither looks up nor inserts
     checkpoint: str = ""
     exchange: str = ""  # a folder or bucket that all workers reach; "" is the memory of this process
     ranges: list[PartitionRange] = []
-    inserted: list[str]  # the sinks that workers write to the warehouse ...
+    inserted: list[str] = []  # the sinks that workers write to the warehouse ...
     staged: list[str]  # ... and those whose frames they leave in the exchange, for the driver
     token: str  # begins the insert tokens
     batch: int

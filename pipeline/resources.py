@@ -37,7 +37,7 @@ class Parts:
     """The opened parts of a plan."""
 
     broker: Broker
-    warehouse: Inserts
+    warehouse: Inserts | None  # None for a plan that neither looks up nor inserts
     state: OpenEvents
     exchange: Exchange
 
@@ -69,16 +69,19 @@ class Outcome:
 
 def bind(plan: Plan, parts: Parts) -> Run:
     """The run of a plan over opened parts."""
-    direct = io.warehouse_writes(parts.warehouse, plan.token, plan.batch)
-    writes = {sink: _inserting(sink, direct[sink], parts.exchange) for sink in plan.inserted}
-    writes |= {sink: _staging(sink, parts.exchange) for sink in plan.staged}
-    before = plan.lookup_before
+    writes = {sink: _staging(sink, parts.exchange) for sink in plan.staged}
+    lookup = None
+    if parts.warehouse is not None:
+        direct = io.warehouse_writes(parts.warehouse, plan.token, plan.batch)
+        writes |= {sink: _inserting(sink, direct[sink], parts.exchange) for sink in plan.inserted}
+        if plan.lookup_before is not None:
+            lookup = io.warehouse_lookup(parts.warehouse, plan.lookup_before)
     return Run(
         feeds=[BrokerFeed(parts.broker, r) for r in plan.ranges],
         writes=writes,
         state=parts.state,
         watermark=plan.watermark,
-        lookup=None if before is None else io.warehouse_lookup(parts.warehouse, before),
+        lookup=lookup,
         shards=plan.shards,
         exchange=parts.exchange,
     )
@@ -131,7 +134,7 @@ class Resources:
     def _opened(self, plan: Plan) -> Parts:
         return Parts(
             self._part("broker", plan.broker, lambda url: brokers.connect(url, dict(self._secrets))),
-            self._part("warehouse", plan.warehouse, stores.connect_warehouse),
+            self._part("warehouse", plan.warehouse, stores.connect_warehouse) if plan.warehouse else None,
             OpenEvents() if plan.state is None else self._state(plan.checkpoint, plan.state),
             connect_exchange(plan.exchange),
         )

@@ -1,0 +1,189 @@
+"""The same plan on Flink and in one process: what a cluster costs, and how long a micro-batch takes on a warm one.
+
+Raw events lie in an embedded log that both read; their sessions and event rows are left in a shared folder. A bounded
+run reads all events, a micro-batch 50,000. On Flink the CPU of all its processes counts: JobManager, TaskManager, job
+server, workers and the driver. Needs what `./dev flink start` needs.
+
+    ./dev bench flink [--events N] [--rounds N] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.plan import Plan
+
+from bench.harness import Cost, report, result
+
+TARGET_CPU = 2.0
+TARGET_SECONDS = 2.0
+BATCH = 50_000
+SHARDS = 8
+PARTITIONS = 4
+
+
+def fill(log: Path, events: int) -> None:
+    """Write page views of many visitors to an embedded log, spread over its partitions."""
+    import random
+
+    import brokers
+    from activity import codec
+    from activity.event import ALL_TOPICS, Event, EventType, topic_of, visitor_key
+    from brokers.base import Record
+
+    dice = random.Random(5)
+    broker = brokers.connect(f"sqlite://{log}")
+    for topic in ALL_TOPICS:
+        broker.create_topic(topic, PARTITIONS, -1)
+    for first in range(0, events, 10_000):
+        records = []
+        for number in range(first, min(first + 10_000, events)):
+            at = 1_790_000_000_000 + dice.randrange(86_400_000)
+            path = f"/articles/{dice.randrange(5_000)}"
+            event = Event(
+                v=1, id=f"{number:032x}", site="bench.example", type=EventType.PAGEVIEW,
+                visitor=f"{dice.randrange(events // 4 + 1):016x}", occurred_at=at, received_at=at, path=path,
+                url="https://bench.example" + path, browser="Firefox", os="Linux", device="desktop", channel="Direct",
+            )  # fmt: skip
+            records.append(Record(topic_of(event.type), visitor_key(event.site, event.visitor), codec.encode(event)))
+        broker.publish(records)
+    broker.close()
+
+
+def plan(log: Path, exchange: str, name: str, most: int) -> Plan:
+    """The plan of a run over the first `most` events of the log."""
+    import brokers
+    from activity.event import TOPICS
+    from brokers.base import TopicPartition
+    from pipeline.checkpoint import PartitionRange
+    from pipeline.plan import Plan
+
+    broker = brokers.connect(f"sqlite://{log}")
+    ranges = [
+        PartitionRange(topic, partition, None, str(upto))
+        for topic in TOPICS
+        for partition in range(PARTITIONS)
+        if (upto := broker.end_before(TopicPartition(topic, partition), None, -(-most // PARTITIONS)))
+    ]
+    broker.close()
+    staged = ["sessions", "events", "tally"]
+    url = f"sqlite://{log}"
+    return Plan(
+        id=name, broker=url, exchange=exchange, ranges=ranges, staged=staged, token=name, batch=1, shards=SHARDS
+    )
+
+
+def measure(url: str, folder: Path, events: int, rounds: int, pids: list[int]) -> dict[str, list[list[float]]]:
+    """Run both alternately; returns the wall and CPU seconds of each run by name."""
+    import brokers
+    from activity.open_events import OpenEvents
+    from pipeline import portable
+    from pipeline.exchange import connect_exchange
+    from pipeline.resources import Parts
+    from pipeline.runner import RemoteRunner, Runner
+
+    log, exchange = folder / "log.sqlite", str(folder / "exchange")
+    broker = brokers.connect(f"sqlite://{log}")
+    runners = {
+        "here": Runner(),
+        "flink": RemoteRunner(portable.executor(url), exchange, SHARDS),
+    }
+    found: dict[str, list[list[float]]] = {}
+    sessions: dict[str, int] = {}
+    for turn in range(rounds + 1):  # the first is to warm up
+        for size, most in (("all", events), ("batch", min(BATCH, events))):
+            for where, runner in runners.items():
+                name = f"{where}-{size}-{turn}"
+                made = plan(log, f"{exchange}/{name}", name, most)
+                parts = Parts(broker, None, OpenEvents(), connect_exchange(made.exchange))
+                cost, rows = timed(lambda: runner.execute(made, parts), pids)  # noqa: B023 (called at once)
+                if turn:
+                    found.setdefault(f"{where}-{size}", []).append(list(cost))
+                if sessions.setdefault(size, rows) != rows:
+                    raise SystemExit(f"{name}: {rows} sessions, {sessions[size]} before")
+                print(f"{name}: {cost.wall:.1f} s, {cost.cpu:.1f} CPU s, {rows} sessions", file=sys.stderr)
+    broker.close()
+    return found
+
+
+def timed(work: Callable[[], object], pids: list[int]) -> tuple[Cost, int]:
+    """The cost of a run, with that of the cluster's processes, and how many sessions it made."""
+    used, begun = seconds_of([os.getpid(), *pids]), time.perf_counter()
+    outcome = work()
+    wall, after = time.perf_counter() - begun, seconds_of([os.getpid(), *pids])
+    rows = sum(frame.height for _, frame in outcome.frames("sessions"))  # type: ignore[attr-defined]
+    outcome.close()  # type: ignore[attr-defined]
+    return Cost(wall, after - used), rows
+
+
+def seconds_of(pids: list[int]) -> float:
+    """The CPU seconds that processes and their children have used so far."""
+    children: dict[int, list[int]] = {pid: [] for pid in pids}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) in children and int(path.parent.name) not in children:
+            children[int(fields[1])].append(int(path.parent.name))
+    ticks = 0
+    for pid in {*pids, *(child for of_pid in children.values() for child in of_pid)}:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> int:
+    """Run the bench; return 1 if a target was missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="accepted for uniformity: the output is JSON lines")
+    parser.add_argument("--inside", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.inside:
+        url, folder, pids = args.inside
+        print(json.dumps(measure(url, Path(folder), args.events, args.rounds, [int(pid) for pid in pids.split(",")])))
+        return 0
+    from tests.servers import flink as part
+
+    with tempfile.TemporaryDirectory(prefix="footfall-bench-") as temporary:
+        folder = Path(temporary)
+        fill(folder / "log.sqlite", args.events)
+        begun = time.perf_counter()
+        part.start(folder / "flink")
+        cluster = part.server(folder / "flink")
+        started = time.perf_counter() - begun
+        try:
+            pids = ",".join(map(str, cluster.pids()))
+            inside = ["--inside", cluster.url(parallelism=2, processes=2), str(folder), pids]
+            options = ["--events", str(args.events), "--rounds", str(args.rounds)]
+            found = cluster.run("bench.flink", *inside, *options, timeout=3600)
+        finally:
+            cluster.stop()
+    wall, cpu = ({name: statistics.median(run[at] for run in runs) for name, runs in found.items()} for at in (0, 1))
+    ratio, seconds = cpu["flink-all"] / cpu["here-all"], wall["flink-batch"]
+    more = {"wall": round(wall["flink-all"], 2), "wall_here": round(wall["here-all"], 2), "start": round(started, 1)}
+    met = ratio <= TARGET_CPU
+    bounded = result("flink/cpu", cpu["flink-all"], cpu["here-all"], "CPU s", TARGET_CPU, met=met, **more)
+    met = seconds <= TARGET_SECONDS
+    here = wall["here-batch"]
+    batch = result("flink/micro-batch", seconds, here, "s", TARGET_SECONDS, met=met, ratio=seconds)
+    return report([bounded, batch])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
