@@ -42,7 +42,8 @@ _ROW = np.dtype(
         *((name, _KINDS[STATE_COLUMNS[name]]) for name in _NUMBERS),
         ("texts", "u4", (len(_TEXTS),)),
         ("addition", "u4"),
-    ]
+    ],
+    align=True,
 )
 
 # A handle is a row's number in the lower half, and in the upper one how often the row was taken and freed: odd while
@@ -50,7 +51,7 @@ _ROW = np.dtype(
 _TURN = np.uint64(1 << 32)
 _NUMBER = np.uint64((1 << 32) - 1)
 
-_FIRST_PAGE = 1 << 16
+_FIRST_PAGE = 1 << 20
 _LONGEST_RUN = 1 << 20
 
 
@@ -84,7 +85,7 @@ class OpenEvents:
         whether it was there or comes now."""
         self._additions += 1
         self._added[self._additions], self._left[self._additions] = np.empty(0, np.uint64), 0
-        taken = session.canonical(events.select(STATE_COLUMNS.keys()))
+        taken = session.canonical(session.only(STATE_COLUMNS, events))
         there = self._of(taken["visitor"].to_numpy())
         before = self._rows.gather(there)
         suspect = there[np.isin(before["id_lo"], taken["id_lo"].to_numpy())]
@@ -256,6 +257,9 @@ class _Rows:
 
     def gather(self, numbers: Array) -> Array:
         """A copy of these rows."""
+        if len(self._pages) == 1:
+            only: Array = self._pages[0][numbers]
+            return only
         rows = np.empty(len(numbers), _ROW)
         for page, here, at in self._by_page(numbers):
             rows[here] = page[at]
@@ -317,7 +321,7 @@ class _Index:
 
     def tidy(self, height: int) -> None:
         """When half of the entries are of freed rows, drop those of one run: each time the next one's."""
-        if sum(len(keys) for keys, _ in self._runs) > 2 * height + _FIRST_PAGE:
+        if sum(len(keys) for keys, _ in self._runs) > 2 * height + _LONGEST_RUN // 16:
             self._turn += 1
             self._insert(*self._runs.pop(self._turn % len(self._runs)))
 
@@ -342,7 +346,7 @@ class _Texts:
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
         self._texts: list[str] = []  # by code
-        self._uses = np.zeros(_FIRST_PAGE, np.int64)  # by code
+        self._uses = np.zeros(1 << 12, np.int64)  # by code
         self._free: list[int] = []
 
     def encode(self, events: pl.DataFrame) -> Array:

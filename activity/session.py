@@ -16,8 +16,8 @@ the chains that can still change, with only the columns that a session row is ma
 that the batch touches and forms their sessions without the batch and with it. The difference goes to the stores: rows
 that are new or have changed, and ids that no longer exist because a late event moved a start or bridged two sessions.
 Order, chunking, duplicates and bridging need no special cases, because sessions are never updated: they are formed
-again from a set of events. A step costs the events in the open chains of the batch's visitors, and the state takes
-the memory of two and a half hours of events.
+again from a set of events. A step costs the events in the open chains of the batch's visitors, which `open_events`
+finds without looking at the others, and the state takes the memory of two and a half hours of events.
 
 Copies. An event may arrive several times (a retry, a redelivery). Its identity is (site, visitor, id). The canonical
 copy is the least by (`received_at`, `occurred_at`, the other columns), no matter which arrives first.
@@ -146,11 +146,14 @@ def advance(before: pl.DataFrame, batch: pl.DataFrame, watermark: int) -> Advanc
     other visitors do no harm. `batch` has at least STATE_COLUMNS. `watermark` (Unix ms) is the one from before the
     batch: events more than HORIZON_MS behind it come back as `late`. The returned state is not pruned.
     """
-    batch = _only(STATE_COLUMNS, batch)
+    batch = only(STATE_COLUMNS, batch)
     is_late = batch["occurred_at"] < watermark - HORIZON_MS
     late, taken = (batch.filter(is_late), batch.filter(~is_late)) if is_late.any() else (batch.clear(), batch)
-    after = canonical(pl.concat([before, taken]) if before.height else taken)
-    return Advance(after, difference(sessions(before), sessions(after)), taken, late)
+    after = canonical(before.vstack(taken) if before.height else taken)
+    both = before.vstack(after)
+    is_after = np.arange(both.height) >= before.height
+    formed, first = _formed(both, is_after)
+    return Advance(after, _changes(formed, is_after[first]), taken, late)
 
 
 def prune(state: pl.DataFrame, watermark: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -247,10 +250,18 @@ def sessions(events: pl.DataFrame) -> pl.DataFrame:
     value of one row, so the text columns are read at single rows only; sorting the whole frame would cost three times
     as much.
     """
+    return _formed(events)[0]
+
+
+def _formed(events: pl.DataFrame, apart: Numbers | None = None) -> tuple[pl.DataFrame, Numbers]:
+    """The sessions of `events`, and the row number of the first event of each.
+
+    Sets of events that `apart` numbers form sessions apart from each other: one call costs less than one for each."""
     if not events.height:
-        return empty_sessions()
-    order = _order(events)
-    start = np.flatnonzero(_session_edges(events, order))
+        return empty_sessions(), np.empty(0, np.int64)
+    order, edge = chains(events, apart)
+    time = events["occurred_at"].to_numpy()[order]
+    start = np.flatnonzero(_cut(edge, time))
     end = np.append(start[1:], events.height) - 1
     first = _rows(order[start])
 
@@ -279,7 +290,6 @@ def sessions(events: pl.DataFrame) -> pl.DataFrame:
     names_origin = (events["source"] != "") | (events["medium"] != "") | (events["utm_campaign"] != "")
     entered, is_entered = first_of(np.flatnonzero((view | names_origin).to_numpy()[order]))
     entry = _rows(order[np.where(is_entered, entered, start)])
-    time = events["occurred_at"].to_numpy()[order]
     length, pageviews = end - start + 1, total(view)
     interactions, engaged = total(events["interactive"]), total(events["engaged_ms"])
     identity = {name: events[name][first] for name in IDENTITY}
@@ -302,7 +312,7 @@ def sessions(events: pl.DataFrame) -> pl.DataFrame:
         "user": text_at("user", *last_of(known)),
         **{name: events[name][entry] for name in _OF_THE_ENTRY},
     }
-    return pl.DataFrame([pl.Series(name, columns[name]) for name in COLUMNS])
+    return pl.DataFrame([pl.Series(name, columns[name]) for name in COLUMNS]), order[start]
 
 
 def _rows(numbers: Numbers) -> pl.Series:
@@ -312,58 +322,43 @@ def _rows(numbers: Numbers) -> pl.Series:
 
 def numbered(texts: pl.Series) -> tuple[list[str], Numbers]:
     """The distinct texts in any order, and for each row the number of its text in that order."""
+    if (texts == texts[0]).all():
+        return [texts[0]], np.zeros(len(texts), np.uint32)
     number = texts.cast(pl.Categorical(pl.Categories.random())).to_physical().to_numpy()
     place = np.zeros(int(number.max()) + 1, np.uint32)
     place[number] = np.arange(len(number), dtype=np.uint32)
     return texts[pl.Series(place)].to_list(), number
 
 
-def _order(events: pl.DataFrame) -> Numbers:
-    """Row numbers by visitor, site, `occurred_at` and id. Times nearly always decide; ids are sorted only for ties."""
-    visitor, site, time = _chain_keys(events)
-    order = np.lexsort((time, visitor) if site is None else (time, site, visitor))
+def chains(events: pl.DataFrame, apart: Numbers | None = None) -> tuple[Numbers, Numbers]:
+    """The row numbers of events chain by chain, each in order, and for each of these whether it begins a chain.
+
+    `events` has the columns of IDENTITY and `occurred_at`; any numbering of the sites will do for `site`. The order is
+    by visitor, site, `occurred_at` and id. Times nearly always decide; ids are sorted only for ties. Rows that `apart`
+    numbers differently are never of one chain.
+    """
+    visitor, site, time = (events[name] for name in ("visitor", "site", "occurred_at"))
+    keys = [time.to_numpy(), visitor.to_numpy()]
+    if not (site == site[0]).all():
+        keys.insert(1, numbered(site)[1] if site.dtype == pl.String else site.to_numpy())
+    if apart is not None:
+        keys.append(apart)
+    order = np.lexsort(keys)
+    same = np.ones(len(order) - 1, bool)
+    for key in keys[1:]:
+        ordered = key[order]
+        same &= ordered[1:] == ordered[:-1]
+    gap = np.diff(keys[0][order])
+    edge = np.ones(len(order), bool)
+    edge[1:] = ~same | (gap > GAP_MS)
     tie = np.zeros(len(order) + 1, bool)
-    tie[1:-1] = _same(visitor, site, order) & (time[order[1:]] == time[order[:-1]])
+    tie[1:-1] = same & (gap == 0)
     if tie.any():
         tied = tie[1:] | tie[:-1]
         rows = order[tied]
         group = np.cumsum(~tie[:-1])[tied]
         order[tied] = rows[np.lexsort((events["id_lo"].to_numpy()[rows], events["id_hi"].to_numpy()[rows], group))]
-    return order
-
-
-def _chain_keys(events: pl.DataFrame) -> tuple[Numbers, Numbers | None, Numbers]:
-    """The visitor, a number for the site (None if all rows have the same site) and the time of each row."""
-    site = events["site"]
-    several = site.n_unique() > 1
-    return (
-        events["visitor"].to_numpy(),
-        _site_numbers(site) if several else None,
-        events["occurred_at"].to_numpy(),
-    )
-
-
-def _site_numbers(site: pl.Series) -> Numbers:
-    return numbered(site)[1] if site.dtype == pl.String else site.to_numpy()
-
-
-def _same(visitor: Numbers, site: Numbers | None, order: Numbers) -> Numbers:
-    """For each row but the first, whether it has the visitor and site of the row before."""
-    ordered = visitor[order]
-    same: Numbers = ordered[1:] == ordered[:-1]
-    if site is not None:
-        ordered = site[order]
-        same &= ordered[1:] == ordered[:-1]
-    return same
-
-
-def chains(events: pl.DataFrame) -> tuple[Numbers, Numbers]:
-    """The row numbers of events chain by chain, each in order, and for each of these whether it begins a chain.
-
-    `events` has the columns of IDENTITY and `occurred_at`; any numbering of the sites will do for `site`.
-    """
-    order = _order(events)
-    return order, _chain_edges(events, order)
+    return order, edge
 
 
 def chain_ends(events: pl.DataFrame) -> Numbers:
@@ -376,16 +371,8 @@ def chain_ends(events: pl.DataFrame) -> Numbers:
     return ends
 
 
-def _chain_edges(events: pl.DataFrame, order: Numbers) -> Numbers:
-    visitor, site, time = _chain_keys(events)
-    edge = np.ones(len(order), bool)
-    edge[1:] = ~_same(visitor, site, order) | (np.diff(time[order]) > GAP_MS)
-    return edge
-
-
-def _session_edges(events: pl.DataFrame, order: Numbers) -> Numbers:
-    edge = _chain_edges(events, order)
-    time = events["occurred_at"].to_numpy()[order]
+def _cut(edge: Numbers, time: Numbers) -> Numbers:
+    """Where sessions begin: where chains do, and at the midnights that cut one. `time` is in the order of `chains`."""
     start = np.flatnonzero(edge)
     length = np.diff(np.append(start, len(time)))
     if (time[start + length - 1] - time[start]).max() < DAY_MS:
@@ -402,17 +389,20 @@ def difference(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
 
     Rows that are new or have changed come with `deleted` false, rows that no longer exist with `deleted` true.
     """
-    if not before.height:
-        return after.with_columns(deleted=pl.lit(False))
-    both = pl.concat([_only(COLUMNS, before), _only(COLUMNS, after)])
-    rows = np.flatnonzero(~both.is_duplicated().to_numpy())  # that only one of them has
-    differing, is_new = both[_rows(rows)], rows >= before.height
-    replaced = _only(KEY, differing).is_duplicated().to_numpy()  # by a row of `after`
+    both = only(COLUMNS, before).vstack(only(COLUMNS, after))
+    return _changes(both, np.arange(both.height) >= before.height)
+
+
+def _changes(sessions: pl.DataFrame, is_new: Numbers) -> pl.DataFrame:
+    """What turns the sessions that are not `is_new` into those that are; as `difference`."""
+    rows = np.flatnonzero(~sessions.is_duplicated().to_numpy())  # the same before and after: no change
+    differing, is_new = sessions[_rows(rows)], is_new[rows]
+    replaced = only(KEY, differing).is_duplicated().to_numpy()  # a new row has the key of a former one
     changes = differing.hstack([pl.Series("deleted", ~is_new)])
     return changes[_rows(np.flatnonzero(is_new | ~replaced))]
 
 
-def _only(columns: Iterable[str], frame: pl.DataFrame) -> pl.DataFrame:
+def only(columns: Iterable[str], frame: pl.DataFrame) -> pl.DataFrame:
     """As `select`, without the cost of a query."""
     return pl.DataFrame([frame[name] for name in columns])
 

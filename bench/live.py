@@ -4,7 +4,10 @@ Runs the real parts in a temporary folder: the embedded log, the embedded wareho
 500 events from 5,000 visitors that come and go, under a clock that runs ahead of real time, so that sessions close and
 the state stays as large as under steady traffic.
 
-    ./dev bench live [--batches N] [--json]
+Before that, the part of a step that might grow with the open sessions, at 10 k, 100 k and 1 M open visitors
+(`bench/open_events.py`); `--open` measures it alone, in less than a minute.
+
+    ./dev bench live [--batches N] [--open] [--json]
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import brokers
 import stores
 from activity import codec
 from activity.event import ALL_TOPICS, Event, EventType, topic_of, visitor_key
+from bench import open_events
 from bench.harness import percentile, report, result
 from brokers.base import Record
 from pipeline.live import Loader
@@ -55,8 +59,12 @@ def main() -> int:
     """Run the bench; return 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, default=2000)
+    parser.add_argument("--open", action="store_true", help="only measure how a step grows with the open sessions")
     parser.add_argument("--json", action="store_true", help="accepted for uniformity: the output is JSON lines")
     options = parser.parse_args()
+    missed = report(open_events.results())
+    if options.open:
+        return missed
     walls, costs, sizes = [], [], []
     rng = random.Random(3)
     with tempfile.TemporaryDirectory(prefix="footfall-bench-") as folder:
@@ -90,7 +98,7 @@ def main() -> int:
         ("live batch p95", percentile(walls[options.batches // 2 :], 0.95), 1.0, "s of the cadence",
          percentile(walls[options.batches // 2 :], 0.95), 1.0),
     ]  # fmt: skip
-    return report(
+    return missed | report(
         result(name, ours, peer, unit, target, met=ratio <= target, ratio=ratio)
         for name, ours, peer, unit, ratio, target in lines
     )

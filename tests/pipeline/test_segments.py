@@ -10,7 +10,7 @@ import pytest
 
 import stores
 from activity import columns, session
-from activity.definitions import GAP_MS, HORIZON_MS
+from activity.definitions import GAP_MS, HORIZON_MS, WATERMARK_DELAY_MS
 from pipeline import checkpoint as checkpoints
 from pipeline import live
 from pipeline.checkpoint import Checkpoint, CheckpointRepository, OpenState
@@ -156,3 +156,22 @@ def test_a_commit_that_fails_halfway_is_made_good(
     loader.drain()
     assert [frame["events"].to_list() for frame in said if frame.height] == [[2]]
     assert sorted(world.sessions()["events"]) == [1, 2]
+
+
+def test_a_session_that_became_final_before_a_restart_is_published_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watermark passed its end after the last prune: the state as it is loaded must still have it."""
+    said: list[pl.DataFrame] = []
+    monkeypatch.setattr(live.Loader, "_publish_closed", lambda _loader, closed: said.append(closed))
+    world.publish(event(1))
+    world.loader.drain()
+    expires = T0 + GAP_MS + HORIZON_MS + WATERMARK_DELAY_MS
+    for number, at in enumerate((expires, expires + 5_000)):
+        world.now = at
+        world.publish(event(2 + number, at, visitor=8))
+        world.loader.drain()
+    world.reopen()
+    world.now = expires + 2 * MINUTE
+    world.loader.drain()
+    assert [frame["visitor"].to_list() for frame in said if frame.height] == [[7]]
