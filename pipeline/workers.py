@@ -48,14 +48,15 @@ class _Worker:
     def __init__(self, log: IO[bytes] | None) -> None:
         self.log = log
         self.serves = ""
+        self.job = 0  # how many it has served, this one included
         self.died: Died | None = None
-        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100 (resolves no link)
+        # It imports what this process can import, wherever from.
+        path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 (resolves no link)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.workers", "--worker"],
+            [sys.executable, "-c", f"import sys; sys.path[:] = {path}; from pipeline.workers import work; work()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C is for the driver, which cancels what runs and then closes the pool
         )
 
@@ -97,21 +98,25 @@ class WorkerPool:
         while True:
             with self._lock:
                 worker = self._idle.pop() if self._idle else self._spawn()
-                worker.serves, worker.died = worker_id, died
+                if worker.process.poll() is not None:  # it was killed while idle
+                    continue
+                worker.serves, worker.died, worker.job = worker_id, died, worker.job + 1
             try:
                 worker.assign(worker_id, control)
-            except BrokenPipeError:  # it was killed while idle
+            except BrokenPipeError:  # only now
                 worker.died = None
                 continue
             return
 
     def stop(self, worker_id: str) -> None:
-        """Free the process that serves `worker_id`: it becomes idle when its connection closes, else it is killed."""
+        """Free the process that serves `worker_id`: it becomes idle when its connection closes, else it is killed.
+
+        Flink gives the workers of every job the same ids. Of two jobs at once none is killed."""
         with self._lock:
             found = [worker for worker in self._workers if worker.serves == worker_id]
-        for worker in found:
-            worker.died = None
-            timer = threading.Timer(_SECONDS_TO_END, self._kill_if_serving, (worker, worker_id))
+        if len(found) == 1:
+            found[0].died = None
+            timer = threading.Timer(_SECONDS_TO_END, self._kill_if_serving, (found[0], found[0].job))
             timer.daemon = True
             timer.start()
 
@@ -163,9 +168,9 @@ class WorkerPool:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def _kill_if_serving(self, worker: _Worker, worker_id: str) -> None:
+    def _kill_if_serving(self, worker: _Worker, job: int) -> None:
         with self._lock:
-            if worker.serves == worker_id:
+            if worker.serves and worker.job == job:
                 worker.process.kill()
 
 
@@ -213,7 +218,7 @@ class PoolServer:
         self._server.stop(None).wait()
 
 
-def _work() -> None:
+def work() -> None:
     """Serve one runner after the other, as standard input says; say on standard output when one is done."""
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a step prints is no answer
@@ -251,15 +256,9 @@ def _excepthook(arguments: threading.ExceptHookArgs) -> None:
 def main() -> None:
     """Run a pool until a signal ends it."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.workers", description=main.__doc__)
-    parser.add_argument("--port", type=int, help="port of 127.0.0.1 to listen on")
+    parser.add_argument("--port", type=int, required=True, help="port of 127.0.0.1 to listen on, such as 50000")
     parser.add_argument("--processes", type=int, default=1, help="how many to start at once; more come when asked for")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.worker:
-        _work()
-        return
-    if arguments.port is None:
-        parser.error("--port is needed, such as --port 50000")
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
