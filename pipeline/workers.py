@@ -63,6 +63,7 @@ class _Worker:
     def __init__(self, command: Command, log: IO[bytes] | None) -> None:
         self.log = log
         self.serves = ""
+        self.job = 0  # how many it has served, this one included
         self.died: Died | None = None
         self.process = subprocess.Popen(
             command.words,
@@ -112,21 +113,25 @@ class WorkerPool:
         while True:
             with self._lock:
                 worker = self._idle.pop() if self._idle else self._spawn()
-                worker.serves, worker.died = worker_id, died
+                if worker.process.poll() is not None:  # it was killed while idle
+                    continue
+                worker.serves, worker.died, worker.job = worker_id, died, worker.job + 1
             try:
                 worker.assign(worker_id, control)
-            except BrokenPipeError:  # it was killed while idle
+            except BrokenPipeError:  # only now
                 worker.died = None
                 continue
             return
 
     def stop(self, worker_id: str) -> None:
-        """Free the process that serves `worker_id`: it becomes idle when its connection closes, else it is killed."""
+        """Free the process that serves `worker_id`: it becomes idle when its connection closes, else it is killed.
+
+        Flink gives the workers of every job the same ids. Of two jobs at once none is killed."""
         with self._lock:
             found = [worker for worker in self._workers if worker.serves == worker_id]
-        for worker in found:
-            worker.died = None
-            timer = threading.Timer(_SECONDS_TO_END, self._kill_if_serving, (worker, worker_id))
+        if len(found) == 1:
+            found[0].died = None
+            timer = threading.Timer(_SECONDS_TO_END, self._kill_if_serving, (found[0], found[0].job))
             timer.daemon = True
             timer.start()
 
@@ -178,9 +183,9 @@ class WorkerPool:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def _kill_if_serving(self, worker: _Worker, worker_id: str) -> None:
+    def _kill_if_serving(self, worker: _Worker, job: int) -> None:
         with self._lock:
-            if worker.serves == worker_id:
+            if worker.serves and worker.job == job:
                 worker.process.kill()
 
 

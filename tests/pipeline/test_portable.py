@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from apache_beam.runners.portability.fn_api_runner.worker_handlers import WorkerHandler
 
 from brokers.base import BrokerError, Unreachable, Unsent
 from pipeline import portable, workers
@@ -17,6 +20,7 @@ from stores.base import StoreError, Unreadable
 from tests.e2e.harness import until
 from tests.patience import patient
 from tests.pipeline import travelling
+from tests.pipeline.travelling import readers
 from tests.servers.process import ROOT, free_port
 
 
@@ -26,11 +30,6 @@ def runner() -> Iterator[portable.ProcessExecutor]:
     assert isinstance(made, portable.ProcessExecutor)
     yield made
     made.close()
-
-
-def readers(folder: Path) -> set[int]:
-    """The processes that read files of the graph."""
-    return {int(path.name.partition(".")[2]) for path in (folder / "seen").iterdir()}
 
 
 def test_a_graph_runs_in_two_other_processes(runner: portable.ProcessExecutor, tmp_path: Path) -> None:
@@ -49,6 +48,32 @@ def test_the_processes_stay_for_the_next_graph(runner: portable.ProcessExecutor,
         runner.execute(travelling.summing(tmp_path / name))
         seen.append(readers(tmp_path / name))
     assert seen[0] == seen[1]
+
+
+def test_an_id_that_comes_again_is_not_taken_for_the_former(
+    runner: portable.ProcessExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flink gives the workers of every job the same ids; one that is let go of late must not lose its next job."""
+    monkeypatch.setattr(workers, "_SECONDS_TO_END", 3_600.0)
+    expected = travelling.prepare(tmp_path / "first") and travelling.prepare(tmp_path / "second")
+    monkeypatch.setattr(WorkerHandler, "_worker_id_counter", 10_000)
+    runner.execute(travelling.summing(tmp_path / "first"))
+    late = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    assert len(late) >= 2  # those of earlier runs, too
+    monkeypatch.setattr(WorkerHandler, "_worker_id_counter", 10_000)
+    (tmp_path / "second" / "wait").touch()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(runner.execute, travelling.summing(tmp_path / "second"))
+        until(lambda: readers(tmp_path / "second") or running.done(), "a worker reads")
+        for timer in late:
+            timer.function(*timer.args)
+            timer.cancel()
+        (tmp_path / "second" / "wait").unlink()
+        running.result()
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
+    assert travelling.sums(tmp_path / "second") == expected
 
 
 @pytest.mark.parametrize(
@@ -156,10 +181,10 @@ def test_a_port_has_one_pool_only() -> None:
 
 
 def test_the_pool_ends_at_a_signal() -> None:
-    command = [sys.executable, "-m", "pipeline.workers", "--port", str(free_port()), "--processes", "0"]
+    command = [sys.executable, "-m", "infra.cli", "workers", "--listen", str(free_port())]
     pool = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert pool.stderr is not None
-    assert any("workers are to be had at 127.0.0.1:" in line for line in pool.stderr)
+    assert any("workers at 127.0.0.1:" in line for line in pool.stderr)
     pool.send_signal(signal.SIGTERM)
     pool.communicate(timeout=patient(30))
     assert pool.returncode == 0

@@ -108,6 +108,11 @@ def sums(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in (folder / "out").iterdir() if not path.name.startswith(".")}
 
 
+def readers(folder: Path) -> set[int]:
+    """The processes that read files of the graph."""
+    return {int(path.name.partition(".")[2]) for path in (folder / "seen").iterdir()}
+
+
 def raising(name: str) -> beam_runner_api_pb2.Pipeline:
     """A graph whose one step raises, see `Raises`."""
     return portable.compile_graph(lambda begin: begin | beam.Create([name]) | beam.ParDo(Raises()))

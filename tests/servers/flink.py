@@ -153,10 +153,8 @@ class Flink(Group):
 
     def workers(self) -> list[int]:
         """The processes of the pool's workers."""
-        found = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self.pool.pid())], stdout=subprocess.PIPE, check=False
-        )
-        return [int(pid) for pid in found.stdout.split()]
+        tasks = Path(f"/proc/{self.pool.pid()}/task").glob("*/children")
+        return [int(pid) for children in tasks for pid in children.read_text().split()]
 
 
 def _url() -> str:
