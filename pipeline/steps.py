@@ -120,6 +120,7 @@ class _Shard(beam.DoFn):
         if self.shards == 1:
             yield 0, frame
             return
+        frame = columns.as_ids(frame)
         parts: list[list[pl.DataFrame]] = [[] for _ in range(self.shards)]
         for some in frame.iter_slices(_AT_ONCE):
             shard = (some["visitor"].to_numpy() % self.shards).astype(np.uint16)
@@ -158,10 +159,10 @@ class _Dedupe(beam.DoFn):
     def process(self, element: Sharded) -> Iterator[tuple[int, session.Deduped]]:
         shard, batch = element
         run = RUNS.run(self.handle)
-        stored = run.lookup(batch.select(session.IDENTITY)) if run.lookup else batch.clear()
+        stored = run.lookup(columns.as_texts(batch.select(session.IDENTITY))) if run.lookup else batch.clear()
         compared = stored.clear() if run.compared is None else stored.filter(run.compared)
         beside = stored if run.compared is None else stored.filter(~run.compared)
-        deduped = replace(session.dedupe(batch, beside), stored=compared)
+        deduped = replace(session.dedupe(batch, columns.like(beside, batch)), stored=compared)
         self.fresh.inc(deduped.fresh.height)
         self.duplicates.inc(deduped.duplicates)
         self.retracted.inc(deduped.retracted.height)
@@ -193,7 +194,7 @@ class _Sessionize(beam.DoFn):
         persons = deduped.fresh.filter(pl.col("bot") == "") if "bot" in deduped.fresh.columns else deduped.fresh
         state = run.state
         if self.shards > 1 and state.height:
-            state = state.filter(pl.col("visitor") % self.shards == shard)
+            state = columns.like(state.filter(pl.col("visitor") % self.shards == shard), persons)
         step = session.advance(state, persons, run.watermark)
         self.changes.inc(step.changes.height)
         self.late.inc(step.late.height)
@@ -252,7 +253,7 @@ class _Compare(beam.DoFn):
 
     def process(self, element: tuple[int, session.Deduped]) -> Iterator[Any]:
         shard, deduped = element
-        fresh, stored = deduped.fresh.select(COLUMNS.keys()), deduped.stored
+        fresh, stored = columns.as_texts(deduped.fresh.select(COLUMNS.keys())), deduped.stored
         stored = fresh.clear() if stored is None else stored
         rows = repairs(fresh, stored)
         self.met.inc(stored.height)
