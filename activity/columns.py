@@ -53,6 +53,14 @@ COLUMNS: dict[str, pl.DataType] = {
     **{name: dtype for name, dtype in JSON_COLUMNS.items() if name not in ("v", "id", "site", "visitor")},
 }
 
+# The columns whose texts repeat in event after event. A run of many shards carries them as `pl.Categorical`: ids of a
+# dictionary, which are sorted, written and read in a fraction of the time that texts take.
+REPEATING = [
+    "site", "type", "host", "source", "medium", "channel", "utm_source", "utm_medium", "utm_campaign", "name",
+    "currency", "language", "screen", "browser", "browser_version", "os", "os_version", "device", "country", "region",
+    "city", "protocol", "bot", "enriched_by",
+]  # fmt: skip
+
 _REQUIRED = [field.name for field in msgspec.structs.fields(Event) if field.required]
 _TYPES = [kind.value for kind in EventType]
 
@@ -84,6 +92,21 @@ _SELECTION = [
     for name in COLUMNS
 ]
 _EMPTY = pl.DataFrame(schema={**COLUMNS, "row": pl.UInt32()})
+
+
+def as_ids(frame: pl.DataFrame) -> pl.DataFrame:
+    """Returns the frame with its columns of `REPEATING` as `pl.Categorical`."""
+    return frame.cast({name: pl.Categorical() for name in REPEATING if name in frame.columns})
+
+
+def like(frame: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    """Returns the frame with each column as `other` has it, text or `pl.Categorical`, if it has it."""
+    return frame.cast({name: kind for name, kind in other.schema.items() if name in frame.columns})
+
+
+def as_texts(frame: pl.DataFrame) -> pl.DataFrame:
+    """Returns the frame with every `pl.Categorical` column as `pl.String`."""
+    return frame.cast({pl.Categorical: pl.String})
 
 
 def decode(values: Sequence[bytes]) -> tuple[pl.DataFrame, list[int]]:

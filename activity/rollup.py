@@ -80,7 +80,7 @@ def roll_up(fresh: pl.DataFrame, retracted: pl.DataFrame, grain_ms: int) -> pl.D
         parts.append(
             rows.group_by("site", "bucket", value.alias("value"))
             .agg(pl.col(_SUMS).sum())
-            .with_columns(dimension=pl.lit(dimension))
+            .with_columns(pl.col("value").cast(pl.String), dimension=pl.lit(dimension))
             .select(COLUMNS.keys())
         )
     moved = pl.any_horizontal(pl.col(name) != 0 for name in _SUMS)

@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,25 +27,37 @@ Result = dict[str, Any]
 
 
 class Cost(NamedTuple):
-    """Seconds of wall time and of CPU."""
+    """Seconds of wall time and of CPU, as the program's own (`user`) and the kernel's for it (`system`)."""
 
     wall: float
-    cpu: float
+    user: float
+    system: float
+    peak: float = 0.0  # GB resident at most, of the largest process; 0 where it was not measured
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of CPU."""
+        return self.user + self.system
 
 
 def timed(work: Callable[[], object]) -> Cost:
     """Return the cost of `work` in this process, with all of its threads."""
-    begun, used = time.perf_counter(), time.process_time()
+    begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
     work()
-    return Cost(time.perf_counter() - begun, time.process_time() - used)
+    wall, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF)
+    return Cost(wall, after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime)
 
 
-def timed_child(work: Callable[[], object]) -> Cost:
-    """Return the cost of the child processes that `work` starts and waits for."""
-    begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    work()
-    wall, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+def timed_command(command: Sequence[str]) -> Cost:
+    """Return the cost of one process, and its peak memory. Raises SystemExit when it fails."""
+    begun = time.perf_counter()
+    process = subprocess.Popen(command)
+    _, status, used = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    return Cost(wall, used.ru_utime, used.ru_stime, used.ru_maxrss * 1024 / 1e9)
 
 
 def result(

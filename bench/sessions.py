@@ -12,19 +12,23 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import polars as pl
 
-from bench.harness import Cost, report, result, timed_child
+from bench.harness import Cost, report, result, timed_command
 
-TARGET_CLICKHOUSE = 2.0  # at most twice its time: at least half of its rate
+# Of ClickHouse's figures, below `LARGE` events and from there on: a small run is half start-up.
+LARGE = 20_000_000
+TARGET_WALL = 1.0, 0.75
+TARGET_CPU = 0.75, 0.6
+TARGET_PEAK = 1.0  # GB, whatever the number of events
 TARGET_PER_EVENT = 50.0
 FILES = 8
 SHOWN = [
@@ -78,22 +82,40 @@ def generate(folder: Path, events: int) -> None:
 
 def ours(folder: Path, out: Path) -> None:
     """Sessionize the files of a folder by the product's Beam graph."""
-    import polars as pl
+    from infra import startup
 
+    startup.begin()  # as every process of ours does, before anything heavy is imported
+
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    from activity.columns import REPEATING
     from activity.session import STATE_COLUMNS
     from pipeline.run import Run
     from pipeline.runner import Runner
+
+    repeating = [name for name in STATE_COLUMNS if name in REPEATING]
 
     class ParquetFeed:
         def __init__(self, path: Path) -> None:
             self.path = path
 
         def batches(self) -> Iterator[pl.DataFrame]:
-            return pl.scan_parquet(self.path).select(STATE_COLUMNS.keys()).collect().iter_slices(500_000)
+            with pq.ParquetFile(self.path, read_dictionary=repeating) as file:
+                groups = range(file.num_row_groups)
+                for some in (groups[i : i + 2] for i in range(0, len(groups), 2)):
+                    yield pl.DataFrame(file.read_row_groups(list(some), columns=list(STATE_COLUMNS)))
 
     feeds = [ParquetFeed(path) for path in sorted(folder.glob("events-*.parquet"))]
-    writes = {"sessions": lambda frame, block: frame.write_parquet(out / f"sessions-{block}.parquet")}
-    Runner().run(Run(list(feeds), writes, shards=32))
+    written: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as background:
+
+        def write(frame: pl.DataFrame, block: str) -> None:
+            written.append(background.submit(frame.write_parquet, out / f"sessions-{block}.parquet"))
+
+        Runner().run(Run(list(feeds), {"sessions": write}, shards=32))
+    for writing in written:
+        writing.result()
 
 
 QUERY = """
@@ -160,8 +182,7 @@ RUNS = {"ours": ours, "clickhouse": clickhouse, "per_event": per_event}
 def run(name: str, folder: Path, out: Path) -> Cost:
     """Return the cost of one run in a process of its own."""
     out.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "bench.sessions", "--run", name, str(folder), str(out)]
-    return timed_child(lambda: subprocess.run(command, check=True))
+    return timed_command([sys.executable, "-m", "bench.sessions", "--run", name, str(folder), str(out)])
 
 
 def compare(a: Path, b: Path) -> int:
@@ -205,15 +226,24 @@ def main() -> int:
         for i in range(args.rounds):
             for name, times in runs.items():
                 times.append(run(name, folder, root / f"{name}-{i}"))
-        wall = {name: statistics.median(cost.wall for cost in times) for name, times in runs.items()}
-        cpu = {name: statistics.median(cost.cpu for cost in times) for name, times in runs.items()}
+        wall, cpu, system, peak = (
+            {name: statistics.median(getattr(cost, figure) for cost in times) for name, times in runs.items()}
+            for figure in ("wall", "cpu", "system", "peak")
+        )
         slow = run("per_event", few, root / "per_event").wall
     rate, slow_rate = args.events / wall["ours"], 40_000 / slow
+    large = args.events >= LARGE
     results = []
-    for name, found, unit in (("clickhouse", wall, "s"), ("clickhouse-cpu", cpu, "CPU s")):
+    for name, found, unit, target in (
+        ("clickhouse", wall, "s", TARGET_WALL[large]),
+        ("clickhouse-cpu", cpu, "CPU s", TARGET_CPU[large]),
+    ):
         mine, peer = found["ours"], found["clickhouse"]
-        met = mine / peer <= TARGET_CLICKHOUSE
-        results.append(result(f"sessions/{name}", mine, peer, unit, TARGET_CLICKHOUSE, met=met))
+        more = {"system": [round(system[who], 1) for who in ("ours", "clickhouse")]} if found is cpu else {}
+        results.append(result(f"sessions/{name}", mine, peer, unit, target, met=mine / peer <= target, **more))
+    # The target of this one is for our figure, not for the ratio.
+    met = peak["ours"] <= TARGET_PEAK
+    results.append(result("sessions/peak", peak["ours"], peak["clickhouse"], "GB", TARGET_PEAK, met=met))
     met = rate / slow_rate >= TARGET_PER_EVENT
     results.append(result("sessions/per-event", rate, slow_rate, "events/s", TARGET_PER_EVENT, met=met))
     return report(results)

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
 import polars as pl
+from apache_beam.transforms.window import GlobalWindows
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
 from pipeline.exchange import Exchange
@@ -92,22 +95,50 @@ def _exchange(ref: RunRef) -> Exchange:
     return exchange
 
 
-class _WriteFrame(beam.DoFn):
+class _Threaded(beam.DoFn):
+    """A step whose work is done by two threads, while the steps beside it go on with the elements before and after.
+
+    At most `_AHEAD` elements are in work or wait to be passed on, in the order in which they came."""
+
+    _AHEAD = 2
+
     def __init__(self, ref: RunRef) -> None:
         self.ref = ref
 
-    def process(self, element: Sharded) -> Iterator[tuple[int, str]]:
+    def work(self, element: Any) -> Any:
+        """What the step makes of an element. Runs in a thread, so it counts nothing: Beam's counters are by thread."""
+        raise NotImplementedError
+
+    def start_bundle(self) -> None:
+        self._threads = ThreadPoolExecutor(self._AHEAD, "exchange")
+        self._begun: deque[Future[Any]] = deque()
+
+    def process(self, element: Any) -> Iterator[Any]:
+        self._begun.append(self._threads.submit(self.work, element))
+        if len(self._begun) > self._AHEAD:
+            yield self._begun.popleft().result()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        while self._begun:
+            yield GlobalWindows.windowed_value(self._begun.popleft().result())
+        self._threads.shutdown()
+
+    def teardown(self) -> None:
+        """Beam calls this after a fault too; then a write may still be on its way."""
+        if hasattr(self, "_threads"):
+            self._threads.shutdown(cancel_futures=True)
+
+
+class _WriteFrame(_Threaded):
+    def work(self, element: Sharded) -> tuple[int, str]:
         shard, frame = element
-        yield shard, _exchange(self.ref).write(frame)
+        return shard, _exchange(self.ref).write(frame)
 
 
-class _ReadFrames(beam.DoFn):
-    def __init__(self, ref: RunRef) -> None:
-        self.ref = ref
-
-    def process(self, element: tuple[int, Iterable[str]]) -> Iterator[Sharded]:
+class _ReadFrames(_Threaded):
+    def work(self, element: tuple[int, Iterable[str]]) -> Sharded:
         shard, names = element
-        yield shard, _exchange(self.ref).read(names)
+        return shard, _exchange(self.ref).read(names)
 
 
 class GroupFrames(beam.PTransform):

@@ -19,6 +19,7 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.metrics import Metrics
 
+from activity import columns
 from activity.columns import COLUMNS
 from brokers.base import Broker, Position, TopicPartition
 from pipeline.checkpoint import PartitionRange
@@ -104,7 +105,7 @@ class _Write(beam.DoFn):
 
     def process(self, element: tuple[int, pl.DataFrame]) -> Iterator[Any]:
         shard, frame = element
-        self.ref.run().writes[self.sink](frame, str(shard))
+        self.ref.run().writes[self.sink](columns.as_texts(frame), str(shard))
         self.rows.inc(frame.height)
         return iter(())
 

@@ -120,6 +120,7 @@ class _Shard(beam.DoFn):
         if self.shards == 1:
             yield 0, frame
             return
+        frame = columns.as_ids(frame)
         parts: list[list[pl.DataFrame]] = [[] for _ in range(self.shards)]
         for some in frame.iter_slices(_AT_ONCE):
             shard = (some["visitor"].to_numpy() % self.shards).astype(np.uint16)
@@ -158,10 +159,10 @@ class _Dedupe(beam.DoFn):
     def process(self, element: Sharded) -> Iterator[tuple[int, session.Deduped]]:
         shard, batch = element
         run = self.ref.run()
-        stored = run.lookup(batch.select(session.IDENTITY)) if run.lookup else batch.clear()
+        stored = run.lookup(columns.as_texts(batch.select(session.IDENTITY))) if run.lookup else batch.clear()
         compared = stored.clear() if run.compared is None else stored.filter(run.compared)
         beside = stored if run.compared is None else stored.filter(~run.compared)
-        deduped = replace(session.dedupe(batch, beside), stored=compared)
+        deduped = replace(session.dedupe(batch, columns.like(beside, batch)), stored=compared)
         self.fresh.inc(deduped.fresh.height)
         self.duplicates.inc(deduped.duplicates)
         self.retracted.inc(deduped.retracted.height)
@@ -190,7 +191,8 @@ class _Sessionize(beam.DoFn):
         shard, deduped = element
         run = self.ref.run()
         persons = deduped.fresh.filter(pl.col("bot") == "") if "bot" in deduped.fresh.columns else deduped.fresh
-        step = session.advance(run.state.of(persons["visitor"]), persons, run.watermark)
+        before = columns.like(run.state.of(persons["visitor"]), persons)
+        step = session.advance(before, persons, run.watermark)
         self.changes.inc(step.changes.height)
         self.late.inc(step.late.height)
         yield shard, step.changes
@@ -248,7 +250,7 @@ class _Compare(beam.DoFn):
 
     def process(self, element: tuple[int, session.Deduped]) -> Iterator[Any]:
         shard, deduped = element
-        fresh, stored = deduped.fresh.select(COLUMNS.keys()), deduped.stored
+        fresh, stored = columns.as_texts(deduped.fresh.select(COLUMNS.keys())), deduped.stored
         stored = fresh.clear() if stored is None else stored
         rows = repairs(fresh, stored)
         self.met.inc(stored.height)

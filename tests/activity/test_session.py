@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activity import session
+from activity import columns, session
 from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS
 
 T0 = 20_000 * DAY_MS
@@ -130,6 +130,18 @@ def histories(draw: st.DrawFn, most: int = 24) -> list[dict[str, Any]]:
 @settings(deadline=None)
 def test_one_pass_equals_the_reference(rows: list[dict[str, Any]]) -> None:
     assert seen(session.sessions(session.canonical(frame(rows)))) == reference(rows)
+
+
+@given(histories())
+@settings(deadline=None)
+def test_ids_of_a_dictionary_give_the_rows_that_texts_give(rows: list[dict[str, Any]]) -> None:
+    texts = frame(rows)
+    ids = columns.as_ids(texts)
+    assert not rows or ids.schema["browser"] == pl.Categorical
+    canonical = session.canonical(texts)
+    assert columns.as_texts(session.canonical(ids)).sort(pl.all()).equals(canonical.sort(pl.all()))
+    found = columns.as_texts(session.sessions(session.canonical(ids)))
+    assert found.sort(session.KEY).equals(session.sessions(canonical).sort(session.KEY))
 
 
 @given(histories(), st.randoms(use_true_random=False), st.data())

@@ -11,10 +11,8 @@ import pytest
 from pipeline.exchange import Exchange, TemporaryExchange, connect_exchange
 from stores.base import StoreError, Unusable
 
-KINDS = ["memory", "folder", "temporary", "bucket"]
 
-
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["memory", "folder", "temporary", "bucket"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Exchange]:
     """Makes an exchange; one in a folder or a bucket is the same one each time."""
     match request.param:
@@ -36,7 +34,7 @@ def test_a_frame_is_read_as_often_as_a_step_is_repeated(make: Callable[[], Excha
     exchange = make()
     names = [exchange.write(numbers(1, 2)), exchange.write(numbers(1, 2)), exchange.write(numbers(3))]
     assert len(set(names)) == 3
-    for _ in range(2):
+    for _ in range(1 if isinstance(exchange, TemporaryExchange) else 2):  # nothing is repeated within one process
         assert exchange.read([names[2], names[0]]).equals(numbers(3, 1, 2))
     exchange.clear()
 

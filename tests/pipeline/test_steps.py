@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -13,12 +16,14 @@ import pytest
 
 from activity import codec, columns, rollup, session
 from activity.columns import COLUMNS
+from activity.open_events import OpenEvents
 from brokers.base import Gone, Position, Unsent
 from pipeline import io, steps
 from pipeline.exchange import MemoryExchange, TemporaryExchange
+from pipeline.graph import SINKS
 from pipeline.run import RUNS, Raw, Registered, Run
 from pipeline.runner import CompiledGraph, Runner
-from stores.base import Unreadable
+from stores.base import Unreadable, Unusable
 from tests.pipeline.world import T0, event
 
 _seen: list[Any] = []
@@ -97,7 +102,7 @@ def test_key_by_shard_keeps_a_visitor_whole(shards: int) -> None:
     with registered(Run([], {}, shards=shards)) as ref:
         out, counters = through(steps.KeyByShard(ref, shards), batches)
     whole = pl.concat([each for _, each in out])
-    assert whole.sort("id_lo").equals(pl.concat(batches).sort("id_lo"))
+    assert columns.as_texts(whole).sort("id_lo").equals(pl.concat(batches).sort("id_lo"))
     assert counters["key_by_shard.events"] == 40
     assert sorted(shard for shard, _ in out) == list(range(shards))
     visitors = [set(each["visitor"]) for _, each in out]
@@ -157,6 +162,59 @@ def test_sinks_write_each_block_under_its_name(sink: Any) -> None:
         _, counters = through(sink(ref, "events"), inputs)
     assert written == ([(2, "4")] if sink is io.WriteShards else [(4, "0")])
     assert counters == {"write_events.rows": written[0][0]}
+
+
+def test_every_sink_gets_the_same_rows_of_one_shard_as_of_many() -> None:
+    """Many shards travel as ids and through files, one shard as texts and in memory."""
+
+    class Feed:
+        def batches(self) -> Iterator[pl.DataFrame]:
+            for start in range(0, 60, 10):
+                yield frame(*(
+                    event(
+                        n, T0 + n * 60_000, visitor=n % 7, source=f"s{n % 3}", browser=f"b{n % 11}",
+                        bot="headless" if n % 9 == 0 else "", path=f"/{n}",
+                    )
+                    for n in range(start, start + 10)
+                ))  # fmt: skip
+            yield frame(event(91, T0 - 10 * 3_600_000, visitor=5))
+
+    # Of two stored copies, the lesser stays and the greater is replaced; a third event differs where it is compared.
+    stored = frame(event(1, T0, visitor=1, received_at=T0 - 9), event(2, T0, visitor=2, received_at=T0 + 10**9),
+                   event(3, T0 + 5, visitor=3, source="other"))  # fmt: skip
+    sinks = [name for name in SINKS if name not in ("archive", "dead_letters")]
+
+    def outcome(shards: int) -> dict[str, pl.DataFrame]:
+        found: dict[str, list[pl.DataFrame]] = {name: [] for name in sinks}
+        writes = {name: io.collecting(frames) for name, frames in found.items()}
+        compared = pl.col("id_lo") == 3
+        state = OpenEvents()
+        state.add(frame(event(90, T0 - 60_000, visitor=4)).select(session.STATE_COLUMNS.keys()))
+        lookup = lambda keys: stored.join(keys, on=session.IDENTITY, how="semi")  # noqa: E731
+        Runner().run(Run([Feed()], writes, state, T0, lookup, compared, shards))
+        return {name: pl.concat(frames) for name, frames in found.items()}
+
+    one, many = outcome(1), outcome(5)
+    for name in sinks:
+        assert one[name].schema == many[name].schema, name
+        assert one[name].height, name
+        if name not in ("rollup_1m", "rollup_1h", "met", "tally"):  # those are summed over the shards
+            assert one[name].sort(pl.all()).equals(many[name].sort(pl.all())), name
+
+
+def test_a_frame_that_is_gone_is_the_runs_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The exchange works in threads, ahead of the steps: a fault there must not be lost."""
+
+    class Feed:
+        def batches(self) -> Iterator[pl.DataFrame]:
+            for number in range(20):
+                yield frame(event(number))
+                for folder in tmp_path.glob("footfall-*"):
+                    shutil.rmtree(folder)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(Unusable, match="footfall-"):
+        Runner().run(Run([Feed()], {"sessions": lambda frame, block: None}, shards=2))
 
 
 @pytest.mark.parametrize("fault", [Gone("gone"), Unsent("unsent", [1]), Unreadable("a.parquet", "torn", "mend it")])
