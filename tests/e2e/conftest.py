@@ -50,9 +50,15 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def zipped(task: Path, runtime: Path, tmp_path: Path) -> functions.Zip:
+def zipped(task: Path, runtime: Path, aws: functions.Aws, tmp_path: Path) -> functions.Zip:
     """The functions of the zip."""
-    return functions.Zip(task, runtime, tmp_path)
+    return functions.Zip(task, runtime, aws, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def template(package: Path) -> dict[str, Any]:
+    """The CloudFormation resources that the package was made for."""
+    return function.template(package)
 
 
 @pytest.fixture
