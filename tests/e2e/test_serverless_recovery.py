@@ -16,7 +16,6 @@ import pytest
 
 from tests.e2e.functions import Aws, Image, Zip
 from tests.patience import patient
-from tests.require import require
 from tests.serverless import events, function
 from tests.serverless.lambda_api import LambdaApi
 from tests.serverless.runtime_api import RuntimeApi
@@ -26,16 +25,8 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[part.Server]:
-    """A Kafka of this module's own, to be killed."""
-    missing = part.available()
-    require("kafka", not missing, missing)
-    folder = tmp_path_factory.mktemp("kafka")
-    try:
-        part.start(folder, port=0)
-        yield part.server(folder)
-    finally:
-        part.server(folder).stop()
+def broker(own_kafka: part.Server) -> part.Server:
+    return own_kafka
 
 
 def make_topics(address: str) -> None:
