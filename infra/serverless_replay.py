@@ -44,7 +44,7 @@ class Context(Protocol):
         """How long the function may still run."""
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReplayArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the function is invoked with; `run` and `invocation` it gives itself."""
 
     first: date = msgspec.field(name="from")
@@ -56,16 +56,16 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     invocation: int = 1
 
 
-class Record(msgspec.Struct, kw_only=True):
+class ReplayStatus(msgspec.Struct, kw_only=True):
     """The object in the store."""
 
-    request: Request  # of the latest invocation
+    request: ReplayArguments  # of the latest invocation
     lines: list[dict[str, Any]] = []
     done: bool = False
 
 
 def run(event: dict[str, Any], context: Context, loader: Loader, parts: Parts) -> dict[str, Any]:
-    """Replays what is left, or as much as there is time for; returns what the record in the store says, with its name.
+    """Replays what is left, or as much as there is time for; returns the status in the store, with its name.
 
     Raises ValueError for arguments that cannot be used, and what `replay` raises.
     """
@@ -76,10 +76,10 @@ def run(event: dict[str, Any], context: Context, loader: Loader, parts: Parts) -
     request = parse(event)
     if not request.run:
         request = msgspec.structs.replace(request, run=context.aws_request_id)
-    journal = Journal(parts.checkpoint, request)
-    if journal.is_past(request):
-        log.info("%s: invocation %d came twice; another one went on", journal.name, request.invocation)
-        return journal.told()
+    told = ReplayLog(parts.checkpoint, request)
+    if told.is_past(request):
+        log.info("%s: invocation %d came twice; another one went on", told.name, request.invocation)
+        return told.status()
     recover.check_parts(loader, request.first, request.last, request.dry_run)
     for line in replay(
         loader,
@@ -90,23 +90,23 @@ def run(event: dict[str, Any], context: Context, loader: Loader, parts: Parts) -
         source=request.source,
         dry_run=request.dry_run,
     ):
-        if not journal.add(line):
+        if not told.add(line):
             continue
-        log.info("%s: %s", journal.name, msgspec.json.encode(line).decode())
+        log.info("%s: %s", told.name, msgspec.json.encode(line).decode())
         if context.get_remaining_time_in_millis() < _LEAST_MS_LEFT:
             _invoke_again(request, context.function_name)
-            return journal.told()
+            return told.status()
     if not request.dry_run:
         recover.recover(loader, parts.archive)
-    journal.finish()
-    log.info("%s: done", journal.name)
-    return journal.told()
+    told.finish()
+    log.info("%s: done", told.name)
+    return told.status()
 
 
-def parse(event: dict[str, Any]) -> Request:
+def parse(event: dict[str, Any]) -> ReplayArguments:
     """The request in an event. Raises ValueError that says what is wrong with it."""
     try:
-        request = msgspec.convert(event, Request)
+        request = msgspec.convert(event, ReplayArguments)
     except msgspec.ValidationError as error:
         example = '{"from": "2026-03-01", "to": "2026-03-31", "source": "archive"}'
         raise ValueError(f"{error}; invoke it with days and options such as {example}") from error
@@ -115,24 +115,24 @@ def parse(event: dict[str, Any]) -> Request:
     return request
 
 
-class Journal:
-    """The record of a run in the checkpoint store. Raises `Conflict` when two invocations write it at once."""
+class ReplayLog:
+    """The status of a run, as the checkpoint store has it. Raises `Conflict` when two invocations write it at once."""
 
-    def __init__(self, store: CheckpointStore, request: Request) -> None:
+    def __init__(self, store: CheckpointStore, request: ReplayArguments) -> None:
         self.name = f"replays/{request.first}_{request.last}-{request.run}"
         self._store = store
         found = store.load(self.name)
         if found is None:
-            self._record, self._version = Record(request=request), None
+            self._status, self._version = ReplayStatus(request=request), None
         else:
-            self._record, self._version = msgspec.json.decode(found[0], type=Record), found[1]
-        self._days = {(line["site"], line["day"]) for line in self._record.lines}
+            self._status, self._version = msgspec.json.decode(found[0], type=ReplayStatus), found[1]
+        self._days = {(line["site"], line["day"]) for line in self._status.lines}
 
-    def is_past(self, request: Request) -> bool:
+    def is_past(self, request: ReplayArguments) -> bool:
         """Whether this invocation has been done, since Lambda may deliver one twice. Else it is the latest one now."""
-        if self._record.done or request.invocation < self._record.request.invocation:
+        if self._status.done or request.invocation < self._status.request.invocation:
             return True
-        self._record.request = request
+        self._status.request = request
         return False
 
     def add(self, line: dict[str, object]) -> bool:
@@ -141,24 +141,24 @@ class Journal:
         if key in self._days:
             return False
         self._days.add(key)
-        self._record.lines.append(line)
+        self._status.lines.append(line)
         self._save()
         return True
 
     def finish(self) -> None:
         """Writes that all is done."""
-        self._record.done = True
+        self._status.done = True
         self._save()
 
-    def told(self) -> dict[str, Any]:
-        """What an invocation returns: the record's name, its lines, and whether that is all."""
-        return {"replay": self.name, "lines": self._record.lines, "done": self._record.done}
+    def status(self) -> dict[str, Any]:
+        """What an invocation returns: the name of the object, its lines, and whether that is all."""
+        return {"replay": self.name, "lines": self._status.lines, "done": self._status.done}
 
     def _save(self) -> None:
-        self._version = self._store.swap(self.name, msgspec.json.encode(self._record), self._version)
+        self._version = self._store.swap(self.name, msgspec.json.encode(self._status), self._version)
 
 
-def _invoke_again(request: Request, function: str) -> None:
+def _invoke_again(request: ReplayArguments, function: str) -> None:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError

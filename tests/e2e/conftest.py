@@ -11,7 +11,9 @@ import pytest
 
 from tests.e2e import functions
 from tests.e2e.harness import Up
+from tests.require import require
 from tests.serverless import function
+from tests.servers import kafka
 
 Start = Callable[..., Up]
 
@@ -50,12 +52,31 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def zipped(task: Path, runtime: Path, tmp_path: Path) -> functions.Zip:
+def zipped(task: Path, runtime: Path, aws: functions.Aws, tmp_path: Path) -> functions.Zip:
     """The functions of the zip."""
-    return functions.Zip(task, runtime, tmp_path)
+    return functions.Zip(task, runtime, aws, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def template(package: Path) -> dict[str, Any]:
+    """The CloudFormation resources that the package was made for."""
+    return function.template(package)
 
 
 @pytest.fixture
 def site() -> str:
     """A site of this test's own, so that tests may share a broker."""
     return f"s{uuid.uuid4().hex[:12]}.example.com"
+
+
+@pytest.fixture(scope="module")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Server]:
+    """A Kafka of this module's own, to be killed."""
+    missing = kafka.available()
+    require("kafka", not missing, missing)
+    folder = tmp_path_factory.mktemp("kafka")
+    try:
+        kafka.start(folder, port=0)
+        yield kafka.server(folder)
+    finally:
+        kafka.server(folder).stop()

@@ -6,10 +6,11 @@ import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import boto3
 from moto.server import ThreadedMotoServer
@@ -23,20 +24,55 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AW
 
 
 class Aws:
-    """moto, and clients of it."""
+    """moto, and clients of it. Once `enforce` was called, moto checks what a function may do by the function's role."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.s3, self.sqs = (
-            boto3.client(
-                service,
-                endpoint_url=url,
-                region_name=REGION,
-                aws_access_key_id="test",
-                aws_secret_access_key="test",
-            )
-            for service in ("s3", "sqs")
-        )
+        self.s3, self.sqs, self._iam = self._clients("test", "test")
+        self._credentials: dict[str, dict[str, str]] = {}
+
+    def credentials(self, name: str) -> dict[str, str]:
+        """The variables that tell a function who it is."""
+        return CREDENTIALS | self._credentials.get(name, {})
+
+    def enforce(self, template: Mapping[str, Any], bucket: str) -> None:
+        """From here on each function may do what its role in the template says, in this bucket."""
+        resources = {"Store": f"arn:aws:s3:::{bucket}", "Spool": "*"}  # of a queue moto checks the actions alone
+        if not self._credentials:
+            everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+            key, secret = self._user("tests", [everything])
+            self.s3, self.sqs, self._iam = self._clients(key, secret)
+        for name, resource in template.items():
+            if resource["Type"] != "AWS::IAM::Role":
+                continue
+            policies = resource["Properties"]["Policies"]
+            statements = [part for policy in policies for part in policy["PolicyDocument"]["Statement"]]
+            granted = [
+                {**part, "Action": _actions(part["Action"]), "Resource": arn}
+                for part in statements
+                if part["Effect"] == "Allow" and (arn := _arn(part["Resource"], resources))
+            ]
+            key, secret = self._user(name, granted)
+            of = name.removesuffix("Role").lower()
+            self._credentials[of] = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+        self.check_from_now_on("0")
+
+    def check_from_now_on(self, after: str) -> None:
+        """Checks all calls but the next so many."""
+        plain = {"content-type": "text/plain"}
+        urlopen(Request(f"{self.url}/moto-api/reset-auth", after.encode(), plain)).close()
+
+    def _user(self, name: str, statements: list[Any]) -> tuple[str, str]:
+        unique = f"{name}-{uuid.uuid4().hex}"
+        self._iam.create_user(UserName=unique)
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        self._iam.put_user_policy(UserName=unique, PolicyName=name, PolicyDocument=document)
+        key = self._iam.create_access_key(UserName=unique)["AccessKey"]
+        return key["AccessKeyId"], key["SecretAccessKey"]
+
+    def _clients(self, key: str, secret: str) -> list[Any]:
+        who = {"region_name": REGION, "aws_access_key_id": key, "aws_secret_access_key": secret}
+        return [boto3.client(service, endpoint_url=self.url, **who) for service in ("s3", "sqs", "iam")]
 
     def bucket(self) -> str:
         """A new bucket."""
@@ -48,19 +84,38 @@ class Aws:
         return [entry["Key"] for entry in self.s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])]
 
 
+def _actions(named: str | list[str]) -> list[str]:
+    """The actions of a statement; moto asks for the one of a batch, which SQS does not know, by its own name."""
+    actions = [named] if isinstance(named, str) else named
+    return [*actions, *(f"{action}Batch" for action in actions if action.startswith("sqs:Send"))]
+
+
+def _arn(resource: Any, known: Mapping[str, str]) -> str:
+    """The resource of a statement, with the ARNs in place of the template's names; "" for what moto is not asked."""
+    if isinstance(resource, str):
+        return ""
+    text = str(resource.get("Fn::Sub") or "${" + ".".join(resource["Fn::GetAtt"]) + "}")
+    for name, arn in known.items():
+        text = text.replace("${" + name + ".Arn}", arn)
+    return "" if "$" in text else text
+
+
 @contextmanager
 def aws() -> Iterator[Aws]:
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    yield Aws(f"http://{host}:{port}")
+    started = Aws(f"http://{host}:{port}")
+    yield started
+    started.check_from_now_on("inf")  # the number is the process's, and so also of a server that is started after this
     server.stop()
 
 
 class Zip:
     """The functions in the zip, unpacked, and run with no other package in sight than what Lambda has."""
 
-    def __init__(self, task: Path, runtime: Path, folder: Path) -> None:
+    def __init__(self, task: Path, runtime: Path, aws: Aws, folder: Path) -> None:
+        self._aws = aws
         self._task = task
         self._runtime = runtime
         self._folder = folder
@@ -72,7 +127,7 @@ class Zip:
             cwd=self._task,
             python=[sys.executable, "-S"],
             python_path=self._runtime,
-            environ=CREDENTIALS | scratch | environ,
+            environ=self._aws.credentials(name) | scratch | environ,
             log=self._folder / f"{name}-{uuid.uuid4().hex}.log",
         )
 
@@ -84,8 +139,9 @@ class Image:
 
     def __init__(self, kafka: str, aws: Aws, bucket: str, folder: Path) -> None:
         self.warehouse = folder / "warehouse"
+        self._aws = aws
         self._folder = folder
-        self._environ = CREDENTIALS | {
+        self._environ = {
             "FOOTFALL_BROKER": f"kafka://{kafka}",
             "FOOTFALL_DATA": str(folder / "scratch"),
             "FOOTFALL_CHECKPOINT": f"s3://{bucket}/checkpoint?endpoint={aws.url}",
@@ -99,12 +155,13 @@ class Image:
     def running(self, name: str, without: str = "", **environ: str) -> AbstractContextManager[RuntimeApi]:
         """A warm function; of the stores, it is not told about the variable `without`."""
         stores = {variable: url for variable, url in self._stores.items() if variable != without}
+        stores["AWS_LAMBDA_FUNCTION_NAME"] = f"footfall-dev-{name}"
         return function.running(
             f"infra.serverless.{name}",
             cwd=function.ROOT,
             python=[sys.executable],
             python_path=function.ROOT,
-            environ=self._environ | stores | {"AWS_LAMBDA_FUNCTION_NAME": f"footfall-dev-{name}"} | environ,
+            environ=self._environ | self._aws.credentials(name) | stores | environ,
             log=self._folder / f"{name}-{uuid.uuid4().hex}.log",
         )
 

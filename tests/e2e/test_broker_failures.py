@@ -8,30 +8,21 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.beacons import under_load
 from tests.e2e.harness import until
-from tests.require import require
 from tests.servers import kafka as part
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[part.Server]:
-    """A Kafka of this module's own, to be killed."""
-    missing = part.available()
-    require("kafka", not missing, missing)
-    folder = tmp_path_factory.mktemp("kafka")
-    try:
-        part.start(folder, port=0)
-        yield part.server(folder)
-    finally:
-        part.server(folder).stop()
+def broker(own_kafka: part.Server) -> part.Server:
+    return own_kafka
 
 
 def test_not_there_yet_at_the_start(tmp_path: Path, broker: part.Server, say: Callable[[str], None]) -> None:

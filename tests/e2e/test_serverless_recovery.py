@@ -16,7 +16,6 @@ import pytest
 
 from tests.e2e.functions import Aws, Image, Zip
 from tests.patience import patient
-from tests.require import require
 from tests.serverless import events, function
 from tests.serverless.lambda_api import LambdaApi
 from tests.serverless.runtime_api import RuntimeApi
@@ -26,16 +25,8 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[part.Server]:
-    """A Kafka of this module's own, to be killed."""
-    missing = part.available()
-    require("kafka", not missing, missing)
-    folder = tmp_path_factory.mktemp("kafka")
-    try:
-        part.start(folder, port=0)
-        yield part.server(folder)
-    finally:
-        part.server(folder).stop()
+def broker(own_kafka: part.Server) -> part.Server:
+    return own_kafka
 
 
 def make_topics(address: str) -> None:
@@ -48,12 +39,12 @@ class Queue:
     """A queue, and what Lambda's event source does with it."""
 
     def __init__(self, aws: Aws) -> None:
-        self._sqs = aws.sqs
+        self._aws = aws
         attributes = {"VisibilityTimeout": "0"}  # what failed may be tried again at once
-        self.url = str(self._sqs.create_queue(QueueName=f"q{uuid.uuid4().hex}", Attributes=attributes)["QueueUrl"])
+        self.url = str(aws.sqs.create_queue(QueueName=f"q{uuid.uuid4().hex}", Attributes=attributes)["QueueUrl"])
 
     def messages(self) -> list[Any]:
-        found = self._sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10)
+        found = self._aws.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10)
         return list(found.get("Messages", []))
 
     def deliver(self, drain: RuntimeApi, messages: list[Any]) -> list[str]:
@@ -62,20 +53,22 @@ class Queue:
         failed = [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
         for message in messages:
             if message["MessageId"] not in failed:
-                self._sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+                self._aws.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
         return failed
 
     def put(self, body: str) -> str:
-        return str(self._sqs.send_message(QueueUrl=self.url, MessageBody=body)["MessageId"])
+        return str(self._aws.sqs.send_message(QueueUrl=self.url, MessageBody=body)["MessageId"])
 
 
 def test_events_of_an_outage_come_home_by_the_queue(
-    aws: Aws, zipped: Zip, site: str, broker: part.Server, tmp_path: Path
+    aws: Aws, template: dict[str, Any], zipped: Zip, site: str, broker: part.Server, tmp_path: Path
 ) -> None:
     address = broker.address()
     assert address
     make_topics(address)
-    queue, image = Queue(aws), Image(address, aws, aws.bucket(), tmp_path)
+    bucket = aws.bucket()
+    queue, image = Queue(aws), Image(address, aws, bucket, tmp_path)
+    aws.enforce(template, bucket)
     url = f"kafka://{address}?timeout_ms=3000"
     environ = {"FOOTFALL_SITES": f'[[site]]\ndomain = "{site}"\n', "FOOTFALL_SPOOL": queue.url}
     with (
@@ -127,13 +120,20 @@ def functions_api() -> Iterator[LambdaApi]:
 
 
 def test_late_days_are_rebuilt_replayed_in_two_invocations_and_made_again(
-    aws: Aws, zipped: Zip, site: str, broker: part.Server, tmp_path: Path, functions_api: LambdaApi
+    aws: Aws,
+    template: dict[str, Any],
+    zipped: Zip,
+    site: str,
+    broker: part.Server,
+    tmp_path: Path,
+    functions_api: LambdaApi,
 ) -> None:
     address = broker.address()
     assert address
     make_topics(address)
     bucket = aws.bucket()
     image = Image(address, aws, bucket, tmp_path)
+    aws.enforce(template, bucket)
     noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
     days = [noon - timedelta(days=2), noon - timedelta(days=1)]
     sessions = f"SELECT * FROM footfall.sessions WHERE site = '{site}' ORDER BY started_at"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ from tests.serverless import function
 @pytest.fixture(scope="session")
 def template(package: Path) -> dict[str, Any]:
     """The CloudFormation resources that the package was made for."""
-    text = package.with_name("cloudformation-template-update-stack.json").read_text(encoding="utf-8")
-    return dict(json.loads(text)["Resources"])
+    return function.template(package)
 
 
 @pytest.fixture(scope="session")

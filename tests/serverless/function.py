@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from tests.serverless.runtime_api import RuntimeApi
 
@@ -29,6 +31,12 @@ def packaged() -> Path:
     )
     assert done.returncode == 0, done.stdout
     return ROOT / ".serverless" / "footfall.zip"
+
+
+def template(package: Path) -> dict[str, Any]:
+    """The CloudFormation resources that a package was made for."""
+    text = package.with_name("cloudformation-template-update-stack.json").read_text(encoding="utf-8")
+    return dict(json.loads(text)["Resources"])
 
 
 def unpack(package: Path, folder: Path) -> Path:
