@@ -7,11 +7,10 @@ follow from their content; the swap of the manifest then makes all files of a fl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import polars as pl
 
-from activity.columns import COLUMNS
 from activity.definitions import HOUR_MS
 from activity.event import TOPICS
 from brokers.base import Broker, Position, TopicPartition
@@ -95,11 +94,6 @@ def _write(archive: Archive, frame: pl.DataFrame, unit: str, ranges: str) -> Ite
         )
 
 
-def frames(archive: Archive, start: int, end: int, site: str | None) -> Iterator[pl.DataFrame]:
-    """The events of the archived files that touch [start, end) of `occurred_at`, in ms: a frame a file, `COLUMNS`.
-
-    Verifies checksums. Raises `Unreadable` naming the file."""
-    for entry in archive.manifest(start, end).entries:
-        if site is None or entry.site == site:
-            table = archive.read(entry.path, list(COLUMNS), entry)
-            yield pl.DataFrame(table)
+def reading(archive: Archive, entry: ArchivedFile) -> Callable[[Sequence[str]], pl.DataFrame]:
+    """Reads columns of an archived file, and verifies its checksum. Raises `Unreadable` naming the file."""
+    return lambda names: archive.read(entry.path, list(names), entry)

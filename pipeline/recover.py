@@ -11,7 +11,6 @@ Dead letters are in the log alone, so they come back from there as far as it rea
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
 import msgspec
@@ -29,9 +28,6 @@ from pipeline.steps import DEAD_LETTERS
 from stores.base import Archive, BrokenRows, Unreadable
 
 log = logging.getLogger("footfall.pipeline")
-
-# A replay takes this many archived events at a time, which bounds its memory.
-_MOST_EVENTS = 1_000_000
 
 
 def recover(loader: Loader, archive: Archive) -> None:
@@ -112,36 +108,28 @@ def _begun_over_an_archive(loader: Loader, archive: Archive) -> Checkpoint:
 
 
 def _rows(loader: Loader, archive: Archive, days: Missing) -> None:
-    for first, last in _pieces(archive, days.first_day, days.last_day):
-        source, reports = _replayed(loader, archive, losses.day(first), losses.day(last))
-        log.warning("Made again from the %s, %s: %s", source, losses.period(first, last), _summary(reports))
+    source, reports = _replayed(loader, archive, losses.day(days.first_day), losses.day(days.last_day))
+    period = losses.period(days.first_day, days.last_day)
+    log.warning("Made again from the %s, %s: %s", source, period, _summary(reports))
 
 
-def _pieces(archive: Archive, first: int, last: int) -> Iterator[tuple[int, int]]:
-    """Splits the days into windows of a bounded number of events."""
+def _replayed(loader: Loader, archive: Archive, first: date, last: date) -> tuple[str, list[replay.Report]]:
+    """Replay days from the archive, and from the log those that it cannot serve."""
+    done: list[replay.Report] = []
     try:
-        entries = archive.manifest(first * DAY_MS, (last + 1) * DAY_MS).entries
-    except Unreadable:
-        entries = []
-    begun, taken = first, 0
-    for day in range(first, last + 1):
-        events = sum(e.rows for e in entries if e.min_occurred_at // DAY_MS <= day <= e.max_occurred_at // DAY_MS)
-        if taken and taken + events > _MOST_EVENTS:
-            yield begun, day - 1
-            begun, taken = day, 0
-        taken += events
-    yield begun, last
-
-
-def _replayed(loader: Loader, archive: Archive, first: date, last: date) -> tuple[str, list[dict[str, object]]]:
-    try:
-        return "archive", list(replay.replay(loader, archive, first, last, source="archive", final=True))
+        done.extend(replay.replay(loader, archive, first, last, source="archive", final=True))
+        return "archive", done
     except (replay.Incomplete, Gone, Unreadable) as error:
         log.warning("The archive cannot serve: %s. The log is read instead", error)
-        return "log", list(replay.replay(loader, archive, first, last, final=True))
+    with loader.turn:
+        checkpoint = loader.open()
+    left = [days for days in checkpoint.missing if days.what == "rows"] if not checkpoint.lost else []
+    begin = max(first, min((losses.day(days.first_day) for days in left), default=first))
+    done = [report for report in done if report["day"] < str(begin)]
+    return "log", done + list(replay.replay(loader, archive, begin, last, final=True))
 
 
-def _summary(reports: list[dict[str, object]]) -> str:
+def _summary(reports: list[replay.Report]) -> str:
     events = sum(int(str(report["events"])) for report in reports)
     unequal = sum(not report["equal"] for report in reports)
     return f"{events:,} events, {unequal} of {len(reports)} days of a site were not as they should be and are now"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
 
 # topic -> partition -> the last position taken, as the broker writes it
@@ -151,7 +152,7 @@ class Archive(Protocol):
     def write(self, path: str, table: pa.Table) -> FileStats:
         """Write a file, durably on return. It counts once a commit names it."""
 
-    def read(self, path: str, columns: Sequence[str] | None = None, entry: ArchivedFile | None = None) -> pa.Table:
+    def read(self, path: str, columns: Sequence[str] | None = None, entry: ArchivedFile | None = None) -> pl.DataFrame:
         """The rows of a file, of these columns or all. With its entry, size and checksum are verified.
 
         Raises `Unreadable` when the file is missing, damaged, or lacks a column."""

@@ -50,7 +50,7 @@ SELECT DISTINCT table, partition_id FROM system.parts
 WHERE active AND database = currentDatabase() AND table LIKE '%_rows'
     AND toUInt32(partition_id) BETWEEN toYYYYMM(toDate({first:Int32})) AND toYYYYMM(toDate({last:Int32}))
 ORDER BY ALL"""
-_CHUNK_ROWS = 1_000_000
+_CHUNK_ROWS = 125_000
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -165,26 +165,42 @@ class Warehouse:
         return _shaped(found, columns.COLUMNS)
 
     def events_between(
-        self, site: str | None, visitors: pl.DataFrame | None, start_ms: int, end_ms: int
+        self,
+        site: str | None,
+        visitors: pl.DataFrame | None,
+        start_ms: int,
+        end_ms: int,
+        upto_batch: int = 2**63 - 1,
     ) -> Iterator[pl.DataFrame]:
-        """Live events that occurred in a span, day by day, in frames of about a million rows with all event columns.
+        """Live events that occurred in a span, day by day, in frames of about 125,000 rows with all event columns.
 
-        `visitors` (`site`, `visitor`) restricts them to some; None is all."""
-        params = _span(site, start_ms, end_ms)
-        where = _within("occurred_at", site)
+        `visitors` (`site`, `visitor`) restricts them to some; None is all. Events that a batch after `upto_batch` wrote
+        are left out."""
+        params = _span(site, start_ms, end_ms) | {"upto": upto_batch}
+        where = f"batch <= {{upto:UInt64}} AND {_within('occurred_at', site)}"
         if visitors is not None:
             where += " AND (site, visitor) IN (SELECT site, visitor FROM wanted)"
         counted = f"SELECT day, count() AS rows FROM event_rows WHERE {where} GROUP BY day ORDER BY day"
         share_of_a_day = f"""
             SELECT {", ".join(columns.COLUMNS)} FROM event_rows FINAL
-            WHERE {where} AND day = {{day:Date}} AND visitor % {{shares:UInt64}} = {{share:UInt64}}"""
+            WHERE {where} AND day = {{day:Date}} AND visitor BETWEEN {{least:UInt64}} AND {{most:UInt64}}"""
         for day, count in self._among(counted, params, visitors).iter_rows():
             shares = count // _CHUNK_ROWS + 1
+            # Visitors are hashes, and rows are stored in their order: a range of visitors is read without the others.
             for share in range(shares):
-                here = params | {"day": _iso(day), "shares": shares, "share": share}
+                least, most = (2**64 * share // shares, 2**64 * (share + 1) // shares - 1)
+                here = params | {"day": _iso(day), "least": least, "most": most}
                 frame = _shaped(self._among(share_of_a_day, here, visitors), columns.COLUMNS)
                 if not frame.is_empty():
                     yield frame
+
+    def places_of(self, visitors: pl.DataFrame, start_ms: int, end_ms: int) -> pl.DataFrame:
+        """The keys (`KEYS`) and times (`occurred_at`) of the live events of visitors (`site`, `visitor`) in a span."""
+        sql = f"""
+            SELECT {", ".join(KEYS)}, occurred_at FROM event_rows FINAL
+            WHERE {_within("occurred_at", None)} AND (site, visitor) IN (SELECT site, visitor FROM wanted)"""
+        found = self._among(sql, _span(None, start_ms, end_ms), visitors)
+        return _shaped(found, {name: columns.COLUMNS[name] for name in (*KEYS, "occurred_at")})
 
     def events_of(self, first: int, last: int, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
         """Live events that occurred in a span and were written by the batches `first`..`last`; all event columns."""

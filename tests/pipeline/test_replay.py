@@ -16,6 +16,7 @@ from activity.definitions import HOUR_MS
 from activity.event import TOPICS
 from brokers.base import TopicPartition
 from pipeline import archive, losses, recover, replay
+from pipeline.replay import driver
 from tests.patience import patient
 from tests.pipeline.test_live import assert_rollups_equal_a_group_by, expected, history, same
 from tests.pipeline.world import T0, World, event
@@ -125,20 +126,19 @@ def test_what_is_committed_while_a_replay_builds_is_caught_up_with(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded(world)
-    build = replay._build
+    build = driver._Replay._build
     # New events, and one that takes the place of a stored one, an hour before it.
     first = history(4, 300)[0]
     lesser = msgspec.structs.replace(first, occurred_at=first.occurred_at - HOUR_MS, received_at=T0 - HOUR_MS)
     meanwhile = [[event(8_000 + v, T0 + 5_000, v) for v in range(25)], [lesser]]
 
-    def build_and_load(*args: Any) -> Any:
-        built = build(*args)
+    def build_and_load(*args: Any) -> None:
+        build(*args)
         if meanwhile:
             world.publish(*meanwhile.pop(0))
             world.loader.drain()
-        return built
 
-    monkeypatch.setattr(replay, "_build", build_and_load)
+    monkeypatch.setattr(driver._Replay, "_build", build_and_load)
     for _ in range(2):
         assert all(r["equal"] for r in run(world))
         assert same(world.sessions(), expected(world))

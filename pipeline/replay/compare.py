@@ -1,0 +1,232 @@
+"""What a part of a replay amounts to, put together shard by shard, and how it differs from what is stored.
+
+Stored events are read once a part, in slices, and kept as an index: their keys, their times and a hash of the whole
+row. So a row that is missing or differs is found without a look-up by key. Only keys that are not stored in the part
+are looked up, since a copy of theirs may be stored at another time. Rows to write again wait on disk, as many as
+they may be.
+
+The sessions of a shard are final, but for visitors with events within a gap of the part's edges: theirs may go on
+in the margins, so the events of these few are kept, and their sessions are formed together with the margins.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from activity import rollup, session
+from activity.columns import COLUMNS
+from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS
+from activity.rollup import session_digest
+from pipeline import losses
+from pipeline.replay.journal import Report
+from pipeline.replay.sources import Window
+from pipeline.run import Lookup
+from stores.base import Unusable
+from stores.warehouse import Warehouse
+
+VISITOR = ["site", "visitor"]
+# The key of a stored event and its time: what a row that deletes it consists of.
+PLACE = [*session.IDENTITY, "occurred_at"]
+_SEED = 0x5EED
+_SUMS = ["events", "pageviews", "searches", "engaged_ms"]
+_COUNTED = ["site", "bucket", "dimension", "value"]
+_MERGED = 1_500_000  # rows of a rollup that wait to be added up
+
+
+def index_of(warehouse: Warehouse, window: Window, upto_batch: int) -> pl.DataFrame:
+    """The stored events of the window that no batch after `upto_batch` wrote: PLACE and `hash`, see `row_hash`."""
+    none = pl.DataFrame(schema={name: COLUMNS[name] for name in PLACE} | {"hash": pl.UInt64()})
+    slices = warehouse.events_between(window.site, None, window.start, window.end, upto_batch)
+    return pl.concat([none, *(frame.select(*PLACE, hash=row_hash(frame)) for frame in slices)])
+
+
+def row_hash(events: pl.DataFrame) -> pl.Series:
+    """A hash of each row over all event columns; within one process, equal rows have equal hashes."""
+    return events.select(COLUMNS.keys()).hash_rows(seed=_SEED)
+
+
+class Built:
+    """What the raw events of a part amount to. Its methods take what the graph gives, a shard at a time."""
+
+    def __init__(self, window: Window, index: pl.DataFrame, shards: int, watermark: int) -> None:
+        self.window = window
+        self.rollups: list[pl.DataFrame] = []
+        self.open_events: list[pl.DataFrame] = []  # of sessions still open at the watermark (`session.STATE_COLUMNS`)
+        # Stored copies (PLACE) that are at another day in the source, or replaced by a copy there.
+        self.moved: list[pl.DataFrame] = [index.select(PLACE).clear()]
+        self.repaired: set[tuple[str, int]] = set()  # (site, day)s with event rows to write again
+        self._index = index
+        self._left: list[pl.DataFrame] = []  # stored events of the shards taken that the source does not have (PLACE)
+        self._taken: list[int] = []
+        self._shards = shards
+        self._watermark = watermark
+        self._counts: list[pl.DataFrame] = []
+        self._sessions: list[pl.DataFrame] = []
+        self._crossing: list[pl.DataFrame] = []
+        self._folder = tempfile.TemporaryDirectory(prefix="footfall-")
+        self._repairs: list[Path] = []
+
+    def __enter__(self) -> Built:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def lookup(self, warehouse: Warehouse) -> Lookup:
+        """Looks keys up among the events that are stored outside the window."""
+
+        def look_up(keys: pl.DataFrame) -> pl.DataFrame:
+            strangers = keys.join(self._index, on=session.IDENTITY, how="anti")
+            found = warehouse.lookup_events(strangers, 2**63 - 1)
+            return found.filter(~self.window.within("occurred_at"))
+
+        return look_up
+
+    def take_events(self, frame: pl.DataFrame, block: str) -> None:
+        """The event rows of a shard: compare them with what is stored there."""
+        fresh, replaced = frame.filter(~pl.col("deleted")), frame.filter("deleted")
+        persons = fresh.filter(pl.col("bot") == "")
+        self._counts.append(persons.group_by("site", day=pl.col("occurred_at") // DAY_MS).agg(events=pl.len()))
+        in_shard = pl.col("visitor") % self._shards == int(block)
+        keys = fresh.select(*session.IDENTITY, now="occurred_at", hash_now=row_hash(fresh)).with_row_index("row")
+        met = self._index.filter(in_shard).join(keys, on=session.IDENTITY, how="left")
+        self._left.append(met.filter(pl.col("row").is_null()).select(PLACE))
+        self._taken.append(int(block))
+        # A row is replaced by one with the same key, and the key includes the day.
+        gone = met.filter(pl.col("occurred_at") // DAY_MS != pl.col("now") // DAY_MS)
+        self.moved += [gone.select(PLACE), replaced.select(PLACE)]
+        same = met.filter((pl.col("occurred_at") == pl.col("now")) & (pl.col("hash") == pl.col("hash_now")))
+        if same.height < fresh.height:
+            is_missing = np.ones(fresh.height, bool)
+            is_missing[same["row"].to_numpy()] = False
+            missing = fresh.filter(is_missing)
+            self.repaired |= days_of(missing, "occurred_at")
+            path = Path(self._folder.name) / f"{len(self._repairs)}.arrow"
+            try:
+                missing.write_ipc(path, compression="lz4")
+            except OSError as error:
+                raise Unusable(f"{path.parent}: {error}: make room, or name another folder by TMPDIR") from error
+            self._repairs.append(path)
+
+    def unknown(self) -> pl.DataFrame:
+        """The stored events that the source does not have in the window (PLACE)."""
+        untaken = self._index.filter(~(pl.col("visitor") % self._shards).is_in(self._taken)).select(PLACE)
+        return pl.concat([untaken, *self._left])
+
+    def repairs(self) -> Iterator[pl.DataFrame]:
+        """The event rows to write again, shard by shard: event columns and `deleted`."""
+        for path in self._repairs:
+            yield pl.read_ipc(path)
+
+    def take_sessions(self, frame: pl.DataFrame, _block: str) -> None:
+        """The session rows of a shard."""
+        near = (pl.col("started_at") < self.window.start + GAP_MS) | (pl.col("ended_at") >= self.window.end - GAP_MS)
+        crossing = frame.filter(near).select(VISITOR).unique()
+        self._sessions.append(frame.join(crossing, on=VISITOR, how="anti").select(session.COLUMNS.keys()))
+
+    def take_state(self, frame: pl.DataFrame, _block: str) -> None:
+        """The persons' events of a shard, all of them, since nothing was open before."""
+        time = pl.col("occurred_at")
+        near = (time < self.window.start + GAP_MS) | (time >= self.window.end - GAP_MS)
+        crossing = frame.filter(near).select(VISITOR).unique()
+        self._crossing.append(frame.join(crossing, on=VISITOR, how="semi"))
+        self._keep_open(frame.join(crossing, on=VISITOR, how="anti"))
+
+    def _keep_open(self, events: pl.DataFrame) -> None:
+        if events.height and int(events["occurred_at"].max()) + GAP_MS >= self._watermark - HORIZON_MS:  # type: ignore[arg-type]
+            self.open_events.append(session.prune(events, self._watermark)[0])
+
+    def take_rollup(self, frame: pl.DataFrame, _block: str) -> None:
+        """The signed counts of a shard, by the minute."""
+        self.rollups.append(frame)
+        if sum(part.height for part in self.rollups) > _MERGED + self.rollups[0].height:
+            self.rollups = [added_up(self.rollups)]
+
+    def crossing(self) -> pl.DataFrame:
+        """The events of the visitors whose sessions may go on in the margins."""
+        return pl.concat([session.empty_state(), *self._crossing])
+
+    def close_margins(self, around: pl.DataFrame) -> None:
+        """Take the events around the window that `crossing` visitors have there: now the sessions are complete."""
+        whole = session.canonical(pl.concat([*self._crossing, around]))
+        self._sessions.append(session.sessions(whole))
+        self._keep_open(whole)
+        self._crossing = []
+
+    def sessions(self) -> pl.DataFrame:
+        """The sessions that start in the window (`session.COLUMNS`)."""
+        formed = [frame.filter(self.window.within("started_at")) for frame in self._sessions]
+        return pl.concat([session.empty_sessions(), *formed])
+
+    def counts(self) -> dict[tuple[str, int], int]:
+        """How many events of persons each site and day (since the epoch) has."""
+        none = pl.DataFrame(schema={"site": pl.String(), "day": pl.Int64(), "events": pl.UInt32()})
+        summed = pl.concat([none, *self._counts]).group_by("site", "day").agg(pl.col("events").sum())
+        return {(site, day): events for site, day, events in summed.iter_rows()}
+
+
+def added_up(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """The sum of signed counts (`rollup.COLUMNS`)."""
+    whole = pl.concat([pl.DataFrame(schema=rollup.COLUMNS), *(part.select(rollup.COLUMNS.keys()) for part in parts)])
+    return whole.group_by(_COUNTED).agg(pl.col(_SUMS).sum()).select(rollup.COLUMNS.keys())
+
+
+def difference(rebuilt: Iterable[pl.DataFrame], stored: pl.DataFrame) -> pl.DataFrame:
+    """What has to be added to the stored counts so that they become the sum of the rebuilt ones (`rollup.COLUMNS`)."""
+    summed = added_up([*rebuilt, stored.with_columns(-pl.col(_SUMS))])
+    return summed.filter(pl.any_horizontal(pl.col(name) != 0 for name in _SUMS))
+
+
+def coarser(by_minute: pl.DataFrame, grain_ms: int) -> pl.DataFrame:
+    """Counts by the minute as counts by a longer grain (ms): they add up."""
+    return by_minute.with_columns(pl.col("bucket") // grain_ms * grain_ms)
+
+
+def days_of(rows: pl.DataFrame, time: str) -> set[tuple[str, int]]:
+    """The (site, day)s of rows, by the column `time` (ms)."""
+    return set(rows.select("site", pl.col(time) // DAY_MS).unique().iter_rows())
+
+
+def changed_sessions(stored: pl.DataFrame, rebuilt: pl.DataFrame) -> pl.DataFrame:
+    """`session.difference` of two sets of sessions, which most often are equal."""
+    if stored.sort(session.KEY).equals(rebuilt.sort(session.KEY)):
+        return session.difference(stored.clear(), rebuilt.clear())
+    return session.difference(stored, rebuilt)
+
+
+def reports(
+    counts: Mapping[tuple[str, int], int],
+    stored: pl.DataFrame,
+    rebuilt: pl.DataFrame,
+    changed: pl.DataFrame,
+    differing: Mapping[str, set[tuple[str, int]]],
+) -> list[Report]:
+    """A line a site and day. `changed` are the session rows that make the `stored` ones the `rebuilt` ones;
+
+    `differing` has the site-days whose events or rollups were not as they should be."""
+    dated = rebuilt.with_columns(day=pl.col("started_at") // DAY_MS)
+    after = {(str(k[0]), int(str(k[1]))): v for k, v in dated.partition_by("site", "day", as_dict=True).items()}
+    differing = {**differing, "sessions": days_of(changed, "started_at")}
+    made: list[Report] = []
+    keys = {*after, *counts, *days_of(stored, "started_at")}.union(*differing.values())
+    for site, day in sorted(keys, key=lambda key: (key[1], key[0])):
+        sessions = after.get((site, day), session.empty_sessions())
+        differs = sorted(what for what, days in differing.items() if (site, day) in days)
+        made.append(
+            {
+                "site": site,
+                "day": str(losses.day(day)),
+                "events": counts.get((site, day), 0),
+                "sessions": sessions.height,
+                "visitors": sessions["visitor"].n_unique(),
+                "sha256": session_digest(sessions),
+                "equal": not differs,
+                "differs": differs,
+            }
+        )
+    return made

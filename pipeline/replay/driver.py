@@ -1,0 +1,315 @@
+"""The parts of a replay one after the other, each built beside the live run and swapped under a lease of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+
+import polars as pl
+
+from activity import rollup, session
+from activity.columns import COLUMNS
+from activity.definitions import DAY_MS, MINUTE_MS, WATERMARK_DELAY_MS
+from pipeline import io, losses, rebuild
+from pipeline.checkpoint import Checkpoint
+from pipeline.io import FrameFeed
+from pipeline.live import Loader
+from pipeline.losses import LAST_DAY, Missing
+from pipeline.replay import compare
+from pipeline.replay.compare import Built
+from pipeline.replay.journal import Journal, JournalKeeper, Report, Task, definitions_in_force
+from pipeline.replay.sources import ArchiveSource, BrokerSource, Frozen, Source, Window, frames, margins
+from pipeline.run import Run
+from stores.base import Archive, Conflict
+
+Progress = Callable[[int], None]  # takes the number of events read so far
+
+# A part has about this many events, a shard as many as that at most.
+PART_EVENTS = 500_000
+SHARD_EVENTS = 125_000
+_TRIES = 5
+_EPOCH = date(1970, 1, 1)
+
+
+class Incomplete(RuntimeError):
+    """The source lacks events that are stored; nothing of their days was changed. Replay from the other source."""
+
+
+def day_ms(day: date) -> int:
+    """The first millisecond of a UTC day, since the epoch."""
+    return (day - _EPOCH).days * DAY_MS
+
+
+def replay(
+    loader: Loader,
+    archive: Archive,
+    first: date,
+    last: date,
+    *,
+    site: str | None = None,
+    source: str = "broker",
+    dry_run: bool = False,
+    final: bool = False,
+    progress: Progress = lambda _events: None,
+) -> Iterator[Report]:
+    """Rebuild the sessions that start on the days `first`..`last` (inclusive, UTC); yields a dict a site and day:
+
+    {"site", "day", "events", "sessions", "visitors", "sha256", "equal", "differs"}. `equal` says whether the stored
+    events, sessions and rollups were the same; `differs` names those that were not. A dry run writes nothing. `final`
+    says that there is no better source, so these days count as made again afterwards. Raises `Incomplete`,
+    `rebuild.Busy`, and `Gone` or `Unreadable` when the source has lost records; the days that were reported before are
+    done."""
+    if source not in ("broker", "archive"):
+        raise ValueError(f"source is broker or archive, not {source!r}")
+    with loader.turn:
+        checkpoint = loader.open()
+    lost, start, end = checkpoint.lost, day_ms(first), day_ms(last) + DAY_MS
+    if lost:
+        if dry_run:
+            raise Incomplete("the checkpoint is missing, so this replay has to write one: leave out --dry-run")
+        site, start, end = None, 0, day_ms(datetime.fromtimestamp(loader.clock() / 1000, UTC).date()) + 2 * DAY_MS
+    task = Task(
+        start // DAY_MS, end // DAY_MS - 1, site, source, dry_run, lost, checkpoint.generation, definitions_in_force()
+    )
+    begun = Journal(
+        task,
+        begun=loader.clock(),
+        upto=loader.ends() if lost else {},
+        watermark=loader.clock() - WATERMARK_DELAY_MS,
+        next_day=task.first_day,
+    )
+    keeper = JournalKeeper(loader.checkpoint_store, loader.unit)
+    try:
+        journal = keeper.begin(begun, checkpoint.missing)
+        for report in _Replay(loader, archive, keeper, journal, final, progress).reports():
+            if str(first) <= str(report["day"]) <= str(last):
+                yield report
+    except Conflict as error:
+        raise rebuild.Busy(f"another process works on the same events ({error}); try again when it is done") from error
+
+
+class _Replay:
+    """One run of a replay, from where its journal is to the end."""
+
+    def __init__(
+        self, loader: Loader, archive: Archive, keeper: JournalKeeper, journal: Journal, final: bool, progress: Progress
+    ) -> None:
+        self._loader = loader
+        self._archive = archive
+        self._keeper = keeper
+        self._journal = journal
+        self._task = journal.task
+        self._final = final
+        self._progress = progress
+        self._read = 0
+        self._own: set[int] = set()  # batches that this replay wrote
+
+    def reports(self) -> Iterator[Report]:
+        """Do what is left to do; yields the reports of all parts, each as soon as it is done."""
+        keeper = self._keeper
+        yield from keeper.reports(self._journal)
+        with self._source() as source:
+            for part, shards in self._parts(source.days()):
+                self._journal = self._done(source, part, shards)
+                reports = keeper.of_the_part(self._journal)
+                self._journal = keeper.done(self._journal, part.end // DAY_MS)
+                yield from reports
+        keeper.end(self._journal)
+
+    def _source(self) -> Source:
+        task = self._task
+        window = Window(task.site, self._journal.next_day * DAY_MS, (task.last_day + 1) * DAY_MS)
+        upto = self._journal.upto if task.lost else None
+        if task.source == "archive":
+            return ArchiveSource(self._loader, self._archive, window, upto)
+        return BrokerSource(self._loader, window, upto)
+
+    def _parts(self, days: dict[int, int]) -> Iterator[tuple[Window, int]]:
+        """The windows of the parts, which together are all days that are left, and in how many shards to take each."""
+        begun, taken = self._journal.next_day, 0
+        for day in sorted(days):
+            if taken and taken + days[day] > PART_EVENTS:
+                yield self._part(begun, day, taken)
+                begun, taken = day, 0
+            taken += days[day]
+        yield self._part(begun, self._task.last_day + 1, taken)
+
+    def _part(self, first: int, end: int, events: int) -> tuple[Window, int]:
+        shards = 1
+        while shards * SHARD_EVENTS < events:
+            shards *= 2  # a graph is compiled for each number of shards, so there are few
+        return Window(self._task.site, first * DAY_MS, end * DAY_MS), shards
+
+    def _done(self, source: Source, part: Window, shards: int) -> Journal:
+        """Build and swap a part. Returns the journal, which has its reports."""
+        for attempt in range(_TRIES):
+            frozen = source.frozen(part, again=attempt > 0)
+            index = compare.index_of(self._loader.warehouse, part, frozen.checkpoint.batch)
+            with Built(part, index, shards, self._watermark(frozen.checkpoint)) as built:
+                self._build(built, frozen, shards)
+                self._refuse_to_forget(built, frozen, index.height)
+                with self._loader.turn, rebuild.leased(self._loader) as ours:
+                    # Otherwise a lesser copy replaced an event meanwhile: what was built counts the other copy.
+                    if ours.retracted == frozen.checkpoint.retracted:
+                        return self._swap(ours, built, frozen)
+        raise rebuild.Busy("stored events were replaced by other copies all the time; try again in a minute")
+
+    def _watermark(self, checkpoint: Checkpoint) -> int:
+        return self._journal.watermark if self._task.lost else checkpoint.watermark
+
+    def _build(self, built: Built, frozen: Frozen, shards: int) -> None:
+        part = built.window
+        touching = [piece for piece in frozen.pieces if piece.last >= part.start and piece.first < part.end]
+
+        def read() -> Iterator[pl.DataFrame]:
+            for frame in frames(touching, list(COLUMNS), part.within("occurred_at")):
+                self._read += frame.height
+                self._progress(self._read)
+                yield frame
+
+        self._loader.runner.run(
+            Run(
+                feeds=[FrameFeed(read)],
+                writes={
+                    "sessions": built.take_sessions,
+                    "state": built.take_state,
+                    "events": built.take_events,
+                    "rollup_1m": built.take_rollup,
+                },
+                lookup=built.lookup(self._loader.warehouse),
+                shards=shards,
+            )
+        )
+        around = margins(frozen.pieces, part, built.crossing())
+        built.close_margins(self._counting(around, part))
+
+    def _counting(self, around: pl.DataFrame, part: Window) -> pl.DataFrame:
+        """The events of the margins without those of which another copy counts, which is stored at another time."""
+        if not around.height:
+            return around
+        warehouse = self._loader.warehouse
+        there = warehouse.places_of(around, int(around["occurred_at"].min()), int(around["occurred_at"].max()) + 1)  # type: ignore[arg-type]
+        strangers = around.join(there, on=compare.PLACE, how="anti")
+        elsewhere = warehouse.lookup_events(strangers, 2**63 - 1).filter(~part.within("occurred_at"))
+        return session.dedupe(around, elsewhere.select(around.columns)).fresh
+
+    def _refuse_to_forget(self, built: Built, frozen: Frozen, stored: int) -> None:
+        """Raises `Incomplete` when stored events of the part are nowhere in the source, not even at another time."""
+        unknown, part = built.unknown(), built.window
+        if not unknown.height:
+            return
+        begin, finish = part.reads
+        around = pl.col("occurred_at").is_between(begin, finish, closed="left") & ~part.within("occurred_at")
+        wanted = around & pl.col("id_lo").is_in(unknown["id_lo"].implode())
+        found = [frame.select(session.IDENTITY) for frame in frames(frozen.pieces, compare.PLACE, wanted)]
+        elsewhere = pl.concat([unknown.select(session.IDENTITY).clear(), *found])
+        built.moved.append(unknown.join(elsewhere, on=session.IDENTITY, how="semi").select(compare.PLACE))
+        lacking = unknown.join(elsewhere, on=session.IDENTITY, how="anti").height
+        if lacking:
+            source = self._task.source
+            raise Incomplete(
+                f"the {source} lacks {lacking} of the {stored} events stored for "
+                f"{losses.period(part.days[0], part.days[-1])}, so nothing of these days was swapped; "
+                f"try --source {'archive' if source == 'broker' else 'broker'}"
+            )
+
+    def _swap(self, checkpoint: Checkpoint, built: Built, frozen: Frozen) -> Journal:
+        """Catch up with what was committed since the part was frozen, compare, write the difference and commit.
+
+        The unit is leased. A dry run only compares. The journal has the reports before anything is written."""
+        warehouse, part = self._loader.warehouse, built.window
+        since = self._since(frozen.checkpoint.batch + 1, checkpoint.batch - 1, part)
+        moved = pl.concat(built.moved).unique().join(since, on=session.IDENTITY, how="anti")
+        rebuilt = self._caught_up(built, since, moved)
+        stored = warehouse.sessions_between(part.site, part.start, part.end)
+        sessions = compare.changed_sessions(stored, rebuilt)
+        rollups = self._rollups(built, since)
+        differing = {
+            "events": built.repaired | compare.days_of(moved, "occurred_at"),
+            "rollups": set().union(*(compare.days_of(rows, "bucket") for rows in rollups.values())),
+        }
+        reports = compare.reports(built.counts(), stored, rebuilt, sessions, differing)
+        journal = self._keeper.swapping(self._journal, reports)
+        if self._task.dry_run:
+            return journal
+        token = f"{checkpoint.generation}/{checkpoint.batch}/replay/{self._loader.clock()}"
+        writes = io.warehouse_writes(warehouse, token, checkpoint.batch)
+        for number, rows in enumerate(built.repairs()):
+            # What was loaded meanwhile is newer than what the replay read of the same events.
+            writes["events"](rows.join(since, on=session.IDENTITY, how="anti"), f"repairs-{number}")
+        writes["events"](moved.with_columns(deleted=pl.lit(value=True)), "moved")
+        writes["sessions"](sessions, "0")
+        for grain, counts in rollups.items():
+            writes[grain](counts, "0")
+        self._own.add(checkpoint.batch)
+        self._commit(checkpoint, built, moved)
+        return journal
+
+    def _since(self, first: int, last: int, part: Window) -> pl.DataFrame:
+        """The events around a part that these batches wrote, but for the batches of this replay."""
+        found = [pl.DataFrame(schema=COLUMNS)]
+        for batch in [*sorted(own for own in self._own if first <= own <= last), last + 1]:
+            if first < batch:
+                found.append(self._loader.warehouse.events_of(first, batch - 1, part.site, *part.reads))
+            first = batch + 1
+        return pl.concat(found)
+
+    def _caught_up(self, built: Built, since: pl.DataFrame, moved: pl.DataFrame) -> pl.DataFrame:
+        """The sessions of the part; those of visitors with events in `since` are formed again, from stored events."""
+        rebuilt, part = built.sessions(), built.window
+        touched = since.select(compare.VISITOR).unique()
+        if not touched.height:
+            return rebuilt
+
+        def as_it_will_be() -> Iterator[pl.DataFrame]:
+            repairs = [frame.join(touched, on=compare.VISITOR, how="semi") for frame in built.repairs()]
+            written = pl.concat([since.clear(), *(frame.select(COLUMNS.keys()) for frame in repairs)])
+            written = written.join(since, on=session.IDENTITY, how="anti")
+            for frame in rebuild.stored_events(self._loader, part.site, touched, part.start, part.end).batches():
+                left = frame.join(moved, on=compare.PLACE, how="anti")
+                yield left.join(written, on=session.IDENTITY, how="anti")
+            yield written
+
+        watermark = self._watermark(self._loader.checkpoint())
+        again = rebuild.form(self._loader.runner, FrameFeed(as_it_will_be), part.start, part.end, watermark)
+        built.open_events += again.open_events
+        return pl.concat([rebuilt.join(touched, on=compare.VISITOR, how="anti"), again.sessions])
+
+    def _rollups(self, built: Built, since: pl.DataFrame) -> dict[str, pl.DataFrame]:
+        """What has to be added to the stored rollups, by grain."""
+        part = built.window
+        meanwhile = rollup.roll_up(since.filter(part.within("occurred_at")), since.clear(), MINUTE_MS)
+        changes = {}
+        for grain, size in rollup.GRAINS.items():
+            counts = [compare.coarser(counted, size) for counted in (*built.rollups, meanwhile)]
+            stored = self._loader.warehouse.rollups_between(grain, part.site, part.start, part.end)
+            # Outside the part is what replaced copies had counted at another time: it is taken back there.
+            changes[grain] = compare.difference(counts, stored)
+        return changes
+
+    def _commit(self, checkpoint: Checkpoint, built: Built, moved: pl.DataFrame) -> None:
+        loader, task, part = self._loader, self._task, built.window
+        is_last = part.end == (task.last_day + 1) * DAY_MS
+        fields: dict[str, object] = {}
+        elsewhere = moved.filter(~part.within("occurred_at"))
+        if elsewhere.height:
+            days = elsewhere.select("site", "visitor", day=pl.col("occurred_at") // DAY_MS).unique()
+            marks = loader.repository.put_frame(f"marks-{checkpoint.batch}", days)
+            fields["dirty_days"] = [*checkpoint.dirty_days, marks]
+        if checkpoint.lost and is_last:
+            journal = self._journal
+            stored = loader.warehouse.count_events()
+            fields |= {"lost": False, "positions": journal.upto, "watermark": journal.watermark, "events": stored}
+            # The dead letters up to these positions were not all loaded.
+            fields["missing"] = [Missing("dead letters", 0, LAST_DAY)]
+        rebuild.commit(loader, checkpoint, built.open_events, self._made(checkpoint, part, is_last), **fields)
+
+    def _made(self, checkpoint: Checkpoint, part: Window, is_last: bool) -> Missing | None:
+        """The days that count as made again with the commit of this part, if any are missing."""
+        if self._task.site is not None or not any(days.what == "rows" for days in checkpoint.missing):
+            return None
+        if self._final:
+            return Missing("rows", part.days[0], part.days[-1])
+        if is_last and (checkpoint.events is None or self._loader.warehouse.count_events() >= checkpoint.events):
+            return Missing("rows", self._task.first_day, self._task.last_day)
+        return None
