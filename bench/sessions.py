@@ -28,6 +28,7 @@ from bench.harness import Cost, report, result, timed_command
 LARGE = 20_000_000
 TARGET_WALL = 1.0, 0.75
 TARGET_CPU = 0.75, 0.6
+SHARD = 250_000  # events; a shard is in memory whole, so there are more of them where there are more events
 TARGET_PEAK = 1.0  # GB, whatever the number of events
 TARGET_PER_EVENT = 50.0
 FILES = 8
@@ -107,13 +108,14 @@ def ours(folder: Path, out: Path) -> None:
                     yield pl.DataFrame(file.read_row_groups(list(some), columns=list(STATE_COLUMNS)))
 
     feeds = [ParquetFeed(path) for path in sorted(folder.glob("events-*.parquet"))]
+    events = sum(pq.read_metadata(feed.path).num_rows for feed in feeds)
     written: list[Future[None]] = []
     with ThreadPoolExecutor(1) as background:
 
         def write(frame: pl.DataFrame, block: str) -> None:
             written.append(background.submit(frame.write_parquet, out / f"sessions-{block}.parquet"))
 
-        Runner().run(Run(list(feeds), {"sessions": write}, shards=32))
+        Runner().run(Run(list(feeds), {"sessions": write}, shards=max(32, events // SHARD)))
     for writing in written:
         writing.result()
 

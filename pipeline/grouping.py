@@ -98,12 +98,14 @@ def _exchange(ref: RunRef) -> Exchange:
 class _Threaded(beam.DoFn):
     """A step whose work is done by two threads, while the steps beside it go on with the elements before and after.
 
-    At most `_AHEAD` elements are in work or wait to be passed on, in the order in which they came."""
+    At most `_AHEAD` elements are in work or wait to be passed on, in the order in which they came. A run of one shard
+    has one element and nothing to go on with, so it is not `ahead`: the step does the work itself."""
 
     _AHEAD = 2
 
-    def __init__(self, ref: RunRef) -> None:
+    def __init__(self, ref: RunRef, ahead: bool) -> None:
         self.ref = ref
+        self.ahead = ahead
 
     def work(self, element: Any) -> Any:
         """What the step makes of an element. Runs in a thread, so it counts nothing: Beam's counters are by thread."""
@@ -114,6 +116,9 @@ class _Threaded(beam.DoFn):
         self._begun: deque[Future[Any]] = deque()
 
     def process(self, element: Any) -> Iterator[Any]:
+        if not self.ahead:
+            yield self.work(element)
+            return
         self._begun.append(self._threads.submit(self.work, element))
         if len(self._begun) > self._AHEAD:
             yield self._begun.popleft().result()
@@ -142,17 +147,20 @@ class _ReadFrames(_Threaded):
 
 
 class GroupFrames(beam.PTransform):
-    """(shard, frame) to (shard, one frame of all that came for it), through the run's exchange."""
+    """(shard, frame) to (shard, one frame of all that came for it), through the run's exchange.
 
-    def __init__(self, ref: RunRef) -> None:
+    With `ahead` the exchange works in threads, while the steps beside it go on."""
+
+    def __init__(self, ref: RunRef, ahead: bool = False) -> None:
         super().__init__()
         self.ref = ref
+        self.ahead = ahead
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         """Apply the step; see the class."""
         return (
             pcoll
-            | "WriteFrame" >> beam.ParDo(_WriteFrame(self.ref)).with_output_types(tuple[int, str])
+            | "WriteFrame" >> beam.ParDo(_WriteFrame(self.ref, self.ahead)).with_output_types(tuple[int, str])
             | "Group" >> beam.GroupByKey()
-            | "ReadFrames" >> beam.ParDo(_ReadFrames(self.ref)).with_output_types(Passing)
+            | "ReadFrames" >> beam.ParDo(_ReadFrames(self.ref, self.ahead)).with_output_types(Passing)
         )

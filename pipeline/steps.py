@@ -146,7 +146,7 @@ class KeyByShard(beam.PTransform):
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         """Apply the step; see the class."""
         keyed = pcoll | "Split" >> beam.ParDo(_Shard(self.shards)).with_output_types(Sharded)
-        return keyed | "Group" >> GroupFrames(self.ref)
+        return keyed | "Group" >> GroupFrames(self.ref, ahead=self.shards > 1)
 
 
 class _Dedupe(beam.DoFn):
