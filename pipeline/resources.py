@@ -48,6 +48,7 @@ class Outcome:
 
     counters: dict[str, int]
     exchange: Exchange
+    attempts: Exchange  # the exchange, or the place that it shares with those of other attempts
 
     def frames(self, sink: str) -> Iterator[tuple[str, pl.DataFrame]]:
         """The (block, frame)s of a staged sink, one read at a time."""
@@ -64,7 +65,7 @@ class Outcome:
 
     def close(self) -> None:
         """Forget the results, which the driver has committed."""
-        self.exchange.clear()
+        self.attempts.clear()
 
 
 def bind(plan: Plan, parts: Parts) -> Run:

@@ -22,7 +22,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from brokers.base import BrokerError
-from pipeline.exchange import Exchange, MemoryExchange, TemporaryExchange
+from pipeline.exchange import Exchange, MemoryExchange, TemporaryExchange, connect_exchange
 from pipeline.graph import SINKS, build
 from pipeline.io import ReadFeeds, WriteGathered, WriteShards
 from pipeline.plan import Plan
@@ -41,10 +41,6 @@ class CompiledGraph:
     def __init__(self, construct: Callable[[beam.Pipeline], object]) -> None:
         self._options = PipelineOptions(flags=[])
         self._compiled = compile_graph(construct).SerializeToString()
-
-    def exchange_of(self, name: str) -> str:  # noqa: ARG002 (a runner with workers elsewhere needs it)
-        """The URL of the exchange of a plan: the memory of this process."""
-        return ""
 
     def execute(self) -> dict[str, int]:
         """Run to the end in this process; returns Beam's counters as {"step.counter": n}. Raises what Beam raises."""
@@ -98,7 +94,7 @@ class Runner:
 
     def execute(self, plan: Plan, parts: Parts) -> Outcome:
         """Run a plan over parts that are open here; see `run`. `parts.exchange` has the staged results."""
-        return Outcome(self.run(bind(plan, parts)), parts.exchange)
+        return Outcome(self.run(bind(plan, parts)), parts.exchange, parts.exchange)
 
     def close(self) -> None:
         """Nothing is open between runs."""
@@ -123,17 +119,20 @@ class RemoteRunner(Runner):
         self._exchange = parse_location(exchange)
 
     def exchange_of(self, name: str) -> str:
-        """The URL of the exchange of a plan: a folder or prefix of its own."""
-        return self._exchange.below(name)
+        """The URL of the exchange of one attempt at a plan.
+
+        Each has a place of its own: what an attempt left that was broken off, or what another driver of the same unit
+        does meanwhile, does not mix with it."""
+        return self._exchange.below(f"{name}/{uuid.uuid4().hex}")
 
     def execute(self, plan: Plan, parts: Parts) -> Outcome:
-        """Run a plan on the workers. `parts.exchange` is cleared first: a run that was broken off may have left frames.
+        """Run a plan on the workers. When its outcome is closed, the frames of all attempts at the plan go.
 
         Raises the `BrokerError` or `StoreError` of the step that failed, and `portable.RunnerError`."""
-        parts.exchange.clear()
         words = Written(plan, msgspec.json.encode(plan))
         compiled = compile_graph(lambda pipeline: construct(pipeline, words, plan.sinks, plan.shards, spread=True))
-        return Outcome(self._executor.execute(compiled, plan.id), parts.exchange)
+        attempts = connect_exchange(self._exchange.below(plan.id))
+        return Outcome(self._executor.execute(compiled, plan.id), parts.exchange, attempts)
 
     def compile(self, sinks: frozenset[str], shards: int = 1) -> None:
         """Nothing: the plan is part of such a graph, so each is compiled anew."""

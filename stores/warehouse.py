@@ -194,12 +194,15 @@ class Warehouse:
                 if not frame.is_empty():
                     yield frame
 
-    def places_of(self, visitors: pl.DataFrame, start_ms: int, end_ms: int) -> pl.DataFrame:
-        """The keys (`KEYS`) and times (`occurred_at`) of the live events of visitors (`site`, `visitor`) in a span."""
+    def places_of(self, visitors: pl.DataFrame, start_ms: int, end_ms: int, upto_batch: int) -> pl.DataFrame:
+        """The keys (`KEYS`) and times (`occurred_at`) of the live events by persons in a span.
+
+        Of these visitors (`site`, `visitor`), and without events that a batch after `upto_batch` wrote."""
         sql = f"""
             SELECT {", ".join(KEYS)}, occurred_at FROM event_rows FINAL
-            WHERE {_within("occurred_at", None)} AND (site, visitor) IN (SELECT site, visitor FROM wanted)"""
-        found = self._among(sql, _span(None, start_ms, end_ms), visitors)
+            WHERE {_within("occurred_at", None)} AND bot = '' AND batch <= {{upto:UInt64}}
+              AND (site, visitor) IN (SELECT site, visitor FROM wanted)"""
+        found = self._among(sql, _span(None, start_ms, end_ms) | {"upto": upto_batch}, visitors)
         return _shaped(found, {name: columns.COLUMNS[name] for name in (*KEYS, "occurred_at")})
 
     def events_of(self, first: int, last: int, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
@@ -208,16 +211,6 @@ class Warehouse:
         sql = f"SELECT {', '.join(columns.COLUMNS)} FROM event_rows FINAL WHERE {where}"
         found = self.query(sql, {"first": first, "last": last} | _span(site, start_ms, end_ms))
         return _shaped(found, columns.COLUMNS)
-
-    def event_days(self, upto_batch: int, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
-        """Counts of live events that occurred in a span and that no batch after `upto_batch` wrote.
-
-        `site` String, `day` (since the epoch) and `events` Int64."""
-        where = f"batch <= {{upto:UInt64}} AND {_within('occurred_at', site)}"
-        days = "toInt64(toRelativeDayNum(day)) AS number"
-        sql = f"SELECT site, {days}, count() AS events FROM event_rows FINAL WHERE {where} GROUP BY site, number"
-        found = self.query(sql, {"upto": upto_batch} | _span(site, start_ms, end_ms))
-        return found.select("site", pl.col("number").alias("day").cast(pl.Int64), pl.col("events").cast(pl.Int64))
 
     def sessions_between(self, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
         """Live sessions that started in a span (`session.COLUMNS`)."""

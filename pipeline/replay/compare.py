@@ -60,6 +60,7 @@ class Built:
         # Stored copies (PLACE) that are at another day in the source, or replaced by a copy there.
         self.moved: list[pl.DataFrame] = [index.select(PLACE).clear()]
         self.repaired: set[tuple[str, int]] = set()  # (site, day)s with event rows to write again
+        self.lacking_around = self.moved[0]  # stored events of its sessions outside of it that the source lacks (PLACE)
         self._index = index
         self._left: list[pl.DataFrame] = []  # stored events of the shards taken that the source does not have (PLACE)
         self._taken: list[int] = []
@@ -143,7 +144,8 @@ class Built:
 
     def take_rollup(self, frame: pl.DataFrame, _block: str) -> None:
         """The signed counts of a shard, by the minute."""
-        self.rollups.append(frame)
+        # What a copy at another time had counted is not known there: the replay of that day compares it.
+        self.rollups.append(frame.filter(self.window.within("bucket")))
         if sum(part.height for part in self.rollups) > _MERGED + self.rollups[0].height:
             self.rollups = [added_up(self.rollups)]
 

@@ -18,7 +18,16 @@ from pipeline.losses import LAST_DAY, Missing
 from pipeline.replay import compare
 from pipeline.replay.compare import Built
 from pipeline.replay.journal import Journal, JournalKeeper, Report, Task, definitions_in_force
-from pipeline.replay.sources import ArchiveSource, BrokerSource, Frozen, Source, Window, frames, margins
+from pipeline.replay.sources import (
+    ArchiveSource,
+    BrokerSource,
+    Frozen,
+    Source,
+    Window,
+    connected,
+    frames,
+    margins,
+)
 from pipeline.run import Run
 from stores.base import Archive, Conflict
 
@@ -114,7 +123,7 @@ class _Replay:
                 reports = keeper.of_the_part(self._journal)
                 self._journal = keeper.done(self._journal, part.end // DAY_MS)
                 yield from reports
-        keeper.end(self._journal)
+        keeper.end()
 
     def _source(self) -> Source:
         task = self._task
@@ -180,37 +189,42 @@ class _Replay:
                 shards=shards,
             )
         )
-        around = margins(frozen.pieces, part, built.crossing())
-        built.close_margins(self._counting(around, part))
+        crossing = built.crossing()
+        around = margins(frozen.pieces, part, crossing)
+        places = self._loader.warehouse.places_of(crossing, *part.reads, frozen.checkpoint.batch)
+        places = places.filter(~part.within("occurred_at"))
+        strange = places.join(around, on=session.IDENTITY, how="anti")
+        chained = connected(crossing, pl.concat([strange, around.select(compare.PLACE)]))
+        built.lacking_around = strange.join(chained, on=compare.PLACE, how="semi")
+        built.close_margins(self._counting(around, places, part))
 
-    def _counting(self, around: pl.DataFrame, part: Window) -> pl.DataFrame:
+    def _counting(self, around: pl.DataFrame, places: pl.DataFrame, part: Window) -> pl.DataFrame:
         """The events of the margins without those of which another copy counts, which is stored at another time."""
-        if not around.height:
-            return around
-        warehouse = self._loader.warehouse
-        there = warehouse.places_of(around, int(around["occurred_at"].min()), int(around["occurred_at"].max()) + 1)  # type: ignore[arg-type]
-        strangers = around.join(there, on=compare.PLACE, how="anti")
-        elsewhere = warehouse.lookup_events(strangers, 2**63 - 1).filter(~part.within("occurred_at"))
+        strangers = around.join(places, on=compare.PLACE, how="anti")
+        elsewhere = self._loader.warehouse.lookup_events(strangers, 2**63 - 1).filter(~part.within("occurred_at"))
         return session.dedupe(around, elsewhere.select(around.columns)).fresh
 
     def _refuse_to_forget(self, built: Built, frozen: Frozen, stored: int) -> None:
-        """Raises `Incomplete` when stored events of the part are nowhere in the source, not even at another time."""
+        """Raises `Incomplete` when stored events of the part are nowhere in the source, not even at another time.
+
+        The same goes for events of the margins that belong to sessions of the part."""
         unknown, part = built.unknown(), built.window
-        if not unknown.height:
+        needed = pl.concat([unknown, built.lacking_around])
+        if not needed.height:
             return
         begin, finish = part.reads
-        around = pl.col("occurred_at").is_between(begin, finish, closed="left") & ~part.within("occurred_at")
-        wanted = around & pl.col("id_lo").is_in(unknown["id_lo"].implode())
+        read = pl.col("occurred_at").is_between(begin, finish, closed="left")
+        wanted = read & pl.col("id_lo").is_in(needed["id_lo"].implode())
         found = [frame.select(session.IDENTITY) for frame in frames(frozen.pieces, compare.PLACE, wanted)]
         elsewhere = pl.concat([unknown.select(session.IDENTITY).clear(), *found])
         built.moved.append(unknown.join(elsewhere, on=session.IDENTITY, how="semi").select(compare.PLACE))
-        lacking = unknown.join(elsewhere, on=session.IDENTITY, how="anti").height
+        lacking = needed.join(elsewhere, on=session.IDENTITY, how="anti").height
         if lacking:
-            source = self._task.source
+            other = "archive" if self._task.source == "broker" else "broker"
             raise Incomplete(
-                f"the {source} lacks {lacking} of the {stored} events stored for "
-                f"{losses.period(part.days[0], part.days[-1])}, so nothing of these days was swapped; "
-                f"try --source {'archive' if source == 'broker' else 'broker'}"
+                f"the {self._task.source} lacks {lacking} of the {stored + built.lacking_around.height} events stored "
+                f"for the sessions of {losses.period(part.days[0], part.days[-1])}, so nothing of these days was "
+                f"swapped; try --source {other}"
             )
 
     def _swap(self, checkpoint: Checkpoint, built: Built, frozen: Frozen) -> Journal:
@@ -283,7 +297,6 @@ class _Replay:
         for grain, size in rollup.GRAINS.items():
             counts = [compare.coarser(counted, size) for counted in (*built.rollups, meanwhile)]
             stored = self._loader.warehouse.rollups_between(grain, part.site, part.start, part.end)
-            # Outside the part is what replaced copies had counted at another time: it is taken back there.
             changes[grain] = compare.difference(counts, stored)
         return changes
 

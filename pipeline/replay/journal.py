@@ -82,7 +82,7 @@ class JournalKeeper:
         if found is not None:
             log.warning("A replay that was broken off is given up: %d of its days were done", _done(found))
         self._swap(begun)
-        self._forget(found)
+        self._sweep()
         return begun
 
     def swapping(self, journal: Journal, reports: list[Report]) -> Journal:
@@ -110,10 +110,10 @@ class JournalKeeper:
         """The reports of the part that is being swapped, with what an earlier run found in it."""
         return self._read(journal.swapping)
 
-    def end(self, journal: Journal) -> None:
-        """Delete the journal."""
+    def end(self) -> None:
+        """Delete the journal and its segments, those too that a killed run left."""
         self._store.delete(self._name)
-        self._forget(journal)
+        self._sweep()
 
     def _load(self) -> Journal | None:
         try:
@@ -138,10 +138,9 @@ class JournalKeeper:
     def _read(self, name: str | None) -> list[Report]:
         return [] if name is None else msgspec.json.decode(self._store.get(name))
 
-    def _forget(self, journal: Journal | None) -> None:
-        if journal is not None:
-            for name in (*journal.reports, *([journal.swapping] if journal.swapping else [])):
-                self._store.delete(name)
+    def _sweep(self) -> None:
+        for name in self._store.names(f"{self._name}-days/"):
+            self._store.delete(name)
 
 
 def _done(journal: Journal) -> int:

@@ -322,3 +322,14 @@ def _chained(reach: pl.DataFrame, found: pl.DataFrame, time: pl.Expr) -> pl.Data
     known = pl.concat([reach, times]).sort(*_VISITOR, "reach")
     gap = (pl.col("reach").diff() > GAP_MS).fill_null(False).cum_sum().over(_VISITOR)
     return known.filter(gap == 0).group_by(_VISITOR).agg(pl.col("reach").max())
+
+
+def connected(crossing: pl.DataFrame, around: pl.DataFrame) -> pl.DataFrame:
+    """Those of the events `around` the window that are of one chain with `crossing` events in it."""
+    columns = [*_VISITOR, "occurred_at"]
+    rows = pl.concat(
+        [crossing.select(*columns, inside=pl.lit(value=True)), around.select(*columns, inside=pl.lit(value=False))]
+    ).sort(columns)
+    gap = (pl.col("occurred_at").diff() > GAP_MS).fill_null(value=False).cum_sum().over(_VISITOR)
+    chained = rows.with_columns(chain=gap).filter(pl.col("inside").any().over(*_VISITOR, "chain"))
+    return around.join(chained, on=columns, how="semi")
