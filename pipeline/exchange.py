@@ -6,7 +6,7 @@ step writes a frame to the exchange, Beam shuffles its name, and the step behind
 
 An engine may do a piece of work twice, after a worker died or because one is slow. So every `write` has a name of its
 own, a read leaves the frame where it is, and a staged frame goes under a name that follows from the plan, where the
-second one replaces the first. The driver clears the exchange before a run and after its commit.
+second one replaces the first. The driver clears the exchange after its commit.
 """
 
 from __future__ import annotations
