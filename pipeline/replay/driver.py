@@ -202,6 +202,8 @@ class _Replay:
         """The events of the margins without those of which another copy counts, which is stored at another time."""
         strangers = around.join(places, on=compare.PLACE, how="anti")
         elsewhere = self._loader.warehouse.lookup_events(strangers, 2**63 - 1).filter(~part.within("occurred_at"))
+        # At the same place is what an earlier part of this replay has written again.
+        elsewhere = elsewhere.join(around, on=compare.PLACE, how="anti")
         return session.dedupe(around, elsewhere.select(around.columns)).fresh
 
     def _refuse_to_forget(self, built: Built, frozen: Frozen, stored: int) -> None:

@@ -207,6 +207,8 @@ def test_a_part_that_the_source_lacks_leaves_the_parts_before_it_done(loaded: Wo
     untouched = pl.col("started_at") >= MIDNIGHT + DAY_MS
     assert same(world.sessions().filter(untouched), before.filter(untouched))
     assert same(world.sessions().filter(~untouched), expected(world).filter(~untouched))
+    assert [r["sha256"] for r in run(world)] == [r["sha256"] for r in whole]
+    assert same(world.sessions(), expected(world))
 
 
 @pytest.mark.parametrize("days", [1, -1])
