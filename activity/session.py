@@ -126,7 +126,6 @@ class Deduped:
     fresh: pl.DataFrame
     retracted: pl.DataFrame
     duplicates: int
-    stored: pl.DataFrame | None = None  # copies to compare the fresh rows with, not to deduplicate against
 
 
 def empty_state() -> pl.DataFrame:
@@ -332,9 +331,7 @@ def numbered(texts: pl.Series) -> tuple[list[str], Numbers]:
 
 
 def _site_numbers(site: pl.Series) -> Numbers:
-    if site.dtype == pl.Categorical:
-        site = site.to_physical()
-    return numbered(site)[1] if site.dtype == pl.String else site.to_numpy()
+    return numbered(site)[1] if site.dtype == pl.String else site.to_physical().to_numpy()
 
 
 def _sorted(keys: list[Numbers]) -> Numbers:

@@ -19,10 +19,9 @@ from pipeline.run import RunRef
 # Every name that `Run.writes` may have.
 SINKS = (
     "archive", "dead_letters", *rollup.GRAINS,
-    "late", "taken", "state", "sessions", "events", "tally", "repairs", "met",
+    "late", "taken", "state", "sessions", "events", "tally",
 )  # fmt: skip
-# The sinks of a run that compares its events with what is stored, and those of a run that loads.
-COMPARING = frozenset({"repairs", "met"})
+# The sinks of a run that loads: those that its workers insert, and those that they leave for the driver.
 INSERTED = ("dead_letters", *rollup.GRAINS, "sessions")
 STAGED = ("late", "taken", "events", "tally")
 LOADING = frozenset(INSERTED + STAGED)
@@ -66,8 +65,3 @@ def build(
         deduped | "EventRows" >> steps.EventRows() | "WriteEvents" >> sinks["events"]
     if "tally" in sinks:
         deduped | "Tally" >> steps.Tally() | "WriteTally" >> sinks["tally"]
-    if COMPARING & sinks.keys():
-        compared = deduped | "Compare" >> steps.Compare()
-        for name, pcoll in (("repairs", compared.repairs), ("met", compared.met)):
-            if name in sinks:
-                pcoll | f"Write{name.title()}" >> sinks[name]

@@ -51,8 +51,6 @@ class Run:
     state: OpenEvents = field(default_factory=OpenEvents)
     watermark: int = 0
     lookup: Lookup | None = None
-    # Which of the stored events the run reads again: it compares them with what it finds (the sink `repairs`).
-    compared: pl.Expr | None = None
     shards: int = 1
     # None: the runner makes one for the run, in memory for one shard, in a temporary folder for many.
     exchange: Exchange | None = None

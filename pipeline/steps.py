@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -160,9 +159,7 @@ class _Dedupe(beam.DoFn):
         shard, batch = element
         run = self.ref.run()
         stored = run.lookup(columns.as_texts(batch.select(session.IDENTITY))) if run.lookup else batch.clear()
-        compared = stored.clear() if run.compared is None else stored.filter(run.compared)
-        beside = stored if run.compared is None else stored.filter(~run.compared)
-        deduped = replace(session.dedupe(batch, columns.like(beside, batch)), stored=compared)
+        deduped = session.dedupe(batch, columns.like(stored, batch))
         self.fresh.inc(deduped.fresh.height)
         self.duplicates.inc(deduped.duplicates)
         self.retracted.inc(deduped.retracted.height)
@@ -241,45 +238,6 @@ class RollUp(beam.PTransform):
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         """Apply the step; see the class."""
         return pcoll | beam.ParDo(_RollUp(self.grain)).with_output_types(Sharded)
-
-
-class _Compare(beam.DoFn):
-    def __init__(self) -> None:
-        self.met = Metrics.counter("compare", "met")
-        self.repairs = Metrics.counter("compare", "repairs")
-
-    def process(self, element: tuple[int, session.Deduped]) -> Iterator[Any]:
-        shard, deduped = element
-        fresh, stored = columns.as_texts(deduped.fresh.select(COLUMNS.keys())), deduped.stored
-        stored = fresh.clear() if stored is None else stored
-        rows = repairs(fresh, stored)
-        self.met.inc(stored.height)
-        self.repairs.inc(rows.height)
-        yield shard, rows
-        days = stored.group_by("site", day=pl.col("occurred_at") // DAY_MS).agg(events=pl.len())
-        yield pvalue.TaggedOutput("met", (shard, days))
-
-
-def repairs(fresh: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
-    """The event rows to write so that `stored` becomes `fresh`: event columns and `deleted`. Neither has copies."""
-    missing = fresh.join(stored, on=list(COLUMNS), how="anti", nulls_equal=True).with_columns(deleted=pl.lit(False))
-    if not stored.height:
-        return missing
-    # A row is replaced by one with the same key, and the key includes the day.
-    key, day = [*session.IDENTITY, "day"], pl.col("occurred_at") // DAY_MS
-    gone = stored.with_columns(day=day).join(fresh.with_columns(day=day), on=key, how="anti")
-    return pl.concat([missing, gone.select(COLUMNS.keys()).with_columns(deleted=pl.lit(True))])
-
-
-class Compare(beam.PTransform):
-    """(shard, Deduped) to (shard, rows of events that are missing in the warehouse or differ there): `repairs`.
-
-    Tagged output `met`: `site`, `day` and `events`, how many stored events of each day were among those looked up."""
-
-    def expand(self, pcoll: beam.PCollection) -> Any:
-        """Apply the step; see the class."""
-        compare = beam.ParDo(_Compare()).with_output_types(Sharded)
-        return typed(pcoll | compare.with_outputs("met", main="repairs"), ["met"], Sharded)
 
 
 class EventRows(beam.PTransform):
