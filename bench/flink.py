@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipeline.plan import Plan
+    from pipeline.resources import Outcome
 
-from bench.harness import Cost, report, result
+from bench.harness import report, result
 
 TARGET_CPU = 2.0
 TARGET_SECONDS = 2.0
@@ -106,24 +107,24 @@ def measure(url: str, folder: Path, events: int, rounds: int, pids: list[int]) -
                 name = f"{where}-{size}-{turn}"
                 made = plan(log, f"{exchange}/{name}", name, most)
                 parts = Parts(broker, None, OpenEvents(), connect_exchange(made.exchange))
-                cost, rows = timed(lambda: runner.execute(made, parts), pids)  # noqa: B023 (called at once)
+                wall, cpu, rows = timed(lambda: runner.execute(made, parts), pids)  # noqa: B023 (called at once)
                 if turn:
-                    found.setdefault(f"{where}-{size}", []).append(list(cost))
+                    found.setdefault(f"{where}-{size}", []).append([wall, cpu])
                 if sessions.setdefault(size, rows) != rows:
                     raise SystemExit(f"{name}: {rows} sessions, {sessions[size]} before")
-                print(f"{name}: {cost.wall:.1f} s, {cost.cpu:.1f} CPU s, {rows} sessions", file=sys.stderr)
+                print(f"{name}: {wall:.1f} s, {cpu:.1f} CPU s, {rows} sessions", file=sys.stderr)
     broker.close()
     return found
 
 
-def timed(work: Callable[[], object], pids: list[int]) -> tuple[Cost, int]:
-    """The cost of a run, with that of the cluster's processes, and how many sessions it made."""
+def timed(work: Callable[[], Outcome], pids: list[int]) -> tuple[float, float, int]:
+    """The wall and CPU seconds of a run, those of the cluster's processes included, and how many sessions it made."""
     used, begun = seconds_of([os.getpid(), *pids]), time.perf_counter()
     outcome = work()
     wall, after = time.perf_counter() - begun, seconds_of([os.getpid(), *pids])
-    rows = sum(frame.height for _, frame in outcome.frames("sessions"))  # type: ignore[attr-defined]
-    outcome.close()  # type: ignore[attr-defined]
-    return Cost(wall, after - used), rows
+    rows = sum(frame.height for _, frame in outcome.frames("sessions"))
+    outcome.close()
+    return wall, after - used, rows
 
 
 def seconds_of(pids: list[int]) -> float:
