@@ -87,7 +87,6 @@ def plan(log: Path, exchange: str, name: str, most: int) -> Plan:
 def measure(url: str, folder: Path, events: int, rounds: int, pids: list[int]) -> dict[str, list[list[float]]]:
     """Run both alternately; returns the wall and CPU seconds of each run by name."""
     import brokers
-    from activity.open_events import OpenEvents
     from pipeline import portable
     from pipeline.exchange import connect_exchange
     from pipeline.resources import Parts
@@ -106,7 +105,7 @@ def measure(url: str, folder: Path, events: int, rounds: int, pids: list[int]) -
             for where, runner in runners.items():
                 name = f"{where}-{size}-{turn}"
                 made = plan(log, f"{exchange}/{name}", name, most)
-                parts = Parts(broker, None, OpenEvents(), connect_exchange(made.exchange))
+                parts = Parts(connect_exchange(made.exchange), broker)
                 wall, cpu, rows = timed(lambda: runner.execute(made, parts), pids)  # noqa: B023 (called at once)
                 if turn:
                     found.setdefault(f"{where}-{size}", []).append([wall, cpu])

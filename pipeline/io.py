@@ -24,6 +24,7 @@ from activity.columns import COLUMNS
 from brokers.base import Broker, Position, TopicPartition
 from pipeline.checkpoint import PartitionRange
 from pipeline.grouping import GroupFrames, Passing, Sharded
+from pipeline.plan import Window
 from pipeline.run import Lookup, Raw, RunRef, Write
 
 _AT_ONCE = 20_000  # records of a batch
@@ -218,9 +219,11 @@ class BackgroundInserts:
             writing.result()
 
 
-def warehouse_lookup(warehouse: Inserts, before_batch: int) -> Lookup:
-    """Looks keys up among the events that were live before a batch."""
-    return lambda keys: warehouse.lookup_events(keys, before_batch)
+def warehouse_lookup(warehouse: Inserts, before_batch: int, outside: Window | None = None) -> Lookup:
+    """Looks keys up among the events that were live before a batch, or among those of them outside of a window."""
+    if outside is None:
+        return lambda keys: warehouse.lookup_events(keys, before_batch)
+    return lambda keys: warehouse.lookup_events(keys, before_batch).filter(~outside.within("occurred_at"))
 
 
 def collecting(into: list[pl.DataFrame]) -> Write:

@@ -231,7 +231,8 @@ class Loader:
         plan = self._plan_of(checkpoint, intent)
         exchange = connect_exchange(plan.exchange)
         with io.BackgroundInserts(self.warehouse) as inserts:
-            outcome = self.runner.execute(plan, Parts(self.broker, inserts, self._state.events, exchange))
+            parts = Parts(exchange, self.broker, inserts, state=self._state.events)
+            outcome = self.runner.execute(plan, parts)
             counters = outcome.counters | outcome.tally()
             # What an event replaces is looked up among the stored events, and a merge may drop the replaced row once
             # the new one is in: so events are written after everything that is computed from the look-up.

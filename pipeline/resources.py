@@ -10,23 +10,25 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 import brokers
 import stores
+from activity.columns import COLUMNS
 from activity.open_events import OpenEvents
 from brokers.base import Broker
 from pipeline import io
 from pipeline.checkpoint import CheckpointRepository, OpenState
 from pipeline.exchange import Exchange, connect_exchange
-from pipeline.io import BrokerFeed, Inserts
-from pipeline.plan import Plan, StateRef
-from pipeline.run import Run, Write
+from pipeline.io import BrokerFeed, FrameFeed, Inserts
+from pipeline.plan import Plan, StateRef, Window
+from pipeline.run import Feed, Run, Write
 from stores.backends import hide_credentials
-from stores.base import Unusable
+from stores.base import Archive, ArchivedFile, Unusable
 
 # A worker serves few runs at a time; those before them are over.
 _KEPT_RUNS = 4
@@ -34,12 +36,13 @@ _KEPT_RUNS = 4
 
 @dataclass(frozen=True)
 class Parts:
-    """The opened parts of a plan."""
+    """The opened parts of a plan; None for those that it does not name."""
 
-    broker: Broker
-    warehouse: Inserts | None  # None for a plan that neither looks up nor inserts
-    state: OpenEvents
     exchange: Exchange
+    broker: Broker | None = None
+    warehouse: Inserts | None = None
+    archive: Archive | None = None
+    state: OpenEvents = field(default_factory=OpenEvents)
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,9 @@ def bind(plan: Plan, parts: Parts) -> Run:
         direct = io.warehouse_writes(parts.warehouse, plan.token, plan.batch)
         writes |= {sink: _inserting(sink, direct[sink], parts.exchange) for sink in plan.inserted}
         if plan.lookup_before is not None:
-            lookup = io.warehouse_lookup(parts.warehouse, plan.lookup_before)
+            lookup = io.warehouse_lookup(parts.warehouse, plan.lookup_before, plan.window)
     return Run(
-        feeds=[BrokerFeed(parts.broker, r) for r in plan.ranges],
+        feeds=list(_feeds(plan, parts)),
         writes=writes,
         state=parts.state,
         watermark=plan.watermark,
@@ -86,6 +89,18 @@ def bind(plan: Plan, parts: Parts) -> Run:
         shards=plan.shards,
         exchange=parts.exchange,
     )
+
+
+def _feeds(plan: Plan, parts: Parts) -> Iterator[Feed]:
+    if parts.broker is not None:
+        yield from (BrokerFeed(parts.broker, r) for r in plan.ranges)
+    if parts.archive is not None:
+        yield from (FrameFeed(partial(_read, parts.archive, file, plan.window)) for file in plan.files)
+
+
+def _read(archive: Archive, file: ArchivedFile, window: Window | None) -> Iterator[pl.DataFrame]:
+    frame = archive.read(file.path, list(COLUMNS), file)
+    yield frame if window is None else frame.filter(window.within("occurred_at"))
 
 
 def _inserting(sink: str, write: Write, exchange: Exchange) -> Write:
@@ -134,10 +149,11 @@ class Resources:
 
     def _opened(self, plan: Plan) -> Parts:
         return Parts(
-            self._part("broker", plan.broker, lambda url: brokers.connect(url, dict(self._secrets))),
-            self._part("warehouse", plan.warehouse, stores.connect_warehouse) if plan.warehouse else None,
-            OpenEvents() if plan.state is None else self._state(plan.checkpoint, plan.state),
             connect_exchange(plan.exchange),
+            self._part("broker", plan.broker, lambda url: brokers.connect(url, dict(self._secrets))),
+            self._part("warehouse", plan.warehouse, stores.connect_warehouse),
+            self._part("archive", plan.archive, stores.connect_archive),
+            OpenEvents() if plan.state is None else self._state(plan.checkpoint, plan.state),
         )
 
     def _state(self, checkpoint: str, state: StateRef) -> OpenEvents:
@@ -149,6 +165,8 @@ class Resources:
         return read.events
 
     def _part(self, what: str, url: str, connect: Callable[[str], Any]) -> Any:
+        if not url:
+            return None
         complete = self._complete.get(url, url)
         if "***" in complete:
             raise Unusable(f"{url}: this worker does not know the credentials: set FOOTFALL_{what.upper()} for it too")

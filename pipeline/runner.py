@@ -55,6 +55,7 @@ class Runner:
     """Runs plans in this process, and keeps the graphs compiled for them. Safe for threads."""
 
     shards = 1  # of a micro-batch
+    remote = False  # whether workers in other processes do the work
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -111,6 +112,8 @@ class RemoteRunner(Runner):
     """Runs plans with workers in other processes, which exchange frames at a URL that all of them reach.
 
     Only the driver's own small runs (`run`) stay in this process."""
+
+    remote = True
 
     def __init__(self, executor: Executor, exchange: str, shards: int) -> None:
         super().__init__()

@@ -23,8 +23,8 @@ from activity.columns import COLUMNS
 from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS
 from activity.rollup import session_digest
 from pipeline import losses
+from pipeline.plan import Window
 from pipeline.replay.journal import Report
-from pipeline.replay.sources import Window
 from pipeline.run import Lookup
 from stores.base import Unusable
 from stores.warehouse import Warehouse

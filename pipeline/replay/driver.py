@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 
 import polars as pl
@@ -12,9 +12,11 @@ from activity.columns import COLUMNS
 from activity.definitions import DAY_MS, MINUTE_MS, WATERMARK_DELAY_MS
 from pipeline import io, losses, rebuild
 from pipeline.checkpoint import Checkpoint
+from pipeline.exchange import connect_exchange
 from pipeline.io import FrameFeed
 from pipeline.live import Loader
 from pipeline.losses import LAST_DAY, Missing
+from pipeline.plan import Plan, Window
 from pipeline.replay import compare
 from pipeline.replay.compare import Built
 from pipeline.replay.journal import Journal, JournalKeeper, Report, Task, definitions_in_force
@@ -22,14 +24,15 @@ from pipeline.replay.sources import (
     ArchiveSource,
     BrokerSource,
     Frozen,
+    Piece,
     Source,
-    Window,
     connected,
     frames,
     margins,
 )
-from pipeline.run import Run
-from stores.base import Archive, Conflict
+from pipeline.resources import Parts
+from pipeline.run import Run, Write
+from stores.base import Archive, ArchivedFile, Conflict
 
 Progress = Callable[[int], None]  # takes the number of events read so far
 
@@ -169,26 +172,19 @@ class _Replay:
     def _build(self, built: Built, frozen: Frozen, shards: int) -> None:
         part = built.window
         touching = [piece for piece in frozen.pieces if piece.last >= part.start and piece.first < part.end]
-
-        def read() -> Iterator[pl.DataFrame]:
-            for frame in frames(touching, list(COLUMNS), part.within("occurred_at")):
-                self._read += frame.height
-                self._progress(self._read)
-                yield frame
-
-        self._loader.runner.run(
-            Run(
-                feeds=[FrameFeed(read)],
-                writes={
-                    "sessions": built.take_sessions,
-                    "state": built.take_state,
-                    "events": built.take_events,
-                    "rollup_1m": built.take_rollup,
-                },
-                lookup=built.lookup(self._loader.warehouse),
-                shards=shards,
-            )
-        )
+        takes = {
+            "sessions": built.take_sessions,
+            "state": built.take_state,
+            "events": built.take_events,
+            "rollup_1m": built.take_rollup,
+        }
+        files = [piece.file for piece in touching if piece.file is not None]
+        if self._loader.runner.remote and files and len(files) == len(touching):
+            self._build_elsewhere(part, files, shards, takes)
+        else:
+            lookup = built.lookup(self._loader.warehouse)
+            feed = FrameFeed(lambda: self._events(touching, part))
+            self._loader.runner.run(Run([feed], takes, lookup=lookup, shards=shards))
         crossing = built.crossing()
         around = margins(frozen.pieces, part, crossing)
         places = self._loader.warehouse.places_of(crossing, *part.reads, frozen.checkpoint.batch)
@@ -197,6 +193,41 @@ class _Replay:
         chained = connected(crossing, pl.concat([strange, around.select(compare.PLACE)]))
         built.lacking_around = strange.join(chained, on=compare.PLACE, how="semi")
         built.close_margins(self._counting(around, places, part))
+
+    def _events(self, pieces: list[Piece], part: Window) -> Iterator[pl.DataFrame]:
+        for frame in frames(pieces, list(COLUMNS), part.within("occurred_at")):
+            self._count(frame.height)
+            yield frame
+
+    def _count(self, events: int) -> None:
+        self._read += events
+        self._progress(self._read)
+
+    def _build_elsewhere(
+        self, part: Window, files: list[ArchivedFile], shards: int, takes: Mapping[str, Write]
+    ) -> None:
+        """Have workers read the files and leave what they make of them; take that shard by shard."""
+        loader = self._loader
+        name = f"replay-{loader.unit}-{self._task.generation}-{part.days[0]}"
+        plan = Plan(
+            id=name,
+            warehouse=loader.warehouse.url,
+            archive=self._archive.url,
+            exchange=loader.runner.exchange_of(name),
+            files=files,
+            window=part,
+            staged=list(takes),
+            lookup_before=2**63 - 1,
+            shards=shards,
+        )
+        parts = Parts(connect_exchange(plan.exchange), warehouse=loader.warehouse, archive=self._archive)
+        outcome = loader.runner.execute(plan, parts)
+        for sink, take in takes.items():
+            for block, frame in outcome.frames(sink):
+                take(frame, block)
+                if sink == "events":
+                    self._count(frame.height)
+        outcome.close()
 
     def _counting(self, around: pl.DataFrame, places: pl.DataFrame, part: Window) -> pl.DataFrame:
         """The events of the margins without those of which another copy counts, which is stored at another time."""

@@ -17,7 +17,6 @@ import tempfile
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -26,44 +25,21 @@ import polars as pl
 
 from activity import columns, session
 from activity.columns import COLUMNS
-from activity.definitions import DAY_MS, FUTURE_MS, GAP_MS, MARGIN_AFTER_MS, MARGIN_BEFORE_MS
+from activity.definitions import DAY_MS, FUTURE_MS, GAP_MS
 from activity.event import TOPICS
 from brokers.base import Position, TopicPartition
 from pipeline import archive as archiving
 from pipeline.checkpoint import Checkpoint, PartitionRange
 from pipeline.io import BrokerFeed
 from pipeline.live import Loader
+from pipeline.plan import Window
 from pipeline.rebuild import Busy
-from stores.base import Archive, Conflict, Positions, Unusable
+from stores.base import Archive, ArchivedFile, Conflict, Positions, Unusable
 
 _AHEAD = 3  # pieces
 _SPILLED = 300_000  # events that wait in memory to be spilled
 _TRIES = 5
 _MONTH = 31  # days whose part of a manifest is looked at together
-
-
-@dataclass(frozen=True)
-class Window:
-    """Days to rebuild, [start, end) in ms, of one site or of all (None)."""
-
-    site: str | None
-    start: int
-    end: int
-
-    @property
-    def reads(self) -> tuple[int, int]:
-        """The times, [start, end) in ms, whose events the sessions of the window may be formed from."""
-        return max(0, self.start - MARGIN_BEFORE_MS), self.end + MARGIN_AFTER_MS
-
-    @property
-    def days(self) -> range:
-        """The days since the epoch."""
-        return range(self.start // DAY_MS, self.end // DAY_MS)
-
-    def within(self, column: str) -> pl.Expr:
-        """Selects the rows of the window's site whose `column` (ms) is in the window."""
-        inside = pl.col(column).is_between(self.start, self.end, closed="left")
-        return inside & (pl.col("site") == self.site) if self.site is not None else inside
 
 
 class Piece(NamedTuple):
@@ -73,6 +49,7 @@ class Piece(NamedTuple):
     last: int
     rows: int
     read: Callable[[Sequence[str]], pl.DataFrame]
+    file: ArchivedFile | None = None  # of which it is, if a worker elsewhere can read it
 
 
 class Frozen(NamedTuple):
@@ -146,9 +123,9 @@ class ArchiveSource:
         else:
             raise Busy("other processes load and archive all the time; try again in a minute")
         pieces = [
-            Piece(entry.min_occurred_at, entry.max_occurred_at, entry.rows, archiving.reading(self._archive, entry))
-            for entry in manifest.entries
-            if window.site in (None, entry.site)
+            Piece(file.min_occurred_at, file.max_occurred_at, file.rows, archiving.reading(self._archive, file), file)
+            for file in manifest.entries
+            if window.site in (None, file.site)
         ]
         return Frozen(checkpoint, upto, pieces)
 
@@ -282,7 +259,7 @@ def margins(pieces: list[Piece], window: Window, crossing: pl.DataFrame) -> pl.D
 
     `crossing` has the events of the window of the visitors that have some within a gap of its edges."""
     begin, finish = window.reads
-    before = [Piece(-last, -first, rows, read) for first, last, rows, read in pieces if first < window.start]
+    before = [p._replace(first=-p.last, last=-p.first) for p in pieces if p.first < window.start]
     after = [piece for piece in pieces if piece.last >= window.end]
     time = pl.col("occurred_at")
     return pl.concat(

@@ -46,7 +46,7 @@ def main(url: str, folder: Path) -> dict[str, object]:
 
 
 def walk(url: str, folder: Path, env: dict[str, str]) -> dict[str, object]:
-    """Load on Flink what is in Kafka, then replay it in one process."""
+    """Load on Flink what is in Kafka, then replay it in one process, and from the archive on Flink."""
     events = history(5, 4_000)
     broker = brokers.connect(env["FOOTFALL_BROKER"])
     for topic in ALL_TOPICS:
@@ -67,7 +67,12 @@ def walk(url: str, folder: Path, env: dict[str, str]) -> dict[str, object]:
         finally:
             loader.terminate()
             loader.wait(PATIENCE)
-    found = {"sent": sent, "stored": stored(), "reports": replay(folder / "data", "--dry-run", env=env)}
+    found = {
+        "sent": sent,
+        "stored": stored(),
+        "reports": replay(folder / "data", "--dry-run", env=env),
+        "on_flink": replay(folder / "data", "--dry-run", "--source", "archive", *runner, env=env),
+    }
     warehouse.close()
     return found
 

@@ -29,4 +29,5 @@ def test_what_flink_loads_while_a_worker_is_killed_has_the_digests_of_one_proces
     assert found["stored"] == found["sent"]
     assert [report["equal"] for report in found["reports"]] == [True] * len(found["reports"])
     assert sum(report["events"] for report in found["reports"]) == found["sent"]
+    assert found["on_flink"] == found["reports"]
     assert not list(exchange.rglob("*.arrow"))

@@ -13,7 +13,7 @@ import pytest
 from pipeline import live
 from pipeline.portable import JobFailed, ProcessExecutor
 from tests.patience import patient
-from tests.pipeline import test_live
+from tests.pipeline import test_live, test_replay
 from tests.pipeline.test_live import assert_rollups_equal_a_group_by, expected, history, same
 from tests.pipeline.world import World
 
@@ -48,6 +48,21 @@ def test_micro_batches_on_workers_make_the_sessions_of_one_pass(wide_world: Worl
 )
 def test_what_holds_in_one_process(wide_world: World, test: Callable[[World, live.Loader], None]) -> None:
     test(wide_world, wide_world.loader)
+
+
+def test_workers_replay_the_archive_to_the_same_digests_and_put_right_what_differs(wide_world: World) -> None:
+    world = test_replay.loaded(wide_world)
+    here = [report["sha256"] for report in test_replay.run(world)]
+    assert [report["sha256"] for report in test_replay.run(world, source="archive")] == here
+    row = world.sessions().row(0, named=True)
+    alter = "ALTER TABLE session_rows UPDATE pageviews = pageviews + 1 WHERE session_id = {id:UInt64}"
+    world.warehouse.command(f"{alter} SETTINGS mutations_sync = 2", {"id": row["session_id"]})
+    told = test_replay.run(world, source="archive")
+    assert [report["sha256"] for report in told] == here
+    assert sorted(name for report in told for name in report["differs"]) == ["sessions"]
+    assert same(world.sessions(), expected(world))
+    assert_rollups_equal_a_group_by(world)
+    assert [path for path in (world.folder / "exchange").rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # Beam's reader of a dead worker
