@@ -87,6 +87,8 @@ def plan(log: Path, exchange: str, name: str, most: int) -> Plan:
 def measure(url: str, folder: Path, events: int, rounds: int, pids: list[int]) -> dict[str, list[list[float]]]:
     """Run both alternately; returns the wall and CPU seconds of each run by name."""
     import brokers
+    from infra import worker
+    from infra.settings import Settings
     from pipeline import portable
     from pipeline.exchange import connect_exchange
     from pipeline.resources import Parts
@@ -96,7 +98,7 @@ def measure(url: str, folder: Path, events: int, rounds: int, pids: list[int]) -
     broker = brokers.connect(f"sqlite://{log}")
     runners = {
         "here": Runner(),
-        "flink": RemoteRunner(portable.executor(url), exchange, SHARDS),
+        "flink": RemoteRunner(portable.executor(url, worker.command(Settings.load({}))), exchange, SHARDS),
     }
     found: dict[str, list[list[float]]] = {}
     sessions: dict[str, int] = {}

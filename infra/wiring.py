@@ -117,7 +117,7 @@ class Parts:
         from pipeline.runner import RemoteRunner, Runner
 
         if not self.settings.runner:
-            return self._keep(Runner())
+            return Runner()
         from infra import worker
         from pipeline import portable
 

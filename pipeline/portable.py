@@ -52,6 +52,7 @@ from stores.base import StoreError
 
 Counters = dict[str, int]
 
+_OPTIONS = ("workers", "rest", "parallelism", "processes", "timeout")  # of flink://
 _JOB_SERVER_SECONDS = 30.0
 _DAY_SECONDS = 86_400.0
 _POLL_SECONDS = 5.0
@@ -78,7 +79,7 @@ class JobFailed(RunnerError):
 class Executor(Protocol):
     """Runs graphs in Beam's portable form."""
 
-    def execute(self, graph: beam_runner_api_pb2.Pipeline, name: str = "") -> Counters:
+    def execute(self, graph: beam_runner_api_pb2.Pipeline, name: str) -> Counters:
         """Run a graph to its end; returns Beam's counters as {"step.counter": n}.
 
         `name` is the job's. Raises `RunnerError`, or the `BrokerError` or `StoreError` of the step that failed.
@@ -88,7 +89,7 @@ class Executor(Protocol):
         """End the workers that this executor started."""
 
 
-def executor(url: str, command: Command | None = None) -> Executor:
+def executor(url: str, command: Command) -> Executor:
     """The executor of a URL; see the module. `command` starts a worker process. Raises `InvalidRunner`."""
     parts = urlsplit(url)
     given = parse_qsl(parts.query, keep_blank_values=True)
@@ -101,15 +102,16 @@ def executor(url: str, command: Command | None = None) -> Executor:
                 raise ValueError("it takes no options")
             return ProcessExecutor(_positive(parts.netloc, "the number of processes"), command)
         if parts.scheme == "flink":
+            if unknown := options.keys() - _OPTIONS:
+                raise ValueError(f"there is no option {min(unknown)} ({', '.join(_OPTIONS)})")
             return FlinkExecutor(
                 _address(parts.netloc, "the job service"),
-                workers=_address(options.pop("workers"), "workers") if "workers" in options else "",
-                rest=_address(options.pop("rest"), "rest") if "rest" in options else "",
-                parallelism=_positive(options.pop("parallelism", "1"), "parallelism"),
-                processes=_positive(options.pop("processes", "1"), "processes"),
-                timeout=_positive(options.pop("timeout", str(int(_DAY_SECONDS))), "timeout"),
+                workers=_address(options["workers"], "workers") if "workers" in options else "",
+                rest=_address(options["rest"], "rest") if "rest" in options else "",
+                parallelism=_positive(options.get("parallelism", "1"), "parallelism"),
+                processes=_positive(options.get("processes", "1"), "processes"),
+                timeout=_positive(options.get("timeout", str(int(_DAY_SECONDS))), "timeout"),
                 command=command,
-                **_none(options),
             )
         raise ValueError("it begins with neither flink:// nor processes://")
     except ValueError as error:
@@ -117,12 +119,6 @@ def executor(url: str, command: Command | None = None) -> Executor:
             f"{url} names no runner: {error}. Write flink://HOST:PORT?workers=HOST:PORT&rest=HOST:PORT&parallelism=N "
             "or processes://N"
         ) from None
-
-
-def _none(options: dict[str, str]) -> dict[str, Any]:
-    if options:
-        raise ValueError(f"there is no option {sorted(options)[0]} (workers, rest, parallelism, processes, timeout)")
-    return {}
 
 
 def _positive(text: str, what: str) -> int:
@@ -155,13 +151,13 @@ class ProcessExecutor:
     Beam's own mode for this (`--direct_running_mode=multi_processing`) starts new Pythons for each run and waits for
     ever for one that was killed; here that is a `JobFailed`."""
 
-    def __init__(self, processes: int, command: Command | None = None) -> None:
+    def __init__(self, processes: int, command: Command) -> None:
         self._processes = processes
         self._pool = WorkerPool(processes, command, quiet=True)
         self._urn = f"footfall:env:pool:{uuid.uuid4().hex}"
         WorkerHandler.register_environment(self._urn, bytes)(functools.partial(_PoolWorker, self._pool))
 
-    def execute(self, graph: beam_runner_api_pb2.Pipeline, name: str = "") -> Counters:  # noqa: ARG002
+    def execute(self, graph: beam_runner_api_pb2.Pipeline, name: str) -> Counters:  # noqa: ARG002 (Flink has names)
         """Run a graph to its end; see `Executor`."""
         runner = FnApiRunner()
         runner._num_workers = self._processes  # it reads the option only where it is given a pipeline to translate
@@ -217,7 +213,7 @@ class FlinkExecutor:
         parallelism: int,
         processes: int,
         timeout: float,
-        command: Command | None,
+        command: Command,
     ) -> None:
         self._command = command
         self._jobs = jobs
@@ -228,9 +224,8 @@ class FlinkExecutor:
         self._timeout = timeout
         self._own: tuple[WorkerPool, PoolServer] | None = None
 
-    def execute(self, graph: beam_runner_api_pb2.Pipeline, name: str = "") -> Counters:
+    def execute(self, graph: beam_runner_api_pb2.Pipeline, name: str) -> Counters:
         """Run a graph to its end; see `Executor`. Jobs of the same name that still run are cancelled before."""
-        name = name or f"footfall-{uuid.uuid4().hex}"
         external = beam_runner_api_pb2.ExternalPayload(endpoint=endpoints_pb2.ApiServiceDescriptor(url=self._pool()))
         urn = common_urns.environments.EXTERNAL.urn
         placed = _in_environment(graph, urn, external.SerializeToString())

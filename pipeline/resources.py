@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import msgspec
 import polars as pl
 
 import brokers
@@ -137,11 +138,12 @@ class Resources:
         self._complete |= {hide_credentials(url): url for url in urls}
         self._secrets |= broker_secrets
 
-    def run(self, plan: Plan, words: bytes) -> Run:
-        """The run of a plan, opened once. Raises `Unusable` for a URL that cannot be opened here."""
+    def run(self, words: bytes) -> Run:
+        """The run of a plan in JSON, opened once. Raises `Unusable` for a URL that cannot be opened here."""
         with self._lock:
             run = self._runs.get(words)
             if run is None:
+                plan = msgspec.json.decode(words, type=Plan)
                 run = self._runs[words] = bind(plan, self._opened(plan))
                 while len(self._runs) > _KEPT_RUNS:
                     self._runs.popitem(last=False)
@@ -182,11 +184,10 @@ RESOURCES = Resources()
 
 @dataclass(frozen=True)
 class Written:
-    """A run by its plan in words, for steps that execute in other processes."""
+    """A run by its plan in JSON, for steps that execute in other processes."""
 
-    plan: Plan
     words: bytes
 
     def run(self) -> Run:
         """The run, opened in this process."""
-        return RESOURCES.run(self.plan, self.words)
+        return RESOURCES.run(self.words)

@@ -97,9 +97,6 @@ class Runner:
         """Run a plan over parts that are open here; see `run`. `parts.exchange` has the staged results."""
         return Outcome(self.run(bind(plan, parts)), parts.exchange, parts.exchange)
 
-    def close(self) -> None:
-        """Nothing is open between runs."""
-
     def compile(self, sinks: frozenset[str], shards: int = 1) -> None:
         """Compile the graph for these sinks ahead of its first run, unless one is idle."""
         with self._lock:
@@ -132,7 +129,7 @@ class RemoteRunner(Runner):
         """Run a plan on the workers. When its outcome is closed, the frames of all attempts at the plan go.
 
         Raises the `BrokerError` or `StoreError` of the step that failed, and `portable.RunnerError`."""
-        words = Written(plan, msgspec.json.encode(plan))
+        words = Written(msgspec.json.encode(plan))
         compiled = compile_graph(lambda pipeline: construct(pipeline, words, plan.sinks, plan.shards, spread=True))
         attempts = connect_exchange(self._exchange.below(plan.id))
         return Outcome(self._executor.execute(compiled, plan.id), parts.exchange, attempts)

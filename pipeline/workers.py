@@ -1,10 +1,9 @@
 """Workers: Python processes that run a graph's steps for a runner elsewhere, kept warm from one job to the next.
 
-`footfall workers` serves a pool for Beam's EXTERNAL environment: one stands beside each Flink
-TaskManager, which asks it for a worker when a job begins. Beam's own pool starts a Python for every job, and importing
-Beam and Polars takes seconds of CPU; here a process that has finished its job waits for the next one, with all that it
-has imported and opened. Workers are processes and not threads, so they use all cores, and one may be killed without
-the others.
+`footfall workers` serves a pool for Beam's EXTERNAL environment: one stands beside each Flink TaskManager, which asks
+it for a worker when a job begins. Beam's own pool starts a Python for every job, and importing Beam and Polars takes
+seconds of CPU; here a process that has finished its job waits for the next one, with all that it has imported and
+opened. Workers are processes and not threads, so they use all cores, and one may be killed without the others.
 
 The pool listens on 127.0.0.1 only: whoever reaches it can have any code run. A worker, in turn, connects to the
 runner's ports, which Beam and Flink open on every interface without authentication: keep them in a private network.
@@ -51,12 +50,6 @@ class Command:
     environment: Mapping[str, str] | None = field(default=None, repr=False)
 
 
-def plain() -> Command:
-    """A worker that finds modules where this process does, and has no settings of its own."""
-    path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 (resolves no link)
-    return Command([sys.executable, "-c", f"import sys; sys.path = {path}; from pipeline.workers import work; work()"])
-
-
 class _Worker:
     """One process of a pool, and the job's worker id it serves now."""
 
@@ -96,8 +89,8 @@ class WorkerPool:
 
     With `quiet` what they print is kept and shown only if one dies; otherwise it goes to standard error."""
 
-    def __init__(self, size: int, command: Command | None = None, *, quiet: bool = False) -> None:
-        self._command = command or plain()
+    def __init__(self, size: int, command: Command, *, quiet: bool = False) -> None:
+        self._command = command
         self._quiet = quiet
         self._lock = threading.Lock()
         self._workers: list[_Worker] = []

@@ -63,6 +63,7 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
     def replay(first: str, last: str, site: str | None, source: str, dry_run: bool) -> Iterator[Line]:
         """Runs the pipeline's replay; progress lines have `read`, the line of a site and day has `sha256`."""
         from pipeline import recover
+        from pipeline.portable import RunnerError
         from pipeline.rebuild import Busy
         from pipeline.replay import Incomplete
         from pipeline.replay import replay as rebuilt
@@ -89,7 +90,7 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
 
         try:
             yield from _reporting(work)
-        except (Incomplete, Busy) as error:
+        except (Incomplete, Busy, RunnerError) as error:
             raise Failed(str(error)) from error
 
     def known(site: str, visitor: list[int], id_hi: list[int], id_lo: list[int]) -> Iterator[Line]:

@@ -17,6 +17,7 @@ import pytest
 from pipeline import live, portable
 from pipeline.runner import RemoteRunner
 from tests.patience import patient
+from tests.pipeline import travelling
 from tests.pipeline.world import World
 
 SERVER = Path(__file__).parents[1] / "stores" / "clickhouse_http.py"
@@ -36,7 +37,7 @@ def loader(world: World) -> live.Loader:
 
 @pytest.fixture(scope="session")
 def executor() -> Iterator[portable.Executor]:
-    made = portable.executor("processes://2")
+    made = portable.executor("processes://2", travelling.command())
     yield made
     made.close()
 

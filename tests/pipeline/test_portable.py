@@ -26,7 +26,7 @@ from tests.servers.process import ROOT, free_port
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[portable.ProcessExecutor]:
-    made = portable.executor("processes://2")
+    made = portable.executor("processes://2", travelling.command())
     assert isinstance(made, portable.ProcessExecutor)
     yield made
     made.close()
@@ -34,7 +34,7 @@ def runner() -> Iterator[portable.ProcessExecutor]:
 
 def test_a_graph_runs_in_two_other_processes(runner: portable.ProcessExecutor, tmp_path: Path) -> None:
     expected = travelling.prepare(tmp_path)
-    counted = runner.execute(travelling.summing(tmp_path))
+    counted = runner.execute(travelling.summing(tmp_path), "test")
     assert travelling.sums(tmp_path) == expected
     assert counted == {"lines.read": sum(int(text.split()[0]) for text in expected.values())}
     assert len(readers(tmp_path)) == 2
@@ -45,7 +45,7 @@ def test_the_processes_stay_for_the_next_graph(runner: portable.ProcessExecutor,
     seen = []
     for name in ("first", "second"):
         travelling.prepare(tmp_path / name)
-        runner.execute(travelling.summing(tmp_path / name))
+        runner.execute(travelling.summing(tmp_path / name), "test")
         seen.append(readers(tmp_path / name))
     assert seen[0] == seen[1]
 
@@ -57,13 +57,13 @@ def test_an_id_that_comes_again_is_not_taken_for_the_former(
     monkeypatch.setattr(workers, "_SECONDS_TO_END", 3_600.0)
     expected = travelling.prepare(tmp_path / "first") and travelling.prepare(tmp_path / "second")
     monkeypatch.setattr(WorkerHandler, "_worker_id_counter", 10_000)
-    runner.execute(travelling.summing(tmp_path / "first"))
+    runner.execute(travelling.summing(tmp_path / "first"), "test")
     late = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
     assert len(late) >= 2  # those of earlier runs, too
     monkeypatch.setattr(WorkerHandler, "_worker_id_counter", 10_000)
     (tmp_path / "second" / "wait").touch()
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(runner.execute, travelling.summing(tmp_path / "second"))
+        running = pool.submit(runner.execute, travelling.summing(tmp_path / "second"), "test")
         until(lambda: readers(tmp_path / "second") or running.done(), "a worker reads")
         for timer in late:
             timer.function(*timer.args)
@@ -88,7 +88,7 @@ def test_the_error_of_a_step_comes_back_as_its_class(
     runner: portable.ProcessExecutor, name: str, kind: type[Exception], message: str
 ) -> None:
     with pytest.raises((BrokerError, StoreError, portable.RunnerError)) as raised:
-        runner.execute(travelling.raising(name))
+        runner.execute(travelling.raising(name), "test")
     assert (type(raised.value), str(raised.value)) == (kind, message)
 
 
@@ -105,21 +105,21 @@ def test_an_error_is_found_in_the_text_of_another_language() -> None:
 
 def test_an_error_of_no_class_of_ours_says_what_python_said(runner: portable.ProcessExecutor) -> None:
     with pytest.raises(portable.JobFailed, match=r"^ZeroDivisionError: no step knows this.*\[while running"):
-        runner.execute(travelling.raising("this"))
+        runner.execute(travelling.raising("this"), "test")
 
 
 # Beam's threads that read from the dead process say so.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_killed_process_fails_the_run_and_not_the_next(runner: portable.ProcessExecutor, tmp_path: Path) -> None:
     with pytest.raises(portable.JobFailed, match="a worker process was killed by signal 9"):
-        runner.execute(travelling.raising("killed"))
+        runner.execute(travelling.raising("killed"), "test")
     expected = travelling.prepare(tmp_path)
-    runner.execute(travelling.summing(tmp_path))
+    runner.execute(travelling.summing(tmp_path), "test")
     assert travelling.sums(tmp_path) == expected
 
 
 def test_the_processes_end_with_the_executor(tmp_path: Path) -> None:
-    with_one = portable.executor("processes://1")
+    with_one = portable.executor("processes://1", travelling.command())
     assert isinstance(with_one, portable.ProcessExecutor)
     pids = with_one.pids()
     assert len(pids) == 1
@@ -160,20 +160,20 @@ def test_a_killed_driver_leaves_no_process(tmp_path: Path) -> None:
 )
 def test_a_wrong_url_is_refused_in_words(url: str, says: str) -> None:
     with pytest.raises(portable.InvalidRunner, match=says) as raised:
-        portable.executor(url)
+        portable.executor(url, travelling.command())
     assert "flink://HOST:PORT" in str(raised.value)
 
 
 def test_a_job_service_that_is_not_there_says_what_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portable, "_JOB_SERVER_SECONDS", 1.0)
     travelling.prepare(tmp_path)
-    runner = portable.executor(f"flink://127.0.0.1:{free_port()}?workers=127.0.0.1:1")
+    runner = portable.executor(f"flink://127.0.0.1:{free_port()}?workers=127.0.0.1:1", travelling.command())
     with pytest.raises(portable.RunnerUnreachable, match="start Beam's Flink job server"):
-        runner.execute(travelling.summing(tmp_path))
+        runner.execute(travelling.summing(tmp_path), "test")
 
 
 def test_a_port_has_one_pool_only() -> None:
-    pool = workers.WorkerPool(0)
+    pool = workers.WorkerPool(0, travelling.command())
     first = workers.PoolServer(pool)
     with pytest.raises(OSError, match="is taken"):
         workers.PoolServer(pool, int(first.address.rpartition(":")[2]))

@@ -7,15 +7,21 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
-from pipeline import live
+from infra.errors import Failed
+from infra.processes import jobs
+from infra.wiring import Parts
+from pipeline import live, portable
 from pipeline.portable import JobFailed, ProcessExecutor
+from pipeline.runner import RemoteRunner
 from tests.patience import patient
-from tests.pipeline import test_live, test_replay
+from tests.pipeline import test_live, test_replay, travelling
 from tests.pipeline.test_live import assert_rollups_equal_a_group_by, expected, history, same
 from tests.pipeline.world import World
+from tests.servers.process import free_port
 
 
 def assert_all_is_stored_once(world: World) -> None:
@@ -68,17 +74,32 @@ def test_workers_replay_the_archive_to_the_same_digests_and_put_right_what_diffe
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # Beam's reader of a dead worker
 def test_a_killed_worker_changes_nothing(wide_world: World, executor: ProcessExecutor) -> None:
     wide_world.publish(*history(1))
-    folder, killed = wide_world.folder / "exchange", threading.Event()
+    folder, over, killed = wide_world.folder / "exchange", threading.Event(), threading.Event()
 
     def kill() -> None:
-        while not any(folder.rglob("*.arrow")):  # frames wait in the exchange: the run is in its middle
-            pass
+        while not any(files for _, _, files in os.walk(folder)):  # until frames wait there: the run is in its middle
+            if over.wait(0.001):
+                break
         os.kill(executor.pids()[0], signal.SIGKILL)
         killed.set()
 
     threading.Thread(target=kill).start()
     with contextlib.suppress(JobFailed):
         wide_world.loader.step()
+    over.set()
     assert killed.wait(patient(60))
     wide_world.reopen()
     assert_all_is_stored_once(wide_world)
+
+
+def test_a_replay_says_in_words_that_its_runner_does_not_answer(
+    wide_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portable, "_JOB_SERVER_SECONDS", 1.0)
+    test_replay.loaded(wide_world)
+    nobody = portable.executor(f"flink://127.0.0.1:{free_port()}?workers=127.0.0.1:1", travelling.command())
+    wide_world.loader.runner = RemoteRunner(nobody, str(wide_world.folder / "exchange"), shards=3)
+    verbs = jobs.of(cast("Parts", wide_world), lambda: wide_world.loader)
+    day = test_replay.DAY.isoformat()
+    with pytest.raises(Failed, match="start Beam's Flink job server"):
+        list(verbs["replay"](first=day, last=day, site=None, source="archive", dry_run=True))

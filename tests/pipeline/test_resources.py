@@ -14,16 +14,12 @@ from tests.pipeline.world import World
 
 
 def plan(world: World, **changes: object) -> Plan:
-    """The plan of the world's next micro-batch, as the loader hands it to a runner."""
-    seen: list[Plan] = []
-    execute = world.loader.runner.execute
+    """The plan of the world's next micro-batch."""
     world.publish(*history(1, 50))
-    world.loader.runner.execute = lambda plan, parts: (seen.append(plan), execute(plan, parts))[1]  # type: ignore[method-assign]
-    try:
-        world.loader.step()
-    finally:
-        del world.loader.runner.execute
-    return msgspec.structs.replace(seen[0], **changes)
+    checkpoint = world.loader.open()
+    intent = world.loader._plan(checkpoint)
+    assert intent is not None
+    return msgspec.structs.replace(world.loader._plan_of(checkpoint, intent), **changes)
 
 
 def test_a_plan_says_the_same_in_words(world: World) -> None:
@@ -39,13 +35,13 @@ def test_a_plan_has_no_password_and_a_worker_without_it_says_which_setting_it_la
     assert "s3cret" not in hidden
     given = plan(wide_world, warehouse=hidden)
     with pytest.raises(Unusable, match="FOOTFALL_WAREHOUSE"):
-        Resources().run(given, b"1")
+        Resources().run(msgspec.json.encode(given))
     knowing = Resources()
     knowing.use([secret], {})
     with pytest.raises(Unusable, match="does not take this user and password"):  # the server has another: it was sent
-        knowing.run(given, b"1")
+        knowing.run(msgspec.json.encode(given))
 
 
 def test_a_plan_is_opened_once(wide_world: World) -> None:
-    resources, given = Resources(), plan(wide_world)
-    assert resources.run(given, b"1") is resources.run(given, b"1")
+    resources, words = Resources(), msgspec.json.encode(plan(wide_world))
+    assert resources.run(words) is resources.run(words)

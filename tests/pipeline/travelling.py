@@ -19,6 +19,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 
 from brokers.base import Unreachable, Unsent
 from pipeline import portable
+from pipeline.workers import Command
 from stores.base import Unreadable
 
 KEYS = 8
@@ -123,8 +124,14 @@ def summing(folder: Path) -> beam_runner_api_pb2.Pipeline:
     return portable.compile_graph(lambda begin: begin | SumFiles(folder))
 
 
+def command() -> Command:
+    """A worker that finds modules where this process does, and has no settings of its own."""
+    path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 (resolves no link)
+    return Command([sys.executable, "-c", f"import sys; sys.path = {path}; from pipeline.workers import work; work()"])
+
+
 def main(url: str, job: str, what: str, subject: str) -> None:
-    runner = portable.executor(url)
+    runner = portable.executor(url, command())
     graph = raising(subject) if what == "raises" else summing(Path(subject))
     began = time.monotonic()
     try:

@@ -28,6 +28,8 @@ BEAM = "2.70.0"
 PORT = 8099
 _ARTIFACTS, _REST, _RPC, _WORKERS = 8098, 8081, 6123, 50000
 SLOTS = 2
+# For an S3 that a test starts beside it: any will do there, but clients ask for some.
+S3_KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 # The job service is not to be had in Beam's version; the harness would shadow classes of runners-core.
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -125,7 +127,7 @@ class Flink(Group):
     def begin(self, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start `python -m MODULE ARGUMENTS…` in its network, from the checkout; standard output is a pipe."""
         command = [*self.inside(), sys.executable, "-m", module, *arguments]
-        given = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+        given = {**os.environ, **S3_KEYS, "PYTHONPATH": str(ROOT), **(env or {})}
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=given)
 
     def run(self, module: str, *arguments: str, env: Mapping[str, str] | None = None, timeout: float) -> Any:
@@ -295,7 +297,7 @@ def start_workers(flink: Flink) -> None:
     with flink.pool.locked():
         if not flink.pool.address():
             path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-            flink.pool.spawn(command, _WORKERS, ready, env={"PYTHONPATH": path})
+            flink.pool.spawn(command, _WORKERS, ready, env={"PYTHONPATH": path, **S3_KEYS})
 
 
 def _java(flink: Flink, part: Server, sizes: list[str], main: list[str], ready: Callable[[], bool]) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import signal
 import socket
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from tests.servers.process import ROOT, NotStarted, Server
@@ -75,8 +75,7 @@ def _hold() -> None:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _UP_AND_RUNNING))
     sys.stdout.write("the loopback is up\n")
     sys.stdout.flush()
-    while True:
-        time.sleep(3_600)
+    signal.pause()
 
 
 if __name__ == "__main__":
