@@ -179,7 +179,7 @@ class Outbox:
             self._queue.put(_Group(handed, loop))
 
     def _settled(self, group: _Group, outcome: _Outcome) -> None:
-        """Answer a group's requests and schedule the next group. Runs on the event loop."""
+        """Tell a group's requests and schedule the next group. Runs on the event loop."""
         _tell(group.waiting, outcome)
         self._loop_bytes -= sum([waiting.size for waiting in group.waiting])
         # The senders that are answered now will send again in a moment.

@@ -85,9 +85,10 @@ class Service:
             "/metrics": lambda _: health.metrics(self._counters, self._spool, live.problem),
         }
         self._outbox = Outbox(
-            broker, self._spool, live, incarnation, create_topics=create_topics, after_group=self._count_accepted
+            broker, self._spool, live, incarnation, create_topics=create_topics, after_group=self._reply_to_group
         )
         self._accepted = 0  # events of the group that is being answered, counted together
+        self._responses: list[tuple[Reply, Response]] = []  # to that group, sent when its events are counted
         self.max_body = self._options.max_body
         self._outbox.start()
         self._visitors.look_ahead(clock_ms())
@@ -185,7 +186,7 @@ class Service:
         except Exception:
             log.exception("A request's answer could not be built")
             response = FAULT
-        reply(response)
+        self._responses.append((reply, response))
 
     async def _look_up(self, wanted: LookUp) -> None:
         if not self._live.waits:
@@ -198,10 +199,20 @@ class Service:
             split = len(wanted.sites)
         self._count_split(split)
 
-    def _count_accepted(self) -> None:
-        if self._accepted:
-            self._counters.add("accepted", n=self._accepted)
-            self._accepted = 0
+    def _reply_to_group(self) -> None:
+        """Count, then answer: whoever was answered, even by a process that dies now, finds the event counted."""
+        responses, self._responses = self._responses, []
+        accepted, self._accepted = self._accepted, 0
+        try:
+            if accepted:
+                self._counters.add("accepted", n=accepted)
+        except Exception:
+            log.exception("%d accepted events could not be counted", accepted)
+        for reply, response in responses:
+            try:
+                reply(response)
+            except Exception:  # one request's fault is not the others'
+                log.exception("A request could not be answered")
 
     def _count_split(self, visitors: int) -> None:
         if visitors:
