@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "ingest": "infra.commands.serve:ingest",
     "workers": "infra.commands.serve:workers",
     "load": "infra.commands.serve:load",
+    "units": "infra.commands.units:units",
     "dashboards": "infra.commands.serve:dashboards",
 }
 

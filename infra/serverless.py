@@ -193,7 +193,7 @@ def _loader() -> tuple[Loader, Parts]:
     parts = _closed_at_exit(function_settings(os.environ))
     parts.create_topics()
     partitions = parts.broker.partitions(TOPICS[0])
-    return Loader(parts.broker, parts.warehouse, parts.checkpoint, unit=UNIT, partitions=partitions), parts
+    return Loader(parts.broker, parts.warehouse, parts.checkpoint, partitions=partitions), parts
 
 
 @cache

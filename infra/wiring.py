@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from brokers.base import Broker
     from ingest.sites import Sites
     from ingest.spool import Spool
+    from pipeline.live import Loader
     from pipeline.runner import Runner
+    from pipeline.unit import Unit
     from stores.base import Archive, CheckpointStore, Live
     from stores.warehouse import Warehouse
 
@@ -126,6 +128,14 @@ class Parts:
         except portable.InvalidRunner as error:
             raise click.UsageError(f"{spell('runner')}: {error}") from error
         return self._keep(RemoteRunner(executor, self.settings.exchange, _SHARDS))
+
+    def loader(self, unit: Unit) -> Loader:
+        """A loader of a unit. It needs no lease of one that is embedded: that belongs to this process anyway."""
+        from pipeline.lease import HeldLease
+        from pipeline.live import Loader
+
+        lease = None if self.settings.embedded else HeldLease(self.checkpoint, unit.name)
+        return Loader(self.broker, self.warehouse, self.checkpoint, unit=unit, runner=self.runner, lease=lease)
 
     @cached_property
     def live(self) -> Live:

@@ -21,7 +21,7 @@ from pipeline.run import Run
 from pipeline.runner import Runner
 from stores.archive import COLUMNS as ARCHIVE_COLUMNS
 from stores.archive import file_path
-from stores.base import Archive, ArchivedFile, Positions
+from stores.base import Archive, ArchivedFile, Conflict, Positions
 
 GROUP = "footfall-archive"
 # Records a partition and flush: what bounds the memory and the size of a file.
@@ -39,7 +39,8 @@ def flush(
     """Archive everything up to `upto` (inclusive); returns the positions up to which the archive now reaches.
 
     Positions go topic -> partition -> position; `progress` is called with the number of events of each flush. Raises
-    `Conflict` when another process flushed at the same time, `Gone` when the broker no longer has the records."""
+    `Conflict` when another process flushed the same partitions at the same time, `Gone` when the broker no longer has
+    the records."""
     while True:
         committed = archive.committed()
         ranges = _ranges(broker, committed.positions, upto)
@@ -49,7 +50,12 @@ def flush(
         runner.run(Run([BrokerFeed(broker, r) for r in ranges], {"archive": io.collecting(flushed)}))
         text = ";".join(f"{r.topic}/{r.partition}/{r.after}-{r.upto}" for r in ranges)
         entries = [entry for frame in flushed for entry in _write(archive, frame, unit, text)]
-        archive.commit(committed.version, entries, moved(committed.positions, ranges))
+        try:
+            archive.commit(committed.version, entries, moved(committed.positions, ranges))
+        except Conflict:
+            if any(archive.committed().positions.get(r.topic, {}).get(str(r.partition)) != r.after for r in ranges):
+                raise
+            continue  # other partitions were archived meanwhile
         for r in ranges:
             broker.remember(GROUP, TopicPartition(r.topic, r.partition), Position.parse(r.upto))
         progress(sum(frame.height for frame in flushed))

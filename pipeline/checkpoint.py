@@ -45,6 +45,16 @@ class PartitionsChanged(StoreError):
     """The broker's topics have another partition count than the checkpoint was made with."""
 
 
+class UnitsChanged(StoreError):
+    """The partitions are shared out among another number of units than this loader was started for."""
+
+    def __init__(self, of: int) -> None:
+        share = "one unit has all partitions now: start the loader without --unit"
+        if of > 1:
+            share = f"the partitions are shared out among {of} units now: start a loader for each by --unit K/{of}"
+        super().__init__(share)
+
+
 class Damaged(Unreadable):
     """The checkpoint is not what was written: a byte changed, or a file is cut off or missing. `path` is its name."""
 
@@ -96,6 +106,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     events: int | None = None  # stored in all; None in a checkpoint that did not count
     retracted: int = 0  # stored events that a lesser copy has replaced
     lost: bool = False  # begun over a warehouse that has events already: a replay of everything has to come first
+    moved_to: int = 0  # the number of units that have its partitions now; it is never changed again then
 
     def segments(self) -> list[str]:
         """The segments of the state."""
@@ -212,6 +223,16 @@ class CheckpointRepository:
         path = f"segments-{self.unit}/{name}.{_checksum(data).decode()}"
         self.store.put(path, data)
         return path
+
+    def put_frames(self, name: str, frame: pl.DataFrame, partitions: int) -> list[str]:  # noqa: ARG002
+        """Write rows of visitors as a segment of the unit that has them; `partitions` is how many a topic has.
+
+        Returns the names to put into the checkpoint."""
+        return [self.put_frame(name, frame)]
+
+    def each(self) -> list[CheckpointRepository]:
+        """The repositories of the units that this one stands for."""
+        return [self]
 
     def get_frame(self, path: str) -> pl.DataFrame:
         """The frame of a segment. Raises `Damaged` when it is missing or its bytes changed."""

@@ -18,7 +18,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -30,6 +30,7 @@ from activity.event import DEAD_LETTER_TOPIC, SESSION_TOPIC, TOPICS
 from activity.rollup import hex16
 from brokers.base import Broker, BrokerError, Position, Record, TopicPartition
 from pipeline import graph, io, losses
+from pipeline.all_units import AllUnits
 from pipeline.checkpoint import (
     Checkpoint,
     CheckpointRepository,
@@ -38,13 +39,16 @@ from pipeline.checkpoint import (
     OpenState,
     PartitionRange,
     PartitionsChanged,
+    UnitsChanged,
 )
 from pipeline.exchange import connect_exchange
+from pipeline.lease import HeldLease
 from pipeline.losses import Missing
 from pipeline.plan import Plan, StateRef
 from pipeline.portable import RunnerError
 from pipeline.resources import Outcome, Parts
 from pipeline.runner import Runner
+from pipeline.unit import ONE, Unit
 from stores.base import BrokenRows, CheckpointStore, Conflict, Positions, StoreError
 from stores.warehouse import Warehouse
 
@@ -85,15 +89,17 @@ class Loader:
     broker: Broker
     warehouse: Warehouse
     checkpoint_store: CheckpointStore
-    unit: str = "0"
+    unit: Unit = ONE  # of all units together, it changes what they have in common and loads nothing
     partitions: int = 4
     limit: int = 12_500  # records a partition and step
     clock: Callable[[], int] = now_ms
     runner: Runner = field(default_factory=Runner)
+    lease: HeldLease | None = None  # None: nobody else loads this unit, or the swap decides
     status: Status = field(default_factory=Status)
 
     def __post_init__(self) -> None:
-        self.repository = CheckpointRepository(self.checkpoint_store, self.unit)
+        store, whole = self.checkpoint_store, self.unit.number == 0
+        self.repository = AllUnits(store, self.unit.of) if whole else CheckpointRepository(store, self.unit.name)
         self._checkpoint: Checkpoint | None = None
         self._state = OpenState()
         self.turn = threading.RLock()
@@ -101,8 +107,9 @@ class Loader:
     # -- the checkpoint ---------------------------------------------------------------------------------------
 
     def open(self) -> Checkpoint:
-        """Load the checkpoint, or begin one; returns it. Raises `PartitionsChanged` when the topics do not fit it.
+        """Load the checkpoint, or begin one; returns it.
 
+        Raises `PartitionsChanged` when the topics do not fit it, `UnitsChanged` when other units have its partitions.
         A damaged checkpoint is set aside, and the one begun in its place waits for `recover.recover`."""
         try:
             checkpoint, state = self._loaded()
@@ -110,6 +117,8 @@ class Loader:
             kept = self.repository.set_aside(damaged)
             log.warning("The checkpoint is damaged: %s. What is left of it is kept there as %s", damaged, kept)
             checkpoint, state = self._begin(damaged=True), OpenState()
+        if checkpoint.moved_to:
+            raise UnitsChanged(checkpoint.moved_to)
         parts = self.parts_fields(checkpoint)
         if parts["missing"] != checkpoint.missing:
             checkpoint = self.repository.swap(msgspec.structs.replace(checkpoint, **parts))
@@ -152,6 +161,10 @@ class Loader:
             )
         return {"parts": there, "missing": losses.missing(gone, checkpoint.missing)}
 
+    def of_all_units(self) -> Loader:
+        """A loader of all units together, for what concerns all visitors; itself when there is one unit."""
+        return self if self.unit.of == 1 else replace(self, unit=Unit(0, self.unit.of), lease=None)
+
     def take_over(self) -> None:
         """End the lease of a process that died, and delete the segments that it left.
 
@@ -179,6 +192,9 @@ class Loader:
         `recover.recover` has to make again first. Raises what the broker or a store raises; the intent stays then."""
         with self.turn:
             try:
+                if self.lease is not None and not self.lease.take():
+                    self._checkpoint = None
+                    return None
                 checkpoint = self.checkpoint()
                 if checkpoint.lost or (checkpoint.missing and checkpoint.intent is None):
                     self.status.trouble = losses.LOST if checkpoint.lost else losses.rebuilding(checkpoint.missing)
@@ -204,7 +220,7 @@ class Loader:
         ranges: list[PartitionRange] = []
         reached: list[int] = []
         for topic in READ_TOPICS:
-            for partition in range(checkpoint.partitions):
+            for partition in self.unit.partitions(checkpoint.partitions):
                 text = checkpoint.position(topic, partition)
                 after = Position.parse(text) if text else None
                 fetched = self.clock()
@@ -222,7 +238,7 @@ class Loader:
         # With nothing to read the watermark still moves, once a minute, so that open sessions can close.
         if not ranges and (not self._state.events.height or watermark - checkpoint.watermark < MINUTE_MS):
             return None
-        return Intent(checkpoint.batch + 1, ranges, checkpoint.watermark, watermark)
+        return Intent(self.unit.next_batch(checkpoint.batch), ranges, checkpoint.watermark, watermark)
 
     def _run(self, checkpoint: Checkpoint, found: bool) -> Counters:
         """Run the intent of `checkpoint`. `found`: another run may have begun to write it."""
@@ -258,7 +274,7 @@ class Loader:
 
     def _plan_of(self, checkpoint: Checkpoint, intent: Intent) -> Plan:
         """The plan of an intent, the same for everybody who finds it in this checkpoint."""
-        name = f"{self.unit}-{checkpoint.generation}-{intent.batch}"
+        name = f"{self.unit.name}-{checkpoint.generation}-{intent.batch}"
         return Plan(
             id=name,
             broker=self.broker.url,
@@ -270,7 +286,7 @@ class Loader:
             staged=list(graph.STAGED),
             token=f"{checkpoint.generation}/{intent.batch}",
             batch=intent.batch,
-            state=StateRef(self.unit, checkpoint.segments(), checkpoint.watermark),
+            state=StateRef(self.unit.name, checkpoint.segments(), checkpoint.watermark),
             watermark=intent.watermark,
             lookup_before=intent.batch,
             shards=self.runner.shards,
@@ -301,7 +317,7 @@ class Loader:
             state.add(segments[-1], taken)
         prunes_at = session.pruned_at(intent.next_watermark)
         if prunes_at > session.pruned_at(intent.watermark):
-            self._publish_closed(state.events.prune(prunes_at))
+            self.publish_closed(state.events.prune(prunes_at))
         segments, old = self.repository.folded(state, segments, intent.batch)
         dirty_days = list(checkpoint.dirty_days)
         if late.height:
@@ -346,7 +362,7 @@ class Loader:
         log.warning("The warehouse has lost rows of %s that an interrupted batch wrote", " and ".join(short))
         return {"missing": losses.missing([], [*before, Missing("rows", first, last)])}
 
-    def _publish_closed(self, closed: pl.DataFrame) -> None:
+    def publish_closed(self, closed: pl.DataFrame) -> None:
         """Final sessions for other consumers. A crash may repeat them, with the same id and content."""
         if not closed.height:
             return
@@ -377,7 +393,8 @@ class Loader:
             elif upto is None and self._checkpoint is not None and self._checkpoint.lease is None:
                 break
             else:
-                time.sleep(0.05)  # a rebuild has the lease, or another process the unit: nothing would wake us
+                # A rebuild has the lease, or another process the unit: nothing would wake us.
+                time.sleep(0.05 if self.lease is None else 0.5)
         return done
 
     def covers(self, upto: Positions) -> bool:
@@ -394,7 +411,7 @@ class Loader:
         """The last position that each partition has now; partitions without records are left out."""
         found: Positions = {}
         for topic in READ_TOPICS:
-            for partition in range(self.checkpoint().partitions):
+            for partition in self.unit.partitions(self.checkpoint().partitions):
                 bounds = self.broker.bounds(TopicPartition(topic, partition))
                 if bounds is not None:
                     found.setdefault(topic, {})[str(partition)] = str(bounds.last)
@@ -404,7 +421,7 @@ class Loader:
         """Step every `cadence` seconds, and without a pause while there is a backlog, until `stop`. Faults are retried.
 
         Returns earlier when something is lost: call `recover.recover` before the next run. Raises `BrokenRows` when
-        this run or a reader of the same warehouse met some: call `recover.mend` then."""
+        this run or a reader of the same warehouse met some: call `recover.mend` then. Raises `UnitsChanged`."""
         while not stop.is_set():
             begun = time.monotonic()
             try:
@@ -414,7 +431,7 @@ class Loader:
                 if self._checkpoint is not None and (self._checkpoint.lost or self._checkpoint.missing):
                     return
                 self.status.trouble = ""
-            except BrokenRows:
+            except (BrokenRows, UnitsChanged):
                 self._checkpoint = None
                 raise
             # OSError: a full disk, which may have room again.

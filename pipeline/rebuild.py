@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import polars as pl
@@ -24,7 +25,7 @@ import polars as pl
 from activity import session
 from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS, MARGIN_AFTER_MS, MARGIN_BEFORE_MS
 from pipeline import io, losses
-from pipeline.checkpoint import Checkpoint, Lease
+from pipeline.checkpoint import Checkpoint, CheckpointRepository, Lease, UnitsChanged
 from pipeline.io import FrameFeed
 from pipeline.live import Loader
 from pipeline.losses import Missing
@@ -44,32 +45,63 @@ class Busy(RuntimeError):
 
 @contextmanager
 def leased(loader: Loader) -> Iterator[Checkpoint]:
-    """Take a lease of the unit; gives the checkpoint with it. The lease ends with the block, unless `commit` ended it.
+    """Take a lease of the unit, or of all if the loader is of all; gives the checkpoint with it.
 
-    The checkpoint's `batch` is a number of its own, so the rows of a rebuild that is killed have a batch to themselves.
-    Raises `Busy` when after a minute another process still has a lease or an intent."""
+    The lease ends with the block, unless `commit` ended it. The checkpoint's `batch` is a number of its own, so the
+    rows of a rebuild that is killed have a batch to themselves. Raises `Busy` when after a minute another process still
+    has a lease or an intent."""
     me = f"rebuild-{os.getpid()}-{time.monotonic_ns()}"
     deadline = time.monotonic() + _PATIENCE
+    repositories = loader.repository.each()
+    try:
+        for repository in repositories:
+            checkpoint = _lease(loader, repository, me, deadline)
+        if len(repositories) > 1:
+            found = loader.repository.load()
+            assert found is not None
+            batch = loader.unit.next_batch(found.batch)
+            checkpoint = loader.repository.swap(msgspec.structs.replace(found, batch=batch))
+        yield checkpoint
+    finally:
+        for repository in repositories:
+            now = repository.load()
+            if now is not None and now.lease is not None and now.lease.by == me:
+                repository.swap(msgspec.structs.replace(now, lease=None))
+
+
+def _lease(loader: Loader, repository: CheckpointRepository, me: str, deadline: float) -> Checkpoint:
+    """Take the lease of one unit; returns its checkpoint. Raises `Busy`."""
     while True:
-        checkpoint = loader.repository.load() or loader.open()
+        checkpoint = repository.load()
+        if checkpoint is None:
+            loader.open()
+            continue
+        if checkpoint.moved_to:
+            raise UnitsChanged(checkpoint.moved_to)
         other = checkpoint.lease is not None and checkpoint.lease.until > loader.clock()
         if checkpoint.intent is None and not other:
             lease = Lease(me, loader.clock() + LEASE_MS)
-            ours = msgspec.structs.replace(checkpoint, batch=checkpoint.batch + 1, lease=lease)
+            batch = loader.unit.next_batch(checkpoint.batch)
             try:
-                checkpoint = loader.repository.swap(ours)
-                break
+                return repository.swap(msgspec.structs.replace(checkpoint, batch=batch, lease=lease))
             except Conflict:
                 continue
         if time.monotonic() > deadline:
-            raise Busy("another process is writing to this unit; try again when it is done")
+            raise Busy(f"another process is writing to unit {repository.unit}; try again when it is done")
         time.sleep(0.02)
-    try:
-        yield checkpoint
-    finally:
-        now = loader.repository.load()
-        if now is not None and now.lease is not None and now.lease.by == me:
-            loader.repository.swap(msgspec.structs.replace(now, lease=None))
+
+
+@contextmanager
+def settled(loader: Loader) -> Iterator[Checkpoint]:
+    """The checkpoint, as it stays while the block runs; whatever is committed later has a greater batch number.
+
+    Each of several units counts at its own pace, so they all reach the same number first. Raises `Busy`."""
+    with loader.turn:
+        if len(loader.repository.each()) == 1:
+            yield loader.open()
+            return
+        with leased(loader) as checkpoint:
+            yield checkpoint
 
 
 @dataclass
@@ -144,8 +176,9 @@ def commit(
     if made is not None:
         fields["missing"] = losses.without(parts["missing"], made)
     if opened:
-        segment = loader.repository.put_frame(f"opened-{checkpoint.batch}", session.canonical(pl.concat(opened)))
-        fields["deltas"] = [*checkpoint.deltas, segment]
+        events = session.canonical(pl.concat(opened))
+        segments = loader.repository.put_frames(f"opened-{checkpoint.batch}", events, checkpoint.partitions)
+        fields["deltas"] = [*checkpoint.deltas, *segments]
     done = loader.repository.swap(msgspec.structs.replace(checkpoint, **(fields | changes)))
     loader.open()
     return done
@@ -188,11 +221,12 @@ def reconcile(loader: Loader) -> dict[str, int]:
                     feed = stored_events(loader, str(site), named, start, end)
                     formed = form(loader.runner, feed, start, end, checkpoint.watermark, shards)
                     stored = loader.warehouse.sessions_between(str(site), start, end)
-                    if named is not None:
-                        stored = stored.join(named, on=["site", "visitor"], how="semi")
+                    # The others may be of another unit, which changes them meanwhile.
+                    of_these = partial(pl.DataFrame.join, other=visitors, on=["site", "visitor"], how="semi")
+                    sessions = of_these(formed.sessions)
                     done["windows"] += 1
-                    done["changed"] += put_in_place(loader, checkpoint, stored, formed.sessions, f"{site}/{start}")
-                    opened += formed.open_events
+                    done["changed"] += put_in_place(loader, checkpoint, of_these(stored), sessions, f"{site}/{start}")
+                    opened += map(of_these, formed.open_events)
             commit(loader, checkpoint, opened, dirty_days=[])
             loader.repository.forget(checkpoint.dirty_days)
             return done

@@ -21,6 +21,7 @@ from brokers.base import Gone, Position, TopicPartition
 from pipeline import io, losses, rebuild, replay
 from pipeline.checkpoint import Checkpoint, PartitionRange
 from pipeline.io import BrokerFeed
+from pipeline.lease import HeldLease
 from pipeline.live import READ_TOPICS, Loader
 from pipeline.losses import Missing
 from pipeline.run import Run
@@ -40,7 +41,19 @@ def recover(loader: Loader, archive: Archive) -> None:
         if checkpoint.missing and checkpoint.intent is not None:
             loader.step()
             checkpoint = loader.open()
-    if checkpoint.lost:
+    if loader.unit.of == 1:
+        _mend(loader, archive)
+    elif checkpoint.lost or checkpoint.missing:
+        with HeldLease(loader.checkpoint_store, "recovery") as lease:
+            if not lease.take():
+                raise rebuild.Busy(f"{lease.other} makes again what was lost; this loader waits for it")
+            _mend(loader.of_all_units(), archive)
+    loader.status.trouble = ""
+
+
+def _mend(loader: Loader, archive: Archive) -> None:
+    """Make again what the checkpoint says is lost. The loader is of all units."""
+    if loader.open().lost:
         loader.status.trouble = losses.LOST
         today = datetime.fromtimestamp(loader.clock() / 1000, UTC).date()
         source, reports = _replayed(loader, archive, today, today)
@@ -55,7 +68,6 @@ def recover(loader: Loader, archive: Archive) -> None:
             _dead_letters(loader, days)
     if missing:
         _account(loader)
-    loader.status.trouble = ""
 
 
 def mend(loader: Loader, archive: Archive, broken: BrokenRows) -> None:
@@ -101,7 +113,8 @@ def set_aside(loader: Loader, first_day: int, last_day: int) -> int:
 def _begun_over_an_archive(loader: Loader, archive: Archive) -> Checkpoint:
     """The checkpoint; lost, when it has no positions though the archive has: the log may no longer hold all events."""
     checkpoint = loader.checkpoint()
-    if checkpoint.lost or checkpoint.positions or not archive.committed().positions:
+    archived = loader.unit.share(archive.committed().positions, checkpoint.partitions)
+    if checkpoint.lost or checkpoint.positions or not archived:
         return checkpoint
     loader.repository.swap(msgspec.structs.replace(checkpoint, lost=True))
     return loader.open()

@@ -17,6 +17,7 @@ from infra.wiring import Parts
 from pipeline import archive as archiving
 from pipeline import live, losses
 from pipeline.checkpoint import Checkpoint, CheckpointRepository
+from pipeline.unit import Unit
 from stores.base import CheckpointStore, Positions
 
 _NAME = "broker-move"
@@ -38,18 +39,20 @@ def settle(parts: Parts) -> None:
 
     Raises `Failed` if data is lost or the batch cannot be finished.
     """
-    from infra.processes.core import Core
-
     for repository, checkpoint in _checkpoints(parts.checkpoint):
         if checkpoint.lost:
             raise Failed(f"{losses.LOST}. Let `footfall up` do that on {parts.broker.url}, then move")
         if checkpoint.intent is None and checkpoint.lease is None:
             continue
-        loader = Core(parts).loader
+        parts.create_topics()
+        loader = parts.loader(Unit.named(repository.unit))
+        loader.open()
         if parts.settings.embedded:
             loader.take_over()
         if loader.checkpoint().intent is not None:
             loader.step()
+        if loader.lease is not None:
+            loader.lease.release()
         again = repository.load()
         if again is None or again.intent is not None:
             why = loader.status.trouble or "wait"

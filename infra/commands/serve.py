@@ -111,21 +111,34 @@ def ingest(settings: Settings, workers: int) -> None:
 
 
 @click.command(cls=SettingsCommand)
+@click.option("--unit", "words", metavar="K/N", help="Take the partitions of unit K of N, as `footfall units N` made.")
 @with_settings
-def load(settings: Settings) -> None:
-    """Run the live pipeline, from the topics into the warehouse and the archive, until a signal."""
-    from infra.processes.session import owned
+def load(settings: Settings, words: str | None) -> None:
+    """Run the live pipeline, from the topics into the warehouse and the archive, until a signal.
 
+    A second loader of the same partitions stands by, and takes over when the first has not been heard of for a while.
+    """
+    from infra.processes.session import owned
+    from pipeline.unit import Unit
+
+    try:
+        unit = Unit.parse(words or "1/1")
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--unit") from error
+    if settings.embedded and unit.of > 1:
+        raise Failed(f"an embedded warehouse belongs to one process; name a ClickHouse server by {spell('warehouse')}")
     check_broker(settings)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with owned(settings, "footfall load") as core:
+    with owned(settings, "footfall load", unit=unit) as core:
         _ = core.parts.runner  # a URL that names no runner ends the command, and is not tried again and again
-        core.start()
+        core.start(on_end=stop.set)
         click.echo("loading", err=True)
         stop.wait()
         core.stop()
+        if core.ended is not None:
+            raise Failed(str(core.ended))
 
 
 @click.command(cls=SettingsCommand)

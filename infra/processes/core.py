@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from pipeline.live import Loader
+    from pipeline.unit import Unit
 
 log = logging.getLogger("footfall")
 
@@ -43,38 +44,67 @@ _MUCH = 50_000  # records per partition and micro-batch, when nobody waits for t
 class Core:
     """The live pipeline over opened parts, and the verbs that commands call."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, unit: Unit | None = None) -> None:
+        """Work on one unit, or by default on all that there are, one after the other."""
         self.parts = parts
-        self.verbs: dict[str, Verb] = jobs.of(parts, lambda: self.loader)
+        self.verbs: dict[str, Verb] = jobs.of(parts, lambda: self.loaders)
+        self.ended: Exception | None = None
+        self._unit = unit
         self._making = threading.Lock()
-        self._loader: Loader | None = None
+        self._loaders: list[Loader] = []
         self._trouble = ""
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
     @property
-    def loader(self) -> Loader:
-        """The pipeline's loader, made and opened on first use; creates missing topics."""
+    def loaders(self) -> list[Loader]:
+        """The pipeline's loaders, one a unit, made and opened on first use; creates missing topics.
+
+        Raises `UnitsChanged` when the unit that this core was made for is none of those that there are."""
         with self._making:
-            if self._loader is None:
-                from pipeline.live import Loader
+            if not self._loaders:
+                from pipeline import resize
+                from pipeline.checkpoint import UnitsChanged
+                from pipeline.unit import all_of
 
                 self.parts.create_topics()
-                loader = Loader(
-                    self.parts.broker, self.parts.warehouse, self.parts.checkpoint, runner=self.parts.runner
-                )
-                loader.open()
-                self._loader = loader
-            return self._loader
+                of = resize.layout(self.parts.checkpoint).of
+                if self._unit is not None and self._unit.of != of:
+                    raise UnitsChanged(of)
+                loaders = [self.parts.loader(unit) for unit in ([self._unit] if self._unit else all_of(of))]
+                for loader in loaders:
+                    loader.open()
+                self._loaders = loaders
+            return self._loaders
+
+    @property
+    def loader(self) -> Loader:
+        """The loader of the one unit that this core works on. Raises `UnitsChanged` when there are several."""
+        if len(self.loaders) > 1:
+            from pipeline.checkpoint import UnitsChanged
+
+            raise UnitsChanged(len(self.loaders))
+        return self.loaders[0]
 
     def prepare(self) -> None:
         """Prepares the loader for large batches without starting it, for a command that decides itself when to load."""
-        self._recover()
-        self.loader.limit = _MUCH
-        self.loader.compile()
+        for loader in self.loaders:
+            if loader.lease is None or loader.lease.take():
+                self._recover(loader)
+            loader.limit = _MUCH
+            loader.compile()
 
-    def start(self) -> None:
-        """Starts threads that load events, flush the archive and rebuild dirty days, until `stop`."""
+    def close(self) -> None:
+        """Gives the leases of the units back."""
+        for loader in self._loaders:
+            if loader.lease is not None:
+                loader.lease.release()
+
+    def start(self, on_end: Callable[[], object] = lambda: None) -> None:
+        """Starts threads that load events, flush the archive and rebuild dirty days, until `stop`.
+
+        Calls `on_end` when the loader ends before that; `ended` is why."""
+        self._on_end = on_end
         startup.collect_rarely()
         self._trouble = self._first_look()
         for name, work in (
@@ -91,12 +121,13 @@ class Core:
         self._stop.set()
         for thread in self._threads:
             thread.join()
-        if self._loader is not None:
+        if self._has_unit():
             self._quietly("archive-flush")
 
     def _load(self) -> None:
         """Runs the live pipeline as soon as its broker and stores can be reached."""
         from brokers.base import BrokerError
+        from pipeline.checkpoint import UnitsChanged
         from pipeline.rebuild import Busy
         from pipeline.recover import mend
         from pipeline.replay import Incomplete
@@ -106,12 +137,21 @@ class Core:
         while not self._stop.is_set():
             try:
                 try:
-                    self._recover()
+                    lease = self.loader.lease
+                    if lease is not None and not lease.take():
+                        self._trouble = f"{lease.other} has unit {self.loader.unit}; this loader stands by"
+                        self._stop.wait(_RETRY_EVERY)
+                        continue
+                    self._recover(self.loader)
                     self._trouble, wait = "", _RETRY_EVERY
                     self.loader.run(self._stop)
                 except BrokenRows as broken:
                     self._trouble = f"{broken}; unreadable rows are set aside and made again from the raw events"
                     mend(self.loader, self.parts.archive, broken)
+            except UnitsChanged as error:
+                self.ended, self._trouble = error, str(error)
+                self._on_end()
+                return
             except (BrokerError, StoreError, Incomplete, Busy, OSError) as error:
                 if self._trouble != str(error):
                     log.warning("The pipeline does not run: %s; trying again", error)
@@ -123,26 +163,31 @@ class Core:
                 self._trouble = "the pipeline does not run, see the output of the server"
                 return
 
-    def _recover(self) -> None:
+    def _recover(self, loader: Loader) -> None:
         """Takes over the lease of a process that died, and rebuilds what was lost while no process ran."""
         from pipeline.recover import recover
 
         if self.parts.settings.embedded:
-            self.loader.take_over()
-        recover(self.loader, self.parts.archive)
+            loader.take_over()
+        recover(loader, self.parts.archive)
+
+    def _has_unit(self) -> bool:
+        """Whether this process loads: it does not before it has started, nor while another one has the unit."""
+        return len(self._loaders) == 1 and ((lease := self._loaders[0].lease) is None or lease.held)
 
     def problem(self) -> str | None:
         """Says why the numbers do not move; None if they do."""
-        return self._trouble or (self._loader.status.trouble if self._loader else "") or None
+        return self._trouble or "".join(loader.status.trouble for loader in self._loaders[:1]) or None
 
     def _first_look(self) -> str:
         """What `/ready` says about lost data until the pipeline, which takes seconds to import, rebuilds it."""
         from pipeline import losses
         from pipeline.checkpoint import CheckpointRepository
+        from pipeline.unit import ONE
         from stores.base import StoreError
 
         try:
-            repository = CheckpointRepository(self.parts.checkpoint, "0")
+            repository = CheckpointRepository(self.parts.checkpoint, (self._unit or ONE).name)
             checkpoint, found = repository.load(), self.parts.warehouse.parts()
             if checkpoint is None or checkpoint.lost:
                 return losses.LOST if checkpoint or (found is not None and found.height) else ""
@@ -156,7 +201,8 @@ class Core:
 
     def _every(self, seconds: float, verb: str) -> None:
         while not self._stop.wait(seconds):
-            self._quietly(verb)
+            if self._has_unit():
+                self._quietly(verb)
 
     def _quietly(self, verb: str) -> None:
         """Runs a chore. If it fails, that is logged and it runs again next time; events are safe in the log."""
@@ -171,9 +217,9 @@ class Core:
 
         from ingest.counters import exposition
 
-        if self._loader is None:
+        if not self._loaders:
             return ""
-        status = self._loader.status
+        status = self._loaders[0].status
         age = max(0.0, time.time() - status.watermark / 1000) if status.watermark else 0.0
         gauges = (
             ("lag_seconds", "Age of the oldest event that is not yet in the numbers.", status.lag_seconds),
@@ -245,6 +291,7 @@ def serve(
         application = core.application(owner, addresses.collect_url(settings))
         if owner is not None:
             core.start()
+            ending.callback(core.close)
             ending.callback(core.stop)
             owner.publish(settings.data)
             ending.callback(owner.withdraw, settings.data)

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from pipeline.live import Loader
 
 
-def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
-    """Returns the verbs over opened parts by name; `pipeline` returns the loader, for the verbs that need it."""
+def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
+    """Returns the verbs over opened parts by name; `pipeline` returns the loaders of the units, for those that need it.
+    """
 
     def ping() -> Iterator[Line]:
         """Yields nothing: the answer itself shows that the owner is alive."""
@@ -30,35 +31,39 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
 
     def load() -> Iterator[Line]:
         """Loads everything that is in the log now, then yields how many events and dead letters that was."""
-        loader = pipeline()
-        before = loader.status.events, loader.status.dead_letters
-        loader.drain(loader.ends())
+        loaders = pipeline()
+        before = [(loader.status.events, loader.status.dead_letters) for loader in loaders]
+        for loader in loaders:
+            loader.drain(loader.ends())
+        done = list(zip(loaders, before, strict=True))
         yield {
-            "events": loader.status.events - before[0],
-            "dead_letters": loader.status.dead_letters - before[1],
+            "events": sum(loader.status.events - events for loader, (events, _) in done),
+            "dead_letters": sum(loader.status.dead_letters - letters for loader, (_, letters) in done),
         }
 
     def rebuild() -> Iterator[Line]:
         """Rebuilds the dirty days, those of visitors with late events."""
         from pipeline.rebuild import reconcile
 
-        yield dict(reconcile(pipeline()))
+        done = [reconcile(loader) for loader in pipeline()]
+        yield {name: sum(of_unit[name] for of_unit in done) for name in done[0]}
 
     def flush() -> Iterator[Line]:
         """Writes the archive up to the committed position; yields a line per batch of events."""
         from pipeline import archive
 
-        loader = pipeline()
-        yield from _reporting(
-            lambda report: archive.flush(
-                loader.runner,
-                parts.broker,
-                parts.archive,
-                loader.checkpoint().positions,
-                loader.unit,
-                lambda n: report({"events": n}),
-            )
-        )
+        def work(report: Callable[[Line], None]) -> None:
+            for loader in pipeline():
+                archive.flush(
+                    loader.runner,
+                    parts.broker,
+                    parts.archive,
+                    loader.checkpoint().positions,
+                    loader.unit.name,
+                    lambda n: report({"events": n}),
+                )
+
+        yield from _reporting(work)
 
     def replay(first: str, last: str, site: str | None, source: str, dry_run: bool) -> Iterator[Line]:
         """Runs the pipeline's replay; progress lines have `read`, the line of a site and day has `sha256`."""
@@ -68,13 +73,13 @@ def of(parts: Parts, pipeline: Callable[[], Loader]) -> dict[str, Verb]:
         from pipeline.replay import Incomplete
         from pipeline.replay import replay as rebuilt
 
-        loader = pipeline()
+        loader = pipeline()[0]
 
         def work(report: Callable[[Line], None]) -> None:
             begin, end = date.fromisoformat(first), date.fromisoformat(last)
             recover.check_parts(loader, begin, end, dry_run)
             days = rebuilt(
-                loader,
+                loader.of_all_units(),
                 parts.archive,
                 begin,
                 end,

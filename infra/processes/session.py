@@ -16,6 +16,7 @@ from infra.wiring import Parts
 
 if TYPE_CHECKING:
     from infra.processes.core import Core
+    from pipeline.unit import Unit
 
 _START_SECONDS = 20.0
 _POLL = 0.05
@@ -59,8 +60,12 @@ def session(settings: Settings, command: str, *, parts: Parts | None = None) -> 
 
 
 @contextmanager
-def owned(settings: Settings, command: str, *, parts: Parts | None = None) -> Iterator[Core]:
-    """A core in this process, which holds the data folder of an embedded warehouse meanwhile. Raises `Failed`."""
+def owned(
+    settings: Settings, command: str, *, parts: Parts | None = None, unit: Unit | None = None
+) -> Iterator[Core]:
+    """A core in this process, which holds the data folder of an embedded warehouse meanwhile. Raises `Failed`.
+
+    It works on one unit, by default on all of them."""
     from infra.processes.core import Core
 
     with ExitStack() as stack:
@@ -68,7 +73,9 @@ def owned(settings: Settings, command: str, *, parts: Parts | None = None) -> It
             lock = DataLock(settings.data)
             lock.take(command)
             stack.callback(lock.release)
-        yield Core(parts or stack.enter_context(Parts(settings)))
+        core = Core(parts or stack.enter_context(Parts(settings)), unit)
+        stack.callback(core.close)
+        yield core
 
 
 def _running(settings: Settings) -> control.Owner | None:

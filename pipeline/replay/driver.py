@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 
+import msgspec
 import polars as pl
 
 from activity import rollup, session
@@ -79,6 +80,8 @@ def replay(
     if lost:
         if dry_run:
             raise Incomplete("the checkpoint is missing, so this replay has to write one: leave out --dry-run")
+        with loader.turn:  # of several units, one that lost its checkpoint stops them all
+            checkpoint = loader.repository.swap(msgspec.structs.replace(checkpoint, intent=None))
         site, start, end = None, 0, day_ms(datetime.fromtimestamp(loader.clock() / 1000, UTC).date()) + 2 * DAY_MS
     task = Task(
         start // DAY_MS, end // DAY_MS - 1, site, source, dry_run, lost, checkpoint.generation, definitions_in_force()
@@ -90,7 +93,7 @@ def replay(
         watermark=loader.clock() - WATERMARK_DELAY_MS,
         next_day=task.first_day,
     )
-    keeper = JournalKeeper(loader.checkpoint_store, loader.unit)
+    keeper = JournalKeeper(loader.checkpoint_store, loader.unit.name)
     try:
         journal = keeper.begin(begun, checkpoint.missing)
         for report in _Replay(loader, archive, keeper, journal, final, progress).reports():
@@ -208,7 +211,7 @@ class _Replay:
     ) -> None:
         """Have workers read the files and leave what they make of them; take that shard by shard."""
         loader = self._loader
-        name = f"replay-{loader.unit}-{self._task.generation}-{part.days[0]}"
+        name = f"replay-{loader.unit.name}-{self._task.generation}-{part.days[0]}"
         plan = Plan(
             id=name,
             warehouse=loader.warehouse.url,
@@ -340,8 +343,8 @@ class _Replay:
         elsewhere = moved.filter(~part.within("occurred_at"))
         if elsewhere.height:
             days = elsewhere.select("site", "visitor", day=pl.col("occurred_at") // DAY_MS).unique()
-            marks = loader.repository.put_frame(f"marks-{checkpoint.batch}", days)
-            fields["dirty_days"] = [*checkpoint.dirty_days, marks]
+            marks = loader.repository.put_frames(f"marks-{checkpoint.batch}", days, checkpoint.partitions)
+            fields["dirty_days"] = [*checkpoint.dirty_days, *marks]
         if checkpoint.lost and is_last:
             journal = self._journal
             stored = loader.warehouse.count_events()

@@ -33,7 +33,7 @@ from pipeline.checkpoint import Checkpoint, PartitionRange
 from pipeline.io import BrokerFeed
 from pipeline.live import Loader
 from pipeline.plan import Window
-from pipeline.rebuild import Busy
+from pipeline.rebuild import Busy, settled
 from stores.base import Archive, ArchivedFile, Conflict, Positions, Unusable
 
 _AHEAD = 3  # pieces
@@ -111,10 +111,9 @@ class ArchiveSource:
         return found
 
     def frozen(self, window: Window, *, again: bool) -> Frozen:  # noqa: ARG002 (it is listed anew each time)
-        """See `Source.frozen`. No step is taken meanwhile, so that the archive and the checkpoint say the same."""
+        """See `Source.frozen`. Nothing is committed meanwhile, so that the archive and the checkpoint say the same."""
         for _ in range(_TRIES):
-            with self._loader.turn:
-                checkpoint = self._loader.open()
+            with settled(self._loader) as checkpoint:
                 upto = self._upto if self._upto is not None else checkpoint.positions
                 self._flushed(upto)
                 manifest = self._archive.manifest(*window.reads)
@@ -132,7 +131,7 @@ class ArchiveSource:
     def _flushed(self, upto: Positions) -> None:
         for attempt in range(_TRIES):
             try:
-                archiving.flush(self._loader.runner, self._loader.broker, self._archive, upto, self._loader.unit)
+                archiving.flush(self._loader.runner, self._loader.broker, self._archive, upto, self._loader.unit.name)
                 return
             except Conflict:  # the archive's own thread flushes too
                 if attempt == _TRIES - 1:
@@ -185,9 +184,8 @@ class BrokerSource:
 
     def _spilled(self, window: Window) -> Frozen:
         if self._frozen is None:
-            with self._loader.turn:
-                checkpoint = self._loader.open()
-            upto = self._upto if self._upto is not None else checkpoint.positions
+            with settled(self._loader) as checkpoint:
+                upto = self._upto if self._upto is not None else checkpoint.positions
             self._frozen = Frozen(checkpoint, upto, list(self._spill(window, upto)))
         return self._frozen
 
