@@ -64,9 +64,9 @@ class AllUnits(CheckpointRepository):
         changed["deltas"] = [path for path in after.segments() if path.startswith(here)]
         changed["snapshot"] = None
         changed["dirty_days"] = [path for path in after.dirty_days if path.startswith(here)]
-        if at == 0 and after.events != before.events:
+        if after.events is not None and after.events != before.events:
             others = sum(found.events or 0 for found in self._found[1:] if found is not None)
-            changed["events"] = None if after.events is None else after.events - others
+            changed["events"] = mine.events or 0 if at else after.events - others
         return msgspec.structs.replace(mine, **changed)
 
     def set_aside(self, damaged: Damaged) -> str:

@@ -49,10 +49,10 @@ class UnitsChanged(StoreError):
     """The partitions are shared out among another number of units than this loader was started for."""
 
     def __init__(self, of: int) -> None:
-        share = "one unit has all partitions now: start the loader without --unit"
+        said = "one unit has all partitions: start the loader without --unit, or share them out by `footfall units N`"
         if of > 1:
-            share = f"the partitions are shared out among {of} units now: start a loader for each by --unit K/{of}"
-        super().__init__(share)
+            said = f"the partitions are shared out among {of} units: start a loader for each by --unit K/{of}"
+        super().__init__(said)
 
 
 class Damaged(Unreadable):

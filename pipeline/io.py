@@ -21,7 +21,9 @@ from apache_beam.metrics import Metrics
 
 from activity import columns
 from activity.columns import COLUMNS
-from brokers.base import Broker, Position, TopicPartition
+from activity.event import SESSION_TOPIC
+from activity.rollup import hex16
+from brokers.base import Broker, Position, Record, TopicPartition
 from pipeline.checkpoint import PartitionRange
 from pipeline.grouping import GroupFrames, Passing, Sharded
 from pipeline.plan import Window
@@ -229,3 +231,14 @@ def warehouse_lookup(warehouse: Inserts, before_batch: int, outside: Window | No
 def collecting(into: list[pl.DataFrame]) -> Write:
     """A write that appends the frames to `into`, whatever their block."""
     return lambda frame, _block: into.append(frame)
+
+
+def publish_closed(broker: Broker, closed: pl.DataFrame) -> None:
+    """Publish final sessions for other consumers. A crash may repeat them, with the same id and content."""
+    if not closed.height:
+        return
+    readable = closed.with_columns(visitor=hex16("visitor"), session_id=hex16("session_id"))
+    values = readable.write_ndjson().encode().splitlines()
+    # As `visitor_key`.
+    keys = readable.select(pl.concat_str("site", pl.lit("/"), "visitor").cast(pl.Binary)).to_series().to_list()
+    broker.publish([Record(SESSION_TOPIC, key, value) for key, value in zip(keys, values, strict=True)])

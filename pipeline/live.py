@@ -26,9 +26,8 @@ import polars as pl
 
 from activity import session
 from activity.definitions import DAY_MS, MINUTE_MS, WATERMARK_DELAY_MS
-from activity.event import DEAD_LETTER_TOPIC, SESSION_TOPIC, TOPICS
-from activity.rollup import hex16
-from brokers.base import Broker, BrokerError, Position, Record, TopicPartition
+from activity.event import DEAD_LETTER_TOPIC, TOPICS
+from brokers.base import Broker, BrokerError, Position, TopicPartition
 from pipeline import graph, io, losses
 from pipeline.all_units import AllUnits
 from pipeline.checkpoint import (
@@ -102,6 +101,7 @@ class Loader:
         self.repository = AllUnits(store, self.unit.of) if whole else CheckpointRepository(store, self.unit.name)
         self._checkpoint: Checkpoint | None = None
         self._state = OpenState()
+        self._opened_at = 0
         self.turn = threading.RLock()
 
     # -- the checkpoint ---------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ class Loader:
                     f"topic {topic} has {found} partitions, the checkpoint was made with {checkpoint.partitions}: "
                     "visitors would move between partitions. Give the topic its former count, or begin a new checkpoint"
                 )
-        self._checkpoint, self._state = checkpoint, state
+        self._checkpoint, self._state, self._opened_at = checkpoint, state, self.clock()
         self.status.watermark = checkpoint.watermark
         return checkpoint
 
@@ -207,6 +207,8 @@ class Loader:
                 if checkpoint.intent is None:
                     intent = self._plan(checkpoint)
                     if intent is None:
+                        if self.clock() - self._opened_at >= MINUTE_MS:  # it may have changed hands meanwhile
+                            self.open()
                         return None
                     changed = msgspec.structs.replace(checkpoint, intent=intent, lease=None)
                     checkpoint = self._checkpoint = self.repository.swap(changed)
@@ -317,7 +319,7 @@ class Loader:
             state.add(segments[-1], taken)
         prunes_at = session.pruned_at(intent.next_watermark)
         if prunes_at > session.pruned_at(intent.watermark):
-            self.publish_closed(state.events.prune(prunes_at))
+            io.publish_closed(self.broker, state.events.prune(prunes_at))
         segments, old = self.repository.folded(state, segments, intent.batch)
         dirty_days = list(checkpoint.dirty_days)
         if late.height:
@@ -361,16 +363,6 @@ class Loader:
         first, last = min(times) // DAY_MS - 2, max(times) // DAY_MS
         log.warning("The warehouse has lost rows of %s that an interrupted batch wrote", " and ".join(short))
         return {"missing": losses.missing([], [*before, Missing("rows", first, last)])}
-
-    def publish_closed(self, closed: pl.DataFrame) -> None:
-        """Final sessions for other consumers. A crash may repeat them, with the same id and content."""
-        if not closed.height:
-            return
-        readable = closed.with_columns(visitor=hex16("visitor"), session_id=hex16("session_id"))
-        values = readable.write_ndjson().encode().splitlines()
-        # As `visitor_key`.
-        keys = readable.select(pl.concat_str("site", pl.lit("/"), "visitor").cast(pl.Binary)).to_series().to_list()
-        self.broker.publish([Record(SESSION_TOPIC, key, value) for key, value in zip(keys, values, strict=True)])
 
     def _count(self, intent: Intent, counters: Counters) -> None:
         status = self.status

@@ -19,6 +19,7 @@ from activity.definitions import HORIZON_MS
 from pipeline import losses
 from pipeline.all_units import AllUnits, merged
 from pipeline.checkpoint import Checkpoint, CheckpointRepository, OpenState
+from pipeline.io import publish_closed
 from pipeline.live import Loader
 from pipeline.rebuild import Busy
 from pipeline.unit import Unit, all_of, shared_out
@@ -113,7 +114,8 @@ def _make(loader: Loader, closed: list[Checkpoint], to: int) -> None:
     watermark = max(checkpoint.watermark for checkpoint in closed)
     repository = AllUnits(loader.checkpoint_store, len(closed))
     state = repository.read_state(whole.segments(), whole.watermark, OpenState())
-    loader.publish_closed(state.events.prune(session.pruned_at(watermark)))
+    publish_closed(loader.broker, state.events.prune(session.pruned_at(watermark)))
+    events = loader.warehouse.count_events() if whole.events is None else whole.events
     units = all_of(to)
     open_events = shared_out(session.canonical(state.still(whole.segments())), units, whole.partitions)
     dirty_days = shared_out(repository.dirty_days(whole), units, whole.partitions)
@@ -133,7 +135,7 @@ def _make(loader: Loader, closed: list[Checkpoint], to: int) -> None:
             deltas=segment("state", open_events[at]),
             dirty_days=segment("marks", dirty_days[at]),
             lease=None,
-            events=whole.events if at == 0 or whole.events is None else 0,
+            events=events if at == 0 else 0,
             retracted=whole.retracted if at == 0 else 0,
             moved_to=0,
         )

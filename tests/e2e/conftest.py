@@ -1,7 +1,9 @@
-"""`start`: `footfall up` on the test's own data folder, ended with the test; and what functions run in and on."""
+"""`start`: `footfall up` on the test's own data folder, ended with the test; and what loaders and functions run on."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,12 +12,13 @@ from typing import Any
 import pytest
 
 from tests.e2e import functions
-from tests.e2e.harness import Up
+from tests.e2e.harness import PATIENCE, Up
 from tests.require import require
 from tests.serverless import function
 from tests.servers import kafka
 
 Start = Callable[..., Up]
+SERVER = Path(__file__).parents[1] / "stores" / "clickhouse_http.py"
 
 
 @pytest.fixture
@@ -30,6 +33,17 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield begin
     for up in started:
         up.end()
+
+
+@pytest.fixture
+def clickhouse(tmp_path: Path) -> Iterator[str]:
+    """A warehouse behind ClickHouse's HTTP protocol, with a password."""
+    line = [sys.executable, SERVER, tmp_path / "clickhouse", "ann", "s3cret"]
+    (tmp_path / "clickhouse").mkdir()
+    server = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    yield f"clickhouse://ann:s3cret@127.0.0.1:{server.stdout.readline().strip()}/web"
+    server.communicate("", timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,8 @@ class Ingest:
         except OSError:
             return False
 
-    def collect(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        status, _, body = fetch(f"{self.address}/collect", json.dumps(event).encode())
+    def collect(self, event: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        status, _, body = fetch(f"{self.address}/collect", json.dumps(event).encode(), headers)
         assert status == 202, body
         return dict(json.loads(body))
 

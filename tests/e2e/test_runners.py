@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,19 +14,6 @@ import stores
 from tests.e2e.harness import PATIENCE, command, environment, footfall, until
 from tests.e2e.ingesting import ingesting
 from tests.e2e.proof import replay
-
-SERVER = Path(__file__).parents[1] / "stores" / "clickhouse_http.py"
-
-
-@pytest.fixture
-def clickhouse(tmp_path: Path) -> Iterator[str]:
-    """A warehouse behind ClickHouse's HTTP protocol, with a password."""
-    line = [sys.executable, SERVER, tmp_path / "clickhouse", "ann", "s3cret"]
-    (tmp_path / "clickhouse").mkdir()
-    server = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    yield f"clickhouse://ann:s3cret@127.0.0.1:{server.stdout.readline().strip()}/web"
-    server.communicate("", timeout=PATIENCE)
 
 
 def workers_of(loader: subprocess.Popen[bytes]) -> list[int]:

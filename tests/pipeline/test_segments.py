@@ -12,7 +12,7 @@ import stores
 from activity import columns, session
 from activity.definitions import GAP_MS, HORIZON_MS, WATERMARK_DELAY_MS
 from pipeline import checkpoint as checkpoints
-from pipeline import live
+from pipeline import io, live
 from pipeline.checkpoint import Checkpoint, CheckpointRepository, OpenState
 from tests.oracles import open_state
 from tests.pipeline.world import T0, World, event, record
@@ -137,7 +137,7 @@ def test_a_commit_that_fails_halfway_is_made_good(
     loader.clock = lambda: T0 + HORIZON_MS + GAP_MS + 2 * MINUTE
     world.publish(event(3, T0 + HORIZON_MS + GAP_MS + MINUTE))
     owner, name = {
-        "publish": (loader, "_publish_closed"),
+        "publish": (io, "publish_closed"),
         "put": (loader.repository, "put_frame"),
         "swap": (loader, "parts_fields"),
     }[failing]
@@ -150,7 +150,7 @@ def test_a_commit_that_fails_halfway_is_made_good(
         loader.step()
     monkeypatch.undo()
     said: list[pl.DataFrame] = []
-    monkeypatch.setattr(loader, "_publish_closed", said.append)
+    monkeypatch.setattr(io, "publish_closed", lambda _broker, closed: said.append(closed))
     loader.clock = lambda: T0 + HORIZON_MS + GAP_MS + 2 * MINUTE
     loader.drain()
     loader.drain()
@@ -163,7 +163,7 @@ def test_a_session_that_became_final_before_a_restart_is_published_after_it(
 ) -> None:
     """The watermark passed its end after the last prune: the state as it is loaded must still have it."""
     said: list[pl.DataFrame] = []
-    monkeypatch.setattr(live.Loader, "_publish_closed", lambda _loader, closed: said.append(closed))
+    monkeypatch.setattr(io, "publish_closed", lambda _broker, closed: said.append(closed))
     world.publish(event(1))
     world.loader.drain()
     expires = T0 + GAP_MS + HORIZON_MS + WATERMARK_DELAY_MS
