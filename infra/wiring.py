@@ -130,12 +130,20 @@ class Parts:
         return self._keep(RemoteRunner(executor, self.settings.exchange, _SHARDS))
 
     def loader(self, unit: Unit) -> Loader:
-        """A loader of a unit. It needs no lease of one that is embedded: that belongs to this process anyway."""
+        """A loader of a unit; the topics have to be there. An embedded warehouse is this process's without a lease."""
+        from activity.event import TOPICS
         from pipeline.lease import HeldLease
         from pipeline.live import Loader
 
-        lease = None if self.settings.embedded else HeldLease(self.checkpoint, unit.name)
-        return Loader(self.broker, self.warehouse, self.checkpoint, unit=unit, runner=self.runner, lease=lease)
+        return Loader(
+            self.broker,
+            self.warehouse,
+            self.checkpoint,
+            unit=unit,
+            partitions=self.broker.partitions(TOPICS[0]),
+            runner=self.runner,
+            lease=None if self.settings.embedded else HeldLease(self.checkpoint, unit.name),
+        )
 
     @cached_property
     def live(self) -> Live:

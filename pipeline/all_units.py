@@ -107,4 +107,3 @@ def merged(checkpoints: list[Checkpoint]) -> Checkpoint:
         lost=any(checkpoint.lost for checkpoint in checkpoints),
         moved_to=next((checkpoint.moved_to for checkpoint in checkpoints if checkpoint.moved_to), 0),
     )
-

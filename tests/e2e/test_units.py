@@ -72,6 +72,7 @@ def test_from_one_loader_to_three_and_back_with_one_killed_each_event_is_stored_
 ) -> None:
     env = deployment.env
     assert footfall("site", "add", "a.example", env=env).returncode == 0
+    assert footfall("topics", "apply", "--partitions", "6", env=env).returncode == 0
     with ingesting(tmp_path / "ingest", env) as ingest:
         until(ingest.ready, "ingest is ready")
         sent, over = 0, threading.Event()
@@ -116,7 +117,7 @@ def test_from_one_loader_to_three_and_back_with_one_killed_each_event_is_stored_
         until(lambda: deployment.loader_of("0"), "one loader has it all")
         told = footfall("units", "--json", env=env)
         (line,) = map(json.loads, told.stdout.splitlines())
-        assert (line["unit"], line["partitions"], line["loader"]) == ("1/1", [0, 1, 2, 3], deployment.loader_of("0"))
+        assert (line["unit"], line["partitions"], line["loader"]) == ("1/1", list(range(6)), deployment.loader_of("0"))
         view("Mozilla/5.0 (X11; Linux x86_64; rv:51.0) Gecko/20100101 Firefox/51.0")
         until(lambda: deployment.stored() == sent + 1, "the last event is stored")
     for source in ("broker", "archive"):
