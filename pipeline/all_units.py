@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import polars as pl
 
+from activity import session
 from pipeline import losses
 from pipeline.checkpoint import Checkpoint, CheckpointRepository, Damaged
 from pipeline.unit import Unit, all_of, shared_out
@@ -52,12 +53,14 @@ class AllUnits(CheckpointRepository):
         if before is None:
             # They were made together, so one that is missing where others are was lost, and all are made again.
             lost = after.lost or any(found is not None for found in self._found)
-            return msgspec.structs.replace(mine or after, lost=lost, batch=after.batch, intent=None, lease=None)
+            if mine is None:
+                return msgspec.structs.replace(after, lost=lost)
+            return mine if mine.intent is not None else msgspec.structs.replace(mine, lost=lost)
         assert mine is not None
-        fields = ("batch", "watermark", "lease", "parts", "missing", "lost", "moved_to")
+        fields = ("batch", "watermark", "lease", "parts", "missing")
         changed = {name: getattr(after, name) for name in fields if getattr(after, name) != getattr(before, name)}
-        if after.intent is None and before.intent is not None:
-            changed["intent"] = None
+        if mine.intent is None:  # else its rows may still be on their way
+            changed["lost"] = after.lost
         if after.positions != before.positions:
             changed["positions"] = unit.share(after.positions, after.partitions)
         here = f"segments-{unit.name}/"
@@ -81,6 +84,13 @@ class AllUnits(CheckpointRepository):
         shares = zip(self._repositories, shared_out(frame, self._units, partitions), strict=True)
         return [repository.put_frame(name, share) for repository, share in shares if share.height]
 
+    def put_open_events(self, name: str, events: pl.DataFrame, partitions: int) -> list[str]:
+        """See `CheckpointRepository.put_open_events`; each unit gets those that are open by its own watermark."""
+        watermarks = [found.watermark if found is not None else 0 for found in self._found]
+        shares = zip(self._repositories, shared_out(events, self._units, partitions), watermarks, strict=True)
+        pruned = ((repository, session.prune(share, watermark)[0]) for repository, share, watermark in shares)
+        return [repository.put_frame(name, share) for repository, share in pruned if share.height]
+
 
 def merged(checkpoints: list[Checkpoint]) -> Checkpoint:
     """One checkpoint that says what those of all units say together, the first unit's first."""
@@ -94,8 +104,8 @@ def merged(checkpoints: list[Checkpoint]) -> Checkpoint:
         first,
         batch=max(checkpoint.batch for checkpoint in checkpoints),
         positions=positions,
-        # The least: what is still open for one unit at the most may be closed for another, which then drops it.
-        watermark=min(checkpoint.watermark for checkpoint in checkpoints),
+        # The least, as what is open for one unit may be closed for another; a unit without events has none open.
+        watermark=min((checkpoint.watermark for checkpoint in checkpoints if checkpoint.positions), default=0),
         snapshot=None,
         deltas=[path for checkpoint in checkpoints for path in checkpoint.segments()],
         dirty_days=[path for checkpoint in checkpoints for path in checkpoint.dirty_days],

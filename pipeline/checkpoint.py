@@ -230,6 +230,10 @@ class CheckpointRepository:
         Returns the names to put into the checkpoint."""
         return [self.put_frame(name, frame)]
 
+    def put_open_events(self, name: str, events: pl.DataFrame, partitions: int) -> list[str]:
+        """Write events of open sessions like `put_frames`."""
+        return self.put_frames(name, events, partitions)
+
     def each(self) -> list[CheckpointRepository]:
         """The repositories of the units that this one stands for."""
         return [self]

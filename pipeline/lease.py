@@ -74,23 +74,23 @@ class HeldLease:
         return held.by if held.until > self._clock() else ""
 
     def release(self) -> None:
-        """Let another process take the lease at once."""
+        """Let another process take the lease at once, or when it runs out if the store does not answer."""
         self._released.set()
         if self._renewing is not None:
             self._renewing.join()
         with self._lock:
             if self._clock() < self._until:
                 self._bound = self._until = 0
-                self._write()
+                try:
+                    self._write()
+                except StoreError as error:
+                    log.warning("The %s could not be given back, it runs out: %s", self._name, error)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self.release()
-        except StoreError as error:
-            log.warning("The lease %s could not be given back, it runs out: %s", self._name, error)
+        self.release()
 
     def _write(self) -> bool:
         held, version = self._load()
@@ -119,4 +119,4 @@ class HeldLease:
                 with self._lock:
                     self._write()
             except StoreError as error:
-                log.warning("The lease %s could not be renewed: %s", self._name, error)
+                log.warning("The %s could not be renewed: %s", self._name, error)

@@ -87,7 +87,7 @@ def _lease(loader: Loader, repository: CheckpointRepository, me: str, deadline: 
             except Conflict:
                 continue
         if time.monotonic() > deadline:
-            raise Busy(f"another process is writing to unit {repository.unit}; try again when it is done")
+            raise Busy(f"unit {repository.unit} is being written to, or its loader died in a batch: start it, or try again")
         time.sleep(0.02)
 
 
@@ -177,7 +177,7 @@ def commit(
         fields["missing"] = losses.without(parts["missing"], made)
     if opened:
         events = session.canonical(pl.concat(opened))
-        segments = loader.repository.put_frames(f"opened-{checkpoint.batch}", events, checkpoint.partitions)
+        segments = loader.repository.put_open_events(f"opened-{checkpoint.batch}", events, checkpoint.partitions)
         fields["deltas"] = [*checkpoint.deltas, *segments]
     done = loader.repository.swap(msgspec.structs.replace(checkpoint, **(fields | changes)))
     loader.open()

@@ -72,19 +72,22 @@ def _load(store: CheckpointStore) -> tuple[Layout, str | None]:
 
 def _check(loader_of: Callable[[Unit], Loader], of: int, to: int) -> None:
     """Raises `NotNow`."""
-    checkpoints = [loader_of(unit).open() for unit in all_of(of)]
+    loaders = [loader_of(unit) for unit in all_of(of)]
+    checkpoints = [loader.open() for loader in loaders]
     partitions = checkpoints[0].partitions
     if to > partitions:
         raise NotNow(f"the topics have {partitions} partitions, so there can be {partitions} units at most")
-    for unit, checkpoint in zip(all_of(of), checkpoints, strict=True):
+    for loader, checkpoint in zip(loaders, checkpoints, strict=True):
         if checkpoint.lost or checkpoint.missing:
             why = losses.LOST if checkpoint.lost else losses.rebuilding(checkpoint.missing)
-            raise NotNow(f"unit {unit}: {why}. Let its loader do that first")
-    watermarks = [checkpoint.watermark for checkpoint in checkpoints]
-    # Of several units the new ones get the greatest watermark, and what is far behind it would count as late.
-    if to % of and max(watermarks) - min(watermarks) > HORIZON_MS // 2:
-        behind = all_of(of)[watermarks.index(min(watermarks))]
-        raise NotNow(f"unit {behind} is more than an hour behind the others: let its loader catch up first")
+            raise NotNow(f"unit {loader.unit}: {why}. Let its loader do that first")
+    if to % of == 0:  # each of the new ones follows one of the former
+        return
+    # Of several units the new ones get the greatest watermark, and what is unread far behind it would count as late.
+    newest = max(checkpoint.watermark for checkpoint in checkpoints)
+    for loader, checkpoint in zip(loaders, checkpoints, strict=True):
+        if newest - checkpoint.watermark > HORIZON_MS // 2 and not loader.covers(loader.ends()):
+            raise NotNow(f"unit {loader.unit} is more than an hour behind the others: let its loader catch up first")
 
 
 def _closed(loader: Loader, to: int) -> Checkpoint:

@@ -80,8 +80,9 @@ def replay(
     if lost:
         if dry_run:
             raise Incomplete("the checkpoint is missing, so this replay has to write one: leave out --dry-run")
-        with loader.turn:  # of several units, one that lost its checkpoint stops them all
-            checkpoint = loader.repository.swap(msgspec.structs.replace(checkpoint, intent=None))
+        if len(loader.repository.each()) > 1:  # what one unit has lost stops them all, each at the end of a batch
+            with loader.turn, rebuild.leased(loader) as leased:
+                checkpoint = loader.repository.swap(msgspec.structs.replace(leased, lost=True, lease=None))
         site, start, end = None, 0, day_ms(datetime.fromtimestamp(loader.clock() / 1000, UTC).date()) + 2 * DAY_MS
     task = Task(
         start // DAY_MS, end // DAY_MS - 1, site, source, dry_run, lost, checkpoint.generation, definitions_in_force()
