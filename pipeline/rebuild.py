@@ -87,7 +87,8 @@ def _lease(loader: Loader, repository: CheckpointRepository, me: str, deadline: 
             except Conflict:
                 continue
         if time.monotonic() > deadline:
-            raise Busy(f"unit {repository.unit} is being written to, or its loader died in a batch: start it, or try again")
+            why = "is being written to, or its loader died in a batch: try again, or start it"
+            raise Busy(f"unit {repository.unit} {why}")
         time.sleep(0.02)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import msgspec
 import polars as pl
@@ -57,9 +58,8 @@ def resize(loader_of: Callable[[Unit], Loader], to: int) -> int:
         found = Layout(found.of, to)
         version = store.swap(_NAME, msgspec.json.encode(found), version)
     if found.to:
-        former = [loader_of(unit) for unit in all_of(found.of)]
-        closed = [_closed(loader, found.to) for loader in former]
-        _make(former[0], closed, found.to)
+        closed = [_closed(loader_of(unit), found.to) for unit in all_of(found.of)]
+        _make(loader_of(Unit()), closed, found.to)
         store.swap(_NAME, msgspec.json.encode(Layout(found.to)), version)
     _forget_former(store)
     return found.of if found.to in (0, to) else resize(loader_of, to)
@@ -92,6 +92,11 @@ def _check(loader_of: Callable[[Unit], Loader], of: int, to: int) -> None:
 
 def _closed(loader: Loader, to: int) -> Checkpoint:
     """Close the checkpoint of a unit for good, between two batches; returns it. Raises `Busy`."""
+    with loader.lease or nullcontext():
+        return _close(loader, to)
+
+
+def _close(loader: Loader, to: int) -> Checkpoint:
     repository, deadline = loader.repository, time.monotonic() + _PATIENCE
     while True:
         checkpoint = repository.load()

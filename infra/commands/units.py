@@ -37,7 +37,7 @@ def units(settings: Settings, number: int | None, as_json: bool) -> None:
             f" {spell('warehouse')}"
         )
     with Parts(settings) as parts:
-        if number is not None:
+        if number is not None and not settings.embedded:
             parts.create_topics()
             try:
                 before = resize(parts.loader, number)
