@@ -172,9 +172,10 @@ class OpenEvents:
         """The rows of visitors, by number. A batch's are needed twice: for its sessions and when it is added."""
         ordered = np.sort(visitors)
         distinct = ordered[_first_of_each(ordered)]
-        if not np.array_equal(self._last_found[0], distinct):
-            self._last_found = distinct, _numbers(self._index.find(distinct))
-        return self._last_found[1]
+        found = self._last_found  # steps in several threads may ask at once
+        if not np.array_equal(found[0], distinct):
+            found = self._last_found = distinct, _numbers(self._index.find(distinct))
+        return found[1]
 
     def _events(self, numbers: Array) -> pl.DataFrame:
         rows = self._rows.gather(numbers)
