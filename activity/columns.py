@@ -101,12 +101,14 @@ def as_ids(frame: pl.DataFrame) -> pl.DataFrame:
 
 def like(frame: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
     """Returns the frame with each column as `other` has it, text or `pl.Categorical`, if it has it."""
-    return frame.cast({name: kind for name, kind in other.schema.items() if name in frame.columns})
+    own = frame.schema
+    unlike = {name: kind for name, kind in other.schema.items() if name in own and own[name] != kind}
+    return frame.cast(pl.Schema(own | unlike)) if unlike else frame
 
 
 def as_texts(frame: pl.DataFrame) -> pl.DataFrame:
     """Returns the frame with every `pl.Categorical` column as `pl.String`."""
-    return frame.cast({pl.Categorical: pl.String})
+    return frame.cast({pl.Categorical: pl.String}) if any(kind == pl.Categorical for kind in frame.dtypes) else frame
 
 
 def decode(values: Sequence[bytes]) -> tuple[pl.DataFrame, list[int]]:
@@ -184,9 +186,9 @@ _props = msgspec.json.Decoder(_Props)
 def _with_props(frame: pl.DataFrame, values: Sequence[bytes]) -> pl.DataFrame:
     """Take the props of the rows that have any from msgspec: Polars, which reads an object as text here, leaves its
     keys unescaped and writes floats as integers."""
-    rows = frame["props"].is_not_null().arg_true()
-    if rows.is_empty():
+    if frame["props"].null_count() == frame.height:
         return frame
+    rows = frame["props"].is_not_null().arg_true()
     texts = [msgspec.json.encode(_props.decode(values[row]).props).decode() for row in rows]
     return frame.with_columns(frame["props"].scatter(rows, texts))
 
@@ -200,4 +202,4 @@ def _one(event: Event) -> pl.DataFrame:
 
 def _finish(frame: pl.DataFrame, start: int) -> pl.DataFrame:
     rows = pl.int_range(start, start + frame.height, dtype=pl.UInt32, eager=True)
-    return frame.select(_SELECTION).with_columns(rows.alias("row"))
+    return frame.select(*_SELECTION, rows.alias("row"))

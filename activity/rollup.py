@@ -60,7 +60,7 @@ def roll_up(fresh: pl.DataFrame, retracted: pl.DataFrame, grain_ms: int) -> pl.D
     needed = ["site", "occurred_at", "type", "engaged_ms", "bot"]
     needed += [column for column, _ in DIMENSIONS.values() if column]
     signed = pl.concat(
-        [fresh.select(needed).with_columns(weight=1), retracted.select(needed).with_columns(weight=-1)]
+        [frame.lazy().select(*needed, weight=pl.lit(sign)) for frame, sign in ((fresh, 1), (retracted, -1))]
     ).filter(pl.col("bot") == "")
     weight = pl.col("weight").cast(pl.Int64)
     counted = signed.with_columns(
@@ -70,9 +70,9 @@ def roll_up(fresh: pl.DataFrame, retracted: pl.DataFrame, grain_ms: int) -> pl.D
         searches=weight * (pl.col("type") == "search"),
         engaged_ms=weight * pl.col("engaged_ms"),
     )
-    # Group once by all dimensions together, then group that smaller frame by each dimension.
+    # Group once by all dimensions together, then group that smaller frame by each dimension: two queries in all.
     columns = [column for column, _ in DIMENSIONS.values() if column]
-    compact = counted.group_by("site", "bucket", "type", *columns).agg(pl.col(_SUMS).sum())
+    compact = counted.group_by("site", "bucket", "type", *columns).agg(pl.col(_SUMS).sum()).collect().lazy()
     parts = []
     for dimension, (column, only) in DIMENSIONS.items():
         rows = compact if only is None else compact.filter(pl.col("type") == only)
@@ -84,7 +84,7 @@ def roll_up(fresh: pl.DataFrame, retracted: pl.DataFrame, grain_ms: int) -> pl.D
             .select(COLUMNS.keys())
         )
     moved = pl.any_horizontal(pl.col(name) != 0 for name in _SUMS)
-    return pl.concat(parts).filter(moved)
+    return pl.concat(parts).filter(moved).collect()
 
 
 DIGEST_FIELDS: tuple[str, ...] = tuple(name for name in SESSION_COLUMNS if name != "site")

@@ -31,14 +31,14 @@ at, which is everything more than the day cut's look-back before the last midnig
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from activity import chains
+from activity.chains import Numbers
 from activity.definitions import DAY_MS, ENGAGED_MS, GAP_MS, HORIZON_MS, OVERSIZED_EVENTS, SECOND_MS
 
 IDENTITY = ["site", "visitor", "id_hi", "id_lo"]
@@ -101,9 +101,6 @@ KEY = ["site", "visitor", "session_id"]
 # The watermark moves so far between two prunes.
 _PRUNE_EVERY_MS = 10 * SECOND_MS
 
-# A column of numbers or booleans.
-Numbers = npt.NDArray[Any]
-
 
 @dataclass(frozen=True)
 class Advance:
@@ -146,13 +143,34 @@ def advance(before: pl.DataFrame, batch: pl.DataFrame, watermark: int) -> Advanc
     batch: events more than HORIZON_MS behind it come back as `late`. The returned state is not pruned.
     """
     batch = only(STATE_COLUMNS, batch)
-    is_late = batch["occurred_at"] < watermark - HORIZON_MS
+    is_late = batch["occurred_at"].to_numpy() < watermark - HORIZON_MS
     late, taken = (batch.filter(is_late), batch.filter(~is_late)) if is_late.any() else (batch.clear(), batch)
-    after = canonical(before.vstack(taken) if before.height else taken)
-    both = before.vstack(after)
-    is_after = np.arange(both.height) >= before.height
-    formed, first = _formed(both, is_after)
-    return Advance(after, _changes(formed, is_after[first]), taken, late)
+    together = before.vstack(taken) if before.height else taken
+    after = canonical(together)
+    changes = _added(after, before.height) if after is together else difference(sessions(before), sessions(after))
+    return Advance(after, changes, taken, late)
+
+
+def _added(events: pl.DataFrame, before: int) -> pl.DataFrame:
+    """What is changed by the events after the first `before` ones, as `difference` says it; no event may be a copy.
+
+    Only the sessions that differ are formed. One whose first and last event and whose length were those of a session
+    before has the same events, because none is gone."""
+    if not events.height:
+        return _with_deleted(empty_sessions(), np.empty(0, bool))
+    keys = chains.keys_of(events)
+    after = chains.chains(keys)
+    now = chains.sessions(keys, after)
+    if not before:
+        return _with_deleted(_formed(events, now), np.zeros(len(now.length), bool))
+    was = chains.sessions(keys, chains.chains_within(keys, after.rows[after.rows < before]))
+    length, last = np.zeros(events.height, np.int64), np.empty(events.height, np.int64)  # by the first row
+    length[was.first], last[was.first] = was.length, was.last
+    differs = (length[now.first] != now.length) | (last[now.first] != now.last)
+    length[now.first] = 0
+    gone = length[was.first] > 0
+    formed = _formed(events, was.those(gone).joined(now.those(differs)))
+    return _with_deleted(formed, np.arange(formed.height) < np.count_nonzero(gone))
 
 
 def prune(state: pl.DataFrame, watermark: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -163,19 +181,20 @@ def prune(state: pl.DataFrame, watermark: int) -> tuple[pl.DataFrame, pl.DataFra
     """
     if not state.height:
         return state, empty_sessions()
-    final, out_of_sight = expired(state, chain_ends(state), watermark)
+    keys = chains.keys_of(state)
+    final, out_of_sight = expired(keys, chains.ends(keys), watermark)
     return state.filter(~(final | out_of_sight)), sessions(state.filter(final))
 
 
-def expired(events: pl.DataFrame, last: Numbers, watermark: int) -> tuple[Numbers, Numbers]:
+def expired(keys: chains.Keys, last: Numbers, watermark: int) -> tuple[Numbers, Numbers]:
     """For each event whether its chain is final at this `watermark` (Unix ms), and whether it is out of sight.
 
-    `last` is the time of the last event of each one's chain, see `chain_ends`.
+    `last` is the time of the last event of each one's chain, see `chains.ends`.
     """
     reach = watermark - HORIZON_MS  # no event before this is taken any more
     # The cut at a midnight M looks back to M − 24 h − gap; M is at the earliest the last one before `reach`.
     sight = (reach // DAY_MS) * DAY_MS - DAY_MS - GAP_MS
-    return last + GAP_MS < reach, events["occurred_at"].to_numpy() < sight
+    return last + GAP_MS < reach, keys.time < sight
 
 
 def pruned_at(watermark: int) -> int:
@@ -250,23 +269,21 @@ def sessions(events: pl.DataFrame) -> pl.DataFrame:
     value of one row, so the text columns are read at single rows only; sorting the whole frame would cost three times
     as much.
     """
-    return _formed(events)[0]
-
-
-def _formed(events: pl.DataFrame, apart: Numbers | None = None) -> tuple[pl.DataFrame, Numbers]:
-    """The sessions of `events`, and the row number of the first event of each.
-
-    Sets of events that `apart` numbers form sessions apart from each other: one call costs less than one for each."""
     if not events.height:
-        return empty_sessions(), np.empty(0, np.int64)
-    order, edge = chains(events, apart)
-    time = events["occurred_at"].to_numpy()[order]
-    start = np.flatnonzero(_cut(edge, time))
-    end = np.append(start[1:], events.height) - 1
-    first = _rows(order[start])
+        return empty_sessions()
+    keys = chains.keys_of(events)
+    return _formed(events, chains.sessions(keys, chains.chains(keys)))
+
+
+def _formed(events: pl.DataFrame, spans: chains.Spans) -> pl.DataFrame:
+    """One row for each of these sessions, in COLUMNS and in their order."""
+    order, start, end = spans.rows, spans.start, spans.end - 1
+    if not len(order):
+        return empty_sessions()
+    first = spans.first
 
     def total(values: pl.Series) -> Numbers:
-        return np.add.reduceat(values.cast(pl.Int64).to_numpy()[order], start)
+        return np.add.reduceat(values.to_numpy()[order], start, dtype=np.int64)
 
     def text_at(column: str, rows: Numbers, inside: Numbers) -> pl.Series:
         """The text at each of `rows` that is `inside` its session, else ""."""
@@ -277,7 +294,7 @@ def _formed(events: pl.DataFrame, apart: Numbers | None = None) -> tuple[pl.Data
 
     def first_of(marked: Numbers) -> tuple[Numbers, Numbers]:
         """The first of the `marked` rows in each session, and whether there is one."""
-        found = np.append(marked, events.height)[np.searchsorted(marked, start)]
+        found = np.append(marked, len(order))[np.searchsorted(marked, start)]
         return found, found <= end
 
     def last_of(marked: Numbers) -> tuple[Numbers, Numbers]:
@@ -290,15 +307,16 @@ def _formed(events: pl.DataFrame, apart: Numbers | None = None) -> tuple[pl.Data
     names_origin = (events["source"] != "") | (events["medium"] != "") | (events["utm_campaign"] != "")
     entered, is_entered = first_of(np.flatnonzero((view | names_origin).to_numpy()[order]))
     entry = _rows(order[np.where(is_entered, entered, start)])
-    length, pageviews = end - start + 1, total(view)
+    length, pageviews = spans.length, total(view)
     interactions, engaged = total(events["interactive"]), total(events["engaged_ms"])
-    identity = {name: events[name][first] for name in IDENTITY}
+    time, site = events["occurred_at"].to_numpy(), events["site"][_rows(first)]
+    visitor, high, low = (events[name].to_numpy()[first] for name in ("visitor", "id_hi", "id_lo"))
     columns: dict[str, pl.Series | Numbers] = {
-        "site": identity["site"],
-        "visitor": identity["visitor"],
-        "session_id": session_ids(identity),
-        "started_at": time[start],
-        "ended_at": time[end],
+        "site": site,
+        "visitor": visitor,
+        "session_id": session_ids(site, visitor, high, low),
+        "started_at": time[first],
+        "ended_at": time[spans.last],
         "events": length,
         "pageviews": pageviews,
         "searches": total(events["type"] == "search"),
@@ -312,93 +330,12 @@ def _formed(events: pl.DataFrame, apart: Numbers | None = None) -> tuple[pl.Data
         "user": text_at("user", *last_of(known)),
         **{name: events[name][entry] for name in _OF_THE_ENTRY},
     }
-    return pl.DataFrame([pl.Series(name, columns[name]) for name in COLUMNS]), order[start]
+    return pl.DataFrame([pl.Series(name, columns[name]) for name in COLUMNS])
 
 
 def _rows(numbers: Numbers) -> pl.Series:
     """Row numbers as what selects rows of a column the fastest."""
     return pl.Series(numbers.astype(np.uint32))
-
-
-def numbered(texts: pl.Series) -> tuple[list[str], Numbers]:
-    """The distinct texts in any order, and for each row the number of its text in that order."""
-    if (texts == texts[0]).all():
-        return [texts[0]], np.zeros(len(texts), np.uint32)
-    number = texts.cast(pl.Categorical(pl.Categories.random())).to_physical().to_numpy()
-    place = np.zeros(int(number.max()) + 1, np.uint32)
-    place[number] = np.arange(len(number), dtype=np.uint32)
-    return texts[pl.Series(place)].to_list(), number
-
-
-def _site_numbers(site: pl.Series) -> Numbers:
-    return numbered(site)[1] if site.dtype == pl.String else site.to_physical().to_numpy()
-
-
-def _sorted(keys: list[Numbers]) -> Numbers:
-    """The order of rows by keys, the last one first, as `np.lexsort` gives it.
-
-    Events come nearly in order of time, a radix sort brings the visitors nearly in order, and what is nearly in order
-    is merged from its runs; together that takes half the time of one `lexsort`."""
-    order = np.argsort(keys[0], kind="stable")
-    for key in keys[1:]:
-        if key.dtype == np.uint64:
-            order = order[np.argsort((key[order] >> np.uint64(48)).astype(np.uint16), kind="stable")]
-        order = order[np.argsort(key[order], kind="stable")]
-    return order
-
-
-def chains(events: pl.DataFrame, apart: Numbers | None = None) -> tuple[Numbers, Numbers]:
-    """The row numbers of events chain by chain, each in order, and for each of these whether it begins a chain.
-
-    `events` has the columns of IDENTITY and `occurred_at`; any numbering of the sites will do for `site`. The order is
-    by visitor, site, `occurred_at` and id. Times nearly always decide; ids are sorted only for ties. Rows that `apart`
-    numbers differently are never of one chain.
-    """
-    visitor, site, time = (events[name] for name in ("visitor", "site", "occurred_at"))
-    keys = [time.to_numpy(), visitor.to_numpy()]
-    if not (site == site[0]).all():
-        keys.insert(1, _site_numbers(site))
-    if apart is not None:
-        keys.append(apart)
-    order = _sorted(keys)
-    same = np.ones(len(order) - 1, bool)
-    for key in keys[1:]:
-        ordered = key[order]
-        same &= ordered[1:] == ordered[:-1]
-    gap = np.diff(keys[0][order])
-    edge = np.ones(len(order), bool)
-    edge[1:] = ~same | (gap > GAP_MS)
-    tie = np.zeros(len(order) + 1, bool)
-    tie[1:-1] = same & (gap == 0)
-    if tie.any():
-        tied = tie[1:] | tie[:-1]
-        rows = order[tied]
-        group = np.cumsum(~tie[:-1])[tied]
-        order[tied] = rows[np.lexsort((events["id_lo"].to_numpy()[rows], events["id_hi"].to_numpy()[rows], group))]
-    return order, edge
-
-
-def chain_ends(events: pl.DataFrame) -> Numbers:
-    """The time of the last event of each event's chain, row by row; `events` as for `chains`."""
-    order, edge = chains(events)
-    start = np.flatnonzero(edge)
-    length = np.diff(np.append(start, len(order)))
-    ends = np.empty(len(order), np.int64)
-    ends[order] = np.repeat(events["occurred_at"].to_numpy()[order[start + length - 1]], length)
-    return ends
-
-
-def _cut(edge: Numbers, time: Numbers) -> Numbers:
-    """Where sessions begin: where chains do, and at the midnights that cut one. `time` is in the order of `chains`."""
-    start = np.flatnonzero(edge)
-    length = np.diff(np.append(start, len(time)))
-    if (time[start + length - 1] - time[start]).max() < DAY_MS:
-        return edge  # no chain is a day long, so no midnight cuts
-    begun = np.repeat(time[start], length)
-    first_cut = (begun + 2 * DAY_MS - 1) // DAY_MS  # the first midnight at least a day after the chain began
-    cuts = np.maximum(time // DAY_MS - first_cut + 1, 0)
-    edge[1:] |= cuts[1:] != cuts[:-1]
-    return edge
 
 
 def difference(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
@@ -407,21 +344,21 @@ def difference(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     Rows that are new or have changed come with `deleted` false, rows that no longer exist with `deleted` true.
     """
     both = only(COLUMNS, before).vstack(only(COLUMNS, after))
-    return _changes(both, np.arange(both.height) >= before.height)
-
-
-def _changes(sessions: pl.DataFrame, is_new: Numbers) -> pl.DataFrame:
-    """What turns the sessions that are not `is_new` into those that are; as `difference`."""
-    rows = np.flatnonzero(~sessions.is_duplicated().to_numpy())  # the same before and after: no change
-    differing, is_new = sessions[_rows(rows)], is_new[rows]
+    rows = np.flatnonzero(~both.is_duplicated().to_numpy())  # the same before and after: no change
+    differing, is_new = both[_rows(rows)], rows >= before.height
     replaced = only(KEY, differing).is_duplicated().to_numpy()  # a new row has the key of a former one
-    changes = differing.hstack([pl.Series("deleted", ~is_new)])
-    return changes[_rows(np.flatnonzero(is_new | ~replaced))]
+    kept = np.flatnonzero(is_new | ~replaced)
+    return _with_deleted(differing[_rows(kept)], ~is_new[kept])
+
+
+def _with_deleted(changes: pl.DataFrame, deleted: Numbers) -> pl.DataFrame:
+    return changes.hstack([pl.Series("deleted", deleted)])
 
 
 def only(columns: Iterable[str], frame: pl.DataFrame) -> pl.DataFrame:
     """As `select`, without the cost of a query."""
-    return pl.DataFrame([frame[name] for name in columns])
+    names = list(columns)
+    return frame if frame.columns == names else frame[names]
 
 
 def _mix(value: Numbers) -> Numbers:
@@ -437,12 +374,11 @@ def site_number(site: str) -> int:
     return int.from_bytes(hashlib.blake2b(site.encode(), digest_size=8).digest(), "big")
 
 
-def session_ids(first_events: Mapping[str, pl.Series]) -> pl.Series:
-    """Returns the session id (UInt64) of each row: mix(mix(mix(site ^ visitor) ^ id_hi) ^ id_lo).
+def session_ids(site: pl.Series, visitor: Numbers, high: Numbers, low: Numbers) -> Numbers:
+    """Returns the id (UInt64) of each session: mix(mix(mix(site ^ visitor) ^ high) ^ low).
 
-    `first_events` are the columns of IDENTITY. Each distinct site is hashed once.
+    `high` and `low` are the id of its first event. Each distinct site is hashed once.
     """
-    names, number = numbered(first_events["site"])
-    site = np.array([site_number(name) for name in names], np.uint64)[number]
-    visitor, high, low = (first_events[name].to_numpy() for name in ("visitor", "id_hi", "id_lo"))
-    return pl.Series("session_id", _mix(_mix(_mix(site ^ visitor) ^ high) ^ low))
+    names, number = chains.numbered(site)
+    sites = np.array([site_number(name) for name in names], np.uint64)[number]
+    return _mix(_mix(_mix(sites ^ visitor) ^ high) ^ low)

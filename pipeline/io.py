@@ -25,7 +25,7 @@ from activity.event import SESSION_TOPIC
 from activity.rollup import hex16
 from brokers.base import Broker, Position, Record, TopicPartition
 from pipeline.checkpoint import PartitionRange
-from pipeline.grouping import GroupFrames, Passing, Sharded
+from pipeline.grouping import GroupFrames, Passing, Sharded, Step
 from pipeline.plan import Window
 from pipeline.run import Lookup, Raw, RunRef, Write
 
@@ -66,7 +66,7 @@ class FrameFeed:
             yield frame.select(COLUMNS.keys())
 
 
-class _Number(beam.DoFn):
+class _Number(Step):
     def __init__(self, ref: RunRef) -> None:
         self.ref = ref
 
@@ -74,7 +74,7 @@ class _Number(beam.DoFn):
         yield from range(len(self.ref.run().feeds))
 
 
-class _Read(beam.DoFn):
+class _Read(Step):
     def __init__(self, ref: RunRef) -> None:
         self.ref = ref
 
@@ -100,7 +100,7 @@ class ReadFeeds(beam.PTransform):
         return numbers | "Read" >> beam.ParDo(_Read(self.ref)).with_output_types(Passing)
 
 
-class _Write(beam.DoFn):
+class _Write(Step):
     def __init__(self, ref: RunRef, sink: str) -> None:
         self.ref = ref
         self.sink = sink

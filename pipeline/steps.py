@@ -25,7 +25,7 @@ from activity.columns import COLUMNS
 from activity.definitions import DAY_MS
 from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import DeadLetter
-from pipeline.grouping import GroupFrames, Passing, Sharded, typed
+from pipeline.grouping import GroupFrames, Passing, Sharded, Step, typed
 from pipeline.run import Raw, RunRef
 
 # Dead letters as frames; `bytes` are exactly what was received, `received_at` is in ms.
@@ -36,7 +36,7 @@ DEAD_LETTERS: dict[str, pl.DataType] = {
     "bytes": pl.Binary(),
 }
 
-class _Decode(beam.DoFn):
+class _Decode(Step):
     def __init__(self, positions: bool) -> None:
         self.positions = positions
         self.records = Metrics.counter("decode", "records")
@@ -109,7 +109,7 @@ class Decode(beam.PTransform):
 _AT_ONCE = 65_536
 
 
-class _Shard(beam.DoFn):
+class _Shard(Step):
     def __init__(self, shards: int) -> None:
         self.shards = shards
         self.events = Metrics.counter("key_by_shard", "events")
@@ -148,7 +148,7 @@ class KeyByShard(beam.PTransform):
         return keyed | "Group" >> GroupFrames(self.ref, ahead=self.shards > 1)
 
 
-class _Dedupe(beam.DoFn):
+class _Dedupe(Step):
     def __init__(self, ref: RunRef) -> None:
         self.ref = ref
         self.fresh = Metrics.counter("dedupe", "fresh")
@@ -178,7 +178,7 @@ class Dedupe(beam.PTransform):
         return pcoll | beam.ParDo(_Dedupe(self.ref)).with_output_types(Passing)
 
 
-class _Sessionize(beam.DoFn):
+class _Sessionize(Step):
     def __init__(self, ref: RunRef) -> None:
         self.ref = ref
         self.changes = Metrics.counter("sessionize", "changes")
@@ -216,7 +216,7 @@ class Sessionize(beam.PTransform):
         return typed(pcoll | advance.with_outputs(*tags, main="changes"), tags, Sharded)
 
 
-class _RollUp(beam.DoFn):
+class _RollUp(Step):
     def __init__(self, grain: str) -> None:
         self.grain = grain
         self.rows = Metrics.counter("roll_up", f"{grain}_rows")

@@ -139,6 +139,31 @@ def test_a_visitor_who_stays_for_days_is_told_the_same(data: st.DataObject) -> N
         both.prune(at - data.draw(st.sampled_from([0, HORIZON_MS])))
 
 
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_events_of_which_none_is_a_copy_change_the_sessions_that_the_plain_state_names(data: st.DataObject) -> None:
+    both, now, number = Both(), T0, 0
+    for _ in range(data.draw(st.integers(1, 10))):
+        now += data.draw(st.sampled_from([0, 1, GAP_MS, HORIZON_MS, DAY_MS]))
+        rows = data.draw(st.lists(events(now), max_size=12))
+        both.advance(frame([one | {"id_lo": number + n} for n, one in enumerate(rows)]), 0)
+        number += len(rows)
+
+
+def test_a_session_that_ends_a_day_earlier_with_as_many_events_has_changed() -> None:
+    """What came before the first event lets the next midnight cut, and what came after it makes up for the loss."""
+    start = T0 + DAY_MS + 1
+    through_midnight = range(start, T0 + 3 * DAY_MS, GAP_MS)  # its second; only the third is a day after its start
+    both = Both()
+    both.advance(frame([row(at, n) for n, at in enumerate(through_midnight)]), 0)
+    lost = sum(at >= T0 + 2 * DAY_MS for at in through_midnight)
+    earlier = [row(at, 1000 + n) for n, at in enumerate(range(T0 + 1 - GAP_MS, start, GAP_MS))]
+    step = both.advance(frame(earlier + [row(start + 1 + n, 2000 + n) for n in range(lost)]), 0)
+    changed = step.changes.filter(~pl.col("deleted") & (pl.col("started_at") == start))
+    assert changed["events"].to_list() == [len(through_midnight)]
+    assert changed["ended_at"].item() < T0 + 2 * DAY_MS
+
+
 def test_a_late_event_bridges_two_chains_and_both_expire_as_one() -> None:
     both = Both()
     both.advance(frame([row(T0, 1), row(T0 + 2 * GAP_MS, 3)]), 0)

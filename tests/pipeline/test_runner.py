@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import apache_beam as beam
 import polars as pl
 import pytest
+from apache_beam.coders import VarIntCoder
+from apache_beam.transforms import userstate
 
 from activity import codec, columns
 from brokers.base import Unreachable
+from pipeline.grouping import Step
 from pipeline.run import Run
 from pipeline.runner import Runner
 from tests.pipeline.world import event
@@ -71,3 +75,15 @@ def test_a_fault_ends_the_run_and_the_run_around_it(fault: Exception) -> None:
 
     with pytest.raises(type(fault) if isinstance(fault, Unreachable) else Exception, match=str(fault)):
         runner.run(Run([Nested(1)], {"events": lambda frame, block: None}))
+
+
+def test_beam_inspects_what_a_step_defines_and_nothing_that_it_inherits() -> None:
+    class Counts(Step):
+        STATE = userstate.ReadModifyWriteStateSpec("count", VarIntCoder())
+
+        def process(self, element: int, count: object = beam.DoFn.StateParam(STATE)) -> Iterator[int]:
+            yield element
+
+    assert userstate.is_stateful_dofn(Counts())
+    inspected = {name for name in dir(Counts()) if callable(getattr(Counts, name, None))}
+    assert inspected == {"process", "start_bundle", "finish_bundle"}
