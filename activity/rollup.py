@@ -48,7 +48,9 @@ DIMENSIONS: dict[str, tuple[str | None, str | None]] = {
     "os": ("os", None),
 }
 
-_SUMS = ["events", "pageviews", "searches", "engaged_ms"]
+# What a row counts for, and its counts.
+KEY = ["site", "bucket", "dimension", "value"]
+COUNTS = ["events", "pageviews", "searches", "engaged_ms"]
 
 
 def roll_up(fresh: pl.DataFrame, retracted: pl.DataFrame, grain_ms: int) -> pl.DataFrame:
@@ -72,18 +74,18 @@ def roll_up(fresh: pl.DataFrame, retracted: pl.DataFrame, grain_ms: int) -> pl.D
     )
     # Group once by all dimensions together, then group that smaller frame by each dimension.
     columns = [column for column, _ in DIMENSIONS.values() if column]
-    compact = counted.group_by("site", "bucket", "type", *columns).agg(pl.col(_SUMS).sum())
+    compact = counted.group_by("site", "bucket", "type", *columns).agg(pl.col(COUNTS).sum())
     parts = []
     for dimension, (column, only) in DIMENSIONS.items():
         rows = compact if only is None else compact.filter(pl.col("type") == only)
         value = pl.col(column) if column else pl.lit("")
         parts.append(
             rows.group_by("site", "bucket", value.alias("value"))
-            .agg(pl.col(_SUMS).sum())
+            .agg(pl.col(COUNTS).sum())
             .with_columns(pl.col("value").cast(pl.String), dimension=pl.lit(dimension))
             .select(COLUMNS.keys())
         )
-    moved = pl.any_horizontal(pl.col(name) != 0 for name in _SUMS)
+    moved = pl.any_horizontal(pl.col(name) != 0 for name in COUNTS)
     return pl.concat(parts).filter(moved)
 
 
