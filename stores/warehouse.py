@@ -35,6 +35,8 @@ TIME = pl.Datetime("ms", "UTC")
 KEYS = {"site": "String", "visitor": "UInt64", "id_hi": "UInt64", "id_lo": "UInt64"}
 VISITORS = {"site": "String", "visitor": "UInt64"}
 
+_PLACE = {name: columns.COLUMNS[name] for name in (*KEYS, "occurred_at")}
+
 # The tables that the pipeline writes.
 TABLES = ("event_rows", "session_rows", "rollup_1m_rows", "rollup_1h_rows", "dead_letter_rows")
 
@@ -211,16 +213,21 @@ class Warehouse:
         params = _span(site, start_ms, end_ms) | {"upto": upto_batch, "shards": shards}
         return {shard: (count, key, row) for shard, count, key, row in self.query(sql, params).iter_rows()}
 
-    def places_of(self, visitors: pl.DataFrame, start_ms: int, end_ms: int, upto_batch: int) -> pl.DataFrame:
-        """The keys (`KEYS`) and times (`occurred_at`) of the live events by persons in a span.
+    def places_around(
+        self, visitors: pl.DataFrame, start_ms: int, end_ms: int, days: range, upto_batch: int
+    ) -> pl.DataFrame:
+        """The keys (`KEYS`) and times (`occurred_at`) of the live events by persons in a span, but not on these days.
 
         Of these visitors (`site`, `visitor`), and without events that a batch after `upto_batch` wrote."""
+        # All versions of a row have its visitor, so it may be looked at before they become one; other columns may not.
         sql = f"""
             SELECT {", ".join(KEYS)}, occurred_at FROM event_rows FINAL
+            PREWHERE visitor IN (SELECT visitor FROM wanted)
             WHERE {_within("occurred_at", None)} AND bot = '' AND batch <= {{upto:UInt64}}
+              AND (day < toDate({{first:Int32}}) OR day >= toDate({{next:Int32}}))
               AND (site, visitor) IN (SELECT site, visitor FROM wanted)"""
-        found = self._among(sql, _span(None, start_ms, end_ms) | {"upto": upto_batch}, visitors)
-        return _shaped(found, {name: columns.COLUMNS[name] for name in (*KEYS, "occurred_at")})
+        params = _span(None, start_ms, end_ms) | {"upto": upto_batch, "first": days.start, "next": days.stop}
+        return _shaped(self._among(sql, params, visitors), _PLACE)
 
     def events_of(self, first: int, last: int, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
         """Live events that occurred in a span and were written by the batches `first`..`last`; all event columns."""

@@ -187,8 +187,8 @@ class _Replay:
             self._loader.runner.run(Run([feed], takes, lookup=lookup, shards=shards))
         crossing = built.crossing()
         around = margins(frozen.pieces, part, crossing)
-        places = self._loader.warehouse.places_of(crossing, *part.reads, frozen.checkpoint.batch)
-        places = places.filter(~part.within("occurred_at"))
+        upto = frozen.checkpoint.batch
+        places = self._loader.warehouse.places_around(crossing, *part.reads, part.days, upto)
         strange = places.join(around, on=session.IDENTITY, how="anti")
         chained = connected(crossing, pl.concat([strange, around.select(compare.PLACE)]))
         built.lacking_around = strange.join(chained, on=compare.PLACE, how="semi")
