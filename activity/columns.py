@@ -16,8 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from activity import codec
@@ -107,6 +109,25 @@ def like(frame: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
 def as_texts(frame: pl.DataFrame) -> pl.DataFrame:
     """Returns the frame with every `pl.Categorical` column as `pl.String`."""
     return frame.cast({pl.Categorical: pl.String})
+
+
+class Numbered(NamedTuple):
+    """A column as numbers: of each row the index of its text in `values`, which has each text once."""
+
+    numbers: np.ndarray
+    values: pl.Series
+
+
+def numbered(column: pl.Series) -> Numbered:
+    """Returns a `pl.Categorical` column, which has at least one row and no nulls, with its texts numbered from 0."""
+    ids = column.to_physical().to_numpy()
+    least, most = int(ids.min()), int(ids.max())
+    if least == most:
+        return Numbered(np.zeros(len(ids), np.int64), column[:1].cast(pl.String))
+    rows = np.full(most + 1, -1)
+    rows[ids] = np.arange(len(ids))  # of each id some row that has it
+    known = rows >= 0
+    return Numbered((np.cumsum(known) - 1)[ids], column.gather(rows[known]).cast(pl.String))
 
 
 def decode(values: Sequence[bytes]) -> tuple[pl.DataFrame, list[int]]:

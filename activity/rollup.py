@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
+from activity import columns
 from activity.definitions import HOUR_MS, MINUTE_MS
 from activity.session import COLUMNS as SESSION_COLUMNS
 
@@ -73,7 +73,7 @@ def roll_up(fresh: pl.DataFrame, retracted: pl.DataFrame, grain_ms: int) -> pl.D
     if not signed.height:
         return pl.DataFrame(schema=COLUMNS)
     weight, bucket = pl.col("weight").cast(pl.Int64), pl.col("occurred_at") // grain_ms
-    sites = _numbered(signed["site"].cast(pl.Categorical))
+    sites = columns.numbered(signed["site"].cast(pl.Categorical))
     first, last = signed.select(first=bucket.min(), last=bucket.max()).row(0)
     span = last - first + 1
     counted = signed.with_columns(
@@ -101,31 +101,17 @@ def _summed(rows: pl.DataFrame, column: str | None, places: int) -> pl.DataFrame
     """The sums of COUNTS by `place`, a number below `places`, and by `value`, which is the text in the column."""
     if column and rows[column].dtype == pl.String:
         return rows.group_by("place", value=pl.col(column)).agg(pl.col(COUNTS).sum())
-    values = _numbered(rows[column]) if column else _Numbered(np.zeros(rows.height, np.int64), pl.Series([""]))
-    keys = rows["place"].to_numpy() * len(values.values) + values.numbers
-    room = places * len(values.values)
+    numbers, texts = columns.numbered(rows[column]) if column else (np.zeros(rows.height, np.int64), pl.Series([""]))
+    keys = rows["place"].to_numpy() * len(texts) + numbers
+    room = places * len(texts)
     if room <= _ROOMY * rows.height and int(rows["engaged_ms"].abs().sum()) < 2**53:  # so far floats are exact
         made = {name: np.bincount(keys, rows[name].to_numpy(), room).astype(np.int64) for name in COUNTS}
         used = np.flatnonzero(np.any(list(made.values()), axis=0))
         summed = pl.DataFrame({"key": used} | {name: counts[used] for name, counts in made.items()})
     else:
         summed = rows.select(COUNTS).with_columns(key=keys).group_by("key").agg(pl.col(COUNTS).sum())
-    places_of, numbers = np.divmod(summed["key"].to_numpy(), len(values.values))
-    return summed.select(pl.Series("place", places_of), values.values.gather(numbers).alias("value"), *COUNTS)
-
-
-class _Numbered(NamedTuple):
-    numbers: np.ndarray  # of each row: the index of its text in `values`
-    values: pl.Series
-
-
-def _numbered(column: pl.Series) -> _Numbered:
-    """The rows of a `pl.Categorical` with the different texts in it numbered from 0."""
-    ids = column.to_physical().to_numpy()
-    rows = np.full(int(ids.max()) + 1, -1)
-    rows[ids] = np.arange(len(ids))  # of each id some row that has it
-    known = rows >= 0
-    return _Numbered((np.cumsum(known) - 1)[ids], column.gather(rows[known]).cast(pl.String))
+    places_of, numbers = np.divmod(summed["key"].to_numpy(), len(texts))
+    return summed.select(pl.Series("place", places_of), texts.gather(numbers).alias("value"), *COUNTS)
 
 
 DIGEST_FIELDS: tuple[str, ...] = tuple(name for name in SESSION_COLUMNS if name != "site")

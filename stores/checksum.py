@@ -22,11 +22,13 @@ import numpy as np
 import polars as pl
 import polars_hash
 
+from activity import columns
+
 _FIRST, _SECOND = 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53
 
 
 def row_checksums(frame: pl.DataFrame, names: Iterable[str]) -> np.ndarray:
-    """The checksum of each row over these columns, which are texts, integers and booleans; nulls are allowed."""
+    """The checksum of each row over these columns, which are texts (`pl.Categorical` too), integers and booleans."""
     return _mixed(_added(frame, names))
 
 
@@ -62,17 +64,28 @@ def _factor(name: str) -> int:
 
 
 def _added(frame: pl.DataFrame, names: Iterable[str]) -> np.ndarray:
-    names = list(names)
-    texts = [name for name in names if frame[name].dtype == pl.String]
-    hashed = frame.select(polars_hash.col(name).nchash.xxhash64() for name in texts)
     added = np.zeros(frame.height, np.uint64)
+    if not frame.height:
+        return added
     for name in names:
-        values = (hashed[name] if name in texts else frame[name]).cast(pl.Int64, wrap_numerical=True)
+        values = frame[name]
+        if values.dtype == pl.Categorical:
+            numbers, texts = columns.numbered(values)
+            of_texts = _hashed(texts).to_numpy() * np.uint64(_factor(name))
+            added += of_texts[numbers] if len(texts) > 1 else of_texts
+            continue
+        if values.dtype == pl.String:
+            values = _hashed(values)
+        values = values.cast(pl.Int64, wrap_numerical=True)
         if values.null_count():
             added -= values.is_null().to_numpy().astype(np.uint64) * np.uint64(_factor(f"no {name}"))
             values = values.fill_null(0)
         added += values.to_numpy().view(np.uint64) * np.uint64(_factor(name))
     return added
+
+
+def _hashed(texts: pl.Series) -> pl.Series:
+    return texts.to_frame("text").select(polars_hash.col("text").nchash.xxhash64()).to_series()
 
 
 def _added_sql(types: Mapping[str, str], names: Iterable[str]) -> str:

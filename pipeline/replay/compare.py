@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from activity import rollup, session
+from activity import columns, rollup, session
 from activity.columns import COLUMNS
 from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS
 from activity.rollup import session_digest
@@ -97,6 +97,9 @@ def row_hash(events: pl.DataFrame) -> pl.Series:
 class Built:
     """What the raw events of a part amount to. Its methods take what the graph gives, a shard at a time."""
 
+    # Of these sinks hardly any row is kept, so their texts may stay ids.
+    WITH_IDS = frozenset({"events", "state"})
+
     def __init__(self, window: Window, stored: StoredEvents, watermark: int) -> None:
         self.window = window
         self.stored = stored
@@ -135,12 +138,12 @@ class Built:
         fresh = frame
         if frame["deleted"].any():
             fresh = frame.filter(~pl.col("deleted"))
-            self.moved.append(frame.filter("deleted").select(PLACE))
+            self.moved.append(columns.as_texts(frame.filter("deleted").select(PLACE)))
         persons = fresh.select("site", "bot", day=pl.col("occurred_at") // DAY_MS).filter(pl.col("bot") == "")
-        self._counts.append(persons.group_by("site", "day").agg(events=pl.len()))
+        self._counts.append(columns.as_texts(persons.group_by("site", "day").agg(events=pl.len())))
         self._taken.append(int(block))
         if not self.stored.has(int(block), fresh):
-            self._differ(int(block), fresh)
+            self._differ(int(block), columns.as_texts(fresh))
 
     def _differ(self, shard: int, fresh: pl.DataFrame) -> None:
         """Find out in what the stored events of a shard differ from those of the source."""
@@ -183,11 +186,15 @@ class Built:
         time = pl.col("occurred_at")
         near = (time < self.window.start + GAP_MS) | (time >= self.window.end - GAP_MS)
         crossing = frame.filter(near).select(VISITOR).unique()
-        self._crossing.append(frame.join(crossing, on=VISITOR, how="semi"))
-        self._keep_open(frame.join(crossing, on=VISITOR, how="anti"))
+        self._crossing.append(columns.as_texts(frame.join(crossing, on=VISITOR, how="semi")))
+        if self._may_be_open(frame):
+            self._keep_open(columns.as_texts(frame.join(crossing, on=VISITOR, how="anti")))
+
+    def _may_be_open(self, events: pl.DataFrame) -> bool:
+        return bool(events.height) and int(events["occurred_at"].max()) + GAP_MS >= self._watermark - HORIZON_MS  # type: ignore[arg-type]
 
     def _keep_open(self, events: pl.DataFrame) -> None:
-        if events.height and int(events["occurred_at"].max()) + GAP_MS >= self._watermark - HORIZON_MS:  # type: ignore[arg-type]
+        if self._may_be_open(events):
             self.open_events.append(session.prune(events, self._watermark)[0])
 
     def take_rollup(self, frame: pl.DataFrame, _block: str) -> None:

@@ -184,7 +184,7 @@ class _Replay:
         else:
             lookup = built.lookup(self._loader.warehouse)
             feed = FrameFeed(lambda: self._events(touching, part))
-            self._loader.runner.run(Run([feed], takes, lookup=lookup, shards=shards))
+            self._loader.runner.run(Run([feed], takes, lookup=lookup, shards=shards, with_ids=Built.WITH_IDS))
         crossing = built.crossing()
         around = margins(frozen.pieces, part, crossing)
         upto = frozen.checkpoint.batch

@@ -92,6 +92,12 @@ def test_another_value_of_any_column_makes_another_checksum(name: str) -> None:
     assert of_rows(altered(events, name), columns.COLUMNS) != of_rows(events, columns.COLUMNS)
 
 
+def test_ids_have_the_checksum_of_their_texts() -> None:
+    events = frames.events(50).with_columns(host=pl.lit("only.example"))
+    for some in (events, events.clear()):
+        assert of_rows(columns.as_ids(some), columns.COLUMNS) == of_rows(some, columns.COLUMNS)
+
+
 def test_what_the_values_have_in_common_does_not_hide_that_they_differ() -> None:
     of = {"a": pl.String(), "b": pl.String(), "n": pl.Int64(), "m": pl.Int64()}
     rows = [
