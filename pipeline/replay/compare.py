@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -51,9 +54,24 @@ class StoredEvents:
         self._window = window
         self._upto = upto_batch
         self._shards = shards
-        self._sums = warehouse.event_checksums(window.site, window.start, window.end, upto_batch, shards)
-        self.rows = sum(rows for rows, _, _ in self._sums.values())
+        self._threads = ThreadPoolExecutor(1, "checksums")  # the graph begins to read meanwhile
+        self._adding = self._threads.submit(
+            warehouse.event_checksums, window.site, window.start, window.end, upto_batch, shards
+        )
         self._last: tuple[int, pl.DataFrame] | None = None  # what was read last is asked for again by the next step
+
+    def close(self) -> None:
+        """Wait for what was asked for."""
+        self._threads.shutdown()
+
+    @cached_property
+    def _sums(self) -> dict[int, tuple[int, int, int]]:
+        return self._adding.result()
+
+    @property
+    def rows(self) -> int:
+        """How many they are."""
+        return sum(rows for rows, _, _ in self._sums.values())
 
     def strangers(self, keys: pl.DataFrame) -> pl.DataFrame:
         """Those of the keys of a shard (`session.IDENTITY`) that are not stored in the window."""
@@ -123,6 +141,7 @@ class Built:
 
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
+        self.stored.close()
 
     def lookup(self, warehouse: Warehouse) -> Lookup:
         """Looks keys up among the events that are stored outside the window."""
@@ -273,32 +292,46 @@ def changed_rollup(warehouse: Warehouse, window: Window, grain: str, by_minute: 
     return difference(counts, warehouse.rollups_between(grain, window.site, window.start, window.end))
 
 
+class Digested(NamedTuple):
+    """The sessions of a site and day in short."""
+
+    sessions: int
+    visitors: int
+    sha256: str
+
+
+def digested(rebuilt: pl.DataFrame) -> dict[tuple[str, int], Digested]:
+    """The sessions by site and day (since the epoch) on which they start."""
+    dated = rebuilt.with_columns(day=pl.col("started_at") // DAY_MS).partition_by("site", "day", as_dict=True)
+    return {
+        (str(site), int(str(day))): Digested(some.height, some["visitor"].n_unique(), session_digest(some))
+        for (site, day), some in dated.items()
+    }
+
+
 def reports(
     counts: Mapping[tuple[str, int], int],
     stored: pl.DataFrame,
-    rebuilt: pl.DataFrame,
+    rebuilt: Mapping[tuple[str, int], Digested],
     changed: pl.DataFrame,
     differing: Mapping[str, set[tuple[str, int]]],
 ) -> list[Report]:
     """A line a site and day. `changed` are the session rows that make the `stored` ones the `rebuilt` ones;
 
     `differing` has the site-days whose events or rollups were not as they should be."""
-    dated = rebuilt.with_columns(day=pl.col("started_at") // DAY_MS)
-    after = {(str(k[0]), int(str(k[1]))): v for k, v in dated.partition_by("site", "day", as_dict=True).items()}
+    none = Digested(0, 0, session_digest(session.empty_sessions()))
     differing = {**differing, "sessions": days_of(changed, "started_at")}
     made: list[Report] = []
-    keys = {*after, *counts, *days_of(stored, "started_at")}.union(*differing.values())
+    keys = {*rebuilt, *counts, *days_of(stored, "started_at")}.union(*differing.values())
     for site, day in sorted(keys, key=lambda key: (key[1], key[0])):
-        sessions = after.get((site, day), session.empty_sessions())
+        sessions = rebuilt.get((site, day), none)
         differs = sorted(what for what, days in differing.items() if (site, day) in days)
         made.append(
             {
                 "site": site,
                 "day": str(losses.day(day)),
                 "events": counts.get((site, day), 0),
-                "sessions": sessions.height,
-                "visitors": sessions["visitor"].n_unique(),
-                "sha256": session_digest(sessions),
+                **sessions._asdict(),
                 "equal": not differs,
                 "differs": differs,
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 
 import polars as pl
@@ -269,14 +270,17 @@ class _Replay:
         since = self._since(frozen.checkpoint.batch + 1, checkpoint.batch - 1, part)
         moved = pl.concat(built.moved).unique().join(since, on=session.IDENTITY, how="anti")
         rebuilt = self._caught_up(built, since, moved)
-        stored = compare.stored_sessions(warehouse, part, rebuilt)
-        sessions = compare.changed_sessions(stored, rebuilt)
-        rollups = self._rollups(built, since)
+        with ThreadPoolExecutor(1, "rollups") as beside:
+            comparing = beside.submit(self._rollups, built, since)
+            stored = compare.stored_sessions(warehouse, part, rebuilt)
+            sessions = compare.changed_sessions(stored, rebuilt)
+            digested = compare.digested(rebuilt)
+        rollups = comparing.result()
         differing = {
             "events": built.repaired | compare.days_of(moved, "occurred_at"),
             "rollups": set().union(*(compare.days_of(rows, "bucket") for rows in rollups.values())),
         }
-        reports = compare.reports(built.counts(), stored, rebuilt, sessions, differing)
+        reports = compare.reports(built.counts(), stored, digested, sessions, differing)
         journal = self._keeper.swapping(self._journal, reports)
         if self._task.dry_run:
             return journal
