@@ -49,6 +49,16 @@ def test_the_engine_adds_up_live_events_by_shard(warehouse: Warehouse, events: p
         assert frames.same(read, some)
 
 
+def test_the_engine_adds_up_events_of_which_it_has_one_version(warehouse: Warehouse, events: pl.DataFrame) -> None:
+    warehouse.command("TRUNCATE TABLE event_rows")
+    warehouse.insert("event_rows", frames.marked(events, 1), "checksum one version")
+    of_shard = {number: events.filter(pl.col("visitor") % 4 == number) for number in range(4)}
+    assert warehouse.event_checksums(None, 0, END, 1, 4) == {n: sums(some) for n, some in of_shard.items()}
+    gone = events[:1]
+    warehouse.insert("event_rows", frames.marked(gone.with_columns(id_lo=pl.lit(1, pl.UInt64)), 2, 1), "checksum gone")
+    assert warehouse.event_checksums(None, 0, END, 2, 1) == {0: sums(events)}
+
+
 def test_the_engine_adds_up_what_was_asked_for(warehouse: Warehouse, events: pl.DataFrame) -> None:
     day = frames.START, frames.START + frames.DAY_MS
     some = events.filter(pl.col("occurred_at").is_between(*day, closed="left") & (pl.col("site") == "a.example"))
