@@ -137,8 +137,8 @@ def session_digest(sessions: pl.DataFrame) -> str:
     Without sessions it is the SHA-256 of no bytes.
     """
     whole = hashlib.sha256()
-    for some in session_lines(sessions).to_frame().iter_slices(_AT_ONCE):
-        whole.update(some.to_series().str.join("\n", ignore_nulls=False).item().encode())
+    for some in sessions.sort("visitor", "session_id").iter_slices(_AT_ONCE):
+        whole.update(session_lines(some).str.join("\n", ignore_nulls=False).item().encode())
         whole.update(b"\n")
     return whole.hexdigest()
 

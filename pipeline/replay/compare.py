@@ -235,8 +235,9 @@ class Built:
         self._crossing = []
 
     def sessions(self) -> pl.DataFrame:
-        """The sessions that start in the window (`session.COLUMNS`)."""
+        """Give away the sessions that start in the window (`session.COLUMNS`)."""
         formed = [frame.filter(self.window.within("started_at")) for frame in self._sessions]
+        self._sessions = []
         return pl.concat([session.empty_sessions(), *formed])
 
     def counts(self) -> dict[tuple[str, int], int]:
