@@ -110,8 +110,8 @@ def _summed(rows: pl.DataFrame, column: str | None, places: int) -> pl.DataFrame
         summed = pl.DataFrame({"key": used} | {name: counts[used] for name, counts in made.items()})
     else:
         summed = rows.select(COUNTS).with_columns(key=keys).group_by("key").agg(pl.col(COUNTS).sum())
-    places_of, numbers = np.divmod(summed["key"].to_numpy(), len(texts))
-    return summed.select(pl.Series("place", places_of), texts.gather(numbers).alias("value"), *COUNTS)
+    place, number = np.divmod(summed["key"].to_numpy(), len(texts))
+    return summed.select(pl.Series("place", place), texts.gather(number).alias("value"), *COUNTS)
 
 
 DIGEST_FIELDS: tuple[str, ...] = tuple(name for name in SESSION_COLUMNS if name != "site")
