@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
@@ -186,6 +187,7 @@ class _Replay:
             lookup = built.lookup(self._loader.warehouse)
             feed = FrameFeed(lambda: self._events(touching, part))
             self._loader.runner.run(Run([feed], takes, lookup=lookup, shards=shards, with_ids=Built.WITH_IDS))
+        gc.collect()  # what the engine has read is in circles of its objects, and its size is unknown to the collector
         crossing = built.crossing()
         around = margins(frozen.pieces, part, crossing)
         upto = frozen.checkpoint.batch
