@@ -16,8 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from activity import codec
@@ -109,6 +111,32 @@ def like(frame: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
 def as_texts(frame: pl.DataFrame) -> pl.DataFrame:
     """Returns the frame with every `pl.Categorical` column as `pl.String`."""
     return frame.cast({pl.Categorical: pl.String}) if any(kind == pl.Categorical for kind in frame.dtypes) else frame
+
+
+# Ids are numbered in an array with a place for each that there could be, up to so many times as long as the column.
+_DENSE = 4
+
+
+class Numbered(NamedTuple):
+    """A column as numbers: of each row the index of its text in `values`, which has each text once."""
+
+    numbers: np.ndarray
+    values: pl.Series
+
+
+def numbered(column: pl.Series) -> Numbered:
+    """Returns a `pl.Categorical` column, which has at least one row and no nulls, with its texts numbered from 0."""
+    ids = column.to_physical().to_numpy()
+    least, most = int(ids.min()), int(ids.max())
+    if least == most:
+        return Numbered(np.zeros(len(ids), np.int64), column[:1].cast(pl.String))
+    if most - least > _DENSE * len(ids):  # ids are of all texts that this process has seen
+        _, rows, numbers = np.unique(ids, return_index=True, return_inverse=True)
+        return Numbered(numbers, column.gather(rows).cast(pl.String))
+    rows = np.full(most - least + 1, -1)
+    rows[ids - least] = np.arange(len(ids))  # of each id some row that has it
+    known = rows >= 0
+    return Numbered((np.cumsum(known) - 1)[ids - least], column.gather(rows[known]).cast(pl.String))
 
 
 def decode(values: Sequence[bytes]) -> tuple[pl.DataFrame, list[int]]:

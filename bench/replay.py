@@ -66,7 +66,7 @@ def events_of_day(number: int, count: int) -> pl.DataFrame:
 
     path = words("/article/", 20_000)
     made = {
-        "visitor": rng.integers(1, 2**63, len(length), dtype=np.uint64)[visit] * np.uint64(2) + np.uint64(1),
+        "visitor": rng.integers(1, 2**64 - 1, len(length), dtype=np.uint64)[visit],
         "id_hi": rng.integers(0, 2**63, count, dtype=np.uint64),
         "id_lo": rng.integers(0, 2**63, count, dtype=np.uint64),
         "occurred_at": at, "type": kind, "engaged_ms": rng.integers(0, 9000, count), "path": path,

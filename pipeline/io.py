@@ -108,7 +108,8 @@ class _Write(Step):
 
     def process(self, element: tuple[int, pl.DataFrame]) -> Iterator[Any]:
         shard, frame = element
-        self.ref.run().writes[self.sink](columns.as_texts(frame), str(shard))
+        run = self.ref.run()
+        run.writes[self.sink](frame if self.sink in run.with_ids else columns.as_texts(frame), str(shard))
         self.rows.inc(frame.height)
         return iter(())
 

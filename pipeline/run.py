@@ -52,6 +52,7 @@ class Run:
     watermark: int = 0
     lookup: Lookup | None = None
     shards: int = 1
+    with_ids: frozenset[str] = frozenset()  # sinks whose write takes columns as `pl.Categorical` too, see `columns`
     # None: the runner makes one for the run, in memory for one shard, in a temporary folder for many.
     exchange: Exchange | None = None
 

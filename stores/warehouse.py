@@ -26,7 +26,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.external import ExternalData
 
 from activity import columns, rollup, session
-from stores import clickhouse, migrate
+from stores import checksum, clickhouse, migrate
 from stores.base import BrokenRows
 from stores.clickhouse import Clients, ask, bound
 from stores.read_only.client import LIMITS, Answer, ReadOnlyClient
@@ -34,6 +34,8 @@ from stores.read_only.client import LIMITS, Answer, ReadOnlyClient
 TIME = pl.Datetime("ms", "UTC")
 KEYS = {"site": "String", "visitor": "UInt64", "id_hi": "UInt64", "id_lo": "UInt64"}
 VISITORS = {"site": "String", "visitor": "UInt64"}
+
+_PLACE = {name: columns.COLUMNS[name] for name in (*KEYS, "occurred_at")}
 
 # The tables that the pipeline writes.
 TABLES = ("event_rows", "session_rows", "rollup_1m_rows", "rollup_1h_rows", "dead_letter_rows")
@@ -171,13 +173,15 @@ class Warehouse:
         start_ms: int,
         end_ms: int,
         upto_batch: int = 2**63 - 1,
+        shard: tuple[int, int] = (0, 1),
     ) -> Iterator[pl.DataFrame]:
         """Live events that occurred in a span, day by day, in frames of about 125,000 rows with all event columns.
 
         `visitors` (`site`, `visitor`) restricts them to some; None is all. Events that a batch after `upto_batch` wrote
-        are left out."""
-        params = _span(site, start_ms, end_ms) | {"upto": upto_batch}
+        are left out, and those of visitors outside of `shard`: a number, and of how many shards."""
+        params = _span(site, start_ms, end_ms) | {"upto": upto_batch, "shard": shard[0], "shards": shard[1]}
         where = f"batch <= {{upto:UInt64}} AND {_within('occurred_at', site)}"
+        where += " AND visitor % {shards:UInt32} = {shard:UInt32}"
         if visitors is not None:
             where += " AND (site, visitor) IN (SELECT site, visitor FROM wanted)"
         counted = f"SELECT day, count() AS rows FROM event_rows WHERE {where} GROUP BY day ORDER BY day"
@@ -194,16 +198,40 @@ class Warehouse:
                 if not frame.is_empty():
                     yield frame
 
-    def places_of(self, visitors: pl.DataFrame, start_ms: int, end_ms: int, upto_batch: int) -> pl.DataFrame:
-        """The keys (`KEYS`) and times (`occurred_at`) of the live events by persons in a span.
+    def event_checksums(
+        self, site: str | None, start_ms: int, end_ms: int, upto_batch: int, shards: int
+    ) -> dict[int, tuple[int, int, int]]:
+        """By shard: how many live events occurred in a span, and the checksums of their keys and of their columns.
+
+        A shard is the remainder of the visitor. Events that a batch after `upto_batch` wrote are left out."""
+        types = self._types_of("event_rows")
+        keys = checksum.row_checksum_sql(types, KEYS, "key")
+        rows = checksum.row_checksum_sql(types, columns.COLUMNS, "row")
+        params = _span(site, start_ms, end_ms) | {"upto": upto_batch, "shards": shards}
+        where = f"batch <= {{upto:UInt64}} AND {_within('occurred_at', site)}"
+        sums = f"SELECT visitor % {{shards:UInt32}}, count(), sum({keys}), sum({rows})"
+        # Merging all columns costs as much as adding them up, and hardly any event is stored in several versions.
+        versions = f"uniqExact({keys}) AS once, sum(deleted) AS gone"
+        found = self.query(f"{sums}, {versions} FROM event_rows WHERE {where} GROUP BY 1", params)
+        if any(count != once or gone for _, count, _, _, once, gone in found.iter_rows()):
+            found = self.query(f"{sums} FROM event_rows FINAL WHERE {where} GROUP BY 1", params)
+        return {shard: (count, key, row) for shard, count, key, row, *_ in found.iter_rows()}
+
+    def places_around(
+        self, visitors: pl.DataFrame, start_ms: int, end_ms: int, days: range, upto_batch: int
+    ) -> pl.DataFrame:
+        """The keys (`KEYS`) and times (`occurred_at`) of the live events by persons in a span, but not on these days.
 
         Of these visitors (`site`, `visitor`), and without events that a batch after `upto_batch` wrote."""
+        # All versions of a row have its visitor, so it may be looked at before they become one; other columns may not.
         sql = f"""
             SELECT {", ".join(KEYS)}, occurred_at FROM event_rows FINAL
+            PREWHERE visitor IN (SELECT visitor FROM wanted)
             WHERE {_within("occurred_at", None)} AND bot = '' AND batch <= {{upto:UInt64}}
+              AND (day < toDate({{first:Int32}}) OR day >= toDate({{next:Int32}}))
               AND (site, visitor) IN (SELECT site, visitor FROM wanted)"""
-        found = self._among(sql, _span(None, start_ms, end_ms) | {"upto": upto_batch}, visitors)
-        return _shaped(found, {name: columns.COLUMNS[name] for name in (*KEYS, "occurred_at")})
+        params = _span(None, start_ms, end_ms) | {"upto": upto_batch, "first": days.start, "next": days.stop}
+        return _shaped(self._among(sql, params, visitors), _PLACE)
 
     def events_of(self, first: int, last: int, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
         """Live events that occurred in a span and were written by the batches `first`..`last`; all event columns."""
@@ -218,6 +246,18 @@ class Warehouse:
         sql = f"SELECT {names} FROM session_rows FINAL WHERE {_within('started_at', site)}"
         found = self.query(sql, _span(site, start_ms, end_ms))
         return _shaped(found, session.COLUMNS)
+
+    def sessions_checksum(self, site: str | None, start_ms: int, end_ms: int) -> tuple[int, int]:
+        """How many live sessions started in a span, and their checksum over `session.COLUMNS`."""
+        rows = checksum.row_checksum_sql(self._types_of("session_rows"), session.COLUMNS, "row")
+        sql = f"SELECT count(), sum({rows}) FROM session_rows FINAL WHERE {_within('started_at', site)}"
+        return self.query(sql, _span(site, start_ms, end_ms)).row(0)
+
+    def rollup_checksum(self, grain: str, site: str | None, start_ms: int, end_ms: int) -> int:
+        """The checksum of what `rollups_between` returns, see `rollup.KEY` and `rollup.COUNTS`."""
+        counts = checksum.counts_checksum_sql(self._types_of(f"{grain}_rows"), rollup.KEY, rollup.COUNTS)
+        sql = f"SELECT {counts} FROM {grain}_rows WHERE {_within('bucket', site, by_day=False)}"
+        return int(self.query(sql, _span(site, start_ms, end_ms)).item())
 
     def rollups_between(self, grain: str, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
         """Sums of `rollup_1m` or `rollup_1h` whose bucket starts in a span (`rollup.COLUMNS`).
@@ -308,14 +348,16 @@ class Warehouse:
             return _query_with(client, self._clients.embedded, sql, params, "wanted", wanted, VISITORS)
 
     def _to_table(self, table: str, frame: pl.DataFrame) -> pl.DataFrame:
-        types = self._types.get(table) or self._describe(table)
+        types = self._types_of(table)
         strange = [name for name in frame.columns if name not in types]
         if strange:
             raise ValueError(f"table {table} has no column {', '.join(strange)}; it has {', '.join(types)}")
         times = [name for name in frame.columns if "DateTime64" in types[name] and frame[name].dtype == pl.Int64]
         return frame.with_columns(pl.col(times).cast(TIME)).rechunk()
 
-    def _describe(self, table: str) -> dict[str, str]:
+    def _types_of(self, table: str) -> dict[str, str]:
+        if table in self._types:
+            return self._types[table]
         if not _NAME.fullmatch(table):
             raise ValueError(f"{table!r} is no table's name")
         described = self.query(f"DESCRIBE TABLE {table}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 
 import msgspec
@@ -19,7 +21,7 @@ from pipeline.live import Loader
 from pipeline.losses import LAST_DAY, Missing
 from pipeline.plan import Plan, Window
 from pipeline.replay import compare
-from pipeline.replay.compare import Built
+from pipeline.replay.compare import Built, StoredEvents
 from pipeline.replay.journal import Journal, JournalKeeper, Report, Task, definitions_in_force
 from pipeline.replay.sources import (
     ArchiveSource,
@@ -160,10 +162,10 @@ class _Replay:
         """Build and swap a part. Returns the journal, which has its reports."""
         for attempt in range(_TRIES):
             frozen = source.frozen(part, again=attempt > 0)
-            index = compare.index_of(self._loader.warehouse, part, frozen.checkpoint.batch)
-            with Built(part, index, shards, self._watermark(frozen.checkpoint)) as built:
+            stored = StoredEvents(self._loader.warehouse, part, frozen.checkpoint.batch, shards)
+            with Built(part, stored, self._watermark(frozen.checkpoint)) as built:
                 self._build(built, frozen, shards)
-                self._refuse_to_forget(built, frozen, index.height)
+                self._refuse_to_forget(built, frozen)
                 with self._loader.turn, rebuild.leased(self._loader) as ours:
                     # Otherwise a lesser copy replaced an event meanwhile: what was built counts the other copy.
                     if ours.retracted == frozen.checkpoint.retracted:
@@ -188,11 +190,12 @@ class _Replay:
         else:
             lookup = built.lookup(self._loader.warehouse)
             feed = FrameFeed(lambda: self._events(touching, part))
-            self._loader.runner.run(Run([feed], takes, lookup=lookup, shards=shards))
+            self._loader.runner.run(Run([feed], takes, lookup=lookup, shards=shards, with_ids=Built.WITH_IDS))
+        gc.collect()  # what the engine has read is in circles of its objects, and its size is unknown to the collector
         crossing = built.crossing()
         around = margins(frozen.pieces, part, crossing)
-        places = self._loader.warehouse.places_of(crossing, *part.reads, frozen.checkpoint.batch)
-        places = places.filter(~part.within("occurred_at"))
+        upto = frozen.checkpoint.batch
+        places = self._loader.warehouse.places_around(crossing, *part.reads, part.days, upto)
         strange = places.join(around, on=session.IDENTITY, how="anti")
         chained = connected(crossing, pl.concat([strange, around.select(compare.PLACE)]))
         built.lacking_around = strange.join(chained, on=compare.PLACE, how="semi")
@@ -241,7 +244,7 @@ class _Replay:
         elsewhere = elsewhere.join(around, on=compare.PLACE, how="anti")
         return session.dedupe(around, elsewhere.select(around.columns)).fresh
 
-    def _refuse_to_forget(self, built: Built, frozen: Frozen, stored: int) -> None:
+    def _refuse_to_forget(self, built: Built, frozen: Frozen) -> None:
         """Raises `Incomplete` when stored events of the part are nowhere in the source, not even at another time.
 
         The same goes for events of the margins that belong to sessions of the part."""
@@ -257,9 +260,10 @@ class _Replay:
         built.moved.append(unknown.join(elsewhere, on=session.IDENTITY, how="semi").select(compare.PLACE))
         lacking = needed.join(elsewhere, on=session.IDENTITY, how="anti").height
         if lacking:
+            stored = built.stored.rows + built.lacking_around.height
             other = "archive" if self._task.source == "broker" else "broker"
             raise Incomplete(
-                f"the {self._task.source} lacks {lacking} of the {stored + built.lacking_around.height} events stored "
+                f"the {self._task.source} lacks {lacking} of the {stored} events stored "
                 f"for the sessions of {losses.period(part.days[0], part.days[-1])}, so nothing of these days was "
                 f"swapped; try --source {other}"
             )
@@ -272,14 +276,17 @@ class _Replay:
         since = self._since(frozen.checkpoint.batch + 1, checkpoint.batch - 1, part)
         moved = pl.concat(built.moved).unique().join(since, on=session.IDENTITY, how="anti")
         rebuilt = self._caught_up(built, since, moved)
-        stored = warehouse.sessions_between(part.site, part.start, part.end)
-        sessions = compare.changed_sessions(stored, rebuilt)
-        rollups = self._rollups(built, since)
+        with ThreadPoolExecutor(1, "rollups") as beside:
+            comparing = beside.submit(self._rollups, built, since)
+            stored = compare.stored_sessions(warehouse, part, rebuilt)
+            sessions = compare.changed_sessions(stored, rebuilt)
+            digested = compare.digested(rebuilt)
+        rollups = comparing.result()
         differing = {
             "events": built.repaired | compare.days_of(moved, "occurred_at"),
             "rollups": set().union(*(compare.days_of(rows, "bucket") for rows in rollups.values())),
         }
-        reports = compare.reports(built.counts(), stored, rebuilt, sessions, differing)
+        reports = compare.reports(built.counts(), stored, digested, sessions, differing)
         journal = self._keeper.swapping(self._journal, reports)
         if self._task.dry_run:
             return journal
@@ -330,12 +337,8 @@ class _Replay:
         """What has to be added to the stored rollups, by grain."""
         part = built.window
         meanwhile = rollup.roll_up(since.filter(part.within("occurred_at")), since.clear(), MINUTE_MS)
-        changes = {}
-        for grain, size in rollup.GRAINS.items():
-            counts = [compare.coarser(counted, size) for counted in (*built.rollups, meanwhile)]
-            stored = self._loader.warehouse.rollups_between(grain, part.site, part.start, part.end)
-            changes[grain] = compare.difference(counts, stored)
-        return changes
+        counts = [*built.rollups, meanwhile]
+        return {grain: compare.changed_rollup(self._loader.warehouse, part, grain, counts) for grain in rollup.GRAINS}
 
     def _commit(self, checkpoint: Checkpoint, built: Built, moved: pl.DataFrame) -> None:
         loader, task, part = self._loader, self._task, built.window

@@ -37,6 +37,7 @@ from pipeline.rebuild import Busy, settled
 from stores.base import Archive, ArchivedFile, Conflict, Positions, Unusable
 
 _AHEAD = 3  # pieces
+_JOINED = 65_536  # rows, from which on a frame is large enough
 _SPILLED = 300_000  # events that wait in memory to be spilled
 _TRIES = 5
 _MONTH = 31  # days whose part of a manifest is looked at together
@@ -233,19 +234,25 @@ class BrokerSource:
 
 
 def frames(pieces: Iterable[Piece], names: Sequence[str], keep: pl.Expr) -> Iterator[pl.DataFrame]:
-    """These columns of the rows that `keep` selects, a frame a piece, in order; read in threads ahead of the caller."""
+    """These columns of the rows that `keep` selects, in order; pieces are read in threads ahead of the caller.
+
+    Small pieces are joined, since each frame is cut by shard and exchanged by itself, at a cost by column."""
 
     def read(piece: Piece) -> pl.DataFrame:
         return piece.read(names).filter(keep)
 
     left = iter(pieces)
+    waiting: list[pl.DataFrame] = []
     with ThreadPoolExecutor(2, "pieces") as threads:
         reading = deque(threads.submit(read, piece) for piece in islice(left, _AHEAD))
         while reading:
-            frame = reading.popleft().result()
+            waiting.append(reading.popleft().result())
             reading += (threads.submit(read, piece) for piece in islice(left, 1))
-            if frame.height:
-                yield frame
+            if sum(frame.height for frame in waiting) >= _JOINED or not reading:
+                joined = pl.concat(waiting)
+                waiting.clear()
+                if joined.height:
+                    yield joined
 
 
 _NARROW = [*session.STATE_COLUMNS, "bot"]

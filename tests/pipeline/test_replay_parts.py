@@ -211,6 +211,40 @@ def test_a_part_that_the_source_lacks_leaves_the_parts_before_it_done(loaded: Wo
     assert same(world.sessions(), expected(world))
 
 
+def test_of_what_is_stored_as_the_source_has_it_no_row_is_read(
+    loaded: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where one event differs, only the events of its day and shard are."""
+    world = loaded
+    right = stored(world)
+    monkeypatch.setattr(driver, "SHARD_EVENTS", 40)
+    read: list[tuple[str, Any]] = []
+
+    def noting(name: str) -> None:
+        asked = getattr(world.warehouse, name)
+        monkeypatch.setattr(world.warehouse, name, lambda *given: (read.append((name, given)), asked(*given))[1])
+
+    for name in ("events_between", "sessions_between", "rollups_between", "lookup_events"):
+        noting(name)
+    told = run(world, source="archive")
+    assert all(r["equal"] for r in told)
+    assert not [given for name, given in read if name != "lookup_events" or given[0].height]
+
+    one = right.filter(pl.col("occurred_at") // DAY_MS == MIDNIGHT // DAY_MS + 1).row(3, named=True)
+    alter = "ALTER TABLE event_rows UPDATE title = 'x' WHERE id_lo = {lo:UInt64} AND id_hi = {hi:UInt64}"
+    world.warehouse.command(f"{alter} SETTINGS mutations_sync = 2", {"lo": one["id_lo"], "hi": one["id_hi"]})
+    read.clear()
+    again = run(world, source="archive")
+    assert [(r["site"], r["day"], r["differs"]) for r in again if not r["equal"]] == [
+        (one["site"], str(FIRST + timedelta(days=1)), ["events"])
+    ]
+    assert [r["sha256"] for r in again] == [r["sha256"] for r in told]
+    [(_, (_, _, start, _, _, (shard, shards)))] = [entry for entry in read if entry[0] == "events_between"]
+    assert (start, shard) == (MIDNIGHT + DAY_MS, one["visitor"] % shards)
+    assert shards > 1
+    assert stored(world).equals(right)
+
+
 @pytest.mark.parametrize("days", [1, -1])
 def test_an_event_stored_on_a_day_of_another_part_is_put_right(loaded: World, days: int) -> None:
     world = loaded

@@ -119,6 +119,23 @@ def test_events_of_some_visitors(warehouse: Warehouse) -> None:
     assert frames.same(both, found)
 
 
+def test_places_of_some_persons_around_some_days(warehouse: Warehouse) -> None:
+    given = frames.events(400, days=4)
+    gone = given[:20]
+    warehouse.insert("event_rows", frames.marked(given, 1), "places 1")
+    warehouse.insert("event_rows", frames.marked(gone, 2, deleted=1), "places 2")
+    warehouse.insert("event_rows", frames.marked(given[20:40].with_columns(bot=pl.lit("now")), 3), "places 3")
+    visitors = given.select("site", "visitor").unique().sort("visitor")[:30]
+    span = frames.START + 1_000_000, frames.START + 4 * frames.DAY_MS
+    first = frames.START // frames.DAY_MS
+    found = warehouse.places_around(visitors, *span, range(first + 1, first + 3), 3)
+    day = pl.col("occurred_at") // frames.DAY_MS - first
+    wanted = given[40:].filter(day.is_in([0, 3]) & (pl.col("bot") == "") & (pl.col("occurred_at") >= span[0]))
+    wanted = wanted.join(visitors, on=["site", "visitor"], how="semi")
+    assert wanted.height
+    assert frames.same(found, wanted.select(found.columns))
+
+
 def test_sessions_and_rollups_come_back(warehouse: Warehouse) -> None:
     events = frames.events(3_000, seed=6)
     given = frames.sessions(events)
