@@ -57,11 +57,11 @@ class AllUnits(CheckpointRepository):
                 return msgspec.structs.replace(after, lost=lost)
             return mine if mine.intent is not None else msgspec.structs.replace(mine, lost=lost)
         assert mine is not None
-        fields = ("batch", "watermark", "lease", "parts", "missing")
+        fields = ("batch", "lease", "parts", "missing", *(["watermark"] if mine.lost else []))
         changed = {name: getattr(after, name) for name in fields if getattr(after, name) != getattr(before, name)}
         if mine.intent is None:  # else its rows may still be on their way
             changed["lost"] = after.lost
-        if after.positions != before.positions:
+        if mine.lost and after.positions != before.positions:
             changed["positions"] = unit.share(after.positions, after.partitions)
         here = f"segments-{unit.name}/"
         changed["deltas"] = [path for path in after.segments() if path.startswith(here)]
@@ -102,6 +102,7 @@ def merged(checkpoints: list[Checkpoint]) -> Checkpoint:
     counts = [checkpoint.events for checkpoint in checkpoints if checkpoint.events is not None]
     return msgspec.structs.replace(
         first,
+        generation="-".join(sorted({checkpoint.generation for checkpoint in checkpoints})),
         batch=max(checkpoint.batch for checkpoint in checkpoints),
         positions=positions,
         # The least, as what is open for one unit may be closed for another; a unit without events has none open.
@@ -111,6 +112,7 @@ def merged(checkpoints: list[Checkpoint]) -> Checkpoint:
         dirty_days=[path for checkpoint in checkpoints for path in checkpoint.dirty_days],
         intent=next((checkpoint.intent for checkpoint in checkpoints if checkpoint.intent is not None), None),
         lease=next((checkpoint.lease for checkpoint in checkpoints if checkpoint.lease is not None), None),
+        parts=list(dict.fromkeys(part for checkpoint in checkpoints for part in checkpoint.parts)),
         missing=losses.missing([], [days for checkpoint in checkpoints for days in checkpoint.missing]),
         events=sum(counts) if len(counts) == len(checkpoints) else None,
         retracted=sum(checkpoint.retracted for checkpoint in checkpoints),

@@ -55,6 +55,13 @@ class UnitsChanged(StoreError):
         super().__init__(said)
 
 
+class UnitsChanging(StoreError):
+    """The number of units is being changed, so no loader can start yet."""
+
+    def __init__(self, to: int) -> None:
+        super().__init__(f"the partitions are being shared out among {to} units: `footfall units {to}` goes on with it")
+
+
 class Damaged(Unreadable):
     """The checkpoint is not what was written: a byte changed, or a file is cut off or missing. `path` is its name."""
 
@@ -106,6 +113,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     events: int | None = None  # stored in all; None in a checkpoint that did not count
     retracted: int = 0  # stored events that a lesser copy has replaced
     lost: bool = False  # begun over a warehouse that has events already: a replay of everything has to come first
+    epoch: int = 0  # of the layout of units that it was made for
     moved_to: int = 0  # the number of units that have its partitions now; it is never changed again then
 
     def segments(self) -> list[str]:

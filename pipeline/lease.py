@@ -18,7 +18,7 @@ from typing import Self
 import msgspec
 
 from pipeline.checkpoint import Lease
-from stores.base import CheckpointStore, Conflict, StoreError
+from stores.base import CheckpointStore, Conflict, StoreError, Unreadable
 
 log = logging.getLogger("footfall.pipeline")
 
@@ -110,8 +110,18 @@ class HeldLease:
         return True
 
     def _load(self) -> tuple[Lease, str | None]:
-        found = self._store.load(self._name)
-        return (msgspec.json.decode(found[0], type=Lease), found[1]) if found else (Lease("", 0), None)
+        free = Lease("", 0)
+        try:
+            found = self._store.load(self._name)
+        except Unreadable:
+            self._store.delete(self._name)
+            found = None
+        if found is None:
+            return free, None
+        try:
+            return msgspec.json.decode(found[0], type=Lease), found[1]
+        except msgspec.MsgspecError:
+            return free, found[1]
 
     def _renew(self) -> None:
         while not self._released.wait(self._bound / 3000):

@@ -47,7 +47,7 @@ from pipeline.plan import Plan, StateRef
 from pipeline.portable import RunnerError
 from pipeline.resources import Outcome, Parts
 from pipeline.runner import Runner
-from pipeline.unit import ONE, Unit
+from pipeline.unit import ONE, Unit, layout
 from stores.base import BrokenRows, CheckpointStore, Conflict, Positions, StoreError
 from stores.warehouse import Warehouse
 
@@ -142,9 +142,17 @@ class Loader:
         return checkpoint, state
 
     def _begin(self, damaged: bool = False) -> Checkpoint:
-        last, generation = self.warehouse.last_batch(), secrets.token_hex(8)
+        last, found = self.warehouse.last_batch(), layout(self.checkpoint_store)
+        if found.of != self.unit.of:
+            raise UnitsChanged(found.of)
         return self.repository.swap(
-            Checkpoint(generation=generation, partitions=self.partitions, batch=last, lost=damaged or last > 0)
+            Checkpoint(
+                generation=secrets.token_hex(8),
+                partitions=self.partitions,
+                batch=last,
+                lost=damaged or last > 0,
+                epoch=found.epoch,
+            )
         )
 
     def parts_fields(self, checkpoint: Checkpoint) -> dict[str, Any]:

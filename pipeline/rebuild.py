@@ -51,11 +51,10 @@ def leased(loader: Loader) -> Iterator[Checkpoint]:
     rows of a rebuild that is killed have a batch to themselves. Raises `Busy` when after a minute another process still
     has a lease or an intent."""
     me = f"rebuild-{os.getpid()}-{time.monotonic_ns()}"
-    deadline = time.monotonic() + _PATIENCE
     repositories = loader.repository.each()
     try:
         for repository in repositories:
-            checkpoint = _lease(loader, repository, me, deadline)
+            checkpoint = _lease(loader, repository, me)
         if len(repositories) > 1:
             found = loader.repository.load()
             assert found is not None
@@ -69,8 +68,9 @@ def leased(loader: Loader) -> Iterator[Checkpoint]:
                 repository.swap(msgspec.structs.replace(now, lease=None))
 
 
-def _lease(loader: Loader, repository: CheckpointRepository, me: str, deadline: float) -> Checkpoint:
+def _lease(loader: Loader, repository: CheckpointRepository, me: str) -> Checkpoint:
     """Take the lease of one unit; returns its checkpoint. Raises `Busy`."""
+    deadline = time.monotonic() + _PATIENCE
     while True:
         checkpoint = repository.load()
         if checkpoint is None:

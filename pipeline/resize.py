@@ -23,27 +23,14 @@ from pipeline.checkpoint import Checkpoint, CheckpointRepository, OpenState
 from pipeline.io import publish_closed
 from pipeline.live import Loader
 from pipeline.rebuild import Busy
-from pipeline.unit import Unit, all_of, shared_out
+from pipeline.unit import Layout, Unit, all_of, layout, shared_out, swap_layout, versioned_layout
 from stores.base import CheckpointStore, Conflict, StoreError
 
-_NAME = "units"
 _PATIENCE = 60.0  # seconds
 
 
 class NotNow(StoreError):
     """The units cannot be changed as they are: the message says which one, and what to do first."""
-
-
-class Layout(msgspec.Struct, frozen=True):
-    """How many units there are; `to` is how many there will be, while a change is on its way."""
-
-    of: int = 1
-    to: int = 0
-
-
-def layout(store: CheckpointStore) -> Layout:
-    """How many units the checkpoints in a store are of."""
-    return _load(store)[0]
 
 
 def resize(loader_of: Callable[[Unit], Loader], to: int) -> int:
@@ -52,22 +39,19 @@ def resize(loader_of: Callable[[Unit], Loader], to: int) -> int:
     Raises `NotNow` and changes nothing when a unit is not fit for it, and `Busy` when a unit did not come to an end of
     its batch within a minute: ask again then, what is begun goes on."""
     store = loader_of(Unit()).checkpoint_store
-    found, version = _load(store)
+    found, version = versioned_layout(store)
     if not found.to and found.of != to:
         _check(loader_of, found.of, to)
-        found = Layout(found.of, to)
-        version = store.swap(_NAME, msgspec.json.encode(found), version)
+        found = msgspec.structs.replace(found, to=to)
+        version = swap_layout(store, found, version)
     if found.to:
-        closed = [_closed(loader_of(unit), found.to) for unit in all_of(found.of)]
-        _make(loader_of(Unit()), closed, found.to)
-        store.swap(_NAME, msgspec.json.encode(Layout(found.to)), version)
+        closed = [_closed(loader_of(unit), found) for unit in all_of(found.of)]
+        if versioned_layout(store) != (found, version):  # and what was closed may have been emptied
+            raise NotNow("another process changes the units as well: look at `footfall units`")
+        _make(loader_of(Unit()), closed, found)
+        swap_layout(store, Layout(found.to, 0, found.epoch + 1), version)
     _forget_former(store)
     return found.of if found.to in (0, to) else resize(loader_of, to)
-
-
-def _load(store: CheckpointStore) -> tuple[Layout, str | None]:
-    found = store.load(_NAME)
-    return (msgspec.json.decode(found[0], type=Layout), found[1]) if found else (Layout(), None)
 
 
 def _check(loader_of: Callable[[Unit], Loader], of: int, to: int) -> None:
@@ -81,26 +65,35 @@ def _check(loader_of: Callable[[Unit], Loader], of: int, to: int) -> None:
         if checkpoint.lost or checkpoint.missing:
             why = losses.LOST if checkpoint.lost else losses.rebuilding(checkpoint.missing)
             raise NotNow(f"unit {loader.unit}: {why}. Let its loader do that first")
-    if to % of == 0:  # each of the new ones follows one of the former
-        return
-    # Of several units the new ones get the greatest watermark, and what is unread far behind it would count as late.
-    newest = max(checkpoint.watermark for checkpoint in checkpoints)
-    for loader, checkpoint in zip(loaders, checkpoints, strict=True):
-        if newest - checkpoint.watermark > HORIZON_MS // 2 and not loader.covers(loader.ends()):
-            raise NotNow(f"unit {loader.unit} is more than an hour behind the others: let its loader catch up first")
+    for sources in (_sources(unit, of, partitions) for unit in all_of(to)):
+        newest = max(checkpoints[at].watermark for at in sources)
+        for at in sources:
+            loader, behind = loaders[at], newest - checkpoints[at].watermark
+            if behind > HORIZON_MS // 2 and not loader.covers(loader.ends()):
+                raise NotNow(f"unit {loader.unit} is more than an hour behind others: let its loader catch up first")
 
 
-def _closed(loader: Loader, to: int) -> Checkpoint:
+def _sources(unit: Unit, of: int, partitions: int) -> list[int]:
+    """The indexes of the former units, of so many, that have partitions of a new one."""
+    own = set(unit.partitions(partitions))
+    return [at for at, former in enumerate(all_of(of)) if own & set(former.partitions(partitions))]
+
+
+def _closed(loader: Loader, found: Layout) -> Checkpoint:
     """Close the checkpoint of a unit for good, between two batches; returns it. Raises `Busy`."""
     with loader.lease or nullcontext():
-        return _close(loader, to)
+        return _close(loader, found)
 
 
-def _close(loader: Loader, to: int) -> Checkpoint:
+def _close(loader: Loader, found: Layout) -> Checkpoint:
     repository, deadline = loader.repository, time.monotonic() + _PATIENCE
     while True:
         checkpoint = repository.load()
-        assert checkpoint is not None
+        if checkpoint is None:
+            loader.open()
+            continue
+        if checkpoint.epoch != found.epoch:
+            raise NotNow("another process has changed the units meanwhile: look at `footfall units`")
         if checkpoint.moved_to:
             return checkpoint
         try:
@@ -108,7 +101,7 @@ def _close(loader: Loader, to: int) -> Checkpoint:
                 loader.open()
                 loader.step()  # nothing, if a loader that lives has the unit: it comes to an end of the batch itself
             elif checkpoint.lease is None or checkpoint.lease.until <= loader.clock():
-                return repository.swap(msgspec.structs.replace(checkpoint, moved_to=to, lease=None))
+                return repository.swap(msgspec.structs.replace(checkpoint, moved_to=found.to, lease=None))
         except Conflict:
             continue
         if time.monotonic() > deadline:
@@ -116,51 +109,58 @@ def _close(loader: Loader, to: int) -> Checkpoint:
         time.sleep(0.02)
 
 
-def _make(loader: Loader, closed: list[Checkpoint], to: int) -> None:
-    """Begin the checkpoints of `to` units with what the closed ones say, those that are not there yet."""
+def _make(loader: Loader, closed: list[Checkpoint], found: Layout) -> None:
+    """Begin the checkpoints of the new units with what the closed ones say, those that are not there yet."""
     whole = merged(closed)
-    watermark = max(checkpoint.watermark for checkpoint in closed)
-    repository = AllUnits(loader.checkpoint_store, len(closed))
+    epoch, partitions = found.epoch + 1, whole.partitions
+    repository = AllUnits(loader.checkpoint_store, found.of)
     state = repository.read_state(whole.segments(), whole.watermark, OpenState())
-    publish_closed(loader.broker, state.events.prune(session.pruned_at(watermark)))
     events = loader.warehouse.count_events() if whole.events is None else whole.events
-    units = all_of(to)
-    open_events = shared_out(session.canonical(state.still(whole.segments())), units, whole.partitions)
-    dirty_days = shared_out(repository.dirty_days(whole), units, whole.partitions)
+    units = all_of(found.to)
+    open_events = shared_out(session.canonical(state.still(whole.segments())), units, partitions)
+    dirty_days = shared_out(repository.dirty_days(whole), units, partitions)
     for at, unit in enumerate(units):
         own = CheckpointRepository(loader.checkpoint_store, unit.name)
-        found = own.load()
-        if found is not None and not found.moved_to:
+        before = own.load()
+        if before is not None and before.epoch >= epoch:
             continue
+        # The greatest of those from whom it takes over: what is final for one of them stays so.
+        watermark = max(closed[source].watermark for source in _sources(unit, found.of, partitions))
+        left, final = session.prune(open_events[at], session.pruned_at(watermark))
+        publish_closed(loader.broker, final)
 
         def segment(name: str, rows: pl.DataFrame, into: CheckpointRepository = own) -> list[str]:
-            return [into.put_frame(f"{name}-{whole.batch}", rows)] if rows.height else []
+            return [into.put_frame(f"{name}-{epoch}-{whole.batch}", rows)] if rows.height else []
 
         begun = msgspec.structs.replace(
             whole,
-            positions=unit.share(whole.positions, whole.partitions),
+            generation=closed[0].generation,
+            positions=unit.share(whole.positions, partitions),
             watermark=watermark,
-            deltas=segment("state", open_events[at]),
+            deltas=segment("state", left),
             dirty_days=segment("marks", dirty_days[at]),
             lease=None,
             events=events if at == 0 else 0,
             retracted=whole.retracted if at == 0 else 0,
+            epoch=epoch,
             moved_to=0,
         )
         own.swap(begun)
 
 
 def _forget_former(store: CheckpointStore) -> None:
-    """Empty the closed checkpoints: they stay, so that a loader of a former unit finds out, but for their segments."""
+    """Empty the checkpoints of former layouts: they stay, so that a loader finds out, but for their segments."""
+    now = layout(store).epoch
     for name in store.names("unit-"):
         repository = CheckpointRepository(store, name.removeprefix("unit-"))
         checkpoint = repository.load()
-        if checkpoint is None or not checkpoint.moved_to:
+        if checkpoint is None or not checkpoint.moved_to or checkpoint.epoch >= now:
             continue
         empty = Checkpoint(
             generation=checkpoint.generation,
             partitions=checkpoint.partitions,
             batch=checkpoint.batch,
+            epoch=checkpoint.epoch,
             moved_to=checkpoint.moved_to,
         )
         if checkpoint != empty:

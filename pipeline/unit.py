@@ -16,7 +16,7 @@ import polars as pl
 from activity.event import visitor_key
 from activity.rollup import hex16
 from brokers.routing import partition_of
-from stores.base import Positions
+from stores.base import CheckpointStore, Positions
 
 _WORDS = re.compile(r"([1-9]\d{0,4})/([1-9]\d{0,4})")
 
@@ -66,6 +66,35 @@ class Unit(msgspec.Struct, frozen=True):
 
 
 ONE = Unit()
+
+_LAYOUT = "units"
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """How many units there are; `to` is how many there will be, while a change is on its way.
+
+    `epoch` counts the changes. Each checkpoint has the epoch that it was made in, so whoever was asleep during later
+    changes finds out before it touches anything."""
+
+    of: int = 1
+    to: int = 0
+    epoch: int = 0
+
+
+def layout(store: CheckpointStore) -> Layout:
+    """How many units the checkpoints in a store are of."""
+    return versioned_layout(store)[0]
+
+
+def versioned_layout(store: CheckpointStore) -> tuple[Layout, str | None]:
+    """The layout, and the version that `swap_layout` replaces."""
+    found = store.load(_LAYOUT)
+    return (msgspec.json.decode(found[0], type=Layout), found[1]) if found else (Layout(), None)
+
+
+def swap_layout(store: CheckpointStore, changed: Layout, version: str | None) -> str:
+    """Replace the layout; returns its version. Raises `Conflict` when another process changed it since."""
+    return store.swap(_LAYOUT, msgspec.json.encode(changed), version)
 
 
 def all_of(count: int) -> list[Unit]:

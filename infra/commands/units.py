@@ -29,7 +29,8 @@ def units(settings: Settings, number: int | None, as_json: bool) -> None:
     on when it is asked for again.
     """
     from pipeline.rebuild import Busy
-    from pipeline.resize import layout, resize
+    from pipeline.resize import resize
+    from pipeline.unit import layout
 
     if settings.embedded and number not in (None, 1):
         raise Failed(

@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from infra import access, addresses, private, startup
+from infra.errors import Failed
 from infra.processes import jobs
 from infra.processes.control import Owner, Verb, blueprint
 from infra.settings import Settings
@@ -60,18 +61,20 @@ class Core:
     def loaders(self) -> list[Loader]:
         """The pipeline's loaders, one a unit, made and opened on first use; creates missing topics.
 
-        Raises `UnitsChanged` when the unit that this core was made for is none of those that there are."""
+        Raises `UnitsChanged` when the unit that this core was made for is none of those that there are, and
+        `UnitsChanging` while they are being changed."""
         with self._making:
             if not self._loaders:
-                from pipeline import resize
-                from pipeline.checkpoint import UnitsChanged
-                from pipeline.unit import all_of
+                from pipeline.checkpoint import UnitsChanged, UnitsChanging
+                from pipeline.unit import all_of, layout
 
                 self.parts.create_topics()
-                of = resize.layout(self.parts.checkpoint).of
-                if self._unit is not None and self._unit.of != of:
-                    raise UnitsChanged(of)
-                loaders = [self.parts.loader(unit) for unit in ([self._unit] if self._unit else all_of(of))]
+                found = layout(self.parts.checkpoint)
+                if found.to:
+                    raise UnitsChanging(found.to)
+                if self._unit is not None and self._unit.of != found.of:
+                    raise UnitsChanged(found.of)
+                loaders = [self.parts.loader(unit) for unit in ([self._unit] if self._unit else all_of(found.of))]
                 for loader in loaders:
                     loader.open()
                 self._loaders = loaders
@@ -88,14 +91,19 @@ class Core:
 
     def prepare(self) -> None:
         """Prepares the loader for large batches without starting it, for a command that decides itself when to load."""
+        from pipeline.rebuild import Busy
+
         for loader in self.loaders:
             if loader.lease is None or loader.lease.take():
-                self._recover(loader)
+                try:
+                    self._recover(loader)
+                except Busy as error:
+                    raise Failed(str(error)) from error
             loader.limit = _MUCH
             loader.compile()
 
     def close(self) -> None:
-        """Gives the leases of the units back."""
+        """Gives the leases of the units back, for another process to take them."""
         for loader in self._loaders:
             if loader.lease is not None:
                 loader.lease.release()
@@ -139,7 +147,7 @@ class Core:
                 try:
                     lease = self.loader.lease
                     if lease is not None and not lease.take():
-                        self._trouble = f"{lease.other} has unit {self.loader.unit}; this loader stands by"
+                        self._trouble = ""  # the numbers move: another process moves them
                         self._stop.wait(_RETRY_EVERY)
                         continue
                     self._recover(self.loader)
@@ -150,6 +158,7 @@ class Core:
                     mend(self.loader, self.parts.archive, broken)
             except UnitsChanged as error:
                 self.ended, self._trouble = error, str(error)
+                self.close()
                 self._on_end()
                 return
             except (BrokerError, StoreError, Incomplete, Busy, OSError) as error:
@@ -161,6 +170,7 @@ class Core:
             except BaseException:  # a library's panic too: it would end this thread unnoticed
                 log.exception("The pipeline does not run. Events are kept in the log; stop, repair it, start again")
                 self._trouble = "the pipeline does not run, see the output of the server"
+                self.close()
                 return
 
     def _recover(self, loader: Loader) -> None:
@@ -212,12 +222,12 @@ class Core:
             log.exception("%s failed; it is tried again later", verb)
 
     def metrics(self) -> str:
-        """The pipeline's metrics as Prometheus text; "" before it has started."""
+        """The pipeline's metrics as Prometheus text; "" before it has started or while another one has the unit."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         from ingest.counters import exposition
 
-        if not self._loaders:
+        if not self._has_unit():
             return ""
         status = self._loaders[0].status
         age = max(0.0, time.time() - status.watermark / 1000) if status.watermark else 0.0

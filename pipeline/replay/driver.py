@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
+from hashlib import blake2b
 
 import msgspec
 import polars as pl
@@ -86,9 +87,11 @@ def replay(
             with loader.turn, rebuild.leased(loader) as leased:
                 checkpoint = loader.repository.swap(msgspec.structs.replace(leased, lost=True, lease=None))
         site, start, end = None, 0, day_ms(datetime.fromtimestamp(loader.clock() / 1000, UTC).date()) + 2 * DAY_MS
-    task = Task(
-        start // DAY_MS, end // DAY_MS - 1, site, source, dry_run, lost, checkpoint.generation, definitions_in_force()
-    )
+    # Of several units some may have been made again before a kill, and load since: that is another task then.
+    whose = checkpoint.generation
+    if lost:
+        whose = blake2b(repr((whose, sorted(checkpoint.positions.items()))).encode(), digest_size=8).hexdigest()
+    task = Task(start // DAY_MS, end // DAY_MS - 1, site, source, dry_run, lost, whose, definitions_in_force())
     begun = Journal(
         task,
         begun=loader.clock(),

@@ -38,7 +38,7 @@ class Task(msgspec.Struct, frozen=True):
     source: str
     dry_run: bool
     lost: bool  # it makes a lost checkpoint again
-    generation: str
+    generation: str  # says on which checkpoint
     definitions: str
 
 

@@ -70,6 +70,17 @@ def test_who_is_not_heard_of_loses_it(two: tuple[HeldLease, HeldLease], clock: C
     assert not one.take()
 
 
+@pytest.mark.parametrize("value", [b"", b"{", b'{"by": 3}'])
+def test_a_lease_that_nobody_can_read_is_free(
+    two: tuple[HeldLease, HeldLease], store: CheckpointStore, value: bytes
+) -> None:
+    store.swap("lease-0", value, None)
+    one, other = two
+    assert one.holder() == ""
+    assert one.take()
+    assert not other.take()
+
+
 def test_of_many_that_want_it_at_once_one_has_it(store: CheckpointStore, clock: Clock) -> None:
     leases = [HeldLease(store, "0", clock, NEVER) for _ in range(12)]
     begin, taken = threading.Barrier(len(leases)), []

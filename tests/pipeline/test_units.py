@@ -18,8 +18,9 @@ from brokers.base import TopicPartition
 from pipeline import archive, live, rebuild, recover, replay
 from pipeline.checkpoint import CheckpointRepository, UnitsChanged
 from pipeline.replay import driver
-from pipeline.resize import Layout, NotNow, layout, resize
-from pipeline.unit import Unit, all_of
+from pipeline.resize import NotNow, resize
+from pipeline.unit import Layout, Unit, all_of, layout
+from stores.base import StoreError
 from tests.pipeline.test_live import Crash, assert_rollups_equal_a_group_by, expected, same
 from tests.pipeline.test_replay_parts import FIRST, LAST, MIDNIGHT, damage, dying, history
 from tests.pipeline.world import T0, World, event
@@ -37,7 +38,8 @@ def loaders(world: World, of: int) -> list[live.Loader]:
 
 def share_out(world: World, to: int) -> list[live.Loader]:
     resize(lambda unit: loader_of(world, unit), to)
-    assert layout(world.checkpoint) == Layout(to)
+    found = layout(world.checkpoint)
+    assert (found.of, found.to) == (to, 0)
     return loaders(world, to)
 
 
@@ -145,6 +147,45 @@ def test_the_number_of_units_changes_at_any_moment_and_a_change_that_is_killed_g
         rebuild.reconcile(loader)
     assert_right(world, of)
     assert all(report["equal"] for report in run(world, len(of)))
+
+
+@pytest.mark.parametrize("back", [1, 2])
+def test_a_change_that_slept_through_others_touches_nothing_of_theirs(world: World, back: int) -> None:
+    """It stops before each of its effects in turn, while others change to four units, to `back` and to four again."""
+    world.publish(*(event(n, T0 + n * 1000, n % 9) for n in range(60)))
+    world.loader.drain()
+    with dying(world, 10**9) as effects:
+        share_out(world, 4)
+    assert {"swap units", "swap unit-0", "swap unit-4-of-4"} <= set(effects)
+    for at in range(len(effects)):
+        share_out(world, 1)
+        with pytest.MonkeyPatch.context() as patch:
+
+            def others(effect: Callable[..., Any], at: int, left: Iterator[int], patch: pytest.MonkeyPatch) -> Any:
+                def wrapped(*given: Any) -> Any:
+                    if next(left, None) is None:
+                        patch.undo()
+                        for to in (4, back, 4):
+                            for loader in share_out(world, to):
+                                loader.step()
+                        world.publish(*(event(1000 + 100 * at + n, world.now, n % 9) for n in range(30)))
+                        for loader in loaders(world, 4)[:3]:
+                            loader.step()
+                    return effect(*given)
+
+                return wrapped
+
+            left = iter(range(at))
+            for name in ("swap", "put", "delete"):
+                patch.setattr(world.checkpoint, name, others(getattr(world.checkpoint, name), at, left, patch))
+            with contextlib.suppress(StoreError):
+                resize(lambda unit: loader_of(world, unit), 4)
+        world.now += MINUTE_MS
+        four = share_out(world, 4)
+        for loader in four:
+            loader.drain()
+        assert_right(world, four)
+    assert world.count("SELECT count() FROM events") == 60 + 30 * len(effects)
 
 
 def test_a_batch_that_was_broken_off_is_finished_before_its_unit_is_closed(
@@ -298,6 +339,30 @@ def test_lost_rows_are_made_again_by_whichever_unit_notices(shared: tuple[World,
     assert_right(world, three)
 
 
+def test_rows_are_missed_that_only_another_unit_knew_of(shared: tuple[World, list[live.Loader]]) -> None:
+    """The first unit has been idle since; what the second has committed is gone when all units are changed together."""
+    world, three = shared
+    before = set(map(str, three[0].open().parts))
+    world.now += MINUTE_MS
+    world.publish(*(event(91_000 + n, world.now, n) for n in range(40)))
+    three[1].drain()
+    known = [part for part in three[1].open().parts if part.table == "session_rows" and str(part) not in before]
+    newest = max(known, key=lambda part: part.first)
+    names = world.warehouse.query(
+        "SELECT name FROM system.parts WHERE active AND table = 'session_rows' AND max_block_number = {n:UInt64}",
+        {"n": newest.last},
+    )
+    world.warehouse.command(f"ALTER TABLE session_rows DROP PART '{names.item()}'")
+    whole = three[0].of_all_units()
+    with rebuild.leased(whole) as checkpoint:
+        rebuild.commit(whole, checkpoint, [])
+    assert three[2].open().missing
+    for loader in three[::-1]:
+        recover.recover(loader, world.archive)
+        loader.drain()
+    assert_right(world, three)
+
+
 def test_an_archive_that_several_units_flush_has_each_event_once(shared: tuple[World, list[live.Loader]]) -> None:
     world, three = shared
     commit, meanwhile = world.archive.commit, [three[1], three[2]]
@@ -334,11 +399,14 @@ def test_what_is_not_fit_for_a_change_is_refused_in_words(world: World) -> None:
     two[1].drain()
     with pytest.raises(NotNow, match=r"unit 1/2 is more than an hour behind"):
         share_out(world, 1)
-    assert layout(world.checkpoint) == Layout(2)
+    assert layout(world.checkpoint) == Layout(2, 0, 1)
     world.publish(*(event(200 + n, world.now, n) for n in range(40)))
-    four = share_out(world, 4)  # each of the new ones follows one of the former
+    former = [loader.open().watermark for loader in two]
+    four = share_out(world, 4)  # each of the new ones follows one of the former, at its pace
+    assert [loader.open().watermark for loader in four] == former * 2
     for loader in four:
         loader.drain()
+        assert not loader.status.late
     repository = CheckpointRepository(world.checkpoint, Unit(3, 4).name)
     repository.store.delete(repository.name)
     with pytest.raises(NotNow, match="unit 3/4: the checkpoint is missing or damaged"):
