@@ -48,6 +48,7 @@ def recover(loader: Loader, archive: Archive) -> None:
             if not lease.take():
                 raise rebuild.Busy(f"{lease.other} makes again what was lost; this loader waits for it")
             _mend(loader.of_all_units(), archive)
+        loader.open()
     loader.status.trouble = ""
 
 
