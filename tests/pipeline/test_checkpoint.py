@@ -11,7 +11,8 @@ STORED = (
     b'{"version":1,"batch":4,"generation":"0a1b","partitions":2,"positions":{"footfall.pageview":{"0":"7@a"}},'
     b'"watermark":9,"snapshot":"s","deltas":["d"],"marks":["m"],"intent":{"batch":5,"ranges":[{"topic":"t",'
     b'"partition":1,"after":null,"upto":"8@a"}],"watermark":9,"next_watermark":10},"hold":{"by":"me","until":11},'
-    b'"parts":[["event_rows","202611",1,2,3,4,5]],"missing":[["rows",1,2]],"events":6,"retracted":1,"lost":true}'
+    b'"parts":[["event_rows","202611",1,2,3,4,5]],"missing":[["rows",1,2]],"events":6,"retracted":1,"lost":true,'
+    b'"epoch":3,"moved_to":4}'
 )
 
 
@@ -32,9 +33,13 @@ def test_a_checkpoint_keeps_its_stored_names() -> None:
         events=6,
         retracted=1,
         lost=True,
+        epoch=3,
+        moved_to=4,
     )
     assert msgspec.json.encode(checkpoint) == STORED
     assert msgspec.json.decode(STORED, type=Checkpoint) == checkpoint
+    before_units = msgspec.json.decode(STORED.replace(b',"epoch":3,"moved_to":4', b""), type=Checkpoint)
+    assert before_units == msgspec.structs.replace(checkpoint, epoch=0, moved_to=0)
 
 
 def test_a_fresh_checkpoint_has_no_work_and_no_lease() -> None:
