@@ -99,7 +99,7 @@ def test_a_replay_says_in_words_that_its_runner_does_not_answer(
     test_replay.loaded(wide_world)
     nobody = portable.executor(f"flink://127.0.0.1:{free_port()}?workers=127.0.0.1:1", travelling.command())
     wide_world.loader.runner = RemoteRunner(nobody, str(wide_world.folder / "exchange"), shards=3)
-    verbs = jobs.of(cast("Parts", wide_world), lambda: wide_world.loader)
+    verbs = jobs.of(cast("Parts", wide_world), lambda: [wide_world.loader])
     day = test_replay.DAY.isoformat()
     with pytest.raises(Failed, match="start Beam's Flink job server"):
         list(verbs["replay"](first=day, last=day, site=None, source="archive", dry_run=True))
