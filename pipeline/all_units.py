@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 import polars as pl
 
@@ -79,17 +81,19 @@ class AllUnits(CheckpointRepository):
                 return repository.set_aside(damaged)
         return super().set_aside(damaged)
 
-    def put_frames(self, name: str, frame: pl.DataFrame, partitions: int) -> list[str]:
-        """See `CheckpointRepository.put_frames`; every unit gets the rows of its visitors."""
-        shares = zip(self._repositories, shared_out(frame, self._units, partitions), strict=True)
-        return [repository.put_frame(name, share) for repository, share in shares if share.height]
+    def put_frames(self, name: str, frame: pl.DataFrame) -> list[str]:
+        """See `CheckpointRepository.put_frames`."""
+        return [repository.put_frame(name, rows) for repository, _, rows in self._shares(frame) if rows.height]
 
-    def put_open_events(self, name: str, events: pl.DataFrame, partitions: int) -> list[str]:
+    def put_open_events(self, name: str, events: pl.DataFrame) -> list[str]:
         """See `CheckpointRepository.put_open_events`; each unit gets those that are open by its own watermark."""
-        watermarks = [found.watermark if found is not None else 0 for found in self._found]
-        shares = zip(self._repositories, shared_out(events, self._units, partitions), watermarks, strict=True)
-        pruned = ((repository, session.prune(share, watermark)[0]) for repository, share, watermark in shares)
-        return [repository.put_frame(name, share) for repository, share in pruned if share.height]
+        shares = ((each, session.prune(rows, unit.watermark)[0]) for each, unit, rows in self._shares(events))
+        return [repository.put_frame(name, rows) for repository, rows in shares if rows.height]
+
+    def _shares(self, frame: pl.DataFrame) -> Iterator[tuple[CheckpointRepository, Checkpoint, pl.DataFrame]]:
+        """The rows of each unit's visitors, with its checkpoint as it was loaded last."""
+        there = [found for found in self._found if found is not None]
+        return zip(self._repositories, there, shared_out(frame, self._units, there[0].partitions), strict=True)
 
 
 def merged(checkpoints: list[Checkpoint]) -> Checkpoint:

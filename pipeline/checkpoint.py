@@ -232,15 +232,15 @@ class CheckpointRepository:
         self.store.put(path, data)
         return path
 
-    def put_frames(self, name: str, frame: pl.DataFrame, partitions: int) -> list[str]:  # noqa: ARG002
-        """Write rows of visitors as a segment of the unit that has them; `partitions` is how many a topic has.
+    def put_frames(self, name: str, frame: pl.DataFrame) -> list[str]:
+        """Write rows of visitors (`site`, `visitor` and more) as segments of the units that have these visitors.
 
         Returns the names to put into the checkpoint."""
         return [self.put_frame(name, frame)]
 
-    def put_open_events(self, name: str, events: pl.DataFrame, partitions: int) -> list[str]:
-        """Write events of open sessions like `put_frames`."""
-        return self.put_frames(name, events, partitions)
+    def put_open_events(self, name: str, events: pl.DataFrame) -> list[str]:
+        """Write events of open sessions (`session.STATE_COLUMNS`) like `put_frames`."""
+        return self.put_frames(name, events)
 
     def each(self) -> list[CheckpointRepository]:
         """The repositories of the units that this one stands for."""

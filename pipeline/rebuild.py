@@ -178,7 +178,7 @@ def commit(
         fields["missing"] = losses.without(parts["missing"], made)
     if opened:
         events = session.canonical(pl.concat(opened))
-        segments = loader.repository.put_open_events(f"opened-{checkpoint.batch}", events, checkpoint.partitions)
+        segments = loader.repository.put_open_events(f"opened-{checkpoint.batch}", events)
         fields["deltas"] = [*checkpoint.deltas, *segments]
     done = loader.repository.swap(msgspec.structs.replace(checkpoint, **(fields | changes)))
     loader.open()

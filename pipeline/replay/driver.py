@@ -350,7 +350,7 @@ class _Replay:
         elsewhere = moved.filter(~part.within("occurred_at"))
         if elsewhere.height:
             days = elsewhere.select("site", "visitor", day=pl.col("occurred_at") // DAY_MS).unique()
-            marks = loader.repository.put_frames(f"marks-{checkpoint.batch}", days, checkpoint.partitions)
+            marks = loader.repository.put_frames(f"marks-{checkpoint.batch}", days)
             fields["dirty_days"] = [*checkpoint.dirty_days, *marks]
         if checkpoint.lost and is_last:
             journal = self._journal
