@@ -70,7 +70,6 @@ def run(event: dict[str, Any], context: Context, loader: Loader, parts: Parts) -
     Raises ValueError for arguments that cannot be used, and what `replay` raises.
     """
     from pipeline import recover
-    from pipeline.replay import replay
 
     log.setLevel(logging.INFO)
     request = parse(event)
@@ -80,8 +79,7 @@ def run(event: dict[str, Any], context: Context, loader: Loader, parts: Parts) -
     if told.is_past(request):
         log.info("%s: invocation %d came twice; another one went on", told.name, request.invocation)
         return told.status()
-    recover.check_parts(loader, request.first, request.last, request.dry_run)
-    for line in replay(
+    for line in recover.replayed(
         loader,
         parts.archive,
         request.first,

@@ -141,16 +141,26 @@ class FolderExchange:
 
 
 class TemporaryExchange(FolderExchange):
-    """An `Exchange` in a folder that only this process uses: for a run of any size without workers elsewhere."""
+    """An `Exchange` in a folder that only this process uses: for a run of any size without workers elsewhere.
+
+    Its files have `pl.Categorical` columns as bare ids, since with their dictionaries they take twice as long to write.
+    Polars knows what an id means as long as some such column is there, so the exchange keeps one."""
 
     def __init__(self) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="footfall-")
         super().__init__(Path(self._temporary.name))
+        self._ids = pl.DataFrame()  # the columns of every frame that are ids, without rows
+
+    def write(self, frame: pl.DataFrame) -> str:
+        """Write a frame to a file; returns the name. All frames of a run have the same columns."""
+        if not self._ids.width:
+            self._ids = frame.select(pl.col(pl.Categorical)).clear()
+        return super().write(frame.with_columns(pl.col(self._ids.columns).to_physical()))
 
     def read(self, names: Iterable[str]) -> pl.DataFrame:
         """The named frames as one; their files are deleted, since a run within one process repeats nothing."""
         names = list(names)
-        frame = super().read(names)
+        frame = super().read(names).with_columns(pl.col(self._ids.columns).cat.to(pl.Categorical))
         for name in names:
             (self._folder / name).unlink()
         return frame

@@ -11,6 +11,7 @@ Dead letters are in the log alone, so they come back from there as far as it rea
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
 import msgspec
@@ -29,6 +30,8 @@ from pipeline.steps import DEAD_LETTERS
 from stores.base import Archive, BrokenRows, Unreadable
 
 log = logging.getLogger("footfall.pipeline")
+
+_MARGIN = 2  # days around those of a replay of which it reads rows, too
 
 
 def recover(loader: Loader, archive: Archive) -> None:
@@ -80,20 +83,44 @@ def mend(loader: Loader, archive: Archive, broken: BrokenRows) -> None:
     recover(loader, archive)
 
 
-def check_parts(loader: Loader, first: date, last: date, dry_run: bool) -> None:
-    """Prepare a replay of these days: set the parts aside that it could not read.
+def replayed(
+    loader: Loader,
+    archive: Archive,
+    first: date,
+    last: date,
+    *,
+    site: str | None = None,
+    source: str = "broker",
+    dry_run: bool = False,
+    progress: replay.Progress = lambda _events: None,
+) -> Iterator[replay.Report]:
+    """As `replay.replay`, and where it meets broken rows, their parts are set aside and it goes on.
 
-    A dry run may change nothing; then it raises `replay.Incomplete` naming the parts."""
-    days = replay.day_ms(first) // DAY_MS, replay.day_ms(last) // DAY_MS
-    if not dry_run:
-        set_aside(loader, *days)
-        return
-    broken = [f"{table} {part} ({why})" for table, part, why in loader.warehouse.broken_parts(*days)]
-    if broken:
-        raise replay.Incomplete(
-            f"{len(broken)} parts of the warehouse fail their checksums: {'; '.join(broken)}. A replay without"
-            " --dry-run sets them aside and makes their rows again"
+    So the warehouse is read once, and no part is checked that nothing is read of. A day that was reported before its
+    rows were set aside is not reported again; `recover` makes it again. A dry run may change nothing: then it raises
+    `replay.Incomplete` naming the parts."""
+    reported: set[tuple[object, object]] = set()
+    days = replay.day_ms(first) // DAY_MS - _MARGIN, replay.day_ms(last) // DAY_MS + _MARGIN
+    while True:
+        reports = replay.replay(
+            loader, archive, first, last, site=site, source=source, dry_run=dry_run, progress=progress
         )
+        try:
+            for report in reports:
+                if (report["site"], report["day"]) not in reported:
+                    reported.add((report["site"], report["day"]))
+                    yield report
+        except BrokenRows:
+            if dry_run:
+                broken = [f"{table} {part} ({why})" for table, part, why in loader.warehouse.broken_parts(*days)]
+                raise replay.Incomplete(
+                    f"{len(broken)} parts of the warehouse fail their checksums: {'; '.join(broken)}. A replay without"
+                    " --dry-run sets them aside and makes their rows again"
+                ) from None
+            if not set_aside(loader, *days):
+                raise
+        else:
+            return
 
 
 def set_aside(loader: Loader, first_day: int, last_day: int) -> int:

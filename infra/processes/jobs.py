@@ -71,14 +71,12 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         from pipeline.portable import RunnerError
         from pipeline.rebuild import Busy
         from pipeline.replay import Incomplete
-        from pipeline.replay import replay as rebuilt
 
         loader = pipeline()[0]
 
         def work(report: Callable[[Line], None]) -> None:
             begin, end = date.fromisoformat(first), date.fromisoformat(last)
-            recover.check_parts(loader, begin, end, dry_run)
-            days = rebuilt(
+            days = recover.replayed(
                 loader.of_all_units(),
                 parts.archive,
                 begin,

@@ -20,7 +20,7 @@ there.
 
 from __future__ import annotations
 
-from pipeline.replay.driver import Incomplete, day_ms, replay
+from pipeline.replay.driver import Incomplete, Progress, day_ms, replay
 from pipeline.replay.journal import Report
 
-__all__ = ["Incomplete", "Report", "day_ms", "replay"]
+__all__ = ["Incomplete", "Progress", "Report", "day_ms", "replay"]

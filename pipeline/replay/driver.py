@@ -279,12 +279,12 @@ class _Replay:
         since = self._since(frozen.checkpoint.batch + 1, checkpoint.batch - 1, part)
         moved = pl.concat(built.moved).unique().join(since, on=session.IDENTITY, how="anti")
         rebuilt = self._caught_up(built, since, moved)
-        with ThreadPoolExecutor(1, "rollups") as beside:
+        with ThreadPoolExecutor(2, "comparing") as beside:  # most of which is the engine's work
             comparing = beside.submit(self._rollups, built, since)
-            stored = compare.stored_sessions(warehouse, part, rebuilt)
-            sessions = compare.changed_sessions(stored, rebuilt)
+            finding = beside.submit(compare.stored_sessions, warehouse, part, rebuilt)
             digested = compare.digested(rebuilt)
-        rollups = comparing.result()
+        rollups, stored = comparing.result(), finding.result()
+        sessions = compare.changed_sessions(stored, rebuilt)
         differing = {
             "events": built.repaired | compare.days_of(moved, "occurred_at"),
             "rollups": set().union(*(compare.days_of(rows, "bucket") for rows in rollups.values())),

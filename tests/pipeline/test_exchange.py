@@ -27,7 +27,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Exchang
 
 
 def numbers(*values: int) -> pl.DataFrame:
-    return pl.DataFrame({"n": values, "text": [f"ä{value}" for value in values]})
+    texts = [f"ä{value}" for value in values]
+    return pl.DataFrame({"n": values, "text": texts, "id": pl.Series(texts, dtype=pl.Categorical)})
 
 
 def test_a_frame_is_read_as_often_as_a_step_is_repeated(make: Callable[[], Exchange]) -> None:

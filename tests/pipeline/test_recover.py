@@ -303,9 +303,8 @@ def test_a_replay_sets_broken_parts_aside_and_makes_their_rows_again(
     world = damaged(BROKEN[damage])
     broken = part(world.folder, "session_rows" if "sessions" in damage else "event_rows")
     with pytest.raises(replay.Incomplete, match=r"1 parts of the warehouse fail.*without --dry-run"):
-        recover.check_parts(world.loader, DAY, DAY, dry_run=True)
-    recover.check_parts(world.loader, DAY, DAY, dry_run=False)
-    reports = list(replay.replay(world.loader, world.archive, DAY, DAY))
+        list(recover.replayed(world.loader, world.archive, DAY, DAY, dry_run=True))
+    reports = list(recover.replayed(world.loader, world.archive, DAY, DAY))
     assert [r["equal"] for r in reports] == [False]
     recover.recover(world.loader, world.archive)
     assert (broken.parent / "detached" / broken.name).is_dir()
