@@ -2,7 +2,8 @@
 
 Raw events lie in an embedded log that both read; their sessions and event rows are left in a shared folder. A bounded
 run reads all events, a micro-batch 50,000. On Flink the CPU of all its processes counts: JobManager, TaskManager, job
-server, workers and the driver. Needs what `./dev flink start` needs.
+server, workers and the driver. In the end a worker is killed in the middle of a bounded run: how much longer that takes
+is the time to recover. Needs what `./dev flink start` needs.
 
     ./dev bench flink [--events N] [--rounds N] [--json]
 """
@@ -12,9 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +36,7 @@ SHARDS = 8
 PARTITIONS = 4
 
 
-def fill(log: Path, events: int) -> None:
+def fill(log: Path, events: int, partitions: int = PARTITIONS) -> None:
     """Write page views of many visitors to an embedded log, spread over its partitions."""
     import random
 
@@ -45,7 +48,7 @@ def fill(log: Path, events: int) -> None:
     dice = random.Random(5)
     broker = brokers.connect(f"sqlite://{log}")
     for topic in ALL_TOPICS:
-        broker.create_topic(topic, PARTITIONS, -1)
+        broker.create_topic(topic, partitions, -1)
     for first in range(0, events, 10_000):
         records = []
         for number in range(first, min(first + 10_000, events)):
@@ -85,7 +88,9 @@ def plan(log: Path, exchange: str, name: str, most: int) -> Plan:
 
 
 def measure(url: str, folder: Path, events: int, rounds: int, pids: list[int]) -> dict[str, list[list[float]]]:
-    """Run both alternately; returns the wall and CPU seconds of each run by name."""
+    """Run both alternately; returns the wall and CPU seconds and the exchanged MB of each run by name.
+
+    The last of `pids` is the worker pool's."""
     import brokers
     from infra import worker
     from infra.settings import Settings
@@ -103,43 +108,66 @@ def measure(url: str, folder: Path, events: int, rounds: int, pids: list[int]) -
     found: dict[str, list[list[float]]] = {}
     sessions: dict[str, int] = {}
     for turn in range(rounds + 1):  # the first is to warm up
-        for size, most in (("all", events), ("batch", min(BATCH, events))):
+        for size, most in (("all", events), ("batch", min(BATCH, events)), ("start", PARTITIONS)):
             for where, runner in runners.items():
                 name = f"{where}-{size}-{turn}"
                 made = plan(log, f"{exchange}/{name}", name, most)
                 parts = Parts(connect_exchange(made.exchange), broker)
-                wall, cpu, rows = timed(lambda: runner.execute(made, parts), pids)  # noqa: B023 (called at once)
+                wall, cpu, size_mb, rows = timed(lambda: runner.execute(made, parts), pids, exchange)  # noqa: B023 (called at once)
                 if turn:
-                    found.setdefault(f"{where}-{size}", []).append([wall, cpu])
+                    found.setdefault(f"{where}-{size}", []).append([wall, cpu, size_mb])
                 if sessions.setdefault(size, rows) != rows:
                     raise SystemExit(f"{name}: {rows} sessions, {sessions[size]} before")
-                print(f"{name}: {wall:.1f} s, {cpu:.1f} CPU s, {rows} sessions", file=sys.stderr)
+                print(f"{name}: {wall:.1f} s, {cpu:.1f} CPU s, {size_mb:.0f} MB, {rows} sessions", file=sys.stderr)
+    made = plan(log, f"{exchange}/killed", "killed", events)
+    parts = Parts(connect_exchange(made.exchange), broker)
+    killer = threading.Thread(target=kill_a_worker, args=(pids[-1], exchange))
+    killer.start()
+    wall, cpu, size_mb, rows = timed(lambda: runners["flink"].execute(made, parts), pids, exchange)
+    killer.join()
+    found["killed"] = [[wall, cpu, size_mb]]
+    if rows != sessions["all"]:
+        raise SystemExit(f"with a killed worker {rows} sessions, {sessions['all']} before")
     broker.close()
     return found
 
 
-def timed(work: Callable[[], Outcome], pids: list[int]) -> tuple[float, float, int]:
-    """The wall and CPU seconds of a run, those of the cluster's processes included, and how many sessions it made."""
+def kill_a_worker(pool: int, exchange: str) -> None:
+    """Kill a worker of the pool as soon as a frame is exchanged."""
+    while not any(Path(exchange).rglob("*.arrow")):
+        time.sleep(0.05)
+    os.kill(min(children_of([pool])), signal.SIGKILL)
+
+
+def timed(work: Callable[[], Outcome], pids: list[int], exchange: str) -> tuple[float, float, float, int]:
+    """The wall and CPU seconds of a run, those of the cluster's processes included, the MB that it exchanged, and how
+    many sessions it made."""
     used, begun = seconds_of([os.getpid(), *pids]), time.perf_counter()
     outcome = work()
     wall, after = time.perf_counter() - begun, seconds_of([os.getpid(), *pids])
+    size = sum(path.stat().st_size for path in Path(exchange).rglob("*.arrow")) / 1e6
     rows = sum(frame.height for _, frame in outcome.frames("sessions"))
     outcome.close()
-    return wall, after - used, rows
+    return wall, after - used, size, rows
 
 
-def seconds_of(pids: list[int]) -> float:
-    """The CPU seconds that processes and their children have used so far."""
-    children: dict[int, list[int]] = {pid: [] for pid in pids}
+def children_of(pids: list[int]) -> set[int]:
+    """The processes that these have started and that run."""
+    found = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[1]) in children and int(path.parent.name) not in children:
-            children[int(fields[1])].append(int(path.parent.name))
+        if int(fields[1]) in pids:
+            found.add(int(path.parent.name))
+    return found
+
+
+def seconds_of(pids: list[int]) -> float:
+    """The CPU seconds that processes and their children have used so far."""
     ticks = 0
-    for pid in {*pids, *(child for of_pid in children.values() for child in of_pid)}:
+    for pid in {*pids, *children_of(pids)}:
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -170,15 +198,24 @@ def main() -> int:
         cluster = part.server(folder / "flink")
         started = time.perf_counter() - begun
         try:
-            pids = ",".join(map(str, cluster.pids()))
+            pids = ",".join(map(str, [*cluster.pids(), cluster.pool.pid()]))
             inside = ["--inside", cluster.url(parallelism=2, processes=2), str(folder), pids]
             options = ["--events", str(args.events), "--rounds", str(args.rounds)]
             found = cluster.run("bench.flink", *inside, *options, timeout=3600)
         finally:
             cluster.stop()
-    wall, cpu = ({name: statistics.median(run[at] for run in runs) for name, runs in found.items()} for at in (0, 1))
+    wall, cpu, exchanged = (
+        {name: statistics.median(run[at] for run in runs) for name, runs in found.items()} for at in (0, 1, 2)
+    )
     ratio, seconds = cpu["flink-all"] / cpu["here-all"], wall["flink-batch"]
-    more = {"wall": round(wall["flink-all"], 2), "wall_here": round(wall["here-all"], 2), "start": round(started, 1)}
+    more = {
+        "wall": round(wall["flink-all"], 2),
+        "wall_here": round(wall["here-all"], 2),
+        "cluster_start": round(started, 1),
+        "job_start": round(wall["flink-start"], 2),
+        "exchanged_mb": round(exchanged["flink-all"], 1),
+        "recovery": round(wall["killed"] - wall["flink-all"], 1),
+    }
     met = ratio <= TARGET_CPU
     bounded = result("flink/cpu", cpu["flink-all"], cpu["here-all"], "CPU s", TARGET_CPU, met=met, **more)
     met = seconds <= TARGET_SECONDS

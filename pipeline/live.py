@@ -67,7 +67,7 @@ def now_ms() -> int:
 
 @dataclass
 class Status:
-    """What `/metrics` and `/ready` say about the loader; counts are since it was made, `watermark` is in ms."""
+    """What `/metrics` and `/ready` say about the loader; counts are since it was made, times in ms."""
 
     batches: int = 0
     events: int = 0
@@ -75,7 +75,7 @@ class Status:
     late: int = 0
     dead_letters: int = 0
     watermark: int = 0
-    lag_seconds: float = 0.0
+    reached: int = 0  # what was published before is in the numbers
     trouble: str = ""
 
 
@@ -83,7 +83,7 @@ class Status:
 class Loader:
     """Loads what the topics hold into the warehouse, one unit, exactly once.
 
-    A loader is used by several threads; `turn` is the lock that a thread holds while it changes the checkpoint."""
+    Several threads use a loader; `turn` is the lock that one holds while it changes the checkpoint or loads it."""
 
     broker: Broker
     warehouse: Warehouse
@@ -111,27 +111,29 @@ class Loader:
 
         Raises `PartitionsChanged` when the topics do not fit it, `UnitsChanged` when other units have its partitions.
         A damaged checkpoint is set aside, and the one begun in its place waits for `recover.recover`."""
-        try:
-            checkpoint, state = self._loaded()
-        except Damaged as damaged:
-            kept = self.repository.set_aside(damaged)
-            log.warning("The checkpoint is damaged: %s. What is left of it is kept there as %s", damaged, kept)
-            checkpoint, state = self._begin(damaged=True), OpenState()
-        if checkpoint.moved_to:
-            raise UnitsChanged(checkpoint.moved_to)
-        parts = self.parts_fields(checkpoint)
-        if parts["missing"] != checkpoint.missing:
-            checkpoint = self.repository.swap(msgspec.structs.replace(checkpoint, **parts))
-        for topic in READ_TOPICS:
-            found = self.broker.partitions(topic)
-            if found != checkpoint.partitions:
-                raise PartitionsChanged(
-                    f"topic {topic} has {found} partitions, the checkpoint was made with {checkpoint.partitions}: "
-                    "visitors would move between partitions. Give the topic its former count, or begin a new checkpoint"
-                )
-        self._checkpoint, self._state, self._opened_at = checkpoint, state, self.clock()
-        self.status.watermark = checkpoint.watermark
-        return checkpoint
+        with self.turn:
+            try:
+                checkpoint, state = self._loaded()
+            except Damaged as damaged:
+                kept = self.repository.set_aside(damaged)
+                log.warning("The checkpoint is damaged: %s. What is left of it is kept there as %s", damaged, kept)
+                checkpoint, state = self._begin(damaged=True), OpenState()
+            if checkpoint.moved_to:
+                raise UnitsChanged(checkpoint.moved_to)
+            parts = self.parts_fields(checkpoint)
+            if parts["missing"] != checkpoint.missing:
+                checkpoint = self.repository.swap(msgspec.structs.replace(checkpoint, **parts))
+            for topic in READ_TOPICS:
+                found = self.broker.partitions(topic)
+                if found != checkpoint.partitions:
+                    raise PartitionsChanged(
+                        f"topic {topic} has {found} partitions, the checkpoint was made with {checkpoint.partitions}:"
+                        " visitors would move between partitions. Give the topic its former count, or begin a new "
+                        "checkpoint"
+                    )
+            self._checkpoint, self._state, self._opened_at = checkpoint, state, self.clock()
+            self.status.watermark = checkpoint.watermark
+            return checkpoint
 
     def _loaded(self) -> tuple[Checkpoint, OpenState]:
         checkpoint = self.repository.load()
@@ -185,7 +187,8 @@ class Loader:
 
     def checkpoint(self) -> Checkpoint:
         """The checkpoint as this loader knows it, loaded if need be."""
-        return self._checkpoint or self.open()
+        with self.turn:
+            return self._checkpoint or self.open()
 
     def compile(self) -> None:
         """Compile the graph ahead of the first batch, which then need not wait for it."""
@@ -244,9 +247,9 @@ class Loader:
                 at_end = bounds is not None and bounds.last <= upto
                 reached.append(fetched if at_end else self.broker.timestamp_of(log, upto))
         watermark = max(checkpoint.watermark, min(reached) - WATERMARK_DELAY_MS)
-        self.status.lag_seconds = max(0.0, (self.clock() - min(reached)) / 1000)
         # With nothing to read the watermark still moves, once a minute, so that open sessions can close.
         if not ranges and (not self._state.events.height or watermark - checkpoint.watermark < MINUTE_MS):
+            self.status.reached = min(reached)
             return None
         return Intent(self.unit.next_batch(checkpoint.batch), ranges, checkpoint.watermark, watermark)
 
@@ -379,7 +382,7 @@ class Loader:
         status.duplicates += counters.get("dedupe.duplicates", 0)
         status.late += counters.get("sessionize.late", 0)
         status.dead_letters += counters.get("decode.dead", 0)
-        status.watermark = intent.next_watermark
+        status.watermark, status.reached = intent.next_watermark, intent.next_watermark + WATERMARK_DELAY_MS
 
     # -- drivers ----------------------------------------------------------------------------------------------
 

@@ -37,6 +37,8 @@ log = logging.getLogger("footfall")
 _GRACE = 20
 _RECONCILE_EVERY = 600.0
 _FLUSH_EVERY = 60.0
+_FLUSH_AT = 200_000  # events: a flush of a minute's events would hold up the loader of a busy site for seconds
+_LOOK_EVERY = 2.0
 _RETRY_EVERY = 1.0
 _RETRY_AT_LEAST_EVERY = 30.0
 _MUCH = 50_000  # records per partition and micro-batch, when nobody waits for the first of them
@@ -117,7 +119,7 @@ class Core:
         self._trouble = self._first_look()
         for name, work in (
             ("loader", self._load),
-            ("archive", lambda: self._every(_FLUSH_EVERY, "archive-flush")),
+            ("archive", self._archive),
             ("reconcile", lambda: self._every(_RECONCILE_EVERY, "reconcile")),
         ):
             thread = threading.Thread(target=work, name=name)
@@ -209,6 +211,17 @@ class Core:
         missing = losses.missing(gone, checkpoint.missing)
         return losses.rebuilding(missing) if missing else ""
 
+    def _archive(self) -> None:
+        """Flushes the archive once a minute, and as soon as there are many events to flush."""
+        flushed, at = 0, time.monotonic()
+        while not self._stop.wait(_LOOK_EVERY):
+            if not self._has_unit():
+                continue
+            loaded = self._loaders[0].status.events
+            if loaded - flushed >= _FLUSH_AT or time.monotonic() - at >= _FLUSH_EVERY:
+                self._quietly("archive-flush")
+                flushed, at = loaded, time.monotonic()
+
     def _every(self, seconds: float, verb: str) -> None:
         while not self._stop.wait(seconds):
             if self._has_unit():
@@ -230,9 +243,9 @@ class Core:
         if not self._has_unit():
             return ""
         status = self._loaders[0].status
-        age = max(0.0, time.time() - status.watermark / 1000) if status.watermark else 0.0
+        age, lag = (max(0.0, time.time() - ms / 1000) if ms else 0.0 for ms in (status.watermark, status.reached))
         gauges = (
-            ("lag_seconds", "Age of the oldest event that is not yet in the numbers.", status.lag_seconds),
+            ("lag_seconds", "All that was published longer ago than this is in the numbers.", lag),
             ("watermark_age_seconds", "How far the live watermark is behind the clock.", age),
         )
         counters = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,9 @@ def ingesting(folder: Path, env: Mapping[str, str]) -> Iterator[Ingest]:
     ):
         try:
             yield Ingest(port, log, process)
+        except BaseException:
+            sys.stdout.write(log.read_text())  # pytest shows it with the failure
+            raise
         finally:
             process.terminate()
             process.wait(PATIENCE)

@@ -18,19 +18,21 @@ from pipeline.unit import all_of
 from tests.e2e.harness import PATIENCE, command, environment, footfall, until
 from tests.e2e.ingesting import ingesting
 from tests.e2e.proof import replay
+from tests.require import require
+from tests.servers import kafka
 
 
 class Deployment:
     """The parts of a deployment that loaders share, and the loaders."""
 
-    def __init__(self, folder: Path, warehouse: str) -> None:
+    def __init__(self, folder: Path, warehouse: str, broker: str = "") -> None:
         data = folder / "data"
         self.data = data
         self.env = {
             "FOOTFALL_WAREHOUSE": warehouse,
             "FOOTFALL_DATA": str(data),
             "FOOTFALL_SITES": str(data / "sites.toml"),
-            "FOOTFALL_BROKER": f"sqlite://{data}/log.db",
+            "FOOTFALL_BROKER": broker or f"sqlite://{data}/log.db",
         }
         self.warehouse = stores.connect_warehouse(warehouse)
         self.warehouse.migrate()
@@ -66,11 +68,24 @@ def deployment(tmp_path: Path, clickhouse: str) -> Iterator[Deployment]:
         yield made
 
 
+@pytest.fixture
+def over_kafka(tmp_path: Path, clickhouse: str) -> Iterator[Deployment]:
+    """A deployment with a Kafka of its own, because the topics get another number of partitions."""
+    missing = kafka.available()
+    require("kafka", not missing, missing)
+    server = kafka.server(tmp_path / "kafka")
+    made = Deployment(tmp_path, clickhouse, f"kafka://{kafka.start(server.folder, port=0)}")
+    with contextlib.closing(made):
+        yield made
+    server.stop()
+
+
 @pytest.mark.slow
+@pytest.mark.real
 def test_from_one_loader_to_three_and_back_with_one_killed_each_event_is_stored_once(
-    tmp_path: Path, deployment: Deployment
+    tmp_path: Path, over_kafka: Deployment
 ) -> None:
-    env = deployment.env
+    deployment, env = over_kafka, over_kafka.env
     assert footfall("site", "add", "a.example", env=env).returncode == 0
     assert footfall("topics", "apply", "--partitions", "6", env=env).returncode == 0
     with ingesting(tmp_path / "ingest", env) as ingest:

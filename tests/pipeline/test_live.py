@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from typing import Any
 
 import polars as pl
@@ -171,6 +172,43 @@ def test_who_lost_the_swap_starts_over_and_nothing_is_loaded_twice(world: World,
     loader.drain()
     assert same(world.sessions(), expected(world))
     assert_rollups_equal_a_group_by(world)
+
+
+def test_a_thread_that_asks_for_the_checkpoint_during_a_commit_does_not_load_the_former_one(
+    world: World, loader: live.Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive asks for the positions at any time; it must not set back what the loader goes on from."""
+    put, load = loader.repository.put_frame, loader.repository.state
+    loaded, over = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        loader.checkpoint()
+
+    def slow(*arguments: Any) -> Any:
+        state = load(*arguments)
+        loaded.set()
+        over.wait()
+        return state
+
+    asking = threading.Thread(target=ask)
+
+    def put_while_another_asks(*arguments: Any) -> str:
+        if not asking.ident:
+            asking.start()
+            loaded.wait(1)
+        return put(*arguments)
+
+    world.publish(event(1))
+    loader.drain()
+    monkeypatch.setattr(loader.repository, "put_frame", put_while_another_asks)
+    monkeypatch.setattr(loader.repository, "state", slow)
+    world.publish(event(2, T0 + 1000))
+    assert loader.step() is not None
+    over.set()
+    asking.join()
+    world.publish(event(3, T0 + 2000))
+    assert loader.step() is not None
+    assert same(world.sessions(), expected(world))
 
 
 def test_another_partition_count_is_refused_by_name(world: World, loader: live.Loader) -> None:
