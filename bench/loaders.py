@@ -22,11 +22,9 @@ from typing import Any
 from bench.flink import fill
 from bench.harness import FOOTFALL, report, result
 
-COUNTS = (1, 2, 4)
 SERVER = Path(__file__).parents[1] / "tests" / "stores" / "clickhouse_http.py"
 PARTITIONS = 8
-# Of one loader's rate: a second one has to be worth its while where there is a second core.
-TARGET = 1.0
+TARGETS = {2: 1.0, 4: 0.9}  # of one loader's rate: what more loaders than cores may cost
 
 
 def loaded(folder: Path, log: Path, count: int, events: int) -> float:
@@ -45,7 +43,7 @@ def loaded(folder: Path, log: Path, count: int, events: int) -> float:
         }
         warehouse = stores.connect_warehouse(url)
         warehouse.migrate()
-        subprocess.run([*FOOTFALL, "units", str(count)], env=env, check=True, stderr=subprocess.DEVNULL)
+        subprocess.run([*FOOTFALL, "units", str(count)], env=env, check=True, capture_output=True)
         units = [["--unit", f"{number}/{count}"] if count > 1 else [] for number in range(1, count + 1)]
         running = [subprocess.Popen([*FOOTFALL, "load", *unit], env=env, stderr=subprocess.DEVNULL) for unit in units]
         try:
@@ -84,10 +82,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="footfall-bench-") as temporary:
         folder = Path(temporary)
         fill(folder / "log.sqlite", args.events, PARTITIONS)
-        rates = {count: loaded(folder / str(count), folder / "log.sqlite", count, args.events) for count in COUNTS}
+        rates = {
+            count: loaded(folder / str(count), folder / "log.sqlite", count, args.events) for count in (1, *TARGETS)
+        }
     return report(
-        result(f"loaders/{count}", rates[count], rates[1], "events/s", TARGET, met=rates[count] >= TARGET * rates[1])
-        for count in COUNTS[1:]
+        result(f"loaders/{count}", rates[count], rates[1], "events/s", target, met=rates[count] >= target * rates[1])
+        for count, target in TARGETS.items()
     )
 
 
