@@ -67,6 +67,10 @@ DATABASE = "footfall"
 # What the engine says when the files of a part are not as it wrote them; one of them may be missing.
 _BROKEN = re.compile(r"Code: (?:32|33|40|74|107|246|271|432)\.|CHECKSUM_DOESNT_MATCH|CANNOT_DECOMPRESS|CORRUPTED_DATA")
 
+# Of the embedded engine: one merge at a time. It merges beside the pipeline, which lagged behind for seconds when it
+# merged four times at once.
+_ENGINE = {"background_pool_size": 1, "background_merges_mutations_concurrency_ratio": 1}
+
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*):[^{}]+\}")
 
 
@@ -88,7 +92,10 @@ class Clients:
             self.database = options.pop("database", DATABASE)
             path = unquote(parts.path) or self._temporary()
             self._url = build_url("chdb", "", quote(path), urlencode({"database": self.database}))
-            self._how: dict[str, Any] = {"interface": "chdb", "path": path}
+            if "?" in path:
+                raise Unusable(f"{self.safe_url}: the embedded engine takes no folder with a ? in its name")
+            self._path = path
+            self._how: dict[str, Any] = {"interface": "chdb", "path": f"{path}?{urlencode(_ENGINE)}"}
         elif parts.scheme in ("clickhouse", "clickhouses"):
             secure = parts.scheme == "clickhouses"
             self.database = unquote(parts.path.strip("/")) or DATABASE
@@ -116,7 +123,7 @@ class Clients:
 
         Raises `Unusable` when another process has the folder, and `StoreUnreachable`."""
         if self.embedded:
-            self._lock_folder(Path(self._how["path"]))
+            self._lock_folder(Path(self._path))
         client = self._open(database=None)
         try:
             on = f" ON CLUSTER '{self.cluster}'" if self.cluster else ""
@@ -127,7 +134,7 @@ class Clients:
     @property
     def folder(self) -> str:
         """Where the embedded engine keeps its files."""
-        return os.path.realpath(str(self._how["path"]))
+        return os.path.realpath(self._path)
 
     def copy(self, settings: dict[str, str]) -> Clients:
         """Clients of the same warehouse with these settings in place of ours."""

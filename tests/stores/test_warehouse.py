@@ -219,6 +219,23 @@ warehouse.close()
     assert second.stdout == "100\n", second.stderr
 
 
+def test_the_engine_merges_one_at_a_time_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a b&c=d%41+#"
+    script = f"""
+import stores
+from urllib.parse import quote
+warehouse = stores.connect_warehouse("chdb://" + quote({str(folder)!r}))
+merges = "background_pool_size", "background_merges_mutations_concurrency_ratio"
+settings = warehouse.query("SELECT name, value FROM system.server_settings")
+print({{name: value for name, value in settings.iter_rows() if name in merges}})
+warehouse.close()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    found = {"background_pool_size": "1", "background_merges_mutations_concurrency_ratio": "1"}
+    assert done.stdout == f"{found}\n", done.stderr
+    assert (folder / "owner.lock").exists()
+
+
 def test_a_folder_belongs_to_one_process(tmp_path: Path) -> None:
     script = f"""
 import stores
@@ -248,5 +265,7 @@ def test_wrong_urls_say_what_to_do() -> None:
         stores.connect_warehouse("postgres://x")
     with pytest.raises(Unusable, match="unknown option fsync"):
         stores.connect_warehouse("chdb:///tmp/x?fsync=1")
+    with pytest.raises(Unusable, match=r"no folder with a \? in its name"):
+        stores.connect_warehouse("chdb:///tmp/x%3Fy")
     with pytest.raises(StoreUnreachable, match=r"clickhouse://u:\*\*\*@127.0.0.1:1/x does not answer"):
         stores.connect_warehouse("clickhouse://u:secret@127.0.0.1:1/x")
