@@ -193,7 +193,7 @@ def enrich(
         device=agent.device,
         bot=agent.bot,
         protocol=protocol,
-        enriched_by=enriched_by(place.source),
+        enriched_by=enriched_by(place.source, named=bool(incoming.visitor)),
     )
     if place is not NOWHERE:
         event = replace(event, country=place.country, region=place.region, city=place.city)
@@ -212,9 +212,13 @@ def enrich(
 
 
 @lru_cache(maxsize=64)
-def enriched_by(place_source: str = "") -> str:
-    """Returns the versions of all data behind an event, as "name=version" separated by blanks, for `enriched_by`."""
-    return f"{data_version()} sources={SOURCES_VERSION}" + (f" place={place_source}" if place_source else "")
+def enriched_by(place_source: str = "", *, named: bool = False) -> str:
+    """Returns the versions of all data behind an event, as "name=version" separated by blanks, for `enriched_by`.
+
+    It ends with "visitor=named" if the sender `named` the visitor: such an id lasts, others change every day.
+    """
+    place = f" place={place_source}" if place_source else ""
+    return f"{data_version()} sources={SOURCES_VERSION}{place}{' visitor=named' if named else ''}"
 
 
 def _occurred(ts: int | float | str, sent_at: int | None, received_at: int, trusted: bool) -> tuple[int, bool] | str:

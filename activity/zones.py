@@ -7,7 +7,9 @@ derives the table again from the three of them.
 
 from __future__ import annotations
 
+from datetime import date, datetime, time
 from difflib import get_close_matches
+from zoneinfo import ZoneInfo
 
 _NAMES = """
 Africa/Abidjan Africa/Accra Africa/Addis_Ababa Africa/Algiers Africa/Asmara Africa/Asmera Africa/Bamako
@@ -100,6 +102,14 @@ ZONES = frozenset(_NAMES.split())
 
 _LONGEST = 64  # characters of a name that are read and repeated; no zone is even half as long
 _TOO_SHORT = 5  # a short name such as CEST is close to too many others
+
+
+def day_start_ms(day: date, zone: str) -> int:
+    """Returns the first instant of a day in a zone of `ZONES`, in Unix ms.
+
+    If the clocks skip midnight, that is the moment of the skip; if they show it twice, the earlier one.
+    """
+    return round(datetime.combine(day, time(), ZoneInfo(zone)).timestamp() * 1000)
 
 
 def not_known(name: str) -> str:

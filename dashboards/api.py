@@ -21,7 +21,7 @@ routes = Blueprint("api", __name__, url_prefix="/api/v1")
 @routes.get("/stats")
 def stats() -> Response:
     """The headline numbers of a range of days."""
-    found = _panels().stats()
+    found = _panels().stats
     return jsonify({name: found[name] for name in (*METRICS, "bots")})
 
 

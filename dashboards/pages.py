@@ -49,7 +49,7 @@ def board(site: str) -> str:
     span = parameters.span(context, request.args, zone, ranges.DEFAULT_PERIOD)
     metric = parameters.one_of(request.args, "metric", METRICS, DEFAULT_METRIC)
     panels = Panels(context.warehouse, site, span)
-    stats = panels.stats()
+    stats = panels.stats
     page = {
         "site": site,
         "span": span,
@@ -127,9 +127,9 @@ def _never_seen(context: Context, site: str) -> bool:
 
 def _before(context: Context, panels: Panels) -> dict[str, Any]:
     """The numbers of the range before; if the range is still running, only of the same part of it."""
-    previous = Panels(panels.warehouse, panels.site, panels.span.previous())
+    span = panels.span.previous()
     elapsed = context.clock() - panels.span.start_ms
-    return previous.stats(previous.span.start_ms + elapsed)
+    return Panels(panels.warehouse, panels.site, span, span.start_ms + elapsed).stats
 
 
 def _chart(context: Context, panels: Panels, series: list[dict[str, Any]]) -> dict[str, Any]:

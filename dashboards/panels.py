@@ -7,12 +7,12 @@ Numbers, steps and lists have the names of the API; each list also has its headi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import polars as pl
-
 from activity.url import readable
-from dashboards.ranges import DateRange
+from dashboards.ranges import DateRange, steps
+from stores.days import Cover, DayTables, Period, exact
 from stores.warehouse import Warehouse
 
 METRICS = {
@@ -59,29 +59,41 @@ MAX_ROWS = 1000
 _PAGES = frozenset(("page", "entry_page", "exit_page"))
 
 
-@dataclass(frozen=True)
 class Panels:
-    """The numbers of one site over one range."""
+    """The numbers of one site over one range, up to `until_ms` (Unix ms) if that is given.
 
-    warehouse: Warehouse
-    site: str
-    span: DateRange
+    Days that are over come from the day tables. Where they come from is decided once, so all numbers are of one moment
+    as far as they are of days in the tables."""
 
-    def stats(self, until_ms: int | None = None) -> dict[str, Any]:
-        """The headline numbers, and `bots`, the events of bots; only up to `until_ms` (Unix ms) if that is given."""
-        end = self.span.end_ms if until_ms is None else min(until_ms, self.span.end_ms)
-        return self._ask("stats", to_ms=end).row(0, named=True)
+    def __init__(self, warehouse: Warehouse, site: str, span: DateRange, until_ms: int | None = None) -> None:
+        self.warehouse = warehouse
+        self.site = site
+        self.span = span
+        self._period = Period(site, span.zone, span.first, span.last, until_ms)
+        self._days = DayTables(warehouse)
+
+    @cached_property
+    def _cover(self) -> Cover:
+        return self._days.cover(self._period)
+
+    @cached_property
+    def stats(self) -> dict[str, Any]:
+        """The headline numbers, `bots`, the events of bots, and whether the number of visitors is `exact`."""
+        found = self._days.stats(self._cover)
+        return found | {"exact": exact(found.pop("lasting"), self._period)}
 
     def timeseries(self, interval: str) -> list[dict[str, Any]]:
         """All numbers for every step of the range, empty ones included; `time` is the step's start in Unix ms."""
-        rows = self._ask("timeseries", interval=interval, timezone=self.span.zone).iter_rows(named=True)
-        return [{"time": row.pop("bucket"), **row} for row in rows]
+        if interval == "hour":
+            bounds = {"from_ms": self.span.start_ms, "to_ms": self.span.end_ms}
+            hours = self.warehouse.ask("hours", site=self.site, timezone=self.span.zone, **bounds)
+            return [{"time": row.pop("bucket"), **row} for row in hours.iter_rows(named=True)]
+        found = self._days.series(self._cover, interval)
+        nothing = dict.fromkeys(METRICS, 0)
+        return [{"time": at, **found.get(day, nothing)} for day, at in steps(self.span, interval).items()]
 
     def breakdown(self, by: str, limit: int) -> list[dict[str, Any]]:
-        """The values with the most visitors: rows of `value` and `ROW`. Pages are percent-decoded, for people."""
-        rows = self._ask(f"breakdown_{by}", limit=limit).to_dicts()
+        """The values with the most visitors: rows of `value`, `ROW` and `exact`, as in `stats`. Pages are decoded."""
+        found = self._days.breakdown(self._cover, by, limit)
+        rows = [row | {"exact": exact(row["lasting"], self._period)} for row in found]
         return [row | {"value": readable(row["value"])} for row in rows] if by in _PAGES else rows
-
-    def _ask(self, question: str, **params: Any) -> pl.DataFrame:
-        bounds = {"from_ms": self.span.start_ms, "to_ms": self.span.end_ms}
-        return self.warehouse.ask(question, site=self.site, **(bounds | params))

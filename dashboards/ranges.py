@@ -8,10 +8,10 @@ passes the current time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from activity.zones import ZONES, not_known
+from activity.zones import ZONES, day_start_ms, not_known
 
 PERIODS = {
     "today": "Today",
@@ -40,6 +40,7 @@ class DateRange:
     zone: str = "UTC"
 
     def __post_init__(self) -> None:
+        zone_named(self.zone)
         if self.last < self.first:
             raise BadRange(f"from ({self.first}) is after to ({self.last}): swap them")
 
@@ -78,14 +79,6 @@ def zone_named(name: str) -> ZoneInfo:
     if name not in ZONES:
         raise BadRange(not_known(name))
     return ZoneInfo(name)
-
-
-def day_start_ms(day: date, zone: str) -> int:
-    """Returns the first instant of a day, in Unix ms.
-
-    If the clocks skip midnight, that is the moment of the skip; if they show it twice, the earlier one.
-    """
-    return round(datetime.combine(day, time(), zone_named(zone)).timestamp() * 1000)
 
 
 def parse_day(parameter: str, text: str) -> date:
@@ -129,6 +122,22 @@ def check_interval(span: DateRange, interval: str) -> None:
         raise BadRange(f"interval must be one of {', '.join(INTERVALS)}, not {interval!r}")
     if span.days * (24 if interval == "hour" else 1) > MAX_STEPS:
         raise BadRange(f"interval {interval!r} cuts {span.days} days too small: take a longer one, or fewer days")
+
+
+def steps(span: DateRange, interval: str) -> dict[date, int]:
+    """Returns the first day of every day, week or month that a range touches, and its start in Unix ms.
+
+    Weeks begin on Monday. The first one may begin before the range.
+    """
+    days = (span.first + timedelta(days=n) for n in range(span.days))
+    match interval:
+        case "week":
+            firsts = {day - timedelta(days=day.weekday()): None for day in days}
+        case "month":
+            firsts = {day.replace(day=1): None for day in days}
+        case _:
+            firsts = dict.fromkeys(days)
+    return {day: day_start_ms(day, span.zone) for day in firsts}
 
 
 def label(at_ms: int, interval: str, zone: str) -> str:

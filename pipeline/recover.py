@@ -28,6 +28,7 @@ from pipeline.losses import Missing
 from pipeline.run import Run
 from pipeline.steps import DEAD_LETTERS
 from stores.base import Archive, BrokenRows, Unreadable
+from stores.days import DayTables
 
 log = logging.getLogger("footfall.pipeline")
 
@@ -188,6 +189,7 @@ def _account(loader: Loader) -> None:
             f"{checkpoint.events - stored:,}",
             f"{checkpoint.events:,}",
         )
+        DayTables(loader.warehouse).forget()
         loader.repository.swap(msgspec.structs.replace(checkpoint, events=stored))
         loader.open()
 

@@ -5,8 +5,8 @@ client does one call at a time (an embedded one is a session), so each call borr
 which grows to as many clients as there are calls at once. A process can have one embedded engine, and a folder can be
 open in one process: the engine answers "Cannot lock" to a second one.
 
-Questions. A question is a file of `sql/query`, or such a file with some of its parameters given. The first lines of
-a file say what it answers, and name its parameters.
+Questions. A question is a file of `sql/query`; its first lines say what it answers, and name its parameters. Some add
+up rows that other statements give (`over`), see `stores.days`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cache
@@ -33,34 +33,33 @@ from clickhouse_connect.driver.external import ExternalData
 from stores.backends import build_url, hide_credentials, make_folder
 from stores.base import BrokenRows, QueryFailed, StoreError, StoreUnreachable, Unusable
 
-_VISITS_BY = ("entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os")
-_EVENTS_BY = {"page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom")}
-
-# Questions that are a file with some parameters given: name -> (file, parameters)
-_NARROWED: dict[str, tuple[str, dict[str, str | bool]]] = {
-    **{f"breakdown_{by}": ("visits_by", {"by": by, "with_empty": not by.endswith("_page")}) for by in _VISITS_BY},
-    **{f"breakdown_{name}": ("events_by", {"by": by, "kind": kind}) for name, (by, kind) in _EVENTS_BY.items()},
-}
-
 _FOLDER = files("stores").joinpath("sql/query")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def names() -> list[str]:
     """The names of all questions, sorted."""
-    return sorted({entry.name.removesuffix(".sql") for entry in _FOLDER.iterdir()} | _NARROWED.keys())
+    return sorted(entry.name.removesuffix(".sql") for entry in _FOLDER.iterdir() if entry.name.endswith(".sql"))
 
 
 @cache
-def question(name: str) -> tuple[str, dict[str, str | bool]]:
-    """The statement of a question, and the parameters that its name gives.
-
-    Raises ValueError, with the nearest name, when there is no such question."""
-    file, given = _NARROWED.get(name, (name, {}))
-    if not _NAME.fullmatch(file) or name not in names():
+def question(name: str) -> str:
+    """The statement of a question. Raises ValueError, with the nearest name, when there is no such question."""
+    if not _NAME.fullmatch(name) or name not in names():
         near = get_close_matches(name, names(), n=1)
         raise ValueError(f"{name!r} is no question." + (f" Did you mean {near[0]}?" if near else ""))
-    return _FOLDER.joinpath(f"{file}.sql").read_text("utf-8"), given
+    return _FOLDER.joinpath(f"{name}.sql").read_text("utf-8")
+
+
+@cache
+def rows(name: str) -> str:
+    """The statement of a file of `sql/query/rows`, which gives the rows that a question adds up."""
+    return _FOLDER.joinpath("rows", f"{name}.sql").read_text("utf-8")
+
+
+def over(statement: str, parts: Sequence[str]) -> str:
+    """A question with the rows of these statements in the place of its line `-- rows`."""
+    return statement.replace("-- rows\n", "\nUNION ALL\n".join(parts))
 
 
 DATABASE = "footfall"

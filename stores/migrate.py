@@ -28,6 +28,7 @@ _TABLE = re.compile(
     re.DOTALL,
 )
 _VIEW = re.compile(r"CREATE OR REPLACE VIEW (?P<name>\w+) AS\n(?P<query>.+)", re.DOTALL)
+_ALTERED = re.compile(r"ALTER TABLE (?P<name>\w+) (?P<change>(?:ADD|MATERIALIZE) INDEX .+)", re.DOTALL)
 _CREATED = re.compile(r"^CREATE (?:TABLE IF NOT EXISTS|OR REPLACE VIEW) (\w+)", re.MULTILINE)
 _SHARD = re.compile(r"^-- shard by: (.+)$", re.MULTILINE)
 # The settings that have another name for a replicated table.
@@ -100,10 +101,12 @@ def statements(text: str, cluster: str | None = None) -> list[str]:
 def clustered(statement: str, cluster: str) -> list[str]:
     """A statement for a cluster: a table `x` becomes `x_local`, replicated, and `x`, which distributes over the shards.
 
-    Raises ValueError for a statement that is neither a table with `shard by:` above it nor a view."""
+    Raises ValueError for a statement that is none of a table with `shard by:` above it, a view, and a table's index."""
     bare = _bare(statement)
     if view := _VIEW.fullmatch(bare):
         return [f"CREATE OR REPLACE VIEW {view['name']} ON CLUSTER '{cluster}' AS\n{view['query']}"]
+    if altered := _ALTERED.fullmatch(bare):
+        return [f"ALTER TABLE {altered['name']}_local ON CLUSTER '{cluster}' {altered['change']}"]
     table = _TABLE.fullmatch(bare)
     if not table:
         raise ValueError(f"a cluster has no form of this statement: {bare}")

@@ -49,8 +49,9 @@ WHERE active AND rows > 0 AND database = currentDatabase() AND table IN {tables:
 ORDER BY table, partition, first"""
 _PARTITIONS = """
 SELECT DISTINCT table, partition_id FROM system.parts
-WHERE active AND database = currentDatabase() AND table LIKE '%_rows'
-    AND toUInt32(partition_id) BETWEEN toYYYYMM(toDate({first:Int32})) AND toYYYYMM(toDate({last:Int32}))
+WHERE active AND database = currentDatabase() AND (table LIKE '%_rows' OR table LIKE 'day_%')
+    AND (partition_id = 'all' OR
+        toUInt32OrZero(partition_id) BETWEEN toYYYYMM(toDate({first:Int32})) AND toYYYYMM(toDate({last:Int32})))
 ORDER BY ALL"""
 _CHUNK_ROWS = 125_000
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -65,7 +66,12 @@ class Warehouse:
     deleted."""
 
     def __init__(self, url: str) -> None:
-        settings = {"output_format_arrow_string_as_string": "0", "session_timezone": "UTC"}
+        settings = {
+            "output_format_arrow_string_as_string": "0",
+            "session_timezone": "UTC",
+            # All rows of one key have one day, so versions of a row never lie in two partitions.
+            "do_not_merge_across_partitions_select_final": "1",
+        }
         self._clients = Clients(url, settings)
         self._read_only = ReadOnlyClient(self._clients)
         self.url = self._clients.safe_url
@@ -113,8 +119,7 @@ class Warehouse:
         """The answer to a question of `sql/query`, see `clickhouse.names()`; the engine binds the parameters.
 
         Raises ValueError when there is no such question, or it declares no such parameter."""
-        sql, given = clickhouse.question(question)
-        return self.query(sql, given | params)
+        return self.query(clickhouse.question(question), params)
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pl.DataFrame:
         """The answer to a statement of ours, as a frame; `{name:Type}` in it takes a parameter, which is bound."""
@@ -296,8 +301,11 @@ class Warehouse:
         return found
 
     def set_part_aside(self, table: str, part: str) -> None:
-        """Detach a part: its rows no longer count, its files stay in the table's folder `detached`."""
+        """Detach a part: its rows no longer count, its files stay in the table's folder `detached`.
+
+        No batch tells of that, so all days have to be built again."""
         self.command(f"ALTER TABLE {table} DETACH PART {{part:String}}", {"part": part})
+        self.command("TRUNCATE TABLE day_builds")
 
     def dead_letters_between(self, first_day: int, last_day: int) -> pl.DataFrame:
         """Dead letters received on these days (since the epoch): `received_at`, `topic`, `reason`, `bytes` (Binary)."""

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from infra import access, addresses, private, startup
@@ -29,6 +30,7 @@ from infra.wiring import Parts
 if TYPE_CHECKING:
     from flask import Flask
 
+    from pipeline.days import DayBuilder
     from pipeline.live import Loader
     from pipeline.unit import Unit
 
@@ -91,6 +93,18 @@ class Core:
             raise UnitsChanged(len(self.loaders))
         return self.loaders[0]
 
+    @cached_property
+    def day_builder(self) -> DayBuilder:
+        """Builds the day tables of the sites that there are."""
+        from pipeline.days import DayBuilder
+        from stores.days import DayTables
+
+        parts = self.parts
+        return DayBuilder(DayTables(parts.warehouse), parts.checkpoint, self._zones)
+
+    def _zones(self) -> dict[str, str]:
+        return {site.domain: site.timezone for site in self.parts.sites.all()}
+
     def prepare(self) -> None:
         """Prepares the loader for large batches without starting it, for a command that decides itself when to load."""
         from pipeline.rebuild import Busy
@@ -121,6 +135,7 @@ class Core:
             ("loader", self._load),
             ("archive", self._archive),
             ("reconcile", lambda: self._every(_RECONCILE_EVERY, "reconcile")),
+            ("days", self._build_days),
         ):
             thread = threading.Thread(target=work, name=name)
             thread.start()
@@ -222,6 +237,18 @@ class Core:
                 self._quietly("archive-flush")
                 flushed, at = loaded, time.monotonic()
 
+    def _build_days(self) -> None:
+        """Keeps the day tables up to date; of several units, the process of the first one does."""
+        wait = _LOOK_EVERY
+        while not self._stop.wait(wait):
+            if not self._has_unit() or self._loaders[0].unit.number != 1:
+                continue
+            try:
+                wait = self.day_builder.step()
+            except BaseException:
+                log.exception("The day tables are not up to date; it is tried again later. Pages are slower meanwhile")
+                wait = _RETRY_AT_LEAST_EVERY
+
     def _every(self, seconds: float, verb: str) -> None:
         while not self._stop.wait(seconds):
             if self._has_unit():
@@ -244,11 +271,18 @@ class Core:
             return ""
         status = self._loaders[0].status
         age, lag = (max(0.0, time.time() - ms / 1000) if ms else 0.0 for ms in (status.watermark, status.reached))
-        gauges = (
+        gauges: tuple[tuple[str, str, float], ...] = (
             ("lag_seconds", "All that was published longer ago than this is in the numbers.", lag),
             ("watermark_age_seconds", "How far the live watermark is behind the clock.", age),
         )
+        days = self.day_builder.status
+        if days.waiting is not None:
+            gauges += (
+                ("days_to_build", "Days that are over, and whose numbers are read from their events.", days.waiting),
+                ("day_build_seconds_max", "What building a day took at most.", days.slowest),
+            )
         counters = (
+            ("built_days", "Days built since the start.", days.built),
             ("loaded_batches", "Micro-batches committed since the start.", status.batches),
             ("loaded_events", "Events stored since the start.", status.events),
             ("loaded_duplicates", "Events that were stored already.", status.duplicates),
@@ -266,7 +300,7 @@ class Core:
         parts = self.parts
         return app.create(
             parts.warehouse,
-            lambda: {site.domain: site.timezone for site in parts.sites.all()},
+            self._zones,
             parts.live,
             control=blueprint(owner, self.verbs) if owner else None,
             collect_url=collect_url,

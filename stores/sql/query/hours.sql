@@ -1,6 +1,6 @@
--- The numbers of `stats` for every {interval} (hour, day, week, month, as {timezone} has them; weeks begin on
--- Monday) that the span [{from_ms}, {to_ms}) touches, those without anything included. `bucket` is the interval's
--- start. The starts are found by stepping through the span in half hours, or quarters: clocks change at one.
+-- The numbers of `stats` for every hour, as {timezone} has them, that the span [{from_ms}, {to_ms}) touches, those
+-- without anything included. `bucket` is the hour's start. The starts are found by stepping through the span in
+-- quarters of an hour: clocks change at one.
 --
 -- An hour begins when the clock shows it full, or when a change of the clocks jumps into it. date_trunc counts hours
 -- from midnight instead, and is half an hour off after a change by half an hour. Here the minutes that the clock shows
@@ -28,15 +28,8 @@ WITH
         without_minutes(at),
         begun_around(last_change(at) - toIntervalMinute(1), last_change(at), at)
     )) AS hour_of,
-    (at -> toTimeZone(
-        if(
-            {interval:String} = 'hour',
-            hour_of(at),
-            toDateTime64(date_trunc({interval:String}, at, {timezone:String}), 3, {timezone:String})
-        ),
-        'UTC'
-    )) AS start_of,
-    if({interval:String} = 'hour', 900, 1800) AS step
+    (at -> toTimeZone(hour_of(at), 'UTC')) AS start_of,
+    900 AS step
 SELECT
     buckets.bucket AS bucket,
     visitors, visits, pageviews, searches, events,

@@ -1,0 +1,215 @@
+"""Day tables: what each day of a site amounts to, so that a question over a year costs by its days and values.
+
+A row of the day tables counts one value of a dimension on one day of a site. Its numbers are computed by the statements
+of `sql/query/rows`, for a day that is built and for one that is not, so both say the same. A question adds rows up:
+those of built days, and for all other days the rows that the same statements give over events and sessions.
+
+A built day counts as long as no row of it changed since. Every row has the number of the batch that wrote it, and
+batches become complete in order; so the *horizon*, the last complete batch of each unit, divides what was looked at
+from what was not. The builder (`pipeline.days`) declares days invalid that changed up to a new horizon before it moves
+the horizon, and a reader leaves out the days with rows beyond it. So there is nothing that a writer has to remember to
+do, and what a reader sees is exact whatever died between two steps.
+
+Visitors. An id without cookies lasts a day, and over several days it counts once a day: these add up. Ids that last
+(of imports, and of senders that name their visitors) are in a state that merges; see `exact`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+
+from activity.definitions import DAY_MS
+from activity.zones import day_start_ms
+from stores import clickhouse
+from stores.warehouse import Warehouse
+
+# Up to so many visitors whose ids last the state counts exactly but for one chance in a hundred; beyond, its standard
+# error is 0.4 %.
+EXACT_LASTING = 10_000
+
+# The statements that give the rows of a dimension, and their parameters.
+_VISITS_BY = ("entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os")
+_EVENTS_BY = {"page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom")}
+_ROWS: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "": [("visits_by", {"by": "site", "with_empty": True}), ("counts", {})],
+    **{by: [("visits_by", {"by": by, "with_empty": not by.endswith("_page")})] for by in _VISITS_BY},
+    **{name: [("events_by", {"by": by, "kind": kind})] for name, (by, kind) in _EVENTS_BY.items()},
+}
+DIMENSIONS = tuple(_ROWS)
+# What decides the order of values with as many visitors.
+_LAST_BY = {"page": "pageviews", "search": "events", "event": "events"}
+
+_ROW = (
+    "day, value, visitors, regulars, lasting, visits, bounces, duration_ms, pageviews, searches, events, bots,"
+    " without_results"
+)
+_DAY = timedelta(days=1)
+_EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Period:
+    """Days of a site in a time zone, from `first` to `last`, cut off at `until_ms` (Unix ms) if that is given."""
+
+    site: str
+    zone: str
+    first: date
+    last: date
+    until_ms: int | None = None
+
+    @property
+    def days(self) -> list[date]:
+        """All of its days."""
+        return [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
+
+
+@dataclass(frozen=True)
+class Cover:
+    """Where the numbers of a period come from: the day tables, or the events and sessions themselves."""
+
+    period: Period
+    versions: list[int]  # of each day of the period, 0 for one that is not taken from the day tables
+    spans: list[tuple[date, int, int]]  # days that are not taken from there, with the start and end of each (ms)
+
+    @property
+    def built(self) -> bool:
+        """Whether any day is taken from the day tables."""
+        return any(self.versions)
+
+
+def exact(lasting: int, period: Period) -> bool:
+    """Whether a number of visitors, so many of them with ids that last, is exact for a period."""
+    return lasting <= EXACT_LASTING or period.first == period.last
+
+
+class DayTables:
+    """Asks for numbers by day, and writes the days that were built. Raises what `Warehouse` raises."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    # -- questions --------------------------------------------------------------------------------------------
+
+    def cover(self, period: Period) -> Cover:
+        """Where the numbers of a period come from now."""
+        where = {"site": period.site, "zone": period.zone, "first": period.first, "last": period.last}
+        built = dict(self._warehouse.ask("built_days", **where).iter_rows())
+        if built:
+            days = sorted(built)
+            starts, ends = _starts(days, period.zone), _starts([day + _DAY for day in days], period.zone)
+            touched = self._warehouse.ask("touched_days", site=period.site, dates=days, starts=starts, ends=ends)
+            for day in touched.to_series():
+                del built[day]
+        return _cover(period, built)
+
+    def stats(self, cover: Cover) -> dict[str, Any]:
+        """The numbers of a period, `bots` and `lasting` among them."""
+        return self._ask("stats", cover, "").row(0, named=True)
+
+    def series(self, cover: Cover, interval: str) -> dict[date, dict[str, Any]]:
+        """The numbers of each `interval` (day, week, month) of a period that has any, by its first day."""
+        rows = self._ask("series", cover, "", interval=interval).iter_rows(named=True)
+        return {row.pop("bucket"): row for row in rows}
+
+    def breakdown(self, cover: Cover, dimension: str, limit: int) -> list[dict[str, Any]]:
+        """The values of a dimension with the most visitors. Raises ValueError when there is no such dimension."""
+        if dimension not in _ROWS or not dimension:
+            raise ValueError(f"{dimension!r} is no dimension; there are {', '.join(filter(None, DIMENSIONS))}")
+        last_by = _LAST_BY.get(dimension, "visits")
+        return self._ask("breakdown", cover, dimension, limit=limit, last_by=last_by).to_dicts()
+
+    def _ask(self, question: str, cover: Cover, dimension: str, **params: Any) -> pl.DataFrame:
+        rows: list[str] = []
+        if cover.built or not cover.spans:
+            rows.append(clickhouse.rows("stored"))
+            params |= {"first": cover.period.first, "last": cover.period.last, "versions": cover.versions}
+            params |= {"dimension": dimension}
+        if cover.spans:
+            for file, given in _ROWS[dimension]:
+                rows.append(clickhouse.rows(file))
+                params |= given
+            params |= _spans(cover.spans)
+        sql = clickhouse.over(clickhouse.question(question), rows)
+        return self._warehouse.query(sql, {"site": cover.period.site} | params)
+
+    # -- building ---------------------------------------------------------------------------------------------
+
+    def build(self, site: str, zone: str, day: date) -> None:
+        """Build a day. It counts once all of its rows are there."""
+        version = time.time_ns()
+        params = {"site": site} | _spans([(day, day_start_ms(day, zone), day_start_ms(day + _DAY, zone))])
+        for dimension, parts in _ROWS.items():
+            for file, given in parts:
+                columns = f"site, dimension, version, {_ROW}"
+                head = "{site:String}, {dimension:String}, {version:UInt64}"
+                sql = f"INSERT INTO day_values ({columns}) SELECT {head}, {_ROW} FROM (\n{clickhouse.rows(file)}\n)"
+                own = {"dimension": dimension, "version": version}
+                self._warehouse.command(sql, params | given | own)
+        self._record([(site, zone, day, version, 1)])
+
+    def invalidate(self, days: Sequence[tuple[str, str, date]]) -> None:
+        """Declare days (site, zone, day) to be other than the day tables say."""
+        version = time.time_ns()
+        self._record([(*day, version, 0) for day in days])
+
+    def _record(self, builds: Sequence[tuple[str, str, date, int, int]]) -> None:
+        kinds = {"site": pl.String, "zone": pl.String, "day": pl.Date, "version": pl.UInt64, "valid": pl.UInt8}
+        frame = pl.DataFrame(builds, schema=kinds, orient="row")
+        self._warehouse.insert("day_builds", frame, f"day_builds/{time.time_ns()}")
+
+    def builds(self) -> dict[tuple[str, str, date], bool]:
+        """The days that were ever built, and whether they are valid as far as the horizon reaches."""
+        found = self._warehouse.query("SELECT site, zone, day, valid FROM day_builds FINAL")
+        return {(site, zone, day): bool(valid) for site, zone, day, valid in found.iter_rows()}
+
+    def horizon(self) -> list[int]:
+        """The last batch of each unit that was looked at; empty before the first look."""
+        return list(self._warehouse.query("SELECT argMax(units, at) AS units FROM day_horizons").item() or [])
+
+    def move_horizon(self, units: Sequence[int]) -> None:
+        """Say that all rows up to these batches were looked at."""
+        row = {"at": time.time_ns(), "units": list(units)}
+        sql = "INSERT INTO day_horizons (at, units) SELECT {at:UInt64}, {units:Array(UInt64)}"
+        self._warehouse.command(sql, row)
+
+    def changed(self, horizon: Sequence[int]) -> pl.DataFrame:
+        """The hours (`site`, `first`, `last`, Unix ms of their starts) that rows beyond a horizon touch."""
+        return self._warehouse.ask("changed", units=list(horizon) or [0])
+
+    def forget(self) -> None:
+        """Forget all built days: rows were lost, which no batch tells of."""
+        self._warehouse.command("TRUNCATE TABLE day_builds")
+
+
+def _starts(days: Sequence[date], zone: str) -> list[int]:
+    return [day_start_ms(day, zone) for day in days]
+
+
+def _cover(period: Period, versions: Mapping[date, int]) -> Cover:
+    days = period.days
+    taken: list[int] = []
+    spans: list[tuple[date, int, int]] = []
+    starts = _starts([*days, days[-1] + _DAY], period.zone)
+    until = starts[-1] if period.until_ms is None else min(period.until_ms, starts[-1])
+    for day, start, end in zip(days, starts, starts[1:], strict=False):
+        taken.append(versions.get(day, 0) if end <= until else 0)
+        if not taken[-1] and start < min(end, until):
+            spans.append((day, start, min(end, until)))
+    return Cover(period, taken, spans)
+
+
+def _spans(spans: Sequence[tuple[date, int, int]]) -> dict[str, Any]:
+    """The parameters of a statement of `rows`: days with their starts and ends (ms), the gaps between, all UTC days."""
+    utc = sorted({day for _, begin, end in spans for day in range(begin // DAY_MS, (end - 1) // DAY_MS + 1)})
+    return {
+        "dates": [day for day, _, _ in spans],
+        "starts": [begin for _, begin, _ in spans],
+        "bounds": sorted({0, *(at for _, begin, end in spans for at in (begin, end))}),
+        "days": [_EPOCH + timedelta(days=day) for day in utc],
+    }

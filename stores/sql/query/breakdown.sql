@@ -1,0 +1,20 @@
+-- The values of a list, those with the most visitors first. `lasting` says how many of the visitors have ids that last
+-- longer than a day: over several days these are counted by a state, exactly as long as they are few.
+SELECT
+    value,
+    toUInt64(sum(r.visitors) + uniqMergeIf(r.lasting, r.regulars > 0)) AS visitors,
+    sum(r.visits) AS visits,
+    sum(r.pageviews) AS pageviews,
+    sum(r.events) AS events,
+    sum(r.without_results) AS without_results,
+    uniqMergeIf(r.lasting, r.regulars > 0) AS lasting
+FROM
+(
+    -- rows
+) AS r
+GROUP BY value
+ORDER BY
+    visitors DESC,
+    multiIf({last_by:String} = 'visits', toInt64(visits), {last_by:String} = 'pageviews', pageviews, events) DESC,
+    value
+LIMIT {limit:UInt32}

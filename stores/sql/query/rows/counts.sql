@@ -1,0 +1,18 @@
+-- Day by day, the events of it. The days are given as in `visits_by`. Bots build no sessions; their events are counted apart.
+SELECT
+    ({dates:Array(Date)})[indexOf({starts:Array(Int64)}, start)] AS day,
+    'events' AS value,
+    toUInt64(0) AS visitors,
+    toUInt64(0) AS regulars,
+    uniqStateIf(visitor, false) AS lasting,
+    toUInt64(0) AS visits,
+    toUInt64(0) AS bounces,
+    toInt64(0) AS duration_ms,
+    toInt64(countIf(bot = '' AND type = 'pageview')) AS pageviews,
+    toInt64(countIf(bot = '' AND type = 'search')) AS searches,
+    toInt64(countIf(bot = '')) AS events,
+    toInt64(countIf(bot != '')) AS bots,
+    toInt64(0) AS without_results
+FROM (SELECT *, roundDown(toUnixTimestamp64Milli(occurred_at), {bounds:Array(Int64)}) AS start FROM event_rows FINAL)
+WHERE site = {site:String} AND day IN {days:Array(Date)} AND start IN {starts:Array(Int64)}
+GROUP BY start

@@ -1,0 +1,7 @@
+-- The rows of one {dimension} for the days that are built: from {first} on, day by day, {versions} has the version that
+-- counts, 0 for a day that is not to be taken from here.
+SELECT
+    day, value, visitors, regulars, lasting, visits, bounces, duration_ms, pageviews, searches, events, bots, without_results
+FROM day_values
+WHERE site = {site:String} AND dimension = {dimension:String} AND day BETWEEN {first:Date} AND {last:Date}
+    AND version = ({versions:Array(UInt64)})[toUInt32(day - {first:Date}) + 1]

@@ -1,0 +1,18 @@
+-- The numbers of `stats` for each {interval} (day, week, month; weeks begin on Monday) that has any. `bucket` is the
+-- interval's first day, also where that is before the days asked for.
+SELECT
+    toDate(date_trunc({interval:String}, r.day)) AS bucket,
+    toUInt64(sum(r.visitors) + uniqMergeIf(r.lasting, r.regulars > 0)) AS visitors,
+    sumIf(r.visits, r.value != 'events') AS visits,
+    sumIf(r.pageviews, r.value = 'events') AS pageviews,
+    sumIf(r.searches, r.value = 'events') AS searches,
+    sumIf(r.events, r.value = 'events') AS events,
+    if(visits = 0, 0, pageviews / visits) AS views_per_visit,
+    if(visits = 0, 0, sum(r.bounces) / visits) AS bounce_rate,
+    if(visits = 0, 0, sum(r.duration_ms) / visits / 1000) AS visit_duration
+FROM
+(
+    -- rows
+) AS r
+GROUP BY bucket
+ORDER BY bucket

@@ -1,0 +1,15 @@
+-- Which of the days {dates} of a site, in order, events or visits touch that a later batch than the horizon wrote. The
+-- days begin at {starts} and end at {ends} (Unix ms).
+WITH
+    (SELECT if(count() = 0, [toUInt64(0)], argMax(units, at)) FROM day_horizons) AS upto,
+    ((first, last) -> arrayFilter(
+        (day, start, end) -> start <= toUnixTimestamp64Milli(last) AND end > toUnixTimestamp64Milli(first),
+        {dates:Array(Date)}, {starts:Array(Int64)}, {ends:Array(Int64)}
+    )) AS touched
+SELECT arrayJoin(touched(occurred_at, occurred_at)) FROM event_rows
+WHERE site = {site:String} AND day BETWEEN ({dates:Array(Date)})[1] - 1 AND ({dates:Array(Date)})[-1] + 1
+    AND batch > arrayMin(upto) AND batch > upto[batch % length(upto) + 1]
+UNION DISTINCT
+SELECT arrayJoin(touched(started_at, ended_at)) FROM session_rows
+WHERE site = {site:String} AND day BETWEEN ({dates:Array(Date)})[1] - 4 AND ({dates:Array(Date)})[-1] + 1
+    AND batch > arrayMin(upto) AND batch > upto[batch % length(upto) + 1]
