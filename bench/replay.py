@@ -42,8 +42,15 @@ class Replayed(NamedTuple):
     reports: list[dict[str, Any]]
 
 
-def events_of_day(number: int, count: int) -> pl.DataFrame:
-    """The events of one day: visits of about four events, some of which go on after midnight."""
+def site_names(count: int) -> list[str]:
+    """The sites of an archive with so many of them."""
+    return [SITE] if count == 1 else [f"shop-{number:02}.example" for number in range(1, count + 1)]
+
+
+def events_of_day(number: int, count: int, sites: int = 1, *, named: bool = False) -> pl.DataFrame:
+    """The events of one day: visits of about four events, some of which go on after midnight.
+
+    A visitor comes to one of the sites. With `named`, custom events have names, as those of a real site do."""
     import numpy as np
     import polars as pl
 
@@ -76,19 +83,24 @@ def events_of_day(number: int, count: int) -> pl.DataFrame:
         "city": words("city ", 2_000), "browser": words("Browser ", 8), "os": words("OS ", 6),
         "device": words("device", 3), "language": words("l", 30), "term": words("term ", 300),
     }  # fmt: skip
+    if sites > 1:
+        site = pl.Series(site_names(sites)).gather(made["visitor"] % np.uint64(sites))
+        made |= {"site": site, "host": site, "url": "https://" + site + path}
+    if named:
+        made["name"] = pl.Series(made["term"]).str.replace("term", "event").set(pl.Series(kind != "custom"), "")
     fixed = {"site": SITE, "host": SITE, "props": "{}", "protocol": "footfall", "clamped": False}
     absent = {"sent_at": pl.Int64(), "results": pl.Int64()}
     frame = pl.DataFrame(made).with_columns(
         received_at="occurred_at",
         interactive=pl.col("type") != "engagement",
-        **{name: pl.lit(value) for name, value in fixed.items()},
+        **{name: pl.lit(value) for name, value in fixed.items() if name not in made},
         **{name: pl.lit(None, dtype=kind) for name, kind in absent.items()},
     )
     texts = [name for name in COLUMNS if name not in frame.columns]
     return frame.with_columns(pl.lit("").alias(name) for name in texts).select(COLUMNS.keys()).sort("occurred_at")
 
 
-def make(folder: Path, events: int, days: int) -> None:
+def make(folder: Path, events: int, days: int, sites: int = 1, *, named: bool = False) -> None:
     """Write the archive, the warehouse and the checkpoint below `folder`."""
     import polars as pl
 
@@ -104,7 +116,7 @@ def make(folder: Path, events: int, days: int) -> None:
     state = session.empty_state()
     total = 0
     for day in range(days):
-        frame = events_of_day(day, events // days)
+        frame = events_of_day(day, events // days, sites, named=named)
         total += frame.height
         writes = warehouse_writes(warehouse, "bench", day + 1)
         writes["events"](frame.with_columns(deleted=pl.lit(False)), str(day))

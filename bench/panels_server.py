@@ -1,0 +1,181 @@
+"""The peers of `bench.panels`, each in a process of its own: it asks its questions and prints the answers as JSON.
+
+    python -m bench.panels_server raw|duckdb FOLDER SITE DAYS
+
+`raw` asks the rows of the warehouse in plain SQL, `duckdb` the Parquet files of the archive. An answer is the
+milliseconds that it took and its rows, by the name of the panel.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from bench.replay import DAY_MS, FIRST
+
+_SPAN = """
+WITH fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC') AS since, fromUnixTimestamp64Milli({to_ms:Int64}, 'UTC') AS until
+"""
+_SESSIONS = """FROM session_rows AS s FINAL
+    WHERE site = {site:String} AND started_at >= since AND started_at < until
+        AND day BETWEEN toDate(since) AND toDate(until)
+"""
+_EVENTS = """FROM event_rows FINAL
+    WHERE site = {site:String} AND occurred_at >= since AND occurred_at < until
+        AND day BETWEEN toDate(since) AND toDate(until)
+"""
+_RATIOS = """
+    if(visits = 0, 0, pageviews / visits) AS views_per_visit,
+    if(visits = 0, 0, bounces / visits) AS bounce_rate,
+    if(visits = 0, 0, duration_ms / visits / 1000) AS visit_duration
+"""
+_OF_VISITS = """
+        count() AS visits,
+        countIf(is_bounce) AS bounces,
+        sum(toUnixTimestamp64Milli(ended_at) - toUnixTimestamp64Milli(started_at)) AS duration_ms
+"""
+# Over several days a visitor counts once a day.
+_STATS = f"""{_SPAN}SELECT visitors, visits, pageviews, searches, events, bots, {_RATIOS}
+FROM (SELECT uniqExact((visitor, toDate(started_at, 'UTC'))) AS visitors, {_OF_VISITS} {_SESSIONS}) AS of_sessions,
+(
+    SELECT
+        countIf(bot = '' AND type = 'pageview') AS pageviews,
+        countIf(bot = '' AND type = 'search') AS searches,
+        countIf(bot = '') AS events,
+        countIf(bot != '') AS bots
+    {_EVENTS}
+) AS of_events"""
+_TIMESERIES = f"""{_SPAN}SELECT bucket, visitors, visits, pageviews, searches, events, {_RATIOS}
+FROM
+(
+    SELECT DISTINCT date_trunc('day', since + toIntervalSecond(number * 1800), 'UTC') AS bucket
+    FROM numbers(toUInt64(intDiv({{to_ms:Int64}} - {{from_ms:Int64}} + 1799999, 1800000)))
+) AS buckets
+LEFT JOIN
+(
+    SELECT date_trunc('day', started_at, 'UTC') AS bucket, uniqExact(visitor) AS visitors, {_OF_VISITS} {_SESSIONS}
+    GROUP BY bucket
+) AS of_sessions USING bucket
+LEFT JOIN
+(
+    SELECT
+        date_trunc('day', occurred_at, 'UTC') AS bucket,
+        countIf(type = 'pageview') AS pageviews,
+        countIf(type = 'search') AS searches,
+        count() AS events
+    {_EVENTS} AND bot = ''
+    GROUP BY bucket
+) AS of_events USING bucket
+ORDER BY bucket"""
+_VISITS_BY = f"""{_SPAN}SELECT
+    toString({{by:Identifier}}) AS value,
+    uniqExact((visitor, toDate(started_at, 'UTC'))) AS visitors,
+    count() AS visits,
+    sum(s.pageviews) AS pageviews,
+    sum(s.events) AS events
+{_SESSIONS} AND ({{with_empty:Bool}} OR value != '')
+GROUP BY value
+ORDER BY visitors DESC, visits DESC, value
+LIMIT 10"""
+_EVENTS_BY = f"""{_SPAN}SELECT
+    value,
+    uniqExactIf((visitor, toDate(occurred_at, 'UTC')), type = {{kind:String}}) AS visitors,
+    uniqExactIf((visitor, session_id), type = {{kind:String}}) AS visits,
+    countIf(type = 'pageview') AS pageviews,
+    count() AS events
+FROM
+(
+    SELECT toString({{by:Identifier}}) AS value, type, visitor, occurred_at
+    {_EVENTS} AND bot = '' AND ({{kind:String}} = 'pageview' OR type = {{kind:String}}) AND value != ''
+) AS e
+ASOF LEFT JOIN
+(
+    SELECT visitor, session_id, started_at
+    FROM session_rows FINAL
+    WHERE site = {{site:String}} AND started_at >= since - INTERVAL 2 DAY AND started_at < until
+        AND day BETWEEN toDate(since) - 2 AND toDate(until)
+) AS s ON e.visitor = s.visitor AND e.occurred_at >= s.started_at
+GROUP BY value
+HAVING countIf(type = {{kind:String}}) > 0
+ORDER BY visitors DESC, if({{kind:String}} = 'pageview', pageviews, events) DESC, value
+LIMIT 10"""
+EVENT_LISTS = {"page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom")}
+_VISIT_LISTS = ("entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os")
+
+# What the raw rows are asked for each panel: a statement and its parameters.
+RAW: dict[str, tuple[str, dict[str, Any]]] = {
+    "stats": (_STATS, {}),
+    "timeseries": (_TIMESERIES, {}),
+    **{f"breakdown-{name}": (_EVENTS_BY, {"by": by, "kind": kind}) for name, (by, kind) in EVENT_LISTS.items()},
+    **{f"breakdown-{by}": (_VISITS_BY, {"by": by, "with_empty": not by.endswith("_page")}) for by in _VISIT_LISTS},
+}
+BEFORE = ("stats", "timeseries")  # what the page asks of the range before, too
+
+# The same of the archive's files by DuckDB: the list of pages without the join that finds visits, and the counts.
+_FILES = """FROM read_parquet($files, hive_partitioning = false)
+WHERE site = $site AND bot = '' AND occurred_at >= $from_ms AND occurred_at < $to_ms"""
+DUCKDB = {
+    "breakdown-page": f"""
+SELECT path AS value, count(DISTINCT (visitor, occurred_at // {DAY_MS})) FILTER (type = 'pageview') AS visitors,
+    count(*) FILTER (type = 'pageview') AS pageviews, count(*) AS events
+{_FILES} AND path != '' GROUP BY path HAVING pageviews > 0 ORDER BY visitors DESC, pageviews DESC, value LIMIT 10""",
+    "stats": f"""
+SELECT count(*) FILTER (type = 'pageview') AS pageviews, count(*) FILTER (type = 'search') AS searches,
+    count(*) AS events
+{_FILES}""",
+}
+
+
+Answers = dict[str, tuple[float, list[dict[str, Any]]]]
+
+
+def bounds(days: int, *, before: bool = False) -> dict[str, int]:
+    """The range of the data in Unix ms, or the range of as many days before it."""
+    begin = ((FIRST - date(1970, 1, 1)).days - before * days) * DAY_MS
+    return {"from_ms": begin, "to_ms": begin + days * DAY_MS}
+
+
+def raw(folder: Path, site: str, days: int) -> Answers:
+    """The answers of the raw rows to everything that the page asks; the process must own the warehouse."""
+    import stores
+
+    warehouse = stores.connect_warehouse(f"chdb://{folder}/warehouse")
+    warehouse.query("SELECT count() FROM session_rows")
+    asked: Answers = {}
+    for before, names in ((False, tuple(RAW)), (True, BEFORE)):
+        for name in names:
+            statement, given = RAW[name]
+            begun = time.perf_counter()
+            frame = warehouse.query(statement, {"site": site, **bounds(days, before=before), **given})
+            asked[name + "-before" * before] = (time.perf_counter() - begun) * 1e3, frame.to_dicts()
+    warehouse.close()
+    return asked
+
+
+def duckdb(folder: Path, site: str, days: int) -> Answers:
+    """The answers of DuckDB; none where it is not installed."""
+    try:
+        from duckdb import connect
+    except ImportError:
+        print("no DuckDB to compare with: pip install duckdb", file=sys.stderr)
+        return {}
+    files = f"{folder}/archive/site=*/type=*/date=*/hour=*/*.parquet"
+    asked: Answers = {}
+    with connect() as connection:
+        connection.execute("SELECT count(*) FROM read_parquet($files)", {"files": files}).fetchall()
+        for name, statement in DUCKDB.items():
+            begun = time.perf_counter()
+            answer = connection.execute(statement, {"files": files, "site": site, **bounds(days)})
+            rows, names = answer.fetchall(), [column[0] for column in answer.description]
+            ms = (time.perf_counter() - begun) * 1e3
+            asked[name] = ms, [dict(zip(names, row, strict=True)) for row in rows]
+    return asked
+
+
+if __name__ == "__main__":
+    peer, folder, site, days = sys.argv[1:]
+    print(json.dumps({"raw": raw, "duckdb": duckdb}[peer](Path(folder), site, int(days))))
