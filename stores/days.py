@@ -143,7 +143,8 @@ class DayTables:
     def build(self, site: str, zone: str, day: date) -> None:
         """Build a day. It counts once all of its rows are there."""
         version = time.time_ns()
-        params = {"site": site} | _spans([(day, day_start_ms(day, zone), day_start_ms(day + _DAY, zone))])
+        begin, end = day_start_ms(day, zone), day_start_ms(day + _DAY, zone)
+        params = {"site": site} | _spans([(day, begin, end)] if begin < end else [])  # clocks may skip a day
         for dimension, parts in _ROWS.items():
             for file, given in parts:
                 columns = f"site, dimension, version, {_ROW}"
@@ -170,7 +171,8 @@ class DayTables:
 
     def horizon(self) -> list[int]:
         """The last batch of each unit that was looked at; empty before the first look."""
-        return list(self._warehouse.query("SELECT argMax(units, at) AS units FROM day_horizons").item() or [])
+        found = self._warehouse.query("SELECT arrayJoin(argMax(units, at)) AS upto FROM day_horizons")
+        return found["upto"].to_list()
 
     def move_horizon(self, units: Sequence[int]) -> None:
         """Say that all rows up to these batches were looked at."""
@@ -211,5 +213,5 @@ def _spans(spans: Sequence[tuple[date, int, int]]) -> dict[str, Any]:
         "dates": [day for day, _, _ in spans],
         "starts": [begin for _, begin, _ in spans],
         "bounds": sorted({0, *(at for _, begin, end in spans for at in (begin, end))}),
-        "days": [_EPOCH + timedelta(days=day) for day in utc],
+        "days": [_EPOCH + timedelta(days=day) for day in utc if day < 1 << 16],  # as far as the type of `day` reaches
     }

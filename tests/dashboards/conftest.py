@@ -45,6 +45,7 @@ class Visit:
     country: str = ""
     site: str = "example.com"
     bot: str = ""
+    lasts: bool = False  # the visitor's id: it was named by a trusted sender
 
     def of(self, kind: str) -> list[tuple[int, str, str, str]]:
         return [event for event in self.events if event[1] == kind]
@@ -71,8 +72,9 @@ VISITS = [
     Visit(3, at(29, 0, 5), [(0, "pageview", HOME, "")], device="mobile", browser="Safari", os="iOS"),
     Visit(4, at(29, 3, 10), [(0, "pageview", HOME, ""), (5, "search", HOME, "red shoes"), (9, "search", HOME, "hats")]),
     Visit(5, at(29, 23, 50), [(0, "pageview", HOME, ""), (1200, "pageview", CART, "")], "news.example", "Referral"),
-    Visit(6, at(30, 0, 10), [(0, "pageview", CART, ""), (30, "custom", CART, "signup"), (31, "custom", CART, "buy")]),
-    Visit(6, at(31, 11, 58), [(0, "pageview", "/a?<b>&\"'", "")], country="DE"),
+    Visit(6, at(30, 0, 10), [(0, "pageview", CART, ""), (30, "custom", CART, "signup"), (31, "custom", CART, "buy")],
+          lasts=True),
+    Visit(6, at(31, 11, 58), [(0, "pageview", "/a?<b>&\"'", "")], country="DE", lasts=True),
     Visit(90, at(30, 5), [(0, "pageview", HOME, ""), (1, "pageview", SHOES, "")], bot="crawler"),
     Visit(7, at(29, 12), [(0, "pageview", HOME, "")], site="other.example"),
 ]  # fmt: skip
@@ -92,6 +94,7 @@ def event_rows(visits: list[Visit]) -> pl.DataFrame:
             "term": text if kind == "search" else "",
             "name": text if kind == "custom" else "",
             "bot": visit.bot,
+            "enriched_by": "sources=1 visitor=named" if visit.lasts else "sources=1",
             "batch": 1,
         }
         for place, visit in enumerate(visits)

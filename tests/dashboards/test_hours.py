@@ -72,6 +72,6 @@ def filled(warehouse: Warehouse) -> Warehouse:
 def test_hours_are_those_that_the_clock_shows(filled: Warehouse, zone: str, day: str) -> None:
     span = DateRange(date.fromisoformat(day), date.fromisoformat(day), zone)
     bounds = {"from_ms": span.start_ms, "to_ms": span.end_ms}
-    found = filled.ask("timeseries", site=f"{zone}.{day}", interval="hour", timezone=zone, **bounds)
+    found = filled.ask("hours", site=f"{zone}.{day}", timezone=zone, **bounds)
     wanted = [(ms(at), lasts, lasts) for at, lasts in hours(zone, day).items()]
     assert found.select("bucket", "visits", "pageviews").rows() == wanted

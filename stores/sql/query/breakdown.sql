@@ -1,5 +1,6 @@
--- The values of a list, those with the most visitors first. `lasting` says how many of the visitors have ids that last
--- longer than a day: over several days these are counted by a state, exactly as long as they are few.
+-- The values of a list, those with the most visitors first; a page where nobody viewed anything is no value.
+-- `lasting` says how many of the visitors have ids that last longer than a day: over several days these are counted by a
+-- state, exactly as long as they are few.
 SELECT
     value,
     toUInt64(sum(r.visitors) + uniqMergeIf(r.lasting, r.regulars > 0)) AS visitors,
@@ -13,6 +14,7 @@ FROM
     -- rows
 ) AS r
 GROUP BY value
+HAVING visitors > 0
 ORDER BY
     visitors DESC,
     multiIf({last_by:String} = 'visits', toInt64(visits), {last_by:String} = 'pageviews', pageviews, events) DESC,

@@ -1,7 +1,7 @@
 -- The numbers of `stats` for each {interval} (day, week, month; weeks begin on Monday) that has any. `bucket` is the
 -- interval's first day, also where that is before the days asked for.
 SELECT
-    toDate(date_trunc({interval:String}, r.day)) AS bucket,
+    toDate32(date_trunc({interval:String}, r.day)) AS bucket,
     toUInt64(sum(r.visitors) + uniqMergeIf(r.lasting, r.regulars > 0)) AS visitors,
     sumIf(r.visits, r.value != 'events') AS visits,
     sumIf(r.pageviews, r.value = 'events') AS pageviews,

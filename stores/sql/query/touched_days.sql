@@ -4,12 +4,12 @@ WITH
     (SELECT if(count() = 0, [toUInt64(0)], argMax(units, at)) FROM day_horizons) AS upto,
     ((first, last) -> arrayFilter(
         (day, start, end) -> start <= toUnixTimestamp64Milli(last) AND end > toUnixTimestamp64Milli(first),
-        {dates:Array(Date)}, {starts:Array(Int64)}, {ends:Array(Int64)}
+        {dates:Array(Date32)}, {starts:Array(Int64)}, {ends:Array(Int64)}
     )) AS touched
 SELECT arrayJoin(touched(occurred_at, occurred_at)) FROM event_rows
-WHERE site = {site:String} AND day BETWEEN ({dates:Array(Date)})[1] - 1 AND ({dates:Array(Date)})[-1] + 1
+WHERE site = {site:String} AND day BETWEEN addDays(({dates:Array(Date32)})[1], -1) AND addDays(({dates:Array(Date32)})[-1], 1)
     AND batch > arrayMin(upto) AND batch > upto[batch % length(upto) + 1]
 UNION DISTINCT
 SELECT arrayJoin(touched(started_at, ended_at)) FROM session_rows
-WHERE site = {site:String} AND day BETWEEN ({dates:Array(Date)})[1] - 4 AND ({dates:Array(Date)})[-1] + 1
+WHERE site = {site:String} AND day BETWEEN addDays(({dates:Array(Date32)})[1], -4) AND addDays(({dates:Array(Date32)})[-1], 1)
     AND batch > arrayMin(upto) AND batch > upto[batch % length(upto) + 1]

@@ -8,7 +8,7 @@
 CREATE TABLE IF NOT EXISTS day_values
 (
     site LowCardinality(String),
-    day Date,
+    day Date32,
     dimension LowCardinality(String),
     value String CODEC(ZSTD(1)),
     version UInt64 CODEC(ZSTD(1)),
@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS day_builds
 (
     site LowCardinality(String),
     zone LowCardinality(String),
-    day Date,
+    day Date32,
     version UInt64,
     valid UInt8
 )

@@ -1,6 +1,6 @@
 -- Day by day, the events of it. The days are given as in `visits_by`. Bots build no sessions; their events are counted apart.
 SELECT
-    ({dates:Array(Date)})[indexOf({starts:Array(Int64)}, start)] AS day,
+    ({dates:Array(Date32)})[indexOf({starts:Array(Int64)}, start)] AS day,
     'events' AS value,
     toUInt64(0) AS visitors,
     toUInt64(0) AS regulars,

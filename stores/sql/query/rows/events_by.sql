@@ -4,7 +4,7 @@
 -- An event's visit is the session of its visitor that began last before it. Sessions are cut after two days at the
 -- latest, so none that began earlier can hold it.
 SELECT
-    ({dates:Array(Date)})[indexOf({starts:Array(Int64)}, start)] AS day,
+    ({dates:Array(Date32)})[indexOf({starts:Array(Int64)}, start)] AS day,
     value,
     uniqExactIf(visitor, type = {kind:String} AND NOT lasts) AS visitors,
     uniqExactIf(visitor, type = {kind:String} AND lasts) AS regulars,
@@ -37,4 +37,3 @@ ASOF LEFT JOIN
         AND day IN arrayDistinct(arrayFlatten(arrayMap(day -> [day, day - 1, day - 2], {days:Array(Date)})))
 ) AS s ON e.visitor = s.visitor AND e.occurred_at >= s.started_at
 GROUP BY start, value
-HAVING countIf(type = {kind:String}) > 0

@@ -3,5 +3,5 @@
 SELECT
     day, value, visitors, regulars, lasting, visits, bounces, duration_ms, pageviews, searches, events, bots, without_results
 FROM day_values
-WHERE site = {site:String} AND dimension = {dimension:String} AND day BETWEEN {first:Date} AND {last:Date}
-    AND version = ({versions:Array(UInt64)})[toUInt32(day - {first:Date}) + 1]
+WHERE site = {site:String} AND dimension = {dimension:String} AND day BETWEEN {first:Date32} AND {last:Date32}
+    AND version = ({versions:Array(UInt64)})[dateDiff('day', {first:Date32}, day) + 1]

@@ -3,7 +3,7 @@
 -- The days are {dates}, which begin at {starts}. {bounds} are these starts, and the starts of the times between them that
 -- are not asked for, all in Unix ms; {days} are the UTC days of the former.
 SELECT
-    ({dates:Array(Date)})[indexOf({starts:Array(Int64)}, start)] AS day,
+    ({dates:Array(Date32)})[indexOf({starts:Array(Int64)}, start)] AS day,
     toString({by:Identifier}) AS value,
     uniqExactIf(visitor, NOT lasts) AS visitors,
     uniqExactIf(visitor, lasts) AS regulars,
