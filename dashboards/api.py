@@ -14,6 +14,7 @@ from dashboards import parameters, ranges
 from dashboards.context import current_context
 from dashboards.panels import BREAKDOWNS, MAX_ROWS, METRICS, ROW, Panels
 from stores.base import StoreError
+from stores.days import STANDARD_ERROR
 
 routes = Blueprint("api", __name__, url_prefix="/api/v1")
 
@@ -22,7 +23,7 @@ routes = Blueprint("api", __name__, url_prefix="/api/v1")
 def stats() -> Response:
     """The headline numbers of a range of days."""
     found = _panels().stats
-    return jsonify({name: found[name] for name in (*METRICS, "bots")})
+    return jsonify({name: found[name] for name in (*METRICS, "bots")} | _approximate(found))
 
 
 @routes.get("/timeseries")
@@ -37,7 +38,12 @@ def timeseries() -> Response:
         raise BadRequest(str(error)) from error
     zone = panels.span.zone
     found = panels.timeseries(interval)
-    rows = [{"time": ranges.iso(row.pop("time"), zone), "value": row[metric], **row} for row in found]
+    rows = [
+        {"time": ranges.iso(row["time"], zone), "value": row[metric]}
+        | {name: row[name] for name in METRICS}
+        | _approximate(row)
+        for row in found
+    ]
     return jsonify({"metric": metric, "interval": interval, "timezone": zone, "rows": rows})
 
 
@@ -48,7 +54,13 @@ def breakdown() -> Response:
     by = parameters.one_of(request.args, "by", BREAKDOWNS)
     limit = parameters.whole_number(request.args, "limit", 10, MAX_ROWS)
     rows = panels.breakdown(by, limit)
-    return jsonify({"by": by, "rows": [{name: row[name] for name in ("value", *ROW)} for row in rows]})
+    named = [{name: row[name] for name in ("value", *ROW)} | _approximate(row) for row in rows]
+    return jsonify({"by": by, "rows": named})
+
+
+def _approximate(numbers: dict[str, Any]) -> dict[str, Any]:
+    """What is said beside numbers that are not exact: their standard error, as a share."""
+    return {} if numbers["exact"] else {"approximate": {"visitors": STANDARD_ERROR}}
 
 
 def _panels() -> Panels:

@@ -83,14 +83,15 @@ class Panels:
         return found | {"exact": exact(found.pop("lasting"), self._period)}
 
     def timeseries(self, interval: str) -> list[dict[str, Any]]:
-        """All numbers for every step of the range, empty ones included; `time` is the step's start in Unix ms."""
+        """All numbers for every step of the range, empty ones included, and `exact`; `time` is its start in Unix ms."""
         if interval == "hour":
             bounds = {"from_ms": self.span.start_ms, "to_ms": self.span.end_ms}
             hours = self.warehouse.ask("hours", site=self.site, timezone=self.span.zone, **bounds)
-            return [{"time": row.pop("bucket"), **row} for row in hours.iter_rows(named=True)]
+            return [{"time": row.pop("bucket"), **row, "exact": True} for row in hours.iter_rows(named=True)]
         found = self._days.series(self._cover, interval)
-        nothing = dict.fromkeys(METRICS, 0)
-        return [{"time": at, **found.get(day, nothing)} for day, at in steps(self.span, interval).items()]
+        nothing = dict.fromkeys((*METRICS, "lasting"), 0)
+        rows = [{"time": at, **found.get(day, nothing)} for day, at in steps(self.span, interval).items()]
+        return [row | {"exact": interval == "day" or exact(row.pop("lasting"), self._period)} for row in rows]
 
     def breakdown(self, by: str, limit: int) -> list[dict[str, Any]]:
         """The values with the most visitors: rows of `value`, `ROW` and `exact`, as in `stats`. Pages are decoded."""

@@ -29,9 +29,10 @@ from activity.zones import day_start_ms
 from stores import clickhouse
 from stores.warehouse import Warehouse
 
-# Up to so many visitors whose ids last the state counts exactly but for one chance in a hundred; beyond, its standard
-# error is 0.4 %.
+# Up to so many visitors whose ids last the state counts exactly but for one chance in a hundred; beyond, this is its
+# standard error.
 EXACT_LASTING = 10_000
+STANDARD_ERROR = 0.004
 
 # The statements that give the rows of a dimension, and their parameters.
 _VISITS_BY = ("entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os")

@@ -239,15 +239,16 @@ class Core:
 
     def _build_days(self) -> None:
         """Keeps the day tables up to date; of several units, the process of the first one does."""
-        wait = _LOOK_EVERY
+        wait, trouble = _LOOK_EVERY, ""
         while not self._stop.wait(wait):
             if not self._has_unit() or self._loaders[0].unit.number != 1:
                 continue
             try:
-                wait = self.day_builder.step()
-            except BaseException:
-                log.exception("The day tables are not up to date; it is tried again later. Pages are slower meanwhile")
-                wait = _RETRY_AT_LEAST_EVERY
+                wait, trouble = self.day_builder.step(), ""
+            except BaseException as error:
+                if trouble != str(error):
+                    log.warning("The day tables are not up to date, so pages are slower: %s; trying again", error)
+                wait, trouble = _RETRY_AT_LEAST_EVERY, str(error)
 
     def _every(self, seconds: float, verb: str) -> None:
         while not self._stop.wait(seconds):

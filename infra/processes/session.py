@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from infra import startup
 from infra.errors import Failed
 from infra.processes import control
 from infra.processes.control import Line
@@ -57,7 +56,6 @@ def session(settings: Settings, command: str, *, parts: Parts | None = None) -> 
         yield running
         return
     with owned(settings, command, parts=parts) as core:
-        startup.collect_rarely()
         yield Here(core)
 
 

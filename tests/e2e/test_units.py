@@ -74,10 +74,12 @@ def over_kafka(tmp_path: Path, clickhouse: str) -> Iterator[Deployment]:
     missing = kafka.available()
     require("kafka", not missing, missing)
     server = kafka.server(tmp_path / "kafka")
-    made = Deployment(tmp_path, clickhouse, f"kafka://{kafka.start(server.folder, port=0)}")
-    with contextlib.closing(made):
-        yield made
-    server.stop()
+    try:
+        made = Deployment(tmp_path, clickhouse, f"kafka://{kafka.start(server.folder, port=0)}")
+        with contextlib.closing(made):
+            yield made
+    finally:
+        server.stop()
 
 
 @pytest.mark.slow

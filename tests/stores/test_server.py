@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +14,7 @@ import pytest
 import stores
 from stores import migrate
 from stores.base import QueryFailed, QueryRefused, Unusable
+from stores.days import DayTables, Period
 from stores.warehouse import Warehouse
 from tests.patience import patient
 from tests.stores import frames
@@ -66,10 +68,16 @@ def test_rows_go_in_once_and_come_back(remote: Warehouse) -> None:
 def test_questions_are_answered(remote: Warehouse) -> None:
     given = frames.events(500, seed=3)
     remote.insert("session_rows", frames.marked(frames.sessions(given), 1), "s-1")
-    span = {"site": "a.example", "from_ms": 0, "to_ms": END}
-    found = remote.ask("stats", **span).row(0, named=True)
-    assert found["visits"] == frames.sessions(given).filter(pl.col("site") == "a.example").height
-    assert remote.ask("breakdown_country", limit=2, **span).height == 2
+    tables, first = DayTables(remote), date(2024, 3, 29)
+    period = Period("a.example", "Europe/Berlin", first, date(2024, 4, 3))
+    visits = frames.sessions(given).filter(pl.col("site") == "a.example").height
+    for built in (False, True):
+        cover = tables.cover(period)
+        assert cover.built == built
+        assert tables.stats(cover)["visits"] == visits
+        assert len(tables.breakdown(cover, "country", 2)) == 2
+        tables.build("a.example", "Europe/Berlin", first + timedelta(days=1))
+        tables.move_horizon([1])
     hostile = "a'; DROP TABLE event_rows; --\n\\\t"
     assert remote.query("SELECT {x:String} AS x", {"x": hostile}).item() == hostile
 

@@ -9,7 +9,8 @@ SELECT
     sumIf(r.events, r.value = 'events') AS events,
     if(visits = 0, 0, pageviews / visits) AS views_per_visit,
     if(visits = 0, 0, sum(r.bounces) / visits) AS bounce_rate,
-    if(visits = 0, 0, sum(r.duration_ms) / visits / 1000) AS visit_duration
+    if(visits = 0, 0, sum(r.duration_ms) / visits / 1000) AS visit_duration,
+    uniqMergeIf(r.lasting, r.regulars > 0) AS lasting
 FROM
 (
     -- rows
