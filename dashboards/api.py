@@ -53,7 +53,7 @@ def breakdown() -> Response:
     panels = _panels()
     by = parameters.one_of(request.args, "by", BREAKDOWNS)
     limit = parameters.whole_number(request.args, "limit", 10, MAX_ROWS)
-    rows = panels.breakdown(by, limit)
+    rows = panels.breakdowns([by], limit)[by]
     named = [{name: row[name] for name in ("value", *ROW)} | _approximate(row) for row in rows]
     return jsonify({"by": by, "rows": named})
 

@@ -69,7 +69,7 @@ def board(site: str) -> str:
         "series": _chart(context, panels, series),
         "rows": [(ranges.label(row["time"], span.interval, zone), row) for row in series],
         "cards": CARDS,
-        "lists": {by: panels.breakdown(by, LIST_ROWS) for by in BREAKDOWNS if by != "country" or context.countries},
+        "lists": panels.breakdowns([by for by in BREAKDOWNS if by != "country" or context.countries], LIST_ROWS),
     }
     return render_template("board.html", title=site, **page, **_common(context))
 

@@ -6,6 +6,7 @@ Numbers, steps and lists have the names of the API; each list also has its headi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -93,8 +94,14 @@ class Panels:
         rows = [{"time": at, **found.get(day, nothing)} for day, at in steps(self.span, interval).items()]
         return [row | {"exact": interval == "day" or exact(row.pop("lasting"), self._period)} for row in rows]
 
-    def breakdown(self, by: str, limit: int) -> list[dict[str, Any]]:
-        """The values with the most visitors: rows of `value`, `ROW` and `exact`, as in `stats`. Pages are decoded."""
-        found = self._days.breakdown(self._cover, by, limit)
-        rows = [row | {"exact": exact(row["lasting"], self._period)} for row in found]
-        return [row | {"value": readable(row["value"])} for row in rows] if by in _PAGES else rows
+    def breakdowns(self, names: Sequence[str], limit: int) -> dict[str, list[dict[str, Any]]]:
+        """The values with the most visitors, for each list: rows of `value`, `ROW` and `exact`, as in `stats`.
+
+        Pages are percent-decoded, for people."""
+        lists = self._days.breakdowns(self._cover, names, limit)
+        for name, rows in lists.items():
+            for row in rows:
+                row["exact"] = exact(row["lasting"], self._period)
+                if name in _PAGES:
+                    row["value"] = readable(row["value"])
+        return lists

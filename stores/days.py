@@ -34,21 +34,17 @@ from stores.warehouse import Warehouse
 EXACT_LASTING = 10_000
 STANDARD_ERROR = 0.004
 
-# The statements that give the rows of a dimension, and their parameters.
-_VISITS_BY = ("entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os")
-_EVENTS_BY = {"page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom")}
-_ROWS: dict[str, list[tuple[str, dict[str, Any]]]] = {
-    "": [("visits_by", {"by": "site", "with_empty": True}), ("counts", {})],
-    **{by: [("visits_by", {"by": by, "with_empty": not by.endswith("_page")})] for by in _VISITS_BY},
-    **{name: [("events_by", {"by": by, "kind": kind})] for name, (by, kind) in _EVENTS_BY.items()},
+# The dimensions, by the statement that gives their rows; the dimension "" is all that happened.
+_STATEMENTS = {
+    "visits": ("", "entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os"),
+    "events": ("page", "search", "event"),
+    "counts": ("",),
 }
-DIMENSIONS = tuple(_ROWS)
-# What decides the order of values with as many visitors.
-_LAST_BY = {"page": "pageviews", "search": "events", "event": "events"}
+DIMENSIONS = tuple(dict.fromkeys(dimension for theirs in _STATEMENTS.values() for dimension in theirs))
 
 _ROW = (
-    "day, value, visitors, regulars, lasting, visits, bounces, duration_ms, pageviews, searches, events, bots,"
-    " without_results"
+    "day, dimension, value, visitors, regulars, lasting, visits, bounces, duration_ms, pageviews, searches, events,"
+    " bots, without_results"
 )
 _DAY = timedelta(days=1)
 _EPOCH = date(1970, 1, 1)
@@ -111,33 +107,34 @@ class DayTables:
 
     def stats(self, cover: Cover) -> dict[str, Any]:
         """The numbers of a period, `bots` and `lasting` among them."""
-        return self._ask("stats", cover, "").row(0, named=True)
+        return self._ask("stats", cover, [""]).row(0, named=True)
 
     def series(self, cover: Cover, interval: str) -> dict[date, dict[str, Any]]:
         """The numbers of each `interval` (day, week, month) of a period that has any, by its first day."""
-        rows = self._ask("series", cover, "", interval=interval).iter_rows(named=True)
+        rows = self._ask("series", cover, [""], interval=interval).iter_rows(named=True)
         return {row.pop("bucket"): row for row in rows}
 
-    def breakdown(self, cover: Cover, dimension: str, limit: int) -> list[dict[str, Any]]:
-        """The values of a dimension with the most visitors. Raises ValueError when there is no such dimension."""
-        if dimension not in _ROWS or not dimension:
-            raise ValueError(f"{dimension!r} is no dimension; there are {', '.join(filter(None, DIMENSIONS))}")
-        last_by = _LAST_BY.get(dimension, "visits")
-        return self._ask("breakdown", cover, dimension, limit=limit, last_by=last_by).to_dicts()
+    def breakdowns(self, cover: Cover, dimensions: Sequence[str], limit: int) -> dict[str, list[dict[str, Any]]]:
+        """The values with the most visitors, for each of some dimensions. Raises ValueError for what is none."""
+        unknown = [name for name in dimensions if name not in DIMENSIONS[1:]]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no dimension; there are {', '.join(DIMENSIONS[1:])}")
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name in dimensions}
+        for row in self._ask("breakdown", cover, dimensions, limit=limit).iter_rows(named=True):
+            found[row.pop("dimension")].append(row)
+        return found
 
-    def _ask(self, question: str, cover: Cover, dimension: str, **params: Any) -> pl.DataFrame:
+    def _ask(self, question: str, cover: Cover, dimensions: Sequence[str], **params: Any) -> pl.DataFrame:
+        params |= {"site": cover.period.site, "dimensions": list(dimensions)}
         rows: list[str] = []
         if cover.built or not cover.spans:
             rows.append(clickhouse.rows("stored"))
             params |= {"first": cover.period.first, "last": cover.period.last, "versions": cover.versions}
-            params |= {"dimension": dimension}
         if cover.spans:
-            for file, given in _ROWS[dimension]:
-                rows.append(clickhouse.rows(file))
-                params |= given
+            rows += [clickhouse.rows(name) for name, theirs in _STATEMENTS.items() if set(theirs) & set(dimensions)]
             params |= _spans(cover.spans)
         sql = clickhouse.over(clickhouse.question(question), rows)
-        return self._warehouse.query(sql, {"site": cover.period.site} | params)
+        return self._warehouse.query(sql, {name: value for name, value in params.items() if f"{{{name}:" in sql})
 
     # -- building ---------------------------------------------------------------------------------------------
 
@@ -146,13 +143,11 @@ class DayTables:
         version = time.time_ns()
         begin, end = day_start_ms(day, zone), day_start_ms(day + _DAY, zone)
         params = {"site": site} | _spans([(day, begin, end)] if begin < end else [])  # clocks may skip a day
-        for dimension, parts in _ROWS.items():
-            for file, given in parts:
-                columns = f"site, dimension, version, {_ROW}"
-                head = "{site:String}, {dimension:String}, {version:UInt64}"
-                sql = f"INSERT INTO day_values ({columns}) SELECT {head}, {_ROW} FROM (\n{clickhouse.rows(file)}\n)"
-                own = {"dimension": dimension, "version": version}
-                self._warehouse.command(sql, params | given | own)
+        head = f"INSERT INTO day_values (site, version, {_ROW}) SELECT {{site:String}}, {{version:UInt64}}, {_ROW} FROM"
+        for name, theirs in _STATEMENTS.items():
+            sql = f"{head} (\n{clickhouse.rows(name)}\n)"
+            own = {"version": version} | ({} if name == "counts" else {"dimensions": list(theirs)})
+            self._warehouse.command(sql, params | own)
         self._record([(site, zone, day, version, 1)])
 
     def invalidate(self, days: Sequence[tuple[str, str, date]]) -> None:

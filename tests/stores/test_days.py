@@ -117,7 +117,7 @@ class Oracle:
 
 def found(tables: DayTables, period: Period, dimensions: tuple[str, ...] = DIMENSIONS) -> dict[str, Any]:
     cover = tables.cover(period)
-    lists = {by: tables.breakdown(cover, by, 1000) for by in dimensions if by}
+    lists = tables.breakdowns(cover, [by for by in dimensions if by], 1000)
     return {"": tables.stats(cover)} | {
         by: {row["value"]: tuple(row[name] for name in ROW) for row in rows} for by, rows in lists.items()
     }
@@ -312,4 +312,4 @@ def test_rows_beyond_the_horizon_are_found_by_an_index(tables: DayTables) -> Non
 
 def test_a_dimension_that_there_is_not(tables: DayTables) -> None:
     with pytest.raises(ValueError, match="'pages' is no dimension; there are entry_page"):
-        tables.breakdown(tables.cover(Period(SITE, ZONE, FIRST, LAST)), "pages", 10)
+        tables.breakdowns(tables.cover(Period(SITE, ZONE, FIRST, LAST)), ["page", "pages"], 10)

@@ -75,7 +75,7 @@ def test_questions_are_answered(remote: Warehouse) -> None:
         cover = tables.cover(period)
         assert cover.built == built
         assert tables.stats(cover)["visits"] == visits
-        assert len(tables.breakdown(cover, "country", 2)) == 2
+        assert len(tables.breakdowns(cover, ["country"], 2)["country"]) == 2
         tables.build("a.example", "Europe/Berlin", first + timedelta(days=1))
         tables.move_horizon([1])
     hostile = "a'; DROP TABLE event_rows; --\n\\\t"

@@ -269,3 +269,13 @@ def test_wrong_urls_say_what_to_do() -> None:
         stores.connect_warehouse("chdb:///tmp/x%3Fy")
     with pytest.raises(StoreUnreachable, match=r"clickhouse://u:\*\*\*@127.0.0.1:1/x does not answer"):
         stores.connect_warehouse("clickhouse://u:secret@127.0.0.1:1/x")
+
+
+def test_deleted_rows_stay_deleted_when_all_is_merged_into_one_part(warehouse: Warehouse) -> None:
+    warehouse.command("TRUNCATE TABLE event_rows")
+    given = frames.events(600, seed=41)
+    warehouse.insert("event_rows", frames.marked(given, 1), "merged/1")
+    warehouse.insert("event_rows", frames.marked(given.head(200), 2, deleted=1), "merged/2")
+    warehouse.command("OPTIMIZE TABLE event_rows FINAL")
+    assert warehouse.count_events() == 400
+    assert warehouse.query("SELECT count() FROM events").item() == 400

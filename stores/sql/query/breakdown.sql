@@ -1,7 +1,8 @@
--- The values of a list, those with the most visitors first; a page where nobody viewed anything is no value.
+-- The values of each list, those with the most visitors first; a page where nobody viewed anything is no value.
 -- `lasting` says how many of the visitors have ids that last longer than a day: over several days these are counted by a
 -- state, exactly as long as they are few.
 SELECT
+    dimension,
     value,
     toUInt64(sum(r.visitors) + uniqMergeIf(r.lasting, r.regulars > 0)) AS visitors,
     sum(r.visits) AS visits,
@@ -13,10 +14,10 @@ FROM
 (
     -- rows
 ) AS r
-GROUP BY value
+GROUP BY dimension, value
 HAVING visitors > 0
 ORDER BY
     visitors DESC,
-    multiIf({last_by:String} = 'visits', toInt64(visits), {last_by:String} = 'pageviews', pageviews, events) DESC,
+    multiIf(dimension = 'page', pageviews, dimension IN ('search', 'event'), events, toInt64(visits)) DESC,
     value
-LIMIT {limit:UInt32}
+LIMIT {limit:UInt32} BY dimension

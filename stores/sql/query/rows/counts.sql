@@ -1,6 +1,7 @@
--- Day by day, the events of it. The days are given as in `visits_by`. Bots build no sessions; their events are counted apart.
+-- Day by day, the events of it, as the value 'events' of the dimension ''. The days are given as in `visits`. Bots build no sessions; their events are counted apart.
 SELECT
     ({dates:Array(Date32)})[indexOf({starts:Array(Int64)}, start)] AS day,
+    '' AS dimension,
     'events' AS value,
     toUInt64(0) AS visitors,
     toUInt64(0) AS regulars,

@@ -1,10 +1,12 @@
--- Day by day, the visits that began in it, by a column {by} of theirs. Page views, searches and events are those of the
--- visits. A visit without a page view has neither entry nor exit page, and is left out there.
+-- Day by day, the visits that began in it, by each of {dimensions} that is a column of theirs; the dimension '' is all of
+-- them. Page views, searches and events are those of the visits. A visit without a page view has neither entry nor exit
+-- page, and is left out there.
 -- The days are {dates}, which begin at {starts}. {bounds} are these starts, and the starts of the times between them that
 -- are not asked for, all in Unix ms; {days} are the UTC days of the former.
 SELECT
     ({dates:Array(Date32)})[indexOf({starts:Array(Int64)}, start)] AS day,
-    toString({by:Identifier}) AS value,
+    by.1 AS dimension,
+    by.2 AS value,
     uniqExactIf(visitor, NOT lasts) AS visitors,
     uniqExactIf(visitor, lasts) AS regulars,
     uniqStateIf(visitor, lasts) AS lasting,
@@ -19,8 +21,16 @@ SELECT
 FROM
 (
     SELECT
-        *,
+        visitor, started_at, ended_at, is_bounce, pageviews, searches, events,
         roundDown(toUnixTimestamp64Milli(started_at), {bounds:Array(Int64)}) AS start,
+        arrayJoin(arrayFilter(
+            each -> has({dimensions:Array(String)}, each.1) AND (each.2 != '' OR NOT endsWith(each.1, '_page')),
+            [
+                ('', ''), ('entry_page', entry_page), ('exit_page', exit_page), ('source', toString(source)),
+                ('channel', toString(channel)), ('country', toString(country)), ('device', toString(device)),
+                ('browser', toString(browser)), ('os', toString(os))
+            ]
+        )) AS by,
         visitor GLOBAL IN (
             SELECT visitor FROM event_rows
             WHERE site = {site:String} AND day IN {days:Array(Date)}
@@ -29,5 +39,4 @@ FROM
     FROM session_rows FINAL
     WHERE site = {site:String} AND day IN {days:Array(Date)} AND start IN {starts:Array(Int64)}
 ) AS s
-WHERE {with_empty:Bool} OR value != ''
-GROUP BY start, value
+GROUP BY start, dimension, value
