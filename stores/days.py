@@ -17,7 +17,7 @@ Visitors. An id without cookies lasts a day, and over several days it counts onc
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -125,6 +125,15 @@ class DayTables:
         return found
 
     def _ask(self, question: str, cover: Cover, dimensions: Sequence[str], **params: Any) -> pl.DataFrame:
+        """The answer. Ids that last are merged over the days only where there are any: it costs as much as the rest.
+
+        Values that are left out have fewer visitors than the last one, merged or not."""
+        found = self._add_up(question, cover, dimensions, merging=False, **params)
+        if cover.period.first == cover.period.last or not found["lasting"].sum():
+            return found
+        return self._add_up(question, cover, dimensions, merging=True, **params)
+
+    def _add_up(self, question: str, cover: Cover, dimensions: Sequence[str], **params: Any) -> pl.DataFrame:
         params |= {"site": cover.period.site, "dimensions": list(dimensions)}
         rows: list[str] = []
         if cover.built or not cover.spans:
@@ -134,7 +143,7 @@ class DayTables:
             rows += [clickhouse.rows(name) for name, theirs in _STATEMENTS.items() if set(theirs) & set(dimensions)]
             params |= _spans(cover.spans)
         sql = clickhouse.over(clickhouse.question(question), rows)
-        return self._warehouse.query(sql, {name: value for name, value in params.items() if f"{{{name}:" in sql})
+        return self._warehouse.query(sql, _declared(sql, params))
 
     # -- building ---------------------------------------------------------------------------------------------
 
@@ -146,8 +155,8 @@ class DayTables:
         head = f"INSERT INTO day_values (site, version, {_ROW}) SELECT {{site:String}}, {{version:UInt64}}, {_ROW} FROM"
         for name, theirs in _STATEMENTS.items():
             sql = f"{head} (\n{clickhouse.rows(name)}\n)"
-            own = {"version": version} | ({} if name == "counts" else {"dimensions": list(theirs)})
-            self._warehouse.command(sql, params | own)
+            own = {"version": version, "dimensions": list(theirs)}
+            self._warehouse.command(sql, _declared(sql, params | own))
         self._record([(site, zone, day, version, 1)])
 
     def invalidate(self, days: Sequence[tuple[str, str, date]]) -> None:
@@ -185,6 +194,11 @@ class DayTables:
         self._warehouse.command("TRUNCATE TABLE day_builds")
 
 
+def _declared(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a statement, which is put together from files, declares."""
+    return {name: value for name, value in params.items() if f"{{{name}:" in sql}
+
+
 def _starts(days: Sequence[date], zone: str) -> list[int]:
     return [day_start_ms(day, zone) for day in days]
 
@@ -209,5 +223,11 @@ def _spans(spans: Sequence[tuple[date, int, int]]) -> dict[str, Any]:
         "dates": [day for day, _, _ in spans],
         "starts": [begin for _, begin, _ in spans],
         "bounds": sorted({0, *(at for _, begin, end in spans for at in (begin, end))}),
-        "days": [_EPOCH + timedelta(days=day) for day in utc if day < 1 << 16],  # as far as the type of `day` reaches
+        "days": _dates(utc),
+        "visit_days": _dates(sorted({day - before for day in utc for before in range(3)})),
     }
+
+
+def _dates(days: Iterable[int]) -> list[date]:
+    """Days since the epoch as dates, as far as the type of the column `day` reaches."""
+    return [_EPOCH + timedelta(days=day) for day in days if 0 <= day < 1 << 16]

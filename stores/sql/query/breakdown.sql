@@ -1,15 +1,15 @@
 -- The values of each list, those with the most visitors first; a page where nobody viewed anything is no value.
--- `lasting` says how many of the visitors have ids that last longer than a day: over several days these are counted by a
--- state, exactly as long as they are few.
+-- `lasting` says how many of the visitors have ids that last longer than a day. If {merging} they are counted by a state,
+-- exactly as long as they are few; else they count once a day, which is quicker, and enough for one day or if there are none.
 SELECT
     dimension,
     value,
-    toUInt64(sum(r.visitors) + uniqMergeIf(r.lasting, r.regulars > 0)) AS visitors,
+    toUInt64(sum(r.visitors) + lasting) AS visitors,
     sum(r.visits) AS visits,
     sum(r.pageviews) AS pageviews,
     sum(r.events) AS events,
     sum(r.without_results) AS without_results,
-    uniqMergeIf(r.lasting, r.regulars > 0) AS lasting
+    if({merging:Bool}, uniqMergeIf(r.lasting, r.regulars > 0), sum(r.regulars)) AS lasting
 FROM
 (
     -- rows

@@ -1,7 +1,7 @@
 -- A site's numbers. Visitors, visits and what is said of a visit come from the sessions that began in the time asked
 -- for; page views, searches and events from the events of persons that occurred in it. `lasting` as in `breakdown`.
 SELECT
-    toUInt64(sum(r.visitors) + uniqMergeIf(r.lasting, r.regulars > 0)) AS visitors,
+    toUInt64(sum(r.visitors) + lasting) AS visitors,
     sumIf(r.visits, r.value != 'events') AS visits,
     sumIf(r.pageviews, r.value = 'events') AS pageviews,
     sumIf(r.searches, r.value = 'events') AS searches,
@@ -10,7 +10,7 @@ SELECT
     if(visits = 0, 0, pageviews / visits) AS views_per_visit,
     if(visits = 0, 0, sum(r.bounces) / visits) AS bounce_rate,
     if(visits = 0, 0, sum(r.duration_ms) / visits / 1000) AS visit_duration,
-    uniqMergeIf(r.lasting, r.regulars > 0) AS lasting
+    if({merging:Bool}, uniqMergeIf(r.lasting, r.regulars > 0), sum(r.regulars)) AS lasting
 FROM
 (
     -- rows

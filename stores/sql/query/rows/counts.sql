@@ -1,4 +1,5 @@
--- Day by day, the events of it, as the value 'events' of the dimension ''. The days are given as in `visits`. Bots build no sessions; their events are counted apart.
+-- Day by day, the events of it, as the value 'events' of the dimension ''. The days are given as in `visits`. Bots build
+-- no sessions; their events are counted apart.
 SELECT
     ({dates:Array(Date32)})[indexOf({starts:Array(Int64)}, start)] AS day,
     '' AS dimension,
@@ -14,6 +15,6 @@ SELECT
     toInt64(countIf(bot = '')) AS events,
     toInt64(countIf(bot != '')) AS bots,
     toInt64(0) AS without_results
-FROM (SELECT *, roundDown(toUnixTimestamp64Milli(occurred_at), {bounds:Array(Int64)}) AS start FROM event_rows FINAL)
-WHERE site = {site:String} AND day IN {days:Array(Date)} AND start IN {starts:Array(Int64)}
-GROUP BY start
+FROM event_rows AS e FINAL
+WHERE site = {site:String} AND e.day IN {days:Array(Date)} AND start IN {starts:Array(Int64)}
+GROUP BY roundDown(toUnixTimestamp64Milli(occurred_at), {bounds:Array(Int64)}) AS start

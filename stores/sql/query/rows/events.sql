@@ -3,7 +3,7 @@
 -- searches and custom events it is these themselves, and `without_results` says how many searches found nothing, as far
 -- as the page told.
 -- An event's visit is the session of its visitor that began last before it. Sessions are cut after two days at the
--- latest, so none that began earlier can hold it.
+-- latest, so {visit_days}, which are {days} and the two days before each, have all that can hold it.
 SELECT
     ({dates:Array(Date32)})[indexOf({starts:Array(Int64)}, start)] AS day,
     by.1 AS dimension,
@@ -42,8 +42,7 @@ FROM
     (
         SELECT visitor, session_id, started_at
         FROM session_rows FINAL
-        WHERE site = {site:String}
-            AND day IN arrayDistinct(arrayFlatten(arrayMap(day -> [day, day - 1, day - 2], {days:Array(Date)})))
+        WHERE site = {site:String} AND day IN {visit_days:Array(Date)}
     ) AS s ON e.visitor = s.visitor AND e.occurred_at >= s.started_at
 )
 GROUP BY start, dimension, value
