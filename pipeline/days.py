@@ -1,6 +1,6 @@
 """Builds the day tables (`stores.days`), beside the loaders, in the process of the first unit.
 
-Every half minute the builder looks at what changed: the hours that rows touch whose batch lies beyond the horizon.
+Every ten seconds the builder looks at what changed: the hours that rows touch whose batch lies beyond the horizon.
 Built days among them are declared invalid, and then the horizon moves to the last complete batch of every unit. A day
 is built once it is over and nothing has changed in it for a while; the newest first, because they are looked at most.
 Whatever is interrupted, a day is at worst built once more.
@@ -22,11 +22,11 @@ from pipeline.unit import all_of, layout
 from stores.base import CheckpointStore
 from stores.days import DayTables
 
-LOOK_SECONDS = 30.0
+LOOK_SECONDS = 10.0
 # A day is over for the tables an hour after it is over for the clock: visits go on, and events come late.
 _GRACE_MS = HOUR_MS
-# A day that changes all the time is built again every ten minutes, any other a minute after its last change.
-_QUIET_MS = MINUTE_MS
+# A day that changes all the time is built again every ten minutes, any other shortly after its last change.
+_QUIET_MS = 20_000
 _PATIENCE_MS = 10 * MINUTE_MS
 
 Day = tuple[str, str, date]  # site, time zone, day

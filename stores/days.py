@@ -95,12 +95,15 @@ class DayTables:
 
     def cover(self, period: Period) -> Cover:
         """Where the numbers of a period come from now."""
+        # The horizon first: what changes from now on lies beyond it, also if the builder moves it meanwhile.
+        horizon = self.horizon()
         where = {"site": period.site, "zone": period.zone, "first": period.first, "last": period.last}
         built = dict(self._warehouse.ask("built_days", **where).iter_rows())
         if built:
             days = sorted(built)
             starts, ends = _starts(days, period.zone), _starts([day + _DAY for day in days], period.zone)
-            touched = self._warehouse.ask("touched_days", site=period.site, dates=days, starts=starts, ends=ends)
+            given = {"site": period.site, "units": horizon or [0], "dates": days, "starts": starts, "ends": ends}
+            touched = self._warehouse.ask("touched_days", **given)
             for day in touched.to_series():
                 del built[day]
         return _cover(period, built)
@@ -149,7 +152,7 @@ class DayTables:
 
     def build(self, site: str, zone: str, day: date) -> None:
         """Build a day. It counts once all of its rows are there."""
-        version = time.time_ns()
+        version = self._next_version(site, day)
         begin, end = day_start_ms(day, zone), day_start_ms(day + _DAY, zone)
         params = {"site": site} | _spans([(day, begin, end)] if begin < end else [])  # clocks may skip a day
         head = f"INSERT INTO day_values (site, version, {_ROW}) SELECT {{site:String}}, {{version:UInt64}}, {_ROW} FROM"
@@ -161,13 +164,20 @@ class DayTables:
 
     def invalidate(self, days: Sequence[tuple[str, str, date]]) -> None:
         """Declare days (site, zone, day) to be other than the day tables say."""
-        version = time.time_ns()
+        version = self._next_version()
         self._record([(*day, version, 0) for day in days])
 
     def _record(self, builds: Sequence[tuple[str, str, date, int, int]]) -> None:
         kinds = {"site": pl.String, "zone": pl.String, "day": pl.Date, "version": pl.UInt64, "valid": pl.UInt8}
         frame = pl.DataFrame(builds, schema=kinds, orient="row")
         self._warehouse.insert("day_builds", frame, f"day_builds/{time.time_ns()}")
+
+    def _next_version(self, site: str = "", day: date = _EPOCH) -> int:
+        """A version above all others, that of a build that was broken off included, whatever the clock says."""
+        sql = """
+            SELECT greatest({now:UInt64}, (SELECT max(version) FROM day_builds) + 1,
+                (SELECT max(version) FROM day_values WHERE site = {site:String} AND day = {day:Date32}) + 1)"""
+        return int(self._warehouse.query(sql, {"now": time.time_ns(), "site": site, "day": day}).item())
 
     def builds(self) -> dict[tuple[str, str, date], bool]:
         """The days that were ever built, and whether they are valid as far as the horizon reaches."""
@@ -181,9 +191,10 @@ class DayTables:
 
     def move_horizon(self, units: Sequence[int]) -> None:
         """Say that all rows up to these batches were looked at."""
-        row = {"at": time.time_ns(), "units": list(units)}
-        sql = "INSERT INTO day_horizons (at, units) SELECT {at:UInt64}, {units:Array(UInt64)}"
-        self._warehouse.command(sql, row)
+        sql = """
+            INSERT INTO day_horizons (at, units)
+            SELECT greatest({now:UInt64}, max(at) + 1), {units:Array(UInt64)} FROM day_horizons"""
+        self._warehouse.command(sql, {"now": time.time_ns(), "units": list(units)})
 
     def changed(self, horizon: Sequence[int]) -> pl.DataFrame:
         """The hours (`site`, `first`, `last`, Unix ms of their starts) that rows beyond a horizon touch."""

@@ -117,12 +117,13 @@ def test_a_day_that_changes_all_the_time_is_built_every_ten_minutes(filled: Worl
     made = builder(filled)
     build_all(made)
     built = []
-    for minute in range(30):
-        put(filled, 100 + minute, MIDNIGHT - 5 * HOUR_MS + minute)
-        filled.now += 50_000
-        built += [minute] * len(build_all(made))
-    assert len(built) == 2
-    assert events_of(filled) == 6 + 30
+    for step in range(50):
+        filled.publish(event(100 + step, MIDNIGHT - 5 * HOUR_MS + step, 100 + step))
+        filled.loader.drain()
+        filled.now += 15_000
+        built += [step] * len(build_all(made))
+    assert built == [40]
+    assert events_of(filled) == 6 + 50
 
 
 def test_rows_of_a_batch_that_is_not_complete_count_as_changed(filled: World) -> None:

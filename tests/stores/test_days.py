@@ -300,6 +300,55 @@ def test_after_a_part_is_set_aside_no_day_counts_as_built(tables: DayTables) -> 
     assert tables.stats(tables.cover(period))["events"] < Oracle(events, period).stats()["events"]
 
 
+def test_a_clock_that_is_set_back_changes_nothing(tables: DayTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    events, period = made(900, seed=4), Period(SITE, ZONE, FIRST, FIRST)
+    warehouse, command = tables._warehouse, tables._warehouse.command
+
+    def dies(sql: str, params: Any = None) -> None:
+        command(sql, params)
+        raise KeyboardInterrupt
+
+    put(warehouse, events.head(500), 1, "back/1")
+    tables.build(SITE, ZONE, FIRST)
+    monkeypatch.setattr(warehouse, "command", dies)
+    with pytest.raises(KeyboardInterrupt):
+        tables.build(SITE, ZONE, FIRST)
+    monkeypatch.undo()
+    tables.move_horizon([1])
+    monkeypatch.setattr("time.time_ns", lambda: 1_000)
+    put(warehouse, events.tail(400), 2, "back/2")
+    put(warehouse, events, 3, "back/3")
+    tables.invalidate([(SITE, ZONE, FIRST)])
+    assert not tables.cover(period).built
+    tables.move_horizon([3])
+    tables.build(SITE, ZONE, FIRST)
+    warehouse.command("OPTIMIZE TABLE day_values FINAL")
+    assert tables.horizon() == [3]
+    assert tables.cover(period).built
+    assert found(tables, period) == expected(events, period)
+
+
+def test_a_reader_is_right_though_the_horizon_moves_meanwhile(
+    tables: DayTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events, period = made(900, seed=5), Period(SITE, ZONE, FIRST, FIRST)
+    put(tables._warehouse, events.head(500), 1, "moves/1")
+    tables.build(SITE, ZONE, FIRST)
+    tables.move_horizon([1])
+    ask = tables._warehouse.ask
+
+    def and_then(question: str, **params: Any) -> pl.DataFrame:
+        answer = ask(question, **params)
+        if question == "built_days":
+            put(tables._warehouse, events, 2, "moves/2")
+            tables.invalidate([(SITE, ZONE, FIRST)])
+            tables.move_horizon([2])
+        return answer
+
+    monkeypatch.setattr(tables._warehouse, "ask", and_then)
+    assert found(tables, period) == expected(events, period)
+
+
 def test_rows_beyond_the_horizon_are_found_by_an_index(tables: DayTables) -> None:
     put(tables._warehouse, made(60_000, seed=2), 1, "index/1")
     put(tables._warehouse, made(100, seed=3), 2, "index/2")

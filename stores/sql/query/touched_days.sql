@@ -1,7 +1,7 @@
--- Which of the days {dates} of a site, in order, events or visits touch that a later batch than the horizon wrote. The
--- days begin at {starts} and end at {ends} (Unix ms).
+-- Which of the days {dates} of a site, in order, events or visits touch that a later batch than {units} wrote. The days
+-- begin at {starts} and end at {ends} (Unix ms).
 WITH
-    (SELECT if(count() = 0, [toUInt64(0)], argMax(units, at)) FROM day_horizons) AS upto,
+    {units:Array(UInt64)} AS upto,
     ((first, last) -> arrayFilter(
         (day, start, end) -> start <= toUnixTimestamp64Milli(last) AND end > toUnixTimestamp64Milli(first),
         {dates:Array(Date32)}, {starts:Array(Int64)}, {ends:Array(Int64)}
