@@ -92,7 +92,7 @@ class Panels:
         found = self._days.series(self._cover, interval)
         nothing = dict.fromkeys((*METRICS, "lasting"), 0)
         rows = [{"time": at, **found.get(day, nothing)} for day, at in steps(self.span, interval).items()]
-        return [row | {"exact": interval == "day" or exact(row.pop("lasting"), self._period)} for row in rows]
+        return [row | {"exact": interval == "day" or exact(row["lasting"], self._period)} for row in rows]
 
     def breakdowns(self, names: Sequence[str], limit: int) -> dict[str, list[dict[str, Any]]]:
         """The values with the most visitors, for each list: rows of `value`, `ROW` and `exact`, as in `stats`.

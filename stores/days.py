@@ -114,7 +114,8 @@ class DayTables:
 
     def series(self, cover: Cover, interval: str) -> dict[date, dict[str, Any]]:
         """The numbers of each `interval` (day, week, month) of a period that has any, by its first day."""
-        rows = self._ask("series", cover, [""], interval=interval).iter_rows(named=True)
+        asked = self._add_up if interval == "day" else self._ask
+        rows = asked("series", cover, [""], interval=interval).iter_rows(named=True)
         return {row.pop("bucket"): row for row in rows}
 
     def breakdowns(self, cover: Cover, dimensions: Sequence[str], limit: int) -> dict[str, list[dict[str, Any]]]:
@@ -131,13 +132,15 @@ class DayTables:
         """The answer. Ids that last are merged over the days only where there are any: it costs as much as the rest.
 
         Values that are left out have fewer visitors than the last one, merged or not."""
-        found = self._add_up(question, cover, dimensions, merging=False, **params)
+        found = self._add_up(question, cover, dimensions, **params)
         if cover.period.first == cover.period.last or not found["lasting"].sum():
             return found
         return self._add_up(question, cover, dimensions, merging=True, **params)
 
-    def _add_up(self, question: str, cover: Cover, dimensions: Sequence[str], **params: Any) -> pl.DataFrame:
-        params |= {"site": cover.period.site, "dimensions": list(dimensions)}
+    def _add_up(
+        self, question: str, cover: Cover, dimensions: Sequence[str], *, merging: bool = False, **params: Any
+    ) -> pl.DataFrame:
+        params |= {"site": cover.period.site, "dimensions": list(dimensions), "merging": merging}
         rows: list[str] = []
         if cover.built or not cover.spans:
             rows.append(clickhouse.rows("stored"))
