@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -46,6 +46,7 @@ _ROW = (
     "day, dimension, value, visitors, regulars, lasting, visits, bounces, duration_ms, pageviews, searches, events,"
     " bots, without_results"
 )
+_MANY_DAYS = 1_000
 _DAY = timedelta(days=1)
 _EPOCH = date(1970, 1, 1)
 
@@ -106,7 +107,14 @@ class DayTables:
             touched = self._warehouse.ask("touched_days", **given)
             for day in touched.to_series():
                 del built[day]
-        return _cover(period, built)
+        cover = _cover(period, built)
+        if len(cover.spans) <= _MANY_DAYS:
+            return cover
+        # Of decades, only the days that there can be events of are asked for.
+        known = self._warehouse.ask("known_days", site=period.site).rows()
+        first, last = known[0] if known else (date.max, date.min + _DAY)
+        spans = [span for span in cover.spans if first <= span[0] + _DAY and span[0] - _DAY <= last]
+        return replace(cover, spans=spans)
 
     def stats(self, cover: Cover) -> dict[str, Any]:
         """The numbers of a period, `bots` and `lasting` among them."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import count
 from typing import Any
@@ -298,6 +299,19 @@ def test_after_a_part_is_set_aside_no_day_counts_as_built(tables: DayTables) -> 
     tables._warehouse.set_part_aside("event_rows", part)
     assert not tables.cover(period).built
     assert tables.stats(tables.cover(period))["events"] < Oracle(events, period).stats()["events"]
+
+
+def test_of_decades_only_days_with_events_are_asked_for(tables: DayTables) -> None:
+    events = made(900, seed=6)
+    put(tables._warehouse, events, 1, "decades")
+    tables.build(SITE, ZONE, FIRST)
+    tables.move_horizon([1])
+    whole = Period(SITE, ZONE, date(2000, 1, 1), date(2199, 12, 31))
+    cover = tables.cover(whole)
+    assert len(cover.spans) < 10
+    assert found(tables, whole) == found(tables, Period(SITE, ZONE, FIRST - timedelta(days=3), LAST + timedelta(days=3)))
+    nobody = replace(whole, site="nobody.example")
+    assert tables.stats(tables.cover(nobody))["visits"] == 0
 
 
 def test_a_clock_that_is_set_back_changes_nothing(tables: DayTables, monkeypatch: pytest.MonkeyPatch) -> None:
