@@ -214,3 +214,21 @@ def test_a_site_with_an_unknown_zone_says_what_to_correct_and_others_are_shown(
     assert get(client, f"stats?site=other.example&{span}&timezone=UTC")["visits"] == 1
     assert get(client, f"stats?{SPAN}")["visits"]
     assert client.get("/").status_code == 200
+
+
+def test_where_visitors_are_counted_approximately_it_is_said(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One visitor of these days has an id that lasts; as many are exact here, none more."""
+    page = f"/example.com?{SPAN.partition('&')[2]}"
+    assert "approximate" not in get(client, f"stats?{SPAN}")
+    assert "≈" not in client.get(page).text
+    monkeypatch.setattr("stores.days.EXACT_LASTING", 0)
+    assert get(client, f"stats?{SPAN}")["approximate"] == {"visitors": 0.004}
+    rows = get(client, f"breakdown?{SPAN}&by=page")["rows"]
+    assert {row["value"] for row in rows if "approximate" in row} == {"/cart", "/a?<b>&\"'"}
+    weeks = get(client, f"timeseries?{SPAN}&interval=week")["rows"]
+    assert ["approximate" in row for row in weeks] == [False, True]
+    assert not any("approximate" in row for row in get(client, f"timeseries?{SPAN}&interval=day")["rows"])
+    assert "approximate" not in get(client, "stats?site=example.com&from=2026-03-30&to=2026-03-30")
+    assert "≈</abbr> 6</strong>" in client.get(page).text
