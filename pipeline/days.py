@@ -70,14 +70,13 @@ class DayBuilder:
             # The checkpoint was begun anew: its numbers say nothing about what was built before.
             self.tables.forget()
             horizon, self._builds = [], {}
+        # Rows are kept by site and day: of a site whose zone was changed the former days go before new ones are built.
+        self._invalidate([(site, zone, day) for site, zone, day in self._builds if zones.get(site) != zone])
         now = self.clock()
         if horizon:
             former = horizon if len(units) == len(horizon) else [min(horizon)]
             changed = days_of(self.tables.changed(former), zones)
-            invalid = [day for day in changed if self._builds.get(day)]
-            if invalid:
-                self.tables.invalidate(invalid)
-                self._builds |= dict.fromkeys(invalid, False)
+            invalid = self._invalidate(changed)
             for day in changed:
                 waits = day in self._changes and day not in invalid
                 self._changes[day] = (self._changes[day][0] if waits else now, now)
@@ -127,6 +126,14 @@ class DayBuilder:
             return LOOK_SECONDS
         return self.build(waiting[0])  # half of the time is left to others
 
+    def _invalidate(self, days: Iterable[Day]) -> set[Day]:
+        """Declare those of the days invalid that are valid; returns them."""
+        valid = {day for day in days if self._builds.get(day)}
+        if valid:
+            self.tables.invalidate(sorted(valid))
+            self._builds |= dict.fromkeys(valid, False)
+        return valid
+
     def _complete(self) -> list[int] | None:
         """The last batch of each unit of which all rows are written; None while that cannot be said."""
         found = layout(self.checkpoints)
@@ -140,7 +147,7 @@ class DayBuilder:
         return units
 
 
-def days_of(hours: pl.DataFrame, zones: Mapping[str, str]) -> Iterable[Day]:
+def days_of(hours: pl.DataFrame, zones: Mapping[str, str]) -> set[Day]:
     """The days of sites that hours touch: `site`, and `first` and `last`, the Unix ms of their starts.
 
     An hour that two days share belongs to both. Sites without a zone are left out."""

@@ -93,6 +93,34 @@ def test_a_day_is_that_of_the_site(filled: World) -> None:
     assert len(build_all(builder(filled))) == 3
 
 
+def test_the_zone_of_a_site_is_changed_and_changed_back(filled: World) -> None:
+    def in_berlin() -> list[int]:
+        tables = DayTables(filled.warehouse)
+        days = (BEFORE, YESTERDAY)
+        return [tables.stats(tables.cover(Period(SITE, "Europe/Berlin", day, day)))["events"] for day in days]
+
+    zones = {SITE: "Europe/Berlin"}
+    made = DayBuilder(DayTables(filled.warehouse), filled.checkpoint, lambda: dict(zones), lambda: filled.now)
+    build_all(made)
+    before = in_berlin()
+    zones[SITE] = "UTC"
+    assert len(build_all(made)) == 2
+    filled.warehouse.command("OPTIMIZE TABLE day_values FINAL")
+    assert in_berlin() == before
+    put(filled, 71, MIDNIGHT - 3 * HOUR_MS)
+    made.look()
+    assert in_berlin() == [before[0], before[1] + 1]
+    zones[SITE] = "Europe/Berlin"
+    filled.now += MINUTE_MS
+    assert len(build_all(made)) >= 2
+    assert covered(filled, last=YESTERDAY, zone="Europe/Berlin") == [True, True]
+    assert in_berlin() == [before[0], before[1] + 1]
+    assert covered(filled) == [False, False, False]
+    zones.clear()  # the site is taken out of the file: nobody looks at its days any more
+    made.look()
+    assert covered(filled, zone="Europe/Berlin") == [False, False, False]
+
+
 def test_a_late_event_shows_at_once_and_its_day_is_built_again_when_it_is_quiet(filled: World) -> None:
     made = builder(filled)
     build_all(made)
