@@ -66,15 +66,15 @@ class DayBuilder:
         if units is None or (zones == self._zones and units == self._horizon):
             return
         horizon, self._builds = self.tables.horizon(), self.tables.builds()
-        if len(units) == len(horizon) and any(now < then for now, then in zip(units, horizon, strict=True)):
-            # The checkpoint was begun anew: its numbers say nothing about what was built before.
+        former = horizon if len(units) == len(horizon) else [min(horizon, default=0)] * len(units)
+        if not horizon or any(now < then for now, then in zip(units, former, strict=True)):
+            # No horizon, or a checkpoint that was begun anew: nobody knows what has changed since a day was built.
             self.tables.forget()
             horizon, self._builds = [], {}
         # Rows are kept by site and day: of a site whose zone was changed the former days go before new ones are built.
         self._invalidate([(site, zone, day) for site, zone, day in self._builds if zones.get(site) != zone])
         now = self.clock()
         if horizon:
-            former = horizon if len(units) == len(horizon) else [min(horizon)]
             changed = days_of(self.tables.changed(former), zones)
             invalid = self._invalidate(changed)
             for day in changed:
