@@ -3,13 +3,14 @@
 Every ten seconds the builder looks at what changed: the hours that rows touch whose batch lies beyond the horizon.
 Built days among them are declared invalid, and then the horizon moves to the last complete batch of every unit. A day
 is built once it is over and nothing has changed in it for a while; the newest first, because they are looked at most.
-Whatever is interrupted, a day is at worst built once more.
+Whatever is interrupted, a day is at worst built once more. `day_builds` has every day with events, from the first look
+that saw it on; so only of a site that it does not know yet all rows are looked at.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -43,66 +44,67 @@ class Building:
 
 @dataclass
 class DayBuilder:
-    """Keeps the day tables of all sites up to date. `sites` returns the domains with their time zones, `clock` Unix ms.
+    """Keeps the day tables of all sites up to date.
 
-    Its methods raise what the stores raise; call them again then."""
+    `complete` returns the last batch of each unit of which all rows are written, or None while that cannot be said (see
+    `complete_batches`); `sites` the domains with their time zones; `clock` Unix ms. Its methods raise what the stores
+    raise; call them again then."""
 
     tables: DayTables
-    checkpoints: CheckpointStore
+    complete: Callable[[], list[int] | None]
     sites: Callable[[], Mapping[str, str]]
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     status: Building = field(default_factory=Building)
     _looks_at: float = 0.0
     _zones: dict[str, str] = field(default_factory=dict)
-    _horizon: list[int] | None = None
-    _builds: dict[Day, bool] = field(default_factory=dict)
-    # All days with events: when they changed first since they were built, and when they changed last.
+    _builds: dict[Day, bool] = field(default_factory=dict)  # all days with events, and whether they are built
+    # When days changed first since they were built, and when they changed last; those that did so before are left out.
     _changes: dict[Day, tuple[int, int]] = field(default_factory=dict)
 
     def look(self) -> None:
         """Declare the days invalid that have changed, and move the horizon."""
         zones = {site: zone for site, zone in self.sites().items() if zone in ZONES}
-        units = self._complete()
-        if units is None or (zones == self._zones and units == self._horizon):
+        units = self.complete()
+        if units is None:
             return
-        horizon, self._builds = self.tables.horizon(), self.tables.builds()
+        self._zones, horizon = zones, self.tables.horizon()
         former = horizon if len(units) == len(horizon) else [min(horizon, default=0)] * len(units)
-        if not horizon or any(now < then for now, then in zip(units, former, strict=True)):
-            # No horizon, or a checkpoint that was begun anew: nobody knows what has changed since a day was built.
+        # No horizon, or a checkpoint that was begun anew: nobody knows what has changed since a day was built.
+        anew = not horizon or any(now < then for now, then in zip(units, former, strict=True))
+        if anew:
             self.tables.forget()
-            horizon, self._builds = [], {}
+        self._builds = self.tables.builds()
         # Rows are kept by site and day: of a site whose zone was changed the former days go before new ones are built.
-        self._invalidate([(site, zone, day) for site, zone, day in self._builds if zones.get(site) != zone])
-        now = self.clock()
-        if horizon:
-            changed = days_of(self.tables.changed(former), zones)
-            invalid = self._invalidate(changed)
+        gone = {day for day, valid in self._builds.items() if valid and zones.get(day[0]) != day[1]}
+        changed: set[Day] = set()
+        if units != horizon and not anew:
+            changed = days_of(self.tables.changed(former, list(zones)), zones)
+            now = self.clock()
             for day in changed:
-                waits = day in self._changes and day not in invalid
-                self._changes[day] = (self._changes[day][0] if waits else now, now)
+                self._changes[day] = (self._changes.get(day, (now, now))[0], now)
+        known = set() if anew else {(site, zone) for site, zone, _ in self._builds}
+        if strange := [site for site, zone in zones.items() if (site, zone) not in known]:
+            changed |= days_of(self.tables.changed([0], strange), zones)
+        invalid = gone | {day for day in changed if self._builds.get(day) is not False}
+        if invalid:
+            self.tables.invalidate(sorted(invalid))
+            self._builds |= dict.fromkeys(invalid, False)
         if units != horizon:
             self.tables.move_horizon(units)
-        if zones != self._zones:
-            for day in days_of(self.tables.changed([]), zones):
-                self._changes.setdefault(day, (0, 0))
-        self._zones, self._horizon = zones, units
 
     def due(self) -> list[Day]:
         """The days that may be built now, those to build first first."""
         now = self.clock()
         over = [
             (site, zone, day)
-            for site, zone, day in self._changes
-            if not self._builds.get((site, zone, day))
+            for (site, zone, day), valid in self._builds.items()
+            if not valid
             and self._zones.get(site) == zone
             and day_start_ms(day + timedelta(days=1), zone) + _GRACE_MS <= now
         ]
         self.status.waiting = len(over)
-        quiet = [
-            day
-            for day in over
-            if now - self._changes[day][1] >= _QUIET_MS or now - self._changes[day][0] >= _PATIENCE_MS
-        ]
+        changes = ((day, *self._changes.get(day, (0, 0))) for day in over)
+        quiet = [day for day, first, last in changes if now - last >= _QUIET_MS or now - first >= _PATIENCE_MS]
         return sorted(quiet, key=lambda each: (-each[2].toordinal(), each))
 
     def build(self, day: Day) -> float:
@@ -111,6 +113,7 @@ class DayBuilder:
         self.tables.build(*day)
         took = time.monotonic() - begun
         self._builds[day] = True
+        self._changes.pop(day, None)
         self.status.built += 1
         self.status.slowest = max(self.status.slowest, took)
         self.due()
@@ -126,25 +129,20 @@ class DayBuilder:
             return LOOK_SECONDS
         return self.build(waiting[0])  # half of the time is left to others
 
-    def _invalidate(self, days: Iterable[Day]) -> set[Day]:
-        """Declare those of the days invalid that are valid; returns them."""
-        valid = {day for day in days if self._builds.get(day)}
-        if valid:
-            self.tables.invalidate(sorted(valid))
-            self._builds |= dict.fromkeys(valid, False)
-        return valid
 
-    def _complete(self) -> list[int] | None:
-        """The last batch of each unit of which all rows are written; None while that cannot be said."""
-        found = layout(self.checkpoints)
-        units = []
-        for unit in all_of(found.of):
-            checkpoint = CheckpointRepository(self.checkpoints, unit.name).load()
-            if found.to or checkpoint is None or checkpoint.lost or checkpoint.missing:
-                return None
-            # Whoever has the lease writes rows of the checkpoint's own batch.
-            units.append(max(0, checkpoint.batch - (checkpoint.lease is not None)))
-        return units
+def complete_batches(checkpoints: CheckpointStore) -> list[int] | None:
+    """The last batch of each unit of which all rows are written; None while that cannot be said.
+
+    That is while rows are lost, while the units are being changed, or before there is a checkpoint."""
+    found = layout(checkpoints)
+    units = []
+    for unit in all_of(found.of):
+        checkpoint = CheckpointRepository(checkpoints, unit.name).load()
+        if found.to or checkpoint is None or checkpoint.lost or checkpoint.missing:
+            return None
+        # Whoever has the lease writes rows of the checkpoint's own batch.
+        units.append(max(0, checkpoint.batch - (checkpoint.lease is not None)))
+    return units
 
 
 def days_of(hours: pl.DataFrame, zones: Mapping[str, str]) -> set[Day]:

@@ -191,7 +191,7 @@ class DayTables:
         return int(self._warehouse.query(sql, {"now": time.time_ns(), "site": site, "day": day}).item())
 
     def builds(self) -> dict[tuple[str, str, date], bool]:
-        """The days that were ever built, and whether they are valid as far as the horizon reaches."""
+        """All days that were ever built or declared invalid, and whether they are valid as far as the horizon is."""
         found = self._warehouse.query("SELECT site, zone, day, valid FROM day_builds FINAL")
         return {(site, zone, day): bool(valid) for site, zone, day, valid in found.iter_rows()}
 
@@ -207,13 +207,15 @@ class DayTables:
             SELECT greatest({now:UInt64}, max(at) + 1), {units:Array(UInt64)} FROM day_horizons"""
         self._warehouse.command(sql, {"now": time.time_ns(), "units": list(units)})
 
-    def changed(self, horizon: Sequence[int]) -> pl.DataFrame:
-        """The hours (`site`, `first`, `last`, Unix ms of their starts) that rows beyond a horizon touch."""
-        return self._warehouse.ask("changed", units=list(horizon) or [0])
+    def changed(self, horizon: Sequence[int], sites: Sequence[str]) -> pl.DataFrame:
+        """The hours (`site`, `first`, `last`, Unix ms of their starts) that rows of sites beyond a horizon touch."""
+        return self._warehouse.ask("changed", units=list(horizon), sites=list(sites))
 
     def forget(self) -> None:
-        """Forget all built days: rows were lost, which no batch tells of."""
-        self._warehouse.command("TRUNCATE TABLE day_builds")
+        """Declare all days invalid: rows were lost, which no batch tells of."""
+        valid = [day for day, valid in self.builds().items() if valid]
+        if valid:
+            self.invalidate(valid)
 
 
 def _declared(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:

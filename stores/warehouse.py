@@ -303,7 +303,7 @@ class Warehouse:
     def set_part_aside(self, table: str, part: str) -> None:
         """Detach a part: its rows no longer count, its files stay in the table's folder `detached`.
 
-        No batch tells of that, so all days have to be built again."""
+        No batch tells of that, so all days have to be built again. Not for a cluster, see `broken_parts`."""
         self.command(f"ALTER TABLE {table} DETACH PART {{part:String}}", {"part": part})
         self.command("TRUNCATE TABLE day_builds")
 

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from infra import access, addresses, private, startup
@@ -96,11 +96,11 @@ class Core:
     @cached_property
     def day_builder(self) -> DayBuilder:
         """Builds the day tables of the sites that there are."""
-        from pipeline.days import DayBuilder
+        from pipeline.days import DayBuilder, complete_batches
         from stores.days import DayTables
 
         parts = self.parts
-        return DayBuilder(DayTables(parts.warehouse), parts.checkpoint, self._zones)
+        return DayBuilder(DayTables(parts.warehouse), partial(complete_batches, parts.checkpoint), self._zones)
 
     def _zones(self) -> dict[str, str]:
         return {site.domain: site.timezone for site in self.parts.sites.all()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from activity.definitions import DAY_MS, HOUR_MS, MINUTE_MS
 from pipeline import rebuild, recover
 from pipeline.checkpoint import CheckpointRepository
-from pipeline.days import DayBuilder, days_of
+from pipeline.days import DayBuilder, complete_batches, days_of
 from pipeline.unit import Layout, swap_layout, versioned_layout
 from stores.days import DayTables, Period
 from tests.pipeline.world import T0, World, event
@@ -26,7 +27,12 @@ YESTERDAY, BEFORE = TODAY - timedelta(days=1), TODAY - timedelta(days=2)
 
 def builder(world: World, zone: str = "UTC", **sites: str) -> DayBuilder:
     zones = {SITE: zone} | {name.replace("_", "."): kind for name, kind in sites.items()}
-    return DayBuilder(DayTables(world.warehouse), world.checkpoint, lambda: zones, lambda: world.now)
+    return of_zones(world, zones)
+
+
+def of_zones(world: World, zones: dict[str, str]) -> DayBuilder:
+    complete = partial(complete_batches, world.checkpoint)
+    return DayBuilder(DayTables(world.warehouse), complete, lambda: dict(zones), lambda: world.now)
 
 
 def put(world: World, first: int, *times: int, **more: Any) -> None:
@@ -100,7 +106,7 @@ def test_the_zone_of_a_site_is_changed_and_changed_back(filled: World) -> None:
         return [tables.stats(tables.cover(Period(SITE, "Europe/Berlin", day, day)))["events"] for day in days]
 
     zones = {SITE: "Europe/Berlin"}
-    made = DayBuilder(DayTables(filled.warehouse), filled.checkpoint, lambda: dict(zones), lambda: filled.now)
+    made = of_zones(filled, zones)
     build_all(made)
     before = in_berlin()
     zones[SITE] = "UTC"
@@ -154,7 +160,9 @@ def test_a_day_that_changes_all_the_time_is_built_every_ten_minutes(filled: Worl
     assert events_of(filled) == 6 + 50
 
 
-def test_rows_of_a_batch_that_is_not_complete_count_as_changed(filled: World) -> None:
+def test_rows_of_a_batch_that_is_not_complete_count_as_changed(
+    filled: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = builder(filled)
     build_all(made)
     commit, loader = filled.loader.repository.swap, filled.loader
@@ -164,7 +172,7 @@ def test_rows_of_a_batch_that_is_not_complete_count_as_changed(filled: World) ->
             raise KeyboardInterrupt
         return commit(checkpoint)
 
-    loader.repository.swap = dies  # type: ignore[method-assign]
+    monkeypatch.setattr(loader.repository, "swap", dies)
     filled.publish(event(41, MIDNIGHT - 4 * HOUR_MS, 41))
     with pytest.raises(KeyboardInterrupt):
         loader.step()

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -258,10 +259,8 @@ def test_whatever_happens_the_numbers_are_those_of_the_rows(
             case ("complete", unit):
                 complete[unit], writing[unit] = writing[unit], writing[unit] + 2
             case ("look", dies):
-                builder = DayBuilder(Dying(warehouse) if dies else tables, None, lambda: zones)  # type: ignore[arg-type]
-                builder._complete = lambda: list(complete)  # type: ignore[method-assign]
                 with suppress(KeyboardInterrupt):
-                    builder.look()
+                    DayBuilder(Dying(warehouse) if dies else tables, partial(list, complete), lambda: zones).look()
             case ("build", day):
                 tables.build(SITE, ZONE, DAYS[day])
         some = ("", "page")

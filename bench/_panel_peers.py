@@ -1,6 +1,6 @@
 """The peers of `bench.panels`, each in a process of its own: it asks its questions and prints the answers as JSON.
 
-    python -m bench.panels_server raw|duckdb FOLDER SITE DAYS
+    python -m bench._panel_peers raw|duckdb FOLDER SITE DAYS
 
 `raw` asks the rows of the warehouse in plain SQL, `duckdb` the Parquet files of the archive. An answer is the
 milliseconds that it took and its rows, by the name of the panel.
@@ -38,7 +38,7 @@ _OF_VISITS = """
         countIf(is_bounce) AS bounces,
         sum(toUnixTimestamp64Milli(ended_at) - toUnixTimestamp64Milli(started_at)) AS duration_ms
 """
-# Over several days a visitor counts once a day.
+# Over several days a visitor counts once a day, and so does a visit that saw a page before and after midnight.
 _STATS = f"""{_SPAN}SELECT visitors, visits, pageviews, searches, events, bots, {_RATIOS}
 FROM (SELECT uniqExact((visitor, toDate(started_at, 'UTC'))) AS visitors, {_OF_VISITS} {_SESSIONS}) AS of_sessions,
 (
@@ -84,7 +84,7 @@ LIMIT 10"""
 _EVENTS_BY = f"""{_SPAN}SELECT
     value,
     uniqExactIf((visitor, toDate(occurred_at, 'UTC')), type = {{kind:String}}) AS visitors,
-    uniqExactIf((visitor, session_id), type = {{kind:String}}) AS visits,
+    uniqExactIf((visitor, session_id, toDate(occurred_at, 'UTC')), type = {{kind:String}}) AS visits,
     countIf(type = 'pageview') AS pageviews,
     count() AS events
 FROM
