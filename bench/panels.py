@@ -30,9 +30,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench._panel_peers import RAW
 from bench.harness import Result, Up, percentile, report, result, up
 from bench.ingest import user_agents
-from bench._panel_peers import RAW
 from bench.replay import FIRST, _folder, make, site_names
 from bench.sustained import lag_of
 from tests.e2e import mmdb

@@ -3,8 +3,8 @@
 Every ten seconds the builder looks at what changed: the hours that rows touch whose batch lies beyond the horizon.
 Built days among them are declared invalid, and then the horizon moves to the last complete batch of every unit. A day
 is built once it is over and nothing has changed in it for a while; the newest first, because they are looked at most.
-Whatever is interrupted, a day is at worst built once more. `day_builds` has every day with events, from the first look
-that saw it on; so only of a site that it does not know yet all rows are looked at.
+Whatever is interrupted, a day is at worst built once more. The table `day_builds` has an entry for every day that a
+look has seen, so a start reads only what is beyond the horizon; all rows are read for a site that has no entry.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class DayBuilder:
     _looks_at: float = 0.0
     _zones: dict[str, str] = field(default_factory=dict)
     _builds: dict[Day, bool] = field(default_factory=dict)  # all days with events, and whether they are built
-    # When days changed first since they were built, and when they changed last; those that did so before are left out.
+    # When days changed first since they were built, and when they changed last, as far as this process saw it.
     _changes: dict[Day, tuple[int, int]] = field(default_factory=dict)
 
     def look(self) -> None:
@@ -93,7 +93,7 @@ class DayBuilder:
             self.tables.move_horizon(units)
 
     def due(self) -> list[Day]:
-        """The days that may be built now, those to build first first."""
+        """The days that may be built now, in the order in which to build them."""
         now = self.clock()
         over = [
             (site, zone, day)
