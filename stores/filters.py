@@ -1,0 +1,106 @@
+"""Filters: which visits a question is asked of.
+
+A filter meets a visit as a whole: `["is", "page", ["/a"]]` takes all visits that viewed /a, whatever else they did, and
+`is_not` takes all others. Several filters hold at once, so a visit that viewed /a and signed up is two filters. What is
+counted are then the visits that are left, with all their events; bots make no visits.
+
+A condition is composed from a closed set of columns of `day_visits`. Values are bound by the engine, never inserted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from activity.url import normal_path
+
+OPERATORS = ("is", "is_not", "contains", "contains_not")
+PROPERTY = "prop:"
+
+# Dimensions that are one value of a visit, and those of which it has many: here and, over midnight, on other days.
+_ONE = ("entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os")
+_MANY = {
+    "page": ("page.value", "pages_elsewhere"),
+    "search": ("search.value", "searches_elsewhere"),
+    "event": ("event.value", "events_elsewhere"),
+}
+# A goal is a custom event or a page.
+DIMENSIONS = (*_MANY, "goal", *_ONE)
+_PAGES = frozenset(("page", "entry_page", "exit_page", "goal"))
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One of `OPERATORS`, one of `DIMENSIONS` or `prop:` with a name, and values of which one is enough."""
+
+    operator: str
+    dimension: str
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.operator not in OPERATORS:
+            raise ValueError(f"the operator must be one of {', '.join(OPERATORS)}, not {self.operator!r}")
+        if self.dimension not in DIMENSIONS and not self.property:
+            raise ValueError(
+                f"the dimension must be one of {', '.join(DIMENSIONS)} or prop:NAME, not {self.dimension!r}"
+            )
+        if not self.values:
+            raise ValueError(f"{self.dimension} needs at least one value")
+
+    @property
+    def property(self) -> str:
+        """The name of the property that it is about; "" for a dimension."""
+        return self.dimension.removeprefix(PROPERTY) if self.dimension.startswith(PROPERTY) else ""
+
+    @property
+    def negative(self) -> bool:
+        """Whether it takes the visits that do not meet it."""
+        return self.operator.endswith("_not")
+
+    @property
+    def sought(self) -> list[str]:
+        """Its values as they are stored: paths are percent-encoded."""
+        if self.dimension not in _PAGES:
+            return list(self.values)
+        return list(dict.fromkeys(form for value in self.values for form in (value, normal_path(value))))
+
+
+class Condition:
+    """Filters as SQL over the columns of `day_visits`: `chosen` for all, `landed` for visits that entered where they say.
+
+    `params` are the values that the engine binds."""
+
+    def __init__(self, filters: Sequence[Filter]) -> None:
+        self.params: dict[str, list[str] | str] = {}
+        terms = [self._term(each, f"sought_{number}") for number, each in enumerate(filters)]
+        self.chosen = " AND ".join(terms) or "true"
+        pages = [each for each in filters if each.dimension == "page" and not each.negative]
+        entries = [Filter(each.operator, "entry_page", each.values) for each in pages]
+        self.landed = " AND ".join(self._term(each, f"entry_{number}") for number, each in enumerate(entries)) or "true"
+
+    def _term(self, each: Filter, name: str) -> str:
+        self.params[name] = each.sought
+        values, part = f"{{{name}:Array(String)}}", each.operator.startswith("contains")
+        if each.property:
+            self.params[f"{name}_of"] = f"{each.property}\0"
+            term = _any_property("props", f"{{{name}_of:String}}", values, part)
+        elif each.dimension in _ONE:
+            term = f"multiSearchAny(toString({each.dimension}), {values})" if part else f"{each.dimension} IN {values}"
+        else:
+            names = ("page", "event") if each.dimension == "goal" else (each.dimension,)
+            lists = [column for of in names for column in _MANY[of]]
+            term = " OR ".join(_any_value(column, values, part) for column in lists)
+        return f"NOT ({term})" if each.negative else f"({term})"
+
+
+def _any_value(column: str, values: str, part: bool) -> str:
+    if part:
+        return f"arrayExists(each -> multiSearchAny(toString(each), {values}), {column})"
+    return f"hasAny({column}, {values})"
+
+
+def _any_property(column: str, name: str, values: str, part: bool) -> str:
+    if part:
+        rest = f"substring(each, length({name}) + 1)"
+        return f"arrayExists(each -> startsWith(each, {name}) AND multiSearchAny({rest}, {values}), {column})"
+    return f"hasAny({column}, arrayMap(each -> concat({name}, each), {values}))"
