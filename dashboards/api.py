@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest, HTTPException
 
-from dashboards import parameters, ranges
+from dashboards import filters, parameters, ranges
 from dashboards.context import current_context
 from dashboards.panels import BREAKDOWNS, MAX_ROWS, METRICS, ROW, Panels
 from stores.base import StoreError
@@ -69,7 +69,7 @@ def _panels() -> Panels:
         raise BadRequest(f"site is needed: one of {', '.join(sorted(context.sites())) or 'none yet, add one first'}")
     zone = parameters.zone_of(context, site, request.args.get("timezone"))
     span = parameters.span(context, request.args, zone)
-    return Panels(context.warehouse, site, span)
+    return Panels(context.warehouse, site, span, filters=filters.of(request.args))
 
 
 @routes.errorhandler(HTTPException)

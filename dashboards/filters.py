@@ -37,8 +37,8 @@ def of(arguments: Arguments) -> tuple[Filter, ...]:
 
 def _read(given: object) -> Filter:
     match given:
-        case [str(operator), str(dimension), [*values]] if all(isinstance(value, str) for value in values):
-            pass
+        case [str(operator), str(dimension), [*found]] if all(isinstance(value, str) for value in found):
+            values = [str(value) for value in found]
         case _:
             raise BadRequest(
                 f"each of filters must be [operator, dimension, [text, ...]], such as {EXAMPLE}; "

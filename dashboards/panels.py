@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from activity.url import readable
-from dashboards.ranges import DateRange, steps
+from activity.url import normal_path, readable
+from dashboards.ranges import DateRange, hours, steps
 from stores.days import Cover, DayTables, Period, exact
+from stores.filters import Filter
 from stores.warehouse import Warehouse
 
 METRICS = {
@@ -60,22 +61,39 @@ MAX_ROWS = 1000
 _PAGES = frozenset(("page", "entry_page", "exit_page"))
 
 
+@dataclass(frozen=True)
+class Listing:
+    """A part of a whole list, as rows of `breakdowns`, and how many values the list has."""
+
+    rows: list[dict[str, Any]]
+    total: int
+
+
 class Panels:
-    """The numbers of one site over one range, up to `until_ms` (Unix ms) if that is given.
+    """The numbers of one site over one range, up to `until_ms` (Unix ms) if that is given, of the visits that filters
+    choose.
 
     Days that are over come from the day tables. Where they come from is decided once, so all numbers are of one moment
     as far as they are of days in the tables."""
 
-    def __init__(self, warehouse: Warehouse, site: str, span: DateRange, until_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        site: str,
+        span: DateRange,
+        until_ms: int | None = None,
+        filters: Sequence[Filter] = (),
+    ) -> None:
         self.warehouse = warehouse
         self.site = site
         self.span = span
+        self.filters = tuple(filters)
         self._period = Period(site, span.zone, span.first, span.last, until_ms)
         self._days = DayTables(warehouse)
 
     @cached_property
     def _cover(self) -> Cover:
-        return self._days.cover(self._period)
+        return self._days.cover(self._period, self.filters)
 
     @cached_property
     def stats(self) -> dict[str, Any]:
@@ -85,12 +103,12 @@ class Panels:
 
     def timeseries(self, interval: str) -> list[dict[str, Any]]:
         """All numbers for every step of the range, empty ones included, and `exact`; `time` is its start in Unix ms."""
-        if interval == "hour":
-            bounds = {"from_ms": self.span.start_ms, "to_ms": self.span.end_ms}
-            hours = self.warehouse.ask("hours", site=self.site, timezone=self.span.zone, **bounds)
-            return [{"time": row.pop("bucket"), **row, "exact": True} for row in hours.iter_rows(named=True)]
-        found = self._days.series(self._cover, interval)
         nothing = dict.fromkeys((*METRICS, "lasting"), 0)
+        if interval == "hour":
+            starts = hours(self.span)
+            by_hour = self._days.hours(self._cover, starts)
+            return [{"time": at, **by_hour.get(at, nothing), "exact": True} for at in starts]
+        found = self._days.series(self._cover, interval)
         rows = [{"time": at, **found.get(day, nothing)} for day, at in steps(self.span, interval).items()]
         return [row | {"exact": interval == "day" or exact(row["lasting"], self._period)} for row in rows]
 
@@ -100,8 +118,20 @@ class Panels:
         Pages are percent-decoded, for people."""
         lists = self._days.breakdowns(self._cover, names, limit)
         for name, rows in lists.items():
-            for row in rows:
-                row["exact"] = exact(row["lasting"], self._period)
-                if name in _PAGES:
-                    row["value"] = readable(row["value"])
+            self._dress(name, rows)
         return lists
+
+    def listing(self, name: str, *, search: str = "", sort: str = "visitors", limit: int, offset: int = 0) -> Listing:
+        """A part of a whole list: values with `search` in them, sorted by "value", or downwards by one of `ROW`."""
+        forms = [search, *([normal_path(search)] if name in _PAGES else [])] if search else []
+        found = self._days.listing(self._cover, name, forms, sort, limit, offset)
+        total = int(found["total"][0]) if found.height else 0
+        rows = found.drop("total").to_dicts()
+        self._dress(name, rows)
+        return Listing(rows, total)
+
+    def _dress(self, name: str, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row["exact"] = exact(row["lasting"], self._period)
+            if name in _PAGES:
+                row["value"] = readable(row["value"])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from activity.definitions import MINUTE_MS
 from activity.zones import ZONES, day_start_ms, not_known
 
 PERIODS = {
@@ -138,6 +139,24 @@ def steps(span: DateRange, interval: str) -> dict[date, int]:
         case _:
             firsts = dict.fromkeys(days)
     return {day: day_start_ms(day, span.zone) for day in firsts}
+
+
+def hours(span: DateRange) -> list[int]:
+    """Returns the starts (Unix ms) of all hours of a range, as its clock shows them.
+
+    An hour begins when the clock shows it full, or when a change of the clocks jumps into it. Where they are put back
+    by half an hour, some minutes of an hour come twice, and it is longer. Clocks change at a quarter of an hour."""
+    zone, quarter = zone_named(span.zone), 15 * MINUTE_MS
+    starts = [span.start_ms]
+    before = datetime.fromtimestamp(span.start_ms / 1000, zone)
+    for at in range(span.start_ms - span.start_ms % quarter + quarter, span.end_ms, quarter):
+        now = datetime.fromtimestamp(at / 1000, zone)
+        changed = now.utcoffset() != before.utcoffset()
+        just_before = datetime.fromtimestamp((at - MINUTE_MS) / 1000, zone) if changed else before
+        if now.minute == 0 or (changed and just_before.hour != now.hour):
+            starts.append(at)
+        before = now
+    return starts
 
 
 def label(at_ms: int, interval: str, zone: str) -> str:

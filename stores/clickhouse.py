@@ -6,7 +6,7 @@ which grows to as many clients as there are calls at once. A process can have on
 open in one process: the engine answers "Cannot lock" to a second one.
 
 Questions. A question is a file of `sql/query`; its first lines say what it answers, and name its parameters. Some add
-up rows that other statements give (`over`), see `stores.days`.
+up rows that other statements give, which are put in their place (`filled`), see `stores.days`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -57,9 +58,10 @@ def rows(name: str) -> str:
     return _FOLDER.joinpath("rows", f"{name}.sql").read_text("utf-8")
 
 
-def over(statement: str, parts: Sequence[str]) -> str:
-    """A question with the rows of these statements in the place of its line `-- rows`."""
-    return statement.replace("-- rows\n", "\nUNION ALL\n".join(parts))
+def filled(statement: str, parts: Mapping[str, str]) -> str:
+    """A statement with these texts in the places of its lines `-- name`. They are statements or conditions of ours."""
+    places = {f"-- {name}": text for name, text in parts.items()}
+    return "\n".join(places.get(line.strip(), line) for line in statement.split("\n"))
 
 
 DATABASE = "footfall"
@@ -218,6 +220,37 @@ def ask(
     """The bytes of an answer in the format `fmt`; None when the statement names its own. The text is not changed."""
     text = f"{sql}\nFORMAT {fmt}" if fmt else sql
     return bytes(client.raw_query(text, parameters=bound(sql, params), external_data=beside))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A table that a question brings along: its columns with their types, and its rows in a format of the engine."""
+
+    name: str
+    types: Mapping[str, str]
+    body: bytes
+    fmt: str
+
+
+@contextmanager
+def there(client: Client, table: Beside | None, embedded: bool) -> Iterator[ExternalData | None]:
+    """For the block, the table is there for a question of this client, which has to send along what this yields.
+
+    The embedded engine, whose client is a session, gets a temporary table."""
+    if table is None:
+        yield None
+        return
+    structure = ", ".join(f"`{column}` {kind}" for column, kind in table.types.items())
+    if not embedded:
+        yield ExternalData(file_name=table.name, fmt=table.fmt, structure=structure, data=table.body)
+        return
+    client.command(f"CREATE TEMPORARY TABLE {table.name} ({structure}) ENGINE = Memory")
+    try:
+        if table.body:
+            client.raw_insert(table.name, list(table.types), table.body, fmt=table.fmt)
+        yield None
+    finally:
+        client.command(f"DROP TEMPORARY TABLE IF EXISTS {table.name}")
 
 
 def bound(sql: str, params: Mapping[str, Any] | None) -> dict[str, Any]:

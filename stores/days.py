@@ -10,6 +10,10 @@ from what was not. The builder (`pipeline.days`) declares days invalid that chan
 the horizon, and a reader leaves out the days with rows beyond it. So there is nothing that a writer has to remember to
 do, and what a reader sees is exact whatever died between two steps.
 
+Filters. A question that is asked of some visits only (`stores.filters`) needs more than values: each day has its visits
+too, a row each with what it did (`day_visits`). Their rows, stored or made, are filtered and counted by `rows/chosen`,
+which gives rows of the same form.
+
 Visitors. An id without cookies lasts a day, and over several days it counts once a day: these add up. Ids that last
 (of imports, and of senders that name their visitors) are in a state that merges; see `exact`.
 """
@@ -26,7 +30,9 @@ import polars as pl
 
 from activity.definitions import DAY_MS
 from activity.zones import day_start_ms
-from stores import clickhouse
+from stores import clickhouse, filters
+from stores.clickhouse import Beside
+from stores.filters import Condition, Filter
 from stores.warehouse import Warehouse
 
 # Up to so many visitors whose ids last the state counts exactly but for one chance in a hundred; beyond, this is its
@@ -42,11 +48,24 @@ _STATEMENTS = {
 }
 DIMENSIONS = tuple(dict.fromkeys(dimension for theirs in _STATEMENTS.values() for dimension in theirs))
 
+SORTED_BY = ("value", "visitors", "visits", "pageviews", "events")
+
+# What a day is built from, and how: a day that was built otherwise, by another version, is built again.
+EDITION = 2
+
 _ROW = (
     "day, dimension, value, visitors, regulars, lasting, visits, bounces, duration_ms, pageviews, searches, events,"
     " bots, without_results"
 )
+_VISIT = (
+    "visitor, session_id, began, again, lasts, is_bounce, duration_ms, visit_pageviews, visit_searches,"
+    " visit_events, pageviews, searches, events, entry_page, exit_page, source, channel, country, device, browser, os,"
+    " `page.value`, `page.views`, `page.events`, `search.value`, `search.events`,"
+    " `search.nothing`, `event.value`, `event.events`, pages_elsewhere, searches_elsewhere, events_elsewhere, props"
+)
 _MANY_DAYS = 1_000
+_DAYS_AT_ONCE = 4
+_DATES = 2**16
 _DAY = timedelta(days=1)
 _EPOCH = date(1970, 1, 1)
 
@@ -69,11 +88,14 @@ class Period:
 
 @dataclass(frozen=True)
 class Cover:
-    """Where the numbers of a period come from: the day tables, or the events and sessions themselves."""
+    """Which visits of a period are asked for, and where their numbers come from: the day tables, or the events and
+    sessions themselves."""
 
     period: Period
+    filters: tuple[Filter, ...]
     versions: list[int]  # of each day of the period, 0 for one that is not taken from the day tables
     spans: list[tuple[date, int, int]]  # days that are not taken from there, with the start and end of each (ms)
+    made: Beside | None = None  # the visits that filters choose on these days, as rows of `day_visits`
 
     @property
     def built(self) -> bool:
@@ -94,11 +116,12 @@ class DayTables:
 
     # -- questions --------------------------------------------------------------------------------------------
 
-    def cover(self, period: Period) -> Cover:
-        """Where the numbers of a period come from now."""
+    def cover(self, period: Period, chosen_by: Sequence[Filter] = ()) -> Cover:
+        """Where the numbers of a period, or of those of its visits that filters choose, come from now."""
         # The horizon first: what changes from now on lies beyond it, also if the builder moves it meanwhile.
         horizon = self.horizon()
-        where = {"site": period.site, "zone": period.zone, "first": period.first, "last": period.last}
+        where = {"site": period.site, "zone": period.zone, "edition": EDITION}
+        where |= {"first": period.first, "last": period.last}
         built = dict(self._warehouse.ask("built_days", **where).iter_rows())
         if built:
             days = sorted(built)
@@ -107,14 +130,30 @@ class DayTables:
             touched = self._warehouse.ask("touched_days", **given)
             for day in touched.to_series():
                 del built[day]
-        cover = _cover(period, built)
-        if len(cover.spans) <= _MANY_DAYS:
+        cover = _cover(period, tuple(chosen_by), built)
+        if len(cover.spans) > _MANY_DAYS:
+            # Of decades, only the days that there can be events of are asked for.
+            known = self._warehouse.ask("known_days", site=period.site).rows()
+            first, last = known[0] if known else (date.max, date.min + _DAY)
+            spans = [span for span in cover.spans if first <= span[0] + _DAY and span[0] - _DAY <= last]
+            cover = replace(cover, spans=spans)
+        return self._with_visits(cover)
+
+    def _with_visits(self, cover: Cover) -> Cover:
+        """The cover with the visits that filters choose on days without day tables: they are made once for all that is
+        asked of them, some days at a time."""
+        if not cover.filters or not cover.spans:
             return cover
-        # Of decades, only the days that there can be events of are asked for.
-        known = self._warehouse.ask("known_days", site=period.site).rows()
-        first, last = known[0] if known else (date.max, date.min + _DAY)
-        spans = [span for span in cover.spans if first <= span[0] + _DAY and span[0] - _DAY <= last]
-        return replace(cover, spans=spans)
+        condition = Condition(cover.filters)
+        sql = f"""
+            SELECT {{site:String}} AS site, day, toUInt64(0) AS version, {_VISIT}
+            FROM (\n{clickhouse.rows("day_visits")}\n) WHERE {condition.chosen}"""
+        made: Beside | None = None
+        for at in range(0, len(cover.spans), _DAYS_AT_ONCE):
+            params = {"site": cover.period.site} | condition.params | _spans(cover.spans[at : at + _DAYS_AT_ONCE])
+            some = self._warehouse.table_of("made_visits", sql, _declared(sql, params), like="day_visits")
+            made = some if made is None else replace(made, body=made.body + some.body)
+        return replace(cover, made=made)
 
     def stats(self, cover: Cover) -> dict[str, Any]:
         """The numbers of a period, `bots` and `lasting` among them."""
@@ -126,15 +165,36 @@ class DayTables:
         rows = asked("series", cover, [""], interval=interval).iter_rows(named=True)
         return {row.pop("bucket"): row for row in rows}
 
+    def hours(self, cover: Cover, starts: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """The numbers of each hour of a period that has any, by its start (Unix ms); `starts` are those of all hours.
+
+        The day tables know no hours, so they are always those of the events and sessions themselves."""
+        end = day_start_ms(cover.period.last + _DAY, cover.period.zone)
+        bounds = zip(starts, [*starts[1:], end], strict=True)
+        # The statements label a span by a date: here the n-th hour is the n-th day of all times.
+        spans = [(_EPOCH + timedelta(days=n), start, until) for n, (start, until) in enumerate(bounds)]
+        raw = self._with_visits(Cover(cover.period, cover.filters, [], spans))
+        rows = self._add_up("series", raw, [""], interval="day").iter_rows(named=True)
+        return {starts[(row.pop("bucket") - _EPOCH).days]: row for row in rows}
+
     def breakdowns(self, cover: Cover, dimensions: Sequence[str], limit: int) -> dict[str, list[dict[str, Any]]]:
         """The values with the most visitors, for each of some dimensions. Raises ValueError for what is none."""
-        unknown = [name for name in dimensions if name not in DIMENSIONS[1:]]
-        if unknown:
-            raise ValueError(f"{unknown[0]!r} is no dimension; there are {', '.join(DIMENSIONS[1:])}")
+        _check(dimensions)
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in dimensions}
         for row in self._ask("breakdown", cover, dimensions, limit=limit).iter_rows(named=True):
             found[row.pop("dimension")].append(row)
         return found
+
+    def listing(
+        self, cover: Cover, dimension: str, search: Sequence[str], sort: str, limit: int, offset: int
+    ) -> pl.DataFrame:
+        """Values of a dimension that have one of the texts `search` in them, if any are given, sorted by `SORTED_BY`.
+
+        A row has their number as `total`. Raises ValueError for what is no dimension."""
+        _check([dimension])
+        asked = {"search": list(search), "sort": sort, "limit": limit, "offset": offset}
+        merging = cover.period.first < cover.period.last
+        return self._add_up("listing", cover, [dimension], merging=merging, **asked)
 
     def _ask(self, question: str, cover: Cover, dimensions: Sequence[str], **params: Any) -> pl.DataFrame:
         """The answer. Ids that last are merged over the days only where there are any: it costs as much as the rest.
@@ -149,15 +209,22 @@ class DayTables:
         self, question: str, cover: Cover, dimensions: Sequence[str], *, merging: bool = False, **params: Any
     ) -> pl.DataFrame:
         params |= {"site": cover.period.site, "dimensions": list(dimensions), "merging": merging}
-        rows: list[str] = []
-        if cover.built or not cover.spans:
-            rows.append(clickhouse.rows("stored"))
+        stored, raw = cover.built or not cover.spans, bool(cover.spans)
+        if stored:
             params |= {"first": cover.period.first, "last": cover.period.last, "versions": cover.versions}
-        if cover.spans:
-            rows += [clickhouse.rows(name) for name, theirs in _STATEMENTS.items() if set(theirs) & set(dimensions)]
-            params |= _spans(cover.spans)
-        sql = clickhouse.over(clickhouse.question(question), rows)
-        return self._warehouse.query(sql, _declared(sql, params))
+        if cover.filters:
+            condition, by_day = Condition(cover.filters), question == "series"
+            params |= condition.params
+            visits = [clickhouse.rows("stored_visits")] if stored else []
+            visits += ["SELECT * FROM made_visits"] if raw else []
+            rows = [row for of in visits for row in filters.rows(of, dimensions, condition, by_day=by_day)]
+        else:
+            rows = [clickhouse.rows("stored")] if stored else []
+            if raw:
+                params |= _spans(cover.spans)
+                rows += [clickhouse.rows(name) for name, theirs in _STATEMENTS.items() if set(theirs) & set(dimensions)]
+        sql = clickhouse.filled(clickhouse.question(question), {"rows": "\nUNION ALL\n".join(rows)})
+        return self._warehouse.query(sql, _declared(sql, params), cover.made)
 
     # -- building ---------------------------------------------------------------------------------------------
 
@@ -165,12 +232,16 @@ class DayTables:
         """Build a day. It counts once all of its rows are there."""
         version = self._next_version(site, day)
         begin, end = day_start_ms(day, zone), day_start_ms(day + _DAY, zone)
-        params = {"site": site} | _spans([(day, begin, end)] if begin < end else [])  # clocks may skip a day
+        spans = [(day, begin, end)] if begin < end else []  # clocks may skip a day
+        params = {"site": site, "version": version} | _spans(spans)
+        sql = f"""
+            INSERT INTO day_visits (site, day, version, {_VISIT})
+            SELECT {{site:String}}, day, {{version:UInt64}}, {_VISIT} FROM (\n{clickhouse.rows("day_visits")}\n)"""
+        self._warehouse.command(sql, _declared(sql, params))
         head = f"INSERT INTO day_values (site, version, {_ROW}) SELECT {{site:String}}, {{version:UInt64}}, {_ROW} FROM"
         for name, theirs in _STATEMENTS.items():
             sql = f"{head} (\n{clickhouse.rows(name)}\n)"
-            own = {"version": version, "dimensions": list(theirs)}
-            self._warehouse.command(sql, _declared(sql, params | own))
+            self._warehouse.command(sql, _declared(sql, params | {"dimensions": list(theirs)}))
         self._record([(site, zone, day, version, 1)])
 
     def invalidate(self, days: Sequence[tuple[str, str, date]]) -> None:
@@ -180,19 +251,21 @@ class DayTables:
 
     def _record(self, builds: Sequence[tuple[str, str, date, int, int]]) -> None:
         kinds = {"site": pl.String, "zone": pl.String, "day": pl.Date, "version": pl.UInt64, "valid": pl.UInt8}
-        frame = pl.DataFrame(builds, schema=kinds, orient="row")
+        frame = pl.DataFrame(builds, schema=kinds, orient="row").with_columns(edition=pl.lit(EDITION, pl.UInt16))
         self._warehouse.insert("day_builds", frame, f"day_builds/{time.time_ns()}")
 
     def _next_version(self, site: str = "", day: date = _EPOCH) -> int:
         """A version above all others, that of a build that was broken off included, whatever the clock says."""
         sql = """
             SELECT greatest({now:UInt64}, (SELECT max(version) FROM day_builds) + 1,
-                (SELECT max(version) FROM day_values WHERE site = {site:String} AND day = {day:Date32}) + 1)"""
+                (SELECT max(version) FROM day_values WHERE site = {site:String} AND day = {day:Date32}) + 1,
+                (SELECT max(version) FROM day_visits WHERE site = {site:String} AND day = {day:Date32}) + 1)"""
         return int(self._warehouse.query(sql, {"now": time.time_ns(), "site": site, "day": day}).item())
 
     def builds(self) -> dict[tuple[str, str, date], bool]:
         """All days that were ever built or declared invalid, and whether they are valid as far as the horizon is."""
-        found = self._warehouse.query("SELECT site, zone, day, valid FROM day_builds FINAL")
+        sql = "SELECT site, zone, day, valid AND edition = {edition:UInt16} FROM day_builds FINAL"
+        found = self._warehouse.query(sql, {"edition": EDITION})
         return {(site, zone, day): bool(valid) for site, zone, day, valid in found.iter_rows()}
 
     def horizon(self) -> list[int]:
@@ -218,6 +291,12 @@ class DayTables:
             self.invalidate(valid)
 
 
+def _check(dimensions: Sequence[str]) -> None:
+    unknown = [name for name in dimensions if name not in DIMENSIONS[1:]]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is no dimension; there are {', '.join(DIMENSIONS[1:])}")
+
+
 def _declared(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that a statement, which is put together from files, declares."""
     return {name: value for name, value in params.items() if f"{{{name}:" in sql}
@@ -227,7 +306,7 @@ def _starts(days: Sequence[date], zone: str) -> list[int]:
     return [day_start_ms(day, zone) for day in days]
 
 
-def _cover(period: Period, versions: Mapping[date, int]) -> Cover:
+def _cover(period: Period, chosen_by: tuple[Filter, ...], versions: Mapping[date, int]) -> Cover:
     days = period.days
     taken: list[int] = []
     spans: list[tuple[date, int, int]] = []
@@ -237,21 +316,22 @@ def _cover(period: Period, versions: Mapping[date, int]) -> Cover:
         taken.append(versions.get(day, 0) if end <= until else 0)
         if not taken[-1] and start < min(end, until):
             spans.append((day, start, min(end, until)))
-    return Cover(period, taken, spans)
+    return Cover(period, chosen_by, taken, spans)
 
 
 def _spans(spans: Sequence[tuple[date, int, int]]) -> dict[str, Any]:
     """The parameters of a statement of `rows`: days with their starts and ends (ms), the gaps between, all UTC days."""
-    utc = sorted({day for _, begin, end in spans for day in range(begin // DAY_MS, (end - 1) // DAY_MS + 1)})
+    utc = {day for _, begin, end in spans for day in range(begin // DAY_MS, (end - 1) // DAY_MS + 1)}
     return {
         "dates": [day for day, _, _ in spans],
         "starts": [begin for _, begin, _ in spans],
         "bounds": sorted({0, *(at for _, begin, end in spans for at in (begin, end))}),
         "days": _dates(utc),
-        "visit_days": _dates(sorted({day - before for day in utc for before in range(3)})),
+        "visit_days": _dates(day - before for day in utc for before in range(3)),
+        "near_days": _dates(day + away for day in utc for away in range(-2, 3)),
     }
 
 
 def _dates(days: Iterable[int]) -> list[date]:
-    """Days since the epoch as dates, as far as the type of the column `day` reaches."""
-    return [_EPOCH + timedelta(days=day) for day in days if 0 <= day < 1 << 16]
+    """Days since the epoch as dates, as the column `day` has them: its type begins anew when it is used up."""
+    return [_EPOCH + timedelta(days=day) for day in sorted({day % _DATES for day in days if day >= 0})]

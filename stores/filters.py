@@ -13,16 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from activity.url import normal_path
+from stores import clickhouse
 
 OPERATORS = ("is", "is_not", "contains", "contains_not")
 PROPERTY = "prop:"
 
-# Dimensions that are one value of a visit, and those of which it has many: here and, over midnight, on other days.
+# Dimensions that are one value of a visit, and those of which it has many: on a day and, over midnight, on others.
 _ONE = ("entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os")
+_VIEWED = "arrayFilter((page, views) -> views > 0, `page.value`, `page.views`)"
 _MANY = {
-    "page": ("page.value", "pages_elsewhere"),
-    "search": ("search.value", "searches_elsewhere"),
-    "event": ("event.value", "events_elsewhere"),
+    "page": (_VIEWED, "pages_elsewhere"),
+    "search": ("`search.value`", "searches_elsewhere"),
+    "event": ("`event.value`", "events_elsewhere"),
 }
 # A goal is a custom event or a page.
 DIMENSIONS = (*_MANY, "goal", *_ONE)
@@ -40,7 +42,7 @@ class Filter:
     def __post_init__(self) -> None:
         if self.operator not in OPERATORS:
             raise ValueError(f"the operator must be one of {', '.join(OPERATORS)}, not {self.operator!r}")
-        if self.dimension not in DIMENSIONS and not self.property:
+        if self.dimension not in DIMENSIONS and not self.prop:
             raise ValueError(
                 f"the dimension must be one of {', '.join(DIMENSIONS)} or prop:NAME, not {self.dimension!r}"
             )
@@ -48,7 +50,7 @@ class Filter:
             raise ValueError(f"{self.dimension} needs at least one value")
 
     @property
-    def property(self) -> str:
+    def prop(self) -> str:
         """The name of the property that it is about; "" for a dimension."""
         return self.dimension.removeprefix(PROPERTY) if self.dimension.startswith(PROPERTY) else ""
 
@@ -65,10 +67,66 @@ class Filter:
         return list(dict.fromkeys(form for value in self.values for form in (value, normal_path(value))))
 
 
-class Condition:
-    """Filters as SQL over the columns of `day_visits`: `chosen` for all, `landed` for visits that entered where they say.
+@dataclass(frozen=True)
+class _Reading:
+    """How `rows/chosen` reads rows of `day_visits` for a dimension: which columns, for each value of which lists and
+    of which visits only."""
 
-    `params` are the values that the engine binds."""
+    what: str
+    each: str = ""
+    of: str = "true"
+
+
+_OF_VISITS = (
+    "true AS counts, visit_pageviews AS viewed, visit_searches AS searched, visit_events AS happened, 0 AS nothing"
+)
+_READINGS = {
+    "": _Reading(
+        "'events' AS what, began AS counts, pageviews AS viewed, searches AS searched, events AS happened, 0 AS nothing"
+    ),
+    "page": _Reading(
+        "what, viewed > 0 AS counts, viewed, 0 AS searched, happened, 0 AS nothing",
+        "ARRAY JOIN `page.value` AS what, `page.views` AS viewed, `page.events` AS happened",
+    ),
+    "search": _Reading(
+        "what, true AS counts, 0 AS viewed, happened AS searched, happened, nothing",
+        "ARRAY JOIN `search.value` AS what, `search.events` AS happened, `search.nothing` AS nothing",
+    ),
+    "event": _Reading(
+        "what, true AS counts, 0 AS viewed, 0 AS searched, happened, 0 AS nothing",
+        "ARRAY JOIN `event.value` AS what, `event.events` AS happened",
+    ),
+    **{
+        name: _Reading(f"{name} AS what, {_OF_VISITS}", of=f"began AND {name} != ''" if "_page" in name else "began")
+        for name in _ONE
+    },
+}
+
+
+def rows(visits: str, dimensions: Sequence[str], condition: Condition, *, by_day: bool) -> list[str]:
+    """The statements that give the rows of some dimensions for the visits, of those that `visits` gives, that filters
+    choose; each day apart, or all as of one."""
+    statement = clickhouse.rows("chosen")
+    return [
+        clickhouse.filled(
+            statement,
+            {
+                "visits": visits,
+                "label": "day" if by_day else "toDate32(0)",
+                "dimension": f"'{name}'",
+                "landed": condition.landed,
+                "what": reading.what,
+                "each": reading.each,
+                "chosen": f"{reading.of} AND {condition.chosen}",
+            },
+        )
+        for name, reading in ((name, _READINGS[name]) for name in dimensions)
+    ]
+
+
+class Condition:
+    """Filters as SQL over the columns of `day_visits`: `chosen` for visits that meet all of them, `landed` for those
+    that entered where filters by page say. `params` are the values that the engine binds."""
 
     def __init__(self, filters: Sequence[Filter]) -> None:
         self.params: dict[str, list[str] | str] = {}
@@ -81,8 +139,8 @@ class Condition:
     def _term(self, each: Filter, name: str) -> str:
         self.params[name] = each.sought
         values, part = f"{{{name}:Array(String)}}", each.operator.startswith("contains")
-        if each.property:
-            self.params[f"{name}_of"] = f"{each.property}\0"
+        if each.prop:
+            self.params[f"{name}_of"] = f"{each.prop}\0"
             term = _any_property("props", f"{{{name}_of:String}}", values, part)
         elif each.dimension in _ONE:
             term = f"multiSearchAny(toString({each.dimension}), {values})" if part else f"{each.dimension} IN {values}"
@@ -95,7 +153,7 @@ class Condition:
 
 def _any_value(column: str, values: str, part: bool) -> str:
     if part:
-        return f"arrayExists(each -> multiSearchAny(toString(each), {values}), {column})"
+        return f"arrayExists(each -> multiSearchAny(each, {values}), {column})"
     return f"hasAny({column}, {values})"
 
 

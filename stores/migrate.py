@@ -28,7 +28,7 @@ _TABLE = re.compile(
     re.DOTALL,
 )
 _VIEW = re.compile(r"CREATE OR REPLACE VIEW (?P<name>\w+) AS\n(?P<query>.+)", re.DOTALL)
-_ALTERED = re.compile(r"ALTER TABLE (?P<name>\w+) (?P<change>(?:ADD|MATERIALIZE) INDEX .+)", re.DOTALL)
+_ALTERED = re.compile(r"ALTER TABLE (?P<name>\w+) (?P<change>(?:ADD|MATERIALIZE) INDEX .+|ADD COLUMN .+)", re.DOTALL)
 _CREATED = re.compile(r"^CREATE (?:TABLE IF NOT EXISTS|OR REPLACE VIEW) (\w+)", re.MULTILINE)
 _SHARD = re.compile(r"^-- shard by: (.+)$", re.MULTILINE)
 # The settings that have another name for a replicated table.
@@ -101,12 +101,16 @@ def statements(text: str, cluster: str | None = None) -> list[str]:
 def clustered(statement: str, cluster: str) -> list[str]:
     """A statement for a cluster: a table `x` becomes `x_local`, replicated, and `x`, which distributes over the shards.
 
-    Raises ValueError for a statement that is none of a table with `shard by:` above it, a view, and a table's index."""
+    Raises ValueError for a statement that is none of a table with `shard by:` above it, a view, and a
+    table's index or new column."""
     bare = _bare(statement)
     if view := _VIEW.fullmatch(bare):
         return [f"CREATE OR REPLACE VIEW {view['name']} ON CLUSTER '{cluster}' AS\n{view['query']}"]
     if altered := _ALTERED.fullmatch(bare):
-        return [f"ALTER TABLE {altered['name']}_local ON CLUSTER '{cluster}' {altered['change']}"]
+        # A distributed table has no index, but the columns of those that it stands for.
+        name, change = altered["name"], altered["change"]
+        tables = [f"{name}_local", name] if change.startswith("ADD COLUMN") else [f"{name}_local"]
+        return [f"ALTER TABLE {table} ON CLUSTER '{cluster}' {change}" for table in tables]
     table = _TABLE.fullmatch(bare)
     if not table:
         raise ValueError(f"a cluster has no form of this statement: {bare}")

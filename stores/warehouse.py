@@ -28,7 +28,7 @@ from clickhouse_connect.driver.external import ExternalData
 from activity import columns, rollup, session
 from stores import checksum, clickhouse, migrate
 from stores.base import BrokenRows
-from stores.clickhouse import Clients, ask, bound
+from stores.clickhouse import Beside, Clients, ask, bound
 from stores.read_only.client import LIMITS, Answer, ReadOnlyClient
 
 TIME = pl.Datetime("ms", "UTC")
@@ -121,10 +121,21 @@ class Warehouse:
         Raises ValueError when there is no such question, or it declares no such parameter."""
         return self.query(clickhouse.question(question), params)
 
-    def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pl.DataFrame:
-        """The answer to a statement of ours, as a frame; `{name:Type}` in it takes a parameter, which is bound."""
+    def query(
+        self, sql: str, params: Mapping[str, Any] | None = None, beside: Beside | None = None
+    ) -> pl.DataFrame:
+        """The answer to a statement of ours, as a frame; `{name:Type}` in it takes a parameter, which is bound.
+
+        `beside` is a table that the statement may ask too."""
+        with self._lent() as client, clickhouse.there(client, beside, self._clients.embedded) as sent:
+            return _query(client, sql, params, sent)
+
+    def table_of(self, name: str, sql: str, params: Mapping[str, Any], like: str) -> Beside:
+        """The answer to a statement, to be asked as the table `name` beside another one. Its columns are those of the
+        table `like`."""
+        types = self._types_of(like)
         with self._lent() as client:
-            return _query(client, sql, params)
+            return Beside(name, types, ask(client, sql, "Native", params), "Native")
 
     @contextmanager
     def _lent(self) -> Iterator[Client]:
@@ -167,8 +178,7 @@ class Warehouse:
                 LIMIT 1 BY site, visitor, id_hi, id_lo
             ) WHERE deleted = 0"""
         params = {"before": before_batch}
-        with self._lent() as client:
-            found = _query_with(client, self._clients.embedded, sql, params, "wanted", wanted, KEYS)
+        found = self.query(sql, params, _wanted(wanted, KEYS))
         return _shaped(found, columns.COLUMNS)
 
     def events_between(
@@ -352,8 +362,7 @@ class Warehouse:
         if visitors is None:
             return self.query(sql, params)
         wanted = visitors.select(VISITORS.keys()).unique()
-        with self._lent() as client:
-            return _query_with(client, self._clients.embedded, sql, params, "wanted", wanted, VISITORS)
+        return self.query(sql, params, _wanted(wanted, VISITORS))
 
     def _to_table(self, table: str, frame: pl.DataFrame) -> pl.DataFrame:
         types = self._types_of(table)
@@ -403,27 +412,8 @@ def _query(
     return frame.with_columns(_as_text(frame[name]) for name, kind in frame.schema.items() if kind == pl.Binary)
 
 
-def _query_with(
-    client: Client,
-    embedded: bool,
-    sql: str,
-    params: Mapping[str, Any],
-    name: str,
-    frame: pl.DataFrame,
-    types: Mapping[str, str],
-) -> pl.DataFrame:
-    """Query with a frame as a table `name`: it is sent along to a server, a temporary table in the embedded engine."""
-    structure = ", ".join(f"{column} {kind}" for column, kind in types.items())
-    body = _arrow(frame.rechunk())
-    if not embedded:
-        beside = ExternalData(file_name=name, fmt="ArrowStream", structure=structure, data=body)
-        return _query(client, sql, params, beside)
-    client.command(f"CREATE TEMPORARY TABLE {name} ({structure}) ENGINE = Memory")
-    try:
-        client.raw_insert(name, frame.columns, body, fmt="ArrowStream")
-        return _query(client, sql, params)
-    finally:
-        client.command(f"DROP TEMPORARY TABLE IF EXISTS {name}")
+def _wanted(frame: pl.DataFrame, types: Mapping[str, str]) -> Beside:
+    return Beside("wanted", types, _arrow(frame.rechunk()), "ArrowStream")
 
 
 def _as_text(values: pl.Series) -> pl.Series:

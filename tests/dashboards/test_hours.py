@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
+from dashboards.panels import Panels
 from dashboards.ranges import DateRange
 from stores.warehouse import Warehouse
 from tests.dashboards.conftest import ms
@@ -71,7 +72,6 @@ def filled(warehouse: Warehouse) -> Warehouse:
 @pytest.mark.parametrize(("zone", "day"), DAYS)
 def test_hours_are_those_that_the_clock_shows(filled: Warehouse, zone: str, day: str) -> None:
     span = DateRange(date.fromisoformat(day), date.fromisoformat(day), zone)
-    bounds = {"from_ms": span.start_ms, "to_ms": span.end_ms}
-    found = filled.ask("hours", site=f"{zone}.{day}", timezone=zone, **bounds)
+    found = Panels(filled, f"{zone}.{day}", span).timeseries("hour")
     wanted = [(ms(at), lasts, lasts) for at, lasts in hours(zone, day).items()]
-    assert found.select("bucket", "visits", "pageviews").rows() == wanted
+    assert [(row["time"], row["visits"], row["pageviews"]) for row in found] == wanted

@@ -10,6 +10,9 @@ from activity import columns, session
 SITES = ["a.example", "b.example"]
 PATHS = ["/", "/about", "/pricing", "/blog/ä-ö", "/it's"]
 DAY_MS = 86_400_000
+# What a session has of its first event.
+_OF_FIRST = [name for name, kind in session.COLUMNS.items() if kind == pl.String and name in columns.COLUMNS]
+_OF_FIRST.remove("site")
 START = 1_711_756_800_000  # 2024-03-30 00:00 UTC, a day before Europe's clocks are moved
 
 
@@ -65,13 +68,11 @@ def sessions(of: pl.DataFrame) -> pl.DataFrame:
             engaged_ms=pl.col("engaged_ms").sum(),
             entry_page=pl.col("path").filter(pl.col("type") == "pageview").first(),
             exit_page=pl.col("path").filter(pl.col("type") == "pageview").last(),
-            country=pl.col("country").first(),
+            **{name: pl.col(name).first() for name in _OF_FIRST},
         )
         .with_columns(is_bounce=pl.col("events") == 1, is_engaged=pl.col("pageviews") > 1, oversized=pl.lit(False))
     )
-    given = set(grouped.columns)
-    texts = {name: pl.lit("") for name, kind in session.COLUMNS.items() if name not in given and kind == pl.String}
-    return grouped.with_columns(**texts).select(
+    return grouped.select(
         pl.col(name).cast(kind).fill_null("") if kind == pl.String else pl.col(name).cast(kind)
         for name, kind in session.COLUMNS.items()
     )

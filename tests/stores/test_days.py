@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from activity.zones import day_start_ms
 from pipeline.days import DayBuilder
 from stores.days import DIMENSIONS, EXACT_LASTING, DayTables, Period, exact
+from stores.filters import Filter
 from stores.warehouse import Warehouse
 from tests.stores import frames
 
@@ -118,8 +119,10 @@ class Oracle:
         return {row[0]: row[1:] for row in grouped.iter_rows()}
 
 
-def found(tables: DayTables, period: Period, dimensions: tuple[str, ...] = DIMENSIONS) -> dict[str, Any]:
-    cover = tables.cover(period)
+def found(
+    tables: DayTables, period: Period, dimensions: tuple[str, ...] = DIMENSIONS, filters: Sequence[Filter] = ()
+) -> dict[str, Any]:
+    cover = tables.cover(period, filters)
     lists = tables.breakdowns(cover, [by for by in dimensions if by], 1000)
     return {"": tables.stats(cover)} | {
         by: {row["value"]: tuple(row[name] for name in ROW) for row in rows} for by, rows in lists.items()

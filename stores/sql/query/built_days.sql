@@ -2,4 +2,4 @@
 -- moved, and the version of each.
 SELECT day, version
 FROM day_builds FINAL
-WHERE site = {site:String} AND zone = {zone:String} AND day BETWEEN {first:Date32} AND {last:Date32} AND valid
+WHERE site = {site:String} AND zone = {zone:String} AND day BETWEEN {first:Date32} AND {last:Date32} AND valid AND edition = {edition:UInt16}

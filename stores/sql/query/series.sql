@@ -3,12 +3,12 @@
 SELECT
     toDate32(date_trunc({interval:String}, r.day)) AS bucket,
     toUInt64(sum(r.visitors) + lasting) AS visitors,
-    sumIf(r.visits, r.value != 'events') AS visits,
+    sum(r.visits) AS visits,
     sumIf(r.pageviews, r.value = 'events') AS pageviews,
     sumIf(r.searches, r.value = 'events') AS searches,
     sumIf(r.events, r.value = 'events') AS events,
     if(visits = 0, 0, pageviews / visits) AS views_per_visit,
-    if(visits = 0, 0, sum(r.bounces) / visits) AS bounce_rate,
+    if(sum(r.landings) = 0, 0, sum(r.bounces) / sum(r.landings)) AS bounce_rate,
     if(visits = 0, 0, sum(r.duration_ms) / visits / 1000) AS visit_duration,
     if({merging:Bool}, uniqMergeIf(r.lasting, r.regulars > 0), sum(r.regulars)) AS lasting
 FROM

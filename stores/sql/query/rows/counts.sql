@@ -8,6 +8,7 @@ SELECT
     toUInt64(0) AS regulars,
     uniqStateIf(visitor, false) AS lasting,
     toUInt64(0) AS visits,
+    toUInt64(0) AS landings,
     toUInt64(0) AS bounces,
     toInt64(0) AS duration_ms,
     toInt64(countIf(bot = '' AND type = 'pageview')) AS pageviews,

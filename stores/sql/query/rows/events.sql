@@ -12,6 +12,7 @@ SELECT
     uniqExactIf(visitor, counts AND lasts) AS regulars,
     uniqStateIf(visitor, counts AND lasts) AS lasting,
     uniqExactIf((visitor, session_id), counts) AS visits,
+    toUInt64(0) AS landings,
     toUInt64(0) AS bounces,
     toInt64(0) AS duration_ms,
     toInt64(countIf(type = 'pageview')) AS pageviews,

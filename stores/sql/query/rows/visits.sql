@@ -11,6 +11,7 @@ SELECT
     uniqExactIf(visitor, lasts) AS regulars,
     uniqStateIf(visitor, lasts) AS lasting,
     count() AS visits,
+    count() AS landings,
     countIf(is_bounce) AS bounces,
     toInt64(sum(toUnixTimestamp64Milli(ended_at) - toUnixTimestamp64Milli(started_at))) AS duration_ms,
     toInt64(sum(s.pageviews)) AS pageviews,

@@ -1,0 +1,101 @@
+-- Day by day, the visits that began in it or did something in it, a row each: what is known of the visit, and what it did
+-- that day. The days are given as in `visits`. `page` has the pages of its events that day, with its views of each, which
+-- may be none, and all events on it; `search` its terms, `event` its custom events by name.
+-- What the visit viewed, searched for and did on other days is in the columns `…_elsewhere`, so that a filter meets it as
+-- a whole; `props` has the properties of its custom events, each as name, zero byte, value.
+-- `again` says that its visitor has other rows on that day. An event's visit is found as in `events`; an event without
+-- one is left out. Visits that go on over midnight are looked up in {near_days}: {days} and two days before and after each.
+WITH 1 AS page, 2 AS search, 3 AS custom, 4 AS prop
+SELECT
+    ({dates:Array(Date32)})[indexOf({starts:Array(Int64)}, start)] AS day,
+    visitor, session_id, begun = start AS began, lasts,
+    count() OVER (PARTITION BY start, visitor) > 1 AS again,
+    is_bounce, duration_ms, visit_pageviews, visit_searches, visit_events,
+    entry_page, exit_page, source, channel, country, device, browser, os,
+    toUInt32(arraySum(each -> each.views, here)) AS pageviews,
+    toUInt32(arraySum(each -> each.events * (each.by = search), here)) AS searches,
+    toUInt32(arraySum(each -> each.events * (each.by = page), here)) AS events,
+    arrayFilter(each -> each.by = page AND each.value != '', here) AS pages,
+    arrayFilter(each -> each.by = search AND each.value != '', here) AS terms,
+    arrayFilter(each -> each.by = custom AND each.value != '', here) AS names,
+    pages.value AS `page.value`, pages.views AS `page.views`, pages.events AS `page.events`,
+    terms.value AS `search.value`, terms.events AS `search.events`, terms.nothing AS `search.nothing`,
+    names.value AS `event.value`, names.events AS `event.events`,
+    arrayMap(each -> each.value, arrayFilter(each -> each.views > 0, elsewhere)) AS pages_elsewhere,
+    arrayMap(each -> each.value, arrayFilter(each -> each.by = search, elsewhere)) AS searches_elsewhere,
+    arrayMap(each -> each.value, arrayFilter(each -> each.by = custom, elsewhere)) AS events_elsewhere,
+    arrayMap(each -> each.value, arrayFilter(each -> each.by = prop, did)) AS props
+FROM
+(
+    SELECT
+        *,
+        arrayJoin(arrayDistinct(arrayPushFront(did.at, begun))) AS start,
+        arrayFilter(each -> each.at = start, did) AS here,
+        if(length(here) = length(did), [], arrayFilter(each -> each.at != start, did)) AS elsewhere
+    FROM
+    (
+        SELECT
+            visitor, session_id, is_bounce, entry_page, exit_page, source, channel, country, device, browser, os,
+            pageviews AS visit_pageviews, searches AS visit_searches, events AS visit_events,
+            toUnixTimestamp64Milli(ended_at) - toUnixTimestamp64Milli(started_at) AS duration_ms,
+            roundDown(toUnixTimestamp64Milli(started_at), {bounds:Array(Int64)}) AS begun,
+            visitor GLOBAL IN (
+                SELECT visitor FROM event_rows
+                WHERE site = {site:String} AND day IN {days:Array(Date)}
+                    AND (protocol = 'import' OR endsWith(enriched_by, ' visitor=named'))
+            ) AS lasts
+        FROM session_rows FINAL
+        WHERE site = {site:String} AND day IN {visit_days:Array(Date)}
+    ) AS visits
+    LEFT JOIN
+    (
+        SELECT
+            visitor, session_id,
+            groupArray((at, by, value, views, events, nothing)::Tuple(
+                at Int64, by UInt8, value String, views UInt32, events UInt32, nothing UInt32
+            )) AS did
+        FROM
+        (
+            SELECT
+                visitor, session_id, at, what.1 AS by, what.2 AS value,
+                countIf(by = page AND type = 'pageview') AS views,
+                count() AS events,
+                countIf(results = 0) AS nothing
+            FROM
+            (
+                SELECT
+                    e.visitor AS visitor, session_id, type, results, arrayJoin(whats) AS what,
+                    roundDown(toUnixTimestamp64Milli(occurred_at), {bounds:Array(Int64)}) AS at
+                FROM
+                (
+                    SELECT
+                        visitor, occurred_at, type, results,
+                        arrayMap(each -> (
+                            prop, concat(each.1, '\0', if(startsWith(each.2, '"'), JSONExtractString(each.2), each.2))
+                        ), JSONExtractKeysAndValuesRaw(if(type = 'custom', props, '{}'))) AS properties,
+                        multiIf(
+                            type = 'search', [(page, path), (search, term)],
+                            type = 'custom', arrayConcat([(page, path), (custom, toString(name))], properties),
+                            [(page, path)]
+                        ) AS whats
+                    FROM event_rows FINAL
+                    WHERE site = {site:String} AND bot = '' AND day IN {near_days:Array(Date)}
+                        AND (day IN {days:Array(Date)} OR visitor GLOBAL IN (
+                            SELECT visitor FROM session_rows
+                            WHERE site = {site:String} AND day IN {near_days:Array(Date)}
+                                AND toDate(started_at) != toDate(ended_at)
+                        ))
+                ) AS e
+                ASOF JOIN
+                (
+                    SELECT visitor, session_id, started_at
+                    FROM session_rows FINAL
+                    WHERE site = {site:String} AND day IN {near_days:Array(Date)}
+                ) AS s ON e.visitor = s.visitor AND e.occurred_at >= s.started_at
+            )
+            GROUP BY visitor, session_id, at, what
+        )
+        GROUP BY visitor, session_id
+    ) AS events USING (visitor, session_id)
+)
+WHERE start IN {starts:Array(Int64)}

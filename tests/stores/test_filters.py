@@ -1,0 +1,169 @@
+"""Filters: the numbers of some visits are those of a site that had only these, whichever days are built.
+
+Which visits are chosen is decided here in plain Python, visit by visit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import count
+from typing import Any
+from urllib.parse import unquote
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from activity.zones import day_start_ms
+from stores.days import DIMENSIONS, DayTables, Period
+from stores.filters import Filter
+from stores.warehouse import Warehouse
+from tests.stores import frames
+from tests.stores.test_days import DAYS, SITE, ZONE, Oracle, found, made, put
+
+_TOKENS = count()
+_SOURCES = ["", "google.com", "news.example", "it's"]
+_PLANS = ['{"plan":"pro","seats":3}', '{"plan":"free"}', '{"plan":"a\\"b","trial":true}', "{}"]
+_VALUES = {
+    "page": [*map(unquote, frames.PATHS), frames.PATHS[3], "/none", ""],
+    "entry_page": [*frames.PATHS, "/none"], "exit_page": frames.PATHS,
+    "search": ["shoes0", "shoes1", "hats"], "event": ["signup", "signdown"], "goal": ["signup", "/pricing", "/none"],
+    "source": [*_SOURCES, "x"], "country": ["DE", "FR", ""], "browser": ["Firefox", "Safari"], "device": ["", "x"],
+    "prop:plan": ["pro", "free", 'a"b', ""], "prop:seats": ["3"], "prop:trial": ["true", "false"], "prop:none": ["x"],
+}  # fmt: skip
+_PARTS = {"page": ["/p", "ä", "%C3"], "search": ["oes0", "Shoes"], "event": ["sign"], "goal": ["sign", "/"],
+          "source": ["goo", "example", "."], "prop:plan": ["r", '"'], "entry_page": ["/", "t'"]}  # fmt: skip
+
+
+def visited(number: int, seed: int, days: int = 5) -> pl.DataFrame:
+    """Events with sources, browsers and properties; a visit lasts up to a UTC day, so most go on after midnight."""
+    events = made(number, seed, days)
+
+    def one_of(values: list[str]) -> pl.Series:
+        return pl.Series(values).gather((events["id_hi"] % len(values)).to_numpy())
+
+    return events.with_columns(
+        source=one_of(_SOURCES),
+        browser=one_of(["Firefox", "Safari"]),
+        props=one_of(_PLANS),
+        path=pl.when(pl.col("id_hi") % 4 == 0).then(pl.lit(encoded(frames.PATHS[3]))).otherwise("path"),
+    )
+
+
+def encoded(path: str) -> str:
+    return path.replace("ä", "%C3%A4").replace("ö", "%C3%B6")
+
+
+class Visits:
+    """The visits of a site: what each did, on whatever day."""
+
+    def __init__(self, events: pl.DataFrame) -> None:
+        self.events = events.filter(pl.col("bot") == "", pl.col("site") == SITE).with_columns(
+            visit=pl.col("occurred_at") // frames.DAY_MS
+        )
+        self._did: dict[tuple[int, int], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        for row in self.events.iter_rows(named=True):
+            did = self._did[row["visitor"], row["visit"]]
+            match row["type"]:
+                case "pageview":
+                    did["page"].add(row["path"])
+                case "search":
+                    did["search"].add(row["term"])
+                case "custom":
+                    did["event"].add(row["name"])
+                    for name, value in json.loads(row["props"]).items():
+                        did[f"prop:{name}"].add(value if isinstance(value, str) else json.dumps(value))
+        for row in frames.sessions(self.events).iter_rows(named=True):
+            did = self._did[row["visitor"], row["started_at"] // frames.DAY_MS]
+            for name in ("entry_page", "exit_page", "source", "country", "browser", "device"):
+                did[name] = {row[name]}
+            did["goal"] = did["page"] | did["event"]
+
+    def chosen(self, filters: Iterable[Filter]) -> pl.DataFrame:
+        """All events of the visits that meet all filters."""
+        kept = [visit for visit, did in self._did.items() if all(self._meets(did, each) for each in filters)]
+        keys = pl.DataFrame(kept, schema={"visitor": pl.UInt64, "visit": pl.Int64}, orient="row")
+        return self.events.join(keys, on=["visitor", "visit"], how="semi").drop("visit")
+
+    def _meets(self, did: dict[str, set[str]], each: Filter) -> bool:
+        values = {form for value in each.values for form in (value, encoded(value))}
+        if each.operator.startswith("contains"):
+            met = any(part in value for value in did.get(each.dimension, ()) for part in values)
+        else:
+            met = bool(values & did.get(each.dimension, set()))
+        return met != each.operator.endswith("_not")
+
+
+def bounces(chosen: pl.DataFrame, period: Period, filters: Iterable[Filter]) -> float:
+    """The share of one-event visits among those that entered where filters by page say."""
+    visits = Oracle(chosen, period).visits
+    for each in filters:
+        if each.dimension == "page" and each.operator in ("is", "contains"):
+            part = each.operator == "contains"
+            sought = [form for value in each.values for form in (value, encoded(value))]
+            entered = [any(s in page if part else s == page for s in sought) for page in visits["entry_page"]]
+            visits = visits.filter(pl.Series(entered, dtype=pl.Boolean))
+    return float(visits["is_bounce"].sum() / visits.height) if visits.height else 0.0
+
+
+def wanted(events: pl.DataFrame, period: Period, filters: tuple[Filter, ...]) -> dict[str, Any]:
+    chosen = Visits(events).chosen(filters)
+    oracle = Oracle(chosen, period)
+    stats = oracle.stats() | {"bounce_rate": bounces(chosen, period, filters)}
+    lists = {by: oracle.breakdown(by) for by in DIMENSIONS if by}
+    # Searches without results are told of terms.
+    lists |= {by: {value: (*row[:-1], 0) for value, row in lists[by].items()} for by in ("page", "event")}
+    return {"": pytest.approx(stats)} | lists
+
+
+FILTERS = st.lists(
+    st.one_of(
+        *(st.builds(Filter, st.sampled_from(["is", "is_not"]), st.just(name),
+                    st.lists(st.sampled_from(values), min_size=1, max_size=3).map(tuple))
+          for name, values in _VALUES.items()),
+        *(st.builds(Filter, st.sampled_from(["contains", "contains_not"]), st.just(name),
+                    st.lists(st.sampled_from(parts), min_size=1, max_size=2).map(tuple))
+          for name, parts in _PARTS.items()),
+    ), min_size=1, max_size=3,
+).map(tuple)  # fmt: skip
+
+
+@pytest.fixture
+def tables(warehouse: Warehouse) -> Iterator[DayTables]:
+    for table in ("event_rows", "session_rows", "day_values", "day_visits", "day_builds", "day_horizons"):
+        warehouse.command(f"TRUNCATE TABLE {table}")
+    yield DayTables(warehouse)
+
+
+EVENTS = visited(1_500, seed=7)
+
+
+@pytest.fixture(scope="module")
+def stored(warehouse: Warehouse) -> DayTables:
+    """Two of four days are built."""
+    for table in ("event_rows", "session_rows", "day_values", "day_visits", "day_builds", "day_horizons"):
+        warehouse.command(f"TRUNCATE TABLE {table}")
+    dropped, tables, token = visited(200, seed=8), DayTables(warehouse), f"filters/{next(_TOKENS)}"
+    put(warehouse, pl.concat([EVENTS, dropped]), 1, f"{token}/1")
+    put(warehouse, dropped, 2, f"{token}/2", deleted=1)
+    put(warehouse, EVENTS, 3, f"{token}/3")
+    for at in (0, 2):
+        tables.build(SITE, ZONE, DAYS[at])
+    tables.move_horizon([3])
+    return tables
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(filters=FILTERS, first=st.integers(0, 3), days=st.integers(0, 3), cut=st.booleans())
+@example((Filter("is", "page", ("/blog/ä-ö",)), Filter("is_not", "source", ("",))), 0, 3, False)
+@example((Filter("contains_not", "page", ("",)),), 0, 3, False)
+def test_filtered_numbers_are_those_of_a_site_with_only_these_visits(
+    stored: DayTables, filters: tuple[Filter, ...], first: int, days: int, cut: bool
+) -> None:
+    last = min(first + days, 3)
+    until = day_start_ms(DAYS[last], ZONE) + 7 * 3_600_000 if cut else None
+    period = Period(SITE, ZONE, DAYS[first], DAYS[last], until)
+    assert found(stored, period, filters=filters) == wanted(EVENTS, period, filters)
