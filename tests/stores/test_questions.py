@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
-from itertools import pairwise
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
 
 from stores import clickhouse
+from stores.days import DayTables, Period
+from stores.filters import Filter
 from stores.warehouse import Warehouse
 from tests.stores import frames
 
@@ -20,9 +21,6 @@ ZONE = "Europe/Berlin"
 
 def ms(year: int, month: int, day: int, zone: str = ZONE) -> int:
     return round(datetime(year, month, day, tzinfo=ZoneInfo(zone)).timestamp() * 1000)
-
-
-SPAN = {"site": SITE, "from_ms": ms(2024, 3, 30), "to_ms": ms(2024, 4, 2)}
 
 
 @pytest.fixture(scope="module")
@@ -64,20 +62,26 @@ def expected(given: pl.DataFrame, start: int, end: int) -> dict[str, float]:
     }
 
 
-def test_hours_over_the_night_when_clocks_are_moved(asked: Warehouse, given: pl.DataFrame) -> None:
-    found = asked.ask("hours", timezone=ZONE, **SPAN)
-    starts = found["bucket"].to_list()
+@pytest.mark.parametrize("chosen", [(), (Filter("is", "country", ("DE",)),)], ids=["all", "chosen"])
+def test_hours_over_the_night_when_clocks_are_moved(
+    asked: Warehouse, given: pl.DataFrame, chosen: tuple[Filter, ...]
+) -> None:
+    starts = list(range(ms(2024, 3, 30), ms(2024, 4, 2), 3_600_000))
     assert len(starts) == 71
-    assert all(later - earlier == 3_600_000 for earlier, later in pairwise(starts))
-    for row, end in zip(found.iter_rows(named=True), [*starts[1:], SPAN["to_ms"]], strict=True):
-        assert row == pytest.approx({"bucket": row["bucket"]} | expected(given, row["bucket"], end))
-
-
-def test_hours_of_a_day_with_25(asked: Warehouse) -> None:
-    span = {"site": SITE, "from_ms": ms(2024, 10, 27), "to_ms": ms(2024, 10, 28)}
-    found = asked.ask("hours", timezone=ZONE, **span)["bucket"].to_list()
-    assert found == list(range(span["from_ms"], span["to_ms"], 3_600_000))
-    assert len(found) == 25
+    tables = DayTables(asked)
+    cover = tables.cover(Period(SITE, ZONE, date(2024, 3, 30), date(2024, 4, 1)), chosen)
+    found = tables.hours(cover, starts)
+    theirs = given
+    if chosen:
+        visits = frames.sessions(given).filter(pl.col("country") == "DE")
+        keys = visits.select("visitor", visit=pl.col("started_at") // frames.DAY_MS)
+        people = given.filter(pl.col("bot") == "").with_columns(visit=pl.col("occurred_at") // frames.DAY_MS)
+        theirs = people.join(keys, on=["visitor", "visit"], how="semi")
+    assert found
+    for start in starts:
+        wanted = expected(theirs, start, start + 3_600_000)
+        row = found.get(start, dict.fromkeys(wanted, 0))
+        assert {name: row[name] for name in wanted} == pytest.approx(wanted)
 
 
 def test_current_visitors_and_the_first_event(asked: Warehouse, given: pl.DataFrame) -> None:
