@@ -18,7 +18,6 @@ routes.register_error_handler(StoreError, pages.failed)
 
 ROWS = 50
 MOST_PAGES = 1_000_000
-_TITLES = {"page": "Pages", "entry_page": "Entry pages", "exit_page": "Exit pages", "event": "Custom events"}
 _VIEWLESS = ("search", "event")  # lists of events that are no page views
 
 
@@ -42,11 +41,9 @@ def whole(site: str, name: str) -> str:
         panels = Panels(context.warehouse, site, span, filters=chosen)
         listing = panels.listing(name, search=search, sort=sort, limit=ROWS, offset=offset)
         shown = {"rows": listing.rows, "total": listing.total, "first": offset + 1, "last": offset + len(listing.rows)}
-    title = _TITLES.get(name, BREAKDOWNS[name].title)
     return render_template(
         "whole.html",
-        title=f"{title} of {site}",
-        heading=title,
+        title=f"{pages.TITLES[name]} of {site}",
         name=name,
         about=BREAKDOWNS[name],
         columns=columns,

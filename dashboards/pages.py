@@ -31,6 +31,13 @@ CARDS = {
     "Technology": ("device", "browser", "os"),
     "Custom events": ("event",),
 }
+# What a list is called where it is not a tab of its card.
+TITLES = {name: about.title for name, about in BREAKDOWNS.items()} | {
+    "page": "Pages",
+    "entry_page": "Entry pages",
+    "exit_page": "Exit pages",
+    "event": "Custom events",
+}
 
 
 @routes.get("/")
@@ -109,6 +116,7 @@ def frame(context: Context, links: Links, span: DateRange) -> dict[str, Any]:
         "period": _period(),
         "today": ranges.today(context.clock(), span.zone),
         "links": links,
+        "titles": TITLES,
         "chips": chips.of(links),
         "entered": chips.entered(links.chosen),
         "dimensions": chips.DIMENSIONS,

@@ -246,9 +246,12 @@ def test_a_mistake_in_the_form_is_told_in_words(client: FlaskClient, sent: dict[
     assert words in html.unescape(answer.text)
 
 
-@pytest.mark.parametrize("path", ["/nope.example/filter", "/nope.example/list/page/filter", "/example.com/list/x/filter"])
+@pytest.mark.parametrize(
+    "path", ["/nope.example/filter", "/nope.example/list/page/filter", "/example.com/list/x/filter"]
+)
 def test_the_form_of_what_is_not_there_leads_nowhere(client: FlaskClient, path: str) -> None:
-    answer = client.get(path, query_string={"dimension": "page", "operator": "is", "values": "x"}, follow_redirects=True)
+    sent = {"dimension": "page", "operator": "is", "values": "x"}
+    answer = client.get(path, query_string=sent, follow_redirects=True)
     assert answer.status_code == 404
 
 
@@ -282,7 +285,9 @@ def test_of_which_visits_the_bounce_rate_is(client: FlaskClient, given: Lists, t
 
 
 @pytest.mark.parametrize("path", ["/example.com", "/example.com/now", "/example.com/list/page", "/example.com/filter"])
-@pytest.mark.parametrize("text", ["[", "{}", '[["is","page",[]]]', '[["is","nothing",["x"]]]', '[["is","page",["\\u0000"]]]'])
+@pytest.mark.parametrize(
+    "text", ["[", "{}", '[["is","page",[]]]', '[["is","nothing",["x"]]]', '[["is","page",["\\u0000"]]]']
+)
 def test_filters_that_say_nothing_are_told_in_words(client: FlaskClient, path: str, text: str) -> None:
     answer = client.get(path, query_string={"filters": text})
     assert answer.status_code == 400
@@ -291,7 +296,8 @@ def test_filters_that_say_nothing_are_told_in_words(client: FlaskClient, path: s
 
 WORD = st.text(max_size=8) | st.sampled_from(["", "/", "%", "\\", "'", "{a:String}", "\0", "x" * 3000])
 DIMENSION = st.sampled_from([*filters.DIMENSIONS, "prop:", "prop:plan", "prop:\0"]) | WORD
-ANY = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | WORD, lambda x: st.lists(x, max_size=3), max_leaves=8)
+NONE = st.none() | st.booleans() | st.integers() | st.floats()
+ANY = st.recursive(NONE | WORD, lambda each: st.lists(each, max_size=3), max_leaves=8)
 FILTER = st.tuples(st.sampled_from(filters.OPERATORS) | WORD, DIMENSION, st.lists(WORD, max_size=3))
 TEXT = st.text(max_size=40) | st.lists(FILTER | ANY, max_size=4).map(json.dumps) | ANY.map(json.dumps)
 
@@ -299,7 +305,7 @@ TEXT = st.text(max_size=40) | st.lists(FILTER | ANY, max_size=4).map(json.dumps)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=TEXT, path=st.sampled_from(["/example.com", "/example.com/list/search", "/example.com/now"]))
 def test_no_text_in_the_address_breaks_a_page(client: FlaskClient, text: str, path: str) -> None:
-    """Whatever it says, the page is shown or what is wrong is told; what is shown leads only to pages that are shown."""
+    """Whatever it says, the page is shown or what is wrong is told; its chips lead to pages that are shown."""
     answer = client.get(path, query_string={"filters": text})
     assert answer.status_code in (200, 400)
     if answer.status_code == 200 and path == "/example.com":
