@@ -1,4 +1,4 @@
-"""Filters for the templates that write numbers the way people read them."""
+"""Filters for the templates that write numbers and values the way people read them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,12 @@ def change(now: float, before: float) -> str:
     return f"{'+' if share > 0 else '−'}{min(abs(share) * 100, 9999):,.0f}%"
 
 
+def named(value: str, dimension: str) -> str:
+    """A value of a list in words, also if there is none."""
+    return value or ("Direct" if dimension == "source" else "Unknown")
+
+
 def register(app: Flask) -> None:
     """Adds the filters to the app's templates."""
-    for filter_ in (number, percent, duration, metric, change):
+    for filter_ in (number, percent, duration, metric, change, named):
         app.add_template_filter(filter_)

@@ -12,15 +12,16 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound
 from werkzeug.wrappers import Response as Redirect
 
-from dashboards import now, parameters, ranges
+from dashboards import chips, filters, now, parameters, ranges
 from dashboards.context import Context, built, current_context
+from dashboards.links import DEFAULT_METRIC, Links
 from dashboards.panels import BREAKDOWNS, METRICS, Panels
+from dashboards.ranges import DateRange
 from stores.base import StoreError
 
 routes = Blueprint("pages", __name__)
 
 LIST_ROWS = 9
-DEFAULT_METRIC = "visitors"
 # The cards of the page and their lists; a card with several lists shows them as tabs.
 CARDS = {
     "Pages": ("page", "entry_page", "exit_page"),
@@ -29,6 +30,13 @@ CARDS = {
     "Countries": ("country",),
     "Technology": ("device", "browser", "os"),
     "Custom events": ("event",),
+}
+# What a list is called where it is not a tab of its card.
+TITLES = {name: about.title for name, about in BREAKDOWNS.items()} | {
+    "page": "Pages",
+    "entry_page": "Entry pages",
+    "exit_page": "Exit pages",
+    "event": "Custom events",
 }
 
 
@@ -48,21 +56,18 @@ def board(site: str) -> str:
     zone = parameters.zone_of(context, site)
     span = parameters.span(context, request.args, zone, ranges.DEFAULT_PERIOD)
     metric = parameters.one_of(request.args, "metric", METRICS, DEFAULT_METRIC)
-    panels = Panels(context.warehouse, site, span)
+    chosen = filters.of(request.args)
+    panels = Panels(context.warehouse, site, span, filters=chosen)
     stats = panels.stats
-    page = {
-        "site": site,
-        "span": span,
+    page = frame(context, Links(site, chosen, request.args), span) | {
+        "title": site,
         "metric": metric,
-        "period": _period(),
-        "link": _linker(site, metric),
         "stats": stats,
         "mark": now.mark(stats),
         "current": now.current(context, site),
-        "today": ranges.today(context.clock(), zone),
     }
-    if not stats["events"] and not stats["bots"] and _never_seen(context, site):
-        return render_template("empty.html", title=site, **page, **_common(context))
+    if not chosen and not stats["events"] and not stats["bots"] and _never_seen(context, site):
+        return render_template("empty.html", **page)
     series = panels.timeseries(span.interval)
     page |= {
         "before": _before(context, panels),
@@ -71,7 +76,7 @@ def board(site: str) -> str:
         "cards": CARDS,
         "lists": panels.breakdowns([by for by in BREAKDOWNS if by != "country" or context.countries], LIST_ROWS),
     }
-    return render_template("board.html", title=site, **page, **_common(context))
+    return render_template("board.html", **page)
 
 
 @routes.post("/sites")
@@ -103,22 +108,25 @@ def _common(context: Context) -> dict[str, Any]:
     }
 
 
+def frame(context: Context, links: Links, span: DateRange) -> dict[str, Any]:
+    """What all pages of a site's numbers show around them: the periods and the filters."""
+    return _common(context) | {
+        "site": links.site,
+        "span": span,
+        "period": _period(),
+        "today": ranges.today(context.clock(), span.zone),
+        "links": links,
+        "titles": TITLES,
+        "chips": chips.of(links),
+        "entered": chips.entered(links.chosen),
+        "dimensions": chips.DIMENSIONS,
+        "operators": filters.WORDS,
+    }
+
+
 def _period() -> str:
     """The period that the request names, or "custom" for a range of days."""
     return "custom" if "from" in request.args else request.args.get("period", ranges.DEFAULT_PERIOD)
-
-
-def _linker(site: str, metric: str) -> Any:
-    """Returns a function for links to this page that keep the range and the metric, except for what they change."""
-    kept = {name: request.args[name] for name in ("from", "to", "period") if name in request.args}
-
-    def link(**changed: str) -> str:
-        base = {} if "period" in changed else kept
-        shown = {"metric": metric} if metric != DEFAULT_METRIC else {}
-        named: dict[str, Any] = base | shown | changed
-        return url_for("pages.board", site=site, **named)
-
-    return link
 
 
 def _never_seen(context: Context, site: str) -> bool:
@@ -129,13 +137,14 @@ def _before(context: Context, panels: Panels) -> dict[str, Any]:
     """The numbers of the range before; if the range is still running, only of the same part of it."""
     span = panels.span.previous()
     elapsed = context.clock() - panels.span.start_ms
-    return Panels(panels.warehouse, panels.site, span, span.start_ms + elapsed).stats
+    return Panels(panels.warehouse, panels.site, span, span.start_ms + elapsed, panels.filters).stats
 
 
 def _chart(context: Context, panels: Panels, series: list[dict[str, Any]]) -> dict[str, Any]:
     """What the script draws: the steps up to now, and those of the range before on the same axis."""
     span = panels.span
-    earlier = Panels(panels.warehouse, panels.site, span.previous()).timeseries(span.interval)
+    before = Panels(panels.warehouse, panels.site, span.previous(), filters=panels.filters)
+    earlier = before.timeseries(span.interval)
     at = context.clock()
 
     def values(rows: list[dict[str, Any]], name: str) -> list[Any]:
@@ -163,6 +172,7 @@ def _refused(error: HTTPException) -> tuple[Any, int]:
 
 
 @routes.errorhandler(StoreError)
-def _failed(error: StoreError) -> tuple[str, int]:
+def failed(error: StoreError) -> tuple[str, int]:
+    """The page that says that the warehouse could not answer."""
     words = f"The warehouse could not answer: {error}"
     return render_template("error.html", title="Not now", words=words, **_common(current_context())), 503

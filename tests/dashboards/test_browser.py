@@ -1,8 +1,10 @@
-"""The page in a real Chromium: the chart, an event that comes while it is open, a phone, the empty page."""
+"""The page in a real Chromium: the chart, an event that comes while it is open, filters, lists, a phone, the login."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from werkzeug.serving import make_server
 
 import hatch_build
+from dashboards import lists
 from dashboards.access import COOKIE, Access
 from dashboards.app import create
 from stores.base import Live
@@ -125,14 +128,30 @@ def test_a_domain_is_added_from_the_page(page: Page, address: str) -> None:
     expect(page.get_by_role("heading", name="Count the visits of new.example")).to_be_visible()
 
 
+LONG = json.dumps([["is", "page", ["/" + "x-" * 99]], ["contains_not", "prop:" + "x-" * 50, ["x"]], ["is", "os", [""]]])
+
+
 @pytest.mark.parametrize("width", [320, 768])
 @pytest.mark.parametrize(
-    "path", ["/example.com?period=7d", "/example.com?from=2026-03-01&to=2026-03-31", "/other.example", "/"]
+    "path",
+    [
+        "/example.com?period=7d",
+        "/example.com?from=2026-03-01&to=2026-03-31",
+        f"/example.com?period=7d&filters={LONG}",
+        f"/example.com/list/page?period=7d&filters={LONG}",
+        "/example.com/list/page?period=7d&sort=events",
+        "/other.example",
+        "/",
+    ],
 )
 def test_no_width_makes_the_page_scroll_sideways(page: Page, address: str, width: int, path: str) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     page.goto(address + path)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if "example.com" in path:
+        page.get_by_text("Add filter").click()
+        expect(page.get_by_label("Values")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_numbers_need_no_script(browser: Browser, address: str) -> None:
@@ -144,6 +163,132 @@ def test_numbers_need_no_script(browser: Browser, address: str) -> None:
     expect(page.locator(".numbers tbody tr")).to_have_count(4)
     page.locator("label", has_text="Browsers").click()
     expect(page.get_by_role("rowheader", name="Safari")).to_be_visible()
+    context.close()
+
+
+DAYS = "from=2026-03-27&to=2026-03-30"
+
+
+def test_a_click_on_a_row_shows_its_visits_and_the_cross_shows_all_again(page: Page, address: str) -> None:
+    page.goto(f"{address}/example.com?{DAYS}")
+    visits = page.locator("#figure-visits strong")
+    every = visits.inner_text()
+    page.locator("#figure-pageviews").click()
+    page.get_by_role("link", name="google.com").click()
+    expect(page.get_by_role("listitem").filter(has_text="google.com")).to_be_visible()
+    expect(visits).to_have_text("1")
+    expect(page.locator(".list[data-part=page] tbody tr")).to_have_count(1)
+    expect(page.locator("#drawn")).to_have_text("Page views")
+    page.get_by_role("link", name="is, turn into is not").click()
+    expect(visits).to_have_text(str(int(every) - 1))
+    page.get_by_role("link", name="Remove filter Source is not google.com").click()
+    expect(visits).to_have_text(every)
+    expect(page.locator(".chip")).to_have_count(0)
+    assert DAYS in page.url
+    assert "metric=pageviews" in page.url
+
+
+def test_a_chosen_metric_is_kept_by_links_and_forms(page: Page, address: str) -> None:
+    page.goto(f"{address}/example.com?{DAYS}")
+    page.locator("#figure-searches").click()
+    page.get_by_text("Add filter").click()
+    page.get_by_label("Values").fill("/shoes")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("#drawn")).to_have_text("Searches")
+    page.locator("#figure-visitors").click()
+    page.get_by_role("link", name="Show all pages").click()
+    page.get_by_role("link", name="/shoes", exact=True).click()
+    expect(page.locator("#drawn")).to_have_text("Visitors")
+
+
+def test_a_filter_is_added_by_the_keyboard(page: Page, address: str) -> None:
+    page.goto(f"{address}/example.com?{DAYS}")
+    button = page.locator(".filters summary")
+    button.focus()
+    page.keyboard.press("Enter")
+    name = page.get_by_label("Name of the property")
+    expect(page.get_by_label("What")).to_be_visible()
+    expect(name).not_to_be_visible()
+    page.get_by_label("What").select_option("Property")
+    expect(name).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(name).not_to_be_visible()
+    expect(button).to_be_focused()
+    page.keyboard.press("Enter")
+    page.get_by_label("What").select_option("Goal")
+    page.get_by_label("How").select_option("is not")
+    page.get_by_label("Values").fill("signup\n/cart")
+    page.get_by_label("Values").press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator(".chip")).to_have_attribute("title", "Goal is not signup or /cart")
+    expect(page.locator("#figure-visits strong")).to_have_text("4")
+
+
+def test_codes_of_countries_have_names_in_chips(page: Page, address: str) -> None:
+    page.goto(f'{address}/example.com?period=7d&filters=[["is","country",["DE","FR"]]]')
+    expect(page.locator(".chip .values")).to_have_text("Germany or France")
+    expect(page.get_by_role("link", name="Remove filter Country is Germany or France")).to_be_visible()
+
+
+def test_numbers_under_a_filter_stay_fresh_and_keep_the_focus(page: Page, address: str, warehouse: Warehouse) -> None:
+    page.goto(f'{address}/example.com?period=7d&filters=[["is","page",["/fresh"]]]')
+    visits = page.locator("#figure-visits strong")
+    before = int(visits.inner_text())
+    add(warehouse, "example.com", 73, 1)
+    expect(visits).to_have_text(str(before + 1))
+    row = page.locator(".list[data-part=source]").get_by_role("link", name="Direct")
+    row.focus()
+    page.evaluate("window.same = true")
+    add(warehouse, "example.com", 74, 1)
+    expect(visits).to_have_text(str(before + 2))
+    expect(row).to_be_focused()
+    assert page.evaluate("window.same")
+
+
+def test_a_whole_list_is_searched_sorted_and_paged(page: Page, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "ROWS", 2)
+    page.goto(f"{address}/example.com?{DAYS}")
+    page.get_by_role("link", name="Show all pages").click()
+    expect(page.get_by_role("heading", name="Pages")).to_be_visible()
+    values = page.locator(".whole tbody th")
+    expect(page.locator(".pager")).to_contain_text("1–2 of 3")
+    page.get_by_role("link", name="Page", exact=True).click()
+    expect(values).to_have_text(["/", "/cart"])
+    expect(page.get_by_role("columnheader", name="Page", exact=True)).to_have_attribute("aria-sort", "ascending")
+    page.get_by_role("link", name="Next").click()
+    expect(values).to_have_text(["/shoes"])
+    expect(page.locator(".pager")).to_contain_text("3–3 of 3")
+    page.get_by_role("link", name="Previous").click()
+    page.get_by_role("searchbox", name="Search in pages").fill("ho")
+    page.get_by_role("button", name="Search").click()
+    expect(values).to_have_text(["/shoes"])
+    page.get_by_role("link", name="Yesterday").click()
+    expect(page.get_by_text("Nothing here contains “ho”.")).to_be_visible()
+    page.go_back()
+    page.get_by_role("link", name="/shoes").click()
+    expect(page.locator("#figure-visits strong")).to_have_text("3")
+    expect(page.locator(".chip")).to_have_attribute("title", "Page is /shoes")
+
+
+def test_filters_and_lists_need_no_script(browser: Browser, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto(f"{address}/example.com?{DAYS}")
+    page.get_by_role("link", name="/shoes").first.click()
+    expect(page.locator("#figure-visits strong")).to_have_text("3")
+    page.get_by_text("Add filter").click()
+    page.get_by_label("What").select_option("Property")
+    expect(page.get_by_label("Name of the property")).to_be_visible()
+    page.get_by_label("What").select_option("Search term")
+    page.get_by_label("How").select_option("contains")
+    page.get_by_label("Values").fill("red")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("#figure-visits strong")).to_have_text("1")
+    page.get_by_role("link", name="Show all sources").click()
+    page.get_by_role("link", name="Clear all").click()
+    expect(page.locator(".whole tbody th")).to_have_count(4)
+    page.get_by_role("link", name=re.compile("All numbers of")).click()
+    expect(page.locator("#figure-visits strong")).to_have_text("7")
     context.close()
 
 

@@ -30,7 +30,7 @@ def lists(html: str) -> dict[str, list[list[str]]]:
     """The rows of each list: value, visitors, count."""
     found = {}
     for part in html.split('<div class="list" data-part="')[1:]:
-        cells = re.findall(r"<span title=[^>]*>(.*?)</span>|<td>([^<]*)</td>", part)
+        cells = re.findall(r"<a href=[^>]* title=[^>]*>(.*?)</a>|<td>([^<]*)</td>", part)
         texts = [a or b for a, b in cells]
         found[part.partition('"')[0]] = [texts[row : row + 3] for row in range(0, len(texts), 3)]
     return found

@@ -25,8 +25,26 @@ function choose(link: HTMLAnchorElement): void {
   for (const other of document.querySelectorAll("[data-metric][aria-current]")) other.removeAttribute("aria-current");
   link.setAttribute("aria-current", "true");
   history.replaceState(null, "", link.href);
+  keep(metric);
   chart.metric = metric;
   draw();
+}
+
+// Lets the other links and forms of the page keep the metric, as the server writes them for the new address.
+function keep(metric: string): void {
+  for (const link of document.querySelectorAll<HTMLAnchorElement>("#board a:not([data-metric]), .periods a")) {
+    const address = new URL(link.href);
+    address.searchParams.set("metric", metric);
+    link.href = address.href;
+  }
+  for (const form of document.querySelectorAll<HTMLFormElement>(".narrow, .days")) {
+    let field = form.querySelector<HTMLInputElement>("[name=metric]");
+    if (!field) {
+      field = Object.assign(document.createElement("input"), { type: "hidden", name: "metric" });
+      form.append(field);
+    }
+    field.value = metric;
+  }
 }
 
 function copy(button: HTMLElement): void {

@@ -70,8 +70,14 @@ function replaceParts(here: Element, there: Element): void {
   for (const part of there.querySelectorAll<HTMLElement>("[data-part]")) {
     const old = here.querySelector(`[data-part="${part.dataset.part}"]`);
     if (!old || old.innerHTML === part.innerHTML) continue;
-    const focused = old.contains(document.activeElement) ? document.activeElement?.id : "";
+    const focused = old.contains(document.activeElement) ? (document.activeElement as HTMLElement) : null;
     old.replaceChildren(...part.childNodes);
-    if (focused) document.getElementById(focused)?.focus();
+    if (focused) sameIn(old, focused)?.focus();
   }
+}
+
+// The element that has taken another's place: the one of its id, or the link to the same value of a list.
+function sameIn(part: Element, gone: HTMLElement): HTMLElement | null | undefined {
+  if (gone.id) return document.getElementById(gone.id);
+  return [...part.querySelectorAll<HTMLElement>("a")].find((link) => link.title === gone.title && !link.id);
 }

@@ -1,0 +1,109 @@
+"""Filters as the page shows them: a chip for each, and the form that adds one.
+
+The form needs no script: `/<site>/filter` reads it and leads to the page with one more filter in its address.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from flask import Blueprint, redirect, request
+from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import BadRequest
+from werkzeug.wrappers import Response as Redirect
+
+from dashboards import filters, parameters
+from dashboards.context import current_context
+from dashboards.formats import named
+from dashboards.links import Links
+from stores.filters import PROPERTY, Filter
+
+routes = Blueprint("chips", __name__)
+
+DIMENSIONS = {
+    "page": "Page",
+    "entry_page": "Entry page",
+    "exit_page": "Exit page",
+    "source": "Source",
+    "channel": "Channel",
+    "country": "Country",
+    "device": "Device",
+    "browser": "Browser",
+    "os": "System",
+    "search": "Search term",
+    "event": "Event",
+    "goal": "Goal",
+    PROPERTY: "Property",
+}
+_OPPOSITE = {"is": "is_not", "is_not": "is", "contains": "contains_not", "contains_not": "contains"}
+# How the values of some dimensions are spelled, whatever somebody types.
+_SPELLED = {"country": str.upper, "device": str.lower}
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One filter: its words, and the addresses of the page without it and with its opposite."""
+
+    dimension: str
+    operator: str
+    opposite: str
+    values: tuple[str, ...]
+    codes: bool  # whether the values are codes of countries
+    removed: str
+    turned: str
+
+    @property
+    def words(self) -> str:
+        """All of it as one text."""
+        return f"{self.dimension} {self.operator} {' or '.join(self.values)}"
+
+
+def of(links: Links) -> list[Chip]:
+    """The chips of a page."""
+    return [_chip(links, place) for place in range(len(links.chosen))]
+
+
+def _chip(links: Links, place: int) -> Chip:
+    each, before, after = links.chosen[place], links.chosen[:place], links.chosen[place + 1 :]
+    opposite = replace(each, operator=_OPPOSITE[each.operator])
+    return Chip(
+        DIMENSIONS.get(each.dimension) or f"{DIMENSIONS[PROPERTY]} {each.dimension.removeprefix(PROPERTY)}",
+        filters.WORDS[each.operator],
+        filters.WORDS[opposite.operator],
+        tuple(named(value, each.dimension) for value in each.values),
+        each.dimension == "country" and each.operator in ("is", "is_not"),
+        links.filtered([*before, *after]),
+        links.filtered(list(dict.fromkeys([*before, opposite, *after]))),
+    )
+
+
+def entered(chosen: Sequence[Filter]) -> bool:
+    """Whether the bounce rate is of the visits that entered on a page of the filters."""
+    return any(each.dimension == "page" and not each.negative for each in chosen)
+
+
+@routes.get("/<site>/filter", defaults={"name": ""})
+@routes.get("/<site>/list/<name>/filter")
+def add(site: str, name: str) -> Redirect:
+    """The page with the filter of the form."""
+    parameters.zone_of(current_context(), site)
+    chosen = filters.of(request.args)
+    return redirect(Links(site, chosen, request.args, name).filtered(_with_new(chosen)), 303)
+
+
+def _with_new(chosen: Sequence[Filter]) -> tuple[Filter, ...]:
+    """The filters with that of the form. Raises `BadRequest`."""
+    dimension = parameters.one_of(request.args, "dimension", DIMENSIONS)
+    operator = parameters.one_of(request.args, "operator", filters.WORDS)
+    lines = (line.strip() for line in request.args.get("values", "").splitlines())
+    values = [_SPELLED.get(dimension, str)(line) for line in lines if line]
+    if not values:
+        raise BadRequest(f"{DIMENSIONS[dimension]} needs a value; several, one a line, mean any of them")
+    if dimension == PROPERTY:
+        dimension += request.args.get("property", "").strip()
+        if dimension == PROPERTY:
+            raise BadRequest("a property needs its name, such as plan")
+    lists = [*json.loads(filters.text(chosen)), [operator, dimension, values]]
+    return filters.of(MultiDict({"filters": json.dumps(lists)}))

@@ -1,0 +1,89 @@
+"""Addresses of a site's pages, as links on one of them have them.
+
+A link keeps the range, the metric and the filters of the page that it is on, except for what it changes. So does a
+form, in hidden fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flask import url_for
+
+from dashboards.filters import text
+from dashboards.parameters import Arguments
+from stores.filters import Filter
+
+DEFAULT_METRIC = "visitors"
+DEFAULT_SORT = "visitors"
+
+_DEFAULTS = {"metric": DEFAULT_METRIC, "sort": DEFAULT_SORT}
+_DAYS = ("from", "to")
+_LISTS = ("search", "sort")  # what only a whole list has
+
+
+class Links:
+    """The links of one page: the board of a site, or its whole list `name`.
+
+    `chosen` are the filters of the page, `arguments` the parameters of its address."""
+
+    def __init__(self, site: str, chosen: Sequence[Filter], arguments: Arguments, name: str = "") -> None:
+        self.site = site
+        self.chosen = tuple(chosen)
+        self._name = name
+        span = _DAYS if any(day in arguments for day in _DAYS) else ("period",)
+        given = {each: arguments.get(each, "") for each in (*span, "metric", *(_LISTS if name else ()))}
+        given["filters"] = text(chosen) if chosen else ""
+        self._kept = {each: value for each, value in given.items() if value}
+
+    @property
+    def path(self) -> str:
+        """This page without parameters, for a form."""
+        return self._to(self._name, {})
+
+    @property
+    def adding(self) -> str:
+        """Where the form that adds a filter to this page goes."""
+        return f"{self.path}/filter"
+
+    def fields(self, *without: str) -> dict[str, str]:
+        """The parameters of this page that a form keeps."""
+        return _told({each: value for each, value in self._kept.items() if each not in without})
+
+    def here(self, **changed: str) -> str:
+        """This page with other parameters; "" leaves one out."""
+        kept = self.fields(*_DAYS) if "period" in changed else self._kept
+        return self._to(self._name, kept | changed)
+
+    def filtered(self, chosen: Sequence[Filter]) -> str:
+        """This page with these filters."""
+        return self.here(filters=text(chosen) if chosen else "")
+
+    def board(self) -> str:
+        """The board."""
+        return self._to("", self.fields(*_LISTS))
+
+    def whole(self, name: str) -> str:
+        """The whole list `name`."""
+        return self._to(name, self.fields(*_LISTS))
+
+    def value(self, name: str, value: str) -> str:
+        """The board of the visits that have this value of the list `name`, in place of another value of it."""
+        chosen = _choosing(self.chosen, Filter("is", name, (value,)))
+        return self._to("", self.fields(*_LISTS) | {"filters": text(chosen)})
+
+    def _to(self, name: str, parameters: dict[str, str]) -> str:
+        endpoint, place = ("lists.whole", {"name": name}) if name else ("pages.board", {})
+        return url_for(endpoint, site=self.site, **place, **_told(parameters))  # type: ignore[arg-type]
+
+
+def _told(parameters: dict[str, str]) -> dict[str, str]:
+    """The parameters that say something."""
+    return {each: value for each, value in parameters.items() if value and value != _DEFAULTS.get(each)}
+
+
+def _choosing(chosen: Sequence[Filter], new: Filter) -> list[Filter]:
+    """The filters with `new`, which takes the place of those with its operator and dimension."""
+    same = (new.operator, new.dimension)
+    replaced = [new if (each.operator, each.dimension) == same else each for each in chosen]
+    return list(dict.fromkeys([*replaced, new]))
