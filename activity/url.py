@@ -65,7 +65,7 @@ def parse(text: str) -> Address | None:
         if not host:
             return None
     path = normal_path(f"/{path}")
-    query = _normal(query)
+    query = encoded(query)
     shown = path if slash or scheme == "file" else ""
     url = f"{scheme}://{authority}{shown}{question}{query}"
     if len(url) > LONGEST_URL:  # percent-encoding made it longer
@@ -77,7 +77,7 @@ def parse(text: str) -> Address | None:
 
 def normal_path(path: str) -> str:
     """Returns a path, which must start with "/", in normal form. Never raises."""
-    path = _normal(path)
+    path = encoded(path)
     if ";" in path:
         path = _SESSION.sub("", path)
     return _without_dots(path) if "/." in path else path
@@ -120,8 +120,8 @@ def parameters(query: str) -> dict[str, str]:
     return found
 
 
-def _normal(text: str) -> str:
-    """Normalises percent-encoding, and encodes the characters that an address may not hold."""
+def encoded(text: str) -> str:
+    """Returns a part of an address with normal percent-encoding, also of the characters that it may not hold."""
     return text if _NORMAL.fullmatch(text) else _NOT_NORMAL.sub(_normal_part, text)
 
 

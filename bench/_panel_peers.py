@@ -1,9 +1,9 @@
 """The peers of `bench.panels`, each in a process of its own: it asks its questions and prints the answers as JSON.
 
-    python -m bench._panel_peers raw|duckdb FOLDER SITE DAYS
+    python -m bench._panel_peers raw|filtered|duckdb FOLDER SITE DAYS
 
-`raw` asks the rows of the warehouse in plain SQL, `duckdb` the Parquet files of the archive. An answer is the
-milliseconds that it took and its rows, by the name of the panel.
+`raw` asks the rows of the warehouse in plain SQL, `filtered` the same of some visits only, `duckdb` the Parquet files
+of the archive. An answer is the milliseconds that it took and its rows, by the name of the panel.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.replay import DAY_MS, FIRST
 
@@ -115,6 +115,108 @@ RAW: dict[str, tuple[str, dict[str, Any]]] = {
 }
 BEFORE = ("stats", "timeseries")  # what the page asks of the range before, too
 
+
+class Filtered(NamedTuple):
+    """Filters as an address has them, and in SQL: what they say of a session, of a page view that it has (or, with NOT,
+    has not), and of the sessions whose bounces are told."""
+
+    asked: list[tuple[str, str, list[str]]]
+    session: str = "true"
+    viewed: str = ""
+    landed: str = "true"
+
+
+# A page with a third of the views, and a text that is in many paths with few views.
+_PAGE, _PART = "/article/1", "/article/12"
+FILTERS = {
+    "source-rare": Filtered([("is", "source", ["source37"])], "source = 'source37'"),
+    "device-common": Filtered([("is", "device", ["device1"])], "device = 'device1'"),
+    "page-most-viewed": Filtered(
+        [("is", "page", [_PAGE])], viewed=f"IN path = '{_PAGE}'", landed=f"entry_page = '{_PAGE}'"
+    ),
+    "page-contains": Filtered(
+        [("contains", "page", [_PART])],
+        viewed=f"IN position(path, '{_PART}') > 0",
+        landed=f"position(entry_page, '{_PART}') > 0",
+    ),
+    "country-and-browser": Filtered(
+        [("is", "country", ["C1"]), ("is", "browser", ["Browser 1"])], "country = 'C1' AND browser = 'Browser 1'"
+    ),
+    "page-is-not": Filtered([("is_not", "page", [_PAGE])], viewed=f"NOT IN path = '{_PAGE}'"),
+}
+# A visit meets a filter also by what it did before or after the range, as far as a session goes on: two days.
+_EVENTS_IN_VISITS = """
+(
+    SELECT e.visitor AS visitor, session_id, type, path, occurred_at
+    FROM
+    (
+        SELECT visitor, type, path, occurred_at FROM event_rows FINAL
+        WHERE site = {site:String} AND bot = ''
+            AND occurred_at >= since - INTERVAL 2 DAY AND occurred_at < until + INTERVAL 2 DAY
+            AND day BETWEEN toDate(since) - 2 AND toDate(until) + 2
+    ) AS e
+    ASOF JOIN
+    (
+        SELECT visitor, session_id, started_at FROM session_rows FINAL
+        WHERE site = {site:String} AND started_at >= since - INTERVAL 4 DAY AND started_at < until + INTERVAL 2 DAY
+            AND day BETWEEN toDate(since) - 4 AND toDate(until) + 2
+    ) AS s ON e.visitor = s.visitor AND e.occurred_at >= s.started_at
+)"""
+
+
+def _chosen(filtered: Filtered) -> str:
+    """The statement of the sessions that filters choose."""
+    chosen = f"""
+        SELECT visitor, session_id FROM session_rows FINAL
+        WHERE site = {{site:String}} AND started_at >= since - INTERVAL 2 DAY AND started_at < until
+            AND day BETWEEN toDate(since) - 2 AND toDate(until) AND ({filtered.session})"""
+    if not filtered.viewed:
+        return chosen
+    whether, _, condition = filtered.viewed.partition("IN ")
+    viewed = f"SELECT visitor, session_id FROM {_EVENTS_IN_VISITS} WHERE type = 'pageview' AND {condition}"
+    return f"{chosen} AND (visitor, session_id) {whether}IN ({viewed})"
+
+
+def filtered_statements(filtered: Filtered) -> dict[str, str]:
+    """What the raw rows are asked under filters, by the panel."""
+    span = f"{_SPAN}, chosen AS ({_chosen(filtered)})"
+    visits = f"{_SESSIONS} AND (visitor, session_id) IN (chosen)"
+    events = f"""FROM {_EVENTS_IN_VISITS}
+    WHERE occurred_at >= since AND occurred_at < until AND (visitor, session_id) IN (chosen)"""
+    ratios = _RATIOS.replace("if(visits = 0, 0, bounces / visits)", "if(landings = 0, 0, bounces / landings)")
+    counted = _OF_VISITS.replace(
+        "countIf(is_bounce)", f"countIf({filtered.landed}) AS landings, countIf({filtered.landed} AND is_bounce)"
+    )
+    return {
+        "stats": f"""{span} SELECT visitors, visits, pageviews, searches, events, 0 AS bots, {ratios}
+FROM (SELECT uniqExact((visitor, toDate(started_at, 'UTC'))) AS visitors, {counted} {visits}) AS of_sessions,
+(
+    SELECT countIf(type = 'pageview') AS pageviews, countIf(type = 'search') AS searches, count() AS events {events}
+) AS of_events""",
+        "page": f"""{span} SELECT
+    path AS value,
+    uniqExactIf((visitor, toDate(occurred_at, 'UTC')), type = 'pageview') AS visitors,
+    uniqExactIf((visitor, session_id, toDate(occurred_at, 'UTC')), type = 'pageview') AS visits,
+    countIf(type = 'pageview') AS pageviews,
+    count() AS events
+{events} AND path != ''
+GROUP BY value
+HAVING pageviews > 0
+ORDER BY visitors DESC, pageviews DESC, value
+LIMIT 10""",
+        "source": f"""{span} SELECT
+    toString(source) AS value,
+    uniqExact((visitor, toDate(started_at, 'UTC'))) AS visitors,
+    count() AS visits,
+    sum(s.pageviews) AS pageviews,
+    sum(s.events) AS events
+{visits}
+GROUP BY value
+ORDER BY visitors DESC, visits DESC, value
+LIMIT 10""",
+    }
+
+
 # The same of the archive's files by DuckDB: the list of pages without the join that finds visits, and the counts.
 _FILES = """FROM read_parquet($files, hive_partitioning = false)
 WHERE site = $site AND bot = '' AND occurred_at >= $from_ms AND occurred_at < $to_ms"""
@@ -141,17 +243,34 @@ def bounds(days: int, *, before: bool = False) -> dict[str, int]:
 
 def raw(folder: Path, site: str, days: int) -> Answers:
     """The answers of the raw rows to everything that the page asks; the process must own the warehouse."""
+    questions = {
+        name + "-before" * before: (RAW[name][0], {"site": site, **bounds(days, before=before), **RAW[name][1]})
+        for before, names in ((False, tuple(RAW)), (True, BEFORE))
+        for name in names
+    }
+    return _of_warehouse(folder, questions)
+
+
+def filtered(folder: Path, site: str, days: int) -> Answers:
+    """The answers of the raw rows under each of `FILTERS`, by the filter's name and the panel."""
+    questions = {
+        f"{name}-{panel}": (statement, {"site": site, **bounds(days)})
+        for name, each in FILTERS.items()
+        for panel, statement in filtered_statements(each).items()
+    }
+    return _of_warehouse(folder, questions)
+
+
+def _of_warehouse(folder: Path, questions: dict[str, tuple[str, dict[str, Any]]]) -> Answers:
     import stores
 
     warehouse = stores.connect_warehouse(f"chdb://{folder}/warehouse")
     warehouse.query("SELECT count() FROM session_rows")
     asked: Answers = {}
-    for before, names in ((False, tuple(RAW)), (True, BEFORE)):
-        for name in names:
-            statement, given = RAW[name]
-            begun = time.perf_counter()
-            frame = warehouse.query(statement, {"site": site, **bounds(days, before=before), **given})
-            asked[name + "-before" * before] = (time.perf_counter() - begun) * 1e3, frame.to_dicts()
+    for name, (statement, given) in questions.items():
+        begun = time.perf_counter()
+        frame = warehouse.query(statement, given)
+        asked[name] = (time.perf_counter() - begun) * 1e3, frame.to_dicts()
     warehouse.close()
     return asked
 
@@ -178,4 +297,4 @@ def duckdb(folder: Path, site: str, days: int) -> Answers:
 
 if __name__ == "__main__":
     peer, folder, site, days = sys.argv[1:]
-    print(json.dumps({"raw": raw, "duckdb": duckdb}[peer](Path(folder), site, int(days))))
+    print(json.dumps({"raw": raw, "filtered": filtered, "duckdb": duckdb}[peer](Path(folder), site, int(days))))

@@ -6,7 +6,10 @@ Parquet files of the archive. Ours is `footfall up` on the same folder, asked by
 arrive: each panel of the API, the page, and the page in Chromium with an empty cache. All answers are compared before
 ours are timed. The page also asks for the range before, in which this data has nothing; the peer is asked for that too.
 
-    ./dev bench panels [--events N] [--days N] [--sites N] [--keep FOLDER] [--json] [--no-browser]
+With filters, the numbers and two lists are compared and timed for each of some filters; the page is timed only. As the
+peer takes long for each, they are left out of more than two million events unless `--filters` is given.
+
+    ./dev bench panels [--events N] [--days N] [--sites N] [--keep FOLDER] [--json] [--no-browser] [--[no-]filters]
 """
 
 from __future__ import annotations
@@ -29,8 +32,9 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
-from bench._panel_peers import RAW
+from bench._panel_peers import FILTERS, RAW
 from bench.harness import Result, Up, percentile, report, result, up
 from bench.ingest import user_agents
 from bench.replay import FIRST, _folder, make, site_names
@@ -39,10 +43,12 @@ from tests.e2e import mmdb
 
 RATE, BATCH = 500, 100  # page views a second, and a request
 WARM_UPS, ROUNDS, LOADS = 2, 30, 7
+FILTERED_ROUNDS, FILTERED_EVENTS = 20, 2_000_000  # how often, and up to how many events by default
 BUILT_WITHIN = 600.0  # s
 TARGET_P50, TARGET_P95, TARGET_READY, TARGET_BUILD = 100.0, 300.0, 500.0, 5.0  # ms, ms, ms, s
 TARGET_PAGE, TARGET_LIST, TARGET_DUCKDB = 50.0, 100.0, 1.0  # times faster
 TARGET_LOAD = 80.0  # kB
+TARGET_FILTERED = 1_500.0  # ms, p95
 
 # When every list and the chart are there, by the clock that begins with the navigation.
 _WATCH = """
@@ -197,10 +203,10 @@ def fetch(address: str) -> bytes:
     return body
 
 
-def took(address: str) -> Took:
+def took(address: str, rounds: int = ROUNDS) -> Took:
     """What a request takes, over and over."""
     times = []
-    for _ in range(WARM_UPS + ROUNDS):
+    for _ in range(WARM_UPS + rounds):
         begun = time.perf_counter()
         fetch(address)
         times.append((time.perf_counter() - begun) * 1e3)
@@ -226,6 +232,24 @@ def measured(running: Up, site: str, days: int, raw: dict[str, Asked], duckdb: d
         if name in duckdb:
             yield faster(f"{shown}-vs-duckdb", ours, duckdb[name].ms, TARGET_DUCKDB)
     yield faster("page-vs-raw", took(places["page"]), sum(asked.ms for asked in raw.values()), TARGET_PAGE)
+
+
+def filtered(running: Up, site: str, days: int, peer: dict[str, Asked]) -> Iterator[Result]:
+    """The results of panels with filters, whose answers are compared before the first is timed; the page is printed."""
+    places = addresses(running, site, days)
+    asked = {name: f"&filters={quote(json.dumps(each.asked))}" for name, each in FILTERS.items()}
+    panels = {"stats": "stats", "page": "breakdown-page", "source": "breakdown-source"}
+    every = [(name, panel) for name in FILTERS for panel in panels]
+    for name, panel in every:
+        found = json.loads(fetch(places[panels[panel]] + asked[name]))
+        compare(f"filter-{name}-{panel}", found, peer[f"{name}-{panel}"].rows)
+    for name, panel in every:
+        ours, raw = took(places[panels[panel]] + asked[name], FILTERED_ROUNDS), peer[f"{name}-{panel}"].ms
+        met, against = ours.p95 < TARGET_FILTERED, ours.against(raw)
+        yield result(f"panels/filter-{name}-{panel}", ours.p50, raw, "ms", TARGET_FILTERED, met=met, **against)
+    for name, filters in asked.items():
+        page = took(places["page"] + filters, FILTERED_ROUNDS)
+        print(f"page with filter {name}: p50 {page.p50:.0f} ms, p95 {page.p95:.0f} ms", file=sys.stderr)
 
 
 def faster(name: str, ours: Took, peer: float, target: float) -> Result:
@@ -275,17 +299,22 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="make the data there, or take what was made there before")
     parser.add_argument("--json", action="store_true", help="accepted for uniformity: the output is JSON lines")
     parser.add_argument("--no-browser", action="store_true", help="do not load the page in Chromium")
+    parser.add_argument("--filters", action=argparse.BooleanOptionalAction, help="ask with filters, too")
     args = parser.parse_args()
+    filters = args.events <= FILTERED_EVENTS if args.filters is None else args.filters
     with _folder(args.keep) as folder:
         prepare(folder, {"events": args.events, "days": args.days, "sites": args.sites})
         sites, site = site_names(args.sites), site_names(args.sites)[0]
         raw, duckdb = (answers(peer, folder, site, args.days) for peer in ("raw", "duckdb"))
+        chosen = answers("filtered", folder, site, args.days) if filters else {}
         flags = ["--geo", str(folder / "places.mmdb"), *(word for name in sites for word in ("--site", name))]
         with up(folder, *flags) as running, traffic(running, site) as rate:
             wait_built(running)
 
             def results() -> Iterator[Result]:
                 yield from measured(running, site, args.days, raw, duckdb)
+                if filters:
+                    yield from filtered(running, site, args.days, chosen)
                 if not args.no_browser:
                     yield from shown(addresses(running, site, args.days)["page"])
                 yield from built(running)

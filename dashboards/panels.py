@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from activity.url import normal_path, readable
+from activity.url import encoded, readable
 from dashboards.ranges import DateRange, hours, steps
 from stores.days import Cover, DayTables, Period, exact
 from stores.filters import Filter
@@ -123,7 +123,7 @@ class Panels:
 
     def listing(self, name: str, *, search: str = "", sort: str = "visitors", limit: int, offset: int = 0) -> Listing:
         """A part of a whole list: values with `search` in them, sorted by "value", or downwards by one of `ROW`."""
-        forms = [search, *([normal_path(search)] if name in _PAGES else [])] if search else []
+        forms = [search, *([encoded(search)] if name in _PAGES else [])] if search else []
         found = self._days.listing(self._cover, name, forms, sort, limit, offset)
         total = int(found["total"][0]) if found.height else 0
         rows = found.drop("total").to_dicts()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from activity.url import normal_path
+from activity.url import encoded
 from stores import clickhouse
 
 OPERATORS = ("is", "is_not", "contains", "contains_not")
@@ -64,7 +64,7 @@ class Filter:
         """Its values as they are stored: paths are percent-encoded."""
         if self.dimension not in _PAGES:
             return list(self.values)
-        return list(dict.fromkeys(form for value in self.values for form in (value, normal_path(value))))
+        return list(dict.fromkeys(form for value in self.values for form in (value, encoded(value))))
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Condition:
             self.params[f"{name}_of"] = f"{each.prop}\0"
             term = _any_property("props", f"{{{name}_of:String}}", values, part)
         elif each.dimension in _ONE:
-            term = f"multiSearchAny(toString({each.dimension}), {values})" if part else f"{each.dimension} IN {values}"
+            term = _holds(f"toString({each.dimension})", values) if part else f"{each.dimension} IN {values}"
         else:
             names = ("page", "event") if each.dimension == "goal" else (each.dimension,)
             lists = [column for of in names for column in _MANY[of]]
@@ -151,14 +151,19 @@ class Condition:
         return f"NOT ({term})" if each.negative else f"({term})"
 
 
+def _holds(text: str, parts: str) -> str:
+    # The empty text is part of all; the engine's search for several does not find it.
+    return f"(has({parts}, '') OR multiSearchAny({text}, {parts}))"
+
+
 def _any_value(column: str, values: str, part: bool) -> str:
     if part:
-        return f"arrayExists(each -> multiSearchAny(each, {values}), {column})"
+        return f"arrayExists(each -> {_holds('each', values)}, {column})"
     return f"hasAny({column}, {values})"
 
 
 def _any_property(column: str, name: str, values: str, part: bool) -> str:
     if part:
         rest = f"substring(each, length({name}) + 1)"
-        return f"arrayExists(each -> startsWith(each, {name}) AND multiSearchAny({rest}, {values}), {column})"
+        return f"arrayExists(each -> startsWith(each, {name}) AND {_holds(rest, values)}, {column})"
     return f"hasAny({column}, arrayMap(each -> concat({name}, each), {values}))"

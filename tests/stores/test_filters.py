@@ -34,8 +34,8 @@ _VALUES = {
     "source": [*_SOURCES, "x"], "country": ["DE", "FR", ""], "browser": ["Firefox", "Safari"], "device": ["", "x"],
     "prop:plan": ["pro", "free", 'a"b', ""], "prop:seats": ["3"], "prop:trial": ["true", "false"], "prop:none": ["x"],
 }  # fmt: skip
-_PARTS = {"page": ["/p", "ä", "%C3"], "search": ["oes0", "Shoes"], "event": ["sign"], "goal": ["sign", "/"],
-          "source": ["goo", "example", "."], "prop:plan": ["r", '"'], "entry_page": ["/", "t'"]}  # fmt: skip
+_PARTS = {"page": ["/p", "ä", "%C3", "x/.", ""], "search": ["oes0", "Shoes"], "event": ["sign"], "goal": ["sign", "/"],
+          "source": ["goo", "example", ".", ""], "prop:plan": ["r", '"', ""], "entry_page": ["/", "t'"]}  # fmt: skip
 
 
 def visited(number: int, seed: int, days: int = 5) -> pl.DataFrame:
