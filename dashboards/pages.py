@@ -69,9 +69,10 @@ def board(site: str) -> str:
     if not chosen and not stats["events"] and not stats["bots"] and _never_seen(context, site):
         return render_template("empty.html", **page)
     series = panels.timeseries(span.interval)
+    earlier = Panels(context.warehouse, site, span.previous(), filters=chosen)
     page |= {
-        "before": _before(context, panels),
-        "series": _chart(context, panels, series),
+        "before": _before(context, panels, earlier),
+        "series": _chart(context, panels, series, earlier.timeseries(span.interval)),
         "rows": [(ranges.label(row["time"], span.interval, zone), row) for row in series],
         "cards": CARDS,
         "lists": panels.breakdowns([by for by in BREAKDOWNS if by != "country" or context.countries], LIST_ROWS),
@@ -133,18 +134,19 @@ def _never_seen(context: Context, site: str) -> bool:
     return context.warehouse.ask("first_event", site=site).is_empty()
 
 
-def _before(context: Context, panels: Panels) -> dict[str, Any]:
+def _before(context: Context, panels: Panels, earlier: Panels) -> dict[str, Any]:
     """The numbers of the range before; if the range is still running, only of the same part of it."""
-    span = panels.span.previous()
-    elapsed = context.clock() - panels.span.start_ms
-    return Panels(panels.warehouse, panels.site, span, span.start_ms + elapsed, panels.filters).stats
+    until = earlier.span.start_ms + context.clock() - panels.span.start_ms
+    if until >= earlier.span.end_ms:
+        return earlier.stats
+    return Panels(earlier.warehouse, earlier.site, earlier.span, until, earlier.filters).stats
 
 
-def _chart(context: Context, panels: Panels, series: list[dict[str, Any]]) -> dict[str, Any]:
+def _chart(
+    context: Context, panels: Panels, series: list[dict[str, Any]], earlier: list[dict[str, Any]]
+) -> dict[str, Any]:
     """What the script draws: the steps up to now, and those of the range before on the same axis."""
     span = panels.span
-    before = Panels(panels.warehouse, panels.site, span.previous(), filters=panels.filters)
-    earlier = before.timeseries(span.interval)
     at = context.clock()
 
     def values(rows: list[dict[str, Any]], name: str) -> list[Any]:

@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import groupby
 from typing import Any
 
 import polars as pl
@@ -131,8 +132,8 @@ class DayTables:
             for day in touched.to_series():
                 del built[day]
         cover = _cover(period, tuple(chosen_by), built)
-        if len(cover.spans) > _MANY_DAYS:
-            # Of decades, only the days that there can be events of are asked for.
+        if cover.spans and (cover.filters or len(cover.spans) > _MANY_DAYS):
+            # Only the days that there can be events of are asked for: visits are made day by day, and decades are long.
             known = self._warehouse.ask("known_days", site=period.site).rows()
             first, last = known[0] if known else (date.max, date.min + _DAY)
             spans = [span for span in cover.spans if first <= span[0] + _DAY and span[0] - _DAY <= last]
@@ -149,8 +150,8 @@ class DayTables:
             SELECT {{site:String}} AS site, day, toUInt64(0) AS version, {_VISIT}
             FROM (\n{clickhouse.rows("day_visits")}\n) WHERE {condition.chosen}"""
         made: Beside | None = None
-        for at in range(0, len(cover.spans), _DAYS_AT_ONCE):
-            params = {"site": cover.period.site} | condition.params | _spans(cover.spans[at : at + _DAYS_AT_ONCE])
+        for _, spans in groupby(cover.spans, key=lambda span: span[1] // (_DAYS_AT_ONCE * DAY_MS)):
+            params = {"site": cover.period.site} | condition.params | _spans(list(spans))
             some = self._warehouse.table_of("made_visits", sql, _declared(sql, params), like="day_visits")
             made = some if made is None else replace(made, body=made.body + some.body)
         return replace(cover, made=made)
