@@ -7,6 +7,7 @@ form, in hidden fields.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from flask import url_for
 
@@ -73,8 +74,10 @@ class Links:
         return self._to("", self.fields(*_LISTS) | {"filters": text(chosen)})
 
     def _to(self, name: str, parameters: dict[str, str]) -> str:
-        endpoint, place = ("lists.whole", {"name": name}) if name else ("pages.board", {})
-        return url_for(endpoint, site=self.site, **place, **_told(parameters))  # type: ignore[arg-type]
+        values: dict[str, Any] = {"site": self.site, **_told(parameters)}
+        if name:
+            return url_for("lists.whole", **values, name=name)
+        return url_for("pages.board", **values)
 
 
 def _told(parameters: dict[str, str]) -> dict[str, str]:

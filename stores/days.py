@@ -49,8 +49,6 @@ _STATEMENTS = {
 }
 DIMENSIONS = tuple(dict.fromkeys(dimension for theirs in _STATEMENTS.values() for dimension in theirs))
 
-SORTED_BY = ("value", "visitors", "visits", "pageviews", "events")
-
 # What a day is built from, and how: a day that was built otherwise, by another version, is built again.
 EDITION = 2
 
@@ -189,9 +187,10 @@ class DayTables:
     def listing(
         self, cover: Cover, dimension: str, search: Sequence[str], sort: str, limit: int, offset: int
     ) -> pl.DataFrame:
-        """Values of a dimension that have one of the texts `search` in them, if any are given, sorted by `SORTED_BY`.
+        """Values of a dimension that have one of the texts `search` in them, if any are given: rows as in `breakdowns`.
 
-        A row has their number as `total`. Raises ValueError for what is no dimension."""
+        `sort` is "value", or "visitors", "visits", "pageviews" or "events" for the most first. A row has the number of
+        all such values as `total`. Raises ValueError for what is no dimension."""
         _check([dimension])
         asked = {"search": list(search), "sort": sort, "limit": limit, "offset": offset}
         merging = cover.period.first < cover.period.last

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import count
 from typing import Any
 from urllib.parse import unquote
@@ -129,13 +129,6 @@ FILTERS = st.lists(
           for name, parts in _PARTS.items()),
     ), min_size=1, max_size=3,
 ).map(tuple)  # fmt: skip
-
-
-@pytest.fixture
-def tables(warehouse: Warehouse) -> Iterator[DayTables]:
-    for table in ("event_rows", "session_rows", "day_values", "day_visits", "day_builds", "day_horizons"):
-        warehouse.command(f"TRUNCATE TABLE {table}")
-    yield DayTables(warehouse)
 
 
 EVENTS = visited(1_500, seed=7)
