@@ -15,6 +15,7 @@ import stores
 from stores import migrate
 from stores.base import QueryFailed, QueryRefused, Unusable
 from stores.days import DayTables, Period
+from stores.filters import Filter
 from stores.warehouse import Warehouse
 from tests.patience import patient
 from tests.stores import frames
@@ -70,11 +71,17 @@ def test_questions_are_answered(remote: Warehouse) -> None:
     remote.insert("session_rows", frames.marked(frames.sessions(given), 1), "s-1")
     tables, first = DayTables(remote), date(2024, 3, 29)
     period = Period("a.example", "Europe/Berlin", first, date(2024, 4, 3))
-    visits = frames.sessions(given).filter(pl.col("site") == "a.example").height
+    visits = frames.sessions(given).filter(pl.col("site") == "a.example")
+    german = visits.filter(pl.col("country") == "DE").height
     for built in (False, True):
         cover = tables.cover(period)
         assert cover.built == built
-        assert tables.stats(cover)["visits"] == visits
+        assert tables.stats(cover)["visits"] == visits.height
+        # Visits of days that are not built go along with the question, those of a built day are in a table.
+        chosen = tables.cover(period, [Filter("is", "country", ("DE",))])
+        assert chosen.made is not None
+        assert tables.stats(chosen)["visits"] == german
+        assert [row["visits"] for row in tables.breakdowns(chosen, ["country"], 9)["country"]] == [german]
         assert len(tables.breakdowns(cover, ["country"], 2)["country"]) == 2
         tables.build("a.example", "Europe/Berlin", first + timedelta(days=1))
         tables.move_horizon([1])
