@@ -64,9 +64,7 @@ def _approximate(numbers: dict[str, Any]) -> dict[str, Any]:
 
 
 def _panels() -> Panels:
-    context, site = current_context(), request.args.get("site")
-    if site is None:
-        raise BadRequest(f"site is needed: one of {', '.join(sorted(context.sites())) or 'none yet, add one first'}")
+    context, site = current_context(), request.args["site"]
     zone = parameters.zone_of(context, site, request.args.get("timezone"))
     span = parameters.span(context, request.args, zone)
     return Panels(context.warehouse, site, span, filters=filters.of(request.args))

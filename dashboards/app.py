@@ -7,9 +7,8 @@ from collections.abc import Callable
 from flask import Blueprint, Flask, Response, request
 from flask_compress import Compress
 
-from dashboards import access as login
 from dashboards import api, chips, context, formats, health, lists, now, pages, sql
-from dashboards.access import Access, guard
+from dashboards.access import Access, guard, login, needs
 from stores.base import Live
 from stores.warehouse import Warehouse
 
@@ -50,7 +49,7 @@ def create(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["footfall"] = context.Context(
         warehouse,
-        sites,
+        lambda: {site: zone for site, zone in sites().items() if needs.sees(site)},
         live,
         collect_url.rstrip("/"),
         add_site,

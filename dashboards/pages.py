@@ -13,6 +13,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound
 from werkzeug.wrappers import Response as Redirect
 
 from dashboards import chips, filters, now, parameters, ranges
+from dashboards.access import needs
 from dashboards.context import Context, built, current_context
 from dashboards.links import DEFAULT_METRIC, Links
 from dashboards.panels import BREAKDOWNS, METRICS, Panels
@@ -100,7 +101,7 @@ def _common(context: Context) -> dict[str, Any]:
     return {
         "all_sites": sorted(context.sites()),
         "collect_url": context.collect_url,
-        "may_add": context.add_site is not None,
+        "may_add": context.add_site is not None and needs.may("pages.add"),
         "countries": context.countries,
         "periods": ranges.PERIODS,
         "metrics": METRICS,

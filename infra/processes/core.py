@@ -305,7 +305,7 @@ class Core:
             parts.live,
             control=blueprint(owner, self.verbs) if owner else None,
             collect_url=collect_url,
-            access=access.of(parts.settings),
+            access=access.of(parts.settings, parts.accounts),
             add_site=lambda domain: add_site(parts.settings, domain),
             metrics=self.metrics,
             problem=self.problem,

@@ -1,0 +1,92 @@
+"""`/login` exchanges a name and a password, or the token of the settings, for a cookie; `/logout` ends the session.
+
+What is sent in the form once is never in the cookie, whose value means nothing elsewhere.
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as Redirect
+
+from dashboards.access.guard import refuse
+from dashboards.access.rules import COOKIE, SESSION_SECONDS, Access
+from dashboards.context import built
+from stores.accounts.users import LONGEST_NAME, User, plain
+from stores.base import StoreError
+
+routes = Blueprint("login", __name__)
+
+
+def _access() -> Access:
+    found: Access = current_app.extensions["access"]
+    return found
+
+
+@routes.get("/login")
+def show() -> str | Response | Redirect:
+    access, target = _access(), _own_path(request.args.get("next", ""))
+    if not access.closed or access.of_session(request.cookies.get(COOKIE, "")):
+        return redirect(target, 303)
+    if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        # They followed a link from another site, and such a request has no strict cookie. Repeat it from our own page.
+        return render_template("again.html", target=target)
+    return _page(target, "")
+
+
+@routes.post("/login")
+def enter() -> tuple[str, int] | Response | Redirect:
+    access, target = _access(), _own_path(request.form.get("next", ""))
+    if not access.closed:
+        return redirect(target, 303)
+    who, name = access.who(), ""
+    if access.accounts is not None:
+        name = plain(request.form.get("name", "")[:LONGEST_NAME])
+    if (waiting := access.attempts.waits(who, name)) is not None:
+        response = refuse(waiting)
+        response.set_data(_page(target, waiting.words, name))
+        response.content_type = "text/html; charset=utf-8"
+        return response
+    user: User | None = None
+    if access.accounts is not None:
+        user = access.accounts.users.verify(name, request.form.get("password", ""))
+        right, wrong = user is not None, "This name and this password do not belong together."
+    else:
+        right, wrong = access.admits(request.form.get("token", "").strip()), "This is not the token."
+    if not right:
+        access.attempts.count_wrong(who, name)
+        return _page(target, wrong, name), 401
+    entered = redirect(target, 303)
+    _set(entered, access.start_session(user), SESSION_SECONDS)
+    return entered
+
+
+@routes.post("/logout")
+def leave() -> Redirect:
+    _access().end_session(request.cookies.get(COOKIE, ""))
+    left = redirect(url_for("login.show"), 303)
+    _set(left, "", 0)
+    return left
+
+
+@routes.errorhandler(StoreError)
+def _failed(error: StoreError) -> tuple[str, int]:
+    words = f"The accounts cannot be read: {error}"
+    return render_template("error.html", title="Not now", words=words, built=built()), 503
+
+
+def _set(response: Redirect, session: str, seconds: int) -> None:
+    secure = _access().hosts.encrypted(request.headers.get("Host", ""))
+    response.set_cookie(COOKIE, session, max_age=seconds, httponly=True, samesite="Strict", secure=secure)
+
+
+def _page(target: str, wrong: str, name: str = "") -> str:
+    named = _access().accounts is not None
+    return render_template(
+        "login.html", title="Sign in", target=target, wrong=wrong, named=named, name=name, built=built()
+    )
+
+
+def _own_path(target: str) -> str:
+    """Where to go after the login: `target` if it is a path of these pages, else the home page."""
+    own = target.startswith("/") and not target.startswith("//") and target.isprintable() and "\\" not in target
+    return target if own else "/"

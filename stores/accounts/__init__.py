@@ -1,0 +1,27 @@
+"""Accounts of the dashboards, in one SQLite file of the data folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from stores.accounts.file import AccountsFile
+from stores.accounts.users import Users
+
+FILE = "accounts.db"
+
+
+def _clock() -> int:
+    return int(time.time() * 1000)
+
+
+class Accounts:
+    """Everything that one accounts file holds. `clock` returns Unix milliseconds."""
+
+    def __init__(self, path: Path, clock: Callable[[], int] = _clock) -> None:
+        self._file = AccountsFile(path)
+        self.users = Users(self._file, clock)
+
+    def close(self) -> None:
+        self._file.close()
