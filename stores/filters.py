@@ -19,13 +19,18 @@ OPERATORS = ("is", "is_not", "contains", "contains_not")
 PROPERTY = "prop:"
 
 # Dimensions that are one value of a visit, and those of which it has many: on a day and, over midnight, on others.
-_ONE = ("entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os")
+_ONE = (
+    *("entry_page", "exit_page", "source", "channel", "campaign", "country", "region", "city", "language"),
+    *("device", "browser", "os"),
+)
 _VIEWED = "arrayFilter((page, views) -> views > 0, `page.value`, `page.views`)"
 _MANY = {
     "page": (_VIEWED, "pages_elsewhere"),
     "search": ("`search.value`", "searches_elsewhere"),
     "event": ("`event.value`", "events_elsewhere"),
 }
+# Visits that have no such value are none of the list's.
+_NAMED = frozenset(("entry_page", "exit_page", "campaign"))
 # A goal is a custom event or a page.
 DIMENSIONS = (*_MANY, "goal", *_ONE)
 _PAGES = frozenset(("page", "entry_page", "exit_page", "goal"))
@@ -97,7 +102,7 @@ _READINGS = {
         "ARRAY JOIN `event.value` AS what, `event.events` AS happened",
     ),
     **{
-        name: _Reading(f"{name} AS what, {_OF_VISITS}", of=f"began AND {name} != ''" if "_page" in name else "began")
+        name: _Reading(f"{name} AS what, {_OF_VISITS}", of=f"began AND {name} != ''" if name in _NAMED else "began")
         for name in _ONE
     },
 }
@@ -143,7 +148,7 @@ class Condition:
             self.params[f"{name}_of"] = f"{each.prop}\0"
             term = _any_property("props", f"{{{name}_of:String}}", values, part)
         elif each.dimension in _ONE:
-            term = _holds(f"toString({each.dimension})", values) if part else f"{each.dimension} IN {values}"
+            term = holds(f"toString({each.dimension})", values) if part else f"{each.dimension} IN {values}"
         else:
             names = ("page", "event") if each.dimension == "goal" else (each.dimension,)
             lists = [column for of in names for column in _MANY[of]]
@@ -151,19 +156,20 @@ class Condition:
         return f"NOT ({term})" if each.negative else f"({term})"
 
 
-def _holds(text: str, parts: str) -> str:
+def holds(text: str, parts: str) -> str:
+    """Whether a text has one of some parts in it, all as SQL."""
     # The empty text is part of all; the engine's search for several does not find it.
     return f"(has({parts}, '') OR multiSearchAny({text}, {parts}))"
 
 
 def _any_value(column: str, values: str, part: bool) -> str:
     if part:
-        return f"arrayExists(each -> {_holds('each', values)}, {column})"
+        return f"arrayExists(each -> {holds('each', values)}, {column})"
     return f"hasAny({column}, {values})"
 
 
 def _any_property(column: str, name: str, values: str, part: bool) -> str:
     if part:
         rest = f"substring(each, length({name}) + 1)"
-        return f"arrayExists(each -> startsWith(each, {name}) AND {_holds(rest, values)}, {column})"
+        return f"arrayExists(each -> startsWith(each, {name}) AND {holds(rest, values)}, {column})"
     return f"hasAny({column}, arrayMap(each -> concat({name}, each), {values}))"

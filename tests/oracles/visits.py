@@ -24,7 +24,11 @@ GAP = 1_800_000
 HOUR = 3_600_000
 DAY = 24 * HOUR
 
-OF_VISITS = ("entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os")
+OF_VISITS = (
+    *("entry_page", "exit_page", "source", "channel", "campaign", "country", "region", "city", "language"),
+    *("device", "browser", "os"),
+)
+NAMED = ("entry_page", "exit_page", "campaign")  # a visit without one is none of the list's
 OF_EVENTS = {"page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom")}
 GOALS = ("page", "event")
 PROPERTY = "prop:"
@@ -46,6 +50,7 @@ class Site:
             raw.sort("received_at")
             .unique(["site", "visitor", "id_hi", "id_lo"], keep="first", maintain_order=True)
             .sort("visitor", "occurred_at", "id_hi", "id_lo")
+            .rename({"utm_campaign": "campaign"})
             .with_columns(
                 value=pl.lit("events"), counted=False, bounces=0, duration_ms=0, day=local.dt.date(),
                 # The zones of tests have changed their clocks by full hours.
@@ -64,7 +69,7 @@ class Site:
         )
         viewed = pl.col("path").filter(kind == "pageview")
         # Where a visit came from is told by its first event that is a page view or names an origin.
-        tells = (kind == "pageview") | (pl.concat_str("source", "medium", "utm_campaign") != "")
+        tells = (kind == "pageview") | (pl.concat_str("source", "medium", "campaign") != "")
         told = OF_VISITS[2:]
         self.visits = (
             self.persons.group_by("visit")
@@ -89,7 +94,7 @@ class Site:
         parts[""][1:] = [frame.with_columns(without_results=0) for frame in parts[""][1:]]
         for name in OF_VISITS:
             of_value = self.visits.with_columns(value=name)
-            parts[name] = [of_value.filter(pl.col("value") != "") if name.endswith("_page") else of_value]
+            parts[name] = [of_value.filter(pl.col("value") != "") if name in NAMED else of_value]
         for name, (column, kind) in OF_EVENTS.items():
             is_one = pl.col("type") == kind
             of_value = self.persons.filter(pl.col(column) != "", (name == "page") | is_one)
