@@ -13,7 +13,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound
 from werkzeug.wrappers import Response as Redirect
 
 from dashboards import chips, filters, now, parameters, ranges
-from dashboards.access import needs
+from dashboards.access import audit, needs
 from dashboards.context import Context, built, current_context
 from dashboards.links import DEFAULT_METRIC, Links
 from dashboards.panels import BREAKDOWNS, METRICS, Panels
@@ -94,6 +94,7 @@ def add() -> Response | Redirect:
         context.add_site(domain)
     except ValueError as error:
         raise BadRequest(str(error)) from error
+    audit.record("added the site", domain)
     return redirect(url_for("pages.board", site=domain), 303)
 
 

@@ -18,6 +18,8 @@ COMMANDS: dict[str, str] = {
     "up": "infra.commands.serve:up",
     "site": "infra.commands.sites:site",
     "user": "infra.commands.users:user",
+    "token": "infra.commands.tokens:token",
+    "audit": "infra.commands.tokens:audit",
     "import": "infra.commands.import_:import_",
     "sql": "infra.commands.data:sql",
     "replay": "infra.commands.data:replay",

@@ -10,7 +10,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as Answer
 
 from dashboards import parameters
-from dashboards.access import needs
+from dashboards.access import audit, needs
 from dashboards.access.hosts import Refusal
 from dashboards.access.needs import ANYBODY, NEEDS, OPEN, SIGNED_IN, Over
 from dashboards.access.rules import Access
@@ -35,6 +35,8 @@ def guard(app: Flask, access: Access) -> None:
             return _let_in(access)
         except StoreError as error:
             return refuse(Refusal(503, f"the accounts cannot be read: {error}"))
+
+    audit.write_down(app, access)
 
     @app.context_processor
     def signed_in() -> dict[str, object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as Redirect
 
+from dashboards.access import audit
 from dashboards.access.guard import refuse
 from dashboards.access.rules import COOKIE, SESSION_SECONDS, Access
 from dashboards.context import built
@@ -52,6 +53,10 @@ def enter() -> tuple[str, int] | Response | Redirect:
         right, wrong = user is not None, "This name and this password do not belong together."
     else:
         right, wrong = access.admits(request.form.get("token", "").strip()), "This is not the token."
+    if access.accounts is not None:
+        # People type their password where the name belongs: only names of users are written down.
+        known = access.accounts.users.has(name)
+        audit.record("signed in" if right else "did not sign in", who=name if known else "an unknown name")
     if not right:
         access.attempts.count_wrong(who, name)
         return _page(target, wrong, name), 401
@@ -62,7 +67,10 @@ def enter() -> tuple[str, int] | Response | Redirect:
 
 @routes.post("/logout")
 def leave() -> Redirect:
-    _access().end_session(request.cookies.get(COOKIE, ""))
+    session = request.cookies.get(COOKIE, "")
+    if (left_by := _access().of_session(session)) is not None:
+        audit.record("signed out", who=left_by.name)
+    _access().end_session(session)
     left = redirect(url_for("login.show"), 303)
     _set(left, "", 0)
     return left

@@ -5,6 +5,8 @@ nothing if there is none. With a user, everybody signs in by name and password, 
 proxy on this machine everybody comes from loopback; the secret of the settings is then a token of an owner, for
 programs. A first user is noticed at once.
 
+Programs may have tokens of their own, each for some scopes and a site, wherever anything is asked for.
+
 A secret comes as the cookie of `/login`, as `Authorization: Bearer`, as the password of HTTP Basic with any user, or
 as ClickHouse's `X-ClickHouse-Key`. Who keeps sending wrong ones is refused for a while.
 """
@@ -23,6 +25,7 @@ from dashboards.access.attempts import Attempts
 from dashboards.access.hosts import Hosts, Refusal
 from dashboards.access.needs import ANYBODY, Principal
 from stores.accounts import Accounts
+from stores.accounts.audit import AuditLog
 from stores.accounts.roles import ALL, Grants, Role
 from stores.accounts.users import SESSION_MS, User
 
@@ -65,6 +68,11 @@ class Access:
         return self._accounts if self._accounts is not None and self._accounts.users.any else None
 
     @property
+    def log(self) -> AuditLog | None:
+        """The audit log, if there is a user."""
+        return self.accounts.audit if self.accounts is not None else None
+
+    @property
     def closed(self) -> bool:
         """Whether requests need a secret."""
         return bool(self._secret) or self.accounts is not None
@@ -84,7 +92,12 @@ class Access:
             return waiting
         if self.admits(offered):
             return _OF_SETTINGS
+        token = self._accounts.tokens.of_secret(offered) if self._accounts is not None else None
+        if token is not None:
+            return Principal(f"token {token.name}", token.grants, scopes=token.scopes)
         self.attempts.count_wrong(who)
+        if self.log is not None:
+            self.log.add("", who, "sent a wrong token", request.path)
         return Refusal(401, "this is not the dashboards' token")
 
     def admits(self, offered: str) -> bool:

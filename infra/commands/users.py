@@ -5,6 +5,7 @@ The accounts are a file of the data folder. A running server notices every chang
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 from collections.abc import Iterator
@@ -53,6 +54,7 @@ def add(
         grants = grants_of(settings, role, sites)
         password, made = _password(password_file, as_json)
         added = accounts.users.add(name, password, grants)
+        note(accounts, f"added a user: {_roles(added)}", added.name)
     _say(added, "is added", password if made else None, as_json)
 
 
@@ -80,6 +82,7 @@ def remove(settings: Settings, name: str, as_json: bool) -> None:
     """Remove the user NAME, and end the user's sessions. The last owner stays."""
     with opened(settings) as accounts:
         accounts.users.remove(name)
+        note(accounts, "removed a user", name)
     click.echo(json.dumps({"user": name, "removed": True}) if as_json else f"{name} is removed")
 
 
@@ -94,6 +97,7 @@ def password(settings: Settings, name: str, password_file: Path | None, as_json:
         found = accounts.users.get(name)
         text, made = _password(password_file, as_json)
         accounts.users.set_password(name, text)
+        note(accounts, "set a password", found.name)
     _say(found, "has a new password", text if made else None, as_json)
 
 
@@ -113,7 +117,13 @@ def role_(settings: Settings, name: str, role: str, sites: tuple[str, ...], as_j
         kept = {site: held for site, held in had.items() if site not in (*sites, ALL)}
         accounts.users.set_grants(name, Grants({**kept, **given}))
         found = accounts.users.get(name)
+        note(accounts, f"set roles: {_roles(found)}", found.name)
     _say(found, "has new roles", None, as_json)
+
+
+def note(accounts: Accounts, deed: str, target: str) -> None:
+    """Writes what a command did to the audit log."""
+    accounts.audit.add(f"command of {getpass.getuser()}", "", deed, target)
 
 
 @contextmanager

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from stores.accounts.audit import AuditLog
 from stores.accounts.file import AccountsFile
+from stores.accounts.tokens import Tokens
 from stores.accounts.users import Users
 
 FILE = "accounts.db"
@@ -22,6 +24,8 @@ class Accounts:
     def __init__(self, path: Path, clock: Callable[[], int] = _clock) -> None:
         self._file = AccountsFile(path)
         self.users = Users(self._file, clock)
+        self.tokens = Tokens(self._file, clock)
+        self.audit = AuditLog(self._file, clock)
 
     def close(self) -> None:
         self._file.close()

@@ -81,6 +81,10 @@ class Users:
             raise AccountRefused(f"there is no user {name!r}: `footfall user list` names those that there are")
         return self._user(rows[0])
 
+    def has(self, name: str) -> bool:
+        """Whether there is a user of this name."""
+        return bool(self._file.rows("SELECT 1 FROM users WHERE name = :name", name=plain(name)))
+
     def add(self, name: str, password: str, grants: Grants) -> User:
         """Add a user. Raises `AccountRefused` for a name or password that cannot be, or a name that is there."""
         name, hashed = _checked(name), self._hash(password)

@@ -90,6 +90,30 @@ def test_a_viewer_of_a_site_knows_of_no_other_until_a_role_is_given(up: Up) -> N
     command(up, "user", "remove", "bob")
 
 
+def test_a_token_of_a_program_and_the_log_of_all_that(up: Up) -> None:
+    made = command(up, "token", "add", "grafana", "--scope", "read", "--site", SITE)
+    bearer = f"Bearer {made['secret']}"
+    assert get(up, f"/api/v1/stats?site={SITE}&period=7d", Authorization=bearer)[0] == 200
+    assert get(up, f"/api/v1/stats?site={OTHER}&period=7d", Authorization=bearer)[0] == 404
+    status, _, words = fetch(f"{up.dashboards}/sql", b"SELECT 1", {"Authorization": bearer})
+    assert (status, b"has not the scope 'sql'" in words) == (403, True)
+    all_sites = command(up, "token", "add", "clickhouse", "--scope", "sql", "--days", "1")
+    key = {"X-ClickHouse-Key": str(all_sites["secret"])}
+    assert fetch(f"{up.dashboards}/sql", b"SELECT 1", key)[2] == b"1\n"
+    listed = footfall("token", "list", "--json", "--data", str(up.data)).stdout.splitlines()
+    assert [json.loads(line)["token"] for line in listed] == ["clickhouse", "grafana"]
+    assert all(json.loads(line)["used"] for line in listed)
+    command(up, "token", "remove", "grafana")
+    assert get(up, f"/api/v1/stats?site={SITE}&period=7d", Authorization=bearer)[0] == 401
+    lines = footfall("audit", "--json", "--data", str(up.data)).stdout.splitlines()
+    deeds = [json.loads(line) for line in lines]
+    assert {"signed in", "did not sign in", "removed a token", "removed a user", "sent a wrong token"} <= {
+        deed["deed"] for deed in deeds
+    }
+    assert deeds[-1]["address"] == "127.0.0.1"
+    assert str(made["secret"]) not in "".join(lines) + up.said()
+
+
 def test_other_commands_need_no_account(up: Up) -> None:
     assert command(up, "sql", "SELECT 1 AS one") == {"one": 1}
 

@@ -34,6 +34,14 @@ PEOPLE = {
     "stranger": Grants({"other.example": Role.VIEWER}),
     "nobody": Grants({}),
 }
+TOKENS = {
+    "reads": ({"read"}, "*"),
+    "asks": ({"sql"}, "*"),
+    "writes": ({"write"}, "*"),
+    "all": ({"read", "sql", "write"}, "*"),
+    "site-reads": ({"read"}, SITE),
+    "site-all": ({"read", "sql", "write"}, SITE),
+}
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +61,12 @@ def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Accounts]:
         opened.users.add(name, PASSWORD, grants)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def secrets(accounts: Accounts) -> dict[str, str]:
+    """The secret of each token."""
+    return {name: accounts.tokens.add(name, scopes, site) for name, (scopes, site) in TOKENS.items()}
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,21 @@ def test_a_wrong_name_and_a_wrong_password_are_answered_alike(client: FlaskClien
     assert enter(client, "stranger2", "wrong horse battery staple") == (401, words.replace('"owner"', '"stranger2"'))
 
 
+def test_who_came_and_who_did_not_is_in_the_log(client: FlaskClient, accounts: Accounts) -> None:
+    enter(client, "viewer", "wrong horse battery", "192.0.2.7")
+    enter(client, PASSWORD, "viewer, in the wrong field", "192.0.2.7")
+    enter(client, "viewer", PASSWORD, "192.0.2.8")
+    client.post("/logout", environ_base={"REMOTE_ADDR": "192.0.2.8"})
+    client.get(f"/{SITE}", headers={"Authorization": "Bearer guessed"}, environ_base={"REMOTE_ADDR": "192.0.2.7"})
+    assert [tuple(entry[2:]) for entry in reversed(accounts.audit.latest(5))] == [
+        ("viewer", "192.0.2.7", "did not sign in", ""),
+        ("an unknown name", "192.0.2.7", "did not sign in", ""),
+        ("viewer", "192.0.2.8", "signed in", ""),
+        ("viewer", "192.0.2.8", "signed out", ""),
+        ("", "192.0.2.7", "sent a wrong token", f"/{SITE}"),
+    ]
+
+
 def test_the_token_of_the_settings_is_an_owners_but_no_login(client: FlaskClient) -> None:
     bearer = {"Authorization": "Bearer the token of the settings"}
     assert client.get(f"/{SITE}", headers=bearer).status_code == 200

@@ -21,7 +21,7 @@ from dashboards.access import Access
 from dashboards.access.needs import NEEDS, OPEN, Over
 from stores.accounts import Accounts
 from stores.accounts.roles import Role
-from tests.dashboards.access.conftest import CANARY, PEOPLE, SECRET, SITE
+from tests.dashboards.access.conftest import CANARY, PEOPLE, SECRET, SITE, TOKENS
 
 # What anybody may ask for without signing in; /control has a token of its own.
 OPEN_TO_ALL = {
@@ -108,6 +108,44 @@ def test_who_may_do_what(app: Flask, signed_in: Callable[[str], FlaskClient], wh
                 assert CANARY not in answer.text, case
         if need.over is Over.ANYTHING and not role_of(who, SECRET):
             assert SECRET not in ask(client, path_of(rule, SITE), method=method).text
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_what_a_token_may_do(app: Flask, secrets: dict[str, str], name: str) -> None:
+    scopes, of = TOKENS[name]
+    client, bearer = app.test_client(), {"Authorization": f"Bearer {secrets[name]}"}
+    for rule, method in rules(app):
+        need = NEEDS[rule.endpoint]
+        if need is OPEN:
+            continue
+        for site in (SITE, SECRET):
+            answer = ask(client, path_of(rule, site), method=method, headers=bearer)
+            case = (name, method, rule.rule, site, answer.status_code)
+            far = {Over.ANYTHING: True, Over.SITE: of in ("*", site), Over.ALL_SITES: of == "*"}[need.over]
+            if need.over is Over.SITE and not far:
+                assert answer.status_code == 404, case
+            elif not far or need.scope not in scopes or need.role is Role.OWNER:
+                assert answer.status_code == 403, case
+            else:
+                assert answer.status_code not in (401, 403, 404), case
+                assert answer.status_code < 500, case
+            if of == SITE and CANARY not in site:
+                assert CANARY not in answer.text, case
+
+
+def test_every_change_is_in_the_log(
+    app: Flask, accounts: Accounts, signed_in: Callable[[str], FlaskClient]
+) -> None:
+    client = signed_in("owner")
+    for rule, method in rules(app):
+        if method == "GET" or rule.endpoint in OPEN_TO_ALL | READ_BY_POST:
+            continue
+        before = accounts.audit.latest(1)
+        answer = ask(client, path_of(rule, SITE), method=method, data={"domain": "new.example"})
+        after = accounts.audit.latest(1)
+        assert (after != before) == (answer.status_code < 400), rule.rule
+        if after != before:
+            assert (after[0].who, after[0].address) == ("owner", "127.0.0.1")
 
 
 def test_without_signing_in_nothing_is_told(app: Flask, signed_in: Callable[[str], FlaskClient]) -> None:
