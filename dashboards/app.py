@@ -9,6 +9,7 @@ from flask_compress import Compress
 
 from dashboards import api, chips, context, formats, health, lists, now, pages, sql
 from dashboards.access import Access, guard, login, needs
+from dashboards.accounts import log, own, people, tokens
 from stores.base import Live
 from stores.warehouse import Warehouse
 
@@ -61,7 +62,7 @@ def create(
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.register(app)
     guard(app, access or Access())
-    for part in (health, login, api, sql, now, chips, lists, pages):
+    for part in (health, login, own, people, tokens, log, api, sql, now, chips, lists, pages):
         app.register_blueprint(part.routes)
     if control is not None:
         app.register_blueprint(control)

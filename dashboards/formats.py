@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from flask import Flask
 
 
@@ -48,6 +50,11 @@ def change(now: float, before: float) -> str:
     return f"{'+' if share > 0 else '−'}{min(abs(share) * 100, 9999):,.0f}%"
 
 
+def moment(ms: int) -> str:
+    """2026-03-31 12:00 UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def named(value: str, dimension: str) -> str:
     """A value of a list in words, also if there is none."""
     return value or ("Direct" if dimension == "source" else "Unknown")
@@ -55,5 +62,5 @@ def named(value: str, dimension: str) -> str:
 
 def register(app: Flask) -> None:
     """Adds the filters to the app's templates."""
-    for filter_ in (number, percent, duration, metric, change, named):
+    for filter_ in (number, percent, duration, metric, change, moment, named):
         app.add_template_filter(filter_)

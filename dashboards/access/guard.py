@@ -40,7 +40,9 @@ def guard(app: Flask, access: Access) -> None:
 
     @app.context_processor
     def signed_in() -> dict[str, object]:
-        return {"signed_in": needs.principal() not in (None, ANYBODY), "may": needs.may}
+        found = needs.principal()
+        person = found.user.name if found is not None and found.user is not None else ""
+        return {"signed_in": found not in (None, ANYBODY), "person": person, "may": needs.may}
 
 
 def refuse(refusal: Refusal) -> Response:

@@ -5,12 +5,12 @@ What is sent in the form once is never in the cookie, whose value means nothing 
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as Redirect
 
 from dashboards.access import audit
 from dashboards.access.guard import refuse
-from dashboards.access.rules import COOKIE, SESSION_SECONDS, Access
+from dashboards.access.rules import COOKIE, SESSION_SECONDS, current_access
 from dashboards.context import built
 from stores.accounts.users import LONGEST_NAME, User, plain
 from stores.base import StoreError
@@ -18,14 +18,9 @@ from stores.base import StoreError
 routes = Blueprint("login", __name__)
 
 
-def _access() -> Access:
-    found: Access = current_app.extensions["access"]
-    return found
-
-
 @routes.get("/login")
 def show() -> str | Response | Redirect:
-    access, target = _access(), _own_path(request.args.get("next", ""))
+    access, target = current_access(), _own_path(request.args.get("next", ""))
     if not access.closed or access.of_session(request.cookies.get(COOKIE, "")):
         return redirect(target, 303)
     if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
@@ -36,7 +31,7 @@ def show() -> str | Response | Redirect:
 
 @routes.post("/login")
 def enter() -> tuple[str, int] | Response | Redirect:
-    access, target = _access(), _own_path(request.form.get("next", ""))
+    access, target = current_access(), _own_path(request.form.get("next", ""))
     if not access.closed:
         return redirect(target, 303)
     who, name = access.who(), ""
@@ -61,18 +56,18 @@ def enter() -> tuple[str, int] | Response | Redirect:
         access.attempts.count_wrong(who, name)
         return _page(target, wrong, name), 401
     entered = redirect(target, 303)
-    _set(entered, access.start_session(user), SESSION_SECONDS)
+    remember(entered, access.start_session(user))
     return entered
 
 
 @routes.post("/logout")
 def leave() -> Redirect:
     session = request.cookies.get(COOKIE, "")
-    if (left_by := _access().of_session(session)) is not None:
+    if (left_by := current_access().of_session(session)) is not None:
         audit.record("signed out", who=left_by.name)
-    _access().end_session(session)
+    current_access().end_session(session)
     left = redirect(url_for("login.show"), 303)
-    _set(left, "", 0)
+    remember(left, "", 0)
     return left
 
 
@@ -82,13 +77,14 @@ def _failed(error: StoreError) -> tuple[str, int]:
     return render_template("error.html", title="Not now", words=words, built=built()), 503
 
 
-def _set(response: Redirect, session: str, seconds: int) -> None:
-    secure = _access().hosts.encrypted(request.headers.get("Host", ""))
+def remember(response: Redirect, session: str, seconds: int = SESSION_SECONDS) -> None:
+    """Has the browser keep a session's cookie."""
+    secure = current_access().hosts.encrypted(request.headers.get("Host", ""))
     response.set_cookie(COOKIE, session, max_age=seconds, httponly=True, samesite="Strict", secure=secure)
 
 
 def _page(target: str, wrong: str, name: str = "") -> str:
-    named = _access().accounts is not None
+    named = current_access().accounts is not None
     return render_template(
         "login.html", title="Sign in", target=target, wrong=wrong, named=named, name=name, built=built()
     )

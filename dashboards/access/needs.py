@@ -42,6 +42,7 @@ CHANGES = Need(Over.SITE, Role.ADMIN, "write")
 READS_ALL = Need(Over.ALL_SITES, scope="read")
 ASKS_ALL = Need(Over.ALL_SITES, scope="sql")
 CHANGES_ALL = Need(Over.ALL_SITES, Role.ADMIN, "write")
+OWN_ACCOUNT = Need(Over.ANYTHING)
 OWNS = Need(Over.ALL_SITES, Role.OWNER)
 
 READS_BY_POST = {ASKS_ALL}  # what is no change, whatever the method
@@ -55,6 +56,13 @@ NEEDS = {
     "login.show": OPEN,
     "login.enter": OPEN,
     "login.leave": OPEN,
+    "account.show": OWN_ACCOUNT,
+    "account.change": OWN_ACCOUNT,
+    "people.show": OWNS,
+    "people.change": OWNS,
+    "tokens.show": OWNS,
+    "tokens.change": OWNS,
+    "audit.show": OWNS,
     "pages.home": SIGNED_IN,
     "pages.board": READS,
     "pages.add": CHANGES_ALL,

@@ -18,8 +18,9 @@ import hmac
 import secrets
 from collections.abc import Callable, Iterable
 
-from flask import request
+from flask import current_app, request
 from itsdangerous import BadData, URLSafeTimedSerializer
+from werkzeug.exceptions import NotFound
 
 from dashboards.access.attempts import Attempts
 from dashboards.access.hosts import Hosts, Refusal
@@ -54,7 +55,7 @@ class Access:
     ) -> None:
         self.hosts = Hosts(hosts, url)
         self.attempts = Attempts()
-        self._accounts = accounts
+        self.store = accounts  # also without a user
         self._secret = secret.encode()
         self._client = client
         # Slow on purpose: otherwise somebody with a cookie could try short secrets against its signature. Derived and
@@ -65,7 +66,7 @@ class Access:
     @property
     def accounts(self) -> Accounts | None:
         """The accounts, if there is a user in them."""
-        return self._accounts if self._accounts is not None and self._accounts.users.any else None
+        return self.store if self.store is not None and self.store.users.any else None
 
     @property
     def log(self) -> AuditLog | None:
@@ -92,7 +93,7 @@ class Access:
             return waiting
         if self.admits(offered):
             return _OF_SETTINGS
-        token = self._accounts.tokens.of_secret(offered) if self._accounts is not None else None
+        token = self.store.tokens.of_secret(offered) if self.store is not None else None
         if token is not None:
             return Principal(f"token {token.name}", token.grants, scopes=token.scopes)
         self.attempts.count_wrong(who)
@@ -106,8 +107,8 @@ class Access:
 
     def start_session(self, user: User | None = None) -> str:
         """A new session's cookie: of a user, or of somebody who knows the secret of the settings."""
-        if user is not None and self._accounts is not None:
-            return self._accounts.users.start_session(user)
+        if user is not None and self.store is not None:
+            return self.store.users.start_session(user)
         return str(self._sessions.dumps(secrets.token_urlsafe(9)))
 
     def of_session(self, session: str) -> Principal | None:
@@ -132,6 +133,20 @@ class Access:
         """The address of this request's sender."""
         forwarded = [(b"x-forwarded-for", value.encode()) for value in request.headers.getlist("X-Forwarded-For")]
         return self._client(request.remote_addr or "", forwarded)
+
+
+def current_access() -> Access:
+    """The rules of the application that handles this request."""
+    found: Access = current_app.extensions["access"]
+    return found
+
+
+def current_accounts() -> Accounts:
+    """The accounts of the application that handles this request, also if there is no user yet. Raises `NotFound`."""
+    store = current_access().store
+    if store is None:
+        raise NotFound("there are no accounts here")
+    return store
 
 
 def _offered() -> str | None:

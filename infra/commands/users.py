@@ -109,13 +109,12 @@ def password(settings: Settings, name: str, password_file: Path | None, as_json:
 @with_settings
 def role_(settings: Settings, name: str, role: str, sites: tuple[str, ...], as_json: bool) -> None:
     """Give the user NAME a role for all sites in place of what there was, or for some sites beside the others."""
-    from stores.accounts.roles import ALL, Grants
+    from stores.accounts.roles import Role
 
     with opened(settings) as accounts:
-        given = {} if role == "none" else grants_of(settings, role, sites)
-        had = accounts.users.get(name).grants if sites else {}
-        kept = {site: held for site, held in had.items() if site not in (*sites, ALL)}
-        accounts.users.set_grants(name, Grants({**kept, **given}))
+        if role != "none":
+            grants_of(settings, role, sites)
+        accounts.users.grant(name, None if role == "none" else Role(role), sites)
         found = accounts.users.get(name)
         note(accounts, f"set roles: {_roles(found)}", found.name)
     _say(found, "has new roles", None, as_json)

@@ -7,7 +7,7 @@ import secrets
 import sqlite3
 import threading
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -114,9 +114,13 @@ class Users:
             db.execute("UPDATE users SET password = ? WHERE id = ?", (hashed, user.id))
             db.execute("DELETE FROM sessions WHERE user = ?", (user.id,))
 
-    def set_grants(self, name: str, grants: Grants) -> None:
-        """Give a user these roles in place of the present ones. The last owner stays one."""
+    def grant(self, name: str, role: Role | None, sites: Sequence[str] = ()) -> None:
+        """Give a user a role for these sites, beside those for other sites, or for all sites and nothing else.
+
+        None takes away what there is. A role for all sites does not outlive one for some. The last owner stays one."""
         user = self.get(name)
+        kept = {site: held for site, held in user.grants.items() if sites and site not in (*sites, ALL)}
+        grants = Grants(kept | (dict.fromkeys(sites or [ALL], role) if role else {}))
         with self._file.transaction() as db:
             if grants.over(ALL) is not Role.OWNER:
                 _keep_an_owner(db, user)
@@ -165,6 +169,15 @@ class Users:
         """End one session."""
         if self.any:
             self._file.change("DELETE FROM sessions WHERE key = :key", key=digest(secret))
+
+    def sessions(self, user: User) -> list[tuple[int, int]]:
+        """When each session of a user began and will be over, in ms, the latest first."""
+        statement = "SELECT started, expires FROM sessions WHERE user = :user AND expires > :now ORDER BY started DESC"
+        return [tuple(row) for row in self._file.rows(statement, user=user.id, now=self._clock())]
+
+    def end_other_sessions(self, user: User, secret: str) -> None:
+        """End all sessions of a user but this one."""
+        self._file.change("DELETE FROM sessions WHERE user = :user AND key != :key", user=user.id, key=digest(secret))
 
     def _user(self, row: sqlite3.Row) -> User:
         granted = self._file.rows("SELECT site, role FROM grants WHERE user = :user", user=row["id"])

@@ -136,16 +136,48 @@ def test_the_last_owner_stays(accounts: Accounts) -> None:
     for change in (
         lambda: users.remove("ann"),
         lambda: users.set_disabled("ann", True),
-        lambda: users.set_grants("ann", VIEWER),
+        lambda: users.grant("ann", Role.VIEWER, ["example.com"]),
+        lambda: users.grant("ann", None),
     ):
         with pytest.raises(AccountRefused, match="last owner"):
             change()
     users.set_disabled("bob", False)
-    users.set_grants("ann", VIEWER)
+    users.grant("ann", Role.ADMIN)
     users.remove("ann")
     assert [user.name for user in users.all()] == ["bob"]
     with pytest.raises(AccountRefused, match="no user 'ann'"):
         users.remove("ann")
+
+
+def test_a_role_for_some_sites_is_beside_others_and_in_place_of_one_for_all(accounts: Accounts) -> None:
+    users = accounts.users
+    users.add("ann", PASSWORD, OWNER)
+    users.add("bob", PASSWORD, Grants({ALL: Role.VIEWER}))
+
+    def after(role: Role | None, *sites: str) -> dict[str, Role]:
+        users.grant("bob", role, sites)
+        return dict(users.get("bob").grants)
+
+    assert after(Role.ADMIN, "a.example", "b.example") == {"a.example": Role.ADMIN, "b.example": Role.ADMIN}
+    assert after(Role.VIEWER, "b.example", "c.example") == {
+        "a.example": Role.ADMIN, "b.example": Role.VIEWER, "c.example": Role.VIEWER,
+    }  # fmt: skip
+    assert after(None, "a.example", "c.example") == {"b.example": Role.VIEWER}
+    assert after(Role.OWNER) == {ALL: Role.OWNER}
+    assert after(None) == {}
+
+
+def test_all_sessions_but_one_are_ended(accounts: Accounts, clock: Clock) -> None:
+    users = accounts.users
+    ann = users.add("ann", PASSWORD, OWNER)
+    other = users.start_session(users.add("bob", PASSWORD, VIEWER))
+    sessions = []
+    for _ in range(3):
+        clock.now += 1
+        sessions.append(users.start_session(ann))
+    assert users.sessions(ann) == [(clock.now - at, clock.now - at + SESSION_MS) for at in range(3)]
+    users.end_other_sessions(ann, sessions[1])
+    assert [users.of_session(session) is not None for session in [*sessions, other]] == [False, True, False, True]
 
 
 def test_a_change_in_another_process_is_noticed(accounts: Accounts, tmp_path: Path) -> None:
