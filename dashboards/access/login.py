@@ -17,6 +17,8 @@ from stores.base import StoreError
 
 routes = Blueprint("login", __name__)
 
+_LONGEST_CODE = 40
+
 
 @routes.get("/login")
 def show() -> str | Response | Redirect:
@@ -45,7 +47,8 @@ def enter() -> tuple[str, int] | Response | Redirect:
     user: User | None = None
     if access.accounts is not None:
         user = access.accounts.users.verify(name, request.form.get("password", ""))
-        right, wrong = user is not None, "This name and this password do not belong together."
+        right = user is not None and access.accounts.codes.accepts(user, request.form.get("code", "")[:_LONGEST_CODE])
+        wrong = "This name, password and code do not belong together."
     else:
         right, wrong = access.admits(request.form.get("token", "").strip()), "This is not the token."
     if access.accounts is not None:

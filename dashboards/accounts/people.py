@@ -31,7 +31,7 @@ def show() -> str:
 def change() -> str | tuple[str, int] | Redirect:
     """Does what the form says, to one user."""
     users, name = current_accounts().users, request.form.get("user", "")
-    deed = one_of(request.form, "deed", ("add", "role", "password", "disable", "enable", "remove"))
+    deed = one_of(request.form, "deed", ("add", "role", "password", "no_code", "disable", "enable", "remove"))
     try:
         password = _done(users, deed, name)
     except AccountRefused as error:
@@ -55,6 +55,9 @@ def _done(users: Users, deed: str, name: str) -> str:
             password = new_password()
             users.set_password(name, password)
             audit.record("set a password", name)
+        case "no_code":
+            current_accounts().codes.turn_off(users.get(name))
+            audit.record("turned off codes", name)
         case "remove":
             users.remove(name)
             audit.record("removed a user", name)

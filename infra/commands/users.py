@@ -125,6 +125,19 @@ def note(accounts: Accounts, deed: str, target: str) -> None:
     accounts.audit.add(f"command of {getpass.getuser()}", "", deed, target)
 
 
+@user.command("no-code", cls=SettingsCommand)
+@click.argument("name")
+@with_json
+@with_settings
+def no_code(settings: Settings, name: str, as_json: bool) -> None:
+    """Ask the user NAME for no code of an app any more, for instance because it is lost."""
+    with opened(settings) as accounts:
+        accounts.codes.turn_off(accounts.users.get(name))
+        note(accounts, "turned off codes", name)
+        found = accounts.users.get(name)
+    _say(found, "is asked for no code", None, as_json)
+
+
 @contextmanager
 def opened(settings: Settings) -> Iterator[Accounts]:
     """The accounts of the data folder, which is made if it is missing."""
@@ -176,7 +189,7 @@ def _say(user: User, done: str, password: str | None, as_json: bool) -> None:
 
 
 def _described(user: User) -> dict[str, object]:
-    return {"user": user.name, "roles": dict(user.grants), "disabled": user.disabled}
+    return {"user": user.name, "roles": dict(user.grants), "disabled": user.disabled, "code": user.code}
 
 
 def _roles(user: User) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stores.accounts.audit import AuditLog
+from stores.accounts.codes import Codes
 from stores.accounts.file import AccountsFile
 from stores.accounts.tokens import Tokens
 from stores.accounts.users import Users
@@ -24,6 +25,7 @@ class Accounts:
     def __init__(self, path: Path, clock: Callable[[], int] = _clock) -> None:
         self._file = AccountsFile(path)
         self.users = Users(self._file, clock)
+        self.codes = Codes(self._file, clock)
         self.tokens = Tokens(self._file, clock)
         self.audit = AuditLog(self._file, clock)
 

@@ -22,13 +22,13 @@ LONGEST_NAME = 254
 SESSION_MS = 7 * 86_400_000
 
 _AT_ONCE = 2  # passwords hashed at the same time: each takes 64 MiB and a few cores
-_USERS = "SELECT id, name, created, disabled FROM users"
+_USERS = "SELECT id, name, created, disabled, totp IS NOT NULL AS code FROM users"
 _OWNERS = """
 SELECT count(*) FROM users JOIN grants ON grants.user = users.id
 WHERE role = 'owner' AND NOT disabled AND (:but IS NULL OR users.id != :but)
 """
 _OF_SESSION = """
-SELECT users.id, name, created, disabled FROM users JOIN sessions ON sessions.user = users.id
+SELECT users.id, name, created, disabled, totp IS NOT NULL AS code FROM users JOIN sessions ON sessions.user = users.id
 WHERE key = :key AND expires > :now AND NOT disabled
 """
 
@@ -42,6 +42,7 @@ class User:
     created: int
     disabled: bool
     grants: Grants
+    code: bool  # whether a second factor is asked for
 
     @property
     def is_owner(self) -> bool:
@@ -182,7 +183,7 @@ class Users:
     def _user(self, row: sqlite3.Row) -> User:
         granted = self._file.rows("SELECT site, role FROM grants WHERE user = :user", user=row["id"])
         grants = Grants({site: Role(role) for site, role in granted})
-        return User(row["id"], row["name"], row["created"], bool(row["disabled"]), grants)
+        return User(row["id"], row["name"], row["created"], bool(row["disabled"]), grants, bool(row["code"]))
 
     @cached_property
     def _nobody(self) -> str:

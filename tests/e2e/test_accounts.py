@@ -84,6 +84,7 @@ def test_a_viewer_of_a_site_knows_of_no_other_until_a_role_is_given(up: Up) -> N
     assert get(up, api, Cookie=cookie)[0] == 200
     command(up, "user", "role", "bob", "--role", "none", "--site", OTHER)
     assert get(up, api, Cookie=cookie)[0] == 404
+    assert command(up, "user", "no-code", "bob")["code"] is False
     command(up, "user", "password", "bob")
     assert get(up, f"/{SITE}", Cookie=cookie)[0] == 401
     assert sign_in(up, "bob", password)[0] == 401

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyotp
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -17,12 +18,13 @@ from stores.accounts import Accounts
 from stores.accounts.roles import ALL, Grants, Role
 from tests.dashboards.access.conftest import PASSWORD, SITE
 
+NOW = 1_700_000_000  # seconds, and the clock stands still
 OWNER = Grants({ALL: Role.OWNER})
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Accounts]:
-    opened = Accounts(tmp_path / "accounts.db")
+    opened = Accounts(tmp_path / "accounts.db", lambda: NOW * 1000)
     yield opened
     opened.close()
 
@@ -160,6 +162,42 @@ def test_ones_own_password_and_sessions(owner: FlaskClient, store: Accounts) -> 
     assert answer.status_code == 429
 
 
+def test_a_code_is_asked_for_once_it_is_set_up(
+    application_of_store: Flask, owner: FlaskClient, store: Accounts
+) -> None:
+    page = owner.get("/account").text
+    secret = re.search(r'name="secret" value="([A-Z2-7]+)"', page)
+    assert secret is not None
+    assert "<svg" in page
+    app = pyotp.TOTP(secret[1])
+    step = NOW // 30
+    setup = {"deed": "code", "secret": secret[1], "password": PASSWORD}
+    for wrong in ({"code": "000000"}, {"code": app.generate_otp(step), "password": "x" * 12}):
+        assert owner.post("/account", data=setup | wrong).status_code == 400
+    made = owner.post("/account", data=setup | {"code": app.generate_otp(step)})
+    recovery = re.findall(r"[0-9a-f]{8}-[0-9a-f]{8}", made.text)
+    assert len(recovery) == 10
+    assert recovery[0] not in owner.get("/account").text
+    other = application_of_store.test_client()
+
+    def enter(code: str, password: str = PASSWORD) -> int:
+        return other.post("/login", data={"name": "ann", "password": password, "code": code}).status_code
+
+    assert enter("") == enter(app.generate_otp(step)) == enter(recovery[0], "wrong horse battery") == 401
+    assert enter(app.generate_otp(step + 1)) == 303
+    assert enter(recovery[0]) == 303
+    assert enter(recovery[0]) == 401
+    store.users.add("bob", PASSWORD, OWNER)
+    bob = application_of_store.test_client()
+    bob.set_cookie(COOKIE, store.users.start_session(store.users.get("bob")))
+    assert bob.post("/people", data={"deed": "no_code", "user": "ann"}).status_code == 303
+    assert enter("") == 303
+    store.codes.turn_on(store.users.get("ann"), secret[1], app.generate_otp(step))
+    assert owner.post("/account", data={"deed": "no_code", "password": "x" * 12}).status_code == 400
+    assert owner.post("/account", data={"deed": "no_code", "password": PASSWORD}).status_code == 303
+    assert enter("") == 303
+
+
 def test_who_came_by_a_token_has_no_account(application: Callable[[Access], Flask], store: Accounts) -> None:
     store.users.add("ann", PASSWORD, OWNER)
     client = application(Access(accounts=store, secret="s")).test_client()
@@ -169,9 +207,11 @@ def test_who_came_by_a_token_has_no_account(application: Callable[[Access], Flas
 
 TEXT = st.sampled_from([
     "add", "role", "disable", "enable", "remove", "ann", "bob", "owner", "admin", "viewer", "none", "*", SITE, "read",
-    "sql", "30", "",
+    "sql", "30", "", "code", "no_code", PASSWORD,
 ]) | st.text(max_size=20)  # fmt: skip
-FIELDS = st.sampled_from(["deed", "user", "role", "site", "token", "scope", "days", "password", "new", "again"])
+FIELDS = st.sampled_from([
+    "deed", "user", "role", "site", "token", "scope", "days", "password", "new", "again", "code", "secret",
+])  # fmt: skip
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))

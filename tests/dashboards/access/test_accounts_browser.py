@@ -71,7 +71,7 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, address: str, store: Ac
     page = context.new_page()
     for path in ("/people", "/tokens", "/audit", "/account"):
         page.goto(address + path)
-        for entry in page.locator(".entries summary").all():
+        for entry in page.locator("main summary").all():
             entry.click()
         assert page.evaluate("document.documentElement.scrollWidth") == 320, path
     context.close()
