@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from werkzeug.serving import make_server
@@ -410,3 +411,23 @@ def test_a_funnel_is_made_step_by_step_without_script(browser: Browser, address:
     page.get_by_role("link", name="Remove step Page is /cart").click()
     expect(rows).to_have_count(1)
     context.close()
+
+
+SEEN = ["/", "/quiet.example", f"/example.com?{DAYS}", f"/example.com/list/page?{DAYS}", "/example.com/nothing",
+        *(f"/example.com/{view}?{DAYS}" for view in VIEWS), f"/example.com/funnel?{DAYS}&steps={LONG_STEPS}",
+        f"/example.com/visit/{6:016x}-{1006:016x}", f"/example.com?{DAYS}&filters={LONG}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_accessible_by_the_rules_of_axe(browser: Browser, address: str, scheme: str) -> None:
+    context = browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    wrong = {}
+    for path in SEEN:
+        page.goto(address + path)
+        for menu in page.locator("details.menu > summary").all()[-1:]:
+            menu.click()
+        found = Axe().run(page)
+        wrong |= {path: found.generate_report()} if found.violations_count else {}
+    context.close()
+    assert not wrong, "\n".join(wrong.values())
