@@ -17,7 +17,6 @@ routes = Blueprint("lists", __name__)
 routes.register_error_handler(StoreError, pages.failed)
 
 ROWS = 50
-MOST_PAGES = 1_000_000
 _VIEWLESS = ("search", "event")  # lists of events that are no page views
 
 
@@ -31,16 +30,15 @@ def whole(site: str, name: str) -> str:
     span = parameters.span(context, request.args, zone, ranges.DEFAULT_PERIOD)
     columns = _columns(name)
     sort = parameters.one_of(request.args, "sort", ("value", *columns), DEFAULT_SORT)
-    page = parameters.whole_number(request.args, "page", 1, MOST_PAGES)
+    page, offset = parameters.page_of(request.args, ROWS)
     search = _search(name)
     chosen = filters.of(request.args)
-    known = name != "country" or context.countries
+    known = name not in pages.OF_GEO or context.countries
     shown: dict[str, Any] = {}
     if known:
-        offset = (page - 1) * ROWS
         panels = Panels(context.warehouse, site, span, filters=chosen)
         listing = panels.listing(name, search=search, sort=sort, limit=ROWS, offset=offset)
-        shown = {"rows": listing.rows, "total": listing.total, "first": offset + 1, "last": offset + len(listing.rows)}
+        shown = {"rows": listing.rows, "total": listing.total, "first": offset + 1}
     return render_template(
         "whole.html",
         title=f"{pages.TITLES[name]} of {site}",
@@ -52,7 +50,7 @@ def whole(site: str, name: str) -> str:
         page=page,
         known=known,
         **shown,
-        **pages.frame(context, Links(site, chosen, request.args, name), span),
+        **pages.frame(context, Links(site, chosen, request.args, f"list/{name}"), span),
     )
 
 

@@ -9,7 +9,7 @@ A condition is composed from a closed set of columns of `day_visits`. Values are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from activity.url import encoded
@@ -29,8 +29,6 @@ _MANY = {
     "search": ("`search.value`", "searches_elsewhere"),
     "event": ("`event.value`", "events_elsewhere"),
 }
-# Visits that have no such value are none of the list's.
-_NAMED = frozenset(("entry_page", "exit_page", "campaign"))
 # A goal is a custom event or a page.
 DIMENSIONS = (*_MANY, "goal", *_ONE)
 _PAGES = frozenset(("page", "entry_page", "exit_page", "goal"))
@@ -82,9 +80,6 @@ class _Reading:
     of: str = "true"
 
 
-_OF_VISITS = (
-    "true AS counts, visit_pageviews AS viewed, visit_searches AS searched, visit_events AS happened, 0 AS nothing"
-)
 _READINGS = {
     "": _Reading(
         "'events' AS what, began AS counts, pageviews AS viewed, searches AS searched, events AS happened, 0 AS nothing"
@@ -101,32 +96,38 @@ _READINGS = {
         "what, true AS counts, 0 AS viewed, 0 AS searched, happened, 0 AS nothing",
         "ARRAY JOIN `event.value` AS what, `event.events` AS happened",
     ),
-    **{
-        name: _Reading(f"{name} AS what, {_OF_VISITS}", of=f"began AND {name} != ''" if name in _NAMED else "began")
-        for name in _ONE
-    },
 }
+_OF_VISITS = _Reading(
+    f"{', '.join(_ONE)}, true AS counts, visit_pageviews AS viewed, visit_searches AS searched,"
+    " visit_events AS happened, 0 AS nothing",
+    of="began",
+)
 
 
 def rows(visits: str, dimensions: Sequence[str], condition: Condition, *, by_day: bool) -> list[str]:
     """The statements that give the rows of some dimensions for the visits, of those that `visits` gives, that filters
     choose; each day apart, or all as of one."""
-    statement = clickhouse.rows("chosen")
-    return [
-        clickhouse.filled(
-            statement,
-            {
-                "visits": visits,
-                "label": "day" if by_day else "toDate32(0)",
-                "dimension": f"'{name}'",
-                "landed": condition.landed,
-                "what": reading.what,
-                "each": reading.each,
-                "chosen": f"{reading.of} AND {condition.chosen}",
-            },
-        )
-        for name, reading in ((name, _READINGS[name]) for name in dimensions)
+    shared = {"visits": visits, "label": "day" if by_day else "toDate32(0)", "landed": condition.landed}
+    found = [
+        _rows(shared, _READINGS[name], condition, f"'{name}'", "toString(what)", "label, what")
+        for name in dimensions
+        if name in _READINGS
     ]
+    if one := [name for name in dimensions if name in _ONE]:
+        # A row is of the dimension by which it is grouped.
+        place = f"indexOf([{', '.join(f'grouping({name})' for name in one)}], 0)"
+        names, values = (", ".join(form % name for name in one) for form in ("'%s'", "toString(%s)"))
+        sets = f"GROUPING SETS ({', '.join(f'(label, {name})' for name in one)})"
+        found.append(_rows(shared, _OF_VISITS, condition, f"[{names}][{place}]", f"[{values}][{place}]", sets))
+    return found
+
+
+def _rows(
+    shared: Mapping[str, str], reading: _Reading, condition: Condition, dimension: str, value: str, sets: str
+) -> str:
+    own = {"dimension": dimension, "value": value, "sets": sets, "what": reading.what, "each": reading.each}
+    own["chosen"] = f"{reading.of} AND {condition.chosen}"
+    return clickhouse.filled(clickhouse.rows("chosen"), {**shared, **own})
 
 
 class Condition:

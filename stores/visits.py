@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from stores import clickhouse
 from stores.days import Cover, DayTables, Period
 from stores.filters import Filter, holds
 from stores.warehouse import Warehouse
@@ -67,8 +68,10 @@ class Visits:
         for n in range(1, len(steps)):
             later = f"(mark, event) -> bitTest(mark, {n}) AND event > events[hit_{n - 1}]"
             hits.append(f"if(hit_{n - 1} = 0, 0, arrayFirstIndex({later}, marks, events)) AS hit_{n}")
-        parts = {"steps": " + ".join(marks), "hits": f"[{', '.join(hits)}]"}
-        found = self._days.of_visits("funnel", self._cover(), parts, by_visitor=by_visitor, **params)
+        # Only who has several visits needs them put together.
+        tracks = _tracks("lasts OR again", "NOT (lasts OR again)") if by_visitor else _tracks("", "true")
+        parts = {"tracks": clickhouse.filled(tracks, {"steps": " + ".join(marks)}), "hits": f"[{', '.join(hits)}]"}
+        found = self._days.of_visits("funnel", self._cover(), parts, **params)
         reached = {row["step"]: row for row in found.iter_rows(named=True)}
         nothing = {"reached": 0, "seconds": 0.0}
         return [{name: reached.get(n, nothing)[name] for name in nothing} for n in range(1, len(steps) + 1)]
@@ -78,7 +81,13 @@ class Visits:
 
         "" is the end of the visit, or its beginning. `total` says how many visits viewed these pages in a row."""
         path = list(pages)[::-1] if backward else list(pages)
-        return self._days.of_visits("paths", self._cover(), {}, path=path, backward=backward, limit=limit)
+        row = ", ".join(["pages", *(f"arrayShiftLeft(pages, {n})" for n in range(1, len(path)))])
+        names = ", ".join(f"page_{n}" for n in range(len(path)))
+        same = " AND ".join(f"page_{n} = {{path:Array(String)}}[{n + 1}]" for n in range(len(path)))
+        place = f"arrayFirstIndex(({names}) -> {same}, {row})" if path else "notEmpty(pages)"
+        return self._days.of_visits(
+            "paths", self._cover(), {"place": place}, path=path, backward=backward, limit=limit
+        )
 
     def searches(self, limit: int, offset: int = 0) -> pl.DataFrame:
         """What was searched for and what came of it; `total` says how many terms there are."""
@@ -112,6 +121,16 @@ def timeline(warehouse: Warehouse, site: str, visitor: int, session: int) -> Tim
     return Timeline(visit, events[:MOST_EVENTS], len(events) <= MOST_EVENTS)
 
 
+def _tracks(together: str, alone: str) -> str:
+    """The statement that gives what visits did, those that `together` chooses put together by their visitors."""
+    each = clickhouse.rows("tracks", "visits")
+    found = clickhouse.filled(each, {"of": f"({alone})"})
+    if together:
+        parts = {"tracks": clickhouse.filled(each, {"of": f"({together})"})}
+        found += "\nUNION ALL\n" + clickhouse.filled(clickhouse.rows("tracks_of_visitors", "visits"), parts)
+    return found
+
+
 def _does(each: Filter, number: int, params: dict[str, Any]) -> str:
     """Whether something that a visit did is a step: a condition over its `kind` and `value`."""
     name, part = f"step_{number}", each.operator == "contains"
@@ -119,9 +138,9 @@ def _does(each: Filter, number: int, params: dict[str, Any]) -> str:
     values = f"{{{name}:Array(String)}}"
     if not each.prop:
         kinds = ", ".join(map(str, _KINDS[each.dimension]))
-        return f"kind IN ({kinds}) AND {holds('value', values) if part else f'has({values}, value)'}"
+        return f"kind IN ({kinds}) AND {holds('value', values) if part else f'value IN {values}'}"
     params[f"{name}_of"] = f"{each.prop}\0"
     of = f"{{{name}_of:String}}"
     rest = f"substring(value, length({of}) + 1)"
-    meets = holds(rest, values) if part else f"has({values}, {rest})"
+    meets = holds(rest, values) if part else f"{rest} IN {values}"
     return f"kind = {_PROPERTY} AND startsWith(value, {of}) AND {meets}"

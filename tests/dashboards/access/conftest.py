@@ -22,8 +22,9 @@ SITE, SECRET = "example.com", "secret.example"
 CANARY = "canary7f3a"
 HIDDEN = Visit(
     70, at(30, 4), [(0, "pageview", f"/{CANARY}", ""), (1, "search", "/", CANARY), (2, "custom", "/", CANARY)],
-    f"{CANARY}.example", CANARY, browser=CANARY, os=CANARY, site=SECRET,
+    f"{CANARY}.example", CANARY, browser=CANARY, os=CANARY, city=CANARY, campaign=CANARY, site=SECRET,
 )  # fmt: skip
+ALL = [*VISITS, HIDDEN]
 PEOPLE = {
     "owner": Grants({"*": Role.OWNER}),
     "admin": Grants({"*": Role.ADMIN}),
@@ -48,8 +49,8 @@ TOKENS = {
 def warehouse() -> Iterator[Warehouse]:
     opened = stores.connect_warehouse("chdb://")
     opened.migrate()
-    opened.insert("event_rows", event_rows([*VISITS, HIDDEN]), "events")
-    opened.insert("session_rows", session_rows([*VISITS, HIDDEN]), "sessions")
+    opened.insert("event_rows", event_rows(ALL), "events")
+    opened.insert("session_rows", session_rows(ALL), "sessions")
     yield opened
     opened.close()
 

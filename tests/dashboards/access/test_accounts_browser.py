@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Browser, Page, expect
 
@@ -61,7 +62,9 @@ def test_somebody_signs_in_and_adds_a_viewer_by_keyboard(page: Page, address: st
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_wider_than_a_phone(browser: Browser, address: str, store: Accounts, scheme: str) -> None:
+def test_nothing_is_wider_than_a_phone_or_against_the_rules_of_axe(
+    browser: Browser, address: str, store: Accounts, scheme: str
+) -> None:
     store.users.add(f"{'long-name.' * 8}@example.com", PASSWORD, Grants({SITE: Role.ADMIN}))
     store.tokens.add("t" * 100, ["read"], SITE, 30)
     store.audit.add(f"{'long-name.' * 8}@example.com", "2001:db8:1234:5678:9abc:def0:1234:5678", "did", "x" * 300)
@@ -69,9 +72,13 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, address: str, store: Ac
     session = store.users.start_session(store.users.get("ann@example.com"))
     context.add_cookies([{"name": COOKIE, "value": session, "url": address}])
     page = context.new_page()
-    for path in ("/people", "/tokens", "/audit", "/account"):
+    for path in ("/people", "/tokens", "/audit", "/account", "/login"):
+        if path == "/login":
+            context.clear_cookies()
         page.goto(address + path)
         for entry in page.locator("main summary").all():
             entry.click()
         assert page.evaluate("document.documentElement.scrollWidth") == 320, path
+        found = Axe().run(page)
+        assert not found.violations_count, f"{path}: {found.generate_report()}"
     context.close()

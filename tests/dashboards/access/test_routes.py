@@ -21,7 +21,7 @@ from dashboards.access import Access
 from dashboards.access.needs import NEEDS, OPEN, Over
 from stores.accounts import Accounts
 from stores.accounts.roles import Role
-from tests.dashboards.access.conftest import CANARY, PEOPLE, SECRET, SITE, TOKENS
+from tests.dashboards.access.conftest import ALL, CANARY, PEOPLE, SECRET, SITE, TOKENS
 
 # What anybody may ask for without signing in; /control has a token of its own.
 OPEN_TO_ALL = {
@@ -30,7 +30,12 @@ OPEN_TO_ALL = {
 # What is read by another method than GET.
 READ_BY_POST = {"sql.ask"}
 # A value for each part of an address that is no site; a route with another part needs one here.
-PARTS = {"name": "page", "filename": "board.css", "verb": "ping"}
+PARTS = {"name": "page", "page": "funnel", "filename": "board.css", "verb": "ping"}
+# A visit of each site that has any.
+VISIT_OF = {
+    site: next(f"{visit.visitor:016x}-{1000 + place:016x}" for place, visit in enumerate(ALL) if visit.site == site)
+    for site in (SITE, "other.example", SECRET)
+}
 RANK = {None: 0, Role.VIEWER: 1, Role.ADMIN: 2, Role.OWNER: 3}
 FOREIGN = [
     {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
@@ -49,11 +54,11 @@ def rules(app: Flask) -> list[tuple[Rule, str]]:
 
 def path_of(rule: Rule, site: str) -> str:
     """An address of the route, for a site if it is of one."""
-    path = rule.rule
-    for name in rule.arguments - set(rule.defaults or {}):
-        path = re.sub(rf"<(\w+:)?{name}>", site if name == "site" else PARTS[name], path)
+    parts = PARTS | {"site": site, "visit": VISIT_OF.get(site, VISIT_OF[SITE])}
+    built = rule.build({name: parts[name] for name in rule.arguments - set(rule.defaults or {})})
+    assert built is not None
     query = {} if "site" in rule.arguments else {"site": site}
-    return f"{path}?{urlencode(query | {'period': '7d', 'by': 'page'})}"
+    return f"{built[1]}?{urlencode(query | {'period': '7d', 'by': 'page', 'id': parts['visit']})}"
 
 
 def ask(client: FlaskClient, path: str, **how: Any) -> TestResponse:
@@ -211,6 +216,7 @@ NAMES = sorted({*re.findall(r'(?:args|arguments|form)(?:\.get\(|\[|, )"(\w+)"', 
 VALUES = st.sampled_from([
     SITE, SECRET, "other.example", CANARY, "7d", "30d", "today", "all", "2026-03-01", "2026-03-31", "page", "source",
     "visitors", "1", "2", "-1", "day", "hour", "UTC", "is", "contains", '[["is","page",["/"]]]',
+    VISIT_OF[SITE], VISIT_OF[SECRET], "visitor", f'["/{CANARY}"]',
     f'[["contains","page",["{CANARY}"]]]', f'[["is_not","source",["{SITE}"]],["contains","event",["a"]]]',
 ]) | st.text(max_size=30)  # fmt: skip
 

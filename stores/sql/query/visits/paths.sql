@@ -7,9 +7,8 @@ FROM
     SELECT
         arrayCompact(arrayFilter((value, kind) -> kind = 1, `step.value`, `step.kind`)) AS viewed,
         if({backward:Bool}, arrayReverse(viewed), viewed) AS pages,
-        arrayFirstIndex(
-            place -> arraySlice(pages, place, length({path:Array(String)})) = {path:Array(String)}, arrayEnumerate(pages)
-        ) AS place,
+        -- place
+        AS place,
         pages[place + length({path:Array(String)})] AS page
     FROM
     (
