@@ -8,7 +8,7 @@ from flask import Blueprint, Flask, Response, request
 from flask_compress import Compress
 
 from dashboards import api, chips, context, formats, health, lists, now, openapi, pages, sql, views
-from dashboards.access import Access, guard, login, needs
+from dashboards.access import Access, guard, login, needs, oidc
 from dashboards.accounts import log, own, people, tokens
 from stores.base import Live
 from stores.warehouse import Warehouse
@@ -35,6 +35,8 @@ def create(
     control: Blueprint | None,
     collect_url: str,
     access: Access | None = None,
+    provider: oidc.Provider | None = None,
+    url: str = "",
     add_site: Callable[[str], object] | None = None,
     metrics: Callable[[], str] | None = None,
     problem: Callable[[], str | None] | None = None,
@@ -43,7 +45,8 @@ def create(
 ) -> Flask:
     """Returns the application over opened stores; without `access` it is for loopback only and needs no secret.
 
-    `dashboards.context.Context` says what the callables must return.
+    `dashboards.context.Context` says what the callables must return. `url` is where browsers reach the application, for
+    the `provider` to lead them back.
     """
     app = Flask("dashboards", static_folder="static", template_folder="templates")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
@@ -62,7 +65,9 @@ def create(
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.register(app)
     guard(app, access or Access())
-    for part in (health, login, own, people, tokens, log, api, openapi, sql, now, chips, lists, views, pages):
+    if provider is not None:
+        oidc.register(app, provider, url)
+    for part in (health, login, oidc, own, people, tokens, log, api, openapi, sql, now, chips, lists, views, pages):
         app.register_blueprint(part.routes)
     if control is not None:
         app.register_blueprint(control)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,7 @@ from infra.settings import DASHBOARDS_TOKEN, Settings, spell
 
 if TYPE_CHECKING:
     from dashboards.access import Access
+    from dashboards.access.oidc import Provider
     from stores.accounts import Accounts
 
 _SHORT = 16  # characters; a random token has more
@@ -49,13 +51,26 @@ def of(settings: Settings, accounts: Accounts) -> Access:
     from dashboards.access import Access
     from ingest.client import Proxies
 
+    found = provider(settings)
     return Access(
         [settings.dashboards_host],
         url=settings.dashboards_url,
         secret=settings.dashboards_secret,
         accounts=accounts,
+        provider_name=found.name if found else "",
         client=Proxies(settings.proxies).client,
     )
+
+
+def provider(settings: Settings) -> Provider | None:
+    """The OpenID Connect provider of the settings. Raises `click.UsageError` if what it needs is not installed."""
+    from dashboards.access.oidc import Provider
+
+    if not settings.oidc_issuer:
+        return None
+    if find_spec("authlib") is None or find_spec("requests") is None:
+        raise click.UsageError(f"{spell('oidc_issuer')} needs Authlib: pip install 'footfall[oidc]'")
+    return Provider(settings.oidc_issuer, settings.oidc_client_id, settings.oidc_secret)
 
 
 def _has_owner(settings: Settings) -> bool:

@@ -22,18 +22,18 @@ _LONGEST_CODE = 40
 
 @routes.get("/login")
 def show() -> str | Response | Redirect:
-    access, target = current_access(), _own_path(request.args.get("next", ""))
+    access, target = current_access(), own_path(request.args.get("next", ""))
     if not access.closed or access.of_session(request.cookies.get(COOKIE, "")):
         return redirect(target, 303)
     if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
         # They followed a link from another site, and such a request has no strict cookie. Repeat it from our own page.
         return render_template("again.html", target=target)
-    return _page(target, "")
+    return sign_in_page(target, "")
 
 
 @routes.post("/login")
 def enter() -> tuple[str, int] | Response | Redirect:
-    access, target = current_access(), _own_path(request.form.get("next", ""))
+    access, target = current_access(), own_path(request.form.get("next", ""))
     if not access.closed:
         return redirect(target, 303)
     who, name = access.who(), ""
@@ -41,7 +41,7 @@ def enter() -> tuple[str, int] | Response | Redirect:
         name = plain(request.form.get("name", "")[:LONGEST_NAME])
     if (waiting := access.attempts.waits(who, name)) is not None:
         response = refuse(waiting)
-        response.set_data(_page(target, waiting.words, name))
+        response.set_data(sign_in_page(target, waiting.words, name))
         response.content_type = "text/html; charset=utf-8"
         return response
     user: User | None = None
@@ -57,7 +57,7 @@ def enter() -> tuple[str, int] | Response | Redirect:
         audit.record("signed in" if right else "did not sign in", who=name if known else "an unknown name")
     if not right:
         access.attempts.count_wrong(who, name)
-        return _page(target, wrong, name), 401
+        return sign_in_page(target, wrong, name), 401
     entered = redirect(target, 303)
     remember(entered, access.start_session(user))
     return entered
@@ -86,14 +86,21 @@ def remember(response: Redirect, session: str, seconds: int = SESSION_SECONDS) -
     response.set_cookie(COOKIE, session, max_age=seconds, httponly=True, samesite="Strict", secure=secure)
 
 
-def _page(target: str, wrong: str, name: str = "") -> str:
-    named = current_access().accounts is not None
+def sign_in_page(target: str, wrong: str, name: str = "") -> str:
+    """The page to sign in, which leads to `target`; `wrong` is what was wrong with the last attempt."""
     return render_template(
-        "login.html", title="Sign in", target=target, wrong=wrong, named=named, name=name, built=built()
+        "login.html",
+        title="Sign in",
+        target=target,
+        wrong=wrong,
+        named=current_access().accounts is not None,
+        name=name,
+        provider=current_access().provider_name,
+        built=built(),
     )
 
 
-def _own_path(target: str) -> str:
+def own_path(target: str) -> str:
     """Where to go after the login: `target` if it is a path of these pages, else the home page."""
     own = target.startswith("/") and not target.startswith("//") and target.isprintable() and "\\" not in target
     return target if own else "/"

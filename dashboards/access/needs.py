@@ -56,6 +56,8 @@ NEEDS = {
     "login.show": OPEN,
     "login.enter": OPEN,
     "login.leave": OPEN,
+    "provider.leave": OPEN,
+    "provider.come_back": OPEN,
     "account.show": OWN_ACCOUNT,
     "account.change": OWN_ACCOUNT,
     "people.show": OWNS,

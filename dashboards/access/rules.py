@@ -40,8 +40,9 @@ class Access:
     """The access rules of one dashboards port.
 
     `hosts` are the names and addresses that it has besides loopback. `url` is where browsers reach the dashboards, if
-    that is not where they listen. `secret` is "" if there is none, `accounts` None if there can be no users. `client`
-    returns the address of the sender, given the peer's address and the request's headers.
+    that is not where they listen. `secret` is "" if there is none, `accounts` None if there can be no users, and
+    `provider_name` that of the OpenID Connect provider, "" if there is none. `client` returns the address
+    of the sender, given the peer's address and the request's headers.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class Access:
         url: str = "",
         secret: str = "",
         accounts: Accounts | None = None,
+        provider_name: str = "",
         client: Callable[[str, list[tuple[bytes, bytes]]], str] = lambda peer, _: peer,
     ) -> None:
         self.hosts = Hosts(hosts, url)
         self.attempts = Attempts()
+        self.provider_name = provider_name
         self.store = accounts  # also without a user
         self._secret = secret.encode()
         self._client = client

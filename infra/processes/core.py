@@ -306,6 +306,8 @@ class Core:
             control=blueprint(owner, self.verbs) if owner else None,
             collect_url=collect_url,
             access=access.of(parts.settings, parts.accounts),
+            provider=access.provider(parts.settings),
+            url=parts.settings.dashboards_url,
             add_site=lambda domain: add_site(parts.settings, domain),
             metrics=self.metrics,
             problem=self.problem,
