@@ -14,12 +14,13 @@ from flask import url_for
 
 from dashboards.filters import text
 from dashboards.parameters import Arguments
+from dashboards.ranges import DEFAULT_COMPARISON
 from stores.filters import Filter
 
 DEFAULT_METRIC = "visitors"
 DEFAULT_SORT = "visitors"
 
-_DEFAULTS = {"metric": DEFAULT_METRIC, "sort": DEFAULT_SORT}
+_DEFAULTS = {"metric": DEFAULT_METRIC, "sort": DEFAULT_SORT, "compare": DEFAULT_COMPARISON}
 _DAYS = ("from", "to")
 # The views of a site beside its board, and what the address of each has that no other page has.
 VIEWS = {
@@ -43,7 +44,8 @@ class Links:
         self.chosen = tuple(chosen)
         self.page = page
         span = _DAYS if any(day in arguments for day in _DAYS) else ("period",)
-        given = {each: arguments.get(each, "") for each in (*span, "metric", *_OWN.get(page.partition("/")[0], ()))}
+        own = _OWN.get(page.partition("/")[0], ())
+        given = {each: arguments.get(each, "") for each in (*span, "metric", "compare", *own)}
         given["filters"] = text(chosen) if chosen else ""
         self._kept = {each: value for each, value in given.items() if value}
 
