@@ -13,6 +13,7 @@ from flask import url_for
 
 from dashboards.filters import text
 from dashboards.parameters import Arguments
+from dashboards.ranges import DateRange
 from stores.filters import Filter
 
 DEFAULT_METRIC = "visitors"
@@ -67,6 +68,16 @@ class Links:
     def whole(self, name: str) -> str:
         """The whole list `name`."""
         return self._to(name, self.fields(*_LISTS))
+
+    def download(self, form: str) -> str:
+        """This whole list as a file."""
+        values: dict[str, Any] = {**self.fields("metric"), "site": self.site, "name": self._name, "form": form}
+        return url_for("lists.download", **values)
+
+    def export(self, view: str, form: str, span: DateRange) -> str:
+        """The rows of a view on the days of a range, as a file."""
+        days: dict[str, Any] = {"from": span.first, "to": span.last}
+        return url_for("exports.rows", site=self.site, view=view, form=form, **days)
 
     def value(self, name: str, value: str) -> str:
         """The board of the visits that have this value of the list `name`, in place of another value of it."""

@@ -12,11 +12,12 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound
 from werkzeug.wrappers import Response as Redirect
 
-from dashboards import chips, filters, now, parameters, ranges
+from dashboards import chips, downloads, filters, now, parameters, ranges
 from dashboards.context import Context, built, current_context
 from dashboards.links import DEFAULT_METRIC, Links
 from dashboards.panels import BREAKDOWNS, METRICS, Panels
 from dashboards.ranges import DateRange
+from stores import exports
 from stores.base import StoreError
 
 routes = Blueprint("pages", __name__)
@@ -64,6 +65,8 @@ def board(site: str) -> str:
         "metric": metric,
         "stats": stats,
         "mark": now.mark(stats),
+        "views": exports.VIEWS,
+        "forms": downloads.ROWS,
         "current": now.current(context, site),
     }
     if not chosen and not stats["events"] and not stats["bots"] and _never_seen(context, site):
