@@ -35,6 +35,7 @@ from limits.strategies import FixedWindowRateLimiter
 from werkzeug.wrappers import Response as Answer
 from werkzeug.wrappers import Response as Redirect
 
+from dashboards.clickhouse import errors
 from dashboards.context import built
 
 COOKIE = "footfall_session"
@@ -163,7 +164,8 @@ def guard(app: Flask, access: Access) -> None:
 
     @app.before_request
     def look() -> Answer | None:
-        refusal = access.wrong_host(header("Host"), request.endpoint) or access.foreign(request.method, header)
+        method = "POST" if _is_statement() else request.method  # no link leads to a statement
+        refusal = access.wrong_host(header("Host"), request.endpoint) or access.foreign(method, header)
         if refusal is None and access.closed and request.endpoint not in _OPEN and not _asks_for_its_own():
             return _let_in(access)
         return refuse(refusal) if refusal else None
@@ -174,9 +176,11 @@ def guard(app: Flask, access: Access) -> None:
 
 
 def refuse(refusal: Refusal) -> Response:
-    """The response for a refusal: JSON for the API, plain text otherwise."""
+    """The response for a refusal: JSON for the API, ClickHouse's form for its clients, plain text otherwise."""
     if request.path.startswith("/api/"):
         response = jsonify(error=refusal.words)
+    elif _is_statement():
+        response = errors.refused(refusal.words, "AUTHENTICATION_FAILED")
     else:
         response = Response(f"{refusal.words}\n", content_type="text/plain; charset=utf-8")
     response.status_code = refusal.status
@@ -186,6 +190,11 @@ def refuse(refusal: Refusal) -> Response:
     if refusal.status == 429:
         response.headers["Retry-After"] = "60"
     return response
+
+
+def _is_statement() -> bool:
+    """Whether this is a request in ClickHouse's protocol."""
+    return request.path == "/" and (request.method == "POST" or "query" in request.args)
 
 
 def _asks_for_its_own() -> bool:

@@ -10,6 +10,7 @@ from flask_compress import Compress
 from dashboards import access as login
 from dashboards import api, chips, context, exports, formats, health, lists, now, pages, sql
 from dashboards.access import Access, guard
+from dashboards.clickhouse import protocol
 from stores.base import Live
 from stores.warehouse import Warehouse
 
@@ -62,7 +63,7 @@ def create(
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.register(app)
     guard(app, access or Access())
-    for part in (health, login, api, sql, now, chips, lists, exports, pages):
+    for part in (health, login, api, sql, protocol, now, chips, lists, exports, pages):
         app.register_blueprint(part.routes)
     if control is not None:
         app.register_blueprint(control)

@@ -13,6 +13,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound
 from werkzeug.wrappers import Response as Redirect
 
 from dashboards import chips, downloads, filters, now, parameters, ranges
+from dashboards.clickhouse import protocol
 from dashboards.context import Context, built, current_context
 from dashboards.links import DEFAULT_METRIC, Links
 from dashboards.panels import BREAKDOWNS, METRICS, Panels
@@ -42,8 +43,10 @@ TITLES = {name: about.title for name, about in BREAKDOWNS.items()} | {
 
 
 @routes.get("/")
-def home() -> str | Redirect:
-    """The list of sites, or the page of the only one."""
+def home() -> str | Response | Redirect:
+    """The list of sites, or the page of the only one. With a statement it is ClickHouse's protocol."""
+    if "query" in request.args:
+        return protocol.ask()
     sites = sorted(current_context().sites())
     if len(sites) == 1:
         return redirect(url_for("pages.board", site=sites[0]))

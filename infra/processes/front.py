@@ -8,7 +8,7 @@ must not wait for each other have separate pools:
     commands    /control/… with the owner's token; a replay may hold a thread for hours, and its lines are sent as
                 they are written
     exports     /<site>/export/…: files of any size, as fast as their reader takes them
-    questions   POST /sql: a statement may take 30 seconds
+    questions   POST /sql, and / in ClickHouse's protocol: a statement may take 30 seconds
     pages       the rest: pages, API, files
 
 A request that finds all threads of its pool busy waits for one. It gets a 503 with `Retry-After` if too many wait
@@ -163,7 +163,9 @@ class Front:
         path: str = scope["path"]
         if path in ("/live", "/ready", "/metrics"):
             return self._probes
-        if path == "/sql" and scope["method"] == "POST":
+        if path in ("/sql", "/") and scope["method"] == "POST":
+            return self._questions
+        if path == "/" and b"query=" in scope["query_string"]:
             return self._questions
         if path.count("/") == 3 and path.split("/")[2] == "export":
             return self._exports
