@@ -1,20 +1,23 @@
-"""The stats API: `/api/v1/stats`, `/timeseries`, `/breakdown`. API.md next to this file describes it for its users.
+"""The stats API: `/api/v1/stats`, `/timeseries` and `/breakdown` are numbers, `/visits` and `/visit` visits one by one,
+`/funnel`, `/paths`, `/searches` and `/retention` what they did in order. API.md next to this file is for its users.
 
 Every response is JSON. A mistake of the caller gives 400, an unknown site 404, each with {"error": "..."} in words.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Blueprint, Response, jsonify, request
-from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 
-from dashboards import filters, parameters, ranges
+from dashboards import filters, journeys, parameters, ranges
 from dashboards.context import current_context
+from dashboards.journeys import Journeys
 from dashboards.panels import BREAKDOWNS, MAX_ROWS, METRICS, ROW, Panels
 from stores.base import StoreError
 from stores.days import STANDARD_ERROR
+from stores.filters import Filter
 
 routes = Blueprint("api", __name__, url_prefix="/api/v1")
 
@@ -58,18 +61,115 @@ def breakdown() -> Response:
     return jsonify({"by": by, "rows": named})
 
 
+@routes.get("/visits")
+def visits() -> Response:
+    """The visits one by one, the latest first."""
+    asked = _asked()
+    limit = parameters.whole_number(request.args, "limit", 50, MAX_ROWS)
+    _, offset = parameters.page_of(request.args, limit)
+    rows = asked.journeys().visits(limit, offset)
+    return jsonify({"rows": [_visit(row, asked.span.zone) for row in rows]})
+
+
+@routes.get("/visit")
+def visit() -> Response:
+    """One visit with its events in order."""
+    asked = _site()
+    name = request.args.get("id", "")
+    found = journeys.visit(current_context().warehouse, asked.name, name)
+    if found is None:
+        raise NotFound(f"{asked.name} has no visit {name!r}; it may have been erased, or be older than what is kept")
+    events = [{"time": ranges.iso(event.pop("at"), asked.zone), **event} for event in found.events]
+    return jsonify({"visit": _visit(found.visit, asked.zone), "events": events, "complete": found.complete})
+
+
+@routes.get("/funnel")
+def funnel() -> Response:
+    """How many visits, or visitors, get through some steps in order."""
+    asked = _asked()
+    steps = filters.steps_of(request.args)
+    by = parameters.one_of(request.args, "by", journeys.BY, "visit")
+    rows = asked.journeys().funnel(steps, by)
+    total = asked.panels().stats["visitors" if by == "visitor" else "visits"]
+    shown = [{"step": [s.operator, s.dimension, list(s.values)], **row} for s, row in zip(steps, rows, strict=True)]
+    return jsonify({"by": by, "total": total, "rows": shown})
+
+
+@routes.get("/paths")
+def paths() -> Response:
+    """Which pages visits viewed after some others in a row, or before."""
+    asked = _asked()
+    direction = parameters.one_of(request.args, "direction", journeys.DIRECTIONS, "from")
+    limit = parameters.whole_number(request.args, "limit", 25, MAX_ROWS)
+    path = filters.path_of(request.args)
+    found = asked.journeys().paths(path, direction, limit)
+    return jsonify({"path": path, "direction": direction, "total": found.total, "rows": found.rows})
+
+
+@routes.get("/searches")
+def searches() -> Response:
+    """What was searched for on the site, and what came of it."""
+    asked = _asked()
+    limit = parameters.whole_number(request.args, "limit", 50, MAX_ROWS)
+    _, offset = parameters.page_of(request.args, limit)
+    found = asked.journeys().searches(limit, offset)
+    return jsonify({"total": found.total, "rows": found.rows})
+
+
+@routes.get("/retention")
+def retention() -> Response:
+    """How many visitors of a week came back in later weeks."""
+    cohorts = _asked().journeys().retention()
+    rows = [{"week": each.week.isoformat(), "visitors": each.visitors, "came": each.came} for each in cohorts]
+    return jsonify({"rows": rows})
+
+
+def _visit(row: dict[str, Any], zone: str) -> dict[str, Any]:
+    """A visit the way the API has it: its start as a time, and its duration in seconds."""
+    plain = {name: value for name, value in row.items() if name not in ("started_ms", "duration_ms", "session_id")}
+    return plain | {"started_at": ranges.iso(row["started_ms"], zone), "duration": row["duration_ms"] / 1000}
+
+
 def _approximate(numbers: dict[str, Any]) -> dict[str, Any]:
     """What is said beside numbers that are not exact: their standard error, as a share."""
     return {} if numbers["exact"] else {"approximate": {"visitors": STANDARD_ERROR}}
 
 
-def _panels() -> Panels:
+class _Site(NamedTuple):
+    """The site of a request, and the time zone that it names or else the site's."""
+
+    name: str
+    zone: str
+
+
+class _Asked(NamedTuple):
+    """What a request asks about: a site, days of it, and the visits that filters choose."""
+
+    site: str
+    span: ranges.DateRange
+    chosen: tuple[Filter, ...]
+
+    def panels(self) -> Panels:
+        return Panels(current_context().warehouse, self.site, self.span, filters=self.chosen)
+
+    def journeys(self) -> Journeys:
+        return Journeys(current_context().warehouse, self.site, self.span, self.chosen)
+
+
+def _site() -> _Site:
     context, site = current_context(), request.args.get("site")
     if site is None:
         raise BadRequest(f"site is needed: one of {', '.join(sorted(context.sites())) or 'none yet, add one first'}")
-    zone = parameters.zone_of(context, site, request.args.get("timezone"))
-    span = parameters.span(context, request.args, zone)
-    return Panels(context.warehouse, site, span, filters=filters.of(request.args))
+    return _Site(site, parameters.zone_of(context, site, request.args.get("timezone")))
+
+
+def _asked() -> _Asked:
+    site = _site()
+    return _Asked(site.name, parameters.span(current_context(), request.args, site.zone), filters.of(request.args))
+
+
+def _panels() -> Panels:
+    return _asked().panels()
 
 
 @routes.errorhandler(HTTPException)

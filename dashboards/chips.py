@@ -6,7 +6,7 @@ The form needs no script: `/<site>/filter` reads it and leads to the page with o
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from flask import Blueprint, redirect, request
@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response as Redirect
 from dashboards import filters, parameters
 from dashboards.context import current_context
 from dashboards.formats import named
-from dashboards.links import Links
+from dashboards.links import VIEWS, Links
 from stores.filters import PROPERTY, Filter
 
 routes = Blueprint("chips", __name__)
@@ -28,7 +28,11 @@ DIMENSIONS = {
     "exit_page": "Exit page",
     "source": "Source",
     "channel": "Channel",
+    "campaign": "Campaign",
     "country": "Country",
+    "region": "Region",
+    "city": "City",
+    "language": "Language",
     "device": "Device",
     "browser": "Browser",
     "os": "System",
@@ -53,11 +57,17 @@ class Chip:
     codes: bool  # whether the values are codes of countries
     removed: str
     turned: str
+    words: str  # all of it as one text
 
-    @property
-    def words(self) -> str:
-        """All of it as one text."""
-        return f"{self.dimension} {self.operator} {' or '.join(self.values)}"
+
+def words(each: Filter) -> str:
+    """A filter in words, such as Page is /pricing or /docs."""
+    values = " or ".join(named(value, each.dimension) for value in each.values)
+    return f"{_title(each)} {filters.WORDS[each.operator]} {values}"
+
+
+def _title(each: Filter) -> str:
+    return DIMENSIONS.get(each.dimension) or f"{DIMENSIONS[PROPERTY]} {each.prop}"
 
 
 def of(links: Links) -> list[Chip]:
@@ -69,13 +79,14 @@ def _chip(links: Links, place: int) -> Chip:
     each, before, after = links.chosen[place], links.chosen[:place], links.chosen[place + 1 :]
     opposite = replace(each, operator=_OPPOSITE[each.operator])
     return Chip(
-        DIMENSIONS.get(each.dimension) or f"{DIMENSIONS[PROPERTY]} {each.dimension.removeprefix(PROPERTY)}",
+        _title(each),
         filters.WORDS[each.operator],
         filters.WORDS[opposite.operator],
         tuple(named(value, each.dimension) for value in each.values),
         each.dimension == "country" and each.operator in ("is", "is_not"),
         links.filtered([*before, *after]),
         links.filtered(list(dict.fromkeys([*before, opposite, *after]))),
+        words(each),
     )
 
 
@@ -84,19 +95,21 @@ def entered(chosen: Sequence[Filter]) -> bool:
     return any(each.dimension == "page" and not each.negative for each in chosen)
 
 
-@routes.get("/<site>/filter", defaults={"name": ""})
+@routes.get("/<site>/filter", defaults={"page": ""})
 @routes.get("/<site>/list/<name>/filter")
-def add(site: str, name: str) -> Redirect:
+@routes.get(f"/<site>/<any({', '.join(VIEWS)}):page>/filter")
+def add(site: str, page: str = "", name: str = "") -> Redirect:
     """The page with the filter of the form."""
     parameters.zone_of(current_context(), site)
     chosen = filters.of(request.args)
-    return redirect(Links(site, chosen, request.args, name).filtered(_with_new(chosen)), 303)
+    links = Links(site, chosen, request.args, f"list/{name}" if name else page)
+    return redirect(links.filtered(with_new(chosen, DIMENSIONS, filters.WORDS)), 303)
 
 
-def _with_new(chosen: Sequence[Filter]) -> tuple[Filter, ...]:
-    """The filters with that of the form. Raises `BadRequest`."""
-    dimension = parameters.one_of(request.args, "dimension", DIMENSIONS)
-    operator = parameters.one_of(request.args, "operator", filters.WORDS)
+def with_new(chosen: Sequence[Filter], dimensions: Collection[str], operators: Collection[str]) -> tuple[Filter, ...]:
+    """The filters with that of the form, which may be of these dimensions and operators. Raises `BadRequest`."""
+    dimension = parameters.one_of(request.args, "dimension", dimensions)
+    operator = parameters.one_of(request.args, "operator", operators)
     lines = (line.strip() for line in request.args.get("values", "").splitlines())
     values = [_SPELLED.get(dimension, str)(line) for line in lines if line]
     if not values:

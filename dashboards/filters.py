@@ -14,6 +14,8 @@ from dashboards.parameters import Arguments
 from stores.filters import Filter
 
 EXAMPLE = '[["is","page",["/pricing"]],["contains","source",["google"]]]'
+EXAMPLE_STEPS = '[["is","page",["/pricing"]],["is","event",["signup"]]]'
+EXAMPLE_PATH = '["/","/pricing"]'
 MOST, MOST_VALUES, LONGEST = 20, 100, 2_000  # filters, values of one, characters of a value
 
 WORDS = {"is": "is", "is_not": "is not", "contains": "contains", "contains_not": "does not contain"}
@@ -21,37 +23,54 @@ WORDS = {"is": "is", "is_not": "is not", "contains": "contains", "contains_not":
 
 def of(arguments: Arguments) -> tuple[Filter, ...]:
     """Returns the filters of a request, without repetitions. Raises `BadRequest`, which says what is wrong."""
-    text = arguments.get("filters", "")
+    return tuple(dict.fromkeys(_read("filters", each) for each in _list(arguments, "filters", EXAMPLE)))
+
+
+def steps_of(arguments: Arguments) -> tuple[Filter, ...]:
+    """Returns the steps of a funnel, in order, as the address has them; () if there are none. Raises `BadRequest`."""
+    return tuple(_read("steps", each) for each in _list(arguments, "steps", EXAMPLE_STEPS))
+
+
+def path_of(arguments: Arguments) -> list[str]:
+    """Returns pages in a row, as the address has them. Raises `BadRequest`."""
+    given = _list(arguments, "path", EXAMPLE_PATH)
+    if not all(isinstance(page, str) and len(page) <= LONGEST and _is_text(page) for page in given):
+        raise BadRequest(f"path must be a list of pages such as {EXAMPLE_PATH}")
+    return [str(page) for page in given]
+
+
+def _list(arguments: Arguments, name: str, example: str) -> list[object]:
+    text = arguments.get(name, "")
     if not text:
-        return ()
+        return []
     try:
         given = json.loads(text)
     except (ValueError, RecursionError):
-        raise BadRequest(f"filters must be JSON such as {EXAMPLE}, not {text[:200]!r}") from None
+        raise BadRequest(f"{name} must be JSON such as {example}, not {text[:200]!r}") from None
     if not isinstance(given, list):
-        raise BadRequest(f"filters must be a list such as {EXAMPLE}")
+        raise BadRequest(f"{name} must be a list such as {example}")
     if len(given) > MOST:
-        raise BadRequest(f"filters may be {MOST} at most, not {len(given)}")
-    return tuple(dict.fromkeys(_read(each) for each in given))
+        raise BadRequest(f"{name} may be {MOST} at most, not {len(given)}")
+    return given
 
 
-def _read(given: object) -> Filter:
+def _read(name: str, given: object) -> Filter:
     match given:
         case [str(operator), str(dimension), [*found]] if all(isinstance(value, str) for value in found):
             values = [str(value) for value in found]
         case _:
             raise BadRequest(
-                f"each of filters must be [operator, dimension, [text, ...]], such as {EXAMPLE}; "
+                f"each of {name} must be [operator, dimension, [text, ...]], such as {EXAMPLE}; "
                 f"not {json.dumps(given)[:200]}"
             )
     if len(values) > MOST_VALUES or any(len(value) > LONGEST for value in (dimension, *values)):
-        raise BadRequest(f"filters: {dimension[:100]} may have {MOST_VALUES} values of {LONGEST} characters at most")
+        raise BadRequest(f"{name}: {dimension[:100]} may have {MOST_VALUES} values of {LONGEST} characters at most")
     if not all(_is_text(value) for value in (dimension, *values)):
-        raise BadRequest("filters may hold neither zero bytes nor halves of characters")
+        raise BadRequest(f"{name} may hold neither zero bytes nor halves of characters")
     try:
         return Filter(operator, dimension, tuple(values))
     except ValueError as error:
-        raise BadRequest(f"filters: {error}") from error
+        raise BadRequest(f"{name}: {error}") from error
 
 
 def _is_text(value: str) -> bool:

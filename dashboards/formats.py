@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from flask import Flask
+
+from dashboards import ranges
 
 
 def number(value: float) -> str:
@@ -53,7 +57,18 @@ def named(value: str, dimension: str) -> str:
     return value or ("Direct" if dimension == "source" else "Unknown")
 
 
+def iso(at: int, zone: str) -> str:
+    """A time (Unix ms) as ISO 8601 in a time zone."""
+    return ranges.iso(at, zone)
+
+
+def moment(at: int, zone: str, dated: bool = True) -> str:
+    """A time (Unix ms) in a time zone, such as 3 Mar 2026, 14:05:09; without the day unless `dated`."""
+    form = "%-d %b %Y, %H:%M:%S" if dated else "%H:%M:%S"
+    return datetime.fromtimestamp(at / 1000, ranges.zone_named(zone)).strftime(form)
+
+
 def register(app: Flask) -> None:
     """Adds the filters to the app's templates."""
-    for filter_ in (number, percent, duration, metric, change, named):
+    for filter_ in (number, percent, duration, metric, change, named, iso, moment):
         app.add_template_filter(filter_)

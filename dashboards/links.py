@@ -6,6 +6,7 @@ form, in hidden fields.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,27 +22,36 @@ DEFAULT_SORT = "visitors"
 
 _DEFAULTS = {"metric": DEFAULT_METRIC, "sort": DEFAULT_SORT}
 _DAYS = ("from", "to")
-_LISTS = ("search", "sort")  # what only a whole list has
+# The views of a site beside its board, and what the address of each has that no other page has.
+VIEWS = {
+    "visits": "Visits",
+    "paths": "Paths",
+    "funnel": "Funnel",
+    "searches": "Site search",
+    "retention": "Retention",
+}
+_OWN = {"list": ("search", "sort"), "paths": ("path", "direction"), "funnel": ("steps", "by")}
+_OF_SOME = frozenset(name for names in _OWN.values() for name in names)
 
 
 class Links:
-    """The links of one page: the board of a site, or its whole list `name`.
+    """The links of one page of a site: "" is its board, "list/NAME" a whole list, else one of `VIEWS`.
 
     `chosen` are the filters of the page, `arguments` the parameters of its address."""
 
-    def __init__(self, site: str, chosen: Sequence[Filter], arguments: Arguments, name: str = "") -> None:
+    def __init__(self, site: str, chosen: Sequence[Filter], arguments: Arguments, page: str = "") -> None:
         self.site = site
         self.chosen = tuple(chosen)
-        self._name = name
+        self.page = page
         span = _DAYS if any(day in arguments for day in _DAYS) else ("period",)
-        given = {each: arguments.get(each, "") for each in (*span, "metric", *(_LISTS if name else ()))}
+        given = {each: arguments.get(each, "") for each in (*span, "metric", *_OWN.get(page.partition("/")[0], ()))}
         given["filters"] = text(chosen) if chosen else ""
         self._kept = {each: value for each, value in given.items() if value}
 
     @property
     def path(self) -> str:
         """This page without parameters, for a form."""
-        return self._to(self._name, {})
+        return self._to(self.page, {})
 
     @property
     def adding(self) -> str:
@@ -55,7 +65,7 @@ class Links:
     def here(self, **changed: str) -> str:
         """This page with other parameters; "" leaves one out."""
         kept = self.fields(*_DAYS) if "period" in changed else self._kept
-        return self._to(self._name, kept | changed)
+        return self._to(self.page, kept | changed)
 
     def filtered(self, chosen: Sequence[Filter]) -> str:
         """This page with these filters."""
@@ -63,16 +73,30 @@ class Links:
 
     def board(self) -> str:
         """The board."""
-        return self._to("", self.fields(*_LISTS))
+        return self.to("")
 
     def whole(self, name: str) -> str:
         """The whole list `name`."""
-        return self._to(name, self.fields(*_LISTS))
+        return self.to(f"list/{name}")
+
+    def to(self, page: str) -> str:
+        """Another page of the site."""
+        return self._to(page, self.fields(*_OF_SOME))
+
+    def visit(self, visit: str) -> str:
+        """One visit, by its id."""
+        values: dict[str, Any] = {"site": self.site, "visit": visit, **self.fields(*_OF_SOME)}
+        return url_for("views.visit", **values)
+
+    @staticmethod
+    def longer(path: Sequence[str], page: str) -> str:
+        """The path with one more page, as an address has it."""
+        return json.dumps([*path, page], ensure_ascii=False)
 
     def download(self, form: str) -> str:
         """This whole list as a file."""
-        values: dict[str, Any] = {**self.fields("metric"), "site": self.site, "name": self._name, "form": form}
-        return url_for("lists.download", **values)
+        values: dict[str, Any] = {**self.fields("metric"), "site": self.site, "form": form}
+        return url_for("lists.download", **values, name=self.page.removeprefix("list/"))
 
     def export(self, view: str, form: str, span: DateRange) -> str:
         """The rows of a view on the days of a range, as a file."""
@@ -82,12 +106,14 @@ class Links:
     def value(self, name: str, value: str) -> str:
         """The board of the visits that have this value of the list `name`, in place of another value of it."""
         chosen = _choosing(self.chosen, Filter("is", name, (value,)))
-        return self._to("", self.fields(*_LISTS) | {"filters": text(chosen)})
+        return self._to("", self.fields(*_OF_SOME) | {"filters": text(chosen)})
 
-    def _to(self, name: str, parameters: dict[str, str]) -> str:
+    def _to(self, page: str, parameters: dict[str, str]) -> str:
         values: dict[str, Any] = {"site": self.site, **_told(parameters)}
-        if name:
-            return url_for("lists.whole", **values, name=name)
+        if page in VIEWS:
+            return url_for(f"views.{page}", **values)
+        if page:
+            return url_for("lists.whole", **values, name=page.removeprefix("list/"))
         return url_for("pages.board", **values)
 
 

@@ -18,7 +18,6 @@ routes = Blueprint("lists", __name__)
 routes.register_error_handler(StoreError, pages.failed)
 
 ROWS = 50
-MOST_PAGES = 1_000_000
 MOST_ROWS = 100_000  # of a file
 _VIEWLESS = ("search", "event")  # lists of events that are no page views
 
@@ -37,14 +36,13 @@ def whole(site: str, name: str) -> str:
     """One whole list of a site."""
     context = current_context()
     asked = _asked(site, name)
-    page = parameters.whole_number(request.args, "page", 1, MOST_PAGES)
-    known = name != "country" or context.countries
+    page, offset = parameters.page_of(request.args, ROWS)
+    known = name not in pages.OF_GEO or context.countries
     shown: dict[str, Any] = {}
     if known:
-        offset = (page - 1) * ROWS
         listing = asked.panels.listing(name, search=asked.search, sort=asked.sort, limit=ROWS, offset=offset)
-        shown = {"rows": listing.rows, "total": listing.total, "first": offset + 1, "last": offset + len(listing.rows)}
-    links = Links(site, asked.panels.filters, request.args, name)
+        shown = {"rows": listing.rows, "total": listing.total, "first": offset + 1}
+    links = Links(site, asked.panels.filters, request.args, f"list/{name}")
     return render_template(
         "whole.html",
         title=f"{pages.TITLES[name]} of {site}",

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response as Redirect
 from dashboards import chips, downloads, filters, now, parameters, ranges
 from dashboards.clickhouse import protocol
 from dashboards.context import Context, built, current_context
-from dashboards.links import DEFAULT_METRIC, Links
+from dashboards.links import DEFAULT_METRIC, VIEWS, Links
 from dashboards.panels import BREAKDOWNS, METRICS, Panels
 from dashboards.ranges import DateRange
 from stores import exports
@@ -27,12 +27,13 @@ LIST_ROWS = 9
 # The cards of the page and their lists; a card with several lists shows them as tabs.
 CARDS = {
     "Pages": ("page", "entry_page", "exit_page"),
-    "Sources": ("source", "channel"),
+    "Sources": ("source", "channel", "campaign"),
     "Site search": ("search",),
-    "Countries": ("country",),
+    "Places": ("country", "region", "city", "language"),
     "Technology": ("device", "browser", "os"),
     "Custom events": ("event",),
 }
+OF_GEO = ("country", "region", "city")  # lists that need a geo database
 # What a list is called where it is not a tab of its card.
 TITLES = {name: about.title for name, about in BREAKDOWNS.items()} | {
     "page": "Pages",
@@ -68,7 +69,7 @@ def board(site: str) -> str:
         "metric": metric,
         "stats": stats,
         "mark": now.mark(stats),
-        "views": exports.VIEWS,
+        "exported": exports.VIEWS,
         "forms": downloads.ROWS,
         "current": now.current(context, site),
     }
@@ -81,7 +82,7 @@ def board(site: str) -> str:
         "series": _chart(context, panels, series, earlier.timeseries(span.interval)),
         "rows": [(ranges.label(row["time"], span.interval, zone), row) for row in series],
         "cards": CARDS,
-        "lists": panels.breakdowns([by for by in BREAKDOWNS if by != "country" or context.countries], LIST_ROWS),
+        "lists": panels.breakdowns([by for by in BREAKDOWNS if by not in OF_GEO or context.countries], LIST_ROWS),
     }
     return render_template("board.html", **page)
 
@@ -124,6 +125,8 @@ def frame(context: Context, links: Links, span: DateRange) -> dict[str, Any]:
         "today": ranges.today(context.clock(), span.zone),
         "links": links,
         "titles": TITLES,
+        "of_geo": OF_GEO,
+        "views": VIEWS,
         "chips": chips.of(links),
         "entered": chips.entered(links.chosen),
         "dimensions": chips.DIMENSIONS,

@@ -51,7 +51,11 @@ BREAKDOWNS = {
     "search": Breakdown(
         "Searches", "Term", "Searches", "events", "No site searches. They are found in addresses such as /?q=shoes."
     ),
+    "campaign": Breakdown("Campaigns", "Campaign", nothing="None in this period. Tag links with utm_campaign."),
     "country": Breakdown("Countries", "Country"),
+    "region": Breakdown("Regions", "Region"),
+    "city": Breakdown("Cities", "City"),
+    "language": Breakdown("Languages", "Language"),
     "device": Breakdown("Devices", "Device"),
     "browser": Breakdown("Browsers", "Browser"),
     "os": Breakdown("Systems", "System"),

@@ -17,6 +17,8 @@ from dashboards.ranges import BadRange, DateRange
 
 Arguments = MultiDict[str, str]
 
+MOST_PAGES = 1_000_000
+
 
 def zone_of(context: Context, site: str, named: str | None = None) -> str:
     """Returns the time zone `named`, or else that of the site.
@@ -70,6 +72,14 @@ def one_of(arguments: Arguments, name: str, accepted: Iterable[str], default: st
     if value not in accepted:
         raise BadRequest(f"{name} must be one of {', '.join(accepted)}, not {value!r}")
     return value
+
+
+def page_of(arguments: Arguments, rows: int) -> tuple[int, int]:
+    """Returns which page of a list is asked for, and how many rows are before it if a page has `rows`.
+
+    Raises `BadRequest`."""
+    page = whole_number(arguments, "page", 1, MOST_PAGES)
+    return page, (page - 1) * rows
 
 
 def whole_number(arguments: Arguments, name: str, default: int, most: int) -> int:

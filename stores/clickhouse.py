@@ -53,9 +53,10 @@ def question(name: str) -> str:
 
 
 @cache
-def rows(name: str) -> str:
-    """The statement of a file of `sql/query/rows`, which gives the rows that a question adds up."""
-    return _FOLDER.joinpath("rows", f"{name}.sql").read_text("utf-8")
+def rows(name: str, folder: str = "rows") -> str:
+    """The statement of a file of `sql/query/rows`, which gives the rows that a question adds up, or of a folder beside
+    it."""
+    return _FOLDER.joinpath(folder, f"{name}.sql").read_text("utf-8")
 
 
 def filled(statement: str, parts: Mapping[str, str]) -> str:

@@ -43,25 +43,32 @@ STANDARD_ERROR = 0.004
 
 # The dimensions, by the statement that gives their rows; the dimension "" is all that happened.
 _STATEMENTS = {
-    "visits": ("", "entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os"),
+    "visits": (
+        *("", "entry_page", "exit_page", "source", "channel", "campaign", "country", "region", "city", "language"),
+        *("device", "browser", "os"),
+    ),
     "events": ("page", "search", "event"),
     "counts": ("",),
 }
 DIMENSIONS = tuple(dict.fromkeys(dimension for theirs in _STATEMENTS.values() for dimension in theirs))
 
 # What a day is built from, and how: a day that was built otherwise, by another version, is built again.
-EDITION = 2
+EDITION = 3
 
 _ROW = (
     "day, dimension, value, visitors, regulars, lasting, visits, bounces, duration_ms, pageviews, searches, events,"
     " bots, without_results"
 )
 _VISIT = (
-    "visitor, session_id, began, again, lasts, is_bounce, duration_ms, visit_pageviews, visit_searches,"
-    " visit_events, pageviews, searches, events, entry_page, exit_page, source, channel, country, device, browser, os,"
+    "visitor, session_id, started_at, began, again, lasts, is_bounce, duration_ms, visit_pageviews, visit_searches,"
+    " visit_events, pageviews, searches, events, entry_page, exit_page, source, channel, campaign, country,"
+    " region, city, language, device, browser, os,"
     " `page.value`, `page.views`, `page.events`, `search.value`, `search.events`,"
     " `search.nothing`, `event.value`, `event.events`, pages_elsewhere, searches_elsewhere, events_elsewhere, props"
 )
+_STEPS = {"kind": "UInt8", "value": "String", "event": "UInt32", "at": "Int64", "results": "Int64"}
+_WITH_STEPS = ", ".join(f"`step.{name}`" for name in _STEPS)
+_WITHOUT_STEPS = ", ".join(f"emptyArray{kind}() AS `step.{name}`" for name, kind in _STEPS.items())
 _MANY_DAYS = 1_000
 _DAYS_AT_ONCE = 4
 _DATES = 2**16
@@ -95,6 +102,7 @@ class Cover:
     versions: list[int]  # of each day of the period, 0 for one that is not taken from the day tables
     spans: list[tuple[date, int, int]]  # days that are not taken from there, with the start and end of each (ms)
     made: Beside | None = None  # the visits that filters choose on these days, as rows of `day_visits`
+    steps: bool = False  # whether what visits did, in order, is asked for
 
     @property
     def built(self) -> bool:
@@ -115,8 +123,10 @@ class DayTables:
 
     # -- questions --------------------------------------------------------------------------------------------
 
-    def cover(self, period: Period, chosen_by: Sequence[Filter] = ()) -> Cover:
-        """Where the numbers of a period, or of those of its visits that filters choose, come from now."""
+    def cover(self, period: Period, chosen_by: Sequence[Filter] = (), *, steps: bool = False) -> Cover:
+        """Where the numbers of a period, or of those of its visits that filters choose, come from now.
+
+        `steps` is for questions of visits themselves (`of_visits`)."""
         # The horizon first: what changes from now on lies beyond it, also if the builder moves it meanwhile.
         horizon = self.horizon()
         where = {"site": period.site, "zone": period.zone, "edition": EDITION}
@@ -129,8 +139,8 @@ class DayTables:
             touched = self._warehouse.ask("touched_days", **given)
             for day in touched.to_series():
                 del built[day]
-        cover = _cover(period, tuple(chosen_by), built)
-        if cover.spans and (cover.filters or len(cover.spans) > _MANY_DAYS):
+        cover = replace(_cover(period, tuple(chosen_by), built), steps=steps)
+        if cover.spans and (cover.filters or steps or len(cover.spans) > _MANY_DAYS):
             # Only the days that there can be events of are asked for: visits are made day by day, and decades are long.
             known = self._warehouse.ask("known_days", site=period.site).rows()
             first, last = known[0] if known else (date.max, date.min + _DAY)
@@ -141,11 +151,12 @@ class DayTables:
     def _with_visits(self, cover: Cover) -> Cover:
         """The cover with the visits that filters choose on days without day tables: they are made once for all that is
         asked of them, some days at a time."""
-        if not cover.filters or not cover.spans:
+        if not (cover.filters or cover.steps) or not cover.spans:
             return cover
         condition = Condition(cover.filters)
         sql = f"""
-            SELECT {{site:String}} AS site, day, toUInt64(0) AS version, {_VISIT}
+            SELECT {{site:String}} AS site, day, toUInt64(0) AS version, {_VISIT},
+                {_WITH_STEPS if cover.steps else _WITHOUT_STEPS}
             FROM (\n{clickhouse.rows("day_visits")}\n) WHERE {condition.chosen}"""
         made: Beside | None = None
         for _, spans in groupby(cover.spans, key=lambda span: span[1] // (_DAYS_AT_ONCE * DAY_MS)):
@@ -196,6 +207,19 @@ class DayTables:
         merging = cover.period.first < cover.period.last
         return self._add_up("listing", cover, [dimension], merging=merging, **asked)
 
+    def of_visits(self, question: str, cover: Cover, parts: Mapping[str, str], **params: Any) -> pl.DataFrame:
+        """The answer to a question of `sql/query/visits`, which is asked of the visits of a cover with `steps`.
+
+        `parts` are conditions of ours that it has places for; `params` are bound."""
+        stored, condition = cover.built or not cover.spans, Condition(cover.filters)
+        visits = [clickhouse.rows("stored_visits")] if stored else []
+        visits += ["SELECT * FROM made_visits"] if cover.spans else []
+        given = {"visits": "\nUNION ALL\n".join(visits), "chosen": condition.chosen}
+        params |= condition.params | {"site": cover.period.site, "versions": cover.versions}
+        params |= {"first": cover.period.first, "last": cover.period.last}
+        sql = clickhouse.filled(clickhouse.filled(clickhouse.rows(question, "visits"), parts), given)
+        return self._warehouse.query(sql, _declared(sql, params), cover.made)
+
     def _ask(self, question: str, cover: Cover, dimensions: Sequence[str], **params: Any) -> pl.DataFrame:
         """The answer. Ids that last are merged over the days only where there are any: it costs as much as the rest.
 
@@ -235,8 +259,9 @@ class DayTables:
         spans = [(day, begin, end)] if begin < end else []  # clocks may skip a day
         params = {"site": site, "version": version} | _spans(spans)
         sql = f"""
-            INSERT INTO day_visits (site, day, version, {_VISIT})
-            SELECT {{site:String}}, day, {{version:UInt64}}, {_VISIT} FROM (\n{clickhouse.rows("day_visits")}\n)"""
+            INSERT INTO day_visits (site, day, version, {_VISIT}, {_WITH_STEPS})
+            SELECT {{site:String}}, day, {{version:UInt64}}, {_VISIT}, {_WITH_STEPS}
+            FROM (\n{clickhouse.rows("day_visits")}\n)"""
         self._warehouse.command(sql, _declared(sql, params))
         head = f"INSERT INTO day_values (site, version, {_ROW}) SELECT {{site:String}}, {{version:UInt64}}, {_ROW} FROM"
         for name, theirs in _STATEMENTS.items():

@@ -9,7 +9,7 @@ A condition is composed from a closed set of columns of `day_visits`. Values are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from activity.url import encoded
@@ -19,7 +19,10 @@ OPERATORS = ("is", "is_not", "contains", "contains_not")
 PROPERTY = "prop:"
 
 # Dimensions that are one value of a visit, and those of which it has many: on a day and, over midnight, on others.
-_ONE = ("entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os")
+_ONE = (
+    *("entry_page", "exit_page", "source", "channel", "campaign", "country", "region", "city", "language"),
+    *("device", "browser", "os"),
+)
 _VIEWED = "arrayFilter((page, views) -> views > 0, `page.value`, `page.views`)"
 _MANY = {
     "page": (_VIEWED, "pages_elsewhere"),
@@ -77,9 +80,6 @@ class _Reading:
     of: str = "true"
 
 
-_OF_VISITS = (
-    "true AS counts, visit_pageviews AS viewed, visit_searches AS searched, visit_events AS happened, 0 AS nothing"
-)
 _READINGS = {
     "": _Reading(
         "'events' AS what, began AS counts, pageviews AS viewed, searches AS searched, events AS happened, 0 AS nothing"
@@ -96,32 +96,38 @@ _READINGS = {
         "what, true AS counts, 0 AS viewed, 0 AS searched, happened, 0 AS nothing",
         "ARRAY JOIN `event.value` AS what, `event.events` AS happened",
     ),
-    **{
-        name: _Reading(f"{name} AS what, {_OF_VISITS}", of=f"began AND {name} != ''" if "_page" in name else "began")
-        for name in _ONE
-    },
 }
+_OF_VISITS = _Reading(
+    f"{', '.join(_ONE)}, true AS counts, visit_pageviews AS viewed, visit_searches AS searched,"
+    " visit_events AS happened, 0 AS nothing",
+    of="began",
+)
 
 
 def rows(visits: str, dimensions: Sequence[str], condition: Condition, *, by_day: bool) -> list[str]:
     """The statements that give the rows of some dimensions for the visits, of those that `visits` gives, that filters
     choose; each day apart, or all as of one."""
-    statement = clickhouse.rows("chosen")
-    return [
-        clickhouse.filled(
-            statement,
-            {
-                "visits": visits,
-                "label": "day" if by_day else "toDate32(0)",
-                "dimension": f"'{name}'",
-                "landed": condition.landed,
-                "what": reading.what,
-                "each": reading.each,
-                "chosen": f"{reading.of} AND {condition.chosen}",
-            },
-        )
-        for name, reading in ((name, _READINGS[name]) for name in dimensions)
+    shared = {"visits": visits, "label": "day" if by_day else "toDate32(0)", "landed": condition.landed}
+    found = [
+        _rows(shared, _READINGS[name], condition, f"'{name}'", "toString(what)", "label, what")
+        for name in dimensions
+        if name in _READINGS
     ]
+    if one := [name for name in dimensions if name in _ONE]:
+        # A row is of the dimension by which it is grouped.
+        place = f"indexOf([{', '.join(f'grouping({name})' for name in one)}], 0)"
+        names, values = (", ".join(form % name for name in one) for form in ("'%s'", "toString(%s)"))
+        sets = f"GROUPING SETS ({', '.join(f'(label, {name})' for name in one)})"
+        found.append(_rows(shared, _OF_VISITS, condition, f"[{names}][{place}]", f"[{values}][{place}]", sets))
+    return found
+
+
+def _rows(
+    shared: Mapping[str, str], reading: _Reading, condition: Condition, dimension: str, value: str, sets: str
+) -> str:
+    own = {"dimension": dimension, "value": value, "sets": sets, "what": reading.what, "each": reading.each}
+    own["chosen"] = f"{reading.of} AND {condition.chosen}"
+    return clickhouse.filled(clickhouse.rows("chosen"), {**shared, **own})
 
 
 class Condition:
@@ -143,7 +149,7 @@ class Condition:
             self.params[f"{name}_of"] = f"{each.prop}\0"
             term = _any_property("props", f"{{{name}_of:String}}", values, part)
         elif each.dimension in _ONE:
-            term = _holds(f"toString({each.dimension})", values) if part else f"{each.dimension} IN {values}"
+            term = holds(f"toString({each.dimension})", values) if part else f"{each.dimension} IN {values}"
         else:
             names = ("page", "event") if each.dimension == "goal" else (each.dimension,)
             lists = [column for of in names for column in _MANY[of]]
@@ -151,19 +157,20 @@ class Condition:
         return f"NOT ({term})" if each.negative else f"({term})"
 
 
-def _holds(text: str, parts: str) -> str:
+def holds(text: str, parts: str) -> str:
+    """Whether a text has one of some parts in it, all as SQL."""
     # The empty text is part of all; the engine's search for several does not find it.
     return f"(has({parts}, '') OR multiSearchAny({text}, {parts}))"
 
 
 def _any_value(column: str, values: str, part: bool) -> str:
     if part:
-        return f"arrayExists(each -> {_holds('each', values)}, {column})"
+        return f"arrayExists(each -> {holds('each', values)}, {column})"
     return f"hasAny({column}, {values})"
 
 
 def _any_property(column: str, name: str, values: str, part: bool) -> str:
     if part:
         rest = f"substring(each, length({name}) + 1)"
-        return f"arrayExists(each -> startsWith(each, {name}) AND {_holds(rest, values)}, {column})"
+        return f"arrayExists(each -> startsWith(each, {name}) AND {holds(rest, values)}, {column})"
     return f"hasAny({column}, arrayMap(each -> concat({name}, each), {values}))"

@@ -43,6 +43,8 @@ class Visit:
     browser: str = "Firefox"
     os: str = "Linux"
     country: str = ""
+    city: str = ""
+    campaign: str = ""
     site: str = "example.com"
     bot: str = ""
     lasts: bool = False  # the visitor's id: it was named by a trusted sender
@@ -67,14 +69,15 @@ HOME, SHOES, CART = "/", "/shoes", "/cart"
 VISITS = [
     Visit(1, at(27, 9), [(0, "pageview", HOME, ""), (40, "pageview", SHOES, ""), (100, "search", SHOES, "red shoes")]),
     Visit(1, at(27, 15), [(0, "pageview", SHOES, "")], "google.com", "Organic Search"),
-    Visit(2, at(28, 0, 30), [(0, "pageview", SHOES, ""), (65, "custom", SHOES, "signup")], "bing.com", "Paid"),
+    Visit(2, at(28, 0, 30), [(0, "pageview", SHOES, ""), (65, "custom", SHOES, "signup")], "bing.com", "Paid",
+          campaign="spring"),
     # The night of 28 to 29 March the clocks of Berlin go from 2 to 3.
     Visit(3, at(29, 0, 5), [(0, "pageview", HOME, "")], device="mobile", browser="Safari", os="iOS"),
     Visit(4, at(29, 3, 10), [(0, "pageview", HOME, ""), (5, "search", HOME, "red shoes"), (9, "search", HOME, "hats")]),
     Visit(5, at(29, 23, 50), [(0, "pageview", HOME, ""), (1200, "pageview", CART, "")], "news.example", "Referral"),
     Visit(6, at(30, 0, 10), [(0, "pageview", CART, ""), (30, "custom", CART, "signup"), (31, "custom", CART, "buy")],
           lasts=True),
-    Visit(6, at(31, 11, 58), [(0, "pageview", "/a?<b>&\"'", "")], country="DE", lasts=True),
+    Visit(6, at(31, 11, 58), [(0, "pageview", "/a?<b>&\"'", "")], country="DE", city="Köln", lasts=True),
     Visit(90, at(30, 5), [(0, "pageview", HOME, ""), (1, "pageview", SHOES, "")], bot="crawler"),
     Visit(7, at(29, 12), [(0, "pageview", HOME, "")], site="other.example"),
 ]  # fmt: skip
@@ -123,6 +126,8 @@ def session_rows(visits: list[Visit]) -> pl.DataFrame:
             "browser": visit.browser,
             "os": visit.os,
             "country": visit.country,
+            "city": visit.city,
+            "utm_campaign": visit.campaign,
             "batch": 1,
         }
         for place, visit in enumerate(visits)

@@ -137,7 +137,7 @@ def test_every_link_of_a_list_keeps_what_it_must(client: FlaskClient, monkeypatc
         for address in (turned, removed):
             assert urlsplit(address).path == "/example.com/list/page"
             assert parameters(address).keys() == {*RANGE, *kept}
-    back = re.search(r'class="back"><a href="([^"]*)"', text)
+    back = re.search(r'<a href="([^"]*)">Overview', text)
     assert back and parameters(html.unescape(back[1])).keys() == {*RANGE, "metric", "filters"}
 
 

@@ -189,6 +189,8 @@ def test_the_page_asks_nothing_of_other_hosts_and_is_not_framed(client: FlaskCli
     policy = response.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert not re.findall(r'<[^>]*\s(?:style|on\w+)=|<style|<script(?![^>]*(?:src=|application/json))', response.text)
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', response.text)
 
 

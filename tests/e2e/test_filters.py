@@ -33,6 +33,7 @@ from tests.e2e.visiting import (
     reconciled,
     visits_on,
 )
+from tests.oracles import journeys
 from tests.oracles.visits import OF_EVENTS, OF_VISITS, PROPERTY, Chosen, Filter, Site
 
 pytestmark = pytest.mark.slow
@@ -60,6 +61,12 @@ PLACES = {"198.51.100.0/28": ("DE", "Berlin"), "198.51.100.16/29": ("GB", "Leeds
 OPERATORS = ("is", "is_not", "contains", "contains_not")
 PROPERTIES = ("plan", "seats", "gift", "note", "price", "nothing")
 LISTS = (*OF_VISITS, *OF_EVENTS)
+STEPS: list[Filter] = [
+    ("contains", "page", ["/"]),
+    ("is", "goal", ["signup", "/thanks"]),
+    ("is", "event", ["order"]),
+    ("is", "prop:seats", ["3"]),
+]
 # What people may type, and what is easily taken for something else.
 ODD: list[list[Filter]] = [
     [("is", "page", ["/tea/grün"])],
@@ -115,7 +122,8 @@ class Questions:
         first, second, _, last = self.clocks.days
         # Taken one after the other, so that each filter meets other questions each time.
         self._turns = itertools.count(turn)
-        self._questions = itertools.cycle((self._stats, self._list, self._chart, self._list))
+        self._site, self._dice = site, random.Random(turn)
+        self._questions = itertools.cycle((self._stats, self._list, self._chart, self._list, self._journey))
         self._periods = itertools.cycle(((first, last), (last, last), (second, last), (first, first), (second, second)))
         self._lists, self._intervals = itertools.cycle(LISTS), itertools.cycle(("day", "hour", "week", "day", "month"))
 
@@ -152,6 +160,36 @@ class Questions:
             first = max(first, last - timedelta(days=1))
         found = up.api("timeseries", interval=interval, **self._where(filters, first, last), **more)
         yield from differences(interval, filters, first, last, found["rows"], chosen.timeseries(interval, first, last))
+
+    def _journey(
+        self, up: Up, filters: list[Filter], chosen: Chosen, first: date, last: date, **more: str
+    ) -> Iterator[str]:
+        tracks = self._site.tracks(filters, first, last)
+        where = self._where(filters, first, last) | more
+        steps = self._dice.sample(STEPS, self._dice.randrange(1, len(STEPS) + 1))
+        reached = [{"reached": n, "median_seconds": s} for n, s in journeys.funnel(tracks.values(), steps)]
+        found = up.api("funnel", steps=json.dumps(steps), **where)
+        assert found["total"] == len(tracks)
+        rows = [{name: row[name] for name in ("reached", "median_seconds")} for row in found["rows"]]
+        yield from differences(f"funnel {steps}", filters, first, last, rows, reached)
+
+        path = self._dice.sample(["/", "/tea", "/cups"], self._dice.randrange(3))
+        direction = self._dice.choice(["from", "to"])
+        right = journeys.paths(tracks.values(), path, backward=direction == "to")
+        found = up.api("paths", path=json.dumps(path), direction=direction, limit=1000, **where)
+        rows = sorted([row["value"], row["visits"]] for row in found["rows"])
+        told = f"paths {direction} {path}"
+        yield from differences(told, filters, first, last, rows, sorted(map(list, right.items())))
+
+        terms = journeys.searches(tracks.values())
+        found = up.api("searches", limit=1000, **where)
+        rows = sorted(found["rows"], key=lambda row: str(row["value"]))
+        searched = [{"value": term, **terms[term]} for term in sorted(terms)]
+        yield from differences("searches", filters, first, last, rows, searched)
+
+        found = up.api("visits", limit=1000, **where)
+        done = sorted(row["events"] for row in found["rows"])
+        yield from differences("visits", filters, first, last, done, sorted(len(track) for track in tracks.values()))
 
     def _where(self, filters: list[Filter], first: date, last: date) -> dict[str, str]:
         given = {"filters": json.dumps(filters)} if filters else {}

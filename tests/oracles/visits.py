@@ -20,15 +20,22 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from tests.oracles.journeys import Did
+
 GAP = 1_800_000
 HOUR = 3_600_000
 DAY = 24 * HOUR
 
-OF_VISITS = ("entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os")
+OF_VISITS = (
+    *("entry_page", "exit_page", "source", "channel", "campaign", "country", "region", "city", "language"),
+    *("device", "browser", "os"),
+)
+NAMED = ("entry_page", "exit_page", "campaign")  # a visit without one is none of the list's
 OF_EVENTS = {"page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom")}
 GOALS = ("page", "event")
 PROPERTY = "prop:"
 SUMS = ("bounces", "duration_ms", "pageviews", "searches", "events", "bots", "without_results")
+_IN_ORDER = ("occurred_at", "id_hi", "id_lo")
 _FACT = ("dimension", "day", "hour", "value", "counted", "lasts", "visitor", "visit")
 
 Filter = tuple[str, str, Sequence[str]]
@@ -46,6 +53,7 @@ class Site:
             raw.sort("received_at")
             .unique(["site", "visitor", "id_hi", "id_lo"], keep="first", maintain_order=True)
             .sort("visitor", "occurred_at", "id_hi", "id_lo")
+            .rename({"utm_campaign": "campaign"})
             .with_columns(
                 value=pl.lit("events"), counted=False, bounces=0, duration_ms=0, day=local.dt.date(),
                 # The zones of tests have changed their clocks by full hours.
@@ -64,7 +72,7 @@ class Site:
         )
         viewed = pl.col("path").filter(kind == "pageview")
         # Where a visit came from is told by its first event that is a page view or names an origin.
-        tells = (kind == "pageview") | (pl.concat_str("source", "medium", "utm_campaign") != "")
+        tells = (kind == "pageview") | (pl.concat_str("source", "medium", "campaign") != "")
         told = OF_VISITS[2:]
         self.visits = (
             self.persons.group_by("visit")
@@ -89,7 +97,7 @@ class Site:
         parts[""][1:] = [frame.with_columns(without_results=0) for frame in parts[""][1:]]
         for name in OF_VISITS:
             of_value = self.visits.with_columns(value=name)
-            parts[name] = [of_value.filter(pl.col("value") != "") if name.endswith("_page") else of_value]
+            parts[name] = [of_value.filter(pl.col("value") != "") if name in NAMED else of_value]
         for name, (column, kind) in OF_EVENTS.items():
             is_one = pl.col("type") == kind
             of_value = self.persons.filter(pl.col(column) != "", (name == "page") | is_one)
@@ -102,15 +110,35 @@ class Site:
         """What filters choose, all at once. Bots are chosen where there is no filter only."""
         if not filters:
             return Chosen(self.zone, self.facts, self.visits)
-        left = landed = self.visits
+        left, landed = self.left(filters), self.visits
         for operator, dimension, texts in filters:
-            met = pl.col("visit").is_in(self._meeting(dimension, operator, texts).implode())
-            left = left.filter(~met if operator.endswith("_not") else met)
             if dimension == "page" and not operator.endswith("_not"):
                 entered = self._meeting("entry_page", operator, texts)
                 landed = landed.filter(pl.col("visit").is_in(entered.implode()))
         facts = self.facts.filter(pl.col("visit").is_in(left["visit"].implode()))
         return Chosen(self.zone, facts, landed.join(left.select("visit"), on="visit", how="semi"))
+
+    def left(self, filters: Sequence[Filter]) -> pl.DataFrame:
+        """The visits that meet all filters."""
+        left = self.visits
+        for operator, dimension, texts in filters:
+            met = pl.col("visit").is_in(self._meeting(dimension, operator, texts).implode())
+            left = left.filter(~met if operator.endswith("_not") else met)
+        return left
+
+    def tracks(self, filters: Sequence[Filter], first: date, last: date) -> dict[int, list[Did]]:
+        """What the visits that meet all filters did, of those that began on these days, in order; pages as people read
+        them."""
+        began = self.left(filters).filter(pl.col("day").is_between(first, last)).select("visit")
+        tracks: dict[int, list[Did]] = {visit: [] for visit in began["visit"]}
+        for row in self.persons.join(began, on="visit", how="semi").sort(_IN_ORDER).iter_rows(named=True):
+            things = {
+                "pageview": [("page", unquote(row["path"]))],
+                "search": [("search", row["term"])],
+                "custom": [("event", row["name"]), *((PROPERTY + n, v) for n, v in _texts(row["props"]).items())],
+            }.get(row["type"], [])
+            tracks[row["visit"]].append(Did(row["occurred_at"], things, row["results"]))
+        return tracks
 
     def _meeting(self, dimension: str, operator: str, texts: Sequence[str]) -> pl.Series:
         """The visits of which a value is, or has in it, one of the texts."""

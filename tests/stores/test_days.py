@@ -111,10 +111,10 @@ class Oracle:
             )
             grouped = grouped.filter(pl.col("who") > 0)
         else:
-            grouped = self.visits.group_by(by).agg(
+            grouped = self.visits.rename({"utm_campaign": "campaign"}).group_by(by).agg(
                 pl.col("who").n_unique(), pl.len(), pl.col("pageviews").sum(), pl.col("events").sum(), pl.lit(0).first()
             )
-            if by.endswith("_page"):
+            if by.endswith("_page") or by == "campaign":
                 grouped = grouped.filter(pl.col(by) != "")
         return {row[0]: row[1:] for row in grouped.iter_rows()}
 

@@ -32,6 +32,7 @@ _VALUES = {
     "entry_page": [*frames.PATHS, "/none"], "exit_page": frames.PATHS,
     "search": ["shoes0", "shoes1", "hats"], "event": ["signup", "signdown"], "goal": ["signup", "/pricing", "/none"],
     "source": [*_SOURCES, "x"], "country": ["DE", "FR", ""], "browser": ["Firefox", "Safari"], "device": ["", "x"],
+    "campaign": ["spring", "it's", ""], "city": ["Köln", "Bern", ""], "language": ["", "x"],
     "prop:plan": ["pro", "free", 'a"b', ""], "prop:seats": ["3"], "prop:trial": ["true", "false"], "prop:none": ["x"],
 }  # fmt: skip
 _PARTS = {"page": ["/p", "ä", "%C3", "x/.", ""], "search": ["oes0", "Shoes"], "event": ["sign"], "goal": ["sign", "/"],
@@ -48,6 +49,8 @@ def visited(number: int, seed: int, days: int = 5) -> pl.DataFrame:
     return events.with_columns(
         source=one_of(_SOURCES),
         browser=one_of(["Firefox", "Safari"]),
+        utm_campaign=one_of(["", "spring", "it's"]),
+        city=one_of(["Berlin", "", "Bern", "Köln"]),
         props=one_of(_PLANS),
         path=pl.when(pl.col("id_hi") % 4 == 0).then(pl.lit(encoded(frames.PATHS[3]))).otherwise("path"),
     )
@@ -78,8 +81,9 @@ class Visits:
                         did[f"prop:{name}"].add(value if isinstance(value, str) else json.dumps(value))
         for row in frames.sessions(self.events).iter_rows(named=True):
             did = self._did[row["visitor"], row["started_at"] // frames.DAY_MS]
-            for name in ("entry_page", "exit_page", "source", "country", "browser", "device"):
+            for name in ("entry_page", "exit_page", "source", "country", "browser", "device", "city", "language"):
                 did[name] = {row[name]}
+            did["campaign"] = {row["utm_campaign"]}
             did["goal"] = did["page"] | did["event"]
 
     def chosen(self, filters: Iterable[Filter]) -> pl.DataFrame:

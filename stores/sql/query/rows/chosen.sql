@@ -1,4 +1,5 @@
--- The visits that filters choose, by the values of one dimension, as `visits`, `events` and `counts` have them for all.
+-- The visits that filters choose, by the values of one dimension, as `visits`, `events` and `counts` have them for all;
+-- or of several that are columns of a visit, so that the visits are chosen once for all of these.
 -- Visits and what they did are rows of `day_visits`. `counts` says whether a row is a visit to its value; `viewed`,
 -- `searched`, `happened` and `nothing` are what it adds to the numbers. `landings` are the visits of which bounces are
 -- told: under a filter by page those that entered there. A visitor without other rows on a day needs no comparing.
@@ -6,7 +7,8 @@ SELECT
     label AS day,
     -- dimension
     AS dimension,
-    toString(what) AS value,
+    -- value
+    AS value,
     countIf(counts AND NOT lasts AND NOT again) + uniqExactIf((at, visitor), counts AND NOT lasts AND again) AS visitors,
     uniqExactIf(visitor, counts AND lasts) AS regulars,
     uniqStateIf(visitor, counts AND lasts) AS lasting,
@@ -40,4 +42,6 @@ FROM
     )
     -- each
 )
-GROUP BY label, what
+GROUP BY
+    -- sets
+HAVING value != '' OR dimension NOT IN ('entry_page', 'exit_page', 'campaign')

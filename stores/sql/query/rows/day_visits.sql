@@ -3,15 +3,18 @@
 -- may be none, and all events on it; `search` its terms, `event` its custom events by name.
 -- What the visit viewed, searched for and did on other days is in the columns `…_elsewhere`, so that a filter meets it as
 -- a whole; `props` has the properties of its custom events, each as name, zero byte, value.
+-- `step` has, where the visit began, what it did on all days in order: its page views (kind 1), searches (2), custom events
+-- (3) and properties of these (4), as it has them elsewhere. Steps of one event have one number in `step.event`, `step.at`
+-- is its time (Unix ms), `step.results` how many results a search told of, -1 where it told of none.
 -- `again` says that its visitor has other rows on that day. An event's visit is found as in `events`; an event without
 -- one is left out. Visits that go on over midnight are looked up in {near_days}: {days} and two days before and after each.
 WITH 1 AS page, 2 AS search, 3 AS custom, 4 AS prop
 SELECT
     ({dates:Array(Date32)})[indexOf({starts:Array(Int64)}, start)] AS day,
-    visitor, session_id, begun = start AS began, lasts,
+    visitor, session_id, started_at, begun = start AS began, lasts,
     count() OVER (PARTITION BY start, visitor) > 1 AS again,
     is_bounce, duration_ms, visit_pageviews, visit_searches, visit_events,
-    entry_page, exit_page, source, channel, country, device, browser, os,
+    entry_page, exit_page, source, channel, campaign, country, region, city, language, device, browser, os,
     toUInt32(arraySum(each -> each.views, here)) AS pageviews,
     toUInt32(arraySum(each -> each.events * (each.by = search), here)) AS searches,
     toUInt32(arraySum(each -> each.events * (each.by = page), here)) AS events,
@@ -24,7 +27,17 @@ SELECT
     arrayMap(each -> each.value, arrayFilter(each -> each.views > 0, elsewhere)) AS pages_elsewhere,
     arrayMap(each -> each.value, arrayFilter(each -> each.by = search, elsewhere)) AS searches_elsewhere,
     arrayMap(each -> each.value, arrayFilter(each -> each.by = custom, elsewhere)) AS events_elsewhere,
-    arrayMap(each -> each.value, arrayFilter(each -> each.by = prop, did)) AS props
+    arrayMap(each -> each.value, arrayFilter(each -> each.by = prop, did)) AS props,
+    arraySort(if(
+        began,
+        arrayFlatten(arrayMap(each -> arrayMap(time -> (time, each.by, each.value), each.times), did)),
+        []
+    )) AS steps,
+    arrayMap(each -> each.2, steps) AS `step.kind`,
+    arrayMap(each -> each.3, steps) AS `step.value`,
+    arrayEnumerateDense(arrayMap(each -> (each.1.at, each.1.id_hi, each.1.id_lo), steps)) AS `step.event`,
+    arrayMap(each -> each.1.at, steps) AS `step.at`,
+    arrayMap(each -> each.1.results, steps) AS `step.results`
 FROM
 (
     SELECT
@@ -35,7 +48,8 @@ FROM
     FROM
     (
         SELECT
-            visitor, session_id, is_bounce, entry_page, exit_page, source, channel, country, device, browser, os,
+            visitor, session_id, started_at, is_bounce, entry_page, exit_page,
+            source, channel, utm_campaign AS campaign, country, region, city, language, device, browser, os,
             pageviews AS visit_pageviews, searches AS visit_searches, events AS visit_events,
             toUnixTimestamp64Milli(ended_at) - toUnixTimestamp64Milli(started_at) AS duration_ms,
             roundDown(toUnixTimestamp64Milli(started_at), {bounds:Array(Int64)}) AS begun,
@@ -51,8 +65,9 @@ FROM
     (
         SELECT
             visitor, session_id,
-            groupArray((at, by, value, views, events, nothing)::Tuple(
-                at Int64, by UInt8, value String, views UInt32, events UInt32, nothing UInt32
+            groupArray((at, by, value, views, events, nothing, times)::Tuple(
+                at Int64, by UInt8, value String, views UInt32, events UInt32, nothing UInt32,
+                times Array(Tuple(at Int64, id_hi UInt64, id_lo UInt64, results Int64))
             )) AS did
         FROM
         (
@@ -60,16 +75,20 @@ FROM
                 visitor, session_id, at, what.1 AS by, what.2 AS value,
                 countIf(by = page AND type = 'pageview') AS views,
                 count() AS events,
-                countIf(results = 0) AS nothing
+                countIf(results = 0) AS nothing,
+                groupArrayIf(
+                    (toUnixTimestamp64Milli(occurred_at), id_hi, id_lo, if(by = search, ifNull(results, -1), -1)),
+                    by != page OR type = 'pageview'
+                ) AS times
             FROM
             (
                 SELECT
-                    e.visitor AS visitor, session_id, type, results, arrayJoin(whats) AS what,
+                    e.visitor AS visitor, session_id, occurred_at, id_hi, id_lo, type, results, arrayJoin(whats) AS what,
                     roundDown(toUnixTimestamp64Milli(occurred_at), {bounds:Array(Int64)}) AS at
                 FROM
                 (
                     SELECT
-                        visitor, occurred_at, type, results,
+                        visitor, occurred_at, id_hi, id_lo, type, results,
                         arrayMap(each -> (
                             prop, concat(each.1, '\0', if(startsWith(each.2, '"'), JSONExtractString(each.2), each.2))
                         ), JSONExtractKeysAndValuesRaw(if(type = 'custom', props, '{}'))) AS properties,

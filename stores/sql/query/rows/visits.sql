@@ -1,6 +1,6 @@
 -- Day by day, the visits that began in it, by each of {dimensions} that is a column of theirs; the dimension '' is all of
 -- them. Page views, searches and events are those of the visits. A visit without a page view has neither entry nor exit
--- page, and is left out there.
+-- page, and is left out there; so is one without a campaign.
 -- The days are {dates}, which begin at {starts}. {bounds} are these starts, and the starts of the times between them that
 -- are not asked for, all in Unix ms; {days} are the UTC days of the former.
 SELECT
@@ -25,11 +25,13 @@ FROM
         visitor, started_at, ended_at, is_bounce, pageviews, searches, events,
         roundDown(toUnixTimestamp64Milli(started_at), {bounds:Array(Int64)}) AS start,
         arrayJoin(arrayFilter(
-            each -> has({dimensions:Array(String)}, each.1) AND (each.2 != '' OR NOT endsWith(each.1, '_page')),
+            each -> has({dimensions:Array(String)}, each.1)
+                AND (each.2 != '' OR each.1 NOT IN ('entry_page', 'exit_page', 'campaign')),
             [
                 ('', ''), ('entry_page', entry_page), ('exit_page', exit_page), ('source', toString(source)),
-                ('channel', toString(channel)), ('country', toString(country)), ('device', toString(device)),
-                ('browser', toString(browser)), ('os', toString(os))
+                ('channel', toString(channel)), ('campaign', toString(utm_campaign)), ('country', toString(country)),
+                ('region', toString(region)), ('city', toString(city)), ('language', toString(language)),
+                ('device', toString(device)), ('browser', toString(browser)), ('os', toString(os))
             ]
         )) AS by,
         visitor GLOBAL IN (

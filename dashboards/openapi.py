@@ -1,0 +1,207 @@
+"""`/api/v1/openapi.json`: the API as an OpenAPI 3.1 document, made from the names that the API itself checks.
+
+Each operation has its parameters and the schema of its answer. Tests hold the document against the application's own
+routes, and every answer against its schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+
+from dashboards import filters, journeys, ranges
+from dashboards.panels import BREAKDOWNS, MAX_ROWS, METRICS, ROW
+from stores.visits import MOST_STEPS
+
+routes = Blueprint("openapi", __name__, url_prefix="/api/v1")
+
+Schema = dict[str, Any]
+
+_WHOLE: Schema = {"type": "integer", "minimum": 0}
+_NUMBER: Schema = {"type": "number", "minimum": 0}
+_SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+_TEXT: Schema = {"type": "string"}
+_TIME: Schema = {"type": "string", "format": "date-time"}
+_KINDS = {"views_per_visit": _NUMBER, "visit_duration": _NUMBER, "bounce_rate": _SHARE}
+_METRICS = {name: _KINDS.get(name, _WHOLE) for name in METRICS}
+_APPROXIMATE: Schema = {
+    "type": "object",
+    "properties": {"visitors": _SHARE},
+    "required": ["visitors"],
+    "description": "The standard error of a number that is not exact, as a share.",
+}
+_VISIT = (
+    *("entry_page", "exit_page", "source", "channel", "campaign", "country", "region", "city", "language"),
+    *("device", "browser", "os"),
+)
+
+
+def document() -> Schema:
+    """The whole document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Footfall stats API",
+            "version": "1",
+            "description": "Numbers of a site's visits. Mistakes are answered with an `error` in words.",
+        },
+        "servers": [{"url": "/api/v1"}],
+        "security": [{"bearer": []}, {"basic": []}, {}],
+        "paths": {path: {"get": operation} for path, operation in _operations().items()},
+        "components": {
+            "schemas": {"Error": _object({"error": _TEXT})},
+            "parameters": {each["name"]: each for each in _parameters()},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "basic": {"type": "http", "scheme": "basic"},
+            },
+        },
+    }
+
+
+@routes.get("/openapi.json")
+def show() -> Response:
+    """The document."""
+    return jsonify(document())
+
+
+def _parameters() -> Iterable[Schema]:
+    """The parameters that several operations share."""
+    day = {"type": "string", "format": "date"}
+    yield _parameter("site", _TEXT, "The domain.", required=True)
+    yield _parameter("from", day, "The first day, included. It needs `to`.")
+    yield _parameter("to", day, "The last day, included. It needs `from`.")
+    yield _parameter("period", {"enum": list(ranges.PERIODS)}, "Instead of days; all but yesterday end today.")
+    yield _parameter("timezone", _TEXT, "The time zone of the days, an IANA name; the site's by default.")
+    yield _parameter("filters", _TEXT, f"Which visits to count: a JSON list such as `{filters.EXAMPLE}`.")
+    yield _parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_ROWS}, "How many rows.")
+    yield _parameter("page", {"type": "integer", "minimum": 1}, "Which part of the rows, `limit` each.")
+
+
+_RANGE = ("site", "from", "to", "period", "timezone", "filters")
+
+
+def _operations() -> dict[str, Schema]:
+    row = dict.fromkeys(ROW, _WHOLE)
+    visit = {
+        "id": _TEXT, "visitor": _TEXT, "started_at": _TIME, "duration": _NUMBER, "is_bounce": {"type": "boolean"},
+        **dict.fromkeys(("pageviews", "searches", "events"), _WHOLE), **dict.fromkeys(_VISIT, _TEXT),
+    }  # fmt: skip
+    event = {
+        "time": _TIME, "props": {"type": "object"}, "results": {"type": ["integer", "null"]}, "engaged_ms": _WHOLE,
+        **dict.fromkeys(
+            ("id", "type", "host", "path", "title", "referrer", "term", "name", "revenue", "currency"), _TEXT
+        ),
+    }  # fmt: skip
+    direction = _parameter("direction", {"enum": list(journeys.DIRECTIONS)}, "Pages after the path, or before it.")
+    return {
+        "/stats": _operation("The headline numbers.", _RANGE, _metrics({"bots": _WHOLE})),
+        "/timeseries": _operation(
+            "The numbers of every step of the range.",
+            _RANGE,
+            _rows(
+                _metrics({"time": _TIME, "value": _NUMBER}),
+                metric={"enum": list(METRICS)}, interval={"enum": list(ranges.INTERVALS)}, timezone=_TEXT,
+            ),
+            _parameter("metric", {"enum": list(METRICS), "default": "visitors"}, "Which number `value` is."),
+            _parameter("interval", {"enum": list(ranges.INTERVALS)}, "By default one that is easy to read."),
+        ),
+        "/breakdown": _operation(
+            "The values of one property with the most visitors.",
+            (*_RANGE, "limit"),
+            _rows(_object({"value": _TEXT, **row}, {"approximate": _APPROXIMATE}), by={"enum": list(BREAKDOWNS)}),
+            _parameter("by", {"enum": list(BREAKDOWNS)}, "The property.", required=True),
+        ),
+        "/visits": _operation(
+            "The visits one by one, the latest first.", (*_RANGE, "limit", "page"), _rows(_object(visit))
+        ),
+        "/visit": _operation(
+            "One visit with its events in order.",
+            ("site", "timezone"),
+            _object({
+                "visit": _object(
+                    visit,
+                    {**dict.fromkeys(("referrer", "medium"), _TEXT), "engaged_ms": _WHOLE},
+                ),
+                "events": {"type": "array", "items": _object(event)},
+                "complete": {"type": "boolean", "description": "Whether these are all of its events."},
+            }),
+            _parameter("id", _TEXT, "The `id` of a visit.", required=True),
+        ),
+        "/funnel": _operation(
+            "How many visits, or visitors, get through some steps in order.",
+            _RANGE,
+            _rows(
+                _object({
+                    "step": {"type": "array"}, "reached": _WHOLE, "of_first": _SHARE, "of_previous": _SHARE,
+                    "median_seconds": _NUMBER,
+                }),
+                by={"enum": list(journeys.BY)}, total=_WHOLE,
+            ),
+            _parameter("steps", _TEXT, f"1 to {MOST_STEPS}, such as `{filters.EXAMPLE_STEPS}`.", required=True),
+            _parameter("by", {"enum": list(journeys.BY), "default": "visit"}, "What is counted."),
+        ),
+        "/paths": _operation(
+            "Which pages visits viewed after some others in a row, or before.",
+            (*_RANGE, "limit"),
+            _rows(
+                _object({"value": _TEXT, "visits": _WHOLE}),
+                path={"type": "array", "items": _TEXT}, direction=direction["schema"], total=_WHOLE,
+            ),
+            _parameter("path", _TEXT, f"Pages in a row, such as `{filters.EXAMPLE_PATH}`; none by default."),
+            direction,
+        ),
+        "/searches": _operation(
+            "What was searched for on the site, and what came of it.",
+            (*_RANGE, "limit", "page"),
+            _rows(
+                _object({
+                    "value": _TEXT, "searches": _WHOLE, "without_results": _WHOLE, "exits": _WHOLE,
+                    "mean_results": {"type": ["number", "null"]}, "next_page": _TEXT, "next_times": _WHOLE,
+                }),
+                total=_WHOLE,
+            ),
+        ),
+        "/retention": _operation(
+            "How many visitors of a week, of those whose ids last, came back in later weeks.",
+            _RANGE,
+            _rows(_object({
+                "week": {"type": "string", "format": "date"}, "visitors": _WHOLE,
+                "came": {"type": "array", "items": _WHOLE},
+            })),
+        ),
+        "/openapi.json": _operation("This document.", (), {"type": "object"}),
+    }  # fmt: skip
+
+
+def _operation(summary: str, shared: Iterable[str], answer: Schema, *own: Schema) -> Schema:
+    parameters = [{"$ref": f"#/components/parameters/{name}"} for name in shared]
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {
+        "summary": summary,
+        "parameters": [*parameters, *own],
+        "responses": {
+            "200": {"description": "The answer.", "content": {"application/json": {"schema": answer}}},
+            "default": {"description": "What is wrong, in words.", "content": error},
+        },
+    }
+
+
+def _parameter(name: str, schema: Schema, words: str, *, required: bool = False) -> Schema:
+    return {"name": name, "in": "query", "required": required, "description": words, "schema": schema}
+
+
+def _object(needed: dict[str, Schema], more: dict[str, Schema] | None = None) -> Schema:
+    """An object with these properties and no others; `more` may be missing."""
+    properties = {**needed, **(more or {})}
+    return {"type": "object", "properties": properties, "required": list(needed), "additionalProperties": False}
+
+
+def _metrics(own: dict[str, Schema]) -> Schema:
+    return _object({**own, **_METRICS}, {"approximate": _APPROXIMATE})
+
+
+def _rows(row: Schema, **own: Schema) -> Schema:
+    return _object({**own, "rows": {"type": "array", "items": row}})
