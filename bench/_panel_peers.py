@@ -104,14 +104,22 @@ HAVING countIf(type = {{kind:String}}) > 0
 ORDER BY visitors DESC, if({{kind:String}} = 'pageview', pageviews, events) DESC, value
 LIMIT 10"""
 EVENT_LISTS = {"page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom")}
-_VISIT_LISTS = ("entry_page", "exit_page", "source", "channel", "country", "device", "browser", "os")
+_COLUMNS = (
+    *("entry_page", "exit_page", "source", "channel", "country", "region", "city", "language"),
+    *("device", "browser", "os"),
+)
+_VISIT_LISTS = {"campaign": "utm_campaign", **{name: name for name in _COLUMNS}}
+_NAMED = ("entry_page", "exit_page", "campaign")
 
 # What the raw rows are asked for each panel: a statement and its parameters.
 RAW: dict[str, tuple[str, dict[str, Any]]] = {
     "stats": (_STATS, {}),
     "timeseries": (_TIMESERIES, {}),
     **{f"breakdown-{name}": (_EVENTS_BY, {"by": by, "kind": kind}) for name, (by, kind) in EVENT_LISTS.items()},
-    **{f"breakdown-{by}": (_VISITS_BY, {"by": by, "with_empty": not by.endswith("_page")}) for by in _VISIT_LISTS},
+    **{
+        f"breakdown-{name}": (_VISITS_BY, {"by": by, "with_empty": name not in _NAMED})
+        for name, by in _VISIT_LISTS.items()
+    },
 }
 BEFORE = ("stats", "timeseries")  # what the page asks of the range before, too
 
@@ -147,10 +155,10 @@ FILTERS = {
 # A visit meets a filter also by what it did before or after the range, as far as a session goes on: two days.
 _EVENTS_IN_VISITS = """
 (
-    SELECT e.visitor AS visitor, session_id, type, path, occurred_at
+    SELECT e.visitor AS visitor, session_id, type, path, name, occurred_at
     FROM
     (
-        SELECT visitor, type, path, occurred_at FROM event_rows FINAL
+        SELECT visitor, type, path, toString(name) AS name, occurred_at FROM event_rows FINAL
         WHERE site = {site:String} AND bot = ''
             AND occurred_at >= since - INTERVAL 2 DAY AND occurred_at < until + INTERVAL 2 DAY
             AND day BETWEEN toDate(since) - 2 AND toDate(until) + 2
@@ -162,6 +170,40 @@ _EVENTS_IN_VISITS = """
             AND day BETWEEN toDate(since) - 4 AND toDate(until) + 2
     ) AS s ON e.visitor = s.visitor AND e.occurred_at >= s.started_at
 )"""
+
+# What visits did in order: the steps of a funnel, what was viewed after a page, and the latest visits.
+STEPS = [("is", "page", ["/article/1"]), ("is", "page", ["/article/2"]), ("is", "event", ["event 1"])]
+JOURNEYS = {
+    "funnel": f"""{_SPAN}SELECT countIf(level >= step) AS reached
+FROM
+(
+    SELECT arrayJoin([1, 2, 3]) AS step, level
+    FROM
+    (
+        SELECT windowFunnel(172800000)(
+            toUInt64(toUnixTimestamp64Milli(occurred_at)),
+            type = 'pageview' AND path = '/article/1', type = 'pageview' AND path = '/article/2',
+            type = 'custom' AND name = 'event 1'
+        ) AS level
+        FROM {_EVENTS_IN_VISITS}
+        GROUP BY visitor, session_id
+    )
+)
+GROUP BY step ORDER BY step""",
+    "paths": f"""{_SPAN}SELECT pages[place + 1] AS value, count() AS visits
+FROM
+(
+    SELECT
+        arrayCompact(arrayMap(each -> each.2, arraySort(groupArray((occurred_at, path))))) AS pages,
+        indexOf(pages, '/article/1') AS place
+    FROM {_EVENTS_IN_VISITS}
+    WHERE type = 'pageview'
+    GROUP BY visitor, session_id
+)
+WHERE place > 0 GROUP BY value ORDER BY visits DESC, value LIMIT 25""",
+    "visits": f"""{_SPAN}SELECT events, pageviews, entry_page {_SESSIONS}
+ORDER BY started_at DESC, session_id LIMIT 50""",
+}
 
 
 def _chosen(filtered: Filtered) -> str:
@@ -248,7 +290,8 @@ def raw(folder: Path, site: str, days: int) -> Answers:
         for before, names in ((False, tuple(RAW)), (True, BEFORE))
         for name in names
     }
-    return _of_warehouse(folder, questions)
+    journeys = {name: (statement, {"site": site, **bounds(days)}) for name, statement in JOURNEYS.items()}
+    return _of_warehouse(folder, questions | journeys)
 
 
 def filtered(folder: Path, site: str, days: int) -> Answers:

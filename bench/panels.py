@@ -6,6 +6,9 @@ Parquet files of the archive. Ours is `footfall up` on the same folder, asked by
 arrive: each panel of the API, the page, and the page in Chromium with an empty cache. All answers are compared before
 ours are timed. The page also asks for the range before, in which this data has nothing; the peer is asked for that too.
 
+What visits did in order (a funnel, what follows a page, the latest visits) has the target of filtered panels, since it
+reads each visit.
+
 With filters, the numbers and two lists are compared and timed for each of some filters; the page is timed only. As the
 peer takes long for each, they are left out of more than two million events unless `--filters` is given.
 
@@ -34,7 +37,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from bench._panel_peers import FILTERS, RAW
+from bench._panel_peers import FILTERS, JOURNEYS, RAW, STEPS
 from bench.harness import Result, Up, percentile, report, result, up
 from bench.ingest import user_agents
 from bench.replay import FIRST, _folder, make, site_names
@@ -192,6 +195,9 @@ def addresses(running: Up, site: str, days: int) -> dict[str, str]:
         "stats": f"{begin}/api/v1/stats?site={site}&{span}",
         "timeseries": f"{begin}/api/v1/timeseries?site={site}&{span}&interval=day",
         **{name: f"{begin}/api/v1/breakdown?site={site}&{span}&by={by}" for name, by in lists.items()},
+        "funnel": f"{begin}/api/v1/funnel?site={site}&{span}&steps={quote(json.dumps(STEPS))}",
+        "paths": f"{begin}/api/v1/paths?site={site}&{span}&path={quote(json.dumps(STEPS[0][2]))}",
+        "visits": f"{begin}/api/v1/visits?site={site}&{span}",
         "page": f"{begin}/{site}?{span}",
     }
 
@@ -216,7 +222,7 @@ def took(address: str, rounds: int = ROUNDS) -> Took:
 def measured(running: Up, site: str, days: int, raw: dict[str, Asked], duckdb: dict[str, Asked]) -> Iterator[Result]:
     """The results of all panels and of the page, whose answers are compared before the first is timed."""
     places = addresses(running, site, days)
-    for name in RAW:
+    for name in (*RAW, *JOURNEYS):
         found = json.loads(fetch(places[name]))
         for peer in (raw, duckdb):
             if name in peer:
@@ -231,7 +237,12 @@ def measured(running: Up, site: str, days: int, raw: dict[str, Asked], duckdb: d
             yield faster(f"{shown}-vs-raw", ours, raw[name].ms, TARGET_LIST)
         if name in duckdb:
             yield faster(f"{shown}-vs-duckdb", ours, duckdb[name].ms, TARGET_DUCKDB)
-    yield faster("page-vs-raw", took(places["page"]), sum(asked.ms for asked in raw.values()), TARGET_PAGE)
+    shown_raw = sum(asked.ms for name, asked in raw.items() if name not in JOURNEYS)
+    yield faster("page-vs-raw", took(places["page"]), shown_raw, TARGET_PAGE)
+    for name in JOURNEYS:
+        ours = took(places[name], FILTERED_ROUNDS)
+        met, against = ours.p95 < TARGET_FILTERED, ours.against(raw[name].ms)
+        yield result(f"panels/{name}", ours.p50, raw[name].ms, "ms", TARGET_FILTERED, met=met, **against)
 
 
 def filtered(running: Up, site: str, days: int, peer: dict[str, Asked]) -> Iterator[Result]:

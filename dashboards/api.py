@@ -25,8 +25,16 @@ routes = Blueprint("api", __name__, url_prefix="/api/v1")
 @routes.get("/stats")
 def stats() -> Response:
     """The headline numbers of a range of days."""
-    found = _panels().stats
-    return jsonify({name: found[name] for name in (*METRICS, "bots")} | _approximate(found))
+    asked = _asked()
+    how = parameters.one_of(request.args, "compare", ranges.COMPARISONS, "none")
+    span = asked.span.compared(how)
+    before = {"before": _numbers(asked._replace(span=span).panels())} if span else {}
+    return jsonify(_numbers(asked.panels()) | before)
+
+
+def _numbers(panels: Panels) -> dict[str, Any]:
+    found = panels.stats
+    return {name: found[name] for name in (*METRICS, "bots")} | _approximate(found)
 
 
 @routes.get("/timeseries")

@@ -14,13 +14,13 @@ from flask import url_for
 
 from dashboards.filters import text
 from dashboards.parameters import Arguments
-from dashboards.ranges import DateRange
+from dashboards.ranges import DEFAULT_COMPARISON, DateRange
 from stores.filters import Filter
 
 DEFAULT_METRIC = "visitors"
 DEFAULT_SORT = "visitors"
 
-_DEFAULTS = {"metric": DEFAULT_METRIC, "sort": DEFAULT_SORT}
+_DEFAULTS = {"metric": DEFAULT_METRIC, "sort": DEFAULT_SORT, "compare": DEFAULT_COMPARISON}
 _DAYS = ("from", "to")
 # The views of a site beside its board, and what the address of each has that no other page has.
 VIEWS = {
@@ -44,7 +44,8 @@ class Links:
         self.chosen = tuple(chosen)
         self.page = page
         span = _DAYS if any(day in arguments for day in _DAYS) else ("period",)
-        given = {each: arguments.get(each, "") for each in (*span, "metric", *_OWN.get(page.partition("/")[0], ()))}
+        own = _OWN.get(page.partition("/")[0], ())
+        given = {each: arguments.get(each, "") for each in (*span, "metric", "compare", *own)}
         given["filters"] = text(chosen) if chosen else ""
         self._kept = {each: value for each, value in given.items() if value}
 
@@ -95,7 +96,7 @@ class Links:
 
     def download(self, form: str) -> str:
         """This whole list as a file."""
-        values: dict[str, Any] = {**self.fields("metric"), "site": self.site, "form": form}
+        values: dict[str, Any] = {**self.fields("metric", "compare"), "site": self.site, "form": form}
         return url_for("lists.download", **values, name=self.page.removeprefix("list/"))
 
     def export(self, view: str, form: str, span: DateRange) -> str:

@@ -97,7 +97,16 @@ def _operations() -> dict[str, Schema]:
     }  # fmt: skip
     direction = _parameter("direction", {"enum": list(journeys.DIRECTIONS)}, "Pages after the path, or before it.")
     return {
-        "/stats": _operation("The headline numbers.", _RANGE, _metrics({"bots": _WHOLE})),
+        "/stats": _operation(
+            "The headline numbers.",
+            _RANGE,
+            _metrics({"bots": _WHOLE}, {"before": _metrics({"bots": _WHOLE})}),
+            _parameter(
+                "compare",
+                {"enum": list(ranges.COMPARISONS), "default": "none"},
+                "Which range `before` is of: as many days just before, or the same days of the year before.",
+            ),
+        ),
         "/timeseries": _operation(
             "The numbers of every step of the range.",
             _RANGE,
@@ -199,8 +208,8 @@ def _object(needed: dict[str, Schema], more: dict[str, Schema] | None = None) ->
     return {"type": "object", "properties": properties, "required": list(needed), "additionalProperties": False}
 
 
-def _metrics(own: dict[str, Schema]) -> Schema:
-    return _object({**own, **_METRICS}, {"approximate": _APPROXIMATE})
+def _metrics(own: dict[str, Schema], more: dict[str, Schema] | None = None) -> Schema:
+    return _object({**own, **_METRICS}, {"approximate": _APPROXIMATE, **(more or {})})
 
 
 def _rows(row: Schema, **own: Schema) -> Schema:

@@ -61,12 +61,15 @@ def board(site: str) -> str:
     zone = parameters.zone_of(context, site)
     span = parameters.span(context, request.args, zone, ranges.DEFAULT_PERIOD)
     metric = parameters.one_of(request.args, "metric", METRICS, DEFAULT_METRIC)
+    compare = parameters.one_of(request.args, "compare", ranges.COMPARISONS, ranges.DEFAULT_COMPARISON)
     chosen = filters.of(request.args)
     panels = Panels(context.warehouse, site, span, filters=chosen)
     stats = panels.stats
     page = frame(context, Links(site, chosen, request.args), span) | {
         "title": site,
         "metric": metric,
+        "compare": compare,
+        "comparisons": _comparisons(span),
         "stats": stats,
         "mark": now.mark(stats),
         "exported": exports.VIEWS,
@@ -76,10 +79,10 @@ def board(site: str) -> str:
     if not chosen and not stats["events"] and not stats["bots"] and _never_seen(context, site):
         return render_template("empty.html", **page)
     series = panels.timeseries(span.interval)
-    earlier = Panels(context.warehouse, site, span.previous(), filters=chosen)
+    earlier = _compared(panels, compare)
     page |= {
-        "before": _before(context, panels, earlier),
-        "series": _chart(context, panels, series, earlier.timeseries(span.interval)),
+        "before": _before(context, panels, earlier) if earlier else {},
+        "series": _chart(context, panels, series, earlier.timeseries(span.interval) if earlier else []),
         "rows": [(ranges.label(row["time"], span.interval, zone), row) for row in series],
         "cards": CARDS,
         "lists": panels.breakdowns([by for by in BREAKDOWNS if by not in OF_GEO or context.countries], LIST_ROWS),
@@ -143,8 +146,20 @@ def _never_seen(context: Context, site: str) -> bool:
     return context.warehouse.ask("first_event", site=site).is_empty()
 
 
+def _comparisons(span: DateRange) -> dict[str, str]:
+    """What a range can be compared with, in words."""
+    days = "day" if span.days == 1 else f"{span.days} days"
+    return {how: words if how == "none" else f"{days} {words}" for how, words in ranges.COMPARISONS.items()}
+
+
+def _compared(panels: Panels, how: str) -> Panels | None:
+    """The same numbers of the range that this one is compared with, if any."""
+    span = panels.span.compared(how)
+    return Panels(panels.warehouse, panels.site, span, filters=panels.filters) if span else None
+
+
 def _before(context: Context, panels: Panels, earlier: Panels) -> dict[str, Any]:
-    """The numbers of the range before; if the range is still running, only of the same part of it."""
+    """The numbers of the range that is compared with; if the range is still running, only of the same part of it."""
     until = earlier.span.start_ms + context.clock() - panels.span.start_ms
     if until >= earlier.span.end_ms:
         return earlier.stats

@@ -22,6 +22,8 @@ PERIODS = {
     "month": "Month",
 }
 DEFAULT_PERIOD = "today"
+COMPARISONS = {"previous": "before", "year": "a year before", "none": "Compare with nothing"}
+DEFAULT_COMPARISON = "previous"
 INTERVALS = ("hour", "day", "week", "month")
 FIRST_DAY = date(2000, 1, 1)  # before any web statistics; days before 1970 would be negative milliseconds
 LAST_DAY = date(2199, 12, 31)
@@ -64,6 +66,16 @@ class DateRange:
         """The range of the same number of days just before."""
         span = timedelta(days=self.days)
         return DateRange(self.first - span, self.last - span, self.zone)
+
+    def year_before(self) -> DateRange:
+        """The range of the same number of days that began on the same date a year before; 28 February for the 29th."""
+        leap_day = (self.first.month, self.first.day) == (2, 29)
+        first = self.first.replace(year=self.first.year - 1, day=28 if leap_day else self.first.day)
+        return DateRange(first, first + (self.last - self.first), self.zone)
+
+    def compared(self, how: str) -> DateRange | None:
+        """The range that this one is compared with by one of `COMPARISONS`, if any."""
+        return {"previous": self.previous, "year": self.year_before}[how]() if how != "none" else None
 
     @property
     def interval(self) -> str:

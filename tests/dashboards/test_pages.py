@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 
+import polars as pl
 import pytest
 from flask import Blueprint, Flask
 from flask.testing import FlaskClient
@@ -12,9 +14,10 @@ from flask.testing import FlaskClient
 import hatch_build
 from dashboards.app import create
 from dashboards.panels import BREAKDOWNS, METRICS
+from dashboards.ranges import COMPARISONS
 from stores.base import Live
 from stores.warehouse import Warehouse
-from tests.dashboards.conftest import NOW, VISITS, ms
+from tests.dashboards.conftest import HOME, NOW, VISITS, Visit, at, event_rows, ms, session_rows
 from tests.dashboards.test_build import ROOT
 
 FIRST_LOAD = 80_000
@@ -72,6 +75,26 @@ def test_a_day_still_running_is_compared_with_as_much_of_the_day_before(client: 
     change = re.search(r'id="figure-pageviews".*?class="change ?\w*" title="([^"]*)">([^<]*)', html, re.DOTALL)
     # The visit of the 29th, 23:50 had its second view at 0:10 of the 30th, beside that of visitor 6.
     assert change and change.groups() == ("2 before", "−50%")
+
+
+@pytest.mark.parametrize("how", COMPARISONS)
+def test_a_range_is_compared_with_the_one_that_is_chosen(client: FlaskClient, warehouse: Warehouse, how: str) -> None:
+    """A year ago there were two visits, and a week before the range none."""
+    past = [Visit(60 + n, at(28, 9 + n).replace(year=2025), [(0, "pageview", HOME, "")]) for n in range(2)]
+    warehouse.insert("event_rows", event_rows(past).with_columns(id_hi=pl.lit(77, pl.UInt64)), "past")
+    warehouse.insert("session_rows", session_rows(past), "past visits")
+    chosen = {"from": "2026-03-27", "to": "2026-03-31"}
+    answer = client.get("/example.com", query_string=chosen | {"compare": how})
+    shown = re.search(r'id="figure-visits".*?class="change ?\w*"(?: title="([^"]*)")?>([^<]*)', answer.text, re.DOTALL)
+    assert shown and shown.groups() == (("2 before", "+300%") if how == "year" else (None, " "))
+    series = json.loads(re.search(r'id="series"[^>]*>(.*?)</script>', answer.text, re.DOTALL)[1])  # type: ignore[index]
+    assert sum(series["before"]["visits"]) == (2 if how == "year" else 0)
+    kept = re.findall(r'href="(/example.com\?[^"]*metric=[^"]*)"', answer.text)
+    assert kept and all((f"compare={how}" in link) == (how != "previous") for link in kept)
+    api = client.get("/api/v1/stats", query_string=chosen | {"site": "example.com", "compare": how}).get_json()
+    assert {name: numbers["visits"] for name, numbers in api.items() if name == "before"} == (
+        {} if how == "none" else {"before": 2 if how == "year" else 0}
+    )
 
 
 def test_bots_are_named_apart(client: FlaskClient) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from dashboards import ranges
 from dashboards.ranges import BadRange, DateRange
@@ -53,6 +55,21 @@ def test_the_range_before_has_as_many_days_and_touches() -> None:
     span = DateRange(date(2026, 3, 10), date(2026, 3, 16))
     assert span.previous() == DateRange(date(2026, 3, 3), date(2026, 3, 9))
     assert span.previous().end_ms == span.start_ms
+
+
+@given(first=st.dates(date(2001, 1, 1), date(2190, 1, 1)), days=st.integers(1, 800))
+@example(first=date(2024, 2, 29), days=1)
+@example(first=date(2025, 1, 1), days=366)
+def test_the_year_before_begins_on_the_same_date_and_has_as_many_days(first: date, days: int) -> None:
+    found = DateRange(first, first + timedelta(days=days - 1)).year_before()
+    assert (found.days, found.first.year, found.first.month) == (days, first.year - 1, first.month)
+    assert found.first.day == (28 if (first.month, first.day) == (2, 29) else first.day)
+
+
+def test_a_range_is_compared_with_what_is_asked_for() -> None:
+    span = DateRange(date(2026, 3, 10), date(2026, 3, 16), "Asia/Tokyo")
+    found = {how: span.compared(how) for how in ranges.COMPARISONS}
+    assert found == {"previous": span.previous(), "year": span.year_before(), "none": None}
 
 
 @pytest.mark.parametrize(
