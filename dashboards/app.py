@@ -7,9 +7,10 @@ from collections.abc import Callable
 from flask import Blueprint, Flask, Response, request
 from flask_compress import Compress
 
-from dashboards import api, chips, context, formats, health, lists, now, openapi, pages, sql, views
+from dashboards import api, chips, context, exports, formats, health, lists, now, openapi, pages, sql, views
 from dashboards.access import Access, guard, login, needs, oidc
 from dashboards.accounts import log, own, people, tokens
+from dashboards.clickhouse import protocol
 from stores.base import Live
 from stores.warehouse import Warehouse
 
@@ -67,7 +68,8 @@ def create(
     guard(app, access or Access())
     if provider is not None:
         oidc.register(app, provider, url)
-    for part in (health, login, oidc, own, people, tokens, log, api, openapi, sql, now, chips, lists, views, pages):
+    parts = (health, login, oidc, own, people, tokens, log, api, openapi, sql, protocol)
+    for part in (*parts, now, chips, lists, views, exports, pages):
         app.register_blueprint(part.routes)
     if control is not None:
         app.register_blueprint(control)

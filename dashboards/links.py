@@ -14,7 +14,7 @@ from flask import url_for
 
 from dashboards.filters import text
 from dashboards.parameters import Arguments
-from dashboards.ranges import DEFAULT_COMPARISON
+from dashboards.ranges import DEFAULT_COMPARISON, DateRange
 from stores.filters import Filter
 
 DEFAULT_METRIC = "visitors"
@@ -93,6 +93,16 @@ class Links:
     def longer(path: Sequence[str], page: str) -> str:
         """The path with one more page, as an address has it."""
         return json.dumps([*path, page], ensure_ascii=False)
+
+    def download(self, form: str) -> str:
+        """This whole list as a file."""
+        values: dict[str, Any] = {**self.fields("metric", "compare"), "site": self.site, "form": form}
+        return url_for("lists.download", **values, name=self.page.removeprefix("list/"))
+
+    def export(self, view: str, form: str, span: DateRange) -> str:
+        """The rows of a view on the days of a range, as a file."""
+        days: dict[str, Any] = {"from": span.first, "to": span.last}
+        return url_for("exports.rows", site=self.site, view=view, form=form, **days)
 
     def value(self, name: str, value: str) -> str:
         """The board of the visits that have this value of the list `name`, in place of another value of it."""

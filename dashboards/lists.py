@@ -1,13 +1,14 @@
-"""`/<site>/list/<name>`: all values of one list of the board, searched, sorted and by the page."""
+"""`/<site>/list/<name>`: all values of one list of the board, searched, sorted and by the page; and as a file."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from flask import Blueprint, render_template, request
+import polars as pl
+from flask import Blueprint, Response, render_template, request
 from werkzeug.exceptions import BadRequest, NotFound
 
-from dashboards import filters, pages, parameters, ranges
+from dashboards import downloads, filters, pages, parameters, ranges
 from dashboards.context import current_context
 from dashboards.links import DEFAULT_SORT, Links
 from dashboards.panels import BREAKDOWNS, METRICS, ROW, Panels
@@ -17,12 +18,62 @@ routes = Blueprint("lists", __name__)
 routes.register_error_handler(StoreError, pages.failed)
 
 ROWS = 50
+MOST_ROWS = 100_000  # of a file
 _VIEWLESS = ("search", "event")  # lists of events that are no page views
+
+
+class _Asked(NamedTuple):
+    """What the address of a list asks for: its columns with their headings, its order, and what values contain."""
+
+    panels: Panels
+    columns: dict[str, str]
+    sort: str
+    search: str
 
 
 @routes.get("/<site>/list/<name>")
 def whole(site: str, name: str) -> str:
     """One whole list of a site."""
+    context = current_context()
+    asked = _asked(site, name)
+    page, offset = parameters.page_of(request.args, ROWS)
+    known = name not in pages.OF_GEO or context.countries
+    shown: dict[str, Any] = {}
+    if known:
+        listing = asked.panels.listing(name, search=asked.search, sort=asked.sort, limit=ROWS, offset=offset)
+        shown = {"rows": listing.rows, "total": listing.total, "first": offset + 1}
+    links = Links(site, asked.panels.filters, request.args, f"list/{name}")
+    return render_template(
+        "whole.html",
+        title=f"{pages.TITLES[name]} of {site}",
+        name=name,
+        about=BREAKDOWNS[name],
+        columns=asked.columns,
+        sort=asked.sort,
+        search=asked.search,
+        page=page,
+        known=known,
+        forms=downloads.LISTS,
+        most=MOST_ROWS,
+        **shown,
+        **pages.frame(context, links, asked.panels.span),
+    )
+
+
+@routes.get("/<site>/list/<name>.<form>")
+def download(site: str, name: str, form: str) -> Response:
+    """The list as a file, in its order, up to `MOST_ROWS` values."""
+    asked = _asked(site, name)
+    written = downloads.form_of(downloads.LISTS, form)
+    rows = asked.panels.listing(name, search=asked.search, sort=asked.sort, limit=MOST_ROWS).rows
+    kinds = {"value": pl.String, **dict.fromkeys(asked.columns, pl.Int64)}
+    frame = pl.DataFrame([[row[column] for column in kinds] for row in rows], kinds, orient="row")
+    span = asked.panels.span
+    return downloads.attached(written, f"{site}-{name}-{span.first}-{span.last}", [frame])
+
+
+def _asked(site: str, name: str) -> _Asked:
+    """Raises `BadRequest`, and `NotFound` for an unknown site or list."""
     context = current_context()
     zone = parameters.zone_of(context, site)
     if name not in BREAKDOWNS:
@@ -30,28 +81,8 @@ def whole(site: str, name: str) -> str:
     span = parameters.span(context, request.args, zone, ranges.DEFAULT_PERIOD)
     columns = _columns(name)
     sort = parameters.one_of(request.args, "sort", ("value", *columns), DEFAULT_SORT)
-    page, offset = parameters.page_of(request.args, ROWS)
-    search = _search(name)
-    chosen = filters.of(request.args)
-    known = name not in pages.OF_GEO or context.countries
-    shown: dict[str, Any] = {}
-    if known:
-        panels = Panels(context.warehouse, site, span, filters=chosen)
-        listing = panels.listing(name, search=search, sort=sort, limit=ROWS, offset=offset)
-        shown = {"rows": listing.rows, "total": listing.total, "first": offset + 1}
-    return render_template(
-        "whole.html",
-        title=f"{pages.TITLES[name]} of {site}",
-        name=name,
-        about=BREAKDOWNS[name],
-        columns=columns,
-        sort=sort,
-        search=search,
-        page=page,
-        known=known,
-        **shown,
-        **pages.frame(context, Links(site, chosen, request.args, f"list/{name}"), span),
-    )
+    panels = Panels(context.warehouse, site, span, filters=filters.of(request.args))
+    return _Asked(panels, columns, sort, _search(name))
 
 
 def _columns(name: str) -> dict[str, str]:

@@ -12,12 +12,15 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound
 from werkzeug.wrappers import Response as Redirect
 
-from dashboards import chips, filters, now, parameters, ranges
+from dashboards import chips, downloads, filters, now, parameters, ranges
 from dashboards.access import audit, needs
+from dashboards.clickhouse import protocol
+from dashboards.clickhouse.errors import is_statement
 from dashboards.context import Context, built, current_context
 from dashboards.links import DEFAULT_METRIC, VIEWS, Links
 from dashboards.panels import BREAKDOWNS, METRICS, Panels
 from dashboards.ranges import DateRange
+from stores import exports
 from stores.base import StoreError
 
 routes = Blueprint("pages", __name__)
@@ -43,8 +46,10 @@ TITLES = {name: about.title for name, about in BREAKDOWNS.items()} | {
 
 
 @routes.get("/")
-def home() -> str | Redirect:
-    """The list of sites, or the page of the only one."""
+def home() -> str | Response | Redirect:
+    """The list of sites, or the page of the only one. With a statement it is ClickHouse's protocol."""
+    if is_statement():
+        return protocol.ask()
     sites = sorted(current_context().sites())
     if len(sites) == 1:
         return redirect(url_for("pages.board", site=sites[0]))
@@ -69,6 +74,8 @@ def board(site: str) -> str:
         "comparisons": _comparisons(span),
         "stats": stats,
         "mark": now.mark(stats),
+        "exported": exports.VIEWS,
+        "forms": downloads.ROWS,
         "current": now.current(context, site),
     }
     if not chosen and not stats["events"] and not stats["bots"] and _never_seen(context, site):

@@ -37,10 +37,10 @@ _TYPES = (
 def ask() -> Response:
     """The result of the request's statement, with its format in `X-ClickHouse-Format`."""
     request.max_content_length = MAX_BODY
-    statement, form = _statement()
+    statement, form = sent(request.get_data())
     params = {name.removeprefix("param_"): text for name, text in request.args.items() if name.startswith("param_")}
     body, fmt = current_context().warehouse.read_only(statement, form, params)
-    return Response(body, content_type=_content_type(fmt), headers={"X-ClickHouse-Format": fmt})
+    return Response(body, content_type=content_type(fmt), headers={"X-ClickHouse-Format": fmt})
 
 
 @routes.get("/sql")
@@ -49,10 +49,10 @@ def explain() -> Response:
     raise MethodNotAllowed(["POST"], "statements are sent by POST: curl --data 'SELECT count() FROM events' .../sql")
 
 
-def _statement() -> tuple[str, str]:
-    """The statement, and the format to use if it names none."""
+def sent(raw: bytes) -> tuple[str, str]:
+    """The statement of this request, whose body is given, and the format to use if it names none."""
     fields: dict[str, object] = dict(request.args.items())
-    body = _text(request.get_data())
+    body = _text(raw)
     if request.mimetype == "application/json":
         try:
             given = request.get_json(silent=True)
@@ -82,10 +82,11 @@ def _text(body: bytes) -> str:
         raise BadRequest(f"the statement is not UTF-8: {error.reason} at byte {error.start}") from error
 
 
-def _content_type(fmt: str) -> str:
-    for starts, content_type in _TYPES:
+def content_type(fmt: str) -> str:
+    """The content type of a format of ClickHouse's."""
+    for starts, found in _TYPES:
         if fmt.startswith(starts):
-            return content_type
+            return found
     return "application/octet-stream"
 
 

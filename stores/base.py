@@ -43,7 +43,13 @@ class QueryFailed(StoreError):
 
 
 class QueryRefused(StoreError):
-    """A user's statement is not run; the message says which part of it, and what is allowed."""
+    """A user's statement is not run; the message says which part of it, and what is allowed.
+
+    `name` is what ClickHouse calls such an error, where the message is not the engine's own."""
+
+    def __init__(self, message: str, name: str = "ACCESS_DENIED") -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class BrokenRows(StoreError):

@@ -217,10 +217,12 @@ def ask(
     fmt: str | None,
     params: Mapping[str, Any] | None = None,
     beside: ExternalData | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> bytes:
     """The bytes of an answer in the format `fmt`; None when the statement names its own. The text is not changed."""
     text = f"{sql}\nFORMAT {fmt}" if fmt else sql
-    return bytes(client.raw_query(text, parameters=bound(sql, params), external_data=beside))
+    given = bound(sql, params)
+    return bytes(client.raw_query(text, parameters=given, external_data=beside, settings=dict(settings or {})))
 
 
 @dataclass(frozen=True)

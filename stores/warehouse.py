@@ -151,14 +151,26 @@ class Warehouse:
         with self._clients.lend() as client:
             client.command(sql, parameters=bound(sql, params))
 
+    @property
+    def database(self) -> str:
+        """The name of the database."""
+        return self._clients.database
+
     def read_only(
-        self, statement: str, fmt: str = "TabSeparated", params: Mapping[str, str] | None = None
+        self,
+        statement: str,
+        fmt: str = "TabSeparated",
+        params: Mapping[str, str] | None = None,
+        *,
+        escaped: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> Answer:
         """The answer to a user's statement, in `fmt` unless the statement ends with a FORMAT of its own.
 
+        `escaped` parameters are as clients of the engine write them. `settings` are those of `inspection.CHOSEN`.
         Raises `QueryRefused` when it is not a plain question to this database's tables, or reaches a limit;
         `TooManyQueries` when others are being answered and its turn does not come."""
-        return self._read_only.answer(statement, fmt, params or {}, LIMITS)
+        return self._read_only.answer(statement, fmt, params or {}, LIMITS, escaped, settings or {})
 
     def lookup_events(self, keys: pl.DataFrame, before_batch: int) -> pl.DataFrame:
         """The events live before a batch whose `site`, `visitor`, `id_hi`, `id_lo` are among the keys.

@@ -52,6 +52,13 @@ def test_the_wheel_holds_the_built_front_end(wheel: zipfile.ZipFile, name: str) 
 
 
 @pytest.mark.slow
+def test_the_wheel_holds_what_is_for_other_programs(wheel: zipfile.ZipFile) -> None:
+    wanted = {str(path.relative_to(ROOT)) for path in (ROOT / "infra" / "grafana").rglob("*") if path.is_file()}
+    assert len(wanted) == 4
+    assert sorted((wanted | {"infra/compose.yaml"}) - set(wheel.namelist())) == []
+
+
+@pytest.mark.slow
 def test_the_wheel_holds_nothing_of_the_workshop(wheel: zipfile.ZipFile) -> None:
     strangers = {name.partition("/")[0] for name in wheel.namelist()} - set(PACKAGES)
     assert all(name.endswith(".dist-info") for name in strangers)

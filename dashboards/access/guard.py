@@ -6,7 +6,7 @@ It denies by default: a route that `needs.NEEDS` does not name is refused to eve
 from __future__ import annotations
 
 from flask import Flask, Response, g, jsonify, redirect, request, url_for
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, Forbidden
 from werkzeug.wrappers import Response as Answer
 
 from dashboards import parameters
@@ -14,6 +14,8 @@ from dashboards.access import audit, needs
 from dashboards.access.hosts import Refusal
 from dashboards.access.needs import ANYBODY, NEEDS, OPEN, SIGNED_IN, Over
 from dashboards.access.rules import Access
+from dashboards.clickhouse import errors
+from dashboards.clickhouse.errors import is_statement
 from dashboards.context import current_context
 from stores.base import StoreError
 
@@ -28,11 +30,16 @@ def guard(app: Flask, access: Access) -> None:
     @app.before_request
     def look() -> Answer | None:
         hosts = access.hosts
-        refusal = hosts.wrong_host(header("Host"), request.endpoint) or hosts.foreign(request.method, header)
+        method = "POST" if is_statement() else request.method  # no link leads to a statement
+        refusal = hosts.wrong_host(header("Host"), request.endpoint) or hosts.foreign(method, header)
         if refusal is not None:
             return refuse(refusal)
         try:
             return _let_in(access)
+        except Forbidden as error:
+            if is_statement():
+                return errors.refused(error.description or "", "ACCESS_DENIED", 403)
+            raise
         except StoreError as error:
             return refuse(Refusal(503, f"the accounts cannot be read: {error}"))
 
@@ -46,9 +53,11 @@ def guard(app: Flask, access: Access) -> None:
 
 
 def refuse(refusal: Refusal) -> Response:
-    """The response for a refusal: JSON for the API, plain text otherwise."""
+    """The response for a refusal: JSON for the API, ClickHouse's form for its clients, plain text otherwise."""
     if request.path.startswith("/api/"):
         response = jsonify(error=refusal.words)
+    elif is_statement():
+        response = errors.refused(refusal.words, "AUTHENTICATION_FAILED")
     else:
         response = Response(f"{refusal.words}\n", content_type="text/plain; charset=utf-8")
     response.status_code = refusal.status
@@ -62,9 +71,10 @@ def refuse(refusal: Refusal) -> Response:
 
 def _let_in(access: Access) -> Answer | None:
     """None if the request may go to its route, else the response that refuses it. Raises `HTTPException` in words."""
-    need = SIGNED_IN if request.endpoint is None else NEEDS.get(request.endpoint)
+    endpoint = "clickhouse.ask" if is_statement() else request.endpoint
+    need = SIGNED_IN if endpoint is None else NEEDS.get(endpoint)
     if need is None:
-        words = f"nobody may use this: {request.endpoint} has no line in dashboards/access/needs.py"
+        words = f"nobody may use this: {endpoint} has no line in dashboards/access/needs.py"
         return refuse(Refusal(403, words))
     if need is OPEN:
         return None
@@ -86,7 +96,7 @@ def _let_in(access: Access) -> Answer | None:
 
 
 def _ask_to_sign_in(access: Access) -> Answer:
-    if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+    if request.method == "GET" and not is_statement() and "text/html" in request.headers.get("Accept", ""):
         return redirect(url_for("login.show", next=request.full_path.rstrip("?")), 303)
     ways = "as Authorization: Bearer TOKEN, or as the password of HTTP Basic"
     if access.accounts is not None:

@@ -69,6 +69,7 @@ NEEDS = {
     "pages.board": READS,
     "pages.add": CHANGES_ALL,
     "lists.whole": READS,
+    "lists.download": READS,
     "views.visits": READS,
     "views.visit": READS,
     "views.paths": READS,
@@ -88,6 +89,9 @@ NEEDS = {
     "api.paths": READS,
     "api.searches": READS,
     "api.retention": READS,
+    "exports.rows": READS,
+    "clickhouse.ask": ASKS_ALL,
+    "clickhouse.ping": OPEN,
     "sql.ask": ASKS_ALL,
     "sql.explain": SIGNED_IN,
 }

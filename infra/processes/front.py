@@ -1,12 +1,14 @@
-"""The ASGI front of the dashboards: it reads each request to its end, then runs it on a thread of one of four pools.
+"""The ASGI front of the dashboards: it reads each request to its end, then runs it on a thread of one of five pools.
 
 No thread waits for a slow client: the body has arrived before a thread is taken, and the answer is complete before it
-is sent, so a thread is either working or free. Requests that must not wait for each other have separate pools:
+is sent, so a thread is either working or free. Only commands and exports are sent as they are written. Requests that
+must not wait for each other have separate pools:
 
     probes      /live, /ready and /metrics
     commands    /control/… with the owner's token; a replay may hold a thread for hours, and its lines are sent as
                 they are written
-    questions   POST /sql: a statement may take 30 seconds
+    exports     /<site>/export/…: files of any size, as fast as their reader takes them
+    questions   POST /sql, and / in ClickHouse's protocol: a statement may take 30 seconds
     pages       the rest: pages, API, files
 
 A request that finds all threads of its pool busy waits for one. It gets a 503 with `Retry-After` if too many wait
@@ -30,7 +32,7 @@ from ingest.http import Bodies, Message, Receive, Response, Send, Unread, respon
 log = logging.getLogger(__name__)
 
 _SLICE = 64 << 10  # bytes of an answer sent at a time
-_STREAMED = 10  # lines of a command's answer that may wait to be sent
+_STREAMED = 10  # lines of a command's answer, or pieces of an export, that may wait to be sent
 _GONE = "footfall.gone"
 
 WSGI = Callable[[Any, Any], Any]
@@ -46,6 +48,7 @@ class PoolSize(NamedTuple):
 
 PROBES = PoolSize(2, 32, 10.0)
 COMMANDS = PoolSize(16, 16, 20.0)
+EXPORTS = PoolSize(2, 8, 20.0)
 QUESTIONS = PoolSize(4, 16, 20.0)
 PAGES = PoolSize(8, 64, 20.0)
 
@@ -121,6 +124,7 @@ class Front:
         self._bodies = Bodies()
         self._probes = Pool("probes", application, PROBES)
         self._commands = Pool("commands", application, COMMANDS)
+        self._exports = Pool("exports", application, EXPORTS)
         self._questions = Pool("questions", application, QUESTIONS)
         self._pages = Pool("pages", application, PAGES)
 
@@ -144,11 +148,12 @@ class Front:
         if not await pool.take():
             await respond(send, scope["method"], _busy(pool))
             return
-        work = Work(body, _STREAMED if pool is self._commands else 0)
+        streamed = pool in (self._commands, self._exports)
+        work = Work(body, _STREAMED if streamed else 0)
         task = pool.start(work, _whole(scope, body, work))
         try:
-            if pool is self._commands:
-                await _stream(work, task, receive, send)
+            if streamed:
+                await _stream(work, task, scope, receive, send)
             else:
                 await _send_whole(work, task, scope, send)
         finally:
@@ -158,8 +163,12 @@ class Front:
         path: str = scope["path"]
         if path in ("/live", "/ready", "/metrics"):
             return self._probes
-        if path == "/sql" and scope["method"] == "POST":
+        if path in ("/sql", "/") and scope["method"] == "POST":
             return self._questions
+        if path == "/" and b"query=" in scope["query_string"]:
+            return self._questions
+        if path.count("/") == 3 and path.split("/")[2] == "export":
+            return self._exports
         if path.startswith("/control/") and self._is_owner is not None:
             authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
             if self._is_owner(authorization):
@@ -213,8 +222,7 @@ async def _send_whole(work: Work, task: asyncio.Task[None], scope: Scope, send: 
     """Send the answer once it is complete."""
     await asyncio.wait({task})
     if task.exception() is not None:
-        text = "This request met an error here, told in the server's log.\n"
-        await respond(send, scope["method"], text_response(500, text))
+        await respond(send, scope["method"], _failed())
         return
     await send(work.answer.get_nowait())
     while True:
@@ -227,19 +235,29 @@ async def _send_whole(work: Work, task: asyncio.Task[None], scope: Scope, send: 
             return
 
 
-async def _stream(work: Work, task: asyncio.Task[None], receive: Receive, send: Send) -> None:
-    """Send the answer piece by piece, until it ends or the client disconnects."""
+async def _stream(work: Work, task: asyncio.Task[None], scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the answer piece by piece, until it ends or the client disconnects.
+
+    An answer that meets an error after its beginning has no end: the server closes the connection."""
     left = asyncio.ensure_future(receive())
+    begun = False
     try:
         while not (left.done() or (task.done() and work.answer.empty())):
             more = asyncio.ensure_future(work.answer.get())
             await asyncio.wait({more, task, left}, return_when=asyncio.FIRST_COMPLETED)
             if more.done():
                 await send(more.result())
+                begun = True
             else:
                 more.cancel()
+        if not begun and task.done() and task.exception() is not None:
+            await respond(send, scope["method"], _failed())
     finally:
         left.cancel()
+
+
+def _failed() -> Response:
+    return text_response(500, "This request met an error here, told in the server's log.\n")
 
 
 def _busy(pool: Pool) -> Response:

@@ -63,15 +63,27 @@ class ReadOnlyClient:
         self._by_limits: dict[inspection.Limits, Clients] = {}
         self._closed = False
 
-    def answer(self, statement: str, fmt: str, params: Mapping[str, str], limits: inspection.Limits) -> Answer:
+    def answer(
+        self,
+        statement: str,
+        fmt: str,
+        params: Mapping[str, str],
+        limits: inspection.Limits,
+        escaped: bool = False,
+        settings: Mapping[str, str] | None = None,
+    ) -> Answer:
         """The answer to one statement, in `fmt` unless the statement ends with a FORMAT of its own.
+
+        `escaped` parameters are passed on as they are; `settings` are those of `inspection.CHOSEN`.
 
         Raises `QueryRefused`, `TooManyQueries`, and `QueryFailed` when the engine could not go on."""
         inspection.refuse_oversized(statement, fmt, params)
+        chosen = inspection.chosen(settings or {}, limits)
+        sent = inspection.Sent(statement, fmt, dict(params), escaped, chosen)
         with self._turn():
             if self._clients.embedded:
-                return self._in_a_process(statement, fmt, params, limits)
-            return self._over_a_client(statement, fmt, params, limits)
+                return self._in_a_process(sent, limits)
+            return self._over_a_client(sent, limits)
 
     def reset(self) -> None:
         """End the processes, with what they are answering: they know a schema that was replaced."""
@@ -103,12 +115,12 @@ class ReadOnlyClient:
         finally:
             self._queue.release()
 
-    def _in_a_process(self, statement: str, fmt: str, params: Mapping[str, str], limits: inspection.Limits) -> Answer:
+    def _in_a_process(self, sent: inspection.Sent, limits: inspection.Limits) -> Answer:
         with self._lock:
             at = max(self._free, key=lambda each: self._processes[each] is not None)  # one that runs, if any
             self._free.remove(at)
         try:
-            request = {"statement": statement, "fmt": fmt, "params": dict(params), "limits": asdict(limits)}
+            request = {"sent": sent._asdict(), "limits": asdict(limits)}
             process = self._processes[at]
             if process is not None:
                 try:
@@ -126,17 +138,17 @@ class ReadOnlyClient:
             with self._lock:
                 self._free.append(at)
 
-    def _over_a_client(self, statement: str, fmt: str, params: Mapping[str, str], limits: inspection.Limits) -> Answer:
+    def _over_a_client(self, sent: inspection.Sent, limits: inspection.Limits) -> Answer:
         with self._clients.lend() as client:
-            question = inspection.prepared(
-                _asker(client), statement, fmt, params, inspection.rules(_asker(client), self._clients.database)
-            )
+            rules = inspection.rules(_asker(client), self._clients.database)
+            question = inspection.prepared(_asker(client), sent, rules)
         with self._lock:
             if limits not in self._by_limits:
                 self._by_limits[limits] = self._clients.copy(limits.settings())
         with self._by_limits[limits].lend() as client:
             try:
-                return Answer(ask(client, question.text, None, _verbatim(question.params)), question.fmt)
+                params = _verbatim(question.params)
+                return Answer(ask(client, question.text, None, params, settings=sent.settings), question.fmt)
             except ClickHouseError as error:
                 raise QueryRefused(inspection.advice(first_line(error), limits)) from error
 
@@ -225,7 +237,7 @@ class ReadOnlyProcess:
                     raise QueryRefused(f"{limits.took_too_long()} (it was ended)") from error
                 raise QueryRefused(f"{limits.needs_too_much()} (the engine could not go on)") from error
         if "refused" in result:
-            raise QueryRefused(result["refused"])
+            raise QueryRefused(result["refused"], result["name"])
         if "failed" in result:
             raise QueryFailed(result["failed"])
         return Answer(body, result["fmt"])

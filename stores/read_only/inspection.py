@@ -39,6 +39,19 @@ CLOSED_FUNCTIONS = frozenset(
     | {"filesystemavailable", "filesystemcapacity", "filesystemunreserved", "sleep", "sleepeachrow"}
 )
 
+# Settings that a client may choose for a statement: what an answer looks like, and tighter limits. Each was looked at;
+# others of these names are not harmless (`output_format_schema` writes a file).
+CHOSEN = frozenset(
+    {"session_timezone", "date_time_output_format", "join_use_nulls", "extremes", "limit", "offset"}
+    | {"max_result_rows", "max_execution_time", "result_overflow_mode", "output_format_write_statistics"}
+    | {f"output_format_json_{name}" for name in ("quote_64bit_integers", "quote_64bit_floats", "quote_denormals")}
+    | {f"output_format_json_{name}" for name in ("named_tuples_as_objects", "array_of_rows", "quote_decimals")}
+    | {f"output_format_arrow_{name}" for name in ("string_as_string", "compression_method")}
+    | {f"output_format_parquet_{name}" for name in ("string_as_string", "compression_method")}
+    | {"output_format_arrow_low_cardinality_as_dictionary", "output_format_csv_crlf_end_of_line"}
+    | {"output_format_binary_write_json_as_string", "output_format_pretty_color"}
+)
+
 MAX_STATEMENT = 100_000
 MAX_PARAMETERS = 100
 MAX_NAME = 64
@@ -66,6 +79,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _FORMAT = re.compile(r"[A-Za-z][A-Za-z0-9]*")
+_SETTING = re.compile(r"[A-Za-z0-9_+./-]{0,64}")
 
 
 @dataclass(frozen=True)
@@ -77,8 +91,10 @@ class Limits:
     bytes: int
     memory: int
 
-    def settings(self) -> dict[str, str]:
-        """The engine's settings for these limits. Read-only comes last: after it nothing can be set, even by us."""
+    def settings(self, chosen: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The engine's settings for these limits, with `chosen` ones, which keep to the limits.
+
+        Read-only comes last: after it nothing can be set, even by us."""
         return {
             "max_execution_time": str(self.seconds),
             "timeout_overflow_mode": "throw",
@@ -89,6 +105,7 @@ class Limits:
             "result_overflow_mode": "throw",
             "session_timezone": "UTC",
             "output_format_json_validate_utf8": "1",
+            **(chosen or {}),
             "readonly": "1",
         }
 
@@ -124,6 +141,16 @@ class Rules:
     functions: frozenset[str]
 
 
+class Sent(NamedTuple):
+    """A statement as it came: `fmt` is for one that names none, `escaped` parameters are for the engine as they are."""
+
+    statement: str
+    fmt: str
+    params: dict[str, str]
+    escaped: bool
+    settings: dict[str, str]
+
+
 class Question(NamedTuple):
     """The text that runs, word for word, the format of its answer, and the parameters as the engine reads them."""
 
@@ -157,11 +184,28 @@ def refuse_oversized(statement: str, fmt: str, params: Mapping[str, str]) -> Non
         raise QueryRefused("half of a surrogate pair is no text: send the statement as UTF-8") from error
 
 
-def prepared(ask: Ask, statement: str, fmt: str, params: Mapping[str, str], rules: Rules) -> Question:
+def chosen(settings: Mapping[str, str], limits: Limits) -> dict[str, str]:
+    """Settings that a client chose, within the limits. Raises `QueryRefused` for one that is not among `CHOSEN`."""
+    found = {}
+    most = {"max_result_rows": limits.rows, "max_execution_time": limits.seconds}
+    for name, value in settings.items():
+        if name not in CHOSEN:
+            raise QueryRefused(f"the setting {name[:MAX_NAME]!r} is fixed for readers: leave it out", "READONLY")
+        if not _SETTING.fullmatch(value):
+            raise QueryRefused(f"the setting {name} has no such value: {value[:MAX_NAME]!r}", "BAD_ARGUMENTS")
+        if name in most:
+            wanted = int(value) if value.isdigit() else 0  # 0 is "no limit"
+            value = str(min(wanted or most[name], most[name]))
+        found[name] = value
+    return found
+
+
+def prepared(ask: Ask, sent: Sent, rules: Rules) -> Question:
     """The statement in the engine's own formatting, ready to run. Raises `QueryRefused` for what is not allowed."""
-    text = _formatted(ask, statement)
+    text = _formatted(ask, sent.statement)
     tokens = inspect(text, rules)
-    given = _written(params, tokens)
+    given = _written(sent.params, tokens, sent.escaped)
+    fmt = sent.fmt
     if given and text.count("{") > MAX_BRACES:
         raise QueryRefused(f"a statement with parameters has at most {MAX_BRACES} braces, strings included")
     if len(tokens) > 2 and tokens[-2] == Token("word", "FORMAT") and tokens[-1].is_name:
@@ -173,7 +217,8 @@ def inspect(text: str, rules: Rules) -> list[Token]:
     """The tokens of a statement in the engine's own formatting. Raises `QueryRefused` for what is not allowed."""
     if not _OPENING.match(text):
         first = " ".join(text.split()[:2])
-        raise QueryRefused(f"{first!r} is no question: only SELECT, WITH, EXPLAIN, SHOW, DESCRIBE and EXISTS are run")
+        words = f"{first!r} is no question: only SELECT, WITH, EXPLAIN, SHOW, DESCRIBE and EXISTS are run"
+        raise QueryRefused(words, "READONLY")
     tokens = _tokens(text)
     end = Token("other", "")
     shows = tokens[0].value == "SHOW"
@@ -200,16 +245,18 @@ def inspect(text: str, rules: Rules) -> list[Token]:
                 " dead_letters by their plain names"
             )
         if token.kind == "word" and token.value == "SETTINGS" and after.is_name and third.value == "=":
-            raise QueryRefused("settings are fixed for readers: leave the SETTINGS clause out")
+            raise QueryRefused("settings are fixed for readers: leave the SETTINGS clause out", "READONLY")
         if token.kind == "word" and token.value == "INTO" and after.value == "OUTFILE":
             raise QueryRefused("an answer cannot be written to a file here: leave INTO OUTFILE out and save the answer")
         if token.kind == "word" and token.value == "PARALLEL" and after.value == "WITH":
-            raise QueryRefused("one statement at a time: leave PARALLEL WITH out")
+            raise QueryRefused("one statement at a time: leave PARALLEL WITH out", "SYNTAX_ERROR")
     return tokens
 
 
-def _written(params: Mapping[str, str], tokens: list[Token]) -> dict[str, str]:
-    """Parameters as the engine reads them. Raises `QueryRefused` for one that the statement does not declare.
+def _written(params: Mapping[str, str], tokens: list[Token], escaped: bool) -> dict[str, str]:
+    """Parameters as the engine reads them, which is how they came if they are `escaped`.
+
+    Raises `QueryRefused` for one that the statement does not declare.
 
     The engine unescapes a text; a value with brackets it does not."""
     types: dict[str, str] = {}
@@ -218,8 +265,11 @@ def _written(params: Mapping[str, str], tokens: list[Token]) -> dict[str, str]:
             types.setdefault(name.value, kind.value)
     for strange in sorted(params.keys() - types.keys()):
         raise QueryRefused(
-            f"the statement declares no parameter {strange!r}: write {{{strange}:String}} where its value goes"
+            f"the statement declares no parameter {strange!r}: write {{{strange}:String}} where its value goes",
+            "BAD_ARGUMENTS",
         )
+    if escaped:
+        return dict(params)
     return {
         name: value if types[name] in _BRACKETED or (types[name], value) == _NULL else value.translate(_ESCAPED)
         for name, value in params.items()
@@ -255,7 +305,7 @@ def _formatted(ask: Ask, statement: str) -> str:
                 return text
     except EngineError as error:
         reason = str(error).partition(": In scope")[0]
-        raise QueryRefused(f"this is not one statement that can be read: {reason}") from error
+        raise QueryRefused(f"this is not one statement that can be read: {reason}", "SYNTAX_ERROR") from error
     except UnicodeDecodeError as error:
         raise QueryRefused("the statement has text that is not UTF-8: write such bytes as unhex('…')") from error
     raise QueryRefused("the statement can be read in more than one way: write it plainly, without odd quotes or names")

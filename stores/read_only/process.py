@@ -80,11 +80,9 @@ def _follow_owner() -> None:
 
 def _answered(reader: Reader, request: dict[str, Any]) -> tuple[dict[str, str], bytes]:
     try:
-        question, body = reader.answer(
-            request["statement"], request["fmt"], request["params"], inspection.Limits(**request["limits"])
-        )
+        question, body = reader.answer(inspection.Sent(**request["sent"]), inspection.Limits(**request["limits"]))
     except QueryRefused as error:
-        return {"refused": str(error)}, b""
+        return {"refused": str(error), "name": error.name}, b""
     except Exception as error:
         return {"failed": f"{type(error).__name__}: {error}"}, b""
     return {"fmt": question.fmt}, body
@@ -124,32 +122,31 @@ class Reader:
         self.heaviest = _memory() + memory // 4
         _bound_memory(_memory() + memory)
 
-    def answer(
-        self, statement: str, fmt: str, params: Mapping[str, str], limits: inspection.Limits
-    ) -> tuple[inspection.Question, bytes]:
+    def answer(self, sent: inspection.Sent, limits: inspection.Limits) -> tuple[inspection.Question, bytes]:
         """The statement as it was run, and the bytes of its answer. Raises `QueryRefused`."""
-        question = inspection.prepared(self._ask, statement, fmt, params, self._rules)
+        question = inspection.prepared(self._ask, sent, self._rules)
+        settings = limits.settings(inspection.chosen(sent.settings, limits))
         try:
-            body = self._question(question, limits)
+            body = self._question(question, settings)
         except inspection.EngineError as error:
             if not any(sign in str(error) for sign in ("FILE_DOESNT_EXIST", "errno: 2,")):
                 raise QueryRefused(inspection.advice(str(error), limits)) from error
             self._seen.clear()  # parts were removed while they were read
             try:
-                body = self._question(question, limits)
+                body = self._question(question, settings)
             except inspection.EngineError as again:
                 raise QueryRefused(inspection.advice(str(again), limits)) from again
         if len(body) > limits.bytes:
             raise QueryRefused(limits.answers_too_much())
         return question, body
 
-    def _question(self, question: inspection.Question, limits: inspection.Limits) -> bytes:
+    def _question(self, question: inspection.Question, settings: Mapping[str, str]) -> bytes:
         """Use a new connection: one whose statement was broken off would give the rest to the next statement."""
         self._refresh()
         connection = self._connect()
         try:
             self._run(connection, f"USE `{self._database}`")
-            for name, value in limits.settings().items():
+            for name, value in settings.items():
                 self._run(connection, f"SET {name} = '{value}'")
             return self._run(connection, question.text, "TabSeparated", question.params)
         finally:

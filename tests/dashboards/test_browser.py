@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
@@ -160,6 +161,10 @@ def test_no_width_makes_the_page_scroll_sideways(page: Page, address: str, width
         page.get_by_text("Add filter").click()
         expect(page.locator("#filter-values")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if path.startswith("/example.com?"):
+        page.get_by_text("Export", exact=True).click()
+        expect(page.get_by_role("link", name="Events as CSV")).to_be_in_viewport(ratio=1)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_numbers_need_no_script(browser: Browser, address: str) -> None:
@@ -276,6 +281,18 @@ def test_a_whole_list_is_searched_sorted_and_paged(page: Page, address: str, mon
     page.get_by_role("link", name="/shoes").click()
     expect(page.locator("#figure-visits strong")).to_have_text("3")
     expect(page.locator(".chip")).to_have_attribute("title", "Page is /shoes")
+
+
+def test_lists_and_rows_are_saved_as_files(page: Page, address: str) -> None:
+    page.goto(f"{address}/example.com/list/page?{DAYS}&sort=value")
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="CSV").click()
+    assert pl.read_csv(saved.value.path())["value"].to_list() == page.locator(".whole tbody th").all_inner_texts()
+    page.goto(f"{address}/example.com?{DAYS}")
+    page.get_by_text("Export", exact=True).press("Enter")
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Events as Parquet").press("Enter")
+    assert pl.read_parquet(saved.value.path())["path"].n_unique() == 3
 
 
 def test_filters_and_lists_need_no_script(browser: Browser, address: str) -> None:

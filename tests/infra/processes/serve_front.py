@@ -2,6 +2,7 @@
 
 `/panic` meets a real panic of Polars, `/exit` calls sys.exit; `POST /sql` waits until `/release` was asked for as
 often; `/control/lines` yields a line as each is asked for, and `/ended` says how many such streams were ended early.
+`/x/export/NAME` begins and then fails, fails at once if its name is `none`, and has no end if that is `endless`.
 """
 
 from __future__ import annotations
@@ -79,6 +80,23 @@ def lines() -> Response:
             raise
 
     return Response(work(), mimetype="application/x-ndjson")
+
+
+@application.get("/x/export/<name>")
+def export(name: str) -> Response:
+    def rows() -> Iterator[bytes]:
+        try:
+            yield b"a row\n" * 1000
+            while name == "endless":
+                yield bytes(64 << 10)
+        except GeneratorExit:
+            ended.append("early")
+            raise
+        raise OSError("the disk is gone")
+
+    if name == "none":
+        raise SystemExit("there is nothing to begin with")
+    return Response(rows(), mimetype="text/csv")
 
 
 @application.get("/step")

@@ -281,3 +281,26 @@ def test_a_request_that_is_under_way_when_the_signal_comes_is_answered(serve: Ca
         connection.settimeout(PATIENCE)
         assert read_answer(connection).body == b"rested\n"
     assert server.process.wait(PATIENCE) == 0
+
+
+def test_an_export_that_fails_has_no_end(serve: Callable[..., Server]) -> None:
+    server = serve()
+    with server.connect() as connection:
+        connection.sendall(request_bytes("GET", "/x/export/broken.csv", b""))
+        received = closed(connection)
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.count(b"a row\n") == 1000
+    assert b"chunked" in received
+    assert not received.endswith(b"0\r\n\r\n")
+    assert server.ask("/x/export/none").status == 500
+    assert server.said().count("ended in an error") == 2
+
+
+def test_an_export_ends_when_its_reader_goes_and_no_other_request_waits_for_it(serve: Callable[..., Server]) -> None:
+    server = serve()
+    with server.connect() as first, server.connect() as second:
+        for connection in (first, second):
+            connection.sendall(request_bytes("GET", "/x/export/endless", b""))
+            assert connection.recv(12) == b"HTTP/1.1 200"
+        assert server.ask("/ended").body == b"0"
+    until(lambda: server.ask("/ended").body == b"2", "both streams have ended")

@@ -42,11 +42,11 @@ class House(NamedTuple):
             text = text.replace(short, long)
         return text
 
-    def outcome(self, statement: str, params: dict[str, str], **limits: int) -> str:
+    def outcome(self, statement: str, params: dict[str, str], escaped: bool = False, **limits: int) -> str:
         """The answer, or what a refusal says; and nothing else came of it."""
         given = {self.filled(name): self.filled(value) for name, value in params.items()}
         try:
-            said = limited.answer(self.warehouse, self.filled(statement), given, **limits).body.decode()
+            said = limited.answer(self.warehouse, self.filled(statement), given, escaped, **limits).body.decode()
         except QueryRefused as error:
             said = f"refused: {error}"
         assert not list(self.folder.rglob("*written*"))
@@ -84,9 +84,10 @@ def test_no_way_out(house: House, statement: str) -> None:
     assert SECRET not in house.outcome(statement, {})
 
 
+@pytest.mark.parametrize("escaped", [False, True])
 @pytest.mark.parametrize(("statement", "params"), WITH_PARAMETERS)
-def test_no_way_out_by_a_parameter(house: House, statement: str, params: dict[str, str]) -> None:
-    assert SECRET not in house.outcome(statement, params)
+def test_no_way_out_by_a_parameter(house: House, statement: str, params: dict[str, str], escaped: bool) -> None:
+    assert SECRET not in house.outcome(statement, params, escaped)
 
 
 def test_the_table_is_wide() -> None:

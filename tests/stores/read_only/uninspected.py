@@ -6,18 +6,15 @@ So a test can see what the kernel holds back by itself. Run as the reader is, se
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 
 from stores.read_only import inspection, process
 
 
-def prepared(
-    _ask: inspection.Ask, statement: str, fmt: str, _params: Mapping[str, str], _rules: inspection.Rules
-) -> inspection.Question:
-    return inspection.Question(statement, fmt, {})
+def prepared(_ask: inspection.Ask, sent: inspection.Sent, _rules: inspection.Rules) -> inspection.Question:
+    return inspection.Question(sent.statement, sent.fmt, {})
 
 
 if __name__ == "__main__":
     inspection.prepared = prepared
-    inspection.Limits.settings = lambda _self: {}  # type: ignore[method-assign]
+    inspection.Limits.settings = lambda _self, _chosen: {}  # type: ignore[method-assign]
     process.main(int(sys.argv[1]))
