@@ -38,7 +38,7 @@ def guard(app: Flask, access: Access) -> None:
             return _let_in(access)
         except Forbidden as error:
             if is_statement():
-                return errors.refused(error.description or "", "ACCESS_DENIED", 403)
+                return refuse(Refusal(403, str(error.description)))
             raise
         except StoreError as error:
             return refuse(Refusal(503, f"the accounts cannot be read: {error}"))
@@ -57,7 +57,8 @@ def refuse(refusal: Refusal) -> Response:
     if request.path.startswith("/api/"):
         response = jsonify(error=refusal.words)
     elif is_statement():
-        response = errors.refused(refusal.words, "AUTHENTICATION_FAILED")
+        name = errors.ACCESS_DENIED if refusal.status == 403 else "AUTHENTICATION_FAILED"
+        response = errors.refused(refusal.words, name)
     else:
         response = Response(f"{refusal.words}\n", content_type="text/plain; charset=utf-8")
     response.status_code = refusal.status

@@ -26,12 +26,12 @@ from tests.dashboards.access.conftest import ALL, CANARY, PEOPLE, SECRET, SITE, 
 # What anybody may ask for without signing in; /control has a token of its own.
 OPEN_TO_ALL = {
     "static", "health.live", "health.ready", "login.show", "login.enter", "login.leave", "control.control",
-    "provider.leave", "provider.come_back",
+    "provider.leave", "provider.come_back", "clickhouse.ping",
 }  # fmt: skip
 # What is read by another method than GET.
-READ_BY_POST = {"sql.ask"}
+READ_BY_POST = {"sql.ask", "clickhouse.ask"}
 # A value for each part of an address that is no site; a route with another part needs one here.
-PARTS = {"name": "page", "page": "funnel", "filename": "board.css", "verb": "ping"}
+PARTS = {"name": "page", "page": "funnel", "filename": "board.css", "verb": "ping", "view": "events", "form": "csv"}
 # A visit of each site that has any.
 VISIT_OF = {
     site: next(f"{visit.visitor:016x}-{1000 + place:016x}" for place, visit in enumerate(ALL) if visit.site == site)
@@ -89,6 +89,16 @@ def test_what_is_open_is_told_here_too(app: Flask) -> None:
             assert need.over is Over.SITE, rule.endpoint
         if method != "GET" and rule.endpoint not in OPEN_TO_ALL | READ_BY_POST:
             assert RANK[need.role] > RANK[Role.VIEWER] or need.scope == "", f"{rule.endpoint} changes something"
+
+
+@pytest.mark.parametrize("who", PEOPLE)
+def test_a_statement_at_the_address_of_the_home_page_needs_what_sql_needs(
+    signed_in: Callable[[str], FlaskClient], who: str
+) -> None:
+    answer = ask(signed_in(who), "/?query=SELECT+count()+FROM+events")
+    assert answer.status_code == (200 if role_of(who, "*") else 403)
+    if answer.status_code == 403:
+        assert answer.headers["X-ClickHouse-Exception-Code"] == "497"
 
 
 @pytest.mark.parametrize("who", PEOPLE)
