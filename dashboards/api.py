@@ -165,9 +165,7 @@ class _Asked(NamedTuple):
 
 
 def _site() -> _Site:
-    context, site = current_context(), request.args.get("site")
-    if site is None:
-        raise BadRequest(f"site is needed: one of {', '.join(sorted(context.sites())) or 'none yet, add one first'}")
+    context, site = current_context(), request.args["site"]
     return _Site(site, parameters.zone_of(context, site, request.args.get("timezone")))
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from flask import Blueprint, Flask, Response, request
 from flask_compress import Compress
 
-from dashboards import access as login
 from dashboards import api, chips, context, exports, formats, health, lists, now, openapi, pages, sql, views
-from dashboards.access import Access, guard
+from dashboards.access import Access, guard, login, needs, oidc
+from dashboards.accounts import log, own, people, tokens
 from dashboards.clickhouse import protocol
 from stores.base import Live
 from stores.warehouse import Warehouse
@@ -36,6 +36,8 @@ def create(
     control: Blueprint | None,
     collect_url: str,
     access: Access | None = None,
+    provider: oidc.Provider | None = None,
+    url: str = "",
     add_site: Callable[[str], object] | None = None,
     metrics: Callable[[], str] | None = None,
     problem: Callable[[], str | None] | None = None,
@@ -44,14 +46,15 @@ def create(
 ) -> Flask:
     """Returns the application over opened stores; without `access` it is for loopback only and needs no secret.
 
-    `dashboards.context.Context` says what the callables must return.
+    `dashboards.context.Context` says what the callables must return. `url` is where browsers reach the application, for
+    the `provider` to lead them back.
     """
     app = Flask("dashboards", static_folder="static", template_folder="templates")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["footfall"] = context.Context(
         warehouse,
-        sites,
+        lambda: {site: zone for site, zone in sites().items() if needs.sees(site)},
         live,
         collect_url.rstrip("/"),
         add_site,
@@ -63,7 +66,10 @@ def create(
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.register(app)
     guard(app, access or Access())
-    for part in (health, login, api, openapi, sql, protocol, now, chips, lists, views, exports, pages):
+    if provider is not None:
+        oidc.register(app, provider, url)
+    accounts = (login, oidc, own, people, tokens, log)
+    for part in (health, *accounts, api, openapi, sql, protocol, now, chips, lists, views, exports, pages):
         app.register_blueprint(part.routes)
     if control is not None:
         app.register_blueprint(control)

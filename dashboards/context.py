@@ -17,7 +17,7 @@ from stores.base import Live
 from stores.warehouse import Warehouse
 
 Sites = Callable[[], Mapping[str, str]]
-"""Returns the current domains, each with its time zone."""
+"""Returns the current domains, each with its time zone. In a `Context`, those that the request may know of."""
 
 
 def _clock() -> int:

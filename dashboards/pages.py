@@ -13,6 +13,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound
 from werkzeug.wrappers import Response as Redirect
 
 from dashboards import chips, downloads, filters, now, parameters, ranges
+from dashboards.access import audit, needs
 from dashboards.clickhouse import protocol
 from dashboards.context import Context, built, current_context
 from dashboards.links import DEFAULT_METRIC, VIEWS, Links
@@ -103,6 +104,7 @@ def add() -> Response | Redirect:
         context.add_site(domain)
     except ValueError as error:
         raise BadRequest(str(error)) from error
+    audit.record("added the site", domain)
     return redirect(url_for("pages.board", site=domain), 303)
 
 
@@ -110,7 +112,7 @@ def _common(context: Context) -> dict[str, Any]:
     return {
         "all_sites": sorted(context.sites()),
         "collect_url": context.collect_url,
-        "may_add": context.add_site is not None,
+        "may_add": context.add_site is not None and needs.may("pages.add"),
         "countries": context.countries,
         "periods": ranges.PERIODS,
         "metrics": METRICS,

@@ -26,22 +26,28 @@ def zone_of(context: Context, site: str, named: str | None = None) -> str:
     Raises `NotFound` for an unknown site, `BadRequest` for an unknown zone, and `InternalServerError` if the zone of
     the site is unknown.
     """
-    known = context.sites()
-    if site not in known:
-        have = ", ".join(sorted(known)) or "none yet"
-        raise NotFound(
-            f"site {site!r} is not known. Known sites: {have}. Add one with: footfall site add {site or 'example.com'}"
-        )
+    zone = known(context, site)
     if named is not None:
         if named not in ZONES:
             raise BadRequest(not_known(named))
         return named
-    if known[site] not in ZONES:
+    if zone not in ZONES:
         raise InternalServerError(
-            f"{site} has no days in the sites file: its {not_known(known[site])} "
+            f"{site} has no days in the sites file: its {not_known(zone)} "
             "Correct it there; no restart is needed, and its events are counted meanwhile."
         )
-    return known[site]
+    return zone
+
+
+def known(context: Context, site: str) -> str:
+    """Returns the time zone that the sites file gives a site. Raises `NotFound` if the request may not see it."""
+    sites = context.sites()
+    if site not in sites:
+        have = ", ".join(sorted(sites)) or "none yet"
+        raise NotFound(
+            f"site {site!r} is not known. Known sites: {have}. Add one with: footfall site add {site or 'example.com'}"
+        )
+    return sites[site]
 
 
 def span(context: Context, arguments: Arguments, zone: str, default: str | None = None) -> DateRange:

@@ -17,6 +17,9 @@ import click
 COMMANDS: dict[str, str] = {
     "up": "infra.commands.serve:up",
     "site": "infra.commands.sites:site",
+    "user": "infra.commands.users:user",
+    "token": "infra.commands.tokens:token",
+    "audit": "infra.commands.tokens:audit",
     "import": "infra.commands.import_:import_",
     "sql": "infra.commands.data:sql",
     "replay": "infra.commands.data:replay",

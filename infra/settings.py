@@ -40,6 +40,9 @@ HELP: dict[str, str] = {
     "dashboards_port": "Dashboards port.",
     "dashboards_url": "URL where browsers reach the dashboards, if not on loopback or the address they listen on.",
     "dashboards_password_file": "File with the token or password of the dashboards, on one line.",
+    "oidc_issuer": "URL of the OpenID Connect provider by which users may sign in at the dashboards.",
+    "oidc_client_id": "What that provider knows the dashboards by.",
+    "oidc_client_secret_file": "File with the secret of that client, on one line.",
     "collect_url": "URL where browsers reach the tracking port, if a proxy is in front of it.",
 }
 
@@ -52,6 +55,9 @@ SECRETS: dict[str, str] = {
 
 # The secret of the dashboards, if it is not in a file.
 DASHBOARDS_TOKEN = "FOOTFALL_DASHBOARDS_TOKEN"  # noqa: S105 - the name of the variable
+
+# The secret of the dashboards at their OpenID Connect provider, if it is not in a file.
+OIDC_SECRET = "FOOTFALL_OIDC_CLIENT_SECRET"  # noqa: S105 - the name of the variable
 
 # The same secrets for the target broker of `footfall broker move`.
 TO_SECRETS: dict[str, str] = {
@@ -102,7 +108,11 @@ class Settings:
     dashboards_port: int = 8421
     dashboards_url: str = ""
     dashboards_password_file: Path | None = None
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret_file: Path | None = None
     collect_url: str = ""
+    oidc_secret: str = field(default="", repr=False)
     dashboards_secret: str = field(default="", repr=False)
     broker_secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
@@ -118,6 +128,8 @@ class Settings:
         variables = {PREFIX + name.upper(): str(value) for name, value in values.items() if value not in (None, "")}
         if self.dashboards_secret and self.dashboards_password_file is None:
             variables[DASHBOARDS_TOKEN] = self.dashboards_secret
+        if self.oidc_secret and self.oidc_client_secret_file is None:
+            variables[OIDC_SECRET] = self.oidc_secret
         return variables | {SECRETS[name]: value for name, value in self.broker_secrets}
 
     @classmethod
@@ -138,9 +150,18 @@ class Settings:
         runner = given.get("runner", "")
         problems += _scheme_problems(text | ({"runner": runner} if runner else {}))
         problems += _runner_problems(runner, text, given)
-        password_file, secret = _dashboards_secret(
-            environ.get(DASHBOARDS_TOKEN, ""), given.get("dashboards_password_file"), problems
+        password_file, secret = _secret(
+            DASHBOARDS_TOKEN, environ, "dashboards_password_file", given, problems, "the password"
         )
+        oidc_file, oidc_secret = _secret(
+            OIDC_SECRET, environ, "oidc_client_secret_file", given, problems, "the client's secret"
+        )
+        oidc = (given.get("oidc_issuer"), given.get("oidc_client_id"), oidc_secret)
+        if any(oidc) and not all(oidc):
+            problems.append(
+                f"signing in by a provider needs {spell('oidc_issuer')}, {spell('oidc_client_id')}, and {OIDC_SECRET} "
+                f"or {spell('oidc_client_secret_file')}"
+            )
         settings = cls(
             data=data,
             **text,
@@ -155,6 +176,10 @@ class Settings:
             dashboards_url=_web_address("dashboards_url", given, problems),
             dashboards_password_file=password_file,
             dashboards_secret=secret,
+            oidc_issuer=_web_address("oidc_issuer", given, problems),
+            oidc_client_id=given.get("oidc_client_id", ""),
+            oidc_client_secret_file=oidc_file,
+            oidc_secret=oidc_secret,
             collect_url=_web_address("collect_url", given, problems),
             broker_secrets=tuple((name, environ[key]) for name, key in SECRETS.items() if environ.get(key)),
         )
@@ -175,7 +200,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     for variable in sorted(environ):
         if not variable.startswith(PREFIX) or variable.startswith(FOREIGN_PREFIX):
             continue
-        if variable in {*SECRETS.values(), *TO_SECRETS.values(), DASHBOARDS_TOKEN}:
+        if variable in {*SECRETS.values(), *TO_SECRETS.values(), DASHBOARDS_TOKEN, OIDC_SECRET}:
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name not in HELP:
@@ -262,15 +287,18 @@ def _web_address(name: str, given: Mapping[str, str], problems: list[str]) -> st
     return text.rstrip("/")
 
 
-def _dashboards_secret(token: str, file: str | None, problems: list[str]) -> tuple[Path | None, str]:
-    """The password file if there is one, and the secret: the token, or the contents of the file."""
+def _secret(
+    variable: str, environ: Mapping[str, str], name: str, given: Mapping[str, str], problems: list[str], what: str
+) -> tuple[Path | None, str]:
+    """The file if the setting `name` has one, and the secret: that of the variable, or the contents of the file."""
+    text, file = environ.get(variable, ""), given.get(name)
     if not file:
-        if not token.isprintable():
-            problems.append(f"{DASHBOARDS_TOKEN} has line breaks or control characters, which no client can send")
-        return None, token
-    path, setting = Path(file).expanduser().absolute(), spell("dashboards_password_file")
-    if token:
-        problems.append(f"{DASHBOARDS_TOKEN} and {setting} are both given; keep one")
+        if not text.isprintable():
+            problems.append(f"{variable} has line breaks or control characters, which no client can send")
+        return None, text
+    path, setting = Path(file).expanduser().absolute(), spell(name)
+    if text:
+        problems.append(f"{variable} and {setting} are both given; keep one")
     try:
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -278,5 +306,5 @@ def _dashboards_secret(token: str, file: str | None, problems: list[str]) -> tup
         problems.append(f"{setting}: {path} cannot be read: {why}")
         return path, ""
     if not secret or not secret.isprintable():
-        problems.append(f"{setting}: {path} must hold the password as its only line")
+        problems.append(f"{setting}: {path} must hold {what} as its only line")
     return path, secret

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pipeline.live import Loader
     from pipeline.runner import Runner
     from pipeline.unit import Unit
+    from stores.accounts import Accounts
     from stores.base import Archive, CheckpointStore, Live
     from stores.warehouse import Warehouse
 
@@ -144,6 +145,13 @@ class Parts:
             runner=self.runner,
             lease=None if self.settings.embedded else HeldLease(self.checkpoint, unit.name),
         )
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """The accounts of the dashboards; their file is made with the first user."""
+        from stores.accounts import FILE, Accounts
+
+        return self._keep(Accounts(self.settings.data / FILE))
 
     @cached_property
     def live(self) -> Live:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "requirements"
 OLDEST = "3.11"
 EDITABLE = "editables>=0.5"  # what hatchling asks for beside pyproject.toml
-EXTRAS = ("kafka", "msk", "pulsar", "redis", "s3")  # what the image brings
+EXTRAS = ("kafka", "msk", "oidc", "pulsar", "redis", "s3")  # what the image brings
 LOADER = "infra/functions/loader.txt"
 HEAD = "# Made by `./dev lock` from {sources}; run it after each change there, and commit what it wrote.\n"
 

@@ -56,10 +56,12 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
 def _metavar(name: str) -> str:
     if name == "data":
         return "DIR"
-    if name in ("sites", "geo", "dashboards_password_file"):
+    if name in ("sites", "geo", "dashboards_password_file", "oidc_client_secret_file"):
         return "FILE"
     if name in ("port", "dashboards_port"):
         return "N"
+    if name == "oidc_client_id":
+        return "TEXT"
     return {"host": "ADDRESS", "dashboards_host": "ADDRESS", "proxies": "LIST"}.get(name, "URL")
 
 

@@ -28,7 +28,8 @@ from infra.wiring import check_broker, check_sites
 def up(settings: Settings, domains: tuple[str, ...], demo: bool, as_json: bool) -> None:
     """Run everything on this machine: tracking on one port, dashboards on another, both on loopback.
 
-    Dashboards beyond loopback (--host, --dashboards-host) need FOOTFALL_DASHBOARDS_TOKEN or --dashboards-password-file.
+    Dashboards beyond loopback (--host, --dashboards-host) need an account (footfall user add NAME --role owner),
+    FOOTFALL_DASHBOARDS_TOKEN or --dashboards-password-file.
 
     Ctrl-C drains and stops. Nothing that was accepted is lost, not even by kill -9.
     """
@@ -170,7 +171,8 @@ def workers(settings: Settings, listen: int, processes: int) -> None:
 def dashboards(settings: Settings) -> None:
     """Serve pages, API and SQL on the dashboards port, from a warehouse that `load` fills.
 
-    Beyond loopback this needs FOOTFALL_DASHBOARDS_TOKEN or --dashboards-password-file.
+    Beyond loopback this needs an account (footfall user add NAME --role owner), FOOTFALL_DASHBOARDS_TOKEN or
+    --dashboards-password-file.
     """
     from infra import access
     from infra.processes import core

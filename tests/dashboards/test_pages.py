@@ -202,7 +202,7 @@ def test_probes(client: FlaskClient, app: Flask, warehouse: Warehouse, live: Liv
 
 def test_other_routes_are_mounted_beside_the_page(warehouse: Warehouse, live: Live) -> None:
     control = Blueprint("control", __name__, url_prefix="/control")
-    control.get("/hello")(lambda: "hello")
+    control.get("/hello", endpoint="control")(lambda: "hello")
     app = create(warehouse, dict, live, control=control, collect_url="")
     assert app.test_client().get("/control/hello").text == "hello"
 

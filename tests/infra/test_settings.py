@@ -45,6 +45,25 @@ def test_a_child_asks_for_the_same_token_or_password(tmp_path: Path) -> None:
     assert "passw0rd" not in f"{by_file!r}{by_file.environment()}" and "t0ken" not in repr(by_variable)
 
 
+def test_a_provider_is_named_completely_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("s3cret\n", encoding="utf-8")
+    named = {"data": tmp_path, "oidc_issuer": "https://login.example/", "oidc_client_id": "footfall"}
+    by_variable = Settings.load({"FOOTFALL_OIDC_CLIENT_SECRET": "s3cret"}, named)
+    by_file = Settings.load({}, named | {"oidc_client_secret_file": file})
+    for settings in (by_variable, by_file):
+        assert Settings.load(settings.environment()) == settings
+        assert "s3cret" not in repr(settings)
+        provider = access.provider(settings)
+        assert provider is not None
+        assert (provider.issuer, provider.client_id, provider.secret) == ("https://login.example", "footfall", "s3cret")
+        assert "s3cret" not in repr(provider)
+    assert access.provider(Settings.load({}, {"data": tmp_path})) is None
+    for flags, environ in (({}, {"FOOTFALL_OIDC_CLIENT_SECRET": "x"}), (named, {}), ({"oidc_client_id": "x"}, {})):
+        with pytest.raises(BadSettings, match="signing in by a provider needs"):
+            Settings.load(environ, flags)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_loopback_needs_no_token(host: str) -> None:
     access.refuse_unguarded(Settings.load({}, {"host": host}))
@@ -86,4 +105,4 @@ def test_equal_ports_are_refused_but_two_free_ones_may_be_asked_for() -> None:
 
 
 def test_every_field_has_a_line_of_help() -> None:
-    assert set(Settings.__dataclass_fields__) == {*HELP, "broker_secrets", "dashboards_secret"}
+    assert set(Settings.__dataclass_fields__) == {*HELP, "broker_secrets", "dashboards_secret", "oidc_secret"}

@@ -6,31 +6,33 @@ import time
 
 import pytest
 
-from dashboards.access import SESSION_SECONDS, WRONG, Access
+from dashboards.access import Access
+from dashboards.access.attempts import WRONG
+from dashboards.access.rules import SESSION_SECONDS
 
 
 def test_a_session_outlives_a_restart_and_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = Access(secret="one").new_session()
+    session = Access(secret="one").start_session()
     again = Access(secret="one")
-    assert again.knows(session)
+    assert again.of_session(session)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + SESSION_SECONDS - 2)
-    assert again.knows(session)
+    assert again.of_session(session)
     monkeypatch.setattr(time, "time", lambda: now + SESSION_SECONDS + 2)
-    assert not again.knows(session)
+    assert not again.of_session(session)
 
 
 def test_another_secret_ends_every_session_and_none_admits_nobody() -> None:
-    assert not Access(secret="two").knows(Access(secret="one").new_session())
+    assert not Access(secret="two").of_session(Access(secret="one").start_session())
     nothing = Access()
     assert not nothing.closed
     assert not nothing.admits("")
-    assert not nothing.knows(nothing.new_session())
+    assert not nothing.of_session(nothing.start_session())
 
 
 def test_two_sessions_differ() -> None:
     access = Access(secret="one")
-    assert access.new_session() != access.new_session()
+    assert access.start_session() != access.start_session()
 
 
 @pytest.mark.parametrize(
@@ -44,10 +46,10 @@ def test_two_sessions_differ() -> None:
 def test_who_guesses_waits_with_the_neighbours_of_its_network(wrong: str, waits: str, does_not: str) -> None:
     access = Access(secret="one")
     for _ in range(WRONG[0].amount):
-        assert access.waits(wrong) is None
-        access.count_wrong(wrong)
-    assert access.waits(waits) is not None
-    assert access.waits(does_not) is None
+        assert access.attempts.waits(wrong) is None
+        access.attempts.count_wrong(wrong)
+    assert access.attempts.waits(waits) is not None
+    assert access.attempts.waits(does_not) is None
 
 
 @pytest.mark.parametrize(
@@ -60,5 +62,5 @@ def test_who_guesses_waits_with_the_neighbours_of_its_network(wrong: str, waits:
 )
 def test_the_dashboards_address_is_known_as_browsers_write_it(told: str, opened: str) -> None:
     access = Access(url=told)
-    assert access.wrong_host(opened, None) is None
-    assert access.wrong_host("x" + opened, None) is not None
+    assert access.hosts.wrong_host(opened, None) is None
+    assert access.hosts.wrong_host("x" + opened, None) is not None
