@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
@@ -13,15 +14,20 @@ from tests.e2e.harness import SITE, Up, fetch, footfall, running
 
 OTHER = "other.example"
 TOKEN = "a token of the settings, long enough"
+PASSWORD = "correct horse battery staple"
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
 
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """On loopback with a token; tests come in the order of this file."""
-    folder = tmp_path_factory.mktemp("accounts") / "data"
-    with running(folder, "--site", SITE, "--site", OTHER, env={"FOOTFALL_DASHBOARDS_TOKEN": TOKEN}) as started:
+    """On loopback with a token, and with an owner."""
+    with with_a_token(tmp_path_factory.mktemp("accounts") / "data") as started:
+        command(started, "user", "add", "ann@example.com", "--role", "owner", "--password-file", "-", input=PASSWORD)
         yield started
+
+
+def with_a_token(folder: Path) -> AbstractContextManager[Up]:
+    return running(folder, "--site", SITE, "--site", OTHER, env={"FOOTFALL_DASHBOARDS_TOKEN": TOKEN})
 
 
 def command(up: Up, *words: str, **options: str) -> dict[str, object]:
@@ -42,7 +48,12 @@ def sign_in(up: Up, name: str, password: str) -> tuple[int, str]:
     return status, named.get("set-cookie", "").partition(";")[0]
 
 
-def test_the_first_user_closes_the_doors_at_once(up: Up) -> None:
+def test_the_first_user_closes_the_doors_at_once(tmp_path: Path) -> None:
+    with with_a_token(tmp_path / "data") as up:
+        _the_first_user_closes_the_doors(up)
+
+
+def _the_first_user_closes_the_doors(up: Up) -> None:
     old = urlencode({"token": TOKEN}).encode()
     _, named, _ = fetch(f"{up.dashboards}/login", old, FORM)
     cookie = named["set-cookie"].partition(";")[0]
@@ -66,9 +77,8 @@ def test_the_first_user_closes_the_doors_at_once(up: Up) -> None:
 
 
 def test_a_viewer_of_a_site_knows_of_no_other_until_a_role_is_given(up: Up) -> None:
-    password = "correct horse battery staple"
-    command(up, "user", "add", "bob", "--role", "viewer", "--site", SITE, "--password-file", "-", input=password)
-    _, cookie = sign_in(up, "bob", password)
+    command(up, "user", "add", "bob", "--role", "viewer", "--site", SITE, "--password-file", "-", input=PASSWORD)
+    _, cookie = sign_in(up, "bob", PASSWORD)
     status, page = get(up, f"/{SITE}", Cookie=cookie)
     assert (status, OTHER in page) == (200, False)
     seen = get(up, f"/{OTHER}", Cookie=cookie)
@@ -87,7 +97,7 @@ def test_a_viewer_of_a_site_knows_of_no_other_until_a_role_is_given(up: Up) -> N
     assert command(up, "user", "no-code", "bob")["code"] is False
     command(up, "user", "password", "bob")
     assert get(up, f"/{SITE}", Cookie=cookie)[0] == 401
-    assert sign_in(up, "bob", password)[0] == 401
+    assert sign_in(up, "bob", PASSWORD)[0] == 401
     command(up, "user", "remove", "bob")
 
 
@@ -106,12 +116,15 @@ def test_a_token_of_a_program_and_the_log_of_all_that(up: Up) -> None:
     assert all(json.loads(line)["used"] for line in listed)
     command(up, "token", "remove", "grafana")
     assert get(up, f"/api/v1/stats?site={SITE}&period=7d", Authorization=bearer)[0] == 401
+    assert [sign_in(up, "ann@example.com", word)[0] for word in ("not her password", PASSWORD)] == [401, 303]
+    command(up, "user", "add", "dora", "--role", "viewer")
+    command(up, "user", "remove", "dora")
     lines = footfall("audit", "--json", "--data", str(up.data)).stdout.splitlines()
     deeds = [json.loads(line) for line in lines]
     assert {"signed in", "did not sign in", "removed a token", "removed a user", "sent a wrong token"} <= {
         deed["deed"] for deed in deeds
     }
-    assert deeds[-1]["address"] == "127.0.0.1"
+    assert {deed["address"] for deed in deeds if deed["deed"] == "signed in"} == {"127.0.0.1"}
     assert str(made["secret"]) not in "".join(lines) + up.said()
 
 
