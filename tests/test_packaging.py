@@ -73,6 +73,6 @@ def test_no_dependency_claims_our_names() -> None:
 
 def test_each_extra_is_what_an_adapter_needs() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    assert set(extras) == {"kafka", "msk", "pulsar", "redis", "s3", "serverless", "dev"}
+    assert set(extras) == {"kafka", "msk", "oidc", "pulsar", "redis", "s3", "serverless", "dev"}
     ours = next(line for line in extras["dev"] if line.startswith("footfall["))
     assert {name for name in extras if name != "dev"} == set(ours[len("footfall[") : -1].split(","))
