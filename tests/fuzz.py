@@ -51,15 +51,23 @@ TRACKING = [
 DASHBOARDS = [
     "/", f"/{SITE}", f"/{SITE}/now", f"/{SITE}/nothing", "/unknown.example", "/sql", "/sql", "/ready", "/live",
     "/metrics", "/api/v1/stats", "/api/v1/timeseries", "/api/v1/breakdown", "/control/ping", "/control/x", "/static/x",
-    "/sites",
+    "/sites", f"/{SITE}/list/page", f"/{SITE}/list/page.csv", f"/{SITE}/list/source.parquet", f"/{SITE}/filter",
+    f"/{SITE}/visits", f"/{SITE}/visit/{'0' * 16}-{'0' * 16}", f"/{SITE}/paths", f"/{SITE}/funnel", f"/{SITE}/searches",
+    f"/{SITE}/funnel/step", f"/{SITE}/retention", f"/{SITE}/export/events.csv", f"/{SITE}/export/sessions.parquet",
+    "/api/v1/visits", "/api/v1/visit", "/api/v1/funnel", "/api/v1/paths", "/api/v1/searches", "/api/v1/retention",
+    "/api/v1/openapi.json", "/ping", "/login", "/login/provider", "/account", "/people", "/tokens", "/audit",
 ]
 PARAMETERS = [
     "site", "site", "site", "period", "from", "to", "interval", "by", "metric", "limit", "query", "default_format",
     "param_a", "v", "url", "type", "props", "term", "results", "ts", "date", "filter", "compare", "page", "timezone",
+    "filters", "filters", "steps", "steps", "path", "direction", "id", "sort", "dimension", "operator", "values",
+    "database", "compress", "enable_http_compression", "client_protocol_version", "max_result_rows", "session_timezone",
 ]
 VALUES = [
     SITE, SITE, "day", "7d", "month", "custom", "2026-01-01", "9999-12-31", "0000-00-00", "hour", "page", "JSON", "UTC",
     "visitors", "pageview", "search", "1790000000000", "0", "10", f"https://{SITE}/", "{\"a\": 1}",
+    '[["is","page",["/"]]]', '[["contains","prop:a",["b","c"]]]', '["/","/a"]', "from", "to", "visitor", "event", "is",
+    "previous", "year", "none", "SELECT 1", "SELECT * FROM events FORMAT Native", "54460",
 ]
 METHODS = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "get", "PRI", "G\0T", ""]
 VERSIONS = ["HTTP/1.1"] * 30 + ["HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "http/1.1", "HTTP/1.1 x", "", "HTTP/1.11"]
@@ -282,6 +290,8 @@ def _is_whole(received: bytes, headless: bool) -> bool:
         return _is_whole(body, headless)
     if found and (headless or head[9:12] in (b"204", b"304")):
         return True
+    if re.search(rb"(?i)\r\ntransfer-encoding: chunked", head):  # of a file, which is sent while it is written
+        return body.endswith(b"\r\n0\r\n\r\n")
     length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
     return bool(found) and length is not None and len(body) >= int(length[1])
 
