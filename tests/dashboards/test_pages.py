@@ -87,7 +87,9 @@ def test_a_range_is_compared_with_the_one_that_is_chosen(client: FlaskClient, wa
     answer = client.get("/example.com", query_string=chosen | {"compare": how})
     shown = re.search(r'id="figure-visits".*?class="change ?\w*"(?: title="([^"]*)")?>([^<]*)', answer.text, re.DOTALL)
     assert shown and shown.groups() == (("2 before", "+300%") if how == "year" else (None, " "))
-    series = json.loads(re.search(r'id="series"[^>]*>(.*?)</script>', answer.text, re.DOTALL)[1])  # type: ignore[index]
+    drawn = re.search(r'id="series"[^>]*>(.*?)</script>', answer.text, re.DOTALL)
+    assert drawn
+    series = json.loads(drawn[1])
     assert sum(series["before"]["visits"]) == (2 if how == "year" else 0)
     kept = re.findall(r'href="(/example.com\?[^"]*metric=[^"]*)"', answer.text)
     assert kept and all((f"compare={how}" in link) == (how != "previous") for link in kept)

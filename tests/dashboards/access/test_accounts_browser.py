@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -63,12 +64,12 @@ def test_somebody_signs_in_and_adds_a_viewer_by_keyboard(page: Page, address: st
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_a_phone_or_against_the_rules_of_axe(
-    browser: Browser, address: str, store: Accounts, scheme: str
+    browser: Browser, address: str, store: Accounts, scheme: Literal["light", "dark"]
 ) -> None:
     store.users.add(f"{'long-name.' * 8}@example.com", PASSWORD, Grants({SITE: Role.ADMIN}))
     store.tokens.add("t" * 100, ["read"], SITE, 30)
     store.audit.add(f"{'long-name.' * 8}@example.com", "2001:db8:1234:5678:9abc:def0:1234:5678", "did", "x" * 300)
-    context = browser.new_context(viewport={"width": 320, "height": 700}, color_scheme=scheme)  # type: ignore[arg-type]
+    context = browser.new_context(viewport={"width": 320, "height": 700}, color_scheme=scheme)
     session = store.users.start_session(store.users.get("ann@example.com"))
     context.add_cookies([{"name": COOKIE, "value": session, "url": address}])
     page = context.new_page()

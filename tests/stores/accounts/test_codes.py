@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyotp
@@ -13,28 +12,9 @@ from stores.accounts import Accounts, codes
 from stores.accounts import file as accounts_file
 from stores.accounts.roles import ALL, AccountRefused, Grants, Role
 from stores.accounts.users import User
+from tests.stores.accounts.conftest import PASSWORD, Clock
 
-PASSWORD = "correct horse battery staple"
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
-
-
-class Clock:
-    now = 1_700_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def accounts(tmp_path: Path, clock: Clock) -> Iterator[Accounts]:
-    opened = Accounts(tmp_path / "accounts.db", clock)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

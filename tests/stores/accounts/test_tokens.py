@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,27 +10,9 @@ from stores.accounts import Accounts
 from stores.accounts import audit as log
 from stores.accounts.roles import ALL, AccountRefused, Role
 from stores.accounts.tokens import PREFIX
+from tests.stores.accounts.conftest import Clock
 
 DAY = 86_400_000
-
-
-class Clock:
-    now = 1_000_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def accounts(tmp_path: Path, clock: Clock) -> Iterator[Accounts]:
-    opened = Accounts(tmp_path / "accounts.db", clock)
-    yield opened
-    opened.close()
 
 
 def test_a_token_opens_until_it_is_removed_and_only_its_hash_is_stored(accounts: Accounts, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,29 +16,10 @@ from stores.accounts import Accounts
 from stores.accounts.roles import ALL, AccountRefused, Grants, Role
 from stores.accounts.users import SESSION_MS, SHORTEST
 from stores.base import StoreUnreachable, Unreadable, Unusable
+from tests.stores.accounts.conftest import PASSWORD, Clock
 
 OWNER = Grants({ALL: Role.OWNER})
 VIEWER = Grants({"example.com": Role.VIEWER})
-PASSWORD = "correct horse battery staple"
-
-
-class Clock:
-    now = 1_000_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def accounts(tmp_path: Path, clock: Clock) -> Iterator[Accounts]:
-    opened = Accounts(tmp_path / "accounts.db", clock)
-    yield opened
-    opened.close()
 
 
 def test_reading_makes_no_file_and_the_first_write_makes_a_private_one(accounts: Accounts, tmp_path: Path) -> None:
