@@ -45,26 +45,29 @@ STANDARD_ERROR = 0.004
 _STATEMENTS = {
     "visits": (
         *("", "entry_page", "exit_page", "source", "channel", "campaign", "country", "region", "city", "language"),
-        *("device", "browser", "os"),
+        *("device", "browser", "os", *filters.UTM),
     ),
-    "events": ("page", "search", "event"),
+    "events": ("page", "search", "event", "not_found", "outbound", "download"),
     "counts": ("",),
 }
 DIMENSIONS = tuple(dict.fromkeys(dimension for theirs in _STATEMENTS.values() for dimension in theirs))
 
 # What a day is built from, and how: a day that was built otherwise, by another version, is built again.
-EDITION = 3
+EDITION = 4
 
 _ROW = (
-    "day, dimension, value, visitors, regulars, lasting, visits, bounces, duration_ms, pageviews, searches, events,"
+    "day, dimension, value, visitors, regulars, lasting, visits, bounces, duration_ms, engaged,"
+    " engaged_ms, pageviews, searches, events,"
     " bots, without_results"
 )
 _VISIT = (
-    "visitor, session_id, started_at, began, again, lasts, is_bounce, duration_ms, visit_pageviews, visit_searches,"
-    " visit_events, pageviews, searches, events, entry_page, exit_page, source, channel, campaign, country,"
-    " region, city, language, device, browser, os,"
-    " `page.value`, `page.views`, `page.events`, `search.value`, `search.events`,"
-    " `search.nothing`, `event.value`, `event.events`, pages_elsewhere, searches_elsewhere, events_elsewhere, props"
+    "visitor, session_id, started_at, began, again, lasts, is_bounce, is_engaged, duration_ms, visit_engaged_ms,"
+    " visit_pageviews, visit_searches, visit_events, pageviews, searches, events, entry_page, exit_page, source,"
+    " channel, campaign, country, region, city, language, device, browser, os, utm_source, utm_medium, utm_term,"
+    " utm_content, `page.value`, `page.views`, `page.events`, `page.engaged_ms`, `search.value`, `search.events`,"
+    " `search.nothing`, `event.value`, `event.events`, `not_found.value`, `not_found.events`, `outbound.value`,"
+    " `outbound.events`, `download.value`, `download.events`, pages_elsewhere, searches_elsewhere,"
+    " events_elsewhere, not_found_elsewhere, outbound_elsewhere, download_elsewhere, props"
 )
 _STEPS = {"kind": "UInt8", "value": "String", "event": "UInt32", "at": "Int64", "results": "Int64"}
 _WITH_STEPS = ", ".join(f"`step.{name}`" for name in _STEPS)
@@ -157,7 +160,7 @@ class DayTables:
         sql = f"""
             SELECT {{site:String}} AS site, day, toUInt64(0) AS version, {_VISIT},
                 {_WITH_STEPS if cover.steps else _WITHOUT_STEPS}
-            FROM (\n{clickhouse.rows("day_visits")}\n) WHERE {condition.chosen}"""
+            FROM (\n{_statement("day_visits")}\n) WHERE {condition.chosen}"""
         made: Beside | None = None
         for _, spans in groupby(cover.spans, key=lambda span: span[1] // (_DAYS_AT_ONCE * DAY_MS)):
             params = {"site": cover.period.site} | condition.params | _spans(list(spans))
@@ -246,7 +249,7 @@ class DayTables:
             rows = [clickhouse.rows("stored")] if stored else []
             if raw:
                 params |= _spans(cover.spans)
-                rows += [clickhouse.rows(name) for name, theirs in _STATEMENTS.items() if set(theirs) & set(dimensions)]
+                rows += [_statement(name) for name, theirs in _STATEMENTS.items() if set(theirs) & set(dimensions)]
         sql = clickhouse.filled(clickhouse.question(question), {"rows": "\nUNION ALL\n".join(rows)})
         return self._warehouse.query(sql, _declared(sql, params), cover.made)
 
@@ -261,11 +264,11 @@ class DayTables:
         sql = f"""
             INSERT INTO day_visits (site, day, version, {_VISIT}, {_WITH_STEPS})
             SELECT {{site:String}}, day, {{version:UInt64}}, {_VISIT}, {_WITH_STEPS}
-            FROM (\n{clickhouse.rows("day_visits")}\n)"""
+            FROM (\n{_statement("day_visits")}\n)"""
         self._warehouse.command(sql, _declared(sql, params))
         head = f"INSERT INTO day_values (site, version, {_ROW}) SELECT {{site:String}}, {{version:UInt64}}, {_ROW} FROM"
         for name, theirs in _STATEMENTS.items():
-            sql = f"{head} (\n{clickhouse.rows(name)}\n)"
+            sql = f"{head} (\n{_statement(name)}\n)"
             self._warehouse.command(sql, _declared(sql, params | {"dimensions": list(theirs)}))
         self._record([(site, zone, day, version, 1)])
 
@@ -325,6 +328,13 @@ def _check(dimensions: Sequence[str]) -> None:
 def _declared(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that a statement, which is put together from files, declares."""
     return {name: value for name, value in params.items() if f"{{{name}:" in sql}
+
+
+def _statement(name: str) -> str:
+    """A statement of `sql/query/rows` with the parts that it shares with others."""
+    asked = f"hasAny({{dimensions:Array(String)}}, {list(filters.UTM)})" if name in _STATEMENTS else "true"
+    utm = clickhouse.filled(clickhouse.rows("utm"), {"wanted": asked})
+    return clickhouse.filled(clickhouse.rows(name), {"utm": utm, "target": clickhouse.rows("target")})
 
 
 def _starts(days: Sequence[date], zone: str) -> list[int]:

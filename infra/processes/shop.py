@@ -76,7 +76,8 @@ _NEXT: dict[str, Weighted] = {
     "outbound": (("leave", 1),),
 }
 _MOST_STEPS = 14
-_ADVERTISEMENT = "?utm_source=google&utm_medium=cpc&utm_campaign=autumn-boots&utm_term=hiking+boots&utm_content="
+_BOOTS = "?utm_source=google&utm_medium=cpc&utm_campaign=autumn-boots&utm_term=hiking+boots&utm_content="
+_RAIN = "?utm_source=google&utm_medium=cpc&utm_campaign=rainy-days&utm_term=rain+jacket&utm_content=picture"
 _NEWSLETTER = "?utm_source=newsletter&utm_medium=email&utm_campaign=weekly-letter&utm_content=first-link"
 # Where visits come from: the referrer, the query of the first address, its kind of page, how many.
 _ORIGINS = (
@@ -85,8 +86,9 @@ _ORIGINS = (
     ("https://www.google.com/", "", "product", 14),
     ("https://www.google.com/", "", "guide", 9),
     ("https://www.google.com/", "", "home", 7),
-    ("https://www.google.com/", f"{_ADVERTISEMENT}picture", "category", 6),
-    ("https://www.google.com/", f"{_ADVERTISEMENT}text", "product", 4),
+    ("https://www.google.com/", f"{_BOOTS}picture", "category", 5),
+    ("https://www.google.com/", f"{_BOOTS}text", "product", 3),
+    ("https://www.google.com/", _RAIN, "product", 3),
     ("https://duckduckgo.com/", "", "home", 5),
     ("https://www.bing.com/", "", "category", 4),
     ("https://www.instagram.com/", "", "product", 8),
@@ -95,6 +97,8 @@ _ORIGINS = (
     ("https://trails.example.org/old-links", "", "lost", 2),
     ("https://chatgpt.com/", "", "guide", 3),
 )
+_FILES = (("/files/size-chart.pdf", 6), ("/files/packing-list.pdf", 3), ("/files/catalogue.pdf", 1))
+_LINKS = (("https://www.instagram.com/ridge.and.valley", 5), ("https://trails.example.org/reviews/ridge-mid", 3))
 _FROM_NEWSLETTER = (0.02, 0.16, 0.05, 0.02, 0.01, 0.01, 0.01)  # it is sent on Tuesdays
 _TERMS = (
     ("trail shoes", 9), ("rain jacket", 8), ("size chart", 5), ("wool socks", 5), ("gift card", 4), ("returns", 3),
@@ -227,9 +231,9 @@ class _Visit:
                 plan = _one(self._dice, (("letter", 6), ("member", 3), ("member plus", 1)))
                 self._happen("custom", name="Sign up", props={"plan": plan})
             case "download":
-                self._happen("download", name="/files/size-chart.pdf")
+                self._happen("download", name=_one(self._dice, _FILES))
             case "outbound":
-                self._happen("outbound", name="https://www.instagram.com/ridge.and.valley")
+                self._happen("outbound", name=_one(self._dice, _LINKS))
             case "lost":
                 self._path = self._dice.choice(("/boots/ridge-2019", "/winter-2023", "/guides/old-map"))
                 self._happen("not_found", referrer=referrer)

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 
 SITE = "shop.example"
 LISTS = (
-    "page", "entry_page", "exit_page", "source", "channel", "campaign", "search", "language", "device", "browser", "os",
-    "event",
+    "page", "entry_page", "exit_page", "source", "channel", "campaign", "utm_source", "utm_medium", "utm_term",
+    "utm_content", "search", "language", "device", "browser", "os", "event", "outbound", "download", "not_found",
 )  # fmt: skip
 STEPS = [["is", "event", ["Add to basket"]], ["is", "page", ["/cart"]], ["is", "event", ["Purchase"]]]
 READY = "the demo's weeks are in the numbers"

@@ -2,7 +2,7 @@
 -- counts, 0 for a day that is not to be taken from here.
 SELECT
     day, dimension, value, visitors, regulars, lasting, visits, visits AS landings, bounces, duration_ms,
-    pageviews, searches, events, bots, without_results
+    engaged, engaged_ms, pageviews, searches, events, bots, without_results
 FROM day_values
 WHERE site = {site:String} AND dimension IN {dimensions:Array(String)} AND day BETWEEN {first:Date32} AND {last:Date32}
     AND version = ({versions:Array(UInt64)})[dateDiff('day', {first:Date32}, day) + 1]
