@@ -73,7 +73,7 @@ def up(settings: Settings, domains: tuple[str, ...], demo: bool, as_json: bool) 
 """
         )
         if demo:
-            say(f"visitors of a made-up shop come to {shown}: four weeks at once, then as time goes by")
+            say(f"visitors of a made-up shop come to {shown}: two months at once, then as time goes by")
             say("start without --demo to stop them")
 
     sys.exit(supervisor.run(ready))

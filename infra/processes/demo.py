@@ -1,8 +1,8 @@
 """`up --demo`: the visitors of a made-up shop (`infra.processes.shop`), sent the way any server would send them.
 
 They go to `POST /collect` with the site's secret key, which allows it to name times, visitors and agents. First the
-last weeks are sent up to now, then each event when its time has come. The demo uses the public interface and nothing
-else, but that it has the days rebuilt at once whose visits came late.
+last two months are sent up to now, then each event when its time has come. The demo uses the public interface and
+nothing else, but that it has the days rebuilt at once whose visits came late.
 
 A file in the data folder keeps the shop's first day and up to when all was sent, so a next start goes on there. What it
 sends again by mistake has the same ids and adds nothing.
@@ -30,10 +30,10 @@ from infra.processes import control, shop
 from infra.processes.shop import Happening
 from infra.settings import Settings
 
-DAYS = 28
+DAYS = 61  # so that 30 days can be compared with the 30 before
 _FILE = "demo.json"
 _AGAIN_MS = 600_000  # what a next start sends again, for what was under way when the last one ended
-_TOLD_EVERY = 7  # days
+_TOLD_EVERY = 10  # days
 _AT_ONCE = 1_000  # events: as many as a request may have
 _KEPT_EVERY = 60_000  # ms
 
@@ -61,7 +61,7 @@ def run(settings: Settings, site: str, key: str, follow: int) -> None:
         for verb in ("load", "reconcile"):
             for _ in found.call(verb, {}):
                 pass
-    click.echo("footfall: the demo's weeks are in the numbers; its visitors come as time goes by", err=True)
+    click.echo("footfall: the demo's two months are in the numbers; its visitors come as time goes by", err=True)
     made = _day(now)
     while not sender.ends(1.0):
         now = _now()

@@ -1,9 +1,9 @@
 """The shop of the demo: who comes on a day and what they do, the same at every call for the same day.
 
-Nothing here knows the time or sends anything. A day has more visits than the one a week before, until there are twice
-as many as at first, more at the weekend and by day than by night. More than half of the visits are of somebody who was
-here before, with the same browser and language. A visit goes from page to page as `_NEXT` says, so fewer reach each
-step towards a purchase.
+Nothing here knows the time or sends anything. A day has more visits than the one a week before, until there are more
+than twice as many as at first, more at the weekend and by day than by night. More than half of the visits are of
+somebody who was here before, with the same browser and language. A visit goes from page to page as `_NEXT` says, so
+fewer reach each step towards a purchase.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from functools import lru_cache
 from random import Random
 from typing import Any, NamedTuple
 
-_VISITS = 460  # on a working day of the first week
-_GROWTH = 0.014  # a day
-_MOST_GROWN = 2.0
+_VISITS = 210  # on a working day of the first week
+_GROWTH = 0.018  # a day
+_MOST_GROWN = 2.2
 _WEEKDAYS = (0.94, 0.92, 0.95, 1.0, 1.04, 1.3, 1.36)
-_NEW = 0.45  # share of the visits whose visitor was never here before; in four weeks below 10,000, so all is exact
+_NEW = 0.45  # share of the visits whose visitor was never here before; in 30 days below 10,000, so all is exact
 _BACK_AFTER = 8.0  # days until a visitor comes back, on average
 _ROBOTS = 0.02
 _HOUR_MS = 3_600_000

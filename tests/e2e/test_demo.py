@@ -22,7 +22,7 @@ LISTS = (
     "utm_content", "search", "language", "device", "browser", "os", "event", "outbound", "download", "not_found",
 )  # fmt: skip
 STEPS = [["is", "event", ["Add to basket"]], ["is", "page", ["/cart"]], ["is", "event", ["Purchase"]]]
-READY = "the demo's weeks are in the numbers"
+READY = "the demo's two months are in the numbers"
 
 
 def api(up: Up, name: str, **parameters: str) -> Any:
@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def up(folder: Path) -> Iterator[Up]:
     with running(folder / "data", "--demo", "--site", SITE) as started:
-        until(lambda: READY in started.said(), "the weeks are there")
+        until(lambda: READY in started.said(), "the two months are there")
         yield started
 
 
