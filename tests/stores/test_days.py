@@ -31,6 +31,7 @@ SITE, ZONE = "a.example", "Europe/Berlin"
 FIRST, LAST = date(2024, 3, 30), date(2024, 4, 2)
 DAYS = [FIRST + timedelta(days=n) for n in range(4)]
 ROW = ("visitors", "visits", "pageviews", "events", "engaged_time", "without_results")
+TABLES = ("event_rows", "session_rows", "day_values", "day_builds", "day_horizons", "month_values", "month_builds")
 UTM = ("utm_source", "utm_medium", "utm_term", "utm_content")
 _EVENTS_BY = {
     "page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom"),
@@ -85,7 +86,7 @@ def put(warehouse: Warehouse, events: pl.DataFrame, batch: int, token: str, dele
 
 @pytest.fixture
 def tables(warehouse: Warehouse) -> Iterator[DayTables]:
-    for table in ("event_rows", "session_rows", "day_values", "day_builds", "day_horizons"):
+    for table in TABLES:
         warehouse.command(f"TRUNCATE TABLE {table}")
     yield DayTables(warehouse)
 
@@ -277,7 +278,7 @@ STEPS = st.lists(
 def test_whatever_happens_the_numbers_are_those_of_the_rows(
     warehouse: Warehouse, steps: list[tuple[Any, ...]], seed: int
 ) -> None:
-    for table in ("event_rows", "session_rows", "day_values", "day_builds", "day_horizons"):
+    for table in TABLES:
         warehouse.command(f"TRUNCATE TABLE {table}")
     tables, zones = DayTables(warehouse), {SITE: ZONE}
     events, number = made(0, 0), 0
