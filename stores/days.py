@@ -226,12 +226,17 @@ class DayTables:
         return self._add_up("listing", cover, [dimension], merging=merging, **asked)
 
     def of_visits(self, question: str, cover: Cover, parts: Mapping[str, str], **params: Any) -> pl.DataFrame:
-        """The answer to a question of `sql/query/visits`, which is asked of the visits of a cover with `steps`.
+        """The answer to a question of `sql/query/visits`, which is asked of the visits of a cover with `steps`; or with
+        neither steps nor filters, if it asks what sessions say of themselves.
 
         `parts` are conditions of ours that it has places for; `params` are bound."""
         stored, condition = cover.built or not cover.spans, Condition(cover.filters)
         visits = [clickhouse.rows("stored_visits")] if stored else []
-        visits += ["SELECT * FROM made_visits"] if cover.spans else []
+        if cover.made:
+            visits.append("SELECT * FROM made_visits")
+        elif cover.spans:
+            visits.append(clickhouse.rows("begun"))
+            params |= _spans(cover.spans)
         given = {"visits": "\nUNION ALL\n".join(visits), "chosen": condition.chosen}
         params |= condition.params | {"site": cover.period.site, "versions": cover.versions}
         params |= {"first": cover.period.first, "last": cover.period.last}

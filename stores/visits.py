@@ -118,7 +118,7 @@ class Visits:
         missing = offset + limit
         for first, last in self._latest_first():
             period = replace(self._period, first=first, last=last)
-            cover = self._days.cover(period, self._filters, steps=True)
+            cover = self._days.cover(period, self._filters)
             found.append(self._days.of_visits("listing", cover, {}, limit=missing, offset=0))
             missing -= found[-1].height
             if missing <= 0:
