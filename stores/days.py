@@ -14,6 +14,8 @@ Filters. A question that is asked of some visits only (`stores.filters`) needs m
 too, a row each with what it did (`day_visits`). Their rows, stored or made, are filtered and counted by `rows/chosen`,
 which gives rows of the same form.
 
+Months. What lies in a whole month is asked of the month's rows (`stores.months`), which are those of its days added up.
+
 Visitors. An id without cookies lasts a day, and over several days it counts once a day: these add up. Ids that last
 (of imports, and of senders that name their visitors) are in a state that merges; see `exact`.
 """
@@ -34,6 +36,7 @@ from activity.zones import day_start_ms
 from stores import clickhouse, filters
 from stores.clickhouse import Beside
 from stores.filters import Condition, Filter
+from stores.months import Month, MonthTables
 from stores.warehouse import Warehouse
 
 # Up to so many visitors whose ids last the state counts exactly but for one chance in a hundred; beyond, this is its
@@ -73,7 +76,7 @@ _STEPS = {"kind": "UInt8", "value": "String", "event": "UInt32", "at": "Int64", 
 _WITH_STEPS = ", ".join(f"`step.{name}`" for name in _STEPS)
 _WITHOUT_STEPS = ", ".join(f"emptyArray{kind}() AS `step.{name}`" for name, kind in _STEPS.items())
 _MANY_DAYS = 1_000
-_DAYS_AT_ONCE = 4
+DAYS_AT_ONCE = 4
 _DATES = 2**16
 _DAY = timedelta(days=1)
 _EPOCH = date(1970, 1, 1)
@@ -106,11 +109,18 @@ class Cover:
     spans: list[tuple[date, int, int]]  # days that are not taken from there, with the start and end of each (ms)
     made: Beside | None = None  # the visits that filters choose on these days, as rows of `day_visits`
     steps: bool = False  # whether what visits did, in order, is asked for
+    months: tuple[Month, ...] = ()  # which are made of the days of these versions
 
     @property
     def built(self) -> bool:
         """Whether any day is taken from the day tables."""
         return any(self.versions)
+
+    @property
+    def apart(self) -> list[int]:
+        """The versions, 0 also for the days that a month has."""
+        inside = {day for month in self.months for day in month.builds}
+        return [0 if day in inside else version for day, version in zip(self.period.days, self.versions, strict=True)]
 
 
 def exact(lasting: int, period: Period) -> bool:
@@ -123,6 +133,7 @@ class DayTables:
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
+        self.months = MonthTables(warehouse)
 
     # -- questions --------------------------------------------------------------------------------------------
 
@@ -143,6 +154,10 @@ class DayTables:
             for day in touched.to_series():
                 del built[day]
         cover = replace(_cover(period, tuple(chosen_by), built), steps=steps)
+        if cover.built and not (chosen_by or steps):
+            builds = {day: version for day, version in zip(period.days, cover.versions, strict=True) if version}
+            months = self.months.made_of(period.site, period.zone, period.first, period.last, builds)
+            cover = replace(cover, months=tuple(months))
         if cover.spans and (cover.filters or steps or len(cover.spans) > _MANY_DAYS):
             # Only the days that there can be events of are asked for: visits are made day by day, and decades are long.
             known = self._warehouse.ask("known_days", site=period.site).rows()
@@ -162,7 +177,7 @@ class DayTables:
                 {_WITH_STEPS if cover.steps else _WITHOUT_STEPS}
             FROM (\n{_statement("day_visits")}\n) WHERE {condition.chosen}"""
         made: Beside | None = None
-        for _, spans in groupby(cover.spans, key=lambda span: span[1] // (_DAYS_AT_ONCE * DAY_MS)):
+        for _, spans in groupby(cover.spans, key=lambda span: span[1] // (DAYS_AT_ONCE * DAY_MS)):
             params = {"site": cover.period.site} | condition.params | _spans(list(spans))
             some = self._warehouse.table_of("made_visits", sql, _declared(sql, params), like="day_visits")
             made = some if made is None else replace(made, body=made.body + some.body)
@@ -211,12 +226,17 @@ class DayTables:
         return self._add_up("listing", cover, [dimension], merging=merging, **asked)
 
     def of_visits(self, question: str, cover: Cover, parts: Mapping[str, str], **params: Any) -> pl.DataFrame:
-        """The answer to a question of `sql/query/visits`, which is asked of the visits of a cover with `steps`.
+        """The answer to a question of `sql/query/visits`, which is asked of the visits of a cover with `steps`; or with
+        neither steps nor filters, if it asks what sessions say of themselves.
 
         `parts` are conditions of ours that it has places for; `params` are bound."""
         stored, condition = cover.built or not cover.spans, Condition(cover.filters)
         visits = [clickhouse.rows("stored_visits")] if stored else []
-        visits += ["SELECT * FROM made_visits"] if cover.spans else []
+        if cover.made:
+            visits.append("SELECT * FROM made_visits")
+        elif cover.spans:
+            visits.append(clickhouse.rows("begun"))
+            params |= _spans(cover.spans)
         given = {"visits": "\nUNION ALL\n".join(visits), "chosen": condition.chosen}
         params |= condition.params | {"site": cover.period.site, "versions": cover.versions}
         params |= {"first": cover.period.first, "last": cover.period.last}
@@ -236,9 +256,14 @@ class DayTables:
         self, question: str, cover: Cover, dimensions: Sequence[str], *, merging: bool = False, **params: Any
     ) -> pl.DataFrame:
         params |= {"site": cover.period.site, "dimensions": list(dimensions), "merging": merging}
-        stored, raw = cover.built or not cover.spans, bool(cover.spans)
+        months = () if question == "series" else cover.months
+        versions = cover.apart if months else cover.versions
+        stored, raw = any(versions) or not (cover.spans or months), bool(cover.spans)
         if stored:
-            params |= {"first": cover.period.first, "last": cover.period.last, "versions": cover.versions}
+            params |= {"first": cover.period.first, "last": cover.period.last, "versions": versions}
+            params["taken"] = [day for day, each in zip(cover.period.days, versions, strict=True) if each]
+        if months:
+            params |= {"months": [each.first for each in months], "month_versions": [each.version for each in months]}
         if cover.filters:
             condition, by_day = Condition(cover.filters), question == "series"
             params |= condition.params
@@ -247,6 +272,7 @@ class DayTables:
             rows = [row for of in visits for row in filters.rows(of, dimensions, condition, by_day=by_day)]
         else:
             rows = [clickhouse.rows("stored")] if stored else []
+            rows += [clickhouse.rows("stored_months")] if months else []
             if raw:
                 params |= _spans(cover.spans)
                 rows += [_statement(name) for name, theirs in _STATEMENTS.items() if set(theirs) & set(dimensions)]
@@ -307,6 +333,10 @@ class DayTables:
             INSERT INTO day_horizons (at, units)
             SELECT greatest({now:UInt64}, max(at) + 1), {units:Array(UInt64)} FROM day_horizons"""
         self._warehouse.command(sql, {"now": time.time_ns(), "units": list(units)})
+
+    def months_due(self, before: date) -> list[Month]:
+        """The months before that of a day that may be made, see `MonthTables.due`."""
+        return self.months.due(before, EDITION)
 
     def changed(self, horizon: Sequence[int], sites: Sequence[str]) -> pl.DataFrame:
         """The hours (`site`, `first`, `last`, Unix ms of their starts) that rows of sites beyond a horizon touch."""

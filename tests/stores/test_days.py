@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from activity.zones import day_start_ms
 from pipeline.days import DayBuilder
-from stores.days import DIMENSIONS, EXACT_LASTING, DayTables, Period, exact
+from stores.days import DIMENSIONS, EDITION, EXACT_LASTING, DayTables, Period, exact
 from stores.filters import Filter
 from stores.warehouse import Warehouse
 from tests.stores import frames
@@ -31,6 +31,7 @@ SITE, ZONE = "a.example", "Europe/Berlin"
 FIRST, LAST = date(2024, 3, 30), date(2024, 4, 2)
 DAYS = [FIRST + timedelta(days=n) for n in range(4)]
 ROW = ("visitors", "visits", "pageviews", "events", "engaged_time", "without_results")
+TABLES = ("event_rows", "session_rows", "day_values", "day_builds", "day_horizons", "month_values", "month_builds")
 UTM = ("utm_source", "utm_medium", "utm_term", "utm_content")
 _EVENTS_BY = {
     "page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom"),
@@ -85,7 +86,7 @@ def put(warehouse: Warehouse, events: pl.DataFrame, batch: int, token: str, dele
 
 @pytest.fixture
 def tables(warehouse: Warehouse) -> Iterator[DayTables]:
-    for table in ("event_rows", "session_rows", "day_values", "day_builds", "day_horizons"):
+    for table in TABLES:
         warehouse.command(f"TRUNCATE TABLE {table}")
     yield DayTables(warehouse)
 
@@ -277,7 +278,7 @@ STEPS = st.lists(
 def test_whatever_happens_the_numbers_are_those_of_the_rows(
     warehouse: Warehouse, steps: list[tuple[Any, ...]], seed: int
 ) -> None:
-    for table in ("event_rows", "session_rows", "day_values", "day_builds", "day_horizons"):
+    for table in TABLES:
         warehouse.command(f"TRUNCATE TABLE {table}")
     tables, zones = DayTables(warehouse), {SITE: ZONE}
     events, number = made(0, 0), 0
@@ -389,6 +390,21 @@ def test_a_clock_that_is_set_back_changes_nothing(tables: DayTables, monkeypatch
     tables.build(SITE, ZONE, FIRST)
     warehouse.command("OPTIMIZE TABLE day_values FINAL")
     assert tables.horizon() == [2]
+    assert tables.cover(period).built
+    assert found(tables, period) == expected(events, period)
+
+
+def test_days_of_another_edition_are_built_again(tables: DayTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    events, period = made(500, seed=4), Period(SITE, ZONE, FIRST, FIRST)
+    put(tables._warehouse, events, 1, "edition")
+    tables.build(SITE, ZONE, FIRST)
+    tables.move_horizon([1])
+    assert tables.cover(period).built
+    monkeypatch.setattr("stores.days.EDITION", EDITION + 1)
+    assert not tables.cover(period).built
+    assert tables.builds() == {(SITE, ZONE, FIRST): False}
+    assert found(tables, period) == expected(events, period)
+    tables.build(SITE, ZONE, FIRST)
     assert tables.cover(period).built
     assert found(tables, period) == expected(events, period)
 
