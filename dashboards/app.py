@@ -11,6 +11,7 @@ from dashboards import api, chips, context, exports, formats, health, lists, now
 from dashboards.access import Access, guard, login, needs, oidc
 from dashboards.accounts import log, own, people, tokens
 from dashboards.clickhouse import protocol
+from dashboards.keeping import annotating, saved
 from stores.base import Live
 from stores.warehouse import Warehouse
 
@@ -69,7 +70,7 @@ def create(
     if provider is not None:
         oidc.register(app, provider, url)
     parts = (health, login, oidc, own, people, tokens, log, api, openapi, sql, protocol)
-    for part in (*parts, now, chips, lists, views, exports, pages):
+    for part in (*parts, now, chips, lists, views, exports, saved, annotating, pages):
         app.register_blueprint(part.routes)
     if control is not None:
         app.register_blueprint(control)

@@ -42,6 +42,7 @@ CHANGES = Need(Over.SITE, Role.ADMIN, "write")
 READS_ALL = Need(Over.ALL_SITES, scope="read")
 ASKS_ALL = Need(Over.ALL_SITES, scope="sql")
 CHANGES_ALL = Need(Over.ALL_SITES, Role.ADMIN, "write")
+KEEPS = Need(Over.SITE)  # for oneself; for all who see the site, the route asks for `CHANGES` too
 OWN_ACCOUNT = Need(Over.ANYTHING)
 OWNS = Need(Over.ALL_SITES, Role.OWNER)
 
@@ -79,6 +80,9 @@ NEEDS = {
     "views.retention": READS,
     "chips.add": READS,
     "now.now": READS,
+    "annotations.change": CHANGES,
+    "saved.show": READS,
+    "saved.change": KEEPS,
     "openapi.show": SIGNED_IN,
     "api.stats": READS,
     "api.timeseries": READS,
@@ -86,6 +90,8 @@ NEEDS = {
     "api.visits": READS,
     "api.visit": READS,
     "api.funnel": READS,
+    "api.annotated": READS,
+    "api.goals": READS,
     "api.paths": READS,
     "api.searches": READS,
     "api.retention": READS,
@@ -126,6 +132,12 @@ def may(endpoint: str) -> bool:
     """Whether who sent this request may use another route that is about all sites, for a page that leads there."""
     found = principal()
     return found is not None and _lacks(found, NEEDS[endpoint], ALL) is None
+
+
+def may_change(site: str) -> bool:
+    """Whether who sent this request may change this site."""
+    found = principal()
+    return found is not None and _lacks(found, CHANGES, site) is None
 
 
 def check(found: Principal, need: Need, site: str | None) -> None:
