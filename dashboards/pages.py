@@ -14,7 +14,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound
 from werkzeug.wrappers import Response as Redirect
 
 from dashboards import chips, downloads, filters, kept, now, parameters, ranges
-from dashboards.access import audit, needs
+from dashboards.access import audit, guests, needs
 from dashboards.access.rules import current_access
 from dashboards.clickhouse import protocol
 from dashboards.clickhouse.errors import is_statement
@@ -64,6 +64,7 @@ class Keeping:
 
     def __init__(self, site: str) -> None:
         stored = current_access().store is not None
+        self.shown = not guests.invited()  # whether there is a page of all that is kept
         self.for_all = stored and needs.may_change(site)
         self.for_one = stored and kept.user() is not None
 
@@ -80,7 +81,8 @@ def home() -> str | Response | Redirect:
         return protocol.ask()
     sites = sorted(current_context().sites())
     if len(sites) == 1:
-        return redirect(url_for("pages.board", site=sites[0]))
+        query = request.query_string.decode("latin-1")
+        return redirect(url_for("pages.board", site=sites[0]) + (f"?{query}" if query else ""))
     return render_template("home.html", title="Footfall", sites=sites, **common(current_context()))
 
 

@@ -14,6 +14,7 @@ from flask import g, request
 from werkzeug.exceptions import Forbidden
 
 from stores.accounts.roles import ALL, Grants, Role
+from stores.accounts.shares import Share
 from stores.accounts.users import User
 
 
@@ -57,6 +58,7 @@ NEEDS = {
     "login.show": OPEN,
     "login.enter": OPEN,
     "login.leave": OPEN,
+    "guests.enter": OPEN,  # it asks for a share and its password
     "provider.leave": OPEN,
     "provider.come_back": OPEN,
     "account.show": OWN_ACCOUNT,
@@ -82,6 +84,8 @@ NEEDS = {
     "now.now": READS,
     "annotations.change": CHANGES,
     "saved.show": READS,
+    "shares.show": CHANGES,
+    "shares.change": CHANGES,
     "saved.change": KEEPS,
     "openapi.show": SIGNED_IN,
     "api.stats": READS,
@@ -105,12 +109,13 @@ NEEDS = {
 
 @dataclass(frozen=True)
 class Principal:
-    """Who sent a request: a user, or the bearer of a token. `scopes` None is every scope."""
+    """Who sent a request: a user, the bearer of a token, or the guest of a share. `scopes` None is every scope."""
 
     name: str
     grants: Grants
     user: User | None = None
     scopes: frozenset[str] | None = None
+    share: Share | None = None
 
 
 ANYBODY = Principal("anybody", Grants({ALL: Role.OWNER}))  # where no secret is needed

@@ -7,7 +7,7 @@ must not wait for each other have separate pools:
     probes      /live, /ready and /metrics
     commands    /control/… with the owner's token; a replay may hold a thread for hours, and its lines are sent as
                 they are written
-    exports     /<site>/export/…: files of any size, as fast as their reader takes them
+    exports     /<site>/export/…, also below /share/<token>: files of any size, as fast as their reader takes them
     questions   POST /sql, and / in ClickHouse's protocol: a statement may take 30 seconds
     pages       the rest: pages, API, files
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ from ingest.http import Bodies, Message, Receive, Response, Send, Unread, respon
 log = logging.getLogger(__name__)
 
 _SLICE = 64 << 10  # bytes of an answer sent at a time
+_EXPORT = re.compile(r"(?:/share/[^/]*)?/[^/]*/export/[^/]*")
 _STREAMED = 10  # lines of a command's answer, or pieces of an export, that may wait to be sent
 _GONE = "footfall.gone"
 
@@ -167,7 +169,7 @@ class Front:
             return self._questions
         if path == "/" and b"query=" in scope["query_string"]:
             return self._questions
-        if path.count("/") == 3 and path.split("/")[2] == "export":
+        if _EXPORT.fullmatch(path):
             return self._exports
         if path.startswith("/control/") and self._is_owner is not None:
             authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
