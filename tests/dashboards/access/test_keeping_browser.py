@@ -110,7 +110,7 @@ def test_filters_are_saved_by_keyboard_for_oneself(page: Page, address: str, sto
     expect(page.get_by_role("listitem").filter(has_text="Page is")).to_be_visible()
     page.locator(".segments summary").click()
     expect(page.get_by_role("link", name="Home only you")).to_have_attribute("aria-current", "true")
-    page.get_by_role("link", name="Signed up").click()
+    page.get_by_role("region", name="Goals").get_by_role("link", name="Signed up").click()
     expect(page.get_by_role("listitem").filter(has_text="Goal is Signed up")).to_be_visible()
 
 
