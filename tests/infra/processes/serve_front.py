@@ -2,7 +2,8 @@
 
 `/panic` meets a real panic of Polars, `/exit` calls sys.exit; `POST /sql` waits until `/release` was asked for as
 often; `/control/lines` yields a line as each is asked for, and `/ended` says how many such streams were ended early.
-`/x/export/NAME` begins and then fails, fails at once if its name is `none`, and has no end if that is `endless`.
+`/x/export/NAME`, also below a share, begins and then fails, fails at once if its name is `none`, and has no end if
+that is `endless`.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ def lines() -> Response:
     return Response(work(), mimetype="application/x-ndjson")
 
 
+@application.get("/share/token/x/export/<name>")
 @application.get("/x/export/<name>")
 def export(name: str) -> Response:
     def rows() -> Iterator[bytes]:
