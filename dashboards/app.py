@@ -8,9 +8,10 @@ from flask import Blueprint, Flask, Response, request
 from flask_compress import Compress
 
 from dashboards import api, chips, context, exports, formats, health, lists, now, openapi, pages, sql, views
-from dashboards.access import Access, guard, login, needs, oidc
+from dashboards.access import Access, guard, guests, login, needs, oidc
 from dashboards.accounts import log, own, people, tokens
 from dashboards.clickhouse import protocol
+from dashboards.keeping import annotating, saved, shares
 from dashboards.realtime import Realtime
 from stores.base import Live
 from stores.warehouse import Warehouse
@@ -22,10 +23,11 @@ _TEXT = [
     "text/tab-separated-values",
 ]
 
-# The page loads nothing from other hosts, and has no style or script of its own in its text.
+# The page loads nothing from other hosts, and has no style or script of its own in its text. Who may show it in a frame
+# is added.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors "
 )
 
 
@@ -70,13 +72,14 @@ def create(
     guard(app, access or Access())
     if provider is not None:
         oidc.register(app, provider, url)
-    parts = (health, login, oidc, own, people, tokens, log, api, openapi, sql, protocol)
-    for part in (*parts, now, chips, lists, views, exports, pages):
+    parts = (health, login, guests, oidc, own, people, tokens, log, api, openapi, sql, protocol)
+    for part in (*parts, now, chips, lists, views, exports, saved, annotating, shares, pages):
         app.register_blueprint(part.routes)
     if control is not None:
         app.register_blueprint(control)
     app.after_request(_guard)
     _compress(app)
+    app.wsgi_app = guests.Shared(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 
@@ -108,7 +111,11 @@ def _guard(response: Response) -> Response:
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")
     if response.mimetype == "text/html":
-        response.headers.setdefault("Content-Security-Policy", _POLICY)
+        found = needs.principal()
+        origins = " ".join(found.share.origins) if found is not None and found.share is not None else ""
+        response.headers.setdefault("Content-Security-Policy", _POLICY + (origins or "'none'"))
+    if guests.invited():
+        response.headers["X-Robots-Tag"] = "noindex"
     if request.endpoint == "static" and "v" in request.args and response.status_code == 200:
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"  # every build has another v
     elif "Cache-Control" not in response.headers:

@@ -47,7 +47,7 @@ class Links:
         self.page = page
         span = _DAYS if any(day in arguments for day in _DAYS) else ("period",)
         own = _OWN.get(page.partition("/")[0], ())
-        given = {each: arguments.get(each, "") for each in (*span, "metric", "compare", *own)}
+        given = {each: arguments.get(each, "") for each in (*span, "metric", "compare", "theme", *own)}
         given["filters"] = text(chosen) if chosen else ""
         self._kept = {each: value for each, value in given.items() if value}
 

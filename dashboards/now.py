@@ -12,7 +12,7 @@ import json
 
 from flask import Blueprint, Response, jsonify, request
 
-from dashboards import filters, parameters, ranges
+from dashboards import kept, parameters, ranges
 from dashboards.context import current_context
 from dashboards.panels import Panels
 
@@ -24,7 +24,7 @@ def now(site: str) -> Response:
     """The active visitors as `current`, and the `mark` of the page's numbers."""
     context = current_context()
     span = parameters.span(context, request.args, parameters.zone_of(context, site), ranges.DEFAULT_PERIOD)
-    stats = Panels(context.warehouse, site, span, filters=filters.of(request.args)).stats
+    stats = Panels(context.warehouse, site, span, filters=kept.chosen(site, request.args)).stats
     return jsonify({"current": context.realtime.of(site).visitors, "mark": mark(stats)})
 
 

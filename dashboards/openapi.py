@@ -77,11 +77,12 @@ def _parameters() -> Iterable[Schema]:
     yield _parameter("period", {"enum": list(ranges.PERIODS)}, "Instead of days; all but yesterday end today.")
     yield _parameter("timezone", _TEXT, "The time zone of the days, an IANA name; the site's by default.")
     yield _parameter("filters", _TEXT, f"Which visits to count: a JSON list such as `{filters.EXAMPLE}`.")
+    yield _parameter("segment", _TEXT, "The name of a segment of the site, whose filters are met too.")
     yield _parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_ROWS}, "How many rows.")
     yield _parameter("page", {"type": "integer", "minimum": 1}, "Which part of the rows, `limit` each.")
 
 
-_RANGE = ("site", "from", "to", "period", "timezone", "filters")
+_RANGE = ("site", "from", "to", "period", "timezone", "filters", "segment")
 
 
 def _operations() -> dict[str, Schema]:
@@ -165,6 +166,21 @@ def _operations() -> dict[str, Schema]:
             ),
             _parameter("steps", _TEXT, f"1 to {MOST_STEPS}, such as `{filters.EXAMPLE_STEPS}`.", required=True),
             _parameter("by", {"enum": list(journeys.BY), "default": "visit"}, "What is counted."),
+        ),
+        "/goals": _operation(
+            "The goals of the site, and how many visitors met each.",
+            _RANGE,
+            _rows(
+                _object({"goal": _TEXT, "condition": {"type": "array"}, "visitors": _WHOLE, "conversion_rate": _SHARE}),
+                total=_WHOLE,
+            ),
+        ),
+        "/annotations": _operation(
+            "What was annotated on the days of the range.",
+            ("site", "from", "to", "period"),
+            _rows(_object({
+                "date": {"type": "string", "format": "date"}, "time": {"type": ["string", "null"]}, "text": _TEXT,
+            })),
         ),
         "/paths": _operation(
             "Which pages visits viewed after some others in a row, or before.",

@@ -7,9 +7,9 @@ must not wait for each other have separate pools:
     probes      /live, /ready and /metrics
     commands    /control/… with the owner's token; a replay may hold a thread for hours, and its lines are sent as
                 they are written
-    exports     /<site>/export/…: files of any size, as fast as their reader takes them
+    exports     /<site>/export/…, also below /share/<token>: files of any size, as fast as their reader takes them
     questions   POST /sql, and / in ClickHouse's protocol: a statement may take 30 seconds
-    streams     /<site>/…/stream: what `infra.processes.streams` asks on behalf of those who watch, who hold no thread
+    streams     /<site>/…/stream, also below /share/<token>: what `infra.processes.streams` asks for those who watch
     pages       the rest: pages, API, files
 
 A request that finds all threads of its pool busy waits for one. It gets a 503 with `Retry-After` if too many wait
@@ -19,6 +19,7 @@ already or no thread becomes free in time. One Flask application answers all of 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from urllib.parse import parse_qsl
 
@@ -28,6 +29,8 @@ from infra.processes.streams import Streams
 from ingest.asgi import Scope
 from ingest.http import Bodies, Receive, Send, Unread, respond, text_response, unread
 
+_EXPORT = re.compile(r"(?:/share/[^/]*)?/[^/]*/export/[^/]*")
+_STREAM = re.compile(r"(?:/share/[^/]*)?/[^/]*/[^/]*/stream")
 _STREAMED = 10  # lines of a command's answer, or pieces of an export, that may wait to be sent
 
 PROBES = PoolSize(2, 32, 10.0)
@@ -73,7 +76,7 @@ class Front:
         if isinstance(body, Unread):
             await self._without_body(body, scope, receive, send)
             return
-        if scope["method"] == "GET" and _is_stream(scope["path"]):
+        if scope["method"] == "GET" and _STREAM.fullmatch(scope["path"]):
             await self._streams.serve(scope, receive, send)
             return
         if not await pool.take():
@@ -98,7 +101,7 @@ class Front:
             return self._questions
         if path == "/" and _has_statement(scope["query_string"]):
             return self._questions
-        if path.count("/") == 3 and path.split("/")[2] == "export":
+        if _EXPORT.fullmatch(path):
             return self._exports
         if path.startswith("/control/") and self._is_owner is not None:
             authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
@@ -117,11 +120,6 @@ class Front:
 def _has_statement(query: bytes) -> bool:
     """Whether a query string has the parameter that has a statement in ClickHouse's protocol, however it is written."""
     return any(name == "query" for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-
-
-def _is_stream(path: str) -> bool:
-    """Whether the path is /<site>/…/stream."""
-    return path.count("/") == 3 and path.endswith("/stream")
 
 
 async def _stream(work: Work, task: asyncio.Task[None], scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""Accounts of the dashboards, in one SQLite file of the data folder."""
+"""Accounts of the dashboards, and what is kept for its sites, in one SQLite file of the data folder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from stores.accounts.annotations import Annotations
 from stores.accounts.audit import AuditLog
 from stores.accounts.codes import Codes
 from stores.accounts.file import AccountsFile
+from stores.accounts.passwords import Passwords
+from stores.accounts.saved import SavedFilters
+from stores.accounts.shares import Shares
 from stores.accounts.tokens import Tokens
 from stores.accounts.users import Users
 
@@ -24,10 +28,14 @@ class Accounts:
 
     def __init__(self, path: Path, clock: Callable[[], int] = _clock) -> None:
         self._file = AccountsFile(path)
-        self.users = Users(self._file, clock)
+        passwords = Passwords()
+        self.users = Users(self._file, passwords, clock)
         self.codes = Codes(self._file, clock)
         self.tokens = Tokens(self._file, clock)
         self.audit = AuditLog(self._file, clock)
+        self.saved = SavedFilters(self._file)
+        self.shares = Shares(self._file, passwords, clock)
+        self.annotations = Annotations(self._file)
 
     def close(self) -> None:
         self._file.close()

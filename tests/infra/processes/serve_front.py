@@ -2,9 +2,9 @@
 
 `/panic` meets a real panic of Polars, `/exit` calls sys.exit; `POST /sql` waits until `/release` was asked for as
 often; `/control/lines` yields a line as each is asked for, and `/ended` says how many such streams were ended early.
-`/x/export/NAME` begins and then fails, fails at once if its name is `none`, and has no end if that is `endless`.
-`/x/NAME/stream` tells, as an event, the text that `/tell` was given last and answers with the status that it was given;
-`/asked` says how often it was asked.
+`/x/export/NAME`, also below a share, begins and then fails, fails at once if its name is `none`, and has no end if
+that is `endless`. `/x/NAME/stream`, also below a share, tells, as an event, the text that `/tell` was given last and
+answers with the status that it was given; `/asked` says how often it was asked.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ def lines() -> Response:
     return Response(work(), mimetype="application/x-ndjson")
 
 
+@application.get("/share/token/x/export/<name>")
 @application.get("/x/export/<name>")
 def export(name: str) -> Response:
     def rows() -> Iterator[bytes]:
@@ -104,6 +105,7 @@ def export(name: str) -> Response:
     return Response(rows(), mimetype="text/csv")
 
 
+@application.get("/share/token/x/<name>/stream")
 @application.get("/x/<name>/stream")
 def stream(name: str) -> Response:
     asked.append(name)
