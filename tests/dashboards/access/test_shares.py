@@ -24,7 +24,7 @@ from tests.dashboards.access.test_routes import NAMES, VALUES, ask, path_of, rul
 # What a guest may ask for, told here too; and what more by a share with files.
 PAGES = {
     "pages.home", "pages.board", "lists.whole", "views.visits", "views.visit", "views.paths", "views.funnel",
-    "views.add_step", "views.searches", "views.retention", "chips.add", "now.now",
+    "views.add_step", "views.searches", "views.retention", "views.live", "views.watch", "chips.add", "now.now",
 }  # fmt: skip
 FILES = {"lists.download", "exports.rows"}
 PASSWORD = "a word for guests"
@@ -125,12 +125,12 @@ def test_all_links_of_a_guests_pages_stay_below_the_address(app: Flask, tokens: 
     for view in ("", "/list/page", "/visit/0000000000000006-00000000000003ee", *(f"/{view}" for view in VIEWS)):
         answer = client.get(f"{root}{SITE}{view}?period=7d&theme=dark")
         assert answer.status_code == 200, view
-        found = re.findall(r'(?:href|src|action|data-now)="([^"]*)"', answer.text)
+        found = re.findall(r'(?:href|src|action|data-now|data-stream)="([^"]*)"', answer.text)
         inside = [each for each in found if not each.startswith(("#", "data:"))]
         assert [each for each in inside if not each.startswith(root)] == []
         assert 'data-theme="dark"' in answer.text
         periods = [html.unescape(each) for each in inside if "period=30d" in each]
-        assert periods
+        assert bool(periods) == (view != "/live")  # that is of no period
         assert all("theme=dark" in each for each in periods)
         for word in ("Sign out", "Add another site", "Save these filters", "Annotate", "/saved", "/shares"):
             assert word not in answer.text, (view, word)

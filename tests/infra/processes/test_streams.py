@@ -19,8 +19,8 @@ Watch = Callable[..., Watcher]
 def watch() -> Iterator[Watch]:
     opened: list[Watcher] = []
 
-    def begin(server: Server, name: str = "now", **headers: str) -> Watcher:
-        opened.append(Watcher(f"http://127.0.0.1:{server.port}/x/{name}/stream", headers))
+    def begin(server: Server, name: str = "now", below: str = "", **headers: str) -> Watcher:
+        opened.append(Watcher(f"http://127.0.0.1:{server.port}{below}/x/{name}/stream", headers))
         return opened[-1]
 
     yield begin
@@ -46,7 +46,7 @@ def test_a_crowd_is_told_once_a_change_and_asked_for_as_one(serve: Callable[...,
 
 def test_others_are_told_what_theirs_is(serve: Callable[..., Server], watch: Watch) -> None:
     server = serve()
-    mine, yours = watch(server, "mine"), watch(server, "yours")
+    mine, yours = watch(server, "mine"), watch(server, "yours", "/share/token")
     assert [mine.next(), yours.next()] == [Event("first", "mine first"), Event("first", "yours first")]
     server.ask("/tell?text=second")
     assert [mine.next(), yours.next()] == [Event("second", "mine second"), Event("second", "yours second")]
