@@ -7,10 +7,11 @@ from collections.abc import Callable
 from flask import Blueprint, Flask, Response, request
 from flask_compress import Compress
 
-from dashboards import api, chips, context, exports, formats, health, lists, now, openapi, pages, sql, views
+from dashboards import api, chips, context, exports, formats, health, lists, now, openapi, ops, pages, sql, views
 from dashboards.access import Access, guard, login, needs, oidc
 from dashboards.accounts import log, own, people, tokens
 from dashboards.clickhouse import protocol
+from dashboards.operation import Operation
 from stores.base import Live
 from stores.warehouse import Warehouse
 
@@ -42,6 +43,7 @@ def create(
     metrics: Callable[[], str] | None = None,
     problem: Callable[[], str | None] | None = None,
     countries: bool = False,
+    operation: Callable[[], Operation] | None = None,
     clock: Callable[[], int] | None = None,
 ) -> Flask:
     """Returns the application over opened stores; without `access` it is for loopback only and needs no secret.
@@ -62,6 +64,7 @@ def create(
         problem,
         countries,
         **({"clock": clock} if clock else {}),
+        operation=operation,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.register(app)
@@ -69,7 +72,7 @@ def create(
     if provider is not None:
         oidc.register(app, provider, url)
     parts = (health, login, oidc, own, people, tokens, log, api, openapi, sql, protocol)
-    for part in (*parts, now, chips, lists, views, exports, pages):
+    for part in (*parts, ops, now, chips, lists, views, exports, pages):
         app.register_blueprint(part.routes)
     if control is not None:
         app.register_blueprint(control)

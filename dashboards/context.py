@@ -13,6 +13,7 @@ from time import time
 
 from flask import current_app
 
+from dashboards.operation import Operation
 from stores.base import Live
 from stores.warehouse import Warehouse
 
@@ -37,6 +38,7 @@ class Context:
     problem: Callable[[], str | None] | None = None  # why the numbers are not complete yet; None if they are
     countries: bool = False  # whether a geo database is in use
     clock: Callable[[], int] = _clock  # returns Unix milliseconds
+    operation: Callable[[], Operation] | None = None  # what the process does beside answering
 
 
 def built() -> str:

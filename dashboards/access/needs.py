@@ -65,6 +65,8 @@ NEEDS = {
     "tokens.show": OWNS,
     "tokens.change": OWNS,
     "audit.show": OWNS,
+    "ops.show": READS_ALL,
+    "ops.tell": READS_ALL,
     "pages.home": SIGNED_IN,
     "pages.board": READS,
     "pages.add": CHANGES_ALL,
