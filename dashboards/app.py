@@ -12,6 +12,7 @@ from dashboards.access import Access, guard, login, needs, oidc
 from dashboards.accounts import log, own, people, tokens
 from dashboards.clickhouse import protocol
 from dashboards.operation import Operation
+from dashboards.reports import page as reports
 from stores.base import Live
 from stores.warehouse import Warehouse
 
@@ -44,6 +45,7 @@ def create(
     problem: Callable[[], str | None] | None = None,
     countries: bool = False,
     operation: Callable[[], Operation] | None = None,
+    mails: bool = False,
     clock: Callable[[], int] | None = None,
 ) -> Flask:
     """Returns the application over opened stores; without `access` it is for loopback only and needs no secret.
@@ -65,6 +67,7 @@ def create(
         countries,
         **({"clock": clock} if clock else {}),
         operation=operation,
+        mails=mails,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.register(app)
@@ -72,7 +75,7 @@ def create(
     if provider is not None:
         oidc.register(app, provider, url)
     parts = (health, login, oidc, own, people, tokens, log, api, openapi, sql, protocol)
-    for part in (*parts, ops, now, chips, lists, views, exports, pages):
+    for part in (*parts, ops, reports, now, chips, lists, views, exports, pages):
         app.register_blueprint(part.routes)
     if control is not None:
         app.register_blueprint(control)

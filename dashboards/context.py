@@ -38,6 +38,7 @@ class Context:
     problem: Callable[[], str | None] | None = None  # why the numbers are not complete yet; None if they are
     countries: bool = False  # whether a geo database is in use
     clock: Callable[[], int] = _clock  # returns Unix milliseconds
+    mails: bool = False  # whether a mail server is set
     operation: Callable[[], Operation] | None = None  # what the process does beside answering
 
 

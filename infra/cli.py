@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "user": "infra.commands.users:user",
     "token": "infra.commands.tokens:token",
     "audit": "infra.commands.tokens:audit",
+    "report": "infra.commands.reports:report",
     "import": "infra.commands.import_:import_",
     "sql": "infra.commands.data:sql",
     "replay": "infra.commands.data:replay",

@@ -56,11 +56,11 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
 def _metavar(name: str) -> str:
     if name == "data":
         return "DIR"
-    if name in ("sites", "geo", "dashboards_password_file", "oidc_client_secret_file"):
+    if name in ("sites", "geo", "dashboards_password_file", "oidc_client_secret_file", "smtp_password_file"):
         return "FILE"
     if name in ("port", "dashboards_port"):
         return "N"
-    if name == "oidc_client_id":
+    if name in ("oidc_client_id", "mail_from"):
         return "TEXT"
     return {"host": "ADDRESS", "dashboards_host": "ADDRESS", "proxies": "LIST"}.get(name, "URL")
 

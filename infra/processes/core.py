@@ -43,6 +43,7 @@ _RECONCILE_EVERY = 600.0
 _FLUSH_EVERY = 60.0
 _FLUSH_AT = 200_000  # events: a flush of a minute's events would hold up the loader of a busy site for seconds
 _LOOK_EVERY = 2.0
+_MESSAGES_EVERY = 60.0
 _RETRY_EVERY = 1.0
 _RETRY_AT_LEAST_EVERY = 30.0
 _MUCH = 50_000  # records per partition and micro-batch, when nobody waits for the first of them
@@ -139,6 +140,7 @@ class Core:
             ("archive-flush", _FLUSH_EVERY),
             ("reconcile", _RECONCILE_EVERY),
             ("day-tables", _LOOK_EVERY),
+            ("messages", _LOOK_EVERY),
         ):
             self._chores[chore] = Chore(chore, None, now + int(seconds * 1000))
         for name, work in (
@@ -146,6 +148,7 @@ class Core:
             ("archive", self._archive),
             ("reconcile", lambda: self._every(_RECONCILE_EVERY, "reconcile")),
             ("days", self._build_days),
+            ("messages", self._send_messages),
         ):
             thread = threading.Thread(target=work, name=name)
             thread.start()
@@ -261,6 +264,22 @@ class Core:
                 wait, trouble = _RETRY_AT_LEAST_EVERY, str(error)
             self._note("day-tables", wait, trouble)
 
+    def _send_messages(self) -> None:
+        """Sends reports that are due, while the numbers are whole; of several units, the process of the first does."""
+        from infra.processes.messages import Messenger
+
+        messenger, wait = Messenger(self.parts, self._zones), _LOOK_EVERY
+        while not self._stop.wait(wait):
+            if not self._has_unit() or self._loaders[0].unit.number != 1 or self.problem():
+                continue
+            wait, trouble = _MESSAGES_EVERY, ""
+            try:
+                trouble = messenger.step(self._stop.is_set)
+            except BaseException as error:
+                log.exception("Messages are not sent; it is tried again in a minute")
+                trouble = _words(error)
+            self._note("messages", wait, trouble)
+
     def _every(self, seconds: float, verb: str) -> None:
         while not self._stop.wait(seconds):
             if self._has_unit():
@@ -309,6 +328,7 @@ class Core:
             metrics=self.metrics,
             problem=self.problem,
             operation=self.operation,
+            mails=parts.mailer is not None,
             countries=parts.settings.geo is not None,
         )
 

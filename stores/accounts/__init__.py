@@ -1,4 +1,4 @@
-"""Accounts of the dashboards, in one SQLite file of the data folder."""
+"""Accounts of the dashboards and the messages that they send, in one SQLite file of the data folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from stores.accounts.audit import AuditLog
 from stores.accounts.codes import Codes
 from stores.accounts.file import AccountsFile
+from stores.accounts.reports import Reports
 from stores.accounts.tokens import Tokens
 from stores.accounts.users import Users
 
@@ -27,6 +28,7 @@ class Accounts:
         self.users = Users(self._file, clock)
         self.codes = Codes(self._file, clock)
         self.tokens = Tokens(self._file, clock)
+        self.reports = Reports(self._file, clock)
         self.audit = AuditLog(self._file, clock)
 
     def close(self) -> None:
