@@ -29,6 +29,10 @@ DIMENSIONS = {
     "source": "Source",
     "channel": "Channel",
     "campaign": "Campaign",
+    "utm_source": "utm_source",
+    "utm_medium": "utm_medium",
+    "utm_term": "utm_term",
+    "utm_content": "utm_content",
     "country": "Country",
     "region": "Region",
     "city": "City",
@@ -39,6 +43,9 @@ DIMENSIONS = {
     "search": "Search term",
     "event": "Event",
     "goal": "Goal",
+    "outbound": "Outbound link",
+    "download": "Download",
+    "not_found": "Page not found",
     PROPERTY: "Property",
 }
 _OPPOSITE = {"is": "is_not", "is_not": "is", "contains": "contains_not", "contains_not": "contains"}

@@ -7,6 +7,7 @@ from datetime import datetime
 from flask import Flask
 
 from dashboards import ranges
+from dashboards.panels import SECONDS, SHARES
 
 
 def number(value: float) -> str:
@@ -41,15 +42,11 @@ def size(count: int) -> str:
 
 def metric(value: float, name: str) -> str:
     """A value of the metric `name`, one of `panels.METRICS`, in its own unit."""
-    match name:
-        case "bounce_rate":
-            return percent(value)
-        case "visit_duration":
-            return duration(value)
-        case "views_per_visit":
-            return f"{value:.1f}"
-        case _:
-            return number(value)
+    if name in SHARES:
+        return percent(value)
+    if name in SECONDS:
+        return duration(value)
+    return f"{value:.1f}" if name == "views_per_visit" else number(value)
 
 
 def change(now: float, before: float) -> str:

@@ -11,7 +11,7 @@ from werkzeug.exceptions import BadRequest, NotFound
 from dashboards import downloads, filters, pages, parameters, ranges
 from dashboards.context import current_context
 from dashboards.links import DEFAULT_SORT, Links
-from dashboards.panels import BREAKDOWNS, METRICS, ROW, Panels
+from dashboards.panels import BREAKDOWNS, METRICS, ROW, SECONDS, VIEWLESS, Panels
 from stores.base import StoreError
 
 routes = Blueprint("lists", __name__)
@@ -19,7 +19,6 @@ routes.register_error_handler(StoreError, pages.failed)
 
 ROWS = 50
 MOST_ROWS = 100_000  # of a file
-_VIEWLESS = ("search", "event")  # lists of events that are no page views
 
 
 class _Asked(NamedTuple):
@@ -66,7 +65,7 @@ def download(site: str, name: str, form: str) -> Response:
     asked = _asked(site, name)
     written = downloads.form_of(downloads.LISTS, form)
     rows = asked.panels.listing(name, search=asked.search, sort=asked.sort, limit=MOST_ROWS).rows
-    kinds = {"value": pl.String, **dict.fromkeys(asked.columns, pl.Int64)}
+    kinds = {"value": pl.String, **{name: pl.Float64 if name in SECONDS else pl.Int64 for name in asked.columns}}
     frame = pl.DataFrame([[row[column] for column in kinds] for row in rows], kinds, orient="row")
     span = asked.panels.span
     return downloads.attached(written, f"{site}-{name}-{span.first}-{span.last}", [frame])
@@ -88,8 +87,9 @@ def _asked(site: str, name: str) -> _Asked:
 def _columns(name: str) -> dict[str, str]:
     """The numbers of a list with their headings; the one that the board shows has the board's heading."""
     about = BREAKDOWNS[name]
-    shown = [column for column in ROW if column != "pageviews" or name not in _VIEWLESS]
-    return {column: METRICS[column] for column in shown} | {about.column: about.counts}
+    shown = [column for column in ROW if name not in VIEWLESS or column not in ("pageviews", "engaged_time")]
+    own = {about.column: about.counts} | ({"engaged_time": "Time on page"} if name == "page" else {})
+    return {column: METRICS[column] for column in shown} | own
 
 
 def _search(name: str) -> str:

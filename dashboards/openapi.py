@@ -12,7 +12,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from dashboards import filters, journeys, ranges
-from dashboards.panels import BREAKDOWNS, MAX_ROWS, METRICS, ROW
+from dashboards.panels import BREAKDOWNS, MAX_ROWS, METRICS, ROW, SECONDS, SHARES
 from stores.visits import MOST_STEPS
 
 routes = Blueprint("openapi", __name__, url_prefix="/api/v1")
@@ -24,7 +24,7 @@ _NUMBER: Schema = {"type": "number", "minimum": 0}
 _SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 _TEXT: Schema = {"type": "string"}
 _TIME: Schema = {"type": "string", "format": "date-time"}
-_KINDS = {"views_per_visit": _NUMBER, "visit_duration": _NUMBER, "bounce_rate": _SHARE}
+_KINDS = {"views_per_visit": _NUMBER, **dict.fromkeys(SECONDS, _NUMBER), **dict.fromkeys(SHARES, _SHARE)}
 _METRICS = {name: _KINDS.get(name, _WHOLE) for name in METRICS}
 _APPROXIMATE: Schema = {
     "type": "object",
@@ -84,7 +84,7 @@ _RANGE = ("site", "from", "to", "period", "timezone", "filters")
 
 
 def _operations() -> dict[str, Schema]:
-    row = dict.fromkeys(ROW, _WHOLE)
+    row = {name: _METRICS[name] for name in ROW}
     visit = {
         "id": _TEXT, "visitor": _TEXT, "started_at": _TIME, "duration": _NUMBER, "is_bounce": {"type": "boolean"},
         **dict.fromkeys(("pageviews", "searches", "events"), _WHOLE), **dict.fromkeys(_VISIT, _TEXT),

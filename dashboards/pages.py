@@ -18,7 +18,7 @@ from dashboards.clickhouse import protocol
 from dashboards.clickhouse.errors import is_statement
 from dashboards.context import Context, built, current_context
 from dashboards.links import DEFAULT_METRIC, VIEWS, Links
-from dashboards.panels import BREAKDOWNS, METRICS, Panels
+from dashboards.panels import BREAKDOWNS, METRICS, SHARES, Panels
 from dashboards.ranges import DateRange
 from stores import exports
 from stores.base import StoreError
@@ -29,11 +29,12 @@ LIST_ROWS = 9
 # The cards of the page and their lists; a card with several lists shows them as tabs.
 CARDS = {
     "Pages": ("page", "entry_page", "exit_page"),
-    "Sources": ("source", "channel", "campaign"),
+    "Sources": ("source", "channel"),
+    "Campaigns": ("campaign", "utm_source", "utm_medium", "utm_term", "utm_content"),
     "Site search": ("search",),
     "Places": ("country", "region", "city", "language"),
     "Technology": ("device", "browser", "os"),
-    "Custom events": ("event",),
+    "Events": ("event", "outbound", "download", "not_found"),
 }
 OF_GEO = ("country", "region", "city")  # lists that need a geo database
 # What a list is called where it is not a tab of its card.
@@ -42,6 +43,12 @@ TITLES = {name: about.title for name, about in BREAKDOWNS.items()} | {
     "entry_page": "Entry pages",
     "exit_page": "Exit pages",
     "event": "Custom events",
+    "utm_source": "Campaign sources",
+    "utm_medium": "Campaign media",
+    "utm_term": "Campaign terms",
+    "utm_content": "Campaign contents",
+    "outbound": "Outbound links",
+    "not_found": "Pages not found",
 }
 
 
@@ -73,6 +80,7 @@ def board(site: str) -> str:
         "compare": compare,
         "comparisons": _comparisons(span),
         "stats": stats,
+        "shares": SHARES,
         "mark": now.mark(stats),
         "exported": exports.VIEWS,
         "forms": downloads.ROWS,

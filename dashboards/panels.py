@@ -24,10 +24,14 @@ METRICS = {
     "views_per_visit": "Views per visit",
     "bounce_rate": "Bounce rate",
     "visit_duration": "Visit duration",
+    "engagement_rate": "Engaged visits",
+    "engaged_time": "Engaged time",
     "searches": "Searches",
     "events": "Events",
 }
-ROW = ("visitors", "visits", "pageviews", "events")
+SHARES = ("bounce_rate", "engagement_rate")  # metrics from 0 to 1
+SECONDS = ("visit_duration", "engaged_time")
+ROW = ("visitors", "visits", "pageviews", "events", "engaged_time")
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,11 @@ BREAKDOWNS = {
     "search": Breakdown(
         "Searches", "Term", "Searches", "events", "No site searches. They are found in addresses such as /?q=shoes."
     ),
-    "campaign": Breakdown("Campaigns", "Campaign", nothing="None in this period. Tag links with utm_campaign."),
+    "campaign": Breakdown("Name", "Campaign", nothing="None in this period. Tag links with utm_campaign."),
+    "utm_source": Breakdown("Source", "utm_source"),
+    "utm_medium": Breakdown("Medium", "utm_medium"),
+    "utm_term": Breakdown("Term", "utm_term"),
+    "utm_content": Breakdown("Content", "utm_content"),
     "country": Breakdown("Countries", "Country"),
     "region": Breakdown("Regions", "Region"),
     "city": Breakdown("Cities", "City"),
@@ -59,10 +67,15 @@ BREAKDOWNS = {
     "device": Breakdown("Devices", "Device"),
     "browser": Breakdown("Browsers", "Browser"),
     "os": Breakdown("Systems", "System"),
-    "event": Breakdown("Events", "Event", "Events", "events", "None yet. Send one with footfall('signup')."),
+    "event": Breakdown("Custom", "Event", "Events", "events", "None yet. Send one with footfall('signup')."),
+    "outbound": Breakdown("Outbound", "Link", "Clicks", "events", "None yet. They are events of type outbound."),
+    "download": Breakdown("Downloads", "File", "Downloads", "events", "None yet. They are events of type download."),
+    "not_found": Breakdown("Not found", "Page", "Events", "events", "None yet. They are events of type not_found."),
 }
 MAX_ROWS = 1000
-_PAGES = frozenset(("page", "entry_page", "exit_page"))
+# Lists of events that are no page views.
+VIEWLESS = frozenset(("search", "event", "outbound", "download", "not_found"))
+_PAGES = frozenset(("page", "entry_page", "exit_page", "not_found"))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Every ten seconds the builder looks at what changed: the hours that rows touch whose batch lies beyond the horizon.
 Built days among them are declared invalid, and then the horizon moves to the last complete batch of every unit. A day
 is built once it is over and nothing has changed in it for a while; the newest first, because they are looked at most.
+A month that is over is made of its days (`stores.months`) when none of them waits.
 Whatever is interrupted, a day is at worst built once more. The table `day_builds` has an entry for every day that a
 look has seen, so a start reads only what is beyond the horizon; all rows are read for a site that has no entry.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
@@ -120,14 +121,18 @@ class DayBuilder:
         return took
 
     def step(self) -> float:
-        """Look, build one day if one is due, and return for how many seconds to rest."""
+        """Look, build one day or month if one is due, and return for how many seconds to rest."""
         if time.monotonic() >= self._looks_at:
             self.look()
             self._looks_at = time.monotonic() + LOOK_SECONDS
-        waiting = self.due()
-        if not waiting:
-            return LOOK_SECONDS
-        return self.build(waiting[0])  # half of the time is left to others
+        if waiting := self.due():
+            return self.build(waiting[0])  # half of the time is left to others
+        yesterday = datetime.fromtimestamp(self.clock() / 1000, UTC).date() - timedelta(days=1)
+        if months := self.tables.months_due(yesterday):
+            begun = time.monotonic()
+            self.tables.months.build(months[0])
+            return time.monotonic() - begun
+        return LOOK_SECONDS
 
 
 def complete_batches(checkpoints: CheckpointStore) -> list[int] | None:

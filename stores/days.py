@@ -14,6 +14,8 @@ Filters. A question that is asked of some visits only (`stores.filters`) needs m
 too, a row each with what it did (`day_visits`). Their rows, stored or made, are filtered and counted by `rows/chosen`,
 which gives rows of the same form.
 
+Months. What lies in a whole month is asked of the month's rows (`stores.months`), which are those of its days added up.
+
 Visitors. An id without cookies lasts a day, and over several days it counts once a day: these add up. Ids that last
 (of imports, and of senders that name their visitors) are in a state that merges; see `exact`.
 """
@@ -34,6 +36,7 @@ from activity.zones import day_start_ms
 from stores import clickhouse, filters
 from stores.clickhouse import Beside
 from stores.filters import Condition, Filter
+from stores.months import Month, MonthTables
 from stores.warehouse import Warehouse
 
 # Up to so many visitors whose ids last the state counts exactly but for one chance in a hundred; beyond, this is its
@@ -45,26 +48,29 @@ STANDARD_ERROR = 0.004
 _STATEMENTS = {
     "visits": (
         *("", "entry_page", "exit_page", "source", "channel", "campaign", "country", "region", "city", "language"),
-        *("device", "browser", "os"),
+        *("device", "browser", "os", *filters.UTM),
     ),
-    "events": ("page", "search", "event"),
+    "events": ("page", "search", "event", "not_found", "outbound", "download"),
     "counts": ("",),
 }
 DIMENSIONS = tuple(dict.fromkeys(dimension for theirs in _STATEMENTS.values() for dimension in theirs))
 
 # What a day is built from, and how: a day that was built otherwise, by another version, is built again.
-EDITION = 3
+EDITION = 4
 
 _ROW = (
-    "day, dimension, value, visitors, regulars, lasting, visits, bounces, duration_ms, pageviews, searches, events,"
+    "day, dimension, value, visitors, regulars, lasting, visits, bounces, duration_ms, engaged,"
+    " engaged_ms, pageviews, searches, events,"
     " bots, without_results"
 )
 _VISIT = (
-    "visitor, session_id, started_at, began, again, lasts, is_bounce, duration_ms, visit_pageviews, visit_searches,"
-    " visit_events, pageviews, searches, events, entry_page, exit_page, source, channel, campaign, country,"
-    " region, city, language, device, browser, os,"
-    " `page.value`, `page.views`, `page.events`, `search.value`, `search.events`,"
-    " `search.nothing`, `event.value`, `event.events`, pages_elsewhere, searches_elsewhere, events_elsewhere, props"
+    "visitor, session_id, started_at, began, again, lasts, is_bounce, is_engaged, duration_ms, visit_engaged_ms,"
+    " visit_pageviews, visit_searches, visit_events, pageviews, searches, events, entry_page, exit_page, source,"
+    " channel, campaign, country, region, city, language, device, browser, os, utm_source, utm_medium, utm_term,"
+    " utm_content, `page.value`, `page.views`, `page.events`, `page.engaged_ms`, `search.value`, `search.events`,"
+    " `search.nothing`, `event.value`, `event.events`, `not_found.value`, `not_found.events`, `outbound.value`,"
+    " `outbound.events`, `download.value`, `download.events`, pages_elsewhere, searches_elsewhere,"
+    " events_elsewhere, not_found_elsewhere, outbound_elsewhere, download_elsewhere, props"
 )
 _STEPS = {"kind": "UInt8", "value": "String", "event": "UInt32", "at": "Int64", "results": "Int64"}
 _WITH_STEPS = ", ".join(f"`step.{name}`" for name in _STEPS)
@@ -103,11 +109,18 @@ class Cover:
     spans: list[tuple[date, int, int]]  # days that are not taken from there, with the start and end of each (ms)
     made: Beside | None = None  # the visits that filters choose on these days, as rows of `day_visits`
     steps: bool = False  # whether what visits did, in order, is asked for
+    months: tuple[Month, ...] = ()  # which are made of the days of these versions
 
     @property
     def built(self) -> bool:
         """Whether any day is taken from the day tables."""
         return any(self.versions)
+
+    @property
+    def apart(self) -> list[int]:
+        """The versions, 0 also for the days that a month has."""
+        inside = {day for month in self.months for day in month.builds}
+        return [0 if day in inside else version for day, version in zip(self.period.days, self.versions, strict=True)]
 
 
 def exact(lasting: int, period: Period) -> bool:
@@ -120,6 +133,7 @@ class DayTables:
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
+        self.months = MonthTables(warehouse)
 
     # -- questions --------------------------------------------------------------------------------------------
 
@@ -140,6 +154,10 @@ class DayTables:
             for day in touched.to_series():
                 del built[day]
         cover = replace(_cover(period, tuple(chosen_by), built), steps=steps)
+        if cover.built and not (chosen_by or steps):
+            builds = {day: version for day, version in zip(period.days, cover.versions, strict=True) if version}
+            months = self.months.made_of(period.site, period.zone, period.first, period.last, builds)
+            cover = replace(cover, months=tuple(months))
         if cover.spans and (cover.filters or steps or len(cover.spans) > _MANY_DAYS):
             # Only the days that there can be events of are asked for: visits are made day by day, and decades are long.
             known = self._warehouse.ask("known_days", site=period.site).rows()
@@ -157,7 +175,7 @@ class DayTables:
         sql = f"""
             SELECT {{site:String}} AS site, day, toUInt64(0) AS version, {_VISIT},
                 {_WITH_STEPS if cover.steps else _WITHOUT_STEPS}
-            FROM (\n{clickhouse.rows("day_visits")}\n) WHERE {condition.chosen}"""
+            FROM (\n{_statement("day_visits")}\n) WHERE {condition.chosen}"""
         made: Beside | None = None
         for _, spans in groupby(cover.spans, key=lambda span: span[1] // (_DAYS_AT_ONCE * DAY_MS)):
             params = {"site": cover.period.site} | condition.params | _spans(list(spans))
@@ -233,9 +251,14 @@ class DayTables:
         self, question: str, cover: Cover, dimensions: Sequence[str], *, merging: bool = False, **params: Any
     ) -> pl.DataFrame:
         params |= {"site": cover.period.site, "dimensions": list(dimensions), "merging": merging}
-        stored, raw = cover.built or not cover.spans, bool(cover.spans)
+        months = () if question == "series" else cover.months
+        versions = cover.apart if months else cover.versions
+        stored, raw = any(versions) or not (cover.spans or months), bool(cover.spans)
         if stored:
-            params |= {"first": cover.period.first, "last": cover.period.last, "versions": cover.versions}
+            params |= {"first": cover.period.first, "last": cover.period.last, "versions": versions}
+            params["taken"] = [day for day, each in zip(cover.period.days, versions, strict=True) if each]
+        if months:
+            params |= {"months": [each.first for each in months], "month_versions": [each.version for each in months]}
         if cover.filters:
             condition, by_day = Condition(cover.filters), question == "series"
             params |= condition.params
@@ -244,9 +267,10 @@ class DayTables:
             rows = [row for of in visits for row in filters.rows(of, dimensions, condition, by_day=by_day)]
         else:
             rows = [clickhouse.rows("stored")] if stored else []
+            rows += [clickhouse.rows("stored_months")] if months else []
             if raw:
                 params |= _spans(cover.spans)
-                rows += [clickhouse.rows(name) for name, theirs in _STATEMENTS.items() if set(theirs) & set(dimensions)]
+                rows += [_statement(name) for name, theirs in _STATEMENTS.items() if set(theirs) & set(dimensions)]
         sql = clickhouse.filled(clickhouse.question(question), {"rows": "\nUNION ALL\n".join(rows)})
         return self._warehouse.query(sql, _declared(sql, params), cover.made)
 
@@ -261,11 +285,11 @@ class DayTables:
         sql = f"""
             INSERT INTO day_visits (site, day, version, {_VISIT}, {_WITH_STEPS})
             SELECT {{site:String}}, day, {{version:UInt64}}, {_VISIT}, {_WITH_STEPS}
-            FROM (\n{clickhouse.rows("day_visits")}\n)"""
+            FROM (\n{_statement("day_visits")}\n)"""
         self._warehouse.command(sql, _declared(sql, params))
         head = f"INSERT INTO day_values (site, version, {_ROW}) SELECT {{site:String}}, {{version:UInt64}}, {_ROW} FROM"
         for name, theirs in _STATEMENTS.items():
-            sql = f"{head} (\n{clickhouse.rows(name)}\n)"
+            sql = f"{head} (\n{_statement(name)}\n)"
             self._warehouse.command(sql, _declared(sql, params | {"dimensions": list(theirs)}))
         self._record([(site, zone, day, version, 1)])
 
@@ -305,6 +329,10 @@ class DayTables:
             SELECT greatest({now:UInt64}, max(at) + 1), {units:Array(UInt64)} FROM day_horizons"""
         self._warehouse.command(sql, {"now": time.time_ns(), "units": list(units)})
 
+    def months_due(self, before: date) -> list[Month]:
+        """The months before that of a day that may be made, see `MonthTables.due`."""
+        return self.months.due(before, EDITION)
+
     def changed(self, horizon: Sequence[int], sites: Sequence[str]) -> pl.DataFrame:
         """The hours (`site`, `first`, `last`, Unix ms of their starts) that rows of sites beyond a horizon touch."""
         return self._warehouse.ask("changed", units=list(horizon), sites=list(sites))
@@ -325,6 +353,13 @@ def _check(dimensions: Sequence[str]) -> None:
 def _declared(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that a statement, which is put together from files, declares."""
     return {name: value for name, value in params.items() if f"{{{name}:" in sql}
+
+
+def _statement(name: str) -> str:
+    """A statement of `sql/query/rows` with the parts that it shares with others."""
+    asked = f"hasAny({{dimensions:Array(String)}}, {list(filters.UTM)})" if name in _STATEMENTS else "true"
+    utm = clickhouse.filled(clickhouse.rows("utm"), {"wanted": asked})
+    return clickhouse.filled(clickhouse.rows(name), {"utm": utm, "target": clickhouse.rows("target")})
 
 
 def _starts(days: Sequence[date], zone: str) -> list[int]:

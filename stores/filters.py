@@ -17,21 +17,26 @@ from stores import clickhouse
 
 OPERATORS = ("is", "is_not", "contains", "contains_not")
 PROPERTY = "prop:"
+# The utm fields that a visit has beside its campaign.
+UTM = ("utm_source", "utm_medium", "utm_term", "utm_content")
 
 # Dimensions that are one value of a visit, and those of which it has many: on a day and, over midnight, on others.
 _ONE = (
     *("entry_page", "exit_page", "source", "channel", "campaign", "country", "region", "city", "language"),
-    *("device", "browser", "os"),
+    *("device", "browser", "os", *UTM),
 )
 _VIEWED = "arrayFilter((page, views) -> views > 0, `page.value`, `page.views`)"
 _MANY = {
     "page": (_VIEWED, "pages_elsewhere"),
     "search": ("`search.value`", "searches_elsewhere"),
     "event": ("`event.value`", "events_elsewhere"),
+    "not_found": ("`not_found.value`", "not_found_elsewhere"),
+    "outbound": ("`outbound.value`", "outbound_elsewhere"),
+    "download": ("`download.value`", "download_elsewhere"),
 }
 # A goal is a custom event or a page.
 DIMENSIONS = (*_MANY, "goal", *_ONE)
-_PAGES = frozenset(("page", "entry_page", "exit_page", "goal"))
+_PAGES = frozenset(("page", "entry_page", "exit_page", "goal", "not_found"))
 
 
 @dataclass(frozen=True)
@@ -82,24 +87,29 @@ class _Reading:
 
 _READINGS = {
     "": _Reading(
-        "'events' AS what, began AS counts, pageviews AS viewed, searches AS searched, events AS happened, 0 AS nothing"
+        "'events' AS what, began AS counts, pageviews AS viewed, searches AS searched, events AS happened,"
+        " 0 AS nothing, if(began, visit_engaged_ms, 0) AS stayed"
     ),
     "page": _Reading(
-        "what, viewed > 0 AS counts, viewed, 0 AS searched, happened, 0 AS nothing",
-        "ARRAY JOIN `page.value` AS what, `page.views` AS viewed, `page.events` AS happened",
+        "what, viewed > 0 AS counts, viewed, 0 AS searched, happened, 0 AS nothing, stayed",
+        "ARRAY JOIN `page.value` AS what, `page.views` AS viewed, `page.events` AS happened,"
+        " `page.engaged_ms` AS stayed",
     ),
     "search": _Reading(
-        "what, true AS counts, 0 AS viewed, happened AS searched, happened, nothing",
+        "what, true AS counts, 0 AS viewed, happened AS searched, happened, nothing, 0 AS stayed",
         "ARRAY JOIN `search.value` AS what, `search.events` AS happened, `search.nothing` AS nothing",
     ),
-    "event": _Reading(
-        "what, true AS counts, 0 AS viewed, 0 AS searched, happened, 0 AS nothing",
-        "ARRAY JOIN `event.value` AS what, `event.events` AS happened",
-    ),
+    **{
+        name: _Reading(
+            "what, true AS counts, 0 AS viewed, 0 AS searched, happened, 0 AS nothing, 0 AS stayed",
+            f"ARRAY JOIN `{name}.value` AS what, `{name}.events` AS happened",
+        )
+        for name in ("event", "not_found", "outbound", "download")
+    },
 }
 _OF_VISITS = _Reading(
     f"{', '.join(_ONE)}, true AS counts, visit_pageviews AS viewed, visit_searches AS searched,"
-    " visit_events AS happened, 0 AS nothing",
+    " visit_events AS happened, 0 AS nothing, visit_engaged_ms AS stayed",
     of="began",
 )
 

@@ -18,11 +18,13 @@ from stores.days import Cover, DayTables, Period
 from stores.filters import Filter, holds
 from stores.warehouse import Warehouse
 
-STEP_DIMENSIONS = ("page", "search", "event", "goal")  # and prop:NAME
+STEP_DIMENSIONS = ("page", "search", "event", "goal", "not_found", "outbound", "download")  # and prop:NAME
 MOST_STEPS = 10
 MOST_EVENTS = 5_000  # of a visit's timeline
 
-_KINDS = {"page": (1,), "search": (2,), "event": (3,), "goal": (1, 3)}
+_KINDS = {
+    "page": (1,), "search": (2,), "event": (3,), "goal": (1, 3), "not_found": (5,), "outbound": (6,), "download": (7,)
+}  # fmt: skip
 _PROPERTY = 4
 
 

@@ -49,7 +49,7 @@ WHERE active AND rows > 0 AND database = currentDatabase() AND table IN {tables:
 ORDER BY table, partition, first"""
 _PARTITIONS = """
 SELECT DISTINCT table, partition_id FROM system.parts
-WHERE active AND database = currentDatabase() AND (table LIKE '%_rows' OR table LIKE 'day_%')
+WHERE active AND database = currentDatabase() AND (table LIKE '%_rows' OR table LIKE 'day_%' OR table LIKE 'month_%')
     AND (partition_id = 'all' OR
         toUInt32OrZero(partition_id) BETWEEN toYYYYMM(toDate({first:Int32})) AND toYYYYMM(toDate({last:Int32})))
 ORDER BY ALL"""

@@ -20,6 +20,7 @@ from flask.testing import FlaskClient
 import stores
 from dashboards.app import create
 from stores.base import Live
+from stores.filters import UTM
 from stores.warehouse import Warehouse
 
 BERLIN = "Europe/Berlin"
@@ -45,6 +46,8 @@ class Visit:
     country: str = ""
     city: str = ""
     campaign: str = ""
+    tags: tuple[str, str, str, str] = ("", "", "", "")  # utm_source, utm_medium, utm_term, utm_content
+    engaged: int = 0  # seconds, told by its first event
     site: str = "example.com"
     bot: str = ""
     lasts: bool = False  # the visitor's id: it was named by a trusted sender
@@ -57,6 +60,10 @@ class Visit:
         return self.events[-1][0]
 
     @property
+    def is_engaged(self) -> bool:
+        return self.engaged > 10 or len(self.of("pageview")) > 1
+
+    @property
     def is_bounce(self) -> bool:
         return len([event for event in self.events if event[1] in ("pageview", "custom")]) == 1
 
@@ -67,13 +74,16 @@ def at(day: int, hour: int, minute: int = 0, month: int = 3) -> datetime:
 
 HOME, SHOES, CART = "/", "/shoes", "/cart"
 VISITS = [
-    Visit(1, at(27, 9), [(0, "pageview", HOME, ""), (40, "pageview", SHOES, ""), (100, "search", SHOES, "red shoes")]),
-    Visit(1, at(27, 15), [(0, "pageview", SHOES, "")], "google.com", "Organic Search"),
+    Visit(1, at(27, 9), [(0, "pageview", HOME, ""), (40, "pageview", SHOES, ""), (100, "search", SHOES, "red shoes")],
+          engaged=7),
+    Visit(1, at(27, 15), [(0, "pageview", SHOES, "")], "google.com", "Organic Search", engaged=31),
     Visit(2, at(28, 0, 30), [(0, "pageview", SHOES, ""), (65, "custom", SHOES, "signup")], "bing.com", "Paid",
-          campaign="spring"),
+          campaign="spring", tags=("bing", "cpc", "<shoes>", "2")),
     # The night of 28 to 29 March the clocks of Berlin go from 2 to 3.
     Visit(3, at(29, 0, 5), [(0, "pageview", HOME, "")], device="mobile", browser="Safari", os="iOS"),
-    Visit(4, at(29, 3, 10), [(0, "pageview", HOME, ""), (5, "search", HOME, "red shoes"), (9, "search", HOME, "hats")]),
+    Visit(4, at(29, 3, 10), [(0, "pageview", HOME, ""), (5, "search", HOME, "red shoes"), (9, "search", HOME, "hats"),
+                            (9, "outbound", HOME, "https://out.example/"), (9, "download", HOME, "a.zip"),
+                            (9, "not_found", "/gone", "")]),
     Visit(5, at(29, 23, 50), [(0, "pageview", HOME, ""), (1200, "pageview", CART, "")], "news.example", "Referral"),
     Visit(6, at(30, 0, 10), [(0, "pageview", CART, ""), (30, "custom", CART, "signup"), (31, "custom", CART, "buy")],
           lasts=True),
@@ -95,7 +105,9 @@ def event_rows(visits: list[Visit]) -> pl.DataFrame:
             "received_at": ms(visit.start) + 1000 * after + 5,
             "path": path,
             "term": text if kind == "search" else "",
-            "name": text if kind == "custom" else "",
+            "name": "" if kind == "search" else text,
+            "engaged_ms": 0 if index else 1000 * visit.engaged,
+            **dict(zip(UTM, visit.tags, strict=True)),
             "bot": visit.bot,
             "enriched_by": "sources=1 visitor=named" if visit.lasts else "sources=1",
             "batch": 1,
@@ -120,6 +132,8 @@ def session_rows(visits: list[Visit]) -> pl.DataFrame:
             "entry_page": visit.of("pageview")[0][2],
             "exit_page": visit.of("pageview")[-1][2],
             "is_bounce": visit.is_bounce,
+            "is_engaged": visit.is_engaged,
+            "engaged_ms": 1000 * visit.engaged,
             "source": visit.source,
             "channel": visit.channel,
             "device": visit.device,

@@ -49,6 +49,8 @@ def numbers(visits: list[Visit], zone: str = BERLIN) -> dict[str, Any]:
         "views_per_visit": pytest.approx(pageviews / len(visits)),
         "bounce_rate": pytest.approx(sum(visit.is_bounce for visit in visits) / len(visits)),
         "visit_duration": pytest.approx(sum(visit.seconds for visit in visits) / len(visits)),
+        "engagement_rate": pytest.approx(sum(visit.is_engaged for visit in visits) / len(visits)),
+        "engaged_time": pytest.approx(sum(visit.engaged for visit in visits) / len(visits)),
     }
 
 
@@ -116,7 +118,7 @@ def test_visits_by_a_property(client: FlaskClient, by: str) -> None:
     rows = get(client, f"breakdown?{SPAN}&by={by}")["rows"]
     assert {row["value"]: row for row in rows} == {
         value: {"value": value}
-        | {name: numbers(visits)[name] for name in ("visitors", "visits", "pageviews", "events")}
+        | {name: numbers(visits)[name] for name in ("visitors", "visits", "pageviews", "events", "engaged_time")}
         for value, visits in expected.items()
     }
     assert [row["visitors"] for row in rows] == sorted((row["visitors"] for row in rows), reverse=True)
@@ -132,6 +134,7 @@ def test_pages_count_everybody_who_saw_them(client: FlaskClient) -> None:
             "visits": len(saw),
             "pageviews": sum(event[2] == row["value"] for visit in visits for event in visit.of("pageview")),
             "events": sum(event[2] == row["value"] for visit in visits for event in visit.events),
+            "engaged_time": sum(v.engaged for v in visits if v.events[0][2] == row["value"]) / len(saw),
         }
 
 

@@ -33,7 +33,7 @@ from stores.base import Live
 from stores.warehouse import Warehouse
 
 COUNT = "SELECT count() AS n FROM events WHERE site = 'example.com'"
-EVENTS = 18
+EVENTS = 21
 GO = 54460  # the version of the protocol that the driver for Go claims
 
 

@@ -49,6 +49,8 @@ def test_the_numbers_of_the_page_are_those_of_the_api(client: FlaskClient) -> No
         "views_per_visit": f"{api['views_per_visit']:.1f}",
         "bounce_rate": f"{api['bounce_rate'] * 100:.0f}%",
         "visit_duration": f"{seconds // 60}m {seconds % 60:02}s",
+        "engagement_rate": f"{api['engagement_rate'] * 100:.0f}%",
+        "engaged_time": f"{round(api['engaged_time'])}s",
         "searches": str(api["searches"]),
         "events": str(api["events"]),
     }
@@ -59,6 +61,7 @@ def test_every_list_is_there(client: FlaskClient) -> None:
     assert found.keys() == BREAKDOWNS.keys()
     assert found["search"] == [["red shoes", "2", "2"], ["hats", "1", "1"]]
     assert found["event"] == [["signup", "2", "2"], ["buy", "1", "1"]]
+    assert found["utm_term"] == [["&lt;shoes&gt;", "1", "1"]]
     assert found["source"][0] == ["<em>Direct</em>", "4", "5"]
 
 
@@ -246,4 +249,4 @@ def test_all_numbers_of_each_step_stand_in_a_table(client: FlaskClient) -> None:
 
 
 def test_the_known_rows_are_what_the_tests_believe() -> None:
-    assert sum(len(visit.events) for visit in VISITS if visit.site == "example.com") == 18
+    assert sum(len(visit.events) for visit in VISITS if visit.site == "example.com") == 21

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from stores.read_only import client as readers
 
 COUNT = "SELECT count() AS n FROM events WHERE site = 'example.com'"
-EVENTS = 18
+EVENTS = 21
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_the_form_adds_a_step_at_the_end(client: FlaskClient) -> None:
         ("", "1 to 10 steps, not 0"),
         ("[", "steps must be JSON"),
         ('[["is_not","page",["/"]]]', "something that a visit did"),
-        ('[["is","source",["x"]]]', "one of page, search, event, goal or prop:NAME"),
+        ('[["is","source",["x"]]]', "goal, not_found, outbound, download or prop:NAME"),
         ('[["is","page",[]]]', "at least one value"),
     ],
 )

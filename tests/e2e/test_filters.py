@@ -66,6 +66,8 @@ STEPS: list[Filter] = [
     ("is", "goal", ["signup", "/thanks"]),
     ("is", "event", ["order"]),
     ("is", "prop:seats", ["3"]),
+    ("contains", "outbound", ["ü", "friend"]),
+    ("is", "not_found", ["/grün"]),
 ]
 # What people may type, and what is easily taken for something else.
 ODD: list[list[Filter]] = [
@@ -87,6 +89,7 @@ ODD: list[list[Filter]] = [
     [("is", "prop:note", ["null"])],
     [("contains", "prop:note", ['"3"'])],
     [("is", "exit_page", [""])],
+    [("is", "not_found", ["/grün"])],
     *([(operator, name, [""])] for operator in ("is", "contains") for name in ("page", "search", "event", "prop:plan")),
 ]
 

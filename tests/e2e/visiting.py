@@ -22,6 +22,7 @@ GAP = 1_800_000
 MINUTE = 60_000
 A_WHILE = patient(600)
 PEOPLE = 30
+TAGS = "?utm_source=Ad+%231&utm_term=gr%C3%BCn&utm_content=b"
 PAGES = ("/", "/tea", "/tea/gr%C3%BCn", "/cups", "/cups/blue", "/.well-known/tea", "/help")
 REFERRERS = ("", "", "https://www.google.com/", "https://news.example.org/a", "https://www.reddit.com/r/tea/")
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0"
@@ -71,13 +72,19 @@ def visit(dice: random.Random, site: str, zone: str, day: date, number: int, nam
         happen("custom", name="opened by mail")
     for _ in range(dice.randrange(1, 5)):
         path = dice.choice((*PAGES, f"/only/{number}"))
-        query = dice.choice(("", "", "?q=Green+Tea", "?utm_source=letter&utm_medium=email&utm_campaign=autumn"))
+        query = dice.choice(("", "", "?q=Green+Tea", "?utm_source=letter&utm_medium=email&utm_campaign=autumn", TAGS))
         happen("pageview", query, referrer=referrer, props=dice.choice(({}, {"plan": "of a page"})))
         referrer = ""
         at += dice.choice((dice.randrange(5_000, 4 * MINUTE), dice.randrange(5_000, 4 * MINUTE), GAP, GAP + 1))
         if dice.random() < 0.3:
             results = dice.choice(({}, {"results": 0}, {"results": 7}))
             happen("search", search={"term": dice.choice(("cup", "pot", "tea")), **results})
+        if dice.random() < 0.2:
+            left = dice.choice(({}, {"name": "to a friend"}, {"name": "x", "props": {"url": "https://tea.example.org/ü"}}))
+            happen(dice.choice(("outbound", "download")), **left)
+        if dice.random() < 0.1:
+            path = dice.choice(("/gone", "/gr%C3%BCn"))
+            happen("not_found")
         if dice.random() < 0.3:
             path = dice.choice((path, "/thanks"))
             happen("custom", name=dice.choice(("signup", "order", "/tea")), props=dice.choice(PROPS))

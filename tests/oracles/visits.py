@@ -28,13 +28,16 @@ DAY = 24 * HOUR
 
 OF_VISITS = (
     *("entry_page", "exit_page", "source", "channel", "campaign", "country", "region", "city", "language"),
-    *("device", "browser", "os"),
+    *("device", "browser", "os", "utm_source", "utm_medium", "utm_term", "utm_content"),
 )
-NAMED = ("entry_page", "exit_page", "campaign")  # a visit without one is none of the list's
-OF_EVENTS = {"page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom")}
+NAMED = ("entry_page", "exit_page", "campaign", *OF_VISITS[-4:])  # a visit without one is none of the list's
+OF_EVENTS = {
+    "page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom"),
+    "outbound": ("target", "outbound"), "download": ("target", "download"), "not_found": ("path", "not_found"),
+}  # fmt: skip
 GOALS = ("page", "event")
 PROPERTY = "prop:"
-SUMS = ("bounces", "duration_ms", "pageviews", "searches", "events", "bots", "without_results")
+SUMS = ("bounces", "engaged", "engaged_ms", "duration_ms", "pageviews", "searches", "events", "bots", "without_results")
 _IN_ORDER = ("occurred_at", "id_hi", "id_lo")
 _FACT = ("dimension", "day", "hour", "value", "counted", "lasts", "visitor", "visit")
 
@@ -55,7 +58,8 @@ class Site:
             .sort("visitor", "occurred_at", "id_hi", "id_lo")
             .rename({"utm_campaign": "campaign"})
             .with_columns(
-                value=pl.lit("events"), counted=False, bounces=0, duration_ms=0, day=local.dt.date(),
+                value=pl.lit("events"), counted=False, bounces=0, engaged=0, duration_ms=0,
+                target=_target(), day=local.dt.date(),
                 # The zones of tests have changed their clocks by full hours.
                 hour=at - local.dt.minute().cast(pl.Int64) * 60_000 - at % 60_000,
                 lasts=(pl.col("protocol") == "import") | pl.col("enriched_by").str.ends_with(" visitor=named"),
@@ -78,15 +82,18 @@ class Site:
             self.persons.group_by("visit")
             .agg(
                 pl.col("visitor", "day", "hour", "lasts").first(),
-                pl.col("pageviews", "searches", "events", "bots").sum(),
+                pl.col("pageviews", "searches", "events", "bots", "engaged_ms").sum(),
                 *(pl.coalesce(pl.col(name).filter(tells).first(), pl.col(name).first()) for name in told),
                 entry_page=viewed.first().fill_null(""),
                 exit_page=viewed.last().fill_null(""),
                 bounces=(pl.col("interactive").sum() <= 1).cast(pl.Int64),
                 duration_ms=at.max() - at.min(),
             )
-            .with_columns(without_results=0, counted=True)
-        )
+            .with_columns(
+                without_results=0, counted=True,
+                engaged=((pl.col("pageviews") > 1) | (pl.col("engaged_ms") > 10_000)).cast(pl.Int64),
+            )
+        )  # fmt: skip
         assert self.visits.filter(pl.col("duration_ms") >= DAY).is_empty()
         self.facts = pl.concat(self._of_dimensions(), how="vertical_relaxed")
 
@@ -94,13 +101,15 @@ class Site:
         """What is counted for each dimension: visits, or events that a visit or a bot has. "" is all that happened."""
         of_bots = self.events.filter(pl.col("bot") != "").with_columns(visit=pl.lit(0, pl.Int64))
         parts = {"": [self.visits.with_columns(value=pl.lit("")), of_bots, self.persons]}
-        parts[""][1:] = [frame.with_columns(without_results=0) for frame in parts[""][1:]]
+        parts[""][1:] = [frame.with_columns(without_results=0, engaged_ms=0) for frame in parts[""][1:]]
         for name in OF_VISITS:
             of_value = self.visits.with_columns(value=name)
             parts[name] = [of_value.filter(pl.col("value") != "") if name in NAMED else of_value]
         for name, (column, kind) in OF_EVENTS.items():
             is_one = pl.col("type") == kind
             of_value = self.persons.filter(pl.col(column) != "", (name == "page") | is_one)
+            if name != "page":  # where a visit was engaged is told of pages
+                of_value = of_value.with_columns(engaged_ms=0)
             parts[name] = [of_value.with_columns(value=column, counted=is_one)]
         for name, frames in parts.items():
             for frame in frames:
@@ -135,6 +144,9 @@ class Site:
             things = {
                 "pageview": [("page", unquote(row["path"]))],
                 "search": [("search", row["term"])],
+                "outbound": [("outbound", row["target"])],
+                "download": [("download", row["target"])],
+                "not_found": [("not_found", unquote(row["path"]))],
                 "custom": [("event", row["name"]), *((PROPERTY + n, v) for n, v in _texts(row["props"]).items())],
             }.get(row["type"], [])
             tracks[row["visit"]].append(Did(row["occurred_at"], things, row["results"]))
@@ -165,8 +177,14 @@ class Site:
         for name in GOALS if dimension == "goal" else (dimension,):
             column, kind = OF_EVENTS[name]
             own = self.persons.filter(pl.col("type") == kind, pl.col(column) != "")
-            pairs += [(*pair, name == "page") for pair in own.select("visit", column).rows()]
+            pairs += [(*pair, column == "path") for pair in own.select("visit", column).rows()]
         return pairs
+
+
+def _target() -> pl.Expr:
+    """Where a link out or a download leads."""
+    url = pl.col("props").str.json_path_match("$.url").fill_null("")
+    return pl.when(url != "").then(url).when(pl.col("name") != "").then("name").otherwise("path")
 
 
 def _texts(props: str) -> dict[str, str]:
@@ -210,18 +228,22 @@ class Chosen:
             "views_per_visit": found["pageviews"] / visits if visits else 0,
             "bounce_rate": landed["bounces"].sum() / landed.height if landed.height else 0,
             "visit_duration": own["duration_ms"] / visits / 1000 if visits else 0,
+            "engagement_rate": own["engaged"] / visits if visits else 0,
+            "engaged_time": own["engaged_ms"] / visits / 1000 if visits else 0,
         }
 
     def stats(self, first: date, last: date) -> dict[str, float]:
         return self.numbers(pl.col("day").is_between(first, last))
 
     def breakdown(self, by: str, first: date, last: date) -> list[dict[str, Any]]:
-        last_by = {"page": "pageviews", "search": "events", "event": "events"}.get(by, "visits")
+        last_by = {**dict.fromkeys(OF_EVENTS, "events"), "page": "pageviews"}.get(by, "visits")
         found = self.values(by, pl.col("day").is_between(first, last))
         found = found.filter(pl.col("visitors") > 0)  # a page that was viewed
         found = found.sort("visitors", last_by, "value", descending=[True, True, False])
-        rows = found.select("value", "visitors", "visits", "pageviews", "events").to_dicts()
-        return [row | {"value": unquote(row["value"])} if by.endswith("page") else row for row in rows]
+        found = found.with_columns(engaged_time=pl.col("engaged_ms") / pl.col("visits") / 1000)
+        rows = found.select("value", "visitors", "visits", "pageviews", "events", "engaged_time").to_dicts()
+        is_path = by.endswith("page") or by == "not_found"
+        return [row | {"value": unquote(row["value"])} if is_path else row for row in rows]
 
     def timeseries(self, interval: str, first: date, last: date) -> list[dict[str, Any]]:
         """The numbers of each step of the range, also of those without any."""

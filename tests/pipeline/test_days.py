@@ -14,7 +14,7 @@ import pytest
 from activity.definitions import DAY_MS, HOUR_MS, MINUTE_MS
 from pipeline import rebuild, recover
 from pipeline.checkpoint import CheckpointRepository
-from pipeline.days import DayBuilder, complete_batches, days_of
+from pipeline.days import LOOK_SECONDS, DayBuilder, complete_batches, days_of
 from pipeline.unit import Layout, swap_layout, versioned_layout
 from stores.days import DayTables, Period
 from tests.pipeline.world import T0, World, event
@@ -276,11 +276,49 @@ def test_a_checkpoint_that_was_begun_anew_says_nothing_about_what_was_built(fill
     assert DayTables(filled.warehouse).horizon() == [1]
 
 
-def test_broken_rows_of_the_day_tables_are_set_aside_and_made_again(filled: World) -> None:
-    made = builder(filled)
-    build_all(made)
+def months_of(world: World, first: date = BEFORE, last: date = TODAY) -> list[date]:
+    """The months of which numbers come from the months' rows."""
+    return [month.first for month in DayTables(world.warehouse).cover(Period(SITE, "UTC", first, last)).months]
+
+
+def whole(world: World) -> tuple[date, date]:
+    """Goes on to the month after next. The days around those of the tests, in whole months."""
+    world.now += 62 * DAY_MS
+    return BEFORE.replace(day=1), (TODAY.replace(day=1) + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+
+
+def finish(of: DayBuilder) -> None:
+    while of.step() < LOOK_SECONDS:
+        pass
+
+
+def test_a_month_that_is_over_is_made_of_its_days(filled: World) -> None:
+    finish(builder(filled))
+    assert months_of(filled, TODAY.replace(day=1), TODAY) == []
+    around = whole(filled)
+    finish(builder(filled))
+    assert months_of(filled, *around) == sorted({day.replace(day=1) for day in (BEFORE, TODAY)})
+    assert events_of(filled, *around) == 6
+    put(filled, 31, MIDNIGHT - 4 * HOUR_MS)
+    assert events_of(filled, *around) == 7
+    assert YESTERDAY.replace(day=1) not in months_of(filled, *around)
+    changed = builder(filled)
+    changed.look()
+    filled.now += MINUTE_MS
+    finish(changed)
+    assert YESTERDAY.replace(day=1) in months_of(filled, *around)
+    assert events_of(filled, *around) == 7
+
+
+@pytest.mark.parametrize("table", ["day_values", "month_values"])
+def test_broken_rows_of_the_day_tables_are_set_aside_and_made_again(filled: World, table: str) -> None:
+    finish(builder(filled))
+    around = whole(filled)
+    finish(builder(filled))
+    assert months_of(filled, *around)
     folder = filled.warehouse.query(
-        "SELECT path FROM system.parts WHERE active AND table = 'day_values' ORDER BY rows DESC LIMIT 1"
+        "SELECT path FROM system.parts WHERE active AND table = {table:String} ORDER BY rows DESC LIMIT 1",
+        {"table": table},
     ).item()
     filled.close()
     for file in Path(folder).glob("data*.bin"):
@@ -289,9 +327,12 @@ def test_broken_rows_of_the_day_tables_are_set_aside_and_made_again(filled: Worl
     filled.now += MINUTE_MS
     assert recover.set_aside(filled.loader, 0, filled.now // DAY_MS + 1) >= 1
     assert covered(filled) == [False, False, False]
-    assert events_of(filled) == 6
-    assert len(build_all(builder(filled))) == 2
-    assert events_of(filled) == 6
+    assert events_of(filled, *around) == 6
+    assert len(build_all(builder(filled))) == 3
+    assert events_of(filled, *around) == 6
+    finish(builder(filled))
+    assert months_of(filled, *around)
+    assert events_of(filled, *around) == 6
 
 
 def test_a_site_without_a_known_zone_is_left_out(filled: World) -> None:

@@ -30,15 +30,50 @@ SITE, ZONE = "a.example", "Europe/Berlin"
 # The clocks of Berlin are moved on the second day.
 FIRST, LAST = date(2024, 3, 30), date(2024, 4, 2)
 DAYS = [FIRST + timedelta(days=n) for n in range(4)]
-ROW = ("visitors", "visits", "pageviews", "events", "without_results")
-_EVENTS_BY = {"page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom")}
+ROW = ("visitors", "visits", "pageviews", "events", "engaged_time", "without_results")
+TABLES = ("event_rows", "session_rows", "day_values", "day_builds", "day_horizons", "month_values", "month_builds")
+UTM = ("utm_source", "utm_medium", "utm_term", "utm_content")
+_EVENTS_BY = {
+    "page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom"),
+    "not_found": ("path", "not_found"), "outbound": ("target", "outbound"), "download": ("target", "download"),
+}  # fmt: skip
+_TARGETS = ["https://out.example/a", "/files/it's.zip", ""]
+
+
+def one_of(events: pl.DataFrame, values: Sequence[str], column: str = "id_hi", part: int = 1) -> pl.Series:
+    """A value for each event, by a part of one of its columns."""
+    return pl.Series(values).gather((events[column] // part % len(values)).to_numpy())
+
+
+def tagged(events: pl.DataFrame) -> pl.DataFrame:
+    """The utm fields of each visit of a visitor, one a UTC day."""
+    persons = events.filter(pl.col("bot") == "").sort("occurred_at", "id_hi", "id_lo")
+    tells = (pl.col("type") == "pageview") | (pl.concat_str("source", "medium", "utm_campaign") != "")
+    return persons.group_by("visitor", visit=pl.col("occurred_at") // frames.DAY_MS).agg(
+        pl.coalesce(pl.col(name).filter(tells).first(), pl.col(name).first()) for name in UTM
+    )
+
+
+def target() -> pl.Expr:
+    """Where a link out or a download leads."""
+    url = pl.col("props").str.json_path_match("$.url").fill_null("")
+    return pl.when(url != "").then(url).when(pl.col("name") != "").then("name").otherwise("path")
 
 
 def made(number: int, seed: int, days: int = 5) -> pl.DataFrame:
     """Events of which those of every third visitor come from an import, and every third one's were named."""
     events = frames.events(number, seed=seed, days=days, start=frames.START - frames.DAY_MS)
     kind = pl.col("visitor") % 3
+    custom, leads = pl.col("type") == "custom", pl.col("type").is_in(["outbound", "download"])
+    others = pl.Series(["custom", "custom", "not_found", "outbound", "download"])
+    tags = {name: one_of(events, ["", "", "news", f"it's {name}"], "id_lo", 4**n) for n, name in enumerate(UTM)}
+    events = events.with_columns(
+        type=pl.when(custom).then(others.gather((events["id_hi"] % 5).to_numpy())).otherwise("type"), **tags
+    )
     return events.with_columns(
+        name=pl.when(leads).then(one_of(events, _TARGETS, "id_lo")).when(custom).then("name").otherwise(pl.lit("")),
+        props=pl.when((pl.col("type") == "outbound") & (pl.col("id_lo") % 2 == 0))
+        .then(pl.lit('{"url":"https://other.example/é"}')).otherwise("props"),
         protocol=pl.when(kind == 0).then(pl.lit("import")).otherwise(pl.lit("footfall")),
         enriched_by=pl.when(kind == 1).then(pl.lit("ua=1 visitor=named")).otherwise(pl.lit("ua=1")),
     )
@@ -51,7 +86,7 @@ def put(warehouse: Warehouse, events: pl.DataFrame, batch: int, token: str, dele
 
 @pytest.fixture
 def tables(warehouse: Warehouse) -> Iterator[DayTables]:
-    for table in ("event_rows", "session_rows", "day_values", "day_builds", "day_horizons"):
+    for table in TABLES:
         warehouse.command(f"TRUNCATE TABLE {table}")
     yield DayTables(warehouse)
 
@@ -66,9 +101,10 @@ class Oracle:
         own = events.filter(pl.col("site") == period.site)
         sessions = frames.sessions(own)
         self.events = self._placed(own, "occurred_at")
-        self.visits = self._placed(sessions, "started_at")
+        sessions = sessions.with_columns(visit=pl.col("started_at") // frames.DAY_MS)
+        self.visits = self._placed(sessions.join(tagged(own), on=["visitor", "visit"]), "started_at")
         # In these frames a visitor has one session a UTC day.
-        self.visit_of = self.events.with_columns(visit=pl.col("occurred_at") // frames.DAY_MS)
+        self.visit_of = self.events.with_columns(visit=pl.col("occurred_at") // frames.DAY_MS, target=target())
 
     def _placed(self, frame: pl.DataFrame, time: str) -> pl.DataFrame:
         """The rows in the span; `who` counts once: the visitor if the id lasts, else the visitor on that day."""
@@ -92,6 +128,8 @@ class Oracle:
             "visit_duration": self.visits.select(pl.col("ended_at") - pl.col("started_at")).sum().item() / visits / 1000
             if visits
             else 0,
+            "engagement_rate": self.visits["is_engaged"].sum() / visits if visits else 0,
+            "engaged_time": self.visits["engaged_ms"].sum() / visits / 1000 if visits else 0,
             "lasting": self.visits.filter(pl.col("visitor") % 3 < 2)["visitor"].n_unique(),
         }
 
@@ -99,7 +137,10 @@ class Oracle:
         if by in _EVENTS_BY:
             column, kind = _EVENTS_BY[by]
             events = self.visit_of.filter(pl.col("bot") == "", pl.col(column) != "")
-            if kind != "pageview":
+            if kind == "pageview":
+                stayed = pl.col("engaged_ms").sum()
+            else:
+                stayed = pl.lit(0).first()
                 events = events.filter(pl.col("type") == kind)
             theirs = pl.col("type") == kind
             grouped = events.group_by(column).agg(
@@ -107,16 +148,19 @@ class Oracle:
                 pl.struct("visitor", "visit", "on").filter(theirs).n_unique(),
                 (pl.col("type") == "pageview").sum().alias("pageviews"),
                 pl.len(),
+                stayed,
                 (pl.col("results") == 0).sum(),
             )
             grouped = grouped.filter(pl.col("who") > 0)
         else:
             grouped = self.visits.rename({"utm_campaign": "campaign"}).group_by(by).agg(
-                pl.col("who").n_unique(), pl.len(), pl.col("pageviews").sum(), pl.col("events").sum(), pl.lit(0).first()
+                pl.col("who").n_unique(), pl.len(), pl.col("pageviews").sum(), pl.col("events").sum(),
+                pl.col("engaged_ms").sum(), pl.lit(0).first(),
             )
-            if by.endswith("_page") or by == "campaign":
+            if by.endswith("_page") or by == "campaign" or by in UTM:
                 grouped = grouped.filter(pl.col(by) != "")
-        return {row[0]: row[1:] for row in grouped.iter_rows()}
+        # Of the engaged time it is the mean of the visits.
+        return {row[0]: (*row[1:5], row[5] / row[2] / 1000, *row[6:]) for row in grouped.iter_rows()}
 
 
 def found(
@@ -234,7 +278,7 @@ STEPS = st.lists(
 def test_whatever_happens_the_numbers_are_those_of_the_rows(
     warehouse: Warehouse, steps: list[tuple[Any, ...]], seed: int
 ) -> None:
-    for table in ("event_rows", "session_rows", "day_values", "day_builds", "day_horizons"):
+    for table in TABLES:
         warehouse.command(f"TRUNCATE TABLE {table}")
     tables, zones = DayTables(warehouse), {SITE: ZONE}
     events, number = made(0, 0), 0

@@ -22,7 +22,7 @@ from stores.days import DIMENSIONS, DayTables, Period
 from stores.filters import Filter
 from stores.warehouse import Warehouse
 from tests.stores import frames
-from tests.stores.test_days import DAYS, SITE, ZONE, Oracle, found, made, put
+from tests.stores.test_days import DAYS, SITE, UTM, ZONE, Oracle, found, made, one_of, put, tagged, target
 
 _TOKENS = count()
 _SOURCES = ["", "google.com", "news.example", "it's"]
@@ -33,25 +33,24 @@ _VALUES = {
     "search": ["shoes0", "shoes1", "hats"], "event": ["signup", "signdown"], "goal": ["signup", "/pricing", "/none"],
     "source": [*_SOURCES, "x"], "country": ["DE", "FR", ""], "browser": ["Firefox", "Safari"], "device": ["", "x"],
     "campaign": ["spring", "it's", ""], "city": ["Köln", "Bern", ""], "language": ["", "x"],
+    "utm_source": ["news", ""], "utm_content": ["it's utm_content", "x"], "not_found": [*frames.PATHS, "/none"],
+    "outbound": ["https://out.example/a", "", "/about"], "download": ["/files/it's.zip", "https://other.example/é"],
     "prop:plan": ["pro", "free", 'a"b', ""], "prop:seats": ["3"], "prop:trial": ["true", "false"], "prop:none": ["x"],
 }  # fmt: skip
 _PARTS = {"page": ["/p", "ä", "%C3", "x/.", ""], "search": ["oes0", "Shoes"], "event": ["sign"], "goal": ["sign", "/"],
-          "source": ["goo", "example", ".", ""], "prop:plan": ["r", '"', ""], "entry_page": ["/", "t'"]}  # fmt: skip
+          "source": ["goo", "example", ".", ""], "prop:plan": ["r", '"', ""], "entry_page": ["/", "t'"],
+          "not_found": ["ö", "ab"], "outbound": ["out.", "é"], "utm_term": ["e", ""]}  # fmt: skip
 
 
 def visited(number: int, seed: int, days: int = 5) -> pl.DataFrame:
     """Events with sources, browsers and properties; a visit lasts up to a UTC day, so most go on after midnight."""
     events = made(number, seed, days)
-
-    def one_of(values: list[str]) -> pl.Series:
-        return pl.Series(values).gather((events["id_hi"] % len(values)).to_numpy())
-
     return events.with_columns(
-        source=one_of(_SOURCES),
-        browser=one_of(["Firefox", "Safari"]),
-        utm_campaign=one_of(["", "spring", "it's"]),
-        city=one_of(["Berlin", "", "Bern", "Köln"]),
-        props=one_of(_PLANS),
+        source=one_of(events, _SOURCES),
+        browser=one_of(events, ["Firefox", "Safari"]),
+        utm_campaign=one_of(events, ["", "spring", "it's"]),
+        city=one_of(events, ["Berlin", "", "Bern", "Köln"]),
+        props=pl.when(pl.col("type") == "custom").then(one_of(events, _PLANS)).otherwise("props"),
         path=pl.when(pl.col("id_hi") % 4 == 0).then(pl.lit(encoded(frames.PATHS[3]))).otherwise("path"),
     )
 
@@ -68,13 +67,17 @@ class Visits:
             visit=pl.col("occurred_at") // frames.DAY_MS
         )
         self._did: dict[tuple[int, int], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-        for row in self.events.iter_rows(named=True):
+        for row in self.events.with_columns(target=target()).iter_rows(named=True):
             did = self._did[row["visitor"], row["visit"]]
             match row["type"]:
                 case "pageview":
                     did["page"].add(row["path"])
                 case "search":
                     did["search"].add(row["term"])
+                case "not_found":
+                    did["not_found"].add(row["path"])
+                case "outbound" | "download" as kind:
+                    did[kind].add(row["target"])
                 case "custom":
                     did["event"].add(row["name"])
                     for name, value in json.loads(row["props"]).items():
@@ -85,6 +88,8 @@ class Visits:
                 did[name] = {row[name]}
             did["campaign"] = {row["utm_campaign"]}
             did["goal"] = did["page"] | did["event"]
+        for row in tagged(self.events).iter_rows(named=True):
+            self._did[row["visitor"], row["visit"]] |= {name: {row[name]} for name in UTM}
 
     def chosen(self, filters: Iterable[Filter]) -> pl.DataFrame:
         """All events of the visits that meet all filters."""
@@ -119,7 +124,8 @@ def wanted(events: pl.DataFrame, period: Period, filters: tuple[Filter, ...]) ->
     stats = oracle.stats() | {"bounce_rate": bounces(chosen, period, filters)}
     lists = {by: oracle.breakdown(by) for by in DIMENSIONS if by}
     # Searches without results are told of terms.
-    lists |= {by: {value: (*row[:-1], 0) for value, row in lists[by].items()} for by in ("page", "event")}
+    others = ("page", "event", "not_found", "outbound", "download")
+    lists |= {by: {value: (*row[:-1], 0) for value, row in lists[by].items()} for by in others}
     return {"": pytest.approx(stats)} | lists
 
 

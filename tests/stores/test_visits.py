@@ -28,8 +28,10 @@ stored = chosen_by.stored  # two of four days are built
 CHOSEN_BY = chosen_by.Visits(EVENTS)
 _PAGES = [*frames.PATHS[:3], frames.PATHS[4]]
 _STEP_VALUES = {"page": [*_PAGES, "/none"], "search": ["shoes0", "shoes1"], "event": ["signup"],
-                "goal": ["signup", "/pricing"], "prop:plan": ["pro", "free", 'a"b'], "prop:seats": ["3"]}  # fmt: skip
-_STEP_PARTS = {"page": ["/", "pri", "t'"], "search": ["shoes", "2"], "prop:plan": ["r", ""]}
+                "goal": ["signup", "/pricing"], "outbound": ["https://out.example/a", ""], "not_found": _PAGES,
+                "download": ["/files/it's.zip", "/"], "prop:plan": ["pro", "free", 'a"b'],
+                "prop:seats": ["3"]}  # fmt: skip
+_STEP_PARTS = {"page": ["/", "pri", "t'"], "search": ["shoes", "2"], "outbound": ["out."], "prop:plan": ["r", ""]}
 
 STEPS = st.lists(
     st.one_of(
@@ -79,6 +81,10 @@ def _things(row: dict[str, Any]) -> Iterable[tuple[str, str]]:
             yield "page", row["path"]
         case "search":
             yield "search", row["term"]
+        case "outbound" | "download" as kind:
+            yield kind, json.loads(row["props"]).get("url") or row["name"] or row["path"]
+        case "not_found":
+            yield "not_found", row["path"]
         case "custom":
             yield "event", row["name"]
             for name, value in json.loads(row["props"]).items():
@@ -195,7 +201,7 @@ def test_a_visit_is_told_from_its_events(stored: DayTables, warehouse: Warehouse
         ([], "1 to 10 steps, not 0"),
         ([Filter("is", "page", ("/",))] * 11, "1 to 10 steps, not 11"),
         ([Filter("is_not", "page", ("/",))], "something that a visit did"),
-        ([Filter("is", "source", ("x",))], "one of page, search, event, goal or prop:NAME, not 'source'"),
+        ([Filter("is", "source", ("x",))], "outbound, download or prop:NAME, not 'source'"),
     ],
 )
 def test_steps_that_make_no_funnel_are_refused_in_words(steps: list[Filter], words: str) -> None:

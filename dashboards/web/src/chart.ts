@@ -1,6 +1,6 @@
 // One metric over time, with the same metric of the range before as a dashed line below.
 import uPlot from "uplot";
-import { axisValue, fullValue, stepName } from "./words";
+import { axisValue, fullValue, isShare, stepName } from "./words";
 
 export type Series = {
   interval: string;
@@ -87,7 +87,7 @@ export class Chart {
       padding: [12, 26, 0, 0],
       legend: { show: false },
       tzDate: zoned,
-      scales: { y: { range: (_, __, most) => [0, metric === "bounce_rate" ? 1 : Math.max(4, most * 1.1)] } },
+      scales: { y: { range: (_, __, most) => [0, isShare(metric) ? 1 : Math.max(4, most * 1.1)] } },
       cursor: {
         y: false,
         drag: { x: false, y: false },
@@ -105,7 +105,7 @@ export class Chart {
           ...axis,
           grid: { stroke: color("--line"), width: 1 },
           size: 48,
-          incrs: metric === "bounce_rate" ? [0.25, 0.5, 1] : [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7],
+          incrs: isShare(metric) ? [0.25, 0.5, 1] : [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7],
           values: (_, splits) => splits.map((value) => axisValue(value, metric)),
         },
       ],

@@ -3,16 +3,24 @@
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
+export function isShare(metric: string): boolean {
+  return metric === "bounce_rate" || metric === "engagement_rate";
+}
+
+function isTime(metric: string): boolean {
+  return metric === "visit_duration" || metric === "engaged_time";
+}
+
 export function fullValue(value: number, metric: string): string {
-  if (metric === "bounce_rate") return `${Math.round(value * 100)}%`;
+  if (isShare(metric)) return `${Math.round(value * 100)}%`;
   if (metric === "views_per_visit") return value.toFixed(1);
-  if (metric === "visit_duration") return duration(value);
+  if (isTime(metric)) return duration(value);
   return whole.format(value);
 }
 
 export function axisValue(value: number, metric: string): string {
-  if (metric === "bounce_rate") return `${Math.round(value * 100)}%`;
-  if (metric === "visit_duration") return duration(value);
+  if (isShare(metric)) return `${Math.round(value * 100)}%`;
+  if (isTime(metric)) return duration(value);
   return short.format(value);
 }
 

@@ -6,6 +6,7 @@ SELECT
     sum(r.visits) AS visits,
     sum(r.pageviews) AS pageviews,
     sum(r.events) AS events,
+    if(visits = 0, 0, sum(r.engaged_ms) / visits / 1000) AS engaged_time,
     sum(r.without_results) AS without_results,
     if({merging:Bool}, uniqMergeIf(r.lasting, r.regulars > 0), sum(r.regulars)) AS lasting,
     count() OVER () AS total
@@ -20,7 +21,7 @@ ORDER BY
     if({sort:String} = 'value', value, ''),
     multiIf(
         {sort:String} = 'visits', toInt64(visits), {sort:String} = 'pageviews', pageviews, {sort:String} = 'events', events,
-        {sort:String} = 'visitors', toInt64(visitors), 0
+        {sort:String} = 'visitors', toInt64(visitors), {sort:String} = 'engaged_time', toInt64(engaged_time * 1000), 0
     ) DESC,
     visitors DESC,
     value

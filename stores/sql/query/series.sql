@@ -10,6 +10,8 @@ SELECT
     if(visits = 0, 0, pageviews / visits) AS views_per_visit,
     if(sum(r.landings) = 0, 0, sum(r.bounces) / sum(r.landings)) AS bounce_rate,
     if(visits = 0, 0, sum(r.duration_ms) / visits / 1000) AS visit_duration,
+    if(visits = 0, 0, sum(r.engaged) / visits) AS engagement_rate,
+    if(visits = 0, 0, sum(r.engaged_ms) / visits / 1000) AS engaged_time,
     if({merging:Bool}, uniqMergeIf(r.lasting, r.regulars > 0), sum(r.regulars)) AS lasting
 FROM
 (

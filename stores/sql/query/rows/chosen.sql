@@ -1,7 +1,7 @@
 -- The visits that filters choose, by the values of one dimension, as `visits`, `events` and `counts` have them for all;
 -- or of several that are columns of a visit, so that the visits are chosen once for all of these.
 -- Visits and what they did are rows of `day_visits`. `counts` says whether a row is a visit to its value; `viewed`,
--- `searched`, `happened` and `nothing` are what it adds to the numbers. `landings` are the visits of which bounces are
+-- `searched`, `happened`, `nothing` and `stayed` (ms) are what it adds to the numbers. `landings` are the visits of which bounces are
 -- told: under a filter by page those that entered there. A visitor without other rows on a day needs no comparing.
 SELECT
     label AS day,
@@ -16,6 +16,8 @@ SELECT
     countIf(counts AND landed) AS landings,
     countIf(counts AND landed AND is_bounce) AS bounces,
     toInt64(sumIf(duration_ms, counts)) AS duration_ms,
+    countIf(counts AND is_engaged) AS engaged,
+    toInt64(sum(stayed)) AS engaged_ms,
     toInt64(sum(viewed)) AS pageviews,
     toInt64(sum(searched)) AS searches,
     toInt64(sum(happened)) AS events,
@@ -26,7 +28,7 @@ FROM
     SELECT
         -- label
         AS label,
-        day AS at, visitor, again, lasts, is_bounce, duration_ms,
+        day AS at, visitor, again, lasts, is_bounce, is_engaged, duration_ms,
         -- landed
         AS landed,
         -- what
@@ -44,4 +46,6 @@ FROM
 )
 GROUP BY
     -- sets
-HAVING value != '' OR dimension NOT IN ('entry_page', 'exit_page', 'campaign')
+HAVING value != '' OR dimension NOT IN (
+    'entry_page', 'exit_page', 'campaign', 'utm_source', 'utm_medium', 'utm_term', 'utm_content'
+)

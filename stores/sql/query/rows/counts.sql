@@ -11,6 +11,8 @@ SELECT
     toUInt64(0) AS landings,
     toUInt64(0) AS bounces,
     toInt64(0) AS duration_ms,
+    toUInt64(0) AS engaged,
+    toInt64(0) AS engaged_ms,
     toInt64(countIf(bot = '' AND type = 'pageview')) AS pageviews,
     toInt64(countIf(bot = '' AND type = 'search')) AS searches,
     toInt64(countIf(bot = '')) AS events,

@@ -1,5 +1,5 @@
 -- Day by day, what persons did in it, by each of {dimensions} that is a page viewed, a term searched for or a custom
--- event's name, and in how many visits. The days are given as in `visits`. Of pages, `events` are all events on them; of
+-- event's name, a missing page, a link out or a download, and in how many visits. The days are given as in `visits`. Of pages, `events` are all events on them; of
 -- searches and custom events it is these themselves, and `without_results` says how many searches found nothing, as far
 -- as the page told.
 -- An event's visit is the session of its visitor that began last before it. Sessions are cut after two days at the
@@ -15,6 +15,8 @@ SELECT
     toUInt64(0) AS landings,
     toUInt64(0) AS bounces,
     toInt64(0) AS duration_ms,
+    toUInt64(0) AS engaged,
+    toInt64(sumIf(engaged_ms, by.1 = 'page')) AS engaged_ms,
     toInt64(countIf(type = 'pageview')) AS pageviews,
     toInt64(countIf(type = 'search')) AS searches,
     toInt64(count()) AS events,
@@ -23,16 +25,19 @@ SELECT
 FROM
 (
     SELECT
-        start, type, results, visitor, session_id, lasts, arrayJoin(bys) AS by,
+        start, type, results, engaged_ms, visitor, session_id, lasts, arrayJoin(bys) AS by,
         by.1 != 'page' OR type = 'pageview' AS counts
     FROM
     (
         SELECT
-            type, results, visitor, occurred_at,
+            type, results, engaged_ms, visitor, occurred_at,
             roundDown(toUnixTimestamp64Milli(occurred_at), {bounds:Array(Int64)}) AS start,
+            -- target
+            AS target,
             arrayFilter(each -> has({dimensions:Array(String)}, each.1) AND each.2 != '', [
                 ('page', path), ('search', if(type = 'search', term, '')),
-                ('event', if(type = 'custom', toString(name), ''))
+                ('event', if(type = 'custom', toString(name), '')), ('not_found', if(type = 'not_found', path, '')),
+                ('outbound', if(type = 'outbound', target, '')), ('download', if(type = 'download', target, ''))
             ]) AS bys,
             protocol = 'import' OR endsWith(enriched_by, ' visitor=named') AS lasts
         FROM event_rows FINAL
