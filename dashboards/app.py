@@ -10,6 +10,7 @@ from flask_compress import Compress
 from dashboards import api, chips, context, exports, formats, health, lists, now, openapi, ops, pages, sql, views
 from dashboards.access import Access, guard, login, needs, oidc
 from dashboards.accounts import log, own, people, tokens
+from dashboards.alerts import page as alerts
 from dashboards.clickhouse import protocol
 from dashboards.operation import Operation
 from dashboards.reports import page as reports
@@ -75,7 +76,7 @@ def create(
     if provider is not None:
         oidc.register(app, provider, url)
     parts = (health, login, oidc, own, people, tokens, log, api, openapi, sql, protocol)
-    for part in (*parts, ops, reports, now, chips, lists, views, exports, pages):
+    for part in (*parts, ops, alerts, reports, now, chips, lists, views, exports, pages):
         app.register_blueprint(part.routes)
     if control is not None:
         app.register_blueprint(control)

@@ -47,6 +47,7 @@ HELP: dict[str, str] = {
     "smtp": "Mail server for reports: smtp://, smtps:// or smtp+starttls://USER@HOST:PORT.",
     "mail_from": "Address that mail is from, such as footfall@example.com.",
     "smtp_password_file": "File with the password of USER at the mail server, on one line.",
+    "webhook_networks": "Networks, comma separated, that webhooks of alerts may be in although they are not public.",
     "collect_url": "URL where browsers reach the tracking port, if a proxy is in front of it.",
 }
 
@@ -121,6 +122,7 @@ class Settings:
     smtp: str = ""
     mail_from: str = ""
     smtp_password_file: Path | None = None
+    webhook_networks: tuple[str, ...] = ()
     collect_url: str = ""
     smtp_password: str = field(default="", repr=False)
     oidc_secret: str = field(default="", repr=False)
@@ -135,7 +137,7 @@ class Settings:
     def environment(self) -> dict[str, str]:
         """Returns the environment variables with which a child process loads the same settings."""
         values: dict[str, object] = {name: getattr(self, name) for name in HELP}
-        values["proxies"] = ",".join(self.proxies)
+        values |= {name: ",".join(getattr(self, name)) for name in ("proxies", "webhook_networks")}
         variables = {PREFIX + name.upper(): str(value) for name, value in values.items() if value not in (None, "")}
         if self.dashboards_secret and self.dashboards_password_file is None:
             variables[DASHBOARDS_TOKEN] = self.dashboards_secret
@@ -185,7 +187,7 @@ class Settings:
             runner=runner,
             sites=Path(given.get("sites", data / "sites.toml")).expanduser().absolute(),
             geo=_geo(given.get("geo"), problems),
-            proxies=_proxies(given.get("proxies", ""), problems),
+            proxies=_networks("proxies", given, problems),
             host=given.get("host", cls.host),
             port=_port("port", given, cls.port, problems),
             dashboards_host=given.get("dashboards_host", given.get("host", cls.dashboards_host)),
@@ -201,6 +203,7 @@ class Settings:
             mail_from=given.get("mail_from", ""),
             smtp_password_file=mail_file,
             smtp_password=mail_password,
+            webhook_networks=_networks("webhook_networks", given, problems),
             collect_url=_web_address("collect_url", given, problems),
             broker_secrets=tuple((name, environ[key]) for name, key in SECRETS.items() if environ.get(key)),
         )
@@ -291,13 +294,13 @@ def _geo(text: str | None, problems: list[str]) -> Path | None:
     return path
 
 
-def _proxies(text: str, problems: list[str]) -> tuple[str, ...]:
-    networks = [part.strip() for part in text.split(",") if part.strip()]
+def _networks(name: str, given: Mapping[str, str], problems: list[str]) -> tuple[str, ...]:
+    networks = [part.strip() for part in given.get(name, "").split(",") if part.strip()]
     for network in networks:
         try:
             ipaddress.ip_network(network, strict=False)
         except ValueError:
-            problems.append(f"{spell('proxies')}: {network!r} is neither an address nor a network such as 10.0.0.0/8")
+            problems.append(f"{spell(name)}: {network!r} is neither an address nor a network such as 10.0.0.0/8")
     return tuple(networks)
 
 

@@ -56,7 +56,7 @@ DASHBOARDS = [
     f"/{SITE}/funnel/step", f"/{SITE}/retention", f"/{SITE}/export/events.csv", f"/{SITE}/export/sessions.parquet",
     "/api/v1/visits", "/api/v1/visit", "/api/v1/funnel", "/api/v1/paths", "/api/v1/searches", "/api/v1/retention",
     "/api/v1/openapi.json", "/ping", "/login", "/login/provider", "/account", "/people", "/tokens", "/audit",
-    "/ops", "/api/v1/ops", f"/{SITE}/reports", "/unsubscribe/none",
+    "/ops", "/api/v1/ops", f"/{SITE}/reports", f"/{SITE}/alerts", "/unsubscribe/none",
 ]
 PARAMETERS = [
     "site", "site", "site", "period", "from", "to", "interval", "by", "metric", "limit", "query", "default_format",

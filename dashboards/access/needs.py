@@ -67,6 +67,8 @@ NEEDS = {
     "audit.show": OWNS,
     "ops.show": READS_ALL,
     "ops.tell": READS_ALL,
+    "alerts.show": CHANGES,
+    "alerts.change": CHANGES,
     "reports.show": CHANGES,
     "reports.change": CHANGES,
     "reports.ask": OPEN,  # the key in its address is what lets in

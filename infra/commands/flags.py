@@ -62,7 +62,9 @@ def _metavar(name: str) -> str:
         return "N"
     if name in ("oidc_client_id", "mail_from"):
         return "TEXT"
-    return {"host": "ADDRESS", "dashboards_host": "ADDRESS", "proxies": "LIST"}.get(name, "URL")
+    if name in ("proxies", "webhook_networks"):
+        return "LIST"
+    return {"host": "ADDRESS", "dashboards_host": "ADDRESS"}.get(name, "URL")
 
 
 with_json = click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout; progress stays on stderr.")

@@ -265,16 +265,20 @@ class Core:
             self._note("day-tables", wait, trouble)
 
     def _send_messages(self) -> None:
-        """Sends reports that are due, while the numbers are whole; of several units, the process of the first does."""
+        """Looks at alerts, and sends reports while the numbers are whole; of several units, the first's process."""
+        from infra.processes.alerts import Watch
         from infra.processes.messages import Messenger
 
         messenger, wait = Messenger(self.parts, self._zones), _LOOK_EVERY
+        watch = Watch(self.parts, self.operation, self._zones)
         while not self._stop.wait(wait):
-            if not self._has_unit() or self._loaders[0].unit.number != 1 or self.problem():
+            if not self._has_unit() or self._loaders[0].unit.number != 1:
                 continue
-            wait, trouble = _MESSAGES_EVERY, ""
+            wait, trouble, whole = _MESSAGES_EVERY, "", not self.problem()
             try:
-                trouble = messenger.step(self._stop.is_set)
+                trouble = watch.step(whole, self._stop.is_set)
+                if whole:
+                    trouble = messenger.step(self._stop.is_set) or trouble
             except BaseException as error:
                 log.exception("Messages are not sent; it is tried again in a minute")
                 trouble = _words(error)

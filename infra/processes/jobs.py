@@ -135,6 +135,13 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         told = {"site": site, "address": address, "every": every}
         yield told | {"first": span.first.isoformat(), "last": span.last.isoformat()}
 
+    def alert_test(number: int) -> Iterator[Line]:
+        """Sends a notice of an alert now; yields whom it went to."""
+        from dashboards.operation import Operation
+        from infra.processes.alerts import Watch
+
+        yield {"alert": number, "target": Watch(parts, Operation, dict).test(number).target}
+
     return {
         "ping": ping,
         "load": load,
@@ -147,6 +154,7 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         "sql": sql,
         "migrate": migrate,
         "report-send": report_send,
+        "alert-test": alert_test,
     }
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from stores.accounts.alerts import Alerts
 from stores.accounts.audit import AuditLog
 from stores.accounts.codes import Codes
 from stores.accounts.file import AccountsFile
@@ -28,6 +29,7 @@ class Accounts:
         self.users = Users(self._file, clock)
         self.codes = Codes(self._file, clock)
         self.tokens = Tokens(self._file, clock)
+        self.alerts = Alerts(self._file, clock)
         self.reports = Reports(self._file, clock)
         self.audit = AuditLog(self._file, clock)
 

@@ -1,7 +1,9 @@
-"""Reports by e-mail over a running `footfall up` and a real mail server."""
+"""Reports by e-mail and alerts over a running `footfall up`, with a real mail server and a real webhook."""
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 import sqlite3
 from collections.abc import Callable
@@ -9,6 +11,8 @@ from urllib.parse import urlsplit
 
 from tests.e2e.harness import SITE, Up, fetch, footfall, until
 from tests.mailbox import Mailbox, free_port, serving
+from tests.sink import Sink
+from tests.sink import serving as receiving
 
 
 def command(up: Up, *words: str) -> dict[str, object]:
@@ -48,3 +52,25 @@ def test_a_report_is_tried_sent_by_itself_and_ended_by_its_reader(start: Callabl
         assert status == 200
         assert command(up, "report", "list") == {}
     assert len(box.messages) == 2
+
+
+def test_an_alert_fires_to_a_webhook_by_itself(start: Callable[..., Up]) -> None:
+    hook = Sink(free_port())
+    up = start("--site", SITE, "--webhook-networks", "127.0.0.1").wait_ready()
+    url = f"http://127.0.0.1:{hook.port}/hook"
+    with receiving(hook):
+        added = command(up, "alert", "add", "visitors", "1", url, "--site", SITE)
+        command(up, "alert", "test", str(added["alert"]))
+        assert json.loads(hook.posts[0][2])["type"] == "alert.test"
+        up.collect(url=f"https://{SITE}/")
+        until(lambda: len(hook.posts) == 2, "the alert is told", 180)
+    _, headers, body = hook.posts[1]
+    told = json.loads(body)
+    assert (told["type"], told["data"]["value"], told["data"]["site"]) == ("alert.fired", 1.0, SITE)
+    key = base64.b64decode(str(added["secret"]).removeprefix("whsec_"))
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    made = base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+    assert headers["webhook-signature"] == f"v1,{made}"
+    assert command(up, "alert", "list")["firing"] is True
+    command(up, "alert", "remove", str(added["alert"]))
+    assert command(up, "alert", "list") == {}

@@ -1,0 +1,6 @@
+-- Distinct visitors of a site from {from_ms} until {until_ms} (Unix ms).
+WITH fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC') AS start, fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC') AS end
+SELECT uniqExact(visitor) AS visitors
+FROM event_rows FINAL
+WHERE site = {site:String} AND bot = '' AND occurred_at >= start AND occurred_at < end
+    AND day BETWEEN toDate(start) AND toDate(end)
