@@ -76,7 +76,7 @@ _STEPS = {"kind": "UInt8", "value": "String", "event": "UInt32", "at": "Int64", 
 _WITH_STEPS = ", ".join(f"`step.{name}`" for name in _STEPS)
 _WITHOUT_STEPS = ", ".join(f"emptyArray{kind}() AS `step.{name}`" for name, kind in _STEPS.items())
 _MANY_DAYS = 1_000
-_DAYS_AT_ONCE = 4
+DAYS_AT_ONCE = 4
 _DATES = 2**16
 _DAY = timedelta(days=1)
 _EPOCH = date(1970, 1, 1)
@@ -177,7 +177,7 @@ class DayTables:
                 {_WITH_STEPS if cover.steps else _WITHOUT_STEPS}
             FROM (\n{_statement("day_visits")}\n) WHERE {condition.chosen}"""
         made: Beside | None = None
-        for _, spans in groupby(cover.spans, key=lambda span: span[1] // (_DAYS_AT_ONCE * DAY_MS)):
+        for _, spans in groupby(cover.spans, key=lambda span: span[1] // (DAYS_AT_ONCE * DAY_MS)):
             params = {"site": cover.period.site} | condition.params | _spans(list(spans))
             some = self._warehouse.table_of("made_visits", sql, _declared(sql, params), like="day_visits")
             made = some if made is None else replace(made, body=made.body + some.body)
@@ -226,12 +226,17 @@ class DayTables:
         return self._add_up("listing", cover, [dimension], merging=merging, **asked)
 
     def of_visits(self, question: str, cover: Cover, parts: Mapping[str, str], **params: Any) -> pl.DataFrame:
-        """The answer to a question of `sql/query/visits`, which is asked of the visits of a cover with `steps`.
+        """The answer to a question of `sql/query/visits`, which is asked of the visits of a cover with `steps`; or with
+        neither steps nor filters, if it asks what sessions say of themselves.
 
         `parts` are conditions of ours that it has places for; `params` are bound."""
         stored, condition = cover.built or not cover.spans, Condition(cover.filters)
         visits = [clickhouse.rows("stored_visits")] if stored else []
-        visits += ["SELECT * FROM made_visits"] if cover.spans else []
+        if cover.made:
+            visits.append("SELECT * FROM made_visits")
+        elif cover.spans:
+            visits.append(clickhouse.rows("begun"))
+            params |= _spans(cover.spans)
         given = {"visits": "\nUNION ALL\n".join(visits), "chosen": condition.chosen}
         params |= condition.params | {"site": cover.period.site, "versions": cover.versions}
         params |= {"first": cover.period.first, "last": cover.period.last}

@@ -6,15 +6,16 @@ midnight. Filters choose visits as everywhere (`stores.filters`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from itertools import groupby
 from typing import Any
 
 import polars as pl
 
 from stores import clickhouse
-from stores.days import Cover, DayTables, Period
+from stores.days import DAYS_AT_ONCE, Cover, DayTables, Period
 from stores.filters import Filter, holds
 from stores.warehouse import Warehouse
 
@@ -99,16 +100,42 @@ class Visits:
         """How many of the visitors that first came in a week of the period came so many weeks later.
 
         All days before the period are looked at, so that nobody is new who was here before."""
-        known = self._warehouse.ask("known_days", site=self._period.site).rows()
-        first = min(known[0][0] - timedelta(days=1), self._period.first) if known else self._period.first
+        first = min(self._known_days()[0], self._period.first)
         whole = Period(self._period.site, self._period.zone, first, self._period.last, self._period.until_ms)
         cover = self._days.cover(whole, self._filters, steps=True)
         monday = self._period.first - timedelta(days=self._period.first.weekday())
         return self._days.of_visits("retention", cover, {}, shown=monday)
 
+    def _known_days(self) -> tuple[date, date]:
+        """The first and the last day on which events of the site may be, whatever the time zone."""
+        known = self._warehouse.ask("known_days", site=self._period.site).rows()
+        around = timedelta(days=1)
+        return (known[0][0] - around, known[0][1] + around) if known else (date.max, date.min)
+
     def listing(self, limit: int, offset: int = 0) -> pl.DataFrame:
-        """The visits one by one, the latest first."""
-        return self._days.of_visits("listing", self._cover(), {}, limit=limit, offset=offset)
+        """The visits one by one, the latest first. Days without day tables are read only as far back as it takes."""
+        found: list[pl.DataFrame] = []
+        missing = offset + limit
+        for first, last in self._latest_first():
+            period = replace(self._period, first=first, last=last)
+            cover = self._days.cover(period, self._filters)
+            found.append(self._days.of_visits("listing", cover, {}, limit=missing, offset=0))
+            missing -= found[-1].height
+            if missing <= 0:
+                break
+        return pl.concat(found).slice(offset, limit)
+
+    def _latest_first(self) -> Iterator[tuple[date, date]]:
+        """The period in parts, from its end: days with day tables as they follow each other, others a few at once."""
+        first, last = self._known_days()
+        versions = zip(self._period.days, self._days.cover(self._period).versions, strict=True)
+        known = [each for each in versions if first <= each[0] <= last] or [(self._period.last, 0)]
+        for is_built, run in groupby(reversed(known), key=lambda each: bool(each[1])):
+            days = [day for day, _ in run]
+            size = len(days) if is_built else DAYS_AT_ONCE
+            for start in range(0, len(days), size):
+                part = days[start : start + size]
+                yield part[-1], part[0]
 
 
 def timeline(warehouse: Warehouse, site: str, visitor: int, session: int) -> Timeline | None:

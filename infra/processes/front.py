@@ -22,6 +22,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 from a2wsgi import WSGIMiddleware
 
@@ -165,7 +166,7 @@ class Front:
             return self._probes
         if path in ("/sql", "/") and scope["method"] == "POST":
             return self._questions
-        if path == "/" and b"query=" in scope["query_string"]:
+        if path == "/" and _has_statement(scope["query_string"]):
             return self._questions
         if path.count("/") == 3 and path.split("/")[2] == "export":
             return self._exports
@@ -181,6 +182,11 @@ class Front:
             await self._bodies.answer_early(receive, send, too_large)
         else:
             await respond(send, scope["method"], too_large if why is Unread.TOO_LARGE else unread(why))
+
+
+def _has_statement(query: bytes) -> bool:
+    """Whether a query string has the parameter that has a statement in ClickHouse's protocol, however it is written."""
+    return any(name == "query" for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
 
 
 def _contained(application: WSGI) -> WSGI:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from activity.zones import day_start_ms
 from pipeline.days import DayBuilder
-from stores.days import DIMENSIONS, EXACT_LASTING, DayTables, Period, exact
+from stores.days import DIMENSIONS, EDITION, EXACT_LASTING, DayTables, Period, exact
 from stores.filters import Filter
 from stores.warehouse import Warehouse
 from tests.stores import frames
@@ -390,6 +390,21 @@ def test_a_clock_that_is_set_back_changes_nothing(tables: DayTables, monkeypatch
     tables.build(SITE, ZONE, FIRST)
     warehouse.command("OPTIMIZE TABLE day_values FINAL")
     assert tables.horizon() == [2]
+    assert tables.cover(period).built
+    assert found(tables, period) == expected(events, period)
+
+
+def test_days_of_another_edition_are_built_again(tables: DayTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    events, period = made(500, seed=4), Period(SITE, ZONE, FIRST, FIRST)
+    put(tables._warehouse, events, 1, "edition")
+    tables.build(SITE, ZONE, FIRST)
+    tables.move_horizon([1])
+    assert tables.cover(period).built
+    monkeypatch.setattr("stores.days.EDITION", EDITION + 1)
+    assert not tables.cover(period).built
+    assert tables.builds() == {(SITE, ZONE, FIRST): False}
+    assert found(tables, period) == expected(events, period)
+    tables.build(SITE, ZONE, FIRST)
     assert tables.cover(period).built
     assert found(tables, period) == expected(events, period)
 

@@ -140,6 +140,8 @@ def test_slow_questions_fill_their_own_pool_alone_and_one_too_many_is_told_when_
     until(lambda: len(answers) == 4, "those beyond 4 at work and 16 waiting are answered")
     assert [answer.status for answer in answers] == [503] * 4
     assert all(int(answer.headers["retry-after"]) > 0 and b"questions" in answer.body for answer in answers)
+    # A statement in the address is a question too, however that is written; the home page is none.
+    assert [server.ask(path).status for path in ("/?%71uery=1", "/?a=query=1")] == [503, 404]
     with server.connect() as command:
         command.sendall(request_bytes("POST", "/control/lines", b"{}", OWNER))
         assert [server.ask("/ready").status, server.ask("/step").status] == [200, 200]
