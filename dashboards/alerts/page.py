@@ -6,15 +6,17 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as Redirect
 
-from dashboards.access import audit
+from dashboards.access import audit, login
 from dashboards.access.rules import current_accounts
 from dashboards.alerts.judging import KINDS, told, unfit
 from dashboards.context import built, current_context
 from dashboards.parameters import one_of, whole_number
 from stores.accounts.alerts import Alert
 from stores.accounts.roles import AccountRefused
+from stores.base import StoreError
 
 routes = Blueprint("alerts", __name__)
+routes.register_error_handler(StoreError, login.failed)
 
 _LAST = 999_999_999
 

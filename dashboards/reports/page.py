@@ -10,14 +10,16 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as Redirect
 
-from dashboards.access import audit
+from dashboards.access import audit, login
 from dashboards.access.rules import current_accounts
 from dashboards.context import built, current_context
 from dashboards.parameters import one_of, zone_of
 from stores.accounts.reports import EVERY, Report
 from stores.accounts.roles import AccountRefused
+from stores.base import StoreError
 
 routes = Blueprint("reports", __name__)
+routes.register_error_handler(StoreError, login.failed)
 
 
 @routes.get("/<site>/reports")

@@ -18,6 +18,7 @@ from infra.mail import Unmailed
 from infra.settings import spell
 from stores.accounts.alerts import Alert, Notice
 from stores.accounts.roles import ALL
+from stores.base import StoreError
 
 if TYPE_CHECKING:
     from dashboards.operation import Operation
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("footfall")
 
-_FAR = 8 * DAY_MS  # how long ago the last event of a site is looked for
+_NEAR, _FAR = HOUR_MS, 8 * DAY_MS  # how long ago the last event of a site is looked for
 _MOST_LAG = 120.0  # seconds: when the numbers are further behind, they say nothing about a site
 
 
@@ -47,14 +48,18 @@ class Watch:
     def step(self, whole: bool, stopping: Callable[[], bool] = lambda: False) -> str:
         """Looks at every alert and sends the notices that are due; returns what failed last, in words.
 
-        Sites are looked at only while their numbers are `whole`. Raises what the stores raise."""
+        Sites are looked at only while their numbers are `whole`. Raises what the accounts file raises."""
         alerts, trouble = self._parts.accounts.alerts, ""
         watched = alerts.all()
         told = self._operation() if watched else None
         for alert in watched:
             if told is None or alert.kind not in judging.KINDS or stopping():
                 continue
-            value = self._of_installation(alert, told) if alert.site == ALL else self._of_site(alert, told, whole)
+            try:
+                value = self._of_installation(alert, told) if alert.site == ALL else self._of_site(alert, told, whole)
+            except StoreError as error:  # what has been noticed must be told all the same
+                trouble, value = str(error), None
+                log.warning("The alert %s of %s is not looked at: %s", alert.kind, alert.site, error)
             if value is not None:
                 kind = judging.KINDS[alert.kind]
                 alerts.note(alert, value, judging.fires(kind, alert.threshold, value, alert.firing))
@@ -96,10 +101,13 @@ class Watch:
             return None
         now, ask = self._clock(), self._parts.warehouse.ask
         if alert.kind == "silence":
-            if ask("first_event", site=alert.site).is_empty():
+            if not self._parts.warehouse.has_events(alert.site):
                 return None
-            last = ask("last_event", site=alert.site, from_ms=now - _FAR, until_ms=now)
-            return (now - (now - _FAR if last.is_empty() else int(last.item()))) / MINUTE_MS
+            for back in (_NEAR, _FAR):  # the far look reads a week of events
+                last = ask("last_event", site=alert.site, from_ms=now - back, until_ms=now)
+                if not last.is_empty():
+                    return (now - int(last.item())) / MINUTE_MS
+            return _FAR / MINUTE_MS
         weeks = 1 if alert.kind == "visitors" else judging.WEEKS + 1
         ends = [now - week * 7 * DAY_MS for week in range(weeks)]
         current, *former = (

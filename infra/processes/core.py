@@ -272,9 +272,10 @@ class Core:
         messenger, wait = Messenger(self.parts, self._zones), _LOOK_EVERY
         watch = Watch(self.parts, self.operation, self._zones)
         while not self._stop.wait(wait):
-            if not self._has_unit() or self._loaders[0].unit.number != 1:
-                continue
-            wait, trouble, whole = _MESSAGES_EVERY, "", not self.problem()
+            ours = self._has_unit() and self._loaders[0].unit.number == 1
+            if not ours and not self.parts.settings.embedded:
+                continue  # another process does; but of an embedded warehouse there is this one alone
+            wait, trouble, whole = _MESSAGES_EVERY, "", ours and not self.problem()
             try:
                 trouble = watch.step(whole, self._stop.is_set)
                 if whole:

@@ -14,6 +14,7 @@ from infra import addresses
 from infra.errors import Failed
 from infra.mail import Unmailed
 from infra.settings import spell
+from stores.base import StoreError
 
 if TYPE_CHECKING:
     from dashboards.ranges import DateRange
@@ -41,7 +42,7 @@ class Messenger:
     def step(self, stopping: Callable[[], bool] = lambda: False) -> str:
         """Sends what is due, until `stopping`; returns what failed last, in words, "" if nothing did.
 
-        Raises what the stores raise."""
+        Raises what the accounts file raises."""
         reports, trouble = self._parts.accounts.reports, ""
         if self._parts.mailer is None:
             return trouble
@@ -59,6 +60,9 @@ class Messenger:
                     reports.note_refused(report, span.first.isoformat(), trouble)
                 else:
                     reports.note_failed(report, trouble)
+            except StoreError as error:
+                trouble = str(error)
+                log.warning("A report of %s is not made: %s; trying again in a minute", report.site, error)
             else:
                 reports.note_sent(report, span.first.isoformat())
         return trouble

@@ -174,6 +174,13 @@ def test_a_link_asks_and_only_the_form_ends_it(client: FlaskClient, accounts: Ac
         assert (answer.status_code, "not sent any more" in answer.text) == (404, True)
 
 
+def test_accounts_that_cannot_be_read_are_told(client: FlaskClient, accounts: Accounts, tmp_path: Path) -> None:
+    added = accounts.reports.add(SITE, "ann@example.com", "month")
+    (tmp_path / FILE).unlink()
+    answer = client.get(f"/unsubscribe/{added.key}")
+    assert (answer.status_code, "The accounts cannot be read" in answer.text) == (503, True)
+
+
 @pytest.mark.real
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_pages_and_the_message_fit_and_axe_finds_nothing(

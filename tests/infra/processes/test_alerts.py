@@ -175,6 +175,15 @@ def test_a_webhook_that_fails_gets_the_same_notice_again_after_a_restart(world: 
     assert world.alerts.all()[0].error == ""
 
 
+def test_a_warehouse_that_does_not_answer_keeps_no_notice_back(world: World) -> None:
+    world.alerts.add("*", "dead-letters", 2, ANN)
+    world.alerts.add("*", "disk", 0.1, ANN)
+    world.told = Operation(disks=(Disk("/a", 9, 100),))
+    world.parts.warehouse.command("RENAME TABLE dead_letter_rows TO dead_letter_rows_away")
+    assert "dead_letter_rows" in world.step()
+    assert world.subjects() == ["Alert: the installation: 9% of the disk is free"]
+
+
 def test_a_notice_is_given_up_after_a_day_and_a_removed_alert_has_none(world: World) -> None:
     world.alerts.add(SITE, "visitors", 3, world.url)
     world.visit(3, 60_000)

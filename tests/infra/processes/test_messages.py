@@ -124,6 +124,20 @@ def test_a_refused_recipient_holds_up_nobody_and_is_tried_with_the_next_week(
     assert sorted(box.recipients[2:]) == ["a-gone@example.com", "b-busy@example.com", "c-ann@example.com"]
 
 
+def test_numbers_that_cannot_be_read_are_sent_when_they_can(
+    messenger: Messenger, parts: Parts, box: Mailbox, clock: Clock
+) -> None:
+    parts.accounts.reports.add(SITE, "ann@example.com", "week")
+    clock.now = clock.at(30, 7)
+    with serving(box):
+        parts.warehouse.command("RENAME TABLE session_rows TO away")
+        assert "session_rows" in messenger.step()
+        assert box.messages == []
+        parts.warehouse.command("RENAME TABLE away TO session_rows")
+        assert messenger.step() == ""
+    assert box.recipients == ["ann@example.com"]
+
+
 def test_sending_now_is_beside_the_plan(messenger: Messenger, parts: Parts, box: Mailbox, clock: Clock) -> None:
     parts.accounts.reports.add(SITE, "ann@example.com", "month")
     with pytest.raises(Failed, match="cannot be used"):
