@@ -7,12 +7,15 @@ from collections.abc import Callable
 from flask import Blueprint, Flask, Response, request
 from flask_compress import Compress
 
-from dashboards import api, chips, context, exports, formats, health, lists, now, openapi, pages, sql, views
+from dashboards import api, chips, context, exports, formats, health, lists, now, openapi, ops, pages, sql, views
 from dashboards.access import Access, guard, guests, login, needs, oidc
 from dashboards.accounts import log, own, people, tokens
+from dashboards.alerts import page as alerts
 from dashboards.clickhouse import protocol
 from dashboards.keeping import annotating, saved, shares
+from dashboards.operation import Operation
 from dashboards.realtime import Realtime
+from dashboards.reports import page as reports
 from stores.base import Live
 from stores.warehouse import Warehouse
 
@@ -45,6 +48,8 @@ def create(
     metrics: Callable[[], str] | None = None,
     problem: Callable[[], str | None] | None = None,
     countries: bool = False,
+    operation: Callable[[], Operation] | None = None,
+    mails: bool = False,
     clock: Callable[[], int] | None = None,
 ) -> Flask:
     """Returns the application over opened stores; without `access` it is for loopback only and needs no secret.
@@ -66,13 +71,15 @@ def create(
         problem,
         countries,
         clock,
+        mails,
+        operation,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.register(app)
     guard(app, access or Access())
     if provider is not None:
         oidc.register(app, provider, url)
-    parts = (health, login, guests, oidc, own, people, tokens, log, api, openapi, sql, protocol)
+    parts = (health, login, guests, oidc, own, people, tokens, log, api, openapi, sql, protocol, ops, alerts, reports)
     for part in (*parts, now, chips, lists, views, exports, saved, annotating, shares, pages):
         app.register_blueprint(part.routes)
     if control is not None:

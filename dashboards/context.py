@@ -13,6 +13,7 @@ from time import time
 
 from flask import current_app
 
+from dashboards.operation import Operation
 from dashboards.realtime import Realtime
 from stores.warehouse import Warehouse
 
@@ -38,6 +39,8 @@ class Context:
     problem: Callable[[], str | None] | None = None  # why the numbers are not complete yet; None if they are
     countries: bool = False  # whether a geo database is in use
     clock: Callable[[], int] = unix_ms  # returns Unix milliseconds
+    mails: bool = False  # whether a mail server is set
+    operation: Callable[[], Operation] | None = None  # what the process does beside answering
 
 
 def built() -> str:

@@ -30,6 +30,16 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h {whole % 3600 // 60:02}m"
 
 
+def size(count: int) -> str:
+    """Bytes as 512 B, 3.4 MB, 12 GB."""
+    amount, units = float(count), ("B", "kB", "MB", "GB", "TB")
+    for unit in units:
+        if amount < 1000 or unit == units[-1]:
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 10 else f"{amount:.1f} {unit}"
+        amount /= 1000
+    raise AssertionError("the last unit has no end")
+
+
 def metric(value: float, name: str) -> str:
     """A value of the metric `name`, one of `panels.METRICS`, in its own unit."""
     if name in SHARES:
@@ -72,5 +82,5 @@ def clock(at: int, zone: str) -> str:
 
 def register(app: Flask) -> None:
     """Adds the filters to the app's templates."""
-    for filter_ in (number, percent, duration, metric, change, named, iso, moment, clock):
+    for filter_ in (number, size, percent, duration, metric, change, named, iso, moment, clock):
         app.add_template_filter(filter_)

@@ -211,8 +211,41 @@ def _operations() -> dict[str, Schema]:
                 "came": {"type": "array", "items": _WHOLE},
             })),
         ),
+        "/ops": _operation("What this installation does, for those who keep it running; over all sites.", (), _ops()),
         "/openapi.json": _operation("This document.", (), {"type": "object"}),
     }  # fmt: skip
+
+
+def _ops() -> Schema:
+    """What `/ops` answers; what the process does not do itself is null."""
+    count, text, time = _maybe(_WHOLE), _maybe(_TEXT), _maybe(_TIME)
+    partition = _object({"number": _WHOLE, "committed": text, "end": text, "waiting": count})
+    topic = _object({"name": _TEXT, "retention_ms": {"type": "integer"}, "partitions": _list(partition)})
+    since = dict.fromkeys(("events", "duplicates", "late", "dead_letters"), _WHOLE)
+    return _object({
+        "problem": text,
+        "loading": _maybe(_object({"lag_seconds": _NUMBER, "waiting": count, "oldest": time, **since})),
+        "broker": _maybe(_object({"url": _TEXT, "topics": _list(topic), "trouble": _TEXT})),
+        "archive": _maybe(_object({"url": _TEXT, "files": _WHOLE, "events": _WHOLE, "trouble": _TEXT})),
+        "spool": _list(_TEXT),
+        "disks": _list(_object({"path": _TEXT, "free_bytes": _WHOLE, "total_bytes": _WHOLE})),
+        "chores": _list(_object({"name": _TEXT, "ran": time, "next": time, "error": _TEXT})),
+        "days_waiting": count,
+        "warehouse": _TEXT,
+        "minutes": _list(_object({"time": _TIME, "events": {"type": "integer"}})),
+        "dead_letters": _list(_object({"topic": _TEXT, "reason": _TEXT, "letters": _WHOLE, "last": _TIME})),
+        "outcomes": _list(_object({"outcome": _TEXT, "reason": _TEXT, "counted": {"type": "integer"}})),
+        "tables": _list(_object({"table": _TEXT, "stored_rows": _WHOLE, "bytes": _WHOLE})),
+        "days_built": _WHOLE,
+    })  # fmt: skip
+
+
+def _maybe(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _list(schema: Schema) -> Schema:
+    return {"type": "array", "items": schema}
 
 
 def _operation(summary: str, shared: Iterable[str], answer: Schema, *own: Schema) -> Schema:
@@ -240,10 +273,6 @@ def _object(needed: dict[str, Schema], more: dict[str, Schema] | None = None) ->
 
 def _metrics(own: dict[str, Schema], more: dict[str, Schema] | None = None) -> Schema:
     return _object({**own, **_METRICS}, {"approximate": _APPROXIMATE, **(more or {})})
-
-
-def _list(row: Schema) -> Schema:
-    return {"type": "array", "items": row}
 
 
 def _rows(row: Schema, **own: Schema) -> Schema:

@@ -72,7 +72,7 @@ class Keeping:
     def __init__(self, site: str) -> None:
         stored = current_access().store is not None
         self.shown = not guests.invited()  # whether there is a page of all that is kept
-        self.for_all = stored and needs.may_change(site)
+        self.for_all = stored and needs.may("shares.change", site)
         self.for_one = stored and kept.user() is not None
 
     @property

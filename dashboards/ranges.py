@@ -138,6 +138,14 @@ def period(name: str, now_ms: int, zone: str) -> DateRange:
     return DateRange(first, last, zone)
 
 
+def last_whole(every: str, now_ms: int, zone: str) -> DateRange:
+    """Returns the last "week", from Monday, or "month" that is over at `now_ms` (Unix ms)."""
+    last = today(now_ms, zone)
+    last -= timedelta(days=last.day if every == "month" else last.weekday() + 1)
+    first = last.replace(day=1) if every == "month" else last - timedelta(days=6)
+    return DateRange(first, last, zone)
+
+
 def check_interval(span: DateRange, interval: str) -> None:
     """Raises `BadRange` if the interval is unknown, or divides the range into more steps than a chart can show."""
     if interval not in INTERVALS:

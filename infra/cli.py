@@ -21,6 +21,8 @@ COMMANDS: dict[str, str] = {
     "token": "infra.commands.tokens:token",
     "share": "infra.commands.shares:share",
     "audit": "infra.commands.tokens:audit",
+    "report": "infra.commands.reports:report",
+    "alert": "infra.commands.alerts:alert",
     "import": "infra.commands.import_:import_",
     "sql": "infra.commands.data:sql",
     "replay": "infra.commands.data:replay",

@@ -14,6 +14,7 @@ import difflib
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import parseaddr
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -43,6 +44,10 @@ HELP: dict[str, str] = {
     "oidc_issuer": "URL of the OpenID Connect provider by which users may sign in at the dashboards.",
     "oidc_client_id": "What that provider knows the dashboards by.",
     "oidc_client_secret_file": "File with the secret of that client, on one line.",
+    "smtp": "Mail server for reports: smtp://, smtps:// or smtp+starttls://USER@HOST:PORT.",
+    "mail_from": "Address that mail is from, such as footfall@example.com.",
+    "smtp_password_file": "File with the password of USER at the mail server, on one line.",
+    "webhook_networks": "Networks, comma separated, that webhooks of alerts may be in although they are not public.",
     "collect_url": "URL where browsers reach the tracking port, if a proxy is in front of it.",
 }
 
@@ -58,6 +63,9 @@ DASHBOARDS_TOKEN = "FOOTFALL_DASHBOARDS_TOKEN"  # noqa: S105 - the name of the v
 
 # The secret of the dashboards at their OpenID Connect provider, if it is not in a file.
 OIDC_SECRET = "FOOTFALL_OIDC_CLIENT_SECRET"  # noqa: S105 - the name of the variable
+
+# The password at the mail server, if it is not in a file.
+SMTP_PASSWORD = "FOOTFALL_SMTP_PASSWORD"  # noqa: S105 - the name of the variable
 
 # The same secrets for the target broker of `footfall broker move`.
 TO_SECRETS: dict[str, str] = {
@@ -111,7 +119,12 @@ class Settings:
     oidc_issuer: str = ""
     oidc_client_id: str = ""
     oidc_client_secret_file: Path | None = None
+    smtp: str = ""
+    mail_from: str = ""
+    smtp_password_file: Path | None = None
+    webhook_networks: tuple[str, ...] = ()
     collect_url: str = ""
+    smtp_password: str = field(default="", repr=False)
     oidc_secret: str = field(default="", repr=False)
     dashboards_secret: str = field(default="", repr=False)
     broker_secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -124,12 +137,14 @@ class Settings:
     def environment(self) -> dict[str, str]:
         """Returns the environment variables with which a child process loads the same settings."""
         values: dict[str, object] = {name: getattr(self, name) for name in HELP}
-        values["proxies"] = ",".join(self.proxies)
+        values |= {name: ",".join(getattr(self, name)) for name in ("proxies", "webhook_networks")}
         variables = {PREFIX + name.upper(): str(value) for name, value in values.items() if value not in (None, "")}
         if self.dashboards_secret and self.dashboards_password_file is None:
             variables[DASHBOARDS_TOKEN] = self.dashboards_secret
         if self.oidc_secret and self.oidc_client_secret_file is None:
             variables[OIDC_SECRET] = self.oidc_secret
+        if self.smtp_password and self.smtp_password_file is None:
+            variables[SMTP_PASSWORD] = self.smtp_password
         return variables | {SECRETS[name]: value for name, value in self.broker_secrets}
 
     @classmethod
@@ -156,6 +171,10 @@ class Settings:
         oidc_file, oidc_secret = _secret(
             OIDC_SECRET, environ, "oidc_client_secret_file", given, problems, "the client's secret"
         )
+        mail_file, mail_password = _secret(
+            SMTP_PASSWORD, environ, "smtp_password_file", given, problems, "the password"
+        )
+        problems += _mail_problems(given.get("smtp", ""), given.get("mail_from", ""), mail_password)
         oidc = (given.get("oidc_issuer"), given.get("oidc_client_id"), oidc_secret)
         if any(oidc) and not all(oidc):
             problems.append(
@@ -168,7 +187,7 @@ class Settings:
             runner=runner,
             sites=Path(given.get("sites", data / "sites.toml")).expanduser().absolute(),
             geo=_geo(given.get("geo"), problems),
-            proxies=_proxies(given.get("proxies", ""), problems),
+            proxies=_networks("proxies", given, problems),
             host=given.get("host", cls.host),
             port=_port("port", given, cls.port, problems),
             dashboards_host=given.get("dashboards_host", given.get("host", cls.dashboards_host)),
@@ -180,6 +199,11 @@ class Settings:
             oidc_client_id=given.get("oidc_client_id", ""),
             oidc_client_secret_file=oidc_file,
             oidc_secret=oidc_secret,
+            smtp=given.get("smtp", ""),
+            mail_from=given.get("mail_from", ""),
+            smtp_password_file=mail_file,
+            smtp_password=mail_password,
+            webhook_networks=_networks("webhook_networks", given, problems),
             collect_url=_web_address("collect_url", given, problems),
             broker_secrets=tuple((name, environ[key]) for name, key in SECRETS.items() if environ.get(key)),
         )
@@ -200,7 +224,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     for variable in sorted(environ):
         if not variable.startswith(PREFIX) or variable.startswith(FOREIGN_PREFIX):
             continue
-        if variable in {*SECRETS.values(), *TO_SECRETS.values(), DASHBOARDS_TOKEN, OIDC_SECRET}:
+        if variable in {*SECRETS.values(), *TO_SECRETS.values(), DASHBOARDS_TOKEN, OIDC_SECRET, SMTP_PASSWORD}:
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name not in HELP:
@@ -270,13 +294,13 @@ def _geo(text: str | None, problems: list[str]) -> Path | None:
     return path
 
 
-def _proxies(text: str, problems: list[str]) -> tuple[str, ...]:
-    networks = [part.strip() for part in text.split(",") if part.strip()]
+def _networks(name: str, given: Mapping[str, str], problems: list[str]) -> tuple[str, ...]:
+    networks = [part.strip() for part in given.get(name, "").split(",") if part.strip()]
     for network in networks:
         try:
             ipaddress.ip_network(network, strict=False)
         except ValueError:
-            problems.append(f"{spell('proxies')}: {network!r} is neither an address nor a network such as 10.0.0.0/8")
+            problems.append(f"{spell(name)}: {network!r} is neither an address nor a network such as 10.0.0.0/8")
     return tuple(networks)
 
 
@@ -285,6 +309,30 @@ def _web_address(name: str, given: Mapping[str, str], problems: list[str]) -> st
     if text and (urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname):
         problems.append(f"{spell(name)}: {text!r} is no http:// or https:// address")
     return text.rstrip("/")
+
+
+def _mail_problems(smtp: str, sender: str, password: str) -> list[str]:
+    """What is wrong with the mail server and the address that mail is from."""
+    if not smtp:
+        return [f"{spell('mail_from')}, or a password, needs {spell('smtp')}"] if sender or password else []
+    problems, example = [], f"{spell('smtp')} needs a URL such as smtp+starttls://USER@mail.example.com:587"
+    try:
+        split = urlsplit(smtp)
+        host, _ = split.hostname, split.port
+    except ValueError:
+        return [example]
+    if split.scheme not in ("smtp", "smtps", "smtp+starttls") or not host or split.path.strip("/") or split.query:
+        problems.append(example)
+    if split.password is not None:
+        problems.append(f"{spell('smtp')} has a password in it: give it by {SMTP_PASSWORD} or a file instead")
+    if bool(split.username) != bool(password):
+        problems.append(f"{spell('smtp')}: a USER and a password, by {SMTP_PASSWORD} or a file, need each other")
+    if split.scheme == "smtp" and split.username and host not in ("localhost", "127.0.0.1", "::1"):
+        problems.append(f"{spell('smtp')}: smtp:// would send the password readable; use smtp+starttls:// or smtps://")
+    address = parseaddr(sender)[1]
+    if not sender.isprintable() or not sender.isascii() or "@" not in address.strip("@"):
+        problems.append(f"{spell('mail_from')}: mail needs an address that it is from, such as footfall@example.com")
+    return problems
 
 
 def _secret(

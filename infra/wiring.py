@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from brokers.base import Broker
+    from infra.mail import Mailer
     from ingest.sites import Sites
     from ingest.spool import Spool
     from pipeline.live import Loader
@@ -152,6 +153,14 @@ class Parts:
         from stores.accounts import FILE, Accounts
 
         return self._keep(Accounts(self.settings.data / FILE))
+
+    @cached_property
+    def mailer(self) -> Mailer | None:
+        """What sends e-mail; None if no mail server is set."""
+        from infra.mail import Mailer
+
+        settings = self.settings
+        return Mailer(settings.smtp, settings.mail_from, settings.smtp_password) if settings.smtp else None
 
     @cached_property
     def live(self) -> Live:

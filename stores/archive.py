@@ -31,6 +31,7 @@ from activity import columns
 from stores import backends
 from stores.backends import Bucket, Location, parse_location
 from stores.base import (
+    Amount,
     Archive,
     ArchivedFile,
     CheckpointStore,
@@ -104,6 +105,11 @@ class ManifestStore:
         """The positions and the version of the manifest as it is now."""
         index, version = self._load()
         return Committed(index.positions, version)
+
+    def amount(self) -> Amount:
+        """See `Archive.amount`."""
+        days = self._load()[0].days.values()
+        return Amount(sum(day.files for day in days), sum(day.rows for day in days))
 
     def manifest(self, start_ms: int | None, end_ms: int | None) -> Manifest:
         """The entries that touch [start, end) of `occurred_at`, by path. Raises `Unreadable` for a damaged list."""
@@ -250,6 +256,9 @@ class ParquetArchive:
 
     def committed(self) -> Committed:
         return self._manifest.committed()
+
+    def amount(self) -> Amount:
+        return self._manifest.amount()
 
     def manifest(self, start_ms: int | None = None, end_ms: int | None = None) -> Manifest:
         return self._manifest.manifest(start_ms, end_ms)

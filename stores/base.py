@@ -140,6 +140,13 @@ class Committed(NamedTuple):
     version: str | None
 
 
+class Amount(NamedTuple):
+    """How many files count, and how many events are in them."""
+
+    files: int
+    events: int
+
+
 class Manifest(NamedTuple):
     """Entries of the manifest, by path, and the positions and version of the manifest that they are from."""
 
@@ -165,6 +172,9 @@ class Archive(Protocol):
 
     def committed(self) -> Committed:
         """The positions up to which everything is archived: where the next flush goes on."""
+
+    def amount(self) -> Amount:
+        """How much is archived, at the cost of reading one small object. Raises `Unreadable` when it is damaged."""
 
     def manifest(self, start_ms: int | None = None, end_ms: int | None = None) -> Manifest:
         """The entries of files with events that occurred in [start, end); of all files without bounds.

@@ -58,6 +58,7 @@ DASHBOARDS = [
     "/api/v1/openapi.json", "/ping", "/login", "/login/provider", "/account", "/people", "/tokens", "/audit",
     f"/{SITE}/saved", f"/{SITE}/annotations", f"/{SITE}/shares", "/api/v1/goals", "/api/v1/annotations", "/open",
     "/share/", "/share/x", f"/share/{'x' * 43}/{SITE}", f"/share/{'x' * 43}/open", "/share//live",
+    "/ops", "/api/v1/ops", f"/{SITE}/reports", f"/{SITE}/alerts", "/unsubscribe/none",
 ]
 PARAMETERS = [
     "site", "site", "site", "period", "from", "to", "interval", "by", "metric", "limit", "query", "default_format",

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from infra import cli
-from infra.settings import DASHBOARDS_TOKEN, HELP, OIDC_SECRET, PREFIX, SECRETS
+from infra.settings import DASHBOARDS_TOKEN, HELP, OIDC_SECRET, PREFIX, SECRETS, SMTP_PASSWORD
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,7 +46,8 @@ def test_every_command_and_option_says_what_it_does(path: tuple[str, ...], comma
 
 
 @pytest.mark.parametrize(
-    "variable", [*(PREFIX + name.upper() for name in HELP), *SECRETS.values(), DASHBOARDS_TOKEN, OIDC_SECRET]
+    "variable",
+    [*(PREFIX + name.upper() for name in HELP), *SECRETS.values(), DASHBOARDS_TOKEN, OIDC_SECRET, SMTP_PASSWORD],
 )
 def test_every_setting_is_in_the_readme(variable: str) -> None:
     assert f"`{variable}`" in README

@@ -75,7 +75,8 @@ def leave() -> Redirect:
 
 
 @routes.errorhandler(StoreError)
-def _failed(error: StoreError) -> tuple[str, int]:
+def failed(error: StoreError) -> tuple[str, int]:
+    """The page that says that the accounts cannot be read."""
     words = f"The accounts cannot be read: {error}"
     return render_template("error.html", title="Not now", words=words, built=built()), 503
 

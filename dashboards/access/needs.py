@@ -68,6 +68,14 @@ NEEDS = {
     "tokens.show": OWNS,
     "tokens.change": OWNS,
     "audit.show": OWNS,
+    "ops.show": READS_ALL,
+    "ops.tell": READS_ALL,
+    "alerts.show": CHANGES,
+    "alerts.change": CHANGES,
+    "reports.show": CHANGES,
+    "reports.change": CHANGES,
+    "reports.ask": OPEN,  # the key in its address is what lets in
+    "reports.unsubscribe": OPEN,
     "pages.home": SIGNED_IN,
     "pages.board": READS,
     "pages.add": CHANGES_ALL,
@@ -136,16 +144,10 @@ def sees(site: str) -> bool:
     return found is not None and found.grants.over(site) is not None
 
 
-def may(endpoint: str) -> bool:
-    """Whether who sent this request may use another route that is about all sites, for a page that leads there."""
+def may(endpoint: str, site: str = ALL) -> bool:
+    """Whether who sent this request may use another route, of a site or of all, for a page that leads there."""
     found = principal()
-    return found is not None and _lacks(found, NEEDS[endpoint], ALL) is None
-
-
-def may_change(site: str) -> bool:
-    """Whether who sent this request may change this site."""
-    found = principal()
-    return found is not None and _lacks(found, CHANGES, site) is None
+    return found is not None and _lacks(found, NEEDS[endpoint], site) is None
 
 
 def check(found: Principal, need: Need, site: str | None) -> None:

@@ -56,13 +56,15 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
 def _metavar(name: str) -> str:
     if name == "data":
         return "DIR"
-    if name in ("sites", "geo", "dashboards_password_file", "oidc_client_secret_file"):
+    if name in ("sites", "geo", "dashboards_password_file", "oidc_client_secret_file", "smtp_password_file"):
         return "FILE"
     if name in ("port", "dashboards_port"):
         return "N"
-    if name == "oidc_client_id":
+    if name in ("oidc_client_id", "mail_from"):
         return "TEXT"
-    return {"host": "ADDRESS", "dashboards_host": "ADDRESS", "proxies": "LIST"}.get(name, "URL")
+    if name in ("proxies", "webhook_networks"):
+        return "LIST"
+    return {"host": "ADDRESS", "dashboards_host": "ADDRESS"}.get(name, "URL")
 
 
 with_json = click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout; progress stays on stderr.")

@@ -22,14 +22,16 @@ from typing import TYPE_CHECKING, Any
 
 from infra import access, addresses, private, startup
 from infra.errors import Failed
-from infra.processes import jobs
+from infra.processes import jobs, operation
 from infra.processes.control import Owner, Verb, blueprint
+from infra.processes.operation import Chore
 from infra.settings import Settings
 from infra.wiring import Parts
 
 if TYPE_CHECKING:
     from flask import Flask
 
+    from dashboards.operation import Operation
     from pipeline.days import DayBuilder
     from pipeline.live import Loader
     from pipeline.unit import Unit
@@ -41,6 +43,7 @@ _RECONCILE_EVERY = 600.0
 _FLUSH_EVERY = 60.0
 _FLUSH_AT = 200_000  # events: a flush of a minute's events would hold up the loader of a busy site for seconds
 _LOOK_EVERY = 2.0
+_MESSAGES_EVERY = 60.0
 _RETRY_EVERY = 1.0
 _RETRY_AT_LEAST_EVERY = 30.0
 _MUCH = 50_000  # records per partition and micro-batch, when nobody waits for the first of them
@@ -60,6 +63,7 @@ class Core:
         self._trouble = ""
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._chores: dict[str, Chore] = {}
 
     @property
     def loaders(self) -> list[Loader]:
@@ -131,11 +135,20 @@ class Core:
         self._on_end = on_end
         startup.collect_rarely()
         self._trouble = self._first_look()
+        now = int(time.time() * 1000)
+        for chore, seconds in (
+            ("archive-flush", _FLUSH_EVERY),
+            ("reconcile", _RECONCILE_EVERY),
+            ("day-tables", _LOOK_EVERY),
+            ("messages", _LOOK_EVERY),
+        ):
+            self._chores[chore] = Chore(chore, None, now + int(seconds * 1000))
         for name, work in (
             ("loader", self._load),
             ("archive", self._archive),
             ("reconcile", lambda: self._every(_RECONCILE_EVERY, "reconcile")),
             ("days", self._build_days),
+            ("messages", self._send_messages),
         ):
             thread = threading.Thread(target=work, name=name)
             thread.start()
@@ -234,7 +247,7 @@ class Core:
                 continue
             loaded = self._loaders[0].status.events
             if loaded - flushed >= _FLUSH_AT or time.monotonic() - at >= _FLUSH_EVERY:
-                self._quietly("archive-flush")
+                self._quietly("archive-flush", _FLUSH_EVERY)
                 flushed, at = loaded, time.monotonic()
 
     def _build_days(self) -> None:
@@ -249,50 +262,58 @@ class Core:
                 if trouble != str(error):
                     log.warning("The day tables are not up to date, so pages are slower: %s; trying again", error)
                 wait, trouble = _RETRY_AT_LEAST_EVERY, str(error)
+            self._note("day-tables", wait, trouble)
+
+    def _send_messages(self) -> None:
+        """Looks at alerts, and sends reports while the numbers are whole; of several units, the first's process."""
+        from infra.processes.alerts import Watch
+        from infra.processes.messages import Messenger
+
+        messenger, wait = Messenger(self.parts, self._zones), _LOOK_EVERY
+        watch = Watch(self.parts, self.operation, self._zones)
+        while not self._stop.wait(wait):
+            ours = self._has_unit() and self._loaders[0].unit.number == 1
+            if not ours and not self.parts.settings.embedded:
+                continue  # another process does; but of an embedded warehouse there is this one alone
+            wait, trouble, whole = _MESSAGES_EVERY, "", ours and not self.problem()
+            try:
+                trouble = watch.step(whole, self._stop.is_set)
+                if whole:
+                    trouble = messenger.step(self._stop.is_set) or trouble
+            except BaseException as error:
+                log.exception("Messages are not sent; it is tried again in a minute")
+                trouble = _words(error)
+            self._note("messages", wait, trouble)
 
     def _every(self, seconds: float, verb: str) -> None:
         while not self._stop.wait(seconds):
             if self._has_unit():
-                self._quietly(verb)
+                self._quietly(verb, seconds)
 
-    def _quietly(self, verb: str) -> None:
-        """Runs a chore. If it fails, that is logged and it runs again next time; events are safe in the log."""
+    def _quietly(self, verb: str, again: float = 0.0) -> None:
+        """Runs a chore, which runs again after so many seconds. If it fails, that is logged; no event is lost."""
+        error = ""
         try:
             deque(self.verbs[verb](), maxlen=0)
-        except BaseException:
+        except BaseException as failure:
             log.exception("%s failed; it is tried again later", verb)
+            error = _words(failure)
+        self._note(verb, again, error)
+
+    def _note(self, chore: str, again: float, error: str) -> None:
+        """Notes that a chore has run now, for the page that tells of it; `again` is in seconds."""
+        now = int(time.time() * 1000)
+        self._chores[chore] = Chore(chore, now, now + int(again * 1000), error)
 
     def metrics(self) -> str:
         """The pipeline's metrics as Prometheus text; "" before it has started or while another one has the unit."""
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+        return operation.metrics(self._loaders[0].status, self.day_builder.status) if self._has_unit() else ""
 
-        from ingest.counters import exposition
-
-        if not self._has_unit():
-            return ""
-        status = self._loaders[0].status
-        age, lag = (max(0.0, time.time() - ms / 1000) if ms else 0.0 for ms in (status.watermark, status.reached))
-        gauges: tuple[tuple[str, str, float], ...] = (
-            ("lag_seconds", "All that was published longer ago than this is in the numbers.", lag),
-            ("watermark_age_seconds", "How far the live watermark is behind the clock.", age),
-        )
-        days = self.day_builder.status
-        if days.waiting is not None:
-            gauges += (
-                ("days_to_build", "Days that are over, and whose numbers are read from their events.", days.waiting),
-                ("day_build_seconds_max", "What building a day took at most.", days.slowest),
-            )
-        counters = (
-            ("built_days", "Days built since the start.", days.built),
-            ("loaded_batches", "Micro-batches committed since the start.", status.batches),
-            ("loaded_events", "Events stored since the start.", status.events),
-            ("loaded_duplicates", "Events that were stored already.", status.duplicates),
-            ("loaded_late", "Events later than the horizon, left to reconcile.", status.late),
-            ("dead_letters", "Records that are not events.", status.dead_letters),
-        )
-        families = [GaugeMetricFamily(f"footfall_{name}", what, value) for name, what, value in gauges]
-        counted = [CounterMetricFamily(f"footfall_{name}", what, value) for name, what, value in counters]
-        return exposition((*families, *counted)).decode()
+    def operation(self) -> Operation:
+        """What this process does beside answering, for those who keep it running."""
+        loader = self._loaders[0] if self._has_unit() else None
+        waiting = self.day_builder.status.waiting if loader is not None and loader.unit.number == 1 else None
+        return operation.of(self.parts, loader, tuple(self._chores.values()), waiting)
 
     def application(self, owner: Owner | None, collect_url: str) -> Flask:
         """The Flask app of pages, API, SQL and probes; with an owner, its control routes too."""
@@ -311,8 +332,15 @@ class Core:
             add_site=lambda domain: add_site(parts.settings, domain),
             metrics=self.metrics,
             problem=self.problem,
+            operation=self.operation,
+            mails=parts.mailer is not None,
             countries=parts.settings.geo is not None,
         )
+
+
+def _words(error: BaseException) -> str:
+    """The error on one line, by its class if it has no words."""
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def add_site(settings: Settings, domain: str) -> bool:

@@ -126,6 +126,22 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         for name in parts.warehouse.migrate():
             yield {"applied": name}
 
+    def report_send(site: str, address: str, every: str) -> Iterator[Line]:
+        """Sends the last report of a site to an address now; yields the days that it is about."""
+        from infra.processes.messages import Messenger
+
+        zones = {each.domain: each.timezone for each in parts.sites.all()}
+        span = Messenger(parts, lambda: zones).send(site, address, every)
+        told = {"site": site, "address": address, "every": every}
+        yield told | {"first": span.first.isoformat(), "last": span.last.isoformat()}
+
+    def alert_test(number: int) -> Iterator[Line]:
+        """Sends a notice of an alert now; yields whom it went to."""
+        from dashboards.operation import Operation
+        from infra.processes.alerts import Watch
+
+        yield {"alert": number, "target": Watch(parts, Operation, dict).test(number).target}
+
     return {
         "ping": ping,
         "load": load,
@@ -137,6 +153,8 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         "stored-dead-letters": stored_dead_letters,
         "sql": sql,
         "migrate": migrate,
+        "report-send": report_send,
+        "alert-test": alert_test,
     }
 
 

@@ -1,4 +1,5 @@
-"""Accounts of the dashboards, and what is kept for its sites, in one SQLite file of the data folder."""
+"""Accounts of the dashboards, what is kept for its sites and the messages that are sent, in one SQLite file of the data
+folder."""
 
 from __future__ import annotations
 
@@ -6,11 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from stores.accounts.alerts import Alerts
 from stores.accounts.annotations import Annotations
 from stores.accounts.audit import AuditLog
 from stores.accounts.codes import Codes
 from stores.accounts.file import AccountsFile
 from stores.accounts.passwords import Passwords
+from stores.accounts.reports import Reports
 from stores.accounts.saved import SavedFilters
 from stores.accounts.shares import Shares
 from stores.accounts.tokens import Tokens
@@ -32,6 +35,8 @@ class Accounts:
         self.users = Users(self._file, passwords, clock)
         self.codes = Codes(self._file, clock)
         self.tokens = Tokens(self._file, clock)
+        self.alerts = Alerts(self._file, clock)
+        self.reports = Reports(self._file, clock)
         self.audit = AuditLog(self._file, clock)
         self.saved = SavedFilters(self._file)
         self.shares = Shares(self._file, passwords, clock)

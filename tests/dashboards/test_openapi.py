@@ -34,6 +34,7 @@ QUESTIONS = {
     "/paths": [SPAN, f"{SPAN}&direction=to&path={quote(EXAMPLE_PATH)}"],
     "/searches": [SPAN],
     "/retention": [SPAN],
+    "/ops": [""],
     "/openapi.json": [""],
 }  # fmt: skip
 

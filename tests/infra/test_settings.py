@@ -105,4 +105,5 @@ def test_equal_ports_are_refused_but_two_free_ones_may_be_asked_for() -> None:
 
 
 def test_every_field_has_a_line_of_help() -> None:
-    assert set(Settings.__dataclass_fields__) == {*HELP, "broker_secrets", "dashboards_secret", "oidc_secret"}
+    secret = {"broker_secrets", "dashboards_secret", "oidc_secret", "smtp_password"}
+    assert set(Settings.__dataclass_fields__) == {*HELP} | secret

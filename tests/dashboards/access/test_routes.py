@@ -26,12 +26,15 @@ from tests.dashboards.access.conftest import ALL, CANARY, PEOPLE, SECRET, SITE, 
 # What anybody may ask for without signing in; /control has a token of its own.
 OPEN_TO_ALL = {
     "static", "health.live", "health.ready", "login.show", "login.enter", "login.leave", "control.control",
-    "provider.leave", "provider.come_back", "clickhouse.ping", "guests.enter",
+    "provider.leave", "provider.come_back", "clickhouse.ping", "guests.enter", "reports.ask", "reports.unsubscribe",
 }  # fmt: skip
 # What is read by another method than GET.
 READ_BY_POST = {"sql.ask", "clickhouse.ask"}
 # A value for each part of an address that is no site; a route with another part needs one here.
-PARTS = {"name": "page", "page": "funnel", "filename": "board.css", "verb": "ping", "view": "events", "form": "csv"}
+PARTS = {
+    "name": "page", "page": "funnel", "filename": "board.css", "verb": "ping", "view": "events", "form": "csv",
+    "key": "none",
+}  # fmt: skip
 # A visit of each site that has any.
 VISIT_OF = {
     site: next(f"{visit.visitor:016x}-{1000 + place:016x}" for place, visit in enumerate(ALL) if visit.site == site)
