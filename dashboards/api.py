@@ -1,5 +1,6 @@
-"""The stats API: `/api/v1/stats`, `/timeseries` and `/breakdown` are numbers, `/visits` and `/visit` visits one by one,
-`/funnel`, `/paths`, `/searches` and `/retention` what they did in order. API.md next to this file is for its users.
+"""The stats API: `/api/v1/stats`, `/timeseries` and `/breakdown` are numbers, `/realtime` is this moment, `/visits` and
+`/visit` are visits one by one, `/funnel`, `/goals`, `/paths`, `/searches` and `/retention` what they did, and
+`/annotations` what was noted. API.md next to this file is for its users.
 
 Every response is JSON. A mistake of the caller gives 400, an unknown site 404, each with {"error": "..."} in words.
 """
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 
-from dashboards import filters, journeys, parameters, ranges
+from dashboards import filters, journeys, kept, parameters, ranges
 from dashboards.context import current_context
 from dashboards.journeys import Journeys
 from dashboards.panels import BREAKDOWNS, MAX_ROWS, METRICS, ROW, Panels
@@ -69,6 +70,19 @@ def breakdown() -> Response:
     return jsonify({"by": by, "rows": named})
 
 
+@routes.get("/realtime")
+def realtime() -> Response:
+    """What happens at this moment."""
+    asked = _site()
+    moment = current_context().realtime.of(asked.name)
+
+    def timed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row | {"time": ranges.iso(row["time"], asked.zone)} for row in rows]
+
+    numbers = {"visitors": moment.visitors, "pageviews": moment.pageviews, "timezone": asked.zone}
+    return jsonify(numbers | {"minutes": timed(moment.minutes), **moment.lists, "events": timed(moment.events)})
+
+
 @routes.get("/visits")
 def visits() -> Response:
     """The visits one by one, the latest first."""
@@ -95,12 +109,36 @@ def visit() -> Response:
 def funnel() -> Response:
     """How many visits, or visitors, get through some steps in order."""
     asked = _asked()
-    steps = filters.steps_of(request.args)
+    steps = kept.steps(asked.site, request.args)
     by = parameters.one_of(request.args, "by", journeys.BY, "visit")
     rows = asked.journeys().funnel(steps, by)
     total = asked.panels().stats["visitors" if by == "visitor" else "visits"]
-    shown = [{"step": [s.operator, s.dimension, list(s.values)], **row} for s, row in zip(steps, rows, strict=True)]
+    shown = [{"step": _listed(step), **row} for step, row in zip(steps, rows, strict=True)]
     return jsonify({"by": by, "total": total, "rows": shown})
+
+
+@routes.get("/goals")
+def goals() -> Response:
+    """The goals of the site: how many visitors met each."""
+    asked = _asked()
+    known = kept.goals(asked.site)
+    visitors = asked.panels().stats["visitors"]
+    rows = [
+        {"goal": met.name, "condition": _listed(known[met.name]), "visitors": met.visitors, "conversion_rate": met.rate}
+        for met in asked.journeys().goals(known, visitors)
+    ]
+    return jsonify({"total": visitors, "rows": rows})
+
+
+@routes.get("/annotations")
+def annotated() -> Response:
+    """What was annotated on the days of the range, which are the site's."""
+    asked = _asked()
+    rows = [
+        {"date": each.day.isoformat(), "time": each.clock and each.clock.isoformat("minutes"), "text": each.words}
+        for each in kept.annotated(asked.site, asked.span)
+    ]
+    return jsonify({"rows": rows})
 
 
 @routes.get("/paths")
@@ -130,6 +168,11 @@ def retention() -> Response:
     cohorts = _asked().journeys().retention()
     rows = [{"week": each.week.isoformat(), "visitors": each.visitors, "came": each.came} for each in cohorts]
     return jsonify({"rows": rows})
+
+
+def _listed(each: Filter) -> list[Any]:
+    """A filter or step the way an address has it."""
+    return [each.operator, each.dimension, list(each.values)]
 
 
 def _visit(row: dict[str, Any], zone: str) -> dict[str, Any]:
@@ -171,7 +214,8 @@ def _site() -> _Site:
 
 def _asked() -> _Asked:
     site = _site()
-    return _Asked(site.name, parameters.span(current_context(), request.args, site.zone), filters.of(request.args))
+    span = parameters.span(current_context(), request.args, site.zone)
+    return _Asked(site.name, span, kept.chosen(site.name, request.args))
 
 
 def _panels() -> Panels:

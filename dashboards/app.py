@@ -8,11 +8,13 @@ from flask import Blueprint, Flask, Response, request
 from flask_compress import Compress
 
 from dashboards import api, chips, context, exports, formats, health, lists, now, openapi, ops, pages, sql, views
-from dashboards.access import Access, guard, login, needs, oidc
+from dashboards.access import Access, guard, guests, login, needs, oidc
 from dashboards.accounts import log, own, people, tokens
 from dashboards.alerts import page as alerts
 from dashboards.clickhouse import protocol
+from dashboards.keeping import annotating, saved, shares
 from dashboards.operation import Operation
+from dashboards.realtime import Realtime
 from dashboards.reports import page as reports
 from stores.base import Live
 from stores.warehouse import Warehouse
@@ -24,10 +26,11 @@ _TEXT = [
     "text/tab-separated-values",
 ]
 
-# The page loads nothing from other hosts, and has no style or script of its own in its text.
+# The page loads nothing from other hosts, and has no style or script of its own in its text. Who may show it in a frame
+# is added.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors "
 )
 
 
@@ -57,31 +60,33 @@ def create(
     app = Flask("dashboards", static_folder="static", template_folder="templates")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    clock = clock or context.unix_ms
     app.extensions["footfall"] = context.Context(
         warehouse,
         lambda: {site: zone for site, zone in sites().items() if needs.sees(site)},
-        live,
+        Realtime(warehouse, live, clock),
         collect_url.rstrip("/"),
         add_site,
         metrics,
         problem,
         countries,
-        **({"clock": clock} if clock else {}),
-        operation=operation,
-        mails=mails,
+        clock,
+        mails,
+        operation,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.register(app)
     guard(app, access or Access())
     if provider is not None:
         oidc.register(app, provider, url)
-    parts = (health, login, oidc, own, people, tokens, log, api, openapi, sql, protocol)
-    for part in (*parts, ops, alerts, reports, now, chips, lists, views, exports, pages):
+    parts = (health, login, guests, oidc, own, people, tokens, log, api, openapi, sql, protocol)
+    for part in (*parts, ops, alerts, reports, now, chips, lists, views, exports, saved, annotating, shares, pages):
         app.register_blueprint(part.routes)
     if control is not None:
         app.register_blueprint(control)
     app.after_request(_guard)
     _compress(app)
+    app.wsgi_app = guests.Shared(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 
@@ -113,7 +118,11 @@ def _guard(response: Response) -> Response:
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")
     if response.mimetype == "text/html":
-        response.headers.setdefault("Content-Security-Policy", _POLICY)
+        found = needs.principal()
+        origins = " ".join(found.share.origins) if found is not None and found.share is not None else ""
+        response.headers.setdefault("Content-Security-Policy", _POLICY + (origins or "'none'"))
+    if guests.invited():
+        response.headers["X-Robots-Tag"] = "noindex"
     if request.endpoint == "static" and "v" in request.args and response.status_code == 200:
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"  # every build has another v
     elif "Cache-Control" not in response.headers:

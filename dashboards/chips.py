@@ -14,10 +14,11 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as Redirect
 
-from dashboards import filters, parameters
+from dashboards import filters, kept, parameters
 from dashboards.context import current_context
 from dashboards.formats import named
-from dashboards.links import VIEWS, Links
+from dashboards.links import OF_VISITS, Links
+from dashboards.parameters import Arguments
 from stores.filters import PROPERTY, Filter
 
 routes = Blueprint("chips", __name__)
@@ -104,25 +105,27 @@ def entered(chosen: Sequence[Filter]) -> bool:
 
 @routes.get("/<site>/filter", defaults={"page": ""})
 @routes.get("/<site>/list/<name>/filter")
-@routes.get(f"/<site>/<any({', '.join(VIEWS)}):page>/filter")
+@routes.get(f"/<site>/<any({', '.join(OF_VISITS)}):page>/filter")
 def add(site: str, page: str = "", name: str = "") -> Redirect:
     """The page with the filter of the form."""
     parameters.zone_of(current_context(), site)
-    chosen = filters.of(request.args)
+    chosen = kept.chosen(site, request.args)
     links = Links(site, chosen, request.args, f"list/{name}" if name else page)
-    return redirect(links.filtered(with_new(chosen, DIMENSIONS, filters.WORDS)), 303)
+    return redirect(links.filtered(with_new(request.args, chosen, DIMENSIONS, filters.WORDS)), 303)
 
 
-def with_new(chosen: Sequence[Filter], dimensions: Collection[str], operators: Collection[str]) -> tuple[Filter, ...]:
-    """The filters with that of the form, which may be of these dimensions and operators. Raises `BadRequest`."""
-    dimension = parameters.one_of(request.args, "dimension", dimensions)
-    operator = parameters.one_of(request.args, "operator", operators)
-    lines = (line.strip() for line in request.args.get("values", "").splitlines())
+def with_new(
+    given: Arguments, chosen: Sequence[Filter], dimensions: Collection[str], operators: Collection[str]
+) -> tuple[Filter, ...]:
+    """The filters with that of a form, which may be of these dimensions and operators. Raises `BadRequest`."""
+    dimension = parameters.one_of(given, "dimension", dimensions)
+    operator = parameters.one_of(given, "operator", operators)
+    lines = (line.strip() for line in given.get("values", "").splitlines())
     values = [_SPELLED.get(dimension, str)(line) for line in lines if line]
     if not values:
         raise BadRequest(f"{DIMENSIONS[dimension]} needs a value; several, one a line, mean any of them")
     if dimension == PROPERTY:
-        dimension += request.args.get("property", "").strip()
+        dimension += given.get("property", "").strip()
         if dimension == PROPERTY:
             raise BadRequest("a property needs its name, such as plan")
     lists = [*json.loads(filters.text(chosen)), [operator, dimension, values]]

@@ -27,7 +27,7 @@ def rows(site: str, view: str, form: str) -> Response:
         raise NotFound(f"no {view!r} can be exported; there are {', '.join(exports.VIEWS)}")
     written = downloads.form_of(downloads.ROWS, form)
     span = parameters.span(context, request.args, zone)
-    if "filters" in request.args:
-        raise BadRequest("an export has all rows of its days: leave filters out, or ask for some rows in SQL")
+    if "filters" in request.args or "segment" in request.args:
+        raise BadRequest("an export has all rows of its days: leave filters and segment out, or ask in SQL")
     frames = exports.pages(context.warehouse, view, site, span.start_ms, span.end_ms)
     return downloads.attached(written, f"{site}-{view}-{span.first}-{span.last}", frames)

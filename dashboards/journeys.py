@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -41,6 +41,15 @@ class Cohort:
     came: list[int]
 
 
+@dataclass(frozen=True)
+class Met:
+    """A goal: how many visitors met it, and their share of all."""
+
+    name: str
+    visitors: int
+    rate: float
+
+
 class Journeys:
     """What the visits of one site over one range did, of those that filters choose."""
 
@@ -67,6 +76,12 @@ class Journeys:
             }
             for row, earlier in zip(rows, before, strict=False)
         ]
+
+    def goals(self, goals: Mapping[str, Filter], visitors: int) -> list[Met]:
+        """How many of the `visitors` met each goal, those that most did first."""
+        counts = self._visits.met(list(goals.values())) if goals else []
+        met = [Met(name, count, _share(count, visitors)) for name, count in zip(goals, counts, strict=True)]
+        return sorted(met, key=lambda each: (-each.visitors, each.name))
 
     def paths(self, path: Sequence[str], direction: str, limit: int) -> Rows:
         """The pages after those of `path`, or before them if `direction` is "to"; "" where a visit ended or began."""

@@ -24,12 +24,14 @@ _DEFAULTS = {"metric": DEFAULT_METRIC, "sort": DEFAULT_SORT, "compare": DEFAULT_
 _DAYS = ("from", "to")
 # The views of a site beside its board, and what the address of each has that no other page has.
 VIEWS = {
+    "live": "Live",
     "visits": "Visits",
     "paths": "Paths",
     "funnel": "Funnel",
     "searches": "Site search",
     "retention": "Retention",
 }
+OF_VISITS = tuple(name for name in VIEWS if name != "live")  # those that take filters
 _OWN = {"list": ("search", "sort"), "paths": ("path", "direction"), "funnel": ("steps", "by")}
 _OF_SOME = frozenset(name for names in _OWN.values() for name in names)
 
@@ -45,7 +47,7 @@ class Links:
         self.page = page
         span = _DAYS if any(day in arguments for day in _DAYS) else ("period",)
         own = _OWN.get(page.partition("/")[0], ())
-        given = {each: arguments.get(each, "") for each in (*span, "metric", "compare", *own)}
+        given = {each: arguments.get(each, "") for each in (*span, "metric", "compare", "theme", *own)}
         given["filters"] = text(chosen) if chosen else ""
         self._kept = {each: value for each, value in given.items() if value}
 

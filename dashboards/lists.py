@@ -8,7 +8,7 @@ import polars as pl
 from flask import Blueprint, Response, render_template, request
 from werkzeug.exceptions import BadRequest, NotFound
 
-from dashboards import downloads, filters, pages, parameters, ranges
+from dashboards import downloads, filters, kept, pages, parameters, ranges
 from dashboards.context import current_context
 from dashboards.links import DEFAULT_SORT, Links
 from dashboards.panels import BREAKDOWNS, METRICS, ROW, SECONDS, VIEWLESS, Panels
@@ -80,7 +80,7 @@ def _asked(site: str, name: str) -> _Asked:
     span = parameters.span(context, request.args, zone, ranges.DEFAULT_PERIOD)
     columns = _columns(name)
     sort = parameters.one_of(request.args, "sort", ("value", *columns), DEFAULT_SORT)
-    panels = Panels(context.warehouse, site, span, filters=filters.of(request.args))
+    panels = Panels(context.warehouse, site, span, filters=kept.chosen(site, request.args))
     return _Asked(panels, columns, sort, _search(name))
 
 

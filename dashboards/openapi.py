@@ -13,6 +13,7 @@ from flask import Blueprint, Response, jsonify
 
 from dashboards import filters, journeys, ranges
 from dashboards.panels import BREAKDOWNS, MAX_ROWS, METRICS, ROW, SECONDS, SHARES
+from dashboards.realtime import LISTS
 from stores.visits import MOST_STEPS
 
 routes = Blueprint("openapi", __name__, url_prefix="/api/v1")
@@ -76,11 +77,12 @@ def _parameters() -> Iterable[Schema]:
     yield _parameter("period", {"enum": list(ranges.PERIODS)}, "Instead of days; all but yesterday end today.")
     yield _parameter("timezone", _TEXT, "The time zone of the days, an IANA name; the site's by default.")
     yield _parameter("filters", _TEXT, f"Which visits to count: a JSON list such as `{filters.EXAMPLE}`.")
+    yield _parameter("segment", _TEXT, "The name of a segment of the site, whose filters are met too.")
     yield _parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_ROWS}, "How many rows.")
     yield _parameter("page", {"type": "integer", "minimum": 1}, "Which part of the rows, `limit` each.")
 
 
-_RANGE = ("site", "from", "to", "period", "timezone", "filters")
+_RANGE = ("site", "from", "to", "period", "timezone", "filters", "segment")
 
 
 def _operations() -> dict[str, Schema]:
@@ -123,6 +125,19 @@ def _operations() -> dict[str, Schema]:
             _rows(_object({"value": _TEXT, **row}, {"approximate": _APPROXIMATE}), by={"enum": list(BREAKDOWNS)}),
             _parameter("by", {"enum": list(BREAKDOWNS)}, "The property.", required=True),
         ),
+        "/realtime": _operation(
+            "What happens at this moment: active visitors, and the page views of the last 30 minutes.",
+            ("site", "timezone"),
+            _object({
+                "visitors": _WHOLE, "pageviews": _WHOLE, "timezone": _TEXT,
+                "minutes": _list(_object({"time": _TIME, "pageviews": _WHOLE})),
+                **{name: _list(_object({"value": _TEXT, "visitors": _WHOLE})) for name in LISTS},
+                "events": _list(_object({
+                    "time": _TIME,
+                    **dict.fromkeys(("type", "path", "name", "term", "country", "browser", "device"), _TEXT),
+                })),
+            }),
+        ),
         "/visits": _operation(
             "The visits one by one, the latest first.", (*_RANGE, "limit", "page"), _rows(_object(visit))
         ),
@@ -151,6 +166,21 @@ def _operations() -> dict[str, Schema]:
             ),
             _parameter("steps", _TEXT, f"1 to {MOST_STEPS}, such as `{filters.EXAMPLE_STEPS}`.", required=True),
             _parameter("by", {"enum": list(journeys.BY), "default": "visit"}, "What is counted."),
+        ),
+        "/goals": _operation(
+            "The goals of the site, and how many visitors met each.",
+            _RANGE,
+            _rows(
+                _object({"goal": _TEXT, "condition": {"type": "array"}, "visitors": _WHOLE, "conversion_rate": _SHARE}),
+                total=_WHOLE,
+            ),
+        ),
+        "/annotations": _operation(
+            "What was annotated on the days of the range.",
+            ("site", "from", "to", "period"),
+            _rows(_object({
+                "date": {"type": "string", "format": "date"}, "time": {"type": ["string", "null"]}, "text": _TEXT,
+            })),
         ),
         "/paths": _operation(
             "Which pages visits viewed after some others in a row, or before.",
@@ -214,10 +244,6 @@ def _maybe(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _list(schema: Schema) -> Schema:
-    return {"type": "array", "items": schema}
-
-
 def _operation(summary: str, shared: Iterable[str], answer: Schema, *own: Schema) -> Schema:
     parameters = [{"$ref": f"#/components/parameters/{name}"} for name in shared]
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
@@ -245,5 +271,9 @@ def _metrics(own: dict[str, Schema], more: dict[str, Schema] | None = None) -> S
     return _object({**own, **_METRICS}, {"approximate": _APPROXIMATE, **(more or {})})
 
 
+def _list(row: Schema) -> Schema:
+    return {"type": "array", "items": row}
+
+
 def _rows(row: Schema, **own: Schema) -> Schema:
-    return _object({**own, "rows": {"type": "array", "items": row}})
+    return _object({**own, "rows": _list(row)})

@@ -6,21 +6,26 @@ the form work without it.
 
 from __future__ import annotations
 
-from typing import Any
+from bisect import bisect_right
+from typing import Any, NamedTuple
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound
 from werkzeug.wrappers import Response as Redirect
 
-from dashboards import chips, downloads, filters, now, parameters, ranges
-from dashboards.access import audit, needs
+from dashboards import chips, downloads, filters, kept, now, parameters, ranges
+from dashboards.access import audit, guests, needs
+from dashboards.access.rules import current_access
 from dashboards.clickhouse import protocol
 from dashboards.clickhouse.errors import is_statement
 from dashboards.context import Context, built, current_context
+from dashboards.journeys import Journeys
 from dashboards.links import DEFAULT_METRIC, VIEWS, Links
 from dashboards.panels import BREAKDOWNS, METRICS, SHARES, Panels
 from dashboards.ranges import DateRange
 from stores import exports
+from stores.accounts.annotations import Annotation
+from stores.accounts.saved import Kind
 from stores.base import StoreError
 
 routes = Blueprint("pages", __name__)
@@ -52,6 +57,30 @@ TITLES = {name: about.title for name, about in BREAKDOWNS.items()} | {
 }
 
 
+class Segment(NamedTuple):
+    """A segment as the menu has it: whether only its user sees it, its address, and whether its filters are chosen."""
+
+    name: str
+    own: bool
+    address: str
+    chosen: bool
+
+
+class Keeping:
+    """What somebody may keep of a site: for all who see it, or for himself."""
+
+    def __init__(self, site: str) -> None:
+        stored = current_access().store is not None
+        self.shown = not guests.invited()  # whether there is a page of all that is kept
+        self.for_all = stored and needs.may_change(site)
+        self.for_one = stored and kept.user() is not None
+
+    @property
+    def any(self) -> bool:
+        """Whether anything may be kept."""
+        return self.for_all or self.for_one
+
+
 @routes.get("/")
 def home() -> str | Response | Redirect:
     """The list of sites, or the page of the only one. With a statement it is ClickHouse's protocol."""
@@ -59,8 +88,9 @@ def home() -> str | Response | Redirect:
         return protocol.ask()
     sites = sorted(current_context().sites())
     if len(sites) == 1:
-        return redirect(url_for("pages.board", site=sites[0]))
-    return render_template("home.html", title="Footfall", sites=sites, **_common(current_context()))
+        query = request.query_string.decode("latin-1")
+        return redirect(url_for("pages.board", site=sites[0]) + (f"?{query}" if query else ""))
+    return render_template("home.html", title="Footfall", sites=sites, **common(current_context()))
 
 
 @routes.get("/<site>", strict_slashes=False)
@@ -71,7 +101,7 @@ def board(site: str) -> str:
     span = parameters.span(context, request.args, zone, ranges.DEFAULT_PERIOD)
     metric = parameters.one_of(request.args, "metric", METRICS, DEFAULT_METRIC)
     compare = parameters.one_of(request.args, "compare", ranges.COMPARISONS, ranges.DEFAULT_COMPARISON)
-    chosen = filters.of(request.args)
+    chosen = kept.chosen(site, request.args)
     panels = Panels(context.warehouse, site, span, filters=chosen)
     stats = panels.stats
     page = frame(context, Links(site, chosen, request.args), span) | {
@@ -84,15 +114,18 @@ def board(site: str) -> str:
         "mark": now.mark(stats),
         "exported": exports.VIEWS,
         "forms": downloads.ROWS,
-        "current": now.current(context, site),
+        "current": context.realtime.of(site).visitors,
     }
     if not chosen and not stats["events"] and not stats["bots"] and _never_seen(context, site):
         return render_template("empty.html", **page)
     series = panels.timeseries(span.interval)
     earlier = _compared(panels, compare)
+    journeys, notes = Journeys(context.warehouse, site, span, chosen), kept.annotated(site, span)
     page |= {
+        "annotations": notes,
+        "goals": journeys.goals(kept.goals(site), stats["visitors"]),
         "before": _before(context, panels, earlier) if earlier else {},
-        "series": _chart(context, panels, series, earlier.timeseries(span.interval) if earlier else []),
+        "series": _chart(context, panels, series, earlier.timeseries(span.interval) if earlier else [], notes),
         "rows": [(ranges.label(row["time"], span.interval, zone), row) for row in series],
         "cards": CARDS,
         "lists": panels.breakdowns([by for by in BREAKDOWNS if by not in OF_GEO or context.countries], LIST_ROWS),
@@ -117,7 +150,8 @@ def add() -> Response | Redirect:
     return redirect(url_for("pages.board", site=domain), 303)
 
 
-def _common(context: Context) -> dict[str, Any]:
+def common(context: Context) -> dict[str, Any]:
+    """What every page shows around it."""
     return {
         "all_sites": sorted(context.sites()),
         "collect_url": context.collect_url,
@@ -132,7 +166,7 @@ def _common(context: Context) -> dict[str, Any]:
 
 def frame(context: Context, links: Links, span: DateRange) -> dict[str, Any]:
     """What all pages of a site's numbers show around them: the periods and the filters."""
-    return _common(context) | {
+    return common(context) | {
         "site": links.site,
         "span": span,
         "period": _period(),
@@ -145,7 +179,18 @@ def frame(context: Context, links: Links, span: DateRange) -> dict[str, Any]:
         "entered": chips.entered(links.chosen),
         "dimensions": chips.DIMENSIONS,
         "operators": filters.WORDS,
+        "segments": _segments(links),
+        "keeping": Keeping(links.site),
     }
+
+
+def _segments(links: Links) -> list[Segment]:
+    """The segments of a site as links of this page: each in place of the filters that are chosen."""
+    shown = filters.text(links.chosen)
+    return [
+        Segment(each.name, each.own, links.here(filters="", segment=each.name), each.content == shown)
+        for each in kept.saved(links.site, Kind.SEGMENT)
+    ]
 
 
 def _period() -> str:
@@ -178,21 +223,29 @@ def _before(context: Context, panels: Panels, earlier: Panels) -> dict[str, Any]
 
 
 def _chart(
-    context: Context, panels: Panels, series: list[dict[str, Any]], earlier: list[dict[str, Any]]
+    context: Context,
+    panels: Panels,
+    series: list[dict[str, Any]],
+    earlier: list[dict[str, Any]],
+    notes: list[Annotation],
 ) -> dict[str, Any]:
-    """What the script draws: the steps up to now, and those of the range before on the same axis."""
+    """What the script draws: the steps up to now, those of the range before on the same axis, and the annotations."""
     span = panels.span
     at = context.clock()
 
     def values(rows: list[dict[str, Any]], name: str) -> list[Any]:
         return [row[name] if row["time"] <= at else None for row in rows]
 
+    times = [row["time"] for row in series]
     begun = sum(row["time"] <= at for row in series)
     return {
         "interval": span.interval,
         "running": begun - 1 if at < span.end_ms else -1,
         "zone": span.zone,
-        "times": [row["time"] // 1000 for row in series],
+        "times": [time // 1000 for time in times],
+        "notes": [
+            [bisect_right(times, ranges.moment(each.day, each.clock, span.zone)) - 1, each.words] for each in notes
+        ],
         "now": {name: values(series, name) for name in METRICS},
         "before": {name: values(earlier, name)[: len(series)] for name in METRICS},
         "labels": METRICS,
@@ -204,7 +257,7 @@ def _refused(error: HTTPException) -> tuple[Any, int]:
     if request.path.startswith("/api/"):
         return {"error": error.description}, error.code or 500
     title = "Not here" if isinstance(error, NotFound) else error.name
-    page = render_template("error.html", title=title, words=error.description, **_common(current_context()))
+    page = render_template("error.html", title=title, words=error.description, **common(current_context()))
     return page, error.code or 500
 
 
@@ -212,4 +265,4 @@ def _refused(error: HTTPException) -> tuple[Any, int]:
 def failed(error: StoreError) -> tuple[str, int]:
     """The page that says that the warehouse could not answer."""
     words = f"The warehouse could not answer: {error}"
-    return render_template("error.html", title="Not now", words=words, **_common(current_context())), 503
+    return render_template("error.html", title="Not now", words=words, **common(current_context())), 503

@@ -8,7 +8,7 @@ passes the current time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from activity.definitions import MINUTE_MS
@@ -103,6 +103,15 @@ def parse_day(parameter: str, text: str) -> date:
     if day is None or not FIRST_DAY <= day <= LAST_DAY:
         raise BadRange(f"{parameter} must be a day as YYYY-MM-DD from {FIRST_DAY} to {LAST_DAY}, not {text!r}")
     return day
+
+
+def moment(day: date, clock: time | None, zone: str) -> int:
+    """Returns when it is this time on a day in `zone`, or when the day begins, in Unix ms.
+
+    A time that the clocks leave out is the one after them; of a time that comes twice it is the first."""
+    if clock is None:
+        return day_start_ms(day, zone)
+    return round(datetime.combine(day, clock, zone_named(zone)).timestamp() * 1000)
 
 
 def today(now_ms: int, zone: str) -> date:

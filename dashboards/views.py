@@ -1,24 +1,27 @@
 """The pages of a site beside its board: visits one by one, and what visits did in order.
 
-`/<site>/visits`, `/paths`, `/funnel`, `/searches` and `/retention` take the range and the filters of the board. They
-need no script. What a step, a path and a cohort are is told in `stores.visits`.
+`/<site>/live` shows this moment, and a script has it move by itself. `/<site>/visits`, `/paths`, `/funnel`, `/searches`
+and `/retention` take the range and the filters of the board. None needs a script. What a step, a path and a cohort are
+is told in `stores.visits`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from flask import Blueprint, redirect, render_template, request
+from flask import Blueprint, Response, redirect, render_template, request
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as Redirect
 
-from dashboards import chips, filters, journeys, pages, parameters, ranges
+from dashboards import chips, filters, journeys, kept, pages, parameters, ranges, realtime
 from dashboards.context import Context, current_context
 from dashboards.journeys import BY, DIRECTIONS, Journeys
 from dashboards.links import Links
-from dashboards.panels import Panels
+from dashboards.panels import BREAKDOWNS, Panels
+from stores.accounts.saved import Kind
 from stores.base import StoreError
 from stores.filters import PROPERTY, Filter
 from stores.visits import MOST_EVENTS, STEP_DIMENSIONS
@@ -27,6 +30,7 @@ routes = Blueprint("views", __name__)
 routes.register_error_handler(StoreError, pages.failed)
 
 ROWS, PATH_ROWS = 50, 25
+LIVE = {"page": "Pages they look at", "source": "Sources", "country": "Countries"}  # the lists of active visitors
 STEPS = {name: words for name, words in chips.DIMENSIONS.items() if name in STEP_DIMENSIONS or name == PROPERTY}
 STEP_OPERATORS = {name: filters.WORDS[name] for name in ("is", "contains")}
 
@@ -38,7 +42,7 @@ class View:
         self.context: Context = current_context()
         zone = parameters.zone_of(self.context, site)
         self.span = parameters.span(self.context, request.args, zone, ranges.DEFAULT_PERIOD)
-        self.chosen = filters.of(request.args)
+        self.chosen = kept.chosen(site, request.args)
         self.links = Links(site, self.chosen, request.args, page)
         self.panels = Panels(self.context.warehouse, site, self.span, filters=self.chosen)
         self.journeys = Journeys(self.context.warehouse, site, self.span, self.chosen)
@@ -47,6 +51,24 @@ class View:
         """The page."""
         frame = pages.frame(self.context, self.links, self.span)
         return render_template(template, title=f"{title} of {self.links.site}", heading=title, **shown, **frame)
+
+
+@routes.get("/<site>/live")
+def live(site: str) -> str:
+    """What happens at this moment."""
+    return _happening(View(site, "live"), "live.html")
+
+
+@routes.get("/<site>/live/stream")
+def watch(site: str) -> Response:
+    """The parts of that page as a server-sent event; the front makes a stream of it (`infra.processes.streams`)."""
+    view = View(site, "live")
+    return realtime.event(view.context.realtime.of(site).mark, _happening(view, "happening.html"))
+
+
+def _happening(view: View, template: str) -> str:
+    moment = view.context.realtime.of(view.links.site)
+    return view.render(template, "Live", moment=moment, lists=LIVE, about=BREAKDOWNS)
 
 
 @routes.get("/<site>/visits")
@@ -88,7 +110,7 @@ def _steps(path: list[str]) -> list[tuple[str, str]]:
 def funnel(site: str) -> str:
     """How many get through the steps of a funnel."""
     view = View(site, "funnel")
-    steps = filters.steps_of(request.args)
+    steps = kept.steps(site, request.args)
     by = parameters.one_of(request.args, "by", BY, "visit")
     rows: list[dict[str, Any]] = []
     total = 0
@@ -102,6 +124,10 @@ def funnel(site: str) -> str:
     return view.render(
         "funnel.html",
         "Funnel",
+        saved=[
+            (each.name, view.links.here(steps=each.content), each.content == filters.text(steps))
+            for each in kept.saved(site, Kind.FUNNEL)
+        ],
         rows=shown,
         total=total,
         by=by,
@@ -115,9 +141,9 @@ def funnel(site: str) -> str:
 def add_step(site: str) -> Redirect:
     """The funnel with the step of the form at its end."""
     parameters.zone_of(current_context(), site)
-    links = Links(site, filters.of(request.args), request.args, "funnel")
+    links = Links(site, kept.chosen(site, request.args), request.args, "funnel")
     steps = filters.steps_of(request.args)
-    new = chips.with_new((), STEPS, STEP_OPERATORS)
+    new = chips.with_new(request.args, (), STEPS, STEP_OPERATORS)
     steps = filters.steps_of(MultiDict({"steps": filters.text([*steps, *new])}))
     journeys.check(steps)
     return redirect(links.here(steps=filters.text(steps)), 303)
@@ -139,5 +165,5 @@ def retention(site: str) -> str:
     return view.render("retention.html", "Retention", cohorts=view.journeys.retention(), stats=view.panels.stats)
 
 
-def _text(steps: list[Filter]) -> str:
+def _text(steps: Sequence[Filter]) -> str:
     return filters.text(steps) if steps else ""

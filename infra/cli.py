@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "site": "infra.commands.sites:site",
     "user": "infra.commands.users:user",
     "token": "infra.commands.tokens:token",
+    "share": "infra.commands.shares:share",
     "audit": "infra.commands.tokens:audit",
     "report": "infra.commands.reports:report",
     "alert": "infra.commands.alerts:alert",

@@ -34,7 +34,7 @@ _MANY = {
     "outbound": ("`outbound.value`", "outbound_elsewhere"),
     "download": ("`download.value`", "download_elsewhere"),
 }
-# A goal is a custom event or a page.
+# A goal is a custom event or a page, or what meets the goal of this name.
 DIMENSIONS = (*_MANY, "goal", *_ONE)
 _PAGES = frozenset(("page", "entry_page", "exit_page", "goal", "not_found"))
 
@@ -46,6 +46,7 @@ class Filter:
     operator: str
     dimension: str
     values: tuple[str, ...]
+    meant: tuple[tuple[str, Filter], ...] = ()  # those of its values that are names of goals, with what meets each
 
     def __post_init__(self) -> None:
         if self.operator not in OPERATORS:
@@ -69,10 +70,12 @@ class Filter:
 
     @property
     def sought(self) -> list[str]:
-        """Its values as they are stored: paths are percent-encoded."""
+        """Its values as they are stored, without names of goals: paths are percent-encoded."""
+        names = {name for name, _ in self.meant}
+        values = [value for value in self.values if value not in names]
         if self.dimension not in _PAGES:
-            return list(self.values)
-        return list(dict.fromkeys(form for value in self.values for form in (value, encoded(value))))
+            return values
+        return list(dict.fromkeys(form for value in values for form in (value, encoded(value))))
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,8 @@ class Condition:
         else:
             names = ("page", "event") if each.dimension == "goal" else (each.dimension,)
             lists = [column for of in names for column in _MANY[of]]
-            term = " OR ".join(_any_value(column, values, part) for column in lists)
+            goals = [self._term(goal, f"{name}_{number}") for number, (_, goal) in enumerate(each.meant)]
+            term = " OR ".join([*(_any_value(column, values, part) for column in lists), *goals])
         return f"NOT ({term})" if each.negative else f"({term})"
 
 

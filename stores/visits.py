@@ -23,6 +23,8 @@ STEP_DIMENSIONS = ("page", "search", "event", "goal", "not_found", "outbound", "
 MOST_STEPS = 10
 MOST_EVENTS = 5_000  # of a visit's timeline
 
+_MARKS = 16  # bits of a mark: steps, or goals, that are looked for at once
+
 _KINDS = {
     "page": (1,), "search": (2,), "event": (3,), "goal": (1, 3), "not_found": (5,), "outbound": (6,), "download": (7,)
 }  # fmt: skip
@@ -65,16 +67,31 @@ class Visits:
         """How many visits, or visitors, reach each step: rows of `reached` and the median `seconds` since the step
         before. Raises ValueError for steps that make no funnel."""
         check_steps(steps)
-        params: dict[str, Any] = {}
-        marks = [f"bitShiftLeft(toUInt16({_does(each, n, params)}), {n})" for n, each in enumerate(steps)]
         hits = ["arrayFirstIndex(mark -> bitTest(mark, 0), marks) AS hit_0"]
         for n in range(1, len(steps)):
             later = f"(mark, event) -> bitTest(mark, {n}) AND event > events[hit_{n - 1}]"
             hits.append(f"if(hit_{n - 1} = 0, 0, arrayFirstIndex({later}, marks, events)) AS hit_{n}")
+        return self._reached(steps, hits, self._cover(), by_visitor=by_visitor)
+
+    def met(self, goals: Sequence[Filter]) -> list[int]:
+        """How many visitors met each of these goals, in whatever order and however often."""
+        cover, found = self._cover(), []
+        for first in range(0, len(goals), _MARKS):
+            some = goals[first : first + _MARKS]
+            hits = [f"arrayFirstIndex(mark -> bitTest(mark, {n}), marks)" for n in range(len(some))]
+            found += [row["reached"] for row in self._reached(some, hits, cover, by_visitor=True)]
+        return found
+
+    def _reached(
+        self, steps: Sequence[Filter], hits: Sequence[str], cover: Cover, *, by_visitor: bool
+    ) -> list[dict[str, Any]]:
+        """How many visits, or visitors, did each of the steps; `hits` says by which thing that they did, 0 by none."""
+        params: dict[str, Any] = {}
+        marks = [f"bitShiftLeft(toUInt16({_does(each, f'step_{n}', params)}), {n})" for n, each in enumerate(steps)]
         # Only who has several visits needs them put together.
         tracks = _tracks("lasts OR again", "NOT (lasts OR again)") if by_visitor else _tracks("", "true")
         parts = {"tracks": clickhouse.filled(tracks, {"steps": " + ".join(marks)}), "hits": f"[{', '.join(hits)}]"}
-        found = self._days.of_visits("funnel", self._cover(), parts, **params)
+        found = self._days.of_visits("funnel", cover, parts, **params)
         reached = {row["step"]: row for row in found.iter_rows(named=True)}
         nothing = {"reached": 0, "seconds": 0.0}
         return [{name: reached.get(n, nothing)[name] for name in nothing} for n in range(1, len(steps) + 1)]
@@ -160,16 +177,19 @@ def _tracks(together: str, alone: str) -> str:
     return found
 
 
-def _does(each: Filter, number: int, params: dict[str, Any]) -> str:
-    """Whether something that a visit did is a step: a condition over its `kind` and `value`."""
-    name, part = f"step_{number}", each.operator == "contains"
+def _does(each: Filter, name: str, params: dict[str, Any]) -> str:
+    """Whether something that a visit did is a step: a condition over its `kind` and `value`, with parameters of this
+    name."""
+    goals = [_does(goal, f"{name}_{n}", params) for n, (_, goal) in enumerate(each.meant)]
+    part, sought = each.operator == "contains", f"{{{name}:Array(String)}}"
     params[name] = each.sought
-    values = f"{{{name}:Array(String)}}"
     if not each.prop:
         kinds = ", ".join(map(str, _KINDS[each.dimension]))
-        return f"kind IN ({kinds}) AND {holds('value', values) if part else f'value IN {values}'}"
-    params[f"{name}_of"] = f"{each.prop}\0"
-    of = f"{{{name}_of:String}}"
-    rest = f"substring(value, length({of}) + 1)"
-    meets = holds(rest, values) if part else f"{rest} IN {values}"
-    return f"kind = {_PROPERTY} AND startsWith(value, {of}) AND {meets}"
+        own = f"kind IN ({kinds}) AND {holds('value', sought) if part else f'value IN {sought}'}"
+    else:
+        params[f"{name}_of"] = f"{each.prop}\0"
+        of = f"{{{name}_of:String}}"
+        rest = f"substring(value, length({of}) + 1)"
+        meets = holds(rest, sought) if part else f"{rest} IN {sought}"
+        own = f"kind = {_PROPERTY} AND startsWith(value, {of}) AND {meets}"
+    return " OR ".join(f"({does})" for does in (own, *goals))

@@ -57,11 +57,14 @@ DASHBOARDS = [
     "/api/v1/visits", "/api/v1/visit", "/api/v1/funnel", "/api/v1/paths", "/api/v1/searches", "/api/v1/retention",
     "/api/v1/openapi.json", "/ping", "/login", "/login/provider", "/account", "/people", "/tokens", "/audit",
     "/ops", "/api/v1/ops", f"/{SITE}/reports", f"/{SITE}/alerts", "/unsubscribe/none",
+    f"/{SITE}/saved", f"/{SITE}/annotations", f"/{SITE}/shares", "/api/v1/goals", "/api/v1/annotations", "/open",
+    "/share/", "/share/x", f"/share/{'x' * 43}/{SITE}", f"/share/{'x' * 43}/open", "/share//live",
 ]
 PARAMETERS = [
     "site", "site", "site", "period", "from", "to", "interval", "by", "metric", "limit", "query", "default_format",
     "param_a", "v", "url", "type", "props", "term", "results", "ts", "date", "filter", "compare", "page", "timezone",
     "filters", "filters", "steps", "steps", "path", "direction", "id", "sort", "dimension", "operator", "values",
+    "segment", "theme",
     "database", "compress", "enable_http_compression", "client_protocol_version", "max_result_rows", "session_timezone",
 ]
 VALUES = [

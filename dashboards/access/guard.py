@@ -5,18 +5,19 @@ It denies by default: a route that `needs.NEEDS` does not name is refused to eve
 
 from __future__ import annotations
 
-from flask import Flask, Response, g, jsonify, redirect, request, url_for
+from flask import Flask, g, redirect, request, url_for
 from werkzeug.exceptions import BadRequest, Forbidden
 from werkzeug.wrappers import Response as Answer
 
 from dashboards import parameters
-from dashboards.access import audit, needs
+from dashboards.access import audit, guests, needs
 from dashboards.access.hosts import Refusal
-from dashboards.access.needs import ANYBODY, NEEDS, OPEN, SIGNED_IN, Over
+from dashboards.access.needs import ANYBODY, NEEDS, OPEN, SIGNED_IN, Need, Over, Principal
+from dashboards.access.refusing import refuse
 from dashboards.access.rules import Access
-from dashboards.clickhouse import errors
 from dashboards.clickhouse.errors import is_statement
 from dashboards.context import current_context
+from stores.accounts.shares import Share
 from stores.base import StoreError
 
 
@@ -31,11 +32,14 @@ def guard(app: Flask, access: Access) -> None:
     def look() -> Answer | None:
         hosts = access.hosts
         method = "POST" if is_statement() else request.method  # no link leads to a statement
-        refusal = hosts.wrong_host(header("Host"), request.endpoint) or hosts.foreign(method, header)
-        if refusal is not None:
+        if (refusal := hosts.wrong_host(header("Host"), request.endpoint)) is not None:
             return refuse(refusal)
         try:
-            return _let_in(access)
+            share = guests.share_of(access)
+            framed = share is not None and bool(share.origins)
+            if (refusal := hosts.foreign(method, header, framed=framed)) is not None:
+                return refuse(refusal)
+            return _let_guest_in(share) if guests.invited() else _let_in(access)
         except Forbidden as error:
             if is_statement():
                 return refuse(Refusal(403, str(error.description)))
@@ -46,28 +50,20 @@ def guard(app: Flask, access: Access) -> None:
     audit.write_down(app, access)
 
     @app.context_processor
-    def signed_in() -> dict[str, object]:
+    def around() -> dict[str, object]:
         found = needs.principal()
         person = found.user.name if found is not None and found.user is not None else ""
-        return {"signed_in": found not in (None, ANYBODY), "person": person, "may": needs.may}
-
-
-def refuse(refusal: Refusal) -> Response:
-    """The response for a refusal: JSON for the API, ClickHouse's form for its clients, plain text otherwise."""
-    if request.path.startswith("/api/"):
-        response = jsonify(error=refusal.words)
-    elif is_statement():
-        name = errors.ACCESS_DENIED if refusal.status == 403 else "AUTHENTICATION_FAILED"
-        response = errors.refused(refusal.words, name)
-    else:
-        response = Response(f"{refusal.words}\n", content_type="text/plain; charset=utf-8")
-    response.status_code = refusal.status
-    if refusal.status == 401:
-        # Not Basic, although we accept it: a browser would open a dialog for it.
-        response.headers["WWW-Authenticate"] = 'Bearer realm="Footfall"'
-    if refusal.status == 429:
-        response.headers["Retry-After"] = "60"
-    return response
+        guest = found.share if found is not None else None
+        signed_in = found not in (None, ANYBODY) and guest is None
+        theme = request.args.get("theme", "")
+        return {
+            "signed_in": signed_in,
+            "person": person,
+            "may": needs.may,
+            "guest": guest,
+            "shared": guests.invited(),
+            "theme": theme if theme in ("dark", "light") else "",
+        }
 
 
 def _let_in(access: Access) -> Answer | None:
@@ -85,6 +81,12 @@ def _let_in(access: Access) -> Answer | None:
     if found is None:
         return _ask_to_sign_in(access)
     g.principal = found
+    _check(found, need)
+    return None
+
+
+def _check(found: Principal, need: Need) -> None:
+    """Raises `HTTPException` in words if somebody may not do this."""
     site = needs.site_of_request()
     if need.over is Over.SITE:
         context = current_context()
@@ -93,6 +95,23 @@ def _let_in(access: Access) -> Answer | None:
             raise BadRequest(f"site is needed: one of {have}")
         parameters.known(context, site)
     needs.check(found, need, site)
+
+
+def _let_guest_in(share: Share | None) -> Answer | None:
+    """The same for an address of a share: whoever asks is its guest, and nobody else. Raises `NotFound`."""
+    if request.endpoint == "static":
+        return None
+    if share is None:
+        raise guests.gone()
+    if request.endpoint == "guests.enter":
+        return None
+    if guests.locked(share):
+        return guests.door()
+    of_another = needs.site_of_request() not in (None, share.site)
+    if of_another or is_statement() or not guests.may_ask(share, request.endpoint):
+        raise guests.gone()
+    g.principal = Principal(f"share {share.name}", share.grants, scopes=frozenset({"read"}), share=share)
+    _check(g.principal, NEEDS[request.endpoint or ""])
     return None
 
 

@@ -51,11 +51,13 @@ class Hosts:
             "--dashboards-url (FOOTFALL_DASHBOARDS_URL) and the address that you opened",
         )
 
-    def foreign(self, method: str, header: Callable[[str], str]) -> Refusal | None:
-        """The refusal of a request that another site's page made a browser send; None if it may pass, as links may."""
+    def foreign(self, method: str, header: Callable[[str], str], *, framed: bool = False) -> Refusal | None:
+        """The refusal of a request that another site's page made a browser send; None if it may pass, as links may.
+
+        `framed` says that pages of other sites may show it in a frame."""
         site, mode = header("Sec-Fetch-Site"), header("Sec-Fetch-Mode")
         if site:
-            followed = method in _SAFE and mode == "navigate" and header("Sec-Fetch-Dest") not in _EMBEDDED
+            followed = method in _SAFE and mode == "navigate" and (framed or header("Sec-Fetch-Dest") not in _EMBEDDED)
             own = site in _OWN or followed
         else:
             origin = header("Origin") or _origin(header("Referer"))

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.wrappers import Response as Redirect
 
 from dashboards.access import audit
-from dashboards.access.guard import refuse
+from dashboards.access.refusing import refuse
 from dashboards.access.rules import COOKIE, SESSION_SECONDS, current_access
 from dashboards.context import built
 from stores.accounts.users import LONGEST_NAME, User, plain

@@ -14,6 +14,7 @@ from flask import g, request
 from werkzeug.exceptions import Forbidden
 
 from stores.accounts.roles import ALL, Grants, Role
+from stores.accounts.shares import Share
 from stores.accounts.users import User
 
 
@@ -42,6 +43,7 @@ CHANGES = Need(Over.SITE, Role.ADMIN, "write")
 READS_ALL = Need(Over.ALL_SITES, scope="read")
 ASKS_ALL = Need(Over.ALL_SITES, scope="sql")
 CHANGES_ALL = Need(Over.ALL_SITES, Role.ADMIN, "write")
+KEEPS = Need(Over.SITE)  # for oneself; for all who see the site, the route asks for `CHANGES` too
 OWN_ACCOUNT = Need(Over.ANYTHING)
 OWNS = Need(Over.ALL_SITES, Role.OWNER)
 
@@ -56,6 +58,7 @@ NEEDS = {
     "login.show": OPEN,
     "login.enter": OPEN,
     "login.leave": OPEN,
+    "guests.enter": OPEN,  # it asks for a share and its password
     "provider.leave": OPEN,
     "provider.come_back": OPEN,
     "account.show": OWN_ACCOUNT,
@@ -78,6 +81,8 @@ NEEDS = {
     "pages.add": CHANGES_ALL,
     "lists.whole": READS,
     "lists.download": READS,
+    "views.live": READS,
+    "views.watch": READS,
     "views.visits": READS,
     "views.visit": READS,
     "views.paths": READS,
@@ -87,13 +92,21 @@ NEEDS = {
     "views.retention": READS,
     "chips.add": READS,
     "now.now": READS,
+    "annotations.change": CHANGES,
+    "saved.show": READS,
+    "shares.show": CHANGES,
+    "shares.change": CHANGES,
+    "saved.change": KEEPS,
     "openapi.show": SIGNED_IN,
     "api.stats": READS,
     "api.timeseries": READS,
     "api.breakdown": READS,
+    "api.realtime": READS,
     "api.visits": READS,
     "api.visit": READS,
     "api.funnel": READS,
+    "api.annotated": READS,
+    "api.goals": READS,
     "api.paths": READS,
     "api.searches": READS,
     "api.retention": READS,
@@ -107,12 +120,13 @@ NEEDS = {
 
 @dataclass(frozen=True)
 class Principal:
-    """Who sent a request: a user, or the bearer of a token. `scopes` None is every scope."""
+    """Who sent a request: a user, the bearer of a token, or the guest of a share. `scopes` None is every scope."""
 
     name: str
     grants: Grants
     user: User | None = None
     scopes: frozenset[str] | None = None
+    share: Share | None = None
 
 
 ANYBODY = Principal("anybody", Grants({ALL: Role.OWNER}))  # where no secret is needed
@@ -134,6 +148,12 @@ def may(endpoint: str, site: str = ALL) -> bool:
     """Whether who sent this request may use another route, of a site or of all, for a page that leads there."""
     found = principal()
     return found is not None and _lacks(found, NEEDS[endpoint], site) is None
+
+
+def may_change(site: str) -> bool:
+    """Whether who sent this request may change this site."""
+    found = principal()
+    return found is not None and _lacks(found, CHANGES, site) is None
 
 
 def check(found: Principal, need: Need, site: str | None) -> None:

@@ -56,6 +56,7 @@ class Access:
         client: Callable[[str, list[tuple[bytes, bytes]]], str] = lambda peer, _: peer,
     ) -> None:
         self.hosts = Hosts(hosts, url)
+        self.url = url
         self.attempts = Attempts()
         self.provider_name = provider_name
         self.store = accounts  # also without a user

@@ -9,9 +9,9 @@ from werkzeug.exceptions import Forbidden
 from werkzeug.wrappers import Response as Redirect
 
 from dashboards.access import audit
-from dashboards.access.guard import refuse
 from dashboards.access.login import remember
 from dashboards.access.needs import principal
+from dashboards.access.refusing import refuse
 from dashboards.access.rules import COOKIE, current_access, current_accounts
 from dashboards.context import built
 from dashboards.parameters import one_of

@@ -163,13 +163,18 @@ def grants_of(settings: Settings, role: str, sites: tuple[str, ...]) -> Grants:
     return Grants(dict.fromkeys(sites or [ALL], Role(role)))
 
 
+def read_password(file: Path) -> str:
+    """The password in a file, or on stdin if that is "-"."""
+    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    return text.rstrip("\r\n")
+
+
 def _password(file: Path | None, as_json: bool) -> tuple[str, bool]:
     """The password of the file or of the person at the terminal; else a new one, and True."""
     from stores.accounts.users import new_password
 
     if file is not None:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        return text.rstrip("\r\n"), False
+        return read_password(file), False
     if sys.stdin.isatty() and not as_json:
         text = click.prompt("Password (empty: make one)", hide_input=True, default="", show_default=False)
         if text:

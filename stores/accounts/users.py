@@ -5,23 +5,18 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
-import threading
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
-
 from stores.accounts.file import AccountsFile
+from stores.accounts.passwords import Passwords
 from stores.accounts.roles import ALL, AccountRefused, Grants, Role
 
-SHORTEST, LONGEST = 12, 1_000  # characters of a password
 LONGEST_NAME = 254
 SESSION_MS = 7 * 86_400_000
 
-_AT_ONCE = 2  # passwords hashed at the same time: each takes 64 MiB and a few cores
 _USERS = "SELECT id, name, created, disabled, totp IS NOT NULL AS code FROM users"
 _OWNERS = """
 SELECT count(*) FROM users JOIN grants ON grants.user = users.id
@@ -55,11 +50,10 @@ class Users:
 
     Methods raise `AccountRefused` for a user that does not exist, and what `AccountsFile` raises."""
 
-    def __init__(self, file: AccountsFile, clock: Callable[[], int]) -> None:
+    def __init__(self, file: AccountsFile, passwords: Passwords, clock: Callable[[], int]) -> None:
         self._file = file
         self._clock = clock
-        self._hasher = PasswordHasher()
-        self._turns = threading.BoundedSemaphore(_AT_ONCE)
+        self._passwords = passwords
 
     @property
     def any(self) -> bool:
@@ -88,7 +82,7 @@ class Users:
 
     def add(self, name: str, password: str, grants: Grants) -> User:
         """Add a user. Raises `AccountRefused` for a name or password that cannot be, or a name that is there."""
-        name, hashed = _checked(name), self._hash(password)
+        name, hashed = _checked(name), self._passwords.hashed(password)
         with self._file.transaction() as db:
             if grants.over(ALL) is not Role.OWNER and not db.execute(_OWNERS, {"but": None}).fetchone()[0]:
                 raise AccountRefused("the first user has to be an owner: give --role owner")
@@ -110,7 +104,7 @@ class Users:
 
     def set_password(self, name: str, password: str) -> None:
         """Give a user another password, which ends all sessions of the user."""
-        user, hashed = self.get(name), self._hash(password)
+        user, hashed = self.get(name), self._passwords.hashed(password)
         with self._file.transaction() as db:
             db.execute("UPDATE users SET password = ? WHERE id = ?", (hashed, user.id))
             db.execute("DELETE FROM sessions WHERE user = ?", (user.id,))
@@ -143,13 +137,13 @@ class Users:
         found = self._file.rows("SELECT password, disabled FROM users WHERE name = :name", name=plain(name))
         nobody = self._nobody
         stored = str(found[0]["password"]) if found else nobody
-        right = self._matches(stored, password[: LONGEST + 1])
+        right = self._passwords.match(stored, password)
         if not found or found[0]["disabled"] or not right:
             return None
-        if self._hasher.check_needs_rehash(stored):
+        if self._passwords.outdated(stored):
             self._file.change(
                 "UPDATE users SET password = :new WHERE name = :name AND password = :stored",
-                new=self._hash(password), name=plain(name), stored=stored,
+                new=self._passwords.hashed(password), name=plain(name), stored=stored,
             )  # fmt: skip
         return self.get(name)
 
@@ -188,19 +182,7 @@ class Users:
     @cached_property
     def _nobody(self) -> str:
         """A hash that no password matches, for names that nobody has."""
-        return self._hash(secrets.token_urlsafe(32))
-
-    def _hash(self, password: str) -> str:
-        _refuse_password(password)
-        with self._turns:
-            return self._hasher.hash(password)
-
-    def _matches(self, stored: str, password: str) -> bool:
-        try:
-            with self._turns:
-                return self._hasher.verify(stored, password.encode("utf-8", "surrogatepass"))
-        except (VerificationError, InvalidHashError):
-            return False
+        return self._passwords.hashed(secrets.token_urlsafe(32))
 
 
 def digest(secret: str) -> bytes:
@@ -223,15 +205,6 @@ def _checked(name: str) -> str:
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable() or any(map(str.isspace, name)):
         raise AccountRefused(f"{name[:LONGEST_NAME]!r} is no user's name: write an e-mail address or a word")
     return name
-
-
-def _refuse_password(password: str) -> None:
-    if not SHORTEST <= len(password) <= LONGEST:
-        raise AccountRefused(f"a password has {SHORTEST} to {LONGEST} characters, not {len(password)}")
-    try:
-        password.encode()
-    except UnicodeEncodeError as error:
-        raise AccountRefused("half of a surrogate pair is no text: write the password as UTF-8") from error
 
 
 def _set_grants(db: sqlite3.Connection, user: int, grants: Grants) -> None:

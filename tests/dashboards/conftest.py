@@ -18,7 +18,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 import stores
+from dashboards.access import Access
 from dashboards.app import create
+from stores.accounts import Accounts
 from stores.base import Live
 from stores.filters import UTM
 from stores.warehouse import Warehouse
@@ -173,7 +175,15 @@ def sites() -> dict[str, str]:
 
 
 @pytest.fixture
-def app(warehouse: Warehouse, live: Live, sites: dict[str, str]) -> Flask:
+def accounts(tmp_path: Path) -> Iterator[Accounts]:
+    """Accounts without a user: everybody may do everything, and what is kept is kept there."""
+    opened = Accounts(tmp_path / "accounts.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def app(warehouse: Warehouse, live: Live, sites: dict[str, str], accounts: Accounts) -> Flask:
     def add_site(domain: str) -> None:
         if "." not in domain:
             raise ValueError(f"{domain!r} is not a domain; write it like example.com")
@@ -185,6 +195,7 @@ def app(warehouse: Warehouse, live: Live, sites: dict[str, str]) -> Flask:
         live,
         control=None,
         collect_url="http://127.0.0.1:8420/",
+        access=Access(accounts=accounts),
         add_site=add_site,
         metrics=lambda: "footfall_lag_seconds 0.5\n",
         countries=True,

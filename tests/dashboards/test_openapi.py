@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, time
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +13,8 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from dashboards.filters import EXAMPLE, EXAMPLE_PATH, EXAMPLE_STEPS
+from stores.accounts import Accounts
+from stores.accounts.saved import Kind
 
 SPAN = "site=example.com&from=2026-03-27&to=2026-03-31"
 FILTERED = f"{SPAN}&filters={quote(EXAMPLE)}"
@@ -22,15 +25,27 @@ QUESTIONS = {
     "/stats": [SPAN, FILTERED],
     "/timeseries": [SPAN, f"{SPAN}&interval=hour&metric=bounce_rate"],
     "/breakdown": [f"{SPAN}&by=page", f"{SPAN}&by=city&limit=3"],
+    "/realtime": ["site=example.com", "site=example.com&timezone=UTC"],
     "/visits": [SPAN, f"{SPAN}&limit=2&page=2", FILTERED],
     "/visit": [f"site=example.com&id={VISIT}"],
     "/funnel": [f"{SPAN}&steps={quote(EXAMPLE_STEPS)}", f"{SPAN}&by=visitor&steps={quote(STEPS)}"],
+    "/goals": [SPAN, f"{SPAN}&segment=Home"],
+    "/annotations": [SPAN],
     "/paths": [SPAN, f"{SPAN}&direction=to&path={quote(EXAMPLE_PATH)}"],
     "/searches": [SPAN],
     "/retention": [SPAN],
     "/ops": [""],
     "/openapi.json": [""],
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def kept(accounts: Accounts) -> None:
+    """A goal and a segment, for the questions about them."""
+    accounts.saved.add("example.com", Kind.GOAL, "Shoes", '[["contains","page",["/sh"]]]', None)
+    accounts.saved.add("example.com", Kind.SEGMENT, "Home", '[["is","page",["/"]]]', None)
+    accounts.annotations.add("example.com", date(2026, 3, 28), time(9, 5), "A sale began")
+    accounts.annotations.add("example.com", date(2026, 3, 29), None, "Clocks were changed")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ export type Series = {
   now: Record<string, (number | null)[]>;
   before: Record<string, (number | null)[]>;
   labels: Record<string, string>;
+  notes: [number, string][]; // annotations: the step of each, and its words
 };
 
 const HEIGHT = 260;
@@ -115,8 +116,33 @@ export class Chart {
         { label: "before", stroke: color("--before"), width: 1.5, dash: [4, 4], points: { show: false } },
         { label: "running", stroke: color("--accent"), width: 2, dash: [2, 4], points },
       ],
-      hooks: { setCursor: [(plot) => this.point(plot)] },
+      hooks: { setCursor: [(plot) => this.point(plot)], draw: [(plot) => this.mark(plot, color("--accent"))] },
     };
+  }
+
+  // A line at each step that is annotated, with a flag at its top.
+  private mark(plot: uPlot, color: string): void {
+    const { ctx, bbox } = plot;
+    const size = 5 * devicePixelRatio;
+    ctx.save();
+    ctx.fillStyle = ctx.strokeStyle = color;
+    ctx.lineWidth = devicePixelRatio;
+    ctx.setLineDash([2 * devicePixelRatio, 3 * devicePixelRatio]);
+    for (const step of new Set(this.series?.notes.map(([step]) => step))) {
+      const time = this.series?.times[step];
+      if (time === undefined) continue;
+      const x = plot.valToPos(time, "x", true);
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+      ctx.beginPath();
+      ctx.moveTo(x - size, bbox.top);
+      ctx.lineTo(x + size, bbox.top);
+      ctx.lineTo(x, bbox.top + 1.4 * size);
+      ctx.fill();
+    }
+    ctx.restore();
   }
 
   private point(plot: uPlot): void {
@@ -131,6 +157,7 @@ export class Chart {
     const lines: [string, string][] = [["when", fullStep(series, idx)]];
     if (now != null) lines.push(["value", `${fullValue(now, this.metric)} ${name}${idx === series.running ? " so far" : ""}`]);
     if (before != null) lines.push(["was", `${fullValue(before, this.metric)} before`]);
+    for (const [step, words] of series.notes) if (step === idx) lines.push(["note", words]);
     this.tip.replaceChildren(
       ...lines.map(([kind, text]) => Object.assign(document.createElement("div"), { className: kind, textContent: text })),
     );

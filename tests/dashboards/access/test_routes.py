@@ -26,7 +26,7 @@ from tests.dashboards.access.conftest import ALL, CANARY, PEOPLE, SECRET, SITE, 
 # What anybody may ask for without signing in; /control has a token of its own.
 OPEN_TO_ALL = {
     "static", "health.live", "health.ready", "login.show", "login.enter", "login.leave", "control.control",
-    "provider.leave", "provider.come_back", "clickhouse.ping", "reports.ask", "reports.unsubscribe",
+    "provider.leave", "provider.come_back", "clickhouse.ping", "guests.enter", "reports.ask", "reports.unsubscribe",
 }  # fmt: skip
 # What is read by another method than GET.
 READ_BY_POST = {"sql.ask", "clickhouse.ask"}

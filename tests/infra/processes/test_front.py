@@ -285,16 +285,17 @@ def test_a_request_that_is_under_way_when_the_signal_comes_is_answered(serve: Ca
     assert server.process.wait(PATIENCE) == 0
 
 
-def test_an_export_that_fails_has_no_end(serve: Callable[..., Server]) -> None:
+@pytest.mark.parametrize("below", ["", "/share/token"])
+def test_an_export_that_fails_has_no_end(serve: Callable[..., Server], below: str) -> None:
     server = serve()
     with server.connect() as connection:
-        connection.sendall(request_bytes("GET", "/x/export/broken.csv", b""))
+        connection.sendall(request_bytes("GET", f"{below}/x/export/broken.csv", b""))
         received = closed(connection)
     assert received.startswith(b"HTTP/1.1 200")
     assert received.count(b"a row\n") == 1000
     assert b"chunked" in received
     assert not received.endswith(b"0\r\n\r\n")
-    assert server.ask("/x/export/none").status == 500
+    assert server.ask(f"{below}/x/export/none").status == 500
     assert server.said().count("ended in an error") == 2
 
 

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stores.accounts import Accounts
+from stores.accounts.passwords import SHORTEST
 from stores.accounts.roles import ALL, AccountRefused, Grants, Role
-from stores.accounts.users import SESSION_MS, SHORTEST
+from stores.accounts.users import SESSION_MS
 from stores.base import StoreUnreachable, Unreadable, Unusable
 from tests.stores.accounts.conftest import PASSWORD, Clock
 
