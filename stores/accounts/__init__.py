@@ -1,5 +1,4 @@
-"""Accounts of the dashboards, what is kept for its sites and the messages that are sent, in one SQLite file of the data
-folder."""
+"""Accounts of the dashboards, what is kept for its sites and what is sent about them, in one SQLite file."""
 
 from __future__ import annotations
 
