@@ -1,6 +1,6 @@
-"""The stats API: `/api/v1/stats`, `/timeseries` and `/breakdown` are numbers, `/visits` and `/visit` visits one by one,
-`/funnel`, `/goals`, `/paths`, `/searches` and `/retention` what they did, `/annotations` what was noted. API.md next to
-this file is for its users.
+"""The stats API: `/api/v1/stats`, `/timeseries` and `/breakdown` are numbers, `/realtime` is this moment, `/visits` and
+`/visit` are visits one by one, `/funnel`, `/goals`, `/paths`, `/searches` and `/retention` what they did, and
+`/annotations` what was noted. API.md next to this file is for its users.
 
 Every response is JSON. A mistake of the caller gives 400, an unknown site 404, each with {"error": "..."} in words.
 """
@@ -68,6 +68,19 @@ def breakdown() -> Response:
     rows = panels.breakdowns([by], limit)[by]
     named = [{name: row[name] for name in ("value", *ROW)} | _approximate(row) for row in rows]
     return jsonify({"by": by, "rows": named})
+
+
+@routes.get("/realtime")
+def realtime() -> Response:
+    """What happens at this moment."""
+    asked = _site()
+    moment = current_context().realtime.of(asked.name)
+
+    def timed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row | {"time": ranges.iso(row["time"], asked.zone)} for row in rows]
+
+    numbers = {"visitors": moment.visitors, "pageviews": moment.pageviews, "timezone": asked.zone}
+    return jsonify(numbers | {"minutes": timed(moment.minutes), **moment.lists, "events": timed(moment.events)})
 
 
 @routes.get("/visits")

@@ -12,6 +12,7 @@ from dashboards.access import Access, guard, guests, login, needs, oidc
 from dashboards.accounts import log, own, people, tokens
 from dashboards.clickhouse import protocol
 from dashboards.keeping import annotating, saved, shares
+from dashboards.realtime import Realtime
 from stores.base import Live
 from stores.warehouse import Warehouse
 
@@ -54,16 +55,17 @@ def create(
     app = Flask("dashboards", static_folder="static", template_folder="templates")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    clock = clock or context.unix_ms
     app.extensions["footfall"] = context.Context(
         warehouse,
         lambda: {site: zone for site, zone in sites().items() if needs.sees(site)},
-        live,
+        Realtime(warehouse, live, clock),
         collect_url.rstrip("/"),
         add_site,
         metrics,
         problem,
         countries,
-        **({"clock": clock} if clock else {}),
+        clock,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.register(app)

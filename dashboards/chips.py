@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response as Redirect
 from dashboards import filters, kept, parameters
 from dashboards.context import current_context
 from dashboards.formats import named
-from dashboards.links import VIEWS, Links
+from dashboards.links import OF_VISITS, Links
 from dashboards.parameters import Arguments
 from stores.filters import PROPERTY, Filter
 
@@ -105,7 +105,7 @@ def entered(chosen: Sequence[Filter]) -> bool:
 
 @routes.get("/<site>/filter", defaults={"page": ""})
 @routes.get("/<site>/list/<name>/filter")
-@routes.get(f"/<site>/<any({', '.join(VIEWS)}):page>/filter")
+@routes.get(f"/<site>/<any({', '.join(OF_VISITS)}):page>/filter")
 def add(site: str, page: str = "", name: str = "") -> Redirect:
     """The page with the filter of the form."""
     parameters.zone_of(current_context(), site)

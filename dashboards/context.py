@@ -13,14 +13,15 @@ from time import time
 
 from flask import current_app
 
-from stores.base import Live
+from dashboards.realtime import Realtime
 from stores.warehouse import Warehouse
 
 Sites = Callable[[], Mapping[str, str]]
 """Returns the current domains, each with its time zone. In a `Context`, those that the request may know of."""
 
 
-def _clock() -> int:
+def unix_ms() -> int:
+    """The time of this machine's clock."""
     return int(time() * 1000)
 
 
@@ -30,13 +31,13 @@ class Context:
 
     warehouse: Warehouse
     sites: Sites
-    live: Live
+    realtime: Realtime
     collect_url: str  # where a visitor's browser reaches the tracking port, without a trailing slash
     add_site: Callable[[str], object] | None = None  # raises ValueError in words if it cannot
     metrics: Callable[[], str] | None = None  # Prometheus text
     problem: Callable[[], str | None] | None = None  # why the numbers are not complete yet; None if they are
     countries: bool = False  # whether a geo database is in use
-    clock: Callable[[], int] = _clock  # returns Unix milliseconds
+    clock: Callable[[], int] = unix_ms  # returns Unix milliseconds
 
 
 def built() -> str:

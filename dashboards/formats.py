@@ -65,7 +65,12 @@ def moment(at: int, zone: str, dated: bool = True) -> str:
     return datetime.fromtimestamp(at / 1000, ranges.zone_named(zone)).strftime(form)
 
 
+def clock(at: int, zone: str) -> str:
+    """Hour and minute of a time (Unix ms) in a time zone, such as 14:05."""
+    return datetime.fromtimestamp(at / 1000, ranges.zone_named(zone)).strftime("%H:%M")
+
+
 def register(app: Flask) -> None:
     """Adds the filters to the app's templates."""
-    for filter_ in (number, percent, duration, metric, change, named, iso, moment):
+    for filter_ in (number, percent, duration, metric, change, named, iso, moment, clock):
         app.add_template_filter(filter_)

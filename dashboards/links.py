@@ -24,12 +24,14 @@ _DEFAULTS = {"metric": DEFAULT_METRIC, "sort": DEFAULT_SORT, "compare": DEFAULT_
 _DAYS = ("from", "to")
 # The views of a site beside its board, and what the address of each has that no other page has.
 VIEWS = {
+    "live": "Live",
     "visits": "Visits",
     "paths": "Paths",
     "funnel": "Funnel",
     "searches": "Site search",
     "retention": "Retention",
 }
+OF_VISITS = tuple(name for name in VIEWS if name != "live")  # those that take filters
 _OWN = {"list": ("search", "sort"), "paths": ("path", "direction"), "funnel": ("steps", "by")}
 _OF_SOME = frozenset(name for names in _OWN.values() for name in names)
 

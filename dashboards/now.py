@@ -13,7 +13,7 @@ import json
 from flask import Blueprint, Response, jsonify, request
 
 from dashboards import kept, parameters, ranges
-from dashboards.context import Context, current_context
+from dashboards.context import current_context
 from dashboards.panels import Panels
 
 routes = Blueprint("now", __name__)
@@ -25,18 +25,7 @@ def now(site: str) -> Response:
     context = current_context()
     span = parameters.span(context, request.args, parameters.zone_of(context, site), ranges.DEFAULT_PERIOD)
     stats = Panels(context.warehouse, site, span, filters=kept.chosen(site, request.args)).stats
-    return jsonify({"current": current(context, site), "mark": mark(stats)})
-
-
-def current(context: Context, site: str) -> int:
-    """Distinct visitors of the last five minutes.
-
-    The live store may belong to another process, and the warehouse may be a second behind. Neither ever counts too
-    many, so the larger number is right.
-    """
-    at = context.clock()
-    stored = context.warehouse.ask("current", site=site, now_ms=at).item()
-    return max(int(stored), context.live.current(site, at))
+    return jsonify({"current": context.realtime.of(site).visitors, "mark": mark(stats)})
 
 
 def mark(stats: dict[str, object]) -> str:

@@ -13,6 +13,7 @@ from flask import Blueprint, Response, jsonify
 
 from dashboards import filters, journeys, ranges
 from dashboards.panels import BREAKDOWNS, MAX_ROWS, METRICS, ROW, SECONDS, SHARES
+from dashboards.realtime import LISTS
 from stores.visits import MOST_STEPS
 
 routes = Blueprint("openapi", __name__, url_prefix="/api/v1")
@@ -124,6 +125,19 @@ def _operations() -> dict[str, Schema]:
             _rows(_object({"value": _TEXT, **row}, {"approximate": _APPROXIMATE}), by={"enum": list(BREAKDOWNS)}),
             _parameter("by", {"enum": list(BREAKDOWNS)}, "The property.", required=True),
         ),
+        "/realtime": _operation(
+            "What happens at this moment: active visitors, and the page views of the last 30 minutes.",
+            ("site", "timezone"),
+            _object({
+                "visitors": _WHOLE, "pageviews": _WHOLE, "timezone": _TEXT,
+                "minutes": _list(_object({"time": _TIME, "pageviews": _WHOLE})),
+                **{name: _list(_object({"value": _TEXT, "visitors": _WHOLE})) for name in LISTS},
+                "events": _list(_object({
+                    "time": _TIME,
+                    **dict.fromkeys(("type", "path", "name", "term", "country", "browser", "device"), _TEXT),
+                })),
+            }),
+        ),
         "/visits": _operation(
             "The visits one by one, the latest first.", (*_RANGE, "limit", "page"), _rows(_object(visit))
         ),
@@ -228,5 +242,9 @@ def _metrics(own: dict[str, Schema], more: dict[str, Schema] | None = None) -> S
     return _object({**own, **_METRICS}, {"approximate": _APPROXIMATE, **(more or {})})
 
 
+def _list(row: Schema) -> Schema:
+    return {"type": "array", "items": row}
+
+
 def _rows(row: Schema, **own: Schema) -> Schema:
-    return _object({**own, "rows": {"type": "array", "items": row}})
+    return _object({**own, "rows": _list(row)})

@@ -114,7 +114,7 @@ def board(site: str) -> str:
         "mark": now.mark(stats),
         "exported": exports.VIEWS,
         "forms": downloads.ROWS,
-        "current": now.current(context, site),
+        "current": context.realtime.of(site).visitors,
     }
     if not chosen and not stats["events"] and not stats["bots"] and _never_seen(context, site):
         return render_template("empty.html", **page)

@@ -1,7 +1,8 @@
 """The pages of a site beside its board: visits one by one, and what visits did in order.
 
-`/<site>/visits`, `/paths`, `/funnel`, `/searches` and `/retention` take the range and the filters of the board. They
-need no script. What a step, a path and a cohort are is told in `stores.visits`.
+`/<site>/live` shows this moment, and a script has it move by itself. `/<site>/visits`, `/paths`, `/funnel`, `/searches`
+and `/retention` take the range and the filters of the board. None needs a script. What a step, a path and a cohort are
+is told in `stores.visits`.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from flask import Blueprint, redirect, render_template, request
+from flask import Blueprint, Response, redirect, render_template, request
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as Redirect
 
-from dashboards import chips, filters, journeys, kept, pages, parameters, ranges
+from dashboards import chips, filters, journeys, kept, pages, parameters, ranges, realtime
 from dashboards.context import Context, current_context
 from dashboards.journeys import BY, DIRECTIONS, Journeys
 from dashboards.links import Links
-from dashboards.panels import Panels
+from dashboards.panels import BREAKDOWNS, Panels
 from stores.accounts.saved import Kind
 from stores.base import StoreError
 from stores.filters import PROPERTY, Filter
@@ -29,6 +30,7 @@ routes = Blueprint("views", __name__)
 routes.register_error_handler(StoreError, pages.failed)
 
 ROWS, PATH_ROWS = 50, 25
+LIVE = {"page": "Pages they look at", "source": "Sources", "country": "Countries"}  # the lists of active visitors
 STEPS = {name: words for name, words in chips.DIMENSIONS.items() if name in STEP_DIMENSIONS or name == PROPERTY}
 STEP_OPERATORS = {name: filters.WORDS[name] for name in ("is", "contains")}
 
@@ -49,6 +51,24 @@ class View:
         """The page."""
         frame = pages.frame(self.context, self.links, self.span)
         return render_template(template, title=f"{title} of {self.links.site}", heading=title, **shown, **frame)
+
+
+@routes.get("/<site>/live")
+def live(site: str) -> str:
+    """What happens at this moment."""
+    return _happening(View(site, "live"), "live.html")
+
+
+@routes.get("/<site>/live/stream")
+def watch(site: str) -> Response:
+    """The parts of that page as a server-sent event; the front makes a stream of it (`infra.processes.streams`)."""
+    view = View(site, "live")
+    return realtime.event(view.context.realtime.of(site).mark, _happening(view, "happening.html"))
+
+
+def _happening(view: View, template: str) -> str:
+    moment = view.context.realtime.of(view.links.site)
+    return view.render(template, "Live", moment=moment, lists=LIVE, about=BREAKDOWNS)
 
 
 @routes.get("/<site>/visits")

@@ -99,6 +99,7 @@ class Config(uvicorn.Config):
 
     all: Connections
     direct: Callable[[Request, Reply], None] | None  # takes requests without a task and ASGI's messages
+    drain: Callable[[], None] | None  # ends the answers that would never end, when the server begins to stop
 
 
 class _Nobody:

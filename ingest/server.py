@@ -18,7 +18,8 @@ connected is answered, and idle connections are not waited for. SIGQUIT stops at
    empty, and then closes it. Clients that connect meanwhile get no answer, retry and are refused.
 3. Requests under way are answered with `Connection: close`, and so are those that arrive within LINGER seconds on
    connections that were kept alive. Then idle connections are closed, and after STALLED seconds those whose body
-   still has not arrived. If there are no connections, the worker does not wait.
+   still has not arrived. If there are no connections, the worker does not wait. An application that sends answers
+   without an end has a method `drain`, which is called first and ends them.
 4. After three quarters of the grace period the rest is cancelled, so that the application can still store the events
    that it has accepted before gunicorn kills the process at the end of that period.
 """
@@ -62,6 +63,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: Config, worker: Worker) -> None:
         super().__init__(config)
         self._all = config.all
+        self._drain = config.drain
         self._worker = worker
 
     def handle_exit(self, sig: int, frame: object) -> None:  # noqa: ARG002 - uvicorn's signature
@@ -89,6 +91,8 @@ class Server(uvicorn.Server):
         began = loop.time()
         deadline = began + self._worker.cfg.graceful_timeout * 3 / 4
         self._all.draining = True
+        if self._drain is not None:
+            self._drain()
         for connection in list(self.server_state.connections):
             assert isinstance(connection, Connection)
             if connection.busy:
@@ -160,6 +164,7 @@ class Worker(BaseWorker):
         )
         config.all = Connections(self.stopping)
         config.direct = getattr(self.wsgi, "direct", None)
+        config.drain = getattr(self.wsgi, "drain", None)
         server = Server(config, self)
 
         def quit_now(*_: object) -> None:

@@ -22,7 +22,7 @@ from infra.wiring import check_broker, check_sites
 
 @click.command(cls=SettingsCommand)
 @click.option("--site", "domains", multiple=True, metavar="DOMAIN", help="Count this site too; repeatable.")
-@click.option("--demo", is_flag=True, help="Also send believable synthetic traffic, to the first --site or localhost.")
+@click.option("--demo", is_flag=True, help="Also send a made-up shop's visitors to the first --site or localhost.")
 @with_json
 @with_settings
 def up(settings: Settings, domains: tuple[str, ...], demo: bool, as_json: bool) -> None:
@@ -73,7 +73,8 @@ def up(settings: Settings, domains: tuple[str, ...], demo: bool, as_json: bool) 
 """
         )
         if demo:
-            say(f"synthetic visitors come to {shown}; start without --demo to stop them")
+            say(f"visitors of a made-up shop come to {shown}: two months at once, then as time goes by")
+            say("start without --demo to stop them")
 
     sys.exit(supervisor.run(ready))
 

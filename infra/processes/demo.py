@@ -1,169 +1,157 @@
-"""`up --demo`: synthetic visitors who behave like people, sent the way any server would send them.
+"""`up --demo`: the visitors of a made-up shop (`infra.processes.shop`), sent the way any server would send them.
 
-Each visit is one request to `POST /collect` with the site's secret key, which allows it to name times, visitors and
-agents. The last seven days are sent at once, then visits as they happen, more by day than by night. The product treats
-them like any other sender's: the demo uses the public interface and nothing else.
+They go to `POST /collect` with the site's secret key, which allows it to name times, visitors and agents. First the
+last two months are sent up to now, then each event when its time has come. The demo uses the public interface and
+nothing else, but that it has the days rebuilt at once whose visits came late.
+
+A file in the data folder keeps the shop's first day and up to when all was sent, so a next start goes on there. What it
+sends again by mistake has the same ids and adds nothing.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
-import math
 import os
-import random
 import select
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
-from activity.definitions import DAY_MS
+import click
+import msgspec
+
 from infra import addresses
-from infra.processes import control
+from infra.processes import control, shop
+from infra.processes.shop import Happening
 from infra.settings import Settings
 
-_DAYS = 7
-_VISITS_A_DAY = 220
-_PAUSE = 2.0  # seconds between two live visits, on average
-
-_PAGES = (
-    ("/", "Welcome", 30),
-    ("/pricing", "Pricing", 12),
-    ("/docs", "Documentation", 14),
-    ("/docs/install", "Install", 10),
-    ("/docs/embed", "Embed the beacon", 7),
-    ("/blog", "Blog", 9),
-    ("/blog/sessions-at-midnight", "Sessions at midnight", 6),
-    ("/blog/what-a-bounce-is", "What a bounce is", 5),
-    ("/about", "About", 4),
-)
-_REFERRERS = (
-    ("", 40),
-    ("https://www.google.com/", 26),
-    ("https://duckduckgo.com/", 5),
-    ("https://www.bing.com/", 4),
-    ("https://news.ycombinator.com/", 7),
-    ("https://www.reddit.com/r/selfhosted/", 5),
-    ("https://github.com/", 6),
-    ("https://t.co/abc", 3),
-    ("https://chatgpt.com/", 2),
-)
-_CAMPAIGNS = (("", 90), ("?utm_source=newsletter&utm_medium=email&utm_campaign=spring", 10))
-_TERMS = (("install", 6), ("docker", 5), ("gdpr", 3), ("retention", 3), ("funnels", 2), ("kubernetes", 1), ("xyzzy", 1))
-_WINDOWS = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
-_MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/"
-_AGENTS = (
-    (_WINDOWS + "Chrome/140.0.0.0 Safari/537.36", 30),
-    (_WINDOWS + "Chrome/140.0.0.0 Safari/537.36 Edg/140.0.0.0", 8),
-    (_MAC + "605.1.15 (KHTML, like Gecko) Version/18.5 Safari/605.1.15", 14),
-    (_MAC + "537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36", 10),
-    ("Mozilla/5.0 (X11; Linux x86_64; rv:142.0) Gecko/20100101 Firefox/142.0", 9),
-    (
-        "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-        "Version/18.5 Mobile/15E148 Safari/604.1",
-        18,
-    ),
-    (
-        "Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 "
-        "Mobile Safari/537.36",
-        11,
-    ),
-    ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", 3),
-)
+DAYS = 61  # so that 30 days can be compared with the 30 before
+_FILE = "demo.json"
+_AGAIN_MS = 600_000  # what a next start sends again, for what was under way when the last one ended
+_TOLD_EVERY = 10  # days
+_AT_ONCE = 1_000  # events: as many as a request may have
+_KEPT_EVERY = 60_000  # ms
 
 
-class Visit(NamedTuple):
-    """The events of one visit, as the JSON of `POST /collect`, and the browser that sends them."""
+class State(msgspec.Struct):
+    """How far the demo of a site is: the shop's first day, and up to when (Unix ms) all was sent."""
 
-    agent: str
-    events: list[dict[str, Any]]
+    site: str
+    since: date
+    until: int
 
 
 def run(settings: Settings, site: str, key: str, follow: int) -> None:
     """Sends visits until the pipe `follow` closes, because the parent closed it or is gone."""
-    dice = random.Random()  # noqa: S311 - pretend visitors
-    collect = f"{addresses.address(settings.host, settings.port)}/collect"
+    sender = _Sender(f"{addresses.address(settings.host, settings.port)}/collect", key, follow)
+    file = settings.data / _FILE
     now = _now()
-    for visit in history(dice, site, now):
-        _send(collect, key, visit)
-        if _gone(follow, 0):
-            return
-    # These visits happened days ago: rebuild their days now rather than at the next round.
+    state = _read(file, site) or State(site, _day(now) - timedelta(days=DAYS), 0)
+    pending = _catch_up(state, sender, now)
+    if pending is None:
+        return
+    _keep(file, state)
+    # Most of these visits happened days ago: rebuild their days now rather than at the next round.
     if (found := control.find(settings.data)) is not None:
         for verb in ("load", "reconcile"):
             for _ in found.call(verb, {}):
                 pass
-    while not _gone(follow, dice.expovariate(1 / _PAUSE) * (1.6 - _daylight(_now()))):
-        _send(collect, key, one_visit(dice, site, _now(), live=True))
+    click.echo("footfall: the demo's two months are in the numbers; its visitors come as time goes by", err=True)
+    made = _day(now)
+    while not sender.ends(1.0):
+        now = _now()
+        while made < _day(now):
+            made += timedelta(days=1)
+            pending = deque(sorted([*pending, *shop.happenings(site, state.since, made)], key=lambda each: each.at))
+        due = []
+        while pending and pending[0].at <= now:
+            due.append(pending.popleft())
+        if not sender.send(due):
+            return
+        if now - state.until > _KEPT_EVERY:
+            state.until = now
+            _keep(file, state)
 
 
-def history(dice: random.Random, site: str, now: int) -> Iterator[Visit]:
-    """Yields the visits of the last days before `now` (Unix ms), in order."""
-    starts = sorted(now - int(dice.random() * _DAYS * DAY_MS) for _ in range(_DAYS * _VISITS_A_DAY))
-    for start in starts:
-        if dice.random() < _daylight(start) and start < now - 1_800_000:
-            yield one_visit(dice, site, start, live=False)
+def _catch_up(state: State, sender: _Sender, now: int) -> deque[Happening] | None:
+    """Sends what has happened up to `now` and was not sent yet, and returns what of today is still to come.
+
+    Returns None if the parent is gone."""
+    after, today = state.until - _AGAIN_MS, _day(now)
+    day = max(today - timedelta(days=DAYS), _day(max(0, state.until)) - timedelta(days=1))
+    pending: list[Happening] = []
+    days = (today - day).days + 1
+    for number in range(days):
+        found = shop.happenings(state.site, state.since, day + timedelta(days=number))
+        if not sender.send([each for each in found if after < each.at <= now]):
+            return None
+        pending += [each for each in found if each.at > now]
+        if days > _TOLD_EVERY and (number + 1) % _TOLD_EVERY == 0:
+            click.echo(f"footfall: demo visitors: {number + 1} of {days} days are sent", err=True)
+    state.until = now
+    return deque(sorted(pending, key=lambda each: each.at))
 
 
-def one_visit(dice: random.Random, site: str, start: int, *, live: bool) -> Visit:
-    """One person's visit from `start` (Unix ms): one or more pages, sometimes a search, a sign-up or a download."""
-    visitor = f"visitor-{int(dice.random() ** 1.5 * 1500)}"  # some come back often, most once or twice
-    agent = _one(random.Random(visitor), _AGENTS)  # noqa: S311 - the same visitor keeps the same browser
-    at = start
-    referrer = _one(dice, _REFERRERS)
-    query = _one(dice, _CAMPAIGNS)
-    events: list[dict[str, Any]] = []
+class _Sender:
+    """Sends events to the tracking port, by the browser that they are of."""
 
-    def happen(kind: str, path: str, **more: Any) -> None:
-        events.append(
-            {"site": site, "type": kind, "url": f"https://{site}{path}", "visitor": visitor, "ts": at, **more}
-        )
+    def __init__(self, collect: str, key: str, follow: int) -> None:
+        self._collect = collect
+        self._key = key
+        self._follow = follow
 
-    for step in range(min(9, 1 + int(dice.expovariate(0.65)))):
-        path, title, _ = _row(dice)
-        happen("pageview", path + (query if step == 0 else ""), title=title, referrer=referrer if step == 0 else "")
-        stay = int(min(400, 4 + dice.lognormvariate(3.1, 0.9)) * 1000)
-        at = start if live else at + stay
-        if dice.random() < 0.7:
-            happen("engagement", path, engaged_ms=int(stay * 0.8))
-        if dice.random() < 0.08:
-            term = _one(dice, _TERMS)
-            happen("search", f"/search?q={term}", search={"term": term, "results": 0 if term == "xyzzy" else 7})
-        if path == "/pricing" and dice.random() < 0.2:
-            happen("custom", path, name="signup", props={"plan": dice.choice(["free", "team"])})
-        if path == "/docs/install" and dice.random() < 0.3:
-            happen("download", "/files/footfall.tar.gz", name="footfall.tar.gz")
-    return Visit(agent, events)
+    def send(self, happened: Iterable[Happening]) -> bool:
+        """Sends events, again and again while the port does not take them; returns False if the parent is gone."""
+        by_agent: dict[str, list[Happening]] = {}
+        for each in happened:
+            by_agent.setdefault(each.agent, []).append(each)
+        for agent, theirs in by_agent.items():
+            for start in range(0, len(theirs), _AT_ONCE):
+                while not self._taken(agent, theirs[start : start + _AT_ONCE]):
+                    if self.ends(1.0):
+                        return False
+        return not self.ends(0)
+
+    def ends(self, seconds: float) -> bool:
+        """Waits for `seconds`, or until the other end of the pipe closes, which makes it readable."""
+        readable, _, _ = select.select([self._follow], [], [], seconds)
+        return bool(readable) and not os.read(self._follow, 1)
+
+    def _taken(self, agent: str, some: Iterable[Happening]) -> bool:
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json", "User-Agent": agent}
+        body = json.dumps({"events": [each.event for each in some]}).encode()
+        request = urllib.request.Request(self._collect, body, headers)  # noqa: S310 - our own port
+        try:
+            urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
+        except (urllib.error.URLError, http.client.HTTPException, OSError):
+            return False
+        return True
 
 
-def _send(collect: str, key: str, visit: Visit) -> None:
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "User-Agent": visit.agent}
-    request = urllib.request.Request(collect, json.dumps({"events": visit.events}).encode(), headers)  # noqa: S310
+def _read(file: Path, site: str) -> State | None:
+    """The state that an earlier start left; None if there is none of this site."""
     try:
-        urllib.request.urlopen(request, timeout=10).close()  # noqa: S310 - our own port
-    except (urllib.error.URLError, http.client.HTTPException, OSError):
-        return  # synthetic visitors do not retry; the service counts what it could not take
+        state = msgspec.json.decode(file.read_bytes(), type=State)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return state if state.site == site else None
 
 
-def _gone(follow: int, seconds: float) -> bool:
-    """Waits for `seconds`, or until the other end of the pipe closes, which makes it readable."""
-    readable, _, _ = select.select([follow], [], [], seconds)
-    return bool(readable) and not os.read(follow, 1)
+def _keep(file: Path, state: State) -> None:
+    draft = file.with_name(f"{file.name}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as written:
+        written.write(msgspec.json.encode(state))
+    draft.replace(file)
 
 
-def _daylight(at: int) -> float:
-    """0.15 in the dead of night, 1 in the afternoon (UTC)."""
-    return 0.575 - 0.425 * math.cos((at % DAY_MS / DAY_MS - 0.125) * 2 * math.pi)
-
-
-def _one(dice: random.Random, weighted: tuple[tuple[str, int], ...]) -> str:
-    return dice.choices([text for text, _ in weighted], [weight for _, weight in weighted])[0]
-
-
-def _row(dice: random.Random) -> tuple[str, str, int]:
-    return dice.choices(_PAGES, [weight for _, _, weight in _PAGES])[0]
+def _day(at: int) -> date:
+    return datetime.fromtimestamp(at / 1000, UTC).date()
 
 
 def _now() -> int:

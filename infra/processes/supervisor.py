@@ -4,7 +4,7 @@
     ├─ tracking         gunicorn and uvicorn: the tracking service and nothing else
     ├─ core             gunicorn and uvicorn, one worker: pages and API, and the live pipeline in a thread; it alone
     │                   owns the embedded warehouse, and serves the other commands (see `infra.processes.control`)
-    └─ demo             with --demo: synthetic visitors
+    └─ demo             with --demo: the visitors of a made-up shop
 
 The listening sockets are bound once, here. So a busy port is reported before anything starts, `--port 0` works, and
 clients of a child that dies wait in the queue until it has been restarted.

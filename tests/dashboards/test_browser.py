@@ -157,7 +157,7 @@ def test_no_width_makes_the_page_scroll_sideways(page: Page, address: str, width
     page.set_viewport_size({"width": width, "height": 800})
     page.goto(address + path)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    if "example.com" in path:
+    if "example.com" in path and "/live" not in path:
         page.get_by_text("Add filter").click()
         expect(page.locator("#filter-values")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width

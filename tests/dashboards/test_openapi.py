@@ -25,6 +25,7 @@ QUESTIONS = {
     "/stats": [SPAN, FILTERED],
     "/timeseries": [SPAN, f"{SPAN}&interval=hour&metric=bounce_rate"],
     "/breakdown": [f"{SPAN}&by=page", f"{SPAN}&by=city&limit=3"],
+    "/realtime": ["site=example.com", "site=example.com&timezone=UTC"],
     "/visits": [SPAN, f"{SPAN}&limit=2&page=2", FILTERED],
     "/visit": [f"site=example.com&id={VISIT}"],
     "/funnel": [f"{SPAN}&steps={quote(EXAMPLE_STEPS)}", f"{SPAN}&by=visitor&steps={quote(STEPS)}"],

@@ -132,7 +132,9 @@ def _visit(dice: random.Random, site: str, visitor: str, begun: int, now: int) -
         path = _one(dice, _PAGES)
         happen("pageview", path, referrer=referrer)
         referrer = ""
-        at += dice.randrange(8_000, 2 * _MINUTE)
+        stays = dice.randrange(8_000, 2 * _MINUTE)
+        at += stays
+        happen("engagement", path, engaged_ms=stays * 3 // 4)
         if dice.random() < 0.12:
             term = dice.choice(_SEARCHES[: 1 + dice.randrange(len(_SEARCHES))])
             happen("pageview", f"/find?q={term.replace(' ', '+')}")

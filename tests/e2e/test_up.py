@@ -182,22 +182,6 @@ def test_a_visitor_stays_the_same_in_the_same_open_visit_across_restarts(start: 
     ]
 
 
-def test_the_demo_fills_the_whole_page(start: Start) -> None:
-    up = start("--demo", "--site", SITE).wait_ready()
-    week = {"first": "2020-01-01", "last": "2100-01-01"}
-    headline = ("visits", "visitors", "pageviews", "searches", "bots")
-
-    def filled() -> bool:
-        # The visits come first; what they did is counted when their days, long past, are rebuilt.
-        numbers = up.stats(**week)
-        return numbers["visits"] > 500 and min(numbers[name] for name in headline) > 0
-
-    until(filled, "a week of visits is there, with what they did")
-    assert 0 < up.stats(**week)["bounce_rate"] < 1
-    for by in ("page", "entry_page", "exit_page", "source", "channel", "search", "device", "browser", "os", "event"):
-        assert up.api("breakdown", by=by, **week)["rows"], by
-
-
 def test_settings_of_the_environment_are_those_of_the_flags(tmp_path: Path) -> None:
     wrong = {"FOOTFALL_DATA": str(tmp_path), "FOOTFALL_PORT": "x", "FOOTFALL_BROKR": "memory://"}
     assert "FOOTFALL_DATA" not in environment()

@@ -84,18 +84,42 @@ def test_hours_over_the_night_when_clocks_are_moved(
         assert {name: row[name] for name in wanted} == pytest.approx(wanted)
 
 
-def test_current_visitors_and_the_first_event(asked: Warehouse, given: pl.DataFrame) -> None:
-    people = given.filter(pl.col("bot") == "")
-    now = people["occurred_at"].sort()[people.height // 2]
-    recent = people.filter((pl.col("occurred_at") > now - 300_000) & (pl.col("occurred_at") <= now))
-    assert asked.ask("current", site=SITE, now_ms=now).to_dicts() == [{"visitors": recent["visitor"].n_unique()}]
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
+def test_what_happens_at_a_moment(asked: Warehouse, given: pl.DataFrame, share: float) -> None:
+    people = given.filter(pl.col("bot") == "").sort("occurred_at", "id_hi", "id_lo")
+    now = people["occurred_at"][int(people.height * share)]
+    minute = 60_000
+    first = now // minute * minute - 29 * minute
+    lately = people.filter((pl.col("occurred_at") >= first) & (pl.col("occurred_at") <= now))
+    viewed = lately.filter(pl.col("type") == "pageview")
+    here = lately.filter(pl.col("occurred_at") > now - 5 * minute)["visitor"].unique().to_list()
+    assert here
+    wanted: dict[tuple[str, str], int] = {("", ""): len(here)}
+    for at in viewed["occurred_at"]:
+        key = "minute", str(now // minute - at // minute)
+        wanted[key] = wanted.get(key, 0) + 1
+    for visitor in here:
+        theirs = lately.filter(pl.col("visitor") == visitor)
+        pages = theirs.filter(pl.col("type") == "pageview")["path"].to_list()
+        known = [country for country in theirs["country"] if country]
+        for key in (("page", (pages or [""])[-1]), ("source", ""), ("country", (known or [""])[-1])):
+            wanted[key] = wanted.get(key, 0) + 1
+    found = asked.ask("happening", site=SITE, now_ms=now)
+    assert {(row["dimension"], row["value"]): row["count"] for row in found.to_dicts()} == wanted
+    latest = asked.ask("latest_events", site=SITE, now_ms=now, limit=5)
+    shown = lately.filter((pl.col("type") != "engagement") & (pl.col("occurred_at") > now - 30 * minute))
+    assert latest["time"].to_list() == shown["occurred_at"].sort(descending=True).head(5).to_list()
+    assert not {"visitor", "user", "id_hi", "id_lo"} & set(latest.columns)
+
+
+def test_the_first_event(asked: Warehouse, given: pl.DataFrame) -> None:
     assert asked.ask("first_event", site=SITE).item() == given["occurred_at"].min()
     assert asked.ask("first_event", site="nobody.example").is_empty()
 
 
 def test_an_unknown_question_is_named(asked: Warehouse) -> None:
-    with pytest.raises(ValueError, match=r"'curent' is no question. Did you mean current"):
-        asked.ask("curent")
+    with pytest.raises(ValueError, match=r"'hapening' is no question. Did you mean happening"):
+        asked.ask("hapening")
     with pytest.raises(ValueError, match="is no question"):
         asked.ask("../schema/001-tables")
     with pytest.raises(ValueError, match="is no question"):

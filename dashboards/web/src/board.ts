@@ -4,6 +4,7 @@ import "./board.css";
 import { Chart } from "./chart";
 import { nameCountries } from "./countries";
 import { keepFresh } from "./fresh";
+import { watchLive } from "./live";
 
 let chart: Chart | undefined;
 
@@ -87,3 +88,4 @@ function dress(): void {
 
 dress();
 keepFresh(dress);
+watchLive(dress);

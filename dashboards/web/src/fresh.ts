@@ -50,8 +50,10 @@ function showCurrent(current: number): void {
   document.querySelector(".now .pulse")?.classList.toggle("still", current === 0);
 }
 
-async function renew(changed: () => void): Promise<void> {
+// Fetches the page again and replaces the parts of it that differ.
+export async function renew(changed: () => void): Promise<void> {
   const response = await fetch(location.href);
+  if (response.redirected) return location.reload(); // to the login
   if (!response.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   const [here, there] = [document.getElementById("board"), fresh.getElementById("board")];
@@ -66,7 +68,7 @@ async function renew(changed: () => void): Promise<void> {
   changed();
 }
 
-function replaceParts(here: Element, there: Element): void {
+export function replaceParts(here: Element, there: ParentNode): void {
   for (const part of there.querySelectorAll<HTMLElement>("[data-part]")) {
     const old = here.querySelector(`[data-part="${part.dataset.part}"]`);
     if (!old || old.innerHTML === part.innerHTML) continue;

@@ -3,7 +3,8 @@
 `/panic` meets a real panic of Polars, `/exit` calls sys.exit; `POST /sql` waits until `/release` was asked for as
 often; `/control/lines` yields a line as each is asked for, and `/ended` says how many such streams were ended early.
 `/x/export/NAME`, also below a share, begins and then fails, fails at once if its name is `none`, and has no end if
-that is `endless`.
+that is `endless`. `/x/NAME/stream`, also below a share, tells, as an event, the text that `/tell` was given last and
+answers with the status that it was given; `/asked` says how often it was asked.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 from flask import Flask, Response, request
 
+from infra.processes import streams
 from infra.processes.front import Front
 from ingest import connection, http, server
 
@@ -25,6 +27,8 @@ application = Flask("misbehaving")
 released = threading.Semaphore(0)
 steps = threading.Semaphore(0)
 ended: list[str] = []
+told = [("first", 200)]
+asked: list[str] = []
 
 
 @application.get("/ready")
@@ -101,6 +105,25 @@ def export(name: str) -> Response:
     return Response(rows(), mimetype="text/csv")
 
 
+@application.get("/share/token/x/<name>/stream")
+@application.get("/x/<name>/stream")
+def stream(name: str) -> Response:
+    asked.append(name)
+    text, status = told[-1]
+    return Response(f"id: {text}\ndata: {name} {text}\n\n", status, mimetype="text/event-stream")
+
+
+@application.get("/tell")
+def tell() -> str:
+    told.append((request.args["text"], int(request.args.get("status", 200))))
+    return ""
+
+
+@application.get("/asked")
+def how_often() -> str:
+    return str(len(asked))
+
+
 @application.get("/step")
 def step() -> str:
     steps.release()
@@ -115,6 +138,6 @@ def early() -> str:
 port, *bounds = sys.argv[1:]
 for bound in bounds:
     name, _, value = bound.partition("=")
-    module = connection if hasattr(connection, name) else http
+    module = next(module for module in (connection, http, streams) if hasattr(module, name))
     setattr(module, name, type(getattr(module, name))(value))
 server.serve(lambda: Front(application, lambda authorization: authorization == b"Bearer owner"), f"127.0.0.1:{port}")

@@ -153,11 +153,6 @@ def test_commands_work_beside_it(start: Start) -> None:
         assert json.loads(replayed.stdout)["equal"] is True
 
 
-def test_demo_visitors_come(start: Start) -> None:
-    up = start("--demo").wait_ready()
-    until(lambda: up.stats("localhost", "2020-01-01", "2100-01-01")["visits"] > 200, "a week of visits is there")
-
-
 def _command_line(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
