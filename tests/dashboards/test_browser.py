@@ -216,7 +216,7 @@ def test_a_chosen_metric_is_kept_by_links_and_forms(page: Page, address: str) ->
 
 def test_a_filter_is_added_by_the_keyboard(page: Page, address: str) -> None:
     page.goto(f"{address}/example.com?{DAYS}")
-    button = page.locator(".filters summary")
+    button = page.locator(".filters summary").first
     button.focus()
     page.keyboard.press("Enter")
     name = page.get_by_label("Name of the property")

@@ -59,7 +59,7 @@ def test_the_numbers_of_the_page_are_those_of_the_api(client: FlaskClient) -> No
 
 def test_every_list_is_there(client: FlaskClient) -> None:
     found = lists(client.get(BOARD).text)
-    assert found.keys() == BREAKDOWNS.keys()
+    assert found.keys() == {*BREAKDOWNS, "goals"}
     assert found["search"] == [["red shoes", "2", "2"], ["hats", "1", "1"]]
     assert found["event"] == [["signup", "2", "2"], ["buy", "1", "1"]]
     assert found["utm_term"] == [["&lt;shoes&gt;", "1", "1"]]
