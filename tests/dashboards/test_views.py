@@ -228,7 +228,7 @@ def test_every_link_of_a_view_keeps_range_and_filters(client: FlaskClient, view:
     chosen = json.dumps([["is_not", "page", ["/none"]]], separators=(",", ":"))
     more = {"steps": json.dumps(STEPS)} if view == "funnel" else {}
     text = get(client, view, filters=chosen, **more)
-    menu = ("/example.com", "/example.com/shares")  # of sites
+    menu = [f"/example.com{page}" for page in ("", "/shares", "/reports", "/alerts")]  # of sites
     removed = f"/example.com/{view}?from=2026-03-27&to=2026-03-31"  # of the chip
     own = [link for link in links(text) if link.startswith("/example.com") and link not in menu]
     assert len(own) > len(VIEWS)
