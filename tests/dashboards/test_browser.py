@@ -292,7 +292,7 @@ def test_lists_and_rows_are_saved_as_files(page: Page, address: str) -> None:
     page.get_by_text("Export", exact=True).press("Enter")
     with page.expect_download() as saved:
         page.get_by_role("link", name="Events as Parquet").press("Enter")
-    assert pl.read_parquet(saved.value.path())["path"].n_unique() == 3
+    assert pl.read_parquet(saved.value.path())["path"].n_unique() == 4
 
 
 def test_filters_and_lists_need_no_script(browser: Browser, address: str) -> None:
