@@ -13,7 +13,7 @@ from werkzeug.exceptions import BadRequest
 
 from activity.url import encoded, readable
 from dashboards.ranges import DateRange
-from stores.days import Period
+from stores.cover import Period
 from stores.filters import Filter
 from stores.visits import Timeline, Visits, check_steps, timeline
 from stores.warehouse import Warehouse

@@ -13,7 +13,8 @@ from typing import Any
 
 from activity.url import encoded, readable
 from dashboards.ranges import DateRange, hours, steps
-from stores.days import Cover, DayTables, Period, exact
+from stores.cover import Cover, Period
+from stores.days import DayTables, exact
 from stores.filters import Filter
 from stores.warehouse import Warehouse
 

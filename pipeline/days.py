@@ -6,7 +6,8 @@ is built once it is over and nothing has changed in it for a while; the newest f
 A month that is over is made of its days (`stores.months`) when none of them waits. Of a day that is not over and large
 the visits are kept (`stores.open_days`), again each time it has grown by a share.
 Whatever is interrupted, a day is at worst built once more. The table `day_builds` has an entry for every day that a
-look has seen, so a start reads only what is beyond the horizon; all rows are read for a site that has no entry.
+look has seen, so a start reads only what is beyond the horizon; all rows are read of a site that is new, or whose time
+zone is. Then `day_sites` says that days without an entry are empty.
 """
 
 from __future__ import annotations
@@ -90,14 +91,18 @@ class DayBuilder:
             now = self.clock()
             for day in changed:
                 self._changes[day] = (self._changes.get(day, (now, now))[0], now)
-        known = set() if anew else {(site, zone) for site, zone, _ in self._builds}
-        if strange := [site for site, zone in zones.items() if (site, zone) not in known]:
-            changed |= days_of(self.tables.changed([0], strange), zones)
+        looked = self.tables.looked()
+        if strange := {site: zone for site, zone in zones.items() if (site, zone) not in looked}:
+            changed |= days_of(self.tables.changed([0], list(strange)), zones)
+        if left := looked - set(zones.items()):
+            self.tables.set_looked(left, False)
         self._grown |= changed
         invalid = gone | {day for day in changed if self._builds.get(day) is not False}
         if invalid:
             self.tables.invalidate(sorted(invalid))
             self._builds |= dict.fromkeys(invalid, False)
+        if strange:
+            self.tables.set_looked(strange.items(), True)
         if units != horizon:
             self.tables.move_horizon(units)
 

@@ -26,8 +26,8 @@ Visitors. An id without cookies lasts a day, and over several days it counts onc
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import groupby
 from typing import Any
@@ -38,10 +38,11 @@ from activity.definitions import DAY_MS
 from activity.zones import day_start_ms
 from stores import clickhouse, day_rows, filters
 from stores.clickhouse import Beside
+from stores.cover import Cover, Period, covered
 from stores.day_rows import ALL, CHANGED, DIMENSIONS, ROW, STATEMENTS, VISIT, WITH_STEPS, WITHOUT_STEPS, Span
 from stores.filters import Condition, Filter
 from stores.months import Month, MonthTables
-from stores.open_days import OpenDay, OpenDays
+from stores.open_days import OpenDays
 from stores.warehouse import Warehouse
 
 # Up to so many visitors whose ids last the state counts exactly but for one chance in a hundred; beyond, this is its
@@ -56,54 +57,6 @@ _DAY = timedelta(days=1)
 _EPOCH = date(1970, 1, 1)
 
 Rows = tuple[list[str], dict[str, Any]]  # statements that give rows, and their parameters
-
-
-@dataclass(frozen=True)
-class Period:
-    """Days of a site in a time zone, from `first` to `last`."""
-
-    site: str
-    zone: str
-    first: date
-    last: date
-
-    @property
-    def days(self) -> list[date]:
-        """All of its days."""
-        return [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
-
-
-@dataclass(frozen=True)
-class Cover:
-    """Which visits of a period are asked for, and where their numbers come from: the day tables, or the events and
-    sessions themselves."""
-
-    period: Period
-    filters: tuple[Filter, ...]
-    versions: list[int]  # of each day of the period, 0 for one that is not taken from the day tables
-    spans: list[Span]  # days that are not taken from there
-    made: Beside | None = None  # the visits that filters choose on these days, as rows of `day_visits`
-    steps: bool = False  # whether what visits did, in order, is asked for
-    open: tuple[OpenDay, ...] = ()  # days of which visits are kept, but for those of the visitors that have changed
-    open_spans: tuple[Span, ...] = ()
-    changed: Beside | None = None
-    months: tuple[Month, ...] = ()  # which are made of the days of these versions
-
-    @property
-    def built(self) -> bool:
-        """Whether any day is taken from the day tables."""
-        return any(self.versions)
-
-    @property
-    def beside(self) -> list[Beside]:
-        """The tables that its statements ask."""
-        return [table for table in (self.made, self.changed) if table]
-
-    @property
-    def apart(self) -> list[int]:
-        """The versions, 0 also for the days that a month has."""
-        inside = {day for month in self.months for day in month.builds}
-        return [0 if day in inside else version for day, version in zip(self.period.days, self.versions, strict=True)]
 
 
 def exact(lasting: int, period: Period) -> bool:
@@ -129,15 +82,19 @@ class DayTables:
         horizon = self.horizon()
         where = {"site": period.site, "zone": period.zone, "edition": day_rows.EDITION}
         where |= {"first": period.first, "last": period.last}
-        built = dict(self._warehouse.ask("built_days", **where).iter_rows())
-        if built:
-            days = sorted(built)
+        looked = bool(horizon) and (period.site, period.zone) in self.looked(period.site)
+        found = self._warehouse.ask("built_days", **where)
+        seen = {day: version if built else 0 for day, version, built in found.iter_rows()}
+        # Days that no look has seen have no rows up to the horizon.
+        empty = [day for day in period.days if day not in seen] if looked and period.length <= _MANY_DAYS else []
+        versions = {day: version for day, version in seen.items() if version} | dict.fromkeys(empty, 0)
+        if versions:
+            days = sorted(versions)
             starts, ends = (day_rows.starts([day + n * _DAY for day in days], period.zone) for n in (0, 1))
             given = {"site": period.site, "units": horizon or [0], "dates": days, "starts": starts, "ends": ends}
-            touched = self._warehouse.ask("touched_days", **given)
-            for day in touched.to_series():
-                del built[day]
-        cover = replace(_cover(period, tuple(chosen_by), built), steps=steps)
+            for day in self._warehouse.ask("touched_days", **given).to_series():
+                del versions[day]
+        cover = replace(covered(period, tuple(chosen_by), versions), steps=steps)
         if cover.built and not (chosen_by or steps):
             builds = {day: version for day, version in zip(period.days, cover.versions, strict=True) if version}
             months = self.months.made_of(period.site, period.zone, period.first, period.last, builds)
@@ -206,6 +163,8 @@ class DayTables:
 
         The day tables know no hours, so events are always counted themselves: all, or those of the visits that filters
         choose."""
+        if not (cover.built or cover.spans or cover.open):
+            return {}
         end = day_start_ms(cover.period.last + _DAY, cover.period.zone)
         bounds = zip(starts, [*starts[1:], end], strict=True)
         # The statements label a span by a date: here the n-th hour is the n-th day of all times.
@@ -277,7 +236,7 @@ class DayTables:
     def _rows(self, cover: Cover, dimensions: Sequence[str], by_day: bool, cut: Span | None) -> Rows:
         """The rows of all visits, up to the end of `cut`, the part of a day, if it is given."""
         if cut:
-            cover = _before(cover, cut)
+            cover = cover.before(cut)
         months = () if by_day else cover.months
         versions = cover.apart if months else cover.versions
         asked = [name for name, theirs in STATEMENTS.items() if set(theirs) & set(dimensions)]
@@ -295,7 +254,7 @@ class DayTables:
             kept = clickhouse.rows("open_visits")
             rows += filters.rows(kept, dimensions, Condition(()), by_day=by_day)
             rows += [day_rows.apart(day_rows.statement(name, CHANGED)) for name in asked]
-            params |= _of_open(cover) | day_rows.apart_spans(cover.open_spans)
+            params |= cover.kept | day_rows.apart_spans(cover.open_spans)
         return rows, params
 
     def _chosen(self, cover: Cover, dimensions: Sequence[str], by_day: bool, cut: Span | None) -> Rows:
@@ -327,7 +286,7 @@ class DayTables:
         if cover.made:
             visits.append("SELECT * FROM made_visits")
         params = {"first": cover.period.first, "last": cover.period.last, "versions": cover.versions}
-        return visits, params | _of_open(cover)
+        return visits, params | cover.kept
 
     # -- building ---------------------------------------------------------------------------------------------
 
@@ -371,6 +330,22 @@ class DayTables:
         found = self._warehouse.query(sql, {"edition": day_rows.EDITION})
         return {(site, zone, day): bool(valid) for site, zone, day, valid in found.iter_rows()}
 
+    def looked(self, site: str = "") -> set[tuple[str, str]]:
+        """The sites, or the one, with the time zones in which `builds` tells of all their days up to the horizon."""
+        sql = "SELECT site, zone FROM day_sites FINAL WHERE looked AND ({site:String} = '' OR site = {site:String})"
+        return set(self._warehouse.query(sql, {"site": site}).iter_rows())
+
+    def set_looked(self, sites: Collection[tuple[str, str]], looked: bool) -> None:
+        """Say whether `builds` tells of all days of these sites, with their time zones."""
+        sql = """
+            INSERT INTO day_sites (site, zone, version, looked)
+            SELECT each.1, each.2, greatest({now:UInt64}, (SELECT max(version) FROM day_sites) + 1), {looked:UInt8}
+            FROM (SELECT arrayJoin(arrayZip({sites:Array(String)}, {zones:Array(String)})) AS each)"""
+        if sites:
+            names, zones = zip(*sorted(sites), strict=True)
+            given = {"now": time.time_ns(), "looked": int(looked), "sites": list(names), "zones": list(zones)}
+            self._warehouse.command(sql, given)
+
     def horizon(self) -> list[int]:
         """The last batch of each unit that was looked at; empty before the first look."""
         found = self._warehouse.query("SELECT arrayJoin(argMax(units, at)) AS upto FROM day_horizons")
@@ -393,6 +368,7 @@ class DayTables:
 
     def forget(self) -> None:
         """Declare all days invalid: rows were lost, which no batch tells of."""
+        self.set_looked(self.looked(), False)
         self.open.forget()
         valid = [day for day, valid in self.builds().items() if valid]
         if valid:
@@ -403,29 +379,3 @@ def _check(dimensions: Sequence[str]) -> None:
     unknown = [name for name in dimensions if name not in DIMENSIONS[1:]]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is no dimension; there are {', '.join(DIMENSIONS[1:])}")
-
-
-def _of_open(cover: Cover) -> dict[str, Any]:
-    return {"open_dates": [each.day for each in cover.open], "open_versions": [each.version for each in cover.open]}
-
-
-def _before(cover: Cover, cut: Span) -> Cover:
-    """The cover up to the end of the part of a day, all of which is asked of the events and sessions."""
-    day, begin, end = cut
-    return replace(
-        cover,
-        versions=[version * (each < day) for each, version in zip(cover.period.days, cover.versions, strict=True)],
-        spans=[*(span for span in cover.spans if span[0] < day), *([cut] if begin < end else [])],
-        open=tuple(each for each in cover.open if each.day < day),
-        open_spans=tuple(span for span in cover.open_spans if span[0] < day),
-        months=(),
-    )
-
-
-def _cover(period: Period, chosen_by: tuple[Filter, ...], versions: Mapping[date, int]) -> Cover:
-    days = period.days
-    starts = day_rows.starts([*days, days[-1] + _DAY], period.zone)
-    taken = [versions.get(day, 0) for day in days]
-    spans = zip(days, starts, starts[1:], strict=False)
-    raw = [span for span, version in zip(spans, taken, strict=True) if not version and span[1] < span[2]]
-    return Cover(period, chosen_by, taken, raw)

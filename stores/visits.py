@@ -15,7 +15,8 @@ from typing import Any
 import polars as pl
 
 from stores import clickhouse
-from stores.days import DAYS_AT_ONCE, Cover, DayTables, Period
+from stores.cover import Cover, Period
+from stores.days import DAYS_AT_ONCE, DayTables
 from stores.filters import Filter, holds
 from stores.warehouse import Warehouse
 

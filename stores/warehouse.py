@@ -327,6 +327,7 @@ class Warehouse:
 
         No batch tells of that, so all days have to be built again. Not for a cluster, see `broken_parts`."""
         self.command(f"ALTER TABLE {table} DETACH PART {{part:String}}", {"part": part})
+        self.command("TRUNCATE TABLE day_sites")
         self.command("TRUNCATE TABLE day_builds")
         self.command("TRUNCATE TABLE open_days")
 

@@ -16,8 +16,8 @@ from pipeline import rebuild, recover
 from pipeline.checkpoint import CheckpointRepository
 from pipeline.days import LOOK_SECONDS, DayBuilder, complete_batches, days_of
 from pipeline.unit import Layout, swap_layout, versioned_layout
-from stores.days import DayTables, Period
-from stores.open_days import OpenDay
+from stores.cover import Period
+from stores.days import DayTables
 from tests.pipeline.world import T0, World, event
 
 SITE = "a.example"
@@ -98,6 +98,45 @@ def test_a_day_is_that_of_the_site(filled: World) -> None:
     assert covered(filled) == [False, False, False]
     # Another zone, other days: what was built for the former does not count.
     assert len(build_all(builder(filled))) == 3
+
+
+def raw(world: World, zone: str = "UTC") -> list[date]:
+    """The days of a week that are asked of the rows themselves."""
+    cover = DayTables(world.warehouse).cover(Period(SITE, zone, TODAY - timedelta(days=6), TODAY))
+    return [day for day, _, _ in cover.spans]
+
+
+def test_days_that_no_look_has_seen_are_empty_and_cost_nothing(filled: World) -> None:
+    assert len(raw(filled)) == 7
+    made = builder(filled)
+    build_all(made)
+    assert raw(filled) == [TODAY]
+    assert len(raw(filled, "Europe/Berlin")) == 7
+    put(filled, 91, MIDNIGHT - 4 * DAY_MS)
+    assert raw(filled) == [TODAY - timedelta(days=4), TODAY]
+    assert events_of(filled, TODAY - timedelta(days=6)) == 7
+    made.look()
+    assert raw(filled) == [TODAY - timedelta(days=4), TODAY]
+
+
+@pytest.mark.parametrize("meanwhile", [{SITE: "Europe/Berlin"}, {}])
+def test_days_that_came_while_a_site_was_elsewhere_or_gone_are_seen_when_it_is_back(
+    filled: World, meanwhile: dict[str, str]
+) -> None:
+    zones = {SITE: "UTC"}
+    made = of_zones(filled, zones)
+    build_all(made)
+    zones.clear()
+    zones.update(meanwhile)
+    made.look()
+    put(filled, 91, MIDNIGHT - 4 * DAY_MS)
+    made.look()
+    assert events_of(filled, TODAY - timedelta(days=6)) == 7
+    zones[SITE] = "UTC"
+    made.look()
+    filled.now += MINUTE_MS
+    assert (SITE, "UTC", TODAY - timedelta(days=4)) in build_all(made)
+    assert events_of(filled, TODAY - timedelta(days=6)) == 7
 
 
 def test_the_zone_of_a_site_is_changed_and_changed_back(filled: World) -> None:
@@ -321,54 +360,6 @@ def break_rows(world: World, table: str) -> None:
     world.open()
 
 
-def kept(world: World) -> list[OpenDay]:
-    return list(DayTables(world.warehouse).cover(Period(SITE, "UTC", BEFORE, TODAY)).open)
-
-
-def go_on(world: World, first: int, count: int) -> None:
-    """So many visitors come today, one a minute. Those of a second call come late: they are in no visit yet."""
-    put(world, first, *(MIDNIGHT + 9 * HOUR_MS + n * MINUTE_MS for n in range(count)))
-    world.now = MIDNIGHT + 10 * HOUR_MS
-    finish(builder(world))
-
-
-def test_a_day_that_is_not_over_is_kept_and_again_when_it_has_grown(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.days.KEPT_ROWS", 30)
-    go_on(world, 100, 10)
-    assert (kept(world), events_of(world)) == ([], 10)
-    go_on(world, 200, 12)
-    [first] = kept(world)
-    assert (first.day, first.units) == (TODAY, tuple(complete_batches(world.checkpoint) or ()))
-    assert sorted(first.late) == list(range(200, 212))
-    go_on(world, 300, 1)
-    assert kept(world) == [first]
-    assert events_of(world) == 23
-    go_on(world, 400, 10)
-    [second] = kept(world)
-    assert second.rows > first.rows
-    assert (second.version - first.version) % 2 == 1
-    assert events_of(world) == 33
-    world.now = MIDNIGHT + DAY_MS + 2 * HOUR_MS
-    finish(builder(world))
-    assert covered(world) == [False, False, True]
-    assert (kept(world), events_of(world)) == ([], 33)
-
-
-def test_what_is_kept_of_a_day_counts_no_longer_when_units_change(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.days.KEPT_ROWS", 3)
-    go_on(world, 100, 5)
-    assert kept(world)
-    monkeypatch.setattr("pipeline.days.KEPT_ROWS", 1_000)
-    found = complete_batches(world.checkpoint) or []
-    DayBuilder(DayTables(world.warehouse), lambda: [*found, 0], lambda: {SITE: "UTC"}, lambda: world.now).look()
-    assert kept(world) == []
-    assert events_of(world) == 5
-
-
 @pytest.mark.parametrize("table", ["day_values", "month_values"])
 def test_broken_rows_of_the_day_tables_are_set_aside_and_made_again(filled: World, table: str) -> None:
     finish(builder(filled))
@@ -385,19 +376,6 @@ def test_broken_rows_of_the_day_tables_are_set_aside_and_made_again(filled: Worl
     finish(builder(filled))
     assert months_of(filled, *around)
     assert events_of(filled, *around) == 6
-
-
-def test_broken_rows_of_a_kept_day_are_set_aside_and_made_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.days.KEPT_ROWS", 3)
-    go_on(world, 100, 5)
-    assert kept(world)
-    break_rows(world, "open_visits")
-    assert recover.set_aside(world.loader, 0, world.now // DAY_MS + 1) >= 1
-    assert (kept(world), events_of(world)) == ([], 5)
-    finish(builder(world))
-    assert (len(kept(world)), events_of(world)) == (1, 5)
 
 
 def test_a_site_without_a_known_zone_is_left_out(filled: World) -> None:

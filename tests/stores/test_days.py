@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from activity.zones import day_start_ms
 from pipeline.days import DayBuilder
-from stores.day_rows import EDITION
-from stores.days import DIMENSIONS, EXACT_LASTING, DayTables, Period, exact
+from stores.cover import Period
+from stores.day_rows import DIMENSIONS, EDITION
+from stores.days import EXACT_LASTING, DayTables, exact
 from stores.filters import Filter
 from stores.warehouse import Warehouse
 from tests.stores import frames
@@ -32,7 +33,7 @@ FIRST, LAST = date(2024, 3, 30), date(2024, 4, 2)
 DAYS = [FIRST + timedelta(days=n) for n in range(4)]
 ROW = ("visitors", "visits", "pageviews", "events", "engaged_time", "without_results")
 TABLES = ("event_rows", "session_rows", "day_values", "day_visits", "day_builds", "day_horizons",
-          "month_values", "month_builds", "open_visits", "open_days")  # fmt: skip
+          "month_values", "month_builds", "open_visits", "open_days", "day_sites")  # fmt: skip
 UTM = ("utm_source", "utm_medium", "utm_term", "utm_content")
 _EVENTS_BY = {
     "page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom"),

@@ -20,7 +20,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from activity.zones import day_start_ms
-from stores.days import DIMENSIONS, DayTables, Period
+from stores.cover import Period
+from stores.day_rows import DIMENSIONS
+from stores.days import DayTables
 from stores.filters import Filter
 from stores.warehouse import Warehouse
 from tests.stores import frames

@@ -8,7 +8,8 @@ from itertools import count
 import polars as pl
 import pytest
 
-from stores.days import DayTables, Period
+from stores.cover import Period
+from stores.days import DayTables
 from stores.months import Month
 from tests.stores import frames
 from tests.stores import test_days as days

@@ -9,7 +9,8 @@ from itertools import count
 import polars as pl
 import pytest
 
-from stores.days import DayTables, Period
+from stores.cover import Period
+from stores.days import DayTables
 from stores.warehouse import Warehouse
 from tests.stores.test_days import DAYS, SITE, TABLES, ZONE, expected, found, made, put
 

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from stores import clickhouse
-from stores.days import DayTables, Period
+from stores.cover import Period
+from stores.days import DayTables
 from stores.filters import Filter
 from stores.warehouse import Warehouse
 from tests.stores import frames

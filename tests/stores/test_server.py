@@ -14,7 +14,8 @@ import pytest
 import stores
 from stores import migrate
 from stores.base import QueryFailed, QueryRefused, Unusable
-from stores.days import DayTables, Period
+from stores.cover import Period
+from stores.days import DayTables
 from stores.filters import Filter
 from stores.warehouse import Warehouse
 from tests.patience import patient

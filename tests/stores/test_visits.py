@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from stores.days import DayTables, Period
+from stores.cover import Period
+from stores.days import DayTables
 from stores.filters import Filter
 from stores.visits import Visits, check_steps, timeline
 from stores.warehouse import Warehouse
