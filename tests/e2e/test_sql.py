@@ -74,7 +74,8 @@ def rows(up: Up, by: str, **parameters: Any) -> list[dict[str, Any]]:
 
 def test_stats_are_those_of_the_definitions(up: Up) -> None:
     # 9 sent and 1 search found in an address. Seconds: 4 × 60, 0, 60, 2 × 60, over four visits. A bounce is a visit
-    # with one interactive event: Ann's second, Bob's.
+    # with one interactive event: Ann's second, Bob's. Engaged are two visits with several page views, and one with the
+    # only engagement, which took 30 seconds.
     assert up.stats(first=DAY, last=DAY) == {
         "visitors": 3,
         "visits": 4,
@@ -84,6 +85,8 @@ def test_stats_are_those_of_the_definitions(up: Up) -> None:
         "views_per_visit": 7 / 4,
         "bounce_rate": 0.5,
         "visit_duration": (240 + 0 + 60 + 120) / 4,
+        "engagement_rate": 3 / 4,
+        "engaged_time": 30 / 4,
         "bots": 0,
     }
 

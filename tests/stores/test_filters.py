@@ -170,3 +170,23 @@ def test_filtered_numbers_are_those_of_a_site_with_only_these_visits(
     until = day_start_ms(DAYS[last], ZONE) + 7 * 3_600_000 if cut else None
     period = Period(SITE, ZONE, DAYS[first], DAYS[last], until)
     assert found(stored, period, filters=filters) == wanted(EVENTS, period, filters)
+
+
+def test_an_event_that_came_late_is_no_earlier_visits(warehouse: Warehouse) -> None:
+    """It is stored, but in no session yet. The day of the earlier visit is not built again when it is in one."""
+    site, tables, first, second = "late.example", DayTables(warehouse), *(day_start_ms(day, ZONE) for day in DAYS[:2])
+    same = {"site": site, "visitor": 7, "batch": 1}
+    ping = same | {"id_lo": 1, "type": "custom", "name": "ping", "occurred_at": first}
+    view = same | {"id_lo": 2, "type": "pageview", "path": "/late", "utm_source": "x", "occurred_at": second}
+    warehouse.insert("event_rows", pl.DataFrame([ping, view]).fill_null(""), "late/e")
+    visit = same | {"session_id": 1, "started_at": first, "ended_at": first, "events": 1}
+    warehouse.insert("session_rows", pl.DataFrame([visit]), "late/s")
+    period, late = Period(site, ZONE, DAYS[0], DAYS[0]), [Filter("is", "page", ("/late",))]
+    for built in (False, True):
+        if built:
+            tables.build(site, ZONE, DAYS[0])
+            tables.move_horizon([3])
+        assert tables.cover(period).built == built
+        assert tables.breakdowns(tables.cover(period), ["utm_source"], 9) == {"utm_source": []}
+        assert tables.stats(tables.cover(period))["visits"] == 1
+        assert tables.stats(tables.cover(period, late))["visits"] == 0

@@ -5,10 +5,12 @@
 -- What the visit viewed, searched for and did on other days is in the columns `…_elsewhere`, so that a filter meets it as
 -- a whole; `props` has the properties of its custom events, each as name, zero byte, value.
 -- `step` has, where the visit began, what it did on all days in order: its page views (kind 1), searches (2), custom events
--- (3), properties of these (4), missing pages (5), links out (6) and downloads (7), as it has them elsewhere. Steps of one event have one number in `step.event`, `step.at`
--- is its time (Unix ms), `step.results` how many results a search told of, -1 where it told of none.
+-- (3), properties of these (4), missing pages (5), links out (6) and downloads (7), as it has them elsewhere. Steps of one
+-- event have one number in `step.event`, `step.at` is its time (Unix ms), `step.results` how many results a search told
+-- of, -1 where it told of none.
 -- `again` says that its visitor has other rows on that day. An event's visit is found as in `events`; an event without
--- one is left out. Visits that go on over midnight are looked up in {near_days}: {days} and two days before and after each.
+-- one, which came late and was not reconciled yet, is left out. Visits that go on over midnight are looked up in
+-- {near_days}: {days} and two days before and after each.
 WITH 1 AS page, 2 AS search, 3 AS custom, 4 AS prop, 5 AS missing, 6 AS outbound, 7 AS download
 SELECT
     ({dates:Array(Date32)})[indexOf({starts:Array(Int64)}, start)] AS day,
@@ -135,10 +137,11 @@ FROM
                 ) AS e
                 ASOF JOIN
                 (
-                    SELECT visitor, session_id, started_at
+                    SELECT visitor, session_id, started_at, ended_at
                     FROM session_rows FINAL
                     WHERE site = {site:String} AND day IN {near_days:Array(Date)}
                 ) AS s ON e.visitor = s.visitor AND e.occurred_at >= s.started_at
+                WHERE occurred_at <= ended_at
             )
             GROUP BY visitor, session_id, at, what
         )

@@ -1,6 +1,7 @@
 -- The utm fields of visits, which are those of the event that says where a visit came from: its first that is a page view
--- or names an origin, else its first. Only visits of visitors with any such field are here. The campaign is not among the
--- fields, since a session has it.
+-- or names an origin, else its first. Only visits of visitors with any such field are here. An event after the end of its
+-- visitor's last session came late: it is in none until its day was reconciled, and then in another one. The campaign is
+-- not among the fields, since a session has it.
 SELECT
     visitor, session_id,
     argMin((utm_source, utm_medium, utm_term, utm_content), (NOT tells, occurred_at, id_hi, id_lo)) AS utm
@@ -24,10 +25,11 @@ FROM
 ) AS e
 ASOF JOIN
 (
-    SELECT visitor, session_id, started_at
+    SELECT visitor, session_id, started_at, ended_at
     FROM session_rows FINAL
     WHERE site = {site:String} AND day IN {near_days:Array(Date)}
         AND
         -- wanted
 ) AS s ON e.visitor = s.visitor AND e.occurred_at >= s.started_at
+WHERE occurred_at <= ended_at
 GROUP BY visitor, session_id
