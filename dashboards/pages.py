@@ -117,7 +117,7 @@ def board(site: str) -> str:
         "forms": downloads.ROWS,
         "current": context.realtime.of(site).visitors,
     }
-    if not chosen and not stats["events"] and not stats["bots"] and _never_seen(context, site):
+    if not chosen and not stats["events"] and not stats["bots"] and not context.warehouse.has_events(site):
         return render_template("empty.html", **page)
     series = panels.timeseries(span.interval)
     earlier = _compared(panels, compare)
@@ -197,10 +197,6 @@ def _segments(links: Links) -> list[Segment]:
 def _period() -> str:
     """The period that the request names, or "custom" for a range of days."""
     return "custom" if "from" in request.args else request.args.get("period", ranges.DEFAULT_PERIOD)
-
-
-def _never_seen(context: Context, site: str) -> bool:
-    return context.warehouse.ask("first_event", site=site).is_empty()
 
 
 def _comparisons(span: DateRange) -> dict[str, str]:
