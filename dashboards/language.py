@@ -91,7 +91,8 @@ def _read(language: str) -> Translations:
 
 
 def _around() -> dict[str, Any]:
-    return {"language": current(), "languages": LANGUAGES, "in_language": _address}
+    languages = LANGUAGES if request.method == "GET" else {}  # what a form led to has no address of its own
+    return {"language": current(), "languages": languages, "in_language": _address}
 
 
 def _address(language: str = "") -> str:

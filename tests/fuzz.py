@@ -64,14 +64,14 @@ PARAMETERS = [
     "site", "site", "site", "period", "from", "to", "interval", "by", "metric", "limit", "query", "default_format",
     "param_a", "v", "url", "type", "props", "term", "results", "ts", "date", "filter", "compare", "page", "timezone",
     "filters", "filters", "steps", "steps", "path", "direction", "id", "sort", "dimension", "operator", "values",
-    "segment", "theme",
+    "segment", "theme", "lang", "lang",
     "database", "compress", "enable_http_compression", "client_protocol_version", "max_result_rows", "session_timezone",
 ]
 VALUES = [
     SITE, SITE, "day", "7d", "month", "custom", "2026-01-01", "9999-12-31", "0000-00-00", "hour", "page", "JSON", "UTC",
     "visitors", "pageview", "search", "1790000000000", "0", "10", f"https://{SITE}/", "{\"a\": 1}",
     '[["is","page",["/"]]]', '[["contains","prop:a",["b","c"]]]', '["/","/a"]', "from", "to", "visitor", "event", "is",
-    "previous", "year", "none", "SELECT 1", "SELECT * FROM events FORMAT Native", "54460",
+    "previous", "year", "none", "de", "SELECT 1", "SELECT * FROM events FORMAT Native", "54460",
 ]
 METHODS = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "get", "PRI", "G\0T", ""]
 VERSIONS = ["HTTP/1.1"] * 30 + ["HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "http/1.1", "HTTP/1.1 x", "", "HTTP/1.11"]
