@@ -45,9 +45,15 @@ def current() -> str:
     if "language" not in g:
         wanted = (request.args.get("lang", ""), request.cookies.get(COOKIE, ""))
         chosen = next((each for each in wanted if each in LANGUAGES), None)
-        g.language = chosen or request.accept_languages.best_match(LANGUAGES, ENGLISH)
+        g.language = chosen or _of_browser()
     found: str = g.language
     return found
+
+
+def _of_browser() -> str:
+    """The language that the browser asks for first of those there are; that of Austria or Switzerland is German too."""
+    asked = (tag.split("-")[0].lower() for tag, quality in request.accept_languages if quality > 0)
+    return next((each for each in asked if each in LANGUAGES), ENGLISH)
 
 
 def gettext(text: str) -> str:
@@ -56,7 +62,7 @@ def gettext(text: str) -> str:
     return str(found.ugettext(text)) if found else text
 
 
-def ngettext(one: str, many: str, number: float) -> str:
+def ngettext(one: str, many: str, number: int) -> str:
     """One of two texts, by a number, in the language of the page."""
     found = _catalog()
     return str(found.ungettext(one, many, number)) if found else (one if number == 1 else many)

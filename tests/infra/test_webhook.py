@@ -86,7 +86,7 @@ def test_a_target_that_answers_byte_by_byte_is_cut_off() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=drip, args=(server,))
         thread.start()
-        with pytest.raises(Unposted, match="no whole answer in 0.5 s"):
+        with pytest.raises(Unposted, match=r"no whole answer in 0\.5 s"):
             post(f"http://127.0.0.1:{server.getsockname()[1]}/", SECRET, "msg_1", {}, HERE, seconds=0.5)
         assert gone.wait(60)
         thread.join()
