@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from babel.dates import format_date, format_datetime, format_skeleton
-from babel.numbers import format_decimal, format_percent
+from babel.numbers import format_decimal, format_percent, get_decimal_symbol
 from flask import Flask
 
 from dashboards import ranges
@@ -25,6 +25,12 @@ def _decimal(value: float, places: int) -> str:
     if current() == ENGLISH:
         return f"{value:,.{places}f}"
     return str(format_decimal(round(value, places), "#,##0.0" if places else "#,##0", locale=current()))
+
+
+def _short(value: float, places: int) -> str:
+    """Like `_decimal`, but thousands stand together."""
+    written = f"{value:.{places}f}"
+    return written if current() == ENGLISH else written.replace(".", get_decimal_symbol(current()))
 
 
 def percent(share: float) -> str:
@@ -48,7 +54,7 @@ def size(count: int) -> str:
     amount, units = float(count), ("B", "kB", "MB", "GB", "TB")
     for unit in units:
         if amount < 1000 or unit == units[-1]:
-            return f"{_decimal(amount, 0 if unit == 'B' or amount >= 10 else 1)} {unit}"
+            return f"{_short(amount, 0 if unit == 'B' or amount >= 10 else 1)} {unit}"
         amount /= 1000
     raise AssertionError("the last unit has no end")
 
@@ -59,7 +65,7 @@ def metric(value: float, name: str) -> str:
         return percent(value)
     if name in SECONDS:
         return duration(value)
-    return _decimal(value, 1) if name == "views_per_visit" else number(value)
+    return _short(value, 1) if name == "views_per_visit" else number(value)
 
 
 def change(now: float, before: float) -> str:

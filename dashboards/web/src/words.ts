@@ -3,7 +3,7 @@
 export const language = document.documentElement.lang || "en";
 const whole = new Intl.NumberFormat(language, { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat(language, { notation: "compact", maximumFractionDigits: 1 });
-const tenths = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const tenths = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maximumFractionDigits: 1, useGrouping: false });
 const percents = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 });
 
 export function isShare(metric: string): boolean {
