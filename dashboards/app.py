@@ -91,8 +91,8 @@ def create(
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.register(app)
-    language.register(app)
     guard(app, access or Access())
+    language.register(app)
     if provider is not None:
         oidc.register(app, provider, url)
     parts = (health, login, guests, oidc, own, people, tokens, log, api, openapi, sql, protocol, ops, alerts, reports)

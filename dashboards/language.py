@@ -72,7 +72,8 @@ def register(app: Flask) -> None:
     """Reads the catalogs, and has the templates of an app use them.
 
     `lang` in an address chooses a language: a browser is led to the page itself, with a cookie that remembers it. In a
-    share, which may be in a frame where no cookie is kept, links keep it instead (see `Links`)."""
+    share, which may be in a frame where no cookie is kept, links keep it instead (see `Links`). What is done before a
+    request is done in the order in which it was registered, and no language is chosen for whoever the guard refuses."""
     app.extensions[_CATALOGS] = {language: _read(language) for language in LANGUAGES if language != ENGLISH}
     app.jinja_env.add_extension("jinja2.ext.i18n")
     app.jinja_env.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]

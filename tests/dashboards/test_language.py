@@ -79,6 +79,8 @@ def test_the_language_is_the_browsers_until_one_is_chosen(client: FlaskClient) -
     assert (chosen.status_code, chosen.location) == (303, BOARD)
     assert lang(BOARD, **german) == "en"
     assert lang(f"{BOARD}&lang=xx", **german) == "en"
+    refused = client.get(f"{BOARD}&lang=en", headers=german | {"Host": "evil.example"})
+    assert (refused.status_code, "Set-Cookie" in refused.headers) == (421, False)
     client.delete_cookie(COOKIE)
     assert lang(f"{BOARD}&lang=xx", **german) == "de"
 
