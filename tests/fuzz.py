@@ -85,11 +85,13 @@ NAMES = [
     "Content-Encoding", "Expect", "Upgrade", "Connection", "TE", "Trailer", "Via", "DNT", "Sec-GPC", "Max-Forwards",
     "SCRIPT_NAME", "SCRIPT-NAME", "PATH_INFO", "REMOTE_USER", "Content_Length", "Transfer_Encoding", "Keep-Alive",
     "X-ClickHouse-Format", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "HTTP2-Settings", "Date", "Content-Type",
+    "Accept-Language",
 ]
 NO_NAMES = ["", "a b", "\u00e9", "x\0y", "X:", "Host"]
 WORDS = [
     "gzip", "100-continue", "websocket", "h2c", "Upgrade", "close", "keep-alive", "https", "http", "on", "null", "*",
     "bytes=0-", "application/json", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain", "13",
+    "text/html", "de", "de-CH, *;q=0",
     "Basic x", "Bearer x", "1", "127.0.0.1", "::1", "[::1]:80", "x" * 9000, "a=b; c", "http://[", "/x", "localhost",
 ]
 STATEMENTS = [
@@ -171,7 +173,8 @@ def _question(random: Random) -> Odd:
     pairs += [f"{random.choice(PARAMETERS)}={quote(_text(random))}" for _ in range(random.randrange(4))]
     body = _body(random, False) if path in ("/sql", "/sites") else b""
     line = f"{'POST' if body else 'GET'} {path}?{'&'.join(pairs)} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode()
-    name = random.choice([b"Accept", b"Content-Type", b"X-ClickHouse-Format", b"Accept-Encoding", b"Cookie"])
+    names = (b"Accept", b"Content-Type", b"X-ClickHouse-Format", b"Accept-Encoding", b"Accept-Language", b"Cookie")
+    name = random.choice(names)
     value = random.choice(WORDS).encode()
     return Odd(line + b"%s: %s\r\nContent-Length: %d\r\n\r\n" % (name, value, len(body)) + body, True)
 
