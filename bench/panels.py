@@ -9,6 +9,8 @@ ours are timed. The page also asks for the range before, in which this data has 
 What visits did in order (a funnel, what follows a page, the latest visits) has the target of filtered panels, since it
 reads each visit.
 
+The page of today, which has what the traffic sent, is printed only.
+
 With filters, the numbers and two lists are compared and timed for each of some filters; the page is timed only. As the
 peer takes long for each, they are left out of more than two million events unless `--filters` is given.
 
@@ -263,6 +265,17 @@ def filtered(running: Up, site: str, days: int, peer: dict[str, Asked]) -> Itera
         print(f"page with filter {name}: p50 {page.p50:.0f} ms, p95 {page.p95:.0f} ms", file=sys.stderr)
 
 
+def of_today(running: Up, site: str) -> None:
+    """Print what the page of today takes, which is not over: the events of the traffic until now, without and with a
+    filter."""
+    begin = f"http://127.0.0.1:{running.dashboards}"
+    events = json.loads(fetch(f"{begin}/api/v1/stats?site={site}&period=today"))["events"]
+    for name, filters in {"all": "", **{name: quote(json.dumps(each.asked)) for name, each in FILTERS.items()}}.items():
+        page = took(f"{begin}/{site}?period=today&filters={filters}", FILTERED_ROUNDS)
+        shown = f"p50 {page.p50:.0f} ms, p95 {page.p95:.0f} ms"
+        print(f"page of today, {events:,} events, {name}: {shown}", file=sys.stderr)
+
+
 def faster(name: str, ours: Took, peer: float, target: float) -> Result:
     """The result of something that has to be so many times faster than the peer."""
     return result(f"panels/{name}", ours.p50, peer, "ms", target, met=peer >= target * ours.p50, **ours.against(peer))
@@ -326,6 +339,7 @@ def main() -> int:
                 yield from measured(running, site, args.days, raw, duckdb)
                 if filters:
                     yield from filtered(running, site, args.days, chosen)
+                of_today(running, site)
                 if not args.no_browser:
                     yield from shown(addresses(running, site, args.days)["page"])
                 yield from built(running)

@@ -220,7 +220,7 @@ def _before(context: Context, panels: Panels, earlier: Panels) -> dict[str, Any]
     until = earlier.span.start_ms + context.clock() - panels.span.start_ms
     if until >= earlier.span.end_ms:
         return earlier.stats
-    return Panels(earlier.warehouse, earlier.site, earlier.span, until, earlier.filters).stats
+    return earlier.stats_until(until)
 
 
 def _chart(

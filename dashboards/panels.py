@@ -104,8 +104,7 @@ class Listing:
 
 
 class Panels:
-    """The numbers of one site over one range, up to `until_ms` (Unix ms) if that is given, of the visits that filters
-    choose.
+    """The numbers of one site over one range, of the visits that filters choose.
 
     Days that are over come from the day tables. Where they come from is decided once, so all numbers are of one moment
     as far as they are of days in the tables."""
@@ -115,14 +114,13 @@ class Panels:
         warehouse: Warehouse,
         site: str,
         span: DateRange,
-        until_ms: int | None = None,
         filters: Sequence[Filter] = (),
     ) -> None:
         self.warehouse = warehouse
         self.site = site
         self.span = span
         self.filters = tuple(filters)
-        self._period = Period(site, span.zone, span.first, span.last, until_ms)
+        self._period = Period(site, span.zone, span.first, span.last)
         self._days = DayTables(warehouse)
 
     @cached_property
@@ -132,7 +130,13 @@ class Panels:
     @cached_property
     def stats(self) -> dict[str, Any]:
         """The headline numbers, `bots`, the events of bots, and whether the number of visitors is `exact`."""
-        found = self._days.stats(self._cover)
+        return self._told(self._days.stats(self._cover))
+
+    def stats_until(self, until_ms: int) -> dict[str, Any]:
+        """The same up to a time (Unix ms)."""
+        return self._told(self._days.stats(self._cover, until_ms))
+
+    def _told(self, found: dict[str, Any]) -> dict[str, Any]:
         return found | {"exact": exact(found.pop("lasting"), self._period)}
 
     def timeseries(self, interval: str) -> list[dict[str, Any]]:

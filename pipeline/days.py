@@ -3,7 +3,8 @@
 Every ten seconds the builder looks at what changed: the hours that rows touch whose batch lies beyond the horizon.
 Built days among them are declared invalid, and then the horizon moves to the last complete batch of every unit. A day
 is built once it is over and nothing has changed in it for a while; the newest first, because they are looked at most.
-A month that is over is made of its days (`stores.months`) when none of them waits.
+A month that is over is made of its days (`stores.months`) when none of them waits. Of a day that is not over and large
+the visits are kept (`stores.open_days`), again each time it has grown by a share.
 Whatever is interrupted, a day is at worst built once more. The table `day_builds` has an entry for every day that a
 look has seen, so a start reads only what is beyond the horizon; all rows are read for a site that has no entry.
 """
@@ -22,6 +23,7 @@ from activity.zones import ZONES, day_start_ms
 from pipeline.checkpoint import CheckpointRepository
 from pipeline.unit import all_of, layout
 from stores.base import CheckpointStore
+from stores.day_rows import spans, whole_day
 from stores.days import DayTables
 
 LOOK_SECONDS = 10.0
@@ -30,6 +32,8 @@ _GRACE_MS = HOUR_MS
 # A day that changes all the time is built again every ten minutes, any other shortly after its last change.
 _QUIET_MS = 20_000
 _PATIENCE_MS = 10 * MINUTE_MS
+# The visits of a day that is not over are kept from so many rows on, and again when it has so many times as many.
+KEPT_ROWS, GROWN = 2_000, 1.1
 
 Day = tuple[str, str, date]  # site, time zone, day
 
@@ -59,6 +63,7 @@ class DayBuilder:
     _looks_at: float = 0.0
     _zones: dict[str, str] = field(default_factory=dict)
     _builds: dict[Day, bool] = field(default_factory=dict)  # all days with events, and whether they are built
+    _grown: set[Day] = field(default_factory=set)  # days of which rows came since they were last weighed
     # When days changed first since they were built, and when they changed last, as far as this process saw it.
     _changes: dict[Day, tuple[int, int]] = field(default_factory=dict)
 
@@ -74,6 +79,8 @@ class DayBuilder:
         anew = not horizon or any(now < then for now, then in zip(units, former, strict=True))
         if anew:
             self.tables.forget()
+        elif len(units) != len(horizon):
+            self.tables.open.forget()
         self._builds = self.tables.builds()
         # Rows are kept by site and day: of a site whose zone was changed the former days go before new ones are built.
         gone = {day for day, valid in self._builds.items() if valid and zones.get(day[0]) != day[1]}
@@ -86,6 +93,7 @@ class DayBuilder:
         known = set() if anew else {(site, zone) for site, zone, _ in self._builds}
         if strange := [site for site, zone in zones.items() if (site, zone) not in known]:
             changed |= days_of(self.tables.changed([0], strange), zones)
+        self._grown |= changed
         invalid = gone | {day for day in changed if self._builds.get(day) is not False}
         if invalid:
             self.tables.invalidate(sorted(invalid))
@@ -95,18 +103,41 @@ class DayBuilder:
 
     def due(self) -> list[Day]:
         """The days that may be built now, in the order in which to build them."""
-        now = self.clock()
         over = [
             (site, zone, day)
             for (site, zone, day), valid in self._builds.items()
             if not valid
             and self._zones.get(site) == zone
-            and day_start_ms(day + timedelta(days=1), zone) + _GRACE_MS <= now
+            and self._is_over(zone, day)
         ]
-        self.status.waiting = len(over)
+        self.status.waiting, now = len(over), self.clock()
         changes = ((day, *self._changes.get(day, (0, 0))) for day in over)
         quiet = [day for day, first, last in changes if now - last >= _QUIET_MS or now - first >= _PATIENCE_MS]
         return sorted(quiet, key=lambda each: (-each[2].toordinal(), each))
+
+    def grown(self) -> tuple[Day, int] | None:
+        """A day that is not over and may be kept now, and how many rows it has."""
+        self._grown = {day for day in self._grown if self._zones.get(day[0]) == day[1] and not self._is_over(*day[1:])}
+        days = sorted(self._grown)
+        utc = {each: spans(whole_day(each[2], each[1]))["days"] for each in days}
+        sites, every = {site for site, _, _ in days}, {day for of in utc.values() for day in of}
+        sizes = self.tables.open.sizes(sites, every) if days else {}
+        for each in days:
+            self._grown.discard(each)
+            rows = sum(sizes.get((each[0], day), 0) for day in utc[each])
+            kept = self.tables.open.of(*each, each[2]).get(each[2]) if rows >= KEPT_ROWS else None
+            if rows >= max(KEPT_ROWS, kept.rows * GROWN if kept else 0):
+                return each, rows
+        return None
+
+    def keep(self, day: Day, rows: int) -> float:
+        """Keep the visits of a day that is not over; returns the seconds that it took."""
+        begun = time.monotonic()
+        self.tables.open.build(*day, self.tables.horizon(), rows)
+        return time.monotonic() - begun
+
+    def _is_over(self, zone: str, day: date) -> bool:
+        return day_start_ms(day + timedelta(days=1), zone) + _GRACE_MS <= self.clock()
 
     def build(self, day: Day) -> float:
         """Build a day; returns the seconds that it took."""
@@ -125,6 +156,8 @@ class DayBuilder:
         if time.monotonic() >= self._looks_at:
             self.look()
             self._looks_at = time.monotonic() + LOOK_SECONDS
+        if grown := self.grown():
+            return self.keep(*grown)
         if waiting := self.due():
             return self.build(waiting[0])  # half of the time is left to others
         yesterday = datetime.fromtimestamp(self.clock() / 1000, UTC).date() - timedelta(days=1)

@@ -16,7 +16,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -236,24 +236,26 @@ class Beside:
 
 
 @contextmanager
-def there(client: Client, table: Beside | None, embedded: bool) -> Iterator[ExternalData | None]:
-    """For the block, the table is there for a question of this client, which has to send along what this yields.
+def there(client: Client, tables: Sequence[Beside], embedded: bool) -> Iterator[ExternalData | None]:
+    """For the block, the tables are there for a question of this client, which has to send along what this yields.
 
-    The embedded engine, whose client is a session, gets a temporary table."""
-    if table is None:
-        yield None
-        return
-    structure = ", ".join(f"`{column}` {kind}" for column, kind in table.types.items())
+    The embedded engine, whose client is a session, gets temporary tables."""
+    structures = [", ".join(f"`{column}` {kind}" for column, kind in table.types.items()) for table in tables]
     if not embedded:
-        yield ExternalData(file_name=table.name, fmt=table.fmt, structure=structure, data=table.body)
+        sent = ExternalData()
+        for table, structure in zip(tables, structures, strict=True):
+            sent.add_file(file_name=table.name, fmt=table.fmt, structure=structure, data=table.body)
+        yield sent if tables else None
         return
-    client.command(f"CREATE TEMPORARY TABLE {table.name} ({structure}) ENGINE = Memory")
     try:
-        if table.body:
-            client.raw_insert(table.name, list(table.types), table.body, fmt=table.fmt)
+        for table, structure in zip(tables, structures, strict=True):
+            client.command(f"CREATE TEMPORARY TABLE {table.name} ({structure}) ENGINE = Memory")
+            if table.body:
+                client.raw_insert(table.name, list(table.types), table.body, fmt=table.fmt)
         yield None
     finally:
-        client.command(f"DROP TEMPORARY TABLE IF EXISTS {table.name}")
+        for table in tables:
+            client.command(f"DROP TEMPORARY TABLE IF EXISTS {table.name}")
 
 
 def bound(sql: str, params: Mapping[str, Any] | None) -> dict[str, Any]:

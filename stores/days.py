@@ -14,6 +14,9 @@ Filters. A question that is asked of some visits only (`stores.filters`) needs m
 too, a row each with what it did (`day_visits`). Their rows, stored or made, are filtered and counted by `rows/chosen`,
 which gives rows of the same form.
 
+Open days. Of a day that is not over the visits are kept as they were some moments ago (`stores.open_days`), and only
+those of visitors of whom rows came since are made.
+
 Months. What lies in a whole month is asked of the month's rows (`stores.months`), which are those of its days added up.
 
 Visitors. An id without cookies lasts a day, and over several days it counts once a day: these add up. Ids that last
@@ -23,7 +26,7 @@ Visitors. An id without cookies lasts a day, and over several days it counts onc
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import groupby
@@ -33,10 +36,12 @@ import polars as pl
 
 from activity.definitions import DAY_MS
 from activity.zones import day_start_ms
-from stores import clickhouse, filters
+from stores import clickhouse, day_rows, filters
 from stores.clickhouse import Beside
+from stores.day_rows import ALL, CHANGED, DIMENSIONS, ROW, STATEMENTS, VISIT, WITH_STEPS, WITHOUT_STEPS, Span
 from stores.filters import Condition, Filter
 from stores.months import Month, MonthTables
+from stores.open_days import OpenDay, OpenDays
 from stores.warehouse import Warehouse
 
 # Up to so many visitors whose ids last the state counts exactly but for one chance in a hundred; beyond, this is its
@@ -44,53 +49,23 @@ from stores.warehouse import Warehouse
 EXACT_LASTING = 10_000
 STANDARD_ERROR = 0.004
 
-# The dimensions, by the statement that gives their rows; the dimension "" is all that happened.
-_STATEMENTS = {
-    "visits": (
-        *("", "entry_page", "exit_page", "source", "channel", "campaign", "country", "region", "city", "language"),
-        *("device", "browser", "os", *filters.UTM),
-    ),
-    "events": ("page", "search", "event", "not_found", "outbound", "download"),
-    "counts": ("",),
-}
-DIMENSIONS = tuple(dict.fromkeys(dimension for theirs in _STATEMENTS.values() for dimension in theirs))
-
-# What a day is built from, and how: a day that was built otherwise, by another version, is built again.
-EDITION = 4
-
-_ROW = (
-    "day, dimension, value, visitors, regulars, lasting, visits, bounces, duration_ms, engaged,"
-    " engaged_ms, pageviews, searches, events,"
-    " bots, without_results"
-)
-_VISIT = (
-    "visitor, session_id, started_at, began, again, lasts, is_bounce, is_engaged, duration_ms, visit_engaged_ms,"
-    " visit_pageviews, visit_searches, visit_events, pageviews, searches, events, entry_page, exit_page, source,"
-    " channel, campaign, country, region, city, language, device, browser, os, utm_source, utm_medium, utm_term,"
-    " utm_content, `page.value`, `page.views`, `page.events`, `page.engaged_ms`, `search.value`, `search.events`,"
-    " `search.nothing`, `event.value`, `event.events`, `not_found.value`, `not_found.events`, `outbound.value`,"
-    " `outbound.events`, `download.value`, `download.events`, pages_elsewhere, searches_elsewhere,"
-    " events_elsewhere, not_found_elsewhere, outbound_elsewhere, download_elsewhere, props"
-)
-_STEPS = {"kind": "UInt8", "value": "String", "event": "UInt32", "at": "Int64", "results": "Int64"}
-_WITH_STEPS = ", ".join(f"`step.{name}`" for name in _STEPS)
-_WITHOUT_STEPS = ", ".join(f"emptyArray{kind}() AS `step.{name}`" for name, kind in _STEPS.items())
 _MANY_DAYS = 1_000
 DAYS_AT_ONCE = 4
-_DATES = 2**16
+_AT_ONCE_MS = DAYS_AT_ONCE * DAY_MS
 _DAY = timedelta(days=1)
 _EPOCH = date(1970, 1, 1)
+
+Rows = tuple[list[str], dict[str, Any]]  # statements that give rows, and their parameters
 
 
 @dataclass(frozen=True)
 class Period:
-    """Days of a site in a time zone, from `first` to `last`, cut off at `until_ms` (Unix ms) if that is given."""
+    """Days of a site in a time zone, from `first` to `last`."""
 
     site: str
     zone: str
     first: date
     last: date
-    until_ms: int | None = None
 
     @property
     def days(self) -> list[date]:
@@ -106,15 +81,23 @@ class Cover:
     period: Period
     filters: tuple[Filter, ...]
     versions: list[int]  # of each day of the period, 0 for one that is not taken from the day tables
-    spans: list[tuple[date, int, int]]  # days that are not taken from there, with the start and end of each (ms)
+    spans: list[Span]  # days that are not taken from there
     made: Beside | None = None  # the visits that filters choose on these days, as rows of `day_visits`
     steps: bool = False  # whether what visits did, in order, is asked for
+    open: tuple[OpenDay, ...] = ()  # days of which visits are kept, but for those of the visitors that have changed
+    open_spans: tuple[Span, ...] = ()
+    changed: Beside | None = None
     months: tuple[Month, ...] = ()  # which are made of the days of these versions
 
     @property
     def built(self) -> bool:
         """Whether any day is taken from the day tables."""
         return any(self.versions)
+
+    @property
+    def beside(self) -> list[Beside]:
+        """The tables that its statements ask."""
+        return [table for table in (self.made, self.changed) if table]
 
     @property
     def apart(self) -> list[int]:
@@ -134,6 +117,7 @@ class DayTables:
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
         self.months = MonthTables(warehouse)
+        self.open = OpenDays(warehouse)
 
     # -- questions --------------------------------------------------------------------------------------------
 
@@ -143,12 +127,12 @@ class DayTables:
         `steps` is for questions of visits themselves (`of_visits`)."""
         # The horizon first: what changes from now on lies beyond it, also if the builder moves it meanwhile.
         horizon = self.horizon()
-        where = {"site": period.site, "zone": period.zone, "edition": EDITION}
+        where = {"site": period.site, "zone": period.zone, "edition": day_rows.EDITION}
         where |= {"first": period.first, "last": period.last}
         built = dict(self._warehouse.ask("built_days", **where).iter_rows())
         if built:
             days = sorted(built)
-            starts, ends = _starts(days, period.zone), _starts([day + _DAY for day in days], period.zone)
+            starts, ends = (day_rows.starts([day + n * _DAY for day in days], period.zone) for n in (0, 1))
             given = {"site": period.site, "units": horizon or [0], "dates": days, "starts": starts, "ends": ends}
             touched = self._warehouse.ask("touched_days", **given)
             for day in touched.to_series():
@@ -164,28 +148,52 @@ class DayTables:
             first, last = known[0] if known else (date.max, date.min + _DAY)
             spans = [span for span in cover.spans if first <= span[0] + _DAY and span[0] - _DAY <= last]
             cover = replace(cover, spans=spans)
+        if cover.spans and horizon:
+            cover = self._with_open_days(cover)
         return self._with_visits(cover)
+
+    def _with_open_days(self, cover: Cover) -> Cover:
+        """The cover with what is kept of days that are not over."""
+        period = cover.period
+        kept = self.open.of(period.site, period.zone, period.first, period.last)
+        spans = [span for span in cover.spans if span[0] in kept]
+        if not spans:
+            return cover
+        days = [kept[day] for day, _, _ in spans]
+        changed = self.open.changed(period.site, days, spans)
+        others = [span for span in cover.spans if span[0] not in kept]
+        return replace(cover, spans=others, open=tuple(days), open_spans=tuple(spans), changed=changed)
 
     def _with_visits(self, cover: Cover) -> Cover:
         """The cover with the visits that filters choose on days without day tables: they are made once for all that is
         asked of them, some days at a time."""
-        if not (cover.filters or cover.steps) or not cover.spans:
+        if not (cover.filters or cover.steps):
             return cover
         condition = Condition(cover.filters)
-        sql = f"""
-            SELECT {{site:String}} AS site, day, toUInt64(0) AS version, {_VISIT},
-                {_WITH_STEPS if cover.steps else _WITHOUT_STEPS}
-            FROM (\n{_statement("day_visits")}\n) WHERE {condition.chosen}"""
         made: Beside | None = None
-        for _, spans in groupby(cover.spans, key=lambda span: span[1] // (DAYS_AT_ONCE * DAY_MS)):
-            params = {"site": cover.period.site} | condition.params | _spans(list(spans))
-            some = self._warehouse.table_of("made_visits", sql, _declared(sql, params), like="day_visits")
+        groups = [(list(some), ALL) for _, some in groupby(cover.spans, key=lambda span: span[1] // _AT_ONCE_MS)]
+        for spans, whose in [*groups, *([(list(cover.open_spans), CHANGED)] if cover.open else [])]:
+            sql = f"""
+                SELECT {{site:String}} AS site, day, toUInt64(0) AS version, {VISIT},
+                    {WITH_STEPS if cover.steps else WITHOUT_STEPS}
+                FROM (\n{day_rows.statement("day_visits", whose)}\n) WHERE {condition.chosen}"""
+            params = day_rows.declared(sql, {"site": cover.period.site} | condition.params | day_rows.spans(spans))
+            types = self._warehouse.types_of("day_visits")
+            beside = [cover.changed] if whose == CHANGED and cover.changed else []
+            some = self._warehouse.table_of("made_visits", sql, params, types, beside)
             made = some if made is None else replace(made, body=made.body + some.body)
         return replace(cover, made=made)
 
-    def stats(self, cover: Cover) -> dict[str, Any]:
-        """The numbers of a period, `bots` and `lasting` among them."""
-        return self._ask("stats", cover, [""]).row(0, named=True)
+    def stats(self, cover: Cover, until_ms: int | None = None) -> dict[str, Any]:
+        """The numbers of a period, up to a time (Unix ms) if that is given, `bots` and `lasting` among them."""
+        zone, days = cover.period.zone, cover.period.days
+        if until_ms is None:
+            return self._ask("stats", cover, [""]).row(0, named=True)
+        begun = [day for day in days if day_start_ms(day, zone) < until_ms]
+        if not begun:
+            return self._ask("stats", Cover(cover.period, (), [0] * len(days), []), [""]).row(0, named=True)
+        start, end = day_rows.starts([begun[-1], begun[-1] + _DAY], zone)
+        return self._ask("stats", cover, [""], cut=(begun[-1], start, min(end, until_ms))).row(0, named=True)
 
     def series(self, cover: Cover, interval: str) -> dict[date, dict[str, Any]]:
         """The numbers of each `interval` (day, week, month) of a period that has any, by its first day."""
@@ -196,14 +204,18 @@ class DayTables:
     def hours(self, cover: Cover, starts: Sequence[int]) -> dict[int, dict[str, Any]]:
         """The numbers of each hour of a period that has any, by its start (Unix ms); `starts` are those of all hours.
 
-        The day tables know no hours, so they are always those of the events and sessions themselves."""
+        The day tables know no hours, so events are always counted themselves: all, or those of the visits that filters
+        choose."""
         end = day_start_ms(cover.period.last + _DAY, cover.period.zone)
         bounds = zip(starts, [*starts[1:], end], strict=True)
         # The statements label a span by a date: here the n-th hour is the n-th day of all times.
         spans = [(_EPOCH + timedelta(days=n), start, until) for n, (start, until) in enumerate(bounds)]
-        raw = self._with_visits(Cover(cover.period, cover.filters, [], spans))
-        rows = self._add_up("series", raw, [""], interval="day").iter_rows(named=True)
-        return {starts[(row.pop("bucket") - _EPOCH).days]: row for row in rows}
+        if cover.filters:
+            rows, params = self._at(cover, spans)
+            found = self._sum("series", cover, rows, params | {"interval": "day"})
+        else:
+            found = self._add_up("series", Cover(cover.period, (), [], spans), [""], interval="day")
+        return {starts[(row.pop("bucket") - _EPOCH).days]: row for row in found.iter_rows(named=True)}
 
     def breakdowns(self, cover: Cover, dimensions: Sequence[str], limit: int) -> dict[str, list[dict[str, Any]]]:
         """The values with the most visitors, for each of some dimensions. Raises ValueError for what is none."""
@@ -221,7 +233,7 @@ class DayTables:
         `sort` is "value", or "visitors", "visits", "pageviews" or "events" for the most first. A row has the number of
         all such values as `total`. Raises ValueError for what is no dimension."""
         _check([dimension])
-        asked = {"search": list(search), "sort": sort, "limit": limit, "offset": offset}
+        asked: dict[str, Any] = {"search": list(search), "sort": sort, "limit": limit, "offset": offset}
         merging = cover.period.first < cover.period.last
         return self._add_up("listing", cover, [dimension], merging=merging, **asked)
 
@@ -230,18 +242,15 @@ class DayTables:
         neither steps nor filters, if it asks what sessions say of themselves.
 
         `parts` are conditions of ours that it has places for; `params` are bound."""
-        stored, condition = cover.built or not cover.spans, Condition(cover.filters)
-        visits = [clickhouse.rows("stored_visits")] if stored else []
-        if cover.made:
-            visits.append("SELECT * FROM made_visits")
-        elif cover.spans:
-            visits.append(clickhouse.rows("begun"))
-            params |= _spans(cover.spans)
-        given = {"visits": "\nUNION ALL\n".join(visits), "chosen": condition.chosen}
-        params |= condition.params | {"site": cover.period.site, "versions": cover.versions}
-        params |= {"first": cover.period.first, "last": cover.period.last}
-        sql = clickhouse.filled(clickhouse.filled(clickhouse.rows(question, "visits"), parts), given)
-        return self._warehouse.query(sql, _declared(sql, params), cover.made)
+        visits, given = self._visits(cover)
+        if spans := [] if cover.filters or cover.steps else [*cover.spans, *cover.open_spans]:
+            visits = [*visits[: cover.built], clickhouse.rows("begun")]
+            given |= day_rows.spans(spans)
+        condition = Condition(cover.filters)
+        places = {"visits": "\nUNION ALL\n".join(visits), "chosen": condition.chosen}
+        params |= given | condition.params | {"site": cover.period.site}
+        sql = clickhouse.filled(clickhouse.filled(clickhouse.rows(question, "visits"), parts), places)
+        return self._warehouse.query(sql, day_rows.declared(sql, params), cover.beside)
 
     def _ask(self, question: str, cover: Cover, dimensions: Sequence[str], **params: Any) -> pl.DataFrame:
         """The answer. Ids that last are merged over the days only where there are any: it costs as much as the rest.
@@ -253,49 +262,88 @@ class DayTables:
         return self._add_up(question, cover, dimensions, merging=True, **params)
 
     def _add_up(
-        self, question: str, cover: Cover, dimensions: Sequence[str], *, merging: bool = False, **params: Any
+        self, question: str, cover: Cover, dimensions: Sequence[str], *, cut: Span | None = None, **params: Any
     ) -> pl.DataFrame:
-        params |= {"site": cover.period.site, "dimensions": list(dimensions), "merging": merging}
-        months = () if question == "series" else cover.months
+        by_day, of = question == "series", self._chosen if cover.filters else self._rows
+        rows, given = of(cover, dimensions, by_day, cut)
+        return self._sum(question, cover, rows, given | {"dimensions": list(dimensions)} | params)
+
+    def _sum(self, question: str, cover: Cover, rows: Sequence[str], params: Mapping[str, Any]) -> pl.DataFrame:
+        """The answer to a question that adds up the rows that some statements give."""
+        sql = clickhouse.filled(clickhouse.question(question), {"rows": "\nUNION ALL\n".join(rows)})
+        given = {"site": cover.period.site, "merging": False, **params}
+        return self._warehouse.query(sql, day_rows.declared(sql, given), cover.beside)
+
+    def _rows(self, cover: Cover, dimensions: Sequence[str], by_day: bool, cut: Span | None) -> Rows:
+        """The rows of all visits, up to the end of `cut`, the part of a day, if it is given."""
+        if cut:
+            cover = _before(cover, cut)
+        months = () if by_day else cover.months
         versions = cover.apart if months else cover.versions
-        stored, raw = any(versions) or not (cover.spans or months), bool(cover.spans)
-        if stored:
+        asked = [name for name, theirs in STATEMENTS.items() if set(theirs) & set(dimensions)]
+        rows, params = [], day_rows.spans(cover.spans)
+        if any(versions) or not (cover.spans or cover.open or months):
+            rows.append(clickhouse.rows("stored"))
             params |= {"first": cover.period.first, "last": cover.period.last, "versions": versions}
             params["taken"] = [day for day, each in zip(cover.period.days, versions, strict=True) if each]
         if months:
+            rows.append(clickhouse.rows("stored_months"))
             params |= {"months": [each.first for each in months], "month_versions": [each.version for each in months]}
-        if cover.filters:
-            condition, by_day = Condition(cover.filters), question == "series"
-            params |= condition.params
-            visits = [clickhouse.rows("stored_visits")] if stored else []
-            visits += ["SELECT * FROM made_visits"] if raw else []
-            rows = [row for of in visits for row in filters.rows(of, dimensions, condition, by_day=by_day)]
-        else:
-            rows = [clickhouse.rows("stored")] if stored else []
-            rows += [clickhouse.rows("stored_months")] if months else []
-            if raw:
-                params |= _spans(cover.spans)
-                rows += [_statement(name) for name, theirs in _STATEMENTS.items() if set(theirs) & set(dimensions)]
-        sql = clickhouse.filled(clickhouse.question(question), {"rows": "\nUNION ALL\n".join(rows)})
-        return self._warehouse.query(sql, _declared(sql, params), cover.made)
+        if cover.spans:
+            rows += [day_rows.statement(name) for name in asked]
+        if cover.open:
+            kept = clickhouse.rows("open_visits")
+            rows += filters.rows(kept, dimensions, Condition(()), by_day=by_day)
+            rows += [day_rows.apart(day_rows.statement(name, CHANGED)) for name in asked]
+            params |= _of_open(cover) | day_rows.apart_spans(cover.open_spans)
+        return rows, params
+
+    def _chosen(self, cover: Cover, dimensions: Sequence[str], by_day: bool, cut: Span | None) -> Rows:
+        """The rows of the visits that filters choose, likewise."""
+        visits, params = self._visits(cover)
+        condition = Condition(cover.filters)
+        if cut:
+            visits = [f"SELECT * FROM (\n{each}\n) WHERE day < {{cut:Date32}}" for each in visits]
+        rows = [row for of in visits for row in filters.rows(of, dimensions, condition, by_day=by_day)]
+        if cut:
+            more, given = self._at(cover, [cut], "day = {cut:Date32}")
+            rows, params = rows + more, params | given | {"cut": cut[0]}
+        return rows, params | condition.params
+
+    def _at(self, cover: Cover, spans: Sequence[Span], whose: str = "true") -> Rows:
+        """The rows of the dimension "" of times that are parts of days, of the visits that filters choose."""
+        visits, params = self._visits(cover)
+        condition = Condition(cover.filters)
+        of = "SELECT * FROM (\n{}\n) WHERE {}".format("\nUNION ALL\n".join(visits), whose)
+        places = {"visits": of, "chosen": condition.chosen, "landed": condition.landed}
+        rows = [clickhouse.filled(clickhouse.rows(name), places) for name in ("began_at", "happened_at")]
+        return rows, params | condition.params | day_rows.spans(spans)
+
+    def _visits(self, cover: Cover) -> Rows:
+        """The statements that give the visits of a cover: those of built days, those kept of open days, those made."""
+        visits = [clickhouse.rows("stored_visits")] if cover.built or not (cover.spans or cover.open) else []
+        if cover.open:
+            visits.append(clickhouse.rows("open_visits"))
+        if cover.made:
+            visits.append("SELECT * FROM made_visits")
+        params = {"first": cover.period.first, "last": cover.period.last, "versions": cover.versions}
+        return visits, params | _of_open(cover)
 
     # -- building ---------------------------------------------------------------------------------------------
 
     def build(self, site: str, zone: str, day: date) -> None:
         """Build a day. It counts once all of its rows are there."""
         version = self._next_version(site, day)
-        begin, end = day_start_ms(day, zone), day_start_ms(day + _DAY, zone)
-        spans = [(day, begin, end)] if begin < end else []  # clocks may skip a day
-        params = {"site": site, "version": version} | _spans(spans)
+        params = {"site": site, "version": version} | day_rows.spans(day_rows.whole_day(day, zone))
         sql = f"""
-            INSERT INTO day_visits (site, day, version, {_VISIT}, {_WITH_STEPS})
-            SELECT {{site:String}}, day, {{version:UInt64}}, {_VISIT}, {_WITH_STEPS}
-            FROM (\n{_statement("day_visits")}\n)"""
-        self._warehouse.command(sql, _declared(sql, params))
-        head = f"INSERT INTO day_values (site, version, {_ROW}) SELECT {{site:String}}, {{version:UInt64}}, {_ROW} FROM"
-        for name, theirs in _STATEMENTS.items():
-            sql = f"{head} (\n{_statement(name)}\n)"
-            self._warehouse.command(sql, _declared(sql, params | {"dimensions": list(theirs)}))
+            INSERT INTO day_visits (site, day, version, {VISIT}, {WITH_STEPS})
+            SELECT {{site:String}}, day, {{version:UInt64}}, {VISIT}, {WITH_STEPS}
+            FROM (\n{day_rows.statement("day_visits")}\n)"""
+        self._warehouse.command(sql, day_rows.declared(sql, params))
+        head = f"INSERT INTO day_values (site, version, {ROW}) SELECT {{site:String}}, {{version:UInt64}}, {ROW} FROM"
+        for name, theirs in STATEMENTS.items():
+            sql = f"{head} (\n{day_rows.statement(name)}\n)"
+            self._warehouse.command(sql, day_rows.declared(sql, params | {"dimensions": list(theirs)}))
         self._record([(site, zone, day, version, 1)])
 
     def invalidate(self, days: Sequence[tuple[str, str, date]]) -> None:
@@ -305,7 +353,8 @@ class DayTables:
 
     def _record(self, builds: Sequence[tuple[str, str, date, int, int]]) -> None:
         kinds = {"site": pl.String, "zone": pl.String, "day": pl.Date, "version": pl.UInt64, "valid": pl.UInt8}
-        frame = pl.DataFrame(builds, schema=kinds, orient="row").with_columns(edition=pl.lit(EDITION, pl.UInt16))
+        frame = pl.DataFrame(builds, schema=kinds, orient="row")
+        frame = frame.with_columns(edition=pl.lit(day_rows.EDITION, pl.UInt16))
         self._warehouse.insert("day_builds", frame, f"day_builds/{time.time_ns()}")
 
     def _next_version(self, site: str = "", day: date = _EPOCH) -> int:
@@ -319,7 +368,7 @@ class DayTables:
     def builds(self) -> dict[tuple[str, str, date], bool]:
         """All days that were ever built or declared invalid, and whether they are valid as far as the horizon is."""
         sql = "SELECT site, zone, day, valid AND edition = {edition:UInt16} FROM day_builds FINAL"
-        found = self._warehouse.query(sql, {"edition": EDITION})
+        found = self._warehouse.query(sql, {"edition": day_rows.EDITION})
         return {(site, zone, day): bool(valid) for site, zone, day, valid in found.iter_rows()}
 
     def horizon(self) -> list[int]:
@@ -336,7 +385,7 @@ class DayTables:
 
     def months_due(self, before: date) -> list[Month]:
         """The months before that of a day that may be made, see `MonthTables.due`."""
-        return self.months.due(before, EDITION)
+        return self.months.due(before, day_rows.EDITION)
 
     def changed(self, horizon: Sequence[int], sites: Sequence[str]) -> pl.DataFrame:
         """The hours (`site`, `first`, `last`, Unix ms of their starts) that rows of sites beyond a horizon touch."""
@@ -344,6 +393,7 @@ class DayTables:
 
     def forget(self) -> None:
         """Declare all days invalid: rows were lost, which no batch tells of."""
+        self.open.forget()
         valid = [day for day, valid in self.builds().items() if valid]
         if valid:
             self.invalidate(valid)
@@ -355,48 +405,27 @@ def _check(dimensions: Sequence[str]) -> None:
         raise ValueError(f"{unknown[0]!r} is no dimension; there are {', '.join(DIMENSIONS[1:])}")
 
 
-def _declared(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that a statement, which is put together from files, declares."""
-    return {name: value for name, value in params.items() if f"{{{name}:" in sql}
+def _of_open(cover: Cover) -> dict[str, Any]:
+    return {"open_dates": [each.day for each in cover.open], "open_versions": [each.version for each in cover.open]}
 
 
-def _statement(name: str) -> str:
-    """A statement of `sql/query/rows` with the parts that it shares with others."""
-    asked = f"hasAny({{dimensions:Array(String)}}, {list(filters.UTM)})" if name in _STATEMENTS else "true"
-    utm = clickhouse.filled(clickhouse.rows("utm"), {"wanted": asked})
-    return clickhouse.filled(clickhouse.rows(name), {"utm": utm, "target": clickhouse.rows("target")})
-
-
-def _starts(days: Sequence[date], zone: str) -> list[int]:
-    return [day_start_ms(day, zone) for day in days]
+def _before(cover: Cover, cut: Span) -> Cover:
+    """The cover up to the end of the part of a day, all of which is asked of the events and sessions."""
+    day, begin, end = cut
+    return replace(
+        cover,
+        versions=[version * (each < day) for each, version in zip(cover.period.days, cover.versions, strict=True)],
+        spans=[*(span for span in cover.spans if span[0] < day), *([cut] if begin < end else [])],
+        open=tuple(each for each in cover.open if each.day < day),
+        open_spans=tuple(span for span in cover.open_spans if span[0] < day),
+        months=(),
+    )
 
 
 def _cover(period: Period, chosen_by: tuple[Filter, ...], versions: Mapping[date, int]) -> Cover:
     days = period.days
-    taken: list[int] = []
-    spans: list[tuple[date, int, int]] = []
-    starts = _starts([*days, days[-1] + _DAY], period.zone)
-    until = starts[-1] if period.until_ms is None else min(period.until_ms, starts[-1])
-    for day, start, end in zip(days, starts, starts[1:], strict=False):
-        taken.append(versions.get(day, 0) if end <= until else 0)
-        if not taken[-1] and start < min(end, until):
-            spans.append((day, start, min(end, until)))
-    return Cover(period, chosen_by, taken, spans)
-
-
-def _spans(spans: Sequence[tuple[date, int, int]]) -> dict[str, Any]:
-    """The parameters of a statement of `rows`: days with their starts and ends (ms), the gaps between, all UTC days."""
-    utc = {day for _, begin, end in spans for day in range(begin // DAY_MS, (end - 1) // DAY_MS + 1)}
-    return {
-        "dates": [day for day, _, _ in spans],
-        "starts": [begin for _, begin, _ in spans],
-        "bounds": sorted({0, *(at for _, begin, end in spans for at in (begin, end))}),
-        "days": _dates(utc),
-        "visit_days": _dates(day - before for day in utc for before in range(3)),
-        "near_days": _dates(day + away for day in utc for away in range(-2, 3)),
-    }
-
-
-def _dates(days: Iterable[int]) -> list[date]:
-    """Days since the epoch as dates, as the column `day` has them: its type begins anew when it is used up."""
-    return [_EPOCH + timedelta(days=day) for day in sorted({day % _DATES for day in days if day >= 0})]
+    starts = day_rows.starts([*days, days[-1] + _DAY], period.zone)
+    taken = [versions.get(day, 0) for day in days]
+    spans = zip(days, starts, starts[1:], strict=False)
+    raw = [span for span, version in zip(spans, taken, strict=True) if not version and span[1] < span[2]]
+    return Cover(period, chosen_by, taken, raw)

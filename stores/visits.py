@@ -118,7 +118,7 @@ class Visits:
 
         All days before the period are looked at, so that nobody is new who was here before."""
         first = min(self._known_days()[0], self._period.first)
-        whole = Period(self._period.site, self._period.zone, first, self._period.last, self._period.until_ms)
+        whole = replace(self._period, first=first)
         cover = self._days.cover(whole, self._filters, steps=True)
         monday = self._period.first - timedelta(days=self._period.first.weekday())
         return self._days.of_visits("retention", cover, {}, shown=monday)

@@ -49,7 +49,7 @@ WHERE active AND rows > 0 AND database = currentDatabase() AND table IN {tables:
 ORDER BY table, partition, first"""
 _PARTITIONS = """
 SELECT DISTINCT table, partition_id FROM system.parts
-WHERE active AND database = currentDatabase() AND (table LIKE '%_rows' OR table LIKE 'day_%' OR table LIKE 'month_%')
+WHERE active AND database = currentDatabase() AND match(table, '_rows$|^(day|month|open)_')
     AND (partition_id = 'all' OR
         toUInt32OrZero(partition_id) BETWEEN toYYYYMM(toDate({first:Int32})) AND toYYYYMM(toDate({last:Int32})))
 ORDER BY ALL"""
@@ -122,20 +122,20 @@ class Warehouse:
         return self.query(clickhouse.question(question), params)
 
     def query(
-        self, sql: str, params: Mapping[str, Any] | None = None, beside: Beside | None = None
+        self, sql: str, params: Mapping[str, Any] | None = None, beside: Sequence[Beside] = ()
     ) -> pl.DataFrame:
         """The answer to a statement of ours, as a frame; `{name:Type}` in it takes a parameter, which is bound.
 
-        `beside` is a table that the statement may ask too."""
+        `beside` are tables that the statement may ask too."""
         with self._lent() as client, clickhouse.there(client, beside, self._clients.embedded) as sent:
             return _query(client, sql, params, sent)
 
-    def table_of(self, name: str, sql: str, params: Mapping[str, Any], like: str) -> Beside:
-        """The answer to a statement, to be asked as the table `name` beside another one. Its columns are those of the
-        table `like`."""
-        types = self._types_of(like)
-        with self._lent() as client:
-            return Beside(name, types, ask(client, sql, "Native", params), "Native")
+    def table_of(
+        self, name: str, sql: str, params: Mapping[str, Any], types: Mapping[str, str], beside: Sequence[Beside] = ()
+    ) -> Beside:
+        """The answer to a statement, with columns of these types, to be asked as a table `name` beside another one."""
+        with self._lent() as client, clickhouse.there(client, beside, self._clients.embedded) as sent:
+            return Beside(name, types, ask(client, sql, "Native", params, sent), "Native")
 
     @contextmanager
     def _lent(self) -> Iterator[Client]:
@@ -190,7 +190,7 @@ class Warehouse:
                 LIMIT 1 BY site, visitor, id_hi, id_lo
             ) WHERE deleted = 0"""
         params = {"before": before_batch}
-        found = self.query(sql, params, _wanted(wanted, KEYS))
+        found = self.query(sql, params, [_wanted(wanted, KEYS)])
         return _shaped(found, columns.COLUMNS)
 
     def events_between(
@@ -231,7 +231,7 @@ class Warehouse:
         """By shard: how many live events occurred in a span, and the checksums of their keys and of their columns.
 
         A shard is the remainder of the visitor. Events that a batch after `upto_batch` wrote are left out."""
-        types = self._types_of("event_rows")
+        types = self.types_of("event_rows")
         keys = checksum.row_checksum_sql(types, KEYS, "key")
         rows = checksum.row_checksum_sql(types, columns.COLUMNS, "row")
         params = _span(site, start_ms, end_ms) | {"upto": upto_batch, "shards": shards}
@@ -276,13 +276,13 @@ class Warehouse:
 
     def sessions_checksum(self, site: str | None, start_ms: int, end_ms: int) -> tuple[int, int]:
         """How many live sessions started in a span, and their checksum over `session.COLUMNS`."""
-        rows = checksum.row_checksum_sql(self._types_of("session_rows"), session.COLUMNS, "row")
+        rows = checksum.row_checksum_sql(self.types_of("session_rows"), session.COLUMNS, "row")
         sql = f"SELECT count(), sum({rows}) FROM session_rows FINAL WHERE {_within('started_at', site)}"
         return self.query(sql, _span(site, start_ms, end_ms)).row(0)
 
     def rollup_checksum(self, grain: str, site: str | None, start_ms: int, end_ms: int) -> int:
         """The checksum of what `rollups_between` returns, see `rollup.KEY` and `rollup.COUNTS`."""
-        counts = checksum.counts_checksum_sql(self._types_of(f"{grain}_rows"), rollup.KEY, rollup.COUNTS)
+        counts = checksum.counts_checksum_sql(self.types_of(f"{grain}_rows"), rollup.KEY, rollup.COUNTS)
         sql = f"SELECT {counts} FROM {grain}_rows WHERE {_within('bucket', site, by_day=False)}"
         return int(self.query(sql, _span(site, start_ms, end_ms)).item())
 
@@ -328,6 +328,7 @@ class Warehouse:
         No batch tells of that, so all days have to be built again. Not for a cluster, see `broken_parts`."""
         self.command(f"ALTER TABLE {table} DETACH PART {{part:String}}", {"part": part})
         self.command("TRUNCATE TABLE day_builds")
+        self.command("TRUNCATE TABLE open_days")
 
     def dead_letters_between(self, first_day: int, last_day: int) -> pl.DataFrame:
         """Dead letters received on these days (since the epoch): `received_at`, `topic`, `reason`, `bytes` (Binary)."""
@@ -374,17 +375,18 @@ class Warehouse:
         if visitors is None:
             return self.query(sql, params)
         wanted = visitors.select(VISITORS.keys()).unique()
-        return self.query(sql, params, _wanted(wanted, VISITORS))
+        return self.query(sql, params, [_wanted(wanted, VISITORS)])
 
     def _to_table(self, table: str, frame: pl.DataFrame) -> pl.DataFrame:
-        types = self._types_of(table)
+        types = self.types_of(table)
         strange = [name for name in frame.columns if name not in types]
         if strange:
             raise ValueError(f"table {table} has no column {', '.join(strange)}; it has {', '.join(types)}")
         times = [name for name in frame.columns if "DateTime64" in types[name] and frame[name].dtype == pl.Int64]
         return frame.with_columns(pl.col(times).cast(TIME)).rechunk()
 
-    def _types_of(self, table: str) -> dict[str, str]:
+    def types_of(self, table: str) -> dict[str, str]:
+        """The columns of a table with their types. Raises ValueError for what cannot be a table's name."""
         if table in self._types:
             return self._types[table]
         if not _NAME.fullmatch(table):

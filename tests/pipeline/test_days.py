@@ -17,6 +17,7 @@ from pipeline.checkpoint import CheckpointRepository
 from pipeline.days import LOOK_SECONDS, DayBuilder, complete_batches, days_of
 from pipeline.unit import Layout, swap_layout, versioned_layout
 from stores.days import DayTables, Period
+from stores.open_days import OpenDay
 from tests.pipeline.world import T0, World, event
 
 SITE = "a.example"
@@ -310,20 +311,71 @@ def test_a_month_that_is_over_is_made_of_its_days(filled: World) -> None:
     assert events_of(filled, *around) == 7
 
 
+def break_rows(world: World, table: str) -> None:
+    """Write something else over the end of a table's largest part, while nobody has it open."""
+    sql = "SELECT path FROM system.parts WHERE active AND table = {table:String} ORDER BY rows DESC LIMIT 1"
+    folder = world.warehouse.query(sql, {"table": table}).item()
+    world.close()
+    for file in Path(folder).glob("data*.bin"):
+        file.write_bytes(file.read_bytes()[:-9] + b"something")
+    world.open()
+
+
+def kept(world: World) -> list[OpenDay]:
+    return list(DayTables(world.warehouse).cover(Period(SITE, "UTC", BEFORE, TODAY)).open)
+
+
+def go_on(world: World, first: int, count: int) -> None:
+    """So many visitors come today, one a minute. Those of a second call come late: they are in no visit yet."""
+    put(world, first, *(MIDNIGHT + 9 * HOUR_MS + n * MINUTE_MS for n in range(count)))
+    world.now = MIDNIGHT + 10 * HOUR_MS
+    finish(builder(world))
+
+
+def test_a_day_that_is_not_over_is_kept_and_again_when_it_has_grown(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.days.KEPT_ROWS", 30)
+    go_on(world, 100, 10)
+    assert (kept(world), events_of(world)) == ([], 10)
+    go_on(world, 200, 12)
+    [first] = kept(world)
+    assert (first.day, first.units) == (TODAY, tuple(complete_batches(world.checkpoint) or ()))
+    assert sorted(first.late) == list(range(200, 212))
+    go_on(world, 300, 1)
+    assert kept(world) == [first]
+    assert events_of(world) == 23
+    go_on(world, 400, 10)
+    [second] = kept(world)
+    assert second.rows > first.rows
+    assert (second.version - first.version) % 2 == 1
+    assert events_of(world) == 33
+    world.now = MIDNIGHT + DAY_MS + 2 * HOUR_MS
+    finish(builder(world))
+    assert covered(world) == [False, False, True]
+    assert (kept(world), events_of(world)) == ([], 33)
+
+
+def test_what_is_kept_of_a_day_counts_no_longer_when_units_change(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.days.KEPT_ROWS", 3)
+    go_on(world, 100, 5)
+    assert kept(world)
+    monkeypatch.setattr("pipeline.days.KEPT_ROWS", 1_000)
+    found = complete_batches(world.checkpoint) or []
+    DayBuilder(DayTables(world.warehouse), lambda: [*found, 0], lambda: {SITE: "UTC"}, lambda: world.now).look()
+    assert kept(world) == []
+    assert events_of(world) == 5
+
+
 @pytest.mark.parametrize("table", ["day_values", "month_values"])
 def test_broken_rows_of_the_day_tables_are_set_aside_and_made_again(filled: World, table: str) -> None:
     finish(builder(filled))
     around = whole(filled)
     finish(builder(filled))
     assert months_of(filled, *around)
-    folder = filled.warehouse.query(
-        "SELECT path FROM system.parts WHERE active AND table = {table:String} ORDER BY rows DESC LIMIT 1",
-        {"table": table},
-    ).item()
-    filled.close()
-    for file in Path(folder).glob("data*.bin"):
-        file.write_bytes(file.read_bytes()[:-9] + b"something")
-    filled.open()
+    break_rows(filled, table)
     filled.now += MINUTE_MS
     assert recover.set_aside(filled.loader, 0, filled.now // DAY_MS + 1) >= 1
     assert covered(filled) == [False, False, False]
@@ -333,6 +385,19 @@ def test_broken_rows_of_the_day_tables_are_set_aside_and_made_again(filled: Worl
     finish(builder(filled))
     assert months_of(filled, *around)
     assert events_of(filled, *around) == 6
+
+
+def test_broken_rows_of_a_kept_day_are_set_aside_and_made_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.days.KEPT_ROWS", 3)
+    go_on(world, 100, 5)
+    assert kept(world)
+    break_rows(world, "open_visits")
+    assert recover.set_aside(world.loader, 0, world.now // DAY_MS + 1) >= 1
+    assert (kept(world), events_of(world)) == ([], 5)
+    finish(builder(world))
+    assert (len(kept(world)), events_of(world)) == (1, 5)
 
 
 def test_a_site_without_a_known_zone_is_left_out(filled: World) -> None:

@@ -5,7 +5,6 @@ What is expected is computed from the frames in Polars.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +20,8 @@ from hypothesis import strategies as st
 
 from activity.zones import day_start_ms
 from pipeline.days import DayBuilder
-from stores.days import DIMENSIONS, EDITION, EXACT_LASTING, DayTables, Period, exact
+from stores.day_rows import EDITION
+from stores.days import DIMENSIONS, EXACT_LASTING, DayTables, Period, exact
 from stores.filters import Filter
 from stores.warehouse import Warehouse
 from tests.stores import frames
@@ -31,7 +31,8 @@ SITE, ZONE = "a.example", "Europe/Berlin"
 FIRST, LAST = date(2024, 3, 30), date(2024, 4, 2)
 DAYS = [FIRST + timedelta(days=n) for n in range(4)]
 ROW = ("visitors", "visits", "pageviews", "events", "engaged_time", "without_results")
-TABLES = ("event_rows", "session_rows", "day_values", "day_builds", "day_horizons", "month_values", "month_builds")
+TABLES = ("event_rows", "session_rows", "day_values", "day_visits", "day_builds", "day_horizons",
+          "month_values", "month_builds", "open_visits", "open_days")  # fmt: skip
 UTM = ("utm_source", "utm_medium", "utm_term", "utm_content")
 _EVENTS_BY = {
     "page": ("path", "pageview"), "search": ("term", "search"), "event": ("name", "custom"),
@@ -94,8 +95,8 @@ def tables(warehouse: Warehouse) -> Iterator[DayTables]:
 class Oracle:
     """The numbers of a period, counted from frames."""
 
-    def __init__(self, events: pl.DataFrame, period: Period) -> None:
-        end = period.until_ms or day_start_ms(period.last + timedelta(days=1), period.zone)
+    def __init__(self, events: pl.DataFrame, period: Period, until_ms: int | None = None) -> None:
+        end = until_ms or day_start_ms(period.last + timedelta(days=1), period.zone)
         self.span = day_start_ms(period.first, period.zone), end
         self.starts = [day_start_ms(day, period.zone) for day in period.days]
         own = events.filter(pl.col("site") == period.site)
@@ -149,7 +150,7 @@ class Oracle:
                 (pl.col("type") == "pageview").sum().alias("pageviews"),
                 pl.len(),
                 stayed,
-                (pl.col("results") == 0).sum(),
+                ((pl.col("results") == 0) & (pl.col("type") == kind) & (by == "search")).sum(),
             )
             grouped = grouped.filter(pl.col("who") > 0)
         else:
@@ -179,8 +180,7 @@ def expected(events: pl.DataFrame, period: Period, dimensions: tuple[str, ...] =
 
 
 @pytest.mark.parametrize("built", [[], [1], [0, 2, 3], [0, 1, 2, 3]], ids=["none", "one", "three", "all"])
-@pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
-def test_numbers_are_the_same_whichever_days_are_built(tables: DayTables, built: list[int], cut: bool) -> None:
+def test_numbers_are_the_same_whichever_days_are_built(tables: DayTables, built: list[int]) -> None:
     events = made(4_000, seed=7)
     dropped = made(300, seed=8)
     put(tables._warehouse, pl.concat([events, dropped]), 1, "first")
@@ -189,13 +189,16 @@ def test_numbers_are_the_same_whichever_days_are_built(tables: DayTables, built:
     for at in built:
         tables.build(SITE, ZONE, DAYS[at])
     tables.move_horizon([3])
-    until = day_start_ms(DAYS[2], ZONE) + 7 * 3_600_000 if cut else None
-    period = Period(SITE, ZONE, FIRST, LAST, until)
-    taken = [bool(version) for version in tables.cover(period).versions]
-    assert taken == [at in built and not (cut and at >= 2) for at in range(4)]
+    period = Period(SITE, ZONE, FIRST, LAST)
+    cover = tables.cover(period)
+    assert [bool(version) for version in cover.versions] == [at in built for at in range(4)]
     assert found(tables, period) == expected(events, period)
     one = Period(SITE, ZONE, DAYS[1], DAYS[1])
     assert found(tables, one) == expected(events, one)
+    begin, end = day_start_ms(FIRST, ZONE), day_start_ms(LAST + timedelta(days=1), ZONE)
+    for until in (begin + 1, day_start_ms(DAYS[2], ZONE), day_start_ms(DAYS[2], ZONE) + 7 * 3_600_000, end, end + 1):
+        assert tables.stats(cover, until) == pytest.approx(Oracle(events, period, min(until, end)).stats())
+    assert not any(tables.stats(cover, begin).values())
 
 
 def test_days_weeks_and_months(tables: DayTables) -> None:
@@ -267,6 +270,7 @@ STEPS = st.lists(
         st.tuples(st.just("complete"), st.integers(0, 1)),
         st.tuples(st.just("look"), st.booleans()),
         st.tuples(st.just("build"), st.integers(0, 3)),
+        st.tuples(st.just("keep"), st.integers(0, 3)),
     ),
     min_size=5,
     max_size=25,
@@ -310,7 +314,10 @@ def test_whatever_happens_the_numbers_are_those_of_the_rows(
                     DayBuilder(Dying(warehouse) if dies else tables, partial(list, complete), lambda: zones).look()
             case ("build", day):
                 tables.build(SITE, ZONE, DAYS[day])
-        some = ("", "page")
+            case ("keep", day):
+                if horizon := tables.horizon():
+                    tables.open.build(SITE, ZONE, DAYS[day], horizon, 1)
+        some = ("", "page", "source")
         assert found(tables, period, some) == expected(events, period, some), step
 
 
@@ -400,7 +407,7 @@ def test_days_of_another_edition_are_built_again(tables: DayTables, monkeypatch:
     tables.build(SITE, ZONE, FIRST)
     tables.move_horizon([1])
     assert tables.cover(period).built
-    monkeypatch.setattr("stores.days.EDITION", EDITION + 1)
+    monkeypatch.setattr("stores.day_rows.EDITION", EDITION + 1)
     assert not tables.cover(period).built
     assert tables.builds() == {(SITE, ZONE, FIRST): False}
     assert found(tables, period) == expected(events, period)
@@ -429,16 +436,6 @@ def test_a_reader_is_right_though_the_horizon_moves_meanwhile(
 
     monkeypatch.setattr(tables._warehouse, "ask", and_then)
     assert found(tables, period) == expected(events, period)
-
-
-def test_rows_beyond_the_horizon_are_found_by_an_index(tables: DayTables) -> None:
-    put(tables._warehouse, made(60_000, seed=2), 1, "index/1")
-    put(tables._warehouse, made(100, seed=3), 2, "index/2")
-    sql = "EXPLAIN indexes = 1 SELECT DISTINCT site FROM event_rows WHERE batch > 1"
-    plan = "\n".join(tables._warehouse.query(sql)["explain"])
-    granules = re.findall(r"Granules: (\d+)/(\d+)", plan.split("by_batch")[1])
-    read, there = map(int, granules[0])
-    assert read <= 2 < 8 < there
 
 
 def test_a_dimension_that_there_is_not(tables: DayTables) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
 from itertools import count
 from typing import Any
 from urllib.parse import unquote
@@ -22,7 +24,7 @@ from stores.days import DIMENSIONS, DayTables, Period
 from stores.filters import Filter
 from stores.warehouse import Warehouse
 from tests.stores import frames
-from tests.stores.test_days import DAYS, SITE, UTM, ZONE, Oracle, found, made, one_of, put, tagged, target
+from tests.stores.test_days import DAYS, SITE, TABLES, UTM, ZONE, Oracle, found, made, one_of, put, tagged, target
 
 _TOKENS = count()
 _SOURCES = ["", "google.com", "news.example", "it's"]
@@ -106,9 +108,11 @@ class Visits:
         return met != each.operator.endswith("_not")
 
 
-def bounces(chosen: pl.DataFrame, period: Period, filters: Iterable[Filter]) -> float:
+def bounces(
+    chosen: pl.DataFrame, period: Period, filters: Iterable[Filter], until_ms: int | None = None
+) -> float:
     """The share of one-event visits among those that entered where filters by page say."""
-    visits = Oracle(chosen, period).visits
+    visits = Oracle(chosen, period, until_ms).visits
     for each in filters:
         if each.dimension == "page" and each.operator in ("is", "contains"):
             part = each.operator == "contains"
@@ -123,10 +127,27 @@ def wanted(events: pl.DataFrame, period: Period, filters: tuple[Filter, ...]) ->
     oracle = Oracle(chosen, period)
     stats = oracle.stats() | {"bounce_rate": bounces(chosen, period, filters)}
     lists = {by: oracle.breakdown(by) for by in DIMENSIONS if by}
-    # Searches without results are told of terms.
-    others = ("page", "event", "not_found", "outbound", "download")
-    lists |= {by: {value: (*row[:-1], 0) for value, row in lists[by].items()} for by in others}
     return {"": pytest.approx(stats)} | lists
+
+
+def counts(hours: dict[int, dict[str, Any]]) -> dict[int, tuple[int, ...]]:
+    return {
+        at: tuple(row[name] for name in ("visits", "visitors", "pageviews", "searches", "events"))
+        for at, row in hours.items()
+    }
+
+
+def by_hour(chosen: pl.DataFrame, starts: list[int]) -> dict[int, tuple[int, ...]]:
+    """The numbers of each hour that has any: visits and visitors that began in it, and what happened in it."""
+    found: dict[int, tuple[int, ...]] = {}
+    sessions = frames.sessions(chosen)
+    for start, end in zip(starts, [*starts[1:], starts[-1] + 3_600_000], strict=True):
+        began = sessions.filter(pl.col("started_at").is_between(start, end, closed="left"))
+        events = chosen.filter(pl.col("occurred_at").is_between(start, end, closed="left"))
+        kinds = [events.filter(pl.col("type") == kind).height for kind in ("pageview", "search")]
+        if began.height or events.height:
+            found[start] = (began.height, began["visitor"].n_unique(), *kinds, events.height)
+    return found
 
 
 FILTERS = st.lists(
@@ -146,13 +167,17 @@ EVENTS = visited(1_500, seed=7)
 
 @pytest.fixture(scope="module")
 def stored(warehouse: Warehouse) -> DayTables:
-    """Two of four days are built."""
-    for table in ("event_rows", "session_rows", "day_values", "day_visits", "day_builds", "day_horizons"):
+    """Two of four days are built. The others were kept when some visitors had not come, and some had done more."""
+    for table in TABLES:
         warehouse.command(f"TRUNCATE TABLE {table}")
-    dropped, tables, token = visited(200, seed=8), DayTables(warehouse), f"filters/{next(_TOKENS)}"
-    put(warehouse, pl.concat([EVENTS, dropped]), 1, f"{token}/1")
+    tables, token = DayTables(warehouse), f"filters/{next(_TOKENS)}"
+    dropped = visited(200, seed=8).filter(pl.col("visitor") % 3 == 1)
+    late = EVENTS.filter(pl.col("visitor") % 4 == 0)
+    put(warehouse, pl.concat([EVENTS.join(late, on="visitor", how="anti"), dropped]), 1, f"{token}/1")
+    for at in (1, 3):
+        tables.open.build(SITE, ZONE, DAYS[at], [1], 1)
     put(warehouse, dropped, 2, f"{token}/2", deleted=1)
-    put(warehouse, EVENTS, 3, f"{token}/3")
+    put(warehouse, EVENTS.join(pl.concat([late, dropped]), on="visitor", how="semi"), 3, f"{token}/3")
     for at in (0, 2):
         tables.build(SITE, ZONE, DAYS[at])
     tables.move_horizon([3])
@@ -160,16 +185,22 @@ def stored(warehouse: Warehouse) -> DayTables:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(filters=FILTERS, first=st.integers(0, 3), days=st.integers(0, 3), cut=st.booleans())
-@example((Filter("is", "page", ("/blog/ä-ö",)), Filter("is_not", "source", ("",))), 0, 3, False)
-@example((Filter("contains_not", "page", ("",)),), 0, 3, False)
+@given(filters=FILTERS, first=st.integers(0, 3), days=st.integers(0, 3))
+@example((Filter("is", "page", ("/blog/ä-ö",)), Filter("is_not", "source", ("",))), 0, 3)
+@example((Filter("contains_not", "page", ("",)),), 0, 3)
 def test_filtered_numbers_are_those_of_a_site_with_only_these_visits(
-    stored: DayTables, filters: tuple[Filter, ...], first: int, days: int, cut: bool
+    stored: DayTables, filters: tuple[Filter, ...], first: int, days: int
 ) -> None:
     last = min(first + days, 3)
-    until = day_start_ms(DAYS[last], ZONE) + 7 * 3_600_000 if cut else None
-    period = Period(SITE, ZONE, DAYS[first], DAYS[last], until)
+    period = Period(SITE, ZONE, DAYS[first], DAYS[last])
     assert found(stored, period, filters=filters) == wanted(EVENTS, period, filters)
+    cover, chosen = stored.cover(period, filters), Visits(EVENTS).chosen(filters)
+    assert {each.day for each in cover.open} == {DAYS[1], DAYS[3]} & set(period.days)
+    until = day_start_ms(DAYS[last], ZONE) + 7 * 3_600_000
+    stats = Oracle(chosen, period, until).stats() | {"bounce_rate": bounces(chosen, period, filters, until)}
+    assert stored.stats(cover, until) == pytest.approx(stats)
+    starts = list(range(day_start_ms(DAYS[first], ZONE), day_start_ms(DAYS[last] + timedelta(days=1), ZONE), 3_600_000))
+    assert counts(stored.hours(cover, starts)) == by_hour(chosen, starts)
 
 
 def test_an_event_that_came_late_is_no_earlier_visits(warehouse: Warehouse) -> None:
@@ -182,11 +213,17 @@ def test_an_event_that_came_late_is_no_earlier_visits(warehouse: Warehouse) -> N
     visit = same | {"session_id": 1, "started_at": first, "ended_at": first, "events": 1}
     warehouse.insert("session_rows", pl.DataFrame([visit]), "late/s")
     period, late = Period(site, ZONE, DAYS[0], DAYS[0]), [Filter("is", "page", ("/late",))]
-    for built in (False, True):
-        if built:
+    both = replace(period, last=DAYS[1])
+    tables.move_horizon([3])
+    before = tables.breakdowns(tables.cover(both), ["page", "event"], 9)
+    for state in ("", "kept", "built"):
+        if state == "kept":
+            for day in both.days:
+                tables.open.build(site, ZONE, day, [3], 1)
+            assert tables.breakdowns(tables.cover(both), ["page", "event"], 9) == before
+        elif state:
             tables.build(site, ZONE, DAYS[0])
-            tables.move_horizon([3])
-        assert tables.cover(period).built == built
+        assert (bool(tables.cover(period).open), tables.cover(period).built) == (state == "kept", state == "built")
         assert tables.breakdowns(tables.cover(period), ["utm_source"], 9) == {"utm_source": []}
         assert tables.stats(tables.cover(period))["visits"] == 1
         assert tables.stats(tables.cover(period, late))["visits"] == 0

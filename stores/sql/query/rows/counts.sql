@@ -1,5 +1,5 @@
 -- Day by day, the events of it, as the value 'events' of the dimension ''. The days are given as in `visits`. Bots build
--- no sessions; their events are counted apart.
+-- no sessions; their events are counted apart, and all of them, whichever visitors `whose` says.
 SELECT
     ({dates:Array(Date32)})[indexOf({starts:Array(Int64)}, start)] AS day,
     '' AS dimension,
@@ -20,4 +20,7 @@ SELECT
     toInt64(0) AS without_results
 FROM event_rows AS e FINAL
 WHERE site = {site:String} AND e.day IN {days:Array(Date)} AND start IN {starts:Array(Int64)}
+    AND (bot != '' OR
+    -- whose
+    )
 GROUP BY roundDown(toUnixTimestamp64Milli(occurred_at), {bounds:Array(Int64)}) AS start

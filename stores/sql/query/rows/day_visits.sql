@@ -10,7 +10,7 @@
 -- of, -1 where it told of none.
 -- `again` says that its visitor has other rows on that day. An event's visit is found as in `events`; an event without
 -- one, which came late and was not reconciled yet, is left out. Visits that go on over midnight are looked up in
--- {near_days}: {days} and two days before and after each.
+-- {near_days}: {days} and two days before and after each. `whose` says of which visitors visits are asked for.
 WITH 1 AS page, 2 AS search, 3 AS custom, 4 AS prop, 5 AS missing, 6 AS outbound, 7 AS download
 SELECT
     ({dates:Array(Date32)})[indexOf({starts:Array(Int64)}, start)] AS day,
@@ -78,6 +78,8 @@ FROM
             SELECT *
             FROM session_rows FINAL
             WHERE site = {site:String} AND day IN {visit_days:Array(Date)}
+                AND
+                -- whose
         ) AS v
         LEFT JOIN
         (
@@ -134,12 +136,16 @@ FROM
                             WHERE site = {site:String} AND day IN {near_days:Array(Date)}
                                 AND toDate(started_at) != toDate(ended_at)
                         ))
+                        AND
+                        -- whose
                 ) AS e
                 ASOF JOIN
                 (
                     SELECT visitor, session_id, started_at, ended_at
                     FROM session_rows FINAL
                     WHERE site = {site:String} AND day IN {near_days:Array(Date)}
+                        AND
+                        -- whose
                 ) AS s ON e.visitor = s.visitor AND e.occurred_at >= s.started_at
                 WHERE occurred_at <= ended_at
             )

@@ -21,7 +21,7 @@ SELECT
     toInt64(countIf(type = 'search')) AS searches,
     toInt64(count()) AS events,
     toInt64(0) AS bots,
-    toInt64(countIf(results = 0)) AS without_results
+    toInt64(countIf(by.1 = 'search' AND results = 0)) AS without_results
 FROM
 (
     SELECT
@@ -43,12 +43,16 @@ FROM
         FROM event_rows FINAL
         WHERE site = {site:String} AND day IN {days:Array(Date)} AND bot = '' AND start IN {starts:Array(Int64)}
             AND notEmpty(bys)
+            AND
+            -- whose
     ) AS e
     ASOF LEFT JOIN
     (
         SELECT visitor, session_id, started_at
         FROM session_rows FINAL
         WHERE site = {site:String} AND day IN {visit_days:Array(Date)}
+            AND
+            -- whose
     ) AS s ON e.visitor = s.visitor AND e.occurred_at >= s.started_at
 )
 GROUP BY start, dimension, value

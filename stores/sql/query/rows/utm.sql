@@ -22,6 +22,8 @@ FROM
     )
         AND
         -- wanted
+        AND
+        -- whose
 ) AS e
 ASOF JOIN
 (
@@ -30,6 +32,8 @@ ASOF JOIN
     WHERE site = {site:String} AND day IN {near_days:Array(Date)}
         AND
         -- wanted
+        AND
+        -- whose
 ) AS s ON e.visitor = s.visitor AND e.occurred_at >= s.started_at
 WHERE occurred_at <= ended_at
 GROUP BY visitor, session_id

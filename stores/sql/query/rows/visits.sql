@@ -2,7 +2,7 @@
 -- them. Page views, searches and events are those of the visits. A visit without a page view has neither entry nor exit
 -- page, and is left out there; so is one without a campaign or another utm field.
 -- The days are {dates}, which begin at {starts}. {bounds} are these starts, and the starts of the times between them that
--- are not asked for, all in Unix ms; {days} are the UTC days of the former.
+-- are not asked for, all in Unix ms; {days} are the UTC days of the former. `whose` says which visitors count.
 SELECT
     ({dates:Array(Date32)})[indexOf({starts:Array(Int64)}, start)] AS day,
     by.1 AS dimension,
@@ -49,6 +49,8 @@ FROM
         SELECT *
         FROM session_rows FINAL
         WHERE site = {site:String} AND day IN {days:Array(Date)}
+            AND
+            -- whose
     ) AS v
     LEFT JOIN
     (
