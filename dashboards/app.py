@@ -7,7 +7,22 @@ from collections.abc import Callable
 from flask import Blueprint, Flask, Response, request
 from flask_compress import Compress
 
-from dashboards import api, chips, context, exports, formats, health, lists, now, openapi, ops, pages, sql, views
+from dashboards import (
+    api,
+    chips,
+    context,
+    exports,
+    formats,
+    health,
+    language,
+    lists,
+    now,
+    openapi,
+    ops,
+    pages,
+    sql,
+    views,
+)
 from dashboards.access import Access, guard, guests, login, needs, oidc
 from dashboards.accounts import log, own, people, tokens
 from dashboards.alerts import page as alerts
@@ -77,6 +92,7 @@ def create(
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.register(app)
     guard(app, access or Access())
+    language.register(app)
     if provider is not None:
         oidc.register(app, provider, url)
     parts = (health, login, guests, oidc, own, people, tokens, log, api, openapi, sql, protocol, ops, alerts, reports)

@@ -17,6 +17,7 @@ from werkzeug.wrappers import Response as Redirect
 from dashboards import filters, kept, parameters
 from dashboards.context import current_context
 from dashboards.formats import named
+from dashboards.language import N_, gettext
 from dashboards.links import OF_VISITS, Links
 from dashboards.parameters import Arguments
 from stores.filters import PROPERTY, Filter
@@ -24,30 +25,30 @@ from stores.filters import PROPERTY, Filter
 routes = Blueprint("chips", __name__)
 
 DIMENSIONS = {
-    "page": "Page",
-    "entry_page": "Entry page",
-    "exit_page": "Exit page",
-    "source": "Source",
-    "channel": "Channel",
-    "campaign": "Campaign",
+    "page": N_("Page"),
+    "entry_page": N_("Entry page"),
+    "exit_page": N_("Exit page"),
+    "source": N_("Source"),
+    "channel": N_("Channel"),
+    "campaign": N_("Campaign"),
     "utm_source": "utm_source",
     "utm_medium": "utm_medium",
     "utm_term": "utm_term",
     "utm_content": "utm_content",
-    "country": "Country",
-    "region": "Region",
-    "city": "City",
-    "language": "Language",
-    "device": "Device",
-    "browser": "Browser",
-    "os": "System",
-    "search": "Search term",
-    "event": "Event",
-    "goal": "Goal",
-    "outbound": "Outbound link",
-    "download": "Download",
-    "not_found": "Page not found",
-    PROPERTY: "Property",
+    "country": N_("Country"),
+    "region": N_("Region"),
+    "city": N_("City"),
+    "language": N_("Language"),
+    "device": N_("Device"),
+    "browser": N_("Browser"),
+    "os": N_("System"),
+    "search": N_("Search term"),
+    "event": N_("Event"),
+    "goal": N_("Goal"),
+    "outbound": N_("Outbound link"),
+    "download": N_("Download"),
+    "not_found": N_("Page not found"),
+    PROPERTY: N_("Property"),
 }
 _OPPOSITE = {"is": "is_not", "is_not": "is", "contains": "contains_not", "contains_not": "contains"}
 # How the values of some dimensions are spelled, whatever somebody types.
@@ -70,12 +71,14 @@ class Chip:
 
 def words(each: Filter) -> str:
     """A filter in words, such as Page is /pricing or /docs."""
-    values = " or ".join(named(value, each.dimension) for value in each.values)
-    return f"{_title(each)} {filters.WORDS[each.operator]} {values}"
+    values = gettext(" or ").join(named(value, each.dimension) for value in each.values)
+    return f"{_title(each)} {gettext(filters.WORDS[each.operator])} {values}"
 
 
 def _title(each: Filter) -> str:
-    return DIMENSIONS.get(each.dimension) or f"{DIMENSIONS[PROPERTY]} {each.prop}"
+    if each.dimension in DIMENSIONS:
+        return gettext(DIMENSIONS[each.dimension])
+    return f"{gettext(DIMENSIONS[PROPERTY])} {each.prop}"
 
 
 def of(links: Links) -> list[Chip]:
@@ -88,8 +91,8 @@ def _chip(links: Links, place: int) -> Chip:
     opposite = replace(each, operator=_OPPOSITE[each.operator])
     return Chip(
         _title(each),
-        filters.WORDS[each.operator],
-        filters.WORDS[opposite.operator],
+        gettext(filters.WORDS[each.operator]),
+        gettext(filters.WORDS[opposite.operator]),
         tuple(named(value, each.dimension) for value in each.values),
         each.dimension == "country" and each.operator in ("is", "is_not"),
         links.filtered([*before, *after]),

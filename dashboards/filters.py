@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from werkzeug.exceptions import BadRequest
 
+from dashboards.language import N_
 from dashboards.parameters import Arguments
 from stores.filters import Filter
 
@@ -18,7 +19,7 @@ EXAMPLE_STEPS = '[["is","page",["/pricing"]],["is","event",["signup"]]]'
 EXAMPLE_PATH = '["/","/pricing"]'
 MOST, MOST_VALUES, LONGEST = 20, 100, 2_000  # filters, values of one, characters of a value
 
-WORDS = {"is": "is", "is_not": "is not", "contains": "contains", "contains_not": "does not contain"}
+WORDS = {"is": N_("is"), "is_not": N_("is not"), "contains": N_("contains"), "contains_not": N_("does not contain")}
 
 
 def of(arguments: Arguments) -> tuple[Filter, ...]:

@@ -12,14 +12,15 @@ from typing import Any
 from werkzeug.exceptions import BadRequest
 
 from activity.url import encoded, readable
+from dashboards.language import N_
 from dashboards.ranges import DateRange
 from stores.cover import Period
 from stores.filters import Filter
 from stores.visits import Timeline, Visits, check_steps, timeline
 from stores.warehouse import Warehouse
 
-BY = {"visit": "Visits", "visitor": "Visitors"}
-DIRECTIONS = {"from": "Pages after", "to": "Pages before"}
+BY = {"visit": N_("Visits"), "visitor": N_("Visitors")}
+DIRECTIONS = {"from": N_("Pages after"), "to": N_("Pages before")}
 _VISIT = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})")
 _PAGES = ("entry_page", "exit_page")
 

@@ -13,6 +13,7 @@ from typing import Any
 from flask import url_for
 
 from dashboards.filters import text
+from dashboards.language import N_
 from dashboards.parameters import Arguments
 from dashboards.ranges import DEFAULT_COMPARISON, DateRange
 from stores.filters import Filter
@@ -24,12 +25,12 @@ _DEFAULTS = {"metric": DEFAULT_METRIC, "sort": DEFAULT_SORT, "compare": DEFAULT_
 _DAYS = ("from", "to")
 # The views of a site beside its board, and what the address of each has that no other page has.
 VIEWS = {
-    "live": "Live",
-    "visits": "Visits",
-    "paths": "Paths",
-    "funnel": "Funnel",
-    "searches": "Site search",
-    "retention": "Retention",
+    "live": N_("Live"),
+    "visits": N_("Visits"),
+    "paths": N_("Paths"),
+    "funnel": N_("Funnel"),
+    "searches": N_("Site search"),
+    "retention": N_("Retention"),
 }
 OF_VISITS = tuple(name for name in VIEWS if name != "live")  # those that take filters
 _OWN = {"list": ("search", "sort"), "paths": ("path", "direction"), "funnel": ("steps", "by")}
@@ -47,7 +48,7 @@ class Links:
         self.page = page
         span = _DAYS if any(day in arguments for day in _DAYS) else ("period",)
         own = _OWN.get(page.partition("/")[0], ())
-        given = {each: arguments.get(each, "") for each in (*span, "metric", "compare", "theme", *own)}
+        given = {each: arguments.get(each, "") for each in (*span, "metric", "compare", "theme", "lang", *own)}
         given["filters"] = text(chosen) if chosen else ""
         self._kept = {each: value for each, value in given.items() if value}
 

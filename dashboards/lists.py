@@ -10,6 +10,7 @@ from werkzeug.exceptions import BadRequest, NotFound
 
 from dashboards import downloads, filters, kept, pages, parameters, ranges
 from dashboards.context import current_context
+from dashboards.language import N_, gettext
 from dashboards.links import DEFAULT_SORT, Links
 from dashboards.panels import BREAKDOWNS, METRICS, ROW, SECONDS, VIEWLESS, Panels
 from stores.base import StoreError
@@ -44,7 +45,7 @@ def whole(site: str, name: str) -> str:
     links = Links(site, asked.panels.filters, request.args, f"list/{name}")
     return render_template(
         "whole.html",
-        title=f"{pages.TITLES[name]} of {site}",
+        title=gettext("%(view)s of %(site)s") % {"view": gettext(pages.TITLES[name]), "site": site},
         name=name,
         about=BREAKDOWNS[name],
         columns=asked.columns,
@@ -88,7 +89,7 @@ def _columns(name: str) -> dict[str, str]:
     """The numbers of a list with their headings; the one that the board shows has the board's heading."""
     about = BREAKDOWNS[name]
     shown = [column for column in ROW if name not in VIEWLESS or column not in ("pageviews", "engaged_time")]
-    own = {about.column: about.counts} | ({"engaged_time": "Time on page"} if name == "page" else {})
+    own = {about.column: about.counts} | ({"engaged_time": N_("Time on page")} if name == "page" else {})
     return {column: METRICS[column] for column in shown} | own
 
 

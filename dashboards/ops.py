@@ -14,6 +14,7 @@ from flask import Blueprint, Response, jsonify, render_template, request
 from activity.definitions import DAY_MS, HOUR_MS, MINUTE_MS
 from dashboards import pages, ranges
 from dashboards.context import Context, built, current_context
+from dashboards.language import gettext
 from dashboards.operation import Operation
 from stores.base import StoreError
 from stores.days import DayTables
@@ -52,7 +53,7 @@ def show() -> str:
     counts = [count for _, count in found["minutes"]]
     return render_template(
         "ops.html",
-        title="Operation",
+        title=gettext("Operation"),
         now=context.clock(),
         operation=operation,
         **found,

@@ -13,13 +13,14 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, NotFound
 from werkzeug.wrappers import Response as Redirect
 
-from dashboards import chips, downloads, filters, kept, now, parameters, ranges
+from dashboards import chips, downloads, filters, formats, kept, now, parameters, ranges
 from dashboards.access import audit, guests, needs
 from dashboards.access.rules import current_access
 from dashboards.clickhouse import protocol
 from dashboards.clickhouse.errors import is_statement
 from dashboards.context import Context, built, current_context
 from dashboards.journeys import Journeys
+from dashboards.language import N_, gettext, ngettext
 from dashboards.links import DEFAULT_METRIC, VIEWS, Links
 from dashboards.panels import BREAKDOWNS, METRICS, SHARES, Panels
 from dashboards.ranges import DateRange
@@ -33,27 +34,27 @@ routes = Blueprint("pages", __name__)
 LIST_ROWS = 9
 # The cards of the page and their lists; a card with several lists shows them as tabs.
 CARDS = {
-    "Pages": ("page", "entry_page", "exit_page"),
-    "Sources": ("source", "channel"),
-    "Campaigns": ("campaign", "utm_source", "utm_medium", "utm_term", "utm_content"),
-    "Site search": ("search",),
-    "Places": ("country", "region", "city", "language"),
-    "Technology": ("device", "browser", "os"),
-    "Events": ("event", "outbound", "download", "not_found"),
+    N_("Pages"): ("page", "entry_page", "exit_page"),
+    N_("Sources"): ("source", "channel"),
+    N_("Campaigns"): ("campaign", "utm_source", "utm_medium", "utm_term", "utm_content"),
+    N_("Site search"): ("search",),
+    N_("Places"): ("country", "region", "city", "language"),
+    N_("Technology"): ("device", "browser", "os"),
+    N_("Events"): ("event", "outbound", "download", "not_found"),
 }
 OF_GEO = ("country", "region", "city")  # lists that need a geo database
 # What a list is called where it is not a tab of its card.
 TITLES = {name: about.title for name, about in BREAKDOWNS.items()} | {
-    "page": "Pages",
-    "entry_page": "Entry pages",
-    "exit_page": "Exit pages",
-    "event": "Custom events",
-    "utm_source": "Campaign sources",
-    "utm_medium": "Campaign media",
-    "utm_term": "Campaign terms",
-    "utm_content": "Campaign contents",
-    "outbound": "Outbound links",
-    "not_found": "Pages not found",
+    "page": N_("Pages"),
+    "entry_page": N_("Entry pages"),
+    "exit_page": N_("Exit pages"),
+    "event": N_("Custom events"),
+    "utm_source": N_("Campaign sources"),
+    "utm_medium": N_("Campaign media"),
+    "utm_term": N_("Campaign terms"),
+    "utm_content": N_("Campaign contents"),
+    "outbound": N_("Outbound links"),
+    "not_found": N_("Pages not found"),
 }
 
 
@@ -116,7 +117,7 @@ def board(site: str) -> str:
         "forms": downloads.ROWS,
         "current": context.realtime.of(site).visitors,
     }
-    if not chosen and not stats["events"] and not stats["bots"] and _never_seen(context, site):
+    if not chosen and not stats["events"] and not stats["bots"] and not context.warehouse.has_events(site):
         return render_template("empty.html", **page)
     series = panels.timeseries(span.interval)
     earlier = _compared(panels, compare)
@@ -126,7 +127,7 @@ def board(site: str) -> str:
         "goals": journeys.goals(kept.goals(site), stats["visitors"]),
         "before": _before(context, panels, earlier) if earlier else {},
         "series": _chart(context, panels, series, earlier.timeseries(span.interval) if earlier else [], notes),
-        "rows": [(ranges.label(row["time"], span.interval, zone), row) for row in series],
+        "rows": [(formats.step(row["time"], span.interval, zone), row) for row in series],
         "cards": CARDS,
         "lists": panels.breakdowns([by for by in BREAKDOWNS if by not in OF_GEO or context.countries], LIST_ROWS),
     }
@@ -198,14 +199,14 @@ def _period() -> str:
     return "custom" if "from" in request.args else request.args.get("period", ranges.DEFAULT_PERIOD)
 
 
-def _never_seen(context: Context, site: str) -> bool:
-    return context.warehouse.ask("first_event", site=site).is_empty()
-
-
 def _comparisons(span: DateRange) -> dict[str, str]:
     """What a range can be compared with, in words."""
-    days = "day" if span.days == 1 else f"{span.days} days"
-    return {how: words if how == "none" else f"{days} {words}" for how, words in ranges.COMPARISONS.items()}
+    words = {
+        "previous": ngettext("day before", "%(num)s days before", span.days),
+        "year": ngettext("day a year before", "%(num)s days a year before", span.days),
+        "none": gettext("Compare with nothing"),
+    }
+    return {how: words[how] % {"num": span.days} for how in ranges.COMPARISONS}
 
 
 def _compared(panels: Panels, how: str) -> Panels | None:
@@ -248,7 +249,12 @@ def _chart(
         ],
         "now": {name: values(series, name) for name in METRICS},
         "before": {name: values(earlier, name)[: len(series)] for name in METRICS},
-        "labels": METRICS,
+        "labels": {name: gettext(words) for name, words in METRICS.items()},
+        "words": {
+            "week": gettext("Week of %s"),
+            "running": gettext("%s so far"),
+            "before": gettext("%s before"),
+        },
     }
 
 
@@ -256,7 +262,7 @@ def _chart(
 def _refused(error: HTTPException) -> tuple[Any, int]:
     if request.path.startswith("/api/"):
         return {"error": error.description}, error.code or 500
-    title = "Not here" if isinstance(error, NotFound) else error.name
+    title = gettext("Not here") if isinstance(error, NotFound) else error.name
     page = render_template("error.html", title=title, words=error.description, **common(current_context()))
     return page, error.code or 500
 
@@ -265,4 +271,4 @@ def _refused(error: HTTPException) -> tuple[Any, int]:
 def failed(error: StoreError) -> tuple[str, int]:
     """The page that says that the warehouse could not answer."""
     words = f"The warehouse could not answer: {error}"
-    return render_template("error.html", title="Not now", words=words, **common(current_context())), 503
+    return render_template("error.html", title=gettext("Not now"), words=words, **common(current_context())), 503

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from activity.url import encoded, readable
+from dashboards.language import N_
 from dashboards.ranges import DateRange, hours, steps
 from stores.cover import Cover, Period
 from stores.days import DayTables, exact
@@ -19,16 +20,16 @@ from stores.filters import Filter
 from stores.warehouse import Warehouse
 
 METRICS = {
-    "visitors": "Visitors",
-    "visits": "Visits",
-    "pageviews": "Page views",
-    "views_per_visit": "Views per visit",
-    "bounce_rate": "Bounce rate",
-    "visit_duration": "Visit duration",
-    "engagement_rate": "Engaged visits",
-    "engaged_time": "Engaged time",
-    "searches": "Searches",
-    "events": "Events",
+    "visitors": N_("Visitors"),
+    "visits": N_("Visits"),
+    "pageviews": N_("Page views"),
+    "views_per_visit": N_("Views per visit"),
+    "bounce_rate": N_("Bounce rate"),
+    "visit_duration": N_("Visit duration"),
+    "engagement_rate": N_("Engaged visits"),
+    "engaged_time": N_("Engaged time"),
+    "searches": N_("Searches"),
+    "events": N_("Events"),
 }
 SHARES = ("bounce_rate", "engagement_rate")  # metrics from 0 to 1
 SECONDS = ("visit_duration", "engaged_time")
@@ -42,36 +43,52 @@ class Breakdown:
 
     title: str
     value: str
-    counts: str = "Visits"
+    counts: str = N_("Visits")
     column: str = "visits"
-    nothing: str = "None in this period."
+    nothing: str = N_("None in this period.")
 
 
 BREAKDOWNS = {
-    "page": Breakdown("Top", "Page", "Views", "pageviews", "No page views in this period."),
-    "entry_page": Breakdown("Entry", "Page"),
-    "exit_page": Breakdown("Exit", "Page"),
-    "source": Breakdown("Sources", "Source"),
-    "channel": Breakdown("Channels", "Channel"),
+    "page": Breakdown(N_("Top"), N_("Page"), N_("Views"), "pageviews", N_("No page views in this period.")),
+    "entry_page": Breakdown(N_("Entry"), N_("Page")),
+    "exit_page": Breakdown(N_("Exit"), N_("Page")),
+    "source": Breakdown(N_("Sources"), N_("Source")),
+    "channel": Breakdown(N_("Channels"), N_("Channel")),
     "search": Breakdown(
-        "Searches", "Term", "Searches", "events", "No site searches. They are found in addresses such as /?q=shoes."
+        N_("Searches"), N_("Term"), N_("Searches"), "events",
+        N_("No site searches. They are found in addresses such as /?q=shoes."),
     ),
-    "campaign": Breakdown("Name", "Campaign", nothing="None in this period. Tag links with utm_campaign."),
-    "utm_source": Breakdown("Source", "utm_source"),
-    "utm_medium": Breakdown("Medium", "utm_medium"),
-    "utm_term": Breakdown("Term", "utm_term"),
-    "utm_content": Breakdown("Content", "utm_content"),
-    "country": Breakdown("Countries", "Country"),
-    "region": Breakdown("Regions", "Region"),
-    "city": Breakdown("Cities", "City"),
-    "language": Breakdown("Languages", "Language"),
-    "device": Breakdown("Devices", "Device"),
-    "browser": Breakdown("Browsers", "Browser"),
-    "os": Breakdown("Systems", "System"),
-    "event": Breakdown("Custom", "Event", "Events", "events", "None yet. Send one with footfall('signup')."),
-    "outbound": Breakdown("Outbound", "Link", "Clicks", "events", "None yet. They are events of type outbound."),
-    "download": Breakdown("Downloads", "File", "Downloads", "events", "None yet. They are events of type download."),
-    "not_found": Breakdown("Not found", "Page", "Events", "events", "None yet. They are events of type not_found."),
+    "campaign": Breakdown(
+        N_("Name"), N_("Campaign"),
+        nothing=N_("None in this period. Tag links with utm_campaign."),
+    ),
+    "utm_source": Breakdown(N_("Source"), "utm_source"),
+    "utm_medium": Breakdown(N_("Medium"), "utm_medium"),
+    "utm_term": Breakdown(N_("Term"), "utm_term"),
+    "utm_content": Breakdown(N_("Content"), "utm_content"),
+    "country": Breakdown(N_("Countries"), N_("Country")),
+    "region": Breakdown(N_("Regions"), N_("Region")),
+    "city": Breakdown(N_("Cities"), N_("City")),
+    "language": Breakdown(N_("Languages"), N_("Language")),
+    "device": Breakdown(N_("Devices"), N_("Device")),
+    "browser": Breakdown(N_("Browsers"), N_("Browser")),
+    "os": Breakdown(N_("Systems"), N_("System")),
+    "event": Breakdown(
+        N_("Custom"), N_("Event"), N_("Events"), "events",
+        N_("None yet. Send one with footfall('signup')."),
+    ),
+    "outbound": Breakdown(
+        N_("Outbound"), N_("Link"), N_("Clicks"), "events",
+        N_("None yet. They are events of type outbound."),
+    ),
+    "download": Breakdown(
+        N_("Downloads"), N_("File"), N_("Downloads"), "events",
+        N_("None yet. They are events of type download."),
+    ),
+    "not_found": Breakdown(
+        N_("Not found"), N_("Page"), N_("Events"), "events",
+        N_("None yet. They are events of type not_found."),
+    ),
 }
 MAX_ROWS = 1000
 # Lists of events that are no page views.

@@ -13,16 +13,17 @@ from zoneinfo import ZoneInfo
 
 from activity.definitions import MINUTE_MS
 from activity.zones import ZONES, day_start_ms, not_known
+from dashboards.language import N_
 
 PERIODS = {
-    "today": "Today",
-    "yesterday": "Yesterday",
-    "7d": "7 days",
-    "30d": "30 days",
-    "month": "Month",
+    "today": N_("Today"),
+    "yesterday": N_("Yesterday"),
+    "7d": N_("7 days"),
+    "30d": N_("30 days"),
+    "month": N_("Month"),
 }
 DEFAULT_PERIOD = "today"
-COMPARISONS = {"previous": "before", "year": "a year before", "none": "Compare with nothing"}
+COMPARISONS = ("previous", "year", "none")
 DEFAULT_COMPARISON = "previous"
 INTERVALS = ("hour", "day", "week", "month")
 FIRST_DAY = date(2000, 1, 1)  # before any web statistics; days before 1970 would be negative milliseconds
@@ -186,18 +187,6 @@ def hours(span: DateRange) -> list[int]:
             starts.append(at)
         before = now
     return starts
-
-
-def label(at_ms: int, interval: str, zone: str) -> str:
-    """Returns the start of a step (Unix ms) in words, for the table behind the chart."""
-    local = datetime.fromtimestamp(at_ms / 1000, zone_named(zone))
-    match interval:
-        case "hour":
-            return f"{local:%a} {local.day} {local:%b}, {local:%H:%M}"
-        case "month":
-            return f"{local:%B %Y}"
-        case _:
-            return f"{local:%a} {local.day} {local:%b %Y}"
 
 
 def iso(at_ms: int, zone: str) -> str:

@@ -19,6 +19,7 @@ from werkzeug.wrappers import Response as Redirect
 from dashboards import chips, filters, journeys, kept, pages, parameters, ranges, realtime
 from dashboards.context import Context, current_context
 from dashboards.journeys import BY, DIRECTIONS, Journeys
+from dashboards.language import N_, gettext
 from dashboards.links import Links
 from dashboards.panels import BREAKDOWNS, Panels
 from stores.accounts.saved import Kind
@@ -30,7 +31,8 @@ routes = Blueprint("views", __name__)
 routes.register_error_handler(StoreError, pages.failed)
 
 ROWS, PATH_ROWS = 50, 25
-LIVE = {"page": "Pages they look at", "source": "Sources", "country": "Countries"}  # the lists of active visitors
+# The lists of active visitors.
+LIVE = {"page": N_("Pages they look at"), "source": N_("Sources"), "country": N_("Countries")}
 STEPS = {name: words for name, words in chips.DIMENSIONS.items() if name in STEP_DIMENSIONS or name == PROPERTY}
 STEP_OPERATORS = {name: filters.WORDS[name] for name in ("is", "contains")}
 
@@ -50,7 +52,9 @@ class View:
     def render(self, template: str, title: str, **shown: Any) -> str:
         """The page."""
         frame = pages.frame(self.context, self.links, self.span)
-        return render_template(template, title=f"{title} of {self.links.site}", heading=title, **shown, **frame)
+        heading = gettext(title)
+        of_site = gettext("%(view)s of %(site)s") % {"view": heading, "site": self.links.site}
+        return render_template(template, title=of_site, heading=heading, **shown, **frame)
 
 
 @routes.get("/<site>/live")
@@ -88,7 +92,7 @@ def visit(site: str, visit: str) -> str:
     found = journeys.visit(view.context.warehouse, site, visit)
     if found is None:
         raise NotFound(f"{site} has no visit {visit[:100]!r}; it may have been erased, or be older than what is kept")
-    return view.render("visit.html", "A visit", found=found, most=MOST_EVENTS)
+    return view.render("visit.html", N_("A visit"), found=found, most=MOST_EVENTS)
 
 
 @routes.get("/<site>/paths")

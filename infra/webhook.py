@@ -16,10 +16,12 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from threading import Timer
 from urllib.parse import urlsplit
 
-_SECONDS = 10.0  # to connect, and for each piece of the answer
+_SECONDS = 10.0  # to connect, and then for all that follows
 
 
 class Unposted(Exception):
@@ -33,10 +35,13 @@ def sign(secret: str, name: str, at: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(made).decode()}"
 
 
-def post(url: str, secret: str, name: str, told: dict[str, object], allowed: Sequence[str] = ()) -> None:
+def post(
+    url: str, secret: str, name: str, told: dict[str, object], allowed: Sequence[str] = (), seconds: float = _SECONDS
+) -> None:
     """Posts `told` as JSON; `name` is the same in every try of a message. Raises `Unposted` unless the answer is 2xx.
 
-    `allowed` are networks that a target may be in although they are not public."""
+    `allowed` are networks that a target may be in although they are not public. A target that answers byte by byte is
+    cut off after `seconds`."""
     split, body, at = urlsplit(url), json.dumps(told).encode(), int(time.time())
     headers = {
         "Content-Type": "application/json",
@@ -46,22 +51,50 @@ def post(url: str, secret: str, name: str, told: dict[str, object], allowed: Seq
         "webhook-signature": sign(secret, name, at, body),
     }
     host, port = split.hostname or "", split.port or (443 if split.scheme == "https" else 80)
-    connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
+    connection = http.client.HTTPConnection(host, port)
     connection.default_port = 443 if split.scheme == "https" else 80  # which the header Host leaves out
     try:
-        made = socket.create_connection((_address(host, port, allowed), port), timeout=_SECONDS)
+        made = socket.create_connection((_address(host, port, allowed), port), timeout=seconds)
         if split.scheme == "https":
-            made = ssl.create_default_context().wrap_socket(made, server_hostname=host)
+            context = ssl.create_default_context()
+            made = context.wrap_socket(made, server_hostname=host, do_handshake_on_connect=False)
         connection.sock = made
         target = (split.path or "/") + (f"?{split.query}" if split.query else "")
-        connection.request("POST", target, body, headers)
-        status = connection.getresponse().status
+        with _cut_off(made, seconds):
+            if isinstance(made, ssl.SSLSocket):
+                made.do_handshake()
+            connection.request("POST", target, body, headers)
+            status = connection.getresponse().status
     except (OSError, http.client.HTTPException, UnicodeError) as error:
         raise Unposted(f"the webhook at {host}:{port} cannot be reached: {error}") from error
     finally:
         connection.close()
     if not 200 <= status < 300:
         raise Unposted(f"the webhook at {host}:{port} answers {status}; it should answer 2xx")
+
+
+@contextmanager
+def _cut_off(connected: socket.socket, seconds: float) -> Iterator[None]:
+    """Has a connection end after so many seconds, whatever it still sends. Raises TimeoutError if it was ended."""
+    late = False
+
+    def end() -> None:
+        nonlocal late
+        late = True
+        with suppress(OSError):
+            connected.shutdown(socket.SHUT_RDWR)
+
+    timer = Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        if late:
+            raise TimeoutError(f"no whole answer in {seconds:g} s") from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def _address(host: str, port: int, allowed: Sequence[str]) -> str:

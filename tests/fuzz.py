@@ -64,14 +64,14 @@ PARAMETERS = [
     "site", "site", "site", "period", "from", "to", "interval", "by", "metric", "limit", "query", "default_format",
     "param_a", "v", "url", "type", "props", "term", "results", "ts", "date", "filter", "compare", "page", "timezone",
     "filters", "filters", "steps", "steps", "path", "direction", "id", "sort", "dimension", "operator", "values",
-    "segment", "theme",
+    "segment", "theme", "lang", "lang",
     "database", "compress", "enable_http_compression", "client_protocol_version", "max_result_rows", "session_timezone",
 ]
 VALUES = [
     SITE, SITE, "day", "7d", "month", "custom", "2026-01-01", "9999-12-31", "0000-00-00", "hour", "page", "JSON", "UTC",
     "visitors", "pageview", "search", "1790000000000", "0", "10", f"https://{SITE}/", "{\"a\": 1}",
     '[["is","page",["/"]]]', '[["contains","prop:a",["b","c"]]]', '["/","/a"]', "from", "to", "visitor", "event", "is",
-    "previous", "year", "none", "SELECT 1", "SELECT * FROM events FORMAT Native", "54460",
+    "previous", "year", "none", "de", "SELECT 1", "SELECT * FROM events FORMAT Native", "54460",
 ]
 METHODS = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "get", "PRI", "G\0T", ""]
 VERSIONS = ["HTTP/1.1"] * 30 + ["HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "http/1.1", "HTTP/1.1 x", "", "HTTP/1.11"]
@@ -85,11 +85,13 @@ NAMES = [
     "Content-Encoding", "Expect", "Upgrade", "Connection", "TE", "Trailer", "Via", "DNT", "Sec-GPC", "Max-Forwards",
     "SCRIPT_NAME", "SCRIPT-NAME", "PATH_INFO", "REMOTE_USER", "Content_Length", "Transfer_Encoding", "Keep-Alive",
     "X-ClickHouse-Format", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "HTTP2-Settings", "Date", "Content-Type",
+    "Accept-Language",
 ]
 NO_NAMES = ["", "a b", "\u00e9", "x\0y", "X:", "Host"]
 WORDS = [
     "gzip", "100-continue", "websocket", "h2c", "Upgrade", "close", "keep-alive", "https", "http", "on", "null", "*",
     "bytes=0-", "application/json", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain", "13",
+    "text/html", "de", "de-CH, *;q=0",
     "Basic x", "Bearer x", "1", "127.0.0.1", "::1", "[::1]:80", "x" * 9000, "a=b; c", "http://[", "/x", "localhost",
 ]
 STATEMENTS = [
@@ -171,7 +173,8 @@ def _question(random: Random) -> Odd:
     pairs += [f"{random.choice(PARAMETERS)}={quote(_text(random))}" for _ in range(random.randrange(4))]
     body = _body(random, False) if path in ("/sql", "/sites") else b""
     line = f"{'POST' if body else 'GET'} {path}?{'&'.join(pairs)} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode()
-    name = random.choice([b"Accept", b"Content-Type", b"X-ClickHouse-Format", b"Accept-Encoding", b"Cookie"])
+    names = (b"Accept", b"Content-Type", b"X-ClickHouse-Format", b"Accept-Encoding", b"Accept-Language", b"Cookie")
+    name = random.choice(names)
     value = random.choice(WORDS).encode()
     return Odd(line + b"%s: %s\r\nContent-Length: %d\r\n\r\n" % (name, value, len(body)) + body, True)
 

@@ -20,6 +20,7 @@ from dashboards.access import audit
 from dashboards.access.refusing import refuse
 from dashboards.access.rules import Access, current_access
 from dashboards.context import built
+from dashboards.language import gettext
 from stores.accounts.shares import Share
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def gone() -> NotFound:
 
 def door(wrong: str = "") -> Response:
     """The page that asks for the password."""
-    return Response(render_template("door.html", title="Shared numbers", wrong=wrong, built=built()), 401)
+    return Response(render_template("door.html", title=gettext("Shared numbers"), wrong=wrong, built=built()), 401)
 
 
 @routes.post("/open")

@@ -12,6 +12,7 @@ from dashboards.access import audit
 from dashboards.access.refusing import refuse
 from dashboards.access.rules import COOKIE, SESSION_SECONDS, current_access
 from dashboards.context import built
+from dashboards.language import gettext
 from stores.accounts.users import LONGEST_NAME, User, plain
 from stores.base import StoreError
 
@@ -78,7 +79,7 @@ def leave() -> Redirect:
 def failed(error: StoreError) -> tuple[str, int]:
     """The page that says that the accounts cannot be read."""
     words = f"The accounts cannot be read: {error}"
-    return render_template("error.html", title="Not now", words=words, built=built()), 503
+    return render_template("error.html", title=gettext("Not now"), words=words, built=built()), 503
 
 
 def remember(response: Redirect, session: str, seconds: int = SESSION_SECONDS) -> None:
@@ -91,7 +92,7 @@ def sign_in_page(target: str, wrong: str, name: str = "") -> str:
     """The page to sign in, which leads to `target`; `wrong` is what was wrong with the last attempt."""
     return render_template(
         "login.html",
-        title="Sign in",
+        title=gettext("Sign in"),
         target=target,
         wrong=wrong,
         named=current_access().accounts is not None,

@@ -6,6 +6,7 @@ from flask import Blueprint, render_template, request
 
 from dashboards.access.rules import current_accounts
 from dashboards.context import built
+from dashboards.language import gettext
 from dashboards.parameters import whole_number
 
 routes = Blueprint("audit", __name__)
@@ -21,7 +22,7 @@ def show() -> str:
     entries = current_accounts().audit.latest(ROWS + 1, before)
     return render_template(
         "audit.html",
-        title="Audit log",
+        title=gettext("Audit log"),
         entries=entries[:ROWS],
         older=entries[ROWS - 1].id if len(entries) > ROWS else None,
         first="before" not in request.args,

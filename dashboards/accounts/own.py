@@ -14,6 +14,7 @@ from dashboards.access.needs import principal
 from dashboards.access.refusing import refuse
 from dashboards.access.rules import COOKIE, current_access, current_accounts
 from dashboards.context import built
+from dashboards.language import gettext
 from dashboards.parameters import one_of
 from stores.accounts import codes
 from stores.accounts.roles import AccountRefused
@@ -82,7 +83,7 @@ def _page(wrong: str = "", recovery: list[str] | None = None) -> str:
     picture = segno.make(link, error="m").svg_inline(scale=4, light="#fff", dark="#000", svgclass="qr", omitsize=True)
     return render_template(
         "account.html",
-        title="Your account",
+        title=gettext("Your account"),
         user=user,
         sessions=accounts.users.sessions(user),
         secret=secret,

@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response as Redirect
 from dashboards.access import audit
 from dashboards.access.rules import current_accounts
 from dashboards.context import built, current_context
+from dashboards.language import gettext
 from dashboards.parameters import one_of
 from stores.accounts.roles import ALL, AccountRefused, Grants, Role
 from stores.accounts.users import Users, new_password
@@ -81,7 +82,7 @@ def _site() -> str:
 def _page(wrong: str = "", named: str = "", password: str = "") -> str:
     return render_template(
         "people.html",
-        title="People",
+        title=gettext("People"),
         users=current_accounts().users.all(),
         sites=sorted(current_context().sites()),
         roles=[*Role],

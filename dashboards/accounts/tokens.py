@@ -9,13 +9,14 @@ from werkzeug.wrappers import Response as Redirect
 from dashboards.access import audit
 from dashboards.access.rules import current_accounts
 from dashboards.context import built, current_context
+from dashboards.language import N_, gettext
 from dashboards.parameters import one_of
 from stores.accounts.roles import ALL, AccountRefused
 from stores.accounts.tokens import SCOPES
 
 routes = Blueprint("tokens", __name__)
 
-DAYS = {"30": "30 days", "90": "90 days", "365": "a year", "": "until it is removed"}
+DAYS = {"30": N_("30 days"), "90": N_("90 days"), "365": N_("a year"), "": N_("until it is removed")}
 
 
 @routes.get("/tokens")
@@ -47,7 +48,7 @@ def change() -> str | tuple[str, int] | Redirect:
 def _page(wrong: str = "", named: str = "", secret: str = "") -> str:
     return render_template(
         "tokens.html",
-        title="Tokens",
+        title=gettext("Tokens"),
         tokens=current_accounts().tokens.all(),
         sites=sorted(current_context().sites()),
         scopes=SCOPES,

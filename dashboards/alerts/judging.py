@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from dashboards.language import N_
+
 MARGIN = 0.1
 LEAST_USUAL = 10  # visitors: fewer in this hour of former weeks say nothing about what is usual
 WEEKS = 4
@@ -28,17 +30,20 @@ class Kind:
 
 
 KINDS = {
-    "visitors": Kind("at least so many visitors in the last hour", True, "{:,.0f} visitors in the last hour"),
+    "visitors": Kind(N_("at least so many visitors in the last hour"), True, "{:,.0f} visitors in the last hour"),
     "spike": Kind(
-        "at least so many times the visitors that are usual at this hour", True, "{:,.1f} times the usual visitors"
+        N_("at least so many times the visitors that are usual at this hour"), True, "{:,.1f} times the usual visitors"
     ),
     "drop": Kind(
-        "at most this share (0 to 1) of the visitors that are usual at this hour", False, "{:.0%} of the usual visitors"
+        N_("at most this share (0 to 1) of the visitors that are usual at this hour"), False,
+        "{:.0%} of the usual visitors",
     ),
-    "silence": Kind("no event for so many minutes", True, "no event for {:,.0f} minutes"),
-    "lag": Kind("the numbers are so many minutes behind", True, "the numbers are {:,.0f} minutes behind", False),
-    "disk": Kind("at most this share (0 to 1) of a disk is free", False, "{:.0%} of the disk is free", False),
-    "dead-letters": Kind("so many dead letters in the last hour", True, "{:,.0f} dead letters in the last hour", False),
+    "silence": Kind(N_("no event for so many minutes"), True, "no event for {:,.0f} minutes"),
+    "lag": Kind(N_("the numbers are so many minutes behind"), True, "the numbers are {:,.0f} minutes behind", False),
+    "disk": Kind(N_("at most this share (0 to 1) of a disk is free"), False, "{:.0%} of the disk is free", False),
+    "dead-letters": Kind(
+        N_("so many dead letters in the last hour"), True, "{:,.0f} dead letters in the last hour", False
+    ),
 }
 
 

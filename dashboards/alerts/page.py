@@ -10,6 +10,7 @@ from dashboards.access import audit, login
 from dashboards.access.rules import current_accounts
 from dashboards.alerts.judging import KINDS, told, unfit
 from dashboards.context import built, current_context
+from dashboards.language import gettext
 from dashboards.parameters import one_of, whole_number
 from stores.accounts.alerts import Alert
 from stores.accounts.roles import AccountRefused
@@ -60,7 +61,7 @@ def _number(text: str) -> float:
 def _page(site: str, wrong: str = "", added: Alert | None = None) -> str:
     return render_template(
         "alerts.html",
-        title=f"Alerts of {site}",
+        title=gettext("Alerts of %(site)s") % {"site": site},
         of=site,
         alerts=[(each, told(each.kind, each.value or 0)) for each in current_accounts().alerts.all(site)],
         kinds={name: kind for name, kind in KINDS.items() if kind.of_site},

@@ -16,6 +16,7 @@ from dashboards.access import audit, needs
 from dashboards.access.needs import CHANGES, principal
 from dashboards.access.rules import current_accounts
 from dashboards.context import current_context
+from dashboards.language import gettext
 from dashboards.links import Links
 from dashboards.pages import Keeping
 from stores.accounts.roles import AccountRefused
@@ -124,7 +125,7 @@ def _page(site: str, shown: tuple[Filter, ...], wrong: str = "") -> str:
     }
     return render_template(
         "saved.html",
-        title=f"Saved of {site}",
+        title=gettext("Saved of %(site)s") % {"site": site},
         site=site,
         entries=entries,
         shown=", ".join(chips.words(each) for each in shown),

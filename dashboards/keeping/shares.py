@@ -14,13 +14,14 @@ from dashboards.access import audit
 from dashboards.access.needs import principal
 from dashboards.access.rules import current_access, current_accounts
 from dashboards.context import current_context
+from dashboards.language import N_, gettext
 from stores.accounts.roles import AccountRefused
 from stores.base import StoreError
 
 routes = Blueprint("shares", __name__)
 routes.register_error_handler(StoreError, pages.failed)
 
-DAYS = {"7": "7 days", "30": "30 days", "365": "a year", "": "until it is withdrawn"}
+DAYS = {"7": N_("7 days"), "30": N_("30 days"), "365": N_("a year"), "": N_("until it is withdrawn")}
 
 
 @routes.get("/<site>/shares")
@@ -62,7 +63,7 @@ def _page(site: str, wrong: str = "", named: str = "", address: str = "", framed
     context = current_context()
     return render_template(
         "shares.html",
-        title=f"Shares of {site}",
+        title=gettext("Shares of %(site)s") % {"site": site},
         site=site,
         shares=current_accounts().shares.all(site),
         now=context.clock(),

@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response as Redirect
 from dashboards.access import audit, login
 from dashboards.access.rules import current_accounts
 from dashboards.context import built, current_context
+from dashboards.language import gettext
 from dashboards.parameters import one_of, zone_of
 from stores.accounts.reports import EVERY, Report
 from stores.accounts.roles import AccountRefused
@@ -48,7 +49,7 @@ def change(site: str) -> tuple[str, int] | Redirect:
 @routes.get("/unsubscribe/<key>")
 def ask(key: str) -> str:
     """Asks whether to end the report."""
-    return render_template("unsubscribe.html", title="Unsubscribe", report=_of(key), done=False, built=built())
+    return render_template("unsubscribe.html", title=gettext("Unsubscribe"), report=_of(key), done=False, built=built())
 
 
 @routes.post("/unsubscribe/<key>")
@@ -57,7 +58,7 @@ def unsubscribe(key: str) -> str:
     report = _of(key)
     current_accounts().reports.remove(report)
     audit.record(f"unsubscribed from {EVERY[report.every]} reports of {report.site}", report.address, report.address)
-    return render_template("unsubscribe.html", title="Unsubscribe", report=report, done=True, built=built())
+    return render_template("unsubscribe.html", title=gettext("Unsubscribe"), report=report, done=True, built=built())
 
 
 def _of(key: str) -> Report:
@@ -71,7 +72,7 @@ def _page(site: str, wrong: str = "") -> str:
     context = current_context()
     return render_template(
         "reports.html",
-        title=f"Reports of {site}",
+        title=gettext("Reports of %(site)s") % {"site": site},
         of=site,
         zone=zone_of(context, site),
         reports=current_accounts().reports.all(site),

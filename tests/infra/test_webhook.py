@@ -6,6 +6,8 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
+import threading
 
 import pytest
 
@@ -66,3 +68,25 @@ def test_a_name_that_is_not_known_and_a_port_that_is_closed_are_told() -> None:
     sink = Sink(free_port())
     with serving(sink), pytest.raises(Unposted, match="cannot be reached"):
         post(f"https://127.0.0.1:{sink.port}/", SECRET, "msg_1", {}, HERE)
+
+
+def test_a_target_that_answers_byte_by_byte_is_cut_off() -> None:
+    gone = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        connected, _ = server.accept()
+        with connected:
+            try:
+                while True:
+                    connected.sendall(b"H")
+                    gone.wait(0.05)
+            except OSError:
+                gone.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip, args=(server,))
+        thread.start()
+        with pytest.raises(Unposted, match=r"no whole answer in 0\.5 s"):
+            post(f"http://127.0.0.1:{server.getsockname()[1]}/", SECRET, "msg_1", {}, HERE, seconds=0.5)
+        assert gone.wait(60)
+        thread.join()

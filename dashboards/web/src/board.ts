@@ -51,8 +51,10 @@ function keep(metric: string): void {
 function copy(button: HTMLElement): void {
   const text = document.getElementById(button.dataset.copy ?? "")?.textContent ?? "";
   navigator.clipboard.writeText(text).then(() => {
-    button.textContent = "Copied";
-    setTimeout(() => (button.textContent = "Copy"), 2000);
+    const [words, done] = [button.textContent, button.dataset.done ?? ""];
+    if (words === done) return;
+    button.textContent = done;
+    setTimeout(() => (button.textContent = words), 2000);
   });
 }
 

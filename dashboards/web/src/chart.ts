@@ -1,6 +1,6 @@
 // One metric over time, with the same metric of the range before as a dashed line below.
 import uPlot from "uplot";
-import { axisValue, fullValue, isShare, stepName } from "./words";
+import { axisValue, fullValue, isShare, language, stepName } from "./words";
 
 export type Series = {
   interval: string;
@@ -10,6 +10,7 @@ export type Series = {
   now: Record<string, (number | null)[]>;
   before: Record<string, (number | null)[]>;
   labels: Record<string, string>;
+  words: Record<string, string>; // of weeks, of what is not over and of what was before, each with %s in it
   notes: [number, string][]; // annotations: the step of each, and its words
 };
 
@@ -153,10 +154,11 @@ export class Chart {
       return;
     }
     const [now, before] = [series.now[this.metric]?.[idx], series.before[this.metric]?.[idx]];
-    const name = (series.labels[this.metric] ?? "").toLowerCase();
+    const label = series.labels[this.metric] ?? "";
+    const name = language === "en" ? label.toLowerCase() : label;
     const lines: [string, string][] = [["when", fullStep(series, idx)]];
-    if (now != null) lines.push(["value", `${fullValue(now, this.metric)} ${name}${idx === series.running ? " so far" : ""}`]);
-    if (before != null) lines.push(["was", `${fullValue(before, this.metric)} before`]);
+    if (now != null) lines.push(["value", put(idx === series.running ? series.words["running"] : "%s", `${fullValue(now, this.metric)} ${name}`)]);
+    if (before != null) lines.push(["was", put(series.words["before"], fullValue(before, this.metric))]);
     for (const [step, words] of series.notes) if (step === idx) lines.push(["note", words]);
     this.tip.replaceChildren(
       ...lines.map(([kind, text]) => Object.assign(document.createElement("div"), { className: kind, textContent: text })),
@@ -177,6 +179,10 @@ function named(series: Series, width: number): number[] {
   return series.times.filter((_, index) => index % stride === 0);
 }
 
+function put(words: string | undefined, text: string): string {
+  return (words ?? "%s").replace("%s", text);
+}
+
 function fullStep(series: Series, index: number): string {
   const options: Intl.DateTimeFormatOptions =
     series.interval === "hour"
@@ -184,6 +190,6 @@ function fullStep(series: Series, index: number): string {
       : series.interval === "month"
         ? { month: "long", year: "numeric" }
         : { weekday: "short", day: "numeric", month: "short", year: "numeric" };
-  const text = new Intl.DateTimeFormat("en-GB", { ...options, timeZone: series.zone }).format(series.times[index]! * 1000);
-  return series.interval === "week" ? `Week of ${text}` : text;
+  const text = new Intl.DateTimeFormat(language === "en" ? "en-GB" : language, { ...options, timeZone: series.zone }).format(series.times[index]! * 1000);
+  return series.interval === "week" ? put(series.words["week"], text) : text;
 }

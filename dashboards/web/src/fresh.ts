@@ -1,6 +1,7 @@
 // Keeps an open page fresh. A small request every second or so says how many visitors are active and whether any
 // number has changed. Only then is the page fetched again, and only the parts that differ are replaced, so that open
 // tabs, tables and the scroll position stay as they are.
+import { language } from "./words";
 
 const AT_LEAST = 1000; // ms between requests
 const SHARE = 2; // times as long as the last response took: a busy server gets fewer requests
@@ -45,7 +46,7 @@ export function keepFresh(changed: () => void): void {
 
 function showCurrent(current: number): void {
   const shown = document.querySelector("[data-current]");
-  const text = current.toLocaleString("en");
+  const text = current.toLocaleString(language);
   if (shown && shown.textContent !== text) shown.textContent = text;
   document.querySelector(".now .pulse")?.classList.toggle("still", current === 0);
 }

@@ -59,7 +59,7 @@ export function watchLive(changed: () => void): void {
   button.hidden = false;
   button.addEventListener("click", () => {
     paused = !paused;
-    button.textContent = paused ? "Go on" : "Pause";
+    [button.textContent, button.dataset.other] = [button.dataset.other ?? "", button.textContent ?? ""];
     begin();
   });
   document.addEventListener("visibilitychange", begin);

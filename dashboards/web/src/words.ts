@@ -1,7 +1,10 @@
-// Writes numbers and times as dashboards/formats.py does.
+// Writes numbers and times as dashboards/formats.py does, in the page's language.
 
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+export const language = document.documentElement.lang || "en";
+const whole = new Intl.NumberFormat(language, { maximumFractionDigits: 0 });
+const short = new Intl.NumberFormat(language, { notation: "compact", maximumFractionDigits: 1 });
+const tenths = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maximumFractionDigits: 1, useGrouping: false });
+const percents = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 });
 
 export function isShare(metric: string): boolean {
   return metric === "bounce_rate" || metric === "engagement_rate";
@@ -12,14 +15,14 @@ function isTime(metric: string): boolean {
 }
 
 export function fullValue(value: number, metric: string): string {
-  if (isShare(metric)) return `${Math.round(value * 100)}%`;
-  if (metric === "views_per_visit") return value.toFixed(1);
+  if (isShare(metric)) return percents.format(Math.round(value * 100) / 100);
+  if (metric === "views_per_visit") return tenths.format(value);
   if (isTime(metric)) return duration(value);
   return whole.format(value);
 }
 
 export function axisValue(value: number, metric: string): string {
-  if (isShare(metric)) return `${Math.round(value * 100)}%`;
+  if (isShare(metric)) return percents.format(Math.round(value * 100) / 100);
   if (isTime(metric)) return duration(value);
   return short.format(value);
 }
@@ -32,12 +35,13 @@ function duration(seconds: number): string {
   return `${Math.floor(all / 3600)}h ${two(Math.floor((all % 3600) / 60))}m`;
 }
 
-const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const months = new Intl.DateTimeFormat(language, { month: "short" });
+const days = new Intl.DateTimeFormat(language, { day: "numeric", month: "short" });
 
 // The local fields of `zoned` show the site's clock.
 export function stepName(zoned: Date, interval: string): string {
-  const day = `${zoned.getDate()} ${MONTHS[zoned.getMonth()]}`;
-  if (interval === "month") return `${MONTHS[zoned.getMonth()]} ${zoned.getFullYear()}`;
+  const day = language === "en" ? `${zoned.getDate()} ${months.format(zoned)}` : days.format(zoned);
+  if (interval === "month") return `${months.format(zoned)} ${zoned.getFullYear()}`;
   if (interval !== "hour") return day;
   const two = (n: number): string => String(n).padStart(2, "0");
   return zoned.getHours() === 0 && zoned.getMinutes() === 0 ? day : `${two(zoned.getHours())}:${two(zoned.getMinutes())}`;

@@ -121,4 +121,10 @@ def test_the_chart_tells_what_was_annotated(page: Page, address: str, store: Acc
     box = over.bounding_box()
     assert box is not None
     over.hover(position={"x": box["width"] / 2, "y": 40})  # the third of five days
-    expect(page.locator(".tip .note").first).to_have_text("Signed up")
+    note = page.locator(".tip .note").first
+    expect(note).to_have_text("Signed up")
+    line = page.locator(".tip .value").bounding_box()
+    told = note.bounding_box()
+    assert line is not None
+    assert told is not None
+    assert told["height"] < 2 * line["height"], "it stands as close as the other lines"
