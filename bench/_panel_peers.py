@@ -155,10 +155,10 @@ FILTERS = {
 # A visit meets a filter also by what it did before or after the range, as far as a session goes on: two days.
 _EVENTS_IN_VISITS = """
 (
-    SELECT e.visitor AS visitor, session_id, type, path, name, occurred_at
+    SELECT e.visitor AS visitor, session_id, type, path, name, occurred_at, id_hi, id_lo
     FROM
     (
-        SELECT visitor, type, path, toString(name) AS name, occurred_at FROM event_rows FINAL
+        SELECT visitor, type, path, toString(name) AS name, occurred_at, id_hi, id_lo FROM event_rows FINAL
         WHERE site = {site:String} AND bot = ''
             AND occurred_at >= since - INTERVAL 2 DAY AND occurred_at < until + INTERVAL 2 DAY
             AND day BETWEEN toDate(since) - 2 AND toDate(until) + 2
@@ -194,7 +194,7 @@ GROUP BY step ORDER BY step""",
 FROM
 (
     SELECT
-        arrayCompact(arrayMap(each -> each.2, arraySort(groupArray((occurred_at, path))))) AS pages,
+        arrayCompact(arrayMap(each -> each.4, arraySort(groupArray((occurred_at, id_hi, id_lo, path))))) AS pages,
         indexOf(pages, '/article/1') AS place
     FROM {_EVENTS_IN_VISITS}
     WHERE type = 'pageview'

@@ -7,6 +7,7 @@ the form work without it.
 from __future__ import annotations
 
 from bisect import bisect_right
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
@@ -119,18 +120,22 @@ def board(site: str) -> str:
     }
     if not chosen and not stats["events"] and not stats["bots"] and not context.warehouse.has_events(site):
         return render_template("empty.html", **page)
-    series = panels.timeseries(span.interval)
-    earlier = _compared(panels, compare)
-    journeys, notes = Journeys(context.warehouse, site, span, chosen), kept.annotated(site, span)
-    page |= {
-        "annotations": notes,
-        "goals": journeys.goals(kept.goals(site), stats["visitors"]),
-        "before": _before(context, panels, earlier) if earlier else {},
-        "series": _chart(context, panels, series, earlier.timeseries(span.interval) if earlier else [], notes),
-        "rows": [(formats.step(row["time"], span.interval, zone), row) for row in series],
-        "cards": CARDS,
-        "lists": panels.breakdowns([by for by in BREAKDOWNS if by not in OF_GEO or context.countries], LIST_ROWS),
-    }
+    names = [by for by in BREAKDOWNS if by not in OF_GEO or context.countries]
+    # The lists take as long as all the rest together, so they are asked for beside it.
+    with ThreadPoolExecutor(1, "lists") as beside:
+        lists = beside.submit(panels.breakdowns, names, LIST_ROWS)
+        series = panels.timeseries(span.interval)
+        earlier = _compared(panels, compare)
+        journeys, notes = Journeys(context.warehouse, site, span, chosen), kept.annotated(site, span)
+        page |= {
+            "annotations": notes,
+            "goals": journeys.goals(kept.goals(site), stats["visitors"]),
+            "before": _before(context, panels, earlier) if earlier else {},
+            "series": _chart(context, panels, series, earlier.timeseries(span.interval) if earlier else [], notes),
+            "rows": [(formats.step(row["time"], span.interval, zone), row) for row in series],
+            "cards": CARDS,
+            "lists": lists.result(),
+        }
     return render_template("board.html", **page)
 
 
