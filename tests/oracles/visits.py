@@ -110,6 +110,8 @@ class Site:
             of_value = self.persons.filter(pl.col(column) != "", (name == "page") | is_one)
             if name != "page":  # where a visit was engaged is told of pages
                 of_value = of_value.with_columns(engaged_ms=0)
+            if name != "search":  # and searches without results of their terms
+                of_value = of_value.with_columns(without_results=0)
             parts[name] = [of_value.with_columns(value=column, counted=is_one)]
         for name, frames in parts.items():
             for frame in frames:
