@@ -88,28 +88,16 @@ class _Reading:
     of: str = "true"
 
 
-_READINGS = {
-    "": _Reading(
-        "'events' AS what, began AS counts, pageviews AS viewed, searches AS searched, events AS happened,"
-        " 0 AS nothing, if(began, visit_engaged_ms, 0) AS stayed"
-    ),
-    "page": _Reading(
-        "what, viewed > 0 AS counts, viewed, 0 AS searched, happened, 0 AS nothing, stayed",
-        "ARRAY JOIN `page.value` AS what, `page.views` AS viewed, `page.events` AS happened,"
-        " `page.engaged_ms` AS stayed",
-    ),
-    "search": _Reading(
-        "what, true AS counts, 0 AS viewed, happened AS searched, happened, nothing, 0 AS stayed",
-        "ARRAY JOIN `search.value` AS what, `search.events` AS happened, `search.nothing` AS nothing",
-    ),
-    **{
-        name: _Reading(
-            "what, true AS counts, 0 AS viewed, 0 AS searched, happened, 0 AS nothing, 0 AS stayed",
-            f"ARRAY JOIN `{name}.value` AS what, `{name}.events` AS happened",
-        )
-        for name in ("event", "not_found", "outbound", "download")
-    },
+_OF_ALL = _Reading(
+    "'events' AS what, began AS counts, pageviews AS viewed, searches AS searched, events AS happened,"
+    " 0 AS nothing, if(began, visit_engaged_ms, 0) AS stayed"
+)
+# What the rows of a dimension with many values have beside its values and its events.
+_OWN = {
+    "page": {"viewed": "`page.views`", "stayed": "`page.engaged_ms`"},
+    "search": {"nothing": "`search.nothing`"},
 }
+_NOTHING = {"viewed": "toUInt32(0)", "nothing": "toUInt32(0)", "stayed": "toInt64(0)"}
 _OF_VISITS = _Reading(
     f"{', '.join(_ONE)}, true AS counts, visit_pageviews AS viewed, visit_searches AS searched,"
     " visit_events AS happened, 0 AS nothing, visit_engaged_ms AS stayed",
@@ -121,11 +109,12 @@ def rows(visits: str, dimensions: Sequence[str], condition: Condition, *, by_day
     """The statements that give the rows of some dimensions for the visits, of those that `visits` gives, that filters
     choose; each day apart, or all as of one."""
     shared = {"visits": visits, "label": "day" if by_day else "toDate32(0)", "landed": condition.landed}
-    found = [
-        _rows(shared, _READINGS[name], condition, f"'{name}'", "toString(what)", "label, what")
-        for name in dimensions
-        if name in _READINGS
-    ]
+    found = []
+    if "" in dimensions:
+        found.append(_rows(shared, _OF_ALL, condition, "''", "toString(what)", "label, what"))
+    if many := [name for name in dimensions if name in _MANY]:
+        kinds = f"{many}[kind]"  # names of ours, in quotes
+        found.append(_rows(shared, _of_many(many), condition, kinds, "toString(what)", "label, kind, what"))
     if one := [name for name in dimensions if name in _ONE]:
         # A row is of the dimension by which it is grouped.
         place = f"indexOf([{', '.join(f'grouping({name})' for name in one)}], 0)"
@@ -133,6 +122,22 @@ def rows(visits: str, dimensions: Sequence[str], condition: Condition, *, by_day
         sets = f"GROUPING SETS ({', '.join(f'(label, {name})' for name in one)})"
         found.append(_rows(shared, _OF_VISITS, condition, f"[{names}][{place}]", f"[{values}][{place}]", sets))
     return found
+
+
+def _of_many(names: Sequence[str]) -> _Reading:
+    """Of dimensions with many values: a row for each value of each, so that the visits are read and chosen once."""
+    columns = {"what": [f"`{name}.value`" for name in names], "happened": [f"`{name}.events`" for name in names]}
+    columns["kind"] = [f"arrayWithConstant(length(`{name}.value`), toUInt8({n}))" for n, name in enumerate(names, 1)]
+    for column, zero in _NOTHING.items():
+        columns[column] = [
+            _OWN.get(name, {}).get(column) or f"arrayWithConstant(length(`{name}.value`), {zero})" for name in names
+        ]
+    is_page, is_search = (str(names.index(name) + 1) if name in names else "0" for name in ("page", "search"))
+    return _Reading(
+        f"what, kind, kind != {is_page} OR viewed > 0 AS counts, viewed,"
+        f" if(kind = {is_search}, happened, 0) AS searched, happened, nothing, stayed",
+        "ARRAY JOIN " + ", ".join(f"arrayConcat({', '.join(of)}) AS {column}" for column, of in columns.items()),
+    )
 
 
 def _rows(
