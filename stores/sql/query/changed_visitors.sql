@@ -1,4 +1,5 @@
--- The visitors of a site of whom a later batch than {units} wrote events or visits on {near_days}, and those of {late}.
+-- The visitors of a site of whom a later batch than {units} wrote events or visits on {near_days}, and those of the
+-- table `late_visitors`.
 WITH {units:Array(UInt64)} AS upto
 SELECT visitor FROM event_rows
 WHERE site = {site:String} AND day IN {near_days:Array(Date)}
@@ -8,4 +9,4 @@ SELECT visitor FROM session_rows
 WHERE site = {site:String} AND day IN {near_days:Array(Date)}
     AND batch > arrayMin(upto) AND batch > upto[batch % length(upto) + 1]
 UNION DISTINCT
-SELECT arrayJoin({late:Array(UInt64)}) AS visitor
+SELECT visitor FROM late_visitors
