@@ -48,7 +48,7 @@ class Links:
         self.page = page
         span = _DAYS if any(day in arguments for day in _DAYS) else ("period",)
         own = _OWN.get(page.partition("/")[0], ())
-        given = {each: arguments.get(each, "") for each in (*span, "metric", "compare", "theme", "lang", *own)}
+        given = {each: arguments.get(each, "") for each in (*span, "metric", "compare", "tabs", "theme", "lang", *own)}
         given["filters"] = text(chosen) if chosen else ""
         self._kept = {each: value for each, value in given.items() if value}
 
@@ -99,7 +99,7 @@ class Links:
 
     def download(self, form: str) -> str:
         """This whole list as a file."""
-        values: dict[str, Any] = {**self.fields("metric", "compare"), "site": self.site, "form": form}
+        values: dict[str, Any] = {**self.fields("metric", "compare", "tabs"), "site": self.site, "form": form}
         return url_for("lists.download", **values, name=self.page.removeprefix("list/"))
 
     def export(self, view: str, form: str, span: DateRange) -> str:

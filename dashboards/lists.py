@@ -1,4 +1,6 @@
-"""`/<site>/list/<name>`: all values of one list of the board, searched, sorted and by the page; and as a file."""
+"""`/<site>/list/<name>`: all values of one list of the board, searched, sorted and by the page; and as a file.
+
+`/<site>/card/<name>` is the list as the board shows it, which the script puts into a card when its tab is opened."""
 
 from __future__ import annotations
 
@@ -60,6 +62,17 @@ def whole(site: str, name: str) -> str:
     )
 
 
+@routes.get("/<site>/card/<name>")
+def card(site: str, name: str) -> str:
+    """One list, as a part of the board."""
+    context = current_context()
+    panels = _panels(site, name)
+    known = name not in pages.OF_GEO or context.countries
+    rows = panels.breakdowns([name], pages.LIST_ROWS)[name] if known else []
+    links = Links(site, panels.filters, request.args)
+    return render_template("card.html", name=name, rows=rows, **pages.frame(context, links, panels.span))
+
+
 @routes.get("/<site>/list/<name>.<form>")
 def download(site: str, name: str, form: str) -> Response:
     """The list as a file, in its order, up to `MOST_ROWS` values."""
@@ -74,15 +87,20 @@ def download(site: str, name: str, form: str) -> Response:
 
 def _asked(site: str, name: str) -> _Asked:
     """Raises `BadRequest`, and `NotFound` for an unknown site or list."""
+    panels = _panels(site, name)
+    columns = _columns(name)
+    sort = parameters.one_of(request.args, "sort", ("value", *columns), DEFAULT_SORT)
+    return _Asked(panels, columns, sort, _search(name))
+
+
+def _panels(site: str, name: str) -> Panels:
+    """What is asked for a list; raises likewise."""
     context = current_context()
     zone = parameters.zone_of(context, site)
     if name not in BREAKDOWNS:
         raise NotFound(f"no list is called {name!r}; there are {', '.join(BREAKDOWNS)}")
     span = parameters.span(context, request.args, zone, ranges.DEFAULT_PERIOD)
-    columns = _columns(name)
-    sort = parameters.one_of(request.args, "sort", ("value", *columns), DEFAULT_SORT)
-    panels = Panels(context.warehouse, site, span, filters=kept.chosen(site, request.args))
-    return _Asked(panels, columns, sort, _search(name))
+    return Panels(context.warehouse, site, span, filters=kept.chosen(site, request.args))
 
 
 def _columns(name: str) -> dict[str, str]:

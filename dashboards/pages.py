@@ -24,6 +24,7 @@ from dashboards.journeys import Journeys
 from dashboards.language import N_, gettext, ngettext
 from dashboards.links import DEFAULT_METRIC, VIEWS, Links
 from dashboards.panels import BREAKDOWNS, METRICS, SHARES, Panels
+from dashboards.parameters import Arguments
 from dashboards.ranges import DateRange
 from stores import exports
 from stores.accounts.annotations import Annotation
@@ -33,7 +34,7 @@ from stores.base import StoreError
 routes = Blueprint("pages", __name__)
 
 LIST_ROWS = 9
-# The cards of the page and their lists; a card with several lists shows them as tabs.
+# The cards of the page and their lists: a card shows the first, and the others as tabs.
 CARDS = {
     N_("Pages"): ("page", "entry_page", "exit_page"),
     N_("Sources"): ("source", "channel"),
@@ -66,6 +67,26 @@ class Segment(NamedTuple):
     own: bool
     address: str
     chosen: bool
+
+
+class Tabs:
+    """Which list each card shows: the first, or the one that the parameter `tabs` of the address names.
+
+    Raises `BadRequest` for a name that is no tab."""
+
+    def __init__(self, arguments: Arguments) -> None:
+        self.shown = {card: names[0] for card, names in CARDS.items()}
+        cards = {name: card for card, names in CARDS.items() for name in names}
+        for name in filter(None, arguments.get("tabs", "").split(",")):
+            if name not in cards:
+                raise BadRequest(f"tabs must be some of {', '.join(cards)}, with commas between them, not {name!r}")
+            self.shown[cards[name]] = name
+
+    def opening(self, name: str) -> str:
+        """The value of the parameter for a page that shows the list `name` in its card, and else what this one does."""
+        shown = [name if name in names else self.shown[card] for card, names in CARDS.items()]
+        firsts = [names[0] for names in CARDS.values()]
+        return ",".join(each for each in shown if each not in firsts)
 
 
 class Keeping:
@@ -103,6 +124,7 @@ def board(site: str) -> str:
     span = parameters.span(context, request.args, zone, ranges.DEFAULT_PERIOD)
     metric = parameters.one_of(request.args, "metric", METRICS, DEFAULT_METRIC)
     compare = parameters.one_of(request.args, "compare", ranges.COMPARISONS, ranges.DEFAULT_COMPARISON)
+    tabs = Tabs(request.args)
     chosen = kept.chosen(site, request.args)
     panels = Panels(context.warehouse, site, span, filters=chosen)
     stats = panels.stats
@@ -120,7 +142,7 @@ def board(site: str) -> str:
     }
     if not chosen and not stats["events"] and not stats["bots"] and not context.warehouse.has_events(site):
         return render_template("empty.html", **page)
-    names = [by for by in BREAKDOWNS if by not in OF_GEO or context.countries]
+    names = [name for name in tabs.shown.values() if name not in OF_GEO or context.countries]
     # The lists take as long as all the rest together, so they are asked for beside it.
     with ThreadPoolExecutor(1, "lists") as beside:
         lists = beside.submit(panels.breakdowns, names, LIST_ROWS)
@@ -134,6 +156,7 @@ def board(site: str) -> str:
             "series": _chart(context, panels, series, earlier.timeseries(span.interval) if earlier else [], notes),
             "rows": [(formats.step(row["time"], span.interval, zone), row) for row in series],
             "cards": CARDS,
+            "tabs": tabs,
             "lists": lists.result(),
         }
     return render_template("board.html", **page)

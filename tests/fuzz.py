@@ -52,6 +52,7 @@ DASHBOARDS = [
     "/", f"/{SITE}", f"/{SITE}/now", f"/{SITE}/nothing", "/unknown.example", "/sql", "/sql", "/ready", "/live",
     "/metrics", "/api/v1/stats", "/api/v1/timeseries", "/api/v1/breakdown", "/control/ping", "/control/x", "/static/x",
     "/sites", f"/{SITE}/list/page", f"/{SITE}/list/page.csv", f"/{SITE}/list/source.parquet", f"/{SITE}/filter",
+    f"/{SITE}/card/city", f"/{SITE}/card/x",
     f"/{SITE}/visits", f"/{SITE}/visit/{'0' * 16}-{'0' * 16}", f"/{SITE}/paths", f"/{SITE}/funnel", f"/{SITE}/searches",
     f"/{SITE}/funnel/step", f"/{SITE}/retention", f"/{SITE}/export/events.csv", f"/{SITE}/export/sessions.parquet",
     "/api/v1/visits", "/api/v1/visit", "/api/v1/funnel", "/api/v1/paths", "/api/v1/searches", "/api/v1/retention",

@@ -33,8 +33,9 @@ COOKIE = "footfall_share"
 OPEN_SECONDS = 86_400  # how long a password need not be given again
 # What a guest may ask for, and what more if the share says that files may be saved.
 PAGES = frozenset((
-    "pages.home", "pages.board", "lists.whole", "views.visits", "views.visit", "views.paths", "views.funnel",
-    "views.add_step", "views.searches", "views.retention", "views.live", "views.watch", "chips.add", "now.now",
+    "pages.home", "pages.board", "lists.whole", "lists.card", "views.visits", "views.visit", "views.paths",
+    "views.funnel", "views.add_step", "views.searches", "views.retention", "views.live", "views.watch",
+    "chips.add", "now.now",
 ))  # fmt: skip
 FILES = frozenset(("lists.download", "exports.rows"))
 

@@ -80,6 +80,7 @@ NEEDS = {
     "pages.board": READS,
     "pages.add": CHANGES_ALL,
     "lists.whole": READS,
+    "lists.card": READS,
     "lists.download": READS,
     "views.live": READS,
     "views.watch": READS,

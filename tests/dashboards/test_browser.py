@@ -101,7 +101,7 @@ def test_a_new_event_shows_without_reload_and_nothing_else_moves(
     page.goto(f"{address}/example.com?period=7d")
     visits = page.locator("#figure-visits strong")
     before = int(visits.inner_text())
-    page.locator("label", has_text="Exit").click()
+    page.get_by_role("link", name="Exit", exact=True).click()
     page.locator("#figure-pageviews").click()
     expect(page.locator("#drawn")).to_have_text("Page views")
     page.evaluate("window.same = true")
@@ -109,7 +109,7 @@ def test_a_new_event_shows_without_reload_and_nothing_else_moves(
     expect(visits).to_have_text(str(before + 1))
     expect(page.locator(".list[data-part=exit_page]")).to_contain_text("/fresh")
     expect(page.locator("[data-current]")).to_have_text("2")
-    assert page.get_by_label("Exit").is_checked()
+    expect(page.get_by_role("link", name="Exit", exact=True)).to_have_attribute("aria-current", "true")
     assert page.evaluate("window.same")
     assert "metric=pageviews" in page.url
 
@@ -174,7 +174,7 @@ def test_numbers_need_no_script(browser: Browser, address: str) -> None:
     expect(page.locator("#figure-pageviews strong")).to_have_text("9")
     page.get_by_text("Show as a table").click()
     expect(page.locator(".numbers tbody tr")).to_have_count(4)
-    page.locator("label", has_text="Browsers").click()
+    page.get_by_role("link", name="Browsers").click()
     expect(page.get_by_role("rowheader", name="Safari")).to_be_visible()
     context.close()
 

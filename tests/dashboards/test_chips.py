@@ -16,6 +16,7 @@ from markupsafe import escape
 
 from dashboards.chips import DIMENSIONS
 from dashboards.filters import MOST, WORDS
+from dashboards.pages import CARDS
 from dashboards.panels import BREAKDOWNS, METRICS
 from dashboards.ranges import PERIODS
 from stores import filters
@@ -86,7 +87,7 @@ def test_a_row_leads_to_the_numbers_of_its_visits(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("name", BREAKDOWNS)
 def test_the_rows_of_every_list_set_a_filter(client: FlaskClient, name: str) -> None:
-    before = shown(client, [])
+    before = shown(client, [], tabs=name)
     for value, visitors, _ in lists(before)[name]:
         plain = "" if value.startswith("<em>") else html.unescape(value)
         address = row(before, name, plain)
@@ -263,7 +264,7 @@ def test_with_nothing_left_the_page_says_so_and_does_not_wait(client: FlaskClien
     for site in ("example.com", "quiet.example"):
         text = shown(client, [["is", "page", ["/nowhere"]]], f"/{site}")
         assert "Waiting" not in text
-        assert text.count("None in these visits.") == len(BREAKDOWNS)
+        assert text.count("None in these visits.") == len(CARDS)
         assert figures(text)["visits"] == "0"
         assert 'class="chip"' in text
 

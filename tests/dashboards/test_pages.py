@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from html import unescape
+from urllib.parse import parse_qs, quote, urlsplit
 
 import polars as pl
 import pytest
@@ -57,13 +59,53 @@ def test_the_numbers_of_the_page_are_those_of_the_api(client: FlaskClient) -> No
     }
 
 
-def test_every_list_is_there(client: FlaskClient) -> None:
-    found = lists(client.get(BOARD).text)
-    assert found.keys() == {*BREAKDOWNS, "goals"}
+def test_every_list_is_there_in_its_card_or_behind_a_tab(client: FlaskClient) -> None:
+    html = client.get(BOARD).text
+    found = lists(html)
+    tabs = dict(re.findall(r'href="([^"]*)" data-tabs="(\w+)"', html))
+    assert found.keys() == {"page", "source", "campaign", "search", "country", "device", "event", "goals"}
+    assert {*found, *tabs.values()} == {*BREAKDOWNS, "goals"}
+    for address, name in tabs.items():
+        one = client.get(unescape(address)).text
+        assert lists(one).keys() - found.keys() <= {name} <= lists(one).keys()
+        found |= lists(one)
     assert found["search"] == [["red shoes", "2", "2"], ["hats", "1", "1"]]
     assert found["event"] == [["signup", "2", "2"], ["buy", "1", "1"]]
     assert found["utm_term"] == [["&lt;shoes&gt;", "1", "1"]]
     assert found["source"][0] == ["<em>Direct</em>", "4", "5"]
+
+
+def test_the_tabs_of_the_address_are_open_and_stay_so(client: FlaskClient) -> None:
+    tabs = "tabs=exit_page,city"
+    html = client.get(f"{BOARD}&{tabs}&tabs=os").text
+    opened = re.findall(r'data-tabs="(\w+)"[^>]* aria-current', html)
+    assert opened == ["exit_page", "source", "campaign", "city", "device", "event"]
+    links = [unescape(link) for link in re.findall(r'href="(/example\.com[^"]*from=[^"]*)"(?! download)', html)]
+    kept = [parse_qs(urlsplit(link).query).get("tabs", [""])[0].split(",") for link in links]
+    # All links keep them, but for the tabs of these two cards.
+    assert sum(each != ["exit_page", "city"] for each in kept) >= 5
+    assert all(len({"exit_page", "city"} & {*each}) >= 1 for each in kept)
+    assert lists(client.get(f"{BOARD}&tabs=").text) == lists(client.get(f"{BOARD}&tabs=page").text)
+    wrong = client.get(f"{BOARD}&tabs=exit")
+    assert wrong.status_code == 400
+    assert "tabs must be some of page, entry_page, exit_page" in wrong.text
+
+
+@pytest.mark.parametrize("name", BREAKDOWNS)
+@pytest.mark.parametrize("chosen", ["", "&filters=" + quote('[["is","page",["/a"]]]')])
+def test_what_a_tab_opens_is_the_part_of_the_page_that_shows_it(client: FlaskClient, name: str, chosen: str) -> None:
+    query = f"from=2026-03-27&to=2026-03-31&metric=visits&tabs={name}{chosen}"
+    card = client.get(f"/example.com/card/{name}?{query}")
+    page = client.get(f"/example.com?{query}").text
+    part = page.partition(f'<div class="list" data-part="{name}">')[2].partition("</div>")[0]
+    assert card.status_code == 200
+    assert part.split() == card.text.split()
+
+
+def test_a_tab_of_no_list_is_told_in_words(client: FlaskClient) -> None:
+    for address, words in (("/example.com/card/shoe", "no list is called"), ("/nowhere.com/card/page", "nowhere.com")):
+        assert words in client.get(address).text
+        assert client.get(address).status_code == 404
 
 
 def test_what_visitors_send_is_text_never_markup(client: FlaskClient) -> None:

@@ -118,8 +118,8 @@ def made(site: Site, dice: random.Random, operator: str, dimension: str) -> Filt
 class Questions:
     """What is asked of a site with each of its filters, and the answers of the oracle."""
 
-    def __init__(self, up: Up, name: str, turn: int) -> None:
-        self.name, self.clocks = name, SITES[name]
+    def __init__(self, up: Up, name: str, clocks: Clocks, turn: int) -> None:
+        self.name, self.clocks = name, clocks
         site = Site(up.data / "archive", name, self.clocks.zone)
         self.chosen = [(each, site.chosen(each)) for each in filters_of(site, random.Random(name))]
         first, second, _, last = self.clocks.days
@@ -252,4 +252,4 @@ def questions_of(up: Up, sent: list[Visit], turn: int) -> list[Questions]:
     arrived(up, sent)
     reconciled(up)
     flushed(up.data)
-    return [Questions(up, name, number) for number, name in enumerate(SITES, turn)]
+    return [Questions(up, name, SITES[name], number) for number, name in enumerate(SITES, turn)]

@@ -4,7 +4,9 @@ import "./board.css";
 import { Chart } from "./chart";
 import { nameCountries } from "./countries";
 import { keepFresh } from "./fresh";
+import { keep } from "./links";
 import { watchLive } from "./live";
+import { openTab } from "./tabs";
 
 let chart: Chart | undefined;
 
@@ -26,26 +28,9 @@ function choose(link: HTMLAnchorElement): void {
   for (const other of document.querySelectorAll("[data-metric][aria-current]")) other.removeAttribute("aria-current");
   link.setAttribute("aria-current", "true");
   history.replaceState(null, "", link.href);
-  keep(metric);
+  keep("metric", metric);
   chart.metric = metric;
   draw();
-}
-
-// Lets the other links and forms of the page keep the metric, as the server writes them for the new address.
-function keep(metric: string): void {
-  for (const link of document.querySelectorAll<HTMLAnchorElement>("#board a:not([data-metric]), .periods a")) {
-    const address = new URL(link.href);
-    address.searchParams.set("metric", metric);
-    link.href = address.href;
-  }
-  for (const form of document.querySelectorAll<HTMLFormElement>(".narrow, .days")) {
-    let field = form.querySelector<HTMLInputElement>("[name=metric]");
-    if (!field) {
-      field = Object.assign(document.createElement("input"), { type: "hidden", name: "metric" });
-      form.append(field);
-    }
-    field.value = metric;
-  }
 }
 
 function copy(button: HTMLElement): void {
@@ -64,6 +49,11 @@ document.addEventListener("click", (event) => {
   if (figure && !event.metaKey && !event.ctrlKey && !event.shiftKey) {
     event.preventDefault();
     choose(figure);
+  }
+  const tab = target.closest<HTMLAnchorElement>("a[data-tabs]");
+  if (tab && !event.metaKey && !event.ctrlKey && !event.shiftKey) {
+    event.preventDefault();
+    void openTab(tab, nameCountries);
   }
   const button = target.closest<HTMLElement>("[data-copy]");
   if (button) copy(button);

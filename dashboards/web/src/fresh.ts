@@ -75,6 +75,7 @@ export function replaceParts(here: Element, there: ParentNode): void {
     if (!old || old.innerHTML === part.innerHTML) continue;
     const focused = old.contains(document.activeElement) ? (document.activeElement as HTMLElement) : null;
     old.replaceChildren(...part.childNodes);
+    old.removeAttribute("aria-busy"); // of a tab that is being opened
     if (focused) sameIn(old, focused)?.focus();
   }
 }

@@ -23,8 +23,9 @@ from tests.dashboards.access.test_routes import NAMES, VALUES, ask, path_of, rul
 
 # What a guest may ask for, told here too; and what more by a share with files.
 PAGES = {
-    "pages.home", "pages.board", "lists.whole", "views.visits", "views.visit", "views.paths", "views.funnel",
-    "views.add_step", "views.searches", "views.retention", "views.live", "views.watch", "chips.add", "now.now",
+    "pages.home", "pages.board", "lists.whole", "lists.card", "views.visits", "views.visit", "views.paths",
+    "views.funnel", "views.add_step", "views.searches", "views.retention", "views.live", "views.watch",
+    "chips.add", "now.now",
 }  # fmt: skip
 FILES = {"lists.download", "exports.rows"}
 PASSWORD = "a word for guests"
