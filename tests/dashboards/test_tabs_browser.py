@@ -86,9 +86,10 @@ def test_of_two_tabs_opened_at_once_the_last_one_stays(page: Page, address: str)
     expect(shown.first).to_be_visible()
     rows = shown.all_text_contents()
     with page.expect_response("**/card/entry_page?*"):
-        held[0].continue_()
+        held[0].fulfill(body="<p>too late</p>", content_type="text/html")
     page.evaluate("new Promise(requestAnimationFrame)")
     assert shown.all_text_contents() == rows
+    expect(page.get_by_text("too late")).to_have_count(0)
     assert tabs(page.url) == "exit_page"
 
 
