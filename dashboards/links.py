@@ -1,7 +1,7 @@
 """Addresses of a site's pages, as links on one of them have them.
 
-A link keeps the range, the metric and the filters of the page that it is on, except for what it changes. So does a
-form, in hidden fields.
+A link keeps the range, the metric, the filters and the open tabs of the page that it is on, except for what it changes.
+So does a form, in hidden fields.
 """
 
 from __future__ import annotations

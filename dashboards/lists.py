@@ -39,7 +39,7 @@ def whole(site: str, name: str) -> str:
     context = current_context()
     asked = _asked(site, name)
     page, offset = parameters.page_of(request.args, ROWS)
-    known = name not in pages.OF_GEO or context.countries
+    known = pages.is_known(name)
     shown: dict[str, Any] = {}
     if known:
         listing = asked.panels.listing(name, search=asked.search, sort=asked.sort, limit=ROWS, offset=offset)
@@ -65,12 +65,11 @@ def whole(site: str, name: str) -> str:
 @routes.get("/<site>/card/<name>")
 def card(site: str, name: str) -> str:
     """One list, as a part of the board."""
-    context = current_context()
     panels = _panels(site, name)
-    known = name not in pages.OF_GEO or context.countries
-    rows = panels.breakdowns([name], pages.LIST_ROWS)[name] if known else []
+    rows = panels.breakdowns([name], pages.LIST_ROWS)[name] if pages.is_known(name) else None
     links = Links(site, panels.filters, request.args)
-    return render_template("card.html", name=name, rows=rows, **pages.frame(context, links, panels.span))
+    about, titles = BREAKDOWNS, pages.TITLES
+    return render_template("card.html", name=name, rows=rows, links=links, breakdowns=about, titles=titles)
 
 
 @routes.get("/<site>/list/<name>.<form>")

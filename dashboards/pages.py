@@ -1,7 +1,7 @@
 """The pages: `/` to choose a site, `/<site>` for its numbers, and `/sites` to add a site.
 
-All HTML is made here. The script only draws the chart and keeps an open page fresh, so numbers, tables, periods and
-the form work without it.
+All HTML is made by the server. The script draws the chart, puts the list of an opened tab into its card and keeps an
+open page fresh; numbers, tables, tabs, periods and the form work without it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from stores.base import StoreError
 routes = Blueprint("pages", __name__)
 
 LIST_ROWS = 9
-# The cards of the page and their lists: a card shows the first, and the others as tabs.
+# The cards of the page and their lists: each shows the first, or the one that the address names, and has tabs for all.
 CARDS = {
     N_("Pages"): ("page", "entry_page", "exit_page"),
     N_("Sources"): ("source", "channel"),
@@ -72,7 +72,7 @@ class Segment(NamedTuple):
 class Tabs:
     """Which list each card shows: the first, or the one that the parameter `tabs` of the address names.
 
-    Raises `BadRequest` for a name that is no tab."""
+    Raises `BadRequest` for a name that is no list."""
 
     def __init__(self, arguments: Arguments) -> None:
         self.shown = {card: names[0] for card, names in CARDS.items()}
@@ -142,7 +142,7 @@ def board(site: str) -> str:
     }
     if not chosen and not stats["events"] and not stats["bots"] and not context.warehouse.has_events(site):
         return render_template("empty.html", **page)
-    names = [name for name in tabs.shown.values() if name not in OF_GEO or context.countries]
+    names = [name for name in tabs.shown.values() if is_known(name)]
     # The lists take as long as all the rest together, so they are asked for beside it.
     with ThreadPoolExecutor(1, "lists") as beside:
         lists = beside.submit(panels.breakdowns, names, LIST_ROWS)
@@ -160,6 +160,11 @@ def board(site: str) -> str:
             "lists": lists.result(),
         }
     return render_template("board.html", **page)
+
+
+def is_known(name: str) -> bool:
+    """Whether the values of a list are known here: places need a geo database."""
+    return name not in OF_GEO or current_context().countries
 
 
 @routes.post("/sites")

@@ -80,8 +80,8 @@ class Filter:
 
 @dataclass(frozen=True)
 class _Reading:
-    """How `rows/chosen` reads rows of `day_visits` for a dimension: which columns, for each value of which lists and
-    of which visits only."""
+    """How `rows/chosen` reads rows of `day_visits` for some dimensions: which columns, for each value of which lists
+    and of which visits only."""
 
     what: str
     each: str = ""

@@ -1,5 +1,5 @@
 -- The visits that filters choose, by the values of one dimension, as `visits`, `events` and `counts` have them for all;
--- or of several that are columns of a visit, so that the visits are chosen once for all of these.
+-- or of several at once, so that the visits are read and chosen once for all of these.
 -- Visits and what they did are rows of `day_visits`. `counts` says whether a row is a visit to its value; `viewed`,
 -- `searched`, `happened`, `nothing` and `stayed` (ms) are what it adds to the numbers. `landings` are the visits of which bounces are
 -- told: under a filter by page those that entered there. A visitor without other rows on a day needs no comparing.
