@@ -16,9 +16,8 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
-from tests import rerun, schedule
+from tests import rerun, s3, schedule
 from tests.once import Once
 from tests.require import require
 from tests.serverless import function
@@ -164,16 +163,12 @@ def s3_endpoint() -> Iterator[str]:
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
     before = {name: os.environ.get(name) for name in keys}
     os.environ.update(keys)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = boto3.client("s3", endpoint_url=endpoint)
-    client.create_bucket(Bucket="footfall")
-    client.close()
-    yield endpoint
-    server.stop()
+    with s3.serving() as endpoint:
+        client = boto3.client("s3", endpoint_url=endpoint)
+        client.create_bucket(Bucket="footfall")
+        client.close()
+        yield endpoint
     for name, value in before.items():
         os.environ.pop(name) if value is None else os.environ.update({name: value})
 

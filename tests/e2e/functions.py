@@ -13,8 +13,8 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import boto3
-from moto.server import ThreadedMotoServer
 
+from tests import s3
 from tests.patience import patient
 from tests.serverless import function
 from tests.serverless.runtime_api import RuntimeApi
@@ -102,13 +102,11 @@ def _arn(resource: Any, known: Mapping[str, str]) -> str:
 
 @contextmanager
 def aws() -> Iterator[Aws]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    started = Aws(f"http://{host}:{port}")
-    yield started
-    started.check_from_now_on("inf")  # the number is the process's, and so also of a server that is started after this
-    server.stop()
+    with s3.serving() as endpoint:
+        started = Aws(endpoint)
+        yield started
+        # The number is the process's, and so also of a server that is started after this.
+        started.check_from_now_on("inf")
 
 
 class Zip:

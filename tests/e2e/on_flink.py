@@ -18,12 +18,12 @@ from pathlib import Path
 
 import boto3
 import msgspec
-from moto.server import ThreadedMotoServer
 
 import brokers
 import stores
 from activity.event import ALL_TOPICS, Event
 from stores.backends import Bucket, parse_location
+from tests import s3
 from tests.e2e.harness import PATIENCE, command, environment, until
 from tests.e2e.proof import replay
 from tests.pipeline.test_live import history
@@ -39,12 +39,11 @@ def main(url: str, folder: Path) -> dict[str, object]:
     address = kafka.start(kafka_server.folder, 0)
     (folder / "clickhouse").mkdir()
     line = [sys.executable, SERVER, folder / "clickhouse", "ann", ""]
-    s3 = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    s3.start()
-    host, s3_port = s3.get_host_and_port()
-    endpoint = f"http://{host}:{s3_port}"
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="footfall")
-    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    with (
+        s3.serving() as endpoint,
+        subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,
+    ):
+        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="footfall")
         assert server.stdout is not None
         try:
             port = server.stdout.readline().strip()
@@ -58,7 +57,6 @@ def main(url: str, folder: Path) -> dict[str, object]:
             return walk(url, folder, env)
         finally:
             kafka_server.stop()
-            s3.stop()
             server.communicate("", timeout=PATIENCE)
 
 
