@@ -198,7 +198,7 @@ def test_sessions_rollups_and_checkpoint_deleted_come_back_the_same(start: Start
     wanted = (before["visits"] + 1, before["pageviews"] + 1)
 
     def counts() -> tuple[float, float]:
-        found = up.stats(SITE, sent.first)
+        found = up.stats(SITE, sent.first, sent.last)
         return found["visits"], found["pageviews"]
 
     until(lambda: counts() == wanted, "the next visit is in the numbers")
