@@ -51,7 +51,6 @@ class Rules:
     campaign: bool = False  # an event that names another campaign than the visit did so far begins a new one
     hour: bool = False  # a visit ends with the hour of the clock
     day_cut: bool = False  # a visit ends at a 00:00 UTC before which its chain has run for a day, see `session`
-    sources: tuple[str, ...] = ()  # addresses of the product's documentation
 
 
 OWN = Rules("footfall", Known.EVENTS, Bounce.ONE_INTERACTION, GAP_MS, day_cut=True)
@@ -59,28 +58,17 @@ OWN = Rules("footfall", Known.EVENTS, Bounce.ONE_INTERACTION, GAP_MS, day_cut=Tr
 PRODUCTS: dict[str, Rules] = {
     rules.name: rules
     for rules in (
+        # https://matomo.org/faq/general/faq_36/
+        # https://matomo.org/faq/reports/can-i-change-the-bounce-rate-setting-in-matomo
         Rules(
-            "matomo", Known.INTERACTIONS, Bounce.ONE_INTERACTION, 30 * MINUTE_MS, midnight=True, campaign=True,
-            sources=(
-                "https://matomo.org/faq/general/faq_36/",
-                "https://matomo.org/faq/reports/can-i-change-the-bounce-rate-setting-in-matomo",
-            ),
+            "matomo", Known.INTERACTIONS, Bounce.ONE_INTERACTION, 30 * MINUTE_MS, midnight=True, campaign=True
         ),
-        Rules(
-            "ga4", Known.EVENTS, Bounce.NOT_ENGAGED, 30 * MINUTE_MS,
-            sources=(
-                "https://support.google.com/analytics/answer/9191807",
-                "https://support.google.com/analytics/answer/11109416",
-            ),
-        ),
-        Rules(
-            "plausible", Known.INTERACTIONS, Bounce.ONE_VIEW, 30 * MINUTE_MS,
-            sources=("https://plausible.io/docs/metrics-definitions",),
-        ),
-        Rules(
-            "umami", Known.PAGEVIEWS, Bounce.ONE_VIEW, None, hour=True,
-            sources=("https://umami.is/docs/api/website-stats",),
-        ),
+        # https://support.google.com/analytics/answer/9191807 and https://support.google.com/analytics/answer/11109416
+        Rules("ga4", Known.EVENTS, Bounce.NOT_ENGAGED, 30 * MINUTE_MS),
+        # https://plausible.io/docs/metrics-definitions
+        Rules("plausible", Known.INTERACTIONS, Bounce.ONE_VIEW, 30 * MINUTE_MS),
+        # https://umami.is/docs/api/website-stats, and the source of what gives a visit its id
+        Rules("umami", Known.PAGEVIEWS, Bounce.ONE_VIEW, None, hour=True),
     )
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """The examples by which each product's documentation explains its definitions, told again over our events.
 
-The addresses are those of `Rules.sources`, and of one more page where a test names it.
+The pages are those that `docs/rules.md` links.
 """
 
 from __future__ import annotations
