@@ -33,7 +33,7 @@ from pipeline.replay.journal import Report
 from pipeline.replay.sources import ArchiveSource, BrokerSource, Frozen, Source, frames
 from stores.base import Archive, BrokenRows
 
-SLICE_EVENTS = 250_000
+SLICE_EVENTS = 500_000
 _AFTER = 2  # days
 _NAMES = list(dict.fromkeys([*session.IDENTITY, "received_at", "bot", *rules.EVENT_COLUMNS]))
 _NO_EVENTS = pl.DataFrame(schema={name: COLUMNS[name] for name in _NAMES})
@@ -60,9 +60,10 @@ def compared(
     share, the duration mean seconds, and page views are those of the visits. `zones` are the time zones of sites, UTC
     for those that are missing. Raises `Incomplete` when the source lacks events that are stored, and what `replay`
     raises for sources that cannot be read."""
-    unknown = sorted({zone for of, zone in zones.items() if site in (None, of) and zone not in ZONES})
+    unknown = sorted((of, zone) for of, zone in zones.items() if site in (None, of) and zone not in ZONES)
     if unknown and any(by.midnight for by in sets):
-        raise Incomplete(f"days of a site cannot be told apart: its {not_known(unknown[0])}")
+        of, zone = unknown[0]
+        raise Incomplete(f"nobody knows when midnight is for {of}: its {not_known(zone)}")
     with loader.turn:
         if loader.open().lost:
             raise Incomplete("the checkpoint is missing: first make it again by a replay without --dry-run")
@@ -115,7 +116,9 @@ class _Pass:
 
     @property
     def _begin(self) -> int:
-        """Where the pass begins: a chain that the first midnight cuts began a day and at most a pause before."""
+        """Where the pass begins: a chain that the first midnight cuts began a day and at most a pause before it.
+
+        The last midnight of a site's zone is at most 25 hours before."""
         back = max([HOUR_MS, *(by.gap_ms for by in self._sets if by.gap_ms is not None)])
         return max(0, self._window.start - DAY_MS - back)
 

@@ -36,7 +36,8 @@ def stored(world: World) -> set[tuple[Any, ...]]:
 
 def ours(reports: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
     names = ("site", "day", "visits", "pageviews", "bounce_rate", "visit_duration")
-    return {tuple(r[name] for name in names) for r in reports if r["rules"] == "footfall" and r["day"]}
+    counted = [r for r in reports if r["rules"] == "footfall" and r["day"] and r["visits"]]
+    return {tuple(r[name] for name in names) for r in counted}
 
 
 @pytest.fixture
@@ -118,3 +119,20 @@ def test_a_zone_that_nobody_knows_is_refused_where_midnight_counts(world: World)
         told(world, zones=zones)
     without = rules.chosen(["ga4", "plausible", "umami"], None, midnight=False, campaign=False)
     assert [r["visits"] for r in told(world, zones=zones, sets=without)] == [1] * 8
+
+
+def test_a_visit_that_never_rests_counts_once_on_its_first_day(world: World) -> None:
+    begin = T0 // DAY_MS * DAY_MS - 2 * DAY_MS + 6 * HOUR_MS
+    world.publish(*(event(n, begin + n * 20 * MINUTE_MS) for n in range(3 * 72)))
+    world.now = begin + 3 * DAY_MS
+    world.loader.drain()
+    ga4 = [r for r in told(world) if r["rules"] == "ga4" and r["day"]]
+    assert [(r["visits"], r["pageviews"]) for r in ga4] == [(1, 216), (0, 0), (0, 0), (0, 0)]
+    assert ours(told(world)) == stored(world)
+    # Asked for its first day alone, it is followed for two days.
+    first = FIRST - timedelta(days=2)
+    alone = [r for r in told(world, (first, first)) if r["rules"] == "ga4" and r["day"]]
+    assert [(r["visits"], r["pageviews"]) for r in alone] == [(1, 54 + 2 * 72)]
+    # Our own is cut by what began a day before the window.
+    last = FIRST, FIRST
+    assert ours(told(world, last)) == {day for day in stored(world) if day[1] == str(FIRST)}
