@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from typing import Any
@@ -201,8 +201,9 @@ class Warehouse:
         end_ms: int,
         upto_batch: int = 2**63 - 1,
         shard: tuple[int, int] = (0, 1),
+        names: Collection[str] = columns.COLUMNS,
     ) -> Iterator[pl.DataFrame]:
-        """Live events that occurred in a span, day by day, in frames of about 125,000 rows with all event columns.
+        """Live events that occurred in a span, day by day, in frames of about 125,000 rows with these event columns.
 
         `visitors` (`site`, `visitor`) restricts them to some; None is all. Events that a batch after `upto_batch` wrote
         are left out, and those of visitors outside of `shard`: a number, and of how many shards."""
@@ -213,7 +214,7 @@ class Warehouse:
             where += " AND (site, visitor) IN (SELECT site, visitor FROM wanted)"
         counted = f"SELECT day, count() AS rows FROM event_rows WHERE {where} GROUP BY day ORDER BY day"
         share_of_a_day = f"""
-            SELECT {", ".join(columns.COLUMNS)} FROM event_rows FINAL
+            SELECT {", ".join(names)} FROM event_rows FINAL
             WHERE {where} AND day = {{day:Date}} AND visitor BETWEEN {{least:UInt64}} AND {{most:UInt64}}"""
         for day, count in self._among(counted, params, visitors).iter_rows():
             shares = count // _CHUNK_ROWS + 1
@@ -221,7 +222,8 @@ class Warehouse:
             for share in range(shares):
                 least, most = (2**64 * share // shares, 2**64 * (share + 1) // shares - 1)
                 here = params | {"day": _iso(day), "least": least, "most": most}
-                frame = _shaped(self._among(share_of_a_day, here, visitors), columns.COLUMNS)
+                found = self._among(share_of_a_day, here, visitors)
+                frame = _shaped(found, {name: columns.COLUMNS[name] for name in names})
                 if not frame.is_empty():
                     yield frame
 

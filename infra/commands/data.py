@@ -13,13 +13,14 @@ from typing import Any
 
 import click
 
+from infra.commands import rules
 from infra.commands.flags import SettingsCommand, with_json, with_settings
 from infra.settings import Settings
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 
 
-@click.command(cls=SettingsCommand)
+@click.command(cls=SettingsCommand, epilog=rules.EPILOG)
 @click.option("--from", "first", type=_DAY, required=True, metavar="YYYY-MM-DD", help="First day (UTC).")
 @click.option("--to", "last", type=_DAY, required=True, metavar="YYYY-MM-DD", help="Last day (UTC), inclusive.")
 @click.option("--site", metavar="DOMAIN", help="Only this site; all sites by default.")
@@ -31,6 +32,7 @@ _DAY = click.DateTime(["%Y-%m-%d"])
     help="Where to read the raw events.",
 )
 @click.option("--dry-run", is_flag=True, help="Rebuild and compare, but change nothing.")
+@rules.with_rules
 @with_json
 @with_settings
 def replay(
@@ -40,12 +42,14 @@ def replay(
     site: str | None,
     source: str,
     dry_run: bool,
+    definitions: dict[str, Any] | None,
     as_json: bool,
 ) -> None:
     """Rebuild the events, sessions and metrics of some days from the raw events, compare, and replace what differs.
 
     Prints a line per site and day with the digest of its sessions, and whether the stored events, sessions and rollups
-    were equal. Exit status 1 if a day was not; it is now, unless --dry-run.
+    were equal. Exit status 1 if a day was not; it is now, unless --dry-run. With --rules, --gap, --midnight or
+    --campaign it prints instead what the same events would be under other definitions of a visit.
     """
     from infra.processes.session import session
 
@@ -58,6 +62,9 @@ def replay(
         "source": source,
         "dry_run": dry_run,
     }
+    if definitions is not None:
+        rules.compare(settings, definitions, arguments, as_json=as_json)
+        return
     unequal = days = 0
     with session(settings, "footfall replay") as work:
         for line in work.call("replay", arguments):

@@ -96,6 +96,47 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         except (Incomplete, Busy, RunnerError) as error:
             raise Failed(str(error)) from error
 
+    def replay_rules(
+        first: str,
+        last: str,
+        site: str | None,
+        source: str,
+        products: list[str],
+        gap: int | None,
+        midnight: bool,
+        campaign: bool,
+    ) -> Iterator[Line]:
+        """Tells visits by other definitions; progress lines have `read`, the line of a site, day and set `rules`."""
+        from activity.definitions import MINUTE_MS
+        from activity.rules import chosen
+        from pipeline.rebuild import Busy
+        from pipeline.replay import Incomplete
+        from pipeline.replay.rules import compared
+
+        loader = pipeline()[0].of_all_units()
+        sets = chosen(products, None if gap is None else gap * MINUTE_MS, midnight=midnight, campaign=campaign)
+        zones = {each.domain: each.timezone for each in parts.sites.all()}
+
+        def work(report: Callable[[Line], None]) -> None:
+            begin, end = date.fromisoformat(first), date.fromisoformat(last)
+            for line in compared(
+                loader,
+                parts.archive,
+                begin,
+                end,
+                sets,
+                zones,
+                site=site,
+                source=source,
+                progress=lambda events: report({"read": events}),
+            ):
+                report(line)
+
+        try:
+            yield from _reporting(work)
+        except (Incomplete, Busy) as error:
+            raise Failed(str(error)) from error
+
     def known(site: str, visitor: list[int], id_hi: list[int], id_lo: list[int]) -> Iterator[Line]:
         """Yields the indexes of those of these events of a site that are already stored."""
         import polars as pl
@@ -148,6 +189,7 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         "reconcile": rebuild,
         "archive-flush": flush,
         "replay": replay,
+        "replay-rules": replay_rules,
         "known": known,
         "holds": holds,
         "stored-dead-letters": stored_dead_letters,
