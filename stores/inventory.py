@@ -22,6 +22,7 @@ _SALTED = """
 SELECT toInt64(count()) FROM event_rows
 WHERE occurred_at >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC') AND protocol != 'import'
   AND received_at >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC')"""
+_LAST = 65_535  # the last day of the engine's Date
 _CREATED = re.compile(r"^CREATE (?:TABLE IF NOT EXISTS|OR REPLACE VIEW) (\w+)", re.MULTILINE)
 
 
@@ -41,16 +42,17 @@ class Inventory(msgspec.Struct, frozen=True):
     absent: list[str] = []  # tables and views of applied migrations that are gone
     parts: list[list[Any]] | None = None
     broken: str = ""  # what a read met last
+    damaged: list[str] = []  # parts whose files fail their checksums, if every byte was read
     letters: list[Letters] = []
     ahead: int = 0  # events that occurred after now
     latest: int = 0  # when the last of them did, in ms
     today: int = 0  # events of this UTC day that were not imported
 
 
-def of(warehouse: Warehouse, now: int) -> Inventory:
+def of(warehouse: Warehouse, now: int, everything: bool = False) -> Inventory:
     """The inventory at `now` (ms). It reads lists and the rows of the last two days, and changes nothing.
 
-    Raises what `Warehouse.query` raises."""
+    With `everything` it reads each byte of the tables. Raises what `Warehouse.query` raises."""
     there = set(warehouse.query(_THERE).to_series())
     applied = dict(warehouse.query(_APPLIED).iter_rows()) if migrate.APPLIED in there else {}
     ours = {number: (name, text) for number, name, text in migrate.available()}
@@ -70,6 +72,7 @@ def of(warehouse: Warehouse, now: int) -> Inventory:
         ),
         parts=None if parts is None else [list(row) for row in parts.iter_rows()],
         broken=str(warehouse.broken or ""),
+        damaged=[": ".join(part) for part in warehouse.broken_parts(0, _LAST)] if everything else [],
         letters=_letters(warehouse, now) if "dead_letter_rows" in there else [],
         ahead=ahead,
         latest=latest,

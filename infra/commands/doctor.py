@@ -18,7 +18,7 @@ _MARKS = {"ok": "ok", "warning": "warning", "wrong": "WRONG", "not asked": "?"}
 
 
 @click.command(cls=SettingsCommand)
-@click.option("--all", "everything", is_flag=True, help="Read every file of the archive, not only the newest.")
+@click.option("--all", "everything", is_flag=True, help="Read the whole archive and the whole warehouse.")
 @with_json
 @with_settings
 def doctor(settings: Settings, everything: bool, as_json: bool) -> None:

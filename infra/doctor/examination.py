@@ -86,7 +86,7 @@ def in_words(error: Exception) -> Told:
 
 
 class Examination:
-    """One look at an installation. With `progress` every file of the archive is read, however long that takes."""
+    """One look at an installation. With `progress` archive and warehouse are read whole, however long that takes."""
 
     def __init__(self, settings: Settings, progress: Callable[[int, int], None] | None = None) -> None:
         self._settings = settings
@@ -105,7 +105,8 @@ class Examination:
         # Before anything is opened: that closes a data folder which is open to others.
         open_to_others = list(folders.open_to_others(settings))
         parts = [Opened(settings, running) for _ in range(3)]
-        warehouse, log, store = WarehouseChecks(parts[0]), BrokerChecks(parts[1]), StoreChecks(parts[2])
+        warehouse = WarehouseChecks(parts[0], self._progress is not None)
+        log, store = BrokerChecks(parts[1]), StoreChecks(parts[2])
         archive = Opened(settings, running)
 
         def here() -> list[Told]:
@@ -113,7 +114,7 @@ class Examination:
             if running.serves and told[0].state != "wrong":
                 where = warehouse.where(until - 2.0)
                 if where:
-                    told.append(processes.tracking(settings, where["port"]))
+                    told += processes.tracking(settings, where["port"])
                     told += processes.other_settings(settings, where["settings"])
             if all(each.state == "ok" for each in told):
                 return [ok("; ".join(each.finding for each in told))]
@@ -134,7 +135,8 @@ class Examination:
         self._groups = [Group(*group) for group in groups]
         told: dict[str, list[Told]] = {}
         for group, (checks, _) in zip(self._groups, groups, strict=True):
-            told |= group.findings(None if self._progress and "archive" in checks else until)
+            patient = self._progress is not None and ("archive" in checks or "rows" in checks)
+            told |= group.findings(None if patient else until)
         for check in CHECKS:
             for each in told[check]:
                 yield Finding(check, each.state, each.finding, each.remedy)

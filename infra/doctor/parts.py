@@ -183,10 +183,13 @@ class StoreChecks:
 
 
 class WarehouseChecks:
-    """What the warehouse says: asked of its owner, else opened here without changing it."""
+    """What the warehouse says: asked of its owner, else opened here without changing it.
 
-    def __init__(self, parts: Opened) -> None:
+    With `everything` each byte of it is read."""
+
+    def __init__(self, parts: Opened, everything: bool) -> None:
         self._parts = parts
+        self._everything = everything
         self.checks: dict[str, Check] = {
             "schema": self._schema,
             "rows": self._rows,
@@ -218,8 +221,10 @@ class WarehouseChecks:
     def _rows(self) -> list[Told]:
         from infra.doctor import stored
 
-        told = stored.rows(self._inventory or self._asked(), self._committed)
-        if any(each.state != "ok" for each in told):  # a rebuild may have changed parts between the two looks
+        first = self._asked(everything=True) if self._everything else self._inventory or self._asked()
+        told = stored.rows(first, self._committed)
+        if not self._everything and any(each.state != "ok" for each in told):
+            # A rebuild may have changed parts between the two looks.
             told = stored.rows(self._asked(), self._committed)
         return told
 
@@ -228,7 +233,7 @@ class WarehouseChecks:
 
         return stored.dead_letters(self._inventory or self._asked())
 
-    def _asked(self) -> Inventory:
+    def _asked(self, everything: bool = False) -> Inventory:
         """The inventory of now. The checkpoints are read before it: what they recorded has to be in it."""
         from infra.doctor import progress
         from stores.base import StoreError
@@ -238,24 +243,24 @@ class WarehouseChecks:
             self._committed = progress.read(store) if store else []
         except StoreError:
             self._committed = None  # the check of the checkpoint says so
-        self._inventory = found = self._by_owner() if self._parts.running.serves else self._here()
+        self._inventory = found = (self._by_owner if self._parts.running.serves else self._here)(everything)
         self._inventory_known.set()
         return found
 
-    def _by_owner(self) -> Inventory:
+    def _by_owner(self, everything: bool) -> Inventory:
         from stores.inventory import Inventory
 
         owner = self._parts.running.owner
         assert owner is not None
-        answers: Iterator[dict[str, Any]] = owner.call("inventory", {})
+        answers: Iterator[dict[str, Any]] = owner.call("inventory", {"everything": everything})
         self._where = next(answers)
         self._where_known.set()
         return msgspec.convert(next(answers), Inventory)
 
-    def _here(self) -> Inventory:
+    def _here(self, everything: bool) -> Inventory:
         from stores import inventory
 
-        return inventory.of(self._warehouse, _now())
+        return inventory.of(self._warehouse, _now(), everything)
 
     @cached_property
     def _warehouse(self) -> Any:

@@ -44,6 +44,9 @@ def rows(found: Inventory, committed: list[Checkpoint] | None) -> list[Told]:
     if found.broken:
         said = f"stored rows cannot be read: {found.broken}"
         told.append(wrong(said, "let `footfall up` run: it sets them aside and makes their days again"))
+    if found.damaged:
+        said = f"{len(found.damaged)} parts are damaged: {'; '.join(found.damaged[:_REASONS])}"
+        told.append(wrong(said, "footfall replay sets them aside and makes their days again"))
     if found.parts is not None:
         there = [losses.Part(*row) for row in found.parts]
         gone = losses.lost([part for checkpoint in committed or () for part in checkpoint.parts], there)

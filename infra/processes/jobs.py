@@ -127,7 +127,7 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         for name in parts.warehouse.migrate():
             yield {"applied": name}
 
-    def inventory() -> Iterator[Line]:
+    def inventory(everything: bool) -> Iterator[Line]:
         """Yields the tracking port and the places of this process, then what the warehouse says about itself."""
         import msgspec
 
@@ -137,7 +137,7 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         settings = parts.settings
         places = {name: hide_credentials(getattr(settings, name)) for name in ("broker", "archive", "checkpoint")}
         yield {"port": settings.port, "settings": places}
-        yield msgspec.to_builtins(inventory.of(parts.warehouse, time.time_ns() // 1_000_000))
+        yield msgspec.to_builtins(inventory.of(parts.warehouse, time.time_ns() // 1_000_000, everything))
 
     def report_send(site: str, address: str, every: str) -> Iterator[Line]:
         """Sends the last report of a site to an address now; yields the days that it is about."""
