@@ -102,8 +102,6 @@ class Examination:
         """What the checks found, in the order of `CHECKS`."""
         settings, until = self._settings, time.monotonic() + SECONDS
         running = processes.running(settings)
-        # Before anything is opened: that closes a data folder which is open to others.
-        open_to_others = list(folders.open_to_others(settings))
         parts = [Opened(settings, running) for _ in range(3)]
         warehouse = WarehouseChecks(parts[0], self._progress is not None)
         log, store = BrokerChecks(parts[1]), StoreChecks(parts[2])
@@ -122,7 +120,9 @@ class Examination:
 
         def secrets() -> list[Told]:
             found = warehouse.inventory_by(until - 0.5)
-            return open_to_others + folders.secrets(settings, events_today=bool(found and found.today))
+            told = folders.secrets(settings, events_today=bool(found and found.today))
+            private = list(folders.open_to_others(settings))
+            return private + [each for each in told if each.state != "ok" or not private]
 
         groups: list[tuple[dict[str, Check], ExitStack]] = [
             (warehouse.checks, parts[0].opened),

@@ -62,6 +62,11 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of something: "1 file", "2,000 files"."""
+    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def size(count: float) -> str:
     """A number of bytes in words: "12.3 GiB"."""
     for unit in ("bytes", "KiB", "MiB"):

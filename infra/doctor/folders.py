@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.doctor.finding import Check, Told, ok, size, span, warning, wrong
+from infra.doctor.finding import Check, Told, counted, ok, size, span, warning, wrong
 from ingest import sites
 from ingest.spool import FolderSpool
 from stores.live import SALT_BYTES
@@ -167,7 +167,7 @@ def spool(folder: Path, *, runs: bool) -> list[Told]:
     if not waiting:
         return told or [ok("nothing waits for the broker")]
     age, held = there.oldest_seconds(), there.bytes()
-    said = f"{size(held)} in {len(waiting)} files wait for the broker in {folder}, since {span(age)}"
+    said = f"{size(held)} in {counted(len(waiting), 'file')} wait for the broker in {folder}, since {span(age)}"
     if not runs:
         told.append(warning(said, "start `footfall up` or `footfall ingest`, which publishes them"))
     elif age >= _STUCK or held >= 0.8 * _SPOOL_BYTES:
@@ -189,4 +189,4 @@ def sites_file(path: Path) -> list[Told]:
         return [warning(f"{path} has no site: every event is refused", "footfall site add example.com")]
     zones = sites.wrong_zones(found.values(), str(path))
     told = [warning(problem, "correct timezone in the entry of the site") for problem in zones]
-    return told or [ok(f"{len(found)} sites in {path}")]
+    return told or [ok(f"{counted(len(found), 'site')} in {path}")]

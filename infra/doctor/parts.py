@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from stores.inventory import Inventory
 
 _BROKER_SECONDS = 2.0
+_FIRST_FLUSH = 60.0
 
 
 class Opened:
@@ -146,7 +147,8 @@ class BrokerChecks:
         parts = self._parts
         archived = parts.archive.committed().positions if parts.archive else {}
         told = progress.kept(self._there(), parts.committed(), archived, runs=parts.runs, now=_now())
-        return self._retentions + told or [ok("the log has what is not loaded or archived yet")]
+        told = [*self._retentions, *progress.unequal(self._there()), *told]
+        return told or [ok("the log has what is not loaded or archived yet")]
 
     def _lag(self) -> list[Told]:
         from infra.doctor import progress
@@ -176,6 +178,10 @@ class StoreChecks:
         """The check of the archive; with `progress` of every file."""
         from infra.doctor import stored
 
+        folder = folder_of(self._parts.settings.archive)
+        if folder is not None and _orphaned(folder):
+            remedy = "put it back from a copy; without it the archive counts as empty and gives no replay"
+            return [wrong(f"the manifest {folder}/_manifest/head.json is gone, and there are files", remedy)]
         store = self._parts.archive
         if store is None:
             return [ok("there is none yet")]
@@ -276,11 +282,18 @@ class WarehouseChecks:
             lock = DataLock(settings.data)
             if running.held:
                 raise NotAsked(lock.refusal(running.holder))
-            lock.take("footfall doctor")
+            lock.take("footfall doctor", as_it_is=True)
             self._parts.opened.callback(lock.release)
         warehouse = stores.connect_warehouse(settings.warehouse)
         self._parts.opened.callback(warehouse.close)
         return warehouse
+
+
+def _orphaned(archive: Path) -> bool:
+    """Whether an archive has files and no manifest: the first flush writes one within a minute."""
+    if (archive / "_manifest" / "head.json").exists():
+        return False
+    return any(time.time() - folder.stat().st_mtime > _FIRST_FLUSH for folder in archive.glob("site=*"))
 
 
 def _now() -> int:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from activity.definitions import MINUTE_MS
 from activity.event import DEAD_LETTER_TOPIC, TOPICS
 from brokers.base import Gone, Position, TopicPartition, WrongIncarnation
-from infra.doctor.finding import NotAsked, Told, ok, span, warning, wrong
+from infra.doctor.finding import NotAsked, Told, counted, ok, span, warning, wrong
 from infra.processes.operation import between
+from infra.topics import kept as in_days
 from pipeline import losses
 from pipeline.checkpoint import Checkpoint, CheckpointRepository, Damaged
 from pipeline.lease import HeldLease
@@ -65,7 +66,7 @@ def checkpoint(store: CheckpointStore, *, runs: bool, embedded: bool, now: int) 
             count += 1
             told += _under_way(loaded, runs=runs, embedded=embedded, now=now)
     if not told:
-        return [ok(f"{count} checkpoints are whole" if count != 1 else "it is whole") if count else ok("none yet")]
+        return [ok(f"{counted(count, 'checkpoint')}, whole" if count else "none yet")]
     return told
 
 
@@ -162,15 +163,16 @@ def lag(
         return [ok("everything that was published is loaded")]
     age = now - min(each.since for each in before)
     if not runs:
-        return [warning(f"{_told(before)} wait since {span(age / 1000)}", "the next start of `footfall up` loads them")]
+        said = f"{_told(before)} waiting, the first since {span(age / 1000)}"
+        return [warning(said, "the next start of `footfall up` loads them")]
     if age < LATE_MS:
-        return [ok(f"{_told(before)} wait, for {span(age / 1000)}")]
+        return [ok(f"{_told(before)} waiting, for {span(age / 1000)}")]
     pause(_LOOK_AGAIN)
     after = look()
     if not after:
         return [ok("everything that was published is loaded")]
     moved = {(each.place, each.committed) for each in before} != {(each.place, each.committed) for each in after}
-    said = f"{_told(after)} wait, the first since {span(age / 1000)}"
+    said = f"{_told(after)} waiting, the first since {span(age / 1000)}"
     stuck = [each for each in after if now - each.since >= LATE_MS]
     if len(stuck) == 1:
         said += f"; {stuck[0].place} alone holds the watermark, at position {stuck[0].committed or 'none'}"
@@ -188,7 +190,7 @@ def _records(found: list[Waiting]) -> int:
 
 def _told(found: list[Waiting]) -> str:
     records = _records(found)
-    return f"{records:,} records" if records else f"records of {len(found)} partitions"
+    return counted(records, "record") if records else f"records of {len(found)} partitions"
 
 
 def kept(broker: Broker, committed: Positions, archived: Positions, *, runs: bool, now: int) -> list[Told]:
@@ -220,6 +222,15 @@ def kept(broker: Broker, committed: Positions, archived: Positions, *, runs: boo
         said = f"records of {oldest[1]} wait for the archive since {span((now - oldest[0]) / 1000)}"
         told.append(warning(said, "the output of the server says why; `footfall archive flush` tries it now"))
     return told
+
+
+def unequal(broker: Broker) -> list[Told]:
+    """Whether the topics are kept for the same time: a day is only whole where all of them have it."""
+    kept_for = {name: found.retention_ms for name, found in broker.topics().items() if name in _READ}
+    if len(set(kept_for.values())) < 2:
+        return []
+    said = ", ".join(f"{name} {in_days(retention)}" for name, retention in sorted(kept_for.items()))
+    return [warning(f"topics are kept for different times: {said}", "footfall topics apply --retention-days N")]
 
 
 def clock(broker: Broker, *, now: int) -> list[Told]:

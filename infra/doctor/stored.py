@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from infra.doctor.finding import Told, ok, warning, wrong
+from infra.doctor.finding import Told, counted, ok, warning, wrong
 from pipeline import losses
 from pipeline.checkpoint import Checkpoint
-from stores.base import Archive, ArchivedFile, Unreadable
+from stores.base import Amount, Archive, ArchivedFile, Unreadable
 from stores.inventory import Inventory
 
 NEWEST = 20  # files of the archive that are read without --all
@@ -55,12 +55,12 @@ def rows(found: Inventory, committed: list[Checkpoint] | None) -> list[Told]:
             told.append(wrong(said, "start `footfall up` again: it makes their days from the log or the archive"))
     if found.ahead:
         latest = datetime.fromtimestamp(found.latest / 1000, UTC).isoformat(timespec="seconds")
-        said = f"{found.ahead:,} events are from the future, the last of {latest}"
+        said = f"{counted(found.ahead, 'event')} from the future, the last of {latest}"
         told.append(
             warning(said, "set the clocks of all machines that take events by NTP; pages show them when that day comes")
         )
     count = sum(row[4] for row in found.parts or () if row[0] == "event_rows")
-    return told or [ok(f"nothing is lost; {count:,} rows of events")]
+    return told or [ok(f"nothing is lost; {counted(count, 'row')} of events")]
 
 
 def dead_letters(found: Inventory) -> list[Told]:
@@ -85,8 +85,8 @@ def archive(store: Archive) -> list[Told]:
         # A file that was removed since is none that is missing.
         still = {entry.path for entry in store.newest(10 * NEWEST)}
         damaged = [error for error in damaged if error.path in still]
-    told = f"{amount.files:,} files with {amount.events:,} events; the newest {len(newest)} are whole"
-    return _told(damaged) or [ok(told)]
+    told = f"{_counted(amount)}; the newest {counted(len(newest), 'file')} read and whole"
+    return _told(damaged) or [ok(told if newest else "nothing is archived yet")]
 
 
 def whole_archive(store: Archive, progress: Callable[[int, int], None]) -> list[Told]:
@@ -100,7 +100,11 @@ def whole_archive(store: Archive, progress: Callable[[int, int], None]) -> list[
         still = {entry.path for entry in store.manifest().entries}
         damaged = [error for error in damaged if error.path in still]
     told = _told(damaged)
-    return told or [ok(f"all {amount.files:,} files with {amount.events:,} events are whole")]
+    return told or [ok(f"{_counted(amount)}; all of it read and whole")]
+
+
+def _counted(amount: Amount) -> str:
+    return f"{counted(amount.files, 'file')} with {counted(amount.events, 'event')}"
 
 
 def _damage(store: Archive, entry: ArchivedFile) -> Unreadable | None:

@@ -10,7 +10,6 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -129,9 +128,12 @@ def test_what_is_broken_while_nothing_runs_is_named(start: Start) -> None:
     log.execute("DELETE FROM topics WHERE name = 'footfall.session'")
     log.commit()
     log.close()
+    data.chmod(0o755)
     told = doctor(data, status=1)
+    assert data.stat().st_mode & 0o777 == 0o755
     assert states(told) == {
         "processes": "warning",
+        "secrets": "wrong",
         "broker": "wrong",
         "retention": "not asked",
         "lag": "not asked",
@@ -144,6 +146,7 @@ def test_what_is_broken_while_nothing_runs_is_named(start: Start) -> None:
     assert "owner.json is still there" in told["processes"]["finding"]
 
 
+@pytest.mark.slow
 def test_rows_that_were_lost_and_a_log_that_is_gone(start: Start) -> None:
     up = start("--site", SITE).wait_ready()
     loaded(up, 3)
@@ -153,15 +156,20 @@ def test_rows_that_were_lost_and_a_log_that_is_gone(start: Start) -> None:
         part.rename(part.parent / "detached" / part.name)
     for path in up.data.glob("log.db*"):
         path.unlink()
+    (up.data / "archive" / "_manifest" / "head.json").unlink()
+    for folder in up.data.glob("archive/site=*"):
+        os.utime(folder, (0, 0))
     told = doctor(up.data, status=1)
     assert states(told, "processes") == {
-        "broker": "wrong", "broker clock": "not asked", "retention": "not asked", "lag": "not asked", "rows": "wrong",
+        "archive": "wrong", "broker": "wrong", "broker clock": "not asked", "retention": "not asked",
+        "lag": "not asked", "rows": "wrong",
     }  # fmt: skip
     assert "event_rows" in told["rows"]["finding"]
     assert "is gone" in told["broker"]["finding"]
     assert not (up.data / "log.db").exists()
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_and_a_broker_that_does_not_answer_hide_nothing(
     start: Start, record_property: Callable[[str, object], None]
 ) -> None:
@@ -199,7 +207,7 @@ def test_no_data_folder_and_one_that_a_command_holds(start: Start, tmp_path: Pat
     done = footfall("doctor", "--data", str(tmp_path / "none"))
     assert (done.returncode, "there is no data folder" in done.stderr) == (1, True)
     assert not (tmp_path / "none").exists()
-    empty: Any = tmp_path / "empty"
+    empty = tmp_path / "empty"
     empty.mkdir(mode=0o700)
     assert states(doctor(empty, "--port", "0", "--dashboards-port", "0")) == {
         "processes": "warning", "sites": "warning", "schema": "not asked", "rows": "not asked",

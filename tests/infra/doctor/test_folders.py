@@ -99,7 +99,7 @@ def test_a_spool_is_judged_by_how_long_it_waits(tmp_path: Path, minutes: float, 
     left_behind(tmp_path, minutes)
     (found,) = folders.spool(tmp_path, runs=runs)
     assert found.state == state
-    assert "in 1 files wait for the broker" in found.finding
+    assert "in 1 file wait for the broker" in found.finding
 
 
 def test_bytes_that_were_kept_aside_and_a_file_that_is_none_are_named(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_an_empty_spool_is_ok_and_none_is_made(tmp_path: Path) -> None:
         ("", "warning", "has no site"),
         ("[[site]\n", "wrong", "is not TOML"),
         ('[[site]]\ndomain = "a.example"\ntimezone = "Mars/Base"\n', "warning", "a.example"),
-        ('[[site]]\ndomain = "a.example"\n', "ok", "1 sites"),
+        ('[[site]]\ndomain = "a.example"\n', "ok", "1 site in"),
     ],
 )
 def test_the_sites_file(tmp_path: Path, text: str | None, state: str, part: str) -> None:

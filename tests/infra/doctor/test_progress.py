@@ -74,7 +74,7 @@ def test_nothing_waits(broker: Broker) -> None:
 def test_what_came_just_now_is_no_lag(broker: Broker) -> None:
     publish(broker, NOW - 3_000, count=3)
     told = lag(broker, {})
-    assert (told.state, told.finding) == ("ok", "3 records wait, for 3 s")
+    assert (told.state, told.finding) == ("ok", "3 records waiting, for 3 s")
 
 
 def test_one_partition_that_stands_still_is_named_with_its_position(broker: Broker) -> None:
@@ -84,7 +84,7 @@ def test_one_partition_that_stands_still_is_named_with_its_position(broker: Brok
     publish(broker, NOW - 1_000, partition=1)
     told = lag(broker, committed)
     assert told.state == "wrong"
-    assert told.finding.startswith("5 records wait, the first since 15 min; footfall.pageview[0] alone holds the")
+    assert told.finding.startswith("5 records waiting, the first since 15 min; footfall.pageview[0] alone holds the")
     assert committed[TOPIC]["0"] in told.finding
     assert "nothing was loaded" in told.finding
 
@@ -141,6 +141,13 @@ def test_retention_that_overtook_the_archive_is_wrong(broker: Broker) -> None:
     assert kept(broker, everything(broker), everything(broker)) == []
 
 
+def test_topics_that_are_kept_for_different_times(broker: Broker) -> None:
+    assert progress.unequal(broker) == []
+    broker.create_topic(TOPIC, 2, 1_440 * MINUTE)
+    (found,) = progress.unequal(broker)
+    assert "footfall.pageview 1 days, " in found.finding
+
+
 def test_another_log_is_told(broker: Broker) -> None:
     publish(broker, NOW)
     committed = everything(broker)
@@ -183,7 +190,7 @@ def write(store: CheckpointStore, **fields: object) -> CheckpointRepository:
 def test_a_whole_checkpoint_and_none(store: CheckpointStore) -> None:
     assert [told.finding for told in checkpoint(store)] == ["none yet"]
     write(store)
-    assert [told.finding for told in checkpoint(store)] == ["it is whole"]
+    assert [told.finding for told in checkpoint(store)] == ["1 checkpoint, whole"]
 
 
 @pytest.mark.parametrize("name", ["unit-0", "segments-0/*"])

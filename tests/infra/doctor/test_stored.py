@@ -59,7 +59,7 @@ def test_an_empty_and_a_whole_archive_are_ok(archive: Archive) -> None:
     assert [told.state for told in stored.archive(archive)] == ["ok"]
     add(archive, range(25))
     (found,) = stored.archive(archive)
-    assert found.finding == "25 files with 25 events; the newest 20 are whole"
+    assert found.finding == "25 files with 25 events; the newest 20 files read and whole"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_rows_that_a_commit_recorded() -> None:
     assert LOST in stored.rows(whole, [])[0].finding
     broken, ahead = stored.rows(Inventory(parts=None, broken="a part", ahead=3, latest=T0), committed)
     assert (broken.state, ahead.state) == ("wrong", "warning")
-    assert ahead.finding == "3 events are from the future, the last of 2026-09-21T14:13:20+00:00"
+    assert ahead.finding == "3 events from the future, the last of 2026-09-21T14:13:20+00:00"
 
 
 def test_dead_letters_that_grow() -> None:
