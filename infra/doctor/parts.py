@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from infra.doctor.finding import Check, NotAsked, Told, ok, warning, wrong
+from infra.doctor.finding import Check, NotAsked, Told, not_asked, ok, warning, wrong
 from infra.doctor.folders import folder_of
 from infra.doctor.processes import Running
 from infra.settings import Settings
@@ -232,6 +232,9 @@ class WarehouseChecks:
         if not self._everything and any(each.state != "ok" for each in told):
             # A rebuild may have changed parts between the two looks.
             told = stored.rows(self._asked(), self._committed)
+            leases = [found.lease for found in self._committed or () if found.lease is not None]
+            if any(lease.until > _now() for lease in leases):
+                return [not_asked("a rebuild puts rows in place just now")]
         return told
 
     def _dead_letters(self) -> list[Told]:

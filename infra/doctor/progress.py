@@ -98,7 +98,7 @@ def _whole(repository: CheckpointRepository) -> Checkpoint | None:
             for path in (*loaded.segments(), *loaded.dirty_days):
                 repository.get_frame(path)
         except Damaged:
-            if attempt == _TRIES - 1 or (again := repository.load()) is None or again.batch == loaded.batch:
+            if attempt == _TRIES - 1 or repository.load() == loaded:
                 raise
             continue
         return loaded

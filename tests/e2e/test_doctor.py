@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+import brokers
 from tests.e2e.harness import SITE, Up, footfall, today, until
+from tests.servers import kafka
 
 Start = Callable[..., Up]
 ALL = [
@@ -219,3 +222,25 @@ def test_no_data_folder_and_one_that_a_command_holds(start: Start, tmp_path: Pat
 @pytest.mark.parametrize("arguments", [("--al",), ("--port", "x")])
 def test_wrong_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert footfall("doctor", *arguments, "--data", str(tmp_path)).returncode == 2
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_a_kafka_that_lost_its_settings_and_then_its_process(start: Start, own_kafka: kafka.Server) -> None:
+    url = f"kafka://{own_kafka.address()}"
+    up = start("--site", SITE, "--broker", url).wait_ready()
+    loaded(up, 2)
+    until(lambda: not states(doctor(up.data, "--broker", url)), "all is well")
+    with contextlib.closing(brokers.connect(url)) as broker:
+        broker.create_topic("footfall.pageview", 4, 3_600_000)
+        broker.delete_topic("footfall.session")
+        until(lambda: "footfall.session" not in broker.topics(), "the topic is gone")
+    told = doctor(up.data, "--broker", url, status=1)
+    assert states(told) == {"broker": "wrong", "retention": "warning"}
+    assert told["broker"]["finding"] == "footfall.session is missing"
+    own_kafka.stop()
+    told = doctor(up.data, "--broker", url, status=1)
+    assert states(told, "processes") == {
+        "broker": "wrong", "broker clock": "not asked", "retention": "not asked", "lag": "not asked",
+    }  # fmt: skip
+    assert "does not answer" in told["broker"]["finding"]
