@@ -125,6 +125,23 @@ class ManifestStore:
             return Manifest(sorted(entries, key=lambda entry: entry.path), index.positions, version)
         raise AssertionError("the last try returns or raises")
 
+    def newest(self, count: int) -> list[ArchivedFile]:
+        """See `Archive.newest`; reads the lists of the last days only."""
+        for attempt in range(_TRIES):
+            index, version = self._load()
+            entries: list[ArchivedFile] = []
+            try:
+                for _, day in sorted(index.days.items(), reverse=True):
+                    if len(entries) >= count:
+                        break
+                    entries += self._part(day)
+            except Unreadable:
+                if attempt == _TRIES - 1 or self._load()[1] == version:
+                    raise
+                continue
+            return sorted(entries, key=lambda entry: (entry.date, entry.hour, entry.path), reverse=True)[:count]
+        raise AssertionError("the last try returns or raises")
+
     def commit(
         self,
         version: str | None,
@@ -262,6 +279,9 @@ class ParquetArchive:
 
     def manifest(self, start_ms: int | None = None, end_ms: int | None = None) -> Manifest:
         return self._manifest.manifest(start_ms, end_ms)
+
+    def newest(self, count: int) -> list[ArchivedFile]:
+        return self._manifest.newest(count)
 
     def commit(
         self,

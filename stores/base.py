@@ -181,6 +181,11 @@ class Archive(Protocol):
 
         Raises `Unreadable` when the manifest is damaged."""
 
+    def newest(self, count: int) -> list[ArchivedFile]:
+        """The entries of the files of the last hours of receipt, at most `count`, the latest hour first.
+
+        Raises `Unreadable` when the manifest is damaged."""
+
     def commit(
         self,
         version: str | None,

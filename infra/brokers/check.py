@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -86,19 +87,23 @@ def _describe(broker: Broker, timeout: float, report: Report) -> None:
 
 
 def _topics(broker: Broker, report: Report) -> None:
-    there = broker.topics()
-    if not there.keys() & set(ALL_TOPICS):
+    if not broker.topics().keys() & set(ALL_TOPICS):
         report.notes.append("there are no topics yet: `footfall up` makes them, or `footfall topics apply`")
         return
+    report.problems += topic_problems(broker)
+
+
+def topic_problems(broker: Broker) -> Iterator[Problem]:
+    """What is wrong with the topics of `broker`, which has some; its retention included."""
+    there = broker.topics()
     for change in plan(broker, TopicSpec()):
         if change.how == "create":
             todo = "`footfall up` makes it, or `footfall topics apply`"
-            report.problems.append(Problem("missing topic", f"{change.topic} is missing: {todo}"))
+            yield Problem("missing topic", f"{change.topic} is missing: {todo}")
         else:
             todo = change.note or "`footfall topics apply` sets it"
             kind = {"partitions": "partitions", "copies": "replication"}.get(change.what, "settings")
-            text = f"{change.topic} has {change.what} {change.held}, not {change.wanted}: {todo}"
-            report.problems.append(Problem(kind, text))
+            yield Problem(kind, f"{change.topic} has {change.what} {change.held}, not {change.wanted}: {todo}")
     for name in (*TOPICS, DEAD_LETTER_TOPIC):
         held = there.get(name)
         if held is not None and 0 <= held.retention_ms < REPLAY_MS:
@@ -106,7 +111,7 @@ def _topics(broker: Broker, report: Report) -> None:
                 f"{name} is kept {kept(held.retention_ms)}, and the replay of a day reads {kept(REPLAY_MS)}: keep it"
                 " longer with `footfall topics apply --retention-days`, or replay from the archive"
             )
-            report.problems.append(Problem("retention", text))
+            yield Problem("retention", text)
 
 
 def _servers(broker: Broker, report: Report) -> None:

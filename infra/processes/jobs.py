@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import date
 from queue import SimpleQueue
@@ -167,6 +168,18 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         for name in parts.warehouse.migrate():
             yield {"applied": name}
 
+    def inventory(everything: bool) -> Iterator[Line]:
+        """Yields the tracking port and the places of this process, then what the warehouse says about itself."""
+        import msgspec
+
+        from stores import inventory
+        from stores.backends import hide_credentials
+
+        settings = parts.settings
+        places = {name: hide_credentials(getattr(settings, name)) for name in ("broker", "archive", "checkpoint")}
+        yield {"port": settings.port, "settings": places}
+        yield msgspec.to_builtins(inventory.of(parts.warehouse, time.time_ns() // 1_000_000, everything))
+
     def report_send(site: str, address: str, every: str) -> Iterator[Line]:
         """Sends the last report of a site to an address now; yields the days that it is about."""
         from infra.processes.messages import Messenger
@@ -195,6 +208,7 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         "stored-dead-letters": stored_dead_letters,
         "sql": sql,
         "migrate": migrate,
+        "inventory": inventory,
         "report-send": report_send,
         "alert-test": alert_test,
     }

@@ -49,10 +49,13 @@ class DataLock:
         self.path = folder / "lock"
         self.fd = -1
 
-    def take(self, command: str) -> None:
-        """Take the lock, waiting only for the children of a dead holder. Raises `Failed`, which names the holder."""
+    def take(self, command: str, *, as_it_is: bool = False) -> None:
+        """Take the lock, waiting only for the children of a dead holder. Raises `Failed`, which names the holder.
+
+        The folder is made, and closed to other users, unless it is to stay `as_it_is`."""
         try:
-            private.make(self.folder)
+            if not as_it_is:
+                private.make(self.folder)
             self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Failed(f"{self.folder} cannot be the data folder: {error.strerror}; choose one by --data") from error

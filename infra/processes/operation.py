@@ -76,7 +76,7 @@ def _topics(loader: Loader, positions: Positions) -> tuple[int | None, list[Topi
             committed, bounds = Position.parse(text) if text else None, loader.broker.bounds(place)
             waiting = None
             if _is_read(name):
-                waiting = _between(committed, bounds.first, bounds.last) if bounds else 0
+                waiting = between(committed, bounds.first, bounds.last) if bounds else 0
                 if waiting != 0 and (following := loader.broker.end_before(place, committed, 1)) is not None:
                     oldest.append(loader.broker.timestamp_of(place, following))
             partitions.append(PartitionState(number, text, str(bounds.last) if bounds else None, waiting))
@@ -84,7 +84,7 @@ def _topics(loader: Loader, positions: Positions) -> tuple[int | None, list[Topi
     return min(oldest, default=None), found
 
 
-def _between(committed: Position | None, first: Position, last: Position) -> int | None:
+def between(committed: Position | None, first: Position, last: Position) -> int | None:
     """How many records follow the committed one; None where positions cannot be subtracted."""
     if committed is not None and committed >= last:
         return 0
