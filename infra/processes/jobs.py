@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -21,9 +23,14 @@ if TYPE_CHECKING:
     from pipeline.live import Loader
 
 
-def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
+def of(
+    parts: Parts,
+    pipeline: Callable[[], list[Loader]],
+    still: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> dict[str, Verb]:
     """Returns the verbs over opened parts by name; `pipeline` returns the loaders of the units, for those that need it.
-    """
+
+    While what `still` returns is entered, nothing but loaders and verbs writes to the warehouse."""
 
     def ping() -> Iterator[Line]:
         """Yields nothing: the answer itself shows that the owner is alive."""
@@ -142,6 +149,12 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
 
         yield {"alert": number, "target": Watch(parts, Operation, dict).test(number).target}
 
+    def backup(folder: str) -> Iterator[Line]:
+        """Writes a backup; progress lines have `copied`, the last one `backup`."""
+        from infra.backup.take import take
+
+        yield from take(parts, pipeline()[0], still(), Path(folder))
+
     return {
         "ping": ping,
         "load": load,
@@ -155,6 +168,7 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         "migrate": migrate,
         "report-send": report_send,
         "alert-test": alert_test,
+        "backup": backup,
     }
 
 
