@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from infra import private
 from infra.backup import folder as backup
 from infra.backup import places, proof
 from infra.errors import Failed
 from infra.settings import Settings
-from stores.backends import sync_folder
+from stores.backends import build_url, sync_folder
 
 Line = dict[str, Any]
 
@@ -51,7 +51,9 @@ def restore(settings: Settings, folder: Path, alone: AbstractContextManager[obje
         written: list[Path] = []
         stack.callback(_remove, stage, written)
         yield from _write(folder, about, data, stage, where, written)
-        days, equal = _proved(_staged(where[places.WAREHOUSE], data), about)
+        options = urlsplit(settings.warehouse).query
+        url = build_url("chdb", "", quote(str(_staged(where[places.WAREHOUSE], data))), options)
+        days, equal = _proved(url, about)
         yield from days
         if not equal:
             raise Failed("the restored warehouse is not what was backed up, nothing was restored: use another backup")
@@ -80,7 +82,8 @@ def _refuse_occupied(where: dict[str, Path]) -> None:
             continue
         if not path.is_dir():
             raise Failed(f"{path} is there already; nothing was restored. Name a new folder by --data")
-        found = [entry.name for entry in path.iterdir() if part != places.BESIDE or entry.name not in (_LOCK, _STAGE)]
+        ours = (_LOCK, _STAGE) if part == places.BESIDE else ()
+        found = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
         if found:
             raise Failed(f"{path} is not empty ({found[0]}); nothing was restored. Name a new folder by --data")
 
@@ -120,11 +123,11 @@ def _copy(source: Path, target: Path, progress: backup.Progress) -> Iterator[Lin
     os.utime(target, ns=(there.st_atime_ns, there.st_mtime_ns))
 
 
-def _proved(warehouse: Path, about: backup.About) -> tuple[list[Line], bool]:
+def _proved(url: str, about: backup.About) -> tuple[list[Line], bool]:
     """A line for each day of the backup, with `equal`, and whether everything is as it was."""
     import stores
 
-    with closing(stores.connect_warehouse(f"chdb://{quote(str(warehouse))}")) as opened:
+    with closing(stores.connect_warehouse(url)) as opened:
         numbers = proof.day_numbers(about.days)
         found = {(line["site"], line["day"]): line for line in proof.digests(opened, numbers)}
         amounts = proof.amounts(opened)
