@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
+from pipeline import losses
+from pipeline.replay.compare import digested
 from stores import snapshot
 from stores.warehouse import Warehouse
 
 # The newest days are told by digest: so many, and no more once they have so many sessions.
 _DAYS = 7
-_SESSIONS = 500_000
+_SESSIONS = 250_000
 
 Line = dict[str, Any]
 
@@ -35,9 +37,6 @@ def recent_days(warehouse: Warehouse) -> list[int]:
 
 def digests(warehouse: Warehouse, days: list[int]) -> list[Line]:
     """A line for each site and day, with the digest of the sessions that started then; see `rollup.session_digest`."""
-    from pipeline import losses
-    from pipeline.replay.compare import digested
-
     lines = []
     for day in days:
         found = digested(snapshot.sessions_of(warehouse, day))

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from infra import private
 from infra.backup import folder as backup
-from infra.backup import places, proof
+from infra.backup import places
 from infra.errors import Failed
 from infra.settings import Settings
 from stores.backends import build_url, sync_folder
@@ -126,6 +126,7 @@ def _copy(source: Path, target: Path, progress: backup.Progress) -> Iterator[Lin
 def _proved(url: str, about: backup.About) -> tuple[list[Line], bool]:
     """A line for each day of the backup, with `equal`, and whether everything is as it was."""
     import stores
+    from infra.backup import proof  # slow to import, and not needed for a backup that is damaged
 
     with closing(stores.connect_warehouse(url)) as opened:
         numbers = proof.day_numbers(about.days)

@@ -133,30 +133,40 @@ def test_a_backup_beside_traffic_has_all_that_was_acknowledged_before_it(start: 
         assert again.stop() == 0
 
 
-def test_a_backup_that_was_interrupted_leaves_nothing_and_up_goes_on(start: Start, tmp_path: Path) -> None:
+def test_a_backup_that_was_broken_off_leaves_nothing_and_up_goes_on(start: Start, tmp_path: Path) -> None:
     up = start("--site", SITE).wait_ready()
     up.collect()
     up.shows({"pageviews": 1})
     large = up.data / "large"  # a file of the operator's own, which takes long to copy
     with large.open("wb") as file:
         file.truncate(4 << 30)
-    for running_up in (True, False):
-        folder = tmp_path / f"copy-{running_up}"
-        partial = folder.with_name(folder.name + ".partial")
+    folder, partial = tmp_path / "copy", tmp_path / "copy.partial"
+
+    def copying() -> subprocess.Popen[bytes]:
         line = [*command(), "backup", str(folder), "--data", str(up.data)]
-        with subprocess.Popen(line, env=environment(), stderr=subprocess.PIPE) as taking:
-            until(lambda at=partial: (at / "beside" / "large").exists(), "it is being copied")
-            taking.send_signal(signal.SIGINT)
-            assert taking.wait(PATIENCE) == 130
-        until(lambda at=partial: not at.exists(), "nothing is left of it")
-        assert not folder.exists()
+        started = subprocess.Popen(line, env=environment(), stderr=subprocess.DEVNULL)
+        until(lambda: (partial / "beside" / "large").exists(), "it is being copied")
+        return started
+
+    def interrupted() -> None:
+        taking = copying()
+        taking.send_signal(signal.SIGINT)
+        assert taking.wait(PATIENCE) == 130
+        until(lambda: not partial.exists(), "nothing is left of it")
         assert list(up.data.glob("warehouse/shadow/footfall*")) == []
-        if running_up:
-            up.collect()
-            up.shows({"pageviews": 2})
-            assert up.stop() == 0
+
+    interrupted()
+    up.collect()
+    up.shows({"pageviews": 2})
+    taking = copying()
+    up.kill()
+    assert taking.wait(PATIENCE) == 1
+    assert partial.exists()
+    (partial / "beside" / "large").unlink()  # what the wait in `copying` is for
+    interrupted()
+    assert not folder.exists()
     large.unlink()
-    assert backup(up.data, tmp_path / "copy")["events"] == 2
+    assert backup(up.data, folder)["events"] == 2
 
 
 @pytest.fixture(scope="module")

@@ -219,7 +219,10 @@ def test_a_damaged_file_is_no_backup(core: Core, tmp_path: Path) -> None:
     with pytest.raises(Failed, match=file.name):
         taken(core, tmp_path / "copy")
     flip(file)
-    part = next(path for path in sorted((tmp_path / "data" / "warehouse" / "store").rglob("data.bin")))
+    warehouse = core.parts.warehouse
+    warehouse.command("SYSTEM STOP MERGES event_rows")  # a merge would replace the part
+    found = warehouse.query("SELECT path FROM system.parts WHERE active AND table = 'event_rows'")
+    part = Path(found["path"][0], "data.bin")
     flip(part)
     with pytest.raises(Failed, match=part.parent.name):
         taken(core, tmp_path / "copy")
