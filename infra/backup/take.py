@@ -169,11 +169,15 @@ def _paused(parts: Parts, loader: Loader, still: AbstractContextManager[object])
 
 
 def _checkpoint(loader: Loader, checkpoint: Checkpoint, writer: Writer, folder: Path) -> None:
-    """Copies the checkpoint, without our lease, the segments that it names, and the layout of units."""
+    """Copies the checkpoint, without our lease, the segments that it names, and the layout of units.
+
+    Raises the checkpoint's `Damaged` for a segment whose checksum is off."""
     from pipeline.checkpoint import CheckpointRepository
     from pipeline.unit import LAYOUT
 
     segments = [*checkpoint.segments(), *checkpoint.dirty_days]
+    for name in segments:
+        loader.repository.get_frame(name)
     for name in [*segments, *([LAYOUT] if (folder / LAYOUT).exists() else [])]:
         _all(writer.copy(folder / name, f"checkpoint/{name}"))
     name = loader.repository.name

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,6 +24,7 @@ from infra.processes.core import Core
 from infra.settings import Settings
 from infra.wiring import Parts
 from ingest.sites import add
+from pipeline.checkpoint import Damaged
 from pipeline.live import GROUP
 from stores.accounts.roles import ALL, Grants, Role
 from tests.pipeline.world import T0, event, record
@@ -219,6 +221,13 @@ def test_a_damaged_file_is_no_backup(core: Core, tmp_path: Path) -> None:
     with pytest.raises(Failed, match=file.name):
         taken(core, tmp_path / "copy")
     flip(file)
+    core.parts.broker.publish([record(event(EVENTS, time.time_ns() // 10**6))])  # of a session that is open
+    run(core, "load")
+    segment = tmp_path / "data" / "checkpoint" / core.loader.checkpoint().segments()[-1]
+    flip(segment)
+    with pytest.raises(Damaged, match=segment.name):
+        taken(core, tmp_path / "copy")
+    flip(segment)
     warehouse = core.parts.warehouse
     warehouse.command("SYSTEM STOP MERGES event_rows")  # a merge would replace the part
     found = warehouse.query("SELECT path FROM system.parts WHERE active AND table = 'event_rows'")
@@ -229,7 +238,7 @@ def test_a_damaged_file_is_no_backup(core: Core, tmp_path: Path) -> None:
     flip(part)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
     assert list((tmp_path / "data" / "warehouse" / "shadow").glob("footfall*")) == []
-    assert taken(core, tmp_path / "copy")["events"] == EVENTS
+    assert taken(core, tmp_path / "copy")["events"] == EVENTS + 1
 
 
 def test_a_backup_goes_nowhere_but_into_a_new_folder_outside(core: Core, tmp_path: Path) -> None:
