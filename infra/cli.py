@@ -32,6 +32,8 @@ COMMANDS: dict[str, str] = {
     "topics": "infra.commands.broker:topics",
     "broker": "infra.commands.broker:broker",
     "migrate": "infra.commands.data:migrate",
+    "backup": "infra.commands.backup:backup",
+    "restore": "infra.commands.backup:restore",
     "ingest": "infra.commands.serve:ingest",
     "workers": "infra.commands.serve:workers",
     "load": "infra.commands.serve:load",

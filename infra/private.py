@@ -16,8 +16,8 @@ from pathlib import Path
 _OTHERS = 0o077
 # What a data folder holds. A folder that holds anything else may be a home or /tmp, and is not ours to close.
 _OURS = (
-    "accounts.db", "archive", "checkpoint", "core.lock", "live", "lock", "log.db", "owner.json", "sites.toml", "spool",
-    "warehouse",
+    "accounts.db", "archive", "backup.lock", "checkpoint", "core.lock", "live", "lock", "log.db", "owner.json",
+    "sites.toml", "spool", "warehouse",
 )  # fmt: skip
 
 log = logging.getLogger("footfall")

@@ -67,7 +67,7 @@ class Unit(msgspec.Struct, frozen=True):
 
 ONE = Unit()
 
-_LAYOUT = "units"
+LAYOUT = "units"
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -88,13 +88,13 @@ def layout(store: CheckpointStore) -> Layout:
 
 def versioned_layout(store: CheckpointStore) -> tuple[Layout, str | None]:
     """The layout, and the version that `swap_layout` replaces."""
-    found = store.load(_LAYOUT)
+    found = store.load(LAYOUT)
     return (msgspec.json.decode(found[0], type=Layout), found[1]) if found else (Layout(), None)
 
 
 def swap_layout(store: CheckpointStore, changed: Layout, version: str | None) -> str:
     """Replace the layout; returns its version. Raises `Conflict` when another process changed it since."""
-    return store.swap(_LAYOUT, msgspec.json.encode(changed), version)
+    return store.swap(LAYOUT, msgspec.json.encode(changed), version)
 
 
 def all_of(count: int) -> list[Unit]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -42,6 +42,9 @@ _BYTES_A_READ = 32 << 20  # a list of records ends early rather than fill the me
 _READ = """
 SELECT id, at, records FROM batches WHERE id >= :start AND id <= ifnull(
     (SELECT id FROM batches WHERE id >= :last ORDER BY id LIMIT 1), :last) ORDER BY id
+"""
+_LOGS_OF = """
+SELECT l.id, l.partition, t.incarnation, l.first, l.next FROM topics t JOIN logs l ON l.topic = t.id WHERE t.name = ?
 """
 _BATCH_OF = "SELECT id, at FROM batches WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1"
 
@@ -254,3 +257,30 @@ def remove_topic(db: sqlite3.Connection, topic: int) -> None:
         db.execute("DELETE FROM remembered WHERE log = ?", (log,))
     db.execute("DELETE FROM logs WHERE topic = ?", (topic,))
     db.execute("DELETE FROM topics WHERE id = ?", (topic,))
+
+
+def rewind(path: Path, group: str, topics: Iterable[str], positions: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Have a copy of a log remember `positions` (topic -> partition -> position) of a group, whatever it remembers.
+
+    Where there is none, the group begins at the first record. So retention keeps in the copy what the group has still
+    to read. Returns a sentence about each partition that lacks records which the group has not read, or positions of
+    another topic; nothing is changed then. Nobody else may have the file open."""
+    problems: list[str] = []
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        for topic in topics:
+            of_topic = positions.get(topic, {})
+            for log, partition, incarnation, first, end in db.execute(_LOGS_OF, (topic,)).fetchall():
+                text = of_topic.get(str(partition))
+                at = Position.parse(text) if text else None
+                offset = at.order[0] if at else first - 1
+                if at and at.incarnation not in ("", incarnation):
+                    problems.append(f"{topic}/{partition} was made again since {group} read it")
+                elif not first - 1 <= offset < end:
+                    problems.append(f"{topic}/{partition} holds {first} to {end - 1}, {group} has read up to {offset}")
+                db.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?, ?)", (group, log, offset))
+        db.execute("ROLLBACK" if problems else "COMMIT")
+    finally:
+        db.close()
+    return problems

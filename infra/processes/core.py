@@ -55,10 +55,11 @@ class Core:
     def __init__(self, parts: Parts, unit: Unit | None = None) -> None:
         """Work on one unit, or by default on all that there are, one after the other."""
         self.parts = parts
-        self.verbs: dict[str, Verb] = jobs.of(parts, lambda: self.loaders)
+        self.verbs: dict[str, Verb] = jobs.of(parts, lambda: self.loaders, lambda: self._building)
         self.ended: Exception | None = None
         self._unit = unit
         self._making = threading.Lock()
+        self._building = threading.Lock()
         self._loaders: list[Loader] = []
         self._trouble = ""
         self._stop = threading.Event()
@@ -257,7 +258,8 @@ class Core:
             if not self._has_unit() or self._loaders[0].unit.number != 1:
                 continue
             try:
-                wait, trouble = self.day_builder.step(), ""
+                with self._building:
+                    wait, trouble = self.day_builder.step(), ""
             except BaseException as error:
                 if trouble != str(error):
                     log.warning("The day tables are not up to date, so pages are slower: %s; trying again", error)

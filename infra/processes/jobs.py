@@ -10,7 +10,9 @@ import base64
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -22,9 +24,14 @@ if TYPE_CHECKING:
     from pipeline.live import Loader
 
 
-def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
+def of(
+    parts: Parts,
+    pipeline: Callable[[], list[Loader]],
+    still: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> dict[str, Verb]:
     """Returns the verbs over opened parts by name; `pipeline` returns the loaders of the units, for those that need it.
-    """
+
+    While what `still` returns is entered, nothing but loaders and verbs writes to the warehouse."""
 
     def ping() -> Iterator[Line]:
         """Yields nothing: the answer itself shows that the owner is alive."""
@@ -196,6 +203,12 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
 
         yield {"alert": number, "target": Watch(parts, Operation, dict).test(number).target}
 
+    def backup(folder: str) -> Iterator[Line]:
+        """Writes a backup; progress lines have `copied`, the last one `backup`."""
+        from infra.backup.take import take
+
+        yield from take(parts, pipeline()[0], still(), Path(folder))
+
     return {
         "ping": ping,
         "load": load,
@@ -211,6 +224,7 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         "inventory": inventory,
         "report-send": report_send,
         "alert-test": alert_test,
+        "backup": backup,
     }
 
 

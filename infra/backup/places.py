@@ -1,0 +1,71 @@
+"""Where the parts of a backup belong: a name in the backup, and the file or folder that the settings say.
+
+Only embedded parts are in a backup. A server has tools of its own, see `docs/backup.md`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from infra.errors import Failed
+from infra.settings import Settings, spell
+from stores.accounts import FILE as ACCOUNTS
+
+LOG = "log.db"
+SITES = "sites.toml"
+WAREHOUSE = "warehouse"
+# Files that lie in the data folder beside the parts, such as one with the password of the dashboards.
+BESIDE = "beside"
+
+_EMBEDDED = {
+    "broker": "sqlite:",
+    "warehouse": "chdb:",
+    "archive": "file:",
+    "checkpoint": "file:",
+    "live": "file:",
+    "spool": "file:",
+}
+_GUIDE = "docs/backup.md says how to back up servers, and in which order"
+
+
+def refuse(settings: Settings, command: str) -> None:
+    """Raises `Failed` if any part is not embedded; the message names all of these."""
+    elsewhere = [
+        f"{spell(name)} is {url.partition(':')[0]}:"
+        for name, scheme in _EMBEDDED.items()
+        if not (url := str(getattr(settings, name))).startswith(scheme)
+    ]
+    if elsewhere:
+        raise Failed(f"`{command}` is for embedded parts, and {', '.join(elsewhere)}. {_GUIDE}")
+
+
+def of(settings: Settings) -> dict[str, Path]:
+    """The file or folder of each part by its name in a backup; `BESIDE` is the data folder itself."""
+    folders = {name: _path(getattr(settings, name)) for name in (WAREHOUSE, "archive", "checkpoint", "live", "spool")}
+    return {
+        **folders,
+        LOG: _path(settings.broker),
+        SITES: settings.sites,
+        ACCOUNTS: settings.data / ACCOUNTS,
+        BESIDE: settings.data,
+    }
+
+
+def beside(settings: Settings) -> list[Path]:
+    """The files directly in the data folder that are no part and outlive a process."""
+    parts = {path for name, path in of(settings).items() if name != BESIDE}
+    databases = {path for path in parts if path.name.endswith(".db")}
+    passing = {Path(f"{path}{suffix}") for path in databases for suffix in ("-wal", "-shm", "-journal")}
+    return [
+        path
+        for path in sorted(settings.data.iterdir())
+        if path.is_file()
+        and path not in parts | passing
+        and not path.name.startswith(("owner.json", "."))
+        and not path.name.endswith("lock")
+    ]
+
+
+def _path(url: str) -> Path:
+    return Path(unquote(urlsplit(url).path))
