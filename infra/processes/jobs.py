@@ -66,13 +66,19 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         yield from _reporting(work)
 
     def replay(first: str, last: str, site: str | None, source: str, dry_run: bool) -> Iterator[Line]:
-        """Runs the pipeline's replay; progress lines have `read`, the line of a site and day has `sha256`."""
+        """Runs the pipeline's replay; the line of a site and day has `sha256`, a progress line has `stage` ("log" or
+        "days"), `read` and `of` (events; `of` null if not known), and `goes_on_from`, the day, where one was broken
+        off before."""
         from pipeline import recover
         from pipeline.portable import RunnerError
         from pipeline.rebuild import Busy
-        from pipeline.replay import Incomplete
+        from pipeline.replay import Incomplete, Progress
 
         loader = pipeline()[0]
+
+        def line_of(at: Progress) -> Line:
+            goes_on_from = at.goes_on_from.isoformat() if at.goes_on_from else None
+            return {"stage": at.stage, "read": at.events, "of": at.total, "goes_on_from": goes_on_from}
 
         def work(report: Callable[[Line], None]) -> None:
             begin, end = date.fromisoformat(first), date.fromisoformat(last)
@@ -84,7 +90,7 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
                 site=site,
                 source=source,
                 dry_run=dry_run,
-                progress=lambda events: report({"read": events}),
+                progress=lambda at: report(line_of(at)),
             )
             for day in days:
                 report(day)
