@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from activity import session
 from activity.definitions import DAY_MS
 from pipeline.replay import changes, compare, driver
+from pipeline.replay.journal import Journal, JournalKeeper, Task
 from tests.pipeline.test_live import expected, same
 from tests.pipeline.test_replay import loaded, run
 from tests.pipeline.world import T0, World
@@ -124,6 +125,16 @@ def test_how_far_it_is_is_told_with_what_there_is_to_do(world: World, source: st
     assert not any(at.goes_on_from for at in told)
 
 
-def test_a_day_of_two_runs_is_told_as_the_run_found_it_that_wrote_it() -> None:
+def test_a_day_is_told_as_the_run_found_it_that_was_killed_behind_writing_it(world: World) -> None:
+    """And a day too of which that run removed all that there was."""
+    keeper = JournalKeeper(world.checkpoint, "0")
+    task = Task(0, 9, None, "broker", dry_run=False, lost=False, generation="g", definitions="d")
+    begun = keeper.begin(Journal(task, begun=1, upto={}, watermark=0, next_day=0), [])
     found = changes.none() | {"removed": 2}
-    assert changes.merged(changes.none(), found) == changes.merged(found, changes.none()) == found
+    equal = {"site": "a", "day": "1970-01-02", "equal": True, "differs": [], "changes": changes.none()}
+    differing = equal | {"equal": False, "differs": ["sessions"], "changes": found}
+    alone = differing | {"day": "1970-01-01"}
+    keeper.swapping(begun, [alone, differing])
+    again = JournalKeeper(world.checkpoint, "0")
+    journal = again.swapping(again.begin(begun, []), [equal])
+    assert again.of_the_part(journal) == [alone, differing]
