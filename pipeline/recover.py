@@ -93,7 +93,7 @@ def replayed(
     site: str | None = None,
     source: str = "broker",
     dry_run: bool = False,
-    progress: replay.Progress = lambda _events: None,
+    progress: replay.Watch = lambda _progress: None,
 ) -> Iterator[replay.Report]:
     """As `replay.replay`, and where it meets broken rows, their parts are set aside and it goes on.
 

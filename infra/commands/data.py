@@ -48,9 +48,12 @@ def replay(
     """Rebuild the events, sessions and metrics of some days from the raw events, compare, and replace what differs.
 
     Prints a line per site and day with the digest of its sessions, and whether the stored events, sessions and rollups
-    were equal. Exit status 1 if a day was not; it is now, unless --dry-run. With --rules, --gap, --midnight or
-    --campaign it prints instead what the same events would be under other definitions of a visit.
+    were equal; if sessions were not, how many are added, removed and changed, with an example of each. Exit status 1 if
+    a day was not equal; it is now, unless --dry-run. The same command after a kill goes on behind the days that are
+    done. With --rules, --gap, --midnight or --campaign it prints instead what the same events would be under other
+    definitions of a visit.
     """
+    from infra.commands.replay_lines import ReplayLines
     from infra.processes.session import session
 
     if last < first:
@@ -65,20 +68,12 @@ def replay(
     if definitions is not None:
         rules.compare(settings, definitions, arguments, as_json=as_json)
         return
-    unequal = days = 0
-    with session(settings, "footfall replay") as work:
+    with session(settings, "footfall replay") as work, ReplayLines(as_json=as_json) as lines:
         for line in work.call("replay", arguments):
-            if "read" in line:
-                click.echo(f"\r{line['read']:,} events read", nl=False, err=True)
-                continue
-            if not days:
-                click.echo(err=True)
-            days += 1
-            unequal += not line["equal"]
-            click.echo(json.dumps(line) if as_json else _told(line))
-    if not days:
+            lines.take(line)
+    if not lines.days:
         click.echo("no events on these days", err=True)
-    raise click.exceptions.Exit(1 if unequal else 0)
+    raise click.exceptions.Exit(1 if lines.unequal else 0)
 
 
 @click.command(cls=SettingsCommand)
@@ -92,14 +87,6 @@ def reconcile(settings: Settings, as_json: bool) -> None:
         for line in work.call("reconcile", {}):
             told = f"{line['marks']} visitor-days were dirty, {line['changed']} session rows changed"
             click.echo(json.dumps(line) if as_json else told)
-
-
-def _told(line: dict[str, Any]) -> str:
-    equal = "equal" if line["equal"] else f"NOT EQUAL to what was stored: {', '.join(line['differs'])}"
-    return (
-        f"{line['day']} {line['site']}: {line['events']} events, {line['sessions']} sessions, "
-        f"{line['visitors']} visitors, sha256 {line['sha256']}, {equal}"
-    )
 
 
 @click.command(cls=SettingsCommand)

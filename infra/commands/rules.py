@@ -69,6 +69,7 @@ def with_rules(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def compare(settings: Settings, definitions: dict[str, Any], arguments: dict[str, Any], *, as_json: bool) -> None:
     """Print the table, or its lines as JSON. `arguments` are those of a replay; it has to be a dry run."""
+    from infra.commands.replay_lines import ReplayLines
     from infra.processes.session import session
 
     arguments = dict(arguments)
@@ -76,21 +77,17 @@ def compare(settings: Settings, definitions: dict[str, Any], arguments: dict[str
         raise click.UsageError(
             "--rules, --gap, --midnight and --campaign go with --dry-run: nothing stored follows other definitions"
         )
-    lines = 0
     before: dict[str, Any] = {}
-    with session(settings, "footfall replay") as work:
+    with session(settings, "footfall replay") as work, ReplayLines(as_json=as_json) as lines:
         for line in work.call("replay-rules", arguments | definitions):
-            if "read" in line:
-                click.echo(f"\r{line['read']:,} events read", nl=False, err=True)
+            if "stage" in line:
+                lines.take(line)
                 continue
-            if not lines:
-                click.echo(err=True)
-                if not as_json:
-                    click.echo(_COLUMNS)
-            lines += 1
-            click.echo(json.dumps(line) if as_json else _told(line, before))
+            if not before and not as_json:
+                lines.show(_COLUMNS)
+            lines.show(json.dumps(line) if as_json else _told(line, before))
             before = line
-    if not lines:
+    if not before:
         click.echo("no visits on these days", err=True)
 
 

@@ -22,6 +22,7 @@ from infra.wiring import Parts
 
 if TYPE_CHECKING:
     from pipeline.live import Loader
+    from pipeline.replay import Progress
 
 
 def of(
@@ -74,7 +75,9 @@ def of(
         yield from _reporting(work)
 
     def replay(first: str, last: str, site: str | None, source: str, dry_run: bool) -> Iterator[Line]:
-        """Runs the pipeline's replay; progress lines have `read`, the line of a site and day has `sha256`."""
+        """Runs the pipeline's replay; the line of a site and day has `sha256`, a progress line has `stage` ("log" or
+        "days"), `read` and `of` (events; `of` null if not known), and `goes_on_from`, the day, where one was broken
+        off before."""
         from pipeline import recover
         from pipeline.portable import RunnerError
         from pipeline.rebuild import Busy
@@ -92,7 +95,7 @@ def of(
                 site=site,
                 source=source,
                 dry_run=dry_run,
-                progress=lambda events: report({"read": events}),
+                progress=lambda at: report(_progress(at)),
             )
             for day in days:
                 report(day)
@@ -114,7 +117,7 @@ def of(
         midnight: bool,
         campaign: bool,
     ) -> Iterator[Line]:
-        """Tells visits by other definitions; progress lines have `read`, the line of a site, day and set `rules`."""
+        """Tells visits by other definitions: the line of a site, day and set has `rules`, others are as of `replay`."""
         from activity.definitions import MINUTE_MS
         from activity.rules import chosen
         from pipeline.rebuild import Busy
@@ -136,7 +139,7 @@ def of(
                 zones,
                 site=site,
                 source=source,
-                progress=lambda events: report({"read": events}),
+                progress=lambda at: report(_progress(at)),
             ):
                 report(line)
 
@@ -226,6 +229,11 @@ def of(
         "alert-test": alert_test,
         "backup": backup,
     }
+
+
+def _progress(at: Progress) -> Line:
+    goes_on_from = at.goes_on_from.isoformat() if at.goes_on_from else None
+    return {"stage": at.stage, "read": at.events, "of": at.total, "goes_on_from": goes_on_from}
 
 
 def _reporting(work: Callable[[Callable[[Line], None]], object]) -> Iterator[Line]:

@@ -11,6 +11,8 @@ stored events. Stored events that are missing or differ from the source are writ
 the counts of the raw events by a signed difference. If the warehouse holds events of the part that the source no
 longer has (retention removed them), nothing of the part is written: a replay must not forget.
 
+Where sessions differ, a report says how many are added, removed and changed, with an example of each (`changes`).
+
 A journal says which parts are done. The same command after a kill reports them from there and goes on behind them.
 
 When the checkpoint is gone or damaged, nothing says how far the log was loaded. Then everything that the source
@@ -20,7 +22,7 @@ there.
 
 from __future__ import annotations
 
-from pipeline.replay.driver import Incomplete, Progress, day_ms, replay
+from pipeline.replay.driver import Incomplete, Progress, Watch, day_ms, replay
 from pipeline.replay.journal import Report
 
-__all__ = ["Incomplete", "Progress", "Report", "day_ms", "replay"]
+__all__ = ["Incomplete", "Progress", "Report", "Watch", "day_ms", "replay"]

@@ -28,6 +28,7 @@ from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS
 from activity.rollup import session_digest
 from pipeline import losses
 from pipeline.plan import Window
+from pipeline.replay import changes
 from pipeline.replay.journal import Report
 from pipeline.run import Lookup
 from stores import checksum
@@ -41,6 +42,7 @@ _SEED = 0x5EED
 NO_PLACES = pl.DataFrame(schema={name: COLUMNS[name] for name in PLACE})
 _NO_HASH = pl.lit(None, dtype=pl.UInt64())
 _MERGED = 1_500_000  # rows of a rollup that wait to be added up
+_FEW = 20_000  # sessions that are read at once, rather than to look first which days of them differ
 
 
 class StoredEvents:
@@ -270,11 +272,18 @@ def days_of(rows: pl.DataFrame, time: str) -> set[tuple[str, int]]:
 
 
 def stored_sessions(warehouse: Warehouse, window: Window, rebuilt: pl.DataFrame) -> pl.DataFrame:
-    """The stored sessions that start in the window: the `rebuilt` ones, if they are the same."""
+    """The stored sessions that start in the window: the `rebuilt` ones, if they are the same.
+
+    Where they are not, a long window is halved until it has few sessions or is a day, and only halves that differ are
+    read."""
     of_rebuilt = rebuilt.height, checksum.total(checksum.row_checksums(rebuilt, session.COLUMNS))
     if warehouse.sessions_checksum(window.site, window.start, window.end) == of_rebuilt:
         return rebuilt
-    return warehouse.sessions_between(window.site, window.start, window.end)
+    if rebuilt.height <= _FEW or len(window.days) == 1:
+        return warehouse.sessions_between(window.site, window.start, window.end)
+    middle = window.days[len(window.days) // 2] * DAY_MS
+    halves = Window(window.site, window.start, middle), Window(window.site, middle, window.end)
+    return pl.concat(stored_sessions(warehouse, half, rebuilt.filter(half.within("started_at"))) for half in halves)
 
 
 def changed_sessions(stored: pl.DataFrame, rebuilt: pl.DataFrame) -> pl.DataFrame:
@@ -322,6 +331,7 @@ def reports(
     `differing` has the site-days whose events or rollups were not as they should be."""
     none = Digested(0, 0, session_digest(session.empty_sessions()))
     differing = {**differing, "sessions": days_of(changed, "started_at")}
+    changed_days = changes.by_day(stored, changed)
     made: list[Report] = []
     keys = {*rebuilt, *counts, *days_of(stored, "started_at")}.union(*differing.values())
     for site, day in sorted(keys, key=lambda key: (key[1], key[0])):
@@ -335,6 +345,7 @@ def reports(
                 **sessions._asdict(),
                 "equal": not differs,
                 "differs": differs,
+                "changes": changed_days.get((site, day)) or changes.none(),
             }
         )
     return made

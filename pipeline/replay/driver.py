@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from hashlib import blake2b
+from typing import Literal, NamedTuple
 
 import msgspec
 import polars as pl
@@ -38,7 +39,17 @@ from pipeline.resources import Parts
 from pipeline.run import Run, Write
 from stores.base import Archive, ArchivedFile, Conflict
 
-Progress = Callable[[int], None]  # takes the number of events read so far
+
+class Progress(NamedTuple):
+    """How far a replay is: in reading the log, which comes first where that is the source, or in doing the days."""
+
+    stage: Literal["log", "days"]
+    events: int  # that were read so far
+    total: int | None = None  # about how many events there are to read, where that is known
+    goes_on_from: date | None = None  # the first day that is left to a replay which was broken off before
+
+
+Watch = Callable[[Progress], None]
 
 # A part has about this many events, a shard as many as that at most.
 PART_EVENTS = 500_000
@@ -66,12 +77,13 @@ def replay(
     source: str = "broker",
     dry_run: bool = False,
     final: bool = False,
-    progress: Progress = lambda _events: None,
+    progress: Watch = lambda _progress: None,
 ) -> Iterator[Report]:
     """Rebuild the sessions that start on the days `first`..`last` (inclusive, UTC); yields a dict a site and day:
 
-    {"site", "day", "events", "sessions", "visitors", "sha256", "equal", "differs"}. `equal` says whether the stored
-    events, sessions and rollups were the same; `differs` names those that were not. A dry run writes nothing. `final`
+    {"site", "day", "events", "sessions", "visitors", "sha256", "equal", "differs", "changes"}. `equal` says whether the
+    stored events, sessions and rollups were the same; `differs` names those that were not, and `changes` tells what
+    becomes of sessions (`pipeline.replay.changes`). A dry run writes nothing. `final`
     says that there is no better source, so these days count as made again afterwards. Raises `Incomplete`,
     `rebuild.Busy`, and `Gone` or `Unreadable` when the source has lost records; the days that were reported before are
     done."""
@@ -113,7 +125,7 @@ class _Replay:
     """One run of a replay, from where its journal is to the end."""
 
     def __init__(
-        self, loader: Loader, archive: Archive, keeper: JournalKeeper, journal: Journal, final: bool, progress: Progress
+        self, loader: Loader, archive: Archive, keeper: JournalKeeper, journal: Journal, final: bool, progress: Watch
     ) -> None:
         self._loader = loader
         self._archive = archive
@@ -123,14 +135,19 @@ class _Replay:
         self._final = final
         self._progress = progress
         self._read = 0
+        self._total: int | None = None
         self._own: set[int] = set()  # batches that this replay wrote
 
     def reports(self) -> Iterator[Report]:
         """Do what is left to do; yields the reports of all parts, each as soon as it is done."""
         keeper = self._keeper
+        if self._journal.next_day > self._task.first_day:
+            self._progress(Progress("days", 0, None, losses.day(self._journal.next_day)))
         yield from keeper.reports(self._journal)
         with self._source() as source:
-            for part, shards in self._parts(source.days()):
+            days = source.days()
+            self._total = sum(days.values())
+            for part, shards in self._parts(days):
                 self._journal = self._done(source, part, shards)
                 reports = keeper.of_the_part(self._journal)
                 self._journal = keeper.done(self._journal, part.end // DAY_MS)
@@ -143,7 +160,7 @@ class _Replay:
         upto = self._journal.upto if task.lost else None
         if task.source == "archive":
             return ArchiveSource(self._loader, self._archive, window, upto)
-        return BrokerSource(self._loader, window, upto)
+        return BrokerSource(self._loader, window, upto, lambda events: self._progress(Progress("log", events)))
 
     def _parts(self, days: dict[int, int]) -> Iterator[tuple[Window, int]]:
         """The windows of the parts, which together are all days that are left, and in how many shards to take each."""
@@ -211,7 +228,7 @@ class _Replay:
 
     def _count(self, events: int) -> None:
         self._read += events
-        self._progress(self._read)
+        self._progress(Progress("days", self._read, self._total))
 
     def _build_elsewhere(
         self, part: Window, files: list[ArchivedFile], shards: int, takes: Mapping[str, Write]

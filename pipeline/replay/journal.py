@@ -22,6 +22,7 @@ import msgspec
 from activity import definitions, rollup
 from activity.definitions import DAY_MS
 from pipeline.losses import Missing
+from pipeline.replay import changes
 from stores.base import CheckpointStore, Positions, Unreadable
 
 log = logging.getLogger("footfall.pipeline")
@@ -55,9 +56,10 @@ class Journal(msgspec.Struct, frozen=True):
 
 
 def definitions_in_force() -> str:
-    """A hash of all that decides how sessions are formed and digested, but for the code."""
+    """A hash of all that decides how sessions are formed, digested and reported, but for the code."""
     numbers = {name: value for name, value in vars(definitions).items() if name.isupper()}
-    return blake2b(repr((sorted(numbers.items()), rollup.DIGEST_FIELDS)).encode(), digest_size=8).hexdigest()
+    decides = sorted(numbers.items()), rollup.DIGEST_FIELDS, changes.KINDS
+    return blake2b(repr(decides).encode(), digest_size=8).hexdigest()
 
 
 class JournalKeeper:
@@ -148,10 +150,14 @@ def _done(journal: Journal) -> int:
 
 
 def _merged(reports: list[Report], before: list[Report]) -> list[Report]:
-    """The reports, each with what an earlier run found to differ on the same day of a site."""
-    found = {(report["site"], report["day"]): report["differs"] for report in before}
+    """The reports, each with what an earlier run found to differ on the same day of a site.
+
+    A day of which the earlier run removed all that there was is told as that run found it."""
+    found = {(report["site"], report["day"]): report for report in before}
     merged = []
     for report in reports:
-        differs = sorted({*report["differs"], *found.get((report["site"], report["day"]), [])})
-        merged.append(report | {"differs": differs, "equal": not differs})
-    return merged
+        earlier = found.pop((report["site"], report["day"]), report)
+        differs = sorted({*report["differs"], *earlier["differs"]})
+        changed = changes.merged(report["changes"], earlier["changes"])
+        merged.append(report | {"differs": differs, "equal": not differs, "changes": changed})
+    return sorted([*merged, *found.values()], key=lambda report: (report["day"], report["site"]))

@@ -28,7 +28,7 @@ from pipeline import losses
 from pipeline.live import Loader
 from pipeline.plan import Window
 from pipeline.replay.compare import NO_PLACES
-from pipeline.replay.driver import Incomplete, Progress, day_ms
+from pipeline.replay.driver import Incomplete, Progress, Watch, day_ms
 from pipeline.replay.journal import Report
 from pipeline.replay.sources import ArchiveSource, BrokerSource, Frozen, Source, frames
 from stores.base import Archive, BrokenRows
@@ -51,7 +51,7 @@ def compared(
     *,
     site: str | None = None,
     source: str = "broker",
-    progress: Progress = lambda _events: None,
+    progress: Watch = lambda _progress: None,
 ) -> Iterator[Report]:
     """Yields a dict a site, set of rules and day on which visits began, `first` to `last` (inclusive, UTC), in that
     order of days, and then one a site and set for all days, whose `day` is None:
@@ -84,7 +84,7 @@ class _Pass:
         window: Window,
         sets: Sequence[Rules],
         zones: Mapping[str, str],
-        progress: Progress,
+        progress: Watch,
     ) -> None:
         self._loader = loader
         self._archive = archive
@@ -126,7 +126,7 @@ class _Pass:
         wide = Window(self._window.site, self._begin // DAY_MS * DAY_MS, self._window.end + _AFTER * DAY_MS)
         if source == "archive":
             return ArchiveSource(self._loader, self._archive, wide, None)
-        return BrokerSource(self._loader, wide, None)
+        return BrokerSource(self._loader, wide, None, lambda events: self._progress(Progress("log", events)))
 
     def _slices(self, source: Source) -> Iterator[tuple[Frozen, Window]]:
         """The slices of the days that have events, in order of time."""
@@ -154,7 +154,7 @@ class _Pass:
                 f"{losses.day(part.start // DAY_MS)}; try the other --source"
             )
         self._read += own.height
-        self._progress(self._read)
+        self._progress(Progress("days", self._read))
         elsewhere = warehouse.lookup_events(own.join(stored, on=NO_PLACES.columns, how="anti"), 2**63 - 1)
         return own.join(elsewhere, on=session.IDENTITY, how="anti").filter(pl.col("bot") == "")
 

@@ -152,10 +152,14 @@ def _beyond(positions: Positions, upto: Positions) -> bool:
 class BrokerSource:
     """The records of the log, read once and spilled to a temporary folder by day."""
 
-    def __init__(self, loader: Loader, window: Window, upto: Positions | None) -> None:
+    def __init__(
+        self, loader: Loader, window: Window, upto: Positions | None, progress: Callable[[int], None]
+    ) -> None:
+        """`progress` takes how many records were read so far."""
         self._loader = loader
         self._window = window
         self._upto = upto
+        self._progress = progress
         self._folder = tempfile.TemporaryDirectory(prefix="footfall-")
         self._frozen: Frozen | None = None
 
@@ -195,9 +199,11 @@ class BrokerSource:
         inside = pl.col("occurred_at").is_between(begin, finish, closed="left")
         inside = inside & (pl.col("site") == window.site) if window.site is not None else inside
         waiting: defaultdict[int, list[pl.DataFrame]] = defaultdict(list)
-        rows = 0
+        rows = read = 0
         for feed in self._feeds(begin, upto):
             for raw in feed.batches():
+                read += len(raw.values)
+                self._progress(read)
                 frame = columns.decode(raw.values)[0].select(COLUMNS.keys()).filter(inside)
                 dated = frame.with_columns(_day=pl.col("occurred_at") // DAY_MS)
                 for (day,), of_day in dated.partition_by("_day", as_dict=True, include_key=False).items():

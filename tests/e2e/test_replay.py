@@ -1,8 +1,9 @@
 """`footfall replay` proves that the numbers follow from the raw events, whoever counts them.
 
 The same day is told by the live run, by a replay from the broker's log, by one from the Parquet archive, and by
-`tests/oracles/digest.py`, plain Python that reads the archive and imports nothing of the product. Beside it SQL of
-this file's own over the raw Parquet gives the page's numbers.
+`tests/oracles/digest.py`, plain Python that reads the archive and imports nothing of the product, and by
+`tests/oracles/sessions.py`, SQL on two engines. Beside them SQL of this file's own over the raw Parquet gives the
+page's numbers.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import pytest
 from tests.e2e.conftest import Start
 from tests.e2e.harness import SITE, Up, environment, footfall, until
 from tests.e2e.proof import assert_rollups_equal_a_group_by, by_page, by_parquet, by_script, digests, flushed, replay
+from tests.oracles.sessions import by_clickhouse, by_duckdb
 
 pytestmark = pytest.mark.slow
 
@@ -143,7 +145,8 @@ def test_broker_archive_and_a_script_of_its_own_give_the_live_digests(start: Sta
         ]
     only = replay(up.data, "--site", OTHER)
     assert {report["site"] for report in only} == {OTHER}
-    assert by_script(up.data) == digests(live)
+    files = f"{up.data}/archive/site=*/**/*.parquet"
+    assert by_script(up.data) == by_clickhouse(files) == by_duckdb(files) == digests(live)
     assert page(up, sent) == shown
     assert_rollups_equal_a_group_by(up)
     assert up.stop() == 0
