@@ -39,6 +39,8 @@ _PLACE = {name: columns.COLUMNS[name] for name in (*KEYS, "occurred_at")}
 
 # The tables that the pipeline writes.
 TABLES = ("event_rows", "session_rows", "rollup_1m_rows", "rollup_1h_rows", "dead_letter_rows")
+# Those that are built from them and can be at any time; of open days only what a question needs to be right.
+BUILT = ("day_values", "day_visits", "day_builds", "day_sites", "day_horizons", "month_values", "month_builds")
 
 _PARTS = """
 SELECT table, partition_id AS partition, min_block_number AS first, max_block_number AS last,
@@ -89,6 +91,7 @@ class Warehouse:
         Raises `Unusable` when another version of Footfall owns the schema."""
         done = migrate.apply(self.query, self.command, self._clients.cluster)
         self._types.clear()
+        self.broken = None
         if done:
             self._read_only.reset()
         return done
@@ -298,13 +301,13 @@ class Warehouse:
         return _shaped(found, rollup.COLUMNS)
 
     def parts(self) -> pl.DataFrame | None:
-        """The parts of the pipeline's tables, each with its blocks, rows and days since the epoch.
+        """The parts of the pipeline's and of the day tables, each with its blocks, rows and days since the epoch.
 
         `table`, `partition`, `first`, `last`, `rows`, `first_day`, `last_day`, see `pipeline.losses`. None over a
         cluster, which restores its own."""
         if self._clients.cluster:
             return None
-        return self.query(_PARTS, {"tables": list(TABLES)})
+        return self.query(_PARTS, {"tables": [*TABLES, *BUILT]})
 
     def broken_parts(self, first_day: int, last_day: int) -> list[tuple[str, str, str]]:
         """Table, part and what is wrong with it, for the parts whose files fail their checksums.

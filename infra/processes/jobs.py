@@ -13,6 +13,8 @@ from datetime import date
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from infra.errors import Failed
 from infra.processes.control import Line, Verb
 from infra.wiring import Parts
@@ -64,6 +66,14 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
                 )
 
         yield from _reporting(work)
+
+    def check(mend: bool) -> Iterator[Line]:
+        """Yields what is damaged in the archive, made again with `mend`."""
+        from pipeline import rearchive
+
+        loader = pipeline()[0]
+        for found in rearchive.check(parts.archive, parts.broker, loader.runner, mend=mend):
+            yield msgspec.to_builtins(found)
 
     def replay(first: str, last: str, site: str | None, source: str, dry_run: bool) -> Iterator[Line]:
         """Runs the pipeline's replay; progress lines have `read`, the line of a site and day has `sha256`."""
@@ -147,6 +157,7 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         "load": load,
         "reconcile": rebuild,
         "archive-flush": flush,
+        "archive-check": check,
         "replay": replay,
         "known": known,
         "holds": holds,
