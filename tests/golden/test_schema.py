@@ -25,8 +25,8 @@ OF_PAGE = "'page', '/', 1, 1, 0, 0 FROM numbers(2)"
 ROWS: dict[int, list[str]] = {
     1: [
         "INSERT INTO event_rows (site, visitor, id_hi, id_lo, type, occurred_at, received_at, url, path, props, "
-        f"revenue, batch, deleted) SELECT 'a.example', number, 7, number, 'pageview', {AT}, {AT}, 'https://a.example/', '/', "
-        "'{}', '1.5', 1, 0 FROM numbers(3)",
+        f"revenue, batch, deleted) SELECT 'a.example', number, 7, number, 'pageview', {AT}, {AT}, "
+        "'https://a.example/', '/', '{}', '1.5', 1, 0 FROM numbers(3)",
         "INSERT INTO event_rows (site, visitor, id_hi, id_lo, type, occurred_at, received_at, batch, deleted) "
         f"SELECT 'a.example', 2, 7, 2, 'pageview', {AT}, {AT}, 2, 1",
         "INSERT INTO session_rows (site, visitor, session_id, started_at, ended_at, events, pageviews, entry_page, "
