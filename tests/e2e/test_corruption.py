@@ -279,16 +279,11 @@ NEW = 200
 
 
 def sent(up: Up, number: int, name: str) -> None:
-    """Events of today of the visitors that there are, one a request's batch of ten."""
+    """Events of now, of the visitors that there are, ten a request."""
     key = secret_key(up.data)
     for begin in range(0, number, 10):
-        up.send(
-            [
-                {"site": SITE, "type": "pageview", "url": f"https://{SITE}/", "id": f"{name}{n}", "visitor": f"v{n % 50}"}
-                for n in range(begin, begin + 10)
-            ],
-            key,
-        )
+        event = {"site": SITE, "type": "pageview", "url": f"https://{SITE}/"}
+        up.send([event | {"id": f"{name}{n}", "visitor": f"v{n % 50}"} for n in range(begin, begin + 10)], key)
 
 
 @pytest.fixture(params=DAMAGE)
