@@ -1,8 +1,14 @@
 """A flipped byte and a truncation of each kind of file in the data folder: noticed, named, and mended where it can be.
 
 All tests damage a copy of one small folder, whose `up` was killed. A damage leaves the file's time as it was, as a disk
-that forgets does. What the warehouse and the checkpoint do about damage of their rows is in `test_losses.py` and
-`tests/pipeline/test_recover.py`; logs and sites that are no such files at all are in `test_unreadable.py`.
+that forgets does. Where the other kinds of damage are tested:
+
+    checkpoint and its segments              `tests/pipeline/test_recover.py`, `test_losses.py`
+    parts of events, sessions, rollups       `tests/pipeline/test_recover.py`, `test_losses.py`
+    spool                                    `tests/ingest/test_spool.py`
+    a log or sites that are no such files    `test_unreadable.py`
+
+A sites file that is cut between two entries is a good one with fewer sites, and nobody can tell.
 """
 
 from __future__ import annotations
