@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from pipeline.runner import Runner
     from pipeline.unit import Unit
     from stores.accounts import Accounts
-    from stores.base import Archive, CheckpointStore, Live
+    from stores.archive import ParquetArchive
+    from stores.base import CheckpointStore, Live
     from stores.warehouse import Warehouse
 
 
@@ -109,7 +110,7 @@ class Parts:
         return self._keep(stores.connect_checkpoint(self.settings.checkpoint))
 
     @cached_property
-    def archive(self) -> Archive:
+    def archive(self) -> ParquetArchive:
         """The Parquet archive of raw events."""
         import stores
 

@@ -16,6 +16,7 @@ of their day. While the live store is unreachable, a visit over midnight counts 
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections import OrderedDict
@@ -29,7 +30,9 @@ from activity.event import named_visitor, visitor_id
 from activity.geo import canonical_address
 from ingest.entry import Unavailable
 from ingest.http import Headers
-from stores.base import Live, StoreUnreachable
+from stores.base import Live, StoreUnreachable, Unreadable
+
+log = logging.getLogger(__name__)
 
 _MET = 1024  # proxies remembered as listed, at most
 _DAY = 86_400_000  # milliseconds, as are the next two
@@ -105,6 +108,7 @@ class Visitors:
         self._lock = Lock()
         self._salts: dict[int, bytes] = {}
         self._keys: dict[str, bytes] = {}
+        self._damaged: dict[str, str] = {}  # sites whose key cannot be read, and why
         self._new: OrderedDict[str, None] = OrderedDict()
         self._going_on: OrderedDict[str, int] = OrderedDict()  # yesterday's ids, and when they were last active
         self._new_day = -1
@@ -129,7 +133,8 @@ class Visitors:
         Raises `Unavailable` if `look_up` could not fetch the site's key."""
         key = self._keys.get(site)
         if key is None:
-            raise Unavailable(f"the key that makes visitors' ids of {site} is out of reach: {self._live.problem}")
+            why = self._damaged.get(site, self._live.problem)
+            raise Unavailable(f"the key that makes visitors' ids of {site} is out of reach: {why}")
         return named_visitor(site, key, name)
 
     def salt(self, received_at: int) -> bytes:
@@ -161,7 +166,7 @@ class Visitors:
         for site in wanted.sites:
             if wanted.named and site not in self._keys:
                 with suppress(StoreUnreachable):  # `named` raises for it, if it is called
-                    self._keys[site] = self._live.import_key(site)
+                    self._fetch_key(site)
             if into_it < _YOUNG and self._unknown(site, wanted):
                 before = visitor_id(self._salt(day - 1), site, wanted.address, wanted.user_agent)
                 try:
@@ -193,6 +198,16 @@ class Visitors:
             return False
         active = self._going_on.get(visitor_id(self._salt(day - 1), site, wanted.address, wanted.user_agent))
         return active is None or wanted.received_at - active > _GAP
+
+    def _fetch_key(self, site: str) -> None:
+        """Fetch a site's key, which `named` raises for if it is damaged."""
+        try:
+            self._keys[site] = self._live.import_key(site)
+            self._damaged.pop(site, None)
+        except Unreadable as error:
+            if self._damaged.get(site) != str(error):
+                log.error("Events of %s that name their visitor are not taken: %s", site, error)
+            self._damaged[site] = str(error)
 
     def _fetch_salts(self, *days: int) -> None:
         for day in days:

@@ -21,7 +21,7 @@ from pipeline.run import Run
 from pipeline.runner import Runner
 from stores.archive import COLUMNS as ARCHIVE_COLUMNS
 from stores.archive import file_path
-from stores.base import Archive, ArchivedFile, Conflict, Positions
+from stores.base import Archive, ArchivedFile, Conflict, FileStats, Positions
 
 GROUP = "footfall-archive"
 # Records a partition and flush: what bounds the memory and the size of a file.
@@ -81,23 +81,33 @@ def _write(archive: Archive, frame: pl.DataFrame, unit: str, ranges: str) -> Ite
     parts = frame.with_columns(hour=hour).partition_by("site", "type", "hour", as_dict=True)
     for (site, kind, at), rows in parts.items():
         path = file_path(str(site), str(kind), int(str(at)), unit, ranges)
-        stats = archive.write(path, rows.select(ARCHIVE_COLUMNS.keys()).to_arrow(compat_level=pl.CompatLevel.oldest()))
-        occurred, received = rows["occurred_at"], rows["received_at"]
-        yield ArchivedFile(
-            path=path,
-            site=str(site),
-            type=str(kind),
-            date=path.split("date=")[1][:10],
-            hour=int(str(at)) // HOUR_MS % 24,
-            unit=unit,
-            rows=stats.rows,
-            bytes=stats.bytes,
-            sha256=stats.sha256,
-            min_occurred_at=int(occurred.min()),  # type: ignore[arg-type]
-            max_occurred_at=int(occurred.max()),  # type: ignore[arg-type]
-            min_received_at=int(received.min()),  # type: ignore[arg-type]
-            max_received_at=int(received.max()),  # type: ignore[arg-type]
-        )
+        yield written(archive, rows, path, unit)
+
+
+def written(archive: Archive, rows: pl.DataFrame, path: str, unit: str) -> ArchivedFile:
+    """Write events of one site, type and hour to a file; returns the entry by which it will count."""
+    stats = archive.write(path, rows.select(ARCHIVE_COLUMNS.keys()).to_arrow(compat_level=pl.CompatLevel.oldest()))
+    return entry_of(path, unit, rows, stats)
+
+
+def entry_of(path: str, unit: str, rows: pl.DataFrame, stats: FileStats) -> ArchivedFile:
+    """The entry of a file with these rows."""
+    occurred, received = rows["occurred_at"], rows["received_at"]
+    return ArchivedFile(
+        path=path,
+        site=rows["site"][0],
+        type=rows["type"][0],
+        date=path.split("date=")[1][:10],
+        hour=rows["received_at"][0] // HOUR_MS % 24,
+        unit=unit,
+        rows=stats.rows,
+        bytes=stats.bytes,
+        sha256=stats.sha256,
+        min_occurred_at=int(occurred.min()),  # type: ignore[arg-type]
+        max_occurred_at=int(occurred.max()),  # type: ignore[arg-type]
+        min_received_at=int(received.min()),  # type: ignore[arg-type]
+        max_received_at=int(received.max()),  # type: ignore[arg-type]
+    )
 
 
 def reading(archive: Archive, entry: ArchivedFile) -> Callable[[Sequence[str]], pl.DataFrame]:

@@ -121,7 +121,7 @@ class Loader:
             if checkpoint.moved_to:
                 raise UnitsChanged(checkpoint.moved_to)
             parts = self.parts_fields(checkpoint)
-            if parts["missing"] != checkpoint.missing:
+            if parts["missing"] != checkpoint.missing or losses.built(parts["parts"]) != losses.built(checkpoint.parts):
                 checkpoint = self.repository.swap(msgspec.structs.replace(checkpoint, **parts))
             for topic in READ_TOPICS:
                 found = self.broker.partitions(topic)
@@ -161,15 +161,7 @@ class Loader:
         """The fields `parts` and `missing` of the next checkpoint, by what the warehouse consists of now.
 
         The days of parts that were lost since `checkpoint` join its `missing`."""
-        found = self.warehouse.parts()
-        there = losses.parts(found)
-        gone = [] if found is None else losses.lost(checkpoint.parts, there)
-        if gone:
-            log.warning(
-                "The warehouse has lost %s. They are made again from the raw events; until then nothing is loaded",
-                losses.in_words(gone),
-            )
-        return {"parts": there, "missing": losses.missing(gone, checkpoint.missing)}
+        return losses.fields(self.warehouse, checkpoint.parts, checkpoint.missing)
 
     def of_all_units(self) -> Loader:
         """A loader of all units together, for what concerns all visitors; itself when there is one unit."""

@@ -5,19 +5,28 @@ that covers their blocks, a mutation replaces a part by one of the same blocks. 
 more, its rows were lost, whatever has been merged, replaced or deleted since. The comparison looks at the list of
 parts, never at rows: its cost goes by the number of parts.
 
+The tables that are built from others (`stores.warehouse.BUILT`) are compared, too: where one of them has lost rows, a
+day would count less or nothing. They are not replayed but forgotten, and built again.
+
 It needs the parts of one server. Over a cluster another replica gives a lost part back, so nothing is recorded there
 and nothing is compared.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import polars as pl
+
+from stores.days import DayTables
+from stores.warehouse import BUILT, Warehouse
+
+log = logging.getLogger("footfall.pipeline")
 
 # What has to be made again: rows that follow from the events, or dead letters.
 What = Literal["rows", "dead letters"]
@@ -50,6 +59,41 @@ class Missing(msgspec.Struct, frozen=True, array_like=True, order=True):
 def parts(found: pl.DataFrame | None) -> list[Part]:
     """The parts in the frame of `Warehouse.parts()`, none for None."""
     return [] if found is None else [Part(*row) for row in found.iter_rows()]
+
+
+def built(of: Iterable[Part]) -> set[Part]:
+    """Those of these parts that belong to tables which are built from others."""
+    return {part for part in of if part.table in BUILT}
+
+
+def fields(warehouse: Warehouse, committed: Sequence[Part], before: Sequence[Missing]) -> dict[str, Any]:
+    """The fields `parts` and `missing` of the next checkpoint, by what the warehouse consists of now.
+
+    The days of parts that were lost since the last one join what was missing before."""
+    found = warehouse.parts()
+    there = parts(found)
+    gone = [] if found is None else lost(committed, there)
+    raw, derived = [part for part in gone if part.table not in BUILT], built(gone)
+    if raw:
+        log.warning(
+            "The warehouse has lost %s. They are made again from the raw events; until then nothing is loaded",
+            in_words(raw),
+        )
+    if derived:
+        log.warning("%s; all days are built again, until then pages are slower", _built_lost(derived))
+        DayTables(warehouse).forget()
+        there = parts(warehouse.parts())
+    return {"parts": there, "missing": missing(raw, before)}
+
+
+def trouble(gone: Sequence[Part], before: Sequence[Missing]) -> str:
+    """What `/ready` says of lost parts, before they are looked at more closely; "" when none are."""
+    days = missing([part for part in gone if part.table not in BUILT], before)
+    return rebuilding(days) if days else _built_lost(built(gone)) if built(gone) else ""
+
+
+def _built_lost(gone: set[Part]) -> str:
+    return f"The day tables have lost rows of {', '.join(sorted({part.table for part in gone}))}"
 
 
 def lost(committed: Iterable[Part], there: Iterable[Part]) -> list[Part]:

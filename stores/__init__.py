@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stores.base import Archive, CheckpointStore, Live
+    from stores.archive import ParquetArchive
+    from stores.base import CheckpointStore, Live
     from stores.warehouse import Warehouse
 
 
@@ -27,7 +28,7 @@ def connect_checkpoint(url: str) -> CheckpointStore:
     return checkpoint.connect_checkpoint(url)
 
 
-def connect_archive(url: str) -> Archive:
+def connect_archive(url: str) -> ParquetArchive:
     """`file:///folder` or a plain path, `s3://bucket/prefix`."""
     from stores import archive
 

@@ -8,16 +8,18 @@ The manifest says which files count and up to which positions the log is archive
 compare-and-swap. A year of flushes is millions of files, so the manifest is a small index, which is swapped, and one
 immutable list of entries for each day of receipt, which the index names. A commit writes new lists for the days that
 it touches, swaps the index, and only then deletes the lists that it replaced. A reader that is overtaken in between
-finds a list missing, and reads the index again.
+finds a list missing, and reads the index again. The index has its checksum at its end, a list in its name.
+`pipeline.rearchive` makes again what is damaged.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import re
 import secrets
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from urllib.parse import quote
@@ -32,7 +34,6 @@ from stores import backends
 from stores.backends import Bucket, Location, parse_location
 from stores.base import (
     Amount,
-    Archive,
     ArchivedFile,
     CheckpointStore,
     Committed,
@@ -57,7 +58,7 @@ COLUMNS: dict[str, pl.DataType] = {
 }
 
 
-def connect_archive(url: str) -> Archive:
+def connect_archive(url: str) -> ParquetArchive:
     """`file:///folder` or a plain path, `s3://bucket/prefix[?endpoint=URL&region=]`.
 
     Raises `Unusable` for any other URL, or one that cannot be opened."""
@@ -79,6 +80,10 @@ def file_path(site: str, kind: str, received_at: int, unit: str, ranges: str) ->
 
 _INDEX = "head.json"
 _TRIES = 5
+_REMEDY_OF_MANIFEST = "`footfall archive check --mend` makes it again from what is there"
+# What former versions wrote has none.
+_INDEX_CHECKSUM = re.compile(rb',"checksum":"([0-9a-f]*)"}$')
+_LIST = re.compile(r"(\d{4}-\d\d-\d\d)-[0-9a-f]{16}(?:\.([0-9a-f]{32}))?\.json")
 
 
 class _Day(msgspec.Struct, frozen=True):
@@ -168,9 +173,8 @@ class ManifestStore:
                 days[date] = self._write(date, entries)
                 new.append(days[date].part)
         taken = {topic: dict(of_topic) for topic, of_topic in positions.items()}
-        changed = _Index(positions=taken, days=dict(sorted(days.items())))
         try:
-            after = self._store.swap(_INDEX, msgspec.json.encode(changed), version)
+            after = self._swap(_Index(positions=taken, days=dict(sorted(days.items()))), version)
         except Conflict:
             self._drop(new)
             raise
@@ -185,35 +189,90 @@ class ManifestStore:
         if found is None:
             return _Index(), None
         value, version = found
+        if (end := _INDEX_CHECKSUM.search(value)) and end[1] != _checksum(value[: end.start()]):
+            raise _unreadable(self._store.url, _INDEX, "its checksum is not that of its bytes")
         try:
             return msgspec.json.decode(value, type=_Index), version
         except msgspec.MsgspecError as error:
-            raise Unreadable(
-                f"{self._store.url}/{_INDEX}", f"it is no manifest ({error})", "put it back from a copy"
-            ) from error
+            raise _unreadable(self._store.url, _INDEX, f"it is no manifest ({error})") from error
+
+    def _swap(self, index: _Index, version: str | None) -> str:
+        text = msgspec.json.encode(index)[:-1]
+        return self._store.swap(_INDEX, text + b',"checksum":"' + _checksum(text) + b'"}', version)
 
     def _part(self, day: _Day) -> list[ArchivedFile]:
+        return self._read(day.part)
+
+    def _read(self, part: str) -> list[ArchivedFile]:
+        data, name = self._store.get(part), _LIST.fullmatch(part)
+        if name and name[2] and name[2].encode() != _checksum(data):
+            raise _unreadable(self._store.url, part, "its checksum is not that of its bytes")
         try:
-            return msgspec.json.decode(self._store.get(day.part), type=list[ArchivedFile])
+            return msgspec.json.decode(data, type=list[ArchivedFile])
         except msgspec.MsgspecError as error:
-            raise Unreadable(
-                f"{self._store.url}/{day.part}", f"it is no part of a manifest ({error})", "put it back from a copy"
-            ) from error
+            raise _unreadable(self._store.url, part, f"it is no part of a manifest ({error})") from error
 
     def _write(self, date: str, entries: list[ArchivedFile]) -> _Day:
-        part = f"{date}-{secrets.token_hex(8)}.json"
-        self._store.put(part, msgspec.json.encode(sorted(entries, key=lambda entry: entry.path)))
-        return _Day(
-            part,
-            len(entries),
-            sum(entry.rows for entry in entries),
-            min(entry.min_occurred_at for entry in entries),
-            max(entry.max_occurred_at for entry in entries),
-        )
+        data = msgspec.json.encode(sorted(entries, key=lambda entry: entry.path))
+        part = f"{date}-{secrets.token_hex(8)}.{_checksum(data).decode()}.json"
+        self._store.put(part, data)
+        return _day(part, entries)
+
+    def damaged_days(self) -> list[tuple[str, int, int, Unreadable]]:
+        """The days whose lists cannot be read, with the files and rows that they name. Raises `Unreadable`."""
+        found = []
+        for date, day in self._load()[0].days.items():
+            try:
+                self._part(day)
+            except Unreadable as error:
+                found.append((date, day.files, day.rows, error))
+        return found
+
+    def put_day(self, date: str, entries: list[ArchivedFile]) -> None:
+        """Write the list of a day anew, in the place of one that cannot be read."""
+        index, version = self._load()
+        old, day = index.days[date].part, self._write(date, entries)
+        self._swap(msgspec.structs.replace(index, days=index.days | {date: day}), version)
+        self._store.set_aside(old)
+
+    def put_index(self, positions: Callable[[Sequence[str]], Positions]) -> None:
+        """Make the index again of the lists, and set the damaged one aside; `positions` gets the files' paths.
+
+        Raises `Unreadable` when a list is damaged, too."""
+        days: defaultdict[str, dict[str, _Day]] = defaultdict(dict)
+        for part in self._store.names():
+            if name := _LIST.fullmatch(part):
+                days[name[1]][part] = _day(part, self._read(part))
+        for date, lists in days.items():
+            if len(lists) > 1:  # a commit was broken off before it deleted one, and either may be the one
+                raise _unreadable(self._store.url, _INDEX, f"there are two lists of {date}", "put it back from a copy")
+        found = {date: next(iter(lists.values())) for date, lists in days.items()}
+        paths = [entry.path for day in found.values() for entry in self._read(day.part)]
+        index = _Index(positions=positions(paths), days=dict(sorted(found.items())))
+        self._store.set_aside(_INDEX)
+        self._swap(index, None)
 
     def _drop(self, parts: list[str]) -> None:
         for part in parts:
             self._store.delete(part)
+
+
+def _day(part: str, entries: list[ArchivedFile]) -> _Day:
+    return _Day(
+        part,
+        len(entries),
+        sum(entry.rows for entry in entries),
+        min(entry.min_occurred_at for entry in entries),
+        max(entry.max_occurred_at for entry in entries),
+    )
+
+
+def _checksum(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).hexdigest().encode()
+
+
+def _unreadable(url: str, name: str, why: str, remedy: str = _REMEDY_OF_MANIFEST) -> Unreadable:
+    return Unreadable(f"{url}/{name}", why, remedy)
 
 
 def _touches(what: _Day | ArchivedFile, start_ms: int | None, end_ms: int | None) -> bool:
@@ -225,7 +284,7 @@ def _date_of(path: str) -> str:
 
 
 _REMEDY = (
-    "put the file back from a copy, or archive its range again from the broker; a replay from the broker needs none"
+    "`footfall archive check --mend` archives its events again from the broker; a replay from the broker needs none"
 )
 
 
@@ -238,7 +297,7 @@ class ParquetArchive:
         self._bucket = Bucket(place) if place.scheme == "s3" else None
         if self._folder:
             backends.make_folder(self._folder)
-        self._manifest = ManifestStore(connect_checkpoint(place.below("_manifest")))
+        self.index = ManifestStore(connect_checkpoint(place.below("_manifest")))
 
     def write(self, path: str, table: pa.Table) -> FileStats:
         """Write a file, durably on return. The same rows give the same bytes, so a retry changes nothing."""
@@ -271,17 +330,31 @@ class ParquetArchive:
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise Unreadable(path, f"it is no whole Parquet file ({str(error).splitlines()[0]})", _REMEDY) from error
 
+    def paths(self, date: str) -> list[str]:
+        """The paths of all files of a day of receipt, whether the manifest names them or not."""
+        if self._folder:
+            found = self._folder.glob(f"site=*/type=*/date={date}/hour=*/*.parquet")
+            return sorted(path.relative_to(self._folder).as_posix() for path in found)
+        keys = self._bucket.keys("site=") if self._bucket else []
+        return [key for key in keys if f"/date={date}/" in key and key.endswith(".parquet")]
+
+    def stats(self, path: str) -> FileStats:
+        """What a file amounts to as it is. Raises `Unreadable`."""
+        data = self._bytes(_checked(path))
+        rows = pl.read_parquet(io.BytesIO(data), columns=["position"]).height
+        return FileStats(len(data), hashlib.sha256(data).hexdigest(), rows)
+
     def committed(self) -> Committed:
-        return self._manifest.committed()
+        return self.index.committed()
 
     def amount(self) -> Amount:
-        return self._manifest.amount()
+        return self.index.amount()
 
     def manifest(self, start_ms: int | None = None, end_ms: int | None = None) -> Manifest:
-        return self._manifest.manifest(start_ms, end_ms)
+        return self.index.manifest(start_ms, end_ms)
 
     def newest(self, count: int) -> list[ArchivedFile]:
-        return self._manifest.newest(count)
+        return self.index.newest(count)
 
     def commit(
         self,
@@ -290,12 +363,12 @@ class ParquetArchive:
         positions: Mapping[str, Mapping[str, str]],
         remove: Sequence[str] = (),
     ) -> str:
-        return self._manifest.commit(version, add, positions, remove)
+        return self.index.commit(version, add, positions, remove)
 
     def close(self) -> None:
         if self._bucket:
             self._bucket.close()
-        self._manifest.close()
+        self.index.close()
 
     def _bytes(self, name: str) -> bytes:
         if self._folder:

@@ -12,7 +12,8 @@ from datetime import UTC, date, datetime
 import polars as pl
 
 from activity.definitions import DAY_MS
-from stores.warehouse import TIME, Warehouse
+from stores.frames import TIME
+from stores.warehouse import Warehouse
 
 # The views that can be exported, each with the columns of its order: the time comes first.
 VIEWS = {

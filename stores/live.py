@@ -2,8 +2,9 @@
 
 What has to outlive the process, salts and import keys, is in files of a folder. Several processes may share the
 folder: a secret is written aside and linked into place, which only the first process can do, and every process reads
-the one that is there. All else is in the memory of this process, and counters are not added up with those of other
-processes: several processes that serve one service need Redis (`stores.live_redis`).
+the one that is there. A file has the secret and a checksum of it; former versions wrote none. All else is in the
+memory of this process, and counters are not added up with those of other processes: several processes that serve one
+service need Redis (`stores.live_redis`).
 
 Memory is bounded. Active visitors are bounded in number: when there are too many, the site that has most of them
 loses the half that was silent longest, so a flood of new addresses costs the other sites nothing. Ids seen lately are
@@ -13,6 +14,7 @@ the oldest generation is dropped whole. An id that is dropped too early costs no
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import time
@@ -28,7 +30,10 @@ from stores import backends
 from stores.backends import Location
 from stores.base import Unreadable, Unusable
 
+log = logging.getLogger("footfall.stores")
+
 SALT_BYTES = 16
+_CHECK_BYTES = 4
 REMEMBERED_S = 86_400
 ACTIVE_MS = 3_600_000
 CURRENT_MS = 300_000
@@ -155,17 +160,25 @@ class FolderLive:
                 return self._secrets[path]
             if not path.exists():
                 self._make(path, expires)
-            secret = path.read_bytes()
-            if len(secret) != SALT_BYTES:
-                raise Unreadable(
-                    str(path), f"it has {len(secret)} bytes instead of {SALT_BYTES}", "delete it, and a new one is made"
-                )
+            secret, why = checked_secret(path.read_bytes())
+            if why and expires is not None:
+                log.error(
+                    "%s is damaged: %s. The day has a new salt: who came before and comes again counts once more",
+                    path, why,
+                )  # fmt: skip
+                path.unlink()
+                self._make(path, expires)
+                secret, why = checked_secret(path.read_bytes())
+            if why:
+                remedy = "put it back from a copy, or delete it: then visitors whom senders name count as new ones"
+                raise Unreadable(str(path), why, remedy)
             self._secrets[path] = secret
             return secret
 
     def _make(self, path: Path, expires: int | None) -> None:
         aside = path.with_name(f".{secrets.token_hex(4)}.partial")
-        backends.write_file(aside, secrets.token_bytes(SALT_BYTES))
+        secret = secrets.token_bytes(SALT_BYTES)
+        backends.write_file(aside, secret + _check(secret))
         aside.chmod(0o600)
         if expires is not None:
             os.utime(aside, (expires, expires))
@@ -185,6 +198,20 @@ class FolderLive:
                 if not unquote(path.name).startswith(".") and path.stat().st_mtime <= now:
                     path.unlink(missing_ok=True)
                     self._secrets.pop(path, None)
+
+
+def _check(secret: bytes) -> bytes:
+    return blake2b(secret, digest_size=_CHECK_BYTES).digest()
+
+
+def checked_secret(found: bytes) -> tuple[bytes, str]:
+    """The secret in the content of a file, and what is wrong with it, "" if nothing is."""
+    secret, check = found[:SALT_BYTES], found[SALT_BYTES:]
+    if len(secret) < SALT_BYTES:
+        return secret, f"it has {len(found)} bytes instead of {SALT_BYTES + _CHECK_BYTES}"
+    if check and check != _check(secret):
+        return secret, "its checksum is not that of its bytes"
+    return secret, ""
 
 
 MAX_REMEMBERED = 200_000

@@ -11,6 +11,7 @@ on both.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from importlib.resources import files
@@ -18,9 +19,13 @@ from typing import Any
 
 import polars as pl
 
-from stores.base import Unusable
+from stores.base import BrokenRows, Unusable
+
+log = logging.getLogger("footfall.stores")
 
 APPLIED = "schema_migrations"  # the table of applied migrations
+
+_APPLIED = f"SELECT number, any(name) AS name FROM {APPLIED} GROUP BY number"
 
 _TABLE = re.compile(
     r"CREATE TABLE IF NOT EXISTS (?P<name>\w+)\n(?P<columns>.*?)\n"
@@ -67,7 +72,14 @@ def apply(query: Query, command: Command, cluster: str | None = None) -> list[st
     when the database belongs to another version of Footfall."""
     for statement in statements(_CREATE_APPLIED, cluster):
         command(statement, None)
-    applied = dict(query(f"SELECT number, any(name) AS name FROM {APPLIED} GROUP BY number").iter_rows())
+    try:
+        applied = dict(query(_APPLIED).iter_rows())
+    except BrokenRows as broken:
+        if cluster:  # another replica has them
+            raise
+        log.warning("Which migrations were applied cannot be read, so all are run again: %s", broken)
+        command(f"TRUNCATE TABLE {APPLIED}", None)
+        applied = {}
     there = set(query("SELECT name FROM system.tables WHERE database = currentDatabase()").to_series())
     done, gone = [], False
     for number, name, text in available():

@@ -14,7 +14,6 @@ batch can only be queried as long as that batch has written nothing.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,15 +22,13 @@ from typing import Any
 
 import polars as pl
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.external import ExternalData
 
 from activity import columns, rollup, session
-from stores import checksum, clickhouse, migrate
+from stores import checksum, clickhouse, frames, migrate
 from stores.base import BrokenRows
 from stores.clickhouse import Beside, Clients, ask, bound
 from stores.read_only.client import LIMITS, Answer, ReadOnlyClient
 
-TIME = pl.Datetime("ms", "UTC")
 KEYS = {"site": "String", "visitor": "UInt64", "id_hi": "UInt64", "id_lo": "UInt64"}
 VISITORS = {"site": "String", "visitor": "UInt64"}
 
@@ -39,6 +36,8 @@ _PLACE = {name: columns.COLUMNS[name] for name in (*KEYS, "occurred_at")}
 
 # The tables that the pipeline writes.
 TABLES = ("event_rows", "session_rows", "rollup_1m_rows", "rollup_1h_rows", "dead_letter_rows")
+# Those that are built from them and can be at any time; of open days only what a question needs to be right.
+BUILT = ("day_values", "day_visits", "day_builds", "day_sites", "day_horizons", "month_values", "month_builds")
 
 _PARTS = """
 SELECT table, partition_id AS partition, min_block_number AS first, max_block_number AS last,
@@ -89,6 +88,7 @@ class Warehouse:
         Raises `Unusable` when another version of Footfall owns the schema."""
         done = migrate.apply(self.query, self.command, self._clients.cluster)
         self._types.clear()
+        self.broken = None
         if done:
             self._read_only.reset()
         return done
@@ -99,7 +99,7 @@ class Warehouse:
         Raises ValueError when the table lacks a column of the frame."""
         if frame.is_empty():
             return
-        body = _arrow(self._to_table(table, frame))
+        body = frames.arrow(self._to_table(table, frame))
         block = str(max(frame.height, 1_048_576))
         settings = {
             "insert_deduplication_token": token,
@@ -128,7 +128,7 @@ class Warehouse:
 
         `beside` are tables that the statement may ask too."""
         with self._lent() as client, clickhouse.there(client, beside, self._clients.embedded) as sent:
-            return _query(client, sql, params, sent)
+            return frames.answer(client, sql, params, sent)
 
     def table_of(
         self, name: str, sql: str, params: Mapping[str, Any], types: Mapping[str, str], beside: Sequence[Beside] = ()
@@ -190,8 +190,8 @@ class Warehouse:
                 LIMIT 1 BY site, visitor, id_hi, id_lo
             ) WHERE deleted = 0"""
         params = {"before": before_batch}
-        found = self.query(sql, params, [_wanted(wanted, KEYS)])
-        return _shaped(found, columns.COLUMNS)
+        found = self.query(sql, params, [frames.wanted(wanted, KEYS)])
+        return frames.shaped(found, columns.COLUMNS)
 
     def events_between(
         self,
@@ -223,7 +223,7 @@ class Warehouse:
                 least, most = (2**64 * share // shares, 2**64 * (share + 1) // shares - 1)
                 here = params | {"day": _iso(day), "least": least, "most": most}
                 found = self._among(share_of_a_day, here, visitors)
-                frame = _shaped(found, {name: columns.COLUMNS[name] for name in names})
+                frame = frames.shaped(found, {name: columns.COLUMNS[name] for name in names})
                 if not frame.is_empty():
                     yield frame
 
@@ -260,21 +260,21 @@ class Warehouse:
               AND (day < toDate({{first:Int32}}) OR day >= toDate({{next:Int32}}))
               AND (site, visitor) IN (SELECT site, visitor FROM wanted)"""
         params = _span(None, start_ms, end_ms) | {"upto": upto_batch, "first": days.start, "next": days.stop}
-        return _shaped(self._among(sql, params, visitors), _PLACE)
+        return frames.shaped(self._among(sql, params, visitors), _PLACE)
 
     def events_of(self, first: int, last: int, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
         """Live events that occurred in a span and were written by the batches `first`..`last`; all event columns."""
         where = f"batch BETWEEN {{first:UInt64}} AND {{last:UInt64}} AND {_within('occurred_at', site)}"
         sql = f"SELECT {', '.join(columns.COLUMNS)} FROM event_rows FINAL WHERE {where}"
         found = self.query(sql, {"first": first, "last": last} | _span(site, start_ms, end_ms))
-        return _shaped(found, columns.COLUMNS)
+        return frames.shaped(found, columns.COLUMNS)
 
     def sessions_between(self, site: str | None, start_ms: int, end_ms: int) -> pl.DataFrame:
         """Live sessions that started in a span (`session.COLUMNS`)."""
         names = ", ".join(session.COLUMNS)
         sql = f"SELECT {names} FROM session_rows FINAL WHERE {_within('started_at', site)}"
         found = self.query(sql, _span(site, start_ms, end_ms))
-        return _shaped(found, session.COLUMNS)
+        return frames.shaped(found, session.COLUMNS)
 
     def sessions_checksum(self, site: str | None, start_ms: int, end_ms: int) -> tuple[int, int]:
         """How many live sessions started in a span, and their checksum over `session.COLUMNS`."""
@@ -297,16 +297,16 @@ class Warehouse:
         names = ", ".join(rollup.COLUMNS)
         sql = f"SELECT {names} FROM {grain} WHERE {_within('bucket', site, by_day=False)}"
         found = self.query(sql, _span(site, start_ms, end_ms))
-        return _shaped(found, rollup.COLUMNS)
+        return frames.shaped(found, rollup.COLUMNS)
 
     def parts(self) -> pl.DataFrame | None:
-        """The parts of the pipeline's tables, each with its blocks, rows and days since the epoch.
+        """The parts of the pipeline's and of the day tables, each with its blocks, rows and days since the epoch.
 
         `table`, `partition`, `first`, `last`, `rows`, `first_day`, `last_day`, see `pipeline.losses`. None over a
         cluster, which restores its own."""
         if self._clients.cluster:
             return None
-        return self.query(_PARTS, {"tables": list(TABLES)})
+        return self.query(_PARTS, {"tables": [*TABLES, *BUILT]})
 
     def broken_parts(self, first_day: int, last_day: int) -> list[tuple[str, str, str]]:
         """Table, part and what is wrong with it, for the parts whose files fail their checksums.
@@ -378,7 +378,7 @@ class Warehouse:
         if visitors is None:
             return self.query(sql, params)
         wanted = visitors.select(VISITORS.keys()).unique()
-        return self.query(sql, params, [_wanted(wanted, VISITORS)])
+        return self.query(sql, params, [frames.wanted(wanted, VISITORS)])
 
     def _to_table(self, table: str, frame: pl.DataFrame) -> pl.DataFrame:
         types = self.types_of(table)
@@ -386,7 +386,7 @@ class Warehouse:
         if strange:
             raise ValueError(f"table {table} has no column {', '.join(strange)}; it has {', '.join(types)}")
         times = [name for name in frame.columns if "DateTime64" in types[name] and frame[name].dtype == pl.Int64]
-        return frame.with_columns(pl.col(times).cast(TIME)).rechunk()
+        return frame.with_columns(pl.col(times).cast(frames.TIME)).rechunk()
 
     def types_of(self, table: str) -> dict[str, str]:
         """The columns of a table with their types. Raises ValueError for what cannot be a table's name."""
@@ -412,36 +412,6 @@ def _within(column: str, site: str | None, *, by_day: bool = True) -> str:
 def _span(site: str | None, start_ms: int, end_ms: int) -> dict[str, Any]:
     """The parameters that `_within` uses."""
     return {"start": start_ms, "end": end_ms} | ({} if site is None else {"site": site})
-
-
-def _arrow(frame: pl.DataFrame) -> bytes:
-    body = io.BytesIO()
-    frame.write_ipc_stream(body, compat_level=pl.CompatLevel.oldest())
-    return body.getvalue()
-
-
-def _query(
-    client: Client, sql: str, params: Mapping[str, Any] | None, beside: ExternalData | None = None
-) -> pl.DataFrame:
-    frame = pl.read_ipc_stream(io.BytesIO(ask(client, sql, "ArrowStream", params, beside)))
-    times = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
-    frame = frame.with_columns(pl.col(times).dt.epoch("ms"))
-    return frame.with_columns(_as_text(frame[name]) for name, kind in frame.schema.items() if kind == pl.Binary)
-
-
-def _wanted(frame: pl.DataFrame, types: Mapping[str, str]) -> Beside:
-    return Beside("wanted", types, _arrow(frame.rechunk()), "ArrowStream")
-
-
-def _as_text(values: pl.Series) -> pl.Series:
-    try:
-        return values.cast(pl.String)
-    except pl.exceptions.PolarsError:
-        return values
-
-
-def _shaped(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
 
 
 def _iso(day: Any) -> str:

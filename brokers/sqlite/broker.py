@@ -42,7 +42,18 @@ from brokers.checks import (
 )
 from brokers.offset_log import OffsetLog, OffsetLogBroker
 from brokers.routing import Outgoing, Router
-from brokers.sqlite.storage import SqliteFile, batch_of, first_at, of_one_time, pack, remove, remove_topic, unpack
+from brokers.sqlite.storage import (
+    BrokenBatch,
+    Row,
+    SqliteFile,
+    batch_of,
+    first_at,
+    of_one_time,
+    pack,
+    remove,
+    remove_topic,
+    unpack,
+)
 
 _TAKE = "UPDATE logs SET next = next + ?, last_at = max(last_at, ?) WHERE id = ? RETURNING next, last_at"
 _LOG = """
@@ -216,7 +227,7 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
 
     def _commit(self, group: list[Outgoing]) -> None:
         """Make all of them durable in one transaction, or raise and write nothing."""
-        rows: list[tuple[int, int, bytes]] = []
+        rows: list[Row] = []
         now = self._clock_ns() // 1_000_000
         with self._file.transaction() as db:
             for outgoing in group:
@@ -228,7 +239,7 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
                             raise _MadeAgain(name)
                         end, at = taken[0]
                         rows += pack(log, end, at, outgoing.records, run)
-            db.executemany("INSERT INTO batches VALUES (?, ?, ?)", rows)
+            db.executemany("INSERT INTO batches (id, at, records, crc) VALUES (?, ?, ?, ?)", rows)
 
     # Reading
 
@@ -236,8 +247,8 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
         with self._file.reading() as db:
             try:
                 return unpack(db, log.id, log.incarnation, start, min(start + count, log.end) - 1)
-            except msgspec.DecodeError as error:
-                raise self._file.damaged(error) from error
+            except BrokenBatch as error:
+                raise self._file.broken(log.partition, error) from error
 
     def _first_at(self, log: _SqliteLog, timestamp_ms: int) -> int:
         with self._file.reading() as db:

@@ -3,21 +3,27 @@
 Records lie in batches, as Kafka's do. A row holds what one publish wrote to one log, so that many records share the
 cost of a row and pages are filled at their right edge. A row's key is one integer: the log's number above the offset of
 the batch's *last* record. The batch that holds an offset is then the first row at or after it.
+
+SQLite notices a damaged page only where its structure is hit, so each row has a checksum of its own. Rows that were
+written before there was one have none.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import struct
 import threading
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from brokers.base import Damaged, Position, Record, Stored, Unreachable
+from brokers.base import Damaged, Position, Record, Stored, TopicPartition, Unreachable
 from brokers.checks import closed
 
 SCHEMA = """
@@ -27,11 +33,14 @@ CREATE TABLE IF NOT EXISTS topics (
 CREATE TABLE IF NOT EXISTS logs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, topic INTEGER NOT NULL, partition INTEGER NOT NULL,
     first INTEGER NOT NULL, next INTEGER NOT NULL, last_at INTEGER NOT NULL, UNIQUE (topic, partition));
-CREATE TABLE IF NOT EXISTS batches (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, records BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS batches (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, records BLOB NOT NULL, crc INTEGER);
 CREATE TABLE IF NOT EXISTS remembered (
     reader TEXT NOT NULL, log INTEGER NOT NULL, "offset" INTEGER NOT NULL,
     PRIMARY KEY (log, reader)) WITHOUT ROWID;
 """
+
+_HAS_CRC = "SELECT 1 FROM pragma_table_info('batches') WHERE name = 'crc'"
+_ADD_CRC = "ALTER TABLE batches ADD COLUMN crc INTEGER"
 
 _OFFSET_BITS = 40  # 10^12 records a log, and 8 million logs made in a file's life
 _OFFSET = (1 << _OFFSET_BITS) - 1
@@ -40,7 +49,7 @@ _BYTES_A_ROW = 4 << 20  # a reader decodes a row whole
 _BYTES_A_READ = 32 << 20  # a list of records ends early rather than fill the memory
 
 _READ = """
-SELECT id, at, records FROM batches WHERE id >= :start AND id <= ifnull(
+SELECT id, at, records, crc FROM batches WHERE id >= :start AND id <= ifnull(
     (SELECT id FROM batches WHERE id >= :last ORDER BY id LIMIT 1), :last) ORDER BY id
 """
 _LOGS_OF = """
@@ -48,10 +57,15 @@ SELECT l.id, l.partition, t.incarnation, l.first, l.next FROM topics t JOIN logs
 """
 _BATCH_OF = "SELECT id, at FROM batches WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1"
 
-Row = tuple[int, int, bytes]  # id, at, records
+Row = tuple[int, int, bytes, int]  # id, at, records, CRC-32 of all of them
 Content = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Content]).decode
+_stamp = struct.Struct(">qq").pack  # id and at
+
+
+class BrokenBatch(Exception):
+    """The records of a batch are not those that were written. The message says which and of when."""
 
 
 class SqliteFile:
@@ -125,6 +139,13 @@ class SqliteFile:
             f"of what can be read, `sqlite3 {self.path} .recover | sqlite3 mended.db`, and put that in its place"
         )
 
+    def broken(self, partition: TopicPartition, error: Exception) -> Damaged:
+        """Return the error for a batch that is not what was written to it."""
+        return Damaged(
+            f"{self._shown}: {self.path} is damaged: {partition}: {error}: put the file back from a copy; what was"
+            " archived of these records is read by `footfall replay --source archive`"
+        )
+
     def _connect(self, timeout: float) -> sqlite3.Connection:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,6 +160,8 @@ class SqliteFile:
             db.execute("PRAGMA journal_size_limit=67108864")
             if not db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
                 db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+            elif not db.execute(_HAS_CRC).fetchall():
+                _add_crc(db)
         except BaseException:
             db.close()
             raise
@@ -158,6 +181,15 @@ class SqliteFile:
             if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
                 raise Unreachable(f"{self._shown}: {error}: name a file that can be written") from error
             raise
+
+
+def _add_crc(db: sqlite3.Connection) -> None:
+    """Give the batches of a file of a former version the column of their checksums; other tables are none of ours."""
+    db.execute("BEGIN IMMEDIATE")
+    ours = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'batches'").fetchall()
+    if ours and not db.execute(_HAS_CRC).fetchall():  # another process may have been faster
+        db.execute(_ADD_CRC)
+    db.execute("COMMIT")
 
 
 def of_one_time(records: Sequence[Record], indexes: Sequence[int]) -> Iterable[tuple[int | None, Sequence[int]]]:
@@ -180,7 +212,7 @@ def _pack(rows: list[Row], last: int, at: int, contents: Sequence[object]) -> No
     if count <= _RECORDS_A_ROW:
         data = _encode(contents)
         if count == 1 or len(data) <= _BYTES_A_ROW:
-            rows.append((last, at, data))
+            rows.append((last, at, data, _checksum(last, at, data)))
             return
     half = count // 2
     _pack(rows, last - (count - half), at, contents[:half])
@@ -188,12 +220,19 @@ def _pack(rows: list[Row], last: int, at: int, contents: Sequence[object]) -> No
 
 
 def unpack(db: sqlite3.Connection, log: int, incarnation: str, start: int, last: int) -> list[Stored]:
-    """Return records `start` to `last`, as many as fit in memory, without those that retention has removed."""
+    """Return records `start` to `last`, as many as fit in memory, without those that retention has removed.
+
+    Raises `BrokenBatch`."""
     base = log << _OFFSET_BITS
     found: list[Stored] = []
     size = 0
-    for key, at, data in db.execute(_READ, {"start": base + start, "last": base + last}):
-        contents = _decode(data)
+    for key, at, data, crc in db.execute(_READ, {"start": base + start, "last": base + last}):
+        if crc is not None and crc != _checksum(key, at, data):
+            raise _broken(key, at, "their checksum is not that of their bytes")
+        try:
+            contents = _decode(data)
+        except msgspec.DecodeError as error:
+            raise _broken(key, at, str(error)) from error
         offset = (key & _OFFSET) - len(contents) + 1
         if offset < start or offset + len(contents) - 1 > last:
             contents = contents[max(start - offset, 0) : last + 1 - offset]
@@ -205,6 +244,18 @@ def unpack(db: sqlite3.Connection, log: int, incarnation: str, start: int, last:
         if size >= _BYTES_A_READ:
             break
     return found
+
+
+def _checksum(key: int, at: int, data: bytes) -> int:
+    return zlib.crc32(data, zlib.crc32(_stamp(key, at)))
+
+
+def _broken(key: int, at: int, why: str) -> BrokenBatch:
+    try:
+        when = f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):
+        when = "an unknown time"
+    return BrokenBatch(f"the records up to offset {key & _OFFSET}, published together at {when}, are broken ({why})")
 
 
 def batch_of(db: sqlite3.Connection, log: int, offset: int) -> tuple[int, int] | None:

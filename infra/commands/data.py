@@ -155,3 +155,24 @@ def flush(settings: Settings, as_json: bool) -> None:
         for line in work.call("archive-flush", {}):
             events += line["events"]
     click.echo(json.dumps({"events": events}) if as_json else f"{events:,} events written to the archive")
+
+
+@archive.command(cls=SettingsCommand)
+@click.option("--mend", is_flag=True, help="Make again what is damaged, from the log and from what is whole.")
+@with_json
+@with_settings
+def check(settings: Settings, mend: bool, as_json: bool) -> None:
+    """Read every file of the archive and compare it with the manifest.
+
+    Prints a line for each that is damaged. Exit status 1 if one is and was not mended.
+    """
+    from infra.processes.session import session
+
+    left = 0
+    with session(settings, "footfall archive check") as work:
+        for line in work.call("archive-check", {"mend": mend}):
+            left += not line["mended"]
+            state = "mended" if line["mended"] else "DAMAGED"
+            told = f"{state}: {line['file']}: {line['why']} ({line['events']:,} events, {line['hours']})"
+            click.echo(json.dumps(line) if as_json else told + (f"; {line['note']}" if line["note"] else ""))
+    raise click.exceptions.Exit(1 if left else 0)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from infra.doctor.finding import Check, Told, counted, ok, size, span, warning, wrong
 from ingest import sites
 from ingest.spool import FolderSpool
-from stores.live import SALT_BYTES
+from stores.live import checked_secret
 
 if TYPE_CHECKING:
     from infra.settings import Settings
@@ -107,8 +107,8 @@ def secrets(settings: Settings, *, events_today: bool) -> list[Told]:
         return [ok("the salts and keys are in Redis")]
     files = [path for folder in ("salts", "keys") for path in _files(live / folder)]
     for path in files:
-        if (found := path.stat().st_size) != SALT_BYTES:
-            text = f"{path} has {found} bytes instead of {SALT_BYTES}"
+        if why := checked_secret(path.read_bytes())[1]:
+            text = f"{path} is damaged: {why}"
             told.append(wrong(text, "put it back from a copy; a new one makes known visitors new ones"))
     kept = [path for path in _files(live / "salts") if path.stat().st_mtime < time.time() - 3_600]
     if kept:

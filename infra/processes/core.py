@@ -237,8 +237,7 @@ class Core:
         except StoreError as error:
             return str(error)
         gone = [] if found is None else losses.lost(checkpoint.parts, losses.parts(found))
-        missing = losses.missing(gone, checkpoint.missing)
-        return losses.rebuilding(missing) if missing else ""
+        return losses.trouble(gone, checkpoint.missing)
 
     def _archive(self) -> None:
         """Flushes the archive once a minute, and as soon as there are many events to flush."""
@@ -253,13 +252,16 @@ class Core:
 
     def _build_days(self) -> None:
         """Keeps the day tables up to date; of several units, the process of the first one does."""
-        wait, trouble = _LOOK_EVERY, ""
+        wait, trouble, noted = _LOOK_EVERY, "", 0
         while not self._stop.wait(wait):
             if not self._has_unit() or self._loaders[0].unit.number != 1:
                 continue
             try:
                 with self._building:
                     wait, trouble = self.day_builder.step(), ""
+                if not self.day_builder.status.waiting and self.day_builder.status.built > noted:
+                    self._loaders[0].open()  # the checkpoint notes what was built, so that its loss is noticed
+                    noted = self.day_builder.status.built
             except BaseException as error:
                 if trouble != str(error):
                     log.warning("The day tables are not up to date, so pages are slower: %s; trying again", error)

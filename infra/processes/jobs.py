@@ -16,6 +16,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from infra.errors import Failed
 from infra.processes.control import Line, Verb
 from infra.wiring import Parts
@@ -73,6 +75,14 @@ def of(
                 )
 
         yield from _reporting(work)
+
+    def check(mend: bool) -> Iterator[Line]:
+        """Yields what is damaged in the archive, made again with `mend`."""
+        from pipeline import rearchive
+
+        loader = pipeline()[0]
+        for found in rearchive.check(parts.archive, parts.broker, loader.runner, mend=mend):
+            yield msgspec.to_builtins(found)
 
     def replay(first: str, last: str, site: str | None, source: str, dry_run: bool) -> Iterator[Line]:
         """Runs the pipeline's replay; the line of a site and day has `sha256`, a progress line has `stage` ("log" or
@@ -217,6 +227,7 @@ def of(
         "load": load,
         "reconcile": rebuild,
         "archive-flush": flush,
+        "archive-check": check,
         "replay": replay,
         "replay-rules": replay_rules,
         "known": known,

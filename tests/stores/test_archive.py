@@ -127,7 +127,7 @@ def test_a_file_that_changed_or_went_is_named(tmp_path: Path) -> None:
     stored = tmp_path / entry.path
     whole = stored.read_bytes()
     stored.write_bytes(whole[:-8] + b"\0" * 8)
-    with pytest.raises(Unreadable, match="checksum is not that of the manifest; put the file back") as caught:
+    with pytest.raises(Unreadable, match="checksum is not that of the manifest; `footfall archive check") as caught:
         archive.read(entry.path, entry=entry)
     assert caught.value.path == entry.path
     with pytest.raises(Unreadable, match="it is no whole Parquet file"):

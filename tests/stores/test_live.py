@@ -101,7 +101,7 @@ def test_a_folder_forgets_salts(tmp_path: Path) -> None:
     live.salt("2099-01-02")
     assert sorted(path.name for path in (tmp_path / "salts").iterdir()) == ["2099-01-01", "2099-01-02"]
     (tmp_path / "keys" / "c.example.key").write_bytes(b"short")
-    with pytest.raises(Unreadable, match="5 bytes instead of 16; delete it"):
+    with pytest.raises(Unreadable, match="5 bytes instead of 20; put it back from a copy, or delete it"):
         live.import_key("c.example")
 
 

@@ -68,7 +68,7 @@ def test_a_key_that_is_cut_off_is_named(settings: Settings) -> None:
     key = settings.data / "live" / "keys" / f"{SITE}.key"
     key.write_bytes(b"short")
     (found,) = folders.secrets(settings, events_today=False)
-    assert (found.state, found.finding) == ("wrong", f"{key} has 5 bytes instead of 16")
+    assert (found.state, found.finding) == ("wrong", f"{key} is damaged: it has 5 bytes instead of 20")
 
 
 @pytest.mark.parametrize("name", ["", "sites.toml", "live/salts", f"live/keys/{SITE}.key"])
