@@ -94,7 +94,7 @@ class Collector:
         """Parse a `POST /collect`. A body that cannot be read becomes a refusal in the submission."""
         body = request.body
         if body[:2] == GZIP:
-            unpacked = _unpack(body, self._options.max_body)
+            unpacked = unpack(body, self._options.max_body)
             if isinstance(unpacked, Refusal):
                 return self._submission(request, beacon.Batch(None, [unpacked]), "footfall", body)
             body = unpacked
@@ -125,7 +125,7 @@ class Collector:
         named = b"authorization" in submission.headers
         if submission.opted_out or not self._visitors.may_have_to_look_up(received_at, named):
             return None
-        sites = list(self._sites_of(submission))
+        sites = list(self._sites_of(submission)) or [site for site in self._sites_of_letter(submission) if site]
         look_up = LookUp(sites, submission.address, submission.user_agent, received_at, named)
         return look_up if self._visitors.has_to_look_up(look_up) else None
 
@@ -213,10 +213,7 @@ class Collector:
         refusal = next((refusal for refusal in collected.refused if refusal.reason in NOT_UNDERSTOOD), None)
         if refusal is None:
             return
-        asked = next(self._sites_of(submission), "")
-        origin = submission.headers.get(b"origin", b"")
-        budget = asked or self._terms.domain(host_of(origin))
-        site = budget or self._terms.domain(site_in(submission.received))
+        budget, site = self._sites_of_letter(submission)
         letter = DeadLetter(
             id=_request_id(collected, received_at),
             reason=refusal.reason,
@@ -225,20 +222,27 @@ class Collector:
             received_at=received_at,
             bytes="",
             site=site,
-            visitor=self._visitors.of(
-                site, submission.address, submission.user_agent, received_at, looked_up=bool(asked)
-            ),
-            sender=self._sender(submission, site, origin),
+            visitor=self._visitors.of(site, submission.address, submission.user_agent, received_at),
+            sender=self._sender(submission, site),
         )
         collected.entries += self._dead_letters.keep(budget, letter, submission.received)
 
-    def _sender(self, submission: Submission, site: str, origin: bytes) -> msgspec.Raw:
+    def _sites_of_letter(self, submission: Submission) -> tuple[str, str]:
+        """Return the domains of the known sites whose budget a dead letter of the request uses, and whose letter it is.
+
+        Each may be "". What is only read out of bytes that are no request uses nobody's budget."""
+        budget = next(self._sites_of(submission), "")
+        if not budget:
+            budget = self._terms.domain(host_of(submission.headers.get(b"origin", b"")))
+        return budget, budget or self._terms.domain(site_in(submission.received))
+
+    def _sender(self, submission: Submission, site: str) -> msgspec.Raw:
         """Return what a repair of the request needs to know of its sender."""
         terms = self._terms.of(site, submission.headers) if site else None
         sent = Sent(
             protocol=submission.protocol,
             trusted=terms is not None and terms.trusted,
-            origin=origin.decode("latin-1")[:253],
+            origin=submission.headers.get(b"origin", b"").decode("latin-1")[:253],
             page=submission.headers.get(b"referer", b"").decode("latin-1") if submission.protocol == "pixel" else "",
             agent=agent.parse(submission.user_agent),
             browser=submission.user_agent.startswith("Mozilla/"),
@@ -321,7 +325,7 @@ def _entry(item: Incoming, enriched: list[Event], key: bytes) -> Entry:
         None if event.bot else (event.site, event.visitor, event.occurred_at),
     )
 
-def _unpack(body: bytes, limit: int) -> bytes | Refusal:
+def unpack(body: bytes, limit: int) -> bytes | Refusal:
     """Decompress a gzip body, at most `limit` + 1 bytes of it; a refusal if it is larger or broken."""
     unpacker = zlib.decompressobj(wbits=31)
     try:

@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from infra.errors import Failed
+from infra.processes import letters
 from infra.processes.control import Line, Verb
 from infra.wiring import Parts
 
@@ -155,6 +156,7 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         "migrate": migrate,
         "report-send": report_send,
         "alert-test": alert_test,
+        **letters.of(parts),
     }
 
 
