@@ -35,7 +35,7 @@ class Door:
 
     def __init__(self, folder: Path) -> None:
         (folder / "sites.toml").write_text(f"limits = false\n{SITES}")
-        sites, live = Sites(folder / "sites.toml"), stores.connect_live("memory://")
+        sites, live = Sites(folder / "sites.toml"), stores.connect_live(str(folder / "live"))
         visitors = Visitors(live)
         buried = DeadLetters(lambda _: None)
         self._collector = Collector(sites, visitors, Options(), None, Limiter(), buried)
@@ -118,6 +118,7 @@ def test_what_was_accepted_with_a_letter_is_the_same_event_when_it_is_replayed(
     accepted, letter = door.collect(body)
     if letter is None:
         return
+
     def good(each: dict[str, Any]) -> dict[str, Any]:
         url = each["url"] if str(each["url"]).startswith("https") else "https://example.com/mended"
         return each | {"url": url, "ts": None if each["ts"] == "tomorrow" else each["ts"]}
