@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
-from tests.e2e.harness import ALWAYS, SITE, Up, footfall, running, secret_key, until
+from tests.e2e.harness import ALWAYS, SITE, Up, fetch, footfall, running, secret_key, until
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +138,28 @@ def test_a_named_visitor_stays_the_one_that_the_site_names(up: Up) -> None:
     assert [each["accepted"] for each in letters(up.data, "replay", letter["id"], "--with", 's/{"w": 1}/"1x1"/')] == [1]
     bad, good = until(lambda: len(found := views(up, "named")) == 2 and found, "both are stored")
     assert (bad["visitor"], bad["occurred_at"], bad["bot"]) == (good["visitor"], good["occurred_at"], "")
+
+
+def test_the_page_mends_and_replays_one(up: Up) -> None:
+    whole = json.dumps(view("paged", title="<b>"))
+    up.post(whole[:-1].encode())
+    (letter,) = kept(up, "paged")
+    assert "&lt;b&gt;" in up.get("/dead-letters?reason=malformed")[1].decode()
+
+    def send(deed: str, text: str) -> tuple[int, str]:
+        form = urlencode({"id": letter["id"], "deed": deed, "text": text}).encode()
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        status, _, page = fetch(up.dashboards + "/dead-letters", form, headers)
+        return status, page.decode()
+
+    status, page = send("replay", whole[:-1])
+    assert (status, "the body is not JSON" in page) == (400, True)
+    assert send("keep", whole)[0] == 303
+    assert send("replay", whole)[0] == 303
+    (event,) = until(lambda: views(up, "paged"), "it is counted")
+    assert (event["visitor"], event["received_at"]) == (letter["visitor"], letter["received_at"])
+    assert send("replay", whole)[0] == 409
+    assert letter["id"] not in up.get("/dead-letters")[1].decode()
 
 
 def test_lines_of_an_import_and_records_that_are_no_events(start: Callable[..., Up], tmp_path: Path) -> None:
