@@ -130,6 +130,18 @@ def test_what_was_accepted_with_a_letter_is_the_same_event_when_it_is_replayed(
     assert len([event for event in once if event.type == "pageview"]) == len(sent)
 
 
+def test_what_was_accepted_stays_the_same_where_the_event_at_fault_is_left_out(door: Door) -> None:
+    first, second = pageview(title="first"), pageview(title="second")
+    accepted, letter = door.collect({"events": [pageview(url=7), first, second]})
+    assert letter is not None
+    left = json.dumps({"events": [first, second]}).encode()
+    assert events(door.repair.judge(letter, left)) == accepted
+    changed = json.dumps({"events": [second, pageview(title="mended"), first]}).encode()
+    made = {event.title: event.id for event in events(door.repair.judge(letter, changed))}
+    assert [made["first"], made["second"]] == [event.id for event in accepted]
+    assert len(set(made.values())) == 3
+
+
 def test_a_pixel_keeps_the_page_that_it_was_on(door: Door) -> None:
     _, letter = door.collect(b"", query=b"site=example.com&props=nonsense", referer="https://example.com/page")
     assert letter is not None
