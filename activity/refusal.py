@@ -49,13 +49,27 @@ class Refusal(msgspec.Struct, frozen=True):
     detail: str
 
 
+COUNTED_ONLY = "counted_only"  # the reason of a dead letter that holds the sum of those that were not kept
+NO_ENVELOPE = "not an envelope"  # of a record on the dead-letter topic that is no `DeadLetter`
+
+
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """What was received and could not be understood. As JSON it is the value of a record on the dead-letter topic."""
 
-    reason: str  # a `Reason`, `counted_only` for the sum of those that were not kept, or the words of an import
+    reason: str  # a `Reason`, `COUNTED_ONLY`, or the words of an import
     received_at: int  # Unix milliseconds
     bytes: str  # base64 of what was received, or of its beginning
     where: str = ""  # the path of the request that brought it, or `import`
     topic: str = DEAD_LETTER_TOPIC
     detail: str = ""  # what the sender was told
     length: int | None = None  # of what was received, in bytes
+    id: str = ""  # see `letter_id`; "" of an import's and of an older one, which are told apart by what they hold
+    site: str = ""  # the domain of a known site, where one could be made out
+    visitor: str = ""  # of that site, or of none: 16 hex digits
+    sender: msgspec.Raw = msgspec.Raw(b"{}")  # as JSON, what else its repair needs to know of the sender
+
+
+def letter_id(received_at: int, own: str) -> str:
+    """Return the id of a request received at `received_at` (Unix milliseconds), and of its dead letter: the time in 12
+    hex digits, so that a letter is found by it, and then `own`, 16 hex digits."""
+    return f"{received_at:012x}{own}"

@@ -15,6 +15,7 @@ from dashboards import (
     formats,
     health,
     language,
+    letters,
     lists,
     now,
     openapi,
@@ -65,6 +66,7 @@ def create(
     countries: bool = False,
     operation: Callable[[], Operation] | None = None,
     mails: bool = False,
+    replay: Callable[[str, bytes], str] | None = None,
     clock: Callable[[], int] | None = None,
 ) -> Flask:
     """Returns the application over opened stores; without `access` it is for loopback only and needs no secret.
@@ -88,6 +90,7 @@ def create(
         clock,
         mails,
         operation,
+        replay,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formats.register(app)
@@ -96,7 +99,7 @@ def create(
     if provider is not None:
         oidc.register(app, provider, url)
     parts = (health, login, guests, oidc, own, people, tokens, log, api, openapi, sql, protocol, ops, alerts, reports)
-    for part in (*parts, now, chips, lists, views, exports, saved, annotating, shares, pages):
+    for part in (*parts, letters, now, chips, lists, views, exports, saved, annotating, shares, pages):
         app.register_blueprint(part.routes)
     if control is not None:
         app.register_blueprint(control)

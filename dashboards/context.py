@@ -41,6 +41,8 @@ class Context:
     clock: Callable[[], int] = unix_ms  # returns Unix milliseconds
     mails: bool = False  # whether a mail server is set
     operation: Callable[[], Operation] | None = None  # what the process does beside answering
+    # Replays a dead letter, by its id, with these bytes; returns in words why it is refused again, or "".
+    replay: Callable[[str, bytes], str] | None = None
 
 
 def built() -> str:

@@ -22,10 +22,6 @@ from stores.days import DayTables
 routes = Blueprint("ops", __name__)
 
 MINUTES = 60
-SQL_OF_LETTERS = (
-    "SELECT received_at, topic, reason, bytes FROM dead_letters "
-    "WHERE received_at > now() - INTERVAL 1 DAY ORDER BY received_at DESC LIMIT 20"
-)
 
 
 def gather(context: Context) -> tuple[Operation, dict[str, Any]]:
@@ -59,7 +55,6 @@ def show() -> str:
         **found,
         mean=sum(counts) / len(counts),
         most=max(counts),
-        sql=SQL_OF_LETTERS,
         built=built(),
     )
 

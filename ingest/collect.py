@@ -8,28 +8,25 @@ the place and the rate limits, and goes no further.
 
 from __future__ import annotations
 
-import hmac
 import secrets
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import msgspec
 
 from activity import beacon, codec, geo
 from activity import user_agent as agent
 from activity.beacon import Incoming, Limits
-from activity.enrich import SiteRules, enrich
-from activity.event import Event, topic_of, visitor_key
-from activity.refusal import Reason, Refusal
+from activity.enrich import enrich
+from activity.event import Event, derived_id, topic_of, visitor_key
+from activity.refusal import DeadLetter, Reason, Refusal, letter_id
 from ingest.client import LookUp, Proxies, Visitors
-from ingest.dead_letters import NOT_UNDERSTOOD, DeadLetters, host_of
+from ingest.dead_letters import GZIP, NOT_UNDERSTOOD, DeadLetters, Sent, host_of, site_in
 from ingest.entry import Entry
 from ingest.http import Request
 from ingest.limiter import Limiter, Rules, Sender, sender
-from ingest.sites import Site, Sites, is_domain
-
-_GZIP = b"\x1f\x8b"
+from ingest.sites import Sites
+from ingest.terms import SiteTerms, Terms, unknown_site
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +50,7 @@ class Submission(msgspec.Struct, gc=False):
     user_agent: str
     where: str  # the path of the request
     protocol: str
-    received: bytes  # the body or query as it came, for a dead letter
+    received: bytes  # the body (unpacked, where that was possible) or query as it came, for a dead letter
     opted_out: bool  # by Sec-GPC or DNT
 
 
@@ -67,25 +64,8 @@ class Collected(msgspec.Struct):
     owners: list[int] = []
     refused: list[Refusal] = []
     pixel: bool = False
+    request: str = ""  # the id of the request (`letter_id`), once it needs one
     retry_after: int = 0  # seconds, when events were refused for their rate
-
-
-class _Terms(NamedTuple):
-    """The terms on which one sender's events for one site are accepted."""
-
-    domain: str
-    rules: SiteRules
-    limits: Rules | None
-    trusted: bool  # the sender has the site's key
-    problem: tuple[Reason, str] | None  # why its events are refused, once they are within the limits
-
-
-class _SiteEntry(NamedTuple):
-    """A site of the sites file with what is derived from it."""
-
-    site: Site
-    overall: object  # the file's limits for all sites, from which the limits of `terms` were derived
-    terms: _Terms  # for a sender without a key, from an origin of the site
 
 
 class Collector:
@@ -100,7 +80,6 @@ class Collector:
         limiter: Limiter,
         dead_letters: DeadLetters,
     ) -> None:
-        self._sites = sites
         self._visitors = visitors
         self._options = options
         self._places = places
@@ -108,20 +87,19 @@ class Collector:
         self._proxies = Proxies(options.trusted_proxies)
         self._limiter = limiter
         self._dead_letters = dead_letters
-        self._rules: dict[str, _SiteEntry] = {}
-        self._unknown_sites: tuple[object, Rules | None] = (None, None)
+        self._terms = SiteTerms(sites, limiter)
         agent.parse("Mozilla/5.0")  # builds the matchers now rather than in the first request
 
     def read(self, request: Request) -> Submission:
         """Parse a `POST /collect`. A body that cannot be read becomes a refusal in the submission."""
         body = request.body
-        if body[:2] == _GZIP:
-            unpacked = _unpack(body, self._options.max_body)
+        if body[:2] == GZIP:
+            unpacked = unpack(body, self._options.max_body)
             if isinstance(unpacked, Refusal):
                 return self._submission(request, beacon.Batch(None, [unpacked]), "footfall", body)
             body = unpacked
         batch = beacon.parse(body, limits=self._options.limits)
-        return self._submission(request, batch, "footfall", request.body)
+        return self._submission(request, batch, "footfall", body)
 
     def read_pixel(self, request: Request) -> Submission:
         """Parse a `GET /collect.gif`. The page is the parameter `url`, else the `Referer` header."""
@@ -147,7 +125,7 @@ class Collector:
         named = b"authorization" in submission.headers
         if submission.opted_out or not self._visitors.may_have_to_look_up(received_at, named):
             return None
-        sites = list(self._sites_of(submission))
+        sites = list(self._sites_of(submission)) or [site for site in self._sites_of_letter(submission) if site]
         look_up = LookUp(sites, submission.address, submission.user_agent, received_at, named)
         return look_up if self._visitors.has_to_look_up(look_up) else None
 
@@ -170,29 +148,28 @@ class Collector:
         """Yield the domains of the known sites among a request's events, each once, in order."""
         domains = dict.fromkeys(item.site for item in submission.batch.items if isinstance(item, Incoming))
         for domain in domains:
-            entry = self._site_entry(domain)
-            if entry is not None:
-                yield entry.site.domain
+            if known := self._terms.domain(domain):
+                yield known
 
     def _judge(self, collected: Collected, submission: Submission, received_at: int) -> None:
         batch, address, refused = submission.batch, submission.address, collected.refused
         room = _Room(self._limiter, sender(address, self._visitors.salt(received_at)), batch)
         parsed_agent = agent.parse(submission.user_agent)
         where = geo.lookup(self._places, address, self._place_source)
-        terms: _Terms | None = None
+        terms: Terms | None = None
         spelt: str | None = None  # the site of `terms`, spelt as in the previous event
         visitor, key, visitor_site = "", b"", ""
         for index, item in enumerate(batch.items):
             if isinstance(item, Refusal):
-                given = room.for_unknown_site(self._limits_of_unknown_sites())
+                given = room.for_unknown_site(self._terms.limits_of_unknown_sites())
                 refused.append(item if given else room.refusal(index))
                 continue
             if item.site != spelt:
                 spelt = item.site
-                terms = self._terms(spelt, submission.headers)
+                terms = self._terms.of(spelt, submission.headers)
             if terms is None:
-                given = room.for_unknown_site(self._limits_of_unknown_sites())
-                refused.append(_unknown_site(index, item.site) if given else room.refusal(index))
+                given = room.for_unknown_site(self._terms.limits_of_unknown_sites())
+                refused.append(unknown_site(index, item.site) if given else room.refusal(index))
                 continue
             domain, rules, limits, trusted, problem = terms
             if not trusted and limits is not None and not room.for_site(item.site, limits):
@@ -217,7 +194,7 @@ class Collector:
                 visitor=its_visitor,
                 received_at=received_at,
                 agent=its_agent,
-                fresh_id=secrets.token_hex(16) if item.id is None and item.ts is None else "",
+                fresh_id=_fresh_id(collected, received_at, index) if item.id is None and item.ts is None else "",
                 sent_at=batch.sent_at,
                 place=where,
                 protocol=submission.protocol,
@@ -231,55 +208,47 @@ class Collector:
                 collected.owners.append(index)
         collected.retry_after = room.retry_after
 
-    def _terms(self, spelt: str, headers: dict[bytes, bytes]) -> _Terms | None:
-        """Return the terms for a site, spelt as in the event, and for these headers; None for an unknown site."""
-        entry = self._site_entry(spelt)
-        if entry is None:
-            return None
-        site, _, terms = entry
-        authorization = headers.get(b"authorization")
-        if site.origins and (origin := headers.get(b"origin")) and origin.decode("latin-1") not in site.origins:
-            terms = terms._replace(problem=_wrong_origin(origin, site))
-        if authorization is None:
-            return terms
-        if _is_key(authorization, site):
-            return terms._replace(trusted=True)
-        if authorization and terms.problem is None:
-            detail = f"the key in `Authorization` is not that of {site.domain}: see the sites file"
-            return terms._replace(problem=(Reason.NOT_ALLOWED, detail))
-        return terms
-
-    def _site_entry(self, domain: str) -> _SiteEntry | None:
-        site = self._sites.get(domain)
-        if site is None:
-            site = self._sites.get(domain.lower())
-            if site is None:
-                return None
-        entry = self._rules.get(site.domain)
-        overall = self._sites.limits
-        if entry is None or entry.site is not site or entry.overall is not overall:
-            limits = self._limiter.rules(site.domain, site.limits, overall)
-            entry = _SiteEntry(site, overall, _Terms(site.domain, site.rules(), limits, trusted=False, problem=None))
-            self._rules[site.domain] = entry
-        return entry
-
-    def _limits_of_unknown_sites(self) -> Rules | None:
-        overall = self._sites.limits
-        if self._unknown_sites[0] is not overall:
-            self._unknown_sites = (overall, self._limiter.rules("", True, overall))
-        return self._unknown_sites[1]
-
     def _keep_dead_letter(self, collected: Collected, submission: Submission, received_at: int) -> None:
         """Append a dead letter after the events if a part of the request could not be understood."""
         refusal = next((refusal for refusal in collected.refused if refusal.reason in NOT_UNDERSTOOD), None)
         if refusal is None:
             return
-        site = next(self._sites_of(submission), None)
-        if site is None:
-            entry = self._site_entry(host_of(submission.headers.get(b"origin", b"")))
-            site = entry.site.domain if entry else ""
-        collected.entries += self._dead_letters.keep(site, refusal, submission.received, submission.where, received_at)
+        budget, site = self._sites_of_letter(submission)
+        letter = DeadLetter(
+            id=_request_id(collected, received_at),
+            reason=refusal.reason,
+            detail=refusal.detail,
+            where=submission.where,
+            received_at=received_at,
+            bytes="",
+            site=site,
+            visitor=self._visitors.of(site, submission.address, submission.user_agent, received_at),
+            sender=self._sender(submission, site),
+        )
+        collected.entries += self._dead_letters.keep(budget, letter, submission.received)
 
+    def _sites_of_letter(self, submission: Submission) -> tuple[str, str]:
+        """Return the domains of the known sites whose budget a dead letter of the request uses, and whose letter it is.
+
+        Each may be "". What is only read out of bytes that are no request uses nobody's budget."""
+        budget = next(self._sites_of(submission), "")
+        if not budget:
+            budget = self._terms.domain(host_of(submission.headers.get(b"origin", b"")))
+        return budget, budget or self._terms.domain(site_in(submission.received))
+
+    def _sender(self, submission: Submission, site: str) -> msgspec.Raw:
+        """Return what a repair of the request needs to know of its sender."""
+        terms = self._terms.of(site, submission.headers) if site else None
+        sent = Sent(
+            protocol=submission.protocol,
+            trusted=terms is not None and terms.trusted,
+            origin=submission.headers.get(b"origin", b"").decode("latin-1")[:253],
+            page=submission.headers.get(b"referer", b"").decode("latin-1") if submission.protocol == "pixel" else "",
+            agent=agent.parse(submission.user_agent),
+            browser=submission.user_agent.startswith("Mozilla/"),
+            place=geo.lookup(self._places, submission.address, self._place_source),
+        )
+        return msgspec.Raw(msgspec.json.encode(sent))
 
 class _Room:
     """Counts the events of one request against the limits of its sender."""
@@ -323,6 +292,14 @@ class _Room:
             self.retry_after = allowed.retry_after
         return allowed.events
 
+def _request_id(collected: Collected, received_at: int) -> str:
+    if not collected.request:
+        collected.request = letter_id(received_at, secrets.token_hex(8))
+    return collected.request
+
+def _fresh_id(collected: Collected, received_at: int, index: int) -> str:
+    """Return the id of an event that has nothing to tell it by: a repaired dead letter gives its events the same."""
+    return derived_id(_request_id(collected, received_at), str(index))
 
 def _program(parsed: agent.Agent, user_agent: str) -> agent.Agent:
     """Return the agent of a trusted sender that names its visitor.
@@ -330,7 +307,6 @@ def _program(parsed: agent.Agent, user_agent: str) -> agent.Agent:
     The agent of an HTTP library does not make the event a bot's, since the named visitor is a person. An agent that the
     server forwards from its visitor's browser is used unchanged."""
     return parsed if user_agent.startswith("Mozilla/") else msgspec.structs.replace(parsed, bot="")
-
 
 def _entry(item: Incoming, enriched: list[Event], key: bytes) -> Entry:
     event = enriched[0]
@@ -349,24 +325,7 @@ def _entry(item: Incoming, enriched: list[Event], key: bytes) -> Entry:
         None if event.bot else (event.site, event.visitor, event.occurred_at),
     )
 
-
-def _unknown_site(index: int, domain: str) -> Refusal:
-    name = domain[:253]
-    command = f"`footfall site add {name}`" if is_domain(name) else "`footfall site add DOMAIN`"
-    return Refusal(index, Reason.UNKNOWN_SITE, f"{name!r} is not a site here: add it with {command}")
-
-
-def _wrong_origin(origin: bytes, site: Site) -> tuple[Reason, str]:
-    shown = origin.decode("latin-1")[:100]
-    return Reason.WRONG_ORIGIN, f"{shown!r} is not among the origins of {site.domain}: add it in the sites file"
-
-
-def _is_key(authorization: bytes, site: Site) -> bool:
-    kind, _, key = authorization.partition(b" ")
-    return site.key is not None and kind.lower() == b"bearer" and hmac.compare_digest(key.strip(), site.key.encode())
-
-
-def _unpack(body: bytes, limit: int) -> bytes | Refusal:
+def unpack(body: bytes, limit: int) -> bytes | Refusal:
     """Decompress a gzip body, at most `limit` + 1 bytes of it; a refusal if it is larger or broken."""
     unpacker = zlib.decompressobj(wbits=31)
     try:

@@ -1,5 +1,8 @@
 """Dead letters: requests that could not be understood are kept as they were received, within an hourly budget.
 
+Addresses in them are masked before they are written. What else was known of the sender is kept beside the bytes, so
+that `ingest.repair` can judge the request again as it should have come.
+
 Each site has a budget of dead letters and bytes per hour, and all requests for unknown sites share a tenth of it. Once
 a budget is used up, further requests are only counted by reason; when the hour is over, or the process ends, one more
 dead letter per site (`counted_only`) holds those counts.
@@ -8,6 +11,8 @@ dead letter per site (`counted_only`) holds those counts.
 from __future__ import annotations
 
 import base64
+import re
+import secrets
 from collections import Counter
 from collections.abc import Callable
 from threading import Lock
@@ -16,7 +21,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from activity.event import DEAD_LETTER_TOPIC
-from activity.refusal import DeadLetter, Reason, Refusal
+from activity.geo import NOWHERE, Place
+from activity.refusal import COUNTED_ONLY, DeadLetter, Reason, letter_id
+from activity.user_agent import Agent
 from ingest.entry import Entry
 
 KEPT_BYTES = 16_384  # of one request: a longer one is cut, and `length` gives its full length
@@ -30,7 +37,30 @@ NOT_UNDERSTOOD = frozenset(
     {Reason.MALFORMED, Reason.UNKNOWN_FIELD_TYPE, Reason.MISSING_FIELD, Reason.INVALID_URL, Reason.INVALID_TIME}
 )
 
+GZIP = b"\x1f\x8b"
+
+# A time of day is no address. A number before the groups may be that of a file or a line, put there by `grep`; what
+# follows may be a port.
+_ADDRESS = re.compile(
+    rb"(?<![\w.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w.])"
+    rb"|(?:(?<![\w:])|(?<=[G-Zg-z_]:))(?!(?:\d{4}:)?\d\d:\d\d:\d\d?(?![\w:]))"
+    rb"(?:[0-9a-fA-F]{0,4}:){2,9}(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4})(?::\d{1,5})?(?![\w:])"
+)
+_SITE = re.compile(rb'"site"\s{0,8}:\s{0,8}"([\w.:-]{1,253})"|(?:^|&)site=([\w.:-]{1,253})(?:&|$)')
 _encode = msgspec.json.Encoder().encode
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a dead letter was sent, as far as its repair needs it: the `sender` of a `DeadLetter`. It has no address."""
+
+    protocol: str = "footfall"
+    shape: str = ""  # of an imported line: one of `formats.FORMATS`
+    trusted: bool = False  # with the key of the letter's site
+    origin: str = ""  # the `Origin` header
+    page: str = ""  # the `Referer` of a pixel
+    agent: Agent = Agent()
+    browser: bool = True  # False for a program, which may send for a person
+    place: Place = NOWHERE
 
 
 class _Hour:
@@ -52,25 +82,26 @@ class DeadLetters:
         self._hour = 0
         self._sites: dict[str, _Hour] = {}  # by domain; "" stands for all unknown sites
 
-    def keep(self, site: str, refusal: Refusal, received: bytes, where: str, received_at: int) -> list[Entry]:
+    def keep(self, site: str, letter: DeadLetter, received: bytes) -> list[Entry]:
         """Keep or count one request, and return the entries to publish for it.
 
-        `site` is the domain of a known site, or "". `received` is the request as it came, `received_at` is in Unix
-        milliseconds. The entries include the counts of the hour before, if this request is the first of a new hour."""
+        `site` is the domain of the known site whose budget it uses, or "". `letter` lacks the bytes only, `received` is
+        the request as it came. The entries include the counts of the hour before, if this request is the first of a
+        new hour."""
         with self._lock:
-            entries = self._begin(received_at)
+            entries = self._begin(letter.received_at)
             hour = self._sites.setdefault(site, _Hour())
             part = 1 if site else _UNKNOWN_SITES_PART
-            kept = received[:KEPT_BYTES]
-            if hour.dead_letters >= DEAD_LETTERS_AN_HOUR // part or hour.bytes + len(kept) > BYTES_AN_HOUR // part:
-                hour.counted[refusal.reason] += 1
+            kept = min(len(received), KEPT_BYTES)
+            if hour.dead_letters >= DEAD_LETTERS_AN_HOUR // part or hour.bytes + kept > BYTES_AN_HOUR // part:
+                hour.counted[letter.reason] += 1
                 hour.counted_bytes += len(received)
                 self._count("dead_letters_counted")
                 return entries
             hour.dead_letters += 1
-            hour.bytes += len(kept)
+            hour.bytes += kept
         self._count("dead_letters_kept")
-        return [*entries, _entry(refusal.reason, refusal.detail, where, received_at, kept, len(received))]
+        return [*entries, _entry(letter, received)]
 
     def end_hour(self, now: int) -> list[Entry]:
         """Return the counts to publish if the hour of the last dead letters is over by `now` (Unix milliseconds)."""
@@ -99,21 +130,43 @@ class DeadLetters:
                 reasons = dict(hour.counted)
                 counts = {"site": site, "requests": requests, "bytes": hour.counted_bytes, "reasons": reasons}
                 detail = f"{requests} more requests could not be understood than an hour has room for"
-                entries.append(_entry("counted_only", detail, "/collect", now, _encode(counts), hour.counted_bytes))
+                letter = DeadLetter(
+                    id=letter_id(now, secrets.token_hex(8)),
+                    where="/collect",
+                    reason=COUNTED_ONLY,
+                    detail=detail,
+                    received_at=now,
+                    bytes="",
+                    length=hour.counted_bytes,
+                    site=site,
+                )
+                entries.append(_entry(letter, _encode(counts)))
         self._sites.clear()
         return entries
 
 
-def _entry(reason: str, detail: str, where: str, received_at: int, kept: bytes, length: int) -> Entry:
-    dead_letter = DeadLetter(
-        where=where,
-        reason=reason,
-        detail=detail,
-        received_at=received_at,
+def _entry(letter: DeadLetter, received: bytes) -> Entry:
+    kept = received[:KEPT_BYTES]
+    if not kept.startswith(GZIP):  # of which nothing would be left
+        kept = mask(kept)
+    whole = msgspec.structs.replace(
+        letter,
         bytes=base64.b64encode(kept).decode(),
-        length=length,
+        detail=mask(letter.detail.encode()).decode(),
+        length=len(received) if letter.length is None else letter.length,
     )
-    return Entry([(DEAD_LETTER_TOPIC, None, _encode(dead_letter))])
+    return Entry([(DEAD_LETTER_TOPIC, None, _encode(whole))])
+
+
+def mask(received: bytes) -> bytes:
+    """Return what was received with 0.0.0.0 for each address in it."""
+    return _ADDRESS.sub(b"0.0.0.0", received)
+
+
+def site_in(received: bytes) -> str:
+    """Return the site that a request names which could not be read, as it is spelt; "" if it names none."""
+    found = _SITE.search(received[:KEPT_BYTES])
+    return (found[1] or found[2]).decode("utf-8", "replace") if found else ""
 
 
 def host_of(origin: bytes) -> str:

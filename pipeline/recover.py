@@ -221,6 +221,6 @@ def _dead_letters(loader: Loader, days: Missing) -> None:
 
 def _absent(dead_letters: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     """The letters that are not stored; a letter that came twice has to be stored twice."""
-    names = list(DEAD_LETTERS)
-    ours, theirs = (f.select(names).with_columns(n=pl.int_range(pl.len()).over(names)) for f in (dead_letters, stored))
-    return ours.join(theirs, on=[*names, "n"], how="anti").select(names)
+    names = ["received_at", "topic", "reason", "bytes", "id"]
+    ours, theirs = (f.with_columns(n=pl.int_range(pl.len()).over(names)) for f in (dead_letters, stored))
+    return ours.join(theirs, on=[*names, "n"], how="anti").select(DEAD_LETTERS.keys())

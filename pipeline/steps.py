@@ -24,16 +24,23 @@ from activity import codec, columns, rollup, session
 from activity.columns import COLUMNS
 from activity.definitions import DAY_MS
 from activity.event import DEAD_LETTER_TOPIC
-from activity.refusal import DeadLetter
+from activity.refusal import NO_ENVELOPE, DeadLetter
 from pipeline.grouping import GroupFrames, Passing, Sharded, Step, typed
 from pipeline.run import Raw, RunRef
 
-# Dead letters as frames; `bytes` are exactly what was received, `received_at` is in ms.
+# Dead letters as frames, see `DeadLetter`; `received_at` is in ms, `sender` is JSON. What has no envelope has no more
+# than the first four.
 DEAD_LETTERS: dict[str, pl.DataType] = {
     "received_at": pl.Int64(),
     "topic": pl.String(),
     "reason": pl.String(),
     "bytes": pl.Binary(),
+    "id": pl.String(),
+    "site": pl.String(),
+    "visitor": pl.String(),
+    "detail": pl.String(),
+    "length": pl.Int64(),
+    "sender": pl.String(),
 }
 
 class _Decode(Step):
@@ -54,7 +61,7 @@ class _Decode(Step):
             frame, dead = None, [_opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True)]
         else:
             frame, bad = columns.decode(batch.values)
-            dead = [(batch.timestamps[i], batch.topic, _why(batch.values[i]), batch.values[i]) for i in bad]
+            dead = [_bare(batch.timestamps[i], batch.topic, _why(batch.values[i]), batch.values[i]) for i in bad]
         if dead:
             self.dead.inc(len(dead))
             yield pvalue.TaggedOutput("dead", pl.DataFrame(dead, schema=DEAD_LETTERS, orient="row"))
@@ -81,12 +88,20 @@ def _why(value: bytes) -> str:
     return "does not fit the columns"
 
 
-def _opened(value: bytes, timestamp: int) -> tuple[int, str, str, bytes]:
+def _opened(value: bytes, timestamp: int) -> tuple[Any, ...]:
     try:
         letter = msgspec.json.decode(value, type=DeadLetter)
-        return letter.received_at, letter.where, letter.reason, base64.b64decode(letter.bytes, validate=True)
+        received = base64.b64decode(letter.bytes, validate=True)
+        sender = bytes(letter.sender).decode()
     except (msgspec.MsgspecError, binascii.Error, ValueError):
-        return timestamp, DEAD_LETTER_TOPIC, "not an envelope", value
+        return _bare(timestamp, DEAD_LETTER_TOPIC, NO_ENVELOPE, value)
+    length = len(received) if letter.length is None else letter.length
+    first = (letter.received_at, letter.where, letter.reason, received)
+    return (*first, letter.id, letter.site, letter.visitor, letter.detail, length, sender)
+
+
+def _bare(received_at: int, topic: str, reason: str, received: bytes) -> tuple[Any, ...]:
+    return received_at, topic, reason, received, "", "", "", "", len(received), "{}"
 
 
 class Decode(beam.PTransform):

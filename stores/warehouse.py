@@ -334,9 +334,9 @@ class Warehouse:
         self.command("TRUNCATE TABLE open_days")
 
     def dead_letters_between(self, first_day: int, last_day: int) -> pl.DataFrame:
-        """Dead letters received on these days (since the epoch): `received_at`, `topic`, `reason`, `bytes` (Binary)."""
+        """Dead letters received on days (since the epoch): the first five columns of the view, bytes as Binary."""
         sql = """
-            SELECT received_at, topic, reason, bytes FROM dead_letter_rows
+            SELECT received_at, topic, reason, bytes, id FROM dead_letter_rows
             WHERE toDate(received_at, 'UTC') BETWEEN toDate({first:Int32}) AND toDate({last:Int32})"""
         found = self.query(sql, {"first": first_day, "last": last_day})
         return found.with_columns(pl.col("bytes").cast(pl.Binary))

@@ -70,6 +70,8 @@ NEEDS = {
     "audit.show": OWNS,
     "ops.show": READS_ALL,
     "ops.tell": READS_ALL,
+    "letters.show": CHANGES_ALL,
+    "letters.change": CHANGES_ALL,
     "alerts.show": CHANGES,
     "alerts.change": CHANGES,
     "reports.show": CHANGES,

@@ -72,7 +72,7 @@ def import_(settings: Settings, files: tuple[str, ...], site: str, shape: str, a
             work = stack.enter_context(session(settings, "footfall import", parts=parts))
             parts.create_topics()
             loading = stack.enter_context(_Loading(work, site, parts.broker))
-            importer = Importer(parts.broker, _Stored(work, site, loading), task.received_at)
+            importer = Importer(parts.broker, _Stored(work, site, loading), task.received_at, rules.domain)
             for source in sources:
                 _import_file(importer, worker, loading, source, shape)
         except ImportFailed as error:

@@ -9,6 +9,7 @@ because importing Beam takes longer than everything else together; meanwhile eve
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import logging
 import os
@@ -339,7 +340,20 @@ class Core:
             operation=self.operation,
             mails=parts.mailer is not None,
             countries=parts.settings.geo is not None,
+            replay=self._replay_letter if owner else None,
         )
+
+    def _replay_letter(self, its_id: str, sent: bytes) -> str:
+        """Replays one dead letter with these bytes; returns why it is refused again, or ""."""
+        from brokers.base import BrokerError
+
+        try:
+            (line,) = self.verbs["letters-replay"](
+                sent={its_id: base64.b64encode(sent).decode()}, site="", dry_run=False
+            )
+        except BrokerError as error:
+            return str(error)
+        return str(line["problem"] or "; ".join(refusal["detail"] for refusal in line["refused"]))
 
 
 def _words(error: BaseException) -> str:

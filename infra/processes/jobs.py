@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from infra.errors import Failed
+from infra.processes import letters
 from infra.processes.control import Line, Verb
 from infra.wiring import Parts
 
@@ -239,6 +240,7 @@ def of(
         "report-send": report_send,
         "alert-test": alert_test,
         "backup": backup,
+        **letters.of(parts),
     }
 
 

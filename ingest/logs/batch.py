@@ -6,7 +6,6 @@ Addresses never leave the import: in a line that goes to the dead letters they a
 from __future__ import annotations
 
 import base64
-import re
 from dataclasses import dataclass, field
 
 import msgspec
@@ -15,17 +14,11 @@ from activity import codec
 from activity.event import DEAD_LETTER_TOPIC, Event, topic_of, visitor_key
 from activity.refusal import DeadLetter
 from brokers.base import Record
+from ingest.dead_letters import Sent, mask
 from ingest.logs.formats import LONGEST
 
 WHERE = "import"
 
-# A time of day is no address. A number before the groups may be that of a file or a line, put there by `grep`; what
-# follows may be a port.
-_ADDRESS = re.compile(
-    rb"(?<![\w.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w.])"
-    rb"|(?:(?<![\w:])|(?<=[G-Zg-z_]:))(?!(?:\d{4}:)?\d\d:\d\d:\d\d?(?![\w:]))"
-    rb"(?:[0-9a-fA-F]{0,4}:){2,9}(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4})(?::\d{1,5})?(?![\w:])"
-)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -72,10 +65,13 @@ class Batch:
 
 def masked(line: bytes) -> str:
     """Return the line as a dead letter may hold it: base64, without addresses, the first `LONGEST` bytes of it."""
-    return base64.b64encode(_ADDRESS.sub(b"0.0.0.0", line)[:LONGEST]).decode()
+    return base64.b64encode(mask(line)[:LONGEST]).decode()
 
 
-def dead_letter(line: str, reason: str, received_at: int) -> Record:
+def dead_letter(line: str, reason: str, received_at: int, site: str, shape: str) -> Record:
     """Make the dead letter of a line, given as `masked` returns it; `received_at` is milliseconds UTC."""
-    letter = DeadLetter(reason=reason, received_at=received_at, bytes=line, where=WHERE)
+    sender = msgspec.Raw(_encode(Sent(protocol=WHERE, shape=shape)))
+    letter = DeadLetter(
+        reason=reason, received_at=received_at, bytes=line, where=WHERE, site=site, sender=sender
+    )
     return Record(DEAD_LETTER_TOPIC, line[:64].encode(), _encode(letter))

@@ -48,9 +48,9 @@ class Tally:
 
 
 class Importer:
-    """One run over several files, all received at one moment (milliseconds UTC)."""
+    """One run over several files, all of one site and received at one moment (milliseconds UTC)."""
 
-    def __init__(self, broker: Broker, stored: Stored, received_at: int) -> None:
+    def __init__(self, broker: Broker, stored: Stored, received_at: int, site: str) -> None:
         self.tally = Tally()
         self.examples: list[str] = []  # lines with which something is wrong, in words
         self.untaken: list[str] = []  # files of which nothing was taken, in words
@@ -58,6 +58,7 @@ class Importer:
         self._broker = broker
         self._stored = stored
         self._received_at = received_at
+        self._site = site
         self._seen: set[str] = set()
 
     def read(self, name: str, shape: str, batches: Iterable[Batch]) -> Iterator[int]:
@@ -74,7 +75,7 @@ class Importer:
             self._show(batch)
             if lines >= _HOPELESS and not_understood == lines:
                 raise ImportFailed(f"{name}: not one of {lines} lines is {shape}; see --format. {self.examples[0]}")
-            self._take(batch)
+            self._take(batch, shape)
             yield lines
         if telling and not of_this_form:
             self.untaken.append(f"{name}: not one line was taken as {shape}; see the lines above, and --format")
@@ -86,13 +87,13 @@ class Importer:
         wrong += [f"line {number}: {why}" for number, why in batch.refused_lines[:room]]
         self.examples += wrong[:room]
 
-    def _take(self, batch: Batch) -> None:
+    def _take(self, batch: Batch, shape: str) -> None:
         """Publish what is new of a batch and count its lines; return when it is durable."""
         accepted, tally = batch.accepted, self.tally
         fresh = self._fresh(accepted)
         searches = [accepted.searches[index] for index in fresh if index in accepted.searches]
         records = [accepted.records[index] for index in fresh] + searches
-        self._broker.publish(records + self._dead_letters(batch))
+        self._broker.publish(records + self._dead_letters(batch, shape))
         self.published += len(records)
         tally.lines += batch.lines
         tally.accepted += len(fresh)
@@ -114,13 +115,13 @@ class Importer:
                 fresh.append(index)
         return fresh
 
-    def _dead_letters(self, batch: Batch) -> list[Record]:
+    def _dead_letters(self, batch: Batch, shape: str) -> list[Record]:
         if not batch.not_understood:
             return []
         lines = [masked(line) for _, line, _ in batch.not_understood]
         stored = self._stored.dead_letters(lines)
         return [
-            dead_letter(line, f"not understood: {why}", self._received_at)
+            dead_letter(line, f"not understood: {why}", self._received_at, self._site, shape)
             for index, (line, (_, _, why)) in enumerate(zip(lines, batch.not_understood, strict=True))
             if index not in stored
         ]

@@ -87,11 +87,14 @@ def test_decode_hands_what_does_not_parse_to_the_dead_letters_as_it_was() -> Non
 
 
 def test_decode_opens_the_doors_envelopes() -> None:
-    letter = b'{"reason":"malformed","where":"/collect","received_at":7,"bytes":"e3sA"}'
-    out, _ = through(steps.Decode(), [raw(letter, b"junk", topic="footfall.dead-letter")], "dead")
+    first = b'{"reason":"malformed","where":"/collect","received_at":7,"bytes":"e3sA"'
+    more = b',"id":"00","site":"a.example","visitor":"0f","detail":"no","length":9,"sender":{"page":"p"}}'
+    letters = raw(first + b"}", first + more, b"junk", topic="footfall.dead-letter")
+    out, _ = through(steps.Decode(), [letters], "dead")
     assert pl.concat(out).rows() == [
-        (7, "/collect", "malformed", b"{{\x00"),
-        (T0 + 1, "footfall.dead-letter", "not an envelope", b"junk"),
+        (7, "/collect", "malformed", b"{{\x00", "", "", "", "", 3, "{}"),
+        (7, "/collect", "malformed", b"{{\x00", "00", "a.example", "0f", "no", 9, '{"page":"p"}'),
+        (T0 + 2, "footfall.dead-letter", "not an envelope", b"junk", "", "", "", "", 4, "{}"),
     ]
 
 

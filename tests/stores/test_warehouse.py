@@ -157,7 +157,7 @@ def test_sessions_and_rollups_come_back(warehouse: Warehouse) -> None:
 def test_bytes_that_are_no_text_are_kept(warehouse: Warehouse) -> None:
     letter = {"received_at": [7], "topic": ["t"], "reason": ["r"], "bytes": [b"\xff\x00'\n"], "batch": [1]}
     warehouse.insert("dead_letter_rows", pl.DataFrame(letter), "d-1")
-    assert warehouse.query("SELECT * FROM dead_letters").row(0) == (7, "t", "r", b"\xff\x00'\n")
+    assert warehouse.query("SELECT * FROM dead_letters").row(0)[:4] == (7, "t", "r", b"\xff\x00'\n")
 
 
 def test_parameters_are_values_not_text(warehouse: Warehouse) -> None:

@@ -70,12 +70,12 @@ def test_an_answer_has_what_was_written_before_the_question(warehouse: Warehouse
 
 def test_a_new_table_is_seen_after_a_migration(warehouse: Warehouse) -> None:
     assert asked(warehouse, "SELECT 1")
-    warehouse.command("DROP VIEW dead_letters")
+    warehouse.command("DROP VIEW rollup_1m")
     warehouse.command("DELETE FROM schema_migrations WHERE number = 2 SETTINGS mutations_sync = 2")
     with pytest.raises(StoreError, match="nothing_here"):
-        asked(warehouse, "SELECT nothing_here FROM dead_letters")
+        asked(warehouse, "SELECT nothing_here FROM rollup_1m")
     assert warehouse.migrate() == ["002-views"]
-    assert asked(warehouse, "SELECT count() FROM dead_letters")
+    assert asked(warehouse, "SELECT count() FROM rollup_1m")
 
 
 class Asking(threading.Thread):

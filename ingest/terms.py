@@ -1,0 +1,100 @@
+"""On which terms events are accepted, by site: for a request at the door, and for a dead letter that is repaired."""
+
+from __future__ import annotations
+
+import hmac
+from typing import NamedTuple
+
+from activity.enrich import SiteRules
+from activity.refusal import Reason, Refusal
+from ingest.limiter import Limiter, Rules
+from ingest.sites import Site, Sites, is_domain
+
+
+class Terms(NamedTuple):
+    """The terms on which one sender's events for one site are accepted."""
+
+    domain: str
+    rules: SiteRules
+    limits: Rules | None
+    trusted: bool  # the sender has the site's key
+    problem: tuple[Reason, str] | None  # why its events are refused, once they are within the limits
+
+
+class _SiteEntry(NamedTuple):
+    """A site of the sites file with what is derived from it."""
+
+    site: Site
+    overall: object  # the file's limits for all sites, from which the limits of `terms` were derived
+    terms: Terms  # for a sender without a key, from an origin of the site
+
+
+class SiteTerms:
+    """The terms of each site, as the sites file has them now."""
+
+    def __init__(self, sites: Sites, limiter: Limiter) -> None:
+        self._sites = sites
+        self._limiter = limiter
+        self._rules: dict[str, _SiteEntry] = {}
+        self._unknown_sites: tuple[object, Rules | None] = (None, None)
+
+    def of(self, spelt: str, headers: dict[bytes, bytes]) -> Terms | None:
+        """Return the terms for a site, spelt as in the event, and for these headers; None for an unknown site."""
+        entry = self._site_entry(spelt)
+        if entry is None:
+            return None
+        site, _, terms = entry
+        authorization = headers.get(b"authorization")
+        if site.origins and (origin := headers.get(b"origin")) and origin.decode("latin-1") not in site.origins:
+            terms = terms._replace(problem=_wrong_origin(origin, site))
+        if authorization is None:
+            return terms
+        if _is_key(authorization, site):
+            return terms._replace(trusted=True)
+        if authorization and terms.problem is None:
+            detail = f"the key in `Authorization` is not that of {site.domain}: see the sites file"
+            return terms._replace(problem=(Reason.NOT_ALLOWED, detail))
+        return terms
+
+    def domain(self, spelt: str) -> str:
+        """Return the domain of a site as the sites file spells it; "" for an unknown site."""
+        entry = self._site_entry(spelt)
+        return entry.site.domain if entry else ""
+
+    def limits_of_unknown_sites(self) -> Rules | None:
+        """Return the limits for events of sites that are not known; None if there are none."""
+        overall = self._sites.limits
+        if self._unknown_sites[0] is not overall:
+            self._unknown_sites = (overall, self._limiter.rules("", True, overall))
+        return self._unknown_sites[1]
+
+    def _site_entry(self, domain: str) -> _SiteEntry | None:
+        site = self._sites.get(domain)
+        if site is None:
+            site = self._sites.get(domain.lower())
+            if site is None:
+                return None
+        entry = self._rules.get(site.domain)
+        overall = self._sites.limits
+        if entry is None or entry.site is not site or entry.overall is not overall:
+            limits = self._limiter.rules(site.domain, site.limits, overall)
+            entry = _SiteEntry(site, overall, Terms(site.domain, site.rules(), limits, trusted=False, problem=None))
+            self._rules[site.domain] = entry
+        return entry
+
+
+def unknown_site(index: int, domain: str) -> Refusal:
+    """Return the refusal of the event at `index`, whose site is not in the sites file."""
+    name = domain[:253]
+    command = f"`footfall site add {name}`" if is_domain(name) else "`footfall site add DOMAIN`"
+    return Refusal(index, Reason.UNKNOWN_SITE, f"{name!r} is not a site here: add it with {command}")
+
+
+def _wrong_origin(origin: bytes, site: Site) -> tuple[Reason, str]:
+    shown = origin.decode("latin-1")[:100]
+    return Reason.WRONG_ORIGIN, f"{shown!r} is not among the origins of {site.domain}: add it in the sites file"
+
+
+def _is_key(authorization: bytes, site: Site) -> bool:
+    kind, _, key = authorization.partition(b" ")
+    return site.key is not None and kind.lower() == b"bearer" and hmac.compare_digest(key.strip(), site.key.encode())
