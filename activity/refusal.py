@@ -52,10 +52,25 @@ class Refusal(msgspec.Struct, frozen=True):
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """What was received and could not be understood. As JSON it is the value of a record on the dead-letter topic."""
 
-    reason: str  # a `Reason`, `counted_only` for the sum of those that were not kept, or the words of an import
+    # A `Reason`, `counted_only` for the sum of those that were not kept, the words of an import, or OUTCOMES.
+    reason: str
     received_at: int  # Unix milliseconds
     bytes: str  # base64 of what was received, or of its beginning
     where: str = ""  # the path of the request that brought it, or `import`
     topic: str = DEAD_LETTER_TOPIC
     detail: str = ""  # what the sender was told
     length: int | None = None  # of what was received, in bytes
+
+
+# The reason of a record on the dead-letter topic that is no dead letter: its bytes are `OutcomeCounts`.
+OUTCOMES = "outcomes"
+
+
+class OutcomeCounts(msgspec.Struct, frozen=True):
+    """What became of the events that came to a process of the tracking service, as JSON; `id` names the record.
+
+    Each count has the hour of receipt (its beginning, Unix milliseconds), the site ("" for none that is known), the
+    outcome, its reason and how many. Accepted events are counted as the records that they became."""
+
+    id: str
+    counts: list[tuple[int, str, str, str, int]]

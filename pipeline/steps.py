@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -24,7 +24,8 @@ from activity import codec, columns, rollup, session
 from activity.columns import COLUMNS
 from activity.definitions import DAY_MS
 from activity.event import DEAD_LETTER_TOPIC
-from activity.refusal import DeadLetter
+from activity.refusal import OUTCOMES as OUTCOMES_REASON
+from activity.refusal import DeadLetter, OutcomeCounts
 from pipeline.grouping import GroupFrames, Passing, Sharded, Step, typed
 from pipeline.run import Raw, RunRef
 
@@ -34,6 +35,15 @@ DEAD_LETTERS: dict[str, pl.DataType] = {
     "topic": pl.String(),
     "reason": pl.String(),
     "bytes": pl.Binary(),
+}
+# What processes of the tracking service counted, by the name of the record that says so; `hour` is in ms.
+OUTCOMES: dict[str, pl.DataType] = {
+    "record": pl.String(),
+    "hour": pl.Int64(),
+    "site": pl.String(),
+    "outcome": pl.String(),
+    "reason": pl.String(),
+    "events": pl.Int64(),
 }
 
 class _Decode(Step):
@@ -51,7 +61,10 @@ class _Decode(Step):
             return
         self.records.inc(len(batch.values))
         if batch.topic == DEAD_LETTER_TOPIC:
-            frame, dead = None, [_opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True)]
+            frame = None
+            dead, counted = opened(batch.values, batch.timestamps)
+            if counted.height:
+                yield pvalue.TaggedOutput("outcomes", counted)
         else:
             frame, bad = columns.decode(batch.values)
             dead = [(batch.timestamps[i], batch.topic, _why(batch.values[i]), batch.values[i]) for i in bad]
@@ -81,16 +94,30 @@ def _why(value: bytes) -> str:
     return "does not fit the columns"
 
 
-def _opened(value: bytes, timestamp: int) -> tuple[int, str, str, bytes]:
-    try:
-        letter = msgspec.json.decode(value, type=DeadLetter)
-        return letter.received_at, letter.where, letter.reason, base64.b64decode(letter.bytes, validate=True)
-    except (msgspec.MsgspecError, binascii.Error, ValueError):
-        return timestamp, DEAD_LETTER_TOPIC, "not an envelope", value
+Letter = tuple[int, str, str, bytes]  # a row of DEAD_LETTERS
+
+
+def opened(values: Sequence[bytes], timestamps: Sequence[int]) -> tuple[list[Letter], pl.DataFrame]:
+    """The dead letters in records of the dead-letter topic (published at `timestamps`, ms), and its `OUTCOMES`."""
+    dead: list[Letter] = []
+    counted: list[tuple[str | int, ...]] = []
+    for value, timestamp in zip(values, timestamps, strict=True):
+        try:
+            letter = msgspec.json.decode(value, type=DeadLetter)
+            held = base64.b64decode(letter.bytes, validate=True)
+            if letter.reason == OUTCOMES_REASON:
+                counts = msgspec.json.decode(held, type=OutcomeCounts)
+                counted += [(counts.id, *count) for count in counts.counts]
+            else:
+                dead.append((letter.received_at, letter.where, letter.reason, held))
+        except (msgspec.MsgspecError, binascii.Error, ValueError):
+            dead.append((timestamp, DEAD_LETTER_TOPIC, "not an envelope", value))
+    return dead, pl.DataFrame(counted, schema=OUTCOMES, orient="row")
 
 
 class Decode(beam.PTransform):
-    """Raw records to event frames (main output) and dead letters (`dead`, `DEAD_LETTERS`). Frames pass unchanged.
+    """Raw records to event frames (main output), dead letters (`dead`, `DEAD_LETTERS`) and the counts of the tracking
+    service (`outcomes`, `OUTCOMES`). Frames pass unchanged.
 
     With `positions` the event frames also have `topic`, `partition`, `position` and `published_at` (ms)."""
 
@@ -101,7 +128,8 @@ class Decode(beam.PTransform):
     def expand(self, pcoll: beam.PCollection) -> Any:
         """Apply the step; see the class."""
         decode = beam.ParDo(_Decode(self.positions)).with_output_types(pl.DataFrame)
-        return typed(pcoll | decode.with_outputs("dead", main="events"), ["dead"], pl.DataFrame)
+        tags = ["dead", "outcomes"]
+        return typed(pcoll | decode.with_outputs(*tags, main="events"), tags, pl.DataFrame)
 
 
 # So many rows are sorted by shard at a time. Texts are scattered in memory: those of 65 thousand rows stay in the
