@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -62,9 +62,11 @@ class _Decode(Step):
         self.records.inc(len(batch.values))
         if batch.topic == DEAD_LETTER_TOPIC:
             frame = None
-            dead, counted = opened(batch.values, batch.timestamps)
-            if counted.height:
-                yield pvalue.TaggedOutput("outcomes", counted)
+            found = [opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True)]
+            dead = [each for each in found if not isinstance(each, OutcomeCounts)]
+            if len(dead) < len(found):
+                counts = [each for each in found if isinstance(each, OutcomeCounts)]
+                yield pvalue.TaggedOutput("outcomes", _counted(counts))
         else:
             frame, bad = columns.decode(batch.values)
             dead = [(batch.timestamps[i], batch.topic, _why(batch.values[i]), batch.values[i]) for i in bad]
@@ -97,22 +99,21 @@ def _why(value: bytes) -> str:
 Letter = tuple[int, str, str, bytes]  # a row of DEAD_LETTERS
 
 
-def opened(values: Sequence[bytes], timestamps: Sequence[int]) -> tuple[list[Letter], pl.DataFrame]:
-    """The dead letters in records of the dead-letter topic (published at `timestamps`, ms), and its `OUTCOMES`."""
-    dead: list[Letter] = []
-    counted: list[tuple[str | int, ...]] = []
-    for value, timestamp in zip(values, timestamps, strict=True):
-        try:
-            letter = msgspec.json.decode(value, type=DeadLetter)
-            held = base64.b64decode(letter.bytes, validate=True)
-            if letter.reason == OUTCOMES_REASON:
-                counts = msgspec.json.decode(held, type=OutcomeCounts)
-                counted += [(counts.id, *count) for count in counts.counts]
-            else:
-                dead.append((letter.received_at, letter.where, letter.reason, held))
-        except (msgspec.MsgspecError, binascii.Error, ValueError):
-            dead.append((timestamp, DEAD_LETTER_TOPIC, "not an envelope", value))
-    return dead, pl.DataFrame(counted, schema=OUTCOMES, orient="row")
+def opened(value: bytes, timestamp: int) -> Letter | OutcomeCounts:
+    """What a record of the dead-letter topic holds; `timestamp` (ms) is when it was published."""
+    try:
+        letter = msgspec.json.decode(value, type=DeadLetter)
+        held = base64.b64decode(letter.bytes, validate=True)
+        if letter.reason == OUTCOMES_REASON:
+            return msgspec.json.decode(held, type=OutcomeCounts)
+        return letter.received_at, letter.where, letter.reason, held
+    except (msgspec.MsgspecError, binascii.Error, ValueError):
+        return timestamp, DEAD_LETTER_TOPIC, "not an envelope", value
+
+
+def _counted(records: list[OutcomeCounts]) -> pl.DataFrame:
+    rows = [(record.id, *count) for record in records for count in record.counts]
+    return pl.DataFrame(rows, schema=OUTCOMES, orient="row")
 
 
 class Decode(beam.PTransform):
