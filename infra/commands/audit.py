@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from infra.commands.flags import SettingsCommand, with_json, with_settings
+from infra.processes.auditing import named
 from infra.settings import Settings
 
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -89,14 +90,5 @@ def _told(line: dict[str, Any]) -> str:
     lines = [f"{line['hour']}  {came}; {line['accepted']:,} accepted = {went}{kept}: {ends}"]
     if line["unaccounted"]:
         lines.append(f"  {line['unaccounted']:,} events are unaccounted for")
-    lines += [f"  {_named(mismatch)}" for mismatch in line.get("mismatches", [])]
+    lines += [f"  {named(mismatch)}" for mismatch in line.get("mismatches", [])]
     return "\n".join(lines)
-
-
-def _named(mismatch: dict[str, Any]) -> str:
-    place = mismatch.get("file", "")
-    if "partition" in mismatch:
-        place = f"{mismatch.get('topic', 'partition')}[{mismatch['partition']}]"
-    if "first" in mismatch:
-        place += f" {mismatch['first']} to {mismatch['last']}"
-    return f"{mismatch['where']}: {place}{': ' if place else ''}{mismatch['events']:,} events, {mismatch['why']}"
