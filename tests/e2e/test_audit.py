@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import SITE, Up, footfall, until
+from tests.e2e.harness import AGENT, SITE, Up, footfall, until
 from tests.e2e.stream import VICTIMS
 
 pytestmark = pytest.mark.slow
@@ -129,3 +129,32 @@ def send_until_it_is_back(up: Up, first: int) -> None:
 
     for number in range(first, first + 10):
         until(partial(sent, number), "the door answers")
+
+
+def test_an_import_a_replay_and_a_move_to_another_broker_change_nothing(start: Start, tmp_path: Path) -> None:
+    up = start("--site", SITE).wait_ready()
+    send(up, 0, 10)
+    settled(up, 20)
+    line = '203.0.113.{n} - - [05/Mar/2025:10:00:0{n} +0000] "GET /{n} HTTP/1.1" 200 9 "-" "{agent}"'
+    lines = [line.format(n=number, agent=AGENT) for number in range(9)]
+    (tmp_path / "access.log").write_text("\n".join([*lines, lines[0], "what is this"]))
+    for _ in range(2):
+        done = footfall("import", str(tmp_path / "access.log"), "--site", SITE, "--data", str(up.data))
+        assert done.returncode == 0, done.stderr
+    stored = int(up.sql("SELECT count() AS n FROM events")[0]["n"])
+    assert stored in (29, 30)  # a line that came twice is two visits of the same page, or one
+    before = settled(up, stored)
+    assert (before["accepted"], before["unaccounted"], before["mismatches"]) == (stored, 0, [])
+    replayed = footfall("replay", "--from", "2025-03-05", "--to", "2025-03-05", "--json", "--data", str(up.data))
+    assert replayed.returncode == 0, replayed.stderr
+    assert up.stop() == 0
+    _, before = audit(up.data)
+
+    old, new = f"sqlite://{up.data}/log.db", f"sqlite://{tmp_path}/new.db"
+    moved = footfall("broker", "move", old, new, "--data", str(up.data))
+    assert moved.returncode == 0, moved.stderr
+    status, after = audit(up.data, "--broker", new)
+    assert (status, after["stored"], after["mismatches"]) == (0, stored, [])
+    assert {name: after[name] for name in ("accepted", "duplicate", "beyond_log", "in_flight")} == {
+        name: before[name] for name in ("accepted", "duplicate", "beyond_log", "in_flight")
+    }

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 
 from activity.definitions import DAY_MS, HOUR_MS, MINUTE_MS
 from activity.event import TOPICS, EventType
+from activity.refusal import OUTCOMES, DeadLetter, OutcomeCounts
 from brokers.base import Record, TopicPartition
-from pipeline import archive, replay
+from pipeline import archive, io, replay
 from pipeline.audit import HourAccount, Sources, account, audit, records
 from stores.receipts import Span
+from tests.pipeline.test_units import share_out
 from tests.pipeline.world import T0, World, event, record
 
 HOUR = T0 // HOUR_MS * HOUR_MS
@@ -257,3 +261,38 @@ def test_a_record_that_is_an_event_at_a_glance_only_is_a_dead_letter(world: Worl
     load(world)
     (found,) = audited(world)
     assert (found.accepted, found.stored, found.dead_lettered, found.balanced) == (21, 20, 1, True)
+
+
+def test_the_checkpoints_of_several_units_are_seen_as_one(world: World) -> None:
+    publish(world, *some(0, 60, visitors=20))
+    load(world)
+    first, second = share_out(world, 2)
+    publish(world, *some(60, 60, visitors=20), *some(0, 5))
+    first.drain(first.ends())
+    (half,) = audited(world)
+    assert half.balanced
+    assert 0 < half.in_flight < 65
+    second.drain(second.ends())
+    (whole,) = audited(world)
+    assert (whole.stored, whole.duplicate, whole.in_flight, whole.balanced) == (120, 5, 0, True)
+
+
+@pytest.mark.parametrize("alone", [0, 200])
+def test_what_the_door_counted_is_added_once_however_often_it_comes(
+    world: World, monkeypatch: pytest.MonkeyPatch, alone: int
+) -> None:
+    monkeypatch.setattr(io, "_RECORDS_ALONE", alone)
+
+    def counted(number: int) -> Record:
+        held = msgspec.json.encode(OutcomeCounts(f"p/{number}", [(HOUR, "a.example", "refused", "malformed", 3)]))
+        letter = DeadLetter(reason=OUTCOMES, received_at=T0, bytes=base64.b64encode(held).decode())
+        return Record("footfall.dead-letter", None, msgspec.json.encode(letter), timestamp=T0)
+
+    world.broker.publish([counted(1), counted(1), counted(2)])
+    load(world)
+    if alone:  # a backlog of very many is one block, and knows only the copies within itself
+        world.broker.publish([counted(2), counted(3)])
+        load(world)
+    (found,) = audited(world)
+    assert (found.refused, found.balanced) == (9 if alone else 6, True)
+    assert world.count("SELECT count() FROM dead_letters") == 0
