@@ -45,7 +45,7 @@ def audit(
             wrong += not line["balanced"]
             click.echo(json.dumps(line) if as_json else _told(line))
     seconds = time.monotonic() - begun
-    what = f"{hours} hours" if hours else "nothing was received in these hours"
+    what = f"{hours} hour{'' if hours == 1 else 's'}" if hours else "nothing was received in these hours"
     click.echo(f"{what}, {wrong} of them not balanced, {seconds:.1f} s" if hours else what, err=True)
     raise click.exceptions.Exit(1 if wrong else 0)
 
