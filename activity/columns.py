@@ -14,7 +14,7 @@ Nothing that we write holds either.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import NamedTuple
 
@@ -95,6 +95,10 @@ _SELECTION = [
 ]
 _EMPTY = pl.DataFrame(schema={**COLUMNS, "row": pl.UInt32()})
 
+# An event's identity and when it was received, and the fields that tell so and that it is an event.
+RECEIPTS = ["site", "visitor", "id_hi", "id_lo", "received_at"]
+_OF_RECEIPTS = {name: JSON_COLUMNS[name] for name in _REQUIRED}
+
 
 def as_ids(frame: pl.DataFrame) -> pl.DataFrame:
     """Returns the frame with its columns of `REPEATING` as `pl.Categorical`."""
@@ -155,6 +159,19 @@ def decode(values: Sequence[bytes]) -> tuple[pl.DataFrame, list[int]]:
     return frame, bad
 
 
+def receipts(values: Sequence[bytes]) -> tuple[pl.DataFrame, list[int]]:
+    """Decode only the identity and the receipt of a batch of records: `RECEIPTS` and `row`, and what is no event.
+
+    It takes a third of the time. A record that is an event by these columns but not by others, which no sender of ours
+    makes, is taken for one here as long as all of its batch are."""
+    frame = _rows(values, _OF_RECEIPTS) if values else None
+    if frame is None:
+        decoded, bad = decode(values)
+        return decoded.select(*RECEIPTS, "row"), bad
+    rows = pl.int_range(frame.height, dtype=pl.UInt32, eager=True)
+    return frame.select(*(_DERIVED.get(name, pl.col(name)).alias(name) for name in RECEIPTS), rows.alias("row")), []
+
+
 def _read(values: Sequence[bytes], start: int, frames: list[pl.DataFrame], bad: list[int]) -> None:
     """Append the events of `values` to `frames` and the indexes of the others to `bad`; the first has index `start`."""
     if not values:
@@ -177,6 +194,15 @@ def _read(values: Sequence[bytes], start: int, frames: list[pl.DataFrame], bad: 
 
 def _parse(values: Sequence[bytes]) -> pl.DataFrame | None:
     """Return the rows of `values`, or None when not all of them are plainly events."""
+    frame = _rows(values, JSON_COLUMNS)
+    try:
+        return None if frame is None else _with_props(frame, values)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _rows(values: Sequence[bytes], schema: Mapping[str, pl.DataType]) -> pl.DataFrame | None:
+    """Return these columns of `values`, or None when not all of them are plainly events by what these columns say."""
     lines = b"\n".join(values)
     count = len(values)
     # Polars reads an escaped lone surrogate as NUL. (One byte is found far faster than two.)
@@ -190,18 +216,13 @@ def _parse(values: Sequence[bytes]) -> pl.DataFrame | None:
     if lines.count(b"}\n{") != count - 1:
         return None
     try:
-        frame = pl.read_ndjson(BytesIO(lines), schema=JSON_COLUMNS)
+        frame = pl.read_ndjson(BytesIO(lines), schema=dict(schema))
     except pl.exceptions.PolarsError:
         return None
     if frame.height != count:
         return None
     good = frame.select((_IS_EVENT & _is_hex("id") & _is_hex("visitor")).fill_null(False).all()).item()
-    if not good:
-        return None
-    try:
-        return _with_props(frame, values)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+    return frame if good else None
 
 
 class _Props(msgspec.Struct):

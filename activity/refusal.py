@@ -56,7 +56,8 @@ NO_ENVELOPE = "not an envelope"  # of a record on the dead-letter topic that is 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """What was received and could not be understood. As JSON it is the value of a record on the dead-letter topic."""
 
-    reason: str  # a `Reason`, `COUNTED_ONLY`, or the words of an import
+    # A `Reason`, `COUNTED_ONLY` for the sum of those that were not kept, the words of an import, or OUTCOMES.
+    reason: str
     received_at: int  # Unix milliseconds
     bytes: str  # base64 of what was received, or of its beginning
     where: str = ""  # the path of the request that brought it, or `import`
@@ -73,3 +74,17 @@ def letter_id(received_at: int, own: str) -> str:
     """Return the id of a request received at `received_at` (Unix milliseconds), and of its dead letter: the time in 12
     hex digits, so that a letter is found by it, and then `own`, 16 hex digits."""
     return f"{received_at:012x}{own}"
+
+
+# The reason of a record on the dead-letter topic that is no dead letter: its bytes are `OutcomeCounts`.
+OUTCOMES = "outcomes"
+
+
+class OutcomeCounts(msgspec.Struct, frozen=True):
+    """What became of the events that came to a process of the tracking service, as JSON; `id` names the record.
+
+    Each count has the hour of receipt (its beginning, Unix milliseconds), the site ("" for none that is known), the
+    outcome, its reason and how many. Accepted events are counted as the records that they became."""
+
+    id: str
+    counts: list[tuple[int, str, str, str, int]]

@@ -222,6 +222,9 @@ def _ops() -> Schema:
     partition = _object({"number": _WHOLE, "committed": text, "end": text, "waiting": count})
     topic = _object({"name": _TEXT, "retention_ms": {"type": "integer"}, "partitions": _list(partition)})
     since = dict.fromkeys(("events", "duplicates", "late", "dead_letters"), _WHOLE)
+    ways = ("received", "refused", "accepted", "stored", "duplicate", "dead_lettered", "removed", "in_flight")
+    found = {"balanced": {"type": "boolean"}, "mismatches": _list(_TEXT)}
+    account = {"hour": _TIME, **dict.fromkeys(ways, _WHOLE), **found}
     return _object({
         "problem": text,
         "loading": _maybe(_object({"lag_seconds": _NUMBER, "waiting": count, "oldest": time, **since})),
@@ -232,6 +235,7 @@ def _ops() -> Schema:
         "chores": _list(_object({"name": _TEXT, "ran": time, "next": time, "error": _TEXT})),
         "days_waiting": count,
         "warehouse": _TEXT,
+        "audited": _list(_object(account)),
         "minutes": _list(_object({"time": _TIME, "events": {"type": "integer"}})),
         "dead_letters": _list(_object({"topic": _TEXT, "reason": _TEXT, "letters": _WHOLE, "last": _TIME})),
         "outcomes": _list(_object({"outcome": _TEXT, "reason": _TEXT, "counted": {"type": "integer"}})),

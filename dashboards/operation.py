@@ -88,8 +88,29 @@ class Chore:
 
 
 @dataclass(frozen=True)
+class AuditedHour:
+    """Where the events went that were received in an hour (its beginning): `accepted` is the sum of what follows it.
+
+    `mismatches` say in words what is missing and where."""
+
+    hour: int
+    received: int
+    refused: int
+    accepted: int
+    stored: int
+    duplicate: int
+    dead_lettered: int
+    removed: int  # forgotten, or kept no longer
+    in_flight: int
+    balanced: bool
+    mismatches: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Operation:
-    """All of it. `spool` has a line about each thing that waits for the broker; `days_waiting` None is not known."""
+    """All of it. `spool` has a line about each thing that waits for the broker; `days_waiting` None is not known.
+
+    `audited` are the hours of the last day that were audited, the last one first."""
 
     loading: Loading | None = None
     broker: BrokerState | None = None
@@ -99,3 +120,4 @@ class Operation:
     chores: tuple[Chore, ...] = ()
     days_waiting: int | None = None
     warehouse: str = ""  # its URL
+    audited: tuple[AuditedHour, ...] = ()

@@ -66,6 +66,8 @@ def tell() -> Response:
     told = asdict(operation)
     if operation.loading is not None:
         told["loading"]["oldest"] = _iso(operation.loading.oldest)
+    for account in told["audited"]:
+        account["hour"] = _iso(account["hour"])
     for chore in told["chores"]:
         chore |= {"ran": _iso(chore["ran"]), "next": _iso(chore["next"])}
     return jsonify({

@@ -58,11 +58,13 @@ class Collected(msgspec.Struct):
     """The result of judging a request.
 
     `entries` holds one entry per accepted event, then any dead letters. `owners` gives for each event's entry the index
-    of that event in the request."""
+    of that event in the request. `refused_sites` has the site of each refusal, "" for none that is known."""
 
+    received_at: int  # Unix milliseconds
     entries: list[Entry] = []
     owners: list[int] = []
     refused: list[Refusal] = []
+    refused_sites: list[str] = []
     pixel: bool = False
     request: str = ""  # the id of the request (`letter_id`), once it needs one
     retry_after: int = 0  # seconds, when events were refused for their rate
@@ -133,16 +135,22 @@ class Collector:
         """Accept or refuse each event of a request received at `received_at` (Unix milliseconds). Never blocks.
 
         Raises `Unavailable` if the request names a visitor and the key for the site's visitor ids cannot be reached."""
-        collected = Collected(pixel=submission.protocol == "pixel")
+        collected = Collected(received_at, pixel=submission.protocol == "pixel")
+        items = submission.batch.items
         if submission.opted_out:
             detail = "the visitor's browser asks not to be counted (Sec-GPC or DNT): nothing is stored"
-            events = len(submission.batch.items)
-            collected.refused += [Refusal(index, Reason.OPTED_OUT, detail) for index in range(events)]
-            return collected
-        self._judge(collected, submission, received_at)
+            collected.refused += [Refusal(index, Reason.OPTED_OUT, detail) for index in range(len(items))]
+        else:
+            self._judge(collected, submission, received_at)
         if collected.refused:
-            self._keep_dead_letter(collected, submission, received_at)
+            collected.refused_sites += [self._site_of(items[refusal.index]) for refusal in collected.refused]
+            if not submission.opted_out:
+                self._keep_dead_letter(collected, submission, received_at)
         return collected
+
+    def _site_of(self, item: Incoming | Refusal) -> str:
+        """Return the domain of an item's site, "" if it names none that is known."""
+        return self._terms.domain(item.site) if isinstance(item, Incoming) else ""
 
     def _sites_of(self, submission: Submission) -> Iterator[str]:
         """Yield the domains of the known sites among a request's events, each once, in order."""

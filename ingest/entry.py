@@ -39,5 +39,11 @@ class Entry(msgspec.Struct, gc=False):
     event_id: bytes = b""
     touch: Touch | None = None
 
+    @property
+    def site(self) -> str:
+        """The site of its events, which their key (`visitor_key`) begins with; "" of a dead letter."""
+        key = self.messages[0][1]
+        return "" if key is None else key.rpartition(b"/")[0].decode()
+
 
 Settled = Callable[[list[Verdict] | Unavailable], None]  # is given the verdicts, or why there are none

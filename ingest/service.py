@@ -32,6 +32,7 @@ from ingest.entry import Entry, Unavailable, Verdict
 from ingest.http import ENDINGS, FAULT, Headers, Reply, Request, Response, json_response, text_response
 from ingest.limiter import Limiter
 from ingest.outbox import Outbox
+from ingest.outcomes import Outcomes
 from ingest.sites import Sites
 from ingest.spool import Spool
 from stores.base import Live
@@ -39,6 +40,7 @@ from stores.base import Live
 log = logging.getLogger(__name__)
 
 _UPKEEP_EVERY = 0.5  # seconds
+_OUTCOMES_EVERY = 10.0  # seconds
 _LOOK_UP_S = 1.0  # seconds that a request waits for the live store, which has a shorter timeout of its own
 
 _ANY_ORIGIN: Headers = [(b"access-control-allow-origin", b"*")]
@@ -77,6 +79,7 @@ class Service:
         self._collector = Collector(sites, self._visitors, self._options, places, self._limiter, self._dead_letters)
         self._spool = spool
         incarnation = os.urandom(8).hex().encode()
+        self._outcomes = Outcomes(incarnation.decode())
         self._pages: dict[str, Callable[[Request], Response]] = {
             "/": assets.welcome,
             "/collect.gif": lambda _: assets.pixel([]),
@@ -93,7 +96,7 @@ class Service:
         self._outbox.start()
         self._visitors.look_ahead(clock_ms())
         self._closing = threading.Event()
-        self._unsent: list[Entry] = []  # counts of dead letters that could not be made durable yet
+        self._unsent: list[Entry] = []  # counts that could not be made durable yet
         self._looking: set[asyncio.Task[None]] = set()  # the event loop itself does not keep its tasks
         self._look_ups = ThreadPoolExecutor(4, thread_name_prefix="look-up")
         self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
@@ -140,6 +143,7 @@ class Service:
     def too_large(self) -> Response:
         """Return the answer to a body larger than `max_body`, which the caller stops reading."""
         self._counters.add("refused", "too_large")
+        self._outcomes.add(self._clock_ms(), "", "refused", Reason.TOO_LARGE)
         return too_large(self.max_body)
 
     def close(self) -> None:
@@ -147,7 +151,8 @@ class Service:
         self._closing.set()
         self._upkeep.join()
         self._look_ups.shutdown(wait=False, cancel_futures=True)
-        self._send_dead_letters(self._dead_letters.close(self._clock_ms()))
+        now = self._clock_ms()
+        self._send(self._dead_letters.close(now) + self._outcomes.entries(now))
         self._outbox.close()
         self._on_close()
 
@@ -180,6 +185,7 @@ class Service:
                 response = self._not_durable(submission, verdicts)
             elif _is_all_accepted(collected, verdicts):
                 self._accepted += len(verdicts)
+                self._outcomes.all_accepted(collected)
                 response = _all_accepted(len(verdicts))
             else:
                 response = self._finish(collected, verdicts)
@@ -220,16 +226,20 @@ class Service:
 
     def _keep_up(self) -> None:
         """Do the periodic work that may wait for the live store, on a thread of its own."""
+        sent = time.monotonic()
         while not self._closing.wait(_UPKEEP_EVERY):
             try:
                 now = self._clock_ms()
                 self._visitors.look_ahead(now)
                 self._limiter.synchronise(self._live)
-                self._send_dead_letters(self._dead_letters.end_hour(now))
+                self._send(self._dead_letters.end_hour(now))
+                if time.monotonic() - sent >= _OUTCOMES_EVERY:
+                    sent = time.monotonic()
+                    self._send(self._outcomes.entries(now))
             except Exception:
                 log.exception("The service's upkeep failed and is tried again")
 
-    def _send_dead_letters(self, entries: list[Entry]) -> None:
+    def _send(self, entries: list[Entry]) -> None:
         self._unsent += entries
         if not self._unsent:
             return
@@ -237,7 +247,7 @@ class Service:
             self._outbox.settle_and_wait(self._unsent)
             self._unsent = []
         except Unavailable as error:
-            log.warning("%d counts of dead letters wait: %s", len(self._unsent), error)
+            log.warning("%d records of counts wait: %s", len(self._unsent), error)
 
     def _start(self, request: Request) -> Submission | Response:
         method, path = request.method, request.path
@@ -257,10 +267,13 @@ class Service:
         return page(request)
 
     def _finish(self, collected: Collected, verdicts: list[Verdict]) -> Response:
+        self._outcomes.settled(collected, verdicts)
         return answer(collected, verdicts, self._counters)
 
     def _not_durable(self, submission: Submission, error: Unavailable) -> Response:
-        self._counters.add("unavailable", n=len(submission.batch.items))
+        events = len(submission.batch.items)
+        self._counters.add("unavailable", n=events)
+        self._outcomes.add(self._clock_ms(), "", "unavailable", n=events)
         return unavailable(error)
 
 

@@ -18,11 +18,11 @@ from pipeline.run import RunRef
 
 # Every name that `Run.writes` may have.
 SINKS = (
-    "archive", "dead_letters", *rollup.GRAINS,
+    "archive", "dead_letters", "outcomes", *rollup.GRAINS,
     "late", "taken", "state", "sessions", "events", "tally",
 )  # fmt: skip
 # The sinks of a run that loads: those that its workers insert, and those that they leave for the driver.
-INSERTED = ("dead_letters", *rollup.GRAINS, "sessions")
+INSERTED = ("dead_letters", "outcomes", *rollup.GRAINS, "sessions")
 STAGED = ("late", "taken", "events", "tally")
 LOADING = frozenset(INSERTED + STAGED)
 
@@ -41,9 +41,11 @@ def build(
     decoded = read | "Decode" >> steps.Decode(positions="archive" in sinks)
     if "dead_letters" in sinks:
         decoded.dead | "WriteDeadLetters" >> sinks["dead_letters"]
+    if "outcomes" in sinks:
+        decoded.outcomes | "WriteOutcomes" >> sinks["outcomes"]
     if "archive" in sinks:
         decoded.events | "WriteArchive" >> sinks["archive"]
-    if not sinks.keys() - {"dead_letters", "archive"}:
+    if not sinks.keys() - {"dead_letters", "outcomes", "archive"}:
         return
     sharded = decoded.events | "KeyByShard" >> steps.KeyByShard(ref, shards)
     deduped = sharded | "Dedupe" >> steps.Dedupe(ref)

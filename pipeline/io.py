@@ -30,6 +30,7 @@ from pipeline.plan import Window
 from pipeline.run import Lookup, Raw, RunRef, Write
 
 _AT_ONCE = 20_000  # records of a batch
+_RECORDS_ALONE = 200  # records of counts that are inserted one by one
 
 
 @dataclass(frozen=True)
@@ -173,12 +174,24 @@ def warehouse_writes(warehouse: Inserts, token: str, batch: int) -> dict[str, Wr
 
         return write
 
+    def outcomes(frame: pl.DataFrame, block: str) -> None:
+        # A record that came twice, in this batch or another one, counts once: its name is the token. A backlog of very
+        # many is one block, as each of them would cost a commit.
+        counts = frame.unique(maintain_order=True)
+        by_record = counts.partition_by("record", as_dict=True)
+        blocks = {f"loss_account/{record}": rows for (record,), rows in by_record.items()}
+        if len(blocks) > _RECORDS_ALONE:
+            blocks = {f"loss_account/{token}/{block}": counts}
+        for name, rows in blocks.items():
+            warehouse.insert("loss_account", rows.drop("record"), name)
+
     return {
         "events": into("event_rows", True),
         "sessions": into("session_rows", True),
         "rollup_1m": into("rollup_1m_rows", False),
         "rollup_1h": into("rollup_1h_rows", False),
         "dead_letters": into("dead_letter_rows", True),
+        "outcomes": outcomes,
     }
 
 

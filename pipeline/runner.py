@@ -32,7 +32,7 @@ from pipeline.run import RUNS, Registered, Run, RunRef
 from stores.backends import parse_location
 from stores.base import StoreError
 
-_GATHERED = ("archive", "dead_letters")
+_GATHERED = ("archive", "dead_letters", "outcomes")
 
 
 class CompiledGraph:

@@ -24,7 +24,8 @@ from activity import codec, columns, rollup, session
 from activity.columns import COLUMNS
 from activity.definitions import DAY_MS
 from activity.event import DEAD_LETTER_TOPIC
-from activity.refusal import NO_ENVELOPE, DeadLetter
+from activity.refusal import NO_ENVELOPE, DeadLetter, OutcomeCounts
+from activity.refusal import OUTCOMES as OUTCOMES_REASON
 from pipeline.grouping import GroupFrames, Passing, Sharded, Step, typed
 from pipeline.run import Raw, RunRef
 
@@ -42,6 +43,15 @@ DEAD_LETTERS: dict[str, pl.DataType] = {
     "length": pl.Int64(),
     "sender": pl.String(),
 }
+# What processes of the tracking service counted, by the name of the record that says so; `hour` is in ms.
+OUTCOMES: dict[str, pl.DataType] = {
+    "record": pl.String(),
+    "hour": pl.Int64(),
+    "site": pl.String(),
+    "outcome": pl.String(),
+    "reason": pl.String(),
+    "events": pl.Int64(),
+}
 
 class _Decode(Step):
     def __init__(self, positions: bool) -> None:
@@ -58,7 +68,12 @@ class _Decode(Step):
             return
         self.records.inc(len(batch.values))
         if batch.topic == DEAD_LETTER_TOPIC:
-            frame, dead = None, [_opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True)]
+            frame = None
+            found = [opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True)]
+            dead = [each for each in found if not isinstance(each, OutcomeCounts)]
+            if len(dead) < len(found):
+                counts = [each for each in found if isinstance(each, OutcomeCounts)]
+                yield pvalue.TaggedOutput("outcomes", _counted(counts))
         else:
             frame, bad = columns.decode(batch.values)
             dead = [_bare(batch.timestamps[i], batch.topic, _why(batch.values[i]), batch.values[i]) for i in bad]
@@ -88,10 +103,16 @@ def _why(value: bytes) -> str:
     return "does not fit the columns"
 
 
-def _opened(value: bytes, timestamp: int) -> tuple[Any, ...]:
+Letter = tuple[Any, ...]  # a row of DEAD_LETTERS
+
+
+def opened(value: bytes, timestamp: int) -> Letter | OutcomeCounts:
+    """What a record of the dead-letter topic holds; `timestamp` (ms) is when it was published."""
     try:
         letter = msgspec.json.decode(value, type=DeadLetter)
         received = base64.b64decode(letter.bytes, validate=True)
+        if letter.reason == OUTCOMES_REASON:
+            return msgspec.json.decode(received, type=OutcomeCounts)
         sender = bytes(letter.sender).decode()
     except (msgspec.MsgspecError, binascii.Error, ValueError):
         return _bare(timestamp, DEAD_LETTER_TOPIC, NO_ENVELOPE, value)
@@ -100,12 +121,18 @@ def _opened(value: bytes, timestamp: int) -> tuple[Any, ...]:
     return (*first, letter.id, letter.site, letter.visitor, letter.detail, length, sender)
 
 
-def _bare(received_at: int, topic: str, reason: str, received: bytes) -> tuple[Any, ...]:
+def _bare(received_at: int, topic: str, reason: str, received: bytes) -> Letter:
     return received_at, topic, reason, received, "", "", "", "", len(received), "{}"
 
 
+def _counted(records: list[OutcomeCounts]) -> pl.DataFrame:
+    rows = [(record.id, *count) for record in records for count in record.counts]
+    return pl.DataFrame(rows, schema=OUTCOMES, orient="row")
+
+
 class Decode(beam.PTransform):
-    """Raw records to event frames (main output) and dead letters (`dead`, `DEAD_LETTERS`). Frames pass unchanged.
+    """Raw records to event frames (main output), dead letters (`dead`, `DEAD_LETTERS`) and the counts of the tracking
+    service (`outcomes`, `OUTCOMES`). Frames pass unchanged.
 
     With `positions` the event frames also have `topic`, `partition`, `position` and `published_at` (ms)."""
 
@@ -116,7 +143,8 @@ class Decode(beam.PTransform):
     def expand(self, pcoll: beam.PCollection) -> Any:
         """Apply the step; see the class."""
         decode = beam.ParDo(_Decode(self.positions)).with_output_types(pl.DataFrame)
-        return typed(pcoll | decode.with_outputs("dead", main="events"), ["dead"], pl.DataFrame)
+        tags = ["dead", "outcomes"]
+        return typed(pcoll | decode.with_outputs(*tags, main="events"), tags, pl.DataFrame)
 
 
 # So many rows are sorted by shard at a time. Texts are scattered in memory: those of 65 thousand rows stay in the

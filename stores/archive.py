@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import secrets
 from collections import defaultdict
@@ -46,7 +47,7 @@ from stores.base import (
 )
 from stores.checkpoint import connect_checkpoint
 
-__all__ = ["COLUMNS", "connect_archive", "file_path"]
+__all__ = ["COLUMNS", "connect_archive", "file_path", "received_hour"]
 
 # An event as it was published, and its place in the log.
 COLUMNS: dict[str, pl.DataType] = {
@@ -118,11 +119,25 @@ class ManifestStore:
 
     def manifest(self, start_ms: int | None, end_ms: int | None) -> Manifest:
         """The entries that touch [start, end) of `occurred_at`, by path. Raises `Unreadable` for a damaged list."""
+        return self._manifest(
+            lambda _, day: _touches(day, start_ms, end_ms), lambda entry: _touches(entry, start_ms, end_ms)
+        )
+
+    def received(self, start_ms: int, end_ms: int) -> Manifest:
+        """See `Archive.received`."""
+        first, last = (f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d}" for ms in (start_ms, end_ms))
+        return self._manifest(
+            lambda date, _: first <= date <= last, lambda entry: start_ms <= received_hour(entry) < end_ms
+        )
+
+    def _manifest(
+        self, of_day: Callable[[str, _Day], bool], of_file: Callable[[ArchivedFile], bool]
+    ) -> Manifest:
         for attempt in range(_TRIES):
             index, version = self._load()
             try:
-                entries = [entry for day in index.days.values() if _touches(day, start_ms, end_ms)
-                           for entry in self._part(day) if _touches(entry, start_ms, end_ms)]  # fmt: skip
+                entries = [entry for date, day in index.days.items() if of_day(date, day)
+                           for entry in self._part(day) if of_file(entry)]  # fmt: skip
             except Unreadable:
                 if attempt == _TRIES - 1 or self._load()[1] == version:
                     raise
@@ -279,6 +294,11 @@ def _touches(what: _Day | ArchivedFile, start_ms: int | None, end_ms: int | None
     return (start_ms is None or what.max_occurred_at >= start_ms) and (end_ms is None or what.min_occurred_at < end_ms)
 
 
+def received_hour(entry: ArchivedFile) -> int:
+    """When the hour of receipt of a file's events begins, in ms."""
+    return int(datetime.fromisoformat(f"{entry.date}T{entry.hour:02}:00:00Z").timestamp()) * 1000
+
+
 def _date_of(path: str) -> str:
     return next(part.removeprefix("date=") for part in path.split("/") if part.startswith("date="))
 
@@ -355,6 +375,20 @@ class ParquetArchive:
 
     def newest(self, count: int) -> list[ArchivedFile]:
         return self.index.newest(count)
+
+    def received(self, start_ms: int, end_ms: int) -> Manifest:
+        return self.index.received(start_ms, end_ms)
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        name = _checked(folder)
+        if self._bucket:
+            return self._bucket.sizes(f"{name}/")
+        assert self._folder is not None
+        try:
+            with os.scandir(self._folder / name) as found:
+                return {f"{name}/{file.name}": file.stat().st_size for file in found if file.is_file()}
+        except FileNotFoundError:
+            return {}
 
     def commit(
         self,

@@ -199,13 +199,17 @@ class Bucket:
 
     def keys(self, prefix: str) -> list[str]:
         """All keys that begin with `prefix`, sorted."""
-        found: list[str] = []
+        return sorted(self.sizes(prefix))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """All keys that begin with `prefix`, with the bytes of their objects."""
+        found: dict[str, int] = {}
         token: dict[str, str] = {}
         while True:
             page = self._call("list_objects_v2", Prefix=self._prefix + prefix, **token)
-            found += [entry["Key"].removeprefix(self._prefix) for entry in page.get("Contents", [])]
+            found |= {entry["Key"].removeprefix(self._prefix): entry["Size"] for entry in page.get("Contents", [])}
             if not page.get("IsTruncated"):
-                return sorted(found)
+                return found
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def close(self) -> None:

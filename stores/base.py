@@ -186,6 +186,12 @@ class Archive(Protocol):
 
         Raises `Unreadable` when the manifest is damaged."""
 
+    def received(self, start_ms: int, end_ms: int) -> Manifest:
+        """The entries of files whose hour of receipt begins in [start, end). Raises as `manifest`."""
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The files that there are in a folder of the archive, by path, with their bytes; some may not count."""
+
     def commit(
         self,
         version: str | None,

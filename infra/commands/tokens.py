@@ -1,4 +1,4 @@
-"""`footfall token`: tokens for programs that ask the dashboards; `footfall audit`: who did what there."""
+"""`footfall token`: tokens for programs that ask the dashboards; `footfall audit-log`: who did what there."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ def remove(settings: Settings, name: str, as_json: bool) -> None:
     click.echo(json.dumps({"token": name, "removed": True}) if as_json else f"the token of {name} is removed")
 
 
-@click.command(cls=SettingsCommand)
+@click.command("audit-log", cls=SettingsCommand)
 @click.option("--last", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many entries.")
 @with_json
 @with_settings
-def audit(settings: Settings, last: int, as_json: bool) -> None:
+def audit_log(settings: Settings, last: int, as_json: bool) -> None:
     """Print who signed in and who changed what at the dashboards, the latest last."""
     with opened(settings) as accounts:
         entries = accounts.audit.latest(last)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from infra import access, addresses, private, startup
 from infra.errors import Failed
 from infra.processes import jobs, operation
+from infra.processes.auditing import Auditor
 from infra.processes.control import Owner, Verb, blueprint
 from infra.processes.operation import Chore
 from infra.settings import Settings
@@ -45,6 +46,7 @@ _FLUSH_EVERY = 60.0
 _FLUSH_AT = 200_000  # events: a flush of a minute's events would hold up the loader of a busy site for seconds
 _LOOK_EVERY = 2.0
 _MESSAGES_EVERY = 60.0
+_AUDIT_EVERY = 300.0
 _RETRY_EVERY = 1.0
 _RETRY_AT_LEAST_EVERY = 30.0
 _MUCH = 50_000  # records per partition and micro-batch, when nobody waits for the first of them
@@ -66,6 +68,7 @@ class Core:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._chores: dict[str, Chore] = {}
+        self._auditor = Auditor(parts)
 
     @property
     def loaders(self) -> list[Loader]:
@@ -143,6 +146,7 @@ class Core:
             ("reconcile", _RECONCILE_EVERY),
             ("day-tables", _LOOK_EVERY),
             ("messages", _LOOK_EVERY),
+            ("audit", _MESSAGES_EVERY),
         ):
             self._chores[chore] = Chore(chore, None, now + int(seconds * 1000))
         for name, work in (
@@ -151,6 +155,7 @@ class Core:
             ("reconcile", lambda: self._every(_RECONCILE_EVERY, "reconcile")),
             ("days", self._build_days),
             ("messages", self._send_messages),
+            ("audit", self._audit),
         ):
             thread = threading.Thread(target=work, name=name)
             thread.start()
@@ -290,6 +295,20 @@ class Core:
                 trouble = _words(error)
             self._note("messages", wait, trouble)
 
+    def _audit(self) -> None:
+        """Accounts for the hours that are over, while the numbers are whole; of several units, the first's process."""
+        wait = _MESSAGES_EVERY
+        while not self._stop.wait(wait):
+            if not self._has_unit() or self._loaders[0].unit.number != 1 or self.problem():
+                continue
+            wait, trouble = _AUDIT_EVERY, ""
+            try:
+                self._auditor.step(self._stop.is_set)
+            except BaseException as error:
+                log.exception("The last hours were not audited; it is tried again later")
+                trouble = _words(error)
+            self._note("audit", wait, trouble)
+
     def _every(self, seconds: float, verb: str) -> None:
         while not self._stop.wait(seconds):
             if self._has_unit():
@@ -312,13 +331,15 @@ class Core:
 
     def metrics(self) -> str:
         """The pipeline's metrics as Prometheus text; "" before it has started or while another one has the unit."""
-        return operation.metrics(self._loaders[0].status, self.day_builder.status) if self._has_unit() else ""
+        if not self._has_unit():
+            return ""
+        return operation.metrics(self._loaders[0].status, self.day_builder.status, self._auditor.unaccounted())
 
     def operation(self) -> Operation:
         """What this process does beside answering, for those who keep it running."""
         loader = self._loaders[0] if self._has_unit() else None
         waiting = self.day_builder.status.waiting if loader is not None and loader.unit.number == 1 else None
-        return operation.of(self.parts, loader, tuple(self._chores.values()), waiting)
+        return operation.of(self.parts, loader, tuple(self._chores.values()), waiting, self._auditor.hours())
 
     def application(self, owner: Owner | None, collect_url: str) -> Flask:
         """The Flask app of pages, API, SQL and probes; with an owner, its control routes too."""

@@ -159,6 +159,15 @@ def of(
         except (Incomplete, Busy) as error:
             raise Failed(str(error)) from error
 
+    def audit(start: int, end: int) -> Iterator[Line]:
+        """Yields the account of each hour of receipt in [start, end), Unix ms, in which there was anything."""
+        from pipeline import audit
+        from stores.receipts import Span
+
+        parts.create_topics()
+        sources = audit.Sources(parts.broker, parts.warehouse, parts.archive, parts.checkpoint)
+        yield from map(audit.told, audit.audit(sources, Span(start, end)))
+
     def known(site: str, visitor: list[int], id_hi: list[int], id_lo: list[int]) -> Iterator[Line]:
         """Yields the indexes of those of these events of a site that are already stored."""
         import polars as pl
@@ -231,6 +240,7 @@ def of(
         "archive-check": check,
         "replay": replay,
         "replay-rules": replay_rules,
+        "audit": audit,
         "known": known,
         "holds": holds,
         "stored-dead-letters": stored_dead_letters,

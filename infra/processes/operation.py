@@ -9,7 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dashboards.operation import ArchiveState, BrokerState, Chore, Disk, Loading, Operation, PartitionState, TopicState
+from dashboards.operation import (
+    ArchiveState,
+    AuditedHour,
+    BrokerState,
+    Chore,
+    Disk,
+    Loading,
+    Operation,
+    PartitionState,
+    TopicState,
+)
 
 if TYPE_CHECKING:
     from brokers.base import Position
@@ -24,7 +34,13 @@ __all__ = ["Chore", "metrics", "of"]
 _FOLDERS = ("archive", "live", "checkpoint", "spool", "exchange")
 
 
-def of(parts: Parts, loader: Loader | None, chores: Sequence[Chore], days_waiting: int | None) -> Operation:
+def of(
+    parts: Parts,
+    loader: Loader | None,
+    chores: Sequence[Chore],
+    days_waiting: int | None,
+    audited: tuple[AuditedHour, ...] = (),
+) -> Operation:
     """The operation of a process over opened parts; without a loader it says nothing of the broker.
 
     What cannot be reached is told as a trouble, and never raises."""
@@ -35,6 +51,7 @@ def of(parts: Parts, loader: Loader | None, chores: Sequence[Chore], days_waitin
         chores=tuple(chores),
         days_waiting=days_waiting,
         warehouse=parts.warehouse.url,
+        audited=audited,
     )
     if loader is None:
         return shared
@@ -124,8 +141,10 @@ def _age(at_ms: int) -> float:
     return max(0.0, time.time() - at_ms / 1000) if at_ms else 0.0
 
 
-def metrics(status: Status, days: Building) -> str:
-    """The metrics of a loader and of the builder of the day tables, as Prometheus text."""
+def metrics(status: Status, days: Building, unaccounted: int | None = None) -> str:
+    """The metrics of a loader and of the builder of the day tables, as Prometheus text.
+
+    `unaccounted` are the events of the last day that are not where they should be; None is not known."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     from ingest.counters import exposition
@@ -140,6 +159,9 @@ def metrics(status: Status, days: Building) -> str:
             ("days_to_build", "Days that are over, and whose numbers are read from their events.", days.waiting),
             ("day_build_seconds_max", "What building a day took at most.", days.slowest),
         )
+    if unaccounted is not None:
+        what = "Events received in the audited hours of the last day that are not where they should be."
+        gauges += (("unaccounted_events", what, unaccounted),)
     counters = (
         ("built_days", "Days built since the start.", days.built),
         ("loaded_batches", "Micro-batches committed since the start.", status.batches),

@@ -107,6 +107,10 @@ def test_columns_say_what_rows_say_and_bad_records_take_no_neighbour_along(items
     assert dict(frame.schema) == {**COLUMNS, "row": pl.UInt32()}
     assert as_rows(frame) == [as_row(item) for item in items if isinstance(item, Event)]
 
+    received, still_bad = columns.receipts(values)
+    assert still_bad == bad
+    assert received.equals(frame.select(*columns.RECEIPTS, "row"))
+
 
 @pytest.mark.parametrize("value", BAD)
 def test_what_is_no_event_says_why(value: bytes) -> None:

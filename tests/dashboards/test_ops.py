@@ -18,6 +18,7 @@ from dashboards.app import create
 from dashboards.formats import size
 from dashboards.operation import (
     ArchiveState,
+    AuditedHour,
     BrokerState,
     Chore,
     Disk,
@@ -33,6 +34,7 @@ from tests.dashboards.conftest import NOW, ms
 
 browser = real.browser
 AT = ms(NOW)
+HOUR = AT - AT % 3_600_000
 LONG = "no-room-" * 30
 TOLD = Operation(
     Loading(2.5, 1234, AT - 90_000, 1000, 3, 2, 1),
@@ -46,6 +48,10 @@ TOLD = Operation(
     (Chore("reconcile", AT - 60_000, AT + 540_000), Chore("archive-flush", AT - 5_000, AT + 55_000, LONG)),
     7,
     "chdb:///warehouse",
+    (
+        AuditedHour(HOUR, 1060, 40, 1020, 1000, 20, 0, 0, 0, True),
+        AuditedHour(HOUR - 3_600_000, 90, 0, 90, 80, 0, 0, 0, 0, False, ("archive: a/b.parquet is gone",)),
+    ),
 )
 
 
@@ -92,6 +98,9 @@ def test_programs_get_what_the_process_tells_and_what_the_warehouse_counts(clien
     assert told["outcomes"] == [{"outcome": "refused", "reason": "rate_limited", "counted": 8}]
     assert {each["table"]: each["stored_rows"] for each in told["tables"]}["dead_letter_rows"] == 4
     assert told["chores"][1]["error"] == LONG
+    account = told["audited"][1]
+    assert account["hour"] == "2026-03-31T09:00:00+00:00"
+    assert (account["accepted"], account["stored"], account["balanced"]) == (90, 80, False)
     assert (told["days_built"], told["days_waiting"], told["problem"]) == (0, 7, None)
 
 
@@ -100,7 +109,7 @@ def test_the_page_says_the_same(client: FlaskClient) -> None:
     for words in (
         "1,234 records, the oldest published 1m 30s ago", "0.8 on average, 42 at most", "too_large", "kept for 24 h",
         "34,567 events in 12 files", "250 MB of 1.0 GB free (25%)", "in 9m 00s", LONG, "rate_limited", "7 waiting",
-        "2 spool files with 99 bytes",
+        "2 spool files with 99 bytes", "1,060", "not balanced", "archive: a/b.parquet is gone",
     ):  # fmt: skip
         assert words in page, words
     assert "old" not in [cell.strip() for cell in page.replace("<", ">").split(">")]

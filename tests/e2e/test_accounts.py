@@ -119,7 +119,7 @@ def test_a_token_of_a_program_and_the_log_of_all_that(up: Up) -> None:
     assert [sign_in(up, "ann@example.com", word)[0] for word in ("not her password", PASSWORD)] == [401, 303]
     command(up, "user", "add", "dora", "--role", "viewer")
     command(up, "user", "remove", "dora")
-    lines = footfall("audit", "--json", "--data", str(up.data)).stdout.splitlines()
+    lines = footfall("audit-log", "--json", "--data", str(up.data)).stdout.splitlines()
     deeds = [json.loads(line) for line in lines]
     assert {"signed in", "did not sign in", "removed a token", "removed a user", "sent a wrong token"} <= {
         deed["deed"] for deed in deeds

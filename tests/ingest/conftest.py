@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -124,6 +126,10 @@ def _read(stream: BinaryIO) -> Answer:
     return Answer(status, headers, body)
 
 
+def is_outcomes(record: Stored) -> bool:
+    return b'"reason":"outcomes"' in (record.value or b"")
+
+
 class Log:
     """The broker as one test sees it: only what came since the test began."""
 
@@ -140,7 +146,21 @@ class Log:
         log._start = dict.fromkeys(log._start)
         return log.events(topic)
 
+    def outcomes(self) -> dict[tuple[str, str, str], int]:
+        """What became of the events, by site, outcome and reason, as the log has it."""
+        found: Counter[tuple[str, str, str]] = Counter()
+        for record in self._records("footfall.dead-letter"):
+            if is_outcomes(record):
+                held = base64.b64decode(json.loads(record.value or b"")["bytes"])
+                for _, site, outcome, reason, count in json.loads(held)["counts"]:
+                    found[site, outcome, reason] += count
+        return dict(found)
+
     def records(self, topic: str) -> list[Stored]:
+        """Without the counts of outcomes, which come every few seconds."""
+        return [record for record in self._records(topic) if not is_outcomes(record)]
+
+    def _records(self, topic: str) -> list[Stored]:
         found: list[Stored] = []
         for partition in self._partitions(topic):
             last = self._last(partition)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,6 +99,17 @@ def test_decode_opens_the_doors_envelopes() -> None:
     ]
 
 
+def test_what_the_door_counted_is_no_dead_letter() -> None:
+    held = base64.b64encode(b'{"id":"p/1","counts":[[7,"a.example","refused","malformed",3],[7,"","accepted","",2]]}')
+    record = b'{"reason":"outcomes","received_at":7,"bytes":"' + held + b'"}'
+    batch = raw(record, record[:-3] + b'"}', topic="footfall.dead-letter")
+    out, _ = through(steps.Decode(), [batch], "outcomes")
+    counts = [("p/1", 7, "a.example", "refused", "malformed", 3), ("p/1", 7, "", "accepted", "", 2)]
+    assert pl.concat(out).rows() == counts
+    dead, _ = through(steps.Decode(), [batch], "dead")
+    assert pl.concat(dead)["reason"].to_list() == ["not an envelope"]
+
+
 @pytest.mark.parametrize("shards", [1, 3])
 def test_key_by_shard_keeps_a_visitor_whole(shards: int) -> None:
     batches = [frame(*(event(n, visitor=n % 7) for n in range(start, start + 20))) for start in (0, 20)]
@@ -183,7 +195,7 @@ def test_every_sink_gets_the_same_rows_of_one_shard_as_of_many() -> None:
 
     # Of two stored copies, the lesser stays and the greater is replaced.
     stored = frame(event(1, T0, visitor=1, received_at=T0 - 9), event(2, T0, visitor=2, received_at=T0 + 10**9))
-    sinks = [name for name in SINKS if name not in ("archive", "dead_letters")]
+    sinks = [name for name in SINKS if name not in ("archive", "dead_letters", "outcomes")]
 
     def outcome(shards: int) -> dict[str, pl.DataFrame]:
         found: dict[str, list[pl.DataFrame]] = {name: [] for name in sinks}

@@ -1,0 +1,216 @@
+"""The log's side of the audit: which events lie in it that were received in some hours, and where.
+
+Records lie in the order of publication, which comes after receipt: mostly at once, but a record that waited in a spool
+comes hours later, and clocks differ. So a near look reads what was published around the hours; a whole look reads
+everything, and finds what is anywhere.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import polars as pl
+
+from activity import columns
+from activity.columns import COLUMNS, RECEIPTS
+from activity.definitions import HOUR_MS, MINUTE_MS
+from activity.event import DEAD_LETTER_TOPIC
+from activity.refusal import OutcomeCounts
+from brokers.base import Broker, Gone, Position, Stored, TopicPartition
+from pipeline.live import READ_TOPICS
+from pipeline.steps import opened
+from stores.base import Positions
+from stores.receipts import Span
+
+_BEFORE_MS, _AFTER_MS = 5 * MINUTE_MS, 10 * MINUTE_MS
+_AT_ONCE = 20_000  # records
+_TRIES = 5  # while retention removes what is being read
+
+# Where a record is (`chunk`, and `row` in it), and whether the loader and the archive have come as far.
+PLACE: dict[str, pl.DataType] = {
+    "chunk": pl.UInt32(),
+    "row": pl.UInt32(),
+    "committed": pl.Boolean(),
+    "archived": pl.Boolean(),
+}
+EVENTS = {**{name: COLUMNS[name] for name in RECEIPTS}, **PLACE, "hour": pl.Int64()}
+LETTERS = {"received_at": pl.Int64(), "records": pl.Boolean(), **PLACE, "hour": pl.Int64()}
+
+
+class Look(NamedTuple):
+    """Which records are read: all, or those published around a span; and whether each is decoded as the loader does."""
+
+    whole: bool = False
+    exact: bool = False
+
+
+class Chunk(NamedTuple):
+    """Some records of a partition in a row, `(after, upto]`."""
+
+    partition: TopicPartition
+    after: Position | None
+    upto: Position
+
+
+class Range(NamedTuple):
+    """The first and the last of some records of a partition, as positions."""
+
+    partition: TopicPartition
+    first: str
+    last: str
+    records: int
+
+
+@dataclass
+class Records:
+    """What was received in a span and lies in the log.
+
+    `events` have `EVENTS`. `letters` (`LETTERS`) are what is no event: `records` of the events' topics that cannot be
+    decoded, and the door's dead letters. `kept_since` is when the first record that a partition still has was published
+    (ms), None for an empty one."""
+
+    events: pl.DataFrame
+    letters: pl.DataFrame
+    chunks: list[Chunk]
+    kept_since: dict[TopicPartition, int | None]
+
+
+@dataclass
+class _Found:
+    events: list[pl.DataFrame] = field(default_factory=list)
+    letters: list[pl.DataFrame] = field(default_factory=list)
+
+
+def read(broker: Broker, span: Span, look: Look, committed: Positions, archived: Positions) -> Records:
+    """The records of a span; `committed` and `archived` say how far loader and archive are. Raises `BrokerError`."""
+    found, chunks = _Found(), list[Chunk]()
+    kept_since: dict[TopicPartition, int | None] = {}
+    for topic in READ_TOPICS:
+        for number in range(broker.partitions(topic)):
+            partition = TopicPartition(topic, number)
+            done, loaded = (positions.get(topic, {}).get(str(number)) for positions in (archived, committed))
+            for attempt in range(_TRIES):
+                mine, begun = _Found(), len(chunks)
+                try:
+                    kept_since[partition] = _kept_since(broker, partition)
+                    for chunk, stored in _chunks(broker, partition, span, look):
+                        place = {
+                            "chunk": pl.lit(len(chunks), pl.UInt32()),
+                            "committed": pl.col("row") < _taken(stored, loaded),
+                            "archived": pl.col("row") < _taken(stored, done),
+                        }
+                        chunks.append(chunk)
+                        _sort_out(stored, topic, span, look, place, mine)
+                    break
+                except Gone:
+                    if attempt == _TRIES - 1:
+                        raise
+                    del chunks[begun:]
+            found.events += mine.events
+            found.letters += mine.letters
+    events, letters = (
+        pl.concat([pl.DataFrame(schema=schema), *(frame.select(schema.keys()) for frame in frames)])
+        for schema, frames in ((EVENTS, found.events), (LETTERS, found.letters))
+    )
+    return Records(events, letters, chunks, kept_since)
+
+
+def _kept_since(broker: Broker, partition: TopicPartition) -> int | None:
+    bounds = broker.bounds(partition)
+    return broker.timestamp_of(partition, bounds.first) if bounds else None
+
+
+def _chunks(
+    broker: Broker, partition: TopicPartition, span: Span, look: Look
+) -> Iterator[tuple[Chunk, list[Stored]]]:
+    bounds = broker.bounds(partition)
+    if bounds is None:
+        return
+    after, upto = None, bounds.last
+    if not look.whole:
+        after = broker.position_at(partition, span.start - _BEFORE_MS)
+        end = broker.position_at(partition, span.end + _AFTER_MS)
+        if end is None or (after is not None and end <= after):
+            return
+        upto = min(end, upto)
+    for stored in _ahead(broker.read_range(partition, after, upto, _AT_ONCE)):
+        chunk = Chunk(partition, after, stored[-1].position)
+        yield chunk, stored
+        after = chunk.upto
+
+
+def _ahead(batches: Iterator[list[Stored]]) -> Iterator[list[Stored]]:
+    """The batches, each read in a thread while the one before is decoded."""
+    with ThreadPoolExecutor(1, "records") as thread:
+        following = thread.submit(next, batches, None)
+        while (batch := following.result()) is not None:
+            following = thread.submit(next, batches, None)
+            yield batch
+
+
+def _taken(stored: list[Stored], position: str | None) -> int:
+    """How many of the records lie up to a position."""
+    return bisect_right(stored, Position.parse(position), key=lambda each: each.position) if position else 0
+
+
+def _sort_out(
+    stored: list[Stored], topic: str, span: Span, look: Look, place: dict[str, pl.Expr], found: _Found
+) -> None:
+    """Add what a chunk has of a span to `found`."""
+    values = [record.value or b"" for record in stored]
+    if topic == DEAD_LETTER_TOPIC:
+        rows, times = _envelopes(values, [record.timestamp for record in stored])
+    else:
+        events, rows = columns.decode(values) if look.exact else columns.receipts(values)
+        times = [stored[row].timestamp for row in rows]
+        events = events.select(*RECEIPTS, "row").filter(_inside(span)).with_columns(**place, hour=_HOUR)
+        if events.height:
+            found.events.append(events)
+    if rows:
+        letters = pl.DataFrame({"received_at": times, "row": rows}, schema={"received_at": pl.Int64, "row": pl.UInt32})
+        letters = letters.filter(_inside(span)).with_columns(**place, hour=_HOUR)
+        found.letters.append(letters.with_columns(records=pl.lit(topic != DEAD_LETTER_TOPIC)))
+
+
+_HOUR = pl.col("received_at") // HOUR_MS * HOUR_MS
+
+
+def _inside(span: Span) -> pl.Expr:
+    return pl.col("received_at").is_between(span.start, span.end, closed="left")
+
+
+def _envelopes(values: Sequence[bytes], timestamps: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Which of these records of the dead-letter topic are dead letters, and when each was received (ms)."""
+    rows, times = [], []
+    for row, (value, timestamp) in enumerate(zip(values, timestamps, strict=True)):
+        found = opened(value, timestamp)
+        if not isinstance(found, OutcomeCounts):
+            rows.append(row)
+            times.append(found[0])
+    return rows, times
+
+
+def located(broker: Broker, records: Records, rows: pl.DataFrame) -> list[Range]:
+    """Where some rows of `events` or `letters` lie, a range for each partition; what lies between need not be theirs.
+
+    Reads the first and the last chunk of each partition once more. Raises `BrokerError`."""
+    of_partition: dict[TopicPartition, list[tuple[int, int]]] = {}
+    for chunk, row in rows.select("chunk", "row").sort("chunk", "row").iter_rows():
+        of_partition.setdefault(records.chunks[chunk].partition, []).append((chunk, row))
+    return [
+        Range(partition, _position(broker, records, *places[0]), _position(broker, records, *places[-1]), len(places))
+        for partition, places in of_partition.items()
+    ]
+
+
+def _position(broker: Broker, records: Records, chunk: int, row: int) -> str:
+    partition, after, upto = records.chunks[chunk]
+    for stored in broker.read_range(partition, after, upto, _AT_ONCE):
+        if row < len(stored):
+            return str(stored[row].position)
+        row -= len(stored)
+    return str(upto)
