@@ -52,6 +52,11 @@ def of(settings: Settings) -> dict[str, Path]:
     }
 
 
+def any_part(settings: Settings) -> bool:
+    """Whether any part is there."""
+    return any(path.exists() for name, path in of(settings).items() if name != BESIDE)
+
+
 def beside(settings: Settings) -> list[Path]:
     """The files directly in the data folder that are no part and outlive a process."""
     parts = {path for name, path in of(settings).items() if name != BESIDE}
