@@ -67,8 +67,9 @@ def beside(settings: Settings) -> list[Path]:
         for path in sorted(settings.data.iterdir())
         if path.is_file()
         and path not in parts | passing
-        and not path.name.startswith(("owner.json", "."))
-        and not path.name.endswith("lock")
+        and path.name != "lock"
+        and not path.name.startswith("owner.json")
+        and not path.name.endswith(".lock")
     ]
 
 

@@ -82,6 +82,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         parts.accounts.users.add("ann@example.com", "a long enough password", Grants({ALL: Role.OWNER}))
         (parts.settings.data / "password").write_text("secret\n")
         (parts.settings.data / "password").chmod(0o600)
+        (parts.settings.data / ".padlock").touch(0o600)
         spool = parts.settings.data / "spool"
         spool.mkdir()
         (spool / "1.spool").write_bytes(b"waiting")
@@ -111,7 +112,7 @@ def test_everything_comes_back_where_the_settings_say(whole: Path, tmp_path: Pat
     assert [line["equal"] for line in days] == [True] * 3
     assert last["events"] == EVENTS
     old = whole / "data"
-    for name in ("sites.toml", "password", "spool/1.spool", "live/keys/a.example.key"):
+    for name in ("sites.toml", "password", ".padlock", "spool/1.spool", "live/keys/a.example.key"):
         assert (data / name).read_bytes() == (old / name).read_bytes()
         assert (data / name).stat().st_mode == (old / name).stat().st_mode
     for salt in (old / "live" / "salts").iterdir():  # its time is when it expires
@@ -300,6 +301,20 @@ def test_the_room_for_files_beside_the_parts_is_looked_at_too(core: Core, tmp_pa
     begun = core.verbs["backup"](folder=str(tmp_path / "copy"))
     assert next(begun)["of"] > 64 << 20
     begun.close()
+
+
+@pytest.mark.parametrize("linked", ["", "warehouse"])
+def test_a_folder_behind_a_link_is_backed_up(core: Core, tmp_path: Path, linked: str) -> None:
+    core.close()
+    core.parts.close()
+    there, place = tmp_path / "disk", tmp_path / "data" / linked
+    place.rename(there)
+    place.symlink_to(there)
+    with Parts(settings_of(tmp_path / "data")) as parts, closing(Core(parts)) as behind:
+        assert taken(behind, tmp_path / "copy")["events"] == EVENTS
+    assert list((tmp_path / "copy" / "warehouse" / "store").rglob("checksums.txt"))
+    lines = restore(settings_of(tmp_path / "new"), tmp_path / "copy", nullcontext())
+    assert [line["equal"] for line in lines if "equal" in line] == [True] * 3
 
 
 def test_one_backup_at_a_time(core: Core, tmp_path: Path) -> None:
