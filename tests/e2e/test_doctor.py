@@ -27,7 +27,8 @@ ALL = [
 
 def doctor(data: Path, *arguments: str, status: int = 0) -> dict[str, dict[str, str]]:
     """What each check says, the worst first; the exit status is `status`."""
-    done = footfall("doctor", "--json", "--data", str(data), *arguments)
+    nobody = ("--port", "0", "--dashboards-port", "0")  # whatever else runs on this machine at the usual ports
+    done = footfall("doctor", "--json", "--data", str(data), *nobody, *arguments)
     assert done.returncode == status, done.stdout + done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert list(dict.fromkeys(line["check"] for line in lines)) == ALL
@@ -212,7 +213,7 @@ def test_no_data_folder_and_one_that_a_command_holds(start: Start, tmp_path: Pat
     assert not (tmp_path / "none").exists()
     empty = tmp_path / "empty"
     empty.mkdir(mode=0o700)
-    assert states(doctor(empty, "--port", "0", "--dashboards-port", "0")) == {
+    assert states(doctor(empty)) == {
         "processes": "warning", "sites": "warning", "schema": "not asked", "rows": "not asked",
         "dead letters": "not asked", "broker clock": "not asked", "retention": "not asked", "lag": "not asked",
     }  # fmt: skip
