@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parseaddr
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 PREFIX = "FOOTFALL_"
 # Only the test suite reads these (see README, "Tests").
@@ -158,8 +159,8 @@ class Settings:
         if data.exists() and not data.is_dir():
             problems.append(f"data: {data} is a file; name a folder")
         text = {
-            "broker": given.get("broker", f"sqlite://{data}/log.db"),
-            "warehouse": given.get("warehouse", f"chdb://{data}/warehouse"),
+            "broker": given.get("broker", f"sqlite://{_in_url(data)}/log.db"),
+            "warehouse": given.get("warehouse", f"chdb://{_in_url(data)}/warehouse"),
             **{name: _folder_url(given.get(name, str(data / name))) for name in _FOLDERS},
         }
         runner = given.get("runner", "")
@@ -236,7 +237,12 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 def _folder_url(value: str) -> str:
     """Turns a plain path into a file URL; a URL stays as it is."""
-    return value if "://" in value else f"file://{Path(value).expanduser().absolute()}"
+    return value if "://" in value else f"file://{_in_url(Path(value).expanduser().absolute())}"
+
+
+def _in_url(path: Path) -> str:
+    """The path as it stands in a URL. Only what would end or change it is quoted, as people read these URLs."""
+    return re.sub("[%#?]", lambda found: quote(found[0]), str(path))
 
 
 def _scheme_problems(urls: Mapping[str, str]) -> list[str]:

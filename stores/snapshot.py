@@ -41,11 +41,13 @@ class Snapshot:
         """Freeze all tables under `name`. Raises what the warehouse raises; then nothing is left."""
         self._root = root
         self._frozen = root / "shadow" / f"{_PREFIX}{name}"
+        real = os.path.realpath(self._frozen)  # the engine may tell paths without the links on the way to it
         try:
             for (table,) in warehouse.query(_TABLES, {"database": warehouse.database}).iter_rows():
                 frozen = warehouse.query(_FREEZE.format(table=table, name=self._frozen.name))
                 for path in frozen["part_backup_path"] if frozen.height else ():
-                    if not Path(path).is_relative_to(self._frozen) or not Path(path, "checksums.txt").is_file():
+                    inside = Path(os.path.realpath(path)).is_relative_to(real)
+                    if not inside or not Path(path, "checksums.txt").is_file():
                         raise StoreError(f"{path}: a part of {table} was frozen, and is not there: try again")
         except BaseException:
             self.close()

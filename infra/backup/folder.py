@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
@@ -74,12 +75,12 @@ class Writer:
 
     def __init__(self, folder: Path) -> None:
         """Makes `DIR.partial`, in place of what a killed backup left. Raises `Failed` if `folder` cannot be new."""
-        self.folder = folder
-        self.partial = folder.with_name(folder.name + _PARTIAL)
         if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
             raise Failed(f"{folder} is there already and not empty: name a new folder for the backup")
         if os.path.ismount(folder):
             raise Failed(f"{folder} is a file system of its own: name a new folder in it for the backup")
+        self.folder = folder
+        self.partial = folder.with_name(folder.name + _PARTIAL)
         if self.partial.exists():
             if not (self.partial / SUMS).is_file():
                 raise Failed(f"{self.partial} is in the way, and no backup of ours: remove it, or name another folder")
@@ -140,7 +141,8 @@ class Writer:
 
     def close(self) -> None:
         """Removes what is not finished."""
-        self._sums.close()
+        with suppress(OSError):  # the disk is full: the more this has to go
+            self._sums.close()
         shutil.rmtree(self.partial, ignore_errors=True)
 
     def _create(self, name: str) -> IO[bytes]:
@@ -155,11 +157,22 @@ class Writer:
         self.bytes += (self.partial / name).stat().st_size
 
 
+@contextmanager
+def in_words(folder: Path) -> Iterator[None]:
+    """Names the folder where a read or a write of a file fails, which the system tells without a name: `Failed`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise Failed(f"{folder} cannot be made: {error.strerror}; nothing of it is left") from error
+
+
 def about(folder: Path) -> About:
     """What a backup says about itself. Raises `Failed` if it is none, is damaged, or of a newer version."""
     try:
         data = (folder / ABOUT).read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise Failed(f"{folder} is no backup: it has no {ABOUT}") from None
     *_, last = [Entry("", ""), *entries(folder)]
     if last != Entry(ABOUT, hashlib.sha256(data).hexdigest()):

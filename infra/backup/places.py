@@ -52,6 +52,11 @@ def of(settings: Settings) -> dict[str, Path]:
     }
 
 
+def any_part(settings: Settings) -> bool:
+    """Whether any part is there."""
+    return any(path.exists() for name, path in of(settings).items() if name != BESIDE)
+
+
 def beside(settings: Settings) -> list[Path]:
     """The files directly in the data folder that are no part and outlive a process."""
     parts = {path for name, path in of(settings).items() if name != BESIDE}
@@ -62,8 +67,9 @@ def beside(settings: Settings) -> list[Path]:
         for path in sorted(settings.data.iterdir())
         if path.is_file()
         and path not in parts | passing
-        and not path.name.startswith(("owner.json", "."))
-        and not path.name.endswith("lock")
+        and path.name != "lock"
+        and not path.name.startswith("owner.json")
+        and not path.name.endswith(".lock")
     ]
 
 

@@ -41,7 +41,7 @@ def restore(settings: Settings, folder: Path, alone: AbstractContextManager[obje
     _refuse_occupied(where)
     yield from backup.verify(folder, about, backup.Progress("verified", about.bytes))
     backup.check_space(data, about.bytes + _SPARE)
-    with ExitStack() as stack:
+    with backup.in_words(data), ExitStack() as stack:
         private.make(data)
         stack.enter_context(alone)
         _refuse_occupied(where)

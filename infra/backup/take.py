@@ -28,7 +28,7 @@ import msgspec
 
 from brokers.sqlite.storage import rewind
 from infra.backup import database, places, proof
-from infra.backup.folder import About, Progress, Writer, check_space, total
+from infra.backup.folder import About, Progress, Writer, check_space, in_words, total
 from infra.errors import Failed
 from infra.wiring import Parts
 from stores import snapshot
@@ -57,7 +57,7 @@ def take(parts: Parts, loader: Loader, still: AbstractContextManager[object], fo
     places.refuse(settings, "footfall backup")
     where = places.of(settings)
     _refuse_within(folder, where)
-    with ExitStack() as stack:
+    with in_words(folder), ExitStack() as stack:
         stack.enter_context(_alone(settings.data))
         snapshot.sweep(where[places.WAREHOUSE])
         _check_parts(parts)
@@ -189,7 +189,7 @@ def _checkpoint(loader: Loader, checkpoint: Checkpoint, writer: Writer, folder: 
 
 def _needed(parts: Parts, where: dict[str, Path]) -> int:
     names = ("checkpoint", "live", "spool", places.LOG, places.SITES, ACCOUNTS)
-    files = [where[name] for name in names] + [Path(f"{where[places.LOG]}-wal")]
+    files = [*(where[name] for name in names), Path(f"{where[places.LOG]}-wal"), *places.beside(parts.settings)]
     archived = sum(entry.bytes for entry in parts.archive.manifest().entries)
     return snapshot.size(parts.warehouse) + archived + total(path for path in files if path.exists())
 

@@ -33,7 +33,7 @@ EPILOG = "\b\nWhere the rules come from (docs/rules.md has what is made of them)
 
 _NAMES = ("products", "gap", "midnight", "campaign")
 LONGEST_GAP = 1440  # minutes
-_COLUMNS = f"{'day':<10}  {'site':<24}  {'rules':<12}  {'visits':>10}  views/visit  bounce rate  visit duration"
+_COLUMNS = f"{'day':<10}  {'site':<24}  {'rules':<26}  {'visits':>10}  views/visit  bounce rate  visit duration"
 
 
 def with_rules(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,6 +97,6 @@ def _told(line: dict[str, Any], before: dict[str, Any]) -> str:
     day, site = (line["day"] or "total", line["site"]) if is_first else ("", "")
     minutes, seconds = divmod(round(line["visit_duration"]), 60)
     return (
-        f"{day:<10}  {site:<24}  {line['rules']:<12}  {line['visits']:>10,}  {line['views_per_visit']:>11.2f}  "
+        f"{day:<10}  {site:<24}  {line['rules']:<26}  {line['visits']:>10,}  {line['views_per_visit']:>11.2f}  "
         f"{line['bounce_rate']:>11.1%}  {f'{minutes}m {seconds:02d}s':>14}"
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from infra.doctor.finding import Check, Told, counted, ok, size, span, warning, wrong
 from ingest import sites
 from ingest.spool import FolderSpool
+from stores.backends import parse_location
 from stores.live import checked_secret
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _PRIVATE = ("accounts.db", "owner.json", "log.db", "sites.toml")
 
 def folder_of(url: str) -> Path | None:
     """The folder that a setting names, None if it is a URL of something else."""
-    return Path(url.removeprefix("file://")) if url.startswith("file://") else None
+    return parse_location(url).folder if url.startswith("file:") else None
 
 
 def checks(settings: Settings, *, runs: bool) -> dict[str, Check]:

@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def blueprint(owner: Owner, verbs: dict[str, Verb]) -> Any:
             return Response("only commands on the same data folder may do this\n", 401)
         if verb not in verbs:
             return Response(f"no such verb here: {verb}; is the command of another version?\n", 404)
-        request.max_content_length = None  # our own user's commands send keys of events by the ten thousand
+        request.max_content_length = sys.maxsize  # our own user's commands send keys of events by the ten thousand
         arguments: Line = msgspec.json.decode(request.get_data())
         return Response(_answer(verbs[verb], arguments), mimetype="application/x-ndjson")
 

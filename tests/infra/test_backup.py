@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from activity.event import ALL_TOPICS, TOPICS
 from brokers.base import Position, TopicPartition
 from brokers.sqlite.broker import SqliteBroker
 from brokers.sqlite.storage import rewind
+from infra.backup.folder import Writer, in_words
 from infra.backup.restore import restore
+from infra.commands.backup import backup
 from infra.errors import Failed
 from infra.processes.core import Core
 from infra.settings import Settings
@@ -78,6 +82,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         parts.accounts.users.add("ann@example.com", "a long enough password", Grants({ALL: Role.OWNER}))
         (parts.settings.data / "password").write_text("secret\n")
         (parts.settings.data / "password").chmod(0o600)
+        (parts.settings.data / ".padlock").touch(0o600)
         spool = parts.settings.data / "spool"
         spool.mkdir()
         (spool / "1.spool").write_bytes(b"waiting")
@@ -107,7 +112,7 @@ def test_everything_comes_back_where_the_settings_say(whole: Path, tmp_path: Pat
     assert [line["equal"] for line in days] == [True] * 3
     assert last["events"] == EVENTS
     old = whole / "data"
-    for name in ("sites.toml", "password", "spool/1.spool", "live/keys/a.example.key"):
+    for name in ("sites.toml", "password", ".padlock", "spool/1.spool", "live/keys/a.example.key"):
         assert (data / name).read_bytes() == (old / name).read_bytes()
         assert (data / name).stat().st_mode == (old / name).stat().st_mode
     for salt in (old / "live" / "salts").iterdir():  # its time is when it expires
@@ -189,6 +194,12 @@ def test_what_is_not_as_it_was_does_not_count(copy: Path, tmp_path: Path, what: 
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_file_is_no_backup(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Failed, match="is no backup"):
+        restored(tmp_path / "file", tmp_path / "new")
+
+
 def test_a_newer_version_is_told(copy: Path, tmp_path: Path) -> None:
     changed(copy, version=2)
     with pytest.raises(Failed, match="has version 2"):
@@ -245,7 +256,7 @@ def test_a_backup_goes_nowhere_but_into_a_new_folder_outside(core: Core, tmp_pat
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     (tmp_path / "strange.partial").mkdir()
-    for folder, why in (("full", "not empty"), ("data/copy", "lies in"), ("strange", "in the way")):
+    for folder, why in (("full", "not empty"), ("/", "not empty"), ("data/copy", "lies in"), ("strange", "in the way")):
         with pytest.raises(Failed, match=why):
             taken(core, tmp_path / folder)
     assert (tmp_path / "full" / "file").exists()
@@ -259,6 +270,51 @@ def test_a_backup_goes_nowhere_but_into_a_new_folder_outside(core: Core, tmp_pat
     assert taken(core, tmp_path / "copy")["events"] == EVENTS
     assert not left.exists()
     assert not frozen.parent.exists()
+
+
+def test_a_folder_that_has_nothing_gives_no_backup_of_nothing(tmp_path: Path) -> None:
+    data = tmp_path / "data"  # such as where a disk was not mounted
+    data.mkdir()
+    refused = CliRunner().invoke(backup, [str(tmp_path / "copy"), "--data", str(data)])
+    assert refused.exit_code == 1
+    assert "nothing of Footfall" in refused.output
+    assert list(data.iterdir()) == []
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_full_disk_is_told_and_nothing_stays_on_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 10_000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    folder = tmp_path / "copy"
+    with ExitStack() as stack, pytest.raises(Failed, match="copy cannot be made: File too large"), in_words(folder):
+        stack.callback(resource.setrlimit, resource.RLIMIT_FSIZE, (soft, hard))
+        with closing(Writer(folder)) as writer:
+            assert list(writer.copy(tmp_path / "file", "one")) == []
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+            list(writer.copy(tmp_path / "file", "two"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_room_for_files_beside_the_parts_is_looked_at_too(core: Core, tmp_path: Path) -> None:
+    with (tmp_path / "data" / "places.mmdb").open("wb") as file:
+        file.truncate(64 << 20)
+    begun = core.verbs["backup"](folder=str(tmp_path / "copy"))
+    assert next(begun)["of"] > 64 << 20
+    begun.close()
+
+
+@pytest.mark.parametrize("linked", ["", "warehouse"])
+def test_a_folder_behind_a_link_is_backed_up(core: Core, tmp_path: Path, linked: str) -> None:
+    core.close()
+    core.parts.close()
+    there, place = tmp_path / "disk", tmp_path / "data" / linked
+    place.rename(there)
+    place.symlink_to(there)
+    with Parts(settings_of(tmp_path / "data")) as parts, closing(Core(parts)) as behind:
+        assert taken(behind, tmp_path / "copy")["events"] == EVENTS
+    assert list((tmp_path / "copy" / "warehouse" / "store").rglob("checksums.txt"))
+    lines = restore(settings_of(tmp_path / "new"), tmp_path / "copy", nullcontext())
+    assert [line["equal"] for line in lines if "equal" in line] == [True] * 3
 
 
 def test_one_backup_at_a_time(core: Core, tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ import click
 import pytest
 
 from infra import access
+from infra.backup import places
+from infra.doctor.folders import folder_of
 from infra.settings import HELP, BadSettings, Settings
+from stores import connect_checkpoint
 
 
 def test_the_defaults_keep_everything_under_the_data_folder(tmp_path: Path) -> None:
@@ -107,3 +110,14 @@ def test_equal_ports_are_refused_but_two_free_ones_may_be_asked_for() -> None:
 def test_every_field_has_a_line_of_help() -> None:
     secret = {"broker_secrets", "dashboards_secret", "oidc_secret", "smtp_password"}
     assert set(Settings.__dataclass_fields__) == {*HELP} | secret
+
+
+@pytest.mark.parametrize("name", ["a%20b", "50%", "ä#x", "why?", "with space"])
+def test_a_data_folder_of_any_name_has_its_parts_in_it(tmp_path: Path, name: str) -> None:
+    data = tmp_path / name
+    settings = Settings.load({}, {"data": str(data), "archive": str(data / "files")})
+    found = places.of(settings)
+    assert found["archive"] == data / "files" == folder_of(settings.archive)
+    assert [path for path in found.values() if not path.is_relative_to(data)] == []
+    connect_checkpoint(settings.checkpoint).swap("unit-1", b"{}", None)
+    assert [path.name for path in data.iterdir()] == ["checkpoint"]

@@ -136,6 +136,26 @@ def test_the_control_port_is_for_those_who_can_read_the_folder(start: Start) -> 
     refused.value.close()
 
 
+def test_a_command_may_send_more_than_a_page_may(start: Start, tmp_path: Path) -> None:
+    """An import asks which of its events are stored, by their keys."""
+    up = start("--site", SITE).wait_ready()
+    day = datetime(2026, 3, 1, tzinfo=UTC).timestamp() * 1_000
+    log = tmp_path / "events.jsonl"
+    log.write_text(
+        "".join(
+            json.dumps({"type": "pageview", "url": f"https://{SITE}/", "visitor": f"v{n}", "ts": day + n}) + "\n"
+            for n in range(25_000)
+        )
+    )
+    data = ("--site", SITE, "--format", "events", "--json", "--data", str(up.data))
+    up.collect()
+    until(lambda: up.stats()["pageviews"] == 1, "the site has an event to compare with")
+    for accepted in (25_000, 0):
+        done = footfall("import", str(log), *data)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["accepted"] == accepted
+
+
 def test_commands_work_beside_it(start: Start) -> None:
     up = start("--site", SITE).wait_ready()
     up.collect()
