@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 import polars as pl
 
 from activity.definitions import HOUR_MS
+from activity.erasure import NEEDED, Erasures
 from activity.event import TOPICS
 from brokers.base import Broker, Position, TopicPartition
 from pipeline import io
 from pipeline.checkpoint import PartitionRange, moved
 from pipeline.io import BrokerFeed
-from pipeline.run import Run
+from pipeline.run import Feed, Run
 from pipeline.runner import Runner
 from stores.archive import COLUMNS as ARCHIVE_COLUMNS
 from stores.archive import file_path
@@ -34,20 +35,24 @@ def flush(
     archive: Archive,
     upto: Positions,
     unit: str,
+    erasures: Callable[[], Erasures],
     progress: Callable[[int], None] = lambda _: None,
 ) -> Positions:
     """Archive everything up to `upto` (inclusive); returns the positions up to which the archive now reaches.
 
-    Positions go topic -> partition -> position; `progress` is called with the number of events of each flush. Raises
+    Positions go topic -> partition -> position; `erasures` returns the tombstones that count now; `progress` is called
+    with the number of events of each flush. Raises
     `Conflict` when another process flushed the same partitions at the same time, `Gone` when the broker no longer has
     the records."""
+    left: set[str] = set()
     while True:
         committed = archive.committed()
         ranges = _ranges(broker, committed.positions, upto)
         if not ranges:
             return committed.positions
         flushed: list[pl.DataFrame] = []
-        runner.run(Run([BrokerFeed(broker, r) for r in ranges], {"archive": io.collecting(flushed)}))
+        feeds: list[Feed] = [BrokerFeed(broker, r) for r in ranges]
+        runner.run(Run(feeds, {"archive": io.collecting(flushed)}, erasures=erasures()))
         text = ";".join(f"{r.topic}/{r.partition}/{r.after}-{r.upto}" for r in ranges)
         entries = [entry for frame in flushed for entry in _write(archive, frame, unit, text)]
         try:
@@ -55,7 +60,11 @@ def flush(
         except Conflict:
             if any(archive.committed().positions.get(r.topic, {}).get(str(r.partition)) != r.after for r in ranges):
                 raise
-            continue  # other partitions were archived meanwhile
+            left |= {entry.path for entry in entries}
+            continue  # other partitions were archived meanwhile, or something was forgotten
+        for path in left - {entry.path for entry in entries}:
+            archive.delete(path)
+        left.clear()
         for r in ranges:
             broker.remember(GROUP, TopicPartition(r.topic, r.partition), Position.parse(r.upto))
         progress(sum(frame.height for frame in flushed))
@@ -100,6 +109,12 @@ def _write(archive: Archive, frame: pl.DataFrame, unit: str, ranges: str) -> Ite
         )
 
 
-def reading(archive: Archive, entry: ArchivedFile) -> Callable[[Sequence[str]], pl.DataFrame]:
-    """Reads columns of an archived file, and verifies its checksum. Raises `Unreadable` naming the file."""
-    return lambda names: archive.read(entry.path, list(names), entry)
+def reading(
+    archive: Archive, entry: ArchivedFile, erasures: Erasures
+) -> Callable[[Sequence[str]], pl.DataFrame]:
+    """Reads columns of an archived file without what is forgotten, and verifies its checksum.
+
+    Raises `Unreadable` naming the file."""
+    if entry.site not in erasures.sites:
+        return lambda names: archive.read(entry.path, list(names), entry)
+    return lambda names: erasures.kept(archive.read(entry.path, [*{*names, *NEEDED}], entry)).select(names)

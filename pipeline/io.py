@@ -34,7 +34,7 @@ _AT_ONCE = 20_000  # records of a batch
 
 @dataclass(frozen=True)
 class BrokerFeed:
-    """Feeds the records of a range in batches."""
+    """Feeds the records of a range in batches. A record that the log has emptied has no bytes."""
 
     broker: Broker
     range: PartitionRange

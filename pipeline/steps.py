@@ -37,11 +37,13 @@ DEAD_LETTERS: dict[str, pl.DataType] = {
 }
 
 class _Decode(Step):
-    def __init__(self, positions: bool) -> None:
+    def __init__(self, ref: RunRef, positions: bool) -> None:
+        self.ref = ref
         self.positions = positions
         self.records = Metrics.counter("decode", "records")
         self.events = Metrics.counter("decode", "events")
         self.dead = Metrics.counter("decode", "dead")
+        self.erased = Metrics.counter("decode", "erased")
 
     def process(self, batch: Raw | pl.DataFrame) -> Iterator[Any]:
         if isinstance(batch, pl.DataFrame):
@@ -51,10 +53,17 @@ class _Decode(Step):
             return
         self.records.inc(len(batch.values))
         if batch.topic == DEAD_LETTER_TOPIC:
-            frame, dead = None, [_opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True)]
+            frame, dead = None, [_opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True) if v]
+            erased = len(batch.values) - len(dead)
         else:
             frame, bad = columns.decode(batch.values)
-            dead = [(batch.timestamps[i], batch.topic, _why(batch.values[i]), batch.values[i]) for i in bad]
+            values = batch.values
+            dead = [(batch.timestamps[i], batch.topic, _why(values[i]), values[i]) for i in bad if values[i]]
+            kept = self.ref.run().erasures.kept(frame)
+            erased = len(bad) - len(dead) + frame.height - kept.height
+            frame = kept
+        if erased:
+            self.erased.inc(erased)
         if dead:
             self.dead.inc(len(dead))
             yield pvalue.TaggedOutput("dead", pl.DataFrame(dead, schema=DEAD_LETTERS, orient="row"))
@@ -92,15 +101,17 @@ def _opened(value: bytes, timestamp: int) -> tuple[int, str, str, bytes]:
 class Decode(beam.PTransform):
     """Raw records to event frames (main output) and dead letters (`dead`, `DEAD_LETTERS`). Frames pass unchanged.
 
-    With `positions` the event frames also have `topic`, `partition`, `position` and `published_at` (ms)."""
+    With `positions` the event frames also have `topic`, `partition`, `position` and `published_at` (ms). Left out and
+    counted as `erased` are events that the run's tombstones cover, and records that a log has emptied."""
 
-    def __init__(self, positions: bool = False) -> None:
+    def __init__(self, ref: RunRef, positions: bool = False) -> None:
         super().__init__()
+        self.ref = ref
         self.positions = positions
 
     def expand(self, pcoll: beam.PCollection) -> Any:
         """Apply the step; see the class."""
-        decode = beam.ParDo(_Decode(self.positions)).with_output_types(pl.DataFrame)
+        decode = beam.ParDo(_Decode(self.ref, self.positions)).with_output_types(pl.DataFrame)
         return typed(pcoll | decode.with_outputs("dead", main="events"), ["dead"], pl.DataFrame)
 
 

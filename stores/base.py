@@ -193,6 +193,9 @@ class Archive(Protocol):
         `version` is that of what was read before; returns the new one. Raises `Conflict` when another process
         committed since."""
 
+    def delete(self, path: str) -> None:
+        """Delete a file, if there is one, durably on return. No commit may name it."""
+
     def close(self) -> None:
         """Close the connections of the store."""
 

@@ -10,6 +10,7 @@ import base64
 import threading
 from collections.abc import Callable, Iterator
 from datetime import date
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
 
     def flush() -> Iterator[Line]:
         """Writes the archive up to the committed position; yields a line per batch of events."""
-        from pipeline import archive
+        from pipeline import archive, erasure
 
         def work(report: Callable[[Line], None]) -> None:
             for loader in pipeline():
@@ -60,6 +61,7 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
                     parts.archive,
                     loader.checkpoint().positions,
                     loader.unit.name,
+                    partial(erasure.load, parts.checkpoint),
                     lambda n: report({"events": n}),
                 )
 
