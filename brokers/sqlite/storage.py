@@ -106,6 +106,14 @@ class SqliteFile:
         with self.reading(timeout) as db:
             return db.execute(statement, values).fetchall()
 
+    def cut_wal(self) -> bool:
+        """Fold the write-ahead log back and cut it to nothing; return whether others were in the way."""
+        with self._write_lock, self._named_errors():
+            if self._writer is None:
+                self._writer = self._connect(self._timeout)
+            self._writer.execute("PRAGMA secure_delete=FAST")
+            return bool(self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+
     def close(self) -> None:
         self._closed = True
         with self._write_lock:
@@ -134,6 +142,8 @@ class SqliteFile:
             # Folding the WAL back costs a second fsync: every 16 MB rather than every 4.
             db.execute("PRAGMA wal_autocheckpoint=4000")
             db.execute("PRAGMA journal_size_limit=67108864")
+            # What is deleted in a page that is written anyway leaves nothing there; see `erasing` for the others.
+            db.execute("PRAGMA secure_delete=FAST")
             if not db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
                 db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
         except BaseException:
@@ -202,6 +212,23 @@ def unpack(db: sqlite3.Connection, log: int, incarnation: str, start: int, last:
         if size >= _BYTES_A_READ:
             break
     return found
+
+
+def key_range(log: int) -> tuple[int, int]:
+    """Return the keys between which the batches of a log lie, the first excluded."""
+    base = log << _OFFSET_BITS
+    return base - 1, base + _OFFSET
+
+
+def content_of(key: int, data: bytes) -> tuple[int, list[Content]]:
+    """Return the offset of the first record of a batch, and the contents of all."""
+    contents = _decode(data)
+    return (key & _OFFSET) - len(contents) + 1, contents
+
+
+def packed(contents: Sequence[Content]) -> bytes:
+    """Return the bytes of a batch's contents."""
+    return _encode(contents)
 
 
 def batch_of(db: sqlite3.Connection, log: int, offset: int) -> tuple[int, int] | None:
