@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "replay": "infra.commands.data:replay",
     "reconcile": "infra.commands.data:reconcile",
     "archive": "infra.commands.data:archive",
+    "forget": "infra.commands.forget:forget",
     "topics": "infra.commands.broker:topics",
     "broker": "infra.commands.broker:broker",
     "migrate": "infra.commands.data:migrate",

@@ -7,7 +7,8 @@ follow from their content; the swap of the manifest then makes all files of a fl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 
@@ -22,7 +23,7 @@ from pipeline.run import Feed, Run
 from pipeline.runner import Runner
 from stores.archive import COLUMNS as ARCHIVE_COLUMNS
 from stores.archive import file_path
-from stores.base import Archive, ArchivedFile, Conflict, Positions
+from stores.base import Archive, ArchivedFile, Conflict, Positions, Unreadable
 
 GROUP = "footfall-archive"
 # Records a partition and flush: what bounds the memory and the size of a file.
@@ -89,24 +90,87 @@ def _write(archive: Archive, frame: pl.DataFrame, unit: str, ranges: str) -> Ite
     hour = pl.col("received_at") // HOUR_MS * HOUR_MS
     parts = frame.with_columns(hour=hour).partition_by("site", "type", "hour", as_dict=True)
     for (site, kind, at), rows in parts.items():
-        path = file_path(str(site), str(kind), int(str(at)), unit, ranges)
-        stats = archive.write(path, rows.select(ARCHIVE_COLUMNS.keys()).to_arrow(compat_level=pl.CompatLevel.oldest()))
-        occurred, received = rows["occurred_at"], rows["received_at"]
-        yield ArchivedFile(
-            path=path,
-            site=str(site),
-            type=str(kind),
-            date=path.split("date=")[1][:10],
-            hour=int(str(at)) // HOUR_MS % 24,
-            unit=unit,
-            rows=stats.rows,
-            bytes=stats.bytes,
-            sha256=stats.sha256,
-            min_occurred_at=int(occurred.min()),  # type: ignore[arg-type]
-            max_occurred_at=int(occurred.max()),  # type: ignore[arg-type]
-            min_received_at=int(received.min()),  # type: ignore[arg-type]
-            max_received_at=int(received.max()),  # type: ignore[arg-type]
-        )
+        yield _write_file(archive, rows, str(site), str(kind), int(str(at)), unit, ranges)
+
+
+def _write_file(
+    archive: Archive, rows: pl.DataFrame, site: str, kind: str, at: int, unit: str, ranges: str
+) -> ArchivedFile:
+    """Write the events of one site, type and hour, which begins at `at` (ms); returns the entry of the file."""
+    path = file_path(site, kind, at, unit, ranges)
+    stats = archive.write(path, rows.select(ARCHIVE_COLUMNS.keys()).to_arrow(compat_level=pl.CompatLevel.oldest()))
+    occurred, received = rows["occurred_at"], rows["received_at"]
+    return ArchivedFile(
+        path=path,
+        site=site,
+        type=kind,
+        date=path.split("date=")[1][:10],
+        hour=at // HOUR_MS % 24,
+        unit=unit,
+        rows=stats.rows,
+        bytes=stats.bytes,
+        sha256=stats.sha256,
+        min_occurred_at=int(occurred.min()),  # type: ignore[arg-type]
+        max_occurred_at=int(occurred.max()),  # type: ignore[arg-type]
+        min_received_at=int(received.min()),  # type: ignore[arg-type]
+        max_received_at=int(received.max()),  # type: ignore[arg-type]
+    )
+
+
+def erase(
+    archive: Archive,
+    erasures: Erasures,
+    former: Sequence[str],
+    replacing: Callable[[list[str]], None],
+    unreadable: list[str],
+) -> None:
+    """Write the files with events that are covered again, without these, and delete the former ones.
+
+    `replacing` is told which files are about to go, before they do: after a crash they are `former`, and go as far as
+    they do not count. Files that cannot be read are appended to `unreadable` and stay."""
+    while True:
+        manifest = archive.manifest()
+        unreadable.clear()
+        held = list(holding(archive, manifest.entries, erasures, unreadable))
+        replacing([entry.path for entry in held])
+        written = [new for entry in held for new in _without(archive, entry, erasures)]
+        try:
+            # Also without any file: a flush that read the log under former tombstones then finds another version.
+            archive.commit(manifest.version, written, manifest.positions, [entry.path for entry in held])
+        except Conflict:
+            continue  # something was archived meanwhile
+        counts = {entry.path for entry in manifest.entries} - {entry.path for entry in held}
+        for path in {*former, *(entry.path for entry in held)} - counts - {entry.path for entry in written}:
+            archive.delete(path)
+        return
+
+
+def holding(
+    archive: Archive, entries: Iterable[ArchivedFile], erasures: Erasures, unreadable: list[str]
+) -> Iterator[ArchivedFile]:
+    """Those files that hold events that are covered; those that cannot be read are appended to `unreadable`."""
+
+    def read(entry: ArchivedFile) -> bool | None:
+        try:
+            return bool(erasures.covered(archive.read(entry.path, NEEDED)).any())
+        except Unreadable:
+            return None
+
+    of_sites = [entry for entry in entries if entry.site in erasures.sites]
+    with ThreadPoolExecutor(2, "archive") as threads:
+        for entry, covered in zip(of_sites, threads.map(read, of_sites), strict=True):
+            if covered is None:
+                unreadable.append(entry.path)
+            elif covered:
+                yield entry
+
+
+def _without(archive: Archive, entry: ArchivedFile, erasures: Erasures) -> Iterator[ArchivedFile]:
+    rows = erasures.kept(archive.read(entry.path, None, entry))
+    if rows.height:
+        at = int(rows["received_at"][0]) // HOUR_MS * HOUR_MS
+        ranges = f"{entry.path} without {erasures.epoch}"
+        yield _write_file(archive, rows, entry.site, entry.type, at, entry.unit, ranges)
 
 
 def reading(

@@ -29,7 +29,9 @@ _DAY = timedelta(days=1)
 _CLEANED_SECONDS = 60.0
 _NEEDLES = 200  # the engine looks for 255 texts at a time
 
-_OF_THEM = "site = {site:String} AND visitor IN (SELECT visitor FROM erasures WHERE epoch = {epoch:UInt64})"
+# The row of a user's tombstone has no visitor in it.
+_THEM = "SELECT visitor FROM erasures WHERE epoch = {epoch:UInt64} AND user = ''"
+_OF_THEM = f"site = {{site:String}} AND visitor IN ({_THEM})"
 _HERE = "database = currentDatabase() AND table IN {tables:Array(String)}"
 
 
@@ -143,7 +145,11 @@ class Eraser:
         """Remove the rows of the visitors, what only they had of the rollups, and these dead letters.
 
         The days are those of `days()`; their counts have to be taken out before (`uncount`). Days and months that were
-        built with these rows do not count any more, and are built again."""
+        built with these rows do not count any more, and are built again; none is while this runs."""
+        with self._warehouse.building:
+            self._erase(erased, days, letters)
+
+    def _erase(self, erased: Erased, days: Sequence[date], letters: Sequence[str]) -> None:
         around = sorted({day + n * _DAY for day in days for n in (-1, 0, 1)})
         builds = [build for build in self._tables.builds() if build[0] == erased.site and build[2] in set(around)]
         if builds:

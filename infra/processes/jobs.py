@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import date
 from functools import partial
@@ -20,6 +21,8 @@ from infra.wiring import Parts
 
 if TYPE_CHECKING:
     from pipeline.live import Loader
+
+_SPOOL_SECONDS = 10.0
 
 
 def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
@@ -98,6 +101,32 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         except (Incomplete, Busy, RunnerError) as error:
             raise Failed(str(error)) from error
 
+    def forget(site: str, visitor: str, user: str, dry_run: bool) -> Iterator[Line]:
+        """Erases a visitor or a user; lines with `doing` say what goes now, and the last one is the receipt."""
+        from pipeline import forget as forgetting
+        from pipeline.rebuild import Busy
+
+        person = forgetting.Person(site, visitor, user)
+        if parts.sites.get(site) is None and not parts.warehouse.has_events(site):
+            raise Failed(f"{site} is no site, and has no events: a site is named as `footfall site list` shows it")
+        if not dry_run:
+            _await_the_spool(parts)
+
+        def work(report: Callable[[Line], None]) -> None:
+            loader = pipeline()[0].of_all_units()
+            if dry_run:
+                report(forgetting.look(loader, parts.archive, person))
+                return
+            receipt = forgetting.forget(loader, parts.archive, person, lambda what: report({"doing": what}))
+            parts.live.forget(site, receipt["visitors"])
+            receipt["remains"] += [{"where": line, "why": "the spool"} for line in parts.spool().state()]
+            report(receipt)
+
+        try:
+            yield from _reporting(work)
+        except (forgetting.Unable, Busy) as error:
+            raise Failed(str(error)) from error
+
     def known(site: str, visitor: list[int], id_hi: list[int], id_lo: list[int]) -> Iterator[Line]:
         """Yields the indexes of those of these events of a site that are already stored."""
         import polars as pl
@@ -150,6 +179,7 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         "reconcile": rebuild,
         "archive-flush": flush,
         "replay": replay,
+        "forget": forget,
         "known": known,
         "holds": holds,
         "stored-dead-letters": stored_dead_letters,
@@ -158,6 +188,15 @@ def of(parts: Parts, pipeline: Callable[[], list[Loader]]) -> dict[str, Verb]:
         "report-send": report_send,
         "alert-test": alert_test,
     }
+
+
+def _await_the_spool(parts: Parts) -> None:
+    """Waits until all accepted events are in the log: those in the spool cannot be erased. Raises `Failed`."""
+    deadline = time.monotonic() + _SPOOL_SECONDS
+    while parts.spool().waits():
+        if time.monotonic() > deadline:
+            raise Failed("accepted events wait in the spool for the broker: bring it back, then forget")
+        time.sleep(0.2)
 
 
 def _reporting(work: Callable[[Callable[[Line], None]], object]) -> Iterator[Line]:
