@@ -227,7 +227,8 @@ class CheckpointRepository:
     def put_frame(self, name: str, frame: pl.DataFrame) -> str:
         """Write a segment; returns the name to put into the checkpoint."""
         out = io.BytesIO()
-        frame.write_ipc(out, compression="zstd")
+        # Of a frame that was filtered, a newer form has the texts of the rows that are no longer in it, too.
+        frame.write_ipc(out, compression="zstd", compat_level=pl.CompatLevel.oldest())
         data = out.getvalue()
         path = f"segments-{self.unit}/{name}.{_checksum(data).decode()}"
         self.store.put(path, data)

@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +18,12 @@ import pytest
 from activity.event import DEAD_LETTER_TOPIC, Event
 from brokers.base import Record
 from brokers.sqlite.broker import SqliteBroker
-from pipeline import forget, recover, replay
+from pipeline import forget, live, recover, replay
 from pipeline.checkpoint import CheckpointRepository
 from pipeline.forget import Person
 from pipeline.rebuild import reconcile
+from pipeline.resize import resize
+from pipeline.unit import Unit, all_of
 from stores.archive import ParquetArchive
 from stores.checkpoint import FolderCheckpointStore
 from stores.days import DayTables
@@ -258,3 +261,25 @@ def test_what_a_kill_broke_off_is_finished_by_the_next_start(
     world.loader.drain()
     assert_as(world, without)
     assert traces(world) == []
+
+
+def test_several_units_forget_together(world: World, without: Kept) -> None:
+    def loader_of(unit: Unit) -> live.Loader:
+        return replace(world.loader, unit=unit)
+
+    resize(loader_of, 3)
+    loaders = [loader_of(unit) for unit in all_of(3)]
+    for loader in loaders:
+        loader.drain()
+    receipt = forget.forget(loaders[1].of_all_units(), world.archive, PERSON, lambda _what: None)
+    assert receipt["removed"]["sessions"] > 0
+    assert traces(world) == []
+    world.publish(his(event(9_000, T0)), event(9_001, T0 + 1, visitor=3))
+    counted = [counters for loader in loaders for counters in loader.drain()]
+    assert sum(each.get("decode.erased", 0) for each in counted) == 1
+    assert sum(loader.open().events or 0 for loader in loaders) == world.count("SELECT count() FROM events")
+    assert world.count("SELECT count() FROM events") == without.numbers[0].height + 1
+    assert {loader.open().erased for loader in loaders} == {1}
+    whole = loaders[0].of_all_units()
+    assert all(each["equal"] for each in replay.replay(whole, world.archive, DAY, DAY, source="broker"))
+    assert not whole.open().missing
