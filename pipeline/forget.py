@@ -105,6 +105,7 @@ def forget(loader: Loader, archive: Archive, person: Person, progress: Callable[
             raise rebuild.Busy(f"{lease.other} forgets somebody; try again when it is done")
         _finish(loader, archive, progress)
         progress("the warehouse")
+        _end_batch(loader)
         with loader.turn, rebuild.leased(loader):
             epoch = erasure.load(loader.checkpoint_store).epoch + 1
             journal = _found(loader, person, epoch)
@@ -134,9 +135,19 @@ def _finish(loader: Loader, archive: Archive, progress: Callable[[str], None]) -
         return
     log.warning("Erasure %d was broken off; it is finished now", journal.epoch)
     if any(_epoch_of(repository) < journal.epoch for repository in loader.repository.each()):
+        _end_batch(loader)
         with loader.turn, rebuild.leased(loader):
             _erase_rows(loader, journal)
-    _erase_elsewhere(loader, archive, journal, progress)
+    receipt = _erase_elsewhere(loader, archive, journal, progress)
+    told = {name: receipt[name] for name in ("removed", "days", "remains")}
+    log.warning("Erasure %d is done: %s", journal.epoch, msgspec.json.encode(told).decode())
+
+
+def _end_batch(loader: Loader) -> None:
+    """Run the batch of a loader that died in it, which would be in the way of a lease."""
+    with loader.turn:
+        if loader.unit.of == 1 and loader.open().intent is not None:
+            loader.step()
 
 
 def _epoch_of(repository: CheckpointRepository) -> int:
@@ -259,8 +270,10 @@ def _erase_elsewhere(
     records, remains = erase_records(loader.broker, journal.person.site, tombstones, journal.person.user,
                                      journal.needles, journal.begun)  # fmt: skip
     progress("replaced files")
-    if not Eraser(loader.warehouse).clean():
+    eraser = Eraser(loader.warehouse)
+    if not eraser.clean():
         remains.append({"where": "the warehouse", "why": "replaced parts are in use; the engine removes them later"})
+    remains += [{"where": part, "why": "rows that were set aside as broken"} for part in eraser.set_aside()]
     remains += [{"where": path, "why": "the file is damaged and cannot be looked into"} for path in unreadable]
     store = loader.checkpoint_store
     remains += [{"where": name, "why": "it was set aside as damaged"} for name in store.names("damaged/")]

@@ -186,6 +186,11 @@ class Eraser:
                 self._warehouse.command(f"SYSTEM START CLEANUP {table}")
         return True
 
+    def set_aside(self) -> list[str]:
+        """The parts that were set aside because they are broken: their files may hold anybody's rows."""
+        sql = f"SELECT table || '/detached/' || name AS part FROM system.detached_parts WHERE {_HERE} ORDER BY part"
+        return self._warehouse.query(sql, {"tables": list(_TABLES)})["part"].to_list()
+
     def _of_them(self, table: str, erased: Erased) -> list[str]:
         return self._partitions(table, _OF_THEM, {"site": erased.site, "epoch": erased.epoch})
 
