@@ -112,10 +112,10 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     missing: list[Missing] = []  # days that have to be made again from the raw events before anything is loaded
     events: int | None = None  # stored in all; None in a checkpoint that did not count
     retracted: int = 0  # stored events that a lesser copy has replaced
-    erased: int = 0  # the last erasure whose rows are out of the warehouse and the state, see `forget`
     lost: bool = False  # begun over a warehouse that has events already: a replay of everything has to come first
     epoch: int = 0  # of the layout of units that it was made for
     moved_to: int = 0  # the number of units that have its partitions now; it is never changed again then
+    erased: int = 0  # the last erasure whose rows are out of the warehouse and the state, see `forget`
 
     def segments(self) -> list[str]:
         """The segments of the state."""
