@@ -13,7 +13,7 @@ flush) should make all of its records durable together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -295,3 +295,20 @@ class Administered(Protocol):
 
         Each comes with the value that `create_topic` sets for `replication` copies. Partitions, retention and
         replication are not among them. Raises `NoSuchTopic`."""
+
+
+@runtime_checkable
+class Erasing(Protocol):
+    """What an adapter may also implement, for `footfall forget`; other brokers keep records until retention is over."""
+
+    def erase(
+        self,
+        partitions: Sequence[TopicPartition],
+        containing: Sequence[bytes],
+        wanted: Callable[[Sequence[Stored]], Sequence[bool]],
+    ) -> int:
+        """Empty the records of these partitions that are `wanted`, for good; return how many.
+
+        An emptied record keeps its position and its time, and has no key, no value and no headers any more. On return
+        the bytes that it had are in no file of the broker. Only records with one of the texts of `containing` in their
+        key or value are looked at; without texts all are. Several may be looked at together, in order."""

@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "audit": "infra.commands.audit:audit",
     "archive": "infra.commands.data:archive",
     "doctor": "infra.commands.doctor:doctor",
+    "forget": "infra.commands.forget:forget",
     "topics": "infra.commands.broker:topics",
     "broker": "infra.commands.broker:broker",
     "migrate": "infra.commands.data:migrate",

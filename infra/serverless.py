@@ -24,7 +24,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -112,15 +112,19 @@ def archive(_event: dict[str, Any], _context: Context) -> dict[str, int]:
     stops. It reads the checkpoint and never opens the warehouse.
     """
     from pipeline import archive as archiving
+    from pipeline import erasure
     from pipeline.checkpoint import CheckpointRepository
     from stores.base import Conflict
 
     runner, parts = _archiving()
     checkpoint = CheckpointRepository(parts.checkpoint, UNIT).load()
     flushed: list[int] = []
+    erasures = partial(erasure.load, parts.checkpoint)
     if checkpoint is not None:
         try:
-            archiving.flush(runner, parts.broker, parts.archive, checkpoint.positions, UNIT, flushed.append)
+            archiving.flush(
+                runner, parts.broker, parts.archive, checkpoint.positions, UNIT, erasures, flushed.append
+            )
         except Conflict:
             log.info("Another instance brings the archive up to date")
     return {"archived": sum(flushed)}

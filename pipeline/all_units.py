@@ -120,6 +120,7 @@ def merged(checkpoints: list[Checkpoint]) -> Checkpoint:
         missing=losses.missing([], [days for checkpoint in checkpoints for days in checkpoint.missing]),
         events=sum(counts) if len(counts) == len(checkpoints) else None,
         retracted=sum(checkpoint.retracted for checkpoint in checkpoints),
+        erased=min(checkpoint.erased for checkpoint in checkpoints),
         lost=any(checkpoint.lost for checkpoint in checkpoints),
         moved_to=next((checkpoint.moved_to for checkpoint in checkpoints if checkpoint.moved_to), 0),
     )

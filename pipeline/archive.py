@@ -7,21 +7,23 @@ follow from their content; the swap of the manifest then makes all files of a fl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 
 from activity.definitions import HOUR_MS
+from activity.erasure import NEEDED, Erasures
 from activity.event import TOPICS
 from brokers.base import Broker, Position, TopicPartition
 from pipeline import io
 from pipeline.checkpoint import PartitionRange, moved
 from pipeline.io import BrokerFeed
-from pipeline.run import Run
+from pipeline.run import Feed, Run
 from pipeline.runner import Runner
 from stores.archive import COLUMNS as ARCHIVE_COLUMNS
 from stores.archive import file_path
-from stores.base import Archive, ArchivedFile, Conflict, FileStats, Positions
+from stores.base import Archive, ArchivedFile, Conflict, FileStats, Positions, Unreadable
 
 GROUP = "footfall-archive"
 # Records a partition and flush: what bounds the memory and the size of a file.
@@ -34,20 +36,24 @@ def flush(
     archive: Archive,
     upto: Positions,
     unit: str,
+    erasures: Callable[[], Erasures],
     progress: Callable[[int], None] = lambda _: None,
 ) -> Positions:
     """Archive everything up to `upto` (inclusive); returns the positions up to which the archive now reaches.
 
-    Positions go topic -> partition -> position; `progress` is called with the number of events of each flush. Raises
+    Positions go topic -> partition -> position; `erasures` returns the tombstones that count now; `progress` is called
+    with the number of events of each flush. Raises
     `Conflict` when another process flushed the same partitions at the same time, `Gone` when the broker no longer has
     the records."""
+    left: set[str] = set()
     while True:
         committed = archive.committed()
         ranges = _ranges(broker, committed.positions, upto)
         if not ranges:
             return committed.positions
         flushed: list[pl.DataFrame] = []
-        runner.run(Run([BrokerFeed(broker, r) for r in ranges], {"archive": io.collecting(flushed)}))
+        feeds: list[Feed] = [BrokerFeed(broker, r) for r in ranges]
+        runner.run(Run(feeds, {"archive": io.collecting(flushed)}, erasures=erasures()))
         text = ";".join(f"{r.topic}/{r.partition}/{r.after}-{r.upto}" for r in ranges)
         entries = [entry for frame in flushed for entry in _write(archive, frame, unit, text)]
         try:
@@ -55,7 +61,11 @@ def flush(
         except Conflict:
             if any(archive.committed().positions.get(r.topic, {}).get(str(r.partition)) != r.after for r in ranges):
                 raise
-            continue  # other partitions were archived meanwhile
+            left |= {entry.path for entry in entries}
+            continue  # other partitions were archived meanwhile, or something was forgotten
+        for path in left - {entry.path for entry in entries}:
+            archive.delete(path)
+        left.clear()
         for r in ranges:
             broker.remember(GROUP, TopicPartition(r.topic, r.partition), Position.parse(r.upto))
         progress(sum(frame.height for frame in flushed))
@@ -110,6 +120,68 @@ def entry_of(path: str, unit: str, rows: pl.DataFrame, stats: FileStats) -> Arch
     )
 
 
-def reading(archive: Archive, entry: ArchivedFile) -> Callable[[Sequence[str]], pl.DataFrame]:
-    """Reads columns of an archived file, and verifies its checksum. Raises `Unreadable` naming the file."""
-    return lambda names: archive.read(entry.path, list(names), entry)
+def erase(
+    archive: Archive,
+    erasures: Erasures,
+    former: Sequence[str],
+    replacing: Callable[[list[str]], None],
+    unreadable: list[str],
+) -> None:
+    """Write the files with events that are covered again, without these, and delete the former ones.
+
+    `replacing` is told which files are about to go, before they do: after a crash they are `former`, and go as far as
+    they do not count. Files that cannot be read are appended to `unreadable` and stay."""
+    while True:
+        manifest = archive.manifest()
+        unreadable.clear()
+        held = list(holding(archive, manifest.entries, erasures, unreadable))
+        replacing([entry.path for entry in held])
+        fresh = [new for entry in held for new in _without(archive, entry, erasures)]
+        try:
+            # Also without any file: a flush that read the log under former tombstones then finds another version.
+            archive.commit(manifest.version, fresh, manifest.positions, [entry.path for entry in held])
+        except Conflict:
+            continue  # something was archived meanwhile
+        counts = {entry.path for entry in manifest.entries} - {entry.path for entry in held}
+        for path in {*former, *(entry.path for entry in held)} - counts - {entry.path for entry in fresh}:
+            archive.delete(path)
+        return
+
+
+def holding(
+    archive: Archive, entries: Iterable[ArchivedFile], erasures: Erasures, unreadable: list[str]
+) -> Iterator[ArchivedFile]:
+    """Those files that hold events that are covered; those that cannot be read are appended to `unreadable`."""
+
+    def read(entry: ArchivedFile) -> bool | None:
+        try:
+            return bool(erasures.covered(archive.read(entry.path, NEEDED)).any())
+        except Unreadable:
+            return None
+
+    of_sites = [entry for entry in entries if entry.site in erasures.sites]
+    with ThreadPoolExecutor(2, "archive") as threads:
+        for entry, covered in zip(of_sites, threads.map(read, of_sites), strict=True):
+            if covered is None:
+                unreadable.append(entry.path)
+            elif covered:
+                yield entry
+
+
+def _without(archive: Archive, entry: ArchivedFile, erasures: Erasures) -> Iterator[ArchivedFile]:
+    rows = erasures.kept(archive.read(entry.path, None, entry))
+    if rows.height:
+        ranges = f"{entry.path} without {erasures.epoch}"
+        path = file_path(entry.site, entry.type, int(rows["received_at"][0]), entry.unit, ranges)
+        yield written(archive, rows, path, entry.unit)
+
+
+def reading(
+    archive: Archive, entry: ArchivedFile, erasures: Erasures
+) -> Callable[[Sequence[str]], pl.DataFrame]:
+    """Reads columns of an archived file without what is forgotten, and verifies its checksum.
+
+    Raises `Unreadable` naming the file."""
+    if entry.site not in erasures.sites:
+        return lambda names: archive.read(entry.path, list(names), entry)
+    return lambda names: erasures.kept(archive.read(entry.path, [*{*names, *NEEDED}], entry)).select(names)

@@ -115,6 +115,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     lost: bool = False  # begun over a warehouse that has events already: a replay of everything has to come first
     epoch: int = 0  # of the layout of units that it was made for
     moved_to: int = 0  # the number of units that have its partitions now; it is never changed again then
+    erased: int = 0  # the last erasure whose rows are out of the warehouse and the state, see `forget`
 
     def segments(self) -> list[str]:
         """The segments of the state."""
@@ -226,7 +227,8 @@ class CheckpointRepository:
     def put_frame(self, name: str, frame: pl.DataFrame) -> str:
         """Write a segment; returns the name to put into the checkpoint."""
         out = io.BytesIO()
-        frame.write_ipc(out, compression="zstd")
+        # Of a frame that was filtered, a newer form has the texts of the rows that are no longer in it, too.
+        frame.write_ipc(out, compression="zstd", compat_level=pl.CompatLevel.oldest())
         data = out.getvalue()
         path = f"segments-{self.unit}/{name}.{_checksum(data).decode()}"
         self.store.put(path, data)

@@ -161,6 +161,10 @@ class DayBuilder:
         if time.monotonic() >= self._looks_at:
             self.look()
             self._looks_at = time.monotonic() + LOOK_SECONDS
+        with self.tables.building:
+            return self._build_one()
+
+    def _build_one(self) -> float:
         if grown := self.grown():
             return self.keep(*grown)
         if waiting := self.due():

@@ -38,7 +38,7 @@ def build(
 
     The steps find their run by `ref`; visitors are split into `shards`."""
     read = pipeline | "Source" >> source
-    decoded = read | "Decode" >> steps.Decode(positions="archive" in sinks)
+    decoded = read | "Decode" >> steps.Decode(ref, positions="archive" in sinks)
     if "dead_letters" in sinks:
         decoded.dead | "WriteDeadLetters" >> sinks["dead_letters"]
     if "outcomes" in sinks:

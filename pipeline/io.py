@@ -35,7 +35,7 @@ _RECORDS_ALONE = 200  # records of counts that are inserted one by one
 
 @dataclass(frozen=True)
 class BrokerFeed:
-    """Feeds the records of a range in batches."""
+    """Feeds the records of a range in batches. A record that the log has emptied has no bytes."""
 
     broker: Broker
     range: PartitionRange

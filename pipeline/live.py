@@ -26,9 +26,10 @@ import polars as pl
 
 from activity import session
 from activity.definitions import DAY_MS, MINUTE_MS, WATERMARK_DELAY_MS
+from activity.erasure import Erasures
 from activity.event import DEAD_LETTER_TOPIC, TOPICS
 from brokers.base import Broker, BrokerError, Position, TopicPartition
-from pipeline import graph, io, losses
+from pipeline import erasure, graph, io, losses
 from pipeline.all_units import AllUnits
 from pipeline.checkpoint import (
     Checkpoint,
@@ -49,6 +50,7 @@ from pipeline.resources import Outcome, Parts
 from pipeline.runner import Runner
 from pipeline.unit import ONE, Unit, layout
 from stores.base import BrokenRows, CheckpointStore, Conflict, Positions, StoreError
+from stores.erasure import Eraser
 from stores.warehouse import Warehouse
 
 log = logging.getLogger("footfall.pipeline")
@@ -74,6 +76,7 @@ class Status:
     duplicates: int = 0
     late: int = 0
     dead_letters: int = 0
+    erased: int = 0
     watermark: int = 0
     reached: int = 0  # what was published before is in the numbers
     trouble: str = ""
@@ -102,6 +105,7 @@ class Loader:
         self._checkpoint: Checkpoint | None = None
         self._state = OpenState()
         self._opened_at = 0
+        self._erasures = Erasures()
         self.turn = threading.RLock()
 
     # -- the checkpoint ---------------------------------------------------------------------------------------
@@ -132,6 +136,7 @@ class Loader:
                         "checkpoint"
                     )
             self._checkpoint, self._state, self._opened_at = checkpoint, state, self.clock()
+            self._erasures = erasure.load_or_restore(self.checkpoint_store, Eraser(self.warehouse).tombstones)
             self.status.watermark = checkpoint.watermark
             return checkpoint
 
@@ -293,6 +298,7 @@ class Loader:
             batch=intent.batch,
             state=StateRef(self.unit.name, checkpoint.segments(), checkpoint.watermark),
             watermark=intent.watermark,
+            erasures=self._erasures,
             lookup_before=intent.batch,
             shards=self.runner.shards,
         )
@@ -350,22 +356,16 @@ class Loader:
     def _lost_rows(
         self, checkpoint: Checkpoint, outcome: Outcome, times: list[int], before: list[Missing]
     ) -> dict[str, Any]:
-        """The field `missing` when rows of an interrupted batch are lost, else nothing.
-
-        The engine does not repeat an insert whose token it knows, even when the rows have gone in the meantime."""
+        """The field `missing` when rows of an interrupted batch are lost, else nothing."""
         assert checkpoint.intent is not None
         batch = checkpoint.intent.batch
         due = {
             "event_rows": sum(frame.height for _, frame in outcome.frames("events")),
             "session_rows": outcome.rows("sessions"),
         }
-        short = [table for table, rows in due.items() if self.warehouse.rows_of(table, batch) < rows]
-        if not short:
-            return {}
-        # A session starts at most a day and a gap before its events.
-        first, last = min(times) // DAY_MS - 2, max(times) // DAY_MS
-        log.warning("The warehouse has lost rows of %s that an interrupted batch wrote", " and ".join(short))
-        return {"missing": losses.missing([], [*before, Missing("rows", first, last)])}
+        stored = {table: self.warehouse.rows_of(table, batch) for table in due}
+        found = losses.unwritten(due, stored, times)
+        return {"missing": losses.missing([], [*before, found])} if found else {}
 
     def _count(self, intent: Intent, counters: Counters) -> None:
         status = self.status
@@ -374,6 +374,7 @@ class Loader:
         status.duplicates += counters.get("dedupe.duplicates", 0)
         status.late += counters.get("sessionize.late", 0)
         status.dead_letters += counters.get("decode.dead", 0)
+        status.erased += counters.get("decode.erased", 0)
         status.watermark, status.reached = intent.next_watermark, intent.next_watermark + WATERMARK_DELAY_MS
 
     # -- drivers ----------------------------------------------------------------------------------------------

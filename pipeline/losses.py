@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, Literal
 
 import msgspec
 import polars as pl
 
+from activity.definitions import DAY_MS
 from stores.days import DayTables
 from stores.warehouse import BUILT, Warehouse
 
@@ -120,6 +121,18 @@ def missing(lost_parts: Iterable[Part], before: Iterable[Missing] = ()) -> list[
         else:
             merged.append(days)
     return merged
+
+
+def unwritten(due: Mapping[str, int], stored: Mapping[str, int], times: Sequence[int]) -> Missing | None:
+    """The days of an interrupted batch that has fewer rows than are due, by table; `times` (ms) are of its events.
+
+    The engine does not repeat an insert whose token it knows, even when the rows have gone in the meantime."""
+    short = [table for table, rows in due.items() if stored[table] < rows]
+    if not short:
+        return None
+    log.warning("The warehouse has lost rows of %s that an interrupted batch wrote", " and ".join(short))
+    # A session starts at most a day and a gap before its events.
+    return Missing("rows", min(times) // DAY_MS - 2, max(times) // DAY_MS)
 
 
 def without(before: Iterable[Missing], made: Missing) -> list[Missing]:

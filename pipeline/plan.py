@@ -14,6 +14,7 @@ import msgspec
 import polars as pl
 
 from activity.definitions import DAY_MS, MARGIN_AFTER_MS, MARGIN_BEFORE_MS
+from activity.erasure import NONE, Erasures
 from pipeline.checkpoint import PartitionRange
 from stores.base import ArchivedFile
 
@@ -67,6 +68,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     batch: int = 0
     state: StateRef | None = None
     watermark: int = 0  # before the run, in ms
+    erasures: Erasures = NONE  # the tombstones under which the run reads
     lookup_before: int | None = None  # events are looked up as they were before this batch
     shards: int = 1
 

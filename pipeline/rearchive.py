@@ -14,6 +14,7 @@ import msgspec
 import polars as pl
 
 from activity.definitions import HOUR_MS
+from activity.erasure import Erasures
 from brokers.base import Broker, BrokerError, Position, TopicPartition
 from pipeline import archive, io
 from pipeline.checkpoint import PartitionRange
@@ -38,8 +39,10 @@ class Damage(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-def check(archived: ParquetArchive, broker: Broker, runner: Runner, *, mend: bool) -> Iterator[Damage]:
-    """Yield what is damaged, after it was made again if `mend`. Reads every byte of the archive.
+def check(
+    archived: ParquetArchive, broker: Broker, runner: Runner, erasures: Erasures, *, mend: bool
+) -> Iterator[Damage]:
+    """Yield what is damaged, after it was made again if `mend`, without what is forgotten. Reads every byte.
 
     Raises what stores and brokers raise; a second call goes on with what is left."""
     try:
@@ -71,7 +74,8 @@ def check(archived: ParquetArchive, broker: Broker, runner: Runner, *, mend: boo
             damaged[_key(entry)].append((entry, error))
     for key, files_of in damaged.items():
         there = [entry for entry in found.entries if _key(entry) == key and entry not in [each for each, _ in files_of]]
-        note = _again(archived, broker, runner, key, [entry for entry, _ in files_of], there) if mend else ""
+        lost = [entry for entry, _ in files_of]
+        note = _again(archived, broker, runner, erasures, key, lost, there) if mend else ""
         for entry, failed in files_of:
             hours = f"{entry.date} {entry.hour:02d}:00"
             yield Damage(f"{archived.url}/{entry.path}", failed.why, entry.rows, hours, mend and not note, note)
@@ -81,6 +85,7 @@ def _again(
     archived: ParquetArchive,
     broker: Broker,
     runner: Runner,
+    erasures: Erasures,
     key: _Key,
     lost: Sequence[ArchivedFile],
     there: Sequence[ArchivedFile],
@@ -95,7 +100,7 @@ def _again(
     for r in _ranges(broker, committed.positions):
         read: list[pl.DataFrame] = []
         try:
-            runner.run(Run([BrokerFeed(broker, r)], {"archive": io.collecting(read)}))
+            runner.run(Run([BrokerFeed(broker, r)], {"archive": io.collecting(read)}, erasures=erasures))
         except BrokerError as error:
             return f"the log cannot be read: {error}"
         for frame in read:

@@ -19,7 +19,7 @@ import polars as pl
 
 from activity.definitions import DAY_MS
 from brokers.base import Gone, Position, TopicPartition
-from pipeline import io, losses, rebuild, replay
+from pipeline import forget, io, losses, rebuild, replay
 from pipeline.checkpoint import Checkpoint, PartitionRange
 from pipeline.io import BrokerFeed
 from pipeline.lease import HeldLease
@@ -38,7 +38,10 @@ _MARGIN = 2  # days around those of a replay of which it reads rows, too
 def recover(loader: Loader, archive: Archive) -> None:
     """Make again what was lost, from the archive or else from the log; returns at once when nothing was.
 
+    An erasure that was broken off is finished before: what it has taken out already is not lost.
+
     Raises `replay.Incomplete` when neither of them has all that is stored, and `rebuild.Busy`."""
+    forget.resume(loader.of_all_units(), archive)
     with loader.turn:
         loader.open()
         checkpoint = _begun_over_an_archive(loader, archive)

@@ -26,7 +26,7 @@ from pipeline import io
 from pipeline.checkpoint import CheckpointRepository, OpenState
 from pipeline.exchange import Exchange, connect_exchange
 from pipeline.io import BrokerFeed, FrameFeed, Inserts
-from pipeline.plan import Plan, StateRef, Window
+from pipeline.plan import Plan, StateRef
 from pipeline.run import Feed, Run, Write
 from stores.backends import hide_credentials
 from stores.base import Archive, ArchivedFile, Unusable
@@ -87,6 +87,7 @@ def bind(plan: Plan, parts: Parts) -> Run:
         state=parts.state,
         watermark=plan.watermark,
         lookup=lookup,
+        erasures=plan.erasures,
         shards=plan.shards,
         exchange=parts.exchange,
     )
@@ -96,12 +97,12 @@ def _feeds(plan: Plan, parts: Parts) -> Iterator[Feed]:
     if parts.broker is not None:
         yield from (BrokerFeed(parts.broker, r) for r in plan.ranges)
     if parts.archive is not None:
-        yield from (FrameFeed(partial(_read, parts.archive, file, plan.window)) for file in plan.files)
+        yield from (FrameFeed(partial(_read, parts.archive, file, plan)) for file in plan.files)
 
 
-def _read(archive: Archive, file: ArchivedFile, window: Window | None) -> Iterator[pl.DataFrame]:
-    frame = archive.read(file.path, list(COLUMNS), file)
-    yield frame if window is None else frame.filter(window.within("occurred_at"))
+def _read(archive: Archive, file: ArchivedFile, plan: Plan) -> Iterator[pl.DataFrame]:
+    frame = plan.erasures.kept(archive.read(file.path, list(COLUMNS), file))
+    yield frame if plan.window is None else frame.filter(plan.window.within("occurred_at"))
 
 
 def _inserting(sink: str, write: Write, exchange: Exchange) -> Write:

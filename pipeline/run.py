@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 import polars as pl
 
+from activity.erasure import NONE, Erasures
 from activity.open_events import OpenEvents
 from brokers.base import Position
 from pipeline.exchange import Exchange
@@ -51,6 +52,7 @@ class Run:
     state: OpenEvents = field(default_factory=OpenEvents)
     watermark: int = 0
     lookup: Lookup | None = None
+    erasures: Erasures = NONE  # raw events that these cover are left out
     shards: int = 1
     with_ids: frozenset[str] = frozenset()  # sinks whose write takes columns as `pl.Categorical` too, see `columns`
     # None: the runner makes one for the run, in memory for one shard, in a temporary folder for many.

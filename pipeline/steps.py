@@ -54,11 +54,13 @@ OUTCOMES: dict[str, pl.DataType] = {
 }
 
 class _Decode(Step):
-    def __init__(self, positions: bool) -> None:
+    def __init__(self, ref: RunRef, positions: bool) -> None:
+        self.ref = ref
         self.positions = positions
         self.records = Metrics.counter("decode", "records")
         self.events = Metrics.counter("decode", "events")
         self.dead = Metrics.counter("decode", "dead")
+        self.erased = Metrics.counter("decode", "erased")
 
     def process(self, batch: Raw | pl.DataFrame) -> Iterator[Any]:
         if isinstance(batch, pl.DataFrame):
@@ -69,14 +71,21 @@ class _Decode(Step):
         self.records.inc(len(batch.values))
         if batch.topic == DEAD_LETTER_TOPIC:
             frame = None
-            found = [opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True)]
+            found = [opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True) if v]
+            erased = len(batch.values) - len(found)
             dead = [each for each in found if not isinstance(each, OutcomeCounts)]
             if len(dead) < len(found):
                 counts = [each for each in found if isinstance(each, OutcomeCounts)]
                 yield pvalue.TaggedOutput("outcomes", _counted(counts))
         else:
             frame, bad = columns.decode(batch.values)
-            dead = [_bare(batch.timestamps[i], batch.topic, _why(batch.values[i]), batch.values[i]) for i in bad]
+            values = batch.values
+            dead = [_bare(batch.timestamps[i], batch.topic, _why(values[i]), values[i]) for i in bad if values[i]]
+            kept = self.ref.run().erasures.kept(frame)
+            erased = len(bad) - len(dead) + frame.height - kept.height
+            frame = kept
+        if erased:
+            self.erased.inc(erased)
         if dead:
             self.dead.inc(len(dead))
             yield pvalue.TaggedOutput("dead", pl.DataFrame(dead, schema=DEAD_LETTERS, orient="row"))
@@ -134,15 +143,17 @@ class Decode(beam.PTransform):
     """Raw records to event frames (main output), dead letters (`dead`, `DEAD_LETTERS`) and the counts of the tracking
     service (`outcomes`, `OUTCOMES`). Frames pass unchanged.
 
-    With `positions` the event frames also have `topic`, `partition`, `position` and `published_at` (ms)."""
+    With `positions` the event frames also have `topic`, `partition`, `position` and `published_at` (ms). Left out and
+    counted as `erased` are events that the run's tombstones cover, and records that a log has emptied."""
 
-    def __init__(self, positions: bool = False) -> None:
+    def __init__(self, ref: RunRef, positions: bool = False) -> None:
         super().__init__()
+        self.ref = ref
         self.positions = positions
 
     def expand(self, pcoll: beam.PCollection) -> Any:
         """Apply the step; see the class."""
-        decode = beam.ParDo(_Decode(self.positions)).with_output_types(pl.DataFrame)
+        decode = beam.ParDo(_Decode(self.ref, self.positions)).with_output_types(pl.DataFrame)
         tags = ["dead", "outcomes"]
         return typed(pcoll | decode.with_outputs(*tags, main="events"), tags, pl.DataFrame)
 

@@ -399,6 +399,16 @@ class ParquetArchive:
     ) -> str:
         return self.index.commit(version, add, positions, remove)
 
+    def delete(self, path: str) -> None:
+        name = _checked(path)
+        if self._folder:
+            file = self._folder / name
+            file.unlink(missing_ok=True)
+            if file.parent.is_dir():
+                backends.sync_folder(file.parent)
+        elif self._bucket:
+            self._bucket.delete(name)
+
     def close(self) -> None:
         if self._bucket:
             self._bucket.close()

@@ -204,6 +204,9 @@ class Archive(Protocol):
         `version` is that of what was read before; returns the new one. Raises `Conflict` when another process
         committed since."""
 
+    def delete(self, path: str) -> None:
+        """Delete a file, if there is one, durably on return. No commit may name it."""
+
     def close(self) -> None:
         """Close the connections of the store."""
 
@@ -251,6 +254,11 @@ class Live(Protocol):
 
     def current(self, site: str, now_ms: int) -> int:
         """How many distinct visitors were active in the last five minutes."""
+
+    def forget(self, site: str, visitors: Sequence[str]) -> None:
+        """Let these visitors not count as active any more.
+
+        Raises `StoreUnreachable` while the store is away."""
 
     def add_up(self, counts: Sequence[tuple[str, int, int]]) -> list[int] | None:
         """Add to counters that all processes share; returns the totals, or None when they cannot be shared now.

@@ -69,6 +69,7 @@ class DayTables:
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
+        self.building = warehouse.building  # a lock, held while something is built
         self.months = MonthTables(warehouse)
         self.open = OpenDays(warehouse)
 

@@ -88,6 +88,12 @@ class ActiveVisitors:
             active = self._active.get(site, {})
             return sum(now_ms - CURRENT_MS < at <= now_ms for at in active.values())
 
+    def forget(self, site: str, visitors: Iterable[str]) -> None:
+        """Forget activities of visitors of a site."""
+        with self._lock:
+            for visitor in visitors:
+                self._visitors -= self._active.get(site, {}).pop(visitor, None) is not None
+
     def _prune(self) -> None:
         self._until_prune = _PRUNE_EVERY
         for active in self._active.values():
@@ -146,6 +152,9 @@ class FolderLive:
 
     def current(self, site: str, now_ms: int) -> int:
         return self._active.current(site, now_ms)
+
+    def forget(self, site: str, visitors: Sequence[str]) -> None:
+        self._active.forget(site, visitors)
 
     def add_up(self, counts: Sequence[tuple[str, int, int]]) -> None:
         """None: counters are this process's own."""

@@ -200,6 +200,12 @@ class RedisLive:
         except StoreUnreachable:
             return self._active.current(site, now_ms)
 
+    def forget(self, site: str, visitors: Sequence[str]) -> None:
+        self._active.forget(site, visitors)
+        if visitors:
+            with self._link.connected() as redis:
+                redis.zrem(f"{self._prefix}active:{site}", *visitors)
+
     def add_up(self, counts: Sequence[tuple[str, int, int]]) -> list[int] | None:
         try:
             with self._link.connected() as redis, redis.pipeline(transaction=False) as pipe:

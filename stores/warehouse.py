@@ -18,6 +18,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
+from threading import Lock
 from typing import Any
 
 import polars as pl
@@ -76,6 +77,7 @@ class Warehouse:
         self.url = self._clients.safe_url
         self._types: dict[str, dict[str, str]] = {}
         self.broken: BrokenRows | None = None  # what a read met last, until it is repaired
+        self.building = Lock()  # held while a day or month is built, and while rows are erased
         try:
             self._clients.own()
         except BaseException:

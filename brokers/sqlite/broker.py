@@ -42,6 +42,7 @@ from brokers.checks import (
 )
 from brokers.offset_log import OffsetLog, OffsetLogBroker
 from brokers.routing import Outgoing, Router
+from brokers.sqlite import erasing
 from brokers.sqlite.storage import (
     BrokenBatch,
     Row,
@@ -258,6 +259,22 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
         with self._file.reading() as db:
             batch = batch_of(db, log.id, offset)
         return None if batch is None else batch[1]
+
+    def erase(
+        self,
+        partitions: Sequence[TopicPartition],
+        containing: Sequence[bytes],
+        wanted: Callable[[Sequence[Stored]], Sequence[bool]],
+    ) -> int:
+        erased = 0
+        for partition in partitions:
+            log = self._log(partition)
+            try:
+                erased += erasing.erase(self._file, log.id, log.incarnation, containing, wanted)
+            except msgspec.DecodeError as error:
+                raise self._file.damaged(error) from error
+        erasing.scrub(self._file)
+        return erased
 
     # Groups and retention
 

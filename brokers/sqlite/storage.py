@@ -123,6 +123,14 @@ class SqliteFile:
         with self.reading(timeout) as db:
             return db.execute(statement, values).fetchall()
 
+    def cut_wal(self) -> bool:
+        """Fold the write-ahead log back and cut it to nothing; return whether others were in the way."""
+        with self._write_lock, self._named_errors():
+            if self._writer is None:
+                self._writer = self._connect(self._timeout)
+            self._writer.execute("PRAGMA secure_delete=FAST")
+            return bool(self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+
     def close(self) -> None:
         self._closed = True
         with self._write_lock:
@@ -158,6 +166,8 @@ class SqliteFile:
             # Folding the WAL back costs a second fsync: every 16 MB rather than every 4.
             db.execute("PRAGMA wal_autocheckpoint=4000")
             db.execute("PRAGMA journal_size_limit=67108864")
+            # What is deleted in a page that is written anyway leaves nothing there; see `erasing` for the others.
+            db.execute("PRAGMA secure_delete=FAST")
             if not db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
                 db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
             elif not db.execute(_HAS_CRC).fetchall():
@@ -212,7 +222,7 @@ def _pack(rows: list[Row], last: int, at: int, contents: Sequence[object]) -> No
     if count <= _RECORDS_A_ROW:
         data = _encode(contents)
         if count == 1 or len(data) <= _BYTES_A_ROW:
-            rows.append((last, at, data, _checksum(last, at, data)))
+            rows.append((last, at, data, checksum(last, at, data)))
             return
     half = count // 2
     _pack(rows, last - (count - half), at, contents[:half])
@@ -227,7 +237,7 @@ def unpack(db: sqlite3.Connection, log: int, incarnation: str, start: int, last:
     found: list[Stored] = []
     size = 0
     for key, at, data, crc in db.execute(_READ, {"start": base + start, "last": base + last}):
-        if crc is not None and crc != _checksum(key, at, data):
+        if crc is not None and crc != checksum(key, at, data):
             raise _broken(key, at, "their checksum is not that of their bytes")
         try:
             contents = _decode(data)
@@ -246,7 +256,8 @@ def unpack(db: sqlite3.Connection, log: int, incarnation: str, start: int, last:
     return found
 
 
-def _checksum(key: int, at: int, data: bytes) -> int:
+def checksum(key: int, at: int, data: bytes) -> int:
+    """Return the CRC-32 of a batch: of its key, its time and the bytes of its contents."""
     return zlib.crc32(data, zlib.crc32(_stamp(key, at)))
 
 
@@ -256,6 +267,23 @@ def _broken(key: int, at: int, why: str) -> BrokenBatch:
     except (ValueError, OverflowError, OSError):
         when = "an unknown time"
     return BrokenBatch(f"the records up to offset {key & _OFFSET}, published together at {when}, are broken ({why})")
+
+
+def key_range(log: int) -> tuple[int, int]:
+    """Return the keys between which the batches of a log lie, the first excluded."""
+    base = log << _OFFSET_BITS
+    return base - 1, base + _OFFSET
+
+
+def content_of(key: int, data: bytes) -> tuple[int, list[Content]]:
+    """Return the offset of the first record of a batch, and the contents of all."""
+    contents = _decode(data)
+    return (key & _OFFSET) - len(contents) + 1, contents
+
+
+def packed(contents: Sequence[Content]) -> bytes:
+    """Return the bytes of a batch's contents."""
+    return _encode(contents)
 
 
 def batch_of(db: sqlite3.Connection, log: int, offset: int) -> tuple[int, int] | None:

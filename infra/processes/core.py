@@ -212,10 +212,12 @@ class Core:
 
     def _recover(self, loader: Loader) -> None:
         """Takes over the lease of a process that died, and rebuilds what was lost while no process ran."""
+        from pipeline import forget
         from pipeline.recover import recover
 
         if self.parts.settings.embedded:
             loader.take_over()
+            forget.take_over(self.parts.checkpoint)
         recover(loader, self.parts.archive)
 
     def _has_unit(self) -> bool:

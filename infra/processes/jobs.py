@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import date
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ from infra.wiring import Parts
 if TYPE_CHECKING:
     from pipeline.live import Loader
     from pipeline.replay import Progress
+
+_SPOOL_SECONDS = 10.0
 
 
 def of(
@@ -62,7 +65,7 @@ def of(
 
     def flush() -> Iterator[Line]:
         """Writes the archive up to the committed position; yields a line per batch of events."""
-        from pipeline import archive
+        from pipeline import archive, erasure
 
         def work(report: Callable[[Line], None]) -> None:
             for loader in pipeline():
@@ -72,6 +75,7 @@ def of(
                     parts.archive,
                     loader.checkpoint().positions,
                     loader.unit.name,
+                    partial(erasure.load, parts.checkpoint),
                     lambda n: report({"events": n}),
                 )
 
@@ -79,10 +83,12 @@ def of(
 
     def check(mend: bool) -> Iterator[Line]:
         """Yields what is damaged in the archive, made again with `mend`."""
-        from pipeline import rearchive
+        from pipeline import erasure, rearchive
 
         loader = pipeline()[0]
-        for found in rearchive.check(parts.archive, parts.broker, loader.runner, mend=mend):
+        for found in rearchive.check(
+            parts.archive, parts.broker, loader.runner, erasure.load(loader.checkpoint_store), mend=mend
+        ):
             yield msgspec.to_builtins(found)
 
     def replay(first: str, last: str, site: str | None, source: str, dry_run: bool) -> Iterator[Line]:
@@ -168,6 +174,32 @@ def of(
         sources = audit.Sources(parts.broker, parts.warehouse, parts.archive, parts.checkpoint)
         yield from map(audit.told, audit.audit(sources, Span(start, end)))
 
+    def forget(site: str, visitor: str, user: str, dry_run: bool) -> Iterator[Line]:
+        """Erases a visitor or a user; lines with `doing` say what goes now, and the last one is the receipt."""
+        from pipeline import forget as forgetting
+        from pipeline.rebuild import Busy
+
+        person = forgetting.Person(site, visitor, user)
+        if parts.sites.get(site) is None and not parts.warehouse.has_events(site):
+            raise Failed(f"{site} is no site, and has no events: a site is named as `footfall site list` shows it")
+        if not dry_run:
+            _await_the_spool(parts)
+
+        def work(report: Callable[[Line], None]) -> None:
+            loader = pipeline()[0].of_all_units()
+            if dry_run:
+                report(forgetting.look(loader, parts.archive, person))
+                return
+            receipt = forgetting.forget(loader, parts.archive, person, lambda what: report({"doing": what}))
+            parts.live.forget(site, receipt["visitors"])
+            receipt["remains"] += [{"where": line, "why": "the spool"} for line in parts.spool().state()]
+            report(receipt)
+
+        try:
+            yield from _reporting(work)
+        except (forgetting.Unable, Busy) as error:
+            raise Failed(str(error)) from error
+
     def known(site: str, visitor: list[int], id_hi: list[int], id_lo: list[int]) -> Iterator[Line]:
         """Yields the indexes of those of these events of a site that are already stored."""
         import polars as pl
@@ -241,6 +273,7 @@ def of(
         "replay": replay,
         "replay-rules": replay_rules,
         "audit": audit,
+        "forget": forget,
         "known": known,
         "holds": holds,
         "stored-dead-letters": stored_dead_letters,
@@ -257,6 +290,15 @@ def of(
 def _progress(at: Progress) -> Line:
     goes_on_from = at.goes_on_from.isoformat() if at.goes_on_from else None
     return {"stage": at.stage, "read": at.events, "of": at.total, "goes_on_from": goes_on_from}
+
+
+def _await_the_spool(parts: Parts) -> None:
+    """Waits until all accepted events are in the log: those in the spool cannot be erased. Raises `Failed`."""
+    deadline = time.monotonic() + _SPOOL_SECONDS
+    while parts.spool().waits():
+        if time.monotonic() > deadline:
+            raise Failed("accepted events wait in the spool for the broker: bring it back, then forget")
+        time.sleep(0.2)
 
 
 def _reporting(work: Callable[[Callable[[Line], None]], object]) -> Iterator[Line]:

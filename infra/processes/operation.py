@@ -169,6 +169,7 @@ def metrics(status: Status, days: Building, unaccounted: int | None = None) -> s
         ("loaded_duplicates", "Events that were stored already.", status.duplicates),
         ("loaded_late", "Events later than the horizon, left to reconcile.", status.late),
         ("dead_letters", "Records that are not events.", status.dead_letters),
+        ("erased_records", "Records that were read and are left out, because they are forgotten.", status.erased),
     )
     families = [GaugeMetricFamily(f"footfall_{name}", what, value) for name, what, value in gauges]
     counted = [CounterMetricFamily(f"footfall_{name}", what, value) for name, what, value in counters]

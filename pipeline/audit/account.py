@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +13,10 @@ import polars as pl
 
 from activity.columns import RECEIPTS
 from activity.definitions import DAY_MS, HOUR_MS
+from activity.erasure import NEEDED
 from activity.event import DEAD_LETTER_TOPIC, TOPICS, EventType, topic_of
 from brokers.base import Broker, Position, TopicPartition
+from pipeline import erasure
 from pipeline.all_units import merged
 from pipeline.audit.records import EVENTS, Look, located, read
 from pipeline.checkpoint import Checkpoint, CheckpointRepository
@@ -27,9 +29,6 @@ from stores.warehouse import KEYS, Warehouse
 
 _AT_ONCE = 400_000  # events of the hours that are looked at together
 _KEYS = list(KEYS)
-
-# Says of a frame with `site`, `visitor` and `received_at` which events were to be forgotten.
-Forgotten = Callable[[pl.DataFrame], pl.Series]
 
 
 class Mismatch(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -102,13 +101,12 @@ def told(account: HourAccount) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Sources:
-    """What the audit asks. `forgotten` says what tombstones cover; None: nothing was ever forgotten."""
+    """What the audit asks."""
 
     broker: Broker
     warehouse: Warehouse
     archive: Archive
     checkpoints: CheckpointStore
-    forgotten: Forgotten | None = None
 
     def checkpoint(self) -> Checkpoint | None:
         """The checkpoint of all units as it is now; None before the first one. Raises `Damaged`."""
@@ -124,11 +122,12 @@ def audit(sources: Sources, span: Span) -> Iterator[HourAccount]:
     Nothing is held up meanwhile: what arrives or is loaded while it looks is in flight. Raises what the broker and the
     stores raise."""
     for window in _windows(sources, span):
-        accounts = _Window(sources, window, Look()).accounts()
+        erasures = erasure.load(sources.checkpoints)
+        accounts = _Window(sources, window, Look(erasures=erasures)).accounts()
         wrong = {found.where for each in accounts for found in each.mismatches if not found.file}
         if wrong:
             # More records can explain only what the log or the door is said to lack.
-            look = Look(whole=bool(wrong & {"log", "door"}), exact=True)
+            look = Look(whole=bool(wrong & {"log", "door"}), exact=True, erasures=erasures)
             accounts = _Window(sources, window, look).accounts()
         yield from (each for each in accounts if not each.is_empty or span.hours == 1)
 
@@ -172,6 +171,7 @@ class _Window:
     def __init__(self, sources: Sources, span: Span, look: Look) -> None:
         self._sources = sources
         self._span = span
+        self._erasures = look.erasures
         self._hours = {hour: HourAccount(hour) for hour in range(span.start, span.end, HOUR_MS)}
         checkpoint = sources.checkpoint()
         committed = checkpoint.positions if checkpoint else {}
@@ -185,20 +185,15 @@ class _Window:
 
     def accounts(self) -> list[HourAccount]:
         """The account of each hour."""
-        events = self._with_erased(self._records.events)
+        events = self._records.events
         beyond = self._archived(events)
         if beyond.height:
-            events = pl.concat([events, self._with_erased(beyond).select(events.columns)])
+            events = pl.concat([events, beyond.select(events.columns)])
         self._files()
         self._events(events, beyond)
         self._dead_letters()
         self._at_the_door()
         return list(self._hours.values())
-
-    def _with_erased(self, events: pl.DataFrame) -> pl.DataFrame:
-        forgotten = self._sources.forgotten
-        erased = pl.lit(False) if forgotten is None or not events.height else forgotten(events)
-        return events.with_columns(erased=erased)
 
     # -- the archive ------------------------------------------------------------------------------------------
 
@@ -214,7 +209,7 @@ class _Window:
             return _nothing_beyond()
         ours = _numbered(ours.filter(pl.col("hour").is_in(differ)))
         theirs = self._rows_of([entry for entry in self._manifest.entries if received_hour(entry) in differ])
-        theirs = _numbered(self._with_erased(theirs).filter(~pl.col("erased")).drop("erased"))
+        theirs = _numbered(theirs.filter(~pl.col("erased")))
         place = [*RECEIPTS, "copy"]
         lacking = ours.join(theirs, on=place, how="anti")
         for (hour,), rows in lacking.partition_by("hour", as_dict=True).items():
@@ -236,14 +231,17 @@ class _Window:
 
     def _rows_of(self, entries: list[ArchivedFile]) -> pl.DataFrame:
         names = [*RECEIPTS, "topic", "partition", "position", "published_at"]
-        frames = [_nothing_beyond().select(*names, "hour")]
+        frames = [_nothing_beyond().select(*names, "hour", "erased")]
+        needed = dict.fromkeys([*names, *(NEEDED if self._erasures else ())])
         for entry in entries:
             try:
-                rows = self._sources.archive.read(entry.path, names, entry)
+                rows = self._sources.archive.read(entry.path, list(needed), entry)
             except Unreadable as error:
                 self._add(received_hour(entry), Mismatch("archive", entry.rows, error.why, file=entry.path))
                 continue
-            frames.append(rows.with_columns(hour=pl.lit(received_hour(entry), pl.Int64())))
+            erased = self._erasures.covered(rows) if self._erasures else pl.lit(value=False)
+            hour = pl.lit(received_hour(entry), pl.Int64())
+            frames.append(rows.select(*names, hour=hour, erased=erased))
         return pl.concat(frames)
 
     def _is_removed(self, beyond: pl.DataFrame) -> pl.Series:

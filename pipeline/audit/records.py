@@ -18,6 +18,7 @@ import polars as pl
 from activity import columns
 from activity.columns import COLUMNS, RECEIPTS
 from activity.definitions import HOUR_MS, MINUTE_MS
+from activity.erasure import NONE, Erasures
 from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import OutcomeCounts
 from brokers.base import Broker, Gone, Position, Stored, TopicPartition
@@ -37,15 +38,17 @@ PLACE: dict[str, pl.DataType] = {
     "committed": pl.Boolean(),
     "archived": pl.Boolean(),
 }
-EVENTS = {**{name: COLUMNS[name] for name in RECEIPTS}, **PLACE, "hour": pl.Int64()}
+EVENTS = {**{name: COLUMNS[name] for name in RECEIPTS}, **PLACE, "hour": pl.Int64(), "erased": pl.Boolean()}
 LETTERS = {"received_at": pl.Int64(), "records": pl.Boolean(), **PLACE, "hour": pl.Int64()}
 
 
 class Look(NamedTuple):
-    """Which records are read: all, or those published around a span; and whether each is decoded as the loader does."""
+    """Which records are read: all, or those published around a span; whether each is decoded as the loader does; and what
+    is forgotten, which only that tells exactly."""
 
     whole: bool = False
     exact: bool = False
+    erasures: Erasures = NONE
 
 
 class Chunk(NamedTuple):
@@ -160,14 +163,18 @@ def _taken(stored: list[Stored], position: str | None) -> int:
 def _sort_out(
     stored: list[Stored], topic: str, span: Span, look: Look, place: dict[str, pl.Expr], found: _Found
 ) -> None:
-    """Add what a chunk has of a span to `found`."""
+    """Add what a chunk has of a span to `found`. Records that were emptied are no more: the loss account has them."""
     values = [record.value or b"" for record in stored]
     if topic == DEAD_LETTER_TOPIC:
         rows, times = _envelopes(values, [record.timestamp for record in stored])
     else:
-        events, rows = columns.decode(values) if look.exact else columns.receipts(values)
+        exact = look.exact or bool(look.erasures)
+        events, bad = columns.decode(values) if exact else columns.receipts(values)
+        rows = [row for row in bad if values[row]]
         times = [stored[row].timestamp for row in rows]
-        events = events.select(*RECEIPTS, "row").filter(_inside(span)).with_columns(**place, hour=_HOUR)
+        erased = look.erasures.covered(events) if look.erasures else pl.lit(value=False)
+        events = events.select(*RECEIPTS, "row", erased=erased)
+        events = events.filter(_inside(span)).with_columns(**place, hour=_HOUR)
         if events.height:
             found.events.append(events)
     if rows:
@@ -187,8 +194,8 @@ def _envelopes(values: Sequence[bytes], timestamps: Sequence[int]) -> tuple[list
     """Which of these records of the dead-letter topic are dead letters, and when each was received (ms)."""
     rows, times = [], []
     for row, (value, timestamp) in enumerate(zip(values, timestamps, strict=True)):
-        found = opened(value, timestamp)
-        if not isinstance(found, OutcomeCounts):
+        found = opened(value, timestamp) if value else None
+        if found is not None and not isinstance(found, OutcomeCounts):
             rows.append(row)
             times.append(found[0])
     return rows, times

@@ -15,7 +15,7 @@ import polars as pl
 from activity import rollup, session
 from activity.columns import COLUMNS
 from activity.definitions import DAY_MS, MINUTE_MS, WATERMARK_DELAY_MS
-from pipeline import io, losses, rebuild
+from pipeline import erasure, io, losses, rebuild
 from pipeline.checkpoint import Checkpoint
 from pipeline.exchange import connect_exchange
 from pipeline.io import FrameFeed
@@ -244,6 +244,7 @@ class _Replay:
             files=files,
             window=part,
             staged=list(takes),
+            erasures=erasure.load(loader.checkpoint_store),
             lookup_before=2**63 - 1,
             shards=shards,
         )

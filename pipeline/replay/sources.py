@@ -17,6 +17,7 @@ import tempfile
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -29,6 +30,8 @@ from activity.definitions import DAY_MS, FUTURE_MS, GAP_MS
 from activity.event import TOPICS
 from brokers.base import Position, TopicPartition
 from pipeline import archive as archiving
+from pipeline import erasure
+from pipeline.archive import reading
 from pipeline.checkpoint import Checkpoint, PartitionRange
 from pipeline.io import BrokerFeed
 from pipeline.live import Loader
@@ -87,6 +90,7 @@ class ArchiveSource:
         self._archive = archive
         self._window = window
         self._upto = upto  # None: what is committed
+        self._erasures = partial(erasure.load, loader.checkpoint_store)
 
     def __enter__(self) -> ArchiveSource:
         return self
@@ -122,8 +126,9 @@ class ArchiveSource:
                 break
         else:
             raise Busy("other processes load and archive all the time; try again in a minute")
+        erasures = self._erasures()
         pieces = [
-            Piece(file.min_occurred_at, file.max_occurred_at, file.rows, archiving.reading(self._archive, file), file)
+            Piece(file.min_occurred_at, file.max_occurred_at, file.rows, reading(self._archive, file, erasures), file)
             for file in manifest.entries
             if window.site in (None, file.site)
         ]
@@ -132,7 +137,10 @@ class ArchiveSource:
     def _flushed(self, upto: Positions) -> None:
         for attempt in range(_TRIES):
             try:
-                archiving.flush(self._loader.runner, self._loader.broker, self._archive, upto, self._loader.unit.name)
+                loader = self._loader
+                archiving.flush(
+                    loader.runner, loader.broker, self._archive, upto, loader.unit.name, self._erasures
+                )
                 return
             except Conflict:  # the archive's own thread flushes too
                 if attempt == _TRIES - 1:
@@ -200,11 +208,12 @@ class BrokerSource:
         inside = inside & (pl.col("site") == window.site) if window.site is not None else inside
         waiting: defaultdict[int, list[pl.DataFrame]] = defaultdict(list)
         rows = read = 0
+        erasures = erasure.load(self._loader.checkpoint_store)
         for feed in self._feeds(begin, upto):
             for raw in feed.batches():
                 read += len(raw.values)
                 self._progress(read)
-                frame = columns.decode(raw.values)[0].select(COLUMNS.keys()).filter(inside)
+                frame = erasures.kept(columns.decode(raw.values)[0].select(COLUMNS.keys()).filter(inside))
                 dated = frame.with_columns(_day=pl.col("occurred_at") // DAY_MS)
                 for (day,), of_day in dated.partition_by("_day", as_dict=True, include_key=False).items():
                     waiting[int(str(day))].append(of_day)

@@ -12,7 +12,7 @@ STORED = (
     b'"watermark":9,"snapshot":"s","deltas":["d"],"marks":["m"],"intent":{"batch":5,"ranges":[{"topic":"t",'
     b'"partition":1,"after":null,"upto":"8@a"}],"watermark":9,"next_watermark":10},"hold":{"by":"me","until":11},'
     b'"parts":[["event_rows","202611",1,2,3,4,5]],"missing":[["rows",1,2]],"events":6,"retracted":1,"lost":true,'
-    b'"epoch":3,"moved_to":4}'
+    b'"epoch":3,"moved_to":4,"erased":2}'
 )
 
 
@@ -35,11 +35,12 @@ def test_a_checkpoint_keeps_its_stored_names() -> None:
         lost=True,
         epoch=3,
         moved_to=4,
+        erased=2,
     )
     assert msgspec.json.encode(checkpoint) == STORED
     assert msgspec.json.decode(STORED, type=Checkpoint) == checkpoint
-    before_units = msgspec.json.decode(STORED.replace(b',"epoch":3,"moved_to":4', b""), type=Checkpoint)
-    assert before_units == msgspec.structs.replace(checkpoint, epoch=0, moved_to=0)
+    before_units = msgspec.json.decode(STORED.replace(b',"epoch":3,"moved_to":4,"erased":2', b""), type=Checkpoint)
+    assert before_units == msgspec.structs.replace(checkpoint, epoch=0, moved_to=0, erased=0)
 
 
 def test_a_fresh_checkpoint_has_no_work_and_no_lease() -> None:

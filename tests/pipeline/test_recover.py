@@ -17,7 +17,7 @@ import pytest
 
 from activity.event import TOPICS
 from brokers.base import Record, TopicPartition
-from pipeline import archive, recover, replay
+from pipeline import recover, replay
 from stores.base import BrokenRows
 from tests.pipeline.test_live import Crash, assert_rollups_equal_a_group_by, expected, history, same
 from tests.pipeline.world import T0, World, event
@@ -51,7 +51,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
         world.loader.drain()
     world.broker.publish([Record("footfall.custom", b"k", junk) for junk in (b"junk", b"junk", b"other")])
     world.loader.drain()
-    archive.flush(world.loader.runner, world.broker, world.archive, world.loader.checkpoint().positions, "0")
+    world.flush()
     found = Grown(world.folder, events(world), world.sessions(), letters(world))
     world.close()
     return found

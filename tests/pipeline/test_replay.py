@@ -15,7 +15,7 @@ from activity.columns import COLUMNS
 from activity.definitions import HOUR_MS
 from activity.event import TOPICS
 from brokers.base import TopicPartition
-from pipeline import archive, losses, recover, replay
+from pipeline import losses, recover, replay
 from pipeline.replay import driver
 from tests.patience import patient
 from tests.pipeline.test_live import assert_rollups_equal_a_group_by, expected, history, same
@@ -149,7 +149,7 @@ def test_what_is_committed_while_a_replay_builds_is_caught_up_with(
 def test_a_source_that_lacks_events_swaps_nothing(world: World) -> None:
     loaded(world)
     stored = world.sessions()
-    archive.flush(world.loader.runner, world.broker, world.archive, world.loader.checkpoint().positions, "0")
+    world.flush()
     entry = world.archive.manifest().entries[0]
     committed = world.archive.committed()
     world.archive.commit(committed.version, [], committed.positions, remove=[entry.path])
@@ -161,14 +161,14 @@ def test_a_source_that_lacks_events_swaps_nothing(world: World) -> None:
 def test_the_archive_holds_every_record_once_however_often_it_is_flushed(world: World) -> None:
     loaded(world)
     for _ in range(2):
-        archive.flush(world.loader.runner, world.broker, world.archive, world.loader.checkpoint().positions, "0")
+        world.flush()
     rows = sum(entry.rows for entry in world.archive.manifest().entries)
     assert rows == len(world.raw())
 
 
 def test_a_lost_checkpoint_is_recovered_from_the_archive_where_the_log_was_cut(world: World) -> None:
     loaded(world)
-    archive.flush(world.loader.runner, world.broker, world.archive, world.loader.checkpoint().positions, "0")
+    world.flush()
     before = world.sessions()
     world.close()
     shutil.rmtree(world.folder / "checkpoint")

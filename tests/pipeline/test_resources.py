@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from activity.erasure import Erasures, Tombstone
 from pipeline.plan import Plan, StateRef
 from pipeline.resources import Resources
 from stores.backends import hide_credentials
@@ -23,7 +24,7 @@ def plan(world: World, **changes: object) -> Plan:
 
 
 def test_a_plan_says_the_same_in_words(world: World) -> None:
-    made = plan(world)
+    made = plan(world, erasures=Erasures((Tombstone(1, "a.example", 7, f"{1:016x}"),)))
     assert msgspec.json.decode(msgspec.json.encode(made), type=Plan) == made
     assert made.ranges
     assert made.state == StateRef("0", [], 0)

@@ -175,3 +175,11 @@ def test_a_session_that_became_final_before_a_restart_is_published_after_it(
     world.now = expires + 2 * MINUTE
     world.loader.drain()
     assert [frame["visitor"].to_list() for frame in said if frame.height] == [[7]]
+
+
+def test_a_segment_has_no_text_of_rows_that_were_filtered_out(tmp_path: Path) -> None:
+    store = stores.connect_checkpoint(f"file://{tmp_path}")
+    frame = pl.DataFrame({"path": ["/a-long-enough-text-of-hers", "/a-long-enough-text-of-his"]})
+    path = CheckpointRepository(store, "0").put_frame("delta-1", frame.filter(pl.col("path").str.ends_with("hers")))
+    data = store.get(path)
+    assert b"of-hers" in data and b"of-his" not in data

@@ -16,6 +16,7 @@ import pytest
 
 from activity import codec, columns, rollup, session
 from activity.columns import COLUMNS
+from activity.erasure import Erasures, Tombstone
 from activity.open_events import OpenEvents
 from brokers.base import Gone, Position, Unsent
 from pipeline import io, steps
@@ -74,7 +75,8 @@ def raw(*values: bytes, topic: str = "footfall.pageview") -> Raw:
 
 def test_decode_passes_on_what_parses_with_its_place_in_the_log() -> None:
     batch = raw(b"{", codec.encode(event(1)), b"\xff\x00", codec.encode(event(2)))
-    out, counters = through(steps.Decode(positions=True), [batch], "events")
+    with registered(Run([], {})) as ref:
+        out, counters = through(steps.Decode(ref, positions=True), [batch], "events")
     rows = pl.concat(out)
     assert rows["position"].to_list() == ["1", "3"]
     assert rows["published_at"].to_list() == [T0 + 1, T0 + 3]
@@ -82,16 +84,27 @@ def test_decode_passes_on_what_parses_with_its_place_in_the_log() -> None:
 
 
 def test_decode_hands_what_does_not_parse_to_the_dead_letters_as_it_was() -> None:
-    out, _ = through(steps.Decode(), [raw(b"{", codec.encode(event(1)), b"\xff\x00")], "dead")
+    with registered(Run([], {})) as ref:
+        out, _ = through(steps.Decode(ref), [raw(b"{", codec.encode(event(1)), b"\xff\x00")], "dead")
     assert pl.concat(out)["bytes"].to_list() == [b"{", b"\xff\x00"]
     assert all("JSON" in reason for reason in pl.concat(out)["reason"])
+
+
+def test_decode_leaves_out_what_was_erased_or_is_forgotten() -> None:
+    values = [b"", codec.encode(event(1, visitor=1)), codec.encode(event(2, visitor=2)), b"{"]
+    erasures = Erasures((Tombstone(1, "a.example", T0 + 1, f"{1:016x}"),))
+    with registered(Run([], {}, erasures=erasures)) as ref:
+        out, counters = through(steps.Decode(ref, positions=True), [raw(*values)], "events")
+    assert pl.concat(out)["position"].to_list() == ["2"]
+    assert counters == {"decode.records": 4, "decode.events": 1, "decode.dead": 1, "decode.erased": 2}
 
 
 def test_decode_opens_the_doors_envelopes() -> None:
     first = b'{"reason":"malformed","where":"/collect","received_at":7,"bytes":"e3sA"'
     more = b',"id":"00","site":"a.example","visitor":"0f","detail":"no","length":9,"sender":{"page":"p"}}'
     letters = raw(first + b"}", first + more, b"junk", topic="footfall.dead-letter")
-    out, _ = through(steps.Decode(), [letters], "dead")
+    with registered(Run([], {})) as ref:
+        out, _ = through(steps.Decode(ref), [letters], "dead")
     assert pl.concat(out).rows() == [
         (7, "/collect", "malformed", b"{{\x00", "", "", "", "", 3, "{}"),
         (7, "/collect", "malformed", b"{{\x00", "00", "a.example", "0f", "no", 9, '{"page":"p"}'),

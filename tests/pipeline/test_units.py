@@ -15,7 +15,7 @@ import pytest
 from activity.definitions import DAY_MS, HOUR_MS, MINUTE_MS
 from activity.event import SESSION_TOPIC, TOPICS
 from brokers.base import TopicPartition
-from pipeline import archive, live, rebuild, recover, replay
+from pipeline import live, rebuild, recover, replay
 from pipeline.checkpoint import CheckpointRepository, UnitsChanged
 from pipeline.replay import driver
 from pipeline.resize import NotNow, resize
@@ -298,7 +298,7 @@ def test_a_unit_that_lost_its_checkpoint_stops_all_and_all_is_made_again(
 ) -> None:
     world, three = shared
     for loader in three:
-        archive.flush(world.runner, world.broker, world.archive, loader.open().positions, loader.unit.name)
+        world.flush(loader)
     world.publish(*(event(95_000 + n, world.now, n) for n in range(12)))
     three[0].drain()  # beyond what is archived, and the other units are behind
     damaged(world.folder / "checkpoint" / "unit-2-of-3")
@@ -370,12 +370,12 @@ def test_an_archive_that_several_units_flush_has_each_event_once(shared: tuple[W
     def beaten(*given: Any, **more: Any) -> None:
         while meanwhile:
             other = meanwhile.pop()
-            archive.flush(world.runner, world.broker, world.archive, other.open().positions, other.unit.name)
+            world.flush(other)
         commit(*given, **more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(world.archive, "commit", beaten)
-        archive.flush(world.runner, world.broker, world.archive, three[0].open().positions, "1-of-3")
+        world.flush(three[0])
     rows = sum(entry.rows for entry in world.archive.manifest().entries)
     assert rows == len(world.raw())
     assert set(world.archive.committed().positions) <= set(TOPICS)

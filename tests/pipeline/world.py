@@ -10,9 +10,10 @@ import polars as pl
 import brokers
 import stores
 from activity import codec
+from activity.erasure import Erasures
 from activity.event import ALL_TOPICS, TOPICS, Event, EventType, topic_of, visitor_key
 from brokers.base import Record, TopicPartition
-from pipeline import live
+from pipeline import archive, erasure, live
 from pipeline.runner import Runner
 
 # Compiling a graph takes half a second, and every restart of every test would do it again.
@@ -65,6 +66,14 @@ class World:
 
     def publish(self, *events: Event) -> None:
         self.broker.publish([record(e) for e in events])
+
+    def erasures(self) -> Erasures:
+        return erasure.load(self.checkpoint)
+
+    def flush(self, loader: live.Loader | None = None) -> None:
+        """Archive what a loader has committed."""
+        of = loader or self.loader
+        archive.flush(of.runner, self.broker, self.archive, of.open().positions, of.unit.name, self.erasures)
 
     def raw(self) -> list[bytes]:
         """Every record of the events' topics, copies included."""

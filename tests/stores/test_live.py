@@ -91,6 +91,14 @@ def test_current_visitors_are_those_of_five_minutes(live: Live) -> None:
     assert live.last_active("c.example", "v1") is None
 
 
+def test_who_is_forgotten_is_not_active(live: Live) -> None:
+    live.touch_many([("a.example", "v1", NOW), ("a.example", "v2", NOW), ("b.example", "v1", NOW)])
+    live.forget("a.example", ["v1", "nobody"])
+    live.forget("c.example", [])
+    assert (live.last_active("a.example", "v1"), live.last_active("b.example", "v1")) == (None, NOW)
+    assert live.current("a.example", NOW) == 1
+
+
 def test_a_folder_forgets_salts(tmp_path: Path) -> None:
     live = stores.connect_live(str(tmp_path))
     live.salt("2020-05-05")

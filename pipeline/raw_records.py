@@ -1,0 +1,106 @@
+"""Erasing records from a log: events, published sessions and dead letters of those who are forgotten.
+
+A broker that cannot erase keeps them until its retention is over; then the receipt says when that is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from activity import columns
+from activity.definitions import HOUR_MS
+from activity.erasure import Erasures
+from activity.event import DEAD_LETTER_TOPIC, SESSION_TOPIC, TOPICS, visitor_key
+from brokers.base import Broker, Erasing, Stored, TopicPartition
+from brokers.routing import partition_of
+
+Remains = list[dict[str, Any]]
+# Takes how many events of which hours of receipt (ms) are about to go, and a name that is the same when it is said again.
+Count = Callable[[Mapping[int, int], str], None]
+
+
+def erase_records(
+    broker: Broker, site: str, erasures: Erasures, user: str, needles: Sequence[str], now: int, count: Count
+) -> tuple[int, Remains]:
+    """Erase the records that tombstones of a site cover; returns how many, and what remains and until when.
+
+    `user` is whose tombstone is among them, "" for nobody's. `needles` are texts by which a dead letter names one of
+    them; `now` is in ms. Each event is counted before it goes."""
+    there = broker.topics()
+    if not isinstance(broker, Erasing):
+        return 0, [_until(broker, name, there[name].retention_ms, now) for name in TOPICS if name in there]
+    visitors = [each.visitor for each in erasures.tombstones if each.visitor]
+    keys = {visitor_key(site, visitor) for visitor in visitors}
+    containing = [visitor.encode() for visitor in visitors]
+    # A record of the user that is not loaded yet may be of a visitor whom nobody knows.
+    containing += [msgspec.json.encode(user)] if user else []
+
+    def events(records: Sequence[Stored]) -> list[bool]:
+        found, bad = columns.decode([record.value or b"" for record in records])
+        gone = [False] * len(records)
+        covered = found.filter(erasures.covered(found))
+        for row in covered["row"]:
+            gone[row] = True
+        if covered.height:
+            text = b"".join(records[row].value or b"" for row in covered["row"])
+            count(Counter(covered["received_at"] // HOUR_MS * HOUR_MS), _named(records[0], text))
+        for row in bad:
+            gone[row] = records[row].key in keys and bool(records[row].value)
+        return gone
+
+    def sessions(records: Sequence[Stored]) -> list[bool]:
+        return [record.key in keys for record in records]
+
+    def letters(records: Sequence[Stored]) -> list[bool]:
+        return [_names(record.value or b"", site, needles) for record in records]
+
+    erased = 0
+    for name, texts, wanted in (
+        *((topic, containing, events) for topic in TOPICS),
+        (SESSION_TOPIC, containing, sessions),
+        (DEAD_LETTER_TOPIC, [], letters),
+    ):
+        if name in there and (texts or name == DEAD_LETTER_TOPIC):
+            of_topic = there[name].partitions
+            whole = bool(user) or name == DEAD_LETTER_TOPIC
+            numbers = range(of_topic) if whole else sorted({partition_of(key, of_topic) for key in keys})
+            erased += broker.erase([TopicPartition(name, number) for number in numbers], texts, wanted)
+    return erased, []
+
+
+def _named(first: Stored, values: bytes) -> str:
+    return f"{first.position}/{blake2b(values, digest_size=16).hexdigest()}"
+
+
+class _Letter(msgspec.Struct):
+    bytes: str = ""
+    site: str = ""
+    visitor: str = ""
+
+
+def _names(value: bytes, site: str, needles: Sequence[str]) -> bool:
+    """Whether a dead letter in its envelope is of the site's visitor, or what was received has one of the texts."""
+    try:
+        letter = msgspec.json.decode(value, type=_Letter)
+        received = base64.b64decode(letter.bytes, validate=True)
+    except (msgspec.MsgspecError, binascii.Error, ValueError):
+        letter, received = _Letter(), value
+    if letter.site == site and letter.visitor in needles:
+        return True
+    return any(needle.encode() in received for needle in needles)
+
+
+def _until(broker: Broker, topic: str, retention_ms: int, now: int) -> dict[str, Any]:
+    where = f"{topic} on {broker.url}"
+    if retention_ms < 0:
+        return {"where": where, "why": "the broker keeps raw records for ever: give the topic a retention"}
+    until = datetime.fromtimestamp((now + retention_ms) / 1000, UTC)
+    return {"where": where, "until": until.isoformat(timespec="seconds"), "why": "the broker's retention"}
