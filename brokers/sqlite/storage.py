@@ -7,6 +7,7 @@ the batch's *last* record. The batch that holds an offset is then the first row 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -124,7 +125,7 @@ class SqliteFile:
 
     def _connect(self, timeout: float) -> sqlite3.Connection:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(self.path.parent)
         except OSError as error:
             raise Unreachable(f"{self._shown}: {error}: name a folder that can be written") from error
         db = sqlite3.connect(self.path, timeout=timeout, isolation_level=None, check_same_thread=False)
@@ -155,6 +156,20 @@ class SqliteFile:
             if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
                 raise Unreachable(f"{self._shown}: {error}: name a file that can be written") from error
             raise
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder with its parents, each synced into the one above it. SQLite syncs what lies in the folder."""
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    above = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(above)
+    finally:
+        os.close(above)
 
 
 def of_one_time(records: Sequence[Record], indexes: Sequence[int]) -> Iterable[tuple[int | None, Sequence[int]]]:
