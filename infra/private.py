@@ -13,6 +13,8 @@ import os
 import stat
 from pathlib import Path
 
+from stores.backends import make_durable_folder
+
 _OTHERS = 0o077
 # What a data folder holds. A folder that holds anything else may be a home or /tmp, and is not ours to close.
 _OURS = (
@@ -29,8 +31,8 @@ def by_default() -> None:
 
 
 def make(folder: Path) -> None:
-    """Makes the data folder if it is missing, and keeps other users out of it. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Makes the data folder, durably, if it is missing, and keeps other users out of it. Raises OSError."""
+    make_durable_folder(folder)
     mode = stat.S_IMODE(folder.stat().st_mode)
     if not mode & _OTHERS:
         return

@@ -37,6 +37,7 @@ import tomlkit
 
 from activity.zones import ZONES, not_known
 from ingest.limiter import DEFAULTS, Limits, windows
+from stores.backends import make_durable_folder, sync_folder
 
 if TYPE_CHECKING:
     from activity.enrich import SiteRules
@@ -258,7 +259,7 @@ def _in_words(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_durable_folder(path.parent)
     with path.with_name(path.name + ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -273,3 +274,4 @@ def _replace(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+    sync_folder(path.parent)

@@ -29,6 +29,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from brokers.base import Record, TooLarge
+from stores.backends import make_durable_folder, sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -102,11 +103,7 @@ class SpoolFile:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.end = os.fstat(self._file).st_size
         if is_new:
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(path.parent)
 
     def append(self, records: Sequence[Record]) -> None:
         """Append records durably. After an OSError the next call overwrites a partial write."""
@@ -249,6 +246,7 @@ class _File:
                     file.write(piece)
             file.flush()
             os.fsync(file.fileno())
+        sync_folder(kept.parent)
         for start, end in stretches:
             log.error(
                 "%s: bytes %d to %d %s; they are kept in %s, what follows them goes to the broker",
@@ -359,7 +357,7 @@ class FolderSpool:
         return sorted(self._folder.glob("*.spool"))
 
     def _create(self) -> _File:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_durable_folder(self._folder)
         while True:
             path = self._folder / f"{time.time_ns() // 1_000_000}-{os.getpid()}-{os.urandom(4).hex()}.spool"
             lock = _Lock(_lock_of(path))

@@ -23,7 +23,7 @@ from brokers.base import Broker, Erasing, Stored, TopicPartition
 from brokers.routing import partition_of
 
 Remains = list[dict[str, Any]]
-# Takes how many events of which hours of receipt (ms) are about to go, and a name that is the same when it is said again.
+# Takes how many events of which hours of receipt (ms) are about to go, and a name by which that counts once.
 Count = Callable[[Mapping[int, int], str], None]
 
 

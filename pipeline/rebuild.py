@@ -69,7 +69,9 @@ def leased(loader: Loader) -> Iterator[Checkpoint]:
 
 
 def _lease(loader: Loader, repository: CheckpointRepository, me: str) -> Checkpoint:
-    """Take the lease of one unit; returns its checkpoint. Raises `Busy`."""
+    """Take the lease of one unit; returns its checkpoint. Raises `Busy`, and what a batch raises.
+
+    A batch that a killed process left is finished first: the caller has the loader's turn, so nobody else can."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         checkpoint = repository.load()
@@ -86,6 +88,8 @@ def _lease(loader: Loader, repository: CheckpointRepository, me: str) -> Checkpo
                 return repository.swap(msgspec.structs.replace(checkpoint, batch=batch, lease=lease))
             except Conflict:
                 continue
+        elif not other and loader.unit.number and loader.step() is not None:
+            continue
         if time.monotonic() > deadline:
             why = "is being written to, or its loader died in a batch: try again, or start it"
             raise Busy(f"unit {repository.unit} {why}")

@@ -92,17 +92,23 @@ def make_folder(folder: Path, *, open_as_above: bool = False) -> None:
     """Make a folder with its parents, each synced into the one above it. Raises `Unusable` when that fails.
 
     With `open_as_above` each is as open to other users as the folder above it."""
+    try:
+        make_durable_folder(folder, open_as_above=open_as_above)
+    except OSError as error:
+        where = error.filename or folder
+        raise Unusable(f"{where} cannot be made a folder ({error.strerror}): give one that can be written") from error
+
+
+def make_durable_folder(folder: Path, *, open_as_above: bool = False) -> None:
+    """As `make_folder`, but raises OSError."""
     if folder.is_dir():
         return
-    try:
-        if folder.parent != folder:
-            make_folder(folder.parent, open_as_above=open_as_above)
-        folder.mkdir(exist_ok=True)
-        if open_as_above:
-            folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~0o777 | _permissions(folder.parent))
-        sync_folder(folder.parent)
-    except OSError as error:
-        raise Unusable(f"{folder} cannot be made a folder ({error.strerror}): give one that can be written") from error
+    if folder.parent != folder:
+        make_durable_folder(folder.parent, open_as_above=open_as_above)
+    folder.mkdir(exist_ok=True)
+    if open_as_above:
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~0o777 | _permissions(folder.parent))
+    sync_folder(folder.parent)
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -119,10 +119,10 @@ class Eraser:
         return self._warehouse.sessions_between(site, *_span(day, day)).select(session.COLUMNS.keys())
 
     def letters(self, site: str, needles: Sequence[str]) -> list[str]:
-        """The hashes of the stored dead letters that name one of some texts, as they came or were mended, or are known to
-        be of the site's visitor.
+        """The hashes of the stored dead letters that name one of some texts, or that are of the site's visitor.
 
-        A needle that is a visitor's id is looked for in the column of visitors, too."""
+        A letter may name it as it came or as it was mended. A needle that is a visitor's id is looked for in the column
+        of visitors, too."""
         where = """multiSearchAny(bytes, {needles:Array(String)})
             OR (site = {site:String} AND visitor IN {needles:Array(String)})
             OR id IN (SELECT id FROM letter_deeds AS d WHERE multiSearchAny(d.bytes, {needles:Array(String)}))"""

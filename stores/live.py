@@ -20,6 +20,7 @@ import secrets
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
@@ -185,18 +186,21 @@ class FolderLive:
             return secret
 
     def _make(self, path: Path, expires: int | None) -> None:
+        backends.make_folder(path.parent)
         aside = path.with_name(f".{secrets.token_hex(4)}.partial")
         secret = secrets.token_bytes(SALT_BYTES)
-        backends.write_file(aside, secret + _check(secret))
-        aside.chmod(0o600)
-        if expires is not None:
-            os.utime(aside, (expires, expires))
         try:
-            os.link(aside, path)
-        except FileExistsError:
-            pass
+            with aside.open("xb") as file:
+                os.fchmod(file.fileno(), 0o600)
+                file.write(secret + _check(secret))
+                file.flush()
+                if expires is not None:
+                    os.utime(file.fileno(), (expires, expires))
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):
+                os.link(aside, path)
         finally:
-            aside.unlink()
+            aside.unlink(missing_ok=True)
         backends.sync_folder(path.parent)
 
     def _forget_salts(self) -> None:

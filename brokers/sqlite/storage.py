@@ -10,6 +10,7 @@ written before there was one have none.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import struct
 import threading
@@ -156,7 +157,7 @@ class SqliteFile:
 
     def _connect(self, timeout: float) -> sqlite3.Connection:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(self.path.parent)
         except OSError as error:
             raise Unreachable(f"{self._shown}: {error}: name a folder that can be written") from error
         db = sqlite3.connect(self.path, timeout=timeout, isolation_level=None, check_same_thread=False)
@@ -200,6 +201,20 @@ def _add_crc(db: sqlite3.Connection) -> None:
     if ours and not db.execute(_HAS_CRC).fetchall():  # another process may have been faster
         db.execute(_ADD_CRC)
     db.execute("COMMIT")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder with its parents, each synced into the one above it. SQLite syncs what lies in the folder."""
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    above = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(above)
+    finally:
+        os.close(above)
 
 
 def of_one_time(records: Sequence[Record], indexes: Sequence[int]) -> Iterable[tuple[int | None, Sequence[int]]]:

@@ -43,8 +43,9 @@ LETTERS = {"received_at": pl.Int64(), "records": pl.Boolean(), **PLACE, "hour": 
 
 
 class Look(NamedTuple):
-    """Which records are read: all, or those published around a span; whether each is decoded as the loader does; and what
-    is forgotten, which only that tells exactly."""
+    """Which records are read, all or those published around a span, and whether each is decoded as the loader does.
+
+    That is so, too, where anything was forgotten (`erasures`): only then is it known which events are."""
 
     whole: bool = False
     exact: bool = False

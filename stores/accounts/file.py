@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stores.backends import make_durable_folder
 from stores.base import StoreUnreachable, Unreadable, Unusable
 
 _SCHEMA = Path(__file__).parents[1] / "sql" / "accounts"
@@ -83,7 +84,7 @@ class AccountsFile:
         return found.st_dev, found.st_ino
 
     def _connect(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_durable_folder(self.path.parent)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(self.path, timeout=_TIMEOUT, isolation_level=None, check_same_thread=False)
         try:

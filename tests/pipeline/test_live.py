@@ -211,6 +211,26 @@ def test_a_thread_that_asks_for_the_checkpoint_during_a_commit_does_not_load_the
     assert same(world.sessions(), expected(world))
 
 
+def test_a_reconcile_that_comes_first_after_a_crash_finishes_the_batch(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = event(3, T0 - 3 * HORIZON_MS)
+    world.publish(event(1), event(2, T0 + 1000))
+    world.loader.drain()
+    world.publish(late)
+    world.loader.drain()
+    world.publish(event(4, T0 + 2000))
+    monkeypatch.setattr(live.Loader, "_run", lambda *_: (_ for _ in ()).throw(Crash("a crash of the test")))
+    with pytest.raises(Crash):
+        world.loader.step()
+    monkeypatch.undo()
+    monkeypatch.setattr(rebuild, "_PATIENCE", 0.0)
+    world.reopen()
+    assert rebuild.reconcile(world.loader)["marks"] == 1
+    assert same(world.sessions(), expected(world))
+    assert world.count("SELECT count() FROM events") == 4
+
+
 def test_another_partition_count_is_refused_by_name(world: World, loader: live.Loader) -> None:
     loader.open()
     world.broker.delete_topic("footfall.search")
