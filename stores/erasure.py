@@ -207,8 +207,9 @@ class Eraser:
         return self._partitions(table, _OF_THEM, {"site": erased.site, "epoch": erased.epoch})
 
     def _partitions(self, table: str, where: str, given: Mapping[str, object]) -> list[str]:
-        sql = f"SELECT DISTINCT _partition_id AS id FROM {table} WHERE {where} ORDER BY id"
-        return self._warehouse.query(sql, given)["id"].cast(pl.String).to_list()
+        # No alias that is the name of a column: the condition would mean that one.
+        sql = f"SELECT DISTINCT _partition_id AS its_partition FROM {table} WHERE {where} ORDER BY its_partition"
+        return self._warehouse.query(sql, given)["its_partition"].cast(pl.String).to_list()
 
     def _delete(self, table: str, partitions: Iterable[str], where: str, given: Mapping[str, object]) -> None:
         for partition in partitions:

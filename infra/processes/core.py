@@ -88,8 +88,8 @@ class Core:
                 if self._unit is not None and self._unit.of != found.of:
                     raise UnitsChanged(found.of)
                 loaders = [self.parts.loader(unit) for unit in ([self._unit] if self._unit else all_of(found.of))]
-                for loader in loaders:
-                    loader.open()
+                for loader in loaders:  # before a command may wait for a lease of the dead
+                    loader.take_over() if self.parts.settings.embedded else loader.open()
                 self._loaders = loaders
             return self._loaders
 
@@ -211,12 +211,11 @@ class Core:
                 return
 
     def _recover(self, loader: Loader) -> None:
-        """Takes over the lease of a process that died, and rebuilds what was lost while no process ran."""
+        """Takes over from one that died while it forgot somebody, and rebuilds what was lost while no process ran."""
         from pipeline import forget
         from pipeline.recover import recover
 
         if self.parts.settings.embedded:
-            loader.take_over()
             forget.take_over(self.parts.checkpoint)
         recover(loader, self.parts.archive)
 

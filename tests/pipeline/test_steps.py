@@ -116,10 +116,11 @@ def test_what_the_door_counted_is_no_dead_letter() -> None:
     held = base64.b64encode(b'{"id":"p/1","counts":[[7,"a.example","refused","malformed",3],[7,"","accepted","",2]]}')
     record = b'{"reason":"outcomes","received_at":7,"bytes":"' + held + b'"}'
     batch = raw(record, record[:-3] + b'"}', topic="footfall.dead-letter")
-    out, _ = through(steps.Decode(), [batch], "outcomes")
+    with registered(Run([], {})) as ref:
+        out, _ = through(steps.Decode(ref), [batch], "outcomes")
+        dead, _ = through(steps.Decode(ref), [batch], "dead")
     counts = [("p/1", 7, "a.example", "refused", "malformed", 3), ("p/1", 7, "", "accepted", "", 2)]
     assert pl.concat(out).rows() == counts
-    dead, _ = through(steps.Decode(), [batch], "dead")
     assert pl.concat(dead)["reason"].to_list() == ["not an envelope"]
 
 
