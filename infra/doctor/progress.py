@@ -162,11 +162,11 @@ def lag(
     if not before:
         return [ok("everything that was published is loaded")]
     age = now - min(each.since for each in before)
+    if age < LATE_MS:
+        return [ok(f"{_told(before)} waiting, for {span(age / 1000)}")]
     if not runs:
         said = f"{_told(before)} waiting, the first since {span(age / 1000)}"
         return [warning(said, "the next start of `footfall up` loads them")]
-    if age < LATE_MS:
-        return [ok(f"{_told(before)} waiting, for {span(age / 1000)}")]
     pause(_LOOK_AGAIN)
     after = look()
     if not after:

@@ -205,6 +205,7 @@ def test_a_missing_file_is_named_and_nothing_is_written(copy: Path, tmp_path: Pa
 
 
 def test_a_folder_that_holds_anything_is_not_written_over(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "sites.toml").touch()
     assert backup(tmp_path, copy, status=1)["error"].count("not empty")
     assert "is not empty (copy)" in refused(copy, copy.parent)
 
