@@ -67,7 +67,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert up.stop() == 0
         up = Up(data).wait_ready()  # days are built at once that have not changed since the start
         built = "SELECT count() AS days FROM day_builds FINAL WHERE valid"
-        until(lambda: up.sql(built)[0]["days"] >= 2 and b"\nfootfall_days_to_build 0.0" in up.get("/metrics")[1], "built")
+        until(lambda: up.sql(built)[0]["days"] >= 2, "days are built")
+        until(lambda: b"\nfootfall_days_to_build 0.0" in up.get("/metrics")[1], "no day is left to build")
         assert up.stop() == 0
         up = Up(data).wait_ready()  # what was built is in the checkpoint
         until(lambda: b"day_builds" in checkpoint(data) and up.get("/ready")[0] == 200, "the checkpoint knows")
