@@ -41,11 +41,13 @@ GZIP = b"\x1f\x8b"
 
 # A time of day is no address. A number before the groups may be that of a file or a line, put there by `grep`; what
 # follows may be a port. Before an address may stand the end of a percent encoding, or of an escape in JSON.
+_COLON = rb"(?::|%3[Aa])"
+_TIME = rb"(?:\d{4}" + _COLON + rb")?\d\d" + _COLON + rb"\d\d" + _COLON + rb"\d\d?(?![\w:])"
 _ESCAPED = rb"(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])"
 _ADDRESS = re.compile(
     rb"(?:(?<![\w.])|" + _ESCAPED + rb")\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\w|\.\w)"
-    rb"|(?:(?<![\w:])|(?<=[G-Zg-z_]:)|" + _ESCAPED + rb")(?!(?:\d{4}:)?\d\d:\d\d:\d\d?(?![\w:]))"
-    rb"(?:[0-9a-fA-F]{0,4}(?::|%3[Aa])){2,9}(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4})(?::\d{1,5})?(?![\w:])"
+    rb"|(?:(?<![\w:])|(?<=[G-Zg-z_]:)|" + _ESCAPED + rb")(?!" + _TIME + rb")"
+    rb"(?:[0-9a-fA-F]{0,4}" + _COLON + rb"){2,9}(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4})(?::\d{1,5})?(?![\w:])"
 )
 _SITE = re.compile(rb'"site"\s{0,8}:\s{0,8}"([\w.:-]{1,253})"|(?:^|&)site=([\w.:-]{1,253})(?:&|$)')
 _encode = msgspec.json.Encoder().encode

@@ -79,7 +79,7 @@ def test_what_was_damaged_before_is_not_whole_afterwards(tmp_path: Path) -> None
     broker.publish([Record("t", b"him", b"secret"), Record("t", b"her", b"kept")])
     broker.close()
     db = sqlite3.connect(tmp_path / "log.db")
-    db.execute("UPDATE batches SET records = replace(records, CAST('kept' AS BLOB), CAST('kepT' AS BLOB))")
+    db.execute("UPDATE batches SET records = CAST(replace(records, 'kept', 'kepT') AS BLOB)")
     db.commit()
     db.close()
     broker = SqliteBroker(f"sqlite://{tmp_path}/log.db")

@@ -190,7 +190,7 @@ def test_a_month_that_still_counts_keeps_its_rows(world: World) -> None:
     version = DayTables(world.warehouse).build(SITE, "UTC", first)
     world.warehouse.command(
         "INSERT INTO month_values (site, month, dimension, value, version, visits) "
-        "SELECT 'a.example', month, '', '', 1, 9 FROM (SELECT arrayJoin([toDate32('2026-09-01'), '2026-10-01']) AS month)"
+        "SELECT 'a.example', arrayJoin([toDate32('2026-09-01'), toDate32('2026-10-01')]), '', '', 1, 9"
     )
     visitors = pl.DataFrame({"site": [SITE], "visitor": [int(HIM, 16)]}, schema_overrides={"visitor": pl.UInt64})
     Eraser(world.warehouse).erase(Erased(SITE, 1, visitors), [first], [])
