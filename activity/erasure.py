@@ -71,6 +71,14 @@ class Erasures(msgspec.Struct, frozen=True):
             before = pl.max_horizontal(before, "of_user")
         return told.select((pl.col("time") < before).fill_null(value=False).alias("covered")).to_series()
 
+    def covers(self, site: str, visitor: str, received_at: int) -> bool:
+        """Whether what a visitor (16 hex digits) sent to a site at a moment (ms) is forgotten."""
+        return any(
+            each.visitor == visitor and each.site == site and received_at < each.received_before
+            for each in self.tombstones
+            if each.visitor
+        )
+
     def kept(self, events: pl.DataFrame) -> pl.DataFrame:
         """The events that are not forgotten."""
         return events.filter(~self.covered(events)) if self.tombstones and events.height else events

@@ -10,7 +10,8 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.exceptions import BadRequest, NotFound
 from werkzeug.wrappers import Response as Redirect
 
-from dashboards.access import audit, login
+from dashboards import pages
+from dashboards.access import audit
 from dashboards.context import built, current_context
 from dashboards.language import gettext
 from dashboards.parameters import one_of
@@ -18,7 +19,7 @@ from stores.base import StoreError
 from stores.letters import Filter, Letter, Letters, received_at
 
 routes = Blueprint("letters", __name__)
-routes.register_error_handler(StoreError, login.failed)
+routes.register_error_handler(StoreError, pages.failed)
 
 PAGE = 50
 _DEEDS = ("replay", "keep", "discard")

@@ -113,11 +113,8 @@ class Visitors:
         self._going_on: OrderedDict[str, int] = OrderedDict()  # yesterday's ids, and when they were last active
         self._new_day = -1
 
-    def of(self, site: str, address: str, user_agent: str, received_at: int, *, looked_up: bool = True) -> str:
-        """Return the id of the visitor who sent a request at `received_at` (Unix milliseconds). Never blocks.
-
-        If `look_up` was not called for the site where it had to be, say so: then nobody is taken for new from now on.
-        """
+    def of(self, site: str, address: str, user_agent: str, received_at: int) -> str:
+        """Return the id of the visitor who sent a request at `received_at` (Unix milliseconds). Never blocks."""
         day = received_at // _DAY
         visitor = visitor_id(self.salt(received_at), site, address, user_agent)
         if received_at - day * _DAY < _YOUNG and visitor not in self._new:
@@ -127,8 +124,7 @@ class Visitors:
                 if active is not None and received_at - active <= _GAP:
                     self._going_on[before] = max(active, received_at)
                     return before
-                if looked_up:
-                    _keep(self._new, visitor, None)
+                _keep(self._new, visitor, None)
         return visitor
 
     def named(self, site: str, name: str) -> str:

@@ -21,12 +21,14 @@ from activity.enrich import enrich
 from activity.event import Event, derived_id, topic_of, visitor_key
 from activity.refusal import DeadLetter, Reason, Refusal, letter_id
 from ingest.client import LookUp, Proxies, Visitors
-from ingest.dead_letters import GZIP, NOT_UNDERSTOOD, DeadLetters, Sent, host_of, site_in
+from ingest.dead_letters import GZIP, NOT_UNDERSTOOD, DeadLetters, Sent, host_of, mask, site_in
 from ingest.entry import Entry
 from ingest.http import Request
 from ingest.limiter import Limiter, Rules, Sender, sender
 from ingest.sites import Sites
 from ingest.terms import SiteTerms, Terms, unknown_site
+
+_PAGE_BYTES = 2_048  # of a `Referer`, in a dead letter
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,7 +233,7 @@ class Collector:
             bytes="",
             site=site,
             visitor=self._visitors.of(site, submission.address, submission.user_agent, received_at),
-            sender=self._sender(submission, site),
+            sender=self._sender(submission, site, received_at),
         )
         collected.entries += self._dead_letters.keep(budget, letter, submission.received)
 
@@ -244,14 +246,20 @@ class Collector:
             budget = self._terms.domain(host_of(submission.headers.get(b"origin", b"")))
         return budget, budget or self._terms.domain(site_in(submission.received))
 
-    def _sender(self, submission: Submission, site: str) -> msgspec.Raw:
+    def _sender(self, submission: Submission, site: str, received_at: int) -> msgspec.Raw:
         """Return what a repair of the request needs to know of its sender."""
         terms = self._terms.of(site, submission.headers) if site else None
+        page = submission.headers.get(b"referer", b"")
         sent = Sent(
             protocol=submission.protocol,
             trusted=terms is not None and terms.trusted,
             origin=submission.headers.get(b"origin", b"").decode("latin-1")[:253],
-            page=submission.headers.get(b"referer", b"").decode("latin-1") if submission.protocol == "pixel" else "",
+            page=mask(page[:_PAGE_BYTES]).decode("latin-1") if submission.protocol == "pixel" else "",
+            others={
+                domain: self._visitors.of(domain, submission.address, submission.user_agent, received_at)
+                for domain in self._sites_of(submission)
+                if domain != site
+            },
             agent=agent.parse(submission.user_agent),
             browser=submission.user_agent.startswith("Mozilla/"),
             place=geo.lookup(self._places, submission.address, self._place_source),

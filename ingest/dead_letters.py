@@ -40,24 +40,30 @@ NOT_UNDERSTOOD = frozenset(
 GZIP = b"\x1f\x8b"
 
 # A time of day is no address. A number before the groups may be that of a file or a line, put there by `grep`; what
-# follows may be a port.
+# follows may be a port. Before an address may stand the end of a percent encoding, or of an escape in JSON.
+_COLON = rb"(?::|%3[Aa])"
+_TIME = rb"(?:\d{4}" + _COLON + rb")?\d\d" + _COLON + rb"\d\d" + _COLON + rb"\d\d?(?![\w:])"
+_ESCAPED = rb"(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])"
 _ADDRESS = re.compile(
-    rb"(?<![\w.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w.])"
-    rb"|(?:(?<![\w:])|(?<=[G-Zg-z_]:))(?!(?:\d{4}:)?\d\d:\d\d:\d\d?(?![\w:]))"
-    rb"(?:[0-9a-fA-F]{0,4}:){2,9}(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4})(?::\d{1,5})?(?![\w:])"
+    rb"(?:(?<![\w.])|" + _ESCAPED + rb")\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\w|\.\w)"
+    rb"|(?:(?<![\w:])|(?<=[G-Zg-z_]:)|" + _ESCAPED + rb")(?!" + _TIME + rb")"
+    rb"(?:[0-9a-fA-F]{0,4}" + _COLON + rb"){2,9}(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4})(?::\d{1,5})?(?![\w:])"
 )
 _SITE = re.compile(rb'"site"\s{0,8}:\s{0,8}"([\w.:-]{1,253})"|(?:^|&)site=([\w.:-]{1,253})(?:&|$)')
 _encode = msgspec.json.Encoder().encode
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a dead letter was sent, as far as its repair needs it: the `sender` of a `DeadLetter`. It has no address."""
+    """How a dead letter was sent, as far as its repair needs it: the `sender` of a `DeadLetter`.
+
+    It has no address of the sender."""
 
     protocol: str = "footfall"
     shape: str = ""  # of an imported line: one of `formats.FORMATS`
     trusted: bool = False  # with the key of the letter's site
     origin: str = ""  # the `Origin` header
-    page: str = ""  # the `Referer` of a pixel
+    page: str = ""  # the `Referer` of a pixel, masked, and cut
+    others: dict[str, str] = {}  # the sender's visitors at other sites of the request, by domain
     agent: Agent = Agent()
     browser: bool = True  # False for a program, which may send for a person
     place: Place = NOWHERE
@@ -92,7 +98,7 @@ class DeadLetters:
             entries = self._begin(letter.received_at)
             hour = self._sites.setdefault(site, _Hour())
             part = 1 if site else _UNKNOWN_SITES_PART
-            kept = min(len(received), KEPT_BYTES)
+            kept = min(len(received), KEPT_BYTES) + len(bytes(letter.sender))
             if hour.dead_letters >= DEAD_LETTERS_AN_HOUR // part or hour.bytes + kept > BYTES_AN_HOUR // part:
                 hour.counted[letter.reason] += 1
                 hour.counted_bytes += len(received)

@@ -8,6 +8,7 @@ letter, or by a replay before, is the same event.
 
 from __future__ import annotations
 
+import re
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from stores.base import Live
 from stores.letters import Letter
 
 _encode = msgspec.json.Encoder().encode
+_NAMES_A_SITE = re.compile(r"(?:^|&)site=")
 
 
 class Mended(NamedTuple):
@@ -74,7 +76,13 @@ class Repair:
             return _cannot(f"only its first {KEPT_BYTES} of {letter.length} bytes were kept: edit it, to be whole")
         sent = sent_of(letter)
         batch = self._parsed(received, sent, site)
-        numbers = _numbers(batch, self._parsed(letter.received, sent, ""))
+        original = self._parsed(letter.received, sent, "")
+        if len(batch.items) < len(original.items) and any(
+            isinstance(item, Incoming) and item not in original.items for item in batch.items
+        ):
+            # The changed one may be any of those that are gone, and so get the id of one that is stored.
+            return _cannot("events were left out and another one was changed: leave all of them in, in their order")
+        numbers = _numbers(batch, original)
         events: list[Mended] = []
         refused: list[Refusal] = []
         for index, item in enumerate(batch.items):
@@ -88,7 +96,7 @@ class Repair:
     def _parsed(self, received: bytes, sent: Sent, site: str) -> Batch:
         if sent.protocol == "pixel":
             query = received.decode("latin-1")
-            query = f"{query}&site={site}" if site and "site=" not in query else query
+            query = f"{query}&site={site}" if site and not _NAMES_A_SITE.search(query) else query
             return beacon.parse_query(query, page=sent.page, limits=self._limits)
         if received.startswith(GZIP):
             unpacked = unpack(received, self._limits.body_bytes)
@@ -113,7 +121,7 @@ class Repair:
             if not sent.browser:
                 its_agent = msgspec.structs.replace(its_agent, bot="")
         else:
-            visitor = _visitor(letter, domain)
+            visitor = sent.others.get(domain) or _visitor(letter, domain)
         return enrich(
             item,
             site=terms.rules,

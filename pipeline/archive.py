@@ -131,12 +131,20 @@ def erase(
 
     `replacing` is told which files are about to go, before they do: after a crash they are `former`, and go as far as
     they do not count. Files that cannot be read are appended to `unreadable` and stay."""
+    looked: dict[str, bool] = {}  # files never change: each is looked into once, however often something is archived
+    again: dict[str, list[ArchivedFile]] = {}
+    unreadable.clear()
     while True:
         manifest = archive.manifest()
-        unreadable.clear()
-        held = list(holding(archive, manifest.entries, erasures, unreadable))
+        new = [entry for entry in manifest.entries if entry.path not in looked]
+        theirs = {entry.path for entry in holding(archive, new, erasures, unreadable)}
+        looked |= {entry.path: entry.path in theirs for entry in new}
+        held = [entry for entry in manifest.entries if looked[entry.path]]
         replacing([entry.path for entry in held])
-        fresh = [new for entry in held for new in _without(archive, entry, erasures)]
+        for entry in held:
+            if entry.path not in again:
+                again[entry.path] = list(_without(archive, entry, erasures))
+        fresh = [made for entry in held for made in again[entry.path]]
         try:
             # Also without any file: a flush that read the log under former tombstones then finds another version.
             archive.commit(manifest.version, fresh, manifest.positions, [entry.path for entry in held])

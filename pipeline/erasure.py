@@ -15,7 +15,7 @@ import msgspec
 from activity.erasure import Erasures, Tombstone
 from stores.base import CheckpointStore, Unreadable
 
-_NAME = "erasures"
+NAME = "erasures"
 
 
 def load(store: CheckpointStore) -> Erasures:
@@ -28,11 +28,11 @@ def load_or_restore(store: CheckpointStore, table: Callable[[], list[Tombstone]]
     try:
         found, version = _versioned(store)
     except Unreadable:
-        store.set_aside(_NAME)
+        store.set_aside(NAME)
         found, version = Erasures(), None
     if version is None and (stored := table()):
         found = Erasures(tuple(stored))
-        store.swap(_NAME, msgspec.json.encode(found), None)
+        store.swap(NAME, msgspec.json.encode(found), None)
     return found
 
 
@@ -41,15 +41,15 @@ def add(store: CheckpointStore, tombstones: list[Tombstone]) -> None:
     found, version = _versioned(store)
     fresh = [each for each in tombstones if each not in found.tombstones]
     if fresh:
-        store.swap(_NAME, msgspec.json.encode(Erasures((*found.tombstones, *fresh))), version)
+        store.swap(NAME, msgspec.json.encode(Erasures((*found.tombstones, *fresh))), version)
 
 
 def _versioned(store: CheckpointStore) -> tuple[Erasures, str | None]:
-    stored = store.load(_NAME)
+    stored = store.load(NAME)
     if stored is None:
         return Erasures(), None
     try:
         return msgspec.json.decode(stored[0], type=Erasures), stored[1]
     except msgspec.MsgspecError as error:
         why = f"it is no list of tombstones ({error})"
-        raise Unreadable(_NAME, why, "start a loader, which makes it again from the table `erasures`") from error
+        raise Unreadable(NAME, why, "start a loader, which makes it again from the table `erasures`") from error

@@ -125,7 +125,10 @@ class Loader:
             if checkpoint.moved_to:
                 raise UnitsChanged(checkpoint.moved_to)
             parts = self.parts_fields(checkpoint)
-            if parts["missing"] != checkpoint.missing or losses.built(parts["parts"]) != losses.built(checkpoint.parts):
+            # What was built may be noted later: a lease or a batch of another process has the checkpoint until then.
+            free = checkpoint.intent is None and (checkpoint.lease is None or checkpoint.lease.until <= self.clock())
+            news = free and losses.built(parts["parts"]) != losses.built(checkpoint.parts)
+            if parts["missing"] != checkpoint.missing or news:
                 checkpoint = self.repository.swap(msgspec.structs.replace(checkpoint, **parts))
             for topic in READ_TOPICS:
                 found = self.broker.partitions(topic)

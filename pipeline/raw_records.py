@@ -19,8 +19,11 @@ from activity import columns
 from activity.definitions import HOUR_MS
 from activity.erasure import Erasures
 from activity.event import DEAD_LETTER_TOPIC, SESSION_TOPIC, TOPICS, visitor_key
+from activity.refusal import OUTCOMES
 from brokers.base import Broker, Erasing, Stored, TopicPartition
 from brokers.routing import partition_of
+
+_HOLDING = (*TOPICS, SESSION_TOPIC, DEAD_LETTER_TOPIC)
 
 Remains = list[dict[str, Any]]
 # Takes how many events of which hours of receipt (ms) are about to go, and a name by which that counts once.
@@ -36,7 +39,7 @@ def erase_records(
     them; `now` is in ms. Each event is counted before it goes."""
     there = broker.topics()
     if not isinstance(broker, Erasing):
-        return 0, [_until(broker, name, there[name].retention_ms, now) for name in TOPICS if name in there]
+        return 0, [_until(broker, name, there[name].retention_ms, now) for name in _HOLDING if name in there]
     visitors = [each.visitor for each in erasures.tombstones if each.visitor]
     keys = {visitor_key(site, visitor) for visitor in visitors}
     containing = [visitor.encode() for visitor in visitors]
@@ -81,6 +84,7 @@ def _named(first: Stored, values: bytes) -> str:
 
 
 class _Letter(msgspec.Struct):
+    reason: str = ""
     bytes: str = ""
     site: str = ""
     visitor: str = ""
@@ -95,7 +99,11 @@ def _names(value: bytes, site: str, needles: Sequence[str]) -> bool:
         letter, received = _Letter(), value
     if letter.site == site and letter.visitor in needles:
         return True
-    return any(needle.encode() in received for needle in needles)
+    if letter.reason == OUTCOMES:
+        return False
+    # The envelope's own text has the letter's id, and the visitors that its sender is at other sites.
+    texts = (received, value) if letter.site in ("", site) else (value,)
+    return any(needle.encode() in text for needle in needles for text in texts)
 
 
 def _until(broker: Broker, topic: str, retention_ms: int, now: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ manifest says it had: half a file would be silently less. What cannot be made ag
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import polars as pl
@@ -40,7 +40,7 @@ class Damage(msgspec.Struct, frozen=True):
 
 
 def check(
-    archived: ParquetArchive, broker: Broker, runner: Runner, erasures: Erasures, *, mend: bool
+    archived: ParquetArchive, broker: Broker, runner: Runner, erasures: Callable[[], Erasures], *, mend: bool
 ) -> Iterator[Damage]:
     """Yield what is damaged, after it was made again if `mend`, without what is forgotten. Reads every byte.
 
@@ -85,7 +85,7 @@ def _again(
     archived: ParquetArchive,
     broker: Broker,
     runner: Runner,
-    erasures: Erasures,
+    erasures: Callable[[], Erasures],
     key: _Key,
     lost: Sequence[ArchivedFile],
     there: Sequence[ArchivedFile],
@@ -96,11 +96,12 @@ def _again(
     )])  # fmt: skip
     site, kind, _, hour = key
     committed = archived.committed()
+    covering = erasures()  # after the version that is replaced: who is forgotten meanwhile changes that
     frames: list[pl.DataFrame] = []
     for r in _ranges(broker, committed.positions):
         read: list[pl.DataFrame] = []
         try:
-            runner.run(Run([BrokerFeed(broker, r)], {"archive": io.collecting(read)}, erasures=erasures))
+            runner.run(Run([BrokerFeed(broker, r)], {"archive": io.collecting(read)}, erasures=covering))
         except BrokerError as error:
             return f"the log cannot be read: {error}"
         for frame in read:

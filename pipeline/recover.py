@@ -19,7 +19,7 @@ import polars as pl
 
 from activity.definitions import DAY_MS
 from brokers.base import Gone, Position, TopicPartition
-from pipeline import forget, io, losses, rebuild, replay
+from pipeline import erasure, forget, io, losses, rebuild, replay
 from pipeline.checkpoint import Checkpoint, PartitionRange
 from pipeline.io import BrokerFeed
 from pipeline.lease import HeldLease
@@ -207,7 +207,9 @@ def _dead_letters(loader: Loader, days: Missing) -> None:
                 bounds = loader.broker.bounds(TopicPartition(topic, int(partition)))
                 if bounds is not None and bounds.first <= Position.parse(text):
                     feeds.append(BrokerFeed(loader.broker, PartitionRange(topic, int(partition), None, text)))
-        loader.runner.run(Run(feeds=list(feeds), writes={"dead_letters": io.collecting(found)}))
+        erasures = erasure.load(loader.checkpoint_store)
+        writes = {"dead_letters": io.collecting(found)}
+        loader.runner.run(Run(feeds=list(feeds), writes=writes, erasures=erasures))
         inside = (pl.col("received_at") // DAY_MS).is_between(days.first_day, days.last_day)
         dead_letters = pl.concat([frame.filter(inside) for frame in found]) if found else None
         written = 0

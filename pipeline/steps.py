@@ -23,6 +23,7 @@ from apache_beam.metrics import Metrics
 from activity import codec, columns, rollup, session
 from activity.columns import COLUMNS
 from activity.definitions import DAY_MS
+from activity.erasure import Erasures
 from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import NO_ENVELOPE, DeadLetter, OutcomeCounts
 from activity.refusal import OUTCOMES as OUTCOMES_REASON
@@ -73,8 +74,10 @@ class _Decode(Step):
             frame = None
             found = [opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True) if v]
             erased = len(batch.values) - len(found)
-            dead = [each for each in found if not isinstance(each, OutcomeCounts)]
-            if len(dead) < len(found):
+            letters = [each for each in found if not isinstance(each, OutcomeCounts)]
+            dead = [each for each in letters if not is_forgotten(each, self.ref.run().erasures)]
+            erased += len(letters) - len(dead)
+            if len(letters) < len(found):
                 counts = [each for each in found if isinstance(each, OutcomeCounts)]
                 yield pvalue.TaggedOutput("outcomes", _counted(counts))
         else:
@@ -132,6 +135,12 @@ def opened(value: bytes, timestamp: int) -> Letter | OutcomeCounts:
 
 def _bare(received_at: int, topic: str, reason: str, received: bytes) -> Letter:
     return received_at, topic, reason, received, "", "", "", "", len(received), "{}"
+
+
+def is_forgotten(letter: Letter, erasures: Erasures) -> bool:
+    """Whether a dead letter is of a visitor whom a tombstone covers."""
+    received_at, _, _, _, _, site, visitor, *_ = letter
+    return bool(visitor) and erasures.covers(site, visitor, received_at)
 
 
 def _counted(records: list[OutcomeCounts]) -> pl.DataFrame:

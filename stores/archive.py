@@ -45,7 +45,7 @@ from stores.base import (
     Unreadable,
     Unusable,
 )
-from stores.checkpoint import connect_checkpoint
+from stores.checkpoint import connect_checkpoint, damaged_name
 
 __all__ = ["COLUMNS", "connect_archive", "file_path", "received_hour"]
 
@@ -264,8 +264,14 @@ class ManifestStore:
         found = {date: next(iter(lists.values())) for date, lists in days.items()}
         paths = [entry.path for day in found.values() for entry in self._read(day.part)]
         index = _Index(positions=positions(paths), days=dict(sorted(found.items())))
-        self._store.set_aside(_INDEX)
-        self._swap(index, None)
+        try:
+            damaged = self._store.load(_INDEX)
+        except Unreadable:  # not even a value: without one a flush would begin the archive anew, so be quick
+            damaged = None
+            self._store.set_aside(_INDEX)
+        if damaged is not None:
+            self._store.put(damaged_name(_INDEX), damaged[0])
+        self._swap(index, damaged[1] if damaged is not None else None)
 
     def _drop(self, parts: list[str]) -> None:
         for part in parts:

@@ -7,6 +7,7 @@ Every statement may be run again after a crash, also while the engine still fini
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
@@ -24,7 +25,7 @@ from stores.warehouse import Warehouse
 _BY_VISITOR = ("event_rows", "session_rows", "day_visits", "open_visits")
 _ROLLUPS = tuple(f"{grain}_rows" for grain in rollup.GRAINS)
 _LETTERS, _DEEDS = "dead_letter_rows", "letter_deeds"
-_TABLES = (*_BY_VISITOR, *_ROLLUPS, _LETTERS, _DEEDS, "day_values", "month_values")
+_TABLES = (*_BY_VISITOR, *_ROLLUPS, _LETTERS, _DEEDS, "day_values", "month_values", "open_days")
 _DAY = timedelta(days=1)
 _CLEANED_SECONDS = 60.0
 _NEEDLES = 200  # the engine looks for 255 texts at a time
@@ -123,15 +124,26 @@ class Eraser:
 
         A letter may name it as it came or as it was mended. A needle that is a visitor's id is looked for in the column
         of visitors, too."""
-        where = """multiSearchAny(bytes, {needles:Array(String)})
+        where = """(site IN ('', {site:String}) AND multiSearchAny(bytes, {needles:Array(String)}))
             OR (site = {site:String} AND visitor IN {needles:Array(String)})
-            OR id IN (SELECT id FROM letter_deeds AS d WHERE multiSearchAny(d.bytes, {needles:Array(String)}))"""
+            OR multiSearchAny(sender, {visitors:Array(String)})
+            OR (site IN ('', {site:String}) AND id IN (
+                SELECT id FROM letter_deeds AS d WHERE multiSearchAny(d.bytes, {needles:Array(String)})
+            ))"""
         sql = f"SELECT DISTINCT {_HASH} AS hash FROM dead_letters WHERE {where}"
         found: set[str] = set()
         for start in range(0, len(needles), _NEEDLES):
             some = list(needles[start : start + _NEEDLES])
-            found |= set(self._warehouse.query(sql, {"needles": some, "site": site})["hash"])
+            # As `sender` may have it of another site: a visitor's id is of one site alone.
+            visitors = [each for each in some if re.fullmatch("[0-9a-f]{16}", each)]
+            given = {"needles": some, "visitors": visitors, "site": site}
+            found |= set(self._warehouse.query(sql, given)["hash"])
         return sorted(found)
+
+    def letter_ids(self, letters: Sequence[str]) -> list[str]:
+        """The ids of the dead letters with these hashes."""
+        sql = f"SELECT DISTINCT id FROM dead_letters WHERE {_OF_LETTERS} ORDER BY id"
+        return self._warehouse.query(sql, {"hashes": list(letters)})["id"].to_list()
 
     # -- erasing ----------------------------------------------------------------------------------------------
 
@@ -169,14 +181,14 @@ class Eraser:
             self._delete(table, self._of_them(table, erased), _OF_THEM, given)
         for table, column, dates in (
             ("day_values", "day", around),
-            ("month_values", "month", sorted({day.replace(day=1) for day in around})),
+            # Of months that do not count any more only: the others are not built again.
+            ("month_values", "month", sorted({day.replace(day=1) for _, _, day in builds})),
         ):
             where = f"site = {{site:String}} AND {column} IN {{dates:Array(Date32)}}"
             those = {"site": erased.site, "dates": dates}
             self._delete(table, self._partitions(table, where, those), where, those)
         hashes = {"hashes": list(letters)}
-        ids = self._warehouse.query(f"SELECT DISTINCT id FROM dead_letters WHERE {_OF_LETTERS}", hashes)["id"]
-        deeds = {"ids": ids.to_list()}
+        deeds = {"ids": self.letter_ids(letters)}
         self._delete(_DEEDS, self._partitions(_DEEDS, _OF_DEEDS, deeds), _OF_DEEDS, deeds)
         self._delete(_LETTERS, self._partitions(_LETTERS, _OF_LETTERS, hashes), _OF_LETTERS, hashes)
         for table in _ROLLUPS:

@@ -176,14 +176,25 @@ class FolderLive:
                     "%s is damaged: %s. The day has a new salt: who came before and comes again counts once more",
                     path, why,
                 )  # fmt: skip
-                path.unlink()
-                self._make(path, expires)
+                self._replace(path, expires)
                 secret, why = checked_secret(path.read_bytes())
             if why:
                 remedy = "put it back from a copy, or delete it: then visitors whom senders name count as new ones"
                 raise Unreadable(str(path), why, remedy)
             self._secrets[path] = secret
             return secret
+
+    def _replace(self, path: Path, expires: int) -> None:
+        """Put a new secret in the place of a damaged one, unless another process has done so by now."""
+        aside = path.with_name(f".{secrets.token_hex(4)}.partial")
+        with suppress(FileNotFoundError):
+            path.rename(aside)
+            if not checked_secret(aside.read_bytes())[1]:
+                with suppress(FileExistsError):
+                    os.link(aside, path)
+            aside.unlink()
+        if not path.exists():
+            self._make(path, expires)
 
     def _make(self, path: Path, expires: int | None) -> None:
         backends.make_folder(path.parent)

@@ -104,7 +104,7 @@ class Traffic:
         self._account = account
         self._stopped = threading.Event()
         self._failed: list[BaseException] = []
-        self._threads = [threading.Thread(target=self._run) for _ in range(SENDERS)]
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(SENDERS)]
         for thread in self._threads:
             thread.start()
 
@@ -163,11 +163,13 @@ def soak(data: Path, seconds: float, seed: int) -> dict[str, Any]:
     """Run it on an empty folder; returns the figures. Raises AssertionError where the account does not balance."""
     data.mkdir(mode=0o700)
     (data / "sites.toml").write_text(SITES)
-    account, dice, begun = Account(seed), random.Random(f"kills {seed}"), time.monotonic()
+    account, dice = Account(seed), random.Random(f"kills {seed}")
     up = Up(data)
     traffic = None
     try:
-        traffic = Traffic(up.wait_ready(), account)
+        up.wait_ready()
+        begun = time.monotonic()
+        traffic = Traffic(up, account)
         for victim in _victims(dice, begun + seconds):
             account.note(f"kill -9 of {victim}")
             pid = VICTIMS[victim](up)

@@ -183,7 +183,7 @@ class SqliteFile:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            code = error.sqlite_errorcode & 0xFF
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # Python's own errors have none
             # SQLITE_ERROR: our statements never change, so a table that one of them misses means another's file.
             if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
                 raise self.damaged(error) from error

@@ -172,13 +172,15 @@ def _checkpoint(loader: Loader, checkpoint: Checkpoint, writer: Writer, folder: 
     """Copies the checkpoint, without our lease, the segments that it names, and the layout of units.
 
     Raises the checkpoint's `Damaged` for a segment whose checksum is off."""
+    from pipeline import erasure, forget
     from pipeline.checkpoint import CheckpointRepository
     from pipeline.unit import LAYOUT
 
     segments = [*checkpoint.segments(), *checkpoint.dirty_days]
     for name in segments:
         loader.repository.get_frame(name)
-    for name in [*segments, *([LAYOUT] if (folder / LAYOUT).exists() else [])]:
+    beside = [name for name in (LAYOUT, erasure.NAME, forget.NAME) if (folder / name).exists()]
+    for name in [*segments, *beside]:
         _all(writer.copy(folder / name, f"checkpoint/{name}"))
     name = loader.repository.name
     into = writer.path(f"checkpoint/{name}").parent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -105,9 +106,10 @@ def show(settings: Settings, letter_id: str, as_json: bool) -> None:
         click.echo(json.dumps(told))
         return
     for name in ("id", "received_at", "topic", "site", "visitor", "reason", "detail", "length", "state"):
-        click.echo(f"{name + ':':13} {told[name]}")
+        click.echo(f"{name + ':':13} {_harmless(str(told[name]).encode())}")
     click.echo(f"sender:       {json.dumps(told['sender'])}\n")
-    click.echo(base64.b64decode(letter["current"]))
+    current = base64.b64decode(letter["current"])
+    click.echo(_harmless(current) if sys.stdout.isatty() else current)
 
 
 @dead_letters.command(cls=SettingsCommand)
@@ -287,6 +289,12 @@ def _as_text(encoded: str) -> Any:
         return base64.b64decode(encoded).decode()
     except UnicodeDecodeError:
         return {"base64": encoded}
+
+
+def _harmless(current: bytes) -> str:
+    """What anybody may have sent, with nothing in it that a terminal would obey."""
+    text = current.decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
 
 
 def _row(letter: Line) -> list[str]:

@@ -72,8 +72,7 @@ def dead_letters(found: Inventory) -> list[Told]:
     said = f"{total:,} in the last 24 hours, {before:,} in those before; by reason: {reasons}"
     if total <= before:
         return [ok(said)]
-    question = "SELECT reason, bytes FROM dead_letters ORDER BY received_at DESC LIMIT 10"
-    return [warning(said, f"footfall sql '{question}' shows what came; mend the sender")]
+    return [warning(said, "`footfall dead-letters list` shows what came, and mends it; then mend the sender")]
 
 
 def archive(store: Archive) -> list[Told]:

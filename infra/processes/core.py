@@ -78,10 +78,13 @@ class Core:
         `UnitsChanging` while they are being changed."""
         with self._making:
             if not self._loaders:
+                from pipeline import forget
                 from pipeline.checkpoint import UnitsChanged, UnitsChanging
                 from pipeline.unit import all_of, layout
 
                 self.parts.create_topics()
+                if self.parts.settings.embedded:  # once: later it may be a command of ours that forgets somebody
+                    forget.take_over(self.parts.checkpoint)
                 found = layout(self.parts.checkpoint)
                 if found.to:
                     raise UnitsChanging(found.to)
@@ -211,12 +214,9 @@ class Core:
                 return
 
     def _recover(self, loader: Loader) -> None:
-        """Takes over from one that died while it forgot somebody, and rebuilds what was lost while no process ran."""
-        from pipeline import forget
+        """Rebuilds what was lost while no process ran."""
         from pipeline.recover import recover
 
-        if self.parts.settings.embedded:
-            forget.take_over(self.parts.checkpoint)
         recover(loader, self.parts.archive)
 
     def _has_unit(self) -> bool:

@@ -87,7 +87,7 @@ def of(
 
         loader = pipeline()[0]
         for found in rearchive.check(
-            parts.archive, parts.broker, loader.runner, erasure.load(loader.checkpoint_store), mend=mend
+            parts.archive, parts.broker, loader.runner, partial(erasure.load, loader.checkpoint_store), mend=mend
         ):
             yield msgspec.to_builtins(found)
 

@@ -127,7 +127,7 @@ def audit(sources: Sources, span: Span) -> Iterator[HourAccount]:
         wrong = {found.where for each in accounts for found in each.mismatches if not found.file}
         if wrong:
             # More records can explain only what the log or the door is said to lack.
-            look = Look(whole=bool(wrong & {"log", "door"}), exact=True, erasures=erasures)
+            look = Look(whole=bool(wrong & {"log", "door"}), exact=True, erasures=erasure.load(sources.checkpoints))
             accounts = _Window(sources, window, look).accounts()
         yield from (each for each in accounts if not each.is_empty or span.hours == 1)
 
@@ -380,8 +380,11 @@ class _Window:
                 case "expired":
                     each.expired += events
                     each.accepted += events
+        since = [at for at in self._records.kept_since.values() if at is not None]
         for each in self._hours.values():
-            if each.door > each.accepted:
+            # Of hours that the log does not have whole, what was forgotten can no longer be told from what is lost.
+            forgotten = bool(self._erasures) and (not since or max(since) > each.hour)
+            if each.door > each.accepted and not forgotten:
                 lost = each.door - each.accepted
                 self._add(each.hour, Mismatch("door", lost, "the door accepted more than there is in log or archive"))
 

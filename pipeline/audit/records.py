@@ -23,7 +23,7 @@ from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import OutcomeCounts
 from brokers.base import Broker, Gone, Position, Stored, TopicPartition
 from pipeline.live import READ_TOPICS
-from pipeline.steps import opened
+from pipeline.steps import is_forgotten, opened
 from stores.base import Positions
 from stores.receipts import Span
 
@@ -167,7 +167,7 @@ def _sort_out(
     """Add what a chunk has of a span to `found`. Records that were emptied are no more: the loss account has them."""
     values = [record.value or b"" for record in stored]
     if topic == DEAD_LETTER_TOPIC:
-        rows, times = _envelopes(values, [record.timestamp for record in stored])
+        rows, times = _envelopes(values, [record.timestamp for record in stored], look.erasures)
     else:
         exact = look.exact or bool(look.erasures)
         events, bad = columns.decode(values) if exact else columns.receipts(values)
@@ -191,12 +191,16 @@ def _inside(span: Span) -> pl.Expr:
     return pl.col("received_at").is_between(span.start, span.end, closed="left")
 
 
-def _envelopes(values: Sequence[bytes], timestamps: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Which of these records of the dead-letter topic are dead letters, and when each was received (ms)."""
+def _envelopes(
+    values: Sequence[bytes], timestamps: Sequence[int], erasures: Erasures
+) -> tuple[list[int], list[int]]:
+    """Which of these records of the dead-letter topic are dead letters, and when each was received (ms).
+
+    Those of visitors who are forgotten are none."""
     rows, times = [], []
     for row, (value, timestamp) in enumerate(zip(values, timestamps, strict=True)):
         found = opened(value, timestamp) if value else None
-        if found is not None and not isinstance(found, OutcomeCounts):
+        if found is not None and not isinstance(found, OutcomeCounts) and not is_forgotten(found, erasures):
             rows.append(row)
             times.append(found[0])
     return rows, times

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brokers.base import Erasing, Record, Stored, TopicPartition
+from brokers.base import Damaged, Erasing, Record, Stored, TopicPartition
 from brokers.conformance import read_all
 from brokers.sqlite.broker import SqliteBroker
 from tests.patience import patient
@@ -70,6 +71,25 @@ def test_what_retention_removed_before_is_gone_too(tmp_path: Path) -> None:
     broker.erase(ALL, [], lambda records: [record.key == b"him" for record in records])
     assert b"secret-" not in on_disk(tmp_path)
     broker.close()
+
+
+def test_what_was_damaged_before_is_not_whole_afterwards(tmp_path: Path) -> None:
+    broker = SqliteBroker(f"sqlite://{tmp_path}/log.db")
+    broker.create_topic("t", 1)
+    broker.publish([Record("t", b"him", b"secret"), Record("t", b"her", b"kept")])
+    broker.close()
+    db = sqlite3.connect(tmp_path / "log.db")
+    db.execute("UPDATE batches SET records = CAST(replace(records, 'kept', 'kepT') AS BLOB)")
+    db.commit()
+    db.close()
+    broker = SqliteBroker(f"sqlite://{tmp_path}/log.db")
+    with pytest.raises(Damaged):
+        read_all(broker, "t", 0)
+    assert broker.erase(ALL[:1], [], lambda records: [record.key == b"him" for record in records]) == 1
+    with pytest.raises(Damaged):
+        read_all(broker, "t", 0)
+    broker.close()
+    assert b"secret" not in on_disk(tmp_path)
 
 
 def _publish(url: str, count: int) -> None:

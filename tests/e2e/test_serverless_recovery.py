@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ingest.spool_sqs import unpack
 from tests.e2e.functions import Aws, Image, Zip
 from tests.patience import patient
 from tests.serverless import events, function
@@ -88,7 +89,7 @@ def test_events_of_an_outage_come_home_by_the_queue(
         assert send("/pricing", "/terms?q=refund") == (202, 2)
         assert send("/signup") == (202, 1)
         waiting = queue.messages()
-        assert len(waiting) == 2, "a message a request"
+        assert len([m for m in waiting if not counts_only(m)]) == 2, "a message a request"
         assert not [m for m in waiting if "203.0.113" in m["Body"]]
         failed = queue.deliver(drain, waiting)
         assert sorted(failed) == sorted(m["MessageId"] for m in waiting), "what the broker did not take stays"
@@ -96,9 +97,10 @@ def test_events_of_an_outage_come_home_by_the_queue(
         part.start(broker.folder, int(address.rpartition(":")[2]))
         stranger = queue.put("not ours")
         waiting = queue.messages()
-        assert len(waiting) == 3
+        assert len([m for m in waiting if not counts_only(m)]) == 3
         assert queue.deliver(drain, waiting) == [stranger]
-        assert [m["MessageId"] for m in queue.messages()] == [stranger], "only what nobody can publish is left"
+        left = [m["MessageId"] for m in queue.messages() if not counts_only(m)]
+        assert left == [stranger], "only what nobody can publish is left"
         # SQS may deliver a message again although it was deleted.
         assert queue.deliver(drain, [m for m in waiting if m["MessageId"] != stranger]) == []
 
@@ -110,6 +112,15 @@ def test_events_of_an_outage_come_home_by_the_queue(
     assert sorted(row["path"] for row in pages) == ["/", "/pricing", "/signup", "/terms", "/thanks"]
     [session] = image.rows(f"SELECT * FROM footfall.sessions WHERE site = '{site}'")
     assert int(session["pageviews"]) == 5
+
+
+def counts_only(message: dict[str, Any]) -> bool:
+    """Whether it has nothing but what the function counted, which it sends every few seconds."""
+    try:
+        records = unpack(message["Body"])
+    except ValueError:
+        return False
+    return all(b'"reason":"outcomes"' in (record.value or b"") for record in records)
 
 
 @pytest.fixture
@@ -152,7 +163,8 @@ def test_late_days_are_rebuilt_replayed_in_two_invocations_and_made_again(
         with image.running("load") as load:
             load.invoke(events.clock(), timeout=patient(120))  # from here on the days before are late
             send(*days, *(day + timedelta(minutes=1) for day in days))
-            assert load.invoke(events.clock(), timeout=patient(120)) == {"batches": 1, "events": 4}
+            # What the function has counted comes in a batch of its own.
+            assert load.invoke(events.clock(), timeout=patient(120))["events"] == 4
 
         with image.running("reconcile") as reconcile:
             done = [reconcile.invoke(events.clock(), timeout=patient(120)) for _ in range(2)]

@@ -22,7 +22,7 @@ from ingest.collect import Collected, Collector, Options
 from ingest.dead_letters import DeadLetters, mask, site_in
 from ingest.http import Request
 from ingest.limiter import Limiter
-from ingest.repair import Judged, Repair
+from ingest.repair import Judged, Repair, sent_of
 from ingest.sites import Sites
 from stores.letters import Letter
 from tests.ingest.conftest import AGENT, KEY, SITES, pageview
@@ -140,6 +140,16 @@ def test_what_was_accepted_stays_the_same_where_the_event_at_fault_is_left_out(d
     made = {event.title: event.id for event in events(door.repair.judge(letter, changed))}
     assert [made["first"], made["second"]] == [event.id for event in accepted]
     assert len(set(made.values())) == 3
+    alone = door.repair.judge(letter, json.dumps(pageview(title="mended")).encode())
+    assert "leave all of them in" in alone.problem
+
+
+def test_an_event_of_another_site_of_the_request_has_its_visitor(door: Door) -> None:
+    there = pageview(site="closed.example", url="https://closed.example/", id="there")
+    accepted, letter = door.collect({"events": [pageview(id="here"), there, pageview(url=7)]})
+    assert letter is not None and letter.site == "example.com"
+    whole = json.dumps({"events": [pageview(id="here"), there, pageview(id="mended")]}).encode()
+    assert events(door.repair.judge(letter, whole))[:2] == accepted
 
 
 def test_a_pixel_keeps_the_page_that_it_was_on(door: Door) -> None:
@@ -245,3 +255,27 @@ def test_addresses_are_masked_and_nothing_else() -> None:
     assert mask(b'{"ip":"192.0.2.7","v6":"2001:db8::1","at":"10:20:30"}') == (
         b'{"ip":"0.0.0.0","v6":"0.0.0.0","at":"10:20:30"}'
     )
+
+
+@pytest.mark.parametrize(
+    ("received", "kept"),
+    [
+        (b"url=https%3A%2F%2Fx%2F%3Fip%3D203.0.113.7&a=1", b"url=https%3A%2F%2Fx%2F%3Fip%3D0.0.0.0&a=1"),
+        (b"ip=2001%3Adb8%3A%3A1&a=1", b"ip=0.0.0.0&a=1"),
+        (rb'{"title":"from\n203.0.113.7"}', rb'{"title":"from\n0.0.0.0"}'),
+        (rb'{"title":"from\t2001:db8::1"}', rb'{"title":"from\t0.0.0.0"}'),
+        (b"it came from 203.0.113.7.", b"it came from 0.0.0.0."),
+        (b"version 1.2.3.4.5 of v1.2.3.4", b"version 1.2.3.4.5 of v1.2.3.4"),
+        (b"at=10%3A20%3A30", b"at=10%3A20%3A30"),
+    ],
+)
+def test_addresses_are_masked_in_a_query_and_in_json(received: bytes, kept: bytes) -> None:
+    assert mask(received) == kept
+
+
+def test_the_page_of_a_pixel_is_masked_and_cut(door: Door) -> None:
+    page = "https://example.com/?from=203.0.113.7&" + "x" * 5_000
+    _, letter = door.collect(b"", query=b"site=example.com&props=nonsense", referer=page)
+    assert letter is not None
+    kept = sent_of(letter).page
+    assert (len(kept) < 2_100, "203.0.113" in kept, "from=0.0.0.0&" in kept) == (True, False, True)

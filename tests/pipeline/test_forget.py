@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from pipeline.unit import Unit, all_of
 from stores.archive import ParquetArchive
 from stores.checkpoint import FolderCheckpointStore
 from stores.days import DayTables
-from stores.erasure import Eraser
+from stores.erasure import Erased, Eraser
 from stores.letters import Filter, Letters
 from stores.receipts import Span
 from tests.pipeline.test_live import history
@@ -182,6 +182,20 @@ def erased_by_the_account(world: World) -> int:
     hours = list(audit.audit(sources, Span(first - HOUR_MS, first + 48 * HOUR_MS)))
     assert [hour for hour in hours if not hour.balanced] == []
     return sum(hour.erased for hour in hours)
+
+
+def test_a_month_that_still_counts_keeps_its_rows(world: World) -> None:
+    """He came on the first of a month; the day before has no build, because nobody came."""
+    first = date(2026, 10, 1)
+    version = DayTables(world.warehouse).build(SITE, "UTC", first)
+    world.warehouse.command(
+        "INSERT INTO month_values (site, month, dimension, value, version, visits) "
+        "SELECT 'a.example', arrayJoin([toDate32('2026-09-01'), toDate32('2026-10-01')]), '', '', 1, 9"
+    )
+    visitors = pl.DataFrame({"site": [SITE], "visitor": [int(HIM, 16)]}, schema_overrides={"visitor": pl.UInt64})
+    Eraser(world.warehouse).erase(Erased(SITE, 1, visitors), [first], [])
+    left = world.warehouse.query("SELECT toString(month) AS month FROM month_values ORDER BY month")["month"].to_list()
+    assert (left, version) == (["2026-09-01"], version)
 
 
 def test_a_letter_that_was_mended_to_name_him_goes_with_what_was_done_to_it(world: World) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -14,6 +16,8 @@ from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS
 from activity.event import EventType
 from brokers.base import Record, TopicPartition
 from pipeline import live, rebuild
+from pipeline.checkpoint import CheckpointRepository, Lease
+from stores.days import DayTables
 from tests.pipeline.world import T0, World, event, record
 
 
@@ -254,3 +258,21 @@ def test_closed_sessions_are_published_once_they_can_no_longer_change(world: Wor
     ]
     assert [r.key for r in closed] == [record(event(1)).key]
     assert b'"pageviews":2' in (closed[0].value or b"")
+
+
+def test_what_was_built_is_noted_when_no_other_process_has_the_checkpoint(world: World) -> None:
+    world.publish(event(1))
+    world.loader.drain()
+    tables = DayTables(world.warehouse)
+    tables.build("a.example", "UTC", datetime.fromtimestamp(T0 / 1000, UTC).date())
+    repository = CheckpointRepository(world.checkpoint, world.loader.unit.name)
+    found = repository.load()
+    assert found is not None
+    leased = repository.swap(msgspec.structs.replace(found, lease=Lease("another", world.now + 60_000)))
+    world.loader.open()
+    assert repository.load() == leased
+    world.now += 60_001
+    world.loader.open()
+    noted = repository.load()
+    assert noted is not None
+    assert {part.table for part in noted.parts} - {part.table for part in leased.parts} >= {"day_builds"}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import msgspec
 import polars as pl
 import pytest
 
@@ -18,6 +19,7 @@ from activity import codec, columns, rollup, session
 from activity.columns import COLUMNS
 from activity.erasure import Erasures, Tombstone
 from activity.open_events import OpenEvents
+from activity.refusal import DeadLetter
 from brokers.base import Gone, Position, Unsent
 from pipeline import io, steps
 from pipeline.exchange import MemoryExchange, TemporaryExchange
@@ -97,6 +99,19 @@ def test_decode_leaves_out_what_was_erased_or_is_forgotten() -> None:
         out, counters = through(steps.Decode(ref, positions=True), [raw(*values)], "events")
     assert pl.concat(out)["position"].to_list() == ["2"]
     assert counters == {"decode.records": 4, "decode.events": 1, "decode.dead": 1, "decode.erased": 2}
+
+
+def test_decode_leaves_out_the_letters_of_a_visitor_who_is_forgotten() -> None:
+    erasures = Erasures((Tombstone(1, "a.example", T0 + 1, f"{1:016x}"),))
+    letters = [
+        DeadLetter(reason="malformed", received_at=T0 + n, bytes="", site="a.example", visitor=f"{visitor:016x}")
+        for n, visitor in ((0, 1), (1, 1), (0, 2))
+    ]
+    batch = raw(*map(msgspec.json.encode, letters), topic="footfall.dead-letter")
+    with registered(Run([], {}, erasures=erasures)) as ref:
+        out, counters = through(steps.Decode(ref), [batch], "dead")
+    assert pl.concat(out).select("received_at", "visitor").rows() == [(T0 + 1, f"{1:016x}"), (T0, f"{2:016x}")]
+    assert (counters["decode.dead"], counters["decode.erased"]) == (2, 1)
 
 
 def test_decode_opens_the_doors_envelopes() -> None:

@@ -192,7 +192,7 @@ RIGHTS: dict[str, set[tuple[str, str]]] = {
     "track": {("sqs:SendMessage", "Spool.Arn")},
     "drain": {(f"sqs:{verb}", "Spool.Arn") for verb in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")},
     "load": CHECKPOINT,
-    "archive": ARCHIVE | {(READS, "${Store.Arn}/checkpoint/unit-*")},
+    "archive": ARCHIVE | {(READS, f"${{Store.Arn}}/checkpoint/{name}") for name in ("unit-*", "erasures")},
     "reconcile": CHECKPOINT | ARCHIVE,
     "replay": CHECKPOINT
     | ARCHIVE

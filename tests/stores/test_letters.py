@@ -54,6 +54,15 @@ def test_pages_follow_each_other(letters: Letters) -> None:
     assert first[1].received == b"\xff"
 
 
+def test_what_was_replayed_stays_so_whatever_is_noted_afterwards(letters: Letters) -> None:
+    one = letter_id(AT + 1, f"{1:016x}")
+    letters.note("replayed", [(one, b"sent")], AT + 10)
+    letters.note("edited", [(one, b"too late")], AT + 20)
+    assert 1 not in numbers(letters)
+    [found] = letters.find(Filter(ids=(one,), all=True), 1)
+    assert (found.deed, found.deed_at, found.left) == ("replayed", AT + 10, b"sent")
+
+
 def test_the_last_deed_tells_how_a_letter_stands(letters: Letters) -> None:
     one, two, three = (letter_id(AT + number, f"{number:016x}") for number in (1, 2, 3))
     letters.note("edited", [(one, b"\xfe"), (two, b"mended")], AT + 10)

@@ -13,7 +13,7 @@ WHERE letters.received_at >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC')
     AND (empty({ids:Array(String)}) OR id IN {ids:Array(String)})
     AND ({all:Bool} OR id GLOBAL NOT IN (
         SELECT id FROM letter_deeds WHERE id >= {from_id:String}
-        GROUP BY id HAVING argMax(deed, at) IN ('replayed', 'discarded')
+        GROUP BY id HAVING argMax(deed, (deed = 'replayed', at)) IN ('replayed', 'discarded')
     ))
 ORDER BY letters.received_at DESC, id DESC
 LIMIT 1 BY id
