@@ -156,7 +156,8 @@ def _paused(parts: Parts, loader: Loader, still: AbstractContextManager[object])
     if loader.checkpoint().intent is not None:
         loader.step()  # left by a process that died; nobody else may be there to run it
     try:
-        with still, leased(loader) as checkpoint:
+        # The turn, too: the thread that loads shares our view of the checkpoint, and would swap over the lease.
+        with still, loader.turn, leased(loader) as checkpoint:
             gone = losses.lost(checkpoint.parts, losses.parts(parts.warehouse.parts()))
             if checkpoint.lost or checkpoint.missing or gone:
                 why = losses.LOST if checkpoint.lost else losses.rebuilding(losses.missing(gone, checkpoint.missing))
