@@ -67,9 +67,9 @@ def erase_records(
 
     erased = 0
     for name, texts, wanted in (
+        (DEAD_LETTER_TOPIC, [], letters),  # before those of which the broker knows what to look for
         *((topic, containing, events) for topic in TOPICS),
         (SESSION_TOPIC, containing, sessions),
-        (DEAD_LETTER_TOPIC, [], letters),
     ):
         if name in there and (texts or name == DEAD_LETTER_TOPIC):
             of_topic = there[name].partitions

@@ -8,6 +8,7 @@ folded back and cut.
 
 from __future__ import annotations
 
+import mmap
 import time
 from collections.abc import Callable, Sequence
 
@@ -62,9 +63,11 @@ def _emptied(row: Row, incarnation: str, wanted: Wanted) -> tuple[int, bytes, in
     return sum(gone), left, checksum(key, at, left) ^ (not is_whole), key
 
 
-def scrub(file: SqliteFile) -> None:
+def scrub(file: SqliteFile, texts: Sequence[bytes]) -> None:
     """Leave nothing in the file, nor in its write-ahead log, of what was deleted from it.
 
+    Where a page was split, copies of rows stay in the room that they left. If one of these texts is in the file more
+    often than in its rows, the file is written anew, which takes as long as copying it.
     Raises `Unreachable` when other processes use the log all the time."""
     with file.transaction() as db:
         db.execute("DROP TABLE IF EXISTS zeros")
@@ -75,6 +78,24 @@ def scrub(file: SqliteFile) -> None:
             db.execute("INSERT INTO zeros VALUES (zeroblob(?))", (min(free * size, _FILLED),))
     with file.transaction() as db:
         db.execute("DROP TABLE zeros")
+    _cut(file)
+    if any(_strays(file, text) for text in texts):
+        file.rewrite()
+        _cut(file)
+
+
+def _strays(file: SqliteFile, text: bytes) -> bool:
+    with file.reading() as db:
+        rows = db.execute("SELECT records FROM batches WHERE instr(records, ?)", (text,))
+        known = sum(int(records.count(text)) for (records,) in rows)
+    found, at = 0, -1
+    with file.path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        while found <= known and (at := content.find(text, at + 1)) >= 0:
+            found += 1
+    return found > known
+
+
+def _cut(file: SqliteFile) -> None:
     deadline = time.monotonic() + _CUT_SECONDS
     while file.cut_wal():
         if time.monotonic() > deadline:

@@ -132,6 +132,13 @@ class SqliteFile:
             self._writer.execute("PRAGMA secure_delete=FAST")
             return bool(self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
 
+    def rewrite(self) -> None:
+        """Write the whole file anew, from its rows alone. Publishers wait meanwhile."""
+        with self._write_lock, self._named_errors():
+            if self._writer is None:
+                self._writer = self._connect(self._timeout)
+            self._writer.execute("VACUUM")
+
     def close(self) -> None:
         self._closed = True
         with self._write_lock:
