@@ -24,3 +24,8 @@ MARGIN_BEFORE_MS = DAY_MS + GAP_MS
 MARGIN_AFTER_MS = DAY_MS
 # An event's time is never more than this after its receipt.
 FUTURE_MS = MINUTE_MS
+
+
+def kept_since(now: int, days: int) -> int:
+    """When the first UTC day begins that is kept, in ms, where so many whole days are kept beside the one of `now`."""
+    return (now // DAY_MS - days) * DAY_MS

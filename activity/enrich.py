@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from activity import url as search
 from activity.attribution import VERSION as SOURCES_VERSION
 from activity.attribution import origin, referrer_host
+from activity.definitions import kept_since
 from activity.event import Event, EventType, content_id, derived_id, event_id
 from activity.geo import NOWHERE, Place
 from activity.incoming import Incoming, time_of
@@ -54,6 +55,12 @@ class SiteRules(msgspec.Struct, frozen=True, cache_hash=True):
     search_parameters: tuple[str, ...] = search.SEARCH_PARAMETERS
     origins: tuple[str, ...] = ()  # further origins of the site: "https://shop.example.org"
     retention_days: int | None = None  # None keeps for ever
+    expired_before: int = 0  # what occurred before (Unix ms) has been removed already, and stays away
+
+    def kept_since(self, now: int) -> int:
+        """Returns when the first day begins of which events are taken now (Unix ms)."""
+        oldest = 0 if self.retention_days is None else kept_since(now, self.retention_days)
+        return max(oldest, self.expired_before)
 
     def own_hosts(self) -> frozenset[str]:
         """Returns the hosts of the domain and of the further origins, in lower case and without `www.`."""
@@ -157,7 +164,7 @@ def enrich(
         if isinstance(when, str):
             return Refusal(index, Reason.INVALID_TIME, when)
         occurred_at, clamped = when
-    if site.retention_days is not None and occurred_at < received_at - site.retention_days * DAY:
+    if (site.retention_days is not None or site.expired_before) and occurred_at < site.kept_since(received_at):
         return Refusal(index, Reason.TOO_OLD, _too_old(occurred_at, site))
     kind = incoming.type
     is_pageview = kind is _PAGEVIEW
@@ -253,6 +260,9 @@ def _searched(incoming: Incoming, in_url: str) -> tuple[str, int | None]:
 
 def _too_old(occurred_at: int, site: SiteRules) -> str:
     day = datetime.fromtimestamp(occurred_at // 1000, UTC)
+    if occurred_at < site.expired_before:
+        before = datetime.fromtimestamp(site.expired_before // 1000, UTC)
+        return f"it happened on {day:%Y-%m-%d}, and {site.domain} has nothing any more from before {before:%Y-%m-%d}"
     return (
         f"it happened on {day:%Y-%m-%d} and {site.domain} keeps {site.retention_days} days: "
         "leave it out, or raise the site's retention"

@@ -1,9 +1,12 @@
-"""What was forgotten: tombstones of visitors and users, and which events they cover.
+"""What was forgotten or has expired: tombstones of visitors, users and sites, and which events they cover.
 
 A tombstone covers the events of a visitor, or of a user, of one site that were received before a moment. The raw
 records of these events may still be somewhere (a broker keeps them until its retention is over, and somebody may have
 a copy of a log file), so everything that reads raw events leaves out what is covered. An imported event has the time of
 its import as `received_at`, and happened before: it is covered too if it occurred before the moment.
+
+The tombstone of a site covers what occurred before a moment, because the site does not keep it any longer. There is one
+a site, and its moment only moves on.
 
 A tombstone has to name the visitor, whose id is a keyed hash already. A user's id is what the sender says it is, often
 a mail address, so only a hash of it is kept.
@@ -35,26 +38,59 @@ class Tombstone(msgspec.Struct, frozen=True):
     user: str = ""
 
 
+class Expiry(msgspec.Struct, frozen=True):
+    """The tombstone of a site: what occurred before a moment (ms) has expired. `epoch` is as of `Tombstone`."""
+
+    epoch: int
+    site: str
+    occurred_before: int
+
+
 class Erasures(msgspec.Struct, frozen=True):
-    """All tombstones of a deployment. It is true when there are any."""
+    """All tombstones of a deployment, of sites one each. It is true when there are any."""
 
     tombstones: tuple[Tombstone, ...] = ()
+    expiries: tuple[Expiry, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.tombstones)
+        return bool(self.tombstones or self.expiries)
 
     @property
     def epoch(self) -> int:
         """The number of the last erasure, 0 when there was none."""
-        return max((each.epoch for each in self.tombstones), default=0)
+        return max([0, *(each.epoch for each in self.tombstones), *(each.epoch for each in self.expiries)])
 
-    @property
-    def sites(self) -> set[str]:
-        """The sites that have tombstones."""
-        return {each.site for each in self.tombstones}
+    def joined(self, other: Erasures) -> Erasures:
+        """The tombstones of both; of each site the one that reaches farther."""
+        fresh = [each for each in other.tombstones if each not in self.tombstones]
+        ascending = sorted(
+            (*self.expiries, *other.expiries), key=lambda each: (each.site, each.occurred_before, each.epoch)
+        )
+        return Erasures((*self.tombstones, *fresh), tuple({each.site: each for each in ascending}.values()))
+
+    def expired_before(self, site: str) -> int:
+        """The moment (ms) before which everything of a site has expired; 0 where nothing has."""
+        return max((each.occurred_before for each in self.expiries if each.site == site), default=0)
+
+    def concerns(self, site: str, since: int) -> bool:
+        """Whether any event of a site may be covered that occurred at a moment (ms) or later."""
+        return since < self.expired_before(site) or any(each.site == site for each in self.tombstones)
 
     def covered(self, events: pl.DataFrame) -> pl.Series:
-        """Which of these events are forgotten; `events` has at least the columns `NEEDED`."""
+        """Which of these events are forgotten or have expired; `events` has at least the columns `NEEDED`."""
+        expired = self.expired(events)
+        return self._forgotten(events) | expired if self.tombstones else expired
+
+    def expired(self, events: pl.DataFrame) -> pl.Series:
+        """Which of these events have expired; `events` has at least `site` and `occurred_at`."""
+        if not self.expiries:
+            return pl.repeat(value=False, n=events.height, dtype=pl.Boolean(), eager=True)
+        by_site = [
+            (pl.col("site") == each.site) & (pl.col("occurred_at") < each.occurred_before) for each in self.expiries
+        ]
+        return events.select(covered=pl.any_horizontal(by_site)).to_series()
+
+    def _forgotten(self, events: pl.DataFrame) -> pl.Series:
         imported = pl.when(pl.col("protocol") == IMPORTED).then(pl.min_horizontal("received_at", "occurred_at"))
         time = imported.otherwise(pl.col("received_at"))
         told = events.select(pl.col("site").cast(pl.String), "visitor", pl.col("user").cast(pl.String), time=time)
@@ -72,16 +108,16 @@ class Erasures(msgspec.Struct, frozen=True):
         return told.select((pl.col("time") < before).fill_null(value=False).alias("covered")).to_series()
 
     def covers(self, site: str, visitor: str, received_at: int) -> bool:
-        """Whether what a visitor (16 hex digits) sent to a site at a moment (ms) is forgotten."""
-        return any(
+        """Whether what a visitor (16 hex digits, or "") sent to a site at a moment (ms) is forgotten or has expired."""
+        return received_at < self.expired_before(site) or any(
             each.visitor == visitor and each.site == site and received_at < each.received_before
             for each in self.tombstones
             if each.visitor
         )
 
     def kept(self, events: pl.DataFrame) -> pl.DataFrame:
-        """The events that are not forgotten."""
-        return events.filter(~self.covered(events)) if self.tombstones and events.height else events
+        """The events that are neither forgotten nor expired."""
+        return events.filter(~self.covered(events)) if self and events.height else events
 
 
 NONE = Erasures()

@@ -7,6 +7,7 @@
     search_parameters = ["q", "query"]
     origins = ["https://example.com"]
     limits = { address = "50000/minute" }   # or false; limits not given are those of all sites
+    retention_days = 400   # whole UTC days beside the one that runs; what is older is removed. Unset: kept for ever
 
 Only `domain` is required. The file may begin with `limits = false`, or with the limits of all sites (see `limiter`):
 
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 
 _DOMAIN = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,250}[a-z0-9])?(:[0-9]{1,5})?")
 _CHECK_EVERY = 1.0
+LONGEST_RETENTION = 36_500  # days
 _PREAMBLE = f"""# The sites that are counted. What one sender may send is limited, unless this file says otherwise.
 # These limits hold; write them here without the # to change them, or `limits = false` to have none:
 # [limits]
@@ -70,14 +72,16 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     search_parameters: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     limits: Limits | bool = True
+    retention_days: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_RETENTION)] | None = None
 
     def rules(self) -> SiteRules:
         """Return the part of the entry that enriching an event depends on."""
         from activity.enrich import SiteRules  # imports the lists of agents, which most readers of the file do not need
 
+        days = self.retention_days
         if self.search_parameters:
-            return SiteRules(self.domain, self.timezone, self.search_parameters, self.origins)
-        return SiteRules(self.domain, timezone=self.timezone, origins=self.origins)
+            return SiteRules(self.domain, self.timezone, self.search_parameters, self.origins, days)
+        return SiteRules(self.domain, timezone=self.timezone, origins=self.origins, retention_days=days)
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -106,7 +110,7 @@ def parse_file(text: str, source: str) -> SitesFile:
     except msgspec.ValidationError as error:
         raise SitesError(
             f"{source}: {error}; an entry is [[site]] with domain, and if wanted key, timezone, "
-            "search_parameters, origins and limits"
+            "search_parameters, origins, limits and retention_days (a whole number of days, 1 or more)"
         ) from error
     problems: list[str] = []
     sites: dict[str, Site] = {}

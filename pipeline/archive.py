@@ -126,16 +126,18 @@ def erase(
     former: Sequence[str],
     replacing: Callable[[list[str]], None],
     unreadable: list[str],
+    before: int | None = None,
 ) -> None:
     """Write the files with events that are covered again, without these, and delete the former ones.
 
     `replacing` is told which files are about to go, before they do: after a crash they are `former`, and go as far as
-    they do not count. Files that cannot be read are appended to `unreadable` and stay."""
+    they do not count. Files that cannot be read are appended to `unreadable` and stay. With `before` (ms) only files
+    with events that occurred before are looked at."""
     looked: dict[str, bool] = {}  # files never change: each is looked into once, however often something is archived
     again: dict[str, list[ArchivedFile]] = {}
     unreadable.clear()
     while True:
-        manifest = archive.manifest()
+        manifest = archive.manifest(None, before)
         new = [entry for entry in manifest.entries if entry.path not in looked]
         theirs = {entry.path for entry in holding(archive, new, erasures, unreadable)}
         looked |= {entry.path: entry.path in theirs for entry in new}
@@ -162,12 +164,14 @@ def holding(
     """Those files that hold events that are covered; those that cannot be read are appended to `unreadable`."""
 
     def read(entry: ArchivedFile) -> bool | None:
+        if entry.max_occurred_at < erasures.expired_before(entry.site):
+            return True  # as a whole, so it need not be readable
         try:
             return bool(erasures.covered(archive.read(entry.path, NEEDED)).any())
         except Unreadable:
             return None
 
-    of_sites = [entry for entry in entries if entry.site in erasures.sites]
+    of_sites = [entry for entry in entries if erasures.concerns(entry.site, entry.min_occurred_at)]
     with ThreadPoolExecutor(2, "archive") as threads:
         for entry, covered in zip(of_sites, threads.map(read, of_sites), strict=True):
             if covered is None:
@@ -177,6 +181,8 @@ def holding(
 
 
 def _without(archive: Archive, entry: ArchivedFile, erasures: Erasures) -> Iterator[ArchivedFile]:
+    if entry.max_occurred_at < erasures.expired_before(entry.site):
+        return
     rows = erasures.kept(archive.read(entry.path, None, entry))
     if rows.height:
         ranges = f"{entry.path} without {erasures.epoch}"
@@ -187,9 +193,9 @@ def _without(archive: Archive, entry: ArchivedFile, erasures: Erasures) -> Itera
 def reading(
     archive: Archive, entry: ArchivedFile, erasures: Erasures
 ) -> Callable[[Sequence[str]], pl.DataFrame]:
-    """Reads columns of an archived file without what is forgotten, and verifies its checksum.
+    """Reads columns of an archived file without what is forgotten or has expired, and verifies its checksum.
 
     Raises `Unreadable` naming the file."""
-    if entry.site not in erasures.sites:
+    if not erasures.concerns(entry.site, entry.min_occurred_at):
         return lambda names: archive.read(entry.path, list(names), entry)
     return lambda names: erasures.kept(archive.read(entry.path, [*{*names, *NEEDED}], entry)).select(names)

@@ -1,9 +1,10 @@
 """The tombstones of a deployment (`activity.erasure`), kept beside the checkpoints.
 
 They change by compare-and-swap, and only while every unit is leased: so no batch is planned under other tombstones
-than it is run under, and a loader that knows older ones finds its checkpoint changed and loads both again. The table
-`erasures` of the warehouse has the same tombstones for readers. Where the value is gone but the table is there, it is
-made again from it: a lost checkpoint is replaced by a replay of the raw events, which must leave out what is forgotten.
+than it is run under, and a loader that knows older ones finds its checkpoint changed and loads both again. The tables
+`erasures` and, of sites, `expiries` of the warehouse have the same tombstones for readers. Where the value is gone but
+the tables are there, it is made again from them: a lost checkpoint is replaced by a replay of the raw events, which
+must leave out what is forgotten.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from activity.erasure import Erasures, Tombstone
+from activity.erasure import Erasures
 from stores.base import CheckpointStore, Unreadable
 
 NAME = "erasures"
@@ -23,7 +24,7 @@ def load(store: CheckpointStore) -> Erasures:
     return _versioned(store)[0]
 
 
-def load_or_restore(store: CheckpointStore, table: Callable[[], list[Tombstone]]) -> Erasures:
+def load_or_restore(store: CheckpointStore, table: Callable[[], Erasures]) -> Erasures:
     """The tombstones that count now; made again from those in the table when the value is gone or damaged."""
     try:
         found, version = _versioned(store)
@@ -31,17 +32,17 @@ def load_or_restore(store: CheckpointStore, table: Callable[[], list[Tombstone]]
         store.set_aside(NAME)
         found, version = Erasures(), None
     if version is None and (stored := table()):
-        found = Erasures(tuple(stored))
+        found = stored
         store.swap(NAME, msgspec.json.encode(found), None)
     return found
 
 
-def add(store: CheckpointStore, tombstones: list[Tombstone]) -> None:
+def add(store: CheckpointStore, tombstones: Erasures) -> None:
     """Let these tombstones count too. Those that are there already change nothing. Raises `Conflict`."""
     found, version = _versioned(store)
-    fresh = [each for each in tombstones if each not in found.tombstones]
-    if fresh:
-        store.swap(NAME, msgspec.json.encode(Erasures((*found.tombstones, *fresh))), version)
+    joined = found.joined(tombstones)
+    if joined != found:
+        store.swap(NAME, msgspec.json.encode(joined), version)
 
 
 def _versioned(store: CheckpointStore) -> tuple[Erasures, str | None]:

@@ -1,5 +1,7 @@
 """Forgetting visitors for good: out of the warehouse, the state, the archive and the log, and never back again.
 
+The days that a site does not keep any longer go the same way (`pipeline.expire`): what differs is by what it is found.
+
 First the tombstones count (`erasure`), so from then on nothing that reads raw events takes in what is forgotten. Then
 the rows go, while every unit is leased and nothing is loaded; then the files and records, beside the live run. All of
 a visitor that is stored goes: the tombstones reach to the moment at which it was decided, or to the last stored event.
@@ -22,14 +24,15 @@ import msgspec
 import polars as pl
 
 from activity import rollup
-from activity.erasure import Erasures, Tombstone, hashed_user
+from activity.definitions import DAY_MS
+from activity.erasure import Erasures, Expiry, Tombstone, hashed_user
 from brokers.base import BrokerError
 from pipeline import archive as archiving
-from pipeline import erasure, losses, rebuild
+from pipeline import boundary, erasure, losses, rebuild
 from pipeline.checkpoint import Checkpoint, CheckpointRepository
 from pipeline.lease import HeldLease
 from pipeline.live import Loader
-from pipeline.raw_records import erase_records
+from pipeline.raw_records import erase_records, expire_records
 from stores.base import Archive, CheckpointStore, StoreError
 from stores.erasure import Erased, Eraser
 
@@ -68,10 +71,20 @@ class Journal(msgspec.Struct, frozen=True):
     letter_ids: list[str]
     digests: dict[str, str]  # of the sessions of the site by day, as they were
     files: list[str] = []  # of the archive, which are replaced by others
+    occurred_before: int = 0  # 0 where it is about a person; else the site's days before go, and `letters` is empty
+    old_letters: int = 0
 
     @property
-    def tombstones(self) -> list[Tombstone]:
+    def expiry(self) -> Expiry | None:
+        """What has expired, None where it is about a person."""
+        return Expiry(self.epoch, self.person.site, self.occurred_before) if self.occurred_before else None
+
+    @property
+    def erasures(self) -> Erasures:
         """The tombstones of this erasure."""
+        return Erasures((), (self.expiry,)) if self.expiry else Erasures(tuple(self._tombstones()))
+
+    def _tombstones(self) -> list[Tombstone]:
         site, before = self.person.site, self.received_before
         found = [Tombstone(self.epoch, site, before, visitor) for visitor in self.visitors]
         if self.person.user:
@@ -91,29 +104,34 @@ class Journal(msgspec.Struct, frozen=True):
 
 def look(loader: Loader, archive: Archive, person: Person) -> Receipt:
     """What `forget` would remove now; changes nothing. Raises `Unable`."""
-    _refuse(loader)
+    refuse(loader)
     found = _found(loader, person, epoch=0)
-    tombstones = Erasures(tuple(found.tombstones))
-    files = sum(1 for _ in archiving.holding(archive, archive.manifest().entries, tombstones, []))
-    return _receipt(found, archive_files=files) | {"dry_run": True}
+    files = sum(1 for _ in archiving.holding(archive, archive.manifest().entries, found.erasures, []))
+    return receipt_of(found, archive_files=files) | {"dry_run": True}
 
 
 def forget(loader: Loader, archive: Archive, person: Person, progress: Callable[[str], None]) -> Receipt:
     """Forget a person; returns the receipt. `progress` is told what is being done. The loader is of all units.
 
     Raises `Unable`, and `rebuild.Busy` when another process has a unit, or forgets somebody, for too long."""
-    _refuse(loader)
+    return erase(loader, archive, lambda epoch: _found(loader, person, epoch), progress)
+
+
+def erase(
+    loader: Loader, archive: Archive, found: Callable[[int], Journal], progress: Callable[[str], None]
+) -> Receipt:
+    """Do what a journal says, which `found` makes for an epoch while nothing is loaded. Raises as `forget`."""
+    refuse(loader)
     with HeldLease(loader.checkpoint_store, _LEASE) as lease:
         if not lease.take():
-            raise rebuild.Busy(f"{lease.other} forgets somebody; try again when it is done")
+            raise rebuild.Busy(f"{lease.other} erases something; try again when it is done")
         _finish(loader, archive, progress)
         progress("the warehouse")
         _end_batch(loader)
-        with loader.turn, rebuild.leased(loader):
-            epoch = erasure.load(loader.checkpoint_store).epoch + 1
-            journal = _found(loader, person, epoch)
+        with loader.turn, rebuild.leased(loader) as checkpoint:
+            journal = found(erasure.load(loader.checkpoint_store).epoch + 1)
             _write(loader.checkpoint_store, journal)
-            _erase_rows(loader, journal)
+            _erase_rows(loader, checkpoint, journal)
         return _erase_elsewhere(loader, archive, journal, progress)
 
 
@@ -131,7 +149,7 @@ def resume(loader: Loader, archive: Archive) -> None:
         return
     with HeldLease(loader.checkpoint_store, _LEASE) as lease:
         if not lease.take():
-            raise rebuild.Busy(f"{lease.other} forgets somebody; this loader waits for it")
+            raise rebuild.Busy(f"{lease.other} erases something; this loader waits for it")
         try:
             _finish(loader, archive, lambda _what: None)
         except (BrokerError, StoreError) as error:
@@ -147,8 +165,8 @@ def _finish(loader: Loader, archive: Archive, progress: Callable[[str], None]) -
     log.warning("Erasure %d was broken off; it is finished now", journal.epoch)
     if any(_epoch_of(repository) < journal.epoch for repository in loader.repository.each()):
         _end_batch(loader)
-        with loader.turn, rebuild.leased(loader):
-            _erase_rows(loader, journal)
+        with loader.turn, rebuild.leased(loader) as checkpoint:
+            _erase_rows(loader, checkpoint, journal)
     receipt = _erase_elsewhere(loader, archive, journal, progress)
     told = {name: receipt[name] for name in ("removed", "days", "remains")}
     log.warning("Erasure %d is done: %s", journal.epoch, msgspec.json.encode(told).decode())
@@ -166,7 +184,8 @@ def _epoch_of(repository: CheckpointRepository) -> int:
     return found.erased if found is not None else 0
 
 
-def _refuse(loader: Loader) -> None:
+def refuse(loader: Loader) -> None:
+    """Raises `Unable` where nothing can be erased, or not now."""
     if loader.warehouse.parts() is None:
         raise Unable(
             "a cluster of ClickHouse servers rewrites its parts by itself, each at its own time, so it cannot be said"
@@ -207,20 +226,28 @@ def _found(loader: Loader, person: Person, epoch: int) -> Journal:
     )
 
 
-def _erase_rows(loader: Loader, journal: Journal) -> None:
+def _erase_rows(loader: Loader, leased: Checkpoint, journal: Journal) -> None:
     """Let the tombstones count, and take the rows out of warehouse and state. All units are leased."""
-    erasure.add(loader.checkpoint_store, journal.tombstones)
-    eraser, days = Eraser(loader.warehouse), _dates(journal.days)
-    eraser.record(journal.tombstones, journal.begun)
-    touched = eraser.touched(journal.erased, days, journal.letters)
+    erasure.add(loader.checkpoint_store, journal.erasures)
+    eraser, days, expiry = Eraser(loader.warehouse), _dates(journal.days), journal.expiry
+    if expiry:
+        eraser.record_expiry(expiry, journal.begun)
+        boundary.form_again(loader, leased, expiry)
+        touched = eraser.touched_by_expiry(expiry)
+    else:
+        eraser.record(journal.erasures.tombstones, journal.begun)
+        touched = eraser.touched(journal.erased, days, journal.letters)
     repositories = loader.repository.each()
     for repository in repositories:
         # Parts that are rewritten with nothing left in them are not lost.
         checkpoint = _loaded(repository)
         kept = [part for part in checkpoint.parts if (part.table, part.partition) not in touched]
         repository.swap(msgspec.structs.replace(checkpoint, parts=kept))
-    eraser.uncount(journal.erased, eraser.events(journal.erased.visitors, days))
-    eraser.erase(journal.erased, days, journal.letters)
+    if expiry:
+        eraser.expire(expiry, days)
+    else:
+        eraser.uncount(journal.erased, eraser.events(journal.erased.visitors, days))
+        eraser.erase(journal.erased, days, journal.letters)
     parts = losses.parts(loader.warehouse.parts())
     for repository in repositories:
         if (checkpoint := _loaded(repository)).erased < journal.epoch:
@@ -253,11 +280,16 @@ def _commit(
 
 
 def _without(repository: CheckpointRepository, paths: list[str], journal: Journal) -> tuple[list[str], list[str]]:
-    """The segments without the visitors, and those that they replace."""
+    """The segments without what is erased, and those that they replace."""
     kept, old = [], []
     for number, path in enumerate(paths):
         frame = repository.get_frame(path)
-        left = frame.join(journal.erased.visitors, on=list(_VISITORS), how="anti", maintain_order="left")
+        if journal.expiry:  # of visitor-days or events
+            at = pl.col("day") * DAY_MS if "day" in frame.columns else pl.col("occurred_at")
+            gone = (pl.col("site") == journal.person.site) & (at < journal.occurred_before)
+            left = frame.filter(~gone)
+        else:
+            left = frame.join(journal.erased.visitors, on=list(_VISITORS), how="anti", maintain_order="left")
         if left.height == frame.height:
             kept.append(path)
             continue
@@ -271,7 +303,7 @@ def _erase_elsewhere(
     loader: Loader, archive: Archive, journal: Journal, progress: Callable[[str], None]
 ) -> Receipt:
     """Take what is forgotten out of the archive and the log; ends the journal and returns the receipt."""
-    tombstones, unreadable = Erasures(tuple(journal.tombstones)), list[str]()
+    unreadable, expiry = list[str](), journal.expiry
     progress("the archive")
 
     def replacing(paths: list[str]) -> None:
@@ -279,17 +311,23 @@ def _erase_elsewhere(
         journal = msgspec.structs.replace(journal, files=sorted({*journal.files, *paths}))
         _write(loader.checkpoint_store, journal)
 
-    archiving.erase(archive, tombstones, journal.files, replacing, unreadable)
+    before = expiry.occurred_before if expiry else None
+    archiving.erase(archive, journal.erasures, journal.files, replacing, unreadable, before)
     progress("the log")
     eraser, site = Eraser(loader.warehouse), journal.person.site
 
     def count(hours: Mapping[int, int], block: str) -> None:
-        eraser.count_erased(site, hours, f"{journal.epoch}/{block}")
+        eraser.count_gone("expired" if expiry else "erased", site, hours, f"{journal.epoch}/{block}")
 
-    needles = [*journal.needles, *journal.letter_ids]
-    records, remains = erase_records(
-        loader.broker, site, tombstones, journal.person.user, needles, journal.begun, count
-    )
+    if expiry and not (journal.days or journal.old_letters or journal.files):
+        records, remains = 0, list[Receipt]()
+    elif expiry:
+        records, remains = expire_records(loader.broker, expiry, journal.begun, count)
+    else:
+        needles = [*journal.needles, *journal.letter_ids]
+        records, remains = erase_records(
+            loader.broker, site, journal.erasures, journal.person.user, needles, journal.begun, count
+        )
     progress("replaced files")
     if not eraser.clean():
         remains.append({"where": "the warehouse", "why": "replaced parts are in use; the engine removes them later"})
@@ -297,25 +335,33 @@ def _erase_elsewhere(
     remains += [{"where": path, "why": "the file is damaged and cannot be looked into"} for path in unreadable]
     store = loader.checkpoint_store
     remains += [{"where": name, "why": "it was set aside as damaged"} for name in store.names("damaged/")]
-    receipt = _receipt(journal, archive_files=len(journal.files), log_records=records) | {"remains": remains}
+    receipt = receipt_of(journal, archive_files=len(journal.files), log_records=records) | {"remains": remains}
     store.delete(NAME)
     restated = _restated(loader, journal)
     return receipt | {"days": restated}
 
 
 def _restated(loader: Loader, journal: Journal) -> list[Receipt]:
-    eraser, why = Eraser(loader.warehouse), f"erasure {journal.epoch}"
-    return [
+    eraser, why = Eraser(loader.warehouse), f"{'expiry' if journal.expiry else 'erasure'} {journal.epoch}"
+    restated = [
         {"day": day, "before": before, "why": why,
          "after": rollup.session_digest(eraser.sessions(journal.person.site, date.fromisoformat(day)))}
         for day, before in journal.digests.items()
     ]  # fmt: skip
+    # Of days that are kept few have a visit over the boundary.
+    return [each for each in restated if not journal.expiry or each["before"] != each["after"]]
 
 
-def _receipt(journal: Journal, **removed: int) -> Receipt:
+def receipt_of(journal: Journal, **removed: int) -> Receipt:
+    """What a journal says of what goes; `removed` are further counts."""
     person = journal.person
     before = datetime.fromtimestamp(journal.received_before / 1000, UTC)
-    counts = {"events": journal.events, "sessions": journal.sessions, "dead_letters": len(journal.letters)}
+    letters = len(journal.letters) + journal.old_letters
+    counts = {"events": journal.events, "sessions": journal.sessions, "dead_letters": letters}
+    if journal.expiry:
+        since = datetime.fromtimestamp(journal.occurred_before / 1000, UTC)
+        told = {"site": person.site, "epoch": journal.epoch, "kept_since": str(since.date())}
+        return told | {"removed": {"days": len(journal.days)} | counts | removed, "days": []}
     return {
         "site": person.site,
         "visitors": journal.visitors,

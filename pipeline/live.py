@@ -139,7 +139,7 @@ class Loader:
                         "checkpoint"
                     )
             self._checkpoint, self._state, self._opened_at = checkpoint, state, self.clock()
-            self._erasures = erasure.load_or_restore(self.checkpoint_store, Eraser(self.warehouse).tombstones)
+            self._erasures = erasure.load_or_restore(self.checkpoint_store, Eraser(self.warehouse).erasures)
             self.status.watermark = checkpoint.watermark
             return checkpoint
 

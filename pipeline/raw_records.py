@@ -17,7 +17,7 @@ import msgspec
 
 from activity import columns
 from activity.definitions import HOUR_MS
-from activity.erasure import Erasures
+from activity.erasure import Erasures, Expiry
 from activity.event import DEAD_LETTER_TOPIC, SESSION_TOPIC, TOPICS, visitor_key
 from activity.refusal import OUTCOMES
 from brokers.base import Broker, Erasing, Stored, TopicPartition
@@ -77,6 +77,59 @@ def erase_records(
             numbers = range(of_topic) if whole else sorted({partition_of(key, of_topic) for key in keys})
             erased += broker.erase([TopicPartition(name, number) for number in numbers], texts, wanted)
     return erased, []
+
+
+def expire_records(broker: Broker, expiry: Expiry, now: int, count: Count) -> tuple[int, Remains]:
+    """Erase the events, sessions and dead letters of a site that have expired; returns as `erase_records`."""
+    there = broker.topics()
+    if not isinstance(broker, Erasing):
+        return 0, [_until(broker, name, there[name].retention_ms, now) for name in _HOLDING if name in there]
+    erasures, key = Erasures((), (expiry,)), f"{expiry.site}/".encode()
+
+    def wanted(records: Sequence[Stored]) -> list[bool]:
+        # Records that are looked at together are of one topic.
+        kind = next((_kind(record.value) for record in records if record.value), _Other())
+        if kind.session_id or kind.reason:
+            return [bool(record.value) and _is_older(_kind(record.value), expiry) for record in records]
+        gone = [False] * len(records)
+        rows = [row for row, record in enumerate(records) if record.key and record.key.startswith(key)]
+        if not rows:
+            return gone
+        found, _ = columns.decode([records[row].value or b"" for row in rows])
+        covered = found.filter(erasures.expired(found))
+        for row in covered["row"]:
+            gone[rows[row]] = True
+        if covered.height:
+            text = b"".join(records[rows[row]].value or b"" for row in covered["row"])
+            count(Counter(covered["received_at"] // HOUR_MS * HOUR_MS), _named(records[0], text))
+        return gone
+
+    of_topics = [
+        TopicPartition(name, number) for name in _HOLDING if name in there for number in range(there[name].partitions)
+    ]
+    return broker.erase(of_topics, [], wanted), []
+
+
+class _Other(msgspec.Struct):
+    """What a record has that is no event, as far as it matters here: of a dead letter, or of a session."""
+
+    site: str = ""
+    reason: str = ""
+    received_at: int = 0
+    session_id: str = ""
+    started_at: int = 0
+
+
+def _kind(value: bytes | None) -> _Other:
+    try:
+        return msgspec.json.decode(value or b"", type=_Other)
+    except msgspec.MsgspecError:
+        return _Other()
+
+
+def _is_older(other: _Other, expiry: Expiry) -> bool:
+    at = other.started_at if other.session_id else other.received_at
+    return other.site == expiry.site and at < expiry.occurred_before and other.reason != OUTCOMES
 
 
 def _named(first: Stored, values: bytes) -> str:

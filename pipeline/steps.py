@@ -138,9 +138,9 @@ def _bare(received_at: int, topic: str, reason: str, received: bytes) -> Letter:
 
 
 def is_forgotten(letter: Letter, erasures: Erasures) -> bool:
-    """Whether a dead letter is of a visitor whom a tombstone covers."""
+    """Whether a tombstone covers a dead letter, by its visitor or by its site."""
     received_at, _, _, _, _, site, visitor, *_ = letter
-    return bool(visitor) and erasures.covers(site, visitor, received_at)
+    return erasures.covers(site, visitor, received_at)
 
 
 def _counted(records: list[OutcomeCounts]) -> pl.DataFrame:

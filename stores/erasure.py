@@ -1,7 +1,9 @@
-"""Erasing visitors from the warehouse for good: their rows, the values that only they had, and the files of both.
+"""Erasing visitors, or days that a site does not keep any longer, from the warehouse for good: their rows, the values
+that only they had, and the files of both.
 
 The engine removes rows by rewriting the parts that have them (a mutation), and removes the former files later. A
 mutation's own text stays on disk, so none names a visitor: it asks the table `erasures`, which has the tombstones.
+What has expired is found by site and time alone, in the months that have any of it.
 Every statement may be run again after a crash, also while the engine still finishes one of before.
 """
 
@@ -11,19 +13,22 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from activity import rollup, session
 from activity.columns import COLUMNS
-from activity.erasure import Tombstone
+from activity.definitions import DAY_MS, GAP_MS
+from activity.erasure import Erasures, Expiry, Tombstone
+from stores.day_rows import declared
 from stores.days import DayTables
 from stores.warehouse import Warehouse
 
 # Whose rows name a visitor, and so are found by him; the others are found by day.
 _BY_VISITOR = ("event_rows", "session_rows", "day_visits", "open_visits")
 _ROLLUPS = tuple(f"{grain}_rows" for grain in rollup.GRAINS)
+_BY_DAY = ("day_values", "day_visits", "open_visits", "month_values")
 _LETTERS, _DEEDS = "dead_letter_rows", "letter_deeds"
 _TABLES = (*_BY_VISITOR, *_ROLLUPS, _LETTERS, _DEEDS, "day_values", "month_values", "open_days")
 _DAY = timedelta(days=1)
@@ -53,8 +58,13 @@ class Eraser:
 
     # -- tombstones -------------------------------------------------------------------------------------------
 
-    def tombstones(self) -> list[Tombstone]:
-        """The tombstones in the table `erasures`."""
+    def erasures(self) -> Erasures:
+        """The tombstones in the tables `erasures` and `expiries`."""
+        sql = "SELECT epoch, site, toUnixTimestamp64Milli(occurred_before) FROM expiries FINAL ORDER BY site"
+        found = self._warehouse.query(sql).iter_rows()
+        return Erasures(tuple(self._tombstones()), tuple(Expiry(*row) for row in found))
+
+    def _tombstones(self) -> list[Tombstone]:
         sql = """
             SELECT DISTINCT epoch, site, received_before, lower(leftPad(hex(visitor), 16, '0')), user
             FROM erasures ORDER BY ALL"""
@@ -74,14 +84,25 @@ class Eraser:
         )  # fmt: skip
         self._warehouse.insert("erasures", frame, f"erasures/{tombstones[0].epoch}/{at}")
 
-    def count_erased(self, site: str, hours: Mapping[int, int], block: str) -> None:
-        """Tell the loss account how many events of which hours of receipt (ms) leave the log, once for a block."""
+    def record_expiry(self, expiry: Expiry, at: int) -> None:
+        """Write the tombstone of a site into the table, in the place of its former one; `at` as of `record`."""
         frame = pl.DataFrame(
-            [(site, hour, "erased", "", events) for hour, events in sorted(hours.items())],
+            [(expiry.site, expiry.epoch, expiry.occurred_before, at)],
+            schema={"site": pl.String, "epoch": pl.UInt64, "occurred_before": pl.Int64, "erased_at": pl.Int64},
+            orient="row",
+        )
+        self._warehouse.insert("expiries", frame, f"expiries/{expiry.epoch}/{at}")
+
+    def count_gone(self, outcome: str, site: str, hours: Mapping[int, int], block: str) -> None:
+        """Tell the loss account how many events of which hours of receipt (ms) leave the log, once for a block.
+
+        The outcome is "erased" or "expired"."""
+        frame = pl.DataFrame(
+            [(site, hour, outcome, "", events) for hour, events in sorted(hours.items())],
             schema={"site": pl.String, "hour": pl.Int64, "outcome": pl.String, "reason": pl.String, "events": pl.Int64},
             orient="row",
         )  # fmt: skip
-        self._warehouse.insert("loss_account", frame, f"loss_account/erased/{block}")
+        self._warehouse.insert("loss_account", frame, f"loss_account/{outcome}/{block}")
 
     # -- what is there ----------------------------------------------------------------------------------------
 
@@ -145,6 +166,30 @@ class Eraser:
         sql = f"SELECT DISTINCT id FROM dead_letters WHERE {_OF_LETTERS} ORDER BY id"
         return self._warehouse.query(sql, {"hashes": list(letters)})["id"].to_list()
 
+    def expired_days(self, expiry: Expiry) -> list[date]:
+        """The UTC days on which any rows of events or sessions lie that have expired, replaced ones included."""
+        sql = f"""
+            SELECT DISTINCT day FROM (
+                SELECT day FROM event_rows WHERE {_BEFORE} UNION ALL SELECT day FROM session_rows WHERE {_BEFORE}
+            ) ORDER BY day"""
+        return self._warehouse.query(sql, _given(sql, expiry))["day"].to_list()
+
+    def expired(self, expiry: Expiry) -> tuple[int, int, int]:
+        """How many live events and sessions, and how many dead letters, have expired."""
+        counts = [f"SELECT count() FROM {table} FINAL WHERE {_BEFORE}" for table in ("event_rows", "session_rows")]
+        counts.append(f"SELECT count() FROM {_LETTERS} WHERE {_RECEIVED_BEFORE}")
+        events, sessions, letters = (int(self._warehouse.query(sql, _given(sql, expiry)).item()) for sql in counts)
+        return events, sessions, letters
+
+    def crossing(self, expiry: Expiry) -> pl.DataFrame:
+        """The visitors (`site`, `visitor`) whose events may go on behind the moment without a gap."""
+        # A session lasts less than two days, and may have been cut at the moment itself.
+        sql = f"""
+            SELECT DISTINCT site, visitor FROM session_rows FINAL
+            WHERE {_BEFORE} AND day >= {{first:Date}} - 3 AND toUnixTimestamp64Milli(ended_at) >= {{near:Int64}}"""
+        found = self._warehouse.query(sql, _given(sql, expiry) | {"near": expiry.occurred_before - GAP_MS})
+        return found.select(pl.col("site").cast(pl.String), pl.col("visitor").cast(pl.UInt64))
+
     # -- erasing ----------------------------------------------------------------------------------------------
 
     def touched(self, erased: Erased, days: Sequence[date], letters: Sequence[str]) -> set[tuple[str, str]]:
@@ -152,6 +197,28 @@ class Eraser:
         found = {(table, each) for table in ("event_rows", "session_rows") for each in self._of_them(table, erased)}
         found |= {(table, each) for table in _ROLLUPS for each in _months(days)}
         return found | {(_LETTERS, each) for each in self._partitions(_LETTERS, _OF_LETTERS, {"hashes": letters})}
+
+    def touched_by_expiry(self, expiry: Expiry) -> set[tuple[str, str]]:
+        """As `touched`, of what has expired, and with the tables that are built from others."""
+        return {(table, each) for table, where in _EXPIRING.items()
+                for each in self._partitions(table, where, _given(where, expiry))}  # fmt: skip
+
+    def expire(self, expiry: Expiry, days: Sequence[date]) -> None:
+        """Remove what has expired of a site. The days are those of `expired_days()`.
+
+        Built days and months that had any of it do not count any more, and are built again; none is while this runs."""
+        with self._warehouse.building:
+            first = _first(expiry)
+            # The day of a time zone may have hours of a UTC day before and after; a visit may go on to the next.
+            around = {day + n * _DAY for day in days for n in (-1, 0, 1)} | {first, first + _DAY} if days else set()
+            self._invalidate(expiry.site, around)
+            letters = f"SELECT DISTINCT id FROM dead_letters WHERE {_RECEIVED_BEFORE}"
+            deeds = {"ids": self._warehouse.query(letters, _given(letters, expiry))["id"].to_list()}
+            self._delete(_DEEDS, self._partitions(_DEEDS, _OF_DEEDS, deeds), _OF_DEEDS, deeds)
+            for table, where in _EXPIRING.items():
+                if days or table not in _BY_DAY:
+                    given = _given(where, expiry)
+                    self._delete(table, self._partitions(table, where, given), where, given)
 
     def uncount(self, erased: Erased, events: pl.DataFrame) -> None:
         """Take events out of the rollups, once for each erasure."""
@@ -172,10 +239,7 @@ class Eraser:
 
     def _erase(self, erased: Erased, days: Sequence[date], letters: Sequence[str]) -> None:
         around = sorted({day + n * _DAY for day in days for n in (-1, 0, 1)})
-        builds = [build for build in self._tables.builds() if build[0] == erased.site and build[2] in set(around)]
-        if builds:
-            self._tables.invalidate(sorted(builds))
-        self._warehouse.command("TRUNCATE TABLE open_days")
+        builds = self._invalidate(erased.site, set(around))
         given = {"site": erased.site, "epoch": erased.epoch}
         for table in _BY_VISITOR:
             self._delete(table, self._of_them(table, erased), _OF_THEM, given)
@@ -195,6 +259,15 @@ class Eraser:
             # Merging drops the rows whose counts add up to nothing.
             for partition in _months(days):
                 self._warehouse.command(f"OPTIMIZE TABLE {table} PARTITION ID '{partition}' FINAL")
+
+    def _invalidate(self, site: str, days: set[date]) -> list[tuple[str, str, date]]:
+        """Have these days of a site built again; returns those that were built before."""
+        builds = [build for build in self._tables.builds() if build[0] == site and build[2] in days]
+        if builds:
+            self._tables.invalidate(sorted(builds))
+        if days:
+            self._warehouse.command("TRUNCATE TABLE open_days")
+        return builds
 
     def clean(self) -> bool:
         """Have the files of replaced parts removed; returns whether they are gone by now."""
@@ -233,6 +306,28 @@ class Eraser:
 _HASH = "hex(sipHash128(received_at, topic, reason, bytes))"
 _OF_LETTERS = f"{_HASH} IN {{hashes:Array(String)}}"
 _OF_DEEDS = "id IN {ids:Array(String)}"
+
+# What has expired. The day of a time zone is one of the last two that may have a part of it, so these are built again.
+_MOMENT = "fromUnixTimestamp64Milli({before:Int64}, 'UTC')"
+_BEFORE = "site = {site:String} AND day < {first:Date}"
+_RECEIVED_BEFORE = f"site = {{site:String}} AND received_at < {_MOMENT}"
+_EXPIRING = {
+    **dict.fromkeys(("event_rows", "session_rows"), _BEFORE),
+    **dict.fromkeys(_ROLLUPS, f"site = {{site:String}} AND bucket < {_MOMENT}"),
+    _LETTERS: _RECEIVED_BEFORE,
+    **dict.fromkeys(_BY_DAY, "site = {site:String} AND day <= {first:Date} + 1"),
+    "month_values": "site = {site:String} AND month <= toStartOfMonth({first:Date} + 1)",
+}
+
+
+def _first(expiry: Expiry) -> date:
+    """The first day that is kept."""
+    return date(1970, 1, 1) + timedelta(days=expiry.occurred_before // DAY_MS)
+
+
+def _given(sql: str, expiry: Expiry) -> dict[str, Any]:
+    """The parameters of these conditions that a statement has."""
+    return declared(sql, {"site": expiry.site, "before": expiry.occurred_before, "first": _first(expiry)})
 
 
 def _months(days: Sequence[date]) -> list[str]:

@@ -273,7 +273,7 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
                 erased += erasing.erase(self._file, log.id, log.incarnation, containing, wanted)
             except msgspec.DecodeError as error:
                 raise self._file.damaged(error) from error
-        erasing.scrub(self._file, containing)
+        erasing.scrub(self._file, containing, anew=bool(erased and not containing))
         return erased
 
     # Groups and retention

@@ -63,11 +63,12 @@ def _emptied(row: Row, incarnation: str, wanted: Wanted) -> tuple[int, bytes, in
     return sum(gone), left, checksum(key, at, left) ^ (not is_whole), key
 
 
-def scrub(file: SqliteFile, texts: Sequence[bytes]) -> None:
+def scrub(file: SqliteFile, texts: Sequence[bytes], *, anew: bool = False) -> None:
     """Leave nothing in the file, nor in its write-ahead log, of what was deleted from it.
 
     Where a page was split, copies of rows stay in the room that they left. If one of these texts is in the file more
-    often than in its rows, the file is written anew, which takes as long as copying it.
+    often than in its rows, the file is written anew, which takes as long as copying it; or with `anew`, for what no
+    text tells.
     Raises `Unreachable` when other processes use the log all the time."""
     with file.transaction() as db:
         db.execute("DROP TABLE IF EXISTS zeros")
@@ -79,7 +80,7 @@ def scrub(file: SqliteFile, texts: Sequence[bytes]) -> None:
     with file.transaction() as db:
         db.execute("DROP TABLE zeros")
     _cut(file)
-    if any(_strays(file, text) for text in texts):
+    if anew or any(_strays(file, text) for text in texts):
         file.rewrite()
         _cut(file)
 

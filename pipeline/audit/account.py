@@ -227,6 +227,7 @@ class _Window:
             row=pl.lit(None, pl.UInt32()),
             committed=pl.lit(True),
             archived=pl.lit(True),
+            expired=pl.lit(False),
         )
 
     def _rows_of(self, entries: list[ArchivedFile]) -> pl.DataFrame:
@@ -291,11 +292,14 @@ class _Window:
         for hour, stored, duplicate in sums.iter_rows():
             self._hours[hour].stored = stored
             self._hours[hour].duplicate = duplicate
-        for hour, erased, waiting, accepted in events.group_by("hour").agg(
-            pl.col("erased").sum(), (~pl.col("committed") & ~pl.col("erased")).sum().alias("waiting"), pl.len()
+        for hour, erased, expired, waiting, accepted in events.group_by("hour").agg(
+            (pl.col("erased") & ~pl.col("expired")).sum(),
+            pl.col("expired").sum(),
+            (~pl.col("committed") & ~pl.col("erased")).sum().alias("waiting"),
+            pl.len(),
         ).iter_rows():
             each = self._hours[hour]
-            each.erased, each.in_flight, each.accepted = erased, waiting, accepted
+            each.erased, each.expired, each.in_flight, each.accepted = erased, expired, waiting, accepted
         for hour, count in beyond.group_by("hour").len().iter_rows():
             self._hours[hour].beyond_log = count
         missing = found.filter(lost).select(*_KEYS, "hour").join(due, on=[*_KEYS, "hour"], how="inner")

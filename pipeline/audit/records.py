@@ -31,14 +31,16 @@ _BEFORE_MS, _AFTER_MS = 5 * MINUTE_MS, 10 * MINUTE_MS
 _AT_ONCE = 20_000  # records
 _TRIES = 5  # while retention removes what is being read
 
-# Where a record is (`chunk`, and `row` in it), and whether the loader and the archive have come as far.
+# Where a record is (`chunk`, and `row` in it), and whether the loader and the archive have come as far. A tombstone
+# covers what is `erased`; where that is the one of its site, it has `expired`.
 PLACE: dict[str, pl.DataType] = {
     "chunk": pl.UInt32(),
     "row": pl.UInt32(),
     "committed": pl.Boolean(),
     "archived": pl.Boolean(),
 }
-EVENTS = {**{name: COLUMNS[name] for name in RECEIPTS}, **PLACE, "hour": pl.Int64(), "erased": pl.Boolean()}
+EVENTS = {**{name: COLUMNS[name] for name in RECEIPTS}, **PLACE, "hour": pl.Int64(), "erased": pl.Boolean(),
+          "expired": pl.Boolean()}  # fmt: skip
 LETTERS = {"received_at": pl.Int64(), "records": pl.Boolean(), **PLACE, "hour": pl.Int64()}
 
 
@@ -173,8 +175,10 @@ def _sort_out(
         events, bad = columns.decode(values) if exact else columns.receipts(values)
         rows = [row for row in bad if values[row]]
         times = [stored[row].timestamp for row in rows]
-        erased = look.erasures.covered(events) if look.erasures else pl.lit(value=False)
-        events = events.select(*RECEIPTS, "row", erased=erased)
+        none = pl.lit(value=False)
+        erased = look.erasures.covered(events) if look.erasures else none
+        expired = look.erasures.expired(events) if look.erasures else none
+        events = events.select(*RECEIPTS, "row", erased=erased, expired=expired)
         events = events.filter(_inside(span)).with_columns(**place, hour=_HOUR)
         if events.height:
             found.events.append(events)

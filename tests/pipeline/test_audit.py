@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from activity.definitions import DAY_MS, HOUR_MS, MINUTE_MS
-from activity.erasure import Tombstone
+from activity.erasure import Erasures, Tombstone
 from activity.event import TOPICS, EventType
 from activity.refusal import OUTCOMES, DeadLetter, OutcomeCounts
 from brokers.base import Record, TopicPartition
@@ -225,7 +225,7 @@ def test_what_was_forgotten_is_erased_and_not_lost(world: World) -> None:
     load(world)
     world.warehouse.command("ALTER TABLE event_rows DELETE WHERE visitor = 4 SETTINGS mutations_sync = 2")
     # As on a broker that cannot erase: the log has them still, and here a file of the archive, too.
-    erasure.add(world.checkpoint, [Tombstone(1, "a.example", T0 + 48 * HOUR_MS, f"{4:016x}")])
+    erasure.add(world.checkpoint, Erasures((Tombstone(1, "a.example", T0 + 48 * HOUR_MS, f"{4:016x}"),)))
     (found,) = audited(world)
     assert (found.accepted, found.stored, found.erased) == (45, 40, 5)
     assert found.unaccounted == 0
