@@ -33,3 +33,8 @@ def in_words() -> Iterator[None]:
         if error.filename is None:
             raise
         raise Failed(f"{error.filename}: {error.strerror}; look at its kind, its owner and its permissions") from error
+
+
+def words(error: BaseException) -> str:
+    """The error on one line, by its class if it has no words."""
+    return str(error).partition("\n")[0] or type(error).__name__

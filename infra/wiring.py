@@ -192,6 +192,10 @@ class Parts:
         except SitesError as error:
             raise Failed(str(error)) from error
 
+    def retention(self) -> dict[str, int]:
+        """For how many days sites keep what happened, of those for which the sites file says so."""
+        return {site.domain: site.retention_days for site in self.sites.all() if site.retention_days is not None}
+
     @cached_property
     def places(self) -> Any:
         """A reader of the geo database, None if none is set. Raises `Failed` if the file cannot be used."""

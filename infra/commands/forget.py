@@ -1,4 +1,4 @@
-"""`footfall forget`: a visitor or a user erased for good."""
+"""`footfall forget`: a visitor or a user erased for good, or what sites do not keep any longer."""
 
 from __future__ import annotations
 
@@ -18,22 +18,40 @@ _VISITOR = re.compile(r"[0-9a-f]{16}")
 
 
 @click.command(cls=SettingsCommand)
-@click.option("--site", required=True, metavar="DOMAIN", help="The site that the visitor was on.")
+@click.option("--site", metavar="DOMAIN", help="The site that the visitor was on; with --expired, only this one.")
 @click.option("--visitor", metavar="HEX", help="The visitor's id, as the tables have it: 16 hex digits.")
 @click.option("--user", metavar="ID", help="A user's id, as the site sends it: all visitors with it are forgotten.")
+@click.option("--expired", is_flag=True, help="What sites do not keep any longer, by their retention_days.")
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask first.")
 @with_json
 @with_settings
 def forget(
-    settings: Settings, site: str, visitor: str | None, user: str | None, dry_run: bool, yes: bool, as_json: bool
+    settings: Settings,
+    site: str | None,
+    visitor: str | None,
+    user: str | None,
+    expired: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Erase a visitor, or a user with all of his visitors, for good: nothing brings them back.
 
     They go from the warehouse, the archive, the checkpoint, the dead letters and the embedded log, and a tombstone
     keeps out what a broker, a copy of the archive or a log file still has of them. The receipt says what was removed,
     what remains until when, and the digests of the days concerned as they were and as they are.
+
+    With --expired the days go that a site does not keep any longer, by its `retention_days` in the sites file; `up`
+    does so once a day by itself.
     """
+    if expired:
+        if visitor is not None or user is not None:
+            raise click.UsageError("--expired is about whole days: leave out --visitor and --user")
+        _expire(settings, site or "", dry_run, yes, as_json)
+        return
+    if not site:
+        raise click.UsageError("say on which site the visitor was, by --site")
     if (visitor is None) == (user is None) or not (visitor or user):
         raise click.UsageError("say whom to forget: either --visitor or --user")
     visitor = (visitor or "").lower()
@@ -45,6 +63,29 @@ def forget(
             _tell(_asked(work, person | {"dry_run": True}), as_json=False, err=True)
             click.confirm("Erase all this for good?", abort=True, err=True)
         _tell(_asked(work, person | {"dry_run": dry_run}), as_json)
+
+
+def _expire(settings: Settings, site: str, dry_run: bool, yes: bool, as_json: bool) -> None:
+    with session(settings, "footfall forget") as work:
+        if not dry_run and not yes and sys.stdin.isatty():
+            for line in work.call("expire", {"site": site, "dry_run": True}):
+                _tell_expired(line, err=True)
+            click.confirm("Erase all this for good?", abort=True, err=True)
+        for line in work.call("expire", {"site": site, "dry_run": dry_run}):
+            if "doing" in line:
+                click.echo(f"erasing: {line['doing']}", err=True)
+            elif as_json:
+                click.echo(json.dumps(line))
+            else:
+                _tell_expired(line)
+
+
+def _tell_expired(receipt: Line, err: bool = False) -> None:
+    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in receipt["removed"].items())
+    verb = "would go" if receipt.get("dry_run") else "are gone"
+    click.echo(f"{receipt['site']} keeps what happened since {receipt['kept_since']}: {counts} {verb}", err=err)
+    if not receipt.get("dry_run"):
+        _tell_days(receipt)
 
 
 def _asked(work: Session, arguments: Line) -> Line:
@@ -70,6 +111,10 @@ def _tell(receipt: dict[str, Any], as_json: bool, err: bool = False) -> None:
     if dry:
         return
     click.echo(f"erasure {receipt['epoch']} covers what was received before {receipt['received_before']}")
+    _tell_days(receipt)
+
+
+def _tell_days(receipt: Line) -> None:
     for day in receipt["days"]:
         click.echo(f"{day['day']} {receipt['site']}: sha256 {day['before']} is now {day['after']}, by {day['why']}")
     for left in receipt["remains"]:

@@ -198,7 +198,13 @@ def _site(parts: Parts, domain: str) -> tuple[SiteRules, bytes]:
     if found is None:
         have = ", ".join(sorted(site.domain for site in parts.sites.all())) or "none yet"
         raise Failed(f"site {domain!r} is not known (known: {have}). Add it first: footfall site add {domain}")
-    return found.rules(), parts.live.import_key(found.domain)
+    # What has expired stays away, also where the site keeps more by now: such lines are refused in words.
+    from msgspec.structs import replace
+
+    from pipeline import erasure
+
+    gone = erasure.load(parts.checkpoint).expired_before(found.domain)
+    return replace(found.rules(), expired_before=gone), parts.live.import_key(found.domain)
 
 
 def _finish(lines: Iterable[object]) -> None:

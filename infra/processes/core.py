@@ -22,11 +22,12 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from infra import access, addresses, private, startup
-from infra.errors import Failed
+from infra.errors import Failed, words
 from infra.processes import jobs, operation
 from infra.processes.auditing import Auditor
 from infra.processes.control import Owner, Verb, blueprint
 from infra.processes.operation import Chore
+from infra.processes.retention import Keeper
 from infra.settings import Settings
 from infra.wiring import Parts
 
@@ -47,6 +48,7 @@ _FLUSH_AT = 200_000  # events: a flush of a minute's events would hold up the lo
 _LOOK_EVERY = 2.0
 _MESSAGES_EVERY = 60.0
 _AUDIT_EVERY = 300.0
+_RETENTION_EVERY = 600.0
 _RETRY_EVERY = 1.0
 _RETRY_AT_LEAST_EVERY = 30.0
 _MUCH = 50_000  # records per partition and micro-batch, when nobody waits for the first of them
@@ -69,6 +71,7 @@ class Core:
         self._threads: list[threading.Thread] = []
         self._chores: dict[str, Chore] = {}
         self._auditor = Auditor(parts)
+        self._keeper = Keeper(parts, lambda: self._loaders[0].of_all_units())
 
     @property
     def loaders(self) -> list[Loader]:
@@ -150,6 +153,7 @@ class Core:
             ("day-tables", _LOOK_EVERY),
             ("messages", _LOOK_EVERY),
             ("audit", _MESSAGES_EVERY),
+            ("retention", _LOOK_EVERY),
         ):
             self._chores[chore] = Chore(chore, None, now + int(seconds * 1000))
         for name, work in (
@@ -158,7 +162,8 @@ class Core:
             ("reconcile", lambda: self._every(_RECONCILE_EVERY, "reconcile")),
             ("days", self._build_days),
             ("messages", self._send_messages),
-            ("audit", self._audit),
+            ("audit", lambda: self._while_whole("audit", _MESSAGES_EVERY, _AUDIT_EVERY, self._auditor.step)),
+            ("retention", lambda: self._while_whole("retention", _LOOK_EVERY, _RETENTION_EVERY, self._keeper.step)),
         ):
             thread = threading.Thread(target=work, name=name)
             thread.start()
@@ -293,22 +298,22 @@ class Core:
                     trouble = messenger.step(self._stop.is_set) or trouble
             except BaseException as error:
                 log.exception("Messages are not sent; it is tried again in a minute")
-                trouble = _words(error)
+                trouble = words(error)
             self._note("messages", wait, trouble)
 
-    def _audit(self) -> None:
-        """Accounts for the hours that are over, while the numbers are whole; of several units, the first's process."""
-        wait = _MESSAGES_EVERY
+    def _while_whole(self, chore: str, first: float, every: float, step: Callable[..., object]) -> None:
+        """Does a chore every so many seconds while the numbers are whole; of several units, the first's process."""
+        wait = first
         while not self._stop.wait(wait):
             if not self._has_unit() or self._loaders[0].unit.number != 1 or self.problem():
                 continue
-            wait, trouble = _AUDIT_EVERY, ""
+            wait = every
             try:
-                self._auditor.step(self._stop.is_set)
+                trouble = str(step(self._stop.is_set) or "")
             except BaseException as error:
-                log.exception("The last hours were not audited; it is tried again later")
-                trouble = _words(error)
-            self._note("audit", wait, trouble)
+                log.exception("%s failed; it is tried again later", chore)
+                trouble = words(error)
+            self._note(chore, wait, trouble)
 
     def _every(self, seconds: float, verb: str) -> None:
         while not self._stop.wait(seconds):
@@ -322,7 +327,7 @@ class Core:
             deque(self.verbs[verb](), maxlen=0)
         except BaseException as failure:
             log.exception("%s failed; it is tried again later", verb)
-            error = _words(failure)
+            error = words(failure)
         self._note(verb, again, error)
 
     def _note(self, chore: str, again: float, error: str) -> None:
@@ -376,11 +381,6 @@ class Core:
         except BrokerError as error:
             return str(error)
         return str(line["problem"] or "; ".join(refusal["detail"] for refusal in line["refused"]))
-
-
-def _words(error: BaseException) -> str:
-    """The error on one line, by its class if it has no words."""
-    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def add_site(settings: Settings, domain: str) -> bool:

@@ -200,6 +200,30 @@ def of(
         except (forgetting.Unable, Busy) as error:
             raise Failed(str(error)) from error
 
+    def expire(site: str, dry_run: bool) -> Iterator[Line]:
+        """Removes what sites do not keep any longer, or one; lines with `doing` say what goes now, others are receipts.
+        """
+        from pipeline import expire as expiring
+        from pipeline.forget import Unable
+        from pipeline.rebuild import Busy
+
+        retention = parts.retention()
+        if site and site not in retention:
+            raise Failed(f"{site} has no `retention_days` in {parts.settings.sites}, so all of it is kept")
+
+        def work(report: Callable[[Line], None]) -> None:
+            loader = pipeline()[0].of_all_units()
+            for each, days in retention.items():
+                if site in ("", each) and dry_run:
+                    report(expiring.look(loader, parts.archive, each, days))
+                elif site in ("", each):
+                    report(expiring.expire(loader, parts.archive, each, days, lambda what: report({"doing": what})))
+
+        try:
+            yield from _reporting(work)
+        except (Unable, Busy) as error:
+            raise Failed(str(error)) from error
+
     def known(site: str, visitor: list[int], id_hi: list[int], id_lo: list[int]) -> Iterator[Line]:
         """Yields the indexes of those of these events of a site that are already stored."""
         import polars as pl
@@ -274,6 +298,7 @@ def of(
         "replay-rules": replay_rules,
         "audit": audit,
         "forget": forget,
+        "expire": expire,
         "known": known,
         "holds": holds,
         "stored-dead-letters": stored_dead_letters,
