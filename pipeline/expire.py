@@ -57,7 +57,10 @@ def due(store: CheckpointStore, retention: Mapping[str, int], now: int) -> tuple
 
     `retention` has the days of the sites that the sites file sets them for. Raises what the store raises."""
     stored = store.load(NAME)
-    seen = msgspec.json.decode(stored[0], type=dict[str, Seen]) if stored else {}
+    try:
+        seen = msgspec.json.decode(stored[0], type=dict[str, Seen]) if stored else {}
+    except msgspec.MsgspecError:  # it is damaged, so all sites are seen for the first time and wait
+        seen = {}
     noted = {
         site: Seen(days, seen[site].since if site in seen and seen[site].days <= days else now)
         for site, days in retention.items()
