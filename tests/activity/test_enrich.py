@@ -97,6 +97,12 @@ def test_older_than_the_site_keeps() -> None:
     refusal = refused(site=site, ts="2015-05-17T10:05:03Z", trusted=True)
     assert refusal.reason is Reason.TOO_OLD
     assert "2015-05-17" in refusal.detail
+    # Whole days are kept, and what has expired before stays away though more is kept by now.
+    first = NOW // 86_400_000 * 86_400_000 - 30 * 86_400_000
+    assert stored(site=site, ts=first, trusted=True).occurred_at == first
+    assert refused(site=site, ts=first - 1, trusted=True).reason is Reason.TOO_OLD
+    gone = refused(site=SiteRules("example.com", expired_before=first), ts=first - 1, trusted=True)
+    assert gone.reason is Reason.TOO_OLD and "nothing any more from before" in gone.detail
 
 
 def test_a_search_in_the_address_is_a_second_event() -> None:

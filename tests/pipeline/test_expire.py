@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,17 @@ from activity.definitions import DAY_MS, GAP_MS, HOUR_MS, MINUTE_MS, kept_since
 from activity.event import DEAD_LETTER_TOPIC, Event, EventType
 from brokers.base import Record
 from brokers.sqlite.broker import SqliteBroker
-from pipeline import audit, expire, forget, recover, replay
+from pipeline import audit, expire, forget, live, recover, replay
 from pipeline.checkpoint import CheckpointRepository
 from pipeline.rebuild import reconcile
+from pipeline.resize import resize
+from pipeline.unit import Unit, all_of
 from stores.archive import ParquetArchive
 from stores.checkpoint import FolderCheckpointStore
 from stores.days import DayTables
 from stores.erasure import Eraser
 from stores.receipts import Span
-from tests.pipeline.test_forget import Kept, Killed, assert_as, kept
+from tests.pipeline.test_forget import NUMBERS, Kept, Killed, assert_as, kept
 from tests.pipeline.world import T0, World, event
 
 SITE, MARK, DAYS = "a.example", "mark-of-old-days", 1
@@ -280,3 +283,24 @@ def test_once_a_day_is_enough(world: World) -> None:
     go(world)
     assert expire.due(store, {SITE: DAYS}, T0) == ({}, [])
     assert expire.due(store, {SITE: DAYS}, T0 + DAY_MS) == ({SITE: DAYS}, [])
+
+
+def test_several_units_let_go_together(world: World, without: Kept) -> None:
+    def loader_of(unit: Unit) -> live.Loader:
+        return replace(world.loader, unit=unit)
+
+    resize(loader_of, 3)
+    loaders = [loader_of(unit) for unit in all_of(3)]
+    for loader in loaders:
+        loader.drain()
+    whole = loaders[0].of_all_units()
+    receipt = expire.expire(whole, world.archive, SITE, DAYS, lambda _what: None)
+    assert receipt["removed"]["events"] == len(OLD)
+    assert traces(world) == []
+    for name, wanted in zip(NUMBERS, without.numbers, strict=True):
+        assert world.warehouse.query(f"SELECT * FROM {name} ORDER BY ALL").equals(wanted), name
+    assert {loader.open().erased for loader in loaders} == {1}
+    assert sum(loader.open().events or 0 for loader in loaders) == without.counted
+    days = replay.replay(whole, world.archive, FIRST, TODAY, source="broker", dry_run=True)
+    assert all(each["equal"] for each in days)
+    assert not whole.open().missing

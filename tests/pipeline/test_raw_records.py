@@ -11,10 +11,10 @@ import pytest
 
 import brokers
 from activity.definitions import HOUR_MS
-from activity.erasure import Erasures, Tombstone, hashed_user
+from activity.erasure import Erasures, Expiry, Tombstone, hashed_user
 from activity.event import ALL_TOPICS, DEAD_LETTER_TOPIC, SESSION_TOPIC, TOPICS
 from brokers.base import Record
-from pipeline.raw_records import erase_records
+from pipeline.raw_records import erase_records, expire_records
 from tests.pipeline.world import T0, World, event, record
 
 SITE = "a.example"
@@ -56,4 +56,5 @@ def test_a_broker_that_cannot_erase_keeps_records_until_its_retention_is_over(
     assert erased == 0
     assert [each["where"].partition(" ")[0] for each in remains] == [*TOPICS, SESSION_TOPIC, DEAD_LETTER_TOPIC]
     assert {each.get("until") for each in remains} == {until}
+    assert expire_records(broker, Expiry(1, SITE, T0 + 1), T0, lambda _hours, _block: None) == (0, remains)
     broker.close()
