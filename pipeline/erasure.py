@@ -16,6 +16,7 @@ from activity.erasure import Erasures, Tombstone
 from stores.base import CheckpointStore, Unreadable
 
 NAME = "erasures"
+JOURNAL = "forgetting"  # of an erasure that is under way, see `forget`
 
 
 def load(store: CheckpointStore) -> Erasures:

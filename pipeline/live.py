@@ -105,7 +105,7 @@ class Loader:
         self._checkpoint: Checkpoint | None = None
         self._state = OpenState()
         self._opened_at = 0
-        self._erasures = Erasures()
+        self._erasures, self._broken_off = Erasures(), ""  # the latter: why nothing may be loaded
         self.turn = threading.RLock()
 
     # -- the checkpoint ---------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class Loader:
                         " visitors would move between partitions. Give the topic its former count, or begin a new "
                         "checkpoint"
                     )
-            self._checkpoint, self._state, self._opened_at = checkpoint, state, self.clock()
+            self._checkpoint, self._state, self._opened_at, self._broken_off = checkpoint, state, self.clock(), ""
             self._erasures = erasure.load_or_restore(self.checkpoint_store, Eraser(self.warehouse).tombstones)
             self.status.watermark = checkpoint.watermark
             return checkpoint
@@ -216,6 +216,9 @@ class Loader:
                         return None
                 found = checkpoint.intent is not None
                 if checkpoint.intent is None:
+                    if checkpoint.lease and self.checkpoint_store.load(erasure.JOURNAL):
+                        self.status.trouble = self._broken_off = "an erasure was broken off, and is finished first"
+                        return None
                     intent = self._plan(checkpoint)
                     if intent is None:
                         if self.clock() - self._opened_at >= MINUTE_MS:  # it may have changed hands meanwhile
@@ -366,9 +369,8 @@ class Loader:
         self, checkpoint: Checkpoint, outcome: Outcome, times: list[int], before: list[Missing]
     ) -> dict[str, Any]:
         """The field `missing` when rows of an interrupted batch are lost, else nothing."""
-        assert checkpoint.intent is not None
-        batch = checkpoint.intent.batch
-        due = outcome.due()
+        assert checkpoint.intent
+        due, batch = outcome.due(), checkpoint.intent.batch
         stored = {table: self.warehouse.rows_of(table, batch) for table in due}
         found = losses.unwritten(due, stored, times)
         return {"missing": losses.missing([], [*before, found])} if found else {}
@@ -430,7 +432,7 @@ class Loader:
                 if self.warehouse.broken is not None:
                     raise self.warehouse.broken
                 counters = self.step()
-                if self._checkpoint is not None and (self._checkpoint.lost or self._checkpoint.missing):
+                if self._broken_off or (self._checkpoint and (self._checkpoint.lost or self._checkpoint.missing)):
                     return
                 self.status.trouble = ""
             except (BrokenRows, UnitsChanged):
