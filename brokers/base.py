@@ -312,3 +312,17 @@ class Erasing(Protocol):
         An emptied record keeps its position and its time, and has no key, no value and no headers any more. On return
         the bytes that it had are in no file of the broker. Only records with one of the texts of `containing` in their
         key or value are looked at; without texts all are. Several may be looked at together, in order."""
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """What an adapter may also implement: a log whose last records were lost goes on behind those that were read."""
+
+    def resume_after(
+        self, partition: TopicPartition, read: Position | None, last: Position, *, anew: bool
+    ) -> Bounds | None:
+        """Put emptied records in the places of lost ones up to `last`, so that no new record gets a place of theirs.
+
+        `last` is the last position that anybody has read; `read` is the one after which somebody will read on, None
+        for the beginning. With `anew`, a topic that never had a record becomes the one of these positions, and its log
+        begins after `read`. Returns the places that were lost, None if none was or if the log is another one."""

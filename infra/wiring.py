@@ -7,9 +7,12 @@ worker no Polars.
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import click
 
@@ -27,11 +30,14 @@ if TYPE_CHECKING:
     from ingest.spool import Spool
     from pipeline.live import Loader
     from pipeline.runner import Runner
+    from pipeline.truncation import Kept
     from pipeline.unit import Unit
     from stores.accounts import Accounts
     from stores.archive import ParquetArchive
     from stores.base import CheckpointStore, Live
     from stores.warehouse import Warehouse
+
+log = logging.getLogger("footfall")
 
 
 class _Closes(Protocol):
@@ -51,9 +57,9 @@ def check_broker(settings: Settings) -> None:
     that is unreachable is not an error: it may come later.
     """
     with Parts(settings) as parts:
-        broker = parts.broker
+        _ = parts.broker
         if settings.broker.startswith("sqlite:"):
-            broker.topics()
+            parts.create_topics()
 
 
 def check_sites(settings: Settings) -> None:
@@ -209,15 +215,53 @@ class Parts:
             raise Failed(f"{spell('geo')}: {self.settings.geo} is not a MaxMind-format database: {error}") from error
 
     def create_topics(self) -> list[str]:
-        """Creates the topics that are missing and returns their names; existing topics stay as they are."""
-        from activity.event import ALL_TOPICS
-        from infra.topics import TopicSpec, apply, plan
+        """Creates the topics that are missing and returns their names; existing topics stay as they are.
 
-        if set(ALL_TOPICS) <= self.broker.topics().keys():
+        A log that has lost its last records goes on behind all positions that are kept, see `pipeline.truncation`."""
+        from activity.event import ALL_TOPICS
+        from brokers.base import Resumable
+        from infra.topics import TopicSpec, apply, plan
+        from pipeline import truncation
+
+        broker = self.broker
+        there = set(ALL_TOPICS) & broker.topics().keys()
+        missing = len(there) < len(ALL_TOPICS)
+        if not missing and not isinstance(broker, Resumable):
             return []
-        missing = [change for change in plan(self.broker, TopicSpec()) if change.how == "create"]
-        apply(self.broker, TopicSpec(), missing)
-        return [change.topic for change in missing]
+        kept = self._kept_positions()
+        changes = []
+        if missing:
+            spec = TopicSpec() if there else TopicSpec(partitions=kept.partitions)
+            changes = [change for change in plan(broker, spec) if change.how == "create"]
+            apply(broker, spec, changes)
+        if isinstance(broker, Resumable):
+            # Any other file may be the wrong one by mistake.
+            own = Path(unquote(urlsplit(self.settings.broker).path)) == self.settings.data / "log.db"
+            truncation.resume(broker, kept, anew=own)
+        return [change.topic for change in changes]
+
+    def _kept_positions(self) -> Kept:
+        """The positions that are kept in stores which are there; a folder is not made for it."""
+        import stores
+        from pipeline.truncation import Kept
+        from stores.backends import parse_location
+        from stores.base import StoreError
+
+        found: list[CheckpointStore | None] = []
+        with ExitStack() as opened:
+            try:
+                for url, below in ((self.settings.checkpoint, ""), (self.settings.archive, "_manifest")):
+                    place = parse_location(url)
+                    if place.scheme == "file" and not place.folder.is_dir():
+                        found.append(None)
+                        continue
+                    store = stores.connect_checkpoint(place.below(below) if below else url)
+                    opened.callback(store.close)
+                    found.append(store)
+                return Kept(*found)
+            except StoreError as error:
+                log.warning("Whether the log has all that was read of it is not known: %s", error)
+                return Kept(None, None)
 
     def _keep(self, part: _Part) -> _Part:
         self._opened.callback(part.close)

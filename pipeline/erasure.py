@@ -17,6 +17,7 @@ from activity.erasure import Erasures
 from stores.base import CheckpointStore, Unreadable
 
 NAME = "erasures"
+JOURNAL = "forgetting"  # of an erasure that is under way, see `forget`
 
 
 def load(store: CheckpointStore) -> Erasures:

@@ -15,6 +15,7 @@ The digests of the days concerned change, and rightly: the receipt has those of 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
@@ -38,7 +39,8 @@ from stores.erasure import Erased, Eraser
 
 log = logging.getLogger("footfall.pipeline")
 
-NAME, _LEASE = "forgetting", "forget"
+NAME, _LEASE = erasure.JOURNAL, "forget"
+_LOOK_AGAIN = 0.2  # seconds
 _VISITORS = {"site": pl.String(), "visitor": pl.UInt64()}
 
 Receipt = dict[str, Any]
@@ -140,22 +142,36 @@ def take_over(store: CheckpointStore) -> None:
     store.delete(f"lease-{_LEASE}")
 
 
-def resume(loader: Loader, archive: Archive) -> None:
+def resume(loader: Loader, archive: Archive, patience: float = 0.0) -> None:
     """Finish what was broken off, if anything was, but at least take the rows out: before that nothing may be loaded.
 
-    The loader is of all units. Raises `rebuild.Busy`."""
-    journal, _ = _read(loader.checkpoint_store)
-    if journal is None:
-        return
-    with HeldLease(loader.checkpoint_store, _LEASE) as lease:
-        if not lease.take():
-            raise rebuild.Busy(f"{lease.other} erases something; this loader waits for it")
-        try:
-            _finish(loader, archive, lambda _what: None)
-        except (BrokerError, StoreError) as error:
-            if any(_epoch_of(repository) < journal.epoch for repository in loader.repository.each()):
-                raise
-            log.warning("Erasure %d is not done in archive and log: %s; the next start goes on", journal.epoch, error)
+    The loader is of all units. While another process takes the rows out, this waits for so many seconds. Raises
+    `rebuild.Busy`."""
+    deadline = time.monotonic() + patience
+    while (journal := _read(loader.checkpoint_store)[0]) is not None:
+        with HeldLease(loader.checkpoint_store, _LEASE) as lease:
+            if lease.take():
+                _resume(loader, archive, journal)
+                return
+            if not _has_rows(loader, journal):
+                return  # the rest is done by the other one, and nobody has to wait for it
+            if time.monotonic() >= deadline:
+                raise rebuild.Busy(f"{lease.other} erases something; this loader waits for it")
+        time.sleep(_LOOK_AGAIN)
+
+
+def _resume(loader: Loader, archive: Archive, journal: Journal) -> None:
+    try:
+        _finish(loader, archive, lambda _what: None)
+    except (BrokerError, StoreError) as error:
+        if _has_rows(loader, journal):
+            raise
+        log.warning("Erasure %d is not done in archive and log: %s; the next start goes on", journal.epoch, error)
+
+
+def _has_rows(loader: Loader, journal: Journal) -> bool:
+    """Whether the rows of an erasure are not out yet, or not of every unit."""
+    return any(_epoch_of(repository) < journal.epoch for repository in loader.repository.each())
 
 
 def _finish(loader: Loader, archive: Archive, progress: Callable[[str], None]) -> None:
@@ -163,7 +179,7 @@ def _finish(loader: Loader, archive: Archive, progress: Callable[[str], None]) -
     if journal is None:
         return
     log.warning("Erasure %d was broken off; it is finished now", journal.epoch)
-    if any(_epoch_of(repository) < journal.epoch for repository in loader.repository.each()):
+    if _has_rows(loader, journal):
         _end_batch(loader)
         with loader.turn, rebuild.leased(loader) as checkpoint:
             _erase_rows(loader, checkpoint, journal)

@@ -105,7 +105,7 @@ class Loader:
         self._checkpoint: Checkpoint | None = None
         self._state = OpenState()
         self._opened_at = 0
-        self._erasures = Erasures()
+        self._erasures, self._broken_off = Erasures(), ""  # the latter: why nothing may be loaded
         self.turn = threading.RLock()
 
     # -- the checkpoint ---------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class Loader:
                         " visitors would move between partitions. Give the topic its former count, or begin a new "
                         "checkpoint"
                     )
-            self._checkpoint, self._state, self._opened_at = checkpoint, state, self.clock()
+            self._checkpoint, self._state, self._opened_at, self._broken_off = checkpoint, state, self.clock(), ""
             self._erasures = erasure.load_or_restore(self.checkpoint_store, Eraser(self.warehouse).erasures)
             self.status.watermark = checkpoint.watermark
             return checkpoint
@@ -216,6 +216,9 @@ class Loader:
                         return None
                 found = checkpoint.intent is not None
                 if checkpoint.intent is None:
+                    if checkpoint.lease and self.checkpoint_store.load(erasure.JOURNAL):
+                        self.status.trouble = self._broken_off = "an erasure was broken off, and is finished first"
+                        return None
                     intent = self._plan(checkpoint)
                     if intent is None:
                         if self.clock() - self._opened_at >= MINUTE_MS:  # it may have changed hands meanwhile
@@ -275,6 +278,12 @@ class Loader:
                 pl.concat([session.empty_state(), *(frame for _, frame in outcome.frames(sink))])
                 for sink in ("taken", "late")
             )
+            if found:
+                inserts.wait()
+                surplus = losses.surplus(self.warehouse, intent.batch, outcome.due())
+                if surplus.height:  # so the count is wrong, too
+                    checkpoint = msgspec.structs.replace(checkpoint, events=None)
+                    late = pl.concat([late.select(surplus.columns), surplus])
 
             def written() -> dict[str, Any]:
                 inserts.wait()
@@ -360,12 +369,8 @@ class Loader:
         self, checkpoint: Checkpoint, outcome: Outcome, times: list[int], before: list[Missing]
     ) -> dict[str, Any]:
         """The field `missing` when rows of an interrupted batch are lost, else nothing."""
-        assert checkpoint.intent is not None
-        batch = checkpoint.intent.batch
-        due = {
-            "event_rows": sum(frame.height for _, frame in outcome.frames("events")),
-            "session_rows": outcome.rows("sessions"),
-        }
+        assert checkpoint.intent
+        due, batch = outcome.due(), checkpoint.intent.batch
         stored = {table: self.warehouse.rows_of(table, batch) for table in due}
         found = losses.unwritten(due, stored, times)
         return {"missing": losses.missing([], [*before, found])} if found else {}
@@ -427,7 +432,7 @@ class Loader:
                 if self.warehouse.broken is not None:
                     raise self.warehouse.broken
                 counters = self.step()
-                if self._checkpoint is not None and (self._checkpoint.lost or self._checkpoint.missing):
+                if self._broken_off or (self._checkpoint and (self._checkpoint.lost or self._checkpoint.missing)):
                     return
                 self.status.trouble = ""
             except (BrokenRows, UnitsChanged):

@@ -135,6 +135,23 @@ def unwritten(due: Mapping[str, int], stored: Mapping[str, int], times: Sequence
     return Missing("rows", min(times) // DAY_MS - 2, max(times) // DAY_MS)
 
 
+def surplus(warehouse: Warehouse, batch: int, due: Mapping[str, int]) -> pl.DataFrame:
+    """The visitors and times of an interrupted batch that has more rows than are due: `site`, `visitor`, `occurred_at`.
+
+    Its records were lost after a former run had read them. The rows stay, and their sessions are formed again from
+    what is stored, as those of late events are. Without any there are no rows."""
+    if all(warehouse.rows_of(table, batch) <= rows for table, rows in due.items()):
+        return pl.DataFrame(schema={"site": pl.String(), "visitor": pl.UInt64(), "occurred_at": pl.Int64()})
+    found = warehouse.rows_around(batch)
+    days = (found["occurred_at"] // DAY_MS).unique().sort()
+    log.warning(
+        "An interrupted batch has written rows of records that the log has lost since. Their sessions are formed again;"
+        " whether the counts of %s are right, `footfall replay --dry-run` says",
+        period(days[0], days[-1]),
+    )
+    return found
+
+
 def without(before: Iterable[Missing], made: Missing) -> list[Missing]:
     """What is still missing once the days of `made` have been made again."""
     left: list[Missing] = []

@@ -17,7 +17,7 @@ import polars as pl
 
 from activity import session
 from activity.definitions import HORIZON_MS
-from pipeline import losses
+from pipeline import erasure, losses
 from pipeline.all_units import AllUnits, merged
 from pipeline.checkpoint import Checkpoint, CheckpointRepository, OpenState
 from pipeline.io import publish_closed
@@ -57,6 +57,8 @@ def resize(loader_of: Callable[[Unit], Loader], to: int) -> int:
 def _check(loader_of: Callable[[Unit], Loader], of: int, to: int) -> None:
     """Raises `NotNow`."""
     loaders = [loader_of(unit) for unit in all_of(of)]
+    if loaders[0].checkpoint_store.load(erasure.JOURNAL):
+        raise NotNow("somebody is being forgotten, or was when a process died: let a loader run until that is done")
     checkpoints = [loader.open() for loader in loaders]
     partitions = checkpoints[0].partitions
     if to > partitions:

@@ -62,6 +62,11 @@ class Outcome:
         """How many rows the workers have inserted for a sink."""
         return sum(int(frame["rows"].sum()) for _, frame in self.exchange.staged(_receipts(sink)))
 
+    def due(self) -> dict[str, int]:
+        """How many rows of events and sessions a run amounts to, by table."""
+        events = sum(frame.height for _, frame in self.frames("events"))
+        return {"event_rows": events, "session_rows": self.rows("sessions")}
+
     def tally(self) -> dict[str, int]:
         """The counters of what was deduplicated, as the sink `tally` has them: exact also after a repetition."""
         rows = [frame for _, frame in self.exchange.staged("tally")]

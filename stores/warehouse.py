@@ -371,6 +371,15 @@ class Warehouse:
             raise ValueError(f"{table!r} is no table of the pipeline")
         return int(self.query(f"SELECT count() FROM {table} WHERE batch = {{b:UInt64}}", {"b": batch}).item())
 
+    def rows_around(self, batch: int) -> pl.DataFrame:
+        """Whose events and sessions a batch wrote, and when they are: `site`, `visitor`, `occurred_at` (ms)."""
+        found = " UNION ALL ".join(
+            f"SELECT site, visitor, {at} AS occurred_at FROM {table} WHERE batch = {{b:UInt64}}"
+            for table, at in (("event_rows", "occurred_at"), ("session_rows", "started_at"))
+        )
+        rows = self.query(f"SELECT DISTINCT * FROM ({found})", {"b": batch})
+        return frames.shaped(rows, {name: columns.COLUMNS[name] for name in rows.columns})
+
     def close(self) -> None:
         """Close all clients, and give up an embedded warehouse."""
         self._read_only.close()

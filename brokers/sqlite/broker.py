@@ -21,9 +21,11 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from brokers.base import (
+    Bounds,
     BrokerError,
     Capability,
     Description,
+    Position,
     Record,
     Stored,
     TopicInfo,
@@ -44,6 +46,7 @@ from brokers.offset_log import OffsetLog, OffsetLogBroker
 from brokers.routing import Outgoing, Router
 from brokers.sqlite import erasing
 from brokers.sqlite.storage import (
+    INSERT,
     BrokenBatch,
     Row,
     SqliteFile,
@@ -53,6 +56,7 @@ from brokers.sqlite.storage import (
     pack,
     remove,
     remove_topic,
+    resume,
     unpack,
 )
 
@@ -240,7 +244,7 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
                             raise _MadeAgain(name)
                         end, at = taken[0]
                         rows += pack(log, end, at, outgoing.records, run)
-            db.executemany("INSERT INTO batches (id, at, records, crc) VALUES (?, ?, ?, ?)", rows)
+            db.executemany(INSERT, rows)
 
     # Reading
 
@@ -275,6 +279,17 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
                 raise self._file.damaged(error) from error
         erasing.scrub(self._file, containing, anew=bool(erased and not containing))
         return erased
+
+    def resume_after(
+        self, partition: TopicPartition, read: Position | None, last: Position, *, anew: bool
+    ) -> Bounds | None:
+        now, after = self._clock_ns() // 1_000_000, read.order[0] if read else -1
+        with self._file.transaction() as db:
+            lost = resume(db, partition, after, last, now, anew=anew)
+        if lost is None:
+            return None
+        self._topics.clear()
+        return Bounds(Position((lost,), last.incarnation), last)
 
     # Groups and retention
 

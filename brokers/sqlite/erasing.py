@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from brokers.base import Position, Stored, Unreachable
-from brokers.sqlite.storage import Row, SqliteFile, checksum, content_of, key_range, packed
+from brokers.sqlite.storage import EMPTY, Row, SqliteFile, checksum, content_of, key_range, packed
 
 _ROWS = 20  # looked at together, and written in one transaction: a publisher waits for no more
 _FILLED = 16 << 20  # bytes of a row of zeros
 _CUT_SECONDS = 30.0
-_EMPTY = (None, None, ())
 
 Wanted = Callable[[Sequence[Stored]], Sequence[bool]]
 
@@ -57,7 +56,7 @@ def _emptied(row: Row, incarnation: str, wanted: Wanted) -> tuple[int, bytes, in
     gone = wanted([Stored(Position((first + n,), incarnation), at, *each) for n, each in enumerate(contents)])
     if not any(gone):
         return None
-    left = packed([_EMPTY if out else each for out, each in zip(gone, contents, strict=True)])
+    left = packed([EMPTY if out else each for out, each in zip(gone, contents, strict=True)])
     is_whole = crc is None or crc == checksum(key, at, data)
     # What was damaged has a wrong checksum afterwards, too.
     return sum(gone), left, checksum(key, at, left) ^ (not is_whole), key

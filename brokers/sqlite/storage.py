@@ -11,6 +11,7 @@ written before there was one have none.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import struct
 import threading
@@ -56,10 +57,18 @@ SELECT id, at, records, crc FROM batches WHERE id >= :start AND id <= ifnull(
 _LOGS_OF = """
 SELECT l.id, l.partition, t.incarnation, l.first, l.next FROM topics t JOIN logs l ON l.topic = t.id WHERE t.name = ?
 """
+_END_OF = """
+SELECT l.id, t.id, t.incarnation, l.next, l.last_at, (SELECT max(next) FROM logs WHERE topic = t.id)
+FROM topics t JOIN logs l ON l.topic = t.id WHERE t.name = ? AND l.partition = ?
+"""
+INSERT = "INSERT INTO batches (id, at, records, crc) VALUES (?, ?, ?, ?)"
+_MOVE = "UPDATE logs SET first = max(first, ?), next = ?, last_at = ? WHERE id = ?"
+_INCARNATION = re.compile(r"[0-9a-f]{16}")
 _BATCH_OF = "SELECT id, at FROM batches WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1"
 
 Row = tuple[int, int, bytes, int]  # id, at, records, CRC-32 of all of them
 Content = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]
+EMPTY: Content = (None, None, ())  # of a record that was erased, or lost
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Content]).decode
 _stamp = struct.Struct(">qq").pack  # id and at
@@ -358,6 +367,35 @@ def remove_topic(db: sqlite3.Connection, topic: int) -> None:
         db.execute("DELETE FROM remembered WHERE log = ?", (log,))
     db.execute("DELETE FROM logs WHERE topic = ?", (topic,))
     db.execute("DELETE FROM topics WHERE id = ?", (topic,))
+
+
+def resume(
+    db: sqlite3.Connection, partition: TopicPartition, read: int, last: Position, now: int, *, anew: bool
+) -> int | None:
+    """See `Resumable.resume_after`. Returns the first offset that was lost, None if the log stays as it is."""
+    found = db.execute(_END_OF, partition).fetchone()
+    if found is None:
+        return None
+    log, topic, incarnation, end, at, used = found
+    upto = last.order[0] + 1
+    if incarnation != last.incarnation:
+        if used or not anew or len(last.order) > 1 or not _INCARNATION.fullmatch(last.incarnation):
+            return None
+        db.execute("UPDATE topics SET incarnation = ? WHERE id = ?", (last.incarnation, topic))
+    if upto <= end:
+        return None
+    begin, at = (end, at) if end else (read + 1, now)
+    db.executemany(INSERT, _emptied(log, begin, upto, at))
+    db.execute(_MOVE, (0 if end else begin, upto, at, log))
+    return int(end)
+
+
+def _emptied(log: int, begin: int, end: int, at: int) -> Iterator[Row]:
+    """The rows of emptied records at the offsets `begin` to `end` - 1."""
+    for start in range(begin, end, _RECORDS_A_ROW):
+        count = min(_RECORDS_A_ROW, end - start)
+        key, data = (log << _OFFSET_BITS) + start + count - 1, _encode([EMPTY] * count)
+        yield key, at, data, checksum(key, at, data)
 
 
 def rewind(path: Path, group: str, topics: Iterable[str], positions: Mapping[str, Mapping[str, str]]) -> list[str]:

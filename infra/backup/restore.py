@@ -1,7 +1,7 @@
 """Makes a data folder of a backup: verified before anything is written, and proved before anything counts.
 
 Everything is written to `.restoring` in the data folder first. There the warehouse is opened and compared with what
-was written down when the backup was taken. Only then the parts are renamed to their places.
+was written down when the backup was taken. Only then the parts are renamed to their places, see `infra.backup.stage`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from urllib.parse import quote, urlsplit
 from infra import private
 from infra.backup import folder as backup
 from infra.backup import places
+from infra.backup.stage import PROVED, STAGE, put_in_place
 from infra.errors import Failed
 from infra.settings import Settings
 from stores.backends import build_url, sync_folder
 
 Line = dict[str, Any]
 
-_STAGE = ".restoring"
 _LOCK = "lock"
 # The engine needs some room of its own to open a warehouse.
 _SPARE = 32 << 20
@@ -38,6 +38,8 @@ def restore(settings: Settings, folder: Path, alone: AbstractContextManager[obje
     about = backup.about(folder)
     where = places.of(settings)
     data = settings.data
+    if (data / PROVED).is_dir():
+        raise Failed(f"a restore to {data} was broken off when all was proved: the next `footfall up` finishes it")
     _refuse_occupied(where)
     yield from backup.verify(folder, about, backup.Progress("verified", about.bytes))
     backup.check_space(data, about.bytes + _SPARE)
@@ -45,7 +47,7 @@ def restore(settings: Settings, folder: Path, alone: AbstractContextManager[obje
         private.make(data)
         stack.enter_context(alone)
         _refuse_occupied(where)
-        stage = data / _STAGE
+        stage = data / STAGE
         if stage.exists():
             shutil.rmtree(stage)  # left by a restore that was killed
         written: list[Path] = []
@@ -58,12 +60,10 @@ def restore(settings: Settings, folder: Path, alone: AbstractContextManager[obje
         if not equal:
             raise Failed("the restored warehouse is not what was backed up, nothing was restored: use another backup")
         os.sync()
-        # The checkpoint last: without it everything else would be made again from the log, and never less.
-        for entry in sorted(stage.iterdir(), key=lambda path: data / path.name == where["checkpoint"]):
-            entry.rename(data / entry.name)
+        stage.rename(data / PROVED)
         written.clear()
-        stage.rmdir()
         sync_folder(data)
+        put_in_place(data)
     yield {
         "restored": str(data),
         "taken_at": about.taken_at,
@@ -82,7 +82,7 @@ def _refuse_occupied(where: dict[str, Path]) -> None:
             continue
         if not path.is_dir():
             raise Failed(f"{path} is there already; nothing was restored. Name a new folder by --data")
-        ours = (_LOCK, _STAGE) if part == places.BESIDE else ()
+        ours = (_LOCK, STAGE) if part == places.BESIDE else ()
         found = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
         if found:
             raise Failed(f"{path} is not empty ({found[0]}); nothing was restored. Name a new folder by --data")
@@ -108,7 +108,7 @@ def _write(
 
 def _staged(target: Path, data: Path) -> Path:
     """Where a file is written that is going to be at `target`."""
-    return data / _STAGE / target.relative_to(data) if target.is_relative_to(data) else target
+    return data / STAGE / target.relative_to(data) if target.is_relative_to(data) else target
 
 
 def _copy(source: Path, target: Path, progress: backup.Progress) -> Iterator[Line]:

@@ -15,7 +15,7 @@ from brokers.base import Broker, Gone, Position, TopicPartition, WrongIncarnatio
 from infra.errors import Failed
 from infra.wiring import Parts
 from pipeline import archive as archiving
-from pipeline import live, losses
+from pipeline import erasure, live, losses
 from pipeline.checkpoint import Checkpoint, CheckpointRepository
 from pipeline.unit import Unit
 from stores.base import CheckpointStore, Positions
@@ -39,6 +39,10 @@ def settle(parts: Parts) -> None:
 
     Raises `Failed` if data is lost or the batch cannot be finished.
     """
+    if parts.checkpoint.load(erasure.JOURNAL):
+        raise Failed(
+            f"an erasure was broken off: start `footfall up` on {parts.broker.url}, which finishes it there, then move"
+        )
     for repository, checkpoint in _checkpoints(parts.checkpoint):
         if checkpoint.lost:
             raise Failed(f"{losses.LOST}. Let `footfall up` do that on {parts.broker.url}, then move")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
+from infra.backup.stage import PROVED, STAGE, put_in_place
+from infra.errors import Failed
+from infra.processes.lock import DataLock
 from infra.settings import HELP, BadSettings, Settings
 
 _MARK = "__footfall_setting__"
@@ -41,6 +45,8 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
             settings = Settings.load(os.environ, flags)
         except BadSettings as error:
             raise click.UsageError("these settings cannot be used:\n  " + "\n  ".join(error.problems)) from error
+        if function.__name__ not in ("restore", "doctor"):
+            _end_restore(settings.data)
         return function(settings=settings, **arguments)
 
     for name, text in reversed(HELP.items()):
@@ -51,6 +57,25 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
         if parameter.name is not None and parameter.name.startswith("setting_"):
             setattr(parameter, _MARK, True)
     return wrapper
+
+
+def _end_restore(data: Path) -> None:
+    """Finish a restore that was killed after all was proved. Raises `Failed` for one that was killed before.
+
+    Every command does so, before it looks at the data folder."""
+    if not (data / PROVED).is_dir() and not (data / STAGE).is_dir():
+        return
+    lock = DataLock(data)
+    lock.take("footfall restore")
+    try:
+        put_in_place(data)
+        if (data / STAGE).is_dir():
+            raise Failed(
+                f"a restore to {data} was broken off, so there is nothing yet: run `footfall restore` again, which"
+                f" begins anew, or remove {data / STAGE}"
+            )
+    finally:
+        lock.release()
 
 
 def _metavar(name: str) -> str:

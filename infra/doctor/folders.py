@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra.backup.stage import PROVED, STAGE
 from infra.doctor.finding import Check, Told, counted, ok, size, span, warning, wrong
 from ingest import sites
 from ingest.spool import FolderSpool
@@ -60,6 +61,10 @@ def folders(settings: Settings) -> list[Path]:
 def disk(settings: Settings) -> list[Told]:
     """Whether there is room, and whether it can be written to."""
     told: list[Told] = []
+    if (settings.data / STAGE).is_dir():
+        told.append(wrong(f"a restore to {settings.data} was broken off, or is under way", "run it again from its DIR"))
+    if (settings.data / PROVED).is_dir():
+        told.append(warning(f"a restore to {settings.data} was broken off at its end", "the next command finishes it"))
     room: list[Told] = []
     seen: set[int] = set()
     for folder in folders(settings):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from activity.definitions import MINUTE_MS
 from activity.event import DEAD_LETTER_TOPIC, TOPICS
-from brokers.base import Gone, Position, TopicPartition, WrongIncarnation
+from brokers.base import Gone, Position, Resumable, TopicPartition, WrongIncarnation
 from infra.doctor.finding import NotAsked, Told, counted, ok, span, warning, wrong
 from infra.processes.operation import between
 from infra.topics import kept as in_days
@@ -213,6 +213,8 @@ def kept(broker: Broker, committed: Positions, archived: Positions, *, runs: boo
                     told.append(wrong(said, f"keep topics longer (`footfall topics apply`); the {other} may have them"))
                 except WrongIncarnation as error:
                     remedy = "name the broker that these events came from, or begin with a new data folder"
+                    if isinstance(broker, Resumable):
+                        remedy = "if it is this log, the next start of `footfall up` goes on behind what was lost"
                     told.append(wrong(f"{place} is another log than the one that was {what}: {error}", remedy))
                 else:
                     if what == "archived" and following is not None:

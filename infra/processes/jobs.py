@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pipeline.replay import Progress
 
 _SPOOL_SECONDS = 10.0
+_FORGET_SECONDS = 60.0
 
 
 def of(
@@ -44,9 +45,21 @@ def of(
         """Yields nothing: the answer itself shows that the owner is alive."""
         yield from ()
 
+    def resumed() -> list[Loader]:
+        """The loaders, once the rows of an erasure that a kill broke off are out: nothing is loaded before."""
+        from pipeline import forget
+        from pipeline.rebuild import Busy
+
+        loaders = pipeline()
+        try:
+            forget.resume(loaders[0].of_all_units(), parts.archive, _FORGET_SECONDS)
+        except Busy as error:
+            raise Failed(str(error)) from error
+        return loaders
+
     def load() -> Iterator[Line]:
         """Loads everything that is in the log now, then yields how many events and dead letters that was."""
-        loaders = pipeline()
+        loaders = resumed()
         before = [(loader.status.events, loader.status.dead_letters) for loader in loaders]
         for loader in loaders:
             loader.drain(loader.ends())
@@ -60,7 +73,7 @@ def of(
         """Rebuilds the dirty days, those of visitors with late events."""
         from pipeline.rebuild import reconcile
 
-        done = [reconcile(loader) for loader in pipeline()]
+        done = [reconcile(loader) for loader in resumed()]
         yield {name: sum(of_unit[name] for of_unit in done) for name in done[0]}
 
     def flush() -> Iterator[Line]:
@@ -100,7 +113,7 @@ def of(
         from pipeline.rebuild import Busy
         from pipeline.replay import Incomplete
 
-        loader = pipeline()[0]
+        loader = resumed()[0]
 
         def work(report: Callable[[Line], None]) -> None:
             begin, end = date.fromisoformat(first), date.fromisoformat(last)
@@ -286,7 +299,7 @@ def of(
         """Writes a backup; progress lines have `copied`, the last one `backup`."""
         from infra.backup.take import take
 
-        yield from take(parts, pipeline()[0], still(), Path(folder))
+        yield from take(parts, resumed()[0], still(), Path(folder))
 
     return {
         "ping": ping,

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Start
+from tests.e2e.crashing import Crash, Crashes
 from tests.e2e.harness import PATIENCE, SITE, Up, command, environment, footfall, running, secret_key, until
 from tests.e2e.proof import assert_rollups_equal_a_group_by, in_log, replay
 
@@ -218,6 +219,25 @@ def test_what_was_restored_opens_where_it_is(copy: Path, tmp_path: Path) -> None
     with running(tmp_path / "new") as up:
         up.shows({"pageviews": 50})
         assert secret_key(up.data) == secret_key(copy)
+
+
+@pytest.mark.parametrize(
+    "where", [("infra.backup.restore:_proved", "after"), ("infra.backup.restore:put_in_place", "before")]
+)
+def test_a_restore_that_was_killed_is_whole_or_none(copy: Path, tmp_path: Path, where: tuple[str, str]) -> None:
+    crashes, data, (point, when) = Crashes(tmp_path / "crashes", [where[0]]), tmp_path / "new", where
+    crashes.order(Crash(point, when))
+    killed = footfall("restore", str(copy), "--data", str(data), env=crashes.env)
+    assert (killed.returncode, crashes.happened()) == (-signal.SIGKILL, True)
+    assert f"a restore to {data} was broken off" in footfall("doctor", "--json", "--data", str(data)).stdout
+    if when == "after":  # nothing counts yet
+        done = footfall("up", "--data", str(data), "--port", "0", "--dashboards-port", "0")
+        assert (done.returncode, "run `footfall restore` again" in done.stderr) == (1, True), done.stderr
+        restored(copy, data)
+    with running(data) as up:
+        up.shows({"pageviews": 50})
+        assert secret_key(up.data) == secret_key(copy)
+    assert not (data / ".restored").exists()
 
 
 def test_a_server_is_refused_and_the_guide_named(tmp_path: Path) -> None:

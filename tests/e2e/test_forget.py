@@ -4,6 +4,8 @@ back, a kill in the middle of it included."""
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -18,8 +20,9 @@ import polars as pl
 import pytest
 
 from tests.e2e.conftest import Start
+from tests.e2e.crashing import Crash, Crashes
 from tests.e2e.harness import ALWAYS, SITE, Up, environment, footfall, secret_key, until
-from tests.e2e.proof import digests, flushed, replay
+from tests.e2e.proof import ALL, digests, flushed, replay
 
 pytestmark = pytest.mark.slow
 
@@ -167,3 +170,34 @@ def test_a_kill_in_its_middle_is_finished_by_the_next_start(start: Start) -> Non
         replay(up.data, "--source", source)
     assert up.stop() == 0
     assert traces(up.data, visitor) == []
+
+
+def test_a_command_takes_the_rows_out_first_after_a_kill_in_its_middle(start: Start, tmp_path: Path) -> None:
+    point = "stores.erasure:Eraser.uncount"
+    crashes = Crashes(tmp_path / "crashes", [point])
+    up = start("--site", SITE).wait_ready()
+    visitor = grown(up)
+    events = up.stats(**ALWAYS)["events"]
+    assert up.stop() == 0
+    crashes.order(Crash(point, "after"))
+    who = ("forget", "--site", SITE, "--user", MARK, "--yes")
+    assert footfall(*who, "--data", str(up.data), env=crashes.env).returncode == -signal.SIGKILL
+    assert crashes.happened()
+    lines, now = tmp_path / "events.jsonl", time.time_ns() // 1_000_000 - HOUR
+    lines.write_text("".join(json.dumps(each | {"visitor": "new"}) + "\n" for each in visit("new", now)))
+    for number, line in enumerate((
+        ("import", str(lines), "--site", SITE, "--format", "events"),
+        ("replay", *ALL),
+        ("reconcile",),
+        ("backup", str(tmp_path / "copy")),
+    )):  # fmt: skip
+        data = shutil.copytree(up.data, tmp_path / str(number), symlinks=True)
+        done = footfall(*line, "--data", str(data))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Erasure 1 was broken off; it is finished now" in done.stderr
+        assert not (data / "checkpoint" / "forgetting").exists()
+        audited = footfall("audit", "--data", str(data))
+        assert audited.returncode == 0, audited.stdout + audited.stderr
+        left = footfall("sql", "SELECT count() AS n FROM events", "--json", "--data", str(data))
+        assert json.loads(left.stdout)["n"] == events - 4 * 3 + (4 if number == 0 else 0)
+        assert traces(data, visitor) == []

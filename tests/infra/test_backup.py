@@ -22,7 +22,9 @@ from brokers.sqlite.broker import SqliteBroker
 from brokers.sqlite.storage import rewind
 from infra.backup.folder import Writer, in_words
 from infra.backup.restore import restore
+from infra.backup.stage import PROVED
 from infra.commands.backup import backup
+from infra.commands.sites import list_ as site_list
 from infra.errors import Failed
 from infra.processes.core import Core
 from infra.settings import Settings
@@ -214,6 +216,47 @@ def test_what_a_killed_restore_left_is_replaced_and_anything_else_refused(whole:
         restored(whole / "copy", data)
     (data / "note").unlink()
     assert restored(whole / "copy", data)[-1]["events"] == EVENTS
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_a_restore_that_was_killed_at_a_rename_is_finished_by_the_next_command(
+    whole: Path, tmp_path: Path, number: int
+) -> None:
+    data = tmp_path / "new"
+    data.mkdir()
+    real, calls = Path.rename, iter(range(1000))
+
+    def rename(path: Path, target: Path) -> Path:
+        if path.parent.parent == data and next(calls) == number:
+            raise Killed
+        return real(path, target)
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Path, "rename", rename)
+        restored(whole / "copy", data)
+    there = {path.name for path in data.iterdir()}
+    assert PROVED in there
+    with pytest.raises(Failed, match="broken off when all was proved"):
+        restored(whole / "copy", data)
+    done = CliRunner().invoke(site_list, ["--json"], env={"FOOTFALL_DATA": str(data)})
+    assert (done.exit_code, "a.example" in done.output) == (0, True), done.output
+    assert {path.name for path in data.iterdir()} > there - {PROVED}
+    assert not (data / PROVED).exists()
+    with Parts(settings_of(data)) as parts:
+        assert parts.checkpoint.load("unit-0") is not None
+        assert parts.sites.get("a.example") is not None
+
+
+def test_no_command_takes_a_restore_that_was_killed_before_for_a_data_folder(tmp_path: Path) -> None:
+    (tmp_path / ".restoring" / "warehouse").mkdir(parents=True)
+    for command in (backup, site_list):
+        done = CliRunner().invoke(command, ["copy"] if command is backup else [], env={"FOOTFALL_DATA": str(tmp_path)})
+        assert (done.exit_code, "was broken off" in done.output) == (1, True), done.output
+    assert {path.name for path in tmp_path.iterdir()} == {".restoring", "lock"}
 
 
 @pytest.fixture

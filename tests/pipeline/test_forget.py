@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -22,8 +23,9 @@ from brokers.sqlite.broker import SqliteBroker
 from pipeline import audit, forget, live, recover, replay
 from pipeline.checkpoint import CheckpointRepository
 from pipeline.forget import Person
-from pipeline.rebuild import reconcile
-from pipeline.resize import resize
+from pipeline.lease import HeldLease
+from pipeline.rebuild import LEASE_MS, Busy, reconcile
+from pipeline.resize import NotNow, resize
 from pipeline.unit import Unit, all_of
 from stores.archive import ParquetArchive
 from stores.checkpoint import FolderCheckpointStore
@@ -321,3 +323,47 @@ def test_several_units_forget_together(world: World, without: Kept) -> None:
     whole = loaders[0].of_all_units()
     assert all(each["equal"] for each in replay.replay(whole, world.archive, DAY, DAY, source="broker"))
     assert not whole.open().missing
+
+
+def test_nothing_is_loaded_while_rows_of_a_broken_off_erasure_are_there(
+    world: World, without: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_args: object, **_more: object) -> None:
+        monkeypatch.setattr(FolderCheckpointStore, "swap", _killed)
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Eraser, "uncount", killed)
+        go(world)
+    monkeypatch.undo()
+    world.reopen()  # another process, which has not taken the lease of the dead one over
+    forget.take_over(world.checkpoint)
+    world.now += LEASE_MS + 1
+    loader = world.another_loader()
+    world.publish(event(9_500, T0, visitor=3))
+    assert loader.step() is None
+    assert "erasure" in loader.status.trouble
+    loader.run(threading.Event())  # returns, so that it is recovered
+    with pytest.raises(NotNow, match="forgotten"):
+        resize(lambda unit: replace(loader, unit=unit), 2)
+    recover.recover(loader, world.archive)
+    assert [counters["dedupe.fresh"] for counters in loader.drain()] == [1]
+    assert world.count("SELECT count() FROM events") == without.numbers[0].height + 1
+    assert traces(world) == []
+
+
+def test_who_loads_waits_while_another_process_takes_the_rows_out_and_no_longer(world: World) -> None:
+    store = world.checkpoint
+    forget.resume(world.loader, world.archive)
+    with HeldLease(store, "forget") as lease:
+        assert lease.take()
+        found = forget._found(world.loader, PERSON, 1)
+        forget._write(store, found)
+        with pytest.raises(Busy, match="forgets somebody"):
+            forget.resume(world.loader, world.archive, 0.3)
+        checkpoint = world.loader.open()
+        world.loader.repository.swap(msgspec.structs.replace(checkpoint, erased=1))
+        forget.resume(world.loader, world.archive)  # the archive and the log are the other one's
+    assert store.load(forget.NAME) is not None
+    forget.resume(world.loader, world.archive)
+    assert store.load(forget.NAME) is None
