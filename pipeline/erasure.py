@@ -28,12 +28,22 @@ def load_or_restore(store: CheckpointStore, table: Callable[[], list[Tombstone]]
     try:
         found, version = _versioned(store)
     except Unreadable:
-        store.set_aside(NAME)
-        found, version = Erasures(), None
+        found = Erasures(tuple(table()))
+        # As one step: while there were none, what is forgotten would be read again.
+        store.mend(NAME, msgspec.json.encode(found), _version(store))
+        return found
     if version is None and (stored := table()):
         found = Erasures(tuple(stored))
         store.swap(NAME, msgspec.json.encode(found), None)
     return found
+
+
+def _version(store: CheckpointStore) -> str | None:
+    try:
+        found = store.load(NAME)
+    except Unreadable:
+        return None
+    return found[1] if found else None
 
 
 def add(store: CheckpointStore, tombstones: list[Tombstone]) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -25,7 +26,7 @@ from activity import rollup
 from activity.erasure import Erasures, Tombstone, hashed_user
 from brokers.base import BrokerError
 from pipeline import archive as archiving
-from pipeline import erasure, losses, rebuild
+from pipeline import erasure, losses, rearchive, rebuild
 from pipeline.checkpoint import Checkpoint, CheckpointRepository
 from pipeline.lease import HeldLease
 from pipeline.live import Loader
@@ -95,6 +96,7 @@ def look(loader: Loader, archive: Archive, person: Person) -> Receipt:
     found = _found(loader, person, epoch=0)
     tombstones = Erasures(tuple(found.tombstones))
     files = sum(1 for _ in archiving.holding(archive, archive.manifest().entries, tombstones, []))
+    files += len(archiving.orphans(archive, tombstones, []))
     return _receipt(found, archive_files=files) | {"dry_run": True}
 
 
@@ -271,22 +273,28 @@ def _erase_elsewhere(
     loader: Loader, archive: Archive, journal: Journal, progress: Callable[[str], None]
 ) -> Receipt:
     """Take what is forgotten out of the archive and the log; ends the journal and returns the receipt."""
-    tombstones, unreadable = Erasures(tuple(journal.tombstones)), list[str]()
+    eraser, site, store = Eraser(loader.warehouse), journal.person.site, loader.checkpoint_store
     progress("the archive")
+    # Those of before, too: somebody may have put a file back from a copy.
+    ever = Erasures(tuple(each for each in erasure.load(store).tombstones if each.site == site))
+    unreadable: list[str] = []
 
     def replacing(paths: list[str]) -> None:
         nonlocal journal
         journal = msgspec.structs.replace(journal, files=sorted({*journal.files, *paths}))
         _write(loader.checkpoint_store, journal)
 
-    archiving.erase(archive, tombstones, journal.files, replacing, unreadable)
+    archiving.erase(archive, ever, journal.files, replacing, unreadable)
+    if unreadable:  # while the log still has all that was in them
+        every = partial(erasure.load, store)
+        unreadable = rearchive.make_again(archive, loader.broker, loader.runner, every, unreadable)
     progress("the log")
-    eraser, site = Eraser(loader.warehouse), journal.person.site
 
     def count(hours: Mapping[int, int], block: str) -> None:
         eraser.count_erased(site, hours, f"{journal.epoch}/{block}")
 
     needles = [*journal.needles, *journal.letter_ids]
+    tombstones = Erasures(tuple(journal.tombstones))
     records, remains = erase_records(
         loader.broker, site, tombstones, journal.person.user, needles, journal.begun, count
     )
@@ -295,7 +303,6 @@ def _erase_elsewhere(
         remains.append({"where": "the warehouse", "why": "replaced parts are in use; the engine removes them later"})
     remains += [{"where": part, "why": "rows that were set aside as broken"} for part in eraser.set_aside()]
     remains += [{"where": path, "why": "the file is damaged and cannot be looked into"} for path in unreadable]
-    store = loader.checkpoint_store
     remains += [{"where": name, "why": "it was set aside as damaged"} for name in store.names("damaged/")]
     receipt = _receipt(journal, archive_files=len(journal.files), log_records=records) | {"remains": remains}
     store.delete(NAME)
