@@ -12,7 +12,9 @@ The digests of the days concerned change, and rightly: the receipt has those of 
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from functools import partial
@@ -356,9 +358,14 @@ def _frame(site: str, visitors: Iterable[str]) -> pl.DataFrame:
 def _needles(person: Person, visitors: list[str]) -> list[str]:
     if not person.user:
         return visitors
-    # As JSON has it, and as a pixel's query, where a longer name is found, too: rather one letter too many.
-    queries = (f"user={quote(person.user, safe='')}", f"user={quote_plus(person.user)}")
-    return [*visitors, msgspec.json.encode(person.user).decode(), *dict.fromkeys(queries)]
+    user = person.user
+    # As JSON has it, by any of its writers, and as a pixel's query, where a longer name is found, too: rather one
+    # letter too many. `Erasures.named` reads the same.
+    texts = [msgspec.json.encode(user).decode("utf-8", "replace"), json.dumps(user)]
+    texts += [text.replace("/", "\\/") for text in texts]
+    queries = [quote(user, safe=""), quote(user, safe="!*'()"), quote(user, safe="@+"), quote_plus(user)]
+    queries += [re.sub("%..", lambda found: found[0].lower(), query) for query in queries]
+    return [*visitors, *dict.fromkeys([*texts, *(f"user={query}" for query in queries)])]
 
 
 def _dates(days: list[str]) -> list[date]:
