@@ -14,8 +14,10 @@ a mail address, so only a hash of it is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 import polars as pl
@@ -59,6 +61,18 @@ class Erasures(msgspec.Struct, frozen=True):
     def epoch(self) -> int:
         """The number of the last erasure, 0 when there was none."""
         return max([0, *(each.epoch for each in self.tombstones), *(each.epoch for each in self.expiries)])
+
+    @property
+    def sites(self) -> set[str]:
+        """The sites that have tombstones."""
+        return {each.site for each in self.tombstones} | {each.site for each in self.expiries}
+
+    def of_site(self, site: str) -> Erasures:
+        """The tombstones of one site."""
+        return Erasures(
+            tuple(each for each in self.tombstones if each.site == site),
+            tuple(each for each in self.expiries if each.site == site),
+        )
 
     def joined(self, other: Erasures) -> Erasures:
         """The tombstones of both; of each site the one that reaches farther."""
@@ -115,6 +129,27 @@ class Erasures(msgspec.Struct, frozen=True):
             if each.visitor
         )
 
+    def named(self, site: str, texts: Iterable[bytes], received_at: int) -> bool:
+        """Whether a text received by a site ("" if it is not known) at a moment (ms) names somebody who is forgotten.
+
+        It does by a visitor's id, and by a user's as a string of JSON or as `user=` of a query."""
+        theirs = [
+            each for each in self.tombstones
+            if received_at < each.received_before and site in ("", each.site)
+        ]  # fmt: skip
+        if not theirs:
+            return False
+        all_texts = b"\n".join(texts)
+        visitors = {found.decode() for found in _VISITOR.findall(all_texts)}
+        if any(each.visitor in visitors for each in theirs if each.visitor):
+            return True
+        hashes: dict[str, set[str]] = {}
+        for each in theirs:
+            if each.user:
+                hashes.setdefault(each.site, set()).add(each.user)
+        users = set(_users(all_texts)) if hashes else ()
+        return any(hashed_user(of, user) in forgotten for of, forgotten in hashes.items() for user in users)
+
     def kept(self, events: pl.DataFrame) -> pl.DataFrame:
         """The events that are neither forgotten nor expired."""
         return events.filter(~self.covered(events)) if self and events.height else events
@@ -126,6 +161,24 @@ NONE = Erasures()
 def hashed_user(site: str, user: str) -> str:
     """What a tombstone has of a user's id: 32 hex digits."""
     return blake2b(f"{site}\0{user}".encode("utf-8", "surrogatepass"), digest_size=16, person=b"forgotten").hexdigest()
+
+
+# Each place where one may begin, as a text that cannot be read has quotes anywhere.
+_VISITOR = re.compile(rb"(?=([0-9a-f]{16}))")
+_STRING = re.compile(rb'(?=("(?:[^"\\]|\\.)*"))')
+_QUERY = re.compile(rb"user=([^&#\s\"]*)")
+
+
+def _users(text: bytes) -> Iterator[str]:
+    """What may be the id of a user."""
+    for found in _STRING.findall(text):
+        try:
+            yield msgspec.json.decode(found, type=str)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    for found in _QUERY.findall(text):
+        yield unquote_to_bytes(found).decode("utf-8", "replace")
+        yield unquote_to_bytes(found.replace(b"+", b" ")).decode("utf-8", "replace")
 
 
 def _ascending(tombstones: Iterable[Tombstone]) -> list[Tombstone]:

@@ -27,6 +27,9 @@ class Search(msgspec.Struct, frozen=True, omit_defaults=True):
     results: int | None = None
 
 
+LONGEST_USER = 256  # characters
+
+
 class Unbounded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One event as its sender wrote it, with texts of any length.
 
@@ -63,7 +66,7 @@ class Incoming(Unbounded, frozen=True, kw_only=True, omit_defaults=True):
     title: Annotated[str, _at_most(512)] = ""
     name: Annotated[str, _at_most(128)] = ""
     visitor: Annotated[str, _at_most(256)] = ""
-    user: Annotated[str, _at_most(256)] = ""
+    user: Annotated[str, _at_most(LONGEST_USER)] = ""
     screen: Annotated[str, _at_most(32)] = ""
     language: Annotated[str, _at_most(35)] = ""
 

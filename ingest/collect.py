@@ -235,7 +235,8 @@ class Collector:
             visitor=self._visitors.of(site, submission.address, submission.user_agent, received_at),
             sender=self._sender(submission, site, received_at),
         )
-        collected.entries += self._dead_letters.keep(budget, letter, submission.received)
+        encoding = submission.headers.get(b"content-encoding", b"")
+        collected.entries += self._dead_letters.keep(budget, letter, submission.received, encoding)
 
     def _sites_of_letter(self, submission: Submission) -> tuple[str, str]:
         """Return the domains of the known sites whose budget a dead letter of the request uses, and whose letter it is.

@@ -1,7 +1,8 @@
 """Dead letters: requests that could not be understood are kept as they were received, within an hourly budget.
 
-Addresses in them are masked before they are written. What else was known of the sender is kept beside the bytes, so
-that `ingest.repair` can judge the request again as it should have come.
+Addresses in them are masked before they are written; so a broken gzip is kept as what it unpacks to. What else was
+known of the sender is kept beside the bytes, so that `ingest.repair` can judge the request again as it should have
+come.
 
 Each site has a budget of dead letters and bytes per hour, and all requests for unknown sites share a tenth of it. Once
 a budget is used up, further requests are only counted by reason; when the hour is over, or the process ends, one more
@@ -13,8 +14,10 @@ from __future__ import annotations
 import base64
 import re
 import secrets
+import zlib
 from collections import Counter
 from collections.abc import Callable
+from hashlib import sha256
 from threading import Lock
 from urllib.parse import urlsplit
 
@@ -38,6 +41,8 @@ NOT_UNDERSTOOD = frozenset(
 )
 
 GZIP = b"\x1f\x8b"
+_STEP = 32  # bytes of a broken gzip that are unpacked at once: where it breaks, what they held is lost
+_PLAIN = (b"", b"identity", b"gzip", b"x-gzip")  # gzip is known by its first bytes, whatever the header says
 
 # A time of day is no address. A number before the groups may be that of a file or a line, put there by `grep`; what
 # follows may be a port. Before an address may stand the end of a percent encoding, or of an escape in JSON.
@@ -88,12 +93,13 @@ class DeadLetters:
         self._hour = 0
         self._sites: dict[str, _Hour] = {}  # by domain; "" stands for all unknown sites
 
-    def keep(self, site: str, letter: DeadLetter, received: bytes) -> list[Entry]:
+    def keep(self, site: str, letter: DeadLetter, received: bytes, encoding: bytes = b"") -> list[Entry]:
         """Keep or count one request, and return the entries to publish for it.
 
         `site` is the domain of the known site whose budget it uses, or "". `letter` lacks the bytes only, `received` is
-        the request as it came. The entries include the counts of the hour before, if this request is the first of a
-        new hour."""
+        the request as it came, and `encoding` the `Content-Encoding` that it says to have. The entries include the
+        counts of the hour before, if this request is the first of a new hour."""
+        letter, received = _opened(letter, received, encoding)
         with self._lock:
             entries = self._begin(letter.received_at)
             hour = self._sites.setdefault(site, _Hour())
@@ -152,9 +158,7 @@ class DeadLetters:
 
 
 def _entry(letter: DeadLetter, received: bytes) -> Entry:
-    kept = received[:KEPT_BYTES]
-    if not kept.startswith(GZIP):  # of which nothing would be left
-        kept = mask(kept)
+    kept = mask(received[:KEPT_BYTES])
     whole = msgspec.structs.replace(
         letter,
         bytes=base64.b64encode(kept).decode(),
@@ -162,6 +166,41 @@ def _entry(letter: DeadLetter, received: bytes) -> Entry:
         length=len(received) if letter.length is None else letter.length,
     )
     return Entry([(DEAD_LETTER_TOPIC, None, _encode(whole))])
+
+
+def _opened(letter: DeadLetter, received: bytes, encoding: bytes) -> tuple[DeadLetter, bytes]:
+    """The letter and its bytes, in which addresses can be masked: of a broken gzip what comes out of it, of an encoding
+    that is not read here nothing. `detail` says what there was."""
+    if received.startswith(GZIP):
+        kept = _unpacked(received)
+    elif encoding.strip().lower() in _PLAIN or _is_text(received):
+        return letter, received
+    else:
+        kept = b""
+    what = "only what could be unpacked" if kept else "nothing"
+    told = f"{letter.detail}; {what} is kept of its {len(received)} bytes, SHA-256 {sha256(received).hexdigest()}"
+    return msgspec.structs.replace(letter, detail=told, length=max(len(received), len(kept))), kept
+
+
+def _unpacked(received: bytes) -> bytes:
+    """What comes out of a broken gzip, one byte more than is kept at most."""
+    unpacker, found = zlib.decompressobj(wbits=31), b""
+    for at in range(0, len(received), _STEP):
+        try:
+            found += unpacker.decompress(received[at : at + _STEP], KEPT_BYTES + 1 - len(found))
+        except zlib.error:
+            break
+        if unpacker.eof or len(found) > KEPT_BYTES:
+            break
+    return found
+
+
+def _is_text(received: bytes) -> bool:
+    try:
+        received.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def mask(received: bytes) -> bytes:

@@ -53,15 +53,20 @@ def flush(
             return committed.positions
         flushed: list[pl.DataFrame] = []
         feeds: list[Feed] = [BrokerFeed(broker, r) for r in ranges]
-        runner.run(Run(feeds, {"archive": io.collecting(flushed)}, erasures=erasures()))
+        forgotten = erasures()
+        runner.run(Run(feeds, {"archive": io.collecting(flushed)}, erasures=forgotten))
         text = ";".join(f"{r.topic}/{r.partition}/{r.after}-{r.upto}" for r in ranges)
+        # A file with somebody who is forgotten meanwhile keeps its name, so that it can go and never counts.
+        text += f" without {forgotten.epoch}" if forgotten else ""
         entries = [entry for frame in flushed for entry in _write(archive, frame, unit, text)]
         try:
             archive.commit(committed.version, entries, moved(committed.positions, ranges))
         except Conflict:
-            if any(archive.committed().positions.get(r.topic, {}).get(str(r.partition)) != r.after for r in ranges):
-                raise
             left |= {entry.path for entry in entries}
+            if any(archive.committed().positions.get(r.topic, {}).get(str(r.partition)) != r.after for r in ranges):
+                for path in left - {entry.path for entry in archive.manifest().entries}:
+                    archive.delete(path)
+                raise
             continue  # other partitions were archived meanwhile, or something was forgotten
         for path in left - {entry.path for entry in entries}:
             archive.delete(path)
@@ -130,9 +135,10 @@ def erase(
 ) -> None:
     """Write the files with events that are covered again, without these, and delete the former ones.
 
-    `replacing` is told which files are about to go, before they do: after a crash they are `former`, and go as far as
-    they do not count. Files that cannot be read are appended to `unreadable` and stay. With `before` (ms) only files
-    with events that occurred before are looked at."""
+    Files that never counted, which a flush left that was killed, go as a whole. `replacing` is told which files are
+    about to go, before they do: after a crash they are `former`, and go as far as they do not count. Files that cannot
+    be read are appended to `unreadable` and stay. With `before` (ms) only files with events that occurred before, and
+    those that never counted, are looked at."""
     looked: dict[str, bool] = {}  # files never change: each is looked into once, however often something is archived
     again: dict[str, list[ArchivedFile]] = {}
     unreadable.clear()
@@ -141,11 +147,15 @@ def erase(
         new = [entry for entry in manifest.entries if entry.path not in looked]
         theirs = {entry.path for entry in holding(archive, new, erasures, unreadable)}
         looked |= {entry.path: entry.path in theirs for entry in new}
+        for entry in manifest.entries:
+            if looked[entry.path] and entry.path not in again:
+                try:
+                    again[entry.path] = list(_without(archive, entry, erasures))
+                except Unreadable:  # damaged since
+                    unreadable.append(entry.path)
+                    looked[entry.path] = False
         held = [entry for entry in manifest.entries if looked[entry.path]]
         replacing([entry.path for entry in held])
-        for entry in held:
-            if entry.path not in again:
-                again[entry.path] = list(_without(archive, entry, erasures))
         fresh = [made for entry in held for made in again[entry.path]]
         try:
             # Also without any file: a flush that read the log under former tombstones then finds another version.
@@ -155,7 +165,32 @@ def erase(
         counts = {entry.path for entry in manifest.entries} - {entry.path for entry in held}
         for path in {*former, *(entry.path for entry in held)} - counts - {entry.path for entry in fresh}:
             archive.delete(path)
+        left = orphans(archive, erasures, unreadable)
+        replacing(left)
+        for path in left:
+            archive.delete(path)
         return
+
+
+def orphans(archive: Archive, erasures: Erasures, unreadable: list[str]) -> list[str]:
+    """The files with covered events that no manifest names; those that cannot be read are appended to `unreadable`.
+
+    None of them counts later if a manifest was committed under these tombstones: a flush that read the log before
+    finds another version then, and writes files of other names."""
+    found = []
+    for site in sorted(erasures.sites):
+        there = archive.of_site(site)
+        counts = {entry.path for entry in archive.manifest().entries}
+        damaged = set()
+        for path in there:
+            try:
+                if path not in counts and erasures.covered(archive.read(path, NEEDED)).any():
+                    found.append(path)
+            except Unreadable:
+                damaged.add(path)
+        if damaged:  # and not renamed or deleted meanwhile
+            unreadable += sorted(damaged & {*archive.of_site(site)})
+    return found
 
 
 def holding(
@@ -167,7 +202,8 @@ def holding(
         if entry.max_occurred_at < erasures.expired_before(entry.site):
             return True  # as a whole, so it need not be readable
         try:
-            return bool(erasures.covered(archive.read(entry.path, NEEDED)).any())
+            # With its checksum: a damaged one may read as if nobody of theirs were in it.
+            return bool(erasures.covered(archive.read(entry.path, NEEDED, entry)).any())
         except Unreadable:
             return None
 

@@ -30,12 +30,22 @@ def load_or_restore(store: CheckpointStore, table: Callable[[], Erasures]) -> Er
     try:
         found, version = _versioned(store)
     except Unreadable:
-        store.set_aside(NAME)
-        found, version = Erasures(), None
+        found = table()
+        # As one step: while there were none, what is forgotten would be read again.
+        store.mend(NAME, msgspec.json.encode(found), _version(store))
+        return found
     if version is None and (stored := table()):
         found = stored
         store.swap(NAME, msgspec.json.encode(found), None)
     return found
+
+
+def _version(store: CheckpointStore) -> str | None:
+    try:
+        found = store.load(NAME)
+    except Unreadable:
+        return None
+    return found[1] if found else None
 
 
 def add(store: CheckpointStore, tombstones: Erasures) -> None:

@@ -14,10 +14,13 @@ The digests of the days concerned change, and rightly: the receipt has those of 
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -29,7 +32,7 @@ from activity.definitions import DAY_MS
 from activity.erasure import Erasures, Expiry, Tombstone, hashed_user
 from brokers.base import BrokerError
 from pipeline import archive as archiving
-from pipeline import boundary, erasure, losses, rebuild
+from pipeline import boundary, erasure, losses, rearchive, rebuild
 from pipeline.checkpoint import Checkpoint, CheckpointRepository
 from pipeline.lease import HeldLease
 from pipeline.live import Loader
@@ -109,6 +112,7 @@ def look(loader: Loader, archive: Archive, person: Person) -> Receipt:
     refuse(loader)
     found = _found(loader, person, epoch=0)
     files = sum(1 for _ in archiving.holding(archive, archive.manifest().entries, found.erasures, []))
+    files += len(archiving.orphans(archive, found.erasures, []))
     return receipt_of(found, archive_files=files) | {"dry_run": True}
 
 
@@ -319,8 +323,12 @@ def _erase_elsewhere(
     loader: Loader, archive: Archive, journal: Journal, progress: Callable[[str], None]
 ) -> Receipt:
     """Take what is forgotten out of the archive and the log; ends the journal and returns the receipt."""
-    unreadable, expiry = list[str](), journal.expiry
+    eraser, site, store = Eraser(loader.warehouse), journal.person.site, loader.checkpoint_store
+    expiry, every = journal.expiry, partial(erasure.load, store)
     progress("the archive")
+    # Those of before, too: somebody may have put a file back from a copy.
+    ever = journal.erasures if expiry else every().of_site(site)
+    unreadable: list[str] = []
 
     def replacing(paths: list[str]) -> None:
         nonlocal journal
@@ -328,9 +336,10 @@ def _erase_elsewhere(
         _write(loader.checkpoint_store, journal)
 
     before = expiry.occurred_before if expiry else None
-    archiving.erase(archive, journal.erasures, journal.files, replacing, unreadable, before)
+    archiving.erase(archive, ever, journal.files, replacing, unreadable, before)
+    if unreadable:  # while the log still has all that was in them
+        unreadable = rearchive.make_again(archive, loader.broker, loader.runner, every, unreadable)
     progress("the log")
-    eraser, site = Eraser(loader.warehouse), journal.person.site
 
     def count(hours: Mapping[int, int], block: str) -> None:
         eraser.count_gone("expired" if expiry else "erased", site, hours, f"{journal.epoch}/{block}")
@@ -349,7 +358,6 @@ def _erase_elsewhere(
         remains.append({"where": "the warehouse", "why": "replaced parts are in use; the engine removes them later"})
     remains += [{"where": part, "why": "rows that were set aside as broken"} for part in eraser.set_aside()]
     remains += [{"where": path, "why": "the file is damaged and cannot be looked into"} for path in unreadable]
-    store = loader.checkpoint_store
     remains += [{"where": name, "why": "it was set aside as damaged"} for name in store.names("damaged/")]
     receipt = receipt_of(journal, archive_files=len(journal.files), log_records=records) | {"remains": remains}
     store.delete(NAME)
@@ -411,9 +419,14 @@ def _frame(site: str, visitors: Iterable[str]) -> pl.DataFrame:
 def _needles(person: Person, visitors: list[str]) -> list[str]:
     if not person.user:
         return visitors
-    # As JSON has it, and as a pixel's query, where a longer name is found, too: rather one letter too many.
-    queries = (f"user={quote(person.user, safe='')}", f"user={quote_plus(person.user)}")
-    return [*visitors, msgspec.json.encode(person.user).decode(), *dict.fromkeys(queries)]
+    user = person.user
+    # As JSON has it, by any of its writers, and as a pixel's query, where a longer name is found, too: rather one
+    # letter too many. `Erasures.named` reads the same.
+    texts = [msgspec.json.encode(user).decode("utf-8", "replace"), json.dumps(user)]
+    texts += [text.replace("/", "\\/") for text in texts]
+    queries = [quote(user, safe=""), quote(user, safe="!*'()"), quote(user, safe="@+"), quote_plus(user)]
+    queries += [re.sub("%..", lambda found: found[0].lower(), query) for query in queries]
+    return [*visitors, *dict.fromkeys([*texts, *(f"user={query}" for query in queries)])]
 
 
 def _dates(days: list[str]) -> list[date]:

@@ -164,4 +164,6 @@ def _until(broker: Broker, topic: str, retention_ms: int, now: int) -> dict[str,
     if retention_ms < 0:
         return {"where": where, "why": "the broker keeps raw records for ever: give the topic a retention"}
     until = datetime.fromtimestamp((now + retention_ms) / 1000, UTC)
-    return {"where": where, "until": until.isoformat(timespec="seconds"), "why": "the broker's retention"}
+    # Whoever reads them again leaves them out, by the tombstones.
+    why = "the broker's retention" + (", also letters that name them" if topic == DEAD_LETTER_TOPIC else "")
+    return {"where": where, "until": until.isoformat(timespec="seconds"), "why": why}

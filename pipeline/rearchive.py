@@ -2,13 +2,14 @@
 
 The index of the manifest follows from the lists of its days, a list from the files of its day, and a file from the
 records of the log. A file is made again under its own path, and only when the log still has every event that the
-manifest says it had: half a file would be silently less. What cannot be made again is told with its hour.
+manifest says it had: half a file would be silently less. What cannot be made again is told with its hour. Who is
+forgotten is left out, though the damaged file had him.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import msgspec
 import polars as pl
@@ -22,7 +23,7 @@ from pipeline.io import BrokerFeed
 from pipeline.run import Run
 from pipeline.runner import Runner
 from stores.archive import ParquetArchive
-from stores.base import ArchivedFile, Positions, Unreadable
+from stores.base import Archive, ArchivedFile, Committed, Conflict, Positions, Unreadable
 
 _PLACE = ["topic", "partition", "position"]
 _Key = tuple[str, str, str, int]  # site, type, date and hour of receipt
@@ -66,27 +67,49 @@ def check(
     if listless:  # the other entries cannot be told from those
         return
     found = archived.manifest()
-    damaged: defaultdict[_Key, list[tuple[ArchivedFile, Unreadable]]] = defaultdict(list)
+    failed: dict[str, Unreadable] = {}
     for entry in found.entries:
         try:
             archived.read(entry.path, ["position"], entry)
-        except Unreadable as error:
-            damaged[_key(entry)].append((entry, error))
-    for key, files_of in damaged.items():
-        there = [entry for entry in found.entries if _key(entry) == key and entry not in [each for each, _ in files_of]]
-        lost = [entry for entry, _ in files_of]
-        note = _again(archived, broker, runner, erasures, key, lost, there) if mend else ""
-        for entry, failed in files_of:
-            hours = f"{entry.date} {entry.hour:02d}:00"
-            yield Damage(f"{archived.url}/{entry.path}", failed.why, entry.rows, hours, mend and not note, note)
+        except Unreadable as unreadable:
+            failed[entry.path] = unreadable
+    for lost, there in _by_hour(found.entries, failed):
+        note = _again(archived, broker, runner, erasures, lost, there) if mend else ""
+        for entry in lost:
+            hours, found_so = f"{entry.date} {entry.hour:02d}:00", failed[entry.path]
+            yield Damage(f"{archived.url}/{entry.path}", found_so.why, entry.rows, hours, mend and not note, note)
+
+
+def make_again(
+    archived: Archive, broker: Broker, runner: Runner, erasures: Callable[[], Erasures], damaged: Collection[str]
+) -> list[str]:
+    """Make those of these damaged files again that count, as far as the log has their events; returns the others."""
+    found = archived.manifest().entries
+    made: set[str] = set()
+    for lost, there in _by_hour(found, damaged):
+        try:
+            if not _again(archived, broker, runner, erasures, lost, there):
+                made |= {entry.path for entry in lost}
+        except Unreadable:  # another file of the hour, which was not looked into
+            continue
+    return [path for path in damaged if path not in made]
+
+
+def _by_hour(
+    entries: Sequence[ArchivedFile], damaged: Collection[str]
+) -> list[tuple[list[ArchivedFile], list[ArchivedFile]]]:
+    """For each site, type and hour with damaged files: the entries of these, and those of the others."""
+    hours: defaultdict[_Key, tuple[list[ArchivedFile], list[ArchivedFile]]] = defaultdict(lambda: ([], []))
+    for entry in entries:
+        hours[_key(entry)][entry.path not in damaged].append(entry)
+    return [hour for hour in hours.values() if hour[0]]
 
 
 def _again(
-    archived: ParquetArchive,
+    archived: Archive,
     broker: Broker,
     runner: Runner,
     erasures: Callable[[], Erasures],
-    key: _Key,
     lost: Sequence[ArchivedFile],
     there: Sequence[ArchivedFile],
 ) -> str:
@@ -94,14 +117,14 @@ def _again(
     known = pl.concat([pl.DataFrame(schema=dict.fromkeys(_PLACE, pl.String)), *(
         archived.read(entry.path, _PLACE, entry).cast(pl.String) for entry in there
     )])  # fmt: skip
-    site, kind, _, hour = key
+    site, kind, _, hour = _key(lost[0])
     committed = archived.committed()
     covering = erasures()  # after the version that is replaced: who is forgotten meanwhile changes that
     frames: list[pl.DataFrame] = []
     for r in _ranges(broker, committed.positions):
         read: list[pl.DataFrame] = []
         try:
-            runner.run(Run([BrokerFeed(broker, r)], {"archive": io.collecting(read)}, erasures=covering))
+            runner.run(Run([BrokerFeed(broker, r)], {"archive": io.collecting(read)}))
         except BrokerError as error:
             return f"the log cannot be read: {error}"
         for frame in read:
@@ -111,12 +134,32 @@ def _again(
                 known.with_columns(known=True), on=_PLACE, how="left", maintain_order="left"
             )
             frames.append(wanted.filter(mark["known"].is_null()))
-    rows, due = sum(frame.height for frame in frames), sum(entry.rows for entry in lost)
-    if rows != due:
-        return f"the log has {rows} of these {due} events still: put the file back from a copy"
-    entry = archive.written(archived, pl.concat(frames), lost[0].path, lost[0].unit)
-    archived.commit(committed.version, [entry], committed.positions, [each.path for each in lost[1:]])
-    return ""
+    due = sum(entry.rows for entry in lost)
+    rows = pl.concat(frames) if frames else pl.DataFrame()
+    if not any(former.kept(rows).height == due for former in _former(covering, site)):
+        return f"the log has {covering.kept(rows).height} of these {due} events still: put the file back from a copy"
+    left = covering.kept(rows)
+    entries = [archive.written(archived, left, lost[0].path, lost[0].unit)] if left.height else []
+    gone = [each.path for each in lost[len(entries) :]]
+    while True:
+        try:
+            archived.commit(committed.version, entries, committed.positions, gone)
+        except Conflict:
+            manifest = archived.manifest()
+            if erasures() != covering or not {each.path for each in lost} <= {each.path for each in manifest.entries}:
+                return "somebody was forgotten meanwhile: check again"
+            committed = Committed(manifest.positions, manifest.version)
+            continue  # something was archived meanwhile
+        for path in gone:
+            archived.delete(path)
+        return ""
+
+
+def _former(erasures: Erasures, site: str) -> Iterator[Erasures]:
+    """The tombstones that counted at one time: a file has what was not forgotten yet when it was written."""
+    epochs = {each.epoch for each in erasures.tombstones if each.site == site}
+    for epoch in sorted({0, *epochs}):
+        yield Erasures(tuple(each for each in erasures.tombstones if each.epoch <= epoch))
 
 
 def _ranges(broker: Broker, upto: Positions) -> Iterator[PartitionRange]:

@@ -74,19 +74,19 @@ class _Decode(Step):
             frame = None
             found = [opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True) if v]
             erased = len(batch.values) - len(found)
-            letters = [each for each in found if not isinstance(each, OutcomeCounts)]
-            dead = [each for each in letters if not is_forgotten(each, self.ref.run().erasures)]
-            erased += len(letters) - len(dead)
+            letters: list[Letter] = [each for each in found if not isinstance(each, OutcomeCounts)]
             if len(letters) < len(found):
                 counts = [each for each in found if isinstance(each, OutcomeCounts)]
                 yield pvalue.TaggedOutput("outcomes", _counted(counts))
         else:
             frame, bad = columns.decode(batch.values)
             values = batch.values
-            dead = [_bare(batch.timestamps[i], batch.topic, _why(values[i]), values[i]) for i in bad if values[i]]
+            letters = [bare(batch.timestamps[i], batch.topic, _why(values[i]), values[i]) for i in bad if values[i]]
             kept = self.ref.run().erasures.kept(frame)
-            erased = len(bad) - len(dead) + frame.height - kept.height
+            erased = len(bad) - len(letters) + frame.height - kept.height
             frame = kept
+        dead = [each for each in letters if not is_forgotten(each, self.ref.run().erasures)]
+        erased += len(letters) - len(dead)
         if erased:
             self.erased.inc(erased)
         if dead:
@@ -127,20 +127,26 @@ def opened(value: bytes, timestamp: int) -> Letter | OutcomeCounts:
             return msgspec.json.decode(received, type=OutcomeCounts)
         sender = bytes(letter.sender).decode()
     except (msgspec.MsgspecError, binascii.Error, ValueError):
-        return _bare(timestamp, DEAD_LETTER_TOPIC, NO_ENVELOPE, value)
+        return bare(timestamp, DEAD_LETTER_TOPIC, NO_ENVELOPE, value)
     length = len(received) if letter.length is None else letter.length
     first = (letter.received_at, letter.where, letter.reason, received)
     return (*first, letter.id, letter.site, letter.visitor, letter.detail, length, sender)
 
 
-def _bare(received_at: int, topic: str, reason: str, received: bytes) -> Letter:
+def bare(received_at: int, topic: str, reason: str, received: bytes) -> Letter:
+    """A dead letter without an envelope; `received_at` is in ms."""
     return received_at, topic, reason, received, "", "", "", "", len(received), "{}"
 
 
 def is_forgotten(letter: Letter, erasures: Erasures) -> bool:
-    """Whether a tombstone covers a dead letter, by its visitor or by its site."""
-    received_at, _, _, _, _, site, visitor, *_ = letter
-    return erasures.covers(site, visitor, received_at)
+    """Whether a tombstone covers a dead letter, by its visitor or by its site, or it names somebody who is forgotten."""
+    if not erasures:
+        return False
+    received_at, _, _, received, _, site, visitor, _, _, sender = letter
+    if erasures.covers(site, visitor, received_at):
+        return True
+    # The sender's visitors at other sites, too: an id is of one site alone.
+    return erasures.named(site, [received], received_at) or erasures.named("", [sender.encode()], received_at)
 
 
 def _counted(records: list[OutcomeCounts]) -> pl.DataFrame:

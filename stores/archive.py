@@ -2,7 +2,7 @@
 
 Files are in a folder or a bucket, in Hive's layout by site, type and hour of receipt,
 `site=S/type=T/date=YYYY-MM-DD/hour=HH/NAME.parquet`, compressed with zstd. A file counts when the manifest names it,
-with its checksum. A file without an entry is left from a flush that was broken off, and the next flush writes it again.
+with its checksum. A file without an entry is left from a flush that was broken off.
 
 The manifest says which files count and up to which positions the log is archived. Both change as one, by
 compare-and-swap. A year of flushes is millions of files, so the manifest is a small index, which is swapped, and one
@@ -45,7 +45,7 @@ from stores.base import (
     Unreadable,
     Unusable,
 )
-from stores.checkpoint import connect_checkpoint, damaged_name
+from stores.checkpoint import connect_checkpoint
 
 __all__ = ["COLUMNS", "connect_archive", "file_path", "received_hour"]
 
@@ -212,8 +212,7 @@ class ManifestStore:
             raise _unreadable(self._store.url, _INDEX, f"it is no manifest ({error})") from error
 
     def _swap(self, index: _Index, version: str | None) -> str:
-        text = msgspec.json.encode(index)[:-1]
-        return self._store.swap(_INDEX, text + b',"checksum":"' + _checksum(text) + b'"}', version)
+        return self._store.swap(_INDEX, _sealed(index), version)
 
     def _part(self, day: _Day) -> list[ArchivedFile]:
         return self._read(day.part)
@@ -266,12 +265,10 @@ class ManifestStore:
         index = _Index(positions=positions(paths), days=dict(sorted(found.items())))
         try:
             damaged = self._store.load(_INDEX)
-        except Unreadable:  # not even a value: without one a flush would begin the archive anew, so be quick
+        except Unreadable:  # not even a value
             damaged = None
-            self._store.set_aside(_INDEX)
-        if damaged is not None:
-            self._store.put(damaged_name(_INDEX), damaged[0])
-        self._swap(index, damaged[1] if damaged is not None else None)
+        # As one step: if there were none for a moment, a flush would begin the archive anew.
+        self._store.mend(_INDEX, _sealed(index), damaged[1] if damaged else None)
 
     def _drop(self, parts: list[str]) -> None:
         for part in parts:
@@ -286,6 +283,11 @@ def _day(part: str, entries: list[ArchivedFile]) -> _Day:
         min(entry.min_occurred_at for entry in entries),
         max(entry.max_occurred_at for entry in entries),
     )
+
+
+def _sealed(index: _Index) -> bytes:
+    text = msgspec.json.encode(index)[:-1]
+    return text + b',"checksum":"' + _checksum(text) + b'"}'
 
 
 def _checksum(data: bytes) -> bytes:
@@ -363,6 +365,13 @@ class ParquetArchive:
             return sorted(path.relative_to(self._folder).as_posix() for path in found)
         keys = self._bucket.keys("site=") if self._bucket else []
         return [key for key in keys if f"/date={date}/" in key and key.endswith(".parquet")]
+
+    def of_site(self, site: str) -> list[str]:
+        below = f"site={quote(site, safe='')}"
+        if self._folder:
+            found = (self._folder / below).glob("type=*/date=*/hour=*/*")
+            return sorted(path.relative_to(self._folder).as_posix() for path in found)
+        return self._bucket.keys(f"{below}/") if self._bucket else []
 
     def stats(self, path: str) -> FileStats:
         """What a file amounts to as it is. Raises `Unreadable`."""

@@ -86,6 +86,12 @@ class CheckpointStore(Protocol):
 
         Raises `Conflict` when another process won. A version is never used again for another value."""
 
+    def mend(self, name: str, value: bytes, version: str | None) -> str:
+        """Write a value in the place of a damaged one, as one step: at no moment is there none; returns its version.
+
+        `version` is that of the damaged one, None when `load` raised `Unreadable`; its bytes are kept in `damaged/`.
+        Raises `Conflict` when another process has written it since."""
+
     def put(self, name: str, data: bytes) -> None:
         """Write a segment. A second `put` of a name has to be a retry with the same bytes."""
 
@@ -191,6 +197,9 @@ class Archive(Protocol):
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The files that there are in a folder of the archive, by path, with their bytes; some may not count."""
+
+    def of_site(self, site: str) -> list[str]:
+        """The paths of all files of a site, whether they count or not, and of those whose writing was broken off."""
 
     def commit(
         self,

@@ -58,6 +58,10 @@ def checked(name: str) -> str:
     return name
 
 
+def _conflict(name: str) -> Conflict:
+    return Conflict(f"{name} was written by another process since it was read: load it again")
+
+
 _LOCK = ".lock"
 
 
@@ -80,12 +84,26 @@ class FolderCheckpointStore:
         return value, version.decode("ascii", "replace")
 
     def swap(self, name: str, value: bytes, expected: str | None) -> str:
-        version = secrets.token_hex(8)
         with self._locked():
             found = self.load(name)
             if (found[1] if found else None) != expected:
-                raise Conflict(f"{name} was written by another process since it was read: load it again")
-            backends.write_file(self._folder / name, version.encode() + b"\n" + value)
+                raise _conflict(name)
+            return self._write(name, value)
+
+    def mend(self, name: str, value: bytes, version: str | None) -> str:
+        with self._locked():
+            try:
+                found = self.load(name)
+            except Unreadable:
+                found = b"", ""
+            if found is None or found[1] != (version or ""):
+                raise _conflict(name)
+            self.put(damaged_name(name), (self._folder / name).read_bytes())
+            return self._write(name, value)
+
+    def _write(self, name: str, value: bytes) -> str:
+        version = secrets.token_hex(8)
+        backends.write_file(self._folder / name, version.encode() + b"\n" + value)
         return version
 
     def put(self, name: str, data: bytes) -> None:
@@ -154,6 +172,11 @@ class S3CheckpointStore:
     def swap(self, name: str, value: bytes, expected: str | None) -> str:
         return self._bucket.swap(checked(name), secrets.token_hex(8).encode() + b"\n" + value, expected)
 
+    def mend(self, name: str, value: bytes, version: str | None) -> str:
+        if (found := self._bucket.get(checked(name))) is not None:
+            self._bucket.put(damaged_name(name), found[0])
+        return self.swap(name, value, version)
+
     def put(self, name: str, data: bytes) -> None:
         self._bucket.put(checked(name), data)
 
@@ -210,8 +233,14 @@ class RedisCheckpointStore:
         with self._redis.connected():
             won = self._swap(keys=[self._values + checked(name)], args=[expected or "", version, value])
         if not won:
-            raise Conflict(f"{name} was written by another process since it was read: load it again")
+            raise _conflict(name)
         return version
+
+    def mend(self, name: str, value: bytes, version: str | None) -> str:
+        with self._redis.connected() as redis:
+            if redis.exists(self._values + checked(name)):
+                redis.copy(self._values + name, self._values + damaged_name(name))
+        return self.swap(name, value, version)
 
     def put(self, name: str, data: bytes) -> None:
         with self._redis.connected() as redis:

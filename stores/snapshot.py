@@ -40,6 +40,7 @@ class Snapshot:
     def __init__(self, warehouse: Warehouse, root: Path, name: str) -> None:
         """Freeze all tables under `name`. Raises what the warehouse raises; then nothing is left."""
         self._root = root
+        self._loose: list[str] = []
         self._frozen = root / "shadow" / f"{_PREFIX}{name}"
         real = os.path.realpath(self._frozen)  # the engine may tell paths without the links on the way to it
         try:
@@ -55,6 +56,11 @@ class Snapshot:
 
     def loose(self) -> Iterator[tuple[Path, str]]:
         """The files around the parts and their names in a warehouse. Copy them before anything is written again."""
+        for path, name in self._around():
+            self._loose.append(name)
+            yield path, name
+
+    def _around(self) -> Iterator[tuple[Path, str]]:
         yield from ((path, f"metadata/{path.name}") for path in sorted(self._root.glob("metadata/*.sql")))
         for folder in sorted(self._root.glob("store/*/*")):
             for path in sorted([*folder.iterdir(), *folder.glob(f"{_DEDUPLICATION}/*")]):
@@ -67,6 +73,15 @@ class Snapshot:
             for file in sorted(files):
                 path = Path(folder, file)
                 yield path, path.relative_to(self._frozen).as_posix()
+
+    def opened(self, copied: Path) -> Path:
+        """The folder of the frozen files, made one that an engine opens by the loose files as they were `copied`.
+
+        What an engine writes there is in no copy: ask for `parts` before."""
+        for name in self._loose:
+            (self._frozen / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(copied / name, self._frozen / name)
+        return self._frozen
 
     def close(self) -> None:
         """Remove the links. The parts themselves go when nothing else has them."""

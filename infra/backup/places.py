@@ -6,11 +6,12 @@ Only embedded parts are in a backup. A server has tools of its own, see `docs/ba
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from infra.errors import Failed
 from infra.settings import Settings, spell
 from stores.accounts import FILE as ACCOUNTS
+from stores.backends import build_url
 
 LOG = "log.db"
 SITES = "sites.toml"
@@ -50,6 +51,11 @@ def of(settings: Settings) -> dict[str, Path]:
         ACCOUNTS: settings.data / ACCOUNTS,
         BESIDE: settings.data,
     }
+
+
+def warehouse_at(settings: Settings, folder: Path) -> str:
+    """The URL of a warehouse in another folder, with the options of ours."""
+    return build_url("chdb", "", quote(str(folder)), urlsplit(settings.warehouse).query)
 
 
 def any_part(settings: Settings) -> bool:

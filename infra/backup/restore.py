@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 from infra import private
 from infra.backup import folder as backup
@@ -20,7 +19,7 @@ from infra.backup import places
 from infra.backup.stage import PROVED, STAGE, put_in_place
 from infra.errors import Failed
 from infra.settings import Settings
-from stores.backends import build_url, sync_folder
+from stores.backends import sync_folder
 
 Line = dict[str, Any]
 
@@ -53,8 +52,7 @@ def restore(settings: Settings, folder: Path, alone: AbstractContextManager[obje
         written: list[Path] = []
         stack.callback(_remove, stage, written)
         yield from _write(folder, about, data, stage, where, written)
-        options = urlsplit(settings.warehouse).query
-        url = build_url("chdb", "", quote(str(_staged(where[places.WAREHOUSE], data))), options)
+        url = places.warehouse_at(settings, _staged(where[places.WAREHOUSE], data))
         days, equal = _proved(url, about)
         yield from days
         if not equal:

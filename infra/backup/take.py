@@ -3,7 +3,7 @@
 The order is what makes it whole. Everything that follows from the log is copied before the log:
 
 1. Warehouse and checkpoint, as of one moment: the loader has no lease of its unit meanwhile and the day builder waits,
-   so no table and no position moves. That lasts as long as it takes to link the parts and count them, not to copy.
+   so no table and no position moves. That lasts as long as it takes to link the parts, not to copy or count them.
 2. The archive, by its manifest.
 3. Keys, salts, sites, accounts, each whole by itself; then the spool, from which events go to the log.
 4. The log last. So it has every record that the checkpoint and the archive say they have taken, and every record that
@@ -76,12 +76,14 @@ def take(parts: Parts, loader: Loader, still: AbstractContextManager[object], fo
             for path, name in frozen.loose():
                 _all(writer.copy(path, f"{places.WAREHOUSE}/{name}"))
             _checkpoint(loader, checkpoint, writer, where["checkpoint"])
-            amounts = proof.amounts(parts.warehouse)
-            days = proof.digests(parts.warehouse, proof.recent_days(parts.warehouse))
         paused = time.monotonic() - begun
 
         for path, name in frozen.parts():
             yield from writer.copy(path, f"{places.WAREHOUSE}/{name}", progress)
+        root = frozen.opened(writer.path(f"{places.WAREHOUSE}/-").parent)
+        told: Line = {"part": "counting", "copied": progress.done, "of": max(needed, progress.done)}
+        counted = yield from proof.counted(places.warehouse_at(settings, root), told)
+        amounts, days = counted.amounts, counted.days
         frozen.close()
         manifest = yield from _archive(parts, writer, where["archive"], progress)
         for path, name in _small(parts, where):
@@ -93,7 +95,7 @@ def take(parts: Parts, loader: Loader, still: AbstractContextManager[object], fo
             yield from _if_there(writer, path, f"spool/{path.relative_to(where['spool'])}", progress)
         yield from _log(writer, where[places.LOG], checkpoint, manifest, progress)
 
-        told = About(
+        about = About(
             taken_at=taken_at,
             data=str(settings.data),
             files=writer.files,
@@ -101,12 +103,12 @@ def take(parts: Parts, loader: Loader, still: AbstractContextManager[object], fo
             amounts=amounts,
             days=days,
         )
-        writer.finish(told)
+        writer.finish(about)
         yield {
             "backup": str(folder),
             "taken_at": taken_at,
-            "files": told.files,
-            "bytes": told.bytes,
+            "files": about.files,
+            "bytes": about.bytes,
             "events": amounts["events"],
             "sessions": amounts["sessions"],
             "paused_ms": round(paused * 1000),

@@ -208,7 +208,7 @@ def discard(settings: Settings, ids: tuple[str, ...], as_json: bool, **chosen: A
 
 def _filter(reason: str, site: str, first: datetime | None, last: datetime | None) -> Line:
     """The `Filter` of the options."""
-    wanted: Line = {"reason": reason, "site": site}
+    wanted: Line = {"reason": reason, "site": site.strip().lower().rstrip(".")}
     if first is not None:
         wanted["from_ms"] = _ms(first)
     if last is not None:

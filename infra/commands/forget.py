@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from activity.incoming import LONGEST_USER
 from infra.commands.flags import SettingsCommand, with_json, with_settings
 from infra.processes.control import Line
 from infra.processes.session import Session, session
@@ -54,10 +55,14 @@ def forget(
         raise click.UsageError("say on which site the visitor was, by --site")
     if (visitor is None) == (user is None) or not (visitor or user):
         raise click.UsageError("say whom to forget: either --visitor or --user")
-    visitor = (visitor or "").lower()
+    visitor = (visitor or "").strip().lower()
     if visitor and not _VISITOR.fullmatch(visitor):
         raise click.BadParameter(f"{visitor!r} is no visitor's id: it has 16 hex digits", param_hint="--visitor")
-    person: Line = {"site": site, "visitor": visitor, "user": user or ""}
+    if user and not user.isascii() and any("\ud800" <= char <= "\udfff" for char in user):
+        raise click.BadParameter("it is no UTF-8", param_hint="--user")
+    site = site.strip().lower().rstrip(".")  # as the sites file has it
+    # Of a longer id this much is stored.
+    person: Line = {"site": site, "visitor": visitor, "user": (user or "")[:LONGEST_USER]}
     with session(settings, "footfall forget") as work:
         if not dry_run and not yes and sys.stdin.isatty():
             _tell(_asked(work, person | {"dry_run": True}), as_json=False, err=True)

@@ -268,15 +268,18 @@ class Core:
         while not self._stop.wait(wait):
             if not self._has_unit() or self._loaders[0].unit.number != 1:
                 continue
+            failed = "The day tables are not up to date, so pages are slower"
             try:
                 with self._building:
-                    wait, trouble = self.day_builder.step(), ""
+                    step = self.day_builder.step()
                 if not self.day_builder.status.waiting and self.day_builder.status.built > noted:
-                    self._loaders[0].open()  # the checkpoint notes what was built, so that its loss is noticed
+                    failed = "The checkpoint does not note which days are built, so a loss of them would go unnoticed"
+                    self._loaders[0].open()
                     noted = self.day_builder.status.built
+                wait, trouble = step, ""
             except BaseException as error:
                 if trouble != str(error):
-                    log.warning("The day tables are not up to date, so pages are slower: %s; trying again", error)
+                    log.warning("%s: %s; trying again", failed, error)
                 wait, trouble = _RETRY_AT_LEAST_EVERY, str(error)
             self._note("day-tables", wait, trouble)
 
@@ -431,13 +434,7 @@ def serve(
         for end in running:
             end()
 
-    server.serve(
-        load,
-        bind,
-        graceful_timeout=_GRACE,
-        parent=follow,
-        worker_exit=worker_exit,
-    )
+    server.serve(load, bind, graceful_timeout=_GRACE, parent=follow, worker_exit=worker_exit)
 
 
 def _wait_for_predecessor(settings: Settings) -> int:

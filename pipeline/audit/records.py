@@ -23,7 +23,7 @@ from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import OutcomeCounts
 from brokers.base import Broker, Gone, Position, Stored, TopicPartition
 from pipeline.live import READ_TOPICS
-from pipeline.steps import is_forgotten, opened
+from pipeline.steps import bare, is_forgotten, opened
 from stores.base import Positions
 from stores.receipts import Span
 
@@ -173,7 +173,7 @@ def _sort_out(
     else:
         exact = look.exact or bool(look.erasures)
         events, bad = columns.decode(values) if exact else columns.receipts(values)
-        rows = [row for row in bad if values[row]]
+        rows = [row for row in bad if values[row] and not _is_forgotten(stored[row], topic, look.erasures)]
         times = [stored[row].timestamp for row in rows]
         none = pl.lit(value=False)
         erased = look.erasures.covered(events) if look.erasures else none
@@ -208,6 +208,10 @@ def _envelopes(
             rows.append(row)
             times.append(found[0])
     return rows, times
+
+
+def _is_forgotten(stored: Stored, topic: str, erasures: Erasures) -> bool:
+    return is_forgotten(bare(stored.timestamp, topic, "", stored.value or b""), erasures)
 
 
 def located(broker: Broker, records: Records, rows: pl.DataFrame) -> list[Range]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import polars as pl
 from hypothesis import given
@@ -113,3 +116,33 @@ def test_whole_days_are_kept_beside_the_one_that_runs(now: int, days: int) -> No
 def test_a_tombstone_has_no_user_in_it() -> None:
     assert "ann@a.example" not in repr(Tombstone(1, "a.example", 7, user=hashed_user("a.example", "ann@a.example")))
     assert hashed_user("a.example", "ann") != hashed_user("b.example", "ann")
+
+
+ODD = ["ann@a.example", "a+b@x.example", 'an"n', "zo\u00eb\\", "100%", "a b"]
+NAMES = st.text(min_size=1, max_size=6) | st.sampled_from(ODD)
+AROUND = st.binary(max_size=8)
+
+
+@given(NAMES, AROUND, AROUND, st.sampled_from(["json", "escaped", "slashes", "quoted", "plus", "lower"]))
+def test_a_text_names_a_user_however_it_was_spelt(user: str, before: bytes, after: bytes, spelling: str) -> None:
+    spelt = {
+        "json": json.dumps(user, ensure_ascii=False),
+        "escaped": json.dumps(user),
+        "slashes": json.dumps(user).replace("/", "\\/"),
+        "quoted": f"user={quote(user, safe='')}&",
+        "plus": f"user={quote_plus(user)}&",
+        "lower": "user=" + re.sub("%..", lambda found: found[0].lower(), quote(user, safe="")) + "&",
+    }[spelling]
+    text = before.rstrip(b"\\") + spelt.encode("utf-8", "replace") + after
+    forgotten = Erasures((Tombstone(1, "a.example", 5, user=hashed_user("a.example", user)),))
+    assert forgotten.named("a.example", [text], 4)
+    assert forgotten.named("", [text], 4)
+    assert not forgotten.named("b.example", [text], 4)
+    assert not forgotten.named("a.example", [text], 5)
+
+
+@given(AROUND, AROUND, st.integers(1, 2**64 - 1).map(lambda number: f"{number:016x}"))
+def test_a_text_names_a_visitor_by_the_id(before: bytes, after: bytes, visitor: str) -> None:
+    forgotten = Erasures((Tombstone(1, "a.example", 5, visitor),))
+    assert forgotten.named("a.example", [b"", before + visitor.encode() + after], 4)
+    assert not forgotten.named("a.example", [before, visitor.upper().replace("A", "-").encode()[:15]], 4)

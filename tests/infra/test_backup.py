@@ -20,6 +20,7 @@ from activity.event import ALL_TOPICS, TOPICS
 from brokers.base import Position, TopicPartition
 from brokers.sqlite.broker import SqliteBroker
 from brokers.sqlite.storage import rewind
+from infra.backup import proof
 from infra.backup.folder import Writer, in_words
 from infra.backup.restore import restore
 from infra.backup.stage import PROVED
@@ -33,6 +34,7 @@ from ingest.sites import add
 from pipeline.checkpoint import Damaged
 from pipeline.live import GROUP
 from stores.accounts.roles import ALL, Grants, Role
+from stores.snapshot import Snapshot
 from tests.pipeline.world import T0, event, record
 
 EVENTS = 60
@@ -358,6 +360,44 @@ def test_a_folder_behind_a_link_is_backed_up(core: Core, tmp_path: Path, linked:
     assert list((tmp_path / "copy" / "warehouse" / "store").rglob("checksums.txt"))
     lines = restore(settings_of(tmp_path / "new"), tmp_path / "copy", nullcontext())
     assert [line["equal"] for line in lines if "equal" in line] == [True] * 3
+
+
+def test_numbers_are_counted_as_of_the_moment_while_events_come(
+    core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parts(frozen: Snapshot) -> Iterator[tuple[Path, str]]:
+        fill(core, EVENTS)  # nobody waits for what comes after the moment
+        yield from real(frozen)
+
+    def refused(*_: object) -> None:
+        raise AssertionError("counted in the process that loads")
+
+    real = Snapshot.parts
+    monkeypatch.setattr(Snapshot, "parts", parts)
+    monkeypatch.setattr(proof, "amounts", refused)
+    monkeypatch.setattr(proof, "digests", refused)
+    assert taken(core, tmp_path / "copy")["events"] == EVENTS
+    monkeypatch.undo()
+    assert core.parts.warehouse.count_events() == 2 * EVENTS
+    assert list((tmp_path / "data" / "warehouse" / "shadow").glob("footfall*")) == []
+    core.close()
+    core.parts.close()
+    lines = list(restore(settings_of(tmp_path / "new"), tmp_path / "copy", nullcontext()))
+    assert [line["equal"] for line in lines if "equal" in line] == [True] * 3
+
+
+def test_what_cannot_be_counted_is_no_backup(core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(frozen: Snapshot, copied: Path) -> Path:
+        root = real(frozen, copied)
+        for path in root.rglob("*.sql"):
+            path.unlink()
+        return root
+
+    real = Snapshot.opened
+    monkeypatch.setattr(Snapshot, "opened", opened)
+    with pytest.raises(Failed, match="cannot be counted"):
+        taken(core, tmp_path / "copy")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
 
 
 def test_one_backup_at_a_time(core: Core, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import re
 import time
@@ -95,8 +96,6 @@ def test_a_refusal_never_offers_a_command_made_of_what_somebody_sent(server: Run
         b'{"events":[{"site":"example.com","type":"pageview","url":"https://example.com/"}',
         b"[" * 100_000,
         b'{"a":' * 100_000,
-        b"\x1f\x8bnot gzip at all",
-        gzip.compress(b'{"site":"example.com"}', mtime=0)[:-9],
     ],
 )
 def test_what_cannot_be_understood_is_buried_as_it_was_received(server: Running, log: Log, body: bytes) -> None:
@@ -112,6 +111,41 @@ def test_what_cannot_be_understood_is_buried_as_it_was_received(server: Running,
     assert letter["reason"] == answer.reasons()[0]
     assert "127.0.0.1" not in json.dumps(letter)
     assert server.get("/ready").status == 200
+
+
+HIDDEN = b'{"site":"example.com","from":"203.0.113.77 port 4711","more":"' + b"x" * 200
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "kept"),
+    [
+        (gzip.compress(HIDDEN, mtime=0)[:-9], "gzip", HIDDEN),
+        (gzip.compress(HIDDEN, 0, mtime=0)[:-1], "", HIDDEN),
+        (b"\x1f\x8bno gzip, and 203.0.113.77 in it", "", b""),
+        (b"\x8b\x02\x80\xff 203.0.113.77", "br", b""),
+        (b"\x8b\x02\x80\xff 203.0.113.77", "", b"\x8b\x02\x80\xff 203.0.113.77"),
+        (HIDDEN, "br", HIDDEN),
+    ],
+)
+def test_of_what_is_packed_and_broken_is_kept_what_can_be_masked(
+    server: Running, log: Log, body: bytes, encoding: str, kept: bytes
+) -> None:
+    assert server.post(body, {"Content-Encoding": encoding} if encoding else {}).status == 400
+    (letter,) = dead_letters(log)
+    found = base64.b64decode(letter["bytes"])
+    masked = kept.replace(b"203.0.113.77", b"0.0.0.0")
+    assert masked.startswith(found)
+    assert len(found) >= len(masked[:58])  # of what was in the last bytes nothing need come out
+    assert b"203.0.113" not in found and b"203.0.113" not in json.dumps(letter).encode()
+    assert letter["length"] == max(len(body), len(found))
+    assert (hashlib.sha256(body).hexdigest() in letter["detail"]) == (kept != body)
+
+
+def test_of_a_broken_gzip_no_more_is_unpacked_than_is_kept(server: Running, log: Log) -> None:
+    assert server.post(gzip.compress(b"x" * 500_000, mtime=0)[:-9]).status == 400
+    (letter,) = dead_letters(log)
+    assert base64.b64decode(letter["bytes"]) == b"x" * 16_384
+    assert letter["length"] > 16_384
 
 
 @pytest.mark.parametrize("field", ["type", "url", "site", "ts", "id", "props", "search", "title", "screen"])

@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from activity.definitions import HOUR_MS
+from activity.erasure import Tombstone
 from activity.event import DEAD_LETTER_TOPIC, Event
 from brokers.base import Record
 from brokers.sqlite.broker import SqliteBroker
-from pipeline import audit, forget, live, recover, replay
+from pipeline import audit, erasure, forget, live, rearchive, recover, replay
 from pipeline.checkpoint import CheckpointRepository
 from pipeline.forget import Person
 from pipeline.lease import HeldLease
@@ -301,6 +303,123 @@ def test_what_a_kill_broke_off_is_finished_by_the_next_start(
     world.loader.drain()
     assert_as(world, without)
     assert traces(world) == []
+
+
+@pytest.mark.parametrize("kind", ["whole", "partial"])
+def test_files_that_a_killed_flush_left_are_looked_into(
+    world: World, without: Kept, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    world.publish(his(event(9_000, T0)), event(9_001, T0, site="b.example", visitor=4))
+    world.loader.drain()
+    before = {*world.folder.glob("archive/**/*.parquet")}
+    with monkeypatch.context() as patched:
+        patched.setattr(ParquetArchive, "commit", _killed)
+        with pytest.raises(Killed):
+            world.flush()
+    left = {*world.folder.glob("archive/**/*.parquet")} - before
+    assert len(left) == 2
+    world.publish(event(9_002, T0, site="b.example", visitor=4))  # so the next flush takes more, under another name
+    world.loader.drain()
+    if kind == "partial":
+        for path in left:
+            path.rename(path.with_name(f".{path.name}.0123abcd.partial"))
+    assert world.archive.amount().events == sum(pl.read_parquet(path).height for path in before)
+    files = forget.look(world.loader, world.archive, PERSON)["removed"]["archive_files"]
+    receipt = go(world)
+    assert (receipt["removed"]["archive_files"], receipt["remains"]) == (files, [])
+    assert traces(world) == []
+    assert not [*world.folder.glob("archive/site=a.example/**/*.partial")]
+    world.flush()
+    others = world.warehouse.query("SELECT count() FROM events WHERE site = 'a.example'").item()
+    assert others == without.numbers[0].height
+    for source in ("broker", "archive"):
+        assert replayed(world, source) == [True, True]
+
+
+def test_a_flush_that_read_the_log_before_he_was_forgotten_leaves_nothing_of_him(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish(his(event(9_000, T0)), event(9_001, T0, visitor=3))
+    world.loader.drain()
+    real = ParquetArchive.commit
+
+    def commit(*args: Any) -> str:
+        monkeypatch.setattr(ParquetArchive, "commit", real)
+        go(world)
+        assert traces(world) == []
+        return real(*args)
+
+    monkeypatch.setattr(ParquetArchive, "commit", commit)
+    world.flush()
+    assert traces(world) == []
+    assert replayed(world, "archive") == [True]
+    assert {found.path for found in world.archive.manifest().entries} == {
+        path.relative_to(world.folder / "archive").as_posix() for path in world.folder.glob("archive/**/*.parquet")
+    }
+
+
+def spoiled(world: World, column: str) -> list[str]:
+    """Spoil a column, or the end, of each file with events of him; returns their paths."""
+    spoiled = []
+    for path in world.folder.glob("archive/**/*.parquet"):
+        if not (pl.read_parquet(path)["visitor"] == int(HIM, 16)).any():
+            continue
+        spoiled.append(path.relative_to(world.folder / "archive").as_posix())
+        data = bytearray(path.read_bytes())
+        if column == "end":
+            path.write_bytes(data[: len(data) // 2])
+            continue
+        group = pq.ParquetFile(path).metadata.row_group(0)
+        [found] = [at for at in map(group.column, range(group.num_columns)) if at.path_in_schema == column]
+        data[found.data_page_offset + found.total_compressed_size // 2] ^= 0x55
+        path.write_bytes(data)
+    return sorted(spoiled)
+
+
+@pytest.mark.parametrize("column", ["title", "visitor", "end"])
+def test_a_damaged_file_that_had_him_is_made_again_without_him(world: World, without: Kept, column: str) -> None:
+    assert spoiled(world, column)
+    receipt = go(world)
+    assert receipt["remains"] == []
+    assert traces(world) == []
+    assert_as(world, without)
+    assert replayed(world, "archive") == [True]
+    assert [*rearchive.check(world.archive, world.broker, world.runner, world.erasures, mend=False)] == []
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_check_mends_a_file_without_who_was_forgotten_since(world: World, alone: bool) -> None:
+    if alone:  # nothing is left of the file
+        world.publish(his(event(9_000, T0 + 30 * HOUR_MS, received_at=T0 + 30 * HOUR_MS)))
+        world.loader.drain()
+        world.flush()
+    damaged = spoiled(world, "end")
+    # As on a broker that cannot erase, and of which nothing could be read when he was forgotten.
+    erasure.add(world.checkpoint, [Tombstone(1, SITE, T0 + 100 * HOUR_MS, HIM)])
+
+    def check(mend: bool) -> list[tuple[str, bool]]:
+        found = rearchive.check(world.archive, world.broker, world.runner, world.erasures, mend=mend)
+        return sorted((each.file.removeprefix(f"{world.archive.url}/"), each.mended) for each in found)
+
+    assert check(mend=True) == [(path, True) for path in damaged]
+    assert check(mend=False) == []
+    for entry in world.archive.manifest().entries:
+        assert not (world.archive.read(entry.path, ["visitor"], entry)["visitor"] == int(HIM, 16)).any()
+    known = {entry.path for entry in world.archive.manifest().entries}
+    assert known == {*world.archive.of_site(SITE)}
+
+
+@pytest.mark.parametrize("value", [b"no version line", b"version\n[no tombstones"])
+def test_damaged_tombstones_count_again_without_a_moment_between(
+    world: World, monkeypatch: pytest.MonkeyPatch, value: bytes
+) -> None:
+    go(world)
+    before = world.erasures()
+    (world.folder / "checkpoint" / "erasures").write_bytes(value)
+    monkeypatch.setattr(FolderCheckpointStore, "set_aside", _killed)
+    world.loader.open()
+    assert world.erasures() == before
+    assert [world.checkpoint.get(name) for name in world.checkpoint.names("damaged/")] == [value]
 
 
 def test_several_units_forget_together(world: World, without: Kept) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from activity import codec, columns, rollup, session
 from activity.columns import COLUMNS
-from activity.erasure import Erasures, Tombstone
+from activity.erasure import Erasures, Tombstone, hashed_user
 from activity.open_events import OpenEvents
 from activity.refusal import DeadLetter
 from brokers.base import Gone, Position, Unsent
@@ -112,6 +112,27 @@ def test_decode_leaves_out_the_letters_of_a_visitor_who_is_forgotten() -> None:
         out, counters = through(steps.Decode(ref), [batch], "dead")
     assert pl.concat(out).select("received_at", "visitor").rows() == [(T0 + 1, f"{1:016x}"), (T0, f"{2:016x}")]
     assert (counters["decode.dead"], counters["decode.erased"]) == (2, 1)
+
+
+def test_decode_leaves_out_letters_that_name_who_is_forgotten_in_their_bytes() -> None:
+    him = f"{1:016x}"
+    erasures = Erasures((
+        Tombstone(1, "a.example", T0 + 1, him), Tombstone(1, "a.example", T0 + 1, user=hashed_user("a.example", "ann")),
+    ))  # fmt: skip
+    texts = [f'{{"visitor":"{him}"', '{"user":"ann"', "/collect.gif?user=ann", '{"user":"bo"']
+    letters = [
+        DeadLetter(reason="malformed", received_at=T0, bytes=base64.b64encode(text.encode()).decode()) for text in texts
+    ]
+    there = DeadLetter(reason="malformed", received_at=T0, bytes="", site="b.example",
+                       sender=msgspec.Raw(f'{{"others":{{"a.example":"{him}"}}}}'.encode()))  # fmt: skip
+    batch = raw(*map(msgspec.json.encode, [*letters, there]), topic="footfall.dead-letter")
+    spoiled = raw(f'{{"visitor":"{him}"'.encode(), b"{")
+    with registered(Run([], {}, erasures=erasures)) as ref:
+        out, counters = through(steps.Decode(ref), [batch], "dead")
+        assert pl.concat(out)["bytes"].to_list() == [texts[-1].encode()]
+        assert (counters["decode.dead"], counters["decode.erased"]) == (1, 4)
+        out, counters = through(steps.Decode(ref), [spoiled], "dead")
+        assert pl.concat(out)["bytes"].to_list() == [b"{"]
 
 
 def test_decode_opens_the_doors_envelopes() -> None:

@@ -11,7 +11,9 @@ import pyarrow.dataset as ds
 import pytest
 
 import stores
-from stores.archive import COLUMNS, file_path
+from stores import backends
+from stores.archive import COLUMNS, ParquetArchive, file_path
+from stores.backends import parse_location
 from stores.base import Archive, ArchivedFile, Conflict, Unreadable, Unusable
 from tests.stores import frames
 
@@ -147,6 +149,35 @@ def test_a_broken_manifest_is_named(tmp_path: Path) -> None:
     head.write_bytes(head.read_bytes()[:-5])
     with pytest.raises(Unreadable, match=r"head\.json: it is no manifest"):
         archive.manifest()
+
+
+def test_an_index_is_made_again_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = ParquetArchive(parse_location(str(tmp_path)))
+    entries = flush(archive, published(frames.events(50, days=1)), "a")
+    archive.commit(None, entries, {})
+    (tmp_path / "_manifest" / "head.json").write_bytes(b"not even a value")
+    write_file, seen = backends.write_file, 0
+
+    def write(path: Path, data: bytes) -> None:
+        nonlocal seen
+        with pytest.raises(Unreadable):  # so no flush takes the archive for a new one
+            archive.committed()
+        seen += 1
+        write_file(path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backends, "write_file", write)
+        archive.index.put_index(lambda _: {"t": {"0": "7"}})
+    assert seen == 2
+    assert archive.manifest()[:2] == (sorted(entries, key=lambda entry: entry.path), {"t": {"0": "7"}})
+    assert [path.read_bytes() for path in tmp_path.glob("_manifest/damaged/*")] == [b"not even a value"]
+
+
+def test_all_files_of_a_site_are_listed(archive: Archive) -> None:
+    written = flush(archive, published(frames.events(50, days=1)), "a")
+    for site in {entry.site for entry in written}:
+        assert archive.of_site(site) == sorted(entry.path for entry in written if entry.site == site)
+    assert archive.of_site("nobody.example") == []
 
 
 def test_others_read_the_folder(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import stores
+from stores import backends
 from stores.base import CheckpointStore, Conflict, StoreUnreachable, Unreadable, Unusable
 from tests.patience import patient
 
@@ -143,3 +144,36 @@ def test_wrong_places_say_what_to_do(tmp_path: Path, s3_endpoint: str) -> None:
     with pytest.raises(StoreUnreachable, match=r"Redis at redis://:\*\*\*@127.0.0.1:1/0 does not answer.*Retry"):
         away.load("unit-0")
     away.close()
+
+
+def test_a_damaged_value_is_replaced_in_one_step_and_kept(checkpoint: CheckpointStore) -> None:
+    version = checkpoint.swap("unit-0", b"spoiled", None)
+    mended = checkpoint.mend("unit-0", b"whole", version)
+    assert checkpoint.load("unit-0") == (b"whole", mended)
+    [kept] = checkpoint.names("damaged/")
+    assert kept.startswith("damaged/unit-0-")
+    with pytest.raises(Conflict):
+        checkpoint.mend("unit-0", b"again", version)
+    with pytest.raises(Conflict):
+        checkpoint.mend("unit-0", b"again", None)
+    assert checkpoint.load("unit-0") == (b"whole", mended)
+
+
+def test_what_is_no_value_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = stores.connect_checkpoint(str(tmp_path))
+    (tmp_path / "unit-0").write_bytes(b"no version line")
+    seen: list[str] = []
+    write_file = backends.write_file
+
+    def write(path: Path, data: bytes) -> None:
+        with pytest.raises(Unreadable):
+            checkpoint.load("unit-0")
+        seen.append(path.name)
+        write_file(path, data)
+
+    monkeypatch.setattr(backends, "write_file", write)
+    version = checkpoint.mend("unit-0", b"whole", None)
+    assert (checkpoint.load("unit-0"), seen[-1]) == ((b"whole", version), "unit-0")
+    assert [checkpoint.get(name) for name in checkpoint.names("damaged/")] == [b"no version line"]
+    with pytest.raises(Conflict):
+        checkpoint.mend("unit-0", b"again", None)
