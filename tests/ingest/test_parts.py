@@ -40,12 +40,19 @@ MIDNIGHT = 20_000 * DAY
         ('[[site]]\ndomain = "a.example"\nkey = "short"', "key"),
         ('[[site]]\ndomain = "a.example"\ncolour = "red"', "colour"),
         ('[[site]]\ndomain = "a.example"\n[[site]]\ndomain = "a.example"', "twice"),
+        *((f'[[site]]\ndomain = "a.example"\nretention_days = {days}', "a whole number of days, 1 or more")
+          for days in ("0", "-1", "1.5", "true", '"30"', "100000")),
     ],
 )
 def test_a_wrong_sites_file_says_what_to_change(text: str, said: str) -> None:
     with pytest.raises(SitesError, match=r"sites\.toml") as caught:
         parse(text, "sites.toml")
     assert said in str(caught.value)
+
+
+def test_a_site_says_for_how_long_it_keeps_what_happened() -> None:
+    site = parse('[[site]]\ndomain = "a.example"\nretention_days = 30\n[[site]]\ndomain = "b.example"', "x")
+    assert [each.rules().retention_days for each in site.values()] == [30, None]
 
 
 def test_every_problem_of_a_sites_file_is_told_at_once() -> None:
