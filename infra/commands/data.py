@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from infra.commands import rules
-from infra.commands.flags import SettingsCommand, with_json, with_settings
+from infra.commands.flags import SettingsCommand, refuse_unknown_site, with_json, with_settings
 from infra.settings import Settings
 
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -69,6 +69,8 @@ def replay(
         rules.compare(settings, definitions, arguments, as_json=as_json)
         return
     with session(settings, "footfall replay") as work, ReplayLines(as_json=as_json) as lines:
+        if site is not None:
+            refuse_unknown_site(work, site)
         for line in work.call("replay", arguments):
             lines.take(line)
     if not lines.days:

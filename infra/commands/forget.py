@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from infra.commands.flags import SettingsCommand, with_json, with_settings
+from infra.commands.flags import SettingsCommand, refuse_unknown_site, with_json, with_settings
 from infra.processes.control import Line
 from infra.processes.session import Session, session
 from infra.settings import Settings
@@ -41,6 +41,7 @@ def forget(
         raise click.BadParameter(f"{visitor!r} is no visitor's id: it has 16 hex digits", param_hint="--visitor")
     person: Line = {"site": site, "visitor": visitor, "user": user or ""}
     with session(settings, "footfall forget") as work:
+        refuse_unknown_site(work, site)
         if not dry_run and not yes and sys.stdin.isatty():
             _tell(_asked(work, person | {"dry_run": True}), as_json=False, err=True)
             click.confirm("Erase all this for good?", abort=True, err=True)

@@ -53,8 +53,7 @@ def browser() -> Iterator[Browser]:
 @contextmanager
 def serving(app: Flask) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
+    (thread := threading.Thread(target=server.serve_forever)).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     thread.join()
@@ -77,7 +76,9 @@ def closed(warehouse: Warehouse, live: Live, sites: dict[str, str]) -> Iterator[
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    for server in {"address", "closed"} & set(request.fixturenames):
+        request.getfixturevalue(server)  # so that the page, which asks it every second, is closed before it
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(patient(30_000))
     opened = context.new_page()
