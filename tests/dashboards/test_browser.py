@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from stores.warehouse import Warehouse
 from tests.dashboards.conftest import NOW, Visit, event_rows, ms, session_rows
 from tests.dashboards.test_build import ROOT
 from tests.patience import patient
+from tests.require import require
 
 pytestmark = pytest.mark.real
 
@@ -37,11 +37,7 @@ TOKEN = "let me in, please"
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        reason = "Chromium is not installed: apt-get install chromium"
-        if os.environ.get("FOOTFALL_TEST_REQUIRE") == "all":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    require("chromium", chromium is not None, "apt-get install chromium")
     hatch_build.build(ROOT)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -53,7 +49,8 @@ def browser() -> Iterator[Browser]:
 @contextmanager
 def serving(app: Flask) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    (thread := threading.Thread(target=server.serve_forever)).start()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     thread.join()
