@@ -170,11 +170,13 @@ def check(settings: Settings, mend: bool, as_json: bool) -> None:
     """
     from infra.processes.session import session
 
-    left = 0
+    found = left = 0
     with session(settings, "footfall archive check") as work:
         for line in work.call("archive-check", {"mend": mend}):
+            found += 1
             left += not line["mended"]
             state = "mended" if line["mended"] else "DAMAGED"
             told = f"{state}: {line['file']}: {line['why']} ({line['events']:,} events, {line['hours']})"
             click.echo(json.dumps(line) if as_json else told + (f"; {line['note']}" if line["note"] else ""))
+    click.echo(f"{found} damaged, {found - left} of them mended" if found else "nothing is damaged", err=True)
     raise click.exceptions.Exit(1 if left else 0)

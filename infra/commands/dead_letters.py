@@ -198,15 +198,17 @@ def discard(settings: Settings, ids: tuple[str, ...], as_json: bool, **chosen: A
     """Put letters aside that are not worth mending: by ID, or all that wait and are chosen. `list --all` shows them."""
     from infra.processes.session import session
 
-    wanted = _some(ids, chosen)
+    wanted, discarded = _some(ids, chosen), 0
     with session(settings, "footfall dead-letters discard") as work:
         _refuse_unknown(work, chosen["site"])
         for page in _pages(work, wanted):
             left = {each["id"]: each["current"] for each in page if each["deed"] not in ("replayed", "discarded")}
             _finish(work.call("letters-note", {"deed": "discarded", "left": left}))
+            discarded += len(left)
             for each in page:
                 told = {"id": each["id"], "outcome": "discarded" if each["id"] in left else f"{each['deed']} before"}
                 click.echo(json.dumps(told) if as_json else "\t".join(told.values()))
+    click.echo(f"{discarded} letters discarded", err=True)
 
 
 def _refuse_unknown(work: Session, site: str) -> None:
