@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import Any
 
 import click
 
@@ -60,6 +61,14 @@ class Verbs(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Ends a command well whose reader (`| head`) has seen enough; Click would make that exit status 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            sys.stdout = None  # write nothing more, not even at interpreter exit
+            return 0
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -97,16 +106,14 @@ def main() -> None:
         with in_words():
             # Outside standalone mode Click returns the exit status of the command.
             status = footfall.main(prog_name="footfall", standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("footfall: interrupted", err=True)
+    except click.exceptions.Abort as error:
+        is_signal = isinstance(error.__cause__, KeyboardInterrupt)  # else somebody answered no
+        goes_on = ": nothing is lost, and the same command again does the rest" if is_signal else ""
+        click.echo(f"footfall: interrupted{goes_on}", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output (`| head`) has seen enough; write nothing more, not even at interpreter exit.
-        sys.stdout = None
-        sys.exit(0)
     sys.exit(status)
 
 

@@ -139,7 +139,7 @@ def bare(received_at: int, topic: str, reason: str, received: bytes) -> Letter:
 
 
 def is_forgotten(letter: Letter, erasures: Erasures) -> bool:
-    """Whether a tombstone covers a dead letter, by its visitor or by its site, or it names somebody who is forgotten."""
+    """Whether a tombstone covers a dead letter, by visitor or by site, or it names somebody who is forgotten."""
     if not erasures:
         return False
     received_at, _, _, received, _, site, visitor, _, _, sender = letter

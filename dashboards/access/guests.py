@@ -9,7 +9,7 @@ token of any use. A password, if the share has one, is exchanged for a cookie of
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from itsdangerous import BadData, URLSafeTimedSerializer
@@ -32,6 +32,7 @@ PREFIX = "/share/"
 COOKIE = "footfall_share"
 OPEN_SECONDS = 86_400  # how long a password need not be given again
 # What a guest may ask for, and what more if the share says that files may be saved.
+_LOOKS = ("theme", "lang")  # what an address says of how the pages look, and the password does not change
 PAGES = frozenset((
     "pages.home", "pages.board", "lists.whole", "lists.card", "views.visits", "views.visit", "views.paths",
     "views.funnel", "views.add_step", "views.searches", "views.retention", "views.live", "views.watch",
@@ -93,7 +94,9 @@ def gone() -> NotFound:
 
 def door(wrong: str = "") -> Response:
     """The page that asks for the password."""
-    return Response(render_template("door.html", title=gettext("Shared numbers"), wrong=wrong, built=built()), 401)
+    action = url_for("guests.enter", **_looks())
+    title = gettext("Shared numbers")
+    return Response(render_template("door.html", title=title, wrong=wrong, action=action, built=built()), 401)
 
 
 @routes.post("/open")
@@ -111,13 +114,17 @@ def enter() -> Response | Redirect:
     if not right:
         access.attempts.count_wrong(who, name)
         return door("This is not the password.")
-    entered = redirect(url_for("pages.board", site=share.site), 303)
+    entered = redirect(url_for("pages.board", site=share.site, **_looks()), 303)
     secure = access.hosts.encrypted(request.headers.get("Host", ""))
     entered.set_cookie(
         COOKIE, str(_cookies(share).dumps(share.id)), max_age=OPEN_SECONDS, path=f"{request.script_root}/",
         httponly=True, samesite="Lax", secure=secure,
     )  # fmt: skip
     return entered
+
+
+def _looks() -> dict[str, Any]:
+    return {name: request.args[name] for name in _LOOKS if name in request.args}
 
 
 def _cookies(share: Share) -> URLSafeTimedSerializer:

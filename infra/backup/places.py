@@ -32,13 +32,15 @@ _GUIDE = "docs/backup.md says how to back up servers, and in which order"
 
 def refuse(settings: Settings, command: str) -> None:
     """Raises `Failed` if any part is not embedded; the message names all of these."""
-    elsewhere = [
-        f"{spell(name)} is {url.partition(':')[0]}:"
-        for name, scheme in _EMBEDDED.items()
-        if not (url := str(getattr(settings, name))).startswith(scheme)
-    ]
+    elsewhere = [f"{spell(name)} is {scheme}:" for name, scheme in _elsewhere(settings).items()]
     if elsewhere:
         raise Failed(f"`{command}` is for embedded parts, and {', '.join(elsewhere)}. {_GUIDE}")
+
+
+def _elsewhere(settings: Settings) -> dict[str, str]:
+    """The settings that name a server, each with the scheme of its URL."""
+    urls = {name: str(getattr(settings, name)) for name in _EMBEDDED}
+    return {name: url.partition(":")[0] for name, url in urls.items() if not url.startswith(_EMBEDDED[name])}
 
 
 def of(settings: Settings) -> dict[str, Path]:
@@ -59,8 +61,17 @@ def warehouse_at(settings: Settings, folder: Path) -> str:
 
 
 def any_part(settings: Settings) -> bool:
-    """Whether any part is there."""
-    return any(path.exists() for name, path in of(settings).items() if name != BESIDE)
+    """Whether any embedded part is there."""
+    servers = {LOG if name == "broker" else name for name in _elsewhere(settings)}
+    return any(path.exists() for name, path in of(settings).items() if name not in (BESIDE, *servers))
+
+
+def require(settings: Settings) -> None:
+    """Raises `Failed` if nothing embedded is there: a command that asks or mends is not to make it."""
+    if not settings.data.is_dir() and not any_part(settings):
+        raise Failed(f"there is no data folder {settings.data}: name yours by {spell('data')}; `footfall up` makes one")
+    if not any_part(settings):
+        raise Failed(f"{settings.data} has nothing of Footfall: name the data folder by --data, or mount its disk")
 
 
 def beside(settings: Settings) -> list[Path]:

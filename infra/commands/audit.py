@@ -21,7 +21,7 @@ _WAYS = ("stored", "duplicate", "dead_lettered", "erased", "expired", "in_flight
 @click.command(cls=SettingsCommand)
 @click.option("--from", "first", type=_DAY, metavar="YYYY-MM-DD", help="First day (UTC).")
 @click.option("--to", "last", type=_DAY, metavar="YYYY-MM-DD", help="Last day (UTC), inclusive; today by default.")
-@click.option("--hour", metavar="HOUR", help="Only this hour (UTC): YYYY-MM-DDTHH, or 0 to 23 of today.")
+@click.option("--hour", metavar="HOUR", help="Only this hour: YYYY-MM-DDTHH (UTC, or with an offset), or 0 to 23 of today.")
 @with_json
 @with_settings
 def audit(
@@ -64,19 +64,21 @@ def _span(first: datetime | None, last: datetime | None, hour: str | None) -> tu
     begin = (first or last or now).replace(tzinfo=UTC)
     finish = (last or now).replace(tzinfo=UTC, hour=0, minute=0, second=0, microsecond=0)
     if finish < begin:
-        raise click.UsageError("--to is before --from")
+        raise click.UsageError("--to is before --from" if last else "--from is after today (UTC)")
     return begin, finish + 24 * _HOUR
 
 
 def _hour(text: str, now: datetime) -> datetime:
     if text.isdecimal() and int(text) < 24:
         return now.replace(hour=int(text), minute=0, second=0, microsecond=0)
-    for shape in ("%Y-%m-%dT%H", "%Y-%m-%d %H", "%Y-%m-%dT%H:00", "%Y-%m-%dT%H:00:00Z"):
-        try:
-            return datetime.strptime(text, shape).replace(tzinfo=UTC)
-        except ValueError:
-            continue
-    raise click.BadParameter(f"{text!r} is no hour, such as 2026-11-28T13 or 13", param_hint="--hour")
+    try:
+        given = datetime.fromisoformat(text)
+        start = given.astimezone(UTC) if given.tzinfo else given.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        start = None
+    if start is None or start != start.replace(minute=0, second=0, microsecond=0) or len(text) <= len("2026-11-28"):
+        raise click.BadParameter(f"{text!r} is no hour of UTC, such as 2026-11-28T13 or 13", param_hint="--hour")
+    return start
 
 
 def _told(line: dict[str, Any]) -> str:

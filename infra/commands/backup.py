@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from infra.commands.flags import SettingsCommand, with_json, with_settings
-from infra.errors import Failed
 from infra.settings import Settings
 
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
@@ -29,14 +28,9 @@ def backup(settings: Settings, folder: Path, as_json: bool) -> None:
     salts and the accounts. `footfall restore` brings it back, and docs/backup.md has the rest, servers too.
     """
     from infra.backup import places
-    from infra.processes import control
     from infra.processes.session import session
 
     places.refuse(settings, "footfall backup")
-    if not settings.data.is_dir():
-        raise Failed(f"there is no data folder {settings.data}: name it by --data")
-    if not places.any_part(settings) and control.find(settings.data) is None:
-        raise Failed(f"{settings.data} has nothing of Footfall: name the data folder by --data, or mount its disk")
     with session(settings, "footfall backup") as work:
         done = _followed(work.call("backup", {"folder": str(folder.expanduser().absolute())}), as_json)
     if not as_json:

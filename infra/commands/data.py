@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from infra.commands import rules
-from infra.commands.flags import SettingsCommand, with_json, with_settings
+from infra.commands.flags import SettingsCommand, refuse_unknown_site, with_json, with_settings
 from infra.settings import Settings
 
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -69,6 +69,8 @@ def replay(
         rules.compare(settings, definitions, arguments, as_json=as_json)
         return
     with session(settings, "footfall replay") as work, ReplayLines(as_json=as_json) as lines:
+        if site is not None:
+            refuse_unknown_site(work, site)
         for line in work.call("replay", arguments):
             lines.take(line)
     if not lines.days:
@@ -168,11 +170,13 @@ def check(settings: Settings, mend: bool, as_json: bool) -> None:
     """
     from infra.processes.session import session
 
-    left = 0
+    found = left = 0
     with session(settings, "footfall archive check") as work:
         for line in work.call("archive-check", {"mend": mend}):
+            found += 1
             left += not line["mended"]
             state = "mended" if line["mended"] else "DAMAGED"
             told = f"{state}: {line['file']}: {line['why']} ({line['events']:,} events, {line['hours']})"
             click.echo(json.dumps(line) if as_json else told + (f"; {line['note']}" if line["note"] else ""))
+    click.echo(f"{found} damaged, {found - left} of them mended" if found else "nothing is damaged", err=True)
     raise click.exceptions.Exit(1 if left else 0)

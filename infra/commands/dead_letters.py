@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from infra.commands.flags import SettingsCommand, with_json, with_settings
+from infra.commands.flags import SettingsCommand, refuse_unknown_site, with_json, with_settings
 from infra.errors import Failed
 from infra.settings import Settings
 
@@ -80,6 +80,7 @@ def list_(settings: Settings, everything: bool, limit: int, as_json: bool, **cho
 
     shown, more = 0, False
     with session(settings, "footfall dead-letters list") as work:
+        _refuse_unknown(work, chosen["site"])
         for letter in _found(work, _filter(**chosen) | {"all": everything}, limit + 1):
             if more := shown == limit:
                 break
@@ -169,6 +170,7 @@ def replay(
     wanted = _some(ids, chosen)
     counts = {"replayed": 0, "refused": 0, "events": 0}
     with session(settings, "footfall dead-letters replay") as work:
+        _refuse_unknown(work, chosen["site"])
         _finish(work.call("load", {}))  # so that what is stored already is known
         for page in _pages(work, wanted):
             sent = {
@@ -196,14 +198,23 @@ def discard(settings: Settings, ids: tuple[str, ...], as_json: bool, **chosen: A
     """Put letters aside that are not worth mending: by ID, or all that wait and are chosen. `list --all` shows them."""
     from infra.processes.session import session
 
-    wanted = _some(ids, chosen)
+    wanted, discarded = _some(ids, chosen), 0
     with session(settings, "footfall dead-letters discard") as work:
+        _refuse_unknown(work, chosen["site"])
         for page in _pages(work, wanted):
             left = {each["id"]: each["current"] for each in page if each["deed"] not in ("replayed", "discarded")}
             _finish(work.call("letters-note", {"deed": "discarded", "left": left}))
+            discarded += len(left)
             for each in page:
                 told = {"id": each["id"], "outcome": "discarded" if each["id"] in left else f"{each['deed']} before"}
                 click.echo(json.dumps(told) if as_json else "\t".join(told.values()))
+    click.echo(f"{discarded} letters discarded", err=True)
+
+
+def _refuse_unknown(work: Session, site: str) -> None:
+    """Raises `click.BadParameter` for a `--site` that is not known; `-` is none."""
+    if site not in ("", "-"):
+        refuse_unknown_site(work, site)
 
 
 def _filter(reason: str, site: str, first: datetime | None, last: datetime | None) -> Line:

@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,11 @@ from infra.errors import Failed
 from infra.processes.lock import DataLock
 from infra.settings import HELP, BadSettings, Settings
 
+if TYPE_CHECKING:
+    from infra.processes.session import Session
+
 _MARK = "__footfall_setting__"
+_NAMED = 10  # sites
 
 
 class SettingsCommand(click.Command):
@@ -95,3 +99,11 @@ def _metavar(name: str) -> str:
 with_json = click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout; progress stays on stderr.")
 
 
+def refuse_unknown_site(work: Session, site: str) -> None:
+    """Raises `click.BadParameter` for a site that is neither in the sites file nor in anything stored."""
+    (found,) = work.call("known-site", {"site": site})
+    if found["known"]:
+        return
+    names, more = found["sites"][:_NAMED], len(found["sites"]) - _NAMED
+    known = (", ".join(names) or "none yet") + (f" and {more} more, see `footfall site list`" if more > 0 else "")
+    raise click.BadParameter(f"{site!r} is no site, and nothing is stored of it; known: {known}", param_hint="--site")

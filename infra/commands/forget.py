@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from activity.incoming import LONGEST_USER
-from infra.commands.flags import SettingsCommand, with_json, with_settings
+from infra.commands.flags import SettingsCommand, refuse_unknown_site, with_json, with_settings
 from infra.processes.control import Line
 from infra.processes.session import Session, session
 from infra.settings import Settings
@@ -64,6 +64,7 @@ def forget(
     # Of a longer id this much is stored.
     person: Line = {"site": site, "visitor": visitor, "user": (user or "")[:LONGEST_USER]}
     with session(settings, "footfall forget") as work:
+        refuse_unknown_site(work, site)
         if not dry_run and not yes and sys.stdin.isatty():
             _tell(_asked(work, person | {"dry_run": True}), as_json=False, err=True)
             click.confirm("Erase all this for good?", abort=True, err=True)

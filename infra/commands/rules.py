@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from infra.commands.flags import refuse_unknown_site
 from infra.settings import Settings
 
 SOURCES = {
@@ -79,6 +80,8 @@ def compare(settings: Settings, definitions: dict[str, Any], arguments: dict[str
         )
     before: dict[str, Any] = {}
     with session(settings, "footfall replay") as work, ReplayLines(as_json=as_json) as lines:
+        if arguments["site"] is not None:
+            refuse_unknown_site(work, arguments["site"])
         for line in work.call("replay-rules", arguments | definitions):
             if "stage" in line:
                 lines.take(line)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from infra.backup import places
 from infra.commands.flags import SettingsCommand, with_json, with_settings
 from infra.errors import Failed
 from infra.settings import Settings, spell
@@ -37,6 +38,8 @@ def units(settings: Settings, number: int | None, as_json: bool) -> None:
             f"an embedded warehouse belongs to one process, so there can be one unit only; name a ClickHouse server by"
             f" {spell('warehouse')}"
         )
+    if settings.embedded:
+        places.require(settings)
     with Parts(settings) as parts:
         if number is not None and not settings.embedded:
             parts.create_topics()

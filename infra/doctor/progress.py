@@ -12,11 +12,11 @@ from brokers.base import Gone, Position, Resumable, TopicPartition, WrongIncarna
 from infra.doctor.finding import NotAsked, Told, counted, ok, span, warning, wrong
 from infra.processes.operation import between
 from infra.topics import kept as in_days
-from pipeline import losses
+from pipeline import erasure, losses
 from pipeline.checkpoint import Checkpoint, CheckpointRepository, Damaged
 from pipeline.lease import HeldLease
 from pipeline.unit import all_of, layout
-from stores.base import CheckpointStore, Positions, StoreError
+from stores.base import CheckpointStore, Positions, StoreError, Unreadable
 
 if TYPE_CHECKING:
     from brokers.base import Broker
@@ -48,7 +48,7 @@ def positions(store: CheckpointStore) -> Positions:
 
 
 def checkpoint(store: CheckpointStore, *, runs: bool, embedded: bool, now: int) -> list[Told]:
-    """Whether the checkpoint and its segments are whole, and whether a dead process left something under way."""
+    """Whether checkpoint, segments and tombstones are whole, and whether a dead process left something under way."""
     told: list[Told] = []
     found = layout(store)
     if found.to:
@@ -65,6 +65,10 @@ def checkpoint(store: CheckpointStore, *, runs: bool, embedded: bool, now: int) 
         if loaded is not None:
             count += 1
             told += _under_way(loaded, runs=runs, embedded=embedded, now=now)
+    try:
+        erasure.load(store)
+    except Unreadable as error:
+        told.append(wrong(f"{error.path}: {error.why}", error.remedy))
     if not told:
         return [ok(f"{counted(count, 'checkpoint')}, whole" if count else "none yet")]
     return told

@@ -59,6 +59,11 @@ class Front:
         """End what has no end of its own; the server calls this when it begins to stop."""
         self._streams.drain()
 
+    def _leave(self) -> None:
+        """Drop what threads still work at for clients that are gone."""
+        for pool in (self._probes, self._commands, self._exports, self._questions, self._pages, self._streams.pool):
+            pool.leave()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
@@ -66,6 +71,8 @@ class Front:
         elif kind == "lifespan":
             for state in ("startup", "shutdown"):
                 await receive()
+                if state == "shutdown":
+                    self._leave()
                 await send({"type": f"lifespan.{state}.complete"})
         elif kind == "websocket":
             await send({"type": "websocket.close", "code": 1000})
@@ -89,7 +96,7 @@ class Front:
             if streamed:
                 await _stream(work, task, scope, receive, send)
             else:
-                await send_whole(work, task, scope, send)
+                await send_whole(work, task, scope, receive, send)
         finally:
             work.leave()
 

@@ -253,6 +253,14 @@ def of(
         """Whether any event of a site is stored."""
         yield {"holds": parts.warehouse.has_events(site)}
 
+    def known_site(site: str) -> Iterator[Line]:
+        """Whether a site is in the sites file or has events or dead letters, and the `sites` of the file."""
+        from stores.letters import Filter, Letters
+
+        known = parts.sites.get(site) is not None or parts.warehouse.has_events(site)
+        known = known or bool(Letters(parts.warehouse).find(Filter(site=site, all=True), 1))
+        yield {"known": known, "sites": sorted(each.domain for each in parts.sites.all())}
+
     def stored_dead_letters(where: str, lines: list[str]) -> Iterator[Line]:
         """Yields the indexes of those of these lines (base64) that are dead letters already."""
         stored = parts.warehouse.stored_dead_letters(where, lines)
@@ -314,6 +322,7 @@ def of(
         "expire": expire,
         "known": known,
         "holds": holds,
+        "known-site": known_site,
         "stored-dead-letters": stored_dead_letters,
         "sql": sql,
         "migrate": migrate,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from a2wsgi import WSGIMiddleware
 
 from ingest.asgi import Scope
-from ingest.http import Message, Response, Send, respond, text_response
+from ingest.http import Message, Receive, Response, Send, respond, text_response
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class Pool:
         self._run: Any = WSGIMiddleware(_contained(application), workers=size.threads)
         self._free = asyncio.Semaphore(size.threads)
         self._waiting = 0
+        self._works: dict[asyncio.Task[None], Work] = {}
 
     async def take(self) -> bool:
         """Reserve a thread; return False if too many wait already or none becomes free in time."""
@@ -60,11 +61,18 @@ class Pool:
     def start(self, work: Work, scope: Scope) -> asyncio.Task[None]:
         """Run the request on the reserved thread, which is free again once the application has returned."""
         task = asyncio.get_running_loop().create_task(self._run(scope, work.receive, work.keep))
+        self._works[task] = work
         task.add_done_callback(self._ended)
         return task
 
+    def leave(self) -> None:
+        """Drop all answers: the server stops, and a thread that goes on finds no event loop to hand its answer to."""
+        for work in self._works.values():
+            work.leave()
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._free.release()
+        del self._works[task]
         if not task.cancelled():
             task.exception()  # marks it as seen; `_contained` has logged it
 
@@ -94,6 +102,10 @@ class Work:
             self.answer.get_nowait()
 
 
+class _Gone(Exception):
+    """Nobody wants the answer of a request any more."""
+
+
 def _contained(application: WSGI) -> WSGI:
     """Wrap the application so that a failure, even a library's panic or exit, ends only its request. Logs it.
 
@@ -101,17 +113,25 @@ def _contained(application: WSGI) -> WSGI:
 
     def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
         gone: threading.Event = environ["asgi.scope"][_GONE]
+
+        def start(*given: Any) -> Any:
+            if gone.is_set():
+                raise _Gone
+            return start_response(*given)
+
         try:
-            answer = application(environ, start_response)
+            answer = application(environ, start)
             try:
                 for piece in answer:
                     if gone.is_set():
-                        return
+                        raise _Gone
                     yield piece
+                if gone.is_set():
+                    raise _Gone
             finally:
                 if hasattr(answer, "close"):
                     answer.close()
-        except GeneratorExit:
+        except (GeneratorExit, _Gone):
             raise
         except BaseException as error:
             log.exception("%s %r ended in an error", environ["REQUEST_METHOD"], environ["PATH_INFO"])
@@ -129,9 +149,15 @@ def whole(scope: Scope, body: bytes, work: Work) -> Scope:
     return {**scope, "headers": headers, _GONE: work.gone}
 
 
-async def send_whole(work: Work, task: asyncio.Task[None], scope: Scope, send: Send) -> None:
-    """Send the answer once it is complete."""
-    await asyncio.wait({task})
+async def send_whole(work: Work, task: asyncio.Task[None], scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the answer once it is complete, unless the client has gone."""
+    left = asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        left.cancel()
+    if not task.done():
+        return
     if task.exception() is not None:
         await respond(send, scope["method"], failed())
         return

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from infra.backup import places
 from infra.errors import Failed
 from infra.processes import control
 from infra.processes.control import Line
@@ -49,12 +50,15 @@ class Here:
 def session(settings: Settings, command: str, *, parts: Parts | None = None) -> Iterator[Session]:
     """Opens the session of a command; `parts` are those that the command has opened, for work in this process.
 
-    Raises `Failed` if the data folder is held by a process that serves no other commands.
+    Raises `Failed` if the data folder is held by a process that serves no other commands, and if nothing is there and
+    the command has no parts: only what brings events makes a data folder.
     """
     running = _running(settings) if settings.embedded else None
     if running is not None:
         yield running
         return
+    if settings.embedded and parts is None:
+        places.require(settings)
     with owned(settings, command, parts=parts) as core:
         yield Here(core)
 

@@ -37,7 +37,7 @@ class Streams:
     """All streams of a server."""
 
     def __init__(self, application: WSGI) -> None:
-        self._pool = Pool("streams", application, STREAMS)
+        self.pool = Pool("streams", application, STREAMS)
         self._watched: dict[_Key, _Watched] = {}
         self._watchers = 0
         self._draining = False
@@ -68,7 +68,7 @@ class Streams:
         key = _Key(scope["client"][0] if scope["client"] else "", scope["path"], scope["query_string"], headers)
         found = self._watched.get(key)
         if found is None or found.over:
-            found = _Watched(self._pool, {**scope, "headers": list(headers)})
+            found = _Watched(self.pool, {**scope, "headers": list(headers)})
             self._watched[key] = found
             found.task.add_done_callback(lambda _: self._forget(key, found))
         found.watchers += 1

@@ -42,6 +42,8 @@ class Worker:
         self._process = context.Process(target=_serve, args=(theirs, task), daemon=True, name="reading")
         self._process.start()
         theirs.close()
+        self._feeding: threading.Thread | None = None
+        self._fault: Exception | None = None  # of the lines
 
     def __enter__(self) -> Worker:
         return self
@@ -49,33 +51,40 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.join()
-        self._pipe.close()
+        if self._feeding is None or not self._feeding.is_alive():
+            self._pipe.close()  # else its thread, which may wait for a line, finds that nobody listens
 
     def batches(self, shape: str, lines: Iterable[bytes], size: int) -> Iterator[Batch]:
         """Yield what one file's lines came to, `size` lines a batch; `shape` is one of `formats.FORMATS`.
 
-        Raises ImportFailed when the process was ended from outside."""
+        Raises ImportFailed when the process was ended from outside, or the lines cannot be read."""
         import msgspec
 
         from ingest.logs.batch import Batch
 
         decode = msgspec.msgpack.Decoder(Batch).decode
-        feeding = threading.Thread(target=self._feed, args=(shape, lines, size), daemon=True, name="feeding")
-        feeding.start()
+        self._feeding = threading.Thread(target=self._feed, args=(shape, lines, size), daemon=True, name="feeding")
+        self._feeding.start()
         try:
             while encoded := self._pipe.recv_bytes():
                 yield decode(encoded)
-        except EOFError:
+        except (EOFError, ConnectionResetError):
+            if self._fault is not None:
+                raise ImportFailed(f"the lines cannot be read: {self._fault}") from self._fault
             raise ImportFailed("the process that reads the lines was ended; run the import again, it goes on") from None
-        feeding.join()
+        self._feeding.join()
 
     def _feed(self, shape: str, lines: Iterable[bytes], size: int) -> None:
         rest = iter(lines)
-        with suppress(OSError):  # the worker has ended: `batches` says so
-            self._pipe.send(shape)
-            while some := list(islice(rest, size)):
-                self._pipe.send(some)
-            self._pipe.send(None)
+        try:
+            with suppress(OSError):  # the worker has ended: `batches` says so
+                self._pipe.send(shape)
+                while some := list(islice(rest, size)):
+                    self._pipe.send(some)
+                self._pipe.send(None)
+        except Exception as error:
+            self._fault = error
+            self._process.terminate()  # so that `batches` waits no longer
 
 
 def _serve(pipe: Connection, task: Task) -> None:

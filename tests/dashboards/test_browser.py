@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from stores.warehouse import Warehouse
 from tests.dashboards.conftest import NOW, Visit, event_rows, ms, session_rows
 from tests.dashboards.test_build import ROOT
 from tests.patience import patient
+from tests.require import require
 
 pytestmark = pytest.mark.real
 
@@ -37,11 +37,7 @@ TOKEN = "let me in, please"
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        reason = "Chromium is not installed: apt-get install chromium"
-        if os.environ.get("FOOTFALL_TEST_REQUIRE") == "all":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    require("chromium", chromium is not None, "apt-get install chromium")
     hatch_build.build(ROOT)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -77,7 +73,9 @@ def closed(warehouse: Warehouse, live: Live, sites: dict[str, str]) -> Iterator[
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    for server in {"address", "closed"} & set(request.fixturenames):
+        request.getfixturevalue(server)  # so that the page, which asks it every second, is closed before it
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(patient(30_000))
     opened = context.new_page()

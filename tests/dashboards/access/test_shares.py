@@ -189,6 +189,19 @@ def test_a_password_opens_this_share_and_no_other(app: Flask, accounts: Accounts
     accounts.shares.remove(SECRET, "other lock")
 
 
+def test_behind_the_password_a_page_looks_as_its_address_says(
+    application: Callable[[Access], Flask], accounts: Accounts, tokens: dict[str, str]
+) -> None:
+    client, root = application(Access(accounts=accounts)).test_client(), f"/share/{tokens['locked']}"
+    door = client.get(f"{root}/{SITE}?theme=dark&lang=de&period=7d")
+    (action,) = re.findall(r'action="([^"]*)"', door.text)
+    assert ("Öffnen" in door.text, html.unescape(action)) == (True, f"{root}/open?theme=dark&lang=de")
+    wrong = client.post(html.unescape(action), data={"password": "another word"})
+    assert (wrong.status_code, "Öffnen" in wrong.text, f'action="{action}"' in wrong.text) == (401, True, True)
+    entered = client.post(html.unescape(action), data={"password": PASSWORD})
+    assert entered.headers["Location"] == f"{root}/{SITE}?theme=dark&lang=de"
+
+
 def test_who_keeps_guessing_has_to_wait(
     application: Callable[[Access], Flask], accounts: Accounts, tokens: dict[str, str]
 ) -> None:

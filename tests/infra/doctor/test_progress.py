@@ -15,6 +15,7 @@ from activity.event import ALL_TOPICS
 from brokers.base import Broker, Record, TopicPartition
 from brokers.sqlite.broker import SqliteBroker
 from infra.doctor import progress
+from pipeline import erasure
 from pipeline.checkpoint import Checkpoint, CheckpointRepository, Intent, Lease
 from pipeline.losses import Missing
 from pipeline.unit import Layout, swap_layout
@@ -204,6 +205,14 @@ def test_a_flipped_byte_is_named(store: CheckpointStore, tmp_path: Path, name: s
     assert found.state == "wrong"
     assert path.name in found.finding
     assert "its checksum is not that of its bytes" in found.finding
+
+
+def test_tombstones_that_are_none_are_named(store: CheckpointStore) -> None:
+    write(store)
+    store.swap(erasure.NAME, b'{"tombstones":[{}]}', None)
+    (found,) = checkpoint(store)
+    assert (found.state, found.remedy) == ("wrong", "start a loader, which makes it again from the table `erasures`")
+    assert found.finding.startswith("erasures: it is no list of tombstones")
 
 
 def test_a_missing_segment_is_named(store: CheckpointStore, tmp_path: Path) -> None:

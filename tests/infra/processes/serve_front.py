@@ -29,6 +29,7 @@ steps = threading.Semaphore(0)
 ended: list[str] = []
 told = [("first", 200)]
 asked: list[str] = []
+naps: list[str] = []
 
 
 @application.get("/ready")
@@ -57,8 +58,14 @@ def much() -> bytes:
 
 @application.get("/nap")
 def nap() -> str:
+    naps.append("")
     time.sleep(3)
     return "rested\n"
+
+
+@application.get("/naps")
+def how_many() -> str:
+    return str(len(naps))
 
 
 @application.post("/sql")

@@ -307,3 +307,14 @@ def test_an_export_ends_when_its_reader_goes_and_no_other_request_waits_for_it(s
             assert connection.recv(12) == b"HTTP/1.1 200"
         assert server.ask("/ended").body == b"0"
     until(lambda: server.ask("/ended").body == b"2", "both streams have ended")
+
+
+def test_what_a_thread_still_does_for_a_client_that_is_gone_ends_with_the_server(serve: Callable[..., Server]) -> None:
+    server = serve()
+    with server.connect() as connection:
+        connection.sendall(request_bytes("GET", "/nap", b""))
+        until(lambda: server.ask("/naps").body == b"1", "it sleeps")
+    server.process.terminate()
+    assert server.process.wait(PATIENCE) == 0
+    assert "never awaited" not in server.said()
+    assert "Traceback" not in server.said()

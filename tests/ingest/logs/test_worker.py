@@ -1,0 +1,69 @@
+"""The process that reads the lines of an import: what goes wrong beside it is told in words, and never in a thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from activity.enrich import SiteRules
+from ingest.logs.files import ImportFailed
+from ingest.logs.worker import Task, Worker
+
+TASK = Task(SiteRules("example.com"), b"key", 1_748_858_400_000, None)
+
+
+@pytest.fixture
+def fallen() -> Iterator[list[str]]:
+    """What threads ended in."""
+    found: list[str] = []
+    before, threading.excepthook = threading.excepthook, lambda fault: found.append(repr(fault.exc_value))
+    yield found
+    threading.excepthook = before
+
+
+def feeding() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "feeding"]
+
+
+def endless() -> Iterator[bytes]:
+    while True:
+        yield b"nothing that is a line of a log\n"
+
+
+def test_an_import_that_is_given_up_leaves_no_thread_behind(fallen: list[str]) -> None:
+    with Worker(TASK) as worker:
+        assert next(worker.batches("combined", endless(), 2_000)).lines == 2_000
+    for thread in feeding():
+        thread.join(30)
+    assert (feeding(), fallen) == ([], [])
+
+
+def broken() -> Iterator[bytes]:
+    yield b"a line\n"
+    raise ValueError("I/O operation on closed file")
+
+
+def killed(worker: Worker) -> None:
+    worker._process.kill()
+
+
+def nothing(_: Worker) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("lines", "deed", "told"),
+    [(broken, nothing, "the lines cannot be read: I/O operation"), (endless, killed, "run the import again")],
+)
+def test_what_ends_it_is_told(
+    fallen: list[str], lines: Callable[[], Iterator[bytes]], deed: Callable[[Worker], None], told: str
+) -> None:
+    with Worker(TASK) as worker:
+        deed(worker)
+        with pytest.raises(ImportFailed, match=told):
+            list(worker.batches("combined", lines(), 1))
+    for thread in feeding():
+        thread.join(30)
+    assert (feeding(), fallen) == ([], [])
