@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from brokers.base import BrokerError, NoSuchTopic, Position, TopicPartition, WrongIncarnation
 
+_GO_ON = "If it is the right one, `footfall topics reset-positions` shows what is lost and goes on with what is there"
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -116,7 +117,7 @@ def check_incarnation(partition: TopicPartition, position: Position, incarnation
         raise WrongIncarnation(
             f"{partition}: position {position} belongs to another incarnation than {incarnation}: the topic"
             " was made again, or this is another broker. `footfall broker move FROM TO` takes the records and the"
-            " checkpoint from one broker to another; else start from a checkpoint of this one or from its beginning"
+            f" checkpoint from one broker to another. {_GO_ON}"
         )
 
 
@@ -124,5 +125,5 @@ def beyond_end(partition: TopicPartition, position: Position) -> WrongIncarnatio
     """Return the error for a position after the last record."""
     return WrongIncarnation(
         f"{partition}: position {position} lies beyond the end: the checkpoint belongs to another log, or the"
-        " log was restored from an older copy"
+        f" log has lost its last records, as by an unclean election, or was restored from an older copy. {_GO_ON}"
     )

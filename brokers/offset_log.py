@@ -61,7 +61,8 @@ class OffsetLog(msgspec.Struct, frozen=True):
         """Return the error for records that start at `offset`, before the first one kept."""
         return Gone(
             f"{self.partition}: records from offset {offset} were removed by retention, the first kept is"
-            f" {self.first}: read them from the archive, or go on from the first kept"
+            f" {self.first}: read them from the archive, or go on from the first kept: if it is the loader that lacks"
+            " them, by `footfall topics reset-positions`"
         )
 
 

@@ -277,5 +277,5 @@ class PulsarBroker:
 def _gone(log: Log, position: Position) -> Gone:
     return Gone(
         f"{log.partition}: records about {position} were removed by retention: read them from the archive, or go on"
-        " from the first kept"
+        " from the first kept: if it is the loader that lacks them, by `footfall topics reset-positions`"
     )

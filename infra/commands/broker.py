@@ -307,6 +307,32 @@ def apply(settings: Settings, spec: TopicSpec, delete_older: bool, as_json: bool
     raise click.exceptions.Exit(1 if stays else 0)
 
 
+@topics.command("reset-positions", cls=SettingsCommand)
+@click.option("--yes", is_flag=True, help="Go on where the broker is; without it nothing is changed.")
+@with_json
+@with_settings
+def reset_positions(settings: Settings, yes: bool, as_json: bool) -> None:
+    """Go on after the broker has lost records or a topic that are still to be loaded or archived.
+
+    It names each position that the broker does not know or after which records were removed, and with --yes sets it
+    to what is there: first make sure that the broker is the right one. What is read again counts once, what was loaded
+    stays, and `footfall audit` names the hours that lack something. Exit status 1 if there is something to reset.
+    """
+    from infra.processes.session import session
+
+    with session(settings, "footfall topics reset-positions") as work:
+        found = list(work.call("reset-positions", {"dry_run": not yes}))
+    for line in found:
+        to = line["now"] or "the first record that is kept"
+        told = f"{line['keeper']}\t{line['topic']}[{line['partition']}]: {line['was']} -> {to} ({line['why']})"
+        click.echo(json.dumps(line) if as_json else told)
+    if not found and not as_json:
+        click.echo("the broker knows every position")
+    if found and not yes:
+        click.echo("nothing was changed: --yes goes on with what is there", err=True)
+    raise click.exceptions.Exit(1 if found and not yes else 0)
+
+
 _SIGNS = {"create": "+", "change": "~", "shorten": "-", "refuse": "!"}
 
 

@@ -216,7 +216,7 @@ def kept(broker: Broker, committed: Positions, archived: Positions, *, runs: boo
                     other = "archive" if what == "loaded" else "warehouse"
                     told.append(wrong(said, f"keep topics longer (`footfall topics apply`); the {other} may have them"))
                 except WrongIncarnation as error:
-                    remedy = "name the broker that these events came from, or begin with a new data folder"
+                    remedy = "name the broker that these events came from, or `footfall topics reset-positions`"
                     if isinstance(broker, Resumable):
                         remedy = "if it is this log, the next start of `footfall up` goes on behind what was lost"
                     told.append(wrong(f"{place} is another log than the one that was {what}: {error}", remedy))

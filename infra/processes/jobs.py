@@ -104,6 +104,18 @@ def of(
         ):
             yield msgspec.to_builtins(found)
 
+    def reset_positions(dry_run: bool) -> Iterator[Line]:
+        """Resets the positions that the broker does not know; yields a line for each, see `pipeline.reset.Reset`."""
+        from pipeline.rebuild import Busy
+        from pipeline.reset import reset
+        from stores.base import Conflict
+
+        try:
+            for found in reset(resumed()[0].of_all_units(), parts.archive, dry_run=dry_run):
+                yield msgspec.to_builtins(found)
+        except (Busy, Conflict) as error:
+            raise Failed(str(error)) from error
+
     def replay(first: str, last: str, site: str | None, source: str, dry_run: bool) -> Iterator[Line]:
         """Runs the pipeline's replay; the line of a site and day has `sha256`, a progress line has `stage` ("log" or
         "days"), `read` and `of` (events; `of` null if not known), and `goes_on_from`, the day, where one was broken
@@ -315,6 +327,7 @@ def of(
         "reconcile": rebuild,
         "archive-flush": flush,
         "archive-check": check,
+        "reset-positions": reset_positions,
         "replay": replay,
         "replay-rules": replay_rules,
         "audit": audit,
