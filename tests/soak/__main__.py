@@ -108,7 +108,8 @@ class Soak:
         os.kill(pid, signal.SIGKILL) if pid > 0 else os.killpg(-pid, signal.SIGKILL)
         if victim in ("supervisor", "all of it"):
             self.up.gone()
-            self.traffic.up = self.up = self._start().wait_ready()
+            self.up = self._start()
+            self.traffic.up = self.up.wait_ready()
 
     def _fill_the_disk(self) -> None:
         assert self.disk

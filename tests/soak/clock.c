@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,6 +50,13 @@ time_t time(time_t *at) {
 }
 
 /* The kernel knows nothing of the offset: a deadline that was made with it is given to it without. */
+static struct timespec without(const struct timespec *until) {
+    struct timespec now, deadline = *until;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (llabs((long long)deadline.tv_sec - now.tv_sec) < NEAR) deadline.tv_sec -= *offset;
+    return deadline;
+}
+
 int pthread_cond_timedwait(pthread_cond_t *restrict cond, pthread_mutex_t *restrict mutex,
                            const struct timespec *restrict until) {
     static int (*wait)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
@@ -57,8 +65,14 @@ int pthread_cond_timedwait(pthread_cond_t *restrict cond, pthread_mutex_t *restr
         if (!found) found = dlsym(RTLD_NEXT, "pthread_cond_timedwait");
         *(void **)&wait = found;
     }
-    struct timespec now, deadline = *until;
-    clock_gettime(CLOCK_REALTIME, &now);
-    if (llabs((long long)deadline.tv_sec - now.tv_sec) < NEAR) deadline.tv_sec -= *offset;
+    struct timespec deadline = without(until);
+    return wait(cond, mutex, &deadline);
+}
+
+/* Kafka's client waits by this one. */
+int cnd_timedwait(cnd_t *restrict cond, mtx_t *restrict mutex, const struct timespec *restrict until) {
+    static int (*wait)(cnd_t *, mtx_t *, const struct timespec *);
+    if (!wait) *(void **)&wait = dlsym(RTLD_NEXT, "cnd_timedwait");
+    struct timespec deadline = without(until);
     return wait(cond, mutex, &deadline);
 }
