@@ -87,11 +87,22 @@ class Intent(msgspec.Struct, frozen=True):
     next_watermark: int  # after it
 
 
+LEASE_MS = 600_000
+# By how much the clocks of hosts may differ.
+_CLOCKS_MS = 300_000
+
+
 class Lease(msgspec.Struct, frozen=True):
     """The unit belongs to the process `by` until `until` (ms). The lease of a process that died runs out."""
 
     by: str
     until: int
+
+    def counts(self, now: int, length: int = LEASE_MS) -> bool:
+        """Whether it is in force at `now`, in ms.
+
+        A lease that goes on for longer than its `length` was taken before a clock was set back: nobody waits for it."""
+        return now < self.until <= now + length + _CLOCKS_MS
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):

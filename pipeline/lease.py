@@ -51,7 +51,9 @@ class HeldLease:
     def take(self) -> bool:
         """Take the lease if it is free, or say that it is held. Raises `StoreError` while the store cannot say."""
         with self._lock:
-            if self._clock() >= self._until - self._bound // 2 and not self._write():
+            left = self._until - self._clock()
+            # More than it was taken for is left where the clock was set back.
+            if not self._bound // 2 < left <= self._bound and not self._write():
                 return False
             if self._renewing is None:
                 self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
@@ -61,7 +63,7 @@ class HeldLease:
     @property
     def held(self) -> bool:
         """Whether this process has the lease."""
-        return self._clock() < self._until
+        return 0 < self._until - self._clock() <= self._bound
 
     @property
     def other(self) -> str:
@@ -71,7 +73,7 @@ class HeldLease:
     def holder(self) -> str:
         """The process that has the lease now, "" when it is free."""
         held = self._load()[0]
-        return held.by if held.until > self._clock() else ""
+        return held.by if held.counts(self._clock(), self._bound) else ""
 
     def release(self) -> None:
         """Let another process take the lease at once, or when it runs out if the store does not answer."""
@@ -94,7 +96,7 @@ class HeldLease:
 
     def _write(self) -> bool:
         held, version = self._load()
-        if held.by != self._me and held.until > self._clock():
+        if held.by != self._me and held.counts(self._clock(), self._bound):
             if self._other != held.by:
                 log.warning("%s has the %s; this process stands by until it stops renewing it", held.by, self._name)
             self._other, self._until = held.by, 0

@@ -126,7 +126,8 @@ class Loader:
                 raise UnitsChanged(checkpoint.moved_to)
             parts = self.parts_fields(checkpoint)
             # What was built may be noted later: a lease or a batch of another process has the checkpoint until then.
-            free = checkpoint.intent is None and (checkpoint.lease is None or checkpoint.lease.until <= self.clock())
+            lease = checkpoint.lease
+            free = checkpoint.intent is None and (lease is None or not lease.counts(self.clock()))
             news = free and losses.built(parts["parts"]) != losses.built(checkpoint.parts)
             if parts["missing"] != checkpoint.missing or news:
                 checkpoint = self.repository.swap(msgspec.structs.replace(checkpoint, **parts))
@@ -210,9 +211,9 @@ class Loader:
                 if checkpoint.lost or (checkpoint.missing and checkpoint.intent is None):
                     self.status.trouble = losses.LOST if checkpoint.lost else losses.rebuilding(checkpoint.missing)
                     return None
-                if checkpoint.lease and checkpoint.lease.until > self.clock():
+                if checkpoint.lease and checkpoint.lease.counts(self.clock()):
                     checkpoint = self.open()
-                    if checkpoint.lease and checkpoint.lease.until > self.clock():
+                    if checkpoint.lease and checkpoint.lease.counts(self.clock()):
                         return None
                 found = checkpoint.intent is not None
                 if checkpoint.intent is None:
@@ -221,7 +222,7 @@ class Loader:
                         return None
                     intent = self._plan(checkpoint)
                     if intent is None:
-                        if self.clock() - self._opened_at >= MINUTE_MS:  # it may have changed hands meanwhile
+                        if abs(self.clock() - self._opened_at) >= MINUTE_MS:  # it may have changed hands meanwhile
                             self.open()
                         return None
                     changed = msgspec.structs.replace(checkpoint, intent=intent, lease=None)

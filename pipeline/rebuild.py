@@ -25,7 +25,7 @@ import polars as pl
 from activity import session
 from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS, MARGIN_AFTER_MS, MARGIN_BEFORE_MS
 from pipeline import io, losses
-from pipeline.checkpoint import Checkpoint, CheckpointRepository, Lease, UnitsChanged
+from pipeline.checkpoint import LEASE_MS, Checkpoint, CheckpointRepository, Lease, UnitsChanged
 from pipeline.io import FrameFeed
 from pipeline.live import Loader
 from pipeline.losses import Missing
@@ -33,7 +33,6 @@ from pipeline.run import Feed, Run, Write
 from pipeline.runner import Runner
 from stores.base import Conflict
 
-LEASE_MS = 600_000
 _PATIENCE = 60.0  # seconds
 # A rebuild names its visitors in the query up to this many; beyond, it reads all visitors of the site.
 NAMED_VISITORS = 20_000
@@ -80,7 +79,7 @@ def _lease(loader: Loader, repository: CheckpointRepository, me: str) -> Checkpo
             continue
         if checkpoint.moved_to:
             raise UnitsChanged(checkpoint.moved_to)
-        other = checkpoint.lease is not None and checkpoint.lease.until > loader.clock()
+        other = checkpoint.lease is not None and checkpoint.lease.counts(loader.clock())
         if checkpoint.intent is None and not other:
             lease = Lease(me, loader.clock() + LEASE_MS)
             batch = loader.unit.next_batch(checkpoint.batch)

@@ -102,7 +102,7 @@ def _close(loader: Loader, found: Layout) -> Checkpoint:
             if checkpoint.intent is not None:
                 loader.open()
                 loader.step()  # nothing, if a loader that lives has the unit: it comes to an end of the batch itself
-            elif checkpoint.lease is None or checkpoint.lease.until <= loader.clock():
+            elif checkpoint.lease is None or not checkpoint.lease.counts(loader.clock()):
                 return repository.swap(msgspec.structs.replace(checkpoint, moved_to=found.to, lease=None))
         except Conflict:
             continue

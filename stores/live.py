@@ -70,10 +70,10 @@ class ActiveVisitors:
                 before = active.get(visitor)
                 if before is None:
                     self._visitors += 1
-                if before is None or at_ms > before:
+                # One far ahead was noted before the clock was set back.
+                if before is None or at_ms > before or at_ms < before - ACTIVE_MS:
                     active[visitor] = at_ms
-                if at_ms > self._latest:
-                    self._latest = at_ms
+                self._latest = at_ms
                 self._until_prune -= 1
                 if self._visitors > MAX_VISITORS or self._until_prune <= 0:
                     self._prune()
@@ -98,7 +98,7 @@ class ActiveVisitors:
     def _prune(self) -> None:
         self._until_prune = _PRUNE_EVERY
         for active in self._active.values():
-            for visitor in [visitor for visitor, at in active.items() if at < self._latest - ACTIVE_MS]:
+            for visitor in [visitor for visitor, at in active.items() if abs(at - self._latest) > ACTIVE_MS]:
                 del active[visitor]
         if sum(map(len, self._active.values())) > MAX_VISITORS:
             active = max(self._active.values(), key=len)

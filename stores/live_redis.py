@@ -176,8 +176,10 @@ class RedisLive:
         with self._link.connected() as redis, redis.pipeline(transaction=False) as pipe:
             for site, visitors in active.items():
                 key = f"{self._prefix}active:{site}"
+                latest = max(visitors.values())
+                pipe.zremrangebyscore(key, latest + ACTIVE_MS, "+inf")  # noted before the clock was set back
                 pipe.zadd(key, visitors, gt=True)
-                pipe.zremrangebyscore(key, "-inf", max(visitors.values()) - ACTIVE_MS)
+                pipe.zremrangebyscore(key, "-inf", latest - ACTIVE_MS)
                 pipe.zremrangebyrank(key, 0, -MAX_ACTIVE - 1)
                 pipe.pexpire(key, ACTIVE_MS)
             pipe.execute()

@@ -326,7 +326,7 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
 
     def _retain_now_and_then(self) -> None:
         now = self._clock_ns() // 1_000_000
-        if now - self._retained_at >= self._retain_every_ms and not self.retain():
+        if abs(now - self._retained_at) >= self._retain_every_ms and not self.retain():
             self._retained_at = now  # as long as records are removed, the next publish goes on with it
 
     def _topic(self, name: str) -> _Topic:

@@ -165,7 +165,7 @@ def _paused(parts: Parts, loader: Loader, still: AbstractContextManager[object])
                 why = losses.LOST if checkpoint.lost else losses.rebuilding(losses.missing(gone, checkpoint.missing))
                 raise Failed(f"no backup now: {why}. Let `footfall up` run until /ready answers 200, then again")
             yield checkpoint
-            if checkpoint.lease is None or loader.clock() >= checkpoint.lease.until:
+            if checkpoint.lease is None or not checkpoint.lease.counts(loader.clock()):
                 raise Failed("the disk was too slow to hold everything still so long: try again at a quieter time")
     except Busy as error:
         raise Failed(str(error)) from error

@@ -233,7 +233,7 @@ class WarehouseChecks:
             # A rebuild may have changed parts between the two looks.
             told = stored.rows(self._asked(), self._committed)
             leases = [found.lease for found in self._committed or () if found.lease is not None]
-            if any(lease.until > _now() for lease in leases):
+            if any(lease.counts(_now()) for lease in leases):
                 return [not_asked("a rebuild puts rows in place just now")]
         return told
 

@@ -119,7 +119,7 @@ def _under_way(found: Checkpoint, *, runs: bool, embedded: bool, now: int) -> li
         told.append(
             warning(f"batch {found.intent.batch} was broken off", "nothing is lost: the next start writes it again")
         )
-    if found.lease is not None and (found.lease.until <= now or (embedded and not runs)):
+    if found.lease is not None and (not found.lease.counts(now) or (embedded and not runs)):
         told.append(
             warning(f"a rebuild by {found.lease.by} was broken off", "the next start takes over; run the replay again")
         )

@@ -10,20 +10,24 @@ folder, so each begins with what the kills before it left. What a power cut leav
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from tests.e2e.crashing import A_WHILE, Crash, Crashes, Traffic
-from tests.e2e.harness import SITE, Up, footfall, until
+from tests.e2e.harness import SITE, Up, footfall, secret_key, until
 from tests.e2e.proof import ALL, assert_rollups_equal_a_group_by, by_script, digests, replay
 from tests.e2e.stream import worker
+from tests.e2e.test_forget import MARK, traces, visit
 from tests.e2e.test_open_days import evening
 
 pytestmark = pytest.mark.slow
@@ -39,6 +43,16 @@ LIST = "stores.archive:ManifestStore._write"
 MANIFEST = "stores.checkpoint:FolderCheckpointStore.swap"
 JOURNAL = "pipeline.replay.journal:JournalKeeper"
 STEPS = ("begin", "swapping", "done", "end")
+FORGET = "pipeline.forget"
+TOMBSTONES = "pipeline.erasure:add"
+ERASER = "stores.erasure:Eraser"
+GONE = "stores.archive:ParquetArchive.delete"
+LOG = "brokers.sqlite.erasing"
+DELETED = "stores.checkpoint:FolderCheckpointStore.delete"
+OF_FORGETTING = (
+    f"{FORGET}:_write", f"{FORGET}:_commit", TOMBSTONES, f"{ERASER}.uncount", f"{ERASER}.clean", GONE,
+    f"{LOG}:erase", f"{LOG}:scrub", DELETED,
+)  # fmt: skip
 POINTS = (SWAP, SEGMENT, COMMIT, REBUILT, INSERT, COMMAND, FILE, LIST, MANIFEST, *(f"{JOURNAL}.{s}" for s in STEPS))
 
 TAKEN = "intent=Intent("
@@ -88,10 +102,26 @@ REPLAYS = (
     Crash(f"{JOURNAL}.begin", "after"),
     Crash(f"{JOURNAL}.swapping", "before"),
     Crash(f"{JOURNAL}.swapping", "after"),
+    Crash(INSERT, "before", "/replay/"),
     Crash(INSERT, "after", "/replay/"),
     Crash(REBUILT, "after"),
     Crash(f"{JOURNAL}.done", "after"),
     Crash(f"{JOURNAL}.end", "before"),
+)
+# In the order of what is done: the next start goes on with it, and is killed at the next point.
+FORGETTING = (
+    Crash(TOMBSTONES, "after"),
+    Crash(f"{ERASER}.uncount", "after"),
+    Crash(COMMAND, "after", "ALTER TABLE event_rows DELETE"),
+    Crash(f"{FORGET}:_commit", "before", whole=True),
+    Crash(f"{FORGET}:_commit", "after"),
+    Crash(FILE, "after"),
+    Crash(MANIFEST, "after", "head.json"),
+    Crash(GONE, "after"),
+    Crash(f"{LOG}:erase", "after", nth=2),
+    Crash(f"{LOG}:scrub", "before"),
+    Crash(f"{ERASER}.clean", "after", whole=True),
+    Crash(DELETED, "before", "forgetting"),
 )
 DAY_MS = 86_400_000
 LATE = 60  # events of a late day
@@ -101,7 +131,7 @@ class Session:
     """`up` on one data folder, killed and started again, with the traffic that comes all the time."""
 
     def __init__(self, folder: Path) -> None:
-        self.crashes = Crashes(folder / "crashes", POINTS)
+        self.crashes = Crashes(folder / "crashes", (*POINTS, *OF_FORGETTING))
         self.data = folder / "data"
         self.zone, _ = evening()  # a day that is open for hours yet
         done = footfall("site", "add", SITE, "--timezone", self.zone, "--data", str(self.data))
@@ -226,3 +256,36 @@ def test_between_any_two_steps_of_a_replay(session: Session) -> None:
     session.late("replayed", 5)
     session.crash_in(REPLAYS, "replay", *ALL)
     session.balances("broker", "archive")
+
+
+def test_between_any_two_steps_of_forgetting_a_visitor(session: Session) -> None:
+    now, key = time.time_ns() // 1_000_000, secret_key(session.data)
+    for begin in (now - 7 * DAY_MS, now - DAY_MS, now):
+        his = {"events": visit("him", begin, MARK)}
+        until(lambda his=his: sent(session.up, his, key), "his visit is taken", A_WHILE)  # type: ignore[misc]
+    asked = f"SELECT visitor, count() AS n FROM events WHERE user = '{MARK}' GROUP BY visitor"
+    until(lambda: [int(row["n"]) for row in session.up.sql(asked)] == [3], "his visits are stored", A_WHILE)
+    [visitor] = [row["visitor"] for row in session.up.sql(asked)]
+    until(lambda: session.command("archive", "flush"), "his visits are archived", A_WHILE)
+    command = ("forget", "--site", SITE, "--user", MARK, "--yes")
+    session.crashes.order(Crash(f"{FORGET}:_write", "before"))
+    until(lambda: session.command(*command) or session.crashes.happened(), "it is killed undecided", A_WHILE)
+    assert session.crashes.happened()
+    session.crashes.order(FORGETTING[0])
+    until(lambda: session.command(*command) or session.crashes.happened(), "it is decided", A_WHILE)
+    session.crashes.wait(FORGETTING[0])
+    session.crash(*FORGETTING[1:])
+    until(lambda: not (session.data / "checkpoint" / "forgetting").exists(), "it is finished", A_WHILE)
+    until(lambda: not session.up.sql(asked), "nobody finds him", A_WHILE)
+    session.balances("broker", "archive")
+    with session.traffic.at_rest():
+        assert session.up.stop() == 0
+        assert traces(session.data, visitor) == []
+        session.up = session.traffic.up = Up(session.data, env=session.crashes.env).wait_ready()
+
+
+def sent(up: Up, batch: dict[str, Any], key: str) -> bool:
+    """Whether a batch was taken; it may be sent once more."""
+    with suppress(OSError, http.client.HTTPException):
+        return up.post(batch, {"Authorization": f"Bearer {key}"})[0] == 202
+    return False

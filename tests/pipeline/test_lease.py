@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import stores
+from activity.definitions import DAY_MS, HOUR_MS
 from pipeline.lease import HeldLease
 from stores.base import CheckpointStore, Conflict, StoreError, StoreUnreachable
 from tests.patience import patient
@@ -40,6 +41,31 @@ def store(tmp_path: Path) -> CheckpointStore:
 def two(store: CheckpointStore, clock: Clock) -> Iterator[tuple[HeldLease, HeldLease]]:
     with HeldLease(store, "0", clock, NEVER) as one, HeldLease(store, "0", clock, NEVER) as other:
         yield one, other
+
+
+def test_a_lease_of_a_clock_that_was_set_back_is_not_waited_for(store: CheckpointStore, clock: Clock) -> None:
+    ahead = HeldLease(store, "0", clock, HOUR_MS)
+    clock.now += DAY_MS
+    assert ahead.take()
+    with HeldLease(store, "0", clock, HOUR_MS) as other:
+        assert not other.take()
+        clock.now -= DAY_MS
+        assert not ahead.held
+        assert other.holder() == ""
+        assert other.take()
+        assert not ahead.take()
+        ahead.release()
+        assert other.held
+
+
+def test_who_has_it_renews_it_when_the_clock_is_set_back(store: CheckpointStore, clock: Clock) -> None:
+    clock.now += DAY_MS
+    with HeldLease(store, "0", clock, HOUR_MS) as one, HeldLease(store, "0", clock, HOUR_MS) as other:
+        assert one.take()
+        clock.now -= DAY_MS
+        assert one.take()
+        assert one.held
+        assert not other.take()
 
 
 def test_one_has_it_until_it_gives_it_back(two: tuple[HeldLease, HeldLease]) -> None:

@@ -16,7 +16,7 @@ from activity.definitions import DAY_MS, HOUR_MS, MINUTE_MS
 from activity.event import SESSION_TOPIC, TOPICS
 from brokers.base import TopicPartition
 from pipeline import live, rebuild, recover, replay
-from pipeline.checkpoint import CheckpointRepository, UnitsChanged
+from pipeline.checkpoint import LEASE_MS, CheckpointRepository, UnitsChanged
 from pipeline.replay import driver
 from pipeline.resize import NotNow, resize
 from pipeline.unit import Layout, Unit, all_of, layout
@@ -220,7 +220,7 @@ def test_a_replay_beside_units_killed_between_any_two_effects_goes_on(
         damage(world)
         with dying(world, number), pytest.raises(Crash):
             run(world, 3, source=source)
-        world.now += rebuild.LEASE_MS  # the leases of the killed replay run out
+        world.now += LEASE_MS  # the leases of the killed replay run out
         world.publish(event(50_000 + number, MIDNIGHT + 3 * DAY_MS + number * MINUTE_MS, number % 7))
         for loader in three:
             loader.drain()

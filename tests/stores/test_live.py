@@ -91,6 +91,14 @@ def test_current_visitors_are_those_of_five_minutes(live: Live) -> None:
     assert live.last_active("c.example", "v1") is None
 
 
+def test_who_was_active_before_the_clock_was_set_back_is_active_now(live: Live) -> None:
+    day = 86_400_000
+    live.touch_many([("a.example", "v1", NOW + day), ("a.example", "gone", NOW + day)])
+    live.touch_many([("a.example", "v1", NOW), ("a.example", "v2", NOW)])
+    assert live.current("a.example", NOW) == 2
+    assert live.last_active("a.example", "v1") == NOW
+
+
 def test_who_is_forgotten_is_not_active(live: Live) -> None:
     live.touch_many([("a.example", "v1", NOW), ("a.example", "v2", NOW), ("b.example", "v1", NOW)])
     live.forget("a.example", ["v1", "nobody"])
