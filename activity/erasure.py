@@ -1,4 +1,4 @@
-"""What was forgotten: tombstones of visitors and users, and which events they cover.
+"""What was forgotten: tombstones of visitors, users and dead letters, and what they cover.
 
 A tombstone covers the events of a visitor, or of a user, of one site that were received before a moment. The raw
 records of these events may still be somewhere (a broker keeps them until its retention is over, and somebody may have
@@ -6,13 +6,13 @@ a copy of a log file), so everything that reads raw events leaves out what is co
 its import as `received_at`, and happened before: it is covered too if it occurred before the moment.
 
 A tombstone has to name the visitor, whose id is a keyed hash already. A user's id is what the sender says it is, often
-a mail address, so only a hash of it is kept.
+a mail address, so only a hash of it is kept. A dead letter that names one of them is known by a hash of all of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 
 import msgspec
 import polars as pl
@@ -26,13 +26,15 @@ NEEDED = ["site", "visitor", "user", "received_at", "occurred_at", "protocol"]
 class Tombstone(msgspec.Struct, frozen=True):
     """One visitor (16 hex digits), or one user by `hashed_user`, of a site is forgotten up to a moment (ms).
 
-    `epoch` numbers the erasures of a deployment from 1; one erasure may make several tombstones."""
+    Or one dead letter is, by `hashed_letter`. `epoch` numbers the erasures of a deployment from 1; one erasure may make
+    several tombstones."""
 
     epoch: int
     site: str
     received_before: int
     visitor: str = ""
     user: str = ""
+    letter: str = ""
 
 
 class Erasures(msgspec.Struct, frozen=True):
@@ -52,6 +54,11 @@ class Erasures(msgspec.Struct, frozen=True):
     def sites(self) -> set[str]:
         """The sites that have tombstones."""
         return {each.site for each in self.tombstones}
+
+    @property
+    def letters(self) -> set[str]:
+        """The hashes of the dead letters that are forgotten."""
+        return {each.letter for each in self.tombstones if each.letter}
 
     def covered(self, events: pl.DataFrame) -> pl.Series:
         """Which of these events are forgotten; `events` has at least the columns `NEEDED`."""
@@ -90,6 +97,11 @@ NONE = Erasures()
 def hashed_user(site: str, user: str) -> str:
     """What a tombstone has of a user's id: 32 hex digits."""
     return blake2b(f"{site}\0{user}".encode("utf-8", "surrogatepass"), digest_size=16, person=b"forgotten").hexdigest()
+
+
+def hashed_letter(received_at: int, topic: str, reason: str, received: bytes) -> str:
+    """What a tombstone has of a dead letter: 32 hex digits. `stores.erasure` has the same in SQL."""
+    return sha256(f"{received_at}\0{topic}\0{reason}\0".encode() + received).hexdigest()[:32]
 
 
 def _ascending(tombstones: Iterable[Tombstone]) -> list[Tombstone]:

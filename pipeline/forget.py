@@ -13,7 +13,9 @@ The digests of the days concerned change, and rightly: the receipt has those of 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -25,6 +27,7 @@ from activity import rollup
 from activity.erasure import Erasures, Tombstone, hashed_user
 from brokers.base import BrokerError
 from pipeline import archive as archiving
+from pipeline import days as building
 from pipeline import erasure, losses, rebuild
 from pipeline.checkpoint import Checkpoint, CheckpointRepository
 from pipeline.lease import HeldLease
@@ -36,6 +39,7 @@ from stores.erasure import Erased, Eraser
 log = logging.getLogger("footfall.pipeline")
 
 NAME, _LEASE = "forgetting", "forget"
+_PATIENCE = 60.0  # seconds, for a day that is being built
 _VISITORS = {"site": pl.String(), "visitor": pl.UInt64()}
 
 Receipt = dict[str, Any]
@@ -76,7 +80,7 @@ class Journal(msgspec.Struct, frozen=True):
         found = [Tombstone(self.epoch, site, before, visitor) for visitor in self.visitors]
         if self.person.user:
             found.append(Tombstone(self.epoch, site, before, user=hashed_user(site, self.person.user)))
-        return found
+        return [*found, *(Tombstone(self.epoch, site, before, letter=letter) for letter in self.letters)]
 
     @property
     def needles(self) -> list[str]:
@@ -109,7 +113,7 @@ def forget(loader: Loader, archive: Archive, person: Person, progress: Callable[
         _finish(loader, archive, progress)
         progress("the warehouse")
         _end_batch(loader)
-        with loader.turn, rebuild.leased(loader):
+        with _nothing_built(loader), loader.turn, rebuild.leased(loader):
             epoch = erasure.load(loader.checkpoint_store).epoch + 1
             journal = _found(loader, person, epoch)
             _write(loader.checkpoint_store, journal)
@@ -118,8 +122,9 @@ def forget(loader: Loader, archive: Archive, person: Person, progress: Callable[
 
 
 def take_over(store: CheckpointStore) -> None:
-    """End the lease of a process that died; for the sole process of an embedded warehouse, as `Loader.take_over`."""
-    store.delete(f"lease-{_LEASE}")
+    """End the leases of a process that died; for the sole process of an embedded warehouse, as `Loader.take_over`."""
+    for name in (_LEASE, building.LEASE):
+        store.delete(f"lease-{name}")
 
 
 def resume(loader: Loader, archive: Archive) -> None:
@@ -147,7 +152,7 @@ def _finish(loader: Loader, archive: Archive, progress: Callable[[str], None]) -
     log.warning("Erasure %d was broken off; it is finished now", journal.epoch)
     if any(_epoch_of(repository) < journal.epoch for repository in loader.repository.each()):
         _end_batch(loader)
-        with loader.turn, rebuild.leased(loader):
+        with _nothing_built(loader), loader.turn, rebuild.leased(loader):
             _erase_rows(loader, journal)
     receipt = _erase_elsewhere(loader, archive, journal, progress)
     told = {name: receipt[name] for name in ("removed", "days", "remains")}
@@ -159,6 +164,18 @@ def _end_batch(loader: Loader) -> None:
     with loader.turn:
         if loader.unit.of == 1 and loader.open().intent is not None:
             loader.step()
+
+
+@contextmanager
+def _nothing_built(loader: Loader) -> Iterator[None]:
+    """No process builds days from rows that are about to go. Raises `rebuild.Busy`."""
+    with building.leased(loader.checkpoint_store) as lease:
+        deadline = time.monotonic() + _PATIENCE
+        while not lease.take():
+            if time.monotonic() > deadline:
+                raise rebuild.Busy(f"{lease.other} builds a day; try again when it is done")
+            time.sleep(0.1)
+        yield
 
 
 def _epoch_of(repository: CheckpointRepository) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -23,7 +23,7 @@ from apache_beam.metrics import Metrics
 from activity import codec, columns, rollup, session
 from activity.columns import COLUMNS
 from activity.definitions import DAY_MS
-from activity.erasure import Erasures
+from activity.erasure import Erasures, hashed_letter
 from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import NO_ENVELOPE, DeadLetter, OutcomeCounts
 from activity.refusal import OUTCOMES as OUTCOMES_REASON
@@ -75,7 +75,7 @@ class _Decode(Step):
             found = [opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True) if v]
             erased = len(batch.values) - len(found)
             letters = [each for each in found if not isinstance(each, OutcomeCounts)]
-            dead = [each for each in letters if not is_forgotten(each, self.ref.run().erasures)]
+            dead = _kept(letters, self.ref.run().erasures)
             erased += len(letters) - len(dead)
             if len(letters) < len(found):
                 counts = [each for each in found if isinstance(each, OutcomeCounts)]
@@ -83,8 +83,9 @@ class _Decode(Step):
         else:
             frame, bad = columns.decode(batch.values)
             values = batch.values
-            dead = [_bare(batch.timestamps[i], batch.topic, _why(values[i]), values[i]) for i in bad if values[i]]
-            kept = self.ref.run().erasures.kept(frame)
+            erasures = self.ref.run().erasures
+            dead = _kept([bare(batch.timestamps[i], batch.topic, values[i]) for i in bad if values[i]], erasures)
+            kept = erasures.kept(frame)
             erased = len(bad) - len(dead) + frame.height - kept.height
             frame = kept
         if erased:
@@ -137,10 +138,26 @@ def _bare(received_at: int, topic: str, reason: str, received: bytes) -> Letter:
     return received_at, topic, reason, received, "", "", "", "", len(received), "{}"
 
 
-def is_forgotten(letter: Letter, erasures: Erasures) -> bool:
-    """Whether a dead letter is of a visitor whom a tombstone covers."""
-    received_at, _, _, _, _, site, visitor, *_ = letter
-    return bool(visitor) and erasures.covers(site, visitor, received_at)
+def bare(timestamp: int, topic: str, value: bytes) -> Letter:
+    """The dead letter that a record of an event's topic is; `timestamp` (ms) is when it was published."""
+    return _bare(timestamp, topic, _why(value), value)
+
+
+def forgotten(letters: Sequence[Letter], erasures: Erasures) -> list[bool]:
+    """Whether a tombstone covers each of these dead letters, or the visitor that it is of."""
+    named = erasures.letters
+
+    def is_forgotten(letter: Letter) -> bool:
+        received_at, topic, reason, received, _, site, visitor, *_ = letter
+        if visitor and erasures.covers(site, visitor, received_at):
+            return True
+        return bool(named) and hashed_letter(received_at, topic, reason, received) in named
+
+    return [bool(erasures) and is_forgotten(each) for each in letters]
+
+
+def _kept(letters: list[Letter], erasures: Erasures) -> list[Letter]:
+    return [each for each, gone in zip(letters, forgotten(letters, erasures), strict=True) if not gone]
 
 
 def _counted(records: list[OutcomeCounts]) -> pl.DataFrame:

@@ -30,7 +30,8 @@ _DAY = timedelta(days=1)
 _CLEANED_SECONDS = 60.0
 _NEEDLES = 200  # the engine looks for 255 texts at a time
 
-# The row of a user's tombstone has no visitor in it.
+# The row of a user's tombstone has no visitor in it, and nor has that of a dead letter, whose hash follows this.
+_LETTER = "letter/"
 _THEM = "SELECT visitor FROM erasures WHERE epoch = {epoch:UInt64} AND user = ''"
 _OF_THEM = f"site = {{site:String}} AND visitor IN ({_THEM})"
 _HERE = "database = currentDatabase() AND table IN {tables:Array(String)}"
@@ -59,15 +60,17 @@ class Eraser:
             SELECT DISTINCT epoch, site, received_before, lower(leftPad(hex(visitor), 16, '0')), user
             FROM erasures ORDER BY ALL"""
         return [
-            Tombstone(epoch, site, before, "" if user else visitor, user)
+            Tombstone(epoch, site, before, letter=user.removeprefix(_LETTER))
+            if user.startswith(_LETTER)
+            else Tombstone(epoch, site, before, "" if user else visitor, user)
             for epoch, site, before, visitor, user in self._warehouse.query(sql).iter_rows()
         ]
 
     def record(self, tombstones: Sequence[Tombstone], at: int) -> None:
         """Write the tombstones of one erasure into the table, once; `at` (ms) is when it was begun."""
         frame = pl.DataFrame(
-            [(each.epoch, each.site, int(each.visitor or "0", 16), each.user, each.received_before, at)
-             for each in tombstones],
+            [(each.epoch, each.site, int(each.visitor or "0", 16), _named(each),
+              each.received_before, at) for each in tombstones],
             schema={"epoch": pl.UInt64, "site": pl.String, "visitor": pl.UInt64, "user": pl.String,
                     "received_before": pl.Int64, "erased_at": pl.Int64},
             orient="row",
@@ -230,9 +233,16 @@ class Eraser:
             self._warehouse.command(sql, given)
 
 
-_HASH = "hex(sipHash128(received_at, topic, reason, bytes))"
+# As `activity.erasure.hashed_letter`.
+_HASH = """lower(substring(hex(SHA256(concat(
+    toString(toUnixTimestamp64Milli(received_at)), '\\0', topic, '\\0', reason, '\\0', bytes
+))), 1, 32))"""
 _OF_LETTERS = f"{_HASH} IN {{hashes:Array(String)}}"
 _OF_DEEDS = "id IN {ids:Array(String)}"
+
+
+def _named(tombstone: Tombstone) -> str:
+    return f"{_LETTER}{tombstone.letter}" if tombstone.letter else tombstone.user
 
 
 def _months(days: Sequence[date]) -> list[str]:

@@ -23,7 +23,7 @@ from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import OutcomeCounts
 from brokers.base import Broker, Gone, Position, Stored, TopicPartition
 from pipeline.live import READ_TOPICS
-from pipeline.steps import is_forgotten, opened
+from pipeline.steps import bare, forgotten, opened
 from stores.base import Positions
 from stores.receipts import Span
 
@@ -171,7 +171,9 @@ def _sort_out(
     else:
         exact = look.exact or bool(look.erasures)
         events, bad = columns.decode(values) if exact else columns.receipts(values)
-        rows = [row for row in bad if values[row]]
+        there = [row for row in bad if values[row]]
+        gone = forgotten([bare(stored[row].timestamp, topic, values[row]) for row in there], look.erasures)
+        rows = [row for row, forgot in zip(there, gone, strict=True) if not forgot]
         times = [stored[row].timestamp for row in rows]
         erased = look.erasures.covered(events) if look.erasures else pl.lit(value=False)
         events = events.select(*RECEIPTS, "row", erased=erased)
@@ -196,14 +198,16 @@ def _envelopes(
 ) -> tuple[list[int], list[int]]:
     """Which of these records of the dead-letter topic are dead letters, and when each was received (ms).
 
-    Those of visitors who are forgotten are none."""
-    rows, times = [], []
+    Those that are forgotten are none."""
+    there, letters = [], []
     for row, (value, timestamp) in enumerate(zip(values, timestamps, strict=True)):
         found = opened(value, timestamp) if value else None
-        if found is not None and not isinstance(found, OutcomeCounts) and not is_forgotten(found, erasures):
-            rows.append(row)
-            times.append(found[0])
-    return rows, times
+        if found is not None and not isinstance(found, OutcomeCounts):
+            there.append(row)
+            letters.append(found)
+    gone = forgotten(letters, erasures)
+    rows = [row for row, forgot in zip(there, gone, strict=True) if not forgot]
+    return rows, [letter[0] for letter, forgot in zip(letters, gone, strict=True) if not forgot]
 
 
 def located(broker: Broker, records: Records, rows: pl.DataFrame) -> list[Range]:

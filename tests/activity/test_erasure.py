@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activity.columns import COLUMNS
-from activity.erasure import NEEDED, Erasures, Tombstone, hashed_user
+from activity.erasure import NEEDED, Erasures, Tombstone, hashed_letter, hashed_user
 
 SITES, USERS = st.sampled_from(["a.example", "b.example"]), st.sampled_from(["", "ann", "bo\0b", "ünal"])
 TIMES = st.integers(0, 6)
@@ -72,3 +72,10 @@ def test_texts_as_ids_are_covered_alike(events: list[dict[str, Any]], erasures: 
 def test_a_tombstone_has_no_user_in_it() -> None:
     assert "ann@a.example" not in repr(Tombstone(1, "a.example", 7, user=hashed_user("a.example", "ann@a.example")))
     assert hashed_user("a.example", "ann") != hashed_user("b.example", "ann")
+
+
+def test_a_letter_is_known_by_all_of_it() -> None:
+    letter = (7, "/collect", "malformed", b"{\xff")
+    others = [(8, *letter[1:]), (7, "", *letter[2:]), (*letter[:2], "", letter[3]), (*letter[:3], b"{")]
+    assert hashed_letter(*letter) not in {hashed_letter(*each) for each in others}
+    assert Erasures((Tombstone(1, "a.example", 9, letter=hashed_letter(*letter)),)).letters == {hashed_letter(*letter)}

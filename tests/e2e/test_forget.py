@@ -148,7 +148,8 @@ def test_nothing_of_him_is_left_and_nothing_brings_him_back(start: Start) -> Non
     assert traces(up.data, visitor) == []
     up = start("--site", SITE).wait_ready()
     up.shows(numbers)
-    assert up.sql("SELECT count() AS n FROM erasures WHERE user != ''") == [{"n": 1}]
+    rows = up.sql("SELECT countIf(user LIKE 'letter/%') AS letters, count(user != '' OR NULL) AS named FROM erasures")
+    assert [{name: int(count) for name, count in row.items()} for row in rows] == [{"letters": 1, "named": 2}]
 
 
 def test_a_kill_in_its_middle_is_finished_by_the_next_start(start: Start) -> None:
