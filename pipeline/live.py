@@ -129,7 +129,10 @@ class Loader:
             free = checkpoint.intent is None and (checkpoint.lease is None or checkpoint.lease.until <= self.clock())
             news = free and losses.built(parts["parts"]) != losses.built(checkpoint.parts)
             if parts["missing"] != checkpoint.missing or news:
-                checkpoint = self.repository.swap(msgspec.structs.replace(checkpoint, **parts))
+                try:
+                    checkpoint = self.repository.swap(msgspec.structs.replace(checkpoint, **parts))
+                except Conflict:  # a loader beside this command has gone on
+                    return self.open()
             for topic in READ_TOPICS:
                 found = self.broker.partitions(topic)
                 if found != checkpoint.partitions:
