@@ -16,18 +16,22 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 import polars as pl
 
 from activity.definitions import HOUR_MS, MINUTE_MS
 from activity.zones import ZONES, day_start_ms
 from pipeline.checkpoint import CheckpointRepository
+from pipeline.lease import HeldLease
 from pipeline.unit import all_of, layout
 from stores.base import CheckpointStore
 from stores.day_rows import spans, whole_day
 from stores.days import DayTables
+from stores.months import Month
 
 LOOK_SECONDS = 10.0
+LEASE = "days"  # its name
 # A day is over for the tables an hour after it is over for the clock: visits go on, and events come late.
 _GRACE_MS = HOUR_MS
 # A day that changes all the time is built again every ten minutes, any other shortly after its last change.
@@ -53,13 +57,15 @@ class DayBuilder:
     """Keeps the day tables of all sites up to date.
 
     `complete` returns the last batch of each unit of which all rows are written, or None while that cannot be said (see
-    `complete_batches`); `sites` the domains with their time zones; `clock` Unix ms. Its methods raise what the stores
-    raise; call them again then."""
+    `complete_batches`); `sites` the domains with their time zones; `clock` Unix ms; `lease` the lease under which it
+    builds, None where no other process may erase rows. Its methods raise what the stores raise; call them again then.
+    """
 
     tables: DayTables
     complete: Callable[[], list[int] | None]
     sites: Callable[[], Mapping[str, str]]
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    lease: Callable[[], HeldLease] | None = None
     status: Building = field(default_factory=Building)
     _looks_at: float = 0.0
     _zones: dict[str, str] = field(default_factory=dict)
@@ -162,19 +168,33 @@ class DayBuilder:
             self.look()
             self._looks_at = time.monotonic() + LOOK_SECONDS
         with self.tables.building:
-            return self._build_one()
+            task = self._next()
+            if task is None:
+                return LOOK_SECONDS
+            if self.lease is None:
+                return task()
+            with self.lease() as lease:
+                return task() if lease.take() else LOOK_SECONDS
 
-    def _build_one(self) -> float:
+    def _next(self) -> Callable[[], float] | None:
         if grown := self.grown():
-            return self.keep(*grown)
+            return partial(self.keep, *grown)
         if waiting := self.due():
-            return self.build(waiting[0])  # half of the time is left to others
+            return partial(self.build, waiting[0])  # half of the time is left to others
         yesterday = datetime.fromtimestamp(self.clock() / 1000, UTC).date() - timedelta(days=1)
         if months := self.tables.months_due(yesterday):
-            begun = time.monotonic()
-            self.tables.months.build(months[0])
-            return time.monotonic() - begun
-        return LOOK_SECONDS
+            return partial(self._build_month, months[0])
+        return None
+
+    def _build_month(self, month: Month) -> float:
+        begun = time.monotonic()
+        self.tables.months.build(month)
+        return time.monotonic() - begun
+
+
+def leased(checkpoints: CheckpointStore) -> HeldLease:
+    """The lease under which days are built, and under which nothing is built while rows are erased."""
+    return HeldLease(checkpoints, LEASE)
 
 
 def complete_batches(checkpoints: CheckpointStore) -> list[int] | None:

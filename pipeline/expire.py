@@ -20,7 +20,7 @@ from activity.definitions import DAY_MS, kept_since
 from activity.erasure import Expiry
 from pipeline import archive as archiving
 from pipeline import erasure, forget, losses
-from pipeline.forget import Journal, Person, Receipt
+from pipeline.erasing import Journal, Person, Receipt, receipt_of
 from pipeline.live import Loader
 from stores.base import Archive, CheckpointStore
 from stores.erasure import Eraser
@@ -41,7 +41,7 @@ def look(loader: Loader, archive: Archive, site: str, days: int) -> Receipt:
     found = _found(loader, site, kept_since(loader.clock(), days), 0)
     entries = archive.manifest(None, found.occurred_before).entries
     files = sum(1 for _ in archiving.holding(archive, entries, found.erasures, []))
-    return forget.receipt_of(found, archive_files=files) | {"dry_run": True}
+    return receipt_of(found, archive_files=files) | {"dry_run": True}
 
 
 def expire(loader: Loader, archive: Archive, site: str, days: int, progress: Callable[[str], None]) -> Receipt:

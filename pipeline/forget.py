@@ -14,97 +14,39 @@ The digests of the days concerned change, and rightly: the receipt has those of 
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import time
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
 from functools import partial
-from typing import Any
-from urllib.parse import quote, quote_plus
 
 import msgspec
 import polars as pl
 
 from activity import rollup
 from activity.definitions import DAY_MS
-from activity.erasure import Erasures, Expiry, Tombstone, hashed_user
 from brokers.base import BrokerError
 from pipeline import archive as archiving
-from pipeline import boundary, erasure, losses, rearchive, rebuild
+from pipeline import boundary, erasing, erasure, losses, rearchive, rebuild
+from pipeline import days as building
 from pipeline.checkpoint import Checkpoint, CheckpointRepository
+from pipeline.erasing import VISITORS, Journal, Person, Receipt, needles_of, receipt_of, visitors_of
 from pipeline.lease import HeldLease
 from pipeline.live import Loader
 from pipeline.raw_records import erase_records, expire_records
 from stores.base import Archive, CheckpointStore, StoreError
-from stores.erasure import Erased, Eraser
+from stores.erasure import Eraser
 
 log = logging.getLogger("footfall.pipeline")
 
-NAME, _LEASE = erasure.JOURNAL, "forget"
+_LEASE = "forget"
 _LOOK_AGAIN = 0.2  # seconds
-_VISITORS = {"site": pl.String(), "visitor": pl.UInt64()}
-
-Receipt = dict[str, Any]
+_PATIENCE = 60.0  # seconds, for a day that is being built
 
 
 class Unable(RuntimeError):
     """This deployment cannot erase; nothing was changed. The message says why."""
-
-
-class Person(msgspec.Struct, frozen=True):
-    """Who is to be forgotten: a visitor of a site (16 hex digits), or a user with all of his visitors."""
-
-    site: str
-    visitor: str = ""
-    user: str = ""
-
-
-class Journal(msgspec.Struct, frozen=True):
-    """What one erasure has to do, and what it found. Times are ms. It has the user's id until it is done."""
-
-    person: Person
-    visitors: list[str]
-    epoch: int
-    received_before: int
-    begun: int
-    days: list[str]  # UTC days with rows of theirs
-    events: int
-    sessions: int
-    letters: list[str]  # hashes, see `Eraser.letters`
-    letter_ids: list[str]
-    digests: dict[str, str]  # of the sessions of the site by day, as they were
-    files: list[str] = []  # of the archive, which are replaced by others
-    occurred_before: int = 0  # 0 where it is about a person; else the site's days before go, and `letters` is empty
-    old_letters: int = 0
-
-    @property
-    def expiry(self) -> Expiry | None:
-        """What has expired, None where it is about a person."""
-        return Expiry(self.epoch, self.person.site, self.occurred_before) if self.occurred_before else None
-
-    @property
-    def erasures(self) -> Erasures:
-        """The tombstones of this erasure."""
-        return Erasures((), (self.expiry,)) if self.expiry else Erasures(tuple(self._tombstones()))
-
-    def _tombstones(self) -> list[Tombstone]:
-        site, before = self.person.site, self.received_before
-        found = [Tombstone(self.epoch, site, before, visitor) for visitor in self.visitors]
-        if self.person.user:
-            found.append(Tombstone(self.epoch, site, before, user=hashed_user(site, self.person.user)))
-        return found
-
-    @property
-    def needles(self) -> list[str]:
-        """The texts by which a dead letter names one of them."""
-        return _needles(self.person, self.visitors)
-
-    @property
-    def erased(self) -> Erased:
-        """Whom it is about, for the warehouse."""
-        return Erased(self.person.site, self.epoch, _frame(self.person.site, self.visitors))
 
 
 def look(loader: Loader, archive: Archive, person: Person) -> Receipt:
@@ -134,16 +76,17 @@ def erase(
         _finish(loader, archive, progress)
         progress("the warehouse")
         _end_batch(loader)
-        with loader.turn, rebuild.leased(loader) as checkpoint:
+        with _nothing_built(loader), loader.turn, rebuild.leased(loader) as checkpoint:
             journal = found(erasure.load(loader.checkpoint_store).epoch + 1)
-            _write(loader.checkpoint_store, journal)
+            erasing.write(loader.checkpoint_store, journal)
             _erase_rows(loader, checkpoint, journal)
         return _erase_elsewhere(loader, archive, journal, progress)
 
 
 def take_over(store: CheckpointStore) -> None:
-    """End the lease of a process that died; for the sole process of an embedded warehouse, as `Loader.take_over`."""
-    store.delete(f"lease-{_LEASE}")
+    """End the leases of a process that died; for the sole process of an embedded warehouse, as `Loader.take_over`."""
+    for name in (_LEASE, building.LEASE):
+        store.delete(f"lease-{name}")
 
 
 def resume(loader: Loader, archive: Archive, patience: float = 0.0) -> None:
@@ -152,7 +95,7 @@ def resume(loader: Loader, archive: Archive, patience: float = 0.0) -> None:
     The loader is of all units. While another process takes the rows out, this waits for so many seconds. Raises
     `rebuild.Busy`."""
     deadline = time.monotonic() + patience
-    while (journal := _read(loader.checkpoint_store)[0]) is not None:
+    while (journal := erasing.read(loader.checkpoint_store)[0]) is not None:
         with HeldLease(loader.checkpoint_store, _LEASE) as lease:
             if lease.take():
                 _resume(loader, archive, journal)
@@ -179,13 +122,13 @@ def _has_rows(loader: Loader, journal: Journal) -> bool:
 
 
 def _finish(loader: Loader, archive: Archive, progress: Callable[[str], None]) -> None:
-    journal, _ = _read(loader.checkpoint_store)
+    journal, _ = erasing.read(loader.checkpoint_store)
     if journal is None:
         return
     log.warning("Erasure %d was broken off; it is finished now", journal.epoch)
     if _has_rows(loader, journal):
         _end_batch(loader)
-        with loader.turn, rebuild.leased(loader) as checkpoint:
+        with _nothing_built(loader), loader.turn, rebuild.leased(loader) as checkpoint:
             _erase_rows(loader, checkpoint, journal)
     receipt = _erase_elsewhere(loader, archive, journal, progress)
     told = {name: receipt[name] for name in ("removed", "days", "remains")}
@@ -197,6 +140,18 @@ def _end_batch(loader: Loader) -> None:
     with loader.turn:
         if loader.unit.of == 1 and loader.open().intent is not None:
             loader.step()
+
+
+@contextmanager
+def _nothing_built(loader: Loader) -> Iterator[None]:
+    """No process builds days from rows that are about to go. Raises `rebuild.Busy`."""
+    with building.leased(loader.checkpoint_store) as lease:
+        deadline = time.monotonic() + _PATIENCE
+        while not lease.take():
+            if time.monotonic() > deadline:
+                raise rebuild.Busy(f"{lease.other} builds a day; try again when it is done")
+            time.sleep(_LOOK_AGAIN)
+        yield
 
 
 def _epoch_of(repository: CheckpointRepository) -> int:
@@ -218,7 +173,7 @@ def refuse(loader: Loader) -> None:
 def _found(loader: Loader, person: Person, epoch: int) -> Journal:
     """What there is of a person now."""
     eraser, site, now = Eraser(loader.warehouse), person.site, loader.clock()
-    visitors = _frame(site, [person.visitor] if person.visitor else [])
+    visitors = visitors_of(site, [person.visitor] if person.visitor else [])
     if person.user:
         visitors = eraser.visitors_of(site, person.user)
     names = visitors.sort("visitor").select(rollup.hex16("visitor").alias("name"))["name"].to_list()
@@ -230,7 +185,7 @@ def _found(loader: Loader, person: Person, epoch: int) -> Journal:
         if theirs:
             digests[str(day)] = rollup.session_digest(of_day)
             sessions += theirs
-    letters = eraser.letters(site, _needles(person, names))
+    letters = eraser.letters(site, needles_of(person, names))
     return Journal(
         person=person,
         visitors=names,
@@ -309,7 +264,7 @@ def _without(repository: CheckpointRepository, paths: list[str], journal: Journa
             gone = (pl.col("site") == journal.person.site) & (at < journal.occurred_before)
             left = frame.filter(~gone)
         else:
-            left = frame.join(journal.erased.visitors, on=list(_VISITORS), how="anti", maintain_order="left")
+            left = frame.join(journal.erased.visitors, on=list(VISITORS), how="anti", maintain_order="left")
         if left.height == frame.height:
             kept.append(path)
             continue
@@ -333,7 +288,7 @@ def _erase_elsewhere(
     def replacing(paths: list[str]) -> None:
         nonlocal journal
         journal = msgspec.structs.replace(journal, files=sorted({*journal.files, *paths}))
-        _write(loader.checkpoint_store, journal)
+        erasing.write(loader.checkpoint_store, journal)
 
     before = expiry.occurred_before if expiry else None
     archiving.erase(archive, ever, journal.files, replacing, unreadable, before)
@@ -360,7 +315,7 @@ def _erase_elsewhere(
     remains += [{"where": path, "why": "the file is damaged and cannot be looked into"} for path in unreadable]
     remains += [{"where": name, "why": "it was set aside as damaged"} for name in store.names("damaged/")]
     receipt = receipt_of(journal, archive_files=len(journal.files), log_records=records) | {"remains": remains}
-    store.delete(NAME)
+    store.delete(erasure.JOURNAL)
     restated = _restated(loader, journal)
     return receipt | {"days": restated}
 
@@ -376,57 +331,10 @@ def _restated(loader: Loader, journal: Journal) -> list[Receipt]:
     return [each for each in restated if not journal.expiry or each["before"] != each["after"]]
 
 
-def receipt_of(journal: Journal, **removed: int) -> Receipt:
-    """What a journal says of what goes; `removed` are further counts."""
-    person = journal.person
-    before = datetime.fromtimestamp(journal.received_before / 1000, UTC)
-    letters = len(journal.letters) + journal.old_letters
-    counts = {"events": journal.events, "sessions": journal.sessions, "dead_letters": letters}
-    if journal.expiry:
-        since = datetime.fromtimestamp(journal.occurred_before / 1000, UTC)
-        told = {"site": person.site, "epoch": journal.epoch, "kept_since": str(since.date())}
-        return told | {"removed": {"days": len(journal.days)} | counts | removed, "days": []}
-    return {
-        "site": person.site,
-        "visitors": journal.visitors,
-        "user": person.user,
-        "epoch": journal.epoch,
-        "received_before": before.isoformat(timespec="milliseconds"),
-        "removed": counts | removed,
-        "days": list(journal.digests),
-    }
-
-
-def _read(store: CheckpointStore) -> tuple[Journal | None, str | None]:
-    found = store.load(NAME)
-    return (msgspec.json.decode(found[0], type=Journal), found[1]) if found else (None, None)
-
-
-def _write(store: CheckpointStore, journal: Journal) -> None:
-    store.swap(NAME, msgspec.json.encode(journal), _read(store)[1])
-
-
 def _loaded(repository: CheckpointRepository) -> Checkpoint:
     found = repository.load()
     assert found is not None  # it is leased
     return found
-
-
-def _frame(site: str, visitors: Iterable[str]) -> pl.DataFrame:
-    return pl.DataFrame([(site, int(visitor, 16)) for visitor in visitors], schema=_VISITORS, orient="row")
-
-
-def _needles(person: Person, visitors: list[str]) -> list[str]:
-    if not person.user:
-        return visitors
-    user = person.user
-    # As JSON has it, by any of its writers, and as a pixel's query, where a longer name is found, too: rather one
-    # letter too many. `Erasures.named` reads the same.
-    texts = [msgspec.json.encode(user).decode("utf-8", "replace"), json.dumps(user)]
-    texts += [text.replace("/", "\\/") for text in texts]
-    queries = [quote(user, safe=""), quote(user, safe="!*'()"), quote(user, safe="@+"), quote_plus(user)]
-    queries += [re.sub("%..", lambda found: found[0].lower(), query) for query in queries]
-    return [*visitors, *dict.fromkeys([*texts, *(f"user={query}" for query in queries)])]
 
 
 def _dates(days: list[str]) -> list[date]:

@@ -130,7 +130,10 @@ class Loader:
             free = checkpoint.intent is None and (lease is None or not lease.counts(self.clock()))
             news = free and losses.built(parts["parts"]) != losses.built(checkpoint.parts)
             if parts["missing"] != checkpoint.missing or news:
-                checkpoint = self.repository.swap(msgspec.structs.replace(checkpoint, **parts))
+                try:
+                    checkpoint = self.repository.swap(msgspec.structs.replace(checkpoint, **parts))
+                except Conflict:  # a loader beside this command has gone on
+                    return self.open()
             for topic in READ_TOPICS:
                 found = self.broker.partitions(topic)
                 if found != checkpoint.partitions:

@@ -175,14 +175,14 @@ def _checkpoint(loader: Loader, checkpoint: Checkpoint, writer: Writer, folder: 
     """Copies the checkpoint, without our lease, the segments that it names, and the layout of units.
 
     Raises the checkpoint's `Damaged` for a segment whose checksum is off."""
-    from pipeline import erasure, forget
+    from pipeline import erasure
     from pipeline.checkpoint import CheckpointRepository
     from pipeline.unit import LAYOUT
 
     segments = [*checkpoint.segments(), *checkpoint.dirty_days]
     for name in segments:
         loader.repository.get_frame(name)
-    beside = [name for name in (LAYOUT, erasure.NAME, forget.NAME) if (folder / name).exists()]
+    beside = [name for name in (LAYOUT, erasure.NAME, erasure.JOURNAL) if (folder / name).exists()]
     for name in [*segments, *beside]:
         _all(writer.copy(folder / name, f"checkpoint/{name}"))
     name = loader.repository.name

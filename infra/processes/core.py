@@ -111,11 +111,12 @@ class Core:
     @cached_property
     def day_builder(self) -> DayBuilder:
         """Builds the day tables of the sites that there are."""
-        from pipeline.days import DayBuilder, complete_batches
+        from pipeline.days import DayBuilder, complete_batches, leased
         from stores.days import DayTables
 
-        parts = self.parts
-        return DayBuilder(DayTables(parts.warehouse), partial(complete_batches, parts.checkpoint), self._zones)
+        parts, store = self.parts, self.parts.checkpoint
+        lease = None if parts.settings.embedded else partial(leased, store)
+        return DayBuilder(DayTables(parts.warehouse), partial(complete_batches, store), self._zones, lease=lease)
 
     def _zones(self) -> dict[str, str]:
         return {site.domain: site.timezone for site in self.parts.sites.all()}

@@ -14,7 +14,7 @@ import pytest
 from activity.definitions import DAY_MS, HOUR_MS, MINUTE_MS
 from pipeline import rebuild, recover
 from pipeline.checkpoint import CheckpointRepository
-from pipeline.days import LOOK_SECONDS, DayBuilder, complete_batches, days_of
+from pipeline.days import LOOK_SECONDS, DayBuilder, complete_batches, days_of, leased
 from pipeline.unit import Layout, swap_layout, versioned_layout
 from stores.cover import Period
 from stores.days import DayTables
@@ -79,6 +79,17 @@ def test_days_that_are_over_are_built_the_newest_first(filled: World) -> None:
     assert made.status.slowest > 0
     assert covered(filled) == [True, True, False]
     assert events_of(filled) == 6
+
+
+def test_nothing_is_built_while_another_process_has_the_lease(filled: World) -> None:
+    made, another = builder(filled), leased(filled.checkpoint)
+    made.lease = partial(leased, filled.checkpoint)
+    assert another.take()
+    assert made.step() == LOOK_SECONDS
+    assert (made.status.waiting, made.status.built) == (2, 0)
+    another.release()
+    made.step()
+    assert made.status.built == 1
 
 
 def test_a_day_waits_an_hour_for_visits_that_go_on(world: World) -> None:

@@ -21,6 +21,7 @@ from brokers.base import Record
 from brokers.sqlite.broker import SqliteBroker
 from pipeline import audit, expire, forget, live, recover, replay
 from pipeline.checkpoint import CheckpointRepository
+from pipeline.erasing import Person
 from pipeline.rebuild import reconcile
 from pipeline.resize import resize
 from pipeline.unit import Unit, all_of
@@ -216,7 +217,7 @@ def test_a_longer_retention_removes_nothing_and_brings_nothing_back(world: World
     assert_as(world, without)
     assert world.erasures().expired_before(SITE) == CUT
     # And the next one is another number, which the commit goes by.
-    receipt = forget.forget(world.loader, world.archive, forget.Person(SITE, f"{11:016x}"), lambda _what: None)
+    receipt = forget.forget(world.loader, world.archive, Person(SITE, f"{11:016x}"), lambda _what: None)
     assert receipt["removed"]["events"] == 4
     assert world.loader.open().erased == receipt["epoch"] == 3
     assert world.warehouse.query("SELECT count() FROM expiries FINAL").item() == 1

@@ -22,9 +22,10 @@ from activity.erasure import Tombstone
 from activity.event import DEAD_LETTER_TOPIC, Event
 from brokers.base import Record
 from brokers.sqlite.broker import SqliteBroker
-from pipeline import audit, erasure, forget, live, rearchive, recover, replay
+from pipeline import audit, erasure, forget, live, rearchive, rebuild, recover, replay
+from pipeline import days as building
 from pipeline.checkpoint import CheckpointRepository
-from pipeline.forget import Person
+from pipeline.erasing import Person
 from pipeline.lease import HeldLease
 from pipeline.rebuild import LEASE_MS, Busy, reconcile
 from pipeline.resize import NotNow, resize
@@ -258,6 +259,52 @@ def test_a_user_goes_with_all_his_visitors(world: World, without: Kept) -> None:
     assert counters["decode.erased"] == 1
 
 
+def test_a_letter_that_the_log_still_has_stays_forgotten(world: World, without: Kept) -> None:
+    broken = Record("footfall.pageview", None, f'{{"user":"{MARK}"'.encode())
+    world.broker.publish([broken])
+    world.loader.drain()
+    [written] = [each for each in letters_in(world) if each[0] == "footfall.pageview"]
+    assert go(world, Person(SITE, user=MARK))["removed"]["dead_letters"] == 2
+    left = letters_in(world)
+    assert written not in left
+    # As a broker has them that keeps raw records until its retention is over.
+    world.broker.publish([HIS_LETTER])
+    [counters] = world.loader.drain()
+    assert counters["decode.erased"] == 1
+    assert letters_in(world) == left
+    span = Span(T0 // HOUR_MS * HOUR_MS, T0 // HOUR_MS * HOUR_MS + HOUR_MS)
+    sources = audit.Sources(world.broker, world.warehouse, world.archive, world.checkpoint)
+    assert [each.mismatches for each in audit.audit(sources, span)] == [[]]
+
+
+def letters_in(world: World) -> list[tuple[Any, ...]]:
+    return world.warehouse.query("SELECT topic, reason FROM dead_letters ORDER BY ALL").rows()
+
+
+def test_nothing_is_built_while_rows_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(world, HISTORY[:100])
+    another = building.leased(world.checkpoint)  # another process, which builds a day
+    assert another.take()
+    monkeypatch.setattr(forget, "_PATIENCE", 0.0)
+    with pytest.raises(rebuild.Busy, match="builds a day"):
+        go(world)
+    assert not erasure.load(world.checkpoint)
+    another.release()
+    held = list[bool]()
+    erase = Eraser.erase
+
+    def looking(self: Eraser, *arguments: Any) -> None:
+        with building.leased(world.checkpoint) as builder:
+            held.append(builder.take())
+        erase(self, *arguments)
+
+    monkeypatch.setattr(Eraser, "erase", looking)
+    go(world)
+    assert held == [False]
+    with building.leased(world.checkpoint) as builder:
+        assert builder.take()
+
+
 class Killed(BaseException):
     pass
 
@@ -483,6 +530,6 @@ def test_who_loads_waits_while_another_process_takes_the_rows_out_and_no_longer(
         checkpoint = world.loader.open()
         world.loader.repository.swap(msgspec.structs.replace(checkpoint, erased=1))
         forget.resume(world.loader, world.archive)  # the archive and the log are the other one's
-    assert store.load(forget.NAME) is not None
+    assert store.load(erasure.JOURNAL) is not None
     forget.resume(world.loader, world.archive)
-    assert store.load(forget.NAME) is None
+    assert store.load(erasure.JOURNAL) is None

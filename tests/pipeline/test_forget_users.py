@@ -14,7 +14,7 @@ from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import DeadLetter
 from brokers.base import Record
 from pipeline import forget
-from pipeline.forget import Person
+from pipeline.erasing import Person
 from tests.pipeline.world import T0, World, event
 
 SITE = "a.example"
