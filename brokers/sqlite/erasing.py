@@ -8,9 +8,9 @@ folded back and cut.
 
 from __future__ import annotations
 
-import mmap
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from brokers.base import Position, Stored, Unreachable
 from brokers.sqlite.storage import Row, SqliteFile, checksum, content_of, key_range, packed
@@ -18,6 +18,7 @@ from brokers.sqlite.storage import Row, SqliteFile, checksum, content_of, key_ra
 _SEARCHED = 20_000  # batches that are searched for texts at once
 _ROWS = 20  # looked at together, and written in one transaction: a publisher waits for no more
 _FILLED = 16 << 20  # bytes of a row of zeros
+_PIECE = 4 << 20  # bytes of the file that are searched at once
 _CUT_SECONDS = 30.0
 _EMPTY = (None, None, ())
 
@@ -101,15 +102,23 @@ def scrub(file: SqliteFile, texts: Sequence[bytes]) -> None:
 
 
 def _strays(file: SqliteFile, text: bytes) -> bool:
-    found, at = 0, -1
-    with file.path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        while (at := content.find(text, at + 1)) >= 0:
-            found += 1
+    found = _in_file(file.path, text)
     if not found:  # mostly: then the rows need not be looked at
         return False
     with file.reading() as db:
         rows = db.execute("SELECT records FROM batches WHERE instr(records, ?)", (text,))
         return found > sum(int(records.count(text)) for (records,) in rows)
+
+
+def _in_file(path: Path, text: bytes) -> int:
+    """How often a text is in a file, which is searched piece by piece: other threads wait for no more than one."""
+    found, end = 0, b""
+    with path.open("rb", buffering=0) as raw:
+        while piece := raw.read(_PIECE):
+            piece = end + piece
+            found += piece.count(text)
+            end = piece[max(0, len(piece) - len(text) + 1) :]
+    return found
 
 
 def _cut(file: SqliteFile) -> None:
