@@ -261,6 +261,16 @@ class CheckpointRepository:
 
     def get_frame(self, path: str) -> pl.DataFrame:
         """The frame of a segment. Raises `Damaged` when it is missing or its bytes changed."""
+        return _frame_of(path, self._bytes(path)[0])
+
+    def check(self, path: str) -> None:
+        """Raise what `get_frame` raises. Bytes that have their checksum are read and not decoded."""
+        data, summed = self._bytes(path)
+        if not summed:
+            _frame_of(path, data)
+
+    def _bytes(self, path: str) -> tuple[bytes, bool]:
+        """The bytes of a segment, and whether its name has their checksum."""
         try:
             data = self.store.get(path)
         except Unreadable as error:
@@ -268,10 +278,7 @@ class CheckpointRepository:
         checksum = _SEGMENT_CHECKSUM.search(path)
         if checksum is not None and checksum[1].encode() != _checksum(data):
             raise Damaged(path, "its checksum is not that of its bytes")
-        try:
-            return pl.read_ipc(io.BytesIO(data))
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-            raise Damaged(path, f"it is no segment ({error})") from error
+        return data, checksum is not None
 
     def state(self, checkpoint: Checkpoint, held: OpenState) -> OpenState:
         """The events of open sessions as of a checkpoint. Raises `Damaged`.
@@ -320,6 +327,13 @@ class CheckpointRepository:
         """Delete segments that no checkpoint names any more."""
         for path in paths:
             self.store.delete(path)
+
+
+def _frame_of(path: str, data: bytes) -> pl.DataFrame:
+    try:
+        return pl.read_ipc(io.BytesIO(data))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise Damaged(path, f"it is no segment ({error})") from error
 
 
 def _checksum(data: bytes) -> bytes:

@@ -227,16 +227,36 @@ def _erase_rows(loader: Loader, leased: Checkpoint, journal: Journal) -> None:
     for repository in repositories:
         if (checkpoint := _loaded(repository)).erased < journal.epoch:
             first = repository is repositories[0]
-            _commit(repository, checkpoint, journal, parts, journal.events if first else 0)
+            segments = _open_without(loader, repository, checkpoint, journal)
+            _commit(repository, checkpoint, segments, journal, parts, journal.events if first else 0)
         repository.sweep(_loaded(repository))  # segments that a crash left; nobody is about to commit one
     loader.open()
 
 
+def _open_without(
+    loader: Loader, repository: CheckpointRepository, checkpoint: Checkpoint, journal: Journal
+) -> tuple[list[str], list[str]]:
+    """The segments of what is open without the visitors, and those that they replace.
+
+    Segments have events that are open no more; so a loader that has the state in memory writes that instead."""
+    state = loader.open_events(checkpoint)
+    if state is None:
+        return _without(repository, checkpoint.segments(), journal)
+    left = state.join(journal.erased.visitors, on=list(_VISITORS), how="anti")
+    made = [repository.put_frame(f"kept-{journal.epoch}", left)] if left.height else []
+    return made, [path for path in checkpoint.segments() if path not in made]
+
+
 def _commit(
-    repository: CheckpointRepository, checkpoint: Checkpoint, journal: Journal, parts: list[losses.Part], events: int
+    repository: CheckpointRepository,
+    checkpoint: Checkpoint,
+    open_events: tuple[list[str], list[str]],
+    journal: Journal,
+    parts: list[losses.Part],
+    events: int,
 ) -> None:
     """Commit that the rows are out, so many events less, with a state that has nothing of them."""
-    segments, old = _without(repository, checkpoint.segments(), journal)
+    segments, old = open_events
     dirty_days, old_days = _without(repository, checkpoint.dirty_days, journal)
     repository.swap(
         msgspec.structs.replace(

@@ -194,6 +194,10 @@ class Loader:
         with self.turn:
             return self._checkpoint or self.open()
 
+    def open_events(self, checkpoint: Checkpoint) -> pl.DataFrame | None:
+        """The events of open sessions as of a checkpoint, None if they are not in memory. The caller has `turn`."""
+        return self._state.events.frame() if self._state.paths() == set(checkpoint.segments()) else None
+
     def compile(self) -> None:
         """Compile the graph ahead of the first batch, which then need not wait for it."""
         self.runner.compile(graph.LOADING)

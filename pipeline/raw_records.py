@@ -55,27 +55,24 @@ def erase_records(
         if covered.height:
             text = b"".join(records[row].value or b"" for row in covered["row"])
             count(Counter(covered["received_at"] // HOUR_MS * HOUR_MS), _named(records[0], text))
-        for row in bad:
+        for row in bad:  # a published session is no event, either
             gone[row] = records[row].key in keys and bool(records[row].value)
         return gone
-
-    def sessions(records: Sequence[Stored]) -> list[bool]:
-        return [record.key in keys for record in records]
 
     def letters(records: Sequence[Stored]) -> list[bool]:
         return [_names(record.value or b"", site, needles) for record in records]
 
-    erased = 0
-    for name, texts, wanted in (
-        (DEAD_LETTER_TOPIC, [], letters),  # before those of which the broker knows what to look for
-        *((topic, containing, events) for topic in TOPICS),
-        (SESSION_TOPIC, containing, sessions),
-    ):
-        if name in there and (texts or name == DEAD_LETTER_TOPIC):
-            of_topic = there[name].partitions
-            whole = bool(user) or name == DEAD_LETTER_TOPIC
-            numbers = range(of_topic) if whole else sorted({partition_of(key, of_topic) for key in keys})
-            erased += broker.erase([TopicPartition(name, number) for number in numbers], texts, wanted)
+    def partitions(name: str) -> list[TopicPartition]:
+        of_topic = there[name].partitions if name in there else 0
+        whole = bool(user) or name == DEAD_LETTER_TOPIC
+        numbers = range(of_topic) if whole or not of_topic else sorted({partition_of(key, of_topic) for key in keys})
+        return [TopicPartition(name, number) for number in numbers]
+
+    # The dead letters first: of the others the broker knows what to look for, in all of its files, once.
+    erased = broker.erase(partitions(DEAD_LETTER_TOPIC), [], letters)
+    if containing:
+        named = [partition for name in (*TOPICS, SESSION_TOPIC) for partition in partitions(name)]
+        erased += broker.erase(named, containing, events)
     return erased, []
 
 

@@ -8,15 +8,17 @@ folded back and cut.
 
 from __future__ import annotations
 
-import mmap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from brokers.base import Position, Stored, Unreachable
 from brokers.sqlite.storage import EMPTY, Row, SqliteFile, checksum, content_of, key_range, packed
 
+_SEARCHED = 20_000  # batches that are searched for texts at once
 _ROWS = 20  # looked at together, and written in one transaction: a publisher waits for no more
 _FILLED = 16 << 20  # bytes of a row of zeros
+_PIECE = 4 << 20  # bytes of the file that are searched at once
 _CUT_SECONDS = 30.0
 
 Wanted = Callable[[Sequence[Stored]], Sequence[bool]]
@@ -27,16 +29,10 @@ def erase(file: SqliteFile, log: int, incarnation: str, containing: Sequence[byt
 
     Call `scrub` afterwards: until then their bytes are in the file."""
     erased = 0
-    at, last = key_range(log)
-    while rows := file.query(_ROWS_AFTER, (at, last, _ROWS)):
-        at = rows[-1][0]
+    for keys in _batches(file, log, containing):
+        rows = [row for key in keys for row in file.query(_ROW, (key,))]
         # Looked at before the file is locked: but for us and for retention no batch ever changes.
-        emptied = [
-            made
-            for row in rows
-            if not containing or any(text in row[2] for text in containing)
-            if (made := _emptied(row, incarnation, wanted))
-        ]
+        emptied = [made for row in rows if (made := _emptied(row, incarnation, wanted))]
         if emptied:
             with file.transaction() as db:
                 db.execute("PRAGMA secure_delete = ON")
@@ -46,7 +42,28 @@ def erase(file: SqliteFile, log: int, incarnation: str, containing: Sequence[byt
 
 
 _EMPTY_THEM = "UPDATE batches SET records = ?, crc = ? WHERE id = ?"
-_ROWS_AFTER = "SELECT id, at, records, crc FROM batches WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+_ROW = "SELECT id, at, records, crc FROM batches WHERE id = ?"
+_LAST_OF = "SELECT max(id) FROM (SELECT id FROM batches WHERE id > ? AND id <= ? ORDER BY id LIMIT ?)"
+_HOLDING = "SELECT id FROM batches WHERE id > ? AND id <= ? AND holds(records) ORDER BY id"
+
+
+def _batches(file: SqliteFile, log: int, containing: Sequence[bytes]) -> Iterator[Sequence[int]]:
+    """The keys of a log's batches that hold one of these texts, all of them without texts, some at a time.
+
+    Few do, so the others are looked through inside of SQLite, and none of their rows is made here."""
+
+    def holds(records: bytes) -> bool:
+        return not containing or any(text in records for text in containing)
+
+    at, last = key_range(log)
+    while (upto := file.query(_LAST_OF, (at, last, _SEARCHED))[0][0]) is not None:
+        with file.reading() as db:
+            db.create_function("holds", 1, holds, deterministic=True)
+            keys = [key for (key,) in db.execute(_HOLDING, (at, upto))]
+            db.create_function("holds", 1, None)
+        for start in range(0, len(keys), _ROWS):
+            yield keys[start : start + _ROWS]
+        at = upto
 
 
 def _emptied(row: Row, incarnation: str, wanted: Wanted) -> tuple[int, bytes, int, int] | None:
@@ -85,14 +102,23 @@ def scrub(file: SqliteFile, texts: Sequence[bytes], *, anew: bool = False) -> No
 
 
 def _strays(file: SqliteFile, text: bytes) -> bool:
+    found = _in_file(file.path, text)
+    if not found:  # mostly: then the rows need not be looked at
+        return False
     with file.reading() as db:
         rows = db.execute("SELECT records FROM batches WHERE instr(records, ?)", (text,))
-        known = sum(int(records.count(text)) for (records,) in rows)
-    found, at = 0, -1
-    with file.path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        while found <= known and (at := content.find(text, at + 1)) >= 0:
-            found += 1
-    return found > known
+        return found > sum(int(records.count(text)) for (records,) in rows)
+
+
+def _in_file(path: Path, text: bytes) -> int:
+    """How often a text is in a file, which is searched piece by piece: other threads wait for no more than one."""
+    found, end = 0, b""
+    with path.open("rb", buffering=0) as raw:
+        while piece := raw.read(_PIECE):
+            piece = end + piece
+            found += piece.count(text)
+            end = piece[max(0, len(piece) - len(text) + 1) :]
+    return found
 
 
 def _cut(file: SqliteFile) -> None:

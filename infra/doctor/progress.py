@@ -100,7 +100,7 @@ def _whole(repository: CheckpointRepository) -> Checkpoint | None:
             return None
         try:
             for path in (*loaded.segments(), *loaded.dirty_days):
-                repository.get_frame(path)
+                repository.check(path)
         except Damaged:
             if attempt == _TRIES - 1 or repository.load() == loaded:
                 raise

@@ -202,9 +202,10 @@ def of(
     def forget(site: str, visitor: str, user: str, dry_run: bool) -> Iterator[Line]:
         """Erases a visitor or a user; lines with `doing` say what goes now, and the last one is the receipt."""
         from pipeline import forget as forgetting
+        from pipeline.erasing import Person
         from pipeline.rebuild import Busy
 
-        person = forgetting.Person(site, visitor, user)
+        person = Person(site, visitor, user)
         if parts.sites.get(site) is None and not parts.warehouse.has_events(site):
             raise Failed(f"{site} is no site, and has no events: a site is named as `footfall site list` shows it")
         if not dry_run:

@@ -27,7 +27,7 @@ from stores.base import Archive, ArchivedFile, CheckpointStore, Unreadable
 from stores.receipts import Span
 from stores.warehouse import KEYS, Warehouse
 
-_AT_ONCE = 400_000  # events of the hours that are looked at together
+_AT_ONCE = 600_000  # events of the hours that are looked at together
 _KEYS = list(KEYS)
 
 
@@ -137,9 +137,11 @@ def _windows(sources: Sources, span: Span) -> Iterator[Span]:
     if span.hours == 1:
         yield span
         return
-    weights = defaultdict(int, receipts.rows_by_hour(sources.warehouse, span))
+    weights, archived = defaultdict(int, receipts.rows_by_hour(sources.warehouse, span)), defaultdict[int, int](int)
     for entry in sources.archive.received(span.start, span.end).entries:
-        weights[received_hour(entry)] += entry.rows
+        archived[received_hour(entry)] += entry.rows
+    for hour, rows in archived.items():
+        weights[hour] = max(weights[hour], rows)
     hours = [*weights, *receipts.outcomes(sources.warehouse, span)["hour"]]
     for topic in (*TOPICS, DEAD_LETTER_TOPIC):
         for number in range(sources.broker.partitions(topic)):

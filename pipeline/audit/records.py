@@ -18,7 +18,7 @@ import polars as pl
 from activity import columns
 from activity.columns import COLUMNS, RECEIPTS
 from activity.definitions import HOUR_MS, MINUTE_MS
-from activity.erasure import NONE, Erasures
+from activity.erasure import NEEDED, NONE, Erasures
 from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import OutcomeCounts
 from brokers.base import Broker, Gone, Position, Stored, TopicPartition
@@ -47,7 +47,7 @@ LETTERS = {"received_at": pl.Int64(), "records": pl.Boolean(), **PLACE, "hour": 
 class Look(NamedTuple):
     """Which records are read, all or those published around a span, and whether each is decoded as the loader does.
 
-    That is so, too, where anything was forgotten (`erasures`): only then is it known which events are."""
+    `erasures` tell which events were forgotten."""
 
     whole: bool = False
     exact: bool = False
@@ -171,8 +171,8 @@ def _sort_out(
     if topic == DEAD_LETTER_TOPIC:
         rows, times = _envelopes(values, [record.timestamp for record in stored], look.erasures)
     else:
-        exact = look.exact or bool(look.erasures)
-        events, bad = columns.decode(values) if exact else columns.receipts(values)
+        names = [*dict.fromkeys([*RECEIPTS, *(NEEDED if look.erasures else ())])]
+        events, bad = columns.decode(values) if look.exact else columns.receipts(values, names)
         rows = [row for row in bad if values[row] and not _is_forgotten(stored[row], topic, look.erasures)]
         times = [stored[row].timestamp for row in rows]
         none = pl.lit(value=False)

@@ -321,7 +321,7 @@ STEPS: list[tuple[type, str, int]] = [
     (CheckpointRepository, "forget", 1),
     (ParquetArchive, "commit", 1),
     (ParquetArchive, "delete", 2),
-    (SqliteBroker, "erase", 4),
+    (SqliteBroker, "erase", 2),
 ]
 
 
