@@ -21,7 +21,7 @@ _WAYS = ("stored", "duplicate", "dead_lettered", "erased", "expired", "in_flight
 @click.command(cls=SettingsCommand)
 @click.option("--from", "first", type=_DAY, metavar="YYYY-MM-DD", help="First day (UTC).")
 @click.option("--to", "last", type=_DAY, metavar="YYYY-MM-DD", help="Last day (UTC), inclusive; today by default.")
-@click.option("--hour", metavar="HOUR", help="Only this hour: YYYY-MM-DDTHH (UTC, or with an offset), or 0 to 23 of today.")
+@click.option("--hour", metavar="HOUR", help="Only this hour (UTC): YYYY-MM-DDTHH, also with an offset, or 0 to 23.")
 @with_json
 @with_settings
 def audit(
