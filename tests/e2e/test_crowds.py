@@ -49,7 +49,9 @@ def test_a_byte_each_and_idle_sockets_keep_nobody_waiting(up: Up, count: int) ->
 
 def test_slow_questions_keep_nobody_waiting_but_questions(up: Up) -> None:
     answered: list[tuple[int, dict[str, str]]] = []
-    ask = [threading.Thread(target=lambda: answered.append(fetch(f"{up.dashboards}/sql", SLOW)[:2])) for _ in range(20)]
+    # Each ends after half of the seconds that a statement may take at most.
+    url = f"{up.dashboards}/sql?max_execution_time=15"
+    ask = [threading.Thread(target=lambda: answered.append(fetch(url, SLOW)[:2])) for _ in range(20)]
     for thread in ask:
         thread.start()
     everybody_else_is_answered(up)

@@ -72,11 +72,10 @@ def test_a_day_is_told_with_what_changes_in_it_dry_or_not(world: World) -> None:
     assert [report["changes"] for report in run(world)] == [changes.none()] * len(run(world))
     right = world.sessions().sort("started_at", "visitor")
     gone, other = right.row(0, named=True), right.row(1, named=True)
-    for statement in (
+    world.alter(
         f"DELETE FROM session_rows WHERE session_id = {gone['session_id']}",
         f"ALTER TABLE session_rows UPDATE pageviews = pageviews + 1 WHERE session_id = {other['session_id']}",
-    ):
-        world.warehouse.command(f"{statement} SETTINGS mutations_sync = 2")
+    )
     strange = right[2].with_columns(
         visitor=pl.lit(77, pl.UInt64), session_id=pl.lit(5, pl.UInt64), batch=pl.lit(1, pl.UInt64), deleted=pl.lit(0)
     )

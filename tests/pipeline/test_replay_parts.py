@@ -78,8 +78,7 @@ DAMAGE = (
 
 
 def damage(world: World) -> None:
-    for statement in DAMAGE:
-        world.warehouse.command(f"{statement} SETTINGS mutations_sync = 2")
+    world.alter(*DAMAGE)
 
 
 @contextmanager

@@ -149,6 +149,7 @@ def test_the_number_of_units_changes_at_any_moment_and_a_change_that_is_killed_g
     assert all(report["equal"] for report in run(world, len(of)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("back", [1, 2])
 def test_a_change_that_slept_through_others_touches_nothing_of_theirs(world: World, back: int) -> None:
     """It stops before each of its effects in turn, while others change to four units, to `back` and to four again."""

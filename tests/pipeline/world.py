@@ -15,6 +15,7 @@ from activity.event import ALL_TOPICS, TOPICS, Event, EventType, topic_of, visit
 from brokers.base import Record, TopicPartition
 from pipeline import archive, erasure, live
 from pipeline.runner import Runner
+from tests.e2e.harness import until
 
 # Compiling a graph takes half a second, and every restart of every test would do it again.
 RUNNER = Runner()
@@ -85,6 +86,12 @@ class World:
                     for batch in self.broker.read_range(TopicPartition(topic, partition), None, bounds.last):
                         found += [r.value or b"" for r in batch]
         return found
+
+    def alter(self, *statements: str) -> None:
+        """Mutations, back when all are done. They are handed in together: the engine waits between two parts."""
+        for statement in statements:
+            self.warehouse.command(f"{statement} SETTINGS mutations_sync = 0, lightweight_deletes_sync = 0")
+        until(lambda: not self.count("SELECT count() FROM system.mutations WHERE NOT is_done"), "mutations are done")
 
     def sessions(self) -> pl.DataFrame:
         return self.warehouse.sessions_between(None, 0, 2**41)
