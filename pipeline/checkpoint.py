@@ -132,6 +132,14 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         """The segments of the state."""
         return [self.snapshot, *self.deltas] if self.snapshot else list(self.deltas)
 
+    def refuse_partitions(self, topic: str, found: int) -> None:
+        """Raises `PartitionsChanged` unless a topic has as many partitions as the checkpoint was made with."""
+        if found != self.partitions:
+            raise PartitionsChanged(
+                f"topic {topic} has {found} partitions, the checkpoint was made with {self.partitions}: visitors would"
+                " move between partitions. Give the topic its former count, or begin a new checkpoint"
+            )
+
     def position(self, topic: str, partition: int) -> str | None:
         """The last position taken from a partition, None when nothing was."""
         return self.positions.get(topic, {}).get(str(partition))

@@ -242,7 +242,7 @@ def _open_without(
     state = loader.open_events(checkpoint)
     if state is None:
         return _without(repository, checkpoint.segments(), journal)
-    left = state.join(journal.erased.visitors, on=list(_VISITORS), how="anti")
+    left = state.join(journal.erased.visitors, on=list(VISITORS), how="anti")
     made = [repository.put_frame(f"kept-{journal.epoch}", left)] if left.height else []
     return made, [path for path in checkpoint.segments() if path not in made]
 

@@ -38,7 +38,6 @@ from pipeline.checkpoint import (
     Intent,
     OpenState,
     PartitionRange,
-    PartitionsChanged,
     UnitsChanged,
 )
 from pipeline.exchange import connect_exchange
@@ -135,22 +134,14 @@ class Loader:
                 except Conflict:  # a loader beside this command has gone on
                     return self.open()
             for topic in READ_TOPICS:
-                found = self.broker.partitions(topic)
-                if found != checkpoint.partitions:
-                    raise PartitionsChanged(
-                        f"topic {topic} has {found} partitions, the checkpoint was made with {checkpoint.partitions}:"
-                        " visitors would move between partitions. Give the topic its former count, or begin a new "
-                        "checkpoint"
-                    )
+                checkpoint.refuse_partitions(topic, self.broker.partitions(topic))
             self._checkpoint, self._state, self._opened_at, self._broken_off = checkpoint, state, self.clock(), ""
             self._erasures = erasure.load_or_restore(self.checkpoint_store, Eraser(self.warehouse).erasures)
             self.status.watermark = checkpoint.watermark
             return checkpoint
 
     def _loaded(self) -> tuple[Checkpoint, OpenState]:
-        checkpoint = self.repository.load()
-        if checkpoint is None:
-            checkpoint = self._begin()
+        checkpoint = self.repository.load() or self._begin()
         state = self.repository.state(checkpoint, self._state)
         self.repository.dirty_days(checkpoint)  # raises where a segment of theirs is damaged
         return checkpoint, state
@@ -223,7 +214,7 @@ class Loader:
                     if checkpoint.lease and checkpoint.lease.counts(self.clock()):
                         return None
                 found = checkpoint.intent is not None
-                if checkpoint.intent is None:
+                if not found:
                     if checkpoint.lease and self.checkpoint_store.load(erasure.JOURNAL):
                         self.status.trouble = self._broken_off = "an erasure was broken off, and is finished first"
                         return None

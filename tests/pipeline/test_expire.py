@@ -30,7 +30,7 @@ from stores.checkpoint import FolderCheckpointStore
 from stores.days import DayTables
 from stores.erasure import Eraser
 from stores.receipts import Span
-from tests.pipeline.test_forget import NUMBERS, Kept, Killed, assert_as, kept
+from tests.pipeline.forgetting.him import NUMBERS, Kept, Killed, assert_as, kept
 from tests.pipeline.world import T0, World, event
 
 SITE, MARK, DAYS = "a.example", "mark-of-old-days", 1

@@ -16,7 +16,7 @@ from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS
 from activity.event import EventType
 from brokers.base import Record, TopicPartition
 from pipeline import live, rebuild
-from pipeline.checkpoint import CheckpointRepository, Lease
+from pipeline.checkpoint import CheckpointRepository, Lease, PartitionsChanged
 from stores.days import DayTables
 from tests.pipeline.world import T0, World, event, record
 
@@ -239,7 +239,7 @@ def test_another_partition_count_is_refused_by_name(world: World, loader: live.L
     loader.open()
     world.broker.delete_topic("footfall.search")
     world.broker.create_topic("footfall.search", 8)
-    with pytest.raises(live.PartitionsChanged, match=r"footfall\.search has 8"):
+    with pytest.raises(PartitionsChanged, match=r"footfall\.search has 8"):
         live.Loader(world.broker, world.warehouse, world.checkpoint).open()
 
 
