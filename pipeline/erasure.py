@@ -10,14 +10,23 @@ must leave out what is forgotten.
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 
 import msgspec
 
-from activity.erasure import Erasures
+from activity.erasure import Erasures, Expiry, Tombstone
 from stores.base import CheckpointStore, Unreadable
 
 NAME = "erasures"
 JOURNAL = "forgetting"  # of an erasure that is under way, see `forget`
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """The value. A flipped digit of a visitor's id would let him back, so it has a checksum; once, it had none."""
+
+    tombstones: tuple[Tombstone, ...] = ()
+    expiries: tuple[Expiry, ...] = ()
+    sha256: str = ""
 
 
 def load(store: CheckpointStore) -> Erasures:
@@ -32,11 +41,11 @@ def load_or_restore(store: CheckpointStore, table: Callable[[], Erasures]) -> Er
     except Unreadable:
         found = table()
         # As one step: while there were none, what is forgotten would be read again.
-        store.mend(NAME, msgspec.json.encode(found), _version(store))
+        store.mend(NAME, _written(found), _version(store))
         return found
     if version is None and (stored := table()):
         found = stored
-        store.swap(NAME, msgspec.json.encode(found), None)
+        store.swap(NAME, _written(found), None)
     return found
 
 
@@ -53,7 +62,7 @@ def add(store: CheckpointStore, tombstones: Erasures) -> None:
     found, version = _versioned(store)
     joined = found.joined(tombstones)
     if joined != found:
-        store.swap(NAME, msgspec.json.encode(joined), version)
+        store.swap(NAME, _written(joined), version)
 
 
 def _versioned(store: CheckpointStore) -> tuple[Erasures, str | None]:
@@ -61,7 +70,22 @@ def _versioned(store: CheckpointStore) -> tuple[Erasures, str | None]:
     if stored is None:
         return Erasures(), None
     try:
-        return msgspec.json.decode(stored[0], type=Erasures), stored[1]
+        kept = msgspec.json.decode(stored[0], type=_Kept)
     except msgspec.MsgspecError as error:
-        why = f"it is no list of tombstones ({error})"
-        raise Unreadable(NAME, why, "start a loader, which makes it again from the table `erasures`") from error
+        raise _unreadable(f"it is no list of tombstones ({error})") from error
+    found = Erasures(kept.tombstones, kept.expiries)
+    if kept.sha256 and kept.sha256 != _digest(found):
+        raise _unreadable("its checksum is another")
+    return found, stored[1]
+
+
+def _written(erasures: Erasures) -> bytes:
+    return msgspec.json.encode(_Kept(erasures.tombstones, erasures.expiries, _digest(erasures)))
+
+
+def _digest(erasures: Erasures) -> str:
+    return sha256(msgspec.json.encode(erasures)).hexdigest()
+
+
+def _unreadable(why: str) -> Unreadable:
+    return Unreadable(NAME, why, "start a loader, which makes it again from the table `erasures`")

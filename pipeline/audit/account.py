@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -121,15 +124,28 @@ def audit(sources: Sources, span: Span) -> Iterator[HourAccount]:
 
     Nothing is held up meanwhile: what arrives or is loaded while it looks is in flight. Raises what the broker and the
     stores raise."""
-    for window in _windows(sources, span):
-        erasures = erasure.load(sources.checkpoints)
-        accounts = _Window(sources, window, Look(erasures=erasures)).accounts()
+    for window in _ahead(_windows(sources, span), partial(_look, sources)):
+        accounts = window.accounts()
         wrong = {found.where for each in accounts for found in each.mismatches if not found.file}
         if wrong:
             # More records can explain only what the log or the door is said to lack.
             look = Look(whole=bool(wrong & {"log", "door"}), exact=True, erasures=erasure.load(sources.checkpoints))
-            accounts = _Window(sources, window, look).accounts()
+            accounts = _Window(sources, window.span, look).accounts()
         yield from (each for each in accounts if not each.is_empty or span.hours == 1)
+
+
+def _look(sources: Sources, span: Span) -> _Window:
+    return _Window(sources, span, Look(erasures=erasure.load(sources.checkpoints)))
+
+
+def _ahead(spans: Iterator[Span], look: Callable[[Span], _Window]) -> Iterator[_Window]:
+    """The windows of some spans, each looked at in a thread while the one before is compared."""
+    with ThreadPoolExecutor(1, "audit") as thread:
+        following = [thread.submit(look, span) for span in islice(spans, 1)]
+        while following:
+            window = following.pop().result()
+            following = [thread.submit(look, span) for span in islice(spans, 1)]
+            yield window
 
 
 def _windows(sources: Sources, span: Span) -> Iterator[Span]:
@@ -172,7 +188,7 @@ class _Window:
 
     def __init__(self, sources: Sources, span: Span, look: Look) -> None:
         self._sources = sources
-        self._span = span
+        self.span = span
         self._erasures = look.erasures
         self._hours = {hour: HourAccount(hour) for hour in range(span.start, span.end, HOUR_MS)}
         checkpoint = sources.checkpoint()

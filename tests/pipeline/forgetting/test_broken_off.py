@@ -167,13 +167,22 @@ def test_the_check_mends_a_file_without_who_was_forgotten_since(world: World, al
     assert known == {*world.archive.of_site(SITE)}
 
 
-@pytest.mark.parametrize("value", [b"no version line", b"version\n[no tombstones"])
+@pytest.mark.parametrize("damage", ["no version line", "no tombstones", "another visitor", "another moment"])
 def test_damaged_tombstones_count_again_without_a_moment_between(
-    world: World, monkeypatch: pytest.MonkeyPatch, value: bytes
+    world: World, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     go(world)
     before = world.erasures()
-    (world.folder / "checkpoint" / "erasures").write_bytes(value)
+    path = world.folder / "checkpoint" / "erasures"
+    kept = path.read_bytes()
+    value = {
+        "no version line": b"no version line",
+        "no tombstones": b"version\n[no tombstones",
+        "another visitor": kept.replace(HIM.encode(), f"{int(HIM, 16) ^ 1:016x}".encode()),
+        "another moment": kept.replace(b'"received_before":', b'"received_before":-'),
+    }[damage]
+    assert value != kept
+    path.write_bytes(value)
     monkeypatch.setattr(FolderCheckpointStore, "set_aside", killed)
     world.loader.open()
     assert world.erasures() == before
