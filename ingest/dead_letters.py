@@ -173,6 +173,8 @@ def _opened(letter: DeadLetter, received: bytes, encoding: bytes) -> tuple[DeadL
     that is not read here nothing. `detail` says what there was."""
     if received.startswith(GZIP):
         kept = _unpacked(received)
+        if not kept:  # it only begins like gzip
+            return letter, received
     elif encoding.strip().lower() in _PLAIN or _is_text(received):
         return letter, received
     else:

@@ -50,7 +50,7 @@ GONE = "stores.archive:ParquetArchive.delete"
 LOG = "brokers.sqlite.erasing"
 DELETED = "stores.checkpoint:FolderCheckpointStore.delete"
 OF_FORGETTING = (
-    f"{FORGET}:_write", f"{FORGET}:_commit", TOMBSTONES, f"{ERASER}.uncount", f"{ERASER}.clean", GONE,
+    "pipeline.erasing:write", f"{FORGET}:_commit", TOMBSTONES, f"{ERASER}.uncount", f"{ERASER}.clean", GONE,
     f"{LOG}:erase", f"{LOG}:scrub", DELETED,
 )  # fmt: skip
 POINTS = (SWAP, SEGMENT, COMMIT, REBUILT, INSERT, COMMAND, FILE, LIST, MANIFEST, *(f"{JOURNAL}.{s}" for s in STEPS))

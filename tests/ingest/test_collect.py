@@ -121,7 +121,7 @@ HIDDEN = b'{"site":"example.com","from":"203.0.113.77 port 4711","more":"' + b"x
     [
         (gzip.compress(HIDDEN, mtime=0)[:-9], "gzip", HIDDEN),
         (gzip.compress(HIDDEN, 0, mtime=0)[:-1], "", HIDDEN),
-        (b"\x1f\x8bno gzip, and 203.0.113.77 in it", "", b""),
+        (b"\x1f\x8bno gzip, and 203.0.113.77 in it", "", b"\x1f\x8bno gzip, and 203.0.113.77 in it"),
         (b"\x8b\x02\x80\xff 203.0.113.77", "br", b""),
         (b"\x8b\x02\x80\xff 203.0.113.77", "", b"\x8b\x02\x80\xff 203.0.113.77"),
         (HIDDEN, "br", HIDDEN),
