@@ -44,13 +44,14 @@ MANIFEST = "stores.checkpoint:FolderCheckpointStore.swap"
 JOURNAL = "pipeline.replay.journal:JournalKeeper"
 STEPS = ("begin", "swapping", "done", "end")
 FORGET = "pipeline.forget"
+JOURNALED = "pipeline.erasing:write"
 TOMBSTONES = "pipeline.erasure:add"
 ERASER = "stores.erasure:Eraser"
 GONE = "stores.archive:ParquetArchive.delete"
 LOG = "brokers.sqlite.erasing"
 DELETED = "stores.checkpoint:FolderCheckpointStore.delete"
 OF_FORGETTING = (
-    "pipeline.erasing:write", f"{FORGET}:_commit", TOMBSTONES, f"{ERASER}.uncount", f"{ERASER}.clean", GONE,
+    JOURNALED, f"{FORGET}:_commit", TOMBSTONES, f"{ERASER}.uncount", f"{ERASER}.clean", GONE,
     f"{LOG}:erase", f"{LOG}:scrub", DELETED,
 )  # fmt: skip
 POINTS = (SWAP, SEGMENT, COMMIT, REBUILT, INSERT, COMMAND, FILE, LIST, MANIFEST, *(f"{JOURNAL}.{s}" for s in STEPS))
@@ -268,7 +269,7 @@ def test_between_any_two_steps_of_forgetting_a_visitor(session: Session) -> None
     [visitor] = [row["visitor"] for row in session.up.sql(asked)]
     until(lambda: session.command("archive", "flush"), "his visits are archived", A_WHILE)
     command = ("forget", "--site", SITE, "--user", MARK, "--yes")
-    session.crashes.order(Crash(f"{FORGET}:_write", "before"))
+    session.crashes.order(Crash(JOURNALED, "before"))
     until(lambda: session.command(*command) or session.crashes.happened(), "it is killed undecided", A_WHILE)
     assert session.crashes.happened()
     session.crashes.order(FORGETTING[0])
