@@ -162,7 +162,9 @@ def erase(
             archive.commit(manifest.version, fresh, manifest.positions, [entry.path for entry in held])
         except Conflict:
             continue  # something was archived meanwhile
-        counts = {entry.path for entry in manifest.entries} - {entry.path for entry in held}
+        # Of all times: a former file may have been made again without what was before.
+        all_entries = archive.manifest().entries if former else manifest.entries
+        counts = {entry.path for entry in all_entries} - {entry.path for entry in held}
         for path in {*former, *(entry.path for entry in held)} - counts - {entry.path for entry in fresh}:
             archive.delete(path)
         left = orphans(archive, erasures, unreadable)

@@ -55,22 +55,33 @@ def expire(loader: Loader, archive: Archive, site: str, days: int, progress: Cal
 def due(store: CheckpointStore, retention: Mapping[str, int], now: int) -> tuple[dict[str, int], list[str]]:
     """The sites with their days of which something expires now by itself, and those whose retention is new or shorter.
 
-    `retention` has the days of the sites that the sites file sets them for. Raises what the store raises."""
+    `retention` has the days of the sites that the sites file sets them for. The latter are to be told of, and then
+    noted. Raises what the store raises."""
+    seen, version = _seen(store)
+    fresh = [site for site, days in retention.items() if site not in seen or days < seen[site].days]
+    # A longer one has been seen since then, too; a site that has none any more is new when it has one again.
+    left = {site: Seen(retention[site], each.since) for site, each in seen.items()
+            if site in retention and site not in fresh}  # fmt: skip
+    if left != seen:
+        store.swap(NAME, msgspec.json.encode(left), version)
+    erasures = erasure.load(store)
+    waited = {site: each.days for site, each in left.items() if each.since + DAY_MS <= now}
+    over = {site: days for site, days in waited.items() if erasures.expired_before(site) < kept_since(now, days)}
+    return over, fresh
+
+
+def note(store: CheckpointStore, site: str, days: int, now: int) -> None:
+    """Note that somebody was told that a site keeps so many days: in a day, this counts."""
+    seen, version = _seen(store)
+    store.swap(NAME, msgspec.json.encode(seen | {site: Seen(days, now)}), version)
+
+
+def _seen(store: CheckpointStore) -> tuple[dict[str, Seen], str | None]:
     stored = store.load(NAME)
     try:
-        seen = msgspec.json.decode(stored[0], type=dict[str, Seen]) if stored else {}
+        return (msgspec.json.decode(stored[0], type=dict[str, Seen]), stored[1]) if stored else ({}, None)
     except msgspec.MsgspecError:  # it is damaged, so all sites are seen for the first time and wait
-        seen = {}
-    noted = {
-        site: Seen(days, seen[site].since if site in seen and seen[site].days <= days else now)
-        for site, days in retention.items()
-    }
-    if noted != seen:
-        store.swap(NAME, msgspec.json.encode(noted), stored[1] if stored else None)
-    erasures = erasure.load(store)
-    waited = {site: days for site, days in retention.items() if noted[site].since + DAY_MS <= now}
-    over = {site: days for site, days in waited.items() if erasures.expired_before(site) < kept_since(now, days)}
-    return over, [site for site, each in noted.items() if each.since == now]
+        return {}, stored[1] if stored else None
 
 
 def _found(loader: Loader, site: str, before: int, epoch: int) -> Journal:

@@ -242,7 +242,7 @@ def _open_without(
     state = loader.open_events(checkpoint)
     if state is None:
         return _without(repository, checkpoint.segments(), journal)
-    left = state.join(journal.erased.visitors, on=list(VISITORS), how="anti")
+    left = _left(state, journal)
     made = [repository.put_frame(f"kept-{journal.epoch}", left)] if left.height else []
     return made, [path for path in checkpoint.segments() if path not in made]
 
@@ -279,12 +279,7 @@ def _without(repository: CheckpointRepository, paths: list[str], journal: Journa
     kept, old = [], []
     for number, path in enumerate(paths):
         frame = repository.get_frame(path)
-        if journal.expiry:  # of visitor-days or events
-            at = pl.col("day") * DAY_MS if "day" in frame.columns else pl.col("occurred_at")
-            gone = (pl.col("site") == journal.person.site) & (at < journal.occurred_before)
-            left = frame.filter(~gone)
-        else:
-            left = frame.join(journal.erased.visitors, on=list(VISITORS), how="anti", maintain_order="left")
+        left = _left(frame, journal)
         if left.height == frame.height:
             kept.append(path)
             continue
@@ -292,6 +287,14 @@ def _without(repository: CheckpointRepository, paths: list[str], journal: Journa
         if left.height:
             kept.append(repository.put_frame(f"kept-{journal.epoch}-{number}", left))
     return kept, old
+
+
+def _left(frame: pl.DataFrame, journal: Journal) -> pl.DataFrame:
+    """What is left of events, or of days of visitors, without what is erased."""
+    if journal.expiry is None:
+        return frame.join(journal.erased.visitors, on=list(VISITORS), how="anti", maintain_order="left")
+    at = pl.col("day") * DAY_MS if "day" in frame.columns else pl.col("occurred_at")
+    return frame.filter((pl.col("site") != journal.person.site) | (at >= journal.occurred_before))
 
 
 def _erase_elsewhere(

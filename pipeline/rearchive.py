@@ -147,6 +147,9 @@ def _again(
         except Conflict:
             manifest = archived.manifest()
             if erasures() != covering or not {each.path for each in lost} <= {each.path for each in manifest.entries}:
+                for entry in entries:  # which may have those who were
+                    if entry.path not in {each.path for each in manifest.entries}:
+                        archived.delete(entry.path)
                 return "somebody was forgotten meanwhile: check again"
             committed = Committed(manifest.positions, manifest.version)
             continue  # something was archived meanwhile
@@ -159,7 +162,10 @@ def _former(erasures: Erasures, site: str) -> Iterator[Erasures]:
     """The tombstones that counted at one time: a file has what was not forgotten yet when it was written."""
     epochs = {each.epoch for each in erasures.tombstones if each.site == site}
     for epoch in sorted({0, *epochs}):
-        yield Erasures(tuple(each for each in erasures.tombstones if each.epoch <= epoch))
+        tombstones = tuple(each for each in erasures.tombstones if each.epoch <= epoch)
+        yield Erasures(tombstones)
+        if erasures.expired_before(site):
+            yield Erasures(tombstones, erasures.expiries)
 
 
 def _ranges(broker: Broker, upto: Positions) -> Iterator[PartitionRange]:

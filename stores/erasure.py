@@ -211,13 +211,15 @@ class Eraser:
             first = _first(expiry)
             # The day of a time zone may have hours of a UTC day before and after; a visit may go on to the next.
             around = {day + n * _DAY for day in days for n in (-1, 0, 1)} | {first, first + _DAY} if days else set()
-            self._invalidate(expiry.site, around)
+            builds = self._invalidate(expiry.site, around)
             letters = f"SELECT DISTINCT id FROM dead_letters WHERE {_RECEIVED_BEFORE}"
             deeds = {"ids": self._warehouse.query(letters, _given(letters, expiry))["id"].to_list()}
             self._delete(_DEEDS, self._partitions(_DEEDS, _OF_DEEDS, deeds), _OF_DEEDS, deeds)
-            for table, where in _EXPIRING.items():
+            # Of months that are kept, those that do not count any more only: the others are not built again.
+            months = sorted({day.replace(day=1) for _, _, day in builds})
+            for table, where in (_EXPIRING | {"month_values": _MONTHS}).items():
                 if days or table not in _BY_DAY:
-                    given = _given(where, expiry)
+                    given = _given(where, expiry, months)
                     self._delete(table, self._partitions(table, where, given), where, given)
 
     def uncount(self, erased: Erased, events: pl.DataFrame) -> None:
@@ -318,6 +320,8 @@ _EXPIRING = {
     **dict.fromkeys(_BY_DAY, "site = {site:String} AND day <= {first:Date} + 1"),
     "month_values": "site = {site:String} AND month <= toStartOfMonth({first:Date} + 1)",
 }
+_MONTHS = """site = {site:String} AND month <= toStartOfMonth({first:Date} + 1)
+    AND (month < toStartOfMonth({first:Date}) OR month IN {months:Array(Date32)})"""
 
 
 def _first(expiry: Expiry) -> date:
@@ -325,9 +329,10 @@ def _first(expiry: Expiry) -> date:
     return date(1970, 1, 1) + timedelta(days=expiry.occurred_before // DAY_MS)
 
 
-def _given(sql: str, expiry: Expiry) -> dict[str, Any]:
+def _given(sql: str, expiry: Expiry, months: Sequence[date] = ()) -> dict[str, Any]:
     """The parameters of these conditions that a statement has."""
-    return declared(sql, {"site": expiry.site, "before": expiry.occurred_before, "first": _first(expiry)})
+    site, before, first = expiry.site, expiry.occurred_before, _first(expiry)
+    return declared(sql, {"site": site, "before": before, "first": first, "months": list(months)})
 
 
 def _months(days: Sequence[date]) -> list[str]:

@@ -277,7 +277,7 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
                 erased += erasing.erase(self._file, log.id, log.incarnation, containing, wanted)
             except msgspec.DecodeError as error:
                 raise self._file.damaged(error) from error
-        erasing.scrub(self._file, containing, anew=bool(erased and not containing))
+        erasing.scrub(self._file, containing)
         return erased
 
     def resume_after(

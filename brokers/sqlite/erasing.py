@@ -36,11 +36,16 @@ def erase(file: SqliteFile, log: int, incarnation: str, containing: Sequence[byt
         if emptied:
             with file.transaction() as db:
                 db.execute("PRAGMA secure_delete = ON")
+                if not containing:
+                    db.execute(_MARK)
                 for count, left, crc, key in emptied:
                     erased += count * db.execute(_EMPTY_THEM, (left, crc, key)).rowcount
     return erased
 
 
+# It is there while copies of what was erased may be in the file that no text tells.
+_MARK = "CREATE TABLE IF NOT EXISTS strays (any INTEGER)"
+_IS_MARKED = "SELECT count(*) FROM sqlite_master WHERE name = 'strays'"
 _EMPTY_THEM = "UPDATE batches SET records = ?, crc = ? WHERE id = ?"
 _ROW = "SELECT id, at, records, crc FROM batches WHERE id = ?"
 _LAST_OF = "SELECT max(id) FROM (SELECT id FROM batches WHERE id > ? AND id <= ? ORDER BY id LIMIT ?)"
@@ -79,12 +84,12 @@ def _emptied(row: Row, incarnation: str, wanted: Wanted) -> tuple[int, bytes, in
     return sum(gone), left, checksum(key, at, left) ^ (not is_whole), key
 
 
-def scrub(file: SqliteFile, texts: Sequence[bytes], *, anew: bool = False) -> None:
+def scrub(file: SqliteFile, texts: Sequence[bytes]) -> None:
     """Leave nothing in the file, nor in its write-ahead log, of what was deleted from it.
 
     Where a page was split, copies of rows stay in the room that they left. If one of these texts is in the file more
-    often than in its rows, the file is written anew, which takes as long as copying it; or with `anew`, for what no
-    text tells.
+    often than in its rows, the file is written anew, which takes as long as copying it; so it is after records were
+    erased that no text tells.
     Raises `Unreachable` when other processes use the log all the time."""
     with file.transaction() as db:
         db.execute("DROP TABLE IF EXISTS zeros")
@@ -96,8 +101,12 @@ def scrub(file: SqliteFile, texts: Sequence[bytes], *, anew: bool = False) -> No
     with file.transaction() as db:
         db.execute("DROP TABLE zeros")
     _cut(file)
-    if anew or any(_strays(file, text) for text in texts):
+    marked = bool(file.query(_IS_MARKED)[0][0])
+    if marked or any(_strays(file, text) for text in texts):
         file.rewrite()
+        if marked:
+            with file.transaction() as db:
+                db.execute("DROP TABLE strays")
         _cut(file)
 
 

@@ -49,7 +49,9 @@ def forget(
     if expired:
         if visitor is not None or user is not None:
             raise click.UsageError("--expired is about whole days: leave out --visitor and --user")
-        _expire(settings, site or "", dry_run, yes, as_json)
+        if site is not None and not site.strip():
+            raise click.UsageError("--site is empty; leave it out for all sites")
+        _expire(settings, _spelt(site or ""), dry_run, yes, as_json)
         return
     if not site:
         raise click.UsageError("say on which site the visitor was, by --site")
@@ -60,7 +62,7 @@ def forget(
         raise click.BadParameter(f"{visitor!r} is no visitor's id: it has 16 hex digits", param_hint="--visitor")
     if user and not user.isascii() and any("\ud800" <= char <= "\udfff" for char in user):
         raise click.BadParameter("it is no UTF-8", param_hint="--user")
-    site = site.strip().lower().rstrip(".")  # as the sites file has it
+    site = _spelt(site)
     # Of a longer id this much is stored.
     person: Line = {"site": site, "visitor": visitor, "user": (user or "")[:LONGEST_USER]}
     with session(settings, "footfall forget") as work:
@@ -69,6 +71,11 @@ def forget(
             _tell(_asked(work, person | {"dry_run": True}), as_json=False, err=True)
             click.confirm("Erase all this for good?", abort=True, err=True)
         _tell(_asked(work, person | {"dry_run": dry_run}), as_json)
+
+
+def _spelt(site: str) -> str:
+    """The site as the sites file has it."""
+    return site.strip().lower().rstrip(".")
 
 
 def _expire(settings: Settings, site: str, dry_run: bool, yes: bool, as_json: bool) -> None:

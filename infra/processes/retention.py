@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from infra.errors import Failed
 from infra.wiring import Parts
 
 if TYPE_CHECKING:
@@ -25,14 +26,15 @@ class Keeper:
     def step(self, stopping: Callable[[], bool] = lambda: False) -> str:
         """Remove what is due now; returns why it cannot be, or "". Raises what the broker and the stores raise."""
         from pipeline import expire
+        from pipeline import forget as forgetting
         from pipeline.forget import Unable
         from pipeline.rebuild import Busy
 
-        parts, retention = self._parts, self._parts.retention()
-        loader = self._loader()
-        due, fresh = expire.due(parts.checkpoint, retention, loader.clock())
-        trouble = ""
+        parts, loader, trouble = self._parts, self._loader(), ""
         try:
+            forgetting.resume(loader, parts.archive)  # what a store's fault broke off
+            retention = parts.retention()
+            due, fresh = expire.due(parts.checkpoint, retention, loader.clock())
             for site in fresh:
                 told = _in_words(expire.look(loader, parts.archive, site, retention[site]))
                 log.warning(
@@ -40,13 +42,14 @@ class Keeper:
                     " in %s if that is not meant, or have it go at once by `footfall forget --expired`",
                     site, retention[site], told, parts.settings.sites,
                 )  # fmt: skip
+                expire.note(parts.checkpoint, site, retention[site], loader.clock())
             for site, days in due.items():
                 if stopping():
                     break
                 receipt = expire.expire(loader, parts.archive, site, days, lambda _what: None)
                 told = _in_words(receipt)
                 log.warning("%s keeps what happened since %s: %s are gone", site, receipt["kept_since"], told)
-        except (Unable, Busy) as error:
+        except (Failed, Unable, Busy) as error:
             trouble = f"what has expired is not removed: {error}"
             if trouble != self._trouble:
                 log.warning("%s", trouble)

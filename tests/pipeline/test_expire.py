@@ -267,19 +267,41 @@ def test_what_a_kill_broke_off_is_finished_by_the_next_start(
 def test_by_itself_it_waits_a_day_after_the_setting_was_seen(world: World) -> None:
     store, now = world.checkpoint, T0
     assert expire.due(store, {}, now) == ({}, [])
-    assert expire.due(store, {SITE: 30}, now) == ({}, [SITE])
+    assert expire.due(store, {SITE: 30}, now - 9) == ({}, [SITE])
+    assert expire.due(store, {SITE: 30}, now) == ({}, [SITE])  # nobody was told of it
+    expire.note(store, SITE, 30, now)
     assert expire.due(store, {SITE: 30}, now + DAY_MS - 1) == ({}, [])
     assert expire.due(store, {SITE: 30}, now + DAY_MS) == ({SITE: 30}, [])
     # A shorter one is new, a longer one is not; without the setting nothing is left to wait for.
     assert expire.due(store, {SITE: 7}, now + DAY_MS) == ({}, [SITE])
+    expire.note(store, SITE, 7, now + DAY_MS)
     assert expire.due(store, {SITE: 60}, now + 2 * DAY_MS) == ({SITE: 60}, [])
     assert expire.due(store, {}, now + 2 * DAY_MS) == ({}, [])
     assert expire.due(store, {SITE: 60}, now + 2 * DAY_MS) == ({}, [SITE])
 
 
+def test_what_is_open_in_memory_begins_at_the_boundary(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.now = CUT + MINUTE_MS
+    world.publish(*(event(n, CUT + (n - 3) * 10 * MINUTE_MS, 20) for n in range(4)))
+    world.loader.drain()
+    world.now = T0
+
+    def opened() -> pl.DataFrame:
+        found = world.loader.open_events(world.loader.open())
+        assert found is not None
+        return found.filter(pl.col("site") == SITE)
+
+    assert (opened()["occurred_at"] < CUT).any()
+    go(world)
+    assert opened().height
+    assert (opened()["occurred_at"] >= CUT).all()
+    world.close()
+
+
 def test_once_a_day_is_enough(world: World) -> None:
     store = world.checkpoint
-    expire.due(store, {SITE: DAYS}, T0 - DAY_MS)
+    expire.note(store, SITE, DAYS, T0 - DAY_MS)
     assert expire.due(store, {SITE: DAYS}, T0) == ({SITE: DAYS}, [])
     go(world)
     assert expire.due(store, {SITE: DAYS}, T0) == ({}, [])
