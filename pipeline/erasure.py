@@ -29,6 +29,16 @@ class _Kept(msgspec.Struct, frozen=True):
     sha256: str = ""
 
 
+class _Begun(msgspec.Struct, frozen=True):
+    epoch: int
+
+
+def under_way(store: CheckpointStore) -> int:
+    """The number of the erasure that is not done yet, 0 without one."""
+    found = store.load(JOURNAL)
+    return msgspec.json.decode(found[0], type=_Begun).epoch if found else 0
+
+
 def load(store: CheckpointStore) -> Erasures:
     """The tombstones that count now. Raises `Unreadable` when the value is damaged."""
     return _versioned(store)[0]

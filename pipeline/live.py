@@ -102,8 +102,7 @@ class Loader:
         store, whole = self.checkpoint_store, self.unit.number == 0
         self.repository = AllUnits(store, self.unit.of) if whole else CheckpointRepository(store, self.unit.name)
         self._checkpoint: Checkpoint | None = None
-        self._state = OpenState()
-        self._opened_at = 0
+        self._state, self._opened_at = OpenState(), 0
         self._erasures, self._broken_off = Erasures(), ""  # the latter: why nothing may be loaded
         self.turn = threading.RLock()
 
@@ -215,7 +214,7 @@ class Loader:
                         return None
                 found = checkpoint.intent is not None
                 if not found:
-                    if checkpoint.lease and self.checkpoint_store.load(erasure.JOURNAL):
+                    if checkpoint.lease and erasure.under_way(self.checkpoint_store) > checkpoint.erased:
                         self.status.trouble = self._broken_off = "an erasure was broken off, and is finished first"
                         return None
                     intent = self._plan(checkpoint)
@@ -393,6 +392,8 @@ class Loader:
             counters = self.step()
             if counters is not None:
                 done.append(counters)
+            elif self._broken_off:
+                raise StoreError(f"{self._broken_off}: run the command again, which does that")
             elif upto is None and self._checkpoint is not None and self._checkpoint.lease is None:
                 break
             else:

@@ -11,8 +11,10 @@ neither checkpoints nor frames. A value that cannot be read is passed over: whoe
 from __future__ import annotations
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Iterable
+from hashlib import blake2b
 
 import msgspec
 
@@ -22,6 +24,7 @@ from stores.base import CheckpointStore, Positions, Unreadable
 log = logging.getLogger("footfall.pipeline")
 
 MANIFEST = "head.json"  # of the archive, see `stores.archive`
+_CHECKSUM_AT_END = re.compile(rb',"checksum":"([0-9a-f]*)"}$')
 _KEEPERS = ("unit-", "replay-")
 
 
@@ -65,20 +68,24 @@ class Kept:
             return
         if found is None:
             return
-        text = found[0]
-        try:  # a checksum may stand on a line before it
-            value = msgspec.json.decode(text[text.find(b"{") :], type=_Value)
-        except msgspec.MsgspecError:
+        text = _whole(found[0])
+        try:
+            value = msgspec.json.decode(text, type=_Value)
+            places = [
+                (TopicPartition(topic, int(number)), Position.parse(position))
+                for positions in (value.positions or {}, value.upto)
+                for topic, texts in positions.items()
+                for number, position in texts.items()
+            ]
+            ranges = value.intent.ranges if value.intent else []
+            places += [(TopicPartition(each.topic, each.partition), Position.parse(each.upto)) for each in ranges]
+        except ValueError:  # as those of msgspec are
             return
         self.partitions = value.partitions or self.partitions
         if value.positions is not None:
             self._readers.append(value.positions)
-        for positions in (value.positions or {}, value.upto):
-            for topic, texts in positions.items():
-                for number, position in texts.items():
-                    self._last[TopicPartition(topic, int(number))].add(Position.parse(position))
-        for each in value.intent.ranges if value.intent else ():
-            self._last[TopicPartition(each.topic, each.partition)].add(Position.parse(each.upto))
+        for partition, place in places:
+            self._last[partition].add(place)
 
     def last(self, partition: TopicPartition) -> dict[str, Position]:
         """The last position that is known of each incarnation of a partition."""
@@ -97,6 +104,15 @@ class Kept:
     def known(self) -> Iterable[TopicPartition]:
         """The partitions of which a position is kept."""
         return sorted(self._last)
+
+
+def _whole(value: bytes) -> bytes:
+    """The JSON of a value, nothing if its checksum is another: on a line before it, or at its end. Not all have one."""
+    start = value.find(b"{")
+    head, text = value[:start].strip(), value[start:]
+    end = _CHECKSUM_AT_END.search(text)
+    said, summed = (end[1], text[: end.start()]) if end else (head, text)
+    return b"" if said and said != blake2b(summed, digest_size=16).hexdigest().encode() else text
 
 
 def resume(broker: Resumable, kept: Kept, *, anew: bool) -> list[tuple[TopicPartition, Bounds]]:

@@ -63,17 +63,24 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+def _is_there(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except PermissionError:  # another user's, which this command may not need
+        return False
+
+
 def _end_restore(data: Path) -> None:
     """Finish a restore that was killed after all was proved. Raises `Failed` for one that was killed before.
 
     Every command does so, before it looks at the data folder."""
-    if not (data / PROVED).is_dir() and not (data / STAGE).is_dir():
+    if not _is_there(data / PROVED) and not _is_there(data / STAGE):
         return
     lock = DataLock(data)
     lock.take("footfall restore")
     try:
         put_in_place(data)
-        if (data / STAGE).is_dir():
+        if _is_there(data / STAGE):
             raise Failed(
                 f"a restore to {data} was broken off, so there is nothing yet: run `footfall restore` again, which"
                 f" begins anew, or remove {data / STAGE}"

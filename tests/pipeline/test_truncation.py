@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import time
@@ -172,11 +173,20 @@ def test_positions_are_those_of_all_who_keep_some(world: World) -> None:
     assert place == TopicPartition(TOPICS[0], place.number)
 
 
-def test_a_value_that_cannot_be_read_is_passed_over(world: World) -> None:
+@pytest.mark.parametrize("damage", ["cut", "another digit", "no digit"])
+def test_a_value_that_cannot_be_read_is_passed_over(world: World, damage: str) -> None:
     world.publish(event(1))
     world.loader.drain()
     world.flush()
+    assert len(list(kept(world).known())) == 1
     for file in (world.folder / "checkpoint" / "unit-0", world.folder / "archive" / "_manifest" / "head.json"):
-        file.write_bytes(file.read_bytes()[:40])
+        value = file.read_bytes()
+        position = re.search(rb'"positions":{"[a-z.]+":{"\d+":"(\d)', value)
+        assert position is not None
+        at = position.start(1)
+        spoiled = {"cut": value[:40], "another digit": value[:at] + b"9" + value[at + 1 :],
+                   "no digit": value[:at] + b"x" + value[at + 1 :]}[damage]  # fmt: skip
+        assert spoiled != value
+        file.write_bytes(spoiled)
     assert list(kept(world).known()) == []
     assert list(Kept(None, None).known()) == []
