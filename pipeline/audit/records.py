@@ -28,7 +28,7 @@ from stores.base import Positions
 from stores.receipts import Span
 
 _BEFORE_MS, _AFTER_MS = 5 * MINUTE_MS, 10 * MINUTE_MS
-_AT_ONCE = 20_000  # records
+_AT_ONCE = 60_000  # records
 _TRIES = 5  # while retention removes what is being read
 
 # Where a record is (`chunk`, and `row` in it), and whether the loader and the archive have come as far. A tombstone
