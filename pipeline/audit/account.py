@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -21,7 +19,7 @@ from activity.event import DEAD_LETTER_TOPIC, TOPICS, EventType, topic_of
 from brokers.base import Broker, Position, TopicPartition
 from pipeline import erasure
 from pipeline.all_units import merged
-from pipeline.audit.records import EVENTS, Look, located, read
+from pipeline.audit.records import EVENTS, Look, ahead, located, read
 from pipeline.checkpoint import Checkpoint, CheckpointRepository
 from pipeline.unit import all_of, layout, partition_numbers
 from stores import receipts
@@ -124,7 +122,7 @@ def audit(sources: Sources, span: Span) -> Iterator[HourAccount]:
 
     Nothing is held up meanwhile: what arrives or is loaded while it looks is in flight. Raises what the broker and the
     stores raise."""
-    for window in _ahead(_windows(sources, span), partial(_look, sources)):
+    for window in ahead(map(partial(_look, sources), _windows(sources, span))):
         accounts = window.accounts()
         wrong = {found.where for each in accounts for found in each.mismatches if not found.file}
         if wrong:
@@ -136,16 +134,6 @@ def audit(sources: Sources, span: Span) -> Iterator[HourAccount]:
 
 def _look(sources: Sources, span: Span) -> _Window:
     return _Window(sources, span, Look(erasures=erasure.load(sources.checkpoints)))
-
-
-def _ahead(spans: Iterator[Span], look: Callable[[Span], _Window]) -> Iterator[_Window]:
-    """The windows of some spans, each looked at in a thread while the one before is compared."""
-    with ThreadPoolExecutor(1, "audit") as thread:
-        following = [thread.submit(look, span) for span in islice(spans, 1)]
-        while following:
-            window = following.pop().result()
-            following = [thread.submit(look, span) for span in islice(spans, 1)]
-            yield window
 
 
 def _windows(sources: Sources, span: Span) -> Iterator[Span]:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import polars as pl
 
@@ -26,6 +26,8 @@ from pipeline.live import READ_TOPICS
 from pipeline.steps import bare, is_forgotten, opened
 from stores.base import Positions
 from stores.receipts import Span
+
+T = TypeVar("T")
 
 _BEFORE_MS, _AFTER_MS = 5 * MINUTE_MS, 10 * MINUTE_MS
 _AT_ONCE = 60_000  # records
@@ -143,19 +145,19 @@ def _chunks(
         if end is None or (after is not None and end <= after):
             return
         upto = min(end, upto)
-    for stored in _ahead(broker.read_range(partition, after, upto, _AT_ONCE)):
+    for stored in ahead(broker.read_range(partition, after, upto, _AT_ONCE)):
         chunk = Chunk(partition, after, stored[-1].position)
         yield chunk, stored
         after = chunk.upto
 
 
-def _ahead(batches: Iterator[list[Stored]]) -> Iterator[list[Stored]]:
-    """The batches, each read in a thread while the one before is decoded."""
+def ahead(each: Iterator[T]) -> Iterator[T]:
+    """The same, of which none is None: the next one is made in a thread while the one before is worked on."""
     with ThreadPoolExecutor(1, "records") as thread:
-        following = thread.submit(next, batches, None)
-        while (batch := following.result()) is not None:
-            following = thread.submit(next, batches, None)
-            yield batch
+        following = thread.submit(next, each, None)
+        while (found := following.result()) is not None:
+            following = thread.submit(next, each, None)
+            yield found
 
 
 def _taken(stored: list[Stored], position: str | None) -> int:
