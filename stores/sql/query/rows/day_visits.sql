@@ -121,14 +121,14 @@ FROM
                         arrayMap(each -> (
                             prop, concat(each.1, '\0', if(startsWith(each.2, '"'), JSONExtractString(each.2), each.2))
                         ), JSONExtractKeysAndValuesRaw(if(type = 'custom', props, '{}'))) AS properties,
-                        arrayFilter(each -> each.1 != page OR each.2 != '', multiIf(
+                        multiIf(
                             type = 'search', [(page, path), (search, term)],
                             type = 'custom', arrayConcat([(page, path), (custom, toString(name))], properties),
                             type = 'not_found', [(page, path), (missing, path)],
                             type = 'outbound', [(page, path), (outbound, target)],
                             type = 'download', [(page, path), (download, target)],
                             [(page, path)]
-                        )) AS whats
+                        ) AS whats
                     FROM event_rows FINAL
                     WHERE site = {site:String} AND bot = '' AND day IN {near_days:Array(Date)}
                         AND (day IN {days:Array(Date)} OR visitor GLOBAL IN (
