@@ -98,7 +98,7 @@ class Repair:
         return Judged(events, refused, "")
 
     def _parsed(self, letter: Letter, received: bytes, sent: Sent, site: str) -> Batch:
-        if (found := trackers.route(letter.topic, {})) is not None:
+        if (found := trackers.route_of_letter(letter.topic, sent.protocol)) is not None:
             return self._tracked(found, received, sent, letter.site or site)
         if sent.protocol == "pixel":
             query = received.decode("latin-1")
