@@ -174,7 +174,7 @@ What differs:
 PROTOCOL = Protocol(
     name="goatcounter",
     title="GoatCounter",
-    routes=(Route("/count", ("GET", "POST", "HEAD"), prefix=True), Route("/api/v0/count")),
+    routes=(Route("/count", ("GET", "POST"), prefix=True), Route("/api/v0/count")),
     read=read,
     answer=answer,
     fields=FIELDS,
