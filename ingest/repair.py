@@ -98,7 +98,7 @@ class Repair:
         return Judged(events, refused, "")
 
     def _parsed(self, letter: Letter, received: bytes, sent: Sent, site: str) -> Batch:
-        if (found := trackers.route(letter.topic, {})) is not None:
+        if (found := trackers.route_of_letter(letter.topic, sent.protocol)) is not None:
             return self._tracked(found, received, sent, letter.site or site)
         if sent.protocol == "pixel":
             query = received.decode("latin-1")
@@ -116,7 +116,8 @@ class Repair:
         the site of the letter."""
         method, query = ("GET", received) if sent.query is None else ("POST", sent.query.encode("latin-1", "replace"))
         body = b"" if sent.query is None else received
-        request = Request(method, found.path, query, [], body, "")
+        origin = [(b"origin", sent.origin.encode("latin-1", "replace"))] if sent.origin else []
+        request = Request(method, found.path, query, origin, body, "")
         batch = trackers.read(found, request, body, self._limits)
         if isinstance(batch, Answer):
             return Batch(None, [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from activity.compat.protocol import Answer, Outcome, Protocol, TrackerBatch, TrackerRequest
-from activity.compat.registry import find
+from activity.compat.registry import PREFIX, find
 from activity.incoming import Limits
 from activity.refusal import Refusal
 from ingest.http import Headers, Request, Response
@@ -38,6 +38,13 @@ def route(path: str, headers: dict[bytes, bytes]) -> Found | None:
     """Return whose protocol a request speaks; None if it is no tracker's."""
     found = find(path, headers)
     return None if found is None else Found(found[0], found[2], found[1].methods)
+
+
+def route_of_letter(path: str, protocol: str) -> Found | None:
+    """Return the protocol that the request of a dead letter spoke; None if that was no tracker's.
+
+    The letter kept no headers, so its protocol's name tells whose a path is that two have."""
+    return route(path if path.startswith(PREFIX) else f"{PREFIX}{protocol}{path}", {})
 
 
 def read(found: Found, request: Request, body: bytes, limits: Limits) -> TrackerBatch | Answer:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from activity.compat import goatcounter, openpanel, plausible, umami
 from activity.compat.protocol import Protocol, Route
 
-PROTOCOLS: tuple[Protocol, ...] = ()
+PROTOCOLS: tuple[Protocol, ...] = (
+    plausible.PROTOCOL,
+    umami.PROTOCOL,
+    openpanel.PROTOCOL,
+    goatcounter.PROTOCOL,
+)
 PREFIX = "/compat/"
 
 BY_NAME: dict[str, Protocol] = {protocol.name: protocol for protocol in PROTOCOLS}

