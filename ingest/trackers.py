@@ -57,16 +57,13 @@ def read(found: Found, request: Request, body: bytes, limits: Limits) -> Tracker
 
 def response(answer: Answer, headers: Headers) -> Response:
     """Return a protocol's answer as a response, with these further headers."""
+    content = (
+        [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]
+        if answer.status != 204  # which has no body by definition
+        else []
+    )
     return Response(
-        answer.status,
-        [
-            (b"content-type", answer.content_type),
-            (b"content-length", b"%d" % len(answer.body)),
-            (b"cache-control", b"no-store"),
-            *answer.headers,
-            *headers,
-        ],
-        answer.body,
+        answer.status, [*content, (b"cache-control", b"no-store"), *answer.headers, *headers], answer.body
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from activity.compat import goatcounter, openpanel, plausible, umami
+from activity.compat import ga4, goatcounter, openpanel, plausible, posthog, umami
 from activity.compat.protocol import Protocol, Route
 
 PROTOCOLS: tuple[Protocol, ...] = (
     plausible.PROTOCOL,
     umami.PROTOCOL,
+    ga4.PROTOCOL,
+    posthog.PROTOCOL,
     openpanel.PROTOCOL,
     goatcounter.PROTOCOL,
 )
