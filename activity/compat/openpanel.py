@@ -161,9 +161,9 @@ FIELDS = (
     Field("header x-client-ip", "address", "counts with a secret"),
     Field("header openpanel-sdk-name", "", "which client it is, which changes nothing"),
     Field("header openpanel-sdk-version", "", "which client it is, which changes nothing"),
-    Field("replay", "", "recordings of the screen are answered and not kept"),
-    Field("group", "", "groups of users are answered and not kept"),
-    Field("assign_group", "", "groups of users are answered and not kept"),
+    Field("type replay", "", "recordings of the screen are answered and not kept"),
+    Field("type group", "", "groups of users are answered and not kept"),
+    Field("type assign_group", "", "groups of users are answered and not kept"),
 )
 
 NOTES = """\

@@ -114,9 +114,9 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
 
 def _whole(url: str, host: str) -> str:
     """Return an address whole: the tracker sends it so, clients on servers send the path and the host."""
-    if not url or "://" in url[:16]:
+    if not url or (url[0] != "/" and "://" in url[:16]):
         return url
-    path = url if url.startswith("/") else f"/{url}"
+    path = url if url[0] == "/" else f"/{url}"
     return f"https://{host}{path}" if host else path
 
 
