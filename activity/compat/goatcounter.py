@@ -107,7 +107,7 @@ def answer(outcome: Outcome) -> Answer:
         return _answer_to_hits(outcome)
     if not outcome.refused:
         return Answer(200, GIF, b"image/gif")
-    why = worst(outcome).encode("ascii", "replace").replace(b"\r", b" ").replace(b"\n", b" ")[:512]
+    why = "".join(each if " " <= each <= "~" else "?" for each in worst(outcome)[:512]).encode()
     status = 400 if outcome.refused[0].reason in NOT_RIGHT else 202
     return Answer(status, GIF, b"image/gif", ((b"x-goatcounter", b"not counted: " + why),))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from activity.compat.parts import NOT_RIGHT, first, header, is_page, missing
+from activity.compat.parts import NOT_RIGHT, first, header, is_page, members, missing
 from activity.compat.protocol import (
     Answer,
     Field,
@@ -51,7 +51,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         return refused(Refusal(0, Reason.UNKNOWN_FIELD_TYPE, detail), credential)
     if not isinstance(payload, dict):
         return refused(missing(0, "payload", 'send {"name": …, "properties": {…}}'), credential)
-    props = obj(payload.get("properties"))
+    props = members(payload.get("properties"), "properties")
     user = text(first(payload, "profileId") or obj(props.get("__identify")).get("profileId"), 256)
     sender = {
         "site": header(request.headers, b"openpanel-client-id", 253),
@@ -161,9 +161,9 @@ FIELDS = (
     Field("header x-client-ip", "address", "counts with a secret"),
     Field("header openpanel-sdk-name", "", "which client it is, which changes nothing"),
     Field("header openpanel-sdk-version", "", "which client it is, which changes nothing"),
-    Field("replay", "", "recordings of the screen are answered and not kept"),
-    Field("group", "", "groups of users are answered and not kept"),
-    Field("assign_group", "", "groups of users are answered and not kept"),
+    Field("type replay", "", "recordings of the screen are answered and not kept"),
+    Field("type group", "", "groups of users are answered and not kept"),
+    Field("type assign_group", "", "groups of users are answered and not kept"),
 )
 
 NOTES = """\

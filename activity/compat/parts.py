@@ -38,6 +38,13 @@ def first(given: Mapping[str, Any], *names: str) -> Any:
     return None
 
 
+def members(value: object, name: str) -> dict[str, Any]:
+    """Return an object's members; anything else that is not empty as one property with this name."""
+    if isinstance(value, dict):
+        return value
+    return {} if value is None or value is False or value == "" or value == [] else {name: value}
+
+
 def is_true(value: object) -> bool:
     """Return whether a value stands for yes: true, 1, "on", "yes"."""
     return text(value, 8).lower() in _TRUE

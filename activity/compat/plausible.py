@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from activity.compat.parts import NOT_RIGHT, bearer, first, header, is_false, is_true, missing
+from activity.compat.parts import NOT_RIGHT, bearer, first, header, is_false, is_true, members, missing
 from activity.compat.protocol import (
     Answer,
     Field,
@@ -20,7 +20,7 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.values import from_json, named_search, number, obj, search_of, text, tracked, worth
+from activity.compat.values import from_json, named_search, number, search_of, text, tracked, worth
 from activity.event import EventType
 from activity.incoming import Limits
 from activity.refusal import Reason, Refusal
@@ -104,8 +104,11 @@ def _event(given: dict[str, Any], address: str, limits: Limits) -> Tracked | Ref
 
 
 def _properties(given: object, limits: Limits) -> dict[str, Any]:
-    """Return an object, or the one that a text holds as JSON."""
-    return obj(from_json(given.encode("utf-8", "replace"), limits) if isinstance(given, str) else given)
+    """Return an object's members, or those of the one that a text holds as JSON."""
+    if isinstance(given, str):
+        held = from_json(given.encode("utf-8", "replace"), limits)
+        given = given if isinstance(held, Refusal) else held
+    return members(given, "props")
 
 
 def _domain(spelt: str) -> str:

@@ -33,12 +33,20 @@ def find(path: str, headers: Mapping[bytes, bytes]) -> tuple[Protocol, Route, st
     else:
         candidates = [*_EXACT.get(rest, ())]
         candidates += [found for found in _PREFIXES if _fits(found[1], rest)]
-        candidates = [found for found in candidates if not found[1].header or found[1].header in headers]
+        candidates = [found for found in candidates if not found[1].header or _bears(headers, found[1].header)]
     if not candidates:
         return None
     # A request that bears the header of a protocol is that one's.
     protocol, route = max(candidates, key=lambda found: bool(found[1].header))
     return protocol, route, rest
+
+
+def _bears(headers: Mapping[bytes, bytes], name: bytes) -> bool:
+    """Return whether a request has a header, or asks, as a CORS preflight does, whether it may come with it."""
+    if name in headers:
+        return True
+    asked = headers.get(b"access-control-request-headers")
+    return asked is not None and name in [each.strip() for each in asked.lower().split(b",")]
 
 
 def _fits(route: Route, path: str) -> bool:

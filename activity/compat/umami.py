@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from activity.compat.parts import NOT_RIGHT, bearer, first, is_page, missing
+from activity.compat.parts import NOT_RIGHT, bearer, first, is_page, members, missing
 from activity.compat.protocol import (
     Answer,
     Field,
@@ -78,7 +78,7 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
     website = payload.get("website")
     if website is None or website == "":
         return missing(index, "payload.website", "send the id of the website, and write it into `ids` of its site")
-    props = obj(payload.get("data"))
+    props = members(payload.get("data"), "data")
     name = text(payload.get("name"), 128)
     search = None
     if kind is EventType.PAGEVIEW and name:
@@ -114,9 +114,9 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
 
 def _whole(url: str, host: str) -> str:
     """Return an address whole: the tracker sends it so, clients on servers send the path and the host."""
-    if not url or "://" in url[:16]:
+    if not url or (url[0] != "/" and "://" in url[:16]):
         return url
-    path = url if url.startswith("/") else f"/{url}"
+    path = url if url[0] == "/" else f"/{url}"
     return f"https://{host}{path}" if host else path
 
 
@@ -215,6 +215,8 @@ What differs:
 - A custom event named `search` with a property `query`, `term` or `q` is a search.
 - `identify` without an `id` keeps its data as properties of that one event.
 - Robots are kept and counted apart, where Umami answers `{"beep": "boop"}`.
+- `@umami/node` sends as `Mozilla/5.0 Umami/…`, which is a program's agent and counts as a robot's: give it the
+  `userAgent` of its visitor.
 """
 
 PROTOCOL = Protocol(

@@ -72,7 +72,7 @@ def test_the_answers() -> None:
     pixel = PROTOCOL.answer(Outcome("", 1, 0, ()))
     assert (pixel.status, pixel.content_type, pixel.body[:6]) == (200, b"image/gif", b"GIF89a")
     assert PROTOCOL.answer(Outcome("", 0, 0, (Refusal(0, Reason.UNKNOWN_SITE, "why\n"),))).headers == (
-        (b"x-goatcounter", b"not counted: why "),
+        (b"x-goatcounter", b"not counted: why?"),
     )
     nothing = reading.answered(PROTOCOL, reading.batch(PROTOCOL, Sent("/count", method="GET")))
     assert (nothing.status, nothing.body[:3]) == (400, b"GIF")

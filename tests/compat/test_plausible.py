@@ -67,6 +67,8 @@ def test_the_long_names_of_a_server() -> None:
         ({"n": "search", "p": {"colour": "red"}}, EventType.CUSTOM, "search", {}),
         ({"n": "engagement", "e": 4200, "sd": 40}, EventType.ENGAGEMENT, "",
          {"engaged_ms": 4200, "props": {"scroll_depth": 40}}),
+        ({"n": "Signup", "p": "a text"}, EventType.CUSTOM, "Signup", {"props": {"props": "a text"}}),
+        ({"n": "Signup", "p": "[]"}, EventType.CUSTOM, "Signup", {"props": {}}),
         ({"n": "Signup", "i": False}, EventType.CUSTOM, "Signup", {"interactive": False}),
         ({"h": 1, "u": "https://example.com/#/b"}, EventType.PAGEVIEW, "", {"url": "https://example.com/#/b"}),
         ({"h": 1, "u": "https://example.com/#b"}, EventType.PAGEVIEW, "", {"url": "https://example.com/#/b"}),

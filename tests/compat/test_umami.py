@@ -51,8 +51,8 @@ def test_a_page_view_of_a_server() -> None:
     )  # fmt: skip
     assert (event.client, event.user, event.ts) == ("7", "7", at * 1000)
     assert reading.batch(PROTOCOL, sent(headers={"Authorization": "Bearer None"})).credential == ""
-    bare = reading.event(PROTOCOL, sent(hostname="", url="/a"))
-    assert bare.url == "/a"
+    assert reading.event(PROTOCOL, sent(hostname="", url="/a")).url == "/a"
+    assert reading.event(PROTOCOL, sent(url="/a?to=https://b.example/")).url == "https://example.com/a?to=https://b.example/"
 
 
 @pytest.mark.parametrize(

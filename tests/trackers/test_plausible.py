@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-import threading
 import time
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page
 
 from tests.ingest.conftest import Log, Running
 from tests.patience import patient
-from tests.require import require
-from tests.trackers.conftest import CLIENTS, SECRET
+from tests.trackers.browsing import CHROME
+from tests.trackers.conftest import SECRET
 from tests.trackers.letters import judged, letter_of
 from tests.trackers.proxy import Proxy
 
 VIEW = {"n": "pageview", "u": "https://example.com/a", "d": "example.com", "r": None, "v": 36}
 PAGE = {"Origin": "https://example.com"}
-CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def site(node_modules: Path) -> Iterator[str]:
-    """A server of pages on a port of its own."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(CLIENTS)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    require("chromium", shutil.which("chromium") is not None, "apt-get install chromium")
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", f"--user-agent={CHROME}"]
-        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(user_agent=CHROME)
-    context.set_default_timeout(patient(30_000))
-    yield context.new_page()
-    context.close()
 
 
 def test_the_tracker_in_a_browser(proxy: Proxy, site: str, page: Page, log: Log) -> None:
