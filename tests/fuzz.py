@@ -49,6 +49,7 @@ TRACKING = [
     "/collect", "/collect.gif", "/live", "/ready", "/metrics", "/beacon.js", "/beacon.x.js", "/", "/nothing",
     "/api/event", "/api/send", "/api/batch", "/api/auth/login", "/track", "/compat/openpanel/track", "/count/x",
     "/api/v0/count",
+    "/v1/batch", "/v1/t", "/pixel/v1/page", "/api/s/s2s/track", "/compat/segment/v1/import",
 ]
 DASHBOARDS = [
     "/", f"/{SITE}", f"/{SITE}/now", f"/{SITE}/nothing", "/unknown.example", "/sql", "/sql", "/ready", "/live",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from activity.compat import ga4, goatcounter, openpanel, plausible, posthog, umami
+from activity.compat import ga4, goatcounter, openpanel, plausible, posthog, segment, umami
 from activity.compat.protocol import Protocol, Route
 
 PROTOCOLS: tuple[Protocol, ...] = (
+    segment.PROTOCOL,
     plausible.PROTOCOL,
     umami.PROTOCOL,
     ga4.PROTOCOL,
