@@ -248,8 +248,9 @@ def _tracked_page(site: SiteRules, incoming: Incoming) -> _Page | None:
 
 
 def _lasting(incoming: Incoming) -> Incoming:
-    """A tracker's event without what may differ when it is sent again under its id."""
-    return replace(incoming, ts=None if incoming.id is not None else incoming.ts, sent_at=None)
+    """A tracker's event without what may differ when it is sent again under its id, or repaired: its site may have been
+    told by a key, which is not kept. The id has the site beside this."""
+    return replace(incoming, ts=None if incoming.id is not None else incoming.ts, sent_at=None, site="")
 
 
 def _revenue(given: Revenue) -> dict[str, str]:

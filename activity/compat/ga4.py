@@ -100,7 +100,10 @@ def _sent(content: dict[str, Any], site: str, limits: Limits) -> list[Incoming |
         for name, given in values.obj(content.get("user_properties")).items()
     }
     if traits and shared["user"]:
-        items.append(values.tracked(EventType.IDENTIFY, limits, props=traits, ts=_millis(at), **shared))
+        # Clients send them with every request: told once a day, they are known.
+        ts = _millis(at)
+        day = ts // 86_400_000 if isinstance(ts, int) else ""
+        items.append(values.tracked(EventType.IDENTIFY, limits, props=traits, ts=ts, id=f"user {day}", **shared))
     return items
 
 

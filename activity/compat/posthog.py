@@ -25,7 +25,7 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.tables.posthog import CAMPAIGN, FIELDS, NOT_KEPT, NOTES, STATE
+from activity.compat.tables.posthog import CAMPAIGN, FIELDS, NOT_KEPT, NOTES, SERVER_SIDE, STATE
 from activity.event import EventType
 from activity.incoming import Incoming, Limits, time_of
 from activity.refusal import Reason, Refusal
@@ -149,8 +149,8 @@ def _event(
     if name in _TRAITS:
         user = distinct if name == "$identify" else user
         client = device or values.text(given.get("$anon_distinct_id"), 256) or distinct
-        for part in ("$set_once", "$set"):
-            traits |= values.obj(given.get(part)) | values.obj(event.get(part))
+        for part in ("$set", "$set_once"):
+            traits = {**_traits(event.get(part)), **_traits(given.get(part)), **traits}
     elif name == "$create_alias":
         user = values.text(given.get("alias"), 256)
     elif name == "$merge_dangerously":
@@ -223,7 +223,16 @@ def _props(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in given.items()
-        if key not in NOT_KEPT and not key.startswith(STATE) and not (browser and key in CAMPAIGN)
+        if key not in NOT_KEPT
+        and not (key[:1] == "$" and (key.startswith(STATE) or key.endswith(SERVER_SIDE)))
+        and not (browser and key in CAMPAIGN)
+    }
+
+
+def _traits(part: object) -> dict[str, Any]:
+    """Return what the site tells of a user, without what the browser adds of his first page."""
+    return {
+        key: value for key, value in values.obj(part).items() if not key.startswith("$") and key not in CAMPAIGN
     }
 
 

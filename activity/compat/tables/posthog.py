@@ -12,13 +12,15 @@ $set $set_once $cookieless_mode $ignore_sent_at $process_person_profile
 """
 _LEFT_OUT = {
     "we read it from `$current_url` and the referrer": "$host $referring_domain $search_engine ph_keyword",
-    "we read it from the agent": """$browser $browser_version $browser_type $os $os_name $os_version $device
+    "we read it from the agent": """$browser $browser_version $browser_type $os $os_name $os_version $os_distro $device
         $device_type""",
     "we have no place for it": """$browser_language_prefix $viewport_width $viewport_height $timezone $timezone_offset
         $device_manufacturer $device_model""",
     "it tells how the client is set up": """$lib $lib_version $lib_custom_api_host $lib_rate_limit_remaining_tokens
         $is_server $geoip_disable $sdk_dist_channel $configured_session_timeout_ms $config_defaults $recording_status
-        $had_persisted_distinct_id $active_feature_flags $event_time_override_provided
+        $had_persisted_distinct_id $active_feature_flags $feature_flag_payloads
+        $enabled_feature_flags $autocapture_disabled_server_side $initialization_time $python_runtime $python_version
+        $event_time_override_provided
         $event_time_override_system_time""",
     "visits are made here, from the times of the events": "$session_id $window_id",
     "it is told again by the event of the page before": """$pageview_id $prev_pageview_id $prev_pageview_pathname
@@ -29,6 +31,7 @@ _LEFT_OUT = {
 }
 NOT_KEPT = frozenset((*_READ.split(), *" ".join(_LEFT_OUT.values()).split()))
 STATE = ("$sdk_debug_", "$session_entry_", "$session_recording_", "$replay_", "$initial_", "$debug_", "$feature/")
+SERVER_SIDE = "_enabled_server_side"
 # fmt: off
 CAMPAIGN = frozenset((
     "utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term", "gad_source", "mc_cid", "gclid", "gclsrc",
@@ -99,6 +102,7 @@ FIELDS = (
     Field("properties.$session_recording_NAME", "", "nothing is recorded here"),
     Field("properties.$replay_NAME", "", "nothing is recorded here"),
     Field("properties.$debug_NAME", "", "it is the state of the client"),
+    Field("properties.$NAME_enabled_server_side", "", "it is the state of the client"),
     *(Field(f"properties.{name}", "", reason) for reason, names in _LEFT_OUT.items() for name in names.split()),
 )
 NOTES = """
