@@ -56,6 +56,7 @@ def tracked(
     address: object = "",
     agent: object = "",
     sent_at: int | None = None,
+    ago_ms: int = 0,
 ) -> Tracked:
     """Return an event from values of any type: what is no text becomes one, null becomes "".
 
@@ -81,6 +82,7 @@ def tracked(
         address=text(address, 64) if address else "",
         agent=text(agent, 1024) if agent else "",
         sent_at=sent_at,
+        ago_ms=ago_ms,
     )
 
 
