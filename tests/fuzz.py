@@ -47,6 +47,7 @@ FIELDS = [
 ]
 TRACKING = [
     "/collect", "/collect.gif", "/live", "/ready", "/metrics", "/beacon.js", "/beacon.x.js", "/", "/nothing",
+    "/v1/batch", "/v1/t", "/pixel/v1/page", "/api/s/s2s/track", "/compat/segment/v1/import",
 ]
 DASHBOARDS = [
     "/", f"/{SITE}", f"/{SITE}/now", f"/{SITE}/nothing", "/unknown.example", "/sql", "/sql", "/ready", "/live",

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity.compat import values
@@ -20,10 +20,11 @@ SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXTS,
 VALUES = st.recursive(
     SCALARS, lambda inner: st.one_of(st.lists(inner), st.dictionaries(TEXTS, inner)), max_leaves=10
 )
-OBJECTS = st.dictionaries(TEXTS, VALUES, max_size=40)
+OBJECTS = st.dictionaries(TEXTS, VALUES, max_size=35)
 NAMES = ("site", "url", "referrer", "title", "name", "user", "screen", "language", "client", "agent", "id", "ts")
 
 
+@settings(max_examples=30)
 @given(st.fixed_dictionaries(dict.fromkeys(NAMES, VALUES)), OBJECTS, VALUES)
 def test_an_event_of_any_values_can_be_stored(fields: dict[str, Any], props: dict[str, Any], engaged: Any) -> None:
     event = values.tracked(EventType.CUSTOM, DEFAULT_LIMITS, **fields, props=props, engaged_ms=engaged)
@@ -35,6 +36,7 @@ def test_an_event_of_any_values_can_be_stored(fields: dict[str, Any], props: dic
     assert not any(isinstance(value, list | dict) for value in event.props.values())
 
 
+@settings(max_examples=40)
 @given(OBJECTS)
 def test_properties_that_are_left_out_are_named(props: dict[str, Any]) -> None:
     kept = values.properties(props, DEFAULT_LIMITS)

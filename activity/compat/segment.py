@@ -1,0 +1,294 @@
+"""Segment's tracking API, with the dialects of RudderStack and Jitsu.
+
+One message an event, alone or in a batch; the write key comes as the user of HTTP Basic, in the body, in the query or
+in a header of its own. `messageId` stays the same when a client sends again.
+Source: https://segment.com/docs/connections/sources/catalog/libraries/server/http-api and the clients' own code.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from activity.compat import values
+from activity.compat.protocol import (
+    Answer,
+    Field,
+    Outcome,
+    Protocol,
+    Route,
+    TrackerBatch,
+    TrackerRequest,
+    encoded,
+    refused,
+    worst,
+)
+from activity.compat.segment_messages import KINDS, Sender, context_of, event_of, from_object, parse, time_or_none
+from activity.incoming import Incoming, Limits
+from activity.refusal import Reason, Refusal
+
+# Bytes that Segment takes. RudderStack's and Jitsu's clients may send what fits a request.
+LARGEST_EVENT = 32 * 1024
+LARGEST_BATCH = 500 * 1024
+_SHORT = {"t": "track", "p": "page", "s": "screen", "i": "identify", "g": "group", "a": "alias", "b": "batch"}
+_BATCHES = ("batch", "import")
+_OF_RUDDERSTACK = b'"channel"'  # a field of all of its messages, and of nobody else's
+_KEY = re.compile(rb'"writeKey"\s*:\s*"([^"\\]{1,512})"')
+_IMAGE = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+class _Envelope(msgspec.Struct):
+    batch: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+    context: dict[str, Any] | None = None
+    sentAt: Any = None  # noqa: N815 - names of theirs
+    writeKey: Any = None  # noqa: N815
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
+
+
+def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
+    """Return the messages of a request as events. Never raises."""
+    path = request.path.strip("/")
+    if path == "v1/m":
+        return Answer(200, encoded({"success": True}))  # counters that the browser's client keeps of itself
+    if path.startswith("v1/projects/"):
+        return _settings(path.split("/")[2], request.headers)
+    query = values.parameters(request.query, limits) if request.query else {}
+    if isinstance(query, Refusal):
+        return refused(query)
+    name = path.rpartition("/")[2]
+    kind = _SHORT.get(name, name)
+    if request.method == "GET":
+        return _from_image(kind, query, request.headers, limits)
+    body, is_jitsu = request.body, path.startswith("api/s")
+    form = "jitsu" if is_jitsu else ""
+    most = largest = limits.body_bytes
+    if len(body) > LARGEST_EVENT and not is_jitsu and _OF_RUDDERSTACK not in body:
+        most, largest = min(most, LARGEST_BATCH), LARGEST_EVENT
+    if len(body) > most:
+        return refused(values.too_large(len(body), most), _key(request.headers, query, _KEY.search(body)), form)
+    if kind in _BATCHES or b'"batch"' in body:
+        envelope = _opened(body, limits)
+        if isinstance(envelope, Refusal):
+            return refused(envelope, _key(request.headers, query, _KEY.search(body)), form)
+        if envelope.batch is not msgspec.UNSET:
+            key = _key(request.headers, query, envelope.writeKey)
+            if len(envelope.batch) > limits.events:
+                return refused(values.too_many(len(envelope.batch), limits.events), key, form)
+            shared = context_of(envelope.context) if envelope.context else None
+            sender = _sender(key, limits, is_jitsu=is_jitsu)._replace(shared=shared)
+            items: list[Incoming | Refusal] = []
+            for index, raw in enumerate(envelope.batch):
+                message = parse(index, raw, limits, largest)
+                items.append(message if isinstance(message, Refusal) else event_of(index, message, "", sender))
+            sent_at = None if envelope.sentAt is None else time_or_none(envelope.sentAt)
+            return TrackerBatch(sent_at=sent_at, items=items, credential=key, form=form)
+        if kind in _BATCHES:
+            detail = '`batch` is missing: send {"batch": […]}, or one message to its own path, such as /v1/track'
+            key = _key(request.headers, query, envelope.writeKey)
+            return refused(Refusal(0, Reason.MISSING_FIELD, detail), key, form)
+    message = parse(0, body, limits, largest)
+    if isinstance(message, Refusal):
+        return refused(message, _key(request.headers, query, _KEY.search(body)), form)
+    key = _key(request.headers, query, message.writeKey)
+    item = event_of(0, message, kind if kind in KINDS else "", _sender(key, limits, is_jitsu=is_jitsu))
+    return TrackerBatch(sent_at=None, items=[item], credential=key, form=form)
+
+
+def answer(outcome: Outcome) -> Answer:
+    """Return what the clients expect: 200 if anything was taken, since none of them can send a part again."""
+    if outcome.taken or all(refusal.reason is Reason.OPTED_OUT for refusal in outcome.refused):
+        if outcome.form == "image":
+            return Answer(200, _IMAGE, b"image/gif")
+        content: dict[str, object] = {"ok": True} if outcome.form == "jitsu" else {"success": True}
+        return Answer(200, encoded(content | {"refused": outcome.refused} if outcome.refused else content))
+    reasons = {refusal.reason for refusal in outcome.refused}
+    status = 400
+    if reasons == {Reason.UNKNOWN_SITE}:
+        status = 401
+    elif reasons <= {Reason.WRONG_ORIGIN, Reason.NOT_ALLOWED, Reason.UNKNOWN_SITE}:
+        status = 403
+    # Some clients read `code` and `message`, and send again for ever what has none.
+    code = outcome.refused[0].reason
+    problem = {"success": False, "code": code, "message": worst(outcome), "refused": outcome.refused}
+    return Answer(status, encoded(problem))
+
+
+def _opened(body: bytes, limits: Limits) -> _Envelope | Refusal:
+    """Return a batch, its messages as they came; if it does not fit its types, from what can be made of it."""
+    try:
+        return _envelope.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        parsed = values.from_json(body, limits)
+    if isinstance(parsed, Refusal):
+        return parsed
+    if not isinstance(parsed, dict):
+        return Refusal(0, Reason.UNKNOWN_FIELD_TYPE, 'the body is no object: send {"batch": […]}, or one message')
+    batch = parsed.get("batch", msgspec.UNSET)
+    if isinstance(batch, list):
+        batch = [msgspec.Raw(json.dumps(each, ensure_ascii=False).encode()) for each in batch]
+    elif batch is not msgspec.UNSET:
+        return Refusal(0, Reason.UNKNOWN_FIELD_TYPE, "`batch` must be a list of messages")
+    return _Envelope(batch, values.obj(parsed.get("context")), parsed.get("sentAt"), parsed.get("writeKey"))
+
+
+def _from_image(kind: str, query: Mapping[str, str], headers: Mapping[bytes, bytes], limits: Limits) -> TrackerBatch:
+    """Return the message that the address of an image holds: parameters with dots in their names, or base64 of JSON."""
+    nested: dict[str, Any] = {}
+    for name, value in query.items():
+        *outer, last = name.split(".", 3)
+        inner = nested
+        for step in outer:
+            following = inner.setdefault(step, {})
+            inner = following if isinstance(following, dict) else {}
+        inner[last] = value
+    if data := query.get("data"):
+        nested = values.obj(values.from_json(_unbase64(data), limits))
+        if not nested:
+            detail = "`data` must be base64 of a JSON object: encode the message so"
+            return refused(Refusal(0, Reason.MALFORMED, detail), _key(headers, query, None), "image")
+    key = _key(headers, query, nested.get("writeKey"))
+    item = event_of(0, from_object(nested), kind if kind in KINDS else "", _sender(key, limits))
+    return TrackerBatch(sent_at=None, items=[item], credential=key, form="image")
+
+
+def _unbase64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text.replace(" ", "+").replace("-", "+").replace("_", "/") + "===")
+    except ValueError:
+        return b""
+
+
+def _key(headers: Mapping[bytes, bytes], query: Mapping[str, str], in_body: object) -> str:
+    """Return the write key. That of the body comes first: a dead letter leaves out the one that is returned."""
+    if isinstance(in_body, re.Match):
+        in_body = in_body[1].decode("utf-8", "replace")
+    if isinstance(in_body, str) and in_body:
+        return values.text(in_body, 512)
+    if in_query := query.get("writeKey") or query.get("writekey"):
+        return values.text(in_query, 512)
+    if given := headers.get(b"x-write-key"):
+        return given.decode("latin-1").strip()
+    scheme, _, content = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"bearer":
+        return content.decode("latin-1").strip()
+    if scheme.lower() == b"basic":
+        return _unbase64(content.decode("latin-1")).decode("latin-1").removesuffix(":")
+    return ""
+
+
+def _sender(key: str, limits: Limits, *, is_jitsu: bool = False) -> Sender:
+    """A key of two parts is Jitsu's: the public id of the site, and the secret."""
+    return Sender(
+        limits,
+        site=key.partition(":")[0] if ":" in key else "",
+        may_be_nobody=is_jitsu,
+        by_page=is_jitsu and not key,
+    )
+
+
+def _settings(key: str, headers: Mapping[bytes, bytes]) -> Answer:
+    """Return what the browser's client asks for before it sends: where to, and that it has no other destination."""
+    host = headers.get(b"host", b"").decode("latin-1")
+    scheme = headers.get(b"x-forwarded-proto", b"http" if host.startswith(_LOOPBACK) else b"https").decode("latin-1")
+    own = {"apiKey": key, "apiHost": f"{host}/v1", "protocol": scheme}
+    return Answer(200, encoded({"integrations": {"Segment.io": own}, "plan": {}}))
+
+
+_FIELDS = (
+    Field("writeKey", "site", "also as the user of HTTP Basic, in `X-Write-Key` or in the query"),
+    Field("type", "type", "page and screen are page views, track is custom, identify and alias are identify"),
+    Field("messageId", "id"),
+    Field("anonymousId", "visitor", "without one, `userId` tells visitors apart"),
+    Field("userId", "user"),
+    Field("previousId", "visitor", "an alias links it to `userId`"),
+    Field("groupId", "props"),
+    Field("event", "name", '"Products Searched" with a `query`, and "search" with a term, are searches'),
+    Field("name", "props", "of a page or screen; it is the title where there is none, and a screen's address"),
+    Field("category", "props"),
+    Field("properties", "props", "lists and objects as JSON text"),
+    Field("properties.url", "url", "of a page; before that of the context"),
+    Field("properties.path", "url", "of a page that has no `url`"),
+    Field("properties.referrer", "referrer", "of a page"),
+    Field("properties.title", "title", "of a page"),
+    Field("properties.search", "", "of a page: its address has it"),
+    Field("properties.query", "term", 'of "Products Searched"'),
+    Field("properties.revenue", "revenue", 'of "Order Completed", `total` where there is none'),
+    Field("properties.currency", "currency", "beside `revenue`"),
+    Field("traits", "props", "of an identify or a group"),
+    Field("context.traits", "props", "of an identify or a group that has no `traits`; else they repeat what was sent"),
+    Field("context.page.url", "url"),
+    Field("context.page.path", "url", "where there is no `url`: a path of the site"),
+    Field("context.page.referrer", "referrer"),
+    Field("context.page.title", "title"),
+    Field("context.page.search", "", "the address has it"),
+    Field("context.campaign", "url", "as its `utm_` parameters, where it has none"),
+    Field("context.ip", "address", "with a secret key; used for place and visitor, never stored"),
+    Field("context.userAgent", "agent", "with a secret key"),
+    Field("context.locale", "language"),
+    Field("context.screen.width", "screen", "with `height`, as 1920x1080"),
+    Field("context.active", "interactive", "false for what happens without the visitor"),
+    Field("context.userAgentData", "", "browser and system are read from the visitor's agent"),
+    Field("context.library", "", "says nothing about the visitor"),
+    Field("context.timezone", "", "days are those of the site's own time zone"),
+    Field("context.app", "", "says nothing about the visit; send what you need as a property"),
+    Field("context.device", "", "kind and system are read from the visitor's agent; an advertising id is never kept"),
+    Field("context.os", "", "read from the visitor's agent"),
+    Field("context.network", "", "says nothing about the visit"),
+    Field("timestamp", "ts"),
+    Field("originalTimestamp", "ts", "where there is no `timestamp`"),
+    Field("sentAt", "sent_at", "corrects the sender's clock; of the batch, or of each message"),
+    Field("integrations", "", "names destinations of theirs"),
+    Field("channel", "", "the sender's kind of platform; such messages may have more than 32 KB"),
+    Field("_metadata", "", "of the library itself"),
+)
+_NOTES = """
+Give the sites file the write keys: a public one, as it stands in pages and apps, among `ids`; one that only your
+servers have among `write_keys` (16 characters at least). Only with the latter count `context.ip` and
+`context.userAgent` of the visitor, and times older than three days.
+
+    [[site]]
+    domain = "example.com"
+    ids = ["the-key-in-the-browser"]
+    write_keys = ["the-key-of-our-servers"]
+
+Then change the address, and nothing else:
+
+| client | its line |
+| --- | --- |
+| segment-analytics-python | `analytics.host = "https://stats.example.com"` |
+| @segment/analytics-node | `new Analytics({ writeKey, host: "https://stats.example.com" })` |
+| @segment/analytics-next | `AnalyticsBrowser.load({ writeKey, cdnURL: "https://stats.example.com" })` |
+| rudder-sdk-python | `rudder_analytics.dataPlaneUrl = "https://stats.example.com"` |
+| @rudderstack/rudder-sdk-node | `new RudderAnalytics(writeKey, { dataPlaneUrl: "https://stats.example.com" })` |
+| @jitsu/js | `jitsuAnalytics({ host: "https://stats.example.com", writeKey })` |
+
+What differs: an event is answered once it is durable. A batch of which some messages cannot be used is answered with
+200 and a list `refused` that says why; those are kept as dead letters. One of which none can be used gets 400, or 401
+for an unknown key. A message of Segment's has 32 KB at most and a batch 500 KB, as theirs. Group calls are kept as
+custom events named `group`. Of more than 30 properties the first 29 are kept, and `props_left_out` names the others.
+"""
+
+PROTOCOL = Protocol(
+    name="segment",
+    title="Segment, RudderStack and Jitsu",
+    routes=(
+        *(Route(f"/v1/{name}") for name in (*KINDS, *_BATCHES, *_SHORT, "m")),
+        Route("/v1/projects", ("GET",), prefix=True),
+        Route("/v1/pixel", ("GET",), prefix=True),
+        Route("/pixel/v1", ("GET",), prefix=True),
+        Route("/beacon/v1/batch"),
+        Route("/api/s", prefix=True),
+    ),
+    read=read,
+    answer=answer,
+    fields=_FIELDS,
+    notes=_NOTES,
+)
