@@ -48,6 +48,7 @@ FIELDS = [
 TRACKING = [
     "/collect", "/collect.gif", "/live", "/ready", "/metrics", "/beacon.js", "/beacon.x.js", "/", "/nothing",
     "/v1/batch", "/v1/t", "/pixel/v1/page", "/api/s/s2s/track", "/compat/segment/v1/import",
+    "/matomo.php", "/compat/matomo/piwik.php", "/com.snowplowanalytics.snowplow/tp2", "/i",
 ]
 DASHBOARDS = [
     "/", f"/{SITE}", f"/{SITE}/now", f"/{SITE}/nothing", "/unknown.example", "/sql", "/sql", "/ready", "/live",

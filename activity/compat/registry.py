@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from activity.compat import segment
+from activity.compat import matomo, segment, snowplow
 from activity.compat.protocol import Protocol, Route
 
-PROTOCOLS: tuple[Protocol, ...] = (segment.PROTOCOL,)
+PROTOCOLS: tuple[Protocol, ...] = (matomo.PROTOCOL, segment.PROTOCOL, snowplow.PROTOCOL)
 PREFIX = "/compat/"
 
 BY_NAME: dict[str, Protocol] = {protocol.name: protocol for protocol in PROTOCOLS}
