@@ -138,7 +138,7 @@ def _event(index: int, given: Given, request: TrackerRequest, limits: Limits) ->
         return Refusal(index, Reason.MISSING_FIELD, "`rec` is missing: send rec=1 with what is to be counted")
     url = text(given.get("url")) or request.headers.get(b"referer", b"").decode("latin-1")
     made = _made(given)
-    props = made.props | {name: value for name, value in given.items() if _DIMENSION.fullmatch(name)}
+    props = made.props | {name: value for name, value in given.items() if name.startswith("dim") and _DIMENSION.fullmatch(name)}
     for name in ("cvar", "_cvar"):
         if name in given:
             props |= _variables(given[name], limits)
