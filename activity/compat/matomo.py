@@ -138,7 +138,7 @@ def _event(index: int, given: Given, request: TrackerRequest, limits: Limits) ->
         return Refusal(index, Reason.MISSING_FIELD, "`rec` is missing: send rec=1 with what is to be counted")
     url = text(given.get("url")) or request.headers.get(b"referer", b"").decode("latin-1")
     made = _made(given)
-    props = made.props | {name: value for name, value in given.items() if name.startswith("dim") and _DIMENSION.fullmatch(name)}
+    props = made.props | {name: value for name, value in given.items() if _is_dimension(name)}
     for name in ("cvar", "_cvar"):
         if name in given:
             props |= _variables(given[name], limits)
@@ -214,7 +214,7 @@ def _made(given: Given) -> _Made:
         name = "content_interaction" if interacted else "content_impression"
         return _Made(EventType.CUSTOM, name, _named(given, CONTENT), {"interactive": interacted})
     if text(given.get("ca"), 8) == "1":
-        props = {name: value for name, value in given.items() if name not in OWN and not _DIMENSION.fullmatch(name)}
+        props = {name: value for name, value in given.items() if name not in OWN and not _is_dimension(name)}
         return _Made(EventType.CUSTOM, "custom_action", props, {"interactive": False})
     if text(given.get("action_name"), 512).startswith(_NOT_FOUND):
         return _Made(EventType.NOT_FOUND)
@@ -235,6 +235,10 @@ def _bought(given: Given) -> _Made:
     if given.get("revenue"):
         props["value"] = _as_number(given["revenue"])
     return _Made(EventType.CUSTOM, "cart", props)
+
+
+def _is_dimension(name: str) -> bool:
+    return name.startswith("dimension") and _DIMENSION.fullmatch(name) is not None
 
 
 def _variables(value: object, limits: Limits) -> dict[str, object]:
