@@ -157,16 +157,16 @@ def enrich(
     pages = _cached_page if len(incoming.url) + len(incoming.referrer) <= _CACHED else _page
     page = pages(site, incoming.url, incoming.referrer)
     tracked = type(incoming) is Tracked
-    client = incoming.client if type(incoming) is Tracked else ""
+    client, ago_ms = (incoming.client, incoming.ago_ms) if type(incoming) is Tracked else ("", 0)
     if page is None and tracked:
         page = _tracked_page(site, incoming)
     if page is None:
         return Refusal(index, Reason.INVALID_URL, f"`url` {incoming.url[:100]!r} {_WHOLE_URL}")
     ts = incoming.ts
-    if ts is None:
+    if ts is None and not ago_ms:
         occurred_at, clamped = received_at, False
     else:
-        when = _occurred(ts, sent_at, received_at, trusted)
+        when = _occurred(received_at - ago_ms if ts is None else ts, sent_at, received_at, trusted)
         if isinstance(when, str):
             return Refusal(index, Reason.INVALID_TIME, when)
         occurred_at, clamped = when
@@ -250,7 +250,8 @@ def _tracked_page(site: SiteRules, incoming: Incoming) -> _Page | None:
 def _lasting(incoming: Incoming) -> Incoming:
     """A tracker's event without what may differ when it is sent again under its id, or repaired: its site may have been
     told by a key, which is not kept. The id has the site beside this."""
-    return replace(incoming, ts=None if incoming.id is not None else incoming.ts, sent_at=None, site="")
+    ts = None if incoming.id is not None else incoming.ts
+    return replace(incoming, ts=ts, sent_at=None, ago_ms=0, site="")
 
 
 def _revenue(given: Revenue) -> dict[str, str]:

@@ -50,6 +50,7 @@ TRACKING = [
     "/api/event", "/api/send", "/api/batch", "/api/auth/login", "/track", "/compat/openpanel/track", "/count/x",
     "/api/v0/count",
     "/v1/batch", "/v1/t", "/pixel/v1/page", "/api/s/s2s/track", "/compat/segment/v1/import",
+    "/matomo.php", "/compat/matomo/piwik.php", "/com.snowplowanalytics.snowplow/tp2", "/i",
 ]
 DASHBOARDS = [
     "/", f"/{SITE}", f"/{SITE}/now", f"/{SITE}/nothing", "/unknown.example", "/sql", "/sql", "/ready", "/live",

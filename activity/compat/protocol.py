@@ -42,6 +42,7 @@ class Tracked(Incoming, frozen=True, kw_only=True, omit_defaults=True):
     address: str = ""  # of the visitor, as a server of the site gives it
     agent: str = ""  # the visitor's `User-Agent`, as a server of the site gives it
     sent_at: int | None = None  # Unix milliseconds, where it differs from that of the batch
+    ago_ms: int = 0  # without `ts`: how long before its arrival it happened, by the tracker's own clock
 
 
 class TrackerBatch(Batch, frozen=True, kw_only=True):

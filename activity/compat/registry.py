@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from activity.compat import ga4, goatcounter, openpanel, plausible, posthog, segment, umami
+from activity.compat import ga4, goatcounter, matomo, openpanel, plausible, posthog, segment, snowplow, umami
 from activity.compat.protocol import Protocol, Route
 
 PROTOCOLS: tuple[Protocol, ...] = (
@@ -12,7 +12,9 @@ PROTOCOLS: tuple[Protocol, ...] = (
     plausible.PROTOCOL,
     umami.PROTOCOL,
     ga4.PROTOCOL,
+    snowplow.PROTOCOL,
     posthog.PROTOCOL,
+    matomo.PROTOCOL,
     openpanel.PROTOCOL,
     goatcounter.PROTOCOL,
 )

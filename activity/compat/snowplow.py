@@ -1,0 +1,290 @@
+"""Snowplow's tracker protocol, version 2: events of short keys, with self-describing JSON inside some of them.
+
+Its own collector takes whatever it can read and judges later. Here an event is judged at once, so a request of which
+nothing can be taken is answered with a status that trackers do not send again: 400 or 403, also for what is too large.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import urlsafe_b64decode
+from typing import Any
+
+import msgspec
+
+from activity import url as addresses
+from activity.compat.protocol import (
+    Answer,
+    Outcome,
+    Protocol,
+    Route,
+    Tracked,
+    TrackerBatch,
+    TrackerRequest,
+    refused,
+    worst,
+)
+from activity.compat.tables.snowplow import FIELDS, ITEM, NOTES, ORDER, PINGS, STRUCTURED, Payload
+from activity.compat.values import (
+    from_json,
+    number,
+    obj,
+    parameters,
+    screen_url,
+    search_of,
+    text,
+    too_many,
+    tracked,
+    whole,
+    worth,
+)
+from activity.compat.wire import GIF, key_in
+from activity.event import EventType
+from activity.incoming import Incoming, Limits
+from activity.refusal import Reason, Refusal
+
+_POST = "/com.snowplowanalytics.snowplow/tp2"
+_NOT_ALLOWED = frozenset((Reason.UNKNOWN_SITE, Reason.WRONG_ORIGIN, Reason.NOT_ALLOWED))
+_EARLIEST, _LATEST = 631_152_000_000, 4_102_444_800_000  # 1990 and 2100: a clock beyond is not worth comparing with
+_NOBODY = "00000000-0000-0000-0000-000000000000"  # how an app that tracks anonymously names its user
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    data: list[Payload]
+
+
+class _Made(msgspec.Struct):
+    """What an event amounts to besides what all events have."""
+
+    kind: EventType
+    name: str = ""
+    props: dict[str, object] = {}
+    url: str = ""  # of a screen; else that of the payload
+    title: str = ""
+    more: dict[str, Any] = {}  # further arguments of `tracked`
+
+
+_KEYS = frozenset(Payload.__struct_fields__)
+_decode = msgspec.json.Decoder(_Envelope).decode
+_NUMBERS = frozenset(("pp_mix", "pp_max", "pp_miy", "pp_may", "tr_tx", "tr_sh", "ti_pr", "ti_qu"))
+
+# Entities that a tracker adds by itself to every event, by the name in their schema; see FIELDS.
+_OWN_ENTITIES = frozenset(
+    (
+        "web_page", "client_session", "browser_context", "mobile_context", "geolocation_context", "PerformanceTiming",
+        "PerformanceNavigationTiming", "cookies", "http_client_hints", "screen", "application_context",
+    )
+)  # fmt: skip
+# Events that happen without the visitor.
+_PASSIVE = frozenset(
+    (
+        "application_error", "timing", "ad_impression", "screen_end", "ping_event", "application_background",
+        "application_foreground", "application_install", "diagnostic_error", "performance_timing", "error_event",
+    )
+)  # fmt: skip
+_VENDORS = ("com.snowplowanalytics.", "com.google.", "org.w3", "org.ietf")  # a site's own are not of these
+
+
+def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
+    """Read the events of a request. Never raises."""
+    credential = key_in(request.headers)
+    if request.method == "GET":
+        return _read_query(request, credential, limits)
+    anonymous = b"sp-anonymous" in request.headers
+    try:
+        payloads: list[Any] = list(_decode(request.body).data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        body = from_json(request.body, limits)
+        if isinstance(body, Refusal):
+            return refused(body, credential)
+        payloads = obj(body).get("data")  # type: ignore[assignment]
+        if not isinstance(payloads, list):
+            return refused(Refusal(0, Reason.MISSING_FIELD, '`data` is missing: send {"schema": …, "data": […]}'))
+    if len(payloads) > limits.events:
+        return refused(too_many(len(payloads), limits.events), credential)
+    items: list[Incoming | Refusal] = [_event(index, each, anonymous, limits) for index, each in enumerate(payloads)]
+    return TrackerBatch(sent_at=None, items=items, credential=credential)
+
+
+def _read_query(request: TrackerRequest, credential: str, limits: Limits) -> TrackerBatch:
+    given = parameters(request.query, limits)
+    if isinstance(given, Refusal):
+        return refused(given, credential, "gif")
+    item = _event(0, given, b"sp-anonymous" in request.headers, limits)
+    return TrackerBatch(sent_at=None, items=[item], credential=credential, form="gif")
+
+
+def answer(outcome: Outcome) -> Answer:
+    """Return `ok` or a GIF, or what was wrong if nothing could be taken."""
+    reasons = {refusal.reason for refusal in outcome.refused}
+    if outcome.taken or reasons <= {Reason.OPTED_OUT}:
+        return Answer(200, GIF, b"image/gif") if outcome.form == "gif" else Answer(200, b"ok", b"text/plain")
+    status = 403 if reasons <= _NOT_ALLOWED else 400
+    return Answer(status, worst(outcome).encode(), b"text/plain; charset=utf-8")
+
+
+def _event(index: int, given: Any, anonymous: bool, limits: Limits) -> Tracked | Refusal:
+    if type(given) is not Payload:
+        if not isinstance(given, dict):
+            return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, "an event of `data` is no object: send its keys")
+        given = Payload(**{key: text(value, 2**20) for key, value in given.items() if key in _KEYS})
+    entities = _entities(index, given, limits)
+    if isinstance(entities, Refusal):
+        return entities
+    made = _made(index, given, entities, limits)
+    if isinstance(made, Refusal):
+        return made
+    props = made.props
+    for name, each in entities.items():
+        if name not in _OWN_ENTITIES:
+            props[f"context.{name}"] = each if len(each) > 1 else each[0]
+    screen = obj(entities["screen"][0]).get("name") if "screen" in entities and not given.url else ""
+    sent_at = whole(given.stm) if given.stm and not given.ttm else None
+    return tracked(
+        made.kind,
+        limits,
+        site=given.aid,
+        url=made.url or given.url or (screen_url(screen) if screen else ""),
+        referrer=given.refr,
+        title=made.title or given.page,
+        name=made.name,
+        props=props,
+        id=given.eid,
+        ts=given.ttm or given.dtm or None,
+        sent_at=sent_at if sent_at is not None and _EARLIEST <= sent_at < _LATEST else None,
+        user="" if anonymous else given.uid,
+        screen=given.res,
+        language=given.lang,
+        client="" if anonymous else _client(given, entities),
+        address=given.ip,
+        agent=given.ua,
+        **made.more,
+    )
+
+
+def _client(given: Payload, entities: dict[str, list[object]]) -> object:
+    found: object = given.duid or given.tnuid or given.nuid
+    if not found and "client_session" in entities:
+        found = obj(entities["client_session"][0]).get("userId")
+    return given.uid if not found or found == _NOBODY else found
+
+
+def _made(index: int, given: Payload, entities: dict[str, list[object]], limits: Limits) -> _Made | Refusal:
+    kind = given.e
+    if kind == "pv":
+        return _Made(EventType.PAGEVIEW, props={})
+    if kind == "pp":
+        return _Made(EventType.ENGAGEMENT, props=_named(given, PINGS))
+    if kind == "ue":
+        return _described(index, given, entities, limits)
+    if kind == "se":
+        props = _named(given, STRUCTURED)
+        if given.se_va:
+            props["value"] = _as_number(given.se_va)
+        return _Made(EventType.CUSTOM, given.se_ac or given.se_ca, props)
+    if kind == "tr":
+        more = {"revenue": worth(given.tr_tt, given.tr_cu)}
+        return _Made(EventType.CUSTOM, "transaction", _named(given, ORDER), more=more)
+    if kind == "ti":
+        return _Made(EventType.CUSTOM, "transaction_item", _named(given, ITEM), more={"interactive": False})
+    if not kind:
+        return Refusal(index, Reason.MISSING_FIELD, "`e` is missing: send pv, pp, se, ue, tr or ti")
+    return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, f"`e` {kind[:32]!r} is not known: send pv, pp, se, ue, tr or ti")
+
+
+def _described(index: int, given: Payload, entities: dict[str, list[object]], limits: Limits) -> _Made | Refusal:
+    """Return what a self-describing event amounts to, by the name in its schema."""
+    event = _json(index, "ue_px", given.ue_px, given.ue_pr, limits)
+    if isinstance(event, Refusal):
+        return event
+    described = obj(obj(event).get("data"))
+    vendor, name = _schema(described.get("schema"))
+    if not name:
+        detail = '`ue_pr` has no event: send {"data": {"schema": "iglu:VENDOR/NAME/jsonschema/1-0-0", "data": {…}}}'
+        return Refusal(index, Reason.MISSING_FIELD, detail)
+    data = described.get("data")
+    props: dict[str, object] = dict(data) if isinstance(data, dict) else {} if data is None else {"data": data}
+    if not vendor.startswith(_VENDORS):
+        return _Made(EventType.CUSTOM, name, {**props, "schema": described["schema"]})
+    if name == "screen_view":
+        screen = props.pop("name", None)
+        return _Made(EventType.PAGEVIEW, props=props, url=screen_url(screen), title=text(screen, 512))
+    if name == "site_search":
+        terms = props.pop("terms", None)
+        term = " ".join(text(each, 256) for each in terms) if isinstance(terms, list) else terms
+        return _Made(EventType.SEARCH, props=props, more={"search": search_of(term, props.pop("totalResults", None))})
+    if name == "link_click" and _leads_out(given.url, text(props.get("targetUrl"))):
+        return _Made(EventType.OUTBOUND, props={"url": props.pop("targetUrl"), **props})
+    if name == "submit_form":
+        return _Made(EventType.FORM, text(props.get("formId"), 128), props)
+    if name == "web_vitals":
+        return _Made(EventType.WEB_VITAL, name, props)
+    if name == "snowplow_ecommerce_action":
+        order = obj(entities["transaction"][0]) if "transaction" in entities else {}
+        more = {"revenue": worth(order.get("revenue"), order.get("currency"))}
+        return _Made(EventType.CUSTOM, text(props.pop("type", None) or name, 128), props, more=more)
+    return _Made(EventType.CUSTOM, name, props, more={"interactive": name not in _PASSIVE})
+
+
+def _entities(index: int, given: Payload, limits: Limits) -> dict[str, list[object]] | Refusal:
+    """Return the entities beside an event, by the name in their schema."""
+    found: dict[str, list[object]] = {}
+    if not given.cx and not given.co:
+        return found
+    contexts = _json(index, "cx", given.cx, given.co, limits)
+    if isinstance(contexts, Refusal):
+        return contexts
+    entities = obj(contexts).get("data")
+    for entity in entities if isinstance(entities, list) else []:
+        vendor, name = _schema(obj(entity).get("schema"))
+        if name in _OWN_ENTITIES and not vendor.startswith(_VENDORS):
+            name = f"{vendor}.{name}"
+        if name:
+            found.setdefault(name, []).append(obj(entity).get("data"))
+    return found
+
+
+def _json(index: int, key: str, encoded: str, plain: str, limits: Limits) -> Any:
+    """Return the JSON of a key, in base64 or as it is, or the refusal of what is none."""
+    try:
+        content = urlsafe_b64decode(encoded + "===") if encoded else plain.encode("utf-8", "surrogatepass")
+    except (binascii.Error, ValueError):
+        return Refusal(index, Reason.MALFORMED, f"`{key}` is no base64: encode it so, or send JSON without base64")
+    found = from_json(content, limits)
+    return Refusal(index, found.reason, f"`{key}`: {found.detail}") if isinstance(found, Refusal) else found
+
+
+def _schema(named: object) -> tuple[str, str]:
+    """Return vendor and name of "iglu:VENDOR/NAME/jsonschema/1-0-0"; both are "" if it is no such text."""
+    parts = named.removeprefix("iglu:").split("/") if isinstance(named, str) else []
+    return (parts[0], text(parts[1], 128)) if len(parts) == 4 else ("", "")
+
+
+def _leads_out(page: str, target: str) -> bool:
+    there, here = addresses.parse(target), addresses.parse(page)
+    if there is None:
+        return False
+    return here is None or addresses.without_www(there.host) != addresses.without_www(here.host)
+
+
+def _named(given: Payload, names: dict[str, str]) -> dict[str, object]:
+    found = {name: (key, getattr(given, key)) for key, name in names.items()}
+    return {
+        name: _as_number(value) if key in _NUMBERS else value for name, (key, value) in found.items() if value != ""
+    }
+
+
+def _as_number(value: str) -> object:
+    found = number(value)
+    return value if found is None else int(found) if float(found).is_integer() else found
+
+
+PROTOCOL = Protocol(
+    name="snowplow",
+    title="Snowplow",
+    routes=(Route(_POST), Route("/i", ("GET",))),
+    read=read,
+    answer=answer,
+    fields=FIELDS,
+    notes=NOTES,
+)

@@ -1,0 +1,232 @@
+"""What Snowplow's trackers send, as events; see `tests/trackers/test_snowplow.py` for the trackers themselves."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activity.compat.protocol import Field, Outcome, Tracked, TrackerBatch, TrackerRequest
+from activity.compat.snowplow import PROTOCOL
+from activity.event import EventType
+from activity.incoming import DEFAULT_LIMITS, Revenue
+from activity.refusal import Reason, Refusal
+
+IGLU = "iglu:com.snowplowanalytics.snowplow"
+EVERY = {"aid": "shop-app", "eid": "8f2c", "dtm": "1790000000000", "stm": "1790000001000", "duid": "d1", "p": "web"}
+PAGE = {**EVERY, "e": "pv", "url": "https://example.com/a", "page": "A", "refr": "https://search.example/"}
+
+
+def post(*events: Any, headers: dict[bytes, bytes] | None = None) -> TrackerBatch:
+    body = json.dumps({"schema": f"{IGLU}/payload_data/jsonschema/1-0-4", "data": events}).encode()
+    return read("POST", "/com.snowplowanalytics.snowplow/tp2", b"", body, headers)
+
+
+def read(method: str, path: str, query: bytes, body: bytes, headers: dict[bytes, bytes] | None = None) -> TrackerBatch:
+    request = TrackerRequest(method, path, query.decode("latin-1"), headers or {}, body)
+    batch = PROTOCOL.read(request, DEFAULT_LIMITS)
+    assert isinstance(batch, TrackerBatch)
+    return batch
+
+
+def one(given: dict[str, Any], **more: Any) -> Tracked:
+    (event,) = post({**given, **more}).items
+    assert isinstance(event, Tracked), event
+    return event
+
+
+def described(name: str, data: object, vendor: str = IGLU) -> str:
+    inner = {"schema": f"{vendor}/{name}/jsonschema/1-0-0", "data": data}
+    return json.dumps({"schema": f"{IGLU}/unstruct_event/jsonschema/1-0-0", "data": inner})
+
+
+def entities(**by_name: object) -> str:
+    data = [{"schema": f"{IGLU}/{name}/jsonschema/1-0-0", "data": each} for name, each in by_name.items()]
+    return json.dumps({"schema": f"{IGLU}/contexts/jsonschema/1-0-0", "data": data})
+
+
+def base64url(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def test_a_page_view_of_the_browser_tracker() -> None:
+    cx = base64url(entities(web_page={"id": "1"}, cart={"n": 2}))
+    event = one(PAGE, cx=cx, res="1280x720", lang="de-DE", uid="u")
+    assert event == Tracked(
+        site="shop-app", type=EventType.PAGEVIEW, url="https://example.com/a", referrer="https://search.example/",
+        title="A", id="8f2c", ts="1790000000000", sent_at=1790000001000, user="u", screen="1280x720",
+        language="de-DE", client="d1", props={"context.cart": '{"n":2}'},
+    )  # fmt: skip
+
+
+def test_an_event_in_a_query_is_that_of_a_body() -> None:
+    batch = read("GET", "/i", urlencode(PAGE).encode(), b"")
+    assert (batch.items, batch.form) == ([one(PAGE)], "gif")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind", "event_name", "props"),
+    [
+        ("site_search", {"terms": ["red", "hat"], "totalResults": 3, "pageResults": 2}, "search", "",
+         {"pageResults": 2}),
+        ("link_click", {"targetUrl": "https://other.example/x", "elementId": "l"}, "outbound", "",
+         {"url": "https://other.example/x", "elementId": "l"}),
+        ("link_click", {"targetUrl": "https://www.example.com/b"}, "custom", "link_click",
+         {"targetUrl": "https://www.example.com/b"}),
+        ("submit_form", {"formId": "f", "elements": [{"name": "n"}]}, "form", "f",
+         {"formId": "f", "elements": '[{"name":"n"}]'}),
+        ("web_vitals", {"lcp": 12.5}, "web_vital", "web_vitals", {"lcp": 12.5}),
+        ("screen_view", {"name": "My cart", "id": "s"}, "pageview", "", {"id": "s"}),
+        ("add_to_cart", {"sku": "1"}, "custom", "add_to_cart", {"sku": "1"}),
+        ("consent_granted", None, "custom", "consent_granted", {}),
+    ],
+)  # fmt: skip
+def test_a_self_describing_event(name: str, data: object, kind: str, event_name: str, props: dict[str, Any]) -> None:
+    for key, value in (("ue_pr", described(name, data)), ("ue_px", base64url(described(name, data)))):
+        event = one({**PAGE, "e": "ue", key: value})
+        assert (event.type, event.name, event.props) == (kind, event_name, props)
+        assert event.url == ("/My%20cart" if name == "screen_view" else PAGE["url"])
+        if name == "site_search":
+            assert event.search is not None and (event.search.term, event.search.results) == ("red hat", 3)
+
+
+def test_an_event_of_a_site_of_its_own_keeps_its_schema() -> None:
+    event = one({**EVERY, "e": "ue", "ue_pr": described("link_click", {"a": 1}, "iglu:com.acme")})
+    assert (event.type, event.name) == (EventType.CUSTOM, "link_click")
+    assert event.props == {"a": 1, "schema": "iglu:com.acme/link_click/jsonschema/1-0-0"}
+
+
+def test_what_happens_without_the_visitor_is_not_interactive() -> None:
+    assert not one({**EVERY, "e": "ue", "ue_pr": described("application_error", {})}).interactive
+    assert not one({**EVERY, "e": "ti", "ti_id": "1"}).interactive
+    assert one({**EVERY, "e": "tr", "tr_id": "1"}).interactive
+
+
+def test_worth_of_an_order() -> None:
+    assert one({**EVERY, "e": "tr", "tr_tt": "9.90", "tr_cu": "EUR"}).revenue == Revenue("9.90", "EUR")
+    action = described("snowplow_ecommerce_action", {"type": "transaction"}, f"{IGLU}.ecommerce")
+    event = one({**EVERY, "e": "ue", "ue_pr": action, "co": entities(transaction={"revenue": 5, "currency": "USD"})})
+    assert (event.name, event.revenue) == ("transaction", Revenue(5, "USD"))
+
+
+def test_by_what_visitors_are_told_apart() -> None:
+    page = {key: value for key, value in PAGE.items() if key != "duid"}
+    app, nobody = {"userId": "app"}, {"userId": "00000000-0000-0000-0000-000000000000"}
+    assert one(page).client == ""
+    assert one(page, uid="u").client == "u"
+    assert one(page, uid="u", co=entities(client_session=app)).client == "app"
+    assert one(page, co=entities(client_session=nobody)).client == ""
+    assert one(page, tnuid="n", uid="u").client == "n"
+    assert one(PAGE, tnuid="n", uid="u").client == "d1"
+    (event,) = post({**PAGE, "uid": "u"}, headers={b"sp-anonymous": b"*"}).items
+    assert isinstance(event, Tracked) and (event.client, event.user) == ("", "")
+
+
+def test_a_true_time_is_not_corrected() -> None:
+    event = one(PAGE, ttm="1780000000000")
+    assert (event.ts, event.sent_at) == ("1780000000000", None)
+
+
+def test_a_key_of_the_site() -> None:
+    assert post(PAGE, headers={b"authorization": b"Bearer k"}).credential == "k"
+    assert post(PAGE, headers={b"authorization": b"Basic " + base64.b64encode(b"k:")}).credential == "k"
+
+
+def test_one_bad_event_does_not_take_its_neighbours() -> None:
+    bad: list[tuple[Any, Reason]] = [
+        (7, Reason.UNKNOWN_FIELD_TYPE),
+        ({**PAGE, "e": "xx"}, Reason.UNKNOWN_FIELD_TYPE),
+        (EVERY, Reason.MISSING_FIELD),
+        ({**PAGE, "cx": "a"}, Reason.MALFORMED),
+        ({**PAGE, "e": "ue", "ue_px": "é"}, Reason.MALFORMED),
+        ({**PAGE, "e": "ue", "ue_pr": "{}"}, Reason.MISSING_FIELD),
+    ]
+    numbers = {**PAGE, "dtm": 1790000000000, "page": None, "cd": [1]}
+    items = post(numbers, *(each for each, _ in bad), PAGE).items
+    assert isinstance(items[0], Tracked) and items[0].ts == "1790000000000"
+    assert [each.reason for each in items[1:-1] if isinstance(each, Refusal)] == [reason for _, reason in bad]
+    assert [each.index for each in items[1:-1] if isinstance(each, Refusal)] == list(range(1, len(items) - 1))
+    assert items[-1] == one(PAGE)
+
+
+def test_answers() -> None:
+    refused = (Refusal(0, Reason.MALFORMED, "mend it"),)
+    assert PROTOCOL.answer(Outcome("", 1, 0, ()))[:3] == (200, b"ok", b"text/plain")
+    assert PROTOCOL.answer(Outcome("gif", 0, 1, ()))[0:3:2] == (200, b"image/gif")
+    assert PROTOCOL.answer(Outcome("", 1, 0, refused)).status == 200
+    assert PROTOCOL.answer(Outcome("", 0, 0, refused))[:2] == (400, b"mend it")
+    # 413 would be sent again for ever.
+    assert PROTOCOL.answer(Outcome("", 0, 0, (Refusal(0, Reason.TOO_LARGE, ""),))).status == 400
+    assert PROTOCOL.answer(Outcome("", 0, 0, (Refusal(0, Reason.UNKNOWN_SITE, ""),))).status == 403
+    assert PROTOCOL.answer(Outcome("", 0, 0, (Refusal(0, Reason.OPTED_OUT, ""),))).status == 200
+
+
+@given(st.binary(), st.sampled_from(["GET", "POST"]))
+def test_any_bytes_are_read(content: bytes, method: str) -> None:
+    read(method, "/i", content, content)
+
+
+VALUES = st.one_of(st.text(), st.none(), st.integers(), st.lists(st.text()), st.just("\0\ud800"), st.just("eyJ"))
+KEYS = st.sampled_from([*(field.theirs for field in PROTOCOL.fields if " " not in field.theirs), "e", "e"])
+KINDS = st.sampled_from(["pv", "pp", "se", "ue", "tr", "ti", "x"])
+
+
+@given(st.lists(st.one_of(VALUES, st.dictionaries(KEYS, st.one_of(VALUES, KINDS)))))
+def test_any_events_are_read(events: list[Any]) -> None:
+    assert len(post(*events).items) == len(events)
+
+
+def sent_with(field: Field) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An event without the field, and the same with it."""
+    theirs, _, name = field.theirs.partition(" ")
+    marked: dict[str, Any] = {theirs: "17"}
+    kind = next((kind for kind in ("pp", "se", "tr", "ti") if theirs.startswith(f"{kind}_")), "pv")
+    plain = {**EVERY, "e": kind}
+    if theirs.startswith("ue_"):
+        plain = {**EVERY, "e": "ue", "ue_pr": described("x", {})}
+        marked = {"ue_pr": "", theirs: described("x", {"k": "17"})}
+    elif theirs in ("cx", "co"):
+        data: dict[str, Any] = {"userId": "17", "name": "17", "revenue": "17"}
+        marked = {theirs: entities(**{name or "mine": data})}
+        if name == "transaction":
+            plain["ue_pr"], plain["e"] = described("snowplow_ecommerce_action", {}, f"{IGLU}.ecommerce"), "ue"
+        if name == "client_session":
+            plain.pop("duid")
+    if theirs.endswith("x") and theirs in ("cx", "ue_px"):
+        marked[theirs] = base64url(marked[theirs])
+    if theirs in ("tnuid", "nuid"):
+        plain.pop("duid")
+    if theirs == "stm":
+        marked = {"stm": "1790000000017"}
+    if theirs == "tr_cu":
+        plain["tr_tt"] = "1"
+    return plain, marked
+
+
+@pytest.mark.parametrize("field", [each for each in PROTOCOL.fields if "=" not in each.theirs], ids=lambda f: f.theirs)
+def test_the_table_is_true(field: Field) -> None:
+    plain, marked = sent_with(field)
+    before, after = one(plain), one(plain, **marked)
+    if not field.ours:
+        assert after == before
+    elif field.ours == "props":
+        added = {name: value for name, value in after.props.items() if before.props.get(name) != value}
+        assert len(added) == 1 and "17" in str(*added.values())
+        if field.note.startswith("`"):
+            assert set(added) == {field.note.split("`")[1]}
+    else:
+        found = after.revenue and after.revenue.currency if field.ours == "currency" else getattr(after, field.ours)
+        assert "17" in str(found)
+        assert found != (getattr(before, field.ours, None))
+
+
+@pytest.mark.parametrize("field", [each for each in PROTOCOL.fields if "=" in each.theirs], ids=lambda f: f.theirs)
+def test_the_table_of_kinds_is_true(field: Field) -> None:
+    kind, _, name = field.theirs.removeprefix("e=").partition(" ")
+    data = {"terms": ["a"], "targetUrl": "https://other.example/", "name": "n"}
+    assert one({**PAGE, "e": kind, "ue_pr": described(name or "x", data)}).type == field.note.split("`")[1]
