@@ -75,7 +75,7 @@ def tracked(
         ts=None if ts is None else _time(ts),
         user=text(user, LONGEST_USER) if user else "",
         screen=text(screen, 32) if screen else "",
-        language=text(language, 35) if language else "",
+        language=_language(text(language, 35)) if language else "",
         engaged_ms=(number(engaged_ms) or 0) if engaged_ms else 0,
         revenue=revenue,
         interactive=interactive,
@@ -85,6 +85,18 @@ def tracked(
         sent_at=sent_at,
         ago_ms=ago_ms,
     )
+
+
+def _language(tag: str) -> str:
+    """Return a language tag as browsers write it: some trackers send "de-de", or "de_DE"."""
+    if not _TAG.fullmatch(tag):
+        return tag
+    first, *others = tag.replace("_", "-").split("-")
+    return "-".join([first.lower(), *(_SUBTAG[len(part)](part) if len(part) in _SUBTAG else part for part in others)])
+
+
+_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", re.ASCII)
+_SUBTAG = {2: str.upper, 4: str.title}  # a region and a script, by their length
 
 
 def text(value: object, longest: int = 4096) -> str:

@@ -2,7 +2,8 @@
 
     python -m tests.trackers.pages
 
-writes `docs/trackers/NAME.md` for each protocol, and `docs/trackers/README.md`, which lists them.
+writes `docs/trackers/NAME.md` for each protocol, and `docs/trackers/README.md`, which lists them, and
+`differences.md`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from activity.compat.protocol import Protocol
-from activity.compat.registry import PROTOCOLS
+from activity.compat.registry import BY_NAME, PROTOCOLS
+from tests.trackers.visits import DIFFERS
 
 FOLDER = Path(__file__).parents[2] / "docs" / "trackers"
 _INTRODUCTION = """\
@@ -25,8 +27,22 @@ The sites file says which id of a tracker belongs to which site (`ids`; write `N
 have), and which of a site's keys are secret (`write_keys`). Only with a secret one do the address and the agent count
 that an event gives for its visitor, and times more than 72 hours back.
 
+In what the same visit differs by the protocol that it was sent with: [differences](differences.md).
+
 | Tracker | Paths |
 | --- | --- |
+"""
+_DIFFERENCES = """\
+# One visit, by each protocol
+
+A visitor comes from a newsletter's link to the home page, searches, signs up, looks at the prices and says who he is.
+The visit is sent as the clients of each tracker send it, and what comes of it is compared with what comes of our own
+events, column by column of `sessions`. The columns below differ; all others are equal, and so is every column of
+{same}.
+`visitor` and `session_id` follow from the id by which each tells its visitors apart.
+
+| Tracker | Column | Why |
+| --- | --- | --- |
 """
 _FIELDS = """\
 
@@ -68,9 +84,21 @@ def contents() -> str:
     return _INTRODUCTION + rows
 
 
+def differences() -> str:
+    """The page that tells in what the session of one visit differs by the protocol that it was sent with."""
+    rows = "".join(
+        f"| {BY_NAME[name].title} | `{column}` | {why} |\n"
+        for name, columns in DIFFERS.items()
+        for column, why in columns.items()
+    )
+    same = ", ".join(protocol.title for protocol in PROTOCOLS if protocol.name not in DIFFERS)
+    return _DIFFERENCES.format(same=same) + rows
+
+
 def pages() -> dict[str, str]:
     """All pages by their file names."""
-    return {"README.md": contents(), **{f"{protocol.name}.md": page(protocol) for protocol in PROTOCOLS}}
+    each = {f"{protocol.name}.md": page(protocol) for protocol in PROTOCOLS}
+    return {"README.md": contents(), "differences.md": differences(), **each}
 
 
 def _cell(text: str) -> str:

@@ -19,12 +19,8 @@ from ingest.dead_letters import DeadLetters
 from ingest.limiter import Limiter
 from ingest.sites import Sites, parse
 from tests.trackers.conftest import SITES
-from tests.trackers.visits import AT, VISITS, Sent
+from tests.trackers.visits import AT, DIFFERS, VISITS, Sent
 
-PAGE = Path(__file__).parents[2] / "docs" / "trackers" / "differences.md"
-
-# By protocol, the columns of the session in which it differs, and why.
-DIFFERS: dict[str, dict[str, str]] = {}
 _OF_THE_PROTOCOL = {"visitor", "session_id"}  # an id of its own is another visitor's
 
 
