@@ -50,7 +50,7 @@ def test_a_page_view_of_the_browser() -> None:
         referrer="https://b.example/",
         title="A",
         id="12.34 171 1 0",
-        language="en-gb",
+        language="en-GB",
         screen="1280x960",
         engaged_ms=1234,
         client="12.34",

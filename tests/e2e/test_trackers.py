@@ -1,0 +1,78 @@
+"""The clients of other trackers, pointed at a running `up`: what each sends stands on the page of its site."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.e2e.harness import Up, running
+from tests.trackers import browsing
+from tests.trackers.conftest import CLIENTS, browser, node_modules, run_client, site
+
+__all__ = ["browser", "node_modules", "site"]  # fixtures
+
+
+class Client(NamedTuple):
+    """A vendor's client, the arguments behind its URL, what the sites file has for it, and its numbers."""
+
+    script: str
+    arguments: tuple[str, ...]
+    sites_file: str
+    numbers: dict[str, int]
+
+
+def secret(name: str) -> str:
+    return f"secret-write-key-of-{name}"
+
+
+def client(name: str, script: str, *arguments: str, ids: str = "", pageviews: int = 1) -> tuple[str, Client]:
+    """By its site. Each sends one visit with one search, and identifies its visitor as its protocol does."""
+    domain = f"{name}.example"
+    entry = f'[[site]]\ndomain = "{domain}"\nwrite_keys = ["{secret(name)}"]\nids = {[ids] if ids else []}\n'
+    numbers = {"visitors": 1, "visits": 1, "pageviews": pageviews, "searches": 1}
+    return domain, Client(script, arguments, entry, numbers)
+
+
+UMAMI, OPENPANEL = "94db1cb1-74f4-4a40-ad6c-962362670409", "3f1c2a9e-0000-4a40-ad6c-962362670409"
+CLIENTS_OF = dict([
+    client("segment-python", "segment_python.py", secret("segment-python")),
+    client("segment-node", "segment_node.mjs", secret("segment-node")),
+    client("rudder-python", "rudder_python.py", secret("rudder-python")),
+    client("rudder-node", "rudder_node.mjs", secret("rudder-node")),
+    client("posthog-python", "posthog_python.py", "phc_python", ids="phc_python"),
+    client("posthog-browser", "posthog.html", "phc_browser", ids="phc_browser"),
+    client("snowplow-python", "snowplow.py", "shop-app", ids="snowplow:shop-app"),
+    client("snowplow-browser", "snowplow.html", "shop-web", ids="snowplow:shop-web"),
+    client("plausible", "plausible.html", "plausible.example", pageviews=2),
+    client("umami", "umami.py", UMAMI, secret("umami"), ids=UMAMI),
+    client("matomo", "matomo.mjs", "7", ids="matomo:7"),
+    client("ga4", "ga4.py", "G-ABCDEF1234", secret("ga4"), ids="G-ABCDEF1234"),
+    client("openpanel", "openpanel.mjs", OPENPANEL, secret("openpanel"), ids=OPENPANEL),
+    client("goatcounter", "goatcounter.html", "shop-code", ids="goatcounter:shop-code", pageviews=2),
+])  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    data = tmp_path_factory.mktemp("trackers") / "data"
+    data.mkdir()
+    (data / "sites.toml").write_text("\n".join(each.sites_file for each in CLIENTS_OF.values()))
+    with running(data) as started:
+        yield started
+
+
+def test_what_each_client_sends_stands_on_the_page(up: Up, site: str, browser: Browser, node_modules: Path) -> None:
+    assert node_modules.parent == CLIENTS
+    for domain, client in CLIENTS_OF.items():
+        if client.script.endswith(".html"):
+            with browsing.profile(browser) as page:
+                page.goto(f"{site}/{client.script}?url={up.tracking}&key={client.arguments[0]}")
+                up.shows(client.numbers, site=domain)
+        else:
+            run_client(client.script, up.tracking, *client.arguments)
+    for domain, client in CLIENTS_OF.items():
+        up.shows(client.numbers, site=domain)
