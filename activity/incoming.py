@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -141,6 +142,7 @@ def _tidy_prop(value: PropValue) -> PropValue:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 _FARTHEST = 253_402_300_799_999  # the last millisecond of the year 9999
 _SECONDS = (631_152_000, 4_102_444_800)  # 1990 to 2100; read as milliseconds, these are the first weeks of 1970
 _NUMBER = re.compile(r"-?\d{9,17}(\.\d{1,9})?", re.ASCII)
@@ -164,6 +166,9 @@ def time_of(value: object) -> int | None:
     if value is None:
         return None
     if isinstance(value, str):
+        if len(value) == 24 and value[10] == "T" and value[19] == "." and value[23] == "Z":  # as JavaScript writes it
+            with suppress(ValueError):
+                return (datetime.fromisoformat(value) - _EPOCH) // _MILLISECOND
         text = value.strip().upper()
         if not _NUMBER.fullmatch(text):
             return _iso(text)
@@ -184,4 +189,4 @@ def _iso(text: str) -> int:
         raise ValueError(_NO_TIME) from None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
-    return (at - _EPOCH) // timedelta(milliseconds=1)
+    return (at - _EPOCH) // _MILLISECOND

@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +41,10 @@ WARM_UP = 30_000  # requests, after which both workers have parsed nearly every 
 CONNECTIONS = 64
 TARGETS = {1: 2.4, 10: 0.5}  # by events per request: the cost of an event, in bare requests, at most
 SITE = "bench.example"
+KEY = "bench-key"  # of Segment's clients
+SEGMENT = b"/v1/batch"
+SIZE = 400  # bytes of an event's part of the body, at least
+TRACKED = 1.5  # the cost of another tracker's event, in our own events of the same size, at most
 
 
 _WINDOWS, _MAC = "Windows NT 10.0; Win64; x64", "Macintosh; Intel Mac OS X 10_15_7"
@@ -82,17 +87,31 @@ class Requests:
         self._run = run.encode()
         self._sent = 0
 
-    def next(self, events: int = 1) -> bytes:
-        """Return one request with this number of events."""
+    def next(self, events: int = 1, path: bytes = b"/collect") -> bytes:
+        """Return one request with this number of events, our own or for the path of Segment's."""
         agent = self._rng.choices(self._agents, cum_weights=self._weights)[0]
         now = time.time_ns() // 1_000_000
-        body = b'{"sent_at":%d,"events":[%s]}' % (now, b",".join([self._event(now) for _ in range(events)]))
-        body = body.ljust(400)
+        if path == SEGMENT:
+            stamp = datetime.fromtimestamp(now / 1_000, UTC).isoformat(timespec="milliseconds")[:-6].encode()
+            messages = b",".join([self._message(stamp) for _ in range(events)])
+            body = b'{"writeKey":"%s","sentAt":"%sZ","batch":[%s]}' % (KEY.encode(), stamp, messages)
+        else:
+            body = b'{"sent_at":%d,"events":[%s]}' % (now, b",".join([self._event(now) for _ in range(events)]))
+        body = body.ljust(SIZE * events)
         return (
-            b"POST /collect HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: %s\r\nContent-Type: text/plain;charset=UTF-8\r\n"
+            b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: %s\r\nContent-Type: text/plain;charset=UTF-8\r\n"
             b"Accept: */*\r\nAccept-Language: en-GB,en;q=0.9\r\nAccept-Encoding: gzip, deflate, br\r\n"
             b"Origin: https://bench.example\r\nReferer: https://bench.example/\r\nContent-Length: %d\r\n\r\n%s"
-        ) % (agent, len(body), body)
+        ) % (path, agent, len(body), body)
+
+    def _message(self, stamp: bytes) -> bytes:
+        self._sent += 1
+        return (
+            b'{"type":"page","anonymousId":"%d","messageId":"%s-%d","timestamp":"%sZ","context":{"page":{'
+            b'"url":"https://bench.example/articles/%d/a-page-of-the-site?ref=newsletter","title":"A page of the site, '
+            b'number %d","referrer":"https://www.example.org/links/%d"},"locale":"en-GB","screen":{"width":1920,'
+            b'"height":1080}}}'
+        ) % (self._sent % 5_000, self._run, self._sent, stamp, self._sent % 400, self._sent % 400, self._sent % 50)
 
     def _event(self, now: int) -> bytes:
         self._sent += 1
@@ -140,9 +159,10 @@ class _Connection(asyncio.Protocol):
 class _Load:
     """A closed loop of load: each connection sends its next request when it has its answer."""
 
-    def __init__(self, requests: Requests, count: int, events: int) -> None:
+    def __init__(self, requests: Requests, count: int, events: int, path: bytes) -> None:
         self._requests = requests
         self._events = events  # per request
+        self._path = path
         self._left = count
         self.statuses: dict[bytes, int] = {}
         self._open = CONNECTIONS
@@ -152,7 +172,7 @@ class _Load:
         if self._left == 0:
             return None
         self._left -= 1
-        return self._requests.next(self._events)
+        return self._requests.next(self._events, self._path)
 
     def answered(self, status: bytes) -> None:
         self.statuses[status] = self.statuses.get(status, 0) + 1
@@ -163,9 +183,11 @@ class _Load:
             self.done.set_result(None)
 
 
-async def _drive(port: int, requests: Requests, count: int, events: int = 1) -> dict[bytes, int]:
+async def _drive(
+    port: int, requests: Requests, count: int, events: int = 1, path: bytes = b"/collect"
+) -> dict[bytes, int]:
     loop = asyncio.get_running_loop()
-    load = _Load(requests, count, events)
+    load = _Load(requests, count, events, path)
     for _ in range(CONNECTIONS):
         await loop.create_connection(lambda: _Connection(load), "127.0.0.1", port)
     await load.done
@@ -257,6 +279,7 @@ def measure(name: str, url: str, folder: Path, requests: int, rounds: int) -> li
     gunicorn: list[float] = []
     ours: dict[int, list[float]] = {events: [] for events in counts}  # microseconds per event
     speeds: dict[int, list[float]] = {events: [] for events in counts}  # events per second
+    tracked: dict[int, list[float]] = {events: [] for events in counts}  # microseconds per event of Segment's
     with server("uvicorn") as peer, server("gunicorn") as second, server("ours", url, str(folder)) as own:
         load = Requests(f"{time.time_ns():x}")
         for each in (peer, second, own):
@@ -271,6 +294,11 @@ def measure(name: str, url: str, folder: Path, requests: int, rounds: int) -> li
                 acknowledged += count * events
                 ours[events].append(found.cpu / (count * events) * 1e6)
                 speeds[events].append(count * events / found.wall)
+                found = _round(own, load, count, events, SEGMENT)
+                if set(found.statuses) != {b"200"}:
+                    raise SystemExit(f"not every request of Segment's was taken: {found.statuses}")
+                acknowledged += count * events
+                tracked[events].append(found.cpu / (count * events) * 1e6)
             gunicorn.append(_round(second, load, requests, 1).cpu / requests * 1e6)
     kept = stored(url) - before
     if kept != acknowledged:
@@ -293,12 +321,25 @@ def measure(name: str, url: str, folder: Path, requests: int, rounds: int) -> li
                 stored=kept,
             )
         )
+    for events, own_cpu in ours.items():
+        ratio = statistics.median(theirs / mine for theirs, mine in zip(tracked[events], own_cpu, strict=True))
+        lines.append(
+            result(
+                f"ingest {name}, of Segment's, {events} a request",
+                statistics.median(tracked[events]),
+                statistics.median(own_cpu),
+                "CPU us an event",
+                TRACKED,
+                met=ratio <= TRACKED,
+                ratio=ratio,
+            )
+        )
     return lines
 
 
-def _round(server: Server, requests: Requests, count: int, events: int) -> _Round:
+def _round(server: Server, requests: Requests, count: int, events: int, path: bytes = b"/collect") -> _Round:
     cpu, wall = server.cpu_seconds(), time.perf_counter()
-    statuses = asyncio.run(_drive(server.port, requests, count, events))
+    statuses = asyncio.run(_drive(server.port, requests, count, events, path))
     return _Round(server.cpu_seconds() - cpu, time.perf_counter() - wall, statuses)
 
 

@@ -84,7 +84,7 @@ def main() -> None:
         return Service(
             broker=brokers.connect(url),
             live=stores.connect_live(f"file://{folder}/live"),
-            sites=Sites(sites={"bench.example": Site(domain="bench.example", limits=limits)}),
+            sites=Sites(sites={"bench.example": Site(domain="bench.example", limits=limits, ids=("bench-key",))}),
             spool=FolderSpool(Path(folder) / "spool"),
             options=Options(trusted_proxies=("127.0.0.1",) if kind in ("unlimited", "limited") else ()),
             counters=Counters(counted),

@@ -127,16 +127,23 @@ class Collector:
             batch = trackers.read(found, request, unpacked, self._options.limits)
             body = unpacked
         if isinstance(batch, Answer):
-            return trackers.response(batch, trackers.cors(dict(request.headers).get(b"origin")))
+            return trackers.response(batch, trackers.cors(found.headers.get(b"origin")))
         received, query = (body, request.query.decode("latin-1")) if body else (request.query, None)
         received = trackers.without_secret(received, batch.credential)
-        submission = self._submission(request, batch, protocol.name, received)
+        submission = self._submission(request, batch, protocol.name, received, found.headers)
         submission.tracker = trackers.Tracker(protocol, batch.form)
         submission.query = query
         return submission
 
-    def _submission(self, request: Request, batch: beacon.Batch, protocol: str, received: bytes) -> Submission:
-        headers = dict(request.headers)
+    def _submission(
+        self,
+        request: Request,
+        batch: beacon.Batch,
+        protocol: str,
+        received: bytes,
+        headers: dict[bytes, bytes] | None = None,
+    ) -> Submission:
+        headers = dict(request.headers) if headers is None else headers
         return Submission(
             batch,
             headers,
@@ -213,6 +220,7 @@ class Collector:
         terms: Terms | None = None
         spelt: str | None = None  # the site of `terms`, spelt as in the previous event
         visitor, key, visitor_site = "", b"", ""
+        known: dict[tuple[str, ...], tuple[str, bytes, agent.Agent, geo.Place]] = {}  # whom other trackers' events name
         for index, item in enumerate(batch.items):
             if isinstance(item, Refusal):
                 given = room.for_unknown_site(self._terms.limits_of_unknown_sites())
@@ -234,8 +242,10 @@ class Collector:
                 continue
             its_place, sent_at = where, batch.sent_at
             if type(item) is Tracked:
-                its_visitor, its_agent, its_place = self._tracked(item, submission, terms, received_at)
-                its_key = visitor_key(domain, its_visitor)
+                who = domain, item.client, item.address, item.agent
+                if who not in known:
+                    known[who] = self._tracked(item, submission, terms, received_at)
+                its_visitor, its_key, its_agent, its_place = known[who]
                 sent_at = sent_at if item.sent_at is None else item.sent_at
             elif trusted and item.visitor:
                 its_visitor = self._visitors.named(domain, item.visitor)
@@ -269,8 +279,8 @@ class Collector:
 
     def _tracked(
         self, item: Tracked, submission: Submission, terms: Terms, received_at: int
-    ) -> tuple[str, agent.Agent, geo.Place]:
-        """Return visitor, agent and place of another tracker's event.
+    ) -> tuple[str, bytes, agent.Agent, geo.Place]:
+        """Return visitor, the visitor's key, agent and place of another tracker's event.
 
         A server of the site's own gives the visitor's address and agent, and what it leaves out is not known: its own
         would be those of no visitor."""
@@ -285,7 +295,7 @@ class Collector:
             parsed = _program(parsed, user_agent)
         else:
             visitor = self._visitors.of(terms.domain, address or submission.address, user_agent, received_at)
-        return visitor, parsed, place
+        return visitor, visitor_key(terms.domain, visitor), parsed, place
 
     def _keep_dead_letter(self, collected: Collected, submission: Submission, received_at: int) -> None:
         """Append a dead letter after the events if a part of the request could not be understood."""

@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 
 _DOMAIN = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,250}[a-z0-9])?(:[0-9]{1,5})?")
 _CHECK_EVERY = 1.0
+_ASKED, _LONGEST_ASKED = 4096, 256  # how many answers to trackers are kept, and characters of a question; both bound it
 LONGEST_RETENTION = 36_500  # days
 _PREAMBLE = f"""# The sites that are counted. What one sender may send is limited, unless this file says otherwise.
 # These limits hold; write them here without the # to change them, or `limits = false` to have none:
@@ -214,6 +215,27 @@ class Sites:
         self._refresh()
         return self._owners.get(_hashed(key), ())
 
+    def of_tracker(self, protocol: str, name: str, credential: str) -> tuple[Site | None, bool]:
+        """Return the site of a tracker's event, and whether the credential is its secret.
+
+        `name` is its id or domain, "" where only the credential tells it: as a secret, or as an id."""
+        self._refresh()
+        asked = (protocol, name, credential)
+        known = self._asked.get(asked)
+        if known is None:
+            owners = self.with_key(credential) if credential else ()
+            site = self.named(protocol, name) if name else None
+            if site is None and credential:
+                site = self.named(protocol, credential)
+            if site is None and len(owners) == 1:
+                site = self.get(owners[0])
+            known = site, site is not None and site.domain in owners
+            if site is not None and len(name) + len(credential) <= _LONGEST_ASKED:
+                if len(self._asked) >= _ASKED:
+                    self._asked.clear()
+                self._asked[asked] = known
+        return known
+
     def _refresh(self) -> None:
         if self._path is not None and monotonic() >= self._check_at:
             self._check(self._path)
@@ -224,6 +246,7 @@ class Sites:
             for key in site.secrets:
                 owners[_hashed(key)] = (*owners.get(_hashed(key), ()), site.domain)
         self._sites = sites
+        self._asked: dict[tuple[str, str, str], tuple[Site | None, bool]] = {}
         self._ids = {name: site.domain for site in sites.values() for name in site.ids}
         self._owners = owners
 

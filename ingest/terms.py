@@ -60,16 +60,11 @@ class SiteTerms:
 
         `name` is the id or domain of its site, "" where only the credential tells it. A credential that is nobody's
         secret may be the id of a site, and is else of no account: what clients send as one differs by tracker."""
-        owners = self._sites.with_key(credential) if credential else ()
-        site = self._sites.named(protocol, name) if name else None
-        if site is None and credential:
-            site = self._sites.named(protocol, credential)
-        if site is None and len(owners) == 1:
-            site = self._sites.get(owners[0])
+        site, trusted = self._sites.of_tracker(protocol, name, credential)
         entry = self._site_entry(site.domain) if site is not None else None
         if entry is None:
             return None
-        if entry.site.domain in owners:
+        if trusted:
             return entry.terms._replace(trusted=True)
         return self._from_origin(entry, headers)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from activity.compat import ga4, goatcounter, matomo, openpanel, plausible, posthog, segment, snowplow, umami
 from activity.compat.protocol import Protocol, Route
@@ -19,37 +20,34 @@ PROTOCOLS: tuple[Protocol, ...] = (
     goatcounter.PROTOCOL,
 )
 PREFIX = "/compat/"
+_CACHED = 64  # characters of a path, to bound the memory of the cache
 
 BY_NAME: dict[str, Protocol] = {protocol.name: protocol for protocol in PROTOCOLS}
 
 
 def find(path: str, headers: Mapping[bytes, bytes]) -> tuple[Protocol, Route, str] | None:
     """Return the protocol of a path, its route, and the path as the protocol reads it; None if it is nobody's."""
-    rest = path.rstrip("/")
-    if path.startswith(PREFIX):
-        name, _, inner = path[len(PREFIX) :].partition("/")
-        protocol = BY_NAME.get(name)
-        if protocol is None:
-            return None
-        rest = "/" + inner.rstrip("/")
-        candidates = [(protocol, route) for route in protocol.routes if _fits(route, rest)]
-    else:
-        candidates = [*_EXACT.get(rest, ())]
-        candidates += [found for found in _PREFIXES if _fits(found[1], rest)]
-        candidates = [found for found in candidates if not found[1].header or _bears(headers, found[1].header)]
+from activity.compat import ga4, goatcounter, matomo, openpanel, plausible, posthog, segment, snowplow, umami
+from activity.compat.protocol import Protocol, Route
+
+PROTOCOLS: tuple[Protocol, ...] = (
+    segment.PROTOCOL,
+    plausible.PROTOCOL,
+    umami.PROTOCOL,
+    ga4.PROTOCOL,
+    snowplow.PROTOCOL,
+    posthog.PROTOCOL,
+    matomo.PROTOCOL,
+    openpanel.PROTOCOL,
+    goatcounter.PROTOCOL,
+)
     if not candidates:
         return None
     # A request that bears the header of a protocol is that one's.
-    protocol, route = max(candidates, key=lambda found: bool(found[1].header))
+    protocol, route = next((found for found in candidates if found[1].header), candidates[0])
     return protocol, route, rest
 
 
-def _bears(headers: Mapping[bytes, bytes], name: bytes) -> bool:
-    """Return whether a request has a header, or asks, as a CORS preflight does, whether it may come with it."""
-    if name in headers:
-        return True
-    asked = headers.get(b"access-control-request-headers")
-    return asked is not None and name in [each.strip() for each in asked.lower().split(b",")]
 
 
 def _fits(route: Route, path: str) -> bool:

@@ -28,7 +28,16 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.segment_messages import KINDS, Sender, context_of, event_of, from_object, parse, time_or_none
+from activity.compat.segment_messages import (
+    KINDS,
+    Context,
+    Sender,
+    context_of,
+    event_of,
+    from_object,
+    parse,
+    time_or_none,
+)
 from activity.incoming import Incoming, Limits
 from activity.refusal import Reason, Refusal
 
@@ -74,6 +83,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         most, largest = min(most, LARGEST_BATCH), LARGEST_EVENT
     if len(body) > most:
         return refused(values.too_large(len(body), most), _key(request.headers, query, _KEY.search(body)), form)
+    is_clean = b"\\u0000" not in body
     if kind in _BATCHES or b'"batch"' in body:
         envelope = _opened(body, limits)
         if isinstance(envelope, Refusal):
@@ -83,10 +93,10 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
             if len(envelope.batch) > limits.events:
                 return refused(values.too_many(len(envelope.batch), limits.events), key, form)
             shared = context_of(envelope.context) if envelope.context else None
-            sender = _sender(key, limits, is_jitsu=is_jitsu)._replace(shared=shared)
+            sender = _sender(key, limits, largest, is_clean=is_clean, is_jitsu=is_jitsu, shared=shared)
             items: list[Incoming | Refusal] = []
             for index, raw in enumerate(envelope.batch):
-                message = parse(index, raw, limits, largest)
+                message = parse(index, raw, sender)
                 items.append(message if isinstance(message, Refusal) else event_of(index, message, "", sender))
             sent_at = None if envelope.sentAt is None else time_or_none(envelope.sentAt)
             return TrackerBatch(sent_at=sent_at, items=items, credential=key, form=form)
@@ -94,7 +104,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
             detail = '`batch` is missing: send {"batch": […]}, or one message to its own path, such as /v1/track'
             key = _key(request.headers, query, envelope.writeKey)
             return refused(Refusal(0, Reason.MISSING_FIELD, detail), key, form)
-    message = parse(0, body, limits, largest)
+    message = parse(0, body, Sender(limits, largest, is_clean))
     if isinstance(message, Refusal):
         return refused(message, _key(request.headers, query, _KEY.search(body)), form)
     key = _key(request.headers, query, message.writeKey)
@@ -184,14 +194,18 @@ def _key(headers: Mapping[bytes, bytes], query: Mapping[str, str], in_body: obje
     return ""
 
 
-def _sender(key: str, limits: Limits, *, is_jitsu: bool = False) -> Sender:
+def _sender(
+    key: str,
+    limits: Limits,
+    largest: int = 0,
+    *,
+    is_clean: bool = False,
+    is_jitsu: bool = False,
+    shared: Context | None = None,
+) -> Sender:
     """A key of two parts is Jitsu's: the public id of the site, and the secret."""
-    return Sender(
-        limits,
-        site=key.partition(":")[0] if ":" in key else "",
-        may_be_nobody=is_jitsu,
-        by_page=is_jitsu and not key,
-    )
+    site = key.partition(":")[0][:253] if ":" in key else ""
+    return Sender(limits, largest, is_clean, site, shared, may_be_nobody=is_jitsu, by_page=is_jitsu and not key)
 
 
 def _settings(key: str, headers: Mapping[bytes, bytes]) -> Answer:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from activity.compat import values
 from activity.compat.protocol import Tracked
 from activity.event import EventType
-from activity.incoming import Limits, Revenue, Search, time_of
+from activity.incoming import LONGEST_USER, Limits, Revenue, Search, time_of
 from activity.refusal import Reason, Refusal
 
 KINDS = ("track", "page", "screen", "identify", "group", "alias")
@@ -25,16 +26,26 @@ _UTM = (("source", "source"), ("medium", "medium"), ("name", "campaign"), ("term
 _NOTHING: tuple[object, ...] = (None, "", [], {}, False)
 
 
+# Texts of lengths that can be stored. What is longer, or of another type, is read the slow way, by `from_object`.
+_Address = Annotated[str, msgspec.Meta(max_length=4096)] | None
+_Title = Annotated[str, msgspec.Meta(max_length=512)] | None
+_Id = Annotated[str, msgspec.Meta(max_length=LONGEST_USER)] | None
+_Short = Annotated[str, msgspec.Meta(max_length=128)] | None
+_Agent = Annotated[str, msgspec.Meta(max_length=1024)] | None
+_Language = Annotated[str, msgspec.Meta(max_length=35)] | None
+_Time = int | float | _Short
+
+
 class _Page(msgspec.Struct, gc=False):
-    url: Any = None
-    path: Any = None
-    referrer: Any = None
-    title: Any = None
+    url: _Address = None
+    path: _Address = None
+    referrer: _Address = None
+    title: _Title = None
 
 
 class _Screen(msgspec.Struct, gc=False):
-    width: Any = None
-    height: Any = None
+    width: int | None = None
+    height: int | None = None
 
 
 class Context(msgspec.Struct, gc=False):
@@ -44,37 +55,39 @@ class Context(msgspec.Struct, gc=False):
     campaign: dict[str, Any] | None = None
     screen: _Screen | None = None
     traits: dict[str, Any] | None = None
-    ip: Any = None
-    userAgent: Any = None  # noqa: N815 - a name of theirs
-    locale: Any = None
-    active: Any = None
+    ip: _Short = None
+    userAgent: _Agent = None  # noqa: N815 - a name of theirs
+    locale: _Language = None
+    active: bool | None = None
 
 
 class Message(msgspec.Struct, gc=False):
-    """A message, typed only as far as it has parts: `values.tracked` takes leaves of any type."""
+    """A message of which each text is clean and has a length that can be stored; properties are as they came."""
 
-    type: Any = None
-    messageId: Any = None  # noqa: N815
-    userId: Any = None  # noqa: N815
-    anonymousId: Any = None  # noqa: N815
-    previousId: Any = None  # noqa: N815
-    groupId: Any = None  # noqa: N815
-    event: Any = None
-    name: Any = None
-    category: Any = None
+    type: _Short = None
+    messageId: _Address = None  # noqa: N815
+    userId: _Id = None  # noqa: N815
+    anonymousId: _Id = None  # noqa: N815
+    previousId: _Id = None  # noqa: N815
+    groupId: _Id = None  # noqa: N815
+    event: _Short = None
+    name: _Title = None
+    category: _Title = None
     properties: dict[str, Any] | None = None
     traits: dict[str, Any] | None = None
     context: Context | None = None
-    timestamp: Any = None
-    originalTimestamp: Any = None  # noqa: N815
-    sentAt: Any = None  # noqa: N815
-    writeKey: Any = None  # noqa: N815
+    timestamp: _Time = None
+    originalTimestamp: _Time = None  # noqa: N815
+    sentAt: _Time = None  # noqa: N815
+    writeKey: _Title = None  # noqa: N815
 
 
 class Sender(NamedTuple):
     """What holds for all messages of a request."""
 
     limits: Limits
+    largest: int = 0  # bytes of a message, at most
+    is_clean: bool = False  # the request has no NUL in any text
     site: str = ""  # that the write key names, "" where only the sites file knows it
     shared: Context | None = None  # the context of a batch, for messages that do not say otherwise
     may_be_nobody: bool = False  # Jitsu's client without ids: then the visitor is the cookieless one of the request
@@ -82,13 +95,11 @@ class Sender(NamedTuple):
 
 
 class _Told(NamedTuple):
-    """What the kinds of messages differ in."""
+    """What the kinds of messages differ in; texts are clean."""
 
     type: EventType
     props: Mapping[str, Any]
-    url: Any = ""
-    referrer: Any = ""
-    title: Any = ""
+    page: _Page
     name: str = ""
     search: Search | None = None
     revenue: Revenue | None = None
@@ -98,17 +109,26 @@ class _Told(NamedTuple):
 _NO_CONTEXT = Context()
 _NO_PAGE = _Page()
 _decoder = msgspec.json.Decoder(Message)
+# How long a text may be, by the field of a message, a context or a page.
+_LONGEST: dict[str, int] = {
+    field.name: kind.max_length
+    for part in (Message, Context, _Page)
+    for field in msgspec.inspect.type_info(part).fields  # type: ignore[attr-defined]
+    for kind in getattr(field.type, "types", ())
+    if isinstance(kind, msgspec.inspect.StrType) and kind.max_length is not None
+}
+_TIMES = ("timestamp", "originalTimestamp", "sentAt")
 
 
-def parse(index: int, raw: bytes | msgspec.Raw, limits: Limits, largest: int) -> Message | Refusal:
-    """Return a message from its JSON, at most `largest` bytes, or the refusal with what to mend. Never raises."""
-    if (length := memoryview(raw).nbytes) > largest:
-        detail = f"the message has {length} bytes and may have {largest}: send fewer properties"
+def parse(index: int, raw: bytes | msgspec.Raw, sender: Sender) -> Message | Refusal:
+    """Return a message from its JSON, or the refusal that says what to mend. Never raises."""
+    if (length := memoryview(raw).nbytes) > sender.largest:
+        detail = f"the message has {length} bytes and may have {sender.largest}: send fewer properties"
         return Refusal(index, Reason.TOO_LARGE, detail)
-    try:
-        return _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        parsed = values.from_json(bytes(raw), limits)
+    if sender.is_clean:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return _decoder.decode(raw)
+    parsed = values.from_json(bytes(raw), sender.limits)
     if isinstance(parsed, Refusal):
         return Refusal(index, parsed.reason, parsed.detail)
     if not isinstance(parsed, dict):
@@ -117,40 +137,48 @@ def parse(index: int, raw: bytes | msgspec.Raw, limits: Limits, largest: int) ->
 
 
 def from_object(parsed: Mapping[str, Any]) -> Message:
-    """Return a message of which some part may be no object; properties that are none become one property."""
-    known = {name: parsed[name] for name in Message.__struct_fields__ if name in parsed}
+    """Return a message of which parts may be of other types: texts become ones, properties that are no object one."""
+    known = _texts(Message, parsed)
     for name in ("properties", "traits"):
-        given = known.get(name)
+        given = parsed.get(name)
         known[name] = given if isinstance(given, dict) else None if given in _NOTHING else {name: given}
-    return Message(**known | {"context": context_of(parsed.get("context"))})
+    for name in _TIMES:
+        if values.number(parsed.get(name)) is not None and not isinstance(parsed[name], str):
+            known[name] = parsed[name]
+    return Message(**known, context=context_of(parsed.get("context")))
 
 
 def context_of(given: object) -> Context:
-    """Return a context of which some part may be no object."""
+    """Return a context of which parts may be of other types."""
     parts = values.obj(given)
     page, screen = values.obj(parts.get("page")), values.obj(parts.get("screen"))
     return Context(
-        _Page(*(page.get(name) for name in _Page.__struct_fields__)) if page else None,
-        values.obj(parts.get("campaign")) or None,
-        _Screen(screen.get("width"), screen.get("height")) if screen else None,
-        values.obj(parts.get("traits")) or None,
-        *(parts.get(name) for name in ("ip", "userAgent", "locale", "active")),
+        page=_Page(**_texts(_Page, page)) if page else None,
+        campaign=values.obj(parts.get("campaign")) or None,
+        screen=_Screen(values.whole(screen.get("width")), values.whole(screen.get("height"))) if screen else None,
+        traits=values.obj(parts.get("traits")) or None,
+        active=False if parts.get("active") is False else None,
+        **_texts(Context, parts),
     )
+
+
+def _texts(part: type[msgspec.Struct], given: Mapping[str, Any]) -> dict[str, Any]:
+    names = [name for name in part.__struct_fields__ if name in _LONGEST and given.get(name) not in (None, "")]
+    return {name: values.text(given[name], _LONGEST[name]) for name in names}
 
 
 def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked | Refusal:
     """Return the event of a message of a kind, "" for the one that it names itself. Never raises."""
     if not kind:
-        kind = message.type if isinstance(message.type, str) else "track" if message.event else ""
+        kind = message.type or ("track" if message.event else "")
         if kind not in KINDS:
             words = f"{kind[:64]!r} is no type of a message" if kind else "`type` is missing from the message"
             reason = Reason.UNKNOWN_FIELD_TYPE if kind else Reason.MISSING_FIELD
             return Refusal(index, reason, f"{words}: send one of {', '.join(KINDS)}")
-    user = values.text(message.userId) if message.userId else ""
-    client = values.text(message.anonymousId) if message.anonymousId else user
+    client = message.anonymousId or message.userId or ""
     if kind == "alias":
-        client = values.text(message.previousId)
-        if not client or not user:
+        client = message.previousId or ""
+        if not client or not message.userId:
             return Refusal(index, Reason.MISSING_FIELD, "an alias needs `previousId` and `userId`: send both")
     elif not client and not sender.may_be_nobody:
         return Refusal(index, Reason.MISSING_FIELD, "the message names nobody: send `anonymousId` or `userId`")
@@ -160,37 +188,39 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
     told = _TELL[kind](message, context)
     if isinstance(told, str):
         return Refusal(index, Reason.MISSING_FIELD, told)
-    screen = context.screen
-    return values.tracked(
-        told.type,
-        sender.limits,
-        site=sender.site or (_host(told.url) if sender.by_page else ""),
-        url=_with_campaign(told.url, context.campaign) if context.campaign else told.url,
-        referrer=told.referrer,
-        title=told.title,
+    page, screen = told.page, context.screen
+    url = page.url or page.path or ""
+    return Tracked(
+        site=sender.site or (_host(url) if sender.by_page else ""),
+        type=told.type,
+        url=_with_campaign(url, context.campaign) if context.campaign and url else url,
+        referrer=page.referrer or "",
+        title=page.title or "",
         name=told.name,
-        props=told.props,
+        props=values.properties(told.props, sender.limits) if told.props else {},
         search=told.search,
-        id=message.messageId,
+        id=values.identity(message.messageId),
         ts=message.timestamp or message.originalTimestamp,
-        user=user,
-        screen=f"{values.text(screen.width)}x{values.text(screen.height)}" if screen and screen.width else "",
-        language=context.locale,
+        user=message.userId or "",
+        screen=f"{screen.width}x{screen.height}"[:32] if screen and screen.width else "",
+        language=context.locale or "",
         revenue=told.revenue,
         interactive=told.interactive and context.active is not False,
         client=client,
-        address=context.ip,
-        agent=context.userAgent,
+        address=context.ip or "",
+        agent=context.userAgent or "",
         sent_at=None if message.sentAt is None else time_or_none(message.sentAt),
     )
 
 
 def _track(message: Message, context: Context) -> _Told | str:
-    name = values.text(message.event)
-    if not name.strip("\0 "):
+    name = message.event or ""
+    if not name.strip():
         return '`event` is missing: send its name, such as "Signed Up"'
-    page, props = context.page or _NO_PAGE, message.properties or {}
+    page, props = context.page or _NO_PAGE, message.properties
     low = name.lower()
+    if not props:
+        return _Told(EventType.CUSTOM, {}, page, name, interactive=low not in _PASSIVE)
     search = values.search_of(props.get("query"), props.get("results")) if low in _SEARCHES else None
     search = search or values.named_search(name, props)
     amount = "total" if low == "order completed" and "revenue" not in props else "revenue"
@@ -198,41 +228,43 @@ def _track(message: Message, context: Context) -> _Told | str:
     if revenue is not None:
         props = {key: value for key, value in props.items() if key not in (amount, "currency")}
     kind = EventType.CUSTOM if search is None else EventType.SEARCH
-    where = (page.url or page.path, page.referrer, page.title)
-    return _Told(kind, props, *where, name, search, revenue, low not in _PASSIVE)
+    return _Told(kind, props, page, name, search, revenue, low not in _PASSIVE)
 
 
 def _page(message: Message, context: Context) -> _Told | str:
-    page, given = context.page or _NO_PAGE, message.properties or {}
-    url = given.get("url") or page.url or given.get("path") or page.path or _named(message)
-    if not url:
+    page, given = context.page or _NO_PAGE, message.properties
+    props: Mapping[str, Any] = {}
+    if given:
+        own = _Page(**_texts(_Page, given))
+        page = _Page(own.url or page.url, own.path or page.path, own.referrer or page.referrer, own.title or page.title)
+        props = {key: value for key, value in given.items() if key not in _OF_ADDRESS}
+    if message.name or message.category:
+        props = _with_names(props, message)
+        page = _Page(page.url, page.path or _named(message), page.referrer, page.title or message.name)
+    if not (page.url or page.path):
         return "the page has no address: send `properties.url` or `context.page.url`"
-    props = {key: value for key, value in given.items() if key not in _OF_ADDRESS}
-    referrer = given.get("referrer") or page.referrer
-    title = given.get("title") or page.title or message.name
-    return _Told(EventType.PAGEVIEW, _with_names(props, message), url, referrer, title)
+    return _Told(EventType.PAGEVIEW, props, page)
 
 
 def _screen(message: Message, _: Context) -> _Told | str:
-    url = _named(message)
-    if not url:
+    if not message.name:
         return "the screen has no `name`: send it"
-    return _Told(EventType.PAGEVIEW, _with_names(message.properties or {}, message), url, "", message.name)
+    return _Told(
+        EventType.PAGEVIEW, _with_names(message.properties or {}, message), _Page(_named(message), title=message.name)
+    )
 
 
 def _identify(message: Message, context: Context) -> _Told | str:
-    page = context.page or _NO_PAGE
-    return _Told(EventType.IDENTIFY, message.traits or context.traits or {}, page.url or page.path, page.referrer)
+    return _Told(EventType.IDENTIFY, message.traits or context.traits or {}, context.page or _NO_PAGE)
 
 
 def _group(message: Message, context: Context) -> _Told | str:
-    page = context.page or _NO_PAGE
     props = {**(message.traits or context.traits or {}), "groupId": message.groupId}
-    return _Told(EventType.CUSTOM, props, page.url or page.path, page.referrer, name="group", interactive=False)
+    return _Told(EventType.CUSTOM, props, context.page or _NO_PAGE, "group", interactive=False)
 
 
 def _alias(_: Message, __: Context) -> _Told | str:
-    return _Told(EventType.IDENTIFY, {})
+    return _Told(EventType.IDENTIFY, {}, _NO_PAGE)
 
 
 _TELL = {
@@ -249,12 +281,12 @@ def time_or_none(value: object) -> int | None:
 
 
 def _named(message: Message) -> str:
-    return values.screen_url(message.name) if message.name else ""
+    return values.screen_url(message.name)[:4096] if message.name else ""
 
 
 def _with_names(props: Mapping[str, Any], message: Message) -> dict[str, Any]:
     names = {"name": message.name, "category": message.category}
-    return {**props, **{name: value for name, value in names.items() if value not in (None, "")}}
+    return {**props, **{name: value for name, value in names.items() if value}}
 
 
 def _merged(own: Context, shared: Context) -> Context:
@@ -262,19 +294,19 @@ def _merged(own: Context, shared: Context) -> Context:
     return Context(*(theirs if mine is None else mine for mine, theirs in pairs))
 
 
-def _host(url: object) -> str:
+def _host(url: str) -> str:
     try:
-        return urlsplit(values.text(url)).hostname or ""
+        return (urlsplit(url).hostname or "")[:253]
     except ValueError:
         return ""
 
 
-def _with_campaign(url: object, campaign: Mapping[str, Any]) -> object:
+def _with_campaign(url: str, campaign: Mapping[str, Any]) -> str:
     """Return an address with the campaign that the context names, unless it has one itself."""
-    if not isinstance(url, str) or not url or "utm_" in url:
+    if "utm_" in url:
         return url
-    found = {f"utm_{ours}": values.text(campaign[theirs]) for theirs, ours in _UTM if campaign.get(theirs)}
+    found = {f"utm_{ours}": values.text(campaign[theirs], 512) for theirs, ours in _UTM if campaign.get(theirs)}
     if not found:
         return url
     address, mark, fragment = url.partition("#")
-    return f"{address}{'&' if '?' in address else '?'}{urlencode(found)}{mark}{fragment}"
+    return f"{address}{'&' if '?' in address else '?'}{urlencode(found)}{mark}{fragment}"[:4096]

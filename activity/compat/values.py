@@ -63,9 +63,9 @@ def tracked(
 
     `ts` is Unix milliseconds or ISO 8601; `enrich` judges it, as it does the address of the page. Never raises."""
     return Tracked(
-        site=site if type(site) is str and len(site) < 254 and _is_clean(site) else text(site, 253),
+        site=text(site, 253),
         type=kind,
-        url=url if type(url) is str and len(url) < 4097 and _is_clean(url) else text(url, 4096),
+        url=text(url, 4096),
         referrer=text(referrer, 4096) if referrer else "",
         title=text(title, 512) if title else "",
         name=text(name, 128) if name else "",
@@ -102,7 +102,7 @@ _SUBTAG = {2: str.upper, 4: str.title}  # a region and a script, by their length
 def text(value: object, longest: int = 4096) -> str:
     """Return a value as text: a number's digits, JSON of a list or an object, "" for null."""
     if type(value) is str:
-        if not _is_clean(value):
+        if not (value.isascii() and "\0" not in value) and not _is_clean(value):
             value = _clean(value)
         return value if len(value) <= longest else value[:longest]
     if value is None:
@@ -305,6 +305,8 @@ def _as_json(value: object) -> str:
 
 def _time(value: object) -> int | float | str | None:
     """What is no time stays what `enrich` refuses."""
+    if type(value) is str and len(value) <= 64 and _is_clean(value):
+        return value
     kind = type(value)
     if (kind is int and -_EXACT <= value <= _EXACT) or (kind is float and value - value == 0):  # type: ignore[operator]
         return value  # type: ignore[return-value]
