@@ -41,7 +41,6 @@ _OFF = {
     "config": {"enable_collect_everything": True},
     "supportedCompression": ["gzip", "gzip-js"],
     "sessionRecording": False,
-    "surveys": False,
     "heatmaps": False,
     "captureDeadClicks": False,
     "capturePerformance": False,
@@ -302,7 +301,7 @@ def _answer(outcome: Outcome) -> Answer:
     elif Reason.TOO_LARGE in reasons:
         status, code = 413, "payload_too_large"
     elif Reason.RATE_LIMITED in reasons:
-        status, kind, code = 429, "throttled_error", "throttled"
+        status, kind, code = 503, "throttled_error", "throttled"
     detail = worst(outcome)
     if outcome.form == "v1":
         return Answer(status, encoded({"error": code, "error_description": detail}))
@@ -321,4 +320,5 @@ PROTOCOL = Protocol(
     answer=_answer,
     fields=FIELDS,
     notes=NOTES,
+    slow_down=503,  # the browser's client gives up after a 429
 )

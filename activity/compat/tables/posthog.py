@@ -114,6 +114,6 @@ gives its visitors' addresses and agents, or old times, sends a key of `write_ke
   identify; `$web_vitals` are web vitals, and a click that leaves the site is an outbound link.
 - All else is a custom event. Those whose name begins with `$` make no visit engaged, but for clicks.
 - Flags, recordings, surveys, heat maps and experiments are off: their requests get an answer that says so.
-- The browser's client does not send again after a 429, which it gets when its network sends too fast.
+- Who sends too fast gets a 503, after which all clients send again; after a 429 the browser's does not.
 - The scripts that PostHog's snippet loads (`/static/…`) are not served here.
 """
