@@ -74,8 +74,9 @@ def seen(log: Log) -> list[dict[str, Any]]:
     return everything
 
 
-def test_the_client_of_python(server: Running, log: Log, run: Callable[..., str]) -> None:
-    assert run("posthog_python.py", f"http://127.0.0.1:{server.port}", KEY) == "sent\n"
+@pytest.mark.parametrize("mode", ["v0", "v1"])
+def test_the_client_of_python(server: Running, log: Log, run: Callable[..., str], mode: str) -> None:
+    assert run("posthog_python.py", f"http://127.0.0.1:{server.port}", KEY, mode) == "sent\n"
     page, _, signed_up, _ = seen(log)
     assert (page["url"], page["source"]) == ("https://example.com/shop?utm_source=letter", "letter")
     assert set(signed_up["props"]) == {"plan", "seats", "tags"}
