@@ -25,16 +25,7 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.tables.posthog import (
-    CAMPAIGN,
-    FIELDS,
-    HARMLESS,
-    NOT_KEPT,
-    NOTES,
-    OFF,
-    SERVER_SIDE,
-    STATE,
-)
+from activity.compat.tables.posthog import CAMPAIGN, FIELDS, HARMLESS, NOT_KEPT, NOTES, OFF, SERVER_SIDE, STATE
 from activity.event import EventType
 from activity.incoming import Incoming, Limits, time_of
 from activity.refusal import Reason, Refusal

@@ -19,7 +19,7 @@ from activity.refusal import Reason, Refusal
 
 PAGE = "https://example.com/a"
 HIT = {
-    "v": "2", "tid": "G-1", "gtm": "45je", "_p": "171", "cid": "12.34", "ul": "en-gb", "sr": "1280x960", "_s": "1",
+    "v": "2", "tid": "G-1", "gtm": "45je", "_p": "171", "cid": "12.34", "ul": "en-GB", "sr": "1280x960", "_s": "1",
     "sid": "1793527200", "sct": "1", "seg": "0", "dl": PAGE, "dr": "https://b.example/", "dt": "A", "gcs": "G111",
 }  # fmt: skip
 
@@ -50,7 +50,7 @@ def test_a_page_view_of_the_browser() -> None:
         referrer="https://b.example/",
         title="A",
         id="12.34 171 1 0",
-        language="en-gb",
+        language="en-GB",
         screen="1280x960",
         engaged_ms=1234,
         client="12.34",
