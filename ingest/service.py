@@ -331,7 +331,8 @@ def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) ->
     if collected.tracker is not None and not _to_send_again(collected):
         return collected.tracker.answer(accepted, duplicates, refused, headers)
     content = {"accepted": accepted, "duplicates": duplicates, "refused": refused}
-    status = 429 if collected.tracker is not None else _status(accepted + duplicates, refused)
+    tracker = collected.tracker
+    status = tracker.protocol.slow_down if tracker is not None else _status(accepted + duplicates, refused)
     return json_response(status, content, headers)
 
 

@@ -46,6 +46,8 @@ FIELDS = [
     "language", "engaged_ms", "sent_at", "events", "unknown", "term", "results",
 ]
 TRACKING = [
+    "/batch/", "/e/", "/i/v0/e/", "/i/v1/analytics/events", "/flags/", "/array/x/config.js", "/compat/posthog/engage",
+    "/mp/collect", "/debug/mp/collect", "/g/collect",
     "/collect", "/collect.gif", "/live", "/ready", "/metrics", "/beacon.js", "/beacon.x.js", "/", "/nothing",
     "/api/event", "/api/send", "/api/batch", "/api/auth/login", "/track", "/compat/openpanel/track", "/count/x",
     "/api/v0/count",

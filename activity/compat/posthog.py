@@ -25,44 +25,13 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.tables.posthog import CAMPAIGN, FIELDS, NOT_KEPT, NOTES, SERVER_SIDE, STATE
+from activity.compat.tables.posthog import CAMPAIGN, FIELDS, HARMLESS, NOT_KEPT, NOTES, OFF, SERVER_SIDE, STATE
 from activity.event import EventType
 from activity.incoming import Incoming, Limits, time_of
 from activity.refusal import Reason, Refusal
 
 _CAPTURE = ("/batch", "/e", "/i/v0/e", "/i/v0/ai/batch", "/capture", "/track", "/engage")
 _V1 = "/i/v1/analytics/events"
-_OFF = {
-    "featureFlags": {},
-    "featureFlagPayloads": {},
-    "flags": {},
-    "errorsWhileComputingFlags": False,
-    "hasFeatureFlags": False,
-    "config": {"enable_collect_everything": True},
-    "supportedCompression": ["gzip", "gzip-js"],
-    "sessionRecording": False,
-    "surveys": False,
-    "heatmaps": False,
-    "captureDeadClicks": False,
-    "capturePerformance": False,
-    "autocaptureExceptions": False,
-    "autocapture_opt_out": False,
-    "defaultIdentifiedOnly": True,
-    "isAuthenticated": False,
-    "toolbarParams": {},
-    "siteApps": [],
-}
-_HARMLESS: dict[str, object] = {
-    "/flags": _OFF,
-    "/decide": _OFF,
-    "/s": {"status": 1},
-    "/i/v1/logs": {},
-    "/i/v1/metrics": {},
-    "/api/surveys": {"surveys": []},
-    "/api/product_tours": {"product_tours": []},
-    "/api/web_experiments": {"experiments": []},
-    "/api/early_access_features": {"earlyAccessFeatures": []},
-}
 _CONFIG = re.compile(r"/array/([A-Za-z0-9_-]{1,128})/config(\.js)?")
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
@@ -74,8 +43,8 @@ _TRAITS = frozenset(("$identify", "$set", "$set_once"))
 
 def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     path = request.path
-    if path in _HARMLESS:
-        return Answer(200, encoded(_HARMLESS[path]))
+    if path in HARMLESS:
+        return Answer(200, encoded(HARMLESS[path]))
     if path.startswith("/array"):
         return _config(path)
     query = values.parameters(request.query, limits)
@@ -283,7 +252,7 @@ def _config(path: str) -> Answer:
     found = _CONFIG.fullmatch(path)
     if found is None:
         return Answer(404, encoded({"detail": "only /array/TOKEN/config and config.js are here"}))
-    config = {"token": found[1], **_OFF}
+    config = {"token": found[1], **OFF}
     if not found[2]:
         return Answer(200, encoded(config))
     script = b"(function(w,k){w[k]=w[k]||{};w[k][%s]={config:%s,siteApps:[]}})(window,'_POSTHOG_REMOTE_CONFIG')"
@@ -302,7 +271,7 @@ def _answer(outcome: Outcome) -> Answer:
     elif Reason.TOO_LARGE in reasons:
         status, code = 413, "payload_too_large"
     elif Reason.RATE_LIMITED in reasons:
-        status, kind, code = 429, "throttled_error", "throttled"
+        status, kind, code = 503, "throttled_error", "throttled"
     detail = worst(outcome)
     if outcome.form == "v1":
         return Answer(status, encoded({"error": code, "error_description": detail}))
@@ -313,7 +282,7 @@ PROTOCOL = Protocol(
     name="posthog",
     title="PostHog",
     routes=(
-        *(Route(path, ("GET", "POST")) for path in (*_CAPTURE, *_HARMLESS)),
+        *(Route(path, ("GET", "POST")) for path in (*_CAPTURE, *HARMLESS)),
         Route(_V1),
         Route("/array", ("GET",), prefix=True),
     ),
@@ -321,4 +290,5 @@ PROTOCOL = Protocol(
     answer=_answer,
     fields=FIELDS,
     notes=NOTES,
+    slow_down=503,  # the browser's client gives up after a 429
 )

@@ -102,6 +102,7 @@ class Protocol(msgspec.Struct, frozen=True, eq=False):
     answer: Callable[[Outcome], Answer]
     fields: tuple[Field, ...]
     notes: str = ""  # of its page in the documentation: setting up, and what differs
+    slow_down: int = 429  # the status for what came too fast, after which its clients send again
 
 
 def refused(reason_and_detail: Refusal, credential: str = "", form: str = "") -> TrackerBatch:

@@ -19,7 +19,7 @@ from activity.refusal import Reason, Refusal
 
 PAGE = "https://example.com/a"
 HIT = {
-    "v": "2", "tid": "G-1", "gtm": "45je", "_p": "171", "cid": "12.34", "ul": "en-gb", "sr": "1280x960", "_s": "1",
+    "v": "2", "tid": "G-1", "gtm": "45je", "_p": "171", "cid": "12.34", "ul": "en-GB", "sr": "1280x960", "_s": "1",
     "sid": "1793527200", "sct": "1", "seg": "0", "dl": PAGE, "dr": "https://b.example/", "dt": "A", "gcs": "G111",
 }  # fmt: skip
 

@@ -175,7 +175,7 @@ def test_events_of_two_projects_in_one_request_stay_apart() -> None:
         (Reason.UNKNOWN_SITE, 401, "invalid_api_key"),
         (Reason.WRONG_ORIGIN, 403, "wrong_origin"),
         (Reason.TOO_LARGE, 413, "payload_too_large"),
-        (Reason.RATE_LIMITED, 429, "throttled"),
+        (Reason.RATE_LIMITED, 503, "throttled"),
     ],
 )
 def test_an_answer_says_what_is_wrong_as_posthog_does(reason: Reason, status: int, code: str) -> None:

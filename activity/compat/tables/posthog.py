@@ -4,6 +4,37 @@ from __future__ import annotations
 
 from activity.compat.protocol import Field
 
+# What is answered to clients that ask for what is not here.
+OFF = {
+    "featureFlags": {},
+    "featureFlagPayloads": {},
+    "flags": {},
+    "errorsWhileComputingFlags": False,
+    "hasFeatureFlags": False,
+    "config": {"enable_collect_everything": True},
+    "supportedCompression": ["gzip", "gzip-js"],
+    "sessionRecording": False,
+    "heatmaps": False,
+    "captureDeadClicks": False,
+    "capturePerformance": False,
+    "autocaptureExceptions": False,
+    "autocapture_opt_out": False,
+    "defaultIdentifiedOnly": True,
+    "isAuthenticated": False,
+    "toolbarParams": {},
+    "siteApps": [],
+}
+HARMLESS: dict[str, object] = {
+    "/flags": OFF,
+    "/decide": OFF,
+    "/s": {"status": 1},
+    "/i/v1/logs": {},
+    "/i/v1/metrics": {},
+    "/api/surveys": {"surveys": []},
+    "/api/product_tours": {"product_tours": []},
+    "/api/web_experiments": {"experiments": []},
+    "/api/early_access_features": {"earlyAccessFeatures": []},
+}
 _READ = """
 $current_url $pathname $referrer $screen_name title $raw_user_agent $user_agent $useragent $ip $browser_language
 $screen_width $screen_height $prev_pageview_duration
@@ -114,6 +145,9 @@ gives its visitors' addresses and agents, or old times, sends a key of `write_ke
   identify; `$web_vitals` are web vitals, and a click that leaves the site is an outbound link.
 - All else is a custom event. Those whose name begins with `$` make no visit engaged, but for clicks.
 - Flags, recordings, surveys, heat maps and experiments are off: their requests get an answer that says so.
-- The browser's client does not send again after a 429, which it gets when its network sends too fast.
+- Who sends too fast gets a 503, after which all clients send again; after a 429 the browser's does not.
+- A server's events are another visitor's than those of the browser, by the same user.
+- With `capture_mode="v1"` a client is told of a request as a whole: what was refused of it stands in the header
+  `x-footfall-refused`, on `/ops` and among the dead letters.
 - The scripts that PostHog's snippet loads (`/static/…`) are not served here.
 """

@@ -1,4 +1,4 @@
-"""posthog_python.py URL KEY: what PostHog's Python client sends; it sends again by itself what failed."""
+"""posthog_python.py URL KEY [v1]: what PostHog's Python client sends; it sends again by itself what failed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import sys
 
 from posthog import Posthog
 
-url, key = sys.argv[1:]
+url, key, *mode = sys.argv[1:]
 failed: list[object] = []
 
-client = Posthog(key, host=url, gzip=True, flush_at=100, on_error=lambda error, batch: failed.append(error))
+client = Posthog(
+    key,
+    host=url,
+    gzip=True,
+    flush_at=100,
+    on_error=lambda error, batch: failed.append(error),
+    capture_mode=mode[0] if mode else "v0",
+)
 page = {"$current_url": "https://example.com/shop?utm_source=letter", "title": "Shop"}
 client.capture("$pageview", distinct_id="user-1", properties={**page, "$referrer": "https://search.example/"})
 client.capture("search", distinct_id="user-1", properties={**page, "query": "red hat", "results": 3})
