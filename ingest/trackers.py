@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import NamedTuple
+from urllib.parse import quote
 
 from activity.compat.protocol import Answer, Outcome, Protocol, TrackerBatch, TrackerRequest
 from activity.compat.registry import PREFIX, find
@@ -11,6 +14,8 @@ from activity.refusal import Refusal
 from ingest.http import Headers, Request, Response
 
 _SHORTEST_SECRET = 8  # characters; what is shorter is an id, and could stand in the bytes by chance
+_PLAIN = re.compile(r"[\w.-]+", re.ASCII)
+_HEX = re.compile(r"%[0-9A-F]{2}")
 _TOLD = b"x-footfall-refused, retry-after"
 
 
@@ -68,7 +73,24 @@ def response(answer: Answer, headers: Headers) -> Response:
 
 def without_secret(received: bytes, credential: str) -> bytes:
     """Return the bytes of a request without the credential in them, for a dead letter."""
-    return received.replace(credential.encode(), b"KEY") if len(credential) >= _SHORTEST_SECRET else received
+    if len(credential) < _SHORTEST_SECRET:
+        return received
+    for spelt in _spellings(credential):
+        received = received.replace(spelt, b"KEY")
+    return received
+
+
+def _spellings(credential: str) -> list[bytes]:
+    """Return how clients write a credential into a query or into JSON. Most have one spelling everywhere."""
+    if _PLAIN.fullmatch(credential):
+        return [credential.encode()]
+    ways = [credential, json.dumps(credential)[1:-1], json.dumps(credential, ensure_ascii=False)[1:-1]]
+    ways += [json.dumps(credential)[1:-1].replace("/", "\\/")]  # as PHP writes it
+    for left in ("", "/", "!'()*", "*"):
+        quoted = quote(credential, safe=left, errors="replace")
+        ways += [quoted, quoted.replace("%20", "+"), quoted.replace("~", "%7E")]
+        ways += [_HEX.sub(lambda found: found[0].lower(), each) for each in ways[-3:]]
+    return [way.encode("utf-8", "replace") for way in dict.fromkeys(ways)]
 
 
 def cors(origin: bytes | None) -> Headers:

@@ -224,12 +224,12 @@ def obj(value: object) -> dict[str, Any]:
 
 def parameters(query: str, limits: Limits) -> dict[str, str] | Refusal:
     """Return the parameters of a query or a form; the first counts of those that are there twice."""
-    pairs = query[: limits.body_bytes].split("&")
-    if len(pairs) > _MOST_PARAMETERS:
+    query = query[: limits.body_bytes]
+    if query.count("&") >= _MOST_PARAMETERS:
         most = _MOST_PARAMETERS
         return Refusal(0, Reason.TOO_MANY, f"the address has more than {most} parameters: leave some out")
     found: dict[str, str] = {}
-    for pair in pairs:
+    for pair in query.split("&"):
         name, _, value = pair.partition("=")
         if "%" in pair or "+" in pair:  # most need no decoding, which is most of the cost
             name, value = unquote_plus(name), unquote_plus(value)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ingest.trackers import without_secret
 from tests.ingest.conftest import Log, Running
 from tests.trackers.conftest import IDS, SECRET
 from tests.trackers.letters import judged, letter_of
@@ -60,6 +63,15 @@ def test_what_has_waited_counts_when_it_happened(server: Running, log: Log) -> N
     assert server.get("/matomo.php?" + urlencode({**PAGE, "cdo": "3600"})).status == 200
     (event,) = log.events()
     assert event["received_at"] - event["occurred_at"] == 3_600_000
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=8, max_size=20))
+def test_a_key_of_any_characters_stays_out_of_dead_letters(key: str) -> None:
+    query = urlencode({"token_auth": key})
+    ways = [query, query.replace("+", "%20"), quote(key), quote(key, safe="!'()*"), json.dumps({"token_auth": key})]
+    ways += [json.dumps({"requests": [f"?{query}"]}), json.dumps({"a": key}, ensure_ascii=False)]
+    for way in ways:
+        assert b"KEY" in without_secret(way.encode(), key)
 
 
 def test_one_bad_request_of_many_can_be_mended(server: Running, log: Log) -> None:
