@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +18,7 @@ from infra.commands.flags import SettingsCommand, with_json, with_settings
 from infra.errors import Failed
 from infra.settings import Settings
 from ingest.logs import formats
-from ingest.logs.files import ImportFailed, LogFile, detected, opened
+from ingest.logs.files import ImportFailed, LogFile, detected, named, opened
 
 if TYPE_CHECKING:
     from activity.enrich import SiteRules
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from infra.processes.session import Session
     from infra.wiring import Parts
     from ingest.logs.batch import Accepted
-    from ingest.logs.importer import Importer
+    from ingest.logs.importer import Importer, Tally
     from ingest.logs.worker import Worker
 
 _BATCH = 20_000  # lines
@@ -42,12 +43,30 @@ _LOADED = 200_000  # records: as many as a micro-batch takes
     type=click.Choice(["auto", *formats.FORMATS]),
     default="auto",
     show_default=True,
-    help="combined, common: Apache, nginx. json: nginx's variables. events: own events with ts and visitor.",
+    help="combined, common: Apache, nginx. json: any server's. w3c: IIS, CloudFront. alb, elb, s3: Amazon. haproxy. "
+    "events: own events with ts and visitor.",
 )
+@click.option(
+    "--log-format",
+    metavar="STRING",
+    help="The server's own format string, as nginx ($remote_addr …) or Apache (%h …) has it, instead of --format.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be read: format, first events, counts. Take nothing.")
 @with_json
 @with_settings
-def import_(settings: Settings, files: tuple[str, ...], site: str, shape: str, as_json: bool) -> None:
-    """Import web-server logs, or JSON lines of own events, from FILEs (gzip too, `-` is stdin).
+def import_(
+    settings: Settings,
+    files: tuple[str, ...],
+    site: str,
+    shape: str,
+    log_format: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Import access logs, or JSON lines of own events, from FILEs.
+
+    A FILE may be packed (gzip, bzip2, xz, zstd), a pattern (`*`) or `-` for stdin; rotated files of one log are read
+    oldest first, and the format is found by itself.
 
     A log line becomes a page view when it is a GET, was answered by 2xx or 304 and is no asset. Every line is one
     of: accepted, duplicate (imported before), refused (with a reason), not understood. Bots are accepted and
@@ -61,6 +80,7 @@ def import_(settings: Settings, files: tuple[str, ...], site: str, shape: str, a
     from ingest.logs.worker import Task, Worker
 
     begun = time.monotonic()
+    shape = _shape(shape, log_format)
     startup.collect_rarely()
     with ExitStack() as stack:
         parts = stack.enter_context(Parts(settings))
@@ -68,7 +88,10 @@ def import_(settings: Settings, files: tuple[str, ...], site: str, shape: str, a
         task = Task(rules, key, time.time_ns() // 1_000_000, settings.geo if parts.places else None)
         worker = stack.enter_context(Worker(task))
         try:
-            sources = [stack.enter_context(opened(name)) for name in files]
+            sources = [stack.enter_context(opened(name)) for name in named(files)]
+            if dry_run:
+                _show(worker, sources, shape, as_json)
+                return
             work = stack.enter_context(session(settings, "footfall import", parts=parts))
             parts.create_topics()
             loading = stack.enter_context(_Loading(work, site, parts.broker))
@@ -88,10 +111,8 @@ def import_(settings: Settings, files: tuple[str, ...], site: str, shape: str, a
 
 def _import_file(importer: Importer, worker: Worker, loading: _Loading, source: LogFile, shape: str) -> None:
     """Import one file behind a progress bar. Raises ImportFailed where the file is not what it should be."""
-    name, lines = source.name, iter(source)
-    if shape == "auto":
-        shape, lines = detected(source)
-        click.echo(f"{name}: {shape}", err=True)
+    name = source.name
+    shape, lines = _opened_as(source, shape)
     begun = time.monotonic()
     # Of stdin nobody knows the length: the bar then shows that something moves.
     endless: Iterator[Any] | None = itertools.count() if source.size is None else None
@@ -106,6 +127,55 @@ def _import_file(importer: Importer, worker: Worker, loading: _Loading, source: 
         raise ImportFailed(
             f"{name} breaks off: {source.fault}. What came before is imported; mend the file and run it again."
         )
+
+
+def _opened_as(source: LogFile, shape: str) -> tuple[str, Iterator[bytes]]:
+    """Return a file's shape, found where `shape` is auto, and its lines."""
+    if shape != "auto":
+        return shape, iter(source)
+    found, lines = detected(source)
+    click.echo(f"{source.name}: {found}", err=True)
+    return found, lines
+
+
+def _shape(shape: str, log_format: str | None) -> str:
+    if log_format is None:
+        return shape
+    if shape != "auto":
+        raise click.UsageError("--format and --log-format exclude each other")
+    try:
+        formats.parser(f"layout {log_format}")
+    except formats.BadLayout as error:
+        raise click.UsageError(f"this --log-format cannot be used: {error}") from error
+    return f"layout {log_format}"
+
+
+def _show(worker: Worker, sources: Iterable[LogFile], shape: str, as_json: bool) -> None:
+    """Show what would be read. Raises Failed where nothing could be taken of a file, or one breaks off."""
+    from ingest.logs.preview import Preview
+
+    wrong = []
+    for source in sources:
+        its_shape, lines = _opened_as(source, shape)
+        preview = Preview(source.name, its_shape)
+        preview.read(worker.batches(its_shape, lines, _BATCH))
+        if source.fault is not None:
+            wrong.append(f"{source.name} breaks off: {source.fault}")
+        if preview.tally.nothing_taken():
+            wrong.append(f"{source.name}: not one line would be taken as {its_shape}")
+        if as_json:
+            click.echo(json.dumps(preview.as_json()))
+            continue
+        click.echo(f"{source.name}: {its_shape}")
+        for event in preview.events:
+            at = datetime.fromtimestamp(event.occurred_at / 1000, UTC)
+            more = [event.referrer and f"from {event.referrer}", event.browser, event.os, event.bot and "bot"]
+            click.echo(f"  {at:%Y-%m-%d %H:%M:%S}Z  {event.url}  {', '.join(filter(None, more))}")
+        for example in preview.examples:
+            click.echo(f"  {example}")
+        click.echo(_counts(preview.tally, "would be "))
+    if wrong:
+        raise Failed("\n".join(wrong))
 
 
 class _Stored:
@@ -221,11 +291,18 @@ def _report(importer: Importer, as_json: bool) -> None:
         line = {key: getattr(tally, key) for key in keys}
         click.echo(json.dumps(line | {"searches": tally.searches, "reasons": tally.reasons}))
         return
-    why = ", ".join(f"{count:,} {reason}" for reason, count in sorted(tally.reasons.items()))
     click.echo(
         f"{tally.lines:,} lines in {tally.seconds:.1f} s ({tally.lines / max(tally.seconds, 0.001):,.0f} lines/s)\n"
-        f"  {tally.accepted:,} accepted, {tally.bots:,} of them by bots, {tally.searches:,} with a search\n"
-        f"  {tally.duplicates:,} duplicates: imported before\n"
-        f"  {tally.refused:,} refused{f': {why}' if why else ''}\n"
-        f"  {tally.not_understood:,} not understood{', kept as dead letters' if tally.not_understood else ''}"
+        + _counts(tally)
+    )
+
+
+def _counts(tally: Tally, verb: str = "") -> str:
+    why = ", ".join(f"{count:,} {reason}" for reason, count in sorted(tally.reasons.items()))
+    kept = f", {verb}kept as dead letters" if tally.not_understood else ""
+    return (
+        f"  {tally.accepted:,} {verb}accepted, {tally.bots:,} of them by bots, {tally.searches:,} with a search\n"
+        f"  {tally.duplicates:,} duplicates{': imported before' if not verb else ' in the file'}\n"
+        f"  {tally.refused:,} {verb}refused{f': {why}' if why else ''}\n"
+        f"  {tally.not_understood:,} not understood{kept}"
     )

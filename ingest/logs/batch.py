@@ -53,6 +53,7 @@ class Batch:
     """What some lines came to. Each line is accepted, refused or not understood, and counted in one of the three."""
 
     lines: int = 0
+    shape: str = ""  # of the lines, where it is not the file's: the `#Fields` of a W3C log may change inside it
     accepted: Accepted = field(default_factory=Accepted)
     refused: dict[str, int] = field(default_factory=dict)  # lines by reason
     refused_lines: list[tuple[int, str]] = field(default_factory=list)  # number, why: for people to mend

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 from activity.geo import canonical_address
@@ -17,6 +17,11 @@ from activity.geo import canonical_address
 _FIELDS = 16  # of a line are read, at most
 _LONGEST = 400  # characters of a field: the name of a file, and an address
 _KEPT = 128  # characters of the text before the time: the clients of longer texts are not cached
+_INTERNAL = tuple(
+    ip_network(network)
+    for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16", "100.64.0.0/10",
+                    "::1/128", "fc00::/7", "fe80::/10")
+)  # fmt: skip
 _LABEL = re.compile(r"[a-z0-9_-]+")
 
 
@@ -59,6 +64,13 @@ def address_in(field: str) -> str | None:
         if address is not None:
             return address
     return None
+
+
+@lru_cache(maxsize=4_096)
+def is_internal(address: str) -> bool:
+    """Return whether a canonical address is one of a network of somebody's own: behind it may stand anybody."""
+    parsed = ip_address(address)
+    return any(parsed in network for network in _INTERNAL if network.version == parsed.version)
 
 
 def _after_file_name(text: str) -> str | None:

@@ -1,21 +1,34 @@
-"""The files of an import: their lines, unpacked where they are gzip, and the format that their first lines tell."""
+"""The files of an import: their lines, unpacked, and the format that their first lines tell."""
 
 from __future__ import annotations
 
+import bz2
+import codecs
+import glob
 import gzip
 import io
 import itertools
+import lzma
+import re
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ingest.logs import formats
 
 _SNIFFED = 100  # lines that are neither empty nor a comment
 _SNIFFED_AT_MOST = 10_000
 _LONGEST = 1_000_000  # bytes of a line that are read, as of a request's body
+_PIECE = 1 << 20  # bytes
+_PACKED_PIECE = 4_096  # bytes of zstd, which may be 30,000 times as many
+_MAGIC = 6  # bytes: the longest of those below
+_WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # as PowerShell writes
+
+# access.log.2.gz, access-20250601.log: the name of the log, and what rotation put into it.
+_PACKED = re.compile(r"\.(?:gz|bz2|xz|zst|lzma)$")
+_ROTATED = re.compile(r"(?P<log>.+?)(?:\.(?P<number>[0-9]{1,3})|[-.](?P<day>[0-9]{4}-?[0-9]{2}-?[0-9]{2}))")
 
 
 class ImportFailed(Exception):
@@ -25,7 +38,8 @@ class ImportFailed(Exception):
 class LogFile:
     """One opened file. Iterate over it for its lines, line ends included; it is a context manager that closes it.
 
-    A file that breaks off, as a gzip may, ends where it does, and `fault` says why."""
+    What it is packed with is known by its first bytes: gzip, bzip2, xz and zstd. A file that breaks off, as a packed
+    one may, ends where it does, and `fault` says why."""
 
     def __init__(self, name: str, raw: IO[bytes], size: int | None) -> None:
         """`size` is in bytes; None where nobody knows it, as of stdin."""
@@ -34,18 +48,18 @@ class LogFile:
         self.fault: Exception | None = None
         self._raw = raw
         self._before = 0
-        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
-        packed = buffered.peek(2)[:2] == b"\x1f\x8b"
-        self._lines: io.BufferedIOBase = gzip.GzipFile(fileobj=buffered) if packed else buffered
+        self._lines: io.BufferedIOBase | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        read = self._lines.readline
         try:
+            if self._lines is None:
+                self._lines = _without_mark(_unpacked(self._raw))
+            read = self._lines.readline
             while line := read(_LONGEST):
                 yield line
                 while line and len(line) == _LONGEST and line[-1:] != b"\n":  # too long to be understood: skip the rest
                     line = read(_LONGEST)
-        except (EOFError, OSError, zlib.error) as error:
+        except (EOFError, OSError, zlib.error, lzma.LZMAError, _zstd_error()) as error:
             self.fault = error
 
     def __enter__(self) -> LogFile:
@@ -74,22 +88,59 @@ def opened(name: str) -> LogFile:
         raise ImportFailed(f"{name} cannot be read: {error.strerror}") from error
 
 
+def named(names: Sequence[str]) -> list[str]:
+    """Return the files that these names and patterns (`*`, `?`, `[…]`) mean, each once; `-` is stdin.
+
+    Rotated files of one log (`access.log.2.gz`, `access.log.1`, `access.log`) come oldest first, where the first of
+    them stands. Raises ImportFailed where a pattern meets no file."""
+    found: list[str] = []
+    for name in names:
+        if name != "-" and glob.has_magic(name) and not Path(name).exists():
+            matches = sorted(match for match in glob.iglob(name) if Path(match).is_file())  # noqa: PTH207 - as given
+            if not matches:
+                raise ImportFailed(f"{name}: no file has such a name")
+            found += matches
+        else:
+            found.append(name)
+    return _oldest_first(dict.fromkeys(found))
+
+
+def _oldest_first(names: Iterable[str]) -> list[str]:
+    logs: dict[str, list[tuple[tuple[int, int], str]]] = {}
+    for name in names:
+        plain = _PACKED.sub("", name)
+        rotated = _ROTATED.fullmatch(plain)
+        if rotated is None:
+            age = (1, 0)
+        else:
+            age = (0, -int(rotated["number"]) if rotated["number"] else int(rotated["day"].replace("-", "")))
+        logs.setdefault(rotated["log"] if rotated else plain, []).append((age, name))
+    return [name for files in logs.values() for _, name in sorted(files, key=lambda file: file[0])]
+
+
 def detected(file: LogFile) -> tuple[str, Iterator[bytes]]:
     """Find a file's format by its first lines; return it, one of `formats.FORMATS`, and all lines of the file.
 
     Raises ImportFailed where no line is of a known format."""
     lines = iter(file)
     first: list[bytes] = []
-    telling: list[bytes] = []
+    telling: list[bytes] = []  # with the comments between them
+    count = 0
     for line in itertools.islice(lines, _SNIFFED_AT_MOST):
         first.append(line)
-        if line.strip() and not formats.is_comment(line):
-            telling.append(line)
-            if len(telling) == _SNIFFED:
-                break
+        if not line.strip():
+            continue
+        telling.append(line)
+        count += not formats.is_comment(line)
+        if count == _SNIFFED:
+            break
     found = formats.detect(telling)
-    if found is None and telling:
-        raise ImportFailed(f"{file.name}: no known format; its first line is {shown(telling[0])}. See --format.")
+    if found is None and count:
+        sample = next(line for line in telling if not formats.is_comment(line))
+        raise ImportFailed(
+            f"{file.name}: no known format; its first line is {shown(sample)}; {formats.nearest(telling)}. "
+            "See --format and --log-format."
+        )
     return found or "combined", itertools.chain(first, lines)
 
 
@@ -97,3 +148,83 @@ def shown(line: bytes) -> str:
     """Return a line as a message shows it: quoted, and at most 120 characters of it."""
     text = line.rstrip(b"\r\n").decode("utf-8", "replace")
     return repr(text if len(text) <= 120 else text[:117] + "...")
+
+
+class _Pieces(io.RawIOBase):
+    """Bytes that come in pieces, as a file."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        while not self._left:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._left = memoryview(piece)
+        count = min(len(buffer), len(self._left))
+        buffer[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
+
+
+def _buffered(raw: Any) -> io.BufferedReader:
+    return raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, _PIECE)
+
+
+def _unpacked(raw: IO[bytes]) -> io.BufferedIOBase:
+    buffered = _buffered(raw)
+    magic = buffered.peek(_MAGIC)[:_MAGIC]
+    if magic.startswith(b"\x1f\x8b"):
+        return _buffered(gzip.GzipFile(fileobj=buffered))
+    if magic.startswith(b"BZh"):
+        return _buffered(bz2.BZ2File(buffered))
+    if magic.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
+        return _buffered(lzma.LZMAFile(buffered))
+    if magic.startswith(b"\x28\xb5\x2f\xfd"):
+        return _buffered(_Pieces(_zstd(buffered)))
+    return buffered
+
+
+def _zstd(packed: io.BufferedReader) -> Iterator[bytes]:
+    """Unpack frame by frame. Raises EOFError where the last one breaks off, and ZstdError."""
+    import zstandard
+
+    unpacking, rest = None, b""
+    while piece := rest or packed.read(_PACKED_PIECE):
+        unpacking = unpacking or zstandard.ZstdDecompressor().decompressobj()
+        yield unpacking.decompress(piece)
+        rest = unpacking.unused_data if unpacking.eof else b""
+        if unpacking.eof:
+            unpacking = None
+    if unpacking is not None:
+        raise EOFError("the last frame of zstd has no end")
+
+
+def _zstd_error() -> type[Exception]:
+    import zstandard
+
+    return zstandard.ZstdError
+
+
+def _without_mark(lines: io.BufferedIOBase) -> io.BufferedIOBase:
+    """Skip a byte order mark, and read UTF-16 as UTF-8."""
+    buffered = _buffered(lines)
+    mark = buffered.peek(3)[:3]
+    if mark == codecs.BOM_UTF8:
+        buffered.read(3)
+    elif mark[:2] in _WIDE:
+        buffered.read(2)
+        return _buffered(_Pieces(_recoded(buffered, _WIDE[mark[:2]])))
+    return buffered
+
+
+def _recoded(lines: io.BufferedReader, encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    while piece := lines.read(_PIECE):
+        if text := decoder.decode(piece):
+            yield text.encode("utf-8", "replace")

@@ -31,6 +31,12 @@ class Stored(Protocol):
         """Return the indexes of the lines (as `batch.masked` gives them) that are dead letters already."""
 
 
+def wrong_lines(batch: Batch) -> list[str]:
+    """Return some of the lines with which something is wrong, in words."""
+    wrong = [f"line {number}: {shown(line)} ({why})" for number, line, why in batch.not_understood[:_SHOWN]]
+    return wrong + [f"line {number}: {why}" for number, why in batch.refused_lines[:_SHOWN]]
+
+
 @dataclass
 class Tally:
     """What became of the lines; each is counted once in the first group."""
@@ -45,6 +51,24 @@ class Tally:
     searches: int = 0
     seconds: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)  # refused lines, by reason
+
+    def nothing_taken(self) -> bool:
+        """Return whether there are lines to understand, and not one of them was of the form that was expected."""
+        telling = self.lines - sum(self.reasons.get(why, 0) for why in _SAYING_NOTHING)
+        of_this_form = sum(self.reasons.get(why, 0) for why in _OF_REQUESTS)
+        return bool(telling) and not (self.accepted or self.duplicates or of_this_form)
+
+    def add(self, batch: Batch, fresh: list[int], searches: int) -> None:
+        """Count the lines of a batch; `fresh` are the indexes of its accepted ones that are no duplicates."""
+        self.lines += batch.lines
+        self.accepted += len(fresh)
+        self.duplicates += len(batch.accepted) - len(fresh)
+        self.bots += sum(batch.accepted.bots[index] for index in fresh)
+        self.searches += searches
+        self.refused += sum(batch.refused.values())
+        for reason, count in batch.refused.items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + count
+        self.not_understood += len(batch.not_understood)
 
 
 class Importer:
@@ -82,28 +106,17 @@ class Importer:
 
     def _show(self, batch: Batch) -> None:
         """Keep the first few lines with which something is wrong, for people to mend."""
-        room = _SHOWN - len(self.examples)
-        wrong = [f"line {number}: {shown(line)} ({why})" for number, line, why in batch.not_understood[:room]]
-        wrong += [f"line {number}: {why}" for number, why in batch.refused_lines[:room]]
-        self.examples += wrong[:room]
+        self.examples += wrong_lines(batch)[: _SHOWN - len(self.examples)]
 
     def _take(self, batch: Batch, shape: str) -> None:
         """Publish what is new of a batch and count its lines; return when it is durable."""
-        accepted, tally = batch.accepted, self.tally
+        accepted = batch.accepted
         fresh = self._fresh(accepted)
         searches = [accepted.searches[index] for index in fresh if index in accepted.searches]
         records = [accepted.records[index] for index in fresh] + searches
-        self._broker.publish(records + self._dead_letters(batch, shape))
+        self._broker.publish(records + self._dead_letters(batch, batch.shape or shape))
         self.published += len(records)
-        tally.lines += batch.lines
-        tally.accepted += len(fresh)
-        tally.duplicates += len(accepted) - len(fresh)
-        tally.bots += sum(accepted.bots[index] for index in fresh)
-        tally.searches += len(searches)
-        tally.refused += sum(batch.refused.values())
-        for reason, count in batch.refused.items():
-            tally.reasons[reason] = tally.reasons.get(reason, 0) + count
-        tally.not_understood += len(batch.not_understood)
+        self.tally.add(batch, fresh, len(searches))
 
     def _fresh(self, accepted: Accepted) -> list[int]:
         """Return the indexes of the lines whose event is neither stored nor came before in this run."""

@@ -31,6 +31,10 @@ class EventLines:
         self._key = key
         self._received_at = received_at
 
+    def pieces(self, lines: Sequence[bytes]) -> Iterable[Sequence[bytes]]:
+        """Return the lines in pieces of one shape: all of them together."""
+        return [lines]
+
     def read_all(self, first: int, lines: Sequence[bytes], batch: Batch) -> None:
         """Put into `batch` what the lines come to; `first` is the number of the first line in its file."""
         for number, raw in enumerate(lines, first):
@@ -84,7 +88,7 @@ Reader = LogLines | EventLines
 
 
 def reader(shape: str, site: SiteRules, key: bytes, received_at: int, places: PlaceReader | None) -> Reader:
-    """Return what reads the lines of one file of this shape, which is one of `formats.FORMATS`.
+    """Return what reads the lines of one file of this shape, see `formats.known`.
 
     `key` is the site's import key, `received_at` milliseconds UTC, and `places` the database of places, where there
     is one."""
@@ -94,10 +98,11 @@ def reader(shape: str, site: SiteRules, key: bytes, received_at: int, places: Pl
 
 
 def batches(lines: Iterable[Sequence[bytes]], reader: Reader) -> Iterator[Batch]:
-    """Yield a batch for each list of lines; line ends may be included."""
+    """Yield a batch for each list of lines, more where the shape changes inside it; line ends may be included."""
     number = 1
-    for some in lines:
-        batch = Batch(len(some))
-        reader.read_all(number, some, batch)
-        number += len(some)
-        yield batch
+    for all_of_them in lines:
+        for some in reader.pieces(all_of_them):
+            batch = Batch(len(some))
+            reader.read_all(number, some, batch)
+            number += len(some)
+            yield batch

@@ -8,9 +8,10 @@ the same way: `events` encodes them together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import takewhile
 
 import numpy
 import polars as pl
@@ -33,6 +34,8 @@ _GAP = r"[ \t]+$"
 _REST = r'^(?:[ \t]+(?:"[^"]*"|[^ \t"][^ \t]*))*[ \t]*$'
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _PLAIN_CLIENT = rf"^({_OCTET}(?:\.{_OCTET}){{3}})[ \t]"
+_INTERNAL = r"(?i)(?:^|[ \t,:\[\"])(?:10\.|172\.|192\.168\.|127\.|169\.254\.|100\.|::1|f[cde][0-9a-f]{0,2}:|::ffff:|0)"
+_CHAIN = r'"[0-9A-Fa-f:]+[.:,]'
 _URL = r"^[A-Za-z][A-Za-z0-9+.-]*://"
 
 _ROWS = {"row": pl.UInt32(), "at": pl.Int64(), "page": pl.UInt32(), "visitor": pl.UInt32()}
@@ -43,8 +46,8 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
 
     The frame has a row for each of them, in order: `row`, its index in `lines`; `client`, the text before the time;
     `date`, such as 17/May/2015, and `zone`, such as +0000; `time`, milliseconds since that date began; `request`,
-    `status`, `referrer` and `agent` as they stand there. `common` leaves the last two aside: they are null, as they
-    are in a line that has neither."""
+    `status`, `referrer` and `agent` as they stand there; `behind`, the text behind them where a balancer may have put
+    its client there. `common` leaves referrer and agent aside: they are null, as in a line that has neither."""
     frame = pl.LazyFrame({"line": _as_text(lines)}).with_row_index("row")
     line, before, size, rest = (pl.col(name) for name in ("line", "before", "size", "rest"))
     frame = (
@@ -73,25 +76,42 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
         status=size.str.strip_chars_start(" \t").str.slice(0, 3),
         referrer=nothing if common else pl.col("referrer"),
         agent=nothing if common else pl.col("agent"),
+        behind=pl.when(pl.col("client").str.contains(_INTERNAL) & rest.str.contains(_CHAIN)).then(rest),
     ).collect()
 
 
 class LogLines:
-    """Reads the lines of one file; `shape` is combined, common or json. Lines that repeat are counted within it."""
+    """Reads the lines of one file of this shape, see `formats.known`. Lines that repeat are counted within the file."""
 
     def __init__(self, shape: str, writer: EventWriter) -> None:
         self._shape = shape
-        self._parse = formats.PARSERS[shape]
+        self._parse = formats.parser(shape)
         self._writer = writer
         self._repeats: dict[bytes, int] = {}
         self._kept_outcome = lru_cache(32_768)(self._outcome_of)
 
+    def pieces(self, lines: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+        """Yield the lines in pieces of one shape; `read_all` takes them in this order."""
+        start, shape = 0, self._shape
+        if shape.startswith("w3c"):
+            for index, line in enumerate(lines):
+                if formats.is_comment(line):
+                    changed = formats.directive(formats.decoded(line).rstrip("\r\n"), shape)
+                    if changed != shape and index > start:
+                        yield lines[start:index]
+                        start = index
+                    shape = changed
+        yield lines[start:]
+
     def read_all(self, first: int, lines: Sequence[bytes], batch: Batch) -> None:
         """Put into `batch` what the lines come to; `first` is the number of the first line in its file."""
+        if self._shape.startswith("w3c"):
+            self._follow(lines)
+            batch.shape = self._shape
         pages: list[Page] = []
         visitors: list[Visitor] = []
         rows, left = pl.DataFrame(schema=_ROWS), list(range(len(lines)))
-        if self._shape != "json":
+        if self._shape in ("combined", "common"):
             rows, left = self._read_usual(lines, batch, pages, visitors)
         odd = []
         for index in left:
@@ -106,6 +126,14 @@ class LogLines:
         sender_ids = [self._sender_id(lines[row].rstrip(b"\r\n")) for row in rows["row"].to_list()]
         batch.accepted = self._writer.write(rows, sender_ids, pages, visitors)
 
+    def _follow(self, lines: Sequence[bytes]) -> None:
+        """Take the names of the fields from the comments that the lines begin with."""
+        shape = self._shape
+        for line in takewhile(formats.is_comment, lines):
+            shape = formats.directive(formats.decoded(line).rstrip("\r\n"), shape)
+        if shape != self._shape:
+            self._shape, self._parse = shape, formats.parser(shape)
+
     def _read_usual(
         self, lines: Sequence[bytes], batch: Batch, pages: list[Page], visitors: list[Visitor]
     ) -> tuple[pl.DataFrame, list[int]]:
@@ -114,8 +142,11 @@ class LogLines:
         Return the requests, as `_ROWS`, and the indexes of the lines that are left for `_read_one`: those of another
         form or without a client, and those to which something has to be said in words."""
 
-        def client(text: str | None) -> Client | tuple[None, None]:
-            return (None if text is None else client_of(text)) or (None, None)
+        def client(text: str | None, behind: str | None) -> Client | tuple[None, None]:
+            found = None if text is None else client_of(text)
+            if found is not None and behind is not None:
+                found = formats.client_behind(found, formats.quoted_in(behind))
+            return found or (None, None)
 
         def day(date: str, zone: str) -> tuple[int | None]:
             seconds = formats.apache_minute(f"{date}:00:00", zone)
@@ -137,7 +168,7 @@ class LogLines:
         frame = frame.with_columns(plain=_plain_client()).with_columns(
             client=pl.when(pl.col("plain").is_null()).then(pl.col("client"))
         )
-        frame = _with(frame, ["client"], client, {"ip": pl.String(), "host": pl.String()})
+        frame = _with(frame, ["client", "behind"], client, {"ip": pl.String(), "host": pl.String()})
         frame = frame.with_columns(ip=pl.coalesce("plain", "ip"), host=pl.coalesce("host", pl.lit("")))
         frame = _with(frame, ["date", "zone"], day, {"day": pl.Int64()})
         frame = frame.with_columns(at=pl.col("day") + pl.col("time")).with_columns(utc=pl.col("at") // DAY)
@@ -214,7 +245,7 @@ def _plain_client() -> pl.Expr:
     """Return the first field before the time where it is an IPv4 address that `client_of` would return as it stands;
     null elsewhere."""
     address = pl.col("client").str.extract(_PLAIN_CLIENT)
-    return pl.when(~address.str.starts_with("127.")).then(address)
+    return pl.when(~address.str.starts_with("127.") & pl.col("behind").is_null()).then(address)
 
 
 def _is_clear() -> pl.Expr:

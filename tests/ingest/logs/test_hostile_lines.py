@@ -43,6 +43,8 @@ HOSTILE = [
     (f'{HEAD} "GET /', ";jsessionid=", ' HTTP/1.1" 200 1'), (f'{HEAD} "GET /', "é", ' HTTP/1.1" 200 1'),
     (f'{HEAD} "GET /?', "a=b&", ' HTTP/1.1" 200 1'), (f'{HEAD} "GET /?q=', "+", ' HTTP/1.1" 200 1'),
     (f'{HEAD} "GET ', "://", ' HTTP/1.1" 200 1'), ("", '{"a":', ""), ("", "[", "]"), ('{"status":"', "1", '"}'),
+    ("", ' "" ""', ""), ("", '""', "x"), ("", ",", " x"), ('{"time":"', " ", 'x","status":200,"method":"GET"}'),
+    ("x]: ", "{|", '} "'), ("", "|a.b/1", '} "'), ('"a" [', " HTTP/", ""), ("", '\\"', ""), ("", '\\\\"', ""),
     ('{"time":"', "1", '","status":200,"method":"GET"}'), ('{"a":"', "\\u00e9", '"}'), ("", "\udcff", ""),
 ]  # fmt: skip
 
@@ -53,10 +55,20 @@ from activity.attribution import origin, referrer_host
 from ingest.logs import client, formats
 from ingest.logs.batch import masked
 
+PARSERS = [
+    formats.parser(shape)
+    for shape in (
+        *(shape for shape in formats.FORMATS if shape != "events"), "w3c date time c-ip cs-method cs-uri sc-status",
+        'layout %h %l %u %t "%r" %>s "%{User-Agent}i"', "layout $time_local $http_x_forwarded_for $request $status",
+    )
+]
+
 for before, repeated, behind in json.load(sys.stdin):
     text = before + repeated * (LENGTH // len(repeated)) + behind
     line = text.encode("utf-8", "surrogateescape")
-    formats.combined(text), formats.common(text), formats.json(text), formats.detect([line])
+    for parser in PARSERS:
+        parser(text), parser("2025-06-01 12:00:00 " + text), parser("192.0.2.1 - - " + text)
+    formats.detect([line]), formats.nearest([line])
     client.client_of(text), geo.canonical_address(text), masked(line), user_agent.parse(text)
     normal = url.normal_path("/" + text)
     url.readable(normal), url.parse("https://example.com/" + text)

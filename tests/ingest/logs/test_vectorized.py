@@ -99,7 +99,7 @@ def one_by_one(lines: list[bytes], shape: str, site: SiteRules) -> Iterator[Come
         if not text.strip() or text.startswith(b"#"):
             yield "comment" if text.strip() else "empty"
             continue
-        request = formats.PARSERS[shape](text.decode("utf-8", "surrogateescape"))
+        request = formats.parser(shape)(text.decode("utf-8", "surrogateescape"))
         if len(text) > formats.LONGEST or isinstance(request, formats.NotUnderstood):
             yield "not understood"
             continue
@@ -153,6 +153,16 @@ def test_lines_read_together_give_what_each_gives_alone(shape: str, days: int | 
         assert accepted.bots == [bool(event.bot) for event in events]
 
 
+BALANCED = [line(ip=ip) + f' "{chain}"' for ip in ("10.0.0.5", "192.0.2.9", "::ffff:10.1.1.1", "x:10.0.0.5:80")
+            for chain in ("198.51.100.7, 10.0.0.5", "-", "2001:db8::7", "10.9.9.9", "nobody", "https://b.example/")]
+
+
+@pytest.mark.parametrize("shape", ["combined", "common"])
+def test_a_client_that_a_balancer_passed_on_is_found_together_and_alone(shape: str) -> None:
+    found = together([text.encode() for text in BALANCED], shape, SITE, 7)
+    assert len({visitor for batch in found for visitor in batch.accepted.visitors}) > 3
+
+
 USUAL = [
     line(), line(ip="2001:db8::1", user="- frank"), line(agent="-"), line(size="-"), line(status="304", method="POST"),
     line() + ' "more" 0.005', line() + "  ", line(size="512 0.012"), line(ip="example.com:443 192.0.2.7"),
@@ -201,7 +211,8 @@ def test_lines_of_json_give_what_each_gives_alone() -> None:
 
 
 HEADS = [
-    "192.0.2.1 - - ", "2001:DB8::1 - ann ", "example.com:443 192.0.2.1 - - ", "- - - ", "a.log:192.0.2.1:5 - - ", "",
+    "192.0.2.1 - - ", "10.0.0.1 - - ", "2001:DB8::1 - ann ", "example.com:443 192.0.2.1 - - ", "- - - ",
+    "a.log:192.0.2.1:5 - - ", "",
 ]  # fmt: skip
 QUOTED = [' "-"', ' ""', ' "https://a.example/"', f' "{FIREFOX}"', ' "192.0.2.8"', ' "torn']
 PIECES = [

@@ -1,0 +1,195 @@
+"""Named fields as a request: what servers, balancers and libraries call the parts of one.
+
+A name counts without its case and its punctuation: `remote_ip`, `remoteIp` and `remote.ip` are one. Where a line has
+several fields for a part, the first of the list that has a value is taken. A server behind a balancer sees the
+balancer's address; the visitor's is the first public one in the chain that it passes on (X-Forwarded-For).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from ingest.logs.client import address_in, is_internal
+from ingest.logs.formats.request import NotUnderstood, Request, as_text, split_request, without_origin
+from ingest.logs.formats.times import time_in
+
+# Names in lower case without punctuation. nginx and Apache first, then W3C, Caddy, Traefik, Envoy, ECS, clouds.
+NAMES: dict[str, tuple[str, ...]] = {
+    "time": (
+        "timelocal", "timeiso8601", "msec", "startutc", "starttime", "startlocal", "requesttimeepoch",
+        "edgestarttimestamp", "timestamp", "time", "ts", "datetime", "eventtime", "requestreceivedat",
+    ),
+    "client": (
+        "remoteaddr", "requestclientip", "remoteip", "clientip", "clienthost", "clientaddr", "cip", "requestremoteip",
+        "requestremoteaddr", "httprequestremoteip", "sourceip", "identitysourceip", "clientaddress", "remoteaddress",
+        "downstreamremoteaddress", "sourceaddress", "remotehost", "ipaddress", "ip", "client", "addr", "host",
+    ),
+    "forwarded": (
+        "httpxforwardedfor", "xforwardedfor", "csxforwardedfor", "requestheadersxforwardedfor", "requestxforwardedfor",
+        "headersxforwardedfor", "forwardedfor", "xff", "httpcfconnectingip", "cfconnectingip", "httptrueclientip",
+        "requestheaderscfconnectingip", "httpxrealip", "xrealip", "realip", "requestxrealip",
+        "requestheadersxrealip",
+    ),
+    "request": ("request", "requestline", "httprequest"),
+    "method": (
+        "requestmethod", "method", "httpmethod", "csmethod", "httprequestmethod", "httprequestrequestmethod",
+        "clientrequestmethod", "reqmethod", "verb",
+    ),
+    "target": (
+        "requesturi", "uri", "requestpath", "path", "csuristem", "csuri", "urloriginal", "url", "requesturl",
+        "httprequestrequesturl", "clientrequesturi", "requrl", "urlpath", "uripath", "rawpath",
+    ),
+    "query": ("args", "querystring", "csuriquery", "query", "urlquery", "rawquerystring", "uriquery"),
+    "status": (
+        "status", "statuscode", "responsecode", "response", "scstatus", "downstreamstatus", "httpresponsestatuscode",
+        "responsestatus", "responsestatuscode", "httprequeststatus", "edgeresponsestatus", "httpstatus",
+        "httpstatuscode", "originstatus", "code", "resstatuscode",
+    ),
+    "referrer": (
+        "httpreferer", "httpreferrer", "referer", "referrer", "csreferer", "csreferrer", "requestheadersreferer",
+        "requestreferer", "headersreferer", "httprequestreferrer", "httprequestreferer", "clientrequestreferer",
+    ),
+    "agent": (
+        "httpuseragent", "useragent", "agent", "csuseragent", "requestheadersuseragent", "requestuseragent",
+        "headersuseragent", "useragentoriginal", "httprequestuseragent", "clientrequestuseragent", "ua",
+    ),
+    "host": (
+        "xhostheader", "host", "httphost", "servername", "cshost", "requesthost", "requestheadershost",
+        "clientrequesthost", "authority", "vhost", "virtualhost", "urldomain",
+    ),
+}  # fmt: skip
+_ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "csuri")  # absolute, mostly
+NEEDED = ("time", "client", "status", "request")  # in the order in which they are looked for
+
+_IN_WORDS = {"time": "a time", "client": "a client's address", "status": "a status", "request": "a request"}
+
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
+_STATUS = re.compile(r"([0-9]{1,9})(?:\.0)?", re.ASCII)
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://([^/?#\s]{1,260})")
+_LONGEST_NAME = 64  # characters
+_LONGEST_CHAIN = 1_024  # characters
+_USUAL_PORT = re.compile(r":(?:80|443)$")
+
+
+def compact(name: str) -> str:
+    """Return a field's name as `NAMES` has it: lower case, letters and digits, and at most 64 characters."""
+    return _compact(name[:_LONGEST_NAME])
+
+
+@lru_cache(maxsize=4_096)
+def _compact(name: str) -> str:
+    return _NOT_IN_NAMES.sub("", name.lower())
+
+
+class Fields:
+    """The fields that the lines of a log have, by what they say of a request."""
+
+    def __init__(self, names: Iterable[str], whole: bool = False) -> None:
+        """`names` are compact. `whole`: the targets are absolute addresses, and name the page's host."""
+        here = frozenset(names)
+        self._names = {part: tuple(name for name in known if name in here) for part, known in NAMES.items()}
+        if len(self._names["client"]) > 1:  # some call the client their host
+            self._names["client"] = tuple(name for name in self._names["client"] if name != "host")
+        self._day = "date" in here and "time" in here
+        self._whole = whole or not here.isdisjoint(_ADDRESSES)
+        self.has_agent = bool(self._names["agent"])
+        has = {part: bool(self._names[part]) for part in NAMES}
+        has["time"] |= self._day
+        has["client"] |= has["forwarded"]
+        has["request"] |= has["method"] and has["target"]
+        self.missing = [part for part in NEEDED if not has[part]]
+
+    def read(self, values: Mapping[str, str]) -> Request | NotUnderstood:
+        """Make a request of the values of one line, by their compact names."""
+        at = self._time(values)
+        if at is None:
+            return self._without("time", values)
+        ip = self._client(values)
+        if ip is None:
+            return self._without("client", values)
+        status = _STATUS.fullmatch(self._first("status", values))
+        method, target = self._request(values)
+        # HAProxy writes -1 where nobody was answered; S3 has lines of what it does by itself.
+        given = self._first("status", values)
+        if status is None and given != "-1" and (given or method != "-"):
+            return self._without("status", values)
+        if not method:
+            return self._without("request", values)
+        host = self._host(values, target)
+        return Request(
+            ip,
+            at,
+            method,
+            without_origin(target),
+            int(status[1]) if status else 0,
+            self._first("referrer", values),
+            as_text(self._first("agent", values)) if self.has_agent else None,
+            host,
+        )
+
+    def _first(self, part: str, values: Mapping[str, str]) -> str:
+        """Return the first value of a part; servers write `-` where there is none."""
+        for name in self._names[part]:
+            value = values.get(name, "")
+            if value and value != "-":
+                return value
+        return ""
+
+    def _time(self, values: Mapping[str, str]) -> int | None:
+        if self._day:
+            at = time_in(f"{values.get('date', '')} {values.get('time', '')}")
+            if at is not None:
+                return at
+        for name in self._names["time"]:
+            at = time_in(values.get(name, ""))
+            if at is not None:
+                return at
+        return None
+
+    def _client(self, values: Mapping[str, str]) -> str | None:
+        ip = next(filter(None, (address_in(values.get(name, "")) for name in self._names["client"])), None)
+        if not self._names["forwarded"]:
+            return ip
+        passed_on = [
+            address
+            for name in self._names["forwarded"]
+            for part in values.get(name, "")[:_LONGEST_CHAIN].split(",")
+            if (address := address_in(part)) is not None
+        ]
+        public = next((address for address in passed_on if not is_internal(address)), None)
+        return public or (passed_on[0] if passed_on and (ip is None or is_internal(ip)) else ip)
+
+    def _request(self, values: Mapping[str, str]) -> tuple[str, str]:
+        for name in self._names["request"]:
+            if value := values.get(name):
+                return split_request(value)
+        method, target = self._first("method", values), self._first("target", values)
+        query = self._first("query", values).removeprefix("?")
+        return method, f"{target}?{query}" if target and query and "?" not in target else target
+
+    def _host(self, values: Mapping[str, str], target: str) -> str:
+        if self._whole and (origin := _ORIGIN.match(target)):
+            return as_text(_USUAL_PORT.sub("", origin[1]))
+        for name in self._names["host"]:
+            value = values.get(name, "")
+            if value not in ("", "-", "_") and (name in ("host", "httphost") or address_in(value) is None):
+                return as_text(value)
+        return ""
+
+    def _without(self, part: str, values: Mapping[str, str]) -> NotUnderstood:
+        given = next((f"{name} is {values[name][:60]!r}" for name in self._names[part] if values.get(name)), "empty")
+        return NotUnderstood(f"no field holds {_IN_WORDS[part]}: {given}", self.found(values))
+
+    def found(self, values: Mapping[str, str]) -> int:
+        """Return how many of the needed parts have a value that can be one."""
+        has_status = _STATUS.fullmatch(self._first("status", values)) is not None
+        has_request = all(self._request(values))
+        return (self._time(values) is not None) + (self._client(values) is not None) + has_status + has_request
+
+
+@lru_cache(maxsize=1024)
+def fields_of(names: tuple[str, ...]) -> Fields:
+    """Return the `Fields` of these compact names."""
+    return Fields(names)

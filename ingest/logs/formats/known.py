@@ -1,0 +1,89 @@
+"""The formats that are known: which one a file has, and who parses its lines.
+
+A shape names a format, and all that is needed to parse a line of it: one of `FORMATS`, `w3c` with the names of its
+fields behind it, or `layout` with a format string behind it. It is kept with each line that is not understood.
+`events`, lines of our own events, is a format too, but not parsed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from ingest.logs.formats.balancers import HaProxy, alb, elb, s3
+from ingest.logs.formats.combined import combined, common
+from ingest.logs.formats.json_lines import is_event, json, json_object
+from ingest.logs.formats.layout import layout
+from ingest.logs.formats.request import LONGEST, NotUnderstood, Parser, Request, decoded
+from ingest.logs.formats.w3c import W3c, directive
+
+FORMATS = ("combined", "common", "json", "w3c", "alb", "elb", "s3", "haproxy", "events")
+_IN_ORDER = ("combined", "alb", "elb", "s3", "haproxy")  # of lines that are neither JSON nor W3C
+
+
+@lru_cache(maxsize=16)
+def parser(shape: str) -> Parser:
+    """Return what parses the lines of this shape. Raises BadLayout for a format string that cannot be used."""
+    word, _, rest = shape.partition(" ")
+    if word == "layout":
+        return layout(rest).read
+    if word == "w3c":
+        return W3c(shape).read
+    return {"combined": combined, "common": common, "json": json, "haproxy": HaProxy().read, "alb": alb().read,
+            "elb": elb().read, "s3": s3().read}[shape]  # fmt: skip
+
+
+def detect(lines: Iterable[bytes]) -> str | None:
+    """Return the format that most of these lines have, one of `FORMATS`; None when not one is understood.
+
+    Comments may be among them: `#Fields` is needed for `w3c`."""
+    votes = dict.fromkeys(FORMATS, 0)
+    for _, shape, found in _read(lines):
+        if shape == "events" or isinstance(found, Request):
+            votes[shape] += 1
+    best = max(votes, key=lambda name: votes[name])
+    # A combined log in which some lines lack the agent is a combined log.
+    if best == "common" and votes["combined"]:
+        return "combined"
+    return best if votes[best] else None
+
+
+def nearest(lines: Iterable[bytes]) -> str:
+    """Say of the first of these lines which format it is nearest to, and what of that it lacks."""
+    for _, shape, found in _read(lines):
+        if isinstance(found, NotUnderstood):
+            return f"the nearest is {shape.partition(' ')[0]}, but {found.why}"
+    return ""
+
+
+def _read(lines: Iterable[bytes]) -> Iterable[tuple[bytes, str, Request | NotUnderstood]]:
+    """Yield each line, its format, and the request; or the nearest format and what is lacking."""
+    fields = "w3c"
+    for raw in lines:
+        line = decoded(raw.rstrip(b"\r\n"))
+        if is_comment(raw):
+            fields = directive(line, fields)
+            continue
+        if not line.strip() or len(raw) > LONGEST:
+            continue
+        yield raw, *_read_one(line, fields)
+
+
+def _read_one(line: str, fields: str) -> tuple[str, Request | NotUnderstood]:
+    if line.lstrip().startswith("{"):
+        found = json(line)
+        given = None if isinstance(found, Request) else json_object(line)
+        return "events" if given is not None and is_event(given) else "json", found
+    tried: list[tuple[str, Request | NotUnderstood]] = []
+    for shape in (("w3c",) if fields != "w3c" else ()) + _IN_ORDER:
+        found = parser(fields if shape == "w3c" else shape)(line)
+        if isinstance(found, Request):
+            return "common" if shape == "combined" and found.agent is None else shape, found
+        tried.append((shape, found))
+    # `combined` comes before the others of which as much was found.
+    return max(tried, key=lambda one: one[1].found if isinstance(one[1], NotUnderstood) else 0)
+
+
+def is_comment(line: bytes) -> bool:
+    """Return whether a line is a comment, such as some programs write above a log."""
+    return line.startswith(b"#")

@@ -1,0 +1,199 @@
+r"""The format strings of nginx (`$remote_addr [$time_local] "$request"…`) and of Apache (`%h %l %u %t "%r"…`).
+
+`layout` reads such a string, as it stands in the server's configuration, into fields and the texts between them. A
+line is taken apart by these texts: a field ends where the text behind it begins, in quotes at the first quote without
+a backslash. So a line is read once, from its beginning to its end. The balancers whose lines have a fixed order are
+layouts too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+from ingest.logs.formats.fields import Fields, compact
+from ingest.logs.formats.request import NotUnderstood, Request, unescape
+
+
+class BadLayout(ValueError):
+    """A format string that cannot be used: the message says why."""
+
+
+class _Field(NamedTuple):
+    name: str  # as the format string has it
+    key: str  # compact, as `fields.NAMES` has it
+    blanks: int = 0  # that its values hold
+    text: str = ""  # between it and the next field
+
+
+_NGINX = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
+_APACHE = re.compile(r"%[!0-9,<>]*(?:\{([^}]*)\})?(\^?[A-Za-z]{1,2}|%)")
+_NGINX_LINE = re.compile(r"log_format\s+\S+\s+(?:escape=\w+\s+)?")
+_APACHE_LINE = re.compile(r"(?:LogFormat|CustomLog\s+\S+)\s+", re.IGNORECASE)
+_QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
+_APACHE_NAMES = {
+    "h": "remotehost", "a": "remoteaddr", "r": "request", "s": "status", "m": "requestmethod", "U": "uri", "q": "args",
+    "v": "servername", "V": "servername",
+}  # fmt: skip
+_HEADERS = {
+    "referer": "httpreferer", "useragent": "httpuseragent", "xforwardedfor": "httpxforwardedfor", "host": "httphost",
+    "xrealip": "httpxrealip", "cfconnectingip": "httpcfconnectingip", "trueclientip": "httptrueclientip",
+}  # fmt: skip
+_PARTS_OF_TARGETS = ("uri", "args", "isargs")  # they follow each other with nothing between them
+
+
+class Layout:
+    """One format: reads the lines that were written by it."""
+
+    def __init__(self, before: str, fields: list[_Field], whole: bool = False) -> None:
+        """`before` is the text before the first field; `whole`: targets are absolute addresses."""
+        self._before = before
+        self._parts = fields
+        self._fields = Fields([field.key for field in fields], whole)
+        self.missing = self._fields.missing
+
+    def read(self, line: str) -> Request | NotUnderstood:
+        """Parse a line."""
+        if not line.startswith(self._before):
+            return NotUnderstood(f"it does not begin with {self._before!r}")
+        values: dict[str, str] = {}
+        start = len(self._before)
+        last = len(self._parts) - 1
+        before = self._before
+        for index, field in enumerate(self._parts):
+            key, text = field.key, field.text
+            end = _end(line, start, field, before) if text or index < last else len(line)
+            if end < 0:
+                return NotUnderstood(f"{field.name} has no end: no {text!r} follows", self._fields.found(values))
+            if values.get(key, "-") in ("", "-"):
+                values[key] = unescape(line[start:end])
+            start, before = end + len(text), text
+        return self._fields.read(values)
+
+
+def _end(line: str, start: int, field: _Field, before: str) -> int:
+    """Return where the field that begins at `start` ends; -1 where it does not."""
+    text = field.text or "/"
+    end = line.find(text, start)
+    if before.endswith('"') and text.startswith('"'):
+        while end > 0 and _is_escaped(line, start, end):
+            end = line.find(text, end + 1)
+    elif text.startswith(" "):
+        for _ in range(field.blanks if line[start : start + 1] != "-" else 0):
+            end = line.find(text, end + 1) if end >= 0 else -1
+        if field.key == "request" and (version := line.find(" HTTP/", start)) >= 0:
+            end = line.find(text, version + 1)
+        while end > start and line[end - 1] == ",":  # a chain of addresses
+            end = line.find(text, end + 1)
+    return end
+
+
+def _is_escaped(line: str, start: int, end: int) -> bool:
+    backslashes = 0
+    while end - backslashes > start and line[end - backslashes - 1] == "\\":
+        backslashes += 1
+    return backslashes % 2 == 1
+
+
+def layout(given: str) -> Layout:
+    """Read a format string, or the whole line of the configuration that holds it.
+
+    Raises BadLayout where it is none, where two fields have nothing between them, or where it has no time, client,
+    status or request."""
+    text = _text_of(given.strip())
+    if re.search(r"\$[A-Za-z_{]", text):
+        pieces = _pieces(_NGINX, text, _nginx_field)
+    elif "%" in text:
+        pieces = _pieces(_APACHE, text, _apache_field)
+    else:
+        raise BadLayout("it has neither nginx's $variables nor Apache's %directives")
+    before, fields = _joined(pieces)
+    for field, following in pairwise(fields):
+        if not field.text and following.key not in ("requesturi", "uri"):
+            raise BadLayout(f"nothing separates {field.name} from {following.name}")
+    made = Layout(before, fields)
+    if made.missing:
+        raise BadLayout(f"it has no {made.missing[0]}{_HINTS[made.missing[0]]}")
+    return made
+
+
+def builtin(given: str, whole: bool = False) -> Layout:
+    """Read a format string of ours; `whole`: targets are absolute addresses, and name the page's host."""
+    return Layout(*_joined(_pieces(_NGINX, given, _nginx_field)), whole=whole)
+
+
+_HINTS = {
+    "time": ": add $time_local or %t",
+    "client": "'s address: add $remote_addr or %h",
+    "status": ": add $status or %>s",
+    "request": ': add "$request" or "%r"',
+}
+_Piece = str | _Field
+
+
+def _text_of(given: str) -> str:
+    """Return the format string of a line of the configuration: its quoted parts together."""
+    line = _NGINX_LINE.match(given) or _APACHE_LINE.match(given)
+    if line is not None or given[:1] == given[-1:] == "'":
+        parts = _QUOTED.finditer(given, line.end() if line else 0)
+        given = "".join(part[1] if part[1] is not None else part[2] for part in parts)
+    return given.replace('\\"', '"').replace("\\t", "\t")
+
+
+def _pieces(pattern: re.Pattern[str], text: str, field: Callable[[re.Match[str]], list[_Piece]]) -> Iterator[_Piece]:
+    position = 0
+    for match in pattern.finditer(text):
+        yield text[position : match.start()]
+        yield from field(match)
+        position = match.end()
+    yield text[position:]
+
+
+def _nginx_field(match: re.Match[str]) -> list[_Piece]:
+    key = compact(match[1] or match[2])
+    return [_Field(match[0], key, 1 if key == "timelocal" else 0)]
+
+
+def _apache_field(match: re.Match[str]) -> list[_Piece]:
+    argument, directive = match[1], match[2].lstrip("^")
+    if directive == "%":
+        return ["%"]
+    if directive == "t" and not argument:
+        return ["[", _Field(match[0], "timelocal", 1), "]"]
+    if directive == "t":
+        return [_Field(match[0], *_strftime(argument.removeprefix("begin:").removeprefix("end:")))]
+    if directive == "i":
+        header = compact(argument or "")
+        return [_Field(match[0], _HEADERS.get(header, f"header{header}"))]
+    return [_Field(match[0], _APACHE_NAMES.get(directive, f"directive{directive}"))]
+
+
+def _strftime(form: str) -> tuple[str, int]:
+    """Return the key of a time in this notation of strftime, and the blanks in it."""
+    if form in ("sec", "msec", "usec"):
+        return "msec", 0
+    if form in ("msec_frac", "usec_frac"):
+        return "fraction", 0
+    has_day, has_hour = ("%d" in form or "%F" in form or "%D" in form), ("%H" in form or "%T" in form)
+    key = "timelocal" if has_day and has_hour else "date" if has_day else "time" if has_hour else "directivet"
+    return key, form.count(" ")
+
+
+def _joined(pieces: Iterable[_Piece]) -> tuple[str, list[_Field]]:
+    """Return the text before the first field, and the fields, each with the text behind it."""
+    before = ""
+    fields: list[_Field] = []
+    for piece in pieces:
+        if isinstance(piece, _Field):
+            joined = fields and not fields[-1].text and fields[-1].key == "uri" and piece.key in _PARTS_OF_TARGETS
+            if joined:
+                fields[-1] = fields[-1]._replace(name=fields[-1].name + piece.name)
+            else:
+                fields.append(piece)
+        elif fields:
+            fields[-1] = fields[-1]._replace(text=fields[-1].text + piece)
+        else:
+            before += piece
+    return before, fields

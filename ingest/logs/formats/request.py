@@ -1,0 +1,123 @@
+"""A request, as a line of a log describes it, whatever its format; and which requests are page views.
+
+A parser of a format takes a line and returns a `Request` or `NotUnderstood`. Which requests are page views is decided
+by one rule: `refusal`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from activity.url import normal_path
+from ingest.logs.client import Client
+
+LONGEST = 65_536  # bytes of a line: servers take a few kB of each header, and a line holds three of them
+
+
+class Request(NamedTuple):
+    """One request, as its line describes it.
+
+    `agent` is None where the log does not record agents, and "" where the client sent none. In `target` and
+    `referrer`, a byte that is no UTF-8 is a surrogate, as `surrogateescape` makes it."""
+
+    ip: str  # canonical, see `activity.geo`
+    at: int  # milliseconds UTC
+    method: str
+    target: str  # path and query as sent
+    status: int
+    referrer: str
+    agent: str | None
+    host: str = ""
+
+
+class NotUnderstood(NamedTuple):
+    """A line that is no request of its format, why, and how many of the needed parts were found all the same."""
+
+    why: str
+    found: int = 0  # of time, client, status and request: the nearest format has the most
+
+
+Parser = Callable[[str], Request | NotUnderstood]
+
+_ESCAPE = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+|\\(.)")
+
+# What browsers fetch because of a page, and files that are no page. One list for everybody: see the README.
+ASSETS = frozenset(
+    [
+        "7z", "apk", "asc", "atom", "avi", "avif", "bin", "bmp", "bz2", "cab", "css", "csv", "deb", "dmg",
+        "doc", "docx", "dtd", "eot", "exe", "flac", "flv", "gif", "gz", "ico", "iso", "jar", "jpeg", "jpg",
+        "js", "json", "jsonld", "less", "m3u8", "m4a", "m4v", "map", "md5", "mid", "mjs", "mkv", "mov",
+        "mp3", "mp4", "mpeg", "mpg", "msi", "odp", "ods", "odt", "ogg", "ogv", "otf", "pdf", "pkg", "png",
+        "ppt", "pptx", "ps", "rar", "rdf", "rpm", "rss", "rtf", "scss", "sha1", "sha256", "sig", "svg",
+        "svgz", "swf", "tar", "tgz", "tif", "tiff", "torrent", "ttf", "txt", "wasm", "wav", "webm",
+        "webmanifest", "webp", "wma", "wmv", "woff", "woff2", "xls", "xlsx", "xml", "xpi", "xsl", "xz",
+        "zip", "zst"
+    ]
+)  # fmt: skip
+
+
+def request_of(
+    client: Client, at: int, request: str, status: str, referrer: str | None, agent: str | None
+) -> Request:
+    """Make a request from the parts of a line, as they stand there; `at` is milliseconds UTC."""
+    method, target = split_request(unescape(request))
+    return Request(
+        client.ip,
+        at,
+        method,
+        without_origin(target),
+        int(status),
+        "" if referrer is None or referrer == "-" else unescape(referrer),
+        None if agent is None else "" if agent == "-" else as_text(unescape(agent)),
+        client.host,
+    )
+
+
+def refusal(request: Request) -> str | None:
+    """Return why a request is no page view (method, status or asset), None when it is one. The first match wins."""
+    if request.method != "GET":
+        return "method"
+    if not (200 <= request.status < 300 or request.status == 304):
+        return "status"
+    path = normal_path(request.target.partition("?")[0])
+    dot = path.rfind(".")
+    if dot > path.rfind("/") and path[dot + 1 :].lower() in ASSETS:
+        return "asset"
+    return None
+
+
+def decoded(line: bytes) -> str:
+    """Decode a line; a byte that is no UTF-8 becomes a surrogate."""
+    return line.decode("utf-8", "surrogateescape")
+
+
+def as_text(text: str) -> str:
+    """Replace the surrogates that stand for bytes which are no UTF-8 by U+FFFD."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def split_request(request: str) -> tuple[str, str]:
+    """Return method and target of `GET /path HTTP/1.1`, or of a request without version. A target may hold blanks."""
+    method, _, rest = request.partition(" ")
+    target, blank, version = rest.rpartition(" ")
+    return method, target if blank and version.startswith("HTTP/") else rest
+
+
+def without_origin(target: str) -> str:
+    """Return path and query of a target that may be an absolute address."""
+    if "://" in target and not target.startswith("/"):
+        return "/" + target.partition("://")[2].partition("/")[2]
+    return target
+
+
+def unescape(text: str) -> str:
+    r"""Read what servers write for control characters, quotes and backslashes: \n, \", \\, \x0A and \xC3\xA9."""
+    return text if "\\" not in text else _ESCAPE.sub(_unescaped, text)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    if match.group(1) is not None:
+        return {"n": "\n", "t": "\t", "r": "\r"}.get(match.group(1), match.group(1))
+    return bytes.fromhex(match.group().replace("\\x", "")).decode("utf-8", "surrogateescape")

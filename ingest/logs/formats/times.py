@@ -1,0 +1,90 @@
+"""The times of log lines, in every notation that servers write, as milliseconds UTC.
+
+A time that names no zone is UTC: that is what the formats mean that cannot write one.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+
+STAMP = re.compile(
+    r"\[([0-9]{1,2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-9]{2})(?:[.,]([0-9]{1,9}))?[ \t]+"
+    r"([+-][0-9]{2}:?[0-9]{2})\]"
+    r"|\[([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]{5,20} ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))\]"
+)
+_APACHE = re.compile(
+    r"([0-9]{1,2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-9]{2})(?:[.,]([0-9]{1,9}))?"
+    r"(?:[ \t]*([+-][0-9]{2}:?[0-9]{2}))?"
+)
+_NUMBER = re.compile(r"[0-9]{1,19}(?:\.[0-9]{0,18})?(?:[eE]\+?[0-9]{1,2})?")
+_ZONE_NAME = re.compile(r"[ \t]*(?:UTC|GMT)$")
+_MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
+# A number of seconds has 10 digits from 2001 to 2286; three more are milliseconds, six microseconds, nine nanoseconds.
+_SECONDS_BELOW = 1e11
+_LONGEST = 64  # characters
+_LATEST = 253_402_300_800_000  # the year 10000
+
+
+def time_in(text: str) -> int | None:
+    """Return the milliseconds UTC of a time in any notation; None where it is none.
+
+    Accepts `17/May/2015:10:05:03 +0000` (also in brackets), ISO 8601, and seconds, milliseconds, microseconds or
+    nanoseconds since 1970."""
+    if len(text) > _LONGEST:
+        return None
+    text = text.strip(" \t[]")
+    if _NUMBER.fullmatch(text):
+        return _since_1970(text)
+    found = _APACHE.fullmatch(text)
+    if found is not None:
+        minute, seconds, fraction, zone = found.groups()
+        return _apache_time(minute, seconds, fraction, zone or "+0000")
+    return iso_time(text)
+
+
+def time_of(stamp: re.Match[str]) -> int | None:
+    """Return the milliseconds UTC of a match of `STAMP`; None where there is no such time."""
+    minute, seconds, fraction, zone, iso = stamp.groups()
+    return iso_time(iso) if iso is not None else _apache_time(minute, seconds, fraction, zone)
+
+
+@lru_cache(maxsize=4096)
+def apache_minute(minute: str, zone: str) -> int | None:
+    """Return the seconds since 1970 of `17/May/2015:10:05` in `+0000` or `+05:30`; None where there is no such time."""
+    try:
+        day, month, rest = minute.split("/")
+        year, hour, minutes = rest.split(":")
+        moment = datetime(int(year), _MONTHS[month.title()], int(day), int(hour), int(minutes))  # noqa: DTZ001 - next line
+        offset = (int(zone[1:3]) * 60 + int(zone[-2:])) * (-60 if zone[0] == "-" else 60)
+    except (ValueError, KeyError, IndexError):
+        return None
+    return calendar.timegm(moment.timetuple()) - offset
+
+
+def iso_time(text: str) -> int | None:
+    """Return the milliseconds UTC of a time by ISO 8601, with a blank for its T too; None where it is none."""
+    text = _ZONE_NAME.sub("Z", text.strip()).replace(" ", "T", 1).replace(" ", "").replace("/", "-")
+    if "T" not in text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _apache_time(minute: str, seconds: str, fraction: str | None, zone: str) -> int | None:
+    start = apache_minute(minute, zone)
+    return None if start is None else (start + int(seconds)) * 1000 + int(f"{fraction or ''}000"[:3])
+
+
+def _since_1970(text: str) -> int | None:
+    number = float(text)
+    whole = number
+    while whole >= _SECONDS_BELOW:
+        whole /= 1000
+    found = round(whole * 1000)
+    return found if 0 < found < _LATEST else None

@@ -1,0 +1,69 @@
+"""The files of an import: packed in any way, in any encoding, by patterns, and in the order of their rotation."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from ingest.logs.files import ImportFailed, detected, named, opened
+
+LINE = '192.0.2.1 - - [01/Jun/2025:12:00:00 +0000] "GET /caf\u00e9 HTTP/1.1" 200 12 "-" "Mozilla/5.0 \u00fc"\n'
+TEXT = (LINE * 40_000).encode()  # some MB, so that it comes in several pieces
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
+    "zstd": zstandard.ZstdCompressor().compress,
+    "two frames of zstd": lambda data: b"".join(
+        zstandard.ZstdCompressor().compress(part) for part in (data[:100_000], data[100_000:])
+    ),
+    "two members of gzip": lambda data: gzip.compress(data[:100_000]) + gzip.compress(data[100_000:]),
+    "UTF-8 with a mark": lambda data: codecs.BOM_UTF8 + data,
+    "UTF-16": lambda data: data.decode().encode("utf-16"),
+    "UTF-16, the other way round": lambda data: codecs.BOM_UTF16_BE + data.decode().encode("utf-16-be"),
+    "gzip of UTF-16": lambda data: gzip.compress(data.decode().encode("utf-16")),
+}
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_a_file_has_the_same_lines_however_it_is_packed(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "access.log"
+    path.write_bytes(PACKED[name](TEXT))
+    with opened(str(path)) as file:
+        shape, lines = detected(file)
+        assert (shape, b"".join(lines), file.fault) == ("combined", TEXT, None)
+
+
+@pytest.mark.parametrize("name", ["gzip", "bzip2", "xz", "zstd"])
+def test_a_packed_file_that_breaks_off_says_so(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "access.log"
+    packed = PACKED[name](TEXT)
+    path.write_bytes(packed[: len(packed) // 2])
+    with opened(str(path)) as file:
+        assert TEXT.startswith(b"".join(list(file)[:-1]))
+        assert file.fault is not None
+
+
+def test_rotated_files_come_oldest_first_and_patterns_are_met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    dated = ["b.log-20250601.xz", "b.log-20250602", "b.log"]
+    for name in ["access.log", "access.log.1", "access.log.2.gz", "access.log.10.gz", "u_ex1.log", "u_ex2.log", *dated]:
+        Path(name).touch()
+    rotated = ["access.log.10.gz", "access.log.2.gz", "access.log.1", "access.log"]
+    assert named(["access.log*"]) == rotated
+    assert named(["access.log", "access.log.1", "access.log.*.gz"]) == rotated
+    assert named(["b.log", "b.log-*"]) == dated
+    assert named(["u_ex2.log", "-", "u_ex*.log"]) == ["u_ex2.log", "-", "u_ex1.log"]
+    with pytest.raises(ImportFailed, match=r"nothing\*: no file has such a name"):
+        named(["nothing*"])
+    Path("a[1].log").touch()
+    assert named(["a[1].log"]) == ["a[1].log"]

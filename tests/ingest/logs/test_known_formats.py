@@ -1,0 +1,273 @@
+"""One line of each format, as its server writes it, and the request it is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ingest.logs import formats
+from ingest.logs.formats import NotUnderstood, Request
+
+AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+NOON = 1_748_779_200_000  # 2025-06-01T12:00:00Z
+FROM = "https://b.example/"
+HEAD = "192.0.2.7 - - [01/Jun/2025:12:00:00 +0000]"
+
+IIS = """#Software: Microsoft Internet Information Services 10.0
+#Version: 1.0
+#Date: 2025-06-01 12:00:00
+#Fields: date time s-ip cs-method cs-uri-stem cs-uri-query s-port cs-username c-ip cs(User-Agent) cs(Referer) \
+sc-status sc-substatus sc-win32-status time-taken
+"""
+CLOUDFRONT = (
+    "#Version: 1.0\n#Fields: date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status "
+    "cs(Referer) cs(User-Agent) cs-uri-query cs(Cookie) x-edge-result-type x-edge-request-id x-host-header "
+    "cs-protocol cs-bytes time-taken x-forwarded-for ssl-protocol\n"
+)
+NETSCALER = (
+    "#Version: 1.0\n#Fields: date time c-ip cs-username sc-servicename s-ip s-port cs-method cs-uri-stem cs-uri-query "
+    "sc-status cs-bytes sc-bytes time-taken cs-version cs(User-Agent) cs(Cookie) cs(Referer)\n"
+)
+CADDY = {
+    "level": "info", "ts": 1748779200.0, "logger": "http.log.access", "msg": "handled request",
+    "request": {
+        "remote_ip": "10.0.0.9", "client_ip": "192.0.2.7", "proto": "HTTP/2.0", "method": "GET",
+        "host": "www.example.com", "uri": "/a?q=x", "headers": {"User-Agent": [AGENT], "Referer": [FROM]},
+    },
+    "duration": 0.001, "size": 9, "status": 200, "resp_headers": {"Server": ["Caddy"]},
+}  # fmt: skip
+TRAEFIK = {
+    "ClientAddr": "192.0.2.7:51000", "ClientHost": "192.0.2.7", "DownstreamStatus": 200, "Duration": 4000,
+    "RequestAddr": "www.example.com", "RequestHost": "www.example.com", "RequestMethod": "GET", "RequestPath": "/a?q=x",
+    "StartUTC": "2025-06-01T12:00:00.000000000Z", "request_User-Agent": AGENT, "request_Referer": FROM,
+    "level": "info", "msg": "", "time": "2025-06-01T12:00:09Z",
+}  # fmt: skip
+ECS = {
+    "@timestamp": "2025-06-01T12:00:00.000Z", "client": {"ip": "192.0.2.7"}, "http": {
+        "request": {"method": "GET", "referrer": FROM}, "response": {"status_code": 200}},
+    "url": {"original": "/a?q=x", "domain": "www.example.com"}, "user_agent": {"original": AGENT},
+}  # fmt: skip
+GOOGLE = {
+    "timestamp": "2025-06-01T12:00:00Z", "httpRequest": {
+        "requestMethod": "GET", "requestUrl": "https://www.example.com/a?q=x", "status": 200, "remoteIp": "192.0.2.7",
+        "userAgent": AGENT, "referer": FROM},
+}  # fmt: skip
+NGINX = {
+    "remote_addr": "10.0.0.5", "http_x_forwarded_for": "192.0.2.7, 198.51.100.1", "request": "GET /a?q=x HTTP/1.1",
+    "status": "200", "http_referer": FROM, "http_user_agent": AGENT, "host": "www.example.com",
+}  # fmt: skip
+
+WHOLE = Request("192.0.2.7", NOON, "GET", "/a?q=x", 200, FROM, AGENT, "www.example.com")
+NO_HOST = WHOLE._replace(host="")
+NO_REFERRER = WHOLE._replace(referrer="")
+
+KNOWN: dict[str, tuple[str, str, Request]] = {
+    "combined": ("combined", f'{HEAD} "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}"', NO_HOST),
+    "combined behind a balancer": (
+        "combined",
+        f'10.0.0.5 - - [01/Jun/2025:12:00:00 +0000] "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}" '
+        '"192.0.2.7, 198.51.100.1"',
+        NO_HOST,
+    ),
+    "with a virtual host": (
+        "combined", f'www.example.com:443 {HEAD} "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}"', WHOLE
+    ),
+    "icecast": ("combined", f'{HEAD} "GET /a?q=x HTTP/1.0" 200 98304 "{FROM}" "{AGENT}" 35', NO_HOST),
+    "varnishncsa": (
+        "combined", f'{HEAD} "GET http://www.example.com/a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}"', NO_HOST
+    ),
+    "traefik's common": (
+        "combined", f'{HEAD} "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}" 7 "web@docker" "http://10.0.0.2:80" 2ms',
+        NO_HOST,
+    ),
+    "common": ("common", f'{HEAD} "GET /a?q=x HTTP/1.1" 200 12', NO_HOST._replace(referrer="", agent=None)),
+    "iis": (
+        "w3c",
+        f"{IIS}2025-06-01 12:00:00 10.0.0.1 GET /a q=x 443 - 192.0.2.7 {AGENT.replace(' ', '+')} {FROM} 200 0 0 15",
+        NO_HOST,
+    ),
+    "cloudfront": (
+        "w3c",
+        CLOUDFRONT + "\t".join([
+            "2025-06-01", "12:00:00", "FRA2-C1", "512", "192.0.2.7", "GET", "d111.cloudfront.net", "/a", "200", FROM,
+            AGENT.replace(" ", "%20"), "q=x", "-", "Hit", "id==", "www.example.com", "https", "23", "0.001", "-",
+            "TLSv1.3",
+        ]),
+        WHOLE,
+    ),
+    "netscaler": (
+        "w3c",
+        f"{NETSCALER}2025-06-01 12:00:00 192.0.2.7 - svc 10.0.0.1 80 GET /a q=x 200 300 900 12 HTTP/1.1 "
+        f'"{AGENT}" - {FROM}',
+        NO_HOST,
+    ),
+    "w3c with the date above": (
+        "w3c",
+        f'#Date: 2025-06-01 00:00:00\n#Fields: time c-ip cs-method cs-uri sc-status cs(Referer) cs(User-Agent)\n'
+        f'12:00:00 192.0.2.7 GET https://www.example.com:443/a?q=x 200 {FROM} "{AGENT}"',
+        WHOLE,
+    ),
+    "alb": (
+        "alb",
+        "h2 2025-06-01T12:00:00.000000Z app/web/50dc6c495c0c9188 192.0.2.7:2817 10.0.0.1:80 0.000 0.001 0.000 200 200 "
+        f'34 366 "GET https://www.example.com:443/a?q=x HTTP/2.0" "{AGENT}" ECDHE TLSv1.2 arn:aws:x "Root=1" "-" "-" 0',
+        NO_REFERRER,
+    ),
+    "elb": (
+        "elb",
+        "2025-06-01T12:00:00.000000Z web 192.0.2.7:2817 10.0.0.1:80 0.000073 0.001048 0.000057 200 200 0 29 "
+        f'"GET http://www.example.com:80/a?q=x HTTP/1.1" "{AGENT}" - -',
+        NO_REFERRER,
+    ),
+    "s3": (
+        "s3",
+        "79a59df900b949e5 awsbucket [01/Jun/2025:12:00:00 +0000] 192.0.2.7 - 3E57427F3EXAMPLE WEBSITE.GET.OBJECT a "
+        f'"GET /a?q=x HTTP/1.1" 200 - 113 113 7 6 "{FROM}" "{AGENT}" - s9lzHYrFp76ZVx',
+        NO_HOST,
+    ),
+    "haproxy": (
+        "haproxy",
+        "Jun  1 12:00:00 lb haproxy[14389]: 192.0.2.7:33317 [01/Jun/2025:12:00:00.000] http-in web/srv1 10/0/30/69/109 "
+        f'200 2750 - - ---- 1/1/1/1/0 0/0 {{www.example.com|{AGENT}|{FROM}}} {{}} "GET /a?q=x HTTP/1.1"',
+        WHOLE,
+    ),
+    "caddy": ("json", json.dumps(CADDY), WHOLE),
+    "traefik": ("json", json.dumps(TRAEFIK), WHOLE),
+    "elastic's names": ("json", json.dumps(ECS), WHOLE),
+    "google's balancer": ("json", json.dumps(GOOGLE), WHOLE),
+    "a container's runtime": (
+        "json",
+        json.dumps({"log": f'{HEAD} "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}"\n', "stream": "stdout"}),
+        NO_HOST,
+    ),
+    "other names": (
+        "json",
+        json.dumps({"@timestamp": "2025-06-01T12:00:00+00:00", "client_ip": "192.0.2.7", "method": "GET",
+                    "uri": "/a?q=x", "response_code": "200", "agent": AGENT, "referer": FROM,
+                    "host": "www.example.com"}),
+        WHOLE,
+    ),
+}  # fmt: skip
+TIMES = [
+    1748779200, "1748779200.000", 1748779200000, "1748779200000", 1748779200000000, "01/Jun/2025:14:00:00 +0200",
+    "[01/Jun/2025:12:00:00 +0000]", "2025-06-01T12:00:00", "2025-06-01 12:00:00", "2025-06-01T14:00:00+02:00",
+]  # fmt: skip
+
+
+def read(lines: str, shape: str) -> Request | NotUnderstood:
+    *comments, line = lines.split("\n")
+    for comment in comments:
+        shape = formats.directive(comment, shape)
+    return formats.parser(shape)(line)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_line_of_each_format_is_found_and_read(name: str) -> None:
+    shape, lines, request = KNOWN[name]
+    assert formats.detect([line.encode() for line in lines.split("\n")]) == shape
+    assert read(lines, shape) == request
+
+
+@pytest.mark.parametrize("field", ["timestamp", "time", "ts", "@timestamp", "time_local"])
+@pytest.mark.parametrize("time", TIMES)
+def test_a_time_of_json_may_be_written_in_any_notation(field: str, time: str | int) -> None:
+    assert formats.json(json.dumps(NGINX | {field: time})) == WHOLE
+
+
+def test_nginx_without_escape_json() -> None:
+    line = json.dumps(NGINX | {"msec": 1748779200}).replace("/a?q=x", r"/a?q=\x22caf\xC3\xA9\x22\x5C")
+    found = formats.json(line)
+    assert isinstance(found, Request)
+    assert found.target == '/a?q="café"\\'
+
+
+@pytest.mark.parametrize(
+    ("direct", "chain", "client"),
+    [
+        ("10.0.0.5", "192.0.2.7", "192.0.2.7"),
+        ("203.0.113.9", "192.0.2.7, 198.51.100.1", "192.0.2.7"),
+        ("10.0.0.5", "10.1.2.3, 192.0.2.7", "192.0.2.7"),
+        ("10.0.0.5", "10.1.2.3", "10.1.2.3"),
+        ("203.0.113.9", "10.1.2.3", "203.0.113.9"),
+        ("203.0.113.9", "-", "203.0.113.9"),
+        ("10.0.0.5", "unknown", "10.0.0.5"),
+        ("unix:", "192.0.2.7", "192.0.2.7"),
+    ],
+)
+def test_the_visitor_behind_a_balancer_is_the_first_public_address_of_the_chain(
+    direct: str, chain: str, client: str
+) -> None:
+    found = formats.json(json.dumps(NGINX | {"ts": 1748779200, "remote_addr": direct, "http_x_forwarded_for": chain}))
+    assert isinstance(found, Request)
+    assert found.ip == client
+
+
+LAYOUTS = {
+    '$remote_addr - $remote_user [$time_local] "$request" $status $bytes_sent "$http_referer" "$http_user_agent"': (
+        f'192.0.2.7 - a b [01/Jun/2025:12:00:00 +0000] "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}"', NO_HOST),
+    "log_format main '$host $remote_addr [$time_iso8601] '\n  '\"$request\" $status \"$http_referer\" '\n"
+    "  '\"$http_user_agent\" $http_x_forwarded_for';": (
+        f'www.example.com 10.0.0.1 [2025-06-01T12:00:00+00:00] "GET /a?q=x HTTP/1.1" 200 "{FROM}" "{AGENT}" 192.0.2.7, '
+        "198.51.100.2", WHOLE),
+    "$msec|$remote_addr|$request_method|$scheme://$host$request_uri|$status|$http_referer|${http_user_agent}": (
+        f"1748779200.000|192.0.2.7|GET|https://www.example.com/a?q=x|200|{FROM}|{AGENT}", WHOLE),
+    '$time_local $remote_addr "$request_method" $uri$is_args$args $status "$http_user_agent" "$http_referer" $host': (
+        f'01/Jun/2025:12:00:00 +0000 192.0.2.7 "GET" /a?q=x 200 "{AGENT}" "{FROM}" www.example.com', WHOLE),
+    '%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"': (
+        f'192.0.2.7 - - [01/Jun/2025:12:00:00 +0000] "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}"', NO_HOST),
+    r'LogFormat "%v:%p %{X-Forwarded-For}i %a %D %t \"%r\" %>s %O \"%{Referer}i\" \"%{User-Agent}i\"" vhost_combined': (
+        f'www.example.com:443 192.0.2.7, 10.0.0.8 10.0.0.1 981 [01/Jun/2025:12:00:00 +0000] "GET /a?q=x HTTP/1.1" 200 '
+        f'12 "{FROM}" "{AGENT}"', WHOLE),
+    '%{%Y-%m-%d %H:%M:%S}t %a "%m" "%U%q" %s "%{Referer}i" "%{User-agent}i" %{Host}i': (
+        f'2025-06-01 12:00:00 192.0.2.7 "GET" "/a?q=x" 200 "{FROM}" "{AGENT}" www.example.com', WHOLE),
+    '%{msec}t %a "%r" %>s "%{Referer}i" "%{User-Agent}i"': (
+        f'1748779200000 192.0.2.7 "GET /a?q=x HTTP/1.1" 200 "{FROM}" "{AGENT}"', NO_HOST),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("given", LAYOUTS)
+def test_a_line_is_read_by_the_servers_own_format_string(given: str) -> None:
+    line, request = LAYOUTS[given]
+    assert formats.parser(f"layout {given}")(line) == request
+
+
+def test_quotes_that_the_server_escaped_end_no_field() -> None:
+    read = formats.parser('layout %h %t "%r" %>s "%{Referer}i" "%{User-Agent}i"')
+    found = read(r'192.0.2.7 [01/Jun/2025:12:00:00 +0000] "GET /\"x\\\" HTTP/1.1" 200 "-" "a \"b\" c\\"')
+    assert isinstance(found, Request)
+    assert (found.target, found.agent) == ('/"x\\"', 'a "b" c\\')
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("combined", "neither"),
+        ("$remote_addr$time_local $request $status", "nothing separates $remote_addr from $time_local"),
+        ('%h "%r" %>s', "no time"),
+        ('$time_local "$request" $status', "no client"),
+        ('%h %t "%r"', "no status"),
+        ("%h %t %>s", "no request"),
+    ],
+)
+def test_a_format_string_that_cannot_be_used_says_why(given: str, why: str) -> None:
+    with pytest.raises(formats.BadLayout, match=why.replace("$", r"\$")):
+        formats.parser(f"layout {given}")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (KNOWN["alb"][1].replace(" 200 200 ", " - - "), "nearest is alb, but no field holds a status"),
+        (KNOWN["s3"][1].replace("01/Jun", "99/Jun"), "nearest is s3, but no field holds a time: timelocal is '99/Jun"),
+        (json.dumps(CADDY | {"ts": "never"}), "nearest is json, but no field holds a time: ts is 'never'"),
+        (json.dumps({"level": "info"}), "nearest is json, but no field is called as one that names time"),
+        (f'{HEAD} "GET / HTTP/1.1" - -', 'nearest is combined, but no "request" with status'),
+        ("#Fields: date time c-ip\n2025-06-01 12:00:00 192.0.2.7", "nearest is w3c, but #Fields names no field for"),
+        (f"{IIS}2025-06-01 12:00:00", "nearest is w3c, but it has 2 fields, and #Fields names 15"),
+    ],
+)
+def test_what_is_not_understood_says_which_field_of_which_format(line: str, said: str) -> None:
+    lines = [part.encode() for part in line.split("\n")]
+    assert formats.detect(lines) is None
+    assert said in formats.nearest(lines)
