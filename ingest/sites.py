@@ -14,9 +14,10 @@ Only `domain` is required. The file may begin with `limits = false`, or with the
     [limits]
     address = "3000/10 seconds; 10000/minute"
 
-The file is checked for changes at most once a second and read again when it has changed. An error in a changed file is
-logged, and the sites read before stay in force. A site with an unknown time zone is logged too: its events are counted,
-only its pages cannot be shown. Adding a site keeps the comments and the order of the file.
+The file is checked for changes at most once a second, but at once where a site is not known, and read again when it
+has changed. An error in a changed file is logged, and the sites read before stay in force. A site with an unknown time
+zone is logged too: its events are counted, only its pages cannot be shown. Adding a site keeps the comments and the
+order of the file.
 """
 
 from __future__ import annotations
@@ -177,8 +178,9 @@ class Sites:
             self._read(path)
 
     def get(self, domain: str) -> Site | None:
-        """Return a site by its domain, checking the file for changes at most once a second."""
-        if self._path is not None and monotonic() >= self._check_at:
+        """Return a site by its domain, checking the file for changes: at most once a second, but for a site that is
+        not known always, because it may have been added just now."""
+        if self._path is not None and (monotonic() >= self._check_at or domain not in self._sites):
             self._check(self._path)
         return self._sites.get(domain)
 
