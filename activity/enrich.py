@@ -9,6 +9,7 @@ a half-filled event, and the rest is filled into a copy of it in a few microseco
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from functools import lru_cache
 
 import msgspec
@@ -16,10 +17,11 @@ from msgspec.structs import replace
 
 from activity import url as search
 from activity.attribution import origin, referrer_host
+from activity.compat.protocol import Tracked
 from activity.definitions import kept_since
 from activity.event import Event, EventType, content_id, derived_id, event_id
 from activity.geo import NOWHERE, Place
-from activity.incoming import Incoming, time_of
+from activity.incoming import Incoming, Revenue, time_of
 from activity.refusal import Reason, Refusal
 from activity.sources import VERSION as SOURCES_VERSION
 from activity.url import parameters, without_www
@@ -154,6 +156,10 @@ def enrich(
     # Long addresses are mostly unique: they would push the others out of the cache and fill the memory.
     pages = _cached_page if len(incoming.url) + len(incoming.referrer) <= _CACHED else _page
     page = pages(site, incoming.url, incoming.referrer)
+    tracked = type(incoming) is Tracked
+    client = incoming.client if type(incoming) is Tracked else ""
+    if page is None and tracked:
+        page = _tracked_page(site, incoming)
     if page is None:
         return Refusal(index, Reason.INVALID_URL, f"`url` {incoming.url[:100]!r} {_WHOLE_URL}")
     ts = incoming.ts
@@ -176,9 +182,9 @@ def enrich(
         if kind is EventType.CUSTOM and not incoming.name:
             return Refusal(index, Reason.MISSING_FIELD, _NO_NAME)
     if incoming.id is not None:
-        identity = event_id(site.domain, incoming.id, _encode(incoming))
+        identity = event_id(site.domain, incoming.id, _encode(_lasting(incoming) if tracked else incoming))
     elif ts is not None:
-        identity = content_id(site.domain, visitor, _encode(incoming))
+        identity = content_id(site.domain, visitor, _encode(_lasting(incoming) if tracked else incoming))
     else:
         identity = fresh_id
     event = replace(
@@ -200,7 +206,7 @@ def enrich(
         device=agent.device,
         bot=agent.bot,
         protocol=protocol,
-        enriched_by=enriched_by(place.source, named=bool(incoming.visitor)),
+        enriched_by=enriched_by(place.source, named=bool(incoming.visitor or client)),
     )
     if place is not NOWHERE:
         event = replace(event, country=place.country, region=place.region, city=place.city)
@@ -208,13 +214,16 @@ def enrich(
         event = replace(event, user=incoming.user)
     searches: list[Event] = []
     if not is_pageview:
-        event = replace(event, interactive=kind not in _PASSIVE, term=term, results=results)
+        interactive = incoming.interactive and kind not in _PASSIVE
+        event = replace(event, interactive=interactive, term=term, results=results)
     elif term:
         derived = derived_id(identity, "search")
         searches = [replace(event, id=derived, type=EventType.SEARCH, interactive=False, term=term, results=results)]
     if incoming.name or incoming.props or incoming.engaged_ms:
         engaged_ms = int(min(max(incoming.engaged_ms, 0), LONGEST_ENGAGEMENT))
         event = replace(event, name=incoming.name, props=incoming.props, engaged_ms=engaged_ms)
+    if incoming.revenue is not None:
+        event = replace(event, **_revenue(incoming.revenue))
     return [event, *searches]
 
 
@@ -226,6 +235,34 @@ def enriched_by(place_source: str = "", *, named: bool = False) -> str:
     """
     place = f" place={place_source}" if place_source else ""
     return f"{data_version()} sources={SOURCES_VERSION}{place}{' visitor=named' if named else ''}"
+
+
+def _tracked_page(site: SiteRules, incoming: Incoming) -> _Page | None:
+    """The page of a tracker's event that names its path only, or none, as what happens on a server has none."""
+    if incoming.url.startswith("/"):
+        return _page(site, f"https://{site.domain}{incoming.url}", incoming.referrer)
+    if incoming.url or incoming.type is _PAGEVIEW:
+        return None
+    template = Event(v=1, id="", site=site.domain, type=incoming.type, visitor="", occurred_at=0, received_at=0)
+    return _Page(template, "")
+
+
+def _lasting(incoming: Incoming) -> Incoming:
+    """A tracker's event without what may differ when it is sent again under its id."""
+    return replace(incoming, ts=None if incoming.id is not None else incoming.ts, sent_at=None)
+
+
+def _revenue(given: Revenue) -> dict[str, str]:
+    """The amount in digits, at most four after the point, and the currency; neither if it is no amount."""
+    try:
+        amount = Decimal(str(given.amount).strip()).quantize(Decimal("0.0001"), ROUND_HALF_EVEN)
+    except InvalidOperation:
+        return {}
+    if not amount.is_finite():
+        return {}
+    digits = f"{amount:f}".rstrip("0").rstrip(".")
+    currency = given.currency.strip().upper()
+    return {"revenue": digits, "currency": currency if len(currency) == 3 and currency.isascii() else ""}
 
 
 def _occurred(ts: int | float | str, sent_at: int | None, received_at: int, trusted: bool) -> tuple[int, bool] | str:

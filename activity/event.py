@@ -176,5 +176,14 @@ def named_visitor(site: str, key: bytes, visitor: str) -> str:
     return _visitor_digest(key, b"named", f"{site}\0{visitor}")
 
 
+def client_visitor(site: str, key: bytes, client: str) -> str:
+    """Returns the id (16 hex digits) of a visitor whom a tracker tells apart by an id of its own.
+
+    `key` is the site's import key. Anybody can send such an id, so it is never that of a visitor whom a trusted sender
+    names.
+    """
+    return _visitor_digest(key, b"client", f"{site}\0{client}")
+
+
 def _visitor_digest(key: bytes, use: bytes, text: str) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key, person=use).hexdigest()

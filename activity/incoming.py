@@ -27,6 +27,13 @@ class Search(msgspec.Struct, frozen=True, omit_defaults=True):
     results: int | None = None
 
 
+class Revenue(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an event was worth: an amount, as a number or its digits, and the currency's three letters."""
+
+    amount: int | float | str
+    currency: str = ""
+
+
 LONGEST_USER = 256  # characters
 
 
@@ -51,6 +58,8 @@ class Unbounded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     screen: str = ""
     language: str = ""
     engaged_ms: int | float = 0  # of an engagement: ms visible and focused since the last one
+    revenue: Revenue | None = None
+    interactive: bool = True  # False of what happens without the visitor, such as a pop-up: it makes no visit engaged
 
 
 def _at_most(characters: int) -> msgspec.Meta:

@@ -41,6 +41,7 @@ _HINTS = {
     "url": 'send the page\'s address, such as "https://example.com/pricing"',
     "ts": "send Unix milliseconds or ISO 8601, or leave it out",
     "search": 'send {"term": "…", "results": 12}, or leave it out',
+    "revenue": 'send {"amount": 12.5, "currency": "EUR"}, or leave it out',
     "term": "send what was searched for",
 }
 
@@ -131,6 +132,12 @@ def _mended_search(search: Any) -> Any:
     return mended
 
 
+def _mended_revenue(revenue: Any) -> Any:
+    if revenue in ([], {}, "") or revenue is False:
+        return None
+    return {"amount": revenue} if isinstance(revenue, str | int | float) else revenue
+
+
 def _mended_number(value: Any) -> Any:
     """Return the number that a text holds; an empty text, as a page's template may write it, is no number."""
     if isinstance(value, float) and -(2.0**53) <= value <= 2.0**53:
@@ -148,7 +155,7 @@ def _as_text(value: object) -> str:
 
 
 _NUMBER = re.compile(r"-?\d{1,18}(\.\d*)?", re.ASCII)
-_MENDED = {"props": _mended_props, "search": _mended_search, "engaged_ms": _mended_number}
+_MENDED = {"props": _mended_props, "search": _mended_search, "engaged_ms": _mended_number, "revenue": _mended_revenue}
 
 
 def _valid(value: object) -> object:

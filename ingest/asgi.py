@@ -35,7 +35,7 @@ class Application:
         service = self._service
         assert service is not None, "served without the lifespan protocol"
         if len(request.body) > service.max_body:
-            reply(service.too_large())
+            reply(service.too_large(request.path, request.headers))
         else:
             service.begin(request, reply)
 
@@ -81,10 +81,10 @@ class Application:
         if method == "POST":
             found = await self._bodies.read(receive, headers, service.max_body)
             if found is Unread.STILL_COMING:
-                await self._bodies.answer_early(receive, send, service.too_large())
+                await self._bodies.answer_early(receive, send, service.too_large(scope["path"], headers))
                 return
             if found is Unread.TOO_LARGE:
-                await respond(send, method, service.too_large())
+                await respond(send, method, service.too_large(scope["path"], headers))
                 return
             if isinstance(found, Unread):
                 await respond(send, method, unread(found))

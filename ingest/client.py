@@ -26,7 +26,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from threading import Lock
 from typing import Any, NamedTuple
 
-from activity.event import named_visitor, visitor_id
+from activity.event import client_visitor, named_visitor, visitor_id
 from activity.geo import canonical_address
 from ingest.entry import Unavailable
 from ingest.http import Headers
@@ -131,11 +131,18 @@ class Visitors:
         """Return the id of a visitor named by a trusted sender. Never blocks.
 
         Raises `Unavailable` if `look_up` could not fetch the site's key."""
+        return named_visitor(site, self._key(site), name)
+
+    def client(self, site: str, client: str) -> str:
+        """Return the id of a visitor with an id of a tracker's. Never blocks. Raises `Unavailable` as `named` does."""
+        return client_visitor(site, self._key(site), client)
+
+    def _key(self, site: str) -> bytes:
         key = self._keys.get(site)
         if key is None:
             why = self._damaged.get(site, self._live.problem)
             raise Unavailable(f"the key that makes visitors' ids of {site} is out of reach: {why}")
-        return named_visitor(site, key, name)
+        return key
 
     def salt(self, received_at: int) -> bytes:
         """Return the salt of the day that `received_at` (Unix milliseconds) falls in. Never blocks."""

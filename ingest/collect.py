@@ -17,13 +17,15 @@ import msgspec
 from activity import beacon, codec, geo
 from activity import user_agent as agent
 from activity.beacon import Incoming, Limits
+from activity.compat.protocol import Answer, Tracked, TrackerBatch
 from activity.enrich import enrich
 from activity.event import Event, derived_id, topic_of, visitor_key
 from activity.refusal import DeadLetter, Reason, Refusal, letter_id
+from ingest import trackers
 from ingest.client import LookUp, Proxies, Visitors
 from ingest.dead_letters import GZIP, NOT_UNDERSTOOD, DeadLetters, Sent, host_of, mask, site_in
 from ingest.entry import Entry
-from ingest.http import Request
+from ingest.http import Request, Response
 from ingest.limiter import Limiter, Rules, Sender, sender
 from ingest.sites import Sites
 from ingest.terms import SiteTerms, Terms, unknown_site
@@ -54,6 +56,8 @@ class Submission(msgspec.Struct, gc=False):
     protocol: str
     received: bytes  # the body (unpacked, where that was possible) or query as it came, for a dead letter
     opted_out: bool  # by Sec-GPC or DNT
+    tracker: trackers.Tracker | None = None  # how another tracker's request is answered
+    query: str | None = None  # of another tracker's request with a body
 
 
 class Collected(msgspec.Struct):
@@ -68,6 +72,8 @@ class Collected(msgspec.Struct):
     refused: list[Refusal] = []
     refused_sites: list[str] = []
     pixel: bool = False
+    tracker: trackers.Tracker | None = None
+    origin: bytes | None = None  # the `Origin` header
     request: str = ""  # the id of the request (`letter_id`), once it needs one
     retry_after: int = 0  # seconds, when events were refused for their rate
 
@@ -111,6 +117,24 @@ class Collector:
         batch = beacon.parse_query(request.query.decode("latin-1"), page=page, limits=self._options.limits)
         return self._submission(request, batch, "pixel", request.query)
 
+    def read_tracker(self, found: trackers.Found, request: Request) -> Submission | Response:
+        """Parse a request of another tracker's client; return the answer instead if it needs no events."""
+        protocol, body = found.protocol, request.body
+        unpacked = unpack(body, self._options.max_body) if body[:2] == GZIP else body
+        if isinstance(unpacked, Refusal):
+            batch: TrackerBatch | Answer = TrackerBatch(None, [unpacked])
+        else:
+            batch = trackers.read(found, request, unpacked, self._options.limits)
+            body = unpacked
+        if isinstance(batch, Answer):
+            return trackers.response(batch, trackers.cors(dict(request.headers).get(b"origin")))
+        received, query = (body, request.query.decode("latin-1")) if body else (request.query, None)
+        received = trackers.without_secret(received, batch.credential)
+        submission = self._submission(request, batch, protocol.name, received)
+        submission.tracker = trackers.Tracker(protocol, batch.form)
+        submission.query = query
+        return submission
+
     def _submission(self, request: Request, batch: beacon.Batch, protocol: str, received: bytes) -> Submission:
         headers = dict(request.headers)
         return Submission(
@@ -126,7 +150,7 @@ class Collector:
 
     def wanted(self, submission: Submission, received_at: int) -> LookUp | None:
         """Return what has to be looked up in the live store before `judge`; None for most requests."""
-        named = b"authorization" in submission.headers
+        named = b"authorization" in submission.headers or _has_clients(submission.batch)
         if submission.opted_out or not self._visitors.may_have_to_look_up(received_at, named):
             return None
         sites = list(self._sites_of(submission)) or [site for site in self._sites_of_letter(submission) if site]
@@ -137,7 +161,12 @@ class Collector:
         """Accept or refuse each event of a request received at `received_at` (Unix milliseconds). Never blocks.
 
         Raises `Unavailable` if the request names a visitor and the key for the site's visitor ids cannot be reached."""
-        collected = Collected(received_at, pixel=submission.protocol == "pixel")
+        collected = Collected(
+            received_at,
+            pixel=submission.protocol == "pixel",
+            tracker=submission.tracker,
+            origin=submission.headers.get(b"origin"),
+        )
         items = submission.batch.items
         if submission.opted_out:
             detail = "the visitor's browser asks not to be counted (Sec-GPC or DNT): nothing is stored"
@@ -145,21 +174,36 @@ class Collector:
         else:
             self._judge(collected, submission, received_at)
         if collected.refused:
-            collected.refused_sites += [self._site_of(items[refusal.index]) for refusal in collected.refused]
+            collected.refused_sites += [
+                self._site_of(submission, items[refusal.index]) for refusal in collected.refused
+            ]
             if not submission.opted_out:
                 self._keep_dead_letter(collected, submission, received_at)
         return collected
 
-    def _site_of(self, item: Incoming | Refusal) -> str:
+    def _site_of(self, submission: Submission, item: Incoming | Refusal) -> str:
         """Return the domain of an item's site, "" if it names none that is known."""
-        return self._terms.domain(item.site) if isinstance(item, Incoming) else ""
+        if isinstance(item, Refusal):
+            return ""
+        if submission.tracker is None:
+            return self._terms.domain(item.site)
+        terms = self._terms_of(submission, item.site)
+        return terms.domain if terms else ""
+
+    def _terms_of(self, submission: Submission, spelt: str) -> Terms | None:
+        """Return the terms for events of a request whose site is spelt like this."""
+        batch = submission.batch
+        if isinstance(batch, TrackerBatch):
+            return self._terms.of_tracker(submission.protocol, spelt, batch.credential, submission.headers)
+        return self._terms.of(spelt, submission.headers)
 
     def _sites_of(self, submission: Submission) -> Iterator[str]:
         """Yield the domains of the known sites among a request's events, each once, in order."""
-        domains = dict.fromkeys(item.site for item in submission.batch.items if isinstance(item, Incoming))
-        for domain in domains:
-            if known := self._terms.domain(domain):
-                yield known
+        by_name: dict[str, Incoming] = {}
+        for item in submission.batch.items:
+            if isinstance(item, Incoming):
+                by_name.setdefault(item.site, item)
+        yield from dict.fromkeys(known for item in by_name.values() if (known := self._site_of(submission, item)))
 
     def _judge(self, collected: Collected, submission: Submission, received_at: int) -> None:
         batch, address, refused = submission.batch, submission.address, collected.refused
@@ -176,7 +220,7 @@ class Collector:
                 continue
             if item.site != spelt:
                 spelt = item.site
-                terms = self._terms.of(spelt, submission.headers)
+                terms = self._terms_of(submission, spelt)
             if terms is None:
                 given = room.for_unknown_site(self._terms.limits_of_unknown_sites())
                 refused.append(unknown_site(index, item.site) if given else room.refusal(index))
@@ -188,7 +232,12 @@ class Collector:
             if problem is not None:
                 refused.append(Refusal(index, *problem))
                 continue
-            if trusted and item.visitor:
+            its_place, sent_at = where, batch.sent_at
+            if type(item) is Tracked:
+                its_visitor, its_agent, its_place = self._tracked(item, submission, terms, received_at)
+                its_key = visitor_key(domain, its_visitor)
+                sent_at = sent_at if item.sent_at is None else item.sent_at
+            elif trusted and item.visitor:
                 its_visitor = self._visitors.named(domain, item.visitor)
                 its_key = visitor_key(domain, its_visitor)
                 its_agent = _program(parsed_agent, submission.user_agent)
@@ -205,8 +254,8 @@ class Collector:
                 received_at=received_at,
                 agent=its_agent,
                 fresh_id=_fresh_id(collected, received_at, index) if item.id is None and item.ts is None else "",
-                sent_at=batch.sent_at,
-                place=where,
+                sent_at=sent_at,
+                place=its_place,
                 protocol=submission.protocol,
                 trusted=trusted,
                 index=index,
@@ -217,6 +266,26 @@ class Collector:
                 collected.entries.append(_entry(item, enriched, its_key))
                 collected.owners.append(index)
         collected.retry_after = room.retry_after
+
+    def _tracked(
+        self, item: Tracked, submission: Submission, terms: Terms, received_at: int
+    ) -> tuple[str, agent.Agent, geo.Place]:
+        """Return visitor, agent and place of another tracker's event.
+
+        A server of the site's own gives the visitor's address and agent, and what it leaves out is not known: its own
+        would be those of no visitor."""
+        address, user_agent = submission.address, submission.user_agent
+        if terms.trusted:
+            address = geo.canonical_address(item.address) or ("" if _is_program(user_agent) else address)
+            user_agent = item.agent or user_agent
+        place = geo.lookup(self._places, address, self._place_source) if address else geo.NOWHERE
+        parsed = agent.parse(user_agent)
+        if item.client:
+            visitor = self._visitors.client(terms.domain, item.client)
+            parsed = _program(parsed, user_agent)
+        else:
+            visitor = self._visitors.of(terms.domain, address or submission.address, user_agent, received_at)
+        return visitor, parsed, place
 
     def _keep_dead_letter(self, collected: Collected, submission: Submission, received_at: int) -> None:
         """Append a dead letter after the events if a part of the request could not be understood."""
@@ -243,16 +312,20 @@ class Collector:
 
         Each may be "". What is only read out of bytes that are no request uses nobody's budget."""
         budget = next(self._sites_of(submission), "")
+        if not budget and submission.tracker is not None:
+            terms = self._terms_of(submission, "")
+            budget = terms.domain if terms else ""
         if not budget:
             budget = self._terms.domain(host_of(submission.headers.get(b"origin", b"")))
         return budget, budget or self._terms.domain(site_in(submission.received))
 
     def _sender(self, submission: Submission, site: str, received_at: int) -> msgspec.Raw:
         """Return what a repair of the request needs to know of its sender."""
-        terms = self._terms.of(site, submission.headers) if site else None
+        terms = self._terms_of(submission, site) if site else None
         page = submission.headers.get(b"referer", b"")
         sent = Sent(
             protocol=submission.protocol,
+            query=None if submission.query is None else _masked(submission.query, submission.batch),
             trusted=terms is not None and terms.trusted,
             origin=submission.headers.get(b"origin", b"").decode("latin-1")[:253],
             page=mask(page[:_PAGE_BYTES]).decode("latin-1") if submission.protocol == "pixel" else "",
@@ -262,7 +335,7 @@ class Collector:
                 if domain != site
             },
             agent=agent.parse(submission.user_agent),
-            browser=submission.user_agent.startswith("Mozilla/"),
+            browser=not _is_program(submission.user_agent),
             place=geo.lookup(self._places, submission.address, self._place_source),
         )
         return msgspec.Raw(msgspec.json.encode(sent))
@@ -323,7 +396,19 @@ def _program(parsed: agent.Agent, user_agent: str) -> agent.Agent:
 
     The agent of an HTTP library does not make the event a bot's, since the named visitor is a person. An agent that the
     server forwards from its visitor's browser is used unchanged."""
-    return parsed if user_agent.startswith("Mozilla/") else msgspec.structs.replace(parsed, bot="")
+    return msgspec.structs.replace(parsed, bot="") if _is_program(user_agent) else parsed
+
+def _is_program(user_agent: str) -> bool:
+    """Return whether this is the agent of an HTTP library, and not that of a browser."""
+    return not user_agent.startswith("Mozilla/")
+
+def _has_clients(batch: beacon.Batch) -> bool:
+    return isinstance(batch, TrackerBatch) and any(isinstance(item, Tracked) and item.client for item in batch.items)
+
+def _masked(query: str, batch: beacon.Batch) -> str:
+    """Return the query of another tracker's request without addresses and its secret."""
+    credential = batch.credential if isinstance(batch, TrackerBatch) else ""
+    return mask(trackers.without_secret(query.encode("latin-1"), credential)).decode("latin-1")[:_PAGE_BYTES]
 
 def _entry(item: Incoming, enriched: list[Event], key: bytes) -> Entry:
     event = enriched[0]

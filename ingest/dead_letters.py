@@ -64,6 +64,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     It has no address of the sender."""
 
     protocol: str = "footfall"
+    query: str | None = None  # of a tracker's request with a body, masked; its path is the letter's
     shape: str = ""  # of an imported line: one of `formats.FORMATS`
     trusted: bool = False  # with the key of the letter's site
     origin: str = ""  # the `Origin` header

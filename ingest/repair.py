@@ -13,15 +13,19 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from activity import beacon, codec
 from activity.beacon import Batch, Incoming
+from activity.compat.protocol import Answer, Tracked, TrackerBatch
 from activity.enrich import enrich
-from activity.event import TOPICS, Event, derived_id, named_visitor, topic_of, visitor_key
+from activity.event import TOPICS, Event, client_visitor, derived_id, named_visitor, topic_of, visitor_key
 from activity.refusal import COUNTED_ONLY, NO_ENVELOPE, Refusal
 from brokers.base import Record
+from ingest import trackers
 from ingest.collect import unpack
 from ingest.dead_letters import GZIP, KEPT_BYTES, Sent
+from ingest.http import Request
 from ingest.limiter import Limiter
 from ingest.sites import Sites
 from ingest.terms import SiteTerms, unknown_site
@@ -75,8 +79,8 @@ class Repair:
         if letter.length > KEPT_BYTES and received == letter.received:
             return _cannot(f"only its first {KEPT_BYTES} of {letter.length} bytes were kept: edit it, to be whole")
         sent = sent_of(letter)
-        batch = self._parsed(received, sent, site)
-        original = self._parsed(letter.received, sent, "")
+        batch = self._parsed(letter, received, sent, site)
+        original = self._parsed(letter, letter.received, sent, "")
         if len(batch.items) < len(original.items) and any(
             isinstance(item, Incoming) and item not in original.items for item in batch.items
         ):
@@ -93,7 +97,9 @@ class Repair:
                 events.append(_mended(made))
         return Judged(events, refused, "")
 
-    def _parsed(self, received: bytes, sent: Sent, site: str) -> Batch:
+    def _parsed(self, letter: Letter, received: bytes, sent: Sent, site: str) -> Batch:
+        if (found := trackers.route_of_letter(letter.topic, sent.protocol)) is not None:
+            return self._tracked(found, received, sent, letter.site or site)
         if sent.protocol == "pixel":
             query = received.decode("latin-1")
             query = f"{query}&site={site}" if site and not _NAMES_A_SITE.search(query) else query
@@ -105,10 +111,34 @@ class Repair:
             received = unpacked
         return beacon.parse(_with_site(received, site) if site else received, limits=self._limits)
 
+    def _tracked(self, found: trackers.Found, received: bytes, sent: Sent, site: str) -> Batch:
+        """The events of another tracker's request. What named its site only by a secret, which is not kept, is given
+        the site of the letter."""
+        method, query = ("GET", received) if sent.query is None else ("POST", sent.query.encode("latin-1", "replace"))
+        body = b"" if sent.query is None else received
+        origin = [(b"origin", sent.origin.encode("latin-1", "replace"))] if sent.origin else []
+        request = Request(method, found.path, query, origin, body, "")
+        batch = trackers.read(found, request, body, self._limits)
+        if isinstance(batch, Answer):
+            return Batch(None, [])
+        items = [
+            replace(item, site=site)
+            if isinstance(item, Tracked) and self._terms.of_tracker(sent.protocol, item.site, "", {}) is None
+            else item
+            for item in batch.items
+        ]
+        return TrackerBatch(sent_at=batch.sent_at, items=items)
+
     def _event(
         self, letter: Letter, sent: Sent, batch: Batch, index: int, item: Incoming, number: int
     ) -> list[Event] | Refusal:
-        terms = self._terms.of(item.site, {b"origin": sent.origin.encode("latin-1", "replace")} if sent.origin else {})
+        origin = {b"origin": sent.origin.encode("latin-1", "replace")} if sent.origin else {}
+        tracked = isinstance(item, Tracked)
+        terms = (
+            self._terms.of_tracker(sent.protocol, item.site or letter.site, "", origin)
+            if tracked
+            else self._terms.of(item.site, origin)
+        )
         if terms is None:
             return unknown_site(index, item.site)
         if terms.problem is not None:
@@ -116,7 +146,9 @@ class Repair:
         domain = terms.domain
         trusted = sent.trusted and domain == letter.site
         its_agent = sent.agent
-        if trusted and item.visitor:
+        if isinstance(item, Tracked) and item.client:
+            visitor = client_visitor(domain, self._live.import_key(domain), item.client)
+        elif trusted and item.visitor:
             visitor = named_visitor(domain, self._live.import_key(domain), item.visitor)
             if not sent.browser:
                 its_agent = msgspec.structs.replace(its_agent, bot="")
@@ -129,7 +161,7 @@ class Repair:
             received_at=letter.received_at,
             agent=its_agent,
             fresh_id=derived_id(letter.id, str(number)),
-            sent_at=batch.sent_at,
+            sent_at=item.sent_at if isinstance(item, Tracked) and item.sent_at is not None else batch.sent_at,
             place=sent.place,
             protocol=sent.protocol,
             trusted=trusted,

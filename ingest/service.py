@@ -23,7 +23,7 @@ from functools import lru_cache, partial
 from activity import geo
 from activity.refusal import STATUS, Reason, Refusal
 from brokers.base import Broker
-from ingest import assets, health
+from ingest import assets, health, trackers
 from ingest.client import LookUp, Visitors
 from ingest.collect import Collected, Collector, Options, Submission
 from ingest.counters import Counters
@@ -41,10 +41,9 @@ log = logging.getLogger(__name__)
 
 _UPKEEP_EVERY = 0.5  # seconds
 _OUTCOMES_EVERY = 10.0  # seconds
+_COLLECT = "/collect"
 _LOOK_UP_S = 1.0  # seconds that a request waits for the live store, which has a shorter timeout of its own
 
-_ANY_ORIGIN: Headers = [(b"access-control-allow-origin", b"*")]
-_EXPOSED: Headers = [(b"access-control-expose-headers", b"x-footfall-refused, retry-after")]
 
 
 class Service:
@@ -140,11 +139,13 @@ class Service:
             return self._not_durable(submission, error)
         return self._finish(collected, verdicts)
 
-    def too_large(self) -> Response:
+    def too_large(self, path: str, headers: Headers) -> Response:
         """Return the answer to a body larger than `max_body`, which the caller stops reading."""
         self._counters.add("refused", "too_large")
         self._outcomes.add(self._clock_ms(), "", "refused", Reason.TOO_LARGE)
-        return too_large(self.max_body)
+        known = dict(headers)
+        found = trackers.route(path, known) if path != _COLLECT else None
+        return too_large(self.max_body, known, None if found is None else trackers.Tracker(found.protocol))
 
     def close(self) -> None:
         """Stop the threads, after every entry handed in has its verdict."""
@@ -186,7 +187,7 @@ class Service:
             elif _is_all_accepted(collected, verdicts):
                 self._accepted += len(verdicts)
                 self._outcomes.all_accepted(collected)
-                response = _all_accepted(len(verdicts))
+                response = _all_accepted(len(verdicts), collected.origin, collected.tracker)
             else:
                 response = self._finish(collected, verdicts)
         except Exception:
@@ -251,20 +252,30 @@ class Service:
 
     def _start(self, request: Request) -> Submission | Response:
         method, path = request.method, request.path
-        if path == "/collect":
+        if path == _COLLECT:
             if method == "POST":
                 return self._collector.read(request)
             if method == "OPTIONS":
-                return preflight()
+                return trackers.preflight(request, ("POST",))
             return _not_allowed(path, "POST, OPTIONS")
         if path == "/collect.gif" and method == "GET":
             return self._collector.read_pixel(request)
         page = self._pages.get(path) or (assets.script if path.startswith("/beacon") else None)
         if page is None:
+            found = trackers.route(path, dict(request.headers))
+            if found is not None:
+                return self._start_tracker(found, request)
             return text_response(404, f"Nothing is at {path}: events go to POST /collect.\n")
         if method not in ("GET", "HEAD"):
             return _not_allowed(path, "GET, HEAD")
         return page(request)
+
+    def _start_tracker(self, found: trackers.Found, request: Request) -> Submission | Response:
+        if request.method == "OPTIONS":
+            return trackers.preflight(request, found.methods)
+        if request.method not in found.methods:
+            return _not_allowed(request.path, ", ".join((*found.methods, "OPTIONS")))
+        return self._collector.read_tracker(found, request)
 
     def _finish(self, collected: Collected, verdicts: list[Verdict]) -> Response:
         self._outcomes.settled(collected, verdicts)
@@ -274,7 +285,7 @@ class Service:
         events = len(submission.batch.items)
         self._counters.add("unavailable", n=events)
         self._outcomes.add(self._clock_ms(), "", "unavailable", n=events)
-        return unavailable(error)
+        return unavailable(error, submission.headers)
 
 
 def _is_all_accepted(collected: Collected, verdicts: list[Verdict]) -> bool:
@@ -282,10 +293,13 @@ def _is_all_accepted(collected: Collected, verdicts: list[Verdict]) -> bool:
     return not collected.refused and events == verdicts.count(Verdict.ACCEPTED) == len(verdicts) and not collected.pixel
 
 
-@lru_cache(maxsize=64)
-def _all_accepted(events: int) -> Response:
+@lru_cache(maxsize=1024)
+def _all_accepted(events: int, origin: bytes | None, tracker: trackers.Tracker | None) -> Response:
     """Return the answer to a request with all of its events accepted, which most are."""
-    return json_response(202, {"accepted": events, "duplicates": 0, "refused": []}, _ANY_ORIGIN)
+    headers = trackers.cors(origin)
+    if tracker is not None:
+        return tracker.answer(events, 0, [], headers)
+    return json_response(202, {"accepted": events, "duplicates": 0, "refused": []}, headers)
 
 
 def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) -> Response:
@@ -309,40 +323,41 @@ def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) ->
         counters.add("duplicate", n=duplicates)
     for refusal in refused:
         counters.add("refused", refusal.reason)
-    headers = _refusal_headers(refused)
+    headers = _refusal_headers(refused, collected.origin)
     if collected.retry_after:
         headers = [(b"retry-after", b"%d" % collected.retry_after), *headers]
     if collected.pixel:
         return assets.pixel(headers)
+    if collected.tracker is not None and not _to_send_again(collected):
+        return collected.tracker.answer(accepted, duplicates, refused, headers)
     content = {"accepted": accepted, "duplicates": duplicates, "refused": refused}
-    return json_response(_status(accepted + duplicates, refused), content, headers)
+    status = 429 if collected.tracker is not None else _status(accepted + duplicates, refused)
+    return json_response(status, content, headers)
 
 
-def unavailable(error: Unavailable) -> Response:
+def _to_send_again(collected: Collected) -> bool:
+    """Return whether another tracker's client should send all of the request again, since some came too fast.
+
+    It cannot send a part of it; so not if events were taken that would not be recognised."""
+    events = collected.entries[: len(collected.owners)]
+    return bool(collected.retry_after) and all(entry.memory_key is not None for entry in events)
+
+
+def unavailable(error: Unavailable, asked: dict[bytes, bytes]) -> Response:
     """Return the answer to a request that could not be made durable: its sender has to send all of it again."""
-    headers = [(b"retry-after", b"%d" % error.retry_after), *_ANY_ORIGIN, *_EXPOSED]
+    headers = [(b"retry-after", b"%d" % error.retry_after), *trackers.cors(asked.get(b"origin"))]
     problem = f"not stored, send all of it again in {error.retry_after} seconds: {error}"
     return json_response(503, {"accepted": 0, "duplicates": 0, "refused": [], "problem": problem}, headers)
 
 
-def too_large(limit: int) -> Response:
-    """Return the answer to a body of more than `limit` bytes."""
+def too_large(limit: int, asked: dict[bytes, bytes], tracker: trackers.Tracker | None = None) -> Response:
+    """Return the answer to a body of more than `limit` bytes, of a request with these headers."""
     refused = [Refusal(0, Reason.TOO_LARGE, f"a request may have {limit} bytes: send fewer events in each")]
+    headers = _refusal_headers(refused, asked.get(b"origin"))
+    if tracker is not None:
+        return tracker.answer(0, 0, refused, headers)
     content = {"accepted": 0, "duplicates": 0, "refused": refused}
-    return json_response(413, content, _refusal_headers(refused))
-
-
-def preflight() -> Response:
-    """Return the answer to a CORS preflight request."""
-    return Response(
-        204,
-        [
-            *_ANY_ORIGIN,
-            (b"access-control-allow-methods", b"POST, OPTIONS"),
-            (b"access-control-allow-headers", b"authorization, content-type, content-encoding"),
-            (b"access-control-max-age", b"86400"),
-        ],
-    )
+    return json_response(413, content, headers)
 
 
 def _status(taken: int, refused: list[Refusal]) -> int:
@@ -351,11 +366,12 @@ def _status(taken: int, refused: list[Refusal]) -> int:
     return max((STATUS.get(refusal.reason, 400) for refusal in refused), default=400)
 
 
-def _refusal_headers(refused: list[Refusal]) -> Headers:
+def _refusal_headers(refused: list[Refusal], origin: bytes | None) -> Headers:
     if not refused:
-        return _ANY_ORIGIN
+        return trackers.cors(origin)
     reasons = dict.fromkeys(str(refusal.reason) for refusal in refused)
-    return [(b"x-footfall-refused", ",".join(reasons).encode()), *_ANY_ORIGIN, *_EXPOSED]
+    return [(b"x-footfall-refused", ",".join(reasons).encode()), *trackers.cors(origin)]
+
 
 
 def _not_allowed(path: str, methods: str) -> Response:

@@ -23,6 +23,7 @@ order of the file.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import logging
 import os
 import re
@@ -74,6 +75,13 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     origins: tuple[str, ...] = ()
     limits: Limits | bool = True
     retention_days: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_RETENTION)] | None = None
+    ids: tuple[str, ...] = ()  # by which trackers of others name the site: website ids, measurement ids, public keys
+    write_keys: tuple[Annotated[str, msgspec.Meta(min_length=16)], ...] = ()  # secret keys of trackers on servers
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The keys with which a sender is trusted."""
+        return self.write_keys if self.key is None else (self.key, *self.write_keys)
 
     def rules(self) -> SiteRules:
         """Return the part of the entry that enriching an event depends on."""
@@ -111,7 +119,8 @@ def parse_file(text: str, source: str) -> SitesFile:
     except msgspec.ValidationError as error:
         raise SitesError(
             f"{source}: {error}; an entry is [[site]] with domain, and if wanted key, timezone, "
-            "search_parameters, origins, limits and retention_days (a whole number of days, 1 or more)"
+            "search_parameters, origins, limits, ids, write_keys (of 16 characters or more) and retention_days "
+            "(a whole number of days, 1 or more)"
         ) from error
     problems: list[str] = []
     sites: dict[str, Site] = {}
@@ -122,6 +131,7 @@ def parse_file(text: str, source: str) -> SitesFile:
         if entry.domain in sites:
             problems.append(f"{entry.domain} is there twice; keep one of the two entries")
         sites[entry.domain] = entry
+    problems += _shared_ids(sites)
     if problems:
         raise SitesError(f"{source}: " + "; ".join(problems))
     return SitesFile(sites, file.limits)
@@ -132,6 +142,18 @@ def _limit_problems(owner: str, own: Limits | bool, overall: Limits | bool) -> I
         windows(own, overall)
     except ValueError as error:
         yield f"{error} (of {owner})"
+
+
+def _shared_ids(sites: dict[str, Site]) -> Iterator[str]:
+    owners: dict[str, str] = {}
+    secret = {key for site in sites.values() for key in site.secrets}
+    for site in sites.values():
+        for name in dict.fromkeys(site.ids):
+            if name in owners or (name in sites and name != site.domain):
+                yield f"the id {name!r} of {site.domain} is {owners.get(name, name)}'s too; each id belongs to one site"
+            if name in secret:
+                yield f"the id {name!r} of {site.domain} is a secret key, too; what pages show is no secret"
+            owners[name] = site.domain
 
 
 def _problems(site: Site) -> Iterator[str]:
@@ -169,7 +191,7 @@ class Sites:
         self, path: Path | None = None, sites: dict[str, Site] | None = None, limits: Limits | bool = True
     ) -> None:
         self._path = path
-        self._sites = dict(sites or {})
+        self._take(dict(sites or {}))
         self.limits = limits
         self._version: tuple[int, int, int] | None = None
         self._check_at = 0.0
@@ -178,11 +200,36 @@ class Sites:
             self._read(path)
 
     def get(self, domain: str) -> Site | None:
-        """Return a site by its domain, checking the file for changes: at most once a second, but for a site that is
-        not known always, because it may have been added just now."""
-        if self._path is not None and (monotonic() >= self._check_at or domain not in self._sites):
-            self._check(self._path)
+        """Return a site by its domain, checking the file for changes."""
+        self._refresh(domain in self._sites)
         return self._sites.get(domain)
+
+    def named(self, protocol: str, name: str) -> Site | None:
+        """Return a site by the id under which trackers of a protocol know it: "PROTOCOL:ID", "ID" or the domain."""
+        specific = f"{protocol}:{name}"
+        self._refresh(specific in self._ids or name in self._ids)
+        domain = self._ids.get(specific) or self._ids.get(name) or name
+        return self.get(domain) or self.get(domain.lower().removeprefix("www."))
+
+    def with_key(self, key: str) -> tuple[str, ...]:
+        """Return the domains whose secret the key is."""
+        hashed = _hashed(key)
+        self._refresh(hashed in self._owners)
+        return self._owners.get(hashed, ())
+
+    def _refresh(self, known: bool) -> None:
+        """Check the file: at most once a second, but always for what is not known, which may be new in it."""
+        if self._path is not None and (not known or monotonic() >= self._check_at):
+            self._check(self._path)
+
+    def _take(self, sites: dict[str, Site]) -> None:
+        owners: dict[bytes, tuple[str, ...]] = {}
+        for site in sites.values():
+            for key in site.secrets:
+                owners[_hashed(key)] = (*owners.get(_hashed(key), ()), site.domain)
+        self._sites = sites
+        self._ids = {name: site.domain for site in sites.values() for name in site.ids}
+        self._owners = owners
 
     def all(self) -> list[Site]:
         """Return all sites, in the order of the file, which is checked for changes first."""
@@ -212,7 +259,8 @@ class Sites:
                 return
             text = path.read_text(encoding="utf-8")
             self._version = version  # set before parsing, so that an error in this text is logged once
-            self._sites, self.limits = parse_file(text, str(path))
+            sites, self.limits = parse_file(text, str(path))
+            self._take(sites)
             for problem in wrong_zones(self._sites.values(), str(path)):
                 log.error(problem)
         self._problem = ""
@@ -242,6 +290,11 @@ def add(path: Path, domain: str, **fields: object) -> bool:
             raise SitesError(f"{domain} is not added: {not_known(added.timezone)}")
         _replace(path, changed)
     return True
+
+
+def _hashed(key: str) -> bytes:
+    """Return what a key is looked up by, so that the time it takes tells nothing of the keys there are."""
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def new_key() -> str:

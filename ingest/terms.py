@@ -43,10 +43,9 @@ class SiteTerms:
         entry = self._site_entry(spelt)
         if entry is None:
             return None
-        site, _, terms = entry
+        site = entry.site
         authorization = headers.get(b"authorization")
-        if site.origins and (origin := headers.get(b"origin")) and origin.decode("latin-1") not in site.origins:
-            terms = terms._replace(problem=_wrong_origin(origin, site))
+        terms = self._from_origin(entry, headers)
         if authorization is None:
             return terms
         if _is_key(authorization, site):
@@ -55,6 +54,24 @@ class SiteTerms:
             detail = f"the key in `Authorization` is not that of {site.domain}: see the sites file"
             return terms._replace(problem=(Reason.NOT_ALLOWED, detail))
         return terms
+
+    def of_tracker(self, protocol: str, name: str, credential: str, headers: dict[bytes, bytes]) -> Terms | None:
+        """Return the terms for an event that a tracker sent with a credential; None for an unknown site.
+
+        `name` is the id or domain of its site, "" where only the credential tells it. A credential that is nobody's
+        secret may be the id of a site, and is else of no account: what clients send as one differs by tracker."""
+        owners = self._sites.with_key(credential) if credential else ()
+        site = self._sites.named(protocol, name) if name else None
+        if site is None and credential:
+            site = self._sites.named(protocol, credential)
+        if site is None and len(owners) == 1:
+            site = self._sites.get(owners[0])
+        entry = self._site_entry(site.domain) if site is not None else None
+        if entry is None:
+            return None
+        if entry.site.domain in owners:
+            return entry.terms._replace(trusted=True)
+        return self._from_origin(entry, headers)
 
     def domain(self, spelt: str) -> str:
         """Return the domain of a site as the sites file spells it; "" for an unknown site."""
@@ -67,6 +84,12 @@ class SiteTerms:
         if self._unknown_sites[0] is not overall:
             self._unknown_sites = (overall, self._limiter.rules("", True, overall))
         return self._unknown_sites[1]
+
+    def _from_origin(self, entry: _SiteEntry, headers: dict[bytes, bytes]) -> Terms:
+        site, terms = entry.site, entry.terms
+        if site.origins and (origin := headers.get(b"origin")) and origin.decode("latin-1") not in site.origins:
+            return terms._replace(problem=_wrong_origin(origin, site))
+        return terms
 
     def _site_entry(self, domain: str) -> _SiteEntry | None:
         site = self._sites.get(domain)
@@ -97,4 +120,5 @@ def _wrong_origin(origin: bytes, site: Site) -> tuple[Reason, str]:
 
 def _is_key(authorization: bytes, site: Site) -> bool:
     kind, _, key = authorization.partition(b" ")
-    return site.key is not None and kind.lower() == b"bearer" and hmac.compare_digest(key.strip(), site.key.encode())
+    given = key.strip()
+    return kind.lower() == b"bearer" and any(hmac.compare_digest(given, each.encode()) for each in site.secrets)

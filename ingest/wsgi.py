@@ -24,7 +24,7 @@ def create(service: Service) -> Flask:
         if request.method == "POST":
             body = request.stream.read(service.max_body + 1)
             if len(body) > service.max_body:
-                return _to_flask(service.too_large())
+                return _to_flask(service.too_large(request.path, headers))
         return _to_flask(
             service.handle_and_wait(
                 Request(

@@ -47,6 +47,8 @@ FIELDS = [
 ]
 TRACKING = [
     "/collect", "/collect.gif", "/live", "/ready", "/metrics", "/beacon.js", "/beacon.x.js", "/", "/nothing",
+    "/api/event", "/api/send", "/api/batch", "/api/auth/login", "/track", "/compat/openpanel/track", "/count/x",
+    "/api/v0/count",
 ]
 DASHBOARDS = [
     "/", f"/{SITE}", f"/{SITE}/now", f"/{SITE}/nothing", "/unknown.example", "/sql", "/sql", "/ready", "/live",

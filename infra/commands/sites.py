@@ -21,6 +21,8 @@ def site() -> None:
 @click.option("--timezone", default="UTC", show_default=True, help="Time zone, such as Europe/Berlin.")
 @click.option("--search-parameter", "search", multiple=True, help="URL parameter of the site's search; repeatable.")
 @click.option("--origin", "origins", multiple=True, help="Only pages of this origin may send; repeatable.")
+@click.option("--id", "ids", multiple=True, help="Id or public key by which another tracker names it; repeatable.")
+@click.option("--write-key", "write_keys", multiple=True, help="Secret key of another tracker on a server; repeatable.")
 @with_json
 @with_settings
 def add(
@@ -29,6 +31,8 @@ def add(
     timezone: str,
     search: tuple[str, ...],
     origins: tuple[str, ...],
+    ids: tuple[str, ...],
+    write_keys: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Add DOMAIN with a new secret key, and print what to paste into its pages. Running servers notice at once."""
@@ -36,7 +40,8 @@ def add(
     from ingest import sites
 
     fields: dict[str, object] = {"key": sites.new_key(), "timezone": timezone}
-    fields |= {name: list(values) for name, values in (("search_parameters", search), ("origins", origins)) if values}
+    lists = {"search_parameters": search, "origins": origins, "ids": ids, "write_keys": write_keys}
+    fields |= {name: list(values) for name, values in lists.items() if values}
     try:
         added = sites.add(settings.sites, domain, **fields)
         known = sites.Sites(settings.sites).get(domain.strip().lower().rstrip("."))

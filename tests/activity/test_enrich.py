@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from activity import codec
 from activity.beacon import Incoming, Search
+from activity.compat.protocol import Tracked
 from activity.enrich import NEWEST, OLDEST, SiteRules, enrich
 from activity.event import Event, EventType, derived_id
 from activity.geo import Place
+from activity.incoming import Revenue
 from activity.refusal import Reason, Refusal
 from activity.user_agent import NO_AGENT, Agent
 
@@ -177,6 +179,50 @@ def test_ids_are_of_the_content_and_not_of_the_attempt(title: str, other: str, s
     assert (stored(id="1", ts=NOW, title=other).id == first.id) == (title == other)
     assert stored(id="2", ts=NOW, title=title).id != first.id
     assert stored(ts=NOW, title=title).id == stored(ts=NOW, title=title).id != FRESH
+
+
+def tracked(kind: EventType = EventType.PAGEVIEW, **fields: Any) -> list[Event] | Refusal:
+    given_fields: dict[str, Any] = {"site": "", "type": kind, "url": "", **fields}
+    item = Tracked(**given_fields)
+    return enrich(item, site=SITE, agent=CHROME, visitor="0" * 16, received_at=NOW, fresh_id=FRESH, protocol="x")
+
+
+def test_a_tracker_names_only_the_path_or_no_page_at_all() -> None:
+    [view] = tracked(url="/a b?x=1", referrer="https://www.bing.com/")  # type: ignore[misc]
+    assert (view.url, view.host, view.path) == ("https://example.com/a%20b?x=1", "example.com", "/a%20b")
+    [signup] = tracked(EventType.CUSTOM, name="signup")  # type: ignore[misc]
+    assert (signup.url, signup.host, signup.path, signup.site) == ("", "", "", "example.com")
+    for wrong in (tracked(), tracked(url="nonsense"), tracked(EventType.CUSTOM, name="a", url="nonsense")):
+        assert isinstance(wrong, Refusal)
+        assert wrong.reason is Reason.INVALID_URL
+    assert refused(EventType.CUSTOM, name="signup", url="").reason is Reason.INVALID_URL, "ours has a page"
+
+
+@given(st.integers(NOW - 1000, NOW), st.integers(0, NOW), st.text(max_size=5), st.text(max_size=5))
+def test_what_a_tracker_sends_again_under_its_id_is_the_same_event(ts: int, sent_at: int, one: str, two: str) -> None:
+    [first] = tracked(EventType.CUSTOM, name="a", id="1", ts=NOW, title=one)  # type: ignore[misc]
+    [again] = tracked(EventType.CUSTOM, name="a", id="1", ts=ts, sent_at=sent_at, title=two)  # type: ignore[misc]
+    assert (again.id == first.id) == (one == two)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "kept"),
+    [
+        (12.5, "eur", ("12.5", "EUR")),
+        ("1234.50", "USD", ("1234.5", "USD")),
+        (-3, "USD", ("-3", "USD")),  # money back
+        (0, "", ("0", "")),
+        (1_000_000, "JPY", ("1000000", "JPY")),
+        (0.1 + 0.2, "EUR", ("0.3", "EUR")),
+        ("twelve", "EUR", ("", "")),
+        (float("nan"), "EUR", ("", "")),
+        ("1e400", "EUR", ("", "")),
+        (1, "euros", ("1", "")),
+    ],
+)
+def test_what_an_event_was_worth(amount: float | str, currency: str, kept: tuple[str, str]) -> None:
+    event = stored(EventType.CUSTOM, name="order", revenue=Revenue(amount, currency))
+    assert (event.revenue, event.currency) == kept
 
 
 @given(st.text(max_size=40), st.text(max_size=40))

@@ -18,9 +18,11 @@ from activity.event import ALL_TOPICS
 from ingest import assets
 from ingest.client import LookUp, Proxies, Visitors
 from ingest.http import Bodies, Message, Request, Unread, peer_address
+from ingest.limiter import Limiter
 from ingest.service import Service
 from ingest.sites import Site, Sites, SitesError, add, parse
 from ingest.spool import FolderSpool
+from ingest.terms import SiteTerms
 from ingest.wsgi import create
 from stores import connect_live
 from tests.ingest.conftest import AGENT, pageview
@@ -28,6 +30,7 @@ from tests.patience import patient
 
 DAY = 86_400_000
 MIDNIGHT = 20_000 * DAY
+SECRET_A, SHARED = "a-secret-write-key", "both-sites-share-it"
 
 
 @pytest.mark.parametrize(
@@ -48,6 +51,56 @@ def test_a_wrong_sites_file_says_what_to_change(text: str, said: str) -> None:
     with pytest.raises(SitesError, match=r"sites\.toml") as caught:
         parse(text, "sites.toml")
     assert said in str(caught.value)
+
+
+def test_a_tracker_s_id_belongs_to_one_site_and_is_no_secret() -> None:
+    text = """[[site]]
+domain = "a.example"
+key = "0123456789abcdef"
+ids = ["7", "G-1", "b.example", "0123456789abcdef"]
+[[site]]
+domain = "b.example"
+ids = ["7"]
+"""
+    with pytest.raises(SitesError) as caught:
+        parse(text, "x")
+    for said in ("id '7' of b.example is a.example's too", "'b.example' of a.example", "is a secret key, too"):
+        assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "credential", "domain", "trusted"),
+    [
+        ("a.example", "", "a.example", False),
+        ("WWW.A.example", "", "a.example", False),
+        ("7", "", "a.example", False),
+        ("8", "", "b.example", False),  # of this protocol only
+        ("", "G-1", "b.example", False),  # a public key as the credential
+        ("", SECRET_A, "a.example", True),
+        ("7", SECRET_A, "a.example", True),
+        ("b.example", SECRET_A, "b.example", False),  # the key is another site's
+        ("a.example", "wrong", "a.example", False),
+        ("nobody", "", None, False),
+        ("", "", None, False),
+        ("", SHARED, None, False),  # two sites have it, and none is named
+        ("b.example", SHARED, "b.example", True),
+    ],
+)
+def test_whose_event_a_tracker_sends(name: str, credential: str, domain: str | None, trusted: bool) -> None:
+    sites = parse(
+        f"""[[site]]
+domain = "a.example"
+ids = ["7"]
+write_keys = ["{SECRET_A}", "{SHARED}"]
+[[site]]
+domain = "b.example"
+ids = ["matomo:8", "G-1"]
+write_keys = ["{SHARED}"]
+""",
+        "x",
+    )
+    terms = SiteTerms(Sites(sites=sites), Limiter()).of_tracker("matomo", name, credential, {})
+    assert (domain, trusted) == (None, False) if terms is None else (terms.domain, terms.trusted) == (domain, trusted)
 
 
 def test_a_site_says_for_how_long_it_keeps_what_happened() -> None:

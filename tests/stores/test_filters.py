@@ -55,7 +55,9 @@ def visited(number: int, seed: int, days: int = 5) -> pl.DataFrame:
         utm_campaign=one_of(events, ["", "spring", "it's"]),
         city=one_of(events, ["Berlin", "", "Bern", "Köln"]),
         props=pl.when(pl.col("type") == "custom").then(one_of(events, _PLANS)).otherwise("props"),
-        path=pl.when(pl.col("id_hi") % 4 == 0).then(pl.lit(encoded(frames.PATHS[3]))).otherwise("path"),
+        # What happens on a server may have no page.
+        path=pl.when((pl.col("id_hi") % 7 == 0) & (pl.col("type") == "custom")).then(pl.lit(""))
+        .when(pl.col("id_hi") % 4 == 0).then(pl.lit(encoded(frames.PATHS[3]))).otherwise("path"),
     )
 
 

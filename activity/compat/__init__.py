@@ -1,0 +1,1 @@
+"""Other trackers' wire formats: one module a protocol, see `protocol` for what each consists of."""

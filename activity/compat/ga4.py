@@ -1,0 +1,277 @@
+"""Google Analytics 4: the Measurement Protocol of servers and apps, and what `gtag.js` sends from the browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from activity.compat import values
+from activity.compat.protocol import (
+    Answer,
+    Outcome,
+    Protocol,
+    Route,
+    Tracked,
+    TrackerBatch,
+    TrackerRequest,
+    encoded,
+    refused,
+    worst,
+)
+from activity.compat.tables.ga4 import BROWSER_NAMES, FIELDS, NOT_KEPT, NOTES
+from activity.event import EventType
+from activity.incoming import Incoming, Limits
+from activity.refusal import Reason, Refusal
+from activity.url import SEARCH_PARAMETERS, search_term, tidy_term
+from activity.url import parameters as of_page
+
+_DEBUG = "/debug/mp/collect"
+_BROWSER = "/g/collect"
+
+_KINDS = {
+    "page_view": EventType.PAGEVIEW,
+    "screen_view": EventType.PAGEVIEW,
+    "user_engagement": EventType.ENGAGEMENT,
+    "file_download": EventType.DOWNLOAD,
+    "form_submit": EventType.FORM,
+    "search": EventType.SEARCH,
+    "view_search_results": EventType.SEARCH,
+    "page_not_found": EventType.NOT_FOUND,
+}
+_VITALS = frozenset(("CLS", "FCP", "FID", "INP", "LCP", "TTFB"))
+# What happens without the visitor, or is told of his page by another event.
+# fmt: off
+_PASSIVE = frozenset((
+    "session_start", "first_visit", "first_open", "scroll", "video_progress", "view_search_results", "exception",
+    "app_exception", "app_update", "os_update", "app_clear_data", "app_remove", "ad_impression", "ad_exposure",
+    "experiment_impression",
+))
+# fmt: on
+_SALES = frozenset(("purchase", "in_app_purchase", "ecommerce_purchase", "refund"))
+_ITEM = re.compile(r"pr\d{1,3}")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+
+
+def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
+    query = values.parameters(request.query, limits)
+    if isinstance(query, Refusal):
+        return refused(query)
+    if request.path == _BROWSER:
+        return _hits(request, query, limits)
+    credential = query.get("api_secret", "")[:253]
+    site = (query.get("measurement_id") or query.get("firebase_app_id") or "")[:253]
+    content = values.from_json(request.body, limits)
+    if isinstance(content, Refusal):
+        batch = refused(content, credential)
+    elif not isinstance(content, dict):
+        detail = 'the body is no object: send {"client_id": …, "events": [{"name": …, "params": {…}}]}'
+        batch = refused(Refusal(0, Reason.UNKNOWN_FIELD_TYPE, detail), credential)
+    else:
+        batch = TrackerBatch(sent_at=None, items=_sent(content, site, limits), credential=credential)
+    return _validated(batch, content) if request.path == _DEBUG else batch
+
+
+def _sent(content: dict[str, Any], site: str, limits: Limits) -> list[Incoming | Refusal]:
+    events = content.get("events")
+    events = [events] if isinstance(events, dict) else events
+    if not isinstance(events, list) or not events:
+        return [Refusal(0, Reason.MISSING_FIELD, '`events` is missing: send a list of {"name": …, "params": {…}}')]
+    if len(events) > limits.events:
+        return [values.too_many(len(events), limits.events)]
+    client = content.get("client_id") or content.get("app_instance_id")
+    if not client:
+        return [Refusal(0, Reason.MISSING_FIELD, "`client_id` is missing: send the id of the visitor")]
+    device = values.obj(content.get("device"))
+    shared = {
+        "site": site,
+        "client": client,
+        "user": content.get("user_id"),
+        "address": content.get("ip_override"),
+        "agent": content.get("user_agent"),
+        "language": device.get("language"),
+        "screen": device.get("screen_resolution"),
+    }
+    at = content.get("timestamp_micros")
+    items: list[Incoming | Refusal] = [_event(index, event, at, shared, limits) for index, event in enumerate(events)]
+    traits = {
+        name: given.get("value") if isinstance(given, dict) else given
+        for name, given in values.obj(content.get("user_properties")).items()
+    }
+    if traits and shared["user"]:
+        items.append(values.tracked(EventType.IDENTIFY, limits, props=traits, ts=_millis(at), **shared))
+    return items
+
+
+def _event(index: int, event: object, at: object, shared: Mapping[str, Any], limits: Limits) -> Tracked | Refusal:
+    if not isinstance(event, dict):
+        return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, 'the event is no object: send {"name": …, "params": {…}}')
+    name = values.text(event.get("name"), 128)
+    if not name:
+        return Refusal(index, Reason.MISSING_FIELD, '`name` is missing: give the event its name, such as "sign_up"')
+    params = values.obj(event.get("params"))
+    own = event.get("timestamp_micros") or params.get("timestamp_micros")
+    given = dict(shared)
+    given["user"] = given["user"] or params.get("user_id")
+    given["language"] = given["language"] or params.get("language")
+    given["screen"] = given["screen"] or params.get("screen_resolution")
+    return _tracked(name, params, given, limits, ts=_millis(at if own is None else own))
+
+
+def _tracked(
+    name: str,
+    params: Mapping[str, Any],
+    given: Mapping[str, Any],
+    limits: Limits,
+    *,
+    ts: object = None,
+    sent_as: str | None = None,
+) -> Tracked:
+    kind = _KINDS.get(name, EventType.CUSTOM)
+    props = {key: value for key, value in params.items() if key not in NOT_KEPT}
+    url = values.text(params.get("page_location")) or values.text(params.get("page_path"))
+    search, revenue, interactive = None, None, name not in _PASSIVE
+    if kind is EventType.SEARCH:
+        results = props.get("results", props.get("number_of_results"))
+        search = values.search_of(params.get("search_term"), results)
+        if search is None or (name == "view_search_results" and tidy_term(search.term) == _term_in(url)):
+            kind, search = EventType.CUSTOM, None  # the page view, whose address has the term, is the search
+    elif name == "screen_view" and not url:
+        url = values.screen_url(params.get("screen_name") or params.get("firebase_screen"))
+    elif name == "click" and str(params.get("outbound", True)).lower() == "true" and params.get("link_url"):
+        kind = EventType.OUTBOUND
+    elif name in _VITALS and "metric_value" in props:
+        kind, props = EventType.WEB_VITAL, {name: props["metric_value"]}
+    elif name in _SALES:
+        revenue = values.worth(props.get("value"), props.get("currency"))
+        if revenue is not None:
+            props = {key: value for key, value in props.items() if key not in ("value", "currency")}
+        if revenue is not None and name == "refund":
+            revenue = values.worth("-" + str(revenue.amount).lstrip("-"), revenue.currency)
+        if sent_as is None and props.get("transaction_id"):
+            sent_as = f"{name} {values.text(props['transaction_id'], 100)}"
+    if kind in (EventType.OUTBOUND, EventType.DOWNLOAD) and "link_url" in props:
+        props = {"url": props.pop("link_url")} | props
+    if kind is not EventType.SEARCH and params.get("search_term"):
+        props["search_term"] = params["search_term"]
+    return values.tracked(
+        kind,
+        limits,
+        name=name if kind is EventType.CUSTOM else params.get("form_name") or params.get("form_id") or "",
+        url=url,
+        referrer=params.get("page_referrer"),
+        title=params.get("page_title"),
+        props=props,
+        search=search,
+        revenue=revenue,
+        id=sent_as,
+        ts=ts,
+        engaged_ms=params.get("engagement_time_msec") or 0,
+        interactive=interactive,
+        **given,
+    )
+
+
+def _hits(request: TrackerRequest, query: Mapping[str, str], limits: Limits) -> TrackerBatch:
+    """Read what the browser sends: what all events share in the query, and each event in a line of the body.
+
+    An event without a name is refused, and its neighbours are not."""
+    lines = [line for line in request.body.decode("utf-8", "replace").splitlines() if line.strip()] or [""]
+    if len(lines) > limits.events:
+        return refused(values.too_many(len(lines), limits.events))
+    items: list[Incoming | Refusal] = []
+    traits: dict[str, Any] = {}
+    given: dict[str, Any] = {}
+    for index, line in enumerate(lines):
+        own = values.parameters(line, limits) if line else {}
+        if isinstance(own, Refusal):
+            items.append(Refusal(index, own.reason, own.detail))
+            continue
+        hit = {**query, **own}
+        if not hit.get("en"):
+            detail = "`en` is missing: give the event its name, such as page_view"
+            items.append(Refusal(index, Reason.MISSING_FIELD, detail))
+            continue
+        params: dict[str, Any] = {ours: hit[theirs] for theirs, ours in BROWSER_NAMES.items() if theirs in hit}
+        for key, value in hit.items():
+            kind, dot, name = key.partition(".")
+            if dot and kind in ("ep", "epn"):
+                params[name] = _number(value) if kind == "epn" else value
+            elif dot and kind in ("up", "upn"):
+                traits[name] = _number(value) if kind == "upn" else value
+            elif _ITEM.fullmatch(key):
+                params[key] = value
+        if "value" not in params:
+            params.pop("currency", None)
+        given = {
+            "site": hit.get("tid"),
+            # Without consent the browser makes up another id for each page.
+            "client": "" if hit.get("gcs", "G111")[3:4] == "0" else hit.get("cid"),
+            "user": hit.get("uid"),
+            "address": hit.get("_uip"),
+            "language": params.pop("language", ""),
+            "screen": params.pop("screen_resolution", ""),
+        }
+        items.append(_tracked(values.text(hit["en"], 128), params, given, limits, sent_as=_sent_as(hit, index)))
+    if traits and given.get("user"):
+        items.append(values.tracked(EventType.IDENTIFY, limits, props=traits, id=_sent_as(query, "user"), **given))
+    return TrackerBatch(sent_at=None, items=items, form="browser")
+
+
+def _sent_as(hit: Mapping[str, str], line: object) -> str | None:
+    """Return the id of an event that comes again: the page that was opened, the number of its request, and the line."""
+    return f"{hit.get('cid', '')} {hit['_p']} {hit.get('_s', '')} {line}" if hit.get("_p") else None
+
+
+def _number(value: str) -> object:
+    found = values.number(value)
+    return value if found is None else int(found) if found == int(found) else found
+
+
+def _millis(micros: object) -> object:
+    """Return Unix milliseconds; what is no number of microseconds stays as it is, for `enrich` to refuse."""
+    found = values.whole(micros)
+    return micros if found is None else found // 1_000
+
+
+def _term_in(url: str) -> str:
+    try:
+        return search_term(of_page(urlsplit(url).query), SEARCH_PARAMETERS)
+    except ValueError:
+        return ""
+
+
+def _validated(batch: TrackerBatch, content: object) -> Answer:
+    """Return what Google's validation server says: nothing of an event that would be taken."""
+    messages = []
+    for item in batch.items:
+        if isinstance(item, Refusal):
+            code = "VALUE_REQUIRED" if item.reason is Reason.MISSING_FIELD else "VALUE_INVALID"
+            messages.append({"fieldPath": "events", "description": item.detail, "validationCode": code})
+    events = values.obj(content).get("events")
+    for index, event in enumerate(events if isinstance(events, list) else []):
+        name = values.text(values.obj(event).get("name"), 128)
+        if name and not _NAME.fullmatch(name):
+            description = f"Event at index: [{index}] is named [{name}]: begin with a letter; use letters, digits and _"
+            messages.append({"fieldPath": "events", "description": description, "validationCode": "NAME_INVALID"})
+    return Answer(200, encoded({"validationMessages": messages}))
+
+
+def _answer(outcome: Outcome) -> Answer:
+    """Return what Google answers, which is 204 whatever became of the events; not what no sender could know."""
+    for reason, status in ((Reason.TOO_LARGE, 413), (Reason.RATE_LIMITED, 429)):
+        if not outcome.taken and reason in {refusal.reason for refusal in outcome.refused}:
+            return Answer(status, worst(outcome).encode(), b"text/plain; charset=utf-8")
+    return Answer(204, b"", b"text/plain")
+
+
+PROTOCOL = Protocol(
+    name="ga4",
+    title="Google Analytics 4",
+    routes=(Route("/mp/collect"), Route(_DEBUG), Route(_BROWSER, ("GET", "POST"))),
+    read=_read,
+    answer=_answer,
+    fields=FIELDS,
+    notes=NOTES,
+)

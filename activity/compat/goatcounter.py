@@ -1,0 +1,182 @@
+"""GoatCounter's `/count`, as its script in pages calls it, and `/api/v0/count`, as servers do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from activity.compat.parts import GIF, NOT_RIGHT, bearer, header, is_true, missing
+from activity.compat.protocol import (
+    Answer,
+    Field,
+    Outcome,
+    Protocol,
+    Route,
+    Tracked,
+    TrackerBatch,
+    TrackerRequest,
+    encoded,
+    refused,
+    worst,
+)
+from activity.compat.values import from_json, parameters, text, too_many, tracked, whole
+from activity.event import EventType
+from activity.incoming import Incoming, Limits
+from activity.refusal import Reason, Refusal
+from activity.url import host_of
+
+_HITS = "hits"
+_NO_HITS = 'the body has no hits: send {"hits": [{"path": "/"}, …]}'
+
+
+def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
+    """Return the one event of a page's request, or the hits of a server's."""
+    if request.path == "/api/v0/count":
+        return _hits(request, limits)
+    query = request.query.encode("latin-1", "replace").decode("utf-8", "replace")
+    given = parameters(query, limits)
+    if isinstance(given, Refusal):
+        return refused(given)
+    site = request.path.removeprefix("/count").strip("/") or _host(request)
+    hit = {"path": given.get("p"), "title": given.get("t"), "ref": given.get("r"), "size": given.get("s")}
+    hit |= {"query": given.get("q"), "event": given.get("e"), "bot": given.get("b")}
+    return TrackerBatch(sent_at=None, items=[_event(0, hit, site, limits)])
+
+
+def _hits(request: TrackerRequest, limits: Limits) -> TrackerBatch:
+    credential = bearer(request.headers)
+    given = from_json(request.body, limits)
+    if isinstance(given, Refusal):
+        return refused(given, credential, _HITS)
+    hits = given.get("hits") if isinstance(given, dict) else None
+    if not isinstance(hits, list) or not hits:
+        return refused(Refusal(0, Reason.MALFORMED, _NO_HITS), credential, _HITS)
+    if len(hits) > limits.events:
+        return refused(too_many(len(hits), limits.events), credential, _HITS)
+    items: list[Incoming | Refusal] = [_event(index, hit, "", limits) for index, hit in enumerate(hits)]
+    return TrackerBatch(sent_at=None, items=items, credential=credential, form=_HITS)
+
+
+def _host(request: TrackerRequest) -> str:
+    """Return the host of the page that sent a request."""
+    page = header(request.headers, b"origin") or header(request.headers, b"referer")
+    return host_of(page.partition("://")[2].partition("/")[0].lower())
+
+
+def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refusal:
+    if not isinstance(hit, dict):
+        return Refusal(index, Reason.MALFORMED, 'the hit is no object: send {"path": "/"}')
+    path = text(hit.get("path"))
+    if not path:
+        return missing(index, "path", "send the page's path, or the name of an event")
+    if (bot := whole(hit.get("bot"))) is not None and bot > 0:
+        return Refusal(index, Reason.NOT_ALLOWED, f"the page says that a robot shows it (bot {bot}): it is not counted")
+    more: dict[str, Any] = {}
+    if is_true(hit.get("event")):
+        kind, url = EventType.CUSTOM, ""
+        more["name"] = path
+    else:
+        kind, url = EventType.PAGEVIEW, path if path.startswith("/") else f"/{path}"
+        query = text(hit.get("query")).lstrip("?")
+        if query and "?" not in url:
+            url = f"{url}?{query}"
+    return tracked(
+        kind,
+        limits,
+        site=site,
+        url=url,
+        referrer=hit.get("ref"),
+        title=hit.get("title"),
+        screen=_screen(hit.get("size")),
+        ts=hit.get("created_at") or None,
+        client=hit.get("session") or "",
+        address=hit.get("ip"),
+        agent=hit.get("user_agent"),
+        **more,
+    )
+
+
+def _screen(size: object) -> str:
+    """Return a size "1920,1080,1" as 1920x1080."""
+    parts = [text(part, 8) for part in size] if isinstance(size, list) else text(size, 32).split(",")
+    return f"{parts[0]}x{parts[1]}" if len(parts) >= 2 and parts[0] and parts[1] else ""
+
+
+def answer(outcome: Outcome) -> Answer:
+    """Return the pixel, or for hits the status and why each of those not counted was not."""
+    if outcome.form == _HITS:
+        return _answer_to_hits(outcome)
+    if not outcome.refused:
+        return Answer(200, GIF, b"image/gif")
+    why = worst(outcome).encode("ascii", "replace").replace(b"\r", b" ").replace(b"\n", b" ")[:512]
+    status = 400 if outcome.refused[0].reason in NOT_RIGHT else 202
+    return Answer(status, GIF, b"image/gif", ((b"x-goatcounter", b"not counted: " + why),))
+
+
+def _answer_to_hits(outcome: Outcome) -> Answer:
+    if not outcome.refused:
+        return Answer(202, encoded({"status": "ok"}))
+    reasons = {refusal.reason for refusal in outcome.refused}
+    if not outcome.taken and not reasons & NOT_RIGHT:
+        return Answer(413 if Reason.TOO_LARGE in reasons else 403, encoded({"error": worst(outcome)}))
+    return Answer(400, encoded({"errors": {str(refusal.index): refusal.detail for refusal in outcome.refused}}))
+
+
+FIELDS = (
+    Field("p", "url", "the page's path; of an event its name"),
+    Field("q", "url", "the page's query, if the path has none: campaigns and searches are read from it"),
+    Field("t", "title"),
+    Field("r", "referrer"),
+    Field("e", "type", "an event is a custom event"),
+    Field("s", "screen"),
+    Field("b", "", "a page that says it is shown by a robot is refused"),
+    Field("rnd", "", "keeps the request out of caches"),
+    Field("path", "url", "of a hit; of an event its name"),
+    Field("query", "url", "of a hit"),
+    Field("title", "title", "of a hit"),
+    Field("ref", "referrer", "of a hit"),
+    Field("event", "type", "of a hit"),
+    Field("size", "screen", "of a hit"),
+    Field("bot", "", "of a hit: one by a robot is refused"),
+    Field("created_at", "ts", "of a hit"),
+    Field("session", "client", "of a hit"),
+    Field("ip", "address", "of a hit; counts with a secret key"),
+    Field("user_agent", "agent", "of a hit; counts with a secret key"),
+    Field("location", "", "of a hit: the place is that of the address"),
+    Field("no_sessions", "", "every hit belongs to a visit here"),
+    Field("filter", "", "what is counted follows from the site, not from the request"),
+)
+
+NOTES = """\
+The script gets another address. Behind `/count/` stands an id of the site, or nothing if the page's host is the site's
+domain:
+
+```html
+<script data-goatcounter="https://stats.example.com/count/shop-code" async src="…/count.js"></script>
+<noscript><img src="https://stats.example.com/count/shop-code?p=/page"></noscript>
+```
+
+A server sends its hits to `https://stats.example.com/api/v0/count` with `Authorization: Bearer KEY`. The sites file:
+
+```toml
+[[site]]
+domain = "example.com"
+ids = ["shop-code"]
+write_keys = ["a secret of 16 characters or more"]
+```
+
+What differs:
+
+- GoatCounter's events have no id. A hit with `created_at` is the same event if it comes twice; a page's is another.
+- `session` tells a server's visitors apart; without it their `ip` and `user_agent` do.
+- A page's referrer that is no address, such as a name of a newsletter, is kept and is no source: use `utm_source`.
+"""
+
+PROTOCOL = Protocol(
+    name="goatcounter",
+    title="GoatCounter",
+    routes=(Route("/count", ("GET", "POST"), prefix=True), Route("/api/v0/count")),
+    read=read,
+    answer=answer,
+    fields=FIELDS,
+    notes=NOTES,
+)

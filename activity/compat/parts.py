@@ -1,0 +1,69 @@
+"""Small parts of a request that several protocols have in common. Nothing here raises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from activity.compat.values import text
+from activity.refusal import Reason, Refusal
+
+# One transparent pixel.
+GIF = (
+    b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00"
+    b",\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x01D\x00;"
+)
+_FALSE = frozenset(("false", "0", "off", "no"))
+_TRUE = frozenset(("true", "1", "on", "yes"))
+
+# Why Footfall cannot understand an event, as opposed to why it does not take it.
+NOT_RIGHT = frozenset(
+    (
+        Reason.MALFORMED,
+        Reason.UNKNOWN_FIELD_TYPE,
+        Reason.MISSING_FIELD,
+        Reason.INVALID_URL,
+        Reason.INVALID_TIME,
+        Reason.TOO_MANY,
+    )
+)
+
+
+def first(given: Mapping[str, Any], *names: str) -> Any:
+    """Return the first of these fields that is given and not empty; None if none is."""
+    for name in names:
+        value = given.get(name)
+        if value is not None and value != "":
+            return value
+    return None
+
+
+def is_true(value: object) -> bool:
+    """Return whether a value stands for yes: true, 1, "on", "yes"."""
+    return text(value, 8).lower() in _TRUE
+
+
+def is_false(value: object) -> bool:
+    """Return whether a value stands for no: false, 0, "off", "no". An absent one does not."""
+    return text(value, 8).lower() in _FALSE
+
+
+def missing(index: int, field: str, hint: str) -> Refusal:
+    """Return the refusal of an event without one of its fields."""
+    return Refusal(index, Reason.MISSING_FIELD, f"`{field}` is missing from the event: {hint}")
+
+
+def header(headers: Mapping[bytes, bytes], name: bytes, longest: int = 512) -> str:
+    """Return the value of a header as text, "" if it is not there."""
+    return headers.get(name, b"")[:longest].decode("latin-1").strip()
+
+
+def bearer(headers: Mapping[bytes, bytes]) -> str:
+    """Return the token of an `Authorization: Bearer` header, "" if there is none."""
+    kind, _, token = header(headers, b"authorization").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
+
+
+def is_page(headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether a page in a browser sent the request: only browsers tell its origin."""
+    return b"origin" in headers

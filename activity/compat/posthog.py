@@ -1,0 +1,315 @@
+"""PostHog's capture API, as its Python, browser, mobile and other clients speak it.
+
+The browser sends JSON, JSON in gzip under `text/plain`, and with `sendBeacon` a form with base64. Flags, recordings,
+surveys and the configuration get an answer that turns them off.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from activity.compat import values
+from activity.compat.protocol import (
+    Answer,
+    Outcome,
+    Protocol,
+    Route,
+    Tracked,
+    TrackerBatch,
+    TrackerRequest,
+    encoded,
+    refused,
+    worst,
+)
+from activity.compat.tables.posthog import CAMPAIGN, FIELDS, NOT_KEPT, NOTES, STATE
+from activity.event import EventType
+from activity.incoming import Incoming, Limits, time_of
+from activity.refusal import Reason, Refusal
+
+_CAPTURE = ("/batch", "/e", "/i/v0/e", "/i/v0/ai/batch", "/capture", "/track", "/engage")
+_V1 = "/i/v1/analytics/events"
+_OFF = {
+    "featureFlags": {},
+    "featureFlagPayloads": {},
+    "flags": {},
+    "errorsWhileComputingFlags": False,
+    "hasFeatureFlags": False,
+    "config": {"enable_collect_everything": True},
+    "supportedCompression": ["gzip", "gzip-js"],
+    "sessionRecording": False,
+    "surveys": False,
+    "heatmaps": False,
+    "captureDeadClicks": False,
+    "capturePerformance": False,
+    "autocaptureExceptions": False,
+    "autocapture_opt_out": False,
+    "defaultIdentifiedOnly": True,
+    "isAuthenticated": False,
+    "toolbarParams": {},
+    "siteApps": [],
+}
+_HARMLESS: dict[str, object] = {
+    "/flags": _OFF,
+    "/decide": _OFF,
+    "/s": {"status": 1},
+    "/i/v1/logs": {},
+    "/i/v1/metrics": {},
+    "/api/surveys": {"surveys": []},
+    "/api/product_tours": {"product_tours": []},
+    "/api/web_experiments": {"experiments": []},
+    "/api/early_access_features": {"earlyAccessFeatures": []},
+}
+_CONFIG = re.compile(r"/array/([A-Za-z0-9_-]{1,128})/config(\.js)?")
+_UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+
+# What the visitor does himself among the events that the clients record by themselves; all names begin with `$`.
+_INTERACTIVE = frozenset(("$autocapture", "$rageclick", "$dead_click", "$copy_autocapture"))
+_PASSIVE = frozenset(("survey shown",))
+_TRAITS = frozenset(("$identify", "$set", "$set_once"))
+
+
+def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
+    path = request.path
+    if path in _HARMLESS:
+        return Answer(200, encoded(_HARMLESS[path]))
+    if path.startswith("/array"):
+        return _config(path)
+    query = values.parameters(request.query, limits)
+    if isinstance(query, Refusal):
+        return refused(query)
+    form = "v1" if path == _V1 else ""
+    body = _content(request, query, limits)
+    if isinstance(body, Refusal):
+        return refused(body, form=form)
+    content = values.from_json(body, limits)
+    if isinstance(content, Refusal):
+        return refused(content, form=form)
+    shared = values.obj(content)
+    events = shared.get("batch", [content]) if isinstance(content, dict) else content
+    if not isinstance(events, list):
+        what = "the body is neither an event nor a list of events"
+        detail = f'{what}: send {{"api_key": …, "batch": [{{"event": …, "distinct_id": …}}]}}'
+        return refused(Refusal(0, Reason.UNKNOWN_FIELD_TYPE, detail), form=form)
+    if len(events) > limits.events:
+        return refused(values.too_many(len(events), limits.events), form=form)
+    credential = _token(shared) or query.get("api_key") or query.get("token") or _bearer(request.headers)
+    credential = credential or next(filter(None, map(_token, events)), "")
+    sent = request.headers.get(b"posthog-request-timestamp", b"").decode("latin-1") if form else ""
+    sent_at = _time(shared.get("sent_at") or sent or query.get("sent_at") or query.get("_"))
+    items: list[Incoming | Refusal] = [
+        _event(index, event, path, credential, sent_at, limits) for index, event in enumerate(events)
+    ]
+    return TrackerBatch(sent_at=None, items=items, credential=credential, form=form)
+
+
+def _content(request: TrackerRequest, query: Mapping[str, str], limits: Limits) -> bytes | Refusal:
+    """Return the JSON of a request, which may be in a form or in the query, and in base64."""
+    data = request.body
+    if request.method == "GET" or not data:
+        data = query.get("data", "").encode("utf-8", "surrogatepass")
+    elif data.startswith(b"data="):
+        form = values.parameters(data.decode("utf-8", "replace"), limits)
+        if isinstance(form, Refusal):
+            return form
+        data = form.get("data", "").encode("utf-8", "surrogatepass")
+    if data.lstrip()[:1] in (b"{", b"[", b""):
+        return data
+    try:
+        plain = base64.b64decode(data.replace(b" ", b"+") + b"==")
+    except (ValueError, binascii.Error):
+        plain = b""
+    # What is no base64 either is refused as no JSON, in words about what was sent.
+    return plain if plain.lstrip()[:1] in (b"{", b"[") else data
+
+
+def _event(
+    index: int, event: object, path: str, credential: str, sent_at: int | None, limits: Limits
+) -> Tracked | Refusal:
+    if not isinstance(event, dict):
+        detail = 'the event is no object: send {"event": …, "distinct_id": …, "properties": {…}}'
+        return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, detail)
+    given = values.obj(event.get("properties"))
+    options = values.obj(event.get("options"))
+    name = values.text(event.get("event") or ("$set" if path == "/engage" else ""), 128)
+    distinct = values.text(
+        event.get("distinct_id") or given.get("distinct_id") or event.get("$distinct_id"), 256
+    ).strip()
+    if not name:
+        return Refusal(index, Reason.MISSING_FIELD, "`event` is missing: give the event its name, such as \"signup\"")
+    if not distinct:
+        return Refusal(index, Reason.MISSING_FIELD, "`distinct_id` is missing: send the id of the visitor")
+    device = values.text(given.get("$device_id"), 256)
+    user = _user(given, options, distinct, device)
+    client = device or distinct
+    traits: dict[str, Any] = {}
+    if name in _TRAITS:
+        user = distinct if name == "$identify" else user
+        client = device or values.text(given.get("$anon_distinct_id"), 256) or distinct
+        for part in ("$set_once", "$set"):
+            traits |= values.obj(given.get(part)) | values.obj(event.get(part))
+    elif name == "$create_alias":
+        user = values.text(given.get("alias"), 256)
+    elif name == "$merge_dangerously":
+        client, user = values.text(given.get("alias"), 256) or client, distinct
+    if given.get("$cookieless_mode") is True or options.get("cookieless_mode") is True:
+        client = ""
+    ts, sent_at = _when(event, given, options, sent_at)
+    token = _token(event)
+    kind, fields = _kind(name, given)
+    props = traits if kind is EventType.IDENTIFY else fields.pop("props", None) or _props(given)
+    if kind is EventType.CUSTOM:
+        search = values.named_search(name, props)
+        amount = "revenue" if "revenue" in props else "$revenue"
+        revenue = values.worth(props.get(amount), props.get("currency")) if amount in props else None
+        if search is not None:
+            kind = EventType.SEARCH
+        elif revenue is not None:
+            del props[amount]
+            props.pop("currency", None)
+        fields |= {"search": search, "revenue": revenue}
+    width, height = given.get("$screen_width"), given.get("$screen_height")
+    return values.tracked(
+        kind,
+        limits,
+        site="" if token == credential else token,
+        url=fields.pop("url", None) or given.get("$current_url") or given.get("$pathname"),
+        referrer="" if given.get("$referrer") == "$direct" else given.get("$referrer"),
+        title=given.get("title"),
+        props=props,
+        id=event.get("uuid") or given.get("$insert_id"),
+        ts=ts,
+        user=user,
+        screen=f"{values.text(width, 15)}x{values.text(height, 15)}" if width and height else "",
+        language=given.get("$browser_language"),
+        client=client,
+        address=given.get("$ip"),
+        agent=given.get("$raw_user_agent") or given.get("$user_agent") or given.get("$useragent"),
+        sent_at=sent_at,
+        **fields,
+    )
+
+
+def _kind(name: str, given: Mapping[str, Any]) -> tuple[EventType, dict[str, Any]]:
+    """Return the type of an event by its name, and the fields that differ by type."""
+    if name == "$pageview":
+        return EventType.PAGEVIEW, {}
+    if name == "$screen":
+        return EventType.PAGEVIEW, {"url": values.screen_url(given.get("$screen_name") or given.get("$current_url"))}
+    if name == "$pageleave":
+        return EventType.ENGAGEMENT, {"engaged_ms": values.seconds(given.get("$prev_pageview_duration")) or 0}
+    if name in _TRAITS or name in ("$create_alias", "$merge_dangerously"):
+        return EventType.IDENTIFY, {}
+    if name == "$autocapture" and given.get("$external_click_url"):
+        props = _props(given)
+        return EventType.OUTBOUND, {"props": {"url": props.pop("$external_click_url"), **props}}
+    if name == "$web_vitals":
+        measured = {
+            key.removeprefix("$web_vitals_").removesuffix("_value"): value
+            for key, value in given.items()
+            if key.startswith("$web_vitals_") and key.endswith("_value")
+        }
+        return EventType.WEB_VITAL, {"props": measured}
+    passive = (name.startswith("$") and name not in _INTERACTIVE) or name in _PASSIVE
+    return EventType.CUSTOM, {"name": name, "interactive": not passive}
+
+
+def _props(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the properties that are the site's own, without what a client adds to all events."""
+    browser = given.get("$lib") == "web"
+    return {
+        key: value
+        for key, value in given.items()
+        if key not in NOT_KEPT and not key.startswith(STATE) and not (browser and key in CAMPAIGN)
+    }
+
+
+def _user(given: Mapping[str, Any], options: Mapping[str, Any], distinct: str, device: str) -> str:
+    """Return the user that an event names. Who is not known yet has a UUID, which the clients make."""
+    if given.get("$user_id"):
+        return values.text(given["$user_id"], 256)
+    if given.get("$is_identified") is True:
+        return distinct
+    personless = False in (given.get("$process_person_profile"), options.get("process_person_profile"))
+    unknown = bool(device) or personless or given.get("$is_identified") is False or _UUID.fullmatch(distinct)
+    return "" if unknown else distinct
+
+
+def _when(
+    event: Mapping[str, Any], given: Mapping[str, Any], options: Mapping[str, Any], sent_at: int | None
+) -> tuple[object, int | None]:
+    """Return when an event happened, by the client's clock, and when it was sent by the same clock."""
+    sent_at = _time(event.get("sent_at")) or sent_at
+    ts = event.get("timestamp")
+    if ts is None:
+        offset = values.whole(event.get("offset"))
+        ts = sent_at - offset if offset is not None and sent_at is not None else values.seconds(given.get("$time"))
+    if given.get("$ignore_sent_at") is True or options.get("disable_skew_correction") is True:
+        sent_at = None
+    return ts, sent_at
+
+
+def _time(value: object) -> int | None:
+    try:
+        return time_of(value)
+    except ValueError:
+        return None
+
+
+def _token(event: object) -> str:
+    fields = values.obj(event)
+    found = fields.get("api_key") or fields.get("token") or fields.get("$token")
+    return values.text(found or values.obj(fields.get("properties")).get("token"), 253)
+
+
+def _bearer(headers: Mapping[bytes, bytes]) -> str:
+    kind, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    return key.strip()[:253] if kind.lower() == "bearer" else ""
+
+
+def _config(path: str) -> Answer:
+    found = _CONFIG.fullmatch(path)
+    if found is None:
+        return Answer(404, encoded({"detail": "only /array/TOKEN/config and config.js are here"}))
+    config = {"token": found[1], **_OFF}
+    if not found[2]:
+        return Answer(200, encoded(config))
+    script = b"(function(w,k){w[k]=w[k]||{};w[k][%s]={config:%s,siteApps:[]}})(window,'_POSTHOG_REMOTE_CONFIG')"
+    return Answer(200, script % (encoded(found[1]), encoded(config)), b"application/javascript")
+
+
+def _answer(outcome: Outcome) -> Answer:
+    reasons = {refusal.reason for refusal in outcome.refused}
+    if outcome.taken or reasons <= {Reason.OPTED_OUT}:
+        return Answer(200, encoded({"results": {}} if outcome.form == "v1" else {"status": 1}))
+    status, kind, code = 400, "validation_error", "invalid_payload"
+    if reasons & {Reason.UNKNOWN_SITE, Reason.NOT_ALLOWED}:
+        status, kind, code = 401, "authentication_error", "invalid_api_key"
+    elif Reason.WRONG_ORIGIN in reasons:
+        status, kind, code = 403, "permission_denied", "wrong_origin"
+    elif Reason.TOO_LARGE in reasons:
+        status, code = 413, "payload_too_large"
+    elif Reason.RATE_LIMITED in reasons:
+        status, kind, code = 429, "throttled_error", "throttled"
+    detail = worst(outcome)
+    if outcome.form == "v1":
+        return Answer(status, encoded({"error": code, "error_description": detail}))
+    return Answer(status, encoded({"type": kind, "code": code, "detail": detail, "attr": None}))
+
+
+PROTOCOL = Protocol(
+    name="posthog",
+    title="PostHog",
+    routes=(
+        *(Route(path, ("GET", "POST")) for path in (*_CAPTURE, *_HARMLESS)),
+        Route(_V1),
+        Route("/array", ("GET",), prefix=True),
+    ),
+    read=_read,
+    answer=_answer,
+    fields=FIELDS,
+    notes=NOTES,
+)

@@ -1,0 +1,1 @@
+"""The tables of the longer protocols: what becomes of each field, by the protocol's name."""

@@ -1,0 +1,234 @@
+"""Umami's `/api/send` and `/api/batch`, as its tracker and clients on servers use them."""
+
+from __future__ import annotations
+
+from activity.compat.parts import NOT_RIGHT, bearer, first, is_page, missing
+from activity.compat.protocol import (
+    Answer,
+    Field,
+    Outcome,
+    Protocol,
+    Route,
+    Tracked,
+    TrackerBatch,
+    TrackerRequest,
+    encoded,
+    refused,
+    worst,
+)
+from activity.compat.values import from_json, named_search, obj, seconds, text, too_many, tracked, worth
+from activity.event import EventType
+from activity.incoming import Incoming, Limits
+from activity.refusal import Reason, Refusal
+
+_BATCH = "batch"
+_TYPES = {
+    "event": EventType.PAGEVIEW,
+    "identify": EventType.IDENTIFY,
+    "performance": EventType.WEB_VITAL,
+    "engagement": EventType.ENGAGEMENT,
+}
+_VITALS = ("lcp", "inp", "cls", "fcp", "ttfb")
+_CACHE = "footfall"  # its clients send it back with the next event, and nothing follows from it
+_USER = {
+    "id": "footfall",
+    "username": "footfall",
+    "role": "user",
+    "createdAt": "2025-01-01T00:00:00.000Z",
+    "isAdmin": False,
+}
+
+
+def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
+    """Return the events of a request: one, or those of a batch."""
+    if request.path == "/api/heartbeat":
+        return Answer(200, encoded({"ok": True}))
+    if request.path == "/api/auth/verify":
+        return Answer(200, encoded(_USER))
+    given = from_json(request.body, limits)
+    if request.path == "/api/auth/login":
+        return _logged_in(given)
+    credential = bearer(request.headers)
+    if credential in ("None", "null", "undefined"):  # of clients that did not log in
+        credential = ""
+    if isinstance(given, Refusal):
+        return refused(given, credential)
+    named = is_page(request.headers)
+    if request.path != "/api/batch":
+        return TrackerBatch(sent_at=None, items=[_event(0, given, named, limits)], credential=credential)
+    if not isinstance(given, list):
+        return refused(Refusal(0, Reason.MALFORMED, 'the body is no list: send [{"type": …}, …]'), credential)
+    if len(given) > limits.events:
+        return refused(too_many(len(given), limits.events), credential)
+    items: list[Incoming | Refusal] = [_event(index, each, named, limits) for index, each in enumerate(given)]
+    return TrackerBatch(sent_at=None, items=items, credential=credential, form=_BATCH)
+
+
+def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracked | Refusal:
+    if not isinstance(given, dict):
+        detail = 'the event is no object: send {"type": "event", "payload": {…}}'
+        return Refusal(index, Reason.MALFORMED, detail)
+    payload = given.get("payload")
+    if not isinstance(payload, dict):
+        return missing(index, "payload", 'send {"website": …, "url": …}')
+    kind = _TYPES.get(text(given.get("type"), 16))
+    if kind is None:
+        detail = f"`type` {text(given.get('type'), 64)!r} is not known: send one of {', '.join(_TYPES)}"
+        return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, detail)
+    website = payload.get("website")
+    if website is None or website == "":
+        return missing(index, "payload.website", "send the id of the website, and write it into `ids` of its site")
+    props = obj(payload.get("data"))
+    name = text(payload.get("name"), 128)
+    search = None
+    if kind is EventType.PAGEVIEW and name:
+        search = named_search(name, props)
+        kind = EventType.CUSTOM if search is None else EventType.SEARCH
+    elif kind is EventType.WEB_VITAL:
+        props = {vital: payload[vital] for vital in _VITALS if payload.get(vital) is not None}
+    if (tag := payload.get("tag")) is not None and tag != "":
+        props = {**props, "tag": tag}
+    timestamp = payload.get("timestamp")
+    user = text(payload.get("id"), 256).strip()
+    return tracked(
+        kind,
+        limits,
+        site=website,
+        url=_whole(text(payload.get("url")), text(payload.get("hostname"), 253)),
+        referrer=_whole(text(payload.get("referrer")), text(payload.get("hostname"), 253)),
+        title=payload.get("title"),
+        name=name if kind is EventType.CUSTOM else "",
+        props=props,
+        search=search,
+        ts=None if timestamp is None else seconds(timestamp) if seconds(timestamp) is not None else text(timestamp, 64),
+        user=user,
+        screen=payload.get("screen"),
+        language=payload.get("language"),
+        engaged_ms=payload.get("engagement") if kind is EventType.ENGAGEMENT else 0,
+        revenue=worth(first(props, "revenue"), props.get("currency")) if "revenue" in props else None,
+        client="" if from_page else user,
+        address=payload.get("ip"),
+        agent=payload.get("userAgent"),
+    )
+
+
+def _whole(url: str, host: str) -> str:
+    """Return an address whole: the tracker sends it so, clients on servers send the path and the host."""
+    if not url or "://" in url[:16]:
+        return url
+    path = url if url.startswith("/") else f"/{url}"
+    return f"https://{host}{path}" if host else path
+
+
+def _logged_in(given: object) -> Answer:
+    """Return the password as the token: with it the client's events come, and only then does it have to be a key."""
+    password = text(obj(given).get("password"), 256)
+    if not password:
+        return _error(401, "send the site's key, one of its `write_keys`, as the password")
+    return Answer(200, encoded({"token": password, "user": _USER}))
+
+
+def answer(outcome: Outcome) -> Answer:
+    """Return the session of an event, or how many of a batch were processed and why the others were not."""
+    if outcome.form == _BATCH:
+        details = [
+            {"index": refusal.index, "response": {"error": {"message": refusal.detail, "code": refusal.reason}}}
+            for refusal in outcome.refused
+        ]
+        size = outcome.taken + len(details)
+        counts = {"size": size, "processed": outcome.taken, "errors": len(details), "details": details}
+        return Answer(200, encoded({**counts, "cache": _CACHE}))
+    if not outcome.refused:
+        return Answer(200, encoded({"cache": _CACHE, "sessionId": _CACHE, "visitId": _CACHE}))
+    reason = outcome.refused[0].reason
+    if reason is Reason.UNKNOWN_SITE or reason in NOT_RIGHT:
+        return _error(400, worst(outcome))
+    return _error(413 if reason is Reason.TOO_LARGE else 403, worst(outcome))
+
+
+def _error(status: int, message: str) -> Answer:
+    code = {400: "bad-request", 401: "unauthorized", 403: "forbidden", 413: "payload-too-large"}[status]
+    return Answer(status, encoded({"error": {"message": message, "code": code, "status": status}}))
+
+
+FIELDS = (
+    Field("type", "type", "an `event` with a name is a custom event, without one a page view"),
+    Field("website", "site", "an id of the site"),
+    Field("hostname", "url", "the host, where the address is a path"),
+    Field("url", "url"),
+    Field("referrer", "referrer"),
+    Field("title", "title"),
+    Field("name", "name"),
+    Field("data", "props", "nested values as JSON text"),
+    Field("data.revenue", "revenue", "and kept as a property"),
+    Field("data.currency", "revenue", "and kept as a property"),
+    Field("tag", "props", "`tag`"),
+    Field("id", "user", "a server's events of one id are one visitor's; in a page, visitors are cookieless"),
+    Field("timestamp", "ts", "Unix seconds"),
+    Field("screen", "screen"),
+    Field("language", "language"),
+    Field("engagement", "engaged_ms"),
+    Field("lcp", "props", "of a `performance`"),
+    Field("inp", "props", "of a `performance`"),
+    Field("cls", "props", "of a `performance`"),
+    Field("fcp", "props", "of a `performance`"),
+    Field("ttfb", "props", "of a `performance`"),
+    Field("ip", "address", "counts with a secret key"),
+    Field("userAgent", "agent", "counts with a secret key"),
+    Field("browser", "", "read from the browser's agent"),
+    Field("os", "", "read from the browser's agent"),
+    Field("device", "", "read from the browser's agent"),
+    Field("vid", "", "an id in the browser's storage; visitors are cookieless here"),
+    Field("link", "", "of Umami's own redirects, which are no clients"),
+    Field("pixel", "", "of Umami's own pixels, which are no clients"),
+    Field("header x-umami-cache", "", "what was answered to the event before; nothing has to be kept in the page"),
+)
+
+NOTES = """\
+The tracker gets the host; a client on a server, the base of the address:
+
+```html
+<script defer src="…/script.js" data-website-id="94db1cb1-74f4-4a40-ad6c-962362670409" data-host-url="https://stats.example.com"></script>
+```
+
+```python
+umami.set_url_base("https://stats.example.com")
+umami.login("footfall", KEY)  # only if it gives the address or the agent of its visitors
+umami.set_website_id("94db1cb1-74f4-4a40-ad6c-962362670409")
+```
+
+The sites file:
+
+```toml
+[[site]]
+domain = "example.com"
+ids = ["94db1cb1-74f4-4a40-ad6c-962362670409"]
+write_keys = ["a secret of 16 characters or more"]
+```
+
+What differs:
+
+- `login` takes any password and gives it back as the token: whether it is a key of the site shows with the events. `ip`
+  and `userAgent` count only then.
+- Umami's events have no id, and its clients send none again. One that has a `timestamp` is the same event if it comes
+  twice.
+- A custom event named `search` with a property `query`, `term` or `q` is a search.
+- `identify` without an `id` keeps its data as properties of that one event.
+- Robots are kept and counted apart, where Umami answers `{"beep": "boop"}`.
+"""
+
+PROTOCOL = Protocol(
+    name="umami",
+    title="Umami",
+    routes=(
+        Route("/api/send"),
+        Route("/api/batch"),
+        Route("/api/heartbeat", ("GET",)),
+        Route("/api/auth/login"),
+        Route("/api/auth/verify"),
+    ),
+    read=read,
+    answer=answer,
+    fields=FIELDS,
+    notes=NOTES,
+)

@@ -1,0 +1,289 @@
+"""What all protocols have in common: values of any kind that clients send, tidied into an event that can be stored.
+
+Nothing here raises. Texts come out as `incoming` wants them: valid Unicode without NUL and lone surrogates, cut to
+its lengths. A property that is a list or an object becomes JSON text. Of more properties than `Limits.props` the first
+ones are kept, and one named `LEFT_OUT` says which are not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+from urllib.parse import parse_qsl, quote
+
+import msgspec
+
+from activity.compat.protocol import Tracked
+from activity.event import EventType, PropValue
+from activity.incoming import LONGEST_USER, Limits, Revenue, Search
+from activity.refusal import Reason, Refusal
+
+LEFT_OUT = "props_left_out"  # the property that names those which were too many
+SEARCH_NAMES = frozenset(("search", "site_search", "site search", "searched"))  # of custom events, in lower case
+_TERM_NAMES = ("term", "query", "q", "search_term", "search", "keyword", "keywords")
+_RESULT_NAMES = ("results", "result_count", "results_count", "count", "total")
+_LONGEST_ID = 128
+_LONGEST_KEY = 128
+_LONGEST_PROP = 1024
+_WHOLE = re.compile(r"\s*-?\d{1,18}(\.0*)?\s*", re.ASCII)
+_DECIMAL = re.compile(r"\s*-?\d{0,15}(\.\d{0,15})?([eE][-+]?\d{1,2})?\s*", re.ASCII)
+_EXACT = 2**53  # the largest number up to which every JSON reader keeps whole ones exactly
+
+
+def tracked(
+    kind: EventType,
+    limits: Limits,
+    *,
+    site: object = "",
+    url: object = "",
+    referrer: object = "",
+    title: object = "",
+    name: object = "",
+    props: Mapping[str, object] | None = None,
+    search: Search | None = None,
+    id: object = None,  # noqa: A002 - the field's own name
+    ts: object = None,
+    user: object = "",
+    screen: object = "",
+    language: object = "",
+    engaged_ms: object = 0,
+    revenue: Revenue | None = None,
+    interactive: bool = True,
+    client: object = "",
+    address: object = "",
+    agent: object = "",
+    sent_at: int | None = None,
+) -> Tracked:
+    """Return an event from values of any type: what is no text becomes one, null becomes "".
+
+    `ts` is Unix milliseconds or ISO 8601; `enrich` judges it, as it does the address of the page. Never raises."""
+    return Tracked(
+        site=site if type(site) is str and len(site) < 254 and _is_clean(site) else text(site, 253),
+        type=kind,
+        url=url if type(url) is str and len(url) < 4097 and _is_clean(url) else text(url, 4096),
+        referrer=text(referrer, 4096) if referrer else "",
+        title=text(title, 512) if title else "",
+        name=text(name, 128) if name else "",
+        props=properties(props, limits) if props else {},
+        search=search,
+        id=identity(id),
+        ts=None if ts is None else _time(ts),
+        user=text(user, LONGEST_USER) if user else "",
+        screen=text(screen, 32) if screen else "",
+        language=text(language, 35) if language else "",
+        engaged_ms=(number(engaged_ms) or 0) if engaged_ms else 0,
+        revenue=revenue,
+        interactive=interactive,
+        client=text(client, 256) if client else "",
+        address=text(address, 64) if address else "",
+        agent=text(agent, 1024) if agent else "",
+        sent_at=sent_at,
+    )
+
+
+def text(value: object, longest: int = 4096) -> str:
+    """Return a value as text: a number's digits, JSON of a list or an object, "" for null."""
+    if type(value) is str:
+        if not _is_clean(value):
+            value = _clean(value)
+        return value if len(value) <= longest else value[:longest]
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
+        value = int(value)
+    return text(_as_json(value), longest)
+
+
+def identity(value: object) -> str | None:
+    """Return a client's own id of an event; a hash of one that is too long, so that no two become one."""
+    if type(value) is not str:
+        value = text(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+    elif not _is_clean(value):
+        value = _clean(value)
+    if len(value) > _LONGEST_ID:
+        return blake2b(value.encode(), digest_size=16).hexdigest()
+    return value or None
+
+
+def properties(props: Mapping[str, object], limits: Limits) -> dict[str, PropValue]:
+    """Return properties as they can be stored, in their order; see `LEFT_OUT` for too many."""
+    kept = {}
+    for name, value in props.items():
+        kind = type(value)
+        if kind is str:
+            value = text(value, _LONGEST_PROP)
+        elif kind is int:
+            if not -_EXACT <= value <= _EXACT:  # type: ignore[operator]
+                value = str(value)[:_LONGEST_PROP] if value.bit_length() < 4_000 else "a number too large"  # type: ignore[attr-defined]
+        elif kind is not bool and value is not None:
+            value = prop(value)
+        kept[text(name, _LONGEST_KEY)] = value
+    if len(kept) > limits.props:
+        names = [*kept]
+        room = max(limits.props - 1, 0)
+        kept = {name: kept[name] for name in names[:room]}
+        kept[LEFT_OUT] = ", ".join(names[room:])[:_LONGEST_PROP]
+    return kept  # type: ignore[return-value]
+
+
+def prop(value: object) -> PropValue:
+    """Return one property's value: a scalar as it is, a list or an object as JSON text."""
+    if isinstance(value, float):
+        return value if value - value == 0 else str(value)  # JSON knows neither NaN nor infinity
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int) and -_EXACT <= value <= _EXACT:
+        return value
+    return text(value, _LONGEST_PROP)
+
+
+def whole(value: object) -> int | None:
+    """Return the whole number that a number or its digits are; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**63 else None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < 2**63 else None
+    return int(value.partition(".")[0]) if isinstance(value, str) and _WHOLE.fullmatch(value) else None
+
+
+def number(value: object) -> int | float | None:
+    """Return the finite number that a value or its text is; None for anything else."""
+    if isinstance(value, str):
+        try:
+            value = float(value) if _DECIMAL.fullmatch(value) else None
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+        return None
+    return value
+
+
+def worth(amount: object, currency: object = "") -> Revenue | None:
+    """Return what an event was worth; None if that is no number. An amount in a text may have a currency's sign."""
+    if isinstance(amount, str):
+        amount = amount.strip().lstrip("$€£¥ ").replace(" ", "")
+        found: object = amount if number(amount) is not None else None
+    else:
+        found = number(amount)
+    if found is None or found == "":
+        return None
+    return Revenue(found, text(currency, 16))  # type: ignore[arg-type]
+
+
+def search_of(term: object, results: object = None) -> Search | None:
+    """Return a search; None if there is no term."""
+    searched = text(term).strip()
+    return Search(searched, whole(results)) if searched else None
+
+
+def named_search(name: str, props: Mapping[str, object]) -> Search | None:
+    """Return the search that a custom event tells of: it is named like one, and has a property with the term."""
+    if name.lower() not in SEARCH_NAMES:
+        return None
+    by_name = {key.lower(): value for key, value in props.items() if isinstance(key, str)}
+    term = next((by_name[key] for key in _TERM_NAMES if by_name.get(key) not in (None, "")), None)
+    results = next((by_name[key] for key in _RESULT_NAMES if by_name.get(key) not in (None, "")), None)
+    return search_of(term, results)
+
+
+def screen_url(name: object) -> str:
+    """Return the address of an app's screen: its name as a path of the site."""
+    return "/" + quote(text(name, 512).strip().lstrip("/"), safe="/")
+
+
+def seconds(value: object) -> int | None:
+    """Return Unix milliseconds for Unix seconds, with or without a fraction; None for what is no number."""
+    found = number(value)
+    return None if found is None else round(found * 1_000)
+
+
+def obj(value: object) -> dict[str, Any]:
+    """Return a value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def parameters(query: str, limits: Limits) -> dict[str, str] | Refusal:
+    """Return the parameters of a query or a form; the first counts of those that are there twice."""
+    try:
+        pairs = parse_qsl(query[: limits.body_bytes], keep_blank_values=True, errors="replace", max_num_fields=500)
+    except ValueError:
+        return Refusal(0, Reason.TOO_MANY, "the address has more than 500 parameters: leave some out")
+    return dict(reversed(pairs))
+
+
+def from_json(body: bytes, limits: Limits) -> Any:
+    """Return what JSON holds, or the `Refusal` of what is none or too large. Lone surrogates become U+FFFD."""
+    if len(body) > limits.body_bytes:
+        return too_large(len(body), limits.body_bytes)
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    content = body.decode("utf-8", "replace").lstrip("\ufeff")
+    if not content.strip():
+        return Refusal(0, Reason.MALFORMED, "the body is empty: send JSON")
+    try:
+        return valid(json.loads(content))
+    except (ValueError, RecursionError) as error:
+        return Refusal(0, Reason.MALFORMED, f"the body is not JSON ({error}): mend it, and send it again")
+
+
+def too_large(length: int, longest: int, what: str = "the body") -> Refusal:
+    """Return the refusal of what is too large; both lengths in bytes."""
+    return Refusal(0, Reason.TOO_LARGE, f"{what} has {length} bytes and may have {longest}: send fewer events in each")
+
+
+def too_many(count: int, most: int) -> Refusal:
+    """Return the refusal of a request with too many events."""
+    return Refusal(
+        0, Reason.TOO_MANY, f"{count} events in one request and at most {most} are taken: send them in several requests"
+    )
+
+
+def valid(value: Any) -> Any:
+    """Return a value with lone surrogates replaced in all its texts, and in the names of an object's members.
+
+    Raises RecursionError for what is nested too deeply."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {valid(name): valid(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [valid(inner) for inner in value]
+    return value
+
+
+def _is_clean(value: str) -> bool:
+    if "\0" in value:
+        return False
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _clean(value: str) -> str:
+    return str(valid(value.replace("\0", "")))
+
+
+def _as_json(value: object) -> str:
+    try:
+        return msgspec.json.encode(valid(value)).decode()
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return f"a {type(value).__name__} that is nested too deeply or too large"
+
+
+def _time(value: object) -> int | float | str | None:
+    """What is no time stays what `enrich` refuses."""
+    kind = type(value)
+    if (kind is int and -_EXACT <= value <= _EXACT) or (kind is float and value - value == 0):  # type: ignore[operator]
+        return value  # type: ignore[return-value]
+    return text(value, 64)

@@ -1,0 +1,233 @@
+"""Google Analytics' protocols: what its clients send becomes the events that are meant, answered as Google does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activity.compat.ga4 import PROTOCOL
+from activity.compat.protocol import Answer, Field, Outcome, Tracked, TrackerBatch, TrackerRequest
+from activity.event import EventType
+from activity.incoming import DEFAULT_LIMITS, Revenue, Search
+from activity.refusal import Reason, Refusal
+
+PAGE = "https://example.com/a"
+HIT = {
+    "v": "2", "tid": "G-1", "gtm": "45je", "_p": "171", "cid": "12.34", "ul": "en-gb", "sr": "1280x960", "_s": "1",
+    "sid": "1793527200", "sct": "1", "seg": "0", "dl": PAGE, "dr": "https://b.example/", "dt": "A", "gcs": "G111",
+}  # fmt: skip
+
+
+def read(content: object, path: str = "/mp/collect", query: str = "measurement_id=G-1", method: str = "POST") -> Any:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return PROTOCOL.read(TrackerRequest(method, path, query, {}, body), DEFAULT_LIMITS)
+
+
+def sent(*events: object, **shared: object) -> list[Any]:
+    found = read({"client_id": "12.34", **shared, "events": events})
+    assert isinstance(found, TrackerBatch)
+    return list(found.items)
+
+
+def hits(lines: bytes = b"", **hit: str) -> list[Any]:
+    found = read(lines, "/g/collect", urlencode({**HIT, **hit}))
+    assert isinstance(found, TrackerBatch)
+    return list(found.items)
+
+
+def test_a_page_view_of_the_browser() -> None:
+    (item,) = hits(en="page_view", _et="1234")
+    assert item == Tracked(
+        site="G-1",
+        type=EventType.PAGEVIEW,
+        url=PAGE,
+        referrer="https://b.example/",
+        title="A",
+        id="12.34 171 1 0",
+        language="en-gb",
+        screen="1280x960",
+        engaged_ms=1234,
+        client="12.34",
+    )
+
+
+def test_events_of_the_browser_share_the_query_and_each_is_a_line() -> None:
+    sale = b"en=purchase&ep.plan=pro&epn.value=12.5&cu=EUR&pr1=idA~pr2"
+    scroll, nameless, purchase = hits(b"\r\n".join((b"en=scroll&epn.percent_scrolled=90&_et=5", b"_et=2", sale, b"")))
+    assert (scroll.name, scroll.interactive, scroll.props) == ("scroll", False, {"percent_scrolled": 90})
+    assert isinstance(nameless, Refusal) and nameless.reason is Reason.MISSING_FIELD
+    assert (purchase.url, purchase.id, purchase.interactive) == (PAGE, "12.34 171 1 2", True)
+    assert (purchase.revenue, purchase.props) == (Revenue(12.5, "EUR"), {"plan": "pro", "pr1": "idA~pr2"})
+
+
+def test_without_consent_the_visitor_is_the_one_without_a_cookie() -> None:
+    (item,) = hits(en="page_view", gcs="G100")
+    assert item.client == ""
+
+
+def test_a_request_of_a_server() -> None:
+    page, search, user = sent(
+        {"name": "page_view", "params": {"page_location": PAGE, "session_id": 7, "engagement_time_msec": 100}},
+        {"name": "search", "params": {"search_term": "shoes", "number_of_results": "3"}},
+        user_id="ann",
+        timestamp_micros=1793527200000000,
+        user_properties={"plan": {"value": "pro"}, "seats": 3},
+    )
+    assert (page.type, page.url, page.props, page.engaged_ms) == (EventType.PAGEVIEW, PAGE, {}, 100)
+    assert (search.type, search.search) == (EventType.SEARCH, Search("shoes", 3))
+    assert (user.type, user.props) == (EventType.IDENTIFY, {"plan": "pro", "seats": 3})
+    for item in (page, search, user):
+        assert (item.site, item.client, item.user, item.ts) == ("G-1", "12.34", "ann", 1793527200000)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "wanted"),
+    [
+        ("screen_view", {"firebase_screen": "Sign up"}, {"type": "pageview", "url": "/Sign%20up"}),
+        ("page_view", {"page_path": "/a"}, {"type": "pageview", "url": "/a"}),
+        ("user_engagement", {"engagement_time_msec": "900"}, {"type": "engagement", "engaged_ms": 900}),
+        ("click", {"outbound": "true", "link_url": "https://b.example/"}, {"type": "outbound", "props": {
+            "url": "https://b.example/", "outbound": "true"}}),
+        ("file_download", {"link_url": "/a.pdf"}, {"type": "download", "props": {"url": "/a.pdf"}}),
+        ("form_submit", {"form_id": "login"}, {"type": "form", "name": "login"}),
+        ("view_search_results", {"search_term": "red shoes", "page_location": f"{PAGE}?q=hats"}, {"type": "search"}),
+        # The page view is the search already.
+        ("view_search_results", {"search_term": "red shoes", "page_location": f"{PAGE}?q=red+shoes"},
+         {"type": "custom", "props": {"search_term": "red shoes"}, "interactive": False}),
+        ("search", {}, {"type": "custom", "name": "search"}),
+        ("refund", {"value": 5, "currency": "EUR"}, {"revenue": {"amount": "-5", "currency": "EUR"}}),
+        ("purchase", {"value": 5, "transaction_id": "T1"}, {"id": "purchase T1", "props": {"transaction_id": "T1"}}),
+        ("add_to_cart", {"value": 5, "currency": "EUR"}, {"revenue": None, "props": {"value": 5, "currency": "EUR"}}),
+        ("LCP", {"metric_value": 900, "metric_id": "x"}, {"type": "web_vital", "props": {"LCP": 900}}),
+        ("first_visit", {}, {"type": "custom", "interactive": False}),
+        ("sign_up", {"method": "mail"}, {"type": "custom", "name": "sign_up", "props": {"method": "mail"}}),
+    ],
+)  # fmt: skip
+def test_events_become_what_they_mean(name: str, params: dict[str, Any], wanted: dict[str, Any]) -> None:
+    (item,) = sent({"name": name, "params": params})
+    found = msgspec.to_builtins(item)
+    assert {name: found.get(name) for name in wanted} == wanted
+
+
+def test_one_bad_event_does_not_take_its_neighbours() -> None:
+    found = sent({"name": "a"}, 5, {"params": {}}, {"name": "b"})
+    assert [getattr(item, "reason", None) for item in found] == [
+        None, Reason.UNKNOWN_FIELD_TYPE, Reason.MISSING_FIELD, None,
+    ]  # fmt: skip
+
+
+def test_a_visitor_without_an_id_is_refused() -> None:
+    (item,) = sent({"name": "a"}, client_id="")
+    assert item.reason is Reason.MISSING_FIELD
+
+
+def test_the_answer_is_204_whatever_was_understood() -> None:
+    refusal = Refusal(0, Reason.MALFORMED, "because")
+    assert [PROTOCOL.answer(Outcome("", n, 0, (refusal,) * (1 - n))).status for n in (0, 1)] == [204, 204]
+    for reason, status in ((Reason.TOO_LARGE, 413), (Reason.RATE_LIMITED, 429)):
+        assert PROTOCOL.answer(Outcome("", 0, 0, (Refusal(0, reason, "because"),))).status == status
+
+
+def test_the_validation_says_what_is_wrong_and_stores_nothing() -> None:
+    good = read({"client_id": "1", "events": [{"name": "a"}]}, "/debug/mp/collect")
+    assert isinstance(good, Answer) and json.loads(good.body) == {"validationMessages": []}
+    bad = read({"client_id": "1", "events": [{"name": "_a"}, {}]}, "/debug/mp/collect")
+    codes = [message["validationCode"] for message in json.loads(bad.body)["validationMessages"]]
+    assert codes == ["VALUE_REQUIRED", "NAME_INVALID"]
+    none = read(b"\xff", "/debug/mp/collect")
+    assert json.loads(none.body)["validationMessages"][0]["validationCode"] == "VALUE_INVALID"
+
+
+NAMES = {
+    "params.screen_name": "screen_view", "params.firebase_screen": "screen_view", "params.search_term": "search",
+    "params.number_of_results": "search", "params.value": "purchase", "params.currency": "purchase",
+    "params.transaction_id": "purchase", "params.link_url": "file_download", "cu": "purchase",
+}  # fmt: skip
+VALUES: dict[str, object] = {
+    "timestamp_micros": 77_000, "event.timestamp_micros": 77_000, "params.timestamp_micros": 77_000, "params.value": 77,
+    "params.engagement_time_msec": 77, "params.number_of_results": 77, "_et": "77",
+    "user_properties": {"a": {"value": 77}},
+}  # fmt: skip
+BESIDE = {"params.number_of_results": {"search_term": "a"}, "params.currency": {"value": 5}}
+
+
+@pytest.mark.parametrize("field", PROTOCOL.fields, ids=lambda field: field.theirs)
+def test_the_table_is_true(field: Field) -> None:
+    place, _, name = field.theirs.rpartition(".")
+    value, kind = VALUES.get(field.theirs, "MARK77"), NAMES.get(field.theirs, "thing")
+    if field in PROTOCOL.fields[[field.theirs for field in PROTOCOL.fields].index("tid") :] and place != "params":
+        if field.theirs == "gcs":
+            assert [hits(en="a", gcs=gcs)[0].client for gcs in ("G101", "G110")] == ["12.34", ""]
+            return
+        hit = {"en": kind, "uid": "ann", **({"epn.value": "5"} if field.theirs == "cu" else {})}
+        if field.theirs == "dp":
+            hit["dl"] = ""
+        items = hits(**{**hit, field.theirs: str(value)})
+        found: object = items[-1 if place == "up" else 0]
+    elif field.theirs in ("measurement_id", "firebase_app_id", "api_secret"):
+        batch = read({"client_id": "1", "events": [{"name": "a"}]}, query=f"{name}={value}")
+        found = {"site": batch.credential or batch.items[0].site}
+    else:
+        event: dict[str, Any] = {"name": kind, "params": {**BESIDE.get(field.theirs, {})}}
+        shared: dict[str, Any] = {"user_id": "ann"} if name == "user_properties" else {}
+        if field.theirs == "app_instance_id":
+            shared["client_id"] = None
+        if place == "device":
+            shared["device"] = {name: value}
+        else:
+            (event["params"] if place == "params" else event if place == "event" else shared)[name] = value
+        found = sent(event, **shared)[-1]
+    assert not isinstance(found, Refusal), found
+    held = msgspec.to_builtins(found)
+    if field.ours:
+        assert "77" in str(held[field.ours])
+    else:
+        assert "77" not in str(held)
+
+
+@given(
+    st.sampled_from(["/mp/collect", "/debug/mp/collect", "/g/collect"]),
+    st.binary(max_size=200) | st.binary(max_size=50).map(lambda some: b"en=page_view&dl=" + some),
+    st.text(st.characters(max_codepoint=255), max_size=50),
+    st.sampled_from(["GET", "POST"]),
+)
+def test_any_bytes_have_an_answer(path: str, body: bytes, query: str, method: str) -> None:
+    checked(read(body, path, query, method))
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("\ud800\0"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+_NAMES = st.sampled_from([field.theirs.rpartition(".")[2] for field in PROTOCOL.fields])
+_TYPES = st.sampled_from(["page_view", "screen_view", "purchase", "refund", "search", "click", "LCP", "form_submit"])
+
+
+@given(st.dictionaries(_NAMES, _JSON, max_size=6), st.dictionaries(_NAMES, _JSON, max_size=6), _TYPES | _JSON)
+def test_fields_of_any_kind_make_an_event_or_a_refusal(
+    shared: dict[str, Any], params: dict[str, Any], name: object
+) -> None:
+    checked(read({"client_id": 1, **shared, "events": [{"name": name, "params": params}]}))
+
+
+@given(st.dictionaries(_NAMES, st.text(), max_size=6), _TYPES)
+def test_texts_of_any_kind_make_an_event(hit: dict[str, str], name: str) -> None:
+    checked(read(b"", "/g/collect", urlencode({**hit, "en": name}, errors="replace")))
+
+
+def checked(found: TrackerBatch | Answer) -> None:
+    """What was read can be stored: its texts are as long as they may be, and valid Unicode."""
+    if isinstance(found, Answer):
+        return
+    for item in found.items:
+        if isinstance(item, Tracked):
+            assert msgspec.json.decode(msgspec.json.encode(item), type=Tracked).type == item.type
+    refused = tuple(item for item in found.items if isinstance(item, Refusal))
+    assert PROTOCOL.answer(Outcome(found.form, len(found.items) - len(refused), 0, refused)).status < 500

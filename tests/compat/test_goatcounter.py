@@ -1,0 +1,121 @@
+"""GoatCounter's counts, as its script and servers send them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activity.compat.goatcounter import PROTOCOL
+from activity.compat.protocol import Outcome, TrackerBatch
+from activity.event import EventType
+from activity.refusal import Reason, Refusal
+from tests.compat import reading
+from tests.compat.reading import VALUES, Sent
+
+API = "/api/v0/count"
+VIEW = {
+    "p": "/a", "r": "https://search.example/", "t": "Home é", "s": "1920,1080,1.5", "b": "0", "q": "?q=hats",
+    "rnd": "x1y2z",
+}  # fmt: skip
+
+
+def sent(path: str = "/count/shop", headers: dict[str, str] | None = None, method: str = "GET", **fields: str) -> Sent:
+    return Sent(path, b"", headers or {}, urlencode({**VIEW, **fields}), method)
+
+
+def hits(*each: object, **more: Any) -> Sent:
+    return Sent(API, {"hits": each, **more}, {"Authorization": "Bearer KEY"})
+
+
+def test_a_page_view() -> None:
+    event = reading.event(PROTOCOL, sent())
+    assert (event.type, event.site, event.url) == (EventType.PAGEVIEW, "shop", "/a?q=hats")
+    assert (event.title, event.referrer, event.screen) == ("Home é", "https://search.example/", "1920x1080")
+    assert (event.id, event.ts, event.client, event.name, event.props) == (None, None, "", "", {})
+    assert reading.event(PROTOCOL, sent(method="POST")) == event  # sendBeacon
+    assert reading.event(PROTOCOL, sent(p="a?x=1")).url == "/a?x=1"
+
+
+def test_a_click() -> None:
+    event = reading.event(PROTOCOL, sent(p="buy-now", e="true"))
+    assert (event.type, event.name, event.url) == (EventType.CUSTOM, "buy-now", "")
+
+
+def test_the_site_is_that_of_the_page_if_the_address_names_none() -> None:
+    assert reading.event(PROTOCOL, sent("/count", {"Referer": "https://www.example.com/a"})).site == "www.example.com"
+    assert reading.event(PROTOCOL, sent("/count", {"Origin": "https://example.com:8443"})).site == "example.com"
+    assert reading.event(PROTOCOL, sent("/count")).site == ""
+
+
+def test_hits_of_a_server() -> None:
+    first = {"path": "/a", "title": "A", "ref": "r", "size": [1, 2, 1], "query": "q=x", "session": "v-1"}
+    first |= {"ip": "192.0.2.1", "user_agent": "Mozilla/5.0", "created_at": "2025-06-01T12:00:00Z"}
+    others = ({"title": "no path"}, 7, {"path": "buy", "event": True}, {"path": "/", "bot": 150})
+    found = reading.batch(PROTOCOL, hits(first, *others))
+    assert found.credential == "KEY"
+    assert [item.reason if isinstance(item, Refusal) else item.type for item in found.items] == [
+        EventType.PAGEVIEW, Reason.MISSING_FIELD, Reason.MALFORMED, EventType.CUSTOM, Reason.NOT_ALLOWED,
+    ]  # fmt: skip
+    event = found.items[0]
+    assert not isinstance(event, Refusal)
+    assert (event.client, event.address, event.agent) == ("v-1", "192.0.2.1", "Mozilla/5.0")
+    assert (event.url, event.screen, event.ts) == ("/a?q=x", "1x2", "2025-06-01T12:00:00Z")
+    answer = reading.answered(PROTOCOL, found)
+    assert (answer.status, set(json.loads(answer.body)["errors"])) == (400, {"1", "2", "4"})
+
+
+def test_the_answers() -> None:
+    pixel = PROTOCOL.answer(Outcome("", 1, 0, ()))
+    assert (pixel.status, pixel.content_type, pixel.body[:6]) == (200, b"image/gif", b"GIF89a")
+    assert PROTOCOL.answer(Outcome("", 0, 0, (Refusal(0, Reason.UNKNOWN_SITE, "why\n"),))).headers == (
+        (b"x-goatcounter", b"not counted: why "),
+    )
+    nothing = reading.answered(PROTOCOL, reading.batch(PROTOCOL, Sent("/count", method="GET")))
+    assert (nothing.status, nothing.body[:3]) == (400, b"GIF")
+    ok = PROTOCOL.answer(Outcome("hits", 1, 0, ()))
+    assert (ok.status, ok.body) == (202, b'{"status":"ok"}')
+    assert PROTOCOL.answer(Outcome("hits", 0, 0, (Refusal(0, Reason.UNKNOWN_SITE, "why"),))).status == 403
+    assert PROTOCOL.answer(Outcome("hits", 0, 0, (Refusal(0, Reason.TOO_LARGE, "why"),))).status == 413
+    for body in (b"", b"x", b"[]", {"hits": []}):
+        assert reading.answered(PROTOCOL, reading.batch(PROTOCOL, Sent(API, body))).status == 400
+
+
+HITS = st.dictionaries(st.sampled_from(["path", "size", "event", "bot", "created_at", "query", "title"]), VALUES)
+
+
+@given(st.binary() | VALUES, st.text(st.characters(max_codepoint=255)), st.lists(VALUES | HITS, max_size=4))
+def test_anything_is_answered(body: object, query: str, each: list[Any]) -> None:
+    reading.holds_for_any(PROTOCOL, Sent(API, body))
+    reading.holds_for_any(PROTOCOL, hits(*each))
+    reading.holds_for_any(PROTOCOL, Sent("/count", query=query, method="GET"))
+    reading.holds_for_any(PROTOCOL, Sent("/count", query="p=%ff&" + query, method="GET"))
+
+
+def test_each_line_of_the_table_is_true() -> None:
+    full = {"path": "/hit", "query": "x=1", "title": "T", "ref": "https://r.example/", "size": "3,4,1", "bot": 0}
+    full |= {"created_at": "2025-06-01T12:00:00Z", "session": "v-1", "ip": "192.0.2.7", "user_agent": "X11"}
+    marks = {**full, "size": "3x4", "bot": 987_654}
+    assert isinstance(reading.read(PROTOCOL, hits({"path": "/", "bot": 987_654})), TrackerBatch)
+    reading.table_is_true(
+        PROTOCOL,
+        {
+            "p": (sent(), "/a"),
+            "q": (sent(), "q=hats"),
+            "t": (sent(), "Home"),
+            "r": (sent(), "search.example"),
+            "e": (sent(e="1"), "custom"),
+            "s": (sent(), "1920x1080"),
+            "b": (sent(b="153"), "/a"),
+            "rnd": (sent(), "x1y2z"),
+            **{name: (hits(full), mark) for name, mark in marks.items()},
+            "event": (hits({**full, "event": True}), "custom"),
+            "bot": (hits({**full, "bot": 153}), "/hit"),
+            "location": (hits({**full, "location": "a-mark"}), "a-mark"),
+            "no_sessions": (hits(full, no_sessions="a-mark"), "a-mark"),
+            "filter": (hits(full, filter=["a-mark"]), "a-mark"),
+        },
+    )

@@ -1,0 +1,104 @@
+"""What all protocols make of values: it can be stored, and nothing is silently less."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activity.compat import values
+from activity.compat.protocol import Tracked
+from activity.event import EventType
+from activity.incoming import DEFAULT_LIMITS, Search
+from activity.refusal import Reason, Refusal
+
+TEXTS = st.one_of(st.text(), st.text(st.characters(exclude_categories=[])), st.just("\0a\ud800"))
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXTS, st.just(10**400))
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.one_of(st.lists(inner), st.dictionaries(TEXTS, inner)), max_leaves=10
+)
+OBJECTS = st.dictionaries(TEXTS, VALUES, max_size=40)
+NAMES = ("site", "url", "referrer", "title", "name", "user", "screen", "language", "client", "agent", "id", "ts")
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(NAMES, VALUES)), OBJECTS, VALUES)
+def test_an_event_of_any_values_can_be_stored(fields: dict[str, Any], props: dict[str, Any], engaged: Any) -> None:
+    event = values.tracked(EventType.CUSTOM, DEFAULT_LIMITS, **fields, props=props, engaged_ms=engaged)
+    encoded = msgspec.json.encode(event)
+    again = msgspec.json.decode(encoded, type=Tracked)  # holds the lengths, and types, of each field
+    assert msgspec.json.encode(again) == encoded
+    assert b"\\u0000" not in encoded.replace(b"\\\\", b"")
+    assert len(event.props) <= DEFAULT_LIMITS.props
+    assert not any(isinstance(value, list | dict) for value in event.props.values())
+
+
+@given(OBJECTS)
+def test_properties_that_are_left_out_are_named(props: dict[str, Any]) -> None:
+    kept = values.properties(props, DEFAULT_LIMITS)
+    names = [*dict.fromkeys(values.text(name, 128) for name in props)]
+    if len(names) <= DEFAULT_LIMITS.props:
+        assert [*kept] == names
+    else:
+        assert [*kept][:-1] == names[: DEFAULT_LIMITS.props - 1]
+        assert str(kept[values.LEFT_OUT]).startswith(", ".join(names[DEFAULT_LIMITS.props - 1 :])[:900])
+
+
+def test_values_keep_their_sense() -> None:
+    given = {"n": 2**53 + 1, "f": 0.5, "b": True, "none": None, "list": [1, {"a": "é"}], "text": "a\0b"}
+    assert values.properties(given, DEFAULT_LIMITS) == {
+        "n": "9007199254740993", "f": 0.5, "b": True, "none": None, "list": '[1,{"a":"é"}]', "text": "ab",
+    }  # fmt: skip
+    assert values.prop(float("nan")) == "nan"
+    assert values.prop(float("nan")) == "nan"
+    assert values.text(12.0) == "12"
+    assert values.text(None) == ""
+    assert values.whole("12.00") == 12
+    assert values.whole("1.5") is None
+    assert values.whole(True) is None
+    assert values.number(" 1.5e3 ") == 1500
+    assert values.number("") is None
+    assert values.number(float("inf")) is None
+    assert values.seconds("1700000000.25") == 1_700_000_000_250
+    assert values.screen_url("Cart / Überblick") == "/Cart%20/%20%C3%9Cberblick"
+    long_ids = [values.identity("x" * 200 + end) for end in "ab"]
+    assert long_ids[0] != long_ids[1]
+
+
+def test_worth() -> None:
+    assert values.worth("$ 12.50", "usd") == values.Revenue("12.50", "usd")
+    assert values.worth(12) == values.Revenue(12)
+    for nothing in ("", "free", None, True, [], float("nan")):
+        assert values.worth(nothing) is None
+
+
+def test_a_custom_event_named_search_is_one() -> None:
+    assert values.named_search("Search", {"Query": "shoes", "results": "3"}) == Search("shoes", 3)
+    assert values.named_search("search", {"colour": "red"}) is None
+    assert values.named_search("signup", {"query": "shoes"}) is None
+
+
+@given(st.one_of(st.binary(), VALUES.map(lambda value: json.dumps(value).encode() if value != 10**400 else b"")))
+def test_any_bytes_are_json_or_refused(body: bytes) -> None:
+    read = values.from_json(body, DEFAULT_LIMITS)
+    if isinstance(read, Refusal):
+        assert read.reason is Reason.MALFORMED
+    msgspec.json.encode(values.prop(read))
+
+
+def test_hostile_bodies_are_refused() -> None:
+    for body in (b"[" * 100_000, b"", b"\xef\xbb\xbf", b"1" * 6_000):
+        assert isinstance(values.from_json(body, DEFAULT_LIMITS), Refusal)
+    assert values.from_json(b'\xef\xbb\xbf{"a": "\\ud800"}', DEFAULT_LIMITS) == {"a": "\ufffd"}
+    large = values.from_json(b" " * (DEFAULT_LIMITS.body_bytes + 1), DEFAULT_LIMITS)
+    assert isinstance(large, Refusal)
+    assert large.reason is Reason.TOO_LARGE
+
+
+@given(st.text())
+def test_any_query_is_read(query: str) -> None:
+    read = values.parameters(query, DEFAULT_LIMITS)
+    assert isinstance(read, dict | Refusal)
+    assert values.parameters("a=1&a=2&b=", DEFAULT_LIMITS) == {"a": "1", "b": ""}

@@ -1,0 +1,87 @@
+"""The pages of the documentation on other trackers, written from what the protocols say of themselves.
+
+    python -m tests.trackers.pages
+
+writes `docs/trackers/NAME.md` for each protocol, and `docs/trackers/README.md`, which lists them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from activity.compat.protocol import Protocol
+from activity.compat.registry import PROTOCOLS
+
+FOLDER = Path(__file__).parents[2] / "docs" / "trackers"
+_INTRODUCTION = """\
+# Other trackers
+
+Clients of these trackers need nothing but another URL. Each protocol answers at its own paths and, where two would
+meet, below `/compat/NAME`. Accepted is what is durable, and each event is judged by the same rules as our own: one
+that is refused is refused alone, in words, and what cannot be understood is kept as a [dead
+letter](../dead-letters.md).
+
+The sites file says which id of a tracker belongs to which site (`ids`; write `NAME:ID` for an id that two trackers
+have), and which of a site's keys are secret (`write_keys`). Only with a secret one do the address and the agent count
+that an event gives for its visitor, and times more than 72 hours back.
+
+| Tracker | Paths |
+| --- | --- |
+"""
+_FIELDS = """\
+
+## Fields
+
+What becomes of each field that its clients send. Fields that are not here are left out; of more than 30 properties,
+the first are kept, and `props_left_out` names the others.
+
+| Field | Becomes | |
+| --- | --- | --- |
+"""
+
+
+def page(protocol: Protocol) -> str:
+    """A protocol's page in Markdown."""
+    paths = "\n".join(
+        f"- `{' '.join(route.methods)}` `{route.path}{'/…' if route.prefix else ''}`"
+        + (f" with the header `{route.header.decode()}`" if route.header else "")
+        for route in protocol.routes
+    )
+    rows = "".join(
+        f"| `{_cell(field.theirs)}` | {f'`{field.ours}`' if field.ours else 'left out'} | {_cell(field.note)} |\n"
+        for field in protocol.fields
+    )
+    return (
+        f"# {protocol.title}\n\n{protocol.notes.strip()}\n\n## Paths\n\n{paths}\n\n"
+        f"Each is also at `/compat/{protocol.name}`, for where another tracker has the same.\n{_FIELDS}{rows}"
+    )
+
+
+def contents() -> str:
+    """The page that lists all of them."""
+    rows = "".join(
+        f"| [{protocol.title}]({protocol.name}.md) | "
+        + ", ".join(dict.fromkeys(f"`{route.path}`" for route in protocol.routes))
+        + " |\n"
+        for protocol in PROTOCOLS
+    )
+    return _INTRODUCTION + rows
+
+
+def pages() -> dict[str, str]:
+    """All pages by their file names."""
+    return {"README.md": contents(), **{f"{protocol.name}.md": page(protocol) for protocol in PROTOCOLS}}
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def main() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
