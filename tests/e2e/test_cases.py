@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from tests.e2e.harness import AGENT, SITE, Up, footfall, running, until
+from tests.e2e.site import serving
+from tests.require import require
 
 pytestmark = pytest.mark.slow
 
@@ -127,3 +131,30 @@ def test_a_zone_that_not_all_know_is_refused_and_ends_nothing(up: Up, zone: str)
     status, body = up.get(f"/api/v1/{question}")
     assert (status, f"timezone '{zone}' is not known" in body.decode()) == (400, True)
     assert up.stats(first="2025-06-01", last="2025-06-01")["visits"] == 8
+
+
+OWN_SENDER = """async ([url, site]) => {
+  const event = name => JSON.stringify({site, type: 'custom', name, url: location.href})
+  const taken = navigator.sendBeacon(url, new Blob([event('beacon')], {type: 'application/json'}))
+  const headers = {'content-type': 'application/json', 'x-requested-with': 'XMLHttpRequest'}
+  const answer = await fetch(url, {method: 'POST', headers, body: event('fetch'), credentials: 'include'})
+  return [taken, answer.status]
+}"""
+
+
+@pytest.mark.real
+def test_a_sender_of_ones_own_on_another_origin_is_let_in_by_chromium(up: Up) -> None:
+    """With JSON as its type, credentials (a beacon always has them) and a header of its own, each of which takes a
+    preflight."""
+    require("chromium", shutil.which("chromium") is not None, "apt-get install chromium")
+    with sync_playwright() as playwright, serving("") as address:
+        # What a page sends while it goes away bears the browser's own agent, which without a window is a robot's.
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", f"--user-agent={CHROME}"]
+        )
+        page = browser.new_page()
+        page.goto(f"{address}/")
+        assert page.evaluate(OWN_SENDER, [f"{up.tracking}/collect", SITE]) == [True, 202]
+        names = "SELECT name FROM events WHERE name IN ('beacon', 'fetch') AND bot = '' ORDER BY name"
+        until(lambda: [row["name"] for row in up.sql(names)] == ["beacon", "fetch"], "both have arrived")
+        browser.close()
