@@ -16,7 +16,6 @@ import msgspec
 from msgspec.structs import replace
 
 from activity import url as search
-from activity.attribution import VERSION as SOURCES_VERSION
 from activity.attribution import origin, referrer_host
 from activity.compat.protocol import Tracked
 from activity.definitions import kept_since
@@ -24,6 +23,7 @@ from activity.event import Event, EventType, content_id, derived_id, event_id
 from activity.geo import NOWHERE, Place
 from activity.incoming import Incoming, Revenue, time_of
 from activity.refusal import Reason, Refusal
+from activity.sources import VERSION as SOURCES_VERSION
 from activity.url import parameters, without_www
 from activity.url import parse as parse_address
 from activity.user_agent import Agent, data_version

@@ -97,6 +97,10 @@ def _mended_text(name: str, value: Any) -> Any:
         return value
     if value in ([], {}) or (value is False and name in ("user", "visitor")):
         return None  # nobody is logged in
+    if isinstance(value, list) and name == "language" and isinstance(value[0], str):
+        return value[0]  # as in `navigator.languages`
+    if isinstance(value, float) and value.is_integer() and name in _IDENTITIES:
+        value = int(value)  # some languages have one kind of number only
     plain = isinstance(value, int | float) and not (isinstance(value, bool) and name in _IDENTITIES)
     return _as_text(value) if plain else value
 
@@ -107,8 +111,8 @@ def _mended_props(props: Any) -> Any:
             read = json.loads(props or "{}")
         except ValueError:
             return props
-        props = read if isinstance(read, dict) else props
-    if props == [] or props is False:
+        props = read if isinstance(read, dict | list | None) else props
+    if props is None or props == [] or props is False:
         return {}
     if not isinstance(props, dict):
         return props
@@ -136,19 +140,21 @@ def _mended_revenue(revenue: Any) -> Any:
 
 def _mended_number(value: Any) -> Any:
     """Return the number that a text holds; an empty text, as a page's template may write it, is no number."""
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and -(2.0**53) <= value <= 2.0**53:
         return int(value)
     if not isinstance(value, str):
         return value
     text = value.strip()
-    return (int(text) if _WHOLE.fullmatch(text) else value) if text else None
+    if not text:
+        return None
+    return int(text.partition(".")[0]) if _NUMBER.fullmatch(text) else value
 
 
 def _as_text(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-_WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
+_NUMBER = re.compile(r"-?\d{1,18}(\.\d*)?", re.ASCII)
 _MENDED = {"props": _mended_props, "search": _mended_search, "engaged_ms": _mended_number, "revenue": _mended_revenue}
 
 

@@ -8,14 +8,17 @@ decodes a path again for people. The session ids that Java servers put into path
 We do not use `urllib.parse` to split an address: the parser must accept everything that a browser may show (a port
 out of range, a stray bracket), never keep a password, and cost about a microsecond.
 
-`search_term` reads what a visitor searched for on the site from the parameters of the results page.
+`search_term` reads what a visitor searched for on the site from the parameters of the results page: whatever the
+form's framework makes of a parameter's name (`Q`, `q[]`, `search[term]`), in UTF-8 or the older encodings of the web,
+encoded once or twice. What is no UTF-8 is read as Windows-1252, so two different terms stay two.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from urllib.parse import parse_qsl, quote
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 import msgspec
 
@@ -109,14 +112,14 @@ def without_www(host: str) -> str:
 
 
 def parameters(query: str) -> dict[str, str]:
-    """Returns the decoded parameters of a query: "+" is a space, and broken UTF-8 is replaced.
+    """Returns the decoded parameters of a query: "+" is a space, and bytes that are not UTF-8 are Windows-1252.
 
     The first of several parameters with one name wins. Parameters with a blank value are skipped.
     """
     found: dict[str, str] = {}
-    for name, value in parse_qsl(query, errors="replace"):
+    for name, value in parse_qsl(query, errors="surrogateescape"):
         if value.strip():
-            found.setdefault(name, value)
+            found.setdefault(_as_text(name), _as_text(value))
     return found
 
 
@@ -170,6 +173,13 @@ def _decoded(run: str) -> str:
 SEARCH_PARAMETERS = ("q", "query", "s", "search", "searchword", "k", "keyword", "keywords")
 
 _LONGEST_TERM = 256  # characters kept of a term
+_TIMES = 3  # that a term's encoding is undone
+_BRACKETS = re.compile(r"[\[\].]+")
+_WORDS = frozenset(("term", "text", "value", "query", "string", "phrase", "fulltext"))  # of `search[term]`
+_ENCODED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2}|%u[0-9A-Fa-f]{4})*")
+_U_ESCAPE = re.compile(r"(?:%u[0-9A-Fa-f]{4})+")
+_BY_HAND = re.compile(r"%(?:[a-f]|.[a-f])")  # programs write these in capitals, mostly
+_STRAY = re.compile(r"[\udc80-\udcff]")
 
 
 def search_term(parameters: Mapping[str, str], names: Sequence[str] = SEARCH_PARAMETERS) -> str:
@@ -177,18 +187,74 @@ def search_term(parameters: Mapping[str, str], names: Sequence[str] = SEARCH_PAR
 
     `names` are the parameters to look at; the first with a value wins.
     """
+    if not parameters:
+        return ""
     for name in names:
-        if value := parameters.get(name):
-            return tidy_term(value)
+        term = tidy_term(_decoded_again(parameters.get(name, "")))
+        if term:
+            return term
+    terms: dict[str, str] = {}
+    for name, value in parameters.items():
+        for meant in _meant(name):
+            terms.setdefault(meant, value)
+    for name in names:
+        term = tidy_term(_decoded_again(terms.get(name.lower(), "")))
+        if term:
+            return term
     return ""
+
+
+def _meant(name: str) -> Iterator[str]:
+    """What a parameter is called in another form: `q` for `Q`, `q[]`, `q[0]` and `filter[q]`; `search` for
+    `search[term]`."""
+    first, *inner = [part.strip() for part in _BRACKETS.split(name.lower())]
+    inner = [part for part in inner if part and not part.isdigit()]
+    if inner:
+        yield inner[-1]
+    if not inner or (len(inner) == 1 and inner[0] in _WORDS):
+        yield first
+
+
+def _decoded_again(term: str) -> str:
+    """A term without the percent-encoding of a sender that encodes twice, or with JavaScript's `escape`."""
+    for _ in range(_TIMES):
+        if "%" not in term or not _ENCODED.fullmatch(term):
+            break
+        unescaped = _U_ESCAPE.sub(_code_unit, term)
+        raw = unquote_to_bytes(unescaped.encode("utf-8", "surrogatepass"))
+        text = raw.decode("utf-8", "surrogateescape")
+        if _STRAY.search(text) and _BY_HAND.search(unescaped):
+            break  # somebody typed "5%de"
+        term = _as_text(text)
+    return term
+
+
+def _code_unit(match: re.Match[str]) -> str:
+    return bytes.fromhex(match[0].replace("%u", "")).decode("utf-16-be", "replace")
+
+
+def _as_text(text: str) -> str:
+    """The text with each byte that was no UTF-8, which is a surrogate in it, as its letter in Windows-1252."""
+    if text.isascii():
+        return text
+    return _STRAY.sub(lambda match: _windows_1252(ord(match[0]) - 0xDC00), text)
+
+
+def _windows_1252(byte: int) -> str:
+    try:
+        return bytes((byte,)).decode("cp1252")
+    except UnicodeDecodeError:  # five bytes are no letter there
+        return chr(byte)
 
 
 def tidy_term(text: str) -> str:
     """Returns a term as it is stored, at most 256 characters.
 
-    Each run of white space becomes one space, and control characters are removed.
+    Each run of white space becomes one space, control characters are removed, and letters with accents are composed.
     """
     words = " ".join(text.split())
+    if not words.isascii():
+        words = unicodedata.normalize("NFC", words)
     if not words.isprintable():
         words = "".join(char for char in words if char >= " " and char != "\x7f")
     return words[:_LONGEST_TERM].rstrip()

@@ -5,9 +5,10 @@ Rust engine: crawlerdetect's own single alternation of 1,400 patterns takes mill
 the same patterns behind a prefilter take microseconds. Building the two matchers takes a moment, which the first call
 pays for (call `parse("…")` at start-up to pay it there).
 
-We add three rules to theirs. An agent that names neither a browser nor a system nor a device is a program on its own,
+We add four rules to theirs. An agent that names neither a browser nor a system nor a device is a program on its own,
 such as a monitor. A window of a desktop application (Electron) has a person in front of it, whatever the application
-is called. So has a browser for text terminals, which names no system.
+is called. So has a browser for text terminals, which names no system. A browser's agent with an operator's address or
+another program's name added, as fetchers of assistants write it, is that program.
 
 Results are kept in a bounded LRU cache by the agent's text, which on its own is not personal data and so may outlive
 the daily salt.
@@ -80,6 +81,12 @@ _LIBRARY = re.compile(r"libwww-FM/[^ ]+")  # the library that Lynx uses; bots us
 # The application's name between the engine and Chromium; one that calls itself a bot counts as a bot.
 _APPLICATION = re.compile(r"(?<=Gecko\) )(?:(?![^ ]*(?:bot|crawl|spider))[^ ]+ )+?(?=Chrome/)", re.IGNORECASE)
 _PRODUCT = re.compile(r"[^\s/;()]+")
+# What a program adds to a browser's agent: its operator's address, or its own name in one of these forms.
+_ADDED = re.compile(
+    r"(?:Safari/[\d.]+ \(|Gecko[);]+ ?)compatible; ([\w.-]+)|\b([\w.]+-User)\b"
+    r"|\b(Google-[A-Z]\w+|NotebookLM|Checkly)\b|([\w.-]+)(?:/[\w.]+)?;? ?\(?\+https?://"
+    r"|Safari/[\d.]+; (\w+)/"
+)
 _TABLET_WORDS = ("ipad", "tablet", "kindle", "silk", "playbook", "kf")
 _HEADLESS = re.compile(r"headless|phantomjs|slimerjs|puppeteer|playwright")
 _LOOKS_AROUND = re.compile(r"\(\?<?[=!]")  # Rust's regular expressions have no look-around
@@ -143,7 +150,7 @@ def _parse(user_agent: str) -> Agent:
         os_version = ".".join(filter(None, (found.os.major, found.os.minor)))
     device = _device(text, os)
     family = found.device.family if found.device else ""
-    bot = _bot(text, browser if family == "Spider" else "")
+    bot = _bot(text, browser if family == "Spider" else "") or _added(text)
     is_known = browser or os or (family and family != _PHONE_BY_GUESS) or _PHONE.search(text)
     if not bot and not is_known and not _TEXT_BROWSER.match(text):
         bot = _named(_first_product(text))
@@ -177,12 +184,18 @@ def _bot(text: str, spider: str) -> str:
         return "headless"
     if " Electron/" in text:
         text = _APPLICATION.sub("", text)
+        spider = spider if spider in text else ""
     elif _TEXT_BROWSER.match(text):
         text = _LIBRARY.sub("", text)
     known = _matchers().crawler(text)
     if not known and not spider:
         return ""
     return _named(known if spider in _BROWSERS.values() else spider)
+
+
+def _added(text: str) -> str:
+    found = _ADDED.search(text)
+    return _named(next(filter(None, found.groups()), "")) if found else ""
 
 
 def _first_product(text: str) -> str:

@@ -26,7 +26,7 @@ from ingest.client import LookUp, Proxies, Visitors
 from ingest.dead_letters import GZIP, NOT_UNDERSTOOD, DeadLetters, Sent, host_of, mask, site_in
 from ingest.entry import Entry
 from ingest.http import Request, Response
-from ingest.limiter import Limiter, Rules, Sender, sender
+from ingest.limiter import Limiter, Room, sender
 from ingest.sites import Sites
 from ingest.terms import SiteTerms, Terms, unknown_site
 
@@ -214,7 +214,7 @@ class Collector:
 
     def _judge(self, collected: Collected, submission: Submission, received_at: int) -> None:
         batch, address, refused = submission.batch, submission.address, collected.refused
-        room = _Room(self._limiter, sender(address, self._visitors.salt(received_at)), batch)
+        room = Room(self._limiter, sender(address, self._visitors.salt(received_at)), batch)
         parsed_agent = agent.parse(submission.user_agent)
         where = geo.lookup(self._places, address, self._place_source)
         terms: Terms | None = None
@@ -350,47 +350,6 @@ class Collector:
         )
         return msgspec.Raw(msgspec.json.encode(sent))
 
-class _Room:
-    """Counts the events of one request against the limits of its sender."""
-
-    def __init__(self, limiter: Limiter, sender: Sender, batch: beacon.Batch) -> None:
-        self._limiter = limiter
-        self._sender = sender
-        self._items = batch.items
-        self._left: dict[str, int] = {}  # events still allowed, by the site as the events spell it
-        self.retry_after = 0
-
-    def for_site(self, site: str, limits: Rules) -> bool:
-        """Return whether one more event of the site is within its limits.
-
-        The first call for a site reserves room for all of its events in the request, so the first ones are accepted and
-        the last ones refused."""
-        left = self._left.get(site)
-        if left is None:
-            items = self._items
-            same = 1 if len(items) == 1 else [getattr(item, "site", None) for item in items].count(site)
-            left = self._take(limits, same)
-        self._left[site] = left - 1
-        return left > 0
-
-    def for_unknown_site(self, limits: Rules | None) -> bool:
-        """Return whether one more event for an unknown site is within the limits."""
-        return limits is None or self._take(limits, 1) > 0
-
-    def refusal(self, index: int) -> Refusal:
-        """Return the refusal of the event at `index` for its rate."""
-        return Refusal(
-            index,
-            Reason.RATE_LIMITED,
-            f"too many events from this address, its network or for the site: send it again in {self.retry_after} "
-            "seconds, slower; a server of the site's own sends with its key",
-        )
-
-    def _take(self, limits: Rules, events: int) -> int:
-        allowed = self._limiter.take(limits, self._sender, events)
-        if allowed.retry_after > self.retry_after:
-            self.retry_after = allowed.retry_after
-        return allowed.events
 
 def _request_id(collected: Collected, received_at: int) -> str:
     if not collected.request:

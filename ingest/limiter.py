@@ -23,6 +23,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from limits import parse_many
 
+from activity.incoming import Batch
+from activity.refusal import Reason, Refusal
+
 if TYPE_CHECKING:
     from stores.base import Live
 
@@ -235,3 +238,46 @@ class Limiter:
                 if table.start == start and place in table.near:
                     table.counts[place] += total - count
                     table.near[place] = near._replace(shared=total)
+
+
+class Room:
+    """Counts the events of one request against the limits of its sender."""
+
+    def __init__(self, limiter: Limiter, sender: Sender, batch: Batch) -> None:
+        self._limiter = limiter
+        self._sender = sender
+        self._items = batch.items
+        self._left: dict[str, int] = {}  # events still allowed, by the site as the events spell it
+        self.retry_after = 0
+
+    def for_site(self, site: str, limits: Rules) -> bool:
+        """Return whether one more event of the site is within its limits.
+
+        The first call for a site reserves room for all of its events in the request, so the first ones are accepted and
+        the last ones refused."""
+        left = self._left.get(site)
+        if left is None:
+            items = self._items
+            same = 1 if len(items) == 1 else [getattr(item, "site", None) for item in items].count(site)
+            left = self._take(limits, same)
+        self._left[site] = left - 1
+        return left > 0
+
+    def for_unknown_site(self, limits: Rules | None) -> bool:
+        """Return whether one more event for an unknown site is within the limits."""
+        return limits is None or self._take(limits, 1) > 0
+
+    def refusal(self, index: int) -> Refusal:
+        """Return the refusal of the event at `index` for its rate."""
+        return Refusal(
+            index,
+            Reason.RATE_LIMITED,
+            f"too many events from this address, its network or for the site: send it again in {self.retry_after} "
+            "seconds, slower; a server of the site's own sends with its key",
+        )
+
+    def _take(self, limits: Rules, events: int) -> int:
+        allowed = self._limiter.take(limits, self._sender, events)
+        if allowed.retry_after > self.retry_after:
+            self.retry_after = allowed.retry_after
+        return allowed.events

@@ -14,9 +14,10 @@ Only `domain` is required. The file may begin with `limits = false`, or with the
     [limits]
     address = "3000/10 seconds; 10000/minute"
 
-The file is checked for changes at most once a second and read again when it has changed. An error in a changed file is
-logged, and the sites read before stay in force. A site with an unknown time zone is logged too: its events are counted,
-only its pages cannot be shown. Adding a site keeps the comments and the order of the file.
+The file is checked for changes at most once a second, but at once where a site is not known, and read again when it
+has changed. An error in a changed file is logged, and the sites read before stay in force. A site with an unknown time
+zone is logged too: its events are counted, only its pages cannot be shown. Adding a site keeps the comments and the
+order of the file.
 """
 
 from __future__ import annotations
@@ -200,27 +201,29 @@ class Sites:
             self._read(path)
 
     def get(self, domain: str) -> Site | None:
-        """Return a site by its domain, checking the file for changes at most once a second."""
-        self._refresh()
+        """Return a site by its domain, checking the file for changes."""
+        self._refresh(domain in self._sites)
         return self._sites.get(domain)
 
     def named(self, protocol: str, name: str) -> Site | None:
         """Return a site by the id under which trackers of a protocol know it: "PROTOCOL:ID", "ID" or the domain."""
-        self._refresh()
-        domain = self._ids.get(f"{protocol}:{name}") or self._ids.get(name) or name
+        specific = f"{protocol}:{name}"
+        self._refresh(specific in self._ids or name in self._ids)
+        domain = self._ids.get(specific) or self._ids.get(name) or name
         return self.get(domain) or self.get(domain.lower().removeprefix("www."))
 
     def with_key(self, key: str) -> tuple[str, ...]:
         """Return the domains whose secret the key is."""
-        self._refresh()
-        return self._owners.get(_hashed(key), ())
+        hashed = _hashed(key)
+        self._refresh(hashed in self._owners)
+        return self._owners.get(hashed, ())
 
     def of_tracker(self, protocol: str, name: str, credential: str) -> tuple[Site | None, bool]:
         """Return the site of a tracker's event, and whether the credential is its secret.
 
         `name` is its id or domain, "" where only the credential tells it: as a secret, or as an id."""
-        self._refresh()
         asked = (protocol, name, credential)
+        self._refresh(asked in self._asked)
         known = self._asked.get(asked)
         if known is None:
             owners = self.with_key(credential) if credential else ()
@@ -236,8 +239,9 @@ class Sites:
                 self._asked[asked] = known
         return known
 
-    def _refresh(self) -> None:
-        if self._path is not None and monotonic() >= self._check_at:
+    def _refresh(self, known: bool) -> None:
+        """Check the file: at most once a second, but always for what is not known, which may be new in it."""
+        if self._path is not None and (not known or monotonic() >= self._check_at):
             self._check(self._path)
 
     def _take(self, sites: dict[str, Site]) -> None:

@@ -27,20 +27,9 @@ BY_NAME: dict[str, Protocol] = {protocol.name: protocol for protocol in PROTOCOL
 
 def find(path: str, headers: Mapping[bytes, bytes]) -> tuple[Protocol, Route, str] | None:
     """Return the protocol of a path, its route, and the path as the protocol reads it; None if it is nobody's."""
-from activity.compat import ga4, goatcounter, matomo, openpanel, plausible, posthog, segment, snowplow, umami
-from activity.compat.protocol import Protocol, Route
-
-PROTOCOLS: tuple[Protocol, ...] = (
-    segment.PROTOCOL,
-    plausible.PROTOCOL,
-    umami.PROTOCOL,
-    ga4.PROTOCOL,
-    snowplow.PROTOCOL,
-    posthog.PROTOCOL,
-    matomo.PROTOCOL,
-    openpanel.PROTOCOL,
-    goatcounter.PROTOCOL,
-)
+    rest, candidates = (_cached_candidates if len(path) <= _CACHED else _candidates)(path)
+    if not path.startswith(PREFIX):
+        candidates = [found for found in candidates if not found[1].header or _bears(headers, found[1].header)]
     if not candidates:
         return None
     # A request that bears the header of a protocol is that one's.
@@ -48,6 +37,26 @@ PROTOCOLS: tuple[Protocol, ...] = (
     return protocol, route, rest
 
 
+def _bears(headers: Mapping[bytes, bytes], name: bytes) -> bool:
+    """Return whether a request has a header, or asks, as a CORS preflight does, whether it may come with it."""
+    if name in headers:
+        return True
+    asked = headers.get(b"access-control-request-headers")
+    return asked is not None and name in [each.strip() for each in asked.lower().split(b",")]
+
+
+def _candidates(path: str) -> tuple[str, list[tuple[Protocol, Route]]]:
+    """Return the path as protocols read it, and whose routes it may be."""
+    if path.startswith(PREFIX):
+        name, _, inner = path[len(PREFIX) :].partition("/")
+        rest = "/" + inner.rstrip("/")
+        protocol = BY_NAME.get(name)
+        return rest, [(protocol, route) for route in protocol.routes if _fits(route, rest)] if protocol else []
+    rest = path.rstrip("/")
+    return rest, [*_EXACT.get(rest, ()), *(found for found in _PREFIXES if _fits(found[1], rest))]
+
+
+_cached_candidates = lru_cache(maxsize=1024)(_candidates)
 
 
 def _fits(route: Route, path: str) -> bool:

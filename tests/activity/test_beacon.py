@@ -52,6 +52,7 @@ def test_one_event_and_a_batch_of_them() -> None:
         ({"id": "x" * 129}, Reason.MALFORMED, "1 to 128"),
         ({"id": [7]}, Reason.UNKNOWN_FIELD_TYPE, "`id` must be text"),
         ({"title": ["a"]}, Reason.UNKNOWN_FIELD_TYPE, "`title` must be text"),
+        ({"user": {"id": 5}}, Reason.UNKNOWN_FIELD_TYPE, "`user` must be text"),
         ({"user": True}, Reason.UNKNOWN_FIELD_TYPE, "`user` must be text"),
         ({"visitor": {"n": 1}}, Reason.UNKNOWN_FIELD_TYPE, "`visitor` must be text"),
         ({"ts": True}, Reason.UNKNOWN_FIELD_TYPE, "`ts` must be a time"),
@@ -89,6 +90,12 @@ def test_a_wrong_event_is_refused_alone(wrong: dict[str, Any], reason: Reason, w
         ({"search": "shoes"}, {"search": Search("shoes")}),
         ({"search": []}, {"search": None}),
         ({"engaged_ms": "1500"}, {"engaged_ms": 1500}),
+        ({"engaged_ms": "12.5"}, {"engaged_ms": 12}),
+        ({"search": {"term": "x", "results": 12.7}}, {"search": Search("x", 12)}),
+        ({"user": 42.0, "id": 7.0}, {"user": "42", "id": "7"}),
+        ({"language": ["de", "en"]}, {"language": "de"}),
+        ({"props": "null"}, {"props": {}}),
+        ({"props": "[]"}, {"props": {}}),
     ],
 )
 def test_a_wrong_type_whose_sense_is_plain_counts(sent: dict[str, Any], read: dict[str, Any]) -> None:

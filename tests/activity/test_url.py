@@ -53,7 +53,54 @@ def test_garbage_never_raises_and_the_normal_form_is_one(text: str) -> None:
 
 
 def test_parameters() -> None:
-    assert url.parameters("a=1&a=2&b=&c=%20&d=x+y&e=%ff&f") == {"a": "1", "d": "x y", "e": "\ufffd"}
+    assert url.parameters("a=1&a=2&b=&c=%20&d=x+y&e=%ff&f") == {"a": "1", "d": "x y", "e": "ÿ"}
+
+
+@pytest.mark.parametrize(
+    ("term", "queries"),
+    [
+        ("hats", ["q=hats", "q[]=hats", "q%5B%5D=hats", "search[term]=hats", "search%5Bterm%5D=hats", "Q=hats",
+                  "SEARCH=hats", "filter[q]=hats", "q[0]=hats", "form.q=hats", "q=%00&s=hats", "q=&q[]=hats"]),
+        ("red shoes", ["q=red+shoes", "q=red%20shoes", "q=red%2520shoes", "q=red%0A%09shoes", "q=red%252520shoes"]),
+        ("café", ["q=caf%C3%A9", "q=café", "q=caf%c3%a9", "q=caf%E9", "q=caf%e9", "q=caf%25C3%25A9", "q=caf%25E9",
+                  "q=caf%u00E9", "q=cafe%CC%81", "q[]=caf%E9"]),
+        ("“50 €”", ["q=%9350+%80%94", "q=%E2%80%9C50+%E2%82%AC%E2%80%9D"]),
+        ("😀", ["q=%uD83D%uDE00", "q=%F0%9F%98%80"]),
+        ("c++", ["q=c%2B%2B"]),
+        ("100%", ["q=100%", "q=100%25"]),
+        ("5%de", ["q=5%25de"]),
+        ("50% off", ["q=50%25+off"]),
+        ("", ["search[color]=red", "page=2", "q=+", "tags[]=q", "q=%00"]),
+    ],
+)  # fmt: skip
+def test_a_search_term_has_one_spelling(term: str, queries: list[str]) -> None:
+    for query in queries:
+        address = url.parse(f"https://example.com/find?{query}")
+        assert address is not None
+        assert url.search_term(url.parameters(address.query)) == term, query
+
+
+def test_a_sites_own_parameter_is_found_in_each_form() -> None:
+    for query in ("Find=hats", "find=hats", "find[]=hats", "a[Find]=hats"):
+        assert url.search_term(url.parameters(query), ["Find"]) == "hats"
+    assert url.search_term({"a[b]": "hats", "b": "caps"}, ["a[b]"]) == "hats"
+
+
+OLD = st.lists(st.tuples(st.sampled_from("éèêëüßñøæ€œ"), st.sampled_from("abcx")), min_size=1, max_size=9)
+
+
+@given(OLD, st.booleans())
+def test_a_term_in_windows_1252_is_read_as_it_was_typed(letters: list[tuple[str, str]], utf_8: bool) -> None:
+    term = "".join(high + low for high, low in letters)
+    query = "q=" + "".join(f"%{byte:02X}" for byte in term.encode("utf-8" if utf_8 else "cp1252"))
+    assert url.search_term(url.parameters(query)) == term
+
+
+@given(st.binary(max_size=20))
+def test_no_term_is_destroyed(raw: bytes) -> None:
+    term = url.search_term(url.parameters("q=" + "".join(f"%{byte:02X}" for byte in raw)))
+    assert "\ufffd" not in term or b"\xef\xbf\xbd" in raw
+    assert term.encode()[:1] or not raw.strip(bytes(range(33)) + b"\x7f")
 
 
 @pytest.mark.parametrize(

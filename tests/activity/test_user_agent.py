@@ -40,6 +40,13 @@ PEOPLE_BEFORE_APPLICATIONS = [
     f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {WEBKIT} discord/1.0.9032 {ELECTRON}",
     f"Mozilla/5.0 (X11; Linux x86_64) {WEBKIT} Code/1.89.1 {ELECTRON}",
     f"{MAC} Some-Fetcher/1.0 Slack/4.36 {ELECTRON}",
+    f"{MAC} WhatsApp/2.2 {ELECTRON}",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 Notion/3.1",
+    "Mozilla/5.0 (compatible; MSIE 9.0; Windows NT 6.1; Trident/5.0)",
+    "Mozilla/5.0 (compatible; Konqueror/4.5; FreeBSD) KHTML/4.5.4 (like Gecko)",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 "
+    "[FBAN/FBIOS;FBAV/450.0;FBDV/iPhone14,3]",
+    f"Mozilla/5.0 (Linux; Android 14; Pixel 8; wv) {WEBKIT} Version/4.0 Chrome/126.0.0.0 Mobile Safari/537.36",
 ]
 PEOPLE_IN_TERMINALS = [
     "Lynx/2.8.9rel.1 libwww-FM/2.14 SSL-MM/1.4.1 OpenSSL/1.1.1d",
@@ -58,6 +65,17 @@ PROGRAMS = {
     "Icinga/2.13": "icinga",
     "(x)": "x",
     "%": "crawler",
+}
+ADDED = {  # to a browser's agent
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 (compatible; NewAI/1.0; +https://new.example/x)": "newai",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 (compatible; NewAI/1.0)": "newai",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 NewThing/1.0 (+https://new.example)": "newthing",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36; NewAI-User/1.0": "newai-user",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36; Operator/1.0": "operator",
+    f"{MAC}; compatible; Google-NotebookLM": "google-notebooklm",
+    f"Mozilla/5.0 (X11; Linux x86_64) {WEBKIT} Chrome/108.0.0.0 Safari/537.36 Checkly": "checkly",
+    "Mozilla/5.0 (Linux; Android 6.0.1; Nexus 5X Build/MMB29P) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/99.0.0.0 "
+    "Mobile Safari/537.36 (compatible; GoogleOther)": "googleother",
 }
 BOTS = {
     f"{MAC} NewsBot/1.0 {ELECTRON}": "newsbot",
@@ -82,9 +100,9 @@ def test_people(text: str) -> None:
     assert not CrawlerDetect().is_crawler(text)
 
 
-@pytest.mark.parametrize("text", BOTS)
-def test_bots(text: str) -> None:
-    assert parse(text).bot == BOTS[text]
+@pytest.mark.parametrize(("text", "bot"), [*BOTS.items(), *ADDED.items()])
+def test_bots(text: str, bot: str) -> None:
+    assert parse(text).bot == bot
 
 
 @pytest.mark.parametrize("text", [*PEOPLE_BEFORE_APPLICATIONS, *PEOPLE_IN_TERMINALS, *PEOPLE_WITH_OLD_PHONES])

@@ -140,6 +140,16 @@ def test_processes_that_add_at_once_lose_nothing(tmp_path: Path) -> None:
     assert len(parse(path.read_text(), "x")) == 6
 
 
+def test_a_site_is_known_as_soon_as_it_is_added(tmp_path: Path) -> None:
+    path = tmp_path / "sites.toml"
+    add(path, "a.example")
+    sites = Sites(path)
+    assert sites.get("a.example")
+    assert sites.get("b.example") is None
+    add(path, "b.example")
+    assert sites.get("b.example")
+
+
 def test_a_file_that_became_wrong_leaves_the_known_sites(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "sites.toml"
     sites = Sites(path)

@@ -1,0 +1,304 @@
+"""Where visitors come from: what a source is called, and what kind of site it is.
+
+One network has many hosts: for desktops and phones, for its redirects, for countries; its app sends the name of a
+package; and people tag links `fb`, `Facebook` or `facebook_ads`. `name_of` calls all of them by the network's main
+host, so that they are one row. It calls any other host by its name without `www.`, `m.` and the like, and any other
+tag by its text in lower case. `kind_of` says whether a source is a search engine, a social network, a shop and so on.
+
+The lists are ours, gathered from the products' public documentation. Raise `VERSION` with every change to them: it is
+stored with each event, so that a number can be traced to the lists it came from. What is stored keeps its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+from functools import lru_cache
+
+VERSION = "2"
+
+
+class Kind(StrEnum):
+    """What sort of site a source is, which the channel depends on."""
+
+    SEARCH = "search"
+    SOCIAL = "social"
+    VIDEO = "video"
+    SHOPPING = "shopping"
+    AI = "ai"
+    EMAIL = "email"
+
+
+# Hosts by kind. An entry covers its subdomains, too, and the longest match wins.
+_HOSTS: dict[Kind, str] = {
+    Kind.SEARCH: """
+        bing.com duckduckgo.com ecosia.org qwant.com startpage.com search.brave.com kagi.com yahoo.com
+        yahoo.co.jp baidu.com sogou.com so.com sm.cn naver.com daum.net seznam.cz ask.com aol.com dogpile.com
+        metager.org metager.de mojeek.com swisscows.com presearch.com presearch.org lilo.org rambler.ru
+        nova.rambler.ru go.mail.ru yep.com gibiru.com lycos.com excite.com info.com search.com webcrawler.com
+        onet.pl wp.pl szukaj.onet.pl virgilio.it biglobe.ne.jp goo.ne.jp coccoc.com petalsearch.com searx.be
+        searxng.org marginalia-search.com search.lycos.com millionshort.com yippy.com
+    """,
+    Kind.SOCIAL: """
+        facebook.com messenger.com instagram.com threads.com x.com linkedin.com reddit.com pinterest.com
+        tumblr.com vk.com ok.ru mastodon.social mastodon.online fosstodon.org hachyderm.io bsky.app
+        news.ycombinator.com lobste.rs quora.com medium.com snapchat.com telegram.org whatsapp.com discord.com
+        weibo.com wechat.com douban.com zhihu.com xing.com nextdoor.com stackoverflow.com stackexchange.com
+        meetup.com disqus.com livejournal.com slashdot.org digg.com mix.com flipboard.com getpocket.com line.me
+        viadeo.com lemmy.world lemmy.ml kakao.com slack.com teams.microsoft.com producthunt.com
+    """,
+    Kind.VIDEO: """
+        youtube.com vimeo.com dailymotion.com twitch.tv tiktok.com bilibili.com rumble.com odysee.com youku.com
+        iqiyi.com v.qq.com nicovideo.jp netflix.com hulu.com disneyplus.com wistia.com peertube.tv
+        crunchyroll.com
+    """,
+    Kind.SHOPPING: """
+        shopping.google.com shopping.yahoo.com shopping.yahoo.co.jp etsy.com aliexpress.com alibaba.com
+        taobao.com tmall.com jd.com walmart.com target.com bestbuy.com rakuten.com rakuten.co.jp shopzilla.com
+        pricegrabber.com idealo.de kelkoo.com mercadolibre.com mercadolivre.com.br flipkart.com shopify.com
+        shop.app temu.com shein.com zalando.com otto.de wish.com allegro.pl ozon.ru wildberries.ru geizhals.de
+        geizhals.at pricerunner.com ceneo.pl
+    """,
+    Kind.AI: """
+        chatgpt.com openai.com perplexity.ai claude.ai gemini.google.com copilot.microsoft.com deepseek.com
+        mistral.ai grok.com poe.com you.com phind.com meta.ai pi.ai character.ai huggingface.co kimi.com
+        chat.qwen.ai doubao.com notebooklm.google.com iask.ai andisearch.com felo.ai genspark.ai manus.im
+        duck.ai
+    """,
+    Kind.EMAIL: """
+        mail.google.com outlook.live.com mail.yahoo.com mail.proton.me mail.ru mail.aol.com webmail.free.fr
+        app.fastmail.com mail.zoho.com mail.yandex.ru mail.yandex.com deref-gmx.net deref-web.de mail.qq.com
+        mail.163.com mailchi.mp icloud.com tutanota.com app.tuta.com hey.com app.hey.com
+    """,
+}
+HOSTS: dict[str, Kind] = {host: kind for kind, hosts in _HOSTS.items() for host in hosts.split()}
+
+# Matches <label>.<country domain> (google.de, google.co.uk, amazon.fr) and of the subdomains those in `_BRAND_PARTS`.
+_BRANDS: dict[str, tuple[Kind, str]] = {
+    "google": (Kind.SEARCH, "google.com"),
+    "yandex": (Kind.SEARCH, "yandex.ru"),
+    "amazon": (Kind.SHOPPING, "amazon.com"),
+    "ebay": (Kind.SHOPPING, "ebay.com"),
+    "pinterest": (Kind.SOCIAL, "pinterest.com"),
+}
+_BRAND_PARTS = frozenset(
+    ("m", "images", "ipv4", "ipv6", "encrypted", "lens", "cse", "smile", "rover", "cgi", "search", "yabs")
+)
+# Hosts of these brands that are neither a search engine nor a shop: they count as plain referrals.
+_PLAIN_HOSTS = (
+    "docs.google.com drive.google.com sites.google.com groups.google.com news.google.com classroom.google.com "
+    "accounts.google.com calendar.google.com meet.google.com play.google.com translate.google.com "
+    "maps.google.com developers.google.com cloud.google.com support.google.com keep.google.com "
+    "aws.amazon.com console.aws.amazon.com colab.research.google.com support.microsoft.com "
+    "finance.yahoo.com news.yahoo.com sports.yahoo.com news.yahoo.co.jp blog.naver.com cafe.naver.com "
+    "tieba.baidu.com baike.baidu.com zhidao.baidu.com pan.baidu.com webmaster.yandex.ru disk.yandex.ru"
+)
+PLAIN_HOSTS: frozenset[str] = frozenset(_PLAIN_HOSTS.split())
+
+# What people write into `utm_source`, besides the hosts above and the networks below; "-" stands for "_" and " ", too.
+_TAGS: dict[Kind, str] = {
+    Kind.SOCIAL: "meta mastodon social lemmy",
+    Kind.SHOPPING: "google-shopping shopping shop.app igshopping",
+    Kind.AI: "you.com",
+    Kind.EMAIL: "email e-mail newsletter mailchimp mailerlite substack klaviyo sendgrid convertkit buttondown brevo",
+}
+TAGS: dict[str, Kind] = {tag: kind for kind, tags in _TAGS.items() for tag in tags.split()}
+
+# What one network is called, and the hosts, apps and tags that are it. A host here covers its subdomains, too, but for
+# those listed above under a name of their own.
+_NETWORKS: dict[str, str] = {
+    # search engines
+    "google.com": "google adwords com.google.android.googlequicksearchbox com.google.android.apps.searchlite "
+    "syndicatedsearch.goog",
+    "bing.com": "bing com.microsoft.bing com.microsoft.binglite",
+    "duckduckgo.com": "duckduckgo ddg com.duckduckgo.mobile.android",
+    "yahoo.com": "yahoo com.yahoo.mobile.client.android.search com.yahoo.mobile.client.android.yahoo",
+    "yahoo.co.jp": "jp.co.yahoo.android.yjtop",
+    "yandex.ru": "yandex ya.ru ru.yandex.searchplugin com.yandex.searchapp",
+    "baidu.com": "baidu com.baidu.searchbox",
+    "ecosia.org": "ecosia com.ecosia.android",
+    "qwant.com": "qwant com.qwant.liberty",
+    "startpage.com": "startpage ixquick.com",
+    "search.brave.com": "brave",
+    "kagi.com": "kagi com.kagi.search",
+    "naver.com": "naver com.nhn.android.search",
+    "daum.net": "daum net.daum.android.daum",
+    "seznam.cz": "seznam cz.seznam.sbrowser",
+    "ask.com": "ask",
+    "aol.com": "aol",
+    "sogou.com": "sogou",
+    "so.com": "haosou.com",
+    # social networks
+    "facebook.com": "facebook fb face-book fb.com fb.me com.facebook.katana com.facebook.lite com.facebook.mlite",
+    "messenger.com": "messenger fb-messenger facebook-messenger m.me com.facebook.orca",
+    "instagram.com": "instagram ig insta instagr.am ig.me com.instagram.android com.instagram.lite",
+    "threads.com": "threads threads.net com.instagram.barcelona",
+    "x.com": "x twitter twitter.com t.co twitter-x x-twitter com.twitter.android com.twitter.android.lite",
+    "linkedin.com": "linkedin linked-in lnkd.in com.linkedin.android com.linkedin.android.lite",
+    "reddit.com": "reddit redd.it com.reddit.frontpage com.laurencedawson.reddit_sync",
+    "pinterest.com": "pinterest pin.it com.pinterest",
+    "tumblr.com": "tumblr t.umblr.com href.li com.tumblr",
+    "medium.com": "medium link.medium.com com.medium.reader",
+    "quora.com": "quora qr.ae com.quora.android",
+    "vk.com": "vk vkontakte vk.ru vk.cc vkontakte.ru com.vkontakte.android",
+    "ok.ru": "odnoklassniki odnoklassniki.ru ru.ok.android",
+    "bsky.app": "bluesky bsky bsky.social xyz.blueskyweb.app",
+    "snapchat.com": "snapchat com.snapchat.android",
+    "telegram.org": "telegram tg t.me telegram.me org.telegram.messenger org.telegram.plus org.thunderdog.challegram",
+    "whatsapp.com": "whatsapp wa wa.me l.wl.co com.whatsapp",
+    "discord.com": "discord discordapp.com discord.gg com.discord",
+    "slack.com": "slack slack-redir.net com.slack",
+    "teams.microsoft.com": "ms-teams teams.live.com teams.cloud.microsoft statics.teams.cdn.office.net "
+    "com.microsoft.teams",
+    "weibo.com": "weibo weibo.cn t.cn com.sina.weibo",
+    "wechat.com": "wechat weixin weixin.qq.com com.tencent.mm",
+    "zhihu.com": "zhihu com.zhihu.android",
+    "line.me": "line jp.naver.line.android",
+    "kakao.com": "kakao kakaotalk com.kakao.talk",
+    "nextdoor.com": "nextdoor com.nextdoor",
+    "xing.com": "xing com.xing.android",
+    "news.ycombinator.com": "hn hackernews hacker-news ycombinator",
+    "producthunt.com": "producthunt product-hunt com.producthunt.android",
+    "flipboard.com": "flipboard flip.it flipboard.app",
+    "getpocket.com": "pocket com.ideashower.readitlater.pro",
+    # video
+    "youtube.com": "youtube yt you-tube youtu.be youtube-nocookie.com com.google.android.youtube",
+    "tiktok.com": "tiktok tik-tok tiktokv.com com.zhiliaoapp.musically com.ss.android.ugc.trill",
+    "twitch.tv": "twitch tv.twitch.android.app",
+    "vimeo.com": "vimeo com.vimeo.android.videoapp",
+    "dailymotion.com": "dailymotion dai.ly com.dailymotion.dailymotion",
+    "bilibili.com": "bilibili b23.tv tv.danmaku.bili",
+    "netflix.com": "netflix com.netflix.mediaclient",
+    "rumble.com": "rumble",
+    # shops
+    "amazon.com": "amazon amzn amzn.to amzn.eu a.co com.amazon.mshop.android.shopping",
+    "ebay.com": "ebay ebay.us com.ebay.mobile",
+    "etsy.com": "etsy etsy.me com.etsy.android",
+    "walmart.com": "walmart com.walmart.android",
+    "aliexpress.com": "aliexpress aliexpress.ru aliexpress.us s.click.aliexpress.com com.alibaba.aliexpresshd",
+    "idealo.de": "idealo idealo.co.uk idealo.at idealo.fr idealo.it idealo.es de.idealo.android",
+    "zalando.com": "zalando zalando.de zalando.at zalando.ch zalando.fr zalando.it zalando.co.uk zalando.pl "
+    "de.zalando.mobile",
+    "rakuten.com": "rakuten",
+    "shopify.com": "shopify",
+    # assistants
+    "chatgpt.com": "chatgpt chat-gpt chat.openai.com com.openai.chatgpt",
+    "openai.com": "openai",
+    "perplexity.ai": "perplexity perplexity.com pplx.ai ai.perplexity.app.android",
+    "claude.ai": "claude claude.com com.anthropic.claude",
+    "gemini.google.com": "gemini google-gemini bard bard.google.com com.google.android.apps.bard",
+    "copilot.microsoft.com": "copilot microsoft-copilot copilot.com copilot.cloud.microsoft edgeservices.bing.com "
+    "com.microsoft.copilot",
+    "deepseek.com": "deepseek com.deepseek.chat",
+    "mistral.ai": "mistral le-chat ai.mistral.chat",
+    "grok.com": "grok x.ai ai.x.grok",
+    "meta.ai": "meta-ai",
+    "poe.com": "poe com.poe.android",
+    "phind.com": "phind",
+    "kimi.com": "kimi kimi.moonshot.cn com.moonshot.kimichat",
+    # mail
+    "mail.google.com": "gmail google-mail gmail.com com.google.android.gm",
+    "outlook.live.com": "outlook outlook.com outlook.office.com outlook.office365.com outlook.cloud.microsoft "
+    "com.microsoft.office.outlook",
+    "mail.yahoo.com": "yahoo-mail com.yahoo.mobile.client.android.mail",
+    "mail.proton.me": "proton protonmail mail.protonmail.com ch.protonmail.android",
+    "mail.ru": "e.mail.ru touch.mail.ru away.mail.ru ru.mail.mailapp",
+    # others
+    "email": "e-mail",
+    "news.google.com": "google-news googlenews com.google.android.apps.magazines",
+}
+_SPELLINGS = {spelling: name for name, text in _NETWORKS.items() for spelling in (name, *text.split())}
+# Subdomains of these are other services, or other people's sites.
+_ALONE = frozenset(
+    ("google.com", "yandex.ru", "amazon.com", "ebay.com", "tumblr.com", "medium.com", "mail.ru")
+)
+_PACKAGE = re.compile(r"(com|org|net|tv|ru|jp|cz|ai|de|ch|xyz|flipboard)\.")  # how names of Android apps begin
+_GAPS = re.compile(r"[\s_-]+")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
+_DEVICE = re.compile(r"(?:www\d?|m|mobile|amp|touch|wap)\.")
+_LONGEST = 256  # characters of a name
+_SECOND_LEVEL = frozenset(("co", "com", "org", "net", "gov", "edu", "ac", "or", "ne"))
+
+
+@lru_cache(maxsize=4096)
+def name_of(source: str) -> str:
+    """Returns what a source is called: the main host of a network that is known by this host, app or tag.
+
+    Any other host is named without `www.`, `m.` and the like, any other text by itself in lower case, with one blank
+    for each run of white space. `name_of` of a name is the name. Never raises.
+    """
+    text = " ".join(source.lower().split())[:_LONGEST].rstrip()
+    host = _without_device(_SCHEME.sub("", text, count=1).partition("/")[0].partition("?")[0])
+    return _network(host) or _network_of_tag(host) or _without_device(text)
+
+
+@lru_cache(maxsize=4096)
+def kind_of(source: str) -> Kind | None:
+    """Returns the kind of a host, an app or a tag; None if no list has it."""
+    name = name_of(source)
+    if kind := TAGS.get(_GAPS.sub("-", name)):
+        return kind
+    for host in _above(name):
+        if host in PLAIN_HOSTS:
+            return None
+        if kind := HOSTS.get(host):
+            return kind
+    brand = _brand(name)
+    return brand[0] if brand else None
+
+
+def _network(host: str) -> str | None:
+    if brand := _brand(host):
+        return brand[1]
+    for above in _above(host):
+        if (above == host or ("." in above and above not in _ALONE)) and (name := _SPELLINGS.get(above)):
+            return name
+        kind = HOSTS.get(above)
+        if kind is Kind.EMAIL and above not in _ALONE:
+            return above  # the many servers of one provider
+        if kind or above in PLAIN_HOSTS:
+            return None
+    if _PACKAGE.match(host):
+        labels = host.split(".")
+        for end in range(len(labels) - 1, 1, -1):
+            if name := _SPELLINGS.get(".".join(labels[:end])):
+                return name
+    return None
+
+
+def _network_of_tag(tag: str) -> str | None:
+    """What a tag means that has more in it than a network's name: "Facebook Ads", "google_ads", "fbads"."""
+    key = _GAPS.sub("-", tag).strip("-")
+    advertised = key.removesuffix("ads").rstrip("-")
+    return _SPELLINGS.get(key) or (_SPELLINGS.get(advertised) if "." not in advertised else None)
+
+
+def _brand(host: str) -> tuple[Kind, str] | None:
+    """The brand of google.de, google.co.uk, amazon.com.br: its label, then one or two short ones for the country."""
+    labels = host.split(".")
+    for size in (1, 2):
+        if len(labels) > size and all(len(label) <= 3 for label in labels[-size:]):
+            before = labels[: -size - 1]
+            if len(before) > 1 or (before and before[0] not in _BRAND_PARTS and len(before[0]) != 2):
+                continue
+            if brand := _BRANDS.get(labels[-size - 1]):
+                return brand
+    return None
+
+
+def _above(host: str) -> Iterator[str]:
+    """The host, then each domain that it is in."""
+    while host:
+        yield host
+        host = host.partition(".")[2]
+
+
+def _without_device(text: str) -> str:
+    """The host without the label for phones and the like, if something is left that can be a site's host."""
+    while (found := _DEVICE.match(text)) is not None:
+        rest = text[found.end() :]
+        if "." not in rest or (rest.count(".") == 1 and rest.partition(".")[0] in _SECOND_LEVEL):
+            break
+        text = rest
+    return text

@@ -1,0 +1,92 @@
+"""One source under one name: hosts, apps and tags of a network; and of what kind it is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activity import url
+from activity.attribution import origin, referrer_host
+from activity.sources import _SPELLINGS as SPELLINGS
+from activity.sources import HOSTS, PLAIN_HOSTS, TAGS, Kind, kind_of, name_of
+
+
+@pytest.mark.parametrize(
+    ("name", "referrers", "tags"),
+    [
+        ("facebook.com",
+         ["https://www.facebook.com/", "https://m.facebook.com/", "http://l.facebook.com/l.php?u=x", "https://fb.me/x",
+          "https://lm.facebook.com/", "https://de-de.facebook.com/", "android-app://com.facebook.katana/"],
+         ["facebook", "Facebook", "FB", " Facebook ", "facebook_ads", "Facebook Ads", "fbads", "facebook.com",
+          "www.facebook.com", "https://www.facebook.com/groups/1"]),
+        ("instagram.com", ["https://l.instagram.com/?u=x", "android-app://com.instagram.android"], ["ig", "Instagram"]),
+        ("x.com", ["https://t.co/a", "https://mobile.twitter.com/", "android-app://com.twitter.android"],
+         ["twitter", "X", "Twitter.com"]),
+        ("reddit.com", ["https://out.reddit.com/t3_x", "https://old.reddit.com/", "https://redd.it/x"], ["Reddit"]),
+        ("linkedin.com", ["https://lnkd.in/x", "https://de.linkedin.com/", "android-app://com.linkedin.android"],
+         ["LinkedIn", "linked in"]),
+        ("vk.com", ["https://away.vk.com/away.php", "https://m.vk.com/", "https://vk.ru/"], ["vkontakte"]),
+        ("pinterest.com", ["https://www.pinterest.de/", "https://uk.pinterest.com/", "https://www.pinterest.com.au/",
+                           "android-app://com.pinterest/", "https://pin.it/x"], ["Pinterest"]),
+        ("google.com", ["https://www.google.com/", "https://www.google.de/", "https://google.co.uk", "https://google.com.br",
+                        "https://images.google.fr/", "android-app://com.google.android.googlequicksearchbox/"],
+         ["google", "Google", "GOOGLE ADS", "adwords"]),
+        ("mail.google.com", ["https://mail.google.com/", "android-app://com.google.android.gm/"], ["gmail", "Gmail"]),
+        ("yahoo.com", ["https://de.search.yahoo.com/", "https://r.search.yahoo.com/x"], ["Yahoo"]),
+        ("youtube.com", ["https://m.youtube.com/", "https://youtu.be/x"], ["YouTube", "yt", "you tube"]),
+        ("chatgpt.com", ["https://chat.openai.com/", "https://chatgpt.com/"], ["chatgpt.com", "ChatGPT"]),
+        ("outlook.live.com", ["https://eur01.safelinks.protection.outlook.com/?url=x"], ["Outlook"]),
+        ("news.example", ["https://news.example/", "https://www.news.example/", "https://m.news.example:8443/a",
+                          "https://amp.news.example/"], ["News.example", "WWW.news.example"]),
+        ("spring letter", [], ["Spring Letter", "spring  letter", " SPRING LETTER "]),
+    ],
+)  # fmt: skip
+def test_a_network_is_one_source(name: str, referrers: list[str], tags: list[str]) -> None:
+    assert {origin({}, referrer_host(referrer)).source for referrer in referrers} <= {name}
+    for tag in tags:
+        found = origin(url.parameters(f"utm_source={tag}".replace(" ", "+")), "")
+        assert (found.source, found.utm_source) == (name, " ".join([tag.strip()]))
+
+
+@pytest.mark.parametrize(
+    ("host", "kind"),
+    [
+        ("docs.google.com", None),
+        ("scholar.google.com", None),
+        ("gemini.google.com", Kind.AI),
+        ("shopping.google.com", Kind.SHOPPING),
+        ("google.example.org", None),
+        ("notfacebook.com", None),
+        ("facebook.com.example.net", None),
+        ("fb.me.example.net", None),
+        ("finance.yahoo.com", None),
+        ("alice.medium.com", Kind.SOCIAL),
+        ("someone.tumblr.com", Kind.SOCIAL),
+        ("go.mail.ru", Kind.SEARCH),
+        ("m.co.uk", None),
+        ("ads", None),
+        ("", None),
+    ],
+)
+def test_what_is_a_source_of_its_own_keeps_its_name(host: str, kind: Kind | None) -> None:
+    assert (name_of(host), kind_of(host)) == (host, kind)
+
+
+def test_each_entry_of_the_lists_means_what_it_says() -> None:
+    assert {spelling: name_of(spelling) for spelling in SPELLINGS} == SPELLINGS
+    assert {host: kind_of(host) for host in HOSTS} == HOSTS
+    assert {tag: kind_of(tag) for tag in TAGS} == TAGS
+    assert {kind_of(host) for host in PLAIN_HOSTS} == {None}
+    assert {name for name in SPELLINGS.values() if kind_of(name) is None} == {"news.google.com"}
+
+
+LABELS = st.sampled_from(["m", "www", "google", "facebook", "com", "co", "uk", "line", "x", "fb", "de", "a"])
+
+
+@given(st.text(max_size=300) | st.lists(LABELS, max_size=6).map(".".join) | st.lists(LABELS, max_size=3).map(" ".join))
+def test_a_name_is_its_own_name_and_has_the_kind_of_what_it_names(text: str) -> None:
+    name = name_of(text)
+    assert name_of(name) == name
+    assert kind_of(name) == kind_of(text)
+    assert len(name) <= 256
