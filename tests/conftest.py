@@ -16,6 +16,7 @@ from typing import Any
 
 import boto3
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import rerun, s3, schedule
 from tests.once import Once
@@ -28,6 +29,10 @@ from tests.servers import kafka3 as kafka3_part
 from tests.servers import process
 from tests.servers import pulsar as pulsar_part
 from tests.servers import redis as redis_part
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("footfall", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("footfall")
 
 PARTS: dict[str, Any] = {
     "kafka": kafka_part,
