@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -167,8 +166,10 @@ def time_of(value: object) -> int | None:
         return None
     if isinstance(value, str):
         if len(value) == 24 and value[10] == "T" and value[19] == "." and value[23] == "Z":  # as JavaScript writes it
-            with suppress(ValueError):
+            try:
                 return (datetime.fromisoformat(value) - _EPOCH) // _MILLISECOND
+            except ValueError:
+                pass
         text = value.strip().upper()
         if not _NUMBER.fullmatch(text):
             return _iso(text)

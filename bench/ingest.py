@@ -6,7 +6,8 @@ agent, bots, source, id, account) with each event durable before its 202, with o
 have two workers and the same load: events of about 400 bytes, 64 connections kept alive, 2,000 user agents drawn by
 Zipf's law. Rounds alternate, and each is compared with its neighbour, because the work done in a second of CPU drifts
 by a third within minutes on a shared machine. Afterwards the acknowledged events are compared with those on the broker,
-which has to hold every one of them and nothing else.
+which has to hold every one of them and nothing else. The same events as messages of Segment's clients are measured
+beside our own.
 
     ./dev bench ingest [--events N] [--rounds N] [--json]      FOOTFALL_BENCH_KAFKA=kafka://h:9092 adds Kafka
 """
@@ -93,7 +94,8 @@ class Requests:
         now = time.time_ns() // 1_000_000
         if path == SEGMENT:
             stamp = datetime.fromtimestamp(now / 1_000, UTC).isoformat(timespec="milliseconds")[:-6].encode()
-            messages = b",".join([self._message(stamp) for _ in range(events)])
+            visitor = self._rng.randrange(5_000)  # one a request, as our own has
+            messages = b",".join([self._message(stamp, visitor) for _ in range(events)])
             body = b'{"writeKey":"%s","sentAt":"%sZ","batch":[%s]}' % (KEY.encode(), stamp, messages)
         else:
             body = b'{"sent_at":%d,"events":[%s]}' % (now, b",".join([self._event(now) for _ in range(events)]))
@@ -104,14 +106,14 @@ class Requests:
             b"Origin: https://bench.example\r\nReferer: https://bench.example/\r\nContent-Length: %d\r\n\r\n%s"
         ) % (path, agent, len(body), body)
 
-    def _message(self, stamp: bytes) -> bytes:
+    def _message(self, stamp: bytes, visitor: int) -> bytes:
         self._sent += 1
         return (
             b'{"type":"page","anonymousId":"%d","messageId":"%s-%d","timestamp":"%sZ","context":{"page":{'
             b'"url":"https://bench.example/articles/%d/a-page-of-the-site?ref=newsletter","title":"A page of the site, '
             b'number %d","referrer":"https://www.example.org/links/%d"},"locale":"en-GB","screen":{"width":1920,'
             b'"height":1080}}}'
-        ) % (self._sent % 5_000, self._run, self._sent, stamp, self._sent % 400, self._sent % 400, self._sent % 50)
+        ) % (visitor, self._run, self._sent, stamp, self._sent % 400, self._sent % 400, self._sent % 50)
 
     def _event(self, now: int) -> bytes:
         self._sent += 1

@@ -127,23 +127,16 @@ class Collector:
             batch = trackers.read(found, request, unpacked, self._options.limits)
             body = unpacked
         if isinstance(batch, Answer):
-            return trackers.response(batch, trackers.cors(found.headers.get(b"origin")))
+            return trackers.response(batch, trackers.cors(dict(request.headers).get(b"origin")))
         received, query = (body, request.query.decode("latin-1")) if body else (request.query, None)
         received = trackers.without_secret(received, batch.credential)
-        submission = self._submission(request, batch, protocol.name, received, found.headers)
+        submission = self._submission(request, batch, protocol.name, received)
         submission.tracker = trackers.Tracker(protocol, batch.form)
         submission.query = query
         return submission
 
-    def _submission(
-        self,
-        request: Request,
-        batch: beacon.Batch,
-        protocol: str,
-        received: bytes,
-        headers: dict[bytes, bytes] | None = None,
-    ) -> Submission:
-        headers = dict(request.headers) if headers is None else headers
+    def _submission(self, request: Request, batch: beacon.Batch, protocol: str, received: bytes) -> Submission:
+        headers = dict(request.headers)
         return Submission(
             batch,
             headers,
@@ -244,7 +237,7 @@ class Collector:
             if type(item) is Tracked:
                 who = domain, item.client, item.address, item.agent
                 if who not in known:
-                    known[who] = self._tracked(item, submission, terms, received_at)
+                    known[who] = self._tracked(item, submission, terms, received_at, (parsed_agent, where))
                 its_visitor, its_key, its_agent, its_place = known[who]
                 sent_at = sent_at if item.sent_at is None else item.sent_at
             elif trusted and item.visitor:
@@ -278,18 +271,19 @@ class Collector:
         collected.retry_after = room.retry_after
 
     def _tracked(
-        self, item: Tracked, submission: Submission, terms: Terms, received_at: int
+        self, item: Tracked, submission: Submission, terms: Terms, received_at: int, seen: tuple[agent.Agent, geo.Place]
     ) -> tuple[str, bytes, agent.Agent, geo.Place]:
-        """Return visitor, the visitor's key, agent and place of another tracker's event.
+        """Return visitor, the visitor's key, agent and place of another tracker's event. `seen` is of the request.
 
         A server of the site's own gives the visitor's address and agent, and what it leaves out is not known: its own
         would be those of no visitor."""
         address, user_agent = submission.address, submission.user_agent
+        parsed, place = seen
         if terms.trusted:
             address = geo.canonical_address(item.address) or ("" if _is_program(user_agent) else address)
             user_agent = item.agent or user_agent
-        place = geo.lookup(self._places, address, self._place_source) if address else geo.NOWHERE
-        parsed = agent.parse(user_agent)
+            place = geo.lookup(self._places, address, self._place_source) if address else geo.NOWHERE
+            parsed = agent.parse(user_agent)
         if item.client:
             visitor = self._visitors.client(terms.domain, item.client)
             parsed = _program(parsed, user_agent)

@@ -37,13 +37,12 @@ class Found(NamedTuple):
     protocol: Protocol
     path: str  # without prefix
     methods: tuple[str, ...]
-    headers: dict[bytes, bytes]
 
 
 def route(path: str, headers: dict[bytes, bytes]) -> Found | None:
     """Return whose protocol a request speaks; None if it is no tracker's."""
     found = find(path, headers)
-    return None if found is None else Found(found[0], found[2], found[1].methods, headers)
+    return None if found is None else Found(found[0], found[2], found[1].methods)
 
 
 def route_of_letter(path: str, protocol: str) -> Found | None:
@@ -56,7 +55,9 @@ def route_of_letter(path: str, protocol: str) -> Found | None:
 def read(found: Found, request: Request, body: bytes, limits: Limits) -> TrackerBatch | Answer:
     """Read the events of a request. `body` is unpacked."""
     query = request.query.decode("latin-1")
-    return found.protocol.read(TrackerRequest(request.method, found.path, query, found.headers, body), limits)
+    return found.protocol.read(
+        TrackerRequest(request.method, found.path, query, dict(request.headers), body), limits
+    )
 
 
 def response(answer: Answer, headers: Headers) -> Response:

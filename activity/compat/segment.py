@@ -8,12 +8,9 @@ Source: https://segment.com/docs/connections/sources/catalog/libraries/server/ht
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
-
-import msgspec
 
 from activity.compat import values
 from activity.compat.protocol import (
@@ -34,11 +31,13 @@ from activity.compat.segment_messages import (
     Sender,
     context_of,
     event_of,
+    events_of,
     from_object,
+    opened,
     parse,
     time_or_none,
 )
-from activity.incoming import Incoming, Limits
+from activity.incoming import Limits
 from activity.refusal import Reason, Refusal
 
 # Bytes that Segment takes. RudderStack's and Jitsu's clients may send what fits a request.
@@ -50,16 +49,6 @@ _OF_RUDDERSTACK = b'"channel"'  # a field of all of its messages, and of nobody 
 _KEY = re.compile(rb'"writeKey"\s*:\s*"([^"\\]{1,512})"')
 _IMAGE = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-
-
-class _Envelope(msgspec.Struct):
-    batch: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
-    context: dict[str, Any] | None = None
-    sentAt: Any = None  # noqa: N815 - names of theirs
-    writeKey: Any = None  # noqa: N815
-
-
-_envelope = msgspec.json.Decoder(_Envelope)
 
 
 def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
@@ -85,21 +74,17 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         return refused(values.too_large(len(body), most), _key(request.headers, query, _KEY.search(body)), form)
     is_clean = b"\\u0000" not in body
     if kind in _BATCHES or b'"batch"' in body:
-        envelope = _opened(body, limits)
+        envelope = opened(body, limits, is_small=is_clean and len(body) <= largest)
         if isinstance(envelope, Refusal):
             return refused(envelope, _key(request.headers, query, _KEY.search(body)), form)
-        if envelope.batch is not msgspec.UNSET:
+        if envelope.batch is not None:
             key = _key(request.headers, query, envelope.writeKey)
             if len(envelope.batch) > limits.events:
                 return refused(values.too_many(len(envelope.batch), limits.events), key, form)
             shared = context_of(envelope.context) if envelope.context else None
             sender = _sender(key, limits, largest, is_clean=is_clean, is_jitsu=is_jitsu, shared=shared)
-            items: list[Incoming | Refusal] = []
-            for index, raw in enumerate(envelope.batch):
-                message = parse(index, raw, sender)
-                items.append(message if isinstance(message, Refusal) else event_of(index, message, "", sender))
             sent_at = None if envelope.sentAt is None else time_or_none(envelope.sentAt)
-            return TrackerBatch(sent_at=sent_at, items=items, credential=key, form=form)
+            return TrackerBatch(sent_at=sent_at, items=events_of(envelope.batch, sender), credential=key, form=form)
         if kind in _BATCHES:
             detail = '`batch` is missing: send {"batch": […]}, or one message to its own path, such as /v1/track'
             key = _key(request.headers, query, envelope.writeKey)
@@ -129,24 +114,6 @@ def answer(outcome: Outcome) -> Answer:
     code = outcome.refused[0].reason
     problem = {"success": False, "code": code, "message": worst(outcome), "refused": outcome.refused}
     return Answer(status, encoded(problem))
-
-
-def _opened(body: bytes, limits: Limits) -> _Envelope | Refusal:
-    """Return a batch, its messages as they came; if it does not fit its types, from what can be made of it."""
-    try:
-        return _envelope.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        parsed = values.from_json(body, limits)
-    if isinstance(parsed, Refusal):
-        return parsed
-    if not isinstance(parsed, dict):
-        return Refusal(0, Reason.UNKNOWN_FIELD_TYPE, 'the body is no object: send {"batch": […]}, or one message')
-    batch = parsed.get("batch", msgspec.UNSET)
-    if isinstance(batch, list):
-        batch = [msgspec.Raw(json.dumps(each, ensure_ascii=False).encode()) for each in batch]
-    elif batch is not msgspec.UNSET:
-        return Refusal(0, Reason.UNKNOWN_FIELD_TYPE, "`batch` must be a list of messages")
-    return _Envelope(batch, values.obj(parsed.get("context")), parsed.get("sentAt"), parsed.get("writeKey"))
 
 
 def _from_image(kind: str, query: Mapping[str, str], headers: Mapping[bytes, bytes], limits: Limits) -> TrackerBatch:

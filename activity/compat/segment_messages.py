@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
@@ -12,7 +12,7 @@ import msgspec
 from activity.compat import values
 from activity.compat.protocol import Tracked
 from activity.event import EventType
-from activity.incoming import LONGEST_USER, Limits, Revenue, Search, time_of
+from activity.incoming import LONGEST_USER, Incoming, Limits, Revenue, Search, time_of
 from activity.refusal import Reason, Refusal
 
 KINDS = ("track", "page", "screen", "identify", "group", "alias")
@@ -82,6 +82,24 @@ class Message(msgspec.Struct, gc=False):
     writeKey: _Title = None  # noqa: N815
 
 
+class Envelope(msgspec.Struct):
+    """A batch with its messages as they came."""
+
+    batch: list[msgspec.Raw] | None = None  # None in a message that is alone
+    context: dict[str, Any] | None = None
+    sentAt: Any = None  # noqa: N815
+    writeKey: Any = None  # noqa: N815
+
+
+class Batch(msgspec.Struct):
+    """A batch of which each message fits its types."""
+
+    batch: list[Message]
+    context: dict[str, Any] | None = None
+    sentAt: Any = None  # noqa: N815
+    writeKey: Any = None  # noqa: N815
+
+
 class Sender(NamedTuple):
     """What holds for all messages of a request."""
 
@@ -108,7 +126,9 @@ class _Told(NamedTuple):
 
 _NO_CONTEXT = Context()
 _NO_PAGE = _Page()
-_decoder = msgspec.json.Decoder(Message)
+_message = msgspec.json.Decoder(Message)
+_envelope = msgspec.json.Decoder(Envelope)
+_batch = msgspec.json.Decoder(Batch)
 # How long a text may be, by the field of a message, a context or a page.
 _LONGEST: dict[str, int] = {
     field.name: kind.max_length
@@ -120,14 +140,50 @@ _LONGEST: dict[str, int] = {
 _TIMES = ("timestamp", "originalTimestamp", "sentAt")
 
 
+def opened(body: bytes, limits: Limits, *, is_small: bool) -> Batch | Envelope | Refusal:
+    """Return the batch of a body, or what can be made of one that does not fit its types.
+
+    `is_small`: none of its messages can be too large, nor has a NUL."""
+    try:
+        if is_small:
+            return _batch.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return _envelope.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        parsed = values.from_json(body, limits)
+    if isinstance(parsed, Refusal):
+        return parsed
+    if not isinstance(parsed, dict):
+        return Refusal(0, Reason.UNKNOWN_FIELD_TYPE, 'the body is no object: send {"batch": […]}, or one message')
+    batch = parsed.get("batch")
+    if isinstance(batch, list):
+        batch = [msgspec.Raw(json.dumps(each, ensure_ascii=False).encode()) for each in batch]
+    elif batch is not None:
+        return Refusal(0, Reason.UNKNOWN_FIELD_TYPE, "`batch` must be a list of messages")
+    return Envelope(batch, values.obj(parsed.get("context")), parsed.get("sentAt"), parsed.get("writeKey"))
+
+
+def events_of(batch: Sequence[Message | msgspec.Raw], sender: Sender) -> list[Incoming | Refusal]:
+    """Return the events of a batch, each with its refusal if it has to be mended."""
+    items: list[Incoming | Refusal] = []
+    for index, each in enumerate(batch):
+        message = each if isinstance(each, Message) else parse(index, each, sender)
+        items.append(message if isinstance(message, Refusal) else event_of(index, message, "", sender))
+    return items
+
+
 def parse(index: int, raw: bytes | msgspec.Raw, sender: Sender) -> Message | Refusal:
     """Return a message from its JSON, or the refusal that says what to mend. Never raises."""
     if (length := memoryview(raw).nbytes) > sender.largest:
         detail = f"the message has {length} bytes and may have {sender.largest}: send fewer properties"
         return Refusal(index, Reason.TOO_LARGE, detail)
-    if sender.is_clean:
-        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return _decoder.decode(raw)
+    try:
+        if sender.is_clean:
+            return _message.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
     parsed = values.from_json(bytes(raw), sender.limits)
     if isinstance(parsed, Refusal):
         return Refusal(index, parsed.reason, parsed.detail)

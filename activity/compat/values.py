@@ -63,9 +63,9 @@ def tracked(
 
     `ts` is Unix milliseconds or ISO 8601; `enrich` judges it, as it does the address of the page. Never raises."""
     return Tracked(
-        site=text(site, 253),
+        site=site if type(site) is str and len(site) < 254 and _is_clean(site) else text(site, 253),
         type=kind,
-        url=text(url, 4096),
+        url=url if type(url) is str and len(url) < 4097 and _is_clean(url) else text(url, 4096),
         referrer=text(referrer, 4096) if referrer else "",
         title=text(title, 512) if title else "",
         name=text(name, 128) if name else "",
