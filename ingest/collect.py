@@ -129,6 +129,8 @@ class Collector:
         if isinstance(batch, Answer):
             return trackers.response(batch, trackers.cors(dict(request.headers).get(b"origin")))
         received, query = (body, request.query.decode("latin-1")) if body else (request.query, None)
+        if batch.plain:
+            received, query = batch.plain, query or ""
         received = trackers.without_secret(received, batch.credential)
         submission = self._submission(request, batch, protocol.name, received)
         submission.tracker = trackers.Tracker(protocol, batch.form)

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from activity.compat import values
 from activity.compat.protocol import (
     Answer,
@@ -54,6 +56,11 @@ def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     body = _content(request, query, limits)
     if isinstance(body, Refusal):
         return refused(body, form=form)
+    batch = _batch(request, query, body, form, limits)
+    return batch if body is request.body else replace(batch, plain=body)
+
+
+def _batch(request: TrackerRequest, query: Mapping[str, str], body: bytes, form: str, limits: Limits) -> TrackerBatch:
     content = values.from_json(body, limits)
     if isinstance(content, Refusal):
         return refused(content, form=form)
@@ -70,7 +77,7 @@ def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     sent = request.headers.get(b"posthog-request-timestamp", b"").decode("latin-1") if form else ""
     sent_at = _time(shared.get("sent_at") or sent or query.get("sent_at") or query.get("_"))
     items: list[Incoming | Refusal] = [
-        _event(index, event, path, credential, sent_at, limits) for index, event in enumerate(events)
+        _event(index, event, request.path, credential, sent_at, limits) for index, event in enumerate(events)
     ]
     return TrackerBatch(sent_at=None, items=items, credential=credential, form=form)
 
@@ -200,9 +207,8 @@ def _props(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _traits(part: object) -> dict[str, Any]:
     """Return what the site tells of a user, without what the browser adds of his first page."""
-    return {
-        key: value for key, value in values.obj(part).items() if not key.startswith("$") and key not in CAMPAIGN
-    }
+    given = values.obj(part)
+    return {key: value for key, value in given.items() if not key.startswith("$") and key not in CAMPAIGN}
 
 
 def _user(given: Mapping[str, Any], options: Mapping[str, Any], distinct: str, device: str) -> str:

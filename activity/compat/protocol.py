@@ -50,6 +50,8 @@ class TrackerBatch(Batch, frozen=True, kw_only=True):
 
     credential: str = ""  # the key, token or secret with which it was sent
     form: str = ""  # of the answer, where a protocol has several; its own `answer` knows what it means
+    # What a dead letter keeps instead of a body, or of a query, in base64, which would hide an address or a secret.
+    plain: bytes = b""
 
 
 class Answer(NamedTuple):

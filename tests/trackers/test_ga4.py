@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
+
 from tests.ingest.conftest import Log, Running
 from tests.trackers.conftest import IDS, SECRET
 from tests.trackers.letters import judged, letter_of
@@ -84,13 +86,16 @@ def test_the_validation_stores_nothing(server: Running, log: Log) -> None:
     assert not log.events("footfall.custom")
 
 
-def test_what_is_not_understood_is_kept_without_its_secret_and_can_be_mended(server: Running, log: Log) -> None:
-    body = {"client_id": "1", "events": [{"name": "a", "params": {"secret": SECRET}}]}
+@pytest.mark.parametrize(("secret", "site"), [(SECRET, "example.com"), ("a-secret-of-google", "")])
+def test_what_is_not_understood_is_kept_without_its_secret_and_can_be_mended(
+    server: Running, log: Log, secret: str, site: str
+) -> None:
+    body = {"client_id": "1", "events": [{"name": "a", "params": {"secret": secret}}]}
     whole = json.dumps(body).encode()
-    answer = server.post(whole[:-1], path=f"/mp/collect?measurement_id={IDS['ga4']}&api_secret={SECRET}")
+    answer = server.post(whole[:-1], path=f"/mp/collect?measurement_id={IDS['ga4']}&api_secret={secret}")
     assert (answer.status, answer.headers["x-footfall-refused"]) == (204, "malformed")
     letter = letter_of(log)
-    assert SECRET not in str(letter)
-    assert letter.site == "example.com"
+    assert secret not in str(letter)
+    assert letter.site == site
     (event,) = judged(server, letter, letter.received + b"}").events
     assert event.site == "example.com"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import threading
@@ -163,6 +164,19 @@ def test_what_is_not_understood_is_kept_without_its_secret_and_can_be_mended(ser
     (stored,) = log.events()
     assert good.id == stored["id"] != repaired.id
     assert good.visitor == repaired.visitor == stored["visitor"]
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_what_came_in_base64_is_kept_as_what_it_says(server: Running, log: Log, method: str) -> None:
+    said = json.dumps({"api_key": SECRET, "distinct_id": "user-1", "properties": {"$ip": "192.0.2.77"}})
+    data = urlencode({"data": base64.b64encode(said.encode()).decode()})
+    got = server.post(data.encode(), path="/e/") if method == "POST" else server.get(f"/e/?{data}")
+    assert (got.status, got.headers["x-footfall-refused"]) == (400, "missing_field")
+    letter = letter_of(log)
+    assert json.loads(letter.received) == {"api_key": "KEY", "distinct_id": "user-1", "properties": {"$ip": "0.0.0.0"}}
+    assert data not in letter.sender
+    (event,) = judged(server, letter, letter.received.replace(b"{", b'{"event":"a",', 1)).events
+    assert event.site == "example.com"
 
 
 def test_who_sends_too_fast_is_answered_so_that_the_browser_sends_again() -> None:

@@ -103,6 +103,8 @@ Browser: `gtag("config", "G-…", {server_container_url: "https://stats.example.
 - The answer is 204 whatever became of the events, as Google's is. What was refused stands in the header
   `x-footfall-refused`, on `/ops` and among the dead letters; `/debug/mp/collect` says it, and stores nothing.
 - An event of a server without `timestamp_micros` has nothing to be known by again: sent twice, it counts twice.
+- The engaged time that a page view brings was spent on the page before: Google's client sends it so. That of the visit
+  is right.
 - Apps send by their servers: what Firebase's own library sends is no JSON, and is not read here.
 - More than 25 events in a request are taken, too.
 """
