@@ -64,7 +64,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     It has no address of the sender."""
 
     protocol: str = "footfall"
-    shape: str = ""  # of an imported line: one of `formats.FORMATS`
+    shape: str = ""  # of an imported line: one of `formats.FORMATS`, or the product that wrote the export
     trusted: bool = False  # with the key of the letter's site
     origin: str = ""  # the `Origin` header
     page: str = ""  # the `Referer` of a pixel, masked, and cut

@@ -159,6 +159,8 @@ class Repair:
         lines = received.splitlines() or [b""]
         read = Lines()
         known = sent_of(letter).shape
+        if known and known not in formats.FORMATS:
+            return _cannot(f"it is a row of the export of {known}: mend the file, and import it again")
         for shape in (known,) if known else formats.FORMATS:
             read = Lines(len(lines))
             reader(shape, terms.rules, key, letter.received_at, None).read_all(1, lines, read)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from infra.commands import migration
 from infra.commands.flags import SettingsCommand, with_json, with_settings
 from infra.errors import Failed
 from infra.settings import Settings
@@ -34,7 +35,7 @@ _LOADED = 200_000  # records: as many as a micro-batch takes
 
 
 @click.command("import", cls=SettingsCommand)
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="[PRODUCT] FILE...")
 @click.option("--site", required=True, metavar="DOMAIN", help="The site that the lines are about.")
 @click.option(
     "--format",
@@ -44,10 +45,15 @@ _LOADED = 200_000  # records: as many as a micro-batch takes
     show_default=True,
     help="combined, common: Apache, nginx. json: nginx's variables. events: own events with ts and visitor.",
 )
+@migration.with_their_site
 @with_json
 @with_settings
-def import_(settings: Settings, files: tuple[str, ...], site: str, shape: str, as_json: bool) -> None:
+def import_(
+    settings: Settings, files: tuple[str, ...], site: str, shape: str, their_site: str, as_json: bool
+) -> None:
     """Import web-server logs, or JSON lines of own events, from FILEs (gzip too, `-` is stdin).
+
+    With PRODUCT (umami, matomo, ga4 or goatcounter) FILEs are an export that it made, see docs/migrate.md.
 
     A log line becomes a page view when it is a GET, was answered by 2xx or 304 and is no asset. Every line is one
     of: accepted, duplicate (imported before), refused (with a reason), not understood. Bots are accepted and
@@ -62,18 +68,23 @@ def import_(settings: Settings, files: tuple[str, ...], site: str, shape: str, a
 
     begun = time.monotonic()
     startup.collect_rarely()
+    product, files = migration.product_of(files)
     with ExitStack() as stack:
         parts = stack.enter_context(Parts(settings))
         rules, key = _site(parts, site)
         task = Task(rules, key, time.time_ns() // 1_000_000, settings.geo if parts.places else None)
-        worker = stack.enter_context(Worker(task))
+        worker = None if product else stack.enter_context(Worker(task))
         try:
-            sources = [stack.enter_context(opened(name)) for name in files]
+            exported = migration.rows(product, files, rules.domain, their_site) if product else None
+            sources = [] if product else [stack.enter_context(opened(name)) for name in files]
             work = stack.enter_context(session(settings, "footfall import", parts=parts))
             parts.create_topics()
             loading = stack.enter_context(_Loading(work, site, parts.broker))
             importer = Importer(parts.broker, _Stored(work, site, loading), task.received_at, rules.domain)
+            if exported is not None:
+                migration.take(exported, importer, product, task, loading.load_when_many)
             for source in sources:
+                assert worker is not None
                 _import_file(importer, worker, loading, source, shape)
         except ImportFailed as error:
             raise Failed(str(error)) from error

@@ -1,0 +1,1 @@
+"""The history that people have elsewhere: the exports of other products as events, and as days that are added up."""
