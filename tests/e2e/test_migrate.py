@@ -27,6 +27,14 @@ def taken(data: Path, product: str, *files: Path, status: int = 0) -> dict[str, 
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+def compared(data: Path, product: str, file: Path, *arguments: str, site: str = "") -> list[dict[str, Any]]:
+    """The days of an export beside ours."""
+    where = ("--site", site or f"{product}.example", "--data", str(data))
+    done = footfall("compare", str(file), "--with", product, *where, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def test_the_exports_of_other_products_are_history_here(tmp_path: Path, start: Start) -> None:
     up = start(*(word for product in ALL_OF_THEM for word in ("--site", f"{product}.example")), "--site", SITE)
     up.wait_ready()
@@ -56,6 +64,14 @@ def test_the_exports_of_other_products_are_history_here(tmp_path: Path, start: S
             stats = up.stats(f"{product}.example", **MAY)
             numbers = tuple(stats[name] for name in ("visitors", "visits", "pageviews", "events"))
             assert numbers == stands[product], product
+        # What was imported is what the product counted.
+        assert {tuple(day["difference"].values()) for day in compared(up.data, product, file)} == {(0, 0, 0)}
+    (first, second) = compared(up.data, "umami", files["umami"], site="matomo.example")
+    assert first["theirs"] == {"visitors": 1, "visits": 1, "pageviews": 2}
+    assert second["difference"] == {"visitors": 0, "visits": 0, "pageviews": 0}
+    assert up.stats("matomo.example", **MAY)["pageviews"] == stands["matomo"][2]  # nothing was imported
+    (only,) = compared(up.data, "umami", files["umami"], "--from", "2024-05-02", site=SITE)
+    assert only["difference"] == {"visitors": -1, "visits": -1, "pageviews": -1}
 
 
 def test_a_foreign_file_is_refused_in_words(tmp_path: Path, start: Start) -> None:
