@@ -45,6 +45,8 @@ CARDS = {
     N_("Events"): ("event", "outbound", "download", "not_found"),
 }
 OF_GEO = ("country", "region", "city")  # lists that need a geo database
+# What the products are called whose days were imported.
+PRODUCTS = {"plausible": "Plausible", "ga4": "Google Analytics"}
 # What a list is called where it is not a tab of its card.
 TITLES = {name: about.title for name, about in BREAKDOWNS.items()} | {
     "page": N_("Pages"),
@@ -139,6 +141,7 @@ def board(site: str) -> str:
         "exported": exports.VIEWS,
         "forms": downloads.ROWS,
         "current": context.realtime.of(site).visitors,
+        "imported": [PRODUCTS.get(product, product) for product in panels.imported],
     }
     if not chosen and not stats["events"] and not stats["bots"] and not context.warehouse.has_events(site):
         return render_template("empty.html", **page)
@@ -151,7 +154,7 @@ def board(site: str) -> str:
         journeys, notes = Journeys(context.warehouse, site, span, chosen), kept.annotated(site, span)
         page |= {
             "annotations": notes,
-            "goals": journeys.goals(kept.goals(site), stats["visitors"]),
+            "goals": journeys.goals(kept.goals(site), panels.own_stats["visitors"]),
             "before": _before(context, panels, earlier) if earlier else {},
             "series": _chart(context, panels, series, earlier.timeseries(span.interval) if earlier else [], notes),
             "rows": [(formats.step(row["time"], span.interval, zone), row) for row in series],

@@ -7,7 +7,7 @@ Numbers, steps and lists have the names of the API; each list also has its headi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -126,7 +126,19 @@ class Panels:
 
     @cached_property
     def _cover(self) -> Cover:
-        return self._days.cover(self._period, self.filters)
+        return self._days.cover(self._period, self.filters, imported=True)
+
+    @property
+    def imported(self) -> tuple[str, ...]:
+        """The products whose imported days are among the numbers of days and lists."""
+        return self._cover.imported
+
+    @cached_property
+    def own_stats(self) -> dict[str, Any]:
+        """The headline numbers without imported days, for what only visits can tell."""
+        if not self.imported:
+            return self.stats
+        return self._told(self._days.stats(replace(self._cover, imported=())))
 
     @cached_property
     def stats(self) -> dict[str, Any]:

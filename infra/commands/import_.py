@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,7 +54,7 @@ def import_(
 ) -> None:
     """Import web-server logs, or JSON lines of own events, from FILEs (gzip too, `-` is stdin).
 
-    With PRODUCT (umami, matomo, ga4 or goatcounter) FILEs are an export that it made, see docs/migrate.md.
+    With PRODUCT (plausible, umami, matomo, ga4 or goatcounter) FILEs are an export that it made, see docs/migrate.md.
 
     A log line becomes a page view when it is a GET, was answered by 2xx or 304 and is no asset. Every line is one
     of: accepted, duplicate (imported before), refused (with a reason), not understood. Bots are accepted and
@@ -75,14 +76,16 @@ def import_(
         task = Task(rules, key, time.time_ns() // 1_000_000, settings.geo if parts.places else None)
         worker = None if product else stack.enter_context(Worker(task))
         try:
-            exported = migration.rows(product, files, rules.domain, their_site) if product else None
+            exported = partial(migration.rows, product, files, rules.domain, their_site)
             sources = [] if product else [stack.enter_context(opened(name)) for name in files]
             work = stack.enter_context(session(settings, "footfall import", parts=parts))
             parts.create_topics()
             loading = stack.enter_context(_Loading(work, site, parts.broker))
             importer = Importer(parts.broker, _Stored(work, site, loading), task.received_at, rules.domain)
-            if exported is not None:
-                migration.take(exported, importer, product, task, loading.load_when_many)
+            if product in migration.OF_DAYS:
+                migration.take_days(exported, importer, product, task, work)
+            elif product:
+                migration.take(exported(), importer, product, task, loading.load_when_many)
             for source in sources:
                 assert worker is not None
                 _import_file(importer, worker, loading, source, shape)

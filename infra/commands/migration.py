@@ -6,19 +6,24 @@ import importlib
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from infra.processes.session import Session
     from ingest.logs.importer import Importer
     from ingest.logs.worker import Task
     from ingest.migration.export import Read
+    from ingest.migration.totals import Counted, PartDay
 
-PRODUCTS = ("umami", "matomo", "ga4", "goatcounter")
+OF_DAYS = ("plausible",)  # whose exports have totals of days and no events
+PRODUCTS = ("plausible", "umami", "matomo", "ga4", "goatcounter")
 _BATCH = 5_000  # rows
+_SHOWN = 5
 
 
 def with_their_site(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,8 +45,10 @@ def _is_file(name: str) -> bool:
     return Path(name).is_file()
 
 
-def rows(product: str, names: Sequence[str], site: str, their_site: str) -> Iterator[Read]:
-    """Returns what the rows of an export say. Raises `ImportFailed` where a file is not there or no such export."""
+def rows(product: str, names: Sequence[str], site: str, their_site: str) -> Iterator[Any]:
+    """Returns what the rows of an export say: each is a `Read`, or a `Counted` of the products `OF_DAYS`.
+
+    Raises `ImportFailed` where a file is not there or no such export."""
     from ingest.migration import export
 
     reader = importlib.import_module(f"ingest.migration.{product}")
@@ -52,8 +59,61 @@ def rows(product: str, names: Sequence[str], site: str, their_site: str) -> Iter
             told.add(sentence)
             click.echo(sentence, err=True)
 
-    found: Iterator[Read] = reader.read(export.members(names), site, their_site, tell)
+    found: Iterator[Any] = reader.read(export.members(names), site, their_site, tell)
     return found
+
+
+def take_days(
+    read: Callable[[], Iterator[Counted]], importer: Importer, product: str, task: Task, work: Session
+) -> None:
+    """Imports the totals of an export, which `read` reads from its beginning.
+
+    A day that is stored as it is counts as duplicate. Refused are days that the site does not keep (`too_old`), and
+    those on which it has events of its own (`own_events`), which would count twice."""
+    from ingest.migration.totals import columns, look
+
+    tally, site = importer.tally, task.site
+    looked = look(read())
+    taken: dict[PartDay, int] = {}
+    if looked.rows:
+        days = sorted({day for _, day in looked.rows})
+        asked = {"zone": site.timezone, "first": days[0].isoformat(), "last": days[-1].isoformat()}
+        (stored,) = work.call("imported-days", {"site": site.domain, "product": product} | asked)
+        digests = {(part, day): digest for part, day, digest in stored["digests"]}
+        kept_since = datetime.fromtimestamp(site.kept_since(task.received_at) / 1000, UTC).date()
+        for (part, day), rows in looked.rows.items():
+            if day < kept_since:
+                _refuse(importer, "too_old", rows)
+            elif day.isoformat() in stored["own"]:
+                _refuse(importer, "own_events", rows)
+            elif digests.get((part, day.isoformat())) == looked.digests[part, day]:
+                tally.duplicates += rows
+            else:
+                taken[part, day] = looked.digests[part, day]
+                tally.accepted += rows
+    for left in looked.left:
+        _refuse(importer, left.reason, 1)
+    tally.not_understood = len(looked.broken)
+    tally.lines = sum(looked.rows.values()) + len(looked.left) + len(looked.broken)
+    importer.examples += [f"line {each.number}: {each.why}" for each in looked.broken[:_SHOWN]]
+    if looked.broken and not looked.rows:
+        importer.untaken.append(f"not one row was taken as {product}'s; see the lines above")
+    if taken:
+        version = {"site": site.domain, "product": product, "version": stored["version"]}
+        for block, rows_of in enumerate(columns(read(), set(taken), _BATCH)):
+            _finish(work.call("write-days", version | {"block": block, "rows": rows_of}))
+        counted = [[part, day.isoformat(), digest] for (part, day), digest in taken.items()]
+        _finish(work.call("count-days", version | {"digests": counted}))
+
+
+def _refuse(importer: Importer, reason: str, rows: int) -> None:
+    importer.tally.refused += rows
+    importer.tally.reasons[reason] = importer.tally.reasons.get(reason, 0) + rows
+
+
+def _finish(lines: Iterable[object]) -> None:
+    for _ in lines:
+        pass
 
 
 def take(

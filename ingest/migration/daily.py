@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from activity.incoming import time_of
 from ingest.migration.export import Action, Broken, Left, Read, Scratch
+from ingest.migration.totals import Total
 
 
 @dataclass
@@ -31,10 +32,11 @@ class Daily:
     first_broken: str = ""  # in words
 
 
-def by_day(rows: Iterable[Read], zone: str) -> Daily:
+def by_day(rows: Iterable[Read | Total], zone: str) -> Daily:
     """Count visitors, visits and page views by day of a time zone, bots left out.
 
-    A visit counts on the day of the first of its rows in the file; a visitor on each day of one of his."""
+    A visit counts on the day of the first of its rows in the file; a visitor on each day of one of his. Totals are
+    taken as they are."""
     told, place = Daily({}), ZoneInfo(zone)
     with Scratch() as seen:
         for row in rows:
@@ -44,9 +46,20 @@ def by_day(rows: Iterable[Read], zone: str) -> Daily:
                 told.first_broken = told.first_broken or f"line {row.number}: {row.why}"
             elif isinstance(row, Left):
                 told.refused += 1
+            elif isinstance(row, Total):
+                _add(row, told)
             elif not row.agent.bot:
                 _count(row, place, told, seen)
     return told
+
+
+def _add(total: Total, told: Daily) -> None:
+    for row in total.rows:
+        if row.dimension == "":
+            numbers = told.days.setdefault(total.day, Numbers())
+            numbers.visitors += row.visitors
+            numbers.visits += row.visits
+            numbers.pageviews += row.pageviews if row.value == "events" else 0
 
 
 def _count(row: Action, zone: ZoneInfo, told: Daily, seen: Scratch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import SITE, footfall
+from tests.e2e.harness import SITE, footfall, secret_key, until
 from tests.ingest.migration import exports
 
 pytestmark = pytest.mark.slow
@@ -72,6 +72,65 @@ def test_the_exports_of_other_products_are_history_here(tmp_path: Path, start: S
     assert up.stats("matomo.example", **MAY)["pageviews"] == stands["matomo"][2]  # nothing was imported
     (only,) = compared(up.data, "umami", files["umami"], "--from", "2024-05-02", site=SITE)
     assert only["difference"] == {"visitors": -1, "visits": -1, "pageviews": -1}
+
+
+def test_days_that_another_product_counted_are_shown_as_imported(tmp_path: Path, start: Start) -> None:
+    up = start("--site", "plausible.example").wait_ready()
+    days = {"site": "plausible.example", "first": "2023-02-09", "last": "2023-02-10"}
+    file = exports.plausible_zip(tmp_path / "plausible.zip")
+    rows = sum(text.count("\n") - 1 for text in exports.PLAUSIBLE.values()) - 1
+    done = taken(up.data, "plausible", file)
+    assert (done["accepted"], done["refused"], done["not_understood"]) == (rows, 0, 1)
+    for _ in range(2):
+        stats = up.api("stats", **days)
+        numbers = [stats[name] for name in ("visitors", "visits", "pageviews", "events")]
+        assert numbers == [285, 314, 629, 629 + 7]
+        assert stats["imported"] == ["plausible"]
+        assert stats["bounce_rate"] == pytest.approx((77 + 117) / 314)
+        assert stats["visit_duration"] == pytest.approx((21070 + 21467) / 314)
+        again = taken(up.data, "plausible", file)
+        assert (again["accepted"], again["duplicates"]) == (0, rows)
+    for interval, visitors in (("day", [119, 166]), ("week", [285]), ("month", [285])):
+        series = up.api("timeseries", interval=interval, metric="visitors", **days)
+        assert ([row["value"] for row in series["rows"]], series["imported"]) == (visitors, ["plausible"])
+    pages = up.api("breakdown", by="page", **days)
+    assert [(row["value"], row["visitors"], row["pageviews"]) for row in pages["rows"]] == [("/docs", 13, 14)]
+    devices = up.api("breakdown", by="device", **days)
+    assert [(row["value"], row["visits"]) for row in devices["rows"]] == [("desktop", 121)]
+    # Nobody knows what a filter would choose of them.
+    filtered = up.api("stats", filters='[["is","page",["/docs"]]]', **days)
+    assert (filtered["visitors"], "imported" in filtered) == (0, False)
+    status, page = up.get("/plausible.example?from=2023-02-09&to=2023-02-10")
+    assert status == 200 and b"Days that Plausible counted are included." in page
+    assert up.api("stats", site="plausible.example")["visitors"] == 0
+    assert up.sql("SELECT count() AS n FROM events") == [{"n": 0}]
+
+    # Another export replaces the days that differ, and a day with events of the site's own is left out.
+    pages_of = exports.PLAUSIBLE["imported_pages"].replace("8,8,9", "9,9,9")
+    changed = exports.plausible_zip(tmp_path / "changed.zip", imported_pages=pages_of)
+    assert taken(up.data, "plausible", changed)["accepted"] == 1
+    assert up.api("breakdown", by="page", **days)["rows"][0]["visitors"] == 14
+    view = {"site": "plausible.example", "type": "pageview", "url": "https://plausible.example/", "visitor": "v"}
+    up.send([view | {"ts": "2023-02-10T12:00:00Z"}], secret_key(up.data, "plausible.example"))
+    until(lambda: up.api("stats", **days)["pageviews"] == 630, "the page view is in the numbers")
+    later = exports.plausible_zip(tmp_path / "later.zip", imported_visitors=exports.PLAUSIBLE["imported_visitors"]
+                                  .replace("166", "167"))  # fmt: skip
+    done = taken(up.data, "plausible", later)
+    assert done["reasons"] == {"own_events": 3}
+    assert compared(up.data, "plausible", file)[1]["ours"] == {"visitors": 1, "visits": 1, "pageviews": 1}
+
+    # What the site does not keep any longer goes with its days.
+    sites = up.data / "sites.toml"
+    sites.write_text(sites.read_text() + "retention_days = 30\n")
+    until(lambda: expired(up.data), "the retention is known")
+    stats = up.api("stats", **days)
+    assert (stats["visitors"], "imported" in stats) == (0, False)
+
+
+def expired(data: Path) -> bool:
+    """Whether `forget --expired` did something."""
+    done = footfall("forget", "--expired", "--yes", "--json", "--data", str(data))
+    return done.returncode == 0 and bool(done.stdout.strip())
 
 
 def test_a_foreign_file_is_refused_in_words(tmp_path: Path, start: Start) -> None:

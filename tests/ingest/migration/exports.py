@@ -228,3 +228,35 @@ def taken(rows: list[Read]) -> tuple[Batch, list[Event]]:
     (batch,) = batches(rows, SiteRules(SITE), b"key", 1_750_000_000_000, 10_000)
     records = [*batch.accepted.records, *batch.accepted.searches.values()]
     return batch, [codec.decode(record.value) for record in records]
+
+
+PLAUSIBLE = {
+    "imported_visitors": "date,visitors,pageviews,bounces,visits,visit_duration\n"
+    "2023-02-09,119,304,77,134,21070\n2023-02-10,166,325,117,180,21467\n2023-02-11,x,1,1,1,1\n",
+    "imported_pages": "date,hostname,page,visits,visitors,pageviews\n"
+    "2023-02-09,example.com,/docs,8,8,9\n2023-02-10,example.com,/docs,5,5,5\n",
+    "imported_sources": "date,source,referrer,utm_source,utm_medium,utm_campaign,utm_content,utm_term,pageviews,"
+    "visitors,visits,visit_duration,bounces\n2023-02-09,Google,google.com,,,,,,70,23,25,8249,13\n"
+    "2023-02-09,Direct / None,,,,,,,20,10,12,100,5\n2023-02-10,news,,news,email,spring,,,5,4,4,10,2\n",
+    "imported_locations": "date,country,region,city,visitors,visits,visit_duration,bounces,pageviews\n"
+    "2023-02-09,DE,DE-BE,2950159,7,9,10,4,12\n",
+    "imported_devices": "date,device,visitors,visits,visit_duration,bounces,pageviews\n"
+    "2023-02-09,Laptop,19,21,3545,11,36\n2023-02-09,Desktop,89,100,17385,56,251\n",
+    "imported_browsers": "date,browser,browser_version,visitors,visits,visit_duration,bounces,pageviews\n"
+    "2023-02-09,Microsoft Edge,111.0,1,1,987,0,3\n2023-02-09,Chrome,109.0,54,60,6627,40,128\n",
+    "imported_operating_systems": "date,operating_system,operating_system_version,visitors,visits,visit_duration,"
+    "bounces,pageviews\n2023-02-09,Mac,10.14,1,1,19,0,2\n",
+    "imported_entry_pages": "date,entry_page,visitors,entrances,visit_duration,bounces,pageviews\n"
+    "2023-02-09,/docs,28,29,3573,13,64\n",
+    "imported_exit_pages": "date,exit_page,visitors,visit_duration,exits,bounces,pageviews\n2023-02-09,/,1,8,2,0,24\n",
+    "imported_custom_events": "date,name,link_url,path,visitors,events\n2023-02-09,Signup,,,3,4\n"
+    "2023-02-09,Outbound Link: Click,https://other.example/,,1,2\n2023-02-09,404,,/gone,1,1\n",
+}
+
+
+def plausible_zip(path: Path, **changed: str) -> Path:
+    """The export of a site, each file with its days in its name; `changed` are other texts of files."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in (PLAUSIBLE | changed).items():
+            archive.writestr(f"{name}_20230209_20230211.csv", text)
+    return path

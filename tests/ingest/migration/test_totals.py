@@ -1,0 +1,86 @@
+"""Exports of totals: what the rows of Plausible's files come to."""
+
+from __future__ import annotations
+
+from datetime import date
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from ingest.logs.files import ImportFailed
+from ingest.migration.daily import Numbers, by_day
+from ingest.migration.export import Broken, members
+from ingest.migration.totals import Counted, DayRow, Total, columns, look
+from tests.ingest.migration import exports
+
+FIRST, SECOND = date(2023, 2, 9), date(2023, 2, 10)
+
+
+def read(*paths: Path) -> list[Counted]:
+    told: list[str] = []
+    found = list(import_module("ingest.migration.plausible").read(members(list(map(str, paths))), "", "", told.append))
+    assert told == []
+    return found
+
+
+def test_plausible(tmp_path: Path) -> None:
+    found = read(exports.plausible_zip(tmp_path / "export.zip"))
+    (broken,) = (each for each in found if isinstance(each, Broken))
+    assert (broken.number, broken.why) == (4, "the column 'visitors' has 'x', no count")
+    rows = [(total.day, *row[:2], row[2:]) for total in found if isinstance(total, Total) for row in total.rows]
+    assert {(day, dimension, value): numbers for day, dimension, value, numbers in rows if dimension} == {
+        (FIRST, "page", "/docs"): (8, 8, 0, 0, 9, 9),
+        (SECOND, "page", "/docs"): (5, 5, 0, 0, 5, 5),
+        (FIRST, "source", "google.com"): (23, 25, 13, 8_249_000, 70, 70),
+        (FIRST, "channel", "Organic Search"): (23, 25, 13, 8_249_000, 70, 70),
+        (FIRST, "source", ""): (10, 12, 5, 100_000, 20, 20),
+        (FIRST, "channel", "Direct"): (10, 12, 5, 100_000, 20, 20),
+        (SECOND, "source", "news"): (4, 4, 2, 10_000, 5, 5),
+        (SECOND, "channel", "Email"): (4, 4, 2, 10_000, 5, 5),
+        (SECOND, "utm_source", "news"): (4, 4, 2, 10_000, 5, 5),
+        (SECOND, "utm_medium", "email"): (4, 4, 2, 10_000, 5, 5),
+        (SECOND, "campaign", "spring"): (4, 4, 2, 10_000, 5, 5),
+        (FIRST, "country", "DE"): (7, 9, 4, 10_000, 12, 12),
+        (FIRST, "region", "DE-BE"): (7, 9, 4, 10_000, 12, 12),
+        (FIRST, "device", "desktop"): (89, 100, 56, 17_385_000, 251, 251),  # the laptops' row is beside it
+        (FIRST, "browser", "Edge"): (1, 1, 0, 987_000, 3, 3),
+        (FIRST, "browser", "Chrome"): (54, 60, 40, 6_627_000, 128, 128),
+        (FIRST, "os", "macOS"): (1, 1, 0, 19_000, 2, 2),
+        (FIRST, "entry_page", "/docs"): (28, 29, 13, 3_573_000, 64, 64),
+        (FIRST, "exit_page", "/"): (1, 2, 0, 8_000, 24, 24),
+        (FIRST, "event", "Signup"): (3, 0, 0, 0, 0, 4),
+        (FIRST, "outbound", "https://other.example/"): (1, 0, 0, 0, 0, 2),
+        (FIRST, "not_found", "/gone"): (1, 0, 0, 0, 0, 1),
+    }
+    assert [(day, value, numbers) for day, dimension, value, numbers in rows if not dimension][:2] == [
+        (FIRST, "", (119, 134, 77, 21_070_000, 304, 304)),
+        (FIRST, "events", (0, 0, 0, 0, 304, 304)),
+    ]
+    assert by_day(found, "UTC").days == {FIRST: Numbers(119, 134, 304), SECOND: Numbers(166, 180, 325)}
+
+
+def test_a_day_is_the_same_in_any_order_and_another_with_any_other_number() -> None:
+    one, two = (Total(1, "part", FIRST, [DayRow("page", name, 1)]) for name in "ab")
+    other = Total(1, "part", FIRST, [DayRow("page", "a", 2)])
+    assert look([one, two]).digests == look([two, one]).digests
+    assert len({look(each).digests["part", FIRST] for each in ([one], [two], [one, one], [other], [one, two])}) == 5
+
+
+def test_only_the_days_that_are_taken_are_written() -> None:
+    days = [(number, day) for number in (1, 2) for day in (FIRST, SECOND)]
+    totals: list[Counted] = [Total(n, "part", day, [DayRow("page", str(n), n)]) for n, day in days]
+    found = list(columns(totals, {("part", SECOND)}, 1))
+    assert [(each["day"], each["value"], each["visitors"]) for each in found] == [
+        (["2023-02-10"], ["1"], [1]),
+        (["2023-02-10"], ["2"], [2]),
+    ]
+
+
+def test_another_file_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "some.csv").write_text("a,b\n")
+    with pytest.raises(ImportFailed, match=r"some\.csv is no file of Plausible's export.*imported_visitors_"):
+        read(tmp_path / "some.csv")
+    (tmp_path / "imported_pages.csv").write_text("date,visitors,page\n")
+    with pytest.raises(ImportFailed, match="the column 'pageviews' is missing; there is date, visitors, page"):
+        read(tmp_path / "imported_pages.csv")
