@@ -82,7 +82,7 @@ def import_(
             parts.create_topics()
             loading = stack.enter_context(_Loading(work, site, parts.broker))
             importer = Importer(parts.broker, _Stored(work, site, loading), task.received_at, rules.domain)
-            if product in migration.OF_DAYS:
+            if product and migration.reader_of(product, files)[1]:
                 migration.take_days(exported, importer, product, task, work)
             elif product:
                 migration.take(exported(), importer, product, task, loading.load_when_many)

@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from ingest.migration.export import Read
     from ingest.migration.totals import Counted, PartDay
 
-OF_DAYS = ("plausible",)  # whose exports have totals of days and no events
 PRODUCTS = ("plausible", "umami", "matomo", "ga4", "goatcounter")
 _BATCH = 5_000  # rows
-_SHOWN = 5
 
 
 def with_their_site(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,13 +43,24 @@ def _is_file(name: str) -> bool:
     return Path(name).is_file()
 
 
+def reader_of(product: str, names: Sequence[str]) -> tuple[str, bool]:
+    """Returns the module that reads these files of a product, and whether they have totals of days and no events.
+
+    Raises `ImportFailed` where a file is not there."""
+    from ingest.migration import export, ga4_reports
+
+    if product == "ga4" and all(ga4_reports.is_report(member) for member in export.members(names)):
+        return "ga4_reports", True
+    return product, product == "plausible"
+
+
 def rows(product: str, names: Sequence[str], site: str, their_site: str) -> Iterator[Any]:
-    """Returns what the rows of an export say: each is a `Read`, or a `Counted` of the products `OF_DAYS`.
+    """Returns what the rows of an export say: each is a `Read`, or a `Counted` where these are totals of days.
 
     Raises `ImportFailed` where a file is not there or no such export."""
     from ingest.migration import export
 
-    reader = importlib.import_module(f"ingest.migration.{product}")
+    reader = importlib.import_module(f"ingest.migration.{reader_of(product, names)[0]}")
     told: set[str] = set()
 
     def tell(sentence: str) -> None:
@@ -70,7 +79,7 @@ def take_days(
 
     A day that is stored as it is counts as duplicate. Refused are days that the site does not keep (`too_old`), and
     those on which it has events of its own (`own_events`), which would count twice."""
-    from ingest.migration.totals import columns, look
+    from ingest.migration.totals import columns, look, others
 
     tally, site = importer.tally, task.site
     looked = look(read())
@@ -91,11 +100,8 @@ def take_days(
             else:
                 taken[part, day] = looked.digests[part, day]
                 tally.accepted += rows
-    for left in looked.left:
-        _refuse(importer, left.reason, 1)
-    tally.not_understood = len(looked.broken)
-    tally.lines = sum(looked.rows.values()) + len(looked.left) + len(looked.broken)
-    importer.examples += [f"line {each.number}: {each.why}" for each in looked.broken[:_SHOWN]]
+    tally.lines += sum(looked.rows.values())
+    importer.take(others(looked), product)
     if looked.broken and not looked.rows:
         importer.untaken.append(f"not one row was taken as {product}'s; see the lines above")
     if taken:

@@ -146,26 +146,31 @@ class Row(NamedTuple):
         return next((value for name in names if (value := self.values.get(name))), "")
 
 
-def header(member: Member) -> list[str]:
-    """Return the columns that a CSV file names in its first line; [] of an empty file."""
+def header(member: Member, *, above: bytes = b"") -> list[str]:
+    """Return the columns that a CSV file names in its first line; [] of an empty file.
+
+    Lines `above` it that begin so, and empty ones, are passed over."""
     with closing(member.lines()) as lines:
-        return next(csv.reader(_Counted(lines)), [])
+        return next(csv.reader(_Counted(lines, above)), [])
 
 
-def csv_rows(member: Member, required: Iterable[str], known: Iterable[str], tell: Tell) -> Iterator[Row | Broken]:
+def csv_rows(
+    member: Member, required: Iterable[str], known: Iterable[str], tell: Tell, *, above: bytes = b""
+) -> Iterator[Row | Broken]:
     """Yield the rows of a CSV file with a header. A column that is not `known` is told of and ignored.
 
-    Raises ImportFailed, with the columns that are there, where a required one is missing."""
-    source = _Counted(member.lines())
+    `above` is as of `header`. Raises ImportFailed, with the columns that are there, where a required one is missing."""
+    source = _Counted(member.lines(), above)
     reader = csv.reader(source)
     names = next(reader, [])
+    at = source.number
     missing = [name for name in required if name not in names]
     if missing:
         there = ", ".join(names) or "nothing"
-        raise ImportFailed(f"{member.name}, line 1: the column {missing[0]!r} is missing; there is {there}")
+        raise ImportFailed(f"{member.name}, line {at}: the column {missing[0]!r} is missing; there is {there}")
     for column, name in enumerate(names, 1):
         if name not in set(known) | set(required):
-            tell(f"{member.name}, line 1, column {column}: {name!r} is not known and not read")
+            tell(f"{member.name}, line {at}, column {column}: {name!r} is not known and not read")
     while True:
         begin = source.number + 1
         source.taken.clear()
@@ -189,10 +194,11 @@ def csv_rows(member: Member, required: Iterable[str], known: Iterable[str], tell
 class _Counted:
     """The lines of a file as texts; it knows how many were read, and the bytes of those since `taken` was cleared."""
 
-    def __init__(self, lines: Iterator[bytes]) -> None:
+    def __init__(self, lines: Iterator[bytes], above: bytes = b"") -> None:
         self.number = 0
         self.taken: list[bytes] = []
         self._lines = lines
+        self._above = above
 
     def __iter__(self) -> _Counted:
         return self
@@ -200,6 +206,10 @@ class _Counted:
     def __next__(self) -> str:
         line = next(self._lines)
         self.number += 1
+        while self._above and (line.startswith(self._above) or not line.strip()):
+            line = next(self._lines)
+            self.number += 1
+        self._above = b""
         self.taken.append(line)
         text = line.decode("utf-8", "replace").replace("\0", "")
         return text.removeprefix("\ufeff") if self.number == 1 else text

@@ -32,9 +32,9 @@ _OWN = frozenset(
     )
 )  # fmt: skip
 _VALUES = ("string_value", "int_value", "float_value", "double_value")
-_SYSTEMS = {"Macintosh": "macOS", "iPadOS": "iOS"}
-_BROWSERS = {"Android Webview": "Chrome WebView", "Safari (in-app)": "Safari WebView", "Internet Explorer": "IE"}
-_DEVICES = {"desktop": "desktop", "mobile": "mobile", "tablet": "tablet", "smart tv": "tv"}
+SYSTEMS = {"Macintosh": "macOS", "iPadOS": "iOS"}
+BROWSERS = {"Android Webview": "Chrome WebView", "Safari (in-app)": "Safari WebView", "Internet Explorer": "IE"}
+DEVICES = {"desktop": "desktop", "mobile": "mobile", "tablet": "tablet", "smart tv": "tv"}
 _ALSO_CALLED = {
     "hong kong": "HK", "macao": "MO", "macau": "MO", "turkey": "TR", "czech republic": "CZ", "palestine": "PS",
     "swaziland": "SZ", "macedonia (fyrom)": "MK", "cape verde": "CV", "ivory coast": "CI",
@@ -152,22 +152,22 @@ def _agent(device: dict[str, Any], web: dict[str, Any]) -> Agent:
     system = str(device.get("operating_system") or "")
     words = str(device.get("operating_system_version") or "").removeprefix(f"{system} ")
     return Agent(
-        _BROWSERS.get(browser, browser),
+        BROWSERS.get(browser, browser),
         version.partition(".")[0],
-        _SYSTEMS.get(system, system),
+        SYSTEMS.get(system, system),
         words if words[:1].isdigit() else "",
-        _DEVICES.get(str(device.get("category") or ""), ""),
+        DEVICES.get(str(device.get("category") or ""), ""),
     )
 
 
 def _place(geo: dict[str, Any]) -> Place:
     region, city = (str(geo.get(name) or "") for name in ("region", "city"))
-    country = _codes().get(str(geo.get("country") or "").lower(), "")
+    country = codes().get(str(geo.get("country") or "").lower(), "")
     return Place(country, region.replace("(not set)", ""), city.replace("(not set)", ""))
 
 
 @cache
-def _codes() -> dict[str, str]:
+def codes() -> dict[str, str]:
     """Return the ISO codes of countries by their English names, in lower case."""
     from babel import Locale
 

@@ -8,6 +8,7 @@ from datetime import date
 from hashlib import blake2b
 from typing import NamedTuple
 
+from ingest.logs.batch import Batch
 from ingest.migration.export import Broken, Left
 
 
@@ -61,6 +62,15 @@ def look(totals: Iterable[Counted]) -> Looked:
             found.digests[key] = (found.digests.get(key, 0) + _digest(total)) % 2**64
             found.rows[key] = found.rows.get(key, 0) + 1
     return found
+
+
+def others(looked: Looked) -> Batch:
+    """Return the rows of which no totals are made."""
+    batch = Batch(len(looked.left) + len(looked.broken))
+    for left in looked.left:
+        batch.refuse(left.reason)
+    batch.not_understood = [(each.number, each.row, each.why) for each in looked.broken]
+    return batch
 
 
 def _digest(total: Total) -> int:

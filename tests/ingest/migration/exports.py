@@ -260,3 +260,26 @@ def plausible_zip(path: Path, **changed: str) -> Path:
         for name, text in (PLAUSIBLE | changed).items():
             archive.writestr(f"{name}_20230209_20230211.csv", text)
     return path
+
+
+GA4_DAYS = """\
+# ----------------------------------------
+# Free form 1
+# example.com
+# 20240501-20240502
+# ----------------------------------------
+
+Date,Sessions,Total users,Views,Engaged sessions,Average session duration,Event count,Odd
+,15,12,40,9,60,90,Grand total
+20240501,10,8,30,6,90.5,70,
+20240502,5,4,10,3,10,20,
+nonsense,5
+"""
+GA4_COUNTRIES = """\
+# Start date: 20240501
+# End date: 20240501
+
+Country,Active users,Sessions
+Germany,5,6
+(not set),1,1
+"""

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from ingest.logs.files import ImportFailed
+from ingest.migration import ga4_reports
 from ingest.migration.daily import Numbers, by_day
-from ingest.migration.export import Broken, members
+from ingest.migration.export import Broken, Left, members
 from ingest.migration.totals import Counted, DayRow, Total, columns, look
 from tests.ingest.migration import exports
 
@@ -58,6 +59,40 @@ def test_plausible(tmp_path: Path) -> None:
         (FIRST, "events", (0, 0, 0, 0, 304, 304)),
     ]
     assert by_day(found, "UTC").days == {FIRST: Numbers(119, 134, 304), SECOND: Numbers(166, 180, 325)}
+
+
+def reports(folder: Path, *texts: str) -> tuple[list[Counted], list[str]]:
+    told: list[str] = []
+    paths = exports.written(folder, {f"{number}.csv": text for number, text in enumerate(texts)})
+    assert all(ga4_reports.is_report(member) for member in members(paths))
+    return list(ga4_reports.read(members(paths), "", "", told.append)), told
+
+
+def test_reports_of_ga4(tmp_path: Path) -> None:
+    found, told = reports(tmp_path, exports.GA4_DAYS, exports.GA4_COUNTRIES)
+    assert told == ["0.csv, line 7, column 8: 'Odd' is not known and not read"]
+    total, first, second, broken, germany, unknown = found
+    assert isinstance(total, Left) and isinstance(broken, Broken) and (total.number, broken.number) == (8, 11)
+    day = date(2024, 5, 1)
+    assert first == Total(9, "report of days", day, [
+        DayRow("", "", 8, 10, 4, 905_000, 30, 70), DayRow("", "events", pageviews=30, events=70),
+    ])  # fmt: skip
+    assert isinstance(second, Total) and second.day == date(2024, 5, 2)
+    assert germany == Total(5, "report of country", day, [DayRow("country", "DE", 5, 6)])
+    assert unknown == Total(6, "report of country", day, [DayRow("country", "", 1, 1)])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b\n1,2\n", "no report of Google Analytics with Total users.*: it has a, b"),
+        (exports.GA4_COUNTRIES.replace("End date: 20240501", "End date: 20240531"), "is of 20240501 to 20240531"),
+        ("Date,Country,City,Sessions\n", "download it with one of Country, City beside Date"),
+    ],
+)
+def test_a_report_that_is_not_of_days_is_said_in_words(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ImportFailed, match=words):
+        reports(tmp_path, text)
 
 
 def test_a_day_is_the_same_in_any_order_and_another_with_any_other_number() -> None:
