@@ -151,7 +151,14 @@ def header(member: Member, *, above: bytes = b"") -> list[str]:
 
     Lines `above` it that begin so, and empty ones, are passed over."""
     with closing(member.lines()) as lines:
-        return next(csv.reader(_Counted(lines, above)), [])
+        return _columns(member, csv.reader(_Counted(lines, above)))
+
+
+def _columns(member: Member, reader: Iterator[list[str]]) -> list[str]:
+    try:
+        return next(reader, [])
+    except csv.Error as error:
+        raise ImportFailed(f"{member.name}: its first line is no CSV: {error}") from error
 
 
 def csv_rows(
@@ -162,7 +169,7 @@ def csv_rows(
     `above` is as of `header`. Raises ImportFailed, with the columns that are there, where a required one is missing."""
     source = _Counted(member.lines(), above)
     reader = csv.reader(source)
-    names = next(reader, [])
+    names = _columns(member, reader)
     at = source.number
     missing = [name for name in required if name not in names]
     if missing:

@@ -118,7 +118,8 @@ def _action(number: int, row: dict[str, Any], site: str, repeats: Scratch) -> Re
 def _parameters(row: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters of an event by name; a value stands in one of four fields by its type."""
     found: dict[str, Any] = {}
-    for each in row.get("event_params") or []:
+    params = row.get("event_params")
+    for each in params if isinstance(params, list) else []:
         value = _object(each, "value") if isinstance(each, dict) else {}
         kept = [kind for kind in _VALUES if value.get(kind) is not None]
         if kept:

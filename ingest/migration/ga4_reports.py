@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from datetime import date, datetime
+from datetime import date
 
 from activity.url import normal_path
 from ingest.logs.files import ImportFailed
 from ingest.migration.export import Broken, Left, Member, Row, Tell, csv_rows, header
 from ingest.migration.ga4 import BROWSERS, DEVICES, SYSTEMS, codes
-from ingest.migration.totals import Counted, DayRow, Total
+from ingest.migration.totals import Counted, DayRow, Total, day_of
 
 _UNKNOWN = ("(not set)", "(none)", "(direct)", "(other)", "")
 
@@ -57,6 +57,7 @@ _DIMENSIONS: dict[str, tuple[str, Callable[[str], str]]] = {
 _NEED_VALUE = frozenset(("campaign", "event"))
 _VISITORS, _VISITS, _VIEWS = ("Total users", "Active users", "Users"), ("Sessions",), ("Views", "Screen page views")
 _EVENTS, _ENGAGED, _DURATION = ("Event count",), ("Engaged sessions",), ("Average session duration",)
+_MOST = 10**15
 _METRICS = (*_VISITORS, *_VISITS, *_VIEWS, *_EVENTS, *_ENGAGED, *_DURATION)
 
 
@@ -95,7 +96,7 @@ def _only_day(member: Member) -> date:
         name, _, value = line.strip(b"# \r\n").partition(b": ")
         said[name.lower()] = value
     first, last = (said.get(name, b"").decode("utf-8", "replace") for name in (b"start date", b"end date"))
-    day = _day(first)
+    day = day_of(first)
     if day is None or first != last:
         which = f"is of {first} to {last}" if first and last else "does not say of which day it is"
         raise ImportFailed(
@@ -104,17 +105,10 @@ def _only_day(member: Member) -> date:
     return day
 
 
-def _day(text: str) -> date | None:
-    try:
-        return datetime.strptime(text, "%Y%m%d").date()  # noqa: DTZ007 - a day
-    except ValueError:
-        return None
-
-
 def _total(row: Row, day: date | None, dimension: str, named: list[str], ours: Callable[[str], str]) -> Counted:
     if day is None and not row.get("Date").isdecimal():
         return Left(row.number, "grand_total")
-    its_day = day or _day(row.get("Date"))
+    its_day = day or day_of(row.get("Date"))
     if its_day is None:
         return Broken(row.number, row.raw, f"the column 'Date' has {row.get('Date')!r}, no day such as 20240501")
     numbers: dict[str, float] = {}
@@ -122,7 +116,9 @@ def _total(row: Row, day: date | None, dimension: str, named: list[str], ours: C
         try:
             numbers[name] = float(row.get(name) or 0)
         except ValueError:
-            return Broken(row.number, row.raw, f"the column {name!r} has {row.get(name)!r}, no number")
+            numbers[name] = -1
+        if not 0 <= numbers[name] < _MOST:
+            return Broken(row.number, row.raw, f"the column {name!r} has {row.get(name)!r}, no count")
 
     def count(names: Sequence[str]) -> int:
         return round(next((numbers[name] for name in names if row.get(name)), 0))
@@ -135,7 +131,7 @@ def _total(row: Row, day: date | None, dimension: str, named: list[str], ours: C
         count(_VISITORS),
         visits,
         bounces,
-        round(numbers[_DURATION[0]] * visits * 1000),
+        round(min(numbers[_DURATION[0]] * visits, _MOST) * 1000),
         count(_VIEWS),
         count(_EVENTS) or count(_VIEWS),
     )

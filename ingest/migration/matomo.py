@@ -223,12 +223,18 @@ def _details(number: int, told: dict[str, Any], site: str) -> Iterator[Read]:
     if told.get("referrerType") == "campaign":
         visit["referer_type"] = _CAMPAIGN
     came_from = True
-    for index, detail in enumerate(told["actionDetails"] or []):
+    details = told["actionDetails"]
+    if not isinstance(details, list):
+        yield Broken(number, repr(told).encode(), "actionDetails is no list")
+        return
+    for index, detail in enumerate(details):
         if not isinstance(detail, dict):
             yield Broken(number, repr(detail).encode(), f"action {index + 1} of the visit is no object")
             continue
-        if not detail.get("timestamp") or not told.get("visitorId"):
-            yield Broken(number, repr(detail).encode(), f"action {index + 1} of the visit lacks timestamp or visitorId")
+        at = str(detail.get("timestamp"))
+        if not at.isdecimal() or not told.get("visitorId"):
+            why = f"action {index + 1} of the visit has no timestamp in seconds, or the visit no visitorId"
+            yield Broken(number, repr(detail).encode(), why)
             continue
         event = _detail(detail)
         if event is None:
@@ -244,7 +250,7 @@ def _details(number: int, told: dict[str, Any], site: str) -> Iterator[Read]:
             "user": visit.get("user_id", ""),
             "language": visit.get("location_browser_lang", ""),
             "screen": visit.get("config_resolution", ""),
-            "ts": int(detail["timestamp"]) * 1000,
+            "ts": int(at[:15]) * 1000,
             "id": f"matomo:{told.get('idVisit')}-{detail.get('pageId') or index}",
         }
         yield Action(number, event, _agent(visit), _place(visit), str(told.get("idVisit")))

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date
 from pathlib import PurePath
 
 from activity.attribution import origin, referrer_host
 from activity.url import normal_path
 from ingest.logs.files import ImportFailed
 from ingest.migration.export import Broken, Member, Row, Tell, csv_rows
-from ingest.migration.totals import Counted, DayRow, Total
+from ingest.migration.totals import Counted, DayRow, Total, day_of
 
 _NAME = re.compile(r"(imported_[a-z_]+?)(?:_\d{8}_\d{8})?\.csv(?:\.gz)?")
 _BROWSERS = {"Microsoft Edge": "Edge", "Samsung Browser": "Samsung Internet", "Internet Explorer": "IE"}
@@ -44,9 +43,8 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Ite
 
 
 def _total(row: Row, part: str, rows_of: Callable[[Row, Numbers], list[DayRow]]) -> Counted:
-    try:
-        day = date.fromisoformat(row.get("date"))
-    except ValueError:
+    day = day_of(row.get("date"))
+    if day is None:
         return Broken(row.number, row.raw, f"the column 'date' has {row.get('date')!r}, no day such as 2024-05-01")
     numbers: Numbers = {}
     for name in _NUMBERS:

@@ -81,7 +81,7 @@ def _named(name: bytes, tables: Collection[str]) -> str:
 
 
 def _split(names: bytes) -> list[str]:
-    return [name.strip().strip(b'`"').decode() for name in names.split(b",")]
+    return [name.strip().strip(b'`"').decode("utf-8", "replace") for name in names.split(b",")]
 
 
 class _Lines:
@@ -110,7 +110,7 @@ def _created(lines: _Lines) -> list[str]:
         if line.lstrip().startswith(b")"):
             break
         if match := _COLUMN.match(line):
-            columns.append((match[1] or match[2]).decode())
+            columns.append((match[1] or match[2]).decode("utf-8", "replace"))
     return columns
 
 

@@ -39,6 +39,15 @@ Counted = Total | Left | Broken
 PartDay = tuple[str, date]
 
 
+def day_of(text: str) -> date | None:
+    """Return the day of "2024-05-01" or "20240501"; None where it is none between 1990 and 2100."""
+    try:
+        day = date.fromisoformat(text) if text.replace("-", "").isdecimal() else None
+    except ValueError:
+        return None
+    return day if day is not None and 1990 <= day.year < 2100 else None
+
+
 @dataclass
 class Looked:
     """What a first reading of an export finds."""

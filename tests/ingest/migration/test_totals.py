@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ingest.logs.files import ImportFailed
 from ingest.migration import ga4_reports
@@ -93,6 +95,31 @@ def test_reports_of_ga4(tmp_path: Path) -> None:
 def test_a_report_that_is_not_of_days_is_said_in_words(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ImportFailed, match=words):
         reports(tmp_path, text)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+@pytest.mark.parametrize("name", ["imported_visitors_20230209_20230211.csv", "days.csv"])
+def test_a_damaged_file_is_read_or_refused_in_words(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    whole = (exports.PLAUSIBLE["imported_visitors"] if "imported" in name else exports.GA4_DAYS).encode()
+    at = data.draw(st.integers(0, len(whole)))
+    until = data.draw(st.integers(at, min(at + 20, len(whole))))
+    (tmp_path / name).write_bytes(whole[:at] + data.draw(st.binary(max_size=9)) + whole[until:])
+    reader = import_module(f"ingest.migration.{'plausible' if 'imported' in name else 'ga4_reports'}")
+    try:
+        found = list(reader.read(members([str(tmp_path / name)]), "", "", lambda _: None))
+    except ImportFailed:
+        return
+    looked = look(found)
+    assert sum(looked.rows.values()) + len(looked.left) + len(looked.broken) == len(found)
+    rows = [row for each in found if isinstance(each, Total) for row in each.rows]
+    assert all(0 <= number < 2**63 for row in rows for number in row[2:])
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "1e300", "x"])
+def test_what_is_no_count_is_not_understood(tmp_path: Path, text: str) -> None:
+    found, _ = reports(tmp_path, f"Date,Sessions,Average session duration\n20240501,1,{text}\n20240502,1,2\n")
+    assert [type(each) for each in found] == [Broken, Total]
 
 
 def test_a_day_is_the_same_in_any_order_and_another_with_any_other_number() -> None:
