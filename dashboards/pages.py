@@ -46,7 +46,7 @@ CARDS = {
 }
 OF_GEO = ("country", "region", "city")  # lists that need a geo database
 # What the products are called whose days were imported.
-PRODUCTS = {"plausible": "Plausible", "ga4": "Google Analytics"}
+PRODUCTS = {"plausible": "Plausible", "ga4": "Google Analytics", "goatcounter": "GoatCounter"}
 # What a list is called where it is not a tab of its card.
 TITLES = {name: about.title for name, about in BREAKDOWNS.items()} | {
     "page": N_("Pages"),

@@ -69,7 +69,7 @@ def import_(
 
     begun = time.monotonic()
     startup.collect_rarely()
-    product, files = migration.product_of(files)
+    product, files = migration.product_of(files, shape, their_site)
     with ExitStack() as stack:
         parts = stack.enter_context(Parts(settings))
         rules, key = _site(parts, site)

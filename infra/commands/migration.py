@@ -30,27 +30,31 @@ def with_their_site(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--their-site", default="", metavar="ID", help=text)(command)
 
 
-def product_of(names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Returns the product whose export the files are, "" for logs, and the files."""
-    if names[0] not in PRODUCTS or (len(names) == 1 and _is_file(names[0])):
+def product_of(names: tuple[str, ...], shape: str, their_site: str) -> tuple[str, tuple[str, ...]]:
+    """Returns the product whose export the files are, "" for logs, and the files.
+
+    Raises `click.UsageError` where none is named, and where an option is given that is of the other sort."""
+    if names[0] not in PRODUCTS or (len(names) == 1 and Path(names[0]).is_file()):
+        if their_site:
+            raise click.UsageError(f"--their-site is for the export of a product: {', '.join(PRODUCTS)}")
         return "", names
+    if shape != "auto":
+        raise click.UsageError(f"--format is for logs, and {names[0]}'s export has its own: leave it out")
     if len(names) == 1:
         raise click.UsageError(f"name the files of the export: footfall import {names[0]} FILE… --site DOMAIN")
     return names[0], names[1:]
-
-
-def _is_file(name: str) -> bool:
-    return Path(name).is_file()
 
 
 def reader_of(product: str, names: Sequence[str]) -> tuple[str, bool]:
     """Returns the module that reads these files of a product, and whether they have totals of days and no events.
 
     Raises `ImportFailed` where a file is not there."""
-    from ingest.migration import export, ga4_reports
+    from ingest.migration import export, ga4_reports, goatcounter_json
 
     if product == "ga4" and all(ga4_reports.is_report(member) for member in export.members(names)):
         return "ga4_reports", True
+    if product == "goatcounter" and goatcounter_json.is_totals(export.members(names)):
+        return "goatcounter_json", True
     return product, product == "plausible"
 
 

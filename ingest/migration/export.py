@@ -238,7 +238,17 @@ def _by_line(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
         except (ValueError, RecursionError) as error:
             yield Broken(number, line, f"no JSON object: {error}")
             continue
-        yield (number, found) if isinstance(found, dict) else Broken(number, line, "no JSON object")
+        yield (number, _valid(found)) if isinstance(found, dict) else Broken(number, line, "no JSON object")
+
+
+def _valid(found: dict[str, Any]) -> dict[str, Any]:
+    """Return an object with `?` for lone surrogates, which UTF-8 cannot hold."""
+    text = json.dumps(found, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return dict(json.loads(text.encode("utf-8", "replace")))
+    return found
 
 
 def _in_array(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
@@ -259,7 +269,8 @@ def _in_array(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
                     found, end = decode(text)
                 except (ValueError, RecursionError):
                     break  # it goes on in the next piece
-                yield (number, found) if isinstance(found, dict) else Broken(number, text[:end].encode(), "no object")
+                piece = text[:end].encode()
+                yield (number, _valid(found)) if isinstance(found, dict) else Broken(number, piece, "no object")
                 number += text[:end].count("\n")
                 text = text[end:]
             if more and len(text) <= _ALL_AT_ONCE:

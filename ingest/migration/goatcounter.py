@@ -80,7 +80,7 @@ def _agent(row: Row) -> Agent:
         return found if found.bot or not bot else replace(found, bot=bot)
     browser, version = _versioned(row.get("Browser"))
     system, system_version = _versioned(row.get("System"))
-    return Agent(browser, version, system, system_version, _device(row.get("Screen size")), bot)
+    return Agent(browser, version, system, system_version, device_of(row.get("Screen size")), bot)
 
 
 def _versioned(text: str) -> tuple[str, str]:
@@ -94,7 +94,7 @@ def _screen(text: str) -> str:
     return "x".join(parts[:2]) if len(parts) >= 2 and parts[0] not in ("", "0") else ""
 
 
-def _device(screen: str) -> str:
+def device_of(screen: str) -> str:
     """Return the kind of device by the width of its screen, all that the export tells; "" where that is unknown."""
     width = screen.partition(",")[0].partition(".")[0]
     if not width.isdecimal() or width == "0":

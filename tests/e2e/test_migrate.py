@@ -141,3 +141,5 @@ def test_a_foreign_file_is_refused_in_words(tmp_path: Path, start: Start) -> Non
     assert "some.csv, line 1: none of Umami's tables" in done.stderr
     done = footfall("import", "umami", "--site", SITE, "--data", str(up.data))
     assert done.returncode == 2 and "name the files of the export" in done.stderr
+    done = footfall("import", "umami", "x.csv", "--format", "json", "--site", SITE, "--data", str(up.data))
+    assert done.returncode == 2 and "--format is for logs" in done.stderr

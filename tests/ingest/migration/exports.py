@@ -27,7 +27,7 @@ title",false,,Firefox 139,macOS 10.15,s1,0,,,"1920,1080,1",US-TX,false,2024-05-0
 title",false,,Firefox 139,macOS 10.15,s1,0,,,"1920,1080,1",US-TX,false,2024-05-01T12:00:30Z
 signup,,true,,Firefox 139,macOS 10.15,s1,0,,,"1920,1080,1",US-TX,true,2024-05-01T12:01:00Z
 /broken,short
-/,,false,,,,s2,4,Hacker News,g,,DE,true,2024-05-02T09:00:00Z
+/,,false,,,,s2,4,Some List,g,,DE,true,2024-05-02T09:00:00Z
 /,,false,,,,s3,0,news,c,,DE,true,yesterday
 """
 
@@ -283,3 +283,31 @@ Country,Active users,Sessions
 Germany,5,6
 (not set),1,1
 """
+
+
+GOATCOUNTER_JSON = {
+    "info.json": '{"export_version": "1.0", "goatcounter_version": "2.7"}',
+    "paths.jsonl": '{"id": 1, "path": "/", "title": "Home"}\n{"id": 2, "event": true, "path": "signup", "title": ""}\n',
+    "refs.jsonl": '{"id": 1, "ref": "", "ref_scheme": "o"}\n{"id": 2, "ref": "Some List", "ref_scheme": "g"}\n'
+    '{"id": 3, "ref": "www.google.com/x", "ref_scheme": "h"}\n',
+    "browsers.jsonl": '{"id": 9, "name": "Firefox", "version": "83"}\n',
+    "systems.jsonl": '{"id": 8, "name": "Windows", "version": "10"}\n',
+    "hit_stats.jsonl": '{"hour": "2026-03-05T19:00:00Z", "path_id": 1, "ref_id": 1, "count": 4}\n'
+    '{"hour": "2026-03-05T23:00:00Z", "path_id": 1, "ref_id": 2, "count": 3}\n'
+    '{"hour": "2026-03-06T00:00:00Z", "path_id": 1, "ref_id": 3, "count": 2}\n'
+    '{"hour": "2026-03-06T00:00:00Z", "path_id": 2, "ref_id": 1, "count": 1}\n'
+    '{"hour": "2026-03-06T00:00:00Z", "path_id": 7, "ref_id": 1, "count": 1}\n',
+    "browser_stats.jsonl": '{"day": "2026-03-05", "path_id": 1, "browser_id": 9, "count": 7}\n',
+    "system_stats.jsonl": '{"day": "2026-03-05", "path_id": 1, "system_id": 8, "count": 7}\n',
+    "location_stats.jsonl": '{"day": "2026-03-05", "path_id": 1, "location": "RO-B", "count": 7}\n',
+    "size_stats.jsonl": '{"day": "2026-03-05", "path_id": 1, "width": 1280, "count": 7}\n'
+    '{"day": "2026-03-06", "path_id": 2, "width": 1280, "count": 1}\n',
+}
+
+
+def goatcounter_zip(path: Path) -> Path:
+    """The JSON export of a site."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in GOATCOUNTER_JSON.items():
+            archive.writestr(name, text)
+    return path

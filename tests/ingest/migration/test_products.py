@@ -30,7 +30,7 @@ def test_goatcounter(tmp_path: Path) -> None:
     assert (first.path, first.title) == ("/a", 'A "quoted"\ntitle')
     assert first.id != second.id  # the same row twice is two views
     assert (signup.type, signup.name) == ("custom", "signup")
-    assert (bot.bot, bot.source, bot.country) == ("goatcounter", "Hacker News", "DE")
+    assert (bot.bot, bot.source, bot.country) == ("goatcounter", "Some List", "DE")
     assert len({event.visitor for event in events}) == 2
     assert [event.id for event in taken(read("goatcounter", tmp_path / "goatcounter.csv.gz")[0])[1]] == [
         event.id for event in events

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.logs.files import ImportFailed
-from ingest.migration import ga4_reports
+from ingest.migration import ga4_reports, goatcounter_json
 from ingest.migration.daily import Numbers, by_day
 from ingest.migration.export import Broken, Left, members
 from ingest.migration.totals import Counted, DayRow, Total, columns, look
@@ -82,6 +82,36 @@ def test_reports_of_ga4(tmp_path: Path) -> None:
     assert isinstance(second, Total) and second.day == date(2024, 5, 2)
     assert germany == Total(5, "report of country", day, [DayRow("country", "DE", 5, 6)])
     assert unknown == Total(6, "report of country", day, [DayRow("country", "", 1, 1)])
+
+
+def test_the_json_of_goatcounter(tmp_path: Path) -> None:
+    files = members([str(exports.goatcounter_zip(tmp_path / "export.zip"))])
+    assert goatcounter_json.is_totals(files)
+    told: list[str] = []
+    found = list(goatcounter_json.read(files, "", "", told.append))
+    assert told == []
+    (broken,) = (each for each in found if isinstance(each, Broken))
+    assert (broken.number, broken.why) == (5, "hit_stats: the path 7 is not in paths.jsonl")
+    assert [each for each in found if isinstance(each, Left)] == [Left(2, "of_event")]
+    day, next_day = date(2026, 3, 5), date(2026, 3, 6)
+    rows = [(each.day, *row) for each in found if isinstance(each, Total) for row in each.rows]
+    counted = {(of, dimension, value): (visitors, views, events)
+               for of, dimension, value, visitors, _, _, _, views, events in rows if dimension not in ("", "page")}
+    assert counted == {
+        (day, "source", ""): (4, 4, 4), (day, "channel", "Direct"): (4, 4, 4),
+        (day, "source", "Some List"): (3, 3, 3), (day, "channel", "Referral"): (3, 3, 3),
+        (next_day, "source", "google.com"): (2, 2, 2), (next_day, "channel", "Organic Search"): (2, 2, 2),
+        (next_day, "event", "signup"): (1, 0, 1), (day, "browser", "Firefox"): (7, 7, 7),
+        (day, "os", "Windows"): (7, 7, 7),
+        (day, "country", "RO"): (7, 7, 7), (day, "region", "RO-B"): (7, 7, 7), (day, "device", "desktop"): (7, 7, 7),
+    }  # fmt: skip
+    assert [row[2:4] + row[-2:] for row in rows if row[1] in ("", "page")] == [
+        ("/", 4, 4, 4), ("events", 0, 4, 4), ("/", 3, 3, 3), ("events", 0, 3, 3), ("/", 2, 2, 2), ("events", 0, 2, 2),
+        ("events", 0, 0, 1),
+    ]  # fmt: skip
+    (tmp_path / "info.json").write_text('{"export_version": "2.0"}')
+    with pytest.raises(ImportFailed, match="only version 1"):
+        list(goatcounter_json.read(members([str(tmp_path / "info.json")]), "", "", told.append))
 
 
 @pytest.mark.parametrize(
