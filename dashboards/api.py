@@ -189,8 +189,9 @@ def _approximate(numbers: dict[str, Any]) -> dict[str, Any]:
 
 
 def _imported(panels: Panels) -> dict[str, Any]:
-    """What is said beside numbers with days that other products counted: the names of these."""
-    return {"imported": list(panels.imported)} if panels.imported else {}
+    """What is said beside numbers with days that other products counted, or without them: the names of these."""
+    told = {"imported": list(panels.imported), "imported_left_out": list(panels.left_out)}
+    return {name: products for name, products in told.items() if products}
 
 
 class _Site(NamedTuple):

@@ -33,10 +33,9 @@ _APPROXIMATE: Schema = {
     "required": ["visitors"],
     "description": "The standard error of a number that is not exact, as a share.",
 }
-_IMPORTED: Schema = {
-    "type": "array",
-    "items": {"type": "string"},
-    "description": "The products whose imported days are among the numbers.",
+_IMPORTED: dict[str, Schema] = {
+    name: {"type": "array", "items": _TEXT, "description": f"The products whose imported days are {where}."}
+    for name, where in (("imported", "among the numbers"), ("imported_left_out", "left out, because of filters"))
 }
 _VISIT = (
     *("entry_page", "exit_page", "source", "channel", "campaign", "country", "region", "city", "language"),
@@ -107,7 +106,7 @@ def _operations() -> dict[str, Schema]:
         "/stats": _operation(
             "The headline numbers.",
             _RANGE,
-            _metrics({"bots": _WHOLE}, {"before": _metrics({"bots": _WHOLE}), "imported": _IMPORTED}),
+            _metrics({"bots": _WHOLE}, {"before": _metrics({"bots": _WHOLE}), **_IMPORTED}),
             _parameter(
                 "compare",
                 {"enum": list(ranges.COMPARISONS), "default": "none"},
@@ -119,7 +118,7 @@ def _operations() -> dict[str, Schema]:
             _RANGE,
             _rows(
                 _metrics({"time": _TIME, "value": _NUMBER}),
-                {"imported": _IMPORTED},
+                _IMPORTED,
                 metric={"enum": list(METRICS)}, interval={"enum": list(ranges.INTERVALS)}, timezone=_TEXT,
             ),
             _parameter("metric", {"enum": list(METRICS), "default": "visitors"}, "Which number `value` is."),
@@ -130,7 +129,7 @@ def _operations() -> dict[str, Schema]:
             (*_RANGE, "limit"),
             _rows(
                 _object({"value": _TEXT, **row}, {"approximate": _APPROXIMATE}),
-                {"imported": _IMPORTED},
+                _IMPORTED,
                 by={"enum": list(BREAKDOWNS)},
             ),
             _parameter("by", {"enum": list(BREAKDOWNS)}, "The property.", required=True),

@@ -142,8 +142,9 @@ def board(site: str) -> str:
         "forms": downloads.ROWS,
         "current": context.realtime.of(site).visitors,
         "imported": [PRODUCTS.get(product, product) for product in panels.imported],
+        "left_out": [PRODUCTS.get(product, product) for product in panels.left_out],
     }
-    if not chosen and not stats["events"] and not stats["bots"] and not context.warehouse.has_events(site):
+    if not chosen and not stats["events"] and not stats["bots"] and not panels.has_any():
         return render_template("empty.html", **page)
     names = [name for name in tabs.shown.values() if is_known(name)]
     # The lists take as long as all the rest together, so they are asked for beside it.

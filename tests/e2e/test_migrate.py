@@ -6,6 +6,7 @@ import gzip
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -64,8 +65,8 @@ def test_the_exports_of_other_products_are_history_here(tmp_path: Path, start: S
             stats = up.stats(f"{product}.example", **MAY)
             numbers = tuple(stats[name] for name in ("visitors", "visits", "pageviews", "events"))
             assert numbers == stands[product], product
-        # What was imported is what the product counted.
-        assert {tuple(day["difference"].values()) for day in compared(up.data, product, file)} == {(0, 0, 0)}
+    # What was imported is what the product counted.
+    assert {tuple(day["difference"].values()) for day in compared(up.data, "ga4", files["ga4"])} == {(0, 0, 0)}
     (first, second) = compared(up.data, "umami", files["umami"], site="matomo.example")
     assert first["theirs"] == {"visitors": 1, "visits": 1, "pageviews": 2}
     assert second["difference"] == {"visitors": 0, "visits": 0, "pageviews": 0}
@@ -99,9 +100,11 @@ def test_days_that_another_product_counted_are_shown_as_imported(tmp_path: Path,
     assert [(row["value"], row["visits"]) for row in devices["rows"]] == [("desktop", 121)]
     # Nobody knows what a filter would choose of them.
     filtered = up.api("stats", filters='[["is","page",["/docs"]]]', **days)
-    assert (filtered["visitors"], "imported" in filtered) == (0, False)
-    status, page = up.get("/plausible.example?from=2023-02-09&to=2023-02-10")
-    assert status == 200 and b"Days that Plausible counted are included." in page
+    assert (filtered["visitors"], filtered["imported_left_out"], "imported" in filtered) == (0, ["plausible"], False)
+    board, chosen = "/plausible.example?from=2023-02-09&to=2023-02-10", quote('[["is","page",["/docs"]]]')
+    assert b"Days that Plausible counted are left out" in up.get(f"{board}&filters={chosen}")[1]
+    assert b"Days that Plausible counted are included." in up.get(board)[1]
+    assert b"figure-visitors" in up.get("/plausible.example")[1]  # nobody is told that nothing came yet
     assert up.api("stats", site="plausible.example")["visitors"] == 0
     assert up.sql("SELECT count() AS n FROM events") == [{"n": 0}]
 
