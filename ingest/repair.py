@@ -23,6 +23,7 @@ from brokers.base import Record
 from ingest.collect import unpack
 from ingest.dead_letters import GZIP, KEPT_BYTES, Sent
 from ingest.limiter import Limiter
+from ingest.migration import PRODUCTS
 from ingest.sites import Sites
 from ingest.terms import SiteTerms, unknown_site
 from stores.base import Live
@@ -159,7 +160,7 @@ class Repair:
         lines = received.splitlines() or [b""]
         read = Lines()
         known = sent_of(letter).shape
-        if known and known not in formats.FORMATS:
+        if known in PRODUCTS:
             return _cannot(f"it is a row of the export of {known}: mend the file, and import it again")
         for shape in (known,) if known else formats.FORMATS:
             read = Lines(len(lines))

@@ -13,6 +13,7 @@ from infra.commands import migration
 from infra.commands.flags import SettingsCommand, refuse_unknown_site, with_json, with_settings
 from infra.errors import Failed
 from infra.settings import Settings
+from ingest.migration import PRODUCTS
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 _NAMES = ("visitors", "visits", "pageviews")
@@ -22,7 +23,7 @@ _NOTHING = dict.fromkeys(_NAMES, 0)
 @click.command(cls=SettingsCommand)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--site", required=True, metavar="DOMAIN", help="The site that was counted by both.")
-@click.option("--with", "product", type=click.Choice(migration.PRODUCTS), required=True, help="Whose export FILE is.")
+@click.option("--with", "product", type=click.Choice(PRODUCTS), required=True, help="Whose export FILE is.")
 @click.option("--from", "first", type=_DAY, metavar="YYYY-MM-DD", help="First day; the export's by default.")
 @click.option("--to", "last", type=_DAY, metavar="YYYY-MM-DD", help="Last day, inclusive; the export's by default.")
 @migration.with_their_site

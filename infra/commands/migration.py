@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ingest.migration import PRODUCTS
+
 if TYPE_CHECKING:
     from infra.processes.session import Session
     from ingest.logs.importer import Importer
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from ingest.migration.export import Read
     from ingest.migration.totals import Counted, PartDay
 
-PRODUCTS = ("plausible", "umami", "matomo", "ga4", "goatcounter")
 _BATCH = 5_000  # rows
 
 
