@@ -30,7 +30,8 @@ def stats() -> Response:
     how = parameters.one_of(request.args, "compare", ranges.COMPARISONS, "none")
     span = asked.span.compared(how)
     before = {"before": _numbers(asked._replace(span=span).panels())} if span else {}
-    return jsonify(_numbers(asked.panels()) | before)
+    panels = asked.panels()
+    return jsonify(_numbers(panels) | before | _imported(panels))
 
 
 def _numbers(panels: Panels) -> dict[str, Any]:
@@ -56,7 +57,8 @@ def timeseries() -> Response:
         | _approximate(row)
         for row in found
     ]
-    return jsonify({"metric": metric, "interval": interval, "timezone": zone, "rows": rows})
+    imported = {} if interval == "hour" else _imported(panels)
+    return jsonify({"metric": metric, "interval": interval, "timezone": zone, "rows": rows} | imported)
 
 
 @routes.get("/breakdown")
@@ -67,7 +69,7 @@ def breakdown() -> Response:
     limit = parameters.whole_number(request.args, "limit", 10, MAX_ROWS)
     rows = panels.breakdowns([by], limit)[by]
     named = [{name: row[name] for name in ("value", *ROW)} | _approximate(row) for row in rows]
-    return jsonify({"by": by, "rows": named})
+    return jsonify({"by": by, "rows": named} | _imported(panels))
 
 
 @routes.get("/realtime")
@@ -112,7 +114,7 @@ def funnel() -> Response:
     steps = kept.steps(asked.site, request.args)
     by = parameters.one_of(request.args, "by", journeys.BY, "visit")
     rows = asked.journeys().funnel(steps, by)
-    total = asked.panels().stats["visitors" if by == "visitor" else "visits"]
+    total = asked.panels().own_stats["visitors" if by == "visitor" else "visits"]
     shown = [{"step": _listed(step), **row} for step, row in zip(steps, rows, strict=True)]
     return jsonify({"by": by, "total": total, "rows": shown})
 
@@ -122,7 +124,7 @@ def goals() -> Response:
     """The goals of the site: how many visitors met each."""
     asked = _asked()
     known = kept.goals(asked.site)
-    visitors = asked.panels().stats["visitors"]
+    visitors = asked.panels().own_stats["visitors"]
     rows = [
         {"goal": met.name, "condition": _listed(known[met.name]), "visitors": met.visitors, "conversion_rate": met.rate}
         for met in asked.journeys().goals(known, visitors)
@@ -184,6 +186,12 @@ def _visit(row: dict[str, Any], zone: str) -> dict[str, Any]:
 def _approximate(numbers: dict[str, Any]) -> dict[str, Any]:
     """What is said beside numbers that are not exact: their standard error, as a share."""
     return {} if numbers["exact"] else {"approximate": {"visitors": STANDARD_ERROR}}
+
+
+def _imported(panels: Panels) -> dict[str, Any]:
+    """What is said beside numbers with days that other products counted, or without them: the names of these."""
+    told = {"imported": list(panels.imported), "imported_left_out": list(panels.left_out)}
+    return {name: products for name, products in told.items() if products}
 
 
 class _Site(NamedTuple):

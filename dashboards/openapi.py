@@ -33,6 +33,10 @@ _APPROXIMATE: Schema = {
     "required": ["visitors"],
     "description": "The standard error of a number that is not exact, as a share.",
 }
+_IMPORTED: dict[str, Schema] = {
+    name: {"type": "array", "items": _TEXT, "description": f"The products whose imported days are {where}."}
+    for name, where in (("imported", "among the numbers"), ("imported_left_out", "left out, because of filters"))
+}
 _VISIT = (
     *("entry_page", "exit_page", "source", "channel", "campaign", "country", "region", "city", "language"),
     *("device", "browser", "os"),
@@ -102,7 +106,7 @@ def _operations() -> dict[str, Schema]:
         "/stats": _operation(
             "The headline numbers.",
             _RANGE,
-            _metrics({"bots": _WHOLE}, {"before": _metrics({"bots": _WHOLE})}),
+            _metrics({"bots": _WHOLE}, {"before": _metrics({"bots": _WHOLE}), **_IMPORTED}),
             _parameter(
                 "compare",
                 {"enum": list(ranges.COMPARISONS), "default": "none"},
@@ -114,6 +118,7 @@ def _operations() -> dict[str, Schema]:
             _RANGE,
             _rows(
                 _metrics({"time": _TIME, "value": _NUMBER}),
+                _IMPORTED,
                 metric={"enum": list(METRICS)}, interval={"enum": list(ranges.INTERVALS)}, timezone=_TEXT,
             ),
             _parameter("metric", {"enum": list(METRICS), "default": "visitors"}, "Which number `value` is."),
@@ -122,7 +127,11 @@ def _operations() -> dict[str, Schema]:
         "/breakdown": _operation(
             "The values of one property with the most visitors.",
             (*_RANGE, "limit"),
-            _rows(_object({"value": _TEXT, **row}, {"approximate": _APPROXIMATE}), by={"enum": list(BREAKDOWNS)}),
+            _rows(
+                _object({"value": _TEXT, **row}, {"approximate": _APPROXIMATE}),
+                _IMPORTED,
+                by={"enum": list(BREAKDOWNS)},
+            ),
             _parameter("by", {"enum": list(BREAKDOWNS)}, "The property.", required=True),
         ),
         "/realtime": _operation(
@@ -279,5 +288,5 @@ def _metrics(own: dict[str, Schema], more: dict[str, Schema] | None = None) -> S
     return _object({**own, **_METRICS}, {"approximate": _APPROXIMATE, **(more or {})})
 
 
-def _rows(row: Schema, **own: Schema) -> Schema:
-    return _object({**own, "rows": _list(row)})
+def _rows(row: Schema, more: dict[str, Schema] | None = None, **own: Schema) -> Schema:
+    return _object({**own, "rows": _list(row)}, more)

@@ -45,6 +45,8 @@ CARDS = {
     N_("Events"): ("event", "outbound", "download", "not_found"),
 }
 OF_GEO = ("country", "region", "city")  # lists that need a geo database
+# What the products are called whose days were imported.
+PRODUCTS = {"plausible": "Plausible", "ga4": "Google Analytics", "goatcounter": "GoatCounter"}
 # What a list is called where it is not a tab of its card.
 TITLES = {name: about.title for name, about in BREAKDOWNS.items()} | {
     "page": N_("Pages"),
@@ -139,8 +141,10 @@ def board(site: str) -> str:
         "exported": exports.VIEWS,
         "forms": downloads.ROWS,
         "current": context.realtime.of(site).visitors,
+        "imported": [PRODUCTS.get(product, product) for product in panels.imported],
+        "left_out": [PRODUCTS.get(product, product) for product in panels.left_out],
     }
-    if not chosen and not stats["events"] and not stats["bots"] and not context.warehouse.has_events(site):
+    if not chosen and not stats["events"] and not stats["bots"] and not panels.has_any():
         return render_template("empty.html", **page)
     names = [name for name in tabs.shown.values() if is_known(name)]
     # The lists take as long as all the rest together, so they are asked for beside it.
@@ -151,7 +155,7 @@ def board(site: str) -> str:
         journeys, notes = Journeys(context.warehouse, site, span, chosen), kept.annotated(site, span)
         page |= {
             "annotations": notes,
-            "goals": journeys.goals(kept.goals(site), stats["visitors"]),
+            "goals": journeys.goals(kept.goals(site), panels.own_stats["visitors"]),
             "before": _before(context, panels, earlier) if earlier else {},
             "series": _chart(context, panels, series, earlier.timeseries(span.interval) if earlier else [], notes),
             "rows": [(formats.step(row["time"], span.interval, zone), row) for row in series],

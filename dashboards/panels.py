@@ -7,13 +7,15 @@ Numbers, steps and lists have the names of the API; each list also has its headi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from functools import cached_property
 from typing import Any
 
 from activity.url import encoded, readable
 from dashboards.language import N_
 from dashboards.ranges import DateRange, hours, steps
+from stores import imported_days
 from stores.cover import Cover, Period
 from stores.days import DayTables, exact
 from stores.filters import Filter
@@ -91,6 +93,7 @@ BREAKDOWNS = {
     ),
 }
 MAX_ROWS = 1000
+_FIRST, _LAST = date(1990, 1, 1), date(2100, 1, 1)  # of what may be imported
 # Lists of events that are no page views.
 VIEWLESS = frozenset(("search", "event", "outbound", "download", "not_found"))
 _PAGES = frozenset(("page", "entry_page", "exit_page", "not_found"))
@@ -126,7 +129,29 @@ class Panels:
 
     @cached_property
     def _cover(self) -> Cover:
-        return self._days.cover(self._period, self.filters)
+        return self._days.cover(self._period, self.filters, imported=True)
+
+    @property
+    def imported(self) -> tuple[str, ...]:
+        """The products whose imported days are among the numbers of days and lists."""
+        return self._cover.imported
+
+    @cached_property
+    def left_out(self) -> tuple[str, ...]:
+        """The products whose imported days are left out, because filters choose visits, of which these tell nothing."""
+        return imported_days.products(self.warehouse, self._period) if self.filters else ()
+
+    def has_any(self) -> bool:
+        """Whether anything is known of the site, on whatever day: events of its own, or imported days."""
+        always = replace(self._period, first=_FIRST, last=_LAST)
+        return self.warehouse.has_events(self.site) or bool(imported_days.products(self.warehouse, always))
+
+    @cached_property
+    def own_stats(self) -> dict[str, Any]:
+        """The headline numbers without imported days, for what only visits can tell."""
+        if not self.imported:
+            return self.stats
+        return self._told(self._days.stats(replace(self._cover, imported=())))
 
     @cached_property
     def stats(self) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def visits(site: str) -> str:
     view = View(site, "visits")
     page, offset = parameters.page_of(request.args, ROWS)
     rows = view.journeys.visits(ROWS, offset)
-    total = view.panels.stats["visits"]
+    total = view.panels.own_stats["visits"]
     return view.render("visits.html", "Visits", rows=rows, total=total, page=page, first=offset + 1)
 
 
@@ -120,7 +120,7 @@ def funnel(site: str) -> str:
     total = 0
     if steps:
         rows = view.journeys.funnel(steps, by)
-        total = view.panels.stats["visitors" if by == "visitor" else "visits"]
+        total = view.panels.own_stats["visitors" if by == "visitor" else "visits"]
     shown = [
         row | {"words": chips.words(step), "without": _text([*steps[:place], *steps[place + 1 :]])}
         for place, (row, step) in enumerate(zip(rows, steps, strict=True))
@@ -166,7 +166,7 @@ def searches(site: str) -> str:
 def retention(site: str) -> str:
     """How many visitors of a week come back in later weeks."""
     view = View(site, "retention")
-    return view.render("retention.html", "Retention", cohorts=view.journeys.retention(), stats=view.panels.stats)
+    return view.render("retention.html", "Retention", cohorts=view.journeys.retention(), stats=view.panels.own_stats)
 
 
 def _text(steps: Sequence[Filter]) -> str:

@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "report": "infra.commands.reports:report",
     "alert": "infra.commands.alerts:alert",
     "import": "infra.commands.import_:import_",
+    "compare": "infra.commands.compare:compare",
     "dead-letters": "infra.commands.dead_letters:dead_letters",
     "sql": "infra.commands.data:sql",
     "replay": "infra.commands.data:replay",

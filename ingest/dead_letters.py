@@ -65,7 +65,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     protocol: str = "footfall"
     query: str | None = None  # of a tracker's request with a body, masked; its path is the letter's
-    shape: str = ""  # of an imported line, see `formats.known`
+    shape: str = ""  # of an imported line, see `formats.known`, or the product that wrote the export
     trusted: bool = False  # with the key of the letter's site
     origin: str = ""  # the `Origin` header
     page: str = ""  # the `Referer` of a pixel, masked, and cut

@@ -27,6 +27,7 @@ from ingest.collect import unpack
 from ingest.dead_letters import GZIP, KEPT_BYTES, Sent
 from ingest.http import Request
 from ingest.limiter import Limiter
+from ingest.migration import PRODUCTS
 from ingest.sites import Sites
 from ingest.terms import SiteTerms, unknown_site
 from stores.base import Live
@@ -191,6 +192,8 @@ class Repair:
         lines = received.splitlines() or [b""]
         read = Lines()
         known = sent_of(letter).shape
+        if known in PRODUCTS:
+            return _cannot(f"it is a row of the export of {known}: mend the file, and import it again")
         for shape in (known,) if known else formats.FORMATS:
             read = Lines(len(lines))
             reader(shape, terms.rules, key, letter.received_at, None).read_all(1, lines, read)

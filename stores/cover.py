@@ -50,6 +50,7 @@ class Cover:
     open_spans: tuple[Span, ...] = ()
     changed: Beside | None = None
     months: tuple[Month, ...] = ()  # which are made of the days of these versions
+    imported: tuple[str, ...] = ()  # products of which days were imported, which are added
 
     @property
     def built(self) -> bool:

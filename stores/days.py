@@ -36,7 +36,7 @@ import polars as pl
 
 from activity.definitions import DAY_MS
 from activity.zones import day_start_ms
-from stores import clickhouse, day_rows, filters
+from stores import clickhouse, day_rows, filters, imported_days
 from stores.clickhouse import Beside
 from stores.cover import Cover, Period, covered
 from stores.day_rows import ALL, CHANGED, DIMENSIONS, ROW, STATEMENTS, VISIT, WITH_STEPS, WITHOUT_STEPS, Span
@@ -75,10 +75,13 @@ class DayTables:
 
     # -- questions --------------------------------------------------------------------------------------------
 
-    def cover(self, period: Period, chosen_by: Sequence[Filter] = (), *, steps: bool = False) -> Cover:
+    def cover(
+        self, period: Period, chosen_by: Sequence[Filter] = (), *, steps: bool = False, imported: bool = False
+    ) -> Cover:
         """Where the numbers of a period, or of those of its visits that filters choose, come from now.
 
-        `steps` is for questions of visits themselves (`of_visits`)."""
+        `steps` is for questions of visits themselves (`of_visits`); `imported` adds the days that other products
+        counted, of which nobody knows what filters would choose."""
         # The horizon first: what changes from now on lies beyond it, also if the builder moves it meanwhile.
         horizon = self.horizon()
         where = {"site": period.site, "zone": period.zone, "edition": day_rows.EDITION}
@@ -108,6 +111,8 @@ class DayTables:
             cover = replace(cover, spans=spans)
         if cover.spans and horizon:
             cover = self._with_open_days(cover)
+        if imported and not (chosen_by or steps):
+            cover = replace(cover, imported=imported_days.products(self._warehouse, period))
         return self._with_visits(cover)
 
     def _with_open_days(self, cover: Cover) -> Cover:
@@ -256,6 +261,10 @@ class DayTables:
             rows += filters.rows(kept, dimensions, Condition(()), by_day=by_day)
             rows += [day_rows.apart(day_rows.statement(name, CHANGED)) for name in asked]
             params |= cover.kept | day_rows.apart_spans(cover.open_spans)
+        if cover.imported:
+            rows.append(clickhouse.rows("imported"))
+            last = cut[0] - _DAY if cut else cover.period.last
+            params |= {"imported_first": cover.period.first, "imported_last": last}
         return rows, params
 
     def _chosen(self, cover: Cover, dimensions: Sequence[str], by_day: bool, cut: Span | None) -> Rows:

@@ -30,7 +30,8 @@ _BY_VISITOR = ("event_rows", "session_rows", "day_visits", "open_visits")
 _ROLLUPS = tuple(f"{grain}_rows" for grain in rollup.GRAINS)
 _BY_DAY = ("day_values", "day_visits", "open_visits", "month_values")
 _LETTERS, _DEEDS = "dead_letter_rows", "letter_deeds"
-_TABLES = (*_BY_VISITOR, *_ROLLUPS, _LETTERS, _DEEDS, "day_values", "month_values", "open_days")
+_IMPORTED = ("imported_days", "imported_parts")  # numbers alone, which only expire
+_TABLES = (*_BY_VISITOR, *_ROLLUPS, _LETTERS, _DEEDS, "day_values", "month_values", "open_days", *_IMPORTED)
 _DAY = timedelta(days=1)
 _CLEANED_SECONDS = 60.0
 _NEEDLES = 200  # the engine looks for 255 texts at a time
@@ -319,6 +320,7 @@ _EXPIRING = {
     _LETTERS: _RECEIVED_BEFORE,
     **dict.fromkeys(_BY_DAY, "site = {site:String} AND day <= {first:Date} + 1"),
     "month_values": "site = {site:String} AND month <= toStartOfMonth({first:Date} + 1)",
+    **dict.fromkeys(_IMPORTED, _BEFORE),
 }
 _MONTHS = """site = {site:String} AND month <= toStartOfMonth({first:Date} + 1)
     AND (month < toStartOfMonth({first:Date}) OR month IN {months:Array(Date32)})"""

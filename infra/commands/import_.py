@@ -10,10 +10,12 @@ from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from infra.commands import migration
 from infra.commands.flags import SettingsCommand, with_json, with_settings
 from infra.errors import Failed
 from infra.settings import Settings
@@ -35,7 +37,7 @@ _LOADED = 200_000  # records: as many as a micro-batch takes
 
 
 @click.command("import", cls=SettingsCommand)
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="[PRODUCT] FILE...")
 @click.option("--site", required=True, metavar="DOMAIN", help="The site that the lines are about.")
 @click.option(
     "--format",
@@ -52,6 +54,7 @@ _LOADED = 200_000  # records: as many as a micro-batch takes
     help="The server's own format string, as nginx ($remote_addr …) or Apache (%h …) has it, instead of --format.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be read: format, first events, counts. Take nothing.")
+@migration.with_their_site
 @with_json
 @with_settings
 def import_(
@@ -61,12 +64,15 @@ def import_(
     shape: str,
     log_format: str | None,
     dry_run: bool,
+    their_site: str,
     as_json: bool,
 ) -> None:
     """Import access logs, or JSON lines of own events, from FILEs.
 
     A FILE may be packed (gzip, bzip2, xz, zstd), a pattern (`*`) or `-` for stdin; rotated files of one log are read
     oldest first, and the format is found by itself.
+
+    With PRODUCT (plausible, umami, matomo, ga4 or goatcounter) FILEs are an export that it made, see docs/migrate.md.
 
     A log line becomes a page view when it is a GET, was answered by 2xx or 304 and is no asset. Every line is one
     of: accepted, duplicate (imported before), refused (with a reason), not understood. Bots are accepted and
@@ -82,21 +88,31 @@ def import_(
     begun = time.monotonic()
     shape = _shape(shape, log_format)
     startup.collect_rarely()
+    product, files = migration.product_of(files, shape, their_site)
+    if product and dry_run:
+        raise click.UsageError("--dry-run is for logs: `footfall compare` shows what an export says, and takes nothing")
     with ExitStack() as stack:
         parts = stack.enter_context(Parts(settings))
         rules, key = _site(parts, site)
         task = Task(rules, key, time.time_ns() // 1_000_000, settings.geo if parts.places else None)
-        worker = stack.enter_context(Worker(task))
+        worker = None if product else stack.enter_context(Worker(task))
         try:
-            sources = [stack.enter_context(opened(name)) for name in named(files)]
+            exported = partial(migration.rows, product, files, rules.domain, their_site)
+            sources = [] if product else [stack.enter_context(opened(name)) for name in named(files)]
             if dry_run:
+                assert worker is not None
                 _show(worker, sources, shape, as_json)
                 return
             work = stack.enter_context(session(settings, "footfall import", parts=parts))
             parts.create_topics()
             loading = stack.enter_context(_Loading(work, site, parts.broker))
             importer = Importer(parts.broker, _Stored(work, site, loading), task.received_at, rules.domain)
+            if product and migration.reader_of(product, files)[1]:
+                migration.take_days(exported, importer, product, task, work)
+            elif product:
+                migration.take(exported(), importer, product, task, loading.load_when_many)
             for source in sources:
+                assert worker is not None
                 _import_file(importer, worker, loading, source, shape)
         except ImportFailed as error:
             raise Failed(str(error)) from error

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from infra.errors import Failed
-from infra.processes import letters
+from infra.processes import letters, migration
 from infra.processes.control import Line, Verb
 from infra.wiring import Parts
 
@@ -345,6 +345,7 @@ def of(
         "alert-test": alert_test,
         "backup": backup,
         **letters.of(parts),
+        **migration.of(parts),
     }
 
 

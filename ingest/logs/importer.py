@@ -104,6 +104,11 @@ class Importer:
         if telling and not of_this_form:
             self.untaken.append(f"{name}: not one line was taken as {shape}; see the lines above, and --format")
 
+    def take(self, batch: Batch, shape: str) -> None:
+        """Publish what is new of one batch, bury what is not understood, and count both."""
+        self._show(batch)
+        self._take(batch, shape)
+
     def _show(self, batch: Batch) -> None:
         """Keep the first few lines with which something is wrong, for people to mend."""
         self.examples += wrong_lines(batch)[: _SHOWN - len(self.examples)]

@@ -222,6 +222,13 @@ def test_a_record_that_was_no_event_is_repaired_as_one(door: Door) -> None:
     assert events(door.repair.judge(record, value)) == [event]
 
 
+def test_a_row_of_an_export_is_imported_again_with_it(door: Door) -> None:
+    _, buried = door.collect(b"{")
+    assert buried is not None
+    letter = msgspec.structs.replace(buried, topic="import", sender='{"shape":"umami"}', site="example.com")
+    assert "mend the file, and import it again" in door.repair.judge(letter, b"1,2").problem
+
+
 def test_an_imported_line_is_repaired_by_the_import(door: Door) -> None:
     line = b'0.0.0.0 - - [01/Nov/2025:10:00:00 +0000] "GET /p?q=tea HTTP/1.1" 200 5 "-" "Mozilla/5.0 Firefox/142.0"'
     _, buried = door.collect(b"{")

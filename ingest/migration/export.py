@@ -1,0 +1,318 @@
+"""The files of an export: plain, gzip, or in a zip; their rows of CSV or JSON, and where in the file each stands.
+
+What a reader of a product yields is one of `Action`, `Left` or `Broken`: each row of an export is counted once. What
+concerns the file as a whole is raised as `ImportFailed`, in words.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import sqlite3
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from activity.geo import NOWHERE, Place
+from activity.user_agent import Agent
+from ingest.logs.files import ImportFailed, shown
+
+LONGEST = 1 << 26  # bytes of a line: a statement of a dump may hold many rows
+_CHUNK = 1 << 16
+_ALL_AT_ONCE = 1 << 23  # characters of one object in a JSON array
+
+csv.field_size_limit(1 << 20)
+
+Tell = Callable[[str], None]  # takes a sentence about the file, for the user
+
+
+@dataclass(frozen=True)
+class Action:
+    """What one row says that a visitor did; `event` has the fields of our own wire format."""
+
+    number: int  # of the line where the row begins
+    event: dict[str, Any]  # `visitor`, `ts` and `id` among them
+    agent: Agent = field(default_factory=Agent)
+    place: Place = NOWHERE
+    visit: str = ""  # the product's own name for the visit
+
+
+class Left(NamedTuple):
+    """A row that was understood and of which nothing is taken, counted by `reason`; `detail` is "" if that says all."""
+
+    number: int
+    reason: str
+    detail: str = ""
+
+
+class Broken(NamedTuple):
+    """A row that is not understood."""
+
+    number: int
+    row: bytes
+    why: str
+
+
+Read = Action | Left | Broken
+
+
+class Member(NamedTuple):
+    """One file of an export: its name, and what opens it for its bytes, unpacked."""
+
+    name: str
+    open: Callable[[], IO[bytes] | gzip.GzipFile]
+
+    def lines(self) -> Generator[bytes, None, None]:
+        """Yield the lines, ends included. Raises ImportFailed where the file breaks off or a line is endless."""
+        with self.opened() as stream:
+            while line := stream.readline(LONGEST):
+                if len(line) == LONGEST:
+                    raise ImportFailed(f"{self.name}: a line is longer than {LONGEST >> 20} MiB: this is no export")
+                yield line
+
+    @contextmanager
+    def opened(self) -> Iterator[IO[bytes] | gzip.GzipFile]:
+        """Open the file. Raises ImportFailed where it breaks off while it is read."""
+        try:
+            with self.open() as stream:
+                yield stream
+        except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
+            raise ImportFailed(
+                f"{self.name} breaks off: {error}. Mend the file and import it again: nothing counts twice."
+            ) from error
+
+
+def members(names: Sequence[str]) -> list[Member]:
+    """Return the files of an export, those in a zip one by one. Raises ImportFailed where one cannot be read."""
+    found: list[Member] = []
+    for name in names:
+        path = Path(name)
+        if name == "-":
+            raise ImportFailed("an export is read more than once, so it cannot come from stdin: save it as a file")
+        try:
+            with path.open("rb") as stream:
+                head = stream.read(4)
+        except OSError as error:
+            raise ImportFailed(f"{name} cannot be read: {error.strerror}") from error
+        if head.startswith(b"PK\x03\x04"):
+            found += _zipped(path)
+        elif head.startswith(b"\x1f\x8b"):
+            found.append(Member(path.name, partial(gzip.GzipFile, path)))
+        else:
+            found.append(Member(path.name, partial(_plain, path)))
+    return found
+
+
+def _plain(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+def _zipped(path: Path) -> list[Member]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [each.filename for each in archive.infolist() if not each.is_dir()]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ImportFailed(f"{path} is no whole zip: {error}") from error
+    return [
+        Member(f"{path.name}/{name}", partial(_opened, path, name))
+        for name in names
+        if not name.startswith("__MACOSX/")
+    ]
+
+
+def _opened(path: Path, name: str) -> IO[bytes] | gzip.GzipFile:
+    with zipfile.ZipFile(path) as archive:  # which stays open as long as the stream is
+        stream = archive.open(name)
+    return gzip.GzipFile(fileobj=stream) if name.endswith(".gz") else stream
+
+
+class Row(NamedTuple):
+    """One row of a table: the line where it begins, and its values by column; None is SQL's NULL."""
+
+    number: int
+    values: dict[str, str | None]
+    raw: bytes
+
+    def get(self, *names: str) -> str:
+        """Return the first of these columns that has a value; "" where none has."""
+        return next((value for name in names if (value := self.values.get(name))), "")
+
+
+def header(member: Member, *, above: bytes = b"") -> list[str]:
+    """Return the columns that a CSV file names in its first line; [] of an empty file.
+
+    Lines `above` it that begin so, and empty ones, are passed over."""
+    with closing(member.lines()) as lines:
+        return _columns(member, csv.reader(_Counted(lines, above)))
+
+
+def _columns(member: Member, reader: Iterator[list[str]]) -> list[str]:
+    try:
+        return next(reader, [])
+    except csv.Error as error:
+        raise ImportFailed(f"{member.name}: its first line is no CSV: {error}") from error
+
+
+def csv_rows(
+    member: Member, required: Iterable[str], known: Iterable[str], tell: Tell, *, above: bytes = b""
+) -> Iterator[Row | Broken]:
+    """Yield the rows of a CSV file with a header. A column that is not `known` is told of and ignored.
+
+    `above` is as of `header`. Raises ImportFailed, with the columns that are there, where a required one is missing."""
+    source = _Counted(member.lines(), above)
+    reader = csv.reader(source)
+    names = _columns(member, reader)
+    at = source.number
+    missing = [name for name in required if name not in names]
+    if missing:
+        there = ", ".join(names) or "nothing"
+        raise ImportFailed(f"{member.name}, line {at}: the column {missing[0]!r} is missing; there is {there}")
+    for column, name in enumerate(names, 1):
+        if name not in set(known) | set(required):
+            tell(f"{member.name}, line {at}, column {column}: {name!r} is not known and not read")
+    while True:
+        begin = source.number + 1
+        source.taken.clear()
+        try:
+            values = next(reader, None)
+        except csv.Error as error:
+            yield Broken(begin, b"".join(source.taken), str(error))
+            continue
+        if values is None:
+            return
+        raw = b"".join(source.taken)
+        if not values:
+            continue
+        if len(values) != len(names):
+            why = f"column {min(len(values), len(names)) + 1}: {len(values)} values for {len(names)} columns"
+            yield Broken(begin, raw, why)
+            continue
+        yield Row(begin, dict(zip(names, values, strict=True)), raw)
+
+
+class _Counted:
+    """The lines of a file as texts; it knows how many were read, and the bytes of those since `taken` was cleared."""
+
+    def __init__(self, lines: Iterator[bytes], above: bytes = b"") -> None:
+        self.number = 0
+        self.taken: list[bytes] = []
+        self._lines = lines
+        self._above = above
+
+    def __iter__(self) -> _Counted:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.number += 1
+        while self._above and (line.startswith(self._above) or not line.strip()):
+            line = next(self._lines)
+            self.number += 1
+        self._above = b""
+        self.taken.append(line)
+        text = line.decode("utf-8", "replace").replace("\0", "")
+        return text.removeprefix("\ufeff") if self.number == 1 else text
+
+
+def json_objects(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
+    """Yield the objects of a file, which has one a line or all in an array, with the line where each begins."""
+    with closing(member.lines()) as lines:
+        first = next((line for line in lines if line.strip()), b"")
+    yield from _in_array(member) if first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[") else _by_line(member)
+
+
+def _by_line(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
+    for number, line in enumerate(member.lines(), 1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield Broken(number, line, f"no JSON object: {error}")
+            continue
+        yield (number, _valid(found)) if isinstance(found, dict) else Broken(number, line, "no JSON object")
+
+
+def _valid(found: dict[str, Any]) -> dict[str, Any]:
+    """Return an object with `?` for lone surrogates, which UTF-8 cannot hold."""
+    text = json.dumps(found, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return dict(json.loads(text.encode("utf-8", "replace")))
+    return found
+
+
+def _in_array(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
+    """Read an array piece by piece, so that one object at a time is in memory."""
+    decode, text, number, opened = json.JSONDecoder().raw_decode, "", 1, False
+    with member.opened() as raw, io.TextIOWrapper(raw, "utf-8-sig", "replace") as stream:
+        while True:
+            more = stream.read(_CHUNK)
+            text += more
+            while True:
+                rest = text.lstrip(" \t\r\n,") if opened else text.lstrip().removeprefix("[")
+                opened = True
+                number += text[: len(text) - len(rest)].count("\n")
+                text = rest
+                if not text or text.startswith("]"):
+                    break
+                try:
+                    found, end = decode(text)
+                except (ValueError, RecursionError):
+                    break  # it goes on in the next piece
+                piece = text[:end].encode()
+                yield (number, _valid(found)) if isinstance(found, dict) else Broken(number, piece, "no object")
+                number += text[:end].count("\n")
+                text = text[end:]
+            if more and len(text) <= _ALL_AT_ONCE:
+                continue
+            if not text.startswith("]"):
+                what = shown(text[:200].encode()) if text else "the end of the file"
+                yield Broken(number, text[:_CHUNK].encode(), f"the array breaks off at {what}")
+            return
+
+
+class Scratch:
+    """A table of texts by key on disk, which a second reading of the export looks up. It is gone when closed."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="footfall-import-")
+        self._database = sqlite3.connect(Path(self._folder.name) / "scratch.db")
+        self._database.executescript(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
+            "CREATE TABLE kept (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID;"
+        )
+
+    def __enter__(self) -> Scratch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+        self._folder.cleanup()
+
+    def keep(self, kind: str, key: str, value: dict[str, Any]) -> None:
+        """Keep a value; the last one of a key counts."""
+        self._database.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (kind, key, json.dumps(value)))
+
+    def merge(self, kind: str, key: str, value: dict[str, Any]) -> None:
+        """Add the fields of a value to those that are kept."""
+        self.keep(kind, key, self.find(kind, key) | value)
+
+    def find(self, kind: str, key: str) -> dict[str, Any]:
+        """Return what is kept of a key; {} where nothing is."""
+        found = self._database.execute("SELECT value FROM kept WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+        return dict(json.loads(found[0])) if found else {}
+
+    def add(self, kind: str, key: str) -> bool:
+        """Add a key; return whether it is new."""
+        done = self._database.execute("INSERT OR IGNORE INTO kept VALUES (?, ?, '')", (kind, key))
+        return done.rowcount > 0

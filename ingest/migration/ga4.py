@@ -1,0 +1,176 @@
+"""Google Analytics 4: the BigQuery export, a JSON object a line and event.
+
+What the tags send by themselves and what tells nothing that an event here would (`session_start`, `first_visit`) is
+left out; page views, searches, links out, downloads and engaged time have types of their own, and any other event is
+a custom event with its parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from hashlib import blake2b
+from typing import Any
+
+from activity.geo import Place
+from activity.user_agent import Agent
+from ingest.logs.files import ImportFailed
+from ingest.migration.export import Action, Broken, Left, Member, Read, Scratch, Tell, json_objects
+
+_AUTOMATIC = frozenset(("session_start", "first_visit", "scroll", "form_start"))
+_KINDS = {
+    "page_view": "pageview", "screen_view": "pageview", "view_search_results": "search", "search": "search",
+    "user_engagement": "engagement", "file_download": "download", "form_submit": "form",
+}  # fmt: skip
+# Parameters that are fields here, or that only their own reports use.
+_OWN = frozenset(
+    (
+        "page_location", "page_referrer", "page_title", "ga_session_id", "ga_session_number", "engagement_time_msec",
+        "session_engaged", "engaged_session_event", "entrances", "batch_ordering_id", "batch_page_id", "debug_mode",
+        "ignore_referrer", "search_term", "term", "campaign", "medium", "source", "content", "gclid", "dclid",
+        "srsltid", "synthetic_bundle", "percent_scrolled",
+    )
+)  # fmt: skip
+_VALUES = ("string_value", "int_value", "float_value", "double_value")
+SYSTEMS = {"Macintosh": "macOS", "iPadOS": "iOS"}
+BROWSERS = {"Android Webview": "Chrome WebView", "Safari (in-app)": "Safari WebView", "Internet Explorer": "IE"}
+DEVICES = {"desktop": "desktop", "mobile": "mobile", "tablet": "tablet", "smart tv": "tv"}
+_ALSO_CALLED = {
+    "hong kong": "HK", "macao": "MO", "macau": "MO", "turkey": "TR", "czech republic": "CZ", "palestine": "PS",
+    "swaziland": "SZ", "macedonia (fyrom)": "MK", "cape verde": "CV", "ivory coast": "CI",
+}  # fmt: skip
+
+
+def read(members: Sequence[Member], site: str, theirs: str, _tell: Tell) -> Iterator[Read]:
+    """Yield what each event says; `theirs` is the id of the data stream, where there are several.
+
+    Raises ImportFailed where a file is no such export, or holds several streams and none is chosen."""
+    streams: set[str] = set()
+    for member in members:
+        for found in json_objects(member):
+            if isinstance(found, Broken):
+                continue
+            number, row = found
+            if "event_name" not in row or "event_timestamp" not in row:
+                raise ImportFailed(
+                    f"{member.name}, line {number}: no event of the BigQuery export, which has event_name and"
+                    f" event_timestamp: there is {', '.join(row)[:200]}"
+                )
+            streams.add(str(row.get("stream_id", "")))
+    if len(streams) > 1 and not theirs:
+        raise ImportFailed(f"it has several data streams, choose one with --their-site: {', '.join(sorted(streams))}")
+    if theirs and theirs not in streams:
+        raise ImportFailed(f"there is no data stream {theirs} in it; there is {', '.join(sorted(streams))}")
+    with Scratch() as repeats:
+        for member in members:
+            for found in json_objects(member):
+                if isinstance(found, Broken):
+                    yield found
+                elif theirs and str(found[1].get("stream_id", "")) != theirs:
+                    yield Left(found[0], "other_site")
+                else:
+                    yield _action(*found, site, repeats)
+
+
+def _action(number: int, row: dict[str, Any], site: str, repeats: Scratch) -> Read:
+    name = str(row["event_name"])
+    if name in _AUTOMATIC:
+        return Left(number, "automatic")
+    try:
+        at = int(row["event_timestamp"]) // 1000
+    except (TypeError, ValueError):
+        return Broken(number, repr(row).encode(), f"event_timestamp {row['event_timestamp']!r} is no microseconds")
+    visitor = row.get("user_pseudo_id")
+    if not visitor:
+        return Left(number, "no_consent", "user_pseudo_id is empty, as of visitors who did not consent")
+    given = _parameters(row)
+    place_in_batch = [str(row.get(each) or "") for each in ("batch_page_id", "batch_ordering_id", "batch_event_index")]
+    key = ":".join([str(visitor), str(row["event_timestamp"]), name, *place_in_batch])
+    before = int(repeats.find("event", key).get("times", 0))
+    repeats.keep("event", key, {"times": before + 1})
+    device = _object(row, "device")
+    web = _object(device, "web_info")
+    host = web.get("hostname") or device.get("hostname") or site
+    kind = _KINDS.get(name, "custom")
+    if name == "click":
+        kind = "outbound"
+    event: dict[str, Any] = {
+        "type": kind,
+        "name": name if kind == "custom" else "",
+        "url": given.get("page_location") or f"https://{host}/",
+        "referrer": given.get("page_referrer"),
+        "title": given.get("page_title"),
+        "props": _props(kind, given),
+        "visitor": f"ga4:{visitor}",
+        "user": row.get("user_id"),
+        "language": device.get("language"),
+        "ts": at,
+        "id": f"ga4:{_digest(key)}-{before}",
+    }
+    if kind == "search" and given.get("search_term"):
+        event["search"] = {"term": str(given["search_term"])}
+    if kind == "engagement":
+        event["engaged_ms"] = given.get("engagement_time_msec") or 0
+    visit = f"{visitor}:{given.get('ga_session_id')}"
+    return Action(number, event, _agent(device, web), _place(_object(row, "geo")), visit)
+
+
+def _parameters(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of an event by name; a value stands in one of four fields by its type."""
+    found: dict[str, Any] = {}
+    params = row.get("event_params")
+    for each in params if isinstance(params, list) else []:
+        value = _object(each, "value") if isinstance(each, dict) else {}
+        kept = [kind for kind in _VALUES if value.get(kind) is not None]
+        if kept:
+            one = value[kept[0]]
+            # JSON has 64-bit numbers as texts.
+            is_number = kept[0] == "int_value" and isinstance(one, str) and one.lstrip("-").isdecimal()
+            found[str(each.get("key"))] = int(one) if is_number else one
+    return found
+
+
+def _props(kind: str, given: dict[str, Any]) -> dict[str, Any]:
+    props = {name: value for name, value in given.items() if name not in _OWN}
+    if kind in ("outbound", "download"):
+        target = props.pop("link_url", "")
+        return {"url": target} if target else {}
+    return dict(list(props.items())[:30]) if kind in ("custom", "form") else {}
+
+
+def _object(row: dict[str, Any], name: str) -> dict[str, Any]:
+    found = row.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _digest(key: str) -> str:
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _agent(device: dict[str, Any], web: dict[str, Any]) -> Agent:
+    browser = str(web.get("browser") or device.get("browser") or "")
+    version = str(web.get("browser_version") or device.get("browser_version") or "")
+    system = str(device.get("operating_system") or "")
+    words = str(device.get("operating_system_version") or "").removeprefix(f"{system} ")
+    return Agent(
+        BROWSERS.get(browser, browser),
+        version.partition(".")[0],
+        SYSTEMS.get(system, system),
+        words if words[:1].isdigit() else "",
+        DEVICES.get(str(device.get("category") or ""), ""),
+    )
+
+
+def _place(geo: dict[str, Any]) -> Place:
+    region, city = (str(geo.get(name) or "") for name in ("region", "city"))
+    country = codes().get(str(geo.get("country") or "").lower(), "")
+    return Place(country, region.replace("(not set)", ""), city.replace("(not set)", ""))
+
+
+@cache
+def codes() -> dict[str, str]:
+    """Return the ISO codes of countries by their English names, in lower case."""
+    from babel import Locale
+
+    names = {name.lower(): code for code, name in Locale("en").territories.items() if len(code) == 2 and code.isalpha()}
+    return names | _ALSO_CALLED

@@ -1,0 +1,214 @@
+"""Umami: the export of a website (CSV files, zipped), or a dump of its PostgreSQL or MySQL database.
+
+Its tables `session` and `event_data` are read first and kept on disk; then each row of `website_event` becomes an
+event. The cloud's export has the columns of the session in `website_event` itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from activity.geo import Place
+from activity.user_agent import Agent
+from ingest.logs.files import ImportFailed
+from ingest.migration import sql_dump
+from ingest.migration.export import Action, Broken, Left, Member, Read, Scratch, Tell, csv_rows, header
+
+EVENTS, SESSIONS, DATA = "website_event", "session", "event_data"
+_TABLES = (EVENTS, SESSIONS, DATA)
+_ID = {EVENTS: "event_id", SESSIONS: "session_id", DATA: ""}
+_REQUIRED = {
+    EVENTS: ("event_id", "session_id", "created_at", "url_path", "event_type"),
+    SESSIONS: ("session_id",),
+    DATA: (),
+}
+_OF_SESSION = ("hostname", "browser", "os", "device", "screen", "language", "country", "region", "subdivision1",
+               "subdivision2", "city", "distinct_id")  # fmt: skip
+_KNOWN = {
+    EVENTS: (*_OF_SESSION, "website_id", "visit_id", "url_query", "referrer_path", "referrer_query", "referrer_domain",
+             "page_title", "event_name", "tag", "utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term",
+             "gclid", "fbclid", "msclkid", "ttclid", "li_fat_id", "twclid", "job_id", "lcp", "inp", "cls", "fcp",
+             "ttfb"),
+    SESSIONS: (*_OF_SESSION, "website_id", "created_at", "ip"),
+    DATA: ("event_data_id", "website_id", "session_id", "event_id", "website_event_id", "url_path", "event_name",
+           "data_key", "event_key", "string_value", "number_value", "date_value", "data_type", "created_at", "job_id"),
+}  # fmt: skip
+_BROWSERS = {
+    "chrome": "Chrome", "chromium-webview": "Chrome WebView", "crios": "Chrome", "firefox": "Firefox",
+    "fxios": "Firefox", "safari": "Safari", "ios": "Safari", "ios-webview": "Safari WebView", "edge": "Edge",
+    "edge-chromium": "Edge", "edge-ios": "Edge", "opera": "Opera", "opera-mini": "Opera Mini", "ie": "IE",
+    "samsung": "Samsung Internet", "silk": "Amazon Silk", "facebook": "Facebook", "instagram": "Instagram",
+    "yandexbrowser": "Yandex Browser",
+}  # fmt: skip
+_SYSTEMS = {"Mac OS": "macOS", "Android OS": "Android", "Amazon OS": "Android", "BlackBerry OS": "BlackBerry OS"}
+_DEVICES = {"desktop": "desktop", "laptop": "desktop", "mobile": "mobile", "tablet": "tablet"}
+_NAMED = {"1": "pageview", "2": "custom"}
+
+Values = Callable[..., str]  # the first of some columns that has a value
+
+
+def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Iterator[Read]:
+    """Yield what each row of `website_event` says; `theirs` is the id of the website, where there are several.
+
+    Raises ImportFailed where the files are no export of Umami, or of several websites and none is chosen."""
+    with Scratch() as kept:
+        dumps = [sql_dump.is_dump(member) for member in members]
+        for member, dump in zip(members, dumps, strict=True):
+            yield from _keep_dump(member, kept) if dump else _keep(member, kept, tell)
+        sites = _Sites(kept, theirs)
+        found = False
+        for member, dump in zip(members, dumps, strict=True):
+            for row in _events(member, dump):
+                found = True
+                if isinstance(row, Broken):
+                    yield row
+                    continue
+                number, get, raw = row
+                if sites.takes(get("website_id")):
+                    yield _action(number, get, raw, site, kept)
+                else:
+                    yield Left(number, "other_site")
+        if not found:
+            names = ", ".join(member.name for member in members)
+            raise ImportFailed(f"no table website_event in {names}: the export of a website, or a dump, has one")
+
+
+class _Sites:
+    """Which website's rows are taken: the one that is named, or the only one."""
+
+    def __init__(self, kept: Scratch, theirs: str) -> None:
+        found = sorted(kept.find("sites", "").get("ids", []))
+        if len(found) > 1 and not theirs:
+            raise ImportFailed(f"there are several websites in it, choose one with --their-site: {', '.join(found)}")
+        if theirs and found and theirs not in found:
+            raise ImportFailed(f"there is no website {theirs} in it; there is {', '.join(found)}")
+        self._theirs = theirs
+
+    def takes(self, website: str) -> bool:
+        return not self._theirs or website == self._theirs
+
+
+def _keep(member: Member, kept: Scratch, tell: Tell) -> Iterator[Broken]:
+    table = _table_of(member)
+    for row in csv_rows(member, _REQUIRED[table], _KNOWN[table], tell):
+        if isinstance(row, Broken):
+            if table != EVENTS:
+                yield row
+        else:
+            _keep_row(table, row.get, kept)
+
+
+def _keep_dump(member: Member, kept: Scratch) -> Iterator[Broken]:
+    for row in sql_dump.rows(member, _TABLES):
+        if isinstance(row, Broken):
+            continue  # told when the events are read
+        _keep_row(row.table, row.text, kept)
+    yield from ()
+
+
+def _keep_row(table: str, get: Values, kept: Scratch) -> None:
+    website = get("website_id")
+    if website and kept.add("site", website):
+        kept.keep("sites", "", {"ids": [*kept.find("sites", "").get("ids", []), website]})
+    if table == SESSIONS:
+        kept.keep(SESSIONS, get("session_id"), {name: value for name in _OF_SESSION if (value := get(name))})
+    elif table == DATA:
+        name = get("data_key", "event_key")
+        if name:
+            kept.merge(DATA, get("website_event_id", "event_id"), {name: _value(get)})
+
+
+def _value(get: Values) -> str | float | bool:
+    if get("data_type") == "2" and get("number_value"):
+        try:
+            number = float(get("number_value"))
+        except ValueError:
+            return get("number_value")
+        return int(number) if number.is_integer() else number
+    if get("data_type") == "3":
+        return get("string_value") == "true"
+    return get("string_value", "date_value", "number_value")
+
+
+def _events(member: Member, dump: bool) -> Iterator[tuple[int, Values, bytes] | Broken]:
+    if dump:
+        for found in sql_dump.rows(member, _TABLES):
+            if isinstance(found, Broken):
+                yield found
+            elif found.table == EVENTS:
+                yield found.number, found.text, repr(found.values).encode()
+    elif _table_of(member) == EVENTS:
+        for row in csv_rows(member, _REQUIRED[EVENTS], _KNOWN[EVENTS], lambda _: None):
+            yield row if isinstance(row, Broken) else (row.number, row.get, row.raw)
+
+
+def _table_of(member: Member) -> str:
+    """Return which table a CSV file holds, by its columns. Raises ImportFailed where it is none of Umami's."""
+    names = set(header(member))
+    if names >= set(_REQUIRED[EVENTS]):
+        return EVENTS
+    if names & {"data_key", "event_key"}:
+        return DATA
+    if {"session_id", "browser"} <= names:
+        return SESSIONS
+    stem = PurePath(member.name).stem
+    if stem in _TABLES:
+        return stem  # which says what is missing
+    there = ", ".join(sorted(names))[:200]
+    raise ImportFailed(f"{member.name}, line 1: none of Umami's tables {', '.join(_TABLES)}; its columns are {there}")
+
+
+def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch) -> Read:
+    empty = next((name for name in ("event_id", "session_id", "created_at") if not get(name)), "")
+    if empty:
+        return Broken(number, raw, f"the column {empty!r} is empty")
+    kind = _NAMED.get(get("event_type"))
+    if kind is None:
+        why = f"the column 'event_type' has {get('event_type')!r}, neither a page view (1) nor an event (2)"
+        return Left(number, "event_type", why)
+    session: dict[str, Any] = kept.find(SESSIONS, get("session_id"))
+
+    def of(*names: str) -> str:
+        return get(*names) or next((session[name] for name in names if session.get(name)), "")
+
+    host = of("hostname") or site
+    event = {
+        "type": kind,
+        "name": get("event_name") if kind == "custom" else "",
+        "url": f"https://{host}/{get('url_path').removeprefix('/')}{_query(get('url_query'))}",
+        "title": get("page_title"),
+        "referrer": _referrer(get),
+        "screen": of("screen"),
+        "language": of("language"),
+        "props": kept.find(DATA, get("event_id")) | ({"tag": get("tag")} if get("tag") else {}),
+        "visitor": f"umami:{get('session_id')}",
+        "user": of("distinct_id"),
+        "ts": _utc(get("created_at")),
+        "id": f"umami:{get('event_id')}",
+    }
+    system, _, version = of("os").partition(" ") if of("os").startswith("Windows ") else (of("os"), "", "")
+    agent = Agent(
+        _BROWSERS.get(of("browser"), of("browser")),
+        "",
+        _SYSTEMS.get(system, system),
+        version,
+        _DEVICES.get(of("device"), ""),
+    )
+    place = Place(of("country"), of("region", "subdivision1"), of("city"))
+    return Action(number, event, agent, place, get("visit_id") or get("session_id"))
+
+
+def _query(text: str) -> str:
+    return f"?{text.removeprefix('?')}" if text else ""
+
+
+def _referrer(get: Values) -> str:
+    domain = get("referrer_domain")
+    return f"https://{domain}/{get('referrer_path').removeprefix('/')}{_query(get('referrer_query'))}" if domain else ""
+
+
+def _utc(text: str) -> str:
+    """Return a time of the database as ISO 8601: it is UTC where it names no offset."""
+    return text.replace(" ", "T", 1)
