@@ -28,7 +28,7 @@ try {
   let from = doc.referrer
   let last = 0
   let waiting, settling
-  let agreed, held, load, save, flush, ping
+  let agreed, held, load, keep, drop, flush, ping
 
   // Until the page has its answer, events wait in memory alone.
   if (FOOTFALL_CONSENT) {
@@ -57,28 +57,39 @@ try {
   }
 
   if (FOOTFALL_QUEUE) {
-    const store = 'footfall:' + site
+    const store = 'footfall:' + site + ':'
     const failed = {}
     let failures = 0
-    let kept, busy, timer
+    let kept = []
+    let busy, timer
 
-    // Everything goes in before it goes out, and leaves once the server has answered for it. What the browser does not
-    // store (it is full, or forbids it) is kept for as long as the page is there.
+    // Everything goes in before it goes out, and leaves once the server has answered for it. Each event has an entry of
+    // its own, because several pages write at one time. What the browser does not store (it is full, or forbids it) is
+    // kept for as long as the page is there.
+    const tries = e => failed[e.id] || 0
+
     load = () => {
+      const found = [...kept]
       try {
-        return kept || JSON.parse(localStorage[store] || '[]')
-      } catch (e) {
-        return []
-      }
+        Object.keys(localStorage).forEach(key => key.startsWith(store) && found.push(JSON.parse(localStorage[key])))
+      } catch (e) {}
+      return found.sort((a, b) => tries(a) - tries(b) || a.ts - b.ts)
     }
 
-    save = events => {
-      kept = events.slice(-200)
+    drop = events => {
+      kept = kept.filter(e => !events.includes(e))
       try {
-        if (kept[0]) localStorage[store] = JSON.stringify(kept)
-        else delete localStorage[store]
-        kept = 0
+        events.forEach(e => delete localStorage[store + e.id])
       } catch (e) {}
+    }
+
+    keep = event => {
+      try {
+        localStorage[store + event.id] = JSON.stringify(event)
+      } catch (e) {
+        kept.push(event)
+      }
+      drop(load().slice(200))
     }
 
     // A page that is going away does not wait for the request before; what goes out twice has one id. A request has
@@ -87,22 +98,21 @@ try {
     flush = leaving => {
       const batch = []
       let room = 6e4
-      load().sort((a, b) => (failed[a.id] || 0) - (failed[b.id] || 0)).some(e => {
+      load().some(e => {
         room -= new Blob([JSON.stringify(e)]).size
         return batch[failures ? 0 : 19] || (batch[0] && room < 0) || !batch.push(e)
       })
-      if ((busy && leaving !== 1) || !batch[0] || silent() || (FOOTFALL_CONSENT && !agreed)) return
+      if ((busy && leaving !== 1) || !batch[0] || doc.prerendering || silent() || (FOOTFALL_CONSENT && !agreed)) return
       busy = 1
       clearTimeout(timer)
       post(batch, taken => {
         busy = 0
-        const sent = batch.map(e => e.id)
         if (taken) {
           failures = 0
-          save(load().filter(e => !sent.includes(e.id)))
+          drop(batch)
           flush()
         } else {
-          sent.forEach(id => { failed[id] = (failed[id] || 0) + 1 })
+          batch.forEach(e => { failed[e.id] = tries(e) + 1 })
           timer = setTimeout(flush, Math.min(3e5, 1e3 * 2 ** ++failures) * (0.5 + Math.random()))
         }
       })
@@ -112,8 +122,6 @@ try {
   const out = (event, leaving) => {
     try {
       if (silent()) return
-      // A page that is only rendered ahead has not been seen yet.
-      if (doc.prerendering) return on(() => out(event), 'prerenderingchange')
       if (FOOTFALL_CONSENT) {
         if (!agreed) return held && !held[199] && held.push(event)
         try {
@@ -123,7 +131,7 @@ try {
         } catch (e) {}
       }
       if (FOOTFALL_QUEUE) {
-        save(load().concat(event))
+        keep(event)
         flush(leaving)
       } else post([event])
     } catch (e) {}
@@ -142,8 +150,6 @@ try {
     ...more
   })
 
-  const send = (type, more, leaving) => out(make(type, more), leaving)
-
   // What JSON cannot hold (a circle, a BigInt) goes as the text that it has.
   const plain = (given, key) => {
     let value
@@ -157,10 +163,12 @@ try {
 
   self.footfall = (name, props, more) => {
     try {
+      // A page that is only rendered ahead has not been seen yet.
+      if (doc.prerendering) return on(() => footfall(name, props, more), 'prerenderingchange')
       const given = {}
       if (Object(props) !== props) props = props == null ? {} : {value: props}
       Object.keys(props).forEach(key => { given[key] = plain(props, key) })
-      send('custom', {name: plain([name], 0), props: given, ...more})
+      out(make('custom', {name: plain([name], 0), props: given, ...more}))
     } catch (e) {}
   }
 
@@ -172,7 +180,7 @@ try {
       if (yes && was) was.forEach(event => out(event))
       if (FOOTFALL_QUEUE) {
         if (yes) flush()
-        else save([])
+        else drop(load())
       }
     }
   }
@@ -184,11 +192,14 @@ try {
     waiting = 0
   }
 
-  // A fragment that begins with / or ! is a router's page, any other a place on the page; bare ones are the page itself.
+  // A fragment that begins with / or ! is a router's page (alone, the page itself), any other a place on the page.
   const view = onlyPath => {
     if (doc.prerendering) return on(view, 'prerenderingchange')
-    const here = location.href.replace(/#(?![/!]+[^/!]).*/, '')
-    if (here == page || (onlyPath == 1 && here.split('?')[0] == page.split('?')[0])) return
+    const [base, hash = ''] = location.href.split('#')
+    const here = /^[/!]+[^/!]/.test(hash) ? base + '#' + hash : base
+    // What is compared ends there; no address has a blank.
+    const end = onlyPath == 1 ? '?' : /^[^/!]/.test(hash) ? '#' : ' '
+    if (here.split(end)[0] == page.split(end)[0]) return
     settle()
     if (FOOTFALL_TIME) ping(1)
     if (page) from = page
@@ -226,7 +237,7 @@ try {
     ping = anew => {
       tick()
       if (page && engaged >= 1000) {
-        send('engagement', {engaged_ms: engaged, props: {scroll: depth}}, 1)
+        out(make('engagement', {engaged_ms: engaged, props: {scroll: depth}}), 1)
         engaged = 0
       }
       if (anew == 1) engaged = depth = 0
@@ -239,15 +250,11 @@ try {
 
   wrap('pushState')
   wrap('replaceState', 1)
-  on(view, 'popstate', 'hashchange')
+  // This one also tells of another fragment.
+  on(view, 'popstate')
   on(() => settle(1), 'pagehide', 'visibilitychange')
   // A page that comes back from the browser's cache is looked at again.
-  on(e => {
-    if (e.persisted) {
-      page = ''
-      view()
-    }
-  }, 'pageshow')
+  on(e => e.persisted && view(page = ''), 'pageshow')
   view()
 
   if (FOOTFALL_QUEUE) {
@@ -258,7 +265,7 @@ try {
   // What follows is last: where a browser lacks something for it, all before is there.
   if (FOOTFALL_CLICKS) {
     const files =
-      /\.(7z|apk|avi|csv|deb|dmg|docx?|epub|exe|gz|iso|mov|mp[34]|msi|od[pst]|pdf|pkg|pptx?|rar|rpm|tar|tgz|txt|xlsx?|xz|zip)$/i
+      /\.(7z|apk|csv|dmg|docx?|exe|gz|iso|mov|mp[34]|msi|pdf|pkg|pptx?|rar|tgz|txt|xlsx?|zip)$/i
 
     on(e => {
       try {
@@ -267,7 +274,7 @@ try {
         const form = e.type == 'submit' && path[0]
         const {control} = near('label') || {}
         const link = near('a,area')
-        const tagged = near(form ? 'form[data-footfall-event]' : '[data-footfall-event]:not(form)')
+        const tagged = near((form ? 'form' : ':not(form)') + '[data-footfall-event]')
         const props = {}
         // The middle button opens a link, the right one a menu; a click on a label comes again from what it is for.
         if (e.button > 1 || (control && !path.includes(control))) return
@@ -275,25 +282,27 @@ try {
           for (const {name, value} of tagged.attributes) {
             if (/^data-footfall-(?!event$)/.test(name)) props[name.slice(14)] = value
           }
-          send('custom', {name: tagged.dataset.footfallEvent, props}, 1)
+          out(make('custom', {name: tagged.dataset.footfallEvent, props}), 1)
         }
-        if (form) send('form', {name: form.getAttribute('name') || form.id}, 1)
+        if (form) out(make('form', {name: form.getAttribute('name') || form.id}), 1)
         else if (/^http/.test(link.protocol)) {
-          const type = link.hasAttribute('download') || files.test(link.pathname) ? 'download' : 'outbound'
-          if (type == 'download' || link.hostname != location.hostname) send(type, {props: {url: link.href}}, 1)
+          const file = link.hasAttribute('download') || files.test(link.pathname)
+          if (file || link.hostname != location.hostname) {
+            out(make(file ? 'download' : 'outbound', {props: {url: link.href}}), 1)
+          }
         }
       } catch (e) {}
     }, 'click', 'auxclick', 'submit')
 
-    if (performance.getEntriesByType('navigation')[0].responseStatus == 404) send('not_found')
+    if (performance.getEntriesByType('navigation')[0].responseStatus == 404) footfall('404', {}, {type: 'not_found'})
   }
 
   // As Google defines them: the largest paint, the worst five seconds of shifts, and the longest wait for an answer, of
   // which one in fifty is left out. They are told once, of the page that was loaded, when it is hidden.
   if (FOOTFALL_VITALS && doc.visibilityState == 'visible') {
-    const landed = {url: location.href, title: doc.title}
-    const vitals = {}
+    const url = location.href
     const waits = {}
+    let vitals = {}
     let sum, begun, shifted
 
     const see = entries => entries.forEach(e => {
@@ -324,10 +333,9 @@ try {
       const longest = Object.values(waits).sort((a, b) => b - a)
       if (longest[0]) vitals.INP = longest[Math.floor(longest.length / 50)]
       for (const name in vitals) {
-        send('web_vital', {...landed, name, props: {value: +vitals[name].toFixed(4)}}, 1)
-        delete vitals[name]
+        out(make('web_vital', {url, name, props: {value: vitals[name]}}), 1)
       }
-      observer.disconnect()
+      vitals = 0 // holds nothing that comes later
     }, 'visibilitychange')
   }
 } catch (e) {}
