@@ -20,6 +20,7 @@ OUTPUTS = (
     "dashboards/static/board.css",
     "ingest/static/built/beacon.js",
     "ingest/static/built/beacon.all.js",
+    "ingest/static/built/beacon.all.js.br",
 )
 
 

@@ -62,7 +62,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     interactive: bool = True  # two of these make a visit no bounce; pings, vitals and derived searches are not
     user: str = ""
     session_hint: str = ""
-    url: str = ""  # as sent, without fragment
+    url: str = ""  # as sent, without a fragment that is no route
     host: str = ""  # lower case, without port
     path: str = ""
     title: str = ""

@@ -3,7 +3,9 @@
 The normal form is that of RFC 3986, section 6.2.2: percent-encoding in upper case and only where it is needed, dot
 segments removed, scheme and host in lower case. Characters that an address may not hold (é, a space, a byte that is
 not UTF-8) are percent-encoded, as browsers do but access logs, pixels and hand-written senders do not. `readable`
-decodes a path again for people. The session ids that Java servers put into paths are removed.
+decodes a path again for people. The session ids that Java servers put into paths are removed. A fragment is a place on
+the page and no part of it, but for those that begin with "/" or "!": a router in the browser has its pages there, so
+"#/about" belongs to the path, and a query behind it to the query.
 
 We do not use `urllib.parse` to split an address: the parser must accept everything that a browser may show (a port
 out of range, a stray bracket), never keep a password, and cost about a microsecond.
@@ -39,10 +41,10 @@ _SESSION = re.compile(r";jsessionid=[^/;]*", re.IGNORECASE)
 class Address(msgspec.Struct, frozen=True, gc=False):
     """The parts of a page's address that an event keeps; `url` has at most 4,096 characters."""
 
-    url: str  # in normal form, without fragment, user name and password
+    url: str  # in normal form, without user name and password, and without a fragment that is no route
     host: str  # lower case, without port; "" for file://
-    path: str  # in normal form; starts with "/"
-    query: str  # percent-encoding in normal form; without "?"
+    path: str  # in normal form; starts with "/"; a route behind it: "/shop#/basket"
+    query: str  # percent-encoding in normal form; without "?"; what a route has comes last
 
 
 def parse(text: str) -> Address | None:
@@ -53,7 +55,7 @@ def parse(text: str) -> Address | None:
     text = text[:LONGEST_URL].strip()
     if not text.isprintable():
         text = "".join(char for char in text if char >= " " and char != "\x7f")
-    text = text.partition("#")[0]
+    text, _, fragment = text.partition("#")
     scheme, mark, rest = text.partition("://")
     scheme = scheme.lower()
     if not mark or scheme not in _SCHEMES:
@@ -75,11 +77,22 @@ def parse(text: str) -> Address | None:
         path = _without_dots(_cut(path, LONGEST_URL - len(scheme) - 3 - len(authority)))
         query = _cut(query, LONGEST_URL - len(scheme) - 3 - len(authority) - len(path) - 1)
         url = f"{scheme}://{authority}{path}{question if query else ''}{query}"
+    if fragment.startswith(("/", "!")):
+        name, _, behind = fragment.partition("#")[0].partition("?")
+        route, behind = _route(name), encoded(behind)
+        longer = url + (f"{route or '#/'}?{behind}" if behind else route)
+        if len(longer) <= LONGEST_URL:
+            joined = "&".join(part for part in (query, behind) if part)
+            return Address(url=longer, host=host, path=path + route, query=joined)
     return Address(url=url, host=host, path=path, query=query)
 
 
 def normal_path(path: str) -> str:
-    """Returns a path, which must start with "/", in normal form. Never raises."""
+    """Returns a path, which must start with "/" and may end in a route, in normal form. Never raises."""
+    if "#" in path:
+        page, _, fragment = path.partition("#")
+        if fragment.startswith(("/", "!")):
+            return normal_path(page) + _route(fragment)
     path = encoded(path)
     if ";" in path:
         path = _SESSION.sub("", path)
@@ -126,6 +139,11 @@ def parameters(query: str) -> dict[str, str]:
 def encoded(text: str) -> str:
     """Returns a part of an address with normal percent-encoding, also of the characters that it may not hold."""
     return text if _NORMAL.fullmatch(text) else _NOT_NORMAL.sub(_normal_part, text)
+
+
+def _route(fragment: str) -> str:
+    """The route in normal form, with its "#"; "" for "/" and "!", which routers have for the page itself."""
+    return f"#{encoded(fragment)}" if fragment.strip("/!") else ""
 
 
 def _normal_part(match: re.Match[str]) -> str:

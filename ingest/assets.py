@@ -1,22 +1,26 @@
-"""The static files of the tracking port: the two beacon scripts, the pixel, and the page that says how to use them.
+"""The static files of the tracking port: the beacon scripts, the pixel, and the page that says how to use them.
 
-Each script has a short name, which browsers check again after an hour by its ETag, and a name with its hash, which may
-be cached forever. An installed package contains minified scripts; a plain checkout serves the source, with the one
-constant replaced that the build sets.
+A script is named after what it has besides page views: `/beacon.js`, `/beacon.clicks.queue.js`, `/beacon.all.js`. Each
+has a short name, which browsers check again after an hour by its ETag, and a name with its hash, which may be cached
+forever. An installed package contains minified scripts, packed with Brotli; a plain checkout serves the source, with
+the constants replaced that the build sets.
 """
 
 from __future__ import annotations
 
+import base64
 import gzip
+import re
 from functools import cache
-from hashlib import blake2b
+from hashlib import blake2b, sha384
 from pathlib import Path
 from typing import NamedTuple
 
 from ingest.http import Headers, Request, Response, text_response
 
 _STATIC = Path(__file__).parent / "static"
-_SCRIPTS = {"beacon": "false", "beacon.all": "true"}
+FEATURES = ("clicks", "consent", "queue", "time", "vitals")  # in the order of a name; dashboards/web/build.mjs
+_PATH = re.compile(r"/(beacon(?:\.[a-z]+)*?)(?:\.([0-9a-f]{16}))?\.js")
 
 # One transparent pixel, GIF89a.
 PIXEL = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
@@ -25,8 +29,11 @@ _WELCOME = """Footfall takes page views here.
 
 Paste this into the pages of a site:
   <script defer data-site="example.com" src="{root}beacon.js"></script>
-or, with a name that may be cached for ever:
-  <script defer data-site="example.com" src="{root}{lasting}"></script>
+or, with a name that may be cached for ever and what browsers check it by:
+  <script defer data-site="example.com" src="{root}{lasting}"
+    integrity="{integrity}" crossorigin="anonymous"></script>
+Links out, downloads, forms, engaged time, web vitals and a queue are in beacon.all.js; any of
+{features} in a name adds just that: beacon.clicks.queue.js
 For visitors without JavaScript:
   <noscript><img src="{root}collect.gif?site=example.com" alt="" width="1" height="1"></noscript>
 A server sends events to POST {root}collect
@@ -35,72 +42,104 @@ A server sends events to POST {root}collect
 
 class _Asset(NamedTuple):
     plain: bytes
-    packed: bytes
-    etag: bytes
-    lasting: bool
+    packed: dict[bytes, bytes]  # by content encoding, the one that is preferred first
+    mark: str
+    integrity: str
 
 
 @cache
-def _assets() -> dict[str, _Asset]:
-    assets = {}
-    for name, whole in _SCRIPTS.items():
-        text = _script(name, whole)
-        mark = blake2b(text, digest_size=8).hexdigest()
-        packed = gzip.compress(text, 9, mtime=0)
-        etag = f'"{mark}"'.encode()
-        assets[f"/{name}.js"] = _Asset(text, packed, etag, lasting=False)
-        assets[f"/{name}.{mark}.js"] = _Asset(text, packed, etag, lasting=True)
-    return assets
+def _asset(name: str) -> _Asset:
+    """The script of a name whose words are those of `FEATURES` and in that order, or `all`."""
+    text, brotli = _script(name)
+    packed = {b"br": brotli} if brotli else {}
+    packed[b"gzip"] = gzip.compress(text, 9, mtime=0)
+    integrity = f"sha384-{base64.b64encode(sha384(text).digest()).decode()}"
+    return _Asset(text, packed, blake2b(text, digest_size=8).hexdigest(), integrity)
+
+
+def _name(words: list[str]) -> str | None:
+    """The one name of a script with these features, or None if there is no such feature."""
+    wanted = set(FEATURES) if words == ["all"] else set(words)
+    if not wanted <= set(FEATURES):
+        return None
+    chosen = ["all"] if len(wanted) == len(FEATURES) else [word for word in FEATURES if word in wanted]
+    return ".".join(["beacon", *chosen])
 
 
 def built(name: str) -> bool:
-    """Return whether the build has minified this script (`beacon` or `beacon.all`)."""
+    """Return whether the build has minified this script (`beacon`, `beacon.clicks.queue`, `beacon.all`)."""
     return (_STATIC / "built" / f"{name}.js").exists()
 
 
-def _script(name: str, whole: str) -> bytes:
+def _script(name: str) -> tuple[bytes, bytes]:
+    """A script and the same by Brotli, which is empty where nothing is built."""
     if built(name):
-        return (_STATIC / "built" / f"{name}.js").read_bytes()
+        file = _STATIC / "built" / f"{name}.js"
+        packed = file.with_name(f"{file.name}.br")
+        return file.read_bytes(), packed.read_bytes() if packed.exists() else b""
     source = (_STATIC / "src" / "beacon.js").read_text(encoding="utf-8")
-    return source.replace("FOOTFALL_ALL", whole).encode()
+    words = name.split(".")
+    for feature in FEATURES:
+        has = "true" if feature in words or "all" in words else "false"
+        source = source.replace(f"FOOTFALL_{feature.upper()}", has)
+    return source.encode(), b""
 
 
 def lasting_name(name: str = "beacon") -> str:
     """Return the path of a script with its hash, which may be cached forever."""
-    mark = _assets()[f"/{name}.js"].etag.decode().strip('"')
-    return f"/{name}.{mark}.js"
+    return f"/{name}.{_asset(name).mark}.js"
+
+
+def integrity(name: str = "beacon") -> str:
+    """Return what a browser checks a script by: the value of `integrity` in its tag."""
+    return _asset(name).integrity
 
 
 def welcome(request: Request) -> Response:
     """Return the page for a person who opens the address: what is served here and how to use it."""
     host = next((value for name, value in request.headers if name == b"host"), b"").decode("latin-1")
     root = f"{request.scheme}://{host}/"
-    return text_response(200, _WELCOME.format(root=root, lasting=lasting_name().removeprefix("/")))
+    lasting, features = lasting_name().removeprefix("/"), ", ".join(FEATURES)
+    return text_response(200, _WELCOME.format(root=root, lasting=lasting, integrity=integrity(), features=features))
 
 
 def script(request: Request) -> Response:
     """Return the beacon script at the request's path, 304 if the sender has it, or 404."""
-    asset = _assets().get(request.path)
-    if asset is None:
-        return text_response(404, f"No script is at {request.path}: try /beacon.js\n")
+    path = _PATH.fullmatch(request.path)
+    name = _name(path[1].split(".")[1:]) if path else None
+    asset = _asset(name) if name else None
+    mark = path[2] if path else None
+    if asset is None or mark not in (None, asset.mark):
+        hint = f"try /beacon.js, or with any of {', '.join(FEATURES)} in its name"
+        return text_response(404, f"No script is at {request.path}: {hint}\n")
     fields = dict(request.headers)
+    etag = f'"{asset.mark}"'.encode()
     headers: Headers = [
         (b"content-type", b"text/javascript; charset=utf-8"),
-        (b"etag", asset.etag),
-        (b"cache-control", b"public, max-age=31536000, immutable" if asset.lasting else b"public, max-age=3600"),
+        (b"etag", etag),
+        (b"cache-control", b"public, max-age=31536000, immutable" if mark else b"public, max-age=3600"),
         (b"vary", b"accept-encoding"),
         (b"access-control-allow-origin", b"*"),
         (b"cross-origin-resource-policy", b"cross-origin"),
         (b"x-content-type-options", b"nosniff"),
     ]
-    if asset.etag in fields.get(b"if-none-match", b""):
+    if etag in fields.get(b"if-none-match", b""):
         return Response(304, headers)
     body = asset.plain
-    if b"gzip" in fields.get(b"accept-encoding", b""):
-        body = asset.packed
-        headers.append((b"content-encoding", b"gzip"))
+    taken = _encodings(fields.get(b"accept-encoding", b""))
+    for encoding, packed in asset.packed.items():
+        if encoding in taken:
+            body = packed
+            headers.append((b"content-encoding", encoding))
+            break
     headers.append((b"content-length", b"%d" % len(body)))
     return Response(200, headers, b"" if request.method == "HEAD" else body)
+
+
+def _encodings(accepted: bytes) -> set[bytes]:
+    """The content encodings of an Accept-Encoding header, without those at q=0."""
+    parts = [part.replace(b" ", b"").lower().partition(b";q=") for part in accepted.split(b",")]
+    return {name for name, _, weight in parts if weight.strip(b"0.") or not weight}
 
 
 def pixel(headers: Headers) -> Response:

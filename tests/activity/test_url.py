@@ -26,6 +26,14 @@ from activity.url import Address, normal_path, readable
         ("file:///home/me/a.html", Address("file:///home/me/a.html", "", "/home/me/a.html", "")),
         ("HTTPS://e.com/a\tb\n", Address("https://e.com/ab", "e.com", "/ab", "")),
         ("https://e.com:99999999/[", Address("https://e.com:99999999/%5B", "e.com", "/%5B", "")),
+        ("https://e.com/#top", Address("https://e.com/", "e.com", "/", "")),
+        ("https://e.com/#/about", Address("https://e.com/#/about", "e.com", "/#/about", "")),
+        ("https://e.com#!/x", Address("https://e.com#!/x", "e.com", "/#!/x", "")),
+        ("https://e.com/app?a=1#/é", Address("https://e.com/app?a=1#/%C3%A9", "e.com", "/app#/%C3%A9", "a=1")),
+        ("https://e.com/?a=1#/find?q=x", Address("https://e.com/?a=1#/find?q=x", "e.com", "/#/find", "a=1&q=x")),
+        ("https://e.com/#/?q=x", Address("https://e.com/#/?q=x", "e.com", "/", "q=x")),
+        ("https://e.com/#/", Address("https://e.com/", "e.com", "/", "")),
+        ("https://e.com/#/a?#b", Address("https://e.com/#/a", "e.com", "/#/a", "")),
         ("https://bücher.example/ö", Address("https://bücher.example/%C3%B6", "bücher.example", "/%C3%B6", "")),
     ],
 )
@@ -119,16 +127,19 @@ def test_no_term_is_destroyed(raw: bytes) -> None:
         ("/%5Ba%5D%7Cb", ["/[a]|b"], "/[a]|b"),
         ("/%F0%9F%98%80", ["/😀"], "/😀"),
         ("/", ["/..", "/a/..", "/."], "/"),
+        ("/app#/caf%C3%A9", ["/./app#/café", "/app#/caf%c3%a9"], "/app#/café"),
     ],
 )
 def test_one_page_has_one_spelling_and_people_read_it_decoded(normal: str, spellings: list[str], shown: str) -> None:
     assert {normal_path(spelling) for spelling in [normal, *spellings]} == {normal}
     assert readable(normal) == shown
     for spelling in spellings:
-        found = url.parse(f"https://example.com{spelling}?q=%c3%a9é")
+        page, mark, route = spelling.partition("#")
+        found = url.parse(f"https://example.com{page}?q=%c3%a9é{mark}{route}")
         assert found is not None
         assert (found.path, found.query) == (normal, "q=%C3%A9%C3%A9")
-        assert found.url == f"https://example.com{normal}?q=%C3%A9%C3%A9"
+        page, mark, route = normal.partition("#")
+        assert found.url == f"https://example.com{page}?q=%C3%A9%C3%A9{mark}{route}"
 
 
 @given(st.text(st.characters(exclude_categories=("Cs",)) | st.sampled_from("%/;.4é"), max_size=30), st.randoms())

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
+import hashlib
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import brotli
 import pytest
 
 import brokers
@@ -217,19 +222,45 @@ def get(path: str, **headers: str) -> Request:
     return Request("GET", path, b"", named, b"", "::1")
 
 
-@pytest.mark.parametrize(("name", "limit"), [("beacon", 1000), ("beacon.all", 2500)])
-def test_a_script_is_small_and_cacheable(name: str, limit: int) -> None:
-    plain = assets.script(get(f"/{name}.js"))
-    lasting = assets.script(get(assets.lasting_name(name), accept_encoding="gzip, br"))
-    assert b"FOOTFALL_ALL" not in plain.body
-    assert gzip.decompress(lasting.body) == plain.body
-    assert dict(lasting.headers)[b"cache-control"] == b"public, max-age=31536000, immutable"
-    etag = dict(plain.headers)[b"etag"].decode()
-    again = assets.script(get(f"/{name}.js", if_none_match=f'W/"x", {etag}'))
+def names() -> list[str]:
+    chosen = [words for count in range(6) for words in itertools.combinations(assets.FEATURES, count)]
+    return [".".join(["beacon", *(("all",) if len(words) == 5 else words)]) for words in chosen]
+
+
+def documented() -> dict[str, int]:
+    """How many bytes docs/beacon.md says that a script has at most, by its name."""
+    text = (Path(__file__).parents[2] / "docs" / "beacon.md").read_text(encoding="utf-8")
+    return {name: int(size.replace(",", "")) for name, size in re.findall(r"`/(beacon[a-z.]*)\.js` \| ([\d,]+)", text)}
+
+
+def test_a_script_is_cacheable_and_comes_packed() -> None:
+    for name in names():
+        plain = assets.script(get(f"/{name}.js"))
+        lasting = assets.script(get(assets.lasting_name(name), accept_encoding="gzip, br;q=0"))
+        assert b"FOOTFALL_" not in plain.body
+        assert gzip.decompress(lasting.body) == plain.body
+        assert dict(lasting.headers)[b"cache-control"] == b"public, max-age=31536000, immutable"
+        digest = hashlib.sha384(plain.body).digest()
+        assert assets.integrity(name) == f"sha384-{base64.b64encode(digest).decode()}"
+        if assets.built(name):
+            packed = assets.script(get(f"/{name}.js", accept_encoding="gzip, br"))
+            assert dict(packed.headers)[b"content-encoding"] == b"br"
+            assert brotli.decompress(packed.body) == plain.body
+    etag = dict(assets.script(get("/beacon.js")).headers)[b"etag"].decode()
+    again = assets.script(get("/beacon.js", if_none_match=f'W/"x", {etag}'))
     assert (again.status, again.body) == (304, b"")
-    assert assets.script(get("/beacon.0000000000000000.js")).status == 404
-    if assets.built(name):
-        assert len(lasting.body) <= limit
+    assert assets.script(get("/beacon.queue.clicks.js")).body == assets.script(get("/beacon.clicks.queue.js")).body
+    for wrong in ("/beacon.0000000000000000.js", "/beacon.clicks.more.js", "/beacon.all.queue.js", "/beacons.js"):
+        assert assets.script(get(wrong)).status == 404, wrong
+
+
+def test_no_script_is_larger_than_the_documentation_says() -> None:
+    said = documented()
+    assert set(said) == set(names())
+    assert said["beacon"] <= 1000
+    assert said["beacon.all"] <= 2500
+    for name in filter(assets.built, said):
+        assert len(gzip.compress(assets.script(get(f"/{name}.js")).body, 9, mtime=0)) <= said[name], name
 
 
 def test_a_visit_that_crosses_midnight_keeps_its_visitor(tmp_path: Path) -> None:

@@ -1,0 +1,115 @@
+"""A shop that serves the beacon from its own address, under the strictest policy that the beacon needs.
+
+`/shop/s.js` and `/shop/e` are handed on to a tracking port, as a proxy does; what the browser sent is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.e2e.harness import fetch
+
+# The beacon needs the first line, the pages the second.
+POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; "
+    "frame-src 'self'; img-src data:"
+)
+
+
+class Shop:
+    """What was asked of it, and how it answers."""
+
+    def __init__(self, tracking: str, site: str, pages: Mapping[str, str], tag: str, script: str) -> None:
+        self.tracking = tracking
+        self.pages = pages
+        self.script = script
+        self.code = ""  # of /page.js, which a page loads ahead of the beacon
+        self.ahead = ""  # the page that the browser is told to render ahead
+        self.failing: list[int] = []  # statuses of the next answers to events
+        self.posts: list[list[dict[str, Any]]] = []  # the events of each request, handed on or not
+        self.rendered_ahead: list[str] = []  # paths
+        self.address = ""
+        self._tag = (
+            f'<script src="/page.js"></script><script defer src="/shop/s.js" data-site="{site}" '
+            f'data-endpoint="/shop/e" {tag}></script>'
+        )
+
+    def events(self, *without: str) -> list[dict[str, Any]]:
+        """Each event that was sent, once, in the order of its time; `without` some types."""
+        sent = {event["id"]: event for post in list(self.posts) for event in post if event["type"] not in without}
+        return sorted(sent.values(), key=lambda event: int(event["ts"]))
+
+    def page(self, path: str) -> tuple[int, bytes]:
+        content = self.pages.get(path)
+        tag = "" if path == "/elsewhere" else self._tag
+        title = path.strip("/").title() or "Home"
+        text = f"<!doctype html><title>{title}</title><link rel=icon href=data:,>{tag}{content or 'Nothing'}"
+        return 404 if content is None else 200, text.encode()
+
+
+@contextmanager
+def shop(tracking: str, site: str, pages: Mapping[str, str], tag: str = "", script: str = "all") -> Iterator[Shop]:
+    """A shop while it is open; `script` is what the beacon's name has behind the dot."""
+    made = Shop(tracking, site, pages, tag, f"beacon.{script}.js" if script else "beacon.js")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            kind = "text/javascript"
+            if "prerender" in self.headers.get("Sec-Purpose", ""):
+                made.rendered_ahead.append(path)
+            if path == "/shop/s.js":
+                status, _, body = fetch(f"{tracking}/{made.script}")
+            elif path == "/page.js":
+                status, body = 200, made.code.encode()
+            elif path == "/ahead":
+                status, body = 200, b"yes" if "/ready" in made.rendered_ahead else b"no"
+            elif path == "/ahead.json":
+                kind = "application/speculationrules+json"
+                rules = {"prerender": [{"source": "list", "urls": [made.ahead], "eagerness": "immediate"}]}
+                status, body = 200, json.dumps(rules).encode()
+            else:
+                kind = "application/octet-stream" if path.endswith(".pdf") else "text/html; charset=utf-8"
+                status, body = made.page(path)
+            self._answer(status, kind, body)
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            made.posts.append(json.loads(body)["events"])
+            if made.failing:
+                self._answer(made.failing.pop(0), "text/plain", b"")
+                return
+            agent = {"User-Agent": self.headers["User-Agent"]}
+            status, _, answer = fetch(f"{tracking}/collect", body, agent)
+            self._answer(status, "application/json", answer)
+
+        def _answer(self, status: int, kind: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Security-Policy", POLICY)
+            self.send_header("Access-Control-Allow-Origin", "*")
+            if made.ahead and kind.startswith("text/html") and self.path != made.ahead:
+                self.send_header("Speculation-Rules", '"/ahead.json"')
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    made.address = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

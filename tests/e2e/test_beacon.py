@@ -1,0 +1,419 @@
+"""What the beacon does, by doing it in a real Chromium: what arrives is what happened, once each, in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.e2e.harness import Up, fetch, running, until
+from tests.e2e.shop import Shop, shop
+from tests.e2e.test_browser import CHROME, QUIET
+from tests.require import require
+from tests.servers.process import free_port
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+NAMES = ("walk", "hash", "hashall", "hook", "consent", "away", "cache", "ahead", "frame", "silent", "nginx")
+HOME = """<h1>Shoes</h1>
+<button id=tagged data-footfall-event=signup data-footfall-plan=pro data-footfall-seat-count=3><b>Sign up</b></button>
+<label id=label data-footfall-event=terms>Terms <input type=checkbox></label>
+<a id=out href="//localhost:PORT/elsewhere?from=shop"><i>Partner</i></a>
+<a id=file href="/price list.pdf?v=2">Prices</a> <a id=blank href="/pricing" target=_blank>New tab</a>
+<form id=find name=find action=/search data-footfall-event=finder><input name=q><button>Find</button></form>
+<a id=missing href=/missing>Gone</a> <a id=top href="#top">Top</a>
+""" + "<br>" * 200
+PAGES = {
+    "/": HOME,
+    "/pricing": "<h1>Pricing</h1><a href=/>Home</a>",
+    "/search": "<h1>Found</h1>",
+    "/elsewhere": "Elsewhere",
+    "/price%20list.pdf": "%PDF",
+    "/framing": "<iframe sandbox=allow-scripts src=/framed></iframe>",
+    "/framed": "Framed",
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    require("chromium", shutil.which("chromium") is not None, "apt-get install chromium")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=[*QUIET, f"--user-agent={CHROME}"],
+            ignore_default_args=["--disable-back-forward-cache"],
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    more = ["--proxies", "127.0.0.1", *(word for name in NAMES for word in ("--site", f"{name}.example"))]
+    with running(tmp_path_factory.mktemp("beacon") / "data", *more) as started:
+        yield started
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """Makes browser profiles; an exception in a page, or what its policy refuses, fails the test."""
+    opened: list[BrowserContext] = []
+    wrong: list[str] = []
+
+    def make(**options: Any) -> BrowserContext:
+        made = browser.new_context(**options)
+        made.on("weberror", lambda error: wrong.append(str(error.error)))
+        made.on("console", lambda said: wrong.append(said.text) if "Security Policy" in said.text else None)
+        opened.append(made)
+        return made
+
+    yield make
+    for made in opened:
+        made.close()
+    assert not wrong
+
+
+Context = Callable[..., BrowserContext]
+Told = tuple[str, str, str]
+
+
+def told(events: list[dict[str, Any]]) -> list[Told]:
+    """Type, name and page of each event."""
+    return [(e["type"], e.get("name", ""), "/" + e["url"].split("/", 3)[3]) for e in events]
+
+
+def stored(up: Up, site: str) -> list[tuple[str, str]]:
+    """Type and name of what is stored and was sent by a page, sorted."""
+    rows = up.sql(f"SELECT type, name FROM events WHERE site = '{site}' AND NOT (type = 'search' AND name = '')")
+    return sorted((row["type"], row["name"]) for row in rows)
+
+
+def all_arrived(up: Up, site: str, made: Shop) -> None:
+    """What the pages sent is stored, each once."""
+    until(
+        lambda: stored(up, site) == sorted((e["type"], e.get("name", "")) for e in made.events()),
+        f"the {len(made.events())} events of {site} are stored",
+    )
+
+
+def sent(made: Shop, count: int, *without: str) -> list[dict[str, Any]]:
+    until(lambda: len(made.events(*without)) >= count, f"{count} events are sent", 15)
+    return made.events(*without)
+
+
+def walk(page: Page, address: str) -> None:
+    page.goto(f"{address}/")
+    page.locator("#tagged b").click()
+    page.locator("#label").click(position={"x": 2, "y": 2})
+    page.mouse.wheel(0, 5000)
+    until(lambda: page.evaluate("scrollY > 1000"), "the page is scrolled")
+    page.evaluate("footfall('order', {items: 2}, {revenue: {amount: '49.90', currency: 'EUR'}})")
+    until(lambda: page.evaluate("performance.now() > 1500"), "the page was looked at")
+    page.locator("#out i").click()
+    page.wait_for_url("**/elsewhere?*")
+
+
+def test_each_thing_that_a_visitor_does_arrives_once_and_in_order(up: Up, context: Context) -> None:
+    here = context()
+    page = here.new_page()
+    with shop(up.tracking, "walk.example", PAGES) as made:
+        made.code = """addEventListener('click', event => {
+            for (const end = performance.now() + 60; event.target.id == 'label' && performance.now() < end;);
+        })"""
+        made.pages = PAGES | {"/": HOME.replace("PORT", made.address.rpartition(":")[2])}
+        walk(page, made.address)
+        page.goto(f"{made.address}/pricing")
+        page.get_by_role("link", name="Home").click()
+        page.wait_for_url(f"{made.address}/")
+        with here.expect_page() as tab:
+            page.locator("#blank").click(button="middle")
+        until(lambda: ("pageview", "", "/pricing") in told(made.events()[-2:]), "the tab is counted")
+        tab.value.close()
+        page.locator("#top").click()
+        page.locator("#file").click()
+        page.locator("#find input").fill("red shoes")
+        page.get_by_role("button", name="Find").click()
+        page.wait_for_url("**/search?*")
+        page.goto(f"{made.address}/missing")
+        events = sent(made, 14, "engagement", "web_vital")
+        assert told(events) == [
+            ("pageview", "", "/"),
+            ("custom", "signup", "/"),
+            ("custom", "terms", "/"),
+            ("custom", "order", "/"),
+            ("outbound", "", "/"),
+            ("pageview", "", "/pricing"),
+            ("pageview", "", "/"),
+            ("pageview", "", "/pricing"),
+            ("download", "", "/"),
+            ("custom", "finder", "/"),
+            ("form", "find", "/"),
+            ("pageview", "", "/search?q=red+shoes"),
+            ("pageview", "", "/missing"),
+            ("not_found", "404", "/missing"),
+        ]
+        by = {event.get("name") or event["type"]: event for event in events}
+        assert by["signup"]["props"] == {"plan": "pro", "seat-count": "3"}
+        assert by["order"]["revenue"] == {"amount": "49.90", "currency": "EUR"}
+        assert by["outbound"]["props"]["url"].endswith("/elsewhere?from=shop")
+        assert by["download"]["props"]["url"].endswith("/price%20list.pdf?v=2")
+        here.close()
+        looked = [event for event in made.events() if event["type"] == "engagement"]
+        assert looked[0]["url"] == f"{made.address}/"
+        assert 1_000 <= looked[0]["engaged_ms"] < 60_000
+        assert 90 <= looked[0]["props"]["scroll"] <= 100
+        vitals = [event for event in made.events() if event["type"] == "web_vital"]
+        first = {event["name"]: event["props"]["value"] for event in vitals[:3]}
+        assert {*first} == {"LCP", "CLS", "INP"}
+        assert first["LCP"] > 0
+        assert 0 <= first["CLS"] < 1
+        assert first["INP"] >= 56  # told in steps of 8 ms
+        all_arrived(up, "walk.example", made)
+
+
+@pytest.mark.parametrize("script", ["", "all"])
+def test_the_pages_of_both_kinds_of_routers(up: Up, context: Context, script: str) -> None:
+    page = context().new_page()
+    with shop(up.tracking, f"hash{script}.example", PAGES, script=script) as made:
+        page.goto(f"{made.address}/")
+        for number, change in enumerate(("location.hash = '/about'", "location.hash = '!/pricing'", "history.back()")):
+            page.evaluate(change)
+            sent(made, number + 2)
+            # A place on the page, and the route again: nothing.
+            page.evaluate("location.hash += ''")
+        page.evaluate("location.hash = 'top'")
+        page.evaluate("history.pushState({}, '', '/app#/'); history.replaceState({}, '', '/app?tab=2')")
+        page.evaluate("footfall('end')")
+        events = sent(made, 6)
+        assert told(events) == [
+            ("pageview", "", "/"),
+            ("pageview", "", "/#/about"),
+            ("pageview", "", "/#!/pricing"),
+            ("pageview", "", "/#/about"),
+            ("pageview", "", "/app"),
+            ("custom", "end", "/app"),
+        ]
+        all_arrived(up, f"hash{script}.example", made)
+
+
+def test_a_hook_of_the_page_changes_and_drops_events_and_its_error_loses_none(up: Up, context: Context) -> None:
+    page = context().new_page()
+    with shop(up.tracking, "hook.example", PAGES, 'data-before="look"') as made:
+        made.code = """function look(event) {
+            if (event.name == 'secret') return false
+            if (event.name == 'bad') throw new Error('of the page')
+            if (event.name == 'other') return {...event, name: 'changed'}
+            event.title = 'Hidden'
+        }"""
+        page.goto(f"{made.address}/")
+        went_on = page.evaluate(
+            """() => {
+                const circle = {}
+                circle.self = circle
+                for (const name of ['secret', 'bad', 'other', 'last']) footfall(name, {circle, big: 1n})
+                Object.defineProperty(self, 'fetch', {get() { throw new Error('no fetch') }})
+                footfall('kept')
+                history.pushState({}, '', '/pricing')
+                return location.pathname
+            }"""
+        )
+        assert went_on == "/pricing"
+        page.goto(f"{made.address}/search")
+        events = sent(made, 7, "engagement", "web_vital")
+        assert [event.get("name") or event["url"].rpartition("/")[2] for event in events] == [
+            "", "bad", "changed", "last", "kept", "pricing", "search",
+        ]  # fmt: skip
+        assert events[0]["title"] == "Hidden"
+        page.close()
+        all_arrived(up, "hook.example", made)
+
+
+def kept(page: Page) -> Any:
+    return page.evaluate("({...localStorage})")
+
+
+def test_nothing_is_sent_or_stored_before_consent(up: Up, context: Context) -> None:
+    here = context()
+    page = here.new_page()
+    with shop(up.tracking, "consent.example", PAGES, "data-consent") as made:
+        page.goto(f"{made.address}/")
+        page.evaluate("footfall('before'); footfall.consent(false); footfall('denied')")
+        page.goto(f"{made.address}/pricing")
+        page.evaluate("footfall('asked')")
+        assert (made.posts, kept(page), here.cookies()) == ([], {}, [])
+        page.evaluate("footfall.consent(true); footfall('after')")
+        events = sent(made, 3, "engagement", "web_vital")
+        assert told(events) == [
+            ("pageview", "", "/pricing"),
+            ("custom", "asked", "/pricing"),
+            ("custom", "after", "/pricing"),
+        ]
+        page.close()
+        all_arrived(up, "consent.example", made)
+    # A beacon that has no such feature takes nobody's consent for granted.
+    with shop(up.tracking, "consent.example", PAGES, "data-consent", script="") as made:
+        page = here.new_page()
+        page.goto(f"{made.address}/")
+        page.evaluate("footfall('x')")
+        page.wait_for_load_state("networkidle")
+        assert made.posts == []
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        "try { localStorage.footfall_ignore = '1' } catch {}",
+        "Object.defineProperty(Navigator.prototype, 'globalPrivacyControl', {value: true})",
+        "Object.defineProperty(Navigator.prototype, 'doNotTrack', {value: '1'})",
+    ],
+)
+def test_who_does_not_want_to_be_counted_is_not(up: Up, context: Context, wish: str) -> None:
+    here = context()
+    here.add_init_script(wish)
+    with shop(up.tracking, "silent.example", PAGES) as made:
+        page = here.new_page()
+        page.goto(f"{made.address}/")
+        page.evaluate("footfall('x')")
+        page.locator("#tagged").click()
+        page.goto(f"{made.address}/pricing")
+        page.wait_for_load_state("networkidle")
+        assert made.posts == []
+        assert {*kept(page)} <= {"footfall_ignore"}
+
+
+def test_what_a_server_in_trouble_turns_away_and_what_happens_offline_arrives_once(up: Up, context: Context) -> None:
+    here = context()
+    page = here.new_page()
+    with shop(up.tracking, "away.example", PAGES) as made:
+        made.failing = [503, 429, 408]
+        page.goto(f"{made.address}/")
+        sent(made, 1)
+        page.evaluate("footfall('second')")
+        until(lambda: not made.failing, "it was tried again")
+        here.set_offline(True)
+        page.evaluate("footfall('third'); footfall('fourth')")
+        assert kept(page) != {}
+        here.set_offline(False)
+        events = sent(made, 4)
+        assert [event.get("name", "") for event in events] == ["", "second", "third", "fourth"]
+        all_arrived(up, "away.example", made)
+        until(lambda: kept(page) == {}, "nothing waits any more")
+
+
+def test_a_page_from_the_browsers_cache_counts_again(up: Up, context: Context) -> None:
+    page = context().new_page()
+    with shop(up.tracking, "cache.example", PAGES) as made:
+        page.goto(f"{made.address}/")
+        page.evaluate("addEventListener('pageshow', e => { self.cached = e.persisted })")
+        page.goto(f"{made.address}/pricing")
+        page.evaluate("history.back()")
+        events = sent(made, 3, "engagement", "web_vital")
+        assert told(events) == [("pageview", "", "/"), ("pageview", "", "/pricing"), ("pageview", "", "/")]
+        assert page.evaluate("self.cached")
+
+
+def test_a_page_that_was_rendered_ahead_counts_when_it_is_seen(up: Up, tmp_path: Path) -> None:
+    """Chromium by itself: one that Playwright has in its hands throws away what it rendered ahead."""
+    require("chromium", shutil.which("chromium") is not None, "apt-get install chromium")
+    with shop(up.tracking, "ahead.example", PAGES) as made:
+        made.ahead = "/pricing"
+        made.code = """
+            addEventListener('DOMContentLoaded', () => {
+                if (!document.prerendering) return
+                footfall('ahead')
+                fetch('/ready')
+            })
+            const started = () => performance.getEntriesByType('navigation')[0].activationStart
+            const seen = () => footfall('seen', {ahead: started() > 0})
+            document.addEventListener('prerenderingchange', seen)
+            const go = async () => {
+                while ((await (await fetch('/ahead')).text()) != 'yes') await new Promise(r => setTimeout(r, 50))
+                location.href = '/pricing'
+            }
+            if (location.pathname == '/search') go()"""
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0"]
+        line = ["chromium", *options, f"--user-data-dir={tmp_path}"]
+        chromium = subprocess.Popen([*line, f"{made.address}/search"], stderr=subprocess.DEVNULL)
+        try:
+            events = sent(made, 4, "engagement", "web_vital")
+            all_arrived(up, "ahead.example", made)
+        finally:
+            chromium.terminate()
+            chromium.wait()
+        assert told(events) == [
+            ("pageview", "", "/search"),
+            ("pageview", "", "/pricing"),
+            ("custom", "ahead", "/pricing"),
+            ("custom", "seen", "/pricing"),
+        ]
+        assert events[-1]["props"] == {"ahead": True}
+
+
+def test_a_frame_without_storage_counts(up: Up, context: Context) -> None:
+    page = context().new_page()
+    with shop(up.tracking, "frame.example", PAGES) as made:
+        page.goto(f"{made.address}/framing")
+        events = sent(made, 2, "engagement", "web_vital")
+        assert sorted(told(events)) == [("pageview", "", "/framed"), ("pageview", "", "/framing")]
+        framed = next(frame for frame in page.frames if frame.url.endswith("/framed"))
+        assert framed.evaluate("try { localStorage.x } catch (error) { error.name }") == "SecurityError"
+        framed.evaluate("footfall('inside')")
+        sent(made, 3, "engagement", "web_vital")
+        page.close()
+        all_arrived(up, "frame.example", made)
+
+
+@pytest.fixture
+def nginx(up: Up, tmp_path: Path) -> Iterator[str]:
+    """The address of an nginx with what docs/beacon.md says, in front of a site of one page."""
+    require("nginx", shutil.which("nginx") is not None, "apt-get install nginx-light")
+    text = (Path(__file__).parents[2] / "docs" / "beacon.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"```nginx\n(.*?)```", text, re.DOTALL)
+    (tag,) = re.findall(r"<script .*data-endpoint=.*</script>", text.partition("From your own address")[2])
+    (tmp_path / "index.html").write_text(f"<title>Home</title>{tag.replace('example.com', 'nginx.example')}<p>Shoes")
+    port = free_port()
+    policy = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:"
+    folders = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temporary = "".join(f"{name}_temp_path {tmp_path}/{name};" for name in folders)
+    (tmp_path / "nginx.conf").write_text(
+        f"""daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log; {"user root;" if os.geteuid() == 0 else ""}
+        events {{}} http {{ access_log off; {temporary} server {{
+        listen 127.0.0.1:{port}; root {tmp_path}; default_type text/html; add_header Content-Security-Policy "{policy}";
+        {recipe.replace("http://127.0.0.1:8420", up.tracking)} }} }}"""
+    )
+    started = subprocess.Popen(["nginx", "-p", tmp_path, "-e", tmp_path / "error.log", "-c", tmp_path / "nginx.conf"])
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        started.terminate()
+        started.wait()
+
+
+def test_from_the_sites_own_address_by_nginx(up: Up, context: Context, nginx: str) -> None:
+    def answers() -> bool:
+        try:
+            return fetch(f"{nginx}/shop/s.js")[0] == 200
+        except OSError:
+            return False
+
+    until(answers, "nginx hands on the script")
+    page = context().new_page()
+    page.goto(f"{nginx}/")
+    page.evaluate("footfall('signup')")
+    until(lambda: stored(up, "nginx.example") == [("custom", "signup"), ("pageview", "")], "both events are stored")
+    # The visitor's address is the one that the proxy names, whatever the visitor says.
+    event = {"site": "nginx.example", "type": "custom", "name": "by hand", "url": f"{nginx}/"}
+    for said in ("192.0.2.1", "192.0.2.2"):
+        headers = {"X-Forwarded-For": said}
+        assert fetch(f"{nginx}/shop/e", json.dumps(event).encode(), headers)[0] == 202
+    visitors = "SELECT visitor FROM events WHERE site = 'nginx.example' AND name = 'by hand'"
+    until(lambda: len(up.sql(visitors)) == 2, "both are stored")
+    assert len({row["visitor"] for row in up.sql(visitors)}) == 1
