@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity.compat.ga4 import PROTOCOL
@@ -191,6 +191,7 @@ def test_the_table_is_true(field: Field) -> None:
         assert "77" not in str(held)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["/mp/collect", "/debug/mp/collect", "/g/collect"]),
     st.binary(max_size=200) | st.binary(max_size=50).map(lambda some: b"en=page_view&dl=" + some),
@@ -210,6 +211,7 @@ _NAMES = st.sampled_from([field.theirs.rpartition(".")[2] for field in PROTOCOL.
 _TYPES = st.sampled_from(["page_view", "screen_view", "purchase", "refund", "search", "click", "LCP", "form_submit"])
 
 
+@settings(deadline=None)
 @given(st.dictionaries(_NAMES, _JSON, max_size=6), st.dictionaries(_NAMES, _JSON, max_size=6), _TYPES | _JSON)
 def test_fields_of_any_kind_make_an_event_or_a_refusal(
     shared: dict[str, Any], params: dict[str, Any], name: object
@@ -217,6 +219,7 @@ def test_fields_of_any_kind_make_an_event_or_a_refusal(
     checked(read({"client_id": 1, **shared, "events": [{"name": name, "params": params}]}))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(_NAMES, st.text(), max_size=6), _TYPES)
 def test_texts_of_any_kind_make_an_event(hit: dict[str, str], name: str) -> None:
     checked(read(b"", "/g/collect", urlencode({**hit, "en": name}, errors="replace")))

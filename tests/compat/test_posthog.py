@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity.compat.posthog import PROTOCOL
@@ -259,6 +259,7 @@ def test_the_table_is_true(field: Field) -> None:
         assert "MARK" in str(msgspec.to_builtins(getattr(item, field.ours))) or field.ours == "site"
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["/batch", "/e", "/engage", "/i/v1/analytics/events", "/array", "/array/x/config.js", "/flags"]),
     st.binary(max_size=200) | st.binary(max_size=50).map(lambda some: b"data=" + some),
@@ -278,6 +279,7 @@ _NAMES = st.sampled_from([field.theirs.rpartition(".")[2] for field in PROTOCOL.
 _TYPES = st.sampled_from(["$pageview", "$screen", "$identify", "$web_vitals", "$pageleave", "search", "$set", "buy"])
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(_NAMES, _JSON, max_size=6),
     st.dictionaries(_NAMES, _JSON, max_size=6),
