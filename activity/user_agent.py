@@ -85,7 +85,7 @@ _PRODUCT = re.compile(r"[^\s/;()]+")
 _ADDED = re.compile(
     r"(?:Safari/[\d.]+ \(|Gecko[);]+ ?)compatible; ([\w.-]+)|\b([\w.]+-User)\b"
     r"|\b(Google-[A-Z]\w+|NotebookLM|Checkly)\b|([\w.-]+)(?:/[\w.]+)?;? ?\(?\+https?://"
-    r"|Safari/[\d.]+; (\w+)/"
+    r"|Safari/[\d.]+; (\w+)/|\([\w.+-]+@[\w-]+\.[a-z]"
 )
 _TABLET_WORDS = ("ipad", "tablet", "kindle", "silk", "playbook", "kf")
 _HEADLESS = re.compile(r"headless|phantomjs|slimerjs|puppeteer|playwright")
