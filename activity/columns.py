@@ -206,7 +206,7 @@ def _received(values: Sequence[bytes], names: Sequence[str]) -> pl.DataFrame | N
             {name: [getattr(each, name) for each in found] for name in fields},
             schema={name: JSON_COLUMNS[name] for name in fields},
         )
-    except (msgspec.DecodeError, UnicodeError, RecursionError, OverflowError, pl.exceptions.PolarsError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError, OverflowError, TypeError, pl.exceptions.PolarsError):
         return None
     return frame if frame.select(_IS_NAMED.all()).item() else None
 
