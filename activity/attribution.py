@@ -49,6 +49,7 @@ _CLICKS = {
     "twclid": ("twitter", "paid-social"),
     "li_fat_id": ("linkedin", "paid-social"),
 }
+_AS_USUAL = frozenset("abcdefghijklmnopqrstuvwxyz_0123456789-")  # what names of parameters consist of
 _TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 
 _PAID = re.compile(r"cp|ppc|retargeting|paid")  # matched at the start; "cp" may stand anywhere
@@ -67,6 +68,8 @@ def origin(parameters: Mapping[str, str], referrer_host: str) -> Origin:
     """
     if not parameters:
         return _classify("", "", "", "", "", referrer_host, "") if referrer_host else DIRECT
+    if not _AS_USUAL.issuperset("".join(parameters)):
+        parameters = _usual(parameters)
     get = parameters.get
     click = next((name for name in _CLICKS if name in parameters), "")
     tags = [_tidy(get(name, "")) for name in _TAGS]
@@ -76,6 +79,14 @@ def origin(parameters: Mapping[str, str], referrer_host: str) -> Origin:
     found = _classify(tagged, tags[1], tags[2], tags[3], tags[4], referrer_host, click)
     # `source` and `ref` name a source, but they are not utm_source.
     return found if tags[0] == found.utm_source else msgspec.structs.replace(found, utm_source=tags[0])
+
+
+def _usual(parameters: Mapping[str, str]) -> dict[str, str]:
+    """The parameters by their names in lower case, without what an address copied out of HTML puts before them."""
+    usual: dict[str, str] = {}
+    for name, value in parameters.items():
+        usual.setdefault(name.lower().removeprefix("amp;"), value)
+    return usual
 
 
 def referrer_host(referrer: str) -> str:

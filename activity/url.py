@@ -225,7 +225,7 @@ def search_term(parameters: Mapping[str, str], names: Sequence[str] = SEARCH_PAR
 def _meant(name: str) -> Iterator[str]:
     """What a parameter is called in another form: `q` for `Q`, `q[]`, `q[0]` and `filter[q]`; `search` for
     `search[term]`."""
-    first, *inner = [part.strip() for part in _BRACKETS.split(name.lower())]
+    first, *inner = [part.strip() for part in _BRACKETS.split(name.lower().removeprefix("amp;"))]
     inner = [part for part in inner if part and not part.isdigit()]
     if inner:
         yield inner[-1]

@@ -81,11 +81,12 @@ _LIBRARY = re.compile(r"libwww-FM/[^ ]+")  # the library that Lynx uses; bots us
 # The application's name between the engine and Chromium; one that calls itself a bot counts as a bot.
 _APPLICATION = re.compile(r"(?<=Gecko\) )(?:(?![^ ]*(?:bot|crawl|spider))[^ ]+ )+?(?=Chrome/)", re.IGNORECASE)
 _PRODUCT = re.compile(r"[^\s/;()]+")
-# What a program adds to a browser's agent: its operator's address, or its own name in one of these forms.
+# What a program adds to a browser's agent: its operator's address, or its own name in one of these forms. The bounds
+# keep an agent that is made for it from taking long.
 _ADDED = re.compile(
-    r"(?:Safari/[\d.]+ \(|Gecko[);]+ ?)compatible; ([\w.-]+)|\b([\w.]+-User)\b"
-    r"|\b(Google-[A-Z]\w+|NotebookLM|Checkly)\b|([\w.-]+)(?:/[\w.]+)?;? ?\(?\+https?://"
-    r"|Safari/[\d.]+; (\w+)/"
+    r"(?:Safari/[\d.]{1,16} \(|Gecko[);]{1,2} ?)compatible; ([\w.-]{1,40})|(?<![\w.])([\w.]{1,30}-User)\b"
+    r"|\b(Google-[A-Z]\w{1,30}|NotebookLM|Checkly)\b|(?<![\w.-])([\w.-]{1,40})(?:/[\w.]{1,16})?;? ?\(?\+https?://"
+    r"|Safari/[\d.]{1,16}; (\w{1,40})/|\([\w.+-]{1,40}@[\w-]{1,40}\.[a-z]"
 )
 _TABLET_WORDS = ("ipad", "tablet", "kindle", "silk", "playbook", "kf")
 _HEADLESS = re.compile(r"headless|phantomjs|slimerjs|puppeteer|playwright")

@@ -115,6 +115,14 @@ def test_columns_say_what_rows_say_and_bad_records_take_no_neighbour_along(items
     assert received.filter(pl.col("row").is_in(frame["row"].implode())).equals(frame.select(*names, "row"))
 
 
+def test_a_number_too_large_for_its_column_takes_no_neighbour_along() -> None:
+    too_large = WIRE.replace(b'"occurred_at":1,', b'"occurred_at":99999999999999999999,')
+    assert too_large != WIRE
+    for read in (columns.decode, lambda values: columns.receipts(values, ["occurred_at"])):
+        frame, bad = read([WIRE, too_large])
+        assert (frame["row"].to_list(), bad) == ([0], [1])
+
+
 @pytest.mark.parametrize("value", BAD)
 def test_what_is_no_event_says_why(value: bytes) -> None:
     with pytest.raises(codec.Undecodable) as caught:

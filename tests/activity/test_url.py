@@ -68,7 +68,8 @@ def test_parameters() -> None:
     ("term", "queries"),
     [
         ("hats", ["q=hats", "q[]=hats", "q%5B%5D=hats", "search[term]=hats", "search%5Bterm%5D=hats", "Q=hats",
-                  "SEARCH=hats", "filter[q]=hats", "q[0]=hats", "form.q=hats", "q=%00&s=hats", "q=&q[]=hats"]),
+                  "SEARCH=hats", "filter[q]=hats", "q[0]=hats", "form.q=hats", "q=%00&s=hats", "q=&q[]=hats",
+                  "p=1&amp;q=hats"]),
         ("red shoes", ["q=red+shoes", "q=red%20shoes", "q=red%2520shoes", "q=red%0A%09shoes", "q=red%252520shoes"]),
         ("café", ["q=caf%C3%A9", "q=café", "q=caf%c3%a9", "q=caf%E9", "q=caf%e9", "q=caf%25C3%25A9", "q=caf%25E9",
                   "q=caf%u00E9", "q=cafe%CC%81", "q[]=caf%E9"]),

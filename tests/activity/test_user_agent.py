@@ -72,6 +72,7 @@ ADDED = {  # to a browser's agent
     f"{MAC} Chrome/131.0.0.0 Safari/537.36 NewThing/1.0 (+https://new.example)": "newthing",
     f"{MAC} Chrome/131.0.0.0 Safari/537.36; NewAI-User/1.0": "newai-user",
     f"{MAC} Chrome/131.0.0.0 Safari/537.36; Operator/1.0": "operator",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 (info@new.example)": "crawler",
     f"{MAC}; compatible; Google-NotebookLM": "google-notebooklm",
     f"Mozilla/5.0 (X11; Linux x86_64) {WEBKIT} Chrome/108.0.0.0 Safari/537.36 Checkly": "checkly",
     "Mozilla/5.0 (Linux; Android 6.0.1; Nexus 5X Build/MMB29P) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/99.0.0.0 "

@@ -26,12 +26,13 @@ from pipeline.io import publish_closed
 from tests.e2e.harness import PATIENCE, ROOT, SITE, fetch, running, secret_key, until
 from tests.require import require
 from tests.servers import connect
+from tests.servers.connect import worker
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 NOON = 1_748_779_200_000
-RECIPES = {
-    text.partition("\n")[0].removeprefix("# "): text
+RECIPES = {  # by the file's name, which the first line tells
+    re.split(r"[:,\n]", text, maxsplit=1)[0].removeprefix("# "): text
     for text in re.findall(r"^```\w+\n(.*?)^```", (ROOT / "docs/connect.md").read_text(), re.DOTALL | re.MULTILINE)
 }
 Run = Callable[..., None]
@@ -145,6 +146,31 @@ def test_visits_go_to_clickhouse_once(run: Run, site: str, clickhouse: str) -> N
     row = "2025-06-01 12:00:00.000\t2025-06-01 12:01:01.500\t3\t/café\tx.com\n"
     expected = "".join(f"{number:016x}\t{row}" for number in (1, 2))
     until(lambda: ask(statement) == expected, "both visits are there once")
+
+
+def test_kafka_connect_reads_visits_with_the_converters_of_the_recipes(kafka: str, site: str, tmp_path: Path) -> None:
+    lines, maps = tmp_path / "visits.jsonl", tmp_path / "maps.txt"
+    whole = RECIPES["visits-to-file.properties"].replace("/var/lib/visits.jsonl", str(lines))
+    converters = re.findall(r"^(?:key|value)\.converter.*$", RECIPES["visits-to-clickhouse.properties"], re.MULTILINE)
+    kept = [line for line in whole.splitlines() if "converter" not in line and not line.startswith(("name", "file"))]
+    parsed = "\n".join([*kept, *converters, "name=parsed", f"file={maps}"])
+    for name, text in (("whole", whole), ("parsed", parsed)):
+        (tmp_path / f"{name}.properties").write_text(text)
+    line = worker.command(tmp_path, kafka, [tmp_path / "whole.properties", tmp_path / "parsed.properties"])
+    with (tmp_path / "worker.log").open("wb") as log:
+        process = subprocess.Popen(line, stdout=log, stderr=log)
+
+    def of_this_site(path: Path) -> list[str]:
+        return [text for text in path.read_text().splitlines() if site in text] if path.exists() else []
+
+    try:
+        until(lambda: len(of_this_site(lines)) == len(of_this_site(maps)) == 3, "both have all")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE)
+    visits = [json.loads(text) for text in of_this_site(lines)]
+    assert sorted(visit["visitor"] for visit in visits) == ["0000000000000001", *["0000000000000002"] * 2]
+    assert all("entry_page=/café" in text for text in of_this_site(maps))
 
 
 def test_a_databases_changes_come_in_as_events(run: Run, kafka: str, tmp_path: Path) -> None:

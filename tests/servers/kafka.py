@@ -64,7 +64,7 @@ def available() -> str:
     """Empty when Kafka can be started here, else what to install."""
     try:
         java()
-        _maven()
+        _maven(_libs())
     except NotStarted as missing:
         return str(missing)
     return ""
@@ -74,31 +74,37 @@ def _libs() -> Path:
     return cache() / f"kafka-{VERSION}" / "libs"
 
 
-def _maven() -> str:
+def _maven(libs: Path) -> str:
     found = shutil.which("mvn")
-    if found is None and not _libs().is_dir():
+    if found is None and not libs.is_dir():
         raise NotStarted("Kafka's jars come from Maven: apt-get install maven (or brew install maven)")
     return found or ""
 
 
 def fetch() -> Path:
     """The folder of jars, downloaded on the first call."""
-    libs = _libs()
-    fetching = Server("kafka download", libs.parent)
+    return fetched(_libs(), _POM)
+
+
+def fetched(libs: Path, pom: str) -> Path:
+    """`libs`, with the jars that a POM names; downloaded on the first call. Raises NotStarted."""
+    fetching = Server(f"{libs.parent.name} download", libs.parent)
     with fetching.locked():
         if libs.is_dir():
             return libs
-        maven, partial = _maven(), libs.with_name("partial")
+        maven, partial = _maven(libs), libs.with_name("partial")
         shutil.rmtree(partial, ignore_errors=True)
-        pom = libs.with_name("pom.xml")
-        pom.write_text(_POM)
+        description = libs.with_name("pom.xml")
+        description.write_text(pom)
         env = dict(os.environ)
         if not shutil.which("java"):
             env["JAVA_HOME"] = str(java().parents[1])
-        command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
+        copy = ["dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
+        command = [maven, "-q", "-B", "-f", str(description), *copy]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=600)
         if done.returncode:
-            raise NotStarted(f"Maven could not fetch Kafka {VERSION}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+            said = f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
+            raise NotStarted(f"Maven could not fetch {libs.parent.name}:\n{said}")
         partial.rename(libs)
     return libs
 
