@@ -282,13 +282,13 @@ def test_a_format_string_that_cannot_be_used_says_why(form: str, why: str) -> No
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (KNOWN["alb"][1].replace(" 200 200 ", " - - "), "nearest is alb, but no field holds a status"),
-        (KNOWN["s3"][1].replace("01/Jun", "99/Jun"), "nearest is s3, but no field holds a time: timelocal is '99/Jun"),
-        (json.dumps(CADDY | {"ts": "never"}), "nearest is json, but no field holds a time: ts is 'never'"),
-        (json.dumps({"level": "info"}), "nearest is json, but no field is called as one that names time"),
-        (f'{HEAD} "GET / HTTP/1.1" - -', 'nearest is combined, but no "request" with status'),
-        ("#Fields: date time c-ip\n2025-06-01 12:00:00 192.0.2.7", "nearest is w3c, but #Fields names no field for"),
-        (f"{IIS}2025-06-01 12:00:00", "nearest is w3c, but it has 2 fields, and #Fields names 15"),
+        (KNOWN["alb"][1].replace(" 200 200 ", " - - "), "nearest is alb: no field holds a status"),
+        (KNOWN["s3"][1].replace("01/Jun", "99/Jun"), "nearest is s3: no field holds a time: timelocal is '99/Jun"),
+        (json.dumps(CADDY | {"ts": "never"}), "nearest is json: no field holds a time: ts is 'never'"),
+        (json.dumps({"level": "info"}), "nearest is json: no field has a name that is known for the time"),
+        (f'{HEAD} "GET / HTTP/1.1" - -', 'nearest is combined: no "request" with status'),
+        ("#Fields: date time c-ip\n2025-06-01 12:00:00 192.0.2.7", "nearest is w3c: #Fields names no field for"),
+        (f"{IIS}2025-06-01 12:00:00", "nearest is w3c: it has 2 fields, and #Fields names 15"),
     ],
 )
 def test_what_is_not_understood_says_which_field_of_which_format(line: str, said: str) -> None:
