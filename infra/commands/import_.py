@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _BATCH = 20_000  # lines
 _LOOKED_UP = 2_000  # lines of one lookup among the dead letters: beyond, its cost grows faster than their number
-_LOADED = 200_000  # records: as many as a micro-batch takes
+_LOADED = 60_000  # records that are worth a micro-batch: it is loaded while the next ones are read
 
 
 @click.command("import", cls=SettingsCommand)
@@ -225,7 +225,7 @@ class _Stored:
 
 
 class _Loading:
-    """Loads what was published beside the publishing, in few large micro-batches rather than in many."""
+    """Loads what was published beside the reading and publishing, in micro-batches of all that came since the last."""
 
     def __init__(self, work: Session, site: str, broker: Broker) -> None:
         self._work = work

@@ -25,9 +25,12 @@ _PIECE = 1 << 20  # bytes
 _PACKED_PIECE = 4_096  # bytes of zstd, which may be 30,000 times as many
 _MAGIC = 6  # bytes: the longest of those below
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # as PowerShell writes
+_NOT_UNPACKED = {
+    b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z", b"Rar!": "rar", b"\x1f\x9d": "compress (.Z)", b"LZIP": "lzip",
+}  # fmt: skip
 
 # access.log.2.gz, access-20250601.log: the name of the log, and what rotation put into it.
-_PACKED = re.compile(r"\.(?:gz|bz2|xz|zst|lzma)$")
+_PACKED = re.compile(r"\.(?:gz|bz2|xz|zst|lzma|lz4)$")
 _ROTATED = re.compile(r"(?P<log>.+?)(?:\.(?P<number>[0-9]{1,3})|[-.](?P<day>[0-9]{4}-?[0-9]{2}-?[0-9]{2}))")
 
 
@@ -38,8 +41,8 @@ class ImportFailed(Exception):
 class LogFile:
     """One opened file. Iterate over it for its lines, line ends included; it is a context manager that closes it.
 
-    What it is packed with is known by its first bytes: gzip, bzip2, xz and zstd. A file that breaks off, as a packed
-    one may, ends where it does, and `fault` says why."""
+    What it is packed with is known by its first bytes: gzip, bzip2, xz, zstd and lz4. A file that breaks off, as a
+    packed one may, ends where it does, and `fault` says why."""
 
     def __init__(self, name: str, raw: IO[bytes], size: int | None) -> None:
         """`size` is in bytes; None where nobody knows it, as of stdin."""
@@ -59,8 +62,10 @@ class LogFile:
                 yield line
                 while line and len(line) == _LONGEST and line[-1:] != b"\n":  # too long to be understood: skip the rest
                     line = read(_LONGEST)
-        except (EOFError, OSError, zlib.error, lzma.LZMAError, _zstd_error()) as error:
-            self.fault = error
+        except ImportFailed as error:
+            raise ImportFailed(f"{self.name}: {error}") from error
+        except (EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError, _zstd_error()) as error:
+            self.fault = error  # lz4 raises RuntimeError
 
     def __enter__(self) -> LogFile:
         return self
@@ -187,6 +192,13 @@ def _unpacked(raw: IO[bytes]) -> io.BufferedIOBase:
         return _buffered(lzma.LZMAFile(buffered))
     if magic.startswith(b"\x28\xb5\x2f\xfd"):
         return _buffered(_Pieces(_zstd(buffered)))
+    if magic.startswith(b"\x04\x22\x4d\x18"):
+        import lz4.frame
+
+        return _buffered(lz4.frame.LZ4FrameFile(buffered))
+    for begins, kind in _NOT_UNPACKED.items():
+        if magic.startswith(begins):
+            raise ImportFailed(f"it is packed as {kind}: unpack it first, and import what comes out (`-` is stdin)")
     return buffered
 
 

@@ -114,13 +114,20 @@ class LogLines:
         if self._shape in ("combined", "common"):
             rows, left = self._read_usual(lines, batch, pages, visitors)
         odd = []
+        page_at: dict[int, int] = {}  # what is looked up once is one object
+        visitor_at: dict[int, int] = {}
         for index in left:
             found = self._read_one(first + index, lines[index].rstrip(b"\r\n"), batch)
             if found is not None:
                 at, page, visitor = found
-                odd.append((index, at, len(pages), len(visitors)))
-                pages.append(page)
-                visitors.append(visitor)
+                its_page, its_visitor = page_at.get(id(page)), visitor_at.get(id(visitor))
+                if its_page is None:
+                    its_page = page_at[id(page)] = len(pages)
+                    pages.append(page)
+                if its_visitor is None:
+                    its_visitor = visitor_at[id(visitor)] = len(visitors)
+                    visitors.append(visitor)
+                odd.append((index, at, its_page, its_visitor))
         if odd:
             rows = pl.concat([rows, pl.DataFrame(odd, schema=_ROWS, orient="row")]).sort("row")
         sender_ids = [self._sender_id(lines[row].rstrip(b"\r\n")) for row in rows["row"].to_list()]

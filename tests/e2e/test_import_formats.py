@@ -100,7 +100,7 @@ def test_a_dry_run_shows_what_would_be_read_and_takes_nothing(up: Up, tmp_path: 
     assert "2025-06-01 12:00:00Z  https://www.example.com/a?q=x  Firefox" in done.stdout
     assert "1 would be accepted" in done.stdout
     status, _, told = importing(up, DRY, other, "--dry-run")
-    assert (status, "the nearest is json, but no field is called as one that names time" in told) == (1, True)
+    assert (status, "the nearest is json: no field has a name that is known for the time" in told) == (1, True)
     (stored,) = up.sql(f"SELECT (SELECT count() FROM events WHERE site = '{DRY}') AS events, count() AS letters "
                        f"FROM dead_letters WHERE site = '{DRY}'")  # fmt: skip
     assert (int(stored["events"]), int(stored["letters"])) == (0, 0)

@@ -18,7 +18,7 @@ from ingest.logs.formats.fields import compact, fields_of
 from ingest.logs.formats.request import NotUnderstood, Request
 
 _NO_LINE = NotUnderstood("no JSON object")
-_NO_LOG = "no field is called as one that names "
+_NO_LOG = "no field has a name that is known for the "
 _DEEPEST = 4  # objects inside an object
 _FIELDS = 256  # of a line are read
 

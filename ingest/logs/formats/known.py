@@ -52,7 +52,7 @@ def nearest(lines: Iterable[bytes]) -> str:
     """Say of the first of these lines which format it is nearest to, and what of that it lacks."""
     for _, shape, found in _read(lines):
         if isinstance(found, NotUnderstood):
-            return f"the nearest is {shape.partition(' ')[0]}, but {found.why}"
+            return f"the nearest is {shape.partition(' ')[0]}: {found.why}"
     return ""
 
 

@@ -6,9 +6,11 @@ import bz2
 import codecs
 import gzip
 import lzma
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import lz4.frame
 import pytest
 import zstandard
 
@@ -22,6 +24,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     "bzip2": bz2.compress,
     "xz": lzma.compress,
     "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
+    "lz4": lz4.frame.compress,
     "zstd": zstandard.ZstdCompressor().compress,
     "two frames of zstd": lambda data: b"".join(
         zstandard.ZstdCompressor().compress(part) for part in (data[:100_000], data[100_000:])
@@ -43,7 +46,7 @@ def test_a_file_has_the_same_lines_however_it_is_packed(tmp_path: Path, name: st
         assert (shape, b"".join(lines), file.fault) == ("combined", TEXT, None)
 
 
-@pytest.mark.parametrize("name", ["gzip", "bzip2", "xz", "zstd"])
+@pytest.mark.parametrize("name", ["gzip", "bzip2", "xz", "zstd", "lz4"])
 def test_a_packed_file_that_breaks_off_says_so(tmp_path: Path, name: str) -> None:
     path = tmp_path / "access.log"
     packed = PACKED[name](TEXT)
@@ -51,6 +54,13 @@ def test_a_packed_file_that_breaks_off_says_so(tmp_path: Path, name: str) -> Non
     with opened(str(path)) as file:
         assert TEXT.startswith(b"".join(list(file)[:-1]))
         assert file.fault is not None
+
+
+def test_an_archive_is_refused_by_its_name(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "log.zip", "w") as archive:
+        archive.writestr("access.log", TEXT)
+    with opened(str(tmp_path / "log.zip")) as file, pytest.raises(ImportFailed, match=r"log\.zip: it is packed as zip"):
+        detected(file)
 
 
 def test_rotated_files_come_oldest_first_and_patterns_are_met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

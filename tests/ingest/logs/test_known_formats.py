@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ingest.logs import formats
 from ingest.logs.formats import NotUnderstood, Request
@@ -226,10 +229,10 @@ LAYOUTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("given", LAYOUTS)
-def test_a_line_is_read_by_the_servers_own_format_string(given: str) -> None:
-    line, request = LAYOUTS[given]
-    assert formats.parser(f"layout {given}")(line) == request
+@pytest.mark.parametrize("form", LAYOUTS)
+def test_a_line_is_read_by_the_servers_own_format_string(form: str) -> None:
+    line, request = LAYOUTS[form]
+    assert formats.parser(f"layout {form}")(line) == request
 
 
 def test_quotes_that_the_server_escaped_end_no_field() -> None:
@@ -239,8 +242,29 @@ def test_quotes_that_the_server_escaped_end_no_field() -> None:
     assert (found.target, found.agent) == ('/"x\\"', 'a "b" c\\')
 
 
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="-"), min_size=1, max_size=12)
+
+
+@given(
+    path=TEXTS.filter(lambda text: " " not in text), referrer=TEXTS, agent=TEXTS, user=TEXTS,
+    order=st.permutations(['"$http_referer"', '"$http_user_agent"', '"$request"', '{"$remote_user"}', "<$status>"]),
+    between=st.sampled_from([" ", "\t", " | ", ";", " - "]),
+)  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_what_a_server_writes_by_a_format_string_is_read_back(
+    path: str, referrer: str, agent: str, user: str, order: list[str], between: str
+) -> None:
+    values = {"http_referer": referrer, "http_user_agent": agent, "request": f"GET /{path} HTTP/1.1", "status": "200",
+              "remote_user": user, "time_local": "01/Jun/2025:12:00:00 +0000", "remote_addr": "192.0.2.7"}  # fmt: skip
+    form = between.join(["$remote_addr [$time_local]", *order])
+    escaped = {name: value.replace("\\", r"\\").replace('"', r"\"") for name, value in values.items()}
+    line = re.sub(r"\$(\w+)", lambda name: escaped[name[1]], form)
+    found = formats.parser(f"layout {form}")(line)
+    assert found == Request("192.0.2.7", NOON, "GET", f"/{path}", 200, referrer, agent)
+
+
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("form", "why"),
     [
         ("combined", "neither"),
         ("$remote_addr$time_local $request $status", "nothing separates $remote_addr from $time_local"),
@@ -250,21 +274,21 @@ def test_quotes_that_the_server_escaped_end_no_field() -> None:
         ("%h %t %>s", "no request"),
     ],
 )
-def test_a_format_string_that_cannot_be_used_says_why(given: str, why: str) -> None:
+def test_a_format_string_that_cannot_be_used_says_why(form: str, why: str) -> None:
     with pytest.raises(formats.BadLayout, match=why.replace("$", r"\$")):
-        formats.parser(f"layout {given}")
+        formats.parser(f"layout {form}")
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (KNOWN["alb"][1].replace(" 200 200 ", " - - "), "nearest is alb, but no field holds a status"),
-        (KNOWN["s3"][1].replace("01/Jun", "99/Jun"), "nearest is s3, but no field holds a time: timelocal is '99/Jun"),
-        (json.dumps(CADDY | {"ts": "never"}), "nearest is json, but no field holds a time: ts is 'never'"),
-        (json.dumps({"level": "info"}), "nearest is json, but no field is called as one that names time"),
-        (f'{HEAD} "GET / HTTP/1.1" - -', 'nearest is combined, but no "request" with status'),
-        ("#Fields: date time c-ip\n2025-06-01 12:00:00 192.0.2.7", "nearest is w3c, but #Fields names no field for"),
-        (f"{IIS}2025-06-01 12:00:00", "nearest is w3c, but it has 2 fields, and #Fields names 15"),
+        (KNOWN["alb"][1].replace(" 200 200 ", " - - "), "nearest is alb: no field holds a status"),
+        (KNOWN["s3"][1].replace("01/Jun", "99/Jun"), "nearest is s3: no field holds a time: timelocal is '99/Jun"),
+        (json.dumps(CADDY | {"ts": "never"}), "nearest is json: no field holds a time: ts is 'never'"),
+        (json.dumps({"level": "info"}), "nearest is json: no field has a name that is known for the time"),
+        (f'{HEAD} "GET / HTTP/1.1" - -', 'nearest is combined: no "request" with status'),
+        ("#Fields: date time c-ip\n2025-06-01 12:00:00 192.0.2.7", "nearest is w3c: #Fields names no field for"),
+        (f"{IIS}2025-06-01 12:00:00", "nearest is w3c: it has 2 fields, and #Fields names 15"),
     ],
 )
 def test_what_is_not_understood_says_which_field_of_which_format(line: str, said: str) -> None:

@@ -210,6 +210,32 @@ def test_lines_of_json_give_what_each_gives_alone() -> None:
     together([*JSON_LINES, *JSON_LINES], "json", SITE, 7)
 
 
+W3C = [
+    b"#Software: a server", b"#Fields: date time c-ip cs-method cs-uri-stem sc-status",
+    b"2025-06-01 12:00:00 192.0.2.1 GET /a 200", b"2025-06-01 12:00:01 192.0.2.1 GET /b.css 200",
+    b"#Fields: c-ip sc-status cs-method cs-uri-stem date time", b"192.0.2.2 200 GET /c 2025-06-01 12:00:02",
+    b"192.0.2.2 200 GET", b"", b"#Date: 2025-06-02", b"#Fields: time c-ip cs-method cs-uri-stem sc-status",
+    b"12:00:03 192.0.2.3 GET /d 200", b"#Remark: the same", b"12:00:04 192.0.2.3 GET /e 304",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 50])
+def test_the_fields_of_a_w3c_log_may_change_inside_it(size: int) -> None:
+    chunks = [W3C[at : at + size] for at in range(0, len(W3C), size)]
+    found = list(batches(chunks, reader("w3c", SITE, KEY, RECEIVED_AT, None)))
+    events = [codec.decode(record.value or b"") for batch in found for record in batch.accepted.records]
+    assert [(event.path, event.occurred_at % DAY // 1_000 - 43_200) for event in events] == [
+        ("/a", 0), ("/c", 2), ("/d", 3), ("/e", 4),
+    ]  # fmt: skip
+    assert events[3].occurred_at - events[0].occurred_at == DAY + 4_000
+    assert totals(found) == {"comment": 6, "asset": 1, "empty": 1, "not understood": 1}
+    # The line that is not understood is kept with the names under which it stood, so that it can be mended.
+    ((shape, number),) = [(batch.shape, number) for batch in found for number, _, _ in batch.not_understood]
+    assert (shape, number) == ("w3c c-ip sc-status cs-method cs-uri-stem date time", 7)
+    (mended,) = batches([[W3C[5]]], reader(shape, SITE, KEY, RECEIVED_AT, None))
+    assert len(mended.accepted) == 1
+
+
 HEADS = [
     "192.0.2.1 - - ", "10.0.0.1 - - ", "2001:DB8::1 - ann ", "example.com:443 192.0.2.1 - - ", "- - - ",
     "a.log:192.0.2.1:5 - - ", "",
