@@ -22,7 +22,7 @@ from tests.servers.process import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-NAMES = ("walk", "hash", "hashall", "hook", "consent", "away", "cache", "ahead", "frame", "silent", "nginx")
+NAMES = ("walk", "hash", "hashall", "hook", "consent", "away", "cache", "ahead", "frame", "silent", "nginx", "package")
 HOME = """<h1>Shoes</h1>
 <button id=tagged data-footfall-event=signup data-footfall-plan=pro data-footfall-seat-count=3><b>Sign up</b></button>
 <label id=label data-footfall-event=terms>Terms <input type=checkbox></label>
@@ -369,6 +369,26 @@ def test_a_frame_without_storage_counts(up: Up, context: Context) -> None:
         sent(made, 3, "engagement", "web_vital")
         page.close()
         all_arrived(up, "frame.example", made)
+
+
+def test_the_package_loads_the_beacon_once_and_what_was_told_before_waits(up: Up, context: Context) -> None:
+    page = context().new_page()
+    with shop(up.tracking, "package.example", PAGES) as made:
+        page.goto(f"{made.address}/elsewhere")
+        page.evaluate(
+            """async () => {
+                const {start, footfall} = await import('/package.js')
+                footfall('early', {plan: 'pro'})
+                const options = {src: '/shop/s.js', site: 'package.example', endpoint: '/shop/e', consent: true}
+                start(options)
+                start(options)
+                footfall.consent(true)
+            }"""
+        )
+        events = sent(made, 2, "engagement", "web_vital")
+        assert told(events) == [("pageview", "", "/elsewhere"), ("custom", "early", "/elsewhere")]
+        page.close()
+        all_arrived(up, "package.example", made)
 
 
 @pytest.fixture
