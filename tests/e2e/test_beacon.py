@@ -202,6 +202,8 @@ def test_the_pages_of_both_kinds_of_routers(up: Up, context: Context, script: st
             ("custom", "end", "/app"),
         ]
         all_arrived(up, f"hash{script}.example", made)
+        views = f"SELECT path FROM events WHERE site = 'hash{script}.example' AND type = 'pageview'"
+        assert sorted(row["path"] for row in up.sql(views)) == ["/", "/#!/pricing", "/#/about", "/#/about", "/app"]
 
 
 def test_a_hook_of_the_page_changes_and_drops_events_and_its_error_loses_none(up: Up, context: Context) -> None:
