@@ -105,7 +105,7 @@ def all_arrived(up: Up, site: str, made: Shop) -> None:
 
 
 def sent(made: Shop, count: int, *without: str) -> list[dict[str, Any]]:
-    until(lambda: len(made.events(*without)) >= count, f"{count} events are sent", 15)
+    until(lambda: len(made.events(*without)) >= count, f"{count} events are sent")
     return made.events(*without)
 
 
