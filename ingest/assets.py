@@ -22,6 +22,9 @@ _STATIC = Path(__file__).parent / "static"
 FEATURES = ("clicks", "consent", "queue", "time", "vitals")  # in the order of a name; dashboards/web/build.mjs
 _PATH = re.compile(r"/(beacon(?:\.[a-z]+)*?)(?:\.([0-9a-f]{16}))?\.js")
 
+_LASTING = """  <script defer data-site="example.com" src="{root}{name}"
+    integrity="{integrity}" crossorigin="anonymous"></script>"""
+
 # One transparent pixel, GIF89a.
 PIXEL = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
 
@@ -30,9 +33,8 @@ _WELCOME = """Footfall takes page views here.
 Paste this into the pages of a site:
   <script defer data-site="example.com" src="{root}beacon.js"></script>
 or, with a name that may be cached for ever and what browsers check it by:
-  <script defer data-site="example.com" src="{root}{lasting}"
-    integrity="{integrity}" crossorigin="anonymous"></script>
-Links out, downloads, forms, engaged time, web vitals and a queue are in beacon.all.js; any of
+{lasting}
+The second has everything: links out, downloads, forms, engaged time, web vitals, consent and a queue. Any of
 {features} in a name adds just that: beacon.clicks.queue.js
 For visitors without JavaScript:
   <noscript><img src="{root}collect.gif?site=example.com" alt="" width="1" height="1"></noscript>
@@ -99,8 +101,11 @@ def welcome(request: Request) -> Response:
     """Return the page for a person who opens the address: what is served here and how to use it."""
     host = next((value for name, value in request.headers if name == b"host"), b"").decode("latin-1")
     root = f"{request.scheme}://{host}/"
-    lasting, features = lasting_name().removeprefix("/"), ", ".join(FEATURES)
-    return text_response(200, _WELCOME.format(root=root, lasting=lasting, integrity=integrity(), features=features))
+    lasting = "\n".join(
+        _LASTING.format(root=root, name=lasting_name(name).removeprefix("/"), integrity=integrity(name))
+        for name in ("beacon", "beacon.all")
+    )
+    return text_response(200, _WELCOME.format(root=root, lasting=lasting, features=", ".join(FEATURES)))
 
 
 def script(request: Request) -> Response:

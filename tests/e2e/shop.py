@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.harness import fetch
@@ -19,6 +20,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; connect-src 'self'; "
     "frame-src 'self'; img-src data:"
 )
+
+_PACKAGE = Path(__file__).parents[2] / "ingest" / "static" / "npm" / "index.js"
 
 
 class Shop:
@@ -65,6 +68,8 @@ def shop(tracking: str, site: str, pages: Mapping[str, str], tag: str = "", scri
                 made.rendered_ahead.append(path)
             if path == "/shop/s.js":
                 status, _, body = fetch(f"{tracking}/{made.script}")
+            elif path == "/package.js":
+                status, body = 200, _PACKAGE.read_bytes()
             elif path == "/page.js":
                 status, body = 200, made.code.encode()
             elif path == "/ahead":

@@ -22,7 +22,7 @@ from tests.servers.process import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-NAMES = ("walk", "hash", "hashall", "hook", "consent", "away", "cache", "ahead", "frame", "silent", "nginx")
+NAMES = ("walk", "hash", "hashall", "hook", "consent", "away", "cache", "ahead", "frame", "silent", "nginx", "package")
 HOME = """<h1>Shoes</h1>
 <button id=tagged data-footfall-event=signup data-footfall-plan=pro data-footfall-seat-count=3><b>Sign up</b></button>
 <label id=label data-footfall-event=terms>Terms <input type=checkbox></label>
@@ -105,7 +105,7 @@ def all_arrived(up: Up, site: str, made: Shop) -> None:
 
 
 def sent(made: Shop, count: int, *without: str) -> list[dict[str, Any]]:
-    until(lambda: len(made.events(*without)) >= count, f"{count} events are sent", 15)
+    until(lambda: len(made.events(*without)) >= count, f"{count} events are sent")
     return made.events(*without)
 
 
@@ -202,6 +202,8 @@ def test_the_pages_of_both_kinds_of_routers(up: Up, context: Context, script: st
             ("custom", "end", "/app"),
         ]
         all_arrived(up, f"hash{script}.example", made)
+        views = f"SELECT path FROM events WHERE site = 'hash{script}.example' AND type = 'pageview'"
+        assert sorted(row["path"] for row in up.sql(views)) == ["/", "/#!/pricing", "/#/about", "/#/about", "/app"]
 
 
 def test_a_hook_of_the_page_changes_and_drops_events_and_its_error_loses_none(up: Up, context: Context) -> None:
@@ -369,6 +371,26 @@ def test_a_frame_without_storage_counts(up: Up, context: Context) -> None:
         sent(made, 3, "engagement", "web_vital")
         page.close()
         all_arrived(up, "frame.example", made)
+
+
+def test_the_package_loads_the_beacon_once_and_what_was_told_before_waits(up: Up, context: Context) -> None:
+    page = context().new_page()
+    with shop(up.tracking, "package.example", PAGES) as made:
+        page.goto(f"{made.address}/elsewhere")
+        page.evaluate(
+            """async () => {
+                const {start, footfall} = await import('/package.js')
+                footfall('early', {plan: 'pro'})
+                const options = {src: '/shop/s.js', site: 'package.example', endpoint: '/shop/e', consent: true}
+                start(options)
+                start(options)
+                footfall.consent(true)
+            }"""
+        )
+        events = sent(made, 2, "engagement", "web_vital")
+        assert told(events) == [("pageview", "", "/elsewhere"), ("custom", "early", "/elsewhere")]
+        page.close()
+        all_arrived(up, "package.example", made)
 
 
 @pytest.fixture

@@ -226,10 +226,10 @@ def test_a_page_in_a_file_counts(up: Up, context: Context, tmp_path: Path) -> No
     assert [name.rpartition("/")[2] for name in rows(board, "page")] == ["draft.html"]
 
 
-def test_the_whole_beacon_tells_engaged_time(up: Up, person: Browser, context: Context) -> None:
+def test_the_beacon_tells_engaged_time(up: Up, person: Browser, context: Context) -> None:
     board = context().new_page()
     board.goto(f"{up.dashboards}/long.example")
-    with serving(snippet_of(board).replace("beacon.js", "beacon.all.js")) as address:
+    with serving(snippet_of(board).replace("beacon.js", "beacon.time.js")) as address:
         page = person.new_page()
         page.goto(f"{address}/")
         page.evaluate("window.began = performance.now()")

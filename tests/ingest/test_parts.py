@@ -308,7 +308,9 @@ def test_the_first_page_says_how_to_use_it(service: Service) -> None:
     shown = service.handle_and_wait(Request("GET", "/", b"", [(b"host", b"t.example:8000")], b"", "::1", "https"))
     text = shown.body.decode()
     assert shown.status == 200
-    for path in ("/beacon.js", assets.lasting_name(), "/collect.gif?site=example.com", "/collect\n"):
+    scripts = ("/beacon.js", assets.lasting_name(), assets.lasting_name("beacon.all"))
+    assert assets.integrity("beacon.all") in text
+    for path in (*scripts, "/collect.gif?site=example.com", "/collect\n"):
         assert f"https://t.example:8000{path}" in text
     assert create(service).test_client().get("/", base_url="https://t.example:8000").text == text
     assert service.handle_and_wait(Request("POST", "/", b"", [], b"", "::1")).status == 405
