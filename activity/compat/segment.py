@@ -63,6 +63,8 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         return refused(query)
     name = path.rpartition("/")[2]
     kind = _SHORT.get(name, name)
+    if name == "sourceConfig":
+        return _source(_key(request.headers, query, None))
     if request.method == "GET":
         return _from_image(kind, query, request.headers, limits)
     body, is_jitsu = request.body, path.startswith("api/s")
@@ -183,6 +185,12 @@ def _settings(key: str, headers: Mapping[bytes, bytes]) -> Answer:
     return Answer(200, encoded({"integrations": {"Segment.io": own}, "plan": {}}))
 
 
+def _source(key: str) -> Answer:
+    """Return what RudderStack's client for browsers asks for: that its source is on, and has no destination."""
+    source = {"id": key, "name": key, "writeKey": key, "enabled": True, "config": {}, "destinations": []}
+    return Answer(200, encoded({"source": source}))
+
+
 _FIELDS = (
     Field("writeKey", "site", "also as the user of HTTP Basic, in `X-Write-Key` or in the query"),
     Field("type", "type", "page and screen are page views, track is custom, identify and alias are identify"),
@@ -197,9 +205,13 @@ _FIELDS = (
     Field("properties", "props", "lists and objects as JSON text"),
     Field("properties.url", "url", "of a page; before that of the context"),
     Field("properties.path", "url", "of a page that has no `url`"),
-    Field("properties.referrer", "referrer", "of a page"),
+    Field("properties.referrer", "referrer", "of a page; `$direct` is none"),
     Field("properties.title", "title", "of a page"),
     Field("properties.search", "", "of a page: its address has it"),
+    Field("properties.tab_url", "", "of a page: its address"),
+    Field("properties.referring_domain", "", "of a page: its referrer has it"),
+    Field("properties.initial_referrer", "", "of a page: of the visitor's first one, which has it"),
+    Field("properties.initial_referring_domain", "", "of a page: of the visitor's first one, which has it"),
     Field("properties.query", "term", 'of "Products Searched"'),
     Field("properties.revenue", "revenue", 'of "Order Completed", `total` where there is none'),
     Field("properties.currency", "currency", "beside `revenue`"),
@@ -210,6 +222,7 @@ _FIELDS = (
     Field("context.page.referrer", "referrer"),
     Field("context.page.title", "title"),
     Field("context.page.search", "", "the address has it"),
+    Field("context.sessionId", "", "visits are told apart by their times, for all trackers alike"),
     Field("context.campaign", "url", "as its `utm_` parameters, where it has none"),
     Field("context.ip", "address", "with a secret key; used for place and visitor, never stored"),
     Field("context.userAgent", "agent", "with a secret key"),
@@ -249,6 +262,7 @@ Then change the address, and nothing else:
 | @segment/analytics-next | `AnalyticsBrowser.load({ writeKey, cdnURL: "https://stats.example.com" })` |
 | rudder-sdk-python | `rudder_analytics.dataPlaneUrl = "https://stats.example.com"` |
 | @rudderstack/rudder-sdk-node | `new RudderAnalytics(writeKey, { dataPlaneUrl: "https://stats.example.com" })` |
+| @rudderstack/analytics-js | `const url = "https://stats.example.com"; analytics.load(writeKey, url, { configUrl: url })` |
 | @jitsu/js | `jitsuAnalytics({ host: "https://stats.example.com", writeKey })` |
 
 What differs: an event is answered once it is durable. A batch of which some messages cannot be used is answered with
@@ -263,6 +277,7 @@ PROTOCOL = Protocol(
     routes=(
         *(Route(f"/v1/{name}") for name in (*KINDS, *_BATCHES, *_SHORT, "m")),
         Route("/v1/projects", ("GET",), prefix=True),
+        Route("/sourceConfig", ("GET",)),
         Route("/v1/pixel", ("GET",), prefix=True),
         Route("/pixel/v1", ("GET",), prefix=True),
         Route("/beacon/v1/batch"),

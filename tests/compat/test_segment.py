@@ -158,11 +158,17 @@ def test_limits() -> None:
     assert (over.items[0].reason, over.credential) == (Reason.TOO_LARGE, "the-secret")
 
 
+def test_rudderstacks_word_for_no_referrer() -> None:
+    assert one("/v1/page", message("page", context={"page": {"url": "/a", "referrer": "$direct"}})).referrer == ""
+
+
 def test_what_needs_no_events() -> None:
     assert read("/v1/m", {"series": []}) == Answer(200, b'{"success":true}')
     answer = read("/v1/projects/k/settings", headers={b"host": b"stats.example.com"})
     own = json.loads(answer.body)["integrations"]["Segment.io"]
     assert own == {"apiKey": "k", "apiHost": "stats.example.com/v1", "protocol": "https"}
+    source = json.loads(read("/sourceConfig", headers=BASIC).body)["source"]
+    assert (source["id"], source["enabled"], source["destinations"]) == ("the-key", True, [])
 
 
 def test_answers() -> None:
@@ -231,6 +237,10 @@ SAMPLES: dict[str, tuple[str, object, object]] = {
     "properties.referrer": ("page", "x9", "x9"),
     "properties.title": ("page", "x9", "x9"),
     "properties.search": ("page", "?x=1", None),
+    "properties.initial_referring_domain": ("page", "x9", None),
+    "properties.initial_referrer": ("page", "x9", None),
+    "properties.referring_domain": ("page", "x9", None),
+    "properties.tab_url": ("page", "x9", None),
     "name": ("page", "x9", "x9"),
     "category": ("page", "x9", "x9"),
     "groupId": ("group", "x9", "x9"),
