@@ -146,15 +146,17 @@ def _unbase64(text: str) -> bytes:
 
 
 def _key(headers: Mapping[bytes, bytes], query: Mapping[str, str], in_body: object) -> str:
-    """Return the write key. That of the body comes first: a dead letter leaves out the one that is returned."""
+    """Return the write key. That of the body comes before others: a dead letter leaves out the one that is returned.
+
+    Jitsu's clients have it in a header, and in the body without its secret."""
+    if given := headers.get(b"x-write-key"):
+        return given.decode("latin-1").strip()
     if isinstance(in_body, re.Match):
         in_body = in_body[1].decode("utf-8", "replace")
     if isinstance(in_body, str) and in_body:
         return values.text(in_body, 512)
     if in_query := query.get("writeKey") or query.get("writekey"):
         return values.text(in_query, 512)
-    if given := headers.get(b"x-write-key"):
-        return given.decode("latin-1").strip()
     scheme, _, content = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer":
         return content.decode("latin-1").strip()
@@ -253,6 +255,8 @@ servers have among `write_keys` (16 characters at least). Only with the latter c
     ids = ["the-key-in-the-browser"]
     write_keys = ["the-key-of-our-servers"]
 
+Of Jitsu's keys, `id:secret`, the first part is the public one; the whole is that of a server.
+
 Then change the address, and nothing else:
 
 | client | its line |
@@ -262,7 +266,7 @@ Then change the address, and nothing else:
 | @segment/analytics-next | `AnalyticsBrowser.load({ writeKey, cdnURL: "https://stats.example.com" })` |
 | rudder-sdk-python | `rudder_analytics.dataPlaneUrl = "https://stats.example.com"` |
 | @rudderstack/rudder-sdk-node | `new RudderAnalytics(writeKey, { dataPlaneUrl: "https://stats.example.com" })` |
-| @rudderstack/analytics-js | `const url = "https://stats.example.com"; analytics.load(writeKey, url, { configUrl: url })` |
+| @rudderstack/analytics-js | `analytics.load(writeKey, url, { configUrl: url })`, `url` as the others |
 | @jitsu/js | `jitsuAnalytics({ host: "https://stats.example.com", writeKey })` |
 
 What differs: an event is answered once it is durable. A batch of which some messages cannot be used is answered with

@@ -72,6 +72,8 @@ def test_a_request_that_is_garbage_is_answered_and_kept(server: Running, log: Lo
     answer = server.post(neighbours, path="/compat/segment/v1/batch")
     assert (answer.status, answer.json()["refused"][0]["reason"]) == (200, "missing_field")
     assert [event["name"] for event in log.events("footfall.custom")] == ["Kept"]
+    left = {"batch": [{"type": "track", "event": "Left", "userId": "a"}]}
+    assert server.post(left, path=f"/beacon/v1/batch?writeKey={KEY}").status == 200
     unknown = server.post({"event": "x", "anonymousId": "a", "writeKey": "nobody's"}, path="/v1/track")
     assert (unknown.status, unknown.json()["code"]) == (401, "unknown_site")
 
