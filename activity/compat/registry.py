@@ -17,25 +17,25 @@ BY_NAME: dict[str, Protocol] = {protocol.name: protocol for protocol in PROTOCOL
 
 def find(path: str, headers: Mapping[bytes, bytes]) -> tuple[Protocol, Route, str] | None:
     """Return the protocol of a path, its route, and the path as the protocol reads it; None if it is nobody's."""
-    candidates = (_cached_candidates if len(path) <= _CACHED else _candidates)(path)
-    if len(candidates) == 1 and not candidates[0][1].header:
-        return candidates[0]
+    rest, candidates = (_cached_candidates if len(path) <= _CACHED else _candidates)(path)
     if not path.startswith(PREFIX):
         candidates = [found for found in candidates if not found[1].header or found[1].header in headers]
+    if not candidates:
+        return None
     # A request that bears the header of a protocol is that one's.
-    return next((found for found in candidates if found[1].header), candidates[0] if candidates else None)
+    protocol, route = next((found for found in candidates if found[1].header), candidates[0])
+    return protocol, route, rest
 
 
-def _candidates(path: str) -> list[tuple[Protocol, Route, str]]:
-    """Return whose routes a path may be, and the path as they read it."""
+def _candidates(path: str) -> tuple[str, list[tuple[Protocol, Route]]]:
+    """Return the path as protocols read it, and whose routes it may be."""
     if path.startswith(PREFIX):
         name, _, inner = path[len(PREFIX) :].partition("/")
         rest = "/" + inner.rstrip("/")
         protocol = BY_NAME.get(name)
-        return [(protocol, route, rest) for route in protocol.routes if _fits(route, rest)] if protocol else []
+        return rest, [(protocol, route) for route in protocol.routes if _fits(route, rest)] if protocol else []
     rest = path.rstrip("/")
-    found = [*_EXACT.get(rest, ()), *(each for each in _PREFIXES if _fits(each[1], rest))]
-    return [(protocol, route, rest) for protocol, route in found]
+    return rest, [*_EXACT.get(rest, ()), *(found for found in _PREFIXES if _fits(found[1], rest))]
 
 
 _cached_candidates = lru_cache(maxsize=1024)(_candidates)
