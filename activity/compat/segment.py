@@ -182,7 +182,9 @@ def _sender(
 def _settings(key: str, headers: Mapping[bytes, bytes]) -> Answer:
     """Return what the browser's client asks for before it sends: where to, and that it has no other destination."""
     host = headers.get(b"host", b"").decode("latin-1")
-    scheme = headers.get(b"x-forwarded-proto", b"http" if host.startswith(_LOOPBACK) else b"https").decode("latin-1")
+    page = headers.get(b"origin") or headers.get(b"referer") or b""  # a page of https can send to nothing else
+    given = b"http" if host.startswith(_LOOPBACK) else headers.get(b"x-forwarded-proto") or page.partition(b":")[0]
+    scheme = "http" if given == b"http" else "https"
     own = {"apiKey": key, "apiHost": f"{host}/v1", "protocol": scheme}
     return Answer(200, encoded({"integrations": {"Segment.io": own}, "plan": {}}))
 

@@ -167,6 +167,8 @@ def test_what_needs_no_events() -> None:
     answer = read("/v1/projects/k/settings", headers={b"host": b"stats.example.com"})
     own = json.loads(answer.body)["integrations"]["Segment.io"]
     assert own == {"apiKey": "k", "apiHost": "stats.example.com/v1", "protocol": "https"}
+    plain = read("/v1/projects/k/settings", headers={b"host": b"stats.lan", b"origin": b"http://shop.lan"})
+    assert b'"protocol":"http"' in plain.body
     source = json.loads(read("/sourceConfig", headers=BASIC).body)["source"]
     assert (source["id"], source["enabled"], source["destinations"]) == ("the-key", True, [])
 
