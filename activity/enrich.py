@@ -182,7 +182,7 @@ def enrich(
         if kind is EventType.CUSTOM and not incoming.name:
             return Refusal(index, Reason.MISSING_FIELD, _NO_NAME)
     if incoming.id is not None:
-        identity = event_id(site.domain, incoming.id, _encode(_lasting(incoming) if tracked else incoming))
+        identity = event_id(site.domain, incoming.id, _encode(_sent_again(incoming) if tracked else incoming))
     elif ts is not None:
         identity = content_id(site.domain, visitor, _encode(_lasting(incoming) if tracked else incoming))
     else:
@@ -265,6 +265,12 @@ def _revenue(given: Revenue) -> dict[str, str]:
     digits = f"{amount:f}".rstrip("0").rstrip(".")
     currency = given.currency.strip().upper()
     return {"revenue": digits, "currency": currency if len(currency) == 3 and currency.isascii() else ""}
+
+
+def _sent_again(incoming: Incoming) -> Incoming:
+    """A tracker's event as every sending of it has it. Clients add the user to what they send again, once they know."""
+    lasting = _lasting(incoming)
+    return replace(lasting, user="") if incoming.user and incoming.type is not EventType.IDENTIFY else lasting
 
 
 def _occurred(ts: int | float | str, sent_at: int | None, received_at: int, trusted: bool) -> tuple[int, bool] | str:

@@ -260,7 +260,8 @@ class Service:
             return _not_allowed(path, "POST, OPTIONS")
         if path == "/collect.gif" and method == "GET":
             return self._collector.read_pixel(request)
-        page = self._pages.get(path) or (assets.script if path.startswith("/beacon") else None)
+        is_script = path.startswith("/beacon") and not path.startswith("/beacon/")  # which is RudderStack's
+        page = self._pages.get(path) or (assets.script if is_script else None)
         if page is None:
             found = trackers.route(path, dict(request.headers))
             if found is not None:

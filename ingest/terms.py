@@ -103,6 +103,9 @@ class SiteTerms:
 
 def unknown_site(index: int, domain: str) -> Refusal:
     """Return the refusal of the event at `index`, whose site is not in the sites file."""
+    if not domain:
+        detail = "the request names no site that is known here: send its domain, or put the id or key among its `ids`"
+        return Refusal(index, Reason.UNKNOWN_SITE, f"{detail} or `write_keys` in the sites file")
     name = domain[:253]
     command = f"`footfall site add {name}`" if is_domain(name) else "`footfall site add DOMAIN`"
     return Refusal(index, Reason.UNKNOWN_SITE, f"{name!r} is not a site here: add it with {command}")

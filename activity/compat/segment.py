@@ -63,6 +63,8 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         return refused(query)
     name = path.rpartition("/")[2]
     kind = _SHORT.get(name, name)
+    if name == "sourceConfig":
+        return _source(_key(request.headers, query, None))
     if request.method == "GET":
         return _from_image(kind, query, request.headers, limits)
     body, is_jitsu = request.body, path.startswith("api/s")
@@ -144,15 +146,17 @@ def _unbase64(text: str) -> bytes:
 
 
 def _key(headers: Mapping[bytes, bytes], query: Mapping[str, str], in_body: object) -> str:
-    """Return the write key. That of the body comes first: a dead letter leaves out the one that is returned."""
+    """Return the write key. That of the body comes before others: a dead letter leaves out the one that is returned.
+
+    Jitsu's clients have it in a header, and in the body without its secret."""
+    if given := headers.get(b"x-write-key"):
+        return given.decode("latin-1").strip()
     if isinstance(in_body, re.Match):
         in_body = in_body[1].decode("utf-8", "replace")
     if isinstance(in_body, str) and in_body:
         return values.text(in_body, 512)
     if in_query := query.get("writeKey") or query.get("writekey"):
         return values.text(in_query, 512)
-    if given := headers.get(b"x-write-key"):
-        return given.decode("latin-1").strip()
     scheme, _, content = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer":
         return content.decode("latin-1").strip()
@@ -178,9 +182,17 @@ def _sender(
 def _settings(key: str, headers: Mapping[bytes, bytes]) -> Answer:
     """Return what the browser's client asks for before it sends: where to, and that it has no other destination."""
     host = headers.get(b"host", b"").decode("latin-1")
-    scheme = headers.get(b"x-forwarded-proto", b"http" if host.startswith(_LOOPBACK) else b"https").decode("latin-1")
+    page = headers.get(b"origin") or headers.get(b"referer") or b""  # a page of https can send to nothing else
+    given = b"http" if host.startswith(_LOOPBACK) else headers.get(b"x-forwarded-proto") or page.partition(b":")[0]
+    scheme = "http" if given == b"http" else "https"
     own = {"apiKey": key, "apiHost": f"{host}/v1", "protocol": scheme}
     return Answer(200, encoded({"integrations": {"Segment.io": own}, "plan": {}}))
+
+
+def _source(key: str) -> Answer:
+    """Return what RudderStack's client for browsers asks for: that its source is on, and has no destination."""
+    source = {"id": key, "name": key, "writeKey": key, "enabled": True, "config": {}, "destinations": []}
+    return Answer(200, encoded({"source": source}))
 
 
 _FIELDS = (
@@ -197,9 +209,13 @@ _FIELDS = (
     Field("properties", "props", "lists and objects as JSON text"),
     Field("properties.url", "url", "of a page; before that of the context"),
     Field("properties.path", "url", "of a page that has no `url`"),
-    Field("properties.referrer", "referrer", "of a page"),
+    Field("properties.referrer", "referrer", "of a page; `$direct` is none"),
     Field("properties.title", "title", "of a page"),
     Field("properties.search", "", "of a page: its address has it"),
+    Field("properties.tab_url", "", "of a page: its address"),
+    Field("properties.referring_domain", "", "of a page: its referrer has it"),
+    Field("properties.initial_referrer", "", "of a page: of the visitor's first one, which has it"),
+    Field("properties.initial_referring_domain", "", "of a page: of the visitor's first one, which has it"),
     Field("properties.query", "term", 'of "Products Searched"'),
     Field("properties.revenue", "revenue", 'of "Order Completed", `total` where there is none'),
     Field("properties.currency", "currency", "beside `revenue`"),
@@ -210,6 +226,7 @@ _FIELDS = (
     Field("context.page.referrer", "referrer"),
     Field("context.page.title", "title"),
     Field("context.page.search", "", "the address has it"),
+    Field("context.sessionId", "", "visits are told apart by their times, for all trackers alike"),
     Field("context.campaign", "url", "as its `utm_` parameters, where it has none"),
     Field("context.ip", "address", "with a secret key; used for place and visitor, never stored"),
     Field("context.userAgent", "agent", "with a secret key"),
@@ -240,6 +257,8 @@ servers have among `write_keys` (16 characters at least). Only with the latter c
     ids = ["the-key-in-the-browser"]
     write_keys = ["the-key-of-our-servers"]
 
+Of Jitsu's keys, `id:secret`, the first part is the public one; the whole is that of a server.
+
 Then change the address, and nothing else:
 
 | client | its line |
@@ -249,6 +268,7 @@ Then change the address, and nothing else:
 | @segment/analytics-next | `AnalyticsBrowser.load({ writeKey, cdnURL: "https://stats.example.com" })` |
 | rudder-sdk-python | `rudder_analytics.dataPlaneUrl = "https://stats.example.com"` |
 | @rudderstack/rudder-sdk-node | `new RudderAnalytics(writeKey, { dataPlaneUrl: "https://stats.example.com" })` |
+| @rudderstack/analytics-js | `analytics.load(writeKey, url, { configUrl: url })`, `url` as the others |
 | @jitsu/js | `jitsuAnalytics({ host: "https://stats.example.com", writeKey })` |
 
 What differs: an event is answered once it is durable. A batch of which some messages cannot be used is answered with
@@ -263,6 +283,7 @@ PROTOCOL = Protocol(
     routes=(
         *(Route(f"/v1/{name}") for name in (*KINDS, *_BATCHES, *_SHORT, "m")),
         Route("/v1/projects", ("GET",), prefix=True),
+        Route("/sourceConfig", ("GET",)),
         Route("/v1/pixel", ("GET",), prefix=True),
         Route("/pixel/v1", ("GET",), prefix=True),
         Route("/beacon/v1/batch"),

@@ -21,7 +21,12 @@ _SEARCHES = frozenset(("products searched", "product searched"))
 _PASSIVE = frozenset(
     f"application {what}" for what in ("installed", "updated", "opened", "backgrounded", "crashed")
 ) | {"install attributed", "push notification received"}
-_OF_ADDRESS = frozenset(("url", "path", "referrer", "title", "search"))  # properties that a page is told by
+# Properties of a page that tell its address and referrer, or repeat them.
+_OF_ADDRESS = frozenset((
+    "url", "path", "referrer", "title", "search", "tab_url", "referring_domain", "initial_referrer",
+    "initial_referring_domain",
+))  # fmt: skip
+_NO_REFERRER = "$direct"  # as RudderStack's client for browsers has it
 _UTM = (("source", "source"), ("medium", "medium"), ("name", "campaign"), ("term", "term"), ("content", "content"))
 _NOTHING: tuple[object, ...] = (None, "", [], {}, False)
 
@@ -250,7 +255,7 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
         site=sender.site or (_host(url) if sender.by_page else ""),
         type=told.type,
         url=_with_campaign(url, context.campaign) if context.campaign and url else url,
-        referrer=page.referrer or "",
+        referrer="" if page.referrer is None or page.referrer == _NO_REFERRER else page.referrer,
         title=page.title or "",
         name=told.name,
         props=values.properties(told.props, sender.limits) if told.props else {},

@@ -117,7 +117,7 @@ def test_where_the_key_may_stand() -> None:
     assert read("/v1/track", message(writeKey="in-body"), headers=BASIC).credential == "in-body"
     assert read("/beacon/v1/batch", {"batch": [message()]}, "writeKey=in-query").credential == "in-query"
     assert read("/v1/batch", b'{"writeKey": "secret-12345", "batch": [', headers=BASIC).credential == "secret-12345"
-    jitsu = read("/api/s/s2s/track", message(), headers={b"x-write-key": b"id:secret"})
+    jitsu = read("/api/s/s2s/track", message(writeKey="id:***"), headers={b"x-write-key": b"id:secret"})
     assert (jitsu.credential, jitsu.items[0].site) == ("id:secret", "id")
     without = read("/api/s/page", {"type": "page", "context": {"page": PAGE}})
     assert (without.items[0].site, without.items[0].client) == ("example.com", "")
@@ -158,11 +158,19 @@ def test_limits() -> None:
     assert (over.items[0].reason, over.credential) == (Reason.TOO_LARGE, "the-secret")
 
 
+def test_rudderstacks_word_for_no_referrer() -> None:
+    assert one("/v1/page", message("page", context={"page": {"url": "/a", "referrer": "$direct"}})).referrer == ""
+
+
 def test_what_needs_no_events() -> None:
     assert read("/v1/m", {"series": []}) == Answer(200, b'{"success":true}')
     answer = read("/v1/projects/k/settings", headers={b"host": b"stats.example.com"})
     own = json.loads(answer.body)["integrations"]["Segment.io"]
     assert own == {"apiKey": "k", "apiHost": "stats.example.com/v1", "protocol": "https"}
+    plain = read("/v1/projects/k/settings", headers={b"host": b"stats.lan", b"origin": b"http://shop.lan"})
+    assert b'"protocol":"http"' in plain.body
+    source = json.loads(read("/sourceConfig", headers=BASIC).body)["source"]
+    assert (source["id"], source["enabled"], source["destinations"]) == ("the-key", True, [])
 
 
 def test_answers() -> None:
@@ -231,6 +239,10 @@ SAMPLES: dict[str, tuple[str, object, object]] = {
     "properties.referrer": ("page", "x9", "x9"),
     "properties.title": ("page", "x9", "x9"),
     "properties.search": ("page", "?x=1", None),
+    "properties.initial_referring_domain": ("page", "x9", None),
+    "properties.initial_referrer": ("page", "x9", None),
+    "properties.referring_domain": ("page", "x9", None),
+    "properties.tab_url": ("page", "x9", None),
     "name": ("page", "x9", "x9"),
     "category": ("page", "x9", "x9"),
     "groupId": ("group", "x9", "x9"),

@@ -52,6 +52,14 @@ def test_only_a_server_with_its_secret_speaks_for_a_visitor(run: Callable[..., s
     assert [event.get("browser", "") for event in log.events("footfall.search")] == ["", "Firefox"]
 
 
+def test_an_event_sent_again_with_a_user_is_the_same(server: Running, log: Log) -> None:
+    """The browser's client adds the user to events that it sends again, once it knows him."""
+    sent = {"event": "Signed Up", "anonymousId": "a", "messageId": "again", "writeKey": KEY}
+    answers = [server.post({**sent, **more}, path="/v1/t") for more in ({"userId": None}, {"userId": "user-1"})]
+    assert [(answer.status, answer.json()) for answer in answers] == [(200, {"success": True})] * 2
+    assert [event["name"] for event in log.events("footfall.custom")] == ["Signed Up"]
+
+
 def test_a_request_that_is_garbage_is_answered_and_kept(server: Running, log: Log, tmp_path: Path) -> None:
     garbage = f'{{"writeKey": "{SECRET}", "batch": [{{"type": "track", "event": "Signed Up", "userId": "a"'.encode()
     answer = server.post(garbage, path="/v1/batch")
@@ -64,6 +72,8 @@ def test_a_request_that_is_garbage_is_answered_and_kept(server: Running, log: Lo
     answer = server.post(neighbours, path="/compat/segment/v1/batch")
     assert (answer.status, answer.json()["refused"][0]["reason"]) == (200, "missing_field")
     assert [event["name"] for event in log.events("footfall.custom")] == ["Kept"]
+    left = {"batch": [{"type": "track", "event": "Left", "userId": "a"}]}
+    assert server.post(left, path=f"/beacon/v1/batch?writeKey={KEY}").status == 200
     unknown = server.post({"event": "x", "anonymousId": "a", "writeKey": "nobody's"}, path="/v1/track")
     assert (unknown.status, unknown.json()["code"]) == (401, "unknown_site")
 
