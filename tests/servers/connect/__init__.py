@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.servers.process import NotStarted, Server, cache
@@ -13,7 +14,7 @@ from tests.servers.process import NotStarted, Server, cache
 _SOURCE = Path(__file__).parent
 _FILES = ("main.go", "go.mod", "go.sum")
 _LONGEST = 900  # seconds; about two minutes on two cores
-_GO = (shutil.which("go"), "/usr/local/go/bin/go")
+_GO = (str(Path(sys.executable).with_name("go")), shutil.which("go"))  # that of the wheel first
 
 
 def available() -> str:
