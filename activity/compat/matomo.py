@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from activity.compat.parts import GIF, key_in
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -36,7 +37,6 @@ from activity.compat.values import (
     whole,
     worth,
 )
-from activity.compat.wire import GIF, key_in
 from activity.event import EventType
 from activity.incoming import Incoming, Limits
 from activity.refusal import Reason, Refusal

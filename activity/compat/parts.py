@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import binascii
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,6 +71,19 @@ def bearer(headers: Mapping[bytes, bytes]) -> str:
     """Return the token of an `Authorization: Bearer` header, "" if there is none."""
     kind, _, token = header(headers, b"authorization").partition(" ")
     return token.strip() if kind.lower() == "bearer" else ""
+
+
+def key_in(headers: Mapping[bytes, bytes]) -> str:
+    """Return the key of `Authorization: Bearer KEY`, or the user of `Authorization: Basic …`; "" if there is none."""
+    kind, _, key = headers.get(b"authorization", b"").strip().partition(b" ")
+    if kind.lower() == b"bearer":
+        return key.strip().decode("latin-1")
+    if kind.lower() != b"basic":
+        return ""
+    try:
+        return b64decode(key).partition(b":")[0].decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        return ""
 
 
 def is_page(headers: Mapping[bytes, bytes]) -> bool:

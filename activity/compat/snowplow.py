@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from activity import url as addresses
+from activity.compat.parts import GIF, key_in
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -38,7 +39,6 @@ from activity.compat.values import (
     whole,
     worth,
 )
-from activity.compat.wire import GIF, key_in
 from activity.event import EventType
 from activity.incoming import Incoming, Limits
 from activity.refusal import Reason, Refusal
