@@ -49,6 +49,15 @@ _CLICKS = {
     "twclid": ("twitter", "paid-social"),
     "li_fat_id": ("linkedin", "paid-social"),
 }
+# Matomo's names of the same tags, which links that were made for it have.
+_MATOMO = {
+    f"{prefix}_{theirs}": f"utm_{ours}"
+    for prefix in ("mtm", "pk")
+    for theirs, ours in (
+        ("source", "source"), ("medium", "medium"), ("campaign", "campaign"), ("keyword", "term"), ("kwd", "term"),
+        ("content", "content"),
+    )
+}  # fmt: skip
 _AS_USUAL = frozenset("abcdefghijklmnopqrstuvwxyz_0123456789-")  # what names of parameters consist of
 _TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 
@@ -70,6 +79,9 @@ def origin(parameters: Mapping[str, str], referrer_host: str) -> Origin:
         return _classify("", "", "", "", "", referrer_host, "") if referrer_host else DIRECT
     if not _AS_USUAL.issuperset("".join(parameters)):
         parameters = _usual(parameters)
+    if not _MATOMO.keys().isdisjoint(parameters):
+        theirs = {ours: parameters[name] for name, ours in reversed(_MATOMO.items()) if parameters.get(name)}
+        parameters = theirs | {name: value for name, value in parameters.items() if value}
     get = parameters.get
     click = next((name for name in _CLICKS if name in parameters), "")
     tags = [_tidy(get(name, "")) for name in _TAGS]

@@ -264,7 +264,7 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
         ts=message.timestamp or message.originalTimestamp,
         user=message.userId or "",
         screen=f"{screen.width}x{screen.height}"[:32] if screen and screen.width else "",
-        language=context.locale or "",
+        language=values.language_tag(context.locale) if context.locale else "",
         revenue=told.revenue,
         interactive=told.interactive and context.active is not False,
         client=client,

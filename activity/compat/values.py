@@ -75,7 +75,7 @@ def tracked(
         ts=None if ts is None else _time(ts),
         user=text(user, LONGEST_USER) if user else "",
         screen=text(screen, 32) if screen else "",
-        language=_language(text(language, 35)) if language else "",
+        language=language_tag(text(language, 35)) if language else "",
         engaged_ms=(number(engaged_ms) or 0) if engaged_ms else 0,
         revenue=revenue,
         interactive=interactive,
@@ -87,7 +87,7 @@ def tracked(
     )
 
 
-def _language(tag: str) -> str:
+def language_tag(tag: str) -> str:
     """Return a language tag as browsers write it: some trackers send "de-de", or "de_DE"."""
     if not _TAG.fullmatch(tag):
         return tag

@@ -28,6 +28,9 @@ from activity.attribution import DIRECT, origin, referrer_host
         ("UTM_Source=Google&UTM_MEDIUM=CPC", "", "google.com", "Paid Search"),
         ("x=1&amp;utm_source=fb&amp;utm_medium=paid", "", "facebook.com", "Paid Social"),
         ("GCLID=abc", "", "google.com", "Paid Search"),
+        ("mtm_source=newsletter&mtm_medium=email&mtm_campaign=may", "", "newsletter", "Email"),
+        ("pk_source=fb&pk_medium=paid", "https://www.google.com/", "facebook.com", "Paid Social"),
+        ("mtm_source=x&utm_source=google", "", "google.com", "Organic Search"),
         ("ref=producthunt", "https://blog.example.net/", "producthunt.com", "Organic Social"),
         ("source=partner", "https://www.google.com/", "partner", "Referral"),
         ("utm_source=google&source=x&ref=y", "", "google.com", "Organic Search"),
@@ -52,6 +55,11 @@ from activity.attribution import DIRECT, origin, referrer_host
 def test_source_and_channel(query: str, referrer: str, source: str, channel: str) -> None:
     found = origin(url.parameters(query), referrer_host(referrer))
     assert (found.source, found.channel) == (source, channel)
+
+
+def test_a_campaign_of_matomo_s_names_is_one() -> None:
+    found = origin(url.parameters("pk_campaign=May&mtm_kwd=red&pk_kwd=blue&mtm_content=c"), "")
+    assert (found.utm_campaign, found.utm_term, found.utm_content) == ("May", "red", "c")
 
 
 def test_medium_and_campaign_are_kept() -> None:
