@@ -249,9 +249,9 @@ def _tracked_page(site: SiteRules, incoming: Incoming) -> _Page | None:
 
 def _lasting(incoming: Incoming) -> Incoming:
     """A tracker's event without what may differ when it is sent again under its id, or repaired: its site may have been
-    told by a key, which is not kept. The id has the site beside this."""
+    told by a key, which is not kept, nor is an address. The id has the site beside this."""
     ts = None if incoming.id is not None else incoming.ts
-    return replace(incoming, ts=ts, sent_at=None, ago_ms=0, site="")
+    return replace(incoming, ts=ts, sent_at=None, ago_ms=0, site="", address="", agent="")
 
 
 def _revenue(given: Revenue) -> dict[str, str]:

@@ -95,6 +95,11 @@ class LookUp(NamedTuple):
     user_agent: str
     received_at: int  # Unix milliseconds
     named: bool  # whether the request may name its visitors
+    others: Sequence[tuple[str, str]] = ()  # address and agent of further visitors of whom it tells
+
+    def senders(self) -> list[tuple[str, str]]:
+        """Return address and agent of each visitor of the request."""
+        return [(self.address, self.user_agent), *self.others]
 
 
 class Visitors:
@@ -148,6 +153,10 @@ class Visitors:
         """Return the salt of the day that `received_at` (Unix milliseconds) falls in. Never blocks."""
         return self._salt(received_at // _DAY)
 
+    def is_young(self, received_at: int) -> bool:
+        """Return whether visits of the day before may still continue."""
+        return received_at % _DAY < _YOUNG
+
     def may_have_to_look_up(self, received_at: int, named: bool) -> bool:
         """Return False if there is certainly nothing to look up, which holds for most requests and is cheap to see."""
         day, into_it = divmod(received_at, _DAY)
@@ -161,7 +170,7 @@ class Visitors:
             return True
         if wanted.named and any(site not in self._keys for site in wanted.sites):
             return True
-        return young and any(self._unknown(site, wanted) for site in wanted.sites)
+        return young and any(self._unknown(site, who, wanted) for site in wanted.sites for who in wanted.senders())
 
     def look_up(self, wanted: LookUp) -> int:
         """Fetch what `of` and `named` need. May block on the live store until its own timeout.
@@ -174,8 +183,10 @@ class Visitors:
             if wanted.named and site not in self._keys:
                 with suppress(StoreUnreachable):  # `named` raises for it, if it is called
                     self._fetch_key(site)
-            if into_it < _YOUNG and self._unknown(site, wanted):
-                before = visitor_id(self._salt(day - 1), site, wanted.address, wanted.user_agent)
+            for who in wanted.senders():
+                if into_it >= _YOUNG or not self._unknown(site, who, wanted):
+                    continue
+                before = visitor_id(self._salt(day - 1), site, *who)
                 try:
                     active = self._live.last_active(site, before)
                 except StoreUnreachable:
@@ -198,12 +209,12 @@ class Visitors:
                 self._new.clear()
                 self._going_on.clear()
 
-    def _unknown(self, site: str, wanted: LookUp) -> bool:
+    def _unknown(self, site: str, who: tuple[str, str], wanted: LookUp) -> bool:
         """Return whether memory does not tell if the visitor is new or continues yesterday's visit."""
         day = wanted.received_at // _DAY
-        if visitor_id(self._salt(day), site, wanted.address, wanted.user_agent) in self._new:
+        if visitor_id(self._salt(day), site, *who) in self._new:
             return False
-        active = self._going_on.get(visitor_id(self._salt(day - 1), site, wanted.address, wanted.user_agent))
+        active = self._going_on.get(visitor_id(self._salt(day - 1), site, *who))
         return active is None or wanted.received_at - active > _GAP
 
     def _fetch_key(self, site: str) -> None:

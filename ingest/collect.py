@@ -9,7 +9,6 @@ the place and the rate limits, and goes no further.
 from __future__ import annotations
 
 import secrets
-import zlib
 from collections.abc import Iterator
 
 import msgspec
@@ -23,9 +22,9 @@ from activity.event import Event, derived_id, topic_of, visitor_key
 from activity.refusal import DeadLetter, Reason, Refusal, letter_id
 from ingest import trackers
 from ingest.client import LookUp, Proxies, Visitors
-from ingest.dead_letters import GZIP, NOT_UNDERSTOOD, DeadLetters, Sent, host_of, mask, site_in
+from ingest.dead_letters import GZIP, KEPT_BYTES, NOT_UNDERSTOOD, DeadLetters, Sent, host_of, mask, site_in
 from ingest.entry import Entry
-from ingest.http import Request, Response
+from ingest.http import Request, Response, unpack
 from ingest.limiter import Limiter, Room, sender
 from ingest.sites import Sites
 from ingest.terms import SiteTerms, Terms, unknown_site
@@ -76,6 +75,7 @@ class Collected(msgspec.Struct):
     origin: bytes | None = None  # the `Origin` header
     request: str = ""  # the id of the request (`letter_id`), once it needs one
     retry_after: int = 0  # seconds, when events were refused for their rate
+    fits: bool = True  # whether all of them would be taken together then
 
 
 class Collector:
@@ -156,7 +156,8 @@ class Collector:
         if submission.opted_out or not self._visitors.may_have_to_look_up(received_at, named):
             return None
         sites = list(self._sites_of(submission)) or [site for site in self._sites_of_letter(submission) if site]
-        look_up = LookUp(sites, submission.address, submission.user_agent, received_at, named)
+        others = self._told_senders(submission) if self._visitors.is_young(received_at) else ()
+        look_up = LookUp(sites, submission.address, submission.user_agent, received_at, named, others)
         return look_up if self._visitors.has_to_look_up(look_up) else None
 
     def judge(self, submission: Submission, received_at: int) -> Collected:
@@ -209,7 +210,8 @@ class Collector:
 
     def _judge(self, collected: Collected, submission: Submission, received_at: int) -> None:
         batch, address, refused = submission.batch, submission.address, collected.refused
-        room = Room(self._limiter, sender(address, self._visitors.salt(received_at)), batch)
+        whole = submission.tracker is not None
+        room = Room(self._limiter, sender(address, self._visitors.salt(received_at)), batch, whole)
         parsed_agent = agent.parse(submission.user_agent)
         where = geo.lookup(self._places, address, self._place_source)
         terms: Terms | None = None
@@ -271,6 +273,7 @@ class Collector:
                 collected.entries.append(_entry(item, enriched, its_key))
                 collected.owners.append(index)
         collected.retry_after = room.retry_after
+        collected.fits = room.fits
 
     def _tracked(
         self, item: Tracked, submission: Submission, terms: Terms, received_at: int, seen: tuple[agent.Agent, geo.Place]
@@ -282,8 +285,7 @@ class Collector:
         address, user_agent = submission.address, submission.user_agent
         parsed, place = seen
         if terms.trusted:
-            address = geo.canonical_address(item.address) or ("" if _is_program(user_agent) else address)
-            user_agent = item.agent or user_agent
+            address, user_agent = _told(item, submission)
             place = geo.lookup(self._places, address, self._place_source) if address else geo.NOWHERE
             parsed = agent.parse(user_agent)
         if item.client:
@@ -292,6 +294,33 @@ class Collector:
         else:
             visitor = self._visitors.of(terms.domain, address or submission.address, user_agent, received_at)
         return visitor, visitor_key(terms.domain, visitor), parsed, place
+
+    def _told_senders(self, submission: Submission) -> list[tuple[str, str]]:
+        """Return address and agent of each visitor of whom a server of the site's own tells without an id."""
+        told = []
+        for item in submission.batch.items:
+            if type(item) is Tracked and not item.client and (item.address or item.agent):
+                terms = self._terms_of(submission, item.site)
+                if terms is not None and terms.trusted:
+                    address, user_agent = _told(item, submission)
+                    told.append((address or submission.address, user_agent))
+        return list(dict.fromkeys(told))
+
+    def _told_visitors(self, submission: Submission, received_at: int) -> list[str]:
+        """Return by the place of an event the visitor of whom a server of the site's own tells, "" of any other."""
+        if not self._told_senders(submission):
+            return []
+        visitors = []
+        for item in submission.batch.items:
+            visitor = ""
+            if type(item) is Tracked and not item.client:
+                terms = self._terms_of(submission, item.site)
+                if terms is not None and terms.trusted:
+                    address, user_agent = _told(item, submission)
+                    who = terms.domain, address or submission.address, user_agent
+                    visitor = self._visitors.of(*who, received_at)
+            visitors.append(visitor)
+        return visitors
 
     def _keep_dead_letter(self, collected: Collected, submission: Submission, received_at: int) -> None:
         """Append a dead letter after the events if a part of the request could not be understood."""
@@ -311,7 +340,8 @@ class Collector:
             sender=self._sender(submission, site, received_at),
         )
         encoding = submission.headers.get(b"content-encoding", b"")
-        collected.entries += self._dead_letters.keep(budget, letter, submission.received, encoding)
+        received = self._terms.without_secrets(submission.received)
+        collected.entries += self._dead_letters.keep(budget, letter, received, encoding)
 
     def _sites_of_letter(self, submission: Submission) -> tuple[str, str]:
         """Return the domains of the known sites whose budget a dead letter of the request uses, and whose letter it is.
@@ -331,7 +361,14 @@ class Collector:
         page = submission.headers.get(b"referer", b"")
         sent = Sent(
             protocol=submission.protocol,
-            query=None if submission.query is None else _masked(submission.query, submission.batch),
+            query=None if submission.query is None else self._masked(submission.query, submission),
+            cut=submission.query is not None and len(submission.query) > KEPT_BYTES,
+            headers={
+                name.decode(): self._masked(submission.headers[name].decode("latin-1"), submission)[:_PAGE_BYTES]
+                for name in (submission.tracker.protocol.heeds if submission.tracker else ())
+                if name in submission.headers
+            },
+            visitors=self._told_visitors(submission, received_at),
             trusted=terms is not None and terms.trusted,
             origin=submission.headers.get(b"origin", b"").decode("latin-1")[:253],
             page=mask(page[:_PAGE_BYTES]).decode("latin-1") if submission.protocol == "pixel" else "",
@@ -345,6 +382,13 @@ class Collector:
             place=geo.lookup(self._places, submission.address, self._place_source),
         )
         return msgspec.Raw(msgspec.json.encode(sent))
+
+    def _masked(self, text: str, submission: Submission) -> str:
+        """Return a query or a header without addresses and secrets, as a dead letter keeps it."""
+        batch = submission.batch
+        credential = batch.credential if isinstance(batch, TrackerBatch) else ""
+        plain = self._terms.without_secrets(trackers.without_secret(text.encode("latin-1"), credential))
+        return mask(plain).decode("latin-1")[:KEPT_BYTES]
 
 
 def _request_id(collected: Collected, received_at: int) -> str:
@@ -363,17 +407,19 @@ def _program(parsed: agent.Agent, user_agent: str) -> agent.Agent:
     server forwards from its visitor's browser is used unchanged."""
     return msgspec.structs.replace(parsed, bot="") if _is_program(user_agent) else parsed
 
+def _told(item: Tracked, submission: Submission) -> tuple[str, str]:
+    """Return address and agent of the visitor of whom a server of the site's own tells; "" for an address not told."""
+    user_agent = submission.user_agent
+    own = "" if _is_program(user_agent) else submission.address
+    return geo.canonical_address(item.address) or own, item.agent or user_agent
+
+
 def _is_program(user_agent: str) -> bool:
     """Return whether this is the agent of an HTTP library, and not that of a browser."""
     return not user_agent.startswith("Mozilla/")
 
 def _has_clients(batch: beacon.Batch) -> bool:
     return isinstance(batch, TrackerBatch) and any(isinstance(item, Tracked) and item.client for item in batch.items)
-
-def _masked(query: str, batch: beacon.Batch) -> str:
-    """Return the query of another tracker's request without addresses and its secret."""
-    credential = batch.credential if isinstance(batch, TrackerBatch) else ""
-    return mask(trackers.without_secret(query.encode("latin-1"), credential)).decode("latin-1")[:_PAGE_BYTES]
 
 def _entry(item: Incoming, enriched: list[Event], key: bytes) -> Entry:
     event = enriched[0]
@@ -391,18 +437,3 @@ def _entry(item: Incoming, enriched: list[Event], key: bytes) -> Entry:
         event_id,
         None if event.bot else (event.site, event.visitor, event.occurred_at),
     )
-
-def unpack(body: bytes, limit: int) -> bytes | Refusal:
-    """Decompress a gzip body, at most `limit` + 1 bytes of it; a refusal if it is larger or broken."""
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        unpacked = unpacker.decompress(body, limit + 1)
-    except zlib.error as error:
-        return Refusal(0, Reason.MALFORMED, f"the body begins like gzip and is not ({error}): send it again, or plain")
-    if len(unpacked) > limit:
-        return Refusal(
-            0, Reason.TOO_LARGE, f"decompressed, a request may have {limit} bytes: send fewer events in each"
-        )
-    if not unpacker.eof:
-        return Refusal(0, Reason.MALFORMED, "the gzip body ends too early: send it again whole")
-    return unpacked

@@ -65,6 +65,9 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     protocol: str = "footfall"
     query: str | None = None  # of a tracker's request with a body, masked; its path is the letter's
+    cut: bool = False  # whether the query is not whole
+    headers: dict[str, str] = {}  # those that the tracker's protocol heeds, masked
+    visitors: list[str] = []  # of a tracker's events by their place, where a server of the site's own tells of them
     shape: str = ""  # of an imported line, see `formats.known`, or the product that wrote the export
     trusted: bool = False  # with the key of the letter's site
     origin: str = ""  # the `Origin` header

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from enum import Enum
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from activity.geo import canonical_address
+from activity.refusal import Reason, Refusal
 
 Headers = list[tuple[bytes, bytes]]
 Message = MutableMapping[str, Any]
@@ -68,6 +70,22 @@ class Unread(Enum):
     CROWDED = "crowded"  # too many unfinished bodies
     TOO_LARGE = "too large"
     STILL_COMING = "too large, and its sender is still sending"
+
+
+def unpack(body: bytes, limit: int) -> bytes | Refusal:
+    """Decompress a gzip body, at most `limit` + 1 bytes of it; a refusal if it is larger or broken."""
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpacker.decompress(body, limit + 1)
+    except zlib.error as error:
+        return Refusal(0, Reason.MALFORMED, f"the body begins like gzip and is not ({error}): send it again, or plain")
+    if len(unpacked) > limit:
+        return Refusal(
+            0, Reason.TOO_LARGE, f"decompressed, a request may have {limit} bytes: send fewer events in each"
+        )
+    if not unpacker.eof:
+        return Refusal(0, Reason.MALFORMED, "the gzip body ends too early: send it again whole")
+    return unpacked
 
 
 class Bodies:

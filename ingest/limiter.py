@@ -157,6 +157,7 @@ class Allowed(msgspec.Struct, frozen=True, gc=False):
 
     events: int
     retry_after: int = 0  # seconds until there is room for more, 0 when all are allowed
+    fits: bool = True  # whether all or none could be asked for, as so many can be allowed at once
 
 
 class Limiter:
@@ -182,8 +183,10 @@ class Limiter:
         site_key = blake2b(site.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return Rules(site_key, counted("address"), counted("network"), counted("site"))
 
-    def take(self, rules: Rules, sender: Sender, events: int) -> Allowed:
-        """Return how many of `events` are within the limits now. Only those are counted."""
+    def take(self, rules: Rules, sender: Sender, events: int, whole: bool = False) -> Allowed:
+        """Return how many of `events` are within the limits now. Only those are counted.
+
+        With `whole` it is all or none, unless there are more than could ever be allowed."""
         now = self._clock()
         site, key = rules.site_key, sender.key
         network, line = sender.network, sender.line
@@ -191,7 +194,7 @@ class Limiter:
         subjects = [(hash(key + site), rules.site, b""), (hash(key + network + site), rules.network, network)]
         if line:
             subjects.append((hash(key + line + site), rules.address, line))
-        allowed, wait = events, 0.0
+        allowed, wait, fits = events, 0.0, True
         with self._lock:
             for place, limits, _ in subjects:
                 for table, most in limits:
@@ -201,6 +204,9 @@ class Limiter:
                     if left < events:
                         allowed = max(0, min(allowed, left))
                         wait = max(wait, table.end - now)
+                        fits = fits and events <= most
+            if whole and fits and allowed < events:
+                allowed = 0
             if allowed:
                 for place, limits, part in subjects:
                     for table, most in limits:
@@ -213,7 +219,7 @@ class Limiter:
                             subject = key + part + site
                             name = blake2b(subject, digest_size=12, key=key, person=b"limit").hexdigest()
                             table.near[place] = _Near(f"{table.kind}:{name}:{table.seconds}:{table.start:.0f}", 0)
-        return Allowed(allowed, math.ceil(wait) if wait else 0)
+        return Allowed(allowed, math.ceil(wait) if wait else 0, fits or not whole)
 
     def synchronise(self, live: Live) -> None:
         """Exchange the counters near their limit with the other processes.
@@ -243,12 +249,15 @@ class Limiter:
 class Room:
     """Counts the events of one request against the limits of its sender."""
 
-    def __init__(self, limiter: Limiter, sender: Sender, batch: Batch) -> None:
+    def __init__(self, limiter: Limiter, sender: Sender, batch: Batch, whole: bool = False) -> None:
+        """With `whole` the sender can only send all of it again, so what may fit later is refused as a whole."""
         self._limiter = limiter
+        self._whole = whole
         self._sender = sender
         self._items = batch.items
         self._left: dict[str, int] = {}  # events still allowed, by the site as the events spell it
         self.retry_after = 0
+        self.fits = True  # whether all of the request could be allowed at once, later
 
     def for_site(self, site: str, limits: Rules) -> bool:
         """Return whether one more event of the site is within its limits.
@@ -277,7 +286,8 @@ class Room:
         )
 
     def _take(self, limits: Rules, events: int) -> int:
-        allowed = self._limiter.take(limits, self._sender, events)
+        allowed = self._limiter.take(limits, self._sender, events, self._whole)
+        self.fits = self.fits and allowed.fits
         if allowed.retry_after > self.retry_after:
             self.retry_after = allowed.retry_after
         return allowed.events

@@ -16,16 +16,17 @@ import msgspec
 from msgspec.structs import replace
 
 from activity import beacon, codec
+from activity import user_agent as agent
 from activity.beacon import Batch, Incoming
 from activity.compat.protocol import Answer, Tracked, TrackerBatch
 from activity.enrich import enrich
 from activity.event import TOPICS, Event, client_visitor, derived_id, named_visitor, topic_of, visitor_key
+from activity.geo import NOWHERE
 from activity.refusal import COUNTED_ONLY, NO_ENVELOPE, Refusal
 from brokers.base import Record
 from ingest import trackers
-from ingest.collect import unpack
 from ingest.dead_letters import GZIP, KEPT_BYTES, Sent
-from ingest.http import Request
+from ingest.http import Request, unpack
 from ingest.limiter import Limiter
 from ingest.migration import PRODUCTS
 from ingest.sites import Sites
@@ -80,6 +81,8 @@ class Repair:
         if letter.length > KEPT_BYTES and received == letter.received:
             return _cannot(f"only its first {KEPT_BYTES} of {letter.length} bytes were kept: edit it, to be whole")
         sent = sent_of(letter)
+        if sent.cut:
+            return _cannot(f"only {KEPT_BYTES} bytes of its query were kept: it cannot be read again as it came")
         batch = self._parsed(letter, received, sent, site)
         original = self._parsed(letter, letter.received, sent, "")
         if len(batch.items) < len(original.items) and any(
@@ -117,8 +120,9 @@ class Repair:
         the site of the letter."""
         method, query = ("GET", received) if sent.query is None else ("POST", sent.query.encode("latin-1", "replace"))
         body = b"" if sent.query is None else received
-        origin = [(b"origin", sent.origin.encode("latin-1", "replace"))] if sent.origin else []
-        request = Request(method, found.path, query, origin, body, "")
+        headers = {"origin": sent.origin, **sent.headers} if sent.origin else sent.headers
+        kept = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        request = Request(method, found.path, query, kept, body, "")
         batch = trackers.read(found, request, body, self._limits)
         if isinstance(batch, Answer):
             return Batch(None, [])
@@ -146,9 +150,16 @@ class Repair:
             return Refusal(index, *terms.problem)
         domain = terms.domain
         trusted = sent.trusted and domain == letter.site
-        its_agent = sent.agent
+        its_agent, place = sent.agent, sent.place
+        if isinstance(item, Tracked) and trusted:
+            its_agent = agent.parse(item.agent) if item.agent else its_agent
+            place = NOWHERE if item.address or not sent.browser else place
         if isinstance(item, Tracked) and item.client:
             visitor = client_visitor(domain, self._live.import_key(domain), item.client)
+            program = not (trusted and item.agent.startswith("Mozilla/")) and not sent.browser
+            its_agent = msgspec.structs.replace(its_agent, bot="") if program else its_agent
+        elif trusted and number < len(sent.visitors) and sent.visitors[number]:
+            visitor = sent.visitors[number]
         elif trusted and item.visitor:
             visitor = named_visitor(domain, self._live.import_key(domain), item.visitor)
             if not sent.browser:
@@ -163,7 +174,7 @@ class Repair:
             agent=its_agent,
             fresh_id=derived_id(letter.id, str(number)),
             sent_at=item.sent_at if isinstance(item, Tracked) and item.sent_at is not None else batch.sent_at,
-            place=sent.place,
+            place=place,
             protocol=sent.protocol,
             trusted=trusted,
             index=index,

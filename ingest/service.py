@@ -187,7 +187,7 @@ class Service:
             elif _is_all_accepted(collected, verdicts):
                 self._accepted += len(verdicts)
                 self._outcomes.all_accepted(collected)
-                response = _all_accepted(len(verdicts), collected.origin, collected.tracker)
+                response = _all_accepted(len(verdicts), collected.tracker, trackers.cors(collected.origin))
             else:
                 response = self._finish(collected, verdicts)
         except Exception:
@@ -294,13 +294,17 @@ def _is_all_accepted(collected: Collected, verdicts: list[Verdict]) -> bool:
     return not collected.refused and events == verdicts.count(Verdict.ACCEPTED) == len(verdicts) and not collected.pixel
 
 
-@lru_cache(maxsize=1024)
-def _all_accepted(events: int, origin: bytes | None, tracker: trackers.Tracker | None) -> Response:
+def _all_accepted(events: int, tracker: trackers.Tracker | None, cors: Headers) -> Response:
     """Return the answer to a request with all of its events accepted, which most are."""
-    headers = trackers.cors(origin)
+    plain = _accepted(events, tracker)
+    return plain._replace(headers=[*plain.headers, *cors])
+
+
+@lru_cache(maxsize=1024)
+def _accepted(events: int, tracker: trackers.Tracker | None) -> Response:
     if tracker is not None:
-        return tracker.answer(events, 0, [], headers)
-    return json_response(202, {"accepted": events, "duplicates": 0, "refused": []}, headers)
+        return tracker.answer(events, 0, [], [])
+    return json_response(202, {"accepted": events, "duplicates": 0, "refused": []})
 
 
 def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) -> Response:
@@ -340,9 +344,11 @@ def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) ->
 def _to_send_again(collected: Collected) -> bool:
     """Return whether another tracker's client should send all of the request again, since some came too fast.
 
-    It cannot send a part of it; so not if events were taken that would not be recognised."""
+    It cannot send a part of it; so not if events were taken that would not be recognised, and not if there are too many
+    for the limits at any time."""
     events = collected.entries[: len(collected.owners)]
-    return bool(collected.retry_after) and all(entry.memory_key is not None for entry in events)
+    again = bool(collected.retry_after) and collected.fits
+    return again and all(entry.memory_key is not None for entry in events)
 
 
 def unavailable(error: Unavailable, asked: dict[bytes, bytes]) -> Response:

@@ -227,11 +227,12 @@ class Sites:
         known = self._asked.get(asked)
         if known is None:
             owners = self.with_key(credential) if credential else ()
-            site = self.named(protocol, name) if name else None
-            if site is None and credential:
-                site = self.named(protocol, credential)
-            if site is None and len(owners) == 1:
-                site = self.get(owners[0])
+            if name:
+                site = self.named(protocol, name)
+            else:
+                site = self.named(protocol, credential) if credential else None
+                if site is None and len(owners) == 1:
+                    site = self.get(owners[0])
             known = site, site is not None and site.domain in owners
             if site is not None and len(name) + len(credential) <= _LONGEST_ASKED:
                 if len(self._asked) >= _ASKED:
@@ -253,6 +254,8 @@ class Sites:
         self._asked: dict[tuple[str, str, str], tuple[Site | None, bool]] = {}
         self._ids = {name: site.domain for site in sites.values() for name in site.ids}
         self._owners = owners
+        # The longest first: one may stand in another.
+        self.secrets = sorted({key for site in sites.values() for key in site.secrets}, key=len, reverse=True)
 
     def all(self) -> list[Site]:
         """Return all sites, in the order of the file, which is checked for changes first."""

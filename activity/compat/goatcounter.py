@@ -177,6 +177,7 @@ PROTOCOL = Protocol(
     routes=(Route("/count", ("GET", "POST"), prefix=True), Route("/api/v0/count")),
     read=read,
     answer=answer,
+    heeds=(b"referer",),
     fields=FIELDS,
     notes=NOTES,
 )

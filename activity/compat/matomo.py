@@ -268,6 +268,7 @@ PROTOCOL = Protocol(
     routes=(Route("/matomo.php", ("GET", "POST")), Route("/piwik.php", ("GET", "POST"))),
     read=read,
     answer=answer,
+    heeds=(b"referer",),
     fields=FIELDS,
     notes=NOTES,
 )

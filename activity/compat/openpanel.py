@@ -202,6 +202,7 @@ PROTOCOL = Protocol(
     ),
     read=read,
     answer=answer,
+    heeds=(b"openpanel-client-id",),
     fields=FIELDS,
     notes=NOTES,
 )

@@ -294,6 +294,7 @@ PROTOCOL = Protocol(
     ),
     read=_read,
     answer=_answer,
+    heeds=(b"posthog-request-timestamp",),
     fields=FIELDS,
     notes=NOTES,
     slow_down=503,  # the browser's client gives up after a 429

@@ -104,6 +104,7 @@ class Protocol(msgspec.Struct, frozen=True, eq=False):
     answer: Callable[[Outcome], Answer]
     fields: tuple[Field, ...]
     notes: str = ""  # of its page in the documentation: setting up, and what differs
+    heeds: tuple[bytes, ...] = ()  # headers on which it depends what an event is, which a dead letter keeps
     slow_down: int = 429  # the status for what came too fast, after which its clients send again
 
 

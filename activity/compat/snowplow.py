@@ -285,6 +285,7 @@ PROTOCOL = Protocol(
     routes=(Route(_POST), Route("/i", ("GET",))),
     read=read,
     answer=answer,
+    heeds=(b"sp-anonymous",),
     fields=FIELDS,
     notes=NOTES,
 )
