@@ -160,6 +160,8 @@ class Repair:
             its_agent = msgspec.structs.replace(its_agent, bot="") if program else its_agent
         elif trusted and number < len(sent.visitors) and sent.visitors[number]:
             visitor = sent.visitors[number]
+        elif isinstance(item, Tracked) and trusted and item.address:  # which is masked: it is nobody's that is known
+            visitor = derived_id(letter.id, str(number))[:16]
         elif trusted and item.visitor:
             visitor = named_visitor(domain, self._live.import_key(domain), item.visitor)
             if not sent.browser:

@@ -177,6 +177,23 @@ def test_windows_begin_anew() -> None:
     assert take(1) == Allowed(1)
 
 
+def test_a_request_that_can_only_come_again_as_a_whole_is_let_in_whole_or_not_at_all() -> None:
+    now = [1_800_000_000.0]
+    limiter = Limiter(lambda: now[0])
+    rules = limiter.rules("a.example", Limits(address="10/minute"), True)
+    assert rules is not None
+
+    def take(events: int) -> Allowed:
+        return limiter.take(rules, sender("198.51.100.7", KEY_OF_DAY), events, whole=True)
+
+    assert take(6) == Allowed(6)
+    assert take(6) == Allowed(0, 60)
+    assert take(4) == Allowed(4), "nothing was used up by what was refused"
+    now[0] += 60
+    assert take(6) == Allowed(6)
+    assert take(11) == Allowed(4, 60, fits=False), "never as a whole, so what there is room for"
+
+
 def test_the_limiter_does_not_grow_with_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ingest.limiter.KEPT", 100)
     limiter = Limiter(lambda: 1_800_000_000.0)
