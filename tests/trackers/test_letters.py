@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import pytest
 
 import stores
 from activity import codec
 from activity.event import Event
-from activity.refusal import DeadLetter, Refusal
+from activity.refusal import Refusal
 from ingest import trackers
 from ingest.client import Visitors
 from ingest.collect import Collector, Options, Submission
@@ -25,6 +23,7 @@ from ingest.repair import Judged, Repair
 from ingest.sites import Sites, parse
 from stores.letters import Letter
 from tests.ingest.conftest import AGENT
+from tests.ingest.test_repair import stored
 from tests.trackers.conftest import IDS, SECRET, SITES
 
 AT = 1_760_000_000_000  # an afternoon
@@ -65,7 +64,7 @@ class Door:
             self.visitors.look_up(wanted)
         judged = self.collector.judge(submission, at)
         values = [value for entry in judged.entries for _, _, value in entry.messages]
-        letters = [_letter(value) for value in values if b'"bytes":' in value]
+        letters = [stored(value) for value in values if b'"bytes":' in value]
         events = [codec.decode(value) for value in values if b'"bytes":' not in value]
         return Taken(events, judged.refused, letters[0] if letters else None)
 
@@ -76,22 +75,6 @@ class Door:
             assert wrong in received
             received = received.replace(wrong, right)
         return self.repair.judge(letter, received)
-
-
-def _letter(value: bytes) -> Letter:
-    kept = msgspec.json.decode(value, type=DeadLetter)
-    return Letter(
-        id=kept.id,
-        received_at=kept.received_at,
-        topic=kept.where,
-        reason=kept.reason,
-        site=kept.site,
-        visitor=kept.visitor,
-        detail=kept.detail,
-        length=kept.length or 0,
-        sender=bytes(kept.sender).decode(),
-        received=base64.b64decode(kept.bytes),
-    )
 
 
 def told(event: Event) -> tuple[str, ...]:

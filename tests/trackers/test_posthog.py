@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
-import threading
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from activity.compat.posthog import PROTOCOL
 from activity.refusal import Reason, Refusal
@@ -24,36 +19,12 @@ from ingest.counters import Counters
 from ingest.service import answer
 from tests.e2e.harness import until
 from tests.ingest.conftest import AGENT, Log, Running
-from tests.require import require
-from tests.trackers.conftest import CLIENTS, IDS, SECRET
+from tests.trackers.conftest import IDS, SECRET
 from tests.trackers.letters import judged, letter_of
 from tests.trackers.proxy import DROP, Passed, Proxy
 
 KEY = IDS["posthog"]
 EVENT = {"event": "$pageview", "distinct_id": "user-1", "properties": {"$current_url": "https://example.com/"}}
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture(scope="module")
-def pages(node_modules: Path) -> Iterator[str]:
-    """The address of `clients/`, of another origin than the service."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=CLIENTS)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    require("chromium", shutil.which("chromium") is not None, "apt-get install chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"))
-        yield opened
-        opened.close()
 
 
 def seen(log: Log) -> list[dict[str, Any]]:
@@ -90,10 +61,10 @@ def test_nothing_is_lost_or_twice_when_python_sends_again(proxy: Proxy, log: Log
     seen(log)
 
 
-def opened(browser: Browser, pages: str, url: str, **more: str) -> Page:
+def opened(browser: Browser, site: str, url: str, **more: str) -> Page:
     context = browser.new_context(user_agent=AGENT, locale="de-DE", screen={"width": 1280, "height": 720})
     shown = context.new_page()
-    shown.goto(f"{pages}/posthog.html?{urlencode({'url': url, 'key': KEY, **more})}")
+    shown.goto(f"{site}/posthog.html?{urlencode({'url': url, 'key': KEY, **more})}")
     return shown
 
 
@@ -102,11 +73,11 @@ def sent(proxy: Proxy) -> list[Passed]:
     return [passed for passed in proxy.passed if passed.method == "POST" and passed.path.startswith("/e/")]
 
 
-def test_the_client_of_the_browser(proxy: Proxy, log: Log, browser: Browser, pages: str) -> None:
-    shown = opened(browser, pages, proxy.url)
+def test_the_client_of_the_browser(proxy: Proxy, log: Log, browser: Browser, site: str) -> None:
+    shown = opened(browser, site, proxy.url)
     until(lambda: len(log.events("footfall.custom")) == 2, "the visitor is identified")
     page, search, signed_up, identify = seen(log)
-    assert page["url"].startswith(f"{pages}/posthog.html?")
+    assert page["url"].startswith(f"{site}/posthog.html?")
     assert (page["screen"], page["language"], page.get("props", {})) == ("1280x720", "de-DE", {})
     assert (signed_up["props"].keys(), identify["props"]) == ({"plan", "seats", "tags"}, {"plan": "pro"})
     assert "user" not in search and page["visitor"] == search["visitor"]
@@ -122,10 +93,10 @@ def test_the_client_of_the_browser(proxy: Proxy, log: Log, browser: Browser, pag
 
 
 def test_nothing_is_lost_or_twice_when_the_browser_sends_again(
-    proxy: Proxy, log: Log, browser: Browser, pages: str
+    proxy: Proxy, log: Log, browser: Browser, site: str
 ) -> None:
     proxy.at = "/e/"
-    shown = opened(browser, pages, proxy.url, wait="")
+    shown = opened(browser, site, proxy.url, wait="")
     until(lambda: log.events(), "the page view is there")
     proxy.failures = [503, DROP]
     shown.evaluate("go()")

@@ -3,50 +3,21 @@
 from __future__ import annotations
 
 import json
-import shutil
-import threading
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from tests.ingest.conftest import AGENT, Log, Running
 from tests.patience import patient
-from tests.require import require
-from tests.trackers.conftest import CLIENTS, IDS, SECRET
+from tests.trackers.conftest import IDS, SECRET
 from tests.trackers.letters import judged, letter_of
 from tests.trackers.proxy import DROP, Proxy
 
 POST = "/com.snowplowanalytics.snowplow/tp2"
 PAGE = {"e": "pv", "eid": "e-1", "aid": IDS["snowplow"], "url": "https://example.com/", "duid": "d"}
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture(scope="module")
-def pages(node_modules: Path) -> Iterator[str]:
-    """The address of `clients/`, of another origin than the service."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=CLIENTS)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    require("chromium", shutil.which("chromium") is not None, "apt-get install chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"))
-        yield opened
-        opened.close()
 
 
 def seen(log: Log, screen: str = "1280x720") -> list[dict[str, Any]]:
@@ -90,24 +61,24 @@ def test_nothing_is_lost_or_twice_when_python_sends_again(
 
 
 @pytest.mark.parametrize("method", ["post", "get"])
-def test_the_tracker_of_the_browser(proxy: Proxy, log: Log, browser: Browser, pages: str, method: str) -> None:
+def test_the_tracker_of_the_browser(proxy: Proxy, log: Log, browser: Browser, site: str, method: str) -> None:
     proxy.failures = [503, DROP]
     context = browser.new_context(user_agent=AGENT, locale="de-DE", screen={"width": 1280, "height": 720})
     shown = context.new_page()
-    shown.goto(f"{pages}/snowplow.html?" + urlencode({"url": proxy.url, "key": IDS["snowplow"], "method": method}))
+    shown.goto(f"{site}/snowplow.html?" + urlencode({"url": proxy.url, "key": IDS["snowplow"], "method": method}))
     shown.wait_for_function("delivered === 4", timeout=patient(20_000))
     context.close()
     assert {503, DROP} <= {passed.status for passed in proxy.passed}
     page, *_, last = seen(log)
-    assert page["url"].startswith(f"{pages}/snowplow.html?")
+    assert page["url"].startswith(f"{site}/snowplow.html?")
     assert (last["user"], last["language"]) == ("user-1", "de-DE")
 
 
-def test_the_browser_without_cookies(server: Running, log: Log, browser: Browser, pages: str) -> None:
+def test_the_browser_without_cookies(server: Running, log: Log, browser: Browser, site: str) -> None:
     context = browser.new_context(user_agent=AGENT, screen={"width": 1280, "height": 720})
     shown = context.new_page()
     given = {"url": f"http://127.0.0.1:{server.port}", "key": IDS["snowplow"], "anonymous": "1"}
-    shown.goto(f"{pages}/snowplow.html?" + urlencode(given))
+    shown.goto(f"{site}/snowplow.html?" + urlencode(given))
     shown.wait_for_function("delivered === 4", timeout=patient(20_000))
     assert not context.cookies()
     context.close()
