@@ -6,8 +6,6 @@ surveys and the configuration get an answer that turns them off.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from activity.compat import values
+from activity.compat.parts import from_base64
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -94,10 +93,7 @@ def _content(request: TrackerRequest, query: Mapping[str, str], limits: Limits) 
         data = form.get("data", "").encode("utf-8", "surrogatepass")
     if data.lstrip()[:1] in (b"{", b"[", b""):
         return data
-    try:
-        plain = base64.b64decode(data.replace(b" ", b"+") + b"==")
-    except (ValueError, binascii.Error):
-        plain = b""
+    plain = from_base64(data)
     # What is no base64 either is refused as no JSON, in words about what was sent.
     return plain if plain.lstrip()[:1] in (b"{", b"[") else data
 
