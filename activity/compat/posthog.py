@@ -34,6 +34,7 @@ from activity.refusal import Reason, Refusal
 _CAPTURE = ("/batch", "/e", "/i/v0/e", "/i/v0/ai/batch", "/capture", "/track", "/engage")
 _V1 = "/i/v1/analytics/events"
 _CONFIG = re.compile(r"/array/([A-Za-z0-9_-]{1,128})/config(\.js)?")
+_GZIP = b"\x1f\x8b"
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
 # What the visitor does himself among the events that the clients record by themselves; all names begin with `$`.
@@ -94,8 +95,8 @@ def _content(request: TrackerRequest, query: Mapping[str, str], limits: Limits) 
     if data.lstrip()[:1] in (b"{", b"[", b""):
         return data
     plain = from_base64(data)
-    # What is no base64 either is refused as no JSON, in words about what was sent.
-    return plain if plain.lstrip()[:1] in (b"{", b"[") else data
+    # What is no base64 either is refused as no JSON, in words about what was sent; gzip in base64 is not read, either.
+    return plain if plain.lstrip()[:1] in (b"{", b"[") or plain.startswith(_GZIP) else data
 
 
 def _event(

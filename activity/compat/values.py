@@ -37,10 +37,10 @@ _DECIMAL = re.compile(r"\s*-?\d{0,15}(\.\d{0,15})?([eE][-+]?\d{1,2})?\s*", re.AS
 # Names of a visitor's address among properties, as clients and servers of sites spell them: letters and digits only.
 _ADDRESSES = frozenset((
     "ip", "ipaddr", "ipaddress", "ipoverride", "ipv4", "ipv6", "uip", "cip", "clientip", "clientipaddress", "userip",
-    "useripaddress", "visitorip", "remoteip", "remoteaddr", "remoteaddress", "realip", "xrealip", "xforwardedfor",
-    "forwardedfor", "sourceip", "sourceipaddress", "originip", "xclientip", "trueclientip", "cfconnectingip",
-    "xplausibleip", "geoipaddress", "lastip", "lastknownip",
+    "useripaddress", "remoteip", "remoteaddr", "remoteaddress", "realip", "forwardedfor", "xforwardedfor",
+    "sourceipaddress", "geoipaddress",
 ))  # fmt: skip
+_ENDS_IN_IP = re.compile(r"[^A-Za-z0-9][iI][pP]$|[a-z0-9]I[pP]$")  # as in `last_ip`, `loginIp`; not in `zip`
 # A member of JSON with its value, whole or cut off; of lists and objects inside others as much as hides what is inside.
 _MEMBER = re.compile(r'"([^"\\]{2,64})":(?:"(?:[^"\\]|\\.)*"?|\[[^\]]*\]?|\{[^}]*\}?|[-\d.]+)')
 _MOST_JSON = 4 * _LONGEST_PROP  # of what is looked through for addresses before it is cut
@@ -182,7 +182,7 @@ def _is_address(name: str) -> bool:
     low = name.lower()
     if "ip" not in low and "addr" not in low and "forwarded" not in low:
         return False
-    return "".join(filter(str.isalnum, low)) in _ADDRESSES
+    return "".join(filter(str.isalnum, low)) in _ADDRESSES or _ENDS_IN_IP.search(name) is not None
 
 
 def _without_addresses(encoded: str) -> str:

@@ -68,9 +68,9 @@ def test_cut_properties_are_the_same_properties(props: dict[str, Any]) -> None:
 
 
 ADDRESS = "203.0.113.9"
-NAMES = ("ip", "IP", "$ip", "ipAddress", "uip", "ip_override", "$client_ip", "client-ip", "X-Forwarded-For")
+NAMES = ("ip", "IP", "$ip", "ipAddress", "uip", "ip_override", "$client_ip", "last_login-ip", "X-Forwarded-For")
 WITH_ADDRESSES: dict[str, Any] = {
-    **dict.fromkeys(NAMES, ADDRESS), "visitor": {"ip": ADDRESS, "ips": 1, "userIp": [ADDRESS]}, "zip": "10115",
+    **dict.fromkeys(NAMES, ADDRESS), "visitor": {"ip": ADDRESS, "ips": 1, "firstIp": [ADDRESS]}, "zip": "10115",
     "description": "of a ship",
 }  # fmt: skip
 ENTITY = {"schema": "iglu:com.acme/thing/jsonschema/1-0-0", "data": WITH_ADDRESSES}
@@ -103,5 +103,5 @@ def test_an_address_of_the_visitor_is_no_property(protocol: Protocol, sent: Sent
     assert "Berlin" not in str(found.props) and 52.5 not in found.props.values()
     assert found.props["zip"] == "10115"
     if protocol is not matomo.PROTOCOL:
-        assert found.props["visitor"] == '{"ip":"","ips":1,"userIp":""}'
+        assert found.props["visitor"] == '{"ip":"","ips":1,"firstIp":""}'
         assert found.props["description"] == "of a ship"
