@@ -157,9 +157,13 @@ def enrich(
     pages = _cached_page if len(incoming.url) + len(incoming.referrer) <= _CACHED else _page
     page = pages(site, incoming.url, incoming.referrer)
     tracked = type(incoming) is Tracked
-    client, ago_ms = (incoming.client, incoming.ago_ms) if type(incoming) is Tracked else ("", 0)
-    if page is None and tracked:
-        page = _tracked_page(site, incoming)
+    client, ago_ms = "", 0
+    if type(incoming) is Tracked:
+        client, ago_ms = incoming.client, incoming.ago_ms
+        if page is None:
+            page = _tracked_page(site, incoming)
+        if incoming.told_as and page is not None:
+            incoming = _told_by_page(incoming, page.term)
     if page is None:
         return Refusal(index, Reason.INVALID_URL, f"`url` {incoming.url[:100]!r} {_WHOLE_URL}")
     ts = incoming.ts
@@ -245,6 +249,17 @@ def _tracked_page(site: SiteRules, incoming: Incoming) -> _Page | None:
         return None
     template = Event(v=1, id="", site=site.domain, type=incoming.type, visitor="", occurred_at=0, received_at=0)
     return _Page(template, "")
+
+
+def _told_by_page(incoming: Tracked, in_url: str) -> Tracked:
+    """A search as the custom event that it is where the page view, by the term `in_url`, was the search already."""
+    given = incoming.search
+    if given is None or not in_url or search.tidy_term(given.term) != in_url:
+        return incoming
+    props = {**incoming.props, "search_term": in_url}
+    return replace(
+        incoming, type=EventType.CUSTOM, name=incoming.told_as, search=None, props=props, interactive=False
+    )
 
 
 def _lasting(incoming: Incoming) -> Incoming:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from activity.compat import values
 from activity.compat.protocol import (
@@ -22,10 +21,8 @@ from activity.compat.protocol import (
 )
 from activity.compat.tables.ga4 import BROWSER_NAMES, FIELDS, NOT_KEPT, NOTES
 from activity.event import EventType
-from activity.incoming import Incoming, Limits
+from activity.incoming import LONGEST_USER, Incoming, Limits
 from activity.refusal import Reason, Refusal
-from activity.url import SEARCH_PARAMETERS, search_term, tidy_term
-from activity.url import parameters as of_page
 
 _DEBUG = "/debug/mp/collect"
 _BROWSER = "/g/collect"
@@ -84,26 +81,31 @@ def _sent(content: dict[str, Any], site: str, limits: Limits) -> list[Incoming |
     if not client:
         return [Refusal(0, Reason.MISSING_FIELD, "`client_id` is missing: send the id of the visitor")]
     device = values.obj(content.get("device"))
-    shared = {
+    # Each may be as large as the request, so none is left for every event to make a text of.
+    shared: dict[str, Any] = {
         "site": site,
-        "client": client,
-        "user": content.get("user_id"),
-        "address": content.get("ip_override"),
-        "agent": content.get("user_agent"),
-        "language": device.get("language"),
-        "screen": device.get("screen_resolution"),
+        "client": values.text(client, 256),
+        "user": values.text(content.get("user_id"), LONGEST_USER),
+        "address": values.text(content.get("ip_override"), 64),
+        "agent": values.text(content.get("user_agent"), 1024),
+        "language": values.text(device.get("language"), 35),
+        "screen": values.text(device.get("screen_resolution"), 32),
     }
-    at = content.get("timestamp_micros")
+    at = _millis(content.get("timestamp_micros"))
+    if at is not None and not isinstance(at, int):
+        at = values.text(at, 64)
     items: list[Incoming | Refusal] = [_event(index, event, at, shared, limits) for index, event in enumerate(events)]
     traits = {
         name: given.get("value") if isinstance(given, dict) else given
         for name, given in values.obj(content.get("user_properties")).items()
     }
     if traits and shared["user"]:
-        # Clients send them with every request: told once a day, they are known.
-        ts = _millis(at)
-        day = ts // 86_400_000 if isinstance(ts, int) else ""
-        items.append(values.tracked(EventType.IDENTIFY, limits, props=traits, ts=ts, id=f"user {day}", **shared))
+        # Clients send them with every request: told once a day, they are known, until they change.
+        told = None
+        if isinstance(at, int):
+            known = values.text(values.cut(traits, limits))
+            told = f"user {at // 86_400_000}|{shared['user']}|{shared['client']}|{known}"
+        items.append(values.tracked(EventType.IDENTIFY, limits, props=traits, ts=at, id=told, **shared))
     return items
 
 
@@ -119,7 +121,7 @@ def _event(index: int, event: object, at: object, shared: Mapping[str, Any], lim
     given["user"] = given["user"] or params.get("user_id")
     given["language"] = given["language"] or params.get("language")
     given["screen"] = given["screen"] or params.get("screen_resolution")
-    return _tracked(name, params, given, limits, ts=_millis(at if own is None else own))
+    return _tracked(name, params, given, limits, ts=at if own is None else _millis(own))
 
 
 def _tracked(
@@ -134,12 +136,14 @@ def _tracked(
     kind = _KINDS.get(name, EventType.CUSTOM)
     props = {key: value for key, value in params.items() if key not in NOT_KEPT}
     url = values.text(params.get("page_location")) or values.text(params.get("page_path"))
-    search, revenue, interactive = None, None, name not in _PASSIVE
+    search, revenue, interactive, told_as = None, None, name not in _PASSIVE, ""
     if kind is EventType.SEARCH:
         results = props.get("results", props.get("number_of_results"))
         search = values.search_of(params.get("search_term"), results)
-        if search is None or (name == "view_search_results" and tidy_term(search.term) == _term_in(url)):
-            kind, search = EventType.CUSTOM, None  # the page view, whose address has the term, is the search
+        if search is None:
+            kind = EventType.CUSTOM
+        elif name == "view_search_results":
+            told_as = name  # the page view, whose address may have the term, is the search then
     elif name == "screen_view" and not url:
         url = values.screen_url(params.get("screen_name") or params.get("firebase_screen"))
     elif name == "click" and str(params.get("outbound", True)).lower() == "true" and params.get("link_url"):
@@ -172,6 +176,7 @@ def _tracked(
         ts=ts,
         engaged_ms=params.get("engagement_time_msec") or 0,
         interactive=interactive,
+        told_as=told_as,
         **given,
     )
 
@@ -184,8 +189,9 @@ def _hits(request: TrackerRequest, query: Mapping[str, str], limits: Limits) -> 
     if len(lines) > limits.events:
         return refused(values.too_many(len(lines), limits.events))
     items: list[Incoming | Refusal] = []
-    traits: dict[str, Any] = {}
     given: dict[str, Any] = {}
+    query = {name: values.text(value) for name, value in query.items()}
+    shared, traits = _told(query)
     for index, line in enumerate(lines):
         own = values.parameters(line, limits) if line else {}
         if isinstance(own, Refusal):
@@ -196,15 +202,9 @@ def _hits(request: TrackerRequest, query: Mapping[str, str], limits: Limits) -> 
             detail = "`en` is missing: give the event its name, such as page_view"
             items.append(Refusal(index, Reason.MISSING_FIELD, detail))
             continue
-        params: dict[str, Any] = {ours: hit[theirs] for theirs, ours in BROWSER_NAMES.items() if theirs in hit}
-        for key, value in hit.items():
-            kind, dot, name = key.partition(".")
-            if dot and kind in ("ep", "epn"):
-                params[name] = _number(value) if kind == "epn" else value
-            elif dot and kind in ("up", "upn"):
-                traits[name] = _number(value) if kind == "upn" else value
-            elif _ITEM.fullmatch(key):
-                params[key] = value
+        own_params, own_traits = _told(own)
+        params = {**shared, **own_params}
+        traits |= own_traits
         if "value" not in params:
             params.pop("currency", None)
         given = {
@@ -222,6 +222,21 @@ def _hits(request: TrackerRequest, query: Mapping[str, str], limits: Limits) -> 
     return TrackerBatch(sent_at=None, items=items, form="browser")
 
 
+def _told(hit: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the parameters of a hit tell of the event and of the user, by the names of the other protocol."""
+    params: dict[str, Any] = {ours: hit[theirs] for theirs, ours in BROWSER_NAMES.items() if theirs in hit}
+    traits: dict[str, Any] = {}
+    for key, value in hit.items():
+        kind, dot, name = key.partition(".")
+        if dot and kind in ("ep", "epn"):
+            params[name] = _number(value) if kind == "epn" else value
+        elif dot and kind in ("up", "upn"):
+            traits[name] = _number(value) if kind == "upn" else value
+        elif _ITEM.fullmatch(key):
+            params[key] = value
+    return params, traits
+
+
 def _sent_as(hit: Mapping[str, str], line: object) -> str | None:
     """Return the id of an event that comes again: the page that was opened, the number of its request, and the line."""
     return f"{hit.get('cid', '')} {hit['_p']} {hit.get('_s', '')} {line}" if hit.get("_p") else None
@@ -236,13 +251,6 @@ def _millis(micros: object) -> object:
     """Return Unix milliseconds; what is no number of microseconds stays as it is, for `enrich` to refuse."""
     found = values.whole(micros)
     return micros if found is None else found // 1_000
-
-
-def _term_in(url: str) -> str:
-    try:
-        return search_term(of_page(urlsplit(url).query), SEARCH_PARAMETERS)
-    except ValueError:
-        return ""
 
 
 def _validated(batch: TrackerBatch, content: object) -> Answer:

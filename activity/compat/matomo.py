@@ -136,7 +136,7 @@ def _key(given: Given, request: TrackerRequest) -> str:
 def _event(index: int, given: Given, request: TrackerRequest, limits: Limits) -> Tracked | Refusal:
     if text(given.get("rec"), 8) not in ("1", "true"):
         return Refusal(index, Reason.MISSING_FIELD, "`rec` is missing: send rec=1 with what is to be counted")
-    url = text(given.get("url")) or request.headers.get(b"referer", b"").decode("latin-1")
+    url = text(given.get("url")) or request.headers.get(b"referer", b"")[:4096].decode("latin-1")
     made = _made(given)
     props = made.props | {name: value for name, value in given.items() if _is_dimension(name)}
     for name in ("cvar", "_cvar"):

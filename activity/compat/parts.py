@@ -15,6 +15,8 @@ GIF = (
     b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00"
     b",\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x01D\x00;"
 )
+_ONE_ALPHABET = bytes.maketrans(b" -_", b"++/")  # a form's "+" has become a blank
+_NOT_BASE64 = bytes(byte for byte in range(256) if byte > 127 or not (chr(byte).isalnum() or byte in b" -_+/"))
 _FALSE = frozenset(("false", "0", "off", "no"))
 _TRUE = frozenset(("true", "1", "on", "yes"))
 
@@ -84,6 +86,15 @@ def key_in(headers: Mapping[bytes, bytes]) -> str:
         return b64decode(key).partition(b":")[0].decode("utf-8", "replace")
     except (binascii.Error, ValueError):
         return ""
+
+
+def from_base64(encoded: bytes) -> bytes:
+    """Return what base64 stands for, in either alphabet, with or without padding, and of one that is cut off what there
+    is. Other characters are skipped."""
+    plain = encoded.translate(_ONE_ALPHABET, _NOT_BASE64)
+    if len(plain) % 4 == 1:
+        plain = plain[:-1]
+    return b64decode(plain + b"=" * (-len(plain) % 4))
 
 
 def is_page(headers: Mapping[bytes, bytes]) -> bool:

@@ -6,8 +6,6 @@ surveys and the configuration get an answer that turns them off.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from activity.compat import values
+from activity.compat.parts import from_base64
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -35,6 +34,7 @@ from activity.refusal import Reason, Refusal
 _CAPTURE = ("/batch", "/e", "/i/v0/e", "/i/v0/ai/batch", "/capture", "/track", "/engage")
 _V1 = "/i/v1/analytics/events"
 _CONFIG = re.compile(r"/array/([A-Za-z0-9_-]{1,128})/config(\.js)?")
+_GZIP = b"\x1f\x8b"
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
 # What the visitor does himself among the events that the clients record by themselves; all names begin with `$`.
@@ -94,12 +94,9 @@ def _content(request: TrackerRequest, query: Mapping[str, str], limits: Limits) 
         data = form.get("data", "").encode("utf-8", "surrogatepass")
     if data.lstrip()[:1] in (b"{", b"[", b""):
         return data
-    try:
-        plain = base64.b64decode(data.replace(b" ", b"+") + b"==")
-    except (ValueError, binascii.Error):
-        plain = b""
-    # What is no base64 either is refused as no JSON, in words about what was sent.
-    return plain if plain.lstrip()[:1] in (b"{", b"[") else data
+    plain = from_base64(data)
+    # What is no base64 either is refused as no JSON, in words about what was sent; gzip in base64 is not read, either.
+    return plain if plain.lstrip()[:1] in (b"{", b"[") or plain.startswith(_GZIP) else data
 
 
 def _event(

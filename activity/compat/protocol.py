@@ -43,6 +43,8 @@ class Tracked(Incoming, frozen=True, kw_only=True, omit_defaults=True):
     agent: str = ""  # the visitor's `User-Agent`, as a server of the site gives it
     sent_at: int | None = None  # Unix milliseconds, where it differs from that of the batch
     ago_ms: int = 0  # without `ts`: how long before its arrival it happened, by the tracker's own clock
+    # The name of the custom event that a search is if the page's address has its term: the page view told it already.
+    told_as: str = ""
 
 
 class TrackerBatch(Batch, frozen=True, kw_only=True):

@@ -12,7 +12,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from activity.compat import values
+from activity.compat.parts import from_base64
 from activity.compat.protocol import (
     Answer,
     Field,
@@ -29,12 +32,12 @@ from activity.compat.segment_messages import (
     KINDS,
     Context,
     Sender,
-    context_of,
     event_of,
     events_of,
     from_object,
     opened,
     parse,
+    shared_by,
     time_or_none,
 )
 from activity.incoming import Limits
@@ -83,7 +86,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
             key = _key(request.headers, query, envelope.writeKey)
             if len(envelope.batch) > limits.events:
                 return refused(values.too_many(len(envelope.batch), limits.events), key, form)
-            shared = context_of(envelope.context) if envelope.context else None
+            shared = shared_by(envelope.context, limits) if envelope.context else None
             sender = _sender(key, limits, largest, is_clean=is_clean, is_jitsu=is_jitsu, shared=shared)
             sent_at = None if envelope.sentAt is None else time_or_none(envelope.sentAt)
             return TrackerBatch(sent_at=sent_at, items=events_of(envelope.batch, sender), credential=key, form=form)
@@ -128,21 +131,18 @@ def _from_image(kind: str, query: Mapping[str, str], headers: Mapping[bytes, byt
             following = inner.setdefault(step, {})
             inner = following if isinstance(following, dict) else {}
         inner[last] = value
+    plain = b""
     if data := query.get("data"):
-        nested = values.obj(values.from_json(_unbase64(data), limits))
+        plain = from_base64(data.encode("utf-8", "replace"))
+        nested = values.obj(values.from_json(plain, limits))
         if not nested:
             detail = "`data` must be base64 of a JSON object: encode the message so"
-            return refused(Refusal(0, Reason.MALFORMED, detail), _key(headers, query, None), "image")
+            key = _key(headers, query, _KEY.search(plain))
+            batch = refused(Refusal(0, Reason.MALFORMED, detail), key, "image")
+            return replace(batch, plain=plain) if plain.lstrip()[:1] in (b"{", b"[") else batch
     key = _key(headers, query, nested.get("writeKey"))
     item = event_of(0, from_object(nested), kind if kind in KINDS else "", _sender(key, limits))
-    return TrackerBatch(sent_at=None, items=[item], credential=key, form="image")
-
-
-def _unbase64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text.replace(" ", "+").replace("-", "+").replace("_", "/") + "===")
-    except ValueError:
-        return b""
+    return TrackerBatch(sent_at=None, items=[item], credential=key, form="image", plain=plain)
 
 
 def _key(headers: Mapping[bytes, bytes], query: Mapping[str, str], in_body: object) -> str:
@@ -161,7 +161,7 @@ def _key(headers: Mapping[bytes, bytes], query: Mapping[str, str], in_body: obje
     if scheme.lower() == b"bearer":
         return content.decode("latin-1").strip()
     if scheme.lower() == b"basic":
-        return _unbase64(content.decode("latin-1")).decode("latin-1").removesuffix(":")
+        return from_base64(content).decode("latin-1").removesuffix(":")
     return ""
 
 

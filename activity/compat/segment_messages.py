@@ -223,6 +223,16 @@ def context_of(given: object) -> Context:
     )
 
 
+def shared_by(given: object, limits: Limits) -> Context:
+    """Return the context of a batch, of which each message takes what it does not say itself: bounded, for that."""
+    context = context_of(given)
+    campaign, traits = context.campaign, context.traits
+    if campaign:
+        campaign = {theirs: values.text(campaign[theirs], 512) for theirs, _ in _UTM if campaign.get(theirs)} or None
+    bounded = {**values.cut(traits, limits)} if traits else None
+    return msgspec.structs.replace(context, campaign=campaign, traits=bounded)
+
+
 def _texts(part: type[msgspec.Struct], given: Mapping[str, Any]) -> dict[str, Any]:
     names = [name for name in part.__struct_fields__ if name in _LONGEST and given.get(name) not in (None, "")]
     return {name: values.text(given[name], _LONGEST[name]) for name in names}
@@ -320,7 +330,7 @@ def _identify(message: Message, context: Context) -> _Told | str:
 
 
 def _group(message: Message, context: Context) -> _Told | str:
-    props = {**(message.traits or context.traits or {}), "groupId": message.groupId}
+    props = {"groupId": message.groupId, **(message.traits or context.traits or {})}
     return _Told(EventType.CUSTOM, props, context.page or _NO_PAGE, "group", interactive=False)
 
 

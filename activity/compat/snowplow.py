@@ -7,13 +7,16 @@ nothing can be taken is answered with a status that trackers do not send again: 
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import urlsafe_b64decode
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
+from msgspec.structs import replace
 
 from activity import url as addresses
-from activity.compat.parts import GIF, key_in
+from activity.compat.parts import GIF, from_base64, key_in
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -22,6 +25,7 @@ from activity.compat.protocol import (
     Tracked,
     TrackerBatch,
     TrackerRequest,
+    encoded,
     refused,
     worst,
 )
@@ -40,12 +44,15 @@ from activity.compat.values import (
     worth,
 )
 from activity.event import EventType
-from activity.incoming import Incoming, Limits
+from activity.incoming import Incoming, Limits, time_of
 from activity.refusal import Reason, Refusal
 
 _POST = "/com.snowplowanalytics.snowplow/tp2"
 _NOT_ALLOWED = frozenset((Reason.UNKNOWN_SITE, Reason.WRONG_ORIGIN, Reason.NOT_ALLOWED))
 _EARLIEST, _LATEST = 631_152_000_000, 4_102_444_800_000  # 1990 and 2100: a clock beyond is not worth comparing with
+_FARTHEST = 365 * 86_400_000  # ms that a clock's time of an event and of its sending are apart
+_PLAIN_KEYS = {"cx": "co", "ue_px": "ue_pr"}
+_IN_BASE64 = re.compile(rb'"(cx|ue_px)"\s{0,8}:\s{0,8}"([^"]*)')
 _NOBODY = "00000000-0000-0000-0000-000000000000"  # how an app that tracks anonymously names its user
 
 
@@ -87,9 +94,15 @@ _VENDORS = ("com.snowplowanalytics.", "com.google.", "org.w3", "org.ietf")  # a 
 
 def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     """Read the events of a request. Never raises."""
+    batch = _read_query(request, limits) if request.method == "GET" else _read_body(request, limits)
+    given = request.query.encode("utf-8", "replace") if request.method == "GET" else request.body
+    if (b"cx" not in given and b"ue_px" not in given) or all(map(_is_understood, batch.items)):
+        return batch
+    return replace(batch, plain=_plain(request))
+
+
+def _read_body(request: TrackerRequest, limits: Limits) -> TrackerBatch:
     credential = key_in(request.headers)
-    if request.method == "GET":
-        return _read_query(request, credential, limits)
     anonymous = b"sp-anonymous" in request.headers
     try:
         payloads: list[Any] = list(_decode(request.body).data)
@@ -106,12 +119,51 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     return TrackerBatch(sent_at=None, items=items, credential=credential)
 
 
-def _read_query(request: TrackerRequest, credential: str, limits: Limits) -> TrackerBatch:
+def _read_query(request: TrackerRequest, limits: Limits) -> TrackerBatch:
+    credential = key_in(request.headers)
     given = parameters(request.query, limits)
     if isinstance(given, Refusal):
         return refused(given, credential, "gif")
     item = _event(0, given, b"sp-anonymous" in request.headers, limits)
     return TrackerBatch(sent_at=None, items=[item], credential=credential, form="gif")
+
+
+def _is_understood(item: Incoming | Refusal) -> bool:
+    """Return whether nothing is wrong with an event, as far as that can be told without its site."""
+    if isinstance(item, Refusal):
+        return False
+    url, kind = item.url, item.type
+    if not (url.startswith("/") or addresses.parse(url) if url else kind is not EventType.PAGEVIEW):
+        return False
+    if (kind is EventType.CUSTOM and not item.name) or (kind is EventType.SEARCH and item.search is None):
+        return False
+    try:
+        at = time_of(item.ts)
+    except ValueError:
+        return False
+    sent_at = item.sent_at if isinstance(item, Tracked) else None
+    return at is None or (_EARLIEST <= at < _LATEST and (sent_at is None or abs(sent_at - at) < _FARTHEST))
+
+
+def _plain(request: TrackerRequest) -> bytes:
+    """Return what a dead letter keeps of a request that has JSON in base64: a body that has it as a text, else b""."""
+    if request.method != "GET":
+        found, count = _IN_BASE64.subn(_as_text, request.body)
+        return found if count else b""
+    given = dict(reversed(parse_qsl(request.query, keep_blank_values=True)))
+    if not _PLAIN_KEYS.keys() & given.keys():
+        return b""
+    return encoded({"data": [{_PLAIN_KEYS.get(key, key): _decoded(key, value) for key, value in given.items()}]})
+
+
+def _decoded(key: str, value: str) -> str:
+    return from_base64(value.encode()).decode("utf-8", "replace") if key in _PLAIN_KEYS else value
+
+
+def _as_text(found: re.Match[bytes]) -> bytes:
+    """Return a key's JSON as a text with its name; not the quotation mark at its end, which may be missing."""
+    key = found[1].decode()
+    return b'"%s":%s' % (_PLAIN_KEYS[key].encode(), encoded(_decoded(key, found[2].decode("utf-8", "replace")))[:-1])
 
 
 def answer(outcome: Outcome) -> Answer:

@@ -2,7 +2,10 @@
 
 Nothing here raises. Texts come out as `incoming` wants them: valid Unicode without NUL and lone surrogates, cut to
 its lengths. A property that is a list or an object becomes JSON text. Of more properties than `Limits.props` the first
-ones are kept, and one named `LEFT_OUT` says which are not.
+ones are kept, and one named `LEFT_OUT` says which are not. One that is named as the visitor's address is left out.
+
+What all events of a request share is made to such texts once, and not with every event: each may be as large as the
+request.
 """
 
 from __future__ import annotations
@@ -31,6 +34,16 @@ _LONGEST_KEY = 128
 _LONGEST_PROP = 1024
 _WHOLE = re.compile(r"\s*-?\d{1,18}(\.0*)?\s*", re.ASCII)
 _DECIMAL = re.compile(r"\s*-?\d{0,15}(\.\d{0,15})?([eE][-+]?\d{1,2})?\s*", re.ASCII)
+# Names of a visitor's address among properties, as clients and servers of sites spell them: letters and digits only.
+_ADDRESSES = frozenset((
+    "ip", "ipaddr", "ipaddress", "ipoverride", "ipv4", "ipv6", "uip", "cip", "clientip", "clientipaddress", "userip",
+    "useripaddress", "remoteip", "remoteaddr", "remoteaddress", "realip", "forwardedfor", "xforwardedfor",
+    "sourceipaddress", "geoipaddress",
+))  # fmt: skip
+_ENDS_IN_IP = re.compile(r"[^A-Za-z0-9][iI][pP]$|[a-z0-9]I[pP]$")  # as in `last_ip`, `loginIp`; not in `zip`
+# A member of JSON with its value, whole or cut off; of lists and objects inside others as much as hides what is inside.
+_MEMBER = re.compile(r'"([^"\\]{2,64})":(?:"(?:[^"\\]|\\.)*"?|\[[^\]]*\]?|\{[^}]*\}?|[-\d.]+)')
+_MOST_JSON = 4 * _LONGEST_PROP  # of what is looked through for addresses before it is cut
 _EXACT = 2**53  # the largest number up to which every JSON reader keeps whole ones exactly
 
 
@@ -58,6 +71,7 @@ def tracked(
     agent: object = "",
     sent_at: int | None = None,
     ago_ms: int = 0,
+    told_as: str = "",
 ) -> Tracked:
     """Return an event from values of any type: what is no text becomes one, null becomes "".
 
@@ -84,6 +98,7 @@ def tracked(
         agent=text(agent, 1024) if agent else "",
         sent_at=sent_at,
         ago_ms=ago_ms,
+        told_as=told_as,
     )
 
 
@@ -125,8 +140,31 @@ def identity(value: object) -> str | None:
 
 def properties(props: Mapping[str, object], limits: Limits) -> dict[str, PropValue]:
     """Return properties as they can be stored, in their order; see `LEFT_OUT` for too many."""
-    kept = {}
-    for name, value in props.items():
+    kept = cut(props, limits)
+    if len(kept) > limits.props:
+        names = [*kept]
+        room = max(limits.props - 1, 0)
+        kept = {name: kept[name] for name in names[:room]}
+        kept[LEFT_OUT] = ", ".join(names[room:])[:_LONGEST_PROP]
+    return kept
+
+
+def cut(props: Mapping[str, object], limits: Limits) -> dict[str, PropValue]:
+    """Return properties as they can be stored, and of those beyond the limit as many names as `LEFT_OUT` has room for.
+
+    `properties` makes the same of them as of all. Those named as an address are left out."""
+    kept: dict[str, Any] = {}
+    beyond = 0  # characters
+    for key, value in props.items():
+        name = text(key, _LONGEST_KEY)
+        if _is_address(name):
+            continue
+        if len(kept) >= limits.props:
+            if beyond > _LONGEST_PROP:
+                break
+            kept.setdefault(name, None)
+            beyond += len(name) + 2
+            continue
         kind = type(value)
         if kind is str:
             value = text(value, _LONGEST_PROP)
@@ -135,13 +173,21 @@ def properties(props: Mapping[str, object], limits: Limits) -> dict[str, PropVal
                 value = str(value)[:_LONGEST_PROP] if value.bit_length() < 4_000 else "a number too large"  # type: ignore[attr-defined]
         elif kind is not bool and value is not None:
             value = prop(value)
-        kept[text(name, _LONGEST_KEY)] = value
-    if len(kept) > limits.props:
-        names = [*kept]
-        room = max(limits.props - 1, 0)
-        kept = {name: kept[name] for name in names[:room]}
-        kept[LEFT_OUT] = ", ".join(names[room:])[:_LONGEST_PROP]
-    return kept  # type: ignore[return-value]
+        kept[name] = value
+    return kept
+
+
+def _is_address(name: str) -> bool:
+    """Return whether a property is named as the address of a visitor, which is never kept."""
+    low = name.lower()
+    if "ip" not in low and "addr" not in low and "forwarded" not in low:
+        return False
+    return "".join(filter(str.isalnum, low)) in _ADDRESSES or _ENDS_IN_IP.search(name) is not None
+
+
+def _without_addresses(encoded: str) -> str:
+    """Return JSON without the value of each member that is named as an address."""
+    return _MEMBER.sub(lambda found: f'"{found[1]}":""' if _is_address(found[1]) else found[0], encoded)
 
 
 def prop(value: object) -> PropValue:
@@ -152,6 +198,8 @@ def prop(value: object) -> PropValue:
         return value
     if isinstance(value, int) and -_EXACT <= value <= _EXACT:
         return value
+    if isinstance(value, list | dict):
+        return _without_addresses(text(value, _MOST_JSON))[:_LONGEST_PROP]
     return text(value, _LONGEST_PROP)
 
 
@@ -298,7 +346,10 @@ def _clean(value: str) -> str:
 
 def _as_json(value: object) -> str:
     try:
-        return msgspec.json.encode(valid(value)).decode()
+        try:
+            return msgspec.json.encode(value).decode()
+        except UnicodeEncodeError:
+            return msgspec.json.encode(valid(value)).decode()
     except (TypeError, ValueError, OverflowError, RecursionError):
         return f"a {type(value).__name__} that is nested too deeply or too large"
 

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from activity.compat.ga4 import PROTOCOL
 from activity.compat.protocol import Answer, Field, Outcome, Tracked, TrackerBatch, TrackerRequest
-from activity.event import EventType
+from activity.enrich import SiteRules, enrich
+from activity.event import Event, EventType
 from activity.incoming import DEFAULT_LIMITS, Revenue, Search
 from activity.refusal import Reason, Refusal
+from activity.user_agent import NO_AGENT
 
+NOW = 1_793_527_200_000
 PAGE = "https://example.com/a"
 HIT = {
     "v": "2", "tid": "G-1", "gtm": "45je", "_p": "171", "cid": "12.34", "ul": "en-GB", "sr": "1280x960", "_s": "1",
@@ -97,9 +100,6 @@ def test_a_request_of_a_server() -> None:
         ("file_download", {"link_url": "/a.pdf"}, {"type": "download", "props": {"url": "/a.pdf"}}),
         ("form_submit", {"form_id": "login"}, {"type": "form", "name": "login"}),
         ("view_search_results", {"search_term": "red shoes", "page_location": f"{PAGE}?q=hats"}, {"type": "search"}),
-        # The page view is the search already.
-        ("view_search_results", {"search_term": "red shoes", "page_location": f"{PAGE}?q=red+shoes"},
-         {"type": "custom", "props": {"search_term": "red shoes"}, "interactive": False}),
         ("search", {}, {"type": "custom", "name": "search"}),
         ("refund", {"value": 5, "currency": "EUR"}, {"revenue": {"amount": "-5", "currency": "EUR"}}),
         ("purchase", {"value": 5, "transaction_id": "T1"}, {"id": "purchase T1", "props": {"transaction_id": "T1"}}),
@@ -113,6 +113,38 @@ def test_events_become_what_they_mean(name: str, params: dict[str, Any], wanted:
     (item,) = sent({"name": name, "params": params})
     found = msgspec.to_builtins(item)
     assert {name: found.get(name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("parameter", ["q", "term"])
+def test_a_search_that_the_page_view_told_counts_once_by_the_rules_of_the_site(parameter: str) -> None:
+    rules = SiteRules("example.com", search_parameters=("term",))
+    lines = b"en=page_view\r\nen=view_search_results&ep.search_term=red++shoes&epn.results=3"
+    events: list[Event] = []
+    for item in hits(lines, dl=f"{PAGE}?{parameter}=red+shoes"):
+        given = {"visitor": "0" * 16, "received_at": NOW, "agent": NO_AGENT, "fresh_id": "f" * 32}
+        found = enrich(item, site=rules, **given)
+        assert isinstance(found, list), found
+        events += found
+    searches = [event for event in events if event.type is EventType.SEARCH]
+    assert [event.term for event in searches] == ["red shoes"]
+    assert not any(event.interactive for event in events[1:])
+    if parameter == "term":
+        told = events[-1]
+        assert (told.type, told.name, told.term) == (EventType.CUSTOM, "view_search_results", "")
+        assert told.props == {"results": 3, "search_term": "red shoes"}
+
+
+def test_what_is_known_of_a_user_is_told_once_a_day_and_when_it_changes() -> None:
+    def known_as(user: str, client: str = "1", day: int | None = 20_000, plan: str = "pro") -> str | None:
+        at = {} if day is None else {"timestamp_micros": day * 86_400_000_000 + 7}
+        item = sent({"name": "a"}, user_id=user, client_id=client, user_properties={"plan": plan}, **at)[-1]
+        assert item.type is EventType.IDENTIFY
+        return str(item.id) if item.id else None
+
+    assert known_as("ann") == known_as("ann") is not None
+    others = [known_as("bob"), known_as("ann", "2"), known_as("ann", day=20_001), known_as("ann", plan="free")]
+    assert len({known_as("ann"), *others}) == 5
+    assert known_as("ann", day=None) is None
 
 
 def test_one_bad_event_does_not_take_its_neighbours() -> None:

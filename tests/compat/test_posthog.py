@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -90,6 +91,16 @@ def test_every_form_that_a_client_sends_is_the_same_event(content: object, path:
     found = batch(content, path, query, method)
     assert found.credential == TOKEN
     assert found.items == [one(EVENT)]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4])
+def test_a_dead_letter_has_what_a_cut_form_hides_in_base64(cut: int) -> None:
+    data = base64.b64encode(json.dumps({**EVENT, "properties": {"$ip": "203.0.113.9"}, "x": "y" * 9}).encode())
+    found = batch(b"data=" + quote(data.rstrip(b"=")[:-cut]).encode(), "/e")
+    assert isinstance(found.items[0], Refusal) and found.items[0].reason is Reason.MALFORMED
+    assert b"203.0.113.9" in found.plain
+    packed = gzip.compress(b'{"properties": {"$ip": "203.0.113.9"}}')
+    assert batch(b"data=" + quote(base64.b64encode(packed)).encode(), "/e").plain == packed  # a letter unpacks it
 
 
 def test_a_new_client_sends_its_key_in_a_header_and_the_time_in_another() -> None:

@@ -158,6 +158,20 @@ def test_limits() -> None:
     assert (over.items[0].reason, over.credential) == (Reason.TOO_LARGE, "the-secret")
 
 
+def test_a_dead_letter_has_what_an_image_hides_in_base64() -> None:
+    sent = json.dumps(message(context={"ip": "203.0.113.9"}, writeKey="the-secret", type="no type", b="é" * 3)).encode()
+    for data in (base64.b64encode(sent), base64.urlsafe_b64encode(sent).rstrip(b"=")):
+        batch = read("/v1/pixel/track", query=urlencode({"data": data, "writeKey": "of-the-page"}))
+        assert (batch.plain, batch.credential) == (sent, "the-secret")
+        assert read("/v1/pixel/track", batch.plain).items == batch.items  # as a repair reads it
+        for cut in range(len(data) - 9, len(data) - 5):
+            broken = read("/v1/pixel/track", query=urlencode({"data": data[:cut]}))
+            assert broken.items[0].reason is Reason.MALFORMED
+            assert b"203.0.113.9" in broken.plain and sent.startswith(broken.plain[:-2])
+            assert broken.credential == "the-secret"
+    assert read("/v1/pixel/track", query="data=no+json").plain == b""
+
+
 def test_rudderstacks_word_for_no_referrer() -> None:
     assert one("/v1/page", message("page", context={"page": {"url": "/a", "referrer": "$direct"}})).referrer == ""
 

@@ -154,6 +154,35 @@ def test_one_bad_event_does_not_take_its_neighbours() -> None:
     assert items[-1] == one(PAGE)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"e": "xx"}, {"url": "nonsense"}, {"dtm": "yesterday"}, {"dtm": "1"}, {"e": "se"}, {"cx": "eyJ"}]
+)
+def test_a_dead_letter_has_what_is_hidden_in_base64(wrong: dict[str, str]) -> None:
+    cx, ue_px = entities(mine={"host": "203.0.113.9", "é": "\""}), described("thing", {"host": "203.0.113.8"})
+    bad = {**PAGE, "cx": base64url(cx), "ue_px": base64.b64encode(ue_px.encode()).decode(), **wrong}
+    good = {**PAGE, "cx": base64url(cx)}
+    posted = post(good, bad)
+    assert b"203.0.113.9" in posted.plain and b"203.0.113.8" in posted.plain
+    assert json.loads(posted.plain)["data"][0] == {**PAGE, "co": cx}
+    image = read("GET", "/i", urlencode(bad).encode(), b"")
+    assert b"203.0.113.8" in image.plain and (b"203.0.113.9" in image.plain or "cx" in wrong)
+    for batch in (posted, image):  # as a repair reads it
+        again = read("POST", "/i", b"", batch.plain).items
+        assert [_told(item) for item in again] == [_told(item) for item in batch.items]
+    cut = json.dumps({"data": [bad]}).encode()[:-9]
+    assert b"203.0.113.8" in read("POST", "/tp2", b"", cut).plain
+
+
+def _told(item: object) -> object:
+    return item.reason if isinstance(item, Refusal) else item
+
+
+def test_what_is_understood_has_nothing_for_a_dead_letter() -> None:
+    page = {**PAGE, "cx": base64url(entities(mine={"host": "203.0.113.9"}))}
+    for batch in (post(page, {**page, "url": "/a"}), read("GET", "/i", urlencode(page).encode(), b"")):
+        assert batch.plain == b"" and not any(isinstance(item, Refusal) for item in batch.items)
+
+
 def test_answers() -> None:
     refused = (Refusal(0, Reason.MALFORMED, "mend it"),)
     assert PROTOCOL.answer(Outcome("", 1, 0, ()))[:3] == (200, b"ok", b"text/plain")

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -17,6 +18,7 @@ from ingest.sites import Sites
 from tests.ingest.conftest import Log, Running
 from tests.ingest.test_repair import stored
 from tests.trackers.conftest import IDS, SECRET
+from tests.trackers.letters import judged, letter_of
 from tests.trackers.proxy import DROP, Proxy
 
 KEY = IDS["segment"]
@@ -89,3 +91,15 @@ def test_a_request_that_is_garbage_is_answered_and_kept(server: Running, log: Lo
     judged = repair.judge(letter, held[0] + b"}]}")
     assert (judged.problem, judged.refused) == ("", [])
     assert [codec.decode(event.records[0].value or b"").name for event in judged.events] == ["Signed Up"]
+
+
+def test_what_an_image_brings_in_base64_is_kept_as_what_it_says(server: Running, log: Log) -> None:
+    said = {"event": "", "userId": "a", "writeKey": SECRET, "context": {"ip": "192.0.2.77"}}
+    data = base64.b64encode(json.dumps(said).encode()).decode()
+    answer = server.get(f"/v1/pixel/track?{urlencode({'data': data})}")
+    assert (answer.status, answer.headers["x-footfall-refused"]) == (400, "missing_field")
+    letter = letter_of(log)
+    kept = {**said, "writeKey": "KEY", "context": {"ip": "0.0.0.0"}}
+    assert (json.loads(letter.received), data in letter.sender) == (kept, False)
+    (event,) = judged(server, letter, letter.received.replace(b'"event": ""', b'"event": "Mended"')).events
+    assert event.site == "example.com"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -106,6 +107,21 @@ def test_a_bad_event_of_a_batch_can_be_mended(server: Running, log: Log) -> None
     (stored,) = log.events()
     assert good.id == stored["id"] != repaired.id
     assert good.visitor == repaired.visitor == stored["visitor"]
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_what_came_in_base64_is_kept_as_what_it_says(server: Running, log: Log, method: str) -> None:
+    thing = {"schema": "iglu:com.acme/thing/jsonschema/1-0-0", "data": {"host": "192.0.2.77"}}
+    cx = base64.urlsafe_b64encode(json.dumps({"data": [thing]}).encode()).decode().rstrip("=")
+    bad = {**PAGE, "url": "nonsense", "cx": cx}
+    answer = server.post({"data": [bad]}, path=POST) if method == "POST" else server.get(f"/i?{urlencode(bad)}")
+    assert (answer.status, answer.headers["x-footfall-refused"]) == (400, "invalid_url")
+    letter = letter_of(log)
+    masked = json.dumps({"data": [{**thing, "data": {"host": "0.0.0.0"}}]})
+    kept = {**PAGE, "url": "nonsense", "co": masked}
+    assert (json.loads(letter.received), cx in letter.sender) == ({"data": [kept]}, False)
+    (event,) = judged(server, letter, letter.received.replace(b"nonsense", b"https://example.com/a")).events
+    assert event.site == "example.com"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"data": 7}', b"\xff\0", json.dumps({"data": [7]}).encode()])

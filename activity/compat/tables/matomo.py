@@ -28,6 +28,7 @@ FIELDS = (
     Field("cdt", "ts"),
     Field("cdo", "ts", "how long a request has waited; it counts without `cdt`, too"),
     Field("cip", "address", "counts only with a secret `token_auth`"),
+    Field("uip", "", "an address is never kept; that of a visitor is `cip`"),
     Field("ua", "agent", "counts only with a secret `token_auth`"),
     Field("lang", "language"),
     Field("res", "screen"),

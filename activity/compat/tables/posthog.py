@@ -58,10 +58,13 @@ _LEFT_OUT = {
         $prev_pageview_last_scroll $prev_pageview_last_scroll_percentage
         $prev_pageview_max_scroll $prev_pageview_max_scroll_percentage $prev_pageview_last_content
         $prev_pageview_last_content_percentage $prev_pageview_max_content $prev_pageview_max_content_percentage""",
+    "an address is never kept": "$client_ip $ip_address $remote_addr",
     "it draws the page, which nothing here does": "$heatmap_data $elements $elements_chain $ce_version",
 }
 NOT_KEPT = frozenset((*_READ.split(), *" ".join(_LEFT_OUT.values()).split()))
-STATE = ("$sdk_debug_", "$session_entry_", "$session_recording_", "$replay_", "$initial_", "$debug_", "$feature/")
+STATE = (
+    "$geoip_", "$sdk_debug_", "$session_entry_", "$session_recording_", "$replay_", "$initial_", "$debug_", "$feature/",
+)  # fmt: skip
 SERVER_SIDE = "_enabled_server_side"
 # fmt: off
 CAMPAIGN = frozenset((
@@ -132,6 +135,8 @@ FIELDS = (
     Field("properties.$session_entry_NAME", "", "visits are made here"),
     Field("properties.$session_recording_NAME", "", "nothing is recorded here"),
     Field("properties.$replay_NAME", "", "nothing is recorded here"),
+    Field("properties.$geoip_NAME", "", "we read the place from the address, which is never kept"),
+    Field("properties.ip", "", "an address is never kept, under whatever name"),
     Field("properties.$debug_NAME", "", "it is the state of the client"),
     Field("properties.$NAME_enabled_server_side", "", "it is the state of the client"),
     *(Field(f"properties.{name}", "", reason) for reason, names in _LEFT_OUT.items() for name in names.split()),
