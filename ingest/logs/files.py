@@ -243,7 +243,7 @@ def _frames(packed: io.BufferedReader, packing: _Packing, remarks: list[str]) ->
         if not rest:
             return
         if not any(rest.startswith(magic) or magic.startswith(rest) for magic in packing.magic):
-            remarks.append(f"behind the packed data stand bytes that are none of it: {rest[:20]!r}. They are left aside")
+            remarks.append(f"behind the packed data stand bytes that are none of it, left aside: {rest[:20]!r}")
             return
 
 

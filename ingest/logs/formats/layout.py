@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+from activity.geo import canonical_address
 from ingest.logs.formats.fields import Fields, compact
 from ingest.logs.formats.request import NotUnderstood, Request, unescape
 
@@ -26,6 +27,7 @@ class _Field(NamedTuple):
     key: str  # compact, as `fields.NAMES` has it
     blanks: int = 0  # that its values hold
     text: str = ""  # between it and the next field
+    has_port: bool = False  # its values are an address, a colon and a port
 
 
 _NGINX = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
@@ -41,6 +43,7 @@ _HEADERS = {
     "referer": "httpreferer", "useragent": "httpuseragent", "xforwardedfor": "httpxforwardedfor", "host": "httphost",
     "xrealip": "httpxrealip", "cfconnectingip": "httpcfconnectingip", "trueclientip": "httptrueclientip",
 }  # fmt: skip
+_WITH_PORT = "remoteaddrandport"  # of balancers: no server has such a variable
 _PARTS_OF_TARGETS = ("uri", "args", "isargs")  # they follow each other with nothing between them
 
 
@@ -68,7 +71,8 @@ class Layout:
             if end < 0:
                 return NotUnderstood(f"{field.name} has no end: no {text!r} follows", self._fields.found(values))
             if values.get(key, "-") in ("", "-"):
-                values[key] = unescape(line[start:end])
+                value = unescape(line[start:end])
+                values[key] = _without_port(value) if field.has_port else value
             start, before = end + len(text), text
         return self._fields.read(values)
 
@@ -153,7 +157,16 @@ def _pieces(pattern: re.Pattern[str], text: str, field: Callable[[re.Match[str]]
 
 def _nginx_field(match: re.Match[str]) -> list[_Piece]:
     key = compact(match[1] or match[2])
+    if key == _WITH_PORT:
+        return [_Field(match[0], "remoteaddr", has_port=True)]
     return [_Field(match[0], key, 1 if key == "timelocal" else 0)]
+
+
+def _without_port(text: str) -> str:
+    """Return the address of a text such as `2001:db8::1:51000`, whose last part is always a port."""
+    address, _, port = text.rpartition(":")
+    is_bare = ":" in address and "[" not in text and "." not in port
+    return address if is_bare and canonical_address(address) is not None else text
 
 
 def _apache_field(match: re.Match[str]) -> list[_Piece]:

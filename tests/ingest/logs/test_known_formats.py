@@ -178,6 +178,42 @@ def test_a_time_of_json_may_be_written_in_any_notation(field: str, time: str | i
     assert formats.json(json.dumps(NGINX | {field: time})) == WHOLE
 
 
+@pytest.mark.parametrize("shape", ["haproxy", "alb", "elb"])
+@pytest.mark.parametrize(
+    ("written", "client"),
+    [
+        ("2001:db8::77:54711", "2001:db8::77"),
+        ("2001:db8::77:4711", "2001:db8::77"),
+        ("2001:db8:1:2:3:4:5:6:80", "2001:db8:1:2:3:4:5:6"),
+        ("::1:443", "::1"),
+        ("::ffff:192.0.2.7:443", "192.0.2.7"),
+        ("[2001:db8::77]:4711", "2001:db8::77"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2:3:4:5:6"),
+        ("192.0.2.7", "192.0.2.7"),
+    ],
+)
+def test_the_last_part_of_a_balancers_client_is_its_port(shape: str, written: str, client: str) -> None:
+    line = re.sub(r"192\.0\.2\.7:[0-9]+", written, KNOWN[shape][1])
+    assert formats.parser(shape)(line) == KNOWN[shape][2]._replace(ip=client)
+
+
+@pytest.mark.parametrize(
+    ("captures", "agent", "host"),
+    [
+        ("{example.com} {Apache/2.4.1 (Unix)}", "", "example.com"),
+        ("{example.com|curl/8.5.0} {nginx/1.18|b.example}", "curl/8.5.0", "example.com"),
+        ("{} {Apache/2.4.1}", "", ""),
+    ],
+)
+def test_what_haproxy_captured_of_an_answer_says_nothing_of_the_visitor(captures: str, agent: str, host: str) -> None:
+    line = re.sub(r"\{.*\}", captures, KNOWN["haproxy"][1])
+    assert formats.parser("haproxy")(line) == WHOLE._replace(agent=agent or None, host=host, referrer="")
+    without = re.sub(r"\{.*\} ", "", KNOWN["haproxy"][1]).replace("/a?q=x", "/{curl/1|example.com}")
+    assert formats.parser("haproxy")(without) == Request(
+        "192.0.2.7", NOON, "GET", "/{curl/1|example.com}", 200, "", None
+    )
+
+
 def test_nginx_without_escape_json() -> None:
     line = json.dumps(NGINX | {"msec": 1748779200}).replace("/a?q=x", r"/a?q=\x22caf\xC3\xA9\x22\x5C")
     found = formats.json(line)
