@@ -76,8 +76,8 @@ def import_(
 
     A log line becomes a page view when it is a GET, was answered by 2xx or 304 and is no asset. Every line is one
     of: accepted, duplicate (imported before), refused (with a reason), not understood. Bots are accepted and
-    counted apart. Importing a file again adds nothing, also after an import that was broken off. The exit status is
-    1 when nothing of a file could be taken because its lines have another form.
+    counted apart. Importing a file again adds nothing, also after an import that was broken off. A file that cannot
+    be read, breaks off, or has no line of its form keeps no other from being imported; the exit status is then 1.
     """
     from infra import startup
     from infra.processes.session import session
@@ -98,11 +98,12 @@ def import_(
         worker = None if product else stack.enter_context(Worker(task))
         try:
             exported = partial(migration.rows, product, files, rules.domain, their_site)
-            sources = [] if product else [stack.enter_context(opened(name)) for name in named(files)]
+            names = [] if product else named(files)
             if dry_run:
                 assert worker is not None
-                _show(worker, sources, shape, as_json)
+                _show(worker, names, shape, as_json)
                 return
+            _one_of_them_opens(names)
             work = stack.enter_context(session(settings, "footfall import", parts=parts))
             parts.create_topics()
             loading = stack.enter_context(_Loading(work, site, parts.broker))
@@ -111,9 +112,13 @@ def import_(
                 migration.take_days(exported, importer, product, task, work)
             elif product:
                 migration.take(exported(), importer, product, task, loading.load_when_many)
-            for source in sources:
+            for name in names:
                 assert worker is not None
-                _import_file(importer, worker, loading, source, shape)
+                try:
+                    with opened(name) as source:
+                        _import_file(importer, worker, loading, source, shape)
+                except ImportFailed as error:
+                    importer.untaken.append(str(error))
         except ImportFailed as error:
             raise Failed(str(error)) from error
         click.echo("waiting for the numbers", err=True)
@@ -126,7 +131,9 @@ def import_(
 
 
 def _import_file(importer: Importer, worker: Worker, loading: _Loading, source: LogFile, shape: str) -> None:
-    """Import one file behind a progress bar. Raises ImportFailed where the file is not what it should be."""
+    """Import one file behind a progress bar.
+
+    Raises ImportFailed where the file is not what it should be; what came before is imported."""
     name = source.name
     shape, lines = _opened_as(source, shape)
     begun = time.monotonic()
@@ -139,10 +146,31 @@ def _import_file(importer: Importer, worker: Worker, loading: _Loading, source: 
             loading.load_when_many(importer.published)
             rate = read / max(time.monotonic() - begun, 0.001)
             bar.update(source.advanced(), f"{rate:,.0f} lines/s")
+    _tell_remarks(source)
     if source.fault is not None:
         raise ImportFailed(
             f"{name} breaks off: {source.fault}. What came before is imported; mend the file and run it again."
         )
+
+
+def _one_of_them_opens(names: list[str]) -> None:
+    """Raise ImportFailed where not one of these files can be opened: then nothing has to be begun."""
+    wrong = []
+    for name in names:
+        if name == "-":
+            return
+        try:
+            with opened(name):
+                return
+        except ImportFailed as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ImportFailed("\n".join(wrong))
+
+
+def _tell_remarks(source: LogFile) -> None:
+    for remark in source.remarks:
+        click.echo(f"{source.name}: {remark}", err=True)
 
 
 def _opened_as(source: LogFile, shape: str) -> tuple[str, Iterator[bytes]]:
@@ -166,32 +194,44 @@ def _shape(shape: str, log_format: str | None) -> str:
     return f"layout {log_format}"
 
 
-def _show(worker: Worker, sources: Iterable[LogFile], shape: str, as_json: bool) -> None:
+def _show(worker: Worker, names: Iterable[str], shape: str, as_json: bool) -> None:
     """Show what would be read. Raises Failed where nothing could be taken of a file, or one breaks off."""
+    wrong = []
+    for name in names:
+        try:
+            with opened(name) as source:
+                wrong += _show_file(worker, source, shape, as_json)
+        except ImportFailed as error:
+            wrong.append(str(error))
+    if wrong:
+        raise Failed("\n".join(wrong))
+
+
+def _show_file(worker: Worker, source: LogFile, shape: str, as_json: bool) -> list[str]:
+    """Show what would be read of one file, and return what is wrong with it."""
     from ingest.logs.preview import Preview
 
     wrong = []
-    for source in sources:
-        its_shape, lines = _opened_as(source, shape)
-        preview = Preview(source.name, its_shape)
-        preview.read(worker.batches(its_shape, lines, _BATCH))
-        if source.fault is not None:
-            wrong.append(f"{source.name} breaks off: {source.fault}")
-        if preview.tally.nothing_taken():
-            wrong.append(f"{source.name}: not one line would be taken as {its_shape}")
-        if as_json:
-            click.echo(json.dumps(preview.as_json()))
-            continue
-        click.echo(f"{source.name}: {its_shape}")
-        for event in preview.events:
-            at = datetime.fromtimestamp(event.occurred_at / 1000, UTC)
-            more = [event.referrer and f"from {event.referrer}", event.browser, event.os, event.bot and "bot"]
-            click.echo(f"  {at:%Y-%m-%d %H:%M:%S}Z  {event.url}  {', '.join(filter(None, more))}")
-        for example in preview.examples:
-            click.echo(f"  {example}")
-        click.echo(_counts(preview.tally, "would be "))
-    if wrong:
-        raise Failed("\n".join(wrong))
+    shape, lines = _opened_as(source, shape)
+    preview = Preview(source.name, shape)
+    preview.read(worker.batches(shape, lines, _BATCH))
+    _tell_remarks(source)
+    if source.fault is not None:
+        wrong.append(f"{source.name} breaks off: {source.fault}")
+    if preview.tally.nothing_taken():
+        wrong.append(f"{source.name}: not one line would be taken as {shape}")
+    if as_json:
+        click.echo(json.dumps(preview.as_json()))
+        return wrong
+    click.echo(f"{source.name}: {shape}")
+    for event in preview.events:
+        at = datetime.fromtimestamp(event.occurred_at / 1000, UTC)
+        more = [event.referrer and f"from {event.referrer}", event.browser, event.os, event.bot and "bot"]
+        click.echo(f"  {at:%Y-%m-%d %H:%M:%S}Z  {event.url}  {', '.join(filter(None, more))}")
+    for example in preview.examples:
+        click.echo(f"  {example}")
+    click.echo(_counts(preview.tally, "would be "))
+    return wrong
 
 
 class _Stored:

@@ -2,7 +2,7 @@
 
 The client is the first field that is an address, in any spelling: with a port, in brackets, as a chain of proxies
 whose first part is the client, or after the name of a file, which `grep` puts before it. The field before it may name
-the virtual host.
+the virtual host. Where syslog put its head before the line, the host in it may be an address, but is no client.
 """
 
 from __future__ import annotations
@@ -24,6 +24,19 @@ _INTERNAL = tuple(
 )  # fmt: skip
 _LABEL = re.compile(r"[a-z0-9_-]+")
 
+_BSD_TIME = r"[A-Z][a-z]{2} [ 0-9]?[0-9] (?:[0-9]{4} )?[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?: [A-Z]{3,4})?"
+_ISO_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.,]{8,18}(?:Z|[+-][0-9]{2}:?[0-9]{2})"
+# Syslog's head: time, host, facility and tag, of which host and facility may be missing; or, by RFC 5424, all up to the
+# structured data.
+_SYSLOG = re.compile(
+    rf"(?:{_BSD_TIME}|{_ISO_TIME}) +(?:[^ -][^ ]{{0,254}} +){{0,2}}[^ :\[]{{1,128}}(?:\[[^ \]]{{0,64}}\])?:(?: +|$)"
+    rf"|<[0-9]{{1,3}}>[1-9] (?:-|{_ISO_TIME}) +(?:[^ ]{{1,255}} +){{4}}"
+)
+_SYSLOG_WITHOUT_TAG = re.compile(
+    rf"(?:<[0-9]{{1,3}}>(?:{_BSD_TIME}|{_ISO_TIME})|{_BSD_TIME}) +\[?[0-9A-Fa-f:.]{{3,45}}\]? +"
+)
+_LONGEST_HEAD = 512  # characters
+
 
 class Client(NamedTuple):
     """Who asked, and which virtual host, where the line names one."""
@@ -38,6 +51,13 @@ def client_of(text: str) -> Client | None:
 
 
 def _client_of(text: str) -> Client | None:
+    if head := _SYSLOG.search(text[:_LONGEST_HEAD]):
+        return _first_client(text[head.end() :])
+    without_tag = _SYSLOG_WITHOUT_TAG.search(text[:_LONGEST_HEAD])
+    return (without_tag and _first_client(text[without_tag.end() :])) or _first_client(text)
+
+
+def _first_client(text: str) -> Client | None:
     fields = text.split(None, _FIELDS)[:_FIELDS]
     for index, field in enumerate(fields):
         address = address_in(field)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import bz2
 import codecs
 import glob
-import gzip
 import io
 import itertools
 import lzma
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from ingest.logs import formats
 
@@ -22,7 +21,7 @@ _SNIFFED = 100  # lines that are neither empty nor a comment
 _SNIFFED_AT_MOST = 10_000
 _LONGEST = 1_000_000  # bytes of a line that are read, as of a request's body
 _PIECE = 1 << 20  # bytes
-_PACKED_PIECE = 4_096  # bytes of zstd, which may be 30,000 times as many
+_PACKED_PIECE = 4_096  # bytes that are unpacked at once: of zstd they may become 30,000 times as many
 _MAGIC = 6  # bytes: the longest of those below
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # as PowerShell writes
 _NOT_UNPACKED = {
@@ -41,14 +40,15 @@ class ImportFailed(Exception):
 class LogFile:
     """One opened file. Iterate over it for its lines, line ends included; it is a context manager that closes it.
 
-    What it is packed with is known by its first bytes: gzip, bzip2, xz, zstd and lz4. A file that breaks off, as a
-    packed one may, ends where it does, and `fault` says why."""
+    What it is packed with is known by its first bytes: gzip, bzip2, xz, zstd and lz4. A packed file that breaks off
+    ends with the last whole line before the fault, and `fault` says why. `remarks` are about a file that is whole."""
 
     def __init__(self, name: str, raw: IO[bytes], size: int | None) -> None:
         """`size` is in bytes; None where nobody knows it, as of stdin."""
         self.name = name
         self.size = size
         self.fault: Exception | None = None
+        self.remarks: list[str] = []
         self._raw = raw
         self._before = 0
         self._lines: io.BufferedIOBase | None = None
@@ -56,7 +56,7 @@ class LogFile:
     def __iter__(self) -> Iterator[bytes]:
         try:
             if self._lines is None:
-                self._lines = _without_mark(_unpacked(self._raw))
+                self._lines = _without_mark(_unpacked(self._raw, self.remarks))
             read = self._lines.readline
             while line := read(_LONGEST):
                 yield line
@@ -181,40 +181,70 @@ def _buffered(raw: Any) -> io.BufferedReader:
     return raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, _PIECE)
 
 
-def _unpacked(raw: IO[bytes]) -> io.BufferedIOBase:
+class _Packing(NamedTuple):
+    """One way to pack files: frames, each of which begins with one of `magic`."""
+
+    magic: tuple[bytes, ...]
+    begin: Callable[[], Any]  # what unpacks one frame
+
+
+def _zstd() -> Any:
+    import zstandard
+
+    return zstandard.ZstdDecompressor().decompressobj()
+
+
+def _lz4() -> Any:
+    import lz4.frame
+
+    return lz4.frame.LZ4FrameDecompressor()
+
+
+_SKIPPED = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))  # frames of zstd and lz4 without data
+_PACKINGS = (
+    _Packing((b"\x1f\x8b",), lambda: zlib.decompressobj(31)),  # gzip
+    _Packing((b"BZh",), bz2.BZ2Decompressor),
+    _Packing((b"\xfd7zXZ\x00", b"\x5d\x00\x00"), lzma.LZMADecompressor),
+    _Packing((b"\x28\xb5\x2f\xfd", *_SKIPPED), _zstd),
+    _Packing((b"\x04\x22\x4d\x18", *_SKIPPED), _lz4),
+)
+
+
+def _unpacked(raw: IO[bytes], remarks: list[str]) -> io.BufferedIOBase:
     buffered = _buffered(raw)
     magic = buffered.peek(_MAGIC)[:_MAGIC]
-    if magic.startswith(b"\x1f\x8b"):
-        return _buffered(gzip.GzipFile(fileobj=buffered))
-    if magic.startswith(b"BZh"):
-        return _buffered(bz2.BZ2File(buffered))
-    if magic.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
-        return _buffered(lzma.LZMAFile(buffered))
-    if magic.startswith(b"\x28\xb5\x2f\xfd"):
-        return _buffered(_Pieces(_zstd(buffered)))
-    if magic.startswith(b"\x04\x22\x4d\x18"):
-        import lz4.frame
-
-        return _buffered(lz4.frame.LZ4FrameFile(buffered))
+    for packing in _PACKINGS:
+        if magic.startswith(packing.magic):
+            return _buffered(_Pieces(_frames(buffered, packing, remarks)))
     for begins, kind in _NOT_UNPACKED.items():
         if magic.startswith(begins):
             raise ImportFailed(f"it is packed as {kind}: unpack it first, and import what comes out (`-` is stdin)")
     return buffered
 
 
-def _zstd(packed: io.BufferedReader) -> Iterator[bytes]:
-    """Unpack frame by frame. Raises EOFError where the last one breaks off, and ZstdError."""
-    import zstandard
+def _frames(packed: io.BufferedReader, packing: _Packing, remarks: list[str]) -> Iterator[bytes]:
+    """Unpack frame by frame, a little at a time, so that all that came before a fault is yielded.
 
-    unpacking, rest = None, b""
-    while piece := rest or packed.read(_PACKED_PIECE):
-        unpacking = unpacking or zstandard.ZstdDecompressor().decompressobj()
-        yield unpacking.decompress(piece)
-        rest = unpacking.unused_data if unpacking.eof else b""
-        if unpacking.eof:
-            unpacking = None
-    if unpacking is not None:
-        raise EOFError("the last frame of zstd has no end")
+    Zeros between frames and behind them are padding. Of other bytes behind the last frame a remark is made. Raises
+    EOFError where the last frame breaks off, and what the library raises where a frame is damaged."""
+    rest = b""
+    while True:
+        unpacking = packing.begin()
+        while not unpacking.eof:
+            piece = rest or packed.read(_PACKED_PIECE)
+            if not piece:
+                raise EOFError("the packed data has no end")
+            rest = b""
+            if found := unpacking.decompress(piece):
+                yield found
+        rest = (unpacking.unused_data or b"").lstrip(b"\0")  # None of lz4
+        while len(rest) < _MAGIC and (more := packed.read(_PACKED_PIECE)):
+            rest = (rest + more).lstrip(b"\0")
+        if not rest:
+            return
+        if not any(rest.startswith(magic) or magic.startswith(rest) for magic in packing.magic):
+            remarks.append(f"behind the packed data stand bytes that are none of it, left aside: {rest[:20]!r}")
+            return
 
 
 def _zstd_error() -> type[Exception]:
@@ -237,6 +267,6 @@ def _without_mark(lines: io.BufferedIOBase) -> io.BufferedIOBase:
 
 def _recoded(lines: io.BufferedReader, encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)("replace")
-    while piece := lines.read(_PIECE):
+    while piece := lines.read1(_PIECE):  # not `read`: what came before a fault counts
         if text := decoder.decode(piece):
             yield text.encode("utf-8", "replace")

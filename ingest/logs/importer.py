@@ -98,7 +98,8 @@ class Importer:
             telling += batch.lines - sum(batch.refused.get(why, 0) for why in _SAYING_NOTHING)
             self._show(batch)
             if lines >= _HOPELESS and not_understood == lines:
-                raise ImportFailed(f"{name}: not one of {lines} lines is {shape}; see --format. {self.examples[0]}")
+                example = wrong_lines(batch)[0]
+                raise ImportFailed(f"{name}: not one of {lines} lines is {shape}; see --format. {example}")
             self._take(batch, shape)
             yield lines
         if telling and not of_this_form:

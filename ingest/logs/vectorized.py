@@ -36,7 +36,9 @@ _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _PLAIN_CLIENT = rf"^({_OCTET}(?:\.{_OCTET}){{3}})[ \t]"
 _INTERNAL = r"(?i)(?:^|[ \t,:\[\"])(?:10\.|172\.|192\.168\.|127\.|169\.254\.|100\.|::1|f[cde][0-9a-f]{0,2}:|::ffff:|0)"
 _CHAIN = r'"[0-9A-Fa-f:]+[.:,]'
+_LIKE_ADDRESSES = r"^[0-9A-Fa-f:., \t]+$"
 _URL = r"^[A-Za-z][A-Za-z0-9+.-]*://"
+_PRODUCT = r"^[A-GI-Za-z][A-Za-z0-9_.-]*/[0-9]"  # an agent, and no HTTP/1.1
 
 _ROWS = {"row": pl.UInt32(), "at": pl.Int64(), "page": pl.UInt32(), "visitor": pl.UInt32()}
 
@@ -57,6 +59,7 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
         .with_columns(before.str.splitn("[", 2).struct.rename_fields(["client", "stamp"]).struct.unnest())
     )
     quoted = size.str.contains(_SIZE + _GAP) & pl.col("gap").str.contains("^" + _GAP) & rest.str.contains(_REST)
+    quoted &= ~pl.col("referrer").str.contains(_LIKE_ADDRESSES) & ~pl.col("agent").str.contains(_LIKE_ADDRESSES)
     if not common:
         quoted &= _is_clear()
     bare = size.str.contains(_SIZE + r"[ \t]*$")
@@ -259,7 +262,8 @@ def _is_clear() -> pl.Expr:
     """Return whether the first two quoted fields after the bytes are those that `formats.referrer_and_agent` finds."""
     is_referrer = pl.col("referrer").is_in(["", "-"]) | pl.col("referrer").str.contains(_URL)
     more = pl.col("rest").str.contains('"', literal=True)
-    return ~more | (is_referrer & ~pl.col("agent").str.contains(_URL))
+    is_agent = pl.col("agent").str.contains(_PRODUCT)
+    return (is_agent & (is_referrer | ~more)) | (is_referrer & ~more)
 
 
 def _with(

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,25 +35,21 @@ class Task(NamedTuple):
 
 
 class Worker:
-    """The process, seen from the command's side. Use it as a context manager, which ends the process."""
+    """The process, seen from the command's side. Use it as a context manager, which ends the process.
+
+    A file that was given up leaves the process in its middle: then another one reads the next file."""
 
     def __init__(self, task: Task) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, task), daemon=True, name="reading")
-        self._process.start()
-        theirs.close()
+        self._task = task
         self._feeding: threading.Thread | None = None
-        self._fault: Exception | None = None  # of the lines
+        self._is_in_a_file = False
+        self._begin()
 
     def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.join()
-        if self._feeding is None or not self._feeding.is_alive():
-            self._pipe.close()  # else its thread, which may wait for a line, finds that nobody listens
+        self._end()
 
     def batches(self, shape: str, lines: Iterable[bytes], size: int) -> Iterator[Batch]:
         """Yield what one file's lines came to, `size` lines a batch; `shape` is one of `formats.FORMATS`.
@@ -62,29 +59,53 @@ class Worker:
 
         from ingest.logs.batch import Batch
 
+        if self._is_in_a_file:
+            self._end()
+            self._begin()
+        self._is_in_a_file = True
         decode = msgspec.msgpack.Decoder(Batch).decode
-        self._feeding = threading.Thread(target=self._feed, args=(shape, lines, size), daemon=True, name="feeding")
-        self._feeding.start()
+        pipe, faults = self._pipe, list[Exception]()
+        fed = (pipe, self._process, shape, lines, size, faults)
+        self._feeding = feeding = threading.Thread(target=_feed, args=fed, daemon=True, name="feeding")
+        feeding.start()
         try:
-            while encoded := self._pipe.recv_bytes():
+            while encoded := pipe.recv_bytes():
                 yield decode(encoded)
         except (EOFError, ConnectionResetError):
-            if self._fault is not None:
-                raise ImportFailed(f"the lines cannot be read: {self._fault}") from self._fault
+            if faults:
+                raise ImportFailed(f"the lines cannot be read: {faults[0]}") from faults[0]
             raise ImportFailed("the process that reads the lines was ended; run the import again, it goes on") from None
-        self._feeding.join()
+        feeding.join()
+        self._is_in_a_file = False
 
-    def _feed(self, shape: str, lines: Iterable[bytes], size: int) -> None:
-        rest = iter(lines)
-        try:
-            with suppress(OSError):  # the worker has ended: `batches` says so
-                self._pipe.send(shape)
-                while some := list(islice(rest, size)):
-                    self._pipe.send(some)
-                self._pipe.send(None)
-        except Exception as error:
-            self._fault = error
-            self._process.terminate()  # so that `batches` waits no longer
+    def _begin(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, self._task), daemon=True, name="reading")
+        self._process.start()
+        theirs.close()
+
+    def _end(self) -> None:
+        self._process.terminate()
+        self._process.join()
+        if self._feeding is None or not self._feeding.is_alive():
+            self._pipe.close()  # else its thread, which may wait for a line, finds that nobody listens
+
+
+def _feed(
+    pipe: Connection, process: BaseProcess, shape: str, lines: Iterable[bytes], size: int, faults: list[Exception]
+) -> None:
+    """Send the lines, `size` at a time. If they cannot be read, add why to `faults`, and end the process."""
+    rest = iter(lines)
+    try:
+        with suppress(OSError):  # the worker has ended: `batches` says so
+            pipe.send(shape)
+            while some := list(islice(rest, size)):
+                pipe.send(some)
+            pipe.send(None)
+    except Exception as error:
+        faults.append(error)
+        process.terminate()  # so that `batches` waits no longer
 
 
 def _serve(pipe: Connection, task: Task) -> None:

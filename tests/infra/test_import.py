@@ -156,6 +156,28 @@ def test_what_cannot_be_read_is_told_in_words(
     assert "Traceback" not in done.stderr
 
 
+def test_files_that_are_wrong_keep_no_other_from_being_imported(data: str, log: Path, tmp_path: Path) -> None:
+    broken = "\n".join(line("198.51.100.1", 0, f"GET /{number} HTTP/1.1") for number in range(300)).encode() + b"\n"
+    (tmp_path / "a.log").write_bytes(b"2025/06/02 10:00:00 [error] 7#7: *1 open() failed\n")
+    (tmp_path / "aa.log").write_bytes(LOG[0].encode() + b"\n" * 200 + b"hello\n" * 5)
+    (tmp_path / "ab.log").write_bytes(gzip.compress(broken)[:-8])
+    (tmp_path / "ac.log").write_bytes(gzip.compress(b"") + b"hello")
+    files = [str(tmp_path / "absent.log"), str(tmp_path / "*.log")]
+    done = footfall("import", *files, "--site", SITE, "--data", data, "--json", "--dry-run")
+    shown = {Path(found["file"]).name: found["accepted"] for found in map(json.loads, done.stdout.splitlines())}
+    assert (done.returncode, shown) == (1, {"aa.log": 1, "ab.log": 300, "ac.log": 0, "access.log": 7}), done.stderr
+    done = footfall("import", *files, "--site", SITE, "--data", data, "--json")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["accepted"], report["duplicates"]) == (1, 307, 1), done.stderr
+    for told in ("absent.log cannot", "a.log: no known format", "ab.log breaks off", "ac.log: behind the packed"):
+        assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    # Loaded when the command returns, as after any other import.
+    assert numbers(data)["pageviews"] == NUMBERS["pageviews"] + 300
+    done = footfall("import", str(tmp_path / "absent.log"), "--site", SITE, "--data", data)
+    assert (done.returncode, done.stdout, "waiting" in done.stderr) == (1, "", False)
+
+
 def test_an_unknown_site_is_told_how_to_be_added(data: str, log: Path) -> None:
     done = footfall("import", str(log), "--site", "other.example", "--data", data)
     assert done.returncode == 1

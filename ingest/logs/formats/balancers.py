@@ -8,12 +8,12 @@ from ingest.logs.formats.layout import Layout, builtin
 from ingest.logs.formats.request import NotUnderstood, Request
 
 _ELB = (
-    "$time_iso8601 $elb $remote_addr $target $before $during $after $status $target_status $received $sent "
+    "$time_iso8601 $elb $remote_addr_and_port $target $before $during $after $status $target_status $received $sent "
     '"$request" "$http_user_agent"'
 )
 _HAPROXY = (
-    "$remote_addr [$time_local] $frontend $backend $timers $status $bytes $request_cookie $response_cookie $state "
-    '$connections $queues_and_captures "$request"'
+    "$remote_addr_and_port [$time_local] $frontend $backend $timers $status $bytes $request_cookie $response_cookie "
+    '$state $connections $queues_and_captures "$request"'
 )
 _S3 = (
     "$owner $bucket [$time_local] $remote_addr $requester $request_id $operation $key "
@@ -54,9 +54,11 @@ class HaProxy:
         after = line.find("]: ", 0, _LONGEST_PREFIX)
         body = line[after + 3 :] if after >= 0 else line
         found = self._layout.read(body)
-        if isinstance(found, NotUnderstood) or "{" not in body:
+        # Of the request first, then of its answer. HAProxy encodes quotes and braces that are in them.
+        captures = body.partition('"')[0].partition("{")[2]
+        if isinstance(found, NotUnderstood) or not captures:
             return found
-        captured = body.partition("{")[2].partition('} "')[0].replace("} {", "|").split("|")
+        captured = captures.partition("}")[0].split("|")
         agent = next(filter(_AGENT.fullmatch, captured), None)
         referrer = next(filter(_ADDRESS.match, captured), "")
         host = next(filter(_HOST.fullmatch, captured), "")

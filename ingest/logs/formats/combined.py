@@ -20,7 +20,9 @@ from ingest.logs.formats.times import STAMP, time_of
 _NO_TIME = NotUnderstood("no time such as [01/Jun/2025:12:00:00 +0000]")
 _NO_ADDRESS = NotUnderstood("no field before the time is a client's address", 1)
 _NO_REQUEST = NotUnderstood('no "request" with status and bytes after it', 2)
-_NO_AGENT = NotUnderstood("which of the quoted fields after the bytes are referrer and agent is not clear", 4)
+_NO_AGENT = NotUnderstood(
+    "which of the quoted fields after the bytes are referrer and agent is not clear: give --log-format", 4
+)
 _TORN = NotUnderstood("a quoted field has no end", 3)
 
 # Quoted fields may hold escaped quotes. Possessive: what is taken is never given back, so no line is read twice.
@@ -29,6 +31,7 @@ _STATUS_AND_SIZE = re.compile(r"[0-9]{3} (?:[0-9]+|-)")
 _CHAIN = re.compile(r"[0-9A-Fa-f:.]{3,45}(?:,[ \t]*[0-9A-Fa-f:.]{3,45})*+")
 _LONGEST_CHAIN = 1_024  # characters
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_PRODUCT = re.compile(r"(?!HTTP/)[A-Za-z][A-Za-z0-9_.-]*/[0-9]")  # how agents begin: Mozilla/5.0, curl/8.5.0
 
 
 def combined(line: str) -> Request | NotUnderstood:
@@ -72,7 +75,7 @@ def client_behind(client: Client, quoted: list[str]) -> Client:
     if not is_internal(client.ip):
         return client
     for field in quoted:
-        if _CHAIN.fullmatch(field[:_LONGEST_CHAIN]):
+        if _is_chain(field):
             addresses = [address for part in field.split(",") if (address := address_in(part)) is not None]
             public = [address for address in addresses if not is_internal(address)]
             if addresses:
@@ -88,16 +91,30 @@ def quoted_in(text: str) -> list[str]:
 def referrer_and_agent(quoted: list[str]) -> tuple[str | None, str | None] | None:
     """Find referrer and agent among the quoted fields after the bytes; return (None, None) where there is none.
 
-    Of more than two fields they are the first pair of which the first may be a referrer and the second is no address.
-    Return None where they cannot be found: a single field may be either of them."""
+    They are a pair, of which the second is no chain of addresses; of more than two fields, the first may be a referrer
+    and the second is no URL either. The first pair with an agent's form counts, and where none has it, the first of
+    all. Return None where they cannot be found: a single field may be either of them, and a field with an agent's form
+    that is in no such pair may be the agent."""
     if not quoted:
         return None, None
-    if len(quoted) == 2:
-        return quoted[0], quoted[1]
-    for referrer, agent in pairwise(quoted):
-        if (referrer in ("", "-") or _URL.match(referrer)) and not _URL.match(agent):
-            return referrer, agent
-    return None
+    pairs = [
+        (referrer, agent)
+        for referrer, agent in pairwise(quoted)
+        if not _is_chain(agent) and (len(quoted) == 2 or (_may_refer(referrer) and not _URL.match(agent)))
+    ]
+    for referrer, agent in pairs:
+        if _PRODUCT.match(agent):
+            return "" if _is_chain(referrer) else referrer, agent
+    return None if any(map(_PRODUCT.match, quoted)) else next(iter(pairs), None)
+
+
+def _may_refer(text: str) -> bool:
+    return text in ("", "-") or _URL.match(text) is not None
+
+
+def _is_chain(text: str) -> bool:
+    """Return whether a field is an address, or several as proxies pass them on."""
+    return _CHAIN.fullmatch(text[:_LONGEST_CHAIN]) is not None and address_in(text.partition(",")[0]) is not None
 
 
 def _fields(line: str, start: int) -> list[tuple[str | None, str | None]] | None:

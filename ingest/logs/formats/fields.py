@@ -66,6 +66,7 @@ NEEDED = ("time", "client", "status", "request")  # in the order in which they a
 _IN_WORDS = {"time": "a time", "client": "a client's address", "status": "a status", "request": "a request"}
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
+_METHOD = re.compile(r"[A-Za-z]{1,32}(?:-[A-Za-z]{1,32})*")
 _STATUS = re.compile(r"([0-9]{1,9})(?:\.0)?", re.ASCII)
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://([^/?#\s]{1,260})")
 _LONGEST_NAME = 64  # characters
@@ -162,10 +163,15 @@ class Fields:
         return public or (passed_on[0] if passed_on and (ip is None or is_internal(ip)) else ip)
 
     def _request(self, values: Mapping[str, str]) -> tuple[str, str]:
+        method, target = self._first("method", values), self._first("target", values)
         for name in self._names["request"]:
             if value := values.get(name):
-                return split_request(value)
-        method, target = self._first("method", values), self._first("target", values)
+                its_method, its_target = split_request(value)
+                if not method or (its_target and _METHOD.fullmatch(its_method)):
+                    return its_method, its_target
+                if value != method:  # the method has a field of its own, as by Logstash: then this is the target
+                    target = value
+                break
         query = self._first("query", values).removeprefix("?")
         return method, f"{target}?{query}" if target and query and "?" not in target else target
 

@@ -16,6 +16,7 @@ import msgspec
 from ingest.logs.formats.combined import combined
 from ingest.logs.formats.fields import compact, fields_of
 from ingest.logs.formats.request import NotUnderstood, Request
+from ingest.logs.formats.w3c import as_sent
 
 _NO_LINE = NotUnderstood("no JSON object")
 _NO_LOG = "no field has a name that is known for the "
@@ -36,7 +37,9 @@ def json(line: str) -> Request | NotUnderstood:
 
 
 def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
-    values = _flat(given)
+    values = as_sent(_flat(given))
+    if "clientip" in given and "verb" in given:
+        _as_without_grok(given, values)
     fields = fields_of(tuple(values))
     found = NotUnderstood(_NO_LOG + fields.missing[0]) if fields.missing else fields.read(values)
     if isinstance(found, Request) or inside:
@@ -49,6 +52,17 @@ def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
             if isinstance(request, Request):
                 return request
     return found
+
+
+def _as_without_grok(given: dict[str, Any], values: dict[str, str]) -> None:
+    """Undo what Logstash's grok does to a combined line: it leaves the quotes around agent and referrer.
+
+    Beside its `timestamp`, the line's own time, `@timestamp` may be when the line was collected."""
+    for name in ("agent", "referrer"):
+        if values.get(name, "").startswith('"'):
+            values[name] = values[name].removeprefix('"').removesuffix('"')
+    if isinstance(given.get("timestamp"), str):
+        values["timestamp"] = given["timestamp"]
 
 
 def is_event(given: dict[str, Any]) -> bool:

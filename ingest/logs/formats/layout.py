@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from ingest.logs.formats.fields import Fields, compact
+from activity.geo import canonical_address
+from ingest.logs.formats.fields import NAMES, Fields, compact
 from ingest.logs.formats.request import NotUnderstood, Request, unescape
 
 
@@ -26,6 +27,7 @@ class _Field(NamedTuple):
     key: str  # compact, as `fields.NAMES` has it
     blanks: int = 0  # that its values hold
     text: str = ""  # between it and the next field
+    has_port: bool = False  # its values are an address, a colon and a port
 
 
 _NGINX = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
@@ -41,6 +43,10 @@ _HEADERS = {
     "referer": "httpreferer", "useragent": "httpuseragent", "xforwardedfor": "httpxforwardedfor", "host": "httphost",
     "xrealip": "httpxrealip", "cfconnectingip": "httpcfconnectingip", "trueclientip": "httptrueclientip",
 }  # fmt: skip
+_OPENING = tuple("\"'[({<|")  # behind which a field ends with something else than a blank
+_HOLDING_BLANKS = (*NAMES["request"], *NAMES["agent"], "remoteuser", "directiveu")
+_HEADERS_HOLDING_BLANKS = ("httpaccept", "httpcookie", "header", "senthttp", "cookie", "directiveo")
+_WITH_PORT = "remoteaddrandport"  # of balancers: no server has such a variable
 _PARTS_OF_TARGETS = ("uri", "args", "isargs")  # they follow each other with nothing between them
 
 
@@ -51,6 +57,7 @@ class Layout:
         """`before` is the text before the first field; `whole`: targets are absolute addresses."""
         self._before = before
         self._parts = fields
+        self._open = _open_agent(before, fields)
         self._fields = Fields([field.key for field in fields], whole)
         self.missing = self._fields.missing
 
@@ -64,13 +71,44 @@ class Layout:
         before = self._before
         for index, field in enumerate(self._parts):
             key, text = field.key, field.text
-            end = _end(line, start, field, before) if text or index < last else len(line)
+            if index == self._open:
+                end = self._end_from_behind(line, start)
+            else:
+                end = _end(line, start, field, before) if text or index < last else len(line)
             if end < 0:
                 return NotUnderstood(f"{field.name} has no end: no {text!r} follows", self._fields.found(values))
             if values.get(key, "-") in ("", "-"):
-                values[key] = unescape(line[start:end])
+                value = unescape(line[start:end])
+                values[key] = _without_port(value) if field.has_port else value
             start, before = end + len(text), text
         return self._fields.read(values)
+
+
+    def _end_from_behind(self, line: str, start: int) -> int:
+        """Return where the agent that begins at `start` ends, by the texts behind it, the last first; -1 if nowhere."""
+        end = len(line)
+        for field in reversed(self._parts[self._open :]):
+            if field.text:
+                end = line.rfind(field.text, start, end)
+                while field.text.isspace() and end > start and line[end - 1] == ",":  # a chain of addresses, of times
+                    end = line.rfind(field.text, start, end)
+            if end < 0:
+                break
+        return end
+
+
+def _open_agent(before: str, fields: list[_Field]) -> int:
+    """Return the index of an agent that only a blank ends, as stand in agents too; -1 where there is none.
+
+    Raises BadLayout where a field behind it may hold blanks as well."""
+    texts = [before, *(field.text for field in fields)]
+    bare = [index for index, text in enumerate(texts[1:]) if not text.strip(" ") and texts[index][-1:] not in _OPENING]
+    agent = next((index for index in bare if fields[index].key in NAMES["agent"] and fields[index].text), -1)
+    for index in bare if agent >= 0 else ():
+        name, key, blanks, *_ = fields[index]
+        if index > agent and (blanks or key in _HOLDING_BLANKS or key.startswith(_HEADERS_HOLDING_BLANKS)):
+            raise BadLayout(f"where {fields[agent].name} ends cannot be told: blanks stand in it, and in {name} too")
+    return agent
 
 
 def _end(line: str, start: int, field: _Field, before: str) -> int:
@@ -153,7 +191,16 @@ def _pieces(pattern: re.Pattern[str], text: str, field: Callable[[re.Match[str]]
 
 def _nginx_field(match: re.Match[str]) -> list[_Piece]:
     key = compact(match[1] or match[2])
+    if key == _WITH_PORT:
+        return [_Field(match[0], "remoteaddr", has_port=True)]
     return [_Field(match[0], key, 1 if key == "timelocal" else 0)]
+
+
+def _without_port(text: str) -> str:
+    """Return the address of a text such as `2001:db8::1:51000`, whose last part is always a port."""
+    address, _, port = text.rpartition(":")
+    is_bare = ":" in address and "[" not in text and "." not in port
+    return address if is_bare and canonical_address(address) is not None else text
 
 
 def _apache_field(match: re.Match[str]) -> list[_Piece]:

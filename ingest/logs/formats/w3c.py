@@ -1,7 +1,8 @@
 """W3C extended logs: IIS, CloudFront, Netscaler and others, whose `#Fields` line names what each line has.
 
 Times are UTC, a field that has no value is `-`. Where lines have no date, that of the `#Date` line counts. Servers
-write blanks in a field as `+` (IIS) or as `%20` (CloudFront), or quote it; CloudFront separates fields by tabs.
+write blanks in a field as `+` (IIS) or as `%20` (CloudFront), or quote it; CloudFront separates fields by tabs. It also
+writes the `%` of an address as `%25`, and all of this in JSON too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from ingest.logs.formats.request import NotUnderstood, Request
 _DIRECTIVE = re.compile(r"#(Fields|Date):[ \t]*(.*)", re.IGNORECASE)
 # Possessive: what is taken is never given back, so no line is read twice.
 _WORD = re.compile(r'[ \t]*+(?:"([^"]*+(?:""[^"]*+)*+)"|([^ \t"][^ \t]*+))(?![^ \t])')
+_CLOUDFRONT = ("xedge", "xhostheader")  # how names begin that only its logs have
+_REFERRERS, _TARGETS = ("csreferer", "csreferrer"), ("csuristem", "csuriquery")
 _ENCODED_TWICE = re.compile(r"%25(?=[0-9A-Fa-f]{2})")
 
 
@@ -54,12 +57,20 @@ class W3c:
         if len(words) != len(self._keys):
             return NotUnderstood(f"it has {len(words)} fields, and #Fields names {len(self._keys)}", len(NEEDED))
         values = dict(zip(self._keys, words, strict=True)) | self._constant
-        if agent := values.get("csuseragent"):
-            values["csuseragent"] = _agent(agent)
-        for key in ("csreferer", "csreferrer"):
-            if key in values:
-                values[key] = _ENCODED_TWICE.sub("%", values[key])
-        return self._fields.read(values)
+        return self._fields.read(as_sent(values))
+
+
+def as_sent(values: dict[str, str]) -> dict[str, str]:
+    """Return the fields of a line, by their compact names, with those of W3C's names as the client sent them."""
+    if "csuristem" not in values and "csuseragent" not in values and "csreferer" not in values:
+        return values
+    if agent := values.get("csuseragent"):
+        values["csuseragent"] = _agent(agent)
+    is_cloudfront = any(name.startswith(_CLOUDFRONT) for name in values)
+    for key in (*_REFERRERS, *(_TARGETS if is_cloudfront else ())):
+        if key in values:
+            values[key] = _ENCODED_TWICE.sub("%", values[key])
+    return values
 
 
 def _words(line: str) -> list[str]:

@@ -7,8 +7,10 @@ import codecs
 import gzip
 import lzma
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lz4.frame
 import pytest
@@ -46,14 +48,45 @@ def test_a_file_has_the_same_lines_however_it_is_packed(tmp_path: Path, name: st
         assert (shape, b"".join(lines), file.fault) == ("combined", TEXT, None)
 
 
+def unpacked(name: str, packed: bytes) -> bytes:
+    """What comes out of one frame that may break off, as far as the library itself gives it out."""
+    begin: dict[str, Callable[[], Any]] = {
+        "gzip": lambda: zlib.decompressobj(31),
+        "bzip2": bz2.BZ2Decompressor,
+        "xz": lzma.LZMADecompressor,
+        "zstd": zstandard.ZstdDecompressor().decompressobj,
+        "lz4": lz4.frame.LZ4FrameDecompressor,
+    }
+    return bytes(begin[name]().decompress(packed))
+
+
+@pytest.mark.parametrize("missing", [9, 400])
 @pytest.mark.parametrize("name", ["gzip", "bzip2", "xz", "zstd", "lz4"])
-def test_a_packed_file_that_breaks_off_says_so(tmp_path: Path, name: str) -> None:
+def test_a_packed_file_that_breaks_off_has_every_whole_line_before_it(tmp_path: Path, name: str, missing: int) -> None:
     path = tmp_path / "access.log"
-    packed = PACKED[name](TEXT)
-    path.write_bytes(packed[: len(packed) // 2])
+    text = b"".join(b"%d " % number + LINE.encode() for number in range(30_000))
+    packed = PACKED[name](text)[:-missing]
+    path.write_bytes(packed)
+    whole = unpacked(name, packed).rpartition(b"\n")
     with opened(str(path)) as file:
-        assert TEXT.startswith(b"".join(list(file)[:-1]))
+        assert b"".join(file) == whole[0] + whole[1]
         assert file.fault is not None
+
+
+@pytest.mark.parametrize("name", ["gzip", "bzip2", "xz", "zstd", "lz4"])
+@pytest.mark.parametrize(("behind", "remarks"), [(b"hello", 1), (b"h", 1), (b"\0" * 9_000, 0), (b"\0" * 8 + b"x", 1)])
+def test_bytes_behind_packed_data_cost_no_line(tmp_path: Path, name: str, behind: bytes, remarks: int) -> None:
+    path = tmp_path / "access.log"
+    path.write_bytes(PACKED[name](TEXT) + behind)
+    with opened(str(path)) as file:
+        assert (b"".join(file), file.fault, len(file.remarks)) == (TEXT, None, remarks)
+
+
+def test_a_second_member_that_breaks_off_in_its_first_byte_is_no_remark(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.write_bytes(gzip.compress(TEXT) + b"\x1f")
+    with opened(str(path)) as file:
+        assert (b"".join(file), isinstance(file.fault, EOFError), file.remarks) == (TEXT, True, [])
 
 
 def test_an_archive_is_refused_by_its_name(tmp_path: Path) -> None:

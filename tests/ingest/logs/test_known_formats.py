@@ -144,6 +144,21 @@ KNOWN: dict[str, tuple[str, str, Request]] = {
         json.dumps({"log": f'{HEAD} "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}"\n', "stream": "stdout"}),
         NO_HOST,
     ),
+    "Logstash's COMBINEDAPACHELOG": (
+        "json",
+        json.dumps({"@timestamp": "2025-06-03T07:00:00Z", "clientip": "192.0.2.7", "verb": "GET", "request": "/a?q=x",
+                    "timestamp": "01/Jun/2025:12:00:00 +0000", "response": "200", "agent": f'"{AGENT}"',
+                    "referrer": f'"{FROM}"', "httpversion": "1.1", "host": "www.example.com"}),
+        WHOLE,
+    ),
+    "cloudfront's JSON": (
+        "json",
+        json.dumps({"date": "2025-06-01", "time": "12:00:00", "x-edge-location": "FRA2-C1", "c-ip": "192.0.2.7",
+                    "cs-method": "GET", "cs-uri-stem": "/a%2520b", "sc-status": "200", "cs(Referer)": FROM + "%2520",
+                    "cs(User-Agent)": AGENT.replace(" ", "%20"), "cs-uri-query": "q=caf%25C3%25A9%252525",
+                    "x-host-header": "www.example.com"}),
+        WHOLE._replace(target="/a%20b?q=caf%C3%A9%2525", referrer=FROM + "%20"),
+    ),
     "other names": (
         "json",
         json.dumps({"@timestamp": "2025-06-01T12:00:00+00:00", "client_ip": "192.0.2.7", "method": "GET",
@@ -152,6 +167,10 @@ KNOWN: dict[str, tuple[str, str, Request]] = {
         WHOLE,
     ),
 }  # fmt: skip
+def logstash(**fields: str) -> str:
+    return json.dumps(json.loads(KNOWN["Logstash's COMBINEDAPACHELOG"][1]) | fields)
+
+
 TIMES = [
     1748779200, "1748779200.000", 1748779200000, "1748779200000", 1748779200000000, "01/Jun/2025:14:00:00 +0200",
     "[01/Jun/2025:12:00:00 +0000]", "2025-06-01T12:00:00", "2025-06-01 12:00:00", "2025-06-01T14:00:00+02:00",
@@ -176,6 +195,67 @@ def test_a_line_of_each_format_is_found_and_read(name: str) -> None:
 @pytest.mark.parametrize("time", TIMES)
 def test_a_time_of_json_may_be_written_in_any_notation(field: str, time: str | int) -> None:
     assert formats.json(json.dumps(NGINX | {field: time})) == WHOLE
+
+
+@pytest.mark.parametrize("shape", ["haproxy", "alb", "elb"])
+@pytest.mark.parametrize(
+    ("written", "client"),
+    [
+        ("2001:db8::77:54711", "2001:db8::77"),
+        ("2001:db8::77:4711", "2001:db8::77"),
+        ("2001:db8:1:2:3:4:5:6:80", "2001:db8:1:2:3:4:5:6"),
+        ("::1:443", "::1"),
+        ("::ffff:192.0.2.7:443", "192.0.2.7"),
+        ("[2001:db8::77]:4711", "2001:db8::77"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2:3:4:5:6"),
+        ("192.0.2.7", "192.0.2.7"),
+    ],
+)
+def test_the_last_part_of_a_balancers_client_is_its_port(shape: str, written: str, client: str) -> None:
+    line = re.sub(r"192\.0\.2\.7:[0-9]+", written, KNOWN[shape][1])
+    assert formats.parser(shape)(line) == KNOWN[shape][2]._replace(ip=client)
+
+
+@pytest.mark.parametrize(
+    ("captures", "agent", "host"),
+    [
+        ("{example.com} {Apache/2.4.1 (Unix)}", "", "example.com"),
+        ("{example.com|curl/8.5.0} {nginx/1.18|b.example}", "curl/8.5.0", "example.com"),
+        ("{} {Apache/2.4.1}", "", ""),
+    ],
+)
+def test_what_haproxy_captured_of_an_answer_says_nothing_of_the_visitor(captures: str, agent: str, host: str) -> None:
+    line = re.sub(r"\{.*\}", captures, KNOWN["haproxy"][1])
+    assert formats.parser("haproxy")(line) == WHOLE._replace(agent=agent or None, host=host, referrer="")
+    without = re.sub(r"\{.*\} ", "", KNOWN["haproxy"][1]).replace("/a?q=x", "/{curl/1|example.com}")
+    assert formats.parser("haproxy")(without) == Request(
+        "192.0.2.7", NOON, "GET", "/{curl/1|example.com}", 200, "", None
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_", "found"),
+    [
+        ("/two words", ("GET", "/two words")),
+        ("POST /a HTTP/1.1", ("POST", "/a")),
+        ("https://www.example.com/a", ("GET", "/a")),
+        ("/HTTP/1.1", ("GET", "/HTTP/1.1")),
+    ],
+)
+def test_a_request_beside_a_method_may_be_the_target_alone(request_: str, found: tuple[str, str]) -> None:
+    read_ = formats.json(logstash(request=request_, agent='"-"'))
+    assert isinstance(read_, Request)
+    assert (read_.method, read_.target, read_.agent) == (*found, "")
+
+
+def test_only_cloudfront_encodes_addresses_once_more() -> None:
+    shape, lines, _ = KNOWN["cloudfront"]
+    encoded = read(lines.replace("\t/a\t", "\t/caf%25C3%25A9\t").replace("q=x", "q=hello%2520w%25"), shape)
+    assert isinstance(encoded, Request)
+    assert encoded.target == "/caf%C3%A9?q=hello%20w%25"
+    iis = read(KNOWN["iis"][1].replace(" /a q=x ", " /caf%25C3 q=a%2520b "), "w3c")
+    assert isinstance(iis, Request)
+    assert iis.target == "/caf%25C3?q=a%2520b"
 
 
 def test_nginx_without_escape_json() -> None:
@@ -224,6 +304,13 @@ LAYOUTS = {
         f'12 "{FROM}" "{AGENT}"', WHOLE),
     '%{%Y-%m-%d %H:%M:%S}t %a "%m" "%U%q" %s "%{Referer}i" "%{User-agent}i" %{Host}i': (
         f'2025-06-01 12:00:00 192.0.2.7 "GET" "/a?q=x" 200 "{FROM}" "{AGENT}" www.example.com', WHOLE),
+    '$remote_addr [$time_local] "$request" $status "$http_referer" $http_user_agent $upstream_response_time $host': (
+        f'192.0.2.7 [01/Jun/2025:12:00:00 +0000] "GET /a?q=x HTTP/1.1" 200 "{FROM}" {AGENT} 0.1, 0.2 www.example.com',
+        WHOLE),
+    '$remote_addr $http_user_agent $msec "$request" $status "$http_referer" "$host"': (
+        f'192.0.2.7 {AGENT} 1748779200.000 "GET /a?q=x HTTP/1.1" 200 "{FROM}" "www.example.com"', WHOLE),
+    '%{msec}t %{User-Agent}i %h "%r" %>s "%{Referer}i" %v': (
+        f'1748779200000 {AGENT} 192.0.2.7, 10.0.0.1 "GET /a?q=x HTTP/1.1" 200 "{FROM}" www.example.com', WHOLE),
     '%{msec}t %a "%r" %>s "%{Referer}i" "%{User-Agent}i"': (
         f'1748779200000 192.0.2.7 "GET /a?q=x HTTP/1.1" 200 "{FROM}" "{AGENT}"', NO_HOST),
 }  # fmt: skip
@@ -269,13 +356,15 @@ def test_what_a_server_writes_by_a_format_string_is_read_back(
         ("combined", "neither"),
         ("$remote_addr$time_local $request $status", "nothing separates $remote_addr from $time_local"),
         ('%h "%r" %>s', "no time"),
+        ('%h %t "%r" %>s %{User-Agent}i %{Cookie}i', "where %{User-Agent}i ends cannot be told: .* in %{Cookie}i too"),
+        ("$remote_addr $http_user_agent $time_local $request_uri", "where $http_user_agent ends cannot be told"),
         ('$time_local "$request" $status', "no client"),
         ('%h %t "%r"', "no status"),
         ("%h %t %>s", "no request"),
     ],
 )
 def test_a_format_string_that_cannot_be_used_says_why(form: str, why: str) -> None:
-    with pytest.raises(formats.BadLayout, match=why.replace("$", r"\$")):
+    with pytest.raises(formats.BadLayout, match=why.replace("$", r"\$").replace("{", r"\{")):
         formats.parser(f"layout {form}")
 
 

@@ -71,6 +71,11 @@ LINES = [
     line("/a%2fb/../%7Ec;jsessionid=1A?x=%c3%a9"), line("/x.css;jsessionid=1A"), line("/caf\\xE9?q=caf\\xe9"), "# top",
     "#" + line(), "# " + line(),
     line("/" + "x" * 70_000), line(agent="x" * 2_000), line(agent="Prometheus/2.40.5"), line(user="- -", ip="1.2.3"),
+    *(line(referrer=FIREFOX, agent=agent) for agent in ("-", "", "192.0.2.8", "h", "HTTP/1.1", "https://b.example/")),
+    *(line(agent="-") + f' "{field}"' for field in (FIREFOX, "HTTP/1.1", "192.0.2.8", "h", "-")),
+    *(line(referrer=field) for field in ("192.0.2.8", "2001:db8::1, 10.0.0.1", "bad", "a.example/1")),
+    line(agent="192.0.2.8"), line(agent="bad"), line(agent="HTTP/1.1"), line(agent="HTTrack/3.0") + ' "-"',
+    line(ip="Feb  5 12:00:00 10.1.1.1 nginx: 192.0.2.7"), line(ip="<190>Feb  5 12:00:00 10.1.1.1 192.0.2.7"),
     "  ", line("/tab\there"), line("/nul\0here"), line("/sep\x1cara\x85tor"), line(agent='a\\"b'), line("/100%?s=1%25"),
 ]  # fmt: skip
 
@@ -240,7 +245,7 @@ HEADS = [
     "192.0.2.1 - - ", "10.0.0.1 - - ", "2001:DB8::1 - ann ", "example.com:443 192.0.2.1 - - ", "- - - ",
     "a.log:192.0.2.1:5 - - ", "",
 ]  # fmt: skip
-QUOTED = [' "-"', ' ""', ' "https://a.example/"', f' "{FIREFOX}"', ' "192.0.2.8"', ' "torn']
+QUOTED = [' "-"', ' "h"', ' ""', ' "https://a.example/"', f' "{FIREFOX}"', ' "192.0.2.8"', ' "torn']
 PIECES = [
     *HEADS, *QUOTED, f"[{STAMP}]", "[2015-05-17T10:05:03Z]", ' "GET /a;jsessionid=1?q=x HTTP/1.1"', " 200 512",
     ' "GET /%c3%a9 HTTP/1.1"', " 304 -", " 0.012", " ", "\t", '"', "\\", "[", "é",

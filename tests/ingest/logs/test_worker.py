@@ -67,3 +67,31 @@ def test_what_ends_it_is_told(
     for thread in feeding():
         thread.join(30)
     assert (feeding(), fallen) == ([], [])
+
+
+LINE = b'192.0.2.1 - - [01/Jun/2025:12:00:00 +0000] "GET / HTTP/1.1" 200 12 "-" "Mozilla/5.0"\n'
+
+
+def given_up(worker: Worker) -> None:
+    reading = worker.batches("combined", endless(), 2_000)
+    assert len(next(reading).not_understood) == 2_000
+
+
+def ended(worker: Worker) -> None:
+    killed(worker)
+    with pytest.raises(ImportFailed):
+        list(worker.batches("combined", [LINE], 1))
+
+
+@pytest.mark.parametrize("deed", [given_up, ended])
+def test_the_file_after_one_that_was_given_up_is_read_whole(
+    fallen: list[str], deed: Callable[[Worker], None]
+) -> None:
+    with Worker(TASK) as worker:
+        deed(worker)
+        for _ in range(2):
+            (batch,) = worker.batches("combined", [LINE] * 3, 10)
+            assert (batch.lines, len(batch.accepted)) == (3, 3)
+    for thread in feeding():
+        thread.join(30)
+    assert (feeding(), fallen) == ([], [])
