@@ -107,6 +107,10 @@ class Listing:
     total: int
 
 
+def _names(products: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted({*products} - {""}))
+
+
 class Panels:
     """The numbers of one site over one range, of the visits that filters choose.
 
@@ -134,12 +138,12 @@ class Panels:
     @property
     def imported(self) -> tuple[str, ...]:
         """The products whose imported days are among the numbers of days and lists."""
-        return self._cover.imported
+        return _names(self._cover.imported)
 
     @cached_property
     def left_out(self) -> tuple[str, ...]:
         """The products whose imported days are left out, because filters choose visits, of which these tell nothing."""
-        return imported_days.products(self.warehouse, self._period) if self.filters else ()
+        return _names(imported_days.counting(self.warehouse, self._period)) if self.filters else ()
 
     def has_any(self) -> bool:
         """Whether anything is known of the site, on whatever day: events of its own, or imported days."""

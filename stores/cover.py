@@ -50,7 +50,7 @@ class Cover:
     open_spans: tuple[Span, ...] = ()
     changed: Beside | None = None
     months: tuple[Month, ...] = ()  # which are made of the days of these versions
-    imported: tuple[str, ...] = ()  # products of which days were imported, which are added
+    imported: tuple[str, ...] = ()  # of each day of the period the product whose numbers are added, "" for none
 
     @property
     def built(self) -> bool:

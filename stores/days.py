@@ -112,7 +112,7 @@ class DayTables:
         if cover.spans and horizon:
             cover = self._with_open_days(cover)
         if imported and not (chosen_by or steps):
-            cover = replace(cover, imported=imported_days.products(self._warehouse, period))
+            cover = replace(cover, imported=imported_days.counting(self._warehouse, period))
         return self._with_visits(cover)
 
     def _with_open_days(self, cover: Cover) -> Cover:
@@ -264,7 +264,7 @@ class DayTables:
         if cover.imported:
             rows.append(clickhouse.rows("imported"))
             last = cut[0] - _DAY if cut else cover.period.last
-            params |= {"imported_first": cover.period.first, "imported_last": last}
+            params |= {"imported_first": cover.period.first, "imported_last": last, "imported": list(cover.imported)}
         return rows, params
 
     def _chosen(self, cover: Cover, dimensions: Sequence[str], by_day: bool, cut: Span | None) -> Rows:

@@ -1,5 +1,5 @@
 """Days that other products have counted, of which they keep no events: rows of their exports, as the day tables have
-them. `DayTables` adds them to its own.
+them. `DayTables` adds them to its own, where it has none.
 
 A part of an export, such as a file, is replaced day by day: its rows are written under a version, and count from the
 moment on at which `imported_parts` names that version. So an import that is broken off changes nothing.
@@ -86,3 +86,14 @@ def products(warehouse: Warehouse, period: Period) -> tuple[str, ...]:
     """The products of which days of a period were imported."""
     asked = {"site": period.site, "first": period.first, "last": period.last}
     return tuple(warehouse.ask("imported_products", **asked)["product"].to_list())
+
+
+def counting(warehouse: Warehouse, period: Period) -> tuple[str, ...]:
+    """The product whose numbers count, of each day of a period, "" where none does; () where that is so on all days.
+
+    One product counts on a day, so that no visitor counts twice, and none where the site has events of its own."""
+    if not products(warehouse, period):
+        return ()
+    asked = {"site": period.site, "zone": period.zone, "first": period.first, "last": period.last}
+    found = dict(warehouse.ask("imported_counting", **asked).iter_rows())
+    return tuple(found.get(day, "") for day in period.days) if found else ()

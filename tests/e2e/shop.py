@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.harness import fetch
+from tests.e2e.harness import Up, fetch, until
 
 # The beacon needs the first line, the pages the second.
 POLICY = (
@@ -21,7 +21,27 @@ POLICY = (
     "frame-src 'self'; img-src data:"
 )
 
+HOME = """<h1>Shoes</h1>
+<button id=tagged data-footfall-event=signup data-footfall-plan=pro data-footfall-seat-count=3><b>Sign up</b></button>
+<label id=label data-footfall-event=terms>Terms <input type=checkbox></label>
+<a id=out href="//localhost:PORT/elsewhere?from=shop"><i>Partner</i></a>
+<a id=file href="/price list.pdf?v=2">Prices</a> <a id=blank href="/pricing" target=_blank>New tab</a>
+<form id=find name=find action=/search data-footfall-event=finder><input name=q><button>Find</button></form>
+<a id=missing href=/missing>Gone</a> <a id=top href="#top">Top</a>
+""" + "<br>" * 200
+PAGES = {
+    "/": HOME,
+    "/pricing": "<h1>Pricing</h1><a href=/>Home</a>",
+    "/search": "<h1>Found</h1>",
+    "/elsewhere": "Elsewhere",
+    "/price%20list.pdf": "%PDF",
+    "/framing": "<iframe sandbox=allow-scripts src=/framed></iframe>",
+    "/framed": "Framed",
+}
+
 _PACKAGE = Path(__file__).parents[2] / "ingest" / "static" / "npm" / "index.js"
+
+Told = tuple[str, str, str]
 
 
 class Shop:
@@ -118,3 +138,27 @@ def shop(tracking: str, site: str, pages: Mapping[str, str], tag: str = "", scri
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def told(events: list[dict[str, Any]]) -> list[Told]:
+    """Type, name and page of each event."""
+    return [(e["type"], e.get("name", ""), "/" + e["url"].split("/", 3)[3]) for e in events]
+
+
+def stored(up: Up, site: str) -> list[tuple[str, str]]:
+    """Type and name of what is stored and was sent by a page, sorted."""
+    rows = up.sql(f"SELECT type, name FROM events WHERE site = '{site}' AND NOT (type = 'search' AND name = '')")
+    return sorted((row["type"], row["name"]) for row in rows)
+
+
+def all_arrived(up: Up, site: str, made: Shop) -> None:
+    """What the pages sent is stored, each once."""
+    until(
+        lambda: stored(up, site) == sorted((e["type"], e.get("name", "")) for e in made.events()),
+        f"the {len(made.events())} events of {site} are stored",
+    )
+
+
+def sent(made: Shop, count: int, *without: str) -> list[dict[str, Any]]:
+    until(lambda: len(made.events(*without)) >= count, f"{count} events are sent")
+    return made.events(*without)

@@ -15,31 +15,18 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.e2e.harness import Up, fetch, running, until
-from tests.e2e.shop import Shop, shop
+from tests.e2e.shop import HOME, PAGES, all_arrived, sent, shop, stored, told
 from tests.e2e.test_browser import CHROME, QUIET
 from tests.require import require
 from tests.servers.process import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-NAMES = ("walk", "hash", "hashall", "hook", "consent", "away", "cache", "ahead", "frame", "silent", "nginx", "package")
-HOME = """<h1>Shoes</h1>
-<button id=tagged data-footfall-event=signup data-footfall-plan=pro data-footfall-seat-count=3><b>Sign up</b></button>
-<label id=label data-footfall-event=terms>Terms <input type=checkbox></label>
-<a id=out href="//localhost:PORT/elsewhere?from=shop"><i>Partner</i></a>
-<a id=file href="/price list.pdf?v=2">Prices</a> <a id=blank href="/pricing" target=_blank>New tab</a>
-<form id=find name=find action=/search data-footfall-event=finder><input name=q><button>Find</button></form>
-<a id=missing href=/missing>Gone</a> <a id=top href="#top">Top</a>
-""" + "<br>" * 200
-PAGES = {
-    "/": HOME,
-    "/pricing": "<h1>Pricing</h1><a href=/>Home</a>",
-    "/search": "<h1>Found</h1>",
-    "/elsewhere": "Elsewhere",
-    "/price%20list.pdf": "%PDF",
-    "/framing": "<iframe sandbox=allow-scripts src=/framed></iframe>",
-    "/framed": "Framed",
-}
+NAMES = (
+    "walk", "hash", "hashall", "query", "hook", "odd", "consent", "away", "cache", "ahead", "frame", "silent", "nginx",
+    "package",
+)  # fmt: skip
+
 
 
 @pytest.fixture(scope="module")
@@ -82,31 +69,6 @@ def context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
 
 
 Context = Callable[..., BrowserContext]
-Told = tuple[str, str, str]
-
-
-def told(events: list[dict[str, Any]]) -> list[Told]:
-    """Type, name and page of each event."""
-    return [(e["type"], e.get("name", ""), "/" + e["url"].split("/", 3)[3]) for e in events]
-
-
-def stored(up: Up, site: str) -> list[tuple[str, str]]:
-    """Type and name of what is stored and was sent by a page, sorted."""
-    rows = up.sql(f"SELECT type, name FROM events WHERE site = '{site}' AND NOT (type = 'search' AND name = '')")
-    return sorted((row["type"], row["name"]) for row in rows)
-
-
-def all_arrived(up: Up, site: str, made: Shop) -> None:
-    """What the pages sent is stored, each once."""
-    until(
-        lambda: stored(up, site) == sorted((e["type"], e.get("name", "")) for e in made.events()),
-        f"the {len(made.events())} events of {site} are stored",
-    )
-
-
-def sent(made: Shop, count: int, *without: str) -> list[dict[str, Any]]:
-    until(lambda: len(made.events(*without)) >= count, f"{count} events are sent")
-    return made.events(*without)
 
 
 def walk(page: Page, address: str) -> None:
@@ -204,6 +166,49 @@ def test_the_pages_of_both_kinds_of_routers(up: Up, context: Context, script: st
         all_arrived(up, f"hash{script}.example", made)
         views = f"SELECT path FROM events WHERE site = 'hash{script}.example' AND type = 'pageview'"
         assert sorted(row["path"] for row in up.sql(views)) == ["/", "/#!/pricing", "/#/about", "/#/about", "/app"]
+
+
+def test_routes_behind_a_query_are_pages_and_another_query_is_none(up: Up, context: Context) -> None:
+    page = context().new_page()
+    with shop(up.tracking, "query.example", PAGES, script="") as made:
+        page.goto(f"{made.address}/?utm_source=n#/")
+        for address in ("/?utm_source=n#/login", "/?utm_source=m#/login?a=2", "/#/login#top", "/?utm_source=m#/home"):
+            page.evaluate("address => history.replaceState(0, '', address)", address)
+        page.evaluate("location.hash = 'top'; history.replaceState(0, '', '/?tab=2#top'); footfall('end')")
+        assert told(sent(made, 4)) == [
+            ("pageview", "", "/?utm_source=n"),
+            ("pageview", "", "/?utm_source=n#/login"),
+            ("pageview", "", "/?utm_source=m#/home"),
+            ("custom", "end", "/?utm_source=m#/home"),
+        ]
+
+
+def test_what_json_cannot_hold_goes_as_text_and_stops_no_queue(up: Up, context: Context) -> None:
+    page = context().new_page()
+    form = "<form id=ask action=/pricing><input name=id></form>"
+    with shop(up.tracking, "odd.example", {"/": form}, 'data-before="look"', "clicks.consent.queue") as made:
+        made.code = """
+            addEventListener('submit', event => event.preventDefault())
+            function look(event) { if (event.name == 'lost') event.self = event }"""
+        page.goto(f"{made.address}/")
+        page.evaluate(
+            """() => {
+                const circle = {}
+                circle.self = circle
+                footfall('lost')
+                footfall('order', {a: 1, circle}, {revenue: {amount: 10n, currency: 'EUR'}, user: 7n})
+                footfall('find', null, {type: 'search', search: {term: 'x', results: circle}})
+                document.forms.ask.id.react = circle
+                document.forms.ask.requestSubmit()
+                footfall('last')
+            }"""
+        )
+        events = sent(made, 5)
+        names = [(event["type"], event.get("name", "")) for event in events]
+        assert names == [("pageview", ""), ("custom", "order"), ("search", "find"), ("form", "ask"), ("custom", "last")]
+        assert events[1]["revenue"] == {"amount": "10", "currency": "EUR"}
+        assert (events[1]["user"], events[1]["props"]) == ("7", {"a": 1, "circle": "[object Object]"})
+        assert events[2]["search"] == {"term": "x", "results": "[object Object]"}
 
 
 def test_a_hook_of_the_page_changes_and_drops_events_and_its_error_loses_none(up: Up, context: Context) -> None:

@@ -34,7 +34,7 @@ def rows(visitors: int, *days: date) -> pl.DataFrame:
 
 def test_imported_days_are_added_and_replaced(warehouse: Warehouse) -> None:
     tables, stored = DayTables(warehouse), ImportedDays(warehouse, SITE, "plausible")
-    events = frames.events(400, seed=7, days=2, start=frames.START)
+    events = frames.events(400, seed=7, days=2, start=frames.START + 86_400_000)  # neither on FIRST nor on LAST
     warehouse.insert("event_rows", frames.marked(events, 1), "events")
     warehouse.insert("session_rows", frames.marked(frames.sessions(events), 1), "sessions")
     alone = tables.stats(tables.cover(PERIOD))
@@ -59,7 +59,7 @@ def test_imported_days_are_added_and_replaced(warehouse: Warehouse) -> None:
     assert warehouse.query("SELECT count() FROM imported_days").item() == 6
 
     cover = tables.cover(PERIOD, imported=True)
-    assert cover.imported == ("plausible",)
+    assert cover.imported == ("plausible", "", "", "", "plausible")
     pages = tables.listing(cover, "page", ["/theirs"], "visitors", 10, 0)
     assert pages.select("value", "visitors", "pageviews").rows() == [("/theirs", 12, 12)]
     series = tables.series(cover, "day")
@@ -80,3 +80,38 @@ def test_the_days_of_its_own_are_those_of_the_time_zone(warehouse: Warehouse) ->
     (later,) = stored.own_days("Europe/Berlin", FIRST.replace(month=1), LAST.replace(year=2030))
     assert (later - day).days == 1
     assert stored.own_days("UTC", later, later) == []
+
+
+def test_one_product_counts_on_a_day_and_none_beside_events_of_its_own(warehouse: Warehouse) -> None:
+    site, tables = "d.example", DayTables(warehouse)
+    period = Period(site, "UTC", FIRST, LAST)
+
+    def imported(product: str, visitors: int, version: int, *days: date, only: str = "") -> None:
+        stored = ImportedDays(warehouse, site, product)
+        counted = rows(visitors, *days).filter(pl.col("dimension") == only if only else True)
+        stored.write(counted, version, 0)
+        stored.count([((PART, day), version) for day in days], version)
+
+    def views() -> dict[date, int]:
+        found = tables.series(tables.cover(period, imported=True), "day")
+        return {day: int(row["pageviews"]) for day, row in found.items() if row["pageviews"]}
+
+    imported("plausible", 5, 101, FIRST, BETWEEN)
+    imported("ga4", 7, 102, BETWEEN, LAST)
+    assert views() == {FIRST: 10, BETWEEN: 14, LAST: 14}
+    assert tables.cover(period, imported=True).imported == ("plausible", "", "", "ga4", "ga4")
+    # The pages of a day alone do not take the place of all that happened on it.
+    imported("goatcounter", 9, 103, FIRST, only="page")
+    assert views()[FIRST] == 10
+    pages = tables.listing(tables.cover(period, imported=True), "page", [], "visitors", 10, 0)
+    assert pages.select("value", "visitors").rows() == [("/theirs", 5 + 7 + 7)]
+
+    # Late in UTC: it is of the next day in Berlin.
+    noon = (BETWEEN - date(1970, 1, 1)).days * 86_400_000 + 12 * 3_600_000
+    late = {"site": pl.lit(site), "occurred_at": pl.lit(noon + 11 * 3_600_000, pl.Int64), "type": pl.lit("pageview")}
+    own = frames.events(3, seed=9).with_columns(**late, bot=pl.lit(""))
+    warehouse.insert("event_rows", frames.marked(own, 1), "own")
+    assert views() == {FIRST: 10, BETWEEN: 3, LAST: 14}
+    assert tables.cover(period, imported=True).imported == ("plausible", "", "", "", "ga4")
+    berlin = tables.cover(Period(site, "Europe/Berlin", BETWEEN, BETWEEN), imported=True)
+    assert berlin.imported == ("ga4",)

@@ -23,7 +23,7 @@ try {
   const doc = document
   const nav = navigator
   const script = doc.currentScript || doc.querySelector('script[data-site]')
-  const {site = location.hostname, endpoint = new URL('collect', script.src).href, consent} = script.dataset
+  const {site = location.hostname, endpoint = new URL('collect', script.src), consent} = script.dataset
   let page = ''
   let from = doc.referrer
   let last = 0
@@ -71,7 +71,7 @@ try {
     load = () => {
       const found = [...kept]
       try {
-        Object.keys(localStorage).forEach(key => key.startsWith(store) && found.push(JSON.parse(localStorage[key])))
+        for (const key in localStorage) if (key.startsWith(store)) found.push(JSON.parse(localStorage[key]))
       } catch (e) {}
       return found.sort((a, b) => tries(a) - tries(b) || a.ts - b.ts)
     }
@@ -83,11 +83,13 @@ try {
       } catch (e) {}
     }
 
+    // An event that is no JSON throws here, and is not kept. What is kept is as it was now, whatever the page does to it.
     keep = event => {
+      const json = JSON.stringify(event)
       try {
-        localStorage[store + event.id] = JSON.stringify(event)
+        localStorage[store + event.id] = json
       } catch (e) {
-        kept.push(event)
+        kept.push(JSON.parse(json))
       }
       drop(load().slice(200))
     }
@@ -102,7 +104,7 @@ try {
         room -= new Blob([JSON.stringify(e)]).size
         return batch[failures ? 0 : 19] || (batch[0] && room < 0) || !batch.push(e)
       })
-      if ((busy && leaving !== 1) || !batch[0] || doc.prerendering || silent() || (FOOTFALL_CONSENT && !agreed)) return
+      if ((busy && !leaving) || !batch[0] || doc.prerendering || silent() || (FOOTFALL_CONSENT && !agreed)) return
       busy = 1
       clearTimeout(timer)
       post(batch, taken => {
@@ -150,25 +152,28 @@ try {
     ...more
   })
 
-  // What JSON cannot hold (a circle, a BigInt) goes as the text that it has.
-  const plain = (given, key) => {
-    let value
-    try {
-      const json = JSON.stringify(value = given[key])
-      return /^[[{]/.test(json) ? json : value
-    } catch (e) {
-      return value + ''
+  // What JSON cannot hold (a circle, a BigInt) goes as the text that it has, an object as its JSON, but for the `fields`
+  // of an event: in these an object stays one.
+  const plain = (given, fields) => {
+    const made = {}
+    for (const key in given) {
+      let value
+      try {
+        const json = JSON.stringify(value = given[key])
+        made[key] = !fields && /^[[{]/.test(json) ? json : value
+      } catch (e) {
+        made[key] = fields && typeof value == 'object' ? plain(value) : value + ''
+      }
     }
+    return made
   }
 
   self.footfall = (name, props, more) => {
     try {
       // A page that is only rendered ahead has not been seen yet.
       if (doc.prerendering) return on(() => footfall(name, props, more), 'prerenderingchange')
-      const given = {}
-      if (Object(props) !== props) props = props == null ? {} : {value: props}
-      Object.keys(props).forEach(key => { given[key] = plain(props, key) })
-      out(make('custom', {name: plain([name], 0), props: given, ...more}))
+      if (typeof props != 'object') props = {value: props}
+      out(make('custom', {...plain({name}), props: plain(props), ...plain(more, 1)}))
     } catch (e) {}
   }
 
@@ -193,13 +198,13 @@ try {
   }
 
   // A fragment that begins with / or ! is a router's page (alone, the page itself), any other a place on the page.
-  const view = onlyPath => {
+  const view = (without = '') => {
     if (doc.prerendering) return on(view, 'prerenderingchange')
-    const [base, hash = ''] = location.href.split('#')
-    const here = /^[/!]+[^/!]/.test(hash) ? base + '#' + hash : base
-    // What is compared ends there; no address has a blank.
-    const end = onlyPath == 1 ? '?' : /^[^/!]/.test(hash) ? '#' : ' '
-    if (here.split(end)[0] == page.split(end)[0]) return
+    const here = location.href.replace(/#(?![/!]+[^/!#]).*/, '')
+    // What is not compared: on the way to a place on the page, the route; and what else the caller says.
+    const route = /^#[^/!]/.test(location.hash) ? /#.*/ : ''
+    const core = address => address.replace(route, '').replace(without, '')
+    if (core(here) == core(page)) return
     settle()
     if (FOOTFALL_TIME) ping(1)
     if (page) from = page
@@ -209,13 +214,13 @@ try {
     page = here
   }
 
-  const wrap = (name, onlyPath) => {
+  const wrap = (name, without) => {
     const original = history[name]
-    history[name] = function () {
+    history[name] = (...given) => {
       try {
-        return original.apply(this, arguments)
+        return original.apply(history, given)
       } finally {
-        view(onlyPath)
+        view(without)
       }
     }
   }
@@ -249,16 +254,17 @@ try {
   }
 
   wrap('pushState')
-  wrap('replaceState', 1)
+  // Another query, of the address or of the route, is no other page here.
+  wrap('replaceState', /\?[^#]*/g)
   // This one also tells of another fragment.
   on(view, 'popstate')
-  on(() => settle(1), 'pagehide', 'visibilitychange')
+  on(settle, 'pagehide', 'visibilitychange')
   // A page that comes back from the browser's cache is looked at again.
   on(e => e.persisted && view(page = ''), 'pageshow')
   view()
 
   if (FOOTFALL_QUEUE) {
-    on(flush, 'online')
+    on(() => flush(), 'online')
     flush()
   }
 
@@ -284,7 +290,7 @@ try {
           }
           out(make('custom', {name: tagged.dataset.footfallEvent, props}), 1)
         }
-        if (form) out(make('form', {name: form.getAttribute('name') || form.id}), 1)
+        if (form) out(make('form', {name: form.getAttribute('name') || form.getAttribute('id')}), 1)
         else if (/^http/.test(link.protocol)) {
           const file = link.hasAttribute('download') || files.test(link.pathname)
           if (file || link.hostname != location.hostname) {
@@ -331,7 +337,7 @@ try {
     on(() => {
       see(observer.takeRecords())
       const longest = Object.values(waits).sort((a, b) => b - a)
-      if (longest[0]) vitals.INP = longest[Math.floor(longest.length / 50)]
+      if (longest[0]) vitals.INP = longest[longest.length / 50 | 0]
       for (const name in vitals) {
         out(make('web_vital', {url, name, props: {value: vitals[name]}}), 1)
       }

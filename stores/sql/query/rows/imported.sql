@@ -1,5 +1,5 @@
--- The rows of {dimensions} that other products say of the days from {imported_first} to {imported_last}; of each part of an
--- export, the version that counts.
+-- The rows of {dimensions} that other products say of the days from {imported_first} to {imported_last}: {imported} has whose
+-- count, day by day, "" for nobody's; of each part of an export, the version that counts.
 SELECT
     day, dimension, value, visitors, toUInt64(0) AS regulars, arrayReduce('uniqState', emptyArrayUInt64()) AS lasting,
     visits, visits AS landings, bounces, duration_ms, toUInt64(0) AS engaged, toInt64(0) AS engaged_ms, pageviews,
@@ -7,6 +7,7 @@ SELECT
 FROM imported_days
 WHERE site = {site:String} AND dimension IN {dimensions:Array(String)}
     AND day BETWEEN {imported_first:Date32} AND {imported_last:Date32}
+    AND product = ({imported:Array(String)})[dateDiff('day', {imported_first:Date32}, day) + 1]
     AND (product, part, day, version) GLOBAL IN (
         SELECT product, part, day, version FROM imported_parts FINAL WHERE site = {site:String}
     )
