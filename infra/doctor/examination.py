@@ -42,11 +42,6 @@ class Group:
             told[name] = [wrong(f"no answer within {SECONDS:.0f} s", "look whether what it asks hangs, or ask again")]
         return told | {name: [not_asked(f"the check {late[0]} has no answer")] for name in late[1:]}
 
-    @property
-    def hangs(self) -> bool:
-        """Whether the thread still waits for something, which would hold up the end of this process."""
-        return self._thread.is_alive()
-
     def _run(self) -> None:
         from brokers.base import Unreachable
         from stores.base import StoreUnreachable
@@ -92,11 +87,6 @@ class Examination:
         self._settings = settings
         self._progress = progress
         self._groups: list[Group] = []
-
-    @property
-    def hangs(self) -> bool:
-        """Whether something that was asked has not answered yet."""
-        return any(group.hangs for group in self._groups)
 
     def findings(self) -> Iterator[Finding]:
         """What the checks found, in the order of `CHECKS`."""
