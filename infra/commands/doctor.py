@@ -51,8 +51,8 @@ def doctor(settings: Settings, everything: bool, as_json: bool) -> None:
         counted = ", ".join(f"{states[state]} {state}" for state in ("wrong", "warning", "not asked", "ok"))
         click.echo(f"{counted}; looked for {time.monotonic() - begun:.1f} s")
     status = 1 if states["wrong"] else 0
-    # What does not answer would hold up the end of this process as well; and the engine of the warehouse, which a thread
-    # opened, can fault while Python takes itself down around it.
+    # What does not answer would hold up the end of this process, too; and the warehouse's engine, which a thread opened,
+    # can fault while Python takes itself down around it.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
