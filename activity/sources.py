@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from enum import StrEnum
 from functools import lru_cache
 
-VERSION = "2"
+from activity.url import host_of
+
+VERSION = "3"
 
 
 class Kind(StrEnum):
@@ -216,6 +218,7 @@ _ALONE = frozenset(
 _PACKAGE = re.compile(r"(com|org|net|tv|ru|jp|cz|ai|de|ch|xyz|flipboard)\.")  # how names of Android apps begin
 _GAPS = re.compile(r"[\s_-]+")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
+_END = re.compile(r"[/?#]")  # of an address's authority
 _DEVICE = re.compile(r"(?:www\d?|m|mobile|amp|touch|wap)\.")
 _LONGEST = 256  # characters of a name
 _SECOND_LEVEL = frozenset(("co", "com", "org", "net", "gov", "edu", "ac", "or", "ne"))
@@ -225,10 +228,13 @@ _SECOND_LEVEL = frozenset(("co", "com", "org", "net", "gov", "edu", "ac", "or", 
 def name_of(source: str) -> str:
     """Returns what a source is called: the main host of a network that is known by this host, app or tag.
 
-    Any other host is named without `www.`, `m.` and the like, any other text by itself in lower case, with one blank
-    for each run of white space. `name_of` of a name is the name. Never raises.
+    Any other host, also that of an address with its scheme, is named without `www.`, `m.` and the like, any other text
+    by itself in lower case, with one blank for each run of white space. `name_of` of a name is the name. Never raises.
     """
     text = " ".join(source.lower().split())[:_LONGEST].rstrip()
+    if scheme := _SCHEME.match(text):
+        authority = _END.split(text[scheme.end() :], maxsplit=1)[0]
+        text = host_of(authority.rpartition("@")[2]) or text
     host = _without_device(_SCHEME.sub("", text, count=1).partition("/")[0].partition("?")[0])
     return _network(host) or _network_of_tag(host) or _without_device(text)
 
@@ -275,10 +281,12 @@ def _network_of_tag(tag: str) -> str | None:
 
 
 def _brand(host: str) -> tuple[Kind, str] | None:
-    """The brand of google.de, google.co.uk, amazon.com.br: its label, then one or two short ones for the country."""
+    """The brand of google.de, google.com, amazon.com.br: its label, then a short one, or `com` and the like of a
+    country."""
     labels = host.split(".")
     for size in (1, 2):
-        if len(labels) > size and all(len(label) <= 3 for label in labels[-size:]):
+        of_country = len(labels[-1]) == 2 and not _SECOND_LEVEL.isdisjoint(labels[-2:-1])
+        if len(labels) > size and (of_country if size == 2 else len(labels[-1]) <= 3):
             before = labels[: -size - 1]
             if len(before) > 1 or (before and before[0] not in _BRAND_PARTS and len(before[0]) != 2):
                 continue

@@ -82,28 +82,32 @@ def take_days(
 ) -> None:
     """Imports the totals of an export, which `read` reads from its beginning.
 
-    A day that is stored as it is counts as duplicate. Refused are days that the site does not keep (`too_old`), and
-    those on which it has events of its own (`own_events`), which would count twice."""
+    A day that is stored as it is counts as duplicate. Refused are days that the site does not keep (`too_old`), those
+    on which it has events of its own (`own_events`), and those that a later file has again (`in_later_file`)."""
     from ingest.migration.totals import columns, look, others
 
     tally, site = importer.tally, task.site
     looked = look(read())
-    taken: dict[PartDay, int] = {}
+    taken: dict[PartDay, int] = {}  # the file whose rows of it are written
     if looked.rows:
-        days = sorted({day for _, day in looked.rows})
+        days = sorted({day for _, day in looked.digests})
         asked = {"zone": site.timezone, "first": days[0].isoformat(), "last": days[-1].isoformat()}
         (stored,) = work.call("imported-days", {"site": site.domain, "product": product} | asked)
         digests = {(part, day): digest for part, day, digest in stored["digests"]}
         kept_since = datetime.fromtimestamp(site.kept_since(task.received_at) / 1000, UTC).date()
-        for (part, day), rows in looked.rows.items():
+        for (file, part, day), rows in looked.rows.items():
+            its = [(each, day) for each in looked.parts[file, part, day] if looked.files[each, day] == file]
+            new = [key for key in its if digests.get((key[0], day.isoformat())) != looked.digests[key]]
             if day < kept_since:
                 _refuse(importer, "too_old", rows)
             elif day.isoformat() in stored["own"]:
                 _refuse(importer, "own_events", rows)
-            elif digests.get((part, day.isoformat())) == looked.digests[part, day]:
+            elif not its:
+                _refuse(importer, "in_later_file", rows)
+            elif not new:
                 tally.duplicates += rows
             else:
-                taken[part, day] = looked.digests[part, day]
+                taken |= dict.fromkeys(new, file)
                 tally.accepted += rows
     tally.lines += sum(looked.rows.values())
     importer.take(others(looked), product)
@@ -111,9 +115,9 @@ def take_days(
         importer.untaken.append(f"not one row was taken as {product}'s; see the lines above")
     if taken:
         version = {"site": site.domain, "product": product, "version": stored["version"]}
-        for block, rows_of in enumerate(columns(read(), set(taken), _BATCH)):
+        for block, rows_of in enumerate(columns(read(), taken, _BATCH)):
             _finish(work.call("write-days", version | {"block": block, "rows": rows_of}))
-        counted = [[part, day.isoformat(), digest] for (part, day), digest in taken.items()]
+        counted = [[part, day.isoformat(), looked.digests[part, day]] for part, day in taken]
         _finish(work.call("count-days", version | {"digests": counted}))
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from activity.incoming import time_of
 from ingest.migration.export import Action, Broken, Left, Read, Scratch
-from ingest.migration.totals import Total
+from ingest.migration.totals import PartDay, Total
 
 
 @dataclass
@@ -35,9 +35,10 @@ class Daily:
 def by_day(rows: Iterable[Read | Total], zone: str) -> Daily:
     """Count visitors, visits and page views by day of a time zone, bots left out.
 
-    A visit counts on the day of the first of its rows in the file; a visitor on each day of one of his. Totals are
-    taken as they are."""
+    A visit counts on the day of the first of its rows in the file; a visitor on each day of one of his; a row that
+    several files have, once. Totals are taken as they are, of the last file that has them."""
     told, place = Daily({}), ZoneInfo(zone)
+    totals: dict[PartDay, tuple[int, Numbers]] = {}
     with Scratch() as seen:
         for row in rows:
             told.read += 1
@@ -47,19 +48,28 @@ def by_day(rows: Iterable[Read | Total], zone: str) -> Daily:
             elif isinstance(row, Left):
                 told.refused += 1
             elif isinstance(row, Total):
-                _add(row, told)
+                _add(row, totals)
             elif not row.agent.bot:
                 _count(row, place, told, seen)
+    for (_, day), (_, numbers) in totals.items():
+        sums = told.days.setdefault(day, Numbers())
+        sums.visitors += numbers.visitors
+        sums.visits += numbers.visits
+        sums.pageviews += numbers.pageviews
     return told
 
 
-def _add(total: Total, told: Daily) -> None:
-    for row in total.rows:
-        if row.dimension == "":
-            numbers = told.days.setdefault(total.day, Numbers())
-            numbers.visitors += row.visitors
-            numbers.visits += row.visits
-            numbers.pageviews += row.pageviews if row.value == "events" else 0
+def _add(total: Total, totals: dict[PartDay, tuple[int, Numbers]]) -> None:
+    for part, rows in total.by_part():
+        for row in rows:
+            if row.dimension == "":
+                file, numbers = totals.get((part, total.day), (total.file, Numbers()))
+                if file != total.file:
+                    numbers = Numbers()
+                numbers.visitors += row.visitors
+                numbers.visits += row.visits
+                numbers.pageviews += row.pageviews if row.value == "events" else 0
+                totals[part, total.day] = total.file, numbers
 
 
 def _count(row: Action, zone: ZoneInfo, told: Daily, seen: Scratch) -> None:
@@ -69,6 +79,8 @@ def _count(row: Action, zone: ZoneInfo, told: Daily, seen: Scratch) -> None:
         at = None
     if at is None:
         told.refused += 1
+        return
+    if row.event.get("id") and not seen.add("event", row.event["id"]):
         return
     day = datetime.fromtimestamp(at / 1000, UTC).astimezone(zone).date()
     numbers = told.days.setdefault(day, Numbers())

@@ -224,9 +224,16 @@ class _Counted:
 
 def json_objects(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
     """Yield the objects of a file, which has one a line or all in an array, with the line where each begins."""
-    with closing(member.lines()) as lines:
-        first = next((line for line in lines if line.strip()), b"")
-    yield from _in_array(member) if first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[") else _by_line(member)
+    yield from _in_array(member) if first_byte(member) == b"[" else _by_line(member)
+
+
+def first_byte(member: Member) -> bytes:
+    """Return the first byte of a file that is no white space; b"" where there is none. A line may have any length."""
+    with member.opened() as stream:
+        some = stream.read(_CHUNK).removeprefix(b"\xef\xbb\xbf")
+        while some and not some.strip():
+            some = stream.read(_CHUNK)
+        return some.lstrip()[:1]
 
 
 def _by_line(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:

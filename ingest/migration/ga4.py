@@ -61,8 +61,8 @@ def read(members: Sequence[Member], site: str, theirs: str, _tell: Tell) -> Iter
         raise ImportFailed(f"it has several data streams, choose one with --their-site: {', '.join(sorted(streams))}")
     if theirs and theirs not in streams:
         raise ImportFailed(f"there is no data stream {theirs} in it; there is {', '.join(sorted(streams))}")
-    with Scratch() as repeats:
-        for member in members:
+    for member in members:
+        with Scratch() as repeats:  # by file, because exports may overlap
             for found in json_objects(member):
                 if isinstance(found, Broken):
                     yield found

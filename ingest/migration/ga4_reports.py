@@ -7,12 +7,11 @@ rounds and leaves out what is rare; where the BigQuery export is linked, that ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from datetime import date
 
 from activity.url import normal_path
 from ingest.logs.files import ImportFailed
-from ingest.migration.export import Broken, Left, Member, Row, Tell, csv_rows, header
+from ingest.migration.export import Broken, Left, Member, Row, Tell, csv_rows, first_byte, header
 from ingest.migration.ga4 import BROWSERS, DEVICES, SYSTEMS, codes
 from ingest.migration.totals import Counted, DayRow, Total, day_of
 
@@ -58,19 +57,22 @@ _NEED_VALUE = frozenset(("campaign", "event"))
 _VISITORS, _VISITS, _VIEWS = ("Total users", "Active users", "Users"), ("Sessions",), ("Views", "Screen page views")
 _EVENTS, _ENGAGED, _DURATION = ("Event count",), ("Engaged sessions",), ("Average session duration",)
 _MOST = 10**15
+# Of each number of a day: the columns that it is made of.
+_NEEDED = {
+    "visitors": (_VISITORS,), "visits": (_VISITS,), "bounces": (_VISITS, _ENGAGED),
+    "duration_ms": (_VISITS, _DURATION), "pageviews": (_VIEWS,), "events": (_EVENTS,),
+}  # fmt: skip
 _METRICS = (*_VISITORS, *_VISITS, *_VIEWS, *_EVENTS, *_ENGAGED, *_DURATION)
 
 
 def is_report(member: Member) -> bool:
     """Return whether a file is such a CSV, and no JSON."""
-    with closing(member.lines()) as lines:
-        first = next((line for line in lines if line.strip()), b"")
-    return not first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"["))
+    return first_byte(member) not in (b"{", b"[")
 
 
 def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Iterator[Counted]:
     """Yield what each row of the reports says. Raises ImportFailed where a file is none, or not of days."""
-    for member in members:
+    for file, member in enumerate(members):
         names = header(member, above=b"#")
         named = [name for name in names if name in _DIMENSIONS]
         if not any(name in _METRICS for name in names):
@@ -83,8 +85,10 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Ite
             raise ImportFailed(f"{member.name}: download it with one of {several} beside Date, and again for others")
         day = None if "Date" in names else _only_day(member)
         dimension, ours = _DIMENSIONS[named[0]] if named else ("", _plain)
+        metrics = tuple(metric for metric, needed in _NEEDED.items() if all({*names} & {*each} for each in needed))
         for row in csv_rows(member, names[:1], (*_METRICS, *_DIMENSIONS, "Date"), tell, above=b"#"):
-            yield row if isinstance(row, Broken) else _total(row, day, dimension, named, ours)
+            found = row if isinstance(row, Broken) else _total(row, day, dimension, named, ours)
+            yield found._replace(file=file, metrics=metrics) if isinstance(found, Total) else found
 
 
 def _only_day(member: Member) -> date:
@@ -106,9 +110,9 @@ def _only_day(member: Member) -> date:
 
 
 def _total(row: Row, day: date | None, dimension: str, named: list[str], ours: Callable[[str], str]) -> Counted:
-    if day is None and not row.get("Date").isdecimal():
+    if day is None and row.get("Date").strip().lower() in ("", "grand total"):
         return Left(row.number, "grand_total")
-    its_day = day or day_of(row.get("Date"))
+    its_day = day or day_of(row.get("Date").strip())
     if its_day is None:
         return Broken(row.number, row.raw, f"the column 'Date' has {row.get('Date')!r}, no day such as 20240501")
     numbers: dict[str, float] = {}
@@ -133,7 +137,7 @@ def _total(row: Row, day: date | None, dimension: str, named: list[str], ours: C
         bounces,
         round(min(numbers[_DURATION[0]] * visits, _MOST) * 1000),
         count(_VIEWS),
-        count(_EVENTS) or count(_VIEWS),
+        count(_EVENTS),
     )
     if dimension in _NEED_VALUE and not found.value:
         return Left(row.number, "not_set")

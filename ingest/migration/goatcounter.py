@@ -1,7 +1,7 @@
 """GoatCounter's CSV export of page views, version 1 and 2 of its format.
 
 A session of GoatCounter lasts up to eight hours and has no visitor behind it, so each is a visitor here. The file has
-no ids of events: one is made of the row and of how often it stood before.
+no ids of events: one is made of the row and of how often it stood in its file before, so that exports may overlap.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _KNOWN = ("Bot", "Referrer", "Referrer scheme", "Browser", "System", "UserAgent"
 
 def read(members: Sequence[Member], site: str, _theirs: str, tell: Tell) -> Iterator[Read]:
     """Yield what each row of the export says. Raises ImportFailed where a file is none."""
-    with Scratch() as repeats:
-        for member in members:
+    for member in members:
+        with Scratch() as repeats:
             path = next(iter(header(member)), "")
             if path not in ("1Path", "2Path"):
                 raise ImportFailed(

@@ -44,10 +44,10 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Ite
             elif stem not in (*_STATS, *_NOT_READ):
                 tell(f"{member.name} is not known and not read")
         find = lru_cache(16_384)(lambda kind, key: kept.find(kind, key))
-        for member in members:
+        for file, member in enumerate(members):
             if _stem(member) in _STATS:
                 for found in json_objects(member):
-                    yield found if isinstance(found, Broken) else _total(*found, _stem(member), find)
+                    yield found if isinstance(found, Broken) else _total(*found, _stem(member), file, find)
 
 
 def _stem(member: Member) -> str:
@@ -72,7 +72,7 @@ def _keep(member: Member, kept: Scratch) -> Iterator[Broken]:
             kept.keep(stem, str(found[1][_NAMES[stem]]), found[1])
 
 
-def _total(number: int, row: dict[str, Any], stem: str, find: Find) -> Counted:
+def _total(number: int, row: dict[str, Any], stem: str, file: int, find: Find) -> Counted:
     text, count = str(row.get("hour") or row.get("day") or ""), row.get("count")
     day = day_of(text[:10])
     if day is None or not isinstance(count, int) or isinstance(count, bool) or not 0 <= count < _MOST:
@@ -81,19 +81,20 @@ def _total(number: int, row: dict[str, Any], stem: str, find: Find) -> Counted:
     if not isinstance(path.get("path"), str):
         return Broken(number, repr(row).encode(), f"{stem}: the path {row.get('path_id')!r} is not in paths.jsonl")
     if path.get("event"):
-        return _event(number, stem, day, path["path"], count)
+        return _event(number, stem, day, path["path"], count, file)
     named = _STATS[stem](row, path["path"], find)
     rows = [DayRow(dimension, value, count, count, 0, 0, count, count) for dimension, value in named]
     if stem == "hit_stats":
         rows.append(DayRow("", "events", pageviews=count, events=count))
-    return Total(number, stem, day, rows)
+    return Total(number, stem, day, rows, file)
 
 
-def _event(number: int, stem: str, day: date, name: str, count: int) -> Counted:
+def _event(number: int, stem: str, day: date, name: str, count: int, file: int) -> Counted:
     """An event has no browser and no place here: their lists are of visits."""
     if stem != "hit_stats":
         return Left(number, "of_event")
-    return Total(number, stem, day, [DayRow("event", name, count, events=count), DayRow("", "events", events=count)])
+    rows = [DayRow("event", name, count, events=count), DayRow("", "events", events=count)]
+    return Total(number, stem, day, rows, file)
 
 
 def _hit(row: dict[str, Any], path: str, find: Find) -> list[tuple[str, str]]:

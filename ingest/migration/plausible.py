@@ -29,7 +29,7 @@ Numbers = dict[str, int]
 
 def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Iterator[Counted]:
     """Yield what each row of the export says. Raises ImportFailed where a file is none of it."""
-    for member in members:
+    for file, member in enumerate(members):
         match = _NAME.fullmatch(PurePath(member.name).name)
         part = match[1] if match else ""
         if part not in _PARTS:
@@ -39,10 +39,10 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Ite
             )
         columns, known, rows_of = _PARTS[part]
         for row in csv_rows(member, ("date", "visitors", *columns), (*_NUMBERS, *known), tell):
-            yield row if isinstance(row, Broken) else _total(row, part, rows_of)
+            yield row if isinstance(row, Broken) else _total(row, part, file, rows_of)
 
 
-def _total(row: Row, part: str, rows_of: Callable[[Row, Numbers], list[DayRow]]) -> Counted:
+def _total(row: Row, part: str, file: int, rows_of: Callable[[Row, Numbers], list[DayRow]]) -> Counted:
     day = day_of(row.get("date"))
     if day is None:
         return Broken(row.number, row.raw, f"the column 'date' has {row.get('date')!r}, no day such as 2024-05-01")
@@ -52,7 +52,7 @@ def _total(row: Row, part: str, rows_of: Callable[[Row, Numbers], list[DayRow]])
         if not (text.isascii() and text.isdigit() and len(text) < 16):
             return Broken(row.number, row.raw, f"the column {name!r} has {text!r}, no count")
         numbers[name] = int(text)
-    return Total(row.number, part, day, rows_of(row, numbers))
+    return Total(row.number, part, day, rows_of(row, numbers), file)
 
 
 def _visitors(_: Row, numbers: Numbers) -> list[DayRow]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from ingest.migration.export import Broken, Member
+from ingest.migration.export import Broken, Member, first_byte
 
 _NAME = rb"[`\"]?(?:\w+[`\"]?\.[`\"]?)?(\w+)[`\"]?"
 _CREATE = re.compile(rb"\s*CREATE TABLE (?:IF NOT EXISTS )?" + _NAME + rb"\s*\(", re.IGNORECASE)
@@ -51,6 +51,8 @@ class TableRow(NamedTuple):
 
 def is_dump(member: Member) -> bool:
     """Return whether the beginning of a file looks like a dump."""
+    if first_byte(member) in (b"{", b"["):
+        return False
     for number, line in enumerate(member.lines()):
         if line.startswith((b"--", b"/*")) or _CREATE.match(line) or _INSERT.match(line) or _COPY.match(line):
             return True

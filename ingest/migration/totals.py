@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import blake2b
@@ -27,16 +27,31 @@ class DayRow(NamedTuple):
 
 
 class Total(NamedTuple):
-    """One row of an export: the part of it that is replaced as a whole day by day, and the rows that follow."""
+    """One row of an export: the part of it that is replaced as a whole day by day, and the rows that follow.
+
+    Where `metrics` are given, the fields of `DayRow` that the export has, each of these is a part for itself."""
 
     number: int  # of the line where the row begins
     part: str
     day: date
     rows: list[DayRow]
+    file: int = 0  # the place of its file among those of the import
+    metrics: tuple[str, ...] = ()
+
+    def by_part(self) -> list[tuple[str, list[DayRow]]]:
+        """Return the parts that the row is of, with what it says of each."""
+        if not self.metrics:
+            return [(self.part, self.rows)]
+        return [(f"{self.part}: {metric}", [_only(metric, row) for row in self.rows]) for metric in self.metrics]
+
+
+def _only(metric: str, row: DayRow) -> DayRow:
+    return DayRow(row.dimension, row.value)._replace(**{metric: getattr(row, metric)})
 
 
 Counted = Total | Left | Broken
-PartDay = tuple[str, date]
+PartDay = tuple[str, date]  # a part, such as a file of an export, and a day of it
+FileDay = tuple[int, str, date]  # the rows of a day that one file has, before they are split into parts
 
 
 def day_of(text: str) -> date | None:
@@ -53,7 +68,9 @@ class Looked:
     """What a first reading of an export finds."""
 
     digests: dict[PartDay, int] = field(default_factory=dict)  # of the rows of each day, in any order
-    rows: dict[PartDay, int] = field(default_factory=dict)  # how many rows of the export each day has
+    files: dict[PartDay, int] = field(default_factory=dict)  # the last file that has the day: its rows count
+    rows: dict[FileDay, int] = field(default_factory=dict)  # how many rows of the file each day has
+    parts: dict[FileDay, set[str]] = field(default_factory=dict)  # the parts that these rows are of
     left: list[Left] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
 
@@ -67,9 +84,14 @@ def look(totals: Iterable[Counted]) -> Looked:
         elif isinstance(total, Broken):
             found.broken.append(total)
         else:
-            key = total.part, total.day
-            found.digests[key] = (found.digests.get(key, 0) + _digest(total)) % 2**64
-            found.rows[key] = found.rows.get(key, 0) + 1
+            where = total.file, total.part, total.day
+            found.rows[where] = found.rows.get(where, 0) + 1
+            for part, rows in total.by_part():
+                key = part, total.day
+                before = found.digests.get(key, 0) if found.files.get(key) == total.file else 0
+                found.digests[key] = (before + _digest(rows)) % 2**64
+                found.files[key] = total.file
+                found.parts.setdefault(where, set()).add(part)
     return found
 
 
@@ -82,18 +104,22 @@ def others(looked: Looked) -> Batch:
     return batch
 
 
-def _digest(total: Total) -> int:
-    text = repr([tuple(row) for row in total.rows]).encode("utf-8", "surrogatepass")
+def _digest(rows: list[DayRow]) -> int:
+    text = repr([tuple(row) for row in rows]).encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
 
 
-def columns(totals: Iterable[Counted], taken: set[PartDay], size: int) -> Iterator[dict[str, list[object]]]:
-    """Yield the rows of these days by column, about `size` at a time: `part`, `day` (ISO), the fields of `DayRow`."""
+def columns(totals: Iterable[Counted], taken: Mapping[PartDay, int], size: int) -> Iterator[dict[str, list[object]]]:
+    """Yield the rows of these days, each of its file, by column: `part`, `day` (ISO), the fields of `DayRow`.
+
+    They come about `size` at a time."""
     names = ("part", "day", *DayRow._fields)
     rows: list[tuple[object, ...]] = []
     for total in totals:
-        if isinstance(total, Total) and (total.part, total.day) in taken:
-            rows += [(total.part, total.day.isoformat(), *row) for row in total.rows]
+        if isinstance(total, Total):
+            for part, its_rows in total.by_part():
+                if taken.get((part, total.day)) == total.file:
+                    rows += [(part, total.day.isoformat(), *row) for row in its_rows if any(row[2:])]
             if len(rows) >= size:
                 yield {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
                 rows = []

@@ -113,6 +113,9 @@ def test_days_that_another_product_counted_are_shown_as_imported(tmp_path: Path,
     changed = exports.plausible_zip(tmp_path / "changed.zip", imported_pages=pages_of)
     assert taken(up.data, "plausible", changed)["accepted"] == 1
     assert up.api("breakdown", by="page", **days)["rows"][0]["visitors"] == 14
+    both = taken(up.data, "plausible", file, changed)
+    assert (both["accepted"], both["duplicates"], both["reasons"]) == (0, rows, {"in_later_file": rows})
+    assert up.api("breakdown", by="page", **days)["rows"][0]["visitors"] == 14
     view = {"site": "plausible.example", "type": "pageview", "url": "https://plausible.example/", "visitor": "v"}
     up.send([view | {"ts": "2023-02-10T12:00:00Z"}], secret_key(up.data, "plausible.example"))
     # From then on the day's own events are what counts.

@@ -7,7 +7,7 @@ WITH
     ),
     whole AS (
         SELECT product, day FROM imported_days
-        WHERE site = {site:String} AND dimension = '' AND value = '' AND day BETWEEN {first:Date32} AND {last:Date32}
+        WHERE site = {site:String} AND dimension = '' AND value = '' AND visits > 0 AND day BETWEEN {first:Date32} AND {last:Date32}
             AND (product, part, day, version) GLOBAL IN parts
     ),
     own AS (

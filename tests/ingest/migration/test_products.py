@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from ingest.logs.files import ImportFailed
+from ingest.migration import export, ga4_reports
+from ingest.migration.daily import by_day
 from ingest.migration.export import Broken, Left
 from tests.ingest.migration import exports
 from tests.ingest.migration.exports import actions, read, taken, written
@@ -30,7 +32,7 @@ def test_goatcounter(tmp_path: Path) -> None:
     assert (first.path, first.title) == ("/a", 'A "quoted"\ntitle')
     assert first.id != second.id  # the same row twice is two views
     assert (signup.type, signup.name) == ("custom", "signup")
-    assert (bot.bot, bot.source, bot.country) == ("goatcounter", "Some List", "DE")
+    assert (bot.bot, bot.source, bot.country) == ("goatcounter", "some list", "DE")
     assert len({event.visitor for event in events}) == 2
     assert [event.id for event in taken(read("goatcounter", tmp_path / "goatcounter.csv.gz")[0])[1]] == [
         event.id for event in events
@@ -134,6 +136,35 @@ def test_ga4(tmp_path: Path) -> None:
     assert (link.type, link.props) == ("outbound", {"url": "https://other.example/x"})
     assert (engaged.type, engaged.engaged_ms) == ("engagement", 5000)
     assert other.visitor != home.visitor
+
+
+@pytest.mark.parametrize(
+    ("product", "text", "head", "events", "views"),
+    [("goatcounter", exports.GOATCOUNTER, 4, 5, 3), ("ga4", exports.GA4_LINES, 3, 7, 3)],
+)
+def test_exports_that_overlap_count_once(
+    tmp_path: Path, product: str, text: str, head: int, events: int, views: int
+) -> None:
+    before = "".join(text.splitlines(keepends=True)[:head])
+    paths = written(tmp_path, {"may": before, "june": text})
+    both, _ = read(product, *paths)
+    batch, _ = taken(both)
+    assert len(batch.accepted) > len({*batch.accepted.ids}) == events
+    one, two = (by_day(read(product, *some)[0], "UTC").days for some in (paths[1:], paths))
+    assert one == two
+    assert sum(day.pageviews for day in two.values()) == views
+
+
+@pytest.mark.parametrize("product", ["matomo", "ga4"])
+def test_an_array_may_be_one_line_of_any_length(
+    tmp_path: Path, product: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "LONGEST", 100)
+    objects = exports.MATOMO_API if product == "matomo" else exports.GA4
+    rows, _ = read(product, *written(tmp_path, {"array.json": "\n " + json.dumps(objects)}))
+    assert len(actions(rows)) > 3
+    (member,) = export.members([str(tmp_path / "array.json")])
+    assert not ga4_reports.is_report(member)
 
 
 @pytest.mark.parametrize(

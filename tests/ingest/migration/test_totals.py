@@ -76,12 +76,55 @@ def test_reports_of_ga4(tmp_path: Path) -> None:
     total, first, second, broken, germany, unknown = found
     assert isinstance(total, Left) and isinstance(broken, Broken) and (total.number, broken.number) == (8, 11)
     day = date(2024, 5, 1)
+    metrics = ("visitors", "visits", "bounces", "duration_ms", "pageviews", "events")
     assert first == Total(9, "report of days", day, [
         DayRow("", "", 8, 10, 4, 905_000, 30, 70), DayRow("", "events", pageviews=30, events=70),
-    ])  # fmt: skip
+    ], 0, metrics)  # fmt: skip
     assert isinstance(second, Total) and second.day == date(2024, 5, 2)
-    assert germany == Total(5, "report of country", day, [DayRow("country", "DE", 5, 6)])
-    assert unknown == Total(6, "report of country", day, [DayRow("country", "", 1, 1)])
+    assert germany == Total(5, "report of country", day, [DayRow("country", "DE", 5, 6)], 1, metrics[:2])
+    assert unknown == Total(6, "report of country", day, [DayRow("country", "", 1, 1)], 1, metrics[:2])
+
+
+def counted(found: list[Counted]) -> dict[tuple[str, str], list[int]]:
+    """The numbers of each value of a dimension, as those rows add up that are written."""
+    looked, sums = look(found), dict[tuple[str, str], list[int]]()
+    for block in columns(found, looked.files, 100):
+        for dimension, value, *numbers in zip(*list(block.values())[2:], strict=True):
+            before = sums.setdefault((str(dimension), str(value)), [0] * 6)
+            sums[str(dimension), str(value)] = [one + int(str(two)) for one, two in zip(before, numbers, strict=True)]
+    return sums
+
+
+def test_reports_of_one_thing_complete_and_replace_each_other(tmp_path: Path) -> None:
+    found, told = reports(
+        tmp_path,
+        "Date,Active users,Sessions\n2023-03-05,8,10\n20230305,1,2\nGrand total,9,12\n,9,12\n2023-02-31,1,1\n",
+        "Date,Views\n2023-03-05,30\n",
+        "Date,Session source,Sessions\n20230305,google,10\n20230305,gone,1\n",
+        "Date,Session source / medium,Sessions,Event count\n20230305,google / organic,7,9\n20230305,google / cpc,3,2\n",
+    )
+    assert told == []
+    assert [(each.number, type(each)) for each in found if not isinstance(each, Total)] == [
+        (4, Left), (5, Left), (6, Broken),
+    ]  # fmt: skip
+    assert counted(found) == {
+        ("", ""): [9, 12, 0, 0, 30, 0],
+        ("", "events"): [0, 0, 0, 0, 30, 0],
+        ("source", "google"): [0, 10, 0, 0, 0, 11],
+    }
+    (third,) = (day for file, _, day in look(found).parts if file == 2)
+    assert look(found).files["report of source: visits", third] == 3
+
+
+def test_of_exports_that_overlap_the_last_one_counts(tmp_path: Path) -> None:
+    later = exports.PLAUSIBLE["imported_pages"].replace("8,8,9", "9,9,9")
+    paths = [
+        exports.plausible_zip(tmp_path / "a.zip"), exports.plausible_zip(tmp_path / "b.zip", imported_pages=later),
+    ]  # fmt: skip
+    both, last = read(*paths), read(paths[1])
+    assert counted(both) == counted(last) != counted(read(paths[0]))
+    assert look(both).digests == look(last).digests
+    assert by_day(both, "UTC").days == by_day(last, "UTC").days
 
 
 def test_the_json_of_goatcounter(tmp_path: Path) -> None:
@@ -99,7 +142,7 @@ def test_the_json_of_goatcounter(tmp_path: Path) -> None:
                for of, dimension, value, visitors, _, _, _, views, events in rows if dimension not in ("", "page")}
     assert counted == {
         (day, "source", ""): (4, 4, 4), (day, "channel", "Direct"): (4, 4, 4),
-        (day, "source", "Some List"): (3, 3, 3), (day, "channel", "Referral"): (3, 3, 3),
+        (day, "source", "some list"): (3, 3, 3), (day, "channel", "Referral"): (3, 3, 3),
         (next_day, "source", "google.com"): (2, 2, 2), (next_day, "channel", "Organic Search"): (2, 2, 2),
         (next_day, "event", "signup"): (1, 0, 1), (day, "browser", "Firefox"): (7, 7, 7),
         (day, "os", "Windows"): (7, 7, 7),
@@ -162,7 +205,7 @@ def test_a_day_is_the_same_in_any_order_and_another_with_any_other_number() -> N
 def test_only_the_days_that_are_taken_are_written() -> None:
     days = [(number, day) for number in (1, 2) for day in (FIRST, SECOND)]
     totals: list[Counted] = [Total(n, "part", day, [DayRow("page", str(n), n)]) for n, day in days]
-    found = list(columns(totals, {("part", SECOND)}, 1))
+    found = list(columns(totals, {("part", SECOND): 0}, 1))
     assert [(each["day"], each["value"], each["visitors"]) for each in found] == [
         (["2023-02-10"], ["1"], [1]),
         (["2023-02-10"], ["2"], [2]),
