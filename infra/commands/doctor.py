@@ -51,7 +51,7 @@ def doctor(settings: Settings, everything: bool, as_json: bool) -> None:
         counted = ", ".join(f"{states[state]} {state}" for state in ("wrong", "warning", "not asked", "ok"))
         click.echo(f"{counted}; looked for {time.monotonic() - begun:.1f} s")
     status = 1 if states["wrong"] else 0
-    # What does not answer would hold up the end of this process, too; and the warehouse's engine, which a thread opened,
+    # What does not answer would hold up the end of this process, too; and the warehouse's engine, opened by a thread,
     # can fault while Python takes itself down around it.
     sys.stdout.flush()
     sys.stderr.flush()
