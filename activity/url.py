@@ -56,7 +56,7 @@ def parse(text: str) -> Address | None:
     if not text.isprintable():
         text = "".join(char for char in text if char >= " " and char != "\x7f")
     text, _, fragment = text.partition("#")
-    scheme, mark, rest = text.partition("://")
+    scheme, mark, rest = text.strip().partition("://")
     scheme = scheme.lower()
     if not mark or scheme not in _SCHEMES:
         return None
