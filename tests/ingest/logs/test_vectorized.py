@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from activity import codec
@@ -268,6 +268,7 @@ ANY = st.lists(st.sampled_from(PIECES), max_size=9).map("".join)
     st.lists(NEARLY | ANY, min_size=1, max_size=12),
     st.sampled_from(["combined", "common"]),
 )
+@example(['10.0.0.1 - - [17/May/2015:10:05:03 +0000] "GET /a?q=x HTTP/1.1" 200 512 "-" "192.0.2.8"'], "combined")
 @settings(max_examples=150, deadline=None)
 def test_any_lines_read_together_give_what_each_gives_alone(texts: list[str], shape: str) -> None:
     together([text.encode() for text in texts], shape, SITE, 7)
