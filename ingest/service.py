@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 _UPKEEP_EVERY = 0.5  # seconds
 _OUTCOMES_EVERY = 10.0  # seconds
 _COLLECT = "/collect"
+_LONGEST_ORIGIN = 256  # bytes
 _LOOK_UP_S = 1.0  # seconds that a request waits for the live store, which has a shorter timeout of its own
 
 
@@ -187,7 +188,7 @@ class Service:
             elif _is_all_accepted(collected, verdicts):
                 self._accepted += len(verdicts)
                 self._outcomes.all_accepted(collected)
-                response = _all_accepted(len(verdicts), collected.tracker, trackers.cors(collected.origin))
+                response = _all_accepted(len(verdicts), collected.tracker, collected.origin)
             else:
                 response = self._finish(collected, verdicts)
         except Exception:
@@ -294,17 +295,21 @@ def _is_all_accepted(collected: Collected, verdicts: list[Verdict]) -> bool:
     return not collected.refused and events == verdicts.count(Verdict.ACCEPTED) == len(verdicts) and not collected.pixel
 
 
-def _all_accepted(events: int, tracker: trackers.Tracker | None, cors: Headers) -> Response:
+def _all_accepted(events: int, tracker: trackers.Tracker | None, origin: bytes | None) -> Response:
     """Return the answer to a request with all of its events accepted, which most are."""
-    plain = _accepted(events, tracker)
-    return plain._replace(headers=[*plain.headers, *cors])
+    # A longer origin is a sender's own, and would only fill the memory.
+    make = _cached_accepted if origin is None or len(origin) <= _LONGEST_ORIGIN else _accepted
+    return make(events, tracker, origin)
 
 
-@lru_cache(maxsize=1024)
-def _accepted(events: int, tracker: trackers.Tracker | None) -> Response:
+def _accepted(events: int, tracker: trackers.Tracker | None, origin: bytes | None) -> Response:
+    headers = trackers.cors(origin)
     if tracker is not None:
-        return tracker.answer(events, 0, [], [])
-    return json_response(202, {"accepted": events, "duplicates": 0, "refused": []})
+        return tracker.answer(events, 0, [], headers)
+    return json_response(202, {"accepted": events, "duplicates": 0, "refused": []}, headers)
+
+
+_cached_accepted = lru_cache(maxsize=1024)(_accepted)
 
 
 def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) -> Response:
