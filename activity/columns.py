@@ -56,13 +56,16 @@ COLUMNS: dict[str, pl.DataType] = {
     **{name: dtype for name, dtype in JSON_COLUMNS.items() if name not in ("v", "id", "site", "visitor")},
 }
 
-# The columns whose texts repeat in event after event. A run of many shards carries them as `pl.Categorical`: ids of a
-# dictionary, which are sorted, written and read in a fraction of the time that texts take.
+# The columns whose texts repeat in event after event. A run over many events carries them as `pl.Categorical`: ids of a
+# dictionary, which are sorted, counted, written and read in a fraction of the time that texts take.
 REPEATING = [
     "site", "type", "host", "source", "medium", "channel", "utm_source", "utm_medium", "utm_campaign", "name",
     "currency", "language", "screen", "browser", "browser_version", "os", "os_version", "device", "country", "region",
     "city", "protocol", "bot", "enriched_by",
 ]  # fmt: skip
+
+# From so many rows on the dictionary pays for itself.
+MANY = 5_000
 
 _REQUIRED = [field.name for field in msgspec.structs.fields(Event) if field.required]
 _TYPES = [kind.value for kind in EventType]

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
-from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -33,31 +33,46 @@ BEGIN = 1_780_000_000
 
 
 def write_log(path: Path, lines: int) -> None:
-    """Write a month of a site's log: a third assets, some 404s, searches, crawlers, one line in 10,000 cut short."""
+    """Write a month of a site's log as visits, each page followed by its assets where the visit has none of them yet.
+
+    A visitor comes once or a few times and reads three pages on average, minutes apart; there are searches, 404s,
+    crawlers, and one line in 10,000 is cut short. About a third of the lines are assets."""
     rng = random.Random(17)
+    people = user_agents()
     crawlers = [f"Mozilla/5.0 (compatible; Googlebot/2.{n}; +http://google.com/bot.html)" for n in range(20)]
-    agents = [*user_agents(), *crawlers]
     visitors = [
-        (f"198.{rng.randrange(18, 20)}.{rng.randrange(256)}.{rng.randrange(256)}", rng.choice(agents))
-        for _ in range(max(lines // 12, 1))
+        (f"198.{rng.randrange(18, 20)}.{rng.randrange(256)}.{rng.randrange(256)}", rng.choice(people))
+        for _ in range(max(lines // 8, 1))
     ]
-    weights = list(accumulate(1 / (rank + 20) for rank in range(len(visitors))))
+    requests: list[tuple[int, str]] = []
+
+    def request(at: float, ip: str, target: str, referrer: str, agent: str) -> None:
+        stamp = f"{datetime.fromtimestamp(at, UTC):%d/%b/%Y:%H:%M:%S} +0000"
+        status = 404 if rng.random() < 0.03 else 200
+        line = f'{ip} - - [{stamp}] "GET {target} HTTP/1.1" {status} 5120 "{referrer}" "{agent}"'
+        requests.append((int(at), line if rng.random() > 0.0001 else line[:40]))
+
+    while len(requests) < lines:
+        ip, agent = rng.choice(visitors) if rng.random() > 0.01 else ("198.18.0.1", rng.choice(crawlers))
+        at, referrer = BEGIN + rng.random() * 2_592_000, rng.choice(("-", "https://www.example.org/links"))
+        for number in range(int(rng.paretovariate(1.2))):
+            is_search = rng.random() < 0.06
+            page = f"search?q=word+{rng.randrange(500)}" if is_search else f"articles/{_popular(rng)}"
+            request(at, ip, f"/{page}", referrer, agent)
+            referrer = f"https://{SITE}/{page}"
+            for _ in range(2 if number == 0 else rng.random() < 0.3):
+                asset = f"/static/file{rng.randrange(60)}.{rng.choice(('css', 'js', 'png'))}"
+                request(at + rng.random() * 2, ip, asset, referrer, agent)
+            at += 5 + rng.expovariate(1 / 90)
+            if number == 50:
+                break
+    requests.sort(key=itemgetter(0))
     with path.open("w") as log:
-        for number in range(lines):
-            ip, agent = rng.choices(visitors, cum_weights=weights)[0]
-            at = datetime.fromtimestamp(BEGIN + number * 2_592_000 // lines, UTC)
-            kind = rng.random()
-            if kind < 0.33:
-                target = f"/static/file{rng.randrange(60)}.{rng.choice(('css', 'js', 'png'))}"
-            elif kind < 0.37:
-                target = f"/search?q=word+{rng.randrange(500)}"
-            else:
-                target = f"/articles/{min(int(rng.paretovariate(0.8)), 9_999)}"
-            status = 404 if rng.random() < 0.03 else 200
-            referrer = rng.choice(("-", "https://www.example.org/links", f"https://{SITE}/"))
-            stamp = f"{at:%d/%b/%Y:%H:%M:%S} +0000"
-            line = f'{ip} - - [{stamp}] "GET {target} HTTP/1.1" {status} 5120 "{referrer}" "{agent}"'
-            log.write((line if rng.random() > 0.0001 else line[:40]) + "\n")
+        log.writelines(f"{line}\n" for _, line in requests[:lines])
+
+
+def _popular(rng: random.Random) -> int:
+    return min(int(rng.paretovariate(0.8)), 9_999)
 
 
 def imported(log: Path, data: Path) -> tuple[dict[str, Any], float, float]:
@@ -86,7 +101,7 @@ def stored(data: Path) -> dict[str, int]:
 def main() -> int:
     """Run the bench; return 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=200_000, help="lines")
+    parser.add_argument("--events", type=int, default=1_000_000, help="lines")
     parser.add_argument("--json", action="store_true", help="accepted for uniformity: the output is JSON lines")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="footfall-bench-") as folder:

@@ -10,7 +10,7 @@ its own, so that the graph goes on while the warehouse works.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -60,11 +60,12 @@ class FrameFeed:
     """Feeds frames that are made when they are read: events of the warehouse, or files of the archive."""
 
     frames: Callable[[], Iterable[pl.DataFrame]]
+    names: Collection[str] = tuple(COLUMNS)
 
     def batches(self) -> Iterator[pl.DataFrame]:
-        """The frames, with the event columns. Raises what making them raises."""
+        """The frames, with the event columns `names`. Raises what making them raises."""
         for frame in self.frames():
-            yield frame.select(COLUMNS.keys())
+            yield frame.select(self.names)
 
 
 class _Number(Step):

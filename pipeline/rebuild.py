@@ -36,6 +36,7 @@ from stores.base import Conflict
 _PATIENCE = 60.0  # seconds
 # A rebuild names its visitors in the query up to this many; beyond, it reads all visitors of the site.
 NAMED_VISITORS = 20_000
+NEEDED = [*session.STATE_COLUMNS, "bot"]  # of an event, to form sessions
 
 
 class Busy(RuntimeError):
@@ -145,11 +146,12 @@ def keeping_open(into: list[pl.DataFrame], watermark: int) -> Write:
 def stored_events(
     loader: Loader, site: str | None, visitors: pl.DataFrame | None, start: int, end: int
 ) -> FrameFeed:
-    """Feeds the stored events of [start, end), in ms, and of the margins that the sessions in it need.
+    """Feeds what sessions are made of: of the stored events of [start, end), in ms, and of the margins around it.
 
     `visitors` (`site`, `visitor`) restricts it to some; None is all."""
     begin, finish = start - MARGIN_BEFORE_MS, end + MARGIN_AFTER_MS
-    return FrameFeed(lambda: loader.warehouse.events_between(site, visitors, begin, finish))
+    between = partial(loader.warehouse.events_between, site, visitors, begin, finish, names=NEEDED)
+    return FrameFeed(between, NEEDED)
 
 
 def put_in_place(loader: Loader, checkpoint: Checkpoint, stored: pl.DataFrame, rebuilt: pl.DataFrame, name: str) -> int:

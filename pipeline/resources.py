@@ -19,6 +19,7 @@ import polars as pl
 
 import brokers
 import stores
+from activity import rollup
 from activity.columns import COLUMNS
 from activity.open_events import OpenEvents
 from brokers.base import Broker
@@ -77,6 +78,10 @@ class Outcome:
         self.attempts.clear()
 
 
+# The sinks whose frames end in the warehouse, which takes ids as they are.
+_WITH_IDS = frozenset(("events", "sessions", *rollup.GRAINS))
+
+
 def bind(plan: Plan, parts: Parts) -> Run:
     """The run of a plan over opened parts."""
     writes = {sink: _staging(sink, parts.exchange) for sink in plan.staged}
@@ -95,6 +100,7 @@ def bind(plan: Plan, parts: Parts) -> Run:
         erasures=plan.erasures,
         shards=plan.shards,
         exchange=parts.exchange,
+        with_ids=_WITH_IDS,
     )
 
 

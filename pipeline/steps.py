@@ -226,6 +226,8 @@ class _Dedupe(Step):
 
     def process(self, element: Sharded) -> Iterator[tuple[int, session.Deduped]]:
         shard, batch = element
+        if batch.height >= columns.MANY:
+            batch = columns.as_ids(batch)
         run = self.ref.run()
         stored = run.lookup(columns.as_texts(batch.select(session.IDENTITY))) if run.lookup else batch.clear()
         deduped = session.dedupe(batch, columns.like(stored, batch))

@@ -76,6 +76,7 @@ class Warehouse:
         self._read_only = ReadOnlyClient(self._clients)
         self.url = self._clients.safe_url
         self._types: dict[str, dict[str, str]] = {}
+        self._own_defaults: dict[str, frozenset[str]] = {}  # columns whose default is not 0, "" or NULL, by table
         self.broken: BrokenRows | None = None  # what a read met last, until it is repaired
         self.building = Lock()  # held while a day or month is built, and while rows are erased
         try:
@@ -101,7 +102,8 @@ class Warehouse:
         Raises ValueError when the table lacks a column of the frame."""
         if frame.is_empty():
             return
-        body = frames.arrow(self._to_table(table, frame))
+        sent = self._to_table(table, frame)
+        body = frames.arrow(sent)
         block = str(max(frame.height, 1_048_576))
         settings = {
             "insert_deduplication_token": token,
@@ -115,7 +117,7 @@ class Warehouse:
         if self._clients.cluster:
             settings["distributed_foreground_insert"] = "1"
         with self._clients.lend() as client:
-            client.raw_insert(table, frame.columns, body, settings=settings, fmt="ArrowStream")
+            client.raw_insert(table, sent.columns, body, settings=settings, fmt="ArrowStream")
 
     def ask(self, question: str, **params: Any) -> pl.DataFrame:
         """The answer to a question of `sql/query`, see `clickhouse.names()`; the engine binds the parameters.
@@ -396,8 +398,9 @@ class Warehouse:
         strange = [name for name in frame.columns if name not in types]
         if strange:
             raise ValueError(f"table {table} has no column {', '.join(strange)}; it has {', '.join(types)}")
-        times = [name for name in frame.columns if "DateTime64" in types[name] and frame[name].dtype == pl.Int64]
-        return frame.with_columns(pl.col(times).cast(frames.TIME)).rechunk()
+        sent = frames.without_empty(frame, self._own_defaults[table])
+        times = [name for name in sent.columns if "DateTime64" in types[name] and sent[name].dtype == pl.Int64]
+        return frames.with_ids(sent.with_columns(pl.col(times).cast(frames.TIME)).rechunk())
 
     def types_of(self, table: str) -> dict[str, str]:
         """The columns of a table with their types. Raises ValueError for what cannot be a table's name."""
@@ -406,6 +409,7 @@ class Warehouse:
         if not _NAME.fullmatch(table):
             raise ValueError(f"{table!r} is no table's name")
         described = self.query(f"DESCRIBE TABLE {table}")
+        self._own_defaults[table] = frozenset(described.filter(pl.col("default_type") != "")["name"])
         self._types[table] = dict(zip(described["name"], described["type"], strict=True))
         return self._types[table]
 
