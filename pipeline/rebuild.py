@@ -219,7 +219,7 @@ def reconcile(loader: Loader) -> dict[str, int]:
             done = {"marks": dirty.height, "windows": 0, "changed": 0}
             opened: list[pl.DataFrame] = []
             for (site,), of_site in dirty.group_by("site"):
-                for start, end in windows(of_site["day"]):
+                for start, end in windows(of_site["day"].unique()):
                     inside = of_site.filter(pl.col("day").is_between(start // DAY_MS + 1, end // DAY_MS - 3))
                     visitors = inside.select("site", "visitor").unique()
                     named = visitors if visitors.height <= NAMED_VISITORS else None
