@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser
 
-from tests.e2e.harness import Up, running
+from tests.e2e.harness import Up, fetch, running
 from tests.trackers import browsing
 from tests.trackers.conftest import CLIENTS, browser, node_modules, run_client, site
 
@@ -56,11 +58,37 @@ CLIENTS_OF = dict([
 ])  # fmt: skip
 
 
+# A page view of a visitor, always under the same id, by the protocols of which an event has one: its path and body.
+SAME: dict[str, Callable[[str, str], tuple[str, object]]] = {
+    "segment": lambda who, page: (
+        "/v1/page",
+        {"writeKey": "same", "messageId": "m-1", "anonymousId": who, "properties": {"url": page}},
+    ),
+    "posthog": lambda who, page: (
+        "/e/?token=same",
+        {"uuid": "u-1", "event": "$pageview", "distinct_id": who, "properties": {"$current_url": page}},
+    ),
+    "snowplow": lambda who, page: (
+        "/com.snowplowanalytics.snowplow/tp2",
+        {"schema": "", "data": [{"e": "pv", "aid": "same", "eid": "e-1", "duid": who, "url": page}]},
+    ),
+    "matomo": lambda who, page: (
+        f"/matomo.php?{urlencode({'idsite': 'same', 'rec': 1, '_id': who, 'rand': 7, 'pv_id': 'a1b2c3', 'url': page})}",
+        None,
+    ),
+    "ga4": lambda who, page: (
+        f"/g/collect?{urlencode({'v': 2, 'tid': 'same', 'cid': who, '_p': 7, '_s': 1, 'en': 'page_view', 'dl': page})}",
+        None,
+    ),
+}
+
+
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     data = tmp_path_factory.mktemp("trackers") / "data"
     data.mkdir()
-    (data / "sites.toml").write_text("\n".join(each.sites_file for each in CLIENTS_OF.values()))
+    colliding = [f'[[site]]\ndomain = "{name}.same.example"\nids = ["{name}:same"]\n' for name in SAME]
+    (data / "sites.toml").write_text("\n".join([*(each.sites_file for each in CLIENTS_OF.values()), *colliding]))
     with running(data) as started:
         yield started
 
@@ -76,3 +104,16 @@ def test_what_each_client_sends_stands_on_the_page(up: Up, site: str, browser: B
             run_client(client.script, up.tracking, *client.arguments)
     for domain, client in CLIENTS_OF.items():
         up.shows(client.numbers, site=domain)
+
+
+def test_an_id_that_two_events_have_by_accident_makes_them_no_duplicate(up: Up) -> None:
+    """What is sent again is the same event of the same visitor, whatever came under its id between."""
+    for name, event in SAME.items():
+        home, prices = f"https://{name}.same.example/", f"https://{name}.same.example/pricing"
+        for who, page in (("ann", home), ("ann", home), ("bob", home), ("bob", prices), ("ann", home), ("bob", home)):
+            path, body = event(who, page)
+            sent = b"" if body is None else json.dumps(body).encode()
+            status, headers, answer = fetch(up.tracking + path, sent)
+            assert (status, headers.get("x-footfall-refused")) in ((200, None), (204, None)), (name, answer)
+    for name in SAME:
+        up.shows({"visitors": 2, "visits": 2, "pageviews": 3}, site=f"{name}.same.example")

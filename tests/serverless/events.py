@@ -45,9 +45,9 @@ def http(method: str, path: str, body: Any = None, query: str = "", encoded: boo
         "isBase64Encoded": encoded,
     }
     if body is not None:
-        text = body if isinstance(body, str) else json.dumps(body)
-        event["body"] = base64.b64encode(text.encode()).decode() if encoded else text
-        event["headers"]["content-length"] = str(len(text.encode()))
+        raw = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
+        event["body"] = base64.b64encode(raw).decode() if encoded else raw.decode()
+        event["headers"]["content-length"] = str(len(raw))
     return event
 
 
