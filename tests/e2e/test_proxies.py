@@ -9,7 +9,9 @@ import http.client
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -29,8 +31,9 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 _TEXT = (ROOT / "docs" / "beacon.md").read_text(encoding="utf-8").partition("## From your own address")[2]
 TAG, *_FENCES = re.findall(r"^```\w*\n(.*?)^```", _TEXT, re.DOTALL | re.MULTILINE)
-RECIPES = dict(zip(("nginx", "caddy", "cloudflare", "vercel"), _FENCES, strict=True))
-START = {"nginx": proxies.nginx, "caddy": proxies.caddy, "cloudflare": proxies.cloudflare}
+RECIPES = dict(zip(("nginx", "caddy", "cloudflare", "vercel", "behind vercel"), _FENCES, strict=True))
+Begin = Callable[[Path, str, int, str], list[str]]
+START: dict[str, Begin] = {"nginx": proxies.nginx, "caddy": proxies.caddy, "cloudflare": proxies.cloudflare}
 POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:"
 VISITOR, ANOTHER = "127.0.0.2", "127.0.0.3"  # addresses of this machine that are no proxy's
 
@@ -53,7 +56,7 @@ class Front(NamedTuple):
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    sites = [word for name in START for word in ("--site", f"{name}.example")]
+    sites = [word for name in (*START, "vercel") for word in ("--site", f"{name}.example")]
     with running(tmp_path_factory.mktemp("proxies") / "data", "--proxies", "127.0.0.1", *sites) as started:
         yield started
 
@@ -64,21 +67,19 @@ def browser() -> Iterator[Browser]:
         yield opened
 
 
-@pytest.fixture(scope="module", params=START)
-def front(request: pytest.FixtureRequest, up: Up, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    name, port, folder = str(request.param), free_port(), tmp_path_factory.mktemp("proxy")
-    missing = proxies.available(name)
-    require(name, not missing, missing)
-    tracking = urlsplit(up.tracking).port
+@contextmanager
+def run(name: str, up: Up, folder: Path, begin: Begin, path: str) -> Iterator[Front]:
+    """A proxy by the recipe of this name, once it hands on a GET of the path."""
+    tracking, port = urlsplit(up.tracking).port, free_port()
     assert tracking is not None
     behind = Proxy(tracking)
-    line = START[name](folder, RECIPES[name], port, f"127.0.0.1:{behind.port}")
+    line = begin(folder, RECIPES[name], port, f"127.0.0.1:{behind.port}")
     made = Front(name, f"http://127.0.0.1:{port}", behind)
 
     def answers() -> bool:
         assert process.poll() is None, (folder / "log").read_text()
         try:
-            return fetch(f"{made.address}/shop/s.js")[0] == 200
+            return fetch(f"{made.address}{path}")[0] == 200
         except OSError:
             return False
 
@@ -93,14 +94,23 @@ def front(request: pytest.FixtureRequest, up: Up, tmp_path_factory: pytest.TempP
         behind.close()
 
 
-def send(address: str, event: dict[str, str], source: str, headers: dict[str, str]) -> int:
-    """The status of the answer to an event that is sent from an address of this machine."""
+@pytest.fixture(scope="module", params=START)
+def front(request: pytest.FixtureRequest, up: Up, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    missing = proxies.available(request.param)
+    require(request.param, not missing, missing)
+    with run(request.param, up, tmp_path_factory.mktemp("proxy"), START[request.param], "/shop/s.js") as made:
+        yield made
+
+
+def send(address: str, site: str, name: str, source: str, headers: dict[str, str]) -> None:
+    """Send an event from an address of this machine."""
     target = urlsplit(address)
     assert target.hostname
+    event = {"site": site, "type": "custom", "name": name, "url": f"https://{site}/"}
     connection = http.client.HTTPConnection(target.hostname, target.port, PATIENCE, source_address=(source, 0))
     try:
         connection.request("POST", target.path, json.dumps(event).encode(), {"User-Agent": AGENT, **headers})
-        return connection.getresponse().status
+        assert connection.getresponse().status == 202
     finally:
         connection.close()
 
@@ -124,18 +134,22 @@ def test_a_visit_in_a_browser_is_told_below_the_sites_own_name(up: Up, front: Fr
 
 def test_the_visitors_address_arrives_whatever_the_visitor_says(up: Up, front: Front) -> None:
     def tell(address: str, source: str, said: str, name: str) -> None:
-        event = {"site": front.site, "type": "custom", "name": name, "url": f"https://{front.site}/"}
-        assert send(address, event, source, {"X-Forwarded-For": said, **front.edge(source)}) == 202
+        send(address, front.site, name, source, {"X-Forwarded-For": said, **front.edge(source)})
 
     tell(f"{up.tracking}/collect", VISITOR, "192.0.2.1", "one")
     for said in ("192.0.2.1", "192.0.2.2", f"{ANOTHER}, 127.0.0.1"):
         tell(f"{front.address}/shop/e", VISITOR, said, "one")
     tell(f"{front.address}/shop/e", ANOTHER, VISITOR, "another")
-    rows = f"SELECT name, visitor FROM events WHERE site = '{front.site}' AND name IN ('one', 'another')"
-    until(lambda: len(up.sql(rows)) == 5, "all are stored")
-    visitors = [{row["visitor"] for row in up.sql(rows) if row["name"] == name} for name in ("one", "another")]
-    assert [len(each) for each in visitors] == [1, 1]
-    assert visitors[0] != visitors[1]
+    two_visitors(up, front.site, 5)
+
+
+def two_visitors(up: Up, site: str, events: int) -> None:
+    """Of so many events, those named "one" are one visitor's, and those named "another" another's."""
+    rows = f"SELECT name, visitor FROM events WHERE site = '{site}' AND name IN ('one', 'another')"
+    until(lambda: len(up.sql(rows)) == events, "all are stored")
+    pairs = {(row["name"], row["visitor"]) for row in up.sql(rows)}
+    assert sorted(name for name, _ in pairs) == ["another", "one"]
+    assert len({visitor for _, visitor in pairs}) == 2
 
 
 @pytest.mark.parametrize("coding", ["br", "gzip", "identity"])
@@ -158,16 +172,30 @@ def test_nothing_else_is_handed_on(front: Front) -> None:
     assert front.behind.passed == []
 
 
-def test_vercel_makes_of_the_rewrites_what_they_say() -> None:
-    recipe = json.loads(RECIPES["vercel"])
+def test_vercel_makes_of_the_recipe_what_it_says() -> None:
     compiled = proxies.vercel(RECIPES["vercel"])
-    assert list(recipe) == ["rewrites"]
-    jsonschema.validate(recipe["rewrites"], compiled["schema"])
+    jsonschema.validate(json.loads(RECIPES["vercel"])["routes"], compiled["schema"])
     assert compiled["error"] is None
 
     def goes_to(path: str) -> list[str]:
-        return [route["dest"] for route in compiled["routes"] if "src" in route and re.search(route["src"], path)]
+        return [route["dest"] for route in compiled["routes"] if re.search(route["src"], path)]
 
     assert goes_to("/shop/s.js") == ["https://stats.example.com/beacon.all.js"]
     assert goes_to("/shop/e") == ["https://stats.example.com/collect"]
-    assert [goes_to(path) for path in ("/shop/s-js", "/shop/e/more", "/shop/", "/")] == [[]] * 4
+    assert [goes_to(path) for path in ("/shop/s-js", "/shop/e/more", "/a/shop/e", "/shop/", "/")] == [[]] * 5
+    for route in compiled["routes"]:
+        assert {"type": "request.headers", "op": "delete", "target": {"key": "cookie"}} in route["transforms"]
+
+
+def test_behind_vercel_only_who_has_the_secret_names_the_visitor(up: Up, tmp_path: Path) -> None:
+    require("nginx", not proxies.available("nginx"), proxies.available("nginx"))
+    with run("behind vercel", up, tmp_path, proxies.nginx, "/live") as front:
+        address = f"{front.address}/collect"
+        send(f"{up.tracking}/collect", "vercel.example", "one", VISITOR, {})
+        vouched = {"X-Forwarded-For": VISITOR, "X-Shop": "a-long-random-secret"}
+        send(address, "vercel.example", "one", "127.0.0.1", vouched)
+        send(f"{up.tracking}/collect", "vercel.example", "another", ANOTHER, {})
+        for headers in ({}, {"X-Shop": ""}, {"X-Shop": "a guess"}, {"X-Shop": "A-long-random-secret"}):
+            send(address, "vercel.example", "another", ANOTHER, {"X-Forwarded-For": VISITOR, **headers})
+        assert not any(passed.headers.get("x-shop") for passed in front.behind.passed)
+    two_visitors(up, "vercel.example", 7)

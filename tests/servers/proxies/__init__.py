@@ -1,8 +1,8 @@
 """Proxies on a site's own address, each with a recipe of docs/beacon.md: nginx, Caddy, a Cloudflare Worker, Vercel.
 
 The first two are Debian's programs. The worker runs in workerd, Cloudflare's own runtime, with nothing of Cloudflare
-in front of it: CF-Connecting-IP, which their edge sets on each request, is the caller's to send. Vercel's rewrites are
-only compiled, by the package that compiles them there.
+in front of it: CF-Connecting-IP, which their edge sets on each request, is the caller's to send. Vercel's routes are
+only compiled, by Vercel's own package.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from tests.servers.process import HOST
 
 _HERE = Path(__file__).parent
 _COMPILE = """
-const { getTransformedRoutes, rewritesSchema: schema } = require('@vercel/routing-utils')
-const { rewrites } = JSON.parse(process.argv[1])
-console.log(JSON.stringify({ schema, ...getTransformedRoutes({ rewrites }) }))
+const { getTransformedRoutes, routesSchema: schema } = require('@vercel/routing-utils')
+console.log(JSON.stringify({ schema, ...getTransformedRoutes(JSON.parse(process.argv[1])) }))
 """
 _WORKER = """
 using Workerd = import "/workerd/workerd.capnp";
@@ -45,13 +44,16 @@ def available(name: str) -> str:
 
 
 def nginx(folder: Path, recipe: str, port: int, upstream: str) -> list[str]:
-    """What to start for an nginx on `port`; `upstream` is the tracking port's HOST:PORT."""
+    """What to start for an nginx on `port`; `upstream` is the tracking port's HOST:PORT.
+
+    What a recipe has before its first location belongs beside the server."""
+    beside, location, inside = _at(recipe, upstream).partition("location")
     temporary = "".join(
         f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     (folder / "nginx.conf").write_text(
         f"daemon off; pid {folder}/pid; {'user root;' if os.geteuid() == 0 else ''} events {{}}\n"
-        f"http {{ access_log off; {temporary} server {{ listen {HOST}:{port};\n{_at(recipe, upstream)} }} }}"
+        f"http {{ access_log off; {temporary} \n{beside} server {{ listen {HOST}:{port};\n{location}{inside} }} }}"
     )
     return ["nginx", "-p", str(folder), "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"]
 
@@ -73,7 +75,7 @@ def cloudflare(folder: Path, recipe: str, port: int, upstream: str) -> list[str]
 
 
 def vercel(recipe: str) -> dict[str, Any]:
-    """What Vercel makes of the rewrites of a `vercel.json`: `routes`, `error`, and the `schema` that they must meet."""
+    """What Vercel makes of a `vercel.json`: `routes`, `error`, and the `schema` that its `routes` must meet."""
     npm.installed(_HERE)
     line = [*npm.NODE, "-e", _COMPILE, recipe]
     done = subprocess.run(line, cwd=_HERE, env=npm.environment(), capture_output=True, text=True, check=True)
