@@ -216,6 +216,9 @@ _FIELDS = (
     Field("properties.referring_domain", "", "of a page: its referrer has it"),
     Field("properties.initial_referrer", "", "of a page: of the visitor's first one, which has it"),
     Field("properties.initial_referring_domain", "", "of a page: of the visitor's first one, which has it"),
+    Field("properties.hash", "url", "of a page: Jitsu's client has it apart, and a router's route may stand there"),
+    Field("properties.width", "", "of a page that has `hash`: of the window"),
+    Field("properties.height", "", "of a page that has `hash`: of the window"),
     Field("properties.query", "term", 'of "Products Searched"'),
     Field("properties.revenue", "revenue", 'of "Order Completed", `total` where there is none'),
     Field("properties.currency", "currency", "beside `revenue`"),
@@ -257,7 +260,9 @@ servers have among `write_keys` (16 characters at least). Only with the latter c
     ids = ["the-key-in-the-browser"]
     write_keys = ["the-key-of-our-servers"]
 
-Of Jitsu's keys, `id:secret`, the first part is the public one; the whole is that of a server.
+Of Jitsu's keys, `id:secret`, the first part is the public one; the whole is that of a server. In a page, @jitsu/js
+takes no key of one part: write `the-key-in-the-browser:any`, or no `writeKey`, and the page's host names the site. It
+sends nothing again: of what fails, only its `errorPolicy` hears.
 
 Then change the address, and nothing else:
 

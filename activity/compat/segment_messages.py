@@ -26,6 +26,7 @@ _OF_ADDRESS = frozenset((
     "url", "path", "referrer", "title", "search", "tab_url", "referring_domain", "initial_referrer",
     "initial_referring_domain",
 ))  # fmt: skip
+_OF_WINDOW = frozenset(("hash", "width", "height"))  # of each page, by the library below Jitsu's client
 _NO_REFERRER = "$direct"  # as RudderStack's client for browsers has it
 _UTM = (("source", "source"), ("medium", "medium"), ("name", "campaign"), ("term", "term"), ("content", "content"))
 _NOTHING: tuple[object, ...] = (None, "", [], {}, False)
@@ -309,6 +310,10 @@ def _page(message: Message, context: Context) -> _Told | str:
         own = _Page(**_texts(_Page, given))
         page = _Page(own.url or page.url, own.path or page.path, own.referrer or page.referrer, own.title or page.title)
         props = {key: value for key, value in given.items() if key not in _OF_ADDRESS}
+        if isinstance(fragment := given.get("hash"), str):  # the page's address came without it, and it may be a route
+            props = {key: value for key, value in props.items() if key not in _OF_WINDOW}
+            if fragment.startswith("#") and page.url and "#" not in page.url:
+                page.url = f"{page.url}{fragment}"[:4096]
     if message.name or message.category:
         props = _with_names(props, message)
         page = _Page(page.url, page.path or _named(message), page.referrer, page.title or message.name)

@@ -123,6 +123,24 @@ def test_where_the_key_may_stand() -> None:
     assert (without.items[0].site, without.items[0].client) == ("example.com", "")
 
 
+@pytest.mark.parametrize(
+    ("url", "fragment", "becomes"),
+    [
+        ("https://example.com/app?a=1", "#/basket", "https://example.com/app?a=1#/basket"),
+        ("https://example.com/app", "", "https://example.com/app"),
+        ("https://example.com/app#/own", "#/basket", "https://example.com/app#/own"),
+        ("https://example.com/app", "basket", "https://example.com/app"),
+    ],
+)
+def test_the_route_that_jitsus_client_has_apart(url: str, fragment: str, becomes: str) -> None:
+    sent = {"title": "A", "url": url, "path": "/app", "hash": fragment, "search": "", "width": 1280, "height": 720}
+    event = one("/api/s/page", message("page", properties={**sent, "plan": "pro"}))
+    assert (event.url, event.props) == (becomes, {"plan": "pro"})
+    # Where nothing says that they are the window's, they are the sender's own.
+    of_others = one("/v1/page", message("page", properties={"url": url, "width": 3, "hash": 5}))
+    assert of_others.props == {"width": 3, "hash": 5}
+
+
 def test_the_path_or_the_message_names_the_kind() -> None:
     kinds = {"t": "custom", "p": "pageview", "s": "pageview", "i": "identify", "g": "custom"}
     for short, kind in kinds.items():
@@ -257,6 +275,9 @@ SAMPLES: dict[str, tuple[str, object, object]] = {
     "properties.initial_referrer": ("page", "x9", None),
     "properties.referring_domain": ("page", "x9", None),
     "properties.tab_url": ("page", "x9", None),
+    "properties.hash": ("page", "#/x9", "/a#/x9"),
+    "properties.width": ("page", 1280, None),
+    "properties.height": ("page", 720, None),
     "name": ("page", "x9", "x9"),
     "category": ("page", "x9", "x9"),
     "groupId": ("group", "x9", "x9"),
@@ -285,6 +306,8 @@ def test_each_line_of_the_table_is_true(field: Any) -> None:
         sent["properties"] = {"revenue": 1}
     if field.theirs == "properties.path":
         sent.pop("properties", None)
+    if field.theirs in ("properties.width", "properties.height"):
+        sent["properties"]["hash"] = ""
     before = read("/v1/batch", {"batch": [sent]}).items[0]
     inner = sent
     *outer, last = field.theirs.split(".")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,16 +11,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.e2e.harness import Up, fetch, running, until
-from tests.e2e.shop import HOME, PAGES, all_arrived, sent, shop, stored, told
+from tests.e2e.harness import Up, running, until
+from tests.e2e.shop import HOME, PAGES, all_arrived, sent, shop, told
 from tests.e2e.test_browser import CHROME, QUIET
 from tests.require import require
-from tests.servers.process import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 NAMES = (
-    "walk", "hash", "hashall", "query", "hook", "odd", "consent", "away", "cache", "ahead", "frame", "silent", "nginx",
+    "walk", "hash", "hashall", "query", "hook", "odd", "consent", "away", "cache", "ahead", "frame", "silent",
     "package",
 )  # fmt: skip
 
@@ -396,51 +392,3 @@ def test_the_package_loads_the_beacon_once_and_what_was_told_before_waits(up: Up
         assert told(events) == [("pageview", "", "/elsewhere"), ("custom", "early", "/elsewhere")]
         page.close()
         all_arrived(up, "package.example", made)
-
-
-@pytest.fixture
-def nginx(up: Up, tmp_path: Path) -> Iterator[str]:
-    """The address of an nginx with what docs/beacon.md says, in front of a site of one page."""
-    require("nginx", shutil.which("nginx") is not None, "apt-get install nginx-light")
-    text = (Path(__file__).parents[2] / "docs" / "beacon.md").read_text(encoding="utf-8")
-    (recipe,) = re.findall(r"```nginx\n(.*?)```", text, re.DOTALL)
-    (tag,) = re.findall(r"<script .*data-endpoint=.*</script>", text.partition("From your own address")[2])
-    (tmp_path / "index.html").write_text(f"<title>Home</title>{tag.replace('example.com', 'nginx.example')}<p>Shoes")
-    port = free_port()
-    policy = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:"
-    folders = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temporary = "".join(f"{name}_temp_path {tmp_path}/{name};" for name in folders)
-    (tmp_path / "nginx.conf").write_text(
-        f"""daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log; {"user root;" if os.geteuid() == 0 else ""}
-        events {{}} http {{ access_log off; {temporary} server {{
-        listen 127.0.0.1:{port}; root {tmp_path}; default_type text/html; add_header Content-Security-Policy "{policy}";
-        {recipe.replace("http://127.0.0.1:8420", up.tracking)} }} }}"""
-    )
-    started = subprocess.Popen(["nginx", "-p", tmp_path, "-e", tmp_path / "error.log", "-c", tmp_path / "nginx.conf"])
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        started.terminate()
-        started.wait()
-
-
-def test_from_the_sites_own_address_by_nginx(up: Up, context: Context, nginx: str) -> None:
-    def answers() -> bool:
-        try:
-            return fetch(f"{nginx}/shop/s.js")[0] == 200
-        except OSError:
-            return False
-
-    until(answers, "nginx hands on the script")
-    page = context().new_page()
-    page.goto(f"{nginx}/")
-    page.evaluate("footfall('signup')")
-    until(lambda: stored(up, "nginx.example") == [("custom", "signup"), ("pageview", "")], "both events are stored")
-    # The visitor's address is the one that the proxy names, whatever the visitor says.
-    event = {"site": "nginx.example", "type": "custom", "name": "by hand", "url": f"{nginx}/"}
-    for said in ("192.0.2.1", "192.0.2.2"):
-        headers = {"X-Forwarded-For": said}
-        assert fetch(f"{nginx}/shop/e", json.dumps(event).encode(), headers)[0] == 202
-    visitors = "SELECT visitor FROM events WHERE site = 'nginx.example' AND name = 'by hand'"
-    until(lambda: len(up.sql(visitors)) == 2, "both are stored")
-    assert len({row["visitor"] for row in up.sql(visitors)}) == 1

