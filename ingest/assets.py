@@ -2,8 +2,9 @@
 
 A script is named after what it has besides page views: `/beacon.js`, `/beacon.clicks.queue.js`, `/beacon.all.js`. Each
 has a short name, which browsers check again after an hour by its ETag, and a name with its hash, which may be cached
-forever. An installed package contains minified scripts, packed with Brotli; a plain checkout serves the source, with
-the constants replaced that the build sets.
+forever. A name with the hash of another version is answered as the short name is. An installed package contains
+minified scripts, packed with Brotli; a plain checkout serves the source, with the constants replaced that the build
+sets.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ingest.http import Headers, Request, Response, text_response
 _STATIC = Path(__file__).parent / "static"
 FEATURES = ("clicks", "consent", "queue", "time", "vitals")  # in the order of a name; dashboards/web/build.mjs
 _PATH = re.compile(r"/(beacon(?:\.[a-z]+)*?)(?:\.([0-9a-f]{16}))?\.js")
+_MARKED = re.compile(r"(/beacon(?:\.[a-z]+)*\.)[0-9a-f]{16}(?=\.js$)")
 
 _LASTING = """  <script defer data-site="example.com" src="{root}{name}"
     integrity="{integrity}" crossorigin="anonymous"></script>"""
@@ -55,8 +57,21 @@ def _asset(name: str) -> _Asset:
     text, brotli = _script(name)
     packed = {b"br": brotli} if brotli else {}
     packed[b"gzip"] = gzip.compress(text, 9, mtime=0)
-    integrity = f"sha384-{base64.b64encode(sha384(text).digest()).decode()}"
-    return _Asset(text, packed, blake2b(text, digest_size=8).hexdigest(), integrity)
+    return _Asset(text, packed, _mark(text), integrity_of(text))
+
+
+def _mark(text: bytes) -> str:
+    return blake2b(text, digest_size=8).hexdigest()
+
+
+def integrity_of(text: bytes) -> str:
+    """Return what a browser checks these bytes by: the value of `integrity` in a tag."""
+    return f"sha384-{base64.b64encode(sha384(text).digest()).decode()}"
+
+
+def renamed(path: str, text: bytes) -> str:
+    """Return the path of a script with the hash of these bytes where it has a hash, else as it is."""
+    return _MARKED.sub(lambda found: found[1] + _mark(text), path)
 
 
 def _name(words: list[str]) -> str | None:
@@ -113,16 +128,17 @@ def script(request: Request) -> Response:
     path = _PATH.fullmatch(request.path)
     name = _name(path[1].split(".")[1:]) if path else None
     asset = _asset(name) if name else None
-    mark = path[2] if path else None
-    if asset is None or mark not in (None, asset.mark):
+    if asset is None:
         hint = f"try /beacon.js, or with any of {', '.join(FEATURES)} in its name"
         return text_response(404, f"No script is at {request.path}: {hint}\n")
     fields = dict(request.headers)
     etag = f'"{asset.mark}"'.encode()
+    # A page may have the tag of an older version. It is counted by this one, unless its tag says what to check it by.
+    lasting = path is not None and path[2] == asset.mark
     headers: Headers = [
         (b"content-type", b"text/javascript; charset=utf-8"),
         (b"etag", etag),
-        (b"cache-control", b"public, max-age=31536000, immutable" if mark else b"public, max-age=3600"),
+        (b"cache-control", b"public, max-age=31536000, immutable" if lasting else b"public, max-age=3600"),
         (b"vary", b"accept-encoding"),
         (b"access-control-allow-origin", b"*"),
         (b"cross-origin-resource-policy", b"cross-origin"),

@@ -1,7 +1,7 @@
 // Builds the files that browsers load: the dashboards' script and style, and the beacons. hatch_build.py runs it.
-import { build } from "esbuild";
+import { build, transform } from "esbuild";
 import { existsSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { brotliCompressSync } from "node:zlib";
 
 const board = {
@@ -20,13 +20,14 @@ const features = ["clicks", "consent", "queue", "time", "vitals"];
 const source = "../../ingest/static/src/beacon.js";
 const built = "../../ingest/static/built";
 
-// The beacon has to run in any visitor's browser, of 2019 or later.
-async function beacon(chosen) {
+// The beacon has to run in any visitor's browser, of 2019 or later. A line that ends with the name of a feature is left
+// out without it, which is for declarations: what is never used stays otherwise.
+async function beacon(text, chosen) {
   const define = Object.fromEntries(
     features.map((name) => [`FOOTFALL_${name.toUpperCase()}`, String(chosen.includes(name))]),
   );
-  const options = { entryPoints: [source], minify: true, target: "es2019", write: false, define, logLevel: "warning" };
-  const script = (await build(options)).outputFiles[0].contents;
+  const wanted = text.replace(/^.*\/\/ (FOOTFALL_\w+)\n/gm, (line, name) => (define[name] === "true" ? line : ""));
+  const script = (await transform(wanted, { minify: true, target: "es2019", define, logLevel: "warning" })).code;
   const words = chosen.length === features.length ? ["all"] : chosen;
   const file = `${built}/${["beacon", ...words, "js"].join(".")}`;
   await Promise.all([writeFile(file, script), writeFile(`${file}.br`, brotliCompressSync(script))]);
@@ -35,8 +36,9 @@ async function beacon(chosen) {
 const builds = [build(board)];
 if (existsSync(source)) {
   await mkdir(built, { recursive: true });
+  const text = await readFile(source, "utf8");
   for (let choice = 0; choice < 2 ** features.length; choice += 1) {
-    builds.push(beacon(features.filter((_, place) => choice & (1 << place))));
+    builds.push(beacon(text, features.filter((_, place) => choice & (1 << place))));
   }
 }
 await Promise.all(builds);

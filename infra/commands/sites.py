@@ -79,10 +79,14 @@ def list_(settings: Settings, as_json: bool) -> None:
 
 
 @site.command(cls=SettingsCommand)
+@click.option("--page", "pages", multiple=True, help="Also the tags in the page at this address; repeatable.")
 @with_json
 @with_settings
-def check(settings: Settings, as_json: bool) -> None:
-    """Check the sites file and print every problem with it. Exit status 1 if there is one."""
+def check(settings: Settings, pages: tuple[str, ...], as_json: bool) -> None:
+    """Check the sites file and print every problem with it. Exit status 1 if there is one.
+
+    Of a page it is checked whether browsers run the script that its tag names: after an update, one with `integrity`
+    has to be pasted anew."""
     from ingest import sites
 
     problem = ""
@@ -95,9 +99,38 @@ def check(settings: Settings, as_json: bool) -> None:
             count, problem = len(known), "\n".join(sites.wrong_zones(known, str(settings.sites)))
         except sites.SitesError as error:
             problem = str(error)
+    well = [_page_is_well(page, settings, as_json) for page in pages if not problem]
     if as_json:
         click.echo(json.dumps({"sites": count, "problem": problem}))
-        raise click.exceptions.Exit(1 if problem else 0)
-    if problem:
+    elif not problem:
+        click.echo(f"{settings.sites}: {count} site{'s' * (count != 1)}, no problem")
+    else:
         raise Failed(problem)
-    click.echo(f"{settings.sites}: {count} site{'s' * (count != 1)}, no problem")
+    if problem or not all(well):
+        raise click.exceptions.Exit(1)
+
+
+def _page_is_well(page: str, settings: Settings, as_json: bool) -> bool:
+    """Say what is wrong with each tag of a page, and which one to paste instead; whether nothing is."""
+    from infra import tags
+    from ingest import sites
+
+    known = sites.Sites(settings.sites)
+    try:
+        found = tags.check(page)
+    except tags.Unread as error:
+        found = [tags.Tag("", "", str(error), "")]
+    well = True
+    for tag in found:
+        problem = tag.problem
+        if not problem and known.get(tag.site.lower()) is None:
+            problem = f"{tag.site} is not in {settings.sites}: footfall site add {tag.site}"
+        well = well and not problem
+        if as_json:
+            told = {"page": page, "site": tag.site, "src": tag.src, "problem": problem, "tag": tag.renewed}
+            click.echo(json.dumps(told))
+            continue
+        click.echo(f"{page}: {problem or f'browsers run {tag.src} for {tag.site}'}")
+        if tag.renewed:
+            click.echo(f"\nPaste this instead:\n\n  {tag.renewed}\n")
+    return well

@@ -250,8 +250,19 @@ def test_a_script_is_cacheable_and_comes_packed() -> None:
     again = assets.script(get("/beacon.js", if_none_match=f'W/"x", {etag}'))
     assert (again.status, again.body) == (304, b"")
     assert assets.script(get("/beacon.queue.clicks.js")).body == assets.script(get("/beacon.clicks.queue.js")).body
-    for wrong in ("/beacon.0000000000000000.js", "/beacon.clicks.more.js", "/beacon.all.queue.js", "/beacons.js"):
+    for wrong in ("/beacon.clicks.more.js", "/beacon.all.queue.js", "/beacons.js", "/beacon.more.0000000000000000.js"):
         assert assets.script(get(wrong)).status == 404, wrong
+
+
+def test_a_name_of_another_version_is_the_script_of_this_one_and_kept_for_an_hour_only() -> None:
+    for name in ("beacon", "beacon.clicks.queue", "beacon.all"):
+        short = assets.script(get(f"/{name}.js"))
+        old = assets.script(get(f"/{name}.0000000000000000.js"))
+        assert (old.status, old.headers, old.body) == (200, short.headers, short.body)
+        assert dict(old.headers)[b"cache-control"] == b"public, max-age=3600"
+        assert assets.renamed(f"/stats/{name}.0000000000000000.js", short.body) == f"/stats{assets.lasting_name(name)}"
+        for same in (f"/{name}.js", "/shop/s.js"):
+            assert assets.renamed(same, short.body) == same
 
 
 def test_no_script_is_larger_than_the_documentation_says() -> None:

@@ -21,14 +21,17 @@
    events, so that a retry does not move them in time. Nothing is thrown into the page. */
 try {
   const doc = document
-  const nav = navigator
   const script = doc.currentScript || doc.querySelector('script[data-site]')
   const {site = location.hostname, endpoint = new URL('collect', script.src), consent} = script.dataset
+  // A second script for the same site and endpoint ends here: `last` cannot be read in its own line, which throws.
+  let last = self[endpoint + site] ? last : 0
+  self[endpoint + site] = 1
   let page = ''
   let from = doc.referrer
-  let last = 0
   let waiting, settling
-  let agreed, held, load, keep, drop, flush, ping
+  let agreed, held // FOOTFALL_CONSENT
+  let load, keep, drop, flush // FOOTFALL_QUEUE
+  let ping // FOOTFALL_TIME
 
   // Until the page has its answer, events wait in memory alone.
   if (FOOTFALL_CONSENT) {
@@ -37,12 +40,12 @@ try {
   }
 
   // In the capture phase the window hears all that happens to the page, whatever the page stops.
-  const on = (hear, ...names) => names.forEach(name => addEventListener(name, hear, true))
+  const on = (hear, ...names) => names.forEach(name => addEventListener(name, hear, 1))
 
   const silent = () => {
     try {
       // A beacon that cannot be asked to wait for consent has none.
-      return (!FOOTFALL_CONSENT && consent != null) || nav.globalPrivacyControl || nav.doNotTrack == 1 ||
+      return (!FOOTFALL_CONSENT && consent != null) || navigator.globalPrivacyControl || navigator.doNotTrack == 1 ||
         localStorage.footfall_ignore
     } catch (e) {}
   }
@@ -51,7 +54,7 @@ try {
   const post = (events, done) => {
     const body = JSON.stringify({sent_at: Math.max(Date.now(), last), events})
     const ask = async keepalive => fetch(endpoint, {method: 'POST', body, keepalive, credentials: 'omit'})
-    const sent = ask(true).catch(() => ask())
+    const sent = ask(1).catch(() => ask())
     if (FOOTFALL_QUEUE) sent.then(answer => done(!/408|429|5../.test(answer.status)), () => done())
     else sent.catch(() => {})
   }
@@ -145,10 +148,10 @@ try {
     url: page || location.href,
     referrer: from,
     title: doc.title,
-    id: Math.random() + '',
+    id: '' + Math.random(),
     ts: last = Math.max(Date.now(), last + 1),
     screen: screen.width + 'x' + screen.height,
-    language: nav.language,
+    language: navigator.language,
     ...more
   })
 
@@ -234,7 +237,7 @@ try {
     const tick = () => {
       const now = Date.now()
       if (since) engaged += now - since
-      since = doc.visibilityState == 'visible' && doc.hasFocus() ? now : 0
+      since = doc.hasFocus() && !doc.hidden ? now : 0
       const seen = (scrollY + innerHeight) / doc.documentElement.scrollHeight
       depth = Math.max(depth, Math.min(100, Math.round(100 * seen)))
     }
@@ -305,7 +308,7 @@ try {
 
   // As Google defines them: the largest paint, the worst five seconds of shifts, and the longest wait for an answer, of
   // which one in fifty is left out. They are told once, of the page that was loaded, when it is hidden.
-  if (FOOTFALL_VITALS && doc.visibilityState == 'visible') {
+  if (FOOTFALL_VITALS && !doc.hidden) {
     const url = location.href
     const waits = {}
     let vitals = {}
@@ -330,7 +333,7 @@ try {
     const observer = new PerformanceObserver(list => see(list.getEntries()))
     PerformanceObserver.supportedEntryTypes.forEach(type => {
       if (!/^(largest|layout-|event$)/.test(type)) return
-      observer.observe({type, buffered: true, durationThreshold: 16})
+      observer.observe({type, buffered: 1, durationThreshold: 16})
       if (type == 'layout-shift') vitals.CLS = 0
     })
 

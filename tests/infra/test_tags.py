@@ -1,0 +1,124 @@
+"""What browsers make of the tags in a page: by pages and scripts that a real server serves."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from infra import tags
+from ingest import assets
+from ingest.http import Request
+from tests.e2e.harness import footfall
+
+OLD = f"sha384-{base64.b64encode(hashlib.sha384(b'an older version').digest()).decode()}"
+OLD_NAME = "/beacon.all.0123456789abcdef.js"
+NOW = assets.integrity("beacon.all")
+CURRENT = assets.lasting_name("beacon.all")
+RENEWED = f'<script defer data-site="shop.example" src="{CURRENT}" integrity="{NOW}"></script>'
+
+
+class Web:
+    """A web site at `/`, with the tracking port's scripts on the same host."""
+
+    def __init__(self) -> None:
+        self.head = ""
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, body = 200, f"<!doctype html><title>Shop</title>{web.head}<p>Shoes".encode()
+                if self.path != "/":
+                    given = assets.script(Request("GET", self.path, b"", [], b"", "::1", "http"))
+                    status, body = given.status, given.body
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_port
+        self.address = f"http://127.0.0.1:{self.port}/"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def tag(self, src: str, more: str = "") -> tags.Tag:
+        self.head = f'<script>1</script><script defer data-site="shop.example" src="{src}"{more}></script>'
+        (found,) = tags.check(self.address)
+        return found
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[Web]:
+    made = Web()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def test_a_tag_that_browsers_run_has_no_problem(web: Web) -> None:
+    other = f"http://localhost:{web.port}"
+    for src, more in (
+        ("/beacon.js", ""),
+        (CURRENT, f' integrity="{NOW}"'),
+        (CURRENT, f' integrity="{OLD} {NOW}"'),
+        (CURRENT, ' integrity="of no kind"'),
+        (f"{other}/beacon.queue.js", ""),
+        (f"{other}{CURRENT}", f' integrity="{NOW}" crossorigin="anonymous"'),
+    ):
+        found = web.tag(src, more)
+        assert (found.site, found.problem, found.renewed) == ("shop.example", "", ""), (src, more)
+
+
+def test_a_tag_of_an_older_version_is_told_with_the_one_to_paste(web: Web) -> None:
+    outdated = web.tag(OLD_NAME)
+    assert "outdated" in outdated.problem
+    assert outdated.renewed == f'<script defer data-site="shop.example" src="{CURRENT}"></script>'
+    refused = web.tag(OLD_NAME, f' integrity="{OLD}"')
+    assert "browsers do not run" in refused.problem
+    assert refused.renewed == RENEWED
+    # The weaker hash does not count where there is a stronger one.
+    weak = base64.b64encode(hashlib.sha256(assets.script(Request("GET", CURRENT, b"", [], b"", "", "")).body).digest())
+    assert web.tag(CURRENT, f' integrity="sha256-{weak.decode()} {OLD}"').renewed == RENEWED
+    assert web.tag(CURRENT, f' integrity="sha256-{weak.decode()}"').problem == ""
+    elsewhere = web.tag(f"http://localhost:{web.port}{CURRENT}", f' integrity="{NOW}"')
+    assert "crossorigin" in elsewhere.problem
+    assert elsewhere.renewed.endswith(f' integrity="{NOW}" crossorigin="anonymous"></script>')
+
+
+def test_what_is_no_page_no_tag_or_no_script_is_told(web: Web) -> None:
+    assert "404" in web.tag("/beacon.nothing.js").problem
+    assert "no script of Footfall's" in web.tag("/").problem
+    assert "is no address" in web.tag("data:,").problem
+    assert "is no address" in web.tag("//[").problem
+    web.head = "<script src=/jquery.js></script>"
+    for page, why in (
+        (web.address, "no tag"), (f"{web.address}missing", "404"), ("file:///etc/passwd", "no address"),
+        ("http://127.0.0.1:1/", "cannot be read"), ("http://[", "cannot be read"),
+    ):  # fmt: skip
+        with pytest.raises(tags.Unread, match=why):
+            tags.check(page)
+
+
+def test_the_command_says_what_to_paste_and_exits_1(web: Web, tmp_path: Path) -> None:
+    (tmp_path / "sites.toml").write_text('[[site]]\ndomain = "shop.example"\n')
+    line = ["site", "check", "--data", str(tmp_path), "--page", web.address]
+    web.tag(OLD_NAME, f' integrity="{OLD}"')
+    done = footfall(*line)
+    assert (done.returncode, RENEWED in done.stdout) == (1, True), done.stdout + done.stderr
+    web.tag("/beacon.js")
+    done = footfall(*line, "--json")
+    page, total = map(json.loads, done.stdout.splitlines())
+    assert (done.returncode, page["problem"], page["tag"], total) == (0, "", "", {"sites": 1, "problem": ""})
+    web.head = web.head.replace("shop.example", "other.example")
+    done = footfall(*line, "--json")
+    assert done.returncode == 1
+    assert "footfall site add other.example" in json.loads(done.stdout.splitlines()[0])["problem"]
