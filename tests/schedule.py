@@ -21,15 +21,22 @@ _PRODUCT_TOPICS = (
 )
 TOGETHER = dict.fromkeys(_PRODUCT_TOPICS, "the product's topics on Kafka")
 
-# Those that take longest, longest first. Of the others, what needs real parts and what is slow goes first.
+# Those that take longest, the first ones first. Files that mostly wait, for a broker to come back or a lease to run
+# out, are taken by turns with files that compute, so that three processes keep two cores busy. Of the others, what
+# needs real parts and is slow goes first.
 LONGEST = (
     "tests/pipeline/test_flink.py",
+    "tests/e2e/test_crash_points.py",
     "tests/e2e/test_broker_move.py",
+    "tests/pipeline/test_replay_parts.py",
     *_PRODUCT_TOPICS,
+    "tests/pipeline/test_units.py",
     "tests/brokers/test_faults.py",
+    "tests/e2e/test_corruption.py",
     "tests/e2e/test_broker_failures_cluster.py",
-    "tests/e2e/test_fresh_clone.py",
+    "tests/pipeline/forgetting/test_forget.py",
     "tests/e2e/test_broker_failures.py",
+    "tests/e2e/test_fresh_clone.py",
 )
 
 
