@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from urllib.parse import parse_qsl, quote, unquote_to_bytes
+from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
 
 import msgspec
 
@@ -35,6 +35,7 @@ _NORMAL = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?]*")
 _NOT_NORMAL = re.compile(r"%([0-9A-Fa-f]{2})|%|[^%A-Za-z0-9\-._~!$&'()*+,;=:@/?]+")
 _ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
 _PLAIN_PERCENT = re.compile(r"%25(?![0-9A-Fa-f]{2})")
+_SECOND_QUESTION = re.compile(r"^\?+|\?(?=(?:utm|mtm|pk)_[a-z]+=)", re.IGNORECASE)
 _SESSION = re.compile(r";jsessionid=[^/;]*", re.IGNORECASE)
 
 
@@ -127,9 +128,14 @@ def without_www(host: str) -> str:
 def parameters(query: str) -> dict[str, str]:
     """Returns the decoded parameters of a query: "+" is a space, and bytes that are not UTF-8 are Windows-1252.
 
-    The first of several parameters with one name wins. Parameters with a blank value are skipped.
+    The first of several parameters with one name wins. Parameters with a blank value are skipped. A tool that puts tags
+    behind an address which has a query already may have written "?" for "&", or encoded all of it.
     """
     found: dict[str, str] = {}
+    if "?" in query:
+        query = _SECOND_QUESTION.sub("&", query)
+    if "=" not in query and "%3D" in query.upper():
+        query = unquote(query, errors="surrogateescape")
     for name, value in parse_qsl(query, errors="surrogateescape"):
         if value.strip():
             found.setdefault(_as_text(name), _as_text(value))
