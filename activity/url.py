@@ -310,8 +310,8 @@ def _windows_1252(byte: int) -> str:
 def tidy_term(text: str) -> str:
     """Returns a term as it is stored, at most 256 characters.
 
-    Each run of white space becomes one space, control and invisible characters are removed, and letters with accents are
-    composed.
+    Each run of white space becomes one space, control and invisible characters are removed, and letters with accents
+    are composed.
     """
     words = " ".join(text.split())
     if not words.isascii():
