@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import msgspec
 
-from activity.sources import Kind, kind_of, name_of
+from activity.sources import Kind, is_unset, kind_of, name_of
 from activity.url import host_of
 
 _LONGEST = 256  # characters kept of each text
@@ -38,9 +38,12 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 
 DIRECT = Origin()
 
-# Click ids that advertisers add, and the source and medium they imply when no utm_… parameter says otherwise.
+# Ids that networks add to links, mostly of advertisements, and the source and medium they imply when no utm_… parameter
+# says otherwise.
 _CLICKS = {
     "gclid": ("google", "cpc"),
+    "gclsrc": ("google", "cpc"),
+    "gad_source": ("google", "cpc"),
     "gbraid": ("google", "cpc"),
     "wbraid": ("google", "cpc"),
     "dclid": ("google", "display"),
@@ -48,13 +51,24 @@ _CLICKS = {
     "ttclid": ("tiktok", "paid-social"),
     "twclid": ("twitter", "paid-social"),
     "li_fat_id": ("linkedin", "paid-social"),
+    "rdt_cid": ("reddit", "paid-social"),
+    "sccid": ("snapchat", "paid-social"),
+    "epik": ("pinterest", "paid-social"),
+    "qclid": ("quora", "paid-social"),
+    "yclid": ("yandex", "cpc"),
+    "ysclid": ("yandex", ""),  # these are in every link out of the network, an advertisement or not
+    "srsltid": ("google", ""),
+    "igshid": ("instagram", ""),
+    "igsh": ("instagram", ""),
+    "fbclid": ("facebook", ""),
 }
 # Matomo's names of the same tags, which links that were made for it have.
 _MATOMO = {
     f"{prefix}_{theirs}": f"utm_{ours}"
-    for prefix in ("mtm", "pk")
+    for prefix in ("mtm", "matomo", "pk", "piwik")
     for theirs, ours in (
-        ("source", "source"), ("medium", "medium"), ("campaign", "campaign"), ("keyword", "term"), ("kwd", "term"),
+        ("source", "source"), ("medium", "medium"), ("campaign", "campaign"), ("cpn", "campaign"),
+        ("keyword", "term"), ("kwd", "term"),
         ("content", "content"),
     )
 }  # fmt: skip
@@ -83,7 +97,7 @@ def origin(parameters: Mapping[str, str], referrer_host: str) -> Origin:
         theirs = {ours: parameters[name] for name, ours in reversed(_MATOMO.items()) if parameters.get(name)}
         parameters = theirs | {name: value for name, value in parameters.items() if value}
     get = parameters.get
-    click = next((name for name in _CLICKS if name in parameters), "")
+    click = next((name for name in _CLICKS if parameters.get(name)), "")
     tags = [_tidy(get(name, "")) for name in _TAGS]
     tagged = tags[0] or _tidy(get("source") or get("ref") or "")
     if not (tagged or referrer_host or click or any(tags)):
@@ -117,12 +131,13 @@ def referrer_host(referrer: str) -> str:
 def _classify(
     tagged: str, utm_medium: str, campaign: str, term: str, content: str, referrer: str, click: str
 ) -> Origin:
-    source, medium = name_of(tagged or referrer), utm_medium.lower()
+    named = "" if is_unset(tagged) else tagged
+    source, medium = name_of(named or referrer), "" if is_unset(utm_medium) else utm_medium.lower()
     if click:
         source = source or name_of(_CLICKS[click][0])
         medium = medium or _CLICKS[click][1]
     kind = kind_of(source)
-    if not medium and not tagged and source:
+    if not medium and not named and source:
         medium = "organic" if kind is Kind.SEARCH else "referral"
     return Origin(
         source, medium, _channel(source, medium, campaign.lower(), kind), tagged, utm_medium, campaign,

@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from activity.url import host_of
 
-VERSION = "3"
+VERSION = "4"
 
 
 class Kind(StrEnum):
@@ -40,7 +40,12 @@ _HOSTS: dict[Kind, str] = {
         metager.org metager.de mojeek.com swisscows.com presearch.com presearch.org lilo.org rambler.ru
         nova.rambler.ru go.mail.ru yep.com gibiru.com lycos.com excite.com info.com search.com webcrawler.com
         onet.pl wp.pl szukaj.onet.pl virgilio.it biglobe.ne.jp goo.ne.jp coccoc.com petalsearch.com searx.be
-        searxng.org marginalia-search.com search.lycos.com millionshort.com yippy.com
+        searxng.org marginalia-search.com search.lycos.com millionshort.com yippy.com suche.web.de
+        suche.t-online.de suche.gmx.net suche.gmx.at suche.gmx.ch suche.freenet.de suche.1und1.de search.ch
+        search.bluewin.ch search.bt.com search.xfinity.com search.avast.com search.avira.com search.avira.net
+        safesearch.avira.com search.f-secure.com search.disconnect.me searchlock.com search.myway.com
+        mywebsearch.com alohafind.com oceanhero.today search.zum.com search.sapo.pt leta.mullvad.net
+        ghosterysearch.com karmasearch.org privacywall.org zapmeta.com
     """,
     Kind.SOCIAL: """
         facebook.com messenger.com instagram.com threads.com x.com linkedin.com reddit.com pinterest.com
@@ -48,7 +53,8 @@ _HOSTS: dict[Kind, str] = {
         news.ycombinator.com lobste.rs quora.com medium.com snapchat.com telegram.org whatsapp.com discord.com
         weibo.com wechat.com douban.com zhihu.com xing.com nextdoor.com stackoverflow.com stackexchange.com
         meetup.com disqus.com livejournal.com slashdot.org digg.com mix.com flipboard.com getpocket.com line.me
-        viadeo.com lemmy.world lemmy.ml kakao.com slack.com teams.microsoft.com producthunt.com
+        viadeo.com lemmy.world lemmy.ml kakao.com slack.com teams.microsoft.com producthunt.com mstdn.social
+        mstdn.jp mas.to chaos.social techhub.social infosec.exchange troet.cafe workplace.com
     """,
     Kind.VIDEO: """
         youtube.com vimeo.com dailymotion.com twitch.tv tiktok.com bilibili.com rumble.com odysee.com youku.com
@@ -72,6 +78,7 @@ _HOSTS: dict[Kind, str] = {
         mail.google.com outlook.live.com mail.yahoo.com mail.proton.me mail.ru mail.aol.com webmail.free.fr
         app.fastmail.com mail.zoho.com mail.yandex.ru mail.yandex.com deref-gmx.net deref-web.de mail.qq.com
         mail.163.com mailchi.mp icloud.com tutanota.com app.tuta.com hey.com app.hey.com
+        deref-mail.com campaign-archive.com list-manage.com
     """,
 }
 HOSTS: dict[str, Kind] = {host: kind for kind, hosts in _HOSTS.items() for host in hosts.split()}
@@ -83,6 +90,12 @@ _BRANDS: dict[str, tuple[Kind, str]] = {
     "amazon": (Kind.SHOPPING, "amazon.com"),
     "ebay": (Kind.SHOPPING, "ebay.com"),
     "pinterest": (Kind.SOCIAL, "pinterest.com"),
+    "aol": (Kind.SEARCH, "aol.com"),
+    "ixquick": (Kind.SEARCH, "startpage.com"),
+    "zalando": (Kind.SHOPPING, "zalando.com"),
+    "aliexpress": (Kind.SHOPPING, "aliexpress.com"),
+    "idealo": (Kind.SHOPPING, "idealo.de"),
+    "mercadolibre": (Kind.SHOPPING, "mercadolibre.com"),
 }
 _BRAND_PARTS = frozenset(
     ("m", "images", "ipv4", "ipv6", "encrypted", "lens", "cse", "smile", "rover", "cgi", "search", "yabs")
@@ -111,16 +124,16 @@ TAGS: dict[str, Kind] = {tag: kind for kind, tags in _TAGS.items() for tag in ta
 # those listed above under a name of their own.
 _NETWORKS: dict[str, str] = {
     # search engines
-    "google.com": "google adwords com.google.android.googlequicksearchbox com.google.android.apps.searchlite "
+    "google.com": "google adwords gads com.google.android.googlequicksearchbox com.google.android.apps.searchlite "
     "syndicatedsearch.goog",
-    "bing.com": "bing com.microsoft.bing com.microsoft.binglite",
-    "duckduckgo.com": "duckduckgo ddg com.duckduckgo.mobile.android",
+    "bing.com": "bing microsoft com.microsoft.bing com.microsoft.binglite",
+    "duckduckgo.com": "duckduckgo ddg duck.com com.duckduckgo.mobile.android",
     "yahoo.com": "yahoo com.yahoo.mobile.client.android.search com.yahoo.mobile.client.android.yahoo",
     "yahoo.co.jp": "jp.co.yahoo.android.yjtop",
-    "yandex.ru": "yandex ya.ru ru.yandex.searchplugin com.yandex.searchapp",
+    "yandex.ru": "yandex yandex.direct ya.ru ru.yandex.searchplugin com.yandex.searchapp",
     "baidu.com": "baidu com.baidu.searchbox",
     "ecosia.org": "ecosia com.ecosia.android",
-    "qwant.com": "qwant com.qwant.liberty",
+    "qwant.com": "qwant qwantjunior.com com.qwant.liberty",
     "startpage.com": "startpage ixquick.com",
     "search.brave.com": "brave",
     "kagi.com": "kagi com.kagi.search",
@@ -134,6 +147,7 @@ _NETWORKS: dict[str, str] = {
     # social networks
     "facebook.com": "facebook fb face-book fb.com fb.me com.facebook.katana com.facebook.lite com.facebook.mlite",
     "messenger.com": "messenger fb-messenger facebook-messenger m.me com.facebook.orca",
+    "workplace.com": "workplace l.workplace.com",
     "instagram.com": "instagram ig insta instagr.am ig.me com.instagram.android com.instagram.lite",
     "threads.com": "threads threads.net com.instagram.barcelona",
     "x.com": "x twitter twitter.com t.co twitter-x x-twitter com.twitter.android com.twitter.android.lite",
@@ -148,9 +162,9 @@ _NETWORKS: dict[str, str] = {
     "bsky.app": "bluesky bsky bsky.social xyz.blueskyweb.app",
     "snapchat.com": "snapchat com.snapchat.android",
     "telegram.org": "telegram tg t.me telegram.me org.telegram.messenger org.telegram.plus org.thunderdog.challegram",
-    "whatsapp.com": "whatsapp wa wa.me l.wl.co com.whatsapp",
+    "whatsapp.com": "whatsapp whats-app wa wa.me l.wl.co com.whatsapp",
     "discord.com": "discord discordapp.com discord.gg com.discord",
-    "slack.com": "slack slack-redir.net com.slack",
+    "slack.com": "slack slack-redir.net com.slack com.tinyspeck.chatlyio",
     "teams.microsoft.com": "ms-teams teams.live.com teams.cloud.microsoft statics.teams.cdn.office.net "
     "com.microsoft.teams",
     "weibo.com": "weibo weibo.cn t.cn com.sina.weibo",
@@ -207,7 +221,13 @@ _NETWORKS: dict[str, str] = {
     "mail.proton.me": "proton protonmail mail.protonmail.com ch.protonmail.android",
     "mail.ru": "e.mail.ru touch.mail.ru away.mail.ru ru.mail.mailapp",
     # others
-    "email": "e-mail",
+    "mastodon": "org.joinmastodon.android",
+    "email": "e-mail mails com.android.email com.samsung.android.email.provider com.fsck.k9 net.thunderbird.android "
+    "me.bluemail.mail",
+    "newsletter": "news-letter newsletters e-newsletter enewsletter",
+    "sms": "com.google.android.apps.messaging com.samsung.android.messaging",
+    "soundcloud.com": "soundcloud exit.sc gate.sc com.soundcloud.android",
+    "docs.google.com": "com.google.android.apps.docs",
     "news.google.com": "google-news googlenews com.google.android.apps.magazines",
 }
 _SPELLINGS = {spelling: name for name, text in _NETWORKS.items() for spelling in (name, *text.split())}
@@ -217,9 +237,19 @@ _ALONE = frozenset(
 )
 _PACKAGE = re.compile(r"(com|org|net|tv|ru|jp|cz|ai|de|ch|xyz|flipboard)\.")  # how names of Android apps begin
 _GAPS = re.compile(r"[\s_-]+")
+_AROUND = " \t\"'`,;.:!"  # copied along with a tag
+# What people, and the networks' own placeholders, write behind a network's name: where on it a link stands.
+_PLACES = frozenset(
+    ("ad", "ads", "advertising", "app", "bio", "campaign", "desktop", "direct", "explore", "feed", "feeds", "group",
+     "groups", "mobile", "organic", "page", "paid", "post", "posts", "profile", "reels", "social", "stories", "story")
+)  # fmt: skip
+_UNSET = frozenset(("null", "undefined", "none", "(none)", "not set", "(not set)", "(not provided)", "(direct)", "-"))
+_PLACEHOLDER = re.compile(r"\{\{?[^{}]*\}?\}|\[[^\[\]]*\]|%[^%]*%|\$\{[^{}]*\}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 _END = re.compile(r"[/?#]")  # of an address's authority
 _DEVICE = re.compile(r"(?:www\d?|m|mobile|amp|touch|wap)\.")
+_INNER_DEVICE = re.compile(r"(?<=\.)(?:(?:m|mobile)\.)+(?=[^.]+\.[^.]+$)")  # en.m.wikipedia.org
+_WEBMAIL = re.compile(r"(?:webmail\d*|roundcube|zimbra|owa)\.")
 _LONGEST = 256  # characters of a name
 _SECOND_LEVEL = frozenset(("co", "com", "org", "net", "gov", "edu", "ac", "or", "ne"))
 
@@ -228,15 +258,18 @@ _SECOND_LEVEL = frozenset(("co", "com", "org", "net", "gov", "edu", "ac", "or", 
 def name_of(source: str) -> str:
     """Returns what a source is called: the main host of a network that is known by this host, app or tag.
 
-    Any other host, also that of an address with its scheme, is named without `www.`, `m.` and the like, any other text
-    by itself in lower case, with one blank for each run of white space. `name_of` of a name is the name. Never raises.
+    Any other host, also that of an address with its scheme, is named without `www.`, `m.` and the like and in its own
+    letters (bücher.example), any other text by itself in lower case, with one blank for each run of white space.
+    `name_of` of a name is the name. Never raises.
     """
     text = " ".join(source.lower().split())[:_LONGEST].rstrip()
     if scheme := _SCHEME.match(text):
         authority = _END.split(text[scheme.end() :], maxsplit=1)[0]
         text = host_of(authority.rpartition("@")[2]) or text
-    host = _without_device(_SCHEME.sub("", text, count=1).partition("/")[0].partition("?")[0])
-    return _network(host) or _network_of_tag(host) or _without_device(text)
+    text = _in_letters(text) if "xn--" in text else text
+    host = _without_device(_SCHEME.sub("", text.strip(_AROUND), count=1).partition("/")[0].partition("?")[0])
+    rest = _without_device(text)
+    return _network(host) or _network_of_tag(host) or (rest if rest == text else name_of(rest))
 
 
 @lru_cache(maxsize=4096)
@@ -250,8 +283,15 @@ def kind_of(source: str) -> Kind | None:
             return None
         if kind := HOSTS.get(host):
             return kind
-    brand = _brand(name)
-    return brand[0] if brand else None
+    if brand := _brand(name):
+        return brand[0]
+    return Kind.EMAIL if _WEBMAIL.match(name) else None
+
+
+def is_unset(tag: str) -> bool:
+    """Whether a tag says nothing: what programs write for no value, or a placeholder that nobody has filled."""
+    tag = tag.strip().lower()
+    return tag in _UNSET or _PLACEHOLDER.fullmatch(tag) is not None
 
 
 def _network(host: str) -> str | None:
@@ -261,7 +301,7 @@ def _network(host: str) -> str | None:
         if (above == host or ("." in above and above not in _ALONE)) and (name := _SPELLINGS.get(above)):
             return name
         kind = HOSTS.get(above)
-        if kind is Kind.EMAIL and above not in _ALONE:
+        if kind in (Kind.EMAIL, Kind.SEARCH) and above not in _ALONE:
             return above  # the many servers of one provider
         if kind or above in PLAIN_HOSTS:
             return None
@@ -274,10 +314,27 @@ def _network(host: str) -> str | None:
 
 
 def _network_of_tag(tag: str) -> str | None:
-    """What a tag means that has more in it than a network's name: "Facebook Ads", "google_ads", "fbads"."""
-    key = _GAPS.sub("-", tag).strip("-")
-    advertised = key.removesuffix("ads").rstrip("-")
-    return _SPELLINGS.get(key) or (_SPELLINGS.get(advertised) if "." not in advertised else None)
+    """What a tag means that has more in it than a network's name: "Facebook Ads", "fbads", "Instagram_Stories"."""
+    key = _GAPS.sub("-", tag.strip(_AROUND)).strip("-")
+    if name := _SPELLINGS.get(key):
+        return name
+    words = key.split("-")
+    while len(words) > 1 and words[-1] in _PLACES:
+        words.pop()
+    short = "-".join(words)
+    for part in (short, short.removesuffix("ads"), short.removesuffix("page")):
+        if "." not in part and part != key and (name := _SPELLINGS.get(part) or (part if part in TAGS else None)):
+            return name
+    return None
+
+
+def _in_letters(host: str) -> str:
+    """The host of which "xn--…" is what browsers send; the text itself if it is none."""
+    try:
+        letters = host.encode("ascii").decode("idna")
+        return letters if letters.isprintable() and letters.encode("idna") == host.encode() else host
+    except UnicodeError:
+        return host
 
 
 def _brand(host: str) -> tuple[Kind, str] | None:
@@ -304,9 +361,10 @@ def _above(host: str) -> Iterator[str]:
 
 def _without_device(text: str) -> str:
     """The host without the label for phones and the like, if something is left that can be a site's host."""
+    text = _INNER_DEVICE.sub("", text)
     while (found := _DEVICE.match(text)) is not None:
         rest = text[found.end() :]
         if "." not in rest or (rest.count(".") == 1 and rest.partition(".")[0] in _SECOND_LEVEL):
             break
-        text = rest
+        text = rest.lstrip()
     return text

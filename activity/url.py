@@ -11,8 +11,9 @@ We do not use `urllib.parse` to split an address: the parser must accept everyth
 out of range, a stray bracket), never keep a password, and cost about a microsecond.
 
 `search_term` reads what a visitor searched for on the site from the parameters of the results page: whatever the
-form's framework makes of a parameter's name (`Q`, `q[]`, `search[term]`), in UTF-8 or the older encodings of the web,
-encoded once or twice. What is no UTF-8 is read as Windows-1252, so two different terms stay two.
+form's framework makes of a parameter's name (`Q`, `q[]`, `search[term]`, `searchText`), in UTF-8 or the older encodings
+of the web, encoded once or twice, also for HTML. What is no UTF-8 is read as Windows-1252, so two different terms stay
+two.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from urllib.parse import parse_qsl, quote, unquote_to_bytes
+from html import unescape
+from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
 
 import msgspec
 
@@ -35,6 +37,10 @@ _NORMAL = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?]*")
 _NOT_NORMAL = re.compile(r"%([0-9A-Fa-f]{2})|%|[^%A-Za-z0-9\-._~!$&'()*+,;=:@/?]+")
 _ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
 _PLAIN_PERCENT = re.compile(r"%25(?![0-9A-Fa-f]{2})")
+# In front, before a tag, or in a value that is no address.
+_SECOND_QUESTION = re.compile(
+    r"^\?+|\?(?=(?:utm|mtm|pk)_[a-z]+=)|(?<=[=&])([^&=/?]*)\?(?=[a-z_][a-z0-9_-]*=)", re.IGNORECASE
+)
 _SESSION = re.compile(r";jsessionid=[^/;]*", re.IGNORECASE)
 
 
@@ -127,9 +133,14 @@ def without_www(host: str) -> str:
 def parameters(query: str) -> dict[str, str]:
     """Returns the decoded parameters of a query: "+" is a space, and bytes that are not UTF-8 are Windows-1252.
 
-    The first of several parameters with one name wins. Parameters with a blank value are skipped.
+    The first of several parameters with one name wins. Parameters with a blank value are skipped. A tool that puts tags
+    behind an address which has a query already may have written "?" for "&", or encoded all of it.
     """
     found: dict[str, str] = {}
+    if "?" in query:
+        query = _SECOND_QUESTION.sub(r"\1&", query)
+    if "=" not in query and "%3D" in query.upper():
+        query = unquote(query, errors="surrogateescape")
     for name, value in parse_qsl(query, errors="surrogateescape"):
         if value.strip():
             found.setdefault(_as_text(name), _as_text(value))
@@ -192,8 +203,18 @@ SEARCH_PARAMETERS = ("q", "query", "s", "search", "searchword", "k", "keyword", 
 
 _LONGEST_TERM = 256  # characters kept of a term
 _TIMES = 3  # that a term's encoding is undone
-_BRACKETS = re.compile(r"[\[\].]+")
-_WORDS = frozenset(("term", "text", "value", "query", "string", "phrase", "fulltext"))  # of `search[term]`
+_BRACKETS = re.compile(r"[\[\].{}():]+")
+_GAPS = re.compile(r"[_\s-]+")
+# Of `search[term]` and `search_term`.
+_WORDS = frozenset(
+    ("term", "terms", "text", "value", "query", "string", "phrase", "fulltext", "match", "for", "key", "input",
+     "apifulltext", "blockform", "q")
+)  # fmt: skip
+_CONTAINS = ("_cont", "_matches", "_contains", "_like")  # of `q[title_cont]`
+_KNOWN_AS = {"keys": "keywords", "ssearch": "search"}  # by Drupal and Shopware
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
+_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+_TEMPLATE = re.compile(r"\{[A-Za-z_]+\}")  # what robots leave in the address that a page gives for its search
 _ENCODED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2}|%u[0-9A-Fa-f]{4})*")
 _U_ESCAPE = re.compile(r"(?:%u[0-9A-Fa-f]{4})+")
 _BY_HAND = re.compile(r"%(?:[a-f]|.[a-f])")  # programs write these in capitals, mostly
@@ -223,14 +244,23 @@ def search_term(parameters: Mapping[str, str], names: Sequence[str] = SEARCH_PAR
 
 
 def _meant(name: str) -> Iterator[str]:
-    """What a parameter is called in another form: `q` for `Q`, `q[]`, `q[0]` and `filter[q]`; `search` for
-    `search[term]`."""
+    """What a parameter is called in another form: `q` for `Q`, `_q`, `q[]`, `q[0]` and `filter[q]`; `search` for
+    `search[term]` and `searchTerm`; `keywords` for `keys`."""
     first, *inner = [part.strip() for part in _BRACKETS.split(name.lower().removeprefix("amp;"))]
     inner = [part for part in inner if part and not part.isdigit()]
     if inner:
         yield inner[-1]
-    if not inner or (len(inner) == 1 and inner[0] in _WORDS):
+        if inner[-1] == "sword" and "search" in first:  # TYPO3
+            yield "search"
+    if not inner or (len(inner) == 1 and (inner[0] in _WORDS or inner[0].endswith(_CONTAINS))):
         yield first
+    if not inner:
+        whole = _GAPS.sub("", first)
+        if len(whole) > 1 or whole == "q":  # `_k` and `_s` are something else
+            yield _KNOWN_AS.get(whole, whole)
+        for word in ("search", "query"):
+            if whole.startswith(word) and whole.removeprefix(word).removeprefix("key") in _WORDS | {"word", "words"}:
+                yield word
 
 
 def _decoded_again(term: str) -> str:
@@ -244,7 +274,19 @@ def _decoded_again(term: str) -> str:
         if _STRAY.search(text) and _BY_HAND.search(unescaped):
             break  # somebody typed "5%de"
         term = _as_text(text)
-    return term
+    if not term.isascii():
+        term = _read_twice(term)
+    if "&" in term and not _ENTITY.fullmatch(term):  # that was what they looked for
+        term = _ENTITY.sub(lambda match: unescape(match[0]), term)
+    return "" if _TEMPLATE.fullmatch(term) else term
+
+
+def _read_twice(term: str) -> str:
+    """A term of which somebody took UTF-8 for Windows-1252, and encoded the letters again: "cafÃ©"."""
+    try:
+        return term.encode("cp1252").decode()
+    except UnicodeError:
+        return term
 
 
 def _code_unit(match: re.Match[str]) -> str:
@@ -268,11 +310,12 @@ def _windows_1252(byte: int) -> str:
 def tidy_term(text: str) -> str:
     """Returns a term as it is stored, at most 256 characters.
 
-    Each run of white space becomes one space, control characters are removed, and letters with accents are composed.
+    Each run of white space becomes one space, control and invisible characters are removed, and letters with accents
+    are composed.
     """
     words = " ".join(text.split())
     if not words.isascii():
-        words = unicodedata.normalize("NFC", words)
+        words = _INVISIBLE.sub("", unicodedata.normalize("NFC", words)).strip()
     if not words.isprintable():
         words = "".join(char for char in words if char >= " " and char != "\x7f")
     return words[:_LONGEST_TERM].rstrip()

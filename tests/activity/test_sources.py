@@ -42,6 +42,24 @@ from activity.sources import HOSTS, PLAIN_HOSTS, TAGS, Kind, kind_of, name_of
         ("blog.example.org", ["https://www.blog.example.org/a"],
          ["https://www.blog.example.org/a", "HTTP://me@blog.example.org:8080?x=1", "blog.example.org"]),
         ("com.example.app", ["android-app://com.example.app/"], ["android-app://com.example.app/x"]),
+        ("en.wikipedia.org", ["https://en.wikipedia.org/", "https://en.m.wikipedia.org/wiki/Hat"], []),
+        ("sm.cn", ["https://yz.m.sm.cn/s?q=x", "https://quark.sm.cn/", "https://so.m.sm.cn/"], []),
+        ("aol.com", ["https://search.aol.co.uk/", "https://search.aol.com/"], ["AOL"]),
+        ("startpage.com", ["https://s8-eu5.startpage.com/", "https://www.ixquick.de/"], ["Startpage"]),
+        ("aliexpress.com", ["https://de.aliexpress.com/", "https://s.click.aliexpress.com/e/x"], ["AliExpress"]),
+        ("bücher.example", ["https://www.xn--bcher-kva.example/"], ["bücher.example", "BÜCHER.example"]),
+        ("xn--a.example", ["https://xn--a.example/"], ["xn--a.example"]),
+        ("email", ["android-app://com.samsung.android.email.provider/", "android-app://com.fsck.k9"], ["E-Mail"]),
+        ("sms", ["android-app://com.google.android.apps.messaging/"], ["SMS"]),
+        ("newsletter", [], ["Newsletter", "news_letter", "newsletters", "newsletter campaign"]),
+        ("facebook.com", [],
+         ["facebook feed", "Facebook_Mobile_Feed", "FBPAGE", '"facebook"', "facebook;", "facebook."]),
+        ("instagram.com", [], ["Instagram_Stories", "ig_bio", "instagram-reels"]),
+        ("meta", [], ["Meta", "meta_ads", "Meta Ads"]),
+        ("bing.com", [], ["Microsoft Ads", "microsoft_advertising", "bing-ads"]),
+        ("yandex.ru", ["https://yandex.com.tr/", "https://ya.ru/"], ["Yandex.Direct", "yandex_direct"]),
+        ("whatsapp.com", ["https://l.wl.co/l?u=x"], ["Whats App", "WhatsApp"]),
+        ("facebook fans of hats", [], ["Facebook fans of hats"]),
         ("https://", [], ["https://"]),
         ("spring letter", [], ["Spring Letter", "spring  letter", " SPRING LETTER "]),
     ],
@@ -72,6 +90,9 @@ def test_a_network_is_one_source(name: str, referrers: list[str], tags: list[str
         ("alice.medium.com", Kind.SOCIAL),
         ("someone.tumblr.com", Kind.SOCIAL),
         ("go.mail.ru", Kind.SEARCH),
+        ("suche.web.de", Kind.SEARCH),
+        ("mstdn.social", Kind.SOCIAL),
+        ("webmail2.example.fr", Kind.EMAIL),
         ("m.co.uk", None),
         ("ads", None),
         ("", None),
@@ -86,7 +107,9 @@ def test_each_entry_of_the_lists_means_what_it_says() -> None:
     assert {host: kind_of(host) for host in HOSTS} == HOSTS
     assert {tag: kind_of(tag) for tag in TAGS} == TAGS
     assert {kind_of(host) for host in PLAIN_HOSTS} == {None}
-    assert {name for name in SPELLINGS.values() if kind_of(name) is None} == {"news.google.com"}
+    assert {name for name in SPELLINGS.values() if kind_of(name) is None} == {
+        "news.google.com", "docs.google.com", "soundcloud.com", "sms"
+    }  # fmt: skip
 
 
 LABELS = st.sampled_from(["m", "www", "google", "facebook", "com", "co", "uk", "line", "x", "fb", "de", "a"])

@@ -24,24 +24,27 @@ NAMES: dict[str, tuple[str, ...]] = {
     "client": (
         "remoteaddr", "requestclientip", "remoteip", "clientip", "clienthost", "clientaddr", "cip", "requestremoteip",
         "requestremoteaddr", "httprequestremoteip", "sourceip", "identitysourceip", "clientaddress", "remoteaddress",
-        "downstreamremoteaddress", "sourceaddress", "remotehost", "ipaddress", "ip", "client", "addr", "host",
+        "downstreamremoteaddress", "sourceaddress", "remotehost", "ipaddress", "ip", "client", "remote", "addr",
+        "host",
     ),
     "forwarded": (
         "httpxforwardedfor", "xforwardedfor", "csxforwardedfor", "requestheadersxforwardedfor", "requestxforwardedfor",
         "headersxforwardedfor", "forwardedfor", "xff", "httpcfconnectingip", "cfconnectingip", "httptrueclientip",
         "requestheaderscfconnectingip", "httpxrealip", "xrealip", "realip", "requestxrealip",
-        "requestheadersxrealip",
+        "requestheadersxrealip", "headersxrealip", "requestcfconnectingip", "headerscfconnectingip",
+        "requesttrueclientip", "requestheaderstrueclientip", "headerstrueclientip",
     ),
-    "request": ("request", "requestline", "httprequest"),
+    "request": ("request", "requestline", "httprequest", "req"),
     "method": (
         "requestmethod", "method", "httpmethod", "csmethod", "httprequestmethod", "httprequestrequestmethod",
         "clientrequestmethod", "reqmethod", "verb",
     ),
     "target": (
-        "requesturi", "uri", "requestpath", "path", "csuristem", "csuri", "urloriginal", "url", "requesturl",
-        "httprequestrequesturl", "clientrequesturi", "requrl", "urlpath", "uripath", "rawpath",
+        "originalrequesturiwithargs", "requesturi", "uri", "requestpath", "path", "csuristem", "csuri", "urloriginal",
+        "url", "requesturl", "httprequestrequesturl", "clientrequesturi", "clientrequestpath", "requrl", "urlpath",
+        "uripath", "rawpath", "resourcepath",
     ),
-    "query": ("args", "querystring", "csuriquery", "query", "urlquery", "rawquerystring", "uriquery"),
+    "query": ("args", "querystring", "csuriquery", "query", "urlquery", "rawquerystring", "uriquery", "requestquery"),
     "status": (
         "status", "statuscode", "responsecode", "response", "scstatus", "downstreamstatus", "httpresponsestatuscode",
         "responsestatus", "responsestatuscode", "httprequeststatus", "edgeresponsestatus", "httpstatus",
@@ -57,9 +60,11 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "host": (
         "xhostheader", "host", "httphost", "servername", "cshost", "requesthost", "requestheadershost",
-        "clientrequesthost", "authority", "vhost", "virtualhost", "urldomain",
+        "headershost", "clientrequesthost", "authority", "vhost", "virtualhost", "urldomain", "propertieshostname",
     ),
 }  # fmt: skip
+# What some programs call the time of a line of JSON, and others something else.
+_TIMES_IN_JSON = ("requesttime", "date")
 _ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "csuri")  # absolute, mostly
 NEEDED = ("time", "client", "status", "request")  # in the order in which they are looked for
 
@@ -69,6 +74,7 @@ _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 _METHOD = re.compile(r"[A-Za-z]{1,32}(?:-[A-Za-z]{1,32})*")
 _STATUS = re.compile(r"([0-9]{1,9})(?:\.0)?", re.ASCII)
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://([^/?#\s]{1,260})")
+_HOST_AND_PATH = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]{1,5})?/")  # `$host$request_uri`
 _LONGEST_NAME = 64  # characters
 _LONGEST_CHAIN = 1_024  # characters
 _USUAL_PORT = re.compile(r":(?:80|443)$")
@@ -87,19 +93,25 @@ def _compact(name: str) -> str:
 class Fields:
     """The fields that the lines of a log have, by what they say of a request."""
 
-    def __init__(self, names: Iterable[str], whole: bool = False) -> None:
-        """`names` are compact. `whole`: the targets are absolute addresses, and name the page's host."""
+    def __init__(self, names: Iterable[str], whole: bool = False, of_json: bool = False) -> None:
+        """`names` are compact. `whole`: the targets are absolute addresses, and name the page's host. `of_json`: where
+        no field has a method, all are GET, and a field that is mostly a day or a duration may be the time."""
         here = frozenset(names)
         self._names = {part: tuple(name for name in known if name in here) for part, known in NAMES.items()}
+        if of_json:
+            self._names["time"] += tuple(name for name in _TIMES_IN_JSON if name in here)
         if len(self._names["client"]) > 1:  # some call the client their host
             self._names["client"] = tuple(name for name in self._names["client"] if name != "host")
+        elif "host" in self._names["client"]:
+            self._names["host"] = tuple(name for name in self._names["host"] if name != "host")
         self._day = "date" in here and "time" in here
         self._whole = whole or not here.isdisjoint(_ADDRESSES)
         self.has_agent = bool(self._names["agent"])
         has = {part: bool(self._names[part]) for part in NAMES}
+        self._all_get = of_json and has["target"] and not has["method"] and not has["request"]
         has["time"] |= self._day
         has["client"] |= has["forwarded"]
-        has["request"] |= has["method"] and has["target"]
+        has["request"] |= (has["method"] or self._all_get) and has["target"]
         self.missing = [part for part in NEEDED if not has[part]]
 
     def read(self, values: Mapping[str, str]) -> Request | NotUnderstood:
@@ -164,6 +176,10 @@ class Fields:
 
     def _request(self, values: Mapping[str, str]) -> tuple[str, str]:
         method, target = self._first("method", values), self._first("target", values)
+        if self._all_get and target:
+            method = "GET"
+        if self._whole and _HOST_AND_PATH.match(target):
+            target = f"https://{target}"
         for name in self._names["request"]:
             if value := values.get(name):
                 its_method, its_target = split_request(value)
@@ -197,5 +213,5 @@ class Fields:
 
 @lru_cache(maxsize=1024)
 def fields_of(names: tuple[str, ...]) -> Fields:
-    """Return the `Fields` of these compact names."""
-    return Fields(names)
+    """Return the `Fields` of a line of JSON that has these compact names."""
+    return Fields(names, of_json=True)

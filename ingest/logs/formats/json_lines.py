@@ -1,14 +1,19 @@
 r"""Logs of JSON, an object a line: nginx, Apache, Caddy, Traefik, Envoy, Elastic's names, and clouds' balancers.
 
-Objects inside an object are read as if their fields stood in it, with the names of both. nginx without `escape=json`
-writes `\x22`, which is no JSON; it is read all the same. A container's runtime puts each line of a program into an
-object: then the line in it counts.
+Objects inside an object are read as if their fields stood in it, with the names of both; where that is not enough, by
+their own names alone, as of a platform that has the request in `proxy` or `properties`. A container's runtime or a
+collector puts each line of a program into an object: then the line in it counts. syslog, and others, put their head
+before an object.
+
+Format strings of servers make JSON that is none: `\x22` for a quote, nothing or `-` for a number, and an array's commas
+behind each object. All these are read.
 """
 
 from __future__ import annotations
 
 import json as plain_json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -26,7 +31,11 @@ _FIELDS = 256  # of a line are read
 _LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 _HEX = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+")
 _decoder = msgspec.json.Decoder(dict[str, Any])
-_WRAPPERS = ("log", "message", "msg", "MESSAGE")
+_WRAPPERS = frozenset(("log", "message", "msg", "line", "raw", "textpayload", "event", "original"))
+_LONGEST_HEAD = 512  # characters before an object
+# A value without quotes. Possessive: what is taken is never given back, so no line is read twice.
+_BARE = re.compile(r'(?<!\\)(":[ \t]*+)([^"{\[}]*+)(?=(["}]))')
+_LITERAL = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _EVENT_FIELDS = (("type", "url"), ("type", "name"), ("visitor", "url"), ("user", "url"), ("ts", "url"))
 
 
@@ -36,22 +45,43 @@ def json(line: str) -> Request | NotUnderstood:
     return _NO_LINE if given is None else _read(given, inside=False)
 
 
+def begins_object(line: str) -> bool:
+    """Return whether an object stands on a line, first or behind a head that has no quotes."""
+    return line.lstrip(" \t[").startswith("{") or 0 <= line.find('{"', 0, _LONGEST_HEAD) < line.find('"')
+
+
 def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
     values = as_sent(_flat(given))
     if "clientip" in given and "verb" in given:
         _as_without_grok(given, values)
-    fields = fields_of(tuple(values))
-    found = NotUnderstood(_NO_LOG + fields.missing[0]) if fields.missing else fields.read(values)
+    found = _request(values)
     if isinstance(found, Request) or inside:
         return found
-    for name in _WRAPPERS:
-        line = given.get(name)
-        if isinstance(line, str):
-            within = json_object(line) if line.startswith("{") else None
-            request = combined(line.rstrip("\r\n")) if within is None else _read(within, inside=True)
-            if isinstance(request, Request):
-                return request
-    return found
+    objects = [given, *_inner(given)]
+    for each in objects:
+        for name, line in each.items():
+            if isinstance(line, str) and compact(name) in _WRAPPERS:
+                within = json_object(line) if begins_object(line) else None
+                request = combined(line.rstrip("\r\n")) if within is None else _read(within, inside=True)
+                if isinstance(request, Request):
+                    return request
+    for each in reversed(objects[1:]):
+        values |= _flat(each)
+    request = _request(as_sent(values))
+    return request if isinstance(request, Request) else found
+
+
+def _request(values: dict[str, str]) -> Request | NotUnderstood:
+    fields = fields_of(tuple(values))
+    return NotUnderstood(_NO_LOG + fields.missing[0]) if fields.missing else fields.read(values)
+
+
+def _inner(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the objects in an object, those too that are written as text."""
+    for value in given.values():
+        inner = json_object(value) if isinstance(value, str) and value.startswith("{") else value
+        if isinstance(inner, dict):
+            yield inner
 
 
 def _as_without_grok(given: dict[str, Any], values: dict[str, str]) -> None:
@@ -75,9 +105,29 @@ def json_object(line: str) -> dict[str, Any] | None:
     try:
         return _decoder.decode(line)
     except (msgspec.DecodeError, RecursionError):
-        return _plain_json_object(_HEX.sub(_as_json, line)) if "\\x" in line else None
+        return _mended_object(line)
     except UnicodeEncodeError:  # a byte that is no UTF-8
-        return _plain_json_object(_HEX.sub(_as_json, line))
+        return _mended_object(line)
+
+
+def _mended_object(line: str) -> dict[str, Any] | None:
+    """Return the object on a line that is not quite JSON; None where there is none."""
+    if not begins_object(line):
+        return None
+    line = line[line.find("{") :].rstrip(" \t\r\n,]")
+    line = _HEX.sub(_as_json, line) if "\\x" in line else line
+    found = _plain_json_object(line)
+    return _plain_json_object(_BARE.sub(_as_value, line)) if found is None else found
+
+
+def _as_value(match: re.Match[str]) -> str:
+    """A value that is none as the text that it is; null where nothing stands there."""
+    given = match[2].rstrip(" \t")
+    value = given.removesuffix(",").rstrip(" \t")
+    comma = "," if given.endswith(",") else ""
+    if _LITERAL.fullmatch(value) or not (comma or match[3] == "}"):
+        return match[0]
+    return match[1] + (plain_json.dumps(value) if value else "null") + comma
 
 
 def _as_json(match: re.Match[str]) -> str:

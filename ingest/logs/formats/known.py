@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from ingest.logs.formats.balancers import HaProxy, alb, elb, s3
 from ingest.logs.formats.combined import combined, common
-from ingest.logs.formats.json_lines import is_event, json, json_object
+from ingest.logs.formats.json_lines import begins_object, is_event, json, json_object
 from ingest.logs.formats.layout import layout
 from ingest.logs.formats.request import LONGEST, NotUnderstood, Parser, Request, decoded
 from ingest.logs.formats.w3c import W3c, directive
@@ -70,10 +70,13 @@ def _read(lines: Iterable[bytes]) -> Iterable[tuple[bytes, str, Request | NotUnd
 
 
 def _read_one(line: str, fields: str) -> tuple[str, Request | NotUnderstood]:
-    if line.lstrip().startswith("{"):
+    if begins_object(line):
         found = json(line)
-        given = None if isinstance(found, Request) else json_object(line)
-        return "events" if given is not None and is_event(given) else "json", found
+        if isinstance(found, Request):
+            return "json", found
+        given = json_object(line)
+        if given is not None or line.lstrip().startswith("{"):
+            return "events" if given is not None and is_event(given) else "json", found
     tried: list[tuple[str, Request | NotUnderstood]] = []
     for shape in (("w3c",) if fields != "w3c" else ()) + _IN_ORDER:
         found = parser(fields if shape == "w3c" else shape)(line)

@@ -20,10 +20,16 @@ _APACHE = re.compile(
     r"(?:[ \t]*([+-][0-9]{2}:?[0-9]{2}))?"
 )
 _NUMBER = re.compile(r"[0-9]{1,19}(?:\.[0-9]{0,18})?(?:[eE]\+?[0-9]{1,2})?")
+_RFC_1123 = re.compile(  # Sun, 01 Jun 2025 12:00:00 GMT
+    r"(?:[A-Za-z]{3}, *)?([0-9]{1,2}) ([A-Za-z]{3}) ([0-9]{4}) ([0-9]{2}:[0-9]{2}):([0-9]{2})"
+    r" *(?:GMT|UTC|Z|([+-][0-9]{2}:?[0-9]{2})(?: *\([A-Za-z ]{1,20}\))?)?"
+)
 _ZONE_NAME = re.compile(r"[ \t]*(?:UTC|GMT)$")
+_NAME_OF_OFFSET = re.compile(r"(?<=[+-][0-9]{4})[ \t]+[A-Z]{2,5}$")  # as Go writes a time
 _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
 # A number of seconds has 10 digits from 2001 to 2286; three more are milliseconds, six microseconds, nine nanoseconds.
 _SECONDS_BELOW = 1e11
+_EARLIEST = 631_152_000_000  # 1990: what is less is a duration
 _LONGEST = 64  # characters
 _LATEST = 253_402_300_800_000  # the year 10000
 
@@ -31,8 +37,8 @@ _LATEST = 253_402_300_800_000  # the year 10000
 def time_in(text: str) -> int | None:
     """Return the milliseconds UTC of a time in any notation; None where it is none.
 
-    Accepts `17/May/2015:10:05:03 +0000` (also in brackets), ISO 8601, and seconds, milliseconds, microseconds or
-    nanoseconds since 1970."""
+    Accepts `17/May/2015:10:05:03 +0000` (also in brackets), ISO 8601, `Sun, 17 May 2015 10:05:03 GMT`, and seconds,
+    milliseconds, microseconds or nanoseconds since 1970, from 1990 on."""
     if len(text) > _LONGEST:
         return None
     text = text.strip(" \t[]")
@@ -42,6 +48,10 @@ def time_in(text: str) -> int | None:
     if found is not None:
         minute, seconds, fraction, zone = found.groups()
         return _apache_time(minute, seconds, fraction, zone or "+0000")
+    found = _RFC_1123.fullmatch(text)
+    if found is not None:
+        day, month, year, minute, seconds, zone = found.groups()
+        return _apache_time(f"{day}/{month}/{year}:{minute}", seconds, None, zone or "+0000")
     return iso_time(text)
 
 
@@ -66,7 +76,8 @@ def apache_minute(minute: str, zone: str) -> int | None:
 
 def iso_time(text: str) -> int | None:
     """Return the milliseconds UTC of a time by ISO 8601, with a blank for its T too; None where it is none."""
-    text = _ZONE_NAME.sub("Z", text.strip()).replace(" ", "T", 1).replace(" ", "").replace("/", "-")
+    text = _ZONE_NAME.sub("Z", _NAME_OF_OFFSET.sub("", text.strip()))
+    text = text.replace(" ", "T", 1).replace(" ", "").replace("/", "-")
     if "T" not in text:
         return None
     try:
@@ -87,4 +98,4 @@ def _since_1970(text: str) -> int | None:
     while whole >= _SECONDS_BELOW:
         whole /= 1000
     found = round(whole * 1000)
-    return found if 0 < found < _LATEST else None
+    return found if _EARLIEST <= found < _LATEST else None

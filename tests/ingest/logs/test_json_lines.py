@@ -1,0 +1,146 @@
+"""Lines of JSON as platforms, collectors, programs and hand-written format strings make them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ingest.logs import formats
+from ingest.logs.formats import NotUnderstood, Request
+
+AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+NOON = 1_748_779_200_000  # 2025-06-01T12:00:00Z
+FROM = "https://b.example/"
+ISO = "2025-06-01T12:00:00Z"
+
+WHOLE = Request("192.0.2.7", NOON, "GET", "/a?q=x", 200, FROM, AGENT, "www.example.com")
+NO_HOST = WHOLE._replace(host="")
+COMBINED = f'192.0.2.7 - - [01/Jun/2025:12:00:00 +0000] "GET /a?q=x HTTP/1.1" 200 5 "{FROM}" "{AGENT}"'
+NGINX = {"time_iso8601": ISO, "remote_addr": "192.0.2.7", "request": "GET /a?q=x HTTP/1.1", "status": 200,
+         "http_referer": FROM, "http_user_agent": AGENT}  # fmt: skip
+
+LINES: dict[str, tuple[dict[str, Any], Request]] = {
+    "nginx as Matomo has it written": (
+        {"ip": "192.0.2.7", "host": "www.example.com", "path": "/a?q=x", "status": "200", "referrer": FROM,
+         "user_agent": AGENT, "length": 25, "generation_time_milli": 0.0, "date": "2025-06-01T05:00:00-07:00"},
+        WHOLE,
+    ),
+    "nginx with its time in seconds": (
+        {**NGINX, "time_iso8601": "", "date": 1748779200, "request_time": 0.01}, NO_HOST
+    ),
+    "Kubernetes' ingress": (
+        {"time": ISO, "remote_addr": "192.0.2.7", "vhost": "www.example.com", "path": "/a", "request_query": "q=x",
+         "method": "GET", "status": 200, "http_referrer": FROM, "http_user_agent": AGENT, "request_time": 0.01},
+        WHOLE,
+    ),
+    "Kubernetes' ingress by a cloud's names": (
+        {"timestamp": ISO, "httpRequest": {"requestMethod": "GET", "requestUrl": "www.example.com/a?q=x", "status": 200,
+                                           "userAgent": AGENT, "remoteIp": "192.0.2.7", "referer": FROM}},
+        WHOLE,
+    ),
+    "Vercel": (
+        {"id": "1", "timestamp": NOON, "source": "lambda", "host": "x.vercel.app", "statusCode": 200, "proxy": {
+            "method": "GET", "host": "www.example.com", "path": "/a?q=x", "userAgent": [AGENT], "referer": FROM,
+            "statusCode": 200, "clientIp": "192.0.2.7"}},
+        WHOLE,
+    ),
+    "Cloudflare": (
+        {"ClientIP": "192.0.2.7", "ClientRequestHost": "www.example.com", "ClientRequestMethod": "GET",
+         "ClientRequestPath": "/a?q=x", "ClientRequestReferer": FROM, "ClientRequestUserAgent": AGENT,
+         "EdgeResponseStatus": 200, "EdgeStartTimestamp": NOON * 1_000_000},
+        WHOLE,
+    ),
+    "Amazon's API Gateway": (
+        {"ip": "192.0.2.7", "requestTime": "01/Jun/2025:12:00:00 +0000", "httpMethod": "GET", "resourcePath": "/a?q=x",
+         "status": "200", "userAgent": AGENT, "referer": FROM},
+        NO_HOST,
+    ),
+    "Azure's Front Door": (
+        {"time": ISO, "category": "FrontDoorAccessLog", "properties": {
+            "httpMethod": "GET", "requestUri": "https://www.example.com:443/a?q=x", "userAgent": AGENT,
+            "clientIp": "192.0.2.7", "httpStatusCode": "200", "hostName": "www.example.com", "referer": FROM}},
+        WHOLE,
+    ),
+    "Azure's gateway": (
+        {"timeStamp": ISO, "properties": {
+            "clientIP": "192.0.2.7", "httpMethod": "GET", "originalRequestUriWithArgs": "/a?q=x", "requestUri": "/b",
+            "requestQuery": "SERVER-ROUTED=1", "userAgent": AGENT, "httpStatus": 200, "referer": FROM,
+            "host": "www.example.com"}},
+        WHOLE,
+    ),
+    "Azure's apps, in a text": (
+        {"time": ISO, "properties": json.dumps({
+            "CsHost": "www.example.com", "CIp": "192.0.2.7", "CsUriStem": "/a", "CsUriQuery": "q=x", "CsMethod": "GET",
+            "ScStatus": "200", "Referer": FROM, "UserAgent": AGENT})},
+        WHOLE,
+    ),
+    "Datadog's names": (
+        {"timestamp": ISO, "network": {"client": {"ip": "192.0.2.7"}}, "http": {
+            "method": "GET", "url": "/a?q=x", "status_code": "200", "useragent": AGENT, "referer": FROM}},
+        NO_HOST,
+    ),
+    "pino of Node": (
+        {"level": 30, "time": NOON, "hostname": "web-1", "req": {
+            "method": "GET", "url": "/a?q=x", "remoteAddress": "::ffff:192.0.2.7",
+            "headers": {"host": "www.example.com", "user-agent": AGENT, "referer": FROM}},
+         "res": {"statusCode": 200, "headers": {"x-powered-by": "Express"}}},
+        WHOLE,
+    ),
+    "morgan of Node": (
+        {"remote-addr": "192.0.2.7", "date": "Sun, 01 Jun 2025 12:00:00 GMT", "method": "GET", "url": "/a?q=x",
+         "status": "200", "referrer": FROM, "user-agent": AGENT},
+        NO_HOST,
+    ),
+    "Fluentd's nginx": (
+        {"remote": "192.0.2.7", "host": "-", "user": "-", "method": "GET", "path": "/a?q=x", "code": "200",
+         "referer": FROM, "agent": AGENT, "time": "2025-06-01 14:00:00 +0200 CEST"},
+        NO_HOST,
+    ),
+    "the client called host, and the host vhost": (
+        {"time": ISO, "host": "192.0.2.7", "vhost": "www.example.com", "req": "GET /a?q=x HTTP/1.1", "status": 200,
+         "referer": FROM, "ua": AGENT},
+        WHOLE,
+    ),
+    "Loki": ({"labels": {"job": "nginx"}, "line": COMBINED, "timestamp": "2025-06-01T12:00:03Z"}, NO_HOST),
+    "Splunk": ({"preview": False, "result": {"_raw": COMBINED, "_time": "x"}}, NO_HOST),
+    "Google's logs of a container": ({"textPayload": COMBINED, "timestamp": "2025-06-01T12:00:03Z"}, NO_HOST),
+    "JSON in a container's line": ({"log": json.dumps(NGINX) + "\n", "time": "2025-06-01T12:00:03Z"}, NO_HOST),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_line_is_read_by_its_fields(name: str) -> None:
+    given, expected = LINES[name]
+    line = json.dumps(given)
+    assert formats.detect([line.encode()]) == "json"
+    assert formats.json(line) == expected
+
+
+@pytest.mark.parametrize("before", [
+    "<190>Jun  1 12:00:00 web nginx: ", "2025-06-01T12:00:00+00:00 lb haproxy[123]: ", "web-1  | ", "@cee: ",
+    "2025-06-01T12:00:03.123456789Z stdout F ", "[", "  ",
+])  # fmt: skip
+@pytest.mark.parametrize("behind", ["", ",", " ]", "\r"])
+def test_what_stands_around_an_object_is_no_part_of_it(before: str, behind: str) -> None:
+    line = before + json.dumps(NGINX) + behind
+    assert formats.detect([line.encode()]) == "json"
+    assert formats.json(line) == NO_HOST
+
+
+@pytest.mark.parametrize("value", ["", "-", " - ", "0.001, 0.002", "0.001 : 0.002", "007", "NaN", "10.0.0.1:80"])
+def test_a_number_that_is_none_costs_no_line(value: str) -> None:
+    first = f'{{"upstream_response_time":{value},{json.dumps(NGINX)[1:]}'
+    last = f'{json.dumps(NGINX)[:-1]},"upstream_response_time": {value}}}'
+    assert formats.json(first) == formats.json(last) == NO_HOST
+
+
+def test_an_object_inside_a_combined_line_does_not_make_it_json() -> None:
+    line = f'192.0.2.7 - - [01/Jun/2025:12:00:00 +0000] "GET /a?q={{\\"a\\":1}} HTTP/1.1" 200 5 "-" "{AGENT}"'
+    assert formats.detect([line.encode()]) == "combined"
+
+
+def test_a_duration_is_no_time() -> None:
+    found = formats.json(json.dumps({**NGINX, "time_iso8601": "", "request_time": "0.010"}))
+    assert isinstance(found, NotUnderstood) and "time" in found.why
