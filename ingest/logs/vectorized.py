@@ -1,9 +1,8 @@
 """The vectorised path of an import: the lines of a log are parsed, looked up and encoded many at a time, by columns.
 
-`usual` parses the lines that leave nothing in doubt: printable ASCII without a backslash, in the usual order. For
-these it finds the same parts as `formats` does. All other lines are parsed by `formats`, one at a time. What a client,
-a page or a visitor comes to is looked up once for all lines that have it in common, and from there on every line takes
-the same way: `events` encodes them together.
+`columns` takes the lines apart that leave nothing in doubt. All other lines are parsed by `formats`, one at a time.
+What a client, a page or a visitor comes to is looked up once for all lines that have it in common, and from there on
+every line takes the same way: `events` encodes them together.
 """
 
 from __future__ import annotations
@@ -20,67 +19,13 @@ from activity.enrich import DAY
 from activity.refusal import Refusal
 from ingest.logs import formats
 from ingest.logs.batch import Batch
-from ingest.logs.client import Client, client_of
+from ingest.logs.columns import Found, columns_of, looked_up
 from ingest.logs.events import LONG, EventWriter, Page, Visitor
-
-_UNUSUAL = r"[^\t -\[\]-~]"
-_PARTS = ["before", "request", "size", "referrer", "gap", "agent", "rest"]  # between the quotes
-_STAMP = (
-    r"^[0-9]{2}/[A-Za-z]{3}/[0-9]{4}:(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-9]{2} [+-][0-9]{4}\]"
-    r"(?:[ \t]+[^ \t]+)*[ \t]+$"
-)
-_SIZE = r"^[ \t]+[0-9]{3}[ \t]+(?:[0-9]+|-)(?:[ \t]+[^ \t]+)*"
-_GAP = r"[ \t]+$"
-_REST = r'^(?:[ \t]+(?:"[^"]*"|[^ \t"][^ \t]*))*[ \t]*$'
-_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_PLAIN_CLIENT = rf"^({_OCTET}(?:\.{_OCTET}){{3}})[ \t]"
-_INTERNAL = r"(?i)(?:^|[ \t,:\[\"])(?:10\.|172\.|192\.168\.|127\.|169\.254\.|100\.|::1|f[cde][0-9a-f]{0,2}:|::ffff:|0)"
-_CHAIN = r'"[0-9A-Fa-f:]+[.:,]'
-_LIKE_ADDRESSES = r"^[0-9A-Fa-f:., \t]+$"
-_URL = r"^[A-Za-z][A-Za-z0-9+.-]*://"
-_PRODUCT = r"^[A-GI-Za-z][A-Za-z0-9_.-]*/[0-9]"  # an agent, and no HTTP/1.1
 
 _ROWS = {"row": pl.UInt32(), "at": pl.Int64(), "page": pl.UInt32(), "visitor": pl.UInt32()}
 
 
-def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
-    """Parse those lines of a combined or common log that have the usual form; line ends may be included.
-
-    The frame has a row for each of them, in order: `row`, its index in `lines`; `client`, the text before the time;
-    `date`, such as 17/May/2015, and `zone`, such as +0000; `time`, milliseconds since that date began; `request`,
-    `status`, `referrer` and `agent` as they stand there; `behind`, the text behind them where a balancer may have put
-    its client there. `common` leaves referrer and agent aside: they are null, as in a line that has neither."""
-    frame = pl.LazyFrame({"line": _as_text(lines)}).with_row_index("row")
-    line, before, size, rest = (pl.col(name) for name in ("line", "before", "size", "rest"))
-    frame = (
-        frame.with_columns(line.str.strip_chars_end("\r\n"))
-        .filter(~line.str.contains(_UNUSUAL) & ~line.str.starts_with("#"))
-        .select("row", line.str.splitn('"', len(_PARTS)).struct.rename_fields(_PARTS).struct.unnest())
-        .with_columns(before.str.splitn("[", 2).struct.rename_fields(["client", "stamp"]).struct.unnest())
-    )
-    quoted = size.str.contains(_SIZE + _GAP) & pl.col("gap").str.contains("^" + _GAP) & rest.str.contains(_REST)
-    quoted &= ~pl.col("referrer").str.contains(_LIKE_ADDRESSES) & ~pl.col("agent").str.contains(_LIKE_ADDRESSES)
-    if not common:
-        quoted &= _is_clear()
-    bare = size.str.contains(_SIZE + r"[ \t]*$")
-    stamp = pl.col("stamp")
-    frame = frame.filter(
-        stamp.str.contains(_STAMP) & pl.when(pl.col("referrer").is_null()).then(bare).otherwise(quoted)
-    )
-    hours, minutes, seconds = (stamp.str.slice(at, 2).cast(pl.Int64) for at in (12, 15, 18))
-    nothing = pl.lit(None, dtype=pl.String)
-    return frame.select(
-        "row",
-        "client",
-        "request",
-        date=stamp.str.slice(0, 11),
-        zone=stamp.str.slice(21, 5),
-        time=(hours * 3_600 + minutes * 60 + seconds) * 1_000,
-        status=size.str.strip_chars_start(" \t").str.slice(0, 3),
-        referrer=nothing if common else pl.col("referrer"),
-        agent=nothing if common else pl.col("agent"),
-        behind=pl.when(pl.col("client").str.contains(_INTERNAL) & rest.str.contains(_CHAIN)).then(rest),
-    ).collect()
+_Read = Callable[..., formats.Request | str | None]
 
 
 class LogLines:
@@ -89,6 +34,7 @@ class LogLines:
     def __init__(self, shape: str, writer: EventWriter) -> None:
         self._shape = shape
         self._parse = formats.parser(shape)
+        self._columns = columns_of(shape)
         self._writer = writer
         self._repeats: dict[bytes, int] = {}
         self._kept_outcome = lru_cache(32_768)(self._outcome_of)
@@ -113,9 +59,7 @@ class LogLines:
             batch.shape = self._shape
         pages: list[Page] = []
         visitors: list[Visitor] = []
-        rows, left = pl.DataFrame(schema=_ROWS), list(range(len(lines)))
-        if self._shape in ("combined", "common"):
-            rows, left = self._read_usual(lines, batch, pages, visitors)
+        rows, left = self._read_together(lines, batch, pages, visitors)
         odd = []
         page_at: dict[int, int] = {}  # what is looked up once is one object
         visitor_at: dict[int, int] = {}
@@ -142,58 +86,54 @@ class LogLines:
         for line in takewhile(formats.is_comment, lines):
             shape = formats.directive(formats.decoded(line).rstrip("\r\n"), shape)
         if shape != self._shape:
-            self._shape, self._parse = shape, formats.parser(shape)
+            self._shape, self._parse, self._columns = shape, formats.parser(shape), columns_of(shape)
 
-    def _read_usual(
+    def _read_together(
         self, lines: Sequence[bytes], batch: Batch, pages: list[Page], visitors: list[Visitor]
     ) -> tuple[pl.DataFrame, list[int]]:
-        """Read the lines of the usual form, refuse some of them, and add the pages and visitors of the others.
+        """Read the lines that can be taken apart by columns, refuse some, and add pages and visitors of the others.
 
         Return the requests, as `_ROWS`, and the indexes of the lines that are left for `_read_one`: those of another
         form or without a client, and those to which something has to be said in words."""
+        taken: list[pl.DataFrame] = []
+        is_left = numpy.ones(len(lines), dtype=bool)
+        for found in self._columns.found(lines):
+            frame = self._with_outcomes(found, pages)
+            is_left[frame["row"].to_numpy()] = False
+            for reason, count in frame["refusal"].drop_nulls().value_counts().iter_rows():
+                batch.refuse(reason, count)
+            frame = frame.filter(pl.col("page").is_not_null())
+            taken.append(self._with_visitors(found, frame, visitors).select(_ROWS.keys()))
+        rows = pl.concat(taken) if taken else pl.DataFrame(schema=_ROWS)
+        return rows if len(taken) < 2 else rows.sort("row"), numpy.flatnonzero(is_left).tolist()
 
-        def client(text: str | None, behind: str | None) -> Client | tuple[None, None]:
-            found = None if text is None else client_of(text)
-            if found is not None and behind is not None:
-                found = formats.client_behind(found, formats.quoted_in(behind))
-            return found or (None, None)
+    def _with_outcomes(self, found: Found, pages: list[Page]) -> pl.DataFrame:
+        """Return those of the lines that are page views, with `page`, or are refused, with `refusal`."""
 
-        def day(date: str, zone: str) -> tuple[int | None]:
-            seconds = formats.apache_minute(f"{date}:00:00", zone)
-            return (None if seconds is None else seconds * 1_000,)
-
-        def outcome(host: str, request: str, status: str, referrer: str | None) -> tuple[str | None, int | None]:
-            kept = len(request) + len(referrer or "") <= LONG
-            found = (self._kept_outcome if kept else self._outcome_of)(host, request, status, referrer)
-            if isinstance(found, Page):
-                pages.append(found)
+        def outcome(*case: str | None) -> tuple[str | None, int | None]:
+            kept = sum(map(len, filter(None, case))) <= LONG
+            its = (self._kept_outcome if kept else self._outcome_of)(found.request, *case)
+            if isinstance(its, Page):
+                pages.append(its)
                 return None, len(pages) - 1
-            return (None if isinstance(found, Refusal) else found), None
+            return its, None
 
-        def visitor(ip: str, agent: str | None) -> tuple[int]:
-            visitors.append(self._writer.visitor(ip, "" if agent == "-" else agent))
-            return (len(visitors) - 1,)
-
-        frame = usual(lines, self._shape == "common")
-        frame = frame.with_columns(plain=_plain_client()).with_columns(
-            client=pl.when(pl.col("plain").is_null()).then(pl.col("client"))
-        )
-        frame = _with(frame, ["client", "behind"], client, {"ip": pl.String(), "host": pl.String()})
-        frame = frame.with_columns(ip=pl.coalesce("plain", "ip"), host=pl.coalesce("host", pl.lit("")))
-        frame = _with(frame, ["date", "zone"], day, {"day": pl.Int64()})
-        frame = frame.with_columns(at=pl.col("day") + pl.col("time")).with_columns(utc=pl.col("at") // DAY)
-        frame = _with(
+        frame = found.frame.filter(pl.col("ip").is_not_null()).with_columns(utc=pl.col("at") // DAY)
+        frame = looked_up(
             frame, ["utc"], lambda utc: (utc is not None and self._writer.takes_day(utc),), {"taken": pl.Boolean()}
         )
-        frame = frame.filter(pl.col("taken") & pl.col("ip").is_not_null())
-        by = ["host", "request", "status", "referrer"]
-        frame = _with(frame, by, outcome, {"refusal": pl.String(), "page": pl.UInt32()})
-        frame = frame.filter(pl.col("refusal").is_not_null() | pl.col("page").is_not_null())
-        left = numpy.delete(numpy.arange(len(lines)), frame["row"].to_numpy()).tolist()
-        for reason, count in frame["refusal"].drop_nulls().value_counts().iter_rows():
-            batch.refuse(reason, count)
-        frame = frame.filter(pl.col("page").is_not_null())
-        return _with(frame, ["ip", "agent"], visitor, {"visitor": pl.UInt32()}).select(_ROWS.keys()), left
+        frame = frame.filter("taken")
+        frame = looked_up(frame, found.page_by, outcome, {"refusal": pl.String(), "page": pl.UInt32()})
+        return frame.filter(pl.col("refusal").is_not_null() | pl.col("page").is_not_null())
+
+    def _with_visitors(self, found: Found, frame: pl.DataFrame, visitors: list[Visitor]) -> pl.DataFrame:
+        agent_of = lru_cache(4_096)(found.agent)
+
+        def visitor(ip: str, *agent: str | None) -> tuple[int]:
+            visitors.append(self._writer.visitor(ip, agent_of(*agent)))
+            return (len(visitors) - 1,)
+
+        return looked_up(frame, ["ip", *found.agent_by], visitor, {"visitor": pl.UInt32()})
 
     def _read_one(self, number: int, line: bytes, batch: Batch) -> tuple[int, Page, Visitor] | None:
         """Return time (milliseconds UTC), page and visitor of a line; None where it is refused or not understood."""
@@ -219,10 +159,13 @@ class LogLines:
             return None
         return request.at, found, self._writer.visitor(request.ip, request.agent)
 
-    def _outcome_of(self, host: str, request: str, status: str, referrer: str | None) -> Page | Refusal | str:
-        """Return the page that a request asked for, or why it is no page view."""
-        parsed = formats.request_of(Client("", host), 0, request, status, referrer, None)
-        return formats.refusal(parsed) or self._writer.page(host, parsed.target, parsed.referrer)
+    def _outcome_of(self, read: _Read, *case: str | None) -> Page | str | None:
+        """Return the page that a request asked for, or why it is no page view; None where that needs more words."""
+        request = read(*case)
+        if not isinstance(request, formats.Request):
+            return None
+        found = formats.refusal(request) or self._writer.page(request.host, request.target, request.referrer)
+        return None if isinstance(found, Refusal) else found
 
     def _sender_id(self, line: bytes) -> str:
         """Return an id that differs for each line of the file, and is the same when the file is imported again."""
@@ -237,43 +180,3 @@ def says_nothing(line: bytes) -> str | None:
     if not line.strip():
         return "empty"
     return "comment" if formats.is_comment(line) else None
-
-
-def _as_text(lines: Sequence[bytes]) -> pl.Series:
-    """Return the lines as text. Null are those longer than `formats.LONGEST`, and where some line is no UTF-8, all that
-    are not ASCII."""
-    raw = pl.Series("line", lines, dtype=pl.Binary)
-    raw = raw.set(raw.bin.size() > formats.LONGEST, None)
-    try:
-        return raw.cast(pl.String)
-    except pl.exceptions.ComputeError:  # polars converts all or none
-        texts = [line.decode() if line is not None and line.isascii() else None for line in raw]
-        return pl.Series("line", texts, dtype=pl.String)
-
-
-def _plain_client() -> pl.Expr:
-    """Return the first field before the time where it is an IPv4 address that `client_of` would return as it stands;
-    null elsewhere."""
-    address = pl.col("client").str.extract(_PLAIN_CLIENT)
-    return pl.when(~address.str.starts_with("127.") & pl.col("behind").is_null()).then(address)
-
-
-def _is_clear() -> pl.Expr:
-    """Return whether the first two quoted fields after the bytes are those that `formats.referrer_and_agent` finds."""
-    is_referrer = pl.col("referrer").is_in(["", "-"]) | pl.col("referrer").str.contains(_URL)
-    more = pl.col("rest").str.contains('"', literal=True)
-    is_agent = pl.col("agent").str.contains(_PRODUCT)
-    return (is_agent & (is_referrer | ~more)) | (is_referrer & ~more)
-
-
-def _with(
-    frame: pl.DataFrame, by: list[str], lookup: Callable[..., tuple[object, ...]], schema: dict[str, pl.DataType]
-) -> pl.DataFrame:
-    """Add the columns of `schema`, which `lookup` returns for the columns `by`; it is called once for equal rows."""
-    cases = frame.select(by).unique(maintain_order=True)
-    answers = [lookup(*case) for case in cases.iter_rows()]
-    columns = [
-        pl.Series(name, [answer[index] for answer in answers], dtype=dtype)
-        for index, (name, dtype) in enumerate(schema.items())
-    ]
-    return frame.join(cases.with_columns(columns), on=by, how="left", nulls_equal=True, maintain_order="left")

@@ -7,10 +7,11 @@ page views. Text formats are taken apart by their fields' forms (`combined`) or 
 
 from __future__ import annotations
 
+from ingest.logs.formats.balancers import HaProxy
 from ingest.logs.formats.combined import client_behind, combined, common, quoted_in
 from ingest.logs.formats.json_lines import json
-from ingest.logs.formats.known import FORMATS, detect, is_comment, nearest, parser
-from ingest.logs.formats.layout import BadLayout
+from ingest.logs.formats.known import FORMATS, detect, format_of, is_comment, nearest, parser
+from ingest.logs.formats.layout import BadLayout, Layout
 from ingest.logs.formats.request import (
     ASSETS,
     LONGEST,
@@ -22,10 +23,10 @@ from ingest.logs.formats.request import (
     request_of,
 )
 from ingest.logs.formats.times import apache_minute
-from ingest.logs.formats.w3c import directive
+from ingest.logs.formats.w3c import W3c, directive
 
 __all__ = [
-    "ASSETS", "FORMATS", "LONGEST", "BadLayout", "NotUnderstood", "Request", "apache_minute", "as_text",
-    "client_behind", "combined", "common", "decoded", "detect", "directive", "is_comment", "json", "nearest",
-    "parser", "quoted_in", "refusal", "request_of",
+    "ASSETS", "FORMATS", "LONGEST", "BadLayout", "HaProxy", "Layout", "NotUnderstood", "Request", "W3c",
+    "apache_minute", "as_text", "client_behind", "combined", "common", "decoded", "detect", "directive", "format_of",
+    "is_comment", "json", "nearest", "parser", "quoted_in", "refusal", "request_of",
 ]  # fmt: skip

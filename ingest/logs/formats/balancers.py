@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from ingest.logs.formats.layout import Layout, builtin
 from ingest.logs.formats.request import NotUnderstood, Request
@@ -19,8 +20,7 @@ _S3 = (
     "$owner $bucket [$time_local] $remote_addr $requester $request_id $operation $key "
     '"$request" $status $error $sent $size $total $turn "$http_referer" "$http_user_agent"'
 )
-_LONGEST_PREFIX = 200  # characters that syslog puts before a line
-
+_WORD = r'[^ ,"\\]*'
 _AGENT = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*/[0-9][^ ]*(?: .*)?")
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _HOST = re.compile(r"(?=[a-z0-9.-]*[a-z])[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::[0-9]{1,5})?", re.IGNORECASE)
@@ -41,25 +41,47 @@ def s3() -> Layout:
     return builtin(_S3)
 
 
+class Captured(NamedTuple):
+    """The headers of a request that HAProxy captured; None and "" where it did not."""
+
+    agent: str | None
+    referrer: str
+    host: str
+
+
 class HaProxy:
     """The format of `option httplog`, with what syslog puts before it.
 
     Captured headers have no names: an agent, a referrer and a host are known by their form."""
 
+    LONGEST_PREFIX = 200  # characters that syslog puts before a line
+    # Of what stands behind that, with a group for each field that is read. A line that matches, with a blank and no
+    # comma before its first quote, is read so.
+    PATTERN = (
+        rf"^(?P<remoteaddr>{_WORD}) \[(?P<timelocal>[^\]\"\\]*)\] {_WORD} {_WORD} {_WORD} (?P<status>{_WORD}) "
+        + f"{_WORD} " * 5 + r'[^"\\]*"(?P<request>[^"\\]*)"'
+    )  # fmt: skip
+
     def __init__(self) -> None:
         self._layout = builtin(_HAPROXY)
+        self.fields, self.sent = self._layout.fields, self._layout.sent
 
     def read(self, line: str) -> Request | NotUnderstood:
         """Parse a line."""
-        after = line.find("]: ", 0, _LONGEST_PREFIX)
+        after = line.find("]: ", 0, self.LONGEST_PREFIX)
         body = line[after + 3 :] if after >= 0 else line
         found = self._layout.read(body)
-        # Of the request first, then of its answer. HAProxy encodes quotes and braces that are in them.
-        captures = body.partition('"')[0].partition("{")[2]
-        if isinstance(found, NotUnderstood) or not captures:
+        if isinstance(found, NotUnderstood):
             return found
-        captured = captures.partition("}")[0].split("|")
-        agent = next(filter(_AGENT.fullmatch, captured), None)
-        referrer = next(filter(_ADDRESS.match, captured), "")
-        host = next(filter(_HOST.fullmatch, captured), "")
-        return found._replace(agent=agent, referrer=referrer, host=host.partition(":")[0].lower())
+        # HAProxy encodes quotes and braces that are in them.
+        return found._replace(**self.captured(body.partition('"')[0].partition("{")[2])._asdict())
+
+    def captured(self, captures: str) -> Captured:
+        """Find what was captured of the request in the text behind the first brace; "" where there is none."""
+        if not captures:
+            return Captured(None, "", "")
+        fields = captures.partition("}")[0].split("|")  # those of the answer follow in braces of their own
+        agent = next(filter(_AGENT.fullmatch, fields), None)
+        referrer = next(filter(_ADDRESS.match, fields), "")
+        host = next(filter(_HOST.fullmatch, fields), "")
+        return Captured(agent, referrer, host.partition(":")[0].lower())

@@ -66,6 +66,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 # What some programs call the time of a line of JSON, and others something else.
 _TIMES_IN_JSON = ("requesttime", "date")
 _ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "csuri")  # absolute, mostly
+REQUESTED = ("method", "target", "query", "request", "status", "referrer", "host")  # what a page depends on
 NEEDED = ("time", "client", "status", "request")  # in the order in which they are looked for
 
 _IN_WORDS = {"time": "a time", "client": "a client's address", "status": "a status", "request": "a request"}
@@ -114,22 +115,34 @@ class Fields:
         has["request"] |= (has["method"] or self._all_get) and has["target"]
         self.missing = [part for part in NEEDED if not has[part]]
 
+    def names(self, *parts: str) -> list[str]:
+        """Return the names that are read for these parts of `NAMES`, the first to be looked at first."""
+        day = ["date", "time"] if self._day and "time" in parts else []
+        return list(dict.fromkeys([*day, *(name for part in parts for name in self._names[part])]))
+
     def read(self, values: Mapping[str, str]) -> Request | NotUnderstood:
         """Make a request of the values of one line, by their compact names."""
-        at = self._time(values)
+        at = self.time(values)
         if at is None:
             return self._without("time", values)
-        ip = self._client(values)
+        ip = self.client(values)
         if ip is None:
             return self._without("client", values)
+        found = self.request(values, ip, at, self.agent(values))
+        return self._without(found, values) if isinstance(found, str) else found
+
+    def request(
+        self, values: Mapping[str, str], ip: str = "", at: int = 0, agent: str | None = None
+    ) -> Request | str:
+        """Make a request of the values of `names(*REQUESTED)`; return the part that is missing, status or request."""
         status = _STATUS.fullmatch(self._first("status", values))
         method, target = self._request(values)
         # HAProxy writes -1 where nobody was answered; S3 has lines of what it does by itself.
         given = self._first("status", values)
         if status is None and given != "-1" and (given or method != "-"):
-            return self._without("status", values)
+            return "status"
         if not method:
-            return self._without("request", values)
+            return "request"
         host = self._host(values, target)
         return Request(
             ip,
@@ -138,9 +151,13 @@ class Fields:
             without_origin(target),
             int(status[1]) if status else 0,
             self._first("referrer", values),
-            as_text(self._first("agent", values)) if self.has_agent else None,
+            agent,
             host,
         )
+
+    def agent(self, values: Mapping[str, str]) -> str | None:
+        """Return the agent, "" where none was sent; None where the log records none."""
+        return as_text(self._first("agent", values)) if self.has_agent else None
 
     def _first(self, part: str, values: Mapping[str, str]) -> str:
         """Return the first value of a part; servers write `-` where there is none."""
@@ -150,7 +167,8 @@ class Fields:
                 return value
         return ""
 
-    def _time(self, values: Mapping[str, str]) -> int | None:
+    def time(self, values: Mapping[str, str]) -> int | None:
+        """Return the milliseconds UTC of the time; None where there is none."""
         if self._day:
             at = time_in(f"{values.get('date', '')} {values.get('time', '')}")
             if at is not None:
@@ -161,7 +179,8 @@ class Fields:
                 return at
         return None
 
-    def _client(self, values: Mapping[str, str]) -> str | None:
+    def client(self, values: Mapping[str, str]) -> str | None:
+        """Return the canonical address of the client; None where there is none."""
         ip = next(filter(None, (address_in(values.get(name, "")) for name in self._names["client"])), None)
         if not self._names["forwarded"]:
             return ip
@@ -208,7 +227,7 @@ class Fields:
         """Return how many of the needed parts have a value that can be one."""
         has_status = _STATUS.fullmatch(self._first("status", values)) is not None
         has_request = all(self._request(values))
-        return (self._time(values) is not None) + (self._client(values) is not None) + has_status + has_request
+        return (self.time(values) is not None) + (self.client(values) is not None) + has_status + has_request
 
 
 @lru_cache(maxsize=1024)

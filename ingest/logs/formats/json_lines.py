@@ -25,8 +25,8 @@ from ingest.logs.formats.w3c import as_sent
 
 _NO_LINE = NotUnderstood("no JSON object")
 _NO_LOG = "no field has a name that is known for the "
-_DEEPEST = 4  # objects inside an object
-_FIELDS = 256  # of a line are read
+DEEPEST = 4  # objects inside an object
+FIELDS = 256  # of a line are read
 
 _LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 _HEX = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+")
@@ -52,7 +52,7 @@ def begins_object(line: str) -> bool:
 
 def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
     values = as_sent(_flat(given))
-    if "clientip" in given and "verb" in given:
+    if is_of_grok(given):
         _as_without_grok(given, values)
     found = _request(values)
     if isinstance(found, Request) or inside:
@@ -82,6 +82,11 @@ def _inner(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
         inner = json_object(value) if isinstance(value, str) and value.startswith("{") else value
         if isinstance(inner, dict):
             yield inner
+
+
+def is_of_grok(given: dict[str, Any]) -> bool:
+    """Return whether an object is a combined line that Logstash's grok took apart."""
+    return "clientip" in given and "verb" in given
 
 
 def _as_without_grok(given: dict[str, Any], values: dict[str, str]) -> None:
@@ -154,11 +159,11 @@ def _flat(given: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, 
         if isinstance(value, list):
             value = value[0] if value else ""
         if isinstance(value, dict):
-            if depth < _DEEPEST:
+            if depth < DEEPEST:
                 found |= _flat(value, before + name, depth + 1)
             continue
         text = value if isinstance(value, str) else str(value)
         found.setdefault(compact(before + name), text if text.isascii() else _LONE.sub("\ufffd", text))
-        if len(found) >= _FIELDS:
+        if len(found) >= FIELDS:
             break
     return found

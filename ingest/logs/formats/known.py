@@ -13,7 +13,7 @@ from functools import lru_cache
 from ingest.logs.formats.balancers import HaProxy, alb, elb, s3
 from ingest.logs.formats.combined import combined, common
 from ingest.logs.formats.json_lines import begins_object, is_event, json, json_object
-from ingest.logs.formats.layout import layout
+from ingest.logs.formats.layout import Layout, layout
 from ingest.logs.formats.request import LONGEST, NotUnderstood, Parser, Request, decoded
 from ingest.logs.formats.w3c import W3c, directive
 
@@ -24,13 +24,18 @@ _IN_ORDER = ("combined", "alb", "elb", "s3", "haproxy")  # of lines that are nei
 @lru_cache(maxsize=16)
 def parser(shape: str) -> Parser:
     """Return what parses the lines of this shape. Raises BadLayout for a format string that cannot be used."""
+    known = {"combined": combined, "common": common, "json": json}.get(shape)
+    return format_of(shape).read if known is None else known
+
+
+def format_of(shape: str) -> W3c | Layout | HaProxy:
+    """Return the format of a shape that has fields in an order. Raises BadLayout as `parser` does."""
     word, _, rest = shape.partition(" ")
     if word == "layout":
-        return layout(rest).read
+        return layout(rest)
     if word == "w3c":
-        return W3c(shape).read
-    return {"combined": combined, "common": common, "json": json, "haproxy": HaProxy().read, "alb": alb().read,
-            "elb": elb().read, "s3": s3().read}[shape]  # fmt: skip
+        return W3c(shape)
+    return HaProxy() if word == "haproxy" else {"alb": alb, "elb": elb, "s3": s3}[shape]()
 
 
 def detect(lines: Iterable[bytes]) -> str | None:

@@ -58,8 +58,8 @@ class Layout:
         self._before = before
         self._parts = fields
         self._open = _open_agent(before, fields)
-        self._fields = Fields([field.key for field in fields], whole)
-        self.missing = self._fields.missing
+        self._with_port = [field.key for field in fields if field.has_port]
+        self.fields = Fields([field.key for field in fields], whole)
 
     def read(self, line: str) -> Request | NotUnderstood:
         """Parse a line."""
@@ -76,13 +76,34 @@ class Layout:
             else:
                 end = _end(line, start, field, before) if text or index < last else len(line)
             if end < 0:
-                return NotUnderstood(f"{field.name} has no end: no {text!r} follows", self._fields.found(values))
+                return NotUnderstood(f"{field.name} has no end: no {text!r} follows", self.fields.found(values))
             if values.get(key, "-") in ("", "-"):
-                value = unescape(line[start:end])
-                values[key] = _without_port(value) if field.has_port else value
+                values[key] = unescape(line[start:end])
             start, before = end + len(text), text
-        return self._fields.read(values)
+        return self.fields.read(self.sent(values))
 
+    def sent(self, values: dict[str, str]) -> dict[str, str]:
+        """Return some fields of a line with addresses that have no port."""
+        for name in self._with_port:
+            if name in values:
+                values[name] = _without_port(values[name])
+        return values
+
+    def pattern(self, sample: str) -> str | None:  # noqa: ARG002 - all lines are alike
+        """Return a pattern of lines without a backslash, with a group for each field that is read.
+
+        Every line that matches is read so. None where a field's end depends on more than the text behind it."""
+        read = set(self.fields.names(*NAMES))
+        keys = [field.key for field in self._parts if field.key in read]
+        if self._open >= 0 or len(keys) != len(set(keys)):
+            return None
+        found = "^" + _literally(self._before)
+        for index, field in enumerate(self._parts):
+            value = _value_pattern(field, is_last=index == len(self._parts) - 1)
+            if value is None:
+                return None
+            found += (f"(?P<{field.key}>{value})" if field.key in read else f"(?:{value})") + _literally(field.text)
+        return found
 
     def _end_from_behind(self, line: str, start: int) -> int:
         """Return where the agent that begins at `start` ends, by the texts behind it, the last first; -1 if nowhere."""
@@ -95,6 +116,23 @@ class Layout:
             if end < 0:
                 break
         return end
+
+
+def _literally(text: str) -> str:
+    """Return a pattern of this text, which all engines read alike."""
+    return "".join(char if char.isalnum() and char.isascii() else f"\\x{{{ord(char):X}}}" for char in text)
+
+
+def _value_pattern(field: _Field, is_last: bool) -> str | None:
+    """Return a pattern of values that end where the text behind them begins; None where that is not all to know."""
+    if not field.text:
+        return r"[^\\]*$" if is_last else None
+    if not field.text.startswith(" "):
+        return rf"[^\\{_literally(field.text[0])}]*"
+    if field.key == "request" or (field.blanks and field.text != " "):
+        return None
+    word = r"[^ ,\\]*(?:,+[^ ,\\]+)*"  # a comma at the end: the value goes on
+    return word if not field.blanks else r"[^ \\-][^ \\]*" + r" [^ \\]*" * (field.blanks - 1) + " " + word
 
 
 def _open_agent(before: str, fields: list[_Field]) -> int:
@@ -152,8 +190,8 @@ def layout(given: str) -> Layout:
         if not field.text and following.key not in ("requesturi", "uri"):
             raise BadLayout(f"nothing separates {field.name} from {following.name}")
     made = Layout(before, fields)
-    if made.missing:
-        raise BadLayout(f"it has no {made.missing[0]}{_HINTS[made.missing[0]]}")
+    if made.fields.missing:
+        raise BadLayout(f"it has no {made.fields.missing[0]}{_HINTS[made.fields.missing[0]]}")
     return made
 
 

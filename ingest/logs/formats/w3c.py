@@ -8,15 +8,18 @@ writes the `%` of an address as `%25`, and all of this in JSON too.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from urllib.parse import unquote
 
-from ingest.logs.formats.fields import NEEDED, Fields, compact
+from ingest.logs.formats.fields import NAMES, NEEDED, Fields, compact
 from ingest.logs.formats.request import NotUnderstood, Request
 
 _DIRECTIVE = re.compile(r"#(Fields|Date):[ \t]*(.*)", re.IGNORECASE)
 # Possessive: what is taken is never given back, so no line is read twice.
 _WORD = re.compile(r'[ \t]*+(?:"([^"]*+(?:""[^"]*+)*+)"|([^ \t"][^ \t]*+))(?![^ \t])')
-_CLOUDFRONT = ("xedge", "xhostheader")  # how names begin that only its logs have
+CLOUDFRONT = ("xedge", "xhostheader")  # how names begin that only its logs have
+_OF_W3C = ("csuristem", "csuseragent", "csreferer")
 _REFERRERS, _TARGETS = ("csreferer", "csreferrer"), ("csuristem", "csuriquery")
 _ENCODED_TWICE = re.compile(r"%25(?=[0-9A-Fa-f]{2})")
 
@@ -44,33 +47,66 @@ class W3c:
         self._date = names.pop(0)[1:] if names and names[0].startswith("#") else ""
         self._keys = [compact(name) for name in names]
         constant = ["date"] if self._date and "date" not in self._keys else []
-        self._fields = Fields([*self._keys, *constant])
+        self.fields = Fields([*self._keys, *constant])
         self._constant = dict.fromkeys(constant, self._date)
+        self.sent = as_sent_under([*self._keys, *constant], self._constant)
 
     def read(self, line: str) -> Request | NotUnderstood:
         """Parse a line."""
         if not self._keys:
             return NotUnderstood("no #Fields line stands before it")
-        if self._fields.missing:
-            return NotUnderstood(f"#Fields names no field for the {self._fields.missing[0]}", len(NEEDED))
+        if self.fields.missing:
+            return NotUnderstood(f"#Fields names no field for the {self.fields.missing[0]}", len(NEEDED))
         words = line.split("\t") if line.count("\t") >= len(self._keys) - 1 else _words(line)
         if len(words) != len(self._keys):
             return NotUnderstood(f"it has {len(words)} fields, and #Fields names {len(self._keys)}", len(NEEDED))
-        values = dict(zip(self._keys, words, strict=True)) | self._constant
-        return self._fields.read(as_sent(values))
+        return self.fields.read(self.sent(dict(zip(self._keys, words, strict=True))))
+
+    def pattern(self, sample: str) -> str | None:
+        """Return a pattern of lines like `sample`, with a group for each field that is read; None where there is none.
+
+        What a quoted field holds is in the group of its name, and what one without quotes holds in another, of its
+        name and `_`. Every line that matches is read so."""
+        if not self._keys or self.fields.missing:
+            return None
+        read = set(self.fields.names(*NAMES))
+        last = {key: index for index, key in enumerate(self._keys)}
+        groups = [key if key in read and last[key] == index else "" for index, key in enumerate(self._keys)]
+        if sample.count("\t") >= len(self._keys) - 1:
+            return "^" + "\t".join(f"(?P<{key}>[^\t]*)" if key else "[^\t]*" for key in groups) + "$"
+        bare, quoted = '[^ \t"][^ \t]*', '"[^"]*"'
+        if '"' in sample:
+            words = [
+                f'(?:"(?P<{key}>[^"]*)"|(?P<{key}_>{bare}))' if key else f"(?:{quoted}|{bare})" for key in groups
+            ]
+        else:
+            words = [f"(?P<{key}>{bare})" if key else bare for key in groups]
+        return "^" + " ".join(words) + "$"
 
 
 def as_sent(values: dict[str, str]) -> dict[str, str]:
     """Return the fields of a line, by their compact names, with those of W3C's names as the client sent them."""
-    if "csuristem" not in values and "csuseragent" not in values and "csreferer" not in values:
-        return values
-    if agent := values.get("csuseragent"):
-        values["csuseragent"] = _agent(agent)
-    is_cloudfront = any(name.startswith(_CLOUDFRONT) for name in values)
-    for key in (*_REFERRERS, *(_TARGETS if is_cloudfront else ())):
-        if key in values:
-            values[key] = _ENCODED_TWICE.sub("%", values[key])
-    return values
+    return as_sent_under(values)(values)
+
+
+def as_sent_under(
+    names: Iterable[str], constant: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[dict[str, str]], dict[str, str]]:
+    """Return what `as_sent` is for lines with these names, and for some of their fields; it adds the constant ones."""
+    here = frozenset(names)
+    if here.isdisjoint(_OF_W3C):
+        return lambda values: {**values, **constant} if constant else values
+    targets = _TARGETS if any(name.startswith(CLOUDFRONT) for name in here) else ()
+
+    def sent(values: dict[str, str]) -> dict[str, str]:
+        if agent := values.get("csuseragent"):
+            values["csuseragent"] = _agent(agent)
+        for key in (*_REFERRERS, *targets):
+            if key in values:
+                values[key] = _ENCODED_TWICE.sub("%", values[key])
+        return {**values, **constant} if constant else values
+
+    return sent
 
 
 def _words(line: str) -> list[str]:

@@ -1,0 +1,158 @@
+"""Lines of JSON by columns: what is known of the objects in a log decides how the next lines are decoded.
+
+A structure has the names and the nesting of all objects that were seen. A line is decoded by it where every name in it
+is known, and every value is of a kind that `formats.json` reads as a text. Others are left, and widen the structure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import msgspec
+import polars as pl
+
+from ingest.logs import formats
+from ingest.logs.columns.found import Found, Named
+from ingest.logs.formats.fields import NAMES, compact, fields_of
+from ingest.logs.formats.json_lines import DEEPEST, FIELDS, is_of_grok
+from ingest.logs.formats.w3c import CLOUDFRONT, as_sent_under
+
+_LEARNED = 64  # lines of one file, at most, that may widen the structure
+_KINDS = 8  # of objects in a batch, by which of the fields are there: the lines of others are left
+_Scalar = str | int | float | bool | None
+_Value = _Scalar | list[_Scalar]
+_Names = dict[str, Any]  # of an object: None for a value, `_Names` for an object
+_READ = frozenset(("date", *(name for names in NAMES.values() for name in names)))
+
+_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class _Structure(NamedTuple):
+    """How lines are decoded, and where the fields are that are read."""
+
+    names: _Names
+    decoder: msgspec.json.Decoder[Any]
+    keys: tuple[str, ...]  # compact
+    values: attrgetter[tuple[Any, ...]]
+
+
+class JsonLines:
+    """Takes the lines of JSON of one file apart."""
+
+    def __init__(self) -> None:
+        self._structure: _Structure | None = None
+        self._left = _LEARNED
+        self._named: dict[frozenset[str], Named] = {}
+
+    def found(self, lines: Sequence[bytes]) -> Iterator[Found]:
+        """Yield what is found in the lines of a known structure, for each set of fields that they have."""
+        rows: list[int] = []
+        values: list[tuple[Any, ...]] = []
+        keys: tuple[str, ...] | None = None
+        for row, line in enumerate(lines):
+            structure = self._structure
+            try:
+                if structure is None or len(line) > formats.LONGEST:
+                    raise msgspec.ValidationError
+                decoded = structure.decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                if self._learn(line) and rows:  # what comes next has other fields
+                    yield from self._of_kinds(rows, keys or (), values)
+                    rows, values = [], []
+                continue
+            keys = structure.keys
+            rows.append(row)
+            values.append(structure.values(decoded))
+        if rows:
+            yield from self._of_kinds(rows, keys or (), values)
+
+    def _of_kinds(self, rows: list[int], keys: tuple[str, ...], values: list[tuple[Any, ...]]) -> Iterator[Found]:
+        columns = zip(keys, zip(*values, strict=True), strict=True)
+        texts = [pl.Series(key, _texts(column), dtype=pl.String) for key, column in columns]
+        frame = pl.DataFrame([pl.Series("row", rows, dtype=pl.UInt32), *texts])
+        kind = pl.sum_horizontal(pl.col(key).is_not_null().cast(pl.UInt64) * 2**bit for bit, key in enumerate(keys))
+        kinds = frame.with_columns(kind=kind).partition_by("kind", include_key=False)
+        for some in sorted(kinds, key=len)[-_KINDS:]:
+            here = frozenset(key for key in keys if some[key].null_count() == 0)
+            named = self._named.get(here)
+            if named is None:
+                fields = fields_of(tuple(sorted(here)))
+                if fields.missing:
+                    continue
+                named = self._named[here] = Named(fields, as_sent_under(here))
+            yield named.found(some.select("row", *named.names))
+
+    def _learn(self, line: bytes) -> bool:
+        """Widen the structure by the names of this line; return whether that could be done."""
+        if not self._left or len(line) > formats.LONGEST:
+            return False
+        self._left -= 1
+        try:
+            given = _object(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        names = _together(self._structure.names if self._structure else {}, given)
+        structure = None if names is None or is_of_grok(names) else _structure(names)
+        self._structure = structure or self._structure
+        return structure is not None
+
+
+def _together(names: _Names, given: dict[str, Any], depth: int = 0) -> _Names | None:
+    """Return the names with those of this object; None where one is an object's here and a value's there."""
+    found = dict(names)
+    for name, value in given.items():
+        before = found.get(name)
+        if isinstance(value, dict):
+            inner = _together(before or {}, value, depth + 1) if depth < DEEPEST else None
+            if inner is None or (name in found and before is None):
+                return None
+            found[name] = inner
+        elif before is not None:
+            return None
+        else:
+            found[name] = None
+    return found
+
+
+def _structure(names: _Names) -> _Structure | None:
+    """Return how lines of these names are decoded; None where they are too many, or two of them are one."""
+    paths = dict(_paths(names))
+    known = {path: key for path, key in paths.items() if key in _READ or key.startswith(CLOUDFRONT)}
+    keys = tuple(known.values())
+    if not 2 <= len(keys) < 64 or len(set(keys)) < len(keys) or len(paths) >= FIELDS:
+        return None
+    return _Structure(names, msgspec.json.Decoder(_struct(names)), keys, attrgetter(*known))
+
+
+def _paths(names: _Names, path: str = "", before: str = "") -> Iterator[tuple[str, str]]:
+    """Yield where each value is, as attributes of `_struct`, and its compact name."""
+    for number, (name, inner) in enumerate(names.items()):
+        if inner is None:
+            yield f"{path}f{number}", compact(before + name)
+        else:
+            yield from _paths(inner, f"{path}f{number}.", before + name)
+
+
+def _struct(names: _Names) -> type[msgspec.Struct]:
+    """Return a struct of objects with these names, or some of them, and no others."""
+    fields: list[tuple[str, Any, Any]] = []
+    for number, inner in enumerate(names.values()):
+        if inner is None:
+            fields.append((f"f{number}", _Value, None))
+        else:
+            its = _struct(inner)
+            fields.append((f"f{number}", its, msgspec.field(default_factory=its)))
+    rename = {f"f{number}": name for number, name in enumerate(names)}
+    return msgspec.defstruct("Line", fields, rename=rename, forbid_unknown_fields=True, gc=False)
+
+
+def _texts(values: Sequence[Any]) -> list[str | None]:
+    """Return values as `formats.json` reads them: of a list its first."""
+    return [value if value is None or type(value) is str else _text(value) for value in values]
+
+
+def _text(value: Any) -> str:
+    first = (value[0] if value else "") if isinstance(value, list) else value
+    return first if isinstance(first, str) else str(first)

@@ -1,0 +1,155 @@
+"""Lines of every format taken apart by columns: the same as each line taken by itself, and no usual line is left."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import find, given, settings
+from hypothesis import strategies as st
+
+from ingest.logs.columns import columns_of
+from tests.ingest.logs.plainly import SITE, together
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+IPS = ["192.0.2.1", "10.0.0.5", "2001:DB8::7", "192.0.2.1:51000", "127.0.0.1", "-", "nobody", "", "[2001:db8::7]:443",
+       "192.0.2.1, 198.51.100.1", "192.0.2.1:999999", "192.0.2.256", "unix:"]  # fmt: skip
+ISO = [
+    "2025-06-01T12:00:00Z", "2025-06-01T12:00:00.000499Z", "2025-06-01T12:00:00.0005Z", "2025-06-01T12:00:00.9999999Z",
+    "2025-06-01 12:00:61", "2025-02-30T12:00:00+00:00", "2025-06-01T12:00:00.5+05:30", "2025-06-01T24:00:00-0130",
+    "1748779200", "1748779200.9995", "1748779200.123456", "1748779200123", "0000000000", "yesterday", "",
+    "1970-06-01T12:00:00Z", "2025-06-01T12:00:00,25Z",
+]  # fmt: skip
+APACHE = ["01/Jun/2025:12:00:00 +0000", "31/Feb/2025:12:00:00 +0000", "01/jUn/2025:23:59:61 -0130", "-",
+          "1/Jun/2025:12:00:00 +05:30", "01/Jun/2025:12:00:00.9999 +0000", "01/Jun/2025:12:00:00.5 +0000",
+          "01/Jun/2025:12:00:00.123"]  # fmt: skip
+DATES, CLOCKS = ["2025-06-01", "2025-13-01", "-", "1/6/2025"], ["12:00:00", "12:00:00.5", "24:00:00", "12:00", "-"]
+METHODS = ["GET", "POST", "-", "get"]
+PATHS = ["/", "/a.css", "/a%20b", "/a?q=x", "https://www.example.com:443/a?q=red+shoes", "/ü", "/%2525", "-", ""]
+QUERIES = ["-", "q=red+shoes", "q=%2525", "a,b", ""]
+STATUSES = ["200", "304", "404", "-1", "000", "-", "2OO", ""]
+REFERRERS = ["-", "https://www.google.com/", "https://a.example/%2520?x", "", "odd"]
+AGENTS = [FIREFOX, "Googlebot/2.1 (+http://www.google.com/bot.html)", "-", "", "a|b", "x/1 {y} \\x22", "curl/8.5.0"]
+REQUESTS = [f"{method} {path} HTTP/1.1" for method in METHODS for path in PATHS] + ["<BADREQ>", "GET /two words", ""]
+ODD = ['"', "\\", " ", "\t", ",", "é", "\x1c", "]: ", "{", "}", "[", "-", "#", '"" ']
+
+W3C = "w3c date time c-ip cs-method cs-uri-stem cs-uri-query sc-status cs(Referer) cs(User-Agent) x-forwarded-for"
+CLOUDFRONT = W3C.replace("sc-status", "x-edge-location sc-status")
+TIMES_ONLY = "w3c #2025-06-01 time c-ip cs-method cs-uri sc-status cs-host"
+NGINX = (
+    'layout $remote_addr - $remote_user [$time_local] $host "$request" $status "$http_referer" "$http_user_agent" '
+    '"$http_x_forwarded_for"'
+)
+SPACED = "layout $http_x_real_ip $time_iso8601 $request_method $request_uri $status $args"
+APACHES = 'layout %v:%p %h %l %u %t "%r" %>s %O "%{Referer}i" "%{User-Agent}i"'
+
+
+def blanks(text: str, blank: str) -> str:
+    return text.replace(" ", blank)
+
+
+def one_of(*values: list[str]) -> st.SearchStrategy[tuple[str, ...]]:
+    """Mostly the first of each, which is the usual one."""
+    return st.tuples(*(st.one_of(st.just(some[0]), st.sampled_from(some)) for some in values))
+
+
+w3c_words = one_of(DATES, CLOCKS, IPS, METHODS, PATHS, QUERIES, STATUSES, REFERRERS, AGENTS, ["-", "198.51.100.7"])
+text = one_of(IPS, APACHE, REQUESTS, STATUSES, REFERRERS, AGENTS, ["-", "198.51.100.7, 10.0.0.1"], ISO)
+
+
+def quoted(words: tuple[str, ...]) -> str:
+    return " ".join(f'"{word}"' if " " in word else word for word in words)
+
+
+LINES: dict[str, tuple[str, st.SearchStrategy[str]]] = {
+    "iis": (W3C, w3c_words.map(lambda words: " ".join(blanks(word, "+") for word in words))),
+    "netscaler": (W3C, w3c_words.map(quoted)),
+    "cloudfront": (
+        CLOUDFRONT,
+        w3c_words.map(lambda words: "\t".join(blanks(word, "%20") for word in (*words[:6], "FRA", *words[6:]))),
+    ),
+    "times only": (
+        TIMES_ONLY, one_of(CLOCKS, IPS, METHODS, PATHS, STATUSES, ["-", "www.example.com"]).map(" ".join)
+    ),
+    "nginx": (NGINX, text.map(lambda t: f'{t[0]} - - [{t[1]}] h "{t[2]}" {t[3]} "{t[4]}" "{t[5]}" "{t[6]}"')),
+    "apache": (APACHES, text.map(lambda t: f'a.example:443 {t[0]} - - [{t[1]}] "{t[2]}" {t[3]} 12 "{t[4]}" "{t[5]}"')),
+    "spaced": (SPACED, text.map(lambda t: f"{t[0]} {t[7]} GET {t[2].partition(' ')[2]} {t[3]} q=x")),
+    "alb": ("alb", text.map(
+        lambda t: f'h2 {t[7]} app/x {t[0]}:51000 - 0 0 0 {t[3]} - 1 2 "{t[2]}" "{t[5]}" ECDHE TLSv1.2 arn "Root=1"')),
+    "elb": ("elb", text.map(lambda t: f'{t[7]} x {t[0]}:51000 - 0 0 0 {t[3]} - 1 2 "{t[2]}" "{t[5]}" ECDHE TLSv1.2')),
+    "s3": ("s3", text.map(
+        lambda t: f'own b [{t[1]}] {t[0]} - 1A GET a,b "{t[2]}" {t[3]} - 1 2 3 4 "{t[4]}" "{t[5]}" - x')),
+    "haproxy": ("haproxy", text.map(
+        lambda t: f"Feb 6 12:00:00 h haproxy[1]: {t[0]}:51000 [{t[1]}] in s/1 1/0/3 {t[3]} 5 - - ---- 1/1 0/0 "
+        f'{{a.example|{t[4]}|{t[5]}}} {{x}} "{t[2]}"')),
+    "haproxy without captures": ("haproxy", text.map(
+        lambda t: f'{t[0]}:51000 [{t[1]}] in s/1 1/0/3 {t[3]} 5 - - ---- 1/1 0/0 "{t[2]}"')),
+}  # fmt: skip
+
+
+@st.composite
+def spoilt(draw: st.DrawFn, lines: st.SearchStrategy[str]) -> bytes:
+    """A line into which something odd may have come, or which is cut short."""
+    line = draw(lines)
+    for odd in draw(st.lists(st.sampled_from(ODD), max_size=1)):
+        at = draw(st.integers(0, len(line)))
+        line = line[:at] + odd + line[at:]
+    end = draw(st.sampled_from([b"\n", b"\r\n", b"\xff"]))
+    return line[: draw(st.none() | st.integers(0, len(line)))].encode() + end
+
+
+@pytest.mark.parametrize("name", LINES)
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_lines_of_a_format_give_what_each_gives_alone(name: str, data: st.DataObject) -> None:
+    shape, lines = LINES[name]
+    together(data.draw(st.lists(lines.map(str.encode) | spoilt(lines), min_size=1, max_size=8)), shape, SITE, 5)
+
+
+SCALARS = st.sampled_from([None, True, 7, -0.0, 1.5, 1e300, 10**30, "", "-", "x", [], ["x", {}], [None], {}, {"a": 1}])
+FIELDS: dict[str, list[Any]] = {
+    "ts": [1748779200.25, 1748779200, *ISO], "remote_ip": [*IPS, ["192.0.2.1"], None],
+    "status": [200, "304", 404, None],
+    "method": METHODS, "uri": PATHS, "host": ["a.example", None, 7], "referer": [*REFERRERS, None],
+    "user_agent": [*AGENTS, [FIREFOX], None], "x_forwarded_for": [None, "-", "198.51.100.7"],
+}  # fmt: skip
+OTHERS = ["msg", "level", "log", "Client-IP", "clientip", "verb", "x-edge-location", "User-Agent", "request"]
+
+
+@st.composite
+def json_lines(draw: st.DrawFn) -> bytes:
+    usual = {name: values[0] for name, values in FIELDS.items()}
+    for name in draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=3)):
+        usual[name] = draw(st.sampled_from(FIELDS[name]))
+    usual |= draw(st.dictionaries(st.sampled_from(OTHERS), SCALARS, max_size=2))
+    for name in draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=1)):
+        del usual[name]
+    if draw(st.booleans()):
+        inner = ("remote_ip", "method", "uri", "host")
+        usual = {name: value for name, value in usual.items() if name not in inner} | {
+            "request": {name: usual[name] for name in inner if name in usual}
+        }
+    return json.dumps(usual, ensure_ascii=draw(st.booleans())).encode()
+
+
+@given(st.lists(json_lines() | spoilt(json_lines().map(bytes.decode)), min_size=1, max_size=8))
+@settings(max_examples=150, deadline=None)
+def test_any_lines_of_json_give_what_each_gives_alone(lines: list[bytes]) -> None:
+    together(lines, "json", SITE, 5)
+
+
+@pytest.mark.parametrize("name", ["json", *LINES])
+def test_no_usual_line_of_a_format_is_left(name: str) -> None:
+    shape, lines = LINES.get(name, ("json", st.just("")))
+    usual = json.dumps({name: values[0] for name, values in FIELDS.items()})
+    line = usual if name == "json" else simplest(lines)
+    columns = columns_of(shape)
+    list(columns.found([line.encode()]))  # of JSON the first line tells the fields
+    (found,) = columns.found([f"{line}\r\n".encode()] * 3)
+    assert found.frame["row"].to_list() == [0, 1, 2]
+    assert found.frame["at"].null_count() == found.frame["ip"].null_count() == 0
+
+
+def simplest(lines: st.SearchStrategy[str]) -> str:
+    return find(lines, lambda _: True)
