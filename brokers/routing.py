@@ -144,7 +144,8 @@ class Router:
         topics: dict[str, list[list[int]]] = {}  # for each partition the indexes
         too_large: list[int] = []
         limit, turn = self._limit, self._turn
-        known = murmur2_of({record.key for record in records if record.key is not None}) if len(records) >= _MANY else {}
+        many = len(records) >= _MANY
+        known = murmur2_of({record.key for record in records if record.key is not None}) if many else {}
         for index, (topic, key, value, headers, partition, _) in enumerate(records):
             logs = topics.get(topic)
             if logs is None:

@@ -41,7 +41,9 @@ def _is_empty(values: pl.Series) -> bool:
         return False
     if values.dtype == pl.String:
         return values.str.len_bytes().max() == 0
-    return values.dtype.is_numeric() and values.min() == values.max() or values.dtype == pl.Boolean and not values.any()
+    if values.dtype == pl.Boolean:
+        return not values.any()
+    return values.dtype.is_numeric() and values.min() == values.max()
 
 
 def with_ids(frame: pl.DataFrame) -> pl.DataFrame:

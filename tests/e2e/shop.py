@@ -52,6 +52,7 @@ class Shop:
         self.pages = pages
         self.script = script
         self.code = ""  # of /page.js, which a page loads ahead of the beacon
+        self.twice = False  # the tag is in each page twice
         self.ahead = ""  # the page that the browser is told to render ahead
         self.failing: list[int] = []  # statuses of the next answers to events
         self.posts: list[list[dict[str, Any]]] = []  # the events of each request, handed on or not
@@ -69,7 +70,7 @@ class Shop:
 
     def page(self, path: str) -> tuple[int, bytes]:
         content = self.pages.get(path)
-        tag = "" if path == "/elsewhere" else self._tag
+        tag = "" if path == "/elsewhere" else self._tag * (1 + self.twice)
         title = path.strip("/").title() or "Home"
         text = f"<!doctype html><title>{title}</title><link rel=icon href=data:,>{tag}{content or 'Nothing'}"
         return 404 if content is None else 200, text.encode()

@@ -24,7 +24,6 @@ NAMES = (
 )  # fmt: skip
 
 
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     require("chromium", shutil.which("chromium") is not None, "apt-get install chromium")
@@ -141,6 +140,7 @@ def test_each_thing_that_a_visitor_does_arrives_once_and_in_order(up: Up, contex
 def test_the_pages_of_both_kinds_of_routers(up: Up, context: Context, script: str) -> None:
     page = context().new_page()
     with shop(up.tracking, f"hash{script}.example", PAGES, script=script) as made:
+        made.twice = True
         page.goto(f"{made.address}/")
         for number, change in enumerate(("location.hash = '/about'", "location.hash = '!/pricing'", "history.back()")):
             page.evaluate(change)

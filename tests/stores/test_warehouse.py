@@ -39,6 +39,34 @@ def test_events_come_back_in_the_same_columns_and_values(warehouse: Warehouse) -
     assert frames.same(given.filter(pl.col("site") == "a.example"), all_events(warehouse, site="a.example"))
 
 
+def test_columns_that_hold_nothing_come_back_as_they_were(warehouse: Warehouse) -> None:
+    empty = pl.lit(None, dtype=pl.Int64)
+    given = frames.events(20).with_columns(
+        pl.lit(False).alias("interactive"), pl.lit("").alias("path"), pl.lit("").alias("country"),
+        pl.lit(0, dtype=pl.Int64).alias("engaged_ms"), empty.alias("sent_at"), empty.alias("results"),
+    )  # fmt: skip
+    one_else = given.with_columns(path=pl.Series([""] * 19 + ["/"]))
+    for number, rows in enumerate((given, one_else)):
+        warehouse.command("TRUNCATE TABLE event_rows")
+        warehouse.insert("event_rows", frames.marked(rows, 1), f"empty {number}")
+        assert frames.same(rows, all_events(warehouse))
+
+
+def test_a_value_that_is_not_a_columns_own_default_is_kept(warehouse: Warehouse) -> None:
+    described = warehouse.query("DESCRIBE TABLE day_builds")
+    assert described.filter(pl.col("name") == "edition")["default_expression"].item() == "1"
+    warehouse.insert("day_builds", pl.DataFrame({"site": ["c.example"], "edition": [0]}), "no edition")
+    assert warehouse.query("SELECT edition FROM day_builds WHERE site = 'c.example'").item() == 0
+    warehouse.command("DELETE FROM day_builds WHERE site = 'c.example'")
+
+
+def test_many_rows_with_texts_as_ids_come_back_as_texts(warehouse: Warehouse) -> None:
+    given = frames.events(columns.MANY + 1)
+    warehouse.insert("event_rows", columns.as_ids(frames.marked(given[:100], 1)), "some ids")
+    warehouse.insert("event_rows", frames.marked(given[100:], 1), "many texts")
+    assert frames.same(given, all_events(warehouse))
+
+
 def test_a_token_writes_once_even_with_other_rows(warehouse: Warehouse) -> None:
     first, other = frames.events(50, seed=1), frames.events(50, seed=2)
     warehouse.insert("event_rows", frames.marked(first, 1), "once")

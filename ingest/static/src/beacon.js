@@ -213,7 +213,7 @@ try {
     if (page) from = page
     waiting = make('pageview', {url: here})
     if (page) settling = setTimeout(settle, 300)
-    else settle()
+    else settle(1) // a page that comes back may wait in vain for what it asked before: Firefox forgets the answer
     page = here
   }
 
