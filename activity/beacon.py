@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from activity.incoming import DEFAULT_LIMITS, Batch, Incoming, Limits, Search, tidy, time_of
+from activity.incoming import DEFAULT_LIMITS, Batch, Incoming, Limits, Search, has_tidy_props, tidy, time_of
 from activity.lenient import described, from_bytes, from_object
 from activity.refusal import Reason, Refusal
 
@@ -89,10 +89,10 @@ def parse_query(query: str, *, page: str = "", limits: Limits = DEFAULT_LIMITS) 
 
 
 def _with_tidy_props(events: list[Incoming], limits: Limits) -> list[Incoming | Refusal]:
-    """All else of events that were decoded as `Incoming` is in order already."""
+    """All else of events that were decoded as `Incoming` from a body without NUL is in order already."""
     items: list[Incoming | Refusal] = [*events]
     for index, event in enumerate(events):
-        if event.props:
+        if event.props and not has_tidy_props(event, limits):
             items[index] = tidy(index, event, limits)
     return items
 

@@ -128,6 +128,19 @@ def tidy(index: int, event: Unbounded, limits: Limits) -> Incoming | Refusal:
     return Incoming(**fields)
 
 
+def has_tidy_props(event: Unbounded, limits: Limits) -> bool:
+    """Returns whether `tidy` would leave the props as they are, in an event whose texts hold no NUL."""
+    return len(event.props) <= limits.props and all(
+        len(key) <= _LONGEST_KEY
+        and (
+            len(value) <= _LONGEST_PROP
+            if isinstance(value, str)
+            else not isinstance(value, int) or -(2**53) <= value <= 2**53
+        )
+        for key, value in event.props.items()
+    )
+
+
 def _cut(text: str, longest: int) -> str:
     return text.replace("\0", "")[:longest]
 

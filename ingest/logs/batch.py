@@ -39,13 +39,12 @@ class Accepted:
         """Add a line of which these events are made: its own, and the search that follows where there is one."""
         first = events[0]
         key = visitor_key(first.site, first.visitor)
-        own, *search = (Record(topic_of(event.type), key, codec.encode(event)) for event in events)
-        if search:
-            self.searches[len(self)] = search[0]
+        if len(events) > 1:
+            self.searches[len(self)] = Record(topic_of(events[1].type), key, codec.encode(events[1]))
         self.ids.append(first.id)
         self.visitors.append(first.visitor)
         self.bots.append(bool(first.bot))
-        self.records.append(own)
+        self.records.append(Record(topic_of(first.type), key, codec.encode(first)))
 
 
 @dataclass

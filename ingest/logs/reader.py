@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -12,15 +12,24 @@ from activity import beacon
 from activity.enrich import SiteRules, enrich
 from activity.event import Event, named_visitor
 from activity.geo import Reader as PlaceReader
-from activity.incoming import Incoming
+from activity.incoming import DEFAULT_LIMITS, Incoming, has_tidy_props
 from activity.refusal import Reason, Refusal
 from activity.user_agent import Agent
 from ingest.logs.batch import Batch
 from ingest.logs.events import PROTOCOL, EventWriter
+from ingest.logs.formats import LONGEST
 from ingest.logs.vectorized import LogLines, says_nothing
 
 _object = msgspec.json.Decoder(dict[str, Any])
 _encode = msgspec.json.Encoder().encode
+_NO_AGENT = Agent()
+
+
+class _Usual(Incoming, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """An event as nearly all lines have it: with no other fields than those of an event, each of its type."""
+
+
+_usual = msgspec.json.Decoder(_Usual)
 
 
 class EventLines:
@@ -28,8 +37,9 @@ class EventLines:
 
     def __init__(self, site: SiteRules, key: bytes, received_at: int) -> None:
         self._site = site
-        self._key = key
         self._received_at = received_at
+        self._begin = b'{"site":' + _encode(site.domain) + b","
+        self._visitor = lru_cache(65_536)(partial(named_visitor, site.domain, key))
 
     def pieces(self, lines: Sequence[bytes]) -> Iterable[Sequence[bytes]]:
         """Return the lines in pieces of one shape: all of them together."""
@@ -39,10 +49,26 @@ class EventLines:
         """Put into `batch` what the lines come to; `first` is the number of the first line in its file."""
         for number, raw in enumerate(lines, first):
             line = raw.rstrip(b"\r\n")
-            if why := says_nothing(line):
+            incoming = self._usual(line)
+            made = None if incoming is None else self._enriched(incoming)
+            if isinstance(made, list):
+                batch.accepted.add(made)
+            elif why := says_nothing(line):
                 batch.refuse(why)
             else:
                 self._read_one(number, line, batch)
+
+    def _usual(self, line: bytes) -> Incoming | None:
+        """Return the event of a line that leaves nothing in doubt; None of any other line."""
+        if not line.startswith(b"{") or len(line) > LONGEST or b"\\u0000" in line:
+            return None
+        try:
+            found = _usual.decode(self._begin + line[1:])  # a site of its own counts: it comes behind ours
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        is_ours = found.ts is not None and (found.visitor or found.user) and found.site == self._site.domain
+        is_tidy = not found.props or has_tidy_props(found, DEFAULT_LIMITS)
+        return found if is_ours and is_tidy else None
 
     def _read_one(self, number: int, line: bytes, batch: Batch) -> None:
         try:
@@ -68,17 +94,19 @@ class EventLines:
         return None
 
     def _events(self, given: dict[str, Any]) -> list[Event] | Refusal:
-        incoming = beacon.parse(_encode(given | {"site": self._site.domain})).items[0]
-        return incoming if isinstance(incoming, Refusal) else self._enriched(incoming)
+        items = beacon.parse(_encode(given | {"site": self._site.domain})).items
+        if not items:
+            return Refusal(0, Reason.MISSING_FIELD, "`events` is empty: write an event a line")
+        return items[0] if isinstance(items[0], Refusal) else self._enriched(items[0])
 
     def _enriched(self, incoming: Incoming) -> list[Event] | Refusal:
         return enrich(
             incoming,
             site=self._site,
-            visitor=named_visitor(self._site.domain, self._key, incoming.visitor or incoming.user),
+            visitor=self._visitor(incoming.visitor or incoming.user),
             received_at=self._received_at,
-            agent=Agent(),
-            fresh_id=secrets.token_hex(16),
+            agent=_NO_AGENT,
+            fresh_id="",  # each has a time, and by that an id
             protocol=PROTOCOL,
             trusted=True,
         )

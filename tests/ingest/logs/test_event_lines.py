@@ -1,0 +1,71 @@
+"""Lines of own events: the quick way of usual lines gives what the way of all others gives."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from activity import codec
+from ingest.logs.batch import Batch
+from ingest.logs.reader import batches, reader
+from tests.ingest.logs.plainly import KEY, RECEIVED_AT, SITE
+
+PROPS: list[Any] = [
+    {}, {"plan": "pro", "n": 3, "ok": True, "none": None, "x": 1.5}, {"long": "x" * 1_025}, {"big": 2**60}, [],
+    {"k" * 129: 1}, {f"n{number}": number for number in range(31)}, {"in": {"side": 1}}, {"edge": 2**53}, {"nul": "\0"},
+]  # fmt: skip
+VALUES: dict[str, list[Any]] = {
+    "type": ["pageview", "custom", "search", "identify", "nothing", None],
+    "url": ["https://example.com/?q=shoes", "/pricing", "", 7, "https://example.com/ü",
+            "https://e.example/" + "x" * 5_000],
+    "ts": [1_780_000_000_000, "2026-06-01T12:00:00Z", 1_780_000_000, None, 1e300, 10**30, True, "yesterday", 0],
+    "visitor": ["ann", "", None, 7, "a\0b", "x" * 300],
+    "user": ["u1", ""],
+    "site": ["example.com", "other.example", None, 7],
+    "id": ["one", "", None, 7, "i\0d"],
+    "referrer": ["https://www.google.com/", "events", "sent_at", None],
+    "name": ["signup", "", "\ud800"],
+    "props": PROPS,
+    "search": [{"term": "red", "results": 3}, {"term": ""}, "red", {"term": "a", "results": 3.0}, None],
+    "revenue": [{"amount": "12.50", "currency": "eur"}, {"amount": 7}, 12, None],
+    "engaged_ms": [1_000, 1.5, -1, "7", 10**30],
+    "interactive": [False, "no", None],
+    "sent_at": [1_780_000_000_000, "never"],
+    "events": [[], [{"type": "pageview", "url": "https://example.com/a", "site": "example.com", "ts": 5}], "x"],
+}  # fmt: skip
+NEEDED = {"type": "pageview", "url": "https://example.com/", "ts": 1_780_000_000_000, "visitor": "ann"}
+
+
+@st.composite
+def events(draw: st.DrawFn) -> dict[str, Any]:
+    names = draw(st.lists(st.sampled_from(sorted(VALUES)), max_size=4, unique=True))
+    return NEEDED | {name: draw(st.sampled_from(VALUES[name])) for name in names}
+
+
+def read(lines: list[bytes]) -> Batch:
+    (batch,) = batches([lines], reader("events", SITE, KEY, RECEIVED_AT, None))
+    return batch
+
+
+@given(st.lists(events(), min_size=1, max_size=6))
+@example([NEEDED, NEEDED | {"props": PROPS[1]}, NEEDED | {"events": []}])
+@settings(max_examples=300, deadline=None)
+def test_a_usual_event_is_read_as_one_with_a_field_that_nobody_knows(given_events: list[dict[str, Any]]) -> None:
+    quick = read([json.dumps(event).encode() + b"\r\n" for event in given_events])
+    slow = read([json.dumps(event | {"nobody_knows": [1]}).encode() for event in given_events])
+    assert quick.accepted == slow.accepted
+    assert (quick.refused, quick.refused_lines) == (slow.refused, slow.refused_lines)
+    assert [number for number, *_ in quick.not_understood] == [number for number, *_ in slow.not_understood]
+
+
+def test_usual_events_are_stored_as_they_were_sent() -> None:
+    sent = NEEDED | {"type": "custom", "name": "signup", "props": PROPS[1], "site": "example.com", "user": "u1"}
+    pathless = NEEDED | {"url": "/x?q=a"}
+    batch = read([json.dumps(sent).encode(), b"", b"# top", b"{", b"[]", json.dumps(pathless).encode()])
+    (event,) = (codec.decode(record.value or b"") for record in batch.accepted.records)
+    assert (event.type, event.name, event.props, event.user) == ("custom", "signup", PROPS[1], "u1")
+    assert event.occurred_at == NEEDED["ts"]
+    assert (batch.refused, len(batch.not_understood)) == ({"empty": 1, "comment": 1, "invalid_url": 1}, 2)
