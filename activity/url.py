@@ -84,7 +84,7 @@ def parse(text: str) -> Address | None:
         query = _cut(query, LONGEST_URL - len(scheme) - 3 - len(authority) - len(path) - 1)
         url = f"{scheme}://{authority}{path}{question if query else ''}{query}"
     if fragment.startswith(("/", "!")):
-        name, _, behind = fragment.partition("#")[0].partition("?")
+        name, _, behind = fragment.partition("#")[0].partition(":~:")[0].partition("?")
         route, behind = _route(name), encoded(behind)
         longer = url + (f"{route or '#/'}?{behind}" if behind else route)
         if len(longer) <= LONGEST_URL:

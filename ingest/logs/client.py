@@ -35,6 +35,8 @@ _SYSLOG = re.compile(
 _SYSLOG_WITHOUT_TAG = re.compile(
     rf"(?:<[0-9]{{1,3}}>(?:{_BSD_TIME}|{_ISO_TIME})|{_BSD_TIME}) +\[?[0-9A-Fa-f:.]{{3,45}}\]? +"
 )
+_CHAIN_GAP = re.compile(r",[ \t]++")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:")
 _LONGEST_HEAD = 512  # characters
 
 
@@ -58,7 +60,7 @@ def _client_of(text: str) -> Client | None:
 
 
 def _first_client(text: str) -> Client | None:
-    fields = text.split(None, _FIELDS)[:_FIELDS]
+    fields = _CHAIN_GAP.sub(",", text).split(None, _FIELDS)[:_FIELDS]
     for index, field in enumerate(fields):
         address = address_in(field)
         if address is None:
@@ -74,16 +76,19 @@ _client_kept = lru_cache(maxsize=16_384)(_client_of)
 
 
 def address_in(field: str) -> str | None:
-    """Return the first address of a field, canonical; None where it holds none.
+    """Return the client's address of a field, canonical; None where it holds none.
 
-    The field may be the address, a chain of proxies, or the name of a file with the address after it."""
+    The field may be the address, a chain of proxies, whose first public address counts, or the name of a file with the
+    address after it."""
     if len(field) > _LONGEST:
         return None
-    for part in field.strip('"').split(","):
-        address = canonical_address(part) or _after_file_name(part)
-        if address is not None:
+    parts = (canonical_address(part) or _after_file_name(part) for part in field.strip('"').split(","))
+    first = None
+    for address in parts:
+        if address is not None and not is_internal(address):
             return address
-    return None
+        first = first or address
+    return first
 
 
 @lru_cache(maxsize=4_096)
@@ -119,6 +124,8 @@ def _is_our_own(field: str, address: str) -> bool:
 
 def _host_in(field: str) -> str:
     """Return the host of "example.com" or "intranet:8080", also after the name of a file; "" where there is none."""
+    if _TIME.match(field):  # of a container's runtime
+        return ""
     parts = field.lower().split(":")
     has_port = len(parts) > 1 and _is_number(parts[-1])
     host = parts[-2 if has_port else -1].rstrip(".")

@@ -34,6 +34,7 @@ from activity.url import Address, normal_path, readable
         ("https://e.com/#/?q=x", Address("https://e.com/#/?q=x", "e.com", "/", "q=x")),
         ("https://e.com/#/", Address("https://e.com/", "e.com", "/", "")),
         ("https://e.com/#/a?#b", Address("https://e.com/#/a", "e.com", "/#/a", "")),
+        ("https://e.com/#/a:~:text=x", Address("https://e.com/#/a", "e.com", "/#/a", "")),
         ("https://bücher.example/ö", Address("https://bücher.example/%C3%B6", "bücher.example", "/%C3%B6", "")),
     ],
 )

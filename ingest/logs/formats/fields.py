@@ -31,8 +31,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "httpxforwardedfor", "xforwardedfor", "csxforwardedfor", "requestheadersxforwardedfor", "requestxforwardedfor",
         "headersxforwardedfor", "forwardedfor", "xff", "httpcfconnectingip", "cfconnectingip", "httptrueclientip",
         "requestheaderscfconnectingip", "httpxrealip", "xrealip", "realip", "requestxrealip",
-        "requestheadersxrealip", "headersxrealip", "requestcfconnectingip", "headerscfconnectingip",
-        "requesttrueclientip", "requestheaderstrueclientip", "headerstrueclientip",
+        "requestheadersxrealip",
     ),
     "request": ("request", "requestline", "httprequest", "req"),
     "method": (
@@ -63,6 +62,9 @@ NAMES: dict[str, tuple[str, ...]] = {
         "headershost", "clientrequesthost", "authority", "vhost", "virtualhost", "urldomain", "propertieshostname",
     ),
 }  # fmt: skip
+# Headers of the same, whatever stands before their names: `request_`, `headers.`, `cs(`.
+_FORWARDED = ("xforwardedfor", "xoriginalforwardedfor", "cfconnectingip", "trueclientip", "fastlyclientip",
+              "azureclientip", "originalip", "xrealip", "xclientip")  # fmt: skip
 # What some programs call the time of a line of JSON, and others something else.
 _TIMES_IN_JSON = ("requesttime", "date")
 _ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "csuri")  # absolute, mostly
@@ -99,6 +101,8 @@ class Fields:
         no field has a method, all are GET, and a field that is mostly a day or a duration may be the time."""
         here = frozenset(names)
         self._names = {part: tuple(name for name in known if name in here) for part, known in NAMES.items()}
+        found = (name for header in _FORWARDED for name in sorted(here) if name.endswith(header))
+        self._names["forwarded"] = tuple(dict.fromkeys((*self._names["forwarded"], *found)))
         if of_json:
             self._names["time"] += tuple(name for name in _TIMES_IN_JSON if name in here)
         if len(self._names["client"]) > 1:  # some call the client their host
@@ -216,7 +220,7 @@ class Fields:
         for name in self._names["host"]:
             value = values.get(name, "")
             if value not in ("", "-", "_") and (name in ("host", "httphost") or address_in(value) is None):
-                return as_text(value)
+                return as_text(_USUAL_PORT.sub("", value))
         return ""
 
     def _without(self, part: str, values: Mapping[str, str]) -> NotUnderstood:

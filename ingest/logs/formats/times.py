@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 STAMP = re.compile(
-    r"\[([0-9]{1,2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-9]{2})(?:[.,]([0-9]{1,9}))?[ \t]+"
-    r"([+-][0-9]{2}:?[0-9]{2})\]"
+    r"\[([0-9]{1,2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-9]{2})(?:[.,]([0-9]{1,9}))?"
+    r"(?:[ \t]+([+-][0-9]{2}:?[0-9]{2}))?\]"
     r"|\[([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]{5,20} ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))\]"
 )
 _APACHE = re.compile(
@@ -58,7 +58,7 @@ def time_in(text: str) -> int | None:
 def time_of(stamp: re.Match[str]) -> int | None:
     """Return the milliseconds UTC of a match of `STAMP`; None where there is no such time."""
     minute, seconds, fraction, zone, iso = stamp.groups()
-    return iso_time(iso) if iso is not None else _apache_time(minute, seconds, fraction, zone)
+    return iso_time(iso) if iso is not None else _apache_time(minute, seconds, fraction, zone or "+0000")
 
 
 @lru_cache(maxsize=4096)

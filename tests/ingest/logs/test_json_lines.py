@@ -144,3 +144,22 @@ def test_an_object_inside_a_combined_line_does_not_make_it_json() -> None:
 def test_a_duration_is_no_time() -> None:
     found = formats.json(json.dumps({**NGINX, "time_iso8601": "", "request_time": "0.010"}))
     assert isinstance(found, NotUnderstood) and "time" in found.why
+
+
+@pytest.mark.parametrize("header", [
+    "request_X-Forwarded-For", "headers.X-Real-Ip", "http_fastly_client_ip", "True-Client-IP", "cs(X-Forwarded-For)",
+    "request.headers.Cf-Connecting-Ip", "http_x_original_forwarded_for", "OriginalIP",
+])  # fmt: skip
+def test_the_visitor_is_in_whatever_header_the_balancer_has_it(header: str) -> None:
+    assert formats.json(json.dumps({**NGINX, "remote_addr": "10.0.0.5", header: "10.1.2.3, 192.0.2.7"})) == NO_HOST
+
+
+def test_a_host_is_the_same_with_and_without_its_usual_port() -> None:
+    for host in ("www.example.com", "www.example.com:443", "www.example.com:80"):
+        assert formats.json(json.dumps({**NGINX, "host": host})) == WHOLE
+
+
+def test_a_combined_line_may_name_no_zone() -> None:
+    line = COMBINED.replace(" +0000", "")
+    assert formats.detect([line.encode()]) == "combined"
+    assert formats.combined(line) == NO_HOST
