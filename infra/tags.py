@@ -56,7 +56,7 @@ def check(page: str) -> list[Tag]:
     """Return the tags of the page at this address. Raises `Unread` if there is none to be had, or it has no tag."""
     text, page = _fetch(page)
     scripts = _Scripts(page)
-    scripts.feed(text.decode(errors="replace"))
+    scripts.feed(text.decode(errors="replace").replace("<![", "<?["))  # browsers pass over both, to the next >
     if not scripts.found:
         raise Unread(f"{page} has no tag of Footfall's; one that a tag manager puts there is not seen here")
     return [_look(page, _joined(scripts.base, str(has["src"])), has) for has in scripts.found]

@@ -34,7 +34,7 @@ _WELCOME = """Footfall takes page views here.
 
 Paste this into the pages of a site:
   <script defer data-site="example.com" src="{root}beacon.js"></script>
-or, with a name that may be cached for ever and what browsers check it by:
+or, with a name that may be cached for ever and what browsers check it by, to be pasted anew after an update:
 {lasting}
 The second has everything: links out, downloads, forms, engaged time, web vitals, consent and a queue. Any of
 {features} in a name adds just that: beacon.clicks.queue.js

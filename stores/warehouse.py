@@ -400,7 +400,8 @@ class Warehouse:
             raise ValueError(f"table {table} has no column {', '.join(strange)}; it has {', '.join(types)}")
         sent = frames.without_empty(frame, self._own_defaults[table])
         times = [name for name in sent.columns if "DateTime64" in types[name] and sent[name].dtype == pl.Int64]
-        return frames.with_ids(sent.with_columns(pl.col(times).cast(frames.TIME)).rechunk())
+        sent = sent.with_columns(pl.col(times).cast(frames.TIME)).rechunk()
+        return columns.as_ids(sent) if sent.height >= columns.MANY else sent
 
     def types_of(self, table: str) -> dict[str, str]:
         """The columns of a table with their types. Raises ValueError for what cannot be a table's name."""

@@ -51,7 +51,8 @@ class Web:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def tag(self, src: str, more: str = "") -> tags.Tag:
-        self.head = f'<script>1</script><script defer data-site="shop.example" src="{src}"{more}></script>'
+        other = "<![ie]><!-- <script src=/beacon.js> --><script>1</script>"
+        self.head = f'{other}<script defer data-site="shop.example" src="{src}"{more}></script>'
         (found,) = tags.check(self.address)
         return found
 
