@@ -118,7 +118,7 @@ def test_every_cell_of_the_day_tables_equals_a_group_by_over_the_parquet(start: 
     reconciled(up)
     flushed(up.data)
     oracles = {site: Site(up.data / "archive", site, zone) for site, zone in ZONES.items()}
-    answers_are_right(up, oracles)  # whatever is built yet
+    answers_are_right(up, oracles, every=2)  # whatever is built yet
 
     for site in ZONES:  # the builder has seen all changes by then
         until(partial(is_newer, up, site, versions[site]), "it is built again", A_WHILE)
@@ -161,13 +161,14 @@ def within(each: Visit, day: date) -> Visit:
     return each._replace(events=[event for event in each.events if start <= event["ts"] < end])
 
 
-def answers_are_right(up: Up, oracles: dict[str, Site]) -> None:
-    for site, oracle in oracles.items():
+def answers_are_right(up: Up, oracles: dict[str, Site], every: int = 1) -> None:
+    """Asks for each period, and for each list in `every` so many periods, of the next site in the others."""
+    for start, (site, oracle) in enumerate(oracles.items()):
         everything = oracle.chosen()
-        for name, (first, last) in PERIODS.items():
+        for number, (name, (first, last)) in enumerate(PERIODS.items(), start):
             days = {"site": site, "first": str(first), "last": str(last)}
             assert up.stats(**days) == pytest.approx(everything.stats(first, last)), (site, name)
-            for by in (*OF_VISITS, *OF_EVENTS):
+            for by in (*OF_VISITS, *OF_EVENTS)[number % every :: every]:
                 rows = up.api("breakdown", by=by, limit=1000, **days)["rows"]
                 right = [pytest.approx(row) for row in everything.breakdown(by, first, last)]
                 assert rows == right, (site, name, by)

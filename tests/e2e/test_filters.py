@@ -126,7 +126,8 @@ class Questions:
         # Taken one after the other, so that each filter meets other questions each time.
         self._turns = itertools.count(turn)
         self._site, self._dice = site, random.Random(turn)
-        self._questions = itertools.cycle((self._stats, self._list, self._chart, self._list, self._journey))
+        others = (self._stats, self._list, self._chart, self._list)
+        self._questions = itertools.cycle((*others, self._journey, *others, self._done))
         self._periods = itertools.cycle(((first, last), (last, last), (second, last), (first, first), (second, second)))
         self._lists, self._intervals = itertools.cycle(LISTS), itertools.cycle(("day", "hour", "week", "day", "month"))
 
@@ -184,6 +185,11 @@ class Questions:
         told = f"paths {direction} {path}"
         yield from differences(told, filters, first, last, rows, sorted(map(list, right.items())))
 
+    def _done(
+        self, up: Up, filters: list[Filter], chosen: Chosen, first: date, last: date, **more: str
+    ) -> Iterator[str]:
+        tracks = self._site.tracks(filters, first, last)
+        where = self._where(filters, first, last) | more
         terms = journeys.searches(tracks.values())
         found = up.api("searches", limit=1000, **where)
         rows = sorted(found["rows"], key=lambda row: str(row["value"]))

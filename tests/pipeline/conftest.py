@@ -6,6 +6,7 @@ HTTP protocol, as workers in other processes cannot open an embedded one; the lo
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import uuid
@@ -23,9 +24,18 @@ from tests.pipeline.world import World
 SERVER = Path(__file__).parents[1] / "stores" / "clickhouse_http.py"
 
 
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a world in which nothing has happened. Making all tables anew takes longer than many a test."""
+    world = World(tmp_path_factory.mktemp("empty"))
+    world.close()
+    return world.folder
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(empty: Path, tmp_path: Path) -> Iterator[World]:
+    """A copy of that world."""
+    made = World(shutil.copytree(empty, tmp_path, symlinks=True, dirs_exist_ok=True))
     yield made
     made.close()
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -47,9 +49,10 @@ def history() -> list[Any]:
     return sorted(events, key=lambda e: e.occurred_at)
 
 
-@pytest.fixture
-def loaded(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(driver, "PART_EVENTS", 1)  # a part is a day
+@pytest.fixture(scope="module")
+def grown(empty: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """The folder of a world that has loaded the history, and the time in it."""
+    world = World(shutil.copytree(empty, tmp_path_factory.mktemp("grown"), symlinks=True, dirs_exist_ok=True))
     events = history()
     for begin in range(0, len(events), 100):
         world.now = events[min(begin + 99, len(events) - 1)].occurred_at + 20_000
@@ -57,7 +60,18 @@ def loaded(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
         world.loader.drain()
     rebuild.reconcile(world.loader)
     assert same(world.sessions(), expected(world))
-    return world
+    world.close()
+    return world.folder, world.now
+
+
+@pytest.fixture
+def loaded(grown: tuple[Path, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A copy of that world. A part of a replay is a day."""
+    monkeypatch.setattr(driver, "PART_EVENTS", 1)
+    world = World(shutil.copytree(grown[0], tmp_path / "copy", symlinks=True))
+    world.now = grown[1]
+    yield world
+    world.close()
 
 
 def run(world: World, loader: live.Loader | None = None, **options: Any) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dashboards.language import COOKIE, LANGUAGES
-from dashboards.panels import BREAKDOWNS
+from dashboards.pages import CARDS
 from stores.accounts import Accounts
 from stores.accounts.saved import Kind
 from tests.dashboards.access.conftest import SITE
@@ -30,7 +31,7 @@ DAYS = "from=2026-03-27&to=2026-03-31"
 # Pages that have more to say than by the parameters of `path_of`.
 MORE = (
     f"/{SITE}?{DAYS}&compare=year&{urlencode({'filters': FILTERS})}",
-    *(f"/{SITE}?{DAYS}&tabs={name}" for name in BREAKDOWNS),
+    *(f"/{SITE}?{DAYS}&tabs={','.join(filter(None, names))}" for names in itertools.zip_longest(*CARDS.values())),
     f"/{SITE}/funnel?{DAYS}&{urlencode({'steps': STEPS})}",
     f"/{SITE}/paths?{DAYS}&direction=to&path=%5B%22/%22%5D",
     f"/{SITE}/visits?{DAYS}",
