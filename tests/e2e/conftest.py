@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,24 @@ def start(tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture
 def clickhouse(tmp_path: Path) -> Iterator[str]:
     """A warehouse behind ClickHouse's HTTP protocol, with a password."""
-    line = [sys.executable, SERVER, tmp_path / "clickhouse", "ann", "s3cret"]
-    (tmp_path / "clickhouse").mkdir()
+    with _clickhouse(tmp_path / "clickhouse") as port:
+        yield f"clickhouse://ann:s3cret@127.0.0.1:{port}/web"
+
+
+@pytest.fixture
+def clickhouse_cluster(tmp_path: Path) -> Iterator[str]:
+    """The same over two shards."""
+    with _clickhouse(tmp_path / "cluster", "2") as port:
+        yield f"clickhouse://ann:s3cret@127.0.0.1:{port}/web?cluster=main"
+
+
+@contextmanager
+def _clickhouse(folder: Path, *shards: str) -> Iterator[str]:
+    folder.mkdir()
+    line = [sys.executable, SERVER, folder, "ann", "s3cret", *shards]
     server = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
-    yield f"clickhouse://ann:s3cret@127.0.0.1:{server.stdout.readline().strip()}/web"
+    yield server.stdout.readline().strip()
     server.communicate("", timeout=PATIENCE)
 
 

@@ -20,10 +20,10 @@ MAY = {"first": "2024-05-01", "last": "2024-05-02"}
 ALL_OF_THEM = ("goatcounter", "umami", "matomo", "ga4")
 
 
-def taken(data: Path, product: str, *files: Path, status: int = 0) -> dict[str, Any]:
+def taken(data: Path, product: str, *files: Path, status: int = 0, flags: tuple[str, ...] = ()) -> dict[str, Any]:
     """The summary of an import."""
     site = f"{product}.example"
-    done = footfall("import", product, *map(str, files), "--site", site, "--data", str(data), "--json")
+    done = footfall("import", product, *map(str, files), "--site", site, "--data", str(data), "--json", *flags)
     assert done.returncode == status, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -132,6 +132,37 @@ def test_days_that_another_product_counted_are_shown_as_imported(tmp_path: Path,
     until(lambda: expired(up.data), "the retention is known")
     stats = up.api("stats", **days)
     assert (stats["visitors"], "imported" in stats) == (0, False)
+
+
+def test_over_the_shards_of_a_cluster_it_is_the_same(tmp_path: Path, start: Start, clickhouse_cluster: str) -> None:
+    flags = ("--warehouse", clickhouse_cluster)
+    sites = [word for product in ("umami", "plausible") for word in ("--site", f"{product}.example")]
+    up = start(*sites, env={"FOOTFALL_WAREHOUSE": clickhouse_cluster}).wait_ready()
+    days = {"site": "plausible.example", "first": "2023-02-09", "last": "2023-02-10"}
+    events = exports.umami_zip(tmp_path / "umami.zip")
+    totals = exports.plausible_zip(tmp_path / "plausible.zip")
+    rows = sum(text.count("\n") - 1 for text in exports.PLAUSIBLE.values()) - 1
+    assert taken(up.data, "umami", events, flags=flags)["accepted"] == 4
+    stats = up.stats("umami.example", **MAY)
+    assert [stats[name] for name in ("visitors", "visits", "pageviews", "events")] == [2, 2, 3, 4]
+    for again in (0, 1):
+        done = taken(up.data, "plausible", totals, flags=flags)
+        assert (done["accepted"], done["duplicates"]) == ((0, rows) if again else (rows, 0))
+        stats = up.api("stats", **days)
+        numbers = [stats[name] for name in ("visitors", "visits", "pageviews", "events", "imported")]
+        assert numbers == [285, 314, 629, 629 + 7, ["plausible"]]
+    # A later export counts in place of the former one, whose rows stay where they are.
+    pages_of = exports.PLAUSIBLE["imported_pages"].replace("8,8,9", "9,9,9")
+    changed = exports.plausible_zip(tmp_path / "changed.zip", imported_pages=pages_of)
+    assert taken(up.data, "plausible", changed, flags=flags)["accepted"] == 1
+    pages = up.api("breakdown", by="page", **days)["rows"]
+    assert [(row["value"], row["visitors"], row["pageviews"]) for row in pages] == [("/docs", 14, 14)]
+    status, page = up.get("/plausible.example?from=2023-02-09&to=2023-02-10")
+    assert (status, b"/docs" in page, b"Plausible" in page) == (200, True, True)
+    # The test is of two shards: both have some of it.
+    kept = up.sql("SELECT _shard_num AS shard, count() AS n FROM imported_days GROUP BY shard ORDER BY shard")
+    assert [row["shard"] for row in kept] == [1, 2], kept
+    assert up.stop() == 0
 
 
 def expired(data: Path) -> bool:

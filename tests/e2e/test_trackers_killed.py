@@ -73,6 +73,10 @@ def accepted(up: Up) -> float:
     return sum(map(float, ACCEPTED.findall(metrics)))
 
 
+def spools(up: Up) -> bool:
+    return any((up.data / "spool").rglob("*.spool"))
+
+
 def kill_tracking(up: Up) -> None:
     """kill -9, and back when the next one takes events."""
     killed = worker(up, "tracking")
@@ -101,12 +105,13 @@ def test_what_the_clients_were_answered_is_stored_once(start: Start, own_kafka: 
         kill_tracking(up)
         own_kafka.kill()
         kill_tracking(up)  # while requests wait for the broker
-        until(lambda: any((up.data / "spool").rglob("*.spool")), "events go to the spool")
+        until(lambda: spools(up), "events go to the spool")
         more(up)
         part.start(own_kafka.folder, int(address.rpartition(":")[2]))
-        until(lambda: not any((up.data / "spool").rglob("*.spool")), "the spool is drained")
+        until(lambda: not spools(up), "the spool is drained")
         kill_tracking(up)
         believed = [client.ended() for client in clients]
+    until(lambda: not spools(up), "nothing is left in the spool")
     stored: dict[str, list[int]] = {}
 
     def told() -> bool:

@@ -3,7 +3,12 @@
 It stands in for a server binary, which cannot be had everywhere: the engine and its SQL are the real ones, the
 wire is this file. Each request has a connection of its own, so settings and temporary tables end with it.
 
-    python clickhouse_http.py FOLDER USER PASSWORD     prints its port, ends when its standard input does
+    python clickhouse_http.py FOLDER USER PASSWORD [SHARDS]     prints its port, ends when its standard input does
+
+With SHARDS it is a cluster `main` of so many. Its distributed tables are real: what each shard is asked, how the
+answers become one, and what the engine refuses over several. All shards lie in the one engine, and each sees only the
+rows that the sharding key gives it. Replication and `ON CLUSTER` need a Keeper, and are left out. A row goes into its
+table without a detour, for the engine would take the second shard's block under a token for the first one's.
 """
 
 from __future__ import annotations
@@ -30,6 +35,61 @@ PROTOCOL = {"query", "database", "default_format", "query_id", "session_id", "co
 PROTOCOL |= {"client_protocol_version", "wait_end_of_query", "buffer_size", "role", "enable_http_compression"}
 PROTOCOL |= {"send_progress_in_http_headers", "http_headers_progress_interval_ms", "user", "password"}
 _INSERT = re.compile(rb"\s*(INSERT INTO .*?)\s*FORMAT (\w+)\s*?\n(.*)", re.DOTALL | re.IGNORECASE)
+_DISTRIBUTED = re.compile(r"Distributed\('\w+', '(\w+)', '(\w+)', (.+)\)$")
+_NO_KEEPER = (
+    (r" ON CLUSTER '\w+'", ""),
+    (r"\bReplicated(?=\w*MergeTree)", ""),
+    (r"(?<=SETTINGS )replicated_", "non_replicated_"),
+)
+
+
+class Shards:
+    """The shards of the cluster, if it is one."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._seen: tuple[str, str] | None = None
+
+    def connect(self) -> Any:
+        if not self.number:
+            return chdb.connect(FOLDER)
+        shard = "<shard><replica><host>127.0.0.1</host><port>9</port></replica></shard>"  # the engine itself
+        servers = f"<remote_servers><main>{shard * self.number}</main></remote_servers>"
+        file = Path(FOLDER).with_suffix(".xml")
+        file.write_text(f"<clickhouse><tcp_port>9</tcp_port>{servers}</clickhouse>")
+        return chdb.connect(f"{FOLDER}?config-file={file}")
+
+    def prepare(self, connection: Any, query: str) -> str:
+        """A statement without what needs a Keeper; the connection has each shard see its own rows only."""
+        if not self.number:
+            return query
+        for pattern, instead in _NO_KEEPER:
+            query = re.sub(pattern, instead, query)
+        filters, names = self._seen or self._look(connection)
+        connection.query(f"SET additional_table_filters = {filters}")
+        return re.sub(rf"^(\s*INSERT INTO (?:`?\w+`?\.)?`?(?:{names}))\b", r"\1_local", query, flags=re.IGNORECASE)
+
+    def done(self, query: str) -> None:
+        """A statement was run."""
+        if "ENGINE = Distributed" in query:
+            self._seen = None
+
+    def _look(self, connection: Any) -> tuple[str, str]:
+        """By table behind a distributed one, when a row is of a shard (0: of none's work); the names of the latter."""
+        sql = "SELECT name, engine_full FROM system.tables WHERE engine = 'Distributed'"
+        filters, names = {}, []
+        for line in str(connection.query(sql, "JSONEachRow")).splitlines():
+            table = json.loads(line)
+            found = _DISTRIBUTED.match(table["engine_full"])
+            assert found, table
+            key = "0" if found[3] == "rand()" else found[3]
+            filters[f"{found[1]}.{found[2]}"] = f"shardNum() IN (0, {key} % {self.number} + 1)"
+            names.append(table["name"])
+        self._seen = str(filters), "|".join(names) or "-"
+        return self._seen
+
+
+SHARDS = Shards(int(sys.argv[4]) if len(sys.argv) > 4 else 0)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -59,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
         if self._user() != (USER, PASSWORD):
             self._send(403, b"Code: 516. DB::Exception: wrong password. (AUTHENTICATION_FAILED)", {})
             return
-        connection = chdb.connect(FOLDER)
+        connection = SHARDS.connect()
         try:
             kind, found = self._run(connection, asked, body)
             self._send(200, found, {"X-ClickHouse-Format": kind})
@@ -88,12 +148,15 @@ class Handler(BaseHTTPRequestHandler):
                     query = f"{insert[1].decode()} FROM INFILE '{file}' FORMAT {insert[2].decode()}"
                 else:
                     query = "\n".join(part for part in (query, body.decode()) if part)
+            query = SHARDS.prepare(connection, query)
             for name, value in sorted(settings.items(), key=lambda setting: setting[0] == "readonly"):
                 quoted = value.replace("\\", "\\\\").replace("'", "\\'")
                 connection.query(f"SET {name} = '{quoted}'")
             named = re.search(r"\bFORMAT\s+(\w+)\s*;?\s*$", query, re.IGNORECASE)
             kind = named[1] if named else asked.get("default_format", "TabSeparated")
-            return kind, connection.query(query, kind, params=params).bytes() or b""
+            found = connection.query(query, kind, params=params).bytes() or b""
+            SHARDS.done(query)
+            return kind, found
 
     def _form(
         self, connection: Any, asked: dict[str, str], body: bytes, scratch: Path,
@@ -141,7 +204,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    keep = chdb.connect(FOLDER)  # the engine stays open between requests
+    keep = SHARDS.connect()  # the engine stays open between requests
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdout.write(f"{server.server_port}\n")

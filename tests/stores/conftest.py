@@ -18,7 +18,8 @@ def warehouse() -> Iterator[Warehouse]:
     (infra/compose.yaml), where each module gets a database of its own."""
     server = os.environ.get("FOOTFALL_TEST_CLICKHOUSE")
     own = f"test_{uuid.uuid4().hex[:12]}"
-    opened = stores.connect_warehouse(f"{server.rpartition('/')[0]}/{own}" if server else "chdb://")
+    place, _, options = (server or "").partition("?")
+    opened = stores.connect_warehouse(f"{place.rpartition('/')[0]}/{own}?{options}" if server else "chdb://")
     opened.migrate()
     yield opened
     if server:
