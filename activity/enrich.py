@@ -166,7 +166,7 @@ def enrich(
             incoming = _told_by_page(incoming, page.term)
     if page is None:
         return Refusal(index, Reason.INVALID_URL, f"`url` {incoming.url[:100]!r} {_WHOLE_URL}")
-    ts = incoming.ts
+    ts = None if incoming.ts == "" and not trusted else incoming.ts
     if ts is None and not ago_ms:
         occurred_at, clamped = received_at, False
     else:

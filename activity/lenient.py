@@ -97,8 +97,11 @@ def _mended_text(name: str, value: Any) -> Any:
         return value
     if value in ([], {}) or (value is False and name in ("user", "visitor")):
         return None  # nobody is logged in
-    if isinstance(value, list) and name == "language" and isinstance(value[0], str):
-        return value[0]  # as in `navigator.languages`
+    if name == "screen" and isinstance(value, dict | list):
+        sides = [value.get("width"), value.get("height")] if isinstance(value, dict) else value
+        return "x".join(map(str, sides)) if len(sides) == 2 and all(type(side) is int for side in sides) else value
+    if isinstance(value, list) and name == "language":
+        return _mended_text(name, value[0]) if value[0] is not None else None  # as in `navigator.languages`
     if isinstance(value, float) and value.is_integer() and name in _IDENTITIES:
         value = int(value)  # some languages have one kind of number only
     plain = isinstance(value, int | float) and not (isinstance(value, bool) and name in _IDENTITIES)
@@ -135,16 +138,23 @@ def _mended_search(search: Any) -> Any:
 def _mended_revenue(revenue: Any) -> Any:
     if revenue in ([], {}, "") or revenue is False:
         return None
-    return {"amount": revenue} if isinstance(revenue, str | int | float) else revenue
+    if not isinstance(revenue, dict):
+        return {"amount": revenue} if isinstance(revenue, str | int | float) else revenue
+    mended = {name: value for name, value in revenue.items() if value not in (None, "")}
+    return mended if "amount" in mended or not revenue.keys() <= {"amount", "currency"} else None
 
 
 def _mended_number(value: Any) -> Any:
     """Return the number that a text holds; an empty text, as a page's template may write it, is no number."""
+    if value in ([], {}) or value is False:
+        return None
     if isinstance(value, float) and -(2.0**53) <= value <= 2.0**53:
         return int(value)
     if not isinstance(value, str):
         return value
     text = value.strip()
+    if _GROUPED.fullmatch(text):
+        text = text.replace(",", "")
     if not text:
         return None
     return int(text.partition(".")[0]) if _NUMBER.fullmatch(text) else value
@@ -154,8 +164,28 @@ def _as_text(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def _mended_type(value: Any) -> Any:
+    return _KNOWN_TYPES.get(_GAPS.sub("", value.lower()), value) if isinstance(value, str) else value
+
+
+def _mended_flag(value: Any) -> Any:
+    """The truth value that a number or a text is, as languages without one write it."""
+    text = value.strip().lower() if isinstance(value, str) else str(value)
+    return True if text in ("1", "true", "yes") else False if text in ("0", "false", "no", "") else value
+
+
 _NUMBER = re.compile(r"-?\d{1,18}(\.\d*)?", re.ASCII)
-_MENDED = {"props": _mended_props, "search": _mended_search, "engaged_ms": _mended_number, "revenue": _mended_revenue}
+_GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+", re.ASCII)  # 1,234
+_GAPS = re.compile(r"[\s_-]+")
+_KNOWN_TYPES = {kind.value.replace("_", ""): kind.value for kind in EventType}  # PageView, page_view
+_MENDED = {
+    "type": _mended_type,
+    "props": _mended_props,
+    "search": _mended_search,
+    "engaged_ms": _mended_number,
+    "revenue": _mended_revenue,
+    "interactive": _mended_flag,
+}
 
 
 def _valid(value: object) -> object:

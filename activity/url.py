@@ -3,9 +3,9 @@
 The normal form is that of RFC 3986, section 6.2.2: percent-encoding in upper case and only where it is needed, dot
 segments removed, scheme and host in lower case. Characters that an address may not hold (é, a space, a byte that is
 not UTF-8) are percent-encoded, as browsers do but access logs, pixels and hand-written senders do not. `readable`
-decodes a path again for people. The session ids that Java servers put into paths are removed. A fragment is a place on
-the page and no part of it, but for those that begin with "/" or "!": a router in the browser has its pages there, so
-"#/about" belongs to the path, and a query behind it to the query.
+decodes a path again for people. The session ids that servers of Java and ASP.NET put into paths are removed. A
+fragment is a place on the page and no part of it, but for those that begin with "/" or "!": a router in the browser has
+its pages there, so "#/about" belongs to the path, and a query behind it to the query.
 
 We do not use `urllib.parse` to split an address: the parser must accept everything that a browser may show (a port
 out of range, a stray bracket), never keep a password, and cost about a microsecond.
@@ -38,6 +38,7 @@ _NOT_NORMAL = re.compile(r"%([0-9A-Fa-f]{2})|%|[^%A-Za-z0-9\-._~!$&'()*+,;=:@/?]
 _ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
 _PLAIN_PERCENT = re.compile(r"%25(?![0-9A-Fa-f]{2})")
 # In front, before a tag, or in a value that is no address.
+_ASP_SESSION = re.compile(r"/\((?:[AFSX]\([A-Za-z0-9_-]+\))+\)(?=/)")
 _SECOND_QUESTION = re.compile(
     r"^\?+|\?(?=(?:utm|mtm|pk)_[a-z]+=)|(?<=[=&])([^&=/?]*)\?(?=[a-z_][a-z0-9_-]*=)", re.IGNORECASE
 )
@@ -102,6 +103,8 @@ def normal_path(path: str) -> str:
     path = encoded(path)
     if ";" in path:
         path = _SESSION.sub("", path)
+    if "(" in path:
+        path = _ASP_SESSION.sub("", path)
     return _without_dots(path) if "/." in path else path
 
 

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 _UPKEEP_EVERY = 0.5  # seconds
 _OUTCOMES_EVERY = 10.0  # seconds
-_COLLECT = "/collect"
+_COLLECT, _PIXEL = "/collect", "/collect.gif"
 _LONGEST_ORIGIN = 256  # bytes
 _LOOK_UP_S = 1.0  # seconds that a request waits for the live store, which has a shorter timeout of its own
 
@@ -82,7 +82,7 @@ class Service:
         self._outcomes = Outcomes(incarnation.decode())
         self._pages: dict[str, Callable[[Request], Response]] = {
             "/": assets.welcome,
-            "/collect.gif": lambda _: assets.pixel([]),
+            _PIXEL: lambda _: assets.pixel([]),
             "/live": lambda _: health.live(),
             "/ready": lambda _: health.ready(self._outbox, self._spool, live.problem),
             "/metrics": lambda _: health.metrics(self._counters, self._spool, live.problem),
@@ -258,25 +258,28 @@ class Service:
                 return self._collector.read(request)
             if method == "OPTIONS":
                 return trackers.preflight(request, ("POST",))
-            return _not_allowed(path, "POST, OPTIONS")
-        if path == "/collect.gif" and method == "GET":
+            return _not_allowed(request, "POST, OPTIONS")
+        if path == _PIXEL and method == "GET":
             return self._collector.read_pixel(request)
+        if path == _PIXEL and method == "OPTIONS":
+            return trackers.preflight(request, ("GET", "HEAD"))
         is_script = path.startswith("/beacon") and not path.startswith("/beacon/")  # which is RudderStack's
         page = self._pages.get(path) or (assets.script if is_script else None)
         if page is None:
             found = trackers.route(path, dict(request.headers))
             if found is not None:
                 return self._start_tracker(found, request)
-            return text_response(404, f"Nothing is at {path}: events go to POST /collect.\n")
+            nothing = text_response(404, f"Nothing is at {path}: events go to POST /collect.\n")
+            return _for_pages(request, nothing)
         if method not in ("GET", "HEAD"):
-            return _not_allowed(path, "GET, HEAD")
+            return _not_allowed(request, "GET, HEAD")
         return page(request)
 
     def _start_tracker(self, found: trackers.Found, request: Request) -> Submission | Response:
         if request.method == "OPTIONS":
             return trackers.preflight(request, found.methods)
         if request.method not in found.methods:
-            return _not_allowed(request.path, ", ".join((*found.methods, "OPTIONS")))
+            return _not_allowed(request, ", ".join((*found.methods, "OPTIONS")))
         return self._collector.read_tracker(found, request)
 
     def _finish(self, collected: Collected, verdicts: list[Verdict]) -> Response:
@@ -387,6 +390,12 @@ def _refusal_headers(refused: list[Refusal], origin: bytes | None) -> Headers:
 
 
 
-def _not_allowed(path: str, methods: str) -> Response:
-    response = text_response(405, f"{path} takes {methods}.\n")
-    return response._replace(headers=[*response.headers, (b"allow", methods.encode())])
+def _not_allowed(request: Request, methods: str) -> Response:
+    response = text_response(405, f"{request.path} takes {methods}.\n")
+    return _for_pages(request, response._replace(headers=[*response.headers, (b"allow", methods.encode())]))
+
+
+def _for_pages(request: Request, response: Response) -> Response:
+    """The response so that a page of another origin may read it, and its console does not speak of CORS instead."""
+    origin = next((value for name, value in request.headers if name == b"origin"), None)
+    return response if origin is None else response._replace(headers=[*response.headers, *trackers.cors(origin)])

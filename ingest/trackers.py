@@ -108,8 +108,12 @@ def cors(origin: bytes | None) -> Headers:
     ]
 
 
+_ASKS_PRIVATE = (b"access-control-request-private-network", b"true")
+
+
 def preflight(request: Request, methods: tuple[str, ...]) -> Response:
-    """Return the answer to a CORS preflight request: whatever headers the page wants to send, it may."""
+    """Return the answer to a CORS preflight request: whatever headers the page wants to send, it may, and a public page
+    may send to a service on a private network."""
     headers = dict(request.headers)
     asked = headers.get(b"access-control-request-headers", b"authorization, content-type, content-encoding")
     return Response(
@@ -119,5 +123,6 @@ def preflight(request: Request, methods: tuple[str, ...]) -> Response:
             (b"access-control-allow-methods", ", ".join((*methods, "OPTIONS")).encode()),
             (b"access-control-allow-headers", asked),
             (b"access-control-max-age", b"86400"),
+            *([(b"access-control-allow-private-network", b"true")] if _ASKS_PRIVATE in request.headers else []),
         ],
     )

@@ -22,10 +22,13 @@ _SNIFFED_AT_MOST = 10_000
 _LONGEST = 1_000_000  # bytes of a line that are read, as of a request's body
 _PIECE = 1 << 20  # bytes
 _PACKED_PIECE = 4_096  # bytes that are unpacked at once: of zstd they may become 30,000 times as many
+_LAYERS = 3  # of packing
+_TAR_NAME = slice(257, 262)  # in the first block of an archive
 _MAGIC = 6  # bytes: the longest of those below
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # as PowerShell writes
 _NOT_UNPACKED = {
     b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z", b"Rar!": "rar", b"\x1f\x9d": "compress (.Z)", b"LZIP": "lzip",
+    b"\x89LZO": "lzop", b"\xff\x06\x00\x00sN": "snappy",
 }  # fmt: skip
 
 # access.log.2.gz, access-20250601.log: the name of the log, and what rotation put into it.
@@ -210,15 +213,18 @@ _PACKINGS = (
 )
 
 
-def _unpacked(raw: IO[bytes], remarks: list[str]) -> io.BufferedIOBase:
+def _unpacked(raw: IO[bytes], remarks: list[str], layers: int = _LAYERS) -> io.BufferedIOBase:
+    """What is packed in a file, also where a program has packed again what another had packed."""
     buffered = _buffered(raw)
-    magic = buffered.peek(_MAGIC)[:_MAGIC]
-    for packing in _PACKINGS:
-        if magic.startswith(packing.magic):
-            return _buffered(_Pieces(_frames(buffered, packing, remarks)))
+    first = buffered.peek(_TAR_NAME.stop)
+    for packing in _PACKINGS if layers else ():
+        if first.startswith(packing.magic):
+            return _unpacked(_buffered(_Pieces(_frames(buffered, packing, remarks))), remarks, layers - 1)
     for begins, kind in _NOT_UNPACKED.items():
-        if magic.startswith(begins):
+        if first.startswith(begins):
             raise ImportFailed(f"it is packed as {kind}: unpack it first, and import what comes out (`-` is stdin)")
+    if first[_TAR_NAME] == b"ustar":
+        raise ImportFailed("it is a tar archive: import what is in it, such as by `tar -xOf FILE | footfall import -`")
     return buffered
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from activity.beacon import Batch, Incoming, Limits, Search, parse, parse_query, time_of
 from activity.event import EventType
+from activity.incoming import Revenue
 from activity.refusal import Reason, Refusal
 
 VIEW: dict[str, Any] = {"site": "example.com", "type": "pageview", "url": "https://example.com/"}
@@ -96,6 +97,21 @@ def test_a_wrong_event_is_refused_alone(wrong: dict[str, Any], reason: Reason, w
         ({"language": ["de", "en"]}, {"language": "de"}),
         ({"props": "null"}, {"props": {}}),
         ({"props": "[]"}, {"props": {}}),
+        ({"type": "PageView"}, {"type": EventType.PAGEVIEW}),
+        ({"type": "page_view"}, {"type": EventType.PAGEVIEW}),
+        ({"type": "notFound"}, {"type": EventType.NOT_FOUND}),
+        ({"interactive": "false"}, {"interactive": False}),
+        ({"interactive": 0}, {"interactive": False}),
+        ({"interactive": "1"}, {"interactive": True}),
+        ({"revenue": {"amount": 1, "currency": None}}, {"revenue": Revenue(1)}),
+        ({"revenue": {"amount": None, "currency": "EUR"}}, {"revenue": None}),
+        ({"search": {"term": "x", "results": False}}, {"search": Search("x")}),
+        ({"search": {"term": "x", "results": []}}, {"search": Search("x")}),
+        ({"search": {"term": "x", "results": "1,234"}}, {"search": Search("x", 1234)}),
+        ({"engaged_ms": []}, {"engaged_ms": 0}),
+        ({"screen": {"width": 1920, "height": 1080}}, {"screen": "1920x1080"}),
+        ({"screen": [1920, 1080]}, {"screen": "1920x1080"}),
+        ({"language": [None]}, {"language": ""}),
     ],
 )
 def test_a_wrong_type_whose_sense_is_plain_counts(sent: dict[str, Any], read: dict[str, Any]) -> None:

@@ -75,6 +75,7 @@ def test_a_page_view() -> None:
         (NOW - OLDEST - 1, None, NOW - OLDEST, True),
         (0, None, NOW - OLDEST, True),
         (None, NOW + 9, NOW, False),
+        ("", None, NOW, False),
     ],
 )
 def test_times(ts: int | str | None, sent_at: int | None, occurred_at: int, clamped: bool) -> None:

@@ -101,6 +101,16 @@ def test_an_event_of_a_site_of_its_own_keeps_its_schema() -> None:
     assert event.props == {"a": 1, "schema": "iglu:com.acme/link_click/jsonschema/1-0-0"}
 
 
+@pytest.mark.parametrize("plus", ["+", "%2B"])
+def test_base64_of_the_plain_alphabet_in_a_query_may_have_its_plus_unescaped(plus: str) -> None:
+    inside = base64.b64encode(described("sign_up", {"plan": "~~>>~~>>~~>>"}).encode()).decode()
+    assert "+" in inside
+    query = urlencode({**PAGE, "e": "ue"}) + "&ue_px=" + inside.replace("+", plus)
+    (event,) = read("GET", "/i", query.encode(), b"").items
+    assert isinstance(event, Tracked)
+    assert event.props == {"plan": "~~>>~~>>~~>>"}
+
+
 def test_what_happens_without_the_visitor_is_not_interactive() -> None:
     assert not one({**EVERY, "e": "ue", "ue_pr": described("application_error", {})}).interactive
     assert not one({**EVERY, "e": "ti", "ti_id": "1"}).interactive

@@ -303,6 +303,22 @@ def test_a_page_of_any_origin_may_send_and_read_the_answer(server: Running) -> N
     assert server.post(pageview()).headers["access-control-allow-origin"] == "*"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/collect", 405), ("PUT", "/collect", 405), ("POST", "/elsewhere", 404), ("OPTIONS", "/collect.gif", 204),
+     ("GET", "/api/event", 405)],
+)  # fmt: skip
+def test_a_page_may_read_what_it_did_wrong(server: Running, method: str, path: str, status: int) -> None:
+    answer = server.raw(request_bytes(method, path, b"", {"Origin": "null"}))
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (status, "null")
+
+
+def test_a_public_page_may_send_to_a_private_network(server: Running) -> None:
+    asked = {"Origin": "https://a.example", "Access-Control-Request-Private-Network": "true"}
+    answer = server.raw(request_bytes("OPTIONS", "/collect", b"", asked))
+    assert answer.headers["access-control-allow-private-network"] == "true"
+
+
 def test_the_forwarded_address_counts_from_a_listed_proxy_only_from_its_end(server: Running, log: Log) -> None:
     for forwarded in ("203.0.113.1", "198.51.100.9, 203.0.113.1", "203.0.113.1:4711", "203.0.113.2"):
         assert server.post(pageview(), {"X-Forwarded-For": forwarded}).status == 202

@@ -5,7 +5,9 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
+import io
 import lzma
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -17,6 +19,7 @@ import pytest
 import zstandard
 
 from ingest.logs.files import ImportFailed, detected, named, opened
+from ingest.logs.formats import Request, decoded, parser
 
 LINE = '192.0.2.1 - - [01/Jun/2025:12:00:00 +0000] "GET /caf\u00e9 HTTP/1.1" 200 12 "-" "Mozilla/5.0 \u00fc"\n'
 TEXT = (LINE * 40_000).encode()  # some MB, so that it comes in several pieces
@@ -35,6 +38,8 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     "UTF-8 with a mark": lambda data: codecs.BOM_UTF8 + data,
     "UTF-16": lambda data: data.decode().encode("utf-16"),
     "UTF-16, the other way round": lambda data: codecs.BOM_UTF16_BE + data.decode().encode("utf-16-be"),
+    "gzip of gzip": lambda data: gzip.compress(gzip.compress(data)),
+    "bzip2 of two gzip": lambda data: bz2.compress(gzip.compress(data[:9]) + gzip.compress(data[9:])),
     "gzip of UTF-16": lambda data: gzip.compress(data.decode().encode("utf-16")),
 }
 
@@ -110,3 +115,22 @@ def test_rotated_files_come_oldest_first_and_patterns_are_met(tmp_path: Path, mo
         named(["nothing*"])
     Path("a[1].log").touch()
     assert named(["a[1].log"]) == ["a[1].log"]
+
+
+@pytest.mark.parametrize("pack", ["", "gz", "xz"])
+def test_an_archive_is_told_as_one(tmp_path: Path, pack: str) -> None:
+    path = tmp_path / "access.log.gz"
+    with tarfile.open(path, f"w:{pack}") as archive:  # type: ignore[call-overload]
+        entry = tarfile.TarInfo("access.log")
+        entry.size = len(TEXT)
+        archive.addfile(entry, io.BytesIO(TEXT))
+    with opened(str(path)) as file, pytest.raises(ImportFailed, match="tar archive"):
+        detected(file)
+
+
+def test_zeros_before_a_line_are_no_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.write_bytes(b"\0" * 5_000 + LINE.encode())  # as rotation by `copytruncate` leaves it
+    with opened(str(path)) as file:
+        shape, lines = detected(file)
+        assert isinstance(parser(shape)(decoded(next(lines).rstrip())), Request)
