@@ -26,7 +26,7 @@ FIELDS = 256  # of a line are read
 _LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 _HEX = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+")
 _decoder = msgspec.json.Decoder(dict[str, Any])
-_WRAPPERS = ("log", "message", "msg", "MESSAGE")
+WRAPPERS = ("log", "message", "msg", "MESSAGE")
 _EVENT_FIELDS = (("type", "url"), ("type", "name"), ("visitor", "url"), ("user", "url"), ("ts", "url"))
 
 
@@ -44,7 +44,7 @@ def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
     found = NotUnderstood(_NO_LOG + fields.missing[0]) if fields.missing else fields.read(values)
     if isinstance(found, Request) or inside:
         return found
-    for name in _WRAPPERS:
+    for name in WRAPPERS:
         line = given.get(name)
         if isinstance(line, str):
             within = json_object(line) if line.startswith("{") else None
