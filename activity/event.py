@@ -20,6 +20,7 @@ input never gives equal ids of two kinds.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Literal
@@ -129,6 +130,16 @@ def event_id(site: str, sender_id: str, content: bytes) -> str:
     `content` is the event as sent, in any canonical encoding that leaves out the times of sending and arrival.
     """
     return _digest(_SENT, content, site, sender_id)
+
+
+def event_ids(site: str, sender_ids: Iterable[str], contents: Iterable[bytes]) -> list[str]:
+    """Returns the ids of many events, as `event_id` does of one; the sender's ids are plain ASCII."""
+    ids: list[str] = []
+    for sender_id, content in zip(sender_ids, contents, strict=True):
+        digest = _SENT.copy()
+        digest.update(f"{site}\0{len(sender_id)}\0{sender_id}\0".encode() + content)
+        ids.append(digest.hexdigest())
+    return ids
 
 
 def content_id(site: str, visitor: str, content: bytes) -> str:

@@ -18,7 +18,7 @@ import polars as pl
 
 from activity import codec
 from activity.enrich import DAY, SiteRules, enrich
-from activity.event import Event, EventType, derived_id, event_id, import_visitor, topic_of, visitor_key
+from activity.event import Event, EventType, derived_id, event_ids, import_visitor, topic_of, visitor_key
 from activity.geo import NOWHERE, Place, lookup, version
 from activity.geo import Reader as PlaceReader
 from activity.incoming import Incoming
@@ -112,7 +112,7 @@ class EventWriter:
             _texts(rows["page"], _SENT_COLUMNS, [page.sent for page in pages])
         )
         contents = _encoded(sent, _SENT, {"id": _quoted("id"), "ts": _number("at")})
-        ids = [event_id(site, sender, content) for sender, content in zip(sender_ids, contents, strict=True)]
+        ids = event_ids(site, sender_ids, contents)
         theirs = [visitors[index] for index in rows["visitor"].to_list()]
         names = [visitor.name for visitor in theirs]
         keys = [visitor.key for visitor in theirs]

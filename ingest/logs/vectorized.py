@@ -22,6 +22,7 @@ from ingest.logs.batch import Batch
 from ingest.logs.columns import Found, columns_of, looked_up
 from ingest.logs.events import LONG, EventWriter, Page, Visitor
 
+_LINE = blake2b(digest_size=16)  # to be copied: setting one up takes as long as hashing a line
 _ROWS = {"row": pl.UInt32(), "at": pl.Int64(), "page": pl.UInt32(), "visitor": pl.UInt32()}
 
 
@@ -77,7 +78,7 @@ class LogLines:
                 odd.append((index, at, its_page, its_visitor))
         if odd:
             rows = pl.concat([rows, pl.DataFrame(odd, schema=_ROWS, orient="row")]).sort("row")
-        sender_ids = [self._sender_id(lines[row].rstrip(b"\r\n")) for row in rows["row"].to_list()]
+        sender_ids = self._sender_ids([lines[row].rstrip(b"\r\n") for row in rows["row"].to_list()])
         batch.accepted = self._writer.write(rows, sender_ids, pages, visitors)
 
     def _follow(self, lines: Sequence[bytes]) -> None:
@@ -167,12 +168,17 @@ class LogLines:
         found = formats.refusal(request) or self._writer.page(request.host, request.target, request.referrer)
         return None if isinstance(found, Refusal) else found
 
-    def _sender_id(self, line: bytes) -> str:
-        """Return an id that differs for each line of the file, and is the same when the file is imported again."""
-        digest = blake2b(line, digest_size=16).digest()
-        repeat = self._repeats.get(digest, 0)
-        self._repeats[digest] = repeat + 1
-        return f"{digest.hex()}-{repeat}"
+    def _sender_ids(self, lines: list[bytes]) -> list[str]:
+        """Return ids that differ for each line of the file, and are the same when the file is imported again."""
+        repeats, ids = self._repeats, []
+        for line in lines:
+            hashed = _LINE.copy()
+            hashed.update(line)
+            digest = hashed.digest()
+            repeat = repeats.get(digest, 0)
+            repeats[digest] = repeat + 1
+            ids.append(f"{digest.hex()}-{repeat}")
+        return ids
 
 
 def says_nothing(line: bytes) -> str | None:

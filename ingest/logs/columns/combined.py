@@ -1,6 +1,6 @@
 """Combined and common lines by columns.
 
-`usual` parses the lines that leave nothing in doubt: printable ASCII without a backslash, in the usual order. For
+`usual` parses the lines that leave nothing in doubt: without a backslash, in the usual order. For
 these it finds the same parts as `formats.combined` does.
 """
 
@@ -14,7 +14,6 @@ from ingest.logs import formats
 from ingest.logs.client import Client, client_of
 from ingest.logs.columns.found import IPV4, Found, as_text, looked_up
 
-_UNUSUAL = r"[^\t -\[\]-~]"
 _PARTS = ["before", "request", "size", "referrer", "gap", "agent", "rest"]  # between the quotes
 _STAMP = (
     r"^[0-9]{2}/[A-Za-z]{3}/[0-9]{4}:(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-9]{2} [+-][0-9]{4}\]"
@@ -23,7 +22,7 @@ _STAMP = (
 _SIZE = r"^[ \t]+[0-9]{3}[ \t]+(?:[0-9]+|-)(?:[ \t]+[^ \t]+)*"
 _GAP = r"[ \t]+$"
 _REST = r'^(?:[ \t]+(?:"[^"]*"|[^ \t"][^ \t]*))*[ \t]*$'
-_PLAIN_CLIENT = rf"^({IPV4})[ \t]"
+_PLAIN_CLIENT = f"^{IPV4}$"
 _INTERNAL = r"(?i)(?:^|[ \t,:\[\"])(?:10\.|172\.|192\.168\.|127\.|169\.254\.|100\.|::1|f[cde][0-9a-f]{0,2}:|::ffff:|0)"
 _CHAIN = r'"[0-9A-Fa-f:]+[.:,]'
 _LIKE_ADDRESSES = r"^[0-9A-Fa-f:., \t]+$"
@@ -59,7 +58,7 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
     frame = pl.LazyFrame({"line": as_text(lines)}).with_row_index("row")
     line, before, size, rest = (pl.col(name) for name in ("line", "before", "size", "rest"))
     frame = (
-        frame.filter(~line.str.contains(_UNUSUAL) & ~line.str.starts_with("#"))
+        frame.filter(~line.str.contains("\\", literal=True) & ~line.str.starts_with("#"))
         .select("row", line.str.splitn('"', len(_PARTS)).struct.rename_fields(_PARTS).struct.unnest())
         .with_columns(before.str.splitn("[", 2).struct.rename_fields(["client", "stamp"]).struct.unnest())
     )
@@ -111,8 +110,9 @@ def _agent(text: str | None) -> str | None:
 def _plain_client() -> pl.Expr:
     """Return the first field before the time where it is an IPv4 address that `client_of` would return as it stands;
     null elsewhere."""
-    address = pl.col("client").str.extract(_PLAIN_CLIENT)
-    return pl.when(~address.str.starts_with("127.") & pl.col("behind").is_null()).then(address)
+    address = pl.col("client").str.splitn(" ", 2).struct[0]
+    is_plain = address.str.contains(_PLAIN_CLIENT) & ~address.str.starts_with("127.") & pl.col("behind").is_null()
+    return pl.when(is_plain & pl.col("client").str.contains(" ", literal=True)).then(address)
 
 
 def _is_clear() -> pl.Expr:

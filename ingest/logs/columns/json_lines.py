@@ -2,10 +2,12 @@
 
 A structure has the names and the nesting of all objects that were seen. A line is decoded by it where every name in it
 is known, and every value is of a kind that `formats.json` reads as a text. Others are left, and widen the structure.
+Combined lines that a container's runtime put into objects are taken apart as such.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -14,17 +16,20 @@ import msgspec
 import polars as pl
 
 from ingest.logs import formats
+from ingest.logs.columns.combined import Combined
 from ingest.logs.columns.found import Found, Named
 from ingest.logs.formats.fields import NAMES, compact, fields_of
-from ingest.logs.formats.json_lines import DEEPEST, FIELDS, is_of_grok
+from ingest.logs.formats.json_lines import DEEPEST, FIELDS, WRAPPERS, is_of_grok
 from ingest.logs.formats.w3c import CLOUDFRONT, as_sent_under
 
 _LEARNED = 64  # lines of one file, at most, that may widen the structure
 _KINDS = 8  # of objects in a batch, by which of the fields are there: the lines of others are left
+_REMEMBERED = 256  # of these kinds
 _Scalar = str | int | float | bool | None
 _Value = _Scalar | list[_Scalar]
 _Names = dict[str, Any]  # of an object: None for a value, `_Names` for an object
 _READ = frozenset(("date", *(name for names in NAMES.values() for name in names)))
+_NOT_IN_NAMES = re.compile(r'["\\\x00-\x1f]')
 
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -35,6 +40,7 @@ class _Structure(NamedTuple):
     names: _Names
     decoder: msgspec.json.Decoder[Any]
     keys: tuple[str, ...]  # compact
+    wrapper: str  # that of a program's whole line; "" where there is none
     values: attrgetter[tuple[Any, ...]]
 
 
@@ -50,7 +56,7 @@ class JsonLines:
         """Yield what is found in the lines of a known structure, for each set of fields that they have."""
         rows: list[int] = []
         values: list[tuple[Any, ...]] = []
-        keys: tuple[str, ...] | None = None
+        used = self._structure
         for row, line in enumerate(lines):
             structure = self._structure
             try:
@@ -58,19 +64,23 @@ class JsonLines:
                     raise msgspec.ValidationError
                 decoded = structure.decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                if self._learn(line) and rows:  # what comes next has other fields
-                    yield from self._of_kinds(rows, keys or (), values)
-                    rows, values = [], []
+                if self._learn(line):  # what comes next has other fields
+                    if used is not None and rows:
+                        yield from self._of_kinds(rows, used, values)
+                    rows, values, used = [], [], self._structure
                 continue
-            keys = structure.keys
             rows.append(row)
             values.append(structure.values(decoded))
-        if rows:
-            yield from self._of_kinds(rows, keys or (), values)
+        if used is not None and rows:
+            yield from self._of_kinds(rows, used, values)
 
-    def _of_kinds(self, rows: list[int], keys: tuple[str, ...], values: list[tuple[Any, ...]]) -> Iterator[Found]:
+    def _of_kinds(self, rows: list[int], used: _Structure, values: list[tuple[Any, ...]]) -> Iterator[Found]:
+        keys = used.keys
         columns = zip(keys, zip(*values, strict=True), strict=True)
-        texts = [pl.Series(key, _texts(column), dtype=pl.String) for key, column in columns]
+        texts = [
+            pl.Series(key, _lines(column) if key == used.wrapper else _texts(column), dtype=pl.String)
+            for key, column in columns
+        ]
         frame = pl.DataFrame([pl.Series("row", rows, dtype=pl.UInt32), *texts])
         kind = pl.sum_horizontal(pl.col(key).is_not_null().cast(pl.UInt64) * 2**bit for bit, key in enumerate(keys))
         kinds = frame.with_columns(kind=kind).partition_by("kind", include_key=False)
@@ -80,7 +90,11 @@ class JsonLines:
             if named is None:
                 fields = fields_of(tuple(sorted(here)))
                 if fields.missing:
+                    if used.wrapper in here:
+                        yield from _within(some, used.wrapper)
                     continue
+                if len(self._named) == _REMEMBERED:
+                    self._named.clear()
                 named = self._named[here] = Named(fields, as_sent_under(here))
             yield named.found(some.select("row", *named.names))
 
@@ -100,9 +114,12 @@ class JsonLines:
 
 
 def _together(names: _Names, given: dict[str, Any], depth: int = 0) -> _Names | None:
-    """Return the names with those of this object; None where one is an object's here and a value's there."""
+    """Return the names with those of this object; None where one is an object's here and a value's there, or none that
+    a struct can have."""
     found = dict(names)
     for name, value in given.items():
+        if _NOT_IN_NAMES.search(name):
+            return None
         before = found.get(name)
         if isinstance(value, dict):
             inner = _together(before or {}, value, depth + 1) if depth < DEEPEST else None
@@ -119,11 +136,16 @@ def _together(names: _Names, given: dict[str, Any], depth: int = 0) -> _Names | 
 def _structure(names: _Names) -> _Structure | None:
     """Return how lines of these names are decoded; None where they are too many, or two of them are one."""
     paths = dict(_paths(names))
-    known = {path: key for path, key in paths.items() if key in _READ or key.startswith(CLOUDFRONT)}
+    wrapping = [name for name, inner in names.items() if inner is None and compact(name) in WRAPPERS]
+    wrapper = wrapping[0] if len(wrapping) == 1 else ""  # of several the line says which comes first
+    inside = f"f{list(names).index(wrapper)}" if wrapper else ""
+    known = {
+        path: key for path, key in paths.items() if key in _READ or key.startswith(CLOUDFRONT) or path == inside
+    }
     keys = tuple(known.values())
     if not 2 <= len(keys) < 64 or len(set(keys)) < len(keys) or len(paths) >= FIELDS:
         return None
-    return _Structure(names, msgspec.json.Decoder(_struct(names)), keys, attrgetter(*known))
+    return _Structure(names, msgspec.json.Decoder(_struct(names)), keys, compact(wrapper), attrgetter(*known))
 
 
 def _paths(names: _Names, path: str = "", before: str = "") -> Iterator[tuple[str, str]]:
@@ -148,11 +170,27 @@ def _struct(names: _Names) -> type[msgspec.Struct]:
     return msgspec.defstruct("Line", fields, rename=rename, forbid_unknown_fields=True, gc=False)
 
 
+def _within(frame: pl.DataFrame, wrapper: str) -> Iterator[Found]:
+    """Yield what is found in the combined lines that the column `wrapper` holds."""
+    for found in Combined(common=False).found([line.encode() for line in frame[wrapper].to_list()]):
+        yield found._replace(frame=found.frame.with_columns(row=frame["row"].gather(found.frame["row"])))
+
+
+def _lines(values: Sequence[Any]) -> list[str | None]:
+    return [value if type(value) is str else None for value in values]
+
+
 def _texts(values: Sequence[Any]) -> list[str | None]:
     """Return values as `formats.json` reads them: of a list its first."""
-    return [value if value is None or type(value) is str else _text(value) for value in values]
+    return [
+        value
+        if value is None or type(value) is str
+        else value[0]
+        if type(value) is list and value and type(value[0]) is str
+        else _text(value)
+        for value in values
+    ]
 
 
 def _text(value: Any) -> str:
-    first = (value[0] if value else "") if isinstance(value, list) else value
-    return first if isinstance(first, str) else str(first)
+    return str((value[0] if value else "") if isinstance(value, list) else value)

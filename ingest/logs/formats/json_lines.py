@@ -31,7 +31,7 @@ FIELDS = 256  # of a line are read
 _LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 _HEX = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+")
 _decoder = msgspec.json.Decoder(dict[str, Any])
-_WRAPPERS = frozenset(("log", "message", "msg", "line", "raw", "textpayload", "event", "original"))
+WRAPPERS = frozenset(("log", "message", "msg", "line", "raw", "textpayload", "event", "original"))
 _LONGEST_HEAD = 512  # characters before an object
 # A value without quotes. Possessive: what is taken is never given back, so no line is read twice.
 _BARE = re.compile(r'(?<!\\)(":[ \t]*+)([^"{\[}]*+)(?=(["}]))')
@@ -60,7 +60,7 @@ def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
     objects = [given, *_inner(given)]
     for each in objects:
         for name, line in each.items():
-            if isinstance(line, str) and compact(name) in _WRAPPERS:
+            if isinstance(line, str) and compact(name) in WRAPPERS:
                 within = json_object(line) if begins_object(line) else None
                 request = combined(line.rstrip("\r\n")) if within is None else _read(within, inside=True)
                 if isinstance(request, Request):

@@ -133,6 +133,31 @@ def json_lines(draw: st.DrawFn) -> bytes:
     return json.dumps(usual, ensure_ascii=draw(st.booleans())).encode()
 
 
+def wrapped(line: str) -> st.SearchStrategy[bytes]:
+    """A line of a program as runtimes of containers put it into an object."""
+    names = st.sampled_from(["log", "message", "msg", "MESSAGE", "Log"])
+    lines = st.sampled_from([f"{line}\n", line, [line], line[:40], f"#{line}", "{}", 7, None])
+    objects = st.dictionaries(names, lines, min_size=1, max_size=2)
+    return objects.map(lambda given: json.dumps({"stream": "stdout", "time": ISO[0]} | given).encode())
+
+
+COMBINED = f'192.0.2.1 - - [{APACHE[0]}] "GET /a?q=x HTTP/1.1" 200 12 "-" "{FIREFOX}"'
+
+
+@given(st.lists(wrapped(COMBINED) | json_lines(), min_size=1, max_size=8))
+@settings(max_examples=100, deadline=None)
+def test_lines_inside_objects_give_what_each_gives_alone(lines: list[bytes]) -> None:
+    together(lines, "json", SITE, 5)
+
+
+def test_no_combined_line_inside_an_object_is_left() -> None:
+    columns = columns_of("json")
+    line = json.dumps({"log": f"{COMBINED}\n", "stream": "stdout", "time": ISO[0]}).encode()
+    list(columns.found([line]))
+    (found,) = columns.found([b"{}", line, line])
+    assert found.frame["row"].to_list() == [1, 2]
+
+
 @given(st.lists(json_lines() | spoilt(json_lines().map(bytes.decode)), min_size=1, max_size=8))
 @settings(max_examples=150, deadline=None)
 def test_any_lines_of_json_give_what_each_gives_alone(lines: list[bytes]) -> None:

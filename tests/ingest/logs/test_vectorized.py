@@ -99,13 +99,14 @@ USUAL = [
     line(), line(ip="2001:db8::1", user="- frank"), line(agent="-"), line(size="-"), line(status="304", method="POST"),
     line() + ' "more" 0.005', line() + "  ", line(size="512 0.012"), line(ip="example.com:443 192.0.2.7"),
     line().replace("] ", "] 0.012 example.com "), line("/two words"), line(stamp="17/mAy/2015:10:05:61 -0130"),
+    line(agent="é"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("common", [False, True])
 def test_lines_of_the_usual_form_are_parsed_by_columns(common: bool) -> None:
     texts = [*USUAL, *(text.partition(' "-"')[0] for text in USUAL)]
-    lines = [text.encode() + b"\r\n" for text in (*texts, "# top", line("/\\x22"), line(agent="é"))]
+    lines = [text.encode() + b"\r\n" for text in (*texts, "# top", line("/\\x22"))]
     found = usual(lines, common)
     assert found["row"].to_list() == list(range(len(texts)))
     parser = formats.common if common else formats.combined
@@ -170,12 +171,13 @@ def test_the_fields_of_a_w3c_log_may_change_inside_it(size: int) -> None:
 
 HEADS = [
     "192.0.2.1 - - ", "10.0.0.1 - - ", "2001:DB8::1 - ann ", "example.com:443 192.0.2.1 - - ", "- - - ",
-    "a.log:192.0.2.1:5 - - ", "",
+    "a.log:192.0.2.1:5 - - ", "", "192.0.2.1\x1c- - ", "192.0.2.1 \u2028 ",
 ]  # fmt: skip
-QUOTED = [' "-"', ' "h"', ' ""', ' "https://a.example/"', f' "{FIREFOX}"', ' "192.0.2.8"', ' "torn']
+QUOTED = [' "-"', ' "h"', ' ""', ' "https://a.example/"', f' "{FIREFOX}"', ' "192.0.2.8"', ' "é\x0b/1"', ' "torn']
 PIECES = [
     *HEADS, *QUOTED, f"[{STAMP}]", "[2015-05-17T10:05:03Z]", ' "GET /a;jsessionid=1?q=x HTTP/1.1"', " 200 512",
-    ' "GET /%c3%a9 HTTP/1.1"', " 304 -", " 0.012", " ", "\t", '"', "\\", "[", "é",
+    ' "GET /%c3%a9 HTTP/1.1"', " 304 -", " 0.012", " ", "\t", '"', "\\", "[", "é", "\x1c", "\r", "\0",
+    "\x85", "\u2028", "ſ",
 ]  # fmt: skip
 PARTS = (
     HEADS,
