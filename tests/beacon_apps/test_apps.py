@@ -103,6 +103,7 @@ def expected(home: str, base: str, old: bool, form: bool) -> list[Seen]:
     before = f"{base}/old" if old else shoes
     return [
         ("pageview", "", home, "", "Welcome"),
+        ("custom", "early", home, "", "Welcome"),
         ("custom", "signup", home, "", "Welcome"),
         ("pageview", "", shoes, home, "All shoes"),
         *redirected,

@@ -5,6 +5,9 @@ import { useRouter } from "next/navigation"
 import { type FormEvent, type ReactNode, useEffect, useState } from "react"
 import { footfall, start } from "footfall-beacon"
 
+// Most likely, the beacon is not there yet.
+footfall("early")
+
 /** Starts the beacon again whenever it is mounted, which is to change nothing. */
 function Starter() {
   useEffect(() => start({ src: "https://stats.example.com/beacon.all.js", site: "example.com" }), [])

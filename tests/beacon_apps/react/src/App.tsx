@@ -3,6 +3,9 @@ import { createBrowserRouter, createHashRouter, Link, Navigate, Outlet, redirect
 import { RouterProvider } from "react-router/dom"
 import { footfall, start } from "footfall-beacon"
 
+// Most likely, the beacon is not there yet.
+footfall("early")
+
 /** Starts the beacon again whenever it is mounted, which is to change nothing. */
 function Starter() {
   useEffect(() => start({ src: "https://stats.example.com/beacon.all.js", site: "example.com" }), [])
