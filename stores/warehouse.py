@@ -114,10 +114,8 @@ class Warehouse:
             "min_insert_block_size_rows": block,
             "min_insert_block_size_bytes": "0",
         }
-        if self._clients.cluster:
-            settings["distributed_foreground_insert"] = "1"
         with self._clients.lend() as client:
-            client.raw_insert(table, sent.columns, body, settings=settings, fmt="ArrowStream")
+            client.raw_insert(table, sent.columns, body, settings=settings | self._over_shards, fmt="ArrowStream")
 
     def ask(self, question: str, **params: Any) -> pl.DataFrame:
         """The answer to a question of `sql/query`, see `clickhouse.names()`; the engine binds the parameters.
@@ -153,7 +151,12 @@ class Warehouse:
     def command(self, sql: str, params: Mapping[str, Any] | None = None) -> None:
         """Run a statement of ours that answers nothing, with bound parameters."""
         with self._clients.lend() as client:
-            client.command(sql, parameters=bound(sql, params))
+            client.command(sql, parameters=bound(sql, params), settings=self._over_shards)
+
+    @property
+    def _over_shards(self) -> dict[str, str]:
+        """Settings for what is written to a cluster: by itself it answers first, and gives rows to the shards later."""
+        return {"distributed_foreground_insert": "1"} if self._clients.cluster else {}
 
     @property
     def database(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -25,24 +26,19 @@ from tests.stores.read_only import limited
 END = 2**42
 
 
+@contextmanager
+def served(folder: Path, *shards: str) -> Iterator[str]:
+    line = [sys.executable, Path(__file__).with_name("clickhouse_http.py"), folder, "ann", "s3cret", *shards]
+    server = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    yield f"127.0.0.1:{server.stdout.readline().strip()}"
+    server.communicate("", timeout=patient(30))
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            Path(__file__).with_name("clickhouse_http.py"),
-            tmp_path_factory.mktemp("ch"),
-            "ann",
-            "s3cret",
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdout is not None
-    port = server.stdout.readline().strip()
-    yield f"127.0.0.1:{port}"
-    server.communicate("", timeout=patient(30))
+    with served(tmp_path_factory.mktemp("ch")) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +101,15 @@ def test_a_wrong_password_is_said_without_saying_it(address: str) -> None:
     with pytest.raises(Unusable, match=r"ann:\*\*\*@.*does not take this user and password") as caught:
         stores.connect_warehouse(f"clickhouse://ann:wrong@{address}/web")
     assert "wrong@" not in str(caught.value)
+
+
+def test_a_cluster_answers_once_the_rows_are_on_their_shards(tmp_path: Path) -> None:
+    """What is said of rows, such as that a day's are all there, is written after them."""
+    with served(tmp_path, "2") as place:
+        over = stores.connect_warehouse(f"clickhouse://ann:s3cret@{place}/web?cluster=main")
+        over.command("CREATE TABLE told_local (waits UInt64) ENGINE = MergeTree ORDER BY waits")
+        over.command("CREATE TABLE told AS told_local ENGINE = Distributed('main', 'web', told_local, waits)")
+        over.command("INSERT INTO told SELECT getSetting('distributed_foreground_insert') + number FROM numbers(2)")
+        by_shard = "SELECT toUInt32(_shard_num) AS shard, waits FROM told ORDER BY shard"
+        assert over.query(by_shard).rows() == [(1, 2), (2, 1)]
+        over.close()
