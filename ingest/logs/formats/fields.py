@@ -31,7 +31,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "httpxforwardedfor", "xforwardedfor", "csxforwardedfor", "requestheadersxforwardedfor", "requestxforwardedfor",
         "headersxforwardedfor", "forwardedfor", "xff", "httpcfconnectingip", "cfconnectingip", "httptrueclientip",
         "requestheaderscfconnectingip", "httpxrealip", "xrealip", "realip", "requestxrealip",
-        "requestheadersxrealip",
+        "requestheadersxrealip", "proxyprotocoladdr",
     ),
     "request": ("request", "requestline", "httprequest", "req"),
     "method": (
@@ -100,13 +100,13 @@ class Fields:
         no field has a method, all are GET, and a field that is mostly a day or a duration may be the time."""
         here = frozenset(names)
         self._names = {part: tuple(name for name in known if name in here) for part, known in NAMES.items()}
-        found = (name for header in _FORWARDED for name in sorted(here) if name.endswith(header))
-        self._names["forwarded"] = tuple(dict.fromkeys((*self._names["forwarded"], *found)))
         if of_json:
             self._names["time"] += tuple(name for name in _TIMES_IN_JSON if name in here)
+        found = (name for header in _FORWARDED for name in sorted(here) if name.endswith(header))
+        self._names["forwarded"] = tuple(dict.fromkeys((*self._names["forwarded"], *found)))
         if len(self._names["client"]) > 1:  # some call the client their host
             self._names["client"] = tuple(name for name in self._names["client"] if name != "host")
-        elif "host" in self._names["client"]:
+        elif "host" in self._names["client"] and not self._names["forwarded"]:
             self._names["host"] = tuple(name for name in self._names["host"] if name != "host")
         self._day = "date" in here and "time" in here
         self._whole = whole or not here.isdisjoint(_ADDRESSES)
