@@ -299,9 +299,8 @@ def _entities(index: int, given: Payload, limits: Limits) -> dict[str, list[obje
 def _json(index: int, key: str, encoded: str, plain: str, limits: Limits) -> Any:
     """Return the JSON of a key, in base64 or as it is, or the refusal of what is none."""
     try:
-        content = plain.encode("utf-8", "surrogatepass")
-        if encoded:
-            content = urlsafe_b64decode(encoded.replace(" ", "+") + "===")  # a query's "+" has become a blank
+        padded = encoded.replace(" ", "+") + "==="
+        content = urlsafe_b64decode(padded) if encoded else plain.encode("utf-8", "surrogatepass")
     except (binascii.Error, ValueError):
         return Refusal(index, Reason.MALFORMED, f"`{key}` is no base64: encode it so, or send JSON without base64")
     found = from_json(content, limits)

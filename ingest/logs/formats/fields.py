@@ -18,7 +18,7 @@ from ingest.logs.formats.times import time_in
 # Headers in which proxies pass the client on, and what stands before a header's name: `request_`, `headers.`, `cs(`.
 _PASSED_ON = ("xforwardedfor", "xoriginalforwardedfor", "cfconnectingip", "trueclientip", "fastlyclientip",
               "azureclientip", "originalip", "xrealip", "xclientip")  # fmt: skip
-_BEFORE = ("", "http", "request", "requestheaders", "headers", "header", "reqheaders", "cs", "proxyheaders")
+_BEFORE = ("", "http", "request", "requestheaders", "headers", "header", "reqheaders", "cs", "proxyadd")
 
 # Names in lower case without punctuation. nginx and Apache first, then W3C, Caddy, Traefik, Envoy, ECS, clouds.
 NAMES: dict[str, tuple[str, ...]] = {

@@ -159,6 +159,7 @@ def test_a_duration_is_no_time() -> None:
 @pytest.mark.parametrize("header", [
     "request_X-Forwarded-For", "headers.X-Real-Ip", "http_fastly_client_ip", "True-Client-IP", "cs(X-Forwarded-For)",
     "request.headers.Cf-Connecting-Ip", "http_x_original_forwarded_for", "OriginalIP", "proxy_protocol_addr",
+    "proxy_add_x_forwarded_for",
 ])  # fmt: skip
 def test_the_visitor_is_in_whatever_header_the_balancer_has_it(header: str) -> None:
     assert formats.json(json.dumps({**NGINX, "remote_addr": "10.0.0.5", header: "10.1.2.3, 192.0.2.7"})) == NO_HOST
