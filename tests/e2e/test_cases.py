@@ -40,13 +40,16 @@ CASES = {
     "hosts and tags of one network": Case(
         "source",
         referred("www.facebook.com m.facebook.com l.facebook.com android-app://com.facebook.katana/")
-        + at("/?utm_source=Facebook /?utm_source=facebook /?utm_source=FB /?utm_source=Facebook+Ads"),
-        {"facebook.com": 8},
+        + at("/?utm_source=Facebook /?utm_source=facebook /?utm_source=FB /?utm_source=Facebook+Ads")
+        + at("/?utm_source=Facebook_Mobile_Feed /?a=1?utm_source=%22FB%22; /?fbclid=x"),
+        {"facebook.com": 11},
     ),
     "hosts by country and of redirects": Case(
         "source",
-        referred("www.google.de www.google.co.uk t.co out.reddit.com lnkd.in away.vk.com m.news.example news.example"),
-        {"google.com": 2, "x.com": 1, "reddit.com": 1, "linkedin.com": 1, "vk.com": 1, "news.example": 2},
+        referred("www.google.de www.google.co.uk t.co out.reddit.com lnkd.in away.vk.com m.news.example news.example")
+        + referred("en.m.wikipedia.org en.wikipedia.org quark.sm.cn yz.m.sm.cn xn--bcher-kva.example bücher.example"),
+        {"en.wikipedia.org": 2, "sm.cn": 2, "bücher.example": 2, "google.com": 2,
+         "x.com": 1, "reddit.com": 1, "linkedin.com": 1, "vk.com": 1, "news.example": 2},
     ),
     "apps": Case("source", referred(f"{PINTEREST} {GMAIL}"), {"pinterest.com": 1, "mail.google.com": 1}),
     "channels": Case(
@@ -56,8 +59,9 @@ CASES = {
     ),
     "a term however its parameter is called": Case(
         "search",
-        at("/find?q[]=hats /find?q%5B%5D=hats /find?search[term]=hats /find?Q=hats /find?filter[q]=hats"),
-        {"hats": 5},
+        at("/find?q[]=hats /find?q%5B%5D=hats /find?search[term]=hats /find?Q=hats /find?filter[q]=hats")
+        + at("/find?searchText=hats /find?keys=hats /find?q=%E2%80%8Bhats /find?q={search_term_string}"),
+        {"hats": 8},
     ),
     "a term however it is encoded": Case(
         "search",
@@ -130,7 +134,7 @@ def test_a_zone_that_not_all_know_is_refused_and_ends_nothing(up: Up, zone: str)
     question = f"timeseries?site={SITE}&from=2025-06-01&to=2025-06-01&interval=hour&timezone={zone}"
     status, body = up.get(f"/api/v1/{question}")
     assert (status, f"timezone '{zone}' is not known" in body.decode()) == (400, True)
-    assert up.stats(first="2025-06-01", last="2025-06-01")["visits"] == 8
+    assert up.stats(first="2025-06-01", last="2025-06-01")["visits"] == 11
 
 
 OWN_SENDER = """async ([url, site]) => {

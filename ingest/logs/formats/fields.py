@@ -15,6 +15,11 @@ from ingest.logs.client import address_in, is_internal
 from ingest.logs.formats.request import NotUnderstood, Request, as_text, split_request, without_origin
 from ingest.logs.formats.times import time_in
 
+# Headers in which proxies pass the client on, and what stands before a header's name: `request_`, `headers.`, `cs(`.
+_PASSED_ON = ("xforwardedfor", "xoriginalforwardedfor", "cfconnectingip", "trueclientip", "fastlyclientip",
+              "azureclientip", "originalip", "xrealip", "xclientip")  # fmt: skip
+_BEFORE = ("", "http", "request", "requestheaders", "headers", "header", "reqheaders", "cs", "proxyadd")
+
 # Names in lower case without punctuation. nginx and Apache first, then W3C, Caddy, Traefik, Envoy, ECS, clouds.
 NAMES: dict[str, tuple[str, ...]] = {
     "time": (
@@ -28,10 +33,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         "host",
     ),
     "forwarded": (
-        "httpxforwardedfor", "xforwardedfor", "csxforwardedfor", "requestheadersxforwardedfor", "requestxforwardedfor",
-        "headersxforwardedfor", "forwardedfor", "xff", "httpcfconnectingip", "cfconnectingip", "httptrueclientip",
-        "requestheaderscfconnectingip", "httpxrealip", "xrealip", "realip", "requestxrealip",
-        "requestheadersxrealip",
+        *(before + name for name in _PASSED_ON for before in _BEFORE), "forwardedfor", "xff", "realip",
+        "proxyprotocoladdr",
     ),
     "request": ("request", "requestline", "httprequest", "req"),
     "method": (
@@ -62,9 +65,6 @@ NAMES: dict[str, tuple[str, ...]] = {
         "headershost", "clientrequesthost", "authority", "vhost", "virtualhost", "urldomain", "propertieshostname",
     ),
 }  # fmt: skip
-# Headers of the same, whatever stands before their names: `request_`, `headers.`, `cs(`.
-_FORWARDED = ("xforwardedfor", "xoriginalforwardedfor", "cfconnectingip", "trueclientip", "fastlyclientip",
-              "azureclientip", "originalip", "xrealip", "xclientip")  # fmt: skip
 # What some programs call the time of a line of JSON, and others something else.
 _TIMES_IN_JSON = ("requesttime", "date")
 _ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "csuri")  # absolute, mostly
@@ -101,13 +101,11 @@ class Fields:
         no field has a method, all are GET, and a field that is mostly a day or a duration may be the time."""
         here = frozenset(names)
         self._names = {part: tuple(name for name in known if name in here) for part, known in NAMES.items()}
-        found = (name for header in _FORWARDED for name in sorted(here) if name.endswith(header))
-        self._names["forwarded"] = tuple(dict.fromkeys((*self._names["forwarded"], *found)))
         if of_json:
             self._names["time"] += tuple(name for name in _TIMES_IN_JSON if name in here)
         if len(self._names["client"]) > 1:  # some call the client their host
             self._names["client"] = tuple(name for name in self._names["client"] if name != "host")
-        elif "host" in self._names["client"]:
+        elif "host" in self._names["client"] and not self._names["forwarded"]:
             self._names["host"] = tuple(name for name in self._names["host"] if name != "host")
         self._day = "date" in here and "time" in here
         self._whole = whole or not here.isdisjoint(_ADDRESSES)

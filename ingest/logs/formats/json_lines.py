@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from ingest.logs.formats.combined import combined
-from ingest.logs.formats.fields import compact, fields_of
+from ingest.logs.formats.fields import NAMES, compact, fields_of
 from ingest.logs.formats.request import NotUnderstood, Request
 from ingest.logs.formats.w3c import as_sent
 
@@ -33,6 +33,8 @@ _HEX = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+")
 _decoder = msgspec.json.Decoder(dict[str, Any])
 WRAPPERS = frozenset(("log", "message", "msg", "line", "raw", "textpayload", "event", "original"))
 _LONGEST_HEAD = 512  # characters before an object
+_NAMES_OF_TIME = frozenset(NAMES["time"])
+_TIME = re.compile(r"[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9:.,]{8,18}(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))?(?=\s)")
 # A value without quotes. Possessive: what is taken is never given back, so no line is read twice.
 _BARE = re.compile(r'(?<!\\)(":[ \t]*+)([^"{\[}]*+)(?=(["}]))')
 _LITERAL = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -119,10 +121,15 @@ def _mended_object(line: str) -> dict[str, Any] | None:
     """Return the object on a line that is not quite JSON; None where there is none."""
     if not begins_object(line):
         return None
-    line = line[line.find("{") :].rstrip(" \t\r\n,]")
+    head, brace, rest = line.partition("{")
+    line = (brace + rest).rstrip(" \t\r\n,]")
     line = _HEX.sub(_as_json, line) if "\\x" in line else line
     found = _plain_json_object(line)
-    return _plain_json_object(_BARE.sub(_as_value, line)) if found is None else found
+    if found is None:
+        found = _plain_json_object(_BARE.sub(_as_value, line))
+    if found is not None and (time := _TIME.match(head)) and _NAMES_OF_TIME.isdisjoint(map(compact, found)):
+        found["time"] = time[0]  # as Caddy's console has it
+    return found
 
 
 def _as_value(match: re.Match[str]) -> str:

@@ -129,6 +129,16 @@ def test_what_stands_around_an_object_is_no_part_of_it(before: str, behind: str)
     assert formats.json(line) == NO_HOST
 
 
+def test_the_time_may_stand_before_the_object() -> None:
+    request = {"remote_ip": "192.0.2.7", "method": "GET", "host": "www.example.com", "uri": "/a?q=x",
+               "headers": {"User-Agent": [AGENT], "Referer": [FROM]}}  # fmt: skip
+    line = json.dumps({"request": request, "status": 200})
+    head = "2025/06/01 12:00:00.000\tinfo\thttp.log.access\thandled request\t"
+    assert formats.detect([(head + line).encode()]) == "json"
+    assert formats.json(head + line) == WHOLE
+    assert formats.json("2024-01-01T00:00:00Z " + json.dumps(NGINX)) == NO_HOST
+
+
 @pytest.mark.parametrize("value", ["", "-", " - ", "0.001, 0.002", "0.001 : 0.002", "007", "NaN", "10.0.0.1:80"])
 def test_a_number_that_is_none_costs_no_line(value: str) -> None:
     first = f'{{"upstream_response_time":{value},{json.dumps(NGINX)[1:]}'
@@ -148,10 +158,17 @@ def test_a_duration_is_no_time() -> None:
 
 @pytest.mark.parametrize("header", [
     "request_X-Forwarded-For", "headers.X-Real-Ip", "http_fastly_client_ip", "True-Client-IP", "cs(X-Forwarded-For)",
-    "request.headers.Cf-Connecting-Ip", "http_x_original_forwarded_for", "OriginalIP",
+    "request.headers.Cf-Connecting-Ip", "http_x_original_forwarded_for", "OriginalIP", "proxy_protocol_addr",
+    "proxy_add_x_forwarded_for",
 ])  # fmt: skip
 def test_the_visitor_is_in_whatever_header_the_balancer_has_it(header: str) -> None:
     assert formats.json(json.dumps({**NGINX, "remote_addr": "10.0.0.5", header: "10.1.2.3, 192.0.2.7"})) == NO_HOST
+
+
+def test_a_host_beside_a_chain_is_the_pages() -> None:
+    given = {**NGINX, "host": "www.example.com", "x_forwarded_for": "192.0.2.7"}
+    del given["remote_addr"]
+    assert formats.json(json.dumps(given)) == WHOLE
 
 
 def test_a_host_is_the_same_with_and_without_its_usual_port() -> None:
