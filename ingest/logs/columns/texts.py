@@ -10,6 +10,7 @@ from ingest.logs import formats
 from ingest.logs.columns.found import Found, Named, as_text, looked_up
 
 _CAPTURED = ("agent", "referrer", "host")  # as `HaProxy.captured` returns them
+_LONGEST_PATTERN = 8_000  # characters: of some hundred fields; the automaton of a longer one is slow, or too large
 _PREFIX = "]: "  # at the end of what syslog puts before a line
 
 
@@ -25,7 +26,7 @@ class Texts:
         text = as_text(lines)
         sample = next((line for line in text if line and not line.startswith("#")), None)
         pattern = None if sample is None else self._format.pattern(sample)
-        if pattern is not None:
+        if pattern is not None and len(pattern) <= _LONGEST_PATTERN:
             frame = _groups(text, pattern)
             yield self._named.found(frame.select("row", *(_value(frame, name) for name in self._named.names)))
 

@@ -107,6 +107,13 @@ def test_any_lines_of_a_format_give_what_each_gives_alone(name: str, data: st.Da
     together(data.draw(st.lists(lines.map(str.encode) | spoilt(lines), min_size=1, max_size=8)), shape, SITE, 5)
 
 
+@pytest.mark.parametrize("count", [300, 5_000])
+def test_lines_of_very_many_fields_give_what_each_gives_alone(count: int) -> None:
+    more = " ".join(f"x-{number}" for number in range(count))
+    line = b"2025-06-01 12:00:00 192.0.2.1 GET /a 200" + b" 1" * count
+    together([line, line, line[:-2]], f"w3c date time c-ip cs-method cs-uri-stem sc-status {more}", SITE, 3)
+
+
 SCALARS = st.sampled_from([None, True, 7, -0.0, 1.5, 1e300, 10**30, "", "-", "x", [], ["x", {}], [None], {}, {"a": 1}])
 FIELDS: dict[str, list[Any]] = {
     "ts": [1748779200.25, 1748779200, *ISO], "remote_ip": [*IPS, ["192.0.2.1"], None],
