@@ -29,6 +29,7 @@ Seen = tuple[str, str, str, str, str]  # type and name of an event, its page, th
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
+    require("chromium", shutil.which("chromium") is not None, "apt-get install chromium")
     return building.built()
 
 
@@ -47,7 +48,6 @@ def made(up: Up, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def browser(made: Front) -> Iterator[Browser]:
-    require("chromium", shutil.which("chromium") is not None, "apt-get install chromium")
     with sync_playwright() as playwright:
         line = [*QUIET, "--ignore-certificate-errors", f"--user-agent={CHROME}", f"--host-resolver-rules={made.rule}"]
         opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=line)
