@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from activity.enrich import SiteRules
 from ingest.logs import formats
+from ingest.logs.batch import Batch
+from ingest.logs.events import EventWriter
 from ingest.logs.formats import NotUnderstood, Request
+from ingest.logs.vectorized import LogLines
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 NOON = 1_748_779_200_000  # 2025-06-01T12:00:00Z
@@ -20,6 +24,12 @@ NO_HOST = WHOLE._replace(host="")
 COMBINED = f'192.0.2.7 - - [01/Jun/2025:12:00:00 +0000] "GET /a?q=x HTTP/1.1" 200 5 "{FROM}" "{AGENT}"'
 NGINX = {"time_iso8601": ISO, "remote_addr": "192.0.2.7", "request": "GET /a?q=x HTTP/1.1", "status": 200,
          "http_referer": FROM, "http_user_agent": AGENT}  # fmt: skip
+
+HEADERS = [
+    "request_X-Forwarded-For", "headers.X-Real-Ip", "http_fastly_client_ip", "True-Client-IP", "cs(X-Forwarded-For)",
+    "request.headers.Cf-Connecting-Ip", "http_x_original_forwarded_for", "OriginalIP", "proxy_protocol_addr",
+    "proxy_add_x_forwarded_for",
+]  # fmt: skip
 
 LINES: dict[str, tuple[dict[str, Any], Request]] = {
     "nginx as Matomo has it written": (
@@ -118,6 +128,21 @@ def test_a_line_is_read_by_its_fields(name: str) -> None:
     assert formats.json(line) == expected
 
 
+@pytest.mark.parametrize("name", [*LINES, *HEADERS])
+def test_many_lines_are_read_as_one_is(name: str) -> None:
+    given, expected = LINES.get(name, ({**NGINX, "remote_addr": "10.0.0.5", name: "10.1.2.3, 192.0.2.7"}, NO_HOST))
+    writer = EventWriter(SiteRules("example.com"), b"key", NOON + 1_000, None)
+    reader = LogLines("json", writer)
+    for first in (1, 4):
+        batch = Batch()
+        reader.read_all(first, [json.dumps(given).encode()] * 3, batch)
+        assert (batch.not_understood, batch.refused) == ([], {})
+        assert batch.accepted.visitors == [writer.visitor(expected.ip, expected.agent).name] * 3
+        events = [json.loads(record.value) for record in batch.accepted.records]
+        url = f"https://{expected.host or 'example.com'}{expected.target}"
+        assert [(event["url"], event["occurred_at"]) for event in events] == [(url, NOON)] * 3
+
+
 @pytest.mark.parametrize("before", [
     "<190>Jun  1 12:00:00 web nginx: ", "2025-06-01T12:00:00+00:00 lb haproxy[123]: ", "web-1  | ", "@cee: ",
     "2025-06-01T12:00:03.123456789Z stdout F ", "[", "  ",
@@ -156,11 +181,7 @@ def test_a_duration_is_no_time() -> None:
     assert isinstance(found, NotUnderstood) and "time" in found.why
 
 
-@pytest.mark.parametrize("header", [
-    "request_X-Forwarded-For", "headers.X-Real-Ip", "http_fastly_client_ip", "True-Client-IP", "cs(X-Forwarded-For)",
-    "request.headers.Cf-Connecting-Ip", "http_x_original_forwarded_for", "OriginalIP", "proxy_protocol_addr",
-    "proxy_add_x_forwarded_for",
-])  # fmt: skip
+@pytest.mark.parametrize("header", HEADERS)
 def test_the_visitor_is_in_whatever_header_the_balancer_has_it(header: str) -> None:
     assert formats.json(json.dumps({**NGINX, "remote_addr": "10.0.0.5", header: "10.1.2.3, 192.0.2.7"})) == NO_HOST
 
