@@ -210,8 +210,9 @@ class Warehouse:
         shard: tuple[int, int] = (0, 1),
         names: Collection[str] = columns.COLUMNS,
     ) -> Iterator[pl.DataFrame]:
-        """Live events that occurred in a span, day by day, in frames of about 125,000 rows with these event columns.
+        """Live events that occurred in a span, in frames of about 125,000 rows with these event columns.
 
+        Days come in order: several in a frame where they have few rows, one in several frames where it has more.
         `visitors` (`site`, `visitor`) restricts them to some; None is all. Events that a batch after `upto_batch` wrote
         are left out, and those of visitors outside of `shard`: a number, and of how many shards."""
         params = _span(site, start_ms, end_ms) | {"upto": upto_batch, "shard": shard[0], "shards": shard[1]}
@@ -220,16 +221,17 @@ class Warehouse:
         if visitors is not None:
             where += " AND (site, visitor) IN (SELECT site, visitor FROM wanted)"
         counted = f"SELECT day, count() AS rows FROM event_rows WHERE {where} GROUP BY day ORDER BY day"
-        share_of_a_day = f"""
+        share_of_days = f"""
             SELECT {", ".join(names)} FROM event_rows FINAL
-            WHERE {where} AND day = {{day:Date}} AND visitor BETWEEN {{least:UInt64}} AND {{most:UInt64}}"""
-        for day, count in self._among(counted, params, visitors).iter_rows():
+            WHERE {where} AND day BETWEEN {{first:Date}} AND {{last:Date}}
+                AND visitor BETWEEN {{least:UInt64}} AND {{most:UInt64}}"""
+        for first, last, count in _read_at_once(self._among(counted, params, visitors)):
             shares = count // _CHUNK_ROWS + 1
             # Visitors are hashes, and rows are stored in their order: a range of visitors is read without the others.
             for share in range(shares):
                 least, most = (2**64 * share // shares, 2**64 * (share + 1) // shares - 1)
-                here = params | {"day": _iso(day), "least": least, "most": most}
-                found = self._among(share_of_a_day, here, visitors)
+                here = params | {"first": _iso(first), "last": _iso(last), "least": least, "most": most}
+                found = self._among(share_of_days, here, visitors)
                 frame = frames.shaped(found, {name: columns.COLUMNS[name] for name in names})
                 if not frame.is_empty():
                     yield frame
@@ -416,6 +418,17 @@ class Warehouse:
         self._own_defaults[table] = frozenset(described.filter(pl.col("default_type") != "")["name"])
         self._types[table] = dict(zip(described["name"], described["type"], strict=True))
         return self._types[table]
+
+
+def _read_at_once(counted: pl.DataFrame) -> Iterator[tuple[Any, Any, int]]:
+    """Days that are read together: the first, the last, and their rows; `counted` has `day` and `rows`, in order."""
+    days, total = list[Any](), 0
+    for day, rows in [*counted.iter_rows(), (None, _CHUNK_ROWS + 1)]:
+        if days and total + rows > _CHUNK_ROWS:
+            yield days[0], days[-1], total
+            days, total = [], 0
+        days.append(day)
+        total += rows
 
 
 def _within(column: str, site: str | None, *, by_day: bool = True) -> str:

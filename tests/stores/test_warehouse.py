@@ -307,3 +307,19 @@ def test_deleted_rows_stay_deleted_when_all_is_merged_into_one_part(warehouse: W
     warehouse.command("OPTIMIZE TABLE event_rows FINAL")
     assert warehouse.count_events() == 400
     assert warehouse.query("SELECT count() FROM events").item() == 400
+
+
+def test_days_of_few_rows_are_read_together_and_a_day_of_many_in_parts(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, many = frames.events(300, days=60), frames.events(400, seed=1, days=1, start=frames.START + 60 * frames.DAY_MS)
+    monkeypatch.setattr("stores.warehouse._CHUNK_ROWS", 100)
+    for number, given in enumerate((few, many, frames.events(200, seed=2, start=frames.START + 61 * frames.DAY_MS))):
+        warehouse.insert("event_rows", frames.marked(given, 1), f"days {number}")
+    parts = list(warehouse.events_between(None, None, 0, END))
+    days = [(part["occurred_at"].min() // frames.DAY_MS, part["occurred_at"].max() // frames.DAY_MS) for part in parts]
+    assert days == sorted(days)
+    assert 3 <= sum(last - first > 5 for first, last in days) <= 4
+    alone = frames.START // frames.DAY_MS + 60
+    assert sum(part.height for part, (first, last) in zip(parts, days, strict=True) if first == last == alone) == 400
+    assert sum(part.height for part in parts) == 900 == pl.concat(parts)["id_lo"].n_unique()
