@@ -64,8 +64,12 @@ class FrameFeed:
 
     def batches(self) -> Iterator[pl.DataFrame]:
         """The frames, with the event columns `names`. Raises what making them raises."""
-        for frame in self.frames():
-            yield frame.select(self.names)
+        made = iter(self.frames())
+        with ThreadPoolExecutor(1, "reading") as thread:  # the next one is read while this one is worked on
+            coming = thread.submit(next, made, None)
+            while (frame := coming.result()) is not None:
+                coming = thread.submit(next, made, None)
+                yield frame.select(self.names)
 
 
 class _Number(Step):
