@@ -34,17 +34,19 @@ def without_empty(frame: pl.DataFrame, keeping: Collection[str]) -> pl.DataFrame
 
 
 def _is_empty(values: pl.Series) -> bool:
-    """Whether a column has no value but its type's default. The first one tells nearly always."""
-    first = values[0]
-    if first is None:
+    """Whether a column of texts, numbers or truth values has no value but its type's default. The first one tells
+    nearly always."""
+    kind, first = values.dtype, values[0]
+    if values.null_count():
         return values.null_count() == len(values)
-    if first not in ("", 0) or values.null_count():  # 0: also False
-        return False
-    if values.dtype == pl.String:
-        return values.str.len_bytes().max() == 0
-    if values.dtype == pl.Boolean:
-        return not values.any()
-    return values.dtype.is_numeric() and values.min() == values.max()
+    if kind == pl.String:
+        return first == "" and values.str.len_bytes().max() == 0
+    if kind == pl.Categorical:
+        ids = values.to_physical()
+        return first == "" and ids.min() == ids.max()
+    if kind == pl.Boolean:
+        return not first and not values.any()
+    return kind.is_numeric() and first == 0 and values.min() == values.max()
 
 
 def answer(
