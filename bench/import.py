@@ -75,7 +75,7 @@ def write_log(path: Path, lines: int, form: str = "combined") -> None:
     """Write a month of a site's log as visits, each page followed by its assets where the visit has none of them yet.
 
     A visitor comes once or a few times and reads three pages on average, minutes apart; there are searches, 404s,
-    crawlers, and one line in 10,000 is cut short. Two lines of five are assets."""
+    crawlers, and one line in 10,000 is cut short. Nearly half of the lines are assets."""
     head, text = FORMS[form]
     rng = random.Random(17)
     people = user_agents()

@@ -7,6 +7,7 @@ adapters pass the partition explicitly and never let a client choose.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
@@ -52,9 +53,10 @@ def murmur2(data: bytes) -> int:
 
 
 def murmur2_of(keys: Collection[bytes]) -> dict[bytes, int]:
-    """Return `murmur2` of each of these keys, computed in vectors: all keys of one length at once."""
-    import numpy as np  # not needed by who publishes one by one
+    """Return `murmur2` of each of these keys, computed in vectors: all keys of one length at once.
 
+    It needs numpy to be loaded."""
+    np = sys.modules["numpy"]
     hashes: dict[bytes, int] = {}
     lengths: dict[int, list[bytes]] = {}
     for key in keys:
@@ -144,7 +146,8 @@ class Router:
         topics: dict[str, list[list[int]]] = {}  # for each partition the indexes
         too_large: list[int] = []
         limit, turn = self._limit, self._turn
-        many = len(records) >= _MANY
+        # Whoever loads or imports has numpy. The tracking service and its functions do without, and compute key by key.
+        many = len(records) >= _MANY and sys.modules.get("numpy") is not None
         known = murmur2_of({record.key for record in records if record.key is not None}) if many else {}
         for index, (topic, key, value, headers, partition, _) in enumerate(records):
             logs = topics.get(topic)

@@ -64,12 +64,17 @@ class FrameFeed:
 
     def batches(self) -> Iterator[pl.DataFrame]:
         """The frames, with the event columns `names`. Raises what making them raises."""
-        made = iter(self.frames())
-        with ThreadPoolExecutor(1, "reading") as thread:  # the next one is read while this one is worked on
-            coming = thread.submit(next, made, None)
-            while (frame := coming.result()) is not None:
-                coming = thread.submit(next, made, None)
-                yield frame.select(self.names)
+        for frame in self.frames():
+            yield frame.select(self.names)
+
+
+def read_ahead(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The frames, each of them read while the one before is worked on."""
+    with ThreadPoolExecutor(1, "reading") as thread:
+        coming = thread.submit(next, frames, None)
+        while (frame := coming.result()) is not None:
+            coming = thread.submit(next, frames, None)
+            yield frame
 
 
 class _Number(Step):

@@ -151,7 +151,7 @@ def stored_events(
     `visitors` (`site`, `visitor`) restricts it to some; None is all."""
     begin, finish = start - MARGIN_BEFORE_MS, end + MARGIN_AFTER_MS
     between = partial(loader.warehouse.events_between, site, visitors, begin, finish, names=NEEDED)
-    return FrameFeed(between, NEEDED)
+    return FrameFeed(lambda: io.read_ahead(between()), NEEDED)
 
 
 def put_in_place(loader: Loader, checkpoint: Checkpoint, stored: pl.DataFrame, rebuilt: pl.DataFrame, name: str) -> int:

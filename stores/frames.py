@@ -24,20 +24,19 @@ def arrow(frame: pl.DataFrame) -> bytes:
     return body.getvalue()
 
 
-def without_empty(frame: pl.DataFrame, keeping: Collection[str]) -> pl.DataFrame:
-    """The frame without columns in which every value is 0, "" or null, but for those `keeping`.
+def without_empty(frame: pl.DataFrame, types: Mapping[str, str], keeping: Collection[str]) -> pl.DataFrame:
+    """The frame without columns in which every value is what the engine fills in where there is none; not `keeping`.
 
-    The engine fills them in itself, which takes less than reading them: of an imported log half of the columns are
-    empty."""
-    filled = [name for name in frame.columns if name in keeping or not _is_empty(frame[name])]
+    That takes less than reading them: of an imported log half of the columns are empty. `types` are the table's."""
+    filled = [name for name in frame.columns if name in keeping or not _is_empty(frame[name], types[name])]
     return frame.select(filled) if filled else frame
 
 
-def _is_empty(values: pl.Series) -> bool:
-    """Whether a column of texts, numbers or truth values has no value but its type's default. The first one tells
-    nearly always."""
+def _is_empty(values: pl.Series, its_type: str) -> bool:
+    """Whether each value of a column is null, or, where the table has no nulls there, "", 0 or false. The first one
+    tells nearly always."""
     kind, first = values.dtype, values[0]
-    if values.null_count():
+    if values.null_count() or its_type.startswith("Nullable"):
         return values.null_count() == len(values)
     if kind == pl.String:
         return first == "" and values.str.len_bytes().max() == 0

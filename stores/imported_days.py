@@ -72,7 +72,7 @@ class ImportedDays:
 
         Over a cluster they stay, where nothing is removed: a `Distributed` table has no mutations, and replicated ones
         take none with a subquery."""
-        if self._warehouse.parts() is None:
+        if self._warehouse.over_cluster:
             return
         counting = """
             (part, day, version) GLOBAL IN (

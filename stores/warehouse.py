@@ -73,6 +73,7 @@ class Warehouse:
             "do_not_merge_across_partitions_select_final": "1",
         }
         self._clients = Clients(url, settings)
+        self.over_cluster = bool(self._clients.cluster)  # whose shards the tables are spread over
         self._read_only = ReadOnlyClient(self._clients)
         self.url = self._clients.safe_url
         self._types: dict[str, dict[str, str]] = {}
@@ -156,9 +157,8 @@ class Warehouse:
     @property
     def _over_shards(self) -> dict[str, str]:
         """Settings for what is written to a cluster: by itself it answers first, and gives rows to the shards later."""
-        return {"distributed_foreground_insert": "1"} if self._clients.cluster else {}
+        return {"distributed_foreground_insert": "1"} if self.over_cluster else {}
 
-    @property
     def database(self) -> str:
         """The name of the database."""
         return self._clients.database
@@ -313,7 +313,7 @@ class Warehouse:
 
         `table`, `partition`, `first`, `last`, `rows`, `first_day`, `last_day`, see `pipeline.losses`. None over a
         cluster, which restores its own."""
-        if self._clients.cluster:
+        if self.over_cluster:
             return None
         return self.query(_PARTS, {"tables": [*TABLES, *BUILT]})
 
@@ -322,7 +322,7 @@ class Warehouse:
 
         Looks at all months that these days (since the epoch) touch, and reads every byte of them. Empty over a
         cluster."""
-        if self._clients.cluster:
+        if self.over_cluster:
             return []
         found = []
         for table, partition in self.query(_PARTITIONS, {"first": first_day, "last": last_day}).iter_rows():
@@ -403,7 +403,7 @@ class Warehouse:
         strange = [name for name in frame.columns if name not in types]
         if strange:
             raise ValueError(f"table {table} has no column {', '.join(strange)}; it has {', '.join(types)}")
-        sent = frames.without_empty(frame, self._own_defaults[table])
+        sent = frames.without_empty(frame, types, self._own_defaults[table])
         times = [name for name in sent.columns if "DateTime64" in types[name] and sent[name].dtype == pl.Int64]
         sent = sent.with_columns(pl.col(times).cast(frames.TIME)).rechunk()
         return columns.as_ids(sent) if sent.height >= columns.MANY else sent

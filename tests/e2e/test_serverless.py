@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,14 @@ def test_a_request_to_the_zip_is_a_record_on_kafka(track: RuntimeApi, kafka: str
     assert {r.partition for r in records} == {record.partition}, "one visitor, one partition number"
     assert record.partition == (murmur2(record.key) & 0x7FFFFFFF) % 4
     assert not [r for r in records if b"203.0.113" in r.value + r.key], "the address went no further than the request"
+
+
+def test_as_many_records_as_a_request_can_make_are_published(track: RuntimeApi, kafka: str, site: str) -> None:
+    pages = [{"site": site, "type": "pageview", "url": f"https://{site}/{number}?q=x"} for number in range(500)]
+    answer = track.invoke(events.http("POST", "/collect", pages))
+    assert (answer["statusCode"], json.loads(answer["body"])["accepted"]) == (202, 500)
+    records = read(kafka, site)
+    assert Counter(record.topic for record in records) == {"footfall.pageview": 500, "footfall.search": 500}
 
 
 def test_the_zip_answers_like_the_service(track: RuntimeApi, kafka: str, site: str) -> None:

@@ -32,6 +32,13 @@ def same(a: pl.DataFrame, b: pl.DataFrame) -> bool:
     return a.sort("visitor", "session_id").equals(b.sort("visitor", "session_id"))
 
 
+def test_a_search_that_found_nothing_is_stored_as_such_alone_in_its_batch(world: World, loader: live.Loader) -> None:
+    world.publish(event(1, type=EventType.SEARCH, term="nothing", results=0))
+    assert [counted["dedupe.fresh"] for counted in loader.drain()] == [1]
+    (found,) = world.warehouse.events_between(None, None, 0, 2**41)
+    assert found["results"].to_list() == [0]
+
+
 def assert_rollups_equal_a_group_by(world: World) -> None:
     events = pl.concat(list(world.warehouse.events_between(None, None, 0, 2**41)))
     for grain, size in rollup.GRAINS.items():

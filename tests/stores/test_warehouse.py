@@ -13,6 +13,7 @@ import pytest
 import stores
 from activity import columns, rollup, session
 from stores.base import QueryFailed, StoreUnreachable, Unusable
+from stores.frames import without_empty
 from stores.warehouse import Warehouse
 from tests.stores import frames
 
@@ -39,17 +40,32 @@ def test_events_come_back_in_the_same_columns_and_values(warehouse: Warehouse) -
     assert frames.same(given.filter(pl.col("site") == "a.example"), all_events(warehouse, site="a.example"))
 
 
-def test_columns_that_hold_nothing_come_back_as_they_were(warehouse: Warehouse) -> None:
-    empty = pl.lit(None, dtype=pl.Int64)
-    given = frames.events(20).with_columns(
+def hollow(count: int) -> pl.DataFrame:
+    """Events of which many columns hold nothing, and those that may be null hold 0."""
+    zero = pl.lit(0, dtype=pl.Int64)
+    return frames.events(count).with_columns(
         pl.lit(False).alias("interactive"), pl.lit("").alias("path"), pl.lit("").alias("country"),
-        pl.lit(0, dtype=pl.Int64).alias("engaged_ms"), empty.alias("sent_at"), empty.alias("results"),
+        zero.alias("engaged_ms"), zero.alias("results"), zero.alias("sent_at"),
     )  # fmt: skip
+
+
+def test_columns_that_hold_nothing_come_back_as_they_were(warehouse: Warehouse) -> None:
+    given = hollow(20)
+    missing = given.with_columns(pl.lit(None, dtype=pl.Int64).alias("sent_at"), results=pl.Series([None] * 19 + [0]))
     one_else = given.with_columns(path=pl.Series([""] * 19 + ["/"]))
-    for number, rows in enumerate((given, one_else, columns.as_ids(given))):
+    for number, rows in enumerate((given, missing, one_else, columns.as_ids(given))):
         warehouse.command("TRUNCATE TABLE event_rows")
         warehouse.insert("event_rows", frames.marked(rows, 1), f"empty {number}")
         assert frames.same(columns.as_texts(rows), all_events(warehouse))
+
+
+@pytest.mark.parametrize("ids", [False, True])
+def test_columns_that_hold_nothing_are_not_sent(warehouse: Warehouse, ids: bool) -> None:
+    given = hollow(20).with_columns(sent_at=pl.lit(None, dtype=pl.Int64))
+    types = warehouse.types_of("event_rows")
+    sent = without_empty(columns.as_ids(given) if ids else given, types, ["country"]).columns
+    assert {"site", "visitor", "props", "results", "country"} <= {*sent}
+    assert not {"interactive", "path", "engaged_ms", "sent_at", "region", "language", "user"} & {*sent}
 
 
 def test_a_value_that_is_not_a_columns_own_default_is_kept(warehouse: Warehouse) -> None:
