@@ -84,7 +84,7 @@ def test_a_request_to_the_zip_is_a_record_on_kafka(track: RuntimeApi, kafka: str
 
 def test_as_many_records_as_a_request_can_make_are_published(track: RuntimeApi, kafka: str, site: str) -> None:
     pages = [{"site": site, "type": "pageview", "url": f"https://{site}/{number}?q=x"} for number in range(500)]
-    answer = track.invoke(events.http("POST", "/collect", pages))
+    answer = track.invoke(events.http("POST", "/collect", {"events": pages}))
     assert (answer["statusCode"], json.loads(answer["body"])["accepted"]) == (202, 500)
     records = read(kafka, site)
     assert Counter(record.topic for record in records) == {"footfall.pageview": 500, "footfall.search": 500}
