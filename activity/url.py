@@ -3,9 +3,9 @@
 The normal form is that of RFC 3986, section 6.2.2: percent-encoding in upper case and only where it is needed, dot
 segments removed, scheme and host in lower case. Characters that an address may not hold (é, a space, a byte that is
 not UTF-8) are percent-encoded, as browsers do but access logs, pixels and hand-written senders do not. `readable`
-decodes a path again for people. The session ids that servers of Java and ASP.NET put into paths are removed, of referrers too. A
-fragment is a place on the page and no part of it, but for those that begin with "/" or "!": a router in the browser has
-its pages there, so "#/about" belongs to the path, and a query behind it to the query.
+decodes a path again for people. The session ids that servers of Java and ASP.NET put into paths are removed, also of
+referrers. A fragment is a place on the page and no part of it, but for those that begin with "/" or "!": a router in
+the browser has its pages there, so "#/about" belongs to the path, and a query behind it to the query.
 
 We do not use `urllib.parse` to split an address: the parser must accept everything that a browser may show (a port
 out of range, a stray bracket), never keep a password, and cost about a microsecond.
