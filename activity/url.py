@@ -229,6 +229,7 @@ _WORDS = frozenset(
     ("term", "terms", "text", "value", "query", "string", "phrase", "fulltext", "match", "for", "key", "input",
      "apifulltext", "blockform", "q")
 )  # fmt: skip
+_BEHIND = _WORDS | {"word", "words"}  # of `searchword`
 _CONTAINS = ("_cont", "_matches", "_contains", "_like")  # of `q[title_cont]`
 _KNOWN_AS = {"keys": "keywords", "ssearch": "search"}  # by Drupal and Shopware
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
@@ -278,7 +279,8 @@ def _meant(name: str) -> Iterator[str]:
         if len(whole) > 1 or whole == "q":  # `_k` and `_s` are something else
             yield _KNOWN_AS.get(whole, whole)
         for word in ("search", "query"):
-            if whole.startswith(word) and whole.removeprefix(word).removeprefix("key") in _WORDS | {"word", "words"}:
+            behind = whole.removeprefix(word) if whole.startswith(word) else ""
+            if behind in _BEHIND or behind.removeprefix("key") in _BEHIND:
                 yield word
 
 
