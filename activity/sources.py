@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from activity.url import host_of
 
-VERSION = "4"
+VERSION = "5"
 
 
 class Kind(StrEnum):
