@@ -99,11 +99,13 @@ def origin(parameters: Mapping[str, str], referrer_host: str) -> Origin:
     get = parameters.get
     click = next((name for name in _CLICKS if parameters.get(name)), "")
     tags = [_tidy(get(name, "")) for name in _TAGS]
-    tagged = tags[0] or _tidy(get("source") or get("ref") or "")
+    sources = (tags[0], _tidy(get("source", "")), _tidy(get("ref", "")))
+    tagged = next((text for text in sources if text and not is_unset(text)), "")
     if not (tagged or referrer_host or click or any(tags)):
         return DIRECT
     found = _classify(tagged, tags[1], tags[2], tags[3], tags[4], referrer_host, click)
-    # `source` and `ref` name a source, but they are not utm_source.
+    # `source` and `ref` name a source, but they are not utm_source. That is kept as it was written, also where it says
+    # nothing.
     return found if tags[0] == found.utm_source else msgspec.structs.replace(found, utm_source=tags[0])
 
 
@@ -131,13 +133,12 @@ def referrer_host(referrer: str) -> str:
 def _classify(
     tagged: str, utm_medium: str, campaign: str, term: str, content: str, referrer: str, click: str
 ) -> Origin:
-    named = "" if is_unset(tagged) else tagged
-    source, medium = name_of(named or referrer), "" if is_unset(utm_medium) else utm_medium.lower()
+    source, medium = name_of(tagged or referrer), "" if is_unset(utm_medium) else utm_medium.lower()
     if click:
         source = source or name_of(_CLICKS[click][0])
         medium = medium or _CLICKS[click][1]
     kind = kind_of(source)
-    if not medium and not named and source:
+    if not medium and not tagged and source:
         medium = "organic" if kind is Kind.SEARCH else "referral"
     return Origin(
         source, medium, _channel(source, medium, campaign.lower(), kind), tagged, utm_medium, campaign,

@@ -24,7 +24,7 @@ from activity.geo import NOWHERE, Place
 from activity.incoming import Incoming, Revenue, time_of
 from activity.refusal import Reason, Refusal
 from activity.sources import VERSION as SOURCES_VERSION
-from activity.url import parameters, without_www
+from activity.url import parameters, without_session_ids, without_www
 from activity.url import parse as parse_address
 from activity.user_agent import Agent, data_version
 
@@ -116,7 +116,7 @@ def _page(site: SiteRules, url: str, referrer: str) -> _Page | None:
         url=address.url,
         host=address.host,
         path=address.path,
-        referrer=referrer,
+        referrer=without_session_ids(referrer),
         **msgspec.structs.asdict(came),
     )
     return _Page(template, search.search_term(query, site.search_parameters))

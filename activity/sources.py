@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from activity.url import host_of
 
-VERSION = "4"
+VERSION = "5"
 
 
 class Kind(StrEnum):
@@ -266,7 +266,7 @@ def name_of(source: str) -> str:
     if scheme := _SCHEME.match(text):
         authority = _END.split(text[scheme.end() :], maxsplit=1)[0]
         text = host_of(authority.rpartition("@")[2]) or text
-    text = _in_letters(text) if "xn--" in text else text
+    text = _in_letters(text) if "xn--" in text and " " not in text else text
     host = _without_device(_SCHEME.sub("", text.strip(_AROUND), count=1).partition("/")[0].partition("?")[0])
     rest = _without_device(text)
     return _network(host) or _network_of_tag(host) or (rest if rest == text else name_of(rest))

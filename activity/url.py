@@ -3,9 +3,9 @@
 The normal form is that of RFC 3986, section 6.2.2: percent-encoding in upper case and only where it is needed, dot
 segments removed, scheme and host in lower case. Characters that an address may not hold (é, a space, a byte that is
 not UTF-8) are percent-encoded, as browsers do but access logs, pixels and hand-written senders do not. `readable`
-decodes a path again for people. The session ids that servers of Java and ASP.NET put into paths are removed. A
-fragment is a place on the page and no part of it, but for those that begin with "/" or "!": a router in the browser has
-its pages there, so "#/about" belongs to the path, and a query behind it to the query.
+decodes a path again for people. The session ids that servers of Java and ASP.NET put into paths are removed, also of
+referrers. A fragment is a place on the page and no part of it, but for those that begin with "/" or "!": a router in
+the browser has its pages there, so "#/about" belongs to the path, and a query behind it to the query.
 
 We do not use `urllib.parse` to split an address: the parser must accept everything that a browser may show (a port
 out of range, a stray bracket), never keep a password, and cost about a microsecond.
@@ -43,6 +43,7 @@ _SECOND_QUESTION = re.compile(
     r"^\?+|\?(?=(?:utm|mtm|pk)_[a-z]+=)|(?<=[=&])([^&=/?]*)\?(?=[a-z_][a-z0-9_-]*=)", re.IGNORECASE
 )
 _SESSION = re.compile(r";jsessionid=[^/;]*", re.IGNORECASE)
+_AROUND_PATH = re.compile(r"((?:[^/?#]*//)?[^/?#]*)([^?#]*)(.*)", re.DOTALL)  # of any text
 
 
 class Address(msgspec.Struct, frozen=True, gc=False):
@@ -100,11 +101,7 @@ def normal_path(path: str) -> str:
         page, _, fragment = path.partition("#")
         if fragment.startswith(("/", "!")):
             return normal_path(page) + _route(fragment)
-    path = encoded(path)
-    if ";" in path:
-        path = _SESSION.sub("", path)
-    if "(" in path:
-        path = _ASP_SESSION.sub("", path)
+    path = _without_ids(encoded(path))
     return _without_dots(path) if "/." in path else path
 
 
@@ -117,6 +114,19 @@ def readable(path: str) -> str:
     if "%" not in path:
         return path
     return _PLAIN_PERCENT.sub("%", _ESCAPES.sub(lambda run: _decoded(run.group()), path))
+
+
+def without_session_ids(address: str) -> str:
+    """Returns an address as it was sent, but without session ids in its path, at most 4,096 characters. Never raises.
+
+    A path that had one is returned in normal percent-encoding.
+    """
+    if ";" not in address and "(" not in address:
+        return address[:LONGEST_URL]
+    site, path, rest = _AROUND_PATH.findall(address)[0]
+    sent = encoded(path)
+    kept = _without_ids(sent)
+    return _cut(address if kept == sent else site + kept + rest, LONGEST_URL)
 
 
 def host_of(authority: str) -> str:
@@ -158,6 +168,12 @@ def encoded(text: str) -> str:
 def _route(fragment: str) -> str:
     """The route in normal form, with its "#"; "" for "/" and "!", which routers have for the page itself."""
     return f"#{encoded(fragment)}" if fragment.strip("/!") else ""
+
+
+def _without_ids(path: str) -> str:
+    if ";" in path:
+        path = _SESSION.sub("", path)
+    return _ASP_SESSION.sub("", path) if "(" in path else path
 
 
 def _normal_part(match: re.Match[str]) -> str:
@@ -213,6 +229,7 @@ _WORDS = frozenset(
     ("term", "terms", "text", "value", "query", "string", "phrase", "fulltext", "match", "for", "key", "input",
      "apifulltext", "blockform", "q")
 )  # fmt: skip
+_BEHIND = _WORDS | {"word", "words"}  # of `searchword`
 _CONTAINS = ("_cont", "_matches", "_contains", "_like")  # of `q[title_cont]`
 _KNOWN_AS = {"keys": "keywords", "ssearch": "search"}  # by Drupal and Shopware
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
@@ -262,7 +279,8 @@ def _meant(name: str) -> Iterator[str]:
         if len(whole) > 1 or whole == "q":  # `_k` and `_s` are something else
             yield _KNOWN_AS.get(whole, whole)
         for word in ("search", "query"):
-            if whole.startswith(word) and whole.removeprefix(word).removeprefix("key") in _WORDS | {"word", "words"}:
+            behind = whole.removeprefix(word) if whole.startswith(word) else ""
+            if behind in _BEHIND or behind.removeprefix("key") in _BEHIND:
                 yield word
 
 

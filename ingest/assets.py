@@ -2,7 +2,8 @@
 
 A script is named after what it has besides page views: `/beacon.js`, `/beacon.clicks.queue.js`, `/beacon.all.js`. Each
 has a short name, which browsers check again after an hour by its ETag, and a name with its hash, which may be cached
-forever. A name with the hash of another version is answered as the short name is. An installed package contains
+forever. A name with the hash of another version, older or newer, gives the present script, which browsers check again
+each time. An installed package contains
 minified scripts, packed with Brotli; a plain checkout serves the source, with the constants replaced that the build
 sets.
 """
@@ -22,7 +23,10 @@ from ingest.http import Headers, Request, Response, text_response
 _STATIC = Path(__file__).parent / "static"
 FEATURES = ("clicks", "consent", "queue", "time", "vitals")  # in the order of a name; dashboards/web/build.mjs
 _PATH = re.compile(r"/(beacon(?:\.[a-z]+)*?)(?:\.([0-9a-f]{16}))?\.js")
-_MARKED = re.compile(r"(/beacon(?:\.[a-z]+)*\.)[0-9a-f]{16}(?=\.js$)")
+_MARKED = re.compile(r"^((?:[^?#]*/)?beacon(?:\.[a-z]+)*\.)[0-9a-f]{16}(?=\.js(?:[?#]|$))")
+_KEPT_FOREVER = b"public, max-age=31536000, immutable"
+_KEPT_FOR_AN_HOUR = b"public, max-age=3600"
+_CHECKED_EACH_TIME = b"no-cache"
 
 _LASTING = """  <script defer data-site="example.com" src="{root}{name}"
     integrity="{integrity}" crossorigin="anonymous"></script>"""
@@ -69,9 +73,9 @@ def integrity_of(text: bytes) -> str:
     return f"sha384-{base64.b64encode(sha384(text).digest()).decode()}"
 
 
-def renamed(path: str, text: bytes) -> str:
-    """Return the path of a script with the hash of these bytes where it has a hash, else as it is."""
-    return _MARKED.sub(lambda found: found[1] + _mark(text), path)
+def renamed(address: str, text: bytes) -> str:
+    """Return the address or path of a script with the hash of these bytes where it has a hash, else as it is."""
+    return _MARKED.sub(lambda found: found[1] + _mark(text), address)
 
 
 def _name(words: list[str]) -> str | None:
@@ -134,11 +138,13 @@ def script(request: Request) -> Response:
     fields = dict(request.headers)
     etag = f'"{asset.mark}"'.encode()
     # A page may have the tag of an older version. It is counted by this one, unless its tag says what to check it by.
-    lasting = path is not None and path[2] == asset.mark
+    # It may be that of a newer one, which other servers give already: what we give must not be kept under its name.
+    mark = path[2] if path else None
+    kept = _KEPT_FOREVER if mark == asset.mark else _CHECKED_EACH_TIME if mark else _KEPT_FOR_AN_HOUR
     headers: Headers = [
         (b"content-type", b"text/javascript; charset=utf-8"),
         (b"etag", etag),
-        (b"cache-control", b"public, max-age=31536000, immutable" if lasting else b"public, max-age=3600"),
+        (b"cache-control", kept),
         (b"vary", b"accept-encoding"),
         (b"access-control-allow-origin", b"*"),
         (b"cross-origin-resource-policy", b"cross-origin"),

@@ -310,9 +310,10 @@ def _page(message: Message, context: Context) -> _Told | str:
         own = _Page(**_texts(_Page, given))
         page = _Page(own.url or page.url, own.path or page.path, own.referrer or page.referrer, own.title or page.title)
         props = {key: value for key, value in given.items() if key not in _OF_ADDRESS}
-        if isinstance(fragment := given.get("hash"), str):  # the page's address came without it, and it may be a route
+        fragment = given.get("hash")
+        if isinstance(fragment, str) and fragment[:1] in ("", "#"):  # the address came without it; it may be a route
             props = {key: value for key, value in props.items() if key not in _OF_WINDOW}
-            if fragment.startswith("#") and page.url and "#" not in page.url:
+            if fragment and page.url and "#" not in page.url:
                 page.url = f"{page.url}{fragment}"[:4096]
     if message.name or message.category:
         props = _with_names(props, message)

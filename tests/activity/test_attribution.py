@@ -48,6 +48,12 @@ from activity.attribution import DIRECT, origin, referrer_host
         ("utm_source=(direct)&utm_medium=(none)", "https://www.google.com/", "google.com", "Organic Search"),
         ("utm_source={{site_source_name}}", "https://l.facebook.com/", "facebook.com", "Organic Social"),
         ("utm_source=null&utm_medium=undefined", "", "", "Direct"),
+        ("utm_source=none&ref=producthunt", "", "producthunt.com", "Organic Social"),
+        ("utm_source=undefined&source=twitter", "", "x.com", "Organic Social"),
+        ("source={source}&ref=hn", "https://www.google.com/", "news.ycombinator.com", "Organic Social"),
+        ("utm_source=none&source=-&ref=null", "https://www.google.com/", "google.com", "Organic Search"),
+        ("utm_source=none&source=-&ref=null", "", "", "Direct"),
+        ("source=null", "", "", "Direct"),
         ("?utm_source=fb", "", "facebook.com", "Organic Social"),
         ("a=1?utm_source=fb&utm_medium=cpc", "", "facebook.com", "Paid Social"),
         ("utm_source%3Dfb%26utm_medium%3Dcpc", "", "facebook.com", "Paid Social"),
@@ -91,6 +97,7 @@ def test_medium_and_campaign_are_kept() -> None:
     assert origin({}, "www.bing.com").medium == "organic"
     assert origin({}, "example.net").medium == "referral"
     assert origin({"ref": "hn"}, "").utm_source == ""
+    assert origin({"utm_source": "(None)", "ref": "hn"}, "").utm_source == "(None)"
     assert origin({"page": "2"}, "") is DIRECT
 
 

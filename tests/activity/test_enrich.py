@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,8 +60,25 @@ def test_a_page_view() -> None:
     )  # fmt: skip
     assert (event.source, event.utm_source, event.referrer) == ("n", "n", "https://www.bing.com/")
     assert (event.browser, event.country, event.city) == ("Chrome", "DE", "Berlin")
-    assert event.enriched_by.endswith("sources=4 place=db@1")
+    assert event.enriched_by.endswith("sources=5 place=db@1")
     assert (event.id, event.occurred_at, event.clamped, event.interactive) == (FRESH, NOW, False, True)
+
+
+def test_a_referrer_has_no_session_ids_either() -> None:
+    for sent, kept in (
+        ("https://example.com/(S(lit3py55t21z5v55))/shop", "https://example.com/shop"),
+        ("https://bücher.example/é;JSessionId=A1B?a=;jsessionid=2#x", "https://bücher.example/%C3%A9?a=;jsessionid=2#x"),
+        ("http://[::1]:80/a;jsession%69d=A1/b;v=1", "http://[::1]:80/a/b;v=1"),
+        ("https://example.com/é;v=1(S(a))/", "https://example.com/é;v=1(S(a))/"),
+        ("https://example.com?a=/b;jsessionid=1", "https://example.com?a=/b;jsessionid=1"),
+        ("a newsletter;jsessionid=1 (S(a))", "a newsletter;jsessionid=1 (S(a))"),
+    ):
+        assert stored(referrer=sent).referrer == kept
+    assert len(stored(referrer=f"https://example.com/;jsessionid=1/{'é' * 4000}").referrer) <= 4096
+    # The id is made of what was sent, so what is imported again adds nothing.
+    first, second = (stored(referrer=f"https://example.com/a;jsessionid={n}", ts=NOW, id="a") for n in "12")
+    assert first.id != second.id
+    assert msgspec.structs.replace(first, id=second.id) == second
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ def test_a_network_is_one_source(name: str, referrers: list[str], tags: list[str
         ("webmail2.example.fr", Kind.EMAIL),
         ("m.co.uk", None),
         ("ads", None),
+        ("xn-- bcher-kva", None),
         ("", None),
     ],
 )

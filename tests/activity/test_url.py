@@ -76,6 +76,7 @@ def test_parameters() -> None:
         ("hats", ["search_query=hats", "searchTerm=hats", "search-text=hats", "Search_Keywords=hats", "searchFor=hats",
                   "search{term}=hats", "search(term)=hats", "q[title_cont]=hats", "query[match]=hats", "_q=hats",
                   "search_api_fulltext=hats", "keys=hats", "sSearch=hats", "tx_indexedsearch_pi2[search][sword]=hats",
+                  "search_key=hats", "searchKey=hats", "query-key=hats", "search_keyword=hats",
                   "tx_kesearch_pi1%5Bsword%5D=hats", "lang=de?q=hats", "?q=hats", "q={search_term_string}&s=hats"]),
         ("hats", ["q=%EF%BB%BFhats", "q=%E2%80%8Bhats", "q=ha%C2%ADts", "q=%E2%80%8Ehats%C2%A0"]),
         ("M&M", ["q=M%26M", "q=M%26amp%3BM", "q=M%2526amp%253BM"]),

@@ -129,7 +129,6 @@ def test_where_the_key_may_stand() -> None:
         ("https://example.com/app?a=1", "#/basket", "https://example.com/app?a=1#/basket"),
         ("https://example.com/app", "", "https://example.com/app"),
         ("https://example.com/app#/own", "#/basket", "https://example.com/app#/own"),
-        ("https://example.com/app", "basket", "https://example.com/app"),
     ],
 )
 def test_the_route_that_jitsus_client_has_apart(url: str, fragment: str, becomes: str) -> None:
@@ -137,8 +136,9 @@ def test_the_route_that_jitsus_client_has_apart(url: str, fragment: str, becomes
     event = one("/api/s/page", message("page", properties={**sent, "plan": "pro"}))
     assert (event.url, event.props) == (becomes, {"plan": "pro"})
     # Where nothing says that they are the window's, they are the sender's own.
-    of_others = one("/v1/page", message("page", properties={"url": url, "width": 3, "hash": 5}))
-    assert of_others.props == {"width": 3, "hash": 5}
+    for hash_ in (5, "9f86d081", "basket"):
+        of_others = one("/v1/page", message("page", properties={"url": url, "width": 3, "height": 2, "hash": hash_}))
+        assert (of_others.url, of_others.props) == (url, {"width": 3, "height": 2, "hash": hash_})
 
 
 def test_the_path_or_the_message_names_the_kind() -> None:

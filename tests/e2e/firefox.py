@@ -1,8 +1,9 @@
 """A real Firefox with a profile of its own, driven by the protocol that it speaks itself (Marionette).
 
-Playwright drives no Firefox but its own build, and other drivers want a program between that no registry here has. The
-protocol is JSON with its length in front: `[0, number, command, parameters]`, answered by `[1, number, error, result]`;
-the commands are WebDriver's. What no page may do is done as Firefox's own code: `Services`.
+Playwright drives no Firefox but its own build, and other drivers want a program between, which would have to be
+installed apart. The protocol is JSON with its length in front: `[0, number, command, parameters]`, answered by
+`[1, number, error, result]`; the commands are WebDriver's. What no page may do is done as Firefox's own code:
+`Services`.
 """
 
 from __future__ import annotations

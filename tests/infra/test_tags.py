@@ -35,7 +35,7 @@ class Web:
             def do_GET(self) -> None:
                 status, body = 200, f"<!doctype html><title>Shop</title>{web.head}<p>Shoes".encode()
                 if self.path != "/":
-                    given = assets.script(Request("GET", self.path, b"", [], b"", "::1", "http"))
+                    given = assets.script(Request("GET", self.path.partition("?")[0], b"", [], b"", "::1", "http"))
                     status, body = given.status, given.body
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
@@ -93,6 +93,73 @@ def test_a_tag_of_an_older_version_is_told_with_the_one_to_paste(web: Web) -> No
     elsewhere = web.tag(f"http://localhost:{web.port}{CURRENT}", f' integrity="{NOW}"')
     assert "crossorigin" in elsewhere.problem
     assert elsewhere.renewed.endswith(f' integrity="{NOW}" crossorigin="anonymous"></script>')
+
+
+@pytest.mark.parametrize("behind", ["?v=1", "#x"])
+def test_an_outdated_name_is_told_whatever_is_behind_it(web: Web, behind: str) -> None:
+    outdated = web.tag(f"{OLD_NAME}{behind}")
+    assert "outdated" in outdated.problem
+    assert f'src="{CURRENT}{behind}"' in outdated.renewed
+    assert f'src="{CURRENT}{behind}"' in web.tag(f"{OLD_NAME}{behind}", f' integrity="{OLD}"').renewed
+
+
+OURS = '<script data-site="shop.example" src="/beacon.js"></script>'
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        *(OURS.replace("<script", f"<script {more}") for more in (
+            'type="text/plain"', 'type="text/javascript; charset=utf-8"', "type=' '", "nomodule", "language=vbscript",
+            'type="text/plain" type="text/javascript"', 'src=""',
+        )),
+        *(f"<{name}>{OURS}</{name}>" for name in (
+            "template", "textarea", "title", "noscript", "style", "iframe", "noembed", "noframes", "xmp"
+        )),
+        f"<template><template></template>{OURS}</template>",
+        f"<TEXTAREA class=a>{OURS}",
+        f"<textarea/>{OURS}",
+        f"<textarea><script></textarea><textarea>{OURS}</textarea>",
+        f"<script src=/other.js />{OURS}",
+        f"<!-- > {OURS} -->",
+        f"<!-- a -- > {OURS} -->",
+        f"<!--!> {OURS} -->",
+        f"<!--- > {OURS} -->",
+        f"<!---!> {OURS} -->",
+        f"<!-- {OURS}",
+    ],
+)  # fmt: skip
+def test_a_tag_that_browsers_do_not_run_does_not_count(web: Web, page: str) -> None:
+    web.head = page
+    with pytest.raises(tags.Unread, match="no tag"):
+        tags.check(web.address)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        *(OURS.replace("<script", f"<script {more}") for more in (
+            "type", 'type=""', "type=' Text/JavaScript '", "type=application/x-javascript", "type=module",
+            "type=module nomodule", "language=JavaScript", 'src=" /beacon.js " data-site="shop.example"',
+        )),
+        OURS.replace("></", ' DATA-SITE="other.example" src="/other.js"></'),
+        f'<base target=_top><base href="/"><base href="http://127.0.0.1:1/">{OURS.replace("/beacon", "beacon")}',
+        f'<template><base href="http://127.0.0.1:1/"></template>{OURS.replace("/beacon", "beacon")}',
+        f'{OURS.replace("/beacon", "beacon")}<base href="http://127.0.0.1:1/">',
+        *(f"{comment}{OURS}<!-- -->" for comment in (
+            "<!-->", "<!--->", "<!---->", "<!-- x --!>", "<!----!>", "<!--x--->", "<!-- <!-->", "<!-- a -- b -->"
+        )),
+        f"<template></template>{OURS}",
+        f"</template>{OURS}",
+        f"<noscript><img src=/collect.gif></noscript>{OURS}",
+        f"<svg><title/><style/><path/></svg><math/><svg/>{OURS}<textarea></textarea>",
+        f"<svg><title>Shop</title></svg></svg>{OURS}",
+    ],
+)  # fmt: skip
+def test_a_tag_is_read_as_browsers_read_it(web: Web, page: str) -> None:
+    web.head = page
+    (found,) = tags.check(web.address)
+    assert found == ("shop.example", f"{web.address}beacon.js", "", "")
 
 
 def test_what_is_no_page_no_tag_or_no_script_is_told(web: Web) -> None:

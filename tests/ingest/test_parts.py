@@ -254,14 +254,21 @@ def test_a_script_is_cacheable_and_comes_packed() -> None:
         assert assets.script(get(wrong)).status == 404, wrong
 
 
-def test_a_name_of_another_version_is_the_script_of_this_one_and_kept_for_an_hour_only() -> None:
+def test_a_name_of_another_version_is_the_script_of_this_one_and_checked_each_time() -> None:
     for name in ("beacon", "beacon.clicks.queue", "beacon.all"):
         short = assets.script(get(f"/{name}.js"))
         old = assets.script(get(f"/{name}.0000000000000000.js"))
-        assert (old.status, old.headers, old.body) == (200, short.headers, short.body)
-        assert dict(old.headers)[b"cache-control"] == b"public, max-age=3600"
-        assert assets.renamed(f"/stats/{name}.0000000000000000.js", short.body) == f"/stats{assets.lasting_name(name)}"
-        for same in (f"/{name}.js", "/shop/s.js"):
+        kept, kept_old = dict(short.headers), dict(old.headers)
+        assert kept.pop(b"cache-control") == b"public, max-age=3600"
+        assert kept_old.pop(b"cache-control") == b"no-cache"  # the name may be that of a newer version
+        assert (old.status, kept_old, old.body) == (200, kept, short.body)
+        again = assets.script(get(f"/{name}.0000000000000000.js", if_none_match=kept[b"etag"].decode()))
+        assert (again.status, again.body, dict(again.headers)[b"cache-control"]) == (304, b"", b"no-cache")
+        for before in ("/stats/", "/", "", "https://stats.example/"):
+            for behind in ("", "?v=1", "#x", "?a=/b.js#x"):
+                given, now = f"{before}{name}.0000000000000000.js{behind}", assets.lasting_name(name).removeprefix("/")
+                assert assets.renamed(given, short.body) == f"{before}{now}{behind}"
+        for same in (f"/{name}.js", "/shop/s.js", f"/s.js?old=/{name}.0000000000000000.js"):
             assert assets.renamed(same, short.body) == same
 
 
