@@ -108,7 +108,7 @@ def test_lines_of_the_usual_form_are_parsed_by_columns(common: bool) -> None:
     texts = [*USUAL, *(text.partition(' "-"')[0] for text in USUAL)]
     lines = [text.encode() + b"\r\n" for text in (*texts, "# top", line("/\\x22"))]
     found = usual(lines, common)
-    assert found["row"].to_list() == list(range(len(texts)))
+    assert found["_row"].to_list() == list(range(len(texts)))
     parser = formats.common if common else formats.combined
     for text, row in zip(texts, found.iter_rows(named=True), strict=True):
         request = parser(text)
