@@ -29,6 +29,7 @@ _APACHE = (
     r"(?: ([+-][0-9]{4}))?$"
 )
 _SECONDS = r"^([1-9][0-9]{9})(?:\.([0-9]{1,9}))?$"
+_DAY = r"^[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}$"  # and no whole time
 _CLOCK = r"^([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])$"
 
 
@@ -141,8 +142,12 @@ def _quick_times(frame: pl.DataFrame, names: list[str], time: Callable[..., int 
     first, empty = frame[names[0]], [""] * (len(names) - 1)
     if names[:2] == ["date", "time"]:  # in two fields: what they say together
         clock = frame["time"].str.extract_groups(_CLOCK).struct.unnest()
+        plain = frame.select(pl.when(pl.col("date").str.contains(_DAY)).then(pl.col("date")))
         days = looked_up(
-            frame.select("date"), ["date"], lambda date: (time(date, "00:00:00", *empty[1:]),), {"_day": pl.Int64()}
+            plain,
+            ["date"],
+            lambda date: (None if date is None else time(date, "00:00:00", *empty[1:]),),
+            {"_day": pl.Int64()},
         )["_day"]
         return days + _clock(clock, "1", "2", "3")
     sample = first[:1]

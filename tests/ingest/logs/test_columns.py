@@ -26,7 +26,8 @@ ISO = [
 APACHE = ["01/Jun/2025:12:00:00 +0000", "31/Feb/2025:12:00:00 +0000", "01/jUn/2025:23:59:61 -0130", "-",
           "1/Jun/2025:12:00:00 +05:30", "01/Jun/2025:12:00:00.9999 +0000", "01/Jun/2025:12:00:00.5 +0000",
           "01/Jun/2025:12:00:00.123"]  # fmt: skip
-DATES, CLOCKS = ["2025-06-01", "2025-13-01", "-", "1/6/2025"], ["12:00:00", "12:00:00.5", "24:00:00", "12:00", "-"]
+DATES = ["2025-06-01", "2025/06/01", "2025-13-01", "-", "1/6/2025", "20250601", "2025-06-01T05:00:00Z", "1748779200"]
+CLOCKS = ["12:00:00", "12:00:00.5", "24:00:00", "12:00", "-"]
 METHODS = ["GET", "POST", "-", "get"]
 PATHS = ["/", "/a.css", "/a%20b", "/a?q=x", "https://www.example.com:443/a?q=red+shoes", "/ü", "/%2525", "-", ""]
 QUERIES = ["-", "q=red+shoes", "q=%2525", "a,b", ""]
@@ -188,6 +189,14 @@ def test_a_field_by_any_of_its_names_gives_what_each_line_gives_alone(part: str)
             for some in [*FIELDS[part][:3], *FIELDS[part][-2:]]
         ]
         together([lines[0], *lines], "json", SITE, 5)
+
+
+@pytest.mark.parametrize("date", [*DATES, 1748779200, 1748779200.5, None])
+def test_a_date_beside_a_time_gives_what_each_line_gives_alone(date: object) -> None:
+    usual = {USUAL[part]: values[0] for part, values in FIELDS.items() if part != "time"}
+    times = [*CLOCKS, *ISO, 0.25, None]
+    lines = [json.dumps({"date": first, "time": at, **usual}).encode() for at in times for first in ("2025-06-01", date)]
+    together([lines[-1], lines[0], *lines], "json", SITE, 7)
 
 
 @pytest.mark.parametrize("shape", ["w3c date time ip cs-method cs-uri sc-status",
