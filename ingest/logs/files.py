@@ -44,7 +44,8 @@ class LogFile:
     """One opened file. Iterate over it for its lines, line ends included; it is a context manager that closes it.
 
     What it is packed with is known by its first bytes: gzip, bzip2, xz, zstd and lz4. A packed file that breaks off
-    ends with the last whole line before the fault, and `fault` says why. `remarks` are about a file that is whole."""
+    ends with the last whole line before the fault, and `fault` says why. `remarks` are about a file that is whole.
+    Zeros before a line are no part of it: a log that was cut while its server wrote has as many as it had bytes."""
 
     def __init__(self, name: str, raw: IO[bytes], size: int | None) -> None:
         """`size` is in bytes; None where nobody knows it, as of stdin."""
@@ -62,7 +63,11 @@ class LogFile:
                 self._lines = _without_mark(_unpacked(self._raw, self.remarks))
             read = self._lines.readline
             while line := read(_LONGEST):
-                yield line
+                while line and not line[0]:
+                    rest = line.lstrip(b"\0")
+                    line = rest if rest.endswith(b"\n") else rest + read(_LONGEST - len(rest))
+                if line:
+                    yield line
                 while line and len(line) == _LONGEST and line[-1:] != b"\n":  # too long to be understood: skip the rest
                     line = read(_LONGEST)
         except ImportFailed as error:

@@ -195,7 +195,8 @@ def test_a_field_by_any_of_its_names_gives_what_each_line_gives_alone(part: str)
 def test_a_date_beside_a_time_gives_what_each_line_gives_alone(date: object) -> None:
     usual = {USUAL[part]: values[0] for part, values in FIELDS.items() if part != "time"}
     times = [*CLOCKS, *ISO, 0.25, None]
-    lines = [json.dumps({"date": first, "time": at, **usual}).encode() for at in times for first in ("2025-06-01", date)]
+    dates = ["2025-06-01", date]
+    lines = [json.dumps({"date": its, "time": at, **usual}).encode() for at, its in itertools.product(times, dates)]
     together([lines[-1], lines[0], *lines], "json", SITE, 7)
 
 

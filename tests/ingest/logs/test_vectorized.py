@@ -198,6 +198,7 @@ ANY = st.lists(st.sampled_from(PIECES), max_size=9).map("".join)
     st.sampled_from(["combined", "common"]),
 )
 @example(['10.0.0.1 - - [17/May/2015:10:05:03 +0000] "GET /a?q=x HTTP/1.1" 200 512 "-" "192.0.2.8"'], "combined")
+@example(["\0shop.example.com:443 " + line(), "\0" + line()], "combined")
 @settings(max_examples=150, deadline=None)
 def test_any_lines_read_together_give_what_each_gives_alone(texts: list[str], shape: str) -> None:
     together([text.encode() for text in texts], shape, SITE, 7)
