@@ -24,6 +24,7 @@ _PIECE = 1 << 20  # bytes
 _PACKED_PIECE = 4_096  # bytes that are unpacked at once: of zstd they may become 30,000 times as many
 _LAYERS = 3  # of packing
 _TAR_NAME = slice(257, 262)  # in the first block of an archive
+_TOLD_BY = _TAR_NAME.stop  # bytes that tell what a file is
 _MAGIC = 6  # bytes: the longest of those below
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # as PowerShell writes
 _NOT_UNPACKED = {
@@ -164,25 +165,37 @@ def shown(line: bytes) -> str:
 
 
 class _Pieces(io.RawIOBase):
-    """Bytes that come in pieces, as a file."""
+    """Bytes that come in pieces, as a file. However short the first are, its first read tells what they are."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._left = memoryview(b"")
+        self._least = _TOLD_BY  # bytes of the next read, if they come
+        self._fault: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        while not self._left:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._left = memoryview(piece)
+        if not self._left:
+            self._left, self._least = memoryview(b"".join(self._next(self._least))), 1
+        if self._fault is not None and not self._left:
+            raise self._fault
         count = min(len(buffer), len(self._left))
         buffer[:count] = self._left[:count]
         self._left = self._left[count:]
         return count
+
+    def _next(self, count: int) -> list[bytes]:
+        """Return pieces of `count` bytes together; fewer at the end, and before a fault, which is kept."""
+        found: list[bytes] = []
+        try:
+            while count > 0 and self._fault is None and (piece := next(self._pieces, None)) is not None:
+                found.append(piece)
+                count -= len(piece)
+        except Exception as error:
+            self._fault = error  # raised when all before it is read
+        return found
 
 
 def _buffered(raw: Any) -> io.BufferedReader:
@@ -221,7 +234,7 @@ _PACKINGS = (
 def _unpacked(raw: IO[bytes], remarks: list[str], layers: int = _LAYERS) -> io.BufferedIOBase:
     """What is packed in a file, also where a program has packed again what another had packed."""
     buffered = _buffered(raw)
-    first = buffered.peek(_TAR_NAME.stop)
+    first = buffered.peek(_TOLD_BY)
     for packing in _PACKINGS if layers else ():
         if first.startswith(packing.magic):
             return _unpacked(_buffered(_Pieces(_frames(buffered, packing, remarks))), remarks, layers - 1)

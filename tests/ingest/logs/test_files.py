@@ -22,6 +22,13 @@ from ingest.logs.files import ImportFailed, detected, named, opened
 
 LINE = '192.0.2.1 - - [01/Jun/2025:12:00:00 +0000] "GET /caf\u00e9 HTTP/1.1" 200 12 "-" "Mozilla/5.0 \u00fc"\n'
 TEXT = (LINE * 40_000).encode()  # some MB, so that it comes in several pieces
+
+
+def in_two(data: bytes, first: int) -> bytes:
+    """Pack the first bytes by themselves, and the others."""
+    return gzip.compress(data[:first]) + gzip.compress(data[first:])
+
+
 PACKED: dict[str, Callable[[bytes], bytes]] = {
     "plain": bytes,
     "gzip": gzip.compress,
@@ -39,6 +46,9 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     "UTF-16, the other way round": lambda data: codecs.BOM_UTF16_BE + data.decode().encode("utf-16-be"),
     "gzip of gzip": lambda data: gzip.compress(gzip.compress(data)),
     "bzip2 of two gzip": lambda data: bz2.compress(gzip.compress(data[:9]) + gzip.compress(data[9:])),
+    "two members of gzip, of which the first holds a byte of gzip": lambda data: in_two(gzip.compress(data), 1),
+    "two members of gzip, of which the first is empty": lambda data: in_two(gzip.compress(data), 0),
+    "two members of gzip with a mark across them": lambda data: in_two(codecs.BOM_UTF8 + data, 1),
     "gzip of UTF-16": lambda data: gzip.compress(data.decode().encode("utf-16")),
 }
 
@@ -75,6 +85,13 @@ def test_a_packed_file_that_breaks_off_has_every_whole_line_before_it(tmp_path: 
     with opened(str(path)) as file:
         assert b"".join(file) == whole[0] + whole[1]
         assert file.fault is not None
+
+
+def test_a_short_file_that_breaks_off_has_every_line_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.write_bytes(in_two(LINE.encode(), 1)[:-8])  # without checksum and length
+    with opened(str(path)) as file:
+        assert (list(file), isinstance(file.fault, EOFError)) == ([LINE.encode()], True)
 
 
 @pytest.mark.parametrize("name", ["gzip", "bzip2", "xz", "zstd", "lz4"])
