@@ -24,6 +24,7 @@ _PIECE = 1 << 20  # bytes
 _PACKED_PIECE = 4_096  # bytes that are unpacked at once: of zstd they may become 30,000 times as many
 _LAYERS = 3  # of packing
 _TAR_NAME = slice(257, 262)  # in the first block of an archive
+_TOLD_BY = _TAR_NAME.stop  # bytes that tell what a file is
 _MAGIC = 6  # bytes: the longest of those below
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # as PowerShell writes
 _NOT_UNPACKED = {
@@ -44,7 +45,8 @@ class LogFile:
     """One opened file. Iterate over it for its lines, line ends included; it is a context manager that closes it.
 
     What it is packed with is known by its first bytes: gzip, bzip2, xz, zstd and lz4. A packed file that breaks off
-    ends with the last whole line before the fault, and `fault` says why. `remarks` are about a file that is whole."""
+    ends with the last whole line before the fault, and `fault` says why. `remarks` are about a file that is whole.
+    Zeros before a line are no part of it: a log that was cut while its server wrote has as many as it had bytes."""
 
     def __init__(self, name: str, raw: IO[bytes], size: int | None) -> None:
         """`size` is in bytes; None where nobody knows it, as of stdin."""
@@ -62,7 +64,11 @@ class LogFile:
                 self._lines = _without_mark(_unpacked(self._raw, self.remarks))
             read = self._lines.readline
             while line := read(_LONGEST):
-                yield line
+                while line and not line[0]:
+                    rest = line.lstrip(b"\0")
+                    line = rest if rest.endswith(b"\n") else rest + read(_LONGEST - len(rest))
+                if line:
+                    yield line
                 while line and len(line) == _LONGEST and line[-1:] != b"\n":  # too long to be understood: skip the rest
                     line = read(_LONGEST)
         except ImportFailed as error:
@@ -159,25 +165,37 @@ def shown(line: bytes) -> str:
 
 
 class _Pieces(io.RawIOBase):
-    """Bytes that come in pieces, as a file."""
+    """Bytes that come in pieces, as a file. However short the first are, its first read tells what they are."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._left = memoryview(b"")
+        self._least = _TOLD_BY  # bytes of the next read, if they come
+        self._fault: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        while not self._left:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._left = memoryview(piece)
+        if not self._left:
+            self._left, self._least = memoryview(b"".join(self._next(self._least))), 1
+        if self._fault is not None and not self._left:
+            raise self._fault
         count = min(len(buffer), len(self._left))
         buffer[:count] = self._left[:count]
         self._left = self._left[count:]
         return count
+
+    def _next(self, count: int) -> list[bytes]:
+        """Return pieces of `count` bytes together; fewer at the end, and before a fault, which is kept."""
+        found: list[bytes] = []
+        try:
+            while count > 0 and self._fault is None and (piece := next(self._pieces, None)) is not None:
+                found.append(piece)
+                count -= len(piece)
+        except Exception as error:
+            self._fault = error  # raised when all before it is read
+        return found
 
 
 def _buffered(raw: Any) -> io.BufferedReader:
@@ -216,7 +234,7 @@ _PACKINGS = (
 def _unpacked(raw: IO[bytes], remarks: list[str], layers: int = _LAYERS) -> io.BufferedIOBase:
     """What is packed in a file, also where a program has packed again what another had packed."""
     buffered = _buffered(raw)
-    first = buffered.peek(_TAR_NAME.stop)
+    first = buffered.peek(_TOLD_BY)
     for packing in _PACKINGS if layers else ():
         if first.startswith(packing.magic):
             return _unpacked(_buffered(_Pieces(_frames(buffered, packing, remarks))), remarks, layers - 1)

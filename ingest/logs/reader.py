@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any
 
@@ -18,11 +19,13 @@ from activity.user_agent import Agent
 from ingest.logs.batch import Batch
 from ingest.logs.events import PROTOCOL, EventWriter
 from ingest.logs.formats import LONGEST
+from ingest.logs.formats.json_lines import mended
 from ingest.logs.vectorized import LogLines, says_nothing
 
 _object = msgspec.json.Decoder(dict[str, Any])
 _encode = msgspec.json.Encoder().encode
 _NO_AGENT = Agent()
+_NOT_DECODED = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 class _Usual(Incoming, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -64,7 +67,7 @@ class EventLines:
             return None
         try:
             found = _usual.decode(self._begin + line[1:])  # a site of its own counts: it comes behind ours
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _NOT_DECODED:
             return None
         is_ours = found.ts is not None and (found.visitor or found.user) and found.site == self._site.domain
         is_tidy = not found.props or has_tidy_props(found, DEFAULT_LIMITS)
@@ -72,8 +75,8 @@ class EventLines:
 
     def _read_one(self, number: int, line: bytes, batch: Batch) -> None:
         try:
-            given = _object.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            given = _given(line)
+        except _NOT_DECODED as error:
             batch.not_understood.append((number, line, f"no JSON object: {error}"))
             return
         made = self._problem(given) or self._events(given)
@@ -110,6 +113,17 @@ class EventLines:
             protocol=PROTOCOL,
             trusted=True,
         )
+
+
+def _given(line: bytes) -> dict[str, Any]:
+    """Return the object on a line, also on one that is not quite JSON. Raises what the decoder does of the line."""
+    try:
+        return _object.decode(line)
+    except _NOT_DECODED:
+        for text in mended(line.decode()):
+            with suppress(*_NOT_DECODED):
+                return _object.decode(text)
+        raise
 
 
 Reader = LogLines | EventLines

@@ -100,16 +100,16 @@ class LogLines:
         is_left = numpy.ones(len(lines), dtype=bool)
         for found in self._columns.found(lines):
             frame = self._with_outcomes(found, pages)
-            is_left[frame["row"].to_numpy()] = False
-            for reason, count in frame["refusal"].drop_nulls().value_counts().iter_rows():
+            is_left[frame["_row"].to_numpy()] = False
+            for reason, count in frame["_refusal"].drop_nulls().value_counts().iter_rows():
                 batch.refuse(reason, count)
-            frame = frame.filter(pl.col("page").is_not_null())
-            taken.append(self._with_visitors(found, frame, visitors).select(_ROWS.keys()))
+            frame = frame.filter(pl.col("_page").is_not_null())
+            taken.append(self._with_visitors(found, frame, visitors).select(**{name: f"_{name}" for name in _ROWS}))
         rows = pl.concat(taken) if taken else pl.DataFrame(schema=_ROWS)
         return rows if len(taken) < 2 else rows.sort("row"), numpy.flatnonzero(is_left).tolist()
 
     def _with_outcomes(self, found: Found, pages: list[Page]) -> pl.DataFrame:
-        """Return those of the lines that are page views, with `page`, or are refused, with `refusal`."""
+        """Return those of the lines that are page views, with `_page`, or are refused, with `_refusal`."""
 
         def outcome(*case: str | None) -> tuple[str | None, int | None]:
             kept = sum(map(len, filter(None, case))) <= LONG
@@ -119,13 +119,13 @@ class LogLines:
                 return None, len(pages) - 1
             return its, None
 
-        frame = found.frame.filter(pl.col("ip").is_not_null()).with_columns(utc=pl.col("at") // DAY)
+        frame = found.frame.filter(pl.col("_ip").is_not_null()).with_columns(_utc=pl.col("_at") // DAY)
         frame = looked_up(
-            frame, ["utc"], lambda utc: (utc is not None and self._writer.takes_day(utc),), {"taken": pl.Boolean()}
+            frame, ["_utc"], lambda utc: (utc is not None and self._writer.takes_day(utc),), {"_taken": pl.Boolean()}
         )
-        frame = frame.filter("taken")
-        frame = looked_up(frame, found.page_by, outcome, {"refusal": pl.String(), "page": pl.UInt32()})
-        return frame.filter(pl.col("refusal").is_not_null() | pl.col("page").is_not_null())
+        frame = frame.filter("_taken")
+        frame = looked_up(frame, found.page_by, outcome, {"_refusal": pl.String(), "_page": pl.UInt32()})
+        return frame.filter(pl.col("_refusal").is_not_null() | pl.col("_page").is_not_null())
 
     def _with_visitors(self, found: Found, frame: pl.DataFrame, visitors: list[Visitor]) -> pl.DataFrame:
         agent_of = lru_cache(4_096)(found.agent)
@@ -134,7 +134,7 @@ class LogLines:
             visitors.append(self._writer.visitor(ip, agent_of(*agent)))
             return (len(visitors) - 1,)
 
-        return looked_up(frame, ["ip", *found.agent_by], visitor, {"visitor": pl.UInt32()})
+        return looked_up(frame, ["_ip", *found.agent_by], visitor, {"_visitor": pl.UInt32()})
 
     def _read_one(self, number: int, line: bytes, batch: Batch) -> tuple[int, Page, Visitor] | None:
         """Return time (milliseconds UTC), page and visitor of a line; None where it is refused or not understood."""

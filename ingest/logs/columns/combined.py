@@ -41,25 +41,25 @@ class Combined:
         frame = usual(lines, self._common).with_columns(plain=_plain_client()).with_columns(
             client=pl.when(pl.col("plain").is_null()).then(pl.col("client"))
         )
-        frame = looked_up(frame, ["client", "behind"], _client, {"ip": pl.String(), "host": pl.String()})
-        frame = frame.with_columns(ip=pl.coalesce("plain", "ip"), host=pl.coalesce("host", pl.lit("")))
+        frame = looked_up(frame, ["client", "behind"], _client, {"_ip": pl.String(), "host": pl.String()})
+        frame = frame.with_columns(_ip=pl.coalesce("plain", "_ip"), host=pl.coalesce("host", pl.lit("")))
         frame = looked_up(frame, ["date", "zone"], _day, {"day": pl.Int64()})
-        frame = frame.with_columns(at=pl.col("day") + pl.col("time"))
+        frame = frame.with_columns(_at=pl.col("day") + pl.col("time"))
         yield Found(frame, ["host", "request", "status", "referrer"], _request, ["agent"], _agent)
 
 
 def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
     """Parse those lines of a combined or common log that have the usual form; line ends may be included.
 
-    The frame has a row for each of them, in order: `row`, its index in `lines`; `client`, the text before the time;
+    The frame has a row for each of them, in order: `_row`, its index in `lines`; `client`, the text before the time;
     `date`, such as 17/May/2015, and `zone`, such as +0000; `time`, milliseconds since that date began; `request`,
     `status`, `referrer` and `agent` as they stand there; `behind`, the text behind them where a balancer may have put
     its client there. `common` leaves referrer and agent aside: they are null, as in a line that has neither."""
-    frame = pl.LazyFrame({"line": as_text(lines)}).with_row_index("row")
+    frame = pl.LazyFrame({"line": as_text(lines)}).with_row_index("_row")
     line, before, size, rest = (pl.col(name) for name in ("line", "before", "size", "rest"))
     frame = (
         frame.filter(~line.str.contains("\\", literal=True) & ~line.str.starts_with("#"))
-        .select("row", line.str.splitn('"', len(_PARTS)).struct.rename_fields(_PARTS).struct.unnest())
+        .select("_row", line.str.splitn('"', len(_PARTS)).struct.rename_fields(_PARTS).struct.unnest())
         .with_columns(before.str.splitn("[", 2).struct.rename_fields(["client", "stamp"]).struct.unnest())
     )
     quoted = size.str.contains(_SIZE + _GAP) & pl.col("gap").str.contains("^" + _GAP) & rest.str.contains(_REST)
@@ -74,7 +74,7 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
     hours, minutes, seconds = (stamp.str.slice(at, 2).cast(pl.Int64) for at in (12, 15, 18))
     nothing = pl.lit(None, dtype=pl.String)
     return frame.select(
-        "row",
+        "_row",
         "client",
         "request",
         date=stamp.str.slice(0, 11),

@@ -2,6 +2,8 @@
 
 A time is read by columns where it is written as nearly all servers do; any other one by `formats.times`, once for all
 lines that have it.
+
+Columns that are no field of a log have names that begin with `_`, which no compact name of a field does.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import polars as pl
 from ingest.logs import formats
 from ingest.logs.formats.fields import REQUESTED, Fields
 
-ROWS = {"row": pl.UInt32(), "at": pl.Int64(), "ip": pl.String()}  # of every `Found.frame`
+ROWS = {"_row": pl.UInt32(), "_at": pl.Int64(), "_ip": pl.String()}  # of every `Found.frame`
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
 _CLIENT = rf"^({IPV4})(?::[0-9]{{1,5}})?$"
@@ -27,6 +29,7 @@ _APACHE = (
     r"(?: ([+-][0-9]{4}))?$"
 )
 _SECONDS = r"^([1-9][0-9]{9})(?:\.([0-9]{1,9}))?$"
+_DAY = r"^[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}$"  # and no whole time
 _CLOCK = r"^([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])$"
 
 
@@ -44,7 +47,7 @@ class Columns(Protocol):
     """Takes the lines of one shape apart."""
 
     def found(self, lines: Sequence[bytes]) -> Iterator[Found]:
-        """Yield what is found in some of these lines, `row` is the index in `lines`; line ends may be included."""
+        """Yield what is found in some of these lines, `_row` is the index in `lines`; line ends may be included."""
 
 
 class Named:
@@ -60,22 +63,22 @@ class Named:
         self.names = fields.names(*dict.fromkeys(("time", "client", "forwarded", *REQUESTED, "agent")))
 
     def found(self, frame: pl.DataFrame) -> Found:
-        """Return what is found in a frame of `row` and the `names`, without nulls."""
-        frame = self._with_clients(frame).with_columns(at=_times(frame, self._times, self._time))
+        """Return what is found in a frame of `_row` and the `names`, without nulls."""
+        frame = self._with_clients(frame).with_columns(_at=_times(frame, self._times, self._time))
         return Found(frame, self._requested, self.request, self._agents, self.agent)
 
     def _with_clients(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Add `ip`; of those that are no plain address, or passed on, it is looked up."""
+        """Add `_ip`; of those that are no plain address, or passed on, it is looked up."""
         plain = pl.col(self._clients[0]).str.extract(_CLIENT)
         if self._passed_on:
             plain = pl.when(pl.all_horizontal(pl.col(self._passed_on).is_in(["", "-"]))).then(plain)
-        frame = frame.with_columns(ip=plain)
-        if not frame["ip"].null_count():
+        frame = frame.with_columns(_ip=plain)
+        if not frame["_ip"].null_count():
             return frame
-        others = frame.filter(pl.col("ip").is_null()).select(self._clients)
-        found = looked_up(others, self._clients, lambda *case: (self._client(*case),), {"ip": pl.String()})["ip"]
-        ips = frame["ip"]
-        return frame.with_columns(ip=ips.scatter(ips.is_null().arg_true(), found))
+        others = frame.filter(pl.col("_ip").is_null()).select(self._clients)
+        found = looked_up(others, self._clients, lambda *case: (self._client(*case),), {"_ip": pl.String()})["_ip"]
+        ips = frame["_ip"]
+        return frame.with_columns(_ip=ips.scatter(ips.is_null().arg_true(), found))
 
     def request(self, *values: str) -> formats.Request | str:
         """Return the request of these values of its fields, or which part is missing."""
@@ -127,10 +130,10 @@ def as_text(lines: Sequence[bytes]) -> pl.Series:
 def _times(frame: pl.DataFrame, names: list[str], time: Callable[..., int | None]) -> pl.Series:
     """Return the milliseconds UTC of each row, null where it has no time; `time` reads the values of `names`."""
     quick = _quick_times(frame, names, time)
-    left = frame.filter(quick.is_null()).select(names).with_row_index("left") if quick.null_count() else None
+    left = frame.filter(quick.is_null()).select(names).with_row_index("_left") if quick.null_count() else None
     if left is None:
         return quick
-    slow = looked_up(left, names, lambda *case: (time(*case),), {"at": pl.Int64()})["at"]
+    slow = looked_up(left, names, lambda *case: (time(*case),), {"_at": pl.Int64()})["_at"]
     return quick.scatter(quick.is_null().arg_true(), slow)
 
 
@@ -139,9 +142,13 @@ def _quick_times(frame: pl.DataFrame, names: list[str], time: Callable[..., int 
     first, empty = frame[names[0]], [""] * (len(names) - 1)
     if names[:2] == ["date", "time"]:  # in two fields: what they say together
         clock = frame["time"].str.extract_groups(_CLOCK).struct.unnest()
+        plain = frame.select(pl.when(pl.col("date").str.contains(_DAY)).then(pl.col("date")))
         days = looked_up(
-            frame.select("date"), ["date"], lambda date: (time(date, "00:00:00", *empty[1:]),), {"day": pl.Int64()}
-        )["day"]
+            plain,
+            ["date"],
+            lambda date: (None if date is None else time(date, "00:00:00", *empty[1:]),),
+            {"_day": pl.Int64()},
+        )["_day"]
         return days + _clock(clock, "1", "2", "3")
     sample = first[:1]
     if sample.str.contains(_ISO).any():
@@ -165,7 +172,7 @@ def _days(found: pl.DataFrame, zone: str, day: Callable[[str, str], int | None])
     def begin(date: str | None, its_zone: str | None) -> tuple[int | None]:
         return (None if date is None else day(date, its_zone or ""),)
 
-    return looked_up(found.select("1", zone), ["1", zone], begin, {"day": pl.Int64()})["day"]
+    return looked_up(found.select("1", zone), ["1", zone], begin, {"_day": pl.Int64()})["_day"]
 
 
 def _clock(found: pl.DataFrame, hours: str, minutes: str, seconds: str) -> pl.Series:

@@ -81,9 +81,9 @@ class JsonLines:
             pl.Series(key, _lines(column) if key == used.wrapper else _texts(column), dtype=pl.String)
             for key, column in columns
         ]
-        frame = pl.DataFrame([pl.Series("row", rows, dtype=pl.UInt32), *texts])
+        frame = pl.DataFrame([pl.Series("_row", rows, dtype=pl.UInt32), *texts])
         kind = pl.sum_horizontal(pl.col(key).is_not_null().cast(pl.UInt64) * 2**bit for bit, key in enumerate(keys))
-        kinds = frame.with_columns(kind=kind).partition_by("kind", include_key=False)
+        kinds = frame.with_columns(_kind=kind).partition_by("_kind", include_key=False)
         for some in sorted(kinds, key=len)[-_KINDS:]:
             here = frozenset(key for key in keys if some[key].null_count() == 0)
             named = self._named.get(here)
@@ -96,7 +96,7 @@ class JsonLines:
                 if len(self._named) == _REMEMBERED:
                     self._named.clear()
                 named = self._named[here] = Named(fields, as_sent_under(here))
-            yield named.found(some.select("row", *named.names))
+            yield named.found(some.select("_row", *named.names))
 
     def _learn(self, line: bytes) -> bool:
         """Widen the structure by the names of this line; return whether that could be done."""
@@ -173,7 +173,7 @@ def _struct(names: _Names) -> type[msgspec.Struct]:
 def _within(frame: pl.DataFrame, wrapper: str) -> Iterator[Found]:
     """Yield what is found in the combined lines that the column `wrapper` holds."""
     for found in Combined(common=False).found([line.encode() for line in frame[wrapper].to_list()]):
-        yield found._replace(frame=found.frame.with_columns(row=frame["row"].gather(found.frame["row"])))
+        yield found._replace(frame=found.frame.with_columns(_row=frame["_row"].gather(found.frame["_row"])))
 
 
 def _lines(values: Sequence[Any]) -> list[str | None]:

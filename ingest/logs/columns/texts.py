@@ -28,7 +28,7 @@ class Texts:
         pattern = None if sample is None else self._format.pattern(sample)
         if pattern is not None and len(pattern) <= _LONGEST_PATTERN:
             frame = _groups(text, pattern)
-            yield self._named.found(frame.select("row", *(_value(frame, name) for name in self._named.names)))
+            yield self._named.found(frame.select("_row", *(_value(frame, name) for name in self._named.names)))
 
 
 class HaProxyLines:
@@ -68,11 +68,11 @@ def _agent(agent: str | None) -> str | None:
 
 
 def _groups(text: pl.Series, pattern: str, **more: pl.Expr) -> pl.DataFrame:
-    """Return `row` and the groups of the lines that the pattern matches, and more of these lines."""
+    """Return `_row` and the groups of the lines that the pattern matches, and more of these lines."""
     line = pl.col("line")
-    frame = text.to_frame("line").with_row_index("row").filter(~line.str.starts_with("#"))
-    groups = line.str.extract_groups(pattern + "(?P<matched>)").alias("groups")
-    return frame.select("row", groups, **more).unnest("groups").filter(pl.col("matched").is_not_null())
+    frame = text.to_frame("line").with_row_index("_row").filter(~line.str.starts_with("#"))
+    groups = line.str.extract_groups(pattern + "(?P<_matched>)").alias("groups")
+    return frame.select("_row", groups, **more).unnest("groups").filter(pl.col("_matched").is_not_null())
 
 
 def _value(frame: pl.DataFrame, name: str) -> pl.Expr:

@@ -119,17 +119,22 @@ def json_object(line: str) -> dict[str, Any] | None:
 
 def _mended_object(line: str) -> dict[str, Any] | None:
     """Return the object on a line that is not quite JSON; None where there is none."""
-    if not begins_object(line):
-        return None
-    head, brace, rest = line.partition("{")
-    line = (brace + rest).rstrip(" \t\r\n,]")
-    line = _HEX.sub(_as_json, line) if "\\x" in line else line
-    found = _plain_json_object(line)
-    if found is None:
-        found = _plain_json_object(_BARE.sub(_as_value, line))
-    if found is not None and (time := _TIME.match(head)) and _NAMES_OF_TIME.isdisjoint(map(compact, found)):
+    found = next((found for text in mended(line) if (found := _plain_json_object(text)) is not None), None)
+    if found is not None and (time := _TIME.match(line)) and _NAMES_OF_TIME.isdisjoint(map(compact, found)):
         found["time"] = time[0]  # as Caddy's console has it
     return found
+
+
+def mended(line: str) -> Iterator[str]:
+    """Yield what the object on a line that is not quite JSON may be meant as, with few changes first."""
+    if begins_object(line):
+        _, brace, rest = line.partition("{")
+        text = (brace + rest).rstrip(" \t\r\n,]")
+        yield text
+        if "\\x" in text:
+            text = _HEX.sub(_as_json, text)
+            yield text
+        yield _BARE.sub(_as_value, text)
 
 
 def _as_value(match: re.Match[str]) -> str:

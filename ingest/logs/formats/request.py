@@ -89,9 +89,8 @@ def refusal(request: Request) -> str | None:
 
 
 def decoded(line: bytes) -> str:
-    """Decode a line; a byte that is no UTF-8 becomes a surrogate. Zeros before it, as a log has that was cut while its
-    server wrote, are no part of it."""
-    return line.lstrip(b"\0").decode("utf-8", "surrogateescape")
+    """Decode a line; a byte that is no UTF-8 becomes a surrogate."""
+    return line.decode("utf-8", "surrogateescape")
 
 
 def as_text(text: str) -> str:

@@ -51,7 +51,7 @@ def one_by_one(lines: list[bytes], shape: str, site: SiteRules) -> Iterator[Come
         if not text.strip() or text.startswith(b"#"):
             yield "comment" if text.strip() else "empty"
             continue
-        request = formats.parser(shape)(text.decode("utf-8", "surrogateescape"))
+        request = formats.parser(shape)(formats.decoded(text))
         if len(text) > formats.LONGEST or isinstance(request, formats.NotUnderstood):
             yield "not understood"
             continue

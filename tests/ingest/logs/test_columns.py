@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from ingest.logs.columns import columns_of
+from ingest.logs.formats.fields import NAMES
 from tests.ingest.logs.plainly import SITE, together
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -24,7 +26,8 @@ ISO = [
 APACHE = ["01/Jun/2025:12:00:00 +0000", "31/Feb/2025:12:00:00 +0000", "01/jUn/2025:23:59:61 -0130", "-",
           "1/Jun/2025:12:00:00 +05:30", "01/Jun/2025:12:00:00.9999 +0000", "01/Jun/2025:12:00:00.5 +0000",
           "01/Jun/2025:12:00:00.123"]  # fmt: skip
-DATES, CLOCKS = ["2025-06-01", "2025-13-01", "-", "1/6/2025"], ["12:00:00", "12:00:00.5", "24:00:00", "12:00", "-"]
+DATES = ["2025-06-01", "2025/06/01", "2025-13-01", "-", "1/6/2025", "20250601", "2025-06-01T05:00:00Z", "1748779200"]
+CLOCKS = ["12:00:00", "12:00:00.5", "24:00:00", "12:00", "-"]
 METHODS = ["GET", "POST", "-", "get"]
 PATHS = ["/", "/a.css", "/a%20b", "/a?q=x", "https://www.example.com:443/a?q=red+shoes", "/ü", "/%2525", "-", ""]
 QUERIES = ["-", "q=red+shoes", "q=%2525", "a,b", ""]
@@ -115,27 +118,32 @@ def test_lines_of_very_many_fields_give_what_each_gives_alone(count: int) -> Non
 
 
 SCALARS = st.sampled_from([None, True, 7, -0.0, 1.5, 1e300, 10**30, "", "-", "x", [], ["x", {}], [None], {}, {"a": 1}])
+USUAL = {"time": "ts", "client": "remote_ip", "status": "status", "method": "method", "target": "uri", "host": "host",
+         "referrer": "referer", "agent": "user_agent", "forwarded": "x_forwarded_for"}  # fmt: skip
 FIELDS: dict[str, list[Any]] = {
-    "ts": [1748779200.25, 1748779200, *ISO], "remote_ip": [*IPS, ["192.0.2.1"], None],
+    "time": [1748779200.25, 1748779200, *ISO], "client": [*IPS, ["192.0.2.1"], None],
     "status": [200, "304", 404, None],
-    "method": METHODS, "uri": PATHS, "host": ["a.example", None, 7], "referer": [*REFERRERS, None],
-    "user_agent": [*AGENTS, [FIREFOX], None], "x_forwarded_for": [None, "-", "198.51.100.7"],
+    "method": METHODS, "target": PATHS, "host": ["a.example", None, 7], "referrer": [*REFERRERS, None],
+    "agent": [*AGENTS, [FIREFOX], None], "forwarded": [None, "-", "198.51.100.7"],
 }  # fmt: skip
 OTHERS = ["msg", "level", "log", "Client-IP", "clientip", "verb", "x-edge-location", "User-Agent", "request"]
+INNER = ("remote_ip", "method", "uri", "host")
+names = st.fixed_dictionaries({part: st.just(name) | st.sampled_from(NAMES[part]) for part, name in USUAL.items()})
 
 
 @st.composite
 def json_lines(draw: st.DrawFn) -> bytes:
-    usual = {name: values[0] for name, values in FIELDS.items()}
-    for name in draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=3)):
-        usual[name] = draw(st.sampled_from(FIELDS[name]))
-    usual |= draw(st.dictionaries(st.sampled_from(OTHERS), SCALARS, max_size=2))
-    for name in draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=1)):
+    values = {part: some[0] for part, some in FIELDS.items()}
+    for part in draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=3)):
+        values[part] = draw(st.sampled_from(FIELDS[part]))
+    its = draw(st.just(USUAL) | names)
+    usual = {its[part]: value for part, value in values.items()}
+    usual |= draw(st.dictionaries(st.sampled_from([*OTHERS, *itertools.chain(*NAMES.values())]), SCALARS, max_size=2))
+    for name in draw(st.lists(st.sampled_from(sorted(usual)), max_size=1)):
         del usual[name]
     if draw(st.booleans()):
-        inner = ("remote_ip", "method", "uri", "host")
-        usual = {name: value for name, value in usual.items() if name not in inner} | {
-            "request": {name: usual[name] for name in inner if name in usual}
+        usual = {name: value for name, value in usual.items() if name not in INNER} | {
+            "request": {name: usual[name] for name in INNER if name in usual}
         }
     return json.dumps(usual, ensure_ascii=draw(st.booleans())).encode()
 
@@ -162,7 +170,7 @@ def test_no_combined_line_inside_an_object_is_left() -> None:
     line = json.dumps({"log": f"{COMBINED}\n", "stream": "stdout", "time": ISO[0]}).encode()
     list(columns.found([line]))
     (found,) = columns.found([b"{}", line, line])
-    assert found.frame["row"].to_list() == [1, 2]
+    assert found.frame["_row"].to_list() == [1, 2]
 
 
 @given(st.lists(json_lines() | spoilt(json_lines().map(bytes.decode)), min_size=1, max_size=8))
@@ -171,16 +179,43 @@ def test_any_lines_of_json_give_what_each_gives_alone(lines: list[bytes]) -> Non
     together(lines, "json", SITE, 5)
 
 
+@pytest.mark.parametrize("part", USUAL)
+def test_a_field_by_any_of_its_names_gives_what_each_line_gives_alone(part: str) -> None:
+    values = {part: some[0] for part, some in FIELDS.items()}
+    for name in NAMES[part]:
+        named = USUAL | {part: name}
+        lines = [
+            json.dumps({named[its]: value for its, value in (values | {part: some}).items()}).encode()
+            for some in [*FIELDS[part][:3], *FIELDS[part][-2:]]
+        ]
+        together([lines[0], *lines], "json", SITE, 5)
+
+
+@pytest.mark.parametrize("date", [*DATES, 1748779200, 1748779200.5, None])
+def test_a_date_beside_a_time_gives_what_each_line_gives_alone(date: object) -> None:
+    usual = {USUAL[part]: values[0] for part, values in FIELDS.items() if part != "time"}
+    times = [*CLOCKS, *ISO, 0.25, None]
+    dates = ["2025-06-01", date]
+    lines = [json.dumps({"date": its, "time": at, **usual}).encode() for at, its in itertools.product(times, dates)]
+    together([lines[-1], lines[0], *lines], "json", SITE, 7)
+
+
+@pytest.mark.parametrize("shape", ["w3c date time ip cs-method cs-uri sc-status",
+                                   "layout $date $time $ip $method $uri $status"])
+def test_a_client_by_the_name_of_its_column_gives_what_each_line_gives_alone(shape: str) -> None:
+    together([f"2025-06-01 12:00:00 {ip} GET /a 200".encode() for ip in IPS], shape, SITE, 20)
+
+
 @pytest.mark.parametrize("name", ["json", *LINES])
 def test_no_usual_line_of_a_format_is_left(name: str) -> None:
     shape, lines = LINES.get(name, ("json", st.just("")))
-    usual = json.dumps({name: values[0] for name, values in FIELDS.items()})
+    usual = json.dumps({USUAL[part]: values[0] for part, values in FIELDS.items()})
     line = usual if name == "json" else simplest(lines)
     columns = columns_of(shape)
     list(columns.found([line.encode()]))  # of JSON the first line tells the fields
     (found,) = columns.found([f"{line}\r\n".encode()] * 3)
-    assert found.frame["row"].to_list() == [0, 1, 2]
-    assert found.frame["at"].null_count() == found.frame["ip"].null_count() == 0
+    assert found.frame["_row"].to_list() == [0, 1, 2]
+    assert found.frame["_at"].null_count() == found.frame["_ip"].null_count() == 0
 
 
 def simplest(lines: st.SearchStrategy[str]) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from activity import codec
+from ingest.logs import formats
 from ingest.logs.batch import Batch
 from ingest.logs.reader import batches, reader
 from tests.ingest.logs.plainly import KEY, RECEIVED_AT, SITE
@@ -69,3 +71,32 @@ def test_usual_events_are_stored_as_they_were_sent() -> None:
     assert (event.type, event.name, event.props, event.user) == ("custom", "signup", PROPS[1], "u1")
     assert event.occurred_at == NEEDED["ts"]
     assert (batch.refused, len(batch.not_understood)) == ({"empty": 1, "comment": 1, "invalid_url": 1}, 2)
+
+
+@pytest.mark.parametrize(("before", "behind"), [
+    ("[", ","), ("  ", ","), ("[", "]"), ("", " ]"), ("2025-06-01T12:00:00Z ", ""),
+    ("<190>Jun  1 12:00:00 web app: ", ""), ("2025-06-01T12:00:00Z stdout F ", ""), ("web-1  | ", ""),
+])  # fmt: skip
+def test_what_stands_around_an_event_is_no_part_of_it(before: str, behind: str) -> None:
+    sent = NEEDED | {"type": "custom", "name": "ü\\x6e", "props": PROPS[1]}
+    line = (before + json.dumps(sent, ensure_ascii=False) + behind).encode()
+    assert formats.detect([line]) == "events"
+    found = read([line])
+    assert found.not_understood == []
+    assert found.accepted == read([json.dumps(sent).encode()]).accepted
+
+
+@pytest.mark.parametrize(("value", "meant"), [
+    (r'"a\x22b"', 'a"b'), ("-", "-"), ("NaN", "NaN"), ("", None), ("007", "007"),
+])  # fmt: skip
+def test_a_value_that_is_not_quite_json_costs_no_event(value: str, meant: str | None) -> None:
+    line = json.dumps(NEEDED | {"props": {"plan": "?"}}).replace('"?"', value)
+    assert formats.detect([line.encode()]) == "events"
+    assert read([line.encode()]).accepted == read([json.dumps(NEEDED | {"props": {"plan": meant}}).encode()]).accepted
+
+
+@pytest.mark.parametrize("value", [b"1e999", b'"\xff"', rb'"\ud800"', b"1" * 5_000, b"[" * 5_000])
+def test_an_event_with_a_value_that_nobody_can_keep_is_not_understood(value: bytes) -> None:
+    line = json.dumps(NEEDED | {"props": {"plan": "?"}}).encode().replace(b'"?"', value)
+    found = read([line, b"[" + line + b","])
+    assert (len(found.accepted), [number for number, *_ in found.not_understood]) == (0, [1, 2])

@@ -19,10 +19,16 @@ import pytest
 import zstandard
 
 from ingest.logs.files import ImportFailed, detected, named, opened
-from ingest.logs.formats import Request, decoded, parser
 
 LINE = '192.0.2.1 - - [01/Jun/2025:12:00:00 +0000] "GET /caf\u00e9 HTTP/1.1" 200 12 "-" "Mozilla/5.0 \u00fc"\n'
 TEXT = (LINE * 40_000).encode()  # some MB, so that it comes in several pieces
+
+
+def in_two(data: bytes, first: int) -> bytes:
+    """Pack the first bytes by themselves, and the others."""
+    return gzip.compress(data[:first]) + gzip.compress(data[first:])
+
+
 PACKED: dict[str, Callable[[bytes], bytes]] = {
     "plain": bytes,
     "gzip": gzip.compress,
@@ -40,6 +46,9 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     "UTF-16, the other way round": lambda data: codecs.BOM_UTF16_BE + data.decode().encode("utf-16-be"),
     "gzip of gzip": lambda data: gzip.compress(gzip.compress(data)),
     "bzip2 of two gzip": lambda data: bz2.compress(gzip.compress(data[:9]) + gzip.compress(data[9:])),
+    "two members of gzip, of which the first holds a byte of gzip": lambda data: in_two(gzip.compress(data), 1),
+    "two members of gzip, of which the first is empty": lambda data: in_two(gzip.compress(data), 0),
+    "two members of gzip with a mark across them": lambda data: in_two(codecs.BOM_UTF8 + data, 1),
     "gzip of UTF-16": lambda data: gzip.compress(data.decode().encode("utf-16")),
 }
 
@@ -76,6 +85,13 @@ def test_a_packed_file_that_breaks_off_has_every_whole_line_before_it(tmp_path: 
     with opened(str(path)) as file:
         assert b"".join(file) == whole[0] + whole[1]
         assert file.fault is not None
+
+
+def test_a_short_file_that_breaks_off_has_every_line_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.write_bytes(in_two(LINE.encode(), 1)[:-8])  # without checksum and length
+    with opened(str(path)) as file:
+        assert (list(file), isinstance(file.fault, EOFError)) == ([LINE.encode()], True)
 
 
 @pytest.mark.parametrize("name", ["gzip", "bzip2", "xz", "zstd", "lz4"])
@@ -128,9 +144,19 @@ def test_an_archive_is_told_as_one(tmp_path: Path, pack: str) -> None:
         detected(file)
 
 
-def test_zeros_before_a_line_are_no_part_of_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [5_000, 70_000, 999_990, 3_000_000])
+@pytest.mark.parametrize("pack", ["plain", "gzip"])
+def test_zeros_before_a_line_are_no_part_of_it(tmp_path: Path, pack: str, count: int) -> None:
     path = tmp_path / "access.log"
-    path.write_bytes(b"\0" * 5_000 + LINE.encode())  # as rotation by `copytruncate` leaves it
+    hole = b"\0" * count  # as rotation by `copytruncate` leaves it, once or again
+    path.write_bytes(PACKED[pack](hole + LINE.encode() * 2 + hole + LINE.encode() + hole + b"\n" + hole))
     with opened(str(path)) as file:
         shape, lines = detected(file)
-        assert isinstance(parser(shape)(decoded(next(lines).rstrip())), Request)
+        assert (shape, list(lines), file.fault) == ("combined", [LINE.encode()] * 3 + [b"\n"], None)
+
+
+def test_a_line_that_is_too_long_is_one_line_behind_zeros_too(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.write_bytes(b"\0" * 900_000 + b"x" * 3_000_000 + b"\n" + LINE.encode())
+    with opened(str(path)) as file:
+        assert [line[-100:] for line in file] == [b"x" * 100, LINE.encode()[-100:]]

@@ -108,7 +108,7 @@ def test_lines_of_the_usual_form_are_parsed_by_columns(common: bool) -> None:
     texts = [*USUAL, *(text.partition(' "-"')[0] for text in USUAL)]
     lines = [text.encode() + b"\r\n" for text in (*texts, "# top", line("/\\x22"))]
     found = usual(lines, common)
-    assert found["row"].to_list() == list(range(len(texts)))
+    assert found["_row"].to_list() == list(range(len(texts)))
     parser = formats.common if common else formats.combined
     for text, row in zip(texts, found.iter_rows(named=True), strict=True):
         request = parser(text)
@@ -198,6 +198,7 @@ ANY = st.lists(st.sampled_from(PIECES), max_size=9).map("".join)
     st.sampled_from(["combined", "common"]),
 )
 @example(['10.0.0.1 - - [17/May/2015:10:05:03 +0000] "GET /a?q=x HTTP/1.1" 200 512 "-" "192.0.2.8"'], "combined")
+@example(["\0shop.example.com:443 " + line(), "\0" + line()], "combined")
 @settings(max_examples=150, deadline=None)
 def test_any_lines_read_together_give_what_each_gives_alone(texts: list[str], shape: str) -> None:
     together([text.encode() for text in texts], shape, SITE, 7)
