@@ -78,7 +78,7 @@ class Outcome:
         self.attempts.clear()
 
 
-# The sinks whose frames end in the warehouse, which takes ids as they are.
+# The sinks of a load whose frames end in the warehouse, which takes ids as they are. Other drivers compare texts.
 _WITH_IDS = frozenset(("events", "sessions", *rollup.GRAINS))
 
 
@@ -100,7 +100,7 @@ def bind(plan: Plan, parts: Parts) -> Run:
         erasures=plan.erasures,
         shards=plan.shards,
         exchange=parts.exchange,
-        with_ids=_WITH_IDS,
+        with_ids=_WITH_IDS if plan.inserted else frozenset(),
     )
 
 
