@@ -159,6 +159,7 @@ class Warehouse:
         """Settings for what is written to a cluster: by itself it answers first, and gives rows to the shards later."""
         return {"distributed_foreground_insert": "1"} if self.over_cluster else {}
 
+    @property
     def database(self) -> str:
         """The name of the database."""
         return self._clients.database
@@ -410,13 +411,12 @@ class Warehouse:
 
     def types_of(self, table: str) -> dict[str, str]:
         """The columns of a table with their types. Raises ValueError for what cannot be a table's name."""
-        if table in self._types:
-            return self._types[table]
-        if not _NAME.fullmatch(table):
-            raise ValueError(f"{table!r} is no table's name")
-        described = self.query(f"DESCRIBE TABLE {table}")
-        self._own_defaults[table] = frozenset(described.filter(pl.col("default_type") != "")["name"])
-        self._types[table] = dict(zip(described["name"], described["type"], strict=True))
+        if table not in self._types:
+            if not _NAME.fullmatch(table):
+                raise ValueError(f"{table!r} is no table's name")
+            described = self.query(f"DESCRIBE TABLE {table}")
+            self._own_defaults[table] = frozenset(described.filter(pl.col("default_type") != "")["name"])
+            self._types[table] = dict(zip(described["name"], described["type"], strict=True))
         return self._types[table]
 
 
