@@ -3,9 +3,8 @@
 A script is named after what it has besides page views: `/beacon.js`, `/beacon.clicks.queue.js`, `/beacon.all.js`. Each
 has a short name, which browsers check again after an hour by its ETag, and a name with its hash, which may be cached
 forever. A name with the hash of another version, older or newer, gives the present script, which browsers check again
-each time. An installed package contains
-minified scripts, packed with Brotli; a plain checkout serves the source, with the constants replaced that the build
-sets.
+each time. An installed package contains minified scripts, packed with Brotli; a plain checkout serves the source, with
+the constants replaced that the build sets.
 """
 
 from __future__ import annotations
