@@ -8,11 +8,12 @@ import html
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from html.parser import HTMLParser
+from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
+
+from selectolax.lexbor import LexborHTMLParser
 
 from ingest import assets
 
@@ -23,12 +24,8 @@ _SCRIPT = re.compile(  # the types of scripts in the standard HTML
     r"(?:application|text)/(?:x-)?(?:java|ecma)script|text/(?:javascript1\.[0-5]|jscript|livescript)"
 )
 _SPACES = " \t\n\f\r"
-# What is in these is text where scripts run.
-_TEXTS = frozenset(("iframe", "noembed", "noframes", "noscript", "style", "textarea", "title", "xmp"))
-_DRAWINGS = frozenset(("math", "svg"))  # elements in them have the same names and are others
-# Where browsers end a comment and the parser of older Pythons does not, or the other way round.
-_COMMENT_END = re.compile(r"<!---?>|(?<!<!)(?<!<!-)--(?:!>|(?=\s+>))")
-_MEANT = {"--!>": "-->", "--": "- -"}
+# In a drawing or a formula elements of the same names are others, but for where HTML goes on in it.
+_BASES_AND_SCRIPTS = ":is(base[href], script[src]):is(:not(svg *, math *), foreignObject > *, desc > *, title > *)"
 _HASH = re.compile(r"sha(256|384|512)-([A-Za-z0-9+/=]+)")
 
 
@@ -45,51 +42,6 @@ class Tag(NamedTuple):
     renewed: str  # the tag that works, where the problem is the tag's; else empty
 
 
-class _Scripts(HTMLParser):
-    """The attributes of each script tag that browsers run and that is ours: it says its site, or its script is named as
-    ours are. With each, what its address is relative to."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self._page = page
-        self._base: str | None = None
-        self._templates = 0  # that we are in
-        self._drawings = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        has: dict[str, str | None] = {}
-        for name, value in attrs:
-            has.setdefault(name, value)  # of a name that is there twice, the first counts
-        if tag in _TEXTS and not self._drawings:
-            self.set_cdata_mode(tag)
-        elif tag in _DRAWINGS:
-            self._drawings += 1
-        elif tag == "template":
-            self._templates += 1
-        elif self._templates:
-            pass
-        elif tag == "base" and "href" in has and self._base is None:
-            self._base = _joined(self._page, has["href"])
-        elif tag == "script" and _runs(has):
-            has["src"] = src = (has.get("src") or "").strip(_SPACES)
-            if src and ("data-site" in has or _NAME.fullmatch(src)):
-                self.found.append((self._base or self._page, has))
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)  # the slash at its end means something in a drawing only
-        if tag in _DRAWINGS:
-            self.handle_endtag(tag)
-        elif tag == "script" and not self._drawings:
-            self.set_cdata_mode(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in _DRAWINGS:
-            self._drawings = max(self._drawings - 1, 0)
-        elif tag == "template":
-            self._templates = max(self._templates - 1, 0)
-
-
 def _runs(has: Mapping[str, str | None]) -> bool:
     """Whether browsers run the script of a tag. One of another type a consent manager may run later."""
     kind = has.get("type") if "type" in has else has.get("language") and f"text/{has['language']}"
@@ -102,16 +54,24 @@ def _runs(has: Mapping[str, str | None]) -> bool:
 def check(page: str) -> list[Tag]:
     """Return the tags of the page at this address. Raises `Unread` if there is none to be had, or it has no tag."""
     text, page = _fetch(page)
-    scripts = _Scripts(page)
-    scripts.feed(_as_browsers_read(text.decode(errors="replace")))
-    if not scripts.found:
+    scripts = list(_scripts(page, text))
+    if not scripts:
         raise Unread(f"{page} has no tag of Footfall's; one that a tag or consent manager puts there is not seen here")
-    return [_look(page, _joined(base, str(has["src"])), has) for base, has in scripts.found]
+    return [_look(page, src, has) for src, has in scripts]
 
 
-def _as_browsers_read(text: str) -> str:
-    """The page with what Python's parser reads otherwise than browsers, which pass over `<!` and `<?` to the next >."""
-    return _COMMENT_END.sub(lambda found: _MEANT.get(found[0], "<!---->"), text.replace("<![", "<?["))
+def _scripts(page: str, text: bytes) -> Iterator[tuple[str, dict[str, str | None]]]:
+    """The whole address and the attributes of each script tag that browsers run and that is ours: it says its site, or
+    its script is named as ours are."""
+    base = None  # what counts is the first, and only for what comes after it
+    for element in LexborHTMLParser(text, encoding=True, scripting=True).css(_BASES_AND_SCRIPTS):
+        has = element.attributes
+        if element.tag == "base":
+            base = base or _joined(page, has["href"])
+            continue
+        has["src"] = src = (has["src"] or "").strip(_SPACES)
+        if src and ("data-site" in has or _NAME.fullmatch(src)) and _runs(has):
+            yield _joined(base or page, src), has
 
 
 def _look(page: str, src: str, has: Mapping[str, str | None]) -> Tag:

@@ -127,6 +127,11 @@ OURS = '<script data-site="shop.example" src="/beacon.js"></script>'
         f"<!--- > {OURS} -->",
         f"<!---!> {OURS} -->",
         f"<!-- {OURS}",
+        f"<svg>{OURS}</svg>",
+        f"<svg><foreignObject><math>{OURS}",
+        f"<plaintext>{OURS}",
+        f"<frameset>{OURS}",
+        f"<script><!-- <script></script>{OURS}",
     ],
 )  # fmt: skip
 def test_a_tag_that_browsers_do_not_run_does_not_count(web: Web, page: str) -> None:
@@ -154,6 +159,11 @@ def test_a_tag_that_browsers_do_not_run_does_not_count(web: Web, page: str) -> N
         f"<noscript><img src=/collect.gif></noscript>{OURS}",
         f"<svg><title/><style/><path/></svg><math/><svg/>{OURS}<textarea></textarea>",
         f"<svg><title>Shop</title></svg></svg>{OURS}",
+        f"<svg><p>{OURS}",
+        f"<svg><foreignObject>{OURS}</foreignObject></svg>",
+        f'<svg><base href="http://127.0.0.1:1/"/></svg>{OURS.replace("/beacon", "beacon")}',
+        f"<select><option>{OURS}</select>",
+        f"<script><!-- <script></script> --></script>{OURS}",
     ],
 )  # fmt: skip
 def test_a_tag_is_read_as_browsers_read_it(web: Web, page: str) -> None:
