@@ -5,10 +5,12 @@ Rust engine: crawlerdetect's own single alternation of 1,400 patterns takes mill
 the same patterns behind a prefilter take microseconds. Building the two matchers takes a moment, which the first call
 pays for (call `parse("…")` at start-up to pay it there).
 
-We add four rules to theirs. An agent that names neither a browser nor a system nor a device is a program on its own,
-such as a monitor. A window of a desktop application (Electron) has a person in front of it, whatever the application
-is called. So has a browser for text terminals, which names no system. A browser's agent with an operator's address or
-another program's name added, as fetchers of assistants write it, is that program.
+We add to theirs. An agent that names neither a system nor a device is a program on its own, such as a monitor, unless
+it begins as browsers' agents do; so is a tool of the command line that names its system. A window of a desktop
+application (Electron) has a person in front of it, whatever the application is called. So has a browser for text
+terminals, which names no system, and a phone whose model has a bot's name. A browser's agent with an operator's
+address or another program's name added, as fetchers of assistants write it, is that program. Browsers and applications
+that ua-parser takes for the engine they stand on have rules of our own, which are asked first.
 
 Results are kept in a bounded LRU cache by the agent's text, which on its own is not personal data and so may outlive
 the daily salt.
@@ -17,14 +19,18 @@ the daily salt.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
+from string import ascii_letters, digits
 
 import msgspec
 import ua_parser_rs
 from crawlerdetect.providers.crawlers import data as crawler_patterns
 from crawlerdetect.providers.exclusions import data as exclusion_patterns
 from ua_parser.core import Domain
+from ua_parser.lazy import OSMatcher, UserAgentMatcher
 from ua_parser.loaders import load_lazy_builtins
 from ua_parser.regex import Resolver
 
@@ -58,9 +64,56 @@ _BROWSERS = {
     "Opera Mobile": "Opera",
     "IE Mobile": "IE",
     "HeadlessChrome": "Chrome",
+    "DuckDuckGo Mobile": "DuckDuckGo",
+    "Ecosia Android": "Ecosia",
+    "Ecosia iOS": "Ecosia",
+    "QQ Browser Mobile": "QQ Browser",
+    "Opera Touch": "Opera",
+    "WeChat Browser": "WeChat",
     "Other": "",
 }
+# Browsers and applications by what they add to the agent of their engine; the first group is the version.
+_OUR_BROWSERS = {
+    r"\bLinkedInApp\]?/(\d+)": "LinkedIn",
+    r"\bFxiOS/Focus(?:iOS)?/(\d+)": "Firefox Focus",
+    r"\bMicroMessenger/(\d+)": "WeChat",
+    r"\bKAKAOTALK[ /](\d+)": "KakaoTalk",
+    r"\bNAVER\(inapp; search; \d+; (\d+)": "NAVER",
+    r"\bBarcelona (\d+)": "Threads",
+    r"\bReddit/(?:Version )?(\d+)": "Reddit",
+    r"\bViber/(\d+)": "Viber",
+    r"\bBingSapphire/(\d+)": "Bing",
+    r"\bAliApp\(AP/(\d+)": "Alipay",
+    r"\bAliApp\(TB/(\d+)": "Taobao",
+    r"\bDingTalk[/(](\d+)": "DingTalk",
+    r"\bLark(?:Locale)?/(\d+)": "Lark",
+    r"__weibo__(\d+)": "Weibo",
+    r" QQ/(\d+)": "QQ",
+    r"\bGmail/(\d+)": "Gmail",
+    r"\b[Dd]iscord/(\d+)": "Discord",
+    r"\bChatGPT/(\d+)": "ChatGPT",
+    r"\bHuaweiBrowser/(\d+)": "Huawei Browser",
+    r"\bHeyTapBrowser/(\d+)": "HeyTap Browser",
+    r"\bVivaldi/(\d+)": "Vivaldi",
+    r"\bUCBrowser/(\d+)": "UC Browser",
+    r"\bLibreWolf/(\d+)": "LibreWolf",
+    r"\bArc/(\d+)": "Arc",
+    r"\bQIHU 360[A-Z]E(?:/(\d+))?": "360 Secure Browser",
+    r"\bEpicGamesLauncher/(\d+)": "Epic Games Launcher",
+    r"\bNetSurf/(\d+)": "NetSurf",
+    r"\bDillo[/ ](\d+)": "Dillo",
+    r"\bw3m/(\d+)": "w3m",
+    r"\bE[Ll]inks[/ ]\(?(\d+)": "ELinks",
+    r"\bURL/Emacs Emacs/(\d+)": "Emacs",
+    r"\bWebPositive/(\d+)": "WebPositive",
+    r"\bABrowse (\d+)": "ABrowse",
+}
+_OF_PEOPLE = frozenset((*_BROWSERS.values(), *_OUR_BROWSERS.values()))
+_ELECTRON = re.compile(r"Gecko\) ([A-Za-z][\w.-]{1,39})/(\d+)")  # of an agent that has it, the application
+_OUR_SYSTEMS = {r"\bOpenHarmony (\d+)\.(\d+)": "HarmonyOS", r"; HarmonyOS(?:[ /](\d+)\.(\d+))?;": "HarmonyOS"}
+_WEB_VIEWS = {"macOS": "Safari WebView", "iOS": "Safari WebView"}  # what ua-parser calls Apple Mail is any web view
 _SYSTEMS = {"Mac OS X": "macOS", "Other": ""}
+_HARMONY = {"PC": "desktop", "Tablet": "tablet", "2in1": "desktop"}  # what HarmonyOS calls its devices
 _DESKTOPS = frozenset(
     (
         "Windows", "macOS", "Linux", "Chrome OS", "Ubuntu", "Debian", "Fedora", "Mint", "Red Hat", "SUSE",
@@ -69,15 +122,35 @@ _DESKTOPS = frozenset(
 )  # fmt: skip
 _PHONES = frozenset(("Windows Phone", "Windows Mobile", "BlackBerry OS", "KaiOS", "Firefox OS", "Symbian OS", "webOS"))
 # Searched for in lower case: ignoring case takes the engine many times as long.
-_TV = re.compile(r"smart-?tv|\btv\b|appletv|hbbtv|googletv|crkey|roku|bravia|\baft[a-z]")
-_TV_WORDS = ("tv", "crkey", "roku", "bravia", "aft")  # without one of these the pattern is not tried
+_TV = re.compile(
+    r"smart-?tv|\b(?:apple|google|hbb|net|hisense|philips|mi|fire)[-_ ]?tv|\btv\b|crkey|chromecast|roku|bravia"
+    r"|\baft[a-z]|vidaa|netcast|web0s|\bviera\b|\bmibox"
+)
+# Without one of these the pattern is not tried.
+_TV_WORDS = ("tv", "crkey", "chromecast", "roku", "bravia", "aft", "vidaa", "netcast", "web0s", "viera", "mibox")
 _CONSOLE = re.compile(r"playstation|xbox|nintendo")
-_TABLET = re.compile(r"ipad|tablet|kindle|\bsilk\b|playbook|kf[a-z]{3,4}\b")
+_TABLET = re.compile(
+    r"ipad|tablet(?! pc)|kindle|\bsilk\b|playbook|kf[a-z]{3,4}\b|galaxy tab|\bkobo\b|\btolino\b|\bnook\b|\bpocketbook"
+)
 # ua-parser's name for agents of which it knows only the first letters. A real phone of that era lists its features.
 _PHONE_BY_GUESS = "Generic Feature Phone"
-_PHONE = re.compile(r"midp|cldc|j2me|\bwap\b|mobi|browser", re.IGNORECASE)
-_TEXT_BROWSER = re.compile(r"(?:(?:emacs-)?w3m|e?links|lynx|edbrowse|retawq|browsh)(?![^ /(])", re.IGNORECASE)
-_LIBRARY = re.compile(r"libwww-FM/[^ ]+")  # the library that Lynx uses; bots use libwww-perl
+_PHONE = re.compile(r"midp|cldc|j2me|\bwap\b|mobi|browser|^(?:docomo|kddi|j-phone|softbank|vodafone)\b", re.IGNORECASE)
+_TEXT_BROWSER = re.compile(
+    r"(?:(?:emacs-)?w3m|e?links|lynx|edbrowse|retawq|browsh|dillo|netsurf|url/emacs)(?![^ /(])", re.IGNORECASE
+)
+_SMALL_BROWSER = re.compile(r"^Mozilla/[^(]*\(compatible; (?:Dillo |U; ABrowse )")
+_BROWSERS_BEGIN = ("Mozilla/", "Opera/")
+# Tools that name their system, as browsers do.
+_TOOL = re.compile(
+    r"\b(?:Windows)?PowerShell(?=/)|^(?:Debian APT-HTTP|Windows-Update-Agent|newsboat|newsbeuter|git|npm|pacman|libdnf"
+    r"|ZYpp|Composer|kubectl|docker|conda|pip)\b|^[\w-]+(?=/.*\(internal dummy connection\)$)"
+)
+# The model of a phone, which is no name of the program.
+_MODEL = re.compile(
+    r"^(Mozilla/5\.0 \(Linux; (?:U; )?Android [\d.]{1,8}; (?:[a-z]{2}[-_][A-Za-z]{2}; )?)(?=[^;)]*[ \d])[\w .+-]{1,40}?"
+    r"(?=\)| Build/|; wv\))"
+)
+_LIBRARY = re.compile(r"libwww-FM/[^ ]+|^URL/(?=Emacs )")  # the library that Lynx uses; bots use libwww-perl
 # The application's name between the engine and Chromium; one that calls itself a bot counts as a bot.
 _APPLICATION = re.compile(r"(?<=Gecko\) )(?:(?![^ ]*(?:bot|crawl|spider))[^ ]+ )+?(?=Chrome/)", re.IGNORECASE)
 _PRODUCT = re.compile(r"[^\s/;()]+")
@@ -85,20 +158,36 @@ _PRODUCT = re.compile(r"[^\s/;()]+")
 # keep an agent that is made for it from taking long.
 _ADDED = re.compile(
     r"(?:Safari/[\d.]{1,16} \(|Gecko[);]{1,2} ?)compatible; ([\w.-]{1,40})|(?<![\w.])([\w.]{1,30}-User)\b"
-    r"|\b(Google-[A-Z]\w{1,30}|NotebookLM|Checkly)\b|(?<![\w.-])([\w.-]{1,40})(?:/[\w.]{1,16})?;? ?\(?\+https?://"
-    r"|Safari/[\d.]{1,16}; (\w{1,40})/|\([\w.+-]{1,40}@[\w-]{1,40}\.[a-z]"
+    r"|\b(Google(?:Agent)?-[A-Z]\w{1,30}|NotebookLM|Checkly|[A-Z][A-Za-z]{1,30}Synthetics?)\b"
+    r"|(?<![\w.-])([\w.-]{1,40})(?:/[\w.]{1,16})?;? ?\(?\+https?://"
+    r"|Safari/[\d.]{1,16}; (\w{1,40})/|\((?:[\w .:-]{1,40}[;,:] ?)?[\w.+-]{1,40}@[\w-]{1,40}\.[a-z]"
 )
-_TABLET_WORDS = ("ipad", "tablet", "kindle", "silk", "playbook", "kf")
-_HEADLESS = re.compile(r"headless|phantomjs|slimerjs|puppeteer|playwright")
+_TABLET_WORDS = ("ipad", "tablet", "kindle", "silk", "playbook", "kf", "galaxy tab", "kobo", "tolino", "nook",
+                 "pocketbook")  # fmt: skip
+_HEADLESS = re.compile(
+    r"headless|phantomjs|slimerjs|puppeteer|playwright|\b(?:jsdom|happydom|htmlunit)/|splash version"
+)
 _LOOKS_AROUND = re.compile(r"\(\?<?[=!]")  # Rust's regular expressions have no look-around
 _NOT_NAME = re.compile(r"[^a-z0-9.]+")
+_VERSION = re.compile(r"/v?[0-9].*")
+_IN_NAMES = frozenset(ascii_letters + digits + "_.-")
+_IN_ADDRESS = re.compile(r"(?:://|@|mailto:)[^\s();,]*$")
+# Words that say what a program is, and not which.
+_GENERIC = re.compile(
+    r"(?:ro)?bots?|crawl(?:er)?|spider|reader|fetch(?:er)?|search|feed|http|com|monitor", re.IGNORECASE
+)
+_OWN_NAME = re.compile(r"compatible; ([\w.-]+)|^(?!Mozilla\b)([A-Za-z][\w.-]*)")
 
 
 class _Matchers:
     """ua-parser's rules and crawlerdetect's, compiled."""
 
     def __init__(self) -> None:
-        self.agents = Resolver(load_lazy_builtins())
+        browsers, systems, devices = load_lazy_builtins()
+        # ua-parser's first group is a name, its second the version.
+        named = [UserAgentMatcher(f"(){pattern}", family) for pattern, family in _OUR_BROWSERS.items()]
+        versions = [OSMatcher(f"(){pattern}", family) for pattern, family in _OUR_SYSTEMS.items()]
+        self.agents = Resolver(([*named, *browsers], [*versions, *systems], devices))
         self.exclusions = re.compile("|".join(exclusion_patterns), re.IGNORECASE)
         self.crawlers = ua_parser_rs.UserAgentExtractor(
             (f"(?i)({pattern})", "$1", None, None, None, None)
@@ -140,22 +229,37 @@ def _parse(user_agent: str) -> Agent:
     text = user_agent.strip()
     if not text or text == "-":
         return NO_AGENT
-    matchers = _matchers()
-    found = matchers.agents(text, Domain.ALL)
-    browser, browser_version, os, os_version, device = "", "", "", "", ""
-    if found.user_agent:
-        browser = _BROWSERS.get(found.user_agent.family, found.user_agent.family)
-        browser_version = found.user_agent.major or ""
+    found = _matchers().agents(text, Domain.ALL)
+    browser, browser_version, os, os_version = "", "", "", ""
     if found.os:
         os = _SYSTEMS.get(found.os.family, found.os.family)
         os_version = ".".join(filter(None, (found.os.major, found.os.minor)))
-    device = _device(text, os)
+    if found.user_agent:
+        browser, browser_version = _browser(found.user_agent.family, os), found.user_agent.major or ""
+        if browser == "Electron" and (window := _ELECTRON.search(text)):
+            browser, browser_version = window.groups()
     family = found.device.family if found.device else ""
     bot = _bot(text, browser if family == "Spider" else "") or _added(text)
-    is_known = browser or os or (family and family != _PHONE_BY_GUESS) or _PHONE.search(text)
-    if not bot and not is_known and not _TEXT_BROWSER.match(text):
-        bot = _named(_first_product(text))
-    return Agent(browser, browser_version, os, os_version, device, bot)
+    if bot and (by_a_phone := _MODEL.sub(r"\1K", text)) != text:
+        return _parse(by_a_phone)
+    bot = bot or _program(text, browser, os, family)
+    return Agent(browser, browser_version, os, os_version, _device(text, os), bot)
+
+
+def _browser(family: str, os: str) -> str:
+    if family == "Apple Mail":
+        return _WEB_VIEWS.get(os, "WebKit")
+    return _BROWSERS.get(family, family)
+
+
+def _program(text: str, browser: str, os: str, device: str) -> str:
+    """Return the name of the program on its own whose agent this is, though no list has it; "" for a person."""
+    if _TEXT_BROWSER.match(text) or _SMALL_BROWSER.match(text):
+        return ""
+    if os or (device and device != _PHONE_BY_GUESS) or _PHONE.search(text):
+        tool = _TOOL.search(text)
+        return _named(tool.group()) if tool else ""
+    return "" if browser and text.startswith(_BROWSERS_BEGIN) else _named(_first_product(text))
 
 
 def _device(text: str, os: str) -> str:
@@ -167,12 +271,16 @@ def _device(text: str, os: str) -> str:
     if _mentions(lower, _TABLET_WORDS) and _TABLET.search(lower):
         return "tablet"
     if os == "Android":
-        return "mobile" if "Mobile" in text else "tablet"
+        return "tablet" if text.startswith("Mozilla/") and "Mobile" not in text else "mobile"
     if os == "iOS" or os in _PHONES:
+        return "mobile"
+    if "IEMobile" in text or ("Mobi" in text and os in ("", "Linux", "Ubuntu", "HarmonyOS")):
         return "mobile"
     if os in _DESKTOPS:
         return "desktop"
-    return "mobile" if "Mobi" in text else ""
+    if os == "HarmonyOS":
+        return _HARMONY.get(text.partition("(")[2].partition(";")[0], "mobile")
+    return "mobile" if _PHONE.search(text) else ""
 
 
 def _mentions(text: str, words: tuple[str, ...]) -> bool:
@@ -191,7 +299,27 @@ def _bot(text: str, spider: str) -> str:
     known = _matchers().crawler(text)
     if not known and not spider:
         return ""
-    return _named(known if spider in _BROWSERS.values() else spider)
+    return _named(_own_name(text, known if spider in _OF_PEOPLE else spider))
+
+
+def _own_name(text: str, known: str) -> str:
+    """Return the name by which a bot calls itself. `known` is the part of its agent that a list knows: of its name, of
+    its address, or a word that says what it is and not which."""
+    at = text.find(known)
+    if at < 0:
+        return known
+    behind = at + len(known)
+    before = text[:at].removesuffix(_word(reversed(text[:at]))[::-1])
+    name = _VERSION.sub("", text[len(before) : behind] + _word(text[behind:]))
+    if not _GENERIC.fullmatch(name) and not _IN_ADDRESS.search(before):
+        return name
+    own = _OWN_NAME.search(text)
+    return (own and (own[1] or own[2])) or _added(text) or name
+
+
+def _word(text: Iterable[str]) -> str:
+    """Return the letters of a name with which this begins."""
+    return "".join(takewhile(_IN_NAMES.__contains__, text))
 
 
 def _added(text: str) -> str:

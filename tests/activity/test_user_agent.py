@@ -58,13 +58,74 @@ PEOPLE_WITH_OLD_PHONES = [
     "UCWEB/2.0 (Java; U; MIDP-2.0; en-US; nokia5130) U2/1.0.0 UCBrowser/9.4",
     "Nokia6100/1.0 (04.01) Profile/MIDP-1.0 Configuration/CLDC-1.0",
 ]
+IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)"
+WINDOWS = f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {WEBKIT}"
+K = f"Mozilla/5.0 (Linux; Android 10; K) {WEBKIT}"
+PIXEL = f"Mozilla/5.0 (Linux; Android 14; Pixel 8; wv) {WEBKIT} Version/4.0 Chrome/126.0.0.0 Mobile Safari/537.36"
+HARMONY = f"OpenHarmony 5.0) {WEBKIT} Chrome/114.0.0.0 Safari/537.36"
+NAMED_BY_THEMSELVES = {  # browser, system, device
+    f"{IPHONE} Mobile/22F76 LinkedInApp/9.31.4520": "LinkedIn, iOS, mobile",
+    f"{PIXEL} [LinkedInApp]/4.1.800": "LinkedIn, Android, mobile",
+    f"{IPHONE} Mobile/15E148 KAKAOTALK 25.5.1": "KakaoTalk, iOS, mobile",
+    f"{PIXEL};KAKAOTALK 2410900": "KakaoTalk, Android, mobile",
+    f"{PIXEL} MMWEBID/1234 MicroMessenger/8.0.48.2580(0x28003035) WeChat/arm64": "WeChat, Android, mobile",
+    f"{IPHONE} Mobile/15E148 Barcelona 385.0.0.30.82 (iPhone14,5; iOS 18_5; en_US)": "Threads, iOS, mobile",
+    f"{IPHONE} Mobile/15E148 AliApp(TB/10.42.10) WindVane/8.7.2 1170x2532": "Taobao, iOS, mobile",
+    f"{IPHONE} FxiOS/FocusiOS/139 Mobile/15E148 Safari/605.1.15": "Firefox Focus, iOS, mobile",
+    f"{IPHONE} Version/18.5 Mobile/15E148 DuckDuckGo/7 Safari/605.1.15": "DuckDuckGo, iOS, mobile",
+    f"{K} Version/4.0 Chrome/137.0.0.0 Mobile DuckDuckGo/5 Safari/537.36": "DuckDuckGo, Android, mobile",
+    f"{K} Chrome/136.0.0.0 Mobile Safari/537.36 Vivaldi/7.4.3691.52": "Vivaldi, Android, mobile",
+    f"{WINDOWS} Chrome/86.0.4240.198 Safari/537.36 QIHU 360SE": "360 Secure Browser, Windows, desktop",
+    f"{WINDOWS} obsidian/1.6.3 {ELECTRON}": "obsidian, Windows, desktop",
+    f"{WINDOWS} Teams/24124.2315.2911 Chrome/125.0.0.0 Electron/30 Safari/537.36": "Microsoft Teams, Windows, desktop",
+    f"Mozilla/5.0 (Phone; {HARMONY}  ArkWeb/4.1.6.1 Mobile HuaweiBrowser/5.1.3": "Huawei Browser, HarmonyOS, mobile",
+    f"Mozilla/5.0 (Tablet; {HARMONY}  ArkWeb/4.1.6.1": "Chrome, HarmonyOS, tablet",
+    f"Mozilla/5.0 (PC; {HARMONY} ArkWeb/6.0.0.47": "Chrome, HarmonyOS, desktop",
+    f"Mozilla/5.0 (Linux; Android 12; HarmonyOS; NOH-AN00) {WEBKIT} Chrome/114.0.0.0 Mobile Safari/537.36": (
+        "Chrome, HarmonyOS, mobile"
+    ),
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/605.1.15 (KHTML, like Gecko)": "WebKit, Linux, desktop",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)": (
+        "Safari WebView, macOS, desktop"
+    ),
+    "Mozilla/5.0 (Windows NT 10.0; WOW64; Trident/7.0; Tablet PC 2.0; rv:11.0) like Gecko": "IE, Windows, desktop",
+    "Mozilla/4.0 (compatible; MSIE 6.0; Windows CE; IEMobile 7.11)": "IE, Windows, mobile",
+    "Mozilla/5.0 (X11; Linux aarch64; rv:109.0) Gecko/20100101 Firefox/115.0 Mobile": "Firefox, Linux, mobile",
+    f"Mozilla/5.0 (Linux; Android 11; Chromecast HD Build/S.1) {WEBKIT} Chrome/119.0.0.0 Safari/537.36": (
+        "Chrome, Android, tv"
+    ),
+    f"Mozilla/5.0 (VIDAA 6.0; Linux armv7l) {WEBKIT} Chrome/88.0.0.0 Safari/537.36 HisenseTV": "Chrome, Linux, tv",
+    "Opera/9.80 (J2ME/MIDP; Opera Mini/7.1.32052/191.308; U; en) Presto/2.12.423": "Opera Mini, , mobile",
+    "Opera/9.80 (Android; Opera Mini/36.2.2254/191.308; U; de) Presto/2.12.423": "Opera Mini, Android, mobile",
+    "DoCoMo/2.0 P900i(c100;TB;W24H11)": ", , mobile",
+    "Instagram 330.0.0.40.92 Android (34/14; 420dpi; Google/google; Pixel 8; en_US)": "Instagram, Android, mobile",
+    "Mozilla/4.0 (compatible; Dillo 3.1)": "Dillo, , ",
+    "NetSurf/3.11 (Linux)": "NetSurf, Linux, desktop",
+    "w3m/0.5.3+git20230718": "w3m, , ",
+    "URL/Emacs Emacs/29.4 (X11; x86_64-pc-linux-gnu)": "Emacs, Linux, desktop",
+    f"Mozilla/5.0 (Linux; Android 10; Robot Phone 5) {WEBKIT} Chrome/120.0.0.0 Mobile Safari/537.36": (
+        "Chrome, Android, mobile"
+    ),
+    f"Mozilla/5.0 (Linux; Android 10; ROBOT_S9 Build/QP1A; wv) {WEBKIT} Chrome/110.0.0.0 Mobile Safari/537.36": (
+        "Chrome WebView, Android, mobile"
+    ),
+}
 PROGRAMS = {
     "Prometheus/2.40.5": "prometheus",
     "blackbox-exporter/0.24": "blackbox-exporter",
     "Consul Health Check": "consul",
     "Icinga/2.13": "icinga",
+    "insomnia/9.2.0": "insomnia",
+    "Microsoft-CryptoAPI/10.0": "microsoft-cryptoapi",
+    "AntennaPod/3.4.0": "antennapod",
     "(x)": "x",
     "%": "crawler",
+}
+TOOLS = {  # that name their system
+    "newsboat/2.35.0 (Linux x86_64)": "newsboat",
+    "Mozilla/5.0 (Windows NT; Windows NT 10.0; de-DE) WindowsPowerShell/5.1.19041.4412": "windowspowershell",
+    "Mozilla/5.0 (Linux; Ubuntu 22.04.4 LTS; en-US) PowerShell/7.4.2": "powershell",
+    "Apache/2.4.59 (Debian) (internal dummy connection)": "apache",
 }
 ADDED = {  # to a browser's agent
     f"{MAC} Chrome/131.0.0.0 Safari/537.36 (compatible; NewAI/1.0; +https://new.example/x)": "newai",
@@ -73,6 +134,9 @@ ADDED = {  # to a browser's agent
     f"{MAC} Chrome/131.0.0.0 Safari/537.36; NewAI-User/1.0": "newai-user",
     f"{MAC} Chrome/131.0.0.0 Safari/537.36; Operator/1.0": "operator",
     f"{MAC} Chrome/131.0.0.0 Safari/537.36 (info@new.example)": "crawler",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 (scanner; research@new.example)": "crawler",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 NewRelicSynthetics/1.0": "newrelicsynthetics",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 GoogleAgent-Mariner": "googleagent-mariner",
     f"{MAC}; compatible; Google-NotebookLM": "google-notebooklm",
     f"Mozilla/5.0 (X11; Linux x86_64) {WEBKIT} Chrome/108.0.0.0 Safari/537.36 Checkly": "checkly",
     "Mozilla/5.0 (Linux; Android 6.0.1; Nexus 5X Build/MMB29P) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/99.0.0.0 "
@@ -82,7 +146,7 @@ BOTS = {
     f"{MAC} NewsBot/1.0 {ELECTRON}": "newsbot",
     "links-checker/1.0": "links-checker",
     "w3m/0.5 Googlebot/2.1": "googlebot",
-    "libwww-perl/6.68": "libwww",
+    "libwww-perl/6.68": "libwww-perl",
     "": "no-agent",
     "  ": "no-agent",
     "-": "no-agent",
@@ -90,6 +154,17 @@ BOTS = {
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)": "googlebot",
     f"Mozilla/5.0 {WEBKIT}; compatible; GPTBot/1.1; +https://openai.com/gptbot": "gptbot",
     "curl/8.5.0": "curl",
+    "okhttp/4.12.0": "okhttp",
+    "node-fetch/1.0 (+https://github.com/bitinn/node-fetch)": "node-fetch",
+    "got (https://github.com/sindresorhus/got)": "got",
+    "meta-externalagent/1.1 (+https://developers.facebook.com/docs/sharing/webmasters/crawler)": "meta-externalagent",
+    f"Mozilla/5.0 {WEBKIT}; compatible; ChatGPT-User/1.0; +https://openai.com/bot": "chatgpt-user",
+    f"Mozilla/5.0 {WEBKIT}; compatible; MistralAI-User/1.0; +https://docs.mistral.ai/robots": "mistralai-user",
+    "Mastodon/4.2.8 (http.rb/5.2.0; +https://mastodon.social/) Bot": "mastodon",
+    f"Mozilla/5.0 (linux) {WEBKIT} jsdom/24.1.0": "headless",
+    f"Mozilla/5.0 (Linux; Android 10; CUBOT NOTE 20) {WEBKIT} Chrome/120.0.0.0 Mobile Safari/537.36 (compatible; "
+    "Googlebot/2.1; +http://www.google.com/bot.html)": "googlebot",
+    f"Mozilla/5.0 (Linux; Android 7.0; PetalBot) {WEBKIT} Mobile Safari/537.36": "petalbot",
     "python-requests/2.31.0": "python-requests",
     "Yandex/1.0": "yandex",
 }
@@ -101,7 +176,7 @@ def test_people(text: str) -> None:
     assert not CrawlerDetect().is_crawler(text)
 
 
-@pytest.mark.parametrize(("text", "bot"), [*BOTS.items(), *ADDED.items()])
+@pytest.mark.parametrize(("text", "bot"), [*BOTS.items(), *TOOLS.items(), *ADDED.items()])
 def test_bots(text: str, bot: str) -> None:
     assert parse(text).bot == bot
 
@@ -109,6 +184,12 @@ def test_bots(text: str, bot: str) -> None:
 @pytest.mark.parametrize("text", [*PEOPLE_BEFORE_APPLICATIONS, *PEOPLE_IN_TERMINALS, *PEOPLE_WITH_OLD_PHONES])
 def test_people_before_other_windows_than_a_browsers(text: str) -> None:
     assert parse(text).bot == ""
+
+
+@pytest.mark.parametrize("text", NAMED_BY_THEMSELVES)
+def test_browsers_and_applications_by_what_they_add_to_their_engines_agent(text: str) -> None:
+    found = parse(text)
+    assert (f"{found.browser}, {found.os}, {found.device}", found.bot) == (NAMED_BY_THEMSELVES[text], "")
 
 
 @pytest.mark.parametrize("text", PROGRAMS)

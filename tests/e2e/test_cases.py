@@ -17,6 +17,8 @@ from tests.require import require
 pytestmark = pytest.mark.slow
 
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"
+PHONE = "Mozilla/5.0 (Linux; Android 10;"
+PHONES_ENGINE = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Mobile Safari/537.36"
 
 
 class Case(NamedTuple):
@@ -74,9 +76,13 @@ CASES = {
         [
             ("/", "-", f"{CHROME} (compatible; NewAI/1.0; +https://new.example/x)"),
             ("/", "-", f"{CHROME}; NewAI-User/1.0"),
+            ("/", "-", f"{CHROME} NewRelicSynthetics/1.0"),
+            ("/", "-", "newsboat/2.35.0 (Linux x86_64)"),
+            ("/", "-", f"{PHONE} Robot Phone 5) {PHONES_ENGINE}"),
+            ("/", "-", f"{PHONE} K) {PHONES_ENGINE} [LinkedInApp]/4.1.800"),
             ("/", "-", CHROME),
         ],
-        {"Chrome": 1},
+        {"Chrome": 2, "LinkedIn": 1},
     ),
 }
 DAYS = {name: f"{number:02}" for number, name in enumerate(CASES, 1)}
