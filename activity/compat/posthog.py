@@ -1,6 +1,7 @@
 """PostHog's capture API, as its Python, browser, mobile and other clients speak it.
 
-The browser sends JSON, JSON in gzip under `text/plain`, and with `sendBeacon` a form with base64. Flags, recordings,
+The browser sends JSON, JSON in gzip under `text/plain`, with `sendBeacon` a form with base64, and in its first releases
+LZ-String's. Flags, recordings,
 surveys and the configuration get an answer that turns them off.
 """
 
@@ -12,7 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from activity.compat import values
+from activity.compat import lz_string, values
 from activity.compat.parts import from_base64
 from activity.compat.protocol import (
     Answer,
@@ -39,7 +40,14 @@ _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
 # What the visitor does himself among the events that the clients record by themselves; all names begin with `$`.
 _INTERACTIVE = frozenset(("$autocapture", "$rageclick", "$dead_click", "$copy_autocapture"))
-_PASSIVE = frozenset(("survey shown",))
+_PASSIVE = frozenset(("survey shown", "Deep Link Opened")) | {
+    f"Application {what}" for what in ("Installed", "Updated", "Opened", "Became Active", "Backgrounded")
+}
+# Names for nobody, which stem from a mistake in the caller: no user has one.
+_NOBODY = frozenset((
+    "anonymous", "guest", "distinctid", "distinct_id", "id", "not_authenticated", "email", "undefined", "true", "false",
+    "none", "null", "nan", "0", "[object object]",
+))  # fmt: skip
 _TRAITS = frozenset(("$identify", "$set", "$set_once"))
 
 
@@ -94,6 +102,8 @@ def _content(request: TrackerRequest, query: Mapping[str, str], limits: Limits) 
         data = form.get("data", "").encode("utf-8", "surrogatepass")
     if data.lstrip()[:1] in (b"{", b"[", b""):
         return data
+    if query.get("compression") in ("lz64", "lz-string"):
+        return lz_string.unpacked(data, limits.body_bytes) or data
     plain = from_base64(data)
     # What is no base64 either is refused as no JSON, in words about what was sent; gzip in base64 is not read, either.
     return plain if plain.lstrip()[:1] in (b"{", b"[") or plain.startswith(_GZIP) else data
@@ -216,7 +226,7 @@ def _user(given: Mapping[str, Any], options: Mapping[str, Any], distinct: str, d
         return distinct
     personless = False in (given.get("$process_person_profile"), options.get("process_person_profile"))
     unknown = bool(device) or personless or given.get("$is_identified") is False or _UUID.fullmatch(distinct)
-    return "" if unknown else distinct
+    return "" if unknown or distinct.strip("'\"").lower() in _NOBODY else distinct
 
 
 def _when(

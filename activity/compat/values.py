@@ -238,6 +238,11 @@ def worth(amount: object, currency: object = "") -> Revenue | None:
     return Revenue(found, text(currency, 16))  # type: ignore[arg-type]
 
 
+def taken_back(paid: Revenue) -> Revenue:
+    """Return what was paid back, which is less than zero."""
+    return Revenue("-" + str(paid.amount).lstrip("-"), paid.currency)
+
+
 def search_of(term: object, results: object = None) -> Search | None:
     """Return a search; None if there is no term."""
     searched = text(term).strip()

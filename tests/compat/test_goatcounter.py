@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activity.compat.goatcounter import PROTOCOL
-from activity.compat.protocol import Outcome, TrackerBatch
+from activity.compat.protocol import Answer, Outcome, TrackerBatch
 from activity.event import EventType
 from activity.refusal import Reason, Refusal
 from tests.compat import reading
@@ -49,6 +49,14 @@ def test_the_site_is_that_of_the_page_if_the_address_names_none() -> None:
     assert reading.event(PROTOCOL, sent("/count", {"Referer": "https://www.example.com/a"})).site == "www.example.com"
     assert reading.event(PROTOCOL, sent("/count", {"Origin": "https://example.com:8443"})).site == "example.com"
     assert reading.event(PROTOCOL, sent("/count")).site == ""
+
+
+def test_who_has_not_seen_the_page_is_not_counted() -> None:
+    answers = [reading.read(PROTOCOL, sent(headers={"Sec-Purpose": "prefetch;prerender"}))]
+    answers.append(reading.read(PROTOCOL, sent(headers={"Purpose": "prefetch"})))
+    answers.append(reading.answered(PROTOCOL, reading.batch(PROTOCOL, sent(b="153"))))
+    answers.append(reading.answered(PROTOCOL, reading.batch(PROTOCOL, sent(b="7"))))
+    assert [answer.status for answer in answers if isinstance(answer, Answer)] == [200, 200, 202, 400]
 
 
 def test_hits_of_a_server() -> None:

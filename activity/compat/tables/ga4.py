@@ -54,7 +54,7 @@ FIELDS = (
     Field("params.page_title", "title"),
     Field("params.search_term", "search", "of `search` and `view_search_results`; else a property"),
     Field("params.number_of_results", "search", "beside `search_term`"),
-    Field("params.engagement_time_msec", "engaged_ms"),
+    Field("params.engagement_time_msec", "engaged_ms", "not of a sale with a `transaction_id`: it differs each time"),
     Field("params.value", "revenue", "of `purchase`, `in_app_purchase` and, less than zero, `refund`; else a property"),
     Field("params.currency", "revenue", "beside `value`"),
     Field("params.transaction_id", "id", "of a sale, which so counts once if it is sent again; it is a property, too"),
@@ -64,6 +64,12 @@ FIELDS = (
     Field("params.ANY", "props", "of more than 30 the rest is named in `props_left_out`"),
     Field("consent", "", "it is about ads"),
     Field("user_location", "", "we read the place from the address"),
+    Field("user_data", "", "what an ad network matches people by"),
+    *(
+        Field(f"device.{name}", "", "browser and system are read from the visitor's agent")
+        for name in ("category", "operating_system", "operating_system_version", "model", "brand", "browser",
+                     "browser_version")
+    ),
     Field("validation_behavior", "", "it is for Google's validation"),
     Field("non_personalized_ads", "", "it is about ads"),
     Field("tid", "site", "of the browser, as all below"),

@@ -24,7 +24,10 @@ OFF = {
     "toolbarParams": {},
     "siteApps": [],
 }
+_NO_FLAGS: dict[str, object] = {"flags": [], "group_type_mapping": {}, "cohorts": {}}
 HARMLESS: dict[str, object] = {
+    "/flags/definitions": _NO_FLAGS,
+    "/api/feature_flag/local_evaluation": _NO_FLAGS,
     "/flags": OFF,
     "/decide": OFF,
     "/s": {"status": 1},
@@ -79,7 +82,7 @@ FIELDS = (
     Field("api_key", "site", "or the site's secret, which is trusted"),
     Field("token", "site", "as `api_key`"),
     Field("properties.token", "site", "as `api_key`"),
-    Field("distinct_id", "client", "where there is no `$device_id`"),
+    Field("distinct_id", "client", "where there is no `$device_id`; `anonymous`, `null` and such are no user"),
     Field("properties.distinct_id", "client", "as `distinct_id`"),
     Field("properties.$device_id", "client", "it stays the same when the visitor logs in"),
     Field("properties.$anon_distinct_id", "client", "of `$identify` without a `$device_id`"),
