@@ -19,7 +19,7 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.tables.ga4 import BROWSER_NAMES, FIELDS, NOT_KEPT, NOTES
+from activity.compat.tables.ga4 import BROWSER_NAMES, CAMPAIGN, FIELDS, NOT_KEPT, NOTES
 from activity.event import EventType
 from activity.incoming import LONGEST_USER, Incoming, Limits
 from activity.refusal import Reason, Refusal
@@ -137,6 +137,8 @@ def _tracked(
     props = {key: value for key, value in params.items() if key not in NOT_KEPT}
     url = values.text(params.get("page_location")) or values.text(params.get("page_path"))
     search, revenue, interactive, told_as, is_order = None, None, name not in _PASSIVE, "", False
+    if url:
+        url = values.with_campaign(url, {utm: params.get(name) for utm, (name, _) in CAMPAIGN.items()})
     if kind is EventType.SEARCH:
         results = props.get("results", props.get("number_of_results"))
         search = values.search_of(params.get("search_term"), results)

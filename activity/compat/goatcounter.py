@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from activity.compat.parts import GIF, NOT_RIGHT, bearer, header, is_true, missing
+from activity.compat.parts import GIF, NOT_RIGHT, bearer, header, is_true, missing, password
 from activity.compat.protocol import (
     Answer,
     Field,
@@ -46,7 +46,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
 
 
 def _hits(request: TrackerRequest, limits: Limits) -> TrackerBatch:
-    credential = bearer(request.headers)
+    credential = bearer(request.headers) or password(request.headers)
     given = from_json(request.body, limits)
     if isinstance(given, Refusal):
         return refused(given, credential, _HITS)
@@ -161,7 +161,8 @@ domain:
 <noscript><img src="https://stats.example.com/count/shop-code?p=/page"></noscript>
 ```
 
-A server sends its hits to `https://stats.example.com/api/v0/count` with `Authorization: Bearer KEY`. The sites file:
+A server sends its hits to `https://stats.example.com/api/v0/count` with `Authorization: Bearer KEY`, or with the key as the
+password of HTTP Basic. The sites file:
 
 ```toml
 [[site]]

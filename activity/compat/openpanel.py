@@ -26,6 +26,7 @@ from activity.refusal import Reason, Refusal
 _TYPES = ("track", "identify", "increment", "decrement", "alias", "replay", "group", "assign_group")
 _OLDER = {"/profile": "identify", "/profile/increment": "increment", "/profile/decrement": "decrement"}
 _BATCH = "batch"
+_IPS = (b"openpanel-client-ip", b"x-client-ip")  # headers
 _NOBODY = "footfall"  # what a page is told as the id of its device
 _NOT_KEPT = frozenset(("replay", "group", "assign_group"))
 _TRAITS = ("firstName", "lastName", "email", "avatar")
@@ -96,7 +97,7 @@ def _event(index: int, given: object, request: TrackerRequest, limits: Limits) -
         "site": header(request.headers, b"openpanel-client-id", 253),
         "user": user,
         "client": "" if is_page(request.headers) else user or ("" if device == _NOBODY else device),
-        "address": text(props.get("__ip"), 64) or header(request.headers, b"x-client-ip", 64),
+        "address": text(props.get("__ip"), 64) or max((header(request.headers, name, 64) for name in _IPS), key=bool),
         "ts": first(props, "__timestamp"),
     }
     if kind == "track":
@@ -215,6 +216,7 @@ FIELDS = (
     Field("payload.alias", "client", "of an `alias`: the visitor who had that id is the user"),
     Field("header openpanel-client-id", "site", "an id of the site"),
     Field("header openpanel-client-secret", "", "a secret key, one of the site's `write_keys`"),
+    Field("header openpanel-client-ip", "address", "counts with a secret"),
     Field("header x-client-ip", "address", "counts with a secret"),
     Field("header openpanel-sdk-name", "", "which client it is, which changes nothing"),
     Field("header openpanel-sdk-version", "", "which client it is, which changes nothing"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -395,10 +395,4 @@ def _host(url: str) -> str:
 
 def _with_campaign(url: str, campaign: Mapping[str, Any]) -> str:
     """Return an address with the campaign that the context names, unless it has one itself."""
-    if "utm_" in url:
-        return url
-    found = {f"utm_{ours}": values.text(campaign[theirs], 512) for theirs, ours in _UTM if campaign.get(theirs)}
-    if not found:
-        return url
-    address, mark, fragment = url.partition("#")
-    return f"{address}{'&' if '?' in address else '?'}{urlencode(found)}{mark}{fragment}"[:4096]
+    return values.with_campaign(url, {ours: campaign.get(theirs) for theirs, ours in _UTM})

@@ -205,7 +205,7 @@ def _event(index: int, given: Any, anonymous: bool, limits: Limits) -> Tracked |
         props=props,
         id=given.eid,
         ts=given.ttm or given.dtm or None,
-        sent_at=sent_at if sent_at is not None and _EARLIEST <= sent_at < _LATEST else None,
+        sent_at=sent_at if sent_at is not None and 0 <= sent_at < _LATEST else None,
         user="" if anonymous else given.uid,
         screen=given.res,
         language=given.lang,
@@ -359,7 +359,7 @@ def _as_number(value: str) -> object:
 PROTOCOL = Protocol(
     name="snowplow",
     title="Snowplow",
-    routes=(Route(_POST), Route("/i", ("GET",)), Route("/ice.png", ("GET",))),
+    routes=(Route(_POST, ("GET", "POST")), Route("/i", ("GET",)), Route("/ice.png", ("GET",))),
     read=read,
     answer=answer,
     heeds=(b"sp-anonymous",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 from urllib.parse import urlencode
@@ -65,6 +66,8 @@ def test_hits_of_a_server() -> None:
     others = ({"title": "no path"}, 7, {"path": "buy", "event": True}, {"path": "/", "bot": 150})
     found = reading.batch(PROTOCOL, hits(first, *others))
     assert found.credential == "KEY"
+    basic = {"Authorization": f"Basic {base64.b64encode(b'any:KEY').decode()}"}
+    assert reading.batch(PROTOCOL, Sent(API, {"hits": [first]}, basic)).credential == "KEY"
     assert [item.reason if isinstance(item, Refusal) else item.type for item in found.items] == [
         EventType.PAGEVIEW, Reason.MISSING_FIELD, Reason.MALFORMED, EventType.CUSTOM, Reason.NOT_ALLOWED,
     ]  # fmt: skip

@@ -177,6 +177,9 @@ def test_each_line_of_the_table_is_true() -> None:
             "payload.alias": (sent("alias", {"profileId": "7", "alias": "old"}), "old"),
             "header openpanel-client-id": (tracked("a"), "shop"),
             "header openpanel-client-secret": (tracked("a"), "KEY"),
+            "header openpanel-client-ip": (
+                tracked("a", SERVER | {"openpanel-client-ip": "192.0.2.8", "x-client-ip": "192.0.2.7"}), "192.0.2.8"
+            ),
             "header x-client-ip": (tracked("a", SERVER | {"x-client-ip": "192.0.2.7"}), "192.0.2.7"),
             "header openpanel-sdk-name": (tracked("a"), "node"),
             "header openpanel-sdk-version": (tracked("a", SERVER | {"openpanel-sdk-version": "a-mark"}), "a-mark"),

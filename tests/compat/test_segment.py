@@ -144,6 +144,12 @@ def test_where_the_key_may_stand() -> None:
     assert (without.items[0].site, without.items[0].client) == ("example.com", "")
 
 
+def test_two_slashes_are_one() -> None:
+    for path in ("//v1/track", "/v1//track/", "//compat/segment//v1/track"):
+        found = find(path, {})
+        assert found is not None and (found[0].name, found[2]) == ("segment", "/v1/track")
+
+
 def test_an_image_of_jitsus_has_both_ways_and_may_ask_for_its_page() -> None:
     data = base64.b64encode(json.dumps({"event": "Opened", "properties": {"a": 1}}).encode()).decode()
     event = one("/api/px/track", query=urlencode({"data": data, "anonymousId": "a", "properties.b": "2"}))

@@ -167,6 +167,11 @@ def test_a_true_time_is_not_corrected() -> None:
     assert (event.ts, event.sent_at) == ("1780000000000", None)
 
 
+def test_a_clock_that_was_never_set_is_corrected() -> None:
+    event = one(PAGE, dtm="259200000", stm="259260000")
+    assert (event.ts, event.sent_at) == ("259200000", 259_260_000)
+
+
 def test_a_key_of_the_site() -> None:
     assert post(PAGE, headers={b"authorization": b"Bearer k"}).credential == "k"
     assert post(PAGE, headers={b"authorization": b"Basic " + base64.b64encode(b"k:")}).credential == "k"

@@ -13,11 +13,19 @@ _LEFT_OUT = {
     "it tells how the client is set up": "debug_mode send_to non_interaction send_page_view",
     "it is an ad network's": "ignore_referrer allow_google_signals allow_ad_personalization_signals",
 }
-NOT_KEPT = frozenset((*_READ.split(), *" ".join(_LEFT_OUT.values()).split()))
+# By the name behind `utm_`, that of a parameter, and the browser's.
+CAMPAIGN = {
+    "source": ("campaign_source", "cs"), "medium": ("campaign_medium", "cm"), "campaign": ("campaign_name", "cn"),
+    "term": ("campaign_term", "ck"), "content": ("campaign_content", "cc"),
+}  # fmt: skip
+NOT_KEPT = frozenset((
+    *_READ.split(), *" ".join(_LEFT_OUT.values()).split(), *(name for name, _ in CAMPAIGN.values()),
+))  # fmt: skip
 # The browser's own names for what the Measurement Protocol spells out.
 BROWSER_NAMES = {
     "dl": "page_location", "dr": "page_referrer", "dt": "page_title", "dp": "page_path", "_et": "engagement_time_msec",
     "cu": "currency", "ul": "language", "sr": "screen_resolution",
+    **{theirs: name for name, theirs in CAMPAIGN.values()},
 }  # fmt: skip
 _BROWSER_LEFT_OUT = {
     "visits are made here, from the times of the events": "sid sct seg _ss _nsi _fv",
@@ -50,6 +58,10 @@ FIELDS = (
     Field("params.page_path", "url", "without `page_location`, as a path of the site"),
     Field("params.screen_name", "url", "of `screen_view`, as a path of the site"),
     Field("params.firebase_screen", "url", "as `screen_name`"),
+    *(
+        Field(f"params.{name}", "url", f"as its `utm_{utm}`, if it has no campaign itself")
+        for utm, (name, _) in CAMPAIGN.items()
+    ),
     Field("params.page_referrer", "referrer"),
     Field("params.page_title", "title"),
     Field("params.search_term", "search", "of `search` and `view_search_results`; else a property"),
@@ -83,6 +95,7 @@ FIELDS = (
     Field("_s", "id", "beside `_p`"),
     Field("dl", "url"),
     Field("dp", "url", "without `dl`, as a path of the site"),
+    *(Field(theirs, "url", f"as `params.{name}`") for name, theirs in CAMPAIGN.values()),
     Field("dr", "referrer"),
     Field("dt", "title"),
     Field("ul", "language"),
