@@ -161,8 +161,8 @@ domain:
 <noscript><img src="https://stats.example.com/count/shop-code?p=/page"></noscript>
 ```
 
-A server sends its hits to `https://stats.example.com/api/v0/count` with `Authorization: Bearer KEY`, or with the key as the
-password of HTTP Basic. The sites file:
+A server sends its hits to `https://stats.example.com/api/v0/count` with `Authorization: Bearer KEY`, or with the key as
+the password of HTTP Basic. The sites file:
 
 ```toml
 [[site]]

@@ -35,6 +35,7 @@ from activity.refusal import Reason, Refusal
 _CAPTURE = ("/batch", "/e", "/i/v0/e", "/i/v0/ai/batch", "/capture", "/track", "/engage")
 _V1 = "/i/v1/analytics/events"
 _CONFIG = re.compile(r"/array/([A-Za-z0-9_-]{1,128})/config(\.js)?")
+_TAKEN: dict[str, dict[str, object]] = {"": {"status": 1}, "v1": {"results": {}}}  # by the form of the answer
 _GZIP = b"\x1f\x8b"
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
@@ -65,10 +66,22 @@ def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     if isinstance(body, Refusal):
         return refused(body, form=form)
     batch = _batch(request, query, body, form, limits)
-    return batch if body is request.body else replace(batch, plain=body)
+    return batch if body is request.body or isinstance(batch, Answer) else replace(batch, plain=body)
 
 
-def _batch(request: TrackerRequest, query: Mapping[str, str], body: bytes, form: str, limits: Limits) -> TrackerBatch:
+def _is_of_group(event: object) -> bool:
+    """Return whether an event tells of a group in the name of the group itself, as servers do: that is no visitor."""
+    fields = values.obj(event)
+    if fields.get("event") != "$groupidentify":
+        return False
+    given = values.obj(fields.get("properties"))
+    name = f"${values.text(given.get('$group_type'))}_{values.text(given.get('$group_key'))}"
+    return values.text(fields.get("distinct_id")) == name
+
+
+def _batch(
+    request: TrackerRequest, query: Mapping[str, str], body: bytes, form: str, limits: Limits
+) -> TrackerBatch | Answer:
     content = values.from_json(body, limits)
     if isinstance(content, Refusal):
         return refused(content, form=form)
@@ -78,6 +91,10 @@ def _batch(request: TrackerRequest, query: Mapping[str, str], body: bytes, form:
         what = "the body is neither an event nor a list of events"
         detail = f'{what}: send {{"api_key": …, "batch": [{{"event": …, "distinct_id": …}}]}}'
         return refused(Refusal(0, Reason.UNKNOWN_FIELD_TYPE, detail), form=form)
+    kept = [event for event in events if not _is_of_group(event)]
+    if events and not kept:
+        return Answer(200, encoded(_TAKEN[form]))
+    events = kept
     if len(events) > limits.events:
         return refused(values.too_many(len(events), limits.events), form=form)
     credential = _token(shared) or query.get("api_key") or query.get("token") or _bearer(request.headers)
@@ -275,7 +292,7 @@ def _config(path: str) -> Answer:
 def _answer(outcome: Outcome) -> Answer:
     reasons = {refusal.reason for refusal in outcome.refused}
     if outcome.taken or reasons <= {Reason.OPTED_OUT}:
-        return Answer(200, encoded({"results": {}} if outcome.form == "v1" else {"status": 1}))
+        return Answer(200, encoded(_TAKEN[outcome.form]))
     status, kind, code = 400, "validation_error", "invalid_payload"
     if reasons & {Reason.UNKNOWN_SITE, Reason.NOT_ALLOWED}:
         status, kind, code = 401, "authentication_error", "invalid_api_key"

@@ -102,6 +102,15 @@ def test_every_form_that_a_client_sends_is_the_same_event(content: object, path:
     assert found.items == [one(EVENT)]
 
 
+def test_a_group_is_no_visitor() -> None:
+    told = {"event": "$groupidentify", "properties": {"$group_type": "company", "$group_key": "a", "$group_set": {}}}
+    of_itself = {**told, "distinct_id": "$company_a"}
+    found = batch({"api_key": TOKEN, "batch": [of_itself, EVENT, {**told, "distinct_id": "ann"}]})
+    assert [getattr(item, "name", "") for item in found.items] == ["signup", "$groupidentify"]
+    alone = read({"api_key": TOKEN, **of_itself})
+    assert isinstance(alone, Answer) and (alone.status, alone.body) == (200, b'{"status":1}')
+
+
 @pytest.mark.parametrize("cut", [1, 2, 3, 4])
 def test_a_dead_letter_has_what_a_cut_form_hides_in_base64(cut: int) -> None:
     data = base64.b64encode(json.dumps({**EVENT, "properties": {"$ip": "203.0.113.9"}, "x": "y" * 9}).encode())

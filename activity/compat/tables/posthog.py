@@ -154,6 +154,7 @@ gives its visitors' addresses and agents, or old times, sends a key of `write_ke
 - All else is a custom event. Those whose name begins with `$` make no visit engaged, but for clicks.
 - Flags, recordings, surveys, heat maps and experiments are off: their requests get an answer that says so.
 - Who sends too fast gets a 503, after which all clients send again; after a 429 the browser's does not.
+- A `$groupidentify` in the name of the group itself, as servers send it, is answered and not kept.
 - A server's events are another visitor's than those of the browser, by the same user.
 - With `capture_mode="v1"` a client is told of a request as a whole: what was refused of it stands in the header
   `x-footfall-refused`, on `/ops` and among the dead letters.
