@@ -8,6 +8,7 @@ a half-filled event, and the rest is filled into a copy of it in a few microseco
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from functools import lru_cache
@@ -42,6 +43,7 @@ _CACHED = 512  # characters of address and referrer together, to bound the memor
 _VISITOR_NEEDS_KEY = (
     "`visitor` is only taken with the site's secret key: send `Authorization: Bearer KEY`, or leave it out"
 )
+_OF_APP = re.compile(r"(?!https?:)[a-z][a-z0-9+.-]*://[^/?#]*(.*)", re.IGNORECASE | re.DOTALL)
 _WHOLE_URL = 'is no address of a page: send it whole, such as "https://example.com/pricing"'
 _NO_TERM = (
     'the search has no term: send "search": {"term": "…"}, or an address with one of the site\'s search parameters'
@@ -242,9 +244,15 @@ def enriched_by(place_source: str = "", *, named: bool = False) -> str:
 
 
 def _tracked_page(site: SiteRules, incoming: Incoming) -> _Page | None:
-    """The page of a tracker's event that names its path only, or none, as what happens on a server has none."""
-    if incoming.url.startswith("/"):
-        return _page(site, f"https://{site.domain}{incoming.url}", incoming.referrer)
+    """The page of a tracker's event that names its path only, or none, as what happens on a server has none.
+
+    An app has addresses with a scheme of its own, `app://localhost/settings`: what counts of them is the path."""
+    url = incoming.url
+    if of_app := _OF_APP.fullmatch(url):
+        path = of_app[1]
+        url = path if path.startswith("/") else f"/{path}"
+    if url.startswith("/"):
+        return _page(site, f"https://{site.domain}{url}", incoming.referrer)
     if incoming.url or incoming.type is _PAGEVIEW:
         return None
     template = Event(v=1, id="", site=site.domain, type=incoming.type, visitor="", occurred_at=0, received_at=0)

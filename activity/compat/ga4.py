@@ -19,7 +19,7 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.tables.ga4 import BROWSER_NAMES, FIELDS, NOT_KEPT, NOTES
+from activity.compat.tables.ga4 import BROWSER_NAMES, CAMPAIGN, FIELDS, NOT_KEPT, NOTES
 from activity.event import EventType
 from activity.incoming import LONGEST_USER, Incoming, Limits
 from activity.refusal import Reason, Refusal
@@ -136,7 +136,9 @@ def _tracked(
     kind = _KINDS.get(name, EventType.CUSTOM)
     props = {key: value for key, value in params.items() if key not in NOT_KEPT}
     url = values.text(params.get("page_location")) or values.text(params.get("page_path"))
-    search, revenue, interactive, told_as = None, None, name not in _PASSIVE, ""
+    search, revenue, interactive, told_as, is_order = None, None, name not in _PASSIVE, "", False
+    if url:
+        url = values.with_campaign(url, {utm: params.get(name) for utm, (name, _) in CAMPAIGN.items()})
     if kind is EventType.SEARCH:
         results = props.get("results", props.get("number_of_results"))
         search = values.search_of(params.get("search_term"), results)
@@ -155,8 +157,8 @@ def _tracked(
         if revenue is not None:
             props = {key: value for key, value in props.items() if key not in ("value", "currency")}
         if revenue is not None and name == "refund":
-            revenue = values.worth("-" + str(revenue.amount).lstrip("-"), revenue.currency)
-        if sent_as is None and props.get("transaction_id"):
+            revenue = values.taken_back(revenue)
+        if is_order := bool(props.get("transaction_id")):  # a page of thanks that is loaded again tells of the same
             sent_as = f"{name} {values.text(props['transaction_id'], 100)}"
     if kind in (EventType.OUTBOUND, EventType.DOWNLOAD) and "link_url" in props:
         props = {"url": props.pop("link_url")} | props
@@ -174,7 +176,7 @@ def _tracked(
         revenue=revenue,
         id=sent_as,
         ts=ts,
-        engaged_ms=params.get("engagement_time_msec") or 0,
+        engaged_ms=0 if is_order else params.get("engagement_time_msec") or 0,
         interactive=interactive,
         told_as=told_as,
         **given,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from activity.compat.parts import GIF, NOT_RIGHT, bearer, header, is_true, missing
+from activity.compat.parts import GIF, NOT_RIGHT, bearer, header, is_true, missing, password
 from activity.compat.protocol import (
     Answer,
     Field,
@@ -25,6 +25,7 @@ from activity.refusal import Reason, Refusal
 from activity.url import host_of
 
 _HITS = "hits"
+_ROBOTS = 150  # from here on the script's numbers for what shows the page
 _NO_HITS = 'the body has no hits: send {"hits": [{"path": "/"}, …]}'
 
 
@@ -32,6 +33,8 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     """Return the one event of a page's request, or the hits of a server's."""
     if request.path == "/api/v0/count":
         return _hits(request, limits)
+    if b"prefetch" in request.headers.get(b"sec-purpose", request.headers.get(b"purpose", b"")).lower():
+        return Answer(200, GIF, b"image/gif")  # nobody has seen the page yet
     query = request.query.encode("latin-1", "replace").decode("utf-8", "replace")
     given = parameters(query, limits)
     if isinstance(given, Refusal):
@@ -43,7 +46,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
 
 
 def _hits(request: TrackerRequest, limits: Limits) -> TrackerBatch:
-    credential = bearer(request.headers)
+    credential = bearer(request.headers) or password(request.headers)
     given = from_json(request.body, limits)
     if isinstance(given, Refusal):
         return refused(given, credential, _HITS)
@@ -68,7 +71,10 @@ def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refu
     path = text(hit.get("path"))
     if not path:
         return missing(index, "path", "send the page's path, or the name of an event")
-    if (bot := whole(hit.get("bot"))) is not None and bot > 0:
+    bot = whole(hit.get("bot")) or 0
+    if 0 < bot < _ROBOTS:
+        return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, f"bot {bot} stands for nothing: send 0, or {_ROBOTS} or more")
+    if bot > 0:
         return Refusal(index, Reason.NOT_ALLOWED, f"the page says that a robot shows it (bot {bot}): it is not counted")
     more: dict[str, Any] = {}
     if is_true(hit.get("event")):
@@ -155,7 +161,8 @@ domain:
 <noscript><img src="https://stats.example.com/count/shop-code?p=/page"></noscript>
 ```
 
-A server sends its hits to `https://stats.example.com/api/v0/count` with `Authorization: Bearer KEY`. The sites file:
+A server sends its hits to `https://stats.example.com/api/v0/count` with `Authorization: Bearer KEY`, or with the key as
+the password of HTTP Basic. The sites file:
 
 ```toml
 [[site]]

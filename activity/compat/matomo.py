@@ -1,7 +1,8 @@
 """Matomo's tracking API: parameters in a query or a form, or many such queries in JSON.
 
 One request is one action: what it is follows from the parameters that it has. The protocol has no id of an event. A
-request sent again is known by its random number (`rand`, `r`) together with the page view or visitor, or else by `cdt`.
+request sent again is known by its random number (`rand`, `r`) together with the page view or visitor, or else by `cdt`,
+and an order by its number.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from activity.refusal import Reason, Refusal
 _DIMENSION = re.compile(r"dimension\d{1,4}", re.ASCII)
 _ABOUT = b"Events of Matomo's tracking API are taken here.\n"
 _LONGEST_AGO = 20 * 365 * 86_400  # seconds
+_OF_PLUGINS = frozenset(("ma_id", "fa_vid", "fa_pv", "hsr_vid", "cra"))  # films, forms, heat maps, crashes
 _NOT_FOUND = "404/URL"  # how Matomo has the title of a missing page begin
 
 Given = dict[str, Any]
@@ -63,6 +65,8 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     given: Any = parameters(request.query, limits)
     if isinstance(given, Refusal):
         return refused(given)
+    if request.path.startswith("/js") and not given and not request.body:
+        return Answer(404, b"matomo.js is not served here: load it from where it is.\n", b"text/plain")
     body = request.body.lstrip()
     if body[:1] in (b"{", b"["):
         return _read_many(body, given, request, limits)
@@ -173,6 +177,8 @@ def _event(index: int, given: Given, request: TrackerRequest, limits: Limits) ->
 
 def _id(given: Given, client: str) -> str | None:
     """Return what is the same when a request is sent again, and of no other request; None if nothing is."""
+    if text(given.get("idgoal"), 8) == "0" and (order := text(given.get("ec_id"), 100)):
+        return f"order {order}|{client}"  # a page of thanks that is loaded again tells of the same order
     chance = text(given.get("rand"), 64) or text(given.get("r"), 64)
     others = [text(given.get(name), 64) for name in ("pv_id", "cdt")]
     if not chance or not (client or any(others)):
@@ -213,7 +219,8 @@ def _made(given: Given) -> _Made:
         interacted = bool(given.get("c_i"))
         name = "content_interaction" if interacted else "content_impression"
         return _Made(EventType.CUSTOM, name, _named(given, CONTENT), {"interactive": interacted})
-    if text(given.get("ca"), 8) == "1":
+    # Plug-ins tell of films, forms and crashes; older ones without `ca`. A page view has a name, if only an empty one.
+    if text(given.get("ca"), 8) == "1" or ("action_name" not in given and not _OF_PLUGINS.isdisjoint(given)):
         props = {name: value for name, value in given.items() if name not in OWN and not _is_dimension(name)}
         return _Made(EventType.CUSTOM, "custom_action", props, {"interactive": False})
     if text(given.get("action_name"), 512).startswith(_NOT_FOUND):
@@ -265,7 +272,10 @@ def _as_number(value: object) -> object:
 PROTOCOL = Protocol(
     name="matomo",
     title="Matomo",
-    routes=(Route("/matomo.php", ("GET", "POST")), Route("/piwik.php", ("GET", "POST"))),
+    routes=tuple(
+        Route(path, ("GET", "POST"))
+        for path in ("/matomo.php", "/piwik.php", "/js", "/js/index.php", "/js/tracker.php")
+    ),
     read=read,
     answer=answer,
     heeds=(b"referer",),

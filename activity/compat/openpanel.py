@@ -1,4 +1,4 @@
-"""OpenPanel's `/track`, as its clients in browsers, apps and on servers use it."""
+"""OpenPanel's `/track`, as its clients in browsers, apps and on servers use it, and the paths of the older ones."""
 
 from __future__ import annotations
 
@@ -18,59 +18,99 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.values import from_json, named_search, number, obj, screen_url, text, tracked, worth
+from activity.compat.values import from_json, named_search, number, obj, screen_url, text, too_many, tracked, worth
 from activity.event import EventType
-from activity.incoming import Limits
+from activity.incoming import Incoming, Limits
 from activity.refusal import Reason, Refusal
 
 _TYPES = ("track", "identify", "increment", "decrement", "alias", "replay", "group", "assign_group")
+_OLDER = {"/profile": "identify", "/profile/increment": "increment", "/profile/decrement": "decrement"}
+_BATCH = "batch"
+_IPS = (b"openpanel-client-ip", b"x-client-ip")  # headers
+_NOBODY = "footfall"  # what a page is told as the id of its device
 _NOT_KEPT = frozenset(("replay", "group", "assign_group"))
 _TRAITS = ("firstName", "lastName", "email", "avatar")
 # Clients hold recordings back, in memory, until they have been told a session.
-_SESSION = encoded({"deviceId": "footfall", "sessionId": "footfall"})
+_SESSION = encoded({"deviceId": _NOBODY, "sessionId": _NOBODY})
 _OWN = "__"  # what OpenPanel's own properties begin with
 
 
 def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
-    """Return the event of a request."""
+    """Return the event of a request, or those of a batch."""
     if request.path == "/track/device-id":
         return Answer(200, _SESSION)
     credential = header(request.headers, b"openpanel-client-secret")
     given = from_json(request.body, limits)
     if isinstance(given, Refusal):
         return refused(given, credential)
-    if not isinstance(given, dict):
-        detail = 'the body is no object: send {"type": "track", "payload": {…}}'
-        return refused(Refusal(0, Reason.MALFORMED, detail), credential)
-    kind = text(given.get("type"), 32)
-    if kind in _NOT_KEPT:
+    form = ""
+    if request.path != "/track":
+        given, form = _as_now(request.path, given), "event" if request.path == "/event" else ""
+    kind = given.get("type") if isinstance(given, dict) else None
+    if kind == "batch":
+        return _batch(given.get("payload"), request, credential, limits)
+    if isinstance(kind, str) and kind in _NOT_KEPT:
         return Answer(200, _SESSION)
-    payload = given.get("payload")
+    return TrackerBatch(sent_at=None, items=[_event(0, given, request, limits)], credential=credential, form=form)
+
+
+def _as_now(path: str, given: object) -> object:
+    """Return what older clients send to paths of their own as newer ones do."""
+    if path != "/event":
+        return {"type": _OLDER[path], "payload": given}
+    if not isinstance(given, dict):
+        return given
+    props = members(given.get("properties"), "properties")
+    at = given.get("timestamp")
+    user = first(given, "profileId") or props.get("profileId")
+    return {"type": "track", "payload": {**given, "profileId": user, "properties": {"__timestamp": at, **props}}}
+
+
+def _batch(events: object, request: TrackerRequest, credential: str, limits: Limits) -> TrackerBatch | Answer:
+    if not isinstance(events, list) or not events:
+        return refused(missing(0, "payload", 'send a list of {"type": …, "payload": {…}}'), credential)
+    if len(events) > limits.events:
+        return refused(too_many(len(events), limits.events), credential)
+    left_out = [place for place, each in enumerate(events) if text(obj(each).get("type"), 32) in _NOT_KEPT]
+    if len(left_out) == len(events):
+        return Answer(202, encoded({"accepted": len(events), "rejected": []}))
+    kept = [each for place, each in enumerate(events) if place not in left_out] if left_out else events
+    items: list[Incoming | Refusal] = [_event(index, each, request, limits) for index, each in enumerate(kept)]
+    form = f"{_BATCH} {' '.join(map(str, left_out))}"
+    return TrackerBatch(sent_at=None, items=items, credential=credential, form=form)
+
+
+def _event(index: int, given: object, request: TrackerRequest, limits: Limits) -> Tracked | Refusal:
+    if not isinstance(given, dict):
+        detail = 'the event is no object: send {"type": "track", "payload": {…}}'
+        return Refusal(index, Reason.MALFORMED, detail)
+    kind, payload = text(given.get("type"), 32), given.get("payload")
     if kind not in _TYPES:
         detail = f"`type` {kind!r} is not known: send one of {', '.join(_TYPES)}"
-        return refused(Refusal(0, Reason.UNKNOWN_FIELD_TYPE, detail), credential)
+        return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, detail)
     if not isinstance(payload, dict):
-        return refused(missing(0, "payload", 'send {"name": …, "properties": {…}}'), credential)
+        return missing(index, "payload", 'send {"name": …, "properties": {…}}')
     props = members(payload.get("properties"), "properties")
     user = text(first(payload, "profileId") or obj(props.get("__identify")).get("profileId"), 256)
+    device = text(props.get("__deviceId"), 256)
     sender = {
         "site": header(request.headers, b"openpanel-client-id", 253),
         "user": user,
-        "client": "" if is_page(request.headers) else user,
-        "address": text(props.get("__ip"), 64) or header(request.headers, b"x-client-ip", 64),
+        "client": "" if is_page(request.headers) else user or ("" if device == _NOBODY else device),
+        "address": text(props.get("__ip"), 64) or max((header(request.headers, name, 64) for name in _IPS), key=bool),
         "ts": first(props, "__timestamp"),
     }
     if kind == "track":
-        event = _track(payload, props, sender, limits)
-    else:
-        event = _profile(kind, payload, props, sender, limits)
-    return TrackerBatch(sent_at=None, items=[event], credential=credential)
+        return _track(index, payload, props, sender, limits)
+    return _profile(index, kind, payload, props, sender, limits)
 
 
-def _track(payload: dict[str, Any], props: dict[str, Any], sender: dict[str, Any], limits: Limits) -> Tracked | Refusal:
+def _track(
+    index: int, payload: dict[str, Any], props: dict[str, Any], sender: dict[str, Any], limits: Limits
+) -> Tracked | Refusal:
     name = text(payload.get("name"), 128)
     if not name:
-        return missing(0, "payload.name", 'send "screen_view", or the name of an event')
+        return missing(index, "payload.name", 'send "screen_view", or the name of an event')
     kind, search = EventType.CUSTOM, None
     path = text(first(props, "__path"))
     cents = number(props.get("__revenue"))
@@ -78,7 +118,7 @@ def _track(payload: dict[str, Any], props: dict[str, Any], sender: dict[str, Any
     if name == "screen_view":
         kind = EventType.PAGEVIEW
         if not path:
-            return missing(0, "payload.properties.__path", "send the page's address, or the name of the screen")
+            return missing(index, "payload.properties.__path", "send the page's address, or the name of the screen")
     elif name == "link_out":
         kind = EventType.OUTBOUND
         kept = {("url" if key == "href" else key): value for key, value in kept.items()}
@@ -101,18 +141,18 @@ def _track(payload: dict[str, Any], props: dict[str, Any], sender: dict[str, Any
 
 
 def _profile(
-    kind: str, payload: dict[str, Any], props: dict[str, Any], sender: dict[str, Any], limits: Limits
+    index: int, kind: str, payload: dict[str, Any], props: dict[str, Any], sender: dict[str, Any], limits: Limits
 ) -> Tracked | Refusal:
     """Return what was learnt of a user; a count of him that goes up or down is an event of its own."""
     if not sender["user"]:
-        return missing(0, "payload.profileId", "send the id of the user")
+        return missing(index, "payload.profileId", "send the id of the user")
     if kind in ("increment", "decrement"):
         counted: dict[str, Any] = {name: payload[name] for name in ("property", "value") if name in payload}
         return tracked(EventType.CUSTOM, limits, name=kind, props=counted, interactive=False, **sender)
     if kind == "alias":
         alias = text(payload.get("alias"), 256)
         if not alias:
-            return missing(0, "payload.alias", "send the id by which the user was known before")
+            return missing(index, "payload.alias", "send the id by which the user was known before")
         sender = {**sender, "client": alias}
     traits = {name: payload[name] for name in _TRAITS if payload.get(name) is not None}
     own = {name: value for name, value in props.items() if not name.startswith(_OWN)}
@@ -120,9 +160,15 @@ def _profile(
 
 
 def answer(outcome: Outcome) -> Answer:
-    """Return a session, or the error that OpenPanel has; its clients send again what is not answered 200 or 401."""
+    """Return a session, or the error that OpenPanel has; its clients send again what is not answered 200 or 401.
+
+    A batch is taken event by event: its answer tells which were not."""
+    form, _, left_out = outcome.form.partition(" ")
+    reasons = {refusal.reason for refusal in outcome.refused}
+    if form == _BATCH and (outcome.taken or reasons & NOT_RIGHT or reasons <= {Reason.OPTED_OUT}):
+        return _answer_to_batch(outcome, [int(place) for place in left_out.split()])
     if not outcome.refused:
-        return Answer(200, _SESSION)
+        return Answer(202, b"ok", b"text/plain") if form == "event" else Answer(200, _SESSION)
     reason = outcome.refused[0].reason
     if reason in NOT_RIGHT:
         status, error = 400, "Bad Request"
@@ -133,8 +179,20 @@ def answer(outcome: Outcome) -> Answer:
     return Answer(status, encoded({"status": status, "error": error, "message": worst(outcome)}))
 
 
+def _answer_to_batch(outcome: Outcome, left_out: list[int]) -> Answer:
+    """Return how many were taken and which were not, with the places that they had beside those `left_out`."""
+    rejected = []
+    for refusal in outcome.refused:
+        place = refusal.index
+        for before in left_out:
+            place += before <= place
+        rejected.append({"index": place, "reason": "validation", "error": refusal.detail})
+    return Answer(202, encoded({"accepted": outcome.taken + len(left_out), "rejected": rejected}))
+
+
 FIELDS = (
-    Field("type", "type"),
+    Field("type", "type", "a `batch` has a list of events as its `payload`"),
+    Field("timestamp", "ts", "of an older client's event, to `/event`"),
     Field("payload.name", "name", "`screen_view` is a page view, `link_out` a link followed out"),
     Field("payload.properties", "props", "nested values as JSON text"),
     Field("payload.properties.__path", "url", "a screen's name becomes a path"),
@@ -146,7 +204,7 @@ FIELDS = (
     Field("payload.properties.__timestamp", "ts", "without it, an event happened when it came"),
     Field("payload.properties.__ip", "address", "counts with a secret"),
     Field("payload.properties.__identify", "user", "its `profileId`"),
-    Field("payload.properties.__deviceId", "", "an id that OpenPanel's server gave; ours are never told to the page"),
+    Field("payload.properties.__deviceId", "client", "of a server's event without a `profileId`"),
     Field("payload.profileId", "user", "and the visitor, of a server's events; visitors of pages are cookieless"),
     Field("payload.groups", "props", "`groups`, as JSON text"),
     Field("payload.firstName", "props", "of an `identify`"),
@@ -158,6 +216,7 @@ FIELDS = (
     Field("payload.alias", "client", "of an `alias`: the visitor who had that id is the user"),
     Field("header openpanel-client-id", "site", "an id of the site"),
     Field("header openpanel-client-secret", "", "a secret key, one of the site's `write_keys`"),
+    Field("header openpanel-client-ip", "address", "counts with a secret"),
     Field("header x-client-ip", "address", "counts with a secret"),
     Field("header openpanel-sdk-name", "", "which client it is, which changes nothing"),
     Field("header openpanel-sdk-version", "", "which client it is, which changes nothing"),
@@ -190,6 +249,7 @@ What differs:
 - Visitors of pages are cookieless here as there. Our answer has no id of a visitor, so `getDeviceId()` is `footfall`
   for everybody.
 - An event without `__path` has no page: only `screen_view` tells one.
+- A batch has as many events as a request may have here, 1,000.
 - A custom event named `search` with a property `query`, `term` or `q` is a search.
 """
 
@@ -199,6 +259,8 @@ PROTOCOL = Protocol(
     routes=(
         Route("/track", header=b"openpanel-client-id"),
         Route("/track/device-id", ("GET",), header=b"openpanel-client-id"),
+        Route("/event", header=b"openpanel-client-id"),
+        *(Route(path, header=b"openpanel-client-id") for path in _OLDER),
     ),
     read=read,
     answer=answer,

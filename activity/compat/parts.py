@@ -75,6 +75,12 @@ def bearer(headers: Mapping[bytes, bytes]) -> str:
     return token.strip() if kind.lower() == "bearer" else ""
 
 
+def password(headers: Mapping[bytes, bytes]) -> str:
+    """Return the password of `Authorization: Basic …`, "" if there is none."""
+    kind, _, content = headers.get(b"authorization", b"").partition(b" ")
+    return from_base64(content).partition(b":")[2].decode("utf-8", "replace") if kind.lower() == b"basic" else ""
+
+
 def key_in(headers: Mapping[bytes, bytes]) -> str:
     """Return the key of `Authorization: Bearer KEY`, or the user of `Authorization: Basic …`; "" if there is none."""
     kind, _, key = headers.get(b"authorization", b"").strip().partition(b" ")

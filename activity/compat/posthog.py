@@ -1,6 +1,7 @@
 """PostHog's capture API, as its Python, browser, mobile and other clients speak it.
 
-The browser sends JSON, JSON in gzip under `text/plain`, and with `sendBeacon` a form with base64. Flags, recordings,
+The browser sends JSON, JSON in gzip under `text/plain`, with `sendBeacon` a form with base64, and in its first releases
+LZ-String's. Flags, recordings,
 surveys and the configuration get an answer that turns them off.
 """
 
@@ -12,7 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from activity.compat import values
+from activity.compat import lz_string, values
 from activity.compat.parts import from_base64
 from activity.compat.protocol import (
     Answer,
@@ -34,12 +35,20 @@ from activity.refusal import Reason, Refusal
 _CAPTURE = ("/batch", "/e", "/i/v0/e", "/i/v0/ai/batch", "/capture", "/track", "/engage")
 _V1 = "/i/v1/analytics/events"
 _CONFIG = re.compile(r"/array/([A-Za-z0-9_-]{1,128})/config(\.js)?")
+_TAKEN: dict[str, dict[str, object]] = {"": {"status": 1}, "v1": {"results": {}}}  # by the form of the answer
 _GZIP = b"\x1f\x8b"
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
 # What the visitor does himself among the events that the clients record by themselves; all names begin with `$`.
 _INTERACTIVE = frozenset(("$autocapture", "$rageclick", "$dead_click", "$copy_autocapture"))
-_PASSIVE = frozenset(("survey shown",))
+_PASSIVE = frozenset(("survey shown", "Deep Link Opened")) | {
+    f"Application {what}" for what in ("Installed", "Updated", "Opened", "Became Active", "Backgrounded")
+}
+# Names for nobody, which stem from a mistake in the caller: no user has one.
+_NOBODY = frozenset((
+    "anonymous", "guest", "distinctid", "distinct_id", "id", "not_authenticated", "email", "undefined", "true", "false",
+    "none", "null", "nan", "0", "[object object]",
+))  # fmt: skip
 _TRAITS = frozenset(("$identify", "$set", "$set_once"))
 
 
@@ -57,10 +66,22 @@ def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     if isinstance(body, Refusal):
         return refused(body, form=form)
     batch = _batch(request, query, body, form, limits)
-    return batch if body is request.body else replace(batch, plain=body)
+    return batch if body is request.body or isinstance(batch, Answer) else replace(batch, plain=body)
 
 
-def _batch(request: TrackerRequest, query: Mapping[str, str], body: bytes, form: str, limits: Limits) -> TrackerBatch:
+def _is_of_group(event: object) -> bool:
+    """Return whether an event tells of a group in the name of the group itself, as servers do: that is no visitor."""
+    fields = values.obj(event)
+    if fields.get("event") != "$groupidentify":
+        return False
+    given = values.obj(fields.get("properties"))
+    name = f"${values.text(given.get('$group_type'))}_{values.text(given.get('$group_key'))}"
+    return values.text(fields.get("distinct_id")) == name
+
+
+def _batch(
+    request: TrackerRequest, query: Mapping[str, str], body: bytes, form: str, limits: Limits
+) -> TrackerBatch | Answer:
     content = values.from_json(body, limits)
     if isinstance(content, Refusal):
         return refused(content, form=form)
@@ -70,6 +91,10 @@ def _batch(request: TrackerRequest, query: Mapping[str, str], body: bytes, form:
         what = "the body is neither an event nor a list of events"
         detail = f'{what}: send {{"api_key": …, "batch": [{{"event": …, "distinct_id": …}}]}}'
         return refused(Refusal(0, Reason.UNKNOWN_FIELD_TYPE, detail), form=form)
+    kept = [event for event in events if not _is_of_group(event)]
+    if events and not kept:
+        return Answer(200, encoded(_TAKEN[form]))
+    events = kept
     if len(events) > limits.events:
         return refused(values.too_many(len(events), limits.events), form=form)
     credential = _token(shared) or query.get("api_key") or query.get("token") or _bearer(request.headers)
@@ -94,6 +119,8 @@ def _content(request: TrackerRequest, query: Mapping[str, str], limits: Limits) 
         data = form.get("data", "").encode("utf-8", "surrogatepass")
     if data.lstrip()[:1] in (b"{", b"[", b""):
         return data
+    if query.get("compression") in ("lz64", "lz-string"):
+        return lz_string.unpacked(data, limits.body_bytes) or data
     plain = from_base64(data)
     # What is no base64 either is refused as no JSON, in words about what was sent; gzip in base64 is not read, either.
     return plain if plain.lstrip()[:1] in (b"{", b"[") or plain.startswith(_GZIP) else data
@@ -216,7 +243,7 @@ def _user(given: Mapping[str, Any], options: Mapping[str, Any], distinct: str, d
         return distinct
     personless = False in (given.get("$process_person_profile"), options.get("process_person_profile"))
     unknown = bool(device) or personless or given.get("$is_identified") is False or _UUID.fullmatch(distinct)
-    return "" if unknown else distinct
+    return "" if unknown or distinct.strip("'\"").lower() in _NOBODY else distinct
 
 
 def _when(
@@ -265,7 +292,7 @@ def _config(path: str) -> Answer:
 def _answer(outcome: Outcome) -> Answer:
     reasons = {refusal.reason for refusal in outcome.refused}
     if outcome.taken or reasons <= {Reason.OPTED_OUT}:
-        return Answer(200, encoded({"results": {}} if outcome.form == "v1" else {"status": 1}))
+        return Answer(200, encoded(_TAKEN[outcome.form]))
     status, kind, code = 400, "validation_error", "invalid_payload"
     if reasons & {Reason.UNKNOWN_SITE, Reason.NOT_ALLOWED}:
         status, kind, code = 401, "authentication_error", "invalid_api_key"

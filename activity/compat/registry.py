@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -20,6 +21,7 @@ PROTOCOLS: tuple[Protocol, ...] = (
     goatcounter.PROTOCOL,
 )
 PREFIX = "/compat/"
+_SLASHES = re.compile("/{2,}")
 _CACHED = 64  # characters of a path, to bound the memory of the cache
 
 BY_NAME: dict[str, Protocol] = {protocol.name: protocol for protocol in PROTOCOLS}
@@ -30,7 +32,7 @@ def find(path: str, headers: Mapping[bytes, bytes]) -> tuple[Protocol, Route, st
     candidates = (_cached_candidates if len(path) <= _CACHED else _candidates)(path)
     if len(candidates) == 1 and not candidates[0][1].header:
         return candidates[0]
-    if not path.startswith(PREFIX):
+    if not _SLASHES.sub("/", path).startswith(PREFIX):
         candidates = [found for found in candidates if not found[1].header or _bears(headers, found[1].header)]
     # A request that bears the header of a protocol is that one's.
     return next((found for found in candidates if found[1].header), candidates[0] if candidates else None)
@@ -45,7 +47,10 @@ def _bears(headers: Mapping[bytes, bytes], name: bytes) -> bool:
 
 
 def _candidates(path: str) -> list[tuple[Protocol, Route, str]]:
-    """Return whose routes a path may be, and the path as they read it."""
+    """Return whose routes a path may be, and the path as they read it.
+
+    A client whose address ends in a slash puts its own behind: servers take two for one."""
+    path = _SLASHES.sub("/", path)
     if path.startswith(PREFIX):
         name, _, inner = path[len(PREFIX) :].partition("/")
         rest = "/" + inner.rstrip("/")

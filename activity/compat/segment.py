@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from activity.compat import values
-from activity.compat.parts import from_base64
+from activity.compat.parts import from_base64, header, is_true
 from activity.compat.protocol import (
     Answer,
     Field,
@@ -51,6 +51,7 @@ _BATCHES = ("batch", "import")
 _OF_RUDDERSTACK = b'"channel"'  # a field of all of its messages, and of nobody else's
 _KEY = re.compile(rb'"writeKey"\s*:\s*"([^"\\]{1,512})"')
 _IMAGE = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+_OF_IMAGE = frozenset(("data", "cookie_domain", "process_headers"))  # parameters that are none of the message
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -59,8 +60,8 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     path = request.path.strip("/")
     if path == "v1/m":
         return Answer(200, encoded({"success": True}))  # counters that the browser's client keeps of itself
-    if path.startswith("v1/projects/"):
-        return _settings(path.split("/")[2], request.headers)
+    if path.removeprefix("v1/").startswith("projects/"):
+        return _settings(path.removeprefix("v1/").split("/")[1], request.headers)
     query = values.parameters(request.query, limits) if request.query else {}
     if isinstance(query, Refusal):
         return refused(query)
@@ -69,7 +70,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     if name == "sourceConfig":
         return _source(_key(request.headers, query, None))
     if request.method == "GET":
-        return _from_image(kind, query, request.headers, limits)
+        return _from_image(kind, query, request.headers, limits, is_jitsu=path.startswith("api/"))
     body, is_jitsu = request.body, path.startswith("api/s")
     form = "jitsu" if is_jitsu else ""
     most = largest = limits.body_bytes
@@ -121,16 +122,12 @@ def answer(outcome: Outcome) -> Answer:
     return Answer(status, encoded(problem))
 
 
-def _from_image(kind: str, query: Mapping[str, str], headers: Mapping[bytes, bytes], limits: Limits) -> TrackerBatch:
-    """Return the message that the address of an image holds: parameters with dots in their names, or base64 of JSON."""
+def _from_image(
+    kind: str, query: Mapping[str, str], headers: Mapping[bytes, bytes], limits: Limits, *, is_jitsu: bool = False
+) -> TrackerBatch:
+    """Return the message that the address of an image holds: base64 of JSON, parameters with dots in their names, or,
+    of Jitsu, both."""
     nested: dict[str, Any] = {}
-    for name, value in query.items():
-        *outer, last = name.split(".", 3)
-        inner = nested
-        for step in outer:
-            following = inner.setdefault(step, {})
-            inner = following if isinstance(following, dict) else {}
-        inner[last] = value
     plain = b""
     if data := query.get("data"):
         plain = from_base64(data.encode("utf-8", "replace"))
@@ -140,9 +137,25 @@ def _from_image(kind: str, query: Mapping[str, str], headers: Mapping[bytes, byt
             key = _key(headers, query, _KEY.search(plain))
             batch = refused(Refusal(0, Reason.MALFORMED, detail), key, "image")
             return replace(batch, plain=plain) if plain.lstrip()[:1] in (b"{", b"[") else batch
+    if not data or is_jitsu:
+        for name, value in query.items():
+            if name not in _OF_IMAGE:
+                _put(nested, name, value)
+    if is_true(query.get("process_headers")):  # the page that shows the image
+        page = values.obj(values.obj(nested.setdefault("context", {})).setdefault("page", {}))
+        page.setdefault("url", header(headers, b"referer", 4096))
     key = _key(headers, query, nested.get("writeKey"))
-    item = event_of(0, from_object(nested), kind if kind in KINDS else "", _sender(key, limits))
+    item = event_of(0, from_object(nested), kind if kind in KINDS else "", _sender(key, limits, is_jitsu=is_jitsu))
     return TrackerBatch(sent_at=None, items=[item], credential=key, form="image", plain=plain)
+
+
+def _put(message: dict[str, Any], name: str, value: str) -> None:
+    """Set a member of a message, with dots between the names of the objects around it."""
+    *outer, last = name.split(".", 3)
+    for step in outer:
+        following = message.setdefault(step, {})
+        message = following if isinstance(following, dict) else {}
+    message[last] = value
 
 
 def _key(headers: Mapping[bytes, bytes], query: Mapping[str, str], in_body: object) -> str:
@@ -201,17 +214,18 @@ _FIELDS = (
     Field("messageId", "id"),
     Field("anonymousId", "visitor", "without one, `userId` tells visitors apart"),
     Field("userId", "user"),
-    Field("previousId", "visitor", "an alias links it to `userId`"),
+    Field("previousId", "visitor", "an alias links it to `userId`; `anonymousId` where there is none"),
     Field("groupId", "props"),
     Field("event", "name", '"Products Searched" with a `query`, and "search" with a term, are searches'),
     Field("name", "props", "of a page or screen; it is the title where there is none, and a screen's address"),
-    Field("category", "props"),
+    Field("properties.name", "title", "of a screen without `name`, and its address"),
+    Field("category", "props", "of a screen without any name, its name"),
     Field("properties", "props", "lists and objects as JSON text"),
     Field("properties.url", "url", "of a page; before that of the context"),
     Field("properties.path", "url", "of a page that has no `url`"),
     Field("properties.referrer", "referrer", "of a page; `$direct` is none"),
     Field("properties.title", "title", "of a page"),
-    Field("properties.search", "", "of a page: its address has it"),
+    Field("properties.search", "url", "of a page that has no `url`, behind its path; else the address has it"),
     Field("properties.tab_url", "", "of a page: its address"),
     Field("properties.referring_domain", "", "of a page: its referrer has it"),
     Field("properties.initial_referrer", "", "of a page: of the visitor's first one, which has it"),
@@ -220,7 +234,7 @@ _FIELDS = (
     Field("properties.width", "", "of a page that has such a `hash`: of the window"),
     Field("properties.height", "", "of a page that has such a `hash`: of the window"),
     Field("properties.query", "term", 'of "Products Searched"'),
-    Field("properties.revenue", "revenue", 'of "Order Completed", `total` where there is none'),
+    Field("properties.revenue", "revenue", 'of "Order Completed" and, below zero, "Order Refunded" also `total`'),
     Field("properties.currency", "currency", "beside `revenue`"),
     Field("traits", "props", "of an identify or a group"),
     Field("context.traits", "props", "of an identify or a group that has no `traits`; else they repeat what was sent"),
@@ -228,7 +242,7 @@ _FIELDS = (
     Field("context.page.path", "url", "where there is no `url`: a path of the site"),
     Field("context.page.referrer", "referrer"),
     Field("context.page.title", "title"),
-    Field("context.page.search", "", "the address has it"),
+    Field("context.page.search", "url", "where there is no `url`, behind the path; else the address has it"),
     Field("context.sessionId", "", "visits are told apart by their times, for all trackers alike"),
     Field("context.campaign", "url", "as its `utm_` parameters, where it has none"),
     Field("context.ip", "address", "with a secret key; used for place and visitor, never stored"),
@@ -288,14 +302,17 @@ PROTOCOL = Protocol(
     routes=(
         *(Route(f"/v1/{name}") for name in (*KINDS, *_BATCHES, *_SHORT, "m")),
         Route("/v1/projects", ("GET",), prefix=True),
+        Route("/projects", ("GET",), prefix=True),
         Route("/sourceConfig", ("GET",)),
         Route("/v1/pixel", ("GET",), prefix=True),
         Route("/pixel/v1", ("GET",), prefix=True),
         Route("/beacon/v1/batch"),
         Route("/api/s", prefix=True),
+        Route("/api/px", ("GET",), prefix=True),
     ),
     read=read,
     answer=answer,
+    heeds=(b"referer",),
     fields=_FIELDS,
     notes=_NOTES,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -17,6 +17,8 @@ from activity.refusal import Reason, Refusal
 
 KINDS = ("track", "page", "screen", "identify", "group", "alias")
 _SEARCHES = frozenset(("products searched", "product searched"))
+_BOUGHT = frozenset(("order completed", "completed order"))  # the latter by the first edition of Segment's names
+_GIVEN_BACK = frozenset(("order refunded", "refunded order"))
 # What an app does by itself: it makes no visit engaged.
 _PASSIVE = frozenset(
     f"application {what}" for what in ("installed", "updated", "opened", "backgrounded", "crashed")
@@ -47,6 +49,7 @@ class _Page(msgspec.Struct, gc=False):
     path: _Address = None
     referrer: _Address = None
     title: _Title = None
+    search: _Address = None
 
 
 class _Screen(msgspec.Struct, gc=False):
@@ -130,6 +133,7 @@ class _Told(NamedTuple):
     interactive: bool = True
 
 
+_fields = msgspec.structs.astuple
 _NO_CONTEXT = Context()
 _NO_PAGE = _Page()
 _message = msgspec.json.Decoder(Message)
@@ -249,7 +253,7 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
             return Refusal(index, reason, f"{words}: send one of {', '.join(KINDS)}")
     client = message.anonymousId or message.userId or ""
     if kind == "alias":
-        client = message.previousId or ""
+        client = message.previousId or message.anonymousId or ""
         if not client or not message.userId:
             return Refusal(index, Reason.MISSING_FIELD, "an alias needs `previousId` and `userId`: send both")
     elif not client and not sender.may_be_nobody:
@@ -261,7 +265,7 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
     if isinstance(told, str):
         return Refusal(index, Reason.MISSING_FIELD, told)
     page, screen = told.page, context.screen
-    url = page.url or page.path or ""
+    url = page.url or _with_search(page)
     return Tracked(
         site=sender.site or (_host(url) if sender.by_page else ""),
         type=told.type,
@@ -295,8 +299,11 @@ def _track(message: Message, context: Context) -> _Told | str:
         return _Told(EventType.CUSTOM, {}, page, name, interactive=low not in _PASSIVE)
     search = values.search_of(props.get("query"), props.get("results")) if low in _SEARCHES else None
     search = search or values.named_search(name, props)
-    amount = "total" if low == "order completed" and "revenue" not in props else "revenue"
+    is_order = low in _BOUGHT or low in _GIVEN_BACK
+    amount = "total" if is_order and "revenue" not in props else "revenue"
     revenue = values.worth(props[amount], props.get("currency")) if amount in props else None
+    if revenue is not None and low in _GIVEN_BACK:
+        revenue = values.taken_back(revenue)
     if revenue is not None:
         props = {key: value for key, value in props.items() if key not in (amount, "currency")}
     kind = EventType.CUSTOM if search is None else EventType.SEARCH
@@ -308,7 +315,7 @@ def _page(message: Message, context: Context) -> _Told | str:
     props: Mapping[str, Any] = {}
     if given:
         own = _Page(**_texts(_Page, given))
-        page = _Page(own.url or page.url, own.path or page.path, own.referrer or page.referrer, own.title or page.title)
+        page = _Page(*(mine or theirs for mine, theirs in zip(_fields(own), _fields(page), strict=True)))
         props = {key: value for key, value in given.items() if key not in _OF_ADDRESS}
         fragment = given.get("hash")
         if isinstance(fragment, str) and fragment[:1] in ("", "#"):  # the address came without it; it may be a route
@@ -317,18 +324,19 @@ def _page(message: Message, context: Context) -> _Told | str:
                 page.url = f"{page.url}{fragment}"[:4096]
     if message.name or message.category:
         props = _with_names(props, message)
-        page = _Page(page.url, page.path or _named(message), page.referrer, page.title or message.name)
+        path = page.path or _named(message.name)
+        page = _Page(page.url, path, page.referrer, page.title or message.name, page.search)
     if not (page.url or page.path):
         return "the page has no address: send `properties.url` or `context.page.url`"
     return _Told(EventType.PAGEVIEW, props, page)
 
 
 def _screen(message: Message, _: Context) -> _Told | str:
-    if not message.name:
+    given = message.properties or {}
+    name = message.name or values.text(given.get("name"), 512) or message.category
+    if not name:
         return "the screen has no `name`: send it"
-    return _Told(
-        EventType.PAGEVIEW, _with_names(message.properties or {}, message), _Page(_named(message), title=message.name)
-    )
+    return _Told(EventType.PAGEVIEW, _with_names(given, message), _Page(_named(name), title=name))
 
 
 def _identify(message: Message, context: Context) -> _Told | str:
@@ -357,8 +365,15 @@ def time_or_none(value: object) -> int | None:
         return None
 
 
-def _named(message: Message) -> str:
-    return values.screen_url(message.name)[:4096] if message.name else ""
+def _named(name: str | None) -> str:
+    return values.screen_url(name)[:4096] if name else ""
+
+
+def _with_search(page: _Page) -> str:
+    """Return the path of a page that has no address, with its query."""
+    if not page.path or not page.search or "?" in page.path:
+        return page.path or ""
+    return f"{page.path}?{page.search.removeprefix('?')}"[:4096]
 
 
 def _with_names(props: Mapping[str, Any], message: Message) -> dict[str, Any]:
@@ -367,7 +382,7 @@ def _with_names(props: Mapping[str, Any], message: Message) -> dict[str, Any]:
 
 
 def _merged(own: Context, shared: Context) -> Context:
-    pairs = zip(msgspec.structs.astuple(own), msgspec.structs.astuple(shared), strict=True)
+    pairs = zip(_fields(own), _fields(shared), strict=True)
     return Context(*(theirs if mine is None else mine for mine, theirs in pairs))
 
 
@@ -380,10 +395,4 @@ def _host(url: str) -> str:
 
 def _with_campaign(url: str, campaign: Mapping[str, Any]) -> str:
     """Return an address with the campaign that the context names, unless it has one itself."""
-    if "utm_" in url:
-        return url
-    found = {f"utm_{ours}": values.text(campaign[theirs], 512) for theirs, ours in _UTM if campaign.get(theirs)}
-    if not found:
-        return url
-    address, mark, fragment = url.partition("#")
-    return f"{address}{'&' if '?' in address else '?'}{urlencode(found)}{mark}{fragment}"[:4096]
+    return values.with_campaign(url, {ours: campaign.get(theirs) for theirs, ours in _UTM})

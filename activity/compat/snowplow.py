@@ -37,6 +37,7 @@ from activity.compat.values import (
     parameters,
     screen_url,
     search_of,
+    taken_back,
     text,
     too_many,
     tracked,
@@ -44,7 +45,7 @@ from activity.compat.values import (
     worth,
 )
 from activity.event import EventType
-from activity.incoming import Incoming, Limits, time_of
+from activity.incoming import Incoming, Limits, Revenue, time_of
 from activity.refusal import Reason, Refusal
 
 _POST = "/com.snowplowanalytics.snowplow/tp2"
@@ -80,6 +81,7 @@ _OWN_ENTITIES = frozenset(
     (
         "web_page", "client_session", "browser_context", "mobile_context", "geolocation_context", "PerformanceTiming",
         "PerformanceNavigationTiming", "cookies", "http_client_hints", "screen", "application_context",
+        "screen_summary",
     )
 )  # fmt: skip
 # Events that happen without the visitor.
@@ -190,12 +192,12 @@ def _event(index: int, given: Any, anonymous: bool, limits: Limits) -> Tracked |
     for name, each in entities.items():
         if name not in _OWN_ENTITIES:
             props[f"context.{name}"] = each if len(each) > 1 else each[0]
-    screen = obj(entities["screen"][0]).get("name") if "screen" in entities and not given.url else ""
+    screen = "" if given.url else _one_of(entities, "screen").get("name")
     sent_at = whole(given.stm) if given.stm and not given.ttm else None
     return tracked(
         made.kind,
         limits,
-        site=given.aid,
+        site=given.aid or _host(given.url),
         url=made.url or given.url or (screen_url(screen) if screen else ""),
         referrer=given.refr,
         title=made.title or given.page,
@@ -203,7 +205,7 @@ def _event(index: int, given: Any, anonymous: bool, limits: Limits) -> Tracked |
         props=props,
         id=given.eid,
         ts=given.ttm or given.dtm or None,
-        sent_at=sent_at if sent_at is not None and _EARLIEST <= sent_at < _LATEST else None,
+        sent_at=sent_at if sent_at is not None and 0 <= sent_at < _LATEST else None,
         user="" if anonymous else given.uid,
         screen=given.res,
         language=given.lang,
@@ -214,10 +216,15 @@ def _event(index: int, given: Any, anonymous: bool, limits: Limits) -> Tracked |
     )
 
 
+def _host(url: str) -> str:
+    page = addresses.parse(url)
+    return page.host if page else ""
+
+
 def _client(given: Payload, entities: dict[str, list[object]]) -> object:
     found: object = given.duid or given.tnuid or given.nuid
-    if not found and "client_session" in entities:
-        found = obj(entities["client_session"][0]).get("userId")
+    if not found:
+        found = _one_of(entities, "client_session").get("userId")
     return given.uid if not found or found == _NOBODY else found
 
 
@@ -272,10 +279,27 @@ def _described(index: int, given: Payload, entities: dict[str, list[object]], li
     if name == "web_vitals":
         return _Made(EventType.WEB_VITAL, name, props)
     if name == "snowplow_ecommerce_action":
-        order = obj(entities["transaction"][0]) if "transaction" in entities else {}
-        more = {"revenue": worth(order.get("revenue"), order.get("currency"))}
-        return _Made(EventType.CUSTOM, text(props.pop("type", None) or name, 128), props, more=more)
+        action = text(props.pop("type", None) or name, 128)
+        return _Made(EventType.CUSTOM, action, props, more={"revenue": _worth_of(action, entities)})
+    if name == "screen_end" and "screen_summary" in entities:
+        seen = number(_one_of(entities, "screen_summary").get("foreground_sec"))
+        return _Made(EventType.ENGAGEMENT, props=props, more={"engaged_ms": round((seen or 0) * 1_000)})
     return _Made(EventType.CUSTOM, name, props, more={"interactive": name not in _PASSIVE})
+
+
+def _worth_of(action: str, entities: dict[str, list[object]]) -> Revenue | None:
+    """Return what was paid, or paid back. Other actions may tell of an order, too, such as one that failed."""
+    if action == "refund":
+        refund = _one_of(entities, "refund")
+        paid = worth(refund.get("refund_amount"), refund.get("currency"))
+        return paid and taken_back(paid)
+    order = _one_of(entities, "transaction") if action == "transaction" else {}
+    return worth(order.get("revenue"), order.get("currency"))
+
+
+def _one_of(entities: dict[str, list[object]], name: str) -> dict[str, Any]:
+    """Return the first entity of a name, {} if there is none."""
+    return obj(entities.get(name, [None])[0])
 
 
 def _entities(index: int, given: Payload, limits: Limits) -> dict[str, list[object]] | Refusal:
@@ -335,7 +359,7 @@ def _as_number(value: str) -> object:
 PROTOCOL = Protocol(
     name="snowplow",
     title="Snowplow",
-    routes=(Route(_POST), Route("/i", ("GET",))),
+    routes=(Route(_POST, ("GET", "POST")), Route("/i", ("GET",)), Route("/ice.png", ("GET",))),
     read=read,
     answer=answer,
     heeds=(b"sp-anonymous",),

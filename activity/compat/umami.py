@@ -1,6 +1,8 @@
-"""Umami's `/api/send` and `/api/batch`, as its tracker and clients on servers use them."""
+"""Umami's `/api/send` and `/api/batch`, as its tracker and clients on servers use them; `/api/collect` of version 1."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from activity.compat.parts import NOT_RIGHT, bearer, first, is_page, members, missing
 from activity.compat.protocol import (
@@ -16,14 +18,15 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.values import from_json, named_search, obj, seconds, text, too_many, tracked, worth
+from activity.compat.values import from_json, named_search, number, obj, seconds, text, too_many, tracked, worth
 from activity.event import EventType
-from activity.incoming import Incoming, Limits
+from activity.incoming import Incoming, Limits, Revenue
 from activity.refusal import Reason, Refusal
 
 _BATCH = "batch"
 _TYPES = {
     "event": EventType.PAGEVIEW,
+    "pageview": EventType.PAGEVIEW,
     "identify": EventType.IDENTIFY,
     "performance": EventType.WEB_VITAL,
     "engagement": EventType.ENGAGEMENT,
@@ -48,6 +51,8 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     given = from_json(request.body, limits)
     if request.path == "/api/auth/login":
         return _logged_in(given)
+    if isinstance(given, dict) and given.get("type") == "error":  # what went wrong in the page's own script
+        return Answer(200, encoded({"ok": False, "reason": "errors_disabled"}))
     credential = bearer(request.headers)
     if credential in ("None", "null", "undefined"):  # of clients that did not log in
         credential = ""
@@ -78,8 +83,12 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
     website = payload.get("website")
     if website is None or website == "":
         return missing(index, "payload.website", "send the id of the website, and write it into `ids` of its site")
-    props = members(payload.get("data"), "data")
-    name = text(payload.get("name"), 128)
+    props = members(first(payload, "data", "event_data"), "data")
+    name = text(first(payload, "name", "event_name", "event_value"), 128)
+    if event_type := payload.get("event_type"):
+        props = {**props, "event_type": event_type}
+    commerce = obj(props.get("commerce"))
+    order = text(commerce.get("orderId"), 100)
     search = None
     if kind is EventType.PAGEVIEW and name:
         search = named_search(name, props)
@@ -100,16 +109,28 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
         name=name if kind is EventType.CUSTOM else "",
         props=props,
         search=search,
+        id=f"order {order}" if order else None,
         ts=None if timestamp is None else seconds(timestamp) if seconds(timestamp) is not None else text(timestamp, 64),
         user=user,
         screen=payload.get("screen"),
         language=payload.get("language"),
         engaged_ms=payload.get("engagement") if kind is EventType.ENGAGEMENT else 0,
-        revenue=worth(first(props, "revenue"), props.get("currency")) if "revenue" in props else None,
+        revenue=_paid(commerce) if order else worth(first(props, "revenue"), props.get("currency")),
         client="" if from_page else user,
         address=payload.get("ip"),
         agent=payload.get("userAgent"),
     )
+
+
+def _paid(commerce: dict[str, Any]) -> Revenue | None:
+    """Return what an order was worth: its items, shipping and tax; None if one of them is no number."""
+    items = commerce.get("items")
+    amounts: list[float | None] = [number(commerce.get(part, 0)) for part in ("shipping", "tax")]
+    for item in items if isinstance(items, list) else []:
+        price, quantity = number(obj(item).get("price")), number(obj(item).get("quantity", 1))
+        amounts.append(None if price is None or quantity is None else price * quantity)
+    known = [amount for amount in amounts if amount is not None]
+    return worth(round(sum(known), 4), commerce.get("currency")) if len(known) == len(amounts) else None
 
 
 def _whole(url: str, host: str) -> str:
@@ -152,7 +173,7 @@ def _error(status: int, message: str) -> Answer:
 
 
 FIELDS = (
-    Field("type", "type", "an `event` with a name is a custom event, without one a page view"),
+    Field("type", "type", "an `event` with a name is a custom event, without one a page view, as is `pageview`"),
     Field("website", "site", "an id of the site"),
     Field("hostname", "url", "the host, where the address is a path"),
     Field("url", "url"),
@@ -162,6 +183,12 @@ FIELDS = (
     Field("data", "props", "nested values as JSON text"),
     Field("data.revenue", "revenue", "and kept as a property"),
     Field("data.currency", "revenue", "and kept as a property"),
+    Field("data.commerce", "revenue", "with an `orderId`: of its items, shipping and tax; and kept as a property"),
+    Field("data.commerce.orderId", "id", "an order that is told twice is one"),
+    Field("event_name", "name", "of version 1"),
+    Field("event_value", "name", "of version 1"),
+    Field("event_type", "props", "of version 1"),
+    Field("event_data", "props", "of version 1"),
     Field("tag", "props", "`tag`"),
     Field("id", "user", "a server's events of one id are one visitor's; in a page, visitors are cookieless"),
     Field("timestamp", "ts", "Unix seconds"),
@@ -181,6 +208,7 @@ FIELDS = (
     Field("vid", "", "an id in the browser's storage; visitors are cookieless here"),
     Field("link", "", "of Umami's own redirects, which are no clients"),
     Field("pixel", "", "of Umami's own pixels, which are no clients"),
+    Field("type error", "", "what went wrong in the page's own script is answered and not kept"),
     Field("header x-umami-cache", "", "what was answered to the event before; nothing has to be kept in the page"),
 )
 
@@ -225,6 +253,7 @@ PROTOCOL = Protocol(
     routes=(
         Route("/api/send"),
         Route("/api/batch"),
+        Route("/api/collect"),
         Route("/api/heartbeat", ("GET",)),
         Route("/api/auth/login"),
         Route("/api/auth/verify"),

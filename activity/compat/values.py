@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
-from urllib.parse import quote, unquote_plus
+from urllib.parse import quote, unquote_plus, urlencode
 
 import msgspec
 
@@ -238,6 +238,11 @@ def worth(amount: object, currency: object = "") -> Revenue | None:
     return Revenue(found, text(currency, 16))  # type: ignore[arg-type]
 
 
+def taken_back(paid: Revenue) -> Revenue:
+    """Return what was paid back, which is less than zero."""
+    return Revenue("-" + str(paid.amount).lstrip("-"), paid.currency)
+
+
 def search_of(term: object, results: object = None) -> Search | None:
     """Return a search; None if there is no term."""
     searched = text(term).strip()
@@ -257,6 +262,17 @@ def named_search(name: str, props: Mapping[str, object]) -> Search | None:
 def screen_url(name: object) -> str:
     """Return the address of an app's screen: its name as a path of the site."""
     return "/" + quote(text(name, 512).strip().lstrip("/"), safe="/")
+
+
+def with_campaign(url: str, campaign: Mapping[str, object]) -> str:
+    """Return an address with a campaign, by the names behind `utm_`, unless it has one itself."""
+    if "utm_" in url:
+        return url
+    found = {f"utm_{name}": text(value, 512) for name, value in campaign.items() if value}
+    if not found:
+        return url
+    address, mark, fragment = url.partition("#")
+    return f"{address}{'&' if '?' in address else '?'}{urlencode(found)}{mark}{fragment}"[:4096]
 
 
 def seconds(value: object) -> int | None:

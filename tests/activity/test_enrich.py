@@ -211,7 +211,13 @@ def test_a_tracker_names_only_the_path_or_no_page_at_all() -> None:
     assert (view.url, view.host, view.path) == ("https://example.com/a%20b?x=1", "example.com", "/a%20b")
     [signup] = tracked(EventType.CUSTOM, name="signup")  # type: ignore[misc]
     assert (signup.url, signup.host, signup.path, signup.site) == ("", "", "", "example.com")
-    for wrong in (tracked(), tracked(url="nonsense"), tracked(EventType.CUSTOM, name="a", url="nonsense")):
+    for of_app in ("app://localhost/a b?x=1", "com.acme.app://home/a b?x=1", "Capacitor://localhost/a b?x=1#top"):
+        [screen] = tracked(url=of_app)  # type: ignore[misc]
+        assert (screen.url, screen.path) == (view.url, "/a%20b")
+    [start] = tracked(url="app://localhost")  # type: ignore[misc]
+    assert start.path == "/"
+    no_pages = [tracked(url=wrong) for wrong in ("", "http:///a", "mailto:a@b.example", "nonsense")]
+    for wrong in (*no_pages, tracked(EventType.CUSTOM, name="a", url="nonsense")):
         assert isinstance(wrong, Refusal)
         assert wrong.reason is Reason.INVALID_URL
     assert refused(EventType.CUSTOM, name="signup", url="").reason is Reason.INVALID_URL, "ours has a page"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from activity.compat.ga4 import PROTOCOL
 from activity.compat.protocol import Answer, Field, Outcome, Tracked, TrackerBatch, TrackerRequest
+from activity.compat.tables.ga4 import CAMPAIGN
 from activity.enrich import SiteRules, enrich
 from activity.event import Event, EventType
 from activity.incoming import DEFAULT_LIMITS, Revenue, Search
@@ -102,8 +103,12 @@ def test_a_request_of_a_server() -> None:
         ("view_search_results", {"search_term": "red shoes", "page_location": f"{PAGE}?q=hats"}, {"type": "search"}),
         ("search", {}, {"type": "custom", "name": "search"}),
         ("refund", {"value": 5, "currency": "EUR"}, {"revenue": {"amount": "-5", "currency": "EUR"}}),
+        ("purchase", {"value": 5, "transaction_id": "T1", "engagement_time_msec": 9}, {"engaged_ms": None}),
         ("purchase", {"value": 5, "transaction_id": "T1"}, {"id": "purchase T1", "props": {"transaction_id": "T1"}}),
         ("add_to_cart", {"value": 5, "currency": "EUR"}, {"revenue": None, "props": {"value": 5, "currency": "EUR"}}),
+        ("page_view", {"page_path": "/a?utm_source=b", "campaign_source": "a"}, {"url": "/a?utm_source=b"}),
+        ("page_view", {"page_path": "/a", "campaign_source": "a", "campaign_name": "may"},
+         {"url": "/a?utm_source=a&utm_campaign=may", "props": None}),
         ("LCP", {"metric_value": 900, "metric_id": "x"}, {"type": "web_vital", "props": {"LCP": 900}}),
         ("first_visit", {}, {"type": "custom", "interactive": False}),
         ("sign_up", {"method": "mail"}, {"type": "custom", "name": "sign_up", "props": {"method": "mail"}}),
@@ -186,7 +191,10 @@ VALUES: dict[str, object] = {
     "params.engagement_time_msec": 77, "params.number_of_results": 77, "_et": "77",
     "user_properties": {"a": {"value": 77}},
 }  # fmt: skip
-BESIDE = {"params.number_of_results": {"search_term": "a"}, "params.currency": {"value": 5}}
+BESIDE: dict[str, dict[str, object]] = {
+    "params.number_of_results": {"search_term": "a"}, "params.currency": {"value": 5},
+    **{f"params.{name}": {"page_location": PAGE} for name, _ in CAMPAIGN.values()},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("field", PROTOCOL.fields, ids=lambda field: field.theirs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 from urllib.parse import urlencode
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activity.compat.goatcounter import PROTOCOL
-from activity.compat.protocol import Outcome, TrackerBatch
+from activity.compat.protocol import Answer, Outcome, TrackerBatch
 from activity.event import EventType
 from activity.refusal import Reason, Refusal
 from tests.compat import reading
@@ -51,12 +52,22 @@ def test_the_site_is_that_of_the_page_if_the_address_names_none() -> None:
     assert reading.event(PROTOCOL, sent("/count")).site == ""
 
 
+def test_who_has_not_seen_the_page_is_not_counted() -> None:
+    answers = [reading.read(PROTOCOL, sent(headers={"Sec-Purpose": "prefetch;prerender"}))]
+    answers.append(reading.read(PROTOCOL, sent(headers={"Purpose": "prefetch"})))
+    answers.append(reading.answered(PROTOCOL, reading.batch(PROTOCOL, sent(b="153"))))
+    answers.append(reading.answered(PROTOCOL, reading.batch(PROTOCOL, sent(b="7"))))
+    assert [answer.status for answer in answers if isinstance(answer, Answer)] == [200, 200, 202, 400]
+
+
 def test_hits_of_a_server() -> None:
     first = {"path": "/a", "title": "A", "ref": "r", "size": [1, 2, 1], "query": "q=x", "session": "v-1"}
     first |= {"ip": "192.0.2.1", "user_agent": "Mozilla/5.0", "created_at": "2025-06-01T12:00:00Z"}
     others = ({"title": "no path"}, 7, {"path": "buy", "event": True}, {"path": "/", "bot": 150})
     found = reading.batch(PROTOCOL, hits(first, *others))
     assert found.credential == "KEY"
+    basic = {"Authorization": f"Basic {base64.b64encode(b'any:KEY').decode()}"}
+    assert reading.batch(PROTOCOL, Sent(API, {"hits": [first]}, basic)).credential == "KEY"
     assert [item.reason if isinstance(item, Refusal) else item.type for item in found.items] == [
         EventType.PAGEVIEW, Reason.MISSING_FIELD, Reason.MALFORMED, EventType.CUSTOM, Reason.NOT_ALLOWED,
     ]  # fmt: skip

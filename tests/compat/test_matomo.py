@@ -69,6 +69,9 @@ def test_a_page_view_of_a_page() -> None:
         ({"c_n": "ad", "c_p": "x"}, "custom", "content_impression", {"content": "ad", "piece": "x"}),
         ({"c_n": "ad", "c_i": "click"}, "custom", "content_interaction", {"content": "ad", "interaction": "click"}),
         ({"ca": "1", "fa_id": "f"}, "custom", "custom_action", {"fa_id": "f"}),
+        ({"ma_id": "m", "ma_ti": "Film"}, "custom", "custom_action", {"ma_ti": "Film"}),
+        ({"fa_vid": "v", "fa_name": "f"}, "custom", "custom_action", {"fa_name": "f"}),
+        ({"ma_id": "m", "action_name": ""}, "pageview", "", {}),
         ({"action_name": "404/URL = /x/From = /"}, "not_found", "", {}),
         ({"_pks": "s1", "_pkp": "5"}, "pageview", "", {"sku": "s1", "price": "5"}),
         ({"idgoal": "-1", "search": "", "link": ""}, "pageview", "", {}),
@@ -128,6 +131,8 @@ def test_what_is_sent_again_has_its_id() -> None:
     assert one(nobody, rand="1").id is None  # a constant in an image's address would make all visits one
     assert one(nobody, rand="1", pv_id="a").id is not None
     assert one(PAGE).id is None
+    order = {**PAGE, "idgoal": "0", "ec_id": "o1"}
+    assert one(order, rand="1").id == one(order, rand="2").id != one(order, ec_id="o2").id
 
 
 def test_by_what_visitors_are_told_apart() -> None:
@@ -150,6 +155,8 @@ def test_a_page_that_is_not_named() -> None:
 def test_answers() -> None:
     refused = (Refusal(1, Reason.MALFORMED, "mend it"),)
     assert read(method="GET") == Answer(200, b"Events of Matomo's tracking API are taken here.\n", b"text/plain")
+    script = PROTOCOL.read(TrackerRequest("GET", "/js", "", {}, b""), DEFAULT_LIMITS)
+    assert isinstance(script, Answer) and script.status == 404
     assert PROTOCOL.answer(Outcome("gif", 1, 0, ()))[0:3:2] == (200, b"image/gif")
     assert PROTOCOL.answer(Outcome("empty", 0, 1, ()))[:2] == (204, b"")
     assert PROTOCOL.answer(Outcome("", 0, 0, refused))[:2] == (400, b"mend it")
@@ -192,7 +199,7 @@ BESIDE: dict[str, dict[str, str]] = {
 }
 MARKED = {
     "rec": "1", "url": "https://example.com/17", "cvar": '{"1":["k","17"]}', "_cvar": '{"1":["k","17"]}',
-    "cdt": "1700000017", "ping": "1", "idgoal": "17", "ca": "1",
+    "cdt": "1700000017", "ping": "1", "idgoal": "17", "ca": "1", "ma_id": "17", "fa_vid": "17",
 }  # fmt: skip
 
 

@@ -74,6 +74,47 @@ def test_the_kinds_of_events(kind: str, payload: dict[str, Any], expected: dict[
     assert {field: getattr(event, field) for field in expected} == expected
 
 
+def test_a_batch_is_taken_event_by_event() -> None:
+    a, bad = {"type": "track", "payload": {"name": "a"}}, {"type": "track", "payload": {"name": ""}}
+    replay, nested = {"type": "replay", "payload": {}}, {"type": "batch", "payload": [a]}
+    sent_together = {"type": "batch", "payload": [replay, bad, a, replay, nested, 7]}
+    found = reading.batch(PROTOCOL, Sent(PATH, sent_together, SERVER))
+    assert [isinstance(item, Refusal) for item in found.items] == [True, False, True, True]
+    answer = reading.answered(PROTOCOL, found)
+    told = json.loads(answer.body)
+    assert (answer.status, told["accepted"]) == (202, 3)
+    assert [(each["index"], each["reason"]) for each in told["rejected"]] == [
+        (1, "validation"), (4, "validation"), (5, "validation"),
+    ]  # fmt: skip
+    for wrong in ([], None, {}):
+        empty = reading.batch(PROTOCOL, sent("batch", wrong))
+        assert reading.answered(PROTOCOL, empty).status == 400
+    only = reading.read(PROTOCOL, sent("batch", [replay]))
+    assert isinstance(only, Answer) and json.loads(only.body) == {"accepted": 1, "rejected": []}
+    unknown = Outcome("batch ", 0, 0, (Refusal(0, Reason.UNKNOWN_SITE, "why"),))
+    assert PROTOCOL.answer(unknown).status == 401
+
+
+def test_the_paths_of_older_clients() -> None:
+    at = "2025-06-01T12:00:00Z"
+    older = Sent("/event", {"name": "a", "timestamp": at, "profileId": "7", "properties": {"plan": "pro"}}, SERVER)
+    found = reading.batch(PROTOCOL, older)
+    assert found.items == reading.batch(PROTOCOL, tracked("a", SERVER, "7", plan="pro", __timestamp=at)).items
+    assert reading.answered(PROTOCOL, found)[:2] == (202, b"ok")
+    for kind in ("identify", "increment", "decrement"):
+        path = "/profile" if kind == "identify" else f"/profile/{kind}"
+        payload = {"profileId": "7", "property": "visits", "value": 2}
+        assert reading.event(PROTOCOL, Sent(path, payload, SERVER)) == reading.event(PROTOCOL, sent(kind, payload))
+        assert isinstance(reading.batch(PROTOCOL, Sent(path, [], SERVER)).items[0], Refusal)
+
+
+def test_a_server_may_name_the_device() -> None:
+    assert reading.event(PROTOCOL, tracked("a", __deviceId="d-1")).client == "d-1"
+    assert reading.event(PROTOCOL, tracked("a", SERVER, "u-1", __deviceId="d-1")).client == "u-1"
+    assert reading.event(PROTOCOL, tracked("a", __deviceId="footfall")).client == ""  # what all pages are told
+    assert reading.event(PROTOCOL, tracked("a", PAGE, __deviceId="d-1")).client == ""
+
+
 def test_the_answers() -> None:
     ok = PROTOCOL.answer(Outcome("", 1, 0, ()))
     assert (ok.status, set(json.loads(ok.body))) == (200, {"deviceId", "sessionId"})
@@ -99,6 +140,9 @@ def test_the_answers() -> None:
 def test_any_body_is_answered(body: object, kind: str, payload: dict[str, Any], properties: dict[str, Any]) -> None:
     reading.holds_for_any(PROTOCOL, Sent(PATH, body))
     reading.holds_for_any(PROTOCOL, sent(kind, payload))
+    for path in ("/event", "/profile"):
+        reading.holds_for_any(PROTOCOL, Sent(path, body, SERVER))
+    reading.holds_for_any(PROTOCOL, sent("batch", [body if not isinstance(body, bytes) else 1, payload]))
     named = {"name": "screen_view", "profileId": 1, **payload, "properties": properties}
     reading.holds_for_any(PROTOCOL, sent(kind, named))
 
@@ -124,6 +168,7 @@ def test_each_line_of_the_table_is_true() -> None:
             own + "__ip": (tracked("a", __ip="192.0.2.7"), "192.0.2.7"),
             own + "__identify": (tracked("a", __identify={"profileId": "u-1"}), "u-1"),
             own + "__deviceId": (tracked("a", __deviceId="a-mark"), "a-mark"),
+            "timestamp": (Sent("/event", {"name": "a", "timestamp": "2025-06-01T12:00:00Z"}, SERVER), "2025-06-01"),
             "payload.profileId": (tracked("a", SERVER, "u-1"), "u-1"),
             "payload.groups": (sent("track", {"name": "a", "groups": ["g-1"]}), "g-1"),
             **{f"payload.{name}": (sent("identify", {"profileId": "7", **known}), known[name]) for name in known},
@@ -132,6 +177,9 @@ def test_each_line_of_the_table_is_true() -> None:
             "payload.alias": (sent("alias", {"profileId": "7", "alias": "old"}), "old"),
             "header openpanel-client-id": (tracked("a"), "shop"),
             "header openpanel-client-secret": (tracked("a"), "KEY"),
+            "header openpanel-client-ip": (
+                tracked("a", SERVER | {"openpanel-client-ip": "192.0.2.8", "x-client-ip": "192.0.2.7"}), "192.0.2.8"
+            ),
             "header x-client-ip": (tracked("a", SERVER | {"x-client-ip": "192.0.2.7"}), "192.0.2.7"),
             "header openpanel-sdk-name": (tracked("a"), "node"),
             "header openpanel-sdk-version": (tracked("a", SERVER | {"openpanel-sdk-version": "a-mark"}), "a-mark"),

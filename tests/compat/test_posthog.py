@@ -73,6 +73,13 @@ EVENT = {"event": "signup", "distinct_id": "ann", "properties": {"plan": "pro"}}
 TEXT = json.dumps({"api_key": TOKEN, **EVENT})
 
 
+# The same text as lz-string's own `compressToBase64` packs it.
+PACKED = (
+    "N4IghgDglg+g1gUwJ4gFwAIQQBYGMYQCuARgDZS4gA0mCAbggHYAuamAzlAOaOETWYAJlHbMojXMxhRBbcI0YCsAJwD2EBMrEJ2b"
+    "UBFJhFGFapABfc0A"
+)
+
+
 @pytest.mark.parametrize(
     ("content", "path", "query", "method"),
     [
@@ -85,12 +92,23 @@ TEXT = json.dumps({"api_key": TOKEN, **EVENT})
         (b"\xef\xbb\xbf [" + TEXT.encode() + b"]", "/i/v0/e", "", "POST"),
         ({"token": TOKEN, "batch": [EVENT]}, "/batch", "", "POST"),
         ([EVENT], "/e", f"api_key={TOKEN}", "POST"),
+        (b"data=" + quote(PACKED).encode(), "/e", "compression=lz64", "POST"),
+        (PACKED.encode(), "/capture", "compression=lz64", "POST"),
     ],
 )  # fmt: skip
 def test_every_form_that_a_client_sends_is_the_same_event(content: object, path: str, query: str, method: str) -> None:
     found = batch(content, path, query, method)
     assert found.credential == TOKEN
     assert found.items == [one(EVENT)]
+
+
+def test_a_group_is_no_visitor() -> None:
+    told = {"event": "$groupidentify", "properties": {"$group_type": "company", "$group_key": "a", "$group_set": {}}}
+    of_itself = {**told, "distinct_id": "$company_a"}
+    found = batch({"api_key": TOKEN, "batch": [of_itself, EVENT, {**told, "distinct_id": "ann"}]})
+    assert [getattr(item, "name", "") for item in found.items] == ["signup", "$groupidentify"]
+    alone = read({"api_key": TOKEN, **of_itself})
+    assert isinstance(alone, Answer) and (alone.status, alone.body) == (200, b'{"status":1}')
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 4])
@@ -147,6 +165,9 @@ def test_a_new_client_sends_its_key_in_a_header_and_the_time_in_another() -> Non
             {"event": "$autocapture", "properties": {"$external_click_url": "https://b.example/"}},
             {"type": "outbound", "props": {"url": "https://b.example/"}},
         ),
+        ({"event": "Application Opened"}, {"type": "custom", "name": "Application Opened", "interactive": False}),
+        ({"event": "a", "distinct_id": "[object Object]"}, {"client": "[object Object]", "user": None}),
+        ({"event": "a", "distinct_id": '"Anonymous"'}, {"user": None}),
         ({"event": "$autocapture", "properties": {"$el_text": "Go"}}, {"type": "custom", "props": {"$el_text": "Go"}}),
         (
             {"event": "$web_vitals", "properties": {"$web_vitals_LCP_value": 5, "$web_vitals_LCP_event": {}}},

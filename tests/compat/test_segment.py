@@ -104,6 +104,27 @@ def test_a_batch_of_a_server() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("kind", "fields", "expected"),
+    [
+        ("screen", {"name": None, "category": "Feed"}, {"url": "/Feed", "title": "Feed"}),
+        ("screen", {"name": "", "properties": {"name": "Home"}}, {"url": "/Home", "title": "Home"}),
+        ("alias", {"userId": "u"}, {"client": "a", "user": "u"}),
+        ("track", {"event": "Completed Order", "properties": {"total": 30, "currency": "USD"}},
+         {"revenue": Revenue(30, "USD")}),
+        ("track", {"event": "Order Completed", "properties": {"revenue": 25, "total": 30}},
+         {"revenue": Revenue(25), "props": {"total": 30}}),
+        ("track", {"event": "Order Refunded", "properties": {"total": "30", "currency": "USD"}},
+         {"revenue": Revenue("-30", "USD")}),
+        ("page", {"properties": {"path": "/s", "search": "?q=shoes"}}, {"url": "/s?q=shoes", "props": {}}),
+        ("page", {"properties": {"url": "/s"}, "context": {"page": {"search": "?q=shoes"}}}, {"url": "/s"}),
+    ],
+)  # fmt: skip
+def test_what_a_message_amounts_to(kind: str, fields: dict[str, object], expected: dict[str, object]) -> None:
+    event = one(f"/v1/{kind}", message(kind, **fields))
+    assert {field: getattr(event, field) for field in expected} == expected
+
+
 def test_the_context_of_a_batch_is_that_of_its_messages() -> None:
     own = message("track", context={"locale": "fr", "active": False})
     batch = read("/v1/batch", {"batch": [own, message()], "context": {"locale": "de", "ip": "198.51.100.7"}})
@@ -121,6 +142,21 @@ def test_where_the_key_may_stand() -> None:
     assert (jitsu.credential, jitsu.items[0].site) == ("id:secret", "id")
     without = read("/api/s/page", {"type": "page", "context": {"page": PAGE}})
     assert (without.items[0].site, without.items[0].client) == ("example.com", "")
+
+
+def test_two_slashes_are_one() -> None:
+    for path in ("//v1/track", "/v1//track/", "//compat/segment//v1/track"):
+        found = find(path, {})
+        assert found is not None and (found[0].name, found[2]) == ("segment", "/v1/track")
+
+
+def test_an_image_of_jitsus_has_both_ways_and_may_ask_for_its_page() -> None:
+    data = base64.b64encode(json.dumps({"event": "Opened", "properties": {"a": 1}}).encode()).decode()
+    event = one("/api/px/track", query=urlencode({"data": data, "anonymousId": "a", "properties.b": "2"}))
+    assert (event.name, event.client, event.props) == ("Opened", "a", {"a": 1, "b": "2"})
+    page = {b"referer": b"https://example.com/mail"}
+    assert one("/api/px/page", query="process_headers=true", headers=page).url == "https://example.com/mail"
+    assert one("/api/px/page", query="process_headers=1&context.page.url=/b", headers=page).url == "/b"
 
 
 @pytest.mark.parametrize(
@@ -270,7 +306,8 @@ SAMPLES: dict[str, tuple[str, object, object]] = {
     "properties.path": ("page", "/x9", "/x9"),
     "properties.referrer": ("page", "x9", "x9"),
     "properties.title": ("page", "x9", "x9"),
-    "properties.search": ("page", "?x=1", None),
+    "properties.search": ("page", "?x=9", "/a?x=9"),
+    "properties.name": ("screen", "x9", "x9"),
     "properties.initial_referring_domain": ("page", "x9", None),
     "properties.initial_referrer": ("page", "x9", None),
     "properties.referring_domain": ("page", "x9", None),
@@ -288,6 +325,7 @@ SAMPLES: dict[str, tuple[str, object, object]] = {
     "context.active": ("track", False, False),
     "context.page.url": ("track", "/x9", "/x9"),
     "context.page.path": ("track", "/x9", "/x9"),
+    "context.page.search": ("page", "?x=9", "/a?x=9"),
     "sentAt": ("track", "2026-11-28T09:00:01Z", 1_795_856_401_000),
 }
 _WHERE = {
@@ -306,6 +344,10 @@ def test_each_line_of_the_table_is_true(field: Any) -> None:
         sent["properties"] = {"revenue": 1}
     if field.theirs == "properties.path":
         sent.pop("properties", None)
+    if field.theirs.endswith(".search"):
+        sent["properties"] = {"path": "/a"}
+    if field.theirs == "properties.name":
+        sent.pop("name")
     if field.theirs in ("properties.width", "properties.height"):
         sent["properties"]["hash"] = ""
     before = read("/v1/batch", {"batch": [sent]}).items[0]

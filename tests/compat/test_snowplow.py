@@ -124,6 +124,31 @@ def test_worth_of_an_order() -> None:
     assert (event.name, event.revenue) == ("transaction", Revenue(5, "USD"))
 
 
+@pytest.mark.parametrize(
+    ("action", "beside", "revenue"),
+    [
+        ("refund", {"refund": {"transaction_id": "t", "refund_amount": 20, "currency": "GBP"}}, Revenue("-20", "GBP")),
+        ("refund", {"refund": {"transaction_id": "t"}}, None),
+        ("trns_error", {"transaction": {"revenue": 5, "currency": "USD"}, "transaction_error": {"code": 1}}, None),
+    ],
+)
+def test_only_what_was_paid_is_worth_something(action: str, beside: dict[str, Any], revenue: Revenue | None) -> None:
+    made = described("snowplow_ecommerce_action", {"type": action}, f"{IGLU}.ecommerce")
+    event = one({**EVERY, "e": "ue", "ue_pr": made, "co": entities(**beside)})
+    assert (event.name, event.revenue) == (action, revenue)
+
+
+def test_how_long_a_screen_was_seen() -> None:
+    summary = entities(screen_summary={"foreground_sec": 12.5, "background_sec": 3}, screen={"name": "Cart"})
+    event = one({**EVERY, "e": "ue", "ue_pr": described("screen_end", {}), "co": summary})
+    assert (event.type, event.engaged_ms, event.url, event.props) == (EventType.ENGAGEMENT, 12_500, "/Cart", {})
+
+
+def test_without_an_app_id_the_host_names_the_site() -> None:
+    named = {key: value for key, value in PAGE.items() if key != "aid"}
+    assert (one(named).site, one({**named, "url": "nonsense"}).site) == ("example.com", "")
+
+
 def test_by_what_visitors_are_told_apart() -> None:
     page = {key: value for key, value in PAGE.items() if key != "duid"}
     app, nobody = {"userId": "app"}, {"userId": "00000000-0000-0000-0000-000000000000"}
@@ -140,6 +165,11 @@ def test_by_what_visitors_are_told_apart() -> None:
 def test_a_true_time_is_not_corrected() -> None:
     event = one(PAGE, ttm="1780000000000")
     assert (event.ts, event.sent_at) == ("1780000000000", None)
+
+
+def test_a_clock_that_was_never_set_is_corrected() -> None:
+    event = one(PAGE, dtm="259200000", stm="259260000")
+    assert (event.ts, event.sent_at) == ("259200000", 259_260_000)
 
 
 def test_a_key_of_the_site() -> None:
@@ -230,10 +260,13 @@ def sent_with(field: Field) -> tuple[dict[str, Any], dict[str, Any]]:
         plain = {**EVERY, "e": "ue", "ue_pr": described("x", {})}
         marked = {"ue_pr": "", theirs: described("x", {"k": "17"})}
     elif theirs in ("cx", "co"):
-        data: dict[str, Any] = {"userId": "17", "name": "17", "revenue": "17"}
+        data: dict[str, Any] = dict.fromkeys(("userId", "name", "revenue", "refund_amount", "foreground_sec"), "17")
         marked = {theirs: entities(**{name or "mine": data})}
-        if name == "transaction":
-            plain["ue_pr"], plain["e"] = described("snowplow_ecommerce_action", {}, f"{IGLU}.ecommerce"), "ue"
+        if name in ("transaction", "refund"):
+            action = described("snowplow_ecommerce_action", {"type": name}, f"{IGLU}.ecommerce")
+            plain["ue_pr"], plain["e"] = action, "ue"
+        if name == "screen_summary":
+            plain["ue_pr"], plain["e"] = described("screen_end", {}), "ue"
         if name == "client_session":
             plain.pop("duid")
     if theirs.endswith("x") and theirs in ("cx", "ue_px"):
@@ -268,4 +301,6 @@ def test_the_table_is_true(field: Field) -> None:
 def test_the_table_of_kinds_is_true(field: Field) -> None:
     kind, _, name = field.theirs.removeprefix("e=").partition(" ")
     data = {"terms": ["a"], "targetUrl": "https://other.example/", "name": "n"}
-    assert one({**PAGE, "e": kind, "ue_pr": described(name or "x", data)}).type == field.note.split("`")[1]
+    beside = entities(screen_summary={"foreground_sec": 1}) if name == "screen_end" else ""
+    sent = {**PAGE, "e": kind, "ue_pr": described(name or "x", data), "co": beside}
+    assert one(sent).type == field.note.split("`")[1]

@@ -55,6 +55,12 @@ def test_a_page_view_of_a_server() -> None:
     assert reading.event(PROTOCOL, sent(url="/a?to=https://b.example/")).url == "https://example.com/a?to=https://b.example/"
 
 
+CART = {
+    "currency": "usd",
+    "items": [{"productId": "a", "price": 10, "quantity": 2}, {"productId": "b", "price": 3.5, "quantity": 1}],
+}
+
+
 @pytest.mark.parametrize(
     ("kind", "fields", "expected"),
     [
@@ -64,6 +70,15 @@ def test_a_page_view_of_a_server() -> None:
          {"type": EventType.SEARCH, "search": Search("hats"), "name": ""}),
         ("event", {"name": "revenue", "data": {"revenue": 19.99, "currency": "USD"}},
          {"revenue": Revenue(19.99, "USD")}),
+        ("event", {"name": "purchase", "data": {"commerce": CART | {"orderId": "o1", "shipping": 5, "tax": 2.5}}},
+         {"revenue": Revenue(31, "usd"), "id": "order o1", "name": "purchase"}),
+        ("event", {"name": "add", "data": {"commerce": CART}}, {"revenue": None, "id": None}),
+        ("event", {"name": "add", "data": {"commerce": {**CART, "orderId": "1", "items": [{"price": "x"}]}}},
+         {"revenue": None}),
+        ("pageview", {}, {"type": EventType.PAGEVIEW}),
+        ("event", {"event_type": "click", "event_value": "buy"},
+         {"type": EventType.CUSTOM, "name": "buy", "props": {"event_type": "click"}}),
+        ("event", {"event_name": "buy", "event_data": {"a": 1}}, {"name": "buy", "props": {"a": 1}}),
         ("identify", {"id": "u", "data": {"plan": "pro"}},
          {"type": EventType.IDENTIFY, "user": "u", "props": {"plan": "pro"}}),
         ("performance", {"lcp": 1200, "cls": 0.1}, {"type": EventType.WEB_VITAL, "props": {"lcp": 1200, "cls": 0.1}}),
@@ -99,6 +114,8 @@ def test_the_answers() -> None:
     login = reading.read(PROTOCOL, Sent("/api/auth/login", {"username": "a", "password": "KEY"}))
     assert isinstance(login, Answer)
     assert json.loads(login.body)["token"] == "KEY"
+    error = reading.read(PROTOCOL, Sent("/api/send", {"type": "error", "payload": {"website": "w"}}))
+    assert isinstance(error, Answer) and (error.status, json.loads(error.body)["ok"]) == (200, False)
     for path, method in (("/api/heartbeat", "GET"), ("/api/auth/verify", "POST")):
         assert getattr(reading.read(PROTOCOL, Sent(path, method=method)), "status", 0) == 200
     assert getattr(reading.read(PROTOCOL, Sent("/api/auth/login", b"x")), "status", 0) == 401
@@ -132,6 +149,11 @@ def test_each_line_of_the_table_is_true() -> None:
             "data": (sent(data={"plan": "pro"}), "pro"),
             "data.revenue": (sent(name="paid", data={"revenue": 12}), 12),
             "data.currency": (sent(name="paid", data={"revenue": 12, "currency": "EUR"}), "EUR"),
+            "data.commerce": (sent(name="paid", data={"commerce": {**CART, "orderId": "o"}}), "23.5"),
+            "data.commerce.orderId": (sent(name="paid", data={"commerce": {**CART, "orderId": "o-1"}}), "o-1"),
+            **{name: (sent(**{name: "a-mark"}), "a-mark") for name in ("event_name", "event_value", "event_type")},
+            "event_data": (sent(name="a", event_data={"a": "a-mark"}), "a-mark"),
+            "type error": (Sent("/api/send", {"type": "error", "payload": {"a": "a-mark"}}), "a-mark"),
             "tag": (sent(tag="b"), "b"),
             "id": (sent(id="u-1"), "u-1"),
             "engagement": (sent("engagement", engagement=4200), 4200),

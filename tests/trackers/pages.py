@@ -27,6 +27,9 @@ The sites file says which id of a tracker belongs to which site (`ids`; write `N
 have), and which of a site's keys are secret (`write_keys`). Only with a secret one do the address and the agent count
 that an event gives for its visitor, and times more than 72 hours back.
 
+A page is named by its whole address, or by a path of the site. Of an address with an app's own scheme
+(`app://localhost/settings`) the path counts.
+
 An event's own id (`messageId`, `eid`, `uuid`, …) becomes its id here, so what a client sends again counts once. Two
 events that have one id by accident count both: an event is the same only if the visitor and all that it says are, but
 for times, the user and what only a server with its key may tell (address and agent). Where a client names no visitor,

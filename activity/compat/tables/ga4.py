@@ -13,11 +13,19 @@ _LEFT_OUT = {
     "it tells how the client is set up": "debug_mode send_to non_interaction send_page_view",
     "it is an ad network's": "ignore_referrer allow_google_signals allow_ad_personalization_signals",
 }
-NOT_KEPT = frozenset((*_READ.split(), *" ".join(_LEFT_OUT.values()).split()))
+# By the name behind `utm_`, that of a parameter, and the browser's.
+CAMPAIGN = {
+    "source": ("campaign_source", "cs"), "medium": ("campaign_medium", "cm"), "campaign": ("campaign_name", "cn"),
+    "term": ("campaign_term", "ck"), "content": ("campaign_content", "cc"),
+}  # fmt: skip
+NOT_KEPT = frozenset((
+    *_READ.split(), *" ".join(_LEFT_OUT.values()).split(), *(name for name, _ in CAMPAIGN.values()),
+))  # fmt: skip
 # The browser's own names for what the Measurement Protocol spells out.
 BROWSER_NAMES = {
     "dl": "page_location", "dr": "page_referrer", "dt": "page_title", "dp": "page_path", "_et": "engagement_time_msec",
     "cu": "currency", "ul": "language", "sr": "screen_resolution",
+    **{theirs: name for name, theirs in CAMPAIGN.values()},
 }  # fmt: skip
 _BROWSER_LEFT_OUT = {
     "visits are made here, from the times of the events": "sid sct seg _ss _nsi _fv",
@@ -50,11 +58,15 @@ FIELDS = (
     Field("params.page_path", "url", "without `page_location`, as a path of the site"),
     Field("params.screen_name", "url", "of `screen_view`, as a path of the site"),
     Field("params.firebase_screen", "url", "as `screen_name`"),
+    *(
+        Field(f"params.{name}", "url", f"as its `utm_{utm}`, if it has no campaign itself")
+        for utm, (name, _) in CAMPAIGN.items()
+    ),
     Field("params.page_referrer", "referrer"),
     Field("params.page_title", "title"),
     Field("params.search_term", "search", "of `search` and `view_search_results`; else a property"),
     Field("params.number_of_results", "search", "beside `search_term`"),
-    Field("params.engagement_time_msec", "engaged_ms"),
+    Field("params.engagement_time_msec", "engaged_ms", "not of a sale with a `transaction_id`: it differs each time"),
     Field("params.value", "revenue", "of `purchase`, `in_app_purchase` and, less than zero, `refund`; else a property"),
     Field("params.currency", "revenue", "beside `value`"),
     Field("params.transaction_id", "id", "of a sale, which so counts once if it is sent again; it is a property, too"),
@@ -64,6 +76,12 @@ FIELDS = (
     Field("params.ANY", "props", "of more than 30 the rest is named in `props_left_out`"),
     Field("consent", "", "it is about ads"),
     Field("user_location", "", "we read the place from the address"),
+    Field("user_data", "", "what an ad network matches people by"),
+    *(
+        Field(f"device.{name}", "", "browser and system are read from the visitor's agent")
+        for name in ("category", "operating_system", "operating_system_version", "model", "brand", "browser",
+                     "browser_version")
+    ),
     Field("validation_behavior", "", "it is for Google's validation"),
     Field("non_personalized_ads", "", "it is about ads"),
     Field("tid", "site", "of the browser, as all below"),
@@ -77,6 +95,7 @@ FIELDS = (
     Field("_s", "id", "beside `_p`"),
     Field("dl", "url"),
     Field("dp", "url", "without `dl`, as a path of the site"),
+    *(Field(theirs, "url", f"as `params.{name}`") for name, theirs in CAMPAIGN.values()),
     Field("dr", "referrer"),
     Field("dt", "title"),
     Field("ul", "language"),

@@ -7,6 +7,7 @@ from activity.compat.protocol import Field
 # By the parameter, the property that it becomes.
 EVENT = {"e_c": "category", "e_n": "label"}
 ORDER = {"ec_id": "order_id", "ec_st": "subtotal", "ec_tx": "tax", "ec_sh": "shipping", "ec_dt": "discount"}
+_ONCE = {"ec_id": "; an order that is told twice is one"}
 PRODUCT = {"_pks": "sku", "_pkn": "product", "_pkc": "category", "_pkp": "price"}
 CONTENT = {"c_n": "content", "c_p": "piece", "c_t": "target", "c_i": "interaction"}
 
@@ -43,7 +44,7 @@ FIELDS = (
     Field("ping", "type", "`engagement`, which tells that the visitor is there, but not for how long"),
     Field("idgoal", "type", "`custom` with the name `goal N`; of 0 `order`, or without `ec_id` `cart`"),
     Field("revenue", "revenue", "of a goal or an order, without currency; of a cart the property `value`"),
-    *(Field(key, "props", f"`{name}` of an order or a cart") for key, name in ORDER.items()),
+    *(Field(key, "props", f"`{name}` of an order or a cart{_ONCE.get(key, '')}") for key, name in ORDER.items()),
     Field("ec_items", "props", "`items`, as JSON text"),
     *(Field(key, "props", f"`{name}`") for key, name in PRODUCT.items()),
     Field("c_n", "type", "`custom`: `content_impression`, or `content_interaction` with `c_i`; its property `content`"),
@@ -52,6 +53,10 @@ FIELDS = (
     Field("cvar", "props", "each custom variable under its own name"),
     Field("_cvar", "props", "the same"),
     Field("ca", "type", "`custom` with the name `custom_action` and all parameters of the plug-in as properties"),
+    *(
+        Field(name, "type", "`custom` as with `ca`, where there is no `action_name`")
+        for name in ("ma_id", "fa_vid", "fa_pv", "hsr_vid", "cra")
+    ),
     Field("token_auth", "", "the site's secret key; it is not stored"),
     Field("send_image", "", "decides on the answer"),
     Field("apiv", "", "there is one version"),
@@ -115,7 +120,8 @@ What differs:
 - A request of which nothing can be taken is answered 400 and in words. Of many, the good ones are taken, and
   `invalid_indices` names the others.
 - A request sent again is known by its random number (`rand` or `r`), if it also names the visitor, the page view or a
-  time; one without it by `cdt`, to the second. A client that sends neither counts twice when it sends twice.
+  time; one without it by `cdt`, to the second; an order by its number. A client that sends none of them counts twice
+  when it sends twice.
 - A `ping` shows that a visitor is still there; it tells no time.
 - The currency is the site's in Matomo, and sent nowhere: amounts have none.
 - Campaigns are those that this product reads from addresses (`utm_…`).

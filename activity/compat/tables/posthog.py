@@ -24,7 +24,10 @@ OFF = {
     "toolbarParams": {},
     "siteApps": [],
 }
+_NO_FLAGS: dict[str, object] = {"flags": [], "group_type_mapping": {}, "cohorts": {}}
 HARMLESS: dict[str, object] = {
+    "/flags/definitions": _NO_FLAGS,
+    "/api/feature_flag/local_evaluation": _NO_FLAGS,
     "/flags": OFF,
     "/decide": OFF,
     "/s": {"status": 1},
@@ -79,7 +82,7 @@ FIELDS = (
     Field("api_key", "site", "or the site's secret, which is trusted"),
     Field("token", "site", "as `api_key`"),
     Field("properties.token", "site", "as `api_key`"),
-    Field("distinct_id", "client", "where there is no `$device_id`"),
+    Field("distinct_id", "client", "where there is no `$device_id`; `anonymous`, `null` and such are no user"),
     Field("properties.distinct_id", "client", "as `distinct_id`"),
     Field("properties.$device_id", "client", "it stays the same when the visitor logs in"),
     Field("properties.$anon_distinct_id", "client", "of `$identify` without a `$device_id`"),
@@ -151,6 +154,7 @@ gives its visitors' addresses and agents, or old times, sends a key of `write_ke
 - All else is a custom event. Those whose name begins with `$` make no visit engaged, but for clicks.
 - Flags, recordings, surveys, heat maps and experiments are off: their requests get an answer that says so.
 - Who sends too fast gets a 503, after which all clients send again; after a 429 the browser's does not.
+- A `$groupidentify` in the name of the group itself, as servers send it, is answered and not kept.
 - A server's events are another visitor's than those of the browser, by the same user.
 - With `capture_mode="v1"` a client is told of a request as a whole: what was refused of it stands in the header
   `x-footfall-refused`, on `/ops` and among the dead letters.
