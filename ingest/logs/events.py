@@ -94,7 +94,7 @@ class EventWriter:
         self._source = version(places)
         self._kept_target = lru_cache(32_768)(self._target)
         self._kept_referrer = lru_cache(32_768)(_referrer)
-        self._kept_visitor = lru_cache(65_536)(self._visitor)
+        self.kept_visitor = lru_cache(65_536)(self._visitor)  # the same as `visitor`, of an agent that is not `LONG`
         self._agent = lru_cache(16_384)(self._agent_of)
         # Kept for one import, by address: the event never sees it.
         self._place = lru_cache(16_384)(lambda ip: lookup(places, ip, self._source))
@@ -108,7 +108,7 @@ class EventWriter:
 
     def visitor(self, ip: str, agent_text: str | None) -> Visitor:
         """Enrich a view from this canonical address by this agent; None where the log records no agents."""
-        visitors = self._kept_visitor if len(agent_text or "") <= LONG else self._visitor
+        visitors = self.kept_visitor if len(agent_text or "") <= LONG else self._visitor
         return visitors(ip, agent_text)
 
     def refusal_of(self, at: int) -> Refusal | None:
