@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import repeat
 from typing import NamedTuple
@@ -17,12 +18,14 @@ import msgspec
 import polars as pl
 
 from activity import codec
+from activity.attribution import referrer_host
 from activity.enrich import DAY, SiteRules, enrich
 from activity.event import Event, EventType, derived_id, event_ids, import_visitor, topic_of, visitor_key
 from activity.geo import NOWHERE, Place, lookup, version
 from activity.geo import Reader as PlaceReader
 from activity.incoming import Incoming
 from activity.refusal import Refusal
+from activity.url import without_session_ids
 from activity.user_agent import LONGEST as LONGEST_AGENT
 from activity.user_agent import Agent
 from activity.user_agent import parse as parse_agent
@@ -38,21 +41,36 @@ _NO_UTF8 = re.compile("[\udc80-\udcff]")
 _encode = msgspec.json.Encoder().encode
 
 _AGENT = ("country", "region", "city", "enriched_by", *Agent.__struct_fields__)
-_EVENT = Template(
-    Event, dict.fromkeys(_AGENT, "agent") | dict.fromkeys(("id", "visitor", "occurred_at"), "line"), rest="page"
-)
-_SENT = Template(Incoming, dict.fromkeys(("id", "ts"), "line"), rest="page")
-_PAGE_COLUMNS = _EVENT.columns("page")
-_SENT_COLUMNS = _SENT.columns("page")
+_REFERRER = {"referrer": "referrer"}
+_LINE = dict.fromkeys(("id", "visitor", "occurred_at"), "line")
+_EVENT = Template(Event, dict.fromkeys(_AGENT, "agent") | _LINE | _REFERRER, rest="page")
+_SENT = Template(Incoming, dict.fromkeys(("id", "ts"), "line") | _REFERRER, rest="page")
 _AGENT_COLUMNS = _EVENT.columns("agent")
 
 
-class Page(NamedTuple):
-    """What all views of one page have in common."""
+@dataclass(frozen=True)
+class Referrer:
+    """What all views that came from one page have in common. Two are equal where a view's source is the same."""
 
-    sent: list[str]  # the texts from which its events' ids are computed
+    host: str  # as `attribution` reads it
+    kept: str = field(compare=False)
+    sent: list[str] = field(compare=False)  # the texts from which events' ids are computed
+    view: list[str] = field(compare=False)
+
+
+class Target(NamedTuple):
+    """What all views of one page, of visitors who came from the same host, have in common: all but the referrer."""
+
+    sent: list[str]
     view: list[str]
     search: list[str] | None  # of the search in its address, None where there is none
+
+
+class Page(NamedTuple):
+    """What all views of one page, of visitors who came from the same one, have in common."""
+
+    target: Target
+    referrer: Referrer
 
 
 class Visitor(NamedTuple):
@@ -74,8 +92,9 @@ class EventWriter:
         self._received_at = received_at
         self._places = places
         self._source = version(places)
-        self._kept_page = lru_cache(32_768)(self._page)
-        self._kept_visitor = lru_cache(65_536)(self._visitor)
+        self._kept_target = lru_cache(32_768)(self._target)
+        self._kept_referrer = lru_cache(32_768)(_referrer)
+        self.kept_visitor = lru_cache(65_536)(self._visitor)  # the same as `visitor`, of an agent that is not `LONG`
         self._agent = lru_cache(16_384)(self._agent_of)
         # Kept for one import, by address: the event never sees it.
         self._place = lru_cache(16_384)(lambda ip: lookup(places, ip, self._source))
@@ -83,11 +102,13 @@ class EventWriter:
 
     def page(self, host: str, target: str, referrer: str) -> Page | Refusal:
         """Enrich a page view of this page; return what its events share, or why nothing is taken of it."""
-        return (self._kept_page if len(target) + len(referrer) <= LONG else self._page)(host, target, referrer)
+        came = (self._kept_referrer if len(referrer) <= LONG else _referrer)(referrer)
+        its = (self._kept_target if len(target) + len(referrer) <= LONG else self._target)(host, target, came)
+        return its if isinstance(its, Refusal) else Page(its, came)
 
     def visitor(self, ip: str, agent_text: str | None) -> Visitor:
         """Enrich a view from this canonical address by this agent; None where the log records no agents."""
-        visitors = self._kept_visitor if len(agent_text or "") <= LONG else self._visitor
+        visitors = self.kept_visitor if len(agent_text or "") <= LONG else self._visitor
         return visitors(ip, agent_text)
 
     def refusal_of(self, at: int) -> Refusal | None:
@@ -108,8 +129,10 @@ class EventWriter:
         if rows.is_empty():
             return Accepted()
         site = self._site.domain
-        sent = rows.select("at", "page", id=pl.Series(sender_ids, dtype=pl.String)).with_columns(
-            _texts(rows["page"], _SENT_COLUMNS, [page.sent for page in pages])
+        targets, referrers = [page.target for page in pages], [page.referrer for page in pages]
+        sent = rows.select("at", id=pl.Series(sender_ids, dtype=pl.String)).with_columns(
+            *_texts(rows["page"], _SENT.columns("page"), [target.sent for target in targets]),
+            *_texts(rows["page"], _SENT.columns("referrer"), [referrer.sent for referrer in referrers]),
         )
         contents = _encoded(sent, _SENT, {"id": _quoted("id"), "ts": _number("at")})
         ids = event_ids(site, sender_ids, contents)
@@ -118,41 +141,44 @@ class EventWriter:
         keys = [visitor.key for visitor in theirs]
         lines = rows.select(
             "at", "page", id=pl.Series(ids, dtype=pl.String), name=pl.Series(names, dtype=pl.String)
-        ).with_columns(_texts(rows["visitor"], _AGENT_COLUMNS, [visitor.agent for visitor in visitors]))
-        views = _views(lines, [page.view for page in pages])
+        ).with_columns(
+            *_texts(rows["visitor"], _AGENT_COLUMNS, [visitor.agent for visitor in visitors]),
+            *_texts(rows["page"], _EVENT.columns("referrer"), [referrer.view for referrer in referrers]),
+        )
+        views = _views(lines, [target.view for target in targets])
         accepted = Accepted(
             ids,
             names,
             [visitor.bot for visitor in theirs],
             list(map(Record, repeat(topic_of(EventType.PAGEVIEW)), keys, views)),
         )
-        searching = [index for index, page in enumerate(rows["page"].to_list()) if pages[page].search is not None]
+        searching = [index for index, page in enumerate(rows["page"].to_list()) if targets[page].search is not None]
         if searching:
             derived = pl.Series([derived_id(ids[index], "search") for index in searching], dtype=pl.String)
-            found = _views(lines[searching].with_columns(id=derived), [page.search or page.view for page in pages])
+            found = _views(lines[searching].with_columns(id=derived), [its.search or its.view for its in targets])
             topic = topic_of(EventType.SEARCH)
             accepted.searches = {
                 index: Record(topic, keys[index], value) for index, value in zip(searching, found, strict=True)
             }
         return accepted
 
-    def _page(self, host: str, target: str, referrer: str) -> Page | Refusal:
+    def _target(self, host: str, target: str, came: Referrer) -> Target | Refusal:
         origin = f"https://{host or self._site.domain}"
         # Its id is computed with U+FFFD for a byte that is no UTF-8, and always was: a log imported again adds nothing.
         sent = Incoming(
             site=self._site.domain,
             type=EventType.PAGEVIEW,
             url=origin + _clean(as_text(target)),
-            referrer=_clean(as_text(referrer)),
             id="-",
             ts=self._received_at,
         )
-        kept = msgspec.structs.replace(sent, url=origin + _clean(_escaped(target)), referrer=_clean(_escaped(referrer)))
-        made = self._enriched(kept)
+        made = self._enriched(
+            msgspec.structs.replace(sent, url=origin + _clean(_escaped(target)), referrer=came.kept)
+        )
         if isinstance(made, Refusal):
             return made
         view, *search = (_EVENT.texts("page", codec.encode(event)) for event in made)
-        return Page(_SENT.texts("page", _encode(sent)), view, search[0] if search else None)
+        return Target(_SENT.texts("page", _encode(sent)), view, search[0] if search else None)
 
     def _visitor(self, ip: str, agent_text: str | None) -> Visitor:
         name = import_visitor(self._key, self._site.domain, ip, agent_text or "")
@@ -193,9 +219,19 @@ class EventWriter:
         )
 
 
+def _referrer(text: str) -> Referrer:
+    kept, sent = _clean(_escaped(text)), _clean(as_text(text))
+    stored = without_session_ids(kept)  # as `enrich` does
+    return Referrer(referrer_host(kept), kept, _texts_of_referrer(_SENT, sent), _texts_of_referrer(_EVENT, stored))
+
+
+def _texts_of_referrer(template: Template, referrer: str) -> list[str]:
+    return template.texts("referrer", _encode({"referrer": referrer} if referrer else {}))
+
+
 def _views(lines: pl.DataFrame, pages: list[list[str]]) -> list[bytes]:
     """Encode an event a row; `page` is the index of its page's texts in `pages`."""
-    frame = lines.with_columns(_texts(lines["page"], _PAGE_COLUMNS, pages))
+    frame = lines.with_columns(_texts(lines["page"], _EVENT.columns("page"), pages))
     return _encoded(frame, _EVENT, {"id": _quoted("id"), "visitor": _quoted("name"), "occurred_at": _number("at")})
 
 

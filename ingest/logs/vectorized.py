@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import takewhile
+from itertools import count, repeat, takewhile
+from typing import Any
 
 import numpy
 import polars as pl
@@ -99,42 +100,51 @@ class LogLines:
         taken: list[pl.DataFrame] = []
         is_left = numpy.ones(len(lines), dtype=bool)
         for found in self._columns.found(lines):
-            frame = self._with_outcomes(found, pages)
+            frame, refused = self._with_pages(found, pages)
             is_left[frame["_row"].to_numpy()] = False
-            for reason, count in frame["_refusal"].drop_nulls().value_counts().iter_rows():
-                batch.refuse(reason, count)
-            frame = frame.filter(pl.col("_page").is_not_null())
+            is_left[refused["_row"].to_numpy()] = False
+            for reason, its_lines in refused["_refusal"].value_counts().iter_rows():
+                batch.refuse(reason, its_lines)
             taken.append(self._with_visitors(found, frame, visitors).select(**{name: f"_{name}" for name in _ROWS}))
         rows = pl.concat(taken) if taken else pl.DataFrame(schema=_ROWS)
         return rows if len(taken) < 2 else rows.sort("row"), numpy.flatnonzero(is_left).tolist()
 
-    def _with_outcomes(self, found: Found, pages: list[Page]) -> pl.DataFrame:
-        """Return those of the lines that are page views, with `_page`, or are refused, with `_refusal`."""
-
-        def outcome(*case: str | None) -> tuple[str | None, int | None]:
-            kept = sum(map(len, filter(None, case))) <= LONG
-            its = (self._kept_outcome if kept else self._outcome_of)(found.request, *case)
-            if isinstance(its, Page):
-                pages.append(its)
-                return None, len(pages) - 1
-            return its, None
-
+    def _with_pages(self, found: Found, pages: list[Page]) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return the lines that are page views, with `_page`, and those that are refused, as `_row` and `_refusal`."""
         frame = found.frame.filter(pl.col("_ip").is_not_null()).with_columns(_utc=pl.col("_at") // DAY)
         frame = looked_up(
             frame, ["_utc"], lambda utc: (utc is not None and self._writer.takes_day(utc),), {"_taken": pl.Boolean()}
         )
         frame = frame.filter("_taken")
-        frame = looked_up(frame, found.page_by, outcome, {"_refusal": pl.String(), "_page": pl.UInt32()})
-        return frame.filter(pl.col("_refusal").is_not_null() | pl.col("_page").is_not_null())
+        refused = []
+        if "_refusal" in frame.columns:
+            refused = [frame.filter(pl.col("_refusal").is_not_null()).select("_row", "_refusal")]
+            frame = frame.filter(pl.col("_refusal").is_null()).drop("_refusal")
+        cases, columns, is_short = _cases(frame, found.page_by)
+        outcomes = list(map(self._kept_outcome if is_short else self._outcome, repeat(found.request), *columns))
+        numbers = count(len(pages))
+        pages += [its for its in outcomes if type(its) is Page]
+        cases = cases.with_columns(
+            pl.Series("_page", [next(numbers) if type(its) is Page else None for its in outcomes], dtype=pl.UInt32),
+            pl.Series("_refusal", [its if type(its) is str else None for its in outcomes], dtype=pl.String),
+        )
+        frame = frame.join(cases, on=found.page_by, how="left", nulls_equal=True, maintain_order="left")
+        refused.append(frame.filter(pl.col("_refusal").is_not_null()).select("_row", "_refusal"))
+        return frame.filter(pl.col("_page").is_not_null()), pl.concat(refused)
+
+    def _outcome(self, read: _Read, *case: str | None) -> Page | str | None:
+        kept = sum(map(len, filter(None, case))) <= LONG
+        return (self._kept_outcome if kept else self._outcome_of)(read, *case)
 
     def _with_visitors(self, found: Found, frame: pl.DataFrame, visitors: list[Visitor]) -> pl.DataFrame:
-        agent_of = lru_cache(4_096)(found.agent)
-
-        def visitor(ip: str, *agent: str | None) -> tuple[int]:
-            visitors.append(self._writer.visitor(ip, agent_of(*agent)))
-            return (len(visitors) - 1,)
-
-        return looked_up(frame, ["_ip", *found.agent_by], visitor, {"_visitor": pl.UInt32()})
+        """Return the lines with `_visitor`."""
+        by = ["_ip", *found.agent_by]
+        cases, (ips, *columns), is_short = _cases(frame, by)
+        agents = map(lru_cache(4_096)(found.agent), *columns) if columns else repeat(found.agent())
+        first = len(visitors)
+        visitors += map(self._writer.kept_visitor if is_short else self._writer.visitor, ips, agents)
+        numbers = pl.int_range(first, len(visitors), dtype=pl.UInt32).alias("_visitor")
+        return frame.join(cases.with_columns(numbers), on=by, how="left", nulls_equal=True, maintain_order="left")
 
     def _read_one(self, number: int, line: bytes, batch: Batch) -> tuple[int, Page, Visitor] | None:
         """Return time (milliseconds UTC), page and visitor of a line; None where it is refused or not understood."""
@@ -186,3 +196,10 @@ def says_nothing(line: bytes) -> str | None:
     if not line.strip():
         return "empty"
     return "comment" if formats.is_comment(line) else None
+
+
+def _cases(frame: pl.DataFrame, by: list[str]) -> tuple[pl.DataFrame, list[list[Any]], bool]:
+    """Return the different rows of the columns `by`, the same as a list a column, and whether all of them are short."""
+    cases = frame.select(by).unique(maintain_order=True)
+    length = pl.sum_horizontal(pl.col(by).str.len_chars())
+    return cases, [cases[name].to_list() for name in by], not cases.filter(length > LONG).height

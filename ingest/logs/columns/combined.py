@@ -7,6 +7,7 @@ these it finds the same parts as `formats.combined` does.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import polars as pl
 
@@ -14,6 +15,7 @@ from ingest.logs import formats
 from ingest.logs.client import Client, client_of
 from ingest.logs.columns.found import IPV4, Found, as_text, looked_up
 
+_SHORT = 512  # characters: requests beyond are mostly unique, and would push the others out of a cache
 _PARTS = ["before", "request", "size", "referrer", "gap", "agent", "rest"]  # between the quotes
 _STAMP = (
     r"^[0-9]{2}/[A-Za-z]{3}/[0-9]{4}:(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-9]{2} [+-][0-9]{4}\]"
@@ -35,6 +37,7 @@ class Combined:
 
     def __init__(self, common: bool) -> None:
         self._common = common
+        self._kept_refusal = lru_cache(16_384)(_refusal)
 
     def found(self, lines: Sequence[bytes]) -> Iterator[Found]:
         """Yield what is found in the lines of the usual form."""
@@ -45,7 +48,11 @@ class Combined:
         frame = frame.with_columns(_ip=pl.coalesce("plain", "_ip"), host=pl.coalesce("host", pl.lit("")))
         frame = looked_up(frame, ["date", "zone"], _day, {"day": pl.Int64()})
         frame = frame.with_columns(_at=pl.col("day") + pl.col("time"))
+        frame = looked_up(frame, ["request", "status"], self._refusal, {"_refusal": pl.String()})
         yield Found(frame, ["host", "request", "status", "referrer"], _request, ["agent"], _agent)
+
+    def _refusal(self, request: str, status: str) -> tuple[str | None]:
+        return (self._kept_refusal if len(request) <= _SHORT else _refusal)(request, status)
 
 
 def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
@@ -101,6 +108,10 @@ def _day(date: str, zone: str) -> tuple[int | None]:
 
 def _request(host: str, request: str, status: str, referrer: str | None) -> formats.Request:
     return formats.request_of(Client("", host), 0, request, status, referrer, None)
+
+
+def _refusal(request: str, status: str) -> tuple[str | None]:
+    return (formats.refusal(_request("", request, status, None)),)
 
 
 def _agent(text: str | None) -> str | None:

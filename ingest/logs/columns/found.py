@@ -36,7 +36,8 @@ _CLOCK = r"^([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])$"
 class Found(NamedTuple):
     """Lines of which the fields are found, and how to read what many lines have in common."""
 
-    frame: pl.DataFrame  # the columns `ROWS`: null where they are not found; and those that are named below
+    frame: pl.DataFrame  # the columns `ROWS`: null where they are not found; and those that are named below. Where the
+    # format tells early why a request is no page view, `_refusal`, too: null of the others
     page_by: list[str]  # the columns that `request` reads
     request: Callable[..., formats.Request | str | None]  # no `Request` where the line is not understood
     agent_by: list[str]  # the columns that `agent` reads
