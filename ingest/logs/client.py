@@ -1,8 +1,10 @@
 """The client of a log line: its address, found among the fields before the time.
 
 The client is the first field that is an address, in any spelling: with a port, in brackets, as a chain of proxies
-whose first part is the client, or after the name of a file, which `grep` puts before it. The field before it may name
-the virtual host. Where syslog put its head before the line, the host in it may be an address, but is no client.
+whose first part is the client, as `Forwarded` has it, or after the name of a file, which `grep` puts before it. Where
+that one is of an internal network and a public one follows, the first is a balancer's. The field before the client may
+name the virtual host, or the one between it and the user. Where syslog, the journal or Papertrail put a head before the
+line, the host in it may be an address, but is no client.
 """
 
 from __future__ import annotations
@@ -23,14 +25,21 @@ _INTERNAL = tuple(
                     "::1/128", "fc00::/7", "fe80::/10")
 )  # fmt: skip
 _LABEL = re.compile(r"[a-z0-9_-]+")
+_WHOLE_HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)+(?:[a-z]{2,63}|xn--[a-z0-9-]{1,59})(?::[0-9]{1,5})?", re.IGNORECASE)
+_NAME_OF_HOST = re.compile(r"[a-z_]{1,20}=(?=[^=]+$)")  # vhost=example.com
+_AROUND = "\"'()<>; \t\ufeff"  # an address
+_BARE_IN_BRACKETS = re.compile(r"\[([0-9.]{7,15})\](:[0-9]{1,5})?")
 
 _BSD_TIME = r"[A-Z][a-z]{2} [ 0-9]?[0-9] (?:[0-9]{4} )?[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?: [A-Z]{3,4})?"
 _ISO_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.,]{8,18}(?:Z|[+-][0-9]{2}:?[0-9]{2})"
+_JOURNAL_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:.]{8,15} [A-Z]{1,5}|[0-9]{10}\.[0-9]{6}|\[ *[0-9]{1,9}\.[0-9]{6}\]"
 # Syslog's head: time, host, facility and tag, of which host and facility may be missing; or, by RFC 5424, all up to the
-# structured data.
+# structured data; or, in Papertrail's archives, nine fields with tabs.
 _SYSLOG = re.compile(
-    rf"(?:{_BSD_TIME}|{_ISO_TIME}) +(?:[^ -][^ ]{{0,254}} +){{0,2}}[^ :\[]{{1,128}}(?:\[[^ \]]{{0,64}}\])?:(?: +|$)"
+    rf"(?:{_BSD_TIME}|{_ISO_TIME}|{_JOURNAL_TIME}) +"
+    r"(?:[^ -][^ ]{0,254} +){0,2}[^ :\[]{1,128}(?:\[[^ \]]{0,64}\])?:(?: +|$)"
     rf"|<[0-9]{{1,3}}>[1-9] (?:-|{_ISO_TIME}) +(?:[^ ]{{1,255}} +){{4}}"
+    rf"|[0-9]{{1,20}}\t{_ISO_TIME}\t{_ISO_TIME}\t[0-9]{{1,20}}\t(?:[^\t]{{0,255}}\t){{5}}"
 )
 _SYSLOG_WITHOUT_TAG = re.compile(
     rf"(?:<[0-9]{{1,3}}>(?:{_BSD_TIME}|{_ISO_TIME})|{_BSD_TIME}) +\[?[0-9A-Fa-f:.]{{3,45}}\]? +"
@@ -68,8 +77,30 @@ def _first_client(text: str) -> Client | None:
         following = fields[index + 1] if index + 1 < len(fields) else ""
         if _is_our_own(field, address) and address_in(following) is not None:
             continue
-        return Client(address, _host_in(fields[index - 1]) if index else "")
+        if is_internal(address):
+            for later, its_field in enumerate(fields[index + 1 :], index + 1):
+                its = address_in(its_field)
+                if its is not None and not is_internal(its):
+                    return Client(its, _host_before(fields, index) or _host_in(fields[later - 1]))
+        return Client(address, _host_before(fields, index) or _host_behind(fields, index))
     return None
+
+
+def _host_before(fields: list[str], index: int) -> str:
+    """Return the virtual host that stands before the client: `example.com 192.0.2.1`, `example.com - 192.0.2.1`."""
+    if index == 2 and fields[1] == "-":
+        return whole_host(fields[0])
+    return _host_in(fields[index - 1]) if index else ""
+
+
+def _host_behind(fields: list[str], index: int) -> str:
+    """Return the virtual host between client and user, as lighttpd writes it: `192.0.2.1 example.com -`."""
+    return whole_host(fields[index + 1]) if index + 3 == len(fields) else ""
+
+
+def whole_host(field: str) -> str:
+    """Return the host, without its port, of a field that can be nothing else: `example.com:443`; "" of any other."""
+    return field.partition(":")[0].lower() if _WHOLE_HOST.fullmatch(field) else ""
 
 
 _client_kept = lru_cache(maxsize=16_384)(_client_of)
@@ -82,13 +113,26 @@ def address_in(field: str) -> str | None:
     address after it."""
     if len(field) > _LONGEST:
         return None
-    parts = (canonical_address(part) or _after_file_name(part) for part in field.strip('"').split(","))
+    parts = (_address_of(part) for part in field.split(","))
     first = None
     for address in parts:
         if address is not None and not is_internal(address):
             return address
         first = first or address
     return first
+
+
+def _address_of(part: str) -> str | None:
+    """Return the address of one part of a chain: `192.0.2.1`, `(192.0.2.1)`, `for="[2001:db8::1]:4711";proto=https`."""
+    address = canonical_address(part)
+    if address is not None:
+        return address
+    text = part.strip(_AROUND)
+    if text[:4].lower() == "for=":
+        text = text[4:].partition(";")[0].strip(_AROUND)
+    if bare := _BARE_IN_BRACKETS.fullmatch(text):
+        text = bare[1] + (bare[2] or "")
+    return canonical_address(text) or _after_file_name(text)
 
 
 @lru_cache(maxsize=4_096)
@@ -126,7 +170,7 @@ def _host_in(field: str) -> str:
     """Return the host of "example.com" or "intranet:8080", also after the name of a file; "" where there is none."""
     if _TIME.match(field):  # of a container's runtime
         return ""
-    parts = field.lower().split(":")
+    parts = _NAME_OF_HOST.sub("", field.lower().strip("\"'[]()"), count=1).split(":")
     has_port = len(parts) > 1 and _is_number(parts[-1])
     host = parts[-2 if has_port else -1].rstrip(".")
     labels = host.split(".")

@@ -14,6 +14,7 @@ import polars as pl
 from ingest.logs import formats
 from ingest.logs.client import Client, client_of
 from ingest.logs.columns.found import IPV4, Found, as_text, looked_up
+from ingest.logs.formats.combined import host_among
 
 _SHORT = 512  # characters: requests beyond are mostly unique, and would push the others out of a cache
 _PARTS = ["before", "request", "size", "referrer", "gap", "agent", "rest"]  # between the quotes
@@ -22,12 +23,14 @@ _STAMP = (
     r"(?:[ \t]+[^ \t]+)*[ \t]+$"
 )
 _SIZE = r"^[ \t]+[0-9]{3}[ \t]+(?:[0-9]+|-)(?:[ \t]+[^ \t]+)*"
+_NEXT = r"^[ \t]+[0-9]{3}[ \t]+(?:[0-9]+|-)[ \t]+([^ \t]+)"
 _GAP = r"[ \t]+$"
 _REST = r'^(?:[ \t]+(?:"[^"]*"|[^ \t"][^ \t]*))*[ \t]*$'
-_PLAIN_CLIENT = f"^{IPV4}$"
+_PLAIN_CLIENT = f"^{IPV4} - [^ ]+ $"
 _INTERNAL = r"(?i)(?:^|[ \t,:\[\"])(?:10\.|172\.|192\.168\.|127\.|169\.254\.|100\.|::1|f[cde][0-9a-f]{0,2}:|::ffff:|0)"
-_CHAIN = r'"[0-9A-Fa-f:]+[.:,]'
-_LIKE_ADDRESSES = r"^[0-9A-Fa-f:., \t]+$"
+_CHAIN = r'"(?:[0-9A-Fa-f:]+[.:,]|\[|unknown,|-,)'
+_LIKE_ADDRESSES = r"^(?:unknown,?[ \t]*|-,[ \t]*)*[0-9A-Fa-f:., \t\[\]]+(?:unknown|[0-9A-Fa-f:., \t\[\]])*$"
+_MAY_BE_HOST = r"(?:^|[ \t])[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]*[A-Za-z]"
 _URL = r"^[A-Za-z][A-Za-z0-9+.-]*://"
 _PRODUCT = r"^[A-GI-Za-z][A-Za-z0-9_.-]*/[0-9]"  # an agent, and no HTTP/1.1
 
@@ -44,7 +47,8 @@ class Combined:
         frame = usual(lines, self._common).with_columns(plain=_plain_client()).with_columns(
             client=pl.when(pl.col("plain").is_null()).then(pl.col("client"))
         )
-        frame = looked_up(frame, ["client", "behind"], _client, {"_ip": pl.String(), "host": pl.String()})
+        by = ["client", "behind", "between", "next"]
+        frame = looked_up(frame, by, _client, {"_ip": pl.String(), "host": pl.String()})
         frame = frame.with_columns(_ip=pl.coalesce("plain", "_ip"), host=pl.coalesce("host", pl.lit("")))
         frame = looked_up(frame, ["date", "zone"], _day, {"day": pl.Int64()})
         frame = frame.with_columns(_at=pl.col("day") + pl.col("time"))
@@ -91,14 +95,24 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
         referrer=nothing if common else pl.col("referrer"),
         agent=nothing if common else pl.col("agent"),
         behind=pl.when(pl.col("client").str.contains(_INTERNAL) & rest.str.contains(_CHAIN)).then(rest),
+        between=_where_a_host_may_be(stamp.str.slice(27)),
+        next=_where_a_host_may_be(size.str.extract(_NEXT)),
     ).collect()
 
 
-def _client(text: str | None, behind: str | None) -> Client | tuple[None, None]:
+def _client(
+    text: str | None, behind: str | None, between: str | None, following: str | None
+) -> Client | tuple[None, None]:
     found = None if text is None else client_of(text)
+    if found is not None and not found.host and (between or following):
+        found = found._replace(host=host_among((between or "").split(), following or ""))
     if found is not None and behind is not None:
         found = formats.client_behind(found, formats.quoted_in(behind))
     return found or (None, None)
+
+
+def _where_a_host_may_be(text: pl.Expr) -> pl.Expr:
+    return pl.when(text.str.contains(_MAY_BE_HOST)).then(text)
 
 
 def _day(date: str, zone: str) -> tuple[int | None]:
@@ -121,9 +135,10 @@ def _agent(text: str | None) -> str | None:
 def _plain_client() -> pl.Expr:
     """Return the first field before the time where it is an IPv4 address that `client_of` would return as it stands;
     null elsewhere."""
-    address = pl.col("client").str.splitn(" ", 2).struct[0]
-    is_plain = address.str.contains(_PLAIN_CLIENT) & ~address.str.starts_with("127.") & pl.col("behind").is_null()
-    return pl.when(is_plain & pl.col("client").str.contains(" ", literal=True)).then(address)
+    client = pl.col("client")
+    alone = pl.all_horizontal(pl.col("behind", "between", "next").is_null())
+    is_plain = client.str.contains(_PLAIN_CLIENT) & (~client.str.contains(_INTERNAL) | client.str.ends_with(" - - "))
+    return pl.when(is_plain & alone).then(client.str.splitn(" ", 2).struct[0])
 
 
 def _is_clear() -> pl.Expr:

@@ -11,49 +11,57 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import islice, pairwise
 
-from ingest.logs.client import Client, address_in, client_of, is_internal
+from ingest.logs.client import Client, address_in, client_of, is_internal, whole_host
 from ingest.logs.formats.request import NotUnderstood, Request, request_of
-from ingest.logs.formats.times import STAMP, time_of
+from ingest.logs.formats.times import STAMP, time_in
 
 _NO_TIME = NotUnderstood("no time such as [01/Jun/2025:12:00:00 +0000]")
-_NO_ADDRESS = NotUnderstood("no field before the time is a client's address", 1)
+_NO_ADDRESS = NotUnderstood("no field before the request is a client's address", 1)
 _NO_REQUEST = NotUnderstood('no "request" with status and bytes after it', 2)
 _NO_AGENT = NotUnderstood(
     "which of the quoted fields after the bytes are referrer and agent is not clear: give --log-format", 4
 )
 _TORN = NotUnderstood("a quoted field has no end", 3)
 
-# Quoted fields may hold escaped quotes. Possessive: what is taken is never given back, so no line is read twice.
-_FIELD = re.compile(r'[ \t]+(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)"|([^ \t"][^ \t]*+))(?![^ \t])')
+# Quoted fields may hold quotes, escaped or doubled. Possessive: what is taken is never given back, so no line is read
+# twice.
+_FIELD = re.compile(r'[ \t]+(?:"([^"\\]*+(?:(?:\\.|"")[^"\\]*+)*+)"|([^ \t"][^ \t]*+))(?![^ \t])')
+_STAMPS = 3  # of a line are looked at: a program's own may come before that of the request
 _STATUS_AND_SIZE = re.compile(r"[0-9]{3} (?:[0-9]+|-)")
-_CHAIN = re.compile(r"[0-9A-Fa-f:.]{3,45}(?:,[ \t]*[0-9A-Fa-f:.]{3,45})*+")
+_PART = r"[0-9A-Fa-f:.\[\]]{3,47}"
+_CHAIN = re.compile(rf"(?:(?:unknown|-),[ \t]*)*+{_PART}(?:,[ \t]*(?:unknown|{_PART}))*+")
+_WITH_PORT = re.compile(r"[0-9.]+:[0-9]+|\[.*\]:[0-9]+")
 _LONGEST_CHAIN = 1_024  # characters
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PRODUCT = re.compile(r"(?!HTTP/)[A-Za-z][A-Za-z0-9_.-]*/[0-9]")  # how agents begin: Mozilla/5.0, curl/8.5.0
+_Choose = Callable[[list[str]], tuple[str | None, str | None] | None]
 
 
 def combined(line: str) -> Request | NotUnderstood:
     """Parse `IP - user [time] "request" status bytes` and, where they follow, `"referrer" "agent"`."""
-    return _request(line, referrer_and_agent)
+    return _read(line, referrer_and_agent)
 
 
 def common(line: str) -> Request | NotUnderstood:
     """Parse as `combined` does, but ignore the fields after the bytes."""
-    return _request(line, lambda _: (None, None))
+    return _read(line, lambda _: (None, None))
 
 
-def _request(
-    line: str, choose: Callable[[list[str]], tuple[str | None, str | None] | None]
-) -> Request | NotUnderstood:
-    stamp = STAMP.search(line)
+def _read(line: str, choose: _Choose) -> Request | NotUnderstood:
+    found = _request(line, choose)
+    if isinstance(found, NotUnderstood) and line[:1] == line[-1:] == '"':  # OpenLiteSpeed quotes the whole line
+        whole = _request(line[1:-1], choose)
+        return whole if isinstance(whole, Request) else found
+    return found
+
+
+def _request(line: str, choose: _Choose) -> Request | NotUnderstood:
+    stamp, client = _stamp_and_client(line)
     if stamp is None:
         return _NO_TIME
-    client = client_of(line[: stamp.start()])
-    if client is None:
-        return _NO_ADDRESS
-    at = time_of(stamp)
+    at = time_in(stamp[1])
     if at is None:
         return _NO_TIME
     fields = _fields(line, stamp.end())
@@ -62,21 +70,50 @@ def _request(
     first = _first_request(fields)
     if first is None:
         return _NO_REQUEST
-    request, status = fields[first][0] or "", fields[first + 1][1] or ""
+    before = [quoted or bare or "" for quoted, bare in fields[:first]]
+    if client is None and not line[: stamp.start()].strip(" \t-"):  # the time comes first
+        client = client_of(" ".join(before))
+    if client is None:
+        return _NO_ADDRESS
+    request, status = fields[first][0] or "", fields[first + 1][0] or fields[first + 1][1] or ""
     behind = [quoted for quoted, _ in fields[first + 3 :] if quoted is not None]
+    if not client.host:
+        _, size_next = fields[first + 3] if first + 3 < len(fields) else (None, None)
+        client = client._replace(host=host_among(before, size_next or ""))
     found = choose(behind)
     if found is None:
         return _NO_AGENT
     return request_of(client_behind(client, behind), at, request, status, *found)
 
 
+def _stamp_and_client(line: str) -> tuple[re.Match[str] | None, Client | None]:
+    """Return the time of the request and the client before it: the first time that has one, or the first of all."""
+    stamps = list(islice(STAMP.finditer(line), _STAMPS))
+    for stamp in stamps:
+        if client := client_of(line[: stamp.start()]):
+            return stamp, client
+    return next(iter(stamps), None), None
+
+
+def host_among(before: list[str], behind: str) -> str:
+    """Return the virtual host among the fields between time and request, or right behind the bytes; "" elsewhere."""
+    return next(filter(None, map(whole_host, [*before, behind])), "")
+
+
 def client_behind(client: Client, quoted: list[str]) -> Client:
-    """Return the client that a balancer passed on in a quoted field after the bytes; `client` itself elsewhere."""
+    """Return the client that a balancer passed on in a quoted field after the bytes; `client` itself elsewhere.
+
+    An internal address with a port is no client: it is the server that the request was passed to."""
     if not is_internal(client.ip):
         return client
     for field in quoted:
         if _is_chain(field):
-            addresses = [address for part in field.split(",") if (address := address_in(part)) is not None]
+            addresses = [
+                address
+                for part in field.split(",")
+                if (address := address_in(part)) is not None
+                and not (is_internal(address) and _WITH_PORT.fullmatch(part.strip(" \t")))
+            ]
             public = [address for address in addresses if not is_internal(address)]
             if addresses:
                 return client._replace(ip=(public or addresses)[0])
@@ -114,14 +151,15 @@ def _may_refer(text: str) -> bool:
 
 def _is_chain(text: str) -> bool:
     """Return whether a field is an address, or several as proxies pass them on."""
-    return _CHAIN.fullmatch(text[:_LONGEST_CHAIN]) is not None and address_in(text.partition(",")[0]) is not None
+    return _CHAIN.fullmatch(text[:_LONGEST_CHAIN]) is not None and address_in(text[:_LONGEST_CHAIN]) is not None
 
 
 def _fields(line: str, start: int) -> list[tuple[str | None, str | None]] | None:
     """Return the fields from `start` on, each (quoted, None) or (None, bare); None where a quoted one has no end."""
     fields: list[tuple[str | None, str | None]] = []
     while match := _FIELD.match(line, start):
-        fields.append((match[1], match[2]))
+        quoted = match[1]
+        fields.append((quoted.replace('""', '"') if quoted and '""' in quoted else quoted, match[2]))
         start = match.end()
     return None if line[start:].strip(" \t") else fields
 
@@ -129,7 +167,7 @@ def _fields(line: str, start: int) -> list[tuple[str | None, str | None]] | None
 def _first_request(fields: list[tuple[str | None, str | None]]) -> int | None:
     """Return the index of the request: the first quoted field before a status and a count of bytes."""
     for index in range(len(fields) - 2):
-        status, size = fields[index + 1][1] or "", fields[index + 2][1] or ""
+        status, size = (quoted or bare or "" for quoted, bare in fields[index + 1 : index + 3])
         if fields[index][0] is not None and _STATUS_AND_SIZE.fullmatch(f"{status} {size}"):
             return index
     return None

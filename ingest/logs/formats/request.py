@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from activity.url import normal_path
-from ingest.logs.client import Client
+from ingest.logs.client import Client, address_in
 
 LONGEST = 65_536  # bytes of a line: servers take a few kB of each header, and a line holds three of them
 
@@ -42,6 +42,10 @@ class NotUnderstood(NamedTuple):
 Parser = Callable[[str], Request | NotUnderstood]
 
 _ESCAPE = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+|\\(.)")
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v"}
+_ORIGIN = re.compile(r"https?://(?:[^/?#@\s]{0,260}@)?([^/?#@\s]{1,260})", re.IGNORECASE)
+_USUAL_PORT = re.compile(r":(?:80|443)$")
+_VERSIONS = ("1.0", "1.1", "2", "3")  # as Hypercorn has them, without HTTP/
 
 # What browsers fetch because of a page, and files that are no page. One list for everybody: see the README.
 ASSETS = frozenset(
@@ -71,7 +75,7 @@ def request_of(
         int(status),
         "" if referrer is None or referrer == "-" else unescape(referrer),
         None if agent is None else "" if agent == "-" else as_text(unescape(agent)),
-        client.host,
+        client.host or origin_of(target),
     )
 
 
@@ -101,15 +105,31 @@ def as_text(text: str) -> str:
 def split_request(request: str) -> tuple[str, str]:
     """Return method and target of `GET /path HTTP/1.1`, or of a request without version. A target may hold blanks."""
     method, _, rest = request.partition(" ")
+    rest = rest.strip(" ")
     target, blank, version = rest.rpartition(" ")
-    return method, target if blank and version.startswith("HTTP/") else rest
+    is_version = blank and (version.startswith("HTTP/") or version in _VERSIONS)
+    return method, target.rstrip(" ") if is_version else rest
 
 
 def without_origin(target: str) -> str:
-    """Return path and query of a target that may be an absolute address."""
-    if "://" in target and not target.startswith("/"):
+    """Return path and query of a target that may be an absolute address, and may lack its first slash."""
+    if target.startswith("/") or target in ("", "*"):
+        return target
+    if origin := _ORIGIN.match(target):
+        target = target[origin.end() :]
+    elif "://" in target.partition("?")[0]:
         return "/" + target.partition("://")[2].partition("/")[2]
-    return target
+    return target if target.startswith("/") else f"/{target}"
+
+
+def origin_of(target: str) -> str:
+    """Return the host of a target that is an absolute address, with its port if that is an unusual one.
+
+    "" where the target is none, and where an address stands for the host."""
+    if target.startswith("/") or not (origin := _ORIGIN.match(target)):
+        return ""
+    host = _USUAL_PORT.sub("", origin[1]).lower()
+    return as_text(host) if address_in(host) is None else ""
 
 
 def unescape(text: str) -> str:
@@ -119,5 +139,5 @@ def unescape(text: str) -> str:
 
 def _unescaped(match: re.Match[str]) -> str:
     if match.group(1) is not None:
-        return {"n": "\n", "t": "\t", "r": "\r"}.get(match.group(1), match.group(1))
+        return _ESCAPES.get(match.group(1), match.group(1))
     return bytes.fromhex(match.group().replace("\\x", "")).decode("utf-8", "surrogateescape")

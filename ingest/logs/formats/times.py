@@ -10,14 +10,20 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
+_ZONE = r"(?:[ \t]*(?:UTC|GMT|Z|[+-][0-9]{2}:?[0-9]{2}))?"
+_CTIME = r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]?[0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})? [0-9]{4}"
 STAMP = re.compile(
-    r"\[([0-9]{1,2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-9]{2})(?:[.,]([0-9]{1,9}))?"
-    r"(?:[ \t]+([+-][0-9]{2}:?[0-9]{2}))?\]"
-    r"|\[([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]{5,20} ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))\]"
+    rf"\[([0-9]{{1,2}}[/-][A-Za-z]{{3}}[/-][0-9]{{4}}[: ][0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(?:[.,][0-9]{{1,9}})?{_ZONE}"
+    rf"|[0-9]{{4}}[-/][0-9]{{2}}[-/][0-9]{{2}}[T :][0-9:.,]{{5,20}}{_ZONE}"
+    rf"|[0-9]{{10}}(?:\.[0-9]{{1,9}})?|[0-9]{{13}}|{_CTIME}"
+    r"|[A-Z][a-z]{2}, [0-9]{1,2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} (?:GMT|UTC))\]"
 )
 _APACHE = re.compile(
-    r"([0-9]{1,2}/[A-Za-z]{3}/[0-9]{4}:[0-9]{2}:[0-9]{2}):([0-9]{2})(?:[.,]([0-9]{1,9}))?"
-    r"(?:[ \t]*([+-][0-9]{2}:?[0-9]{2}))?"
+    r"([0-9]{1,2})[/-]([A-Za-z]{3})[/-]([0-9]{4})[: ]([0-9]{2}:[0-9]{2}):([0-9]{2})(?:[.,]([0-9]{1,9}))?"
+    r"[ \t]*(?:UTC|GMT|Z|([+-][0-9]{2}:?[0-9]{2}))?"
+)
+_OF_C = re.compile(  # Sun Jun  1 12:00:00 2025, as ctime has it
+    r"[A-Za-z]{3} ([A-Za-z]{3}) +([0-9]{1,2}) ([0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))? ([0-9]{4})"
 )
 _NUMBER = re.compile(r"[0-9]{1,19}(?:\.[0-9]{0,18})?(?:[eE]\+?[0-9]{1,2})?")
 _RFC_1123 = re.compile(  # Sun, 01 Jun 2025 12:00:00 GMT
@@ -26,6 +32,7 @@ _RFC_1123 = re.compile(  # Sun, 01 Jun 2025 12:00:00 GMT
 )
 _ZONE_NAME = re.compile(r"[ \t]*(?:UTC|GMT)$")
 _NAME_OF_OFFSET = re.compile(r"(?<=[+-][0-9]{4})[ \t]+[A-Z]{2,5}$")  # as Go writes a time
+_COLON_BEHIND_DAY = re.compile(r"(?<=^[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}):")
 _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
 # A number of seconds has 10 digits from 2001 to 2286; three more are milliseconds, six microseconds, nine nanoseconds.
 _SECONDS_BELOW = 1e11
@@ -37,8 +44,8 @@ _LATEST = 253_402_300_800_000  # the year 10000
 def time_in(text: str) -> int | None:
     """Return the milliseconds UTC of a time in any notation; None where it is none.
 
-    Accepts `17/May/2015:10:05:03 +0000` (also in brackets), ISO 8601, `Sun, 17 May 2015 10:05:03 GMT`, and seconds,
-    milliseconds, microseconds or nanoseconds since 1970, from 1990 on."""
+    Accepts `17/May/2015:10:05:03 +0000` (also in brackets), ISO 8601, `Sun, 17 May 2015 10:05:03 GMT`,
+    `Sun May 17 10:05:03 2015`, and seconds, milliseconds, microseconds or nanoseconds since 1970, from 1990 on."""
     if len(text) > _LONGEST:
         return None
     text = text.strip(" \t[]")
@@ -46,19 +53,17 @@ def time_in(text: str) -> int | None:
         return _since_1970(text)
     found = _APACHE.fullmatch(text)
     if found is not None:
-        minute, seconds, fraction, zone = found.groups()
-        return _apache_time(minute, seconds, fraction, zone or "+0000")
+        day, month, year, minute, seconds, fraction, zone = found.groups()
+        return _apache_time(f"{day}/{month}/{year}:{minute}", seconds, fraction, zone or "+0000")
     found = _RFC_1123.fullmatch(text)
     if found is not None:
         day, month, year, minute, seconds, zone = found.groups()
         return _apache_time(f"{day}/{month}/{year}:{minute}", seconds, None, zone or "+0000")
+    found = _OF_C.fullmatch(text)
+    if found is not None:
+        month, day, minute, seconds, fraction, year = found.groups()
+        return _apache_time(f"{day}/{month}/{year}:{minute}", seconds, fraction, "+0000")
     return iso_time(text)
-
-
-def time_of(stamp: re.Match[str]) -> int | None:
-    """Return the milliseconds UTC of a match of `STAMP`; None where there is no such time."""
-    minute, seconds, fraction, zone, iso = stamp.groups()
-    return iso_time(iso) if iso is not None else _apache_time(minute, seconds, fraction, zone or "+0000")
 
 
 @lru_cache(maxsize=4096)
@@ -77,7 +82,7 @@ def apache_minute(minute: str, zone: str) -> int | None:
 def iso_time(text: str) -> int | None:
     """Return the milliseconds UTC of a time by ISO 8601, with a blank for its T too; None where it is none."""
     text = _ZONE_NAME.sub("Z", _NAME_OF_OFFSET.sub("", text.strip()))
-    text = text.replace(" ", "T", 1).replace(" ", "").replace("/", "-")
+    text = _COLON_BEHIND_DAY.sub("T", text).replace(" ", "T", 1).replace(" ", "").replace("/", "-")
     if "T" not in text:
         return None
     try:

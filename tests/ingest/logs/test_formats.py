@@ -24,7 +24,22 @@ UNDERSTOOD = {
         "2001:db8::1", NOON, "GET", "/", 200, "", None
     ),
     f'{HEAD} "GET /two words HTTP/1.1" 200 1': Request("203.0.113.7", NOON, "GET", "/two words", 200, "", None),
-    f'{HEAD} "GET http://example.com/x HTTP/1.1" 200 1': Request("203.0.113.7", NOON, "GET", "/x", 200, "", None),
+    f'{HEAD} "GET http://EXAMPLE.com:80/x HTTP/1.1" 200 1': Request(
+        "203.0.113.7", NOON, "GET", "/x", 200, "", None, "example.com"
+    ),
+    f'{HEAD} "GET http://example.com?q=x HTTP/1.1" 200 1': Request(
+        "203.0.113.7", NOON, "GET", "/?q=x", 200, "", None, "example.com"
+    ),
+    f'{HEAD} "GET http://192.0.2.80/x HTTP/1.1" 200 1': Request("203.0.113.7", NOON, "GET", "/x", 200, "", None),
+    f'{HEAD} "GET a?u=http://b.example/ HTTP/1.1" 200 1': Request(
+        "203.0.113.7", NOON, "GET", "/a?u=http://b.example/", 200, "", None
+    ),
+    f'{HEAD} "GET * HTTP/1.1" 200 1': Request("203.0.113.7", NOON, "GET", "*", 200, "", None),
+    f'{HEAD} "GET  /a  HTTP/1.1" 200 1': Request("203.0.113.7", NOON, "GET", "/a", 200, "", None),
+    f'{HEAD} "GET /a 1.1" "200" "1"': Request("203.0.113.7", NOON, "GET", "/a", 200, "", None),
+    rf'{HEAD} "GET /a\bb\vc HTTP/1.1" 200 1': Request("203.0.113.7", NOON, "GET", "/a\bb\vc", 200, "", None),
+    f'"{HEAD} "GET / HTTP/1.1" 200 1 "-" "{AGENT}""': Request("203.0.113.7", NOON, "GET", "/", 200, "", AGENT),
+    f'{HEAD} "GET / HTTP/1.1" 200 1 "-" "a ""b"" c"': Request("203.0.113.7", NOON, "GET", "/", 200, "", 'a "b" c'),
     f'{HEAD} "GET /" 200 1': Request("203.0.113.7", NOON, "GET", "/", 200, "", None),
     rf'{HEAD} "\x16\x03\x01" 400 0 "-" "-"': Request("203.0.113.7", NOON, "\x16\x03\x01", "", 400, "", ""),
     f'{HEAD} "-" 408 0 "-" "-"': Request("203.0.113.7", NOON, "-", "", 408, "", ""),
@@ -167,6 +182,27 @@ def test_a_byte_of_json_that_is_no_utf8_is_kept() -> None:
         ('"192.0.2.1, 198.51.100.1" - -', Client("192.0.2.1", "")),
         ("[2001:DB8::1]:51000 - -", Client("2001:db8::1", "")),
         ("access.log:2003:2a00:1450::1 - -", None),  # the line's number, or a part of the address
+        ("Sun 2025-06-01 12:00:00 UTC 10.1.1.1 nginx[1]: 203.0.113.1 - -", Client("203.0.113.1", "")),
+        ("1748779200.123456 10.1.1.1 nginx[1]: 203.0.113.1 - -", Client("203.0.113.1", "")),
+        ("[   12.345678] 10.1.1.1 nginx[1]: 203.0.113.1 - -", Client("203.0.113.1", "")),
+        ("1\t2025-06-01T12:00:00Z\t2025-06-01T12:00:01Z\t12\tw\t198.51.100.9\tLocal7\tInfo\tnginx\t203.0.113.1 - -",
+         Client("203.0.113.1", "")),
+        ("<190>1 2025-06-01T12:00:00Z 192.168.1.20 nginx 1 - - \ufeff203.0.113.5 - -", Client("203.0.113.5", "")),
+        ("[192.0.2.1]:51000 - -", Client("192.0.2.1", "")),
+        ("(192.0.2.1) - -", Client("192.0.2.1", "")),
+        ('for="[2001:DB8::1]:4711";proto=https - -', Client("2001:db8::1", "")),
+        ("10.0.0.5 192.0.2.1 - -", Client("192.0.2.1", "")),
+        ("10.0.0.5 (192.0.2.1, 198.51.100.1) - -", Client("192.0.2.1", "")),
+        ("10.0.0.5 - [192.0.2.1] - -", Client("192.0.2.1", "")),
+        ("10.0.0.5 example.com 192.0.2.1 - -", Client("192.0.2.1", "example.com")),
+        ("10.0.0.5 10.0.0.6 - -", Client("10.0.0.5", "")),
+        ("192.0.2.1 example.com:8080 -", Client("192.0.2.1", "example.com")),
+        ("192.0.2.1 example.com ann", Client("192.0.2.1", "example.com")),
+        ("192.0.2.1 - john.doe", Client("192.0.2.1", "")),
+        ("192.0.2.1 1.5 -", Client("192.0.2.1", "")),
+        ('"www.example.com" 192.0.2.1 - -', Client("192.0.2.1", "www.example.com")),
+        ("vhost=www.example.com 192.0.2.1 - -", Client("192.0.2.1", "www.example.com")),
+        ("www.example.com - 192.0.2.1 - -", Client("192.0.2.1", "www.example.com")),
         ("dialup.example.net - -", None),
         ("example.com:443 - -", None),
         ("- - -", None),
@@ -197,6 +233,7 @@ TAILS = {
     '200 12 "google.com" "-"': ("google.com", ""),
     '200 12 "google.com" "Slackbot 1.0"': ("google.com", "Slackbot 1.0"),
     f'200 12 "{AGENT}" "{AGENT}"': (AGENT, AGENT),
+    f'200 12 "-" "{AGENT}" "unknown, 192.0.2.8"': ("", AGENT),
     f'200 12 "{AGENT}" "-"': None,
     f'200 12 "{AGENT}" "-" "-"': None,
     f'200 12 "{AGENT}" "example.com"': None,
@@ -226,18 +263,35 @@ def test_referrer_and_agent_are_found_wherever_they_stand_or_the_line_is_not_und
     [
         f'203.0.113.7  -  -  [01/Jun/2025:12:00:00 +0000]   "GET /a HTTP/1.1"  200  12  "-"  "{AGENT}"',
         f'203.0.113.7\t-\t-\t[01/Jun/2025:12:00:00\t+0000]\t"GET /a HTTP/1.1"\t200\t12\t"-"\t"{AGENT}"',
-        f'{HEAD} 0.012 example.com "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
-        f'{HEAD} "example.com" "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
+        f'{HEAD} 0.012 TLSv1.3 "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
+        f'{HEAD} "TLSv1.3" "GET /a HTTP/1.1" 200 12 0.1 b.example "-" "{AGENT}"',
         f'203.0.113.7 - - [01/Jun/2025:17:30:00 +05:30] "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
         f'203.0.113.7 - - [2025-06-01T12:00:00+00:00] "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
         f'203.0.113.7 - - [2025-06-01T12:00:00Z] "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
         f'203.0.113.7 - - [2025-06-01 14:00:00 +0200] "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
         f'203.0.113.7 - a[b] [01/Jun/2025:12:00:00 +0000] "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
         f'203.0.113.7 - "a b [x" [01/Jun/2025:12:00:00 +0000] "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
+        f'[2025-06-01 11:59:59 +0000] [7] [INFO] {HEAD} "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
+        f'[01/Jun/2025:12:00:00 +0000] 203.0.113.7 "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"',
+        *(
+            f'203.0.113.7 - - [{time}] "GET /a HTTP/1.1" 200 12 "-" "{AGENT}"'
+            for time in (
+                "01/Jun/2025 12:00:00", "01/Jun/2025:12:00:00 UTC", "01/Jun/2025:12:00:00Z", "01-Jun-2025 12:00:00",
+                "2025-06-01 12:00:00", "2025/06/01 12:00:00", "2025/06/01:12:00:00 +0000", "1748779200",
+                "1748779200.000", "1748779200000", "Sun Jun  1 12:00:00 2025", "Sun Jun 01 12:00:00.000 2025",
+                "Sun, 01 Jun 2025 12:00:00 GMT",
+            )
+        ),
     ],
 )
 def test_a_line_may_be_spaced_and_dated_otherwise(line: str) -> None:
     assert formats.combined(line) == Request("203.0.113.7", NOON, "GET", "/a", 200, "", AGENT)
+
+
+@pytest.mark.parametrize("extra", ['] 0.012 example.com "', '] "example.com:443" "'])
+def test_a_host_between_time_and_request_is_the_pages(extra: str) -> None:
+    found = formats.combined(f'{HEAD} "GET /a HTTP/1.1" 200 12'.replace('] "', extra))
+    assert found == Request("203.0.113.7", NOON, "GET", "/a", 200, "", None, "example.com")
 
 
 def test_parts_of_a_second_count() -> None:

@@ -78,7 +78,27 @@ KNOWN: dict[str, tuple[str, str, Request]] = {
     ),
     "icecast": ("combined", f'{HEAD} "GET /a?q=x HTTP/1.0" 200 98304 "{FROM}" "{AGENT}" 35', NO_HOST),
     "varnishncsa": (
-        "combined", f'{HEAD} "GET http://www.example.com/a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}"', NO_HOST
+        "combined", f'{HEAD} "GET http://www.example.com/a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}"', WHOLE
+    ),
+    "lighttpd": (
+        "combined",
+        f'192.0.2.7 www.example.com - [01/Jun/2025:12:00:00 +0000] "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}"',
+        WHOLE,
+    ),
+    "ionos": (
+        "combined", f'{HEAD} "GET /a?q=x HTTP/1.1" 200 12 www.example.com "{FROM}" "{AGENT}" "-"', WHOLE
+    ),
+    "apisix": (
+        "combined",
+        f'{HEAD} www.example.com "GET /a?q=x HTTP/1.1" 200 12 0.003 "{FROM}" "{AGENT}" 10.0.0.5:80 200 0.003 '
+        '"http://www.example.com"',
+        WHOLE,
+    ),
+    "nginx-proxy": (
+        "combined",
+        'nginx.1    | www.example.com 172.18.0.1 - - [01/Jun/2025:12:00:00 +0000] "GET /a?q=x HTTP/1.1" 200 12 '
+        f'"{FROM}" "{AGENT}" "172.17.0.3:80"',
+        WHOLE._replace(ip="172.18.0.1"),
     ),
     "traefik's common": (
         "combined", f'{HEAD} "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}" 7 "web@docker" "http://10.0.0.2:80" 2ms',

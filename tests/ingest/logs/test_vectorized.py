@@ -16,6 +16,7 @@ from activity.enrich import DAY, SiteRules
 from ingest.logs import formats
 from ingest.logs.client import client_of
 from ingest.logs.columns.combined import usual
+from ingest.logs.formats.combined import host_among
 from ingest.logs.reader import batches, reader
 from tests.ingest.logs.plainly import KEY, RECEIVED_AT, SITE, together, totals
 
@@ -63,6 +64,15 @@ LINES = [
     *(line(referrer=field) for field in ("192.0.2.8", "2001:db8::1, 10.0.0.1", "bad", "a.example/1")),
     line(agent="192.0.2.8"), line(agent="bad"), line(agent="HTTP/1.1"), line(agent="HTTrack/3.0") + ' "-"',
     line(ip="Feb  5 12:00:00 10.1.1.1 nginx: 192.0.2.7"), line(ip="<190>Feb  5 12:00:00 10.1.1.1 192.0.2.7"),
+    line(ip="10.0.0.5 192.0.2.7"), line(user="- 192.0.2.7", ip="10.0.0.5"), line(user="shop.example.org -"),
+    line(size="512 shop.example.org"), line(size="512 0.1 shop.example.org"), line().replace("] ", "] TLSv1.3 a.b "),
+    line().replace("] ", "] 0.1 a.bb:80 "),
+    line(user="- john.doe"), line(ip='"192.0.2.7'), '"' + line() + '"', line(agent='a ""b"" c'), line(referrer='""'),
+    *(line(ip=ip) for ip in ("[192.0.2.7]:1", "(192.0.2.7)", "for=192.0.2.7;by=x", "10.0.0.5 (192.0.2.7)")),
+    *(line(stamp=stamp) for stamp in ("17/May/2015 10:05:03", "2015/05/17:10:05:03", "1431857103")),
+    line("http://b.example:81?q=x"), line("a?q=x"), line("  /a?q=x "), line(version=" 1.1"), line("*"),
+    f"[1431857103] [7] {line()}", f"[{STAMP}] {line().replace(f'- - [{STAMP}] ', '')}",
+    line(agent="unknown, 192.0.2.8"), line(stamp="17/May/2015:10:05:03Z"),
     "  ", line("/tab\there"), line("/nul\0here"), line("/sep\x1cara\x85tor"), line(agent='a\\"b'), line("/100%?s=1%25"),
 ]  # fmt: skip
 
@@ -86,7 +96,8 @@ def test_lines_read_together_give_what_each_gives_alone(shape: str, days: int | 
 
 
 BALANCED = [line(ip=ip) + f' "{chain}"' for ip in ("10.0.0.5", "192.0.2.9", "::ffff:10.1.1.1", "x:10.0.0.5:80")
-            for chain in ("198.51.100.7, 10.0.0.5", "-", "2001:db8::7", "10.9.9.9", "nobody", "https://b.example/")]
+            for chain in ("198.51.100.7, 10.0.0.5", "-", "2001:db8::7", "10.9.9.9", "nobody", "https://b.example/",
+                          "10.9.9.9:80", "unknown, 198.51.100.7", "-, 198.51.100.7", "[2001:db8::7]:80", "unknown")]
 
 
 @pytest.mark.parametrize("shape", ["combined", "common"])
@@ -115,6 +126,7 @@ def test_lines_of_the_usual_form_are_parsed_by_columns(common: bool) -> None:
         assert isinstance(request, formats.Request)
         client = client_of(row["client"])
         assert client is not None
+        client = client._replace(host=client.host or host_among((row["between"] or "").split(), row["next"] or ""))
         start = formats.apache_minute(f"{row['date']}:00:00", row["zone"])
         assert start is not None
         parts = (start * 1_000 + row["time"], row["request"], row["status"], row["referrer"], row["agent"])
