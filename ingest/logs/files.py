@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from ingest.logs import formats
+from ingest.logs import documents, formats
 
 _SNIFFED = 100  # lines that are neither empty nor a comment
 _SNIFFED_AT_MOST = 10_000
@@ -25,6 +25,7 @@ _PACKED_PIECE = 4_096  # bytes that are unpacked at once: of zstd they may becom
 _LAYERS = 3  # of packing
 _TAR_NAME = slice(257, 262)  # in the first block of an archive
 _TOLD_BY = _TAR_NAME.stop  # bytes that tell what a file is
+_TELLING = 65_536  # bytes that tell whether a file consists of lines
 _MAGIC = 6  # bytes: the longest of those below
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # as PowerShell writes
 _NOT_UNPACKED = {
@@ -61,7 +62,7 @@ class LogFile:
     def __iter__(self) -> Iterator[bytes]:
         try:
             if self._lines is None:
-                self._lines = _without_mark(_unpacked(self._raw, self.remarks))
+                self._lines = _of_lines(_without_mark(_unpacked(self._raw, self.remarks)))
             read = self._lines.readline
             while line := read(_LONGEST):
                 while line and not line[0]:
@@ -167,10 +168,10 @@ def shown(line: bytes) -> str:
 class _Pieces(io.RawIOBase):
     """Bytes that come in pieces, as a file. However short the first are, its first read tells what they are."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes], least: int = _TOLD_BY) -> None:
         self._pieces = pieces
         self._left = memoryview(b"")
-        self._least = _TOLD_BY  # bytes of the next read, if they come
+        self._least = least  # bytes of the next read, if they come
         self._fault: Exception | None = None
 
     def readable(self) -> bool:
@@ -289,8 +290,22 @@ def _without_mark(lines: io.BufferedIOBase) -> io.BufferedIOBase:
     return buffered
 
 
+def _of_lines(lines: io.BufferedIOBase) -> io.BufferedIOBase:
+    """A file whose records are no lines, as one whose are."""
+    buffered = _buffered(lines)
+    if b"\n" not in buffered.peek(1).lstrip():  # one line, or a pipe into which little was written yet
+        buffered = _buffered(_Pieces(_pieces_of(buffered), _TELLING))
+    kind = documents.kind_of(buffered.peek(_TELLING))
+    return buffered if kind is None else _buffered(_Pieces(documents.LINES[kind](_pieces_of(buffered))))
+
+
+def _pieces_of(lines: io.BufferedReader) -> Iterator[bytes]:
+    while piece := lines.read1(_PIECE):  # not `read`: what came before a fault counts
+        yield piece
+
+
 def _recoded(lines: io.BufferedReader, encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)("replace")
-    while piece := lines.read1(_PIECE):  # not `read`: what came before a fault counts
+    for piece in _pieces_of(lines):
         if text := decoder.decode(piece):
             yield text.encode("utf-8", "replace")

@@ -18,8 +18,9 @@ import polars as pl
 from ingest.logs import formats
 from ingest.logs.columns.combined import Combined
 from ingest.logs.columns.found import Found, Named
-from ingest.logs.formats.fields import NAMES, compact, fields_of
-from ingest.logs.formats.json_lines import DEEPEST, FIELDS, WRAPPERS, is_of_grok
+from ingest.logs.formats.fields import READ_IN_JSON, compact, fields_of
+from ingest.logs.formats.json_lines import DEEPEST, FIELDS, WRAPPERS, first_of, is_of_grok
+from ingest.logs.formats.nested import may_be_read
 from ingest.logs.formats.w3c import CLOUDFRONT, as_sent_under
 
 _LEARNED = 64  # lines of one file, at most, that may widen the structure
@@ -28,7 +29,6 @@ _REMEMBERED = 256  # of these kinds
 _Scalar = str | int | float | bool | None
 _Value = _Scalar | list[_Scalar]
 _Names = dict[str, Any]  # of an object: None for a value, `_Names` for an object
-_READ = frozenset(("date", *(name for names in NAMES.values() for name in names)))
 _NOT_IN_NAMES = re.compile(r'["\\\x00-\x1f]')
 
 _object = msgspec.json.Decoder(dict[str, Any]).decode
@@ -78,7 +78,7 @@ class JsonLines:
         keys = used.keys
         columns = zip(keys, zip(*values, strict=True), strict=True)
         texts = [
-            pl.Series(key, _lines(column) if key == used.wrapper else _texts(column), dtype=pl.String)
+            pl.Series(key, _lines(column) if key == used.wrapper else _texts(key, column), dtype=pl.String)
             for key, column in columns
         ]
         frame = pl.DataFrame([pl.Series("_row", rows, dtype=pl.UInt32), *texts])
@@ -140,7 +140,9 @@ def _structure(names: _Names) -> _Structure | None:
     wrapper = wrapping[0] if len(wrapping) == 1 else ""  # of several the line says which comes first
     inside = f"f{list(names).index(wrapper)}" if wrapper else ""
     known = {
-        path: key for path, key in paths.items() if key in _READ or key.startswith(CLOUDFRONT) or path == inside
+        path: key
+        for path, key in paths.items()
+        if key in READ_IN_JSON or may_be_read(key) or key.startswith(CLOUDFRONT) or path == inside
     }
     keys = tuple(known.values())
     if not 2 <= len(keys) < 64 or len(set(keys)) < len(keys) or len(paths) >= FIELDS:
@@ -180,17 +182,13 @@ def _lines(values: Sequence[Any]) -> list[str | None]:
     return [value if type(value) is str else None for value in values]
 
 
-def _texts(values: Sequence[Any]) -> list[str | None]:
-    """Return values as `formats.json` reads them: of a list its first."""
+def _texts(key: str, values: Sequence[Any]) -> list[str | None]:
+    """Return values as `formats.json` reads them: of a list mostly its first."""
     return [
         value
         if value is None or type(value) is str
         else value[0]
-        if type(value) is list and value and type(value[0]) is str
-        else _text(value)
+        if type(value) is list and len(value) == 1 and type(value[0]) is str
+        else str(first_of(key, value))
         for value in values
     ]
-
-
-def _text(value: Any) -> str:
-    return str((value[0] if value else "") if isinstance(value, list) else value)

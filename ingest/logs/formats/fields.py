@@ -10,43 +10,53 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from urllib.parse import unquote
 
 from ingest.logs.client import address_in, is_internal
+from ingest.logs.formats.nested import ending_so, own_times
 from ingest.logs.formats.request import NotUnderstood, Request, as_text, split_request, without_origin
 from ingest.logs.formats.times import time_in
 
 # Headers in which proxies pass the client on, and what stands before a header's name: `request_`, `headers.`, `cs(`.
 _PASSED_ON = ("xforwardedfor", "xoriginalforwardedfor", "cfconnectingip", "trueclientip", "fastlyclientip",
-              "azureclientip", "originalip", "xrealip", "xclientip")  # fmt: skip
+              "azureclientip", "originalip", "xrealip", "xclientip", "forwarded")  # fmt: skip
 _BEFORE = ("", "http", "request", "requestheaders", "headers", "header", "reqheaders", "cs", "proxyadd")
+
+PASSED_ON = (*_PASSED_ON, "xff")  # how names of chains end
 
 # Names in lower case without punctuation. nginx and Apache first, then W3C, Caddy, Traefik, Envoy, ECS, clouds.
 NAMES: dict[str, tuple[str, ...]] = {
     "time": (
         "timelocal", "timeiso8601", "msec", "startutc", "starttime", "startlocal", "requesttimeepoch",
-        "edgestarttimestamp", "timestamp", "time", "ts", "datetime", "eventtime", "requestreceivedat",
+        "edgestarttimestamp", "timestart", "timemsec", "dateaccess", "timestamp", "time", "ts", "datetime", "eventtime",
+        "eventtimestamp", "eventtimestampms", "requestreceivedat", "reqtimesec", "timeepoch", "startedat",
+        "timegenerated", "when", "edgeendtimestamp", "t",
     ),
     "client": (
         "remoteaddr", "requestclientip", "remoteip", "clientip", "clienthost", "clientaddr", "cip", "requestremoteip",
         "requestremoteaddr", "httprequestremoteip", "sourceip", "identitysourceip", "clientaddress", "remoteaddress",
-        "downstreamremoteaddress", "sourceaddress", "remotehost", "ipaddress", "ip", "client", "remote", "addr",
+        "downstreamremoteaddress", "downstreamremoteaddresswithoutport", "sourceaddress", "remotehost",
+        "remoteipaddress", "clientrealip", "srcip", "cliip", "ipaddress", "ip", "client", "remote", "src", "addr",
         "host",
     ),
     "forwarded": (
         *(before + name for name in _PASSED_ON for before in _BEFORE), "forwardedfor", "xff", "realip",
         "proxyprotocoladdr",
     ),
-    "request": ("request", "requestline", "httprequest", "req"),
+    "request": ("request", "requestline", "requestfirstline", "httprequest", "req", "requestedurl"),
     "method": (
         "requestmethod", "method", "httpmethod", "csmethod", "httprequestmethod", "httprequestrequestmethod",
-        "clientrequestmethod", "reqmethod", "verb",
+        "clientrequestmethod", "reqmethod", "requestverb", "verb",
     ),
     "target": (
-        "originalrequesturiwithargs", "requesturi", "uri", "requestpath", "path", "csuristem", "csuri", "urloriginal",
+        "originalrequesturiwithargs", "xenvoyoriginalpath", "xenvoyoriginpath", "requesturi", "uri", "requestpath",
+        "path", "csuristem", "csuri", "urloriginal",
         "url", "requesturl", "httprequestrequesturl", "clientrequesturi", "clientrequestpath", "requrl", "urlpath",
-        "uripath", "rawpath", "resourcepath",
+        "uripath", "rawpath", "resourcepath", "reqpath", "requesteduri", "urlfull", "httppath", "httpuri", "httpurl",
+        "httptarget", "resource",
     ),
-    "query": ("args", "querystring", "csuriquery", "query", "urlquery", "rawquerystring", "uriquery", "requestquery"),
+    "query": ("args", "querystring", "csuriquery", "query", "urlquery", "rawquerystring", "uriquery", "requestquery",
+              "httpquery", "querystr"),
     "status": (
         "status", "statuscode", "responsecode", "response", "scstatus", "downstreamstatus", "httpresponsestatuscode",
         "responsestatus", "responsestatuscode", "httprequeststatus", "edgeresponsestatus", "httpstatus",
@@ -61,48 +71,64 @@ NAMES: dict[str, tuple[str, ...]] = {
         "headersuseragent", "useragentoriginal", "httprequestuseragent", "clientrequestuseragent", "ua",
     ),
     "host": (
-        "xhostheader", "host", "httphost", "servername", "cshost", "requesthost", "requestheadershost",
-        "headershost", "clientrequesthost", "authority", "vhost", "virtualhost", "urldomain", "propertieshostname",
+        "xhostheader", "httphost", "requestheadershost", "headershost", "clientrequesthost", "requesthost", "reqhost",
+        "authority", "vhost", "virtualhost", "host", "servername", "cshost", "urldomain", "propertieshostname",
+        "serveraddress", "domain", "site",
     ),
 }  # fmt: skip
-# What some programs call the time of a line of JSON, and others something else.
-_TIMES_IN_JSON = ("requesttime", "date")
-_ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "csuri")  # absolute, mostly
+# What some programs call the time of a line of JSON, and others something else: a duration, or when it was collected.
+_TIMES_IN_JSON = ("requesttime", "date", "attimestamp")
+_COLLECTED = ("sourcetype", "shortmessage")  # in objects of collectors, in which `host` is the machine
+READ_IN_JSON = frozenset((*_TIMES_IN_JSON, *_COLLECTED, *(name for names in NAMES.values() for name in names)))
+_SAYING_LITTLE = ("serveraddress", "domain", "site")  # hosts only where they have a dot
+_ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "urlfull", "csuri")  # absolute, mostly
 REQUESTED = ("method", "target", "query", "request", "status", "referrer", "host")  # what a page depends on
+_NOT_NEEDED = ("forwarded", "referrer", "agent", "host")
 NEEDED = ("time", "client", "status", "request")  # in the order in which they are looked for
 
 _IN_WORDS = {"time": "a time", "client": "a client's address", "status": "a status", "request": "a request"}
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 _METHOD = re.compile(r"[A-Za-z]{1,32}(?:-[A-Za-z]{1,32})*")
-_STATUS = re.compile(r"([0-9]{1,9})(?:\.0)?", re.ASCII)
+_STATUS = re.compile(r" ?([0-9]{1,9})(?:\.0)?(?: [A-Za-z' -]{0,40})?")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://([^/?#\s]{1,260})")
 _HOST_AND_PATH = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]{1,5})?/")  # `$host$request_uri`
-_LONGEST_NAME = 64  # characters
+_OF_LOG_ANALYTICS = re.compile(r"(?<=[a-z0-9])_[sdtgb]$")  # Azure's: the type of a field, behind its name
+_LONGEST_NAME = 128  # characters
 _LONGEST_CHAIN = 1_024  # characters
 _USUAL_PORT = re.compile(r":(?:80|443)$")
+_FOR = re.compile(r'(?:^|[;,]) *for="?([^";,]+)', re.IGNORECASE)  # of the header `Forwarded`, RFC 7239
+_ENCODED_AGENT, _ENCODED_ADDRESS = re.compile(r"[^ ]*%20[^ ]*"), re.compile(r"https?%3A%2F%2F[^/]*", re.IGNORECASE)
 
 
 def compact(name: str) -> str:
-    """Return a field's name as `NAMES` has it: lower case, letters and digits, and at most 64 characters."""
-    return _compact(name[:_LONGEST_NAME])
+    """Return a field's name as `NAMES` has it: lower case, letters and digits, of the last 128 characters.
+
+    Elastic's `@timestamp` is `attimestamp`: beside it, `timestamp` is the line's own."""
+    return _compact(name[-_LONGEST_NAME:])
 
 
 @lru_cache(maxsize=4_096)
 def _compact(name: str) -> str:
-    return _NOT_IN_NAMES.sub("", name.lower())
+    if name == "@timestamp":
+        return "attimestamp"
+    return _NOT_IN_NAMES.sub("", _OF_LOG_ANALYTICS.sub("", name).lower())
 
 
 class Fields:
     """The fields that the lines of a log have, by what they say of a request."""
 
-    def __init__(self, names: Iterable[str], whole: bool = False, of_json: bool = False) -> None:
+    def __init__(
+        self, names: Iterable[str], whole: bool = False, of_json: bool = False, by_ends: bool = False
+    ) -> None:
         """`names` are compact. `whole`: the targets are absolute addresses, and name the page's host. `of_json`: where
-        no field has a method, all are GET, and a field that is mostly a day or a duration may be the time."""
+        no field has a method, all are GET, a field that is mostly a day or a duration may be the time, and of
+        what no line needs, names count that only end as known ones do; with `by_ends`, of all."""
         here = frozenset(names)
         self._names = {part: tuple(name for name in known if name in here) for part, known in NAMES.items()}
+        self._of_json = of_json
         if of_json:
-            self._names["time"] += tuple(name for name in _TIMES_IN_JSON if name in here)
+            self._know_by_ends(here, [*NAMES] if by_ends else [part for part in NAMES if part in _NOT_NEEDED])
         if len(self._names["client"]) > 1:  # some call the client their host
             self._names["client"] = tuple(name for name in self._names["client"] if name != "host")
         elif "host" in self._names["client"] and not self._names["forwarded"]:
@@ -116,6 +142,18 @@ class Fields:
         has["client"] |= has["forwarded"]
         has["request"] |= (has["method"] or self._all_get) and has["target"]
         self.missing = [part for part in NEEDED if not has[part]]
+
+    def _know_by_ends(self, here: frozenset[str], parts: list[str]) -> None:
+        for part in parts:
+            known = self._names[part]
+            if part == "forwarded":
+                self._names[part] = tuple(dict.fromkeys((*known, *ending_so(part, here))))
+            elif not known or known == ("host",):
+                self._names[part] = tuple(dict.fromkeys((*ending_so(part, here), *known)))
+        times = (name for name in _TIMES_IN_JSON if name in here)
+        self._names["time"] = (*own_times(here), *self._names["time"], *times)
+        if not here.isdisjoint(_COLLECTED):
+            self._names["host"] = tuple(name for name in self._names["host"] if name != "host")
 
     def names(self, *parts: str) -> list[str]:
         """Return the names that are read for these parts of `NAMES`, the first to be looked at first."""
@@ -145,21 +183,24 @@ class Fields:
             return "status"
         if not method:
             return "request"
+        referrer = self._first("referrer", values)
+        if self._of_json:
+            method = method.upper()  # Elastic's names had it in small letters
+            if _ENCODED_ADDRESS.fullmatch(referrer):
+                referrer = unquote(referrer, errors="surrogateescape")
         host = self._host(values, target)
         return Request(
-            ip,
-            at,
-            method,
-            without_origin(target),
-            int(status[1]) if status else 0,
-            self._first("referrer", values),
-            agent,
-            host,
+            ip, at, method, without_origin(target), int(status[1]) if status else 0, referrer, agent, host
         )
 
     def agent(self, values: Mapping[str, str]) -> str | None:
         """Return the agent, "" where none was sent; None where the log records none."""
-        return as_text(self._first("agent", values)) if self.has_agent else None
+        if not self.has_agent:
+            return None
+        agent = self._first("agent", values)
+        if self._of_json and _ENCODED_AGENT.fullmatch(agent):
+            agent = unquote(agent, errors="surrogateescape")
+        return as_text(agent)
 
     def _first(self, part: str, values: Mapping[str, str]) -> str:
         """Return the first value of a part; servers write `-` where there is none."""
@@ -189,7 +230,7 @@ class Fields:
         passed_on = [
             address
             for name in self._names["forwarded"]
-            for part in values.get(name, "")[:_LONGEST_CHAIN].split(",")
+            for part in _chain(values.get(name, "")[:_LONGEST_CHAIN])
             if (address := address_in(part)) is not None
         ]
         public = next((address for address in passed_on if not is_internal(address)), None)
@@ -201,9 +242,14 @@ class Fields:
             method = "GET"
         if self._whole and _HOST_AND_PATH.match(target):
             target = f"https://{target}"
+        elif target and target == values.get("reqpath") and target[0] != "/":  # Akamai's
+            target = f"/{target}"
         for name in self._names["request"]:
             if value := values.get(name):
                 its_method, its_target = split_request(value)
+                if not method and target and not its_target:  # the target has a field of its own
+                    method = its_method
+                    break
                 if not method or (its_target and _METHOD.fullmatch(its_method)):
                     return its_method, its_target
                 if value != method:  # the method has a field of its own, as by Logstash: then this is the target
@@ -213,13 +259,20 @@ class Fields:
         return method, f"{target}?{query}" if target and query and "?" not in target else target
 
     def _host(self, values: Mapping[str, str], target: str) -> str:
-        if self._whole and (origin := _ORIGIN.match(target)):
+        if (self._whole or self._of_json) and (origin := _ORIGIN.match(target)):
             return as_text(_USUAL_PORT.sub("", origin[1]))
+        found = ""
         for name in self._names["host"]:
             value = values.get(name, "")
-            if value not in ("", "-", "_") and (name in ("host", "httphost") or address_in(value) is None):
+            if value in ("", "-", "_"):
+                continue
+            address = address_in(value)
+            if name == "httphost" or (address is None and "." in value):
                 return as_text(_USUAL_PORT.sub("", value))
-        return ""
+            # A machine of one word, or its address: the page's where no other field names a host.
+            if name not in _SAYING_LITTLE and (address is None or name == "host"):
+                found = found or as_text(_USUAL_PORT.sub("", value))
+        return found
 
     def _without(self, part: str, values: Mapping[str, str]) -> NotUnderstood:
         given = next((f"{name} is {values[name][:60]!r}" for name in self._names[part] if values.get(name)), "empty")
@@ -232,7 +285,12 @@ class Fields:
         return (self.time(values) is not None) + (self.client(values) is not None) + has_status + has_request
 
 
+def _chain(text: str) -> list[str]:
+    """Return the clients that a header names: a list, or RFC 7239's `for=192.0.2.7;proto=https`."""
+    return _FOR.findall(text) or text.split(",")
+
+
 @lru_cache(maxsize=1024)
-def fields_of(names: tuple[str, ...]) -> Fields:
-    """Return the `Fields` of a line of JSON that has these compact names."""
-    return Fields(names, of_json=True)
+def fields_of(names: tuple[str, ...], by_ends: bool = False) -> Fields:
+    """Return the `Fields` of a line of JSON that has these compact names, see `Fields` for `by_ends`."""
+    return Fields(names, of_json=True, by_ends=by_ends)

@@ -18,9 +18,10 @@ from typing import Any
 
 import msgspec
 
+from ingest.logs.client import address_in
 from ingest.logs.formats.combined import combined
-from ingest.logs.formats.fields import NAMES, compact, fields_of
-from ingest.logs.formats.request import NotUnderstood, Request
+from ingest.logs.formats.fields import NAMES, NEEDED, PASSED_ON, compact, fields_of
+from ingest.logs.formats.request import NotUnderstood, Request, decoded
 from ingest.logs.formats.w3c import as_sent
 
 _NO_LINE = NotUnderstood("no JSON object")
@@ -31,12 +32,16 @@ FIELDS = 256  # of a line are read
 _LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte
 _HEX = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+")
 _decoder = msgspec.json.Decoder(dict[str, Any])
-WRAPPERS = frozenset(("log", "message", "msg", "line", "raw", "textpayload", "event", "original"))
+WRAPPERS = frozenset(
+    ("log", "message", "msg", "line", "raw", "textpayload", "event", "original", "shortmessage", "fullmessage", "body")
+)
+_OF_MACHINES = frozenset(("kubernetes", "host", "agent", "container", "docker", "cloud", "labels", "resource"))
 _LONGEST_HEAD = 512  # characters before an object
 _NAMES_OF_TIME = frozenset(NAMES["time"])
 _TIME = re.compile(r"[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9:.,]{8,18}(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))?(?=\s)")
 # A value without quotes. Possessive: what is taken is never given back, so no line is read twice.
 _BARE = re.compile(r'(?<!\\)(":[ \t]*+)([^"{\[}]*+)(?=(["}]))')
+_LAST_COMMA = re.compile(r",[ \t]*+(\}++)$")
 _LITERAL = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _EVENT_FIELDS = (("type", "url"), ("type", "name"), ("visitor", "url"), ("user", "url"), ("ts", "url"))
 
@@ -49,7 +54,9 @@ def json(line: str) -> Request | NotUnderstood:
 
 def begins_object(line: str) -> bool:
     """Return whether an object stands on a line, first or behind a head that has no quotes."""
-    return line.lstrip(" \t[").startswith("{") or 0 <= line.find('{"', 0, _LONGEST_HEAD) < line.find('"')
+    if line.lstrip(" \t[").startswith("{") or 0 <= line.find('{"', 0, _LONGEST_HEAD) < line.find('"'):
+        return True
+    return line.startswith("<") and '"] {"' in line[:_LONGEST_HEAD]  # behind the structured data of RFC 5424
 
 
 def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
@@ -57,33 +64,57 @@ def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
     if is_of_grok(given):
         _as_without_grok(given, values)
     found = _request(values)
-    if isinstance(found, Request) or inside:
+    if isinstance(found, Request):
         return found
     objects = [given, *_inner(given)]
-    for each in objects:
+    for each in objects if not inside else ():
         for name, line in each.items():
+            if isinstance(line, list) and name == "MESSAGE":
+                line = _of_bytes(line)
             if isinstance(line, str) and compact(name) in WRAPPERS:
                 within = json_object(line) if begins_object(line) else None
                 request = combined(line.rstrip("\r\n")) if within is None else _read(within, inside=True)
                 if isinstance(request, Request):
                     return request
+    # `host` beside an object that is the request: the machine that collected it.
+    together = {name: value for name, value in values.items() if name != "host" or address_in(value) is not None}
     for each in reversed(objects[1:]):
-        values |= _flat(each)
-    request = _request(as_sent(values))
-    return request if isinstance(request, Request) else found
+        together |= _flat(each)
+    together = as_sent(together)
+    ways = ((together, False), (values, True), (together, True))
+    for fields, by_ends in ways:
+        request = _request(fields, by_ends)
+        if isinstance(request, Request):
+            return request
+        found = request if request.found > found.found else found
+    return found
 
 
-def _request(values: dict[str, str]) -> Request | NotUnderstood:
-    fields = fields_of(tuple(values))
-    return NotUnderstood(_NO_LOG + fields.missing[0]) if fields.missing else fields.read(values)
+def _request(values: dict[str, str], by_ends: bool = False) -> Request | NotUnderstood:
+    fields = fields_of(tuple(values), by_ends)
+    if fields.missing:
+        return NotUnderstood(_NO_LOG + fields.missing[0], len(NEEDED) - len(fields.missing))
+    return fields.read(values)
+
+
+def _of_bytes(values: list[Any]) -> str | None:
+    """Return the text that the journal writes as a list of bytes, where it holds more than ASCII; None of another."""
+    try:
+        return decoded(bytes(values))
+    except (TypeError, ValueError):
+        return None
 
 
 def _inner(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the objects in an object, those too that are written as text."""
-    for value in given.values():
-        inner = json_object(value) if isinstance(value, str) and value.startswith("{") else value
-        if isinstance(inner, dict):
-            yield inner
+    """Yield the objects in an object, outer ones first, those too that are written as text."""
+    objects = [(given, 0)]
+    while objects:
+        each, depth = objects.pop(0)
+        for name, value in each.items():
+            inner = json_object(value) if isinstance(value, str) and value.startswith("{") else value
+            if isinstance(inner, dict) and depth < DEEPEST and compact(name) not in _OF_MACHINES:
+                yield inner
+                objects.append((inner, depth + 1))
 
 
 def is_of_grok(given: dict[str, Any]) -> bool:
@@ -104,7 +135,8 @@ def _as_without_grok(given: dict[str, Any], values: dict[str, str]) -> None:
 
 def is_event(given: dict[str, Any]) -> bool:
     """Return whether an object looks like an event of our own rather than a line of a log."""
-    return any(all(name in given for name in names) for names in _EVENT_FIELDS)
+    is_request = "method" in given or "status" in given
+    return not is_request and any(all(name in given for name in names) for names in _EVENT_FIELDS)
 
 
 def json_object(line: str) -> dict[str, Any] | None:
@@ -131,6 +163,9 @@ def mended(line: str) -> Iterator[str]:
         _, brace, rest = line.partition("{")
         text = (brace + rest).rstrip(" \t\r\n,]")
         yield text
+        if text.endswith("}") and (without := _LAST_COMMA.sub(r"\1", text)) != text:
+            yield without
+            text = without
         if "\\x" in text:
             text = _HEX.sub(_as_json, text)
             yield text
@@ -162,6 +197,22 @@ def _plain_json_object(line: str) -> dict[str, Any] | None:
     return found
 
 
+def first_of(key: str, value: Any) -> Any:
+    """Return what counts of a field's value: of a list its first, and all that is said of who passed the client on."""
+    if not isinstance(value, list):
+        return value
+    if len(value) > 1 and key.endswith(PASSED_ON) and all(isinstance(each, str) for each in value):
+        return ",".join(value)
+    return value[0] if value else ""
+
+
+def _named_in(values: list[Any]) -> dict[str, Any] | None:
+    """Return the values of `[{"name": …, "value": …}]`, as Amazon writes headers; None of another list."""
+    if not all(isinstance(each, dict) and isinstance(each.get("name"), str) and "value" in each for each in values):
+        return None
+    return {each["name"]: each["value"] for each in values}
+
+
 def _flat(given: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, str]:
     """Return the fields by compact names, those of inner objects behind the name of the object."""
     found: dict[str, str] = {}
@@ -169,7 +220,7 @@ def _flat(given: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, 
         if value is None:
             continue
         if isinstance(value, list):
-            value = value[0] if value else ""
+            value = _named_in(value) or first_of(compact(before + name), value)
         if isinstance(value, dict):
             if depth < DEEPEST:
                 found |= _flat(value, before + name, depth + 1)

@@ -30,6 +30,9 @@ _RFC_1123 = re.compile(  # Sun, 01 Jun 2025 12:00:00 GMT
     r"(?:[A-Za-z]{3}, *)?([0-9]{1,2}) ([A-Za-z]{3}) ([0-9]{4}) ([0-9]{2}:[0-9]{2}):([0-9]{2})"
     r" *(?:GMT|UTC|Z|([+-][0-9]{2}:?[0-9]{2})(?: *\([A-Za-z ]{1,20}\))?)?"
 )
+_KIBANA = re.compile(  # Jun 1, 2025 @ 12:00:00.000
+    r"([A-Za-z]{3}) ([0-9]{1,2}), ([0-9]{4}) @ ([0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
+)
 _ZONE_NAME = re.compile(r"[ \t]*(?:UTC|GMT)$")
 _NAME_OF_OFFSET = re.compile(r"(?<=[+-][0-9]{4})[ \t]+[A-Z]{2,5}$")  # as Go writes a time
 _COLON_BEHIND_DAY = re.compile(r"(?<=^[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}):")
@@ -45,7 +48,8 @@ def time_in(text: str) -> int | None:
     """Return the milliseconds UTC of a time in any notation; None where it is none.
 
     Accepts `17/May/2015:10:05:03 +0000` (also in brackets), ISO 8601, `Sun, 17 May 2015 10:05:03 GMT`,
-    `Sun May 17 10:05:03 2015`, and seconds, milliseconds, microseconds or nanoseconds since 1970, from 1990 on."""
+    `Sun May 17 10:05:03 2015`, `May 17, 2015 @ 10:05:03.000`, and seconds, milliseconds, microseconds or nanoseconds
+    since 1970, from 1990 on."""
     if len(text) > _LONGEST:
         return None
     text = text.strip(" \t[]")
@@ -62,6 +66,10 @@ def time_in(text: str) -> int | None:
     found = _OF_C.fullmatch(text)
     if found is not None:
         month, day, minute, seconds, fraction, year = found.groups()
+        return _apache_time(f"{day}/{month}/{year}:{minute}", seconds, fraction, "+0000")
+    found = _KIBANA.fullmatch(text)
+    if found is not None:
+        month, day, year, minute, seconds, fraction = found.groups()
         return _apache_time(f"{day}/{month}/{year}:{minute}", seconds, fraction, "+0000")
     return iso_time(text)
 

@@ -116,6 +116,121 @@ LINES: dict[str, tuple[dict[str, Any], Request]] = {
     "Loki": ({"labels": {"job": "nginx"}, "line": COMBINED, "timestamp": "2025-06-01T12:00:03Z"}, NO_HOST),
     "Splunk": ({"preview": False, "result": {"_raw": COMBINED, "_time": "x"}}, NO_HOST),
     "Google's logs of a container": ({"textPayload": COMBINED, "timestamp": "2025-06-01T12:00:03Z"}, NO_HOST),
+    "the host that was asked for, not the machine": (
+        {**NGINX, "host": "10.0.0.9", "domain": "www.example.com", "server_name": "_"}, WHOLE
+    ),
+    "Splunk's names": (
+        {"time_local": "01/Jun/2025:12:00:00 +0000", "src": "192.0.2.7", "http_method": "GET", "uri_path": "/a",
+         "uri_query": "q=x", "status": "200 OK", "http_referrer": FROM, "http_user_agent": AGENT,
+         "site": "www.example.com"},
+        WHOLE,
+    ),
+    "an address whole, and a method in small letters": (
+        {"@timestamp": ISO, "client.ip": "192.0.2.7", "http.request.method": "get", "http.request.referrer": FROM,
+         "http.response.status_code": 200, "url.full": "https://www.example.com/a?q=x", "user_agent.original": AGENT},
+        WHOLE,
+    ),
+    "a line's own time beside Elastic's": (
+        {"@timestamp": "2025-06-01T12:00:09Z", "timestamp": "01/Jun/2025:12:00:00 +0000", "source": {
+            "address": "192.0.2.7"}, "http": {"request": {"method": "GET", "referrer": FROM}, "response": {
+                "status_code": 200}}, "url": {"original": "/a?q=x"}, "user_agent": {"original": AGENT}},
+        NO_HOST,
+    ),
+    "GELF": (
+        {"version": "1.1", "host": "web-1", "short_message": "x", "timestamp": NOON / 1000, "_remote_addr": "192.0.2.7",
+         "_request_verb": "GET", "_request_path": "/a?q=x", "_status": 200, "_http_referer": FROM,
+         "_http_user_agent": AGENT},
+        NO_HOST,
+    ),
+    "a line in GELF": (
+        {"version": "1.1", "host": "web-1", "short_message": COMBINED, "timestamp": NOON / 1000}, NO_HOST
+    ),
+    "Vector": (
+        {"agent": AGENT, "client": "192.0.2.7", "referer": FROM, "request": "GET /a?q=x HTTP/1.1", "status": 200,
+         "timestamp": ISO, "host": "web-1", "source_type": "file"},
+        NO_HOST,
+    ),
+    "Splunk's collector": (
+        {"time": NOON / 1000, "host": "web-1", "event": {name: NGINX[name] for name in NGINX if "time" not in name}},
+        NO_HOST,
+    ),
+    "the journal, not in ASCII": (
+        {"__REALTIME_TIMESTAMP": "1748779203000000", "MESSAGE": list(COMBINED.encode())}, NO_HOST
+    ),
+    "a chain in several headers": (
+        {"ts": NOON / 1000, "status": 200, "request": {
+            "remote_ip": "10.0.0.1", "method": "GET", "host": "www.example.com", "uri": "/a?q=x", "headers": {
+                "User-Agent": [AGENT], "Referer": [FROM], "X-Forwarded-For": ["10.2.3.4", "192.0.2.7"]}}},
+        WHOLE,
+    ),
+    "Forwarded": (
+        {**NGINX, "remote_addr": "10.0.0.1", "http_forwarded": 'for="10.0.0.4:80", for=192.0.2.7;proto=https'}, NO_HOST
+    ),
+    "Envoy's gateway": (
+        {"start_time": ISO, "method": "GET", "x-envoy-origin-path": "/a?q=x", "response_code": 200,
+         "x-forwarded-for": "192.0.2.7", "user-agent": AGENT, ":authority": "www.example.com", "referer": FROM,
+         "upstream_host": "10.0.0.3:80", "downstream_remote_address": "10.0.0.7:1234"},
+        WHOLE,
+    ),
+    "Envoy's protocol": (
+        {"common_properties": {"downstream_remote_address": {"socket_address": {
+            "address": "192.0.2.7", "port_value": 5}}, "start_time": ISO}, "request": {
+                "request_method": "GET", "authority": "www.example.com", "path": "/a?q=x", "user_agent": AGENT,
+                "referer": FROM}, "response": {"response_code": 200}},
+        WHOLE,
+    ),
+    "HAProxy": (
+        {"timestamp": "01/Jun/2025:12:00:00.000", "client": {"ip": "192.0.2.7"}, "request": {
+            "method": "GET", "uri": "/a?q=x", "header": {"host": "www.example.com", "useragent": AGENT,
+                                                         "referer": FROM}}, "response": {"status_code": 200}},
+        WHOLE,
+    ),
+    "OpenTelemetry": (
+        {"time": ISO, "attributes": {
+            "http.method": "GET", "http.target": "/a?q=x", "http.host": "www.example.com", "http.status_code": 200,
+            "http.user_agent": AGENT, "http.client_ip": "192.0.2.7", "http.referer": FROM}},
+        WHOLE,
+    ),
+    "Azure's Log Analytics": (
+        {"TimeGenerated": ISO, "clientIp_s": "192.0.2.7", "httpMethod_s": "GET", "userAgent_s": AGENT,
+         "requestUri_s": "https://www.example.com:443/a?q=x", "httpStatusCode_d": 200, "referer_s": FROM},
+        WHOLE,
+    ),
+    "Cloudflare's workers": (
+        {"eventTimestamp": NOON, "event": {"request": {
+            "url": "https://www.example.com/a?q=x", "method": "GET", "headers": {
+                "cf-connecting-ip": "192.0.2.7", "user-agent": AGENT, "referer": FROM}}, "response": {"status": 200}}},
+        WHOLE,
+    ),
+    "Fastly": (
+        {"time_start": ISO, "client_ip": "192.0.2.7", "request": "GET", "host": "www.example.com", "url": "/a?q=x",
+         "status": "200", "useragent": AGENT, "referer": FROM},
+        WHOLE,
+    ),
+    "Akamai": (
+        {"reqTimeSec": "1748779200.000", "cliIP": "192.0.2.7", "statusCode": "200", "reqHost": "www.example.com",
+         "reqMethod": "GET", "reqPath": "a", "queryStr": "q=x", "UA": AGENT.replace(" ", "%20"),
+         "referer": "https%3A%2F%2Fb.example%2F"},
+        WHOLE,
+    ),
+    "Tomcat": (
+        {"host": "192.0.2.7", "time": "[01/Jun/2025:12:00:00 +0000]", "requestFirstLine": "GET /a?q=x HTTP/1.1",
+         "statusCode": "200", "requestHeaders": {"Referer": FROM, "User-Agent": AGENT}},
+        NO_HOST,
+    ),
+    "Serilog of .NET": (
+        {"Timestamp": ISO, "Properties": {
+            "RequestMethod": "GET", "RequestPath": "/a?q=x", "StatusCode": 200, "RemoteIpAddress": "192.0.2.7",
+            "UserAgent": AGENT, "Referer": FROM, "Host": "www.example.com"}},
+        WHOLE,
+    ),
+    "Kong": (
+        {"started_at": NOON, "client_ip": "192.0.2.7", "request": {
+            "method": "GET", "uri": "/a?q=x", "url": "https://www.example.com:443/a?q=x", "querystring": {"q": "x"},
+            "headers": {"host": "www.example.com", "user-agent": AGENT, "referer": FROM}},
+         "response": {"status": 200, "headers": {"server": "x"}}, "service": {"host": "10.0.0.1", "path": "/"}},
+        WHOLE,
+    ),
     "JSON in a container's line": ({"log": json.dumps(NGINX) + "\n", "time": "2025-06-01T12:00:03Z"}, NO_HOST),
 }  # fmt: skip
 
@@ -145,7 +260,7 @@ def test_many_lines_are_read_as_one_is(name: str) -> None:
 
 @pytest.mark.parametrize("before", [
     "<190>Jun  1 12:00:00 web nginx: ", "2025-06-01T12:00:00+00:00 lb haproxy[123]: ", "web-1  | ", "@cee: ",
-    "2025-06-01T12:00:03.123456789Z stdout F ", "[", "  ",
+    "2025-06-01T12:00:03.123456789Z stdout F ", "[", "  ", '<190>1 2025-06-01T12:00:03Z a b 1 c [meta x="1"] ',
 ])  # fmt: skip
 @pytest.mark.parametrize("behind", ["", ",", " ]", "\r"])
 def test_what_stands_around_an_object_is_no_part_of_it(before: str, behind: str) -> None:
@@ -169,6 +284,17 @@ def test_a_number_that_is_none_costs_no_line(value: str) -> None:
     first = f'{{"upstream_response_time":{value},{json.dumps(NGINX)[1:]}'
     last = f'{json.dumps(NGINX)[:-1]},"upstream_response_time": {value}}}'
     assert formats.json(first) == formats.json(last) == NO_HOST
+
+
+def test_a_comma_behind_the_last_field_costs_no_line() -> None:
+    assert formats.json(json.dumps(NGINX)[:-1] + ",}") == NO_HOST
+
+
+def test_what_is_lacking_is_said_of_the_object_that_has_the_most() -> None:
+    headers = [{"name": "Host", "value": "www.example.com"}, {"name": "User-Agent", "value": AGENT}]
+    request = {"clientIp": "192.0.2.7", "headers": headers, "uri": "/a", "args": "q=x", "httpMethod": "GET"}
+    found = formats.json(json.dumps({"timestamp": NOON, "action": "ALLOW", "httpRequest": request}))
+    assert isinstance(found, NotUnderstood) and found.why.endswith("known for the status")
 
 
 def test_an_object_inside_a_combined_line_does_not_make_it_json() -> None:

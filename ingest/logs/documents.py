@@ -1,0 +1,249 @@
+"""Files that hold objects otherwise than one a line, as lines of one object each.
+
+That is an array, objects over many lines, several on one line, and what a platform's search returns around its records:
+Amazon's `Records` and `logEvents`, Azure's `records`, Elastic's `hits`, Loki's `values`. A table with its names in the
+first line, as CDNs and search pages export, becomes an object a row. Whatever does not fit stays a line, for its
+reader to say why. At most `LONGEST` bytes of a file are held at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from ingest.logs import formats
+from ingest.logs.formats.fields import compact, fields_of
+from ingest.logs.formats.json_lines import WRAPPERS, is_event, json_object
+
+LONGEST = 1_000_000  # bytes of an object
+_HOLDING = frozenset(
+    b"records logevents events hits result results streams entries items rows data value logs documents".split()
+)  # whose arrays hold the records, in an object that is none
+_DEEPER = ((b"hits", b"hits"), (b"data", b"result"))
+_PAIRS = b"values"  # Loki's: a time in nanoseconds and a line, in each record of a stream
+_SEPARATORS = ",;\t|"
+_FEWEST = 2  # columns of a table
+
+# A string, its end missing where the bytes end; or a bracket. Possessive: what is taken is never given back.
+_TOKEN = re.compile(rb'"(?:[^"\\\n]|\\[^\n])*+(?P<end>["\n]|\\?$)|[{}\[\]]')
+_REST_OF_STRING = re.compile(rb'(?:[^"\\\n]|\\[^\n])*+(["\n])?')
+_HOLDS_RECORDS = re.compile(rb'"([A-Za-z]{4,10})"\s*:\s*\[\s*[\[{]')
+_GAP = b" \t\r\n,;\x1e"
+
+
+def kind_of(first: bytes) -> str | None:
+    """Return which of `LINES` turns a file of these first bytes into lines; None where it is of lines already."""
+    text = first.lstrip()
+    if text[:1] in (b"{", b"["):
+        return "objects" if _is_of_objects(text) else None
+    return "table" if _header(text.partition(b"\n")[0]) else None
+
+
+def _is_of_objects(text: bytes) -> bool:
+    if text[:1] == b"[":
+        return text[1:].lstrip()[:1] == b"{"
+    line, newline, rest = text.partition(b"\n")
+    depth = 0
+    for token in _TOKEN.finditer(line):
+        depth += (token[0] in b"{[") - (token[0] in b"}]")
+        if not depth:
+            behind = line[token.end() :].strip(_GAP)
+            return behind.startswith(b"{") or _holds_records(line)
+    if newline:
+        return line.rstrip()[-1:] in (b"{", b"[", b",") and rest.lstrip()[:1] in (b'"', b"{", b"}", b"[")
+    return _holds_records(line)
+
+
+def _holds_records(line: bytes) -> bool:
+    """Return whether an object has an array of records, and is no record itself."""
+    names = (found[1].lower() for found in _HOLDS_RECORDS.finditer(line))
+    if not any(name in _HOLDING or name == _PAIRS for name in names):
+        return False
+    text = formats.decoded(line)
+    given = json_object(text)
+    return given is None or not (isinstance(formats.json(text), formats.Request) or is_event(given))
+
+
+def objects(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield each object of a file as a line."""
+    found = _Objects()
+    for piece in pieces:
+        yield from found.read(piece)
+    yield from found.end()
+
+
+class _Objects:
+    """Cuts bytes, which come in pieces, into objects."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._read = 0  # of them
+        self._open: list[tuple[bytes, bytes]] = []  # brackets, and the names before them; "*" of arrays of records
+        self._start = -1  # of the object that is being read
+        self._depth = 0  # of that object
+        self._name = b""  # the string before the next bracket
+        self._too_long = False
+        self._in_string = False  # whose beginning is forgotten
+
+    def read(self, piece: bytes) -> Iterator[bytes]:
+        """Yield the objects that end in this piece."""
+        self._bytes += piece
+        if self._in_string:
+            rest = _REST_OF_STRING.match(self._bytes)
+            assert rest is not None  # it matches anything
+            self._in_string = rest[1] is None
+            self._bytes = self._bytes[rest.end() :]
+        last, in_string = self._read, False
+        for token in _TOKEN.finditer(self._bytes, self._read):
+            text = token[0]
+            if text[:1] == b'"':
+                if token["end"] not in (b'"', b"\n"):
+                    in_string = True  # it goes on in the next piece
+                    break
+                self._name = text[1:-1].lower()
+                if not self._is_between():
+                    self._read = token.end()
+                continue
+            begins_record = text == b"[" and self._holds_records(self._name)
+            if begins_record and not self._bytes[token.end() :].strip():
+                break  # what it holds comes in the next piece
+            if self._is_between():
+                yield from _gap(self._bytes[last : token.start()])
+            if text in b"{[":
+                self._begin(text, token.start(), begins_record)
+            else:
+                yield from self._close(token.end())
+            self._read = last = token.end()
+            self._name = b""
+        yield from self._forget(last, in_string)
+
+    def end(self) -> Iterator[bytes]:
+        """Yield what is left: an object that breaks off."""
+        yield from _gap(self._bytes[max(self._start, 0) if self._start >= 0 else self._read :])
+
+    def _is_between(self) -> bool:
+        """Return whether what stands here is outside of all objects."""
+        return self._start < 0 and (not self._open or self._open[-1][1] == b"*")
+
+    def _holds_records(self, name: bytes) -> bool:
+        if not self._open:
+            return True
+        if name == _PAIRS:
+            return True
+        path = tuple(before for _, before in self._open[1:])
+        return self._start >= 0 and self._depth == 0 and (
+            (not path and name in _HOLDING) or (*path, name) in _DEEPER
+        )
+
+    def _begin(self, bracket: bytes, at: int, begins_record: bool) -> None:
+        name = self._name
+        inside = self._open[-1][1] if self._open else b"*"
+        first = self._bytes[at + 1 : at + 4_096].lstrip()[:1]
+        if begins_record and first == (b"[" if name == _PAIRS and self._open else b"{"):
+            self._start, name = -1, b"*"
+        elif self._start < 0 and inside == b"*":
+            self._start, self._depth, self._too_long = at, len(self._open), False
+        self._open.append((bracket, name))
+
+    def _close(self, end: int) -> Iterator[bytes]:
+        if self._open:
+            self._open.pop()
+        if self._start >= 0 and len(self._open) == self._depth:
+            if not self._too_long:
+                yield _line(self._bytes[self._start : end])
+            self._start = -1
+
+    def _forget(self, last: int, in_string: bool) -> Iterator[bytes]:
+        """Keep of the bytes what has no end yet; of an object that is too long, nothing but its first bytes."""
+        if self._start >= 0 and len(self._bytes) - self._start > LONGEST and not self._too_long:
+            yield _line(self._bytes[self._start : self._start + LONGEST])
+            self._too_long = True
+        keep = self._read
+        if self._start >= 0:
+            keep = self._read if self._too_long else self._start
+        elif self._is_between():
+            keep = last
+        if len(self._bytes) - keep > 2 * LONGEST:  # a string without an end, or no object
+            if self._is_between():
+                yield from _gap(self._bytes[keep:])
+            escapes = len(self._bytes) - len(self._bytes.rstrip(b"\\"))
+            self._in_string, keep = in_string, len(self._bytes) - escapes % 2
+        self._bytes, self._read = self._bytes[keep:], max(self._read - keep, 0)
+        if self._start >= 0:
+            self._start = 0
+
+
+def _gap(text: bytes) -> Iterator[bytes]:
+    """Yield what stands between objects, if it says something."""
+    if text := text.strip(_GAP + b"]"):
+        yield _line(text[:LONGEST])
+
+
+def _line(text: bytes) -> bytes:
+    if text.startswith(b"["):  # a pair of Loki's
+        try:
+            at, line, *_ = json.loads(text)
+            text = json.dumps({"timestamp": at, "line": line}).encode()
+        except ValueError:
+            pass
+    return b" ".join(text.splitlines()) + b"\n"
+
+
+def rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield each row of a table as an object; one that has not as many cells as there are names as it is."""
+    lines = _lines(pieces)
+    first = next(lines)
+    while not first.strip():
+        first = next(lines)
+    names, separator = _header(first.encode()) or ([], ",")
+    kept: list[str] = []
+
+    def tee() -> Iterator[str]:
+        for line in lines:
+            kept.append(line)
+            yield line
+
+    table = csv.reader(tee(), delimiter=separator)
+    while True:
+        kept.clear()
+        try:
+            row = next(table, None)
+        except csv.Error:  # a cell without an end
+            row = []
+        if row is None:
+            return
+        if len(row) == len(names):
+            yield json.dumps(dict(zip(names, row, strict=True))).encode() + b"\n"
+        else:
+            yield " ".join("".join(kept).splitlines()).encode("utf-8", "surrogateescape")[:LONGEST] + b"\n"
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
+    rest = b""
+    for piece in chain(pieces, [b"\n"]):
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            if line.strip():
+                yield formats.decoded(line) + "\n"
+        if len(rest) > LONGEST:
+            rest = b""
+
+
+def _header(line: bytes) -> tuple[list[str], str] | None:
+    """Return the names of a table's first line, and what separates them; None where that is no such line."""
+    text = formats.decoded(line).strip()
+    separator = max(_SEPARATORS, key=text.count)
+    if text.count(separator) < _FEWEST - 1 or len(line) > formats.LONGEST:
+        return None
+    names = next(csv.reader([text], delimiter=separator), [])
+    keys = [compact(name.partition(" [")[0]) for name in names]  # `TimeGenerated [UTC]`
+    if len(set(keys)) < len(keys) or not all(keys):
+        return None
+    known = not fields_of(tuple(keys)).missing or not WRAPPERS.isdisjoint(keys)
+    return ([name.partition(" [")[0] for name in names], separator) if known else None
+
+
+LINES = {"objects": objects, "table": rows}

@@ -1,0 +1,132 @@
+"""Files that hold objects otherwise than one a line: the same objects, however they are laid out and read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from activity import codec
+from ingest.logs import documents
+from ingest.logs.files import detected, opened
+from ingest.logs.reader import batches, reader
+from tests.ingest.logs.plainly import KEY, RECEIVED_AT, SITE
+
+NOON = 1_748_779_200_000
+VALUES = ("2025-06-01T12:00:0{}Z", "192.0.2.7", "GET", '/a"[?q={}', "200", "x, y")
+NAMES = ("time_iso8601", "remote_addr", "request_method", "request_uri", "status", "http_user_agent")
+LINES = [
+    {name: value.format(second) for name, value in zip(NAMES, VALUES, strict=True)} for second in (0, 1)
+]
+COMBINED = [
+    f'192.0.2.7 - - [01/Jun/2025:12:00:0{second} +0000] "GET /a HTTP/1.1" 200 5 "-" "x"' for second in (0, 1)
+]
+EVENTS = [{"type": "pageview", "url": "https://example.com/", "visitor": "v", "ts": NOON + 1_000 * n} for n in (0, 1)]
+
+
+def table(separator: str) -> str:
+    written = io.StringIO()
+    writer = csv.writer(written, delimiter=separator)
+    writer.writerows([NAMES, *([line[name] for name in NAMES] for line in LINES)])
+    return written.getvalue()
+
+
+WITHIN: dict[str, Any] = {
+    "Amazon's trail": {"Records": LINES},
+    "Amazon's subscription": {"messageType": "DATA_MESSAGE", "logEvents": [
+        {"id": str(n), "timestamp": NOON + 5_000, "message": line} for n, line in enumerate(COMBINED)]},
+    "Amazon's search": {"events": [{"timestamp": NOON + 5_000, "message": line} for line in COMBINED], "searched": []},
+    "Azure's hours": {"records": LINES},
+    "Elastic's search": {"took": 1, "_shards": {"total": 1}, "hits": {"total": {"value": 2}, "hits": [
+        {"_index": "x", "_source": line} for line in LINES]}},
+    "Loki's search": {"status": "success", "data": {"resultType": "streams", "result": [
+        {"stream": {"job": "x"}, "values": [["1748779203000000000", line] for line in COMBINED]}], "stats": {}}},
+    "own events as they are sent": {"sent_at": NOON, "events": EVENTS},
+    "an array": LINES,
+    "an array of events": EVENTS,
+}  # fmt: skip
+LAID_OUT: dict[str, Callable[[Any], str]] = {
+    "short": lambda given: json.dumps(given, separators=(",", ":")),
+    "over lines": lambda given: "\r\n" + json.dumps(given, indent=2).replace("\n", "\r\n"),
+}
+FILES: dict[str, str] = {
+    **{f"{name}, {how}": write(given) for name, given in WITHIN.items() for how, write in LAID_OUT.items()},
+    "objects over lines": "\n".join(json.dumps(line, indent=4) for line in LINES),
+    "several on a line": "".join(map(json.dumps, LINES)) + "\n",
+    "an object a line of an array": "[\n" + ",\n".join(map(json.dumps, LINES)) + "\n]\n",
+    "commas": table(","),
+    "tabs": table("\t"),
+    "semicolons, behind a blank line": "\n" + table(";"),
+    "lines in a table": '"Date","Host","Message"\n' + "".join(
+        '"2025-06-01T12:00:03Z","web-1","' + line.replace('"', '""') + '"\n' for line in COMBINED),
+}  # fmt: skip
+
+
+def read(path: Path, content: str) -> tuple[str, list[int], list[bytes]]:
+    """Return the format, the times of the events, and the lines that are not understood."""
+    path.write_text(content, newline="")
+    with opened(str(path)) as file:
+        shape, lines = detected(file)
+        made = list(batches([list(lines)], reader(shape, SITE, KEY, RECEIVED_AT, None)))
+        assert file.fault is None
+    times = [codec.decode(record.value or b"").occurred_at for batch in made for record in batch.accepted.records]
+    return shape, times, [line for batch in made for _, line, _ in batch.not_understood]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_object_is_a_line(tmp_path: Path, name: str) -> None:
+    shape = "events" if "events" in name and "Amazon" not in name else "json"
+    assert read(tmp_path / "some.log", FILES[name]) == (shape, [NOON, NOON + 1_000], [])
+
+
+def test_what_breaks_off_or_does_not_fit_is_a_line_that_is_not_understood(tmp_path: Path) -> None:
+    shape, times, wrong = read(tmp_path / "array", json.dumps(LINES)[:-20])
+    assert (shape, times, len(wrong)) == ("json", [NOON], 1)
+    shape, times, wrong = read(tmp_path / "table", table(",") + "one,two\n" + 'a "b,' * 3)
+    assert (shape, times, wrong) == ("json", [NOON, NOON + 1_000], [b"one,two", b'a "b,a "b,a "b,'])
+    shape, times, wrong = read(tmp_path / "between", json.dumps(LINES, indent=1).replace("},", "}, oops,"))
+    assert (shape, times, wrong) == ("json", [NOON, NOON + 1_000], [b"oops"])
+
+
+def test_lines_stay_lines(tmp_path: Path) -> None:
+    ones = "".join(json.dumps({**line, "records": [{"a": 1}], "values": [["a", "b"]]}) + "\n" for line in LINES)
+    assert read(tmp_path / "lists", ones) == ("json", [NOON, NOON + 1_000], [])
+    for line in ('192.0.2.7 - - [01/Jun/2025:12:00:00 +0000] "GET /a,b,c HTTP/1.1" 200 5', '{"a": "b', "[x] {", "a,b"):
+        assert documents.kind_of(line.encode() + b"\n") is None
+
+
+def test_an_object_that_is_too_long_is_one_line_and_costs_no_other() -> None:
+    long = {"a": "x" * 3 * documents.LONGEST, "b": [{"c": ["y" * 9] * 200_000}]}
+    text = json.dumps([LINES[0], long, LINES[1]]).encode()
+    found = list(documents.objects(text[at : at + 100_000] for at in range(0, len(text), 100_000)))
+    assert [json.loads(line) for line in (found[0], found[-1])] == LINES
+    assert (len(found), len(found[1])) == (3, documents.LONGEST + 1)
+
+
+inner = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(['"', "\\", '\\\\"', "[{"]),
+    lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=3), some, max_size=3),
+    max_leaves=8,
+)
+some_objects = st.lists(st.dictionaries(st.text(max_size=3), inner, min_size=1, max_size=4), min_size=1, max_size=4)
+
+
+@given(some_objects, st.sampled_from([None, 1, "\t"]), st.booleans(), st.booleans(), st.integers(1, 40))
+@settings(max_examples=200, deadline=None)
+def test_the_objects_are_the_same_in_pieces_of_any_size(
+    given_objects: list[Any], indent: int | str | None, ascii_only: bool, together: bool, size: int
+) -> None:
+    written = [json.dumps(each, indent=indent, ensure_ascii=ascii_only) for each in given_objects]
+    whole = json.dumps(given_objects, indent=indent, ensure_ascii=ascii_only) if together else "\n".join(written)
+    text = whole.encode("utf-8", "replace")
+    expected = [json.loads(each.encode("utf-8", "replace")) for each in written]
+    found = list(documents.objects(text[at : at + size] for at in range(0, len(text), size)))
+    assert all(line.count(b"\n") == 1 and line.endswith(b"\n") for line in found)
+    assert [json.loads(line) for line in found] == expected
