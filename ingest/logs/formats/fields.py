@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from ingest.logs.client import address_in, is_internal
-from ingest.logs.formats.request import NotUnderstood, Request, as_text, split_request, without_origin
+from ingest.logs.formats.request import NotUnderstood, Request, as_text, origin_of, split_request, without_origin
 from ingest.logs.formats.times import time_in
 
 # Headers in which proxies pass the client on, and what stands before a header's name: `request_`, `headers.`, `cs(`.
 _PASSED_ON = ("xforwardedfor", "xoriginalforwardedfor", "cfconnectingip", "trueclientip", "fastlyclientip",
-              "azureclientip", "originalip", "xrealip", "xclientip")  # fmt: skip
+              "azureclientip", "originalip", "xrealip", "xclientip", "forwarded")  # fmt: skip
 _BEFORE = ("", "http", "request", "requestheaders", "headers", "header", "reqheaders", "cs", "proxyadd")
 
 # Names in lower case without punctuation. nginx and Apache first, then W3C, Caddy, Traefik, Envoy, ECS, clouds.
@@ -27,8 +27,9 @@ NAMES: dict[str, tuple[str, ...]] = {
         "edgestarttimestamp", "timestamp", "time", "ts", "datetime", "eventtime", "requestreceivedat",
     ),
     "client": (
-        "remoteaddr", "requestclientip", "remoteip", "clientip", "clienthost", "clientaddr", "cip", "requestremoteip",
-        "requestremoteaddr", "httprequestremoteip", "sourceip", "identitysourceip", "clientaddress", "remoteaddress",
+        "remoteaddr", "requestclientip", "remoteip", "clientip", "clienthost", "clientaddr", "cip", "csip",
+        "requestremoteip", "requestremoteaddr", "httprequestremoteip", "sourceip", "identitysourceip", "clientaddress",
+        "remoteaddress",
         "downstreamremoteaddress", "sourceaddress", "remotehost", "ipaddress", "ip", "client", "remote", "addr",
         "host",
     ),
@@ -55,10 +56,11 @@ NAMES: dict[str, tuple[str, ...]] = {
     "referrer": (
         "httpreferer", "httpreferrer", "referer", "referrer", "csreferer", "csreferrer", "requestheadersreferer",
         "requestreferer", "headersreferer", "httprequestreferrer", "httprequestreferer", "clientrequestreferer",
+        "creferrer", "creferer",
     ),
     "agent": (
         "httpuseragent", "useragent", "agent", "csuseragent", "requestheadersuseragent", "requestuseragent",
-        "headersuseragent", "useragentoriginal", "httprequestuseragent", "clientrequestuseragent", "ua",
+        "headersuseragent", "useragentoriginal", "httprequestuseragent", "clientrequestuseragent", "ua", "cuseragent",
     ),
     "host": (
         "xhostheader", "host", "httphost", "servername", "cshost", "requesthost", "requestheadershost",
@@ -74,8 +76,8 @@ NEEDED = ("time", "client", "status", "request")  # in the order in which they a
 _IN_WORDS = {"time": "a time", "client": "a client's address", "status": "a status", "request": "a request"}
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
-_METHOD = re.compile(r"[A-Za-z]{1,32}(?:-[A-Za-z]{1,32})*")
-_STATUS = re.compile(r"([0-9]{1,9})(?:\.0)?", re.ASCII)
+METHOD = re.compile(r"[A-Za-z]{1,32}(?:-[A-Za-z]{1,32})*")
+_STATUS = re.compile(r"(?:[A-Z_]{1,32}/)?([0-9]{1,9})(?:\.0)?", re.ASCII)  # of caches: TCP_HIT/200
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://([^/?#\s]{1,260})")
 _HOST_AND_PATH = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]{1,5})?/")  # `$host$request_uri`
 _LONGEST_NAME = 64  # characters
@@ -139,6 +141,8 @@ class Fields:
         """Make a request of the values of `names(*REQUESTED)`; return the part that is missing, status or request."""
         status = _STATUS.fullmatch(self._first("status", values))
         method, target = self._request(values)
+        if self._whole and _HOST_AND_PATH.match(target):
+            target = f"https://{target}"
         # HAProxy writes -1 where nobody was answered; S3 has lines of what it does by itself.
         given = self._first("status", values)
         if status is None and given != "-1" and (given or method != "-"):
@@ -199,12 +203,10 @@ class Fields:
         method, target = self._first("method", values), self._first("target", values)
         if self._all_get and target:
             method = "GET"
-        if self._whole and _HOST_AND_PATH.match(target):
-            target = f"https://{target}"
         for name in self._names["request"]:
             if value := values.get(name):
                 its_method, its_target = split_request(value)
-                if not method or (its_target and _METHOD.fullmatch(its_method)):
+                if not method or (its_target and METHOD.fullmatch(its_method)):
                     return its_method, its_target
                 if value != method:  # the method has a field of its own, as by Logstash: then this is the target
                     target = value
@@ -219,7 +221,7 @@ class Fields:
             value = values.get(name, "")
             if value not in ("", "-", "_") and (name in ("host", "httphost") or address_in(value) is None):
                 return as_text(_USUAL_PORT.sub("", value))
-        return ""
+        return origin_of(target)
 
     def _without(self, part: str, values: Mapping[str, str]) -> NotUnderstood:
         given = next((f"{name} is {values[name][:60]!r}" for name in self._names[part] if values.get(name)), "empty")
