@@ -10,6 +10,7 @@ line, the host in it may be an address, but is no client.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
@@ -43,6 +44,20 @@ _SYSLOG = re.compile(
 )
 _SYSLOG_WITHOUT_TAG = re.compile(
     rf"(?:<[0-9]{{1,3}}>(?:{_BSD_TIME}|{_ISO_TIME})|{_BSD_TIME}) +\[?[0-9A-Fa-f:.]{{3,45}}\]? +"
+)
+# What compose, kubectl or a container's runtime, and grep put before a line; each may stand behind the one before.
+_HEADS = tuple(
+    map(
+        re.compile,
+        (
+            r"\[pod/[^ \]]{1,255}\] +|(?:\x1b\[[0-9;]{1,16}m)?[^ |]{1,128} +\|(?:\x1b\[0?m)? +",
+            rf"{_ISO_TIME} +(?:(?:stdout|stderr) [FP] +)?",
+            r"[^ :]{1,255}:(?:[0-9]{1,10}:)?",
+        ),
+    )
+)
+_STRUCTURED = re.compile(  # data, as RFC 5424 has them behind its head
+    r'^(?:-|(?:\[[^ \]="]{1,32}(?: [^ \]="]{1,32}="[^"\]]{0,255}")*+\])++) +'
 )
 _CHAIN_GAP = re.compile(r",[ \t]++")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:")
@@ -133,6 +148,17 @@ def _address_of(part: str) -> str | None:
     if bare := _BARE_IN_BRACKETS.fullmatch(text):
         text = bare[1] + (bare[2] or "")
     return canonical_address(text) or _after_file_name(text)
+
+
+def without_head(line: str) -> Iterator[str]:
+    """Yield what a line may be without what a collector put before it; nothing where it has no such head."""
+    if head := _SYSLOG.search(line, 0, _LONGEST_HEAD):
+        yield _STRUCTURED.sub("", line[head.end() :]).lstrip("\ufeff")
+    body = line
+    for pattern in _HEADS:
+        if found := pattern.match(body):
+            body = body[found.end() :]
+            yield body
 
 
 @lru_cache(maxsize=4_096)

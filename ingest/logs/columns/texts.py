@@ -60,7 +60,7 @@ class HaProxyLines:
     def _request(self, *values: str) -> formats.Request | str:
         *named, referrer, host = values
         found = self._named.request(*named)
-        return found if isinstance(found, str) else found._replace(referrer=referrer, host=host)
+        return found if isinstance(found, str) else found._replace(referrer=referrer, host=host or found.host)
 
 
 def _agent(agent: str | None) -> str | None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from ingest.logs.formats.balancers import HaProxy
 from ingest.logs.formats.combined import client_behind, combined, common, quoted_in
+from ingest.logs.formats.dialects import BadLayout
 from ingest.logs.formats.json_lines import json
 from ingest.logs.formats.known import FORMATS, detect, format_of, is_comment, nearest, parser
-from ingest.logs.formats.layout import BadLayout, Layout
+from ingest.logs.formats.layout import Layout
 from ingest.logs.formats.request import (
     ASSETS,
     LONGEST,

@@ -18,7 +18,7 @@ _HAPROXY = (
 )
 _S3 = (
     "$owner $bucket [$time_local] $remote_addr $requester $request_id $operation $key "
-    '"$request" $status $error $sent $size $total $turn "$http_referer" "$http_user_agent"'
+    '"$request" $status $error $sent $size $total $turn "$http_referer" "$http_user_agent" $more'
 )
 _WORD = r'[^ ,"\\]*'
 _AGENT = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*/[0-9][^ ]*(?: .*)?")
@@ -63,18 +63,19 @@ class HaProxy:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self._layout = builtin(_HAPROXY)
+        self._layout = builtin(_HAPROXY, whole=True)  # of HTTP/2 they are, and the ingress controller has no scheme
         self.fields, self.sent = self._layout.fields, self._layout.sent
 
     def read(self, line: str) -> Request | NotUnderstood:
         """Parse a line."""
         after = line.find("]: ", 0, self.LONGEST_PREFIX)
         body = line[after + 3 :] if after >= 0 else line
-        found = self._layout.read(body)
+        body, found = self._layout.read_body(body)
         if isinstance(found, NotUnderstood):
             return found
         # HAProxy encodes quotes and braces that are in them.
-        return found._replace(**self.captured(body.partition('"')[0].partition("{")[2])._asdict())
+        agent, referrer, host = self.captured(body.partition('"')[0].partition("{")[2])
+        return found._replace(agent=agent, referrer=referrer, host=host or found.host)
 
     def captured(self, captures: str) -> Captured:
         """Find what was captured of the request in the text behind the first brace; "" where there is none."""

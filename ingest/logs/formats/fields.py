@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from ingest.logs.client import address_in, is_internal
 from ingest.logs.formats.nested import ending_so, own_times
-from ingest.logs.formats.request import NotUnderstood, Request, as_text, split_request, without_origin
+from ingest.logs.formats.request import NotUnderstood, Request, as_text, origin_of, split_request, without_origin
 from ingest.logs.formats.times import time_in
 
 # Headers in which proxies pass the client on, and what stands before a header's name: `request_`, `headers.`, `cs(`.
@@ -33,7 +33,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "timegenerated", "when", "edgeendtimestamp", "t",
     ),
     "client": (
-        "remoteaddr", "requestclientip", "remoteip", "clientip", "clienthost", "clientaddr", "cip", "requestremoteip",
+        "remoteaddr", "requestclientip", "remoteip", "clientip", "clienthost", "clientaddr", "cip", "csip", "requestremoteip",
         "requestremoteaddr", "httprequestremoteip", "sourceip", "identitysourceip", "clientaddress", "remoteaddress",
         "downstreamremoteaddress", "downstreamremoteaddresswithoutport", "sourceaddress", "remotehost",
         "remoteipaddress", "clientrealip", "srcip", "cliip", "ipaddress", "ip", "client", "remote", "src", "addr",
@@ -65,10 +65,11 @@ NAMES: dict[str, tuple[str, ...]] = {
     "referrer": (
         "httpreferer", "httpreferrer", "referer", "referrer", "csreferer", "csreferrer", "requestheadersreferer",
         "requestreferer", "headersreferer", "httprequestreferrer", "httprequestreferer", "clientrequestreferer",
+        "creferrer", "creferer",
     ),
     "agent": (
         "httpuseragent", "useragent", "agent", "csuseragent", "requestheadersuseragent", "requestuseragent",
-        "headersuseragent", "useragentoriginal", "httprequestuseragent", "clientrequestuseragent", "ua",
+        "headersuseragent", "useragentoriginal", "httprequestuseragent", "clientrequestuseragent", "ua", "cuseragent",
     ),
     "host": (
         "xhostheader", "httphost", "requestheadershost", "headershost", "clientrequesthost", "requesthost", "reqhost",
@@ -89,8 +90,9 @@ NEEDED = ("time", "client", "status", "request")  # in the order in which they a
 _IN_WORDS = {"time": "a time", "client": "a client's address", "status": "a status", "request": "a request"}
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
-_METHOD = re.compile(r"[A-Za-z]{1,32}(?:-[A-Za-z]{1,32})*")
-_STATUS = re.compile(r" ?([0-9]{1,9})(?:\.0)?(?: [A-Za-z' -]{0,40})?")
+METHOD = re.compile(r"[A-Za-z]{1,32}(?:-[A-Za-z]{1,32})*")
+# `TCP_HIT/200` is of caches, `200 OK` of those who add the words.
+_STATUS = re.compile(r" ?(?:[A-Z_]{1,32}/)?([0-9]{1,9})(?:\.0)?(?: [A-Za-z' -]{0,40})?", re.ASCII)
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://([^/?#\s]{1,260})")
 _HOST_AND_PATH = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]{1,5})?/")  # `$host$request_uri`
 _OF_LOG_ANALYTICS = re.compile(r"(?<=[a-z0-9])_[sdtgb]$")  # Azure's: the type of a field, behind its name
@@ -177,6 +179,8 @@ class Fields:
         """Make a request of the values of `names(*REQUESTED)`; return the part that is missing, status or request."""
         status = _STATUS.fullmatch(self._first("status", values))
         method, target = self._request(values)
+        if self._whole and _HOST_AND_PATH.match(target):
+            target = f"https://{target}"
         # HAProxy writes -1 where nobody was answered; S3 has lines of what it does by itself.
         given = self._first("status", values)
         if status is None and given != "-1" and (given or method != "-"):
@@ -250,7 +254,7 @@ class Fields:
                 if not method and target and not its_target:  # the target has a field of its own
                     method = its_method
                     break
-                if not method or (its_target and _METHOD.fullmatch(its_method)):
+                if not method or (its_target and METHOD.fullmatch(its_method)):
                     return its_method, its_target
                 if value != method:  # the method has a field of its own, as by Logstash: then this is the target
                     target = value
@@ -272,7 +276,7 @@ class Fields:
             # A machine of one word, or its address: the page's where no other field names a host.
             if name not in _SAYING_LITTLE and (address is None or name == "host"):
                 found = found or as_text(_USUAL_PORT.sub("", value))
-        return found
+        return found or origin_of(target)
 
     def _without(self, part: str, values: Mapping[str, str]) -> NotUnderstood:
         given = next((f"{name} is {values[name][:60]!r}" for name in self._names[part] if values.get(name)), "empty")

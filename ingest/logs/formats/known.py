@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from ingest.logs.formats.balancers import HaProxy, alb, elb, s3
 from ingest.logs.formats.combined import combined, common
+from ingest.logs.formats.fields import METHOD
 from ingest.logs.formats.json_lines import begins_object, is_event, json, json_object
 from ingest.logs.formats.layout import Layout, layout
 from ingest.logs.formats.request import LONGEST, NotUnderstood, Parser, Request, decoded
@@ -85,11 +86,16 @@ def _read_one(line: str, fields: str) -> tuple[str, Request | NotUnderstood]:
     tried: list[tuple[str, Request | NotUnderstood]] = []
     for shape in (("w3c",) if fields != "w3c" else ()) + _IN_ORDER:
         found = parser(fields if shape == "w3c" else shape)(line)
-        if isinstance(found, Request):
+        if isinstance(found, Request) and (shape == "combined" or _may_be_method(found.method)):
             return "common" if shape == "combined" and found.agent is None else shape, found
         tried.append((shape, found))
     # `combined` comes before the others of which as much was found.
     return max(tried, key=lambda one: one[1].found if isinstance(one[1], NotUnderstood) else 0)
+
+
+def _may_be_method(text: str) -> bool:
+    """Return whether a request is one, or one of which the server says that it was none."""
+    return METHOD.fullmatch(text) is not None or text in ("-", "<BADREQ>")
 
 
 def is_comment(line: bytes) -> bool:

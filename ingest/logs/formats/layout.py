@@ -1,68 +1,66 @@
-r"""The format strings of nginx (`$remote_addr [$time_local] "$request"…`) and of Apache (`%h %l %u %t "%r"…`).
+r"""The format strings of nginx (`$remote_addr [$time_local] "$request"…`), Apache (`%h %l %u %t "%r"…`) and Envoy.
 
-`layout` reads such a string, as it stands in the server's configuration, into fields and the texts between them. A
-line is taken apart by these texts: a field ends where the text behind it begins, in quotes at the first quote without
-a backslash. So a line is read once, from its beginning to its end. The balancers whose lines have a fixed order are
-layouts too.
+`layout` reads such a string, as it stands in the server's configuration. A line is taken apart by the texts between its
+fields: a field ends where the text behind it begins, in quotes at the first quote without a backslash. So a line is
+read once, from its beginning to its end. What a collector put before a line is no part of it. The balancers whose lines
+have a fixed order are layouts too.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
 
 from activity.geo import canonical_address
-from ingest.logs.formats.fields import NAMES, Fields, compact
+from ingest.logs.client import without_head
+from ingest.logs.formats import clock, dialects
+from ingest.logs.formats.dialects import BadLayout, Field
+from ingest.logs.formats.fields import NAMES, Fields
 from ingest.logs.formats.request import NotUnderstood, Request, unescape
+from ingest.logs.formats.w3c import as_sent_under
 
-
-class BadLayout(ValueError):
-    """A format string that cannot be used: the message says why."""
-
-
-class _Field(NamedTuple):
-    name: str  # as the format string has it
-    key: str  # compact, as `fields.NAMES` has it
-    blanks: int = 0  # that its values hold
-    text: str = ""  # between it and the next field
-    has_port: bool = False  # its values are an address, a colon and a port
-
-
-_NGINX = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
-_APACHE = re.compile(r"%[!0-9,<>]*(?:\{([^}]*)\})?(\^?[A-Za-z]{1,2}|%)")
-_NGINX_LINE = re.compile(r"log_format\s+\S+\s+(?:escape=\w+\s+)?")
-_APACHE_LINE = re.compile(r"(?:LogFormat|CustomLog\s+\S+)\s+", re.IGNORECASE)
-_QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
-_APACHE_NAMES = {
-    "h": "remotehost", "a": "remoteaddr", "r": "request", "s": "status", "m": "requestmethod", "U": "uri", "q": "args",
-    "v": "servername", "V": "servername",
-}  # fmt: skip
-_HEADERS = {
-    "referer": "httpreferer", "useragent": "httpuseragent", "xforwardedfor": "httpxforwardedfor", "host": "httphost",
-    "xrealip": "httpxrealip", "cfconnectingip": "httpcfconnectingip", "trueclientip": "httptrueclientip",
-}  # fmt: skip
 _OPENING = tuple("\"'[({<|")  # behind which a field ends with something else than a blank
 _HOLDING_BLANKS = (*NAMES["request"], *NAMES["agent"], "remoteuser", "directiveu")
 _HEADERS_HOLDING_BLANKS = ("httpaccept", "httpcookie", "header", "senthttp", "cookie", "directiveo")
-_WITH_PORT = "remoteaddrandport"  # of balancers: no server has such a variable
-_PARTS_OF_TARGETS = ("uri", "args", "isargs")  # they follow each other with nothing between them
+_HINTS = {
+    "time": ": add $time_local or %t",
+    "client": "'s address: add $remote_addr or %h",
+    "status": ": add $status or %>s",
+    "request": ': add "$request" or "%r"',
+}
 
 
 class Layout:
     """One format: reads the lines that were written by it."""
 
-    def __init__(self, before: str, fields: list[_Field], whole: bool = False) -> None:
-        """`before` is the text before the first field; `whole`: targets are absolute addresses."""
+    def __init__(self, before: str, fields: list[Field], whole: bool = False) -> None:
+        """`before` is the text before the first field; `whole`: targets are absolute addresses.
+
+        Raises BadLayout where the time, or the end of the agent, cannot be told."""
+        fields, self._clock = clock.with_times(fields)
+        keys = [field.key for field in fields]
         self._before = before
         self._parts = fields
         self._open = _open_agent(before, fields)
+        self._quoted, self._quotes_behind = _quoted_agent(before, fields)
         self._with_port = [field.key for field in fields if field.has_port]
-        self.fields = Fields([field.key for field in fields], whole)
+        self._decoded = as_sent_under(keys)
+        self.fields = Fields([*keys, clock.KEY] if self._clock else keys, whole)
 
     def read(self, line: str) -> Request | NotUnderstood:
-        """Parse a line."""
+        """Parse a line, or what stands on it behind a collector's head."""
+        return self.read_body(line)[1]
+
+    def read_body(self, line: str) -> tuple[str, Request | NotUnderstood]:
+        """Parse a line; return what of it was read, without a collector's head, and what it is."""
+        found = self._read(line)
+        if isinstance(found, NotUnderstood):
+            for body in without_head(line):
+                its = self._read(body)
+                if isinstance(its, Request):
+                    return body, its
+        return line, found
+
+    def _read(self, line: str) -> Request | NotUnderstood:
         if not line.startswith(self._before):
             return NotUnderstood(f"it does not begin with {self._before!r}")
         values: dict[str, str] = {}
@@ -75,6 +73,8 @@ class Layout:
                 end = self._end_from_behind(line, start)
             else:
                 end = _end(line, start, field, before) if text or index < last else len(line)
+                if index == self._quoted:
+                    end = self._end_among_quotes(line, end)
             if end < 0:
                 return NotUnderstood(f"{field.name} has no end: no {text!r} follows", self.fields.found(values))
             if values.get(key, "-") in ("", "-"):
@@ -83,11 +83,13 @@ class Layout:
         return self.fields.read(self.sent(values))
 
     def sent(self, values: dict[str, str]) -> dict[str, str]:
-        """Return some fields of a line with addresses that have no port."""
+        """Return some fields of a line as the client sent them, with addresses that have no port, and with its time."""
         for name in self._with_port:
             if name in values:
                 values[name] = _without_port(values[name])
-        return values
+        if self._clock is not None:
+            values[clock.KEY] = self._clock.time(values)
+        return self._decoded(values)
 
     def pattern(self, sample: str) -> str | None:  # noqa: ARG002 - all lines are alike
         """Return a pattern of lines without a backslash, with a group for each field that is read.
@@ -95,15 +97,25 @@ class Layout:
         Every line that matches is read so. None where a field's end depends on more than the text behind it."""
         read = set(self.fields.names(*NAMES))
         keys = [field.key for field in self._parts if field.key in read]
-        if self._open >= 0 or len(keys) != len(set(keys)):
+        if self._open >= 0 or self._clock is not None or len(keys) != len(set(keys)):
             return None
         found = "^" + _literally(self._before)
+        is_behind_target = False
         for index, field in enumerate(self._parts):
-            value = _value_pattern(field, is_last=index == len(self._parts) - 1)
+            value = _value_pattern(field, index == len(self._parts) - 1, is_behind_target)
+            is_behind_target = field.is_before_version
             if value is None:
                 return None
             found += (f"(?P<{field.key}>{value})" if field.key in read else f"(?:{value})") + _literally(field.text)
-        return found
+        # The quotes behind that of the agent are as many as they have to be, or it ends at a later one.
+        return found if self._quoted < 0 or not self._parts[-1].text else found + r'(?:[^"\\]*"[^"\\]*")*[^"\\]*$'
+
+    def _end_among_quotes(self, line: str, end: int) -> int:
+        """Return where an agent ends in which there are quotes that the server did not escape; else `end`."""
+        text, last = self._parts[self._quoted].text, end
+        while last >= 0 and (line.count('"', last + 1) - line.count('\\"', last + 1) - self._quotes_behind) % 2:
+            last = line.find(text, last + 1)
+        return max(last, end)
 
     def _end_from_behind(self, line: str, start: int) -> int:
         """Return where the agent that begins at `start` ends, by the texts behind it, the last first; -1 if nowhere."""
@@ -123,19 +135,20 @@ def _literally(text: str) -> str:
     return "".join(char if char.isalnum() and char.isascii() else f"\\x{{{ord(char):X}}}" for char in text)
 
 
-def _value_pattern(field: _Field, is_last: bool) -> str | None:
+def _value_pattern(field: Field, is_last: bool, is_behind_target: bool) -> str | None:
     """Return a pattern of values that end where the text behind them begins; None where that is not all to know."""
     if not field.text:
-        return r"[^\\]*$" if is_last else None
+        return r'[^\\"]*$' if is_last else None
     if not field.text.startswith(" "):
-        return rf"[^\\{_literally(field.text[0])}]*"
+        blank = " " if is_behind_target else ""
+        return rf'[^\\"{blank}{_literally(field.text[0])}]*'
     if field.key == "request" or (field.blanks and field.text != " "):
         return None
-    word = r"[^ ,\\]*(?:,+[^ ,\\]+)*"  # a comma at the end: the value goes on
-    return word if not field.blanks else r"[^ \\-][^ \\]*" + r" [^ \\]*" * (field.blanks - 1) + " " + word
+    word = r'[^ ,"\\]*(?:,+[^ ,"\\]+)*'  # a comma at the end: the value goes on
+    return word if not field.blanks else r'[^ "\\-][^ "\\]*' + r' [^ "\\]*' * (field.blanks - 1) + " " + word
 
 
-def _open_agent(before: str, fields: list[_Field]) -> int:
+def _open_agent(before: str, fields: list[Field]) -> int:
     """Return the index of an agent that only a blank ends, as stand in agents too; -1 where there is none.
 
     Raises BadLayout where a field behind it may hold blanks as well."""
@@ -149,16 +162,32 @@ def _open_agent(before: str, fields: list[_Field]) -> int:
     return agent
 
 
-def _end(line: str, start: int, field: _Field, before: str) -> int:
+def _quoted_agent(before: str, fields: list[Field]) -> tuple[int, int]:
+    """Return the index of an agent in quotes, -1 where there is none, and the number of quotes behind its own."""
+    texts = [before, *(field.text for field in fields)]
+    for index, field in enumerate(fields):
+        if field.key in NAMES["agent"] and texts[index].endswith('"') and field.text.startswith('"'):
+            return index, "".join(texts[index + 1 :]).count('"') - 1
+    return -1, 0
+
+
+def _end(line: str, start: int, field: Field, before: str) -> int:
     """Return where the field that begins at `start` ends; -1 where it does not."""
     text = field.text or "/"
-    end = line.find(text, start)
+    if field.is_before_version and (version := line.find(" HTTP/", start)) >= 0:
+        return version
+    behind_blanks = start
+    for _ in range(field.blanks if text.startswith(" ") and line[start : start + 1] != "-" else 0):
+        behind_blanks = line.find(" ", behind_blanks) + 1
+        if not behind_blanks:
+            return -1
+        while line[behind_blanks : behind_blanks + 1] == " ":  # a day of one digit
+            behind_blanks += 1
+    end = line.find(text, behind_blanks)
     if before.endswith('"') and text.startswith('"'):
         while end > 0 and _is_escaped(line, start, end):
             end = line.find(text, end + 1)
     elif text.startswith(" "):
-        for _ in range(field.blanks if line[start : start + 1] != "-" else 0):
-            end = line.find(text, end + 1) if end >= 0 else -1
         if field.key == "request" and (version := line.find(" HTTP/", start)) >= 0:
             end = line.find(text, version + 1)
         while end > start and line[end - 1] == ",":  # a chain of addresses
@@ -178,14 +207,7 @@ def layout(given: str) -> Layout:
 
     Raises BadLayout where it is none, where two fields have nothing between them, or where it has no time, client,
     status or request."""
-    text = _text_of(given.strip())
-    if re.search(r"\$[A-Za-z_{]", text):
-        pieces = _pieces(_NGINX, text, _nginx_field)
-    elif "%" in text:
-        pieces = _pieces(_APACHE, text, _apache_field)
-    else:
-        raise BadLayout("it has neither nginx's $variables nor Apache's %directives")
-    before, fields = _joined(pieces)
+    before, fields = dialects.read(given)
     for field, following in pairwise(fields):
         if not field.text and following.key not in ("requesturi", "uri"):
             raise BadLayout(f"nothing separates {field.name} from {following.name}")
@@ -197,41 +219,7 @@ def layout(given: str) -> Layout:
 
 def builtin(given: str, whole: bool = False) -> Layout:
     """Read a format string of ours; `whole`: targets are absolute addresses, and name the page's host."""
-    return Layout(*_joined(_pieces(_NGINX, given, _nginx_field)), whole=whole)
-
-
-_HINTS = {
-    "time": ": add $time_local or %t",
-    "client": "'s address: add $remote_addr or %h",
-    "status": ": add $status or %>s",
-    "request": ': add "$request" or "%r"',
-}
-_Piece = str | _Field
-
-
-def _text_of(given: str) -> str:
-    """Return the format string of a line of the configuration: its quoted parts together."""
-    line = _NGINX_LINE.match(given) or _APACHE_LINE.match(given)
-    if line is not None or given[:1] == given[-1:] == "'":
-        parts = _QUOTED.finditer(given, line.end() if line else 0)
-        given = "".join(part[1] if part[1] is not None else part[2] for part in parts)
-    return given.replace('\\"', '"').replace("\\t", "\t")
-
-
-def _pieces(pattern: re.Pattern[str], text: str, field: Callable[[re.Match[str]], list[_Piece]]) -> Iterator[_Piece]:
-    position = 0
-    for match in pattern.finditer(text):
-        yield text[position : match.start()]
-        yield from field(match)
-        position = match.end()
-    yield text[position:]
-
-
-def _nginx_field(match: re.Match[str]) -> list[_Piece]:
-    key = compact(match[1] or match[2])
-    if key == _WITH_PORT:
-        return [_Field(match[0], "remoteaddr", has_port=True)]
-    return [_Field(match[0], key, 1 if key == "timelocal" else 0)]
+    return Layout(*dialects.read(given), whole=whole)
 
 
 def _without_port(text: str) -> str:
@@ -239,46 +227,3 @@ def _without_port(text: str) -> str:
     address, _, port = text.rpartition(":")
     is_bare = ":" in address and "[" not in text and "." not in port
     return address if is_bare and canonical_address(address) is not None else text
-
-
-def _apache_field(match: re.Match[str]) -> list[_Piece]:
-    argument, directive = match[1], match[2].lstrip("^")
-    if directive == "%":
-        return ["%"]
-    if directive == "t" and not argument:
-        return ["[", _Field(match[0], "timelocal", 1), "]"]
-    if directive == "t":
-        return [_Field(match[0], *_strftime(argument.removeprefix("begin:").removeprefix("end:")))]
-    if directive == "i":
-        header = compact(argument or "")
-        return [_Field(match[0], _HEADERS.get(header, f"header{header}"))]
-    return [_Field(match[0], _APACHE_NAMES.get(directive, f"directive{directive}"))]
-
-
-def _strftime(form: str) -> tuple[str, int]:
-    """Return the key of a time in this notation of strftime, and the blanks in it."""
-    if form in ("sec", "msec", "usec"):
-        return "msec", 0
-    if form in ("msec_frac", "usec_frac"):
-        return "fraction", 0
-    has_day, has_hour = ("%d" in form or "%F" in form or "%D" in form), ("%H" in form or "%T" in form)
-    key = "timelocal" if has_day and has_hour else "date" if has_day else "time" if has_hour else "directivet"
-    return key, form.count(" ")
-
-
-def _joined(pieces: Iterable[_Piece]) -> tuple[str, list[_Field]]:
-    """Return the text before the first field, and the fields, each with the text behind it."""
-    before = ""
-    fields: list[_Field] = []
-    for piece in pieces:
-        if isinstance(piece, _Field):
-            joined = fields and not fields[-1].text and fields[-1].key == "uri" and piece.key in _PARTS_OF_TARGETS
-            if joined:
-                fields[-1] = fields[-1]._replace(name=fields[-1].name + piece.name)
-            else:
-                fields.append(piece)
-        elif fields:
-            fields[-1] = fields[-1]._replace(text=fields[-1].text + piece)
-        else:
-            before += piece
-    return before, fields

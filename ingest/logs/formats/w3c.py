@@ -18,6 +18,7 @@ from ingest.logs.formats.request import NotUnderstood, Request
 _DIRECTIVE = re.compile(r"#(Fields|Date):[ \t]*(.*)", re.IGNORECASE)
 # Possessive: what is taken is never given back, so no line is read twice.
 _WORD = re.compile(r'[ \t]*+(?:"([^"]*+(?:""[^"]*+)*+)"|([^ \t"][^ \t]*+))(?![^ \t])')
+_QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
 CLOUDFRONT = ("xedge", "xhostheader")  # how names begin that only its logs have
 _OF_W3C = ("csuristem", "csuseragent", "csreferer")
 _REFERRERS, _TARGETS = ("csreferer", "csreferrer"), ("csuristem", "csuriquery")
@@ -57,7 +58,7 @@ class W3c:
             return NotUnderstood("no #Fields line stands before it")
         if self.fields.missing:
             return NotUnderstood(f"#Fields names no field for the {self.fields.missing[0]}", len(NEEDED))
-        words = line.split("\t") if line.count("\t") >= len(self._keys) - 1 else _words(line)
+        words = _between_tabs(line) if line.count("\t") >= len(self._keys) - 1 else _words(line)
         if len(words) != len(self._keys):
             return NotUnderstood(f"it has {len(words)} fields, and #Fields names {len(self._keys)}", len(NEEDED))
         return self.fields.read(self.sent(dict(zip(self._keys, words, strict=True))))
@@ -73,7 +74,7 @@ class W3c:
         last = {key: index for index, key in enumerate(self._keys)}
         groups = [key if key in read and last[key] == index else "" for index, key in enumerate(self._keys)]
         if sample.count("\t") >= len(self._keys) - 1:
-            return "^" + "\t".join(f"(?P<{key}>[^\t]*)" if key else "[^\t]*" for key in groups) + "$"
+            return "^" + "\t".join(f'(?P<{key}>[^\t"]*)' if key else '[^\t"]*' for key in groups) + "$"
         bare, quoted = '[^ \t"][^ \t]*', '"[^"]*"'
         if '"' in sample:
             words = [
@@ -107,6 +108,14 @@ def as_sent_under(
         return {**values, **constant} if constant else values
 
     return sent
+
+
+def _between_tabs(line: str) -> list[str]:
+    """Return the fields of a line that are separated by tabs, those in quotes (Akamai) without them."""
+    words = line.split("\t")
+    if '"' in line:
+        words = [word[1:-1].replace('""', '"') if _QUOTED.fullmatch(word) else word for word in words]
+    return words
 
 
 def _words(line: str) -> list[str]:

@@ -45,6 +45,8 @@ NGINX = (
     '"$http_x_forwarded_for"'
 )
 SPACED = "layout $http_x_real_ip $time_iso8601 $request_method $request_uri $status $args"
+VERSIONED = 'layout $remote_addr:$remote_port [$time_local] "%s" $status "$http_user_agent" $request_time'
+VERSIONED %= "$request_method $request_uri $server_protocol"
 APACHES = 'layout %v:%p %h %l %u %t "%r" %>s %O "%{Referer}i" "%{User-Agent}i"'
 
 
@@ -78,6 +80,7 @@ LINES: dict[str, tuple[str, st.SearchStrategy[str]]] = {
     "nginx": (NGINX, text.map(lambda t: f'{t[0]} - - [{t[1]}] h "{t[2]}" {t[3]} "{t[4]}" "{t[5]}" "{t[6]}"')),
     "apache": (APACHES, text.map(lambda t: f'a.example:443 {t[0]} - - [{t[1]}] "{t[2]}" {t[3]} 12 "{t[4]}" "{t[5]}"')),
     "spaced": (SPACED, text.map(lambda t: f"{t[0]} {t[7]} GET {t[2].partition(' ')[2]} {t[3]} q=x")),
+    "versioned": (VERSIONED, text.map(lambda t: f'{t[0]}:51000 [{t[1]}] "{t[2]}" {t[3]} "{t[5]}" 0.1')),
     "alb": ("alb", text.map(
         lambda t: f'h2 {t[7]} app/x {t[0]}:51000 - 0 0 0 {t[3]} - 1 2 "{t[2]}" "{t[5]}" ECDHE TLSv1.2 arn "Root=1"')),
     "elb": ("elb", text.map(lambda t: f'{t[7]} x {t[0]}:51000 - 0 0 0 {t[3]} - 1 2 "{t[2]}" "{t[5]}" ECDHE TLSv1.2')),

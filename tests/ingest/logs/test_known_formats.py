@@ -6,8 +6,6 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ingest.logs import formats
 from ingest.logs.formats import NotUnderstood, Request
@@ -304,88 +302,6 @@ def test_the_visitor_behind_a_balancer_is_the_first_public_address_of_the_chain(
     found = formats.json(json.dumps(NGINX | {"ts": 1748779200, "remote_addr": direct, "http_x_forwarded_for": chain}))
     assert isinstance(found, Request)
     assert found.ip == client
-
-
-LAYOUTS = {
-    '$remote_addr - $remote_user [$time_local] "$request" $status $bytes_sent "$http_referer" "$http_user_agent"': (
-        f'192.0.2.7 - a b [01/Jun/2025:12:00:00 +0000] "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}"', NO_HOST),
-    "log_format main '$host $remote_addr [$time_iso8601] '\n  '\"$request\" $status \"$http_referer\" '\n"
-    "  '\"$http_user_agent\" $http_x_forwarded_for';": (
-        f'www.example.com 10.0.0.1 [2025-06-01T12:00:00+00:00] "GET /a?q=x HTTP/1.1" 200 "{FROM}" "{AGENT}" 192.0.2.7, '
-        "198.51.100.2", WHOLE),
-    "$msec|$remote_addr|$request_method|$scheme://$host$request_uri|$status|$http_referer|${http_user_agent}": (
-        f"1748779200.000|192.0.2.7|GET|https://www.example.com/a?q=x|200|{FROM}|{AGENT}", WHOLE),
-    '$time_local $remote_addr "$request_method" $uri$is_args$args $status "$http_user_agent" "$http_referer" $host': (
-        f'01/Jun/2025:12:00:00 +0000 192.0.2.7 "GET" /a?q=x 200 "{AGENT}" "{FROM}" www.example.com', WHOLE),
-    '%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"': (
-        f'192.0.2.7 - - [01/Jun/2025:12:00:00 +0000] "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}"', NO_HOST),
-    r'LogFormat "%v:%p %{X-Forwarded-For}i %a %D %t \"%r\" %>s %O \"%{Referer}i\" \"%{User-Agent}i\"" vhost_combined': (
-        f'www.example.com:443 192.0.2.7, 10.0.0.8 10.0.0.1 981 [01/Jun/2025:12:00:00 +0000] "GET /a?q=x HTTP/1.1" 200 '
-        f'12 "{FROM}" "{AGENT}"', WHOLE),
-    '%{%Y-%m-%d %H:%M:%S}t %a "%m" "%U%q" %s "%{Referer}i" "%{User-agent}i" %{Host}i': (
-        f'2025-06-01 12:00:00 192.0.2.7 "GET" "/a?q=x" 200 "{FROM}" "{AGENT}" www.example.com', WHOLE),
-    '$remote_addr [$time_local] "$request" $status "$http_referer" $http_user_agent $upstream_response_time $host': (
-        f'192.0.2.7 [01/Jun/2025:12:00:00 +0000] "GET /a?q=x HTTP/1.1" 200 "{FROM}" {AGENT} 0.1, 0.2 www.example.com',
-        WHOLE),
-    '$remote_addr $http_user_agent $msec "$request" $status "$http_referer" "$host"': (
-        f'192.0.2.7 {AGENT} 1748779200.000 "GET /a?q=x HTTP/1.1" 200 "{FROM}" "www.example.com"', WHOLE),
-    '%{msec}t %{User-Agent}i %h "%r" %>s "%{Referer}i" %v': (
-        f'1748779200000 {AGENT} 192.0.2.7, 10.0.0.1 "GET /a?q=x HTTP/1.1" 200 "{FROM}" www.example.com', WHOLE),
-    '%{msec}t %a "%r" %>s "%{Referer}i" "%{User-Agent}i"': (
-        f'1748779200000 192.0.2.7 "GET /a?q=x HTTP/1.1" 200 "{FROM}" "{AGENT}"', NO_HOST),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("form", LAYOUTS)
-def test_a_line_is_read_by_the_servers_own_format_string(form: str) -> None:
-    line, request = LAYOUTS[form]
-    assert formats.parser(f"layout {form}")(line) == request
-
-
-def test_quotes_that_the_server_escaped_end_no_field() -> None:
-    read = formats.parser('layout %h %t "%r" %>s "%{Referer}i" "%{User-Agent}i"')
-    found = read(r'192.0.2.7 [01/Jun/2025:12:00:00 +0000] "GET /\"x\\\" HTTP/1.1" 200 "-" "a \"b\" c\\"')
-    assert isinstance(found, Request)
-    assert (found.target, found.agent) == ('/"x\\"', 'a "b" c\\')
-
-
-TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="-"), min_size=1, max_size=12)
-
-
-@given(
-    path=TEXTS.filter(lambda text: " " not in text), referrer=TEXTS, agent=TEXTS, user=TEXTS,
-    order=st.permutations(['"$http_referer"', '"$http_user_agent"', '"$request"', '{"$remote_user"}', "<$status>"]),
-    between=st.sampled_from([" ", "\t", " | ", ";", " - "]),
-)  # fmt: skip
-@settings(max_examples=150, deadline=None)
-def test_what_a_server_writes_by_a_format_string_is_read_back(
-    path: str, referrer: str, agent: str, user: str, order: list[str], between: str
-) -> None:
-    values = {"http_referer": referrer, "http_user_agent": agent, "request": f"GET /{path} HTTP/1.1", "status": "200",
-              "remote_user": user, "time_local": "01/Jun/2025:12:00:00 +0000", "remote_addr": "192.0.2.7"}  # fmt: skip
-    form = between.join(["$remote_addr [$time_local]", *order])
-    escaped = {name: value.replace("\\", r"\\").replace('"', r"\"") for name, value in values.items()}
-    line = re.sub(r"\$(\w+)", lambda name: escaped[name[1]], form)
-    found = formats.parser(f"layout {form}")(line)
-    assert found == Request("192.0.2.7", NOON, "GET", f"/{path}", 200, referrer, agent)
-
-
-@pytest.mark.parametrize(
-    ("form", "why"),
-    [
-        ("combined", "neither"),
-        ("$remote_addr$time_local $request $status", "nothing separates $remote_addr from $time_local"),
-        ('%h "%r" %>s', "no time"),
-        ('%h %t "%r" %>s %{User-Agent}i %{Cookie}i', "where %{User-Agent}i ends cannot be told: .* in %{Cookie}i too"),
-        ("$remote_addr $http_user_agent $time_local $request_uri", "where $http_user_agent ends cannot be told"),
-        ('$time_local "$request" $status', "no client"),
-        ('%h %t "%r"', "no status"),
-        ("%h %t %>s", "no request"),
-    ],
-)
-def test_a_format_string_that_cannot_be_used_says_why(form: str, why: str) -> None:
-    with pytest.raises(formats.BadLayout, match=why.replace("$", r"\$").replace("{", r"\{")):
-        formats.parser(f"layout {form}")
 
 
 @pytest.mark.parametrize(
