@@ -27,6 +27,15 @@ _RFC_1123 = re.compile(  # Sun, 01 Jun 2025 12:00:00 GMT
 _KIBANA = re.compile(  # Jun 1, 2025 @ 12:00:00.000
     r"([A-Za-z]{3}) ([0-9]{1,2}), ([0-9]{4}) @ ([0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
 )
+_OF_C = re.compile(  # Sun Jun  1 12:00:00 2025, and Sun Jun 01 2025 12:00:00 GMT+0200 (Central European Summer Time)
+    r"[A-Za-z]{3} ([A-Za-z]{3}) {1,2}([0-9]{1,2}) (?:([0-9]{4}) )?([0-9]{2}:[0-9]{2}):([0-9]{2})"
+    r"(?: (?:GMT|UTC)?([+-][0-9]{4})?(?: \([A-Za-z ]{1,40}\))?)?(?: ([0-9]{4}))?"
+)
+_OF_NET = re.compile(r"/Date\(([0-9]{1,15})(?:[+-][0-9]{4})?\)/")
+_AMERICAN = re.compile(  # 6/1/2025, 12:00:00.000 PM
+    r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}),? ([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))? ([AP])M"
+)
+_PLACE = re.compile(r"\[[A-Za-z_/+-]{1,32}\]?$")  # of a zone, behind its offset, as Java writes it
 _ZONE_NAME = re.compile(r"[ \t]*(?:UTC|GMT)$")
 _NAME_OF_OFFSET = re.compile(r"(?<=[+-][0-9]{4})[ \t]+[A-Z]{2,5}$")  # as Go writes a time
 _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
@@ -41,7 +50,7 @@ def time_in(text: str) -> int | None:
     """Return the milliseconds UTC of a time in any notation; None where it is none.
 
     Accepts `17/May/2015:10:05:03 +0000` (also in brackets), ISO 8601, `Sun, 17 May 2015 10:05:03 GMT`,
-    `May 17, 2015 @ 10:05:03.000`, and seconds,
+    `Sun May 17 10:05:03 2015`, `May 17, 2015 @ 10:05:03.000`, and seconds,
     milliseconds, microseconds or nanoseconds since 1970, from 1990 on."""
     if len(text) > _LONGEST:
         return None
@@ -60,7 +69,18 @@ def time_in(text: str) -> int | None:
     if found is not None:
         month, day, year, minute, seconds, fraction = found.groups()
         return _apache_time(f"{day}/{month}/{year}:{minute}", seconds, fraction, "+0000")
-    return iso_time(text)
+    found = _OF_C.fullmatch(text)
+    if found is not None:
+        month, day, year, minute, seconds, zone, last = found.groups()
+        return _apache_time(f"{day}/{month}/{year or last}:{minute}", seconds, None, zone or "+0000")
+    found = _AMERICAN.fullmatch(text)
+    if found is not None:
+        month, day, year, hour, minute, seconds, fraction, half = found.groups()
+        hours = int(hour) % 12 + 12 * (half == "P")
+        name = calendar.month_abbr[int(month)] if int(month) <= 12 else ""
+        return _apache_time(f"{day}/{name}/{year}:{hours:02}:{minute}", seconds, fraction, "+0000")
+    found = _OF_NET.fullmatch(text)
+    return _since_1970(found[1]) if found is not None else iso_time(text)
 
 
 def time_of(stamp: re.Match[str]) -> int | None:
@@ -84,7 +104,7 @@ def apache_minute(minute: str, zone: str) -> int | None:
 
 def iso_time(text: str) -> int | None:
     """Return the milliseconds UTC of a time by ISO 8601, with a blank for its T too; None where it is none."""
-    text = _ZONE_NAME.sub("Z", _NAME_OF_OFFSET.sub("", text.strip()))
+    text = _ZONE_NAME.sub("Z", _NAME_OF_OFFSET.sub("", _PLACE.sub("", text.strip()).upper()))
     text = text.replace(" ", "T", 1).replace(" ", "").replace("/", "-")
     if "T" not in text:
         return None
