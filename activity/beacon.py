@@ -9,8 +9,10 @@ or dropped), cut to the lengths of `incoming`.
 from __future__ import annotations
 
 import json
+import re
+from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
 
@@ -30,6 +32,8 @@ class _Parts(msgspec.Struct):
     events: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
     sent_at: msgspec.Raw = msgspec.Raw(b"null")
 
+
+_FORM = re.compile(r"\s*(?:[A-Za-z_]{1,16}=)[^\n]*\s*$")
 
 _whole = msgspec.json.Decoder(_Whole)
 _parts = msgspec.json.Decoder(_Parts)
@@ -109,7 +113,7 @@ def _too_many(count: int, limits: Limits) -> Batch:
 
 
 def _batch(sent_at: object, items: list[Incoming | Refusal]) -> Batch:
-    if sent_at is None:
+    if sent_at is None or sent_at == "":
         return Batch(None, items)
     try:
         return Batch(time_of(sent_at), items)
@@ -120,6 +124,9 @@ def _batch(sent_at: object, items: list[Incoming | Refusal]) -> Batch:
 def _taken_apart(body: bytes, limits: Limits) -> Batch:
     """The slow way, for a body with something wrong in it, or a single event that holds one of the batch's names."""
     text = body.decode("utf-8", "replace").lstrip("\ufeff")
+    if text.endswith("\0"):  # as a text ends in C
+        text = text.rstrip("\0")
+        body = text.encode()
     if not text.isascii():
         body = text.encode()
     try:
@@ -138,11 +145,18 @@ def _whole_by_hand(text: str, limits: Limits) -> Batch:
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return _refused(
-            Reason.MALFORMED,
-            f"the body is not JSON ({error}): send one event, or {{\"events\": […]}}" if text.strip()
-            else "the body is empty: send one event as JSON, or {\"events\": […]}",
-        )  # fmt: skip
+        whole = _lines(text)
+        if whole is None:
+            return _form(text, limits) or _refused(
+                Reason.MALFORMED,
+                f"the body is not JSON ({error}): send one event, or {{\"events\": […]}}" if text.strip()
+                else "the body is empty: send one event as JSON, or {\"events\": […]}",
+            )  # fmt: skip
+    if isinstance(whole, str) and whole.startswith(("{", "[")):  # written as JSON twice
+        with suppress(ValueError, RecursionError):
+            whole = json.loads(whole)
+    if isinstance(whole, list) and any(isinstance(event, dict) for event in whole):
+        whole = {"events": whole}
     if not isinstance(whole, dict):
         return _refused(
             Reason.MALFORMED,
@@ -150,7 +164,7 @@ def _whole_by_hand(text: str, limits: Limits) -> Batch:
         )
     if "events" not in whole:
         return _batch(whole.get("sent_at"), [from_object(0, whole, limits)])
-    events = whole["events"]
+    events = _events(whole["events"])
     if not isinstance(events, list):
         return _refused(Reason.UNKNOWN_FIELD_TYPE, "`events` must be a list of events")
     if len(events) > limits.events:
@@ -158,11 +172,41 @@ def _whole_by_hand(text: str, limits: Limits) -> Batch:
     return _batch(whole.get("sent_at"), [from_object(i, event, limits) for i, event in enumerate(events)])
 
 
+def _events(given: Any) -> Any:
+    """The list of events that is meant: one event, or a list in which PHP left numbers out, and so made an object."""
+    if isinstance(given, dict) and "type" in given:
+        return [given]
+    if isinstance(given, dict) and given and all(name.isdigit() for name in given):
+        return list(given.values())
+    return given
+
+
+def _lines(text: str) -> list[object] | None:
+    """The events of a body that has one a line; None of any other body."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
+        return None
+    try:
+        return [json.loads(line) for line in lines]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _form(text: str, limits: Limits) -> Batch | None:
+    """The events of a form's body: one by its fields, or JSON in the only field of all; None of any other body."""
+    if not _FORM.match(text):
+        return None
+    _, _, value = text.strip().partition("=")
+    if "&" not in value and (value.startswith("{") or value[:3].upper() == "%7B"):
+        return parse(unquote_plus(value).encode("utf-8", "replace"), limits=limits)
+    return parse_query(text.strip(), limits=limits)
+
+
 def _raw(value: msgspec.Raw) -> object:
     try:
         return msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""  # which `time_of` refuses
+        return "NaN"  # or what else is no JSON: `time_of` refuses it
 
 
 def _is_number(text: object) -> bool:

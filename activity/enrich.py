@@ -34,6 +34,14 @@ OLDEST = 72 * 3_600_000  # ms before its arrival that an untrusted event may hav
 NEWEST = 60_000  # ms after its arrival, for clocks that run ahead
 EARLIEST, LATEST = 631_152_000_000, 4_102_444_800_000  # 1990 and 2100: what a trusted time must lie between
 LONGEST_ENGAGEMENT = DAY
+_JANUARY_1970 = 631_152_000  # ms since 1970: as much as the seconds that `time_of` knows as such
+
+# An amount as a page shows it: with a currency before or behind it.
+_AMOUNT = re.compile(
+    r"(?:([A-Za-z]{3})|[$€£¥₹])?\s*(-?[0-9]{1,3}(?:[0-9]*|(?:[.,'’\s][0-9]{3})+)(?:[.,][0-9]{1,4})?)"
+    r"\s*(?:([A-Za-z]{3})|[$€£¥₹])?"
+)
+_GAP_IN_AMOUNT = re.compile(r"['’\s]")
 
 _PAGEVIEW = EventType.PAGEVIEW  # reading a member of an enumeration is a call
 _PASSIVE = frozenset((EventType.ENGAGEMENT, EventType.WEB_VITAL, EventType.IDENTIFY))
@@ -172,7 +180,7 @@ def enrich(
     if ts is None and not ago_ms:
         occurred_at, clamped = received_at, False
     else:
-        when = _occurred(received_at - ago_ms if ts is None else ts, sent_at, received_at, trusted)
+        when = _occurred(received_at - ago_ms if ts is None else ts, sent_at, received_at, trusted, tracked)
         if isinstance(when, str):
             return Refusal(index, Reason.INVALID_TIME, when)
         occurred_at, clamped = when
@@ -279,15 +287,32 @@ def _lasting(incoming: Incoming) -> Incoming:
 
 def _revenue(given: Revenue) -> dict[str, str]:
     """The amount in digits, at most four after the point, and the currency; neither if it is no amount."""
+    text, currency = str(given.amount).strip(), given.currency.strip().upper()
+    if written := _AMOUNT.fullmatch(text):
+        before, digits, behind = written.groups()
+        text = _with_a_point(digits)
+        currency = currency or (before or behind or "").upper()
     try:
-        amount = Decimal(str(given.amount).strip()).quantize(Decimal("0.0001"), ROUND_HALF_EVEN)
+        amount = Decimal(text).quantize(Decimal("0.0001"), ROUND_HALF_EVEN)
     except InvalidOperation:
         return {}
     if not amount.is_finite():
         return {}
     digits = f"{amount:f}".rstrip("0").rstrip(".")
-    currency = given.currency.strip().upper()
     return {"revenue": digits, "currency": currency if len(currency) == 3 and currency.isascii() else ""}
+
+
+def _with_a_point(digits: str) -> str:
+    """An amount as shops write it, `1,234.50` or `1.234,50` or `12,50`, with a point and nothing between thousands.
+
+    The last sign parts the cents, unless three digits stand behind a sign that is a comma, or there twice."""
+    digits = _GAP_IN_AMOUNT.sub("", digits)
+    last = max(digits.rfind("."), digits.rfind(","))
+    sign = digits[last] if last >= 0 else ""
+    if sign and (digits.count(sign) > 1 or (sign == "," and len(digits) - last == 4 and "." not in digits)):
+        last, sign = len(digits), ""
+    whole = digits[:last] if sign else digits
+    return whole.replace(",", "").replace(".", "") + (f".{digits[last + 1 :]}" if sign else "")
 
 
 def _sent_again(incoming: Incoming) -> Incoming:
@@ -296,14 +321,21 @@ def _sent_again(incoming: Incoming) -> Incoming:
     return replace(lasting, user="") if incoming.user and incoming.type is not EventType.IDENTIFY else lasting
 
 
-def _occurred(ts: int | float | str, sent_at: int | None, received_at: int, trusted: bool) -> tuple[int, bool] | str:
-    """When it happened (Unix ms) and whether that was clamped; or what is wrong with `ts`."""
+def _occurred(
+    ts: int | float | str, sent_at: int | None, received_at: int, trusted: bool, tracked: bool
+) -> tuple[int, bool] | str:
+    """When it happened (Unix ms) and whether that was clamped; or what is wrong with `ts`.
+
+    Both times of a sender may be by a clock that began with the page, which `ts` alone may not; other trackers' clients
+    do not know of such a refusal."""
     try:
         created_at = time_of(ts)
     except ValueError as error:
         return f"`ts` {error}"
     assert created_at is not None
     at = created_at if sent_at is None else received_at - (sent_at - created_at)
+    if sent_at is None and not trusted and not tracked and abs(created_at) < _JANUARY_1970:
+        return "`ts` is in January 1970, as a time since the page began would be: send Unix milliseconds or ISO 8601"
     if trusted:
         if EARLIEST <= at < LATEST:
             return at, False

@@ -2,7 +2,7 @@
 in words.
 
 Only what the fast path of `beacon` does not take comes here. Mending loses nothing: a number or a truth value becomes
-its text, PHP's empty list becomes an empty object, and a nested property becomes JSON text.
+its text, a list of one text that text, PHP's empty list becomes an empty object, and a nested property JSON text.
 """
 
 from __future__ import annotations
@@ -95,11 +95,15 @@ def _mended(event: dict[str, Any]) -> dict[str, Any]:
 def _mended_text(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return value
-    if value in ([], {}) or (value is False and name in ("user", "visitor")):
-        return None  # nobody is logged in
+    if value in ([], {}) or (value is False and name in ("user", "visitor", "referrer")):
+        return None  # nobody is logged in, nobody has sent the visitor
     if name == "screen" and isinstance(value, dict | list):
         sides = [value.get("width"), value.get("height")] if isinstance(value, dict) else value
-        return "x".join(map(str, sides)) if len(sides) == 2 and all(type(side) is int for side in sides) else value
+        numbers = [_mended_number(side) for side in sides]
+        known = len(numbers) == 2 and all(type(number) is int for number in numbers)
+        return "x".join(map(str, numbers)) if known else value
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str) and name not in _IDENTITIES:
+        return value[0]
     if isinstance(value, list) and name == "language":
         return _mended_text(name, value[0]) if value[0] is not None else None  # as in `navigator.languages`
     if isinstance(value, float) and value.is_integer() and name in _IDENTITIES:
@@ -123,6 +127,8 @@ def _mended_props(props: Any) -> Any:
 
 
 def _mended_search(search: Any) -> Any:
+    if isinstance(search, list) and len(search) == 1:
+        search = search[0]
     if search in ([], {}, "") or search is False:
         return None
     if not isinstance(search, dict):
@@ -131,7 +137,7 @@ def _mended_search(search: Any) -> Any:
     if "term" in mended:
         mended["term"] = _mended_text("term", mended["term"])
     if "results" in mended:
-        mended["results"] = _mended_number(mended["results"])
+        mended["results"] = _mended_count(mended["results"])
     return mended
 
 
@@ -142,6 +148,12 @@ def _mended_revenue(revenue: Any) -> Any:
         return {"amount": revenue} if isinstance(revenue, str | int | float) else revenue
     mended = {name: value for name, value in revenue.items() if value not in (None, "")}
     return mended if "amount" in mended or not revenue.keys() <= {"amount", "currency"} else None
+
+
+def _mended_count(value: Any) -> Any:
+    """Return the whole number that a value holds; some languages part thousands by a point, others by a gap."""
+    grouped = isinstance(value, str) and _COUNT.fullmatch(value.strip())
+    return int(_NO_DIGITS.sub("", value)) if grouped else _mended_number(value)
 
 
 def _mended_number(value: Any) -> Any:
@@ -164,6 +176,11 @@ def _as_text(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def _mended_time(value: Any) -> Any:
+    """None that is empty, as PHP writes it, is an empty text, which is no time either."""
+    return "" if value is False or value in ([], {}) else value
+
+
 def _mended_type(value: Any) -> Any:
     return _KNOWN_TYPES.get(_GAPS.sub("", value.lower()), value) if isinstance(value, str) else value
 
@@ -171,15 +188,18 @@ def _mended_type(value: Any) -> Any:
 def _mended_flag(value: Any) -> Any:
     """The truth value that a number or a text is, as languages without one write it."""
     text = value.strip().lower() if isinstance(value, str) else str(value)
-    return True if text in ("1", "true", "yes") else False if text in ("0", "false", "no", "") else value
+    return True if text in ("1", "true", "yes", "on") else False if text in ("0", "false", "no", "off", "") else value
 
 
 _NUMBER = re.compile(r"-?\d{1,18}(\.\d*)?", re.ASCII)
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+", re.ASCII)  # 1,234
+_COUNT = re.compile(r"\d{1,3}(?:[.'\u2019 \u00a0\u202f\u2009]\d{3})+", re.ASCII)  # 1.234, 1 234, 1'234
+_NO_DIGITS = re.compile(r"\D", re.ASCII)
 _GAPS = re.compile(r"[\s_-]+")
 _KNOWN_TYPES = {kind.value.replace("_", ""): kind.value for kind in EventType}  # PageView, page_view
 _MENDED = {
     "type": _mended_type,
+    "ts": _mended_time,
     "props": _mended_props,
     "search": _mended_search,
     "engaged_ms": _mended_number,

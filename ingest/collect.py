@@ -22,9 +22,9 @@ from activity.event import Event, derived_id, topic_of, visitor_key
 from activity.refusal import DeadLetter, Reason, Refusal, letter_id
 from ingest import trackers
 from ingest.client import LookUp, Proxies, Visitors
-from ingest.dead_letters import GZIP, KEPT_BYTES, NOT_UNDERSTOOD, DeadLetters, Sent, host_of, mask, site_in
+from ingest.dead_letters import KEPT_BYTES, NOT_UNDERSTOOD, DeadLetters, Sent, host_of, mask, site_in
 from ingest.entry import Entry
-from ingest.http import Request, Response, unpack
+from ingest.http import Request, Response, as_utf8, is_packed, unpack
 from ingest.limiter import Limiter, Room, sender
 from ingest.sites import Sites
 from ingest.terms import SiteTerms, Terms, unknown_site
@@ -103,11 +103,12 @@ class Collector:
     def read(self, request: Request) -> Submission:
         """Parse a `POST /collect`. A body that cannot be read becomes a refusal in the submission."""
         body = request.body
-        if body[:2] == GZIP:
+        if is_packed(body):
             unpacked = unpack(body, self._options.max_body)
             if isinstance(unpacked, Refusal):
                 return self._submission(request, beacon.Batch(None, [unpacked]), "footfall", body)
             body = unpacked
+        body = as_utf8(body, request.headers)
         batch = beacon.parse(body, limits=self._options.limits)
         return self._submission(request, batch, "footfall", body)
 
@@ -120,7 +121,7 @@ class Collector:
     def read_tracker(self, found: trackers.Found, request: Request) -> Submission | Response:
         """Parse a request of another tracker's client; return the answer instead if it needs no events."""
         protocol, body = found.protocol, request.body
-        unpacked = unpack(body, self._options.max_body) if body[:2] == GZIP else body
+        unpacked = unpack(body, self._options.max_body) if is_packed(body) else body
         if isinstance(unpacked, Refusal):
             batch: TrackerBatch | Answer = TrackerBatch(None, [unpacked])
         else:
@@ -260,7 +261,7 @@ class Collector:
                 visitor=its_visitor,
                 received_at=received_at,
                 agent=its_agent,
-                fresh_id=_fresh_id(collected, received_at, index) if item.id is None and item.ts is None else "",
+                fresh_id=_fresh_id(collected, received_at, index) if item.id is None and not item.ts else "",
                 sent_at=sent_at,
                 place=its_place,
                 protocol=submission.protocol,

@@ -12,7 +12,9 @@ has sent so far, never a thread, and many slow senders together cost no more tha
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
+import re
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from enum import Enum
@@ -34,6 +36,14 @@ RETRY_AFTER = 5  # seconds
 _CHECK_EVERY = 1.0  # seconds between two looks at the deadlines
 _DISCARD_AT_MOST = 64 << 20  # bytes read and dropped of a body that is too large, so that its sender reads the answer
 _CLOSE = (b"connection", b"close")
+_PACKED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+_MEMBERS = 16  # of gzip, one behind the other, in a body at most
+_WIDE = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_CHARSET = re.compile(
+    rb"charset=\"?(iso-8859-(?:1[013-6]|[1-9])|windows-125[0-8]|utf-16(?:le|be)?)(?![\w-])", re.IGNORECASE
+)
+_NARROW = {"iso-8859-1": "windows-1252"}  # as browsers read it
+_LONGEST_TYPE = 256  # bytes
 _encode = msgspec.json.Encoder().encode
 
 # Exceptions that end a process or a task, not only a request. Any other BaseException is the panic of a library.
@@ -72,11 +82,21 @@ class Unread(Enum):
     STILL_COMING = "too large, and its sender is still sending"
 
 
+def is_packed(body: bytes) -> bool:
+    """Return whether a body begins like gzip or zlib, whatever its headers say; no text does."""
+    return body[:2] in _PACKED
+
+
 def unpack(body: bytes, limit: int) -> bytes | Refusal:
-    """Decompress a gzip body, at most `limit` + 1 bytes of it; a refusal if it is larger or broken."""
-    unpacker = zlib.decompressobj(wbits=31)
+    """Decompress a gzip or zlib body, at most `limit` + 1 bytes of it; a refusal if it is larger or broken."""
+    unpacked, unpacker = b"", zlib.decompressobj(wbits=47)
     try:
-        unpacked = unpacker.decompress(body, limit + 1)
+        for _ in range(_MEMBERS):
+            unpacked += unpacker.decompress(body, limit + 1 - len(unpacked))
+            body = unpacker.unused_data
+            if not is_packed(body) or len(unpacked) > limit:
+                break
+            unpacker = zlib.decompressobj(wbits=47)
     except zlib.error as error:
         return Refusal(0, Reason.MALFORMED, f"the body begins like gzip and is not ({error}): send it again, or plain")
     if len(unpacked) > limit:
@@ -86,6 +106,22 @@ def unpack(body: bytes, limit: int) -> bytes | Refusal:
     if not unpacker.eof:
         return Refusal(0, Reason.MALFORMED, "the gzip body ends too early: send it again whole")
     return unpacked
+
+
+def as_utf8(body: bytes, headers: Headers) -> bytes:
+    """Return a body in UTF-8: one of another charset, which its type names or a mark at its begin tells, decoded."""
+    charset = next((encoding for mark, encoding in _WIDE.items() if body.startswith(mark)), "")
+    if not charset and (not body.isascii() or b"\0" in body[:2]):
+        kind = next((value for name, value in headers if name == b"content-type"), b"")
+        found = _CHARSET.search(kind[:_LONGEST_TYPE])
+        charset = found[1].decode().lower() if found else ""
+    if not charset:
+        return body
+    try:
+        text = body.decode(_NARROW.get(charset, charset))
+    except UnicodeError:
+        return body
+    return text.encode() if text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[") else body  # it is what it says
 
 
 class Bodies:

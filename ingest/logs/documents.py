@@ -16,21 +16,24 @@ from itertools import chain
 
 from ingest.logs import formats
 from ingest.logs.formats.fields import compact, fields_of
-from ingest.logs.formats.json_lines import WRAPPERS, is_event, json_object
+from ingest.logs.formats.json_lines import WRAPPERS, is_event, json_object, named_in
 
 LONGEST = 1_000_000  # bytes of an object
 _HOLDING = frozenset(
-    b"records logevents events hits result results streams entries items rows data value logs documents".split()
+    b"records logevents events hits result results streams entries items rows data value logs documents messages "
+    b"resourcelogs".split()
 )  # whose arrays hold the records, in an object that is none
 _DEEPER = ((b"hits", b"hits"), (b"data", b"result"))
-_PAIRS = b"values"  # Loki's: a time in nanoseconds and a line, in each record of a stream
+# Arrays of records wherever they stand: Loki's of a time in nanoseconds and a line, OpenTelemetry's of a resource.
+_PAIRS, _LISTS = b"values", b"results"
+_INNER = (_PAIRS, b"scopelogs", b"logrecords")
 _SEPARATORS = ",;\t|"
 _FEWEST = 2  # columns of a table
 
 # A string, its end missing where the bytes end; or a bracket. Possessive: what is taken is never given back.
 _TOKEN = re.compile(rb'"(?:[^"\\\n]|\\[^\n])*+(?P<end>["\n]|\\?$)|[{}\[\]]')
 _REST_OF_STRING = re.compile(rb'(?:[^"\\\n]|\\[^\n])*+(["\n])?')
-_HOLDS_RECORDS = re.compile(rb'"([A-Za-z]{4,10})"\s*:\s*\[\s*[\[{]')
+_HOLDS_RECORDS = re.compile(rb'"([A-Za-z]{4,12})"\s*:\s*\[\s*[\[{]')
 _GAP = b" \t\r\n,;\x1e"
 
 
@@ -60,7 +63,7 @@ def _is_of_objects(text: bytes) -> bool:
 def _holds_records(line: bytes) -> bool:
     """Return whether an object has an array of records, and is no record itself."""
     names = (found[1].lower() for found in _HOLDS_RECORDS.finditer(line))
-    if not any(name in _HOLDING or name == _PAIRS for name in names):
+    if not any(name in _HOLDING or name in _INNER for name in names):
         return False
     text = formats.decoded(line)
     given = json_object(text)
@@ -131,7 +134,7 @@ class _Objects:
     def _holds_records(self, name: bytes) -> bool:
         if not self._open:
             return True
-        if name == _PAIRS:
+        if name in _INNER:
             return True
         path = tuple(before for _, before in self._open[1:])
         return self._start >= 0 and self._depth == 0 and (
@@ -142,7 +145,9 @@ class _Objects:
         name = self._name
         inside = self._open[-1][1] if self._open else b"*"
         first = self._bytes[at + 1 : at + 4_096].lstrip()[:1]
-        if begins_record and first == (b"[" if name == _PAIRS and self._open else b"{"):
+        if begins_record and (
+            first == b"[" if name == _PAIRS and self._open else first == b"{" or (name == _LISTS and first == b"[")
+        ):
             self._start, name = -1, b"*"
         elif self._start < 0 and inside == b"*":
             self._start, self._depth, self._too_long = at, len(self._open), False
@@ -183,13 +188,21 @@ def _gap(text: bytes) -> Iterator[bytes]:
 
 
 def _line(text: bytes) -> bytes:
-    if text.startswith(b"["):  # a pair of Loki's
-        try:
-            at, line, *_ = json.loads(text)
-            text = json.dumps({"timestamp": at, "line": line}).encode()
-        except ValueError:
-            pass
+    if text.startswith(b"["):
+        text = _of_list(text)
     return b" ".join(text.splitlines()) + b"\n"
+
+
+def _of_list(text: bytes) -> bytes:
+    """A pair of Loki's, or a row of cells with their names, as an object."""
+    try:
+        given = json.loads(text)
+    except ValueError:
+        return text
+    if len(given) > 1 and all(isinstance(each, str) for each in given[:2]):
+        return json.dumps({"timestamp": given[0], "line": given[1]}).encode()
+    named = named_in(given)
+    return text if named is None else json.dumps(named).encode()
 
 
 def rows(pieces: Iterable[bytes]) -> Iterator[bytes]:

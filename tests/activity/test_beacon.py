@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import msgspec
 import pytest
@@ -52,7 +53,7 @@ def test_one_event_and_a_batch_of_them() -> None:
         ({"id": ""}, Reason.MALFORMED, "1 to 128"),
         ({"id": "x" * 129}, Reason.MALFORMED, "1 to 128"),
         ({"id": [7]}, Reason.UNKNOWN_FIELD_TYPE, "`id` must be text"),
-        ({"title": ["a"]}, Reason.UNKNOWN_FIELD_TYPE, "`title` must be text"),
+        ({"title": ["a", "b"]}, Reason.UNKNOWN_FIELD_TYPE, "`title` must be text"),
         ({"user": {"id": 5}}, Reason.UNKNOWN_FIELD_TYPE, "`user` must be text"),
         ({"user": True}, Reason.UNKNOWN_FIELD_TYPE, "`user` must be text"),
         ({"visitor": {"n": 1}}, Reason.UNKNOWN_FIELD_TYPE, "`visitor` must be text"),
@@ -112,6 +113,13 @@ def test_a_wrong_event_is_refused_alone(wrong: dict[str, Any], reason: Reason, w
         ({"screen": {"width": 1920, "height": 1080}}, {"screen": "1920x1080"}),
         ({"screen": [1920, 1080]}, {"screen": "1920x1080"}),
         ({"language": [None]}, {"language": ""}),
+        ({"title": ["a"], "referrer": False}, {"title": "a", "referrer": ""}),
+        ({"search": ["shoes"]}, {"search": Search("shoes")}),
+        ({"search": {"term": ["x"], "results": "1.234"}}, {"search": Search("x", 1234)}),
+        ({"search": {"term": "x", "results": "1\u202f234\u202f567"}}, {"search": Search("x", 1_234_567)}),
+        ({"screen": ["1920", 1080.0]}, {"screen": "1920x1080"}),
+        ({"interactive": "off"}, {"interactive": False}),
+        ({"ts": []}, {"ts": ""}),
     ],
 )
 def test_a_wrong_type_whose_sense_is_plain_counts(sent: dict[str, Any], read: dict[str, Any]) -> None:
@@ -137,6 +145,8 @@ def test_nested_however_deep_it_is_taken_or_refused_in_words(brackets: str | tup
         (b"{", Reason.MALFORMED, "not JSON"),
         (b"\x00\x01", Reason.MALFORMED, "not JSON"),
         (b"[1]", Reason.MALFORMED, "a list"),
+        (b'"{"', Reason.MALFORMED, "a text"),
+        (b'{"a":1}\n{', Reason.MALFORMED, "not JSON"),
         (b"null", Reason.MALFORMED, "null"),
         (b'{"events":{}}', Reason.UNKNOWN_FIELD_TYPE, "list"),
         (b"[" * 100_000, Reason.MALFORMED, "JSON"),
@@ -153,6 +163,29 @@ def test_a_body_that_cannot_be_read_is_one_refusal(raw: bytes, reason: Reason, w
     assert isinstance(refused, Refusal)
     assert (refused.index, refused.reason) == (0, reason)
     assert word in refused.detail
+
+
+TWO = body(VIEW, VIEW)
+ONE = json.dumps(VIEW)
+
+
+@pytest.mark.parametrize(
+    ("raw", "count"),
+    [
+        (json.dumps([VIEW, VIEW]).encode(), 2),
+        (f"{ONE}\n{ONE}\r\n\n".encode(), 2),
+        (json.dumps({"events": VIEW}).encode(), 1),
+        (json.dumps({"events": {"0": VIEW, "2": VIEW}}).encode(), 2),
+        (json.dumps(TWO.decode()).encode(), 2),
+        (TWO + b"\0", 2),
+        (body(VIEW, sent_at=""), 1),
+        (b"data=" + quote(TWO).encode(), 2),
+        (b"payload=" + TWO, 2),
+        (urlencode(VIEW).encode() + b"\r\n", 1),
+    ],
+)
+def test_a_body_whose_sense_is_plain_counts(raw: bytes, count: int) -> None:
+    assert parse(raw).items == [Incoming(site="example.com", type=EventType.PAGEVIEW, url=VIEW["url"])] * count
 
 
 def test_an_event_that_is_no_object_is_refused_alone() -> None:

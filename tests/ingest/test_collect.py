@@ -205,7 +205,21 @@ def test_a_gzip_bomb_is_never_unpacked(server: Running) -> None:
     "headers", [{}, {"Content-Type": "application/x-www-form-urlencoded"}, {"Content-Encoding": "gzip"}]
 )
 def test_gzip_is_known_by_its_first_bytes(server: Running, headers: dict[str, str]) -> None:
-    assert server.post(gzip.compress(json.dumps(pageview()).encode()), headers).status == 202
+    packed = json.dumps(pageview()).encode()
+    assert server.post(gzip.compress(packed), headers).status == 202
+    assert server.post(gzip.compress(packed[:20]) + gzip.compress(packed[20:]) + b"\0", headers).status == 202
+
+
+def test_a_body_in_zlib_or_another_charset_is_read(server: Running, log: Log) -> None:
+    text = json.dumps(pageview(title="café"), ensure_ascii=False)
+    assert server.post(zlib.compress(text.encode()), {"Content-Encoding": "deflate"}).status == 202
+    assert server.post(b"x\x9c" + text.encode()).reasons() == ["malformed"]
+    for charset in ("ISO-8859-1", "windows-1252", "utf-16", "utf-16le", "UTF-8"):
+        written = text.encode(charset)
+        assert server.post(written, {"Content-Type": f'application/json; charset="{charset}"'}).status == 202
+    assert server.post(text.encode("utf-16")).status == 202
+    assert {event["title"] for event in log.events()} == {"café"}
+    assert len(log.events()) == 7
 
 
 def test_too_many_events_in_a_request(server: Running) -> None:
@@ -226,6 +240,11 @@ def test_times_beyond_the_clamp_are_clamped_unless_the_sender_has_the_key(server
     for occurred_at, clamped in stored.items():
         assert clamped
         assert now - 73 * 3_600_000 < occurred_at < now + 120_000
+
+
+def test_events_with_an_empty_time_are_each_an_event(server: Running, log: Log) -> None:
+    assert server.post({"events": [pageview(ts=ts) for ts in ("", "", [], None)]}).json()["accepted"] == 4
+    assert len({event["id"] for event in log.events()} - {""}) == 4
 
 
 def test_a_named_visitor_needs_the_key(server: Running, log: Log) -> None:

@@ -30,14 +30,16 @@ NAMES: dict[str, tuple[str, ...]] = {
         "timelocal", "timeiso8601", "msec", "startutc", "starttime", "startlocal", "requesttimeepoch",
         "edgestarttimestamp", "timestart", "timemsec", "dateaccess", "timestamp", "time", "ts", "datetime", "eventtime",
         "eventtimestamp", "eventtimestampms", "requestreceivedat", "reqtimesec", "timeepoch", "startedat",
-        "timegenerated", "when", "edgeendtimestamp", "t",
+        "timegenerated", "when", "edgeendtimestamp", "requestdatetime", "timemicros", "unixtime", "timeunixnano",
+        "timestampseconds", "t",
     ),
     "client": (
-        "remoteaddr", "requestclientip", "remoteip", "clientip", "clienthost", "clientaddr", "cip", "csip", "requestremoteip",
+        "remoteaddr", "requestclientip", "remoteip", "clientip", "clienthost", "clientaddr", "cip", "csip",
+        "requestremoteip",
         "requestremoteaddr", "httprequestremoteip", "sourceip", "identitysourceip", "clientaddress", "remoteaddress",
         "downstreamremoteaddress", "downstreamremoteaddresswithoutport", "sourceaddress", "remotehost",
-        "remoteipaddress", "clientrealip", "srcip", "cliip", "ipaddress", "ip", "client", "remote", "src", "addr",
-        "host",
+        "remoteipaddress", "clientrealip", "srcip", "cliip", "requestip", "calleripaddress", "idorigh",
+        "ipaddress", "ip", "client", "remote", "src", "addr", "host",
     ),
     "forwarded": (
         *(before + name for name in _PASSED_ON for before in _BEFORE), "forwardedfor", "xff", "realip",
@@ -56,11 +58,11 @@ NAMES: dict[str, tuple[str, ...]] = {
         "httptarget", "resource",
     ),
     "query": ("args", "querystring", "csuriquery", "query", "urlquery", "rawquerystring", "uriquery", "requestquery",
-              "httpquery", "querystr"),
+              "httpquery", "querystr", "uriparam"),
     "status": (
         "status", "statuscode", "responsecode", "response", "scstatus", "downstreamstatus", "httpresponsestatuscode",
         "responsestatus", "responsestatuscode", "httprequeststatus", "edgeresponsestatus", "httpstatus",
-        "httpstatuscode", "originstatus", "code", "resstatuscode",
+        "httpstatuscode", "originstatus", "code", "resstatuscode", "returncode",
     ),
     "referrer": (
         "httpreferer", "httpreferrer", "referer", "referrer", "csreferer", "csreferrer", "requestheadersreferer",
@@ -70,11 +72,12 @@ NAMES: dict[str, tuple[str, ...]] = {
     "agent": (
         "httpuseragent", "useragent", "agent", "csuseragent", "requestheadersuseragent", "requestuseragent",
         "headersuseragent", "useragentoriginal", "httprequestuseragent", "clientrequestuseragent", "ua", "cuseragent",
+        "clientua",
     ),
     "host": (
-        "xhostheader", "httphost", "requestheadershost", "headershost", "clientrequesthost", "requesthost", "reqhost",
-        "authority", "vhost", "virtualhost", "host", "servername", "cshost", "urldomain", "propertieshostname",
-        "serveraddress", "domain", "site",
+        "xhostheader", "hostheader", "httphost", "httphostname", "requestheadershost", "headershost",
+        "clientrequesthost", "requesthost", "reqhost", "authority", "vhost", "virtualhost", "host", "servername",
+        "cshost", "urldomain", "propertieshostname", "serveraddress", "domain", "site",
     ),
 }  # fmt: skip
 # What some programs call the time of a line of JSON, and others something else: a duration, or when it was collected.
@@ -91,6 +94,7 @@ _IN_WORDS = {"time": "a time", "client": "a client's address", "status": "a stat
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 METHOD = re.compile(r"[A-Za-z]{1,32}(?:-[A-Za-z]{1,32})*")
+_REQUEST_LINE = re.compile(r"[A-Z]{3,10} [^ ].* HTTP/[0-9.]{1,3}")
 # `TCP_HIT/200` is of caches, `200 OK` of those who add the words.
 _STATUS = re.compile(r" ?(?:[A-Z_]{1,32}/)?([0-9]{1,9})(?:\.0)?(?: [A-Za-z' -]{0,40})?", re.ASCII)
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://([^/?#\s]{1,260})")
@@ -242,8 +246,10 @@ class Fields:
 
     def _request(self, values: Mapping[str, str]) -> tuple[str, str]:
         method, target = self._first("method", values), self._first("target", values)
+        if not method and _REQUEST_LINE.fullmatch(target):
+            method, target = split_request(target)
         if self._all_get and target:
-            method = "GET"
+            method = method or "GET"
         if self._whole and _HOST_AND_PATH.match(target):
             target = f"https://{target}"
         elif target and target == values.get("reqpath") and target[0] != "/":  # Akamai's

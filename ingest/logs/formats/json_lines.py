@@ -33,9 +33,11 @@ _LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for 
 _HEX = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+")
 _decoder = msgspec.json.Decoder(dict[str, Any])
 WRAPPERS = frozenset(
-    ("log", "message", "msg", "line", "raw", "textpayload", "event", "original", "shortmessage", "fullmessage", "body")
+    ("log", "message", "msg", "line", "raw", "textpayload", "event", "original", "shortmessage", "fullmessage", "body",
+     "stringvalue")
 )
 _OF_MACHINES = frozenset(("kubernetes", "host", "agent", "container", "docker", "cloud", "labels", "resource"))
+_KINDS_OF_NAMES = ("name", "key", "field")
 _LONGEST_HEAD = 512  # characters before an object
 _NAMES_OF_TIME = frozenset(NAMES["time"])
 _TIME = re.compile(r"[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9:.,]{8,18}(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))?(?=\s)")
@@ -206,11 +208,25 @@ def first_of(key: str, value: Any) -> Any:
     return value[0] if value else ""
 
 
-def _named_in(values: list[Any]) -> dict[str, Any] | None:
-    """Return the values of `[{"name": …, "value": …}]`, as Amazon writes headers; None of another list."""
-    if not all(isinstance(each, dict) and isinstance(each.get("name"), str) and "value" in each for each in values):
-        return None
-    return {each["name"]: each["value"] for each in values}
+def named_in(values: list[Any]) -> dict[str, Any] | None:
+    """Return the values of a list of names and values, which are objects or pairs; None of another list.
+
+    So Amazon writes headers (`name`, `value`) and the cells of a search (`field`), and OpenTelemetry attributes (`key`,
+    and in `value` an object that names its type)."""
+    found: dict[str, Any] = {}
+    for each in values:
+        if isinstance(each, dict) and "value" in each:
+            name, value = next((each[kind] for kind in _KINDS_OF_NAMES if kind in each), None), each["value"]
+            if isinstance(value, dict) and len(value) == 1:
+                value = next(iter(value.values()))
+        elif isinstance(each, list) and len(each) == 2:
+            name, value = each
+        else:
+            return None
+        if not isinstance(name, str):
+            return None
+        found[name] = value
+    return found or None
 
 
 def _flat(given: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, str]:
@@ -220,7 +236,7 @@ def _flat(given: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, 
         if value is None:
             continue
         if isinstance(value, list):
-            value = _named_in(value) or first_of(compact(before + name), value)
+            value = named_in(value) or first_of(compact(before + name), value)
         if isinstance(value, dict):
             if depth < DEEPEST:
                 found |= _flat(value, before + name, depth + 1)

@@ -24,9 +24,9 @@ _ENDINGS: dict[str, tuple[str, ...]] = {
     ),
     "query": ("urlquery", "querystring", "requestquery"),
     "status": ("statuscode", "httpstatus", "responsestatus", "responsecode", "downstreamstatus"),
-    "referrer": ("referer", "referrer"),
-    "agent": ("useragent", "useragentoriginal", "accessagent"),
-    "host": ("requesthost", "httphost", "headershost", "headerhost", "authority", "urldomain"),
+    "referrer": ("referer", "referrer", "httprefer", "referrerheader"),
+    "agent": ("useragent", "useragentoriginal", "useragentheader", "accessagent"),
+    "host": ("requesthost", "httphost", "headershost", "headerhost", "authority", "urldomain", "serveraddress"),
     "forwarded": (
         "xforwardedfor", "xoriginalforwardedfor", "cfconnectingip", "trueclientip", "fastlyclientip", "xrealip",
         "headersforwarded", "headerforwarded",

@@ -22,9 +22,6 @@ _APACHE = re.compile(
     r"([0-9]{1,2})[/-]([A-Za-z]{3})[/-]([0-9]{4})[: ]([0-9]{2}:[0-9]{2}):([0-9]{2})(?:[.,]([0-9]{1,9}))?"
     r"[ \t]*(?:UTC|GMT|Z|([+-][0-9]{2}:?[0-9]{2}))?"
 )
-_OF_C = re.compile(  # Sun Jun  1 12:00:00 2025, as ctime has it
-    r"[A-Za-z]{3} ([A-Za-z]{3}) +([0-9]{1,2}) ([0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))? ([0-9]{4})"
-)
 _NUMBER = re.compile(r"[0-9]{1,19}(?:\.[0-9]{0,18})?(?:[eE]\+?[0-9]{1,2})?")
 _RFC_1123 = re.compile(  # Sun, 01 Jun 2025 12:00:00 GMT
     r"(?:[A-Za-z]{3}, *)?([0-9]{1,2}) ([A-Za-z]{3}) ([0-9]{4}) ([0-9]{2}:[0-9]{2}):([0-9]{2})"
@@ -33,6 +30,15 @@ _RFC_1123 = re.compile(  # Sun, 01 Jun 2025 12:00:00 GMT
 _KIBANA = re.compile(  # Jun 1, 2025 @ 12:00:00.000
     r"([A-Za-z]{3}) ([0-9]{1,2}), ([0-9]{4}) @ ([0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
 )
+_OF_C = re.compile(  # Sun Jun  1 12:00:00 2025, and Sun Jun 01 2025 12:00:00 GMT+0200 (Central European Summer Time)
+    r"[A-Za-z]{3} ([A-Za-z]{3}) {1,2}([0-9]{1,2}) (?:([0-9]{4}) )?([0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
+    r"(?: (?:GMT|UTC)?([+-][0-9]{4})?(?: \([A-Za-z ]{1,40}\))?)?(?: ([0-9]{4}))?"
+)
+_OF_NET = re.compile(r"/Date\(([0-9]{1,15})(?:[+-][0-9]{4})?\)/")
+_AMERICAN = re.compile(  # 6/1/2025, 12:00:00.000 PM
+    r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}),? ([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))? ([AP])M"
+)
+_PLACE = re.compile(r"\[[A-Za-z_/+-]{1,32}\]?$")  # of a zone, behind its offset, as Java writes it
 _ZONE_NAME = re.compile(r"[ \t]*(?:UTC|GMT)$")
 _NAME_OF_OFFSET = re.compile(r"(?<=[+-][0-9]{4})[ \t]+[A-Z]{2,5}$")  # as Go writes a time
 _COLON_BEHIND_DAY = re.compile(r"(?<=^[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}):")
@@ -63,15 +69,22 @@ def time_in(text: str) -> int | None:
     if found is not None:
         day, month, year, minute, seconds, zone = found.groups()
         return _apache_time(f"{day}/{month}/{year}:{minute}", seconds, None, zone or "+0000")
-    found = _OF_C.fullmatch(text)
-    if found is not None:
-        month, day, minute, seconds, fraction, year = found.groups()
-        return _apache_time(f"{day}/{month}/{year}:{minute}", seconds, fraction, "+0000")
     found = _KIBANA.fullmatch(text)
     if found is not None:
         month, day, year, minute, seconds, fraction = found.groups()
         return _apache_time(f"{day}/{month}/{year}:{minute}", seconds, fraction, "+0000")
-    return iso_time(text)
+    found = _OF_C.fullmatch(text)
+    if found is not None:
+        month, day, year, minute, seconds, fraction, zone, last = found.groups()
+        return _apache_time(f"{day}/{month}/{year or last}:{minute}", seconds, fraction, zone or "+0000")
+    found = _AMERICAN.fullmatch(text)
+    if found is not None:
+        month, day, year, hour, minute, seconds, fraction, half = found.groups()
+        hours = int(hour) % 12 + 12 * (half == "P")
+        name = calendar.month_abbr[int(month)] if int(month) <= 12 else ""
+        return _apache_time(f"{day}/{name}/{year}:{hours:02}:{minute}", seconds, fraction, "+0000")
+    found = _OF_NET.fullmatch(text)
+    return _since_1970(found[1]) if found is not None else iso_time(text)
 
 
 @lru_cache(maxsize=4096)
@@ -89,7 +102,7 @@ def apache_minute(minute: str, zone: str) -> int | None:
 
 def iso_time(text: str) -> int | None:
     """Return the milliseconds UTC of a time by ISO 8601, with a blank for its T too; None where it is none."""
-    text = _ZONE_NAME.sub("Z", _NAME_OF_OFFSET.sub("", text.strip()))
+    text = _ZONE_NAME.sub("Z", _NAME_OF_OFFSET.sub("", _PLACE.sub("", text.strip()).upper()))
     text = _COLON_BEHIND_DAY.sub("T", text).replace(" ", "T", 1).replace(" ", "").replace("/", "-")
     if "T" not in text:
         return None

@@ -48,6 +48,13 @@ WITHIN: dict[str, Any] = {
         {"_index": "x", "_source": line} for line in LINES]}},
     "Loki's search": {"status": "success", "data": {"resultType": "streams", "result": [
         {"stream": {"job": "x"}, "values": [["1748779203000000000", line] for line in COMBINED]}], "stats": {}}},
+    "Amazon's search by fields": {"results": [
+        [{"field": "@timestamp", "value": "2025-06-01 12:00:03.000"}, {"field": "@message", "value": line}]
+        for line in COMBINED], "status": "Complete"},
+    "Graylog's search": {"query": "*", "messages": [
+        {"message": {"source": "web-1", "timestamp": "2025-06-01T12:00:03Z", "message": line}} for line in COMBINED]},
+    "OpenTelemetry's collector": {"resourceLogs": [{"resource": {"attributes": []}, "scopeLogs": [
+        {"scope": {}, "logRecords": [{"timeUnixNano": "1", "body": {"stringValue": line}} for line in COMBINED]}]}]},
     "own events as they are sent": {"sent_at": NOON, "events": EVENTS},
     "an array": LINES,
     "an array of events": EVENTS,

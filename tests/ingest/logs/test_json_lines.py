@@ -191,6 +191,33 @@ LINES: dict[str, tuple[dict[str, Any], Request]] = {
             "http.user_agent": AGENT, "http.client_ip": "192.0.2.7", "http.referer": FROM}},
         WHOLE,
     ),
+    "OpenTelemetry's records": (
+        {"timeUnixNano": str(NOON * 1_000_000), "body": {"stringValue": "x"}, "attributes": [
+            {"key": "client.address", "value": {"stringValue": "192.0.2.7"}},
+            {"key": "http.request.method", "value": {"stringValue": "GET"}},
+            {"key": "http.response.status_code", "value": {"intValue": "200"}},
+            {"key": "url.path", "value": {"stringValue": "/a"}}, {"key": "url.query", "value": {"stringValue": "q=x"}},
+            {"key": "server.address", "value": {"stringValue": "www.example.com"}},
+            {"key": "user_agent.original", "value": {"stringValue": AGENT}},
+            {"key": "http.request.header.referer", "value": {"arrayValue": FROM}}]},
+        WHOLE,
+    ),
+    "headers in pairs": (
+        {"time": ISO, "client": "192.0.2.7", "method": "GET", "path": "/a?q=x", "status": 200,
+         "headers": [["host", "www.example.com"], ["user-agent", AGENT], ["referer", FROM]]},
+        WHOLE,
+    ),
+    "S3's log out of a table": (
+        {"requestdatetime": "01/Jun/2025:12:00:00 +0000", "remoteip": "192.0.2.7", "request_uri": "GET /a?q=x HTTP/1.1",
+         "httpstatus": "200", "referrer": FROM, "useragent": AGENT, "hostheader": "www.example.com"},
+        WHOLE,
+    ),
+    "Suricata": (
+        {"timestamp": "2025-06-01T12:00:00.000000+0000", "src_ip": "192.0.2.7", "dest_ip": "10.0.0.1", "http": {
+            "hostname": "www.example.com", "url": "/a?q=x", "http_user_agent": AGENT, "http_refer": FROM,
+            "http_method": "GET", "status": 200}},
+        WHOLE,
+    ),
     "Azure's Log Analytics": (
         {"TimeGenerated": ISO, "clientIp_s": "192.0.2.7", "httpMethod_s": "GET", "userAgent_s": AGENT,
          "requestUri_s": "https://www.example.com:443/a?q=x", "httpStatusCode_d": 200, "referer_s": FROM},
