@@ -14,9 +14,7 @@ out of range, a stray bracket), never keep a password, and cost about a microsec
 
 `search_term` reads what a visitor searched for on the site from the parameters of the results page: whatever the
 form's framework makes of a parameter's name (`Q`, `q[]`, `search[term]`, `searchText`), in UTF-8 or the older encodings
-of the web, encoded once or twice, also for HTML. What is no UTF-8 is read in the encoding that the address itself names
-(`ie=gb2312`, or `_charset_`, which browsers fill in), else as Windows-1252, so two different terms stay two: a term is
-too short to tell its encoding from its bytes.
+of the web (`encodings`), encoded once or twice, also for HTML.
 """
 
 from __future__ import annotations
@@ -28,6 +26,8 @@ from html import unescape
 from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
 
 import msgspec
+
+from activity.encodings import as_text, named
 
 LONGEST_URL = 4096  # characters kept of an address
 
@@ -187,8 +187,7 @@ def without_www(host: str) -> str:
 
 
 def parameters(query: str) -> dict[str, str]:
-    """Returns the decoded parameters of a query: "+" is a space, and bytes that are not UTF-8 are in the encoding that
-    one of the parameters names, or Windows-1252.
+    """Returns the decoded parameters of a query: "+" is a space, and bytes that are not UTF-8 are read by `encodings`.
 
     The first of several parameters with one name wins. Parameters with a blank value are skipped. A tool that puts tags
     behind an address which has a query already may have written "?" for "&", or encoded all of it.
@@ -199,10 +198,10 @@ def parameters(query: str) -> dict[str, str]:
     if "=" not in query and "%3D" in query.upper():
         query = unquote(query, errors="surrogateescape")
     pairs = parse_qsl(query, errors="surrogateescape")
-    codec = "" if all(value.isascii() for _, value in pairs) else _codec(pairs)
+    codec = "" if all(value.isascii() for _, value in pairs) else named(pairs)
     for name, value in pairs:
         if value.strip():
-            found.setdefault(_as_text(name, codec), _as_text(value, codec))
+            found.setdefault(as_text(name, codec), as_text(value, codec))
     return found
 
 
@@ -359,7 +358,7 @@ def decoded_again(term: str) -> str:
         text = raw.decode("utf-8", "surrogateescape")
         if _STRAY.search(text) and _BY_HAND.search(unescaped):
             break  # somebody typed "5%de"
-        term = _as_text(text)
+        term = as_text(text)
     if not term.isascii():
         term = _read_twice(term)
     if "&" in term and not _ENTITY.fullmatch(term):  # that was what they looked for
@@ -377,44 +376,6 @@ def _read_twice(term: str) -> str:
 
 def _code_unit(match: re.Match[str]) -> str:
     return bytes.fromhex(match[0].replace("%u", "")).decode("utf-16-be", "replace")
-
-
-# What pages call their encoding: a parameter, and names without "-" and "_", as the browsers' standard reads them.
-_NAMES_ENCODING = frozenset(("_charset_", "charset", "encoding", "enc", "ie", "ei"))
-_CODECS = {
-    "gbk": "gb18030", "gb2312": "gb18030", "gb18030": "gb18030", "big5": "big5hkscs", "euckr": "cp949",
-    "shiftjis": "cp932", "sjis": "cp932", "xsjis": "cp932", "windows31j": "cp932", "eucjp": "euc_jp",
-    "koi8r": "koi8_r", "koi8u": "koi8_u",
-    **{f"{name}{number}": f"cp{number}" for name in ("windows", "cp") for number in range(1250, 1259)},
-    **{f"iso8859{number}": f"iso8859_{number}" for number in range(2, 17) if number not in (9, 11, 12)},
-    "iso88599": "cp1254", "iso885911": "cp874", "windows874": "cp874", "tis620": "cp874",
-}  # fmt: skip
-
-
-def _codec(pairs: Sequence[tuple[str, str]]) -> str:
-    """Python's name of the encoding that a parameter names; "" if none does, or one that is not known."""
-    told = (re.sub("[-_]", "", value).lower() for name, value in pairs if name.lower() in _NAMES_ENCODING)
-    return next((_CODECS[name] for name in told if name in _CODECS), "")
-
-
-def _as_text(text: str, codec: str = "") -> str:
-    """The text whose bytes that were no UTF-8, which are surrogates in it, make it one in another encoding; each byte
-    is its letter in Windows-1252 if they do not fit that encoding."""
-    if text.isascii():
-        return text
-    if codec and _STRAY.search(text):
-        try:
-            return text.encode("utf-8", "surrogateescape").decode(codec)
-        except UnicodeError:
-            pass
-    return _STRAY.sub(lambda match: _windows_1252(ord(match[0]) - 0xDC00), text)
-
-
-def _windows_1252(byte: int) -> str:
-    try:
-        return bytes((byte,)).decode("cp1252")
-    except UnicodeDecodeError:  # five bytes are no letter there
-        return chr(byte)
 
 
 def tidy_term(text: str) -> str:
