@@ -18,7 +18,7 @@ from functools import lru_cache
 import msgspec
 
 from activity.sources import Kind, is_unset, kind_of, name_of
-from activity.url import host_of
+from activity.url import decoded_again, host_of, in_letters
 
 _LONGEST = 256  # characters kept of each text
 
@@ -61,6 +61,13 @@ _CLICKS = {
     "igshid": ("instagram", ""),
     "igsh": ("instagram", ""),
     "fbclid": ("facebook", ""),
+    "tblci": ("taboola", "cpc"),
+    "dicbo": ("outbrain", "cpc"),
+    "mc_cid": ("mailchimp", "email"),
+    "_hsmi": ("hubspot", "email"),
+    "_kx": ("klaviyo", "email"),
+    "mkt_tok": ("marketo", "email"),
+    "ck_subscriber_id": ("convertkit", "email"),
 }
 # Matomo's names of the same tags, which links that were made for it have.
 _MATOMO = {
@@ -74,13 +81,18 @@ _MATOMO = {
 }  # fmt: skip
 _AS_USUAL = frozenset("abcdefghijklmnopqrstuvwxyz_0123456789-")  # what names of parameters consist of
 _TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
+_NEXT_TAG = re.compile(r"[?&](?:amp;)?(?=utm_[a-z]+=)", re.IGNORECASE)  # in a value, where it was encoded along with it
 
 _PAID = re.compile(r"cp|ppc|retargeting|paid")  # matched at the start; "cp" may stand anywhere
 _SHOP = re.compile(r"(^|[^a-df-z])shop|shopping")
 _DISPLAY = frozenset(("display", "banner", "expandable", "interstitial", "cpm"))
-_SOCIAL = frozenset(("social", "social-network", "social-media", "sm", "social network", "social media"))
-_EMAIL = frozenset(("email", "e-mail", "e_mail", "e mail", "newsletter"))
+_SOCIAL = frozenset(("social", "social-network", "social-media", "socialmedia", "organic-social", "sm"))
+_EMAIL = frozenset(("email", "e-mail", "newsletter"))
 _AFFILIATE = frozenset(("affiliate", "affiliates"))
+_GAPS = re.compile(r"[\s_]")
+# Of sites that show a page under a host of theirs, in which "-" stands for "." and "--" for "-".
+_COPIES = (".cdn.ampproject.org", ".translate.goog", ".bing-amp.com")
+_COPY_BY_PATH = re.compile(r"cdn\.ampproject\.org/[a-z]/(?:s/)?([^/?#]+\.[^/?#]+)", re.IGNORECASE)
 
 
 def origin(parameters: Mapping[str, str], referrer_host: str) -> Origin:
@@ -96,6 +108,8 @@ def origin(parameters: Mapping[str, str], referrer_host: str) -> Origin:
     if not _MATOMO.keys().isdisjoint(parameters):
         theirs = {ours: parameters[name] for name, ours in reversed(_MATOMO.items()) if parameters.get(name)}
         parameters = theirs | {name: value for name, value in parameters.items() if value}
+    if any("utm_" in parameters.get(name, "").lower() for name in _TAGS):
+        parameters = _taken_apart(parameters)
     get = parameters.get
     click = next((name for name in _CLICKS if parameters.get(name)), "")
     tags = [_tidy(get(name, "")) for name in _TAGS]
@@ -113,20 +127,45 @@ def _usual(parameters: Mapping[str, str]) -> dict[str, str]:
     """The parameters by their names in lower case, without what an address copied out of HTML puts before them."""
     usual: dict[str, str] = {}
     for name, value in parameters.items():
-        usual.setdefault(name.lower().removeprefix("amp;"), value)
+        usual.setdefault(name.strip().lower().removeprefix("amp;"), value)
     return usual
+
+
+def _taken_apart(parameters: Mapping[str, str]) -> dict[str, str]:
+    """The parameters where the value of one tag may hold the next ones: "google&utm_medium=cpc"."""
+    apart = dict(parameters)
+    for name in _TAGS:
+        apart[name], *others = _NEXT_TAG.split(apart.get(name, ""))
+        for other in others:
+            behind, _, value = other.partition("=")
+            apart[behind.lower()] = apart.get(behind.lower()) or value
+    return apart
 
 
 def referrer_host(referrer: str) -> str:
     """Returns the host of a referrer: a web host in lower case without port, or the name of an Android app.
 
-    At most 256 characters; "" for every other scheme and for a text without a host. Never raises.
+    Of a page that a cache or a translator shows it is the page's own host. At most 256 characters; "" for every other
+    scheme and for a text without a host. Never raises.
     """
     scheme, mark, rest = referrer.partition("://")
     if not mark or scheme.lower() not in ("http", "https", "android-app"):
         return ""
     authority = rest.partition("/")[0].partition("?")[0].partition("#")[0]
-    return host_of(authority.rpartition("@")[2])[:_LONGEST]
+    if (copied := _COPY_BY_PATH.match(rest)) is not None:
+        authority = copied[1]
+    return original_host(in_letters(host_of(authority.rpartition("@")[2])[:_LONGEST]))
+
+
+def original_host(host: str) -> str:
+    """Returns the host whose page a cache or a translator shows under a host of its own, such as
+    "www-example-com.translate.goog"; else the host itself."""
+    for domain in _COPIES:
+        label = host.removesuffix(domain)
+        if label != host and "." not in label:
+            original = "-".join(part.replace("-", ".") for part in in_letters(label).split("--"))
+            return original if "." in original.strip(".") and original == host_of(original.lstrip(".")) else host
+    return host
 
 
 @lru_cache(maxsize=2048)
@@ -147,6 +186,7 @@ def _classify(
 
 
 def _channel(source: str, medium: str, campaign: str, kind: Kind | None) -> str:
+    spelled = _GAPS.sub("-", medium)
     paid = "cp" in medium or _PAID.match(medium) is not None
     shop = kind is Kind.SHOPPING or _SHOP.search(campaign) is not None
     rules = (
@@ -158,11 +198,11 @@ def _channel(source: str, medium: str, campaign: str, kind: Kind | None) -> str:
         ("Display", medium in _DISPLAY),
         ("Paid Other", paid),
         ("Organic Shopping", shop),
-        ("Organic Social", kind is Kind.SOCIAL or medium in _SOCIAL),
+        ("Organic Social", kind is Kind.SOCIAL or spelled in _SOCIAL),
         ("Organic Video", kind is Kind.VIDEO or "video" in medium),
         ("AI Assistants", kind is Kind.AI),
         ("Organic Search", kind is Kind.SEARCH or medium == "organic"),
-        ("Email", kind is Kind.EMAIL or source in _EMAIL or medium in _EMAIL),
+        ("Email", kind is Kind.EMAIL or source in _EMAIL or spelled in _EMAIL),
         ("Affiliates", medium in _AFFILIATE),
         ("Audio", medium == "audio"),
         ("SMS", source == "sms" or medium == "sms"),
@@ -176,5 +216,5 @@ def _channel(source: str, medium: str, campaign: str, kind: Kind | None) -> str:
 
 
 def _tidy(text: str) -> str:
-    text = text.strip()[:_LONGEST]
+    text = (decoded_again(text) if "%" in text else text).strip()[:_LONGEST]
     return text if text.isprintable() else "".join(char for char in text if char.isprintable())

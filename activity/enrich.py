@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from activity import url as search
-from activity.attribution import origin, referrer_host
+from activity.attribution import origin, original_host, referrer_host
 from activity.compat.protocol import Tracked
 from activity.definitions import kept_since
 from activity.event import Event, EventType, content_id, derived_id, event_id
@@ -25,7 +25,7 @@ from activity.geo import NOWHERE, Place
 from activity.incoming import Incoming, Revenue, time_of
 from activity.refusal import Reason, Refusal
 from activity.sources import VERSION as SOURCES_VERSION
-from activity.url import parameters, without_session_ids, without_www
+from activity.url import in_letters, parameters, without_session_ids, without_www
 from activity.url import parse as parse_address
 from activity.user_agent import Agent, data_version
 
@@ -75,7 +75,7 @@ class SiteRules(msgspec.Struct, frozen=True, cache_hash=True):
         return max(oldest, self.expired_before)
 
     def own_hosts(self) -> frozenset[str]:
-        """Returns the hosts of the domain and of the further origins, in lower case and without `www.`."""
+        """Returns the hosts of the domain and of the further origins: lower case, own letters, without `www.`."""
         return _own_hosts(self.domain, self.origins)
 
     def owns(self, host: str) -> bool:
@@ -85,7 +85,7 @@ class SiteRules(msgspec.Struct, frozen=True, cache_hash=True):
 
 @lru_cache(maxsize=1024)
 def _own_hosts(domain: str, origins: tuple[str, ...]) -> frozenset[str]:
-    hosts = {without_www(domain.lower())}
+    hosts = {without_www(in_letters(domain.lower()))}
     for entry in origins:
         address = parse_address(entry if "://" in entry else f"https://{entry}")
         if address is not None:
@@ -95,7 +95,7 @@ def _own_hosts(domain: str, origins: tuple[str, ...]) -> frozenset[str]:
 
 @lru_cache(maxsize=4096)
 def _owns(hosts: frozenset[str], host: str) -> bool:
-    host = without_www(host)
+    host = without_www(in_letters(host))
     return host in hosts or any(host.endswith(f".{own}") for own in hosts)
 
 
@@ -112,7 +112,7 @@ def _page(site: SiteRules, url: str, referrer: str) -> _Page | None:
         return None
     query = parameters(address.query) if address.query else {}
     host = referrer_host(referrer) if referrer else ""
-    if host and (without_www(host) == without_www(address.host) or site.owns(host)):
+    if host and (without_www(host) == without_www(original_host(address.host)) or site.owns(host)):
         host = ""  # a click inside the site is not an origin
     came = origin(query, host)
     template = Event(

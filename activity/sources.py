@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from functools import lru_cache
 
-from activity.url import host_of
+from activity.url import host_of, in_letters
 
 VERSION = "5"
 
@@ -45,7 +45,9 @@ _HOSTS: dict[Kind, str] = {
         search.bluewin.ch search.bt.com search.xfinity.com search.avast.com search.avira.com search.avira.net
         safesearch.avira.com search.f-secure.com search.disconnect.me searchlock.com search.myway.com
         mywebsearch.com alohafind.com oceanhero.today search.zum.com search.sapo.pt leta.mullvad.net
-        ghosterysearch.com karmasearch.org privacywall.org zapmeta.com
+        ghosterysearch.com karmasearch.org privacywall.org zapmeta.com msn.com centrum.cz
+        startsiden.no kvasir.no search.ukr.net search.auone.jp search.smt.docomo.ne.jp websearch.rakuten.co.jp
+        search.nate.com so.toutiao.com wiby.me stract.com search.walla.co.il
     """,
     Kind.SOCIAL: """
         facebook.com messenger.com instagram.com threads.com x.com linkedin.com reddit.com pinterest.com
@@ -54,7 +56,10 @@ _HOSTS: dict[Kind, str] = {
         weibo.com wechat.com douban.com zhihu.com xing.com nextdoor.com stackoverflow.com stackexchange.com
         meetup.com disqus.com livejournal.com slashdot.org digg.com mix.com flipboard.com getpocket.com line.me
         viadeo.com lemmy.world lemmy.ml kakao.com slack.com teams.microsoft.com producthunt.com mstdn.social
-        mstdn.jp mas.to chaos.social techhub.social infosec.exchange troet.cafe workplace.com
+        mstdn.jp mas.to chaos.social techhub.social infosec.exchange troet.cafe workplace.com superuser.com
+        serverfault.com askubuntu.com mathoverflow.net xiaohongshu.com truthsocial.com gab.com mixi.jp plurk.com
+        b.hatena.ne.jp zalo.me web.skype.com yammer.com smartnews.com yelp.com tripadvisor.com trustpilot.com
+        goodreads.com flickr.com deviantart.com pixiv.net indiehackers.com
     """,
     Kind.VIDEO: """
         youtube.com vimeo.com dailymotion.com twitch.tv tiktok.com bilibili.com rumble.com odysee.com youku.com
@@ -72,13 +77,15 @@ _HOSTS: dict[Kind, str] = {
         chatgpt.com openai.com perplexity.ai claude.ai gemini.google.com copilot.microsoft.com deepseek.com
         mistral.ai grok.com poe.com you.com phind.com meta.ai pi.ai character.ai huggingface.co kimi.com
         chat.qwen.ai doubao.com notebooklm.google.com iask.ai andisearch.com felo.ai genspark.ai manus.im
-        duck.ai
+        duck.ai lmarena.ai t3.chat openrouter.ai blackbox.ai chat.z.ai lumo.proton.me yiyan.baidu.com
+        yuanbao.tencent.com metaso.cn aistudio.google.com
     """,
     Kind.EMAIL: """
         mail.google.com outlook.live.com mail.yahoo.com mail.proton.me mail.ru mail.aol.com webmail.free.fr
         app.fastmail.com mail.zoho.com mail.yandex.ru mail.yandex.com deref-gmx.net deref-web.de mail.qq.com
         mail.163.com mailchi.mp icloud.com tutanota.com app.tuta.com hey.com app.hey.com
-        deref-mail.com campaign-archive.com list-manage.com
+        deref-mail.com campaign-archive.com list-manage.com substack.com urldefense.com mimecast.com
+        secure-web.cisco.com linkprotect.cudasvc.com clicktime.symantec.com url.avanan.click
     """,
 }
 HOSTS: dict[str, Kind] = {host: kind for kind, hosts in _HOSTS.items() for host in hosts.split()}
@@ -125,9 +132,10 @@ TAGS: dict[str, Kind] = {tag: kind for kind, tags in _TAGS.items() for tag in ta
 _NETWORKS: dict[str, str] = {
     # search engines
     "google.com": "google adwords gads com.google.android.googlequicksearchbox com.google.android.apps.searchlite "
-    "syndicatedsearch.goog",
+    "syndicatedsearch.goog webcache.googleusercontent.com gmb google-my-business google-business-profile",
     "bing.com": "bing microsoft com.microsoft.bing com.microsoft.binglite",
-    "duckduckgo.com": "duckduckgo ddg duck.com com.duckduckgo.mobile.android",
+    "duckduckgo.com": "duckduckgo ddg duck.com com.duckduckgo.mobile.android "
+    "duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion",
     "yahoo.com": "yahoo com.yahoo.mobile.client.android.search com.yahoo.mobile.client.android.yahoo",
     "yahoo.co.jp": "jp.co.yahoo.android.yjtop",
     "yandex.ru": "yandex yandex.direct ya.ru ru.yandex.searchplugin com.yandex.searchapp",
@@ -140,24 +148,28 @@ _NETWORKS: dict[str, str] = {
     "naver.com": "naver com.nhn.android.search",
     "daum.net": "daum net.daum.android.daum",
     "seznam.cz": "seznam cz.seznam.sbrowser",
+    "msn.com": "msn ntp.msn.com",
     "ask.com": "ask",
     "aol.com": "aol",
     "sogou.com": "sogou",
     "so.com": "haosou.com",
+    "marginalia-search.com": "marginalia marginalia.nu",
     # social networks
-    "facebook.com": "facebook fb face-book fb.com fb.me com.facebook.katana com.facebook.lite com.facebook.mlite",
-    "messenger.com": "messenger fb-messenger facebook-messenger m.me com.facebook.orca",
+    "facebook.com": "facebook fb fcb fbad face-book fb.com fb.me fb.watch com.facebook.katana com.facebook.lite "
+    "com.facebook.mlite facebookwkhpilnemxj7asaniu7vnjjbiltxjqhye3mhbshg7kx5tfyd.onion",
+    "messenger.com": "messenger msg fb-messenger facebook-messenger m.me com.facebook.orca",
     "workplace.com": "workplace l.workplace.com",
     "instagram.com": "instagram ig insta instagr.am ig.me com.instagram.android com.instagram.lite",
     "threads.com": "threads threads.net com.instagram.barcelona",
     "x.com": "x twitter twitter.com t.co twitter-x x-twitter com.twitter.android com.twitter.android.lite",
     "linkedin.com": "linkedin linked-in lnkd.in com.linkedin.android com.linkedin.android.lite",
-    "reddit.com": "reddit redd.it com.reddit.frontpage com.laurencedawson.reddit_sync",
+    "reddit.com": "reddit redd.it reddit.app.link com.reddit.frontpage com.laurencedawson.reddit_sync "
+    "com.andrewshu.android.reddit",
     "pinterest.com": "pinterest pin.it com.pinterest",
     "tumblr.com": "tumblr t.umblr.com href.li com.tumblr",
     "medium.com": "medium link.medium.com com.medium.reader",
     "quora.com": "quora qr.ae com.quora.android",
-    "vk.com": "vk vkontakte vk.ru vk.cc vkontakte.ru com.vkontakte.android",
+    "vk.com": "vk vkontakte vk.ru vk.cc vk.me vkontakte.ru com.vkontakte.android",
     "ok.ru": "odnoklassniki odnoklassniki.ru ru.ok.android",
     "bsky.app": "bluesky bsky bsky.social xyz.blueskyweb.app",
     "snapchat.com": "snapchat com.snapchat.android",
@@ -174,13 +186,18 @@ _NETWORKS: dict[str, str] = {
     "kakao.com": "kakao kakaotalk com.kakao.talk",
     "nextdoor.com": "nextdoor com.nextdoor",
     "xing.com": "xing com.xing.android",
-    "news.ycombinator.com": "hn hackernews hacker-news ycombinator",
+    "news.ycombinator.com": "hn hackernews hacker-news ycombinator hckrnews.com hn.algolia.com hackerweb.app "
+    "hn.premii.com quiethn.com io.github.hidroh.materialistic com.stefandekanski.hackernews.free",
+    "xiaohongshu.com": "xiaohongshu rednote rednote.com xhslink.com com.xingin.xhs",
+    "smartnews.com": "smartnews jp.gocro.smartnews.android",
+    "truthsocial.com": "truthsocial truth-social com.truthsocial.android.app",
     "producthunt.com": "producthunt product-hunt com.producthunt.android",
     "flipboard.com": "flipboard flip.it flipboard.app",
-    "getpocket.com": "pocket com.ideashower.readitlater.pro",
+    "getpocket.com": "pocket pocket.co pocket-mylist pocket-saves pocket-hits pocket-newtab "
+    "com.ideashower.readitlater.pro",
     # video
     "youtube.com": "youtube yt you-tube youtu.be youtube-nocookie.com com.google.android.youtube",
-    "tiktok.com": "tiktok tik-tok tiktokv.com com.zhiliaoapp.musically com.ss.android.ugc.trill",
+    "tiktok.com": "tiktok tik-tok tik.tok tiktokv.com com.zhiliaoapp.musically com.ss.android.ugc.trill",
     "twitch.tv": "twitch tv.twitch.android.app",
     "vimeo.com": "vimeo com.vimeo.android.videoapp",
     "dailymotion.com": "dailymotion dai.ly com.dailymotion.dailymotion",
@@ -204,8 +221,8 @@ _NETWORKS: dict[str, str] = {
     "perplexity.ai": "perplexity perplexity.com pplx.ai ai.perplexity.app.android",
     "claude.ai": "claude claude.com com.anthropic.claude",
     "gemini.google.com": "gemini google-gemini bard bard.google.com com.google.android.apps.bard",
-    "copilot.microsoft.com": "copilot microsoft-copilot copilot.com copilot.cloud.microsoft edgeservices.bing.com "
-    "com.microsoft.copilot",
+    "copilot.microsoft.com": "copilot microsoft-copilot copilot.com copilot.cloud.microsoft m365.cloud.microsoft "
+    "edgeservices.bing.com com.microsoft.copilot",
     "deepseek.com": "deepseek com.deepseek.chat",
     "mistral.ai": "mistral le-chat ai.mistral.chat",
     "grok.com": "grok x.ai ai.x.grok",
@@ -214,12 +231,17 @@ _NETWORKS: dict[str, str] = {
     "phind.com": "phind",
     "kimi.com": "kimi kimi.moonshot.cn com.moonshot.kimichat",
     # mail
-    "mail.google.com": "gmail google-mail gmail.com com.google.android.gm",
-    "outlook.live.com": "outlook outlook.com outlook.office.com outlook.office365.com outlook.cloud.microsoft "
-    "com.microsoft.office.outlook",
+    "mail.google.com": "gmail google-mail gmail.com inbox.google.com com.google.android.gm",
+    "outlook.live.com": "outlook hotmail outlook.com hotmail.com mail.live.com outlook.office.com "
+    "outlook.office365.com outlook.cloud.microsoft com.microsoft.office.outlook",
     "mail.yahoo.com": "yahoo-mail com.yahoo.mobile.client.android.mail",
     "mail.proton.me": "proton protonmail mail.protonmail.com ch.protonmail.android",
     "mail.ru": "e.mail.ru touch.mail.ru away.mail.ru ru.mail.mailapp",
+    "mail.yandex.ru": "yandex-mail ru.yandex.mail",
+    "substack.com": "substack open.substack.com com.substack.app",
+    # gateways that rewrite the links of mails
+    "urldefense.com": "urldefense.proofpoint.com urldefense.us",
+    "mimecast.com": "mimecastprotect.com",
     # others
     "mastodon": "org.joinmastodon.android",
     "email": "e-mail mails com.android.email com.samsung.android.email.provider com.fsck.k9 net.thunderbird.android "
@@ -228,28 +250,44 @@ _NETWORKS: dict[str, str] = {
     "sms": "com.google.android.apps.messaging com.samsung.android.messaging",
     "soundcloud.com": "soundcloud exit.sc gate.sc com.soundcloud.android",
     "docs.google.com": "com.google.android.apps.docs",
-    "news.google.com": "google-news googlenews com.google.android.apps.magazines",
+    "news.google.com": "google-news googlenews news.url.google.com com.google.android.apps.magazines",
+    "translate.google.com": "google-translate translate.googleusercontent.com com.google.android.apps.translate",
+    "maps.google.com": "google-maps com.google.android.apps.maps",
+    "github.com": "github com.github.android",
+    "feedly.com": "feedly com.devhd.feedly",
+    "inoreader.com": "inoreader com.innologica.inoreader",
+    "apple.news": "applenews apple-news",
+    "dzen.ru": "dzen zen.yandex.ru",
 }
 _SPELLINGS = {spelling: name for name, text in _NETWORKS.items() for spelling in (name, *text.split())}
 # Subdomains of these are other services, or other people's sites.
 _ALONE = frozenset(
-    ("google.com", "yandex.ru", "amazon.com", "ebay.com", "tumblr.com", "medium.com", "mail.ru")
+    ("google.com", "yandex.ru", "amazon.com", "ebay.com", "tumblr.com", "medium.com", "mail.ru", "substack.com")
 )
 _PACKAGE = re.compile(r"(com|org|net|tv|ru|jp|cz|ai|de|ch|xyz|flipboard)\.")  # how names of Android apps begin
 _GAPS = re.compile(r"[\s_-]+")
 _AROUND = " \t\"'`,;.:!"  # copied along with a tag
 # What people, and the networks' own placeholders, write behind a network's name: where on it a link stands.
 _PLACES = frozenset(
-    ("ad", "ads", "advertising", "app", "bio", "campaign", "desktop", "direct", "explore", "feed", "feeds", "group",
-     "groups", "mobile", "organic", "page", "paid", "post", "posts", "profile", "reels", "social", "stories", "story")
+    ("ad", "ads", "advertising", "app", "bio", "campaign", "channel", "company", "cpc", "cpm", "description", "desktop",
+     "direct", "explore", "feed", "feeds", "group", "groups", "marketplace", "mobile", "organic", "page", "paid",
+     "post", "posts", "ppc", "profile", "reel", "reels", "remarketing", "retargeting", "search", "shorts", "social",
+     "stories", "story", "video", "videos")
 )  # fmt: skip
-_UNSET = frozenset(("null", "undefined", "none", "(none)", "not set", "(not set)", "(not provided)", "(direct)", "-"))
+_UNSET = frozenset(
+    ("null", "undefined", "none", "(none)", "not set", "(not set)", "(not provided)", "(direct)", "-", "n/a", "#n/a")
+)
 _PLACEHOLDER = re.compile(r"\{\{?[^{}]*\}?\}|\[[^\[\]]*\]|%[^%]*%|\$\{[^{}]*\}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 _END = re.compile(r"[/?#]")  # of an address's authority
 _DEVICE = re.compile(r"(?:www\d?|m|mobile|amp|touch|wap)\.")
 _INNER_DEVICE = re.compile(r"(?<=\.)(?:(?:m|mobile)\.)+(?=[^.]+\.[^.]+$)")  # en.m.wikipedia.org
-_WEBMAIL = re.compile(r"(?:webmail\d*|roundcube|zimbra|owa)\.")
+_WEBMAIL = re.compile(r"(?:webmail\d*|e?mail\d*|poczta|roundcube|zimbra|owa)\.")
+# What software of many sites is, by the label that such a site's host often begins with.
+_BY_LABEL = {
+    "mastodon": Kind.SOCIAL, "mstdn": Kind.SOCIAL, "lemmy": Kind.SOCIAL, "pixelfed": Kind.SOCIAL,
+    "misskey": Kind.SOCIAL, "peertube": Kind.VIDEO, "searx": Kind.SEARCH, "searxng": Kind.SEARCH,
+}  # fmt: skip
 _LONGEST = 256  # characters of a name
 _SECOND_LEVEL = frozenset(("co", "com", "org", "net", "gov", "edu", "ac", "or", "ne"))
 
@@ -266,7 +304,7 @@ def name_of(source: str) -> str:
     if scheme := _SCHEME.match(text):
         authority = _END.split(text[scheme.end() :], maxsplit=1)[0]
         text = host_of(authority.rpartition("@")[2]) or text
-    text = _in_letters(text) if "xn--" in text and " " not in text else text
+    text = text if " " in text else in_letters(text)
     host = _without_device(_SCHEME.sub("", text.strip(_AROUND), count=1).partition("/")[0].partition("?")[0])
     rest = _without_device(text)
     return _network(host) or _network_of_tag(host) or (rest if rest == text else name_of(rest))
@@ -282,10 +320,11 @@ def kind_of(source: str) -> Kind | None:
         if host in PLAIN_HOSTS:
             return None
         if kind := HOSTS.get(host):
-            return kind
+            return Kind.EMAIL if kind is Kind.SEARCH and _WEBMAIL.match(name) else kind
     if brand := _brand(name):
         return brand[0]
-    return Kind.EMAIL if _WEBMAIL.match(name) else None
+    label, dot, _ = name.partition(".")
+    return Kind.EMAIL if _WEBMAIL.match(name) else _BY_LABEL.get(label) if dot else None
 
 
 def is_unset(tag: str) -> bool:
@@ -297,14 +336,19 @@ def is_unset(tag: str) -> bool:
 def _network(host: str) -> str | None:
     if brand := _brand(host):
         return brand[1]
-    for above in _above(host):
-        if (above == host or ("." in above and above not in _ALONE)) and (name := _SPELLINGS.get(above)):
-            return name
+    home = _at_home(host)
+    for above in _above(home):
         kind = HOSTS.get(above)
-        if kind in (Kind.EMAIL, Kind.SEARCH) and above not in _ALONE:
-            return above  # the many servers of one provider
-        if kind or above in PLAIN_HOSTS:
-            return None
+        if kind is Kind.SEARCH and _WEBMAIL.match(home):
+            return home
+        if (above == home or ("." in above and above not in _ALONE)) and (name := _SPELLINGS.get(above)):
+            return name
+        if (kind in (Kind.EMAIL, Kind.SEARCH) and above not in _ALONE) or above in PLAIN_HOSTS:
+            return above  # the many servers of one provider, or one service of many countries
+        if kind:
+            return home
+    if home != host:
+        return home
     if _PACKAGE.match(host):
         labels = host.split(".")
         for end in range(len(labels) - 1, 1, -1):
@@ -328,28 +372,29 @@ def _network_of_tag(tag: str) -> str | None:
     return None
 
 
-def _in_letters(host: str) -> str:
-    """The host of which "xn--…" is what browsers send; the text itself if it is none."""
-    try:
-        letters = host.encode("ascii").decode("idna")
-        return letters if letters.isprintable() and letters.encode("idna") == host.encode() else host
-    except UnicodeError:
-        return host
-
-
 def _brand(host: str) -> tuple[Kind, str] | None:
-    """The brand of google.de, google.com, amazon.com.br: its label, then a short one, or `com` and the like of a
-    country."""
+    """The brand of google.de, google.com, amazon.com.br."""
+    before, brand = _branded(host)
+    part = before[0] if before else "m"
+    return brand if len(before) < 2 and (part in _BRAND_PARTS or len(part) == 2) else None
+
+
+def _at_home(host: str) -> str:
+    """The host of the same service at the brand's main domain: scholar.google.com for scholar.google.de."""
+    before, brand = _branded(host)
+    return host if brand is None or _PACKAGE.match(host) else ".".join([*before, brand[1]])
+
+
+def _branded(host: str) -> tuple[list[str], tuple[Kind, str] | None]:
+    """The labels before a brand's, and the brand, of a host whose brand has a short label behind it, or `com` and the
+    like of a country."""
     labels = host.split(".")
     for size in (1, 2):
         of_country = len(labels[-1]) == 2 and not _SECOND_LEVEL.isdisjoint(labels[-2:-1])
-        if len(labels) > size and (of_country if size == 2 else len(labels[-1]) <= 3):
-            before = labels[: -size - 1]
-            if len(before) > 1 or (before and before[0] not in _BRAND_PARTS and len(before[0]) != 2):
-                continue
-            if brand := _BRANDS.get(labels[-size - 1]):
-                return brand
-    return None
+        fits = len(labels) > size and (of_country if size == 2 else len(labels[-1]) <= 3)
+        if fits and (brand := _BRANDS.get(labels[-size - 1])):
+            return labels[: -size - 1], brand
+    return [], None
 
 
 def _above(host: str) -> Iterator[str]:

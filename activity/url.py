@@ -1,19 +1,20 @@
 """A page's address, taken apart and normalised so that one page is one row, and the search term in it.
 
-The normal form is that of RFC 3986, section 6.2.2: percent-encoding in upper case and only where it is needed, dot
-segments removed, scheme and host in lower case. Characters that an address may not hold (é, a space, a byte that is
-not UTF-8) are percent-encoded, as browsers do but access logs, pixels and hand-written senders do not. `readable`
-decodes a path again for people. The session ids that servers of Java and ASP.NET put into paths are removed, also of
-referrers. A fragment is a place on the page and no part of it, but for those that begin with "/" or "!": a router in
-the browser has its pages there, so "#/about" belongs to the path, and a query behind it to the query.
+The normal form is that of RFC 3986, section 6.2: percent-encoding in upper case and only where it is needed, dot
+segments removed, scheme and host in lower case, no port that is the scheme's own. A host stands in its own letters
+(bücher.example). Characters that an address may not hold (é, a space, a byte that is not UTF-8) are percent-encoded,
+and a backslash is a slash, as browsers have it but access logs, pixels and hand-written senders do not. `readable`
+decodes a path again for people. Session ids that servers put into paths and queries are removed, also of referrers. A
+fragment is a place on the page and no part of it, but for those that begin with "/" or "!": a router in the browser has
+its pages there, so "#/about" belongs to the path, and a query behind it to the query. What a login hands back in a
+fragment ("#/access_token=…") is no page.
 
 We do not use `urllib.parse` to split an address: the parser must accept everything that a browser may show (a port
 out of range, a stray bracket), never keep a password, and cost about a microsecond.
 
 `search_term` reads what a visitor searched for on the site from the parameters of the results page: whatever the
 form's framework makes of a parameter's name (`Q`, `q[]`, `search[term]`, `searchText`), in UTF-8 or the older encodings
-of the web, encoded once or twice, also for HTML. What is no UTF-8 is read as Windows-1252, so two different terms stay
-two.
+of the web (`encodings`), encoded once or twice, also for HTML.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
 
 import msgspec
 
+from activity.encodings import as_text, named
+
 LONGEST_URL = 4096  # characters kept of an address
 
 _SCHEMES = frozenset(("http", "https", "file"))
 _NOT_IN_HOST = frozenset(' "#%/<>?@\\^`{|}')
 
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_DELIMITERS = frozenset("!$&'()*+,;=:@/?#")  # percent-encoding these changes what they mean
+_KEPT = frozenset("!$&'()*+,;=:@/?#%\\")  # percent-encoding these changes what they mean
 _NORMAL = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?]*")
 _NOT_NORMAL = re.compile(r"%([0-9A-Fa-f]{2})|%|[^%A-Za-z0-9\-._~!$&'()*+,;=:@/?]+")
 _ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
@@ -42,15 +45,31 @@ _ASP_SESSION = re.compile(r"/\((?:[AFSX]\([A-Za-z0-9_-]+\))+\)(?=/)")
 _SECOND_QUESTION = re.compile(
     r"^\?+|\?(?=(?:utm|mtm|pk)_[a-z]+=)|(?<=[=&])([^&=/?]*)\?(?=[a-z_][a-z0-9_-]*=)", re.IGNORECASE
 )
-_SESSION = re.compile(r";jsessionid=[^/;]*", re.IGNORECASE)
-_AROUND_PATH = re.compile(r"((?:[^/?#]*//)?[^/?#]*)([^?#]*)(.*)", re.DOTALL)  # of any text
+# Of Java, PHP, ColdFusion and SAP, also with ";" encoded. `sid` is a session if it is as long as one.
+_SESSION = re.compile(
+    r"(?:;|%3B)(?:(?:jsession_?id[a-z]*|sessionid|phpsessid|cfid|cftoken|sap-contextid)(?:=|%3D)(?:(?!%3B)[^/;&?#])*"
+    r"|sid(?:=|%3D)[0-9a-z]{12,}(?=[/;%&?#]|$))",
+    re.IGNORECASE,
+)
+_SESSION_PARAMETER = re.compile(
+    r"(?:amp;)?(?:phpsessid|jsessionid|asp\.net_sessionid|aspsessionid[a-z]*|cfid|cftoken|oscsid|zenid|xtcsid)=",
+    re.IGNORECASE,
+)
+_MAY_HAVE_IDS = re.compile(r"[;(@]|%3B|sess|sid=|cfid|cftoken|zenid", re.IGNORECASE)
+_AROUND_PATH = re.compile(r"([^/?#]*//)?([^/?#]*)([^?#]*)(.*)", re.DOTALL)  # of any text
+# What OAuth and OpenID Connect put into a fragment; a router may have put its "/" before it.
+_LOGIN = re.compile(
+    r"[/!]*(?:access_token|id_token|refresh_token|token_type|expires_in|scope|state|session_state|code|iss"
+    r"|error|error_description)="
+)
+_OWN_PORTS = {"http": "80", "https": "443"}
 
 
 class Address(msgspec.Struct, frozen=True, gc=False):
     """The parts of a page's address that an event keeps; `url` has at most 4,096 characters."""
 
     url: str  # in normal form, without user name and password, and without a fragment that is no route
-    host: str  # lower case, without port; "" for file://
+    host: str  # lower case, in its own letters, without port; "" for file://
     path: str  # in normal form; starts with "/"; a route behind it: "/shop#/basket"
     query: str  # percent-encoding in normal form; without "?"; what a route has comes last
 
@@ -64,6 +83,9 @@ def parse(text: str) -> Address | None:
     if not text.isprintable():
         text = "".join(char for char in text if char >= " " and char != "\x7f")
     text, _, fragment = text.partition("#")
+    if "\\" in text:
+        text, question, query = text.partition("?")
+        text = text.replace("\\", "/") + question + query
     scheme, mark, rest = text.strip().partition("://")
     scheme = scheme.lower()
     if not mark or scheme not in _SCHEMES:
@@ -74,11 +96,15 @@ def parse(text: str) -> Address | None:
         host = ""
     else:
         authority = authority.rpartition("@")[2].lower()
-        host = host_of(authority)
+        host = in_letters(host_of(authority))
         if not host:
             return None
+        if authority != host:
+            authority = _authority(host, authority, _OWN_PORTS[scheme])
     path = normal_path(f"/{path}")
-    query = encoded(query)
+    if query:
+        query = _without_parameters(encoded(query))
+        question = "?" if query else ""
     shown = path if slash or scheme == "file" else ""
     url = f"{scheme}://{authority}{shown}{question}{query}"
     if len(url) > LONGEST_URL:  # percent-encoding made it longer
@@ -87,7 +113,7 @@ def parse(text: str) -> Address | None:
         url = f"{scheme}://{authority}{path}{question if query else ''}{query}"
     if fragment.startswith(("/", "!")):
         name, _, behind = fragment.partition("#")[0].partition(":~:")[0].partition("?")
-        route, behind = _route(name), encoded(behind)
+        route, behind = _route(name), _without_parameters(encoded(behind))
         longer = url + (f"{route or '#/'}?{behind}" if behind else route)
         if len(longer) <= LONGEST_URL:
             joined = "&".join(part for part in (query, behind) if part)
@@ -101,7 +127,7 @@ def normal_path(path: str) -> str:
         page, _, fragment = path.partition("#")
         if fragment.startswith(("/", "!")):
             return normal_path(page) + _route(fragment)
-    path = _without_ids(encoded(path))
+    path = _without_ids(encoded(path.replace("\\", "/")))
     return _without_dots(path) if "/." in path else path
 
 
@@ -117,16 +143,22 @@ def readable(path: str) -> str:
 
 
 def without_session_ids(address: str) -> str:
-    """Returns an address as it was sent, but without session ids in its path, at most 4,096 characters. Never raises.
+    """Returns an address as it was sent, but without session ids, user name and password, at most 4,096 characters.
 
-    A path that had one is returned in normal percent-encoding.
+    A path or query that had a session id is returned in normal percent-encoding. Never raises.
     """
-    if ";" not in address and "(" not in address:
+    if not _MAY_HAVE_IDS.search(address):
         return address[:LONGEST_URL]
-    site, path, rest = _AROUND_PATH.findall(address)[0]
-    sent = encoded(path)
-    kept = _without_ids(sent)
-    return _cut(address if kept == sent else site + kept + rest, LONGEST_URL)
+    scheme, authority, path, rest = _AROUND_PATH.findall(address)[0]
+    query, mark, fragment = rest.removeprefix("?").partition("#")
+    if scheme:
+        authority = authority.rpartition("@")[2]
+    if (kept := _without_ids(sent := encoded(path))) != sent:
+        path = kept
+    if (kept := _without_parameters(sent := encoded(query))) != sent:
+        query, rest = kept, "?" if kept else ""
+    question = "?" if rest.startswith("?") else ""
+    return _cut(scheme + authority + path + question + query + mark + fragment, LONGEST_URL)
 
 
 def host_of(authority: str) -> str:
@@ -138,13 +170,24 @@ def host_of(authority: str) -> str:
     return "" if _NOT_IN_HOST.intersection(host) else host
 
 
+def in_letters(host: str) -> str:
+    """Returns the host of which "xn--…" is what browsers send; the text itself if it is none."""
+    if "xn--" not in host:
+        return host
+    try:
+        letters = host.encode("ascii").decode("idna")
+        return letters if letters.isprintable() and letters.encode("idna") == host.encode() else host
+    except UnicodeError:
+        return host
+
+
 def without_www(host: str) -> str:
     """Returns the host without a leading `www.`."""
     return host.removeprefix("www.")
 
 
 def parameters(query: str) -> dict[str, str]:
-    """Returns the decoded parameters of a query: "+" is a space, and bytes that are not UTF-8 are Windows-1252.
+    """Returns the decoded parameters of a query: "+" is a space, and bytes that are not UTF-8 are read by `encodings`.
 
     The first of several parameters with one name wins. Parameters with a blank value are skipped. A tool that puts tags
     behind an address which has a query already may have written "?" for "&", or encoded all of it.
@@ -154,9 +197,11 @@ def parameters(query: str) -> dict[str, str]:
         query = _SECOND_QUESTION.sub(r"\1&", query)
     if "=" not in query and "%3D" in query.upper():
         query = unquote(query, errors="surrogateescape")
-    for name, value in parse_qsl(query, errors="surrogateescape"):
+    pairs = parse_qsl(query, errors="surrogateescape")
+    codec = "" if all(value.isascii() for _, value in pairs) else named(pairs)
+    for name, value in pairs:
         if value.strip():
-            found.setdefault(_as_text(name), _as_text(value))
+            found.setdefault(as_text(name, codec), as_text(value, codec))
     return found
 
 
@@ -167,11 +212,27 @@ def encoded(text: str) -> str:
 
 def _route(fragment: str) -> str:
     """The route in normal form, with its "#"; "" for "/" and "!", which routers have for the page itself."""
-    return f"#{encoded(fragment)}" if fragment.strip("/!") else ""
+    route = _without_ids(encoded(fragment))
+    return f"#{route}" if route.strip("/!") and not _LOGIN.match(route) else ""
+
+
+def _authority(host: str, authority: str, own_port: str) -> str:
+    """The host and its port, if that is not the scheme's own."""
+    port = authority.rpartition("]")[2].partition(":")[2]
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown}:{port}" if port not in ("", own_port) else shown
+
+
+def _without_parameters(query: str) -> str:
+    """A query in normal form without the session ids in it."""
+    if not _MAY_HAVE_IDS.search(query):
+        return query
+    parts = _SESSION.sub("", query).split("&")
+    return "&".join(part for part in parts if not _SESSION_PARAMETER.match(part))
 
 
 def _without_ids(path: str) -> str:
-    if ";" in path:
+    if ";" in path or "%3B" in path:
         path = _SESSION.sub("", path)
     return _ASP_SESSION.sub("", path) if "(" in path else path
 
@@ -211,7 +272,7 @@ def _decoded(run: str) -> str:
     text = bytes.fromhex(run.replace("%", "")).decode("utf-8", "surrogateescape")
     return "".join(
         char
-        if char.isprintable() and char != "%" and char not in _DELIMITERS
+        if char.isprintable() and char not in _KEPT
         else quote(char.encode("utf-8", "surrogateescape"), safe="")
         for char in text
     )
@@ -222,14 +283,14 @@ SEARCH_PARAMETERS = ("q", "query", "s", "search", "searchword", "k", "keyword", 
 
 _LONGEST_TERM = 256  # characters kept of a term
 _TIMES = 3  # that a term's encoding is undone
-_BRACKETS = re.compile(r"[\[\].{}():]+")
+_BRACKETS = re.compile(r"[\[\].{}():$]+")
 _GAPS = re.compile(r"[_\s-]+")
 # Of `search[term]` and `search_term`.
 _WORDS = frozenset(
     ("term", "terms", "text", "value", "query", "string", "phrase", "fulltext", "match", "for", "key", "input",
      "apifulltext", "blockform", "q")
 )  # fmt: skip
-_BEHIND = _WORDS | {"word", "words"}  # of `searchword`
+_BEHIND = _WORDS | {"word", "words", "param", "box", "val"}  # of `searchword`
 _CONTAINS = ("_cont", "_matches", "_contains", "_like")  # of `q[title_cont]`
 _KNOWN_AS = {"keys": "keywords", "ssearch": "search"}  # by Drupal and Shopware
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
@@ -249,7 +310,7 @@ def search_term(parameters: Mapping[str, str], names: Sequence[str] = SEARCH_PAR
     if not parameters:
         return ""
     for name in names:
-        term = tidy_term(_decoded_again(parameters.get(name, "")))
+        term = tidy_term(decoded_again(parameters.get(name, "")))
         if term:
             return term
     terms: dict[str, str] = {}
@@ -257,7 +318,7 @@ def search_term(parameters: Mapping[str, str], names: Sequence[str] = SEARCH_PAR
         for meant in _meant(name):
             terms.setdefault(meant, value)
     for name in names:
-        term = tidy_term(_decoded_again(terms.get(name.lower(), "")))
+        term = tidy_term(decoded_again(terms.get(name.lower(), "")))
         if term:
             return term
     return ""
@@ -278,14 +339,17 @@ def _meant(name: str) -> Iterator[str]:
         whole = _GAPS.sub("", first)
         if len(whole) > 1 or whole == "q":  # `_k` and `_s` are something else
             yield _KNOWN_AS.get(whole, whole)
+        if first.startswith("_") and first.endswith("_keywords"):  # of Liferay's portlets
+            yield "keywords"
         for word in ("search", "query"):
             behind = whole.removeprefix(word) if whole.startswith(word) else ""
             if behind in _BEHIND or behind.removeprefix("key") in _BEHIND:
                 yield word
 
 
-def _decoded_again(term: str) -> str:
-    """A term without the percent-encoding of a sender that encodes twice, or with JavaScript's `escape`."""
+def decoded_again(term: str) -> str:
+    """Returns a decoded value without the percent-encoding of a sender that encodes twice, or with JavaScript's
+    `escape`."""
     for _ in range(_TIMES):
         if "%" not in term or not _ENCODED.fullmatch(term):
             break
@@ -294,7 +358,7 @@ def _decoded_again(term: str) -> str:
         text = raw.decode("utf-8", "surrogateescape")
         if _STRAY.search(text) and _BY_HAND.search(unescaped):
             break  # somebody typed "5%de"
-        term = _as_text(text)
+        term = as_text(text)
     if not term.isascii():
         term = _read_twice(term)
     if "&" in term and not _ENTITY.fullmatch(term):  # that was what they looked for
@@ -312,20 +376,6 @@ def _read_twice(term: str) -> str:
 
 def _code_unit(match: re.Match[str]) -> str:
     return bytes.fromhex(match[0].replace("%u", "")).decode("utf-16-be", "replace")
-
-
-def _as_text(text: str) -> str:
-    """The text with each byte that was no UTF-8, which is a surrogate in it, as its letter in Windows-1252."""
-    if text.isascii():
-        return text
-    return _STRAY.sub(lambda match: _windows_1252(ord(match[0]) - 0xDC00), text)
-
-
-def _windows_1252(byte: int) -> str:
-    try:
-        return bytes((byte,)).decode("cp1252")
-    except UnicodeDecodeError:  # five bytes are no letter there
-        return chr(byte)
 
 
 def tidy_term(text: str) -> str:

@@ -59,6 +59,21 @@ from activity.sources import HOSTS, PLAIN_HOSTS, TAGS, Kind, kind_of, name_of
         ("bing.com", [], ["Microsoft Ads", "microsoft_advertising", "bing-ads"]),
         ("yandex.ru", ["https://yandex.com.tr/", "https://ya.ru/"], ["Yandex.Direct", "yandex_direct"]),
         ("whatsapp.com", ["https://l.wl.co/l?u=x"], ["Whats App", "WhatsApp"]),
+        ("scholar.google.com", ["https://scholar.google.de/", "https://scholar.google.co.uk/"], ["scholar.google.com"]),
+        ("translate.google.com", ["https://translate.google.fr/", "https://translate.googleusercontent.com/"], []),
+        ("news.yahoo.com", ["https://news.yahoo.com/", "https://uk.news.yahoo.com/"], []),
+        ("mail.yandex.ru", ["https://mail.yandex.com.tr/", "https://mail.yandex.ru/"], []),
+        ("news.ycombinator.com", ["https://hckrnews.com/", "android-app://io.github.hidroh.materialistic"], ["HN"]),
+        ("outlook.live.com", ["https://snt146.mail.live.com/"], ["Hotmail"]),
+        ("urldefense.com", ["https://urldefense.proofpoint.com/v2/url?u=x", "https://urldefense.com/v3/__x"], []),
+        ("news.example", ["https://news-example.cdn.ampproject.org/", "https://www-news-example.translate.goog/a",
+                          "https://cdn.ampproject.org/c/s/news.example/a", "https://news-example.bing-amp.com/"], []),
+        ("my-news.example", ["https://my--news-example.cdn.ampproject.org/"], []),
+        ("bücher.example", ["https://xn--bcher-example-wob.cdn.ampproject.org/"], []),
+        ("0a1b2c.cdn.ampproject.org", ["https://0a1b2c.cdn.ampproject.org/"], []),
+        ("facebook.com", [], ["fcb", "Facebook Marketplace", "facebook_cpc"]),
+        ("google.com", [], ["google_search_ads", "google-cpc", "GMB"]),
+        ("getpocket.com", [], ["pocket-newtab", "pocket_mylist"]),
         ("facebook fans of hats", [], ["Facebook fans of hats"]),
         ("https://", [], ["https://"]),
         ("spring letter", [], ["Spring Letter", "spring  letter", " SPRING LETTER "]),
@@ -93,6 +108,13 @@ def test_a_network_is_one_source(name: str, referrers: list[str], tags: list[str
         ("suche.web.de", Kind.SEARCH),
         ("mstdn.social", Kind.SOCIAL),
         ("webmail2.example.fr", Kind.EMAIL),
+        ("mail.example.fr", Kind.EMAIL),
+        ("mail.naver.com", Kind.EMAIL),
+        ("email.seznam.cz", Kind.EMAIL),
+        ("mastodon.example", Kind.SOCIAL),
+        ("searx.example", Kind.SEARCH),
+        ("mastodontics", None),
+        ("com.amazon.mp", None),
         ("m.co.uk", None),
         ("ads", None),
         ("xn-- bcher-kva", None),
@@ -109,7 +131,8 @@ def test_each_entry_of_the_lists_means_what_it_says() -> None:
     assert {tag: kind_of(tag) for tag in TAGS} == TAGS
     assert {kind_of(host) for host in PLAIN_HOSTS} == {None}
     assert {name for name in SPELLINGS.values() if kind_of(name) is None} == {
-        "news.google.com", "docs.google.com", "soundcloud.com", "sms"
+        "news.google.com", "docs.google.com", "translate.google.com", "maps.google.com", "soundcloud.com", "sms",
+        "github.com", "feedly.com", "inoreader.com", "apple.news", "dzen.ru",
     }  # fmt: skip
 
 
