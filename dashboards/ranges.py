@@ -175,18 +175,29 @@ def hours(span: DateRange) -> list[int]:
     """Returns the starts (Unix ms) of all hours of a range, as its clock shows them.
 
     An hour begins when the clock shows it full, or when a change of the clocks jumps into it. Where they are put back
-    by half an hour, some minutes of an hour come twice, and it is longer. Clocks change at a quarter of an hour."""
+    by half an hour, some minutes of an hour come twice, and it is longer. Clocks change at a full minute."""
     zone, quarter = zone_named(span.zone), 15 * MINUTE_MS
     starts = [span.start_ms]
     before = datetime.fromtimestamp(span.start_ms / 1000, zone)
     for at in range(span.start_ms - span.start_ms % quarter + quarter, span.end_ms, quarter):
         now = datetime.fromtimestamp(at / 1000, zone)
-        changed = now.utcoffset() != before.utcoffset()
-        just_before = datetime.fromtimestamp((at - MINUTE_MS) / 1000, zone) if changed else before
-        if now.minute == 0 or (changed and just_before.hour != now.hour):
+        if now.utcoffset() != before.utcoffset():
+            starts += _begun_between(max(at - quarter, span.start_ms), at, zone)
+        elif now.minute == 0:
             starts.append(at)
         before = now
     return starts
+
+
+def _begun_between(start_ms: int, end_ms: int, zone: ZoneInfo) -> list[int]:
+    """Returns the hours that begin after one moment and until another (Unix ms), between which the clocks change."""
+    found, before = [], datetime.fromtimestamp(start_ms / 1000, zone)
+    for at in range(start_ms + MINUTE_MS, end_ms + MINUTE_MS, MINUTE_MS):
+        now = datetime.fromtimestamp(at / 1000, zone)
+        if now.minute == 0 or now.hour != before.hour:
+            found.append(at)
+        before = now
+    return found
 
 
 def iso(at_ms: int, zone: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from activity import beacon, codec, geo
+from activity import beacon, client_hints, codec, geo
 from activity import user_agent as agent
 from activity.beacon import Incoming, Limits
 from activity.compat.protocol import Answer, Tracked, TrackerBatch
@@ -213,7 +213,7 @@ class Collector:
         batch, address, refused = submission.batch, submission.address, collected.refused
         whole = submission.tracker is not None
         room = Room(self._limiter, sender(address, self._visitors.salt(received_at)), batch, whole)
-        parsed_agent = agent.parse(submission.user_agent)
+        parsed_agent = client_hints.parse(submission.user_agent, submission.headers)
         where = geo.lookup(self._places, address, self._place_source)
         terms: Terms | None = None
         spelt: str | None = None  # the site of `terms`, spelt as in the previous event
@@ -378,7 +378,7 @@ class Collector:
                 for domain in self._sites_of(submission)
                 if domain != site
             },
-            agent=agent.parse(submission.user_agent),
+            agent=client_hints.parse(submission.user_agent, submission.headers),
             browser=not _is_program(submission.user_agent),
             place=geo.lookup(self._places, submission.address, self._place_source),
         )

@@ -46,6 +46,25 @@ def test_a_harmless_wrong_type_does_not_cost_the_event(
     assert {field: row[field] for field in stored} == stored
 
 
+CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/137.0.0.0 Safari/537.36"
+
+
+@pytest.mark.parametrize(
+    ("name", "brands", "browser", "bot"),
+    [
+        ("plain", "", "Chrome", ""),
+        ("brave", '"Brave";v="137", "Chromium";v="137", "Not/A)Brand";v="24"', "Brave", ""),
+        ("headless", '"HeadlessChrome";v="137", "Chromium";v="137"', "Chrome", "headless"),
+    ],
+)
+def test_a_browser_may_name_itself_beside_its_agent(up: Up, name: str, brands: str, browser: str, bot: str) -> None:
+    headers = {"User-Agent": CHROME} | ({"Sec-CH-UA": brands} if brands else {})
+    assert up.post(event(f"agent-{name}"), headers)[2]["accepted"] == 1
+    where = f"WHERE site = '{SITE}' AND name = 'agent-{name}'"
+    (row,) = until(lambda: up.sql(f"SELECT browser, bot FROM events {where}"), "it is stored")
+    assert row == {"browser": browser, "bot": bot}
+
+
 def test_the_results_of_a_search_may_be_text(up: Up) -> None:
     search = event("", type="search", search={"term": "odd shoes", "results": "12"})
     assert up.post(search)[2]["accepted"] == 1
