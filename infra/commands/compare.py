@@ -15,7 +15,6 @@ from infra.errors import Failed
 from infra.settings import Settings
 from ingest.migration import PRODUCTS
 
-_DAY = click.DateTime(["%Y-%m-%d"])
 _NAMES = ("visitors", "visits", "pageviews")
 _NOTHING = dict.fromkeys(_NAMES, 0)
 
@@ -24,8 +23,8 @@ _NOTHING = dict.fromkeys(_NAMES, 0)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--site", required=True, metavar="DOMAIN", help="The site that was counted by both.")
 @click.option("--with", "product", type=click.Choice(PRODUCTS), required=True, help="Whose export FILE is.")
-@click.option("--from", "first", type=_DAY, metavar="YYYY-MM-DD", help="First day; the export's by default.")
-@click.option("--to", "last", type=_DAY, metavar="YYYY-MM-DD", help="Last day, inclusive; the export's by default.")
+@click.option("--from", "first", type=migration.DAY, metavar="YYYY-MM-DD", help="First day; the export's by default.")
+@click.option("--to", "last", type=migration.DAY, metavar="YYYY-MM-DD", help="Last day; the export's by default.")
 @migration.with_their_site
 @with_json
 @with_settings
@@ -37,6 +36,7 @@ def compare(
     first: datetime | None,
     last: datetime | None,
     their_site: str,
+    day: datetime | None,
     as_json: bool,
 ) -> None:
     """Compare the export of another product with our numbers, day by day, and import nothing.
@@ -55,7 +55,7 @@ def compare(
         refuse_unknown_site(work, site)
         zone = next(iter(work.call("zone", {"site": site})))["zone"]
         try:
-            theirs = by_day(migration.rows(product, files, site, their_site), zone)
+            theirs = by_day(migration.Exported(product, files, site, their_site, day).rows(), zone)
         except ImportFailed as error:
             raise Failed(str(error)) from error
         if theirs.not_understood or theirs.refused:
@@ -67,9 +67,9 @@ def compare(
         end = last.date() if last else max(theirs.days)
         asked = {"site": site, "zone": zone, "first": begin.isoformat(), "last": end.isoformat()}
         ours = {line.pop("day"): line for line in work.call("daily", asked)}
-    days = {day.isoformat(): asdict(numbers) for day, numbers in theirs.days.items() if begin <= day <= end}
-    for day in sorted({*days, *ours}):
-        line = _line(day, days.get(day, _NOTHING), ours.get(day, _NOTHING))
+    days = {its.isoformat(): asdict(numbers) for its, numbers in theirs.days.items() if begin <= its <= end}
+    for its_day in sorted({*days, *ours}):
+        line = _line(its_day, days.get(its_day, _NOTHING), ours.get(its_day, _NOTHING))
         click.echo(json.dumps(line) if as_json else _told(line, product))
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ingest.logs.files import ImportFailed
 from ingest.migration import ga4_reports, goatcounter_json
 from ingest.migration.daily import Numbers, by_day
-from ingest.migration.export import Broken, Left, members
+from ingest.migration.export import Broken, Left
+from ingest.migration.members import members
 from ingest.migration.totals import Counted, DayRow, Total, columns, look
 from tests.ingest.migration import exports
 
