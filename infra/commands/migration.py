@@ -90,7 +90,8 @@ class Exported:
             else:
                 yield from self._read(self.members, self._site, self._theirs, self._tell)
         except ImportFailed as error:
-            raise ImportFailed(f"{error}{looks.advice(self.members, self._product)}") from error
+            advice = looks.advice(self.members, self._product)
+            raise ImportFailed(f"{str(error).removesuffix('.')}{advice}" if advice else str(error)) from error
 
     def _tell(self, sentence: str) -> None:
         if sentence not in self._told:

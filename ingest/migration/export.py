@@ -23,6 +23,7 @@ from ingest.logs.files import ImportFailed, shown
 from ingest.migration.members import Member
 
 _CHUNK = 1 << 16
+_NULL = ("\\N", "NULL")  # as databases write it in CSV
 _ALL_AT_ONCE = 1 << 23  # characters of one object in a JSON array
 
 csv.field_size_limit(1 << 20)
@@ -133,7 +134,8 @@ def csv_rows(
             why = f"column {min(len(values), len(names)) + 1}: {len(values)} values for {len(names)} columns"
             yield Broken(begin, raw, why)
             continue
-        yield Row(begin, dict(zip(names, values, strict=True)), raw)
+        known_values = (None if value in _NULL else value for value in values)
+        yield Row(begin, dict(zip(names, known_values, strict=True)), raw)
 
 
 class _Counted:
@@ -174,8 +176,15 @@ class _Counted:
 
 
 def json_objects(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
-    """Yield the objects of a file, which has one a line or all in an array, with the line where each begins."""
-    yield from _in_array(member) if member.first_byte() == b"[" else _by_line(member)
+    """Yield the objects of a file, with the line where each begins.
+
+    It has one a line, all in an array, or one after the other over several lines each."""
+    if member.first_byte() == b"[":
+        yield from _in_array(member)
+    elif member.begins(_CHUNK).lstrip().partition(b"\n")[0].strip() == b"{":
+        yield from _in_array(member, bare=True)
+    else:
+        yield from _by_line(member)
 
 
 def _by_line(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
@@ -200,9 +209,9 @@ def _valid(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _in_array(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
-    """Read an array piece by piece, so that one object at a time is in memory."""
-    decode, text, number, opened = json.JSONDecoder().raw_decode, "", 1, False
+def _in_array(member: Member, *, bare: bool = False) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
+    """Read an array, without its brackets if they are `bare`, piece by piece: one object at a time is in memory."""
+    decode, text, number, opened = json.JSONDecoder().raw_decode, "", 1, bare
     with member.opened() as raw, io.TextIOWrapper(raw, "utf-8", "replace") as stream:
         while True:
             more = stream.read(_CHUNK)
@@ -224,7 +233,7 @@ def _in_array(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
                 text = text[end:]
             if more and len(text) <= _ALL_AT_ONCE:
                 continue
-            if not text.startswith("]"):
+            if not text.startswith("]") and (text or not bare):
                 what = shown(text[:200].encode()) if text else "the end of the file"
                 yield Broken(number, text[:_CHUNK].encode(), f"the array breaks off at {what}")
             return

@@ -52,6 +52,8 @@ def read(members: Sequence[Member], site: str, theirs: str, _tell: Tell) -> Iter
     Raises ImportFailed where a file is no such export, or holds several streams and none is chosen."""
     streams: set[str] = set()
     for member in members:
+        if member.begins(4) != PARQUET and member.first_byte() not in (b"{", b"[", b""):
+            raise ImportFailed(f"{member.name} is neither JSON nor Parquet: reports as CSV are imported by themselves")
         for found in _rows(member):
             if isinstance(found, Broken):
                 continue
@@ -198,14 +200,24 @@ def _agent(device: dict[str, Any], web: dict[str, Any]) -> Agent:
 
 def _place(geo: dict[str, Any]) -> Place:
     region, city = (str(geo.get(name) or "") for name in ("region", "city"))
-    country = codes().get(str(geo.get("country") or "").lower(), "")
+    country = country_code(str(geo.get("country") or ""))
     return Place(country, region.replace("(not set)", ""), city.replace("(not set)", ""))
 
 
+def country_code(name: str) -> str:
+    """Return the ISO code of a country by its English name; "" where it is none."""
+    return _codes().get(_plain(name), "")
+
+
 @cache
-def codes() -> dict[str, str]:
-    """Return the ISO codes of countries by their English names, in lower case."""
+def _codes() -> dict[str, str]:
     from babel import Locale
 
-    names = {name.lower(): code for code, name in Locale("en").territories.items() if len(code) == 2 and code.isalpha()}
-    return names | _ALSO_CALLED
+    of = {_plain(name): code for code, name in Locale("en").territories.items() if len(code) == 2 and code.isalpha()}
+    return of | _ALSO_CALLED
+
+
+def _plain(name: str) -> str:
+    """Return a country's name as the many ways to write it have it in common."""
+    text = name.lower().replace("\u2019", "'").replace(" & ", " and ").removeprefix("the ")
+    return text.partition(" (islas")[0]

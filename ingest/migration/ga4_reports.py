@@ -16,7 +16,7 @@ from typing import NamedTuple
 from activity.url import normal_path
 from ingest.logs.files import ImportFailed
 from ingest.migration.export import Broken, Left, Row, Tell, csv_rows, header
-from ingest.migration.ga4 import BROWSERS, DEVICES, SYSTEMS, codes
+from ingest.migration.ga4 import BROWSERS, DEVICES, SYSTEMS, country_code
 from ingest.migration.members import PARQUET, Member
 from ingest.migration.totals import Counted, DayRow, Total, count_of, day_of
 
@@ -28,7 +28,7 @@ def _page(text: str) -> str:
 
 
 def _country(text: str) -> str:
-    return codes().get(text.lower(), "")
+    return country_code(text)
 
 
 def _source(text: str) -> str:
@@ -76,6 +76,8 @@ _OURS = {re.sub(r"\W", "", name).lower(): name for name in (*_METRICS, *_DIMENSI
 _LANGUAGE = "names are read in English: set the language of Google Analytics to it, and download it again"
 _RANGE = re.compile(rb"(\d{8})(?:\s*-\s*(\d{8}))?\s*$")
 _NUMBER = re.compile(r"-?[\d.,\s%:\u00a0\u202f'$\u20ac\u00a3]*")
+_SUMS = ("", "total", "totals")
+_ABSENT = ("", "-", "\u2013", "\u2014")
 _DAYS = ("%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y")
 
 
@@ -151,6 +153,8 @@ def _rows(table: _Table, file: int, tell: Tell) -> Iterator[Counted]:
     member = table.member
     names = header(member, above=b"#", canonical=_canonical)
     named = [name for name in names if name in _DIMENSIONS]
+    if "event_timestamp" in names:
+        raise ImportFailed(f"{member.name}: BigQuery's events lose their parameters as CSV: export JSON or Parquet")
     if not any(name in _METRICS for name in names):
         there = ", ".join(names)[:200] or "nothing"
         raise ImportFailed(
@@ -241,11 +245,8 @@ def _seconds(text: str) -> float | None:
 
 
 def _total(row: Row, of: _Of) -> Counted:
-    label = row.get(*of.named).strip().lower() if of.named else ""
-    texts = [text for text in row.values.values() if text]
-    if label == "grand total" or any(text.strip().lower() == "grand total" for text in texts):
-        return Left(row.number, "grand_total")
-    if of.day is None and not row.get(_DATE, _NTH).strip():
+    texts = [text.strip().lower() for text in row.values.values() if text]
+    if "grand total" in texts or (of.day is None and row.get(_DATE, _NTH).strip().lower() in _SUMS):
         return Left(row.number, "grand_total")
     its_day = of.day or _day(row, of)
     if its_day is None:
@@ -253,14 +254,15 @@ def _total(row: Row, of: _Of) -> Counted:
         return Broken(row.number, row.raw, f"the column 'Date' has {told!r}, no day such as 20240501")
     numbers: dict[str, float] = {}
     for name in _METRICS:
-        text = (row.get(name) or "0").strip()
+        text = row.get(name).strip()
+        text = "0" if text in _ABSENT else text
         number = _seconds(text) if name in _DURATION else count_of(text)
         if number is None or number >= _MOST:
             return Broken(row.number, row.raw, f"the column {name!r} has {row.get(name)!r}, no count")
         numbers[name] = number
 
     def count(names: Sequence[str]) -> int:
-        return round(next((numbers[name] for name in names if row.get(name)), 0))
+        return round(next((numbers[name] for name in names if row.get(name).strip() not in _ABSENT), 0))
 
     visits = count(_VISITS)
     bounces = max(visits - count(_ENGAGED), 0) if row.get(*_ENGAGED) else 0

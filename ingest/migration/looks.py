@@ -25,8 +25,8 @@ def advice(members: Sequence[Member], product: str) -> str:
     if found in ("", product):
         return ""
     if found == "log":
-        return " It looks like an access log: footfall import FILE… --site DOMAIN"
-    return f" It looks like an export of {NAMES[found]}: footfall import {found} FILE… --site DOMAIN"
+        return ". It looks like an access log: footfall import FILE… --site DOMAIN"
+    return f". It looks like an export of {NAMES[found]}: footfall import {found} FILE… --site DOMAIN"
 
 
 def looks_like(member: Member) -> str:

@@ -37,6 +37,11 @@ def refuse_several(sites: set[str], theirs: str) -> None:
         raise ImportFailed(f"there is no site {theirs} in it; there is {names}")
 
 
+def known(text: str) -> str:
+    """Return a value; "" for what Matomo does not know."""
+    return "" if text in ("Unknown", "unknown", "UNK") else text
+
+
 def custom(category: str, action: str, name: str, value: str) -> dict[str, Any]:
     """Return the fields of an event of Matomo's."""
     props = {"category": category, "name": name, "value": value}
@@ -63,12 +68,12 @@ def origin(url: str, visit: dict[str, Any]) -> dict[str, Any]:
 
 def agent(visit: dict[str, Any]) -> Agent:
     """Return the browser of a visit, which has the columns of `log_visit`."""
-    browser, system = visit.get("config_browser_name", ""), visit.get("config_os", "")
+    browser, system = known(visit.get("config_browser_name", "")), known(visit.get("config_os", ""))
     return Agent(
         _BROWSERS.get(browser, browser),
         str(visit.get("config_browser_version", "")).partition(".")[0],
         _SYSTEMS.get(system, system),
-        str(visit.get("config_os_version", "")),
+        known(str(visit.get("config_os_version", ""))),
         _DEVICES.get(str(visit.get("config_device_type", "")).lower(), ""),
     )
 
@@ -77,4 +82,4 @@ def place(visit: dict[str, Any]) -> Place:
     """Return the place of a visit, which has the columns of `log_visit`."""
     country, region = visit.get("location_country", "").upper(), visit.get("location_region", "")
     country = country if len(country) == 2 and country != "XX" else ""
-    return Place(country, f"{country}-{region}" if country and region else "", visit.get("location_city", ""))
+    return Place(country, f"{country}-{region}" if country and region else "", known(visit.get("location_city", "")))

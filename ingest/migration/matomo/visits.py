@@ -38,6 +38,11 @@ def read(member: Member, site: str, theirs: str) -> Iterator[Read]:
     for found in _visits(member):
         if isinstance(found, Broken):
             continue
+        if "nb_visits" in found[1]:
+            raise ImportFailed(
+                f"{member.name} has numbers and no days: ask Matomo with period=day and a range of days, such as"
+                " date=2024-05-01,2024-05-31"
+            )
         if "actionDetails" not in found[1]:
             raise ImportFailed(
                 f"{member.name}, line {found[0]}: no visit of Live.getLastVisitsDetails, which has actionDetails: "
@@ -133,7 +138,8 @@ def _details(number: int, told: dict[str, Any], site: str) -> Iterator[Read]:
             yield Left(number, "action_type", why)
             continue
         url = f"https://{site}/" if event["type"] in ("outbound", "download") else str(detail.get("url") or "")
-        url = url or f"https://{site}/"
+        if "://" not in url.partition("?")[0]:
+            url = f"https://{site}{url}" if url[:1] in ("", "/") else f"https://{url}"
         event |= values.origin(url, visit) if came_from else {"url": url}
         came_from = False
         its_id = detail.get("pageId") or f"{told.get('idVisit')}-{index}"

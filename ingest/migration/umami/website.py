@@ -51,6 +51,7 @@ def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Itera
         if all(dumps) and version_1.is_it(members):
             yield from version_1.read(members, site, theirs)
             return
+        members, dumps = _tables_of(members, dumps, tell)
         for member, dump in zip(members, dumps, strict=True):
             yield from _keep_dump(member, kept) if dump else _keep(member, kept, tell)
         sites = _Sites(kept, theirs)
@@ -69,6 +70,23 @@ def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Itera
         if not found:
             names = ", ".join(member.name for member in members)
             raise ImportFailed(f"no table website_event in {names}: the export of a website, or a dump, has one")
+
+
+def _tables_of(members: Sequence[Member], dumps: list[bool], tell: Tell) -> tuple[list[Member], list[bool]]:
+    """Return the files without those that are none of the tables, where one is the table of events."""
+    faults: dict[int, ImportFailed] = {}
+    of_events = False
+    for place, (member, dump) in enumerate(zip(members, dumps, strict=True)):
+        try:
+            of_events |= dump or _table_of(member) == EVENTS
+        except ImportFailed as error:
+            faults[place] = error
+    for place, fault in faults.items():
+        if not of_events:
+            raise fault
+        tell(f"{members[place].name} is none of the tables, and not read")
+    kept = [place for place in range(len(members)) if place not in faults]
+    return [members[place] for place in kept], [dumps[place] for place in kept]
 
 
 class _Sites:
@@ -176,11 +194,12 @@ def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch) -> R
     def of(*names: str) -> str:
         return get(*names) or next((session[name] for name in names if session.get(name)), "")
 
-    host = of("hostname") or site
+    host, path = of("hostname") or site, get("url_path")
+    url = path if "://" in path.partition("?")[0] else f"https://{host}/{path.removeprefix('/')}"
     event = {
         "type": kind,
         "name": get("event_name") if kind == "custom" else "",
-        "url": f"https://{host}/{get('url_path').removeprefix('/')}{_query(get('url_query'))}",
+        "url": f"{url}{_query(get('url_query'))}",
         "title": get("page_title"),
         "referrer": _referrer(get),
         "screen": of("screen"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 from collections.abc import Mapping
 from datetime import date
@@ -17,6 +18,7 @@ import pytest
 from infra.commands.migration import Exported
 from ingest.logs.files import ImportFailed
 from ingest.migration.daily import by_day
+from ingest.migration.ga4 import country_code
 from tests.ingest.migration import exports
 from tests.ingest.migration.exports import SITE, Files, actions, exported, numbers, taken, written, zipped
 
@@ -138,6 +140,21 @@ DUMPS = {
 }
 
 
+def test_files_that_are_no_tables_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    websites = "website_id,name,domain\nw1,x,example.com\n"
+    files = {"a.zip": zipped({"website_event.csv": exports.UMAMI_EVENTS, "website.csv": websites})}
+    batch, _ = taken(list(exported(tmp_path, "umami", files).rows()))
+    assert len(batch.accepted) == 4
+    assert capsys.readouterr().err == "a.zip/website.csv is none of the tables, and not read\n"
+
+
+@pytest.mark.parametrize("null", ["NULL", "\\N"])
+def test_what_databases_write_for_nothing_is_nothing(tmp_path: Path, null: str) -> None:
+    text = exports.UMAMI_EVENTS.replace(",/,,,,Home", f",/,{null},{null},{null},{null}")
+    _, events = taken(list(exported(tmp_path, "umami", {"e.csv": text}).rows()))
+    assert (events[-1].url, events[-1].source, events[-1].title) == ("https://example.com/", "", "")
+
+
 @pytest.mark.parametrize("form", DUMPS)
 def test_a_dump_in_whatever_form(tmp_path: Path, form: str) -> None:
     batch, events = taken(list(exported(tmp_path, "umami", {"dump.sql": DUMPS[form]}).rows()))
@@ -242,9 +259,29 @@ def test_the_bigquery_export_as_parquet(tmp_path: Path) -> None:
         list(exported(tmp_path, "ga4", {"e.parquet": out.getvalue()[:-20]}).rows())
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_events_may_stand_over_several_lines(tmp_path: Path, indent: int | None) -> None:
+    text = "".join(json.dumps(event, indent=indent) + "\n" for event in exports.GA4)
+    batch, _ = taken(list(exported(tmp_path, "ga4", {"e.json": text}).rows()))
+    assert (len(batch.accepted), batch.not_understood) == (7, [])
+    batch, _ = taken(list(exported(tmp_path, "ga4", {"e.json": text[:-90]}).rows()))
+    assert (len(batch.accepted), len(batch.not_understood)) == (7, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("Türkiye", "TR"), ("Côte d\u2019Ivoire", "CI"), ("The Gambia", "GM"), ("Bosnia & Herzegovina", "BA"),
+     ("Trinidad and Tobago", "TT"), ("Falkland Islands (Islas Malvinas)", "FK"), ("Atlantis", "")],
+)  # fmt: skip
+def test_countries_by_what_google_calls_them(name: str, code: str) -> None:
+    assert country_code(name) == code
+
+
 _ONE_DAY = "# Traffic acquisition\n# Start date: 20240501\n# End date: 20240501\n"
 _TWO = "# Start date: 20240501\n# End date: 20240502\n"
 REPORTS = {
+    "sums": ("Date,Sessions\nTotals,10\n20240501,10\nTotal,10\n", {"2024-05-01": [0, 10, 0]}),
+    "nothing is a dash": ("Date,Sessions,Views\n20240501,-,30\n", {"2024-05-01": [0, 0, 30]}),
     "thousands": ('Date,Sessions,Views\n20240501,"1,234","12,345"\n', {"2024-05-01": [0, 1234, 12345]}),
     "german thousands": ("Date;Sessions;Views\n20240501;1.234;12.345\n", {"2024-05-01": [0, 1234, 12345]}),
     "spaces": ("Date,Sessions\n20240501,1\u202f234\n", {"2024-05-01": [0, 1234, 0]}),
@@ -290,6 +327,7 @@ NO_REPORTS = {
     "hours": ("Date,Hour,Sessions\n20240501,03,5\n", "leave out the column 'Hour'"),
     "a month": ("Month,Sessions\n05,10\n", "does not say of which day it is"),
     "no tables": (_ONE_DAY, "no report of Google Analytics"),
+    "events as csv": ("event_timestamp,event_name\n1,page_view\n", "BigQuery's events lose their parameters as CSV"),
 }
 
 

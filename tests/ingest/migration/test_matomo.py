@@ -83,6 +83,7 @@ def test_what_matomo_writes_before_a_formula_is_left_out(tmp_path: Path) -> None
 
 _BEHIND_VISIT = "'2024-05-01 12:00:00',NULL,NULL,NULL,NULL)"
 OTHER_ANSWERS = {
+    "no days": ('{"nb_visits": 1}', "ask Matomo with period=day and a range of days"),
     "an error": ('{"result": "error", "message": "no access"}', "Matomo's answer is: no access"),
     "an error as xml": ('<?xml version="1.0"?><result><error message="bad token" /></result>', "answer is: bad token"),
     "no data": ("No data available", "answer is: No data available"),
@@ -105,6 +106,14 @@ def test_what_is_no_history_of_matomos_is_said_in_words(tmp_path: Path, name: st
     content, words = OTHER_ANSWERS[name]
     with pytest.raises(ImportFailed, match=words):
         list(exported(tmp_path, "matomo", {"file": content}).rows())
+
+
+def test_what_matomo_does_not_know_is_nothing(tmp_path: Path) -> None:
+    unknown = dict.fromkeys(("browserName", "operatingSystemName", "deviceType", "city"), "Unknown")
+    action = _VISIT["actionDetails"][0] | {"url": "example.com/x"}
+    text = json.dumps([_VISIT | unknown | {"countryCode": "xx", "actionDetails": [action]}])
+    (event,) = taken(list(exported(tmp_path, "matomo", {"a.json": text}).rows()))[1]
+    assert (event.browser, event.os, event.device, event.country, event.city, event.path) == ("", "", "", "", "", "/x")
 
 
 def test_an_xml_that_breaks_off_keeps_what_came_before(tmp_path: Path) -> None:
