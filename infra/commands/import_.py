@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,6 +64,7 @@ def import_(
     log_format: str | None,
     dry_run: bool,
     their_site: str,
+    day: datetime | None,
     as_json: bool,
 ) -> None:
     """Import access logs, or JSON lines of own events, from FILEs.
@@ -88,7 +88,7 @@ def import_(
     begun = time.monotonic()
     shape = _shape(shape, log_format)
     startup.collect_rarely()
-    product, files = migration.product_of(files, shape, their_site)
+    product, files = migration.product_of(files, shape, their_site, day)
     if product and dry_run:
         raise click.UsageError("--dry-run is for logs: `footfall compare` shows what an export says, and takes nothing")
     with ExitStack() as stack:
@@ -97,7 +97,7 @@ def import_(
         task = Task(rules, key, time.time_ns() // 1_000_000, settings.geo if parts.places else None)
         worker = None if product else stack.enter_context(Worker(task))
         try:
-            exported = partial(migration.rows, product, files, rules.domain, their_site)
+            exported = migration.Exported(product, files, rules.domain, their_site, day) if product else None
             names = [] if product else named(files)
             if dry_run:
                 assert worker is not None
@@ -108,10 +108,10 @@ def import_(
             parts.create_topics()
             loading = stack.enter_context(_Loading(work, site, parts.broker))
             importer = Importer(parts.broker, _Stored(work, site, loading), task.received_at, rules.domain)
-            if product and migration.reader_of(product, files)[1]:
-                migration.take_days(exported, importer, product, task, work)
-            elif product:
-                migration.take(exported(), importer, product, task, loading.load_when_many)
+            if exported and exported.of_days:
+                migration.take_days(exported.rows, importer, product, task, work)
+            elif exported:
+                migration.take(exported.rows(), importer, product, task, loading.load_when_many)
             for name in names:
                 assert worker is not None
                 try:

@@ -23,21 +23,28 @@ if TYPE_CHECKING:
     from ingest.migration.totals import Counted, PartDay
 
 _BATCH = 5_000  # rows
+DAY = click.DateTime(["%Y-%m-%d"])
 
 
 def with_their_site(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the flag that chooses one of several sites in an export."""
-    text = "Of PRODUCT's sites in the export, the id of the one to take (where there are several)."
-    return click.option("--their-site", default="", metavar="ID", help=text)(command)
+    """Adds the flags that choose one of several sites in an export, and say of which day it is."""
+    site = "Of PRODUCT's sites in the export, the id of the one to take (where there are several)."
+    day = "The day that the export is of, where it does not say that itself (Umami's of a range)."
+    command = click.option("--day", type=DAY, metavar="YYYY-MM-DD", help=day)(command)
+    return click.option("--their-site", default="", metavar="ID", help=site)(command)
 
 
-def product_of(names: tuple[str, ...], shape: str, their_site: str) -> tuple[str, tuple[str, ...]]:
+def product_of(
+    names: tuple[str, ...], shape: str, their_site: str, day: datetime | None
+) -> tuple[str, tuple[str, ...]]:
     """Returns the product whose export the files are, "" for logs, and the files.
 
     Raises `click.UsageError` where none is named, and where an option is given that is of the other sort."""
     if names[0] not in PRODUCTS or (len(names) == 1 and Path(names[0]).is_file()):
         if their_site:
             raise click.UsageError(f"--their-site is for the export of a product: {', '.join(PRODUCTS)}")
+        if day:
+            raise click.UsageError("--day is for an export that does not say of which day it is: log lines have times")
         return "", names
     if shape != "auto":
         raise click.UsageError(f"--format is for logs, and {names[0]}'s export has its own: leave it out")
@@ -46,35 +53,50 @@ def product_of(names: tuple[str, ...], shape: str, their_site: str) -> tuple[str
     return names[0], names[1:]
 
 
-def reader_of(product: str, names: Sequence[str]) -> tuple[str, bool]:
-    """Returns the module that reads these files of a product, and whether they have totals of days and no events.
+class Exported:
+    """An export, and what reads it. Raises `ImportFailed` where a file is not there or no such export."""
 
-    Raises `ImportFailed` where a file is not there."""
-    from ingest.migration import export, ga4_reports, goatcounter_json
+    def __init__(self, product: str, names: Sequence[str], site: str, their_site: str, day: datetime | None) -> None:
+        from ingest.migration import ga4_reports, goatcounter_json, matomo, umami
+        from ingest.migration.members import members
 
-    if product == "ga4" and all(ga4_reports.is_report(member) for member in export.members(names)):
-        return "ga4_reports", True
-    if product == "goatcounter" and goatcounter_json.is_totals(export.members(names)):
-        return "goatcounter_json", True
-    return product, product == "plausible"
+        self.members = members(names)
+        self._product, self._site, self._theirs = product, site, their_site
+        self._told: set[str] = set()
+        self._day = day.date() if day else None
+        self.of_days = True  # whether it has totals of days and no events
+        if self._day:
+            if product != "umami" or not umami.day.is_it(self.members):
+                raise click.UsageError("--day is for Umami's export of a range: this one has days itself")
+            self._read: Callable[..., Iterator[Any]] = umami.day.read
+        elif product == "ga4" and all(ga4_reports.is_report(member) for member in self.members):
+            self._read = ga4_reports.read
+        elif product == "goatcounter" and goatcounter_json.is_totals(self.members):
+            self._read = goatcounter_json.read
+        elif product == "matomo" and matomo.days.is_it(self.members):
+            self._read = matomo.days.read
+        else:
+            self._read = importlib.import_module(f"ingest.migration.{product}").read
+            self.of_days = product == "plausible"
 
+    def rows(self) -> Iterator[Any]:
+        """Yields what its rows say: each is a `Read`, or a `Counted` where these are totals of days."""
+        from ingest.logs.files import ImportFailed
+        from ingest.migration import looks
 
-def rows(product: str, names: Sequence[str], site: str, their_site: str) -> Iterator[Any]:
-    """Returns what the rows of an export say: each is a `Read`, or a `Counted` where these are totals of days.
+        try:
+            if self._day:
+                yield from self._read(self.members, self._tell, self._day)
+            else:
+                yield from self._read(self.members, self._site, self._theirs, self._tell)
+        except ImportFailed as error:
+            advice = looks.advice(self.members, self._product)
+            raise ImportFailed(f"{str(error).removesuffix('.')}{advice}" if advice else str(error)) from error
 
-    Raises `ImportFailed` where a file is not there or no such export."""
-    from ingest.migration import export
-
-    reader = importlib.import_module(f"ingest.migration.{reader_of(product, names)[0]}")
-    told: set[str] = set()
-
-    def tell(sentence: str) -> None:
-        if sentence not in told:
-            told.add(sentence)
+    def _tell(self, sentence: str) -> None:
+        if sentence not in self._told:
+            self._told.add(sentence)
             click.echo(sentence, err=True)
-
-    found: Iterator[Any] = reader.read(export.members(names), site, their_site, tell)
-    return found
 
 
 def take_days(

@@ -62,7 +62,7 @@ class LogFile:
     def __iter__(self) -> Iterator[bytes]:
         try:
             if self._lines is None:
-                self._lines = _of_lines(_without_mark(_unpacked(self._raw, self.remarks)))
+                self._lines = _of_lines(unpacked(self._raw, self.remarks))
             read = self._lines.readline
             while line := read(_LONGEST):
                 while line and not line[0]:
@@ -74,8 +74,8 @@ class LogFile:
                     line = read(_LONGEST)
         except ImportFailed as error:
             raise ImportFailed(f"{self.name}: {error}") from error
-        except (EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError, _zstd_error()) as error:
-            self.fault = error  # lz4 raises RuntimeError
+        except faults() as error:
+            self.fault = error
 
     def __enter__(self) -> LogFile:
         return self
@@ -272,10 +272,18 @@ def _frames(packed: io.BufferedReader, packing: _Packing, remarks: list[str]) ->
             return
 
 
-def _zstd_error() -> type[Exception]:
+def unpacked(raw: IO[bytes], remarks: list[str]) -> io.BufferedIOBase:
+    """Return what a file holds: unpacked, without a byte order mark, and as UTF-8 where it is UTF-16.
+
+    Raises ImportFailed where it is packed as nothing of ours, and while it is read one of `faults`."""
+    return _without_mark(_unpacked(raw, remarks))
+
+
+def faults() -> tuple[type[Exception], ...]:
+    """Return what is raised where an unpacked file breaks off or is damaged."""
     import zstandard
 
-    return zstandard.ZstdError
+    return (EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError, zstandard.ZstdError)  # lz4: RuntimeError
 
 
 def _without_mark(lines: io.BufferedIOBase) -> io.BufferedIOBase:

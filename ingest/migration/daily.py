@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
@@ -26,6 +26,7 @@ class Daily:
     """The numbers of the days of an export, and how many of its rows say nothing of them."""
 
     days: dict[date, Numbers]
+    untold: frozenset[str] = frozenset()  # the numbers of which the export says nothing on any day
     read: int = 0
     refused: int = 0
     not_understood: int = 0
@@ -36,7 +37,8 @@ def by_day(rows: Iterable[Read | Total], zone: str) -> Daily:
     """Count visitors, visits and page views by day of a time zone, bots left out.
 
     A visit counts on the day of the first of its rows in the file; a visitor on each day of one of his; a row that
-    several files have, once. Totals are taken as they are, of the last file that has them."""
+    several files have, once. Totals are taken as they are, of the last file that has them; a number that is 0 on all of
+    their days is one that they do not tell."""
     told, place = Daily({}), ZoneInfo(zone)
     totals: dict[PartDay, tuple[int, Numbers]] = {}
     with Scratch() as seen:
@@ -56,6 +58,9 @@ def by_day(rows: Iterable[Read | Total], zone: str) -> Daily:
         sums.visitors += numbers.visitors
         sums.visits += numbers.visits
         sums.pageviews += numbers.pageviews
+    if totals:
+        names = [field.name for field in fields(Numbers)]
+        told.untold = frozenset(name for name in names if not any(getattr(day, name) for day in told.days.values()))
     return told
 
 

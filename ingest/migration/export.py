@@ -1,4 +1,4 @@
-"""The files of an export: plain, gzip, or in a zip; their rows of CSV or JSON, and where in the file each stands.
+"""The rows of an export's files, as CSV or JSON, and where in the file each stands.
 
 What a reader of a product yields is one of `Action`, `Left` or `Broken`: each row of an export is counted once. What
 concerns the file as a whole is raised as `ImportFailed`, in words.
@@ -7,26 +7,23 @@ concerns the file as a whole is raised as `ImportFailed`, in words.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import sqlite3
 import tempfile
-import zipfile
-import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from activity.geo import NOWHERE, Place
 from activity.user_agent import Agent
 from ingest.logs.files import ImportFailed, shown
+from ingest.migration.members import Member
 
-LONGEST = 1 << 26  # bytes of a line: a statement of a dump may hold many rows
 _CHUNK = 1 << 16
+_NULL = ("\\N", "NULL")  # as databases write it in CSV
 _ALL_AT_ONCE = 1 << 23  # characters of one object in a JSON array
 
 csv.field_size_limit(1 << 20)
@@ -64,76 +61,6 @@ class Broken(NamedTuple):
 Read = Action | Left | Broken
 
 
-class Member(NamedTuple):
-    """One file of an export: its name, and what opens it for its bytes, unpacked."""
-
-    name: str
-    open: Callable[[], IO[bytes] | gzip.GzipFile]
-
-    def lines(self) -> Generator[bytes, None, None]:
-        """Yield the lines, ends included. Raises ImportFailed where the file breaks off or a line is endless."""
-        with self.opened() as stream:
-            while line := stream.readline(LONGEST):
-                if len(line) == LONGEST:
-                    raise ImportFailed(f"{self.name}: a line is longer than {LONGEST >> 20} MiB: this is no export")
-                yield line
-
-    @contextmanager
-    def opened(self) -> Iterator[IO[bytes] | gzip.GzipFile]:
-        """Open the file. Raises ImportFailed where it breaks off while it is read."""
-        try:
-            with self.open() as stream:
-                yield stream
-        except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
-            raise ImportFailed(
-                f"{self.name} breaks off: {error}. Mend the file and import it again: nothing counts twice."
-            ) from error
-
-
-def members(names: Sequence[str]) -> list[Member]:
-    """Return the files of an export, those in a zip one by one. Raises ImportFailed where one cannot be read."""
-    found: list[Member] = []
-    for name in names:
-        path = Path(name)
-        if name == "-":
-            raise ImportFailed("an export is read more than once, so it cannot come from stdin: save it as a file")
-        try:
-            with path.open("rb") as stream:
-                head = stream.read(4)
-        except OSError as error:
-            raise ImportFailed(f"{name} cannot be read: {error.strerror}") from error
-        if head.startswith(b"PK\x03\x04"):
-            found += _zipped(path)
-        elif head.startswith(b"\x1f\x8b"):
-            found.append(Member(path.name, partial(gzip.GzipFile, path)))
-        else:
-            found.append(Member(path.name, partial(_plain, path)))
-    return found
-
-
-def _plain(path: Path) -> IO[bytes]:
-    return path.open("rb")
-
-
-def _zipped(path: Path) -> list[Member]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [each.filename for each in archive.infolist() if not each.is_dir()]
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ImportFailed(f"{path} is no whole zip: {error}") from error
-    return [
-        Member(f"{path.name}/{name}", partial(_opened, path, name))
-        for name in names
-        if not name.startswith("__MACOSX/")
-    ]
-
-
-def _opened(path: Path, name: str) -> IO[bytes] | gzip.GzipFile:
-    with zipfile.ZipFile(path) as archive:  # which stays open as long as the stream is
-        stream = archive.open(name)
-    return gzip.GzipFile(fileobj=stream) if name.endswith(".gz") else stream
-
-
 class Row(NamedTuple):
     """One row of a table: the line where it begins, and its values by column; None is SQL's NULL."""
 
@@ -146,30 +73,42 @@ class Row(NamedTuple):
         return next((value for name in names if (value := self.values.get(name))), "")
 
 
-def header(member: Member, *, above: bytes = b"") -> list[str]:
+def header(member: Member, *, above: bytes = b"", canonical: Callable[[str], str] = str) -> list[str]:
     """Return the columns that a CSV file names in its first line; [] of an empty file.
 
-    Lines `above` it that begin so, and empty ones, are passed over."""
+    Lines `above` it that begin so, and empty ones, are passed over; `canonical` makes a column's name ours."""
     with closing(member.lines()) as lines:
-        return _columns(member, csv.reader(_Counted(lines, above)))
+        return _columns(member, _Counted(lines, member.first, above), canonical)[0]
 
 
-def _columns(member: Member, reader: Iterator[list[str]]) -> list[str]:
+def _columns(
+    member: Member, source: _Counted, canonical: Callable[[str], str]
+) -> tuple[list[str], Iterator[list[str]]]:
+    """Return the columns, and the reader of what follows. Columns are apart by what most of the header is."""
+    first = source.peek()
+    separator = max(",;\t", key=first.count)
+    reader = csv.reader(source, delimiter=separator)
     try:
-        return next(reader, [])
+        return [canonical(name.strip()) for name in next(reader, [])], reader
     except csv.Error as error:
         raise ImportFailed(f"{member.name}: its first line is no CSV: {error}") from error
 
 
 def csv_rows(
-    member: Member, required: Iterable[str], known: Iterable[str], tell: Tell, *, above: bytes = b""
+    member: Member,
+    required: Iterable[str],
+    known: Iterable[str],
+    tell: Tell,
+    *,
+    above: bytes = b"",
+    canonical: Callable[[str], str] = str,
 ) -> Iterator[Row | Broken]:
     """Yield the rows of a CSV file with a header. A column that is not `known` is told of and ignored.
 
-    `above` is as of `header`. Raises ImportFailed, with the columns that are there, where a required one is missing."""
-    source = _Counted(member.lines(), above)
-    reader = csv.reader(source)
-    names = _columns(member, reader)
+    `above` and `canonical` are as of `header`. Raises ImportFailed, with the columns that are there, where a required
+    one is missing."""
+    source = _Counted(member.lines(), member.first, above)
+    names, reader = _columns(member, source, canonical)
     at = source.number
     missing = [name for name in required if name not in names]
     if missing:
@@ -195,45 +134,57 @@ def csv_rows(
             why = f"column {min(len(values), len(names)) + 1}: {len(values)} values for {len(names)} columns"
             yield Broken(begin, raw, why)
             continue
-        yield Row(begin, dict(zip(names, values, strict=True)), raw)
+        known_values = (None if value in _NULL else value for value in values)
+        yield Row(begin, dict(zip(names, known_values, strict=True)), raw)
 
 
 class _Counted:
     """The lines of a file as texts; it knows how many were read, and the bytes of those since `taken` was cleared."""
 
-    def __init__(self, lines: Iterator[bytes], above: bytes = b"") -> None:
-        self.number = 0
+    def __init__(self, lines: Iterator[bytes], before: int, above: bytes) -> None:
+        """`before` is how many lines are before these."""
+        self.number = before
         self.taken: list[bytes] = []
         self._lines = lines
         self._above = above
+        self._peeked: bytes | None = None
 
     def __iter__(self) -> _Counted:
         return self
 
     def __next__(self) -> str:
+        line, self._peeked = self._peeked or self._following(), None
+        self.taken.append(line)
+        return line.decode("utf-8", "replace").replace("\0", "")
+
+    def peek(self) -> str:
+        """Return the first line that counts, which comes again; "" where there is none."""
+        try:
+            self._peeked = self._following()
+        except StopIteration:
+            return ""
+        return self._peeked.decode("utf-8", "replace")
+
+    def _following(self) -> bytes:
         line = next(self._lines)
         self.number += 1
         while self._above and (line.startswith(self._above) or not line.strip()):
             line = next(self._lines)
             self.number += 1
         self._above = b""
-        self.taken.append(line)
-        text = line.decode("utf-8", "replace").replace("\0", "")
-        return text.removeprefix("\ufeff") if self.number == 1 else text
+        return line
 
 
 def json_objects(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
-    """Yield the objects of a file, which has one a line or all in an array, with the line where each begins."""
-    yield from _in_array(member) if first_byte(member) == b"[" else _by_line(member)
+    """Yield the objects of a file, with the line where each begins.
 
-
-def first_byte(member: Member) -> bytes:
-    """Return the first byte of a file that is no white space; b"" where there is none. A line may have any length."""
-    with member.opened() as stream:
-        some = stream.read(_CHUNK).removeprefix(b"\xef\xbb\xbf")
-        while some and not some.strip():
-            some = stream.read(_CHUNK)
-        return some.lstrip()[:1]
+    It has one a line, all in an array, or one after the other over several lines each."""
+    if member.first_byte() == b"[":
+        yield from _in_array(member)
+    elif member.begins(_CHUNK).lstrip().partition(b"\n")[0].strip() == b"{":
+        yield from _in_array(member, bare=True)
+    else:
+        yield from _by_line(member)
 
 
 def _by_line(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
@@ -258,10 +209,10 @@ def _valid(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _in_array(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
-    """Read an array piece by piece, so that one object at a time is in memory."""
-    decode, text, number, opened = json.JSONDecoder().raw_decode, "", 1, False
-    with member.opened() as raw, io.TextIOWrapper(raw, "utf-8-sig", "replace") as stream:
+def _in_array(member: Member, *, bare: bool = False) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
+    """Read an array, without its brackets if they are `bare`, piece by piece: one object at a time is in memory."""
+    decode, text, number, opened = json.JSONDecoder().raw_decode, "", 1, bare
+    with member.opened() as raw, io.TextIOWrapper(raw, "utf-8", "replace") as stream:
         while True:
             more = stream.read(_CHUNK)
             text += more
@@ -282,7 +233,7 @@ def _in_array(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
                 text = text[end:]
             if more and len(text) <= _ALL_AT_ONCE:
                 continue
-            if not text.startswith("]"):
+            if not text.startswith("]") and (text or not bare):
                 what = shown(text[:200].encode()) if text else "the end of the file"
                 yield Broken(number, text[:_CHUNK].encode(), f"the array breaks off at {what}")
             return

@@ -1,4 +1,4 @@
-"""Google Analytics 4: the BigQuery export, a JSON object a line and event.
+"""Google Analytics 4: the BigQuery export, a JSON object a line and event, or the same as Parquet.
 
 What the tags send by themselves and what tells nothing that an event here would (`session_start`, `first_visit`) is
 left out; page views, searches, links out, downloads and engaged time have types of their own, and any other event is
@@ -7,7 +7,10 @@ a custom event with its parameters.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from functools import cache
 from hashlib import blake2b
 from typing import Any
@@ -15,7 +18,8 @@ from typing import Any
 from activity.geo import Place
 from activity.user_agent import Agent
 from ingest.logs.files import ImportFailed
-from ingest.migration.export import Action, Broken, Left, Member, Read, Scratch, Tell, json_objects
+from ingest.migration.export import Action, Broken, Left, Read, Scratch, Tell, json_objects
+from ingest.migration.members import PARQUET, Member
 
 _AUTOMATIC = frozenset(("session_start", "first_visit", "scroll", "form_start"))
 _KINDS = {
@@ -31,6 +35,7 @@ _OWN = frozenset(
         "srsltid", "synthetic_bundle", "percent_scrolled",
     )
 )  # fmt: skip
+_PARQUET_ROWS = 5_000  # at once
 _VALUES = ("string_value", "int_value", "float_value", "double_value")
 SYSTEMS = {"Macintosh": "macOS", "iPadOS": "iOS"}
 BROWSERS = {"Android Webview": "Chrome WebView", "Safari (in-app)": "Safari WebView", "Internet Explorer": "IE"}
@@ -47,7 +52,9 @@ def read(members: Sequence[Member], site: str, theirs: str, _tell: Tell) -> Iter
     Raises ImportFailed where a file is no such export, or holds several streams and none is chosen."""
     streams: set[str] = set()
     for member in members:
-        for found in json_objects(member):
+        if member.begins(4) != PARQUET and member.first_byte() not in (b"{", b"[", b""):
+            raise ImportFailed(f"{member.name} is neither JSON nor Parquet: reports as CSV are imported by themselves")
+        for found in _rows(member):
             if isinstance(found, Broken):
                 continue
             number, row = found
@@ -63,7 +70,7 @@ def read(members: Sequence[Member], site: str, theirs: str, _tell: Tell) -> Iter
         raise ImportFailed(f"there is no data stream {theirs} in it; there is {', '.join(sorted(streams))}")
     for member in members:
         with Scratch() as repeats:  # by file, because exports may overlap
-            for found in json_objects(member):
+            for found in _rows(member):
                 if isinstance(found, Broken):
                     yield found
                 elif theirs and str(found[1].get("stream_id", "")) != theirs:
@@ -72,20 +79,44 @@ def read(members: Sequence[Member], site: str, theirs: str, _tell: Tell) -> Iter
                     yield _action(*found, site, repeats)
 
 
+def _rows(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
+    if member.begins(4) != PARQUET:
+        return json_objects(member)
+    return _of_parquet(member)
+
+
+def _of_parquet(member: Member) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of a Parquet file, which is laid down beside: it is read from its end."""
+    import polars as pl
+
+    with tempfile.NamedTemporaryFile(prefix="footfall-import-") as file:
+        with member.opened() as stream:
+            shutil.copyfileobj(stream, file)
+        file.flush()
+        try:
+            frame = pl.scan_parquet(file.name)
+            count = frame.select(pl.len()).collect().item()
+            for start in range(0, count, _PARQUET_ROWS):
+                rows = frame.slice(start, _PARQUET_ROWS).collect().iter_rows(named=True)
+                yield from enumerate(rows, start + 1)
+        except pl.exceptions.PolarsError as error:
+            raise ImportFailed(f"{member.name} is no whole Parquet file: {error}") from error
+
+
 def _action(number: int, row: dict[str, Any], site: str, repeats: Scratch) -> Read:
     name = str(row["event_name"])
     if name in _AUTOMATIC:
         return Left(number, "automatic")
     try:
-        at = int(row["event_timestamp"]) // 1000
-    except (TypeError, ValueError):
+        at = int(_micros(row["event_timestamp"])) // 1000
+    except (ArithmeticError, ValueError):
         return Broken(number, repr(row).encode(), f"event_timestamp {row['event_timestamp']!r} is no microseconds")
     visitor = row.get("user_pseudo_id")
     if not visitor:
         return Left(number, "no_consent", "user_pseudo_id is empty, as of visitors who did not consent")
     given = _parameters(row)
     place_in_batch = [str(row.get(each) or "") for each in ("batch_page_id", "batch_ordering_id", "batch_event_index")]
-    key = ":".join([str(visitor), str(row["event_timestamp"]), name, *place_in_batch])
+    key = ":".join([str(visitor), _micros(row["event_timestamp"]), name, *place_in_batch])
     before = int(repeats.find("event", key).get("times", 0))
     repeats.keep("event", key, {"times": before + 1})
     device = _object(row, "device")
@@ -113,6 +144,12 @@ def _action(number: int, row: dict[str, Any], site: str, repeats: Scratch) -> Re
         event["engaged_ms"] = given.get("engagement_time_msec") or 0
     visit = f"{visitor}:{given.get('ga_session_id')}"
     return Action(number, event, _agent(device, web), _place(_object(row, "geo")), visit)
+
+
+def _micros(value: Any) -> str:
+    """Return a time as digits, which tables that were made of the export have as 1.7145648E15."""
+    text = str(value)
+    return str(int(Decimal(text))) if "E" in text.upper() else text
 
 
 def _parameters(row: dict[str, Any]) -> dict[str, Any]:
@@ -163,14 +200,24 @@ def _agent(device: dict[str, Any], web: dict[str, Any]) -> Agent:
 
 def _place(geo: dict[str, Any]) -> Place:
     region, city = (str(geo.get(name) or "") for name in ("region", "city"))
-    country = codes().get(str(geo.get("country") or "").lower(), "")
+    country = country_code(str(geo.get("country") or ""))
     return Place(country, region.replace("(not set)", ""), city.replace("(not set)", ""))
 
 
+def country_code(name: str) -> str:
+    """Return the ISO code of a country by its English name; "" where it is none."""
+    return _codes().get(_plain(name), "")
+
+
 @cache
-def codes() -> dict[str, str]:
-    """Return the ISO codes of countries by their English names, in lower case."""
+def _codes() -> dict[str, str]:
     from babel import Locale
 
-    names = {name.lower(): code for code, name in Locale("en").territories.items() if len(code) == 2 and code.isalpha()}
-    return names | _ALSO_CALLED
+    of = {_plain(name): code for code, name in Locale("en").territories.items() if len(code) == 2 and code.isalpha()}
+    return of | _ALSO_CALLED
+
+
+def _plain(name: str) -> str:
+    """Return a country's name as the many ways to write it have it in common."""
+    text = name.lower().replace("\u2019", "'").replace(" & ", " and ").removeprefix("the ")
+    return text.partition(" (islas")[0]

@@ -16,7 +16,8 @@ from activity.geo import NOWHERE, Place
 from activity.user_agent import Agent
 from activity.user_agent import parse as parse_agent
 from ingest.logs.files import ImportFailed
-from ingest.migration.export import Action, Broken, Member, Read, Row, Scratch, Tell, csv_rows, header
+from ingest.migration.export import Action, Broken, Read, Row, Scratch, Tell, csv_rows, header
+from ingest.migration.members import Member
 
 _REQUIRED = ("Title", "Event", "Session", "Date")
 _KNOWN = ("Bot", "Referrer", "Referrer scheme", "Browser", "System", "UserAgent", "User-Agent", "Screen size",
@@ -31,10 +32,16 @@ def read(members: Sequence[Member], site: str, _theirs: str, tell: Tell) -> Iter
             if path not in ("1Path", "2Path"):
                 raise ImportFailed(
                     f"{member.name}, line 1: GoatCounter's export begins with the column '2Path' or '1Path', and this"
-                    f" one with {path[:40]!r}. Download it under Settings > Export, as CSV."
+                    f" one with {path[:40]!r}. {_advice(path)}"
                 )
             for row in csv_rows(member, [path, *_REQUIRED], _KNOWN, tell):
                 yield row if isinstance(row, Broken) else _action(row, path, site, repeats)
+
+
+def _advice(path: str) -> str:
+    if path == "Path":
+        return "Exports of before version 1 have no sessions: update GoatCounter, and export it again."
+    return "Download it under Settings > Export, as CSV."
 
 
 def _action(row: Row, path: str, site: str, repeats: Scratch) -> Read:
@@ -42,7 +49,7 @@ def _action(row: Row, path: str, site: str, repeats: Scratch) -> Read:
         return Broken(row.number, row.raw, f"column 1, {path!r}, is empty")
     if not row.get("Session"):
         return Broken(row.number, row.raw, "the column 'Session' is empty")
-    is_event = row.get("Event") == "true"
+    is_event = row.get("Event").lower() in ("true", "1")
     digest = blake2b(row.raw.rstrip(b"\r\n"), digest_size=16).hexdigest()
     before = int(repeats.find("row", digest).get("times", 0))
     repeats.keep("row", digest, {"times": before + 1})

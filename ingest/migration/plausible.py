@@ -1,22 +1,27 @@
-"""Plausible's export: a zip of CSV files, each of which has the totals of days by one thing.
+"""Plausible's exports: zips of CSV files. That of the settings has the totals of days by one thing in each; that of
+the dashboard has the days themselves in `visitors.csv`, and lists of the whole time beside it.
 
-There are no events in it, so its days are added to the numbers as they are. Each file is a part that is replaced day
-by day.
+There are no events in them, so days are added to the numbers as they are. Each file is a part that is replaced day by
+day.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import PurePath
 
 from activity.attribution import origin, referrer_host
 from activity.url import normal_path
 from ingest.logs.files import ImportFailed
-from ingest.migration.export import Broken, Member, Row, Tell, csv_rows
-from ingest.migration.totals import Counted, DayRow, Total, day_of
+from ingest.migration.export import Broken, Left, Row, Tell, csv_rows, header
+from ingest.migration.members import Member
+from ingest.migration.totals import Counted, DayRow, Total, count_of, day_of
 
-_NAME = re.compile(r"(imported_[a-z_]+?)(?:_\d{8}_\d{8})?\.csv(?:\.gz)?")
+_NAME = re.compile(r"(imported_[a-z_]+?)(?:_\d{8}_\d{8})?(?: ?\(\d+\))?\.csv(?:\.\w+)?")
+_DASHBOARD = "visitors.csv"
 _BROWSERS = {"Microsoft Edge": "Edge", "Samsung Browser": "Samsung Internet", "Internet Explorer": "IE"}
 _SYSTEMS = {"Mac": "macOS", "GNU/Linux": "Linux"}
 _DEVICES = {"Desktop": "desktop", "Laptop": "desktop", "Ultra-wide": "desktop", "Mobile": "mobile", "Tablet": "tablet"}
@@ -29,17 +34,40 @@ Numbers = dict[str, int]
 
 def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Iterator[Counted]:
     """Yield what each row of the export says. Raises ImportFailed where a file is none of it."""
-    for file, member in enumerate(members):
-        match = _NAME.fullmatch(PurePath(member.name).name)
-        part = match[1] if match else ""
+    parts = [_part(member) for member in members]
+    if not any(part in _PARTS for part in parts):
+        names = ", ".join(member.name for member in members[:5])
+        raise ImportFailed(
+            f"{names} is no file of Plausible's export, which is named such as"
+            f" imported_visitors_20230209_20240123.csv; there are {', '.join(_PARTS)}"
+        )
+    for file, (member, part) in enumerate(zip(members, parts, strict=True)):
         if part not in _PARTS:
-            raise ImportFailed(
-                f"{member.name} is no file of Plausible's export, which is named such as"
-                f" imported_visitors_20230209_20240123.csv; there are {', '.join(_PARTS)}"
-            )
+            which = "is of all days together" if _DASHBOARD in parts else "is not known"
+            tell(f"{member.name} {which}, and not read")
+            continue
         columns, known, rows_of = _PARTS[part]
+        if part == _DASHBOARD:
+            _check_days(member, tell)
         for row in csv_rows(member, ("date", "visitors", *columns), (*_NUMBERS, *known), tell):
             yield row if isinstance(row, Broken) else _total(row, part, file, rows_of)
+
+
+def _part(member: Member) -> str:
+    name = PurePath(member.name).name
+    match = _NAME.fullmatch(name)
+    return match[1] if match else name
+
+
+def _check_days(member: Member, tell: Tell) -> None:
+    """Raise ImportFailed where the rows of a dashboard's export are no days: it has hours, weeks or months, too."""
+    rows = csv_rows(member, ("date",), header(member), tell)
+    texts = [row.get("date") for row in itertools.islice(rows, 2) if not isinstance(row, Broken)]
+    if any(":" in text for text in texts):
+        raise ImportFailed(f"{member.name} is of hours, in which visitors come again: export it by day")
+    days = [day for text in texts if (day := day_of(text))]
+    if len(days) < 2 or days[1] - days[0] != timedelta(1):
+        raise ImportFailed(f"{member.name} is of weeks or months: choose several days, and export it by day")
 
 
 def _total(row: Row, part: str, file: int, rows_of: Callable[[Row, Numbers], list[DayRow]]) -> Counted:
@@ -48,10 +76,20 @@ def _total(row: Row, part: str, file: int, rows_of: Callable[[Row, Numbers], lis
         return Broken(row.number, row.raw, f"the column 'date' has {row.get('date')!r}, no day such as 2024-05-01")
     numbers: Numbers = {}
     for name in _NUMBERS:
-        text = row.get(name) or "0"
-        if not (text.isascii() and text.isdigit() and len(text) < 16):
+        text = row.get(name)
+        count = 0 if text in ("", "\\N") else count_of(text)
+        if count is None:
             return Broken(row.number, row.raw, f"the column {name!r} has {text!r}, no count")
-        numbers[name] = int(text)
+        numbers[name] = count
+    if part == "imported_custom_events" and row.get("name") == "engagement":  # sent by the tag itself
+        return Left(row.number, "automatic")
+    if part == _DASHBOARD:
+        part = "imported_visitors"
+        try:
+            numbers["bounces"] = round(float(row.get("bounce_rate") or 0) * numbers["visits"] / 100)
+        except (ValueError, OverflowError):
+            return Broken(row.number, row.raw, f"the column 'bounce_rate' has {row.get('bounce_rate')!r}, no share")
+        numbers["visit_duration"] *= numbers["visits"]  # it is the mean
     return Total(row.number, part, day, rows_of(row, numbers), file)
 
 
@@ -119,6 +157,7 @@ def _events(row: Row, numbers: Numbers) -> list[DayRow]:
 # Of each file: the columns without which it says nothing, others that it may have, and what a row of it comes to.
 _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Row, Numbers], list[DayRow]]]] = {
     "imported_visitors": (("pageviews", "visits"), (), _visitors),
+    _DASHBOARD: (("pageviews", "visits"), ("views_per_visit", "bounce_rate"), _visitors),
     "imported_pages": (
         ("page", "pageviews"),
         ("hostname", "total_scroll_depth", "total_scroll_depth_visits", "total_time_on_page",

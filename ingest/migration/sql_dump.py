@@ -10,7 +10,9 @@ import re
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from ingest.migration.export import Broken, Member, first_byte
+from ingest.logs.files import ImportFailed
+from ingest.migration.export import Broken
+from ingest.migration.members import Member
 
 _NAME = rb"[`\"]?(?:\w+[`\"]?\.[`\"]?)?(\w+)[`\"]?"
 _CREATE = re.compile(rb"\s*CREATE TABLE (?:IF NOT EXISTS )?" + _NAME + rb"\s*\(", re.IGNORECASE)
@@ -33,6 +35,11 @@ _COPY_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"0": b"\0", b"b": b"\b", b"f": b"\f", b"v": b"\v", b"Z": b"\x1a"}
 
 _LONGEST_ROW = 1 << 20  # bytes
+# What stands above a dump: what the programs say when their errors go to the same file, and statements.
+_BEFORE = (b"mysqldump:", b"mariadb-dump:", b"Warning:", b"Enter password:", b"WARNING:", b"pg_dump:", b"\\")
+_SETTINGS = (b"SET", b"DROP", b"USE", b"LOCK", b"BEGIN", b"START", b"SELECT PG_CATALOG", b"<?XML")
+# How lines begin that only MySQL and MariaDB have; in their texts a backslash escapes, in PostgreSQL's it is itself.
+_OF_MYSQL = (b"-- MySQL", b"-- MariaDB", b"-- phpMyAdmin", b"/*!", b"/*M!")
 
 Values = dict[str, bytes | None]
 
@@ -50,36 +57,55 @@ class TableRow(NamedTuple):
 
 
 def is_dump(member: Member) -> bool:
-    """Return whether the beginning of a file looks like a dump."""
-    if first_byte(member) in (b"{", b"["):
+    """Return whether the beginning of a file looks like a dump. Raises ImportFailed where it is one as XML."""
+    if member.first_byte() in (b"{", b"["):
         return False
     for number, line in enumerate(member.lines()):
         if line.startswith((b"--", b"/*")) or _CREATE.match(line) or _INSERT.match(line) or _COPY.match(line):
             return True
-        if number > 20 or (line.strip() and not line.upper().startswith((b"SET", b"DROP", b"USE", b"LOCK"))):
+        if line.startswith(b"<mysqldump"):
+            raise ImportFailed(f"{member.name} is a dump as XML: leave out --xml")
+        if number > 20 or (line.strip() and not line.startswith(_BEFORE) and not line.upper().startswith(_SETTINGS)):
             return False
     return False
 
 
-def rows(member: Member, tables: Collection[str]) -> Iterator[TableRow | Broken]:
-    """Yield the rows of these tables, which may have a prefix such as `matomo_`."""
+def tables(member: Member) -> set[str]:
+    """Return the names of the tables that a dump has rows of."""
+    heads = (_INSERT.match(line) or _COPY.match(line) for line in member.lines())
+    return {head[1].decode() for head in heads if head}
+
+
+def rows(member: Member, tables: Collection[str], *, prefixed: bool = True) -> Iterator[TableRow | Broken]:
+    """Yield the rows of these tables, which may have a prefix such as `matomo_` if they are `prefixed`.
+
+    Raises ImportFailed where one of them is there with several prefixes."""
     columns: dict[str, list[str]] = {}
+    found: dict[str, str] = {}  # the name in the dump of each table
     lines = _Lines(member.lines())
+    mysql = False
     for number, line in lines:
+        mysql = (mysql or line.startswith(_OF_MYSQL)) and not line.startswith(b"-- PostgreSQL")
         if match := _CREATE.match(line):
-            columns[match[1].decode()] = _created(lines)
+            columns[match[1].decode()], engine = _created(lines)
+            mysql = mysql or engine
         elif match := _COPY.match(line):
-            yield from _copied(lines, _named(match[1], tables), _split(match[2]))
+            yield from _copied(lines, _named(member, match[1], tables, prefixed, found), _split(match[2]))
         elif match := _INSERT.match(line):
-            table = _named(match[1], tables)
+            table = _named(member, match[1], tables, prefixed, found)
             of = _split(match[2]) if match[2] else columns.get(match[1].decode(), [])
-            yield from _inserted(lines, number, line, match.end(), table, of)
+            yield from _inserted(lines, number, line, match.end(), table, of, mysql)
 
 
-def _named(name: bytes, tables: Collection[str]) -> str:
+def _named(member: Member, name: bytes, tables: Collection[str], prefixed: bool, found: dict[str, str]) -> str:
     """Return which of the tables this is, whatever its prefix; "" where it is none."""
     text = name.decode()
-    return next((table for table in tables if text == table or text.endswith(f"_{table}")), "")
+    for table in tables:
+        if text == table or (prefixed and text.endswith(f"_{table}")):
+            if found.setdefault(table, text) != text:
+                raise ImportFailed(f"{member.name} has the tables {found[table]} and {text}: dump those of one of them")
+            return table
+    return ""
 
 
 def _split(names: bytes) -> list[str]:
@@ -105,15 +131,15 @@ class _Lines:
         self._given_back = line
 
 
-def _created(lines: _Lines) -> list[str]:
-    """Return the columns of a table, of which each stands on a line of its own."""
-    columns = []
+def _created(lines: _Lines) -> tuple[list[str], bool]:
+    """Return the columns of a table, of which each stands on a line of its own, and whether it is one of MySQL."""
+    columns: list[str] = []
     for _, line in lines:
         if line.lstrip().startswith(b")"):
-            break
+            return columns, b"ENGINE=" in line
         if match := _COLUMN.match(line):
             columns.append((match[1] or match[2]).decode("utf-8", "replace"))
-    return columns
+    return columns, False
 
 
 def _copied(lines: _Lines, table: str, columns: list[str]) -> Iterator[TableRow | Broken]:
@@ -137,12 +163,12 @@ def _from_copy(value: bytes) -> bytes | None:
 
 
 def _inserted(
-    lines: _Lines, number: int, line: bytes, at: int, table: str, columns: list[str]
+    lines: _Lines, number: int, line: bytes, at: int, table: str, columns: list[str], mysql: bool
 ) -> Iterator[TableRow | Broken]:
     """Yield the rows of one statement, which may go over several lines; one of another table is only passed over."""
     if not table:
         return  # a line of its rows that follows begins with a bracket, and so is no statement
-    pattern = _VALUE if b"`" in line[:at] else _PLAIN
+    pattern = _VALUE if mysql or b"`" in line[:at] else _PLAIN
     while True:
         while line[at : at + 1].isspace() or line[at : at + 1] == b",":
             at += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -61,6 +62,24 @@ def day_of(text: str) -> date | None:
     except ValueError:
         return None
     return day if day is not None and 1990 <= day.year < 2100 else None
+
+
+# How counts have their thousands apart: in most places, in India, and in much of Europe.
+_THOUSANDS = tuple(map(re.compile, (r"\d{1,3}(?:,\d{3})+", r"\d{1,2}(?:,\d{2})*,\d{3}", r"\d{1,3}(?:\.\d{3})+")))
+_SPACES = str.maketrans("", "", " \u00a0\u202f\u2009'\u2019")
+
+
+def count_of(text: str) -> int | None:
+    """Return the count that "1234", "1234.0", "1,234", "1.234", "1 234" or "12,34,567" says; None where it is none."""
+    plain = text.translate(_SPACES)
+    plain = plain.removesuffix(".0")
+    if not plain.isascii():
+        return None
+    if not plain.isdigit():
+        if not any(form.fullmatch(plain) for form in _THOUSANDS):
+            return None
+        plain = plain.replace(",", "").replace(".", "")
+    return int(plain) if len(plain) < 16 else None
 
 
 @dataclass

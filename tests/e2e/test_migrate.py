@@ -181,3 +181,24 @@ def test_a_foreign_file_is_refused_in_words(tmp_path: Path, start: Start) -> Non
     assert done.returncode == 2 and "name the files of the export" in done.stderr
     done = footfall("import", "umami", "x.csv", "--format", "json", "--site", SITE, "--data", str(up.data))
     assert done.returncode == 2 and "--format is for logs" in done.stderr
+    (tmp_path / "dump.sql").write_text(exports.umami_mysql())
+    done = footfall("import", "matomo", str(tmp_path / "dump.sql"), "--site", SITE, "--data", str(up.data))
+    assert done.returncode == 1 and "It looks like an export of Umami: footfall import umami FILE" in done.stderr
+
+    # The export of a range is of the day that is named; compare tells what it does not tell as null.
+    files = {"browsers.csv": "x,y\nchrome,14\n", "events.csv": "x,y\nbuy,2\n"}
+    (tmp_path / "day.zip").write_bytes(exports.zipped(files))
+    where = ("--day", "2024-05-01", "--site", SITE, "--data", str(up.data), "--json")
+    for accepted in (2, 0):
+        done = footfall("import", "umami", str(tmp_path / "day.zip"), *where)
+        assert json.loads(done.stdout)["accepted"] == accepted, done.stderr
+    day = {"first": "2024-05-01", "last": "2024-05-01"}
+    rows = {by: up.api("breakdown", by=by, **day)["rows"] for by in ("browser", "event")}
+    assert [(row["value"], row["visitors"]) for row in rows["browser"]] == [("Chrome", 14)]
+    assert [(row["value"], row["visitors"], row["events"]) for row in rows["event"]] == [("buy", 0, 2)]
+    done = footfall("compare", str(tmp_path / "day.zip"), "--with", "umami", *where)
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert line["difference"] == {"visitors": -14, "visits": None, "pageviews": None}
+    assert "has no events of its own" in done.stderr
+    done = footfall("import", "ga4", str(tmp_path / "some.csv"), *where)
+    assert done.returncode == 2 and "--day is for Umami's export of a range" in done.stderr

@@ -1,4 +1,5 @@
 -- The values of each list, those with the most visitors first; a page where nobody viewed anything is no value.
+-- Of imported days visitors may be unknown: then what is known of a value counts.
 -- `engaged_time` is the mean of seconds in a visit, of a page on it.
 -- `lasting` says how many of the visitors have ids that last longer than a day. If {merging} they are counted by a state,
 -- exactly as long as they are few; else they count once a day, which is quicker, and enough for one day or if there are none.
@@ -17,7 +18,9 @@ FROM
     -- rows
 ) AS r
 GROUP BY dimension, value
-HAVING visitors > 0
+HAVING
+    visitors > 0 OR visits > 0 OR pageviews > 0
+    OR (events > 0 AND dimension IN ('event', 'not_found', 'outbound', 'download'))
 ORDER BY
     visitors DESC,
     multiIf(

@@ -16,7 +16,9 @@ FROM
 ) AS r
 WHERE empty({search:Array(String)}) OR multiSearchAnyCaseInsensitiveUTF8(r.value, {search:Array(String)})
 GROUP BY value
-HAVING visitors > 0
+HAVING
+    visitors > 0 OR visits > 0 OR pageviews > 0
+    OR (events > 0 AND any(r.dimension) IN ('event', 'not_found', 'outbound', 'download'))
 ORDER BY
     if({sort:String} = 'value', value, ''),
     multiIf(

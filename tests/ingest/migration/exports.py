@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,16 @@ from typing import Any
 from activity import codec
 from activity.enrich import SiteRules
 from activity.event import Event
+from infra.commands.migration import Exported
 from ingest.logs.batch import Batch
+from ingest.migration.daily import by_day
 from ingest.migration.events import batches
-from ingest.migration.export import Action, Read, members
+from ingest.migration.export import Action, Read
+from ingest.migration.members import members
 
 SITE = "example.com"
+
+Files = Mapping[str, str | bytes]
 
 GOATCOUNTER = """\
 2Path,Title,Event,UserAgent,Browser,System,Session,Bot,Referrer,Referrer scheme,Screen size,Location,FirstVisit,Date
@@ -311,3 +318,24 @@ def goatcounter_zip(path: Path) -> Path:
         for name, text in GOATCOUNTER_JSON.items():
             archive.writestr(name, text)
     return path
+
+
+def exported(tmp_path: Path, product: str, files: Files, day: date | None = None) -> Exported:
+    """The export that files are, as the command takes it."""
+    at = datetime(day.year, day.month, day.day, tzinfo=UTC) if day else None
+    return Exported(product, written(tmp_path, files), SITE, "", at)
+
+
+def numbers(tmp_path: Path, product: str, files: Files, day: date | None = None) -> dict[str, list[int]]:
+    """Visitors, visits and page views of each day."""
+    found = by_day(exported(tmp_path, product, files, day).rows(), "UTC")
+    return {str(day): [told.visitors, told.visits, told.pageviews] for day, told in sorted(found.days.items())}
+
+
+def zipped(files: Files) -> bytes:
+    """Files in a zip."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return out.getvalue()

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ingest.logs.files import ImportFailed
 from ingest.migration import sql_dump
-from ingest.migration.export import Action, Broken, Left, members
+from ingest.migration.export import Action, Broken, Left
+from ingest.migration.members import members
 from ingest.migration.sql_dump import TableRow
 from tests.ingest.migration import exports
 from tests.ingest.migration.exports import read, taken, written

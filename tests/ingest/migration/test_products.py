@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ingest.logs.files import ImportFailed
-from ingest.migration import export, ga4_reports
+from ingest.migration import ga4_reports, members
 from ingest.migration.daily import by_day
 from ingest.migration.export import Broken, Left
 from tests.ingest.migration import exports
@@ -159,11 +159,11 @@ def test_exports_that_overlap_count_once(
 def test_an_array_may_be_one_line_of_any_length(
     tmp_path: Path, product: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "LONGEST", 100)
+    monkeypatch.setattr(members, "LONGEST", 100)
     objects = exports.MATOMO_API if product == "matomo" else exports.GA4
     rows, _ = read(product, *written(tmp_path, {"array.json": "\n " + json.dumps(objects)}))
     assert len(actions(rows)) > 3
-    (member,) = export.members([str(tmp_path / "array.json")])
+    (member,) = members.members([str(tmp_path / "array.json")])
     assert not ga4_reports.is_report(member)
 
 
@@ -174,7 +174,7 @@ def test_an_array_may_be_one_line_of_any_length(
         ("goatcounter", "2Path,Title,Event,Date\n", r"line 1: the column 'Session' is missing; there is 2Path, Title"),
         ("umami", exports.GOATCOUNTER, "line 1: none of Umami's tables website_event, session, event_data"),
         ("matomo", exports.GA4_LINES, "line 1: no visit of Live.getLastVisitsDetails.*event_date"),
-        ("matomo", exports.umami_mysql(), "no rows of log_link_visit_action in the dump"),
+        ("matomo", exports.umami_mysql(), "no rows of log_action, log_link_visit_action, log_visit in the dump"),
         ("ga4", '{"event": "x"}\n', "line 1: no event of the BigQuery export.*there is event"),
     ],
 )

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ingest.logs.files import ImportFailed
 from ingest.migration import ga4_reports, goatcounter_json
 from ingest.migration.daily import Numbers, by_day
-from ingest.migration.export import Broken, Left, members
+from ingest.migration.export import Broken, Left
+from ingest.migration.members import members
 from ingest.migration.totals import Counted, DayRow, Total, columns, look
 from tests.ingest.migration import exports
 
@@ -125,6 +126,13 @@ def test_of_exports_that_overlap_the_last_one_counts(tmp_path: Path) -> None:
     assert counted(both) == counted(last) != counted(read(paths[0]))
     assert look(both).digests == look(last).digests
     assert by_day(both, "UTC").days == by_day(last, "UTC").days
+
+
+def test_numbers_that_an_export_does_not_tell_are_not_0(tmp_path: Path) -> None:
+    files = members([str(exports.goatcounter_zip(tmp_path / "export.zip"))])
+    assert by_day(goatcounter_json.read(files, "", "", lambda _: None), "UTC").untold == {"visitors", "visits"}
+    assert by_day(reports(tmp_path, "Date,Sessions\n20240501,2\n")[0], "UTC").untold == {"visitors", "pageviews"}
+    assert by_day(read(exports.plausible_zip(tmp_path / "a.zip")), "UTC").untold == frozenset()
 
 
 def test_the_json_of_goatcounter(tmp_path: Path) -> None:

@@ -1,20 +1,22 @@
-"""Umami: the export of a website (CSV files, zipped), or a dump of its PostgreSQL or MySQL database.
+"""The export of a website of Umami's (CSV files, zipped), or a dump of its PostgreSQL or MySQL database.
 
 Its tables `session` and `event_data` are read first and kept on disk; then each row of `website_event` becomes an
-event. The cloud's export has the columns of the session in `website_event` itself.
+event. The cloud's export has the columns of the session in `website_event` itself. Version 1 has other tables
+(`version_1`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from activity.geo import Place
-from activity.user_agent import Agent
 from ingest.logs.files import ImportFailed
 from ingest.migration import sql_dump
-from ingest.migration.export import Action, Broken, Left, Member, Read, Scratch, Tell, csv_rows, header
+from ingest.migration.export import Action, Broken, Left, Read, Scratch, Tell, csv_rows, header
+from ingest.migration.members import Member
+from ingest.migration.umami import version_1
+from ingest.migration.umami.session import Values, agent_of, place_of, utc
 
 EVENTS, SESSIONS, DATA = "website_event", "session", "event_data"
 _TABLES = (EVENTS, SESSIONS, DATA)
@@ -33,20 +35,11 @@ _KNOWN = {
              "ttfb"),
     SESSIONS: (*_OF_SESSION, "website_id", "created_at", "ip"),
     DATA: ("event_data_id", "website_id", "session_id", "event_id", "website_event_id", "url_path", "event_name",
-           "data_key", "event_key", "string_value", "number_value", "date_value", "data_type", "created_at", "job_id"),
+           "data_key", "event_key", "string_value", "number_value", "date_value", "data_type", "created_at", "job_id",
+           # as version 2.0 has them
+           "event_string_value", "event_numeric_value", "event_date_value", "event_data_type"),
 }  # fmt: skip
-_BROWSERS = {
-    "chrome": "Chrome", "chromium-webview": "Chrome WebView", "crios": "Chrome", "firefox": "Firefox",
-    "fxios": "Firefox", "safari": "Safari", "ios": "Safari", "ios-webview": "Safari WebView", "edge": "Edge",
-    "edge-chromium": "Edge", "edge-ios": "Edge", "opera": "Opera", "opera-mini": "Opera Mini", "ie": "IE",
-    "samsung": "Samsung Internet", "silk": "Amazon Silk", "facebook": "Facebook", "instagram": "Instagram",
-    "yandexbrowser": "Yandex Browser",
-}  # fmt: skip
-_SYSTEMS = {"Mac OS": "macOS", "Android OS": "Android", "Amazon OS": "Android", "BlackBerry OS": "BlackBerry OS"}
-_DEVICES = {"desktop": "desktop", "laptop": "desktop", "mobile": "mobile", "tablet": "tablet"}
 _NAMED = {"1": "pageview", "2": "custom"}
-
-Values = Callable[..., str]  # the first of some columns that has a value
 
 
 def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Iterator[Read]:
@@ -55,6 +48,10 @@ def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Itera
     Raises ImportFailed where the files are no export of Umami, or of several websites and none is chosen."""
     with Scratch() as kept:
         dumps = [sql_dump.is_dump(member) for member in members]
+        if all(dumps) and version_1.is_it(members):
+            yield from version_1.read(members, site, theirs)
+            return
+        members, dumps = _tables_of(members, dumps, tell)
         for member, dump in zip(members, dumps, strict=True):
             yield from _keep_dump(member, kept) if dump else _keep(member, kept, tell)
         sites = _Sites(kept, theirs)
@@ -73,6 +70,23 @@ def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Itera
         if not found:
             names = ", ".join(member.name for member in members)
             raise ImportFailed(f"no table website_event in {names}: the export of a website, or a dump, has one")
+
+
+def _tables_of(members: Sequence[Member], dumps: list[bool], tell: Tell) -> tuple[list[Member], list[bool]]:
+    """Return the files without those that are none of the tables, where one is the table of events."""
+    faults: dict[int, ImportFailed] = {}
+    of_events = False
+    for place, (member, dump) in enumerate(zip(members, dumps, strict=True)):
+        try:
+            of_events |= dump or _table_of(member) == EVENTS
+        except ImportFailed as error:
+            faults[place] = error
+    for place, fault in faults.items():
+        if not of_events:
+            raise fault
+        tell(f"{members[place].name} is none of the tables, and not read")
+    kept = [place for place in range(len(members)) if place not in faults]
+    return [members[place] for place in kept], [dumps[place] for place in kept]
 
 
 class _Sites:
@@ -101,7 +115,7 @@ def _keep(member: Member, kept: Scratch, tell: Tell) -> Iterator[Broken]:
 
 
 def _keep_dump(member: Member, kept: Scratch) -> Iterator[Broken]:
-    for row in sql_dump.rows(member, _TABLES):
+    for row in sql_dump.rows(member, _TABLES, prefixed=False):
         if isinstance(row, Broken):
             continue  # told when the events are read
         _keep_row(row.table, row.text, kept)
@@ -121,20 +135,22 @@ def _keep_row(table: str, get: Values, kept: Scratch) -> None:
 
 
 def _value(get: Values) -> str | float | bool:
-    if get("data_type") == "2" and get("number_value"):
+    kind, number = get("data_type", "event_data_type"), get("number_value", "event_numeric_value")
+    text = get("string_value", "event_string_value")
+    if kind == "2" and number:
         try:
-            number = float(get("number_value"))
+            amount = float(number)
         except ValueError:
-            return get("number_value")
-        return int(number) if number.is_integer() else number
-    if get("data_type") == "3":
-        return get("string_value") == "true"
-    return get("string_value", "date_value", "number_value")
+            return number
+        return int(amount) if amount.is_integer() else amount
+    if kind == "3":
+        return text == "true"
+    return text or get("date_value", "event_date_value") or number
 
 
 def _events(member: Member, dump: bool) -> Iterator[tuple[int, Values, bytes] | Broken]:
     if dump:
-        for found in sql_dump.rows(member, _TABLES):
+        for found in sql_dump.rows(member, _TABLES, prefixed=False):
             if isinstance(found, Broken):
                 yield found
             elif found.table == EVENTS:
@@ -153,6 +169,11 @@ def _table_of(member: Member) -> str:
         return DATA
     if {"session_id", "browser"} <= names:
         return SESSIONS
+    if names == {"x", "y"}:
+        raise ImportFailed(
+            f"{member.name} is of Umami's export of a range, which does not say of which days it is: export one day at"
+            " a time and name it with --day, or take the export of the website, or a dump"
+        )
     stem = PurePath(member.name).stem
     if stem in _TABLES:
         return stem  # which says what is missing
@@ -173,11 +194,12 @@ def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch) -> R
     def of(*names: str) -> str:
         return get(*names) or next((session[name] for name in names if session.get(name)), "")
 
-    host = of("hostname") or site
+    host, path = of("hostname") or site, get("url_path")
+    url = path if "://" in path.partition("?")[0] else f"https://{host}/{path.removeprefix('/')}"
     event = {
         "type": kind,
         "name": get("event_name") if kind == "custom" else "",
-        "url": f"https://{host}/{get('url_path').removeprefix('/')}{_query(get('url_query'))}",
+        "url": f"{url}{_query(get('url_query'))}",
         "title": get("page_title"),
         "referrer": _referrer(get),
         "screen": of("screen"),
@@ -185,19 +207,10 @@ def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch) -> R
         "props": kept.find(DATA, get("event_id")) | ({"tag": get("tag")} if get("tag") else {}),
         "visitor": f"umami:{get('session_id')}",
         "user": of("distinct_id"),
-        "ts": _utc(get("created_at")),
+        "ts": utc(get("created_at")),
         "id": f"umami:{get('event_id')}",
     }
-    system, _, version = of("os").partition(" ") if of("os").startswith("Windows ") else (of("os"), "", "")
-    agent = Agent(
-        _BROWSERS.get(of("browser"), of("browser")),
-        "",
-        _SYSTEMS.get(system, system),
-        version,
-        _DEVICES.get(of("device"), ""),
-    )
-    place = Place(of("country"), of("region", "subdivision1"), of("city"))
-    return Action(number, event, agent, place, get("visit_id") or get("session_id"))
+    return Action(number, event, agent_of(of), place_of(of), get("visit_id") or get("session_id"))
 
 
 def _query(text: str) -> str:
@@ -207,8 +220,3 @@ def _query(text: str) -> str:
 def _referrer(get: Values) -> str:
     domain = get("referrer_domain")
     return f"https://{domain}/{get('referrer_path').removeprefix('/')}{_query(get('referrer_query'))}" if domain else ""
-
-
-def _utc(text: str) -> str:
-    """Return a time of the database as ISO 8601: it is UTC where it names no offset."""
-    return text.replace(" ", "T", 1)

@@ -1,0 +1,147 @@
+"""The files of an export: plain or packed, those in a folder or a zip one by one. What is no text is said in words."""
+
+from __future__ import annotations
+
+import itertools
+import zipfile
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from ingest.logs.files import ImportFailed, faults, unpacked
+
+LONGEST = 1 << 26  # bytes of a line: a statement of a dump may hold many rows
+_CHUNK = 1 << 16
+_NESTED = 2  # zips in one another
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+PARQUET = b"PAR1"
+# How files begin that are no text, and what to do about them.
+_NO_TEXT = {
+    b"SQLite format 3\0": "is a database of SQLite: make the export in the product itself",
+    b"PGDMP": "is a dump in PostgreSQL's own format: `pg_restore -f dump.sql FILE` makes a plain one of it",
+    b"Obj\x01": "is Avro: export it as JSON lines or as Parquet",
+    b"\xd0\xcf\x11\xe0": "is a document of Excel: save it as CSV",
+    b"%PDF": "is a PDF: export it as CSV",
+    b"<!DOCTYPE html": "is a page of HTML, such as a login: the export has to be downloaded by who may",
+    b"<html": "is a page of HTML, such as a login: the export has to be downloaded by who may",
+}
+
+Opener = Callable[[], AbstractContextManager[IO[bytes]]]
+
+
+class Member(NamedTuple):
+    """One file of an export: its name, what opens it for its bytes as they lie there, and which of its lines count."""
+
+    name: str
+    open: Opener
+    first: int = 0  # lines before these
+    last: int | None = None  # the line behind these; None for all
+
+    def lines(self) -> Generator[bytes, None, None]:
+        """Yield the lines, ends included. Raises ImportFailed where the file breaks off or a line is endless."""
+        with self.opened() as stream:
+            for line in itertools.islice(iter(partial(stream.readline, LONGEST), b""), self.first, self.last):
+                if len(line) == LONGEST:
+                    raise ImportFailed(f"{self.name}: a line is longer than {LONGEST >> 20} MiB: this is no export")
+                yield line
+
+    @contextmanager
+    def opened(self) -> Iterator[IO[bytes]]:
+        """Open the file, unpacked. Raises ImportFailed where it breaks off while it is read."""
+        try:
+            with self.open() as raw:
+                yield unpacked(raw, [])  # type: ignore[misc]
+        except ImportFailed as error:
+            told = str(error)
+            raise error if told.startswith(self.name) else ImportFailed(f"{self.name}: {told}") from error
+        except _faults() as error:
+            raise ImportFailed(
+                f"{self.name} breaks off: {error}. Mend the file and import it again: nothing counts twice."
+            ) from error
+
+    def begins(self, count: int) -> bytes:
+        """Return the first bytes."""
+        with self.opened() as stream:
+            return stream.read(count)
+
+    def first_byte(self) -> bytes:
+        """Return the first byte that is no white space; b"" where there is none. A line may have any length."""
+        with self.opened() as stream:
+            some = stream.read(_CHUNK)
+            while some and not some.strip():
+                some = stream.read(_CHUNK)
+            return some.lstrip()[:1]
+
+
+def members(names: Sequence[str]) -> list[Member]:
+    """Return the files of an export. Raises ImportFailed where one cannot be read, or nothing is in them."""
+    found: list[Member] = []
+    for name in names:
+        path = Path(name)
+        if name == "-":
+            raise ImportFailed("an export is read more than once, so it cannot come from stdin: save it as a file")
+        try:
+            paths = [path] if not path.is_dir() else sorted(each for each in path.rglob("*") if each.is_file())
+            for each in paths:
+                if each == path or not _is_no_part(each.relative_to(path).as_posix()):
+                    found += _in(each.name, partial(_plain, each), _NESTED)
+        except OSError as error:
+            raise ImportFailed(f"{name} cannot be read: {error.strerror}") from error
+    if not found:
+        raise ImportFailed(f"there are no files in {', '.join(names)}")
+    if not sum(_is_text(member) for member in found):  # all are looked at
+        raise ImportFailed(f"{', '.join(member.name for member in found[:5])} is empty: there is nothing to import")
+    return found
+
+
+def _plain(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+def _in(name: str, opener: Opener, nested: int) -> Iterator[Member]:
+    with opener() as stream:
+        head = stream.read(4)
+    if head not in _ZIP:
+        yield Member(name, opener)
+        return
+    if not nested:
+        raise ImportFailed(f"{name} is a zip in zips: unpack it first")
+    try:
+        with opener() as stream, zipfile.ZipFile(stream) as archive:
+            infos = [each for each in archive.infolist() if not each.is_dir()]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ImportFailed(f"{name} is no whole zip: {error}") from error
+    if any(each.filename == "[Content_Types].xml" for each in infos):
+        raise ImportFailed(f"{name} is a document of Excel: save it as CSV")
+    for each in infos:
+        if each.flag_bits & 1:
+            raise ImportFailed(f"{name} has a password: unpack it first, and import what comes out")
+        if not _is_no_part(each.filename):
+            yield from _in(f"{name}/{each.filename}", partial(_part, opener, each.filename), nested - 1)
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    return (*faults(), zipfile.BadZipFile)
+
+
+def _is_no_part(name: str) -> bool:
+    """Return whether a file is one of those that systems add."""
+    return any(part.startswith(".") or part in ("__MACOSX", "Thumbs.db", "desktop.ini") for part in name.split("/"))
+
+
+@contextmanager
+def _part(opener: Opener, name: str) -> Iterator[IO[bytes]]:
+    """Open a file in a zip."""
+    with opener() as outer, zipfile.ZipFile(outer) as archive, archive.open(name) as stream:
+        yield stream
+
+
+def _is_text(member: Member) -> bool:
+    """Return whether anything is in a file. Raises ImportFailed where it is of a kind that no reader knows."""
+    head = member.begins(64)
+    for begins, what in _NO_TEXT.items():
+        if head.lstrip().lower().startswith(begins.lower()):
+            raise ImportFailed(f"{member.name} {what}")
+    return bool(head)
