@@ -51,6 +51,7 @@ _BATCHES = ("batch", "import")
 _OF_RUDDERSTACK = b'"channel"'  # a field of all of its messages, and of nobody else's
 _KEY = re.compile(rb'"writeKey"\s*:\s*"([^"\\]{1,512})"')
 _IMAGE = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+_QUOTED = re.compile('"[^"]*"')  # as pages of AMP have their visitor's id
 _OF_IMAGE = frozenset(("data", "cookie_domain", "process_headers"))  # parameters that are none of the message
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -155,7 +156,7 @@ def _put(message: dict[str, Any], name: str, value: str) -> None:
     for step in outer:
         following = message.setdefault(step, {})
         message = following if isinstance(following, dict) else {}
-    message[last] = value
+    message[last] = value[1:-1] if last == "anonymousId" and _QUOTED.fullmatch(value) else value
 
 
 def _key(headers: Mapping[bytes, bytes], query: Mapping[str, str], in_body: object) -> str:

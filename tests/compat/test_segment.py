@@ -150,6 +150,11 @@ def test_two_slashes_are_one() -> None:
         assert found is not None and (found[0].name, found[2]) == ("segment", "/v1/track")
 
 
+def test_an_amp_page_quotes_its_visitor() -> None:
+    query = urlencode({"writeKey": "k", "anonymousId": '"amp-1"', "context.page.url": "https://example.com/a"})
+    assert one("/pixel/v1/page", query=query).client == "amp-1"
+
+
 def test_an_image_of_jitsus_has_both_ways_and_may_ask_for_its_page() -> None:
     data = base64.b64encode(json.dumps({"event": "Opened", "properties": {"a": 1}}).encode()).decode()
     event = one("/api/px/track", query=urlencode({"data": data, "anonymousId": "a", "properties.b": "2"}))
