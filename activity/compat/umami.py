@@ -46,6 +46,8 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     """Return the events of a request: one, or those of a batch."""
     if request.path == "/api/heartbeat":
         return Answer(200, encoded({"ok": True}))
+    if request.path == "/api/record":  # recordings of the screen, which are not kept
+        return Answer(200, encoded({"ok": True}))
     if request.path == "/api/auth/verify":
         return Answer(200, encoded(_USER))
     given = from_json(request.body, limits)
@@ -254,6 +256,7 @@ PROTOCOL = Protocol(
         Route("/api/send"),
         Route("/api/batch"),
         Route("/api/collect"),
+        Route("/api/record"),
         Route("/api/heartbeat", ("GET",)),
         Route("/api/auth/login"),
         Route("/api/auth/verify"),

@@ -116,7 +116,7 @@ def test_the_answers() -> None:
     assert json.loads(login.body)["token"] == "KEY"
     error = reading.read(PROTOCOL, Sent("/api/send", {"type": "error", "payload": {"website": "w"}}))
     assert isinstance(error, Answer) and (error.status, json.loads(error.body)["ok"]) == (200, False)
-    for path, method in (("/api/heartbeat", "GET"), ("/api/auth/verify", "POST")):
+    for path, method in (("/api/heartbeat", "GET"), ("/api/record", "POST"), ("/api/auth/verify", "POST")):
         assert getattr(reading.read(PROTOCOL, Sent(path, method=method)), "status", 0) == 200
     assert getattr(reading.read(PROTOCOL, Sent("/api/auth/login", b"x")), "status", 0) == 401
 
