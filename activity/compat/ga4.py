@@ -46,6 +46,7 @@ _PASSIVE = frozenset((
     "experiment_impression", "campaign_details",
 ))
 # fmt: on
+_CAMPAIGN = frozenset(name for name, _ in CAMPAIGN.values())
 _SALES = frozenset(("purchase", "in_app_purchase", "ecommerce_purchase", "refund"))
 _ITEM = re.compile(r"pr\d{1,3}")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
@@ -139,7 +140,7 @@ def _tracked(
     search, revenue, interactive, told_as, is_order = None, None, name not in _PASSIVE, "", False
     if name == "campaign_details":  # an event of its own that tells where the visit came from
         url = values.with_campaign(url or "/", {utm: params.get(utm) for utm in CAMPAIGN})
-    elif url:
+    elif url and not _CAMPAIGN.isdisjoint(params):
         url = values.with_campaign(url, {utm: params.get(name) for utm, (name, _) in CAMPAIGN.items()})
     if kind is EventType.SEARCH:
         results = props.get("results", props.get("number_of_results"))

@@ -89,8 +89,8 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
     name = text(first(payload, "name", "event_name", "event_value"), 128)
     if event_type := payload.get("event_type"):
         props = {**props, "event_type": event_type}
-    commerce = obj(props.get("commerce"))
-    order = text(commerce.get("orderId"), 100)
+    commerce = obj(props.get("commerce")) if props else {}
+    order = text(commerce.get("orderId"), 100) if commerce else ""
     search = None
     if kind is EventType.PAGEVIEW and name:
         search = named_search(name, props)
@@ -117,7 +117,7 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
         screen=payload.get("screen"),
         language=payload.get("language"),
         engaged_ms=payload.get("engagement") if kind is EventType.ENGAGEMENT else 0,
-        revenue=_paid(commerce) if order else worth(first(props, "revenue"), props.get("currency")),
+        revenue=_paid(commerce) if order else worth(props.get("revenue"), props.get("currency")) if props else None,
         client="" if from_page else user,
         address=payload.get("ip"),
         agent=payload.get("userAgent"),

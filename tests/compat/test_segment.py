@@ -145,6 +145,7 @@ def test_where_the_key_may_stand() -> None:
 
 
 def test_two_slashes_are_one() -> None:
+    assert [item.name for item in read("/b", {"batch": [message()]}).items] == ["Signed Up"]
     for path in ("//v1/track", "/v1//track/", "//compat/segment//v1/track"):
         found = find(path, {})
         assert found is not None and (found[0].name, found[2]) == ("segment", "/v1/track")
