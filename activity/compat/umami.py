@@ -31,6 +31,7 @@ _TYPES = {
     "performance": EventType.WEB_VITAL,
     "engagement": EventType.ENGAGEMENT,
 }
+_LINKS_OUT = frozenset(("outbound-link", "outbound-link-click"))  # as Umami's documentation names them
 _VITALS = ("lcp", "inp", "cls", "fcp", "ttfb")
 _CACHE = "footfall"  # its clients send it back with the next event, and nothing follows from it
 _USER = {
@@ -95,6 +96,8 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
     if kind is EventType.PAGEVIEW and name:
         search = named_search(name, props)
         kind = EventType.CUSTOM if search is None else EventType.SEARCH
+        if name in _LINKS_OUT and props.get("url"):
+            kind = EventType.OUTBOUND
     elif kind is EventType.WEB_VITAL:
         props = {vital: payload[vital] for vital in _VITALS if payload.get(vital) is not None}
     if (tag := payload.get("tag")) is not None and tag != "":
@@ -181,7 +184,7 @@ FIELDS = (
     Field("url", "url"),
     Field("referrer", "referrer"),
     Field("title", "title"),
-    Field("name", "name"),
+    Field("name", "name", "`outbound-link-click` and `outbound-link` with a `url` are links followed out"),
     Field("data", "props", "nested values as JSON text"),
     Field("data.revenue", "revenue", "and kept as a property"),
     Field("data.currency", "revenue", "and kept as a property"),

@@ -76,6 +76,8 @@ CART = {
         ("event", {"name": "add", "data": {"commerce": {**CART, "orderId": "1", "items": [{"price": "x"}]}}},
          {"revenue": None}),
         ("pageview", {}, {"type": EventType.PAGEVIEW}),
+        ("event", {"name": "outbound-link-click", "data": {"url": "https://b.example/"}},
+         {"type": EventType.OUTBOUND, "name": "", "props": {"url": "https://b.example/"}}),
         ("event", {"event_type": "click", "event_value": "buy"},
          {"type": EventType.CUSTOM, "name": "buy", "props": {"event_type": "click"}}),
         ("event", {"event_name": "buy", "event_data": {"a": 1}}, {"name": "buy", "props": {"a": 1}}),
