@@ -208,7 +208,7 @@ FIELDS = (
     Field("payload.properties.__timestamp", "ts", "without it, an event happened when it came"),
     Field("payload.properties.__ip", "address", "counts with a secret"),
     Field("payload.properties.__identify", "user", "its `profileId`"),
-    Field("payload.properties.__deviceId", "client", "of a server's event without a `profileId`; `footfall`, which every page is told, is none"),
+    Field("payload.properties.__deviceId", "client", "of a server's event without a `profileId`, but for `footfall`"),
     Field("payload.profileId", "user", "and the visitor, of a server's events; visitors of pages are cookieless"),
     Field("payload.groups", "props", "`groups`, as JSON text"),
     Field("payload.firstName", "props", "of an `identify`"),
