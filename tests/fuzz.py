@@ -53,6 +53,7 @@ TRACKING = [
     "/api/v0/count",
     "/v1/batch", "/v1/t", "/pixel/v1/page", "/api/s/s2s/track", "/compat/segment/v1/import",
     "/matomo.php", "/compat/matomo/piwik.php", "/com.snowplowanalytics.snowplow/tp2", "/i",
+    "/event", "/compat/openpanel/profile", "/api/collect", "/js/", "/ice.png", "/api/px/page", "//v1//batch",
 ]
 DASHBOARDS = [
     "/", f"/{SITE}", f"/{SITE}/now", f"/{SITE}/nothing", "/unknown.example", "/sql", "/sql", "/ready", "/live",

@@ -43,9 +43,10 @@ _VITALS = frozenset(("CLS", "FCP", "FID", "INP", "LCP", "TTFB"))
 _PASSIVE = frozenset((
     "session_start", "first_visit", "first_open", "scroll", "video_progress", "view_search_results", "exception",
     "app_exception", "app_update", "os_update", "app_clear_data", "app_remove", "ad_impression", "ad_exposure",
-    "experiment_impression",
+    "experiment_impression", "campaign_details",
 ))
 # fmt: on
+_CAMPAIGN = frozenset(name for name, _ in CAMPAIGN.values())
 _SALES = frozenset(("purchase", "in_app_purchase", "ecommerce_purchase", "refund"))
 _ITEM = re.compile(r"pr\d{1,3}")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
@@ -137,7 +138,9 @@ def _tracked(
     props = {key: value for key, value in params.items() if key not in NOT_KEPT}
     url = values.text(params.get("page_location")) or values.text(params.get("page_path"))
     search, revenue, interactive, told_as, is_order = None, None, name not in _PASSIVE, "", False
-    if url:
+    if name == "campaign_details":  # an event of its own that tells where the visit came from
+        url = values.with_campaign(url or "/", {utm: params.get(utm) for utm in CAMPAIGN})
+    elif url and not _CAMPAIGN.isdisjoint(params):
         url = values.with_campaign(url, {utm: params.get(name) for utm, (name, _) in CAMPAIGN.items()})
     if kind is EventType.SEARCH:
         results = props.get("results", props.get("number_of_results"))

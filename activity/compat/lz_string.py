@@ -32,23 +32,25 @@ class _Bits:
         return self._at > len(self._bits)
 
 
-def unpacked(encoded: bytes, longest: int) -> bytes:
-    """Return the text in UTF-8; b"" for what is none, or has more than `longest` characters. Never raises."""
+def unpacked(encoded: bytes, longest: int) -> bytes | None:
+    """Return the text in UTF-8, b"" for what is none; None for one of more than `longest` characters. Never raises.
+
+    Costs some 0.5 us a letter of the base64."""
     letters = encoded.strip().translate(_ONE_ALPHABET).rstrip(b"=")
     try:
         packed = b64decode(letters + b"A" * (-len(letters) % 4), validate=True)
     except (binascii.Error, ValueError):
         return b""
     units = _text(_Bits(packed), longest)
-    return units.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+    return None if units is None else units.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def _text(bits: _Bits, longest: int) -> str:
-    """Return the characters, two of them for one beyond the 16 bits; "" if the stream is broken or too long."""
+def _text(bits: _Bits, longest: int) -> str | None:
+    """Return the characters, two of them for one beyond the 16 bits; "" if the stream is broken, None if too long."""
     entries = ["", "", ""]
     width, room = 3, 4  # bits of a code, and codes until they get longer
     code = bits.next(2)
-    if code not in (_NEW_OF_8, _NEW_OF_16) or not longest:
+    if code not in (_NEW_OF_8, _NEW_OF_16):
         return ""
     before = chr(bits.next(16 if code else 8))
     entries.append(before)
@@ -72,7 +74,7 @@ def _text(bits: _Bits, longest: int) -> str:
         parts.append(entry)
         length += len(entry)
         if length > longest:
-            return ""
+            return None
         entries.append(before + entry[0])
         room -= 1
         if room == 0:

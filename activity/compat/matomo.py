@@ -36,6 +36,7 @@ from activity.compat.values import (
     too_many,
     tracked,
     whole,
+    with_campaign,
     worth,
 )
 from activity.event import EventType
@@ -151,6 +152,8 @@ def _event(index: int, given: Given, request: TrackerRequest, limits: Limits) ->
         if "action_name" not in given:
             return Refusal(index, Reason.MISSING_FIELD, "`url` is missing: send the page's address")
         url = screen_url(given["action_name"])
+    if url and given.get("_rcn") and "_refts" not in given:  # of an app; a page's is of a visit that may be over
+        url = with_campaign(url, {"campaign": given["_rcn"], "term": given.get("_rck")})
     client = text(given.get("cid")) or text(given.get("_id"))
     ts = _time(given.get("cdt"))
     return tracked(

@@ -32,6 +32,7 @@ _NOT_KEPT = frozenset(("replay", "group", "assign_group"))
 _TRAITS = ("firstName", "lastName", "email", "avatar")
 # Clients hold recordings back, in memory, until they have been told a session.
 _SESSION = encoded({"deviceId": _NOBODY, "sessionId": _NOBODY})
+_OF_PAGE = ("title", "referrer")
 _OWN = "__"  # what OpenPanel's own properties begin with
 
 
@@ -117,6 +118,8 @@ def _track(
     kept = {key: value for key, value in props.items() if not key.startswith(_OWN) and key != "profileId"}
     if name == "screen_view":
         kind = EventType.PAGEVIEW
+        if not path:  # the first releases spelt them so
+            path, props = text(kept.pop("path", "")), {f"{_OWN}{key}": kept.pop(key, "") for key in _OF_PAGE} | props
         if not path:
             return missing(index, "payload.properties.__path", "send the page's address, or the name of the screen")
     elif name == "link_out":
@@ -196,6 +199,7 @@ FIELDS = (
     Field("payload.name", "name", "`screen_view` is a page view, `link_out` a link followed out"),
     Field("payload.properties", "props", "nested values as JSON text"),
     Field("payload.properties.__path", "url", "a screen's name becomes a path"),
+    Field("payload.properties.path", "url", "of a `screen_view` without `__path`; so are `title` and `referrer`"),
     Field("payload.properties.__title", "title"),
     Field("payload.properties.__referrer", "referrer"),
     Field("payload.properties.__revenue", "revenue", "in cents, as OpenPanel has it"),
@@ -204,7 +208,7 @@ FIELDS = (
     Field("payload.properties.__timestamp", "ts", "without it, an event happened when it came"),
     Field("payload.properties.__ip", "address", "counts with a secret"),
     Field("payload.properties.__identify", "user", "its `profileId`"),
-    Field("payload.properties.__deviceId", "client", "of a server's event without a `profileId`"),
+    Field("payload.properties.__deviceId", "client", "of a server's event without a `profileId`, but for `footfall`"),
     Field("payload.profileId", "user", "and the visitor, of a server's events; visitors of pages are cookieless"),
     Field("payload.groups", "props", "`groups`, as JSON text"),
     Field("payload.firstName", "props", "of an `identify`"),

@@ -36,6 +36,8 @@ _CAPTURE = ("/batch", "/e", "/i/v0/e", "/i/v0/ai/batch", "/capture", "/track", "
 _V1 = "/i/v1/analytics/events"
 _CONFIG = re.compile(r"/array/([A-Za-z0-9_-]{1,128})/config(\.js)?")
 _TAKEN: dict[str, dict[str, object]] = {"": {"status": 1}, "v1": {"results": {}}}  # by the form of the answer
+_FORM = re.compile(rb"(?:[\w.-]{1,32}=[\w.%+-]{0,64}&){0,8}data=")  # `data` may come behind `ver`, `compression`, …
+_LONGEST_LZ = 256 * 1024  # bytes of it, which hold some 1.5 MB of JSON, and take 0.1 s
 _GZIP = b"\x1f\x8b"
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
@@ -112,15 +114,22 @@ def _content(request: TrackerRequest, query: Mapping[str, str], limits: Limits) 
     data = request.body
     if request.method == "GET" or not data:
         data = query.get("data", "").encode("utf-8", "surrogatepass")
-    elif data.startswith(b"data="):
+    elif _FORM.match(data):
         form = values.parameters(data.decode("utf-8", "replace"), limits)
         if isinstance(form, Refusal):
             return form
         data = form.get("data", "").encode("utf-8", "surrogatepass")
+        query = {**form, **query}
     if data.lstrip()[:1] in (b"{", b"[", b""):
         return data
     if query.get("compression") in ("lz64", "lz-string"):
-        return lz_string.unpacked(data, limits.body_bytes) or data
+        if len(data) > _LONGEST_LZ:
+            return values.too_large(len(data), _LONGEST_LZ)
+        text = lz_string.unpacked(data, limits.body_bytes)
+        if text is None:
+            detail = f"the body has more than {limits.body_bytes} characters unpacked: send fewer events in each"
+            return Refusal(0, Reason.TOO_LARGE, detail)
+        return text or data
     plain = from_base64(data)
     # What is no base64 either is refused as no JSON, in words about what was sent; gzip in base64 is not read, either.
     return plain if plain.lstrip()[:1] in (b"{", b"[") or plain.startswith(_GZIP) else data

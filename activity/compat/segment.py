@@ -51,6 +51,7 @@ _BATCHES = ("batch", "import")
 _OF_RUDDERSTACK = b'"channel"'  # a field of all of its messages, and of nobody else's
 _KEY = re.compile(rb'"writeKey"\s*:\s*"([^"\\]{1,512})"')
 _IMAGE = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+_QUOTED = re.compile('"[^"]*"')  # as pages of AMP have their visitor's id
 _OF_IMAGE = frozenset(("data", "cookie_domain", "process_headers"))  # parameters that are none of the message
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -155,7 +156,7 @@ def _put(message: dict[str, Any], name: str, value: str) -> None:
     for step in outer:
         following = message.setdefault(step, {})
         message = following if isinstance(following, dict) else {}
-    message[last] = value
+    message[last] = value[1:-1] if last == "anonymousId" and _QUOTED.fullmatch(value) else value
 
 
 def _key(headers: Mapping[bytes, bytes], query: Mapping[str, str], in_body: object) -> str:
@@ -293,7 +294,8 @@ Then change the address, and nothing else:
 What differs: an event is answered once it is durable. A batch of which some messages cannot be used is answered with
 200 and a list `refused` that says why; those are kept as dead letters. One of which none can be used gets 400, or 401
 for an unknown key. A message of Segment's has 32 KB at most and a batch 500 KB, as theirs. Group calls are kept as
-custom events named `group`. Of more than 30 properties the first 29 are kept, and `props_left_out` names the others.
+custom events named `group`. What Jitsu's client of version 1 sends (`/api/v1/event`) is not read. Of more than 30
+properties the first 29 are kept, and `props_left_out` names the others.
 """
 
 PROTOCOL = Protocol(
@@ -301,6 +303,7 @@ PROTOCOL = Protocol(
     title="Segment, RudderStack and Jitsu",
     routes=(
         *(Route(f"/v1/{name}") for name in (*KINDS, *_BATCHES, *_SHORT, "m")),
+        Route("/b"),
         Route("/v1/projects", ("GET",), prefix=True),
         Route("/projects", ("GET",), prefix=True),
         Route("/sourceConfig", ("GET",)),

@@ -133,7 +133,6 @@ class _Told(NamedTuple):
     interactive: bool = True
 
 
-_fields = msgspec.structs.astuple
 _NO_CONTEXT = Context()
 _NO_PAGE = _Page()
 _message = msgspec.json.Decoder(Message)
@@ -315,7 +314,8 @@ def _page(message: Message, context: Context) -> _Told | str:
     props: Mapping[str, Any] = {}
     if given:
         own = _Page(**_texts(_Page, given))
-        page = _Page(*(mine or theirs for mine, theirs in zip(_fields(own), _fields(page), strict=True)))
+        referrer, title = own.referrer or page.referrer, own.title or page.title
+        page = _Page(own.url or page.url, own.path or page.path, referrer, title, own.search or page.search)
         props = {key: value for key, value in given.items() if key not in _OF_ADDRESS}
         fragment = given.get("hash")
         if isinstance(fragment, str) and fragment[:1] in ("", "#"):  # the address came without it; it may be a route
@@ -382,7 +382,7 @@ def _with_names(props: Mapping[str, Any], message: Message) -> dict[str, Any]:
 
 
 def _merged(own: Context, shared: Context) -> Context:
-    pairs = zip(_fields(own), _fields(shared), strict=True)
+    pairs = zip(msgspec.structs.astuple(own), msgspec.structs.astuple(shared), strict=True)
     return Context(*(theirs if mine is None else mine for mine, theirs in pairs))
 
 

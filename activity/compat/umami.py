@@ -31,6 +31,7 @@ _TYPES = {
     "performance": EventType.WEB_VITAL,
     "engagement": EventType.ENGAGEMENT,
 }
+_LINKS_OUT = frozenset(("outbound-link", "outbound-link-click"))  # as Umami's documentation names them
 _VITALS = ("lcp", "inp", "cls", "fcp", "ttfb")
 _CACHE = "footfall"  # its clients send it back with the next event, and nothing follows from it
 _USER = {
@@ -45,6 +46,8 @@ _USER = {
 def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     """Return the events of a request: one, or those of a batch."""
     if request.path == "/api/heartbeat":
+        return Answer(200, encoded({"ok": True}))
+    if request.path == "/api/record":  # recordings of the screen, which are not kept
         return Answer(200, encoded({"ok": True}))
     if request.path == "/api/auth/verify":
         return Answer(200, encoded(_USER))
@@ -87,12 +90,14 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
     name = text(first(payload, "name", "event_name", "event_value"), 128)
     if event_type := payload.get("event_type"):
         props = {**props, "event_type": event_type}
-    commerce = obj(props.get("commerce"))
-    order = text(commerce.get("orderId"), 100)
+    commerce = obj(props.get("commerce")) if props else {}
+    order = text(commerce.get("orderId"), 100) if commerce else ""
     search = None
     if kind is EventType.PAGEVIEW and name:
         search = named_search(name, props)
         kind = EventType.CUSTOM if search is None else EventType.SEARCH
+        if name in _LINKS_OUT and props.get("url"):
+            kind = EventType.OUTBOUND
     elif kind is EventType.WEB_VITAL:
         props = {vital: payload[vital] for vital in _VITALS if payload.get(vital) is not None}
     if (tag := payload.get("tag")) is not None and tag != "":
@@ -115,7 +120,7 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
         screen=payload.get("screen"),
         language=payload.get("language"),
         engaged_ms=payload.get("engagement") if kind is EventType.ENGAGEMENT else 0,
-        revenue=_paid(commerce) if order else worth(first(props, "revenue"), props.get("currency")),
+        revenue=_paid(commerce) if order else worth(props.get("revenue"), props.get("currency")) if props else None,
         client="" if from_page else user,
         address=payload.get("ip"),
         agent=payload.get("userAgent"),
@@ -179,7 +184,7 @@ FIELDS = (
     Field("url", "url"),
     Field("referrer", "referrer"),
     Field("title", "title"),
-    Field("name", "name"),
+    Field("name", "name", "`outbound-link-click` and `outbound-link` with a `url` are links followed out"),
     Field("data", "props", "nested values as JSON text"),
     Field("data.revenue", "revenue", "and kept as a property"),
     Field("data.currency", "revenue", "and kept as a property"),
@@ -254,6 +259,7 @@ PROTOCOL = Protocol(
         Route("/api/send"),
         Route("/api/batch"),
         Route("/api/collect"),
+        Route("/api/record"),
         Route("/api/heartbeat", ("GET",)),
         Route("/api/auth/login"),
         Route("/api/auth/verify"),

@@ -106,6 +106,8 @@ def test_a_request_of_a_server() -> None:
         ("purchase", {"value": 5, "transaction_id": "T1", "engagement_time_msec": 9}, {"engaged_ms": None}),
         ("purchase", {"value": 5, "transaction_id": "T1"}, {"id": "purchase T1", "props": {"transaction_id": "T1"}}),
         ("add_to_cart", {"value": 5, "currency": "EUR"}, {"revenue": None, "props": {"value": 5, "currency": "EUR"}}),
+        ("campaign_details", {"source": "news", "medium": "email", "campaign": "may"},
+         {"type": "custom", "url": "/?utm_source=news&utm_medium=email&utm_campaign=may", "interactive": False}),
         ("page_view", {"page_path": "/a?utm_source=b", "campaign_source": "a"}, {"url": "/a?utm_source=b"}),
         ("page_view", {"page_path": "/a", "campaign_source": "a", "campaign_name": "may"},
          {"url": "/a?utm_source=a&utm_campaign=may", "props": None}),

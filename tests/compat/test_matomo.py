@@ -143,6 +143,12 @@ def test_by_what_visitors_are_told_apart() -> None:
     assert one(nobody).client == ""
 
 
+def test_a_campaign_that_an_app_names() -> None:
+    named = {**PAGE, "_rcn": "spring", "_rck": "hats"}
+    assert one(named).url == "https://example.com/a?utm_campaign=spring&utm_term=hats"
+    assert one(named, _refts="1700000000").url == PAGE["url"]
+
+
 def test_a_page_that_is_not_named() -> None:
     plain = {"idsite": "7", "rec": "1"}
     assert one(plain, {b"referer": b"https://example.com/there"}).url == "https://example.com/there"
@@ -193,6 +199,7 @@ BESIDE: dict[str, dict[str, str]] = {
     "search_": {"search": "s"},
     "revenue": {"idgoal": "1"},
     "pv_id": {"rand": "1"},
+    "_rck": {"_rcn": "spring"},
     "h": {"rand": "1"},
     "m": {"rand": "1"},
     "s": {"rand": "1"},

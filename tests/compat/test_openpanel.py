@@ -108,6 +108,15 @@ def test_the_paths_of_older_clients() -> None:
         assert isinstance(reading.batch(PROTOCOL, Sent(path, [], SERVER)).items[0], Refusal)
 
 
+def test_a_page_view_as_the_first_releases_spelt_it() -> None:
+    view = tracked("screen_view", path="/a", title="Home", referrer="https://search.example/", plan="pro")
+    event = reading.event(PROTOCOL, view)
+    assert (event.url, event.title, event.referrer) == ("/a", "Home", "https://search.example/")
+    assert event.props == {"plan": "pro"}
+    kept = reading.event(PROTOCOL, tracked("screen_view", __path="/b", path="/a", title="Home"))
+    assert (kept.url, kept.title, kept.props) == ("/b", "", {"path": "/a", "title": "Home"})
+
+
 def test_a_server_may_name_the_device() -> None:
     assert reading.event(PROTOCOL, tracked("a", __deviceId="d-1")).client == "d-1"
     assert reading.event(PROTOCOL, tracked("a", SERVER, "u-1", __deviceId="d-1")).client == "u-1"
@@ -159,6 +168,7 @@ def test_each_line_of_the_table_is_true() -> None:
             "payload.name": (tracked("signup"), "signup"),
             "payload.properties": (tracked("signup", plan="pro"), "pro"),
             own + "__path": (tracked("screen_view", **VIEW), "/a"),
+            own + "path": (tracked("screen_view", path="/old"), "/old"),
             own + "__title": (tracked("screen_view", **VIEW), "Home"),
             own + "__referrer": (tracked("screen_view", **VIEW), "search.example"),
             own + "__revenue": (tracked("revenue", __revenue=1999), 19.99),

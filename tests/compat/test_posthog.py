@@ -93,6 +93,8 @@ PACKED = (
         ({"token": TOKEN, "batch": [EVENT]}, "/batch", "", "POST"),
         ([EVENT], "/e", f"api_key={TOKEN}", "POST"),
         (b"data=" + quote(PACKED).encode(), "/e", "compression=lz64", "POST"),
+        (b"compression=lz64&data=" + quote(PACKED).encode(), "/e", "", "POST"),
+        (b"ver=1.2.3&ip=1&data=" + quote(TEXT).encode(), "/e", "", "POST"),
         (PACKED.encode(), "/capture", "compression=lz64", "POST"),
     ],
 )  # fmt: skip
@@ -100,6 +102,16 @@ def test_every_form_that_a_client_sends_is_the_same_event(content: object, path:
     found = batch(content, path, query, method)
     assert found.credential == TOKEN
     assert found.items == [one(EVENT)]
+
+
+def test_what_is_packed_too_well_is_refused_for_its_size() -> None:
+    bomb = "IY18aQ==", "A" * 300_000  # of a few letters, and of many
+    small = msgspec.structs.replace(DEFAULT_LIMITS, body_bytes=20)
+    for packed, limits in zip(bomb, (small, DEFAULT_LIMITS), strict=True):
+        found = PROTOCOL.read(TrackerRequest("POST", "/e", "compression=lz64", {}, packed.encode()), limits)
+        assert isinstance(found, TrackerBatch)
+        (item,) = found.items
+        assert isinstance(item, Refusal) and item.reason is Reason.TOO_LARGE
 
 
 def test_a_group_is_no_visitor() -> None:

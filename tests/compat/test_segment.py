@@ -145,9 +145,15 @@ def test_where_the_key_may_stand() -> None:
 
 
 def test_two_slashes_are_one() -> None:
+    assert [item.name for item in read("/b", {"batch": [message()]}).items] == ["Signed Up"]
     for path in ("//v1/track", "/v1//track/", "//compat/segment//v1/track"):
         found = find(path, {})
         assert found is not None and (found[0].name, found[2]) == ("segment", "/v1/track")
+
+
+def test_an_amp_page_quotes_its_visitor() -> None:
+    query = urlencode({"writeKey": "k", "anonymousId": '"amp-1"', "context.page.url": "https://example.com/a"})
+    assert one("/pixel/v1/page", query=query).client == "amp-1"
 
 
 def test_an_image_of_jitsus_has_both_ways_and_may_ask_for_its_page() -> None:

@@ -76,6 +76,8 @@ CART = {
         ("event", {"name": "add", "data": {"commerce": {**CART, "orderId": "1", "items": [{"price": "x"}]}}},
          {"revenue": None}),
         ("pageview", {}, {"type": EventType.PAGEVIEW}),
+        ("event", {"name": "outbound-link-click", "data": {"url": "https://b.example/"}},
+         {"type": EventType.OUTBOUND, "name": "", "props": {"url": "https://b.example/"}}),
         ("event", {"event_type": "click", "event_value": "buy"},
          {"type": EventType.CUSTOM, "name": "buy", "props": {"event_type": "click"}}),
         ("event", {"event_name": "buy", "event_data": {"a": 1}}, {"name": "buy", "props": {"a": 1}}),
@@ -116,7 +118,7 @@ def test_the_answers() -> None:
     assert json.loads(login.body)["token"] == "KEY"
     error = reading.read(PROTOCOL, Sent("/api/send", {"type": "error", "payload": {"website": "w"}}))
     assert isinstance(error, Answer) and (error.status, json.loads(error.body)["ok"]) == (200, False)
-    for path, method in (("/api/heartbeat", "GET"), ("/api/auth/verify", "POST")):
+    for path, method in (("/api/heartbeat", "GET"), ("/api/record", "POST"), ("/api/auth/verify", "POST")):
         assert getattr(reading.read(PROTOCOL, Sent(path, method=method)), "status", 0) == 200
     assert getattr(reading.read(PROTOCOL, Sent("/api/auth/login", b"x")), "status", 0) == 401
 

@@ -83,11 +83,27 @@ SAME: dict[str, Callable[[str, str], tuple[str, object]]] = {
 }
 
 
+PAGE = "https://paths.example/a"
+SCREEN = {"name": "screen_view", "properties": {"__path": "/a"}}
+# A page view by each path that newer or older clients have, or that is spelt a little off: its body and header.
+PATHS: dict[str, tuple[object, dict[str, str]]] = {
+    "//v1/page": ({"writeKey": "paths", "anonymousId": "a", "properties": {"url": PAGE}}, {}),
+    f"/api/px/page?{urlencode({'writeKey': 'paths:x', 'properties.url': PAGE})}": (None, {}),
+    "/track": ({"type": "batch", "payload": [{"type": "track", "payload": SCREEN}]}, {"openpanel-client-id": "paths"}),
+    "/event": (SCREEN, {"openpanel-client-id": "paths"}),
+    "/api/collect": ({"type": "pageview", "payload": {"website": "paths", "url": "/a"}}, {}),
+    f"/ice.png?{urlencode({'e': 'pv', 'aid': 'paths', 'url': PAGE})}": (None, {}),
+    f"/js/?{urlencode({'idsite': 'paths', 'rec': 1, 'url': PAGE})}": (None, {}),
+    "/api/event": ({"name": "pageview", "domain": "paths.example", "url": "app://localhost/a"}, {}),
+}
+
+
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     data = tmp_path_factory.mktemp("trackers") / "data"
     data.mkdir()
     colliding = [f'[[site]]\ndomain = "{name}.same.example"\nids = ["{name}:same"]\n' for name in SAME]
+    colliding.append('[[site]]\ndomain = "paths.example"\nids = ["paths"]\n')
     (data / "sites.toml").write_text("\n".join([*(each.sites_file for each in CLIENTS_OF.values()), *colliding]))
     with running(data) as started:
         yield started
@@ -117,3 +133,11 @@ def test_an_id_that_two_events_have_by_accident_makes_them_no_duplicate(up: Up) 
             assert (status, headers.get("x-footfall-refused")) in ((200, None), (204, None)), (name, answer)
     for name in SAME:
         up.shows({"visitors": 2, "visits": 2, "pageviews": 3}, site=f"{name}.same.example")
+
+
+def test_the_paths_of_newer_and_older_clients_are_answered(up: Up) -> None:
+    for path, (body, headers) in PATHS.items():
+        sent = None if body is None else json.dumps(body).encode()
+        status, named, answer = fetch(up.tracking + path, sent, headers)
+        assert (status in (200, 202), named.get("x-footfall-refused")) == (True, None), (path, answer)
+    up.shows({"pageviews": len(PATHS)}, site="paths.example")

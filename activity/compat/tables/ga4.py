@@ -119,6 +119,7 @@ Browser: `gtag("config", "G-…", {server_container_url: "https://stats.example.
   searches, `click` with `outbound` is a link out, `file_download` a download, `form_submit` a form, `page_not_found` a
   missing page; `LCP`, `INP`, `CLS`, … with `metric_value` are web vitals. All else is a custom event; what Google's
   client records by itself (`scroll`, `first_visit`, …) makes no visit engaged.
+- `campaign_details` tells where the visit came from, by its `source`, `medium`, `campaign`, `term` and `content`.
 - `view_search_results` of a page whose address has the same term is kept as a custom event: the page view counts as the
   search already.
 - The answer is 204 whatever became of the events, as Google's is. What was refused stands in the header

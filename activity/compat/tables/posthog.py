@@ -33,6 +33,7 @@ HARMLESS: dict[str, object] = {
     "/s": {"status": 1},
     "/i/v1/logs": {},
     "/i/v1/metrics": {},
+    "/i/v1/traces": {},
     "/api/surveys": {"surveys": []},
     "/api/product_tours": {"product_tours": []},
     "/api/web_experiments": {"experiments": []},
