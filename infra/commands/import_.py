@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ingest.logs.importer import Importer, Tally
     from ingest.logs.worker import Worker
 
-_BATCH = 20_000  # lines
+_BATCH = 40_000  # lines
 _LOOKED_UP = 2_000  # lines of one lookup among the dead letters: beyond, its cost grows faster than their number
 _LOADED = 60_000  # records that are worth a micro-batch: it is loaded while the next ones are read
 
