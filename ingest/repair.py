@@ -216,7 +216,8 @@ class Repair:
             return _cannot(_why(read))
         made = read.accepted
         events = []
-        for index, (its_id, visitor, record) in enumerate(zip(made.ids, made.visitors, made.records, strict=True)):
+        own = made.records(range(len(made)))
+        for index, (its_id, visitor, record) in enumerate(zip(made.ids, made.visitors, own, strict=True)):
             records = [record, made.searches[index]] if index in made.searches else [record]
             events.append(Mended(terms.domain, visitor, its_id, records))
         return Judged(events, [], "")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ingest.logs.importer import Importer, Tally
     from ingest.logs.worker import Worker
 
-_BATCH = 20_000  # lines
+_BATCH = 40_000  # lines
 _LOOKED_UP = 2_000  # lines of one lookup among the dead letters: beyond, its cost grows faster than their number
 _LOADED = 60_000  # records that are worth a micro-batch: it is loaded while the next ones are read
 
@@ -135,14 +135,14 @@ def _import_file(importer: Importer, worker: Worker, loading: _Loading, source: 
 
     Raises ImportFailed where the file is not what it should be; what came before is imported."""
     name = source.name
-    shape, lines = _opened_as(source, shape)
+    shape, pieces = _opened_as(source, shape)
     begun = time.monotonic()
     # Of stdin nobody knows the length: the bar then shows that something moves.
     endless: Iterator[Any] | None = itertools.count() if source.size is None else None
     with click.progressbar(
         endless, source.size, label=name, file=sys.stderr, item_show_func=lambda text: str(text or "")
     ) as bar:
-        for read in importer.read(name, shape, worker.batches(shape, lines, _BATCH)):
+        for read in importer.read(name, shape, worker.batches(shape, pieces, _BATCH)):
             loading.load_when_many(importer.published)
             rate = read / max(time.monotonic() - begun, 0.001)
             bar.update(source.advanced(), f"{rate:,.0f} lines/s")
@@ -174,12 +174,12 @@ def _tell_remarks(source: LogFile) -> None:
 
 
 def _opened_as(source: LogFile, shape: str) -> tuple[str, Iterator[bytes]]:
-    """Return a file's shape, found where `shape` is auto, and its lines."""
+    """Return a file's shape, found where `shape` is auto, and its lines in pieces."""
     if shape != "auto":
         return shape, iter(source)
-    found, lines = detected(source)
+    found, pieces = detected(source)
     click.echo(f"{source.name}: {found}", err=True)
-    return found, lines
+    return found, pieces
 
 
 def _shape(shape: str, log_format: str | None) -> str:
@@ -212,9 +212,9 @@ def _show_file(worker: Worker, source: LogFile, shape: str, as_json: bool) -> li
     from ingest.logs.preview import Preview
 
     wrong = []
-    shape, lines = _opened_as(source, shape)
+    shape, pieces = _opened_as(source, shape)
     preview = Preview(source.name, shape)
-    preview.read(worker.batches(shape, lines, _BATCH))
+    preview.read(worker.batches(shape, pieces, _BATCH))
     _tell_remarks(source)
     if source.fault is not None:
         wrong.append(f"{source.name} breaks off: {source.fault}")

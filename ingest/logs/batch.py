@@ -6,6 +6,7 @@ Addresses never leave the import: in a line that goes to the dead letters they a
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -24,16 +25,22 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass
 class Accepted:
-    """The lines of which events are made, an entry each in `ids`, `visitors`, `bots` and `records`."""
+    """The lines of which events are made, an entry each in all lists."""
 
     ids: list[str] = field(default_factory=list)  # of the line's own event, 32 hex digits
     visitors: list[str] = field(default_factory=list)  # 16 hex digits
     bots: list[bool] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)  # of the line's own event
+    topics: list[str] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+    values: list[bytes] = field(default_factory=list)
     searches: dict[int, Record] = field(default_factory=dict)  # of the search that follows from it, by its index here
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def records(self, indexes: Sequence[int]) -> list[Record]:
+        """Return the records of the lines' own events, of the lines at these indexes."""
+        return list(map(Record, *(map(its.__getitem__, indexes) for its in (self.topics, self.keys, self.values))))
 
     def add(self, events: list[Event]) -> None:
         """Add a line of which these events are made: its own, and the search that follows where there is one."""
@@ -44,7 +51,9 @@ class Accepted:
         self.ids.append(first.id)
         self.visitors.append(first.visitor)
         self.bots.append(bool(first.bot))
-        self.records.append(Record(topic_of(first.type), key, codec.encode(first)))
+        self.topics.append(topic_of(first.type))
+        self.keys.append(key)
+        self.values.append(codec.encode(first))
 
 
 @dataclass

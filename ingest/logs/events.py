@@ -11,8 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import repeat
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import polars as pl
@@ -37,6 +36,7 @@ from ingest.logs.template import Template
 PROTOCOL = "import"
 LONG = 1024  # characters: texts beyond are mostly unique, and would push the others out of a cache
 
+_T = TypeVar("_T")
 _NO_UTF8 = re.compile("[\udc80-\udcff]")
 _encode = msgspec.json.Encoder().encode
 
@@ -136,9 +136,9 @@ class EventWriter:
         )
         contents = _encoded(sent, _SENT, {"id": _quoted("id"), "ts": _number("at")})
         ids = event_ids(site, sender_ids, contents)
-        theirs = [visitors[index] for index in rows["visitor"].to_list()]
-        names = [visitor.name for visitor in theirs]
-        keys = [visitor.key for visitor in theirs]
+        theirs = rows["visitor"].to_list()
+        names = _picked([visitor.name for visitor in visitors], theirs)
+        keys = _picked([visitor.key for visitor in visitors], theirs)
         lines = rows.select(
             "at", "page", id=pl.Series(ids, dtype=pl.String), name=pl.Series(names, dtype=pl.String)
         ).with_columns(
@@ -149,10 +149,13 @@ class EventWriter:
         accepted = Accepted(
             ids,
             names,
-            [visitor.bot for visitor in theirs],
-            list(map(Record, repeat(topic_of(EventType.PAGEVIEW)), keys, views)),
+            _picked([visitor.bot for visitor in visitors], theirs),
+            [topic_of(EventType.PAGEVIEW)] * len(ids),
+            keys,
+            views,
         )
-        searching = [index for index, page in enumerate(rows["page"].to_list()) if targets[page].search is not None]
+        is_searched = pl.Series([target.search is not None for target in targets])
+        searching = is_searched.gather(rows["page"]).arg_true().to_list()
         if searching:
             derived = pl.Series([derived_id(ids[index], "search") for index in searching], dtype=pl.String)
             found = _views(lines[searching].with_columns(id=derived), [its.search or its.view for its in targets])
@@ -182,7 +185,8 @@ class EventWriter:
 
     def _visitor(self, ip: str, agent_text: str | None) -> Visitor:
         name = import_visitor(self._key, self._site.domain, ip, agent_text or "")
-        bot, texts = self._agent(agent_text and agent_text[:LONGEST_AGENT], self._place(ip))
+        its_place = self._place(ip) if self._places else NOWHERE
+        bot, texts = self._agent(agent_text and agent_text[:LONGEST_AGENT], its_place)
         return Visitor(name, visitor_key(self._site.domain, name), bot, texts)
 
     def _agent_of(self, text: str | None, its_place: Place) -> tuple[bool, list[str]]:
@@ -227,6 +231,10 @@ def _referrer(text: str) -> Referrer:
 
 def _texts_of_referrer(template: Template, referrer: str) -> list[str]:
     return template.texts("referrer", _encode({"referrer": referrer} if referrer else {}))
+
+
+def _picked(values: Sequence[_T], indexes: list[int]) -> list[_T]:
+    return [values[index] for index in indexes]
 
 
 def _views(lines: pl.DataFrame, pages: list[list[str]]) -> list[bytes]:

@@ -20,6 +20,7 @@ from ingest.logs import documents, formats
 _SNIFFED = 100  # lines that are neither empty nor a comment
 _SNIFFED_AT_MOST = 10_000
 _LONGEST = 1_000_000  # bytes of a line that are read, as of a request's body
+_ZEROS = re.compile(rb"\n\0+")
 _PIECE = 1 << 20  # bytes
 _PACKED_PIECE = 4_096  # bytes that are unpacked at once: of zstd they may become 30,000 times as many
 _LAYERS = 3  # of packing
@@ -43,7 +44,8 @@ class ImportFailed(Exception):
 
 
 class LogFile:
-    """One opened file. Iterate over it for its lines, line ends included; it is a context manager that closes it.
+    """One opened file. Iterate over it for its lines in pieces: bytes of whole lines; the last may have no end.
+    It is a context manager that closes the file.
 
     What it is packed with is known by its first bytes: gzip, bzip2, xz, zstd and lz4. A packed file that breaks off
     ends with the last whole line before the fault, and `fault` says why. `remarks` are about a file that is whole.
@@ -60,18 +62,33 @@ class LogFile:
         self._lines: io.BufferedIOBase | None = None
 
     def __iter__(self) -> Iterator[bytes]:
+        begun = b""  # the last line, as far as it is read
+        is_cut = False  # the line that is read is too long to be understood: its rest is skipped
         try:
             if self._lines is None:
                 self._lines = _of_lines(unpacked(self._raw, self.remarks))
-            read = self._lines.readline
-            while line := read(_LONGEST):
-                while line and not line[0]:
-                    rest = line.lstrip(b"\0")
-                    line = rest if rest.endswith(b"\n") else rest + read(_LONGEST - len(rest))
-                if line:
-                    yield line
-                while line and len(line) == _LONGEST and line[-1:] != b"\n":  # too long to be understood: skip the rest
-                    line = read(_LONGEST)
+            read = self._lines.read1  # not `read`: what came before a fault counts
+            while some := read(_LONGEST):
+                if is_cut:
+                    _, end, some = some.partition(b"\n")
+                    is_cut = not end
+                if not begun:
+                    some = some.lstrip(b"\0")
+                first = len(begun) + some.find(b"\n") + 1
+                if first > _LONGEST:
+                    yield (begun + some)[:_LONGEST]
+                    begun, some = b"", some[first - len(begun) :].lstrip(b"\0")
+                whole = some.rfind(b"\n") + 1
+                if whole:
+                    piece = begun + some[:whole]
+                    yield _ZEROS.sub(b"\n", piece) if b"\0" in piece else piece
+                    begun, some = b"", some[whole:].lstrip(b"\0")
+                begun += some
+                if len(begun) >= _LONGEST:
+                    yield begun[:_LONGEST]
+                    begun, is_cut = b"", True
+            if begun:
+                yield begun
         except ImportFailed as error:
             raise ImportFailed(f"{self.name}: {error}") from error
         except faults() as error:
@@ -133,22 +150,31 @@ def _oldest_first(names: Iterable[str]) -> list[str]:
     return [name for files in logs.values() for _, name in sorted(files, key=lambda file: file[0])]
 
 
+def lines_of(piece: bytes) -> list[bytes]:
+    """Return the lines of a piece, see `LogFile`, without their ends."""
+    lines = piece.split(b"\n")
+    if not lines[-1]:
+        del lines[-1]
+    return lines
+
+
 def detected(file: LogFile) -> tuple[str, Iterator[bytes]]:
-    """Find a file's format by its first lines; return it, one of `formats.FORMATS`, and all lines of the file.
+    """Find a file's format by its first lines; return it, one of `formats.FORMATS`, and all its lines in pieces.
 
     Raises ImportFailed where no line is of a known format."""
-    lines = iter(file)
+    pieces = iter(file)
     first: list[bytes] = []
     telling: list[bytes] = []  # with the comments between them
-    count = 0
-    for line in itertools.islice(lines, _SNIFFED_AT_MOST):
-        first.append(line)
-        if not line.strip():
-            continue
-        telling.append(line)
-        count += not formats.is_comment(line)
-        if count == _SNIFFED:
-            break
+    read, count = 0, 0
+    while read < _SNIFFED_AT_MOST and count < _SNIFFED and (piece := next(pieces, None)) is not None:
+        first.append(piece)
+        for line in lines_of(piece)[: _SNIFFED_AT_MOST - read]:
+            read += 1
+            if line.strip():
+                telling.append(line)
+                count += not formats.is_comment(line)
+            if count == _SNIFFED:
+                break
     found = formats.detect(telling)
     if found is None and count:
         sample = next(line for line in telling if not formats.is_comment(line))
@@ -156,7 +182,7 @@ def detected(file: LogFile) -> tuple[str, Iterator[bytes]]:
             f"{file.name}: no known format; its first line is {shown(sample)}; {formats.nearest(telling)}. "
             "See --format and --log-format."
         )
-    return found or "combined", itertools.chain(first, lines)
+    return found or "combined", itertools.chain(first, pieces)
 
 
 def shown(line: bytes) -> str:

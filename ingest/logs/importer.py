@@ -119,7 +119,7 @@ class Importer:
         accepted = batch.accepted
         fresh = self._fresh(accepted)
         searches = [accepted.searches[index] for index in fresh if index in accepted.searches]
-        records = [accepted.records[index] for index in fresh] + searches
+        records = accepted.records(fresh) + searches
         self._broker.publish(records + self._dead_letters(batch, batch.shape or shape))
         self.published += len(records)
         self.tally.add(batch, fresh, len(searches))

@@ -37,7 +37,7 @@ class Preview:
                     seen.add(its_id)
                     fresh.append(index)
             self.tally.add(batch, fresh, sum(index in accepted.searches for index in fresh))
-            first = [accepted.records[index].value or b"" for index in fresh[: _SHOWN - len(self.events)]]
+            first = [accepted.values[index] for index in fresh[: _SHOWN - len(self.events)]]
             self.events += map(codec.decode, first)
             self.examples += wrong_lines(batch)[: _SHOWN - len(self.examples)]
 

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import islice
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ingest.logs.files import ImportFailed
+from ingest.logs.files import ImportFailed, lines_of
 
 if TYPE_CHECKING:
     from activity.enrich import SiteRules
     from ingest.logs.batch import Batch
+
+_MOST = 64 << 20  # bytes of lines in a batch
 
 
 class Task(NamedTuple):
@@ -51,8 +53,9 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def batches(self, shape: str, lines: Iterable[bytes], size: int) -> Iterator[Batch]:
-        """Yield what one file's lines came to, `size` lines a batch; `shape` is one of `formats.FORMATS`.
+    def batches(self, shape: str, pieces: Iterable[bytes], size: int) -> Iterator[Batch]:
+        """Yield what one file's lines came to, `size` lines or some more a batch; `shape` is one of `formats.FORMATS`,
+        and the lines come in pieces, see `LogFile`.
 
         Raises ImportFailed when the process was ended from outside, or the lines cannot be read."""
         import msgspec
@@ -65,7 +68,7 @@ class Worker:
         self._is_in_a_file = True
         decode = msgspec.msgpack.Decoder(Batch).decode
         pipe, faults = self._pipe, list[Exception]()
-        fed = (pipe, self._process, shape, lines, size, faults)
+        fed = (pipe, self._process, (shape, size), pieces, faults)
         self._feeding = feeding = threading.Thread(target=_feed, args=fed, daemon=True, name="feeding")
         feeding.start()
         try:
@@ -93,23 +96,26 @@ class Worker:
 
 
 def _feed(
-    pipe: Connection, process: BaseProcess, shape: str, lines: Iterable[bytes], size: int, faults: list[Exception]
+    pipe: Connection, process: BaseProcess, file: tuple[str, int], pieces: Iterable[bytes], faults: list[Exception]
 ) -> None:
-    """Send the lines, `size` at a time. If they cannot be read, add why to `faults`, and end the process."""
-    rest = iter(lines)
+    """Send a file's shape and size of batches, and its lines. If they cannot be read, add why to `faults`, and end the
+    process."""
     try:
         with suppress(OSError):  # the worker has ended: `batches` says so
-            pipe.send(shape)
-            while some := list(islice(rest, size)):
-                pipe.send(some)
-            pipe.send(None)
+            pipe.send(file)
+            for piece in pieces:
+                pipe.send_bytes(piece)
+            pipe.send_bytes(b"")
     except Exception as error:
         faults.append(error)
         process.terminate()  # so that `batches` waits no longer
 
 
 def _serve(pipe: Connection, task: Task) -> None:
-    """Read what comes until the pipe ends: a shape, then lines in lists, then None; and again for the next file."""
+    """Read what comes until the pipe ends: a shape and how many lines make a batch, then lines in pieces, of which an
+    empty one is the end; and again for the next file."""
+    for threads in ("POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.putenv(threads, "1")  # its frames are small: more threads wait for each other most of the time
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command drains the pipe
     gc.disable()  # lines leave no cycles
     with suppress(EOFError, OSError):
@@ -127,7 +133,21 @@ def _read(pipe: Connection, task: Task) -> None:
     places = maxminddb.open_database(str(task.geo)) if task.geo else None
     encode = msgspec.msgpack.Encoder().encode
     while True:
-        shape = pipe.recv()
-        for batch in batches(iter(pipe.recv, None), reader(shape, task.site, task.key, task.received_at, places)):
+        shape, size = pipe.recv()
+        for batch in batches(_many(pipe, size), reader(shape, task.site, task.key, task.received_at, places)):
             pipe.send_bytes(encode(batch))
         pipe.send_bytes(b"")
+
+
+def _many(pipe: Connection, size: int) -> Iterator[list[bytes]]:
+    """Yield the lines that come, at least `size` at a time, or fewer that take much memory."""
+    lines: list[bytes] = []
+    taken = 0
+    while piece := pipe.recv_bytes():
+        lines += lines_of(piece)
+        taken += len(piece)
+        if len(lines) >= size or taken >= _MOST:
+            yield lines
+            lines, taken = [], 0
+    if lines:
+        yield lines

@@ -103,7 +103,7 @@ def together(lines: list[bytes], shape: str, site: SiteRules, size: int) -> list
 def records_of(batch: Batch) -> Iterator[list[Record]]:
     """The records of each accepted line: of its own event, and of the search that follows."""
     accepted = batch.accepted
-    for index, record in enumerate(accepted.records):
+    for index, record in enumerate(accepted.records(range(len(accepted)))):
         yield [record, accepted.searches[index]] if index in accepted.searches else [record]
 
 

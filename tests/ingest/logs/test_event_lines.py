@@ -67,7 +67,7 @@ def test_usual_events_are_stored_as_they_were_sent() -> None:
     sent = NEEDED | {"type": "custom", "name": "signup", "props": PROPS[1], "site": "example.com", "user": "u1"}
     pathless = NEEDED | {"url": "/x?q=a"}
     batch = read([json.dumps(sent).encode(), b"", b"# top", b"{", b"[]", json.dumps(pathless).encode()])
-    (event,) = (codec.decode(record.value or b"") for record in batch.accepted.records)
+    (event,) = (codec.decode(value) for value in batch.accepted.values)
     assert (event.type, event.name, event.props, event.user) == ("custom", "signup", PROPS[1], "u1")
     assert event.occurred_at == NEEDED["ts"]
     assert (batch.refused, len(batch.not_understood)) == ({"empty": 1, "comment": 1, "invalid_url": 1}, 2)

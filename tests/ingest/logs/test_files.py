@@ -6,6 +6,7 @@ import bz2
 import codecs
 import gzip
 import io
+import itertools
 import lzma
 import tarfile
 import zipfile
@@ -17,8 +18,10 @@ from typing import Any
 import lz4.frame
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ingest.logs.files import ImportFailed, detected, named, opened
+from ingest.logs.files import ImportFailed, LogFile, detected, lines_of, named, opened
 
 LINE = '192.0.2.1 - - [01/Jun/2025:12:00:00 +0000] "GET /caf\u00e9 HTTP/1.1" 200 12 "-" "Mozilla/5.0 \u00fc"\n'
 TEXT = (LINE * 40_000).encode()  # some MB, so that it comes in several pieces
@@ -58,8 +61,8 @@ def test_a_file_has_the_same_lines_however_it_is_packed(tmp_path: Path, name: st
     path = tmp_path / "access.log"
     path.write_bytes(PACKED[name](TEXT))
     with opened(str(path)) as file:
-        shape, lines = detected(file)
-        assert (shape, b"".join(lines), file.fault) == ("combined", TEXT, None)
+        shape, pieces = detected(file)
+        assert (shape, b"".join(pieces), file.fault) == ("combined", TEXT, None)
 
 
 def unpacked(name: str, packed: bytes) -> bytes:
@@ -151,12 +154,50 @@ def test_zeros_before_a_line_are_no_part_of_it(tmp_path: Path, pack: str, count:
     hole = b"\0" * count  # as rotation by `copytruncate` leaves it, once or again
     path.write_bytes(PACKED[pack](hole + LINE.encode() * 2 + hole + LINE.encode() + hole + b"\n" + hole))
     with opened(str(path)) as file:
-        shape, lines = detected(file)
-        assert (shape, list(lines), file.fault) == ("combined", [LINE.encode()] * 3 + [b"\n"], None)
+        shape, pieces = detected(file)
+        assert (shape, b"".join(pieces), file.fault) == ("combined", LINE.encode() * 3 + b"\n", None)
 
 
 def test_a_line_that_is_too_long_is_one_line_behind_zeros_too(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     path.write_bytes(b"\0" * 900_000 + b"x" * 3_000_000 + b"\n" + LINE.encode())
     with opened(str(path)) as file:
-        assert [line[-100:] for line in file] == [b"x" * 100, LINE.encode()[-100:]]
+        lines = [line for piece in file for line in lines_of(piece)]
+        assert [line[-100:] for line in lines] == [b"x" * 100, LINE.encode()[-101:-1]]
+
+
+class Arriving(io.RawIOBase):
+    """Bytes that come some at a time, as of a pipe."""
+
+    def __init__(self, data: bytes, counts: list[int]) -> None:
+        self._data = data
+        self._counts = itertools.cycle(counts)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = min(next(self._counts), len(buffer), len(self._data))
+        buffer[:count], self._data = self._data[:count], self._data[count:]
+        return count
+
+
+part = st.one_of(
+    st.sampled_from([b"", b"a", b"\r", b"\0", b"\0\0\0", b"a\0", b"line 7"]),
+    st.sampled_from([999_998, 999_999, 1_000_000, 1_000_001, 2_500_000]).map(lambda count: b"x" * count),
+)
+
+
+@given(
+    st.lists(st.lists(part, max_size=3).map(b"".join), max_size=6).map(b"\n".join),
+    st.lists(st.sampled_from([5, 7, 300, 900_000, 1_000_000]), min_size=1),
+)
+@settings(max_examples=60, deadline=None)
+def test_lines_are_the_same_however_their_bytes_arrive(data: bytes, counts: list[int]) -> None:
+    counts = [*counts, 400_000]
+    *ended, last = (line.lstrip(b"\0") for line in data.split(b"\n"))
+    expected = [line[:1_000_000] for line in ended]
+    file = LogFile("log", io.BufferedReader(Arriving(data, counts)), None)
+    pieces = list(file)
+    assert [line for piece in pieces for line in lines_of(piece)] == expected + [last[:1_000_000]] * bool(last)
+    assert all(pieces)

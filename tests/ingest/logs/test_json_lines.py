@@ -280,7 +280,7 @@ def test_many_lines_are_read_as_one_is(name: str) -> None:
         reader.read_all(first, [json.dumps(given).encode()] * 3, batch)
         assert (batch.not_understood, batch.refused) == ([], {})
         assert batch.accepted.visitors == [writer.visitor(expected.ip, expected.agent).name] * 3
-        events = [json.loads(record.value) for record in batch.accepted.records]
+        events = [json.loads(value) for value in batch.accepted.values]
         url = f"https://{expected.host or 'example.com'}{expected.target}"
         assert [(event["url"], event["occurred_at"]) for event in events] == [(url, NOON)] * 3
 

@@ -89,7 +89,7 @@ def test_lines_read_together_give_what_each_gives_alone(shape: str, days: int | 
     lines.append(b'192.0.2.9 - - [' + STAMP.encode() + b'] "GET /\xff\xfe HTTP/1.1" 200 1 "-" "\xc3"')
     found = together(lines, shape, site, 17)
     for accepted in (batch.accepted for batch in found):
-        events = [codec.decode(record.value or b"") for record in accepted.records]
+        events = [codec.decode(value) for value in accepted.values]
         assert accepted.ids == [event.id for event in events]
         assert accepted.visitors == [event.visitor for event in events]
         assert accepted.bots == [bool(event.bot) for event in events]
@@ -168,7 +168,7 @@ W3C = [
 def test_the_fields_of_a_w3c_log_may_change_inside_it(size: int) -> None:
     chunks = [W3C[at : at + size] for at in range(0, len(W3C), size)]
     found = list(batches(chunks, reader("w3c", SITE, KEY, RECEIVED_AT, None)))
-    events = [codec.decode(record.value or b"") for batch in found for record in batch.accepted.records]
+    events = [codec.decode(value) for batch in found for value in batch.accepted.values]
     assert [(event.path, event.occurred_at % DAY // 1_000 - 43_200) for event in events] == [
         ("/a", 0), ("/c", 2), ("/d", 3), ("/e", 4),
     ]  # fmt: skip
