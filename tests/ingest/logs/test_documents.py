@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from activity import codec
 from ingest.logs import documents
-from ingest.logs.files import detected, opened
+from ingest.logs.files import detected, lines_of, opened
 from ingest.logs.reader import batches, reader
 from tests.ingest.logs.plainly import KEY, RECEIVED_AT, SITE
 
@@ -80,10 +80,11 @@ def read(path: Path, content: str) -> tuple[str, list[int], list[bytes]]:
     """Return the format, the times of the events, and the lines that are not understood."""
     path.write_text(content, newline="")
     with opened(str(path)) as file:
-        shape, lines = detected(file)
-        made = list(batches([list(lines)], reader(shape, SITE, KEY, RECEIVED_AT, None)))
+        shape, pieces = detected(file)
+        lines = [line for piece in pieces for line in lines_of(piece)]
+        made = list(batches([lines], reader(shape, SITE, KEY, RECEIVED_AT, None)))
         assert file.fault is None
-    times = [codec.decode(record.value or b"").occurred_at for batch in made for record in batch.accepted.records]
+    times = [codec.decode(value).occurred_at for batch in made for value in batch.accepted.values]
     return shape, times, [line for batch in made for _, line, _ in batch.not_understood]
 
 
