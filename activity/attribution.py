@@ -81,7 +81,7 @@ _MATOMO = {
 }  # fmt: skip
 _AS_USUAL = frozenset("abcdefghijklmnopqrstuvwxyz_0123456789-")  # what names of parameters consist of
 _TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
-_NEXT_TAG = re.compile(r"[?&](?:amp;)?(?=utm_[a-z]+=)", re.IGNORECASE)  # in a value, where it was encoded along with it
+_NEXT_TAG = re.compile(r"[?&;](?:amp;)?(?=utm_[a-z]+=)", re.IGNORECASE)  # in a value, encoded along with it
 
 _PAID = re.compile(r"cp|ppc|retargeting|paid")  # matched at the start; "cp" may stand anywhere
 _SHOP = re.compile(r"(^|[^a-df-z])shop|shopping")

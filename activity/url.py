@@ -288,7 +288,7 @@ _GAPS = re.compile(r"[_\s-]+")
 # Of `search[term]` and `search_term`.
 _WORDS = frozenset(
     ("term", "terms", "text", "value", "query", "string", "phrase", "fulltext", "match", "for", "key", "input",
-     "apifulltext", "blockform", "q")
+     "apifulltext", "apiviewsfulltext", "blockform", "q")
 )  # fmt: skip
 _BEHIND = _WORDS | {"word", "words", "param", "box", "val"}  # of `searchword`
 _CONTAINS = ("_cont", "_matches", "_contains", "_like")  # of `q[title_cont]`
@@ -331,6 +331,8 @@ def _meant(name: str) -> Iterator[str]:
     inner = [part for part in inner if part and not part.isdigit()]
     if inner:
         yield inner[-1]
+        if len(inner) > 1 and inner[-1] in _WORDS:  # `filters[search][value]`
+            yield inner[-2]
         if inner[-1] == "sword" and "search" in first:  # TYPO3
             yield "search"
     if not inner or (len(inner) == 1 and (inner[0] in _WORDS or inner[0].endswith(_CONTAINS))):
@@ -338,7 +340,7 @@ def _meant(name: str) -> Iterator[str]:
     if not inner:
         whole = _GAPS.sub("", first)
         if len(whole) > 1 or whole == "q":  # `_k` and `_s` are something else
-            yield _KNOWN_AS.get(whole, whole)
+            yield _KNOWN_AS.get(whole, whole).removeprefix("txt")
         if first.startswith("_") and first.endswith("_keywords"):  # of Liferay's portlets
             yield "keywords"
         for word in ("search", "query"):
