@@ -81,7 +81,7 @@ _MATOMO = {
 }  # fmt: skip
 _AS_USUAL = frozenset("abcdefghijklmnopqrstuvwxyz_0123456789-")  # what names of parameters consist of
 _TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
-_NEXT_TAG = re.compile(r"[?&](?:amp;)?(?=utm_[a-z]+=)", re.IGNORECASE)  # in a value, where it was encoded along with it
+_NEXT_TAG = re.compile(r"[?&;](?:amp;)?(?=utm_[a-z]+=)", re.IGNORECASE)  # in a value, encoded along with it
 
 _PAID = re.compile(r"cp|ppc|retargeting|paid")  # matched at the start; "cp" may stand anywhere
 _SHOP = re.compile(r"(^|[^a-df-z])shop|shopping")
@@ -108,10 +108,12 @@ def origin(parameters: Mapping[str, str], referrer_host: str) -> Origin:
     if not _MATOMO.keys().isdisjoint(parameters):
         theirs = {ours: parameters[name] for name, ours in reversed(_MATOMO.items()) if parameters.get(name)}
         parameters = theirs | {name: value for name, value in parameters.items() if value}
-    if any("utm_" in parameters.get(name, "").lower() for name in _TAGS):
-        parameters = _taken_apart(parameters)
     get = parameters.get
-    click = next((name for name in _CLICKS if parameters.get(name)), "")
+    if "utm_" in "".join([get(name, "") for name in _TAGS]).lower():
+        parameters = _taken_apart(parameters)
+        get = parameters.get
+    has_click = not _CLICKS.keys().isdisjoint(parameters)
+    click = next((name for name in _CLICKS if get(name)), "") if has_click else ""
     tags = [_tidy(get(name, "")) for name in _TAGS]
     sources = (tags[0], _tidy(get("source", "")), _tidy(get("ref", "")))
     tagged = next((text for text in sources if text and not is_unset(text)), "")
@@ -160,7 +162,7 @@ def referrer_host(referrer: str) -> str:
 def original_host(host: str) -> str:
     """Returns the host whose page a cache or a translator shows under a host of its own, such as
     "www-example-com.translate.goog"; else the host itself."""
-    for domain in _COPIES:
+    for domain in _COPIES if host.endswith(_COPIES) else ():
         label = host.removesuffix(domain)
         if label != host and "." not in label:
             original = "-".join(part.replace("-", ".") for part in in_letters(label).split("--"))

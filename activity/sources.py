@@ -59,12 +59,12 @@ _HOSTS: dict[Kind, str] = {
         mstdn.jp mas.to chaos.social techhub.social infosec.exchange troet.cafe workplace.com superuser.com
         serverfault.com askubuntu.com mathoverflow.net xiaohongshu.com truthsocial.com gab.com mixi.jp plurk.com
         b.hatena.ne.jp zalo.me web.skype.com yammer.com smartnews.com yelp.com tripadvisor.com trustpilot.com
-        goodreads.com flickr.com deviantart.com pixiv.net indiehackers.com
+        goodreads.com flickr.com deviantart.com pixiv.net indiehackers.com viber.com signal.org
     """,
     Kind.VIDEO: """
         youtube.com vimeo.com dailymotion.com twitch.tv tiktok.com bilibili.com rumble.com odysee.com youku.com
         iqiyi.com v.qq.com nicovideo.jp netflix.com hulu.com disneyplus.com wistia.com peertube.tv
-        crunchyroll.com
+        crunchyroll.com douyin.com
     """,
     Kind.SHOPPING: """
         shopping.google.com shopping.yahoo.com shopping.yahoo.co.jp etsy.com aliexpress.com alibaba.com
@@ -132,7 +132,8 @@ TAGS: dict[str, Kind] = {tag: kind for kind, tags in _TAGS.items() for tag in ta
 _NETWORKS: dict[str, str] = {
     # search engines
     "google.com": "google adwords gads com.google.android.googlequicksearchbox com.google.android.apps.searchlite "
-    "syndicatedsearch.goog webcache.googleusercontent.com gmb google-my-business google-business-profile",
+    "syndicatedsearch.goog share.google search.app webcache.googleusercontent.com gmb google-my-business "
+    "google-business-profile",
     "bing.com": "bing microsoft com.microsoft.bing com.microsoft.binglite",
     "duckduckgo.com": "duckduckgo ddg duck.com com.duckduckgo.mobile.android "
     "duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion",
@@ -145,7 +146,7 @@ _NETWORKS: dict[str, str] = {
     "startpage.com": "startpage ixquick.com",
     "search.brave.com": "brave",
     "kagi.com": "kagi com.kagi.search",
-    "naver.com": "naver com.nhn.android.search",
+    "naver.com": "naver naver.me com.nhn.android.search",
     "daum.net": "daum net.daum.android.daum",
     "seznam.cz": "seznam cz.seznam.sbrowser",
     "msn.com": "msn ntp.msn.com",
@@ -162,11 +163,11 @@ _NETWORKS: dict[str, str] = {
     "instagram.com": "instagram ig insta instagr.am ig.me com.instagram.android com.instagram.lite",
     "threads.com": "threads threads.net com.instagram.barcelona",
     "x.com": "x twitter twitter.com t.co twitter-x x-twitter com.twitter.android com.twitter.android.lite",
-    "linkedin.com": "linkedin linked-in lnkd.in com.linkedin.android com.linkedin.android.lite",
+    "linkedin.com": "linkedin linked-in linkedin.cn lnkd.in com.linkedin.android com.linkedin.android.lite",
     "reddit.com": "reddit redd.it reddit.app.link com.reddit.frontpage com.laurencedawson.reddit_sync "
-    "com.andrewshu.android.reddit",
+    "com.andrewshu.android.reddit com.rubenmayayo.reddit me.ccrama.redditslide ml.docilealligator.infinityforreddit",
     "pinterest.com": "pinterest pin.it com.pinterest",
-    "tumblr.com": "tumblr t.umblr.com href.li com.tumblr",
+    "tumblr.com": "tumblr t.umblr.com tmblr.co href.li com.tumblr",
     "medium.com": "medium link.medium.com com.medium.reader",
     "quora.com": "quora qr.ae com.quora.android",
     "vk.com": "vk vkontakte vk.ru vk.cc vk.me vkontakte.ru com.vkontakte.android",
@@ -182,6 +183,10 @@ _NETWORKS: dict[str, str] = {
     "weibo.com": "weibo weibo.cn t.cn com.sina.weibo",
     "wechat.com": "wechat weixin weixin.qq.com com.tencent.mm",
     "zhihu.com": "zhihu com.zhihu.android",
+    "viber.com": "viber com.viber.voip",
+    "signal.org": "signal signal.me signal.group org.thoughtcrime.securesms",
+    "flickr.com": "flickr flic.kr com.flickr.android",
+    "disqus.com": "disqus disq.us",
     "line.me": "line jp.naver.line.android",
     "kakao.com": "kakao kakaotalk com.kakao.talk",
     "nextdoor.com": "nextdoor com.nextdoor",
@@ -196,8 +201,10 @@ _NETWORKS: dict[str, str] = {
     "getpocket.com": "pocket pocket.co pocket-mylist pocket-saves pocket-hits pocket-newtab "
     "com.ideashower.readitlater.pro",
     # video
-    "youtube.com": "youtube yt you-tube youtu.be youtube-nocookie.com com.google.android.youtube",
+    "youtube.com": "youtube yt you-tube youtu.be youtube-nocookie.com com.google.android.youtube "
+    "com.google.android.apps.youtube",
     "tiktok.com": "tiktok tik-tok tik.tok tiktokv.com com.zhiliaoapp.musically com.ss.android.ugc.trill",
+    "douyin.com": "douyin com.ss.android.ugc.aweme",
     "twitch.tv": "twitch tv.twitch.android.app",
     "vimeo.com": "vimeo com.vimeo.android.videoapp",
     "dailymotion.com": "dailymotion dai.ly com.dailymotion.dailymotion",
@@ -223,6 +230,7 @@ _NETWORKS: dict[str, str] = {
     "gemini.google.com": "gemini google-gemini bard bard.google.com com.google.android.apps.bard",
     "copilot.microsoft.com": "copilot microsoft-copilot copilot.com copilot.cloud.microsoft m365.cloud.microsoft "
     "edgeservices.bing.com com.microsoft.copilot",
+    "notebooklm.google.com": "notebooklm notebooklm.google",
     "deepseek.com": "deepseek com.deepseek.chat",
     "mistral.ai": "mistral le-chat ai.mistral.chat",
     "grok.com": "grok x.ai ai.x.grok",
@@ -243,16 +251,17 @@ _NETWORKS: dict[str, str] = {
     "urldefense.com": "urldefense.proofpoint.com urldefense.us",
     "mimecast.com": "mimecastprotect.com",
     # others
-    "mastodon": "org.joinmastodon.android",
+    "mastodon": "org.joinmastodon.android com.keylesspalace.tusky",
     "email": "e-mail mails com.android.email com.samsung.android.email.provider com.fsck.k9 net.thunderbird.android "
     "me.bluemail.mail",
     "newsletter": "news-letter newsletters e-newsletter enewsletter",
     "sms": "com.google.android.apps.messaging com.samsung.android.messaging",
+    "spotify.com": "spotify spoti.fi com.spotify.music",
     "soundcloud.com": "soundcloud exit.sc gate.sc com.soundcloud.android",
     "docs.google.com": "com.google.android.apps.docs",
     "news.google.com": "google-news googlenews news.url.google.com com.google.android.apps.magazines",
     "translate.google.com": "google-translate translate.googleusercontent.com com.google.android.apps.translate",
-    "maps.google.com": "google-maps com.google.android.apps.maps",
+    "maps.google.com": "google-maps maps.app.goo.gl com.google.android.apps.maps",
     "github.com": "github com.github.android",
     "feedly.com": "feedly com.devhd.feedly",
     "inoreader.com": "inoreader com.innologica.inoreader",
@@ -265,8 +274,8 @@ _ALONE = frozenset(
     ("google.com", "yandex.ru", "amazon.com", "ebay.com", "tumblr.com", "medium.com", "mail.ru", "substack.com")
 )
 _PACKAGE = re.compile(r"(com|org|net|tv|ru|jp|cz|ai|de|ch|xyz|flipboard)\.")  # how names of Android apps begin
-_GAPS = re.compile(r"[\s_-]+")
-_AROUND = " \t\"'`,;.:!"  # copied along with a tag
+_GAPS = re.compile(r"[\s_+-]+")
+_AROUND = " \t\"'`“”‘’«»,;.:!()<>"  # copied along with a tag
 # What people, and the networks' own placeholders, write behind a network's name: where on it a link stands.
 _PLACES = frozenset(
     ("ad", "ads", "advertising", "app", "bio", "campaign", "channel", "company", "cpc", "cpm", "description", "desktop",

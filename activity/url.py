@@ -55,7 +55,6 @@ _SESSION_PARAMETER = re.compile(
     r"(?:amp;)?(?:phpsessid|jsessionid|asp\.net_sessionid|aspsessionid[a-z]*|cfid|cftoken|oscsid|zenid|xtcsid)=",
     re.IGNORECASE,
 )
-_MAY_HAVE_IDS = re.compile(r"[;(@]|%3B|sess|sid=|cfid|cftoken|zenid", re.IGNORECASE)
 _AROUND_PATH = re.compile(r"([^/?#]*//)?([^/?#]*)([^?#]*)(.*)", re.DOTALL)  # of any text
 # What OAuth and OpenID Connect put into a fragment; a router may have put its "/" before it.
 _LOGIN = re.compile(
@@ -147,7 +146,7 @@ def without_session_ids(address: str) -> str:
 
     A path or query that had a session id is returned in normal percent-encoding. Never raises.
     """
-    if not _MAY_HAVE_IDS.search(address):
+    if not ("(" in address or "@" in address or _may_have_ids(address)):
         return address[:LONGEST_URL]
     scheme, authority, path, rest = _AROUND_PATH.findall(address)[0]
     query, mark, fragment = rest.removeprefix("?").partition("#")
@@ -198,7 +197,7 @@ def parameters(query: str) -> dict[str, str]:
     if "=" not in query and "%3D" in query.upper():
         query = unquote(query, errors="surrogateescape")
     pairs = parse_qsl(query, errors="surrogateescape")
-    codec = "" if all(value.isascii() for _, value in pairs) else named(pairs)
+    codec = "" if "%" not in query or all(value.isascii() for _, value in pairs) else named(pairs)
     for name, value in pairs:
         if value.strip():
             found.setdefault(as_text(name, codec), as_text(value, codec))
@@ -225,10 +224,18 @@ def _authority(host: str, authority: str, own_port: str) -> str:
 
 def _without_parameters(query: str) -> str:
     """A query in normal form without the session ids in it."""
-    if not _MAY_HAVE_IDS.search(query):
+    if not _may_have_ids(query):
         return query
     parts = _SESSION.sub("", query).split("&")
     return "&".join(part for part in parts if not _SESSION_PARAMETER.match(part))
+
+
+def _may_have_ids(text: str) -> bool:
+    text = text.lower()  # half the time of a pattern
+    return (
+        ";" in text or "%3b" in text or "sess" in text or "sid=" in text or "cfid" in text or "cftoken" in text
+        or "zenid" in text
+    )  # fmt: skip
 
 
 def _without_ids(path: str) -> str:
@@ -288,7 +295,7 @@ _GAPS = re.compile(r"[_\s-]+")
 # Of `search[term]` and `search_term`.
 _WORDS = frozenset(
     ("term", "terms", "text", "value", "query", "string", "phrase", "fulltext", "match", "for", "key", "input",
-     "apifulltext", "blockform", "q")
+     "apifulltext", "apiviewsfulltext", "blockform", "q")
 )  # fmt: skip
 _BEHIND = _WORDS | {"word", "words", "param", "box", "val"}  # of `searchword`
 _CONTAINS = ("_cont", "_matches", "_contains", "_like")  # of `q[title_cont]`
@@ -331,6 +338,8 @@ def _meant(name: str) -> Iterator[str]:
     inner = [part for part in inner if part and not part.isdigit()]
     if inner:
         yield inner[-1]
+        if len(inner) > 1 and inner[-1] in _WORDS:  # `filters[search][value]`
+            yield inner[-2]
         if inner[-1] == "sword" and "search" in first:  # TYPO3
             yield "search"
     if not inner or (len(inner) == 1 and (inner[0] in _WORDS or inner[0].endswith(_CONTAINS))):
@@ -338,7 +347,7 @@ def _meant(name: str) -> Iterator[str]:
     if not inner:
         whole = _GAPS.sub("", first)
         if len(whole) > 1 or whole == "q":  # `_k` and `_s` are something else
-            yield _KNOWN_AS.get(whole, whole)
+            yield _KNOWN_AS.get(whole, whole).removeprefix("txt")
         if first.startswith("_") and first.endswith("_keywords"):  # of Liferay's portlets
             yield "keywords"
         for word in ("search", "query"):

@@ -63,6 +63,7 @@ from activity.attribution import DIRECT, origin, referrer_host
         ("utm_source=google&utm_medium=cpc", "", "google.com", "Paid Search"),
         ("utm_source=google%3Futm_medium%3Dcpc", "", "google.com", "Paid Search"),
         ("utm_source=google%26utm_medium%3Dcpc&utm_medium=", "", "google.com", "Paid Search"),
+        ("utm_source=google;utm_medium=cpc", "", "google.com", "Paid Search"),
         ("utm_medium=cpc%26utm_source%3Dgoogle", "", "google.com", "Paid Search"),
         ("+utm_source=google&%20utm_medium=cpc", "", "google.com", "Paid Search"),
         ("utm_source=%25D0%25BF%25D0%25B8", "", "пи", "Referral"),

@@ -58,6 +58,7 @@ def test_a_word_with_latin_letters_is_western_but_for_what_only_others_write() -
 def test_any_bytes_are_some_text_and_nothing_is_lost(raw: bytes, codec: str) -> None:
     text = as_text(raw.decode("utf-8", "surrogateescape"), codec)
     text.encode("utf-8")
+    assert text or not raw
     assert "\ufffd" not in text or b"\xef\xbf\xbd" in raw or codec == "gb18030"
 
 

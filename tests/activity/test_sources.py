@@ -74,6 +74,9 @@ from activity.sources import HOSTS, PLAIN_HOSTS, TAGS, Kind, kind_of, name_of
         ("facebook.com", [], ["fcb", "Facebook Marketplace", "facebook_cpc"]),
         ("google.com", [], ["google_search_ads", "google-cpc", "GMB"]),
         ("getpocket.com", [], ["pocket-newtab", "pocket_mylist"]),
+        ("reddit.com", ["android-app://me.ccrama.redditslide/", "https://sh.reddit.com/"], ["Reddit Ads"]),
+        ("youtube.com", ["android-app://com.google.android.apps.youtube.music/"], ["youtube shorts", "(youtube)"]),
+        ("linkedin.com", ["https://www.linkedin.cn/"], ["“LinkedIn”"]),
         ("facebook fans of hats", [], ["Facebook fans of hats"]),
         ("https://", [], ["https://"]),
         ("spring letter", [], ["Spring Letter", "spring  letter", " SPRING LETTER "]),
@@ -132,7 +135,7 @@ def test_each_entry_of_the_lists_means_what_it_says() -> None:
     assert {kind_of(host) for host in PLAIN_HOSTS} == {None}
     assert {name for name in SPELLINGS.values() if kind_of(name) is None} == {
         "news.google.com", "docs.google.com", "translate.google.com", "maps.google.com", "soundcloud.com", "sms",
-        "github.com", "feedly.com", "inoreader.com", "apple.news", "dzen.ru",
+        "spotify.com", "github.com", "feedly.com", "inoreader.com", "apple.news", "dzen.ru",
     }  # fmt: skip
 
 

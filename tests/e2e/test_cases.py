@@ -49,9 +49,11 @@ CASES = {
     "hosts by country and of redirects": Case(
         "source",
         referred("www.google.de www.google.co.uk t.co out.reddit.com lnkd.in away.vk.com m.news.example news.example")
-        + referred("en.m.wikipedia.org en.wikipedia.org quark.sm.cn yz.m.sm.cn xn--bcher-kva.example bücher.example"),
-        {"en.wikipedia.org": 2, "sm.cn": 2, "bücher.example": 2, "google.com": 2,
-         "x.com": 1, "reddit.com": 1, "linkedin.com": 1, "vk.com": 1, "news.example": 2},
+        + referred("en.m.wikipedia.org en.wikipedia.org quark.sm.cn yz.m.sm.cn xn--bcher-kva.example bücher.example")
+        + referred("scholar.google.de scholar.google.com")
+        + referred("news-example.cdn.ampproject.org m-news-example.translate.goog"),
+        {"en.wikipedia.org": 2, "sm.cn": 2, "bücher.example": 2, "google.com": 2, "scholar.google.com": 2,
+         "x.com": 1, "reddit.com": 1, "linkedin.com": 1, "vk.com": 1, "news.example": 4},
     ),
     "apps": Case("source", referred(f"{PINTEREST} {GMAIL}"), {"pinterest.com": 1, "mail.google.com": 1}),
     "channels": Case(
@@ -68,8 +70,16 @@ CASES = {
     "a term however it is encoded": Case(
         "search",
         at("/find?q=caf%E9 /find?q=caf%C3%A9 /find?q=caf\\xe9 /find?q=caf\udce9")
-        + at("/find?q=caf%25C3%25A9 /find?q=caf%u00E9 /find?q=caf%E8"),
-        {"café": 6, "cafè": 1},
+        + at("/find?q=caf%25C3%25A9 /find?q=caf%u00E9 /find?q=caf%E8")
+        + at("/find?q=%EF%F0%E8%E2%E5%F2 /find?q=%C3%B1%D7%D3&ie=gb2312 /find?q=%96X%8Eq")
+        + at("/find?q=%E5%B8%BD%E5%AD%90%E5"),
+        {"café": 6, "cafè": 1, "привет": 1, "帽子": 3},
+    ),
+    "a page however it is spelled": Case(
+        "page",
+        at("/caf%C3%A9 /caf%c3%a9 /caf%C3%A9;jsessionid=1 /x/%2e%2E/caf%C3%A9 /caf%C3%A9%3Bjsessionid=1 /café")
+        + at("/caf%E9 /a;PHPSESSID=0a1b /a?PHPSESSID=0a1b /./a"),
+        {"/café": 6, "/caf%E9": 1, "/a": 3},
     ),
     "agents": Case(
         "browser",
