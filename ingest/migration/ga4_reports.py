@@ -24,6 +24,8 @@ _UNKNOWN = ("(not set)", "(none)", "(direct)", "(other)", "")
 
 
 def _page(text: str) -> str:
+    if text in ("(not set)", "(other)"):
+        return ""
     return normal_path(text.partition("?")[0] or "/")
 
 

@@ -7,11 +7,13 @@ import gzip
 import io
 import json
 import lzma
+import os
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import click
 import polars as pl
 import pytest
 
@@ -71,6 +73,26 @@ NO_TEXT = {
     "c.zip": (zipped({"1": zipped({"2": zipped({"3": "x"})})}), "a zip in zips"),
     "a.gz": (gzip.compress(GOAT.encode() * 500)[:-90], "breaks off"),
 }
+
+
+def test_what_cannot_be_read_twice_or_unpacked_is_said_in_words(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("-", str(tmp_path / "pipe")):
+        with pytest.raises(ImportFailed, match="cannot come from a pipe"):
+            Exported("goatcounter", [name], SITE, "", None)
+    packed = bytearray(zipped({"a.csv": GOAT}))
+    for flag in (packed.index(b"PK\3\4") + 8, packed.index(b"PK\1\2") + 10):
+        packed[flag] = 9  # a way to pack files that Windows has
+    with pytest.raises(ImportFailed, match=r"a\.zip/a\.csv cannot be unpacked"):
+        exported(tmp_path, "goatcounter", {"a.zip": bytes(packed)})
+    with pytest.raises(ImportFailed, match=r"b\.zip/a\.csv cannot be unpacked: File name in directory"):
+        exported(tmp_path, "goatcounter", {"b.zip": zipped({"a.csv": GOAT}).replace(b"a.csv", b"b.csv", 1)})
+
+
+def test_a_site_is_chosen_only_where_there_may_be_several(tmp_path: Path) -> None:
+    paths = written(tmp_path, {"a.csv": GOAT})
+    with pytest.raises(click.UsageError, match="this export is of one"):
+        Exported("goatcounter", paths, SITE, "1", None)
 
 
 @pytest.mark.parametrize("name", NO_TEXT)
