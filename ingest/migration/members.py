@@ -55,8 +55,10 @@ class Member(NamedTuple):
             with self.open() as raw:
                 yield unpacked(raw, [])  # type: ignore[misc]
         except ImportFailed as error:
-            told = str(error)
-            raise error if told.startswith(self.name) else ImportFailed(f"{self.name}: {told}") from error
+            if str(error).startswith(self.name):
+                raise
+            what = str(error).partition(": ")[0]  # it is packed as …
+            raise ImportFailed(f"{self.name}: {what}: unpack it first, and import its files or their folder") from error
         except _faults() as error:
             raise ImportFailed(
                 f"{self.name} breaks off: {error}. Mend the file and import it again: nothing counts twice."

@@ -71,6 +71,8 @@ NO_TEXT = {
     "a.zip": (zipped({}), "there are no files in"),
     "b.zip": (zipped({"a.csv": GOAT * 40})[:-30], "is no whole zip"),
     "c.zip": (zipped({"1": zipped({"2": zipped({"3": "x"})})}), "a zip in zips"),
+    "a.7z": (b"7z\xbc\xaf" + bytes(90), "a.7z: it is packed as 7z: unpack it first, and import its files"),
+    "a.tar": (b"a.csv".ljust(257, b"\0") + b"ustar" + bytes(250), "it is a tar archive: unpack it first"),
     "a.gz": (gzip.compress(GOAT.encode() * 500)[:-90], "breaks off"),
 }
 
