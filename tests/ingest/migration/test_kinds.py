@@ -305,6 +305,8 @@ _ONE_DAY = "# Traffic acquisition\n# Start date: 20240501\n# End date: 20240501\
 _TWO = "# Start date: 20240501\n# End date: 20240502\n"
 REPORTS = {
     "sums": ("Date,Sessions\nTotals,10\n20240501,10\nTotal,10\n", {"2024-05-01": [0, 10, 0]}),
+    "comments at the end": ("Date,Sessions\n20240501,10\n\n# ----\n# end\n", {"2024-05-01": [0, 10, 0]}),
+    "no such day": (_TWO + "Nth day,Sessions\n0001,5\n99999999999,5\n99999,5\n", {"2024-05-02": [0, 5, 0]}),
     "nothing is a dash": ("Date,Sessions,Views\n20240501,-,30\n", {"2024-05-01": [0, 0, 30]}),
     "thousands": ('Date,Sessions,Views\n20240501,"1,234","12,345"\n', {"2024-05-01": [0, 1234, 12345]}),
     "german thousands": ("Date;Sessions;Views\n20240501;1.234;12.345\n", {"2024-05-01": [0, 1234, 12345]}),
