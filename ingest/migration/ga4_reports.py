@@ -24,6 +24,8 @@ _UNKNOWN = ("(not set)", "(none)", "(direct)", "(other)", "")
 
 
 def _page(text: str) -> str:
+    if text in ("(not set)", "(other)"):
+        return ""
     return normal_path(text.partition("?")[0] or "/")
 
 
@@ -119,7 +121,7 @@ class _NotOfDays(Exception):
 
 def _tables(member: Member) -> list[_Table]:
     """Return the tables of a file: each begins with comments, of which all but the first stand below an empty line."""
-    begins, empty = [0], False
+    begins, empty = [0], False  # the lines where tables begin, and whether the line before is empty
     said: list[list[bytes]] = [[]]
     last, row_seen = 0, False
     for number, line in enumerate(member.lines()):
@@ -132,6 +134,9 @@ def _tables(member: Member) -> list[_Table]:
         elif line.strip():
             row_seen = True
         empty, last = not line.strip(), number + 1
+    if not row_seen and len(begins) > 1:  # comments at the end
+        last = begins.pop()
+        said.pop()
     ends = [*begins[1:], last]
     return [
         _Table(member._replace(first=begin, last=end), *_first_and_last(days))
@@ -220,7 +225,8 @@ class _Of(NamedTuple):
 def _day(row: Row, of: _Of) -> date | None:
     text = row.get(_DATE).strip()
     if not text and row.get(_NTH).strip().isdecimal() and (first := day_of(of.first)):
-        return first + timedelta(min(int(row.get(_NTH)), 40_000))
+        nth = row.get(_NTH).strip()
+        return first + timedelta(int(nth)) if len(nth) < 6 and first.year + int(nth) // 365 < 2099 else None
     if found := day_of(text):
         return found
     for form in _DAYS:

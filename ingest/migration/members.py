@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import zipfile
+import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -54,8 +55,10 @@ class Member(NamedTuple):
             with self.open() as raw:
                 yield unpacked(raw, [])  # type: ignore[misc]
         except ImportFailed as error:
-            told = str(error)
-            raise error if told.startswith(self.name) else ImportFailed(f"{self.name}: {told}") from error
+            if str(error).startswith(self.name):
+                raise
+            what = str(error).partition(": ")[0]  # it is packed as …
+            raise ImportFailed(f"{self.name}: {what}: unpack it first, and import its files or their folder") from error
         except _faults() as error:
             raise ImportFailed(
                 f"{self.name} breaks off: {error}. Mend the file and import it again: nothing counts twice."
@@ -80,9 +83,9 @@ def members(names: Sequence[str]) -> list[Member]:
     found: list[Member] = []
     for name in names:
         path = Path(name)
-        if name == "-":
-            raise ImportFailed("an export is read more than once, so it cannot come from stdin: save it as a file")
         try:
+            if name == "-" or path.is_fifo():
+                raise ImportFailed("an export is read more than once, so it cannot come from a pipe: save it as a file")
             paths = [path] if not path.is_dir() else sorted(each for each in path.rglob("*") if each.is_file())
             for each in paths:
                 if each == path or not _is_no_part(each.relative_to(path).as_posix()):
@@ -101,8 +104,12 @@ def _plain(path: Path) -> IO[bytes]:
 
 
 def _in(name: str, opener: Opener, nested: int) -> Iterator[Member]:
-    with opener() as stream:
-        head = stream.read(4)
+    try:
+        with opener() as stream:
+            head = stream.read(4)
+    except (RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as error:  # damaged, or packed in a way of its own
+        what = f"{name} cannot be unpacked: {error}. Unpack it otherwise, and import what comes out"
+        raise ImportFailed(what) from error
     if head not in _ZIP:
         yield Member(name, opener)
         return

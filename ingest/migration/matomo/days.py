@@ -17,6 +17,8 @@ _NUMBERS = {
     "duration_ms": "sum_visit_length", "pageviews": "nb_pageviews", "events": "nb_actions",
 }  # fmt: skip
 
+_HEAD = 4096  # bytes, in which a table names its columns
+
 Found = tuple[int, str, dict[str, Any]]  # line, day, numbers
 
 
@@ -31,7 +33,10 @@ def _is_one(member: Member) -> bool:
         found = next(json_objects(member), None)
         row = found[1] if isinstance(found, tuple) and not isinstance(found, Broken) else {}
         return any(isinstance(value, dict) and "nb_visits" in value for value in row.values())
-    return first != b"[" and {"date", "nb_visits"} <= {*header(member)} and "idVisit" not in header(member)
+    if b"nb_visits" not in member.begins(_HEAD):
+        return False
+    names = {*header(member)}
+    return first != b"[" and {"date", "nb_visits"} <= names and "idVisit" not in names
 
 
 def read(members: Sequence[Member], _site: str, _theirs: str, _tell: Tell) -> Iterator[Counted]:

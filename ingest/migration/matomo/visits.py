@@ -35,8 +35,10 @@ def read(member: Member, site: str, theirs: str) -> Iterator[Read]:
 
     Raises ImportFailed where the file is no such answer, or holds several sites and none is chosen."""
     sites: set[str] = set()
+    why = ""
     for found in _visits(member):
         if isinstance(found, Broken):
+            why = why or f": line {found.number}: {found.why}"
             continue
         if "nb_visits" in found[1]:
             raise ImportFailed(
@@ -50,7 +52,7 @@ def read(member: Member, site: str, theirs: str) -> Iterator[Read]:
             )
         sites.add(str(found[1].get("idSite", "")))
     if not sites and member.first_byte() != b"{":
-        raise ImportFailed(f"{member.name}: there is no visit in it")
+        raise ImportFailed(f"{member.name}: there is no visit in it{why}")
     values.refuse_several(sites, theirs)
     for found in _visits(member):
         if isinstance(found, Broken):

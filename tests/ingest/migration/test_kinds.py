@@ -7,11 +7,13 @@ import gzip
 import io
 import json
 import lzma
+import os
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import click
 import polars as pl
 import pytest
 
@@ -69,8 +71,30 @@ NO_TEXT = {
     "a.zip": (zipped({}), "there are no files in"),
     "b.zip": (zipped({"a.csv": GOAT * 40})[:-30], "is no whole zip"),
     "c.zip": (zipped({"1": zipped({"2": zipped({"3": "x"})})}), "a zip in zips"),
+    "a.7z": (b"7z\xbc\xaf" + bytes(90), "a.7z: it is packed as 7z: unpack it first, and import its files"),
+    "a.tar": (b"a.csv".ljust(257, b"\0") + b"ustar" + bytes(250), "it is a tar archive: unpack it first"),
     "a.gz": (gzip.compress(GOAT.encode() * 500)[:-90], "breaks off"),
 }
+
+
+def test_what_cannot_be_read_twice_or_unpacked_is_said_in_words(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("-", str(tmp_path / "pipe")):
+        with pytest.raises(ImportFailed, match="cannot come from a pipe"):
+            Exported("goatcounter", [name], SITE, "", None)
+    packed = bytearray(zipped({"a.csv": GOAT}))
+    for flag in (packed.index(b"PK\3\4") + 8, packed.index(b"PK\1\2") + 10):
+        packed[flag] = 9  # a way to pack files that Windows has
+    with pytest.raises(ImportFailed, match=r"a\.zip/a\.csv cannot be unpacked"):
+        exported(tmp_path, "goatcounter", {"a.zip": bytes(packed)})
+    with pytest.raises(ImportFailed, match=r"b\.zip/a\.csv cannot be unpacked: File name in directory"):
+        exported(tmp_path, "goatcounter", {"b.zip": zipped({"a.csv": GOAT}).replace(b"a.csv", b"b.csv", 1)})
+
+
+def test_a_site_is_chosen_only_where_there_may_be_several(tmp_path: Path) -> None:
+    paths = written(tmp_path, {"a.csv": GOAT})
+    with pytest.raises(click.UsageError, match="this export is of one"):
+        Exported("goatcounter", paths, SITE, "1", None)
 
 
 @pytest.mark.parametrize("name", NO_TEXT)
@@ -281,6 +305,8 @@ _ONE_DAY = "# Traffic acquisition\n# Start date: 20240501\n# End date: 20240501\
 _TWO = "# Start date: 20240501\n# End date: 20240502\n"
 REPORTS = {
     "sums": ("Date,Sessions\nTotals,10\n20240501,10\nTotal,10\n", {"2024-05-01": [0, 10, 0]}),
+    "comments at the end": ("Date,Sessions\n20240501,10\n\n# ----\n# end\n", {"2024-05-01": [0, 10, 0]}),
+    "no such day": (_TWO + "Nth day,Sessions\n0001,5\n99999999999,5\n99999,5\n", {"2024-05-02": [0, 5, 0]}),
     "nothing is a dash": ("Date,Sessions,Views\n20240501,-,30\n", {"2024-05-01": [0, 0, 30]}),
     "thousands": ('Date,Sessions,Views\n20240501,"1,234","12,345"\n', {"2024-05-01": [0, 1234, 12345]}),
     "german thousands": ("Date;Sessions;Views\n20240501;1.234;12.345\n", {"2024-05-01": [0, 1234, 12345]}),

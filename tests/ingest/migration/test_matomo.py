@@ -83,6 +83,7 @@ def test_what_matomo_writes_before_a_formula_is_left_out(tmp_path: Path) -> None
 
 _BEHIND_VISIT = "'2024-05-01 12:00:00',NULL,NULL,NULL,NULL)"
 OTHER_ANSWERS = {
+    "columns that are not those of rows": (_table([_VISIT], ",") + ",x", "no visit in it: line 2: column"),
     "no days": ('{"nb_visits": 1}', "ask Matomo with period=day and a range of days"),
     "an error": ('{"result": "error", "message": "no access"}', "Matomo's answer is: no access"),
     "an error as xml": ('<?xml version="1.0"?><result><error message="bad token" /></result>', "answer is: bad token"),
