@@ -38,7 +38,7 @@ class Front:
 
     def events(self, origin: str) -> list[dict[str, Any]]:
         """What was sent of an application but for what is measured, each event once, in the order of its time."""
-        sent = {event["id"]: event for post in list(self.posts) for event in post}
+        sent = {event.get("id") or json.dumps(event): event for post in list(self.posts) for event in post}
         own = [e for e in sent.values() if e["url"].startswith(f"{origin}/") and e["type"] not in MEASURED]
         return sorted(own, key=lambda event: int(event["ts"]))
 

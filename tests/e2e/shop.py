@@ -39,6 +39,35 @@ PAGES = {
     "/framed": "Framed",
 }
 
+BETWEEN = ("engagement", "web_vital")  # types of what is measured, which comes between the others
+# What a walk through the shop amounts to: each browser's test does it.
+WALK = [
+    ("pageview", "", "/"),
+    ("custom", "signup", "/"),
+    ("custom", "terms", "/"),
+    ("custom", "order", "/"),
+    ("outbound", "", "/"),
+    ("pageview", "", "/"),
+    ("pageview", "", "/pricing"),
+    ("download", "", "/"),
+    ("custom", "finder", "/"),
+    ("form", "find", "/"),
+    ("pageview", "", "/search?q=red+shoes"),
+    ("pageview", "", "/missing"),
+    ("not_found", "404", "/missing"),
+]
+# A hook of the page, and what of it arrives when it is told `HOOKED`.
+HOOK = """function look(event) {
+    if (event.name == 'secret') return false
+    if (event.name == 'bad') throw new Error('of the page')
+    if (event.name == 'other') return {...event, name: 'changed'}
+    event.title = 'Hidden'
+}"""
+HOOKED = """
+    const circle = {}
+    circle.self = circle
+    for (const name of ['secret', 'bad', 'other', 'last']) footfall(name, {circle, big: 1n})"""
+
 _PACKAGE = Path(__file__).parents[2] / "ingest" / "static" / "npm" / "index.js"
 
 Told = tuple[str, str, str]
@@ -65,7 +94,8 @@ class Shop:
 
     def events(self, *without: str) -> list[dict[str, Any]]:
         """Each event that was sent, once, in the order of its time; `without` some types."""
-        sent = {event["id"]: event for post in list(self.posts) for event in post if event["type"] not in without}
+        all_sent = [event for post in list(self.posts) for event in post if event["type"] not in without]
+        sent = {event.get("id") or json.dumps(event): event for event in all_sent}  # only the queue gives ids
         return sorted(sent.values(), key=lambda event: int(event["ts"]))
 
     def page(self, path: str) -> tuple[int, bytes]:
@@ -163,3 +193,29 @@ def all_arrived(up: Up, site: str, made: Shop) -> None:
 def sent(made: Shop, count: int, *without: str) -> list[dict[str, Any]]:
     until(lambda: len(made.events(*without)) >= count, f"{count} events are sent")
     return made.events(*without)
+
+
+def check_walk(made: Shop) -> None:
+    """What was done is sent, each once and in order, with all that belongs to it."""
+    events = sent(made, len(WALK), *BETWEEN)
+    assert told(events) == WALK
+    by = {event.get("name") or event["type"]: event for event in events}
+    assert by["signup"]["props"] == {"plan": "pro", "seat-count": "3"}
+    assert by["order"]["revenue"] == {"amount": "49.90", "currency": "EUR"}
+    assert by["outbound"]["props"]["url"].endswith("/elsewhere?from=shop")
+    assert by["download"]["props"]["url"].endswith("/price%20list.pdf?v=2")
+
+
+def check_looked(made: Shop) -> None:
+    """The first page was looked at for more than a second, down to its end."""
+    looked = [event for event in made.events() if event["type"] == "engagement"]
+    assert looked[0]["url"] == f"{made.address}/"
+    assert 1_000 <= looked[0]["engaged_ms"] < 60_000
+    assert 90 <= looked[0]["props"]["scroll"] <= 100
+
+
+def check_hooked(events: list[dict[str, Any]]) -> None:
+    """What the hook made of a page view and of what `HOOKED` told."""
+    assert [event.get("name", "") for event in events] == ["", "bad", "changed", "last"]
+    assert events[0]["title"] == "Hidden"
+    assert events[-1]["props"] == {"circle": "[object Object]", "big": "1"}

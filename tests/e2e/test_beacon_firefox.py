@@ -12,12 +12,25 @@ import pytest
 from tests.e2e import firefox as browser
 from tests.e2e.firefox import Firefox
 from tests.e2e.harness import Up, running, until
-from tests.e2e.shop import HOME, PAGES, Shop, all_arrived, sent, shop, told
+from tests.e2e.shop import (
+    BETWEEN,
+    HOME,
+    HOOK,
+    HOOKED,
+    PAGES,
+    Shop,
+    all_arrived,
+    check_hooked,
+    check_looked,
+    check_walk,
+    sent,
+    shop,
+    told,
+)
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 NAMES = ("walk", "route", "routeall", "hook", "consent", "silent", "away", "leave", "bare")
-BETWEEN = ("engagement", "web_vital")
 
 
 @pytest.fixture(scope="module")
@@ -63,32 +76,9 @@ def test_each_thing_that_a_visitor_does_arrives_once_and_in_order(up: Up, firefo
         firefox.click("#find button")
         until(lambda: firefox.do("return location.pathname") == "/search", "it is searched")
         firefox.open(f"{made.address}/missing")
-        events = sent(made, 13, *BETWEEN)
-        assert told(events) == [
-            ("pageview", "", "/"),
-            ("custom", "signup", "/"),
-            ("custom", "terms", "/"),
-            ("custom", "order", "/"),
-            ("outbound", "", "/"),
-            ("pageview", "", "/"),
-            ("pageview", "", "/pricing"),
-            ("download", "", "/"),
-            ("custom", "finder", "/"),
-            ("form", "find", "/"),
-            ("pageview", "", "/search?q=red+shoes"),
-            ("pageview", "", "/missing"),
-            ("not_found", "404", "/missing"),
-        ]
-        by = {event.get("name") or event["type"]: event for event in events}
-        assert by["signup"]["props"] == {"plan": "pro", "seat-count": "3"}
-        assert by["order"]["revenue"] == {"amount": "49.90", "currency": "EUR"}
-        assert by["outbound"]["props"]["url"].endswith("/elsewhere?from=shop")
-        assert by["download"]["props"]["url"].endswith("/price%20list.pdf?v=2")
+        check_walk(made)
         firefox.open("about:blank")
-        looked = [event for event in made.events() if event["type"] == "engagement"]
-        assert looked[0]["url"] == f"{made.address}/"
-        assert 1_000 <= looked[0]["engaged_ms"] < 60_000
-        assert 90 <= looked[0]["props"]["scroll"] <= 100
+        check_looked(made)
         vitals = {event["name"]: event["props"]["value"] for event in made.events() if event["type"] == "web_vital"}
         assert {"LCP"} <= {*vitals} <= {"LCP", "CLS", "INP"}  # it has no shifts
         assert vitals["LCP"] > 0
@@ -118,20 +108,10 @@ def test_the_pages_of_both_kinds_of_routers_with_the_tag_there_twice(up: Up, fir
 
 def test_a_hook_of_the_page_changes_and_drops_events_and_its_error_loses_none(up: Up, firefox: Firefox) -> None:
     with shop(up.tracking, "hook.example", PAGES, 'data-before="look"') as made:
-        made.code = """function look(event) {
-            if (event.name == 'secret') return false
-            if (event.name == 'bad') throw new Error('of the page')
-            if (event.name == 'other') return {...event, name: 'changed'}
-        }"""
+        made.code = HOOK
         firefox.open(f"{made.address}/")
-        firefox.do(
-            """const circle = {}
-            circle.self = circle
-            for (const name of ['secret', 'bad', 'other', 'last']) footfall(name, {circle, big: 1n})"""
-        )
-        events = sent(made, 4, *BETWEEN)
-        assert [event.get("name", "") for event in events] == ["", "bad", "changed", "last"]
-        assert events[-1]["props"] == {"circle": "[object Object]", "big": "1"}
+        firefox.do(HOOKED)
+        check_hooked(sent(made, 4, *BETWEEN))
 
 
 def test_nothing_is_sent_or_stored_before_consent(up: Up, firefox: Firefox) -> None:

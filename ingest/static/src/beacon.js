@@ -4,8 +4,8 @@
    footfall('signup', {plan: 'pro'})
    footfall('order', {items: 2}, {revenue: {amount: '49.90', currency: 'EUR'}})
 
-   beacon.js counts page views, those of routers by the History API or by #/ addresses too, and custom events. Words in
-   its name add features, as in beacon.clicks.queue.js; beacon.all.js has them all:
+   beacon.js counts page views, those of routers by the History or Navigation API or by #/ addresses too, and custom
+   events. Words in its name add features, as in beacon.clicks.queue.js; beacon.all.js has them all:
 
    clicks   links out, downloads, forms, missing pages, elements with data-footfall-event="name" data-footfall-plan="pro"
    consent  data-consent waits for footfall.consent(true); data-before="name" is a function of the page that sees events
@@ -24,13 +24,13 @@ try {
   const script = doc.currentScript || doc.querySelector('script[data-site]')
   const {site = location.hostname, endpoint = new URL('collect', script.src), consent} = script.dataset
   // A second script for the same site and endpoint ends here: `last` cannot be read in its own line, which throws.
-  let last = self[endpoint + site] ? last : 0
-  self[endpoint + site] = 1
+  let last = self[endpoint + site] ? last : self[endpoint + site] = 1
   let page = ''
   let from = doc.referrer
+  let before = ''
   let waiting, settling
   let agreed, held // FOOTFALL_CONSENT
-  let load, keep, drop, flush // FOOTFALL_QUEUE
+  let load, drop, flush // FOOTFALL_QUEUE
   let ping // FOOTFALL_TIME
 
   // Until the page has its answer, events wait in memory alone.
@@ -40,7 +40,9 @@ try {
   }
 
   // In the capture phase the window hears all that happens to the page, whatever the page stops.
-  const on = (hear, ...names) => names.forEach(name => addEventListener(name, hear, 1))
+  const on = (hear, ...names) => {
+    for (const name of names) addEventListener(name, hear, 1)
+  }
 
   const silent = () => {
     try {
@@ -50,110 +52,108 @@ try {
     } catch (e) {}
   }
 
-  // All that a page keeps alive at one time may have 64 KiB; what is beyond goes as any request does.
-  const post = (events, done) => {
-    const body = JSON.stringify({sent_at: Math.max(Date.now(), last), events})
-    const ask = async keepalive => fetch(endpoint, {method: 'POST', body, keepalive, credentials: 'omit'})
-    const sent = ask(1).catch(() => ask())
-    if (FOOTFALL_QUEUE) sent.then(answer => done(!/408|429|5../.test(answer.status)), () => done())
-    else sent.catch(() => {})
+  // The time, in ms; no two events have the same, and a clock that is set back does not turn them round.
+  const now = () => last = Math.max(Date.now(), last + 1)
+
+  // All that a page keeps alive at one time may have 64 KiB; what is beyond goes as any request does. Lists are written
+  // by hand: old libraries change what JSON makes of them. Whatever is wrong ends here.
+  let send = given => {
+    const ask = async failed => fetch(endpoint, {
+      method: 'POST',
+      body: `{"sent_at":${now()},"events":[${FOOTFALL_QUEUE ? given : JSON.stringify(given)}]}`,
+      keepalive: !failed,
+      credentials: 'omit'
+    })
+    if (FOOTFALL_QUEUE) return ask().catch(ask).then(answer => !/408|429|5../.test(answer.status)).catch(() => {})
+    ask().catch(ask).catch(() => {})
   }
 
   if (FOOTFALL_QUEUE) {
     const store = 'footfall:' + site + ':'
-    const failed = {}
     let failures = 0
-    let kept = []
+    let kept = {}
     let busy, timer
+    const post = send
 
     // Everything goes in before it goes out, and leaves once the server has answered for it. Each event has an entry of
-    // its own, because several pages write at one time. What the browser does not store (it is full, or forbids it) is
-    // kept for as long as the page is there.
-    const tries = e => failed[e.id] || 0
-
+    // its own, because several pages write at one time: its key, which begins with its time, and its JSON. What the
+    // browser does not store (it is full, or forbids it) is kept for as long as the page is there.
     load = () => {
-      const found = [...kept]
+      const found = {...kept}
       try {
-        for (const key in localStorage) if (key.startsWith(store)) found.push(JSON.parse(localStorage[key]))
+        for (const key in localStorage) if (key.includes(store)) found[key] = localStorage[key]
       } catch (e) {}
-      return found.sort((a, b) => tries(a) - tries(b) || a.ts - b.ts)
+      return Object.entries(found).sort()
     }
 
-    drop = events => {
-      kept = kept.filter(e => !events.includes(e))
+    drop = entries => entries.forEach(([key]) => {
       try {
-        events.forEach(e => delete localStorage[store + e.id])
+        delete kept[key]
+        delete localStorage[key]
       } catch (e) {}
-    }
+    })
 
-    // An event that is no JSON throws here, and is not kept. What is kept is as it was now, whatever the page does to it.
-    keep = event => {
-      const json = JSON.stringify(event)
-      try {
-        localStorage[store + event.id] = json
-      } catch (e) {
-        kept.push(JSON.parse(json))
-      }
-      drop(load().slice(200))
-    }
-
-    // A page that is going away does not wait for the request before; what goes out twice has one id. A request has
-    // at most 20 events and, but for a single one, 60,000 bytes. When it fails, the next has one event, of those that
-    // failed the fewest times: one that never gets through holds no other up.
-    flush = leaving => {
-      const batch = []
-      let room = 6e4
-      load().some(e => {
-        room -= new Blob([JSON.stringify(e)]).size
-        return batch[failures ? 0 : 19] || (batch[0] && room < 0) || !batch.push(e)
-      })
-      if ((busy && !leaving) || !batch[0] || doc.prerendering || silent() || (FOOTFALL_CONSENT && !agreed)) return
+    // A page that may be going away does not wait for the request before; what goes out twice has one id. A request has
+    // at most 20,000 characters, but for a single event. After one that failed the next has a single event,
+    // another each time: one that never gets through holds no other up.
+    flush = calm => {
+      if ((busy && calm) || silent() || (FOOTFALL_CONSENT && !agreed)) return
+      const all = load()
+      let room = 2e4
+      drop(all.splice(1e3))
+      if (!all[0]) return
+      const batch = failures
+        ? [all[failures % all.length]]
+        : all.filter(([, json], place) => (room -= json.length) > 0 || !place)
       busy = 1
       clearTimeout(timer)
-      post(batch, taken => {
+      post(batch.map(([, json]) => json)).then(taken => {
         busy = 0
         if (taken) {
           failures = 0
           drop(batch)
           flush()
-        } else {
-          batch.forEach(e => { failed[e.id] = tries(e) + 1 })
-          timer = setTimeout(flush, Math.min(3e5, 1e3 * 2 ** ++failures) * (0.5 + Math.random()))
-        }
+        } else timer = setTimeout(flush, Math.min(3e5, 1e3 * 2 ** ++failures) * (0.5 + Math.random()))
       })
+    }
+
+    // An event that is no JSON throws here, and is not kept. What is kept is as it was now, whatever the page does to it.
+    send = (event, calm) => {
+      try {
+        const id = event.ts + '' + Math.random() // some pages have random numbers begin alike
+        const key = store + id
+        kept[key] = JSON.stringify({...event, id})
+        localStorage[key] = kept[key]
+        delete kept[key]
+      } catch (e) {}
+      flush(calm)
     }
   }
 
-  const out = (event, leaving) => {
-    try {
-      if (silent()) return
-      if (FOOTFALL_CONSENT) {
-        if (!agreed) return held && !held[199] && held.push(event)
-        try {
-          const made = self[script.dataset.before](event)
-          if (made === false) return
-          if (made.url) event = made
-        } catch (e) {}
-      }
-      if (FOOTFALL_QUEUE) {
-        keep(event)
-        flush(leaving)
-      } else post([event])
-    } catch (e) {}
+  if (FOOTFALL_CONSENT) {
+    const pass = send
+    send = (event, calm) => {
+      if (!agreed) return held && !held[199] && held.push(event)
+      try {
+        const made = self[script.dataset.before](event)
+        if (made === false) return
+        if (made.url) event = made
+      } catch (e) {}
+      pass(event, calm)
+    }
   }
 
-  const make = (type, more) => ({
+  const out = (type, more, calm) => silent() || send({
     site,
-    type,
-    url: page || location.href,
+    screen: screen.width + 'x' + screen.height,
+    url: page,
     referrer: from,
     title: doc.title,
-    id: '' + Math.random(),
-    ts: last = Math.max(Date.now(), last + 1),
-    screen: screen.width + 'x' + screen.height,
+    ts: now(),
     language: navigator.language,
+    type,
     ...more
-  })
+  }, calm)
 
   // What JSON cannot hold (a circle, a BigInt) goes as the text that it has, an object as its JSON, but for the `fields`
   // of an event: in these an object stays one.
@@ -175,57 +175,51 @@ try {
     try {
       // A page that is only rendered ahead has not been seen yet.
       if (doc.prerendering) return on(() => footfall(name, props, more), 'prerenderingchange')
-      if (typeof props != 'object') props = {value: props}
-      out(make('custom', {...plain({name}), props: plain(props), ...plain(more, 1)}))
+      out('custom', {props: plain(typeof props == 'object' ? props : {value: props}), ...plain({name, ...more}, 1)}, 1)
     } catch (e) {}
   }
 
   if (FOOTFALL_CONSENT) {
     self.footfall.consent = yes => {
-      const was = held
       agreed = yes
+      if (yes && held) held.forEach(send)
       held = 0
-      if (yes && was) was.forEach(event => out(event))
       if (FOOTFALL_QUEUE) {
-        if (yes) flush()
+        if (yes) flush(1)
         else drop(load())
       }
     }
   }
 
   // A router names its page only after it has changed the address; a view waits for that, but not past the page.
-  const settle = leaving => {
+  const settle = () => {
     clearTimeout(settling)
-    if (waiting) out({...waiting, title: doc.title}, leaving)
+    if (waiting) out('pageview', {ts: waiting})
     waiting = 0
   }
 
   // A fragment that begins with / or ! is a router's page (alone, the page itself), any other a place on the page.
-  const view = (without = '') => {
+  // `how` the address came: where it was replaced, another query, of the address or of the route, is no other page, and
+  // `before` has it.
+  const view = how => {
     if (doc.prerendering) return on(view, 'prerenderingchange')
+    if (how.persisted) before = page = '' // it is looked at again
     const here = location.href.replace(/#(?![/!]+[^/!#]).*/, '')
-    // What is not compared: on the way to a place on the page, the route; and what else the caller says.
-    const route = /^#[^/!]/.test(location.hash) ? /#.*/ : ''
-    const core = address => address.replace(route, '').replace(without, '')
-    if (core(here) == core(page)) return
+    // On the way to a place on the page, the route is not compared.
+    const core = address => address
+      .replace(/^#[^/!]/.test(location.hash) ? /#.*/ : '', '')
+      .replace(/^r/.test(how.navigationType || how) ? /\?[^#]*/g : '', '')
+    if (core(here) == core(before)) return /^r/.test(how.navigationType || how) && (before = here)
     settle()
     if (FOOTFALL_TIME) ping(1)
-    if (page) from = page
-    waiting = make('pageview', {url: here})
-    if (page) settling = setTimeout(settle, 300)
-    else settle(1) // a page that comes back may wait in vain for what it asked before: Firefox forgets the answer
-    page = here
-  }
-
-  const wrap = (name, without) => {
-    const original = history[name]
-    history[name] = (...given) => {
-      try {
-        return original.apply(history, given)
-      } finally {
-        view(without)
-      }
+    if (page) {
+      from = page
+      waiting = now()
+      settling = setTimeout(settle, 300)
     }
+    before = page = here
+    // A page that comes back may wait in vain for what it asked before: Firefox forgets the answer.
+    if (!waiting) out('pageview')
   }
 
   if (FOOTFALL_TIME) {
@@ -235,9 +229,9 @@ try {
 
     // Engaged time runs while the page is visible and has the focus; it is sent when it stops.
     const tick = () => {
-      const now = Date.now()
-      if (since) engaged += now - since
-      since = doc.hasFocus() && !doc.hidden ? now : 0
+      const time = performance.now() // a clock that is set, or a computer that sleeps, does not change it
+      if (since) engaged += time - since
+      since = doc.hasFocus() && !doc.hidden ? time : 0
       const seen = (scrollY + innerHeight) / doc.documentElement.scrollHeight
       depth = Math.max(depth, Math.min(100, Math.round(100 * seen)))
     }
@@ -245,7 +239,7 @@ try {
     ping = anew => {
       tick()
       if (page && engaged >= 1000) {
-        out(make('engagement', {engaged_ms: engaged, props: {scroll: depth}}), 1)
+        out('engagement', {engaged_ms: engaged, props: {scroll: depth}})
         engaged = 0
       }
       if (anew == 1) engaged = depth = 0
@@ -256,49 +250,50 @@ try {
     tick()
   }
 
-  wrap('pushState')
-  // Another query, of the address or of the route, is no other page here.
-  wrap('replaceState', /\?[^#]*/g)
-  // This one also tells of another fragment.
-  on(view, 'popstate')
+  for (const name of ['pushState', 'replaceState']) {
+    const original = history[name]
+    history[name] = (...given) => {
+      original.apply(history, given)
+      view(name)
+    }
+  }
+  // The first also tells of another fragment, the second of a page that comes back from the browser's cache.
+  on(view, 'popstate', 'pageshow')
   on(settle, 'pagehide', 'visibilitychange')
-  // A page that comes back from the browser's cache is looked at again.
-  on(e => e.persisted && view(page = ''), 'pageshow')
-  view()
+  view('')
 
   if (FOOTFALL_QUEUE) {
-    on(() => flush(), 'online')
+    on(flush, 'online')
     flush()
   }
 
   // What follows is last: where a browser lacks something for it, all before is there.
   if (FOOTFALL_CLICKS) {
-    const files =
-      /\.(7z|apk|csv|dmg|docx?|exe|gz|iso|mov|mp[34]|msi|pdf|pkg|pptx?|rar|tgz|txt|xlsx?|zip)$/i
-
     on(e => {
       try {
         const path = e.composedPath()
         const near = selector => path.find(each => each.matches && each.matches(selector))
-        const form = e.type == 'submit' && path[0]
         const {control} = near('label') || {}
-        const link = near('a,area')
+        const form = e.type == 'submit' && path[0]
         const tagged = near((form ? 'form' : ':not(form)') + '[data-footfall-event]')
         const props = {}
-        // The middle button opens a link, the right one a menu; a click on a label comes again from what it is for.
-        if (e.button > 1 || (control && !path.includes(control))) return
-        if (tagged) {
+        if (e.button > 1) return // the middle button opens a link, the right one a menu
+        // A click on a label comes again from what it is for, and counts then for what that lies in.
+        if (tagged && (path.includes(control) || !tagged.contains(control))) {
           for (const {name, value} of tagged.attributes) {
-            if (/^data-footfall-(?!event$)/.test(name)) props[name.slice(14)] = value
+            if (/^data-footfall-./.test(name)) props[name.slice(14)] = value
           }
-          out(make('custom', {name: tagged.dataset.footfallEvent, props}), 1)
+          const {event, ...others} = props
+          out('custom', {name: event, props: others})
         }
-        if (form) out(make('form', {name: form.getAttribute('name') || form.getAttribute('id')}), 1)
-        else if (/^http/.test(link.protocol)) {
-          const file = link.hasAttribute('download') || files.test(link.pathname)
-          if (file || link.hostname != location.hostname) {
-            out(make(file ? 'download' : 'outbound', {props: {url: link.href}}), 1)
-          }
+        if (form) return out('form', {name: form.getAttribute('name') || form.getAttribute('id')})
+        const link = near(':any-link')
+        // A link of a drawing has its address in `baseVal`, as it is written.
+        const url = new URL(link.href.baseVal || link.href, page)
+        const file = link.hasAttribute('download') ||
+          /\.(7z|apk|csv|dmg|docx?|exe|gz|iso|mov|mp[34]|msi|pdf|pkg|pptx?|rar|tgz|txt|xlsx?|zip)$/i.test(url.pathname)
+        if (/^http/.test(url) && (file || url.hostname != location.hostname)) {
+          out(file ? 'download' : 'outbound', {props: {url: url.href}})
         }
       } catch (e) {}
     }, 'click', 'auxclick', 'submit')
@@ -309,7 +304,7 @@ try {
   // As Google defines them: the largest paint, the worst five seconds of shifts, and the longest wait for an answer, of
   // which one in fifty is left out. They are told once, of the page that was loaded, when it is hidden.
   if (FOOTFALL_VITALS && !doc.hidden) {
-    const url = location.href
+    const url = page
     const waits = {}
     let vitals = {}
     let sum, begun, shifted
@@ -332,7 +327,7 @@ try {
 
     const observer = new PerformanceObserver(list => see(list.getEntries()))
     PerformanceObserver.supportedEntryTypes.forEach(type => {
-      if (!/^(largest|layout-|event$)/.test(type)) return
+      if (!/^(event$|la)/.test(type)) return
       observer.observe({type, buffered: 1, durationThreshold: 16})
       if (type == 'layout-shift') vitals.CLS = 0
     })
@@ -341,10 +336,11 @@ try {
       see(observer.takeRecords())
       const longest = Object.values(waits).sort((a, b) => b - a)
       if (longest[0]) vitals.INP = longest[longest.length / 50 | 0]
-      for (const name in vitals) {
-        out(make('web_vital', {url, name, props: {value: vitals[name]}}), 1)
-      }
+      Object.keys(vitals).forEach(name => out('web_vital', {url, name, props: {value: vitals[name]}}))
       vitals = 0 // holds nothing that comes later
     }, 'visibilitychange')
   }
+
+  // Where it is there, it tells of each change of the address, before any router hears of it.
+  navigation.addEventListener('currententrychange', view)
 } catch (e) {}
