@@ -13,7 +13,6 @@ from hashlib import blake2b
 from itertools import count, repeat, takewhile
 from typing import Any
 
-import numpy
 import polars as pl
 
 from activity.enrich import DAY
@@ -98,16 +97,15 @@ class LogLines:
         Return the requests, as `_ROWS`, and the indexes of the lines that are left for `_read_one`: those of another
         form or without a client, and those to which something has to be said in words."""
         taken: list[pl.DataFrame] = []
-        is_left = numpy.ones(len(lines), dtype=bool)
+        is_left = pl.Series([True]).new_from_index(0, len(lines))
         for found in self._columns.found(lines):
             frame, refused = self._with_pages(found, pages)
-            is_left[frame["_row"].to_numpy()] = False
-            is_left[refused["_row"].to_numpy()] = False
+            is_left = is_left.scatter(frame["_row"], False).scatter(refused["_row"], False)
             for reason, its_lines in refused["_refusal"].value_counts().iter_rows():
                 batch.refuse(reason, its_lines)
             taken.append(self._with_visitors(found, frame, visitors).select(**{name: f"_{name}" for name in _ROWS}))
         rows = pl.concat(taken) if taken else pl.DataFrame(schema=_ROWS)
-        return rows if len(taken) < 2 else rows.sort("row"), numpy.flatnonzero(is_left).tolist()
+        return rows if len(taken) < 2 else rows.sort("row"), is_left.arg_true().to_list()
 
     def _with_pages(self, found: Found, pages: list[Page]) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return the lines that are page views, with `_page`, and those that are refused, as `_row` and `_refusal`."""

@@ -114,8 +114,7 @@ def _feed(
 def _serve(pipe: Connection, task: Task) -> None:
     """Read what comes until the pipe ends: a shape and how many lines make a batch, then lines in pieces, of which an
     empty one is the end; and again for the next file."""
-    for threads in ("POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.putenv(threads, "1")  # its frames are small: more threads wait for each other most of the time
+    os.putenv("POLARS_MAX_THREADS", "1")  # its frames are small: more threads wait for each other most of the time
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command drains the pipe
     gc.disable()  # lines leave no cycles
     with suppress(EOFError, OSError):

@@ -259,9 +259,8 @@ def test_killed_in_its_middle_and_run_again_it_is_exact(tmp_path: Path) -> None:
         line, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         assert process.stdin is not None
-        # Half of the log and an open pipe: it waits in its middle for more, with one batch published at least.
-        half = log.read_bytes()[: log.stat().st_size // 2]
-        process.stdin.write(half)
+        # Most of the log and an open pipe: it waits in its middle for more, with one batch published.
+        process.stdin.write(log.read_bytes()[: log.stat().st_size * 3 // 4])
         process.stdin.flush()
         until(lambda: in_log(data / "log.db", "footfall.pageview") >= 10_000, "some of it is published", 120)
         process.kill()
@@ -269,7 +268,7 @@ def test_killed_in_its_middle_and_run_again_it_is_exact(tmp_path: Path) -> None:
     report = importing(data, log)
     assert (report["lines"], report["accepted"] + report["duplicates"]) == (60_000, 60_000)
     assert report["duplicates"] >= 10_000
-    assert report["accepted"] >= 30_000
+    assert report["accepted"] >= 15_000
     numbers = {name: expected[name] for name in ("pageviews", "searches", "visitors", "visits")}
     assert numbers["pageviews"] == 60_000
     assert stored(data) == numbers | {"bots": 0}
