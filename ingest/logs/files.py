@@ -133,7 +133,7 @@ def _oldest_first(names: Iterable[str]) -> list[str]:
 
 
 def detected(file: LogFile) -> tuple[str, Iterator[bytes]]:
-    """Find a file's format by its first lines; return it, one of `formats.FORMATS`, and all lines of the file.
+    """Find a file's format by its first lines; return its shape, and all lines of the file.
 
     Raises ImportFailed where no line is of a known format."""
     lines = iter(file)

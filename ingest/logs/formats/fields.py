@@ -34,7 +34,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         "host",
     ),
     "forwarded": (
-        *(before + name for name in _PASSED_ON for before in _BEFORE), "forwardedfor", "xff", "realip",
+        *(before + name for name in _PASSED_ON for before in _BEFORE), "forwardedfor", "xff", "fwd",
+        "realip",
         "proxyprotocoladdr",
     ),
     "request": ("request", "requestline", "httprequest", "req"),
