@@ -70,8 +70,8 @@ def import_(
 ) -> None:
     """Import access logs, or JSON lines of own events, from FILEs.
 
-    A FILE may be packed (gzip, bzip2, xz, zstd), a pattern (`*`) or `-` for stdin; rotated files of one log are read
-    oldest first, and the format is found by itself.
+    A FILE may be packed (gzip, bzip2, xz, zstd, zip), a pattern (`*`) or `-` for stdin; rotated files of one log are
+    read oldest first, and the format is found by itself.
 
     With PRODUCT (plausible, umami, matomo, ga4 or goatcounter) FILEs are an export that it made, see docs/migrate.md.
 
