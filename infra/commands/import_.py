@@ -45,6 +45,7 @@ _LOADED = 60_000  # records that are worth a micro-batch: it is loaded while the
     default="auto",
     show_default=True,
     help="combined, common: Apache, nginx. json: any server's. w3c: IIS, CloudFront. alb, elb, s3: Amazon. haproxy. "
+    "squid, uwsgi, gin, bunny, iis-native: what these write. logfmt, ltsv: names and values. "
     "events: own events with ts and visitor.",
 )
 @click.option(
@@ -69,8 +70,8 @@ def import_(
 ) -> None:
     """Import access logs, or JSON lines of own events, from FILEs.
 
-    A FILE may be packed (gzip, bzip2, xz, zstd), a pattern (`*`) or `-` for stdin; rotated files of one log are read
-    oldest first, and the format is found by itself.
+    A FILE may be packed (gzip, bzip2, xz, zstd, zip), a pattern (`*`) or `-` for stdin; rotated files of one log are
+    read oldest first, and the format is found by itself.
 
     With PRODUCT (plausible, umami, matomo, ga4 or goatcounter) FILEs are an export that it made, see docs/migrate.md.
 

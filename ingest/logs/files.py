@@ -10,6 +10,7 @@ import itertools
 import lzma
 import re
 import sys
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,14 +30,21 @@ _TOLD_BY = _TAR_NAME.stop  # bytes that tell what a file is
 _TELLING = 65_536  # bytes that tell whether a file consists of lines
 _MAGIC = 6  # bytes: the longest of those below
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # as PowerShell writes
+_TOLD_AS_WIDE = 16  # bytes, of which each second one is zero where there is no mark
+_ZIP = b"PK\x03\x04"
+_MEMBERS = 5_000  # of a zip archive
+_NO_LOGS = re.compile(r".*/|(?:.*/)?(?:__MACOSX/.*|\.DS_Store)")  # members: folders, and what macOS adds
 _NOT_UNPACKED = {
-    b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z", b"Rar!": "rar", b"\x1f\x9d": "compress (.Z)", b"LZIP": "lzip",
+    _ZIP: "zip", b"7z\xbc\xaf": "7z", b"Rar!": "rar", b"\x1f\x9d": "compress (.Z)", b"LZIP": "lzip",
     b"\x89LZO": "lzop", b"\xff\x06\x00\x00sN": "snappy",
 }  # fmt: skip
 
 # access.log.2.gz, access-20250601.log: the name of the log, and what rotation put into it.
 _PACKED = re.compile(r"\.(?:gz|bz2|xz|zst|lzma|lz4)$")
 _ROTATED = re.compile(r"(?P<log>.+?)(?:\.(?P<number>[0-9]{1,3})|[-.](?P<day>[0-9]{4}-?[0-9]{2}-?[0-9]{2}))")
+
+
+# Of files that break off or are damaged; lz4 raises RuntimeError.
 
 
 class ImportFailed(Exception):
@@ -110,12 +118,16 @@ class LogFile:
 
 
 def opened(name: str) -> LogFile:
-    """Open a file for import; `-` is stdin. Raises ImportFailed where it cannot be read."""
+    """Open a file for import; `-` is stdin, `logs.zip/access.log` a file in an archive.
+
+    Raises ImportFailed where it cannot be read."""
     if name == "-":
         return LogFile(name, sys.stdin.buffer, None)
     path = Path(name)
     try:
         return LogFile(name, path.open("rb"), path.stat().st_size)
+    except NotADirectoryError:
+        return _opened_in_archive(name)
     except OSError as error:
         raise ImportFailed(f"{name} cannot be read: {error.strerror}") from error
 
@@ -124,7 +136,8 @@ def named(names: Sequence[str]) -> list[str]:
     """Return the files that these names and patterns (`*`, `?`, `[…]`) mean, each once; `-` is stdin.
 
     Rotated files of one log (`access.log.2.gz`, `access.log.1`, `access.log`) come oldest first, where the first of
-    them stands. Raises ImportFailed where a pattern meets no file."""
+    them stands. A zip archive is all the files in it. Raises ImportFailed where a pattern meets no file, or an archive
+    would be unpacked for ever."""
     found: list[str] = []
     for name in names:
         if name != "-" and glob.has_magic(name) and not Path(name).exists():
@@ -134,7 +147,37 @@ def named(names: Sequence[str]) -> list[str]:
             found += matches
         else:
             found.append(name)
-    return _oldest_first(dict.fromkeys(found))
+    return _oldest_first(dict.fromkeys(member for name in found for member in _members(name)))
+
+
+def _members(name: str) -> list[str]:
+    """Return the names of the files in a zip archive; that of the file itself where it is none."""
+    try:
+        with Path(name).open("rb") as file:
+            if file.read(len(_ZIP)) != _ZIP:
+                return [name]
+        with zipfile.ZipFile(name) as archive:
+            infos = [info for info in archive.infolist() if not _NO_LOGS.fullmatch(info.filename)]
+    except (OSError, zipfile.BadZipFile):  # opening it tells what is wrong
+        return [name]
+    if len(infos) > _MEMBERS:
+        raise ImportFailed(f"{name}: more than {_MEMBERS:,} files are in it: unpack it, and import the folder's files")
+    if sum(info.compress_size for info in infos) > Path(name).stat().st_size:
+        raise ImportFailed(f"{name}: its files overlap, as no program packs them: it is made to be unpacked for ever")
+    return [f"{name}/{info.filename}" for info in infos]
+
+
+def _opened_in_archive(name: str) -> LogFile:
+    slashes = (slash.start() for slash in re.finditer("/", name))
+    end = next(slash for slash in slashes if slash and Path(name[:slash]).is_file())
+    try:
+        with zipfile.ZipFile(name[:end]) as archive:  # its file stays open as long as the member is
+            info = archive.getinfo(name[end + 1 :])
+            return LogFile(name, archive.open(info), info.file_size)
+    except KeyError as error:
+        raise ImportFailed(f"{name} cannot be read: no such file is in the archive") from error
+    except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise ImportFailed(f"{name} cannot be read: {error}. Unpack it first") from error
 
 
 def _oldest_first(names: Iterable[str]) -> list[str]:
@@ -159,7 +202,7 @@ def lines_of(piece: bytes) -> list[bytes]:
 
 
 def detected(file: LogFile) -> tuple[str, Iterator[bytes]]:
-    """Find a file's format by its first lines; return it, one of `formats.FORMATS`, and all its lines in pieces.
+    """Find a file's format by its first lines; return its shape, and all its lines in pieces.
 
     Raises ImportFailed where no line is of a known format."""
     pieces = iter(file)
@@ -309,11 +352,12 @@ def faults() -> tuple[type[Exception], ...]:
     """Return what is raised where an unpacked file breaks off or is damaged."""
     import zstandard
 
-    return (EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError, zstandard.ZstdError)  # lz4: RuntimeError
+    # lz4 raises RuntimeError.
+    return (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, zstandard.ZstdError)
 
 
 def _without_mark(lines: io.BufferedIOBase) -> io.BufferedIOBase:
-    """Skip a byte order mark, and read UTF-16 as UTF-8."""
+    """Skip a byte order mark, and read UTF-16, which is known without one too, as UTF-8."""
     buffered = _buffered(lines)
     mark = buffered.peek(3)[:3]
     if mark == codecs.BOM_UTF8:
@@ -321,6 +365,8 @@ def _without_mark(lines: io.BufferedIOBase) -> io.BufferedIOBase:
     elif mark[:2] in _WIDE:
         buffered.read(2)
         return _buffered(_Pieces(_recoded(buffered, _WIDE[mark[:2]])))
+    elif encoding := _wide_without_mark(buffered.peek(_TOLD_AS_WIDE)[:_TOLD_AS_WIDE]):
+        return _buffered(_Pieces(_recoded(buffered, encoding)))
     return buffered
 
 
@@ -336,6 +382,16 @@ def _of_lines(lines: io.BufferedIOBase) -> io.BufferedIOBase:
 def _pieces_of(lines: io.BufferedReader) -> Iterator[bytes]:
     while piece := lines.read1(_PIECE):  # not `read`: what came before a fault counts
         yield piece
+
+
+def _wide_without_mark(first: bytes) -> str | None:
+    """Return the encoding of plain ASCII in UTF-16; None of all else, such as of zeros that rotation left."""
+    one, other = first[::2], first[1::2]
+    if len(first) < _TOLD_AS_WIDE:
+        return None
+    if all(one) and not any(other):
+        return "utf-16-le"
+    return "utf-16-be" if all(other) and not any(one) else None
 
 
 def _recoded(lines: io.BufferedReader, encoding: str) -> Iterator[bytes]:

@@ -59,7 +59,7 @@ class Member(NamedTuple):
                 raise
             what = str(error).partition(": ")[0]  # it is packed as …
             raise ImportFailed(f"{self.name}: {what}: unpack it first, and import its files or their folder") from error
-        except _faults() as error:
+        except faults() as error:
             raise ImportFailed(
                 f"{self.name} breaks off: {error}. Mend the file and import it again: nothing counts twice."
             ) from error
@@ -127,10 +127,6 @@ def _in(name: str, opener: Opener, nested: int) -> Iterator[Member]:
             raise ImportFailed(f"{name} has a password: unpack it first, and import what comes out")
         if not _is_no_part(each.filename):
             yield from _in(f"{name}/{each.filename}", partial(_part, opener, each.filename), nested - 1)
-
-
-def _faults() -> tuple[type[Exception], ...]:
-    return (*faults(), zipfile.BadZipFile)
 
 
 def _is_no_part(name: str) -> bool:

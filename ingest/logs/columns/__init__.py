@@ -10,7 +10,7 @@ from ingest.logs import formats
 from ingest.logs.columns.combined import Combined
 from ingest.logs.columns.found import Columns, Found, looked_up
 from ingest.logs.columns.json_lines import JsonLines
-from ingest.logs.columns.texts import HaProxyLines, Texts
+from ingest.logs.columns.texts import HaProxyLines, OneByOne, Texts
 
 __all__ = ["Columns", "Found", "columns_of", "looked_up"]
 
@@ -21,5 +21,7 @@ def columns_of(shape: str) -> Columns:
         return Combined(shape == "common")
     if shape == "json":
         return JsonLines()
+    if shape in ("logfmt", "ltsv"):
+        return OneByOne()
     its_format = formats.format_of(shape)
     return HaProxyLines(its_format) if isinstance(its_format, formats.HaProxy) else Texts(its_format)

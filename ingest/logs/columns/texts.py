@@ -15,9 +15,9 @@ _PREFIX = "]: "  # at the end of what syslog puts before a line
 
 
 class Texts:
-    """Takes the lines of a W3C log, or of a format string, apart."""
+    """Takes the lines of a W3C log, of a format string, or of a program, apart."""
 
-    def __init__(self, its_format: formats.W3c | formats.Layout) -> None:
+    def __init__(self, its_format: formats.W3c | formats.Layout | formats.Program) -> None:
         self._format = its_format
         self._named = Named(its_format.fields, its_format.sent)
 
@@ -29,6 +29,14 @@ class Texts:
         if pattern is not None and len(pattern) <= _LONGEST_PATTERN:
             frame = _groups(text, pattern)
             yield self._named.found(frame.select("_row", *(_value(frame, name) for name in self._named.names)))
+
+
+class OneByOne:
+    """Leaves all lines to the parser of their format."""
+
+    def found(self, lines: Sequence[bytes]) -> Iterator[Found]:  # noqa: ARG002 - none of them is taken
+        """Yield nothing."""
+        return iter(())
 
 
 class HaProxyLines:

@@ -13,6 +13,7 @@ from ingest.logs.formats.dialects import BadLayout
 from ingest.logs.formats.json_lines import json
 from ingest.logs.formats.known import FORMATS, detect, format_of, is_comment, nearest, parser
 from ingest.logs.formats.layout import Layout
+from ingest.logs.formats.programs import Program
 from ingest.logs.formats.request import (
     ASSETS,
     LONGEST,
@@ -27,7 +28,7 @@ from ingest.logs.formats.times import apache_minute
 from ingest.logs.formats.w3c import W3c, directive
 
 __all__ = [
-    "ASSETS", "FORMATS", "LONGEST", "BadLayout", "HaProxy", "Layout", "NotUnderstood", "Request", "W3c",
+    "ASSETS", "FORMATS", "LONGEST", "BadLayout", "HaProxy", "Layout", "NotUnderstood", "Program", "Request", "W3c",
     "apache_minute", "as_text", "client_behind", "combined", "common", "decoded", "detect", "directive", "format_of",
     "is_comment", "json", "nearest", "parser", "quoted_in", "refusal", "request_of",
 ]  # fmt: skip

@@ -42,7 +42,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         "ipaddress", "ip", "client", "remote", "src", "addr", "host",
     ),
     "forwarded": (
-        *(before + name for name in _PASSED_ON for before in _BEFORE), "forwardedfor", "xff", "realip",
+        *(before + name for name in _PASSED_ON for before in _BEFORE), "forwardedfor", "xff", "fwd",
+        "realip",
         "proxyprotocoladdr",
     ),
     "request": ("request", "requestline", "requestfirstline", "httprequest", "req", "requestedurl"),

@@ -1,7 +1,8 @@
 """The formats that are known: which one a file has, and who parses its lines.
 
 A shape names a format, and all that is needed to parse a line of it: one of `FORMATS`, `w3c` with the names of its
-fields behind it, or `layout` with a format string behind it. It is kept with each line that is not understood.
+fields behind it, or `layout` with a format string behind it, such as some programs write by default. It is kept with
+each line that is not understood.
 `events`, lines of our own events, is a format too, but not parsed here.
 """
 
@@ -15,35 +16,43 @@ from ingest.logs.formats.combined import combined, common
 from ingest.logs.formats.fields import METHOD
 from ingest.logs.formats.json_lines import begins_object, is_event, json, json_object
 from ingest.logs.formats.layout import Layout, layout
+from ingest.logs.formats.pairs import logfmt, ltsv
+from ingest.logs.formats.programs import PATTERNS, STRINGS, Program, program
 from ingest.logs.formats.request import LONGEST, NotUnderstood, Parser, Request, decoded
 from ingest.logs.formats.w3c import W3c, directive
 
-FORMATS = ("combined", "common", "json", "w3c", "alb", "elb", "s3", "haproxy", "events")
-_IN_ORDER = ("combined", "alb", "elb", "s3", "haproxy")  # of lines that are neither JSON nor W3C
+FORMATS = ("combined", "common", "json", "w3c", "alb", "elb", "s3", "haproxy", *PATTERNS, "logfmt", "ltsv", "events")
+_BY_STRING = {f"layout {string}": name for name, string in STRINGS.items()}
+# Of lines that are neither JSON nor W3C.
+_IN_ORDER = ("combined", "alb", "elb", "s3", "haproxy", *PATTERNS, *_BY_STRING, "logfmt", "ltsv")
+
+_PARSERS: dict[str, Parser] = {"combined": combined, "common": common, "json": json, "logfmt": logfmt, "ltsv": ltsv}
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 def parser(shape: str) -> Parser:
     """Return what parses the lines of this shape. Raises BadLayout for a format string that cannot be used."""
-    known = {"combined": combined, "common": common, "json": json}.get(shape)
+    known = _PARSERS.get(shape)
     return format_of(shape).read if known is None else known
 
 
-def format_of(shape: str) -> W3c | Layout | HaProxy:
+def format_of(shape: str) -> W3c | Layout | HaProxy | Program:
     """Return the format of a shape that has fields in an order. Raises BadLayout as `parser` does."""
     word, _, rest = shape.partition(" ")
     if word == "layout":
         return layout(rest)
     if word == "w3c":
         return W3c(shape)
+    if word in PATTERNS:
+        return program(word)
     return HaProxy() if word == "haproxy" else {"alb": alb, "elb": elb, "s3": s3}[shape]()
 
 
 def detect(lines: Iterable[bytes]) -> str | None:
-    """Return the format that most of these lines have, one of `FORMATS`; None when not one is understood.
+    """Return the shape that most of these lines have; None when not one is understood.
 
     Comments may be among them: `#Fields` is needed for `w3c`."""
-    votes = dict.fromkeys(FORMATS, 0)
+    votes = dict.fromkeys((*FORMATS, *_BY_STRING), 0)
     for _, shape, found in _read(lines):
         if shape == "events" or isinstance(found, Request):
             votes[shape] += 1
@@ -58,7 +67,7 @@ def nearest(lines: Iterable[bytes]) -> str:
     """Say of the first of these lines which format it is nearest to, and what of that it lacks."""
     for _, shape, found in _read(lines):
         if isinstance(found, NotUnderstood):
-            return f"the nearest is {shape.partition(' ')[0]}: {found.why}"
+            return f"the nearest is {_BY_STRING.get(shape) or shape.partition(' ')[0]}: {found.why}"
     return ""
 
 

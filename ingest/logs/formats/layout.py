@@ -113,8 +113,11 @@ class Layout:
     def _end_among_quotes(self, line: str, end: int) -> int:
         """Return where an agent ends in which there are quotes that the server did not escape; else `end`."""
         text, last = self._parts[self._quoted].text, end
-        while last >= 0 and (line.count('"', last + 1) - line.count('\\"', last + 1) - self._quotes_behind) % 2:
-            last = line.find(text, last + 1)
+        is_odd = end >= 0 and _quotes(line, end + 1, len(line)) % 2 != self._quotes_behind % 2
+        while is_odd and last >= 0:
+            following = line.find(text, last + 1)
+            is_odd = (following < 0) or _quotes(line, last + 1, following + 1) % 2 == 0
+            last = following
         return max(last, end)
 
     def _end_from_behind(self, line: str, start: int) -> int:
@@ -128,6 +131,10 @@ class Layout:
             if end < 0:
                 break
         return end
+
+
+def _quotes(line: str, start: int, end: int) -> int:
+    return line.count('"', start, end) - line.count('\\"', start, end)
 
 
 def _literally(text: str) -> str:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from ingest.logs.columns import columns_of
 from ingest.logs.formats.fields import NAMES
+from ingest.logs.formats.programs import PATTERNS, STRINGS
 from tests.ingest.logs.plainly import SITE, together
+from tests.ingest.logs.test_known_formats import KNOWN
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 IPS = ["192.0.2.1", "10.0.0.5", "2001:DB8::7", "192.0.2.1:51000", "127.0.0.1", "-", "nobody", "", "[2001:db8::7]:443",
@@ -81,6 +83,12 @@ LINES: dict[str, tuple[str, st.SearchStrategy[str]]] = {
     "apache": (APACHES, text.map(lambda t: f'a.example:443 {t[0]} - - [{t[1]}] "{t[2]}" {t[3]} 12 "{t[4]}" "{t[5]}"')),
     "spaced": (SPACED, text.map(lambda t: f"{t[0]} {t[7]} GET {t[2].partition(' ')[2]} {t[3]} q=x")),
     "versioned": (VERSIONED, text.map(lambda t: f'{t[0]}:51000 [{t[1]}] "{t[2]}" {t[3]} "{t[5]}" 0.1')),
+    "squid": ("squid", text.map(
+        lambda t: f"1748779200.123    120 {t[0]} TCP_MISS/{t[3]} 1 {t[2][:-9]} - HIER_DIRECT/10.0.0.1 text/html")),
+    "iis-native": ("iis-native", st.tuples(text, one_of(["6/1/25", "06/01/2025", "13/1/25", "1.6.2025"], CLOCKS)).map(
+        lambda t: f"{t[0][0]}, -, {', '.join(t[1])}, W3SVC1, S, 10.0.0.1, 1, 5, 9, {t[0][3]}, 0, GET, /a, {t[0][4]},")),
+    "envoy": ("layout " + STRINGS["envoy"], text.map(
+        lambda t: f'[{t[7]}] "{t[2]}" {t[3]} - 0 154 5 4 "{t[0]}" "{t[5]}" "id" "a.example" "{t[6]}"')),
     "alb": ("alb", text.map(
         lambda t: f'h2 {t[7]} app/x {t[0]}:51000 - 0 0 0 {t[3]} - 1 2 "{t[2]}" "{t[5]}" ECDHE TLSv1.2 arn "Root=1"')),
     "elb": ("elb", text.map(lambda t: f'{t[7]} x {t[0]}:51000 - 0 0 0 {t[3]} - 1 2 "{t[2]}" "{t[5]}" ECDHE TLSv1.2')),
@@ -111,6 +119,15 @@ def spoilt(draw: st.DrawFn, lines: st.SearchStrategy[str]) -> bytes:
 def test_any_lines_of_a_format_give_what_each_gives_alone(name: str, data: st.DataObject) -> None:
     shape, lines = LINES[name]
     together(data.draw(st.lists(lines.map(str.encode) | spoilt(lines), min_size=1, max_size=8)), shape, SITE, 5)
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_lines_of_a_program_give_what_each_gives_alone(name: str) -> None:
+    texts = [line for shape, line, _ in KNOWN.values() if shape == name]
+    assert texts
+    line = texts[0]
+    texts += [line[:at] + odd + line[at:] for at in range(0, len(line), 9) for odd in ('"', "|", " ", "é", ",")]
+    together([text.encode() for text in texts], name, SITE, 50)
 
 
 @pytest.mark.parametrize("count", [300, 5_000])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import copy
 import gzip
 import io
 import itertools
@@ -47,6 +48,8 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     "UTF-8 with a mark": lambda data: codecs.BOM_UTF8 + data,
     "UTF-16": lambda data: data.decode().encode("utf-16"),
     "UTF-16, the other way round": lambda data: codecs.BOM_UTF16_BE + data.decode().encode("utf-16-be"),
+    "UTF-16 without a mark": lambda data: data.decode().encode("utf-16-le"),
+    "gzip of UTF-16 without a mark": lambda data: gzip.compress(data.decode().encode("utf-16-be")),
     "gzip of gzip": lambda data: gzip.compress(gzip.compress(data)),
     "bzip2 of two gzip": lambda data: bz2.compress(gzip.compress(data[:9]) + gzip.compress(data[9:])),
     "two members of gzip, of which the first holds a byte of gzip": lambda data: in_two(gzip.compress(data), 1),
@@ -113,11 +116,59 @@ def test_a_second_member_that_breaks_off_in_its_first_byte_is_no_remark(tmp_path
         assert (b"".join(file), isinstance(file.fault, EOFError), file.remarks) == (TEXT, True, [])
 
 
-def test_an_archive_is_refused_by_its_name(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "log.zip", "w") as archive:
-        archive.writestr("access.log", TEXT)
-    with opened(str(tmp_path / "log.zip")) as file, pytest.raises(ImportFailed, match=r"log\.zip: it is packed as zip"):
+def test_a_zip_archive_is_the_files_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "log.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.mkdir("logs")
+        for name in ("logs/access.log", "__MACOSX/logs/._access.log", "logs/access.log.2.gz", "logs/access.log.1"):
+            archive.writestr(name, gzip.compress(TEXT) if name.endswith("gz") else TEXT)
+    names = named([str(tmp_path / "*.zip"), str(path)])
+    assert names == [f"{path}/logs/{name}" for name in ("access.log.2.gz", "access.log.1", "access.log")]
+    for name in names:
+        with opened(name) as file:
+            shape, lines = detected(file)
+            assert (shape, b"".join(lines), file.fault) == ("combined", TEXT, None)
+    with pytest.raises(ImportFailed, match="no such file is in the archive"):
+        opened(f"{path}/nothing")
+    damaged = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        damaged[archive.infolist()[-1].header_offset + 2_000] ^= 0xFF
+    path.write_bytes(damaged)
+    with opened(names[0]) as whole, opened(names[1]) as broken:
+        assert (b"".join(whole), whole.fault) == (TEXT, None)
+        list(broken)
+        assert broken.fault is not None
+
+
+def test_a_zip_archive_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.log", TEXT[:5_000])
+        archive.writestr("b.log", TEXT[:5_000])
+        archive.filelist[0].flag_bits = 1  # encrypted
+    with pytest.raises(ImportFailed, match=r"a\.log cannot be read: .*encrypted"):
+        opened(named([str(path)])[0])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])  # without its end
+    assert named([str(path)]) == [str(path)]
+    with opened(str(path)) as file, pytest.raises(ImportFailed, match=r"log\.zip: it is packed as zip"):
         detected(file)
+    path.write_bytes(whole)
+    monkeypatch.setattr("ingest.logs.files._MEMBERS", 1)
+    with pytest.raises(ImportFailed, match="more than 1 files are in it"):
+        named([str(path)])
+
+
+def test_a_zip_archive_whose_files_overlap_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.log", TEXT)
+        for number in range(50):  # each is the first once more
+            again = copy.copy(archive.filelist[0])
+            again.filename = again.orig_filename = f"{number}.log"
+            archive.filelist.append(again)
+    with pytest.raises(ImportFailed, match="its files overlap"):
+        named([str(path)])
 
 
 def test_rotated_files_come_oldest_first_and_patterns_are_met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

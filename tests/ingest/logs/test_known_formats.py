@@ -9,6 +9,7 @@ import pytest
 
 from ingest.logs import formats
 from ingest.logs.formats import NotUnderstood, Request
+from ingest.logs.formats.programs import STRINGS
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 NOON = 1_748_779_200_000  # 2025-06-01T12:00:00Z
@@ -151,6 +152,78 @@ KNOWN: dict[str, tuple[str, str, Request]] = {
         "haproxy",
         "Jun  1 12:00:00 lb haproxy[14389]: 192.0.2.7:33317 [01/Jun/2025:12:00:00.000] http-in web/srv1 10/0/30/69/109 "
         f'200 2750 - - ---- 1/1/1/1/0 0/0 {{www.example.com|{AGENT}|{FROM}}} {{}} "GET /a?q=x HTTP/1.1"',
+        WHOLE,
+    ),
+    "iis's own": (
+        "iis-native",
+        "192.0.2.7, -, 6/1/25, 12:00:00, W3SVC1, SERVER1, 10.0.0.1, 15, 512, 1024, 200, 0, GET, /a, q=x,",
+        NO_HOST._replace(referrer="", agent=None),
+    ),
+    "iis's own in the morning": (
+        "iis-native",
+        "192.0.2.7, ann, 06/01/2025, 3:04:05, W3SVC1, SERVER1, 10.0.0.1, 15, 512, 1024, 200, 0, GET, /a, -,",
+        Request("192.0.2.7", NOON - 32_155_000, "GET", "/a", 200, "", None),
+    ),
+    "squid": (
+        "squid",
+        "1748779200.000    120 192.0.2.7 TCP_MISS/200 1234 GET http://www.example.com/a?q=x - HIER_DIRECT/203.0.113.5 "
+        "text/html",
+        WHOLE._replace(referrer="", agent=None),
+    ),
+    "uwsgi": (
+        "uwsgi",
+        "[pid: 26539|app: 0|req: 1/1] 192.0.2.7 () {58 vars in 1213 bytes} [Sun Jun  1 12:00:00 2025] GET /a?q=x => "
+        "generated 12 bytes in 5 msecs (HTTP/1.1 200) 4 headers in 128 bytes (1 switches on core 0)",
+        NO_HOST._replace(referrer="", agent=None),
+    ),
+    "gin": (
+        "gin", '[GIN] 2025/06/01 - 12:00:00 | 200 |      13.1\u00b5s |       192.0.2.7 | GET      "/a?q=x"',
+        NO_HOST._replace(referrer="", agent=None),
+    ),
+    "bunny": (
+        "bunny", f"HIT|200|1748779200000|412|3|192.0.2.7|{FROM}|https://www.example.com/a?q=x|WA|{AGENT}|32f2|DE", WHOLE
+    ),
+    "envoy": (
+        f"layout {STRINGS['envoy']}",
+        '[2025-06-01T12:00:00.000Z] "GET /a?q=x HTTP/1.1" 200 - 0 154 5 4 "192.0.2.7,10.0.0.1" '
+        f'"{AGENT}" "cc21d9b0-cf5c" "www.example.com" "10.0.0.5:80"',
+        NO_REFERRER,
+    ),
+    "istio": (
+        f"layout {STRINGS['istio']}",
+        '[2025-06-01T12:00:00.000Z] "GET /a?q=x HTTP/1.1" 200 - via_upstream - "-" 0 154 5 4 "-" '
+        f'"{AGENT}" "cc21d9b0-cf5c" "www.example.com" "10.0.0.5:80" inbound|80|| 127.0.0.6:3 10.1.1.2:80 '
+        "192.0.2.7:51000 - default",
+        NO_REFERRER,
+    ),
+    "nginx proxy manager": (
+        f"layout {STRINGS['proxy manager']}",
+        '[01/Jun/2025:12:00:00 +0000] - 200 200 - GET https www.example.com "/a?q=x" [Client 192.0.2.7] [Length 12] '
+        f'[Gzip -] [Sent-to 10.0.0.2] "{AGENT}" "{FROM}"',
+        WHOLE,
+    ),
+    "nginx proxy manager without host": (
+        f"layout {STRINGS['proxy manager without host']}",
+        '[01/Jun/2025:12:00:00 +0000] 200 - GET https www.example.com "/a?q=x" [Client 192.0.2.7] [Length 12] '
+        f'[Gzip 3.4] "{AGENT}" "{FROM}"',
+        WHOLE,
+    ),
+    "heroku's router": (
+        "logfmt",
+        '2025-06-01T12:00:00.000000+00:00 heroku[router]: at=info method=GET path="/a?q=x" host=www.example.com '
+        'request_id=8601b555 fwd="192.0.2.7,10.0.0.1" dyno=web.1 connect=1ms service=18ms status=200 bytes=13',
+        WHOLE._replace(referrer="", agent=None),
+    ),
+    "logfmt": (
+        "logfmt",
+        f'ts=2025-06-01T12:00:00Z level=info msg="http \\"request\\"" method=GET uri=/a?q=x status=200 '
+        f'remote_addr=192.0.2.7:51000 user_agent="{AGENT}" referer={FROM} host=www.example.com',
+        WHOLE,
+    ),
+    "ltsv": (
+        "ltsv",
+        f"time:[01/Jun/2025:12:00:00 +0000]\thost:10.0.0.5\tforwardedfor:192.0.2.7\treq:GET /a?q=x HTTP/1.1\t"
+        f"status:200\tsize:12\treferer:{FROM}\tua:{AGENT}\tvhost:www.example.com",
         WHOLE,
     ),
     "caddy": ("json", json.dumps(CADDY), WHOLE),
