@@ -28,12 +28,15 @@ _DEEPER = ((b"hits", b"hits"), (b"data", b"result"))
 _PAIRS, _LISTS = b"values", b"results"
 _INNER = (_PAIRS, b"scopelogs", b"logrecords")
 _SEPARATORS = ",;\t|"
+_ABOVE = 20  # lines above a table, at most
 _FEWEST = 2  # columns of a table
 
 # A string, its end missing where the bytes end; or a bracket. Possessive: what is taken is never given back.
 _TOKEN = re.compile(rb'"(?:[^"\\\n]|\\[^\n])*+(?P<end>["\n]|\\?$)|[{}\[\]]')
 _REST_OF_STRING = re.compile(rb'(?:[^"\\\n]|\\[^\n])*+(["\n])?')
 _HOLDS_RECORDS = re.compile(rb'"([A-Za-z]{4,12})"\s*:\s*\[\s*[\[{]')
+_NOT_BLANK = re.compile(rb"[^\s]")
+_DEEPEST = 1_000  # brackets that are open
 _GAP = b" \t\r\n,;\x1e"
 
 
@@ -42,7 +45,14 @@ def kind_of(first: bytes) -> str | None:
     text = first.lstrip()
     if text[:1] in (b"{", b"["):
         return "objects" if _is_of_objects(text) else None
-    return "table" if _header(text.partition(b"\n")[0]) else None
+    lines = text.split(b"\n", _ABOVE)[:_ABOVE]
+    first_row = next((line for line in lines if not _is_above(line)), b"")
+    return "table" if _header(first_row) else None
+
+
+def _is_above(line: bytes) -> bool:
+    """Return whether a line above a table says nothing: it is empty, a comment, or tells a program what parts cells."""
+    return not line.strip() or line.startswith((b"sep=", b"# "))
 
 
 def _is_of_objects(text: bytes) -> bool:
@@ -111,12 +121,17 @@ class _Objects:
                     self._read = token.end()
                 continue
             begins_record = text == b"[" and self._holds_records(self._name)
-            if begins_record and not self._bytes[token.end() :].strip():
+            first = _NOT_BLANK.search(self._bytes, token.end()) if begins_record else None
+            if begins_record and first is None:
                 break  # what it holds comes in the next piece
             if self._is_between():
                 yield from _gap(self._bytes[last : token.start()])
             if text in b"{[":
-                self._begin(text, token.start(), begins_record)
+                if len(self._open) == _DEEPEST:  # it is none of ours: what follows begins anew
+                    if self._start >= 0 and not self._too_long:
+                        yield from _gap(self._bytes[self._start : token.start()])
+                    self._open, self._start = [], -1
+                self._begin(text, token.start(), first[0] if first else b"")
             else:
                 yield from self._close(token.end())
             self._read = last = token.end()
@@ -136,18 +151,16 @@ class _Objects:
             return True
         if name in _INNER:
             return True
-        path = tuple(before for _, before in self._open[1:])
-        return self._start >= 0 and self._depth == 0 and (
-            (not path and name in _HOLDING) or (*path, name) in _DEEPER
-        )
+        if self._start < 0 or self._depth or len(self._open) > 2:
+            return False
+        return name in _HOLDING if len(self._open) == 1 else (self._open[1][1], name) in _DEEPER
 
-    def _begin(self, bracket: bytes, at: int, begins_record: bool) -> None:
+    def _begin(self, bracket: bytes, at: int, holds: bytes) -> None:
+        """Go into an object or array; `holds` is what an array of records begins with, b"" of all else."""
         name = self._name
         inside = self._open[-1][1] if self._open else b"*"
-        first = self._bytes[at + 1 : at + 4_096].lstrip()[:1]
-        if begins_record and (
-            first == b"[" if name == _PAIRS and self._open else first == b"{" or (name == _LISTS and first == b"[")
-        ):
+        of_lists = (name == _PAIRS and bool(self._open), name == _LISTS)
+        if (holds == b"{" and not of_lists[0]) or (holds == b"[" and any(of_lists)):
             self._start, name = -1, b"*"
         elif self._start < 0 and inside == b"*":
             self._start, self._depth, self._too_long = at, len(self._open), False
@@ -197,7 +210,7 @@ def _of_list(text: bytes) -> bytes:
     """A pair of Loki's, or a row of cells with their names, as an object."""
     try:
         given = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     if len(given) > 1 and all(isinstance(each, str) for each in given[:2]):
         return json.dumps({"timestamp": given[0], "line": given[1]}).encode()
@@ -208,10 +221,8 @@ def _of_list(text: bytes) -> bytes:
 def rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Yield each row of a table as an object; one that has not as many cells as there are names as it is."""
     lines = _lines(pieces)
-    first = next(lines)
-    while not first.strip():
-        first = next(lines)
-    names, separator = _header(first.encode()) or ([], ",")
+    first = next(line for line in lines if not _is_above(line.encode("utf-8", "surrogateescape")))
+    names, separator = _header(first.encode("utf-8", "surrogateescape")) or ([], ",")
     kept: list[str] = []
 
     def tee() -> Iterator[str]:

@@ -19,12 +19,12 @@ pytestmark = pytest.mark.slow
 PAGE = {"visits": 1, "visitors": 1, "pageviews": 1, "searches": 1}
 NAMES = ["iis", "cloudfront", "alb", "s3", "haproxy", "caddy", "traefik"]
 SITES = {name: f"{name}.example" for name in NAMES}
-OWN, PACKED, DRY = "own.example", "packed.example", "dry.example"
+OWN, PACKED, DRY, LAID_OUT = "own.example", "packed.example", "dry.example", "laid.example"
 
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    sites = [word for site in (*SITES.values(), OWN, PACKED, DRY) for word in ("--site", site)]
+    sites = [word for site in (*SITES.values(), OWN, PACKED, DRY, LAID_OUT) for word in ("--site", site)]
     with running(tmp_path_factory.mktemp("formats") / "data", *sites) as started:
         yield started
 
@@ -84,6 +84,18 @@ def test_rotated_files_packed_in_all_ways_are_one_log(up: Up, tmp_path: Path) ->
         told.index(f"access.log{end}: combined") for end in (".4.zst", ".3.xz", ".2.bz2", ".1")
     )
     assert counted(up, PACKED) == {"visits": 1, "visitors": 1, "pageviews": 5, "searches": 5}
+
+
+def test_objects_over_lines_and_tables_are_read(up: Up, tmp_path: Path) -> None:
+    log, table = tmp_path / "search.json", tmp_path / "export.csv"
+    log.write_text(json.dumps({"hits": {"hits": [{"_source": json.loads(KNOWN["caddy"][1])}]}}, indent=2))
+    table.write_text(
+        "Timestamp;Client IP;Method;URL;Status;User Agent\n"
+        f'2025-06-01T12:05:00Z;192.0.2.7;GET;https://www.example.com/a?q=x;200;"{AGENT}"\n'
+    )
+    status, (report,), told = importing(up, LAID_OUT, log, table)
+    assert (status, report["accepted"], report["not_understood"]) == (0, 2, 0), told
+    assert counted(up, LAID_OUT) == {"visits": 1, "visitors": 1, "pageviews": 2, "searches": 2}
 
 
 def test_a_dry_run_shows_what_would_be_read_and_takes_nothing(up: Up, tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ def event(name: str, **more: Any) -> dict[str, Any]:
         ("php", {"props": []}, {"props": "{}"}),
         ("number", {"user": 42}, {"user": "42"}),
         ("nested", {"props": {"cart": {"n": 2}, "tags": ["a"]}}, {"props": {"cart": '{"n":2}', "tags": '["a"]'}}),
+        ("empty", {"ts": ""}, {"name": "empty"}),
+        ("shop", {"revenue": {"amount": "1.234,50 €", "currency": "eur"}}, {"currency": "EUR"}),
         ("count", {"search": {"term": "x", "results": "12"}}, {"name": "count"}),
     ],
 )
@@ -40,7 +42,7 @@ def test_a_harmless_wrong_type_does_not_cost_the_event(
 ) -> None:
     assert up.post(event(name, **sent))[2] == {"accepted": 1, "duplicates": 0, "refused": []}
     where = f"FROM events WHERE site = '{SITE}' AND name = '{name}'"
-    (row,) = until(lambda: up.sql(f"SELECT name, user, props {where}"), "it is stored")
+    (row,) = until(lambda: up.sql(f"SELECT name, user, props, currency {where}"), "it is stored")
     if isinstance(stored.get("props"), dict):
         row["props"] = json.loads(row["props"])
     assert {field: row[field] for field in stored} == stored

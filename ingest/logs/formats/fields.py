@@ -49,7 +49,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "request": ("request", "requestline", "requestfirstline", "httprequest", "req", "requestedurl"),
     "method": (
         "requestmethod", "method", "httpmethod", "csmethod", "httprequestmethod", "httprequestrequestmethod",
-        "clientrequestmethod", "reqmethod", "requestverb", "verb",
+        "clientrequestmethod", "clientrequesthttpmethodname", "reqmethod", "requestverb", "verb",
     ),
     "target": (
         "originalrequesturiwithargs", "xenvoyoriginalpath", "xenvoyoriginpath", "requesturi", "uri", "requestpath",
@@ -59,7 +59,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "httptarget", "resource",
     ),
     "query": ("args", "querystring", "csuriquery", "query", "urlquery", "rawquerystring", "uriquery", "requestquery",
-              "httpquery", "querystr", "uriparam"),
+              "httpquery", "querystr", "uriparam", "clientrequestquery"),
     "status": (
         "status", "statuscode", "responsecode", "response", "scstatus", "downstreamstatus", "httpresponsestatuscode",
         "responsestatus", "responsestatuscode", "httprequeststatus", "edgeresponsestatus", "httpstatus",
@@ -77,8 +77,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "host": (
         "xhostheader", "hostheader", "httphost", "httphostname", "requestheadershost", "headershost",
-        "clientrequesthost", "requesthost", "reqhost", "authority", "vhost", "virtualhost", "host", "servername",
-        "cshost", "urldomain", "propertieshostname", "serveraddress", "domain", "site",
+        "clientrequesthost", "clientrequesthttphost", "requesthost", "reqhost", "authority", "vhost", "virtualhost",
+        "host", "servername", "cshost", "urldomain", "propertieshostname", "serveraddress", "domain", "site",
     ),
 }  # fmt: skip
 # What some programs call the time of a line of JSON, and others something else: a duration, or when it was collected.

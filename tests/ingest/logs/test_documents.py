@@ -70,7 +70,7 @@ FILES: dict[str, str] = {
     "an object a line of an array": "[\n" + ",\n".join(map(json.dumps, LINES)) + "\n]\n",
     "commas": table(","),
     "tabs": table("\t"),
-    "semicolons, behind a blank line": "\n" + table(";"),
+    "semicolons, behind other lines": "\nsep=;\n# Exported\n" + table(";"),
     "lines in a table": '"Date","Host","Message"\n' + "".join(
         '"2025-06-01T12:00:03Z","web-1","' + line.replace('"', '""') + '"\n' for line in COMBINED),
 }  # fmt: skip
@@ -116,6 +116,15 @@ def test_an_object_that_is_too_long_is_one_line_and_costs_no_other() -> None:
     found = list(documents.objects(text[at : at + 100_000] for at in range(0, len(text), 100_000)))
     assert [json.loads(line) for line in (found[0], found[-1])] == LINES
     assert (len(found), len(found[1])) == (3, documents.LONGEST + 1)
+
+
+@pytest.mark.parametrize(
+    "text", [b"[{", b"[", b'{"a":', b'{"values":[[', b'"', b"\\", b'[{"a":"', b"x", b'{"records":[ ', b"]}"]
+)
+def test_what_has_no_end_ends(text: bytes) -> None:
+    lines = list(documents.objects(text * 20_000 for _ in range(4)))
+    assert sum(map(len, lines)) <= 80_000 * len(text) + len(lines)
+    assert max(map(len, lines), default=0) <= documents.LONGEST + 1
 
 
 inner = st.recursive(
