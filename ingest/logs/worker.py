@@ -32,6 +32,7 @@ class Task(NamedTuple):
     key: bytes  # the site's import key
     received_at: int  # milliseconds UTC
     geo: Path | None  # an MMDB file of places
+    proxies: tuple[str, ...] = ()  # that are trusted, see `trust`
 
 
 class Worker:
@@ -112,7 +113,9 @@ def _serve(pipe: Connection, task: Task) -> None:
     """Read what comes until the pipe ends: a shape, then lines in lists, then None; and again for the next file."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command drains the pipe
     gc.disable()  # lines leave no cycles
-    with suppress(EOFError, OSError):
+    from ingest.logs.trust import trusting
+
+    with suppress(EOFError, OSError), trusting(task.proxies):
         _read(pipe, task)
 
 
