@@ -59,13 +59,14 @@ class Proxies:
     def _is_proxy(self, peer: str) -> bool:
         if peer in self._met:
             return True
-        if not self._lists(peer):
+        if not self.lists(peer):
             return False
         if len(self._met) < _MET:
             self._met.add(peer)
         return True
 
-    def _lists(self, address: str) -> bool:
+    def lists(self, address: str) -> bool:
+        """Return whether a canonical address is one of the trusted proxies."""
         try:
             parsed = ip_address(address)
         except ValueError:
@@ -82,7 +83,7 @@ class Proxies:
             if address is None:
                 break
             peer = address
-            if not self._lists(address):
+            if not self.lists(address):
                 break
         return peer
 

@@ -95,7 +95,9 @@ def import_(
     with ExitStack() as stack:
         parts = stack.enter_context(Parts(settings))
         rules, key = _site(parts, site)
-        task = Task(rules, key, time.time_ns() // 1_000_000, settings.geo if parts.places else None)
+        task = Task(rules, key, time.time_ns() // 1_000_000, settings.geo if parts.places else None, settings.proxies)
+        if task.proxies and not product:
+            click.echo(f"X-Forwarded-For counts where it comes from {', '.join(task.proxies)} (--proxies)", err=True)
         worker = None if product else stack.enter_context(Worker(task))
         try:
             exported = migration.Exported(product, files, rules.domain, their_site, day) if product else None

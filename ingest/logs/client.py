@@ -12,19 +12,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from activity.geo import canonical_address
+from ingest.client import Proxies
+from ingest.logs.trust import client_in, is_proxy, trusted
 
 _FIELDS = 16  # of a line are read, at most
 _LONGEST = 400  # characters of a field: the name of a file, and an address
 _KEPT = 128  # characters of the text before the time: the clients of longer texts are not cached
-_INTERNAL = tuple(
-    ip_network(network)
-    for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16", "100.64.0.0/10",
-                    "::1/128", "fc00::/7", "fe80::/10")
-)  # fmt: skip
 _LABEL = re.compile(r"[a-z0-9_-]+")
 _WHOLE_HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)+(?:[a-z]{2,63}|xn--[a-z0-9-]{1,59})(?::[0-9]{1,5})?", re.IGNORECASE)
 _NAME_OF_HOST = re.compile(r"[a-z_]{1,20}=(?=[^=]+$)")  # vhost=example.com
@@ -73,7 +70,7 @@ class Client(NamedTuple):
 
 def client_of(text: str) -> Client | None:
     """Return the client of the text before the time; None where no field of it is an address."""
-    return (_client_kept if len(text) <= _KEPT else _client_of)(text)
+    return _client_kept(text, trusted()) if len(text) <= _KEPT else _client_of(text)
 
 
 def _client_of(text: str) -> Client | None:
@@ -92,10 +89,10 @@ def _first_client(text: str) -> Client | None:
         following = fields[index + 1] if index + 1 < len(fields) else ""
         if _is_our_own(field, address) and address_in(following) is not None:
             continue
-        if is_internal(address):
+        if is_proxy(address):
             for later, its_field in enumerate(fields[index + 1 :], index + 1):
                 its = address_in(its_field)
-                if its is not None and not is_internal(its):
+                if its is not None and not is_proxy(its):
                     return Client(its, _host_before(fields, index) or _host_in(fields[later - 1]))
         return Client(address, _host_before(fields, index) or _host_behind(fields, index))
     return None
@@ -118,23 +115,22 @@ def whole_host(field: str) -> str:
     return field.partition(":")[0].lower() if _WHOLE_HOST.fullmatch(field) else ""
 
 
-_client_kept = lru_cache(maxsize=16_384)(_client_of)
+@lru_cache(maxsize=16_384)
+def _client_kept(text: str, _: Proxies | None) -> Client | None:
+    return _client_of(text)
 
 
 def address_in(field: str) -> str | None:
     """Return the client's address of a field, canonical; None where it holds none.
 
-    The field may be the address, a chain of proxies, whose first public address counts, or the name of a file with the
+    The field may be the address, a chain of proxies (see `trust`), or the name of a file with the
     address after it."""
+    if trusted() is not None:  # the parts that count are at the right
+        parts = field[-_LONGEST:].split(",")[len(field) > _LONGEST :]
+        return client_in([_address_of(part) for part in parts if part.strip()])
     if len(field) > _LONGEST:
         return None
-    parts = (_address_of(part) for part in field.split(","))
-    first = None
-    for address in parts:
-        if address is not None and not is_internal(address):
-            return address
-        first = first or address
-    return first
+    return client_in([_address_of(part) for part in field.split(",")])
 
 
 def _address_of(part: str) -> str | None:
@@ -159,13 +155,6 @@ def without_head(line: str) -> Iterator[str]:
         if found := pattern.match(body):
             body = body[found.end() :]
             yield body
-
-
-@lru_cache(maxsize=4_096)
-def is_internal(address: str) -> bool:
-    """Return whether a canonical address is one of a network of somebody's own: behind it may stand anybody."""
-    parsed = ip_address(address)
-    return any(parsed in network for network in _INTERNAL if network.version == parsed.version)
 
 
 def _after_file_name(text: str) -> str | None:

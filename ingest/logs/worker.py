@@ -34,6 +34,7 @@ class Task(NamedTuple):
     key: bytes  # the site's import key
     received_at: int  # milliseconds UTC
     geo: Path | None  # an MMDB file of places
+    proxies: tuple[str, ...] = ()  # that are trusted, see `trust`
 
 
 class Worker:
@@ -117,7 +118,9 @@ def _serve(pipe: Connection, task: Task) -> None:
     os.putenv("POLARS_MAX_THREADS", "1")  # its frames are small: more threads wait for each other most of the time
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command drains the pipe
     gc.disable()  # lines leave no cycles
-    with suppress(EOFError, OSError):
+    from ingest.logs.trust import trusting
+
+    with suppress(EOFError, OSError), trusting(task.proxies):
         _read(pipe, task)
 
 

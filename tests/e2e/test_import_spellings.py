@@ -102,8 +102,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield started
 
 
-def imported(folder: Path, name: str) -> dict[str, Any]:
-    done = footfall("import", str(folder / name), "--site", SITE, "--data", str(folder / "data"), "--json")
+def imported(folder: Path, name: str, *more: str) -> dict[str, Any]:
+    done = footfall("import", str(folder / name), "--site", SITE, "--data", str(folder / "data"), "--json", *more)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -185,3 +185,15 @@ def test_the_status_is_1_when_lines_were_read_and_none_had_the_form(
     assert ("not one line was taken" in done.stderr) == (status == 1)
     assert status == 0 or "line 1: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("day", "more", "visitors"), [(28, ["--proxies", "10.0.0.0/8"], 1), (29, [], 4)])
+def test_who_is_told_the_proxies_takes_no_clients_word_for_its_address(
+    up: Up, day: int, more: list[str], visitors: int
+) -> None:
+    texts = [line("10.0.0.5").format(day=f"{day}/Jun/2025") + f' "192.0.2.{n}, 198.51.100.1"' for n in range(4)]
+    folder = up.data.parent
+    (folder / f"{day}.log").write_text("\n".join(texts) + "\n")
+    assert imported(folder, f"{day}.log", *more)["accepted"] == 4
+    stats = up.stats(first=f"2025-06-{day}", last=f"2025-06-{day}")
+    assert (stats["visitors"], stats["pageviews"]) == (visitors, 4)

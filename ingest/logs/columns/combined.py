@@ -15,6 +15,7 @@ from ingest.logs import formats
 from ingest.logs.client import Client, client_of
 from ingest.logs.columns.found import IPV4, Found, as_text, looked_up
 from ingest.logs.formats.combined import host_among
+from ingest.logs.trust import trusted
 
 _SHORT = 512  # characters: requests beyond are mostly unique, and would push the others out of a cache
 _PARTS = ["before", "request", "size", "referrer", "gap", "agent", "rest"]  # between the quotes
@@ -94,7 +95,7 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
         status=size.str.strip_chars_start(" \t").str.slice(0, 3),
         referrer=nothing if common else pl.col("referrer"),
         agent=nothing if common else pl.col("agent"),
-        behind=pl.when(pl.col("client").str.contains(_INTERNAL) & rest.str.contains(_CHAIN)).then(rest),
+        behind=pl.when(_may_be_a_proxy() & rest.str.contains(_CHAIN)).then(rest),
         between=_where_a_host_may_be(stamp.str.slice(27)),
         next=_where_a_host_may_be(size.str.extract(_NEXT)),
     ).collect()
@@ -132,12 +133,16 @@ def _agent(text: str | None) -> str | None:
     return "" if text == "-" else text
 
 
+def _may_be_a_proxy() -> pl.Expr:
+    return pl.col("client").str.contains(_INTERNAL) if trusted() is None else pl.lit(True)
+
+
 def _plain_client() -> pl.Expr:
     """Return the first field before the time where it is an IPv4 address that `client_of` would return as it stands;
     null elsewhere."""
     client = pl.col("client")
     alone = pl.all_horizontal(pl.col("behind", "between", "next").is_null())
-    is_plain = client.str.contains(_PLAIN_CLIENT) & (~client.str.contains(_INTERNAL) | client.str.ends_with(" - - "))
+    is_plain = client.str.contains(_PLAIN_CLIENT) & (~_may_be_a_proxy() | client.str.ends_with(" - - "))
     return pl.when(is_plain & alone).then(client.str.splitn(" ", 2).struct[0])
 
 

@@ -13,9 +13,10 @@ import re
 from collections.abc import Callable
 from itertools import islice, pairwise
 
-from ingest.logs.client import Client, address_in, client_of, is_internal, whole_host
+from ingest.logs.client import Client, address_in, client_of, whole_host
 from ingest.logs.formats.request import NotUnderstood, Request, request_of
 from ingest.logs.formats.times import STAMP, time_in
+from ingest.logs.trust import client_in, is_internal, is_proxy
 
 _NO_TIME = NotUnderstood("no time such as [01/Jun/2025:12:00:00 +0000]")
 _NO_ADDRESS = NotUnderstood("no field before the request is a client's address", 1)
@@ -104,7 +105,7 @@ def client_behind(client: Client, quoted: list[str]) -> Client:
     """Return the client that a balancer passed on in a quoted field after the bytes; `client` itself elsewhere.
 
     An internal address with a port is no client: it is the server that the request was passed to."""
-    if not is_internal(client.ip):
+    if not is_proxy(client.ip):
         return client
     for field in quoted:
         if _is_chain(field):
@@ -114,9 +115,8 @@ def client_behind(client: Client, quoted: list[str]) -> Client:
                 if (address := address_in(part)) is not None
                 and not (is_internal(address) and _WITH_PORT.fullmatch(part.strip(" \t")))
             ]
-            public = [address for address in addresses if not is_internal(address)]
             if addresses:
-                return client._replace(ip=(public or addresses)[0])
+                return client._replace(ip=client_in(addresses) or client.ip)
     return client
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from urllib.parse import unquote
 
-from ingest.logs.client import address_in, is_internal
+from ingest.logs.client import address_in
 from ingest.logs.formats.nested import ending_so, own_times
 from ingest.logs.formats.request import NotUnderstood, Request, as_text, origin_of, split_request, without_origin
 from ingest.logs.formats.times import time_in
+from ingest.logs.trust import client_in, is_internal, is_proxy, trusted
 
 # Headers in which proxies pass the client on, and what stands before a header's name: `request_`, `headers.`, `cs(`.
 _PASSED_ON = ("xforwardedfor", "xoriginalforwardedfor", "cfconnectingip", "trueclientip", "fastlyclientip",
@@ -236,14 +237,16 @@ class Fields:
         ip = next(filter(None, (address_in(values.get(name, "")) for name in self._names["client"])), None)
         if not self._names["forwarded"]:
             return ip
+        if trusted() is not None:
+            chains = (_of_trusted(values.get(name, "")) for name in self._names["forwarded"])
+            return next(filter(None, chains), ip) if ip is None or is_proxy(ip) else ip
         passed_on = [
-            address
+            address_in(part)
             for name in self._names["forwarded"]
             for part in _chain(values.get(name, "")[:_LONGEST_CHAIN])
-            if (address := address_in(part)) is not None
         ]
-        public = next((address for address in passed_on if not is_internal(address)), None)
-        return public or (passed_on[0] if passed_on and (ip is None or is_internal(ip)) else ip)
+        found = client_in(passed_on)
+        return found if found and (ip is None or is_internal(ip) or not is_internal(found)) else ip
 
     def _request(self, values: Mapping[str, str]) -> tuple[str, str]:
         method, target = self._first("method", values), self._first("target", values)
@@ -299,6 +302,12 @@ class Fields:
 def _chain(text: str) -> list[str]:
     """Return the clients that a header names: a list, or RFC 7239's `for=192.0.2.7;proto=https`."""
     return _FOR.findall(text) or text.split(",")
+
+
+def _of_trusted(text: str) -> str | None:
+    """Return the client of a header that trusted proxies passed on: the parts that count are at its right."""
+    parts = _chain(text[-_LONGEST_CHAIN:])[len(text) > _LONGEST_CHAIN :]
+    return client_in([address_in(part) for part in parts if part.strip()])
 
 
 @lru_cache(maxsize=1024)
