@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import json
 import lzma
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tests.ingest.logs.test_known_formats import AGENT, KNOWN
 pytestmark = pytest.mark.slow
 
 PAGE = {"visits": 1, "visitors": 1, "pageviews": 1, "searches": 1}
-NAMES = ["iis", "cloudfront", "alb", "s3", "haproxy", "caddy", "traefik"]
+NAMES = ["iis", "cloudfront", "alb", "s3", "haproxy", "caddy", "traefik", "bunny", "ltsv"]
 SITES = {name: f"{name}.example" for name in NAMES}
 OWN, PACKED, DRY, LAID_OUT = "own.example", "packed.example", "dry.example", "laid.example"
 
@@ -78,12 +79,14 @@ def test_rotated_files_packed_in_all_ways_are_one_log(up: Up, tmp_path: Path) ->
     (tmp_path / "access.log.2.bz2").write_bytes(bz2.compress(line(10)))
     (tmp_path / "access.log.3.xz").write_bytes(lzma.compress(line(5)))
     (tmp_path / "access.log.4.zst").write_bytes(zstandard.ZstdCompressor().compress(line(0)))
+    with zipfile.ZipFile(tmp_path / "access.log.zip", "w") as archive:
+        archive.writestr("old/access.log.5", line(1))
     status, (report,), told = importing(up, PACKED, tmp_path / "access.log*")
-    assert (status, report["accepted"]) == (0, 5), told
+    assert (status, report["accepted"]) == (0, 6), told
     assert [told.index(f"access.log{end}: combined") for end in (".4.zst", ".3.xz", ".2.bz2", ".1")] == sorted(
         told.index(f"access.log{end}: combined") for end in (".4.zst", ".3.xz", ".2.bz2", ".1")
     )
-    assert counted(up, PACKED) == {"visits": 1, "visitors": 1, "pageviews": 5, "searches": 5}
+    assert counted(up, PACKED) == {"visits": 1, "visitors": 1, "pageviews": 6, "searches": 6}
 
 
 def test_objects_over_lines_and_tables_are_read(up: Up, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
     )
     hours, minutes, seconds = (stamp.str.slice(at, 2).cast(pl.Int64) for at in (12, 15, 18))
     nothing = pl.lit(None, dtype=pl.String)
-    return frame.select(
+    found = frame.select(
         "_row",
         "client",
         "request",
@@ -96,9 +96,10 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
         referrer=nothing if common else pl.col("referrer"),
         agent=nothing if common else pl.col("agent"),
         behind=pl.when(_may_be_a_proxy() & rest.str.contains(_CHAIN)).then(rest),
-        between=_where_a_host_may_be(stamp.str.slice(27)),
-        next=_where_a_host_may_be(size.str.extract(_NEXT)),
+        between=stamp.str.slice(27),
+        next=size,
     ).collect()
+    return found.with_columns(_hosts(found["between"]), _hosts(found["next"], _NEXT))
 
 
 def _client(
@@ -112,8 +113,12 @@ def _client(
     return found or (None, None)
 
 
-def _where_a_host_may_be(text: pl.Expr) -> pl.Expr:
-    return pl.when(text.str.contains(_MAY_BE_HOST)).then(text)
+def _hosts(text: pl.Series, pattern: str = "") -> pl.Series:
+    """Return the texts, or what the pattern finds in them, where that may be a host; null elsewhere."""
+    if not text.str.contains(".", literal=True).any():
+        return pl.Series(text.name, [None], dtype=pl.String).new_from_index(0, len(text))
+    found = text.str.extract(pattern) if pattern else text
+    return found.set(~found.str.contains(_MAY_BE_HOST).fill_null(value=False), None)
 
 
 def _day(date: str, zone: str) -> tuple[int | None]:
