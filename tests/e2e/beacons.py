@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 from tests.e2e.harness import AGENT, PATIENCE, until
 from tests.e2e.ingesting import ingesting
 from tests.load import Event, Figures, Load, read_kafka
+from tests.patience import patient
 
 KEY = "a-secret-key-of-this-test"
+DRAINED = patient(180)
 TOPIC = "footfall.pageview"
 
 
@@ -78,13 +80,18 @@ class Service:
     def spools(self) -> bool:
         return any(self._spool.glob("*.spool"))
 
+    def drained(self) -> None:
+        """Back when all that was acknowledged until now is in the log."""
+        until(lambda: not self.spools(), "the spool is drained", DRAINED)
+
     def judge(self, servers: str) -> Figures:
         return self.load.judge(read_kafka(servers, TOPIC, self.beacons.decode))
 
 
 @contextmanager
 def under_load(folder: Path, url: str, *, spool: bool = True) -> Iterator[Service]:
-    """`footfall ingest` on `url`, taking events. Without a spool, there is no place to make one."""
+    """`footfall ingest` on `url`, taking events, and with all of them in the log at the end: a broker that was away may
+    turn events away once more while it comes back. Without a spool, there is no place to make one."""
     folder.mkdir()
     site = f"s{uuid.uuid4().hex[:12]}.example.com"
     sites, place = folder / "sites.toml", folder / "spool"
@@ -97,7 +104,10 @@ def under_load(folder: Path, url: str, *, spool: bool = True) -> Iterator[Servic
         beacons = Beacons(ingest.address, site)
         load = Load(beacons)
         try:
+            service = Service(load, beacons, place)
             with load:
-                yield Service(load, beacons, place)
+                yield service
+            if spool:
+                service.drained()
         finally:
             beacons.close()

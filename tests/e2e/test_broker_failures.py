@@ -15,12 +15,9 @@ import pytest
 
 from tests.e2e.beacons import under_load
 from tests.e2e.harness import until
-from tests.patience import patient
 from tests.servers import kafka as part
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
-
-DRAINED = patient(180)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +34,7 @@ def test_not_there_yet_at_the_start(tmp_path: Path, broker: part.Server, say: Ca
         service.load.more(500)
         assert service.spools()
         part.start(broker.folder, int(address.rpartition(":")[2]))
-        until(lambda: not service.spools(), "the spool is drained", DRAINED)
+        service.drained()
         service.load.more(500)
     figures = service.judge(address)
     assert figures.refused == 0
@@ -53,7 +50,7 @@ def test_killed_and_started_again(tmp_path: Path, broker: part.Server, say: Call
         until(service.spools, "events go to the spool")
         service.load.more(500)
         part.start(broker.folder, int(address.rpartition(":")[2]))
-        until(lambda: not service.spools(), "the spool is drained", DRAINED)
+        service.drained()
         service.load.more(500)
     figures = service.judge(address)
     assert figures.refused == 0
@@ -73,7 +70,7 @@ def test_paused_for_twenty_seconds(tmp_path: Path, broker: part.Server, say: Cal
             time.sleep(max(0.0, begin + 20 - time.monotonic()))
         finally:
             os.kill(pid, signal.SIGCONT)
-        until(lambda: not service.spools(), "the spool is drained", DRAINED)
+        service.drained()
         service.load.more(500)
     figures = service.judge(address)
     assert figures.refused == 0
