@@ -68,35 +68,39 @@ class FrameFeed:
             yield frame.select(self.names)
 
 
-def read_ahead(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The frames, each of them read while the one before is worked on."""
+def _read_ahead(batches: Iterator[Raw | pl.DataFrame]) -> Iterator[Raw | pl.DataFrame]:
+    """The batches, each of them read while the one before is worked on."""
     with ThreadPoolExecutor(1, "reading") as thread:
-        coming = thread.submit(next, frames, None)
-        while (frame := coming.result()) is not None:
-            coming = thread.submit(next, frames, None)
-            yield frame
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch
 
 
 class _Number(Step):
-    def __init__(self, ref: RunRef) -> None:
+    def __init__(self, ref: RunRef, spread: bool) -> None:
         self.ref = ref
+        self.spread = spread
 
-    def process(self, _impulse: bytes) -> Iterator[int]:
-        yield from range(len(self.ref.run().feeds))
+    def process(self, _impulse: bytes) -> Iterator[list[int]]:
+        numbers = list(range(len(self.ref.run().feeds)))
+        yield from [[number] for number in numbers] if self.spread else [numbers]
 
 
 class _Read(Step):
     def __init__(self, ref: RunRef) -> None:
         self.ref = ref
 
-    def process(self, number: int) -> Iterator[Raw | pl.DataFrame]:
-        yield from self.ref.run().feeds[number].batches()
+    def process(self, numbers: list[int]) -> Iterator[Raw | pl.DataFrame]:
+        feeds = self.ref.run().feeds
+        yield from _read_ahead(batch for number in numbers for batch in feeds[number].batches())
 
 
 class ReadFeeds(beam.PTransform):
     """The batches of each feed of the run. The graph has only the feeds' numbers in it.
 
-    With `spread` Beam deals the numbers out to its workers; otherwise one of them reads all."""
+    With `spread` Beam deals the numbers out to its workers; otherwise one of them reads all. Each reads one batch
+    ahead."""
 
     def __init__(self, ref: RunRef, spread: bool = False) -> None:
         super().__init__()
@@ -105,7 +109,8 @@ class ReadFeeds(beam.PTransform):
 
     def expand(self, pbegin: beam.Pipeline) -> beam.PCollection:
         """Apply the step; see the class."""
-        numbers = pbegin | beam.Impulse() | "Number" >> beam.ParDo(_Number(self.ref)).with_output_types(int)
+        number = beam.ParDo(_Number(self.ref, self.spread)).with_output_types(list[int])
+        numbers = pbegin | beam.Impulse() | "Number" >> number
         if self.spread:
             numbers = numbers | "Spread" >> beam.Reshuffle()
         return numbers | "Read" >> beam.ParDo(_Read(self.ref)).with_output_types(Passing)

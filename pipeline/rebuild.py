@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +37,8 @@ from stores.base import Conflict
 _PATIENCE = 60.0  # seconds
 # A rebuild names its visitors in the query up to this many; beyond, it reads all visitors of the site.
 NAMED_VISITORS = 20_000
+_PIECE_MS = 16 * DAY_MS
+_SIDE_BY_SIDE = 2  # spans that are formed at a time: while one is read, the sessions of the other are formed
 NEEDED = [*session.STATE_COLUMNS, "bot"]  # of an event, to form sessions
 
 
@@ -151,7 +154,7 @@ def stored_events(
     `visitors` (`site`, `visitor`) restricts it to some; None is all."""
     begin, finish = start - MARGIN_BEFORE_MS, end + MARGIN_AFTER_MS
     between = partial(loader.warehouse.events_between, site, visitors, begin, finish, names=NEEDED)
-    return FrameFeed(lambda: io.read_ahead(between()), NEEDED)
+    return FrameFeed(between, NEEDED)
 
 
 def put_in_place(loader: Loader, checkpoint: Checkpoint, stored: pl.DataFrame, rebuilt: pl.DataFrame, name: str) -> int:
@@ -206,6 +209,25 @@ def windows(days: Iterable[int]) -> list[tuple[int, int]]:
     return merged
 
 
+def pieces(start: int, end: int) -> list[tuple[int, int]]:
+    """Cut a window, in ms, into spans of whole days that are formed one by one: each of them needs only its margins."""
+    return [(first, min(first + _PIECE_MS, end)) for first in range(start, end, _PIECE_MS)]
+
+
+def _again(
+    loader: Loader, checkpoint: Checkpoint, site: str, visitors: pl.DataFrame, span: tuple[int, int]
+) -> tuple[int, list[pl.DataFrame]]:
+    """Form the sessions of these visitors that start in a span; return how many rows changed, and what is open."""
+    named = visitors if visitors.height <= NAMED_VISITORS else None
+    feed = stored_events(loader, site, named, *span)
+    formed = form(loader.runner, feed, *span, checkpoint.watermark, 1 if named is not None else 8)
+    stored = loader.warehouse.sessions_between(site, *span)
+    # The others may be of another unit, which changes them meanwhile.
+    of_these = partial(pl.DataFrame.join, other=visitors, on=["site", "visitor"], how="semi")
+    changed = put_in_place(loader, checkpoint, of_these(stored), of_these(formed.sessions), f"{site}/{span[0]}")
+    return changed, [of_these(frame) for frame in formed.open_events]
+
+
 def reconcile(loader: Loader) -> dict[str, int]:
     """Rebuild the sessions of all dirty days from the stored events; returns what was done:
 
@@ -221,18 +243,12 @@ def reconcile(loader: Loader) -> dict[str, int]:
             for (site,), of_site in dirty.group_by("site"):
                 for start, end in windows(of_site["day"].unique()):
                     inside = of_site.filter(pl.col("day").is_between(start // DAY_MS + 1, end // DAY_MS - 3))
-                    visitors = inside.select("site", "visitor").unique()
-                    named = visitors if visitors.height <= NAMED_VISITORS else None
-                    shards = 1 if named is not None else 8
-                    feed = stored_events(loader, str(site), named, start, end)
-                    formed = form(loader.runner, feed, start, end, checkpoint.watermark, shards)
-                    stored = loader.warehouse.sessions_between(str(site), start, end)
-                    # The others may be of another unit, which changes them meanwhile.
-                    of_these = partial(pl.DataFrame.join, other=visitors, on=["site", "visitor"], how="semi")
-                    sessions = of_these(formed.sessions)
+                    again = partial(_again, loader, checkpoint, str(site), inside.select("site", "visitor").unique())
+                    with ThreadPoolExecutor(_SIDE_BY_SIDE, "rebuild") as threads:
+                        for changed, open_events in threads.map(again, pieces(start, end)):
+                            done["changed"] += changed
+                            opened += open_events
                     done["windows"] += 1
-                    done["changed"] += put_in_place(loader, checkpoint, of_these(stored), sessions, f"{site}/{start}")
-                    opened += map(of_these, formed.open_events)
             commit(loader, checkpoint, opened, dirty_days=[])
             loader.repository.forget(checkpoint.dirty_days)
             return done

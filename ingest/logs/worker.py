@@ -11,18 +11,22 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ingest.logs.files import ImportFailed, lines_of
 
 if TYPE_CHECKING:
     from activity.enrich import SiteRules
     from ingest.logs.batch import Batch
+
+Got = TypeVar("Got")
 
 _MOST = 64 << 20  # bytes of lines in a batch
 
@@ -72,13 +76,15 @@ class Worker:
         fed = (pipe, self._process, (shape, size), pieces, faults)
         self._feeding = feeding = threading.Thread(target=_feed, args=fed, daemon=True, name="feeding")
         feeding.start()
+        receiving = ThreadPoolExecutor(1, "receiving")
         try:
-            while encoded := pipe.recv_bytes():
-                yield decode(encoded)
+            yield from map(decode, ahead(receiving, pipe.recv_bytes))
         except (EOFError, ConnectionResetError):
             if faults:
                 raise ImportFailed(f"the lines cannot be read: {faults[0]}") from faults[0]
             raise ImportFailed("the process that reads the lines was ended; run the import again, it goes on") from None
+        finally:
+            receiving.shutdown(wait=False)  # in the middle of a file it ends with the process
         feeding.join()
         self._is_in_a_file = False
 
@@ -134,11 +140,26 @@ def _read(pipe: Connection, task: Task) -> None:
     parse("-/-")  # builds its matchers, before there is anything to do
     places = maxminddb.open_database(str(task.geo)) if task.geo else None
     encode = msgspec.msgpack.Encoder().encode
-    while True:
-        shape, size = pipe.recv()
-        for batch in batches(_many(pipe, size), reader(shape, task.site, task.key, task.received_at, places)):
-            pipe.send_bytes(encode(batch))
-        pipe.send_bytes(b"")
+    # What comes and what goes is under way while lines are read: the command is busy with other things, too.
+    with ThreadPoolExecutor(1, "receiving") as receiving, ThreadPoolExecutor(1, "sending") as sending:
+        while True:
+            shape, size = pipe.recv()
+            sent: Future[object] = sending.submit(bool)
+            lines = ahead(receiving, partial(next, _many(pipe, size), None))
+            for batch in batches(lines, reader(shape, task.site, task.key, task.received_at, places)):
+                encoded = encode(batch)
+                sent.result()
+                sent = sending.submit(pipe.send_bytes, encoded)
+            sent.result()
+            pipe.send_bytes(b"")
+
+
+def ahead(thread: ThreadPoolExecutor, get: Callable[[], Got]) -> Iterator[Got]:
+    """Yield what `get` returns until it is nothing, each got by the thread while the one before is worked on."""
+    coming = thread.submit(get)
+    while got := coming.result():
+        coming = thread.submit(get)
+        yield got
 
 
 def _many(pipe: Connection, size: int) -> Iterator[list[bytes]]:
