@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from activity import columns, rollup, session
-from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS
+from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS, MINUTE_MS
 from activity.event import EventType
 from brokers.base import Record, TopicPartition
 from pipeline import live, rebuild
@@ -159,6 +161,34 @@ def test_an_event_beyond_the_horizon_waits_for_reconcile_and_an_open_chain_takes
     loader.drain()
     assert same(world.sessions(), expected(world))
     assert_rollups_equal_a_group_by(world)
+
+
+def test_late_events_of_many_days_in_a_row_are_formed_piece_by_piece(world: World, loader: live.Loader) -> None:
+    """A window of 43 days is formed in three pieces; chains go on over midnight at their edges, too."""
+    begin = T0 // DAY_MS * DAY_MS
+    loader.clock = lambda: begin + 60 * DAY_MS
+    world.publish(event(1, begin + 59 * DAY_MS))
+    loader.drain()
+    minutes = (-10, 0, 15, 600, 1_420)  # of each day: the first and the last go on over midnight
+    late = [
+        event(1_000 * day + 10 * visitor + number, begin + day * DAY_MS + minute * MINUTE_MS, visitor)
+        for day in range(1, 41)
+        for visitor in (7, 8)
+        for number, minute in enumerate(minutes)
+    ]
+    world.publish(*late)
+    loader.drain()
+    assert loader.status.late == len(late)
+    assert len(rebuild.pieces(begin, begin + 43 * DAY_MS)) == 3
+    assert rebuild.reconcile(loader)["windows"] == 1
+    assert same(world.sessions(), expected(world))
+
+
+@given(st.integers(0, 400), st.integers(1, 100))
+def test_pieces_lie_side_by_side_from_the_window_s_begin_to_its_end(first: int, days: int) -> None:
+    start, end = first * DAY_MS, (first + days) * DAY_MS
+    found = rebuild.pieces(start, end)
+    assert [start, *(piece[1] for piece in found)] == [*(piece[0] for piece in found), end]
 
 
 def test_a_lesser_copy_that_comes_later_replaces_in_every_table(world: World, loader: live.Loader) -> None:
