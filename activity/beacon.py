@@ -33,7 +33,7 @@ class _Parts(msgspec.Struct):
     sent_at: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_FORM = re.compile(r"\s*(?:[A-Za-z_]{1,16}=)[^\n]*\s*$")
+_FORM = re.compile(r"[A-Za-z_]{1,16}=")
 
 _whole = msgspec.json.Decoder(_Whole)
 _parts = msgspec.json.Decoder(_Parts)
@@ -194,12 +194,13 @@ def _lines(text: str) -> list[object] | None:
 
 def _form(text: str, limits: Limits) -> Batch | None:
     """The events of a form's body: one by its fields, or JSON in the only field of all; None of any other body."""
-    if not _FORM.match(text):
+    text = text.strip()
+    if not _FORM.match(text) or "\n" in text:
         return None
-    _, _, value = text.strip().partition("=")
+    value = text.partition("=")[2]
     if "&" not in value and (value.startswith("{") or value[:3].upper() == "%7B"):
         return parse(unquote_plus(value).encode("utf-8", "replace"), limits=limits)
-    return parse_query(text.strip(), limits=limits)
+    return parse_query(text, limits=limits)
 
 
 def _raw(value: msgspec.Raw) -> object:

@@ -19,7 +19,7 @@ from activity.user_agent import Agent
 
 LONGEST = 512  # characters read of a header; real ones are shorter
 
-_BRAND = re.compile(r'"([^"\\]{1,40})" ?; ?v="?([0-9]{1,6})')
+_BRAND = re.compile(r'"((?:[^"\\]|\\.){1,40})" ?; ?v="?([0-9]{1,6})')
 _NO_BRAND = re.compile(r"[^A-Za-z]*Not[^A-Za-z]*A[^A-Za-z]*Brand[^A-Za-z]*")
 _NAME = re.compile(r"[\w .()+!-]+")
 _ENGINES = frozenset(("Chromium", "Google Chrome", "Chrome"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 # What pages call their encoding: a parameter, and names without "-" and "_", as the browsers' standard reads them.
@@ -59,37 +60,70 @@ def named(pairs: Sequence[tuple[str, str]]) -> str:
     return next((_CODECS[name] for name in told if name in _CODECS), "")
 
 
+def as_texts(texts: Sequence[str], codec: str = "") -> list[str]:
+    """Returns the texts of one address, in which each byte that was no UTF-8 is a surrogate (`surrogateescape`), as the
+    texts that they are: in the encoding `codec` if they fit that, else all of them in one. Never raises."""
+    if all(text.isascii() or not _STRAY.search(text) for text in texts):
+        return list(texts)
+    read = [_read(text, codec) for text in texts]
+    if codec:
+        return read
+    strange = {text: raw for text in texts if (raw := _bytes_of(text)) is not None and _is_strange(raw)}
+    found = _detected(b"\n".join(strange.values())[:_LONGEST]) if strange else ""
+    return [_read(text, found) if text in strange else western for text, western in zip(texts, read, strict=True)]
+
+
 def as_text(text: str, codec: str = "") -> str:
-    """Returns a text in which each byte that was no UTF-8 is a surrogate (`surrogateescape`) as the text that it is, in
-    the encoding `codec` if it fits that. Never raises."""
-    if text.isascii() or not _STRAY.search(text):
-        return text
-    try:
-        return _read(text, codec)
-    except UnicodeEncodeError:  # a surrogate that stands for no byte
-        return _by_letter(text)
+    """Returns one such text; see `as_texts`."""
+    return as_texts([text], codec)[0]
 
 
-@lru_cache(maxsize=1024)
+def western(text: str) -> str:
+    """Returns one such text, without a look at what else it could be."""
+    return _read(text, "")
+
+
 def _read(text: str, codec: str) -> str:
-    raw = text.encode("utf-8", "surrogateescape")
+    raw = None if text.isascii() else _bytes_of(text)
+    if raw is None:
+        return _by_letter(text)
+    if (whole := _cut(raw)) is not None:
+        return whole
+    if codec:
+        with suppress(UnicodeError):
+            return raw.decode(codec)
+    return _by_letter(text)
+
+
+def _bytes_of(text: str) -> bytes | None:
+    """The bytes of a text; None if it has no stray ones, or a surrogate that stands for no byte."""
+    try:
+        return text.encode("utf-8", "surrogateescape") if _STRAY.search(text) else None
+    except UnicodeEncodeError:
+        return None
+
+
+def _cut(raw: bytes) -> str | None:
+    """UTF-8 that somebody cut within a letter, without what is left of that; None of anything else."""
     try:
         raw.decode()
     except UnicodeDecodeError as error:
         if error.reason == "unexpected end of data" and not raw[: error.start].isascii():
-            return raw[: error.start].decode()  # UTF-8 that somebody cut within a letter
-    if codec:
-        try:
-            return raw.decode(codec)
-        except UnicodeError:
-            pass
-    is_western = _LATIN.search(raw) and _WESTERN.fullmatch(raw)
-    found = None if is_western or len(raw) > _LONGEST else _detected(raw)
-    return _by_letter(text) if found is None else found
+            return raw[: error.start].decode()
+    return None
 
 
-def _detected(raw: bytes) -> str | None:
-    """The text as chardet reads it; None if that is Western, or none of the encodings fits."""
+def _is_western(raw: bytes) -> bool:
+    return bool(_LATIN.search(raw) and _WESTERN.fullmatch(raw))
+
+
+def _is_strange(raw: bytes) -> bool:
+    return _cut(raw) is None and not _is_western(raw)
+
+
+@lru_cache(maxsize=1024)
+def _detected(raw: bytes) -> str:
+    """Python's name of the encoding in which chardet reads this; "" if that is Western, or none of them fits."""
     from chardet import detect  # and its models: 40 ms and 30 MB, which most processes never need
 
     wrong: list[str] = []
@@ -97,15 +131,15 @@ def _detected(raw: bytes) -> str | None:
         answer = detect(raw, include_encodings=_ASKED, exclude_encodings=wrong or None, compat_names=False)
         name = answer["encoding"]
         if name not in _WRITTEN_IN:
-            return None
+            return ""
         try:
             text = raw.decode(name)
         except UnicodeError:
             text = "\ufffd"
         if _WRITTEN_IN[name].fullmatch(text):
-            return text
+            return str(name)
         wrong.append(name)
-    return None
+    return ""
 
 
 def _by_letter(text: str) -> str:

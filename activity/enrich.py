@@ -41,6 +41,7 @@ _AMOUNT = re.compile(
     r"(?:([A-Za-z]{3})|[$€£¥₹])?\s*(-?[0-9]{1,3}(?:[0-9]*|(?:[.,'’\s][0-9]{3})+)(?:[.,][0-9]{1,4})?)"
     r"\s*(?:([A-Za-z]{3})|[$€£¥₹])?"
 )
+_BY_THOUSANDS = re.compile(r"-?[1-9][0-9]{0,2}(?:,[0-9]{3})+")
 _GAP_IN_AMOUNT = re.compile(r"['’\s]")
 
 _PAGEVIEW = EventType.PAGEVIEW  # reading a member of an enumeration is a call
@@ -305,11 +306,11 @@ def _revenue(given: Revenue) -> dict[str, str]:
 def _with_a_point(digits: str) -> str:
     """An amount as shops write it, `1,234.50` or `1.234,50` or `12,50`, with a point and nothing between thousands.
 
-    The last sign parts the cents, unless three digits stand behind a sign that is a comma, or there twice."""
+    The last sign parts the cents, unless it is there twice, or is a comma that can part thousands."""
     digits = _GAP_IN_AMOUNT.sub("", digits)
     last = max(digits.rfind("."), digits.rfind(","))
     sign = digits[last] if last >= 0 else ""
-    if sign and (digits.count(sign) > 1 or (sign == "," and len(digits) - last == 4 and "." not in digits)):
+    if sign and (digits.count(sign) > 1 or _BY_THOUSANDS.fullmatch(digits)):
         last, sign = len(digits), ""
     whole = digits[:last] if sign else digits
     return whole.replace(",", "").replace(".", "") + (f".{digits[last + 1 :]}" if sign else "")

@@ -193,7 +193,7 @@ def _mended_flag(value: Any) -> Any:
 
 _NUMBER = re.compile(r"-?\d{1,18}(\.\d*)?", re.ASCII)
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+", re.ASCII)  # 1,234
-_COUNT = re.compile(r"\d{1,3}(?:[.'\u2019 \u00a0\u202f\u2009]\d{3})+", re.ASCII)  # 1.234, 1 234, 1'234
+_COUNT = re.compile(r"\d{1,3}(?:[.'\u2019 \u00a0\u202f\u2009]\d{3}){1,5}", re.ASCII)  # 1.234, 1 234, 1'234
 _NO_DIGITS = re.compile(r"\D", re.ASCII)
 _GAPS = re.compile(r"[\s_-]+")
 _KNOWN_TYPES = {kind.value.replace("_", ""): kind.value for kind in EventType}  # PageView, page_view

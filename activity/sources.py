@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from activity.url import host_of, in_letters
 
-VERSION = "5"
+VERSION = "6"
 
 
 class Kind(StrEnum):

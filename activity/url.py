@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import unescape
 from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
 
 import msgspec
 
-from activity.encodings import as_text, named
+from activity.encodings import as_text, as_texts, named, western
 
 LONGEST_URL = 4096  # characters kept of an address
 
@@ -56,11 +56,13 @@ _SESSION_PARAMETER = re.compile(
     re.IGNORECASE,
 )
 _AROUND_PATH = re.compile(r"([^/?#]*//)?([^/?#]*)([^?#]*)(.*)", re.DOTALL)  # of any text
-# What OAuth and OpenID Connect put into a fragment; a router may have put its "/" before it.
+# What OAuth and OpenID Connect put into a fragment; a router may have put its "/" before it. The words that others use,
+# too, tell it only beside one another.
 _LOGIN = re.compile(
-    r"[/!]*(?:access_token|id_token|refresh_token|token_type|expires_in|scope|state|session_state|code|iss"
-    r"|error|error_description)="
+    r"[/!]*(?:[a-z_]{1,20}=[^&]*&){0,8}(?:access_token|id_token|refresh_token|session_state|error_description)="
+    r"|[/!]*(?:token_type|expires_in|scope|state|code|iss|error)=[^&]*&(?:token_type|expires_in|scope|state|code|iss)="
 )
+_LONGEST_HOST = 253  # characters, as DNS has it
 _OWN_PORTS = {"http": "80", "https": "443"}
 
 
@@ -171,7 +173,7 @@ def host_of(authority: str) -> str:
 
 def in_letters(host: str) -> str:
     """Returns the host of which "xn--…" is what browsers send; the text itself if it is none."""
-    if "xn--" not in host:
+    if "xn--" not in host or len(host) > _LONGEST_HOST:
         return host
     try:
         letters = host.encode("ascii").decode("idna")
@@ -198,9 +200,10 @@ def parameters(query: str) -> dict[str, str]:
         query = unquote(query, errors="surrogateescape")
     pairs = parse_qsl(query, errors="surrogateescape")
     codec = "" if "%" not in query or all(value.isascii() for _, value in pairs) else named(pairs)
-    for name, value in pairs:
+    texts = iter(as_texts([text for pair in pairs for text in pair], codec))
+    for name, value in zip(texts, texts, strict=True):
         if value.strip():
-            found.setdefault(as_text(name, codec), as_text(value, codec))
+            found.setdefault(name, value)
     return found
 
 
@@ -317,7 +320,7 @@ def search_term(parameters: Mapping[str, str], names: Sequence[str] = SEARCH_PAR
     if not parameters:
         return ""
     for name in names:
-        term = tidy_term(decoded_again(parameters.get(name, "")))
+        term = tidy_term(decoded_again(parameters.get(name, ""), as_text))
         if term:
             return term
     terms: dict[str, str] = {}
@@ -325,7 +328,7 @@ def search_term(parameters: Mapping[str, str], names: Sequence[str] = SEARCH_PAR
         for meant in _meant(name):
             terms.setdefault(meant, value)
     for name in names:
-        term = tidy_term(decoded_again(terms.get(name.lower(), "")))
+        term = tidy_term(decoded_again(terms.get(name.lower(), ""), as_text))
         if term:
             return term
     return ""
@@ -356,7 +359,7 @@ def _meant(name: str) -> Iterator[str]:
                 yield word
 
 
-def decoded_again(term: str) -> str:
+def decoded_again(term: str, read: Callable[[str], str] = western) -> str:
     """Returns a decoded value without the percent-encoding of a sender that encodes twice, or with JavaScript's
     `escape`."""
     for _ in range(_TIMES):
@@ -367,7 +370,7 @@ def decoded_again(term: str) -> str:
         text = raw.decode("utf-8", "surrogateescape")
         if _STRAY.search(text) and _BY_HAND.search(unescaped):
             break  # somebody typed "5%de"
-        term = as_text(text)
+        term = read(text)
     if not term.isascii():
         term = _read_twice(term)
     if "&" in term and not _ENTITY.fullmatch(term):  # that was what they looked for

@@ -28,6 +28,7 @@ from activity.geo import NOWHERE, Place
 from activity.refusal import COUNTED_ONLY, DeadLetter, Reason, letter_id
 from activity.user_agent import Agent
 from ingest.entry import Entry
+from ingest.http import is_packed
 
 KEPT_BYTES = 16_384  # of one request: a longer one is cut, and `length` gives its full length
 DEAD_LETTERS_AN_HOUR = 1_000  # for a site, in each process
@@ -40,7 +41,6 @@ NOT_UNDERSTOOD = frozenset(
     {Reason.MALFORMED, Reason.UNKNOWN_FIELD_TYPE, Reason.MISSING_FIELD, Reason.INVALID_URL, Reason.INVALID_TIME}
 )
 
-GZIP = b"\x1f\x8b"
 _STEP = 32  # bytes of a broken gzip that are unpacked at once: where it breaks, what they held is lost
 _PLAIN = (b"", b"identity", b"gzip", b"x-gzip")  # gzip is known by its first bytes, whatever the header says
 
@@ -173,11 +173,11 @@ def _entry(letter: DeadLetter, received: bytes) -> Entry:
 
 
 def _opened(letter: DeadLetter, received: bytes, encoding: bytes) -> tuple[DeadLetter, bytes]:
-    """The letter and its bytes, in which addresses can be masked: of a broken gzip what comes out of it, of an encoding
-    that is not read here nothing. `detail` says what there was."""
-    if received.startswith(GZIP):
+    """The letter and its bytes, in which addresses can be masked: of a broken gzip or zlib what comes out of it, of an
+    encoding that is not read here nothing. `detail` says what there was."""
+    if is_packed(received):
         kept = _unpacked(received)
-        if not kept:  # it only begins like gzip
+        if not kept:  # it only begins like that
             return letter, received
     elif encoding.strip().lower() in _PLAIN or _is_text(received):
         return letter, received
@@ -189,8 +189,8 @@ def _opened(letter: DeadLetter, received: bytes, encoding: bytes) -> tuple[DeadL
 
 
 def _unpacked(received: bytes) -> bytes:
-    """What comes out of a broken gzip, one byte more than is kept at most."""
-    unpacker, found = zlib.decompressobj(wbits=31), b""
+    """What comes out of a broken gzip or zlib body, one byte more than is kept at most."""
+    unpacker, found = zlib.decompressobj(wbits=47), b""
     for at in range(0, len(received), _STEP):
         try:
             found += unpacker.decompress(received[at : at + _STEP], KEPT_BYTES + 1 - len(found))

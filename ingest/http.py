@@ -115,13 +115,22 @@ def as_utf8(body: bytes, headers: Headers) -> bytes:
         kind = next((value for name, value in headers if name == b"content-type"), b"")
         found = _CHARSET.search(kind[:_LONGEST_TYPE])
         charset = found[1].decode().lower() if found else ""
-    if not charset:
+    is_narrow = charset and not charset.startswith("utf-16")
+    if not charset or (is_narrow and _is_utf8(body)):  # JSON is UTF-8, whatever a program says of all that it sends
         return body
     try:
         text = body.decode(_NARROW.get(charset, charset))
     except UnicodeError:
         return body
     return text.encode() if text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[") else body  # it is what it says
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class Bodies:

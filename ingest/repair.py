@@ -25,8 +25,8 @@ from activity.geo import NOWHERE
 from activity.refusal import COUNTED_ONLY, NO_ENVELOPE, Refusal
 from brokers.base import Record
 from ingest import trackers
-from ingest.dead_letters import GZIP, KEPT_BYTES, Sent
-from ingest.http import Request, unpack
+from ingest.dead_letters import KEPT_BYTES, Sent
+from ingest.http import Request, is_packed, unpack
 from ingest.limiter import Limiter
 from ingest.migration import PRODUCTS
 from ingest.sites import Sites
@@ -108,7 +108,7 @@ class Repair:
             query = received.decode("latin-1")
             query = f"{query}&site={site}" if site and not _NAMES_A_SITE.search(query) else query
             return beacon.parse_query(query, page=sent.page, limits=self._limits)
-        if received.startswith(GZIP):
+        if is_packed(received):
             unpacked = unpack(received, self._limits.body_bytes)
             if isinstance(unpacked, Refusal):
                 return Batch(None, [unpacked])

@@ -161,7 +161,8 @@ def _tracked(
             props = {key: value for key, value in props.items() if key not in ("value", "currency")}
         if revenue is not None and name == "refund":
             revenue = values.taken_back(revenue)
-        if is_order := bool(props.get("transaction_id")):  # a page of thanks that is loaded again tells of the same
+        # A page of thanks that is loaded again tells of the same; paying back may happen in several parts.
+        if is_order := name != "refund" and bool(props.get("transaction_id")):
             sent_as = f"{name} {values.text(props['transaction_id'], 100)}"
     if kind in (EventType.OUTBOUND, EventType.DOWNLOAD) and "link_url" in props:
         props = {"url": props.pop("link_url")} | props

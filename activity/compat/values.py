@@ -28,7 +28,7 @@ LEFT_OUT = "props_left_out"  # the property that names those which were too many
 SEARCH_NAMES = frozenset(("search", "site_search", "site search", "searched"))  # of custom events, in lower case
 _TERM_NAMES = ("term", "query", "q", "search_term", "search", "keyword", "keywords")
 _RESULT_NAMES = ("results", "result_count", "results_count", "count", "total")
-_CAMPAIGNS = ("utm_", "mtm_", "pk_")  # what the parameters of one begin with
+_CAMPAIGNS = re.compile(r"[?&#](?:utm|mtm|pk)_")  # what the parameters of one begin with
 _MOST_PARAMETERS = 500
 _LONGEST_ID = 128
 _LONGEST_KEY = 128
@@ -267,7 +267,7 @@ def screen_url(name: object) -> str:
 
 def with_campaign(url: str, campaign: Mapping[str, object]) -> str:
     """Return an address with a campaign, by the names behind `utm_`, unless it has one itself."""
-    if any(mark in url for mark in _CAMPAIGNS):
+    if _CAMPAIGNS.search(url):
         return url
     found = {f"utm_{name}": text(value, 512) for name, value in campaign.items() if value}
     if not found:

@@ -61,6 +61,7 @@ def test_one_event_and_a_batch_of_them() -> None:
         ({"ts": [1]}, Reason.UNKNOWN_FIELD_TYPE, "`ts` must be a time"),
         ({"search": {"results": 1}}, Reason.MISSING_FIELD, "`term` is missing from `search`"),
         ({"search": {"term": "a", "results": "many"}}, Reason.UNKNOWN_FIELD_TYPE, "`search.results`"),
+        ({"search": {"term": "a", "results": "1" + ".234" * 2_000}}, Reason.UNKNOWN_FIELD_TYPE, "`search.results`"),
         ({"engaged_ms": "long"}, Reason.UNKNOWN_FIELD_TYPE, "`engaged_ms` must be a number"),
     ],
 )
@@ -150,6 +151,7 @@ def test_nested_however_deep_it_is_taken_or_refused_in_words(brackets: str | tup
         (b"null", Reason.MALFORMED, "null"),
         (b'{"events":{}}', Reason.UNKNOWN_FIELD_TYPE, "list"),
         (b"[" * 100_000, Reason.MALFORMED, "JSON"),
+        (b"a=" + b" " * 900_000 + b"\nx", Reason.MALFORMED, "not JSON"),
         (b" " * 1_000_001, Reason.TOO_LARGE, "1000001 bytes"),
         (b'{"events":[' + b"1," * 1000 + b"1]}", Reason.TOO_MANY, "1001 events"),
         (body(VIEW, sent_at="yesterday"), Reason.INVALID_TIME, "`sent_at`"),

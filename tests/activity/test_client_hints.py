@@ -20,6 +20,7 @@ CASES = {
     '"Chromium";v="137", "Not_A Brand";v="24"': "Chrome 137",
     '"Not?A_Brand";v="99", "Chromium";v="130"': "Chrome 137",
     '"(Not(A:Brand";v="99", "Comet";v="141", "Chromium";v="141"': "Comet 141",
+    '"\\\\Not;A\\"Brand";v="99", "Google Chrome";v="85", "Chromium";v="85"': "Chrome 137",
     '"<script>";v="1"': "Chrome 137",
     '"x": 1': "Chrome 137",
     "\x00\xff": "Chrome 137",

@@ -9,7 +9,8 @@ from babel import Locale
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from activity.encodings import as_text, named
+from activity import encodings, url
+from activity.encodings import as_text, as_texts, named
 
 
 def words(language: str, codec: str) -> Iterator[tuple[str, str]]:
@@ -64,3 +65,17 @@ def test_any_bytes_are_some_text_and_nothing_is_lost(raw: bytes, codec: str) -> 
 
 def test_what_stands_for_no_byte_is_left() -> None:
     assert as_text("\ud800\udce9") == "\ud800é"
+
+
+def test_of_one_address_the_detector_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+    detected = encodings._detected.__wrapped__
+    monkeypatch.setattr(encodings, "_detected", lambda raw: (asked.append(raw), detected(raw))[1])
+    query = "&".join(f"%e{n % 10}%f{n // 10}={n}%ef%f0%e8%e2%e5%f2" for n in range(100))
+    assert len(url.parameters(f"{query}&utm_source=%25ef%25f0&utm_medium=%25e8%25e2")) == 102
+    assert len(asked) == 1
+
+
+def test_the_texts_of_one_address_are_in_one_encoding() -> None:
+    sent = [word.encode("cp1251").decode("utf-8", "surrogateescape") for word in ("привет", "мир")]
+    assert as_texts([*sent, "caf\udce9", "é", "plain"]) == ["привет", "мир", "café", "é", "plain"]

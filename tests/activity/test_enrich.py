@@ -60,7 +60,7 @@ def test_a_page_view() -> None:
     )  # fmt: skip
     assert (event.source, event.utm_source, event.referrer) == ("n", "n", "https://www.bing.com/")
     assert (event.browser, event.country, event.city) == ("Chrome", "DE", "Berlin")
-    assert event.enriched_by.endswith("sources=5 place=db@1")
+    assert event.enriched_by.endswith("sources=6 place=db@1")
     assert (event.id, event.occurred_at, event.clamped, event.interactive) == (FRESH, NOW, False, True)
 
 
@@ -255,6 +255,9 @@ def test_what_a_tracker_sends_again_under_its_id_is_the_same_event(ts: int, sent
         ("1\u202f234,5 €", "EUR", ("1234.5", "EUR")),
         ("1.234.567", "EUR", ("1234567", "EUR")),
         ("1.234", "EUR", ("1.234", "EUR")),
+        ("0,500", "KWD", ("0.5", "KWD")),
+        ("1234,567", "KWD", ("1234.567", "KWD")),
+        ("1,234,567", "JPY", ("1234567", "JPY")),
         ("12..5", "EUR", ("", "")),
     ],
 )

@@ -109,6 +109,8 @@ def test_a_request_of_a_server() -> None:
         ("campaign_details", {"source": "news", "medium": "email", "campaign": "may"},
          {"type": "custom", "url": "/?utm_source=news&utm_medium=email&utm_campaign=may", "interactive": False}),
         ("page_view", {"page_path": "/a?utm_source=b", "campaign_source": "a"}, {"url": "/a?utm_source=b"}),
+        ("page_view", {"page_path": "/apk_list", "campaign_source": "a"}, {"url": "/apk_list?utm_source=a"}),
+        ("refund", {"value": 5, "transaction_id": "T1"}, {"id": None}),
         ("page_view", {"page_path": "/a", "campaign_source": "a", "campaign_name": "may"},
          {"url": "/a?utm_source=a&utm_campaign=may", "props": None}),
         ("LCP", {"metric_value": 900, "metric_id": "x"}, {"type": "web_vital", "props": {"LCP": 900}}),

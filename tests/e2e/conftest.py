@@ -107,4 +107,7 @@ def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Server
         kafka.start(folder, port=0)
         yield kafka.server(folder)
     finally:
-        kafka.server(folder).stop()
+        server = kafka.server(folder)
+        if server.log.exists():
+            sys.stdout.write(server.log.read_text()[-4_000:])  # shown where a test failed
+        server.stop()

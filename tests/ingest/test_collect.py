@@ -148,6 +148,12 @@ def test_of_a_broken_gzip_no_more_is_unpacked_than_is_kept(server: Running, log:
     assert letter["length"] > 16_384
 
 
+def test_addresses_are_masked_in_a_broken_zlib_body_too(server: Running, log: Log) -> None:
+    assert server.post(zlib.compress(b"from 203.0.113.7 " * 100)[:-9]).status == 400
+    (letter,) = dead_letters(log)
+    assert base64.b64decode(letter["bytes"]).startswith(b"from 0.0.0.0 from 0.0.0.0 ")
+
+
 @pytest.mark.parametrize("field", ["type", "url", "site", "ts", "id", "props", "search", "title", "screen"])
 def test_a_wrong_type_names_its_field(server: Running, field: str) -> None:
     answer = server.post(pageview(**{field: [1, {"a": None}]}))
@@ -218,8 +224,10 @@ def test_a_body_in_zlib_or_another_charset_is_read(server: Running, log: Log) ->
         written = text.encode(charset)
         assert server.post(written, {"Content-Type": f'application/json; charset="{charset}"'}).status == 202
     assert server.post(text.encode("utf-16")).status == 202
+    mislabelled = {"Content-Type": "application/json; charset=iso-8859-1"}  # JSON is UTF-8 whatever its type says
+    assert server.post(text.encode(), mislabelled).status == 202
     assert {event["title"] for event in log.events()} == {"café"}
-    assert len(log.events()) == 7
+    assert len(log.events()) == 8
 
 
 def test_too_many_events_in_a_request(server: Running) -> None:
