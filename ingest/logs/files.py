@@ -44,9 +44,6 @@ _PACKED = re.compile(r"\.(?:gz|bz2|xz|zst|lzma|lz4)$")
 _ROTATED = re.compile(r"(?P<log>.+?)(?:\.(?P<number>[0-9]{1,3})|[-.](?P<day>[0-9]{4}-?[0-9]{2}-?[0-9]{2}))")
 
 
-# Of files that break off or are damaged; lz4 raises RuntimeError.
-
-
 class ImportFailed(Exception):
     """The import cannot go on: the message says what to do about it."""
 
