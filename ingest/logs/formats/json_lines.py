@@ -136,8 +136,10 @@ def _as_without_grok(given: dict[str, Any], values: dict[str, str]) -> None:
 
 
 def is_event(given: dict[str, Any]) -> bool:
-    """Return whether an object looks like an event of our own rather than a line of a log."""
-    is_request = "method" in given or "status" in given
+    """Return whether an object looks like an event of our own rather than a line of a log.
+
+    An event may have fields of its sender's, so one field of a request makes it none."""
+    is_request = "method" in given and "status" in given and "visitor" not in given and "user" not in given
     return not is_request and any(all(name in given for name in names) for names in _EVENT_FIELDS)
 
 
