@@ -28,6 +28,8 @@ _DEEPER = ((b"hits", b"hits"), (b"data", b"result"))
 _PAIRS, _LISTS = b"values", b"results"
 _INNER = (_PAIRS, b"scopelogs", b"logrecords")
 _SEPARATORS = ",;\t|"
+_UNQUOTED = "\t|"  # between which a quote mostly is a character as any other
+_QUOTED = re.compile(r'"(?:[^"]|"")*+"')
 _ABOVE = 20  # lines above a table, at most
 _FEWEST = 2  # columns of a table
 
@@ -223,26 +225,63 @@ def rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
     lines = _lines(pieces)
     first = next(line for line in lines if not _is_above(line.encode("utf-8", "surrogateescape")))
     names, separator = _header(first.encode("utf-8", "surrogateescape")) or ([], ",")
-    kept: list[str] = []
-
-    def tee() -> Iterator[str]:
-        for line in lines:
-            kept.append(line)
-            yield line
-
-    table = csv.reader(tee(), delimiter=separator)
-    while True:
-        kept.clear()
-        try:
-            row = next(table, None)
-        except csv.Error:  # a cell without an end
-            row = []
-        if row is None:
-            return
+    parted = _rows_of_lines if separator in _UNQUOTED else _quoted_rows
+    for row, line in parted(lines, separator, len(names)):
         if len(row) == len(names):
             yield json.dumps(dict(zip(names, row, strict=True))).encode() + b"\n"
         else:
-            yield " ".join("".join(kept).splitlines()).encode("utf-8", "surrogateescape")[:LONGEST] + b"\n"
+            yield " ".join(line.splitlines()).encode("utf-8", "surrogateescape")[:LONGEST] + b"\n"
+
+
+def _rows_of_lines(lines: Iterator[str], separator: str, columns: int) -> Iterator[tuple[list[str], str]]:
+    """Yield the cells of each line, and the line. A quote counts where a cell begins and ends with one."""
+    for line in lines:
+        cells = line.rstrip("\r\n").split(separator)
+        if len(cells) == columns:
+            yield [cell[1:-1].replace('""', '"') if _QUOTED.fullmatch(cell) else cell for cell in cells], line
+        else:
+            yield _cells(line, separator), line
+
+
+def _quoted_rows(lines: Iterator[str], separator: str, columns: int) -> Iterator[tuple[list[str], str]]:
+    """Yield the cells of each row, which may hold separators and line ends in quotes, and its lines.
+
+    Lines of which a quote that nobody meant would make one row are a row each."""
+    kept: list[str] = []
+    length = 0
+
+    def following() -> str | None:
+        nonlocal length
+        line = next(lines, None)
+        if line is not None:
+            kept.append(line)
+            length += len(line)
+            if length > LONGEST:
+                raise csv.Error("a cell has no end")
+        return line
+
+    table = csv.reader(iter(following, None), delimiter=separator, strict=True)
+    while True:
+        kept.clear()
+        length = 0
+        try:
+            row = next(table, None)
+        except csv.Error:  # a cell without an end, or with something behind it
+            row = []
+        if row is None:
+            return
+        if len(row) == columns and (len(kept) == 1 or any(len(_cells(line, separator)) != columns for line in kept)):
+            yield row, "".join(kept)
+        else:
+            yield from ((_cells(line, separator), line) for line in kept)
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    """Return the cells of one line, of which the last may lack its end."""
+    try:
+        return next(csv.reader([line.rstrip("\r\n")], delimiter=separator), [])
+    except csv.Error:  # longer than a cell may be
+        return []
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:

@@ -103,6 +103,45 @@ def test_what_breaks_off_or_does_not_fit_is_a_line_that_is_not_understood(tmp_pa
     assert (shape, times, wrong) == ("json", [NOON, NOON + 1_000], [b"oops"])
 
 
+def as_table(separator: str, cell: str, wrong: int, rows: int) -> str:
+    """A table nobody quoted, whose last column is the agent; that of one row is `cell`."""
+    first = [[VALUES[0].format(n % 10), *VALUES[1:3], f"/{n}", "200"] for n in range(rows)]
+    lines = [[*NAMES], *([*cells, cell if n == wrong else "x y"] for n, cells in enumerate(first))]
+    return "\n".join(map(separator.join, lines)) + "\n"
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("cell", ['"Mozilla/5.0 x', '"', '"Mozilla" 5.0', 'Mozilla "5.0', '""', 'x"'])
+@pytest.mark.parametrize(("wrong", "rows"), [(10, 3_500), (19, 20)])
+def test_a_quote_in_a_cell_swallows_no_row(tmp_path: Path, separator: str, cell: str, wrong: int, rows: int) -> None:
+    shape, times, lines = read(tmp_path / "table", as_table(separator, cell, wrong, rows))
+    assert (shape, len(times), lines) == ("json", rows, [])
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_quote_that_a_later_row_ends_swallows_no_row(tmp_path: Path, separator: str) -> None:
+    text = as_table(separator, '"Mozilla/5.0 x', 3, 20).replace("x y", 'x y"', 9).replace('x y"', "x y", 8)
+    assert len(read(tmp_path / "table", text)[1]) == 20
+    inside = as_table(separator, "x", 3, 20).replace(f"GET{separator}/3", f'"GET{separator}/3')
+    shape, times, lines = read(tmp_path / "inside", inside)
+    assert (shape, len(times), len(lines)) == ("json", 19, 1)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_quoted_cells_hold_separators_and_quotes(tmp_path: Path, separator: str) -> None:
+    cell = f'"Mozilla ""5{separator}0"""'
+    (_, found) = list(documents.rows([as_table(separator, cell, 0, 2).encode()]))[::-1]
+    assert json.loads(found)["http_user_agent"] == f'Mozilla "5{separator}0"'
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_quoted_cells_hold_line_ends(separator: str) -> None:
+    for cell in ('"Mozilla\n5"', f'"Mozilla\n5{separator}""0"""'):
+        found = [json.loads(row) for row in documents.rows([as_table(separator, cell, 1, 3).encode()])]
+        assert [row["request_uri"] for row in found] == ["/0", "/1", "/2"]
+        assert found[1]["http_user_agent"] == cell[1:-1].replace('""', '"')
+
+
 def test_lines_stay_lines(tmp_path: Path) -> None:
     ones = "".join(json.dumps({**line, "records": [{"a": 1}], "values": [["a", "b"]]}) + "\n" for line in LINES)
     assert read(tmp_path / "lists", ones) == ("json", [NOON, NOON + 1_000], [])
