@@ -3,7 +3,7 @@
 That is an array, objects over many lines, several on one line, and what a platform's search returns around its records:
 Amazon's `Records` and `logEvents`, Azure's `records`, Elastic's `hits`, Loki's `values`. A table with its names in the
 first line, as CDNs and search pages export, becomes an object a row. Whatever does not fit stays a line, for its
-reader to say why. At most `LONGEST` bytes of a file are held at once.
+reader to say why. At most a few times `LONGEST` bytes of a file are held at once.
 """
 
 from __future__ import annotations
@@ -85,8 +85,12 @@ def _holds_records(line: bytes) -> bool:
 def objects(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Yield each object of a file as a line."""
     found = _Objects()
-    for piece in pieces:
-        yield from found.read(piece)
+    try:
+        for piece in pieces:
+            yield from found.read(piece)
+    except Exception:  # what came before a fault counts
+        yield from found.read_rest()
+        raise
     yield from found.end()
 
 
@@ -94,6 +98,8 @@ class _Objects:
     """Cuts bytes, which come in pieces, into objects."""
 
     def __init__(self) -> None:
+        self._more: list[bytes] = []  # pieces that wait
+        self._waiting = 0  # bytes of them
         self._bytes = b""
         self._read = 0  # of them
         self._open: list[tuple[bytes, bytes]] = []  # brackets, and the names before them; "*" of arrays of records
@@ -104,8 +110,16 @@ class _Objects:
         self._in_string = False  # whose beginning is forgotten
 
     def read(self, piece: bytes) -> Iterator[bytes]:
-        """Yield the objects that end in this piece."""
-        self._bytes += piece
+        """Yield the objects that end in this piece; in a later one, where much would be looked at once more."""
+        self._more.append(piece)
+        self._waiting += len(piece)
+        if self._waiting >= len(self._bytes) - self._read:
+            yield from self.read_rest()
+
+    def read_rest(self) -> Iterator[bytes]:
+        """Yield the objects that end in the pieces that wait."""
+        self._bytes += b"".join(self._more)
+        self._more, self._waiting = [], 0
         if self._in_string:
             rest = _REST_OF_STRING.match(self._bytes)
             assert rest is not None  # it matches anything
@@ -141,7 +155,8 @@ class _Objects:
         yield from self._forget(last, in_string)
 
     def end(self) -> Iterator[bytes]:
-        """Yield what is left: an object that breaks off."""
+        """Yield what is left: the last objects, and one that breaks off."""
+        yield from self.read_rest()
         yield from _gap(self._bytes[max(self._start, 0) if self._start >= 0 else self._read :])
 
     def _is_between(self) -> bool:

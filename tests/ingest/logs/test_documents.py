@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,42 @@ def test_an_object_that_is_too_long_is_one_line_and_costs_no_other() -> None:
     found = list(documents.objects(text[at : at + 100_000] for at in range(0, len(text), 100_000)))
     assert [json.loads(line) for line in (found[0], found[-1])] == LINES
     assert (len(found), len(found[1])) == (3, documents.LONGEST + 1)
+
+
+class Looking:
+    """The pattern of tokens, and how many bytes it was given to look at."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._pattern = documents._TOKEN
+
+    def finditer(self, text: bytes, at: int = 0) -> Iterator[re.Match[bytes]]:
+        self.bytes += len(text) - at
+        return self._pattern.finditer(text, at)
+
+
+@pytest.mark.parametrize("between", ["x", '","', " "])
+def test_a_long_object_is_looked_at_a_few_times_however_short_its_pieces(
+    monkeypatch: pytest.MonkeyPatch, between: str
+) -> None:
+    looking = Looking()
+    monkeypatch.setattr(documents, "_TOKEN", looking)
+    text = b'[{"a":["' + between.encode() * 200_000 + b'"]},{"b":1}]'
+    found = list(documents.objects(text[at : at + 500] for at in range(0, len(text), 500)))
+    assert len(found) == 2
+    assert looking.bytes < 4 * len(text)
+
+
+def test_every_object_before_a_fault_is_a_line() -> None:
+    def broken() -> Iterator[bytes]:
+        yield b'[{"a":"' + b"x" * 5_000
+        yield b'"},{"b":1},{"c'
+        raise EOFError
+
+    found = documents.objects(broken())
+    assert [len(next(found)), next(found)] == [5_009, b'{"b":1}\n']
+    with pytest.raises(EOFError):
+        next(found)
 
 
 @pytest.mark.parametrize(
