@@ -51,7 +51,12 @@ _EVENT_FIELDS = (("type", "url"), ("type", "name"), ("visitor", "url"), ("user",
 def json(line: str) -> Request | NotUnderstood:
     """Parse an object whose fields have names that `fields.NAMES` knows."""
     given = json_object(line)
-    return _NO_LINE if given is None else _read(given, inside=False)
+    return _NO_LINE if given is None else request_in(given)
+
+
+def request_in(given: dict[str, Any]) -> Request | NotUnderstood:
+    """Read an object as `json` does a line."""
+    return _read(given, inside=False)
 
 
 def begins_object(line: str) -> bool:

@@ -150,6 +150,56 @@ def test_lines_stay_lines(tmp_path: Path) -> None:
         assert documents.kind_of(line.encode() + b"\n") is None
 
 
+OF_ITS_OWN: dict[str, Any] = {
+    "items": {"items": [{"sku": "a"}, {"sku": "b"}]},
+    "data": {"data": [{"a": 1}], "status": "paid"},
+    "value": {"value": [{"a": 1}]},
+    "events": {"records": [{"url": "https://example.com/", "type": "pageview"}]},
+    "pairs": {"values": [["a", "b"], ["c", "d"]]},
+    "both": {"rows": [{"values": [["a", "b"]]}, {"a": 1}], "data": {"result": [{"a": 1}]}},
+    "deeper": {"props": {"values": [["a", "b"]]}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["lines", "behind another", "over lines", "an array", "an array over lines"])
+@pytest.mark.parametrize("name", OF_ITS_OWN)
+@pytest.mark.parametrize("shape", ["json", "events"])
+def test_an_array_of_a_record_is_a_part_of_it(tmp_path: Path, shape: str, name: str, how: str) -> None:
+    made = [{**OF_ITS_OWN[name], **record} for record in (EVENTS if shape == "events" else LINES)]
+    made = [{**record, **OF_ITS_OWN[name]} for record in made] if shape == "events" else made
+    text = {
+        "lines": "\n".join(map(json.dumps, made)),
+        "behind another": "\n".join(map(json.dumps, [{"level": "info", "msg": "start", "data": [{"a": 1}]}, *made])),
+        "over lines": "\n".join(json.dumps(record, indent=2) for record in made),
+        "an array": json.dumps(made),
+        "an array over lines": json.dumps(made, indent=2),
+    }[how]
+    path = tmp_path / "some.log"
+    found, times, wrong = read(path, text)
+    assert (found, times, len(wrong)) == (shape, [NOON, NOON + 1_000], int(how == "behind another" and shape == "json"))
+    with opened(str(path)) as file:
+        lines = [json.loads(line) for piece in file for line in lines_of(piece)]
+    assert lines[-2:] == made
+
+
+def test_records_are_the_lines_of_an_object_however_they_name_their_fields(tmp_path: Path) -> None:
+    lines = [
+        {"my_time_iso8601": line["time_iso8601"], "my_remote_addr": line["remote_addr"], "my_request_method": "GET",
+         "my_request_uri": "/", "my_status_code": "200"} for line in LINES]  # fmt: skip
+    assert read(tmp_path / "some.log", json.dumps({"records": lines})) == ("json", [NOON, NOON + 1_000], [])
+    listed = {"type": "list", "url": "https://api.example.com/", "data": LINES}
+    assert read(tmp_path / "some.log", json.dumps(listed)) == ("json", [NOON, NOON + 1_000], [])
+
+
+@pytest.mark.parametrize("count", [2, 20_000])
+def test_records_come_out_in_order_also_of_an_object_that_is_too_long_to_wait_for(count: int) -> None:
+    numbers = [{"n": n, "values": [{"a": "x" * 40}]} for n in range(count)]
+    text = json.dumps({"took": 1, "data": {"result": numbers, "more": ["x" * 9] * 9}}).encode()
+    found = list(documents.objects(text[at : at + 9_000] for at in range(0, len(text), 9_000)))
+    assert [json.loads(line) for line in found] == numbers
+    assert len(text) > documents.LONGEST or count == 2
+
+
 def test_an_object_that_is_too_long_is_one_line_and_costs_no_other() -> None:
     long = {"a": "x" * 3 * documents.LONGEST, "b": [{"c": ["y" * 9] * 200_000}]}
     text = json.dumps([LINES[0], long, LINES[1]]).encode()
