@@ -3,7 +3,7 @@
 That is an array, objects over many lines, several on one line, and what a platform's search returns around its records:
 Amazon's `Records` and `logEvents`, Azure's `records`, Elastic's `hits`, Loki's `values`. A table with its names in the
 first line, as CDNs and search pages export, becomes an object a row. Whatever does not fit stays a line, for its
-reader to say why. At most `LONGEST` bytes of a file are held at once.
+reader to say why. At most a few times `LONGEST` bytes of a file are held at once.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from ingest.logs import formats
 from ingest.logs.formats.fields import compact, fields_of
-from ingest.logs.formats.json_lines import WRAPPERS, is_event, json_object, named_in
+from ingest.logs.formats.json_lines import WRAPPERS, is_event, json_object, named_in, request_in
 
 LONGEST = 1_000_000  # bytes of an object
 _HOLDING = frozenset(
@@ -27,7 +29,10 @@ _DEEPER = ((b"hits", b"hits"), (b"data", b"result"))
 # Arrays of records wherever they stand: Loki's of a time in nanoseconds and a line, OpenTelemetry's of a resource.
 _PAIRS, _LISTS = b"values", b"results"
 _INNER = (_PAIRS, b"scopelogs", b"logrecords")
+_WITH_RECORDS = _HOLDING.union(_INNER)
 _SEPARATORS = ",;\t|"
+_UNQUOTED = "\t|"  # between which a quote mostly is a character as any other
+_QUOTED = re.compile(r'"(?:[^"]|"")*+"')
 _ABOVE = 20  # lines above a table, at most
 _FEWEST = 2  # columns of a table
 
@@ -37,6 +42,8 @@ _REST_OF_STRING = re.compile(rb'(?:[^"\\\n]|\\[^\n])*+(["\n])?')
 _HOLDS_RECORDS = re.compile(rb'"([A-Za-z]{4,12})"\s*:\s*\[\s*[\[{]')
 _NOT_BLANK = re.compile(rb"[^\s]")
 _DEEPEST = 1_000  # brackets that are open
+_INSIDE = 3  # objects, each in an array of records of the one before
+_OF_EVENTS = frozenset(("ts", "visitor", "user"))  # an event that is imported has two of them
 _GAP = b" \t\r\n,;\x1e"
 
 
@@ -73,37 +80,77 @@ def _is_of_objects(text: bytes) -> bool:
 def _holds_records(line: bytes) -> bool:
     """Return whether an object has an array of records, and is no record itself."""
     names = (found[1].lower() for found in _HOLDS_RECORDS.finditer(line))
-    if not any(name in _HOLDING or name in _INNER for name in names):
+    return not _WITH_RECORDS.isdisjoint(names) and not _is_record(line)
+
+
+def _is_record(text: bytes) -> bool:
+    """Return whether an object is a request or an event also without the arrays of records in it."""
+    given = json_object(formats.decoded(text))
+    if given is None:
         return False
-    text = formats.decoded(line)
-    given = json_object(text)
-    return given is None or not (isinstance(formats.json(text), formats.Request) or is_event(given))
+    rest = _without_records(given)
+    is_own = is_event(rest) and not _OF_EVENTS.isdisjoint(rest)
+    return is_own or isinstance(request_in(rest), formats.Request)
+
+
+def _without_records(given: dict[str, Any], deeper: bool = True) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        key = name.lower().encode("utf-8", "replace")
+        if isinstance(value, list) and value and isinstance(value[0], dict | list) and key in _WITH_RECORDS:
+            continue
+        found[name] = _without_records(value, deeper=False) if isinstance(value, dict) and deeper else value
+    return found
 
 
 def objects(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Yield each object of a file as a line."""
     found = _Objects()
-    for piece in pieces:
-        yield from found.read(piece)
+    try:
+        for piece in pieces:
+            yield from found.read(piece)
+    except Exception:  # what came before a fault counts
+        yield from found.read_rest()
+        raise
     yield from found.end()
 
 
+@dataclass
+class _Object:
+    """One that is being read."""
+
+    start: int  # its first byte; -1 where its bytes are not kept, for it is too long
+    depth: int  # brackets around it
+    lines: list[bytes] | None = None  # of the records found in it; None where there are none
+
+
 class _Objects:
-    """Cuts bytes, which come in pieces, into objects."""
+    """Cuts bytes, which come in pieces, into objects.
+
+    What is in an array of records waits until the object around it ends: of an event, or a request, such an array is a
+    part. An object that is too long to be one is not waited for."""
 
     def __init__(self) -> None:
+        self._more: list[bytes] = []  # pieces that wait
+        self._waiting = 0  # bytes of them
         self._bytes = b""
         self._read = 0  # of them
-        self._open: list[tuple[bytes, bytes]] = []  # brackets, and the names before them; "*" of arrays of records
-        self._start = -1  # of the object that is being read
-        self._depth = 0  # of that object
+        self._open: list[bytes | None] = []  # the names before open brackets; None of arrays of records
+        self._objects: list[_Object] = []  # each in an array of records of the one before
         self._name = b""  # the string before the next bracket
-        self._too_long = False
         self._in_string = False  # whose beginning is forgotten
 
     def read(self, piece: bytes) -> Iterator[bytes]:
-        """Yield the objects that end in this piece."""
-        self._bytes += piece
+        """Yield the objects that end in this piece; in a later one, where much would be looked at once more."""
+        self._more.append(piece)
+        self._waiting += len(piece)
+        if self._waiting >= len(self._bytes) - self._read:
+            yield from self.read_rest()
+
+    def read_rest(self) -> Iterator[bytes]:
+        """Yield the objects that end in the pieces that wait."""
+        self._bytes += b"".join(self._more)
+        self._more, self._waiting = [], 0
         if self._in_string:
             rest = _REST_OF_STRING.match(self._bytes)
             assert rest is not None  # it matches anything
@@ -120,18 +167,17 @@ class _Objects:
                 if not self._is_between():
                     self._read = token.end()
                 continue
-            begins_record = text == b"[" and self._holds_records(self._name)
+            begins_record = text == b"[" and self._may_hold_records(self._name)
             first = _NOT_BLANK.search(self._bytes, token.end()) if begins_record else None
             if begins_record and first is None:
                 break  # what it holds comes in the next piece
             if self._is_between():
-                yield from _gap(self._bytes[last : token.start()])
+                yield from self._given(_gap(self._bytes[last : token.start()]))
             if text in b"{[":
                 if len(self._open) == _DEEPEST:  # it is none of ours: what follows begins anew
-                    if self._start >= 0 and not self._too_long:
-                        yield from _gap(self._bytes[self._start : token.start()])
-                    self._open, self._start = [], -1
-                self._begin(text, token.start(), first[0] if first else b"")
+                    yield from self._broken_off(token.start())
+                    self._open, self._objects = [], []
+                self._begin(token.start(), first[0] if first else b"")
             else:
                 yield from self._close(token.end())
             self._read = last = token.end()
@@ -139,59 +185,85 @@ class _Objects:
         yield from self._forget(last, in_string)
 
     def end(self) -> Iterator[bytes]:
-        """Yield what is left: an object that breaks off."""
-        yield from _gap(self._bytes[max(self._start, 0) if self._start >= 0 else self._read :])
+        """Yield what is left: the last objects, and one that breaks off."""
+        yield from self.read_rest()
+        yield from self._broken_off(len(self._bytes))
+        if not self._objects or self._objects[-1].start < 0 or self._objects[-1].lines is not None:
+            yield from _gap(self._bytes[self._read :])
+
+    def _broken_off(self, end: int) -> Iterator[bytes]:
+        """Yield what is known of the objects that are being read."""
+        for each in self._objects:
+            if each.lines is not None:
+                yield from each.lines
+            elif each.start >= 0:
+                yield from _gap(self._bytes[each.start : end])
 
     def _is_between(self) -> bool:
         """Return whether what stands here is outside of all objects."""
-        return self._start < 0 and (not self._open or self._open[-1][1] == b"*")
+        return not self._open or self._open[-1] is None
 
-    def _holds_records(self, name: bytes) -> bool:
+    def _may_hold_records(self, name: bytes) -> bool:
         if not self._open:
             return True
         if name in _INNER:
-            return True
-        if self._start < 0 or self._depth or len(self._open) > 2:
+            return len(self._objects) <= _INSIDE
+        if len(self._objects) != 1 or self._objects[0].depth or self._objects[0].lines is not None:
             return False
-        return name in _HOLDING if len(self._open) == 1 else (self._open[1][1], name) in _DEEPER
+        if len(self._open) == 1:
+            return name in _HOLDING
+        return len(self._open) == 2 and (self._open[1], name) in _DEEPER
 
-    def _begin(self, bracket: bytes, at: int, holds: bytes) -> None:
+    def _begin(self, at: int, holds: bytes) -> None:
         """Go into an object or array; `holds` is what an array of records begins with, b"" of all else."""
-        name = self._name
-        inside = self._open[-1][1] if self._open else b"*"
+        name: bytes | None = self._name
         of_lists = (name == _PAIRS and bool(self._open), name == _LISTS)
         if (holds == b"{" and not of_lists[0]) or (holds == b"[" and any(of_lists)):
-            self._start, name = -1, b"*"
-        elif self._start < 0 and inside == b"*":
-            self._start, self._depth, self._too_long = at, len(self._open), False
-        self._open.append((bracket, name))
+            name = None
+            if self._objects and self._objects[-1].lines is None:
+                self._objects[-1].lines = []
+        elif self._is_between():
+            self._objects.append(_Object(at, len(self._open)))
+        self._open.append(name)
 
     def _close(self, end: int) -> Iterator[bytes]:
         if self._open:
             self._open.pop()
-        if self._start >= 0 and len(self._open) == self._depth:
-            if not self._too_long:
-                yield _line(self._bytes[self._start : end])
-            self._start = -1
+        if not self._objects or len(self._open) != self._objects[-1].depth:
+            return
+        ended = self._objects.pop()
+        if ended.start >= 0:
+            text = self._bytes[ended.start : end]
+            yield from self._given([_line(text)] if ended.lines is None or _is_record(text) else ended.lines)
+
+    def _given(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield lines, or keep them with the object in which they were found."""
+        around = self._objects[-1] if self._objects else None
+        if around is not None and around.start >= 0 and around.lines is not None:
+            around.lines.extend(lines)
+        else:
+            yield from lines
 
     def _forget(self, last: int, in_string: bool) -> Iterator[bytes]:
         """Keep of the bytes what has no end yet; of an object that is too long, nothing but its first bytes."""
-        if self._start >= 0 and len(self._bytes) - self._start > LONGEST and not self._too_long:
-            yield _line(self._bytes[self._start : self._start + LONGEST])
-            self._too_long = True
-        keep = self._read
-        if self._start >= 0:
-            keep = self._read if self._too_long else self._start
-        elif self._is_between():
-            keep = last
+        for each in self._objects:
+            if each.start >= 0 and len(self._bytes) - each.start > LONGEST:
+                if each.lines is None:
+                    yield _line(self._bytes[each.start : each.start + LONGEST])
+                else:
+                    yield from each.lines
+                    each.lines = []
+                each.start = -1
+        keep = last if self._is_between() else self._read
+        keep = next((each.start for each in self._objects if each.start >= 0), keep)
         if len(self._bytes) - keep > 2 * LONGEST:  # a string without an end, or no object
             if self._is_between():
                 yield from _gap(self._bytes[keep:])
             escapes = len(self._bytes) - len(self._bytes.rstrip(b"\\"))
             self._in_string, keep = in_string, len(self._bytes) - escapes % 2
         self._bytes, self._read = self._bytes[keep:], max(self._read - keep, 0)
-        if self._start >= 0:
-            self._start = 0
+        for each in self._objects:
+            each.start = max(each.start - keep, -1)
 
 
 def _gap(text: bytes) -> Iterator[bytes]:
@@ -223,26 +295,63 @@ def rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
     lines = _lines(pieces)
     first = next(line for line in lines if not _is_above(line.encode("utf-8", "surrogateescape")))
     names, separator = _header(first.encode("utf-8", "surrogateescape")) or ([], ",")
-    kept: list[str] = []
-
-    def tee() -> Iterator[str]:
-        for line in lines:
-            kept.append(line)
-            yield line
-
-    table = csv.reader(tee(), delimiter=separator)
-    while True:
-        kept.clear()
-        try:
-            row = next(table, None)
-        except csv.Error:  # a cell without an end
-            row = []
-        if row is None:
-            return
+    parted = _rows_of_lines if separator in _UNQUOTED else _quoted_rows
+    for row, line in parted(lines, separator, len(names)):
         if len(row) == len(names):
             yield json.dumps(dict(zip(names, row, strict=True))).encode() + b"\n"
         else:
-            yield " ".join("".join(kept).splitlines()).encode("utf-8", "surrogateescape")[:LONGEST] + b"\n"
+            yield " ".join(line.splitlines()).encode("utf-8", "surrogateescape")[:LONGEST] + b"\n"
+
+
+def _rows_of_lines(lines: Iterator[str], separator: str, columns: int) -> Iterator[tuple[list[str], str]]:
+    """Yield the cells of each line, and the line. A quote counts where a cell begins and ends with one."""
+    for line in lines:
+        cells = line.rstrip("\r\n").split(separator)
+        if len(cells) == columns:
+            yield [cell[1:-1].replace('""', '"') if _QUOTED.fullmatch(cell) else cell for cell in cells], line
+        else:
+            yield _cells(line, separator), line
+
+
+def _quoted_rows(lines: Iterator[str], separator: str, columns: int) -> Iterator[tuple[list[str], str]]:
+    """Yield the cells of each row, which may hold separators and line ends in quotes, and its lines.
+
+    Lines of which a quote that nobody meant would make one row are a row each."""
+    kept: list[str] = []
+    length = 0
+
+    def following() -> str | None:
+        nonlocal length
+        line = next(lines, None)
+        if line is not None:
+            kept.append(line)
+            length += len(line)
+            if length > LONGEST:
+                raise csv.Error("a cell has no end")
+        return line
+
+    table = csv.reader(iter(following, None), delimiter=separator, strict=True)
+    while True:
+        kept.clear()
+        length = 0
+        try:
+            row = next(table, None)
+        except csv.Error:  # a cell without an end, or with something behind it
+            row = []
+        if row is None:
+            return
+        if len(row) == columns and (len(kept) == 1 or any(len(_cells(line, separator)) != columns for line in kept)):
+            yield row, "".join(kept)
+        else:
+            yield from ((_cells(line, separator), line) for line in kept)
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    """Return the cells of one line, of which the last may lack its end."""
+    try:
+        return next(csv.reader([line.rstrip("\r\n")], delimiter=separator), [])
+    except csv.Error:  # longer than a cell may be
+        return []
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:

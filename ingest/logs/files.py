@@ -12,6 +12,7 @@ import re
 import sys
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -42,9 +43,6 @@ _NOT_UNPACKED = {
 # access.log.2.gz, access-20250601.log: the name of the log, and what rotation put into it.
 _PACKED = re.compile(r"\.(?:gz|bz2|xz|zst|lzma|lz4)$")
 _ROTATED = re.compile(r"(?P<log>.+?)(?:\.(?P<number>[0-9]{1,3})|[-.](?P<day>[0-9]{4}-?[0-9]{2}-?[0-9]{2}))")
-
-
-# Of files that break off or are damaged; lz4 raises RuntimeError.
 
 
 class ImportFailed(Exception):
@@ -157,14 +155,27 @@ def _members(name: str) -> list[str]:
             if file.read(len(_ZIP)) != _ZIP:
                 return [name]
         with zipfile.ZipFile(name) as archive:
-            infos = [info for info in archive.infolist() if not _NO_LOGS.fullmatch(info.filename)]
+            infos = {name: info for name, info in _by_name(archive).items() if not _NO_LOGS.fullmatch(info.filename)}
     except (OSError, zipfile.BadZipFile):  # opening it tells what is wrong
         return [name]
     if len(infos) > _MEMBERS:
         raise ImportFailed(f"{name}: more than {_MEMBERS:,} files are in it: unpack it, and import the folder's files")
-    if sum(info.compress_size for info in infos) > Path(name).stat().st_size:
+    if sum(info.compress_size for info in infos.values()) > Path(name).stat().st_size:
         raise ImportFailed(f"{name}: its files overlap, as no program packs them: it is made to be unpacked for ever")
-    return [f"{name}/{info.filename}" for info in infos]
+    return [f"{name}/{member}" for member in infos]
+
+
+def _by_name(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return all that is in an archive, each by a name of its own: a second `access.log` is `access.log (2)`."""
+    again: Counter[str] = Counter()
+    found: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename
+        while name in found:
+            again[info.filename] += 1
+            name = f"{info.filename} ({again[info.filename] + 1})"
+        found[name] = info
+    return found
 
 
 def _opened_in_archive(name: str) -> LogFile:
@@ -172,7 +183,7 @@ def _opened_in_archive(name: str) -> LogFile:
     end = next(slash for slash in slashes if slash and Path(name[:slash]).is_file())
     try:
         with zipfile.ZipFile(name[:end]) as archive:  # its file stays open as long as the member is
-            info = archive.getinfo(name[end + 1 :])
+            info = _by_name(archive)[name[end + 1 :]]
             return LogFile(name, archive.open(info), info.file_size)
     except KeyError as error:
         raise ImportFailed(f"{name} cannot be read: no such file is in the archive") from error

@@ -51,7 +51,12 @@ _EVENT_FIELDS = (("type", "url"), ("type", "name"), ("visitor", "url"), ("user",
 def json(line: str) -> Request | NotUnderstood:
     """Parse an object whose fields have names that `fields.NAMES` knows."""
     given = json_object(line)
-    return _NO_LINE if given is None else _read(given, inside=False)
+    return _NO_LINE if given is None else request_in(given)
+
+
+def request_in(given: dict[str, Any]) -> Request | NotUnderstood:
+    """Read an object as `json` does a line."""
+    return _read(given, inside=False)
 
 
 def begins_object(line: str) -> bool:
@@ -136,8 +141,10 @@ def _as_without_grok(given: dict[str, Any], values: dict[str, str]) -> None:
 
 
 def is_event(given: dict[str, Any]) -> bool:
-    """Return whether an object looks like an event of our own rather than a line of a log."""
-    is_request = "method" in given or "status" in given
+    """Return whether an object looks like an event of our own rather than a line of a log.
+
+    An event may have fields of its sender's, so one field of a request makes it none."""
+    is_request = "method" in given and "status" in given and "visitor" not in given and "user" not in given
     return not is_request and any(all(name in given for name in names) for names in _EVENT_FIELDS)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,100 @@ def test_what_breaks_off_or_does_not_fit_is_a_line_that_is_not_understood(tmp_pa
     assert (shape, times, wrong) == ("json", [NOON, NOON + 1_000], [b"oops"])
 
 
+def as_table(separator: str, cell: str, wrong: int, rows: int) -> str:
+    """A table nobody quoted, whose last column is the agent; that of one row is `cell`."""
+    first = [[VALUES[0].format(n % 10), *VALUES[1:3], f"/{n}", "200"] for n in range(rows)]
+    lines = [[*NAMES], *([*cells, cell if n == wrong else "x y"] for n, cells in enumerate(first))]
+    return "\n".join(map(separator.join, lines)) + "\n"
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("cell", ['"Mozilla/5.0 x', '"', '"Mozilla" 5.0', 'Mozilla "5.0', '""', 'x"'])
+@pytest.mark.parametrize(("wrong", "rows"), [(10, 3_500), (19, 20)])
+def test_a_quote_in_a_cell_swallows_no_row(tmp_path: Path, separator: str, cell: str, wrong: int, rows: int) -> None:
+    shape, times, lines = read(tmp_path / "table", as_table(separator, cell, wrong, rows))
+    assert (shape, len(times), lines) == ("json", rows, [])
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_quote_that_a_later_row_ends_swallows_no_row(tmp_path: Path, separator: str) -> None:
+    text = as_table(separator, '"Mozilla/5.0 x', 3, 20).replace("x y", 'x y"', 9).replace('x y"', "x y", 8)
+    assert len(read(tmp_path / "table", text)[1]) == 20
+    inside = as_table(separator, "x", 3, 20).replace(f"GET{separator}/3", f'"GET{separator}/3')
+    shape, times, lines = read(tmp_path / "inside", inside)
+    assert (shape, len(times), len(lines)) == ("json", 19, 1)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_quoted_cells_hold_separators_and_quotes(tmp_path: Path, separator: str) -> None:
+    cell = f'"Mozilla ""5{separator}0"""'
+    (_, found) = list(documents.rows([as_table(separator, cell, 0, 2).encode()]))[::-1]
+    assert json.loads(found)["http_user_agent"] == f'Mozilla "5{separator}0"'
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_quoted_cells_hold_line_ends(separator: str) -> None:
+    for cell in ('"Mozilla\n5"', f'"Mozilla\n5{separator}""0"""'):
+        found = [json.loads(row) for row in documents.rows([as_table(separator, cell, 1, 3).encode()])]
+        assert [row["request_uri"] for row in found] == ["/0", "/1", "/2"]
+        assert found[1]["http_user_agent"] == cell[1:-1].replace('""', '"')
+
+
 def test_lines_stay_lines(tmp_path: Path) -> None:
     ones = "".join(json.dumps({**line, "records": [{"a": 1}], "values": [["a", "b"]]}) + "\n" for line in LINES)
     assert read(tmp_path / "lists", ones) == ("json", [NOON, NOON + 1_000], [])
     for line in ('192.0.2.7 - - [01/Jun/2025:12:00:00 +0000] "GET /a,b,c HTTP/1.1" 200 5', '{"a": "b', "[x] {", "a,b"):
         assert documents.kind_of(line.encode() + b"\n") is None
+
+
+OF_ITS_OWN: dict[str, Any] = {
+    "items": {"items": [{"sku": "a"}, {"sku": "b"}]},
+    "data": {"data": [{"a": 1}], "status": "paid"},
+    "value": {"value": [{"a": 1}]},
+    "events": {"records": [{"url": "https://example.com/", "type": "pageview"}]},
+    "pairs": {"values": [["a", "b"], ["c", "d"]]},
+    "both": {"rows": [{"values": [["a", "b"]]}, {"a": 1}], "data": {"result": [{"a": 1}]}},
+    "deeper": {"props": {"values": [["a", "b"]]}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["lines", "behind another", "over lines", "an array", "an array over lines"])
+@pytest.mark.parametrize("name", OF_ITS_OWN)
+@pytest.mark.parametrize("shape", ["json", "events"])
+def test_an_array_of_a_record_is_a_part_of_it(tmp_path: Path, shape: str, name: str, how: str) -> None:
+    made = [{**OF_ITS_OWN[name], **record} for record in (EVENTS if shape == "events" else LINES)]
+    made = [{**record, **OF_ITS_OWN[name]} for record in made] if shape == "events" else made
+    text = {
+        "lines": "\n".join(map(json.dumps, made)),
+        "behind another": "\n".join(map(json.dumps, [{"level": "info", "msg": "start", "data": [{"a": 1}]}, *made])),
+        "over lines": "\n".join(json.dumps(record, indent=2) for record in made),
+        "an array": json.dumps(made),
+        "an array over lines": json.dumps(made, indent=2),
+    }[how]
+    path = tmp_path / "some.log"
+    found, times, wrong = read(path, text)
+    assert (found, times, len(wrong)) == (shape, [NOON, NOON + 1_000], int(how == "behind another" and shape == "json"))
+    with opened(str(path)) as file:
+        lines = [json.loads(line) for piece in file for line in lines_of(piece)]
+    assert lines[-2:] == made
+
+
+def test_records_are_the_lines_of_an_object_however_they_name_their_fields(tmp_path: Path) -> None:
+    lines = [
+        {"my_time_iso8601": line["time_iso8601"], "my_remote_addr": line["remote_addr"], "my_request_method": "GET",
+         "my_request_uri": "/", "my_status_code": "200"} for line in LINES]  # fmt: skip
+    assert read(tmp_path / "some.log", json.dumps({"records": lines})) == ("json", [NOON, NOON + 1_000], [])
+    listed = {"type": "list", "url": "https://api.example.com/", "data": LINES}
+    assert read(tmp_path / "some.log", json.dumps(listed)) == ("json", [NOON, NOON + 1_000], [])
+
+
+@pytest.mark.parametrize("count", [2, 20_000])
+def test_records_come_out_in_order_also_of_an_object_that_is_too_long_to_wait_for(count: int) -> None:
+    numbers = [{"n": n, "values": [{"a": "x" * 40}]} for n in range(count)]
+    text = json.dumps({"took": 1, "data": {"result": numbers, "more": ["x" * 9] * 9}}).encode()
+    found = list(documents.objects(text[at : at + 9_000] for at in range(0, len(text), 9_000)))
+    assert [json.loads(line) for line in found] == numbers
+    assert len(text) > documents.LONGEST or count == 2
 
 
 def test_an_object_that_is_too_long_is_one_line_and_costs_no_other() -> None:
@@ -116,6 +206,42 @@ def test_an_object_that_is_too_long_is_one_line_and_costs_no_other() -> None:
     found = list(documents.objects(text[at : at + 100_000] for at in range(0, len(text), 100_000)))
     assert [json.loads(line) for line in (found[0], found[-1])] == LINES
     assert (len(found), len(found[1])) == (3, documents.LONGEST + 1)
+
+
+class Looking:
+    """The pattern of tokens, and how many bytes it was given to look at."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._pattern = documents._TOKEN
+
+    def finditer(self, text: bytes, at: int = 0) -> Iterator[re.Match[bytes]]:
+        self.bytes += len(text) - at
+        return self._pattern.finditer(text, at)
+
+
+@pytest.mark.parametrize("between", ["x", '","', " "])
+def test_a_long_object_is_looked_at_a_few_times_however_short_its_pieces(
+    monkeypatch: pytest.MonkeyPatch, between: str
+) -> None:
+    looking = Looking()
+    monkeypatch.setattr(documents, "_TOKEN", looking)
+    text = b'[{"a":["' + between.encode() * 200_000 + b'"]},{"b":1}]'
+    found = list(documents.objects(text[at : at + 500] for at in range(0, len(text), 500)))
+    assert len(found) == 2
+    assert looking.bytes < 4 * len(text)
+
+
+def test_every_object_before_a_fault_is_a_line() -> None:
+    def broken() -> Iterator[bytes]:
+        yield b'[{"a":"' + b"x" * 5_000
+        yield b'"},{"b":1},{"c'
+        raise EOFError
+
+    found = documents.objects(broken())
+    assert [len(next(found)), next(found)] == [5_009, b'{"b":1}\n']
+    with pytest.raises(EOFError):
+        next(found)
 
 
 @pytest.mark.parametrize(

@@ -100,3 +100,10 @@ def test_an_event_with_a_value_that_nobody_can_keep_is_not_understood(value: byt
     line = json.dumps(NEEDED | {"props": {"plan": "?"}}).encode().replace(b'"?"', value)
     found = read([line, b"[" + line + b","])
     assert (len(found.accepted), [number for number, *_ in found.not_understood]) == (0, [1, 2])
+
+
+@pytest.mark.parametrize("more", [{"method": "GET"}, {"status": "paid"}, {"method": "card", "status": "paid"}])
+def test_an_event_with_a_field_that_requests_have_is_an_event(more: dict[str, str]) -> None:
+    for event in (NEEDED, NEEDED | {"type": "custom", "name": "login"}):
+        assert formats.detect([json.dumps(event | more).encode()]) == "events"
+    assert formats.detect([json.dumps({"ts": 5, "url": "/", "method": "GET", "status": 200}).encode()]) is None

@@ -10,6 +10,7 @@ import io
 import itertools
 import lzma
 import tarfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -138,6 +139,22 @@ def test_a_zip_archive_is_the_files_in_it(tmp_path: Path) -> None:
         assert (b"".join(whole), whole.fault) == (TEXT, None)
         list(broken)
         assert broken.fault is not None
+
+
+def test_files_of_one_name_in_a_zip_archive_are_each_read(tmp_path: Path) -> None:
+    path = tmp_path / "log.zip"
+    members = ["access.log", "access.log (2)", "access.log", "access.log (2)", "access.log"]
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, member in enumerate(members):
+            with warnings.catch_warnings(action="ignore"):
+                archive.writestr(member, f"{number}")
+    names = named([str(path)])
+    assert names[:2] == [f"{path}/access.log", f"{path}/access.log (2)"]
+    found = []
+    for name in names:
+        with opened(name) as file:
+            found += list(file)
+    assert sorted(found) == [b"0", b"1", b"2", b"3", b"4"]
 
 
 def test_a_zip_archive_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
