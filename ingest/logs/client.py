@@ -91,11 +91,18 @@ def _first_client(text: str) -> Client | None:
             continue
         if is_proxy(address):
             for later, its_field in enumerate(fields[index + 1 :], index + 1):
-                its = address_in(its_field)
+                its = address_in(its_field) if _may_be_passed_on(fields, index, later) else None
                 if its is not None and not is_proxy(its):
                     return Client(its, _host_before(fields, index) or _host_in(fields[later - 1]))
         return Client(address, _host_before(fields, index) or _host_behind(fields, index))
     return None
+
+
+def _may_be_passed_on(fields: list[str], index: int, later: int) -> bool:
+    """Return whether a field may be what the balancer at `index` passed on: the user, who may be called anything, not.
+
+    It stands right behind the balancer's address, or further behind with ident and user following."""
+    return later == index + 1 or later + 2 < len(fields)
 
 
 def _host_before(fields: list[str], index: int) -> str:

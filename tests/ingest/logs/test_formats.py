@@ -196,6 +196,12 @@ def test_a_byte_of_json_that_is_no_utf8_is_kept() -> None:
         ("10.0.0.5 - [192.0.2.1] - -", Client("192.0.2.1", "")),
         ("10.0.0.5 example.com 192.0.2.1 - -", Client("192.0.2.1", "example.com")),
         ("10.0.0.5 10.0.0.6 - -", Client("10.0.0.5", "")),
+        ("10.0.0.5 - 8.8.8.8", Client("10.0.0.5", "")),  # users may be called anything
+        ("10.0.0.5 - 8.8.8.8 ann", Client("10.0.0.5", "")),
+        ("10.0.0.5 example.com 8.8.8.8", Client("10.0.0.5", "example.com")),
+        ("example.com 192.168.1.10 - 8.8.8.8", Client("192.168.1.10", "example.com")),
+        ("10.0.0.5 192.0.2.1 - 8.8.8.8", Client("192.0.2.1", "")),
+        ("10.0.0.5 192.0.2.1", Client("192.0.2.1", "")),
         ("192.0.2.1 example.com:8080 -", Client("192.0.2.1", "example.com")),
         ("192.0.2.1 example.com ann", Client("192.0.2.1", "example.com")),
         ("192.0.2.1 - john.doe", Client("192.0.2.1", "")),
@@ -285,6 +291,11 @@ def test_referrer_and_agent_are_found_wherever_they_stand_or_the_line_is_not_und
     ],
 )
 def test_a_line_may_be_spaced_and_dated_otherwise(line: str) -> None:
+    assert formats.combined(line) == Request("203.0.113.7", NOON, "GET", "/a", 200, "", AGENT)
+
+
+def test_a_user_called_like_an_address_hides_no_client_that_was_passed_on() -> None:
+    line = f'10.0.0.1 - 8.8.8.8 [01/Jun/2025:12:00:00 +0000] "GET /a HTTP/1.1" 200 5 "-" "{AGENT}" "203.0.113.7"'
     assert formats.combined(line) == Request("203.0.113.7", NOON, "GET", "/a", 200, "", AGENT)
 
 
