@@ -157,7 +157,7 @@ def _host_behind(fields: list[str], index: int) -> str:
 
 
 def whole_host(field: str) -> str:
-    """Return the host, without its port, of a field that can be nothing else: `example.com:443`; "" of any other."""
+    """Return the host, without its port, of a field that has the form of one: `example.com:443`; "" of any other."""
     return field.partition(":")[0].lower() if _WHOLE_HOST.fullmatch(field) else ""
 
 

@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable
 from itertools import islice, pairwise
 
-from ingest.logs.client import Client, address_in, client_of, whole_host
-from ingest.logs.formats.request import NotUnderstood, Request, request_of
+from ingest.logs.client import Client, address_in, client_of
+from ingest.logs.formats.request import NotUnderstood, Request, request_of, site_in
 from ingest.logs.formats.times import STAMP, time_in
 from ingest.logs.trust import client_in, is_internal, is_proxy, trusted
 
@@ -101,7 +101,7 @@ def _stamp_and_client(line: str) -> tuple[re.Match[str] | None, Client | None]:
 
 def host_among(before: list[str], behind: str) -> str:
     """Return the virtual host among the fields between time and request, or right behind the bytes; "" elsewhere."""
-    return next(filter(None, map(whole_host, [*before, behind])), "")
+    return next(filter(None, map(site_in, [*before, behind])), "")
 
 
 def client_behind(client: Client, quoted: list[str]) -> Client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -303,6 +304,20 @@ def test_a_user_called_like_an_address_hides_no_client_that_was_passed_on() -> N
 def test_a_host_between_time_and_request_is_the_pages(extra: str) -> None:
     found = formats.combined(f'{HEAD} "GET /a HTTP/1.1" 200 12'.replace('] "', extra))
     assert found == Request("203.0.113.7", NOON, "GET", "/a", 200, "", None, "example.com")
+
+
+@pytest.mark.parametrize(
+    "word", ["index.html", "web01.internal", "nas.local", "router.lan:80", "style.css", "a.php", "v1.2", "a.PNG"]
+)
+def test_a_dotted_word_that_is_no_domain_is_no_host(word: str) -> None:
+    for before, behind in ((f" {word}", ""), ("", f" {word}")):
+        line = f'{HEAD}{before} "GET /a HTTP/1.1" 200 12{behind} "-" "{AGENT}"'
+        assert formats.combined(line) == Request("203.0.113.7", NOON, "GET", "/a", 200, "", AGENT)
+    for name in ("site", "domain", "server.address"):
+        found = formats.json(json.dumps({
+            "remote_addr": "203.0.113.7", "msec": NOON / 1_000, "request": "GET /a HTTP/1.1", "status": 200, name: word
+        }))  # fmt: skip
+        assert found == Request("203.0.113.7", NOON, "GET", "/a", 200, "", None)
 
 
 def test_parts_of_a_second_count() -> None:

@@ -68,7 +68,7 @@ LINES = [
     line(ip="10.0.0.5", user="- 8.8.8.8") + ' "192.0.2.8"', line(ip="10.0.0.5", user="- 8.8.8.8 ann"),
     line(ip="10.0.0.5 192.0.2.7"), line(user="- 192.0.2.7", ip="10.0.0.5"), line(user="shop.example.org -"),
     line(size="512 shop.example.org"), line(size="512 0.1 shop.example.org"), line().replace("] ", "] TLSv1.3 a.b "),
-    line().replace("] ", "] 0.1 a.bb:80 "),
+    line().replace("] ", "] 0.1 a.bb:80 "), line().replace("] ", "] web01.internal "), line(size="512 index.html"),
     line(user="- john.doe"), line(ip='"192.0.2.7'), '"' + line() + '"', line(agent='a ""b"" c'), line(referrer='""'),
     *(line(ip=ip) for ip in ("[192.0.2.7]:1", "(192.0.2.7)", "for=192.0.2.7;by=x", "10.0.0.5 (192.0.2.7)")),
     *(line(stamp=stamp) for stamp in ("17/May/2015 10:05:03", "2015/05/17:10:05:03", "1431857103")),
