@@ -2,9 +2,10 @@
 
 The client is the first field that is an address, in any spelling: with a port, in brackets, as a chain of proxies
 whose first part is the client, as `Forwarded` has it, or after the name of a file, which `grep` puts before it. Where
-that one is of an internal network and a public one follows, the first is a balancer's. The field before the client may
-name the virtual host, or the one between it and the user. Where syslog, the journal or Papertrail put a head before the
-line, the host in it may be an address, but is no client.
+that one is of an internal network and a public one follows, the first is a balancer's. Where the import was told which
+proxies are trusted, all addresses are one chain instead, and the last is the line's own. The field before the client
+may name the virtual host, or the one between it and the user. Where syslog, the journal or Papertrail put a head before
+the line, the host in it may be an address, but is no client.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ _HEADS = tuple(
 _STRUCTURED = re.compile(  # data, as RFC 5424 has them behind its head
     r'^(?:-|(?:\[[^ \]="]{1,32}(?: [^ \]="]{1,32}="[^"\]]{0,255}")*+\])++) +'
 )
+_MAY_HOLD_ONE = re.compile(r"[.:,]")  # an address, or be a part of a chain
 _CHAIN_GAP = re.compile(r",[ \t]++")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:")
 _LONGEST_HEAD = 512  # characters
@@ -74,10 +76,19 @@ def client_of(text: str) -> Client | None:
 
 
 def _client_of(text: str) -> Client | None:
-    if head := _SYSLOG.search(text[:_LONGEST_HEAD]):
-        return _first_client(text[head.end() :])
-    without_tag = _SYSLOG_WITHOUT_TAG.search(text[:_LONGEST_HEAD])
-    return (without_tag and _first_client(text[without_tag.end() :])) or _first_client(text)
+    find = _first_client if trusted() is None else _last_client
+    if head := _head(_SYSLOG, text):
+        return find(text[head.end() :])
+    without_tag = _head(_SYSLOG_WITHOUT_TAG, text)
+    return (without_tag and find(text[without_tag.end() :])) or find(text)
+
+
+def _head(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """Return a head of syslog; behind trusted proxies none that follows an address, for a user may be called so."""
+    head = pattern.search(text[:_LONGEST_HEAD])
+    if head is None or trusted() is None or not any(map(address_in, text[: head.start()].split())):
+        return head
+    return None
 
 
 def _first_client(text: str) -> Client | None:
@@ -91,11 +102,46 @@ def _first_client(text: str) -> Client | None:
             continue
         if is_proxy(address):
             for later, its_field in enumerate(fields[index + 1 :], index + 1):
-                its = address_in(its_field)
+                its = address_in(its_field) if _may_be_passed_on(fields, index, later) else None
                 if its is not None and not is_proxy(its):
                     return Client(its, _host_before(fields, index) or _host_in(fields[later - 1]))
         return Client(address, _host_before(fields, index) or _host_behind(fields, index))
     return None
+
+
+def _last_client(text: str) -> Client | None:
+    """Return the client of a line that trusted proxies passed on: all addresses up to the line's own are one chain.
+
+    None also where ident and user may begin behind more than one address, and the clients would not be the same: what
+    was sent along, as a chain or as a user, may look like the rest of the line."""
+    fields = _CHAIN_GAP.sub(",", text).split()
+    parts = [_parts_of(field) if _MAY_HOLD_ONE.search(field) else [] for field in fields]
+    parts = [its if "," in field or its != [None] else [] for field, its in zip(fields, parts, strict=True)]
+    holding = [index for index, its in enumerate(parts) if its and its[-1] is not None]
+    if not holding:
+        return None
+    first = holding[0]
+    if len(holding) > 1 and _has_servers_port(fields[first]):
+        parts[first] = []
+    before = {index + 1 for index in holding}
+    own = [
+        index
+        for index in holding
+        if (left := len(fields) - index - 1) == 2 or fields[index + 1 :][:1] == ["-"] or (left < 2 and index in before)
+    ] or holding[-1:]
+    clients = {client_in([part for its in parts[: index + 1] for part in its]) for index in own}
+    ip = clients.pop()
+    if ip is None or clients:
+        return None
+    host = _host_before(fields, own[-1]) or _host_before(fields, first)
+    return Client(ip, host or _host_behind(fields, own[-1]))
+
+
+def _may_be_passed_on(fields: list[str], index: int, later: int) -> bool:
+    """Return whether a field may be what the balancer at `index` passed on: the user, who may be called anything, not.
+
+    It stands right behind the balancer's address, or further behind with ident and user following."""
+    return later == index + 1 or later + 2 < len(fields)
 
 
 def _host_before(fields: list[str], index: int) -> str:
@@ -111,7 +157,7 @@ def _host_behind(fields: list[str], index: int) -> str:
 
 
 def whole_host(field: str) -> str:
-    """Return the host, without its port, of a field that can be nothing else: `example.com:443`; "" of any other."""
+    """Return the host, without its port, of a field that has the form of one: `example.com:443`; "" of any other."""
     return field.partition(":")[0].lower() if _WHOLE_HOST.fullmatch(field) else ""
 
 
@@ -125,12 +171,17 @@ def address_in(field: str) -> str | None:
 
     The field may be the address, a chain of proxies (see `trust`), or the name of a file with the
     address after it."""
-    if trusted() is not None:  # the parts that count are at the right
-        parts = field[-_LONGEST:].split(",")[len(field) > _LONGEST :]
-        return client_in([_address_of(part) for part in parts if part.strip()])
+    if trusted() is not None:
+        return client_in(_parts_of(field))
     if len(field) > _LONGEST:
         return None
     return client_in([_address_of(part) for part in field.split(",")])
+
+
+def _parts_of(field: str) -> list[str | None]:
+    """Return the addresses of a chain of trusted proxies, None for a part that is none; what counts is at its right."""
+    parts = field[-_LONGEST:].split(",")[len(field) > _LONGEST :]
+    return [_address_of(part) for part in parts if part.strip()]
 
 
 def _address_of(part: str) -> str | None:
@@ -177,8 +228,11 @@ def _is_unused(address: str) -> bool:
 
 def _is_our_own(field: str, address: str) -> bool:
     """Return whether an address before another one is the virtual host: that of a server without another name."""
-    its_port = field.endswith((":80", ":443")) and ("." in field or "]" in field)
-    return "," not in field and (its_port or ip_address(address).is_loopback)
+    return _has_servers_port(field) or ("," not in field and ip_address(address).is_loopback)
+
+
+def _has_servers_port(field: str) -> bool:
+    return field.endswith((":80", ":443")) and ("." in field or "]" in field) and "," not in field
 
 
 def _host_in(field: str) -> str:

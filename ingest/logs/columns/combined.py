@@ -30,6 +30,7 @@ _REST = r'^(?:[ \t]+(?:"[^"]*"|[^ \t"][^ \t]*))*[ \t]*$'
 _PLAIN_CLIENT = f"^{IPV4} - [^ ]+ $"
 _INTERNAL = r"(?i)(?:^|[ \t,:\[\"])(?:10\.|172\.|192\.168\.|127\.|169\.254\.|100\.|::1|f[cde][0-9a-f]{0,2}:|::ffff:|0)"
 _CHAIN = r'"(?:[0-9A-Fa-f:]+[.:,]|\[|unknown,|-,)'
+_ENDS_AS_CHAIN = r'[0-9A-Fa-f:][.:][^"]*"'
 _LIKE_ADDRESSES = r"^(?:unknown,?[ \t]*|-,[ \t]*)*[0-9A-Fa-f:., \t\[\]]+(?:unknown|[0-9A-Fa-f:., \t\[\]])*$"
 _MAY_BE_HOST = r"(?:^|[ \t])[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]*[A-Za-z]"
 _URL = r"^[A-Za-z][A-Za-z0-9+.-]*://"
@@ -80,11 +81,14 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
         quoted &= _is_clear()
     bare = size.str.contains(_SIZE + r"[ \t]*$")
     stamp = pl.col("stamp")
+    if trusted() is not None:  # with a second time there, one came with the request
+        frame = frame.filter(~stamp.str.contains("[", literal=True))
     frame = frame.filter(
         stamp.str.contains(_STAMP) & pl.when(pl.col("referrer").is_null()).then(bare).otherwise(quoted)
     )
     hours, minutes, seconds = (stamp.str.slice(at, 2).cast(pl.Int64) for at in (12, 15, 18))
     nothing = pl.lit(None, dtype=pl.String)
+    chain = _CHAIN if trusted() is None else _ENDS_AS_CHAIN
     found = frame.select(
         "_row",
         "client",
@@ -95,7 +99,7 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
         status=size.str.strip_chars_start(" \t").str.slice(0, 3),
         referrer=nothing if common else pl.col("referrer"),
         agent=nothing if common else pl.col("agent"),
-        behind=pl.when(_may_be_a_proxy() & rest.str.contains(_CHAIN)).then(rest),
+        behind=pl.when(_may_be_a_proxy() & rest.str.contains(chain)).then(rest),
         between=stamp.str.slice(27),
         next=size,
     ).collect()
@@ -109,7 +113,7 @@ def _client(
     if found is not None and not found.host and (between or following):
         found = found._replace(host=host_among((between or "").split(), following or ""))
     if found is not None and behind is not None:
-        found = formats.client_behind(found, formats.quoted_in(behind))
+        found = formats.client_behind(found, ["-", "-", *formats.quoted_in(behind)])
     return found or (None, None)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ingest.logs.formats.layout import Layout, builtin
+from ingest.logs.formats import dialects
+from ingest.logs.formats.layout import PAIRS_BEHIND, Layout, builtin
 from ingest.logs.formats.request import NotUnderstood, Request
 
 _ELB = (
@@ -16,9 +17,10 @@ _HAPROXY = (
     "$remote_addr_and_port [$time_local] $frontend $backend $timers $status $bytes $request_cookie $response_cookie "
     '$state $connections $queues_and_captures "$request"'
 )
+_MORE = " $more"
 _S3 = (
     "$owner $bucket [$time_local] $remote_addr $requester $request_id $operation $key "
-    '"$request" $status $error $sent $size $total $turn "$http_referer" "$http_user_agent" $more'
+    '"$request" $status $error $sent $size $total $turn "$http_referer" "$http_user_agent"' + _MORE
 )
 _WORD = r'[^ ,"\\]*'
 _AGENT = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*/[0-9][^ ]*(?: .*)?")
@@ -36,9 +38,22 @@ def alb() -> Layout:
     return builtin("$type " + _ELB, whole=True)
 
 
-def s3() -> Layout:
-    """Return the format of Amazon S3's server access log."""
-    return builtin(_S3)
+class S3(Layout):
+    """The format of Amazon S3's server access log, of which older lines end with the agent."""
+
+    def __init__(self) -> None:
+        super().__init__(*dialects.read(_S3))
+
+    def read_body(self, line: str) -> tuple[str, Request | NotUnderstood]:
+        """Parse a line, see `Layout`."""
+        return super().read_body(f"{line} -" if line.endswith('"') else line)
+
+    def pattern(self, sample: str) -> str | None:
+        """Return a pattern of lines that end as the sample does, see `Layout`."""
+        if not sample.endswith('"'):
+            return super().pattern(sample)
+        pattern = builtin(_S3.removesuffix(_MORE)).pattern(sample)
+        return pattern and pattern.removesuffix(PAIRS_BEHIND) + "$"
 
 
 class Captured(NamedTuple):

@@ -13,13 +13,13 @@ import re
 from collections.abc import Callable
 from itertools import islice, pairwise
 
-from ingest.logs.client import Client, address_in, client_of, whole_host
-from ingest.logs.formats.request import NotUnderstood, Request, request_of
+from ingest.logs.client import Client, address_in, client_of
+from ingest.logs.formats.request import NotUnderstood, Request, request_of, site_in
 from ingest.logs.formats.times import STAMP, time_in
-from ingest.logs.trust import client_in, is_internal, is_proxy
+from ingest.logs.trust import client_in, is_internal, is_proxy, trusted
 
 _NO_TIME = NotUnderstood("no time such as [01/Jun/2025:12:00:00 +0000]")
-_NO_ADDRESS = NotUnderstood("no field before the request is a client's address", 1)
+_NO_ADDRESS = NotUnderstood("no field before the request is surely a client's address", 1)
 _NO_REQUEST = NotUnderstood('no "request" with status and bytes after it', 2)
 _NO_AGENT = NotUnderstood(
     "which of the quoted fields after the bytes are referrer and agent is not clear: give --log-format", 4
@@ -35,6 +35,7 @@ _PART = r"[0-9A-Fa-f:.\[\]]{3,47}"
 _CHAIN = re.compile(rf"(?:(?:unknown|-),[ \t]*)*+{_PART}(?:,[ \t]*(?:unknown|{_PART}))*+")
 _WITH_PORT = re.compile(r"[0-9.]+:[0-9]+|\[.*\]:[0-9]+")
 _LONGEST_CHAIN = 1_024  # characters
+_PAIR = 2  # fields: referrer and agent
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PRODUCT = re.compile(r"(?!HTTP/)[A-Za-z][A-Za-z0-9_.-]*/[0-9]")  # how agents begin: Mozilla/5.0, curl/8.5.0
 _Choose = Callable[[list[str]], tuple[str | None, str | None] | None]
@@ -72,6 +73,8 @@ def _request(line: str, choose: _Choose) -> Request | NotUnderstood:
     if first is None:
         return _NO_REQUEST
     before = [quoted or bare or "" for quoted, bare in fields[:first]]
+    if trusted() is not None and STAMP.search(" ".join(before)):  # one of them came with the request
+        return _NO_ADDRESS
     if client is None and not line[: stamp.start()].strip(" \t-"):  # the time comes first
         client = client_of(" ".join(before))
     if client is None:
@@ -98,26 +101,41 @@ def _stamp_and_client(line: str) -> tuple[re.Match[str] | None, Client | None]:
 
 def host_among(before: list[str], behind: str) -> str:
     """Return the virtual host among the fields between time and request, or right behind the bytes; "" elsewhere."""
-    return next(filter(None, map(whole_host, [*before, behind])), "")
+    return next(filter(None, map(site_in, [*before, behind])), "")
 
 
 def client_behind(client: Client, quoted: list[str]) -> Client:
     """Return the client that a balancer passed on in a quoted field after the bytes; `client` itself elsewhere.
 
-    An internal address with a port is no client: it is the server that the request was passed to."""
+    An internal address with a port is no client: it is the server that the request was passed to. Behind trusted
+    proxies, a chain behind referrer and agent counts before these, which anybody may send."""
     if not is_proxy(client.ip):
         return client
+    if trusted() is not None:
+        chains = [*(text for text in quoted[_PAIR:] if _ends_as_chain(text)), *filter(_is_chain, quoted[:_PAIR])]
+        passed_on = (address_in(text) for text in chains if not _is_server(text.rpartition(",")[2]))
+        return client._replace(ip=next(filter(None, passed_on), client.ip))
     for field in quoted:
         if _is_chain(field):
             addresses = [
                 address
                 for part in field.split(",")
-                if (address := address_in(part)) is not None
-                and not (is_internal(address) and _WITH_PORT.fullmatch(part.strip(" \t")))
+                if (address := address_in(part)) is not None and not _is_server(part)
             ]
             if addresses:
                 return client._replace(ip=client_in(addresses) or client.ip)
     return client
+
+
+def _is_server(part: str) -> bool:
+    """Return whether an address is that of a server that the request was passed to: internal, with a port."""
+    address = address_in(part)
+    return address is not None and is_internal(address) and _WITH_PORT.fullmatch(part.strip(" \t")) is not None
+
+
+def _ends_as_chain(text: str) -> bool:
+    """Return whether a field is a chain that trusted proxies passed on, whatever was sent at its left."""
+    return _is_chain(text) or ("," in text and address_in(text) is not None)
 
 
 def quoted_in(text: str) -> list[str]:

@@ -14,7 +14,15 @@ from urllib.parse import unquote
 
 from ingest.logs.client import address_in
 from ingest.logs.formats.nested import ending_so, own_times
-from ingest.logs.formats.request import NotUnderstood, Request, as_text, origin_of, split_request, without_origin
+from ingest.logs.formats.request import (
+    NotUnderstood,
+    Request,
+    as_text,
+    origin_of,
+    site_in,
+    split_request,
+    without_origin,
+)
 from ingest.logs.formats.times import time_in
 from ingest.logs.trust import client_in, is_internal, is_proxy, trusted
 
@@ -86,7 +94,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 _TIMES_IN_JSON = ("requesttime", "date", "attimestamp")
 _COLLECTED = ("sourcetype", "shortmessage")  # in objects of collectors, in which `host` is the machine
 READ_IN_JSON = frozenset((*_TIMES_IN_JSON, *_COLLECTED, *(name for names in NAMES.values() for name in names)))
-_SAYING_LITTLE = ("serveraddress", "domain", "site")  # hosts only where they have a dot
+_SAYING_LITTLE = ("serveraddress", "domain", "site")  # hosts only where they can be a site's
 _ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "urlfull", "csuri")  # absolute, mostly
 REQUESTED = ("method", "target", "query", "request", "status", "referrer", "host")  # what a page depends on
 _NOT_NEEDED = ("forwarded", "referrer", "agent", "host")
@@ -281,10 +289,12 @@ class Fields:
             if value in ("", "-", "_"):
                 continue
             address = address_in(value)
+            if name in _SAYING_LITTLE and not site_in(value):
+                continue
             if name == "httphost" or (address is None and "." in value):
                 return as_text(_USUAL_PORT.sub("", value))
             # A machine of one word, or its address: the page's where no other field names a host.
-            if name not in _SAYING_LITTLE and (address is None or name == "host"):
+            if address is None or name == "host":
                 found = found or as_text(_USUAL_PORT.sub("", value))
         return found or origin_of(target)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from ingest.logs.formats.balancers import HaProxy, alb, elb, s3
+from ingest.logs.formats.balancers import S3, HaProxy, alb, elb
 from ingest.logs.formats.combined import combined, common
 from ingest.logs.formats.fields import METHOD
 from ingest.logs.formats.json_lines import begins_object, is_event, json, json_object
@@ -45,7 +45,7 @@ def format_of(shape: str) -> W3c | Layout | HaProxy | Program:
         return W3c(shape)
     if word in PATTERNS:
         return program(word)
-    return HaProxy() if word == "haproxy" else {"alb": alb, "elb": elb, "s3": s3}[shape]()
+    return HaProxy() if word == "haproxy" else {"alb": alb, "elb": elb, "s3": S3}[shape]()
 
 
 def detect(lines: Iterable[bytes]) -> str | None:

@@ -21,6 +21,7 @@ from ingest.logs.formats.w3c import as_sent_under
 _OPENING = tuple("\"'[({<|")  # behind which a field ends with something else than a blank
 _HOLDING_BLANKS = (*NAMES["request"], *NAMES["agent"], "remoteuser", "directiveu")
 _HEADERS_HOLDING_BLANKS = ("httpaccept", "httpcookie", "header", "senthttp", "cookie", "directiveo")
+PAIRS_BEHIND = r'(?:[^"\\]*"[^"\\]*")*[^"\\]*$'  # a pattern of texts with an even number of quotes
 _HINTS = {
     "time": ": add $time_local or %t",
     "client": "'s address: add $remote_addr or %h",
@@ -108,7 +109,7 @@ class Layout:
                 return None
             found += (f"(?P<{field.key}>{value})" if field.key in read else f"(?:{value})") + _literally(field.text)
         # The quotes behind that of the agent are as many as they have to be, or it ends at a later one.
-        return found if self._quoted < 0 or not self._parts[-1].text else found + r'(?:[^"\\]*"[^"\\]*")*[^"\\]*$'
+        return found if self._quoted < 0 or not self._parts[-1].text else found + PAIRS_BEHIND
 
     def _end_among_quotes(self, line: str, end: int) -> int:
         """Return where an agent ends in which there are quotes that the server did not escape; else `end`."""

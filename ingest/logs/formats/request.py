@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from activity.url import normal_path
-from ingest.logs.client import Client, address_in
+from ingest.logs.client import Client, address_in, whole_host
 
 LONGEST = 65_536  # bytes of a line: servers take a few kB of each header, and a line holds three of them
 
@@ -58,6 +58,16 @@ ASSETS = frozenset(
         "svgz", "swf", "tar", "tgz", "tif", "tiff", "torrent", "ttf", "txt", "wasm", "wav", "webm",
         "webmanifest", "webp", "wma", "wmv", "woff", "woff2", "xls", "xlsx", "xml", "xpi", "xsl", "xz",
         "zip", "zst"
+    ]
+)  # fmt: skip
+
+# What domains do not end with: files of pages, and names of a network of somebody's own. `.ps` is Palestine.
+_NO_TOP_LEVEL = (ASSETS - {"ps"}) | frozenset(
+    [
+        "asp", "aspx", "bak", "cfg", "cfm", "cgi", "cluster", "conf", "consul", "corp", "crt", "docker", "domain",
+        "htm", "html", "ini", "internal", "intranet", "jsp", "jspx", "jsx", "key", "lan", "local", "localdomain",
+        "localhost", "log", "pem", "php", "phtml", "private", "service", "shtml", "sock", "svc", "tmp", "tpl", "ts",
+        "tsx", "xhtml", "yaml", "yml"
     ]
 )  # fmt: skip
 
@@ -130,6 +140,14 @@ def origin_of(target: str) -> str:
         return ""
     host = _USUAL_PORT.sub("", origin[1]).lower()
     return as_text(host) if address_in(host) is None else ""
+
+
+def site_in(field: str) -> str:
+    """Return the host, without its port, of a field that names a site: `www.example.com:443`; "" of any other.
+
+    A file's name and the name of a machine of one's own are none."""
+    host = whole_host(field)
+    return host if host.rpartition(".")[2] not in _NO_TOP_LEVEL else ""
 
 
 def unescape(text: str) -> str:

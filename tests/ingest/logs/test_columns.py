@@ -94,6 +94,8 @@ LINES: dict[str, tuple[str, st.SearchStrategy[str]]] = {
     "elb": ("elb", text.map(lambda t: f'{t[7]} x {t[0]}:51000 - 0 0 0 {t[3]} - 1 2 "{t[2]}" "{t[5]}" ECDHE TLSv1.2')),
     "s3": ("s3", text.map(
         lambda t: f'own b [{t[1]}] {t[0]} - 1A GET a,b "{t[2]}" {t[3]} - 1 2 3 4 "{t[4]}" "{t[5]}" - x')),
+    "s3 that ends with the agent": ("s3", text.map(
+        lambda t: f'own b [{t[1]}] {t[0]} - 1A GET a,b "{t[2]}" {t[3]} - 1 2 3 4 "{t[4]}" "{t[5]}"')),
     "haproxy": ("haproxy", text.map(
         lambda t: f"Feb 6 12:00:00 h haproxy[1]: {t[0]}:51000 [{t[1]}] in s/1 1/0/3 {t[3]} 5 - - ---- 1/1 0/0 "
         f'{{a.example|{t[4]}|{t[5]}}} {{x}} "{t[2]}"')),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,12 @@ def test_a_byte_of_json_that_is_no_utf8_is_kept() -> None:
         ("10.0.0.5 - [192.0.2.1] - -", Client("192.0.2.1", "")),
         ("10.0.0.5 example.com 192.0.2.1 - -", Client("192.0.2.1", "example.com")),
         ("10.0.0.5 10.0.0.6 - -", Client("10.0.0.5", "")),
+        ("10.0.0.5 - 8.8.8.8", Client("10.0.0.5", "")),  # users may be called anything
+        ("10.0.0.5 - 8.8.8.8 ann", Client("10.0.0.5", "")),
+        ("10.0.0.5 example.com 8.8.8.8", Client("10.0.0.5", "example.com")),
+        ("example.com 192.168.1.10 - 8.8.8.8", Client("192.168.1.10", "example.com")),
+        ("10.0.0.5 192.0.2.1 - 8.8.8.8", Client("192.0.2.1", "")),
+        ("10.0.0.5 192.0.2.1", Client("192.0.2.1", "")),
         ("192.0.2.1 example.com:8080 -", Client("192.0.2.1", "example.com")),
         ("192.0.2.1 example.com ann", Client("192.0.2.1", "example.com")),
         ("192.0.2.1 - john.doe", Client("192.0.2.1", "")),
@@ -288,10 +295,29 @@ def test_a_line_may_be_spaced_and_dated_otherwise(line: str) -> None:
     assert formats.combined(line) == Request("203.0.113.7", NOON, "GET", "/a", 200, "", AGENT)
 
 
+def test_a_user_called_like_an_address_hides_no_client_that_was_passed_on() -> None:
+    line = f'10.0.0.1 - 8.8.8.8 [01/Jun/2025:12:00:00 +0000] "GET /a HTTP/1.1" 200 5 "-" "{AGENT}" "203.0.113.7"'
+    assert formats.combined(line) == Request("203.0.113.7", NOON, "GET", "/a", 200, "", AGENT)
+
+
 @pytest.mark.parametrize("extra", ['] 0.012 example.com "', '] "example.com:443" "'])
 def test_a_host_between_time_and_request_is_the_pages(extra: str) -> None:
     found = formats.combined(f'{HEAD} "GET /a HTTP/1.1" 200 12'.replace('] "', extra))
     assert found == Request("203.0.113.7", NOON, "GET", "/a", 200, "", None, "example.com")
+
+
+@pytest.mark.parametrize(
+    "word", ["index.html", "web01.internal", "nas.local", "router.lan:80", "style.css", "a.php", "v1.2", "a.PNG"]
+)
+def test_a_dotted_word_that_is_no_domain_is_no_host(word: str) -> None:
+    for before, behind in ((f" {word}", ""), ("", f" {word}")):
+        line = f'{HEAD}{before} "GET /a HTTP/1.1" 200 12{behind} "-" "{AGENT}"'
+        assert formats.combined(line) == Request("203.0.113.7", NOON, "GET", "/a", 200, "", AGENT)
+    for name in ("site", "domain", "server.address"):
+        found = formats.json(json.dumps({
+            "remote_addr": "203.0.113.7", "msec": NOON / 1_000, "request": "GET /a HTTP/1.1", "status": 200, name: word
+        }))  # fmt: skip
+        assert found == Request("203.0.113.7", NOON, "GET", "/a", 200, "", None)
 
 
 def test_parts_of_a_second_count() -> None:

@@ -148,6 +148,12 @@ KNOWN: dict[str, tuple[str, str, Request]] = {
         f'"GET /a?q=x HTTP/1.1" 200 - 113 113 7 6 "{FROM}" "{AGENT}" - s9lzHYrFp76ZVx',
         NO_HOST,
     ),
+    "s3 that ends with the agent": (
+        "s3",
+        "79a59df900b949e5 awsbucket [01/Jun/2025:12:00:00 +0000] 192.0.2.7 - 3E57427F3EXAMPLE WEBSITE.GET.OBJECT a "
+        f'"GET /a?q=x HTTP/1.1" 200 - 113 113 7 6 "{FROM}" "{AGENT}"',
+        NO_HOST,
+    ),
     "haproxy": (
         "haproxy",
         "Jun  1 12:00:00 lb haproxy[14389]: 192.0.2.7:33317 [01/Jun/2025:12:00:00.000] http-in web/srv1 10/0/30/69/109 "

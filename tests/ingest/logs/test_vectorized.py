@@ -64,9 +64,11 @@ LINES = [
     *(line(referrer=field) for field in ("192.0.2.8", "2001:db8::1, 10.0.0.1", "bad", "a.example/1")),
     line(agent="192.0.2.8"), line(agent="bad"), line(agent="HTTP/1.1"), line(agent="HTTrack/3.0") + ' "-"',
     line(ip="Feb  5 12:00:00 10.1.1.1 nginx: 192.0.2.7"), line(ip="<190>Feb  5 12:00:00 10.1.1.1 192.0.2.7"),
+    *(line(ip=ip, user="- 8.8.8.8") for ip in ("192.0.2.7", "10.0.0.5", "10.0.0.5 192.0.2.7")),
+    line(ip="10.0.0.5", user="- 8.8.8.8") + ' "192.0.2.8"', line(ip="10.0.0.5", user="- 8.8.8.8 ann"),
     line(ip="10.0.0.5 192.0.2.7"), line(user="- 192.0.2.7", ip="10.0.0.5"), line(user="shop.example.org -"),
     line(size="512 shop.example.org"), line(size="512 0.1 shop.example.org"), line().replace("] ", "] TLSv1.3 a.b "),
-    line().replace("] ", "] 0.1 a.bb:80 "),
+    line().replace("] ", "] 0.1 a.bb:80 "), line().replace("] ", "] web01.internal "), line(size="512 index.html"),
     line(user="- john.doe"), line(ip='"192.0.2.7'), '"' + line() + '"', line(agent='a ""b"" c'), line(referrer='""'),
     *(line(ip=ip) for ip in ("[192.0.2.7]:1", "(192.0.2.7)", "for=192.0.2.7;by=x", "10.0.0.5 (192.0.2.7)")),
     *(line(stamp=stamp) for stamp in ("17/May/2015 10:05:03", "2015/05/17:10:05:03", "1431857103")),
@@ -182,7 +184,8 @@ def test_the_fields_of_a_w3c_log_may_change_inside_it(size: int) -> None:
 
 
 HEADS = [
-    "192.0.2.1 - - ", "10.0.0.1 - - ", "2001:DB8::1 - ann ", "example.com:443 192.0.2.1 - - ", "- - - ",
+    "192.0.2.1 - - ", "10.0.0.1 - - ", "10.0.0.1 - 8.8.8.8 ",
+    "2001:DB8::1 - ann ", "example.com:443 192.0.2.1 - - ", "- - - ",
     "a.log:192.0.2.1:5 - - ", "", "192.0.2.1\x1c- - ", "192.0.2.1 \u2028 ",
 ]  # fmt: skip
 QUOTED = [' "-"', ' "h"', ' ""', ' "https://a.example/"', f' "{FIREFOX}"', ' "192.0.2.8"', ' "é\x0b/1"', ' "torn']
