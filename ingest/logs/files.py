@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import errno
 import glob
 import io
 import itertools
 import lzma
+import os
 import re
+import select
 import sys
+import threading
 import zipfile
 import zlib
 from collections import Counter
@@ -51,13 +55,13 @@ class ImportFailed(Exception):
 
 class LogFile:
     """One opened file. Iterate over it for its lines in pieces: bytes of whole lines; the last may have no end.
-    It is a context manager that closes the file.
+    It is a context manager that closes the file, also while another thread waits for its lines.
 
     What it is packed with is known by its first bytes: gzip, bzip2, xz, zstd and lz4. A packed file that breaks off
     ends with the last whole line before the fault, and `fault` says why. `remarks` are about a file that is whole.
     Zeros before a line are no part of it: a log that was cut while its server wrote has as many as it had bytes."""
 
-    def __init__(self, name: str, raw: IO[bytes], size: int | None) -> None:
+    def __init__(self, name: str, raw: IO[bytes] | io.RawIOBase, size: int | None) -> None:
         """`size` is in bytes; None where nobody knows it, as of stdin."""
         self.name = name
         self.size = size
@@ -120,7 +124,9 @@ def opened(name: str) -> LogFile:
 
     Raises ImportFailed where it cannot be read."""
     if name == "-":
-        return LogFile(name, sys.stdin.buffer, None)
+        if sys.stdin is None:
+            raise ImportFailed("- cannot be read: stdin is closed")
+        return LogFile(name, _Arriving(io.FileIO(sys.stdin.fileno(), closefd=False)), None)
     path = Path(name)
     try:
         return LogFile(name, path.open("rb"), path.stat().st_size)
@@ -245,6 +251,36 @@ def shown(line: bytes) -> str:
     return repr(text if len(text) <= 120 else text[:117] + "...")
 
 
+class _Arriving(io.RawIOBase):
+    """A pipe or a terminal. `close` waits for nobody: a thread that waits for bytes gets OSError."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
+        self._ended, self._end = os.pipe()
+        self._coming = select.poll()
+        self._coming.register(file, select.POLLIN)
+        self._coming.register(self._ended, select.POLLIN)
+        self._reading = threading.Lock()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int | None:  # type: ignore[override]
+        with self._reading:
+            if self.closed or any(ready == self._ended for ready, _ in self._coming.poll()):
+                raise OSError(errno.ECANCELED, "it was closed while it was read")
+            return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        super().close()
+        os.close(self._end)
+        with self._reading:
+            os.close(self._ended)
+            self._file.close()
+
+
 class _Pieces(io.RawIOBase):
     """Bytes that come in pieces, as a file. However short the first are, its first read tells what they are."""
 
@@ -312,7 +348,7 @@ _PACKINGS = (
 )
 
 
-def _unpacked(raw: IO[bytes], remarks: list[str], layers: int = _LAYERS) -> io.BufferedIOBase:
+def _unpacked(raw: IO[bytes] | io.RawIOBase, remarks: list[str], layers: int = _LAYERS) -> io.BufferedIOBase:
     """What is packed in a file, also where a program has packed again what another had packed."""
     buffered = _buffered(raw)
     first = buffered.peek(_TOLD_BY)
@@ -352,7 +388,7 @@ def _frames(packed: io.BufferedReader, packing: _Packing, remarks: list[str]) ->
             return
 
 
-def unpacked(raw: IO[bytes], remarks: list[str]) -> io.BufferedIOBase:
+def unpacked(raw: IO[bytes] | io.RawIOBase, remarks: list[str]) -> io.BufferedIOBase:
     """Return what a file holds: unpacked, without a byte order mark, and as UTF-8 where it is UTF-16.
 
     Raises ImportFailed where it is packed as nothing of ours, and while it is read one of `faults`."""

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -126,8 +127,12 @@ def _serve(pipe: Connection, task: Task) -> None:
     gc.disable()  # lines leave no cycles
     from ingest.logs.trust import trusting
 
-    with suppress(EOFError, OSError), trusting(task.proxies):
-        _read(pipe, task)
+    try:
+        with suppress(EOFError, ConnectionError), trusting(task.proxies):  # the command has ended
+            _read(pipe, task)
+    except Exception:
+        traceback.print_exc()
+        os._exit(1)  # else its threads are waited for, which wait for the next lines
 
 
 def _read(pipe: Connection, task: Task) -> None:
@@ -141,17 +146,17 @@ def _read(pipe: Connection, task: Task) -> None:
     places = maxminddb.open_database(str(task.geo)) if task.geo else None
     encode = msgspec.msgpack.Encoder().encode
     # What comes and what goes is under way while lines are read: the command is busy with other things, too.
-    with ThreadPoolExecutor(1, "receiving") as receiving, ThreadPoolExecutor(1, "sending") as sending:
-        while True:
-            shape, size = pipe.recv()
-            sent: Future[object] = sending.submit(bool)
-            lines = ahead(receiving, partial(next, _many(pipe, size), None))
-            for batch in batches(lines, reader(shape, task.site, task.key, task.received_at, places)):
-                encoded = encode(batch)
-                sent.result()
-                sent = sending.submit(pipe.send_bytes, encoded)
+    receiving, sending = ThreadPoolExecutor(1, "receiving"), ThreadPoolExecutor(1, "sending")
+    while True:
+        shape, size = pipe.recv()
+        sent: Future[object] = sending.submit(bool)
+        lines = ahead(receiving, partial(next, _many(pipe, size), None))
+        for batch in batches(lines, reader(shape, task.site, task.key, task.received_at, places)):
+            encoded = encode(batch)
             sent.result()
-            pipe.send_bytes(b"")
+            sent = sending.submit(pipe.send_bytes, encoded)
+        sent.result()
+        pipe.send_bytes(b"")
 
 
 def ahead(thread: ThreadPoolExecutor, get: Callable[[], Got]) -> Iterator[Got]:

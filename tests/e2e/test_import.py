@@ -10,9 +10,10 @@ import gzip
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.harness import AGENT, ROOT, SITE, command, environment, footfall, until
+from tests.e2e.harness import AGENT, COMMAND_PATIENCE, PATIENCE, ROOT, SITE, command, environment, footfall, until
 from tests.e2e.proof import in_log
 from tests.require import require
 
@@ -275,6 +276,58 @@ def test_killed_in_its_middle_and_run_again_it_is_exact(tmp_path: Path) -> None:
     assert importing(data, log)["accepted"] == 0
     assert stored(data) == numbers | {"bots": 0}
     assert all(report["equal"] for report in replayed(data))
+
+
+def interrupted(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGINT)
+
+
+def bereft(process: subprocess.Popen[str]) -> None:
+    """Kill the process that reads its lines, which is told by what it was started with."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (reading,) = (pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(int(reading), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("deed", "status", "told"),
+    [
+        (interrupted, 130, "interrupted: nothing is lost"),
+        pytest.param(
+            bereft, 1, "was ended; run the import again",
+            marks=pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are listed on Linux"),
+        ),
+    ],
+)  # fmt: skip
+def test_it_ends_while_its_pipe_is_quiet(
+    tmp_path: Path, deed: Callable[[subprocess.Popen[str]], None], status: int, told: str
+) -> None:
+    data = with_site(tmp_path / "data")
+    log = big_log(tmp_path / "big.log", 48_000)
+    line = [*command(), "import", "-", "--site", SITE, "--data", str(data)]
+    said = tmp_path / "said"
+    with (
+        said.open("w") as stderr,
+        subprocess.Popen(
+            line, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=stderr, text=True
+        ) as process,
+    ):
+        try:
+            assert process.stdin is not None
+            process.stdin.write(log.read_text())
+            process.stdin.flush()  # and not closed: there may be more
+            until(lambda: in_log(data / "log.db", "footfall.pageview") >= 10_000, "some of it is published", PATIENCE)
+            deed(process)
+            assert process.wait(COMMAND_PATIENCE) == status
+        finally:
+            process.kill()
+    words = said.read_text()
+    assert told in words
+    assert not [fault for fault in ("Traceback", "Fatal") if fault in words], words
+    report = importing(data, log)
+    assert report["duplicates"] >= 10_000
+    assert report["accepted"] + report["duplicates"] == 48_000
+    assert stored(data)["pageviews"] == 48_000
 
 
 def test_a_real_log_gives_what_an_independent_script_counts(start: Start, tmp_path: Path) -> None:

@@ -9,7 +9,11 @@ import gzip
 import io
 import itertools
 import lzma
+import os
+import queue
+import sys
 import tarfile
+import threading
 import warnings
 import zipfile
 import zlib
@@ -24,6 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.logs.files import ImportFailed, LogFile, detected, lines_of, named, opened
+from tests.patience import patient
 
 LINE = '192.0.2.1 - - [01/Jun/2025:12:00:00 +0000] "GET /caf\u00e9 HTTP/1.1" 200 12 "-" "Mozilla/5.0 \u00fc"\n'
 TEXT = (LINE * 40_000).encode()  # some MB, so that it comes in several pieces
@@ -269,3 +274,26 @@ def test_lines_are_the_same_however_their_bytes_arrive(data: bytes, counts: list
     pieces = list(file)
     assert [line for piece in pieces for line in lines_of(piece)] == expected + [last[:1_000_000]] * bool(last)
     assert all(pieces)
+
+
+def test_stdin_is_closed_while_a_thread_waits_for_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs, ours = os.pipe()
+    read = queue.SimpleQueue[bytes]()
+    with os.fdopen(theirs) as stdin, os.fdopen(ours, "wb", 0) as pipe:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        file = opened("-")
+
+        def reading() -> None:
+            for piece in file:
+                read.put(piece)
+
+        waiting = threading.Thread(target=reading, daemon=True)
+        waiting.start()
+        pipe.write(LINE.encode())
+        assert read.get(timeout=patient(60)) == LINE.encode()
+        closing = threading.Thread(target=file.__exit__, daemon=True)
+        closing.start()
+        for thread in (closing, waiting):
+            thread.join(patient(20))
+        still = [thread.is_alive() for thread in (closing, waiting)]
+    assert (still, read.empty()) == ([False, False], True)

@@ -10,6 +10,7 @@ import pytest
 from activity.enrich import SiteRules
 from ingest.logs.files import ImportFailed
 from ingest.logs.worker import Task, Worker
+from tests.patience import patient
 
 TASK = Task(SiteRules("example.com"), b"key", 1_748_858_400_000, None)
 
@@ -70,6 +71,65 @@ def test_what_ends_it_is_told(
 
 
 LINE = b'192.0.2.1 - - [01/Jun/2025:12:00:00 +0000] "GET / HTTP/1.1" 200 12 "-" "Mozilla/5.0"\n'
+
+
+class Waiting:
+    """Lines of which the last are awaited."""
+
+    def __init__(self) -> None:
+        self.end = threading.Event()
+        self.waited_in_vain = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield LINE
+        self.waited_in_vain = not self.end.wait(patient(60))
+
+
+@pytest.fixture
+def waiting() -> Iterator[Waiting]:
+    lines = Waiting()
+    yield lines
+    assert not lines.waited_in_vain
+    lines.end.set()
+    for thread in feeding():
+        thread.join(patient(30))
+    assert feeding() == []
+
+
+def test_a_fault_of_the_reading_is_told_while_lines_are_awaited(
+    waiting: Waiting, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Worker(TASK._replace(key=None)) as worker:  # with which no visitor can be named
+        with pytest.raises(ImportFailed, match="run the import again"):
+            list(worker.batches("combined", waiting, 1))
+        assert not waiting.waited_in_vain
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_the_end_of_the_process_is_told_while_lines_are_awaited(waiting: Waiting) -> None:
+    with Worker(TASK) as worker:
+        reading = worker.batches("combined", waiting, 1)
+        assert next(reading).lines == 1
+        worker._process.kill()
+        with pytest.raises(ImportFailed, match="run the import again"):
+            next(reading)
+
+
+def test_a_fault_of_the_publishing_waits_for_no_line(waiting: Waiting) -> None:
+    def publishing(worker: Worker) -> None:
+        for _ in worker.batches("combined", waiting, 1):
+            raise ValueError("the disk is full")
+
+    with Worker(TASK) as worker, pytest.raises(ValueError, match="disk"):
+        publishing(worker)
+
+
+def test_a_file_that_is_given_up_while_it_is_quiet_keeps_no_other_from_being_read(waiting: Waiting) -> None:
+    with Worker(TASK) as worker:
+        reading = worker.batches("combined", waiting, 1)
+        assert next(reading).lines == 1
+        (batch,) = worker.batches("combined", [LINE] * 3, 10)
+        assert (batch.lines, len(batch.accepted)) == (3, 3)
 
 
 def given_up(worker: Worker) -> None:
