@@ -13,7 +13,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Got = TypeVar("Got")
 
 _MOST = 64 << 20  # bytes of lines in a batch
+_WAIT = 0.2  # seconds
 
 
 class Task(NamedTuple):
@@ -162,9 +163,16 @@ def _read(pipe: Connection, task: Task) -> None:
 def ahead(thread: ThreadPoolExecutor, get: Callable[[], Got]) -> Iterator[Got]:
     """Yield what `get` returns until it is nothing, each got by the thread while the one before is worked on."""
     coming = thread.submit(get)
-    while got := coming.result():
+    while got := _awaited(coming):
         coming = thread.submit(get)
         yield got
+
+
+def _awaited(coming: Future[Got]) -> Got:
+    """Return what comes. Each wait is short: where a library has set a handler of signals, none of them ends a wait."""
+    while coming not in wait([coming], _WAIT).done:
+        pass  # Ctrl-C is raised here
+    return coming.result()
 
 
 def _many(pipe: Connection, size: int) -> Iterator[list[bytes]]:
