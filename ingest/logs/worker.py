@@ -13,9 +13,10 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Got = TypeVar("Got")
 
 _MOST = 64 << 20  # bytes of lines in a batch
+_WAIT = 0.2  # seconds
 
 
 class Task(NamedTuple):
@@ -93,7 +95,13 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, self._task), daemon=True, name="reading")
-        self._process.start()
+        resource_tracker.ensure_running()  # which unblocks SIGINT when it begins
+        # Ctrl-C reaches a whole group, and the command ends the process. What is blocked here is blocked in there.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
 
     def _end(self) -> None:
@@ -123,7 +131,6 @@ def _serve(pipe: Connection, task: Task) -> None:
     """Read what comes until the pipe ends: a shape and how many lines make a batch, then lines in pieces, of which an
     empty one is the end; and again for the next file."""
     os.putenv("POLARS_MAX_THREADS", "1")  # its frames are small: more threads wait for each other most of the time
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command drains the pipe
     gc.disable()  # lines leave no cycles
     from ingest.logs.trust import trusting
 
@@ -162,9 +169,16 @@ def _read(pipe: Connection, task: Task) -> None:
 def ahead(thread: ThreadPoolExecutor, get: Callable[[], Got]) -> Iterator[Got]:
     """Yield what `get` returns until it is nothing, each got by the thread while the one before is worked on."""
     coming = thread.submit(get)
-    while got := coming.result():
+    while got := _awaited(coming):
         coming = thread.submit(get)
         yield got
+
+
+def _awaited(coming: Future[Got]) -> Got:
+    """Return what comes. Each wait is short: where a library has set a handler of signals, none of them ends a wait."""
+    while coming not in wait([coming], _WAIT).done:
+        pass  # Ctrl-C is raised here
+    return coming.result()
 
 
 def _many(pipe: Connection, size: int) -> Iterator[list[bytes]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 
@@ -130,6 +132,15 @@ def test_a_file_that_is_given_up_while_it_is_quiet_keeps_no_other_from_being_rea
         assert next(reading).lines == 1
         (batch,) = worker.batches("combined", [LINE] * 3, 10)
         assert (batch.lines, len(batch.accepted)) == (3, 3)
+
+
+def test_ctrl_c_is_nothing_to_the_process_however_early() -> None:
+    with Worker(TASK) as worker:
+        for _ in range(2):
+            assert worker._process.pid is not None
+            os.kill(worker._process.pid, signal.SIGINT)
+            (batch,) = worker.batches("combined", [LINE], 10)
+            assert batch.lines == 1
 
 
 def given_up(worker: Worker) -> None:
