@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -160,7 +161,7 @@ def _one_of_them_opens(names: list[str]) -> None:
     """Raise ImportFailed where not one of these files can be opened: then nothing has to be begun."""
     wrong = []
     for name in names:
-        if name == "-":
+        if name == "-" or Path(name).is_fifo():  # to be opened once
             return
         try:
             with opened(name):

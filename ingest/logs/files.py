@@ -129,7 +129,8 @@ def opened(name: str) -> LogFile:
         return LogFile(name, _Arriving(io.FileIO(sys.stdin.fileno(), closefd=False)), None)
     path = Path(name)
     try:
-        return LogFile(name, path.open("rb"), path.stat().st_size)
+        raw = _Arriving(io.FileIO(name)) if path.is_fifo() else path.open("rb")  # a pipe, as `<(zcat …)` is
+        return LogFile(name, raw, path.stat().st_size if path.is_file() else None)
     except NotADirectoryError:
         return _opened_in_archive(name)
     except OSError as error:
@@ -151,7 +152,8 @@ def named(names: Sequence[str]) -> list[str]:
             found += matches
         else:
             found.append(name)
-    return _oldest_first(dict.fromkeys(member for name in found for member in _members(name)))
+    members = (_members(name) if Path(name).is_file() else [name] for name in found)  # what is read of a pipe is gone
+    return _oldest_first(dict.fromkeys(itertools.chain.from_iterable(members)))
 
 
 def _members(name: str) -> list[str]:

@@ -297,3 +297,16 @@ def test_stdin_is_closed_while_a_thread_waits_for_its_lines(monkeypatch: pytest.
             thread.join(patient(20))
         still = [thread.is_alive() for thread in (closing, waiting)]
     assert (still, read.empty()) == ([False, False], True)
+
+
+@pytest.mark.parametrize("pack", ["plain", "gzip"])
+def test_a_named_pipe_is_read_once(tmp_path: Path, pack: str) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writing = threading.Thread(target=pipe.write_bytes, args=(PACKED[pack](TEXT),), daemon=True)
+    assert named([str(pipe)]) == [str(pipe)]
+    writing.start()
+    with opened(str(pipe)) as file:
+        shape, pieces = detected(file)
+        assert (shape, b"".join(pieces), file.fault, file.size) == ("combined", TEXT, None, None)
+    writing.join()
