@@ -116,7 +116,7 @@ def as_utf8(body: bytes, headers: Headers) -> bytes:
         found = _CHARSET.search(kind[:_LONGEST_TYPE])
         charset = found[1].decode().lower() if found else ""
     is_narrow = charset and not charset.startswith("utf-16")
-    if not charset or (is_narrow and _is_utf8(body)):  # JSON is UTF-8, whatever a program says of all that it sends
+    if not charset or (is_narrow and is_utf8(body)):  # JSON is UTF-8, whatever a program says of all that it sends
         return body
     try:
         text = body.decode(_NARROW.get(charset, charset))
@@ -125,7 +125,8 @@ def as_utf8(body: bytes, headers: Headers) -> bytes:
     return text.encode() if text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[") else body  # it is what it says
 
 
-def _is_utf8(body: bytes) -> bool:
+def is_utf8(body: bytes) -> bool:
+    """Return whether a body is text in UTF-8."""
     try:
         body.decode()
     except UnicodeDecodeError:
