@@ -84,12 +84,13 @@ _IS_EVENT = pl.all_horizontal(
 )
 
 
-def _number(name: str, start: int = 0) -> pl.Expr:
+def from_hex(name: str, start: int = 0) -> pl.Expr:
+    """Returns an expression that reads 16 hex digits of a column, from `start` on, as a number (UInt64)."""
     digits = pl.col(name).str.slice(start, 16) if start or name == "id" else pl.col(name)
     return digits.str.decode("hex").bin.reinterpret(dtype=pl.UInt64, endianness="big")
 
 
-_DERIVED = {"visitor": _number("visitor"), "id_hi": _number("id"), "id_lo": _number("id", 16)}
+_DERIVED = {"visitor": from_hex("visitor"), "id_hi": from_hex("id"), "id_lo": from_hex("id", 16)}
 _SELECTION = [
     _DERIVED[name].alias(name)
     if name in _DERIVED
@@ -136,6 +137,13 @@ def like(frame: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
 def as_texts(frame: pl.DataFrame) -> pl.DataFrame:
     """Returns the frame with every `pl.Categorical` column as `pl.String`."""
     return frame.cast({pl.Categorical: pl.String}) if any(kind == pl.Categorical for kind in frame.dtypes) else frame
+
+
+def joined(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Returns frames with the same columns as one, whose columns of `REPEATING` are ids if those of any frame are."""
+    if len({tuple(frame.dtypes) for frame in frames}) > 1:
+        frames = list(map(as_ids, frames))
+    return pl.concat(frames)
 
 
 # Ids are numbered in an array with a place for each that there could be, up to so many times as long as the column.

@@ -15,9 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
+
+if TYPE_CHECKING:
+    from activity.blocks import Block
 
 
 class Record(NamedTuple):
@@ -98,6 +101,25 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Columns(NamedTuple):
+    """Events to publish to a topic as columns: records with the keys and values that `activity.blocks` has of them."""
+
+    topic: str
+    block: Block
+
+
+class StoredColumns(NamedTuple):
+    """Events as the broker keeps them in columns. Their offsets follow each other; `timestamp` is as in `Stored`."""
+
+    first: Position
+    timestamp: int
+    block: Block
+
+    def position(self, place: int) -> Position:
+        """Return the position of the event at a place of the block, whether or not it was erased."""
+        return Position((self.first.order[0] + place,), self.first.incarnation)
 
 
 class Bounds(NamedTuple):
@@ -298,6 +320,23 @@ class Administered(Protocol):
 
 
 @runtime_checkable
+class Columnar(Protocol):
+    """What an adapter may also implement: events that come as columns are kept and read as such.
+
+    They are records like all others: every other method finds them as these."""
+
+    def publish_columns(self, columns: Sequence[Columns], records: Sequence[Record]) -> None:
+        """Store the events and the records, and return once every one of them is durable. Raises as `publish`, of
+        whose errors the indexes are those of `records`; events that would be too large as records are stored."""
+
+    def read_columns(
+        self, partition: TopicPartition, after: Position | None, upto: Position, batch: int = 10_000
+    ) -> Iterator[list[Stored] | StoredColumns]:
+        """Yield all records in `(after, upto]`, in order, those that are kept as columns as such. Each piece has 1 to
+        `batch` of them. The errors are those of `read_range`."""
+
+
+@runtime_checkable
 class Erasing(Protocol):
     """What an adapter may also implement, for `footfall forget`; other brokers keep records until retention is over."""
 
@@ -311,7 +350,8 @@ class Erasing(Protocol):
 
         An emptied record keeps its position and its time, and has no key, no value and no headers any more. On return
         the bytes that it had are in no file of the broker. Only records with one of the texts of `containing` in their
-        key or value are looked at; without texts all are. Several may be looked at together, in order."""
+        key or value, an event's id left aside, are looked at; without texts all are. Several may be looked at together,
+        in order."""
 
 
 @runtime_checkable

@@ -13,10 +13,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
 from struct import Struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from brokers.base import NoSuchTopic, Record, Refused, TooLarge, TopicPartition, Unreachable, Unsent
 from brokers.checks import check_partition, no_topic
+
+if TYPE_CHECKING:
+    from activity.blocks import Block
 
 # Kafka's own default for one record (message.max.bytes, 1048588, less its batch overhead). It applies everywhere, so
 # that a record which one broker accepts is accepted by the next one too.
@@ -177,6 +180,18 @@ class Router:
             if indexes
         }
         return Outgoing(records, routed, too_large, limit)
+
+
+    def split(self, topic: str, block: Block) -> list[tuple[int, Block]]:
+        """Choose each event's partition, and return the block in pieces of one. Raises `NoSuchTopic`."""
+        from activity import blocks
+
+        count = self._partitions(topic)
+        keys = blocks.keys(block)
+        known = murmur2_of(keys.unique().to_list())
+        numbers = [(number & 0x7FFFFFFF) % count for number in known.values()]
+        of_row = keys.replace_strict(list(known), numbers).to_numpy()
+        return [(number, block.take((of_row == number).nonzero()[0])) for number in sorted(set(numbers))]
 
 
 def _size_of(record: Record) -> int:

@@ -216,9 +216,7 @@ class Repair:
             return _cannot(_why(read))
         made = read.accepted
         events = []
-        own = made.records(range(len(made)))
-        for index, (its_id, visitor, record) in enumerate(zip(made.ids, made.visitors, own, strict=True)):
-            records = [record, made.searches[index]] if index in made.searches else [record]
+        for its_id, visitor, records in zip(made.ids, made.visitors, made.records(range(len(made))), strict=True):
             events.append(Mended(terms.domain, visitor, its_id, records))
         return Judged(events, [], "")
 

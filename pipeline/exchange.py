@@ -22,6 +22,7 @@ from typing import Protocol
 
 import polars as pl
 
+from activity import columns
 from stores import backends
 from stores.backends import Bucket, Location, parse_location
 from stores.base import StoreUnreachable, Unusable
@@ -79,7 +80,7 @@ class MemoryExchange:
 
     def read(self, names: Iterable[str]) -> pl.DataFrame:
         """The named frames as one."""
-        return pl.concat([self._frames[name] for name in names])
+        return columns.joined([self._frames[name] for name in names])
 
     def stage(self, name: str, frame: pl.DataFrame) -> None:
         """Keep a frame for the driver."""
@@ -112,7 +113,7 @@ class FolderExchange:
         """The named frames as one."""
         paths = [self._folder / name for name in names]
         try:
-            return pl.scan_ipc(paths).collect().rechunk()  # texts are found twice as fast in one piece
+            return self._joined(paths).rechunk()  # texts are found twice as fast in one piece
         except OSError as error:
             raise Unusable(f"{self._folder}: {error}: a frame of this run is gone") from error
 
@@ -131,6 +132,9 @@ class FolderExchange:
     def clear(self) -> None:
         """Delete the folder; the next frame makes it again."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _joined(self, paths: list[Path]) -> pl.DataFrame:
+        return columns.joined([pl.read_ipc(path) for path in paths])
 
     def _write(self, path: Path, frame: pl.DataFrame) -> None:
         backends.make_folder(path.parent)
@@ -165,6 +169,9 @@ class TemporaryExchange(FolderExchange):
             (self._folder / name).unlink()
         return frame
 
+    def _joined(self, paths: list[Path]) -> pl.DataFrame:
+        return pl.scan_ipc(paths).collect()
+
     def clear(self) -> None:
         """Delete the folder."""
         self._temporary.cleanup()
@@ -185,7 +192,7 @@ class BucketExchange:
 
     def read(self, names: Iterable[str]) -> pl.DataFrame:
         """The named frames as one."""
-        return pl.concat([self._get(name) for name in names]).rechunk()
+        return columns.joined([self._get(name) for name in names]).rechunk()
 
     def stage(self, name: str, frame: pl.DataFrame) -> None:
         """Write a frame to the object of this name."""

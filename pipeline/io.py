@@ -19,40 +19,78 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.metrics import Metrics
 
-from activity import columns
+from activity import blocks, columns
 from activity.columns import COLUMNS
 from activity.event import SESSION_TOPIC
 from activity.rollup import hex16
-from brokers.base import Broker, Position, Record, TopicPartition
+from brokers.base import Broker, Columnar, Position, Record, Stored, StoredColumns, TopicPartition
 from pipeline.checkpoint import PartitionRange
 from pipeline.grouping import GroupFrames, Passing, Sharded, Step
 from pipeline.plan import Window
-from pipeline.run import Lookup, Raw, RunRef, Write
+from pipeline.run import AnyRaw, Lookup, Raw, RawColumns, RunRef, Write
 
 _AT_ONCE = 20_000  # records of a batch
 _RECORDS_ALONE = 200  # records of counts that are inserted one by one
 
 
+def pieces(
+    broker: Broker, partition: TopicPartition, after: Position | None, upto: Position, batch: int
+) -> Iterator[list[Stored] | StoredColumns]:
+    """The records in `(after, upto]`, in columns where the broker keeps them so; see `Columnar.read_columns`."""
+    if isinstance(broker, Columnar):
+        return broker.read_columns(partition, after, upto, batch)
+    return iter(broker.read_range(partition, after, upto, batch))
+
+
 @dataclass(frozen=True)
 class BrokerFeed:
-    """Feeds the records of a range in batches. A record that the log has emptied has no bytes."""
+    """Feeds the records of a range in batches, in columns where the broker keeps them so. A record that the log has
+    emptied has no bytes."""
 
     broker: Broker
     range: PartitionRange
 
-    def batches(self) -> Iterator[Raw]:
+    def batches(self) -> Iterator[AnyRaw]:
         """The records in batches. Raises `Gone` when retention has removed some, and `Unreachable`."""
         r = self.range
         partition = TopicPartition(r.topic, r.partition)
-        after = Position.parse(r.after) if r.after else None
-        for stored in self.broker.read_range(partition, after, Position.parse(r.upto), _AT_ONCE):
-            yield Raw(
-                r.topic,
-                r.partition,
-                [record.position for record in stored],
-                [record.timestamp for record in stored],
-                [record.value or b"" for record in stored],
+        after, upto = Position.parse(r.after) if r.after else None, Position.parse(r.upto)
+        yield from self._together(pieces(self.broker, partition, after, upto, _AT_ONCE))
+
+    def _raw(self, stored: list[Stored]) -> Raw:
+        return Raw(
+            self.range.topic,
+            self.range.partition,
+            [record.position for record in stored],
+            [record.timestamp for record in stored],
+            [record.value or b"" for record in stored],
+        )
+
+    def _together(self, pieces: Iterable[list[Stored] | StoredColumns]) -> Iterator[AnyRaw]:
+        """What lies in columns comes in pieces of one publish, so several make a batch."""
+        waiting: list[StoredColumns] = []
+        for piece in pieces:
+            if waiting and (isinstance(piece, list) or sum(its.block.size for its in waiting) >= _AT_ONCE):
+                yield self._columns(waiting)
+                waiting = []
+            if isinstance(piece, list):
+                yield self._raw(piece)
+            else:
+                waiting.append(piece)
+        if waiting:
+            yield self._columns(waiting)
+
+    def _columns(self, pieces: list[StoredColumns]) -> RawColumns:
+        frames = [
+            blocks.frame(its.block).select(
+                *COLUMNS,
+                offset=pl.col("row") + pl.lit(its.first.order[0], pl.Int64),
+                published_at=pl.lit(its.timestamp, pl.Int64),
             )
+            for its in pieces
+        ]
+        records, incarnation = sum(its.block.size for its in pieces), pieces[0].first.incarnation
+        return RawColumns(self.range.topic, self.range.partition, incarnation, records, pl.concat(frames))
 
 
 @dataclass(frozen=True)
@@ -68,7 +106,7 @@ class FrameFeed:
             yield frame.select(self.names)
 
 
-def _read_ahead(batches: Iterator[Raw | pl.DataFrame]) -> Iterator[Raw | pl.DataFrame]:
+def _read_ahead(batches: Iterator[AnyRaw | pl.DataFrame]) -> Iterator[AnyRaw | pl.DataFrame]:
     """The batches, each of them read while the one before is worked on."""
     with ThreadPoolExecutor(1, "reading") as thread:
         coming = thread.submit(next, batches, None)
@@ -91,7 +129,7 @@ class _Read(Step):
     def __init__(self, ref: RunRef) -> None:
         self.ref = ref
 
-    def process(self, numbers: list[int]) -> Iterator[Raw | pl.DataFrame]:
+    def process(self, numbers: list[int]) -> Iterator[AnyRaw | pl.DataFrame]:
         feeds = self.ref.run().feeds
         yield from _read_ahead(batch for number in numbers for batch in feeds[number].batches())
 

@@ -30,10 +30,25 @@ class Raw(NamedTuple):
     values: list[bytes]
 
 
+class RawColumns(NamedTuple):
+    """Records of one partition as the broker keeps them, events in columns.
+
+    `frame` has `columns.COLUMNS`, `offset` (Int64) and `published_at` (ms); `records` counts emptied ones too."""
+
+    topic: str
+    partition: int
+    incarnation: str
+    records: int
+    frame: pl.DataFrame
+
+
+AnyRaw = Raw | RawColumns
+
+
 class Feed(Protocol):
     """A bounded stretch of events: raw records, or frames that have at least the event columns."""
 
-    def batches(self) -> Iterator[Raw | pl.DataFrame]:
+    def batches(self) -> Iterator[AnyRaw | pl.DataFrame]:
         """The stretch in batches of bounded size. Raises what the broker or the store raises."""
 
 

@@ -28,7 +28,7 @@ from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import NO_ENVELOPE, DeadLetter, OutcomeCounts
 from activity.refusal import OUTCOMES as OUTCOMES_REASON
 from pipeline.grouping import GroupFrames, Passing, Sharded, Step, typed
-from pipeline.run import Raw, RunRef
+from pipeline.run import AnyRaw, Raw, RawColumns, RunRef
 
 # Dead letters as frames, see `DeadLetter`; `received_at` is in ms, `sender` is JSON. What has no envelope has no more
 # than the first four.
@@ -63,48 +63,68 @@ class _Decode(Step):
         self.dead = Metrics.counter("decode", "dead")
         self.erased = Metrics.counter("decode", "erased")
 
-    def process(self, batch: Raw | pl.DataFrame) -> Iterator[Any]:
+    def process(self, batch: AnyRaw | pl.DataFrame) -> Iterator[Any]:
         if isinstance(batch, pl.DataFrame):
             self.records.inc(batch.height)
             self.events.inc(batch.height)
             yield batch
-            return
-        self.records.inc(len(batch.values))
-        if batch.topic == DEAD_LETTER_TOPIC:
-            frame = None
-            found = [opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True) if v]
-            erased = len(batch.values) - len(found)
-            letters: list[Letter] = [each for each in found if not isinstance(each, OutcomeCounts)]
-            if len(letters) < len(found):
-                counts = [each for each in found if isinstance(each, OutcomeCounts)]
-                yield pvalue.TaggedOutput("outcomes", _counted(counts))
+        elif isinstance(batch, RawColumns):
+            self.records.inc(batch.records)
+            yield from self._kept(batch.frame, batch.records, batch)
+        elif batch.topic == DEAD_LETTER_TOPIC:
+            self.records.inc(len(batch.values))
+            yield from self._letters(batch)
         else:
+            self.records.inc(len(batch.values))
             frame, bad = columns.decode(batch.values)
             values = batch.values
             letters = [bare(batch.timestamps[i], batch.topic, _why(values[i]), values[i]) for i in bad if values[i]]
-            kept = self.ref.run().erasures.kept(frame)
-            erased = len(bad) - len(letters) + frame.height - kept.height
-            frame = kept
+            yield from self._dead(letters)
+            yield from self._kept(frame, len(values) - len(letters), batch)
+
+    def _letters(self, batch: Raw) -> Iterator[Any]:
+        found = [opened(v, t) for v, t in zip(batch.values, batch.timestamps, strict=True) if v]
+        self._erased(len(batch.values) - len(found))
+        counts = [each for each in found if isinstance(each, OutcomeCounts)]
+        if counts:
+            yield pvalue.TaggedOutput("outcomes", _counted(counts))
+        yield from self._dead([each for each in found if not isinstance(each, OutcomeCounts)])
+
+    def _dead(self, letters: list[Letter]) -> Iterator[Any]:
         dead = [each for each in letters if not is_forgotten(each, self.ref.run().erasures)]
-        erased += len(letters) - len(dead)
-        if erased:
-            self.erased.inc(erased)
+        self._erased(len(letters) - len(dead))
         if dead:
             self.dead.inc(len(dead))
             yield pvalue.TaggedOutput("dead", pl.DataFrame(dead, schema=DEAD_LETTERS, orient="row"))
-        if frame is not None and frame.height:
-            self.events.inc(frame.height)
-            yield self._with_positions(frame, batch) if self.positions else frame.select(COLUMNS.keys())
 
-    def _with_positions(self, frame: pl.DataFrame, batch: Raw) -> pl.DataFrame:
+    def _kept(self, frame: pl.DataFrame, records: int, batch: AnyRaw) -> Iterator[pl.DataFrame]:
+        """The events that are left of so many records: not forgotten, nor emptied in the log."""
+        kept = self.ref.run().erasures.kept(frame)
+        self._erased(records - kept.height)
+        if kept.height:
+            self.events.inc(kept.height)
+            yield _with_positions(kept, batch) if self.positions else kept.select(COLUMNS.keys())
+
+    def _erased(self, records: int) -> None:
+        if records:
+            self.erased.inc(records)
+
+
+def _with_positions(frame: pl.DataFrame, batch: AnyRaw) -> pl.DataFrame:
+    if isinstance(batch, RawColumns):
+        position = pl.concat_str(pl.col("offset").cast(pl.String), pl.lit(f"@{batch.incarnation}"))
+        published_at = pl.col("published_at")
+    else:
         rows = frame["row"]
-        positions = [str(batch.positions[row]) for row in rows]
-        return frame.select(COLUMNS.keys()).with_columns(
-            topic=pl.lit(batch.topic),
-            partition=pl.lit(batch.partition, dtype=pl.Int32),
-            position=pl.Series(positions, dtype=pl.String),
-            published_at=pl.Series(batch.timestamps, dtype=pl.Int64).gather(rows),
-        )
+        position = pl.lit(pl.Series([str(batch.positions[row]) for row in rows], dtype=pl.String))
+        published_at = pl.lit(pl.Series(batch.timestamps, dtype=pl.Int64).gather(rows))
+    return frame.select(
+        *COLUMNS,
+        topic=pl.lit(batch.topic),
+        partition=pl.lit(batch.partition, dtype=pl.Int32),
+        position=position,
+        published_at=published_at,
+    )
 
 
 def _why(value: bytes) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -24,10 +24,12 @@ from brokers.base import (
     Bounds,
     BrokerError,
     Capability,
+    Columns,
     Description,
     Position,
     Record,
     Stored,
+    StoredColumns,
     TopicInfo,
     TopicPartition,
     Unsent,
@@ -45,20 +47,17 @@ from brokers.checks import (
 from brokers.offset_log import OffsetLog, OffsetLogBroker
 from brokers.routing import Outgoing, Router
 from brokers.sqlite import erasing
-from brokers.sqlite.storage import (
+from brokers.sqlite.batches import (
     INSERT,
     BrokenBatch,
     Row,
-    SqliteFile,
-    batch_of,
-    first_at,
     of_one_time,
     pack,
-    remove,
-    remove_topic,
-    resume,
+    pack_columns,
     unpack,
+    unpack_columns,
 )
+from brokers.sqlite.storage import SqliteFile, batch_of, first_at, remove, remove_topic, resume
 
 _TAKE = "UPDATE logs SET next = next + ?, last_at = max(last_at, ?) WHERE id = ? RETURNING next, last_at"
 _LOG = """
@@ -88,10 +87,11 @@ class _Topic(msgspec.Struct):
 class _Publish:
     """A call of `publish` in the queue for the writer, and what became of it."""
 
-    __slots__ = ("done", "error", "outgoing")
+    __slots__ = ("columns", "done", "error", "outgoing")
 
-    def __init__(self, outgoing: Outgoing) -> None:
+    def __init__(self, outgoing: Outgoing, columns: Sequence[Columns] = ()) -> None:
         self.outgoing = outgoing
+        self.columns = columns
         self.done = False
         self.error: Exception | None = None
 
@@ -183,18 +183,21 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
     # Publishing
 
     def publish(self, records: Sequence[Record]) -> None:
+        self.publish_columns((), records)
+
+    def publish_columns(self, columns: Sequence[Columns], records: Sequence[Record]) -> None:
         try:
-            outgoing = self._publish(records)
+            outgoing = self._publish(columns, records)
         except _MadeAgain:
             self.topics()
-            outgoing = self._publish(records)
+            outgoing = self._publish(columns, records)
         self._retain_now_and_then()
         outgoing.raise_too_large()
 
-    def _publish(self, records: Sequence[Record]) -> Outgoing:
+    def _publish(self, columns: Sequence[Columns], records: Sequence[Record]) -> Outgoing:
         outgoing = self._router.route(records)
         try:
-            self._submit(_Publish(outgoing))
+            self._submit(_Publish(outgoing, columns))
         except sqlite3.Error as error:
             raise Unsent(
                 f"{self.url}: nothing was written ({error}): free disk space or mend the file, then send again",
@@ -219,7 +222,7 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
 
     def _write(self, group: list[_Publish]) -> None:
         try:
-            self._commit([publish.outgoing for publish in group])
+            self._commit(group)
         except Exception as error:
             if len(group) == 1:
                 group[0].error = error
@@ -230,20 +233,28 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
             for publish in group:
                 publish.done = True
 
-    def _commit(self, group: list[Outgoing]) -> None:
+    def _commit(self, group: list[_Publish]) -> None:
         """Make all of them durable in one transaction, or raise and write nothing."""
         rows: list[Row] = []
         now = self._clock_ns() // 1_000_000
+
+        def take(name: str, partition: int, count: int, time_ms: int) -> tuple[int, int, int]:
+            log = self._topic(name).logs[partition]
+            taken = db.execute(_TAKE, (count, time_ms, log)).fetchall()
+            if not taken:
+                raise _MadeAgain(name)
+            return log, *taken[0]
+
         with self._file.transaction() as db:
-            for outgoing in group:
+            for publish in group:
+                outgoing = publish.outgoing
                 for (name, partition), indexes in outgoing.logs.items():
-                    log = self._topic(name).logs[partition]
                     for time_ms, run in of_one_time(outgoing.records, indexes):
-                        taken = db.execute(_TAKE, (len(run), now if time_ms is None else time_ms, log)).fetchall()
-                        if not taken:
-                            raise _MadeAgain(name)
-                        end, at = taken[0]
-                        rows += pack(log, end, at, outgoing.records, run)
+                        place = take(name, partition, len(run), now if time_ms is None else time_ms)
+                        rows += pack(*place, outgoing.records, run)
+                for name, block in publish.columns:
+                    for partition, its in self._router.split(name, block):
+                        rows += pack_columns(*take(name, partition, its.size, now), its)
             db.executemany(INSERT, rows)
 
     # Reading
@@ -252,6 +263,26 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
         with self._file.reading() as db:
             try:
                 return unpack(db, log.id, log.incarnation, start, min(start + count, log.end) - 1)
+            except BrokenBatch as error:
+                raise self._file.broken(log.partition, error) from error
+
+    def read_columns(
+        self, partition: TopicPartition, after: Position | None, upto: Position, batch: int = 10_000
+    ) -> Iterator[list[Stored] | StoredColumns]:
+        log = self._log(partition)
+        start, last = log.start(after), log.check_kept(upto)
+        while start <= last:
+            pieces = self._read_pieces(log, start, min(batch, last + 1 - start))
+            for piece in pieces or [[]]:
+                if not piece or _first_offset(piece) != start:
+                    raise self._log(partition).gone(start)
+                yield piece
+                start += piece.block.size if isinstance(piece, StoredColumns) else len(piece)
+
+    def _read_pieces(self, log: _SqliteLog, start: int, count: int) -> list[list[Stored] | StoredColumns]:
+        with self._file.reading() as db:
+            try:
+                return unpack_columns(db, log.id, log.incarnation, start, min(start + count, log.end) - 1)
             except BrokenBatch as error:
                 raise self._file.broken(log.partition, error) from error
 
@@ -344,6 +375,11 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
             check_partition(partition, self.partitions(partition.topic))
             raise no_topic(partition.topic, self.url)  # it was created between the two looks
         return _SqliteLog(partition, *rows[0])
+
+
+def _first_offset(piece: list[Stored] | StoredColumns) -> int:
+    first = piece.first if isinstance(piece, StoredColumns) else piece[0].position
+    return first.order[0]
 
 
 def _path(url: str) -> Path:

@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from brokers.base import Position, Stored, Unreachable
-from brokers.sqlite.storage import EMPTY, Row, SqliteFile, checksum, content_of, key_range, packed
+from brokers.base import Stored, Unreachable
+from brokers.sqlite import batches
+from brokers.sqlite.batches import Row, checksum
+from brokers.sqlite.storage import SqliteFile, key_range
 
 _SEARCHED = 20_000  # batches that are searched for texts at once
 _ROWS = 20  # looked at together, and written in one transaction: a publisher waits for no more
@@ -58,7 +60,7 @@ def _batches(file: SqliteFile, log: int, containing: Sequence[bytes]) -> Iterato
     Few do, so the others are looked through inside of SQLite, and none of their rows is made here."""
 
     def holds(records: bytes) -> bool:
-        return not containing or any(text in records for text in containing)
+        return not containing or batches.holds(records, containing)
 
     at, last = key_range(log)
     while (upto := file.query(_LAST_OF, (at, last, _SEARCHED))[0][0]) is not None:
@@ -74,11 +76,10 @@ def _batches(file: SqliteFile, log: int, containing: Sequence[bytes]) -> Iterato
 def _emptied(row: Row, incarnation: str, wanted: Wanted) -> tuple[int, bytes, int, int] | None:
     """How many records of a batch go, and its bytes, checksum and key without them; None where none does."""
     key, at, data, crc = row
-    first, contents = content_of(key, data)
-    gone = wanted([Stored(Position((first + n,), incarnation), at, *each) for n, each in enumerate(contents)])
+    gone = wanted(batches.records_of(key, at, incarnation, data))
     if not any(gone):
         return None
-    left = packed([EMPTY if out else each for out, each in zip(gone, contents, strict=True)])
+    left = batches.without(data, gone)
     is_whole = crc is None or crc == checksum(key, at, data)
     # What was damaged has a wrong checksum afterwards, too.
     return sum(gone), left, checksum(key, at, left) ^ (not is_whole), key

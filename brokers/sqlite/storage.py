@@ -1,11 +1,7 @@
-"""The SQLite file of a log: its connections, and how records lie in it.
+"""The SQLite file of a log: its connections, and the rows of its logs; what is in a row, `batches` reads and writes.
 
-Records lie in batches, as Kafka's do. A row holds what one publish wrote to one log, so that many records share the
-cost of a row and pages are filled at their right edge. A row's key is one integer: the log's number above the offset of
-the batch's *last* record. The batch that holds an offset is then the first row at or after it.
-
-SQLite notices a damaged page only where its structure is hit, so each row has a checksum of its own. Rows that were
-written before there was one have none.
+A row's key is one integer: the log's number above the offset of the batch's *last* record. The batch that holds an
+offset is then the first row at or after it.
 """
 
 from __future__ import annotations
@@ -13,20 +9,15 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-import struct
 import threading
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from brokers.base import Damaged, Position, Record, Stored, TopicPartition, Unreachable
+from brokers.base import Damaged, Position, TopicPartition, Unreachable
 from brokers.checks import closed
+from brokers.sqlite.batches import INSERT, OFFSET, OFFSET_BITS, emptied
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS topics (
@@ -44,16 +35,6 @@ CREATE TABLE IF NOT EXISTS remembered (
 _HAS_CRC = "SELECT 1 FROM pragma_table_info('batches') WHERE name = 'crc'"
 _ADD_CRC = "ALTER TABLE batches ADD COLUMN crc INTEGER"
 
-_OFFSET_BITS = 40  # 10^12 records a log, and 8 million logs made in a file's life
-_OFFSET = (1 << _OFFSET_BITS) - 1
-_RECORDS_A_ROW = 500
-_BYTES_A_ROW = 4 << 20  # a reader decodes a row whole
-_BYTES_A_READ = 32 << 20  # a list of records ends early rather than fill the memory
-
-_READ = """
-SELECT id, at, records, crc FROM batches WHERE id >= :start AND id <= ifnull(
-    (SELECT id FROM batches WHERE id >= :last ORDER BY id LIMIT 1), :last) ORDER BY id
-"""
 _LOGS_OF = """
 SELECT l.id, l.partition, t.incarnation, l.first, l.next FROM topics t JOIN logs l ON l.topic = t.id WHERE t.name = ?
 """
@@ -61,21 +42,9 @@ _END_OF = """
 SELECT l.id, t.id, t.incarnation, l.next, l.last_at, (SELECT max(next) FROM logs WHERE topic = t.id)
 FROM topics t JOIN logs l ON l.topic = t.id WHERE t.name = ? AND l.partition = ?
 """
-INSERT = "INSERT INTO batches (id, at, records, crc) VALUES (?, ?, ?, ?)"
 _MOVE = "UPDATE logs SET first = max(first, ?), next = ?, last_at = ? WHERE id = ?"
 _INCARNATION = re.compile(r"[0-9a-f]{16}")
 _BATCH_OF = "SELECT id, at FROM batches WHERE id >= ? AND id <= ? ORDER BY id LIMIT 1"
-
-Row = tuple[int, int, bytes, int]  # id, at, records, CRC-32 of all of them
-Content = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]
-EMPTY: Content = (None, None, ())  # of a record that was erased, or lost
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[Content]).decode
-_stamp = struct.Struct(">qq").pack  # id and at
-
-
-class BrokenBatch(Exception):
-    """The records of a batch are not those that were written. The message says which and of when."""
 
 
 class SqliteFile:
@@ -233,95 +202,17 @@ def _make_folder(folder: Path) -> None:
         os.close(above)
 
 
-def of_one_time(records: Sequence[Record], indexes: Sequence[int]) -> Iterable[tuple[int | None, Sequence[int]]]:
-    """Split `indexes` into runs of records with one timestamp, which a row needs; usually there is one run."""
-    if records[indexes[0]].timestamp is None and records[indexes[-1]].timestamp is None:
-        return [(None, indexes)]
-    return [(time, list(run)) for time, run in groupby(indexes, lambda index: records[index].timestamp)]
-
-
-def pack(log: int, end: int, at: int, records: Sequence[Record], indexes: Sequence[int]) -> list[Row]:
-    """Return rows for the records at `indexes`, the last of which gets offset `end` - 1."""
-    contents = [records[index][1:4] for index in indexes]
-    rows: list[Row] = []
-    _pack(rows, (log << _OFFSET_BITS) + end - 1, at, contents)
-    return rows
-
-
-def _pack(rows: list[Row], last: int, at: int, contents: Sequence[object]) -> None:
-    count = len(contents)
-    if count <= _RECORDS_A_ROW:
-        data = _encode(contents)
-        if count == 1 or len(data) <= _BYTES_A_ROW:
-            rows.append((last, at, data, checksum(last, at, data)))
-            return
-    half = count // 2
-    _pack(rows, last - (count - half), at, contents[:half])
-    _pack(rows, last, at, contents[half:])
-
-
-def unpack(db: sqlite3.Connection, log: int, incarnation: str, start: int, last: int) -> list[Stored]:
-    """Return records `start` to `last`, as many as fit in memory, without those that retention has removed.
-
-    Raises `BrokenBatch`."""
-    base = log << _OFFSET_BITS
-    found: list[Stored] = []
-    size = 0
-    for key, at, data, crc in db.execute(_READ, {"start": base + start, "last": base + last}):
-        if crc is not None and crc != checksum(key, at, data):
-            raise _broken(key, at, "their checksum is not that of their bytes")
-        try:
-            contents = _decode(data)
-        except msgspec.DecodeError as error:
-            raise _broken(key, at, str(error)) from error
-        offset = (key & _OFFSET) - len(contents) + 1
-        if offset < start or offset + len(contents) - 1 > last:
-            contents = contents[max(start - offset, 0) : last + 1 - offset]
-            offset = max(offset, start)
-        found += [
-            Stored(Position((number,), incarnation), at, *content) for number, content in enumerate(contents, offset)
-        ]
-        size += len(data)
-        if size >= _BYTES_A_READ:
-            break
-    return found
-
-
-def checksum(key: int, at: int, data: bytes) -> int:
-    """Return the CRC-32 of a batch: of its key, its time and the bytes of its contents."""
-    return zlib.crc32(data, zlib.crc32(_stamp(key, at)))
-
-
-def _broken(key: int, at: int, why: str) -> BrokenBatch:
-    try:
-        when = f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    except (ValueError, OverflowError, OSError):
-        when = "an unknown time"
-    return BrokenBatch(f"the records up to offset {key & _OFFSET}, published together at {when}, are broken ({why})")
-
-
 def key_range(log: int) -> tuple[int, int]:
     """Return the keys between which the batches of a log lie, the first excluded."""
-    base = log << _OFFSET_BITS
-    return base - 1, base + _OFFSET
-
-
-def content_of(key: int, data: bytes) -> tuple[int, list[Content]]:
-    """Return the offset of the first record of a batch, and the contents of all."""
-    contents = _decode(data)
-    return (key & _OFFSET) - len(contents) + 1, contents
-
-
-def packed(contents: Sequence[Content]) -> bytes:
-    """Return the bytes of a batch's contents."""
-    return _encode(contents)
+    base = log << OFFSET_BITS
+    return base - 1, base + OFFSET
 
 
 def batch_of(db: sqlite3.Connection, log: int, offset: int) -> tuple[int, int] | None:
     """Return the last offset and the time of the batch that holds `offset`, None if it was removed."""
-    base = log << _OFFSET_BITS
-    row = db.execute(_BATCH_OF, (base + offset, base + _OFFSET)).fetchone()
-    return (row[0] & _OFFSET, row[1]) if row else None
+    base = log << OFFSET_BITS
+    row = db.execute(_BATCH_OF, (base + offset, base + OFFSET)).fetchone()
+    return (row[0] & OFFSET, row[1]) if row else None
 
 
 def first_at(db: sqlite3.Connection, log: int, first: int, end: int, time_ms: int) -> int:
@@ -341,7 +232,7 @@ def remove(db: sqlite3.Connection, log: int, end: int, at_once: int) -> int:
     """Delete at most `at_once` batches that lie wholly before offset `end` and that every group has read.
 
     Returns the number of records deleted."""
-    base = log << _OFFSET_BITS
+    base = log << OFFSET_BITS
     first, end = db.execute(
         'SELECT first, min(?, next, ifnull((SELECT min("offset") + 1 FROM remembered WHERE log = l.id), next))'
         " FROM logs l WHERE id = ?",
@@ -354,7 +245,7 @@ def remove(db: sqlite3.Connection, log: int, end: int, at_once: int) -> int:
     if cut is None:
         return 0
     db.execute("DELETE FROM batches WHERE id >= ? AND id <= ?", (base, cut))
-    kept = (cut & _OFFSET) + 1
+    kept = (cut & OFFSET) + 1
     db.execute("UPDATE logs SET first = ? WHERE id = ?", (kept, log))
     return int(kept - first)
 
@@ -362,8 +253,8 @@ def remove(db: sqlite3.Connection, log: int, end: int, at_once: int) -> int:
 def remove_topic(db: sqlite3.Connection, topic: int) -> None:
     """Delete a topic with its logs, their records and the positions that groups remember in them."""
     for (log,) in db.execute("SELECT id FROM logs WHERE topic = ?", (topic,)).fetchall():
-        base = log << _OFFSET_BITS
-        db.execute("DELETE FROM batches WHERE id BETWEEN ? AND ?", (base, base + _OFFSET))
+        base = log << OFFSET_BITS
+        db.execute("DELETE FROM batches WHERE id BETWEEN ? AND ?", (base, base + OFFSET))
         db.execute("DELETE FROM remembered WHERE log = ?", (log,))
     db.execute("DELETE FROM logs WHERE topic = ?", (topic,))
     db.execute("DELETE FROM topics WHERE id = ?", (topic,))
@@ -385,17 +276,9 @@ def resume(
     if upto <= end:
         return None
     begin, at = (end, at) if end else (read + 1, now)
-    db.executemany(INSERT, _emptied(log, begin, upto, at))
+    db.executemany(INSERT, emptied(log, begin, upto, at))
     db.execute(_MOVE, (0 if end else begin, upto, at, log))
     return int(end)
-
-
-def _emptied(log: int, begin: int, end: int, at: int) -> Iterator[Row]:
-    """The rows of emptied records at the offsets `begin` to `end` - 1."""
-    for start in range(begin, end, _RECORDS_A_ROW):
-        count = min(_RECORDS_A_ROW, end - start)
-        key, data = (log << _OFFSET_BITS) + start + count - 1, _encode([EMPTY] * count)
-        yield key, at, data, checksum(key, at, data)
 
 
 def rewind(path: Path, group: str, topics: Iterable[str], positions: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -6,15 +6,17 @@ Addresses never leave the import: in a line that goes to the dead letters they a
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+import polars as pl
 
-from activity import codec
+from activity import blocks, codec
+from activity.blocks import Block
 from activity.event import DEAD_LETTER_TOPIC, Event, topic_of, visitor_key
 from activity.refusal import DeadLetter
-from brokers.base import Record
+from brokers.base import Columns, Record
 from ingest.dead_letters import Sent, mask
 from ingest.logs.formats import LONGEST
 
@@ -23,37 +25,73 @@ WHERE = "import"
 _encode = msgspec.json.Encoder().encode
 
 
+class InColumns(msgspec.Struct):
+    """Events of lines as columns, all of one topic."""
+
+    topic: str
+    lines: list[int]  # the index of each event's line in `Accepted`, ascending
+    block: bytes  # see `activity.blocks`
+
+
+class Alone(msgspec.Struct):
+    """The record of an event that was made alone."""
+
+    line: int  # its line's index in `Accepted`
+    record: Record
+
+
 @dataclass
 class Accepted:
-    """The lines of which events are made, an entry each in all lists."""
+    """The lines of which events are made, an entry each in the first three; and these events.
+
+    Each line has an event of its own, and may have more that follow from it, such as a search: these come later."""
 
     ids: list[str] = field(default_factory=list)  # of the line's own event, 32 hex digits
     visitors: list[str] = field(default_factory=list)  # 16 hex digits
     bots: list[bool] = field(default_factory=list)
-    topics: list[str] = field(default_factory=list)
-    keys: list[bytes] = field(default_factory=list)
-    values: list[bytes] = field(default_factory=list)
-    searches: dict[int, Record] = field(default_factory=dict)  # of the search that follows from it, by its index here
+    alone: list[Alone] = field(default_factory=list)
+    in_columns: list[InColumns] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def records(self, indexes: Sequence[int]) -> list[Record]:
-        """Return the records of the lines' own events, of the lines at these indexes."""
-        return list(map(Record, *(map(its.__getitem__, indexes) for its in (self.topics, self.keys, self.values))))
-
     def add(self, events: list[Event]) -> None:
-        """Add a line of which these events are made: its own, and the search that follows where there is one."""
+        """Add a line of which these events are made, its own first."""
         first = events[0]
         key = visitor_key(first.site, first.visitor)
-        if len(events) > 1:
-            self.searches[len(self)] = Record(topic_of(events[1].type), key, codec.encode(events[1]))
+        self.alone += [Alone(len(self), Record(topic_of(its.type), key, codec.encode(its))) for its in events]
         self.ids.append(first.id)
         self.visitors.append(first.visitor)
         self.bots.append(bool(first.bot))
-        self.topics.append(topic_of(first.type))
-        self.keys.append(key)
-        self.values.append(codec.encode(first))
+
+    def records(self, indexes: Sequence[int]) -> list[list[Record]]:
+        """Return of each of the lines at these indexes (ascending) the records of its events, its own first."""
+        found: dict[int, list[Record]] = {index: [] for index in indexes}
+        for its in self.alone:
+            if its.line in found:
+                found[its.line].append(its.record)
+        for topic, lines, block in self._columns(indexes):
+            for line, key, value in zip(lines, blocks.keys(block), blocks.values(block), strict=True):
+                found[line].append(Record(topic, key, value))
+        return list(found.values())
+
+    def publishable(self, indexes: Sequence[int]) -> tuple[list[Columns], list[Record]]:
+        """Return the events of the lines at these indexes (ascending), as they are here."""
+        columns = [Columns(topic, block) for topic, _, block in self._columns(indexes)]
+        if len(indexes) == len(self):
+            return columns, [its.record for its in self.alone]
+        wanted = frozenset(indexes)
+        return columns, [its.record for its in self.alone if its.line in wanted]
+
+    def _columns(self, indexes: Sequence[int]) -> Iterator[tuple[str, list[int], Block]]:
+        """Yield what some lines have in columns: the topic, each event's line, and the events."""
+        is_wanted = pl.repeat(False, len(self), eager=True).scatter(indexes, True)
+        for topic, lines, data in map(msgspec.structs.astuple, self.in_columns):
+            block, rows = blocks.unpack(data), is_wanted.gather(lines).arg_true()
+            if len(rows) == block.size:
+                yield topic, lines, block
+            elif len(rows):
+                yield topic, pl.Series(lines).gather(rows).to_list(), block.take(rows)
 
 
 @dataclass

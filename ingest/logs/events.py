@@ -16,10 +16,12 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import polars as pl
 
-from activity import codec
+from activity import blocks
 from activity.attribution import referrer_host
+from activity.blocks import ABSENT, BLOCK_COLUMNS, Block
+from activity.columns import from_hex
 from activity.enrich import DAY, SiteRules, enrich
-from activity.event import Event, EventType, derived_id, event_ids, import_visitor, topic_of, visitor_key
+from activity.event import Event, EventType, derived_id, event_ids, import_visitor, topic_of
 from activity.geo import NOWHERE, Place, lookup, version
 from activity.geo import Reader as PlaceReader
 from activity.incoming import Incoming
@@ -28,8 +30,7 @@ from activity.url import without_session_ids
 from activity.user_agent import LONGEST as LONGEST_AGENT
 from activity.user_agent import Agent
 from activity.user_agent import parse as parse_agent
-from brokers.base import Record
-from ingest.logs.batch import Accepted
+from ingest.logs.batch import Accepted, InColumns
 from ingest.logs.formats import as_text
 from ingest.logs.template import Template
 
@@ -40,12 +41,14 @@ _T = TypeVar("_T")
 _NO_UTF8 = re.compile("[\udc80-\udcff]")
 _encode = msgspec.json.Encoder().encode
 
-_AGENT = ("country", "region", "city", "enriched_by", *Agent.__struct_fields__)
-_REFERRER = {"referrer": "referrer"}
-_LINE = dict.fromkeys(("id", "visitor", "occurred_at"), "line")
-_EVENT = Template(Event, dict.fromkeys(_AGENT, "agent") | _LINE | _REFERRER, rest="page")
-_SENT = Template(Incoming, dict.fromkeys(("id", "ts"), "line") | _REFERRER, rest="page")
-_AGENT_COLUMNS = _EVENT.columns("agent")
+_SENT = Template(Incoming, dict.fromkeys(("id", "ts"), "line") | {"referrer": "referrer"}, rest="page")
+# The fields of an event by what they follow from; the others are a line's own.
+_OF_AGENT = ("country", "region", "city", "enriched_by", *Agent.__struct_fields__)
+_OF_TARGET = tuple(
+    name for name in BLOCK_COLUMNS if name not in ("id_hi", "id_lo", "visitor", "occurred_at", "referrer", *_OF_AGENT)
+)
+
+_Fields = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -55,15 +58,15 @@ class Referrer:
     host: str  # as `attribution` reads it
     kept: str = field(compare=False)
     sent: list[str] = field(compare=False)  # the texts from which events' ids are computed
-    view: list[str] = field(compare=False)
+    stored: str = field(compare=False)
 
 
 class Target(NamedTuple):
     """What all views of one page, of visitors who came from the same host, have in common: all but the referrer."""
 
     sent: list[str]
-    view: list[str]
-    search: list[str] | None  # of the search in its address, None where there is none
+    view: _Fields  # `_OF_TARGET`
+    search: _Fields | None  # of the search in its address, None where there is none
 
 
 class Page(NamedTuple):
@@ -77,9 +80,8 @@ class Visitor(NamedTuple):
     """What all views by one visitor have in common."""
 
     name: str  # 16 hex digits
-    key: bytes
     bot: bool
-    agent: list[str]
+    agent: _Fields  # `_OF_AGENT`
 
 
 class EventWriter:
@@ -137,32 +139,36 @@ class EventWriter:
         contents = _encoded(sent, _SENT, {"id": _quoted("id"), "ts": _number("at")})
         ids = event_ids(site, sender_ids, contents)
         theirs = rows["visitor"].to_list()
-        names = _picked([visitor.name for visitor in visitors], theirs)
-        keys = _picked([visitor.key for visitor in visitors], theirs)
+        names = [visitor.name for visitor in visitors]
+        accepted = Accepted(ids, _picked(names, theirs), _picked([visitor.bot for visitor in visitors], theirs))
+        target, of_target = _numbered(targets, rows["page"])
+        referrer, of_referrer = _numbered(referrers, rows["page"])
         lines = rows.select(
-            "at", "page", id=pl.Series(ids, dtype=pl.String), name=pl.Series(names, dtype=pl.String)
-        ).with_columns(
-            *_texts(rows["visitor"], _AGENT_COLUMNS, [visitor.agent for visitor in visitors]),
-            *_texts(rows["page"], _EVENT.columns("referrer"), [referrer.view for referrer in referrers]),
+            pl.Series("id", ids), occurred_at="at", _visitor="visitor", _target=target, _referrer=referrer
         )
-        views = _views(lines, [target.view for target in targets])
-        accepted = Accepted(
-            ids,
-            names,
-            _picked([visitor.bot for visitor in visitors], theirs),
-            [topic_of(EventType.PAGEVIEW)] * len(ids),
-            keys,
-            views,
-        )
-        is_searched = pl.Series([target.search is not None for target in targets])
-        searching = is_searched.gather(rows["page"]).arg_true().to_list()
+        tables = {
+            "_visitor": _table(_OF_AGENT, [visitor.agent for visitor in visitors]).with_columns(
+                pl.Series("visitor", names)
+            ),
+            "_referrer": pl.DataFrame({"referrer": [referrer.stored for referrer in of_referrer]}),
+        }
+
+        def in_columns(kind: EventType, lines: pl.DataFrame, theirs: list[_Fields], rows: list[int]) -> InColumns:
+            numbers = [from_hex("id").alias("id_hi"), from_hex("id", 16).alias("id_lo")]
+            its = {"_target": _table(_OF_TARGET, theirs)} | tables
+            block = Block(lines.with_columns(numbers).drop("id"), its, len(rows))
+            return InColumns(topic_of(kind), rows, blocks.pack(block))
+
+        views = [target.view for target in of_target]
+        accepted.in_columns.append(in_columns(EventType.PAGEVIEW, lines, views, list(range(len(ids)))))
+        is_searched = pl.Series([target.search is not None for target in of_target])
+        searching = is_searched.gather(target).arg_true().to_list()
         if searching:
-            derived = pl.Series([derived_id(ids[index], "search") for index in searching], dtype=pl.String)
-            found = _views(lines[searching].with_columns(id=derived), [its.search or its.view for its in targets])
-            topic = topic_of(EventType.SEARCH)
-            accepted.searches = {
-                index: Record(topic, keys[index], value) for index, value in zip(searching, found, strict=True)
-            }
+            derived = pl.Series("id", [derived_id(ids[index], "search") for index in searching])
+            found = [target.search or target.view for target in of_target]
+            accepted.in_columns.append(
+                in_columns(EventType.SEARCH, lines[searching].with_columns(derived), found, searching)
+            )
         return accepted
 
     def _target(self, host: str, target: str, came: Referrer) -> Target | Refusal:
@@ -180,20 +186,19 @@ class EventWriter:
         )
         if isinstance(made, Refusal):
             return made
-        view, *search = (_EVENT.texts("page", codec.encode(event)) for event in made)
+        view, *search = (_fields(event, _OF_TARGET) for event in made)
         return Target(_SENT.texts("page", _encode(sent)), view, search[0] if search else None)
 
     def _visitor(self, ip: str, agent_text: str | None) -> Visitor:
         name = import_visitor(self._key, self._site.domain, ip, agent_text or "")
         its_place = self._place(ip) if self._places else NOWHERE
-        bot, texts = self._agent(agent_text and agent_text[:LONGEST_AGENT], its_place)
-        return Visitor(name, visitor_key(self._site.domain, name), bot, texts)
+        return Visitor(name, *self._agent(agent_text and agent_text[:LONGEST_AGENT], its_place))
 
-    def _agent_of(self, text: str | None, its_place: Place) -> tuple[bool, list[str]]:
+    def _agent_of(self, text: str | None, its_place: Place) -> tuple[bool, _Fields]:
         found = Agent() if text is None else parse_agent(text)
         made = self._enriched(self._sample(self._received_at), found, its_place)
         assert not isinstance(made, Refusal)
-        return bool(found.bot), _EVENT.texts("agent", codec.encode(made[0]))
+        return bool(found.bot), _fields(made[0], _OF_AGENT)
 
     def _takes_whole_day(self, day: int) -> bool:
         moments = (day * DAY, (day + 1) * DAY - 1)
@@ -225,22 +230,39 @@ class EventWriter:
 
 def _referrer(text: str) -> Referrer:
     kept, sent = _clean(_escaped(text)), _clean(as_text(text))
-    stored = without_session_ids(kept)  # as `enrich` does
-    return Referrer(referrer_host(kept), kept, _texts_of_referrer(_SENT, sent), _texts_of_referrer(_EVENT, stored))
+    texts = _SENT.texts("referrer", _encode({"referrer": sent} if sent else {}))
+    return Referrer(referrer_host(kept), kept, texts, without_session_ids(kept))  # as `enrich` does
 
 
-def _texts_of_referrer(template: Template, referrer: str) -> list[str]:
-    return template.texts("referrer", _encode({"referrer": referrer} if referrer else {}))
+def _fields(event: Event, names: Sequence[str]) -> _Fields:
+    """Return these fields of an event, as columns have them."""
+    own = {"type": event.type.value, "props": _encode(event.props).decode()}
+    return tuple(own[name] if name in own else getattr(event, name) for name in names)
+
+
+def _table(names: Sequence[str], rows: Sequence[_Fields]) -> pl.DataFrame:
+    """Return the columns in which not all rows have the default."""
+    columns = zip(names, zip(*rows, strict=True), strict=True)
+    return pl.DataFrame(
+        [
+            pl.Series(name, column, dtype=BLOCK_COLUMNS[name])
+            for name, column in columns
+            if name not in ABSENT or column.count(ABSENT[name]) < len(column)
+        ]
+    )
+
+
+def _numbered(values: Sequence[_T], indexes: pl.Series) -> tuple[pl.Series, list[_T]]:
+    """Return the values of which each is another object, and for each of `indexes`, which are those of `values`, the
+    index there."""
+    places: dict[int, int] = {}
+    numbers = [places.setdefault(id(value), len(places)) for value in values]
+    distinct = list({id(value): value for value in values}.values())
+    return pl.Series(numbers, dtype=pl.UInt32).gather(indexes), distinct
 
 
 def _picked(values: Sequence[_T], indexes: list[int]) -> list[_T]:
     return [values[index] for index in indexes]
-
-
-def _views(lines: pl.DataFrame, pages: list[list[str]]) -> list[bytes]:
-    """Encode an event a row; `page` is the index of its page's texts in `pages`."""
-    frame = lines.with_columns(_texts(lines["page"], _EVENT.columns("page"), pages))
-    return _encoded(frame, _EVENT, {"id": _quoted("id"), "visitor": _quoted("name"), "occurred_at": _number("at")})
 
 
 def _encoded(frame: pl.DataFrame, template: Template, values: dict[str, pl.Expr]) -> list[bytes]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol
 
-from brokers.base import Broker, Record
+from brokers.base import Broker, Columnar, Record
 from ingest.logs.batch import Accepted, Batch, dead_letter, masked
 from ingest.logs.files import ImportFailed, shown
 
@@ -118,11 +119,17 @@ class Importer:
         """Publish what is new of a batch and count its lines; return when it is durable."""
         accepted = batch.accepted
         fresh = self._fresh(accepted)
-        searches = [accepted.searches[index] for index in fresh if index in accepted.searches]
-        records = accepted.records(fresh) + searches
-        self._broker.publish(records + self._dead_letters(batch, batch.shape or shape))
-        self.published += len(records)
-        self.tally.add(batch, fresh, len(searches))
+        letters = self._dead_letters(batch, batch.shape or shape)
+        if isinstance(self._broker, Columnar):
+            columns, records = accepted.publishable(fresh)
+            self._broker.publish_columns(columns, records + letters)
+            published = sum(its.block.size for its in columns) + len(records)
+        else:
+            records = list(chain.from_iterable(accepted.records(fresh)))
+            self._broker.publish(records + letters)
+            published = len(records)
+        self.published += published
+        self.tally.add(batch, fresh, published - len(fresh))
 
     def _fresh(self, accepted: Accepted) -> list[int]:
         """Return the indexes of the lines whose event is neither stored nor came before in this run."""

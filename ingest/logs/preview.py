@@ -36,9 +36,10 @@ class Preview:
                 if its_id not in seen:
                     seen.add(its_id)
                     fresh.append(index)
-            self.tally.add(batch, fresh, sum(index in accepted.searches for index in fresh))
-            first = [accepted.values[index] for index in fresh[: _SHOWN - len(self.events)]]
-            self.events += map(codec.decode, first)
+            columns, alone = accepted.publishable(fresh)
+            self.tally.add(batch, fresh, sum(its.block.size for its in columns) + len(alone) - len(fresh))
+            first = accepted.records(fresh[: _SHOWN - len(self.events)])
+            self.events += [codec.decode(own.value or b"") for own, *_ in first]
             self.examples += wrong_lines(batch)[: _SHOWN - len(self.examples)]
 
     def as_json(self) -> dict[str, Any]:

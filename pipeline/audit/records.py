@@ -11,23 +11,26 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import polars as pl
 
-from activity import columns
+from activity import blocks, columns
 from activity.columns import COLUMNS, RECEIPTS
 from activity.definitions import HOUR_MS, MINUTE_MS
 from activity.erasure import NEEDED, NONE, Erasures
 from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import OutcomeCounts
-from brokers.base import Broker, Gone, Position, Stored, TopicPartition
+from brokers.base import Broker, Gone, Position, Stored, StoredColumns, TopicPartition
+from pipeline.io import pieces
 from pipeline.live import READ_TOPICS
 from pipeline.steps import bare, is_forgotten, opened
 from stores.base import Positions
 from stores.receipts import Span
 
 T = TypeVar("T")
+Piece = list[Stored] | StoredColumns
 
 _BEFORE_MS, _AFTER_MS = 5 * MINUTE_MS, 10 * MINUTE_MS
 _AT_ONCE = 60_000  # records
@@ -105,14 +108,14 @@ def read(broker: Broker, span: Span, look: Look, committed: Positions, archived:
                 mine, begun = _Found(), len(chunks)
                 try:
                     kept_since[partition] = _kept_since(broker, partition)
-                    for chunk, stored in _chunks(broker, partition, span, look):
+                    for chunk, piece in _chunks(broker, partition, span, look):
                         place = {
                             "chunk": pl.lit(len(chunks), pl.UInt32()),
-                            "committed": pl.col("row") < _taken(stored, loaded),
-                            "archived": pl.col("row") < _taken(stored, done),
+                            "committed": pl.col("row") < _taken(piece, loaded),
+                            "archived": pl.col("row") < _taken(piece, done),
                         }
                         chunks.append(chunk)
-                        _sort_out(stored, topic, span, look, place, mine)
+                        _sort_out(piece, topic, span, look, place, mine)
                     break
                 except Gone:
                     if attempt == _TRIES - 1:
@@ -134,7 +137,7 @@ def _kept_since(broker: Broker, partition: TopicPartition) -> int | None:
 
 def _chunks(
     broker: Broker, partition: TopicPartition, span: Span, look: Look
-) -> Iterator[tuple[Chunk, list[Stored]]]:
+) -> Iterator[tuple[Chunk, Piece]]:
     bounds = broker.bounds(partition)
     if bounds is None:
         return
@@ -145,9 +148,9 @@ def _chunks(
         if end is None or (after is not None and end <= after):
             return
         upto = min(end, upto)
-    for stored in ahead(broker.read_range(partition, after, upto, _AT_ONCE)):
-        chunk = Chunk(partition, after, stored[-1].position)
-        yield chunk, stored
+    for piece in ahead(pieces(broker, partition, after, upto, _AT_ONCE)):
+        chunk = Chunk(partition, after, _position_in(piece, _size(piece) - 1))
+        yield chunk, piece
         after = chunk.upto
 
 
@@ -160,21 +163,34 @@ def ahead(each: Iterator[T]) -> Iterator[T]:
             yield found
 
 
-def _taken(stored: list[Stored], position: str | None) -> int:
+def _size(piece: Piece) -> int:
+    return piece.block.size if isinstance(piece, StoredColumns) else len(piece)
+
+
+def _position_in(piece: Piece, row: int) -> Position:
+    return piece.position(row) if isinstance(piece, StoredColumns) else piece[row].position
+
+
+def _taken(piece: Piece, position: str | None) -> int:
     """How many of the records lie up to a position."""
-    return bisect_right(stored, Position.parse(position), key=lambda each: each.position) if position else 0
+    upto = Position.parse(position) if position else None
+    return bisect_right(range(_size(piece)), upto, key=partial(_position_in, piece)) if upto else 0
 
 
 def _sort_out(
-    stored: list[Stored], topic: str, span: Span, look: Look, place: dict[str, pl.Expr], found: _Found
+    piece: Piece, topic: str, span: Span, look: Look, place: dict[str, pl.Expr], found: _Found
 ) -> None:
     """Add what a chunk has of a span to `found`. Records that were emptied are no more: the loss account has them."""
+    stored = [] if isinstance(piece, StoredColumns) else piece
     values = [record.value or b"" for record in stored]
     if topic == DEAD_LETTER_TOPIC:
         rows, times = _envelopes(values, [record.timestamp for record in stored], look.erasures)
     else:
         names = [*dict.fromkeys([*RECEIPTS, *(NEEDED if look.erasures else ())])]
-        events, bad = columns.decode(values) if look.exact else columns.receipts(values, names)
+        if isinstance(piece, StoredColumns):
+            events, bad = columns.as_texts(blocks.frame(piece.block).select(*names, "row")), list[int]()
+        else:
+            events, bad = columns.decode(values) if look.exact else columns.receipts(values, names)
         rows = [row for row in bad if values[row] and not _is_forgotten(stored[row], topic, look.erasures)]
         times = [stored[row].timestamp for row in rows]
         none = pl.lit(value=False)
@@ -231,8 +247,8 @@ def located(broker: Broker, records: Records, rows: pl.DataFrame) -> list[Range]
 
 def _position(broker: Broker, records: Records, chunk: int, row: int) -> str:
     partition, after, upto = records.chunks[chunk]
-    for stored in broker.read_range(partition, after, upto, _AT_ONCE):
-        if row < len(stored):
-            return str(stored[row].position)
-        row -= len(stored)
+    for piece in pieces(broker, partition, after, upto, _AT_ONCE):
+        if row < _size(piece):
+            return str(_position_in(piece, row))
+        row -= _size(piece)
     return str(upto)

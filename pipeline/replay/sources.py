@@ -37,6 +37,7 @@ from pipeline.io import BrokerFeed
 from pipeline.live import Loader
 from pipeline.plan import Window
 from pipeline.rebuild import Busy, settled
+from pipeline.run import RawColumns
 from stores.base import Archive, ArchivedFile, Conflict, Positions, Unusable
 
 _AHEAD = 3  # pieces
@@ -211,9 +212,12 @@ class BrokerSource:
         erasures = erasure.load(self._loader.checkpoint_store)
         for feed in self._feeds(begin, upto):
             for raw in feed.batches():
-                read += len(raw.values)
+                if isinstance(raw, RawColumns):
+                    read, found = read + raw.records, columns.as_texts(raw.frame)
+                else:
+                    read, found = read + len(raw.values), columns.decode(raw.values)[0]
                 self._progress(read)
-                frame = erasures.kept(columns.decode(raw.values)[0].select(COLUMNS.keys()).filter(inside))
+                frame = erasures.kept(found.select(COLUMNS.keys()).filter(inside))
                 dated = frame.with_columns(_day=pl.col("occurred_at") // DAY_MS)
                 for (day,), of_day in dated.partition_by("_day", as_dict=True, include_key=False).items():
                     waiting[int(str(day))].append(of_day)

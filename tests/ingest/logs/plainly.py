@@ -100,11 +100,14 @@ def together(lines: list[bytes], shape: str, site: SiteRules, size: int) -> list
     return found
 
 
-def records_of(batch: Batch) -> Iterator[list[Record]]:
+def records_of(batch: Batch) -> list[list[Record]]:
     """The records of each accepted line: of its own event, and of the search that follows."""
-    accepted = batch.accepted
-    for index, record in enumerate(accepted.records(range(len(accepted)))):
-        yield [record, accepted.searches[index]] if index in accepted.searches else [record]
+    return batch.accepted.records(range(len(batch.accepted)))
+
+
+def own_values(batch: Batch) -> list[bytes]:
+    """What is published of each accepted line's own event."""
+    return [own.value or b"" for own, *_ in records_of(batch)]
 
 
 def totals(found: list[Batch]) -> dict[str, int]:

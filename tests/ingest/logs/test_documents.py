@@ -18,7 +18,7 @@ from activity import codec
 from ingest.logs import documents
 from ingest.logs.files import detected, lines_of, opened
 from ingest.logs.reader import batches, reader
-from tests.ingest.logs.plainly import KEY, RECEIVED_AT, SITE
+from tests.ingest.logs.plainly import KEY, RECEIVED_AT, SITE, own_values
 
 NOON = 1_748_779_200_000
 VALUES = ("2025-06-01T12:00:0{}Z", "192.0.2.7", "GET", '/a"[?q={}', "200", "x, y")
@@ -85,7 +85,7 @@ def read(path: Path, content: str) -> tuple[str, list[int], list[bytes]]:
         lines = [line for piece in pieces for line in lines_of(piece)]
         made = list(batches([lines], reader(shape, SITE, KEY, RECEIVED_AT, None)))
         assert file.fault is None
-    times = [codec.decode(value).occurred_at for batch in made for value in batch.accepted.values]
+    times = [codec.decode(value).occurred_at for batch in made for value in own_values(batch)]
     return shape, times, [line for batch in made for _, line, _ in batch.not_understood]
 
 

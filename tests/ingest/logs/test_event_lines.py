@@ -13,7 +13,7 @@ from activity import codec
 from ingest.logs import formats
 from ingest.logs.batch import Batch
 from ingest.logs.reader import batches, reader
-from tests.ingest.logs.plainly import KEY, RECEIVED_AT, SITE
+from tests.ingest.logs.plainly import KEY, RECEIVED_AT, SITE, own_values
 
 PROPS: list[Any] = [
     {}, {"plan": "pro", "n": 3, "ok": True, "none": None, "x": 1.5}, {"long": "x" * 1_025}, {"big": 2**60}, [],
@@ -67,7 +67,7 @@ def test_usual_events_are_stored_as_they_were_sent() -> None:
     sent = NEEDED | {"type": "custom", "name": "signup", "props": PROPS[1], "site": "example.com", "user": "u1"}
     pathless = NEEDED | {"url": "/x?q=a"}
     batch = read([json.dumps(sent).encode(), b"", b"# top", b"{", b"[]", json.dumps(pathless).encode()])
-    (event,) = (codec.decode(value) for value in batch.accepted.values)
+    (event,) = (codec.decode(value) for value in own_values(batch))
     assert (event.type, event.name, event.props, event.user) == ("custom", "signup", PROPS[1], "u1")
     assert event.occurred_at == NEEDED["ts"]
     assert (batch.refused, len(batch.not_understood)) == ({"empty": 1, "comment": 1, "invalid_url": 1}, 2)

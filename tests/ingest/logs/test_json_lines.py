@@ -13,6 +13,7 @@ from ingest.logs.batch import Batch
 from ingest.logs.events import EventWriter
 from ingest.logs.formats import NotUnderstood, Request
 from ingest.logs.vectorized import LogLines
+from tests.ingest.logs.plainly import own_values
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 NOON = 1_748_779_200_000  # 2025-06-01T12:00:00Z
@@ -280,7 +281,7 @@ def test_many_lines_are_read_as_one_is(name: str) -> None:
         reader.read_all(first, [json.dumps(given).encode()] * 3, batch)
         assert (batch.not_understood, batch.refused) == ([], {})
         assert batch.accepted.visitors == [writer.visitor(expected.ip, expected.agent).name] * 3
-        events = [json.loads(value) for value in batch.accepted.values]
+        events = [json.loads(value) for value in own_values(batch)]
         url = f"https://{expected.host or 'example.com'}{expected.target}"
         assert [(event["url"], event["occurred_at"]) for event in events] == [(url, NOON)] * 3
 

@@ -18,7 +18,7 @@ from ingest.logs.client import client_of
 from ingest.logs.columns.combined import usual
 from ingest.logs.formats.combined import host_among
 from ingest.logs.reader import batches, reader
-from tests.ingest.logs.plainly import KEY, RECEIVED_AT, SITE, together, totals
+from tests.ingest.logs.plainly import KEY, RECEIVED_AT, SITE, own_values, together, totals
 
 STAMP = "17/May/2015:10:05:03 +0000"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -90,8 +90,9 @@ def test_lines_read_together_give_what_each_gives_alone(shape: str, days: int | 
     lines = [text.encode() + end for text, end in zip(texts, itertools.cycle([b"\n", b"\r\n"]), strict=False)]
     lines.append(b'192.0.2.9 - - [' + STAMP.encode() + b'] "GET /\xff\xfe HTTP/1.1" 200 1 "-" "\xc3"')
     found = together(lines, shape, site, 17)
-    for accepted in (batch.accepted for batch in found):
-        events = [codec.decode(value) for value in accepted.values]
+    for batch in found:
+        accepted = batch.accepted
+        events = [codec.decode(value) for value in own_values(batch)]
         assert accepted.ids == [event.id for event in events]
         assert accepted.visitors == [event.visitor for event in events]
         assert accepted.bots == [bool(event.bot) for event in events]
@@ -170,7 +171,7 @@ W3C = [
 def test_the_fields_of_a_w3c_log_may_change_inside_it(size: int) -> None:
     chunks = [W3C[at : at + size] for at in range(0, len(W3C), size)]
     found = list(batches(chunks, reader("w3c", SITE, KEY, RECEIVED_AT, None)))
-    events = [codec.decode(value) for batch in found for value in batch.accepted.values]
+    events = [codec.decode(value) for batch in found for value in own_values(batch)]
     assert [(event.path, event.occurred_at % DAY // 1_000 - 43_200) for event in events] == [
         ("/a", 0), ("/c", 2), ("/d", 3), ("/e", 4),
     ]  # fmt: skip
