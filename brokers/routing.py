@@ -186,12 +186,11 @@ class Router:
         """Choose each event's partition, and return the block in pieces of one. Raises `NoSuchTopic`."""
         from activity import blocks
 
-        count = self._partitions(topic)
-        keys = blocks.keys(block)
-        known = murmur2_of(keys.unique().to_list())
-        numbers = [(number & 0x7FFFFFFF) % count for number in known.values()]
-        of_row = keys.replace_strict(list(known), numbers).to_numpy()
-        return [(number, block.take((of_row == number).nonzero()[0])) for number in sorted(set(numbers))]
+        np, count = sys.modules["numpy"], self._partitions(topic)
+        keys, indexes = blocks.distinct_keys(block)
+        known = murmur2_of(set(keys))
+        numbers = np.array([(known[key] & 0x7FFFFFFF) % count for key in keys], np.int64)[indexes]
+        return [(int(number), block.take((numbers == number).nonzero()[0])) for number in np.unique(numbers)]
 
 
 def _size_of(record: Record) -> int:

@@ -79,25 +79,25 @@ def _pack(rows: list[Row], last: int, at: int, contents: Sequence[object]) -> No
     _pack(rows, last, at, contents[half:])
 
 
-def pack_columns(log: int, end: int, at: int, block: Block) -> list[Row]:
-    """Return rows for the events of a block, the last of which gets offset `end` - 1."""
-    rows: list[Row] = []
-    _pack_columns(rows, (log << OFFSET_BITS) + end - 1, at, block)
-    return rows
-
-
-def _pack_columns(rows: list[Row], last: int, at: int, block: Block) -> None:
+def packed(block: Block) -> list[tuple[int, bytes]]:
+    """Return the contents of rows with the events of a block: how many there are in each, and its bytes."""
     from activity import blocks
 
     if block.size <= _EVENTS_A_ROW:
         data = blocks.pack(block)
         if block.size == 1 or len(data) <= _BYTES_A_ROW:
-            rows.append((last, at, data, checksum(last, at, data)))
-            return
+            return [(block.size, data)]
+    places = block.places().to_numpy()
     half = block.size // 2
-    places = block.places()
-    _pack_columns(rows, last - (block.size - half), at, block.take(places[:half]))
-    _pack_columns(rows, last, at, block.take(places[half:]))
+    return packed(block.take(places[:half])) + packed(block.take(places[half:]))
+
+
+def rows_of(log: int, end: int, at: int, contents: Sequence[tuple[int, bytes]]) -> Iterator[Row]:
+    """Return the rows of such contents, of which the last event gets offset `end` - 1."""
+    last = (log << OFFSET_BITS) + end - 1 - sum(count for count, _ in contents)
+    for count, data in contents:
+        last += count
+        yield last, at, data, checksum(last, at, data)
 
 
 def unpack(db: sqlite3.Connection, log: int, incarnation: str, start: int, last: int) -> list[Stored]:

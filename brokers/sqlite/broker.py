@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -53,7 +54,8 @@ from brokers.sqlite.batches import (
     Row,
     of_one_time,
     pack,
-    pack_columns,
+    packed,
+    rows_of,
     unpack,
     unpack_columns,
 )
@@ -84,12 +86,21 @@ class _Topic(msgspec.Struct):
     logs: list[int]  # ids by partition
 
 
+class _InColumns(NamedTuple):
+    """Events for one partition, see `batches.packed`."""
+
+    topic: str
+    partition: int
+    events: int
+    contents: list[tuple[int, bytes]]
+
+
 class _Publish:
     """A call of `publish` in the queue for the writer, and what became of it."""
 
     __slots__ = ("columns", "done", "error", "outgoing")
 
-    def __init__(self, outgoing: Outgoing, columns: Sequence[Columns] = ()) -> None:
+    def __init__(self, outgoing: Outgoing, columns: list[_InColumns]) -> None:
         self.outgoing = outgoing
         self.columns = columns
         self.done = False
@@ -196,8 +207,13 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
 
     def _publish(self, columns: Sequence[Columns], records: Sequence[Record]) -> Outgoing:
         outgoing = self._router.route(records)
+        in_columns = [
+            _InColumns(topic, partition, its.size, packed(its))
+            for topic, block in columns
+            for partition, its in self._router.split(topic, block)
+        ]
         try:
-            self._submit(_Publish(outgoing, columns))
+            self._submit(_Publish(outgoing, in_columns))
         except sqlite3.Error as error:
             raise Unsent(
                 f"{self.url}: nothing was written ({error}): free disk space or mend the file, then send again",
@@ -252,9 +268,8 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
                     for time_ms, run in of_one_time(outgoing.records, indexes):
                         place = take(name, partition, len(run), now if time_ms is None else time_ms)
                         rows += pack(*place, outgoing.records, run)
-                for name, block in publish.columns:
-                    for partition, its in self._router.split(name, block):
-                        rows += pack_columns(*take(name, partition, its.size, now), its)
+                for name, partition, events, contents in publish.columns:
+                    rows += rows_of(*take(name, partition, events, now), contents)
             db.executemany(INSERT, rows)
 
     # Reading

@@ -91,7 +91,7 @@ class Accepted:
             if len(rows) == block.size:
                 yield topic, lines, block
             elif len(rows):
-                yield topic, pl.Series(lines).gather(rows).to_list(), block.take(rows)
+                yield topic, pl.Series(lines).gather(rows).to_list(), block.take(rows.to_numpy())
 
 
 @dataclass

@@ -64,7 +64,7 @@ class Tally:
         self.lines += batch.lines
         self.accepted += len(fresh)
         self.duplicates += len(batch.accepted) - len(fresh)
-        self.bots += sum(batch.accepted.bots[index] for index in fresh)
+        self.bots += sum(map(batch.accepted.bots.__getitem__, fresh))
         self.searches += searches
         self.refused += sum(batch.refused.values())
         for reason, count in batch.refused.items():
@@ -134,6 +134,10 @@ class Importer:
     def _fresh(self, accepted: Accepted) -> list[int]:
         """Return the indexes of the lines whose event is neither stored nor came before in this run."""
         stored = self._stored.events(accepted) if accepted.ids else ()
+        ids = set(accepted.ids)
+        if not stored and len(ids) == len(accepted) and self._seen.isdisjoint(ids):  # mostly
+            self._seen |= ids
+            return list(range(len(accepted)))
         fresh = []
         for index, its_id in enumerate(accepted.ids):
             if its_id not in self._seen and index not in stored:
