@@ -60,7 +60,8 @@ class Block(NamedTuple):
 
     def take(self, rows: np.ndarray) -> Block:
         """Return a block of these rows alone, in this order, and of what they have in their tables."""
-        return _without_unused(Block(self.rows[rows].drop(_PLACE, strict=False), self.tables, len(rows)))
+        own = self.rows.drop(_PLACE) if _PLACE in self.rows.columns else self.rows
+        return _without_unused(Block(own[rows], self.tables, len(rows)))
 
     def without(self, rows: Sequence[int]) -> Block:
         """Return the block without these rows, and with nothing that only they had; all others keep their places."""
@@ -146,22 +147,22 @@ def _without_unused(block: Block) -> Block:
 
 def frame(block: Block) -> pl.DataFrame:
     """Return the events as `columns.COLUMNS`, repeating texts as `pl.Categorical`; `row` is each one's place."""
-    found = _ready(block.rows).drop(*block.tables)
+    found = _ready(block.rows)
     for index, table in block.tables.items():
         found = found.hstack(_ready(table)[block.rows[index]])
     there = set(found.columns)
-    lacking = [pl.lit(ABSENT[name], _KINDS[name]).alias(name) for name in COLUMNS if name not in there]
-    return found.with_columns(lacking).select(*COLUMNS, block.places().alias("row"))
+    own = [name if name in there else _ALL_ABSENT[name] for name in COLUMNS]
+    return found.select(*own, block.places().alias("row"))
 
 
 _KINDS = {name: pl.Categorical() if name in REPEATING else kind for name, kind in COLUMNS.items()}
+_READY = {name: from_hex(name) if name == "visitor" else pl.col(name).cast(kind) for name, kind in _KINDS.items()}
+_ALL_ABSENT = {name: pl.lit(value, _KINDS[name]).alias(name) for name, value in ABSENT.items()}
 
 
 def _ready(table: pl.DataFrame) -> pl.DataFrame:
-    """The columns of a table as those of a frame of events."""
-    if "visitor" in table.columns:
-        table = table.with_columns(from_hex("visitor"))
-    return table.cast({name: pl.Categorical() for name in REPEATING if name in table.columns})
+    """The columns of a table that an event has, as those of a frame of events."""
+    return table.select(_READY[name] for name in table.columns if name in _READY)
 
 
 def keys(block: Block) -> list[bytes]:
@@ -175,8 +176,8 @@ def distinct_keys(block: Block) -> tuple[list[bytes], np.ndarray]:
     table = next((name for name, its in block.tables.items() if "visitor" in its.columns), "")
     sites = next((its["site"] for its in block.tables.values() if "site" in its.columns), None)
     if table and sites is not None and sites.n_unique() == 1:
-        visitors, site = block.tables[table]["visitor"], sites[0]
-        return [visitor_key(site, visitor) for visitor in visitors], block.rows[table].to_numpy()
+        found = visitor_key(sites[0], "").decode() + block.tables[table]["visitor"]
+        return found.cast(pl.Binary).to_list(), block.rows[table].to_numpy()
     pairs = zip(block.column("site"), block.column("visitor"), strict=True)
     return [visitor_key(*pair) for pair in pairs], np.arange(block.rows.height)
 

@@ -19,6 +19,8 @@ from brokers.base import NoSuchTopic, Record, Refused, TooLarge, TopicPartition,
 from brokers.checks import check_partition, no_topic
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from activity.blocks import Block
 
 # Kafka's own default for one record (message.max.bytes, 1048588, less its batch overhead). It applies everywhere, so
@@ -56,30 +58,35 @@ def murmur2(data: bytes) -> int:
 
 
 def murmur2_of(keys: Collection[bytes]) -> dict[bytes, int]:
-    """Return `murmur2` of each of these keys, computed in vectors: all keys of one length at once.
+    """Return `murmur2` of each of these keys, as `murmur2_each`."""
+    return dict(zip(keys, murmur2_each(list(keys)).tolist(), strict=True))
+
+
+def murmur2_each(keys: Sequence[bytes]) -> np.ndarray:
+    """Return `murmur2` of these keys (UInt32), computed in vectors: all keys of one length at once.
 
     It needs numpy to be loaded."""
     np = sys.modules["numpy"]
-    hashes: dict[bytes, int] = {}
-    lengths: dict[int, list[bytes]] = {}
-    for key in keys:
-        lengths.setdefault(len(key), []).append(key)
-    for length, some in lengths.items():
+    hashes: np.ndarray = np.empty(len(keys), np.uint32)
+    lengths = np.fromiter(map(len, keys), np.int64, len(keys))
+    for length in np.unique(lengths).tolist():
+        rows = (lengths == length).nonzero()[0]
         count = length >> 2
-        table = np.frombuffer(b"".join(some), np.uint8).reshape(len(some), length)
+        some = keys if len(rows) == len(keys) else [keys[row] for row in rows]
+        table = np.frombuffer(b"".join(some), np.uint8).reshape(len(rows), length)
         words = np.ascontiguousarray(table[:, : count * 4]).view("<u4")
-        h = np.full(len(some), _SEED ^ length, np.uint32)
+        h = np.full(len(rows), _SEED ^ length, np.uint32)
         for column in range(count):
             k = words[:, column] * np.uint32(_M)
             h = h * np.uint32(_M) ^ (k ^ k >> np.uint32(24)) * np.uint32(_M)
         tail = length & 3
         if tail:
-            rest = np.zeros(len(some), np.uint32)
+            rest = np.zeros(len(rows), np.uint32)
             for place in range(tail):
                 rest |= table[:, count * 4 + place].astype(np.uint32) << np.uint32(8 * place)
             h = (h ^ rest) * np.uint32(_M)
         h = (h ^ h >> np.uint32(13)) * np.uint32(_M)
-        hashes.update(zip(some, (h ^ h >> np.uint32(15)).tolist(), strict=True))
+        hashes[rows] = h ^ h >> np.uint32(15)
     return hashes
 
 
@@ -188,8 +195,7 @@ class Router:
 
         np, count = sys.modules["numpy"], self._partitions(topic)
         keys, indexes = blocks.distinct_keys(block)
-        known = murmur2_of(set(keys))
-        numbers = np.array([(known[key] & 0x7FFFFFFF) % count for key in keys], np.int64)[indexes]
+        numbers = ((murmur2_each(keys) & np.uint32(0x7FFFFFFF)) % np.uint32(count))[indexes]
         return [(int(number), block.take((numbers == number).nonzero()[0])) for number in np.unique(numbers)]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-import polars as pl
+import numpy as np
 
 from activity import blocks, codec
 from activity.blocks import Block
@@ -85,13 +85,14 @@ class Accepted:
 
     def _columns(self, indexes: Sequence[int]) -> Iterator[tuple[str, list[int], Block]]:
         """Yield what some lines have in columns: the topic, each event's line, and the events."""
-        is_wanted = pl.repeat(False, len(self), eager=True).scatter(indexes, True)
-        for topic, lines, data in map(msgspec.structs.astuple, self.in_columns):
-            block, rows = blocks.unpack(data), is_wanted.gather(lines).arg_true()
+        is_wanted = np.zeros(len(self), bool)
+        is_wanted[indexes] = True
+        for its in self.in_columns:
+            block, rows = blocks.unpack(its.block), is_wanted[its.lines].nonzero()[0]
             if len(rows) == block.size:
-                yield topic, lines, block
+                yield its.topic, its.lines, block
             elif len(rows):
-                yield topic, pl.Series(lines).gather(rows).to_list(), block.take(rows.to_numpy())
+                yield its.topic, [its.lines[row] for row in rows], block.take(rows)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from activity import blocks
@@ -157,7 +158,8 @@ class EventWriter:
             numbers = [from_hex("id").alias("id_hi"), from_hex("id", 16).alias("id_lo")]
             its = {"_target": _table(_OF_TARGET, theirs)} | tables
             block = Block(lines.with_columns(numbers).drop("id"), its, len(rows))
-            return InColumns(topic_of(kind), rows, blocks.pack(block))
+            few = block.take(np.arange(len(rows))) if len(rows) < len(ids) else block
+            return InColumns(topic_of(kind), rows, blocks.pack(few))
 
         views = [target.view for target in of_target]
         accepted.in_columns.append(in_columns(EventType.PAGEVIEW, lines, views, list(range(len(ids)))))
