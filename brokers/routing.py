@@ -66,27 +66,27 @@ def murmur2_each(keys: Sequence[bytes]) -> np.ndarray:
     """Return `murmur2` of these keys (UInt32), computed in vectors: all keys of one length at once.
 
     It needs numpy to be loaded."""
-    np = sys.modules["numpy"]
-    hashes: np.ndarray = np.empty(len(keys), np.uint32)
-    lengths = np.fromiter(map(len, keys), np.int64, len(keys))
-    for length in np.unique(lengths).tolist():
+    numpy = sys.modules["numpy"]
+    hashes: np.ndarray = numpy.empty(len(keys), numpy.uint32)
+    lengths = numpy.fromiter(map(len, keys), numpy.int64, len(keys))
+    for length in numpy.unique(lengths).tolist():
         rows = (lengths == length).nonzero()[0]
         count = length >> 2
         some = keys if len(rows) == len(keys) else [keys[row] for row in rows]
-        table = np.frombuffer(b"".join(some), np.uint8).reshape(len(rows), length)
-        words = np.ascontiguousarray(table[:, : count * 4]).view("<u4")
-        h = np.full(len(rows), _SEED ^ length, np.uint32)
+        table = numpy.frombuffer(b"".join(some), numpy.uint8).reshape(len(rows), length)
+        words = numpy.ascontiguousarray(table[:, : count * 4]).view("<u4")
+        h = numpy.full(len(rows), _SEED ^ length, numpy.uint32)
         for column in range(count):
-            k = words[:, column] * np.uint32(_M)
-            h = h * np.uint32(_M) ^ (k ^ k >> np.uint32(24)) * np.uint32(_M)
+            k = words[:, column] * numpy.uint32(_M)
+            h = h * numpy.uint32(_M) ^ (k ^ k >> numpy.uint32(24)) * numpy.uint32(_M)
         tail = length & 3
         if tail:
-            rest = np.zeros(len(rows), np.uint32)
+            rest = numpy.zeros(len(rows), numpy.uint32)
             for place in range(tail):
-                rest |= table[:, count * 4 + place].astype(np.uint32) << np.uint32(8 * place)
-            h = (h ^ rest) * np.uint32(_M)
-        h = (h ^ h >> np.uint32(13)) * np.uint32(_M)
-        hashes[rows] = h ^ h >> np.uint32(15)
+                rest |= table[:, count * 4 + place].astype(numpy.uint32) << numpy.uint32(8 * place)
+            h = (h ^ rest) * numpy.uint32(_M)
+        h = (h ^ h >> numpy.uint32(13)) * numpy.uint32(_M)
+        hashes[rows] = h ^ h >> numpy.uint32(15)
     return hashes
 
 
@@ -193,10 +193,10 @@ class Router:
         """Choose each event's partition, and return the block in pieces of one. Raises `NoSuchTopic`."""
         from activity import blocks
 
-        np, count = sys.modules["numpy"], self._partitions(topic)
+        numpy, count = sys.modules["numpy"], self._partitions(topic)
         keys, indexes = blocks.distinct_keys(block)
-        numbers = ((murmur2_each(keys) & np.uint32(0x7FFFFFFF)) % np.uint32(count))[indexes]
-        return [(int(number), block.take((numbers == number).nonzero()[0])) for number in np.unique(numbers)]
+        numbers = ((murmur2_each(keys) & numpy.uint32(0x7FFFFFFF)) % numpy.uint32(count))[indexes]
+        return [(int(number), block.take((numbers == number).nonzero()[0])) for number in numpy.unique(numbers)]
 
 
 def _size_of(record: Record) -> int:
