@@ -57,7 +57,7 @@ class Exported:
     """An export, and what reads it. Raises `ImportFailed` where a file is not there or no such export."""
 
     def __init__(self, product: str, names: Sequence[str], site: str, their_site: str, day: datetime | None) -> None:
-        from ingest.migration import ga4_reports, goatcounter_json, matomo, umami
+        from ingest.migration import ga4, goatcounter_json, matomo, umami
         from ingest.migration.members import members
 
         self.members = members(names)
@@ -69,8 +69,8 @@ class Exported:
             if product != "umami" or not umami.day.is_it(self.members):
                 raise click.UsageError("--day is for Umami's export of a range: this one has days itself")
             self._read: Callable[..., Iterator[Any]] = umami.day.read
-        elif product == "ga4" and all(ga4_reports.is_report(member) for member in self.members):
-            self._read = ga4_reports.read
+        elif product == "ga4" and all(ga4.reports.is_report(member) for member in self.members):
+            self._read = ga4.reports.read
         elif product == "goatcounter" and goatcounter_json.is_totals(self.members):
             self._read = goatcounter_json.read
         elif product == "matomo" and matomo.days.is_it(self.members):

@@ -15,10 +15,11 @@ from typing import Any
 from activity.attribution import Origin, origin, referrer_host
 from activity.url import normal_path
 from ingest.logs.files import ImportFailed
+from ingest.migration.dates import day_of
 from ingest.migration.export import Broken, Left, Scratch, Tell, json_objects
 from ingest.migration.goatcounter import device_of
 from ingest.migration.members import Member
-from ingest.migration.totals import Counted, DayRow, Total, day_of
+from ingest.migration.totals import Counted, DayRow, Total
 
 # Files that name what the others count, by the field that they are found by.
 _NAMES = {"paths": "id", "refs": "id", "browsers": "id", "systems": "id"}

@@ -10,15 +10,16 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import date
 from pathlib import PurePath
 
 from activity.attribution import origin, referrer_host
 from activity.url import normal_path
 from ingest.logs.files import ImportFailed
-from ingest.migration.export import Broken, Left, Row, Tell, csv_rows, header
+from ingest.migration.dates import day_of
+from ingest.migration.export import Broken, Left, Row, Tell, csv_rows, header, order_in
 from ingest.migration.members import Member
-from ingest.migration.totals import Counted, DayRow, Total, count_of, day_of
+from ingest.migration.totals import Counted, DayRow, Total, count_of
 
 _NAME = re.compile(r"(imported_[a-z_]+?)(?:_\d{8}_\d{8})?(?: ?\(\d+\))?\.csv(?:\.\w+)?")
 _DASHBOARD = "visitors.csv"
@@ -28,6 +29,8 @@ _DEVICES = {"Desktop": "desktop", "Laptop": "desktop", "Ultra-wide": "desktop", 
 _NUMBERS = ("visitors", "visits", "entrances", "exits", "visit_duration", "bounces", "pageviews", "events")
 _UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
 _UNKNOWN_CITY = ("", "0")
+_LOOKED_AT = 1_000  # rows
+_MOST = 10**15
 
 Numbers = dict[str, int]
 
@@ -41,16 +44,24 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Ite
             f"{names} is no file of Plausible's export, which is named such as"
             f" imported_visitors_20230209_20240123.csv; there are {', '.join(_PARTS)}"
         )
-    for file, (member, part) in enumerate(zip(members, parts, strict=True)):
+    file = 0
+    for member, part in zip(members, parts, strict=True):
         if part not in _PARTS:
             which = "is of all days together" if _DASHBOARD in parts else "is not known"
             tell(f"{member.name} {which}, and not read")
             continue
         columns, known, rows_of = _PARTS[part]
+        order = order_in(member, "date")
         if part == _DASHBOARD:
-            _check_days(member, tell)
+            _check_days(member, order, tell)
+        again = 0
         for row in csv_rows(member, ("date", "visitors", *columns), (*_NUMBERS, *known), tell):
-            yield row if isinstance(row, Broken) else _total(row, part, file, rows_of)
+            if isinstance(row, Broken):
+                yield row
+            else:
+                again = row.again  # what was put below with a header of its own is a file for itself
+                yield _total(row, part, file + again, order, rows_of)
+        file += again + 1
 
 
 def _part(member: Member) -> str:
@@ -59,19 +70,25 @@ def _part(member: Member) -> str:
     return match[1] if match else name
 
 
-def _check_days(member: Member, tell: Tell) -> None:
+def _check_days(member: Member, order: str, tell: Tell) -> None:
     """Raise ImportFailed where the rows of a dashboard's export are no days: it has hours, weeks or months, too."""
     rows = csv_rows(member, ("date",), header(member), tell)
-    texts = [row.get("date") for row in itertools.islice(rows, 2) if not isinstance(row, Broken)]
-    if any(":" in text for text in texts):
+    texts = [row.get("date") for row in itertools.islice(rows, _LOOKED_AT) if not isinstance(row, Broken)]
+    if any(":" in text and day_of(text, order) is None for text in texts):
         raise ImportFailed(f"{member.name} is of hours, in which visitors come again: export it by day")
-    days = [day for text in texts if (day := day_of(text))]
-    if len(days) < 2 or days[1] - days[0] != timedelta(1):
+    days = sorted(day for text in texts if (day := day_of(text, order)))
+    if len(days) < 2 or not _are_days(days):
         raise ImportFailed(f"{member.name} is of weeks or months: choose several days, and export it by day")
 
 
-def _total(row: Row, part: str, file: int, rows_of: Callable[[Row, Numbers], list[DayRow]]) -> Counted:
-    day = day_of(row.get("date"))
+def _are_days(days: list[date]) -> bool:
+    """Return whether these are days, of which a hand may have left some out, and neither weeks nor months."""
+    steps = [(two - one).days for one, two in itertools.pairwise(days) if two != one]
+    return steps.count(1) * 2 >= len(steps) > 0
+
+
+def _total(row: Row, part: str, file: int, order: str, rows_of: Callable[[Row, Numbers], list[DayRow]]) -> Counted:
+    day = day_of(row.get("date"), order)
     if day is None:
         return Broken(row.number, row.raw, f"the column 'date' has {row.get('date')!r}, no day such as 2024-05-01")
     numbers: Numbers = {}
@@ -86,10 +103,13 @@ def _total(row: Row, part: str, file: int, rows_of: Callable[[Row, Numbers], lis
     if part == _DASHBOARD:
         part = "imported_visitors"
         try:
-            numbers["bounces"] = round(float(row.get("bounce_rate") or 0) * numbers["visits"] / 100)
+            share = float(row.get("bounce_rate").replace(",", ".").rstrip(" %\u00a0") or 0)
+            numbers["bounces"] = round(share * numbers["visits"] / 100)
         except (ValueError, OverflowError):
+            share = -1
+        if not 0 <= share <= 100:
             return Broken(row.number, row.raw, f"the column 'bounce_rate' has {row.get('bounce_rate')!r}, no share")
-        numbers["visit_duration"] *= numbers["visits"]  # it is the mean
+        numbers["visit_duration"] = min(numbers["visit_duration"] * numbers["visits"], _MOST)  # it is the mean
     return Total(row.number, part, day, rows_of(row, numbers), file)
 
 

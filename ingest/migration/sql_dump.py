@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from ingest.logs.files import ImportFailed
-from ingest.migration.export import Broken
+from ingest.migration.export import Broken, text_of
 from ingest.migration.members import Member
 
 # A table, which may stand behind its database or schema.
@@ -71,7 +71,7 @@ class TableRow(NamedTuple):
 
     def text(self, *names: str) -> str:
         """Return the first of these columns that has a value, as text; "" where none has."""
-        return next((value.decode("utf-8", "replace") for name in names if (value := self.values.get(name))), "")
+        return next((text_of(value) for name in names if (value := self.values.get(name))), "")
 
 
 def is_dump(member: Member) -> bool:

@@ -7,9 +7,10 @@ from datetime import date
 from typing import Any
 
 from ingest.logs.files import ImportFailed
-from ingest.migration.export import Broken, Left, Tell, csv_rows, header, json_objects
+from ingest.migration.dates import day_of
+from ingest.migration.export import Broken, Left, Tell, csv_rows, header, json_objects, order_in
 from ingest.migration.members import Member
-from ingest.migration.totals import Counted, DayRow, Total, count_of, day_of
+from ingest.migration.totals import Counted, DayRow, Total, count_of
 
 # Of each number of a day: what Matomo calls it.
 _NUMBERS = {
@@ -58,8 +59,13 @@ def _days(member: Member) -> Iterator[Found | Broken]:
                 number, days = found
                 yield from ((number, day, row if isinstance(row, dict) else {}) for day, row in days.items())
         return
+    order = order_in(member, "date")
     for row in csv_rows(member, ("date",), header(member), lambda _: None):
-        yield row if isinstance(row, Broken) else (row.number, row.get("date"), dict(row.values))
+        if isinstance(row, Broken):
+            yield row
+        else:
+            day = day_of(row.get("date"), order)
+            yield row.number, day.isoformat() if day else row.get("date"), dict(row.values)
 
 
 def _total(number: int, text: str, row: dict[str, Any], file: int, member: Member) -> Counted:

@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from functools import cache
 from hashlib import blake2b
 from typing import Any
 
@@ -19,6 +18,7 @@ from activity.geo import Place
 from activity.user_agent import Agent
 from ingest.logs.files import ImportFailed
 from ingest.migration.export import Action, Broken, Left, Read, Scratch, Tell, json_objects
+from ingest.migration.ga4.words import country_code
 from ingest.migration.members import PARQUET, Member
 
 _AUTOMATIC = frozenset(("session_start", "first_visit", "scroll", "form_start"))
@@ -40,10 +40,6 @@ _VALUES = ("string_value", "int_value", "float_value", "double_value")
 SYSTEMS = {"Macintosh": "macOS", "iPadOS": "iOS"}
 BROWSERS = {"Android Webview": "Chrome WebView", "Safari (in-app)": "Safari WebView", "Internet Explorer": "IE"}
 DEVICES = {"desktop": "desktop", "mobile": "mobile", "tablet": "tablet", "smart tv": "tv"}
-_ALSO_CALLED = {
-    "hong kong": "HK", "macao": "MO", "macau": "MO", "turkey": "TR", "czech republic": "CZ", "palestine": "PS",
-    "swaziland": "SZ", "macedonia (fyrom)": "MK", "cape verde": "CV", "ivory coast": "CI",
-}  # fmt: skip
 
 
 def read(members: Sequence[Member], site: str, theirs: str, _tell: Tell) -> Iterator[Read]:
@@ -202,22 +198,3 @@ def _place(geo: dict[str, Any]) -> Place:
     region, city = (str(geo.get(name) or "") for name in ("region", "city"))
     country = country_code(str(geo.get("country") or ""))
     return Place(country, region.replace("(not set)", ""), city.replace("(not set)", ""))
-
-
-def country_code(name: str) -> str:
-    """Return the ISO code of a country by its English name; "" where it is none."""
-    return _codes().get(_plain(name), "")
-
-
-@cache
-def _codes() -> dict[str, str]:
-    from babel import Locale
-
-    of = {_plain(name): code for code, name in Locale("en").territories.items() if len(code) == 2 and code.isalpha()}
-    return of | _ALSO_CALLED
-
-
-def _plain(name: str) -> str:
-    """Return a country's name as the many ways to write it have it in common."""
-    text = name.lower().replace("\u2019", "'").replace(" & ", " and ").removeprefix("the ")
-    return text.partition(" (islas")[0]
