@@ -57,7 +57,7 @@ class Exported:
     """An export, and what reads it. Raises `ImportFailed` where a file is not there or no such export."""
 
     def __init__(self, product: str, names: Sequence[str], site: str, their_site: str, day: datetime | None) -> None:
-        from ingest.migration import ga4, goatcounter_json, matomo, umami
+        from ingest.migration import ga4, goatcounter_json, matomo, plausible, umami
         from ingest.migration.members import members
 
         self.members = members(names)
@@ -75,6 +75,8 @@ class Exported:
             self._read = goatcounter_json.read
         elif product == "matomo" and matomo.days.is_it(self.members):
             self._read = matomo.days.read
+        elif product == "plausible" and plausible.events.is_it(self.members):
+            self._read, self.of_days = plausible.events.read, False
         else:
             self._read = importlib.import_module(f"ingest.migration.{product}").read
             self.of_days = product == "plausible"

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +29,8 @@ _CHUNK = 1 << 16
 SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[,;\t]*\s*', re.IGNORECASE)  # as Excel reads and writes it above a table
 _NOTHING = b' \t\r\n,;"'  # what a line consists of that a spreadsheet writes for an empty one
 _NULL = ("\\N", "NULL")  # as databases write it in CSV
-_ALL_AT_ONCE = 1 << 23  # characters of one object in a JSON array
+_ALL_AT_ONCE = 1 << 26  # characters of one object of JSON
+_PARQUET_ROWS = 5_000  # at once
 
 csv.field_size_limit(1 << 20)
 
@@ -285,6 +287,24 @@ def _one_by_one(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]
                 what = shown(text[:200].encode()) if text else "the end of the file"
                 yield Broken(number, text[:_CHUNK].encode(), f"the array breaks off at {what}")
             return
+
+
+def parquet_rows(member: Member) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of a Parquet file, which is laid down beside: it is read from its end."""
+    import polars as pl
+
+    with tempfile.NamedTemporaryFile(prefix="footfall-import-") as file:
+        with member.opened() as stream:
+            shutil.copyfileobj(stream, file)
+        file.flush()
+        try:
+            frame = pl.scan_parquet(file.name)
+            count = frame.select(pl.len()).collect().item()
+            for start in range(0, count, _PARQUET_ROWS):
+                rows = frame.slice(start, _PARQUET_ROWS).collect().iter_rows(named=True)
+                yield from enumerate(rows, start + 1)
+        except pl.exceptions.PolarsError as error:
+            raise ImportFailed(f"{member.name} is no whole Parquet file: {error}") from error
 
 
 class Scratch:

@@ -213,10 +213,11 @@ def _copied(lines: _Lines, table: str, columns: list[str]) -> Iterator[TableRow 
         if len(values) != len(columns):
             yield Broken(number, line, f"{len(values)} values for {len(columns)} columns of {table}")
             continue
-        yield TableRow(table, number, dict(zip(columns, map(_from_copy, values), strict=True)))
+        yield TableRow(table, number, dict(zip(columns, map(from_copy, values), strict=True)))
 
 
-def _from_copy(value: bytes) -> bytes | None:
+def from_copy(value: bytes) -> bytes | None:
+    """Return a value as PostgreSQL's `COPY` and ClickHouse's TSV escape it; None is NULL."""
     if value == b"\\N":
         return None
     return value if b"\\" not in value else _COPY_ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), value)

@@ -23,9 +23,9 @@ from ingest.migration.totals import Counted, DayRow, Total, count_of
 
 _NAME = re.compile(r"(imported_[a-z_]+?)(?:_\d{8}_\d{8})?(?: ?\(\d+\))?\.csv(?:\.\w+)?")
 _DASHBOARD = "visitors.csv"
-_BROWSERS = {"Microsoft Edge": "Edge", "Samsung Browser": "Samsung Internet", "Internet Explorer": "IE"}
-_SYSTEMS = {"Mac": "macOS", "GNU/Linux": "Linux"}
-_DEVICES = {"Desktop": "desktop", "Laptop": "desktop", "Ultra-wide": "desktop", "Mobile": "mobile", "Tablet": "tablet"}
+BROWSERS = {"Microsoft Edge": "Edge", "Samsung Browser": "Samsung Internet", "Internet Explorer": "IE"}
+SYSTEMS = {"Mac": "macOS", "GNU/Linux": "Linux"}
+DEVICES = {"Desktop": "desktop", "Laptop": "desktop", "Ultra-wide": "desktop", "Mobile": "mobile", "Tablet": "tablet"}
 _NUMBERS = ("visitors", "visits", "entrances", "exits", "visit_duration", "bounces", "pageviews", "events")
 _UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
 _UNKNOWN_CITY = ("", "0")
@@ -35,16 +35,16 @@ _MOST = 10**15
 Numbers = dict[str, int]
 
 
-def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Iterator[Counted]:
-    """Yield what each row of the export says. Raises ImportFailed where a file is none of it."""
+def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell, file: int = 0) -> Iterator[Counted]:
+    """Yield what each row says; `file` is the place of the first file. Raises ImportFailed where none is of it."""
     parts = [_part(member) for member in members]
     if not any(part in _PARTS for part in parts):
         names = ", ".join(member.name for member in members[:5])
         raise ImportFailed(
             f"{names} is no file of Plausible's export, which is named such as"
-            f" imported_visitors_20230209_20240123.csv; there are {', '.join(_PARTS)}"
+            f" imported_visitors_20230209_20240123.csv; there are {', '.join(_PARTS)}. Of a server of your own, the"
+            " table events_v2 of ClickHouse is read with FORMAT CSVWithNames, TSVWithNames, JSONEachRow or Parquet"
         )
-    file = 0
     for member, part in zip(members, parts, strict=True):
         if part not in _PARTS:
             which = "is of all days together" if _DASHBOARD in parts else "is not known"
@@ -77,11 +77,11 @@ def _check_days(member: Member, order: str, tell: Tell) -> None:
     if any(":" in text and day_of(text, order) is None for text in texts):
         raise ImportFailed(f"{member.name} is of hours, in which visitors come again: export it by day")
     days = sorted(day for text in texts if (day := day_of(text, order)))
-    if len(days) < 2 or not _are_days(days):
+    if len(days) < 2 or not are_days(days):
         raise ImportFailed(f"{member.name} is of weeks or months: choose several days, and export it by day")
 
 
-def _are_days(days: list[date]) -> bool:
+def are_days(days: list[date]) -> bool:
     """Return whether these are days, of which a hand may have left some out, and neither weeks nor months."""
     steps = [(two - one).days for one, two in itertools.pairwise(days) if two != one]
     return steps.count(1) * 2 >= len(steps) > 0
@@ -188,10 +188,10 @@ _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Row, Numbers
     "imported_exit_pages": (("exit_page", "exits"), (), _page("exit_page")),
     "imported_sources": (("source",), ("referrer", "channel", *_UTM), _sources),
     "imported_locations": (("country",), ("region", "city"), _places),
-    "imported_devices": (("device",), (), _one("device", "device", _DEVICES)),
-    "imported_browsers": (("browser",), ("browser_version",), _one("browser", "browser", _BROWSERS)),
+    "imported_devices": (("device",), (), _one("device", "device", DEVICES)),
+    "imported_browsers": (("browser",), ("browser_version",), _one("browser", "browser", BROWSERS)),
     "imported_operating_systems": (
-        ("operating_system",), ("operating_system_version",), _one("os", "operating_system", _SYSTEMS),
+        ("operating_system",), ("operating_system_version",), _one("os", "operating_system", SYSTEMS),
     ),
     "imported_custom_events": (("name", "events"), ("link_url", "path"), _events),
 }  # fmt: skip
