@@ -80,7 +80,7 @@ class Exported:
         else:
             self._read = importlib.import_module(f"ingest.migration.{product}").read
             self.of_days = product == "plausible"
-        if their_site and (self.of_days or product == "goatcounter"):
+        if their_site and ((self.of_days and product != "matomo") or product == "goatcounter"):
             raise click.UsageError("--their-site chooses among several sites, and this export is of one: leave it out")
 
     def rows(self) -> Iterator[Any]:
