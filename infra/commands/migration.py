@@ -73,6 +73,10 @@ class Exported:
             self._read = ga4.reports.read
         elif product == "goatcounter" and goatcounter_json.is_totals(self.members):
             self._read = goatcounter_json.read
+        elif product == "goatcounter" and goatcounter_json.is_answer(self.members):
+            self._read = goatcounter_json.read_answers
+        elif product == "umami" and umami.answers.is_series(self.members):
+            self._read = umami.answers.read
         elif product == "matomo" and matomo.days.is_it(self.members):
             self._read = matomo.days.read
         elif product == "plausible" and plausible.events.is_it(self.members):

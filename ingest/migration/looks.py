@@ -19,6 +19,7 @@ NAMES = {
 }  # fmt: skip
 _OF_GA4 = {"Date", "Sessions", "Total users", "Active users", "Views", "Event count", "Engaged sessions"}
 
+_OF_UMAMI = ({"sessionId", "urlPath"}, {"session_id", "url_path"}, {"pageviews", "sessions"})
 _OF_EVENTS = {"site_id", "user_id", "session_id", "pathname"}  # of Plausible's
 
 
@@ -55,6 +56,8 @@ def _of_json(member: Member) -> str:
         return "plausible"
     if {"goatcounter_version", "export_version"} & {*row} or {"hour", "path_id"} <= {*row}:
         return "goatcounter"
+    if any(names <= {*row} for names in _OF_UMAMI):
+        return "umami"
     if "actionDetails" in row or any(isinstance(each, dict) and "nb_visits" in each for each in row.values()):
         return "matomo"
     return _log(member)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import itertools
+import json
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -16,6 +19,7 @@ from ingest.logs.files import ImportFailed, faults, unpacked
 LONGEST = 1 << 26  # bytes of a line: a statement of a dump may hold many rows
 _CHUNK = 1 << 16
 _NESTED = 2  # zips in one another
+_LONGEST_ANSWER = 1 << 26  # bytes
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 PARQUET = b"PAR1"
 # How files begin that are no text, and what to do about them.
@@ -110,7 +114,9 @@ def _in(name: str, opener: Opener, nested: int) -> Iterator[Member]:
     except (RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as error:  # damaged, or packed in a way of its own
         what = f"{name} cannot be unpacked: {error}. Unpack it otherwise, and import what comes out"
         raise ImportFailed(what) from error
-    if head not in _ZIP:
+    if head.startswith(b'{"z') and (packed := _in_json(opener)):
+        opener = partial(io.BytesIO, packed)
+    elif head not in _ZIP:
         yield Member(name, opener)
         return
     if not nested:
@@ -127,6 +133,17 @@ def _in(name: str, opener: Opener, nested: int) -> Iterator[Member]:
             raise ImportFailed(f"{name} has a password: unpack it first, and import what comes out")
         if not _is_no_part(each.filename):
             yield from _in(f"{name}/{each.filename}", partial(_part, opener, each.filename), nested - 1)
+
+
+def _in_json(opener: Opener) -> bytes:
+    """Return the zip that an answer of Umami's API holds as base64; b"" where it is none."""
+    with opener() as stream:
+        text = stream.read(_LONGEST_ANSWER)
+    try:
+        found = json.loads(text)
+        return base64.b64decode(found["zip"], validate=True) if isinstance(found, dict) and "zip" in found else b""
+    except (ValueError, TypeError):
+        return b""
 
 
 def _is_no_part(name: str) -> bool:
