@@ -7,7 +7,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,8 +112,9 @@ def take_days(
 ) -> None:
     """Imports the totals of an export, which `read` reads from its beginning.
 
-    A day that is stored as it is counts as duplicate. Refused are days that the site does not keep (`too_old`), those
-    on which it has events of its own (`own_events`), and those that a later file has again (`in_later_file`)."""
+    A day that is stored as it is counts as duplicate. Refused are days that are yet to come (`in_future`) or that the
+    site does not keep (`too_old`), those on which it has events of its own (`own_events`), and those that a later file
+    has again (`in_later_file`)."""
     from ingest.migration.totals import columns, look, others
 
     tally, site = importer.tally, task.site
@@ -125,10 +126,13 @@ def take_days(
         (stored,) = work.call("imported-days", {"site": site.domain, "product": product} | asked)
         digests = {(part, day): digest for part, day, digest in stored["digests"]}
         kept_since = datetime.fromtimestamp(site.kept_since(task.received_at) / 1000, UTC).date()
+        tomorrow = datetime.fromtimestamp(task.received_at / 1000, UTC).date() + timedelta(1)
         for (file, part, day), rows in looked.rows.items():
             its = [(each, day) for each in looked.parts[file, part, day] if looked.files[each, day] == file]
             new = [key for key in its if digests.get((key[0], day.isoformat())) != looked.digests[key]]
-            if day < kept_since:
+            if day > tomorrow:  # such as one that a spreadsheet has turned round
+                _refuse(importer, "in_future", rows)
+            elif day < kept_since:
                 _refuse(importer, "too_old", rows)
             elif day.isoformat() in stored["own"]:
                 _refuse(importer, "own_events", rows)

@@ -19,6 +19,7 @@ _IN_WORDS = re.compile(
     r"(?:[^\W\d]+\.?,? )?(?:(\d{1,2})\.?|([^\W\d]+)\.?) (?:de )?(?:(\d{1,2})\.?|([^\W\d]+)\.?),? (?:de )?(\d{4})"
 )
 _NUMBER = re.compile(r"\d{5}")  # days since the end of 1899, as spreadsheets count them
+_CLEAR = re.compile(r"\d{1,2}\.\d{1,2}\.\d{2,4}|\d{4}[/.]\d{1,2}[/.]\d{1,2}")
 _ZERO = date(1899, 12, 30)
 _FIRST, _LAST = date(1990, 1, 1), date(2099, 12, 31)
 _LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "pl")
@@ -69,6 +70,17 @@ def _months() -> dict[str, int]:
             for width in ("wide", "abbreviated"):
                 found |= {name.lower().rstrip("."): number for number, name in months[form][width].items()}
     return found | {"sept": 9}
+
+
+def time_of_day(text: str) -> str:
+    """Return a time as ISO 8601, of "2024-05-31 12:00:00 UTC" or as a spreadsheet writes it, "31.05.2024 12:00".
+
+    What may be read in two ways, or is no time, is returned as it is."""
+    plain = text.strip().removesuffix(" UTC")
+    day, _, clock = plain.partition("T" if "T" in plain else " ")
+    if _CLEAR.fullmatch(day) and (found := day_of(day)):
+        return f"{found.isoformat()}T{clock.zfill(5) if clock[1:2] == ':' else clock}"
+    return plain.replace(" ", "T", 1)
 
 
 class Unclear(Exception):

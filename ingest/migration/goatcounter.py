@@ -16,6 +16,7 @@ from activity.geo import NOWHERE, Place
 from activity.user_agent import Agent
 from activity.user_agent import parse as parse_agent
 from ingest.logs.files import ImportFailed
+from ingest.migration.dates import time_of_day
 from ingest.migration.export import Action, Broken, Read, Row, Scratch, Tell, csv_rows, header
 from ingest.migration.members import Member
 
@@ -65,7 +66,7 @@ def _action(row: Row, path: str, site: str, repeats: Scratch) -> Read:
         "referrer": referrer,
         "screen": _screen(row.get("Screen size")),
         "visitor": f"goatcounter:{session}",
-        "ts": row.get("Date"),
+        "ts": time_of_day(row.get("Date")),
         "id": f"goatcounter:{digest}-{before}",
     }
     return Action(row.number, event, _agent(row), _place(row.get("Location")), session)

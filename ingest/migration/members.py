@@ -132,7 +132,8 @@ def _in(name: str, opener: Opener, nested: int) -> Iterator[Member]:
         if each.flag_bits & 1:
             raise ImportFailed(f"{name} has a password: unpack it first, and import what comes out")
         if not _is_no_part(each.filename):
-            yield from _in(f"{name}/{each.filename}", partial(_part, opener, each.filename), nested - 1)
+            inner = each.filename.replace("\\", "/")  # as some programs of Windows write it
+            yield from _in(f"{name}/{inner}", partial(_part, opener, each.filename), nested - 1)
 
 
 def _in_json(opener: Opener) -> bytes:

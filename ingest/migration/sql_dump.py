@@ -25,6 +25,7 @@ _INSERT = re.compile(
     _INTO + rb"\s*(?:\(([^)]*)\))?\s*(?:OVERRIDING (?:SYSTEM|USER) VALUE\s*)?VALUES\s*", re.IGNORECASE
 )
 _COPY = re.compile(rb"COPY " + _NAME + rb"\s*(?:\(([^)]*)\))?\s*FROM stdin\b[^;]*;", re.IGNORECASE)
+_USE = re.compile(rb"(?:USE\s+`?([^`;]+)`?\s*;|\\connect (?:-\S+ )*\"?([\w-]+)\"?)", re.IGNORECASE)
 _COLUMN = re.compile(
     rb"\s*(?:[`\"](\w+)[`\"]|(?!(?:PRIMARY|UNIQUE|KEY|CONSTRAINT|INDEX|FOREIGN|CHECK|FULLTEXT|SPATIAL|EXCLUDE)\b)"
     rb"(\w+))\s",
@@ -104,28 +105,34 @@ def rows(
     Raises ImportFailed where one of them is there with several prefixes."""
     columns: dict[str, list[str]] = {}
     found: dict[str, str] = {}  # the name in the dump of each table
+    database = ""
     lines = _Lines(member.lines())
     for number, line in lines:
         mysql = (mysql or line.startswith(_OF_MYSQL)) and not line.startswith(b"-- PostgreSQL")
-        if match := _CREATE.match(line):
+        if match := _USE.match(line):
+            database = f"{(match[1] or match[2]).decode('utf-8', 'replace')}."
+        elif match := _CREATE.match(line):
             columns[match[1].decode()], engine = _created(lines, line[match.end() :])
             mysql = mysql or engine
         elif match := _COPY.match(line):
             of = _split(match[2]) if match[2] else columns.get(match[1].decode(), [])
-            yield from _copied(lines, _named(member, match[1], tables, prefixed, found), of)
+            yield from _copied(lines, _named(member, database, match[1], tables, prefixed, found), of)
         elif _HEAD.match(line) and (match := _INSERT.match(line := _with_head(lines, line))):
-            table = _named(member, match[1], tables, prefixed, found)
+            table = _named(member, database, match[1], tables, prefixed, found)
             of = _split(match[2]) if match[2] else columns.get(match[1].decode(), [])
             yield from _inserted(lines, number, line, match.end(), table, of, mysql)
 
 
-def _named(member: Member, name: bytes, tables: Collection[str], prefixed: bool, found: dict[str, str]) -> str:
+def _named(
+    member: Member, database: str, name: bytes, tables: Collection[str], prefixed: bool, found: dict[str, str]
+) -> str:
     """Return which of the tables this is, whatever its prefix; "" where it is none."""
     text = name.decode()
     for table in tables:
         if text == table or (prefixed and text.endswith(f"_{table}")):
-            if found.setdefault(table, text) != text:
-                raise ImportFailed(f"{member.name} has the tables {found[table]} and {text}: dump those of one of them")
+            if (other := found.setdefault(table, database + text)) != database + text:
+                whole = database + text
+                raise ImportFailed(f"{member.name} has the tables {other} and {whole}: dump those of one of them")
             return table
     return ""
 

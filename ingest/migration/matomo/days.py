@@ -110,11 +110,12 @@ def _of_row(number: int, row: dict[str, Any]) -> Found:
 
 def _of_json(number: int, days: dict[str, Any], site: str) -> Iterator[Found]:
     """Yield the rows of each day; of several sites there is an object of days each."""
-    for key, value in days.items():
+    for key, told in days.items():
+        value = told
         is_site = key.isdecimal() and len(key) < 8 and not site
         if is_site and isinstance(value, dict) and all(inner[:1].isdecimal() for inner in value):
             yield from _of_json(number, value, key)
-        elif isinstance(value, list) and value:
+        elif isinstance(value := values.listed(value), list) and value:
             yield from (Found(number, site, key, each) for each in value if isinstance(each, dict))
         elif isinstance(value, dict | list):
             yield Found(number, site, key, value if isinstance(value, dict) else {})

@@ -37,6 +37,12 @@ def refuse_several(sites: set[str], theirs: str) -> None:
         raise ImportFailed(f"there is no site {theirs} in it; there is {names}")
 
 
+def listed(value: Any) -> Any:
+    """Return a list that PHP wrote as an object, because it has gaps; anything else as it is."""
+    is_list = isinstance(value, dict) and value and all(key.isdecimal() and len(key) < 8 for key in value)
+    return list(value.values()) if is_list else value
+
+
 def known(text: str) -> str:
     """Return a value; "" for what Matomo does not know."""
     return "" if text in ("Unknown", "unknown", "UNK") else text

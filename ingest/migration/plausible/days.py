@@ -21,7 +21,7 @@ from ingest.migration.export import Broken, Left, Row, Tell, csv_rows, header, o
 from ingest.migration.members import Member
 from ingest.migration.totals import Counted, DayRow, Total, count_of
 
-_NAME = re.compile(r"(imported_[a-z_]+?)(?:_\d{8}_\d{8})?(?: ?\(\d+\))?\.csv(?:\.\w+)?")
+_NAME = re.compile(r"(imported_[a-z_]*[a-z])(?![a-z])")
 _DASHBOARD = "visitors.csv"
 BROWSERS = {"Microsoft Edge": "Edge", "Samsung Browser": "Samsung Internet", "Internet Explorer": "IE"}
 SYSTEMS = {"Mac": "macOS", "GNU/Linux": "Linux"}
@@ -66,8 +66,15 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell, file: 
 
 def _part(member: Member) -> str:
     name = PurePath(member.name).name
-    match = _NAME.fullmatch(name)
-    return match[1] if match else name
+    if match := _NAME.search(name):
+        return match[1]
+    names = {*header(member)}
+    if not {"date", "visitors"} <= names:
+        return name
+    if {"pageviews", "bounce_rate"} <= names:
+        return _DASHBOARD
+    # A file that was given another name is known by its columns.
+    return next((part for part in _BY_COLUMNS if {*_PARTS[part][0]} <= names), name)
 
 
 def _check_days(member: Member, order: str, tell: Tell) -> None:
@@ -177,7 +184,7 @@ def _events(row: Row, numbers: Numbers) -> list[DayRow]:
 # Of each file: the columns without which it says nothing, others that it may have, and what a row of it comes to.
 _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Row, Numbers], list[DayRow]]]] = {
     "imported_visitors": (("pageviews", "visits"), (), _visitors),
-    _DASHBOARD: (("pageviews", "visits"), ("views_per_visit", "bounce_rate"), _visitors),
+    _DASHBOARD: (("pageviews",), ("views_per_visit", "bounce_rate"), _visitors),
     "imported_pages": (
         ("page", "pageviews"),
         ("hostname", "total_scroll_depth", "total_scroll_depth_visits", "total_time_on_page",
@@ -195,3 +202,5 @@ _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Row, Numbers
     ),
     "imported_custom_events": (("name", "events"), ("link_url", "path"), _events),
 }  # fmt: skip
+# Those that say of what they are by their columns come before those that have only numbers.
+_BY_COLUMNS = (*(part for part in _PARTS if part not in ("imported_visitors", _DASHBOARD)), "imported_visitors")

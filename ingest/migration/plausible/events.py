@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 from activity.geo import Place
 from activity.user_agent import Agent
 from ingest.logs.files import ImportFailed
+from ingest.migration.dates import time_of_day
 from ingest.migration.export import (
     Action,
     Broken,
@@ -144,7 +145,7 @@ def _action(number: int, row: Values, site: str, repeats: Scratch) -> Read:
         "referrer": _referrer(get) if kind == "pageview" else "",
         "props": props,
         "visitor": f"plausible:{get('user_id')}",
-        "ts": get("timestamp").replace(" ", "T", 1),
+        "ts": time_of_day(get("timestamp")),
         "id": f"plausible:{digest}-{before}",
     }
     if kind == "engagement":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.logs.files import ImportFailed
 from ingest.migration import sql_dump
 from ingest.migration.members import members
 from ingest.migration.sql_dump import TableRow
@@ -57,6 +58,22 @@ def test_mysql(tmp_path: Path, form: str) -> None:
     assert [tuple(row.values.values()) if isinstance(row, TableRow) else row for row in found] == ROWS
     assert sql_dump.is_dump(member)
     assert sql_dump.tables(member) == {"log_visit"}
+
+
+def test_tables_of_several_databases_are_told_apart(tmp_path: Path) -> None:
+    text = "USE `one`;\nINSERT INTO log_visit (a) VALUES (1);\nUSE `two`;\nINSERT INTO log_visit (a) VALUES (1);\n"
+    (member,) = members(written(tmp_path, {"dump.sql": text}))
+    with pytest.raises(ImportFailed, match=r"has the tables one\.log_visit and two\.log_visit: dump those of one"):
+        list(sql_dump.rows(member, ["log_visit"]))
+    (member,) = members(written(tmp_path, {"dump.sql": text.replace("two", "one")}))
+    assert len(list(sql_dump.rows(member, ["log_visit"]))) == 2
+
+
+def test_a_dump_as_powershell_writes_it(tmp_path: Path) -> None:
+    (member,) = members(written(tmp_path, {"dump.sql": MYSQL["Workbench"].encode("utf-16")}))
+    found = list(sql_dump.rows(member, ["log_visit"]))
+    assert [tuple(row.values.values()) if isinstance(row, TableRow) else row for row in found] == ROWS
+    assert sql_dump.is_dump(member)
 
 
 def test_a_backslash_in_a_dump_of_mysql_without_a_mark(tmp_path: Path) -> None:

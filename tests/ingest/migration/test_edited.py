@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ingest.logs.files import ImportFailed
-from ingest.migration.dates import DAY_FIRST, MONTH_FIRST, Unclear, day_of, order_of
+from ingest.migration.dates import DAY_FIRST, MONTH_FIRST, Unclear, day_of, order_of, time_of_day
 from ingest.migration.totals import count_of
 from tests.ingest.migration import exports
 from tests.ingest.migration.exports import Files, actions, exported, numbers, taken, zipped
@@ -157,6 +157,35 @@ def test_numbers_that_would_be_too_large_are_bounded(tmp_path: Path) -> None:
     assert last.rows[0].duration_ms == 10**18
 
 
+NAMES = [
+    "imported_visitors.csv", "example.com imported_visitors_20240513_20240514.csv", "Imported.csv", "days (1).csv",
+    "imported_visitors_20240513_20240514.csv.txt", "imported_visitors_20240513_20240514 - Kopie.csv",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_of_plausible_by_another_name(tmp_path: Path, name: str) -> None:
+    assert numbers(tmp_path, "plausible", {name: TOTALS["columns moved"]}) == BOTH
+
+
+def test_lists_of_plausible_by_other_names(tmp_path: Path) -> None:
+    files = {f"{number}.csv": exports.PLAUSIBLE[name] for number, name in enumerate(exports.PLAUSIBLE)}
+    found = {row.part for row in exported(tmp_path, "plausible", files).rows() if hasattr(row, "part")}
+    assert found == {*exports.PLAUSIBLE}
+
+
+def test_an_old_dashboard_has_no_visits(tmp_path: Path) -> None:
+    text = "date,visitors,pageviews,bounce_rate,visit_duration\n2021-05-01,10,30,50,90\n2021-05-02,5,7,,\n"
+    days = {"2021-05-01": [10, 0, 30], "2021-05-02": [5, 0, 7]}
+    assert numbers(tmp_path, "plausible", {"visitors.csv": text}) == days
+
+
+def test_names_in_a_zip_of_windows(tmp_path: Path) -> None:
+    packed = zipped({"export/imported_visitors.csv": TOTALS["wrong order"]})
+    packed = packed.replace(b"export/imported", b"export\\imported")
+    assert numbers(tmp_path, "plausible", {"a.zip": packed}) == BOTH
+
+
 def test_unclear_days_are_refused_in_words(tmp_path: Path) -> None:
     text = f"{VISITORS}01/02/2024,10,30,6,12,90\n"
     with pytest.raises(ImportFailed, match="nobody can tell whether '01/02/2024' begins with the day or the month"):
@@ -165,12 +194,35 @@ def test_unclear_days_are_refused_in_words(tmp_path: Path) -> None:
 
 _PAGES = [json.dumps([exports.MATOMO_API[0] | {"idVisit": str(number), "actionDetails": [
     exports.MATOMO_API[0]["actionDetails"][0] | {"pageId": number}]}]) for number in (1, 2)]  # fmt: skip
+TIMES = {
+    "2024-05-01 12:00:00": "2024-05-01T12:00:00", "2024-05-01T12:00:00Z": "2024-05-01T12:00:00Z",
+    "2024-05-01 12:00:00 UTC": "2024-05-01T12:00:00", "2024-05-01 14:00:00.123+02": "2024-05-01T14:00:00.123+02",
+    "01.05.2024 12:00": "2024-05-01T12:00", "1.5.2024 9:00": "2024-05-01T09:00",
+    "2024/05/01 12:00:00": "2024-05-01T12:00:00",
+    "5/1/2024 12:00": "5/1/2024T12:00", "yesterday": "yesterday", "": "",
+}  # fmt: skip
+
+
+def test_times_in_any_form() -> None:
+    assert {text: time_of_day(text) for text in TIMES} == TIMES
+
+
+def test_page_views_whose_times_a_spreadsheet_has_turned(tmp_path: Path) -> None:
+    text = f"{HEAD}\n{ONE}\n{TWO}\n".replace(
+    "2024-05-01T12:00:00Z", "01.05.2024 12:00").replace("2024-05-01T12:01:00Z", "x")
+    batch, (event,) = taken(list(exported(tmp_path, "goatcounter", {"a.csv": text}).rows()))
+    assert (event.occurred_at, batch.refused) == (1_714_564_800_000, {"invalid_time": 1})
+    assert "such as 2024-05-31T12:00:00Z" in batch.refused_lines[0][1]
+
+
 JSON: dict[str, str | bytes] = {
     "arrays one after the other": "".join(_PAGES), "arrays by line": "\n".join(_PAGES) + "\n",
     "an array of arrays": f"[{','.join(_PAGES)}]", "powershell": ("[" + ",".join(_PAGES) + "]").encode("utf-16"),
     "a mark": b"\xef\xbb\xbf" + "\n".join(_PAGES).encode(),
     "objects one after the other": "".join(page[1:-1] for page in _PAGES),
     "objects in several lines": "\n".join(json.dumps(json.loads(page)[0], indent=4) for page in _PAGES),
+    "lists as PHP writes them with gaps": json.dumps({"2024-05-01": {
+        "0": json.loads(_PAGES[0])[0], "2": json.loads(_PAGES[1])[0]}}),
     "broken behind the first name": "\n".join(page[1:-1].replace(", ", ",\n ", 3) for page in _PAGES),
 }  # fmt: skip
 
