@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from activity.encodings import as_text
 from activity.geo import NOWHERE, Place
 from activity.user_agent import Agent
 from ingest.logs.files import ImportFailed, shown
@@ -27,6 +28,7 @@ from ingest.migration.members import Member
 
 _CHUNK = 1 << 16
 SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[,;\t]*\s*', re.IGNORECASE)  # as Excel reads and writes it above a table
+_WESTERN, _OTHERS = "cp1252", ("cp932", "euc_jp", "gb18030", "big5hkscs", "cp949", "cp1251", "koi8_r")
 _NOTHING = b' \t\r\n,;"'  # what a line consists of that a spreadsheet writes for an empty one
 _NULL = ("\\N", "NULL")  # as databases write it in CSV
 _ALL_AT_ONCE = 1 << 26  # characters of one object of JSON
@@ -171,6 +173,7 @@ class _Counted:
         self._lines = lines
         self._above = above
         self._peeked: bytes | None = None
+        self._codec = ""
 
     def __iter__(self) -> _Counted:
         return self
@@ -178,13 +181,21 @@ class _Counted:
     def __next__(self) -> str:
         line, self._peeked = self._peeked or self._following(), None
         self.taken.append(line)
-        return text_of(line).replace("\0", "")
+        return self._text(line).replace("\0", "")
 
     def peek(self) -> str:
         """Return the line that comes next; "" where there is none."""
         if self._peeked is None:
             self._peeked = next(self._rest(), None)
-        return text_of(self._peeked or b"")
+        return self._text(self._peeked or b"")
+
+    def _text(self, line: bytes) -> str:
+        """Return a line as text; the first one that is no UTF-8 decides what others like it are."""
+        try:
+            return line.decode()
+        except UnicodeDecodeError:
+            self._codec = self._codec or codec_of(line)
+            return text_of(line, self._codec)
 
     def end_head(self) -> None:
         """Have no line passed over any more."""
@@ -206,14 +217,20 @@ def is_above(line: bytes, begins: bytes) -> bool:
     return line.lstrip(b'"').startswith(begins) or not line.strip(_NOTHING)
 
 
-def text_of(line: bytes) -> str:
-    """Return bytes as text: UTF-8, and where nothing in them is more than ASCII in it, what Windows writes."""
+def text_of(line: bytes, codec: str = _WESTERN) -> str:
+    """Return bytes as text: UTF-8, and where nothing in them is more than ASCII in it, what `codec` makes of them."""
     try:
         return line.decode()
     except UnicodeDecodeError:
         text = line.decode("utf-8", "replace")
-        is_utf8 = any(each > "\x7f" and each != "\ufffd" for each in text)
-        return text if is_utf8 else line.decode("cp1252", "replace")
+        is_utf8 = any(each > "\x7f" and each != "\ufffd" for each in text) and codec == _WESTERN
+        return text if is_utf8 else line.decode(codec, "replace")
+
+
+def codec_of(line: bytes) -> str:
+    """Return the encoding of bytes that are no UTF-8: what Windows writes, in Western Europe if nothing tells."""
+    text = as_text(line.decode("utf-8", "surrogateescape"))
+    return next((codec for codec in _OTHERS if line.decode(codec, "replace") == text), _WESTERN)
 
 
 def json_objects(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
@@ -342,3 +359,20 @@ class Scratch:
         """Add a key; return whether it is new."""
         done = self._database.execute("INSERT OR IGNORE INTO kept VALUES (?, ?, '')", (kind, key))
         return done.rowcount > 0
+
+
+def last_of_each(
+    rows: Callable[[Tell], Iterator[Row | Broken]], key: Callable[[Row], str], tell: Tell
+) -> Iterator[Row | Broken | Left]:
+    """Yield the rows, of those with the same key only the last: what was put into one file may have a day twice.
+
+    `rows` reads them from their beginning."""
+    with Scratch() as last:
+        any_again = False
+        for row in rows(lambda _: None):
+            if isinstance(row, Row) and not last.add("seen", f"{row.again}/{key(row)}"):
+                last.keep("again", f"{row.again}/{key(row)}", {"number": row.number})
+                any_again = True
+        for row in rows(tell):
+            found = last.find("again", f"{row.again}/{key(row)}") if any_again and isinstance(row, Row) else {}
+            yield Left(row.number, "repeated") if found.get("number", row.number) != row.number else row

@@ -128,6 +128,8 @@ def _in(name: str, opener: Opener, nested: int) -> Iterator[Member]:
         raise ImportFailed(f"{name} is no whole zip: {error}") from error
     if any(each.filename == "[Content_Types].xml" for each in infos):
         raise ImportFailed(f"{name} is a document of Excel: save it as CSV")
+    if any(each.filename == "content.xml" or each.filename.endswith(".iwa") for each in infos):
+        raise ImportFailed(f"{name} is a document of LibreOffice or Numbers: save it as CSV")
     for each in infos:
         if each.flag_bits & 1:
             raise ImportFailed(f"{name} has a password: unpack it first, and import what comes out")

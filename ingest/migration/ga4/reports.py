@@ -11,13 +11,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
+from functools import partial
 from typing import NamedTuple
 
 from activity.url import normal_path
 from ingest.logs.files import ImportFailed
 from ingest.migration import dates
 from ingest.migration.dates import day_of
-from ingest.migration.export import Broken, Left, Row, Tell
+from ingest.migration.export import Broken, Left, Row, Tell, last_of_each
 from ingest.migration.ga4 import tables
 from ingest.migration.ga4.events import BROWSERS, DEVICES, SYSTEMS
 from ingest.migration.ga4.numbers import is_number, seconds_of, share_of
@@ -127,10 +128,18 @@ def _rows(table: Table, tell: Tell) -> Iterator[Counted]:
     column = tables.column_of_days(table, _KNOWN)
     _refuse_others(table, {*_KNOWN, column})
     of = _Of(table, column, named)
-    for row in table.rows({*_KNOWN, column}, tell):
-        if isinstance(row, Broken):
+    naming = [name for name in (column, *named) if name]
+
+    def key(row: Row) -> str:
+        return "\0".join(row.get(name) for name in naming)
+
+    rows = partial(table.rows, {*_KNOWN, column})
+    for row in last_of_each(rows, key, tell) if naming else rows(tell):
+        if isinstance(row, Left):
+            found: Counted = row
+        elif isinstance(row, Broken):
             cells = row.row.decode("utf-8", "replace").replace(";", ",").replace("\t", ",").split(",")
-            found: Counted = Left(row.number, "grand_total") if any(map(is_grand_sum, cells)) else row
+            found = Left(row.number, "grand_total") if any(map(is_grand_sum, cells)) else row
         else:
             found = _total(row, of)
         yield found

@@ -11,13 +11,14 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
+from functools import partial
 from pathlib import PurePath
 
 from activity.attribution import origin, referrer_host
 from activity.url import normal_path
 from ingest.logs.files import ImportFailed
 from ingest.migration.dates import day_of
-from ingest.migration.export import Broken, Left, Row, Tell, csv_rows, header, order_in
+from ingest.migration.export import Broken, Left, Row, Tell, csv_rows, header, last_of_each, order_in
 from ingest.migration.members import Member
 from ingest.migration.totals import Counted, DayRow, Total, count_of
 
@@ -28,6 +29,12 @@ SYSTEMS = {"Mac": "macOS", "GNU/Linux": "Linux"}
 DEVICES = {"Desktop": "desktop", "Laptop": "desktop", "Ultra-wide": "desktop", "Mobile": "mobile", "Tablet": "tablet"}
 _NUMBERS = ("visitors", "visits", "entrances", "exits", "visit_duration", "bounces", "pageviews", "events")
 _UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
+# The columns by which each row of a file is another one.
+_NAMING = (
+    "date", "hostname", "page", "entry_page", "exit_page", "source", "channel", "referrer", *_UTM, "country", "region",
+    "city", "device", "browser", "browser_version", "operating_system", "operating_system_version", "name", "link_url",
+    "path",
+)  # fmt: skip
 _UNKNOWN_CITY = ("", "0")
 _LOOKED_AT = 1_000  # rows
 _MOST = 10**15
@@ -55,13 +62,18 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell, file: 
         if part == _DASHBOARD:
             _check_days(member, order, tell)
         again = 0
-        for row in csv_rows(member, ("date", "visitors", *columns), (*_NUMBERS, *known), tell):
-            if isinstance(row, Broken):
+        rows = partial(csv_rows, member, ("date", "visitors", *columns), (*_NUMBERS, *known))
+        for row in last_of_each(rows, _key, tell):
+            if not isinstance(row, Row):
                 yield row
             else:
                 again = row.again  # what was put below with a header of its own is a file for itself
                 yield _total(row, part, file + again, order, rows_of)
         file += again + 1
+
+
+def _key(row: Row) -> str:
+    return "\0".join(row.get(name) for name in _NAMING if name in row.values)
 
 
 def _part(member: Member) -> str:

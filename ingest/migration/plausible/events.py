@@ -71,8 +71,9 @@ def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Itera
         if set(_REQUIRED) <= names:
             of_events.append(member)
         else:
-            which = "sessions, which are made of the events" if names >= _OF_SESSIONS else "no events"
-            tell(f"{member.name} has {which}, and is not read")
+            is_of_sessions = names >= _OF_SESSIONS
+            which = "sessions, which are made of the events" if is_of_sessions else "no events: import it by itself"
+            tell(f"{member.name} has {which}; it is not read")
     found = {str(row[1]["site_id"]) for each in of_events for row in _rows(each) if not isinstance(row, Broken)}
     sites = ", ".join(sorted(found))
     if len(found) > 1 and not theirs:

@@ -168,6 +168,39 @@ def test_a_file_of_plausible_by_another_name(tmp_path: Path, name: str) -> None:
     assert numbers(tmp_path, "plausible", {name: TOTALS["columns moved"]}) == BOTH
 
 
+def test_of_what_stands_in_a_file_twice_the_last_counts(tmp_path: Path) -> None:
+    head, *rows = exports.PLAUSIBLE["imported_pages"].splitlines(keepends=True)
+    later = rows[0].replace("8,8,9", "9,9,9")
+    found = list(exported(tmp_path, "plausible", {"imported_pages.csv": "".join([head, *rows, rows[1], later])}).rows())
+    assert [getattr(row, "reason", "") for row in found] == ["repeated", "repeated", "", ""]
+    assert [(row.day.day, row.rows[0].visitors) for row in found if hasattr(row, "rows")] == [(10, 5), (9, 9)]
+    text = "Date,Country,Sessions\n20240501,Germany,5\n20240501,France,1\n20240501,Germany,6\n"
+    found = list(exported(tmp_path, "ga4", {"report.csv": text}).rows())
+    assert [row.rows[0][:4] for row in found if hasattr(row, "rows")] == [
+        ("country", "FR", 0, 1), ("country", "DE", 0, 6)]
+
+
+JAPANESE = "日付,国,セッション\n20240501,日本,10\n20240501,ドイツ,5\n"
+
+
+@pytest.mark.parametrize("codec", ["cp932", "euc_jp", "utf-8", "utf-8-sig", "utf-16"])
+def test_japanese_of_excel(tmp_path: Path, codec: str) -> None:
+    rows = list(exported(tmp_path, "ga4", {"report.csv": JAPANESE.encode(codec)}).rows())
+    assert [row.rows[0][:4] for row in rows] == [("country", "JP", 0, 10), ("country", "DE", 0, 5)]
+
+
+DOCUMENTS = {
+    "a.ods": {"mimetype": "application/vnd.oasis.opendocument.spreadsheet", "content.xml": "<x/>"},
+    "a.numbers": {"Index/Document.iwa": "x"},
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_documents_are_no_exports(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ImportFailed, match="is a document of LibreOffice or Numbers: save it as CSV"):
+        exported(tmp_path, "ga4", {name: zipped(DOCUMENTS[name])})
+
+
 def test_lists_of_plausible_by_other_names(tmp_path: Path) -> None:
     files = {f"{number}.csv": exports.PLAUSIBLE[name] for number, name in enumerate(exports.PLAUSIBLE)}
     found = {row.part for row in exported(tmp_path, "plausible", files).rows() if hasattr(row, "part")}

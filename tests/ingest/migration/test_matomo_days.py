@@ -12,7 +12,8 @@ import pytest
 from infra.commands.migration import Exported
 from ingest.logs.files import ImportFailed
 from ingest.migration.daily import by_day
-from tests.ingest.migration.exports import SITE, exported, numbers, written
+from tests.ingest.migration import exports
+from tests.ingest.migration.exports import SITE, Files, exported, numbers, written
 
 _DAY = {"nb_uniq_visitors": 10, "nb_visits": 12, "nb_actions": 40, "nb_pageviews": 30, "bounce_count": 6,
         "sum_visit_length": 900, "bounce_rate": "50%", "avg_time_on_site": 75}  # fmt: skip
@@ -144,6 +145,12 @@ def test_what_is_not_of_days_is_said_in_words(tmp_path: Path, name: str) -> None
     text, words = REFUSED[name]
     with pytest.raises(ImportFailed, match=words):
         list(exported(tmp_path, "matomo", {"answer": text}).rows())
+
+
+def test_days_and_visits_are_imported_apart(tmp_path: Path) -> None:
+    files: Files = {"days.json": FORMS["json"], "visits.json": json.dumps(exports.MATOMO_API)}
+    with pytest.raises(ImportFailed, match=r"days\.json has numbers of days, and other files have visits"):
+        list(exported(tmp_path, "matomo", files).rows())
 
 
 def test_a_number_that_is_none_is_not_understood(tmp_path: Path) -> None:

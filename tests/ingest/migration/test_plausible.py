@@ -132,7 +132,7 @@ def test_one_of_several_sites_is_chosen(tmp_path: Path, capsys: pytest.CaptureFi
         list(Exported("plausible", paths, SITE, "3", None).rows())
     batch, _ = taken(list(Exported("plausible", paths, SITE, "2", None).rows()))
     assert (len(batch.accepted), batch.refused) == (1, {"other_site": 8})
-    assert "sessions_v2.json has sessions, which are made of the events, and is not read" in capsys.readouterr().err
+    assert "sessions_v2.json has sessions, which are made of the events; it is not read" in capsys.readouterr().err
 
 
 def _answer(metrics: str, dimensions: str, *rows: tuple[list[str], list[float]], **more: Any) -> str:
