@@ -110,7 +110,7 @@ def order_of(texts: Iterable[str], first: date | None = None, last: date | None 
                 readings[order].add(day)
         if not readings:
             raise Unclear(f"the days, such as {text.strip()!r}, are written in two ways: write them as 2024-05-31")
-    if not example or len(readings) == 1:
+    if not example or len(readings) == 1 or readings[DAY_FIRST] == readings[MONTH_FIRST]:
         return next(iter(readings))
     gaps = {order: (max(days) - min(days)).days + 1 - len(days) for order, days in readings.items()}
     best = min(gaps, key=lambda order: gaps[order])

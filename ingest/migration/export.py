@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from activity.encodings import as_text
@@ -325,11 +324,12 @@ def parquet_rows(member: Member) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 class Scratch:
-    """A table of texts by key on disk, which a second reading of the export looks up. It is gone when closed."""
+    """A table of texts by key, on disk where it is large, which a second reading of the export looks up.
+
+    It is gone when closed."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="footfall-import-")
-        self._database = sqlite3.connect(Path(self._folder.name) / "scratch.db")
+        self._database = sqlite3.connect("")  # a file without a name, written when the cache is full
         self._database.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
             "CREATE TABLE kept (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID;"
@@ -340,7 +340,6 @@ class Scratch:
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
-        self._folder.cleanup()
 
     def keep(self, kind: str, key: str, value: dict[str, Any]) -> None:
         """Keep a value; the last one of a key counts."""

@@ -17,7 +17,7 @@ NAMES = {
     "plausible": "Plausible", "umami": "Umami", "matomo": "Matomo", "ga4": "Google Analytics 4",
     "goatcounter": "GoatCounter",
 }  # fmt: skip
-_OF_GA4 = {"Date", "Sessions", "Total users", "Active users", "Views", "Event count", "Engaged sessions"}
+_OF_GA4 = {"Sessions", "Total users", "Active users", "Views", "Event count", "Engaged sessions"}
 
 _OF_UMAMI = ({"sessionId", "urlPath"}, {"session_id", "url_path"}, {"pageviews", "sessions"})
 _OF_EVENTS = {"site_id", "user_id", "session_id", "pathname"}  # of Plausible's

@@ -98,9 +98,10 @@ def members(names: Sequence[str]) -> list[Member]:
             raise ImportFailed(f"{name} cannot be read: {error.strerror}") from error
     if not found:
         raise ImportFailed(f"there are no files in {', '.join(names)}")
-    if not sum(_is_text(member) for member in found):  # all are looked at
+    with_text = [member for member in found if _is_text(member)]  # an empty one says nothing
+    if not with_text:
         raise ImportFailed(f"{', '.join(member.name for member in found[:5])} is empty: there is nothing to import")
-    return found
+    return with_text
 
 
 def _plain(path: Path) -> IO[bytes]:
@@ -151,7 +152,8 @@ def _in_json(opener: Opener) -> bytes:
 
 def _is_no_part(name: str) -> bool:
     """Return whether a file is one of those that systems add."""
-    return any(part.startswith(".") or part in ("__MACOSX", "Thumbs.db", "desktop.ini") for part in name.split("/"))
+    parts = (part for part in name.split("/") if part not in (".", ".."))
+    return any(part.startswith(".") or part in ("__MACOSX", "Thumbs.db", "desktop.ini") for part in parts)
 
 
 @contextmanager

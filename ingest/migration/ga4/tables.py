@@ -27,7 +27,8 @@ from ingest.migration.ga4.words import canonical, is_sum
 from ingest.migration.members import Member
 
 LANGUAGE = "set the language of Google Analytics to English, and download it again"
-_RANGE = re.compile(r"(?<!\d)(\d{8})(?:\s*[-\u2013]\s*(\d{8}))?$")
+_DAY = r"(\d{4}-?\d\d-?\d\d)"
+_RANGE = re.compile(rf"(?<!\d){_DAY}(?:\s*[-\u2013]\s*{_DAY})?$")
 _DATE, _NTH = "Date", "Nth day"
 _LOOKED_AT = 1_000  # rows
 
@@ -185,10 +186,10 @@ def only_day(table: Table) -> date:
 
 
 def order_of_days(table: Table, column: str) -> str:
-    """Return how the days of a column are to be read. Raises ImportFailed where nobody can tell."""
+    """Return how the days of a column are to be read. Raises `NotOfDays` where nobody can tell."""
     rows = table.rows({*table.names}, lambda _: None)
     texts = (text for row in rows if isinstance(row, Row) and not is_sum(text := row.get(column)))
     try:
         return dates.order_of(texts, day_of(table.first), day_of(table.last))
     except dates.Unclear as error:
-        raise ImportFailed(f"{table.name}, column {column!r}: {error}") from error
+        raise NotOfDays(f"{table.name}, column {column!r}: {error}") from error

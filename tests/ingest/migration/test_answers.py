@@ -93,6 +93,11 @@ def test_the_answer_that_holds_the_export_of_a_range(tmp_path: Path) -> None:
     assert numbers(tmp_path, "umami", {"export.json": text}, date(2024, 5, 1)) == {"2024-05-01": [14, 0, 0]}
 
 
+def test_the_metrics_of_the_api_are_of_the_day_that_is_named(tmp_path: Path) -> None:
+    files: Files = {"browsers.json": json.dumps([{"x": "chrome", "y": 14}, {"x": "ios", "y": "8"}])}
+    assert numbers(tmp_path, "umami", files, date(2024, 5, 1)) == {"2024-05-01": [22, 0, 0]}
+
+
 NO_DAYS = {
     "months": ({"pageviews": [{"x":
     "2024-04-01 00:00:00", "y": 3}, {"x": "2024-05-01 00:00:00", "y": 3}], "sessions": []},

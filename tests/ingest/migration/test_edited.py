@@ -47,6 +47,7 @@ def test_what_decides_how_days_are_read() -> None:
     assert order_of(["1/2/24", "2/2/24"], first, last) == DAY_FIRST
     assert order_of(["01/02/2024", "02/02/2024", "03/02/2024"]) == DAY_FIRST
     assert order_of(["02/03/2024", "02/02/2024", "02/01/2024"]) == MONTH_FIRST
+    assert order_of(["1/1/20", "2/2/20"]) == DAY_FIRST  # it is the same day in both
     for texts in (["01/02/2024"], ["01/02/2024", "01/02/2024"], ["13/02/2024", "02/13/2024"]):
         with pytest.raises(Unclear):
             order_of(texts)
@@ -187,6 +188,11 @@ JAPANESE = "日付,国,セッション\n20240501,日本,10\n20240501,ドイツ,5
 def test_japanese_of_excel(tmp_path: Path, codec: str) -> None:
     rows = list(exported(tmp_path, "ga4", {"report.csv": JAPANESE.encode(codec)}).rows())
     assert [row.rows[0][:4] for row in rows] == [("country", "JP", 0, 10), ("country", "DE", 0, 5)]
+
+
+def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
+    batch, _ = taken(list(exported(tmp_path, "goatcounter", {"a.csv": f"{HEAD}\n{ONE}\n", "b.csv": ""}).rows()))
+    assert len(batch.accepted) == 1
 
 
 DOCUMENTS = {

@@ -46,6 +46,9 @@ DAYS: dict[str, tuple[str | bytes, dict[str, list[int]]]] = {
     "Language,Users,% Users\n"
         "en-us,12,66%\n\nDay Index,Users\n1/31/20,3\n2/1/20,4\n2/2/20,5\n,12\n",
         {"2020-01-31": [3, 0, 0], "2020-02-01": [4, 0, 0], "2020-02-02": [5, 0, 0]}),
+    "day index of one "
+    "day": ("# 20200101-20200101\n\nPage,Pageviews\n/,30\n,30\n\nDay Index,Pageviews\n1/1/20,30\n,30\n",
+        {"2020-01-01": [0, 0, 30]}),
     "day index in britain": ("# 20200201-20200203\n\nDay Index,Users\n01/02/2020,3\n02/02/2020,4\n03/02/2020,5\n",
         {"2020-02-01": [3, 0, 0], "2020-02-02": [4, 0, 0], "2020-02-03": [5, 0, 0]}),
     "day index in germany": ("# 20200201-20200203\n\nTagesindex;Nutzer\n01.02.20;3\n02.02.20;4\n03.02.20;5\n",
@@ -56,6 +59,8 @@ DAYS: dict[str, tuple[str | bytes, dict[str, list[int]]]] = {
     "day index in words": ("# 20200201-20200202\n\nX,Users\n\"Saturday, February 1, 2020\",3\n"
     "\"Sunday, February 2, 2020\",4\n",
         {"2020-02-01": [3, 0, 0], "2020-02-02": [4, 0, 0]}),
+    "days above as ISO": (
+    "# Start date: 2024-05-01\n# End date: 2024-05-02\nNth day,Sessions\n0001,5\n", {"2024-05-02": [0, 5, 0]}),
     "german words": (
     "Datum;Sitzungen\n1. Mai 2024;10\n2. März 2024;5\n", {"2024-03-02": [0, 5, 0], "2024-05-01": [0, 10, 0]}),
     "french words": (
