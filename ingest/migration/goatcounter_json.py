@@ -168,9 +168,10 @@ def _of_hit(number: int, hit: dict[str, Any]) -> Iterator[Counted]:
         yield Broken(number, repr(hit).encode(), "no path, or no days of it")
         return
     for each in stats:
-        day, count = day_of(str(each.get("day"))), each.get("daily")
+        told = each if isinstance(each, dict) else {}
+        day, count = day_of(str(told.get("day"))), told.get("daily")
         if day is None or not isinstance(count, int) or isinstance(count, bool) or not 0 <= count < _MOST:
-            yield Broken(number, repr(each).encode(), f"{path}: no day, or no count: {each.get('day')!r}, {count!r}")
+            yield Broken(number, repr(each).encode(), f"{path}: no day, or no count: {told.get('day')!r}, {count!r}")
         elif hit.get("event"):
             yield _event(number, "hit_stats", day, path, count, 0)
         else:

@@ -47,7 +47,7 @@ class Member(NamedTuple):
     def lines(self) -> Generator[bytes, None, None]:
         """Yield the lines, ends included. Raises ImportFailed where the file breaks off or a line is endless."""
         with self.opened() as stream:
-            for line in itertools.islice(iter(partial(stream.readline, LONGEST), b""), self.first, self.last):
+            for line in itertools.islice(_lines(stream), self.first, self.last):
                 if len(line) == LONGEST:
                     raise ImportFailed(f"{self.name}: a line is longer than {LONGEST >> 20} MiB: this is no export")
                 yield line
@@ -80,6 +80,16 @@ class Member(NamedTuple):
             while some and not some.strip():
                 some = stream.read(_CHUNK)
             return some.lstrip()[:1]
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a file. In one without line ends they are apart by CR, as Excel on a Mac has written them."""
+    first = stream.readline(LONGEST)
+    if b"\r" in first and not first.endswith(b"\n") and len(first) < LONGEST:
+        yield from (line + b"\n" for line in first.split(b"\r"))
+    elif first:
+        yield first
+        yield from iter(partial(stream.readline, LONGEST), b"")
 
 
 def members(names: Sequence[str]) -> list[Member]:

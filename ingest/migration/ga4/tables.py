@@ -78,7 +78,10 @@ def _of_download(member: Member, metrics: Set[str]) -> list[Table]:
 
 def _is_header(line: bytes, metrics: Set[str]) -> bool:
     text = text_of(line).strip()
-    cells = next(csv.reader([text], delimiter=max(",;\t", key=text.count)), [])
+    try:
+        cells = next(csv.reader([text], delimiter=max(",;\t", key=text.count)), [])
+    except csv.Error:
+        return False
     has_number = any(cell.strip().isdigit() for cell in cells)
     return not has_number and any(canonical(cell.strip()) in metrics for cell in cells)
 

@@ -89,7 +89,7 @@ def rows(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
             fault = ""
             try:
                 reader.parser.Parse(piece, not piece)
-            except expat.ExpatError as error:
+            except (expat.ExpatError, LookupError) as error:  # no XML, or of an encoding that nobody knows
                 fault = str(error)
             for number, row in reader.found:
                 yield number, {"actionDetails": [], **row} if row.get("actionDetails") == "" else row

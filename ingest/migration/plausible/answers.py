@@ -89,17 +89,22 @@ class _Asked:
 
     def __init__(self, name: str, query: dict[str, Any] | None) -> None:
         asked = query or {}
+
+        def listed(name: str) -> list[str]:
+            value = asked.get(name)
+            return [str(each) for each in value] if isinstance(value, list) else []
+
         if asked.get("filters"):
             raise ImportFailed(f"{name} is of the visits that filters choose: {_ASK}, and without filters")
-        self.metrics = [str(each) for each in asked.get("metrics", [])]
-        self.dimensions = [str(each) for each in asked.get("dimensions", [])] if query else ["time:day"]
+        self.metrics = listed("metrics")
+        self.dimensions = listed("dimensions") if query is not None else ["time:day"]
         self.is_first_version = query is None
         of = [each for each in self.dimensions if not each.startswith("time")]
         self.named, self.only = (of or [""])[0], None
         if len(of) > 1 or (of and of[0] not in _DIMENSIONS):
             raise ImportFailed(f"{name} is of {', '.join(of)}: {_ASK} of {', '.join(_DIMENSIONS)}")
         if not {"time:day"} & {*self.dimensions}:
-            days = {day_of(str(each)[:10]) for each in asked.get("date_range", [])}
+            days = {day_of(each[:10]) for each in listed("date_range")}
             self.only = days.pop() if len(days) == 1 else None
             if self.only is None or len(of) != len(self.dimensions):
                 raise ImportFailed(f"{name} is not of days: {_ASK}")
@@ -114,8 +119,9 @@ class _Asked:
         if self.is_first_version:
             day = day_of(str(row.get("date")))
         else:
-            named = dict(zip(self.dimensions, row.get("dimensions") or [], strict=False))
-            values = dict(zip(self.metrics, row.get("metrics") or [], strict=False))
+            of, told = row.get("dimensions"), row.get("metrics")
+            named = dict(zip(self.dimensions, of if isinstance(of, list) else [], strict=False))
+            values = dict(zip(self.metrics, told if isinstance(told, list) else [], strict=False))
             day = day or day_of(str(named.get("time:day")))
             value = str(named.get(self.named) or "")
         numbers = {name: values.get(name) or 0 for name in _NUMBERS}

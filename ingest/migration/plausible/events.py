@@ -74,7 +74,7 @@ def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Itera
             is_of_sessions = names >= _OF_SESSIONS
             which = "sessions, which are made of the events" if is_of_sessions else "no events: import it by itself"
             tell(f"{member.name} has {which}; it is not read")
-    found = {str(row[1]["site_id"]) for each in of_events for row in _rows(each) if not isinstance(row, Broken)}
+    found = {str(row[1].get("site_id")) for each in of_events for row in _rows(each) if not isinstance(row, Broken)}
     sites = ", ".join(sorted(found))
     if len(found) > 1 and not theirs:
         raise ImportFailed(f"there are several sites in it, choose one with --their-site: {sites}")
@@ -85,7 +85,7 @@ def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Itera
             for row in _rows(member):
                 if isinstance(row, Broken):
                     yield row
-                elif theirs and str(row[1]["site_id"]) != theirs:
+                elif theirs and str(row[1].get("site_id")) != theirs:
                     yield Left(row[0], "other_site")
                 else:
                     yield _action(row[0], row[1], site, repeats)
@@ -160,12 +160,12 @@ def _action(number: int, row: Values, site: str, repeats: Scratch) -> Read:
 def _list(value: object) -> list[Any]:
     """Return the texts of an array, which text formats have as ['a','b']."""
     if isinstance(value, list):
-        return value
+        return [each if isinstance(each, str | int | float) else str(each) for each in value]
     try:
         found = ast.literal_eval(str(value or "[]"))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return []
-    return found if isinstance(found, list) else []
+    return _list(found) if isinstance(found, list) else []
 
 
 def _address(get: Any, site: str, kind: str) -> str:

@@ -79,6 +79,7 @@ EVENTS: dict[str, str | bytes] = {
     "a mark and quotes": "\ufeff"
     + "\n".join(",".join(f'"{each}"' for each in line.split(",")) for line in (HEAD, ONE, TWO)),
     "tabs in UTF-16": f"{HEAD}\r\n{ONE}\r\n{TWO}\r\n".replace(",", "\t").encode("utf-16"),
+    "excel on an old mac": f"{HEAD}\r{ONE}\r{TWO}\r",
     "no end": f"{HEAD}\n{ONE}\n{TWO}",
     "old line ends of two kinds": f"{HEAD}\r\n{ONE}\n{TWO}\r\n",
 }  # fmt: skip
