@@ -7,7 +7,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,7 @@ class Exported:
     """An export, and what reads it. Raises `ImportFailed` where a file is not there or no such export."""
 
     def __init__(self, product: str, names: Sequence[str], site: str, their_site: str, day: datetime | None) -> None:
-        from ingest.migration import ga4_reports, goatcounter_json, matomo, umami
+        from ingest.migration import ga4, goatcounter_json, matomo, plausible, umami
         from ingest.migration.members import members
 
         self.members = members(names)
@@ -69,16 +69,22 @@ class Exported:
             if product != "umami" or not umami.day.is_it(self.members):
                 raise click.UsageError("--day is for Umami's export of a range: this one has days itself")
             self._read: Callable[..., Iterator[Any]] = umami.day.read
-        elif product == "ga4" and all(ga4_reports.is_report(member) for member in self.members):
-            self._read = ga4_reports.read
+        elif product == "ga4" and all(ga4.reports.is_report(member) for member in self.members):
+            self._read = ga4.reports.read
         elif product == "goatcounter" and goatcounter_json.is_totals(self.members):
             self._read = goatcounter_json.read
+        elif product == "goatcounter" and goatcounter_json.is_answer(self.members):
+            self._read = goatcounter_json.read_answers
+        elif product == "umami" and umami.answers.is_series(self.members):
+            self._read = umami.answers.read
         elif product == "matomo" and matomo.days.is_it(self.members):
             self._read = matomo.days.read
+        elif product == "plausible" and plausible.events.is_it(self.members):
+            self._read, self.of_days = plausible.events.read, False
         else:
             self._read = importlib.import_module(f"ingest.migration.{product}").read
             self.of_days = product == "plausible"
-        if their_site and (self.of_days or product == "goatcounter"):
+        if their_site and ((self.of_days and product != "matomo") or product == "goatcounter"):
             raise click.UsageError("--their-site chooses among several sites, and this export is of one: leave it out")
 
     def rows(self) -> Iterator[Any]:
@@ -106,8 +112,9 @@ def take_days(
 ) -> None:
     """Imports the totals of an export, which `read` reads from its beginning.
 
-    A day that is stored as it is counts as duplicate. Refused are days that the site does not keep (`too_old`), those
-    on which it has events of its own (`own_events`), and those that a later file has again (`in_later_file`)."""
+    A day that is stored as it is counts as duplicate. Refused are days that are yet to come (`in_future`) or that the
+    site does not keep (`too_old`), those on which it has events of its own (`own_events`), and those that a later file
+    has again (`in_later_file`)."""
     from ingest.migration.totals import columns, look, others
 
     tally, site = importer.tally, task.site
@@ -119,10 +126,13 @@ def take_days(
         (stored,) = work.call("imported-days", {"site": site.domain, "product": product} | asked)
         digests = {(part, day): digest for part, day, digest in stored["digests"]}
         kept_since = datetime.fromtimestamp(site.kept_since(task.received_at) / 1000, UTC).date()
+        tomorrow = datetime.fromtimestamp(task.received_at / 1000, UTC).date() + timedelta(1)
         for (file, part, day), rows in looked.rows.items():
             its = [(each, day) for each in looked.parts[file, part, day] if looked.files[each, day] == file]
             new = [key for key in its if digests.get((key[0], day.isoformat())) != looked.digests[key]]
-            if day < kept_since:
+            if day > tomorrow:  # such as one that a spreadsheet has turned round
+                _refuse(importer, "in_future", rows)
+            elif day < kept_since:
                 _refuse(importer, "too_old", rows)
             elif day.isoformat() in stored["own"]:
                 _refuse(importer, "own_events", rows)

@@ -40,7 +40,7 @@ def _take(row: Action, batch: Batch, site: SiteRules, key: bytes, received_at: i
     made = _events(row, site, key, received_at)
     if isinstance(made, Refusal):
         batch.refuse(str(made.reason))
-        no_time = f"the time {row.event.get('ts')!r} is none between 1990 and 2100"
+        no_time = f"the time {row.event.get('ts')!r} is none between 1990 and 2100, such as 2024-05-31T12:00:00Z"
         batch.refused_lines.append((row.number, no_time if made.reason is Reason.INVALID_TIME else made.detail))
     else:
         batch.accepted.add(made)

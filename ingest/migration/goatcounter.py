@@ -16,6 +16,7 @@ from activity.geo import NOWHERE, Place
 from activity.user_agent import Agent
 from activity.user_agent import parse as parse_agent
 from ingest.logs.files import ImportFailed
+from ingest.migration.dates import time_of_day
 from ingest.migration.export import Action, Broken, Read, Row, Scratch, Tell, csv_rows, header
 from ingest.migration.members import Member
 
@@ -53,6 +54,8 @@ def _action(row: Row, path: str, site: str, repeats: Scratch) -> Read:
     digest = blake2b(row.raw.rstrip(b"\r\n"), digest_size=16).hexdigest()
     before = int(repeats.find("row", digest).get("times", 0))
     repeats.keep("row", digest, {"times": before + 1})
+    # Where sessions are not collected, each view is of a visitor of its own, as GoatCounter counts it.
+    session = row.get("Session") if row.get("Session").strip("0-") else f"{digest}-{before}"
     where = "/" if is_event else row.get(path)
     referrer, where = _came_from(row, where)
     event = {
@@ -62,11 +65,11 @@ def _action(row: Row, path: str, site: str, repeats: Scratch) -> Read:
         "title": row.get("Title"),
         "referrer": referrer,
         "screen": _screen(row.get("Screen size")),
-        "visitor": f"goatcounter:{row.get('Session')}",
-        "ts": row.get("Date"),
+        "visitor": f"goatcounter:{session}",
+        "ts": time_of_day(row.get("Date")),
         "id": f"goatcounter:{digest}-{before}",
     }
-    return Action(row.number, event, _agent(row), _place(row.get("Location")), row.get("Session"))
+    return Action(row.number, event, _agent(row), _place(row.get("Location")), session)
 
 
 def _came_from(row: Row, where: str) -> tuple[str, str]:

@@ -1,4 +1,5 @@
-"""GoatCounter's JSON export: a zip of JSON lines with what hours and days amount to by path, and by one thing more.
+"""GoatCounter's JSON export: a zip of JSON lines with what hours and days amount to by path, and by one thing more; and
+the answers of its API.
 
 It counts a path once for each visitor, and does not say how many visitors there were on all of them: so a day has its
 views and no visits, and lists have as many visitors as views. Days are those of UTC.
@@ -15,10 +16,11 @@ from typing import Any
 from activity.attribution import Origin, origin, referrer_host
 from activity.url import normal_path
 from ingest.logs.files import ImportFailed
+from ingest.migration.dates import day_of
 from ingest.migration.export import Broken, Left, Scratch, Tell, json_objects
 from ingest.migration.goatcounter import device_of
 from ingest.migration.members import Member
-from ingest.migration.totals import Counted, DayRow, Total, day_of
+from ingest.migration.totals import Counted, DayRow, Total
 
 # Files that name what the others count, by the field that they are found by.
 _NAMES = {"paths": "id", "refs": "id", "browsers": "id", "systems": "id"}
@@ -126,3 +128,52 @@ _STATS: dict[str, Callable[[dict[str, Any], str, Find], list[tuple[str, str]]]] 
     "location_stats": _place,
     "size_stats": lambda row, _path, _find: [("device", device_of(str(row.get("width"))))],
 }
+
+
+def is_answer(members: Sequence[Member]) -> bool:
+    """Return whether the files are answers of the API, which has days of each path (`/api/v0/stats/hits`)."""
+    names = {"hits", "stats", "error", "errors"}
+    return all(member.first_byte() == b"{" and names & {*_first(member)} for member in members)
+
+
+def _first(member: Member) -> dict[str, Any]:
+    found = next(json_objects(member), None)
+    return found[1] if isinstance(found, tuple) and not isinstance(found, Broken) else {}
+
+
+def read_answers(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Iterator[Counted]:
+    """Yield what each day of each path amounts to. Raises ImportFailed where an answer has no paths.
+
+    All answers are of one file: each has other paths of the same days."""
+    for member in members:
+        for found in json_objects(member):
+            if isinstance(found, Broken):
+                yield found
+                continue
+            number, answer = found
+            if "error" in answer or "errors" in answer:
+                raise ImportFailed(f"{member.name}: GoatCounter's answer is: {answer.get('error') or answer['errors']}")
+            if not isinstance(answer.get("hits"), list):
+                what = f"{member.name}, line {number} is of the whole time"
+                raise ImportFailed(f"{what}: ask /api/v0/stats/hits, which has days")
+            if answer.get("more"):
+                tell(f"{member.name} says that there are more paths: ask for them, too, with exclude_paths")
+            for hit in answer["hits"]:
+                yield from _of_hit(number, hit if isinstance(hit, dict) else {})
+
+
+def _of_hit(number: int, hit: dict[str, Any]) -> Iterator[Counted]:
+    path, stats = hit.get("path"), hit.get("stats")
+    if not isinstance(path, str) or not isinstance(stats, list):
+        yield Broken(number, repr(hit).encode(), "no path, or no days of it")
+        return
+    for each in stats:
+        told = each if isinstance(each, dict) else {}
+        day, count = day_of(str(told.get("day"))), told.get("daily")
+        if day is None or not isinstance(count, int) or isinstance(count, bool) or not 0 <= count < _MOST:
+            yield Broken(number, repr(each).encode(), f"{path}: no day, or no count: {told.get('day')!r}, {count!r}")
+        elif hit.get("event"):
+            yield _event(number, "hit_stats", day, path, count, 0)
+        else:
+            rows = [DayRow("page", normal_path(path), count, count, 0, 0, count, count)]
+            yield Total(number, "hit_stats", day, [*rows, DayRow("", "events", pageviews=count, events=count)], 0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import itertools
+import json
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -16,6 +19,7 @@ from ingest.logs.files import ImportFailed, faults, unpacked
 LONGEST = 1 << 26  # bytes of a line: a statement of a dump may hold many rows
 _CHUNK = 1 << 16
 _NESTED = 2  # zips in one another
+_LONGEST_ANSWER = 1 << 26  # bytes
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 PARQUET = b"PAR1"
 # How files begin that are no text, and what to do about them.
@@ -43,7 +47,7 @@ class Member(NamedTuple):
     def lines(self) -> Generator[bytes, None, None]:
         """Yield the lines, ends included. Raises ImportFailed where the file breaks off or a line is endless."""
         with self.opened() as stream:
-            for line in itertools.islice(iter(partial(stream.readline, LONGEST), b""), self.first, self.last):
+            for line in itertools.islice(_lines(stream), self.first, self.last):
                 if len(line) == LONGEST:
                     raise ImportFailed(f"{self.name}: a line is longer than {LONGEST >> 20} MiB: this is no export")
                 yield line
@@ -78,6 +82,16 @@ class Member(NamedTuple):
             return some.lstrip()[:1]
 
 
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a file. In one without line ends they are apart by CR, as Excel on a Mac has written them."""
+    first = stream.readline(LONGEST)
+    if b"\r" in first and not first.endswith(b"\n") and len(first) < LONGEST:
+        yield from (line + b"\n" for line in first.split(b"\r"))
+    elif first:
+        yield first
+        yield from iter(partial(stream.readline, LONGEST), b"")
+
+
 def members(names: Sequence[str]) -> list[Member]:
     """Return the files of an export. Raises ImportFailed where one cannot be read, or nothing is in them."""
     found: list[Member] = []
@@ -94,9 +108,10 @@ def members(names: Sequence[str]) -> list[Member]:
             raise ImportFailed(f"{name} cannot be read: {error.strerror}") from error
     if not found:
         raise ImportFailed(f"there are no files in {', '.join(names)}")
-    if not sum(_is_text(member) for member in found):  # all are looked at
+    with_text = [member for member in found if _is_text(member)]  # an empty one says nothing
+    if not with_text:
         raise ImportFailed(f"{', '.join(member.name for member in found[:5])} is empty: there is nothing to import")
-    return found
+    return with_text
 
 
 def _plain(path: Path) -> IO[bytes]:
@@ -110,7 +125,9 @@ def _in(name: str, opener: Opener, nested: int) -> Iterator[Member]:
     except (RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as error:  # damaged, or packed in a way of its own
         what = f"{name} cannot be unpacked: {error}. Unpack it otherwise, and import what comes out"
         raise ImportFailed(what) from error
-    if head not in _ZIP:
+    if head.startswith(b'{"z') and (packed := _in_json(opener)):
+        opener = partial(io.BytesIO, packed)
+    elif head not in _ZIP:
         yield Member(name, opener)
         return
     if not nested:
@@ -122,16 +139,31 @@ def _in(name: str, opener: Opener, nested: int) -> Iterator[Member]:
         raise ImportFailed(f"{name} is no whole zip: {error}") from error
     if any(each.filename == "[Content_Types].xml" for each in infos):
         raise ImportFailed(f"{name} is a document of Excel: save it as CSV")
+    if any(each.filename == "content.xml" or each.filename.endswith(".iwa") for each in infos):
+        raise ImportFailed(f"{name} is a document of LibreOffice or Numbers: save it as CSV")
     for each in infos:
         if each.flag_bits & 1:
             raise ImportFailed(f"{name} has a password: unpack it first, and import what comes out")
         if not _is_no_part(each.filename):
-            yield from _in(f"{name}/{each.filename}", partial(_part, opener, each.filename), nested - 1)
+            inner = each.filename.replace("\\", "/")  # as some programs of Windows write it
+            yield from _in(f"{name}/{inner}", partial(_part, opener, each.filename), nested - 1)
+
+
+def _in_json(opener: Opener) -> bytes:
+    """Return the zip that an answer of Umami's API holds as base64; b"" where it is none."""
+    with opener() as stream:
+        text = stream.read(_LONGEST_ANSWER)
+    try:
+        found = json.loads(text)
+        return base64.b64decode(found["zip"], validate=True) if isinstance(found, dict) and "zip" in found else b""
+    except (ValueError, TypeError):
+        return b""
 
 
 def _is_no_part(name: str) -> bool:
     """Return whether a file is one of those that systems add."""
-    return any(part.startswith(".") or part in ("__MACOSX", "Thumbs.db", "desktop.ini") for part in name.split("/"))
+    parts = (part for part in name.split("/") if part not in (".", ".."))
+    return any(part.startswith(".") or part in ("__MACOSX", "Thumbs.db", "desktop.ini") for part in parts)
 
 
 @contextmanager

@@ -11,33 +11,52 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from ingest.logs.files import ImportFailed
-from ingest.migration.export import Broken
+from ingest.migration.export import Broken, text_of
 from ingest.migration.members import Member
 
-_NAME = rb"[`\"]?(?:\w+[`\"]?\.[`\"]?)?(\w+)[`\"]?"
-_CREATE = re.compile(rb"\s*CREATE TABLE (?:IF NOT EXISTS )?" + _NAME + rb"\s*\(", re.IGNORECASE)
-_INSERT = re.compile(rb"\s*(?:INSERT|REPLACE)(?: IGNORE)? INTO " + _NAME + rb"\s*(?:\(([^)]*)\))?\s*VALUES\s*", re.I)
-_COPY = re.compile(rb"COPY " + _NAME + rb"\s*\(([^)]*)\) FROM stdin;", re.IGNORECASE)
+# A table, which may stand behind its database or schema.
+_NAME = rb"(?:(?:`[^`]+`|\"[^\"]+\"|[\w$-]+)\s*\.\s*){0,2}[`\"]?(\w+)[`\"]?"
+_CREATE = re.compile(
+    rb"\s*CREATE (?:UNLOGGED |TEMPORARY )?TABLE\s*(?:IF NOT EXISTS\s*)?" + _NAME + rb"\s*(?=\()", re.IGNORECASE
+)
+_INTO = rb"\s*(?:INSERT|REPLACE)(?: (?:LOW_PRIORITY|HIGH_PRIORITY|DELAYED|IGNORE))*(?: INTO)?\s*" + _NAME
+_HEAD = re.compile(_INTO + rb"(?!\w)", re.IGNORECASE)
+_INSERT = re.compile(
+    _INTO + rb"\s*(?:\(([^)]*)\))?\s*(?:OVERRIDING (?:SYSTEM|USER) VALUE\s*)?VALUES\s*", re.IGNORECASE
+)
+_COPY = re.compile(rb"COPY " + _NAME + rb"\s*(?:\(([^)]*)\))?\s*FROM stdin\b[^;]*;", re.IGNORECASE)
+_USE = re.compile(rb"(?:USE\s+`?([^`;]+)`?\s*;|\\connect (?:-\S+ )*\"?([\w-]+)\"?)", re.IGNORECASE)
 _COLUMN = re.compile(
-    rb"\s*[`\"](\w+)[`\"]\s|\s*(?!(?:PRIMARY|UNIQUE|KEY|CONSTRAINT|INDEX|FOREIGN|CHECK)\b)(\w+)\s", re.IGNORECASE
+    rb"\s*(?:[`\"](\w+)[`\"]|(?!(?:PRIMARY|UNIQUE|KEY|CONSTRAINT|INDEX|FOREIGN|CHECK|FULLTEXT|SPATIAL|EXCLUDE)\b)"
+    rb"(\w+))\s",
+    re.IGNORECASE,
 )
+_IN_CREATE = re.compile(
+    rb"'(?:[^'\\]++|\\.|'')*+'|`[^`]*+`|\"[^\"]*+\"|--[^\n]*+|/\*.*?\*/|[(),]|[^'`\"(),/-]++|.", re.DOTALL
+)
+# One value: NULL, a text, hexadecimal digits in any of their forms, or what stands bare; then a type, and what ends it.
 # Possessive: what is taken is never given back, so no statement is read twice.
-_VALUE = re.compile(
-    rb"\s*+(?:(NULL)\b|(?:_binary\s*|_utf8mb\w*\s*|E)?'((?:[^'\\]++|\\.|'')*+)'|0x([0-9A-Fa-f]++)|"
-    rb"[xX]'([0-9A-Fa-f]*+)'|([^,()'\s]++))\s*+([,)])",
-    re.IGNORECASE | re.DOTALL,
+_FORMS = (
+    rb"\s*+(?:(NULL)\b|(?:_\w++\s*+)?+(?:0x([0-9A-F]*+)(?!\w)|X'([0-9A-F]*+)'|UNHEX\(\s*+'([0-9A-F]*+)'\s*+\))|"
+    rb"%s|([^,()':\s]++))(?:\s*+::\s*+[\w\" ]++(?:\([\d, ]*+\))?+(?:\[\])?+)*+\s*+([,)])"
 )
-_PLAIN = re.compile(  # in PostgreSQL's INSERT a backslash is itself
-    rb"\s*+(?:(NULL)\b|'((?:[^']++|'')*+)'|(\b\B)|(\b\B)|([^,()'\s]++))\s*+([,)])", re.IGNORECASE
+_TEXT, _ESCAPING = rb"'((?:[^']++|'')*+)'", rb"'((?:[^'\\]++|\\.|'')*+)'"
+_VALUE = re.compile(_FORMS % (rb"(?:_\w++\s*+|[NE](?='))?+" + _ESCAPING + rb"|(\b\B)"), re.IGNORECASE | re.DOTALL)
+_PLAIN = re.compile(  # in PostgreSQL's INSERT a backslash is itself, but for E'…'
+    _FORMS % (rb"E" + _ESCAPING + rb"|" + _TEXT), re.IGNORECASE | re.DOTALL
 )
 _ESCAPE = re.compile(rb"\\(.)|''", re.DOTALL)
 _COPY_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"0": b"\0", b"b": b"\b", b"f": b"\f", b"v": b"\v", b"Z": b"\x1a"}
 
 _LONGEST_ROW = 1 << 20  # bytes
+_LONGEST_HEAD = 1 << 16  # bytes of a statement before its rows
 # What stands above a dump: what the programs say when their errors go to the same file, and statements.
 _BEFORE = (b"mysqldump:", b"mariadb-dump:", b"Warning:", b"Enter password:", b"WARNING:", b"pg_dump:", b"\\")
-_SETTINGS = (b"SET", b"DROP", b"USE", b"LOCK", b"BEGIN", b"START", b"SELECT PG_CATALOG", b"<?XML")
+_SETTINGS = (
+    b"SET", b"DROP", b"USE", b"LOCK", b"BEGIN", b"START", b"SELECT PG_CATALOG", b"<?XML", b"PRAGMA", b"DELETE",
+    b"TRUNCATE", b"ALTER", b"COMMIT",
+)  # fmt: skip
 # How lines begin that only MySQL and MariaDB have; in their texts a backslash escapes, in PostgreSQL's it is itself.
 _OF_MYSQL = (b"-- MySQL", b"-- MariaDB", b"-- phpMyAdmin", b"/*!", b"/*M!")
 
@@ -53,7 +72,7 @@ class TableRow(NamedTuple):
 
     def text(self, *names: str) -> str:
         """Return the first of these columns that has a value, as text; "" where none has."""
-        return next((value.decode("utf-8", "replace") for name in names if (value := self.values.get(name))), "")
+        return next((text_of(value) for name in names if (value := self.values.get(name))), "")
 
 
 def is_dump(member: Member) -> bool:
@@ -61,7 +80,7 @@ def is_dump(member: Member) -> bool:
     if member.first_byte() in (b"{", b"["):
         return False
     for number, line in enumerate(member.lines()):
-        if line.startswith((b"--", b"/*")) or _CREATE.match(line) or _INSERT.match(line) or _COPY.match(line):
+        if line.startswith((b"--", b"/*")) or _CREATE.match(line) or _HEAD.match(line) or _COPY.match(line):
             return True
         if line.startswith(b"<mysqldump"):
             raise ImportFailed(f"{member.name} is a dump as XML: leave out --xml")
@@ -72,38 +91,48 @@ def is_dump(member: Member) -> bool:
 
 def tables(member: Member) -> set[str]:
     """Return the names of the tables that a dump has rows of."""
-    heads = (_INSERT.match(line) or _COPY.match(line) for line in member.lines())
+    heads = (_HEAD.match(line) or _COPY.match(line) for line in member.lines())
     return {head[1].decode() for head in heads if head}
 
 
-def rows(member: Member, tables: Collection[str], *, prefixed: bool = True) -> Iterator[TableRow | Broken]:
+def rows(
+    member: Member, tables: Collection[str], *, prefixed: bool = True, mysql: bool = False
+) -> Iterator[TableRow | Broken]:
     """Yield the rows of these tables, which may have a prefix such as `matomo_` if they are `prefixed`.
+
+    `mysql` says that they are MySQL's, though nothing in the dump may tell so.
 
     Raises ImportFailed where one of them is there with several prefixes."""
     columns: dict[str, list[str]] = {}
     found: dict[str, str] = {}  # the name in the dump of each table
+    database = ""
     lines = _Lines(member.lines())
-    mysql = False
     for number, line in lines:
         mysql = (mysql or line.startswith(_OF_MYSQL)) and not line.startswith(b"-- PostgreSQL")
-        if match := _CREATE.match(line):
-            columns[match[1].decode()], engine = _created(lines)
+        if match := _USE.match(line):
+            database = f"{(match[1] or match[2]).decode('utf-8', 'replace')}."
+        elif match := _CREATE.match(line):
+            columns[match[1].decode()], engine = _created(lines, line[match.end() :])
             mysql = mysql or engine
         elif match := _COPY.match(line):
-            yield from _copied(lines, _named(member, match[1], tables, prefixed, found), _split(match[2]))
-        elif match := _INSERT.match(line):
-            table = _named(member, match[1], tables, prefixed, found)
+            of = _split(match[2]) if match[2] else columns.get(match[1].decode(), [])
+            yield from _copied(lines, _named(member, database, match[1], tables, prefixed, found), of)
+        elif _HEAD.match(line) and (match := _INSERT.match(line := _with_head(lines, line))):
+            table = _named(member, database, match[1], tables, prefixed, found)
             of = _split(match[2]) if match[2] else columns.get(match[1].decode(), [])
             yield from _inserted(lines, number, line, match.end(), table, of, mysql)
 
 
-def _named(member: Member, name: bytes, tables: Collection[str], prefixed: bool, found: dict[str, str]) -> str:
+def _named(
+    member: Member, database: str, name: bytes, tables: Collection[str], prefixed: bool, found: dict[str, str]
+) -> str:
     """Return which of the tables this is, whatever its prefix; "" where it is none."""
     text = name.decode()
     for table in tables:
         if text == table or (prefixed and text.endswith(f"_{table}")):
-            if found.setdefault(table, text) != text:
-                raise ImportFailed(f"{member.name} has the tables {found[table]} and {text}: dump those of one of them")
+            if (other := found.setdefault(table, database + text)) != database + text:
+                whole = database + text
+                raise ImportFailed(f"{member.name} has the tables {other} and {whole}: dump those of one of them")
             return table
     return ""
 
@@ -131,15 +160,53 @@ class _Lines:
         self._given_back = line
 
 
-def _created(lines: _Lines) -> tuple[list[str], bool]:
-    """Return the columns of a table, of which each stands on a line of its own, and whether it is one of MySQL."""
-    columns: list[str] = []
-    for _, line in lines:
-        if line.lstrip().startswith(b")"):
-            return columns, b"ENGINE=" in line
-        if match := _COLUMN.match(line):
-            columns.append((match[1] or match[2]).decode("utf-8", "replace"))
-    return columns, False
+def _with_head(lines: _Lines, line: bytes) -> bytes:
+    """Return the line of an `INSERT` with those that follow, as far as its columns and `VALUES` go."""
+    while not _INSERT.match(line) and b";" not in line and len(line) < _LONGEST_HEAD:
+        following = next(lines, None)
+        if following is None:
+            break
+        if _HEAD.match(following[1]) or _CREATE.match(following[1]):
+            lines.give_back(following)
+            break
+        line += following[1]
+    return line
+
+
+def _created(lines: _Lines, text: bytes) -> tuple[list[str], bool]:
+    """Return the columns of a table, whose definition begins with `text`, and whether it is one of MySQL."""
+    while (ends := _columns_end(text)) is None and len(text) < _LONGEST_ROW:
+        following = next(lines, None)
+        if following is None:
+            break
+        if _HEAD.match(following[1]) or _CREATE.match(following[1]) or _COPY.match(following[1]):
+            lines.give_back(following)
+            break
+        text += following[1]
+    end, parts = ends or (len(text), _parts(text))
+    columns = [match[1] or match[2] for part in parts if (match := _COLUMN.match(part + b" "))]
+    return [name.decode("utf-8", "replace") for name in columns], b"ENGINE=" in text[end:].upper().replace(b" ", b"")
+
+
+def _columns_end(text: bytes) -> tuple[int, list[bytes]] | None:
+    """Return where the brackets of a definition end, and its parts; None where they do not."""
+    depth, parts = 0, [b""]
+    if text.count(b")") < text.count(b"(") and text.count(b"'") % 2 == 0:
+        return None  # without looking at it closely for each line
+    for token in _IN_CREATE.finditer(text):
+        depth += (token[0] == b"(") - (token[0] == b")")
+        if depth == 0:
+            return token.end(), parts
+        if token[0] == b"," and depth == 1:
+            parts.append(b"")
+        elif token.start() and not token[0].startswith((b"--", b"/*")):
+            parts[-1] += token[0]
+    return None
+
+
+def _parts(text: bytes) -> list[bytes]:
+    """Return the lines of a definition that does not end."""
+    return text[1:].split(b"\n")
 
 
 def _copied(lines: _Lines, table: str, columns: list[str]) -> Iterator[TableRow | Broken]:
@@ -153,10 +220,11 @@ def _copied(lines: _Lines, table: str, columns: list[str]) -> Iterator[TableRow 
         if len(values) != len(columns):
             yield Broken(number, line, f"{len(values)} values for {len(columns)} columns of {table}")
             continue
-        yield TableRow(table, number, dict(zip(columns, map(_from_copy, values), strict=True)))
+        yield TableRow(table, number, dict(zip(columns, map(from_copy, values), strict=True)))
 
 
-def _from_copy(value: bytes) -> bytes | None:
+def from_copy(value: bytes) -> bytes | None:
+    """Return a value as PostgreSQL's `COPY` and ClickHouse's TSV escape it; None is NULL."""
     if value == b"\\N":
         return None
     return value if b"\\" not in value else _COPY_ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), value)
@@ -174,12 +242,17 @@ def _inserted(
             at += 1
         if at >= len(line):
             following = next(lines, (number, b";"))
+            while following[1].startswith((b"--", b"#")) or not following[1].strip():
+                following = next(lines, (number, b";"))
             if not following[1].lstrip().startswith((b"(", b",")):
                 lines.give_back(following)
                 return
             (number, line), at = following, 0
             continue
         if line[at : at + 1] != b"(":
+            after = line[at:].partition(b";")[2]
+            if after.strip():
+                lines.give_back((number, after))  # another statement on the same line
             return
         row = _row(line, at + 1, pattern)
         while row is None and len(line) - at < _LONGEST_ROW:
@@ -204,7 +277,7 @@ def _more(lines: _Lines, size: int) -> bytes:
     """Return as many lines as have this size, up to the next statement; so that no row is parsed too often."""
     found = b""
     for following in lines:
-        if _INSERT.match(following[1]) or _CREATE.match(following[1]):
+        if _HEAD.match(following[1]) or _CREATE.match(following[1]):
             lines.give_back(following)
             break
         found += following[1]
@@ -216,16 +289,16 @@ def _more(lines: _Lines, size: int) -> bytes:
 def _row(line: bytes, at: int, pattern: re.Pattern[bytes]) -> tuple[list[bytes | None], int] | None:
     values: list[bytes | None] = []
     while match := pattern.match(line, at):
-        null, quoted, hexadecimal, also, bare, end = match.groups()
+        null, digits, quoted_digits, unhex, escaping, text, bare, end = match.groups()
         at = match.end()
         if null:
             values.append(None)
-        elif quoted is not None:
-            values.append(_unquoted(quoted, pattern is _VALUE))
-        elif hexadecimal or also is not None:
-            values.append(_unhex(hexadecimal or also))
+        elif (found := next((each for each in (digits, quoted_digits, unhex) if each is not None), None)) is not None:
+            values.append(_unhex(found))
+        elif escaping is not None:
+            values.append(_ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]) if found[1] else b"'", escaping))
         else:
-            values.append(bare)
+            values.append(bare if text is None else text.replace(b"''", b"'"))
         if end == b")":
             return values, at
     return None
@@ -234,8 +307,3 @@ def _row(line: bytes, at: int, pattern: re.Pattern[bytes]) -> tuple[list[bytes |
 def _unhex(digits: bytes) -> bytes:
     return bytes.fromhex(digits.decode().zfill(len(digits) + len(digits) % 2))
 
-
-def _unquoted(text: bytes, escapes: bool) -> bytes:
-    if escapes:
-        return _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]) if found[1] else b"'", text)
-    return text.replace(b"''", b"'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -55,24 +56,18 @@ PartDay = tuple[str, date]  # a part, such as a file of an export, and a day of 
 FileDay = tuple[int, str, date]  # the rows of a day that one file has, before they are split into parts
 
 
-def day_of(text: str) -> date | None:
-    """Return the day of "2024-05-01" or "20240501"; None where it is none between 1990 and 2100."""
-    try:
-        day = date.fromisoformat(text) if text.replace("-", "").isdecimal() else None
-    except ValueError:
-        return None
-    return day if day is not None and 1990 <= day.year < 2100 else None
-
-
 # How counts have their thousands apart: in most places, in India, and in much of Europe.
 _THOUSANDS = tuple(map(re.compile, (r"\d{1,3}(?:,\d{3})+", r"\d{1,2}(?:,\d{2})*,\d{3}", r"\d{1,3}(?:\.\d{3})+")))
+_NO_PART = re.compile(r"(?<=\d)[.,]00?$")
 _SPACES = str.maketrans("", "", " \u00a0\u202f\u2009'\u2019")
 
 
 def count_of(text: str) -> int | None:
-    """Return the count that "1234", "1234.0", "1,234", "1.234", "1 234" or "12,34,567" says; None where it is none."""
+    """Return the count of "1234", "1234.0", "1,234", "1.234,00", "1 234" or "12,34,567"; None where it is none."""
     plain = text.translate(_SPACES)
-    plain = plain.removesuffix(".0")
+    if not plain.isascii():
+        plain = unicodedata.normalize("NFKC", plain)
+    plain = _NO_PART.sub("", plain)
     if not plain.isascii():
         return None
     if not plain.isdigit():

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import Start
 from tests.e2e.harness import SITE, footfall, secret_key, until
-from tests.ingest.migration import exports
+from tests.ingest.migration import exports, test_plausible
 
 pytestmark = pytest.mark.slow
 
@@ -132,6 +132,39 @@ def test_days_that_another_product_counted_are_shown_as_imported(tmp_path: Path,
     until(lambda: expired(up.data), "the retention is known")
     stats = up.api("stats", **days)
     assert (stats["visitors"], "imported" in stats) == (0, False)
+
+
+def test_reports_of_another_language_and_the_events_of_a_server(tmp_path: Path, start: Start) -> None:
+    up = start("--site", "ga4.example", "--site", "plausible.example").wait_ready()
+    head = "# Startdatum: 20240501\n# Enddatum: 20240502\n\n"
+    (tmp_path / "tage.csv").write_bytes((
+        head + "Datum;Aktive Nutzer;Sitzungen;Aufrufe;Absprungrate;Durchschnittliche Sitzungsdauer\r\n"
+        "01.05.2024;8;10;1.030;40,00 %;00:01:30\r\n02.05.2024;4;5;10;20,00 %;30,5\r\nGesamtsumme;12;15;1.040;;\r\n"
+    ).encode("cp1252"))  # fmt: skip
+    (tmp_path / "laender.csv").write_bytes("Datum;Land;Aktive Nutzer\n01.05.2024;Österreich;5\n".encode("cp1252"))
+    (tmp_path / "turned.csv").write_text("Date,Sessions\n20981231,5\n")
+    files = [tmp_path / name for name in ("tage.csv", "laender.csv", "turned.csv")]
+    for accepted, again in ((3, 0), (0, 3)):
+        done = taken(up.data, "ga4", *files)
+        assert (done["accepted"], done["duplicates"]) == (accepted, again)
+        assert done["reasons"] == {"grand_total": 1, "in_future": 1}
+    stats = up.api("stats", site="ga4.example", **MAY)
+    assert [stats[name] for name in ("visitors", "visits", "pageviews")] == [12, 15, 1040]
+    assert stats["bounce_rate"] == pytest.approx((4 + 1) / 15)
+    assert stats["visit_duration"] == pytest.approx((10 * 90 + 5 * 30.5) / 15)
+    countries = up.api("breakdown", site="ga4.example", by="country", **MAY)["rows"]
+    assert [(row["value"], row["visitors"]) for row in countries] == [("AT", 5)]
+
+    file = tmp_path / "events_v2.csv"
+    file.write_text(str(test_plausible.TABLES["CSVWithNames"]))
+    for accepted, again in ((8, 0), (0, 8)):
+        done = taken(up.data, "plausible", file)
+        assert (done["accepted"], done["duplicates"]) == (accepted, again)
+    stats = up.stats("plausible.example", **MAY)
+    assert [stats[name] for name in ("visitors", "visits", "pageviews", "events")] == [2, 2, 4, 8]
+    sources = up.api("breakdown", site="plausible.example", by="source", **MAY)["rows"]
+    assert [(row["value"], row["pageviews"]) for row in sources] == [("google.com", 3), ("news", 1)]
+    assert {tuple(day["difference"].values()) for day in compared(up.data, "plausible", file)} == {(0, 0, 0)}
 
 
 def test_over_the_shards_of_a_cluster_it_is_the_same(tmp_path: Path, start: Start, clickhouse_cluster: str) -> None:

@@ -49,7 +49,7 @@ def read(members: Sequence[Member], site: str, theirs: str) -> Iterator[Read]:
         if missing:  # without addresses or visits every row would say less than it did
             raise ImportFailed(
                 f"no rows of {', '.join(sorted(missing))} in the dump: dump the tables {', '.join(_TABLES)}, with their"
-                " structure"
+                " structure, and without --tab"
             )
         for row in _rows(members, (LINKS,)):
             if isinstance(row, Broken):
@@ -62,7 +62,7 @@ def read(members: Sequence[Member], site: str, theirs: str) -> Iterator[Read]:
 
 def _rows(members: Sequence[Member], tables: Sequence[str]) -> Iterator[sql_dump.TableRow | Broken]:
     for member in members:
-        yield from sql_dump.rows(member, tables)
+        yield from sql_dump.rows(member, tables, mysql=True)
 
 
 def _visit(row: sql_dump.TableRow) -> dict[str, Any]:

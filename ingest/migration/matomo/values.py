@@ -37,6 +37,12 @@ def refuse_several(sites: set[str], theirs: str) -> None:
         raise ImportFailed(f"there is no site {theirs} in it; there is {names}")
 
 
+def listed(value: Any) -> Any:
+    """Return a list that PHP wrote as an object, because it has gaps; anything else as it is."""
+    is_list = isinstance(value, dict) and value and all(key.isdecimal() and len(key) < 8 for key in value)
+    return list(value.values()) if is_list else value
+
+
 def known(text: str) -> str:
     """Return a value; "" for what Matomo does not know."""
     return "" if text in ("Unknown", "unknown", "UNK") else text
@@ -66,15 +72,29 @@ def origin(url: str, visit: dict[str, Any]) -> dict[str, Any]:
     return {"url": url, "referrer": visit.get("referer_url", "")}
 
 
+def browser_of(text: str) -> str:
+    """Return a browser by its code or name."""
+    return _BROWSERS.get(known(text), known(text))
+
+
+def system_of(text: str) -> str:
+    """Return a system by its code or name."""
+    return _SYSTEMS.get(known(text), known(text))
+
+
+def device_of(text: str) -> str:
+    """Return a kind of device by its number or name."""
+    return _DEVICES.get(text.lower(), "")
+
+
 def agent(visit: dict[str, Any]) -> Agent:
     """Return the browser of a visit, which has the columns of `log_visit`."""
-    browser, system = known(visit.get("config_browser_name", "")), known(visit.get("config_os", ""))
     return Agent(
-        _BROWSERS.get(browser, browser),
+        browser_of(visit.get("config_browser_name", "")),
         str(visit.get("config_browser_version", "")).partition(".")[0],
-        _SYSTEMS.get(system, system),
+        system_of(visit.get("config_os", "")),
         known(str(visit.get("config_os_version", ""))),
-        _DEVICES.get(str(visit.get("config_device_type", "")).lower(), ""),
+        device_of(str(visit.get("config_device_type", ""))),
     )
 
 

@@ -79,14 +79,14 @@ def _of_json(member: Member) -> Iterator[Told | Broken]:
         if isinstance(found, Broken):
             yield found
             continue
-        number, row = found
+        number, row = found[0], {key: values.listed(value) for key, value in found[1].items()}
         if row.get("result") == "error":
             raise ImportFailed(f"{member.name}: Matomo's answer is: {row.get('message')}")
         if row and "actionDetails" not in row and all(isinstance(value, list) for value in row.values()):
             inner = [visit for visits in row.values() for visit in visits]
             yield from ((number, visit) for visit in inner if isinstance(visit, dict))
         else:
-            yield found
+            yield number, row
 
 
 def _of_table(member: Member) -> Iterator[Told | Broken]:
@@ -121,7 +121,7 @@ def _details(number: int, told: dict[str, Any], site: str) -> Iterator[Read]:
     if told.get("referrerType") == "campaign":
         visit["referer_type"] = values.CAMPAIGN
     came_from = True
-    details = told["actionDetails"]
+    details = values.listed(told["actionDetails"])
     if not isinstance(details, list):
         yield Broken(number, repr(told).encode(), "actionDetails is no list")
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingest.migration.umami import day
+from ingest.migration.umami import answers, day
 from ingest.migration.umami.website import read
 
-__all__ = ["day", "read"]
+__all__ = ["answers", "day", "read"]

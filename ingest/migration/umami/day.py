@@ -11,9 +11,10 @@ from pathlib import PurePath
 
 from activity.attribution import origin, referrer_host
 from activity.url import normal_path
-from ingest.migration.export import Broken, Row, Tell, csv_rows, header
+from ingest.migration.export import Broken, Row, Tell
 from ingest.migration.members import Member
 from ingest.migration.totals import Counted, DayRow, Total, count_of
+from ingest.migration.umami import answers
 from ingest.migration.umami.session import BROWSERS, DEVICES, system_of
 
 _FILES = ("events", "pages", "referrers", "browsers", "os", "devices", "countries")
@@ -21,7 +22,7 @@ _FILES = ("events", "pages", "referrers", "browsers", "os", "devices", "countrie
 
 def is_it(members: Sequence[Member]) -> bool:
     """Return whether the files are of such an export."""
-    return all({*header(member)} in ({"x", "y"}, set()) for member in members)
+    return all({*answers.names(member)} in ({"x", "y"}, set()) for member in members)
 
 
 def read(members: Sequence[Member], tell: Tell, day: date) -> Iterator[Counted]:
@@ -31,7 +32,7 @@ def read(members: Sequence[Member], tell: Tell, day: date) -> Iterator[Counted]:
         if of not in _FILES:
             tell(f"{member.name} is not known and not read")
             continue
-        for row in csv_rows(member, ("x", "y") if header(member) else (), (), tell):
+        for row in answers.rows(member, ("x", "y") if answers.names(member) else (), (), tell):
             yield row if isinstance(row, Broken) else _total(row, of, day, file)
 
 

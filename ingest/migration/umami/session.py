@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from activity.geo import Place
 from activity.user_agent import Agent
+from ingest.migration.dates import time_of_day
 
 BROWSERS = {
     "chrome": "Chrome", "chromium-webview": "Chrome WebView", "crios": "Chrome", "firefox": "Firefox",
@@ -40,4 +41,4 @@ def place_of(of: Values) -> Place:
 
 def utc(text: str) -> str:
     """Return a time of the database as ISO 8601: it is UTC where it names no offset."""
-    return text.replace(" ", "T", 1)
+    return time_of_day(text)

@@ -1,4 +1,4 @@
-"""The export of a website of Umami's (CSV files, zipped), or a dump of its PostgreSQL or MySQL database.
+"""The export of a website of Umami's (CSV files, zipped), its rows as JSON, or a dump of its database.
 
 Its tables `session` and `event_data` are read first and kept on disk; then each row of `website_event` becomes an
 event. The cloud's export has the columns of the session in `website_event` itself. Version 1 has other tables
@@ -13,9 +13,9 @@ from typing import Any
 
 from ingest.logs.files import ImportFailed
 from ingest.migration import sql_dump
-from ingest.migration.export import Action, Broken, Left, Read, Scratch, Tell, csv_rows, header
+from ingest.migration.export import Action, Broken, Left, Read, Scratch, Tell
 from ingest.migration.members import Member
-from ingest.migration.umami import version_1
+from ingest.migration.umami import answers, version_1
 from ingest.migration.umami.session import Values, agent_of, place_of, utc
 
 EVENTS, SESSIONS, DATA = "website_event", "session", "event_data"
@@ -106,7 +106,7 @@ class _Sites:
 
 def _keep(member: Member, kept: Scratch, tell: Tell) -> Iterator[Broken]:
     table = _table_of(member)
-    for row in csv_rows(member, _REQUIRED[table], _KNOWN[table], tell):
+    for row in answers.rows(member, _REQUIRED[table], _KNOWN[table], tell):
         if isinstance(row, Broken):
             if table != EVENTS:
                 yield row
@@ -156,13 +156,13 @@ def _events(member: Member, dump: bool) -> Iterator[tuple[int, Values, bytes] | 
             elif found.table == EVENTS:
                 yield found.number, found.text, repr(found.values).encode()
     elif _table_of(member) == EVENTS:
-        for row in csv_rows(member, _REQUIRED[EVENTS], _KNOWN[EVENTS], lambda _: None):
+        for row in answers.rows(member, _REQUIRED[EVENTS], _KNOWN[EVENTS], lambda _: None):
             yield row if isinstance(row, Broken) else (row.number, row.get, row.raw)
 
 
 def _table_of(member: Member) -> str:
-    """Return which table a CSV file holds, by its columns. Raises ImportFailed where it is none of Umami's."""
-    names = set(header(member))
+    """Return which table a file holds, by its columns. Raises ImportFailed where it is none of Umami's."""
+    names = set(answers.names(member))
     if names >= set(_REQUIRED[EVENTS]):
         return EVENTS
     if names & {"data_key", "event_key"}:

@@ -347,7 +347,8 @@ def test_durations_of_any_form(tmp_path: Path) -> None:
 
 
 NO_REPORTS = {
-    "another language": (_ONE_DAY + "Seitenpfad,Aufrufe\n/,5\n", "names are read in English"),
+    "another language": (_ONE_DAY +
+    "Cesta stránky,Zobrazení\n/,5\n", "set the language of Google Analytics to English"),
     "a dimension in another language": (_ONE_DAY + "Groupe de canaux,Sessions\nDirect,5\n", "'Groupe de canaux' is"),
     "a dimension that is not known": ("Date,Page title,Sessions\n20240501,Home,5\n", "'Page title' is none of"),
     "hours": ("Date,Hour,Sessions\n20240501,03,5\n", "leave out the column 'Hour'"),

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from ingest.logs.files import ImportFailed
-from ingest.migration import ga4_reports, members
+from ingest.migration import members
 from ingest.migration.daily import by_day
 from ingest.migration.export import Broken, Left
+from ingest.migration.ga4 import reports as ga4_reports
 from tests.ingest.migration import exports
 from tests.ingest.migration.exports import actions, read, taken, written
 

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.logs.files import ImportFailed
-from ingest.migration import ga4_reports, goatcounter_json
+from ingest.migration import goatcounter_json
 from ingest.migration.daily import Numbers, by_day
 from ingest.migration.export import Broken, Left
+from ingest.migration.ga4 import reports as ga4_reports
 from ingest.migration.members import members
 from ingest.migration.totals import Counted, DayRow, Total, columns, look
 from tests.ingest.migration import exports
@@ -186,7 +187,7 @@ def test_a_damaged_file_is_read_or_refused_in_words(tmp_path: Path, name: str, d
     at = data.draw(st.integers(0, len(whole)))
     until = data.draw(st.integers(at, min(at + 20, len(whole))))
     (tmp_path / name).write_bytes(whole[:at] + data.draw(st.binary(max_size=9)) + whole[until:])
-    reader = import_module(f"ingest.migration.{'plausible' if 'imported' in name else 'ga4_reports'}")
+    reader = import_module("ingest.migration.plausible") if "imported" in name else ga4_reports
     try:
         found = list(reader.read(members([str(tmp_path / name)]), "", "", lambda _: None))
     except ImportFailed:

@@ -10,68 +10,104 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import date
+from functools import partial
 from pathlib import PurePath
 
 from activity.attribution import origin, referrer_host
 from activity.url import normal_path
 from ingest.logs.files import ImportFailed
-from ingest.migration.export import Broken, Left, Row, Tell, csv_rows, header
+from ingest.migration.dates import day_of
+from ingest.migration.export import Broken, Left, Row, Tell, csv_rows, header, last_of_each, order_in
 from ingest.migration.members import Member
-from ingest.migration.totals import Counted, DayRow, Total, count_of, day_of
+from ingest.migration.totals import Counted, DayRow, Total, count_of
 
-_NAME = re.compile(r"(imported_[a-z_]+?)(?:_\d{8}_\d{8})?(?: ?\(\d+\))?\.csv(?:\.\w+)?")
+_NAME = re.compile(r"(imported_[a-z_]*[a-z])(?![a-z])")
 _DASHBOARD = "visitors.csv"
-_BROWSERS = {"Microsoft Edge": "Edge", "Samsung Browser": "Samsung Internet", "Internet Explorer": "IE"}
-_SYSTEMS = {"Mac": "macOS", "GNU/Linux": "Linux"}
-_DEVICES = {"Desktop": "desktop", "Laptop": "desktop", "Ultra-wide": "desktop", "Mobile": "mobile", "Tablet": "tablet"}
+BROWSERS = {"Microsoft Edge": "Edge", "Samsung Browser": "Samsung Internet", "Internet Explorer": "IE"}
+SYSTEMS = {"Mac": "macOS", "GNU/Linux": "Linux"}
+DEVICES = {"Desktop": "desktop", "Laptop": "desktop", "Ultra-wide": "desktop", "Mobile": "mobile", "Tablet": "tablet"}
 _NUMBERS = ("visitors", "visits", "entrances", "exits", "visit_duration", "bounces", "pageviews", "events")
 _UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
+# The columns by which each row of a file is another one.
+_NAMING = (
+    "date", "hostname", "page", "entry_page", "exit_page", "source", "channel", "referrer", *_UTM, "country", "region",
+    "city", "device", "browser", "browser_version", "operating_system", "operating_system_version", "name", "link_url",
+    "path",
+)  # fmt: skip
 _UNKNOWN_CITY = ("", "0")
+_LOOKED_AT = 1_000  # rows
+_MOST = 10**15
 
 Numbers = dict[str, int]
 
 
-def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Iterator[Counted]:
-    """Yield what each row of the export says. Raises ImportFailed where a file is none of it."""
+def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell, file: int = 0) -> Iterator[Counted]:
+    """Yield what each row says; `file` is the place of the first file. Raises ImportFailed where none is of it."""
     parts = [_part(member) for member in members]
     if not any(part in _PARTS for part in parts):
         names = ", ".join(member.name for member in members[:5])
         raise ImportFailed(
             f"{names} is no file of Plausible's export, which is named such as"
-            f" imported_visitors_20230209_20240123.csv; there are {', '.join(_PARTS)}"
+            f" imported_visitors_20230209_20240123.csv; there are {', '.join(_PARTS)}. Of a server of your own, the"
+            " table events_v2 of ClickHouse is read with FORMAT CSVWithNames, TSVWithNames, JSONEachRow or Parquet"
         )
-    for file, (member, part) in enumerate(zip(members, parts, strict=True)):
+    for member, part in zip(members, parts, strict=True):
         if part not in _PARTS:
             which = "is of all days together" if _DASHBOARD in parts else "is not known"
             tell(f"{member.name} {which}, and not read")
             continue
         columns, known, rows_of = _PARTS[part]
+        order = order_in(member, "date")
         if part == _DASHBOARD:
-            _check_days(member, tell)
-        for row in csv_rows(member, ("date", "visitors", *columns), (*_NUMBERS, *known), tell):
-            yield row if isinstance(row, Broken) else _total(row, part, file, rows_of)
+            _check_days(member, order, tell)
+        again = 0
+        rows = partial(csv_rows, member, ("date", "visitors", *columns), (*_NUMBERS, *known))
+        for row in last_of_each(rows, _key, tell):
+            if not isinstance(row, Row):
+                yield row
+            else:
+                again = row.again  # what was put below with a header of its own is a file for itself
+                yield _total(row, part, file + again, order, rows_of)
+        file += again + 1
+
+
+def _key(row: Row) -> str:
+    return "\0".join(row.get(name) for name in _NAMING if name in row.values)
 
 
 def _part(member: Member) -> str:
     name = PurePath(member.name).name
-    match = _NAME.fullmatch(name)
-    return match[1] if match else name
+    if match := _NAME.search(name):
+        return match[1]
+    names = {*header(member)}
+    if not {"date", "visitors"} <= names:
+        return name
+    if {"pageviews", "bounce_rate"} <= names:
+        return _DASHBOARD
+    # A file that was given another name is known by its columns.
+    return next((part for part in _BY_COLUMNS if {*_PARTS[part][0]} <= names), name)
 
 
-def _check_days(member: Member, tell: Tell) -> None:
+def _check_days(member: Member, order: str, tell: Tell) -> None:
     """Raise ImportFailed where the rows of a dashboard's export are no days: it has hours, weeks or months, too."""
     rows = csv_rows(member, ("date",), header(member), tell)
-    texts = [row.get("date") for row in itertools.islice(rows, 2) if not isinstance(row, Broken)]
-    if any(":" in text for text in texts):
+    texts = [row.get("date") for row in itertools.islice(rows, _LOOKED_AT) if not isinstance(row, Broken)]
+    if any(":" in text and day_of(text, order) is None for text in texts):
         raise ImportFailed(f"{member.name} is of hours, in which visitors come again: export it by day")
-    days = [day for text in texts if (day := day_of(text))]
-    if len(days) < 2 or days[1] - days[0] != timedelta(1):
+    days = sorted(day for text in texts if (day := day_of(text, order)))
+    if len(days) < 2 or not are_days(days):
         raise ImportFailed(f"{member.name} is of weeks or months: choose several days, and export it by day")
 
 
-def _total(row: Row, part: str, file: int, rows_of: Callable[[Row, Numbers], list[DayRow]]) -> Counted:
-    day = day_of(row.get("date"))
+def are_days(days: list[date]) -> bool:
+    """Return whether these are days, of which a hand may have left some out, and neither weeks nor months."""
+    steps = [(two - one).days for one, two in itertools.pairwise(days) if two != one]
+    return steps.count(1) * 2 >= len(steps) > 0
+
+
+def _total(row: Row, part: str, file: int, order: str, rows_of: Callable[[Row, Numbers], list[DayRow]]) -> Counted:
+    day = day_of(row.get("date"), order)
     if day is None:
         return Broken(row.number, row.raw, f"the column 'date' has {row.get('date')!r}, no day such as 2024-05-01")
     numbers: Numbers = {}
@@ -86,10 +122,13 @@ def _total(row: Row, part: str, file: int, rows_of: Callable[[Row, Numbers], lis
     if part == _DASHBOARD:
         part = "imported_visitors"
         try:
-            numbers["bounces"] = round(float(row.get("bounce_rate") or 0) * numbers["visits"] / 100)
+            share = float(row.get("bounce_rate").replace(",", ".").rstrip(" %\u00a0") or 0)
+            numbers["bounces"] = round(share * numbers["visits"] / 100)
         except (ValueError, OverflowError):
+            share = -1
+        if not 0 <= share <= 100:
             return Broken(row.number, row.raw, f"the column 'bounce_rate' has {row.get('bounce_rate')!r}, no share")
-        numbers["visit_duration"] *= numbers["visits"]  # it is the mean
+        numbers["visit_duration"] = min(numbers["visit_duration"] * numbers["visits"], _MOST)  # it is the mean
     return Total(row.number, part, day, rows_of(row, numbers), file)
 
 
@@ -157,7 +196,7 @@ def _events(row: Row, numbers: Numbers) -> list[DayRow]:
 # Of each file: the columns without which it says nothing, others that it may have, and what a row of it comes to.
 _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Row, Numbers], list[DayRow]]]] = {
     "imported_visitors": (("pageviews", "visits"), (), _visitors),
-    _DASHBOARD: (("pageviews", "visits"), ("views_per_visit", "bounce_rate"), _visitors),
+    _DASHBOARD: (("pageviews",), ("views_per_visit", "bounce_rate"), _visitors),
     "imported_pages": (
         ("page", "pageviews"),
         ("hostname", "total_scroll_depth", "total_scroll_depth_visits", "total_time_on_page",
@@ -168,10 +207,12 @@ _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Row, Numbers
     "imported_exit_pages": (("exit_page", "exits"), (), _page("exit_page")),
     "imported_sources": (("source",), ("referrer", "channel", *_UTM), _sources),
     "imported_locations": (("country",), ("region", "city"), _places),
-    "imported_devices": (("device",), (), _one("device", "device", _DEVICES)),
-    "imported_browsers": (("browser",), ("browser_version",), _one("browser", "browser", _BROWSERS)),
+    "imported_devices": (("device",), (), _one("device", "device", DEVICES)),
+    "imported_browsers": (("browser",), ("browser_version",), _one("browser", "browser", BROWSERS)),
     "imported_operating_systems": (
-        ("operating_system",), ("operating_system_version",), _one("os", "operating_system", _SYSTEMS),
+        ("operating_system",), ("operating_system_version",), _one("os", "operating_system", SYSTEMS),
     ),
     "imported_custom_events": (("name", "events"), ("link_url", "path"), _events),
 }  # fmt: skip
+# Those that say of what they are by their columns come before those that have only numbers.
+_BY_COLUMNS = (*(part for part in _PARTS if part not in ("imported_visitors", _DASHBOARD)), "imported_visitors")

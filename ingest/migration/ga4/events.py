@@ -7,18 +7,16 @@ a custom event with its parameters.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from functools import cache
 from hashlib import blake2b
 from typing import Any
 
 from activity.geo import Place
 from activity.user_agent import Agent
 from ingest.logs.files import ImportFailed
-from ingest.migration.export import Action, Broken, Left, Read, Scratch, Tell, json_objects
+from ingest.migration.export import Action, Broken, Left, Read, Scratch, Tell, json_objects, parquet_rows
+from ingest.migration.ga4.words import country_code
 from ingest.migration.members import PARQUET, Member
 
 _AUTOMATIC = frozenset(("session_start", "first_visit", "scroll", "form_start"))
@@ -35,15 +33,10 @@ _OWN = frozenset(
         "srsltid", "synthetic_bundle", "percent_scrolled",
     )
 )  # fmt: skip
-_PARQUET_ROWS = 5_000  # at once
 _VALUES = ("string_value", "int_value", "float_value", "double_value")
 SYSTEMS = {"Macintosh": "macOS", "iPadOS": "iOS"}
 BROWSERS = {"Android Webview": "Chrome WebView", "Safari (in-app)": "Safari WebView", "Internet Explorer": "IE"}
 DEVICES = {"desktop": "desktop", "mobile": "mobile", "tablet": "tablet", "smart tv": "tv"}
-_ALSO_CALLED = {
-    "hong kong": "HK", "macao": "MO", "macau": "MO", "turkey": "TR", "czech republic": "CZ", "palestine": "PS",
-    "swaziland": "SZ", "macedonia (fyrom)": "MK", "cape verde": "CV", "ivory coast": "CI",
-}  # fmt: skip
 
 
 def read(members: Sequence[Member], site: str, theirs: str, _tell: Tell) -> Iterator[Read]:
@@ -82,25 +75,7 @@ def read(members: Sequence[Member], site: str, theirs: str, _tell: Tell) -> Iter
 def _rows(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
     if member.begins(4) != PARQUET:
         return json_objects(member)
-    return _of_parquet(member)
-
-
-def _of_parquet(member: Member) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the rows of a Parquet file, which is laid down beside: it is read from its end."""
-    import polars as pl
-
-    with tempfile.NamedTemporaryFile(prefix="footfall-import-") as file:
-        with member.opened() as stream:
-            shutil.copyfileobj(stream, file)
-        file.flush()
-        try:
-            frame = pl.scan_parquet(file.name)
-            count = frame.select(pl.len()).collect().item()
-            for start in range(0, count, _PARQUET_ROWS):
-                rows = frame.slice(start, _PARQUET_ROWS).collect().iter_rows(named=True)
-                yield from enumerate(rows, start + 1)
-        except pl.exceptions.PolarsError as error:
-            raise ImportFailed(f"{member.name} is no whole Parquet file: {error}") from error
+    return parquet_rows(member)
 
 
 def _action(number: int, row: dict[str, Any], site: str, repeats: Scratch) -> Read:
@@ -202,22 +177,3 @@ def _place(geo: dict[str, Any]) -> Place:
     region, city = (str(geo.get(name) or "") for name in ("region", "city"))
     country = country_code(str(geo.get("country") or ""))
     return Place(country, region.replace("(not set)", ""), city.replace("(not set)", ""))
-
-
-def country_code(name: str) -> str:
-    """Return the ISO code of a country by its English name; "" where it is none."""
-    return _codes().get(_plain(name), "")
-
-
-@cache
-def _codes() -> dict[str, str]:
-    from babel import Locale
-
-    of = {_plain(name): code for code, name in Locale("en").territories.items() if len(code) == 2 and code.isalpha()}
-    return of | _ALSO_CALLED
-
-
-def _plain(name: str) -> str:
-    """Return a country's name as the many ways to write it have it in common."""
-    text = name.lower().replace("\u2019", "'").replace(" & ", " and ").removeprefix("the ")
-    return text.partition(" (islas")[0]

@@ -1,0 +1,153 @@
+"""What Plausible's API answers: `/api/v2/query` by day, or `/api/v1/stats/timeseries`.
+
+Each answer replaces, day by day, what the file of the export would that is of the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from activity.attribution import origin, referrer_host
+from activity.url import normal_path
+from ingest.logs.files import ImportFailed
+from ingest.migration.dates import day_of
+from ingest.migration.export import Broken, Left, json_objects
+from ingest.migration.members import Member
+from ingest.migration.plausible.days import BROWSERS, DEVICES, SYSTEMS, are_days
+from ingest.migration.totals import Counted, DayRow, Total
+
+_NUMBERS = ("visitors", "visits", "pageviews", "events", "bounce_rate", "visit_duration")
+_MOST = 10**15
+_ASK = 'ask /api/v2/query with "dimensions": ["time:day"], or with one more'
+
+Named = Callable[[str], list[tuple[str, str]]]  # the rows of lists that a value is in: dimension and value
+
+
+def _as(dimension: str, ours: dict[str, str] | None = None) -> Named:
+    return lambda value: [(dimension, (ours or {}).get(value, value))]
+
+
+def _source(value: str) -> list[tuple[str, str]]:
+    came = origin({} if value in ("", "Direct / None") else {"utm_source": value}, "")
+    return [("source", came.source), ("channel", came.channel)]
+
+
+def _referrer(value: str) -> list[tuple[str, str]]:
+    came = origin({}, "" if value in ("", "Direct / None") else referrer_host(f"https://{value}"))
+    return [("source", came.source), ("channel", came.channel)]
+
+
+# Of each dimension of the API: the file of the export that is of it, and what a value is here. What stands in such a
+# file beside others, such as a region beside its country, would count twice and is not read.
+_DIMENSIONS: dict[str, tuple[str, Named]] = {
+    "event:page": ("imported_pages", lambda value: [("page", normal_path(value or "/"))]),
+    "visit:entry_page": ("imported_entry_pages", lambda value: [("entry_page", normal_path(value or "/"))]),
+    "visit:exit_page": ("imported_exit_pages", lambda value: [("exit_page", normal_path(value or "/"))]),
+    "visit:source": ("imported_sources", _source),
+    "visit:referrer": ("imported_sources", _referrer),
+    "visit:country": ("imported_locations", _as("country")),
+    "visit:device": ("imported_devices", _as("device", DEVICES)),
+    "visit:browser": ("imported_browsers", _as("browser", BROWSERS)),
+    "visit:os": ("imported_operating_systems", _as("os", SYSTEMS)),
+    "event:goal": ("imported_custom_events", _as("event")),
+}
+
+
+def read(member: Member, file: int) -> Iterator[Counted]:
+    """Yield what each row of an answer says. Raises ImportFailed where it is none, or not of days."""
+    for found in json_objects(member):
+        if isinstance(found, Broken):
+            yield found
+            continue
+        number, answer = found
+        if "error" in answer:
+            raise ImportFailed(f"{member.name}: Plausible's answer is: {answer['error']}")
+        results = answer.get("results")
+        if not isinstance(results, list):
+            there = ", ".join(answer)[:200]
+            raise ImportFailed(f"{member.name}, line {number}: no answer of Plausible's API by day ({there}): {_ASK}")
+        query = answer.get("query")
+        of = _Asked(member.name, query if isinstance(query, dict) else None)
+        if of.is_first_version:
+            _check_days(member.name, results)
+        for row in results:
+            yield of.total(number, row, file)
+
+
+def _check_days(name: str, results: list[Any]) -> None:
+    """Raise ImportFailed where an answer of version 1 is of no days; it does not say how it was asked."""
+    dates = [row.get("date") for row in results if isinstance(row, dict)]
+    days = sorted(day for text in dates if (day := day_of(str(text))))
+    if results and not are_days(days):
+        there = "hours, weeks or months" if any(dates) else "the whole time"
+        raise ImportFailed(f"{name} is of {there}, or of one day: {_ASK}")
+
+
+class _Asked:
+    """What an answer is of, as it says itself (version 2); None is a series of version 1."""
+
+    def __init__(self, name: str, query: dict[str, Any] | None) -> None:
+        asked = query or {}
+
+        def listed(name: str) -> list[str]:
+            value = asked.get(name)
+            return [str(each) for each in value] if isinstance(value, list) else []
+
+        if asked.get("filters"):
+            raise ImportFailed(f"{name} is of the visits that filters choose: {_ASK}, and without filters")
+        self.metrics = listed("metrics")
+        self.dimensions = listed("dimensions") if query is not None else ["time:day"]
+        self.is_first_version = query is None
+        of = [each for each in self.dimensions if not each.startswith("time")]
+        self.named, self.only = (of or [""])[0], None
+        if len(of) > 1 or (of and of[0] not in _DIMENSIONS):
+            raise ImportFailed(f"{name} is of {', '.join(of)}: {_ASK} of {', '.join(_DIMENSIONS)}")
+        if not {"time:day"} & {*self.dimensions}:
+            days = {day_of(each[:10]) for each in listed("date_range")}
+            self.only = days.pop() if len(days) == 1 else None
+            if self.only is None or len(of) != len(self.dimensions):
+                raise ImportFailed(f"{name} is not of days: {_ASK}")
+        self.part, self.ours = _DIMENSIONS.get(self.named, ("imported_visitors", _as("")))
+
+    def total(self, number: int, row: object, file: int) -> Counted:
+        """Return what a row of the answer says."""
+        raw = repr(row).encode()
+        if not isinstance(row, dict):
+            return Broken(number, raw, "no object")
+        values, day, value = row, self.only, ""
+        if self.is_first_version:
+            day = day_of(str(row.get("date")))
+        else:
+            of, told = row.get("dimensions"), row.get("metrics")
+            named = dict(zip(self.dimensions, of if isinstance(of, list) else [], strict=False))
+            values = dict(zip(self.metrics, told if isinstance(told, list) else [], strict=False))
+            day = day or day_of(str(named.get("time:day")))
+            value = str(named.get(self.named) or "")
+        numbers = {name: values.get(name) or 0 for name in _NUMBERS}
+        if day is None or not all(isinstance(each, int | float) and 0 <= each < _MOST for each in numbers.values()):
+            return Broken(number, raw, "no day such as 2024-05-01, or no count")
+        found = self._rows(value, {name: float(each) for name, each in numbers.items()})
+        return Total(number, self.part, day, found, file) if found else Left(number, "not_set")
+
+    def _rows(self, value: str, numbers: dict[str, float]) -> list[DayRow]:
+        visits, views = round(numbers["visits"]), round(numbers["pageviews"])
+        events = round(numbers["events"])
+        rows = [
+            DayRow(
+                dimension,
+                ours,
+                round(numbers["visitors"]),
+                visits,
+                round(min(numbers["bounce_rate"], 100) * visits / 100),
+                round(min(numbers["visit_duration"] * visits, _MOST) * 1000),
+                views,
+                events if dimension == "event" else views,
+            )
+            for dimension, ours in self.ours(value)
+            if ours or dimension != "event"
+        ]
+        if rows and self.named in ("", "event:goal"):
+            of_day = {"events": events} if self.named else {"pageviews": views, "events": views}
+            rows.append(DayRow("", "events", **of_day))
+        return rows
