@@ -24,7 +24,7 @@ from ingest import trackers
 from ingest.client import LookUp, Proxies, Visitors
 from ingest.dead_letters import KEPT_BYTES, NOT_UNDERSTOOD, DeadLetters, Sent, host_of, mask, site_in
 from ingest.entry import Entry
-from ingest.http import Request, Response, as_utf8, is_packed, unpack
+from ingest.http import Request, Response, as_utf8, plain
 from ingest.limiter import Limiter, Room, sender
 from ingest.sites import Sites
 from ingest.terms import SiteTerms, Terms, unknown_site
@@ -102,12 +102,9 @@ class Collector:
 
     def read(self, request: Request) -> Submission:
         """Parse a `POST /collect`. A body that cannot be read becomes a refusal in the submission."""
-        body = request.body
-        if is_packed(body):
-            unpacked = unpack(body, self._options.max_body)
-            if isinstance(unpacked, Refusal):
-                return self._submission(request, beacon.Batch(None, [unpacked]), "footfall", body)
-            body = unpacked
+        body = plain(request.body, request.headers, self._options.max_body)
+        if isinstance(body, Refusal):
+            return self._submission(request, beacon.Batch(None, [body]), "footfall", request.body)
         body = as_utf8(body, request.headers)
         batch = beacon.parse(body, limits=self._options.limits)
         return self._submission(request, batch, "footfall", body)
@@ -121,12 +118,12 @@ class Collector:
     def read_tracker(self, found: trackers.Found, request: Request) -> Submission | Response:
         """Parse a request of another tracker's client; return the answer instead if it needs no events."""
         protocol, body = found.protocol, request.body
-        unpacked = unpack(body, self._options.max_body) if is_packed(body) else body
+        unpacked = plain(body, request.headers, self._options.max_body)
         if isinstance(unpacked, Refusal):
             batch: TrackerBatch | Answer = TrackerBatch(None, [unpacked])
         else:
-            batch = trackers.read(found, request, unpacked, self._options.limits)
-            body = unpacked
+            body = as_utf8(unpacked, request.headers)
+            batch = trackers.read(found, request, body, self._options.limits)
         if isinstance(batch, Answer):
             return trackers.response(batch, trackers.cors(dict(request.headers).get(b"origin")))
         received, query = (body, request.query.decode("latin-1")) if body else (request.query, None)

@@ -210,7 +210,9 @@ class Sites:
         specific = f"{protocol}:{name}"
         self._refresh(specific in self._ids or name in self._ids)
         domain = self._ids.get(specific) or self._ids.get(name) or name
-        return self.get(domain) or self.get(domain.lower().removeprefix("www."))
+        found = self.get(domain) or self.get(domain.lower().removeprefix("www."))
+        tidy = name.strip().lower()  # UUIDs come in capitals, too
+        return self.named(protocol, tidy) if found is None and tidy != name else found
 
     def with_key(self, key: str) -> tuple[str, ...]:
         """Return the domains whose secret the key is."""

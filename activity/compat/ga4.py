@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from activity.compat import values
+from activity.compat import forms, values
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -48,12 +48,13 @@ _PASSIVE = frozenset((
 # fmt: on
 _CAMPAIGN = frozenset(name for name, _ in CAMPAIGN.values())
 _SALES = frozenset(("purchase", "in_app_purchase", "ecommerce_purchase", "refund"))
+_EARLIEST, _LATEST = 631_152_000_000, 4_102_444_800_000  # ms, 1990 and 2100
 _ITEM = re.compile(r"pr\d{1,3}")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 
 def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
-    query = values.parameters(request.query, limits)
+    query = forms.parameters(request.query, limits)
     if isinstance(query, Refusal):
         return refused(query)
     if request.path == _BROWSER:
@@ -116,7 +117,7 @@ def _event(index: int, event: object, at: object, shared: Mapping[str, Any], lim
     name = values.text(event.get("name"), 128)
     if not name:
         return Refusal(index, Reason.MISSING_FIELD, '`name` is missing: give the event its name, such as "sign_up"')
-    params = values.obj(event.get("params"))
+    params = _params(event.get("params"))
     own = event.get("timestamp_micros") or params.get("timestamp_micros")
     given = dict(shared)
     given["user"] = given["user"] or params.get("user_id")
@@ -150,7 +151,8 @@ def _tracked(
         elif name == "view_search_results":
             told_as = name  # the page view, whose address may have the term, is the search then
     elif name == "screen_view" and not url:
-        url = values.screen_url(params.get("screen_name") or params.get("firebase_screen"))
+        name_of_screen = (params.get(name) for name in ("screen_name", "firebase_screen", "firebase_screen_class"))
+        url = values.screen_url(next(filter(None, name_of_screen), None))
     elif name == "click" and str(params.get("outbound", True)).lower() == "true" and params.get("link_url"):
         kind = EventType.OUTBOUND
     elif name in _VITALS and "metric_value" in props:
@@ -199,7 +201,7 @@ def _hits(request: TrackerRequest, query: Mapping[str, str], limits: Limits) -> 
     query = {name: values.text(value) for name, value in query.items()}
     shared, traits = _told(query)
     for index, line in enumerate(lines):
-        own = values.parameters(line, limits) if line else {}
+        own = forms.parameters(line, limits) if line else {}
         if isinstance(own, Refusal):
             items.append(Refusal(index, own.reason, own.detail))
             continue
@@ -254,9 +256,20 @@ def _number(value: str) -> object:
 
 
 def _millis(micros: object) -> object:
-    """Return Unix milliseconds; what is no number of microseconds stays as it is, for `enrich` to refuse."""
-    found = values.whole(micros)
-    return micros if found is None else found // 1_000
+    """Return Unix milliseconds for microseconds, and for what clients send by mistake: seconds or milliseconds. What is
+    no number stays as it is, for `enrich` to refuse."""
+    found = values.whole(micros) or values.number(micros)
+    if found is None:
+        return micros
+    known = values.moment(found)
+    return known if isinstance(known, int) and _EARLIEST <= known < _LATEST else int(found // 1_000)
+
+
+def _params(given: object) -> dict[str, Any]:
+    """Return the parameters of an event, which some write as a list of {"key": …, "value": …}."""
+    if not isinstance(given, list):
+        return values.obj(given)
+    return {values.text(each["key"], 128): each.get("value") for each in map(values.obj, given) if each.get("key")}
 
 
 def _validated(batch: TrackerBatch, content: object) -> Answer:

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from activity.compat.forms import form
 from activity.compat.parts import NOT_RIGHT, bearer, first, header, is_false, is_true, members, missing
 from activity.compat.protocol import (
     Answer,
@@ -30,6 +31,7 @@ _KINDS = {
     "pageview": EventType.PAGEVIEW,
     "engagement": EventType.ENGAGEMENT,
     "Outbound Link: Click": EventType.OUTBOUND,
+    "Cloaked Link: Click": EventType.OUTBOUND,  # of Plausible's plugin for WordPress
     "File Download": EventType.DOWNLOAD,
     "Form: Submission": EventType.FORM,
     "404": EventType.NOT_FOUND,
@@ -42,7 +44,9 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     if request.path == "/api/health":
         return Answer(200, encoded({"status": "ok"}))
     credential = bearer(request.headers)
-    given = from_json(request.body, limits)
+    given: Any = from_json(request.body, limits)
+    if isinstance(given, Refusal) and b"=" in request.body and request.body.lstrip()[:1] not in (b"{", b"["):
+        given = form(request.body, limits)
     if isinstance(given, Refusal):
         return refused(given, credential)
     if not isinstance(given, dict):
@@ -112,7 +116,10 @@ def _properties(given: object, limits: Limits) -> dict[str, Any]:
 
 
 def _domain(spelt: str) -> str:
-    return spelt.strip().removeprefix("www.")
+    spelt = spelt.strip()
+    if "://" in spelt:
+        spelt = host_of(spelt.partition("://")[2].partition("/")[0])
+    return spelt.removeprefix("www.")
 
 
 def answer(outcome: Outcome) -> Answer:

@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from activity import url as addresses
+from activity.compat.forms import parameters
 from activity.compat.parts import GIF, from_base64, key_in
 from activity.compat.protocol import (
     Answer,
@@ -34,7 +35,6 @@ from activity.compat.values import (
     from_json,
     number,
     obj,
-    parameters,
     screen_url,
     search_of,
     taken_back,
@@ -89,6 +89,7 @@ _PASSIVE = frozenset(
     (
         "application_error", "timing", "ad_impression", "screen_end", "ping_event", "application_background",
         "application_foreground", "application_install", "diagnostic_error", "performance_timing", "error_event",
+        "percent_progress_event", "buffer_start_event", "buffer_end_event", "quality_change_event", "ready_event",
     )
 )  # fmt: skip
 _VENDORS = ("com.snowplowanalytics.", "com.google.", "org.w3", "org.ietf")  # a site's own are not of these
@@ -112,9 +113,11 @@ def _read_body(request: TrackerRequest, limits: Limits) -> TrackerBatch:
         body = from_json(request.body, limits)
         if isinstance(body, Refusal):
             return refused(body, credential)
-        payloads = obj(body).get("data")  # type: ignore[assignment]
+        given = body if isinstance(body, list) or "e" in obj(body) else obj(body).get("data")
+        payloads = [given] if isinstance(given, dict) else given  # type: ignore[assignment]
         if not isinstance(payloads, list):
-            return refused(Refusal(0, Reason.MISSING_FIELD, '`data` is missing: send {"schema": …, "data": […]}'))
+            detail = '`data` is missing: send {"schema": …, "data": […]}'
+            return refused(Refusal(0, Reason.MISSING_FIELD, detail), credential)
     if len(payloads) > limits.events:
         return refused(too_many(len(payloads), limits.events), credential)
     items: list[Incoming | Refusal] = [_event(index, each, anonymous, limits) for index, each in enumerate(payloads)]

@@ -15,10 +15,11 @@ import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
-from urllib.parse import quote, unquote_plus, urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 
+from activity import amount
 from activity.compat.protocol import Tracked
 from activity.event import EventType, PropValue
 from activity.incoming import LONGEST_USER, Limits, Revenue, Search
@@ -29,10 +30,10 @@ SEARCH_NAMES = frozenset(("search", "site_search", "site search", "searched"))  
 _TERM_NAMES = ("term", "query", "q", "search_term", "search", "keyword", "keywords")
 _RESULT_NAMES = ("results", "result_count", "results_count", "count", "total")
 _CAMPAIGNS = re.compile(r"[?&#](?:utm|mtm|pk)_")  # what the parameters of one begin with
-_MOST_PARAMETERS = 500
 _LONGEST_ID = 128
 _LONGEST_KEY = 128
 _LONGEST_PROP = 1024
+_LONGEST_AMOUNT = 64
 _WHOLE = re.compile(r"\s*-?\d{1,18}(\.0*)?\s*", re.ASCII)
 _DECIMAL = re.compile(r"\s*-?\d{0,15}(\.\d{0,15})?([eE][-+]?\d{1,2})?\s*", re.ASCII)
 # Names of a visitor's address among properties, as clients and servers of sites spell them: letters and digits only.
@@ -44,6 +45,13 @@ _ADDRESSES = frozenset((
 _ENDS_IN_IP = re.compile(r"[^A-Za-z0-9][iI][pP]$|[a-z0-9]I[pP]$")  # as in `last_ip`, `loginIp`; not in `zip`
 # A member of JSON with its value, whole or cut off; of lists and objects inside others as much as hides what is inside.
 _MEMBER = re.compile(r'"([^"\\]{2,64})":(?:"(?:[^"\\]|\\.)*"?|\[[^\]]*\]?|\{[^}]*\}?|[-\d.]+)')
+_SECONDS = (631_152_000, 4_102_444_800)  # 1990 to 2100
+_MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
+_DATE = re.compile(
+    r"[A-Za-z]{3},? (?:(?P<day>\d{1,2}) )?(?P<month>[A-Za-z]{3}) (?:(?P<day_behind>\d{1,2}) )?(?P<year>\d{4}) "
+    r"(?P<time>\d\d:\d\d:\d\d)(?: ?(?:GMT|UTC)?(?P<zone>[+-]\d{4})?)?(?: \(.*)?$",
+    re.ASCII,
+)
 _MOST_JSON = 4 * _LONGEST_PROP  # of what is looked through for addresses before it is cut
 _EXACT = 2**53  # the largest number up to which every JSON reader keeps whole ones exactly
 
@@ -87,7 +95,7 @@ def tracked(
         props=properties(props, limits) if props else {},
         search=search,
         id=identity(id),
-        ts=None if ts is None else _time(ts),
+        ts=None if ts is None else moment(ts),
         user=text(user, LONGEST_USER) if user else "",
         screen=text(screen, 32) if screen else "",
         language=language_tag(text(language, 35)) if language else "",
@@ -227,16 +235,18 @@ def number(value: object) -> int | float | None:
     return value
 
 
-def worth(amount: object, currency: object = "") -> Revenue | None:
-    """Return what an event was worth; None if that is no number. An amount in a text may have a currency's sign."""
-    if isinstance(amount, str):
-        amount = amount.strip().lstrip("$€£¥ ").replace(" ", "")
-        found: object = amount if number(amount) is not None else None
-    else:
-        found = number(amount)
-    if found is None or found == "":
-        return None
-    return Revenue(found, text(currency, 16))  # type: ignore[arg-type]
+def worth(given: object, currency: object = "") -> Revenue | None:
+    """Return what an event was worth; None if that is no amount. A text may have a currency's sign, and thousands and
+    cents parted as any language does it."""
+    if isinstance(given, str):
+        plain = given.strip().lstrip("$€£¥ ").replace(" ", "")
+        if plain and number(plain) is not None:
+            told = "" if currency else (amount.read(given) or ("", ""))[1]
+            return Revenue(plain, told or text(currency, 16))
+        found = amount.read(given, text(currency, 16)) if len(given) <= _LONGEST_AMOUNT else None
+        return Revenue(*found) if found else None
+    counted = number(given)
+    return None if counted is None else Revenue(counted, text(currency, 16))
 
 
 def taken_back(paid: Revenue) -> Revenue:
@@ -282,25 +292,29 @@ def seconds(value: object) -> int | None:
     return None if found is None else round(found * 1_000)
 
 
+def since_1970(value: object) -> int | str | None:
+    """Return Unix milliseconds for Unix seconds, which some clients send as milliseconds; a text of a time as `moment`
+    does, and None for None."""
+    at = seconds(value)
+    if at is None:
+        return None if value is None else str(moment(value))
+    known = at if at < _SECONDS[1] * 1_000 else number(moment(value))
+    return text(value, 64) if known is None else int(known)
+
+
+def object_in(value: object) -> dict[str, Any] | None:
+    """Return an object, or the one that a text holds as JSON; None of anything else."""
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        try:
+            value = msgspec.json.decode(value.encode("utf-8", "replace"))
+        except (msgspec.DecodeError, RecursionError):
+            return None
+    return value if isinstance(value, dict) else None
+
+
 def obj(value: object) -> dict[str, Any]:
     """Return a value if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
-
-
-def parameters(query: str, limits: Limits) -> dict[str, str] | Refusal:
-    """Return the parameters of a query or a form; the first counts of those that are there twice."""
-    query = query[: limits.body_bytes]
-    if query.count("&") >= _MOST_PARAMETERS:
-        most = _MOST_PARAMETERS
-        return Refusal(0, Reason.TOO_MANY, f"the address has more than {most} parameters: leave some out")
-    found: dict[str, str] = {}
-    for pair in query.split("&"):
-        name, _, value = pair.partition("=")
-        if "%" in pair or "+" in pair:  # most need no decoding, which is most of the cost
-            name, value = unquote_plus(name), unquote_plus(value)
-        if pair and name not in found:
-            found[name] = value
-    return found
 
 
 def from_json(body: bytes, limits: Limits) -> Any:
@@ -371,11 +385,37 @@ def _as_json(value: object) -> str:
         return f"a {type(value).__name__} that is nested too deeply or too large"
 
 
-def _time(value: object) -> int | float | str | None:
-    """What is no time stays what `enrich` refuses."""
-    if type(value) is str and len(value) <= 64 and _is_clean(value):
-        return value
-    kind = type(value)
-    if (kind is int and -_EXACT <= value <= _EXACT) or (kind is float and value - value == 0):  # type: ignore[operator]
-        return value  # type: ignore[return-value]
-    return text(value, 64)
+def moment(value: object) -> int | float | str | None:
+    """Return a time as `incoming.time_of` reads it: Unix seconds, micro- and nanoseconds as milliseconds, and a date as
+    HTTP and JavaScript write it as ISO 8601. What is no time stays what `enrich` refuses."""
+    if type(value) is str:
+        if len(value) == 24 and value[10] == "T" and value[23] == "Z" and value.isascii():  # as JavaScript writes it
+            return value
+        given = text(value, 64)
+        if written := _DATE.match(given):
+            return _as_iso(written) or given
+        is_whole = given.isascii() and given.isdigit()
+        found: object = None if len(given) < 9 else int(given) if is_whole else number(given)
+        if found is None:
+            return f"{given[:-4]}Z" if given[-4:] == " UTC" else given
+    elif value is None:
+        return None
+    else:
+        found, given = number(value), ""
+    if not isinstance(found, int | float):
+        return given or text(value, 64)
+    if _SECONDS[0] <= found < _SECONDS[1]:
+        return round(found * 1_000)
+    for part in (1_000, 1_000_000):  # micro- and nanoseconds
+        if _SECONDS[0] <= found / part / 1_000 < _SECONDS[1]:
+            return int(found // part)
+    return given or (found if -_EXACT <= found <= _EXACT else text(value, 64))
+
+
+def _as_iso(date: re.Match[str]) -> str:
+    """Return the ISO 8601 text of `Sat, 28 Nov 2026 20:00:00 GMT` and `Sat Nov 28 2026 20:00:00 GMT+0100 (…)`."""
+    day, month = date["day"] or date["day_behind"], date["month"].lower()
+    if month not in _MONTHS:
+        return ""
+    zone = date["zone"] or "Z"
+    return f"{date['year']}-{_MONTHS.index(month) // 3 + 1:02}-{int(day):02}T{date['time']}{zone}"

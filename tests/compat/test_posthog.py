@@ -267,7 +267,8 @@ VALUES: dict[str, object] = {
 # What a field needs beside it, and what it takes away where it is set.
 BESIDE: dict[str, dict[str, object]] = {
     "properties.$screen_width": {"$screen_height": 9}, "properties.$screen_height": {"$screen_width": 9},
-    "properties.currency": {"revenue": 5}, "properties.utm_source": {"$lib": "web"},
+    "properties.$host": {"$pathname": "/a"}, "properties.currency": {"revenue": 5},
+    "properties.utm_source": {"$lib": "web"},
 }  # fmt: skip
 
 
