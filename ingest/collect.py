@@ -27,7 +27,7 @@ from ingest.entry import Entry
 from ingest.http import Request, Response, as_utf8, plain
 from ingest.limiter import Limiter, Room, sender
 from ingest.sites import Sites
-from ingest.terms import SiteTerms, Terms, unknown_site
+from ingest.terms import SiteTerms, Terms, may_not_lead, unknown_site
 
 _PAGE_BYTES = 2_048  # of a `Referer`, in a dead letter
 
@@ -131,7 +131,7 @@ class Collector:
             received, query = batch.plain, query or ""
         received = trackers.without_secret(received, batch.credential)
         submission = self._submission(request, batch, protocol.name, received)
-        submission.tracker = trackers.Tracker(protocol, batch.form)
+        submission.tracker = trackers.Tracker(protocol, batch.form, bool(batch.leads_to))
         submission.query = query
         return submission
 
@@ -169,7 +169,10 @@ class Collector:
             origin=submission.headers.get(b"origin"),
         )
         items = submission.batch.items
-        if submission.opted_out:
+        if (refusal := self._leads_astray(submission)) is not None:
+            collected.refused.append(refusal)
+            collected.tracker = submission.tracker and trackers.Tracker(submission.tracker.protocol)
+        elif submission.opted_out:
             detail = "the visitor's browser asks not to be counted (Sec-GPC or DNT): nothing is stored"
             collected.refused += [Refusal(index, Reason.OPTED_OUT, detail) for index in range(len(items))]
         else:
@@ -190,6 +193,16 @@ class Collector:
             return self._terms.domain(item.site)
         terms = self._terms_of(submission, item.site)
         return terms.domain if terms else ""
+
+    def _leads_astray(self, submission: Submission) -> Refusal | None:
+        """Return the refusal of a link that would lead where its site does not let it."""
+        batch = submission.batch
+        if not isinstance(batch, TrackerBatch) or not batch.leads_to:
+            return None
+        item = batch.items[0]
+        if isinstance(item, Refusal):
+            return item
+        return may_not_lead(batch.leads_to, item.site, self._terms_of(submission, item.site))
 
     def _terms_of(self, submission: Submission, spelt: str) -> Terms | None:
         """Return the terms for events of a request whose site is spelt like this."""
@@ -228,7 +241,7 @@ class Collector:
                 given = room.for_unknown_site(self._terms.limits_of_unknown_sites())
                 refused.append(unknown_site(index, item.site) if given else room.refusal(index))
                 continue
-            domain, rules, limits, trusted, problem = terms
+            domain, rules, limits, trusted, _, problem = terms
             if not trusted and limits is not None and not room.for_site(item.site, limits):
                 refused.append(room.refusal(index))
                 continue

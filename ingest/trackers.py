@@ -24,6 +24,7 @@ class Tracker(NamedTuple):
 
     protocol: Protocol
     form: str = ""
+    leads_on: bool = False  # a link that counts a click, and whose answer leads to its end
 
     def answer(self, accepted: int, duplicates: int, refused: list[Refusal], headers: Headers) -> Response:
         """Return the answer that the protocol's clients know. `headers` are those that every answer has."""

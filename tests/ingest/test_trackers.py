@@ -21,6 +21,7 @@ SITES = f"""
 domain = "example.com"
 ids = ["{WEBSITE}", "pub"]
 write_keys = ["a-secret-write-key"]
+redirects = ["https://www.example.com", "http://partner.example:8080"]
 """
 JSON = {"Content-Type": "application/json"}
 
@@ -104,3 +105,29 @@ def test_a_query_may_have_its_letters_in_latin_1(server: Running, log: Log) -> N
     for title in (quote("Größe"), "Gr%F6%DFe"):
         assert server.get(f"/count/pub?p=/a&t={title}").status == 200
     assert [event["title"] for event in log.events()] == ["Größe"] * 2
+
+
+@pytest.mark.parametrize(
+    ("target", "site", "status"),
+    [
+        ("https://www.example.com/a?b=1#c", "pub", 302),
+        ("http://PARTNER.example:8080/", "pub", 302),
+        ("http://www.example.com/", "pub", 403),
+        ("https://www.example.com.evil.example/", "pub", 403),
+        ("https://www.example.com/", "another", 403),
+        ("https://www.example.com@evil.example/", "pub", 400),
+    ],
+)
+def test_a_link_leads_only_where_its_site_lets_it(
+    server: Running, log: Log, target: str, site: str, status: int
+) -> None:
+    path = f"/r/tp2?u={quote(target, safe='')}&aid={site}"
+    answer = server.get(path)
+    assert (answer.status, answer.headers.get("location")) == (status, target if status == 302 else None)
+    assert [each["name"] for each in log.events("footfall.custom")] == (["uri_redirect"] if status == 302 else [])
+    if status == 302:
+        silent = server.get(path, {"Sec-GPC": "1"})
+        assert (silent.status, silent.headers["location"]) == (302, target)
+        assert len(log.events("footfall.custom")) == 1
+    else:
+        assert answer.body
