@@ -9,6 +9,7 @@ a half-filled event, and the rest is filled into a copy of it in a few microseco
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -165,7 +166,7 @@ def enrich(
     if type(incoming) is Tracked:
         client, ago_ms = incoming.client, incoming.ago_ms
         if page is None:
-            page = _tracked_page(site, incoming)
+            page = _tracked_page(site, incoming, pages)
         if incoming.told_as and page is not None:
             incoming = _told_by_page(incoming, page.term)
     if page is None:
@@ -245,7 +246,7 @@ def enriched_by(place_source: str = "", *, named: bool = False) -> str:
     return f"{data_version()} sources={SOURCES_VERSION}{place}{' visitor=named' if named else ''}"
 
 
-def _tracked_page(site: SiteRules, incoming: Incoming) -> _Page | None:
+def _tracked_page(site: SiteRules, incoming: Incoming, pages: Callable[..., _Page | None]) -> _Page | None:
     """The page of a tracker's event that names its path only, or none, as what happens on a server has none.
 
     An app has addresses with a scheme of its own, `app://localhost/settings`: what counts of them is the path."""
@@ -253,10 +254,10 @@ def _tracked_page(site: SiteRules, incoming: Incoming) -> _Page | None:
     if of_app := _OF_APP.fullmatch(url):
         path = of_app[1]
         url = path if path.startswith("/") else f"/{path}"
-    if url and (whole := _of_own_host(site, url)):
-        return _page(site, whole, incoming.referrer)
+    if (url[:1] != "/" or url[:2] == "//") and (whole := _of_own_host(site, url)):
+        return pages(site, whole, incoming.referrer)
     if url.startswith("/"):
-        return _page(site, f"https://{site.domain}{url}", incoming.referrer)
+        return pages(site, f"https://{site.domain}{url}", incoming.referrer)
     if incoming.url or incoming.type is _PAGEVIEW:
         return None
     template = Event(v=1, id="", site=site.domain, type=incoming.type, visitor="", occurred_at=0, received_at=0)

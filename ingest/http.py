@@ -114,7 +114,7 @@ def plain(body: bytes, headers: Headers, limit: int) -> bytes | Refusal:
     gzip, zlib and zstd are known by their first bytes; deflate without a head by what the headers say."""
     if is_packed(body):
         return unpack(body, limit)
-    if body[:1] in (b"{", b"["):
+    if not body or body[:1] in (b"{", b"["):
         return body
     if body.startswith(ZSTD):
         return _of_zstd(body, limit)
@@ -150,6 +150,8 @@ def _too_large_unpacked(limit: int) -> Refusal:
 
 def as_utf8(body: bytes, headers: Headers) -> bytes:
     """Return a body in UTF-8: one of another charset, which its type names or a mark at its begin tells, decoded."""
+    if not body or (body[:1] in (b"{", b"[") and body.isascii() and b"\0" not in body[:2]):  # as most are
+        return body
     charset = next((encoding for mark, encoding in _WIDE.items() if body.startswith(mark)), "")
     if not charset and (not body.isascii() or b"\0" in body[:2]):
         kind = next((value for name, value in headers if name == b"content-type"), b"")

@@ -55,7 +55,7 @@ def route_of_letter(path: str, protocol: str) -> Found | None:
 
 def read(found: Found, request: Request, body: bytes, limits: Limits) -> TrackerBatch | Answer:
     """Read the events of a request. `body` is unpacked."""
-    query = request.query.decode("utf-8" if is_utf8(request.query) else "latin-1")
+    query = request.query.decode("utf-8" if request.query.isascii() or is_utf8(request.query) else "latin-1")
     return found.protocol.read(
         TrackerRequest(request.method, found.path, query, dict(request.headers), body), limits
     )

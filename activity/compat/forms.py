@@ -22,23 +22,23 @@ def parameters(query: str, limits: Limits) -> dict[str, str] | Refusal:
     if query.count("&") >= _MOST_PARAMETERS:
         most = _MOST_PARAMETERS
         return Refusal(0, Reason.TOO_MANY, f"the address has more than {most} parameters: leave some out")
+    if "&amp;" in query:  # as it stands in a page
+        query = query.replace("&amp;", "&")
     found: dict[str, str] = {}
-    is_utf8 = True
     for pair in query.split("&"):
-        name, _, value = pair.removeprefix("amp;").partition("=")
+        name, _, value = pair.partition("=")
         if "%" in pair or "+" in pair:  # most need no decoding, which is most of the cost
             name, value = unquote_plus(name), unquote_plus(value)
-            is_utf8 = is_utf8 and "\ufffd" not in value
         if pair and name not in found:
             found[name] = value
-    return found if is_utf8 else _in_their_encoding(query, found)
+    return _in_their_encoding(query, found) if "%" in query and "\ufffd" in "".join(found.values()) else found
 
 
 def _in_their_encoding(query: str, found: dict[str, str]) -> dict[str, str]:
     """Return parameters of which some are no UTF-8, as the texts that they are."""
     strange: dict[str, str] = {}
     for pair in query.split("&"):
-        name, _, value = pair.removeprefix("amp;").partition("=")
+        name, _, value = pair.partition("=")
         strange.setdefault(unquote_plus(name), unquote_plus(value, errors="surrogateescape"))
     codec = named([*found.items(), ("charset", found.get("cs", ""))])
     texts = zip(strange, as_texts([*strange.values()], codec), strict=True)

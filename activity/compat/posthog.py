@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from activity.compat import forms, lz_string, values
-from activity.compat.parts import from_base64
+from activity.compat.parts import first, from_base64
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -158,8 +158,8 @@ def _event(
     given = values.object_in(event.get("properties")) or {}
     options = values.obj(event.get("options"))
     name = values.text(event.get("event") or ("$set" if path == "/engage" else ""), 128)
-    ids = (event.get("distinct_id"), given.get("distinct_id"), event.get("$distinct_id"))
-    distinct = next(filter(None, (values.text(each, 256).strip() for each in ids)), "")
+    distinct = values.text(first(event, "distinct_id", "$distinct_id"), 256).strip()
+    distinct = distinct or values.text(given.get("distinct_id"), 256).strip()
     if not name:
         return Refusal(index, Reason.MISSING_FIELD, "`event` is missing: give the event its name, such as \"signup\"")
     if not distinct:

@@ -391,6 +391,8 @@ def moment(value: object) -> int | float | str | None:
     if type(value) is str:
         if len(value) == 24 and value[10] == "T" and value[23] == "Z" and value.isascii():  # as JavaScript writes it
             return value
+        if len(value) == 13 and value.isascii() and value.isdigit():  # milliseconds
+            return value
         given = text(value, 64)
         if written := _DATE.match(given):
             return _as_iso(written) or given
