@@ -45,6 +45,7 @@ _CACHED = 512  # characters of address and referrer together, to bound the memor
 _VISITOR_NEEDS_KEY = (
     "`visitor` is only taken with the site's secret key: send `Authorization: Bearer KEY`, or leave it out"
 )
+_NO_PAGE = re.compile(r"(?:about|blob|data|javascript):|(?:null|undefined|none)$", re.IGNORECASE)
 _OF_APP = re.compile(r"(?!https?:)[a-z][a-z0-9+.-]*://[^/?#]*(.*)", re.IGNORECASE | re.DOTALL)
 _END_OF_AUTHORITY = re.compile(r"[/?#]|$")
 _WHOLE_URL = 'is no address of a page: send it whole, such as "https://example.com/pricing"'
@@ -258,7 +259,7 @@ def _tracked_page(site: SiteRules, incoming: Incoming, pages: Callable[..., _Pag
         return pages(site, whole, incoming.referrer)
     if url.startswith("/"):
         return pages(site, f"https://{site.domain}{url}", incoming.referrer)
-    if incoming.url or incoming.type is _PAGEVIEW:
+    if (url and not _NO_PAGE.match(url)) or incoming.type is _PAGEVIEW:
         return None
     template = Event(v=1, id="", site=site.domain, type=incoming.type, visitor="", occurred_at=0, received_at=0)
     return _Page(template, "")

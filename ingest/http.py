@@ -113,7 +113,8 @@ def plain(body: bytes, headers: Headers, limit: int) -> bytes | Refusal:
 
     gzip, zlib and zstd are known by their first bytes; deflate without a head by what the headers say."""
     if is_packed(body):
-        return unpack(body, limit)
+        unpacked = unpack(body, limit)
+        return unpack(unpacked, limit) if isinstance(unpacked, bytes) and is_packed(unpacked) else unpacked
     if not body or body[:1] in (b"{", b"["):
         return body
     if body.startswith(ZSTD):
@@ -125,9 +126,9 @@ def plain(body: bytes, headers: Headers, limit: int) -> bytes | Refusal:
     if packing == b"deflate":
         with contextlib.suppress(zlib.error):
             unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-            unpacked = unpacker.decompress(body, limit + 1)
-            if unpacker.eof or len(unpacked) > limit:
-                return unpacked if len(unpacked) <= limit else _too_large_unpacked(limit)
+            found = unpacker.decompress(body, limit + 1)
+            if unpacker.eof or len(found) > limit:
+                return found if len(found) <= limit else _too_large_unpacked(limit)
     return body
 
 

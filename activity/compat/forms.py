@@ -11,6 +11,7 @@ from activity.incoming import Limits
 from activity.refusal import Reason, Refusal
 
 _MOST_PARAMETERS = 500
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _PART = re.compile(rb'content-disposition:[^\r\n]{0,64}; ?name="([^"\r\n]{1,128})"', re.IGNORECASE)
 
 
@@ -63,12 +64,12 @@ def is_multipart(body: bytes) -> bool:
 def _of_parts(body: bytes) -> dict[str, str] | Refusal:
     boundary = body.partition(b"\n")[0].strip()
     found: dict[str, str] = {}
-    parts = body.split(boundary, _MOST_PARAMETERS + 1)[1:]
+    parts = (b"\n" + body).split(b"\n" + boundary, _MOST_PARAMETERS + 1)[1:]
     if len(parts) > _MOST_PARAMETERS:
         return Refusal(0, Reason.TOO_MANY, f"the form has more than {_MOST_PARAMETERS} fields: leave some out")
     for part in parts:
-        head, _, content = part.replace(b"\r\n", b"\n", 8).lstrip(b"\n").partition(b"\n\n")
-        if name := _PART.search(head):
-            content = content.removesuffix(b"\n").removesuffix(b"\r")
-            found.setdefault(name[1].decode("utf-8", "replace"), content.decode("utf-8", "replace"))
+        head, *content = _BLANK_LINE.split(part.lstrip(b"\r\n"), 1)
+        if content and (name := _PART.search(head)):
+            value = content[0].removesuffix(b"\r").decode("utf-8", "replace")
+            found.setdefault(name[1].decode("utf-8", "replace"), value)
     return found

@@ -150,6 +150,8 @@ def _tracked(
             kind = EventType.CUSTOM
         elif name == "view_search_results":
             told_as = name  # the page view, whose address may have the term, is the search then
+    elif name == "page_view" and not url:
+        url = values.screen_url(params["page_title"]) if params.get("page_title") else ""
     elif name == "screen_view" and not url:
         name_of_screen = (params.get(name) for name in ("screen_name", "firebase_screen", "firebase_screen_class"))
         url = values.screen_url(next(filter(None, name_of_screen), None))

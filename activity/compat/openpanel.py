@@ -85,7 +85,7 @@ def _event(index: int, given: object, request: TrackerRequest, limits: Limits) -
     if not isinstance(given, dict):
         detail = 'the event is no object: send {"type": "track", "payload": {…}}'
         return Refusal(index, Reason.MALFORMED, detail)
-    kind, payload = text(given.get("type"), 32), given.get("payload")
+    kind, payload = text(given.get("type"), 32).lower(), given.get("payload")
     if kind not in _TYPES:
         detail = f"`type` {kind!r} is not known: send one of {', '.join(_TYPES)}"
         return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, detail)

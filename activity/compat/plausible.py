@@ -69,7 +69,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
 
 def _event(given: dict[str, Any], address: str, limits: Limits) -> Tracked | Refusal:
     name = text(first(given, "n", "name"))
-    if not name:
+    if not name.strip():
         return missing(0, "name", 'send "pageview", or the name of a goal')
     url = text(first(given, "u", "url"))
     if not url:

@@ -32,7 +32,7 @@ from activity.event import EventType
 from activity.incoming import Incoming, Limits, time_of
 from activity.refusal import Reason, Refusal
 
-_CAPTURE = ("/batch", "/e", "/i/v0/e", "/i/v0/ai/batch", "/capture", "/track", "/engage")
+_CAPTURE = ("/batch", "/e", "/i/v0/e", "/i/v0/ai", "/i/v0/ai/batch", "/capture", "/track", "/engage")
 _V1 = "/i/v1/analytics/events"
 _CONFIG = re.compile(r"/array/([A-Za-z0-9_-]{1,128})/config(\.js)?")
 _TAKEN: dict[str, dict[str, object]] = {"": {"status": 1}, "v1": {"results": {}}}  # by the form of the answer
@@ -85,6 +85,11 @@ def _is_of_group(event: object) -> bool:
     return values.text(fields.get("distinct_id")) == name
 
 
+def _is_recording(event: object) -> bool:
+    """Return whether an event is a piece of a recording of the screen, which older clients send beside the others."""
+    return isinstance(event, dict) and event.get("event") == "$snapshot"
+
+
 def _batch(
     request: TrackerRequest, query: Mapping[str, str], body: bytes, form: str, limits: Limits
 ) -> TrackerBatch | Answer:
@@ -99,7 +104,7 @@ def _batch(
         what = "the body is neither an event nor a list of events"
         detail = f'{what}: send {{"api_key": …, "batch": [{{"event": …, "distinct_id": …}}]}}'
         return refused(Refusal(0, Reason.UNKNOWN_FIELD_TYPE, detail), form=form)
-    kept = [event for event in events if not _is_of_group(event)]
+    kept = [event for event in events if not _is_of_group(event) and not _is_recording(event)]
     if events and not kept:
         return Answer(200, encoded(_TAKEN[form]))
     events = kept
@@ -146,6 +151,9 @@ def _of_form(form: Mapping[str, str]) -> bytes:
     held = next((form[name] for name in _IN_FORM if form.get(name, "").lstrip()[:1] in ("{", "[")), "")
     if not held and "data" not in form:
         return encoded(form)
+    if "event.properties" in form and (event := values.object_in(held)) is not None:
+        props = values.object_in(event.get("properties")) or {}
+        return encoded({**event, "properties": props | (values.object_in(form["event.properties"]) or {})})
     return (held or form["data"]).encode("utf-8", "surrogatepass")
 
 

@@ -233,7 +233,7 @@ _FIELDS = (
     Field("properties.url", "url", "of a page; before that of the context"),
     Field("properties.path", "url", "of a page that has no `url`"),
     Field("properties.referrer", "referrer", "of a page; `$direct` is none"),
-    Field("properties.title", "title", "of a page"),
+    Field("properties.title", "title", "of a page, and its path if nothing else names that"),
     Field("properties.search", "url", "of a page that has no `url`, behind its path; else the address has it"),
     Field("properties.tab_url", "", "of a page: its address"),
     Field("properties.referring_domain", "", "of a page: its referrer has it"),

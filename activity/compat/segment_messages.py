@@ -165,8 +165,6 @@ def opened(body: bytes, limits: Limits, *, is_small: bool) -> Batch | Envelope |
         return _envelope.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         parsed = values.from_json(body, limits)
-    if isinstance(parsed, str):  # written twice
-        parsed = values.from_json(parsed.encode("utf-8", "replace"), limits)
     if isinstance(parsed, Refusal):
         return parsed
     if isinstance(parsed, list):
@@ -301,7 +299,7 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
         revenue=told.revenue,
         interactive=told.interactive and context.active is not False,
         client=client,
-        address=context.ip or "",
+        address=values.first_address(context.ip) if context.ip else "",
         agent=context.userAgent or "",
         sent_at=None if message.sentAt is None else time_or_none(message.sentAt),
     )
@@ -346,6 +344,8 @@ def _page(message: Message, context: Context) -> _Told | str:
         props = _with_names(props, message)
         path = page.path or _named(message.name)
         page = _Page(page.url, path, page.referrer, page.title or message.name, page.search)
+    if not (page.url or page.path) and page.title:
+        page = _Page(None, _named(page.title), page.referrer, page.title, page.search)
     if not (page.url or page.path):
         return "the page has no address: send `properties.url` or `context.page.url`"
     return _Told(EventType.PAGEVIEW, props, page)

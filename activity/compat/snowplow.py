@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from activity import url as addresses
 from activity.compat import iglu
 from activity.compat.forms import parameters
-from activity.compat.parts import GIF, from_base64, key_in
+from activity.compat.parts import GIF, from_base64, header, key_in
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -151,6 +151,8 @@ def _read_click(request: TrackerRequest, limits: Limits) -> TrackerBatch:
 
 def _read_query(request: TrackerRequest, limits: Limits) -> TrackerBatch:
     given = parameters(request.query, limits)
+    if not isinstance(given, Refusal) and given.get("e") == "pv" and not given.get("url"):
+        given["url"] = header(request.headers, b"referer", 4096)  # of the page with the image
     return _batch(given if isinstance(given, Refusal) else [given], request, limits, "gif")
 
 
@@ -219,7 +221,7 @@ def _event(index: int, given: Any, anonymous: bool, limits: Limits) -> Tracked |
     for name, each in entities.items():
         if name not in _OWN_ENTITIES:
             props[f"context.{name}"] = each if len(each) > 1 else each[0]
-    screen = "" if given.url else _one_of(entities, "screen").get("name")
+    screen = "" if given.url else _one_of(entities, "screen").get("name") or (given.page if given.e == "pv" else "")
     sent_at = whole(given.stm) if given.stm and not given.ttm else None
     return tracked(
         made.kind,
@@ -395,7 +397,7 @@ PROTOCOL = Protocol(
     ),
     read=read,
     answer=answer,
-    heeds=(b"sp-anonymous",),
+    heeds=(b"sp-anonymous", b"referer"),
     fields=FIELDS,
     notes=NOTES,
 )

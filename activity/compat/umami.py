@@ -91,7 +91,7 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
     payload = given.get("payload")
     if not isinstance(payload, dict):
         return missing(index, "payload", 'send {"website": …, "url": …}')
-    kind = _TYPES.get(text(given.get("type"), 16) or "event")
+    kind = _TYPES.get(text(given.get("type"), 16).lower() or "event")
     if kind is None:
         detail = f"`type` {text(given.get('type'), 64)!r} is not known: send one of {', '.join(_TYPES)}"
         return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, detail)
@@ -142,12 +142,17 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
 def _paid(commerce: dict[str, Any]) -> Revenue | None:
     """Return what an order was worth: its items, shipping and tax; None if one of them is no number."""
     items = commerce.get("items")
-    amounts: list[float | None] = [number(commerce.get(part, 0)) for part in ("shipping", "tax")]
+    amounts: list[float | None] = [_amount(commerce.get(part, 0)) for part in ("shipping", "tax")]
     for item in items if isinstance(items, list) else []:
-        price, quantity = number(obj(item).get("price")), number(obj(item).get("quantity", 1))
+        price, quantity = _amount(obj(item).get("price")), number(obj(item).get("quantity", 1))
         amounts.append(None if price is None or quantity is None else price * quantity)
     known = [amount for amount in amounts if amount is not None]
     return worth(round(sum(known), 4), commerce.get("currency")) if len(known) == len(amounts) else None
+
+
+def _amount(given: object) -> float | None:
+    paid = worth(given)
+    return None if paid is None else number(paid.amount)
 
 
 def _whole(url: str, host: str) -> str:

@@ -47,6 +47,8 @@ _ENDS_IN_IP = re.compile(r"[^A-Za-z0-9][iI][pP]$|[a-z0-9]I[pP]$")  # as in `last
 _MEMBER = re.compile(r'"([^"\\]{2,64})":(?:"(?:[^"\\]|\\.)*"?|\[[^\]]*\]?|\{[^}]*\}?|[-\d.]+)')
 _SECONDS = (631_152_000, 4_102_444_800)  # 1990 to 2100
 _MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
+_OF_NET = re.compile(r"/Date\((\d{1,15})(?:[+-]\d{4})?\)/", re.ASCII)
+_ZONE_BEHIND = re.compile(r"\[[A-Za-z_/+:0-9-]{1,40}\]$")  # as Java writes it
 _DATE = re.compile(
     r"[A-Za-z]{3},? (?:(?P<day>\d{1,2}) )?(?P<month>[A-Za-z]{3}) (?:(?P<day_behind>\d{1,2}) )?(?P<year>\d{4}) "
     r"(?P<time>\d\d:\d\d:\d\d)(?: ?(?:GMT|UTC)?(?P<zone>[+-]\d{4})?)?(?: \(.*)?$",
@@ -103,12 +105,17 @@ def tracked(
         revenue=revenue,
         interactive=interactive,
         client=text(client, 256) if client else "",
-        address=text(address, 64) if address else "",
+        address=first_address(address) if address else "",
         agent=text(agent, 1024) if agent else "",
         sent_at=sent_at,
         ago_ms=ago_ms,
         told_as=told_as,
     )
+
+
+def first_address(given: object) -> str:
+    """Return the address that is the visitor's, of a text that may be a chain of proxies."""
+    return text(given, 256).partition(",")[0].strip(' "')[:64]
 
 
 def language_tag(tag: str) -> str:
@@ -237,7 +244,10 @@ def number(value: object) -> int | float | None:
 
 def worth(given: object, currency: object = "") -> Revenue | None:
     """Return what an event was worth; None if that is no amount. A text may have a currency's sign, and thousands and
-    cents parted as any language does it."""
+    cents parted as any language does it; an object, amount and currency."""
+    if isinstance(given, dict):
+        currency = currency or given.get("currency", "")
+        given = given.get("amount", given.get("value"))
     if isinstance(given, str):
         plain = given.strip().lstrip("$€£¥ ").replace(" ", "")
         if plain and number(plain) is not None:
@@ -322,7 +332,8 @@ def from_json(body: bytes, limits: Limits) -> Any:
     if len(body) > limits.body_bytes:
         return too_large(len(body), limits.body_bytes)
     try:
-        return msgspec.json.decode(body)
+        found = msgspec.json.decode(body)
+        return found if type(found) is not str else _written_twice(found)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     content = body.decode("utf-8", "replace").lstrip("\ufeff")
@@ -332,6 +343,16 @@ def from_json(body: bytes, limits: Limits) -> Any:
         return valid(json.loads(content))
     except (ValueError, RecursionError) as error:
         return Refusal(0, Reason.MALFORMED, f"the body is not JSON ({error}): mend it, and send it again")
+
+
+def _written_twice(content: str) -> Any:
+    """Return what a text holds that is JSON itself, else the text."""
+    if content.lstrip()[:1] not in ("{", "["):
+        return content
+    try:
+        return msgspec.json.decode(content.encode("utf-8", "replace"))
+    except (msgspec.DecodeError, RecursionError):
+        return content
 
 
 def too_large(length: int, longest: int, what: str = "the body") -> Refusal:
@@ -398,7 +419,10 @@ def moment(value: object) -> int | float | str | None:
             return _as_iso(written) or given
         is_whole = given.isascii() and given.isdigit()
         found: object = None if len(given) < 9 else int(given) if is_whole else number(given)
+        if found is None and (counted := _OF_NET.fullmatch(given)):
+            return moment(int(counted[1]))
         if found is None:
+            given = _ZONE_BEHIND.sub("", given)
             return f"{given[:-4]}Z" if given[-4:] == " UTC" else given
     elif value is None:
         return None

@@ -8,11 +8,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from activity.compat import goatcounter, matomo, openpanel, plausible, posthog, segment, snowplow, umami
-from activity.compat.protocol import Protocol, Tracked
+from activity.compat import forms, ga4, goatcounter, matomo, openpanel, plausible, posthog, segment, snowplow, umami
+from activity.compat.protocol import Answer, Protocol, Tracked
 from activity.event import EventType
-from activity.incoming import Revenue, Search, time_of
+from activity.incoming import DEFAULT_LIMITS, Revenue, Search, time_of
 from activity.refusal import Refusal
 from tests.compat import reading
 from tests.compat.reading import Sent
@@ -118,6 +120,33 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "matomo's milliseconds": (matomo.PROTOCOL, matomos(f"rec=1&url=/a&cdt={AT}&cdo=60"), {"ts": AT - 60_000}),
     "euros": (matomo.PROTOCOL, matomos("rec=1&url=/a&idgoal=1&revenue=%E2%82%AC+99,95"),
               {"revenue": Revenue("99.95", "EUR")}),
+    "an image in a mail": (snowplow.PROTOCOL, Sent("/i", b"", {}, "e=pv&page=A+b", "GET"), {"url": "/A%20b"}),
+    "an image in a page": (snowplow.PROTOCOL, Sent("/i", b"", {"referer": "https://example.com/a"}, "e=pv", "GET"),
+                           {"url": "https://example.com/a"}),
+    "a title and nothing else": (segment.PROTOCOL, Sent("/v1/page", {"userId": "u", "properties": {"title": "A b"}}),
+                                 {"url": "/A%20b", "title": "A b"}),
+    "a title of Google's": (ga4.PROTOCOL, Sent("/mp/collect", {"client_id": "c", "events": [
+        {"name": "page_view", "params": {"page_title": "A b"}}]}), {"url": "/A%20b"}),
+    "seconds of Google's": (ga4.PROTOCOL, Sent("/mp/collect", {"client_id": "c", "timestamp_micros": AT // 1_000,
+                                                               "events": [{"name": "e"}]}), {"ts": AT}),
+    "parameters as a list": (ga4.PROTOCOL, Sent("/mp/collect", {"client_id": "c", "events": [
+        {"name": "e", "params": [{"key": "plan", "value": "pro"}, {"user_data": 1}]}]}), PRO),
+    "who is told to ad networks": (ga4.PROTOCOL, Sent("/mp/collect", {"client_id": "c", "events": [
+        {"name": "e", "params": {"plan": "pro", "user_data": {"email": "ann@b.example"}}}]}), PRO),
+    "an amount that is an object": (segment.PROTOCOL, ordered("Order Completed", revenue={
+        "amount": "5,50", "currency": "EUR"}), {"revenue": Revenue("5.5", "EUR")}),
+    "items in texts": (umami.PROTOCOL, umamis(name="buy", data={"commerce": {
+        "orderId": "o", "items": [{"price": "10,50", "quantity": "2"}]}}), {"revenue": Revenue(21.0)}),
+    "a chain of addresses": (segment.PROTOCOL, track(context={"ip": "203.0.113.9, 10.0.0.1"}),
+                             {"address": "203.0.113.9"}),
+    "a chain of Matomo's": (matomo.PROTOCOL, matomos("rec=1&url=/a&cip=203.0.113.9,+10.0.0.1"),
+                            {"address": "203.0.113.9"}),
+    "capitals of OpenPanel": (openpanel.PROTOCOL, Sent("/track", {"type": "TRACK", "payload": {"name": "e"}}),
+                              {"name": "e"}),
+    "written twice by OpenPanel": (openpanel.PROTOCOL, Sent("/track", json.dumps(json.dumps({
+        "type": "track", "payload": {"name": "e"}})).encode()), {"name": "e"}),
+    "properties beside the event": (posthog.PROTOCOL, Sent("/i/v0/ai", parts(**{
+        "event": '{"event": "e", "distinct_id": "d"}', "event.properties": '{"plan": "pro"}'})), PRO),
     "one event": (snowplow.PROTOCOL, Sent(TP2, {"e": "pv", "url": "/a"}), {"url": "/a"}),
     "one as data": (snowplow.PROTOCOL, Sent(TP2, {"data": {"e": "pv", "url": "/a"}}), {"url": "/a"}),
     "title of a pixel": (snowplow.PROTOCOL, Sent("/i", b"", {}, "e=pv&url=/a&page=Gr%F6%DFe", "GET"),
@@ -141,6 +170,7 @@ def test_what_is_sent_is_the_event_that_is_meant(protocol: Protocol, sent: Sent,
 TIMES: tuple[object, ...] = (
     AT, AT // 1_000, AT / 1_000, str(AT), str(AT // 1_000), AT * 1_000, AT * 1_000_000, f"{AT}000", f"{AT}000000",
     DAY.isoformat(), f"{DAY:%Y-%m-%d %H:%M:%S} UTC", f"{DAY:%a, %d %b %Y %H:%M:%S} GMT",
+    f"{DAY.isoformat()}[Etc/UTC]", f"/Date({AT}+0100)/",
     f"{DAY:%a %b %d %Y %H:%M:%S} GMT+0000 (Coordinated Universal Time)", f"{DAY:%Y-%m-%dT%H:%M:%S}.000456789Z",
 )  # fmt: skip
 
@@ -187,3 +217,25 @@ def test_a_key_that_only_the_messages_name_is_that_of_all_or_of_none() -> None:
         return batches[0].credential
 
     assert (key("k", "k"), key("k", "other")) == ("k", "")
+
+
+def test_a_piece_of_a_recording_is_answered_and_not_kept() -> None:
+    event = {"event": "e", "distinct_id": "d"}
+    (kept,) = reading.batch(posthog.PROTOCOL, Sent("/e", [{**event, "event": "$snapshot"}, event])).items
+    assert isinstance(kept, Tracked) and kept.name == "e"
+    alone = reading.read(posthog.PROTOCOL, Sent("/e", {**event, "event": "$snapshot"}))
+    assert isinstance(alone, Answer) and alone.status == 200
+
+
+@given(st.binary() | st.binary().map(lambda some: b'--b\r\nContent-Disposition: form-data; name="data"' + some))
+def test_any_bytes_are_a_form_or_refused(body: bytes) -> None:
+    found = forms.form(body, DEFAULT_LIMITS)
+    assert isinstance(found, Refusal) or all(name.encode() or value.encode() for name, value in found.items() if value)
+    for protocol in (posthog.PROTOCOL, matomo.PROTOCOL, plausible.PROTOCOL):
+        reading.holds_for_any(protocol, Sent(protocol.routes[0].path, body))
+
+
+def test_a_form_has_at_most_as_many_fields_as_a_query() -> None:
+    many = parts(**{f"f{number}": "" for number in range(501)})
+    assert isinstance(forms.form(many, DEFAULT_LIMITS), Refusal)
+    assert forms.form(parts(a="1", b="x\r\n\r\ny"), DEFAULT_LIMITS) == {"a": "1", "b": "x\r\n\r\ny"}

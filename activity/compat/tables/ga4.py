@@ -65,7 +65,7 @@ FIELDS = (
         for utm, (name, _) in CAMPAIGN.items()
     ),
     Field("params.page_referrer", "referrer"),
-    Field("params.page_title", "title"),
+    Field("params.page_title", "title", "and the path of a `page_view` that has no address"),
     Field("params.search_term", "search", "of `search` and `view_search_results`; else a property"),
     Field("params.number_of_results", "search", "beside `search_term`"),
     Field("params.engagement_time_msec", "engaged_ms", "not of a sale with a `transaction_id`: it differs each time"),

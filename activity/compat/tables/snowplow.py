@@ -95,7 +95,7 @@ FIELDS = (
     Field("uid", "user", "and `client`, if nothing else tells visitors apart"),
     Field("ip", "address", "counts only with a secret key"),
     Field("ua", "agent", "counts only with a secret key"),
-    Field("url", "url"),
+    Field("url", "url", "of an image without one, the page that shows it; else of a page view `/PAGE`, by its title"),
     Field("page", "title"),
     Field("refr", "referrer"),
     Field("lang", "language"),
