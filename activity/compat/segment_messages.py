@@ -267,10 +267,11 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
             words = f"{kind[:64]!r} is no type of a message" if kind else "`type` is missing from the message"
             reason = Reason.UNKNOWN_FIELD_TYPE if kind else Reason.MISSING_FIELD
             return Refusal(index, reason, f"{words}: send one of {', '.join(KINDS)}")
+    user = values.who(message.userId, LONGEST_USER) if message.userId else ""
     client = message.anonymousId or message.userId or ""
     if kind == "alias":
         client = message.previousId or message.anonymousId or ""
-        if not client or not message.userId:
+        if not client or not user:
             return Refusal(index, Reason.MISSING_FIELD, "an alias needs `previousId` and `userId`: send both")
     elif not client and not sender.may_be_nobody:
         return Refusal(index, Reason.MISSING_FIELD, "the message names nobody: send `anonymousId` or `userId`")
@@ -293,7 +294,7 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
         search=told.search,
         id=values.identity(message.messageId),
         ts=values.moment(message.timestamp or message.originalTimestamp),
-        user=message.userId or "",
+        user=user,
         screen=f"{screen.width}x{screen.height}"[:32] if screen and screen.width else "",
         language=values.language_tag(context.locale) if context.locale else "",
         revenue=told.revenue,

@@ -34,6 +34,9 @@ _LONGEST_ID = 128
 _LONGEST_KEY = 128
 _LONGEST_PROP = 1024
 _LONGEST_AMOUNT = 64
+# What programs send where they have no id, or no time.
+_NOBODY = frozenset(("null", "undefined", "NaN", "[object Object]", "00000000-0000-0000-0000-000000000000"))
+_NEVER = re.compile(r"0001-01-01[T ]00:00|1970-01-01[T ]00:00:00(?:\.0+)?(?:Z|\+00|$)")
 _WHOLE = re.compile(r"\s*-?\d{1,18}(\.0*)?\s*", re.ASCII)
 _DECIMAL = re.compile(r"\s*-?\d{0,15}(\.\d{0,15})?([eE][-+]?\d{1,2})?\s*", re.ASCII)
 # Names of a visitor's address among properties, as clients and servers of sites spell them: letters and digits only.
@@ -42,6 +45,7 @@ _ADDRESSES = frozenset((
     "useripaddress", "remoteip", "remoteaddr", "remoteaddress", "realip", "forwardedfor", "xforwardedfor",
     "sourceipaddress", "geoipaddress",
 ))  # fmt: skip
+_IP_ADDRESS = re.compile(r"(?:(?:^|[^A-Za-z])(?i:ip)|[a-z0-9]I[Pp])[ _.-]?(?i:addr(?:ess(?:es)?)?)$")  # not a ship's
 _ENDS_IN_IP = re.compile(r"[^A-Za-z0-9][iI][pP]$|[a-z0-9]I[pP]$")  # as in `last_ip`, `loginIp`; not in `zip`
 # A member of JSON with its value, whole or cut off; of lists and objects inside others as much as hides what is inside.
 _MEMBER = re.compile(r'"([^"\\]{2,64})":(?:"(?:[^"\\]|\\.)*"?|\[[^\]]*\]?|\{[^}]*\}?|[-\d.]+)')
@@ -98,7 +102,7 @@ def tracked(
         search=search,
         id=identity(id),
         ts=None if ts is None else moment(ts),
-        user=text(user, LONGEST_USER) if user else "",
+        user=who(user, LONGEST_USER) if user else "",
         screen=text(screen, 32) if screen else "",
         language=language_tag(text(language, 35)) if language else "",
         engaged_ms=(number(engaged_ms) or 0) if engaged_ms else 0,
@@ -113,19 +117,29 @@ def tracked(
     )
 
 
+def who(given: object, longest: int) -> str:
+    """Return the id of a user; "" for what a program sends that has none."""
+    found = text(given, longest)
+    return "" if found in _NOBODY else found
+
+
 def first_address(given: object) -> str:
     """Return the address that is the visitor's, of a text that may be a chain of proxies."""
     return text(given, 256).partition(",")[0].strip(' "')[:64]
 
 
 def language_tag(tag: str) -> str:
-    """Return a language tag as browsers write it: some trackers send "de-de", or "de_DE"."""
+    """Return a language tag as browsers write it: some trackers send "de-de", "de_DE.UTF-8", or a list of them."""
     if not _TAG.fullmatch(tag):
-        return tag
+        first = _BEHIND_TAG.split(tag.strip(), 1)[0].strip("-_ ")
+        if not _TAG.fullmatch(first):
+            return tag
+        tag = first
     first, *others = tag.replace("_", "-").split("-")
     return "-".join([first.lower(), *(_SUBTAG[len(part)](part) if len(part) in _SUBTAG else part for part in others)])
 
 
+_BEHIND_TAG = re.compile(r"[,;.@#]|[-_][A-Za-z](?=[-_])|[-_]POSIX")  # others, a charset, a script, an extension
 _TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", re.ASCII)
 _SUBTAG = {2: str.upper, 4: str.title}  # a region and a script, by their length
 
@@ -144,14 +158,15 @@ def text(value: object, longest: int = 4096) -> str:
 
 
 def identity(value: object) -> str | None:
-    """Return a client's own id of an event; a hash of one that is too long, so that no two become one."""
+    """Return a client's own id of an event; a hash of one that is too long, so that no two become one. None for what a
+    program sends that has none."""
     if type(value) is not str:
         value = text(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
     elif not _is_clean(value):
         value = _clean(value)
     if len(value) > _LONGEST_ID:
         return blake2b(value.encode(), digest_size=16).hexdigest()
-    return value or None
+    return None if not value or value in _NOBODY else value
 
 
 def properties(props: Mapping[str, object], limits: Limits) -> dict[str, PropValue]:
@@ -198,7 +213,9 @@ def _is_address(name: str) -> bool:
     low = name.lower()
     if "ip" not in low and "addr" not in low and "forwarded" not in low:
         return False
-    return "".join(filter(str.isalnum, low)) in _ADDRESSES or _ENDS_IN_IP.search(name) is not None
+    if "".join(filter(str.isalnum, low)) in _ADDRESSES:
+        return True
+    return _ENDS_IN_IP.search(name) is not None or _IP_ADDRESS.search(name) is not None
 
 
 def _without_addresses(encoded: str) -> str:
@@ -408,13 +425,16 @@ def _as_json(value: object) -> str:
 
 def moment(value: object) -> int | float | str | None:
     """Return a time as `incoming.time_of` reads it: Unix seconds, micro- and nanoseconds as milliseconds, and a date as
-    HTTP and JavaScript write it as ISO 8601. What is no time stays what `enrich` refuses."""
+    HTTP and JavaScript write it as ISO 8601; None for zero, which programs send that know none. What is no time stays
+    what `enrich` refuses."""
     if type(value) is str:
-        if len(value) == 24 and value[10] == "T" and value[23] == "Z" and value.isascii():  # as JavaScript writes it
+        if len(value) == 24 and value[10] == "T" and value[:2] == "20" and value.isascii():  # as JavaScript writes it
             return value
         if len(value) == 13 and value.isascii() and value.isdigit():  # milliseconds
             return value
         given = text(value, 64)
+        if given[:1] in ("0", "1") and (given == "0" or _NEVER.match(given)):
+            return None
         if written := _DATE.match(given):
             return _as_iso(written) or given
         is_whole = given.isascii() and given.isdigit()
@@ -430,6 +450,8 @@ def moment(value: object) -> int | float | str | None:
         found, given = number(value), ""
     if not isinstance(found, int | float):
         return given or text(value, 64)
+    if not found:
+        return None
     if _SECONDS[0] <= found < _SECONDS[1]:
         return round(found * 1_000)
     for part in (1_000, 1_000_000):  # micro- and nanoseconds

@@ -147,6 +147,18 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
         "type": "track", "payload": {"name": "e"}})).encode()), {"name": "e"}),
     "properties beside the event": (posthog.PROTOCOL, Sent("/i/v0/ai", parts(**{
         "event": '{"event": "e", "distinct_id": "d"}', "event.properties": '{"plan": "pro"}'})), PRO),
+    "nobody": (segment.PROTOCOL, track(userId="undefined", messageId="null"), {"user": "", "id": None, "client": "a"}),
+    "no id": (snowplow.PROTOCOL, Sent(TP2, {"e": "pv", "url": "/a", "eid": "00000000-0000-0000-0000-000000000000"}),
+              {"id": None}),
+    "no time": (segment.PROTOCOL, track(timestamp="0001-01-01T00:00:00Z", sentAt="0001-01-01T00:00:00Z"),
+                {"ts": None, "sent_at": None}),
+    "no time of PHP": (umami.PROTOCOL, umamis(timestamp=0), {"ts": None}),
+    "languages": (umami.PROTOCOL, umamis(language="de-DE,de;q=0.9"), {"language": "de-DE"}),
+    "a locale of Linux": (segment.PROTOCOL, track(context={"locale": "en_US.UTF-8"}), {"language": "en-US"}),
+    "a locale of Android": (segment.PROTOCOL, track(context={"locale": "zh_CN_#Hans"}), {"language": "zh-CN"}),
+    "addresses": (segment.PROTOCOL, track(properties={
+        "customer_ip_address": "203.0.113.9", "requestIpAddr": "203.0.113.9", "ship_address": "Kai 1", "plan": "pro"}),
+        {"props": {"ship_address": "Kai 1", "plan": "pro"}}),
     "one event": (snowplow.PROTOCOL, Sent(TP2, {"e": "pv", "url": "/a"}), {"url": "/a"}),
     "one as data": (snowplow.PROTOCOL, Sent(TP2, {"data": {"e": "pv", "url": "/a"}}), {"url": "/a"}),
     "title of a pixel": (snowplow.PROTOCOL, Sent("/i", b"", {}, "e=pv&url=/a&page=Gr%F6%DFe", "GET"),
