@@ -133,8 +133,10 @@ def plain(body: bytes, headers: Headers, limit: int) -> bytes | Refusal:
 
 
 def _of_zstd(body: bytes, limit: int) -> bytes | Refusal:
-    import zstandard
-
+    try:
+        import zstandard
+    except ImportError:  # a function is packaged without it
+        return Refusal(0, Reason.MALFORMED, "the body is packed with zstd: pack it with gzip, or send it plain")
     unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
     try:
         with unpacker.stream_reader(body) as reader:

@@ -91,7 +91,9 @@ def _event(given: dict[str, Any], address: str, limits: Limits) -> Tracked | Ref
             search = named_search(name, props)
         if search is not None:
             kind = EventType.SEARCH
-    paid = _properties(first(given, "$", "revenue"), limits)
+    paid = first(given, "$", "revenue")
+    if not isinstance(paid, int | float):
+        paid = _properties(paid, limits)
     return tracked(
         kind,
         limits,
@@ -101,7 +103,7 @@ def _event(given: dict[str, Any], address: str, limits: Limits) -> Tracked | Ref
         props=props,
         search=search,
         engaged_ms=given.get("e") if kind is EventType.ENGAGEMENT else 0,
-        revenue=worth(paid.get("amount"), paid.get("currency")) if paid else None,
+        revenue=worth(paid) if paid else None,
         interactive=not is_false(first(given, "i", "interactive")),
         address=address,
     )

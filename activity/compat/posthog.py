@@ -203,7 +203,6 @@ def _event(
             del props[amount]
             props.pop("currency", None)
         fields |= {"search": search, "revenue": revenue}
-    width, height = given.get("$screen_width"), given.get("$screen_height")
     return values.tracked(
         kind,
         limits,
@@ -216,8 +215,8 @@ def _event(
         ts=ts,
         ago_ms=ago_ms,
         user=user,
-        screen=f"{values.text(width, 15)}x{values.text(height, 15)}" if width and height else "",
-        language=given.get("$browser_language"),
+        screen=values.screen_size(given.get("$screen_width"), given.get("$screen_height")),
+        language=given.get("$browser_language") or given.get("$locale"),
         client=client,
         address=given.get("$ip"),
         agent=given.get("$raw_user_agent") or given.get("$user_agent") or given.get("$useragent"),

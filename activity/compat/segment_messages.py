@@ -56,8 +56,8 @@ class _Page(msgspec.Struct, gc=False):
 
 
 class _Screen(msgspec.Struct, gc=False):
-    width: int | None = None
-    height: int | None = None
+    width: int | float | None = None
+    height: int | float | None = None
 
 
 class Context(msgspec.Struct, gc=False):
@@ -237,7 +237,7 @@ def context_of(given: object) -> Context:
     return Context(
         page=_Page(**_texts(_Page, page)) if page else None,
         campaign=values.obj(parts.get("campaign")) or None,
-        screen=_Screen(values.whole(screen.get("width")), values.whole(screen.get("height"))) if screen else None,
+        screen=_Screen(values.number(screen.get("width")), values.number(screen.get("height"))) if screen else None,
         traits=values.obj(parts.get("traits")) or None,
         active=False if is_false(parts.get("active")) else None,
         **_texts(Context, parts),
@@ -295,7 +295,7 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
         id=values.identity(message.messageId),
         ts=values.moment(message.timestamp or message.originalTimestamp),
         user=user,
-        screen=f"{screen.width}x{screen.height}"[:32] if screen and screen.width else "",
+        screen=values.screen_size(screen.width, screen.height) if screen else "",
         language=values.language_tag(context.locale) if context.locale else "",
         revenue=told.revenue,
         interactive=told.interactive and context.active is not False,

@@ -297,6 +297,12 @@ def named_search(name: str, props: Mapping[str, object]) -> Search | None:
     return search_of(term, results)
 
 
+def screen_size(width: object, height: object) -> str:
+    """Return the size of a screen, 1920x1080; "" without both. Apps tell it in parts of a point."""
+    sides = number(width), number(height)
+    return f"{int(sides[0])}x{int(sides[1])}"[:32] if sides[0] and sides[1] else ""
+
+
 def screen_url(name: object) -> str:
     """Return the address of an app's screen: its name as a path of the site."""
     return "/" + quote(text(name, 512).strip().lstrip("/"), safe="/")

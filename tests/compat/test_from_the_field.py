@@ -159,6 +159,13 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "addresses": (segment.PROTOCOL, track(properties={
         "customer_ip_address": "203.0.113.9", "requestIpAddr": "203.0.113.9", "ship_address": "Kai 1", "plan": "pro"}),
         {"props": {"ship_address": "Kai 1", "plan": "pro"}}),
+    "a phone's screen": (posthog.PROTOCOL, posthogs(properties={
+        "$screen_width": 411.428571, "$screen_height": 914.2, "$locale": "pt_BR"}),
+        {"screen": "411x914", "language": "pt-BR", "props": {}}),
+    "a phone's screen by Segment": (segment.PROTOCOL, track(context={"screen": {"width": 411.4, "height": 914.2}}),
+                                    {"screen": "411x914"}),
+    "half a screen": (segment.PROTOCOL, track(context={"screen": {"width": 411}}), {"screen": ""}),
+    "a number as revenue": (plausible.PROTOCOL, plausibly(revenue=12), {"revenue": Revenue(12)}),
     "one event": (snowplow.PROTOCOL, Sent(TP2, {"e": "pv", "url": "/a"}), {"url": "/a"}),
     "one as data": (snowplow.PROTOCOL, Sent(TP2, {"data": {"e": "pv", "url": "/a"}}), {"url": "/a"}),
     "title of a pixel": (snowplow.PROTOCOL, Sent("/i", b"", {}, "e=pv&url=/a&page=Gr%F6%DFe", "GET"),

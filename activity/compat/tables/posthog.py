@@ -42,7 +42,7 @@ HARMLESS: dict[str, object] = {
 }
 _READ = """
 $current_url $host $pathname $referrer $screen_name title $raw_user_agent $user_agent $useragent $ip $browser_language
-$screen_width $screen_height $prev_pageview_duration
+$locale $screen_width $screen_height $prev_pageview_duration
 $device_id $user_id $is_identified $anon_distinct_id distinct_id token $insert_id $time
 $set $set_once $cookieless_mode $ignore_sent_at $process_person_profile
 """
@@ -114,6 +114,7 @@ FIELDS = (
     Field("properties.$screen_width", "screen", "with `$screen_height`"),
     Field("properties.$screen_height", "screen", "with `$screen_width`"),
     Field("properties.$browser_language", "language"),
+    Field("properties.$locale", "language", "of apps"),
     Field("properties.$prev_pageview_duration", "engaged_ms", "of `$pageleave`: seconds that it was open, seen or not"),
     Field("properties.$external_click_url", "props", "of `$autocapture`, which becomes `outbound`, as `url`"),
     Field("properties.$web_vitals_LCP_value", "props", "of `$web_vitals`, as `LCP`; so are the other measures"),
