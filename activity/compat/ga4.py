@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from activity.compat import forms, values
+from activity.compat import forms, times, values
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -48,7 +48,6 @@ _PASSIVE = frozenset((
 # fmt: on
 _CAMPAIGN = frozenset(name for name, _ in CAMPAIGN.values())
 _SALES = frozenset(("purchase", "in_app_purchase", "ecommerce_purchase", "refund"))
-_EARLIEST, _LATEST = 631_152_000_000, 4_102_444_800_000  # ms, 1990 and 2100
 _ITEM = re.compile(r"pr\d{1,3}")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
@@ -73,7 +72,7 @@ def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
 
 
 def _sent(content: dict[str, Any], site: str, limits: Limits) -> list[Incoming | Refusal]:
-    events = content.get("events")
+    events = values.listed(content.get("events"))
     events = [events] if isinstance(events, dict) else events
     if not isinstance(events, list) or not events:
         return [Refusal(0, Reason.MISSING_FIELD, '`events` is missing: send a list of {"name": …, "params": {…}}')]
@@ -263,8 +262,9 @@ def _millis(micros: object) -> object:
     found = values.whole(micros) or values.number(micros)
     if found is None:
         return micros
-    known = values.moment(found)
-    return known if isinstance(known, int) and _EARLIEST <= known < _LATEST else int(found // 1_000)
+    known = times.of_number(found)
+    is_one = known is not None and times.SECONDS[0] <= known / 1_000 < times.SECONDS[1]
+    return known if is_one else int(found // 1_000)
 
 
 def _params(given: object) -> dict[str, Any]:

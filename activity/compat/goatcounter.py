@@ -19,7 +19,7 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.values import from_json, number, text, too_many, tracked, whole
+from activity.compat.values import from_json, listed, number, text, too_many, tracked, whole
 from activity.event import EventType
 from activity.incoming import Incoming, Limits
 from activity.refusal import Reason, Refusal
@@ -52,7 +52,7 @@ def _hits(request: TrackerRequest, limits: Limits) -> TrackerBatch:
     given = from_json(request.body, limits)
     if isinstance(given, Refusal):
         return refused(given, credential, _HITS)
-    hits = given.get("hits") if isinstance(given, dict) else given
+    hits = listed(given.get("hits") if isinstance(given, dict) else given)
     if not isinstance(hits, list) or not hits:
         return refused(Refusal(0, Reason.MALFORMED, _NO_HITS), credential, _HITS)
     if len(hits) > limits.events:

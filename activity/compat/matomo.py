@@ -28,6 +28,7 @@ from activity.compat.protocol import (
 from activity.compat.tables.matomo import CONTENT, EVENT, FIELDS, NOTES, ORDER, OWN, PRODUCT
 from activity.compat.values import (
     from_json,
+    listed,
     number,
     obj,
     screen_url,
@@ -94,8 +95,10 @@ def _read_many(body: bytes, query: Given, request: TrackerRequest, limits: Limit
     whole_body = from_json(body, limits)
     if isinstance(whole_body, Refusal):
         return refused(whole_body, _key(query, request), "bulk")
-    whole_body = {"requests": whole_body} if isinstance(whole_body, list) else obj(whole_body)
-    sent = whole_body.get("requests")
+    if isinstance(whole_body, list) or "rec" in obj(whole_body):  # without the object around them, or one alone
+        whole_body = {"requests": whole_body if isinstance(whole_body, list) else [whole_body]}
+    whole_body = obj(whole_body)
+    sent = listed(whole_body.get("requests"))
     credential = _key({**query, **whole_body}, request)
     if not isinstance(sent, list):
         detail = '`requests` is missing: send {"requests": ["?idsite=…&rec=1&url=…"]}'

@@ -100,6 +100,7 @@ def _batch(
     events = shared.get("batch", [content]) if isinstance(content, dict) else content
     if isinstance(events, str):  # a list that was written as a text
         events = values.from_json(events.encode("utf-8", "replace"), limits)
+    events = values.listed(events)
     if not isinstance(events, list):
         what = "the body is neither an event nor a list of events"
         detail = f'{what}: send {{"api_key": …, "batch": [{{"event": …, "distinct_id": …}}]}}'

@@ -172,7 +172,7 @@ def opened(body: bytes, limits: Limits, *, is_small: bool) -> Batch | Envelope |
         parsed = {"batch": parsed, "writeKey": keys.pop() if len(keys) == 1 else None}
     if not isinstance(parsed, dict):
         return Refusal(0, Reason.UNKNOWN_FIELD_TYPE, 'the body is no object: send {"batch": […]}, or one message')
-    batch = parsed.get("batch")
+    batch = values.listed(parsed.get("batch"))
     if isinstance(batch, dict):
         batch = [batch]
     if isinstance(batch, list):

@@ -34,6 +34,7 @@ from activity.compat.protocol import (
 from activity.compat.tables.snowplow import FIELDS, ITEM, NOTES, ORDER, PINGS, STRUCTURED, Payload
 from activity.compat.values import (
     from_json,
+    listed,
     number,
     obj,
     screen_url,
@@ -119,8 +120,8 @@ def _read_body(request: TrackerRequest, limits: Limits) -> TrackerBatch:
         body = from_json(request.body, limits)
         if isinstance(body, Refusal):
             return refused(body, credential)
-        given = body if isinstance(body, list) or "e" in obj(body) else obj(body).get("data")
-        payloads = [given] if isinstance(given, dict) else given  # type: ignore[assignment]
+        given = body if isinstance(body, list) or "e" in obj(body) else listed(obj(body).get("data"))
+        payloads = [given] if isinstance(given, dict) else given
         if not isinstance(payloads, list):
             detail = '`data` is missing: send {"schema": …, "data": […]}'
             return refused(Refusal(0, Reason.MISSING_FIELD, detail), credential)

@@ -20,6 +20,7 @@ from activity.compat.protocol import (
 )
 from activity.compat.values import (
     from_json,
+    listed,
     named_search,
     number,
     obj,
@@ -74,6 +75,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     named = is_page(request.headers)
     if request.path != "/api/batch":
         return TrackerBatch(sent_at=None, items=[_event(0, given, named, limits)], credential=credential)
+    given = listed(given)
     if isinstance(given, dict) and "payload" in given:
         given = [given]
     if not isinstance(given, list):

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from activity import amount
+from activity.compat import times
 from activity.compat.protocol import Tracked
 from activity.event import EventType, PropValue
 from activity.incoming import LONGEST_USER, Limits, Revenue, Search
@@ -34,9 +35,8 @@ _LONGEST_ID = 128
 _LONGEST_KEY = 128
 _LONGEST_PROP = 1024
 _LONGEST_AMOUNT = 64
-# What programs send where they have no id, or no time.
+# What programs send where they have no id.
 _NOBODY = frozenset(("null", "undefined", "NaN", "[object Object]", "00000000-0000-0000-0000-000000000000"))
-_NEVER = re.compile(r"0001-01-01[T ]00:00|1970-01-01[T ]00:00:00(?:\.0+)?(?:Z|\+00|$)")
 _WHOLE = re.compile(r"\s*-?\d{1,18}(\.0*)?\s*", re.ASCII)
 _DECIMAL = re.compile(r"\s*-?\d{0,15}(\.\d{0,15})?([eE][-+]?\d{1,2})?\s*", re.ASCII)
 # Names of a visitor's address among properties, as clients and servers of sites spell them: letters and digits only.
@@ -49,15 +49,6 @@ _IP_ADDRESS = re.compile(r"(?:(?:^|[^A-Za-z])(?i:ip)|[a-z0-9]I[Pp])[ _.-]?(?i:ad
 _ENDS_IN_IP = re.compile(r"[^A-Za-z0-9][iI][pP]$|[a-z0-9]I[pP]$")  # as in `last_ip`, `loginIp`; not in `zip`
 # A member of JSON with its value, whole or cut off; of lists and objects inside others as much as hides what is inside.
 _MEMBER = re.compile(r'"([^"\\]{2,64})":(?:"(?:[^"\\]|\\.)*"?|\[[^\]]*\]?|\{[^}]*\}?|[-\d.]+)')
-_SECONDS = (631_152_000, 4_102_444_800)  # 1990 to 2100
-_MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
-_OF_NET = re.compile(r"/Date\((\d{1,15})(?:[+-]\d{4})?\)/", re.ASCII)
-_ZONE_BEHIND = re.compile(r"\[[A-Za-z_/+:0-9-]{1,40}\]$")  # as Java writes it
-_DATE = re.compile(
-    r"[A-Za-z]{3},? (?:(?P<day>\d{1,2}) )?(?P<month>[A-Za-z]{3}) (?:(?P<day_behind>\d{1,2}) )?(?P<year>\d{4}) "
-    r"(?P<time>\d\d:\d\d:\d\d)(?: ?(?:GMT|UTC)?(?P<zone>[+-]\d{4})?)?(?: \(.*)?$",
-    re.ASCII,
-)
 _MOST_JSON = 4 * _LONGEST_PROP  # of what is looked through for addresses before it is cut
 _EXACT = 2**53  # the largest number up to which every JSON reader keeps whole ones exactly
 
@@ -331,7 +322,7 @@ def since_1970(value: object) -> int | str | None:
     at = seconds(value)
     if at is None:
         return None if value is None else str(moment(value))
-    known = at if at < _SECONDS[1] * 1_000 else number(moment(value))
+    known = at if at < times.SECONDS[1] * 1_000 else number(moment(value))
     return text(value, 64) if known is None else int(known)
 
 
@@ -343,6 +334,13 @@ def object_in(value: object) -> dict[str, Any] | None:
         except (msgspec.DecodeError, RecursionError):
             return None
     return value if isinstance(value, dict) else None
+
+
+def listed(value: Any) -> Any:
+    """Return a list where one is meant: PHP writes one with gaps as an object, {"0": …, "2": …}. Else what it is."""
+    if isinstance(value, dict) and value and all(isinstance(key, str) and key.isdigit() for key in value):
+        return [*value.values()]
+    return value
 
 
 def obj(value: object) -> dict[str, Any]:
@@ -430,46 +428,12 @@ def _as_json(value: object) -> str:
 
 
 def moment(value: object) -> int | float | str | None:
-    """Return a time as `incoming.time_of` reads it: Unix seconds, micro- and nanoseconds as milliseconds, and a date as
-    HTTP and JavaScript write it as ISO 8601; None for zero, which programs send that know none. What is no time stays
-    what `enrich` refuses."""
+    """Return a time as `incoming.time_of` reads it, see `times`; None where none is known. What is no time stays what
+    `enrich` refuses."""
+    if value is None:
+        return None
     if type(value) is str:
-        if len(value) == 24 and value[10] == "T" and value[:2] == "20" and value.isascii():  # as JavaScript writes it
-            return value
-        if len(value) == 13 and value.isascii() and value.isdigit():  # milliseconds
-            return value
-        given = text(value, 64)
-        if given[:1] in ("0", "1") and (given == "0" or _NEVER.match(given)):
-            return None
-        if written := _DATE.match(given):
-            return _as_iso(written) or given
-        is_whole = given.isascii() and given.isdigit()
-        found: object = None if len(given) < 9 else int(given) if is_whole else number(given)
-        if found is None and (counted := _OF_NET.fullmatch(given)):
-            return moment(int(counted[1]))
-        if found is None:
-            given = _ZONE_BEHIND.sub("", given)
-            return f"{given[:-4]}Z" if given[-4:] == " UTC" else given
-    elif value is None:
-        return None
-    else:
-        found, given = number(value), ""
-    if not isinstance(found, int | float):
-        return given or text(value, 64)
-    if not found:
-        return None
-    if _SECONDS[0] <= found < _SECONDS[1]:
-        return round(found * 1_000)
-    for part in (1_000, 1_000_000):  # micro- and nanoseconds
-        if _SECONDS[0] <= found / part / 1_000 < _SECONDS[1]:
-            return int(found // part)
-    return given or (found if -_EXACT <= found <= _EXACT else text(value, 64))
-
-
-def _as_iso(date: re.Match[str]) -> str:
-    """Return the ISO 8601 text of `Sat, 28 Nov 2026 20:00:00 GMT` and `Sat Nov 28 2026 20:00:00 GMT+0100 (…)`."""
-    day, month = date["day"] or date["day_behind"], date["month"].lower()
-    if month not in _MONTHS:
-        return ""
-    zone = date["zone"] or "Z"
-    return f"{date['year']}-{_MONTHS.index(month) // 3 + 1:02}-{int(day):02}T{date['time']}{zone}"
+        return times.of_text(text(value, 64))
+    counted = number(value)
+    found = text(value, 64) if counted is None else times.of_number(counted)
+    return text(value, 64) if isinstance(found, int | float) and not -_EXACT <= found <= _EXACT else found

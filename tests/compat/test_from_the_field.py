@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -166,6 +167,7 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
                                     {"screen": "411x914"}),
     "half a screen": (segment.PROTOCOL, track(context={"screen": {"width": 411}}), {"screen": ""}),
     "a number as revenue": (plausible.PROTOCOL, plausibly(revenue=12), {"revenue": Revenue(12)}),
+    "one of Matomo's": (matomo.PROTOCOL, matomos(body=b'{"rec": 1, "url": "/a"}'), {"url": "/a"}),
     "one event": (snowplow.PROTOCOL, Sent(TP2, {"e": "pv", "url": "/a"}), {"url": "/a"}),
     "one as data": (snowplow.PROTOCOL, Sent(TP2, {"data": {"e": "pv", "url": "/a"}}), {"url": "/a"}),
     "title of a pixel": (snowplow.PROTOCOL, Sent("/i", b"", {}, "e=pv&url=/a&page=Gr%F6%DFe", "GET"),
@@ -258,3 +260,26 @@ def test_a_form_has_at_most_as_many_fields_as_a_query() -> None:
     many = parts(**{f"f{number}": "" for number in range(501)})
     assert isinstance(forms.form(many, DEFAULT_LIMITS), Refusal)
     assert forms.form(parts(a="1", b="x\r\n\r\ny"), DEFAULT_LIMITS) == {"a": "1", "b": "x\r\n\r\ny"}
+
+
+LISTS: dict[str, tuple[Protocol, Callable[[object], Sent], object]] = {
+    "segment": (segment.PROTOCOL, lambda sent: Sent("/v1/batch", {"batch": sent}),
+                {"type": "track", "event": "e", "userId": "u"}),
+    "posthog": (posthog.PROTOCOL, lambda sent: Sent("/batch", {"batch": sent}), {"event": "e", "distinct_id": "d"}),
+    "ga4": (ga4.PROTOCOL, lambda sent: Sent("/mp/collect", {"client_id": "c", "events": sent}), {"name": "e"}),
+    "matomo": (matomo.PROTOCOL, lambda sent: Sent("/matomo.php", {"requests": sent}), "?rec=1&url=/a"),
+    "umami": (umami.PROTOCOL, lambda sent: Sent("/api/batch", sent), umamis().body),
+    "goatcounter": (goatcounter.PROTOCOL, lambda sent: Sent("/api/v0/count", {"hits": sent}), {"path": "/a"}),
+    "snowplow": (snowplow.PROTOCOL, lambda sent: Sent(TP2, {"data": sent}), {"e": "pv", "url": "/a"}),
+    "openpanel": (openpanel.PROTOCOL, lambda sent: Sent("/track", {"type": "batch", "payload": sent}),
+                  {"type": "track", "payload": {"name": "e"}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("protocol", "sent", "event"), LISTS.values(), ids=LISTS)
+def test_a_list_may_come_as_php_writes_one_with_gaps(
+    protocol: Protocol, sent: Callable[[object], Sent], event: object
+) -> None:
+    with_gaps = reading.batch(protocol, sent({"0": event, "2": event})).items
+    assert with_gaps == reading.batch(protocol, sent([event, event])).items
+    assert [type(item) for item in with_gaps] == [Tracked, Tracked]
