@@ -200,9 +200,8 @@ class Collector:
         if not isinstance(batch, TrackerBatch) or not batch.leads_to:
             return None
         item = batch.items[0]
-        if isinstance(item, Refusal):
-            return item
-        return may_not_lead(batch.leads_to, item.site, self._terms_of(submission, item.site))
+        site = "" if isinstance(item, Refusal) else item.site
+        return may_not_lead(batch.leads_to, site, self._terms_of(submission, site))
 
     def _terms_of(self, submission: Submission, spelt: str) -> Terms | None:
         """Return the terms for events of a request whose site is spelt like this."""

@@ -6,7 +6,7 @@ import re
 from urllib.parse import unquote_plus
 
 from activity.compat.values import valid
-from activity.encodings import as_texts, named
+from activity.encodings import as_texts, named, western
 from activity.incoming import Limits
 from activity.refusal import Reason, Refusal
 
@@ -18,7 +18,7 @@ _PART = re.compile(rb'content-disposition:[^\r\n]{0,64}; ?name="([^"\r\n]{1,128}
 def parameters(query: str, limits: Limits) -> dict[str, str] | Refusal:
     """Return the parameters of a query or a form; the first counts of those that are there twice.
 
-    What is no UTF-8 is read as in addresses: by the encoding that `cs` or another parameter names, else by its look."""
+    What is no UTF-8 is read in the encoding that `cs` or another parameter names, else as Western."""
     query = query[: limits.body_bytes]
     if query.count("&") >= _MOST_PARAMETERS:
         most = _MOST_PARAMETERS
@@ -42,8 +42,9 @@ def _in_their_encoding(query: str, found: dict[str, str]) -> dict[str, str]:
         name, _, value = pair.partition("=")
         strange.setdefault(unquote_plus(name), unquote_plus(value, errors="surrogateescape"))
     codec = named([*found.items(), ("charset", found.get("cs", ""))])
-    texts = zip(strange, as_texts([*strange.values()], codec), strict=True)
-    return {name: valid(value) for name, value in texts if name in found}
+    # Nobody is asked what else than Western it could be: there are a thousand queries in a request.
+    texts = as_texts([*strange.values()], codec) if codec else map(western, strange.values())
+    return {name: valid(value) for name, value in zip(strange, texts, strict=True) if name in found}
 
 
 def form(body: bytes, limits: Limits) -> dict[str, str] | Refusal:

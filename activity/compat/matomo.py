@@ -95,7 +95,8 @@ def _read_many(body: bytes, query: Given, request: TrackerRequest, limits: Limit
     whole_body = from_json(body, limits)
     if isinstance(whole_body, Refusal):
         return refused(whole_body, _key(query, request), "bulk")
-    if isinstance(whole_body, list) or "rec" in obj(whole_body):  # without the object around them, or one alone
+    is_one = "rec" in obj(whole_body) and "requests" not in whole_body
+    if isinstance(whole_body, list) or is_one:  # without the object around them
         whole_body = {"requests": whole_body if isinstance(whole_body, list) else [whole_body]}
     whole_body = obj(whole_body)
     sent = listed(whole_body.get("requests"))

@@ -120,7 +120,8 @@ def _read_body(request: TrackerRequest, limits: Limits) -> TrackerBatch:
         body = from_json(request.body, limits)
         if isinstance(body, Refusal):
             return refused(body, credential)
-        given = body if isinstance(body, list) or "e" in obj(body) else listed(obj(body).get("data"))
+        given = listed(obj(body).get("data"))
+        given = body if given is None and (isinstance(body, list) or "e" in obj(body)) else given
         payloads = [given] if isinstance(given, dict) else given
         if not isinstance(payloads, list):
             detail = '`data` is missing: send {"schema": …, "data": […]}'
@@ -147,6 +148,8 @@ def _read_click(request: TrackerRequest, limits: Limits) -> TrackerBatch:
         return refused(click, key_in(request.headers))
     payload, target = click
     batch = _batch([payload], request, limits, _LEADS_TO + target)
+    if isinstance(batch.items[0], Refusal):
+        return replace(batch, form="")
     return replace(batch, leads_to=target)
 
 

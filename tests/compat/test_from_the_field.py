@@ -167,6 +167,8 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
                                     {"screen": "411x914"}),
     "half a screen": (segment.PROTOCOL, track(context={"screen": {"width": 411}}), {"screen": ""}),
     "a number as revenue": (plausible.PROTOCOL, plausibly(revenue=12), {"revenue": Revenue(12)}),
+    "many of Matomo's, and rec": (matomo.PROTOCOL, matomos(body=b'{"rec": 1, "requests": ["?rec=1&url=/a"]}'),
+                                 {"url": "/a"}),
     "one of Matomo's": (matomo.PROTOCOL, matomos(body=b'{"rec": 1, "url": "/a"}'), {"url": "/a"}),
     "one event": (snowplow.PROTOCOL, Sent(TP2, {"e": "pv", "url": "/a"}), {"url": "/a"}),
     "one as data": (snowplow.PROTOCOL, Sent(TP2, {"data": {"e": "pv", "url": "/a"}}), {"url": "/a"}),

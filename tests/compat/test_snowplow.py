@@ -278,6 +278,8 @@ def test_a_link_counts_a_click_and_leads_on() -> None:
         assert (answer.status, answer.headers) == (302, ((b"location", batch.leads_to.encode()),))
     (own,) = link("https://example.com/", e="se", se_ac="open").items
     assert isinstance(own, Tracked) and own.name == "open"
+    broken = link("https://example.com/", e="zz")
+    assert (isinstance(broken.items[0], Refusal), broken.leads_to, broken.form) == (True, "", "")
     for wrong in ("", "/a", "javascript:alert(1)", "https://a@b.example/", "https://a.example\\@b.example/",
                   "https://a.example/\r\nX: 1", "http://[a"):  # fmt: skip
         batch = link(wrong)
