@@ -11,9 +11,13 @@ _SIGNS = {
     "₦": "NGN", "ZŁ": "PLN", "KČ": "CZK", "R$": "BRL", "US$": "USD",
 }  # fmt: skip
 _BESIDE = r"(US\$|R\$|[A-Za-z]{3}|zł|Kč|[$€£¥₹₽₺₴₪₫₩₦])?"
-_AMOUNT = re.compile(
-    _BESIDE + r"\s*(-?[0-9]{1,3}(?:[0-9]*|(?:[.,'’\s][0-9]{3})+)(?:[.,][0-9]{1,4})?)\s*" + _BESIDE, re.IGNORECASE
+_DIGITS = (  # with thousands parted, also as in India
+    r"\s*(-?[0-9]{1,3}(?:[0-9]*|(?:[.,'’\s][0-9]{3})+|(?:,[0-9]{2})+,[0-9]{3})(?:[.,][0-9]{1,4})?)\s*"
 )
+_LETTERS = str.maketrans("−٠١٢٣٤٥٦٧٨٩٫٬", "-0123456789.,")
+_NO_CENTS = re.compile(r"(?<=[0-9])[.,][-–—]+(?=\D|$)")
+_MINUS_AND_SIGN = re.compile(r"^-\s*([^0-9\s.,-]{1,3}\s*)([0-9])")
+_AMOUNT = re.compile(_BESIDE + _DIGITS + _BESIDE, re.IGNORECASE)
 _BY_THOUSANDS = re.compile(r"-?[1-9][0-9]{0,2}(?:,[0-9]{3})+")
 _GAP = re.compile(r"['’\s]")
 
@@ -22,7 +26,7 @@ def read(given: object, currency: str = "") -> tuple[str, str] | None:
     """Return an amount in digits, at most four after the point, and its currency in three letters or "".
 
     `given` is a number or a text, which may have a currency beside it. None if it is no amount."""
-    text, currency = str(given).strip().replace("−", "-"), currency.strip().upper()
+    text, currency = _plain(str(given)), currency.strip().upper()
     if written := _AMOUNT.fullmatch(text):
         before, digits, behind = written.groups()
         text = _with_a_point(digits)
@@ -35,6 +39,15 @@ def read(given: object, currency: str = "") -> tuple[str, str] | None:
         return None
     currency = _SIGNS.get(currency, currency)
     return f"{amount:f}".rstrip("0").rstrip("."), currency if len(currency) == 3 and currency.isascii() else ""
+
+
+def _plain(text: str) -> str:
+    """An amount in digits of our own, with a minus before them, and without what stands for no cents (`12,-`)."""
+    text = text.strip().translate(_LETTERS)
+    if text.startswith("(") and text.endswith(")"):  # as bookkeepers write what is owed
+        text = f"-{text[1:-1].strip()}"
+    text = _NO_CENTS.sub("", text)
+    return _MINUS_AND_SIGN.sub(r"\1-\2", text)
 
 
 def _with_a_point(digits: str) -> str:

@@ -51,7 +51,7 @@ def payloads(request: TrackerRequest, limits: Limits) -> list[Any] | Refusal:
 
 def click(query: Mapping[str, str]) -> tuple[dict[str, str], str] | Refusal:
     """Return the payload of a link that leads on, and where to: an address that may stand in a header."""
-    target = query.get("u", "")
+    target = query.get("u", "").strip()
     try:
         parts = urlsplit(target)
         is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
