@@ -9,13 +9,14 @@ a half-filled event, and the rest is filled into a copy of it in a few microseco
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from functools import lru_cache
 
 import msgspec
 from msgspec.structs import replace
 
+from activity import amount
 from activity import url as search
 from activity.attribution import origin, original_host, referrer_host
 from activity.compat.protocol import Tracked
@@ -25,7 +26,7 @@ from activity.geo import NOWHERE, Place
 from activity.incoming import Incoming, Revenue, time_of
 from activity.refusal import Reason, Refusal
 from activity.sources import VERSION as SOURCES_VERSION
-from activity.url import in_letters, parameters, without_session_ids, without_www
+from activity.url import host_of, in_letters, parameters, without_session_ids, without_www
 from activity.url import parse as parse_address
 from activity.user_agent import Agent, data_version
 
@@ -36,14 +37,6 @@ EARLIEST, LATEST = 631_152_000_000, 4_102_444_800_000  # 1990 and 2100: what a t
 LONGEST_ENGAGEMENT = DAY
 _JANUARY_1970 = 631_152_000  # ms since 1970: as much as the seconds that `time_of` knows as such
 
-# An amount as a page shows it: with a currency before or behind it.
-_AMOUNT = re.compile(
-    r"(?:([A-Za-z]{3})|[$€£¥₹])?\s*(-?[0-9]{1,3}(?:[0-9]*|(?:[.,'’\s][0-9]{3})+)(?:[.,][0-9]{1,4})?)"
-    r"\s*(?:([A-Za-z]{3})|[$€£¥₹])?"
-)
-_BY_THOUSANDS = re.compile(r"-?[1-9][0-9]{0,2}(?:,[0-9]{3})+")
-_GAP_IN_AMOUNT = re.compile(r"['’\s]")
-
 _PAGEVIEW = EventType.PAGEVIEW  # reading a member of an enumeration is a call
 _PASSIVE = frozenset((EventType.ENGAGEMENT, EventType.WEB_VITAL, EventType.IDENTIFY))
 _encode = msgspec.json.Encoder().encode
@@ -52,7 +45,9 @@ _CACHED = 512  # characters of address and referrer together, to bound the memor
 _VISITOR_NEEDS_KEY = (
     "`visitor` is only taken with the site's secret key: send `Authorization: Bearer KEY`, or leave it out"
 )
+_NO_PAGE = re.compile(r"(?:about|blob|data|javascript):|(?:null|undefined|none)$", re.IGNORECASE)
 _OF_APP = re.compile(r"(?!https?:)[a-z][a-z0-9+.-]*://[^/?#]*(.*)", re.IGNORECASE | re.DOTALL)
+_END_OF_AUTHORITY = re.compile(r"[/?#]|$")
 _WHOLE_URL = 'is no address of a page: send it whole, such as "https://example.com/pricing"'
 _NO_TERM = (
     'the search has no term: send "search": {"term": "…"}, or an address with one of the site\'s search parameters'
@@ -172,7 +167,7 @@ def enrich(
     if type(incoming) is Tracked:
         client, ago_ms = incoming.client, incoming.ago_ms
         if page is None:
-            page = _tracked_page(site, incoming)
+            page = _tracked_page(site, incoming, pages)
         if incoming.told_as and page is not None:
             incoming = _told_by_page(incoming, page.term)
     if page is None:
@@ -252,7 +247,7 @@ def enriched_by(place_source: str = "", *, named: bool = False) -> str:
     return f"{data_version()} sources={SOURCES_VERSION}{place}{' visitor=named' if named else ''}"
 
 
-def _tracked_page(site: SiteRules, incoming: Incoming) -> _Page | None:
+def _tracked_page(site: SiteRules, incoming: Incoming, pages: Callable[..., _Page | None]) -> _Page | None:
     """The page of a tracker's event that names its path only, or none, as what happens on a server has none.
 
     An app has addresses with a scheme of its own, `app://localhost/settings`: what counts of them is the path."""
@@ -260,12 +255,22 @@ def _tracked_page(site: SiteRules, incoming: Incoming) -> _Page | None:
     if of_app := _OF_APP.fullmatch(url):
         path = of_app[1]
         url = path if path.startswith("/") else f"/{path}"
+    if (url[:1] != "/" or url[:2] == "//") and (whole := _of_own_host(site, url)):
+        return pages(site, whole, incoming.referrer)
     if url.startswith("/"):
-        return _page(site, f"https://{site.domain}{url}", incoming.referrer)
-    if incoming.url or incoming.type is _PAGEVIEW:
+        return pages(site, f"https://{site.domain}{url}", incoming.referrer)
+    if (url and not _NO_PAGE.match(url)) or incoming.type is _PAGEVIEW:
         return None
     template = Event(v=1, id="", site=site.domain, type=incoming.type, visitor="", occurred_at=0, received_at=0)
     return _Page(template, "")
+
+
+def _of_own_host(site: SiteRules, url: str) -> str:
+    """The whole address for one without its scheme, `example.com/a` or `//example.com/a`; "" if no host of the site
+    begins it."""
+    rest = url.removeprefix("//")
+    authority = rest[: _END_OF_AUTHORITY.search(rest).start()]  # type: ignore[union-attr]
+    return f"https://{rest}" if "." in authority and site.owns(host_of(authority)) else ""
 
 
 def _told_by_page(incoming: Tracked, in_url: str) -> Tracked:
@@ -288,32 +293,8 @@ def _lasting(incoming: Incoming) -> Incoming:
 
 def _revenue(given: Revenue) -> dict[str, str]:
     """The amount in digits, at most four after the point, and the currency; neither if it is no amount."""
-    text, currency = str(given.amount).strip(), given.currency.strip().upper()
-    if written := _AMOUNT.fullmatch(text):
-        before, digits, behind = written.groups()
-        text = _with_a_point(digits)
-        currency = currency or (before or behind or "").upper()
-    try:
-        amount = Decimal(text).quantize(Decimal("0.0001"), ROUND_HALF_EVEN)
-    except InvalidOperation:
-        return {}
-    if not amount.is_finite():
-        return {}
-    digits = f"{amount:f}".rstrip("0").rstrip(".")
-    return {"revenue": digits, "currency": currency if len(currency) == 3 and currency.isascii() else ""}
-
-
-def _with_a_point(digits: str) -> str:
-    """An amount as shops write it, `1,234.50` or `1.234,50` or `12,50`, with a point and nothing between thousands.
-
-    The last sign parts the cents, unless it is there twice, or is a comma that can part thousands."""
-    digits = _GAP_IN_AMOUNT.sub("", digits)
-    last = max(digits.rfind("."), digits.rfind(","))
-    sign = digits[last] if last >= 0 else ""
-    if sign and (digits.count(sign) > 1 or _BY_THOUSANDS.fullmatch(digits)):
-        last, sign = len(digits), ""
-    whole = digits[:last] if sign else digits
-    return whole.replace(",", "").replace(".", "") + (f".{digits[last + 1 :]}" if sign else "")
+    found = amount.read(given.amount, given.currency)
+    return {} if found is None else {"revenue": found[0], "currency": found[1]}
 
 
 def _sent_again(incoming: Incoming) -> Incoming:

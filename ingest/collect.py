@@ -24,10 +24,10 @@ from ingest import trackers
 from ingest.client import LookUp, Proxies, Visitors
 from ingest.dead_letters import KEPT_BYTES, NOT_UNDERSTOOD, DeadLetters, Sent, host_of, mask, site_in
 from ingest.entry import Entry
-from ingest.http import Request, Response, as_utf8, is_packed, unpack
+from ingest.http import Request, Response, as_utf8, plain
 from ingest.limiter import Limiter, Room, sender
 from ingest.sites import Sites
-from ingest.terms import SiteTerms, Terms, unknown_site
+from ingest.terms import SiteTerms, Terms, may_not_lead, unknown_site
 
 _PAGE_BYTES = 2_048  # of a `Referer`, in a dead letter
 
@@ -102,12 +102,9 @@ class Collector:
 
     def read(self, request: Request) -> Submission:
         """Parse a `POST /collect`. A body that cannot be read becomes a refusal in the submission."""
-        body = request.body
-        if is_packed(body):
-            unpacked = unpack(body, self._options.max_body)
-            if isinstance(unpacked, Refusal):
-                return self._submission(request, beacon.Batch(None, [unpacked]), "footfall", body)
-            body = unpacked
+        body = plain(request.body, request.headers, self._options.max_body)
+        if isinstance(body, Refusal):
+            return self._submission(request, beacon.Batch(None, [body]), "footfall", request.body)
         body = as_utf8(body, request.headers)
         batch = beacon.parse(body, limits=self._options.limits)
         return self._submission(request, batch, "footfall", body)
@@ -121,12 +118,12 @@ class Collector:
     def read_tracker(self, found: trackers.Found, request: Request) -> Submission | Response:
         """Parse a request of another tracker's client; return the answer instead if it needs no events."""
         protocol, body = found.protocol, request.body
-        unpacked = unpack(body, self._options.max_body) if is_packed(body) else body
+        unpacked = plain(body, request.headers, self._options.max_body)
         if isinstance(unpacked, Refusal):
             batch: TrackerBatch | Answer = TrackerBatch(None, [unpacked])
         else:
-            batch = trackers.read(found, request, unpacked, self._options.limits)
-            body = unpacked
+            body = as_utf8(unpacked, request.headers)
+            batch = trackers.read(found, request, body, self._options.limits)
         if isinstance(batch, Answer):
             return trackers.response(batch, trackers.cors(dict(request.headers).get(b"origin")))
         received, query = (body, request.query.decode("latin-1")) if body else (request.query, None)
@@ -134,7 +131,7 @@ class Collector:
             received, query = batch.plain, query or ""
         received = trackers.without_secret(received, batch.credential)
         submission = self._submission(request, batch, protocol.name, received)
-        submission.tracker = trackers.Tracker(protocol, batch.form)
+        submission.tracker = trackers.Tracker(protocol, batch.form, bool(batch.leads_to))
         submission.query = query
         return submission
 
@@ -172,7 +169,10 @@ class Collector:
             origin=submission.headers.get(b"origin"),
         )
         items = submission.batch.items
-        if submission.opted_out:
+        if (refusal := self._leads_astray(submission)) is not None:
+            collected.refused.append(refusal)
+            collected.tracker = submission.tracker and trackers.Tracker(submission.tracker.protocol)
+        elif submission.opted_out:
             detail = "the visitor's browser asks not to be counted (Sec-GPC or DNT): nothing is stored"
             collected.refused += [Refusal(index, Reason.OPTED_OUT, detail) for index in range(len(items))]
         else:
@@ -193,6 +193,15 @@ class Collector:
             return self._terms.domain(item.site)
         terms = self._terms_of(submission, item.site)
         return terms.domain if terms else ""
+
+    def _leads_astray(self, submission: Submission) -> Refusal | None:
+        """Return the refusal of a link that would lead where its site does not let it."""
+        batch = submission.batch
+        if not isinstance(batch, TrackerBatch) or not batch.leads_to:
+            return None
+        item = batch.items[0]
+        site = "" if isinstance(item, Refusal) else item.site
+        return may_not_lead(batch.leads_to, site, self._terms_of(submission, site))
 
     def _terms_of(self, submission: Submission, spelt: str) -> Terms | None:
         """Return the terms for events of a request whose site is spelt like this."""
@@ -231,7 +240,7 @@ class Collector:
                 given = room.for_unknown_site(self._terms.limits_of_unknown_sites())
                 refused.append(unknown_site(index, item.site) if given else room.refusal(index))
                 continue
-            domain, rules, limits, trusted, problem = terms
+            domain, rules, limits, trusted, _, problem = terms
             if not trusted and limits is not None and not room.for_site(item.site, limits):
                 refused.append(room.refusal(index))
                 continue

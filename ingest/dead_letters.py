@@ -28,7 +28,7 @@ from activity.geo import NOWHERE, Place
 from activity.refusal import COUNTED_ONLY, DeadLetter, Reason, letter_id
 from activity.user_agent import Agent
 from ingest.entry import Entry
-from ingest.http import is_packed, is_utf8
+from ingest.http import ZSTD, is_packed, is_utf8
 
 KEPT_BYTES = 16_384  # of one request: a longer one is cut, and `length` gives its full length
 DEAD_LETTERS_AN_HOUR = 1_000  # for a site, in each process
@@ -179,7 +179,7 @@ def _opened(letter: DeadLetter, received: bytes, encoding: bytes) -> tuple[DeadL
         kept = _unpacked(received)
         if not kept:  # it only begins like that
             return letter, received
-    elif encoding.strip().lower() in _PLAIN or is_utf8(received):
+    elif not received.startswith(ZSTD) and (encoding.strip().lower() in _PLAIN or is_utf8(received)):
         return letter, received
     else:
         kept = b""

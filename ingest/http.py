@@ -37,6 +37,8 @@ _CHECK_EVERY = 1.0  # seconds between two looks at the deadlines
 _DISCARD_AT_MOST = 64 << 20  # bytes read and dropped of a body that is too large, so that its sender reads the answer
 _CLOSE = (b"connection", b"close")
 _PACKED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+ZSTD = b"\x28\xb5\x2f\xfd"
+_WINDOW = 8 << 20  # bytes that unpacking zstd may hold
 _MEMBERS = 16  # of gzip, one behind the other, in a body at most
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _CHARSET = re.compile(
@@ -100,16 +102,59 @@ def unpack(body: bytes, limit: int) -> bytes | Refusal:
     except zlib.error as error:
         return Refusal(0, Reason.MALFORMED, f"the body begins like gzip and is not ({error}): send it again, or plain")
     if len(unpacked) > limit:
-        return Refusal(
-            0, Reason.TOO_LARGE, f"decompressed, a request may have {limit} bytes: send fewer events in each"
-        )
+        return _too_large_unpacked(limit)
     if not unpacker.eof:
         return Refusal(0, Reason.MALFORMED, "the gzip body ends too early: send it again whole")
     return unpacked
 
 
+def plain(body: bytes, headers: Headers, limit: int) -> bytes | Refusal:
+    """Return a body unpacked, at most `limit` + 1 bytes, or why it cannot be.
+
+    gzip, zlib and zstd are known by their first bytes; deflate without a head by what the headers say."""
+    if is_packed(body):
+        unpacked = unpack(body, limit)
+        return unpack(unpacked, limit) if isinstance(unpacked, bytes) and is_packed(unpacked) else unpacked
+    if not body or body[:1] in (b"{", b"["):
+        return body
+    if body.startswith(ZSTD):
+        return _of_zstd(body, limit)
+    packing = next((value.strip().lower() for name, value in headers if name == b"content-encoding"), b"")
+    if packing == b"br":
+        detail = "the body is packed with Brotli: pack it with gzip or zstd, or send it plain"
+        return Refusal(0, Reason.MALFORMED, detail)
+    if packing == b"deflate":
+        with contextlib.suppress(zlib.error):
+            unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+            found = unpacker.decompress(body, limit + 1)
+            if unpacker.eof or len(found) > limit:
+                return found if len(found) <= limit else _too_large_unpacked(limit)
+    return body
+
+
+def _of_zstd(body: bytes, limit: int) -> bytes | Refusal:
+    try:
+        import zstandard
+    except ImportError:  # a function is packaged without it
+        return Refusal(0, Reason.MALFORMED, "the body is packed with zstd: pack it with gzip, or send it plain")
+    unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+    try:
+        with unpacker.stream_reader(body) as reader:
+            unpacked: bytes = reader.read(limit + 1)
+    except zstandard.ZstdError as error:
+        return Refusal(0, Reason.MALFORMED, f"the body begins like zstd and is not ({error}): send it again, or plain")
+    return unpacked if len(unpacked) <= limit else _too_large_unpacked(limit)
+
+
+def _too_large_unpacked(limit: int) -> Refusal:
+    detail = f"decompressed, a request may have {limit} bytes: send fewer events in each"
+    return Refusal(0, Reason.TOO_LARGE, detail)
+
+
 def as_utf8(body: bytes, headers: Headers) -> bytes:
     """Return a body in UTF-8: one of another charset, which its type names or a mark at its begin tells, decoded."""
+    if not body or (body[:1] in (b"{", b"[") and body.isascii() and b"\0" not in body[:2]):  # as most are
+        return body
     charset = next((encoding for mark, encoding in _WIDE.items() if body.startswith(mark)), "")
     if not charset and (not body.isascii() or b"\0" in body[:2]):
         kind = next((value for name, value in headers if name == b"content-type"), b"")

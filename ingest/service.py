@@ -354,6 +354,8 @@ def _to_send_again(collected: Collected) -> bool:
 
     It cannot send a part of it; so not if events were taken that would not be recognised, and not if there are too many
     for the limits at any time."""
+    if collected.tracker is not None and collected.tracker.leads_on:
+        return False
     events = collected.entries[: len(collected.owners)]
     again = bool(collected.retry_after) and collected.fits
     return again and all(entry.memory_key is not None for entry in events)

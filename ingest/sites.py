@@ -7,6 +7,7 @@
     search_parameters = ["q", "query"]
     origins = ["https://example.com"]
     limits = { address = "50000/minute" }   # or false; limits not given are those of all sites
+    redirects = ["https://www.example.com"]   # where links that count a click may lead
     retention_days = 400   # whole UTC days beside the one that runs; what is older is removed. Unset: kept for ever
 
 Only `domain` is required. The file may begin with `limits = false`, or with the limits of all sites (see `limiter`):
@@ -77,6 +78,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     limits: Limits | bool = True
     retention_days: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_RETENTION)] | None = None
     ids: tuple[str, ...] = ()  # by which trackers of others name the site: website ids, measurement ids, public keys
+    redirects: tuple[str, ...] = ()  # origins to which links that count a click may lead
     write_keys: tuple[Annotated[str, msgspec.Meta(min_length=16)], ...] = ()  # secret keys of trackers on servers
 
     @property
@@ -120,8 +122,8 @@ def parse_file(text: str, source: str) -> SitesFile:
     except msgspec.ValidationError as error:
         raise SitesError(
             f"{source}: {error}; an entry is [[site]] with domain, and if wanted key, timezone, "
-            "search_parameters, origins, limits, ids, write_keys (of 16 characters or more) and retention_days "
-            "(a whole number of days, 1 or more)"
+            "search_parameters, origins, redirects, limits, ids, write_keys (of 16 characters or more) and "
+            "retention_days (a whole number of days, 1 or more)"
         ) from error
     problems: list[str] = []
     sites: dict[str, Site] = {}
@@ -160,7 +162,7 @@ def _shared_ids(sites: dict[str, Site]) -> Iterator[str]:
 def _problems(site: Site) -> Iterator[str]:
     if not is_domain(site.domain):
         yield f"{site.domain!r} is not a domain; write it in lower case without https:// and path, like example.com"
-    for origin in site.origins:
+    for origin in (*site.origins, *site.redirects):
         if not re.fullmatch(r"https?://[^/\s]+", origin):
             yield f"origin {origin!r} of {site.domain} is not one; write it like https://www.example.com"
 
@@ -210,7 +212,9 @@ class Sites:
         specific = f"{protocol}:{name}"
         self._refresh(specific in self._ids or name in self._ids)
         domain = self._ids.get(specific) or self._ids.get(name) or name
-        return self.get(domain) or self.get(domain.lower().removeprefix("www."))
+        found = self.get(domain) or self.get(domain.lower().removeprefix("www."))
+        tidy = name.strip().lower()  # UUIDs come in capitals, too
+        return self.named(protocol, tidy) if found is None and tidy != name else found
 
     def with_key(self, key: str) -> tuple[str, ...]:
         """Return the domains whose secret the key is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from activity.enrich import SiteRules
 from activity.refusal import Reason, Refusal
@@ -18,6 +19,7 @@ class Terms(NamedTuple):
     rules: SiteRules
     limits: Rules | None
     trusted: bool  # the sender has the site's key
+    redirects: tuple[str, ...]  # origins to which its links may lead
     problem: tuple[Reason, str] | None  # why its events are refused, once they are within the limits
 
 
@@ -103,9 +105,22 @@ class SiteTerms:
         overall = self._sites.limits
         if entry is None or entry.site is not site or entry.overall is not overall:
             limits = self._limiter.rules(site.domain, site.limits, overall)
-            entry = _SiteEntry(site, overall, Terms(site.domain, site.rules(), limits, trusted=False, problem=None))
+            terms = Terms(site.domain, site.rules(), limits, trusted=False, redirects=site.redirects, problem=None)
+            entry = _SiteEntry(site, overall, terms)
             self._rules[site.domain] = entry
         return entry
+
+
+def may_not_lead(target: str, spelt: str, terms: Terms | None) -> Refusal | None:
+    """Return the refusal of a link whose site does not let it lead to `target`, an address; None if it does."""
+    if terms is None:
+        return unknown_site(0, spelt)
+    parts = urlsplit(target)
+    origin = f"{parts.scheme}://{parts.netloc.lower()}"
+    if origin in terms.redirects:
+        return None
+    detail = f"links of {terms.domain} may not redirect to {origin[:100]}: add it to `redirects` in the sites file"
+    return Refusal(0, Reason.NOT_ALLOWED, detail)
 
 
 def unknown_site(index: int, domain: str) -> Refusal:

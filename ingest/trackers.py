@@ -11,7 +11,7 @@ from activity.compat.protocol import Answer, Outcome, Protocol, TrackerBatch, Tr
 from activity.compat.registry import PREFIX, find
 from activity.incoming import Limits
 from activity.refusal import Refusal
-from ingest.http import Headers, Request, Response
+from ingest.http import Headers, Request, Response, is_utf8
 
 _SHORTEST_SECRET = 8  # characters; what is shorter is an id, and could stand in the bytes by chance
 _PLAIN = re.compile(r"[\w.-]+", re.ASCII)
@@ -24,6 +24,7 @@ class Tracker(NamedTuple):
 
     protocol: Protocol
     form: str = ""
+    leads_on: bool = False  # a link that counts a click, and whose answer leads to its end
 
     def answer(self, accepted: int, duplicates: int, refused: list[Refusal], headers: Headers) -> Response:
         """Return the answer that the protocol's clients know. `headers` are those that every answer has."""
@@ -54,7 +55,7 @@ def route_of_letter(path: str, protocol: str) -> Found | None:
 
 def read(found: Found, request: Request, body: bytes, limits: Limits) -> TrackerBatch | Answer:
     """Read the events of a request. `body` is unpacked."""
-    query = request.query.decode("latin-1")
+    query = request.query.decode("utf-8" if request.query.isascii() or is_utf8(request.query) else "latin-1")
     return found.protocol.read(
         TrackerRequest(request.method, found.path, query, dict(request.headers), body), limits
     )

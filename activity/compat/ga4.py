@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from activity.compat import values
+from activity.compat import forms, times, values
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -53,7 +53,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 
 def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
-    query = values.parameters(request.query, limits)
+    query = forms.parameters(request.query, limits)
     if isinstance(query, Refusal):
         return refused(query)
     if request.path == _BROWSER:
@@ -72,7 +72,7 @@ def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
 
 
 def _sent(content: dict[str, Any], site: str, limits: Limits) -> list[Incoming | Refusal]:
-    events = content.get("events")
+    events = values.listed(content.get("events"))
     events = [events] if isinstance(events, dict) else events
     if not isinstance(events, list) or not events:
         return [Refusal(0, Reason.MISSING_FIELD, '`events` is missing: send a list of {"name": …, "params": {…}}')]
@@ -116,7 +116,7 @@ def _event(index: int, event: object, at: object, shared: Mapping[str, Any], lim
     name = values.text(event.get("name"), 128)
     if not name:
         return Refusal(index, Reason.MISSING_FIELD, '`name` is missing: give the event its name, such as "sign_up"')
-    params = values.obj(event.get("params"))
+    params = _params(event.get("params"))
     own = event.get("timestamp_micros") or params.get("timestamp_micros")
     given = dict(shared)
     given["user"] = given["user"] or params.get("user_id")
@@ -149,8 +149,11 @@ def _tracked(
             kind = EventType.CUSTOM
         elif name == "view_search_results":
             told_as = name  # the page view, whose address may have the term, is the search then
+    elif name == "page_view" and not url:
+        url = values.screen_url(params["page_title"]) if params.get("page_title") else ""
     elif name == "screen_view" and not url:
-        url = values.screen_url(params.get("screen_name") or params.get("firebase_screen"))
+        name_of_screen = (params.get(name) for name in ("screen_name", "firebase_screen", "firebase_screen_class"))
+        url = values.screen_url(next(filter(None, name_of_screen), None))
     elif name == "click" and str(params.get("outbound", True)).lower() == "true" and params.get("link_url"):
         kind = EventType.OUTBOUND
     elif name in _VITALS and "metric_value" in props:
@@ -199,7 +202,7 @@ def _hits(request: TrackerRequest, query: Mapping[str, str], limits: Limits) -> 
     query = {name: values.text(value) for name, value in query.items()}
     shared, traits = _told(query)
     for index, line in enumerate(lines):
-        own = values.parameters(line, limits) if line else {}
+        own = forms.parameters(line, limits) if line else {}
         if isinstance(own, Refusal):
             items.append(Refusal(index, own.reason, own.detail))
             continue
@@ -254,9 +257,21 @@ def _number(value: str) -> object:
 
 
 def _millis(micros: object) -> object:
-    """Return Unix milliseconds; what is no number of microseconds stays as it is, for `enrich` to refuse."""
-    found = values.whole(micros)
-    return micros if found is None else found // 1_000
+    """Return Unix milliseconds for microseconds, and for what clients send by mistake: seconds or milliseconds. What is
+    no number stays as it is, for `enrich` to refuse."""
+    found = values.whole(micros) or values.number(micros)
+    if found is None:
+        return micros
+    known = times.of_number(found)
+    is_one = known is not None and times.SECONDS[0] <= known / 1_000 < times.SECONDS[1]
+    return known if is_one else int(found // 1_000)
+
+
+def _params(given: object) -> dict[str, Any]:
+    """Return the parameters of an event, which some write as a list of {"key": …, "value": …}."""
+    if not isinstance(given, list):
+        return values.obj(given)
+    return {values.text(each["key"], 128): each.get("value") for each in map(values.obj, given) if each.get("key")}
 
 
 def _validated(batch: TrackerBatch, content: object) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from activity.compat.forms import form, parameters
 from activity.compat.parts import GIF, NOT_RIGHT, bearer, header, is_true, missing, password
 from activity.compat.protocol import (
     Answer,
@@ -18,7 +19,7 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.values import from_json, parameters, text, too_many, tracked, whole
+from activity.compat.values import from_json, listed, number, text, too_many, tracked, whole
 from activity.event import EventType
 from activity.incoming import Incoming, Limits
 from activity.refusal import Reason, Refusal
@@ -35,8 +36,9 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         return _hits(request, limits)
     if b"prefetch" in request.headers.get(b"sec-purpose", request.headers.get(b"purpose", b"")).lower():
         return Answer(200, GIF, b"image/gif")  # nobody has seen the page yet
-    query = request.query.encode("latin-1", "replace").decode("utf-8", "replace")
-    given = parameters(query, limits)
+    given = parameters(request.query, limits)
+    if not isinstance(given, Refusal) and not given.get("p") and request.body:
+        given = form(request.body, limits)
     if isinstance(given, Refusal):
         return refused(given)
     site = request.path.removeprefix("/count").strip("/") or _host(request)
@@ -50,7 +52,7 @@ def _hits(request: TrackerRequest, limits: Limits) -> TrackerBatch:
     given = from_json(request.body, limits)
     if isinstance(given, Refusal):
         return refused(given, credential, _HITS)
-    hits = given.get("hits") if isinstance(given, dict) else None
+    hits = listed(given.get("hits") if isinstance(given, dict) else given)
     if not isinstance(hits, list) or not hits:
         return refused(Refusal(0, Reason.MALFORMED, _NO_HITS), credential, _HITS)
     if len(hits) > limits.events:
@@ -81,7 +83,8 @@ def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refu
         kind, url = EventType.CUSTOM, ""
         more["name"] = path
     else:
-        kind, url = EventType.PAGEVIEW, path if path.startswith("/") else f"/{path}"
+        is_whole = path.startswith(("/", "https://", "http://"))
+        kind, url = EventType.PAGEVIEW, path if is_whole else f"/{path}"
         query = text(hit.get("query")).lstrip("?")
         if query and "?" not in url:
             url = f"{url}?{query}"
@@ -104,7 +107,8 @@ def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refu
 def _screen(size: object) -> str:
     """Return a size "1920,1080,1" as 1920x1080."""
     parts = [text(part, 8) for part in size] if isinstance(size, list) else text(size, 32).split(",")
-    return f"{parts[0]}x{parts[1]}" if len(parts) >= 2 and parts[0] and parts[1] else ""
+    sides = [int(side) for part in parts[:2] if (side := number(part)) is not None]
+    return f"{sides[0]}x{sides[1]}" if len(sides) == 2 else ""
 
 
 def answer(outcome: Outcome) -> Answer:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from activity.compat.forms import form as fields_of
+from activity.compat.forms import parameters
 from activity.compat.parts import GIF, key_in
 from activity.compat.protocol import (
     Answer,
@@ -26,12 +28,12 @@ from activity.compat.protocol import (
 from activity.compat.tables.matomo import CONTENT, EVENT, FIELDS, NOTES, ORDER, OWN, PRODUCT
 from activity.compat.values import (
     from_json,
+    listed,
     number,
     obj,
-    parameters,
     screen_url,
     search_of,
-    seconds,
+    since_1970,
     text,
     too_many,
     tracked,
@@ -47,6 +49,8 @@ _DIMENSION = re.compile(r"dimension\d{1,4}", re.ASCII)
 _ABOUT = b"Events of Matomo's tracking API are taken here.\n"
 _LONGEST_AGO = 20 * 365 * 86_400  # seconds
 _OF_PLUGINS = frozenset(("ma_id", "fa_vid", "fa_pv", "hsr_vid", "cra"))  # films, forms, heat maps, crashes
+# Below a folder, too, as most have it.
+_PATHS = tuple(f"{folder}/{name}.php" for folder in ("", "/matomo", "/piwik") for name in ("matomo", "piwik"))
 _NOT_FOUND = "404/URL"  # how Matomo has the title of a missing page begin
 
 Given = dict[str, Any]
@@ -68,14 +72,16 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         return refused(given)
     if request.path.startswith("/js") and not given and not request.body:
         return Answer(404, b"matomo.js is not served here: load it from where it is.\n", b"text/plain")
-    body = request.body.lstrip()
+    body = request.body.removeprefix(b"\xef\xbb\xbf").lstrip()
     if body[:1] in (b"{", b"["):
         return _read_many(body, given, request, limits)
     if body:
-        form = parameters(request.body.decode("utf-8", "replace"), limits)
+        form = fields_of(body, limits)
         if isinstance(form, Refusal):
             return refused(form, _key(given, request))
         given = {**form, **given}
+        if form.get("requests", "")[:1] == "[" and "rec" not in given:
+            return _read_many(form["requests"].encode("utf-8", "replace"), given, request, limits)
     if not given:
         if request.method == "GET":
             return Answer(200, _ABOUT, b"text/plain")
@@ -89,8 +95,11 @@ def _read_many(body: bytes, query: Given, request: TrackerRequest, limits: Limit
     whole_body = from_json(body, limits)
     if isinstance(whole_body, Refusal):
         return refused(whole_body, _key(query, request), "bulk")
+    is_one = "rec" in obj(whole_body) and "requests" not in whole_body
+    if isinstance(whole_body, list) or is_one:  # without the object around them
+        whole_body = {"requests": whole_body if isinstance(whole_body, list) else [whole_body]}
     whole_body = obj(whole_body)
-    sent = whole_body.get("requests")
+    sent = listed(whole_body.get("requests"))
     credential = _key({**query, **whole_body}, request)
     if not isinstance(sent, list):
         detail = '`requests` is missing: send {"requests": ["?idsite=…&rec=1&url=…"]}'
@@ -190,11 +199,10 @@ def _id(given: Given, client: str) -> str | None:
 
 
 def _time(cdt: object) -> int | str | None:
-    """Return Unix milliseconds for Unix seconds, and a text of a day and time as it is, which is in UTC."""
+    """Return Unix milliseconds, and a text of a day and time as it is, which is in UTC."""
     if cdt is None or cdt == "":
         return None
-    found = seconds(cdt)
-    return text(cdt, 64) if found is None else found
+    return since_1970(cdt)
 
 
 def _ago(given: Given) -> int:
@@ -277,7 +285,7 @@ PROTOCOL = Protocol(
     title="Matomo",
     routes=tuple(
         Route(path, ("GET", "POST"))
-        for path in ("/matomo.php", "/piwik.php", "/js", "/js/index.php", "/js/tracker.php")
+        for path in (*_PATHS, "/js", "/js/index.php", "/js/tracker.php")
     ),
     read=read,
     answer=answer,

@@ -18,7 +18,18 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.values import from_json, named_search, number, obj, screen_url, text, too_many, tracked, worth
+from activity.compat.values import (
+    from_json,
+    listed,
+    named_search,
+    number,
+    obj,
+    screen_url,
+    text,
+    too_many,
+    tracked,
+    worth,
+)
 from activity.event import EventType
 from activity.incoming import Incoming, Limits
 from activity.refusal import Reason, Refusal
@@ -49,7 +60,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         given, form = _as_now(request.path, given), "event" if request.path == "/event" else ""
     kind = given.get("type") if isinstance(given, dict) else None
     if kind == "batch":
-        return _batch(given.get("payload"), request, credential, limits)
+        return _batch(listed(given.get("payload")), request, credential, limits)
     if isinstance(kind, str) and kind in _NOT_KEPT:
         return Answer(200, _SESSION)
     return TrackerBatch(sent_at=None, items=[_event(0, given, request, limits)], credential=credential, form=form)
@@ -85,7 +96,7 @@ def _event(index: int, given: object, request: TrackerRequest, limits: Limits) -
     if not isinstance(given, dict):
         detail = 'the event is no object: send {"type": "track", "payload": {…}}'
         return Refusal(index, Reason.MALFORMED, detail)
-    kind, payload = text(given.get("type"), 32), given.get("payload")
+    kind, payload = text(given.get("type"), 32).lower(), given.get("payload")
     if kind not in _TYPES:
         detail = f"`type` {kind!r} is not known: send one of {', '.join(_TYPES)}"
         return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, detail)

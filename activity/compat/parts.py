@@ -7,7 +7,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 
-from activity.compat.values import text
+from activity.compat.values import object_in, text
 from activity.refusal import Reason, Refusal
 
 # One transparent pixel.
@@ -43,9 +43,10 @@ def first(given: Mapping[str, Any], *names: str) -> Any:
 
 
 def members(value: object, name: str) -> dict[str, Any]:
-    """Return an object's members; anything else that is not empty as one property with this name."""
-    if isinstance(value, dict):
-        return value
+    """Return the members of an object, also of one that a text holds as JSON; anything else that is not empty as one
+    property with this name."""
+    if (found := object_in(value)) is not None:
+        return found
     return {} if value is None or value is False or value == "" or value == [] else {name: value}
 
 

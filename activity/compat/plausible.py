@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from activity.compat.forms import form
 from activity.compat.parts import NOT_RIGHT, bearer, first, header, is_false, is_true, members, missing
 from activity.compat.protocol import (
     Answer,
@@ -30,6 +31,7 @@ _KINDS = {
     "pageview": EventType.PAGEVIEW,
     "engagement": EventType.ENGAGEMENT,
     "Outbound Link: Click": EventType.OUTBOUND,
+    "Cloaked Link: Click": EventType.OUTBOUND,  # of Plausible's plugin for WordPress
     "File Download": EventType.DOWNLOAD,
     "Form: Submission": EventType.FORM,
     "404": EventType.NOT_FOUND,
@@ -42,7 +44,9 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     if request.path == "/api/health":
         return Answer(200, encoded({"status": "ok"}))
     credential = bearer(request.headers)
-    given = from_json(request.body, limits)
+    given: Any = from_json(request.body, limits)
+    if isinstance(given, Refusal) and b"=" in request.body and request.body.lstrip()[:1] not in (b"{", b"["):
+        given = form(request.body, limits)
     if isinstance(given, Refusal):
         return refused(given, credential)
     if not isinstance(given, dict):
@@ -65,7 +69,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
 
 def _event(given: dict[str, Any], address: str, limits: Limits) -> Tracked | Refusal:
     name = text(first(given, "n", "name"))
-    if not name:
+    if not name.strip():
         return missing(0, "name", 'send "pageview", or the name of a goal')
     url = text(first(given, "u", "url"))
     if not url:
@@ -87,7 +91,9 @@ def _event(given: dict[str, Any], address: str, limits: Limits) -> Tracked | Ref
             search = named_search(name, props)
         if search is not None:
             kind = EventType.SEARCH
-    paid = _properties(first(given, "$", "revenue"), limits)
+    paid = first(given, "$", "revenue")
+    if not isinstance(paid, int | float):
+        paid = _properties(paid, limits)
     return tracked(
         kind,
         limits,
@@ -97,7 +103,7 @@ def _event(given: dict[str, Any], address: str, limits: Limits) -> Tracked | Ref
         props=props,
         search=search,
         engaged_ms=given.get("e") if kind is EventType.ENGAGEMENT else 0,
-        revenue=worth(paid.get("amount"), paid.get("currency")) if paid else None,
+        revenue=worth(paid) if paid else None,
         interactive=not is_false(first(given, "i", "interactive")),
         address=address,
     )
@@ -112,7 +118,10 @@ def _properties(given: object, limits: Limits) -> dict[str, Any]:
 
 
 def _domain(spelt: str) -> str:
-    return spelt.strip().removeprefix("www.")
+    spelt = spelt.strip()
+    if "://" in spelt:
+        spelt = host_of(spelt.partition("://")[2].partition("/")[0])
+    return spelt.removeprefix("www.")
 
 
 def answer(outcome: Outcome) -> Answer:

@@ -13,8 +13,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from activity.compat import lz_string, values
-from activity.compat.parts import from_base64
+from activity.compat import forms, lz_string, values
+from activity.compat.parts import first, from_base64
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -32,11 +32,14 @@ from activity.event import EventType
 from activity.incoming import Incoming, Limits, time_of
 from activity.refusal import Reason, Refusal
 
-_CAPTURE = ("/batch", "/e", "/i/v0/e", "/i/v0/ai/batch", "/capture", "/track", "/engage")
+_CAPTURE = ("/batch", "/e", "/i/v0/e", "/i/v0/ai", "/i/v0/ai/batch", "/capture", "/track", "/engage")
 _V1 = "/i/v1/analytics/events"
 _CONFIG = re.compile(r"/array/([A-Za-z0-9_-]{1,128})/config(\.js)?")
 _TAKEN: dict[str, dict[str, object]] = {"": {"status": 1}, "v1": {"results": {}}}  # by the form of the answer
-_FORM = re.compile(rb"(?:[\w.-]{1,32}=[\w.%+-]{0,64}&){0,8}data=")  # `data` may come behind `ver`, `compression`, …
+# A form with `data`, which may come behind `ver`, `compression`, …; or with the fields of an event.
+_FORM = re.compile(rb"(?:[\w.-]{1,32}=[\w.%+-]{0,512}&){0,8}(?:data|event|distinct_id)=")
+_IN_FORM = ("data", "batch", "event")  # the fields of a form that may hold all of it as JSON
+_LONGEST_AGO = 365 * 86_400_000  # ms
 _LONGEST_LZ = 256 * 1024  # bytes of it, which hold some 1.5 MB of JSON, and take 0.1 s
 _GZIP = b"\x1f\x8b"
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
@@ -51,6 +54,7 @@ _NOBODY = frozenset((
     "anonymous", "guest", "distinctid", "distinct_id", "id", "not_authenticated", "email", "undefined", "true", "false",
     "none", "null", "nan", "0", "[object object]",
 ))  # fmt: skip
+_COOKIELESS = "$posthog_cookieless"  # the id of all whom the server is to tell apart
 _TRAITS = frozenset(("$identify", "$set", "$set_once"))
 
 
@@ -60,7 +64,7 @@ def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         return Answer(200, encoded(HARMLESS[path]))
     if path.startswith("/array"):
         return _config(path)
-    query = values.parameters(request.query, limits)
+    query = forms.parameters(request.query, limits)
     if isinstance(query, Refusal):
         return refused(query)
     form = "v1" if path == _V1 else ""
@@ -81,6 +85,11 @@ def _is_of_group(event: object) -> bool:
     return values.text(fields.get("distinct_id")) == name
 
 
+def _is_recording(event: object) -> bool:
+    """Return whether an event is a piece of a recording of the screen, which older clients send beside the others."""
+    return isinstance(event, dict) and event.get("event") == "$snapshot"
+
+
 def _batch(
     request: TrackerRequest, query: Mapping[str, str], body: bytes, form: str, limits: Limits
 ) -> TrackerBatch | Answer:
@@ -89,11 +98,14 @@ def _batch(
         return refused(content, form=form)
     shared = values.obj(content)
     events = shared.get("batch", [content]) if isinstance(content, dict) else content
+    if isinstance(events, str):  # a list that was written as a text
+        events = values.from_json(events.encode("utf-8", "replace"), limits)
+    events = values.listed(events)
     if not isinstance(events, list):
         what = "the body is neither an event nor a list of events"
         detail = f'{what}: send {{"api_key": …, "batch": [{{"event": …, "distinct_id": …}}]}}'
         return refused(Refusal(0, Reason.UNKNOWN_FIELD_TYPE, detail), form=form)
-    kept = [event for event in events if not _is_of_group(event)]
+    kept = [event for event in events if not _is_of_group(event) and not _is_recording(event)]
     if events and not kept:
         return Answer(200, encoded(_TAKEN[form]))
     events = kept
@@ -114,11 +126,11 @@ def _content(request: TrackerRequest, query: Mapping[str, str], limits: Limits) 
     data = request.body
     if request.method == "GET" or not data:
         data = query.get("data", "").encode("utf-8", "surrogatepass")
-    elif _FORM.match(data):
-        form = values.parameters(data.decode("utf-8", "replace"), limits)
+    elif _FORM.match(data) or forms.is_multipart(data):
+        form = forms.form(data, limits)
         if isinstance(form, Refusal):
             return form
-        data = form.get("data", "").encode("utf-8", "surrogatepass")
+        data = _of_form(form)
         query = {**form, **query}
     if data.lstrip()[:1] in (b"{", b"[", b""):
         return data
@@ -135,18 +147,28 @@ def _content(request: TrackerRequest, query: Mapping[str, str], limits: Limits) 
     return plain if plain.lstrip()[:1] in (b"{", b"[") or plain.startswith(_GZIP) else data
 
 
+def _of_form(form: Mapping[str, str]) -> bytes:
+    """Return the JSON in one of a form's fields, or of all of them."""
+    held = next((form[name] for name in _IN_FORM if form.get(name, "").lstrip()[:1] in ("{", "[")), "")
+    if not held and "data" not in form:
+        return encoded(form)
+    if "event.properties" in form and (event := values.object_in(held)) is not None:
+        props = values.object_in(event.get("properties")) or {}
+        return encoded({**event, "properties": props | (values.object_in(form["event.properties"]) or {})})
+    return (held or form["data"]).encode("utf-8", "surrogatepass")
+
+
 def _event(
     index: int, event: object, path: str, credential: str, sent_at: int | None, limits: Limits
 ) -> Tracked | Refusal:
     if not isinstance(event, dict):
         detail = 'the event is no object: send {"event": …, "distinct_id": …, "properties": {…}}'
         return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, detail)
-    given = values.obj(event.get("properties"))
+    given = values.object_in(event.get("properties")) or {}
     options = values.obj(event.get("options"))
     name = values.text(event.get("event") or ("$set" if path == "/engage" else ""), 128)
-    distinct = values.text(
-        event.get("distinct_id") or given.get("distinct_id") or event.get("$distinct_id"), 256
-    ).strip()
+    distinct = values.text(first(event, "distinct_id", "$distinct_id"), 256).strip()
+    distinct = distinct or values.text(given.get("distinct_id"), 256).strip()
     if not name:
         return Refusal(index, Reason.MISSING_FIELD, "`event` is missing: give the event its name, such as \"signup\"")
     if not distinct:
@@ -164,9 +186,11 @@ def _event(
         user = values.text(given.get("alias"), 256)
     elif name == "$merge_dangerously":
         client, user = values.text(given.get("alias"), 256) or client, distinct
+    if distinct == _COOKIELESS:
+        client, user = device, ""
     if given.get("$cookieless_mode") is True or options.get("cookieless_mode") is True:
         client = ""
-    ts, sent_at = _when(event, given, options, sent_at)
+    ts, sent_at, ago_ms = _when(event, given, options, sent_at)
     token = _token(event)
     kind, fields = _kind(name, given)
     props = traits if kind is EventType.IDENTIFY else fields.pop("props", None) or _props(given)
@@ -180,20 +204,20 @@ def _event(
             del props[amount]
             props.pop("currency", None)
         fields |= {"search": search, "revenue": revenue}
-    width, height = given.get("$screen_width"), given.get("$screen_height")
     return values.tracked(
         kind,
         limits,
         site="" if token == credential else token,
-        url=fields.pop("url", None) or given.get("$current_url") or given.get("$pathname"),
+        url=fields.pop("url", None) or given.get("$current_url") or _by_parts(given),
         referrer="" if given.get("$referrer") == "$direct" else given.get("$referrer"),
         title=given.get("title"),
         props=props,
-        id=event.get("uuid") or given.get("$insert_id"),
+        id=event.get("uuid") or given.get("$insert_id") or event.get("messageId"),
         ts=ts,
+        ago_ms=ago_ms,
         user=user,
-        screen=f"{values.text(width, 15)}x{values.text(height, 15)}" if width and height else "",
-        language=given.get("$browser_language"),
+        screen=values.screen_size(given.get("$screen_width"), given.get("$screen_height")),
+        language=given.get("$browser_language") or given.get("$locale"),
         client=client,
         address=given.get("$ip"),
         agent=given.get("$raw_user_agent") or given.get("$user_agent") or given.get("$useragent"),
@@ -257,21 +281,28 @@ def _user(given: Mapping[str, Any], options: Mapping[str, Any], distinct: str, d
 
 def _when(
     event: Mapping[str, Any], given: Mapping[str, Any], options: Mapping[str, Any], sent_at: int | None
-) -> tuple[object, int | None]:
-    """Return when an event happened, by the client's clock, and when it was sent by the same clock."""
+) -> tuple[object, int | None, int]:
+    """Return when an event happened and when it was sent, by the client's clock, or how long before it was sent."""
     sent_at = _time(event.get("sent_at")) or sent_at
-    ts = event.get("timestamp")
+    ts, ago_ms = event.get("timestamp"), 0
     if ts is None:
         offset = values.whole(event.get("offset"))
         ts = sent_at - offset if offset is not None and sent_at is not None else values.seconds(given.get("$time"))
+        ago_ms = min(max(offset or 0, 0), _LONGEST_AGO) if ts is None else 0
     if given.get("$ignore_sent_at") is True or options.get("disable_skew_correction") is True:
         sent_at = None
-    return ts, sent_at
+    return ts, sent_at, ago_ms
+
+
+def _by_parts(given: Mapping[str, Any]) -> str:
+    """Return the address of a page that is told by its host and path; a path of the site without a host."""
+    host, path = values.text(given.get("$host"), 253), values.text(given.get("$pathname"))
+    return f"https://{host}{path}" if host and path[:1] == "/" else path
 
 
 def _time(value: object) -> int | None:
     try:
-        return time_of(value)
+        return time_of(values.moment(value))
     except ValueError:
         return None
 

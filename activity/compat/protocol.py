@@ -52,6 +52,7 @@ class TrackerBatch(Batch, frozen=True, kw_only=True):
 
     credential: str = ""  # the key, token or secret with which it was sent
     form: str = ""  # of the answer, where a protocol has several; its own `answer` knows what it means
+    leads_to: str = ""  # where its sender wants to get, which the site has to allow
     # What a dead letter keeps instead of a body, or of a query, in base64, which would hide an address or a secret.
     plain: bytes = b""
 

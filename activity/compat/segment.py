@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from activity.compat import values
+from activity.compat import forms, jitsu, values
 from activity.compat.parts import from_base64, header, is_true
 from activity.compat.protocol import (
     Answer,
@@ -35,6 +35,7 @@ from activity.compat.segment_messages import (
     event_of,
     events_of,
     from_object,
+    key_of,
     opened,
     parse,
     shared_by,
@@ -46,11 +47,14 @@ from activity.refusal import Reason, Refusal
 # Bytes that Segment takes. RudderStack's and Jitsu's clients may send what fits a request.
 LARGEST_EVENT = 32 * 1024
 LARGEST_BATCH = 500 * 1024
+# Counters and faults that clients keep of themselves, and who of RudderStack's users are one.
+_ANSWERED = ("v1/m", "v1/merge", "rsaMetrics")
 _SHORT = {"t": "track", "p": "page", "s": "screen", "i": "identify", "g": "group", "a": "alias", "b": "batch"}
 _BATCHES = ("batch", "import")
 _OF_RUDDERSTACK = b'"channel"'  # a field of all of its messages, and of nobody else's
 _KEY = re.compile(rb'"writeKey"\s*:\s*"([^"\\]{1,512})"')
 _IMAGE = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+_TAKEN: dict[str, dict[str, object]] = {"jitsu": {"ok": True}, jitsu.FORM: {"status": "ok"}}
 _QUOTED = re.compile('"[^"]*"')  # as pages of AMP have their visitor's id
 _OF_IMAGE = frozenset(("data", "cookie_domain", "process_headers"))  # parameters that are none of the message
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -59,13 +63,15 @@ _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     """Return the messages of a request as events. Never raises."""
     path = request.path.strip("/")
-    if path == "v1/m":
-        return Answer(200, encoded({"success": True}))  # counters that the browser's client keeps of itself
+    if path in _ANSWERED:
+        return Answer(200, encoded({"success": True}))
     if path.removeprefix("v1/").startswith("projects/"):
         return _settings(path.removeprefix("v1/").split("/")[1], request.headers)
-    query = values.parameters(request.query, limits) if request.query else {}
+    query = forms.parameters(request.query, limits) if request.query else {}
     if isinstance(query, Refusal):
         return refused(query)
+    if path in jitsu.PATHS:
+        return jitsu.read(request, query, limits)
     name = path.rpartition("/")[2]
     kind = _SHORT.get(name, name)
     if name == "sourceConfig":
@@ -80,7 +86,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     if len(body) > most:
         return refused(values.too_large(len(body), most), _key(request.headers, query, _KEY.search(body)), form)
     is_clean = b"\\u0000" not in body
-    if kind in _BATCHES or b'"batch"' in body:
+    if kind in _BATCHES or b'"batch"' in body or body.lstrip()[:1] in (b"[", b'"'):
         envelope = opened(body, limits, is_small=is_clean and len(body) <= largest)
         if isinstance(envelope, Refusal):
             return refused(envelope, _key(request.headers, query, _KEY.search(body)), form)
@@ -91,7 +97,9 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
             shared = shared_by(envelope.context, limits) if envelope.context else None
             sender = _sender(key, limits, largest, is_clean=is_clean, is_jitsu=is_jitsu, shared=shared)
             sent_at = None if envelope.sentAt is None else time_or_none(envelope.sentAt)
-            return TrackerBatch(sent_at=sent_at, items=events_of(envelope.batch, sender), credential=key, form=form)
+            items = events_of(envelope.batch, sender, kind if kind in KINDS else "")
+            key = key or key_of(envelope.batch)
+            return TrackerBatch(sent_at=sent_at, items=items, credential=key, form=form)
         if kind in _BATCHES:
             detail = '`batch` is missing: send {"batch": […]}, or one message to its own path, such as /v1/track'
             key = _key(request.headers, query, envelope.writeKey)
@@ -109,7 +117,7 @@ def answer(outcome: Outcome) -> Answer:
     if outcome.taken or all(refusal.reason is Reason.OPTED_OUT for refusal in outcome.refused):
         if outcome.form == "image":
             return Answer(200, _IMAGE, b"image/gif")
-        content: dict[str, object] = {"ok": True} if outcome.form == "jitsu" else {"success": True}
+        content = _TAKEN.get(outcome.form, {"success": True})
         return Answer(200, encoded(content | {"refused": outcome.refused} if outcome.refused else content))
     reasons = {refusal.reason for refusal in outcome.refused}
     status = 400
@@ -225,7 +233,7 @@ _FIELDS = (
     Field("properties.url", "url", "of a page; before that of the context"),
     Field("properties.path", "url", "of a page that has no `url`"),
     Field("properties.referrer", "referrer", "of a page; `$direct` is none"),
-    Field("properties.title", "title", "of a page"),
+    Field("properties.title", "title", "of a page, and its path if nothing else names that"),
     Field("properties.search", "url", "of a page that has no `url`, behind its path; else the address has it"),
     Field("properties.tab_url", "", "of a page: its address"),
     Field("properties.referring_domain", "", "of a page: its referrer has it"),
@@ -277,7 +285,9 @@ servers have among `write_keys` (16 characters at least). Only with the latter c
 
 Of Jitsu's keys, `id:secret`, the first part is the public one; the whole is that of a server. In a page, @jitsu/js
 takes no key of one part: write `the-key-in-the-browser:any`, or no `writeKey`, and the page's host names the site. It
-sends nothing again: of what fails, only its `errorPolicy` hears.
+sends nothing again: of what fails, only its `errorPolicy` hears. Clients of Jitsu's version 1 send here, too
+(`/api/v1/event`, with `?token=` the key): `pageview`, `user_identify` and custom events, of which all that the client
+does not add by itself is a property.
 
 Then change the address, and nothing else:
 
@@ -294,15 +304,16 @@ Then change the address, and nothing else:
 What differs: an event is answered once it is durable. A batch of which some messages cannot be used is answered with
 200 and a list `refused` that says why; those are kept as dead letters. One of which none can be used gets 400, or 401
 for an unknown key. A message of Segment's has 32 KB at most and a batch 500 KB, as theirs. Group calls are kept as
-custom events named `group`. What Jitsu's client of version 1 sends (`/api/v1/event`) is not read. Of more than 30
-properties the first 29 are kept, and `props_left_out` names the others.
+custom events named `group`. The `revenue` of "Checkout Started", "Order Updated" and "Order Cancelled" is a property:
+it is not paid then. Of more than 30 properties the first 29 are kept, and `props_left_out` names the others.
 """
 
 PROTOCOL = Protocol(
     name="segment",
     title="Segment, RudderStack and Jitsu",
     routes=(
-        *(Route(f"/v1/{name}") for name in (*KINDS, *_BATCHES, *_SHORT, "m")),
+        *(Route(f"/v1/{name}") for name in (*KINDS, *_BATCHES, *_SHORT)),
+        *(Route(f"/{path}") for path in (*_ANSWERED, *jitsu.PATHS)),
         Route("/b"),
         Route("/v1/projects", ("GET",), prefix=True),
         Route("/projects", ("GET",), prefix=True),

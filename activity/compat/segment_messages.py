@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from activity.compat import values
+from activity.compat.parts import is_false, members
 from activity.compat.protocol import Tracked
 from activity.event import EventType
 from activity.incoming import LONGEST_USER, Incoming, Limits, Revenue, Search, time_of
@@ -19,6 +20,8 @@ KINDS = ("track", "page", "screen", "identify", "group", "alias")
 _SEARCHES = frozenset(("products searched", "product searched"))
 _BOUGHT = frozenset(("order completed", "completed order"))  # the latter by the first edition of Segment's names
 _GIVEN_BACK = frozenset(("order refunded", "refunded order"))
+# What they call the revenue of these is not paid then.
+_NOT_PAID = frozenset(("checkout started", "started checkout", "order updated", "order cancelled", "order canceled"))
 # What an app does by itself: it makes no visit engaged.
 _PASSIVE = frozenset(
     f"application {what}" for what in ("installed", "updated", "opened", "backgrounded", "crashed")
@@ -53,8 +56,8 @@ class _Page(msgspec.Struct, gc=False):
 
 
 class _Screen(msgspec.Struct, gc=False):
-    width: int | None = None
-    height: int | None = None
+    width: int | float | None = None
+    height: int | float | None = None
 
 
 class Context(msgspec.Struct, gc=False):
@@ -164,9 +167,14 @@ def opened(body: bytes, limits: Limits, *, is_small: bool) -> Batch | Envelope |
         parsed = values.from_json(body, limits)
     if isinstance(parsed, Refusal):
         return parsed
+    if isinstance(parsed, list):
+        keys = {values.text(each["writeKey"], 512) for each in parsed if values.obj(each).get("writeKey")}
+        parsed = {"batch": parsed, "writeKey": keys.pop() if len(keys) == 1 else None}
     if not isinstance(parsed, dict):
         return Refusal(0, Reason.UNKNOWN_FIELD_TYPE, 'the body is no object: send {"batch": […]}, or one message')
-    batch = parsed.get("batch")
+    batch = values.listed(parsed.get("batch"))
+    if isinstance(batch, dict):
+        batch = [batch]
     if isinstance(batch, list):
         batch = [msgspec.Raw(json.dumps(each, ensure_ascii=False).encode()) for each in batch]
     elif batch is not None:
@@ -174,13 +182,22 @@ def opened(body: bytes, limits: Limits, *, is_small: bool) -> Batch | Envelope |
     return Envelope(batch, values.obj(parsed.get("context")), parsed.get("sentAt"), parsed.get("writeKey"))
 
 
-def events_of(batch: Sequence[Message | msgspec.Raw], sender: Sender) -> list[Incoming | Refusal]:
-    """Return the events of a batch, each with its refusal if it has to be mended."""
+def events_of(batch: Sequence[Message | msgspec.Raw], sender: Sender, kind: str = "") -> list[Incoming | Refusal]:
+    """Return the events of a batch, each with its refusal if it has to be mended. `kind` is of those that name none."""
     items: list[Incoming | Refusal] = []
     for index, each in enumerate(batch):
         message = each if isinstance(each, Message) else parse(index, each, sender)
-        items.append(message if isinstance(message, Refusal) else event_of(index, message, "", sender))
+        if isinstance(message, Refusal):
+            items.append(message)
+        else:
+            items.append(event_of(index, message, "" if message.type else kind, sender))
     return items
+
+
+def key_of(batch: Sequence[Message | msgspec.Raw]) -> str:
+    """Return the write key that the messages of a batch have in common; "" if there is none, or several."""
+    keys = {message.writeKey for message in batch if isinstance(message, Message) and message.writeKey}
+    return keys.pop() if len(keys) == 1 else ""
 
 
 def parse(index: int, raw: bytes | msgspec.Raw, sender: Sender) -> Message | Refusal:
@@ -206,7 +223,7 @@ def from_object(parsed: Mapping[str, Any]) -> Message:
     known = _texts(Message, parsed)
     for name in ("properties", "traits"):
         given = parsed.get(name)
-        known[name] = given if isinstance(given, dict) else None if given in _NOTHING else {name: given}
+        known[name] = None if given in _NOTHING else members(given, name)
     for name in _TIMES:
         if values.number(parsed.get(name)) is not None and not isinstance(parsed[name], str):
             known[name] = parsed[name]
@@ -220,9 +237,9 @@ def context_of(given: object) -> Context:
     return Context(
         page=_Page(**_texts(_Page, page)) if page else None,
         campaign=values.obj(parts.get("campaign")) or None,
-        screen=_Screen(values.whole(screen.get("width")), values.whole(screen.get("height"))) if screen else None,
+        screen=_Screen(values.number(screen.get("width")), values.number(screen.get("height"))) if screen else None,
         traits=values.obj(parts.get("traits")) or None,
-        active=False if parts.get("active") is False else None,
+        active=False if is_false(parts.get("active")) else None,
         **_texts(Context, parts),
     )
 
@@ -246,14 +263,15 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
     """Return the event of a message of a kind, "" for the one that it names itself. Never raises."""
     if not kind:
         kind = message.type or ("track" if message.event else "")
-        if kind not in KINDS:
+        if kind not in KINDS and (kind := kind.strip().lower()) not in KINDS:
             words = f"{kind[:64]!r} is no type of a message" if kind else "`type` is missing from the message"
             reason = Reason.UNKNOWN_FIELD_TYPE if kind else Reason.MISSING_FIELD
             return Refusal(index, reason, f"{words}: send one of {', '.join(KINDS)}")
+    user = values.who(message.userId, LONGEST_USER) if message.userId else ""
     client = message.anonymousId or message.userId or ""
     if kind == "alias":
         client = message.previousId or message.anonymousId or ""
-        if not client or not message.userId:
+        if not client or not user:
             return Refusal(index, Reason.MISSING_FIELD, "an alias needs `previousId` and `userId`: send both")
     elif not client and not sender.may_be_nobody:
         return Refusal(index, Reason.MISSING_FIELD, "the message names nobody: send `anonymousId` or `userId`")
@@ -275,14 +293,14 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
         props=values.properties(told.props, sender.limits) if told.props else {},
         search=told.search,
         id=values.identity(message.messageId),
-        ts=message.timestamp or message.originalTimestamp,
-        user=message.userId or "",
-        screen=f"{screen.width}x{screen.height}"[:32] if screen and screen.width else "",
+        ts=values.moment(message.timestamp or message.originalTimestamp),
+        user=user,
+        screen=values.screen_size(screen.width, screen.height) if screen else "",
         language=values.language_tag(context.locale) if context.locale else "",
         revenue=told.revenue,
         interactive=told.interactive and context.active is not False,
         client=client,
-        address=context.ip or "",
+        address=values.first_address(context.ip) if context.ip else "",
         agent=context.userAgent or "",
         sent_at=None if message.sentAt is None else time_or_none(message.sentAt),
     )
@@ -300,7 +318,8 @@ def _track(message: Message, context: Context) -> _Told | str:
     search = search or values.named_search(name, props)
     is_order = low in _BOUGHT or low in _GIVEN_BACK
     amount = "total" if is_order and "revenue" not in props else "revenue"
-    revenue = values.worth(props[amount], props.get("currency")) if amount in props else None
+    is_paid = amount in props and low not in _NOT_PAID
+    revenue = values.worth(props[amount], props.get("currency")) if is_paid else None
     if revenue is not None and low in _GIVEN_BACK:
         revenue = values.taken_back(revenue)
     if revenue is not None:
@@ -326,6 +345,8 @@ def _page(message: Message, context: Context) -> _Told | str:
         props = _with_names(props, message)
         path = page.path or _named(message.name)
         page = _Page(page.url, path, page.referrer, page.title or message.name, page.search)
+    if not (page.url or page.path) and page.title:
+        page = _Page(None, _named(page.title), page.referrer, page.title, page.search)
     if not (page.url or page.path):
         return "the page has no address: send `properties.url` or `context.page.url`"
     return _Told(EventType.PAGEVIEW, props, page)
@@ -333,7 +354,7 @@ def _page(message: Message, context: Context) -> _Told | str:
 
 def _screen(message: Message, _: Context) -> _Told | str:
     given = message.properties or {}
-    name = message.name or values.text(given.get("name"), 512) or message.category
+    name = message.name or values.text(given.get("name"), 512) or message.event or message.category
     if not name:
         return "the screen has no `name`: send it"
     return _Told(EventType.PAGEVIEW, _with_names(given, message), _Page(_named(name), title=name))
@@ -360,7 +381,7 @@ _TELL = {
 def time_or_none(value: object) -> int | None:
     """Return Unix milliseconds; None for what is no time, as if it had not been sent."""
     try:
-        return time_of(value)
+        return time_of(values.moment(value))
     except ValueError:
         return None
 

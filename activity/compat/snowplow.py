@@ -16,7 +16,9 @@ import msgspec
 from msgspec.structs import replace
 
 from activity import url as addresses
-from activity.compat.parts import GIF, from_base64, key_in
+from activity.compat import iglu
+from activity.compat.forms import parameters
+from activity.compat.parts import GIF, from_base64, header, key_in
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -32,9 +34,9 @@ from activity.compat.protocol import (
 from activity.compat.tables.snowplow import FIELDS, ITEM, NOTES, ORDER, PINGS, STRUCTURED, Payload
 from activity.compat.values import (
     from_json,
+    listed,
     number,
     obj,
-    parameters,
     screen_url,
     search_of,
     taken_back,
@@ -54,6 +56,7 @@ _EARLIEST, _LATEST = 631_152_000_000, 4_102_444_800_000  # 1990 and 2100: a cloc
 _FARTHEST = 365 * 86_400_000  # ms that a clock's time of an event and of its sending are apart
 _PLAIN_KEYS = {"cx": "co", "ue_px": "ue_pr"}
 _IN_BASE64 = re.compile(rb'"(cx|ue_px)"\s{0,8}:\s{0,8}"([^"]*)')
+_LEADS_TO = "leads to "  # of the answer, before an address
 _NOBODY = "00000000-0000-0000-0000-000000000000"  # how an app that tracks anonymously names its user
 
 
@@ -89,6 +92,7 @@ _PASSIVE = frozenset(
     (
         "application_error", "timing", "ad_impression", "screen_end", "ping_event", "application_background",
         "application_foreground", "application_install", "diagnostic_error", "performance_timing", "error_event",
+        "percent_progress_event", "buffer_start_event", "buffer_end_event", "quality_change_event", "ready_event",
     )
 )  # fmt: skip
 _VENDORS = ("com.snowplowanalytics.", "com.google.", "org.w3", "org.ietf")  # a site's own are not of these
@@ -96,6 +100,11 @@ _VENDORS = ("com.snowplowanalytics.", "com.google.", "org.w3", "org.ietf")  # a 
 
 def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     """Read the events of a request. Never raises."""
+    if request.path == iglu.WEBHOOK:
+        payloads = iglu.payloads(request, limits)
+        return _batch(payloads, request, limits, "gif" if request.method == "GET" else "")
+    if request.path == iglu.REDIRECT:
+        return _read_click(request, limits)
     batch = _read_query(request, limits) if request.method == "GET" else _read_body(request, limits)
     given = request.query.encode("utf-8", "replace") if request.method == "GET" else request.body
     if (b"cx" not in given and b"ue_px" not in given) or all(map(_is_understood, batch.items)):
@@ -105,29 +114,50 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
 
 def _read_body(request: TrackerRequest, limits: Limits) -> TrackerBatch:
     credential = key_in(request.headers)
-    anonymous = b"sp-anonymous" in request.headers
     try:
         payloads: list[Any] = list(_decode(request.body).data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = from_json(request.body, limits)
         if isinstance(body, Refusal):
             return refused(body, credential)
-        payloads = obj(body).get("data")  # type: ignore[assignment]
+        given = listed(obj(body).get("data"))
+        given = body if given is None and (isinstance(body, list) or "e" in obj(body)) else given
+        payloads = [given] if isinstance(given, dict) else given
         if not isinstance(payloads, list):
-            return refused(Refusal(0, Reason.MISSING_FIELD, '`data` is missing: send {"schema": …, "data": […]}'))
+            detail = '`data` is missing: send {"schema": …, "data": […]}'
+            return refused(Refusal(0, Reason.MISSING_FIELD, detail), credential)
+    return _batch(payloads, request, limits)
+
+
+def _batch(payloads: list[Any] | Refusal, request: TrackerRequest, limits: Limits, form: str = "") -> TrackerBatch:
+    credential = key_in(request.headers)
+    if isinstance(payloads, Refusal):
+        return refused(payloads, credential, form)
     if len(payloads) > limits.events:
-        return refused(too_many(len(payloads), limits.events), credential)
+        return refused(too_many(len(payloads), limits.events), credential, form)
+    anonymous = b"sp-anonymous" in request.headers
     items: list[Incoming | Refusal] = [_event(index, each, anonymous, limits) for index, each in enumerate(payloads)]
-    return TrackerBatch(sent_at=None, items=items, credential=credential)
+    return TrackerBatch(sent_at=None, items=items, credential=credential, form=form)
+
+
+def _read_click(request: TrackerRequest, limits: Limits) -> TrackerBatch:
+    """Read a link that counts a click and leads on, if the site lets it lead there: the service asks for that."""
+    given = parameters(request.query, limits)
+    click = given if isinstance(given, Refusal) else iglu.click(given)
+    if isinstance(click, Refusal):
+        return refused(click, key_in(request.headers))
+    payload, target = click
+    batch = _batch([payload], request, limits, _LEADS_TO + target)
+    if isinstance(batch.items[0], Refusal):
+        return replace(batch, form="")
+    return replace(batch, leads_to=target)
 
 
 def _read_query(request: TrackerRequest, limits: Limits) -> TrackerBatch:
-    credential = key_in(request.headers)
     given = parameters(request.query, limits)
-    if isinstance(given, Refusal):
-        return refused(given, credential, "gif")
-    item = _event(0, given, b"sp-anonymous" in request.headers, limits)
-    return TrackerBatch(sent_at=None, items=[item], credential=credential, form="gif")
+    if not isinstance(given, Refusal) and given.get("e") == "pv" and not given.get("url"):
+        given["url"] = header(request.headers, b"referer", 4096)  # of the page with the image
+    return _batch(given if isinstance(given, Refusal) else [given], request, limits, "gif")
 
 
 def _is_understood(item: Incoming | Refusal) -> bool:
@@ -170,6 +200,9 @@ def _as_text(found: re.Match[bytes]) -> bytes:
 
 def answer(outcome: Outcome) -> Answer:
     """Return `ok` or a GIF, or what was wrong if nothing could be taken."""
+    if outcome.form.startswith(_LEADS_TO):  # whatever became of the click: who follows a link gets there
+        target = outcome.form.removeprefix(_LEADS_TO).encode("ascii")
+        return Answer(302, b"", b"text/plain", ((b"location", target),))
     reasons = {refusal.reason for refusal in outcome.refused}
     if outcome.taken or reasons <= {Reason.OPTED_OUT}:
         return Answer(200, GIF, b"image/gif") if outcome.form == "gif" else Answer(200, b"ok", b"text/plain")
@@ -192,7 +225,7 @@ def _event(index: int, given: Any, anonymous: bool, limits: Limits) -> Tracked |
     for name, each in entities.items():
         if name not in _OWN_ENTITIES:
             props[f"context.{name}"] = each if len(each) > 1 else each[0]
-    screen = "" if given.url else _one_of(entities, "screen").get("name")
+    screen = "" if given.url else _one_of(entities, "screen").get("name") or (given.page if given.e == "pv" else "")
     sent_at = whole(given.stm) if given.stm and not given.ttm else None
     return tracked(
         made.kind,
@@ -359,10 +392,16 @@ def _as_number(value: str) -> object:
 PROTOCOL = Protocol(
     name="snowplow",
     title="Snowplow",
-    routes=(Route(_POST, ("GET", "POST")), Route("/i", ("GET",)), Route("/ice.png", ("GET",))),
+    routes=(
+        Route(_POST, ("GET", "POST")),
+        Route("/i", ("GET",)),
+        Route("/ice.png", ("GET",)),
+        Route(iglu.WEBHOOK, ("GET", "POST")),
+        Route(iglu.REDIRECT, ("GET",)),
+    ),
     read=read,
     answer=answer,
-    heeds=(b"sp-anonymous",),
+    heeds=(b"sp-anonymous", b"referer"),
     fields=FIELDS,
     notes=NOTES,
 )

@@ -18,7 +18,18 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.values import from_json, named_search, number, obj, seconds, text, too_many, tracked, worth
+from activity.compat.values import (
+    from_json,
+    listed,
+    named_search,
+    number,
+    obj,
+    since_1970,
+    text,
+    too_many,
+    tracked,
+    worth,
+)
 from activity.event import EventType
 from activity.incoming import Incoming, Limits, Revenue
 from activity.refusal import Reason, Refusal
@@ -64,6 +75,9 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     named = is_page(request.headers)
     if request.path != "/api/batch":
         return TrackerBatch(sent_at=None, items=[_event(0, given, named, limits)], credential=credential)
+    given = listed(given)
+    if isinstance(given, dict) and "payload" in given:
+        given = [given]
     if not isinstance(given, list):
         return refused(Refusal(0, Reason.MALFORMED, 'the body is no list: send [{"type": …}, …]'), credential)
     if len(given) > limits.events:
@@ -79,7 +93,7 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
     payload = given.get("payload")
     if not isinstance(payload, dict):
         return missing(index, "payload", 'send {"website": …, "url": …}')
-    kind = _TYPES.get(text(given.get("type"), 16))
+    kind = _TYPES.get(text(given.get("type"), 16).lower() or "event")
     if kind is None:
         detail = f"`type` {text(given.get('type'), 64)!r} is not known: send one of {', '.join(_TYPES)}"
         return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, detail)
@@ -115,7 +129,7 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
         props=props,
         search=search,
         id=f"order {order}" if order else None,
-        ts=None if timestamp is None else seconds(timestamp) if seconds(timestamp) is not None else text(timestamp, 64),
+        ts=None if timestamp is None else since_1970(timestamp),
         user=user,
         screen=payload.get("screen"),
         language=payload.get("language"),
@@ -130,18 +144,26 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
 def _paid(commerce: dict[str, Any]) -> Revenue | None:
     """Return what an order was worth: its items, shipping and tax; None if one of them is no number."""
     items = commerce.get("items")
-    amounts: list[float | None] = [number(commerce.get(part, 0)) for part in ("shipping", "tax")]
+    amounts: list[float | None] = [_amount(commerce.get(part, 0)) for part in ("shipping", "tax")]
     for item in items if isinstance(items, list) else []:
-        price, quantity = number(obj(item).get("price")), number(obj(item).get("quantity", 1))
+        price, quantity = _amount(obj(item).get("price")), number(obj(item).get("quantity", 1))
         amounts.append(None if price is None or quantity is None else price * quantity)
     known = [amount for amount in amounts if amount is not None]
     return worth(round(sum(known), 4), commerce.get("currency")) if len(known) == len(amounts) else None
+
+
+def _amount(given: object) -> float | None:
+    paid = worth(given)
+    return None if paid is None else number(paid.amount)
 
 
 def _whole(url: str, host: str) -> str:
     """Return an address whole: the tracker sends it so, clients on servers send the path and the host."""
     if not url or (url[0] != "/" and "://" in url[:16]):
         return url
+    host = host.partition("://")[2].rstrip("/") if "://" in host else host
+    if host and url.startswith(f"//{host}"):
+        return f"https:{url}"
     path = url if url[0] == "/" else f"/{url}"
     return f"https://{host}{path}" if host else path
 

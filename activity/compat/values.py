@@ -15,10 +15,12 @@ import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
-from urllib.parse import quote, unquote_plus, urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 
+from activity import amount
+from activity.compat import times
 from activity.compat.protocol import Tracked
 from activity.event import EventType, PropValue
 from activity.incoming import LONGEST_USER, Limits, Revenue, Search
@@ -29,10 +31,12 @@ SEARCH_NAMES = frozenset(("search", "site_search", "site search", "searched"))  
 _TERM_NAMES = ("term", "query", "q", "search_term", "search", "keyword", "keywords")
 _RESULT_NAMES = ("results", "result_count", "results_count", "count", "total")
 _CAMPAIGNS = re.compile(r"[?&#](?:utm|mtm|pk)_")  # what the parameters of one begin with
-_MOST_PARAMETERS = 500
 _LONGEST_ID = 128
 _LONGEST_KEY = 128
 _LONGEST_PROP = 1024
+_LONGEST_AMOUNT = 64
+# What programs send where they have no id.
+_NOBODY = frozenset(("null", "undefined", "NaN", "[object Object]", "00000000-0000-0000-0000-000000000000"))
 _WHOLE = re.compile(r"\s*-?\d{1,18}(\.0*)?\s*", re.ASCII)
 _DECIMAL = re.compile(r"\s*-?\d{0,15}(\.\d{0,15})?([eE][-+]?\d{1,2})?\s*", re.ASCII)
 # Names of a visitor's address among properties, as clients and servers of sites spell them: letters and digits only.
@@ -41,6 +45,7 @@ _ADDRESSES = frozenset((
     "useripaddress", "remoteip", "remoteaddr", "remoteaddress", "realip", "forwardedfor", "xforwardedfor",
     "sourceipaddress", "geoipaddress",
 ))  # fmt: skip
+_IP_ADDRESS = re.compile(r"(?:(?:^|[^A-Za-z])(?i:ip)|[a-z0-9]I[Pp])[ _.-]?(?i:addr(?:ess(?:es)?)?)$")  # not a ship's
 _ENDS_IN_IP = re.compile(r"[^A-Za-z0-9][iI][pP]$|[a-z0-9]I[pP]$")  # as in `last_ip`, `loginIp`; not in `zip`
 # A member of JSON with its value, whole or cut off; of lists and objects inside others as much as hides what is inside.
 _MEMBER = re.compile(r'"([^"\\]{2,64})":(?:"(?:[^"\\]|\\.)*"?|\[[^\]]*\]?|\{[^}]*\}?|[-\d.]+)')
@@ -87,15 +92,15 @@ def tracked(
         props=properties(props, limits) if props else {},
         search=search,
         id=identity(id),
-        ts=None if ts is None else _time(ts),
-        user=text(user, LONGEST_USER) if user else "",
+        ts=None if ts is None else moment(ts),
+        user=who(user, LONGEST_USER) if user else "",
         screen=text(screen, 32) if screen else "",
         language=language_tag(text(language, 35)) if language else "",
         engaged_ms=(number(engaged_ms) or 0) if engaged_ms else 0,
         revenue=revenue,
         interactive=interactive,
         client=text(client, 256) if client else "",
-        address=text(address, 64) if address else "",
+        address=first_address(address) if address else "",
         agent=text(agent, 1024) if agent else "",
         sent_at=sent_at,
         ago_ms=ago_ms,
@@ -103,14 +108,29 @@ def tracked(
     )
 
 
+def who(given: object, longest: int) -> str:
+    """Return the id of a user; "" for what a program sends that has none."""
+    found = text(given, longest)
+    return "" if found in _NOBODY else found
+
+
+def first_address(given: object) -> str:
+    """Return the address that is the visitor's, of a text that may be a chain of proxies."""
+    return text(given, 256).partition(",")[0].strip(' "')[:64]
+
+
 def language_tag(tag: str) -> str:
-    """Return a language tag as browsers write it: some trackers send "de-de", or "de_DE"."""
+    """Return a language tag as browsers write it: some trackers send "de-de", "de_DE.UTF-8", or a list of them."""
     if not _TAG.fullmatch(tag):
-        return tag
+        first = _BEHIND_TAG.split(tag.strip(), 1)[0].strip("-_ ")
+        if not _TAG.fullmatch(first):
+            return tag
+        tag = first
     first, *others = tag.replace("_", "-").split("-")
     return "-".join([first.lower(), *(_SUBTAG[len(part)](part) if len(part) in _SUBTAG else part for part in others)])
 
 
+_BEHIND_TAG = re.compile(r"[,;.@#]|[-_][A-Za-z](?=[-_])|[-_]POSIX")  # others, a charset, a script, an extension
 _TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", re.ASCII)
 _SUBTAG = {2: str.upper, 4: str.title}  # a region and a script, by their length
 
@@ -129,14 +149,15 @@ def text(value: object, longest: int = 4096) -> str:
 
 
 def identity(value: object) -> str | None:
-    """Return a client's own id of an event; a hash of one that is too long, so that no two become one."""
+    """Return a client's own id of an event; a hash of one that is too long, so that no two become one. None for what a
+    program sends that has none."""
     if type(value) is not str:
         value = text(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
     elif not _is_clean(value):
         value = _clean(value)
     if len(value) > _LONGEST_ID:
         return blake2b(value.encode(), digest_size=16).hexdigest()
-    return value or None
+    return None if not value or value in _NOBODY else value
 
 
 def properties(props: Mapping[str, object], limits: Limits) -> dict[str, PropValue]:
@@ -183,7 +204,9 @@ def _is_address(name: str) -> bool:
     low = name.lower()
     if "ip" not in low and "addr" not in low and "forwarded" not in low:
         return False
-    return "".join(filter(str.isalnum, low)) in _ADDRESSES or _ENDS_IN_IP.search(name) is not None
+    if "".join(filter(str.isalnum, low)) in _ADDRESSES:
+        return True
+    return _ENDS_IN_IP.search(name) is not None or _IP_ADDRESS.search(name) is not None
 
 
 def _without_addresses(encoded: str) -> str:
@@ -227,16 +250,21 @@ def number(value: object) -> int | float | None:
     return value
 
 
-def worth(amount: object, currency: object = "") -> Revenue | None:
-    """Return what an event was worth; None if that is no number. An amount in a text may have a currency's sign."""
-    if isinstance(amount, str):
-        amount = amount.strip().lstrip("$€£¥ ").replace(" ", "")
-        found: object = amount if number(amount) is not None else None
-    else:
-        found = number(amount)
-    if found is None or found == "":
-        return None
-    return Revenue(found, text(currency, 16))  # type: ignore[arg-type]
+def worth(given: object, currency: object = "") -> Revenue | None:
+    """Return what an event was worth; None if that is no amount. A text may have a currency's sign, and thousands and
+    cents parted as any language does it; an object, amount and currency."""
+    if isinstance(given, dict):
+        currency = currency or given.get("currency", "")
+        given = given.get("amount", given.get("value"))
+    if isinstance(given, str):
+        plain = given.strip().lstrip("$€£¥ ").replace(" ", "")
+        if plain and number(plain) is not None:
+            told = "" if currency else (amount.read(given) or ("", ""))[1]
+            return Revenue(plain, told or text(currency, 16))
+        found = amount.read(given, text(currency, 16)) if len(given) <= _LONGEST_AMOUNT else None
+        return Revenue(*found) if found else None
+    counted = number(given)
+    return None if counted is None else Revenue(counted, text(currency, 16))
 
 
 def taken_back(paid: Revenue) -> Revenue:
@@ -258,6 +286,12 @@ def named_search(name: str, props: Mapping[str, object]) -> Search | None:
     term = next((by_name[key] for key in _TERM_NAMES if by_name.get(key) not in (None, "")), None)
     results = next((by_name[key] for key in _RESULT_NAMES if by_name.get(key) not in (None, "")), None)
     return search_of(term, results)
+
+
+def screen_size(width: object, height: object) -> str:
+    """Return the size of a screen, 1920x1080; "" without both. Apps tell it in parts of a point."""
+    sides = number(width), number(height)
+    return f"{int(sides[0])}x{int(sides[1])}"[:32] if sides[0] and sides[1] else ""
 
 
 def screen_url(name: object) -> str:
@@ -282,25 +316,36 @@ def seconds(value: object) -> int | None:
     return None if found is None else round(found * 1_000)
 
 
+def since_1970(value: object) -> int | str | None:
+    """Return Unix milliseconds for Unix seconds, which some clients send as milliseconds; a text of a time as `moment`
+    does, and None for None."""
+    at = seconds(value)
+    if at is None:
+        return None if value is None else str(moment(value))
+    known = at if at < times.SECONDS[1] * 1_000 else number(moment(value))
+    return text(value, 64) if known is None else int(known)
+
+
+def object_in(value: object) -> dict[str, Any] | None:
+    """Return an object, or the one that a text holds as JSON; None of anything else."""
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        try:
+            value = msgspec.json.decode(value.encode("utf-8", "replace"))
+        except (msgspec.DecodeError, RecursionError):
+            return None
+    return value if isinstance(value, dict) else None
+
+
+def listed(value: Any) -> Any:
+    """Return a list where one is meant: PHP writes one with gaps as an object, {"0": …, "2": …}. Else what it is."""
+    if isinstance(value, dict) and value and all(isinstance(key, str) and key.isdigit() for key in value):
+        return [*value.values()]
+    return value
+
+
 def obj(value: object) -> dict[str, Any]:
     """Return a value if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
-
-
-def parameters(query: str, limits: Limits) -> dict[str, str] | Refusal:
-    """Return the parameters of a query or a form; the first counts of those that are there twice."""
-    query = query[: limits.body_bytes]
-    if query.count("&") >= _MOST_PARAMETERS:
-        most = _MOST_PARAMETERS
-        return Refusal(0, Reason.TOO_MANY, f"the address has more than {most} parameters: leave some out")
-    found: dict[str, str] = {}
-    for pair in query.split("&"):
-        name, _, value = pair.partition("=")
-        if "%" in pair or "+" in pair:  # most need no decoding, which is most of the cost
-            name, value = unquote_plus(name), unquote_plus(value)
-        if pair and name not in found:
-            found[name] = value
-    return found
 
 
 def from_json(body: bytes, limits: Limits) -> Any:
@@ -308,7 +353,8 @@ def from_json(body: bytes, limits: Limits) -> Any:
     if len(body) > limits.body_bytes:
         return too_large(len(body), limits.body_bytes)
     try:
-        return msgspec.json.decode(body)
+        found = msgspec.json.decode(body)
+        return found if type(found) is not str else _written_twice(found)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     content = body.decode("utf-8", "replace").lstrip("\ufeff")
@@ -318,6 +364,16 @@ def from_json(body: bytes, limits: Limits) -> Any:
         return valid(json.loads(content))
     except (ValueError, RecursionError) as error:
         return Refusal(0, Reason.MALFORMED, f"the body is not JSON ({error}): mend it, and send it again")
+
+
+def _written_twice(content: str) -> Any:
+    """Return what a text holds that is JSON itself, else the text."""
+    if content.lstrip()[:1] not in ("{", "["):
+        return content
+    try:
+        return msgspec.json.decode(content.encode("utf-8", "replace"))
+    except (msgspec.DecodeError, RecursionError):
+        return content
 
 
 def too_large(length: int, longest: int, what: str = "the body") -> Refusal:
@@ -371,11 +427,13 @@ def _as_json(value: object) -> str:
         return f"a {type(value).__name__} that is nested too deeply or too large"
 
 
-def _time(value: object) -> int | float | str | None:
-    """What is no time stays what `enrich` refuses."""
-    if type(value) is str and len(value) <= 64 and _is_clean(value):
-        return value
-    kind = type(value)
-    if (kind is int and -_EXACT <= value <= _EXACT) or (kind is float and value - value == 0):  # type: ignore[operator]
-        return value  # type: ignore[return-value]
-    return text(value, 64)
+def moment(value: object) -> int | float | str | None:
+    """Return a time as `incoming.time_of` reads it, see `times`; None where none is known. What is no time stays what
+    `enrich` refuses."""
+    if value is None:
+        return None
+    if type(value) is str:
+        return times.of_text(text(value, 64))
+    counted = number(value)
+    found = text(value, 64) if counted is None else times.of_number(counted)
+    return text(value, 64) if isinstance(found, int | float) and not -_EXACT <= found <= _EXACT else found

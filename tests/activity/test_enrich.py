@@ -219,6 +219,16 @@ def test_a_tracker_names_only_the_path_or_no_page_at_all() -> None:
     for of_app in ("app://localhost/a b?x=1", "com.acme.app://home/a b?x=1", "Capacitor://localhost/a b?x=1#top"):
         [screen] = tracked(url=of_app)  # type: ignore[misc]
         assert (screen.url, screen.path) == (view.url, "/a%20b")
+    for bare in ("example.com/a b?x=1", "//www.example.com/a b?x=1", "shop.Example.com:443/a b?x=1"):
+        [bare_view] = tracked(url=bare)  # type: ignore[misc]
+        assert bare_view.path == "/a%20b" and bare_view.host.endswith("example.com")
+    for other in ("//b.example/a", "//double/slash"):
+        [within] = tracked(url=other)  # type: ignore[misc]
+        assert (within.host, within.path) == ("example.com", other)
+    for blank in ("about:blank", "blob:https://example.com/1", "null", "undefined", "data:text/html,a"):
+        [nowhere] = tracked(EventType.CUSTOM, name="a", url=blank)  # type: ignore[misc]
+        assert (nowhere.url, nowhere.path) == ("", "")
+        assert isinstance(tracked(url=blank), Refusal)
     [start] = tracked(url="app://localhost")  # type: ignore[misc]
     assert start.path == "/"
     no_pages = [tracked(url=wrong) for wrong in ("", "http:///a", "mailto:a@b.example", "nonsense")]

@@ -186,7 +186,8 @@ def test_the_validation_says_what_is_wrong_and_stores_nothing() -> None:
 
 
 NAMES = {
-    "params.screen_name": "screen_view", "params.firebase_screen": "screen_view", "params.search_term": "search",
+    **dict.fromkeys(("params.screen_name", "params.firebase_screen", "params.firebase_screen_class"), "screen_view"),
+    "params.search_term": "search",
     "params.number_of_results": "search", "params.value": "purchase", "params.currency": "purchase",
     "params.transaction_id": "purchase", "params.link_url": "file_download", "cu": "purchase",
 }  # fmt: skip

@@ -262,12 +262,13 @@ VALUES: dict[str, object] = {
     "offset": 1_000, "timestamp": "2026-11-01T10:00:00Z", "properties.$time": 1793527200, "properties.revenue": 77,
     "sent_at": "2026-11-01T10:00:00Z", "properties.$revenue": 77, "properties.$prev_pageview_duration": 7.5,
     "$set": {"a": "MARK"}, "properties.$set": {"a": "MARK"}, "$set_once": {"a": "MARK"},
-    "properties.$set_once": {"a": "MARK"},
+    "properties.$set_once": {"a": "MARK"}, "properties.$screen_width": 77, "properties.$screen_height": 77,
 }  # fmt: skip
 # What a field needs beside it, and what it takes away where it is set.
 BESIDE: dict[str, dict[str, object]] = {
     "properties.$screen_width": {"$screen_height": 9}, "properties.$screen_height": {"$screen_width": 9},
-    "properties.currency": {"revenue": 5}, "properties.utm_source": {"$lib": "web"},
+    "properties.$host": {"$pathname": "/a"}, "properties.currency": {"revenue": 5},
+    "properties.utm_source": {"$lib": "web"},
 }  # fmt: skip
 
 

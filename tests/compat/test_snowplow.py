@@ -235,9 +235,65 @@ def test_answers() -> None:
     assert PROTOCOL.answer(Outcome("", 0, 0, (Refusal(0, Reason.OPTED_OUT, ""),))).status == 200
 
 
-@given(st.binary(), st.sampled_from(["GET", "POST"]))
-def test_any_bytes_are_read(content: bytes, method: str) -> None:
-    read(method, "/i", content, content)
+HOOK, ORDER = "/com.snowplowanalytics.iglu/v1", "iglu:com.acme/order/jsonschema/1-0-0"
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "props"),
+    [
+        (f"schema={ORDER}&aid=app&p=mob&n=5&cv=x", b"", [{"n": "5"}]),
+        (f"schema={ORDER}&aid=app", b'{"n": 5}', [{"n": 5}]),
+        (f"schema={ORDER}&aid=app", b'[{"n": 5}, {"n": 6}]', [{"n": 5}, {"n": 6}]),
+        (f"schema={ORDER}&aid=app", b"n=a+b", [{"n": "a b"}]),
+        ("aid=app", json.dumps({"schema": ORDER, "data": {"n": 5}}).encode(), [{"n": 5}]),
+    ],
+)
+def test_what_comes_to_the_iglu_webhook(query: str, body: bytes, props: list[dict[str, Any]]) -> None:
+    batch = read("POST" if body else "GET", HOOK, f"{query}&eid=e1&ttm=1780000000000&url=/a".encode(), body)
+    ids = [getattr(item, "id", "") for item in batch.items]
+    assert len(ids) == len(set(ids)) and ids[0] == "e1"
+    for item, own in zip(batch.items, props, strict=True):
+        assert isinstance(item, Tracked)
+        assert (item.site, item.name, item.url, item.ts) == ("app", "order", "/a", "1780000000000")
+        assert item.props == {**own, "schema": ORDER}
+
+
+def test_an_event_of_the_webhook_needs_a_schema() -> None:
+    for body in (b"", b"{}", b"a=1", b"[5]", b"{"):
+        (refused,) = read("POST" if body else "GET", HOOK, b"aid=app&a=1", body).items
+        assert isinstance(refused, Refusal) and refused.reason in (Reason.MISSING_FIELD, Reason.MALFORMED)
+
+
+def test_a_link_counts_a_click_and_leads_on() -> None:
+    def link(target: str, **more: str) -> TrackerBatch:
+        return read("GET", "/r/tp2", urlencode({"u": target, "aid": "app", **more}).encode(), b"")
+
+    batch = link("https://example.com/ü?a=1#b", duid="d", url="https://mail.example/")
+    (event,) = batch.items
+    assert isinstance(event, Tracked) and (event.site, event.name, event.client) == ("app", "uri_redirect", "d")
+    assert (event.props, event.url) == ({"uri": "https://example.com/ü?a=1#b"}, "https://mail.example/")
+    assert batch.leads_to == "https://example.com/%C3%BC?a=1#b"
+    for refused in ((), (Refusal(0, Reason.OPTED_OUT, ""),)):
+        answer = PROTOCOL.answer(Outcome(batch.form, 1 - len(refused), 0, refused))
+        assert (answer.status, answer.headers) == (302, ((b"location", batch.leads_to.encode()),))
+    (own,) = link("https://example.com/", e="se", se_ac="open").items
+    assert isinstance(own, Tracked) and own.name == "open"
+    broken = link("https://example.com/", e="zz")
+    assert (isinstance(broken.items[0], Refusal), broken.leads_to, broken.form) == (True, "", "")
+    for wrong in ("", "/a", "javascript:alert(1)", "https://a@b.example/", "https://a.example\\@b.example/",
+                  "https://a.example/\r\nX: 1", "http://[a"):  # fmt: skip
+        batch = link(wrong)
+        assert isinstance(batch.items[0], Refusal) and batch.leads_to == ""
+        assert PROTOCOL.answer(Outcome(batch.form, 0, 0, (batch.items[0],))).status == 400
+
+
+@given(st.binary(), st.sampled_from(["GET", "POST"]), st.sampled_from(["/i", HOOK, "/r/tp2"]))
+def test_any_bytes_are_read(content: bytes, method: str, path: str) -> None:
+    batch = read(method, path, content, content)
+    read(method, path, f"schema={ORDER}&u=https://a.example/".encode() + content, content)
+    refused = tuple(item for item in batch.items if isinstance(item, Refusal))
+    answer = PROTOCOL.answer(Outcome(batch.form, len(batch.items) - len(refused), 0, refused))
+    assert all(b"\n" not in value and b"\r" not in value for _, value in answer.headers)
 
 
 VALUES = st.one_of(st.text(), st.none(), st.integers(), st.lists(st.text()), st.just("\0\ud800"), st.just("eyJ"))

@@ -85,6 +85,9 @@ SAME: dict[str, Callable[[str, str], tuple[str, object]]] = {
 
 PAGE = "https://paths.example/a"
 SCREEN = {"name": "screen_view", "properties": {"__path": "/a"}}
+SEVERAL_PARTS = b'--b\r\nContent-Disposition: form-data; name="data"\r\n\r\n%s\r\n--b--\r\n' % json.dumps(
+    {"token": "paths", "event": "$pageview", "distinct_id": "a", "properties": {"$current_url": PAGE}}
+).encode()
 # A page view by each path that newer or older clients have, or that is spelt a little off: its body and header.
 PATHS: dict[str, tuple[object, dict[str, str]]] = {
     "//v1/page": ({"writeKey": "paths", "anonymousId": "a", "properties": {"url": PAGE}}, {}),
@@ -93,6 +96,10 @@ PATHS: dict[str, tuple[object, dict[str, str]]] = {
     "/event": (SCREEN, {"openpanel-client-id": "paths"}),
     "/api/collect": ({"type": "pageview", "payload": {"website": "paths", "url": "/a"}}, {}),
     f"/ice.png?{urlencode({'e': 'pv', 'aid': 'paths', 'url': PAGE})}": (None, {}),
+    "/api/v1/event?token=paths": ({"event_type": "pageview", "eventn_ctx": {"url": PAGE, "user": {}}}, {}),
+    f"/matomo/matomo.php?{urlencode({'idsite': 'paths', 'rec': 1, 'url': PAGE})}": (None, {}),
+    "/e/": (SEVERAL_PARTS, {"content-type": "multipart/form-data; boundary=b"}),
+    f"/i?{urlencode({'e': 'pv', 'aid': 'paths', 'page': 'A'})}": (None, {}),
     f"/js/?{urlencode({'idsite': 'paths', 'rec': 1, 'url': PAGE})}": (None, {}),
     "/api/event": ({"name": "pageview", "domain": "paths.example", "url": "app://localhost/a"}, {}),
 }
@@ -137,7 +144,7 @@ def test_an_id_that_two_events_have_by_accident_makes_them_no_duplicate(up: Up) 
 
 def test_the_paths_of_newer_and_older_clients_are_answered(up: Up) -> None:
     for path, (body, headers) in PATHS.items():
-        sent = None if body is None else json.dumps(body).encode()
+        sent = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         status, named, answer = fetch(up.tracking + path, sent, headers)
         assert (status in (200, 202), named.get("x-footfall-refused")) == (True, None), (path, answer)
     up.shows({"pageviews": len(PATHS)}, site="paths.example")

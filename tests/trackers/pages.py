@@ -28,7 +28,12 @@ have), and which of a site's keys are secret (`write_keys`). Only with a secret 
 that an event gives for its visitor, and times more than 72 hours back.
 
 A page is named by its whole address, or by a path of the site. Of an address with an app's own scheme
-(`app://localhost/settings`) the path counts.
+(`app://localhost/settings`) the path counts, and one of the site's own hosts needs no scheme. What is no page
+(`about:blank`, `undefined`) is none of an event, and refused as a page view.
+
+A body may be packed with gzip, zlib, deflate or zstd (not zstd as a function), and is read in the charset that its
+type names. Times may be ISO 8601, HTTP's dates, or Unix time in seconds, milli-, micro- or nanoseconds; amounts may
+have a currency's sign, and thousands and cents parted as in any language.
 
 An event's own id (`messageId`, `eid`, `uuid`, …) becomes its id here, so what a client sends again counts once. Two
 events that have one id by accident count both: an event is the same only if the visitor and all that it says are, but

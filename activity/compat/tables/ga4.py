@@ -11,6 +11,7 @@ screen_resolution timestamp_micros user_id client_id
 _LEFT_OUT = {
     "visits are made here, from the times of the events": "session_id ga_session_id session_number ga_session_number",
     "it tells how the client is set up": "debug_mode send_to non_interaction send_page_view",
+    "what an ad network matches people by": "user_data",
     "it is an ad network's": "ignore_referrer allow_google_signals allow_ad_personalization_signals",
 }
 # By the name behind `utm_`, that of a parameter, and the browser's.
@@ -58,12 +59,13 @@ FIELDS = (
     Field("params.page_path", "url", "without `page_location`, as a path of the site"),
     Field("params.screen_name", "url", "of `screen_view`, as a path of the site"),
     Field("params.firebase_screen", "url", "as `screen_name`"),
+    Field("params.firebase_screen_class", "url", "as `screen_name`, and kept as a property"),
     *(
         Field(f"params.{name}", "url", f"as its `utm_{utm}`, if it has no campaign itself")
         for utm, (name, _) in CAMPAIGN.items()
     ),
     Field("params.page_referrer", "referrer"),
-    Field("params.page_title", "title"),
+    Field("params.page_title", "title", "and the path of a `page_view` that has no address"),
     Field("params.search_term", "search", "of `search` and `view_search_results`; else a property"),
     Field("params.number_of_results", "search", "beside `search_term`"),
     Field("params.engagement_time_msec", "engaged_ms", "not of a sale with a `transaction_id`: it differs each time"),

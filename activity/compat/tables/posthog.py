@@ -31,6 +31,7 @@ HARMLESS: dict[str, object] = {
     "/flags": OFF,
     "/decide": OFF,
     "/s": {"status": 1},
+    "/report": {"status": 1},
     "/i/v1/logs": {},
     "/i/v1/metrics": {},
     "/i/v1/traces": {},
@@ -40,13 +41,13 @@ HARMLESS: dict[str, object] = {
     "/api/early_access_features": {"earlyAccessFeatures": []},
 }
 _READ = """
-$current_url $pathname $referrer $screen_name title $raw_user_agent $user_agent $useragent $ip $browser_language
-$screen_width $screen_height $prev_pageview_duration
+$current_url $host $pathname $referrer $screen_name title $raw_user_agent $user_agent $useragent $ip $browser_language
+$locale $screen_width $screen_height $prev_pageview_duration
 $device_id $user_id $is_identified $anon_distinct_id distinct_id token $insert_id $time
 $set $set_once $cookieless_mode $ignore_sent_at $process_person_profile
 """
 _LEFT_OUT = {
-    "we read it from `$current_url` and the referrer": "$host $referring_domain $search_engine ph_keyword",
+    "we read it from the referrer": "$referring_domain $search_engine ph_keyword",
     "we read it from the agent": """$browser $browser_version $browser_type $os $os_name $os_version $os_distro $device
         $device_type""",
     "we have no place for it": """$browser_language_prefix $viewport_width $viewport_height $timezone $timezone_offset
@@ -94,13 +95,15 @@ FIELDS = (
     Field("properties.alias", "user", "of `$create_alias`; the visitor is then `distinct_id`"),
     Field("uuid", "id", "what is sent again under it is no second event"),
     Field("properties.$insert_id", "id", "without `uuid`"),
+    Field("messageId", "id", "of older libraries on servers, without `uuid`"),
     Field("timestamp", "ts"),
-    Field("offset", "ts", "milliseconds before it was sent, without `timestamp`"),
+    Field("offset", "ts", "milliseconds before it was sent, or before it came, without `timestamp`"),
     Field("properties.$time", "ts", "Unix seconds, without `timestamp`"),
     Field("sent_at", "sent_at", "it corrects the client's clock"),
     Field("properties.$ignore_sent_at", "sent_at", "if true, `sent_at` is left out"),
     Field("properties.$current_url", "url"),
-    Field("properties.$pathname", "url", "without `$current_url`, as a path of the site"),
+    Field("properties.$pathname", "url", "without `$current_url`, as a path of the site or of `$host`"),
+    Field("properties.$host", "url", "without `$current_url`, before `$pathname`"),
     Field("properties.$screen_name", "url", "of `$screen`, as a path of the site"),
     Field("properties.$referrer", "referrer", "`$direct` is none"),
     Field("properties.title", "title"),
@@ -111,6 +114,7 @@ FIELDS = (
     Field("properties.$screen_width", "screen", "with `$screen_height`"),
     Field("properties.$screen_height", "screen", "with `$screen_width`"),
     Field("properties.$browser_language", "language"),
+    Field("properties.$locale", "language", "of apps"),
     Field("properties.$prev_pageview_duration", "engaged_ms", "of `$pageleave`: seconds that it was open, seen or not"),
     Field("properties.$external_click_url", "props", "of `$autocapture`, which becomes `outbound`, as `url`"),
     Field("properties.$web_vitals_LCP_value", "props", "of `$web_vitals`, as `LCP`; so are the other measures"),
@@ -153,6 +157,7 @@ gives its visitors' addresses and agents, or old times, sends a key of `write_ke
 - `$pageview` and `$screen` are page views, `$pageleave` is engagement; `$identify`, `$set` and `$create_alias`
   identify; `$web_vitals` are web vitals, and a click that leaves the site is an outbound link.
 - All else is a custom event. Those whose name begins with `$` make no visit engaged, but for clicks.
+- A body may be JSON, also in base64, or a form, in several parts (`multipart/form-data`) too, with the JSON in `data`.
 - Flags, recordings, surveys, heat maps and experiments are off: their requests get an answer that says so.
 - Who sends too fast gets a 503, after which all clients send again; after a 429 the browser's does not.
 - A `$groupidentify` in the name of the group itself, as servers send it, is answered and not kept.

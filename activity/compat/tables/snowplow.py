@@ -95,7 +95,7 @@ FIELDS = (
     Field("uid", "user", "and `client`, if nothing else tells visitors apart"),
     Field("ip", "address", "counts only with a secret key"),
     Field("ua", "agent", "counts only with a secret key"),
-    Field("url", "url"),
+    Field("url", "url", "of an image without one, the page that shows it; else of a page view `/PAGE`, by its title"),
     Field("page", "title"),
     Field("refr", "referrer"),
     Field("lang", "language"),
@@ -161,7 +161,11 @@ What differs:
 - Events are judged when they arrive. A request of which nothing can be taken is answered 400 or 403, which trackers do
   not send again; one with some good events is answered 200, and the header `x-footfall-refused` tells of the others.
 - No cookie is set: a visitor without `duid` is the cookieless one. `SP-Anonymous` leaves out `duid` and `uid` as well.
-- Redirects (`/r/tp2`) and webhooks of other services (`/com.snowplowanalytics.iglu/v1`, …) are not served.
+- A link with a click in it (`/r/tp2?u=https://…`) leads on only to the places that the sites file has among `redirects`
+  of the site: `redirects = ["https://www.example.com"]`. Any other is refused in words, since else everybody could make
+  links of yours that lead anywhere. The click is a custom event `uri_redirect`, or what else the link says.
+- The Iglu webhook (`/com.snowplowanalytics.iglu/v1?schema=iglu:…`) takes events by GET, as JSON (one, or a list) and as
+  a form; `aid` names the site. Webhooks of other services are not served.
 - Schemas are not looked up, so nothing is refused for them.
 - Page pings show that a visitor is still there; Snowplow's own models estimate the time from their number.
 """
