@@ -67,7 +67,9 @@ def filled(statement: str, parts: Mapping[str, str]) -> str:
 
 DATABASE = "footfall"
 # What the engine says when the files of a part are not as it wrote them; one of them may be missing.
-_BROKEN = re.compile(r"Code: (?:32|33|40|74|107|246|271|432)\.|CHECKSUM_DOESNT_MATCH|CANNOT_DECOMPRESS|CORRUPTED_DATA")
+_BROKEN = re.compile(
+    r"Code: (?:32|33|39|40|74|107|246|271|432)\.|CHECKSUM_DOESNT_MATCH|CANNOT_DECOMPRESS|CORRUPTED_DATA"
+)
 
 # Of the embedded engine: one merge at a time. It merges beside the pipeline, which lagged behind for seconds when it
 # merged four times at once.

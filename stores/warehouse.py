@@ -151,7 +151,7 @@ class Warehouse:
 
     def command(self, sql: str, params: Mapping[str, Any] | None = None) -> None:
         """Run a statement of ours that answers nothing, with bound parameters."""
-        with self._clients.lend() as client:
+        with self._lent() as client:
             client.command(sql, parameters=bound(sql, params), settings=self._over_shards)
 
     @property

@@ -115,10 +115,13 @@ def kafka(once: Once) -> str:
     return started(once, "kafka")
 
 
-@pytest.fixture(scope="session")
-def kafka3(once: Once) -> str:
-    """`127.0.0.1:PORT,127.0.0.1:PORT,127.0.0.1:PORT` of three real Kafka brokers of this run's own."""
-    return started(once, "kafka3")
+@pytest.fixture(scope="module")
+def kafka3(once: Once) -> Iterator[str]:
+    """`127.0.0.1:PORT,127.0.0.1:PORT,127.0.0.1:PORT` of three real Kafka brokers of this run's own.
+
+    One file alone uses them, so they end with it: idle they take a tenth of a core."""
+    yield started(once, "kafka3")
+    once.undo("kafka3", lambda folder: PARTS["kafka3"].server(folder).stop())
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,14 @@ class Once:
                 answer.write_text(make(folder), encoding="utf-8")
             return answer.read_text(encoding="utf-8")
 
+    def undo(self, name: str, end: Callable[[Path], object]) -> None:
+        """End what was made, if it was; who asks next makes it anew."""
+        answer = self.shared / name / "answer"
+        with locked(answer.parent):
+            if answer.exists():
+                end(self.folder(name))
+                answer.unlink()
+
     def folder(self, name: str) -> Path:
         """Where `name` was made, if it was."""
         return self.shared / name / "made"

@@ -16,6 +16,8 @@ import polars as pl
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 
 import stores
 from dashboards.access import Access
@@ -150,6 +152,28 @@ def session_rows(visits: list[Visit]) -> pl.DataFrame:
         if not visit.bot
     ]
     return pl.DataFrame(rows)
+
+
+class Compiled(BytecodeCache):
+    """The templates that any application of this process has compiled."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if kept := self._kept.get(bucket.key):
+            bucket.bytecode_from_string(kept)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._kept[bucket.key] = bucket.bytecode_to_string()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """Nearly every test makes an application, and its first page would compile a dozen templates anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Flask, "jinja_options", {"bytecode_cache": Compiled()})
+        yield
 
 
 @pytest.fixture(scope="module")

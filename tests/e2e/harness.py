@@ -58,16 +58,19 @@ def footfall(*arguments: str, env: Mapping[str, str] | None = None, **options: A
 def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
     """The first true answer of `condition`.
 
-    It is asked every 20 ms at first and every 250 ms in the end: the longer the wait, the less it matters, and a
-    question to the product may cost as much as 100 ms of a core that others wait for."""
+    It is asked every 20 ms at first and every 250 ms in the end: the longer the wait, the less it matters. Where the
+    question itself takes long, the rest between two is four times as long, up to a second: a page's number costs as
+    much as 100 ms of a core, mostly of the process that is to do what is waited for."""
     begun = time.monotonic()
     while True:
+        asked = time.monotonic()
         if answer := condition():
             return answer
-        waited = time.monotonic() - begun
+        now = time.monotonic()
+        waited = now - begun
         if waited > seconds:
             raise AssertionError(f"waited {seconds:.0f} s in vain until {what}")
-        time.sleep(min(max(waited / 20, 0.02), 0.25))
+        time.sleep(max(min(max(waited / 20, 0.02), 0.25), min(4 * (now - asked), 1.0)))
 
 
 def today() -> str:

@@ -12,12 +12,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
-from tests.e2e.beacons import under_load
+from tests.e2e.beacons import TOPIC, under_load
 from tests.e2e.harness import until
+from tests.patience import patient
 from tests.servers import kafka as part
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+GOES_ON = patient(600)  # beside much load a Kafka that slept loses its session again and again, for minutes
+
+
+def takes(address: str) -> bool:
+    """Whether Kafka takes a record, by a client of its own; it is no beacon's."""
+    producer = Producer({"bootstrap.servers": address, "log_level": 0, "message.timeout.ms": 5_000})
+    errors: list[object] = []
+    producer.produce(TOPIC, b"{}", b"a test's own", on_delivery=lambda error, _: errors.append(error))
+    producer.flush(10)
+    return errors == [None]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +84,7 @@ def test_paused_for_twenty_seconds(tmp_path: Path, broker: part.Server, say: Cal
             time.sleep(max(0.0, begin + 20 - time.monotonic()))
         finally:
             os.kill(pid, signal.SIGCONT)
+        until(lambda: takes(address), "Kafka takes records again", GOES_ON)
         service.drained()
         service.load.more(500)
     figures = service.judge(address)

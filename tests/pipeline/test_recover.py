@@ -84,9 +84,10 @@ def part(folder: Path, name: str) -> Path:
     return sorted(path for path in table(folder, name).iterdir() if re.match(r"\d+_", path.name))[0]
 
 
-def flip(file: Path) -> None:
+def flip(file: Path, at: int | None = None) -> None:
+    """A byte in the middle, or one that is named."""
     data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 0x55
+    data[len(data) // 2 if at is None else at] ^= 0x55
     file.write_bytes(bytes(data))
 
 
@@ -290,6 +291,8 @@ BROKEN: dict[str, Damage] = {
     "a byte of the events": lambda folder: flip(largest(folder, "event_rows", "*.bin")),
     "a byte of the primary key": lambda folder: flip(part(folder, "event_rows") / "primary.cidx"),
     "a byte of the sessions": lambda folder: flip(largest(folder, "session_rows", "*.bin")),
+    # Blocks begin with a checksum of 16 bytes, the codec, and their size in 4: the highest makes it more than one has.
+    "the size of a block of the events": lambda folder: flip(largest(folder, "event_rows", "*.bin"), 20),
 }
 
 
@@ -309,10 +312,21 @@ def test_a_replay_sets_broken_parts_aside_and_makes_their_rows_again(
     assert_goes_on(world)
 
 
-def test_a_reader_that_meets_broken_rows_has_them_mended(damaged: Callable[[Damage], World], grown: Grown) -> None:
+READERS: dict[str, Callable[[World], object]] = {
+    "a question": World.sessions,
+    "a statement that writes": lambda world: world.warehouse.command(
+        "INSERT INTO session_rows SELECT * FROM session_rows"
+    ),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_reader_that_meets_broken_rows_has_them_mended(
+    damaged: Callable[[Damage], World], grown: Grown, reader: str
+) -> None:
     world = damaged(BROKEN["a byte of the sessions"])
     with pytest.raises(BrokenRows, match="cannot be read"):
-        world.sessions()
+        READERS[reader](world)
     with pytest.raises(BrokenRows) as met:
         world.loader.run(threading.Event())
     recover.mend(world.loader, world.archive, met.value)

@@ -15,9 +15,8 @@ from tests.servers.process import Group, Server, cache, free_port, locked
 NODES = (1, 2, 3)
 PORT = 19092  # and the next two
 
-# A lost node is noticed in 4 s instead of 9; compiling less saves half of what three starts cost.
+# A lost node is noticed in 4 s instead of 9.
 _QUICKER = "broker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=500\n"
-_OPTIONS = ("-XX:TieredStopAtLevel=1",)
 
 available = kafka.available
 
@@ -63,4 +62,4 @@ def _launch(cluster: Group, number: int) -> str:
         if running := node.address():
             return running
         port = int((node.folder / "port").read_text())
-        return kafka.launch(node, port, cluster.folder, options=_OPTIONS)
+        return kafka.launch(node, port, cluster.folder)
