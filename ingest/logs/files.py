@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import bz2
 import codecs
-import errno
 import glob
 import io
 import itertools
 import lzma
-import os
 import re
-import select
 import sys
-import threading
 import zipfile
 import zlib
 from collections import Counter
@@ -22,16 +18,15 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ingest.logs import documents, formats
+from ingest.logs.streams import TOLD_BY, Arriving, Pieces, buffered, pieces_of
 
 _SNIFFED = 100  # lines that are neither empty nor a comment
 _SNIFFED_AT_MOST = 10_000
 _LONGEST = 1_000_000  # bytes of a line that are read, as of a request's body
 _ZEROS = re.compile(rb"\n\0+")
-_PIECE = 1 << 20  # bytes
 _PACKED_PIECE = 4_096  # bytes that are unpacked at once: of zstd they may become 30,000 times as many
 _LAYERS = 3  # of packing
-_TAR_NAME = slice(257, 262)  # in the first block of an archive
-_TOLD_BY = _TAR_NAME.stop  # bytes that tell what a file is
+_TAR_NAME = slice(257, TOLD_BY)  # in the first block of an archive
 _TELLING = 65_536  # bytes that tell whether a file consists of lines
 _MAGIC = 6  # bytes: the longest of those below
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # as PowerShell writes
@@ -126,10 +121,10 @@ def opened(name: str) -> LogFile:
     if name == "-":
         if sys.stdin is None:
             raise ImportFailed("- cannot be read: stdin is closed")
-        return LogFile(name, _Arriving(io.FileIO(sys.stdin.fileno(), closefd=False)), None)
+        return LogFile(name, Arriving(io.FileIO(sys.stdin.fileno(), closefd=False)), None)
     path = Path(name)
     try:
-        raw = _Arriving(io.FileIO(name)) if path.is_fifo() else path.open("rb")  # a pipe, as `<(zcat …)` is
+        raw = Arriving(io.FileIO(name)) if path.is_fifo() else path.open("rb")  # a pipe, as `<(zcat …)` is
         return LogFile(name, raw, path.stat().st_size if path.is_file() else None)
     except NotADirectoryError:
         return _opened_in_archive(name)
@@ -253,74 +248,6 @@ def shown(line: bytes) -> str:
     return repr(text if len(text) <= 120 else text[:117] + "...")
 
 
-class _Arriving(io.RawIOBase):
-    """A pipe or a terminal. `close` waits for nobody: a thread that waits for bytes gets OSError."""
-
-    def __init__(self, file: io.FileIO) -> None:
-        self._file = file
-        self._ended, self._end = os.pipe()
-        self._coming = select.poll()
-        self._coming.register(file, select.POLLIN)
-        self._coming.register(self._ended, select.POLLIN)
-        self._reading = threading.Lock()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int | None:  # type: ignore[override]
-        with self._reading:
-            if self.closed or any(ready == self._ended for ready, _ in self._coming.poll()):
-                raise OSError(errno.ECANCELED, "it was closed while it was read")
-            return self._file.readinto(buffer)
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        super().close()
-        os.close(self._end)
-        with self._reading:
-            os.close(self._ended)
-            self._file.close()
-
-
-class _Pieces(io.RawIOBase):
-    """Bytes that come in pieces, as a file. However short the first are, its first read tells what they are."""
-
-    def __init__(self, pieces: Iterator[bytes], least: int = _TOLD_BY) -> None:
-        self._pieces = pieces
-        self._left = memoryview(b"")
-        self._least = least  # bytes of the next read, if they come
-        self._fault: Exception | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        if not self._left:
-            self._left, self._least = memoryview(b"".join(self._next(self._least))), 1
-        if self._fault is not None and not self._left:
-            raise self._fault
-        count = min(len(buffer), len(self._left))
-        buffer[:count] = self._left[:count]
-        self._left = self._left[count:]
-        return count
-
-    def _next(self, count: int) -> list[bytes]:
-        """Return pieces of `count` bytes together; fewer at the end, and before a fault, which is kept."""
-        found: list[bytes] = []
-        try:
-            while count > 0 and self._fault is None and (piece := next(self._pieces, None)) is not None:
-                found.append(piece)
-                count -= len(piece)
-        except Exception as error:
-            self._fault = error  # raised when all before it is read
-        return found
-
-
-def _buffered(raw: Any) -> io.BufferedReader:
-    return raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, _PIECE)
-
-
 class _Packing(NamedTuple):
     """One way to pack files: frames, each of which begins with one of `magic`."""
 
@@ -352,17 +279,17 @@ _PACKINGS = (
 
 def _unpacked(raw: IO[bytes] | io.RawIOBase, remarks: list[str], layers: int = _LAYERS) -> io.BufferedIOBase:
     """What is packed in a file, also where a program has packed again what another had packed."""
-    buffered = _buffered(raw)
-    first = buffered.peek(_TOLD_BY)
+    source = buffered(raw)
+    first = source.peek(TOLD_BY)
     for packing in _PACKINGS if layers else ():
         if first.startswith(packing.magic):
-            return _unpacked(_buffered(_Pieces(_frames(buffered, packing, remarks))), remarks, layers - 1)
+            return _unpacked(buffered(Pieces(_frames(source, packing, remarks))), remarks, layers - 1)
     for begins, kind in _NOT_UNPACKED.items():
         if first.startswith(begins):
             raise ImportFailed(f"it is packed as {kind}: unpack it first, and import what comes out (`-` is stdin)")
     if first[_TAR_NAME] == b"ustar":
         raise ImportFailed("it is a tar archive: import what is in it, such as by `tar -xOf FILE | footfall import -`")
-    return buffered
+    return source
 
 
 def _frames(packed: io.BufferedReader, packing: _Packing, remarks: list[str]) -> Iterator[bytes]:
@@ -407,30 +334,25 @@ def faults() -> tuple[type[Exception], ...]:
 
 def _without_mark(lines: io.BufferedIOBase) -> io.BufferedIOBase:
     """Skip a byte order mark, and read UTF-16, which is known without one too, as UTF-8."""
-    buffered = _buffered(lines)
-    mark = buffered.peek(3)[:3]
+    source = buffered(lines)
+    mark = source.peek(3)[:3]
     if mark == codecs.BOM_UTF8:
-        buffered.read(3)
+        source.read(3)
     elif mark[:2] in _WIDE:
-        buffered.read(2)
-        return _buffered(_Pieces(_recoded(buffered, _WIDE[mark[:2]])))
-    elif encoding := _wide_without_mark(buffered.peek(_TOLD_AS_WIDE)[:_TOLD_AS_WIDE]):
-        return _buffered(_Pieces(_recoded(buffered, encoding)))
-    return buffered
+        source.read(2)
+        return buffered(Pieces(_recoded(source, _WIDE[mark[:2]])))
+    elif encoding := _wide_without_mark(source.peek(_TOLD_AS_WIDE)[:_TOLD_AS_WIDE]):
+        return buffered(Pieces(_recoded(source, encoding)))
+    return source
 
 
 def _of_lines(lines: io.BufferedIOBase) -> io.BufferedIOBase:
     """A file whose records are no lines, as one whose are."""
-    buffered = _buffered(lines)
-    if b"\n" not in buffered.peek(1).lstrip():  # one line, or a pipe into which little was written yet
-        buffered = _buffered(_Pieces(_pieces_of(buffered), _TELLING))
-    kind = documents.kind_of(buffered.peek(_TELLING))
-    return buffered if kind is None else _buffered(_Pieces(documents.LINES[kind](_pieces_of(buffered))))
-
-
-def _pieces_of(lines: io.BufferedReader) -> Iterator[bytes]:
-    while piece := lines.read1(_PIECE):  # not `read`: what came before a fault counts
-        yield piece
+    source = buffered(lines)
+    if b"\n" not in source.peek(1).lstrip():  # one line, or a pipe into which little was written yet
+        source = buffered(Pieces(pieces_of(source), _TELLING))
+    kind = documents.kind_of(source.peek(_TELLING))
+    return source if kind is None else buffered(Pieces(documents.LINES[kind](pieces_of(source))))
 
 
 def _wide_without_mark(first: bytes) -> str | None:
@@ -445,6 +367,6 @@ def _wide_without_mark(first: bytes) -> str | None:
 
 def _recoded(lines: io.BufferedReader, encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)("replace")
-    for piece in _pieces_of(lines):
+    for piece in pieces_of(lines):
         if text := decoder.decode(piece):
             yield text.encode("utf-8", "replace")
