@@ -46,7 +46,7 @@ _LOADED = 60_000  # records that are worth a micro-batch: it is loaded while the
     default="auto",
     show_default=True,
     help="combined, common: Apache, nginx. json: any server's. w3c: IIS, CloudFront. alb, elb, s3: Amazon. haproxy. "
-    "squid, uwsgi, gin, bunny, iis-native: what these write. logfmt, ltsv: names and values. "
+    "squid, uwsgi, gin, chi, bunny, iis-native: what these write. logfmt, ltsv: names and values. "
     "events: own events with ts and visitor.",
 )
 @click.option(

@@ -375,7 +375,8 @@ def _header(line: bytes) -> tuple[list[str], str] | None:
     keys = [compact(name.partition(" [")[0]) for name in names]  # `TimeGenerated [UTC]`
     if len(set(keys)) < len(keys) or not all(keys):
         return None
-    known = not fields_of(tuple(keys)).missing or not WRAPPERS.isdisjoint(keys)
+    known = any(not fields_of(tuple(keys), by_ends).missing for by_ends in (False, True))
+    known |= not WRAPPERS.isdisjoint(keys)
     return ([name.partition(" [")[0] for name in names], separator) if known else None
 
 

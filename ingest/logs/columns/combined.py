@@ -14,7 +14,7 @@ import polars as pl
 from ingest.logs import formats
 from ingest.logs.client import Client, client_of
 from ingest.logs.columns.found import IPV4, Found, as_text, looked_up
-from ingest.logs.formats.combined import host_among
+from ingest.logs.formats.combined import NAMED, host_among
 from ingest.logs.trust import trusted
 
 _SHORT = 512  # characters: requests beyond are mostly unique, and would push the others out of a cache
@@ -77,9 +77,11 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
     )
     quoted = size.str.contains(_SIZE + _GAP) & pl.col("gap").str.contains("^" + _GAP) & rest.str.contains(_REST)
     quoted &= ~pl.col("referrer").str.contains(_LIKE_ADDRESSES) & ~pl.col("agent").str.contains(_LIKE_ADDRESSES)
+    quoted &= ~rest.str.contains(NAMED)
     if not common:
         quoted &= _is_clear()
     bare = size.str.contains(_SIZE + r"[ \t]*$")
+    frame = frame.filter(~size.str.contains(NAMED))
     stamp = pl.col("stamp")
     if trusted() is not None:  # with a second time there, one came with the request
         frame = frame.filter(~stamp.str.contains("[", literal=True))

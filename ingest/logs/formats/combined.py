@@ -3,7 +3,8 @@
 `combined` is what both write by default, `common` the same without referrer and agent. Varnish, Icecast, Tomcat and
 many others write them too. Servers add fields to these, so a line is taken apart by what its fields are: the client is
 the first field that is an address, the request is the quoted field before status and bytes, referrer and agent are the
-quoted fields after them. A line in which one of these cannot be found is not understood; nothing is guessed and
+quoted fields after them. Some write the time without brackets, and programs that only write their log's own time have
+it at the beginning of the line. A line in which one of these cannot be found is not understood; nothing is guessed and
 nothing is read in half. Every pattern here takes time in proportion to the line.
 """
 
@@ -19,7 +20,7 @@ from ingest.logs.formats.times import STAMP, time_in
 from ingest.logs.trust import client_in, is_internal, is_proxy, trusted
 
 _NO_TIME = NotUnderstood("no time such as [01/Jun/2025:12:00:00 +0000]")
-_NO_ADDRESS = NotUnderstood("no field before the request is surely a client's address", 1)
+_NO_ADDRESS = NotUnderstood("no field before the request is surely a client's address", 3)
 _NO_REQUEST = NotUnderstood('no "request" with status and bytes after it', 2)
 _NO_AGENT = NotUnderstood(
     "which of the quoted fields after the bytes are referrer and agent is not clear: give --log-format", 4
@@ -30,12 +31,27 @@ _TORN = NotUnderstood("a quoted field has no end", 3)
 # twice.
 _FIELD = re.compile(r'[ \t]+(?:"([^"\\]*+(?:(?:\\.|"")[^"\\]*+)*+)"|([^ \t"][^ \t]*+))(?![^ \t])')
 _STAMPS = 3  # of a line are looked at: a program's own may come before that of the request
-_STATUS_AND_SIZE = re.compile(r"[0-9]{3} (?:[0-9]+|-)")
+_SIZE = re.compile(r"[0-9]+|-")
+_STATUS = re.compile(r"[0-9]{3}")
+_REQUEST_LINE = re.compile(r"[A-Z]{3,20} (?:https?://[^ ]+|[^ ].* HTTP/[0-9.]{1,3})")  # as no other quoted field
+# Times of a line that has none in brackets: as Payara quotes it, and as a program writes it before each line.
+_BARE_STAMP = re.compile(
+    r'(?<![^ \t"])([0-9]{1,2}/[A-Za-z]{3}/[0-9]{4}(?::[0-9]{2}){3}(?:[.,][0-9]{1,9})? [+-][0-9]{4})(?![^ \t"])'
+)
+_STAMP_AT_HEAD = re.compile(
+    r"[ \t]*\[?([0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?"
+    r"(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))?)(?![0-9A-Za-z])"
+)
 _PART = r"[0-9A-Fa-f:.\[\]]{3,47}"
 _CHAIN = re.compile(rf"(?:(?:unknown|-),[ \t]*)*+{_PART}(?:,[ \t]*(?:unknown|{_PART}))*+")
 _WITH_PORT = re.compile(r"[0-9.]+:[0-9]+|\[.*\]:[0-9]+")
 _LONGEST_CHAIN = 1_024  # characters
 _PAIR = 2  # fields: referrer and agent
+# Fields that some name: host=www.example.com forwarded_for="192.0.2.7, 10.0.0.1".
+_HOSTS = ("http_host", "host", "vhost", "server_name")
+_CHAINS = ("x_forwarded_for", "forwarded_for", "xff", "x_real_ip")
+NAMED = rf"(?:^|[ \t])(?:http_)?(?:{'|'.join((*_HOSTS[1:], *_CHAINS))})="  # a pattern that all engines read alike
+_NAMED = re.compile(r'(?<![^ ])([a-z_]{2,20})=(?:"([^"]*)"|([^ "]+))(?![^ ])')
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PRODUCT = re.compile(r"(?!HTTP/)[A-Za-z][A-Za-z0-9_.-]*/[0-9]")  # how agents begin: Mozilla/5.0, curl/8.5.0
 _Choose = Callable[[list[str]], tuple[str | None, str | None] | None]
@@ -66,10 +82,17 @@ def _request(line: str, choose: _Choose) -> Request | NotUnderstood:
     at = time_in(stamp[1])
     if at is None:
         return _NO_TIME
-    fields = _fields(line, stamp.end())
+    end = stamp.end()
+    if line[end : end + 1] == '"':  # it ends a quoted time, or begins the request
+        is_quoted = line[stamp.start() - 1 : stamp.start()] == '"'
+        line = f"{line[:end]} {line[end + is_quoted :]}"
+    elif line[end : end + 1] == "]":
+        end += 1
+    fields = _fields(line, end)
     if fields is None:
         return _TORN
-    first = _first_request(fields)
+    is_of_program = stamp.re is _STAMP_AT_HEAD
+    first = _first_request(fields, surely=is_of_program)
     if first is None:
         return _NO_REQUEST
     before = [quoted or bare or "" for quoted, bare in fields[:first]]
@@ -79,15 +102,24 @@ def _request(line: str, choose: _Choose) -> Request | NotUnderstood:
         client = client_of(" ".join(before))
     if client is None:
         return _NO_ADDRESS
+    if is_of_program:  # what looks like a host there is the name of a logger
+        client, before = client._replace(host=""), []
     request, status = fields[first][0] or "", fields[first + 1][0] or fields[first + 1][1] or ""
-    behind = [quoted for quoted, _ in fields[first + 3 :] if quoted is not None]
+    has_size = first + 2 < len(fields) and (fields[first + 2][0] is None or _is_size(fields[first + 2]))
+    rest = fields[first + 2 + has_size :]
+    behind = [quoted for quoted, _ in rest if quoted is not None]
+    bare = " ".join(bare for _, bare in rest if bare is not None)
+    named = {name: quoted or its for name, quoted, its in _NAMED.findall(bare)} if "=" in bare else {}
     if not client.host:
-        _, size_next = fields[first + 3] if first + 3 < len(fields) else (None, None)
-        client = client._replace(host=host_among(before, size_next or ""))
-    found = choose(behind)
+        hosts = filter(None, (site_in(named.get(name, "")) for name in _HOSTS))
+        _, size_next = rest[0] if rest else (None, None)
+        client = client._replace(host=host_among(before, size_next or "") or next(hosts, ""))
+    found = choose(behind) or choose([quoted for quoted, _ in fields[:first] if quoted is not None][-1:] + behind)
     if found is None:
         return _NO_AGENT
-    return request_of(client_behind(client, behind), at, request, status, *found)
+    chains = [named[name] for name in (*_CHAINS, *(f"http_{name}" for name in _CHAINS)) if name in named]
+    client = client_behind(client, (behind or ["-"] * _PAIR) + chains)
+    return request_of(client, at, request, status, *found)
 
 
 def _stamp_and_client(line: str) -> tuple[re.Match[str] | None, Client | None]:
@@ -96,7 +128,11 @@ def _stamp_and_client(line: str) -> tuple[re.Match[str] | None, Client | None]:
     for stamp in stamps:
         if client := client_of(line[: stamp.start()]):
             return stamp, client
-    return next(iter(stamps), None), None
+    if stamps:
+        return stamps[0], None
+    if bare := _BARE_STAMP.search(line):
+        return bare, client_of(line[: bare.start()].rstrip('"'))
+    return _STAMP_AT_HEAD.match(line), None
 
 
 def host_among(before: list[str], behind: str) -> str:
@@ -182,10 +218,18 @@ def _fields(line: str, start: int) -> list[tuple[str | None, str | None]] | None
     return None if line[start:].strip(" \t") else fields
 
 
-def _first_request(fields: list[tuple[str | None, str | None]]) -> int | None:
-    """Return the index of the request: the first quoted field before a status and a count of bytes."""
-    for index in range(len(fields) - 2):
-        status, size = (quoted or bare or "" for quoted, bare in fields[index + 1 : index + 3])
-        if fields[index][0] is not None and _STATUS_AND_SIZE.fullmatch(f"{status} {size}"):
+def _first_request(fields: list[tuple[str | None, str | None]], surely: bool) -> int | None:
+    """Return the index of the request: the first quoted field before a status and a count of bytes.
+
+    One that can be nothing else needs no count of bytes; `surely`: only such a one counts."""
+    for index, (request, _) in enumerate(fields[:-1]):
+        if request is None or not _STATUS.fullmatch(fields[index + 1][0] or fields[index + 1][1] or ""):
+            continue
+        has_size = not surely and index + 2 < len(fields) and _is_size(fields[index + 2])
+        if has_size or _REQUEST_LINE.fullmatch(request):
             return index
     return None
+
+
+def _is_size(field: tuple[str | None, str | None]) -> bool:
+    return _SIZE.fullmatch(field[0] or field[1] or "") is not None
