@@ -28,6 +28,7 @@ _WHOLE_HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)+(?:[a-z]{2,63}|xn--[a-z0-9-]{1
 _NAME_OF_HOST = re.compile(r"[a-z_]{1,20}=(?=[^=]+$)")  # vhost=example.com
 _AROUND = "\"'()<>;+ \t\ufeff"  # an address; IIS writes a blank as +
 _LEVEL = re.compile(r"^\[[a-z]{3,9}\](?=.)", re.IGNORECASE)  # of a message, which Fly writes right before it
+_MASKED = re.compile(r"([0-9]{1,3}\.[0-9]{1,3})\.([0-9]{1,3}|[xX*]{1,3})\.[xX*]{1,3}")  # as some hosts do for privacy
 _BARE_IN_BRACKETS = re.compile(r"\[([0-9.]{7,15})\](:[0-9]{1,5})?")
 
 _BSD_TIME = r"[A-Z][a-z]{2} [ 0-9]?[0-9] (?:[0-9]{4} )?[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?: [A-Z]{3,4})?"
@@ -192,6 +193,8 @@ def _address_of(part: str) -> str | None:
     if address is not None:
         return address
     text = _LEVEL.sub("", part.strip(_AROUND))
+    if masked := _MASKED.fullmatch(text):
+        text = f"{masked[1]}.{'0' if masked[2].strip('0123456789') else masked[2]}.0"
     if text[:4].lower() == "for=":
         text = text[4:].partition(";")[0].strip(_AROUND)
     if bare := _BARE_IN_BRACKETS.fullmatch(text):

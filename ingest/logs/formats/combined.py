@@ -26,6 +26,8 @@ _NO_AGENT = NotUnderstood(
     "which of the quoted fields after the bytes are referrer and agent is not clear: give --log-format", 4
 )
 _TORN = NotUnderstood("a quoted field has no end", 3)
+_LIKE_A_LINE = re.compile(r'\[([0-9]{1,4}[/-][0-9A-Za-z:/ ,+-]{4,40})\] ?"[^"]*" [0-9]{3} ')
+_SURELY_BEHIND = re.compile(r'(?=" ([0-9]{3}) ([0-9]+|-) ")')  # a request
 
 # Quoted fields may hold quotes, escaped or doubled. Possessive: what is taken is never given back, so no line is read
 # twice.
@@ -68,8 +70,11 @@ def common(line: str) -> Request | NotUnderstood:
 
 
 def _read(line: str, choose: _Choose) -> Request | NotUnderstood:
+    is_quoted = line[:1] == line[-1:] == '"'  # OpenLiteSpeed quotes the whole line
+    if is_quoted and line.endswith('""') and isinstance(whole := _request(line[1:-1], choose), Request):
+        return whole
     found = _request(line, choose)
-    if isinstance(found, NotUnderstood) and line[:1] == line[-1:] == '"':  # OpenLiteSpeed quotes the whole line
+    if isinstance(found, NotUnderstood) and is_quoted:
         whole = _request(line[1:-1], choose)
         return whole if isinstance(whole, Request) else found
     return found
@@ -77,18 +82,17 @@ def _read(line: str, choose: _Choose) -> Request | NotUnderstood:
 
 def _request(line: str, choose: _Choose) -> Request | NotUnderstood:
     stamp, client = _stamp_and_client(line)
-    if stamp is None:
-        return _NO_TIME
-    at = time_in(stamp[1])
-    if at is None:
-        return _NO_TIME
+    at = None if stamp is None else time_in(stamp[1])
+    if stamp is None or at is None:
+        its = _LIKE_A_LINE.search(line)
+        return NotUnderstood(f"{_NO_TIME.why}: [{its[1]}] is none", 3) if its else _NO_TIME
     end = stamp.end()
     if line[end : end + 1] == '"':  # it ends a quoted time, or begins the request
         is_quoted = line[stamp.start() - 1 : stamp.start()] == '"'
         line = f"{line[:end]} {line[end + is_quoted :]}"
     elif line[end : end + 1] == "]":
         end += 1
-    fields = _fields(line, end)
+    fields = _fields(line, end) or _fields_by_their_ends(line[end:])
     if fields is None:
         return _TORN
     is_of_program = stamp.re is _STAMP_AT_HEAD
@@ -216,6 +220,20 @@ def _fields(line: str, start: int) -> list[tuple[str | None, str | None]] | None
         fields.append((quoted.replace('""', '"') if quoted and '""' in quoted else quoted, match[2]))
         start = match.end()
     return None if line[start:].strip(" \t") else fields
+
+
+def _fields_by_their_ends(text: str) -> list[tuple[str | None, str | None]] | None:
+    """Return request, status, bytes, referrer and agent where quotes stand in them that the server did not escape.
+
+    None where more than these follow, and where one of them may end at several places."""
+    found = list(_SURELY_BEHIND.finditer(text))
+    if len(found) != 1 or not text.startswith(' "') or text[-1:] != '"':
+        return None
+    start, (status, size) = found[0].start(), found[0].groups()
+    quoted = text[start + len(f'" {status} {size} "') : -1].split('" "')
+    if len(quoted) != _PAIR:
+        return None
+    return [(text[2:start], None), (None, status), (None, size), *((each, None) for each in quoted)]
 
 
 def _first_request(fields: list[tuple[str | None, str | None]], surely: bool) -> int | None:

@@ -8,8 +8,10 @@ each line that is not understood.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
+from ingest.logs.formats.fields import NEEDED, compact, fields_of
 from ingest.logs.formats.json_lines import begins_object, is_event, json, json_object
 from ingest.logs.formats.programs import PATTERNS
 from ingest.logs.formats.request import LONGEST, NotUnderstood, Parser, Request, decoded
@@ -19,6 +21,10 @@ from ingest.logs.formats.w3c import directive
 __all__ = ["FORMATS", "detect", "format_of", "is_comment", "nearest", "parser"]
 
 FORMATS = ("combined", "common", "json", "w3c", "alb", "elb", "s3", "haproxy", *PATTERNS, "logfmt", "ltsv", "events")
+
+
+# A line of IIS whose head is gone, and with it what its fields are.
+_LIKE_W3C = re.compile(r"[0-9]{4}(?:-[0-9]{2}){2} [0-9]{2}(?::[0-9]{2}){2} (?:[^ \"]+ ){1,12}(?:GET|POST|HEAD) /[^\"]*")
 
 
 def parser(shape: str) -> Parser:
@@ -43,9 +49,20 @@ def detect(lines: Iterable[bytes]) -> str | None:
 
 def nearest(lines: Iterable[bytes]) -> str:
     """Say of the first of these lines which format it is nearest to, and what of that it lacks."""
-    for _, shape, found in _read(lines):
+    for raw, shape, found in _read(lines):
         if isinstance(found, NotUnderstood):
+            if lacking := _lacking_in_table(decoded(raw)):
+                return f"the nearest is a table: {lacking}"
             return f"the nearest is {BY_STRING.get(shape) or shape.partition(' ')[0]}: {found.why}"
+    return ""
+
+
+def _lacking_in_table(line: str) -> str:
+    """Return what a line lacks to be the names of a table; "" where it has not even two of them."""
+    for names in (tuple(map(compact, line.split(separator))) for separator in ",;\t|"):
+        missing = fields_of(names).missing if len(names) > len(NEEDED) // 2 else NEEDED
+        if 0 < len(missing) <= len(NEEDED) // 2:
+            return f"no column has a name that is known for the {missing[0]}"
     return ""
 
 
@@ -70,6 +87,8 @@ def _read_one(line: str, fields: str) -> tuple[str, Request | NotUnderstood]:
         given = json_object(line)
         if given is not None or line.lstrip().startswith("{"):
             return "events" if given is not None and is_event(given) else "json", found
+    if fields == "w3c" and _LIKE_W3C.fullmatch(line):
+        return "w3c", NotUnderstood("no #Fields line stands before it: put that of the server's log above it")
     all_tried = list(tried(line, fields))
     shape, last = all_tried[-1]
     if isinstance(last, Request):

@@ -108,6 +108,24 @@ TEXTS: dict[str, tuple[str, Request]] = {
         NO_REFERRER),
 }  # fmt: skip
 
+OF_ONE = "192.0.2.7 - - [{}] " + f"{REQUEST} {TAIL}"
+SPELT: dict[str, tuple[str, Request]] = {
+    "a quote in an address": (LINE.replace("?q=x", '?q="x"'), NO_HOST._replace(target='/a?q="x"')),
+    "a quote in a referrer": (LINE.replace(FROM, f'{FROM}?"x"'), NO_HOST._replace(referrer=f'{FROM}?"x"')),
+    "a quote in an agent": (LINE.replace("X11", '"X11"'), NO_HOST._replace(agent=AGENT.replace("X11", '"X11"'))),
+    "an address without its last part": (LINE.replace("192.0.2.7", "192.0.2.x"), NO_HOST._replace(ip="192.0.2.0")),
+    "an address without its last two": (LINE.replace("2.7", "xxx.xxx"), NO_HOST._replace(ip="192.0.0.0")),
+    "a year of two digits": (OF_ONE.format("01/Jun/25:12:00:00 +0000"), NO_HOST),
+    "a day with a blank": (OF_ONE.format(" 1/Jun/2025:12:00:00 +0000"), NO_HOST),
+    "a zone by name": (OF_ONE.format("01/Jun/2025:14:00:00 CEST"), NO_HOST),
+    "a zone by name, west": (OF_ONE.format("01/Jun/2025:08:00:00 EDT"), NO_HOST),
+    "a zone of half hours": (OF_ONE.format("01/Jun/2025:08:30:00 -0330"), NO_HOST),
+    "a user with blanks": (LINE.replace(" - - ", " - john doe "), NO_HOST),
+    "a user of a domain": (LINE.replace(" - - ", " - CORP\\john "), NO_HOST),
+    "no request": (LINE.replace("GET /a?q=x HTTP/1.1", ""), NO_HOST._replace(method="", target="")),
+}  # fmt: skip
+TEXTS |= SPELT
+
 GIN = '[GIN] 2025/06/01 - 12:00:00 | 200 |      1.2\u00b5s |       192.0.2.7 | GET      "/a?q=x"'
 ROUTER = 'at=info method=GET path="/a?q=x" host=www.example.com fwd="192.0.2.7" dyno=web.1 status=200 bytes=12'
 SIMPLE = {"remote_ip": "192.0.2.7", "method": "GET", "path": "/a", "status": 200, "time": "2025-06-01T12:00:00Z"}
@@ -181,7 +199,8 @@ def test_months_of_other_languages(written: str, day: int) -> None:
 
 @pytest.mark.parametrize(
     "time", ["Sunday, 01-Jun-25 12:00:00 UTC", "01 Jun 25 12:00 UTC", "Sun Jun 01 12:00:00 +0000 2025",
-             "Sun Jun  1 12:00:00 UTC 2025", "2025-06-01T14:00:00.000+0200", "Sun, 1 Jun 2025 12:00:00 GMT"],
+             "Sun Jun  1 12:00:00 UTC 2025", "Sun Jun  1 14:00:00 CEST 2025", "01.06.2025 12:00", "1.6.2025, 12:00:00",
+             "2025-06-01T14:00:00.000+0200", "Sun, 1 Jun 2025 12:00:00 GMT"],
 )  # fmt: skip
 def test_a_time_by_the_notations_of_gos_library(time: str) -> None:
     assert formats.json(json.dumps(json.loads(KNOWN["caddy"][1]) | {"ts": time})) == WHOLE
@@ -200,6 +219,10 @@ def test_a_blank_that_iis_wrote_as_plus_is_no_part_of_an_address(chain: str, cli
         ('INFO:     192.0.2.7:51000 - "GET /a HTTP/1.1" 200 OK', "no time"),
         ('[01/Jun/2025 12:00:00] "GET /a HTTP/1.1" 200 12', "no field before the request is surely a client's address"),
         ('2025-06-01 12:00:00 DEBUG https://api.example.com:443 "GET /a HTTP/1.1" 200 12', "client's address"),
+        (OF_ONE.format("06/01/2025:12:00:00 -0000"), "+0000]: [06/01/2025:12:00:00 -0000] is none"),
+        (OF_ONE.format("01/Jun/2025:12:00:00 CST"), "[01/Jun/2025:12:00:00 CST] is none"),
+        ("2025-06-01 12:00:00 10.0.0.1 GET /a - 443 - 192.0.2.7 x - 200 0 0", "no #Fields line stands before"),
+        ("timestamp,id,url,resultCode,client_Browser", "table: no column has a name that is known for the client"),
         ('2025-06-01 12:00:00 INFO 192.0.2.7 said "hello" 200 12', 'no "request" with status'),
         (json.dumps({"level": 30, "time": NOON, "req": {"method": "GET", "url": "/a", "remoteAddress": "192.0.2.7"}}),
         "status"),
