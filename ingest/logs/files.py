@@ -217,6 +217,7 @@ def _without_mark(lines: io.BufferedIOBase) -> io.BufferedIOBase:
 def _of_lines(lines: io.BufferedIOBase) -> io.BufferedIOBase:
     """A file whose records are no lines, as one whose are."""
     source = buffered(lines)
+    packing.refuse_what_is_no_text(source)
     if b"\n" not in source.peek(1).lstrip():  # one line, or a pipe into which little was written yet
         source = buffered(Pieces(pieces_of(source), _TELLING))
     kind = documents.kind_of(source.peek(_TELLING))

@@ -17,6 +17,17 @@ _PACKED_PIECE = 4_096  # bytes that are unpacked at once: of zstd they may becom
 _LAYERS = 3  # of packing
 _TAR_NAME = slice(257, TOLD_BY)  # in the first block of an archive
 _MAGIC = 6  # bytes: the longest of those below
+_NO_TEXT = {
+    b"PAR1": "Parquet: export it as JSON lines or as a table, such as by DuckDB's COPY",
+    b"Obj\x01": "Avro: export it as JSON lines",
+    b"ORC": "ORC: export it as JSON lines or as a table",
+    b"SQLite format 3\0": "a database of SQLite: export its rows as a table with their names in the first line",
+    b"\xd0\xcf\x11\xe0": "a document of Excel: save it as CSV",
+    b"ElfFile\0": "Windows' event log: IIS has its own in inetpub/logs/LogFiles",
+    b"%PDF": "a PDF",
+    b"<!DOCTYPE html": "a page of HTML, such as a login: the log has to be downloaded by who may",
+    b"<html": "a page of HTML, such as a login: the log has to be downloaded by who may",
+}
 ZIP = b"PK\x03\x04"
 _NOT_UNPACKED = {
     ZIP: "zip", b"7z\xbc\xaf": "7z", b"Rar!": "rar", b"\x1f\x9d": "compress (.Z)", b"LZIP": "lzip",
@@ -76,7 +87,15 @@ def refuse_archives(source: io.BufferedReader) -> None:
         if first.startswith(begins):
             raise ImportFailed(f"it is packed as {kind}: unpack it first, and import what comes out (`-` is stdin)")
     if is_tar(source):
-        raise ImportFailed("it is a tar archive, which is read where it is a whole file: unpack it, import its files")
+        raise ImportFailed("it is a tar archive: unpack it first, or name it where it is a whole file, and import that")
+
+
+def refuse_what_is_no_text(source: io.BufferedReader) -> None:
+    """Raise ImportFailed for files that are no logs however they are unpacked: the message says what to do instead."""
+    first = source.peek(TOLD_BY)
+    for begins, what in _NO_TEXT.items():
+        if first.lower().startswith(begins.lower()):
+            raise ImportFailed(f"it is {what}")
 
 
 def is_tar(source: io.BufferedReader) -> bool:

@@ -77,7 +77,6 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
     )
     quoted = size.str.contains(_SIZE + _GAP) & pl.col("gap").str.contains("^" + _GAP) & rest.str.contains(_REST)
     quoted &= ~pl.col("referrer").str.contains(_LIKE_ADDRESSES) & ~pl.col("agent").str.contains(_LIKE_ADDRESSES)
-    quoted &= ~rest.str.contains(NAMED)
     if not common:
         quoted &= _is_clear()
     bare = size.str.contains(_SIZE + r"[ \t]*$")
@@ -101,7 +100,7 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
         status=size.str.strip_chars_start(" \t").str.slice(0, 3),
         referrer=nothing if common else pl.col("referrer"),
         agent=nothing if common else pl.col("agent"),
-        behind=pl.when(_may_be_a_proxy() & rest.str.contains(chain)).then(rest),
+        behind=pl.when((_may_be_a_proxy() & rest.str.contains(chain)) | rest.str.contains(NAMED)).then(rest),
         between=stamp.str.slice(27),
         next=size,
     ).collect()
@@ -115,7 +114,7 @@ def _client(
     if found is not None and not found.host and (between or following):
         found = found._replace(host=host_among((between or "").split(), following or ""))
     if found is not None and behind is not None:
-        found = formats.client_behind(found, ["-", "-", *formats.quoted_in(behind)])
+        found = formats.client_behind(found, formats.fields_behind_agent(behind))
     return found or (None, None)
 
 

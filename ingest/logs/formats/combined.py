@@ -52,6 +52,7 @@ _PAIR = 2  # fields: referrer and agent
 # Fields that some name: host=www.example.com forwarded_for="192.0.2.7, 10.0.0.1".
 _HOSTS = ("http_host", "host", "vhost", "server_name")
 _CHAINS = ("x_forwarded_for", "forwarded_for", "xff", "x_real_ip")
+_NAMED_CHAINS = (*_CHAINS, *(f"http_{name}" for name in _CHAINS))
 NAMED = rf"(?:^|[ \t])(?:http_)?(?:{'|'.join((*_HOSTS[1:], *_CHAINS))})="  # a pattern that all engines read alike
 _NAMED = re.compile(r'(?<![^ ])([a-z_]{2,20})=(?:"([^"]*)"|([^ "]+))(?![^ ])')
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -70,17 +71,18 @@ def common(line: str) -> Request | NotUnderstood:
 
 
 def _read(line: str, choose: _Choose) -> Request | NotUnderstood:
-    is_quoted = line[:1] == line[-1:] == '"'  # OpenLiteSpeed quotes the whole line
-    if is_quoted and line.endswith('""') and isinstance(whole := _request(line[1:-1], choose), Request):
-        return whole
     found = _request(line, choose)
-    if isinstance(found, NotUnderstood) and is_quoted:
-        whole = _request(line[1:-1], choose)
-        return whole if isinstance(whole, Request) else found
-    return found
+    if isinstance(found, Request):
+        return found
+    texts = [line]
+    if line[:1] == line[-1:] == '"':  # OpenLiteSpeed quotes the whole line, and tables double the quotes in it, too
+        texts = [line[1:-1], line[1:-1].replace('""', '"')]
+    ways = (_request(text, choose, loosely) for loosely in (False, True) for text in texts)
+    return next((whole for whole in ways if isinstance(whole, Request)), found)
 
 
-def _request(line: str, choose: _Choose) -> Request | NotUnderstood:
+def _request(line: str, choose: _Choose, loosely: bool = False) -> Request | NotUnderstood:
+    """Parse a line; `loosely`: also one in which there are quotes that the server did not escape."""
     stamp, client = _stamp_and_client(line)
     at = None if stamp is None else time_in(stamp[1])
     if stamp is None or at is None:
@@ -92,7 +94,9 @@ def _request(line: str, choose: _Choose) -> Request | NotUnderstood:
         line = f"{line[:end]} {line[end + is_quoted :]}"
     elif line[end : end + 1] == "]":
         end += 1
-    fields = _fields(line, end) or _fields_by_their_ends(line[end:])
+    fields = _fields(line, end)
+    if fields is None and loosely:
+        fields = _fields_by_their_ends(line[end:])
     if fields is None:
         return _TORN
     is_of_program = stamp.re is _STAMP_AT_HEAD
@@ -112,18 +116,13 @@ def _request(line: str, choose: _Choose) -> Request | NotUnderstood:
     has_size = first + 2 < len(fields) and (fields[first + 2][0] is None or _is_size(fields[first + 2]))
     rest = fields[first + 2 + has_size :]
     behind = [quoted for quoted, _ in rest if quoted is not None]
-    bare = " ".join(bare for _, bare in rest if bare is not None)
-    named = {name: quoted or its for name, quoted, its in _NAMED.findall(bare)} if "=" in bare else {}
     if not client.host:
-        hosts = filter(None, (site_in(named.get(name, "")) for name in _HOSTS))
         _, size_next = rest[0] if rest else (None, None)
-        client = client._replace(host=host_among(before, size_next or "") or next(hosts, ""))
+        client = client._replace(host=host_among(before, size_next or ""))
     found = choose(behind) or choose([quoted for quoted, _ in fields[:first] if quoted is not None][-1:] + behind)
     if found is None:
         return _NO_AGENT
-    chains = [named[name] for name in (*_CHAINS, *(f"http_{name}" for name in _CHAINS)) if name in named]
-    client = client_behind(client, (behind or ["-"] * _PAIR) + chains)
-    return request_of(client, at, request, status, *found)
+    return request_of(client_behind(client, rest), at, request, status, *found)
 
 
 def _stamp_and_client(line: str) -> tuple[re.Match[str] | None, Client | None]:
@@ -144,7 +143,20 @@ def host_among(before: list[str], behind: str) -> str:
     return next(filter(None, map(site_in, [*before, behind])), "")
 
 
-def client_behind(client: Client, quoted: list[str]) -> Client:
+def client_behind(client: Client, rest: list[tuple[str | None, str | None]]) -> Client:
+    """Return the client with what fields after the bytes say: a host that is named so, and who was passed on."""
+    quoted = [quoted for quoted, _ in rest if quoted is not None]
+    bare = " ".join(bare for _, bare in rest if bare is not None)
+    if "=" not in bare:
+        return _passed_on(client, quoted)
+    named = {name: inside or its for name, inside, its in _NAMED.findall(bare)}
+    hosts = filter(None, (site_in(named.get(name, "")) for name in _HOSTS))
+    chains = [named[name] for name in _NAMED_CHAINS if name in named]
+    client = client if client.host else client._replace(host=next(hosts, ""))
+    return _passed_on(client, (quoted or ["-"] * _PAIR) + chains)
+
+
+def _passed_on(client: Client, quoted: list[str]) -> Client:
     """Return the client that a balancer passed on in a quoted field after the bytes; `client` itself elsewhere.
 
     An internal address with a port is no client: it is the server that the request was passed to. Behind trusted
@@ -178,9 +190,9 @@ def _ends_as_chain(text: str) -> bool:
     return _is_chain(text) or ("," in text and address_in(text) is not None)
 
 
-def quoted_in(text: str) -> list[str]:
-    """Return the quoted fields of a text that holds only whole fields."""
-    return [quoted for quoted, _ in _fields(" " + text, 0) or () if quoted is not None]
+def fields_behind_agent(text: str) -> list[tuple[str | None, str | None]]:
+    """Return the fields after the bytes, of which the text that holds those behind the agent is known."""
+    return [("-", None), ("-", None), *(_fields(" " + text, 0) or ())]
 
 
 def referrer_and_agent(quoted: list[str]) -> tuple[str | None, str | None] | None:
@@ -231,7 +243,7 @@ def _fields_by_their_ends(text: str) -> list[tuple[str | None, str | None]] | No
         return None
     start, (status, size) = found[0].start(), found[0].groups()
     quoted = text[start + len(f'" {status} {size} "') : -1].split('" "')
-    if len(quoted) != _PAIR:
+    if len(quoted) != _PAIR or not _REQUEST_LINE.fullmatch(text[2:start]):
         return None
     return [(text[2:start], None), (None, status), (None, size), *((each, None) for each in quoted)]
 

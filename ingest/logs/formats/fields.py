@@ -48,7 +48,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         "requestremoteaddr", "httprequestremoteip", "sourceip", "identitysourceip", "clientaddress", "remoteaddress",
         "downstreamremoteaddress", "downstreamremoteaddresswithoutport", "sourceaddress", "remotehost",
         "remoteipaddress", "clientrealip", "srcip", "cliip", "requestip", "calleripaddress", "idorigh",
-        "ipaddress", "ip", "client", "remote", "src", "addr", "host",
+        "ipaddress", "ip", "client", "remote", "src", "addr", "netpeerip",
+        "netsockpeeraddr", "host",
     ),
     "forwarded": (
         *(before + name for name in _PASSED_ON for before in _BEFORE), "forwardedfor", "xff", "fwd",
@@ -78,7 +79,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "referrer": (
         "httpreferer", "httpreferrer", "referer", "referrer", "csreferer", "csreferrer", "requestheadersreferer",
         "requestreferer", "headersreferer", "httprequestreferrer", "httprequestreferer", "clientrequestreferer",
-        "creferrer", "creferer",
+        "creferrer", "creferer", "ref",
     ),
     "agent": (
         "httpuseragent", "useragent", "agent", "csuseragent", "requestheadersuseragent", "requestuseragent",
@@ -89,14 +90,14 @@ NAMES: dict[str, tuple[str, ...]] = {
         "xhostheader", "hostheader", "httphost", "httphostname", "requestheadershost", "headershost",
         "clientrequesthost", "clientrequesthttphost", "requesthost", "reqhost", "authority", "vhost", "virtualhost",
         "host", "servername", "cshost", "urldomain", "propertieshostname", "serveraddress", "domain", "site",
-        "domainname",
+        "domainname", "nethostname",
     ),
 }  # fmt: skip
 # What some programs call the time of a line of JSON, and others something else: a duration, or when it was collected.
 _TIMES_IN_JSON = ("requesttime", "date", "attimestamp")
 _COLLECTED = ("sourcetype", "shortmessage")  # in objects of collectors, in which `host` is the machine
 READ_IN_JSON = frozenset((*_TIMES_IN_JSON, *_COLLECTED, *(name for names in NAMES.values() for name in names)))
-_SAYING_LITTLE = ("serveraddress", "domain", "site", "domainname")  # hosts only where they can be a site's
+_SAYING_LITTLE = ("serveraddress", "domain", "site", "domainname", "nethostname")  # hosts only where they can be one
 _ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "urlfull", "csuri")  # absolute, mostly
 REQUESTED = ("method", "target", "query", "request", "status", "referrer", "host")  # what a page depends on
 _NOT_NEEDED = ("forwarded", "referrer", "agent", "host")

@@ -25,7 +25,7 @@ from ingest.logs.formats.combined import combined
 from ingest.logs.formats.fields import NAMES, NEEDED, PASSED_ON, compact, fields_of
 from ingest.logs.formats.pairs import logfmt
 from ingest.logs.formats.request import NotUnderstood, Request, decoded, without_colours
-from ingest.logs.formats.texts import request_in_text
+from ingest.logs.formats.texts import may_hold_request, request_in_text
 from ingest.logs.formats.w3c import as_sent
 
 _NO_LINE = NotUnderstood("no JSON object")
@@ -101,6 +101,7 @@ def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
         if isinstance(request, Request):
             return request
         found = request if request.found > found.found else found
+    texts = list(filter(may_hold_request, texts))
     at = fields_of(tuple(values)).time(values) if texts else None
     return next(filter(None, (_in_text(text, at) for text in texts)), found)
 

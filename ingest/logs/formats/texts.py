@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -16,6 +17,8 @@ from ingest.logs.formats.w3c import W3c
 
 BY_STRING = {f"layout {string}": name for name, string in STRINGS.items()}
 _IN_ORDER = ("combined", "alb", "elb", "s3", "haproxy", *PATTERNS, *BY_STRING, "logfmt", "ltsv")
+_CHEAP_FIRST = (*PATTERNS, "logfmt", "alb", "elb", "s3", "haproxy", *BY_STRING, "ltsv")
+_METHOD = re.compile(r"\b(?:GET|POST|HEAD|PUT|DELETE|OPTIONS|PATCH|PROPFIND|CONNECT)\b", re.IGNORECASE)
 _PARSERS: dict[str, Parser] = {"combined": combined, "common": common, "logfmt": logfmt, "ltsv": ltsv}
 
 
@@ -50,8 +53,14 @@ def tried(line: str, fields: str = "w3c") -> Iterator[tuple[str, Request | NotUn
 
 
 def request_in_text(line: str) -> Request | None:
-    """Return the request of a line of any format; None where it has none."""
-    return next((found for _, found in tried(line) if isinstance(found, Request)), None)
+    """Return the request of a line of any format but the combined one; None where it has none."""
+    tried = ((shape, text_parser(shape)(line)) for shape in _CHEAP_FIRST)
+    return next((found for _, found in tried if isinstance(found, Request) and _may_be_method(found.method)), None)
+
+
+def may_hold_request(line: str) -> bool:
+    """Return whether a line may be one of a request: most of what programs say holds no method."""
+    return _METHOD.search(line) is not None
 
 
 def _may_be_method(text: str) -> bool:

@@ -247,8 +247,19 @@ def test_a_tar_archive_that_breaks_off_has_all_that_came_before(tmp_path: Path, 
         assert (list(whole), whole.fault) == ([LINE.encode()], None)
         list(broken)
         assert broken.fault is not None
-        with pytest.raises(ImportFailed, match=r"backup\.tar: it is a tar archive, which is read"):
+        with pytest.raises(ImportFailed, match=r"backup\.tar: it is a tar archive: unpack it first"):
             list(archive)
+
+
+@pytest.mark.parametrize("pack", ["plain", "gzip"])
+@pytest.mark.parametrize(
+    ("first", "what"), [(b"PAR1\0", "Parquet"), (b"<!doctype HTML>\n", "a page of HTML"), (b"Obj\x01", "Avro")]
+)
+def test_what_is_no_text_is_told(tmp_path: Path, pack: str, first: bytes, what: str) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(PACKED[pack](first * 100))
+    with opened(str(path)) as file, pytest.raises(ImportFailed, match=f"log: it is {what}"):
+        detected(file)
 
 
 def test_a_tar_archive_that_would_be_read_for_ever_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,7 @@ SPELT: dict[str, tuple[str, Request]] = {
     "a zone by name": (OF_ONE.format("01/Jun/2025:14:00:00 CEST"), NO_HOST),
     "a zone by name, west": (OF_ONE.format("01/Jun/2025:08:00:00 EDT"), NO_HOST),
     "a zone of half hours": (OF_ONE.format("01/Jun/2025:08:30:00 -0330"), NO_HOST),
+    "a line as a cell of a table": ('"' + LINE.replace('"', '""') + '"', NO_HOST),
     "a user with blanks": (LINE.replace(" - - ", " - john doe "), NO_HOST),
     "a user of a domain": (LINE.replace(" - - ", " - CORP\\john "), NO_HOST),
     "no request": (LINE.replace("GET /a?q=x HTTP/1.1", ""), NO_HOST._replace(method="", target="")),
@@ -154,6 +155,15 @@ OBJECTS: dict[str, tuple[dict[str, Any], Request]] = {
             "remoteIP": "192.0.2.7:51000", "requestMethod": "GET", "requestPath": "/a",
             "requestURL": "http://www.example.com/a?q=x"}, "httpResponse": {"status": 200}}, AT_HOST),
     "a path beside another path": ({**SIMPLE, "url": "/b?q=x"}, COMMON._replace(target="/a")),
+    "OpenTelemetry's names of old": (
+        {"timestamp": "2025-06-01T12:00:00Z", "http.method": "GET", "http.status_code": 200, "http.target": "/a?q=x",
+         "net.host.name": "www.example.com", "net.peer.ip": "192.0.2.7"}, AT_HOST),
+    "NLog's names": (
+        {"time": "2025-06-01 12:00:00.0000", "aspnet-request-ip": "192.0.2.7", "aspnet-request-method": "GET",
+         "aspnet-request-url": "https://www.example.com/a?q=x", "aspnet-response-statuscode": 200}, AT_HOST),
+    "short names": (
+        {"ts": NOON / 1000, "ip": "192.0.2.7", "method": "GET", "host": "www.example.com", "uri": "/a?q=x", "code": 200,
+         "ua": AGENT, "ref": FROM}, WHOLE),
     "CloudFront's milliseconds": (
         {"timestamp(ms)": str(NOON), "c-ip": "192.0.2.7", "cs-method": "GET", "x-host-header": "www.example.com",
          "cs-uri-stem": "/a", "cs-uri-query": "q=x", "sc-status": "200", "cs(User-Agent)": AGENT.replace(" ", "%20")},
