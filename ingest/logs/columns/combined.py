@@ -33,6 +33,7 @@ _CHAIN = r'"(?:[0-9A-Fa-f:]+[.:,]|\[|unknown,|-,)'
 _ENDS_AS_CHAIN = r'[0-9A-Fa-f:][.:][^"]*"'
 _LIKE_ADDRESSES = r"^(?:unknown,?[ \t]*|-,[ \t]*)*[0-9A-Fa-f:., \t\[\]]+(?:unknown|[0-9A-Fa-f:., \t\[\]])*$"
 _MAY_BE_HOST = r"(?:^|[ \t])[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]*[A-Za-z]"
+_IS_NO_REQUEST = r"^(?:/|[A-Za-z][A-Za-z0-9_.-]*/[0-9])"
 _URL = r"^[A-Za-z][A-Za-z0-9+.-]*://"
 _PRODUCT = r"^[A-GI-Za-z][A-Za-z0-9_.-]*/[0-9]"  # an agent, and no HTTP/1.1
 
@@ -80,6 +81,7 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
     if not common:
         quoted &= _is_clear()
     bare = size.str.contains(_SIZE + r"[ \t]*$")
+    frame = frame.filter(~pl.col("request").str.contains(_IS_NO_REQUEST))
     frame = frame.filter(~size.str.contains(NAMED))
     stamp = pl.col("stamp")
     if trusted() is not None:  # with a second time there, one came with the request

@@ -21,7 +21,7 @@ from ingest.logs.trust import client_in, is_internal, is_proxy, trusted
 
 _NO_TIME = NotUnderstood("no time such as [01/Jun/2025:12:00:00 +0000]")
 _NO_ADDRESS = NotUnderstood("no field before the request is surely a client's address", 3)
-_NO_REQUEST = NotUnderstood('no "request" with status and bytes after it', 2)
+_NO_REQUEST = NotUnderstood('no "request" with status and bytes after it', 3)
 _NO_AGENT = NotUnderstood(
     "which of the quoted fields after the bytes are referrer and agent is not clear: give --log-format", 4
 )
@@ -36,6 +36,8 @@ _STAMPS = 3  # of a line are looked at: a program's own may come before that of 
 _SIZE = re.compile(r"[0-9]+|-")
 _STATUS = re.compile(r"[0-9]{3}")
 _REQUEST_LINE = re.compile(r"[A-Z]{3,20} (?:https?://[^ ]+|[^ ].* HTTP/[0-9.]{1,3})")  # as no other quoted field
+_METHOD = re.compile(r"GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS")
+_IS_NO_REQUEST = re.compile(r"/|(?!HTTP/)[A-Za-z][A-Za-z0-9_.-]*/[0-9]")  # a target without its method, an agent
 # Times of a line that has none in brackets: as Payara quotes it, and as a program writes it before each line.
 _BARE_STAMP = re.compile(
     r'(?<![^ \t"])([0-9]{1,2}/[A-Za-z]{3}/[0-9]{4}(?::[0-9]{2}){3}(?:[.,][0-9]{1,9})? [+-][0-9]{4})(?![^ \t"])'
@@ -99,6 +101,7 @@ def _request(line: str, choose: _Choose, loosely: bool = False) -> Request | Not
         fields = _fields_by_their_ends(line[end:])
     if fields is None:
         return _TORN
+    fields = _with_method(fields)
     is_of_program = stamp.re is _STAMP_AT_HEAD
     first = _first_request(fields, surely=is_of_program)
     if first is None:
@@ -234,6 +237,17 @@ def _fields(line: str, start: int) -> list[tuple[str | None, str | None]] | None
     return None if line[start:].strip(" \t") else fields
 
 
+def _with_method(fields: list[tuple[str | None, str | None]]) -> list[tuple[str | None, str | None]]:
+    """Return the fields with method, target and version as one, where only the target is quoted."""
+    for index, ((_, method), (target, _)) in enumerate(pairwise(fields)):
+        if target is not None and target.startswith("/") and method is not None and _METHOD.fullmatch(method):
+            _, version = fields[index + 2] if index + 2 < len(fields) else (None, None)
+            is_version = (version or "").startswith("HTTP/")
+            request = f"{method} {target} {version if is_version else 'HTTP/1.1'}"
+            return [*fields[:index], (request, None), *fields[index + 2 + is_version :]]
+    return fields
+
+
 def _fields_by_their_ends(text: str) -> list[tuple[str | None, str | None]] | None:
     """Return request, status, bytes, referrer and agent where quotes stand in them that the server did not escape.
 
@@ -256,7 +270,7 @@ def _first_request(fields: list[tuple[str | None, str | None]], surely: bool) ->
         if request is None or not _STATUS.fullmatch(fields[index + 1][0] or fields[index + 1][1] or ""):
             continue
         has_size = not surely and index + 2 < len(fields) and _is_size(fields[index + 2])
-        if has_size or _REQUEST_LINE.fullmatch(request):
+        if (has_size and not _IS_NO_REQUEST.match(request)) or _REQUEST_LINE.fullmatch(request):
             return index
     return None
 

@@ -40,7 +40,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         "edgestarttimestamp", "timestart", "timemsec", "dateaccess", "timestamp", "time", "ts", "datetime", "eventtime",
         "eventtimestamp", "eventtimestampms", "requestreceivedat", "reqtimesec", "timeepoch", "startedat",
         "timegenerated", "when", "edgeendtimestamp", "requestdatetime", "timemicros", "unixtime", "timeunixnano",
-        "timestampseconds", "t", "timestampms", "asctime", "dt", "realtimetimestamp",
+        "timestampseconds", "t", "timestampms", "asctime", "dt", "realtimetimestamp", "createdat",
+        "insertedat", "loggedat", "requestedat", "requesttimestamp", "accesstime", "logtime",
     ),
     "client": (
         "remoteaddr", "requestclientip", "remoteip", "clientip", "clienthost", "clientaddr", "cip", "csip",

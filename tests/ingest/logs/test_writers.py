@@ -58,6 +58,9 @@ TEXTS: dict[str, tuple[str, Request]] = {
     "Amazon's gateway": ('192.0.2.7 - - [01/Jun/2025:12:00:00 +0000]"GET /a?q=x HTTP/1.1" 200 12 c6af9ac6', COMMON),
     "Amazon's gateway by routes": (
         f'{HEAD} "GET GET /a HTTP/1.1" 200 12 AbC=', COMMON._replace(target="/a")),
+    "a method before the quotes": (
+        f'www.example.com 192.0.2.7 [01/Jun/2025:12:00:00 +0000] GET "/a?q=x" HTTP/2.0 200 {TAIL} 192.0.2.7 - 12 0.1',
+        WHOLE),
     "Domino": (
         f'192.0.2.7 www.example.com - [01/Jun/2025:12:00:00 +0000] {REQUEST} {TAIL} 5 "" "/local/a"', WHOLE),
     "Pound": (f"www.example.com {LINE} (www.example.com -> 10.0.0.1:80) 0.012 sec", WHOLE),
@@ -161,6 +164,9 @@ OBJECTS: dict[str, tuple[dict[str, Any], Request]] = {
     "NLog's names": (
         {"time": "2025-06-01 12:00:00.0000", "aspnet-request-ip": "192.0.2.7", "aspnet-request-method": "GET",
          "aspnet-request-url": "https://www.example.com/a?q=x", "aspnet-response-statuscode": 200}, AT_HOST),
+    "a row of a database": (
+        {"id": "1", "created_at": "2025-06-01 12:00:00.000000+00", "ip": "192.0.2.7", "method": "GET", "path": "/a?q=x",
+         "status_code": "200"}, COMMON),
     "short names": (
         {"ts": NOON / 1000, "ip": "192.0.2.7", "method": "GET", "host": "www.example.com", "uri": "/a?q=x", "code": 200,
          "ua": AGENT, "ref": FROM}, WHOLE),
@@ -216,6 +222,13 @@ def test_a_time_by_the_notations_of_gos_library(time: str) -> None:
     assert formats.json(json.dumps(json.loads(KNOWN["caddy"][1]) | {"ts": time})) == WHOLE
 
 
+@pytest.mark.parametrize("field", [AGENT, "/a", "/a?q=x HTTP/1.1"])
+def test_what_is_no_request_by_columns_is_none_alone_either(field: str) -> None:
+    line = f'{HEAD} "{field}" 200 12 {TAIL}'
+    (batch,) = together([line.encode(), LINE.encode()], "combined", SITE, 2)
+    assert [number for number, _, _ in batch.not_understood] == [1]
+
+
 @pytest.mark.parametrize(("chain", "client"), [("10.1.2.3,+192.0.2.7", "192.0.2.7"), ("192.0.2.7:51000", "192.0.2.7")])
 def test_a_blank_that_iis_wrote_as_plus_is_no_part_of_an_address(chain: str, client: str) -> None:
     shape = "w3c date time cs-method cs-uri-stem c-ip sc-status X-Forwarded-For"
@@ -229,6 +242,8 @@ def test_a_blank_that_iis_wrote_as_plus_is_no_part_of_an_address(chain: str, cli
         ('INFO:     192.0.2.7:51000 - "GET /a HTTP/1.1" 200 OK', "no time"),
         ('[01/Jun/2025 12:00:00] "GET /a HTTP/1.1" 200 12', "no field before the request is surely a client's address"),
         ('2025-06-01 12:00:00 DEBUG https://api.example.com:443 "GET /a HTTP/1.1" 200 12', "client's address"),
+        (f'{HEAD} a.example GET web "/a" HTTP/1.1 "{AGENT}" 200 12', 'no "request" with status'),
+        (f'[01/Jun/2025:12:00:00 +0000] 192.0.2.7 GET www.example.com "/a" 200 12 {TAIL}', 'no "request" with status'),
         (OF_ONE.format("06/01/2025:12:00:00 -0000"), "+0000]: [06/01/2025:12:00:00 -0000] is none"),
         (OF_ONE.format("01/Jun/2025:12:00:00 CST"), "[01/Jun/2025:12:00:00 CST] is none"),
         ("2025-06-01 12:00:00 10.0.0.1 GET /a - 443 - 192.0.2.7 x - 200 0 0", "no #Fields line stands before"),
