@@ -36,9 +36,18 @@ _LOOKED_UP = 2_000  # lines of one lookup among the dead letters: beyond, its co
 _LOADED = 60_000  # records that are worth a micro-batch: it is loaded while the next ones are read
 
 
+def _one(_context: click.Context, _option: click.Parameter, sites: tuple[str, ...]) -> str:
+    """Return the site that is named. Raises click.BadParameter where several are: the last would count silently."""
+    if len(set(sites)) > 1:
+        raise click.BadParameter(f"an import is of one site, and these are {', '.join(sites)}: run it once for each")
+    return sites[-1]
+
+
 @click.command("import", cls=SettingsCommand)
 @click.argument("files", nargs=-1, required=True, metavar="[PRODUCT] FILE...")
-@click.option("--site", required=True, metavar="DOMAIN", help="The site that the lines are about.")
+@click.option(
+    "--site", required=True, multiple=True, callback=_one, metavar="DOMAIN", help="The site that the lines are about."
+)
 @click.option(
     "--format",
     "shape",
@@ -46,7 +55,7 @@ _LOADED = 60_000  # records that are worth a micro-batch: it is loaded while the
     default="auto",
     show_default=True,
     help="combined, common: Apache, nginx. json: any server's. w3c: IIS, CloudFront. alb, elb, s3: Amazon. haproxy. "
-    "squid, uwsgi, gin, bunny, iis-native: what these write. logfmt, ltsv: names and values. "
+    "squid, uwsgi, gin, chi, bunny, iis-native: what these write. logfmt, ltsv: names and values. "
     "events: own events with ts and visitor.",
 )
 @click.option(
@@ -71,8 +80,8 @@ def import_(
 ) -> None:
     """Import access logs, or JSON lines of own events, from FILEs.
 
-    A FILE may be packed (gzip, bzip2, xz, zstd, zip), a pattern (`*`) or `-` for stdin; rotated files of one log are
-    read oldest first, and the format is found by itself.
+    A FILE may be packed (gzip, bzip2, xz, zstd, zip, tar), a pattern (`*`) or `-` for stdin; rotated files of one
+    log are read oldest first, and the format is found by itself.
 
     With PRODUCT (plausible, umami, matomo, ga4 or goatcounter) FILEs are an export that it made, see docs/migrate.md.
 

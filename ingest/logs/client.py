@@ -26,7 +26,9 @@ _KEPT = 128  # characters of the text before the time: the clients of longer tex
 _LABEL = re.compile(r"[a-z0-9_-]+")
 _WHOLE_HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)+(?:[a-z]{2,63}|xn--[a-z0-9-]{1,59})(?::[0-9]{1,5})?", re.IGNORECASE)
 _NAME_OF_HOST = re.compile(r"[a-z_]{1,20}=(?=[^=]+$)")  # vhost=example.com
-_AROUND = "\"'()<>; \t\ufeff"  # an address
+_AROUND = "\"'()<>;+ \t\ufeff"  # an address; IIS writes a blank as +
+_LEVEL = re.compile(r"^\[[a-z]{3,9}\](?=.)", re.IGNORECASE)  # of a message, which Fly writes right before it
+_MASKED = re.compile(r"([0-9]{1,3}\.[0-9]{1,3})\.([0-9]{1,3}|[xX*]{1,3})\.[xX*]{1,3}")  # as some hosts do for privacy
 _BARE_IN_BRACKETS = re.compile(r"\[([0-9.]{7,15})\](:[0-9]{1,5})?")
 
 _BSD_TIME = r"[A-Z][a-z]{2} [ 0-9]?[0-9] (?:[0-9]{4} )?[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?: [A-Z]{3,4})?"
@@ -48,7 +50,7 @@ _HEADS = tuple(
     map(
         re.compile,
         (
-            r"\[pod/[^ \]]{1,255}\] +|(?:\x1b\[[0-9;]{1,16}m)?[^ |]{1,128} +\|(?:\x1b\[0?m)? +",
+            r"ACCESS +(?=\[)|\[pod/[^ \]]{1,255}\] +|(?:\x1b\[[0-9;]{1,16}m)?[^ |]{1,128} +\|(?:\x1b\[0?m)? +",
             rf"{_ISO_TIME} +(?:(?:stdout|stderr) [FP] +)?",
             r"[^ :]{1,255}:(?:[0-9]{1,10}:)?",
         ),
@@ -153,7 +155,8 @@ def _host_before(fields: list[str], index: int) -> str:
 
 def _host_behind(fields: list[str], index: int) -> str:
     """Return the virtual host between client and user, as lighttpd writes it: `192.0.2.1 example.com -`."""
-    return whole_host(fields[index + 1]) if index + 3 == len(fields) else ""
+    host = whole_host(fields[index + 1]) if index + 3 == len(fields) else ""
+    return "" if host.endswith(".cluster.local") else host  # a workload's identity, as Linkerd has it
 
 
 def whole_host(field: str) -> str:
@@ -189,7 +192,9 @@ def _address_of(part: str) -> str | None:
     address = canonical_address(part)
     if address is not None:
         return address
-    text = part.strip(_AROUND)
+    text = _LEVEL.sub("", part.strip(_AROUND))
+    if masked := _MASKED.fullmatch(text):
+        text = f"{masked[1]}.{'0' if masked[2].strip('0123456789') else masked[2]}.0"
     if text[:4].lower() == "for=":
         text = text[4:].partition(";")[0].strip(_AROUND)
     if bare := _BARE_IN_BRACKETS.fullmatch(text):
@@ -200,7 +205,10 @@ def _address_of(part: str) -> str | None:
 def without_head(line: str) -> Iterator[str]:
     """Yield what a line may be without what a collector put before it; nothing where it has no such head."""
     if head := _SYSLOG.search(line, 0, _LONGEST_HEAD):
-        yield _STRUCTURED.sub("", line[head.end() :]).lstrip("\ufeff")
+        rest = line[head.end() :].lstrip("\ufeff")
+        yield rest
+        if (body := _STRUCTURED.sub("", rest).lstrip("\ufeff")) != rest:
+            yield body
     body = line
     for pattern in _HEADS:
         if found := pattern.match(body):

@@ -350,7 +350,7 @@ def _cells(line: str, separator: str) -> list[str]:
     """Return the cells of one line, of which the last may lack its end."""
     try:
         return next(csv.reader([line.rstrip("\r\n")], delimiter=separator), [])
-    except csv.Error:  # longer than a cell may be
+    except csv.Error:  # longer than a cell may be, or with the end of a line in it
         return []
 
 
@@ -371,11 +371,12 @@ def _header(line: bytes) -> tuple[list[str], str] | None:
     separator = max(_SEPARATORS, key=text.count)
     if text.count(separator) < _FEWEST - 1 or len(line) > formats.LONGEST:
         return None
-    names = next(csv.reader([text], delimiter=separator), [])
+    names = _cells(text, separator)
     keys = [compact(name.partition(" [")[0]) for name in names]  # `TimeGenerated [UTC]`
     if len(set(keys)) < len(keys) or not all(keys):
         return None
-    known = not fields_of(tuple(keys)).missing or not WRAPPERS.isdisjoint(keys)
+    known = any(not fields_of(tuple(keys), by_ends).missing for by_ends in (False, True))
+    known |= not WRAPPERS.isdisjoint(keys)
     return ([name.partition(" [")[0] for name in names], separator) if known else None
 
 

@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
-import bz2
 import codecs
-import errno
 import glob
 import io
 import itertools
-import lzma
-import os
 import re
-import select
 import sys
-import threading
-import zipfile
-import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO
 
-from ingest.logs import documents, formats
+from ingest.logs import documents, formats, packing
+from ingest.logs.archives import in_archive, members
+from ingest.logs.packing import ImportFailed, faults
+from ingest.logs.streams import Arriving, Pieces, buffered, pieces_of
+
+__all__ = ["ImportFailed", "LogFile", "detected", "faults", "lines_of", "named", "opened", "shown", "unpacked"]
 
 _SNIFFED = 100  # lines that are neither empty nor a comment
 _SNIFFED_AT_MOST = 10_000
 _LONGEST = 1_000_000  # bytes of a line that are read, as of a request's body
 _ZEROS = re.compile(rb"\n\0+")
-_PIECE = 1 << 20  # bytes
-_PACKED_PIECE = 4_096  # bytes that are unpacked at once: of zstd they may become 30,000 times as many
-_LAYERS = 3  # of packing
-_TAR_NAME = slice(257, 262)  # in the first block of an archive
-_TOLD_BY = _TAR_NAME.stop  # bytes that tell what a file is
 _TELLING = 65_536  # bytes that tell whether a file consists of lines
-_MAGIC = 6  # bytes: the longest of those below
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # as PowerShell writes
 _TOLD_AS_WIDE = 16  # bytes, of which each second one is zero where there is no mark
-_ZIP = b"PK\x03\x04"
-_MEMBERS = 5_000  # of a zip archive
-_NO_LOGS = re.compile(r".*/|(?:.*/)?(?:__MACOSX/.*|\.DS_Store)")  # members: folders, and what macOS adds
-_NOT_UNPACKED = {
-    _ZIP: "zip", b"7z\xbc\xaf": "7z", b"Rar!": "rar", b"\x1f\x9d": "compress (.Z)", b"LZIP": "lzip",
-    b"\x89LZO": "lzop", b"\xff\x06\x00\x00sN": "snappy",
-}  # fmt: skip
 
 # access.log.2.gz, access-20250601.log: the name of the log, and what rotation put into it.
 _PACKED = re.compile(r"\.(?:gz|bz2|xz|zst|lzma|lz4)$")
 _ROTATED = re.compile(r"(?P<log>.+?)(?:\.(?P<number>[0-9]{1,3})|[-.](?P<day>[0-9]{4}-?[0-9]{2}-?[0-9]{2}))")
-
-
-class ImportFailed(Exception):
-    """The import cannot go on: the message says what to do about it."""
 
 
 class LogFile:
@@ -126,77 +105,36 @@ def opened(name: str) -> LogFile:
     if name == "-":
         if sys.stdin is None:
             raise ImportFailed("- cannot be read: stdin is closed")
-        return LogFile(name, _Arriving(io.FileIO(sys.stdin.fileno(), closefd=False)), None)
+        return LogFile(name, Arriving(io.FileIO(sys.stdin.fileno(), closefd=False)), None)
     path = Path(name)
     try:
-        raw = _Arriving(io.FileIO(name)) if path.is_fifo() else path.open("rb")  # a pipe, as `<(zcat …)` is
+        raw = Arriving(io.FileIO(name)) if path.is_fifo() else path.open("rb")  # a pipe, as `<(zcat …)` is
         return LogFile(name, raw, path.stat().st_size if path.is_file() else None)
     except NotADirectoryError:
-        return _opened_in_archive(name)
+        return LogFile(name, *in_archive(name))
+    except IsADirectoryError as error:
+        raise ImportFailed(f"{name} is a folder: name its files, as in '{name.rstrip('/')}/*access*'") from error
     except OSError as error:
         raise ImportFailed(f"{name} cannot be read: {error.strerror}") from error
 
 
 def named(names: Sequence[str]) -> list[str]:
-    """Return the files that these names and patterns (`*`, `?`, `[…]`) mean, each once; `-` is stdin.
+    """Return the files that these names and patterns (`*`, `?`, `[…]`, `**`) mean, each once; `-` is stdin.
 
     Rotated files of one log (`access.log.2.gz`, `access.log.1`, `access.log`) come oldest first, where the first of
-    them stands. A zip archive is all the files in it. Raises ImportFailed where a pattern meets no file, or an archive
-    would be unpacked for ever."""
+    them stands. A zip or tar archive is all the files in it. Raises ImportFailed where a pattern meets no file, or
+    an archive would be unpacked for ever."""
     found: list[str] = []
     for name in names:
         if name != "-" and glob.has_magic(name) and not Path(name).exists():
-            matches = sorted(match for match in glob.iglob(name) if Path(match).is_file())  # noqa: PTH207 - as given
+            matches = sorted(match for match in glob.iglob(name, recursive=True) if Path(match).is_file())  # noqa: PTH207 - as given
             if not matches:
                 raise ImportFailed(f"{name}: no file has such a name")
             found += matches
         else:
             found.append(name)
-    members = (_members(name) if Path(name).is_file() else [name] for name in found)  # what is read of a pipe is gone
-    return _oldest_first(dict.fromkeys(itertools.chain.from_iterable(members)))
-
-
-def _members(name: str) -> list[str]:
-    """Return the names of the files in a zip archive; that of the file itself where it is none."""
-    try:
-        with Path(name).open("rb") as file:
-            if file.read(len(_ZIP)) != _ZIP:
-                return [name]
-        with zipfile.ZipFile(name) as archive:
-            infos = {name: info for name, info in _by_name(archive).items() if not _NO_LOGS.fullmatch(info.filename)}
-    except (OSError, zipfile.BadZipFile):  # opening it tells what is wrong
-        return [name]
-    if len(infos) > _MEMBERS:
-        raise ImportFailed(f"{name}: more than {_MEMBERS:,} files are in it: unpack it, and import the folder's files")
-    if sum(info.compress_size for info in infos.values()) > Path(name).stat().st_size:
-        raise ImportFailed(f"{name}: its files overlap, as no program packs them: it is made to be unpacked for ever")
-    return [f"{name}/{member}" for member in infos]
-
-
-def _by_name(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return all that is in an archive, each by a name of its own: a second `access.log` is `access.log (2)`."""
-    again: Counter[str] = Counter()
-    found: dict[str, zipfile.ZipInfo] = {}
-    for info in archive.infolist():
-        name = info.filename
-        while name in found:
-            again[info.filename] += 1
-            name = f"{info.filename} ({again[info.filename] + 1})"
-        found[name] = info
-    return found
-
-
-def _opened_in_archive(name: str) -> LogFile:
-    slashes = (slash.start() for slash in re.finditer("/", name))
-    end = next(slash for slash in slashes if slash and Path(name[:slash]).is_file())
-    try:
-        with zipfile.ZipFile(name[:end]) as archive:  # its file stays open as long as the member is
-            info = _by_name(archive)[name[end + 1 :]]
-            return LogFile(name, archive.open(info), info.file_size)
-    except KeyError as error:
-        raise ImportFailed(f"{name} cannot be read: no such file is in the archive") from error
-    except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise ImportFailed(f"{name} cannot be read: {error}. Unpack it first") from error
+    files = (members(name) if Path(name).is_file() else [name] for name in found)  # what is read of a pipe is gone
+    return _oldest_first(dict.fromkeys(itertools.chain.from_iterable(files)))
 
 
 def _oldest_first(names: Iterable[str]) -> list[str]:
@@ -253,184 +191,37 @@ def shown(line: bytes) -> str:
     return repr(text if len(text) <= 120 else text[:117] + "...")
 
 
-class _Arriving(io.RawIOBase):
-    """A pipe or a terminal. `close` waits for nobody: a thread that waits for bytes gets OSError."""
-
-    def __init__(self, file: io.FileIO) -> None:
-        self._file = file
-        self._ended, self._end = os.pipe()
-        self._coming = select.poll()
-        self._coming.register(file, select.POLLIN)
-        self._coming.register(self._ended, select.POLLIN)
-        self._reading = threading.Lock()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int | None:  # type: ignore[override]
-        with self._reading:
-            if self.closed or any(ready == self._ended for ready, _ in self._coming.poll()):
-                raise OSError(errno.ECANCELED, "it was closed while it was read")
-            return self._file.readinto(buffer)
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        super().close()
-        os.close(self._end)
-        with self._reading:
-            os.close(self._ended)
-            self._file.close()
-
-
-class _Pieces(io.RawIOBase):
-    """Bytes that come in pieces, as a file. However short the first are, its first read tells what they are."""
-
-    def __init__(self, pieces: Iterator[bytes], least: int = _TOLD_BY) -> None:
-        self._pieces = pieces
-        self._left = memoryview(b"")
-        self._least = least  # bytes of the next read, if they come
-        self._fault: Exception | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        if not self._left:
-            self._left, self._least = memoryview(b"".join(self._next(self._least))), 1
-        if self._fault is not None and not self._left:
-            raise self._fault
-        count = min(len(buffer), len(self._left))
-        buffer[:count] = self._left[:count]
-        self._left = self._left[count:]
-        return count
-
-    def _next(self, count: int) -> list[bytes]:
-        """Return pieces of `count` bytes together; fewer at the end, and before a fault, which is kept."""
-        found: list[bytes] = []
-        try:
-            while count > 0 and self._fault is None and (piece := next(self._pieces, None)) is not None:
-                found.append(piece)
-                count -= len(piece)
-        except Exception as error:
-            self._fault = error  # raised when all before it is read
-        return found
-
-
-def _buffered(raw: Any) -> io.BufferedReader:
-    return raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, _PIECE)
-
-
-class _Packing(NamedTuple):
-    """One way to pack files: frames, each of which begins with one of `magic`."""
-
-    magic: tuple[bytes, ...]
-    begin: Callable[[], Any]  # what unpacks one frame
-
-
-def _zstd() -> Any:
-    import zstandard
-
-    return zstandard.ZstdDecompressor().decompressobj()
-
-
-def _lz4() -> Any:
-    import lz4.frame
-
-    return lz4.frame.LZ4FrameDecompressor()
-
-
-_SKIPPED = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))  # frames of zstd and lz4 without data
-_PACKINGS = (
-    _Packing((b"\x1f\x8b",), lambda: zlib.decompressobj(31)),  # gzip
-    _Packing((b"BZh",), bz2.BZ2Decompressor),
-    _Packing((b"\xfd7zXZ\x00", b"\x5d\x00\x00"), lzma.LZMADecompressor),
-    _Packing((b"\x28\xb5\x2f\xfd", *_SKIPPED), _zstd),
-    _Packing((b"\x04\x22\x4d\x18", *_SKIPPED), _lz4),
-)
-
-
-def _unpacked(raw: IO[bytes] | io.RawIOBase, remarks: list[str], layers: int = _LAYERS) -> io.BufferedIOBase:
-    """What is packed in a file, also where a program has packed again what another had packed."""
-    buffered = _buffered(raw)
-    first = buffered.peek(_TOLD_BY)
-    for packing in _PACKINGS if layers else ():
-        if first.startswith(packing.magic):
-            return _unpacked(_buffered(_Pieces(_frames(buffered, packing, remarks))), remarks, layers - 1)
-    for begins, kind in _NOT_UNPACKED.items():
-        if first.startswith(begins):
-            raise ImportFailed(f"it is packed as {kind}: unpack it first, and import what comes out (`-` is stdin)")
-    if first[_TAR_NAME] == b"ustar":
-        raise ImportFailed("it is a tar archive: import what is in it, such as by `tar -xOf FILE | footfall import -`")
-    return buffered
-
-
-def _frames(packed: io.BufferedReader, packing: _Packing, remarks: list[str]) -> Iterator[bytes]:
-    """Unpack frame by frame, a little at a time, so that all that came before a fault is yielded.
-
-    Zeros between frames and behind them are padding. Of other bytes behind the last frame a remark is made. Raises
-    EOFError where the last frame breaks off, and what the library raises where a frame is damaged."""
-    rest = b""
-    while True:
-        unpacking = packing.begin()
-        while not unpacking.eof:
-            piece = rest or packed.read(_PACKED_PIECE)
-            if not piece:
-                raise EOFError("the packed data has no end")
-            rest = b""
-            if found := unpacking.decompress(piece):
-                yield found
-        rest = (unpacking.unused_data or b"").lstrip(b"\0")  # None of lz4
-        while len(rest) < _MAGIC and (more := packed.read(_PACKED_PIECE)):
-            rest = (rest + more).lstrip(b"\0")
-        if not rest:
-            return
-        if not any(rest.startswith(magic) or magic.startswith(rest) for magic in packing.magic):
-            remarks.append(f"behind the packed data stand bytes that are none of it, left aside: {rest[:20]!r}")
-            return
-
-
 def unpacked(raw: IO[bytes] | io.RawIOBase, remarks: list[str]) -> io.BufferedIOBase:
     """Return what a file holds: unpacked, without a byte order mark, and as UTF-8 where it is UTF-16.
 
     Raises ImportFailed where it is packed as nothing of ours, and while it is read one of `faults`."""
-    return _without_mark(_unpacked(raw, remarks))
-
-
-def faults() -> tuple[type[Exception], ...]:
-    """Return what is raised where an unpacked file breaks off or is damaged."""
-    import zstandard
-
-    # lz4 raises RuntimeError.
-    return (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, zstandard.ZstdError)
+    source = packing.unpacked(raw, remarks)
+    packing.refuse_archives(source)
+    return _without_mark(source)
 
 
 def _without_mark(lines: io.BufferedIOBase) -> io.BufferedIOBase:
     """Skip a byte order mark, and read UTF-16, which is known without one too, as UTF-8."""
-    buffered = _buffered(lines)
-    mark = buffered.peek(3)[:3]
+    source = buffered(lines)
+    mark = source.peek(3)[:3]
     if mark == codecs.BOM_UTF8:
-        buffered.read(3)
+        source.read(3)
     elif mark[:2] in _WIDE:
-        buffered.read(2)
-        return _buffered(_Pieces(_recoded(buffered, _WIDE[mark[:2]])))
-    elif encoding := _wide_without_mark(buffered.peek(_TOLD_AS_WIDE)[:_TOLD_AS_WIDE]):
-        return _buffered(_Pieces(_recoded(buffered, encoding)))
-    return buffered
+        source.read(2)
+        return buffered(Pieces(_recoded(source, _WIDE[mark[:2]])))
+    elif encoding := _wide_without_mark(source.peek(_TOLD_AS_WIDE)[:_TOLD_AS_WIDE]):
+        return buffered(Pieces(_recoded(source, encoding)))
+    return source
 
 
 def _of_lines(lines: io.BufferedIOBase) -> io.BufferedIOBase:
     """A file whose records are no lines, as one whose are."""
-    buffered = _buffered(lines)
-    if b"\n" not in buffered.peek(1).lstrip():  # one line, or a pipe into which little was written yet
-        buffered = _buffered(_Pieces(_pieces_of(buffered), _TELLING))
-    kind = documents.kind_of(buffered.peek(_TELLING))
-    return buffered if kind is None else _buffered(_Pieces(documents.LINES[kind](_pieces_of(buffered))))
-
-
-def _pieces_of(lines: io.BufferedReader) -> Iterator[bytes]:
-    while piece := lines.read1(_PIECE):  # not `read`: what came before a fault counts
-        yield piece
+    source = buffered(lines)
+    packing.refuse_what_is_no_text(source)
+    if b"\n" not in source.peek(1).lstrip():  # one line, or a pipe into which little was written yet
+        source = buffered(Pieces(pieces_of(source), _TELLING))
+    kind = documents.kind_of(source.peek(_TELLING))
+    return source if kind is None else buffered(Pieces(documents.LINES[kind](pieces_of(source))))
 
 
 def _wide_without_mark(first: bytes) -> str | None:
@@ -445,6 +236,6 @@ def _wide_without_mark(first: bytes) -> str | None:
 
 def _recoded(lines: io.BufferedReader, encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)("replace")
-    for piece in _pieces_of(lines):
+    for piece in pieces_of(lines):
         if text := decoder.decode(piece):
             yield text.encode("utf-8", "replace")

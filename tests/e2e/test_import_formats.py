@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bz2
+import io
 import json
 import lzma
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,12 +83,16 @@ def test_rotated_files_packed_in_all_ways_are_one_log(up: Up, tmp_path: Path) ->
     (tmp_path / "access.log.4.zst").write_bytes(zstandard.ZstdCompressor().compress(line(0)))
     with zipfile.ZipFile(tmp_path / "access.log.zip", "w") as archive:
         archive.writestr("old/access.log.5", line(1))
+    with tarfile.open(tmp_path / "access.log.tgz", "w:gz") as tar:
+        entry = tarfile.TarInfo("old/access.log.6")
+        entry.size = len(line(2))
+        tar.addfile(entry, io.BytesIO(line(2)))
     status, (report,), told = importing(up, PACKED, tmp_path / "access.log*")
-    assert (status, report["accepted"]) == (0, 6), told
+    assert (status, report["accepted"]) == (0, 7), told
     assert [told.index(f"access.log{end}: combined") for end in (".4.zst", ".3.xz", ".2.bz2", ".1")] == sorted(
         told.index(f"access.log{end}: combined") for end in (".4.zst", ".3.xz", ".2.bz2", ".1")
     )
-    assert counted(up, PACKED) == {"visits": 1, "visitors": 1, "pageviews": 6, "searches": 6}
+    assert counted(up, PACKED) == {"visits": 1, "visitors": 1, "pageviews": 7, "searches": 7}
 
 
 def test_objects_over_lines_and_tables_are_read(up: Up, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import polars as pl
 from ingest.logs import formats
 from ingest.logs.client import Client, client_of
 from ingest.logs.columns.found import IPV4, Found, as_text, looked_up
-from ingest.logs.formats.combined import host_among
+from ingest.logs.formats.combined import NAMED, host_among
 from ingest.logs.trust import trusted
 
 _SHORT = 512  # characters: requests beyond are mostly unique, and would push the others out of a cache
@@ -33,6 +33,7 @@ _CHAIN = r'"(?:[0-9A-Fa-f:]+[.:,]|\[|unknown,|-,)'
 _ENDS_AS_CHAIN = r'[0-9A-Fa-f:][.:][^"]*"'
 _LIKE_ADDRESSES = r"^(?:unknown,?[ \t]*|-,[ \t]*)*[0-9A-Fa-f:., \t\[\]]+(?:unknown|[0-9A-Fa-f:., \t\[\]])*$"
 _MAY_BE_HOST = r"(?:^|[ \t])[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]*[A-Za-z]"
+_IS_NO_REQUEST = r"^(?:/|[A-Za-z][A-Za-z0-9_.-]*/[0-9])"
 _URL = r"^[A-Za-z][A-Za-z0-9+.-]*://"
 _PRODUCT = r"^[A-GI-Za-z][A-Za-z0-9_.-]*/[0-9]"  # an agent, and no HTTP/1.1
 
@@ -80,6 +81,8 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
     if not common:
         quoted &= _is_clear()
     bare = size.str.contains(_SIZE + r"[ \t]*$")
+    frame = frame.filter(~pl.col("request").str.contains(_IS_NO_REQUEST))
+    frame = frame.filter(~size.str.contains(NAMED))
     stamp = pl.col("stamp")
     if trusted() is not None:  # with a second time there, one came with the request
         frame = frame.filter(~stamp.str.contains("[", literal=True))
@@ -99,7 +102,7 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
         status=size.str.strip_chars_start(" \t").str.slice(0, 3),
         referrer=nothing if common else pl.col("referrer"),
         agent=nothing if common else pl.col("agent"),
-        behind=pl.when(_may_be_a_proxy() & rest.str.contains(chain)).then(rest),
+        behind=pl.when((_may_be_a_proxy() & rest.str.contains(chain)) | rest.str.contains(NAMED)).then(rest),
         between=stamp.str.slice(27),
         next=size,
     ).collect()
@@ -113,7 +116,7 @@ def _client(
     if found is not None and not found.host and (between or following):
         found = found._replace(host=host_among((between or "").split(), following or ""))
     if found is not None and behind is not None:
-        found = formats.client_behind(found, ["-", "-", *formats.quoted_in(behind)])
+        found = formats.client_behind(found, formats.fields_behind_agent(behind))
     return found or (None, None)
 
 

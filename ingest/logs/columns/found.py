@@ -116,10 +116,10 @@ def looked_up(
 
 
 def as_text(lines: Sequence[bytes]) -> pl.Series:
-    """Return the lines as text, without their ends. Null are those longer than `formats.LONGEST`, and where some line
-    is no UTF-8, all that are not ASCII."""
+    """Return the lines as text, without their ends. Null are those longer than `formats.LONGEST` or coloured, and where
+    some line is no UTF-8, all that are not ASCII."""
     raw = pl.Series("line", lines, dtype=pl.Binary)
-    raw = raw.set(raw.bin.size() > formats.LONGEST, None)
+    raw = raw.set((raw.bin.size() > formats.LONGEST) | raw.bin.contains(b"\x1b"), None)
     try:
         text = raw.cast(pl.String)
     except pl.exceptions.ComputeError:  # polars converts all or none

@@ -19,7 +19,7 @@ from ingest.logs import formats
 from ingest.logs.columns.combined import Combined
 from ingest.logs.columns.found import Found, Named
 from ingest.logs.formats.fields import READ_IN_JSON, compact, fields_of
-from ingest.logs.formats.json_lines import DEEPEST, FIELDS, WRAPPERS, first_of, is_of_grok
+from ingest.logs.formats.json_lines import DEEPEST, FIELDS, QUERIES, WRAPPERS, first_of, is_of_grok
 from ingest.logs.formats.nested import may_be_read
 from ingest.logs.formats.w3c import CLOUDFRONT, as_sent_under
 
@@ -113,16 +113,16 @@ class JsonLines:
         return structure is not None
 
 
-def _together(names: _Names, given: dict[str, Any], depth: int = 0) -> _Names | None:
-    """Return the names with those of this object; None where one is an object's here and a value's there, or none that
-    a struct can have."""
+def _together(names: _Names, given: dict[str, Any], depth: int = 0, outer: str = "") -> _Names | None:
+    """Return the names with those of this object; None where one is an object's here and a value's there, where one is
+    a query that is taken apart, or none that a struct can have. `outer` are the names around the object."""
     found = dict(names)
     for name, value in given.items():
-        if _NOT_IN_NAMES.search(name):
+        if _NOT_IN_NAMES.search(name) or (isinstance(value, dict) and compact(outer + name) in QUERIES):
             return None
         before = found.get(name)
         if isinstance(value, dict):
-            inner = _together(before or {}, value, depth + 1) if depth < DEEPEST else None
+            inner = _together(before or {}, value, depth + 1, outer + name) if depth < DEEPEST else None
             if inner is None or (name in found and before is None):
                 return None
             found[name] = inner

@@ -8,7 +8,7 @@ page views. Text formats are taken apart by their fields' forms (`combined`) or 
 from __future__ import annotations
 
 from ingest.logs.formats.balancers import HaProxy
-from ingest.logs.formats.combined import client_behind, combined, common, quoted_in
+from ingest.logs.formats.combined import client_behind, combined, common, fields_behind_agent
 from ingest.logs.formats.dialects import BadLayout
 from ingest.logs.formats.json_lines import json
 from ingest.logs.formats.known import FORMATS, detect, format_of, is_comment, nearest, parser
@@ -29,6 +29,6 @@ from ingest.logs.formats.w3c import W3c, directive
 
 __all__ = [
     "ASSETS", "FORMATS", "LONGEST", "BadLayout", "HaProxy", "Layout", "NotUnderstood", "Program", "Request", "W3c",
-    "apache_minute", "as_text", "client_behind", "combined", "common", "decoded", "detect", "directive", "format_of",
-    "is_comment", "json", "nearest", "parser", "quoted_in", "refusal", "request_of",
+    "apache_minute", "as_text", "client_behind", "combined", "common", "decoded", "detect", "directive",
+    "fields_behind_agent", "format_of", "is_comment", "json", "nearest", "parser", "refusal", "request_of",
 ]  # fmt: skip

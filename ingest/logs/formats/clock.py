@@ -18,6 +18,7 @@ _SHORT = {
 }  # fmt: skip
 _SINCE_1970 = ("sec", "msec", "usec", "%s")
 _FRACTIONS = {"msec_frac": 3, "usec_frac": 6}  # digits
+_DIGITS = re.compile(r"%[1-9]f")  # Envoy's
 _DIRECTIVE = re.compile(r"%[A-Za-z]")
 _SAMPLE = datetime(2003, 8, 17, 16, 5, 4, tzinfo=timezone(timedelta(hours=2)))  # no two parts of it are alike
 
@@ -79,6 +80,7 @@ def with_times(fields: list[Field]) -> tuple[list[Field], Clock | None]:
 
 def _form(field: Field) -> str:
     form = field.form.removeprefix("begin:").removeprefix("end:")
+    form = _DIGITS.sub("%f", form)
     return form if form in (*_FRACTIONS, *_SINCE_1970) else _DIRECTIVE.sub(lambda its: _SHORT.get(its[0], its[0]), form)
 
 

@@ -3,7 +3,8 @@
 `combined` is what both write by default, `common` the same without referrer and agent. Varnish, Icecast, Tomcat and
 many others write them too. Servers add fields to these, so a line is taken apart by what its fields are: the client is
 the first field that is an address, the request is the quoted field before status and bytes, referrer and agent are the
-quoted fields after them. A line in which one of these cannot be found is not understood; nothing is guessed and
+quoted fields after them. Some write the time without brackets, and programs that only write their log's own time have
+it at the beginning of the line. A line in which one of these cannot be found is not understood; nothing is guessed and
 nothing is read in half. Every pattern here takes time in proportion to the line.
 """
 
@@ -19,23 +20,43 @@ from ingest.logs.formats.times import STAMP, time_in
 from ingest.logs.trust import client_in, is_internal, is_proxy, trusted
 
 _NO_TIME = NotUnderstood("no time such as [01/Jun/2025:12:00:00 +0000]")
-_NO_ADDRESS = NotUnderstood("no field before the request is surely a client's address", 1)
-_NO_REQUEST = NotUnderstood('no "request" with status and bytes after it', 2)
+_NO_ADDRESS = NotUnderstood("no field before the request is surely a client's address", 3)
+_NO_REQUEST = NotUnderstood('no "request" with status and bytes after it', 3)
 _NO_AGENT = NotUnderstood(
     "which of the quoted fields after the bytes are referrer and agent is not clear: give --log-format", 4
 )
 _TORN = NotUnderstood("a quoted field has no end", 3)
+_LIKE_A_LINE = re.compile(r'\[([0-9]{1,4}[/-][0-9A-Za-z:/ ,+-]{4,40})\] ?"[^"]*" [0-9]{3} ')
+_SURELY_BEHIND = re.compile(r'(?=" ([0-9]{3}) ([0-9]+|-) ")')  # a request
 
 # Quoted fields may hold quotes, escaped or doubled. Possessive: what is taken is never given back, so no line is read
 # twice.
 _FIELD = re.compile(r'[ \t]+(?:"([^"\\]*+(?:(?:\\.|"")[^"\\]*+)*+)"|([^ \t"][^ \t]*+))(?![^ \t])')
 _STAMPS = 3  # of a line are looked at: a program's own may come before that of the request
-_STATUS_AND_SIZE = re.compile(r"[0-9]{3} (?:[0-9]+|-)")
+_SIZE = re.compile(r"[0-9]+|-")
+_STATUS = re.compile(r"[0-9]{3}")
+_REQUEST_LINE = re.compile(r"[A-Z]{3,20} (?:https?://[^ ]+|[^ ].* HTTP/[0-9.]{1,3})")  # as no other quoted field
+_METHOD = re.compile(r"GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS")
+_IS_NO_REQUEST = re.compile(r"/|(?!HTTP/)[A-Za-z][A-Za-z0-9_.-]*/[0-9]")  # a target without its method, an agent
+# Times of a line that has none in brackets: as Payara quotes it, and as a program writes it before each line.
+_BARE_STAMP = re.compile(
+    r'(?<![^ \t"])([0-9]{1,2}/[A-Za-z]{3}/[0-9]{4}(?::[0-9]{2}){3}(?:[.,][0-9]{1,9})? [+-][0-9]{4})(?![^ \t"])'
+)
+_STAMP_AT_HEAD = re.compile(
+    r"[ \t]*\[?([0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?"
+    r"(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))?)(?![0-9A-Za-z])"
+)
 _PART = r"[0-9A-Fa-f:.\[\]]{3,47}"
 _CHAIN = re.compile(rf"(?:(?:unknown|-),[ \t]*)*+{_PART}(?:,[ \t]*(?:unknown|{_PART}))*+")
 _WITH_PORT = re.compile(r"[0-9.]+:[0-9]+|\[.*\]:[0-9]+")
 _LONGEST_CHAIN = 1_024  # characters
 _PAIR = 2  # fields: referrer and agent
+# Fields that some name: host=www.example.com forwarded_for="192.0.2.7, 10.0.0.1".
+_HOSTS = ("http_host", "host", "vhost", "server_name")
+_CHAINS = ("x_forwarded_for", "forwarded_for", "xff", "x_real_ip")
+_NAMED_CHAINS = (*_CHAINS, *(f"http_{name}" for name in _CHAINS))
+NAMED = rf"(?:^|[ \t])(?:http_)?(?:{'|'.join((*_HOSTS[1:], *_CHAINS))})="  # a pattern that all engines read alike
+_NAMED = re.compile(r'(?<![^ ])([a-z_]{2,20})=(?:"([^"]*)"|([^ "]+))(?![^ ])')
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PRODUCT = re.compile(r"(?!HTTP/)[A-Za-z][A-Za-z0-9_.-]*/[0-9]")  # how agents begin: Mozilla/5.0, curl/8.5.0
 _Choose = Callable[[list[str]], tuple[str | None, str | None] | None]
@@ -53,23 +74,36 @@ def common(line: str) -> Request | NotUnderstood:
 
 def _read(line: str, choose: _Choose) -> Request | NotUnderstood:
     found = _request(line, choose)
-    if isinstance(found, NotUnderstood) and line[:1] == line[-1:] == '"':  # OpenLiteSpeed quotes the whole line
-        whole = _request(line[1:-1], choose)
-        return whole if isinstance(whole, Request) else found
-    return found
+    if isinstance(found, Request):
+        return found
+    texts = [line]
+    if line[:1] == line[-1:] == '"':  # OpenLiteSpeed quotes the whole line, and tables double the quotes in it, too
+        texts = [line[1:-1], line[1:-1].replace('""', '"')]
+    ways = (_request(text, choose, loosely) for loosely in (False, True) for text in texts)
+    return next((whole for whole in ways if isinstance(whole, Request)), found)
 
 
-def _request(line: str, choose: _Choose) -> Request | NotUnderstood:
+def _request(line: str, choose: _Choose, loosely: bool = False) -> Request | NotUnderstood:
+    """Parse a line; `loosely`: also one in which there are quotes that the server did not escape."""
     stamp, client = _stamp_and_client(line)
-    if stamp is None:
-        return _NO_TIME
-    at = time_in(stamp[1])
-    if at is None:
-        return _NO_TIME
-    fields = _fields(line, stamp.end())
+    at = None if stamp is None else time_in(stamp[1])
+    if stamp is None or at is None:
+        its = _LIKE_A_LINE.search(line)
+        return NotUnderstood(f"{_NO_TIME.why}: [{its[1]}] is none", 3) if its else _NO_TIME
+    end = stamp.end()
+    if line[end : end + 1] == '"':  # it ends a quoted time, or begins the request
+        is_quoted = line[stamp.start() - 1 : stamp.start()] == '"'
+        line = f"{line[:end]} {line[end + is_quoted :]}"
+    elif line[end : end + 1] == "]":
+        end += 1
+    fields = _fields(line, end)
+    if fields is None and loosely:
+        fields = _fields_by_their_ends(line[end:])
     if fields is None:
         return _TORN
-    first = _first_request(fields)
+    fields = _with_method(fields)
+    is_of_program = stamp.re is _STAMP_AT_HEAD
+    first = _first_request(fields, surely=is_of_program)
     if first is None:
         return _NO_REQUEST
     before = [quoted or bare or "" for quoted, bare in fields[:first]]
@@ -79,15 +113,19 @@ def _request(line: str, choose: _Choose) -> Request | NotUnderstood:
         client = client_of(" ".join(before))
     if client is None:
         return _NO_ADDRESS
+    if is_of_program:  # what looks like a host there is the name of a logger
+        client, before = client._replace(host=""), []
     request, status = fields[first][0] or "", fields[first + 1][0] or fields[first + 1][1] or ""
-    behind = [quoted for quoted, _ in fields[first + 3 :] if quoted is not None]
+    has_size = first + 2 < len(fields) and (fields[first + 2][0] is None or _is_size(fields[first + 2]))
+    rest = fields[first + 2 + has_size :]
+    behind = [quoted for quoted, _ in rest if quoted is not None]
     if not client.host:
-        _, size_next = fields[first + 3] if first + 3 < len(fields) else (None, None)
+        _, size_next = rest[0] if rest else (None, None)
         client = client._replace(host=host_among(before, size_next or ""))
-    found = choose(behind)
+    found = choose(behind) or choose([quoted for quoted, _ in fields[:first] if quoted is not None][-1:] + behind)
     if found is None:
         return _NO_AGENT
-    return request_of(client_behind(client, behind), at, request, status, *found)
+    return request_of(client_behind(client, rest), at, request, status, *found)
 
 
 def _stamp_and_client(line: str) -> tuple[re.Match[str] | None, Client | None]:
@@ -96,7 +134,11 @@ def _stamp_and_client(line: str) -> tuple[re.Match[str] | None, Client | None]:
     for stamp in stamps:
         if client := client_of(line[: stamp.start()]):
             return stamp, client
-    return next(iter(stamps), None), None
+    if stamps:
+        return stamps[0], None
+    if bare := _BARE_STAMP.search(line):
+        return bare, client_of(line[: bare.start()].rstrip('"'))
+    return _STAMP_AT_HEAD.match(line), None
 
 
 def host_among(before: list[str], behind: str) -> str:
@@ -104,7 +146,20 @@ def host_among(before: list[str], behind: str) -> str:
     return next(filter(None, map(site_in, [*before, behind])), "")
 
 
-def client_behind(client: Client, quoted: list[str]) -> Client:
+def client_behind(client: Client, rest: list[tuple[str | None, str | None]]) -> Client:
+    """Return the client with what fields after the bytes say: a host that is named so, and who was passed on."""
+    quoted = [quoted for quoted, _ in rest if quoted is not None]
+    bare = " ".join(bare for _, bare in rest if bare is not None)
+    if "=" not in bare:
+        return _passed_on(client, quoted)
+    named = {name: inside or its for name, inside, its in _NAMED.findall(bare)}
+    hosts = filter(None, (site_in(named.get(name, "")) for name in _HOSTS))
+    chains = [named[name] for name in _NAMED_CHAINS if name in named]
+    client = client if client.host else client._replace(host=next(hosts, ""))
+    return _passed_on(client, (quoted or ["-"] * _PAIR) + chains)
+
+
+def _passed_on(client: Client, quoted: list[str]) -> Client:
     """Return the client that a balancer passed on in a quoted field after the bytes; `client` itself elsewhere.
 
     An internal address with a port is no client: it is the server that the request was passed to. Behind trusted
@@ -138,9 +193,9 @@ def _ends_as_chain(text: str) -> bool:
     return _is_chain(text) or ("," in text and address_in(text) is not None)
 
 
-def quoted_in(text: str) -> list[str]:
-    """Return the quoted fields of a text that holds only whole fields."""
-    return [quoted for quoted, _ in _fields(" " + text, 0) or () if quoted is not None]
+def fields_behind_agent(text: str) -> list[tuple[str | None, str | None]]:
+    """Return the fields after the bytes, of which the text that holds those behind the agent is known."""
+    return [("-", None), ("-", None), *(_fields(" " + text, 0) or ())]
 
 
 def referrer_and_agent(quoted: list[str]) -> tuple[str | None, str | None] | None:
@@ -182,10 +237,43 @@ def _fields(line: str, start: int) -> list[tuple[str | None, str | None]] | None
     return None if line[start:].strip(" \t") else fields
 
 
-def _first_request(fields: list[tuple[str | None, str | None]]) -> int | None:
-    """Return the index of the request: the first quoted field before a status and a count of bytes."""
-    for index in range(len(fields) - 2):
-        status, size = (quoted or bare or "" for quoted, bare in fields[index + 1 : index + 3])
-        if fields[index][0] is not None and _STATUS_AND_SIZE.fullmatch(f"{status} {size}"):
+def _with_method(fields: list[tuple[str | None, str | None]]) -> list[tuple[str | None, str | None]]:
+    """Return the fields with method, target and version as one, where only the target is quoted."""
+    for index, ((_, method), (target, _)) in enumerate(pairwise(fields)):
+        if target is not None and target.startswith("/") and method is not None and _METHOD.fullmatch(method):
+            _, version = fields[index + 2] if index + 2 < len(fields) else (None, None)
+            is_version = (version or "").startswith("HTTP/")
+            request = f"{method} {target} {version if is_version else 'HTTP/1.1'}"
+            return [*fields[:index], (request, None), *fields[index + 2 + is_version :]]
+    return fields
+
+
+def _fields_by_their_ends(text: str) -> list[tuple[str | None, str | None]] | None:
+    """Return request, status, bytes, referrer and agent where quotes stand in them that the server did not escape.
+
+    None where more than these follow, and where one of them may end at several places."""
+    found = list(_SURELY_BEHIND.finditer(text))
+    if len(found) != 1 or not text.startswith(' "') or text[-1:] != '"':
+        return None
+    start, (status, size) = found[0].start(), found[0].groups()
+    quoted = text[start + len(f'" {status} {size} "') : -1].split('" "')
+    if len(quoted) != _PAIR or not _REQUEST_LINE.fullmatch(text[2:start]):
+        return None
+    return [(text[2:start], None), (None, status), (None, size), *((each, None) for each in quoted)]
+
+
+def _first_request(fields: list[tuple[str | None, str | None]], surely: bool) -> int | None:
+    """Return the index of the request: the first quoted field before a status and a count of bytes.
+
+    One that can be nothing else needs no count of bytes; `surely`: only such a one counts."""
+    for index, (request, _) in enumerate(fields[:-1]):
+        if request is None or not _STATUS.fullmatch(fields[index + 1][0] or fields[index + 1][1] or ""):
+            continue
+        has_size = not surely and index + 2 < len(fields) and _is_size(fields[index + 2])
+        if (has_size and not _IS_NO_REQUEST.match(request)) or _REQUEST_LINE.fullmatch(request):
             return index
     return None
+
+
+def _is_size(field: tuple[str | None, str | None]) -> bool:
+    return _SIZE.fullmatch(field[0] or field[1] or "") is not None

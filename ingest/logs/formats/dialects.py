@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ingest.logs.formats.fields import NAMES, compact
+from ingest.logs.formats.translated import of_java, translated
 
 
 class BadLayout(ValueError):
@@ -33,8 +34,9 @@ _Piece = str | Field
 _NGINX = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
 _APACHE = re.compile(r"%[!0-9,<>]*(?:\{([^}]*)\})?(\^?[A-Za-z]{1,2}|%)")
 _ENVOY = re.compile(r"%([A-Z][A-Z0-9_]{2,})(?:\(([^()]*)\))?(?::[0-9]+)?%")
+_OF_GOACCESS = re.compile(r"%\^(?![A-Za-z])")
 _NGINX_LINE = re.compile(r"log_format\s+\S+\s+(?:escape=\w+\s+)?")
-_APACHE_LINE = re.compile(r"(?:LogFormat|CustomLog\s+\S+)\s+", re.IGNORECASE)
+_APACHE_LINE = re.compile(r"(?:LogFormat|CustomLog\s+\S+|accesslog\.format\s*=)\s*", re.IGNORECASE)
 _QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
 _APACHE_NAMES = {
     "h": "remotehost", "a": "remoteaddr", "r": "request", "s": "status", "m": "requestmethod", "U": "uri", "q": "args",
@@ -63,14 +65,16 @@ def read(given: str) -> tuple[str, list[Field]]:
     fields, each with the text behind it.
 
     Raises BadLayout where it is none."""
-    text = _text_of(given.strip())
+    text = translated(_text_of(given.strip()))
     if re.search(r"\$[A-Za-z_{]", text):
         return _joined(_pieces(_NGINX, text, _nginx_field))
+    if _OF_GOACCESS.search(text):
+        raise BadLayout("it is written for GoAccess, and says not what the fields are: give that of the server")
     if _ENVOY.search(text):
         return _joined(_pieces(_ENVOY, text, _envoy_field))
     if "%" in text:
         return _joined(_pieces(_APACHE, text, _apache_field))
-    raise BadLayout("it has neither nginx's $variables nor Apache's %directives")
+    raise BadLayout("it has neither nginx's $variables nor Apache's %directives; names of formats are for --format")
 
 
 def _text_of(given: str) -> str:
@@ -105,7 +109,7 @@ def _apache_field(match: re.Match[str]) -> list[_Piece]:
     if directive == "t" and not argument:
         return ["[", Field(match[0], "timelocal", 1), "]"]
     if directive == "t":
-        return [Field(match[0], "directivet", form=argument)]
+        return [Field(match[0], "directivet", form=of_java(argument))]
     key = _APACHE_NAMES.get(directive, f"directive{directive}")
     if directive == "i":
         header = compact(argument)

@@ -40,7 +40,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         "edgestarttimestamp", "timestart", "timemsec", "dateaccess", "timestamp", "time", "ts", "datetime", "eventtime",
         "eventtimestamp", "eventtimestampms", "requestreceivedat", "reqtimesec", "timeepoch", "startedat",
         "timegenerated", "when", "edgeendtimestamp", "requestdatetime", "timemicros", "unixtime", "timeunixnano",
-        "timestampseconds", "t",
+        "timestampseconds", "t", "timestampms", "asctime", "dt", "realtimetimestamp", "createdat",
+        "insertedat", "loggedat", "requestedat", "requesttimestamp", "accesstime", "logtime",
     ),
     "client": (
         "remoteaddr", "requestclientip", "remoteip", "clientip", "clienthost", "clientaddr", "cip", "csip",
@@ -48,7 +49,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         "requestremoteaddr", "httprequestremoteip", "sourceip", "identitysourceip", "clientaddress", "remoteaddress",
         "downstreamremoteaddress", "downstreamremoteaddresswithoutport", "sourceaddress", "remotehost",
         "remoteipaddress", "clientrealip", "srcip", "cliip", "requestip", "calleripaddress", "idorigh",
-        "ipaddress", "ip", "client", "remote", "src", "addr", "host",
+        "ipaddress", "ip", "client", "remote", "src", "addr", "netpeerip",
+        "netsockpeeraddr", "host",
     ),
     "forwarded": (
         *(before + name for name in _PASSED_ON for before in _BEFORE), "forwardedfor", "xff", "fwd",
@@ -72,12 +74,13 @@ NAMES: dict[str, tuple[str, ...]] = {
     "status": (
         "status", "statuscode", "responsecode", "response", "scstatus", "downstreamstatus", "httpresponsestatuscode",
         "responsestatus", "responsestatuscode", "httprequeststatus", "edgeresponsestatus", "httpstatus",
-        "httpstatuscode", "originstatus", "code", "resstatuscode", "returncode",
+        "httpstatuscode", "originstatus", "code", "resstatuscode", "returncode", "elbstatuscode",
+        "resultcode",
     ),
     "referrer": (
         "httpreferer", "httpreferrer", "referer", "referrer", "csreferer", "csreferrer", "requestheadersreferer",
         "requestreferer", "headersreferer", "httprequestreferrer", "httprequestreferer", "clientrequestreferer",
-        "creferrer", "creferer",
+        "creferrer", "creferer", "ref",
     ),
     "agent": (
         "httpuseragent", "useragent", "agent", "csuseragent", "requestheadersuseragent", "requestuseragent",
@@ -88,13 +91,14 @@ NAMES: dict[str, tuple[str, ...]] = {
         "xhostheader", "hostheader", "httphost", "httphostname", "requestheadershost", "headershost",
         "clientrequesthost", "clientrequesthttphost", "requesthost", "reqhost", "authority", "vhost", "virtualhost",
         "host", "servername", "cshost", "urldomain", "propertieshostname", "serveraddress", "domain", "site",
+        "domainname", "nethostname",
     ),
 }  # fmt: skip
 # What some programs call the time of a line of JSON, and others something else: a duration, or when it was collected.
 _TIMES_IN_JSON = ("requesttime", "date", "attimestamp")
 _COLLECTED = ("sourcetype", "shortmessage")  # in objects of collectors, in which `host` is the machine
 READ_IN_JSON = frozenset((*_TIMES_IN_JSON, *_COLLECTED, *(name for names in NAMES.values() for name in names)))
-_SAYING_LITTLE = ("serveraddress", "domain", "site")  # hosts only where they can be a site's
+_SAYING_LITTLE = ("serveraddress", "domain", "site", "domainname", "nethostname")  # hosts only where they can be one
 _ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "urlfull", "csuri")  # absolute, mostly
 REQUESTED = ("method", "target", "query", "request", "status", "referrer", "host")  # what a page depends on
 _NOT_NEEDED = ("forwarded", "referrer", "agent", "host")
@@ -278,7 +282,18 @@ class Fields:
                     target = value
                 break
         query = self._first("query", values).removeprefix("?")
+        if self._of_json and not query and target.startswith("/") and "?" not in target:
+            target = self._with_query(target, values)
         return method, f"{target}?{query}" if target and query and "?" not in target else target
+
+    def _with_query(self, target: str, values: Mapping[str, str]) -> str:
+        """Return a path with the query that another field has behind the same path; the path alone where none has."""
+        for name in self._names["target"]:
+            if "?" in (value := values.get(name, "")):
+                whole = without_origin(value)
+                if whole.partition("?")[0] == target:
+                    return whole
+        return target
 
     def _host(self, values: Mapping[str, str], target: str) -> str:
         if (self._whole or self._of_json) and (origin := _ORIGIN.match(target)):
@@ -296,7 +311,10 @@ class Fields:
             # A machine of one word, or its address: the page's where no other field names a host.
             if address is None or name == "host":
                 found = found or as_text(_USUAL_PORT.sub("", value))
-        return found or origin_of(target)
+        if not (found := found or origin_of(target)) and self._of_json:
+            origins = (origin_of(values.get(name, "")) for name in self._names["target"])
+            found = next(filter(site_in, origins), "")
+        return found
 
     def _without(self, part: str, values: Mapping[str, str]) -> NotUnderstood:
         given = next((f"{name} is {values[name][:60]!r}" for name in self._names[part] if values.get(name)), "empty")

@@ -14,14 +14,18 @@ from __future__ import annotations
 import json as plain_json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
 from ingest.logs.client import address_in
 from ingest.logs.formats.combined import combined
 from ingest.logs.formats.fields import NAMES, NEEDED, PASSED_ON, compact, fields_of
-from ingest.logs.formats.request import NotUnderstood, Request, decoded
+from ingest.logs.formats.pairs import logfmt
+from ingest.logs.formats.request import NotUnderstood, Request, decoded, without_colours
+from ingest.logs.formats.texts import may_hold_request, request_in_text
 from ingest.logs.formats.w3c import as_sent
 
 _NO_LINE = NotUnderstood("no JSON object")
@@ -37,8 +41,10 @@ WRAPPERS = frozenset(
      "stringvalue")
 )
 _OF_MACHINES = frozenset(("kubernetes", "host", "agent", "container", "docker", "cloud", "labels", "resource"))
+QUERIES = frozenset(NAMES["query"])
 _KINDS_OF_NAMES = ("name", "key", "field")
 _LONGEST_HEAD = 512  # characters before an object
+_LABELS = re.compile(r'[0-9T:.Z+-]{20,40} \{(?:[a-zA-Z_]\w{0,99}="(?:[^"\\]|\\.){0,400}"(?:, )?){1,40}\} +(?=\{)')
 _NAMES_OF_TIME = frozenset(NAMES["time"])
 _TIME = re.compile(r"[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9:.,]{8,18}(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))?(?=\s)")
 # A value without quotes. Possessive: what is taken is never given back, so no line is read twice.
@@ -60,7 +66,9 @@ def request_in(given: dict[str, Any]) -> Request | NotUnderstood:
 
 
 def begins_object(line: str) -> bool:
-    """Return whether an object stands on a line, first or behind a head that has no quotes."""
+    """Return whether an object stands on a line, first or behind a head that has no quotes, or Loki's labels."""
+    if labels := _LABELS.match(line):
+        line = line[labels.end() :]
     if line.lstrip(" \t[").startswith("{") or 0 <= line.find('{"', 0, _LONGEST_HEAD) < line.find('"'):
         return True
     return line.startswith("<") and '"] {"' in line[:_LONGEST_HEAD]  # behind the structured data of RFC 5424
@@ -74,15 +82,14 @@ def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
     if isinstance(found, Request):
         return found
     objects = [given, *_inner(given)]
-    for each in objects if not inside else ():
-        for name, line in each.items():
-            if isinstance(line, list) and name == "MESSAGE":
-                line = _of_bytes(line)
-            if isinstance(line, str) and compact(name) in WRAPPERS:
-                within = json_object(line) if begins_object(line) else None
-                request = combined(line.rstrip("\r\n")) if within is None else _read(within, inside=True)
-                if isinstance(request, Request):
-                    return request
+    texts: list[str] = []
+    for line in _lines_in(objects) if not inside else ():
+        within = json_object(line) if begins_object(line) else None
+        if within is None:
+            texts.append(without_colours(line.rstrip("\r\n")))
+        request = combined(texts[-1]) if within is None else _read(within, inside=True)
+        if isinstance(request, Request):
+            return request
     # `host` beside an object that is the request: the machine that collected it.
     together = {name: value for name, value in values.items() if name != "host" or address_in(value) is not None}
     for each in reversed(objects[1:]):
@@ -94,6 +101,28 @@ def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
         if isinstance(request, Request):
             return request
         found = request if request.found > found.found else found
+    texts = list(filter(may_hold_request, texts))
+    at = fields_of(tuple(values)).time(values) if texts else None
+    return next(filter(None, (_in_text(text, at) for text in texts)), found)
+
+
+def _lines_in(objects: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the lines of programs that stand in these objects."""
+    for each in objects:
+        for name, line in each.items():
+            if isinstance(line, list) and name == "MESSAGE":
+                line = _of_bytes(line)
+            if isinstance(line, str) and compact(name) in WRAPPERS:
+                yield line
+
+
+def _in_text(line: str, at: int | None) -> Request | None:
+    """Return the request of a line that a collector put into an object; of one without a time, `at` is it."""
+    found = request_in_text(line)
+    if found is None and at is not None:
+        timed = f"{datetime.fromtimestamp(at / 1_000, UTC).isoformat(timespec='milliseconds')} {line}"
+        its = (parse(timed) for parse in (combined, logfmt))
+        found = next((request for request in its if isinstance(request, Request)), None)
     return found
 
 
@@ -169,6 +198,8 @@ def _mended_object(line: str) -> dict[str, Any] | None:
 def mended(line: str) -> Iterator[str]:
     """Yield what the object on a line that is not quite JSON may be meant as, with few changes first."""
     if begins_object(line):
+        if labels := _LABELS.match(line):
+            line = line[labels.end() :]
         _, brace, rest = line.partition("{")
         text = (brace + rest).rstrip(" \t\r\n,]")
         yield text
@@ -236,6 +267,11 @@ def named_in(values: list[Any]) -> dict[str, Any] | None:
     return found or None
 
 
+def as_query(given: dict[str, Any]) -> str:
+    """Return the query of an address that a program has taken apart, as hapi does."""
+    return urlencode({name: value for name, value in given.items() if not isinstance(value, dict)}, doseq=True)
+
+
 def _flat(given: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, str]:
     """Return the fields by compact names, those of inner objects behind the name of the object."""
     found: dict[str, str] = {}
@@ -244,6 +280,8 @@ def _flat(given: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, 
             continue
         if isinstance(value, list):
             value = named_in(value) or first_of(compact(before + name), value)
+        elif isinstance(value, dict) and compact(before + name) in QUERIES:
+            value = as_query(value)
         if isinstance(value, dict):
             if depth < DEEPEST:
                 found |= _flat(value, before + name, depth + 1)

@@ -8,51 +8,35 @@ each line that is not understood.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from functools import lru_cache
 
-from ingest.logs.formats.balancers import S3, HaProxy, alb, elb
-from ingest.logs.formats.combined import combined, common
-from ingest.logs.formats.fields import METHOD
+from ingest.logs.formats.fields import NEEDED, compact, fields_of
 from ingest.logs.formats.json_lines import begins_object, is_event, json, json_object
-from ingest.logs.formats.layout import Layout, layout
-from ingest.logs.formats.pairs import logfmt, ltsv
-from ingest.logs.formats.programs import PATTERNS, STRINGS, Program, program
+from ingest.logs.formats.programs import PATTERNS
 from ingest.logs.formats.request import LONGEST, NotUnderstood, Parser, Request, decoded
-from ingest.logs.formats.w3c import W3c, directive
+from ingest.logs.formats.texts import BY_STRING, format_of, text_parser, tried
+from ingest.logs.formats.w3c import directive
+
+__all__ = ["FORMATS", "detect", "format_of", "is_comment", "nearest", "parser"]
 
 FORMATS = ("combined", "common", "json", "w3c", "alb", "elb", "s3", "haproxy", *PATTERNS, "logfmt", "ltsv", "events")
-_BY_STRING = {f"layout {string}": name for name, string in STRINGS.items()}
-# Of lines that are neither JSON nor W3C.
-_IN_ORDER = ("combined", "alb", "elb", "s3", "haproxy", *PATTERNS, *_BY_STRING, "logfmt", "ltsv")
-
-_PARSERS: dict[str, Parser] = {"combined": combined, "common": common, "json": json, "logfmt": logfmt, "ltsv": ltsv}
 
 
-@lru_cache(maxsize=32)
+# A line of IIS whose head is gone, and with it what its fields are.
+_LIKE_W3C = re.compile(r"[0-9]{4}(?:-[0-9]{2}){2} [0-9]{2}(?::[0-9]{2}){2} (?:[^ \"]+ ){1,12}(?:GET|POST|HEAD) /[^\"]*")
+
+
 def parser(shape: str) -> Parser:
     """Return what parses the lines of this shape. Raises BadLayout for a format string that cannot be used."""
-    known = _PARSERS.get(shape)
-    return format_of(shape).read if known is None else known
-
-
-def format_of(shape: str) -> W3c | Layout | HaProxy | Program:
-    """Return the format of a shape that has fields in an order. Raises BadLayout as `parser` does."""
-    word, _, rest = shape.partition(" ")
-    if word == "layout":
-        return layout(rest)
-    if word == "w3c":
-        return W3c(shape)
-    if word in PATTERNS:
-        return program(word)
-    return HaProxy() if word == "haproxy" else {"alb": alb, "elb": elb, "s3": S3}[shape]()
+    return json if shape == "json" else text_parser(shape)
 
 
 def detect(lines: Iterable[bytes]) -> str | None:
     """Return the shape that most of these lines have; None when not one is understood.
 
     Comments may be among them: `#Fields` is needed for `w3c`."""
-    votes = dict.fromkeys((*FORMATS, *_BY_STRING), 0)
+    votes = dict.fromkeys((*FORMATS, *BY_STRING), 0)
     for _, shape, found in _read(lines):
         if shape == "events" or isinstance(found, Request):
             votes[shape] += 1
@@ -65,9 +49,20 @@ def detect(lines: Iterable[bytes]) -> str | None:
 
 def nearest(lines: Iterable[bytes]) -> str:
     """Say of the first of these lines which format it is nearest to, and what of that it lacks."""
-    for _, shape, found in _read(lines):
+    for raw, shape, found in _read(lines):
         if isinstance(found, NotUnderstood):
-            return f"the nearest is {_BY_STRING.get(shape) or shape.partition(' ')[0]}: {found.why}"
+            if lacking := _lacking_in_table(decoded(raw)):
+                return f"the nearest is a table: {lacking}"
+            return f"the nearest is {BY_STRING.get(shape) or shape.partition(' ')[0]}: {found.why}"
+    return ""
+
+
+def _lacking_in_table(line: str) -> str:
+    """Return what a line lacks to be the names of a table; "" where it has not even two of them."""
+    for names in (tuple(map(compact, line.split(separator))) for separator in ",;\t|"):
+        missing = fields_of(names).missing if len(names) > len(NEEDED) // 2 else NEEDED
+        if 0 < len(missing) <= len(NEEDED) // 2:
+            return f"no column has a name that is known for the {missing[0]}"
     return ""
 
 
@@ -92,19 +87,14 @@ def _read_one(line: str, fields: str) -> tuple[str, Request | NotUnderstood]:
         given = json_object(line)
         if given is not None or line.lstrip().startswith("{"):
             return "events" if given is not None and is_event(given) else "json", found
-    tried: list[tuple[str, Request | NotUnderstood]] = []
-    for shape in (("w3c",) if fields != "w3c" else ()) + _IN_ORDER:
-        found = parser(fields if shape == "w3c" else shape)(line)
-        if isinstance(found, Request) and (shape == "combined" or _may_be_method(found.method)):
-            return "common" if shape == "combined" and found.agent is None else shape, found
-        tried.append((shape, found))
+    if fields == "w3c" and _LIKE_W3C.fullmatch(line):
+        return "w3c", NotUnderstood("no #Fields line stands before it: put that of the server's log above it")
+    all_tried = list(tried(line, fields))
+    shape, last = all_tried[-1]
+    if isinstance(last, Request):
+        return "common" if shape == "combined" and last.agent is None else shape, last
     # `combined` comes before the others of which as much was found.
-    return max(tried, key=lambda one: one[1].found if isinstance(one[1], NotUnderstood) else 0)
-
-
-def _may_be_method(text: str) -> bool:
-    """Return whether a request is one, or one of which the server says that it was none."""
-    return METHOD.fullmatch(text) is not None or text in ("-", "<BADREQ>")
+    return max(all_tried, key=lambda one: one[1].found if isinstance(one[1], NotUnderstood) else 0)
 
 
 def is_comment(line: bytes) -> bool:

@@ -15,6 +15,7 @@ _ENDINGS: dict[str, tuple[str, ...]] = {
     "client": (
         "clientrealip", "clientip", "clientaddress", "clientaddr", "remoteip", "remoteipaddress", "remoteaddr",
         "remoteaddress", "sourceip", "srcip", "cliip", "remotehost", "socketaddressaddress",
+        "requestip",
     ),
     "request": ("requestline", "requestfirstline"),
     "method": ("requestmethod", "httpmethod", "requestverb", "accessmethod"),

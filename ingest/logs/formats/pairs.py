@@ -19,6 +19,10 @@ _PAIR = re.compile(
 )
 _HEAD = 512  # characters
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]{8,18}(?:Z|[+-][0-9]{2}:?[0-9]{2})?")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_CLOCK = re.compile(  # behind a day, as Ruby writes a time without quotes
+    r" [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?: (?:UTC|[+-][0-9]{4}))?(?![^ \t,])"
+)
 _TIMES, _CLIENTS = frozenset(NAMES["time"]), frozenset(NAMES["client"]) - {"host"}
 
 
@@ -28,7 +32,10 @@ def logfmt(line: str) -> Request | NotUnderstood:
     begin = len(line)
     for pair in islice(_PAIR.finditer(line), _FIELDS):
         begin = min(begin, pair.start())
-        values.setdefault(compact(pair[1]), unescape(pair[2] if pair[2] is not None else pair[3]))
+        value = unescape(pair[2] if pair[2] is not None else pair[3])
+        if _DAY.fullmatch(value) and (clock := _CLOCK.match(line, pair.end())):
+            value += clock[0]
+        values.setdefault(compact(pair[1]), value)
     if values and _TIMES.isdisjoint(values) and (time := _TIME.search(line[: min(begin, _HEAD)])):
         values["time"] = time[0]
     return _request(values, "name=value")

@@ -24,6 +24,10 @@ PATTERNS = {
         r"^\[GIN\] (?P<date>[0-9/]{10}) - (?P<time>[0-9:]{8}) \| *(?P<status>[0-9]{3}) \|[^|]*\| *"
         r'(?P<remoteaddr>[^ |]+) *\| *(?P<requestmethod>[A-Z]+) +"(?P<requesturi>[^"]*)"'
     ),
+    "chi": (
+        r"^(?P<date>[0-9/]{10}) (?P<time>[0-9:]{8}) (?:\[[^\]]*\] )?"
+        r'"(?P<request>[^"]*)" from (?P<remoteaddr>[^ ]+) - (?P<status>[0-9]{3}) '
+    ),
     "bunny": (
         r"^[A-Z-]+\|(?P<status>[0-9]{3})\|(?P<msec>[0-9]{13})\|[0-9]+\|[0-9]+\|(?P<remoteaddr>[^|]+)\|"
         r"(?P<httpreferer>[^|]*)\|(?P<url>[^|]*)\|[^|]*\|(?P<httpuseragent>.*)\|[^|]*\|[^|]*$"

@@ -46,6 +46,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v"}
 _ORIGIN = re.compile(r"https?://(?:[^/?#@\s]{0,260}@)?([^/?#@\s]{1,260})", re.IGNORECASE)
 _USUAL_PORT = re.compile(r":(?:80|443)$")
 _VERSIONS = ("1.0", "1.1", "2", "3")  # as Hypercorn has them, without HTTP/
+_COLOURS = re.compile(r"\x1b\[[0-9;]{0,16}m")
 
 # What browsers fetch because of a page, and files that are no page. One list for everybody: see the README.
 ASSETS = frozenset(
@@ -103,8 +104,13 @@ def refusal(request: Request) -> str | None:
 
 
 def decoded(line: bytes) -> str:
-    """Decode a line; a byte that is no UTF-8 becomes a surrogate."""
-    return line.decode("utf-8", "surrogateescape")
+    """Decode a line, without the colours of a terminal; a byte that is no UTF-8 becomes a surrogate."""
+    return without_colours(line.decode("utf-8", "surrogateescape"))
+
+
+def without_colours(text: str) -> str:
+    """Return a text without what programs write to colour a terminal."""
+    return _COLOURS.sub("", text) if "\x1b" in text else text
 
 
 def as_text(text: str) -> str:
@@ -118,7 +124,9 @@ def split_request(request: str) -> tuple[str, str]:
     rest = rest.strip(" ")
     target, blank, version = rest.rpartition(" ")
     is_version = blank and (version.startswith("HTTP/") or version in _VERSIONS)
-    return method, target.rstrip(" ") if is_version else rest
+    found = target.rstrip(" ") if is_version else rest
+    # Amazon's gateway has the method once more in the name of a route.
+    return method, found.removeprefix(f"{method} ") if found.startswith(f"{method} /") else found
 
 
 def without_origin(target: str) -> str:

@@ -10,21 +10,30 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
-_ZONE = r"(?:[ \t]*(?:UTC|GMT|Z|[+-][0-9]{2}:?[0-9]{2}))?"
+# Names of zones that mean one offset: CST, IST and BST mean several.
+_NAMES = {
+    "CET": "+0100", "CEST": "+0200", "EET": "+0200", "EEST": "+0300", "WET": "+0000", "WEST": "+0100", "MSK": "+0300",
+    "EST": "-0500", "EDT": "-0400", "MST": "-0700", "MDT": "-0600", "PST": "-0800", "PDT": "-0700", "JST": "+0900",
+    "KST": "+0900", "AEST": "+1000", "AEDT": "+1100", "NZST": "+1200", "NZDT": "+1300",
+}  # fmt: skip
+_NAMED_ZONE = re.compile(rf"(?<=[0-9]) ({'|'.join(_NAMES)})(?= [0-9]{{4}}$|$)")
+_ZONE = rf"(?:[ \t]*(?:UTC|GMT|Z|{'|'.join(_NAMES)}|[+-][0-9]{{2}}:?[0-9]{{2}}))?"
+_MONTH = r"[^\W\d_]{3,5}\.?"
 _CTIME = r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]?[0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})? [0-9]{4}"
+_DAY = rf"[0-9]{{1,2}}[/-]{_MONTH}[/-](?:[0-9]{{2}})?[0-9]{{2}}"
 STAMP = re.compile(
-    rf"\[([0-9]{{1,2}}[/-][A-Za-z]{{3}}[/-][0-9]{{4}}[: ][0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(?:[.,][0-9]{{1,9}})?{_ZONE}"
-    rf"|[0-9]{{4}}[-/][0-9]{{2}}[-/][0-9]{{2}}[T :][0-9:.,]{{5,20}}{_ZONE}"
+    rf"\[ ?({_DAY}[: ][0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(?:[.,][0-9]{{1,9}})?{_ZONE}"
+    rf"|[0-9]{{4}}[-/][0-9]{{2}}[-/][0-9]{{2}}[T :][0-9:.,]{{5,20}}{_ZONE}(?:\[[A-Za-z_/+-]{{1,32}}\])?"
     rf"|[0-9]{{10}}(?:\.[0-9]{{1,9}})?|[0-9]{{13}}|{_CTIME}"
     r"|[A-Z][a-z]{2}, [0-9]{1,2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} (?:GMT|UTC))\]"
 )
 _APACHE = re.compile(
-    r"([0-9]{1,2})[/-]([A-Za-z]{3})[/-]([0-9]{4})[: ]([0-9]{2}:[0-9]{2}):([0-9]{2})(?:[.,]([0-9]{1,9}))?"
-    r"[ \t]*(?:UTC|GMT|Z|([+-][0-9]{2}:?[0-9]{2}))?"
+    rf"([0-9]{{1,2}})[/-]({_MONTH})[/-]((?:[0-9]{{2}})?[0-9]{{2}})[: ]([0-9]{{2}}:[0-9]{{2}}):([0-9]{{2}})"
+    r"(?:[.,]([0-9]{1,9}))?[ \t]*(?:UTC|GMT|Z|([+-][0-9]{2}:?[0-9]{2}))?"
 )
 _NUMBER = re.compile(r"[0-9]{1,19}(?:\.[0-9]{0,18})?(?:[eE]\+?[0-9]{1,2})?")
-_RFC_1123 = re.compile(  # Sun, 01 Jun 2025 12:00:00 GMT
-    r"(?:[A-Za-z]{3}, *)?([0-9]{1,2}) ([A-Za-z]{3}) ([0-9]{4}) ([0-9]{2}:[0-9]{2}):([0-9]{2})"
+_RFC_1123 = re.compile(  # Sun, 01 Jun 2025 12:00:00 GMT, and before that, Sunday, 01-Jun-25 12:00:00 GMT
+    r"(?:[A-Za-z]{3,9}, *)?([0-9]{1,2})[ -]([A-Za-z]{3})[ -]((?:[0-9]{2})?[0-9]{2}) ([0-9]{2}:[0-9]{2})(?::([0-9]{2}))?"
     r" *(?:GMT|UTC|Z|([+-][0-9]{2}:?[0-9]{2})(?: *\([A-Za-z ]{1,20}\))?)?"
 )
 _KIBANA = re.compile(  # Jun 1, 2025 @ 12:00:00.000
@@ -34,6 +43,7 @@ _OF_C = re.compile(  # Sun Jun  1 12:00:00 2025, and Sun Jun 01 2025 12:00:00 GM
     r"[A-Za-z]{3} ([A-Za-z]{3}) {1,2}([0-9]{1,2}) (?:([0-9]{4}) )?([0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
     r"(?: (?:GMT|UTC)?([+-][0-9]{4})?(?: \([A-Za-z ]{1,40}\))?)?(?: ([0-9]{4}))?"
 )
+_EUROPEAN = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4}),? ([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?)")
 _OF_NET = re.compile(r"/Date\(([0-9]{1,15})(?:[+-][0-9]{4})?\)/")
 _AMERICAN = re.compile(  # 6/1/2025, 12:00:00.000 PM
     r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}),? ([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))? ([AP])M"
@@ -42,7 +52,19 @@ _PLACE = re.compile(r"\[[A-Za-z_/+-]{1,32}\]?$")  # of a zone, behind its offset
 _ZONE_NAME = re.compile(r"[ \t]*(?:UTC|GMT)$")
 _NAME_OF_OFFSET = re.compile(r"(?<=[+-][0-9]{4})[ \t]+[A-Z]{2,5}$")  # as Go writes a time
 _COLON_BEHIND_DAY = re.compile(r"(?<=^[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}):")
-_MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
+# As servers of German, Dutch, Nordic and Romance settings write them, too: no name means two months.
+_MONTHS = {
+    name: number
+    for number, names in enumerate(
+        (
+            "jan janv ene gen", "feb fev f\u00e9v f\u00e9vr", "mar m\u00e4r mrz mrt mars", "apr avr avril abr",
+            "may mai mag mei maj", "jun juin giu juni", "jul juil lug juli", "aug ago ao\u00fb ao\u00fbt",
+            "sep sept set", "oct okt ott out", "nov", "dec dez dic d\u00e9c des",
+        ),
+        start=1,
+    )
+    for name in names.split()
+}  # fmt: skip
 # A number of seconds has 10 digits from 2001 to 2286; three more are milliseconds, six microseconds, nine nanoseconds.
 _SECONDS_BELOW = 1e11
 _EARLIEST = 631_152_000_000  # 1990: what is less is a duration
@@ -59,6 +81,8 @@ def time_in(text: str) -> int | None:
     if len(text) > _LONGEST:
         return None
     text = text.strip(" \t[]")
+    if (named := _NAMED_ZONE.search(text)) and text[named.start() - 5] not in "+-":
+        text = f"{text[: named.start()]} {_NAMES[named[1]]}{text[named.end() :]}"
     if _NUMBER.fullmatch(text):
         return _since_1970(text)
     found = _APACHE.fullmatch(text)
@@ -68,7 +92,7 @@ def time_in(text: str) -> int | None:
     found = _RFC_1123.fullmatch(text)
     if found is not None:
         day, month, year, minute, seconds, zone = found.groups()
-        return _apache_time(f"{day}/{month}/{year}:{minute}", seconds, None, zone or "+0000")
+        return _apache_time(f"{day}/{month}/{year}:{minute}", seconds or "00", None, zone or "+0000")
     found = _KIBANA.fullmatch(text)
     if found is not None:
         month, day, year, minute, seconds, fraction = found.groups()
@@ -83,6 +107,10 @@ def time_in(text: str) -> int | None:
         hours = int(hour) % 12 + 12 * (half == "P")
         name = calendar.month_abbr[int(month)] if int(month) <= 12 else ""
         return _apache_time(f"{day}/{name}/{year}:{hours:02}:{minute}", seconds, fraction, "+0000")
+    found = _EUROPEAN.fullmatch(text)
+    if found is not None:
+        day, month, year, time = found.groups()
+        return iso_time(f"{year}-{month:0>2}-{day:0>2}T{time}")
     found = _OF_NET.fullmatch(text)
     return _since_1970(found[1]) if found is not None else iso_time(text)
 
@@ -93,7 +121,8 @@ def apache_minute(minute: str, zone: str) -> int | None:
     try:
         day, month, rest = minute.split("/")
         year, hour, minutes = rest.split(":")
-        moment = datetime(int(year), _MONTHS[month.title()], int(day), int(hour), int(minutes))  # noqa: DTZ001 - next line
+        year = year if len(year) > 2 else f"20{year}"
+        moment = datetime(int(year), _MONTHS[month.lower().removesuffix(".")], int(day), int(hour), int(minutes))  # noqa: DTZ001 - next line
         offset = (int(zone[1:3]) * 60 + int(zone[-2:])) * (-60 if zone[0] == "-" else 60)
     except (ValueError, KeyError, IndexError):
         return None

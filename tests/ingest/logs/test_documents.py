@@ -146,7 +146,8 @@ def test_quoted_cells_hold_line_ends(separator: str) -> None:
 def test_lines_stay_lines(tmp_path: Path) -> None:
     ones = "".join(json.dumps({**line, "records": [{"a": 1}], "values": [["a", "b"]]}) + "\n" for line in LINES)
     assert read(tmp_path / "lists", ones) == ("json", [NOON, NOON + 1_000], [])
-    for line in ('192.0.2.7 - - [01/Jun/2025:12:00:00 +0000] "GET /a,b,c HTTP/1.1" 200 5', '{"a": "b', "[x] {", "a,b"):
+    combined = '192.0.2.7 - - [01/Jun/2025:12:00:00 +0000] "GET /a,b,c HTTP/1.1" 200 5'
+    for line in (combined, '{"a": "b', "[x] {", "a,b", "a,b,c\rd,e"):
         assert documents.kind_of(line.encode() + b"\n") is None
 
 

@@ -176,7 +176,7 @@ def test_a_zip_archive_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: 
     with opened(str(path)) as file, pytest.raises(ImportFailed, match=r"log\.zip: it is packed as zip"):
         detected(file)
     path.write_bytes(whole)
-    monkeypatch.setattr("ingest.logs.files._MEMBERS", 1)
+    monkeypatch.setattr("ingest.logs.archives._MOST", 1)
     with pytest.raises(ImportFailed, match="more than 1 files are in it"):
         named([str(path)])
 
@@ -209,15 +209,76 @@ def test_rotated_files_come_oldest_first_and_patterns_are_met(tmp_path: Path, mo
     assert named(["a[1].log"]) == ["a[1].log"]
 
 
-@pytest.mark.parametrize("pack", ["", "gz", "xz"])
-def test_an_archive_is_told_as_one(tmp_path: Path, pack: str) -> None:
-    path = tmp_path / "access.log.gz"
+def tar(path: Path, files: list[tuple[str, bytes]], pack: str) -> None:
     with tarfile.open(path, f"w:{pack}") as archive:  # type: ignore[call-overload]
-        entry = tarfile.TarInfo("access.log")
-        entry.size = len(TEXT)
-        archive.addfile(entry, io.BytesIO(TEXT))
-    with opened(str(path)) as file, pytest.raises(ImportFailed, match="tar archive"):
+        folder = tarfile.TarInfo("logs")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        for name, content in files:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("pack", ["", "gz", "xz"])
+def test_a_tar_archive_is_the_files_in_it(tmp_path: Path, pack: str) -> None:
+    path = tmp_path / "backup"
+    files = ["logs/access.log", "logs/._access.log", "logs/access.log.2.gz", "logs/access.log.1", "logs/access.log"]
+    contents = {name: gzip.compress(TEXT) if name.endswith("gz") else TEXT for name in files}
+    tar(path, [(name, contents[name]) for name in files], pack)
+    names = named([str(path)])
+    assert names == [f"{path}/logs/access.log{end}" for end in (".2.gz", ".1", "", " (2)")]
+    for name in names:
+        with opened(name) as file:
+            shape, lines = detected(file)
+            assert (shape, b"".join(lines), file.fault) == ("combined", TEXT, None)
+    with opened(f"{path}/logs/nothing") as file:
+        assert (list(file), str(file.fault)) == ([], "no such file is in the archive")
+
+
+@pytest.mark.parametrize("pack", ["", "gz"])
+def test_a_tar_archive_that_breaks_off_has_all_that_came_before(tmp_path: Path, pack: str) -> None:
+    path = tmp_path / "backup.tar"
+    tar(path, [("a.log", LINE.encode()), ("b.log", os.urandom(300_000))], pack)
+    path.write_bytes(path.read_bytes()[:200_000])
+    names = named([str(path)])
+    assert names == [f"{path}/a.log", f"{path}/b.log", str(path)]
+    with opened(names[0]) as whole, opened(names[1]) as broken, opened(names[2]) as archive:
+        assert (list(whole), whole.fault) == ([LINE.encode()], None)
+        list(broken)
+        assert broken.fault is not None
+        with pytest.raises(ImportFailed, match=r"backup\.tar: it is a tar archive: unpack it first"):
+            list(archive)
+
+
+@pytest.mark.parametrize("pack", ["plain", "gzip"])
+@pytest.mark.parametrize(
+    ("first", "what"), [(b"PAR1\0", "Parquet"), (b"<!doctype HTML>\n", "a page of HTML"), (b"Obj\x01", "Avro")]
+)
+def test_what_is_no_text_is_told(tmp_path: Path, pack: str, first: bytes, what: str) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(PACKED[pack](first * 100))
+    with opened(str(path)) as file, pytest.raises(ImportFailed, match=f"log: it is {what}"):
         detected(file)
+
+
+def test_a_tar_archive_that_would_be_read_for_ever_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "backup.tar"
+    tar(path, [(f"{number}.log", LINE.encode()) for number in range(20)], "gz")
+    assert len(named([str(path)])) == 20
+    monkeypatch.setattr("ingest.logs.archives._MOST_READ", 100_000)
+    with pytest.raises(ImportFailed, match="too large to be read once for each file"):
+        named([str(path)])
+
+
+def test_a_folder_is_told_and_a_pattern_goes_into_all_of_them(tmp_path: Path) -> None:
+    names = [tmp_path / folder / "access.log" for folder in ("a.example/2024", "a.example", "b.example")]
+    for path in names:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert named([f"{tmp_path}/**/access.log"]) == [str(path) for path in names]
+    with pytest.raises(ImportFailed, match=r"a\.example is a folder: name its files, as in '.*/\*access\*'"):
+        opened(str(tmp_path / "a.example"))
 
 
 @pytest.mark.parametrize("count", [5_000, 70_000, 999_990, 3_000_000])

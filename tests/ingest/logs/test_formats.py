@@ -254,7 +254,9 @@ TAILS = {
     f'200 12 "{AGENT}"': None,
     f'200 12 "one" "two" "{AGENT}"': None,
     f'200 12 "-" "{AGENT}': None,
-    '200 12 "-" "a "b" c"': None,
+    '200 12 "-" "a "b" c"': ("", 'a "b" c'),
+    '200 12 "https://b.example/?"x"" "a "b""': ('https://b.example/?"x"', 'a "b"'),
+    '200 12 "-" "a "b" "c"': None,
     f'200 "-" "{AGENT}"': None,
 }
 

@@ -186,6 +186,12 @@ KNOWN: dict[str, tuple[str, str, Request]] = {
         "gin", '[GIN] 2025/06/01 - 12:00:00 | 200 |      13.1\u00b5s |       192.0.2.7 | GET      "/a?q=x"',
         NO_HOST._replace(referrer="", agent=None),
     ),
+    "chi": (
+        "chi",
+        '2025/06/01 12:00:00 [web/VxRt0qzPq4-000001] "GET http://www.example.com/a?q=x HTTP/1.1" from 192.0.2.7:51000 '
+        "- 200 12B in 123.4\u00b5s",
+        WHOLE._replace(referrer="", agent=None),
+    ),
     "bunny": (
         "bunny", f"HIT|200|1748779200000|412|3|192.0.2.7|{FROM}|https://www.example.com/a?q=x|WA|{AGENT}|32f2|DE", WHOLE
     ),

@@ -63,6 +63,31 @@ LAYOUTS = {
     '"%REQ(X-FORWARDED-FOR)%" "%REQ(REFERER)%" "%REQ(USER-AGENT)%" "%REQ(:AUTHORITY)%" %DOWNSTREAM_REMOTE_ADDRESS%': (
         f'[2025-06-01T12:00:00.000Z] "GET /a?q=x HTTP/1.1" 200 12 "192.0.2.7" "{FROM}" "{AGENT}" "www.example.com" '
         '10.0.0.5:51000', WHOLE),
+    'accesslog.format = "%h %V %u %t \\"%r\\" %>s %b \\"%{Referer}i\\" \\"%{User-Agent}i\\""': (
+        f'192.0.2.7 www.example.com - {NOW} "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}"', WHOLE),
+    '%({x-forwarded-for}i)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s" %(D)s': (
+        f'192.0.2.7 - - {NOW} "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}" 5', NO_HOST),
+    '%(addr) - %(user) [%(ltime)] "%(method) %(uri) %(proto)" %(status) %(size) "%(referer)" "%(uagent)" %(host)': (
+        f'192.0.2.7 - - {NOW} "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}" www.example.com', WHOLE),
+    ':date[iso] :remote-addr ":method :url HTTP/:http-version" :status :res[content-length] ":referrer" ":user-agent" '
+    ':req[host] :response-time ms': (
+        f'2025-06-01T12:00:00.000Z 192.0.2.7 "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}" www.example.com 5.1 ms',
+        WHOLE),
+    '%ci:%cp [%tr] %ft %b/%s %ST %B %hr %{+Q}r': (
+        '192.0.2.7:51000 [01/Jun/2025:12:00:00.000] fe be/s1 200 12 {x} "GET /a?q=x HTTP/1.1"',
+        NO_HOST._replace(referrer="", agent=None)),
+    '%>a %ui %un [%tl] "%rm %ru HTTP/%rv" %>Hs %<st "%{Referer}>h" "%{User-Agent}>h" %Ss:%Sh': (
+        f'192.0.2.7 - - {NOW} "GET http://www.example.com/a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}" TCP_MISS:X', WHOLE),
+    '$context.identity.sourceIp [$context.requestTime] "$context.httpMethod $context.path $context.protocol" '
+    '$context.status "$context.identity.userAgent" $context.domainName': (
+        f'192.0.2.7 {NOW} "GET /a?q=x HTTP/1.1" 200 "{AGENT}" www.example.com', WHOLE._replace(referrer="")),
+    '%{client}a - %u %{dd/MMM/yyyy:HH:mm:ss ZZZ|GMT}t "%r" %s %O "%{Referer}i" "%{User-Agent}i"': (
+        f'192.0.2.7 - - {NOW} "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}"', NO_HOST),
+    "%{yyyy-MM-dd'T'HH:mm:ss.SSSXXX}t %a \"%r\" %s \"%{Referer}i\" \"%{User-Agent}i\"": (
+        f'2025-06-01T14:00:00.000+02:00 192.0.2.7 "GET /a?q=x HTTP/1.1" 200 "{FROM}" "{AGENT}"', NO_HOST),
+    '[%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%] "%REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL%" %RESPONSE_CODE% '
+    '"%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(REFERER)%" "%REQ(:AUTHORITY)%"': (
+        f'[2025-06-01T12:00:00.000Z] "GET /a?q=x HTTP/2" 200 "192.0.2.7" "{AGENT}" "{FROM}" "www.example.com"', WHOLE),
 }  # fmt: skip
 
 
@@ -142,6 +167,7 @@ def test_what_a_server_writes_by_a_format_string_is_read_back(
     ("form", "why"),
     [
         ("combined", "neither"),
+        ('%h %^[%d:%t %^] "%r" %s', "written for GoAccess"),
         ("$remote_addr$time_local $request $status", "nothing separates $remote_addr from $time_local"),
         ('%h "%r" %>s', "no time"),
         ('%h %t "%r" %>s %{User-Agent}i %{Cookie}i', "where %{User-Agent}i ends cannot be told: .* in %{Cookie}i too"),
