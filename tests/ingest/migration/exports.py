@@ -233,7 +233,8 @@ def actions(rows: list[Read]) -> list[Action]:
 def taken(rows: list[Read]) -> tuple[Batch, list[Event]]:
     """What the rows come to, and the events of it, searches in addresses included."""
     (batch,) = batches(rows, SiteRules(SITE), b"key", 1_750_000_000_000, 10_000)
-    records = [*batch.accepted.records(range(len(batch.accepted))), *batch.accepted.searches.values()]
+    its = batch.accepted.records(range(len(batch.accepted)))
+    records = [own for own, *_ in its] + [search for _, *searches in its for search in searches]
     return batch, [codec.decode(record.value) for record in records]
 
 
