@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
@@ -108,6 +109,12 @@ class Columns(NamedTuple):
 
     topic: str
     block: Block
+
+    def records(self) -> list[Record]:
+        """Return the same as records, for a broker that keeps no columns."""
+        from activity import blocks
+
+        return list(map(partial(Record, self.topic), blocks.keys(self.block), blocks.values(self.block)))
 
 
 class StoredColumns(NamedTuple):

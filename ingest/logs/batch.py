@@ -71,8 +71,8 @@ class Accepted:
             if its.line in found:
                 found[its.line].append(its.record)
         for topic, lines, block in self._columns(indexes):
-            for line, key, value in zip(lines, blocks.keys(block), blocks.values(block), strict=True):
-                found[line].append(Record(topic, key, value))
+            for line, record in zip(lines, Columns(topic, block).records(), strict=True):
+                found[line].append(record)
         return list(found.values())
 
     def publishable(self, indexes: Sequence[int]) -> tuple[list[Columns], list[Record]]:

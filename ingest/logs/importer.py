@@ -119,15 +119,13 @@ class Importer:
         """Publish what is new of a batch and count its lines; return when it is durable."""
         accepted = batch.accepted
         fresh = self._fresh(accepted)
-        letters = self._dead_letters(batch, batch.shape or shape)
+        columns, records = accepted.publishable(fresh)
+        published = sum(its.block.size for its in columns) + len(records)
+        records += self._dead_letters(batch, batch.shape or shape)
         if isinstance(self._broker, Columnar):
-            columns, records = accepted.publishable(fresh)
-            self._broker.publish_columns(columns, records + letters)
-            published = sum(its.block.size for its in columns) + len(records)
+            self._broker.publish_columns(columns, records)
         else:
-            records = list(chain.from_iterable(accepted.records(fresh)))
-            self._broker.publish(records + letters)
-            published = len(records)
+            self._broker.publish(list(chain(*(its.records() for its in columns), records)))
         self.published += published
         self.tally.add(batch, fresh, published - len(fresh))
 
