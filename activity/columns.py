@@ -2,8 +2,8 @@
 wire's JSON straight into one, because building an object an event would cost more than all that follows.
 
 Two columns differ from their field: `id` (32 hex digits) becomes `id_hi`, `id_lo`, and `visitor` (16 hex digits)
-becomes a number, so that both compare as unsigned bytes do and sort fast. Only this module of the domain needs Polars:
-the tracking service takes events without it.
+becomes a number, so that both compare as unsigned bytes do and sort fast. The tracking service takes
+events without this module, which needs Polars.
 
 The fast path hands all records at once to Polars' ndjson reader and then checks, by column, what makes a row an event.
 A batch that it does not take whole is halved until the culprit stands alone, where `codec.decode` judges it; so one
@@ -14,7 +14,7 @@ Nothing that we write holds either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from io import BytesIO
 from typing import Literal, NamedTuple
@@ -120,6 +120,11 @@ class _Receipt(msgspec.Struct, gc=False):
 
 
 _receipt = msgspec.json.Decoder(_Receipt)
+
+
+def kinds_as_ids(names: Iterable[str]) -> dict[str, pl.DataType]:
+    """Returns the types of these columns of events, those of `REPEATING` as `pl.Categorical`."""
+    return {name: pl.Categorical() if name in REPEATING else COLUMNS[name] for name in names}
 
 
 def as_ids(frame: pl.DataFrame) -> pl.DataFrame:

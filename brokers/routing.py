@@ -188,7 +188,6 @@ class Router:
         }
         return Outgoing(records, routed, too_large, limit)
 
-
     def split(self, topic: str, block: Block) -> list[tuple[int, Block]]:
         """Choose each event's partition, and return the block in pieces of one. Raises `NoSuchTopic`."""
         from activity import blocks

@@ -69,14 +69,16 @@ class BrokerFeed:
     def _together(self, pieces: Iterable[list[Stored] | StoredColumns]) -> Iterator[AnyRaw]:
         """What lies in columns comes in pieces of one publish, so several make a batch."""
         waiting: list[StoredColumns] = []
+        events = 0
         for piece in pieces:
-            if waiting and (isinstance(piece, list) or sum(its.block.size for its in waiting) >= _AT_ONCE):
+            if waiting and (isinstance(piece, list) or events >= _AT_ONCE):
                 yield self._columns(waiting)
-                waiting = []
+                waiting, events = [], 0
             if isinstance(piece, list):
                 yield self._raw(piece)
             else:
                 waiting.append(piece)
+                events += piece.block.size
         if waiting:
             yield self._columns(waiting)
 

@@ -30,9 +30,8 @@ INSERT = "INSERT INTO batches (id, at, records, crc) VALUES (?, ?, ?, ?)"
 OFFSET_BITS = 40  # 10^12 records a log, and 8 million logs made in a file's life
 OFFSET = (1 << OFFSET_BITS) - 1
 _RECORDS_A_ROW = 500
-_EVENTS_A_ROW = 16_384  # as columns
-_BYTES_A_ROW = 4 << 20  # a reader decodes a row whole
-_BYTES_A_READ = 32 << 20  # a list of records ends early rather than fill the memory
+_BYTES_A_ROW = 4 << 20  # as records, of columns too: a reader decodes a row whole
+_BYTES_A_READ = 32 << 20  # of such: a list of records ends early rather than fill the memory
 
 _READ = """
 SELECT id, at, records, crc FROM batches WHERE id >= :start AND id <= ifnull(
@@ -83,10 +82,8 @@ def packed(block: Block) -> list[tuple[int, bytes]]:
     """Return the contents of rows with the events of a block: how many there are in each, and its bytes."""
     from activity import blocks
 
-    if block.size <= _EVENTS_A_ROW:
-        data = blocks.pack(block)
-        if block.size == 1 or len(data) <= _BYTES_A_ROW:
-            return [(block.size, data)]
+    if block.size == 1 or block.json_bytes() <= _BYTES_A_ROW:
+        return [(block.size, blocks.pack(block))]
     places = block.places().to_numpy()
     half = block.size // 2
     return packed(block.take(places[:half])) + packed(block.take(places[half:]))
@@ -137,10 +134,7 @@ def _rows(
     for key, at, data, crc in db.execute(_READ, {"start": base + start, "last": base + last}):
         if crc is not None and crc != checksum(key, at, data):
             raise _broken(key, at, "their checksum is not that of their bytes")
-        try:
-            contents = _opened(data)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise _broken(key, at, str(error)) from error
+        contents = _of_row(key, at, data)
         count = _count(contents)
         offset = (key & OFFSET) - count + 1
         if offset < start or offset + count - 1 > last:
@@ -148,7 +142,7 @@ def _rows(
             contents = contents[slice(*cut)] if isinstance(contents, list) else contents.between(*cut)
             offset = max(offset, start)
         found.append((offset, at, contents))
-        size += len(data)
+        size += len(data) if isinstance(contents, list) else contents.json_bytes()
         if size >= _BYTES_A_READ:
             break
     return found
@@ -161,6 +155,14 @@ def _opened(data: bytes) -> list[Content] | Block:
     from activity import blocks
 
     return blocks.unpack(data)
+
+
+def _of_row(key: int, at: int, data: bytes) -> list[Content] | Block:
+    """Raises `BrokenBatch`."""
+    try:
+        return _opened(data)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise _broken(key, at, str(error)) from error
 
 
 def _count(contents: list[Content] | Block) -> int:
@@ -194,8 +196,8 @@ def _broken(key: int, at: int, why: str) -> BrokenBatch:
 
 
 def records_of(key: int, at: int, incarnation: str, data: bytes) -> list[Stored]:
-    """Return the records of a row. Raises msgspec.DecodeError or ValueError."""
-    contents = _opened(data)
+    """Return the records of a row. Raises `BrokenBatch`."""
+    contents = _of_row(key, at, data)
     first = (key & OFFSET) - _count(contents) + 1
     return _stored(first, incarnation, at, contents if isinstance(contents, list) else _contents(contents))
 
@@ -224,7 +226,7 @@ def _may_hold(data: bytes, text: bytes) -> bool:
 
 
 def without(data: bytes, gone: Sequence[bool]) -> bytes:
-    """Return the bytes of a row of which these records are emptied."""
+    """Return the bytes of a row, which can be read, of which these records are emptied."""
     contents = _opened(data)
     if isinstance(contents, list):
         return _encode([EMPTY if out else each for out, each in zip(gone, contents, strict=True)])

@@ -74,6 +74,7 @@ INSERT INTO topics (name, partitions, retention_ms, incarnation) VALUES (?, ?, ?
 ON CONFLICT (name) DO UPDATE SET retention_ms = excluded.retention_ms WHERE partitions = excluded.partitions
 """
 _OPTIONS = {"timeout_ms": "10000", "max_record_bytes": "1000000", "retention_every_ms": "60000"}
+_FEWEST = 32  # events of a block: fewer take more room than as records
 _REMOVE_AT_ONCE = 1_000  # batches in one transaction of retention: a publisher waits for no more
 
 
@@ -206,12 +207,15 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
         outgoing.raise_too_large()
 
     def _publish(self, columns: Sequence[Columns], records: Sequence[Record]) -> Outgoing:
-        outgoing = self._router.route(records)
-        in_columns = [
-            _InColumns(topic, partition, its.size, packed(its))
-            for topic, block in columns
-            for partition, its in self._router.split(topic, block)
-        ]
+        in_columns: list[_InColumns] = []
+        few: list[Record] = []
+        for topic, block in columns:
+            for partition, its in self._router.split(topic, block):
+                if its.size < _FEWEST:
+                    few += (record._replace(partition=partition) for record in Columns(topic, its).records())
+                else:
+                    in_columns.append(_InColumns(topic, partition, its.size, packed(its)))
+        outgoing = self._router.route([*records, *few] if few else records)
         try:
             self._submit(_Publish(outgoing, in_columns))
         except sqlite3.Error as error:
@@ -321,8 +325,8 @@ class SqliteBroker(OffsetLogBroker[_SqliteLog]):
             log = self._log(partition)
             try:
                 erased += erasing.erase(self._file, log.id, log.incarnation, containing, wanted)
-            except msgspec.DecodeError as error:
-                raise self._file.damaged(error) from error
+            except BrokenBatch as error:
+                raise self._file.broken(partition, error) from error
         erasing.scrub(self._file, containing)
         return erased
 
