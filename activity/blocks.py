@@ -34,7 +34,7 @@ ABSENT: dict[str, object] = DEFAULTS | {"sent_at": None, "results": None}
 _VERSION = 1
 _ESCAPED = r'["\\\x00-\x1f]'
 _PLACE = "_place"
-_EVENT_BYTES = 300  # of the names of its fields, its numbers and ids
+_FIELD_BYTES = 16  # of a field's name, or a number
 _text = msgspec.json.Encoder().encode
 
 
@@ -83,11 +83,12 @@ class Block(NamedTuple):
     def json_bytes(self) -> int:
         """Return about how many bytes its events have as JSON, which may be a thousand times those of the block."""
         tables = [(self.rows, None), *((table, self.rows[name]) for name, table in self.tables.items())]
-        return _EVENT_BYTES * self.rows.height + sum(
+        texts = sum(
             int((length if rows is None else length.gather(rows)).sum())
             for table, rows in tables
             for length in (table[name].str.len_bytes() for name in table.columns if table[name].dtype == pl.String)
         )
+        return texts + _FIELD_BYTES * self.rows.height * sum(table.width for table, _ in tables)
 
     def column(self, name: str) -> pl.Series:
         """Return a column of `BLOCK_COLUMNS`, a value for each row."""
@@ -126,8 +127,6 @@ def unpack(data: bytes) -> Block:
             raise Unreadable(f"it is a block of version {packed.version}, which a newer Footfall wrote: install that")
         tables = {name: pl.read_ipc_stream(table) for name, table in packed.tables.items()}
         rows = pl.read_ipc_stream(packed.rows)
-        if any((rows[name] >= table.height).any() for name, table in tables.items()):
-            raise Unreadable("it is no block: an index of it is beyond its table")
         return Block(rows, tables, packed.size)
     except (msgspec.MsgspecError, pl.exceptions.PolarsError, OSError) as error:
         raise Unreadable(f"it is no block: {error}") from error

@@ -43,6 +43,7 @@ Content = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]
 EMPTY: Content = (None, None, ())  # of a record that was erased, or lost
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Content]).decode
+_NOT_ITS_CHECKSUM = "their checksum is not that of their bytes"
 _WORD = re.compile(rb"[0-9A-Za-z]+")
 _stamp = struct.Struct(">qq").pack  # id and at
 
@@ -133,7 +134,7 @@ def _rows(
     base = log << OFFSET_BITS
     for key, at, data, crc in db.execute(_READ, {"start": base + start, "last": base + last}):
         if crc is not None and crc != checksum(key, at, data):
-            raise _broken(key, at, "their checksum is not that of their bytes")
+            raise _broken(key, at, _NOT_ITS_CHECKSUM)
         contents = _of_row(key, at, data)
         count = _count(contents)
         offset = (key & OFFSET) - count + 1
@@ -150,11 +151,15 @@ def _rows(
 
 def _opened(data: bytes) -> list[Content] | Block:
     """Raises msgspec.DecodeError, or ValueError where it is a block."""
-    if data[:1] < b"\x80" or data[:1] > b"\x8f":  # no map of MessagePack
+    if not _is_block(data):
         return _decode(data)
     from activity import blocks
 
     return blocks.unpack(data)
+
+
+def _is_block(data: bytes) -> bool:
+    return b"\x80" <= data[:1] <= b"\x8f"  # a map of MessagePack
 
 
 def _of_row(key: int, at: int, data: bytes) -> list[Content] | Block:
@@ -195,8 +200,11 @@ def _broken(key: int, at: int, why: str) -> BrokenBatch:
     return BrokenBatch(f"the records up to offset {key & OFFSET}, published together at {when}, are broken ({why})")
 
 
-def records_of(key: int, at: int, incarnation: str, data: bytes) -> list[Stored]:
-    """Return the records of a row. Raises `BrokenBatch`."""
+def records_of(row: Row, incarnation: str) -> list[Stored]:
+    """Return the records of a row, even of a damaged one if they can be told. Raises `BrokenBatch`."""
+    key, at, data, crc = row
+    if crc is not None and crc != checksum(key, at, data) and _is_block(data):
+        raise _broken(key, at, _NOT_ITS_CHECKSUM)
     contents = _of_row(key, at, data)
     first = (key & OFFSET) - _count(contents) + 1
     return _stored(first, incarnation, at, contents if isinstance(contents, list) else _contents(contents))
@@ -214,7 +222,7 @@ def holds(data: bytes, texts: Sequence[bytes]) -> bool:
     try:
         contents = _opened(data)
     except (msgspec.DecodeError, ValueError):
-        return False
+        return True  # who looks at it is told
     if isinstance(contents, list):
         return False
     return any(text in part for content in _contents(contents) for part in content[:2] if part for text in others)

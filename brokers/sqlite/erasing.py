@@ -76,7 +76,7 @@ def _batches(file: SqliteFile, log: int, containing: Sequence[bytes]) -> Iterato
 def _emptied(row: Row, incarnation: str, wanted: Wanted) -> tuple[int, bytes, int, int] | None:
     """How many records of a batch go, and its bytes, checksum and key without them; None where none does."""
     key, at, data, crc = row
-    gone = wanted(batches.records_of(key, at, incarnation, data))
+    gone = wanted(batches.records_of(row, incarnation))
     if not any(gone):
         return None
     left = batches.without(data, gone)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import msgspec
 import numpy as np
 import polars as pl
@@ -51,7 +54,7 @@ def test_a_part_of_a_block_has_the_records_of_that_part_and_no_text_of_others(
 ) -> None:
     block = block_of(found, tables)
     packed = blocks.pack(block)
-    assert blocks.is_packed(packed)
+    assert packed[:1] in {bytes([0x80 | size]) for size in range(16)}  # no list of records begins so
     again = blocks.unpack(packed)
     assert blocks.values(again) == wire(found)
     rows = data.draw(st.lists(st.sampled_from(range(len(found))), unique=True) if found else st.just([]))
@@ -87,6 +90,27 @@ def test_what_is_no_block_is_told_from_one() -> None:
     for broken in (b"", b"\x80", packed[:-1], packed[: len(packed) // 2], msgspec.msgpack.encode({"version": 1})):
         with pytest.raises(Unreadable):
             blocks.unpack(broken)
-    assert not blocks.is_packed(msgspec.msgpack.encode([(b"key", b"value", ())] * 70_000))
-    assert not blocks.is_packed(b"")
     assert isinstance(blocks.unpack(packed), Block)
+
+
+def test_no_text_is_kept_once_its_frame_is_gone() -> None:
+    """In a process of its own, as other tests keep frames."""
+    script = """
+import polars as pl
+from activity import blocks
+rows = pl.DataFrame({"id_hi": [1], "id_lo": [2], "occurred_at": [3], "received_at": [4], "type": ["pageview"],
+                     "visitor": ["0123456789abcdef"], "site": ["a.example"], "utm_campaign": ["kept?"]})
+frame = blocks.frame(blocks.Block(rows, {}, 1))
+assert frame["utm_campaign"].to_list() == ["kept?"]
+del frame
+print(pl.Series(["first"], dtype=pl.Categorical).to_physical()[0])
+"""
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "0\n"
+
+
+def test_the_size_as_json_is_about_right() -> None:
+    long = msgspec.structs.replace(GOOD, url="https://example.com/" + "x" * 5_000)
+    for found in ([GOOD] * 50, [long] * 50, [GOOD, long] * 20):
+        block = block_of(found, {"_page": ["url"]})
+        size = sum(map(len, wire(found)))
+        assert size / 2 <= block.json_bytes() <= 2 * size

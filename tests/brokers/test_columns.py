@@ -11,9 +11,20 @@ import pytest
 
 from activity import blocks, codec
 from activity.event import Event, EventType, visitor_key
-from brokers.base import Columnar, Columns, Damaged, Gone, NoSuchTopic, Record, Stored, StoredColumns, TopicPartition
+from brokers.base import (
+    Columnar,
+    Columns,
+    Damaged,
+    Gone,
+    NoSuchTopic,
+    Record,
+    Stored,
+    StoredColumns,
+    TopicPartition,
+)
 from brokers.conformance import read_all
 from brokers.sqlite import batches
+from brokers.sqlite import broker as sqlite_broker
 from brokers.sqlite.broker import SqliteBroker
 from tests.blocks import block_of
 
@@ -41,6 +52,12 @@ def made(count: int, seed: int = 0) -> list[Event]:
 
 def records(events: list[Event]) -> list[Record]:
     return [Record("t", visitor_key(event.site, event.visitor), codec.encode(event)) for event in events]
+
+
+@pytest.fixture(autouse=True)
+def _few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few events are a block."""
+    monkeypatch.setattr(sqlite_broker, "_FEWEST", 1)
 
 
 @pytest.fixture(name="broker")
@@ -128,7 +145,7 @@ def test_a_topic_that_was_made_again_takes_them(tmp_path: Path, broker: SqliteBr
 
 
 def test_many_lie_in_several_rows(broker: SqliteBroker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_EVENTS_A_ROW", 10)
+    monkeypatch.setattr(batches, "_BYTES_A_ROW", 3_000)  # some ten events
     events = made(200)
     broker.publish_columns([Columns("t", block_of(events, TABLES))], [])
     assert sorted(r.value or b"" for r in contents(broker)) == sorted(map(codec.encode, events))
@@ -137,7 +154,7 @@ def test_many_lie_in_several_rows(broker: SqliteBroker, monkeypatch: pytest.Monk
         assert bounds is not None
         pieces = broker.read_columns(partition, None, bounds.last)
         sizes = [piece.block.size for piece in pieces if isinstance(piece, StoredColumns)]
-        assert max(sizes) <= 10
+        assert max(sizes) <= 15
         assert len(sizes) > 3
         broker.remove_before(partition, read_all(broker, "t", partition.number)[25].position)
         with pytest.raises(Gone):
@@ -183,6 +200,27 @@ def test_texts_that_nobody_has_open_no_block(broker: SqliteBroker, monkeypatch: 
     assert broker.erase(ALL, [b"0123456789abcdef", b'"nobody@b.example"'], lambda some: [True] * len(some)) == 0
 
 
+def test_few_events_are_records(broker: SqliteBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_broker, "_FEWEST", 10)
+    events = [event for event in made(400) if event.visitor != VISITOR]
+    few = max(({event.visitor for event in events}), key=lambda visitor: sum(e.visitor == visitor for e in events))
+    broker.publish_columns([Columns("t", block_of([e for e in events if e.visitor == few][:9], TABLES))], [])
+    (records,) = pieces_of(broker)
+    assert isinstance(records, list)
+    broker.publish_columns([Columns("t", block_of([e for e in events if e.visitor == few][:10], TABLES))], [])
+    _, block = pieces_of(broker)
+    assert isinstance(block, StoredColumns)
+
+
+def pieces_of(broker: SqliteBroker) -> list[list[Stored] | StoredColumns]:
+    found: list[list[Stored] | StoredColumns] = []
+    for partition in ALL:
+        bounds = broker.bounds(partition)
+        if bounds:
+            found += broker.read_columns(partition, None, bounds.last)
+    return found
+
+
 @pytest.mark.parametrize("spoil", ["records", "version", "cut"])
 def test_a_damaged_block_is_named(tmp_path: Path, broker: SqliteBroker, spoil: str) -> None:
     broker.publish_columns([Columns("t", block_of(made(60), TABLES))], [])
@@ -205,3 +243,28 @@ def test_a_damaged_block_is_named(tmp_path: Path, broker: SqliteBroker, spoil: s
         list(broker.read_columns(ALL[0], None, last.last))
     with pytest.raises(Damaged, match=words):
         list(broker.read_range(ALL[0], None, last.last))
+    with pytest.raises(Damaged, match=words):
+        broker.erase(ALL, [], lambda some: [True] * len(some))
+    with pytest.raises(Damaged, match=words):
+        broker.erase(ALL, [made(60)[0].visitor.encode()], lambda some: [True] * len(some))
+
+
+def test_a_block_with_any_other_bytes_is_damaged(tmp_path: Path, broker: SqliteBroker) -> None:
+    broker.publish_columns([Columns("t", block_of(made(40), TABLES))], [])
+    db = sqlite3.connect(tmp_path / "log.db")
+    key, data = db.execute("SELECT id, records FROM batches ORDER BY id LIMIT 1").fetchone()
+    last = broker.bounds(ALL[0])
+    assert last is not None
+    rng = random.Random(3)
+    for _ in range(100):
+        place = rng.randrange(1, len(data))
+        other = data[:place] + bytes([data[place] ^ rng.randrange(1, 256)]) + data[place + 1 :]
+        db.execute("UPDATE batches SET records = ? WHERE id = ?", (other, key))
+        db.commit()
+        with pytest.raises(Damaged):
+            list(broker.read_range(ALL[0], None, last.last))
+        with pytest.raises(Damaged):
+            list(broker.read_columns(ALL[0], None, last.last))
+        with pytest.raises(Damaged):
+            broker.erase(ALL[:1], [], lambda some: [False] * len(some))
+    db.close()

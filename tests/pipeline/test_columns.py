@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
+import pytest
 
 from activity.columns import COLUMNS, as_texts
 from activity.definitions import DAY_MS, HOUR_MS
 from activity.erasure import Erasures, Tombstone
 from activity.event import TOPICS, Event, EventType, topic_of
 from brokers.base import Columnar, Columns, TopicPartition
+from brokers.sqlite import broker as sqlite_broker
 from pipeline import io, replay
 from pipeline.audit import HourAccount, Sources, audit
 from pipeline.checkpoint import PartitionRange
@@ -29,6 +31,12 @@ FIRST = datetime.fromtimestamp(T0 / 1000, UTC).date()
 DAYS = (FIRST, FIRST + timedelta(days=1))
 TABLES = {"_page": ["site", "type", "url", "path"], "_visitor": ["visitor", "browser"]}
 EVER = Span(T0 // HOUR_MS * HOUR_MS - 30 * DAY_MS, T0 // HOUR_MS * HOUR_MS + 30 * DAY_MS)
+
+
+@pytest.fixture(autouse=True)
+def _few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few events are a block."""
+    monkeypatch.setattr(sqlite_broker, "_FEWEST", 1)
 
 
 def history() -> list[Event]:

@@ -12,6 +12,7 @@ from activity import codec
 from activity.event import ALL_TOPICS, DEAD_LETTER_TOPIC, TOPICS
 from brokers.base import Broker, Columnar
 from brokers.conformance import read_all
+from brokers.sqlite import broker as sqlite_broker
 from ingest.logs.batch import Accepted
 from ingest.logs.importer import Importer
 from ingest.logs.reader import batches, reader
@@ -64,8 +65,9 @@ def imported(broker: Broker, runs: int, known: Collection[int] = ()) -> tuple[Im
 @pytest.mark.parametrize("known", [(), (0, 3, 24)], ids=["all new", "some stored"])
 @pytest.mark.parametrize("runs", [1, 2])
 def test_columns_and_records_are_the_same_and_every_line_is_counted(
-    tmp_path: Path, known: Collection[int], runs: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: Collection[int], runs: int
 ) -> None:
+    monkeypatch.setattr(sqlite_broker, "_FEWEST", 4)
     in_columns = brokers.connect(f"sqlite://{tmp_path}/log.db")
     records = brokers.connect(f"memory://{tmp_path.name}")
     assert isinstance(in_columns, Columnar)
