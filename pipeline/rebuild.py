@@ -23,7 +23,7 @@ from functools import partial
 import msgspec
 import polars as pl
 
-from activity import columns, session
+from activity import session
 from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS, MARGIN_AFTER_MS, MARGIN_BEFORE_MS
 from pipeline import io, losses
 from pipeline.checkpoint import LEASE_MS, Checkpoint, CheckpointRepository, Lease, UnitsChanged
@@ -39,7 +39,7 @@ _PATIENCE = 60.0  # seconds
 NAMED_VISITORS = 20_000
 _PIECE_MS = 16 * DAY_MS
 _SIDE_BY_SIDE = 2  # spans that are formed at a time: while one is read, the sessions of the other are formed
-NEEDED = columns.kinds_as_ids([*session.STATE_COLUMNS, "bot"])  # of an event, to form sessions
+NEEDED = [*session.STATE_COLUMNS, "bot"]  # of an event, to form sessions
 
 
 class Busy(RuntimeError):
@@ -153,8 +153,8 @@ def stored_events(
 
     `visitors` (`site`, `visitor`) restricts it to some; None is all."""
     begin, finish = start - MARGIN_BEFORE_MS, end + MARGIN_AFTER_MS
-    between = partial(loader.warehouse.events_between, site, visitors, begin, finish, kinds=NEEDED)
-    return FrameFeed(between, tuple(NEEDED))
+    between = partial(loader.warehouse.events_between, site, visitors, begin, finish, names=NEEDED)
+    return FrameFeed(between, NEEDED)
 
 
 def put_in_place(loader: Loader, checkpoint: Checkpoint, stored: pl.DataFrame, rebuilt: pl.DataFrame, name: str) -> int:

@@ -14,9 +14,6 @@ from stores.clickhouse import Beside, ask
 
 TIME = pl.Datetime("ms", "UTC")
 
-# For a statement about tables that we alone write, whose texts are UTF-8: what repeats is read in half the time.
-REPEATING_AS_IDS = "output_format_arrow_low_cardinality_as_dictionary = 1, output_format_arrow_string_as_string = 1"
-
 
 def arrow(frame: pl.DataFrame) -> bytes:
     """The frame as the engine reads it (`ArrowStream`).

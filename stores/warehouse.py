@@ -15,7 +15,7 @@ batch can only be queried as long as that batch has written nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from threading import Lock
@@ -209,7 +209,7 @@ class Warehouse:
         end_ms: int,
         upto_batch: int = 2**63 - 1,
         shard: tuple[int, int] = (0, 1),
-        kinds: Mapping[str, pl.DataType] = columns.COLUMNS,
+        names: Collection[str] = columns.COLUMNS,
     ) -> Iterator[pl.DataFrame]:
         """Live events that occurred in a span, in frames of about 125,000 rows with these event columns.
 
@@ -223,16 +223,17 @@ class Warehouse:
             where += " AND (site, visitor) IN (SELECT site, visitor FROM wanted)"
         counted = f"SELECT day, count() AS rows FROM event_rows WHERE {where} GROUP BY day ORDER BY day"
         share_of_days = f"""
-            SELECT {", ".join(kinds)} FROM event_rows FINAL
+            SELECT {", ".join(names)} FROM event_rows FINAL
             WHERE {where} AND day BETWEEN {{first:Date}} AND {{last:Date}}
-                AND visitor BETWEEN {{least:UInt64}} AND {{most:UInt64}} SETTINGS {frames.REPEATING_AS_IDS}"""
+                AND visitor BETWEEN {{least:UInt64}} AND {{most:UInt64}}"""
         for first, last, count in _read_at_once(self._among(counted, params, visitors)):
             shares = count // _CHUNK_ROWS + 1
             # Visitors are hashes, and rows are stored in their order: a range of visitors is read without the others.
             for share in range(shares):
                 least, most = (2**64 * share // shares, 2**64 * (share + 1) // shares - 1)
                 here = params | {"first": _iso(first), "last": _iso(last), "least": least, "most": most}
-                frame = frames.shaped(self._among(share_of_days, here, visitors), kinds)
+                found = self._among(share_of_days, here, visitors)
+                frame = frames.shaped(found, {name: columns.COLUMNS[name] for name in names})
                 if not frame.is_empty():
                     yield frame
 

@@ -350,7 +350,7 @@ class _Replay:
             yield written
 
         watermark = self._watermark(self._loader.checkpoint())
-        feed = FrameFeed(as_it_will_be, tuple(rebuild.NEEDED))
+        feed = FrameFeed(as_it_will_be, rebuild.NEEDED)
         again = rebuild.form(self._loader.runner, feed, part.start, part.end, watermark)
         built.open_events += again.open_events
         return pl.concat([rebuilt.join(touched, on=compare.VISITOR, how="anti"), again.sessions])

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from activity import columns
 from pipeline.exchange import Exchange, TemporaryExchange, connect_exchange
 from stores.base import StoreError, Unusable
 
@@ -37,6 +38,18 @@ def test_a_frame_is_read_as_often_as_a_step_is_repeated(make: Callable[[], Excha
     assert len(set(names)) == 3
     for _ in range(1 if isinstance(exchange, TemporaryExchange) else 2):  # nothing is repeated within one process
         assert exchange.read([names[2], names[0]]).equals(numbers(3, 1, 2))
+    exchange.clear()
+
+
+@pytest.mark.parametrize("make", ["memory", "folder", "bucket"], indirect=True)
+def test_texts_and_ids_of_one_column_are_joined(make: Callable[[], Exchange]) -> None:
+    """A run of one shard may have both: events that came as columns, and events that came as records."""
+    exchange = make()
+    texts = pl.DataFrame({"site": ["a", "b"], "url": ["x", "y"]})
+    names = [exchange.write(texts), exchange.write(columns.as_ids(texts)), exchange.write(texts)]
+    found = exchange.read(names)
+    assert columns.as_texts(found).equals(pl.concat([texts] * 3))
+    assert found["site"].dtype == pl.Categorical
     exchange.clear()
 
 
