@@ -82,13 +82,11 @@ class Block(NamedTuple):
 
     def json_bytes(self) -> int:
         """Return about how many bytes its events have as JSON, which may be a thousand times those of the block."""
-        tables = [(self.rows, None), *((table, self.rows[name]) for name, table in self.tables.items())]
-        texts = sum(
-            int((length if rows is None else length.gather(rows)).sum())
-            for table, rows in tables
-            for length in (table[name].str.len_bytes() for name in table.columns if table[name].dtype == pl.String)
+        fields = self.rows.width + sum(table.width for table in self.tables.values())
+        texts = _text_bytes(self.rows).sum() + sum(
+            _text_bytes(table)[self.rows[name].to_numpy()].sum() for name, table in self.tables.items()
         )
-        return texts + _FIELD_BYTES * self.rows.height * sum(table.width for table, _ in tables)
+        return int(texts) + _FIELD_BYTES * fields * self.rows.height
 
     def column(self, name: str) -> pl.Series:
         """Return a column of `BLOCK_COLUMNS`, a value for each row."""
@@ -132,6 +130,12 @@ def unpack(data: bytes) -> Block:
         raise Unreadable(f"it is no block: {error}") from error
 
 
+def _text_bytes(table: pl.DataFrame) -> np.ndarray:
+    """How many bytes the texts of each row have."""
+    lengths = [pl.col(name).str.len_bytes() for name, kind in table.schema.items() if kind == pl.String]
+    return table.select(pl.sum_horizontal(lengths)).to_series().to_numpy() if lengths else np.zeros(table.height)
+
+
 def _arrow(frame: pl.DataFrame) -> bytes:
     # In the oldest form a text's bytes lie together, and of no text that is not in the frame.
     return frame.write_ipc_stream(None, compat_level=pl.CompatLevel.oldest()).getvalue()
@@ -149,25 +153,35 @@ def _without_unused(block: Block) -> Block:
     return block._replace(rows=pl.DataFrame(list(rows.values())), tables=tables)
 
 
-def frame(block: Block) -> pl.DataFrame:
-    """Return the events as `columns.COLUMNS`, repeating texts as `pl.Categorical`; `row` is each one's place."""
+def frame(*blocks: Block) -> pl.DataFrame:
+    """Return the events as `columns.COLUMNS`, repeating texts as `pl.Categorical`; `row` is each one's place in its
+    block."""
     kinds = kinds_as_ids(COLUMNS)
-    found = _ready(block.rows, kinds)
+    parts = [_present(block, kinds) for block in blocks]
+    found = parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal")
+    lacking = {name for name in COLUMNS if any(name not in part.columns for part in parts)}
+    # Made anew each time: as long as such an expression is kept, Polars keeps every text that was ever an id.
+    absent = {name: pl.lit(ABSENT[name], kinds[name]) for name in lacking}
+    filled = [pl.col(name).fill_null(value) if name in found.columns else value for name, value in absent.items()]
+    return found.with_columns(its.alias(name) for name, its in zip(absent, filled, strict=True)).select(*COLUMNS, "row")
+
+
+def _present(block: Block, kinds: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """The columns that are there, and `row`."""
+    found = _ready(block.rows, kinds).hstack([block.places().alias("row")])
     for index, table in block.tables.items():
         found = found.hstack(_ready(table, kinds)[block.rows[index]])
-    there = set(found.columns)
-    own = [name if name in there else pl.lit(ABSENT[name], kinds[name]).alias(name) for name in COLUMNS]
-    return found.select(*own, block.places().alias("row"))
+    return found
 
 
 def _ready(table: pl.DataFrame, kinds: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """The columns of a table that an event has, as those of a frame of events."""
-    # Made anew each time: as long as such an expression is kept, Polars keeps every text that was ever an id.
-    return table.select(
-        from_hex(name) if name == "visitor" else pl.col(name).cast(kinds[name])
-        for name in table.columns
-        if name in kinds
-    )
+    changed = {
+        name: from_hex(name) if name == "visitor" else pl.col(name).cast(kinds[name])
+        for name, kind in table.schema.items()
+        if name in kinds and kind != kinds[name]
+    }
+    return table.select(changed.get(name, name) for name in table.columns if name in kinds)
 
 
 def keys(block: Block) -> list[bytes]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import apache_beam as beam
+import numpy as np
 import polars as pl
 from apache_beam.metrics import Metrics
 
@@ -83,16 +84,14 @@ class BrokerFeed:
             yield self._columns(waiting)
 
     def _columns(self, pieces: list[StoredColumns]) -> RawColumns:
-        frames = [
-            blocks.frame(its.block).select(
-                *COLUMNS,
-                offset=pl.col("row") + pl.lit(its.first.order[0], pl.Int64),
-                published_at=pl.lit(its.timestamp, pl.Int64),
-            )
-            for its in pieces
-        ]
-        records, incarnation = sum(its.block.size for its in pieces), pieces[0].first.incarnation
-        return RawColumns(self.range.topic, self.range.partition, incarnation, records, pl.concat(frames))
+        first = pieces[0].first
+        firsts, times, rows = zip(*((p.first.order[0], p.timestamp, p.block.rows.height) for p in pieces), strict=True)
+        frame = blocks.frame(*(its.block for its in pieces)).with_columns(
+            offset=pl.col("row") + pl.Series(np.repeat(firsts, rows)),
+            published_at=pl.Series(np.repeat(times, rows)),
+        )
+        records = sum(its.block.size for its in pieces)
+        return RawColumns(self.range.topic, self.range.partition, first.incarnation, records, frame.drop("row"))
 
 
 @dataclass(frozen=True)
