@@ -39,7 +39,7 @@ _CLOSE = (b"connection", b"close")
 _PACKED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 ZSTD = b"\x28\xb5\x2f\xfd"
 _WINDOW = 8 << 20  # bytes that unpacking zstd may hold
-_MEMBERS = 16  # of gzip, one behind the other, in a body at most
+_MEMBERS = 16  # of gzip, or frames of zstd, one behind the other, in a body at most
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _CHARSET = re.compile(
     rb"charset=\"?(iso-8859-(?:1[013-6]|[1-9])|windows-125[0-8]|utf-16(?:le|be)?)(?![\w-])", re.IGNORECASE
@@ -137,13 +137,23 @@ def _of_zstd(body: bytes, limit: int) -> bytes | Refusal:
         import zstandard
     except ImportError:  # a function is packaged without it
         return Refusal(0, Reason.MALFORMED, "the body is packed with zstd: pack it with gzip, or send it plain")
-    unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+    zstd = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+    unpacked = b""
     try:
-        with unpacker.stream_reader(body) as reader:
-            unpacked: bytes = reader.read(limit + 1)
+        for _ in range(_MEMBERS):
+            with zstd.stream_reader(body) as reader:  # the one that can be bounded cannot tell whether the frame ended
+                if len(unpacked) + len(reader.read(limit + 1 - len(unpacked))) > limit:
+                    return _too_large_unpacked(limit)
+            unpacker = zstd.decompressobj()
+            unpacked += unpacker.decompress(body)
+            body = unpacker.unused_data
+            if not unpacker.eof:
+                return Refusal(0, Reason.MALFORMED, "the zstd body ends too early: send it again whole")
+            if not body:
+                return unpacked
     except zstandard.ZstdError as error:
         return Refusal(0, Reason.MALFORMED, f"the body begins like zstd and is not ({error}): send it again, or plain")
-    return unpacked if len(unpacked) <= limit else _too_large_unpacked(limit)
+    return Refusal(0, Reason.MALFORMED, f"the zstd body has more than {_MEMBERS} frames: pack it as one")
 
 
 def _too_large_unpacked(limit: int) -> Refusal:

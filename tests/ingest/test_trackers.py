@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -48,6 +49,21 @@ def track(event: str) -> bytes:
     return json.dumps(sent, ensure_ascii=False).encode()
 
 
+def in_frames(body: bytes, frames: int) -> bytes:
+    """A body as that many frames of zstd, one behind the other."""
+    ends = [len(body) * each // frames for each in range(frames + 1)]
+    return b"".join(zstandard.compress(body[begin:end]) for begin, end in pairwise(ends))
+
+
+def flushed(lines: bytes) -> bytes:
+    """A body as one frame of zstd, in which each line is a block that can be unpacked alone."""
+    packer = zstandard.ZstdCompressor().compressobj()
+    blocks = [
+        packer.compress(line) + packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK) for line in lines.splitlines(True)
+    ]
+    return b"".join([*blocks, packer.flush()])
+
+
 def deflated(body: bytes) -> bytes:
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return packer.compress(body) + packer.flush()
@@ -55,6 +71,7 @@ def deflated(body: bytes) -> bytes:
 
 PACKED: dict[str, tuple[bytes, dict[str, str]]] = {
     "zstd": (zstandard.compress(track("zstd")), {"Content-Encoding": "zstd"}),
+    "frames": (in_frames(track("frames"), 16), {}),
     "deflate": (deflated(track("deflate")), {"Content-Encoding": "deflate"}),
     "said to be packed": (track("said to be packed"), {"Content-Encoding": "br"}),
     "Größe": (track("Größe").decode().encode("latin-1"), {"Content-Type": "application/json; charset=iso-8859-1"}),
@@ -73,7 +90,11 @@ def test_a_body_is_unpacked_and_decoded(server: Running, log: Log, event: str) -
     ("body", "headers", "says"),
     [
         (b"\x0b\x02\x80", {"Content-Encoding": "br"}, "Brotli"),
-        (zstandard.compress(track("broken"))[:-9] + b"broken", {}, "JSON"),
+        (zstandard.compress(track("broken"))[:-9] + b"broken", {}, "ends too early"),
+        (in_frames(track("broken"), 2)[:-3], {}, "ends too early"),
+        (in_frames(track("broken"), 2) + b"broken", {}, "begins like zstd and is not"),
+        (in_frames(track("broken"), 17), {}, "16 frames"),
+        (in_frames(b" " * 2_000_000, 4), {}, "decompressed"),
         (b"\x28\xb5\x2f\xfdbroken", {}, "zstd"),
         (zstandard.compress(b" " * 2_000_000), {}, "decompressed"),
         (deflated(b" " * 2_000_000), {"Content-Encoding": "deflate"}, "decompressed"),
@@ -86,6 +107,15 @@ def test_what_cannot_be_unpacked_is_refused_in_words(
         answer = server.post(body, headers, path)
         assert answer.status in (400, 413) and says in answer.body.decode(), answer
         assert answer.headers["x-footfall-refused"] in ("malformed", "too_large")
+
+
+def test_of_a_body_of_lines_none_is_silently_left_out(server: Running, log: Log) -> None:
+    lines = b"".join(b"en=e%d\n" % number for number in range(25))
+    path = "/g/collect?v=2&tid=pub&cid=c&dl=https%3A%2F%2Fexample.com%2Fa"
+    cut = server.post(flushed(lines)[:-90], {"Content-Encoding": "zstd"}, path)
+    assert cut.headers["x-footfall-refused"] == "malformed"
+    assert server.post(in_frames(lines, 2), {"Content-Encoding": "zstd"}, path).status == 204
+    assert [event["name"] for event in log.events("footfall.custom")] == [f"e{number}" for number in range(25)]
 
 
 def test_the_site_and_its_pages_may_be_spelt_otherwise(server: Running, log: Log) -> None:
