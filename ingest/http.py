@@ -120,16 +120,18 @@ def plain(body: bytes, headers: Headers, limit: int) -> bytes | Refusal:
     if body.startswith(ZSTD):
         return _of_zstd(body, limit)
     packing = next((value.strip().lower() for name, value in headers if name == b"content-encoding"), b"")
-    if packing == b"br":
-        detail = "the body is packed with Brotli: pack it with gzip or zstd, or send it plain"
-        return Refusal(0, Reason.MALFORMED, detail)
+    if packing not in (b"br", b"deflate"):
+        return body
     if packing == b"deflate":
         with contextlib.suppress(zlib.error):
             unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
             found = unpacker.decompress(body, limit + 1)
             if unpacker.eof or len(found) > limit:
                 return found if len(found) <= limit else _too_large_unpacked(limit)
-    return body
+    if is_utf8(body):  # and not packed at all, as some clients send it
+        return body
+    detail = "packed with Brotli" if packing == b"br" else "broken, or cut: it says deflate"
+    return Refusal(0, Reason.MALFORMED, f"the body is {detail}: pack it with gzip or zstd, or send it plain")
 
 
 def _of_zstd(body: bytes, limit: int) -> bytes | Refusal:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 import zstandard
@@ -74,6 +74,9 @@ PACKED: dict[str, tuple[bytes, dict[str, str]]] = {
     "frames": (in_frames(track("frames"), 16), {}),
     "deflate": (deflated(track("deflate")), {"Content-Encoding": "deflate"}),
     "said to be packed": (track("said to be packed"), {"Content-Encoding": "br"}),
+    "behind a space": (b" " + track("behind a space"), {"Content-Encoding": "br"}),
+    "behind a mark": (b"\xef\xbb\xbf" + track("behind a mark"), {"Content-Encoding": "br"}),
+    "no deflate": (b"\n" + track("no deflate"), {"Content-Encoding": "deflate"}),
     "Größe": (track("Größe").decode().encode("latin-1"), {"Content-Type": "application/json; charset=iso-8859-1"}),
     "größer": (track("größer").decode().encode("utf-16"), {"Content-Type": "application/json; charset=utf-16"}),
 }
@@ -86,6 +89,12 @@ def test_a_body_is_unpacked_and_decoded(server: Running, log: Log, event: str) -
     assert [each["name"] for each in log.events("footfall.custom")] == [event]
 
 
+def test_a_form_that_is_said_to_be_packed_and_is_not_is_read(server: Running, log: Log) -> None:
+    form = urlencode({"data": json.dumps({"api_key": "pub", "event": "Größe", "distinct_id": "d"}, ensure_ascii=False)})
+    assert server.post(form.encode(), {"Content-Encoding": "br"}, "/e").status == 200
+    assert [each["name"] for each in log.events("footfall.custom")] == ["Größe"]
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "says"),
     [
@@ -96,6 +105,7 @@ def test_a_body_is_unpacked_and_decoded(server: Running, log: Log, event: str) -
         (in_frames(track("broken"), 17), {}, "16 frames"),
         (in_frames(b" " * 2_000_000, 4), {}, "decompressed"),
         (b"\x28\xb5\x2f\xfdbroken", {}, "zstd"),
+        (deflated(track("broken"))[:-9], {"Content-Encoding": "deflate"}, "deflate"),
         (zstandard.compress(b" " * 2_000_000), {}, "decompressed"),
         (deflated(b" " * 2_000_000), {"Content-Encoding": "deflate"}, "decompressed"),
     ],
