@@ -36,6 +36,7 @@ RETRY_AFTER = 5  # seconds
 _CHECK_EVERY = 1.0  # seconds between two looks at the deadlines
 _DISCARD_AT_MOST = 64 << 20  # bytes read and dropped of a body that is too large, so that its sender reads the answer
 _CLOSE = (b"connection", b"close")
+_OPENS_JSON = (b"{", b"[", b"")
 _PACKED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 ZSTD = b"\x28\xb5\x2f\xfd"
 _WINDOW = 8 << 20  # bytes that unpacking zstd may hold
@@ -112,14 +113,16 @@ def plain(body: bytes, headers: Headers, limit: int) -> bytes | Refusal:
     """Return a body unpacked, at most `limit` + 1 bytes, or why it cannot be.
 
     gzip, zlib and zstd are known by their first bytes; deflate without a head by what the headers say."""
+    if body[:1] in _OPENS_JSON:  # as most do
+        return body
     if is_packed(body):
         unpacked = unpack(body, limit)
         return unpack(unpacked, limit) if isinstance(unpacked, bytes) and is_packed(unpacked) else unpacked
-    if not body or body[:1] in (b"{", b"["):
+    if body.isascii():  # which nothing is that is packed
         return body
     if body.startswith(ZSTD):
         return _of_zstd(body, limit)
-    packing = next((value.strip().lower() for name, value in headers if name == b"content-encoding"), b"")
+    packing = _header(headers, b"content-encoding").strip().lower()
     if packing not in (b"br", b"deflate"):
         return body
     if packing == b"deflate":
@@ -165,12 +168,11 @@ def _too_large_unpacked(limit: int) -> Refusal:
 
 def as_utf8(body: bytes, headers: Headers) -> bytes:
     """Return a body in UTF-8: one of another charset, which its type names or a mark at its begin tells, decoded."""
-    if not body or (body[:1] in (b"{", b"[") and body.isascii() and b"\0" not in body[:2]):  # as most are
+    if not body or (body.isascii() and b"\0" not in body[:2]):  # as most are
         return body
-    charset = next((encoding for mark, encoding in _WIDE.items() if body.startswith(mark)), "")
-    if not charset and (not body.isascii() or b"\0" in body[:2]):
-        kind = next((value for name, value in headers if name == b"content-type"), b"")
-        found = _CHARSET.search(kind[:_LONGEST_TYPE])
+    charset = _WIDE.get(body[:2], "")
+    if not charset:
+        found = _CHARSET.search(_header(headers, b"content-type")[:_LONGEST_TYPE])
         charset = found[1].decode().lower() if found else ""
     is_narrow = charset and not charset.startswith("utf-16")
     if not charset or (is_narrow and is_utf8(body)):  # JSON is UTF-8, whatever a program says of all that it sends
@@ -180,6 +182,13 @@ def as_utf8(body: bytes, headers: Headers) -> bytes:
     except UnicodeError:
         return body
     return text.encode() if text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[") else body  # it is what it says
+
+
+def _header(headers: Headers, wanted: bytes) -> bytes:
+    for name, value in headers:
+        if name == wanted:
+            return value
+    return b""
 
 
 def is_utf8(body: bytes) -> bool:

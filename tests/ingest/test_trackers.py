@@ -14,6 +14,7 @@ import pytest
 import zstandard
 
 import brokers
+from ingest import http
 from tests.ingest.conftest import Log, Running, prepare
 
 WEBSITE = "94db1cb1-74f4-4a40-ad6c-962362670409"
@@ -87,6 +88,17 @@ def test_a_body_is_unpacked_and_decoded(server: Running, log: Log, event: str) -
     body, headers = PACKED[event]
     assert server.post(body, headers, "/v1/track").status == 200
     assert [each["name"] for each in log.events("footfall.custom")] == [event]
+
+
+@pytest.mark.parametrize("body", [b"", track("plain"), b"[" + track("plain") + b"]", b"data=a&b=c", b'\n {"a": 1}'])
+def test_for_a_usual_body_no_header_is_looked_at(body: bytes) -> None:
+    class Unseen(list[tuple[bytes, bytes]]):
+        def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+            raise AssertionError("the headers of each request are gone through")
+
+    headers = Unseen([(b"content-encoding", b"br"), (b"content-type", b"text/plain; charset=utf-16")])
+    unpacked = http.plain(body, headers, len(body))
+    assert unpacked == body and http.as_utf8(body, headers) == body
 
 
 def test_a_form_that_is_said_to_be_packed_and_is_not_is_read(server: Running, log: Log) -> None:
