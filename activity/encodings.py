@@ -51,6 +51,11 @@ _WESTERN = re.compile(
     rb"\xbf-\xd6\xd8-\xf6\xf8-\xff](?![\x80-\xff]{2}))*"
 )
 _STRAY = re.compile(r"[\udc80-\udcff]")
+# The stray bytes as Windows-1252 has them. Five are no letter there, and stand for the character of that number.
+_AS_WESTERN = {
+    0xDC00 + byte: chr(byte) if byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D) else bytes((byte,)).decode("cp1252")
+    for byte in range(0x80, 0x100)
+}
 
 
 def named(pairs: Sequence[tuple[str, str]]) -> str:
@@ -143,11 +148,4 @@ def _detected(raw: bytes) -> str:
 
 
 def _by_letter(text: str) -> str:
-    return _STRAY.sub(lambda match: _windows_1252(ord(match[0]) - 0xDC00), text)
-
-
-def _windows_1252(byte: int) -> str:
-    try:
-        return bytes((byte,)).decode("cp1252")
-    except UnicodeDecodeError:  # five bytes are no letter there
-        return chr(byte)
+    return text.translate(_AS_WESTERN)

@@ -173,12 +173,16 @@ def _entry(letter: DeadLetter, received: bytes) -> Entry:
 
 
 def _opened(letter: DeadLetter, received: bytes, encoding: bytes) -> tuple[DeadLetter, bytes]:
-    """The letter and its bytes, in which addresses can be masked: of a broken gzip or zlib what comes out of it, of an
-    encoding that is not read here nothing. `detail` says what there was."""
+    """The letter and its bytes, in which addresses can be masked: of a broken gzip or zlib what comes out of it,
+    also if it is packed twice, of an encoding that is not read here nothing. `detail` says what there was."""
     if is_packed(received):
         kept = _unpacked(received)
         if not kept:  # it only begins like that
             return letter, received
+        if is_packed(kept):  # twice, as some clients send it
+            kept = _unpacked(kept)
+        if is_packed(kept) or kept.startswith(ZSTD):
+            kept = b""
     elif not received.startswith(ZSTD) and (encoding.strip().lower() in _PLAIN or is_utf8(received)):
         return letter, received
     else:

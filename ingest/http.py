@@ -36,10 +36,11 @@ RETRY_AFTER = 5  # seconds
 _CHECK_EVERY = 1.0  # seconds between two looks at the deadlines
 _DISCARD_AT_MOST = 64 << 20  # bytes read and dropped of a body that is too large, so that its sender reads the answer
 _CLOSE = (b"connection", b"close")
+_OPENS_JSON = (b"{", b"[", b"")
 _PACKED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 ZSTD = b"\x28\xb5\x2f\xfd"
 _WINDOW = 8 << 20  # bytes that unpacking zstd may hold
-_MEMBERS = 16  # of gzip, one behind the other, in a body at most
+_MEMBERS = 16  # of gzip, or frames of zstd, one behind the other, in a body at most
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _CHARSET = re.compile(
     rb"charset=\"?(iso-8859-(?:1[013-6]|[1-9])|windows-125[0-8]|utf-16(?:le|be)?)(?![\w-])", re.IGNORECASE
@@ -112,24 +113,28 @@ def plain(body: bytes, headers: Headers, limit: int) -> bytes | Refusal:
     """Return a body unpacked, at most `limit` + 1 bytes, or why it cannot be.
 
     gzip, zlib and zstd are known by their first bytes; deflate without a head by what the headers say."""
+    if body[:1] in _OPENS_JSON:  # as most do
+        return body
     if is_packed(body):
         unpacked = unpack(body, limit)
         return unpack(unpacked, limit) if isinstance(unpacked, bytes) and is_packed(unpacked) else unpacked
-    if not body or body[:1] in (b"{", b"["):
+    if body.isascii():  # which nothing is that is packed
         return body
     if body.startswith(ZSTD):
         return _of_zstd(body, limit)
-    packing = next((value.strip().lower() for name, value in headers if name == b"content-encoding"), b"")
-    if packing == b"br":
-        detail = "the body is packed with Brotli: pack it with gzip or zstd, or send it plain"
-        return Refusal(0, Reason.MALFORMED, detail)
+    packing = _header(headers, b"content-encoding").strip().lower()
+    if packing not in (b"br", b"deflate"):
+        return body
     if packing == b"deflate":
         with contextlib.suppress(zlib.error):
             unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
             found = unpacker.decompress(body, limit + 1)
             if unpacker.eof or len(found) > limit:
                 return found if len(found) <= limit else _too_large_unpacked(limit)
-    return body
+    if is_utf8(body):  # and not packed at all, as some clients send it
+        return body
+    detail = "packed with Brotli" if packing == b"br" else "broken, or cut: it says deflate"
+    return Refusal(0, Reason.MALFORMED, f"the body is {detail}: pack it with gzip or zstd, or send it plain")
 
 
 def _of_zstd(body: bytes, limit: int) -> bytes | Refusal:
@@ -137,13 +142,23 @@ def _of_zstd(body: bytes, limit: int) -> bytes | Refusal:
         import zstandard
     except ImportError:  # a function is packaged without it
         return Refusal(0, Reason.MALFORMED, "the body is packed with zstd: pack it with gzip, or send it plain")
-    unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+    zstd = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+    unpacked = b""
     try:
-        with unpacker.stream_reader(body) as reader:
-            unpacked: bytes = reader.read(limit + 1)
+        for _ in range(_MEMBERS):
+            with zstd.stream_reader(body) as reader:  # the one that can be bounded cannot tell whether the frame ended
+                if len(unpacked) + len(reader.read(limit + 1 - len(unpacked))) > limit:
+                    return _too_large_unpacked(limit)
+            unpacker = zstd.decompressobj()
+            unpacked += unpacker.decompress(body)
+            body = unpacker.unused_data
+            if not unpacker.eof:
+                return Refusal(0, Reason.MALFORMED, "the zstd body ends too early: send it again whole")
+            if not body:
+                return unpacked
     except zstandard.ZstdError as error:
         return Refusal(0, Reason.MALFORMED, f"the body begins like zstd and is not ({error}): send it again, or plain")
-    return unpacked if len(unpacked) <= limit else _too_large_unpacked(limit)
+    return Refusal(0, Reason.MALFORMED, f"the zstd body has more than {_MEMBERS} frames: pack it as one")
 
 
 def _too_large_unpacked(limit: int) -> Refusal:
@@ -153,12 +168,11 @@ def _too_large_unpacked(limit: int) -> Refusal:
 
 def as_utf8(body: bytes, headers: Headers) -> bytes:
     """Return a body in UTF-8: one of another charset, which its type names or a mark at its begin tells, decoded."""
-    if not body or (body[:1] in (b"{", b"[") and body.isascii() and b"\0" not in body[:2]):  # as most are
+    if not body or (body.isascii() and b"\0" not in body[:2]):  # as most are
         return body
-    charset = next((encoding for mark, encoding in _WIDE.items() if body.startswith(mark)), "")
-    if not charset and (not body.isascii() or b"\0" in body[:2]):
-        kind = next((value for name, value in headers if name == b"content-type"), b"")
-        found = _CHARSET.search(kind[:_LONGEST_TYPE])
+    charset = _WIDE.get(body[:2], "")
+    if not charset:
+        found = _CHARSET.search(_header(headers, b"content-type")[:_LONGEST_TYPE])
         charset = found[1].decode().lower() if found else ""
     is_narrow = charset and not charset.startswith("utf-16")
     if not charset or (is_narrow and is_utf8(body)):  # JSON is UTF-8, whatever a program says of all that it sends
@@ -168,6 +182,13 @@ def as_utf8(body: bytes, headers: Headers) -> bytes:
     except UnicodeError:
         return body
     return text.encode() if text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[") else body  # it is what it says
+
+
+def _header(headers: Headers, wanted: bytes) -> bytes:
+    for name, value in headers:
+        if name == wanted:
+            return value
+    return b""
 
 
 def is_utf8(body: bytes) -> bool:

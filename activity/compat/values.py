@@ -257,12 +257,13 @@ def worth(given: object, currency: object = "") -> Revenue | None:
         currency = currency or given.get("currency", "")
         given = given.get("amount", given.get("value"))
     if isinstance(given, str):
-        plain = given.strip().lstrip("$€£¥ ").replace(" ", "")
-        if plain and number(plain) is not None:
-            told = "" if currency else (amount.read(given) or ("", ""))[1]
-            return Revenue(plain, told or text(currency, 16))
+        if number(given) is not None:  # as most are
+            return Revenue(given.strip(), text(currency, 16))
         found = amount.read(given, text(currency, 16)) if len(given) <= _LONGEST_AMOUNT else None
-        return Revenue(*found) if found else None
+        if found is None:
+            return None
+        plain = given.strip().lstrip("$€£¥ ").replace(" ", "")  # as it was sent, for ids are made of it
+        return Revenue(*found) if number(plain) is None else Revenue(plain, text(currency, 16) or found[1])
     counted = number(given)
     return None if counted is None else Revenue(counted, text(currency, 16))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from activity import encodings, url
+from activity.compat.forms import parameters
 from activity.encodings import as_text, as_texts, named
+from activity.incoming import DEFAULT_LIMITS
 
 
 def words(language: str, codec: str) -> Iterator[tuple[str, str]]:
@@ -61,6 +64,27 @@ def test_any_bytes_are_some_text_and_nothing_is_lost(raw: bytes, codec: str) -> 
     text.encode("utf-8")
     assert text or not raw
     assert "\ufffd" not in text or b"\xef\xbf\xbd" in raw or codec == "gb18030"
+
+
+def test_a_text_of_stray_bytes_costs_no_call_for_each() -> None:
+    def calls(count: int) -> int:
+        seen = 0
+
+        def called(_frame: object, kind: str, _argument: object) -> None:
+            nonlocal seen
+            seen += kind == "call"
+
+        query = "t=" + "%ff%81" * count
+        before = sys.getprofile()
+        sys.setprofile(called)
+        try:
+            found = parameters(query, DEFAULT_LIMITS)
+        finally:
+            sys.setprofile(before)
+        assert found == {"t": "ÿ\x81" * count}
+        return seen
+
+    assert calls(1_000) < 1_000
 
 
 def test_what_stands_for_no_byte_is_left() -> None:

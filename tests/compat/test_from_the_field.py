@@ -253,7 +253,9 @@ def test_a_piece_of_a_recording_is_answered_and_not_kept() -> None:
 @given(st.binary() | st.binary().map(lambda some: b'--b\r\nContent-Disposition: form-data; name="data"' + some))
 def test_any_bytes_are_a_form_or_refused(body: bytes) -> None:
     found = forms.form(body, DEFAULT_LIMITS)
-    assert isinstance(found, Refusal) or all(name.encode() or value.encode() for name, value in found.items() if value)
+    assert isinstance(found, Refusal) or all(
+        name.encode() + value.encode() for name, value in found.items() if name or value
+    )
     for protocol in (posthog.PROTOCOL, matomo.PROTOCOL, plausible.PROTOCOL):
         reading.holds_for_any(protocol, Sent(protocol.routes[0].path, body))
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 import zstandard
 
 import brokers
+from ingest import http
 from tests.ingest.conftest import Log, Running, prepare
 
 WEBSITE = "94db1cb1-74f4-4a40-ad6c-962362670409"
@@ -48,6 +50,21 @@ def track(event: str) -> bytes:
     return json.dumps(sent, ensure_ascii=False).encode()
 
 
+def in_frames(body: bytes, frames: int) -> bytes:
+    """A body as that many frames of zstd, one behind the other."""
+    ends = [len(body) * each // frames for each in range(frames + 1)]
+    return b"".join(zstandard.compress(body[begin:end]) for begin, end in pairwise(ends))
+
+
+def flushed(lines: bytes) -> bytes:
+    """A body as one frame of zstd, in which each line is a block that can be unpacked alone."""
+    packer = zstandard.ZstdCompressor().compressobj()
+    blocks = [
+        packer.compress(line) + packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK) for line in lines.splitlines(True)
+    ]
+    return b"".join([*blocks, packer.flush()])
+
+
 def deflated(body: bytes) -> bytes:
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return packer.compress(body) + packer.flush()
@@ -55,8 +72,12 @@ def deflated(body: bytes) -> bytes:
 
 PACKED: dict[str, tuple[bytes, dict[str, str]]] = {
     "zstd": (zstandard.compress(track("zstd")), {"Content-Encoding": "zstd"}),
+    "frames": (in_frames(track("frames"), 16), {}),
     "deflate": (deflated(track("deflate")), {"Content-Encoding": "deflate"}),
     "said to be packed": (track("said to be packed"), {"Content-Encoding": "br"}),
+    "behind a space": (b" " + track("behind a space"), {"Content-Encoding": "br"}),
+    "behind a mark": (b"\xef\xbb\xbf" + track("behind a mark"), {"Content-Encoding": "br"}),
+    "no deflate": (b"\n" + track("no deflate"), {"Content-Encoding": "deflate"}),
     "Größe": (track("Größe").decode().encode("latin-1"), {"Content-Type": "application/json; charset=iso-8859-1"}),
     "größer": (track("größer").decode().encode("utf-16"), {"Content-Type": "application/json; charset=utf-16"}),
 }
@@ -69,12 +90,34 @@ def test_a_body_is_unpacked_and_decoded(server: Running, log: Log, event: str) -
     assert [each["name"] for each in log.events("footfall.custom")] == [event]
 
 
+@pytest.mark.parametrize("body", [b"", track("plain"), b"[" + track("plain") + b"]", b"data=a&b=c", b'\n {"a": 1}'])
+def test_for_a_usual_body_no_header_is_looked_at(body: bytes) -> None:
+    class Unseen(list[tuple[bytes, bytes]]):
+        def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+            raise AssertionError("the headers of each request are gone through")
+
+    headers = Unseen([(b"content-encoding", b"br"), (b"content-type", b"text/plain; charset=utf-16")])
+    unpacked = http.plain(body, headers, len(body))
+    assert unpacked == body and http.as_utf8(body, headers) == body
+
+
+def test_a_form_that_is_said_to_be_packed_and_is_not_is_read(server: Running, log: Log) -> None:
+    form = urlencode({"data": json.dumps({"api_key": "pub", "event": "Größe", "distinct_id": "d"}, ensure_ascii=False)})
+    assert server.post(form.encode(), {"Content-Encoding": "br"}, "/e").status == 200
+    assert [each["name"] for each in log.events("footfall.custom")] == ["Größe"]
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "says"),
     [
         (b"\x0b\x02\x80", {"Content-Encoding": "br"}, "Brotli"),
-        (zstandard.compress(track("broken"))[:-9] + b"broken", {}, "JSON"),
+        (zstandard.compress(track("broken"))[:-9] + b"broken", {}, "ends too early"),
+        (in_frames(track("broken"), 2)[:-3], {}, "ends too early"),
+        (in_frames(track("broken"), 2) + b"broken", {}, "begins like zstd and is not"),
+        (in_frames(track("broken"), 17), {}, "16 frames"),
+        (in_frames(b" " * 2_000_000, 4), {}, "decompressed"),
         (b"\x28\xb5\x2f\xfdbroken", {}, "zstd"),
+        (deflated(track("broken"))[:-9], {"Content-Encoding": "deflate"}, "deflate"),
         (zstandard.compress(b" " * 2_000_000), {}, "decompressed"),
         (deflated(b" " * 2_000_000), {"Content-Encoding": "deflate"}, "decompressed"),
     ],
@@ -86,6 +129,15 @@ def test_what_cannot_be_unpacked_is_refused_in_words(
         answer = server.post(body, headers, path)
         assert answer.status in (400, 413) and says in answer.body.decode(), answer
         assert answer.headers["x-footfall-refused"] in ("malformed", "too_large")
+
+
+def test_of_a_body_of_lines_none_is_silently_left_out(server: Running, log: Log) -> None:
+    lines = b"".join(b"en=e%d\n" % number for number in range(25))
+    path = "/g/collect?v=2&tid=pub&cid=c&dl=https%3A%2F%2Fexample.com%2Fa"
+    cut = server.post(flushed(lines)[:-90], {"Content-Encoding": "zstd"}, path)
+    assert cut.headers["x-footfall-refused"] == "malformed"
+    assert server.post(in_frames(lines, 2), {"Content-Encoding": "zstd"}, path).status == 204
+    assert [event["name"] for event in log.events("footfall.custom")] == [f"e{number}" for number in range(25)]
 
 
 def test_the_site_and_its_pages_may_be_spelt_otherwise(server: Running, log: Log) -> None:
