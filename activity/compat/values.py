@@ -316,12 +316,12 @@ def seconds(value: object) -> int | None:
     return None if found is None else round(found * 1_000)
 
 
-def since_1970(value: object) -> int | str | None:
-    """Return Unix milliseconds for Unix seconds, which some clients send as milliseconds; a text of a time as `moment`
-    does, and None for None."""
+def since_1970(value: object) -> int | float | str | None:
+    """Return Unix milliseconds for Unix seconds, which some clients send as milliseconds; a text of a time, and None
+    where none is known, as `moment` does."""
     at = seconds(value)
-    if at is None:
-        return None if value is None else str(moment(value))
+    if not at:
+        return moment(value) if at is None else None
     known = at if at < times.SECONDS[1] * 1_000 else number(moment(value))
     return text(value, 64) if known is None else int(known)
 
