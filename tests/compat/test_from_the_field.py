@@ -229,6 +229,9 @@ def test_jitsus_first_version(path: str) -> None:
     assert reading.batch(segment.PROTOCOL, Sent(path, flat)).credential == "k"
     known = reading.event(segment.PROTOCOL, Sent(path, flat | {"event_type": "user_identify"}))
     assert (known.type, known.props) == (EventType.IDENTIFY, {"email": "ann@b.example", "plan": "pro"})
+    by_mail = flat | {"user": {"anonymous_id": "a", "email": "ann@b.example"}}
+    mailed = reading.event(segment.PROTOCOL, Sent(path, by_mail))
+    assert (mailed.user, mailed.client) == ("", "a")
     paid = reading.event(segment.PROTOCOL, Sent(path, {"event_type": "buy", "revenue": "9,90", "currency": "EUR"}))
     assert (paid.name, paid.revenue, paid.client) == ("buy", Revenue("9.9", "EUR"), "")
     for wrong in (b"", {}, [5], b"["):
