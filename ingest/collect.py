@@ -126,7 +126,8 @@ class Collector:
             batch = trackers.read(found, request, body, self._options.limits)
         if isinstance(batch, Answer):
             return trackers.response(batch, trackers.cors(dict(request.headers).get(b"origin")))
-        received, query = (body, request.query.decode("latin-1")) if body else (request.query, None)
+        sent_query = batch.plain_query or request.query
+        received, query = (body, sent_query.decode("latin-1")) if body else (sent_query, None)
         if batch.plain:
             received, query = batch.plain, query or ""
         received = trackers.without_secret(received, batch.credential)

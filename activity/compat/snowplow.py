@@ -10,7 +10,7 @@ import binascii
 import re
 from base64 import urlsafe_b64decode
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import quote, unquote_plus
 
 import msgspec
 from msgspec.structs import replace
@@ -56,6 +56,7 @@ _EARLIEST, _LATEST = 631_152_000_000, 4_102_444_800_000  # 1990 and 2100: a cloc
 _FARTHEST = 365 * 86_400_000  # ms that a clock's time of an event and of its sending are apart
 _PLAIN_KEYS = {"cx": "co", "ue_px": "ue_pr"}
 _IN_BASE64 = re.compile(rb'"(cx|ue_px)"\s{0,8}:\s{0,8}"([^"]*)')
+_AS_IT_IS = '{}[]":,/'  # of JSON in a query
 _LEADS_TO = "leads to "  # of the answer, before an address
 _NOBODY = "00000000-0000-0000-0000-000000000000"  # how an app that tracks anonymously names its user
 
@@ -100,16 +101,23 @@ _VENDORS = ("com.snowplowanalytics.", "com.google.", "org.w3", "org.ietf")  # a 
 
 def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     """Read the events of a request. Never raises."""
+    batch = _read(request, limits)
+    query, body = request.query, request.body
+    if "cx" not in query and "ue_px" not in query and b"cx" not in body and b"ue_px" not in body:
+        return batch
+    if all(map(_is_understood, batch.items)):
+        return batch
+    plain = b"" if request.path == iglu.WEBHOOK else _plain(body)
+    return replace(batch, plain=plain, plain_query=_plain_query(query))
+
+
+def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch:
     if request.path == iglu.WEBHOOK:
         payloads = iglu.payloads(request, limits)
         return _batch(payloads, request, limits, "gif" if request.method == "GET" else "")
     if request.path == iglu.REDIRECT:
         return _read_click(request, limits)
-    batch = _read_query(request, limits) if request.method == "GET" else _read_body(request, limits)
-    given = request.query.encode("utf-8", "replace") if request.method == "GET" else request.body
-    if (b"cx" not in given and b"ue_px" not in given) or all(map(_is_understood, batch.items)):
-        return batch
-    return replace(batch, plain=_plain(request))
+    return _read_query(request, limits) if request.method == "GET" else _read_body(request, limits)
 
 
 def _read_body(request: TrackerRequest, limits: Limits) -> TrackerBatch:
@@ -177,25 +185,33 @@ def _is_understood(item: Incoming | Refusal) -> bool:
     return at is None or (_EARLIEST <= at < _LATEST and (sent_at is None or abs(sent_at - at) < _FARTHEST))
 
 
-def _plain(request: TrackerRequest) -> bytes:
-    """Return what a dead letter keeps of a request that has JSON in base64: a body that has it as a text, else b""."""
-    if request.method != "GET":
-        found, count = _IN_BASE64.subn(_as_text, request.body)
-        return found if count else b""
-    given = dict(reversed(parse_qsl(request.query, keep_blank_values=True)))
-    if not _PLAIN_KEYS.keys() & given.keys():
-        return b""
-    return encoded({"data": [{_PLAIN_KEYS.get(key, key): _decoded(key, value) for key, value in given.items()}]})
+def _plain(body: bytes) -> bytes:
+    """Return what a dead letter keeps of a body that has JSON in base64: the same with it as a text, else b""."""
+    found, count = _IN_BASE64.subn(_as_text, body)
+    return found if count else b""
 
 
-def _decoded(key: str, value: str) -> str:
-    return from_base64(value.encode()).decode("utf-8", "replace") if key in _PLAIN_KEYS else value
+def _plain_query(query: str) -> bytes:
+    """Return what a dead letter keeps of a query that has JSON in base64: the same with it as a text, else b""."""
+    plain, others = [], []
+    for pair in query.replace("&amp;", "&").split("&"):
+        name, _, value = pair.partition("=")
+        key = _PLAIN_KEYS.get(unquote_plus(name))
+        if key and value:  # before the others: the first counts, and it does before what is no base64
+            plain.append(f"{key}={quote(_decoded(unquote_plus(value)), safe=_AS_IT_IS)}")
+        else:
+            others.append(pair)
+    return "&".join([*plain, *others]).encode("utf-8", "replace") if plain else b""
+
+
+def _decoded(value: str) -> str:
+    return from_base64(value.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
 def _as_text(found: re.Match[bytes]) -> bytes:
     """Return a key's JSON as a text with its name; not the quotation mark at its end, which may be missing."""
     key = found[1].decode()
-    return b'"%s":%s' % (_PLAIN_KEYS[key].encode(), encoded(_decoded(key, found[2].decode("utf-8", "replace")))[:-1])
+    return b'"%s":%s' % (_PLAIN_KEYS[key].encode(), encoded(_decoded(found[2].decode("utf-8", "replace")))[:-1])
 
 
 def answer(outcome: Outcome) -> Answer:
