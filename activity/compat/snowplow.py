@@ -9,7 +9,8 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import urlsafe_b64decode
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
 import msgspec
@@ -33,6 +34,7 @@ from activity.compat.protocol import (
 )
 from activity.compat.tables.snowplow import FIELDS, ITEM, NOTES, ORDER, PINGS, STRUCTURED, Payload
 from activity.compat.values import (
+    cut,
     from_json,
     listed,
     number,
@@ -46,7 +48,7 @@ from activity.compat.values import (
     whole,
     worth,
 )
-from activity.event import EventType
+from activity.event import EventType, PropValue
 from activity.incoming import Incoming, Limits, Revenue, time_of
 from activity.refusal import Reason, Refusal
 
@@ -76,6 +78,14 @@ class _Made(msgspec.Struct):
     more: dict[str, Any] = {}  # further arguments of `tracked`
 
 
+class _Beside(NamedTuple):
+    """The entities beside an event, by the name in their schema, and the properties that they become."""
+
+    entities: dict[str, list[object]]
+    props: dict[str, PropValue]
+
+
+_NOTHING_BESIDE = _Beside({}, {})
 _KEYS = frozenset(Payload.__struct_fields__)
 _decode = msgspec.json.Decoder(_Envelope).decode
 _NUMBERS = frozenset(("pp_mix", "pp_max", "pp_miy", "pp_may", "tr_tx", "tr_sh", "ti_pr", "ti_qu"))
@@ -137,14 +147,25 @@ def _read_body(request: TrackerRequest, limits: Limits) -> TrackerBatch:
     return _batch(payloads, request, limits)
 
 
-def _batch(payloads: list[Any] | Refusal, request: TrackerRequest, limits: Limits, form: str = "") -> TrackerBatch:
+def _batch(payloads: Sequence[Any] | Refusal, request: TrackerRequest, limits: Limits, form: str = "") -> TrackerBatch:
     credential = key_in(request.headers)
     if isinstance(payloads, Refusal):
         return refused(payloads, credential, form)
     if len(payloads) > limits.events:
         return refused(too_many(len(payloads), limits.events), credential, form)
     anonymous = b"sp-anonymous" in request.headers
-    items: list[Incoming | Refusal] = [_event(index, each, anonymous, limits) for index, each in enumerate(payloads)]
+    items: list[Incoming | Refusal] = []
+    spelt = "", ""
+    beside: _Beside | Refusal = _NOTHING_BESIDE
+    for index, each in enumerate(payloads):
+        payload = each if type(each) is Payload else _payload(index, each)
+        if isinstance(payload, Refusal):
+            items.append(payload)
+            continue
+        if (payload.cx, payload.co) != spelt:  # many events have the same beside them, which may be as large as all
+            spelt = payload.cx, payload.co
+            beside = _beside(payload, limits)
+        items.append(_event(index, payload, beside, anonymous, limits))
     return TrackerBatch(sent_at=None, items=items, credential=credential, form=form)
 
 
@@ -226,21 +247,24 @@ def answer(outcome: Outcome) -> Answer:
     return Answer(status, worst(outcome).encode(), b"text/plain; charset=utf-8")
 
 
-def _event(index: int, given: Any, anonymous: bool, limits: Limits) -> Tracked | Refusal:
-    if type(given) is not Payload:
-        if not isinstance(given, dict):
-            return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, "an event of `data` is no object: send its keys")
-        given = Payload(**{key: text(value, 2**20) for key, value in given.items() if key in _KEYS})
-    entities = _entities(index, given, limits)
-    if isinstance(entities, Refusal):
-        return entities
+def _payload(index: int, given: Any) -> Payload | Refusal:
+    if not isinstance(given, dict):
+        return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, "an event of `data` is no object: send its keys")
+    return Payload(**{key: text(value, 2**20) for key, value in given.items() if key in _KEYS})
+
+
+def _event(
+    index: int, given: Payload, beside: _Beside | Refusal, anonymous: bool, limits: Limits
+) -> Tracked | Refusal:
+    if isinstance(beside, Refusal):
+        return replace(beside, index=index)
+    entities = beside.entities
     made = _made(index, given, entities, limits)
     if isinstance(made, Refusal):
         return made
     props = made.props
-    for name, each in entities.items():
-        if name not in _OWN_ENTITIES:
-            props[f"context.{name}"] = each if len(each) > 1 else each[0]
+    if beside.props:
+        props.update(beside.props)
     screen = "" if given.url else _one_of(entities, "screen").get("name") or (given.page if given.e == "pv" else "")
     sent_at = whole(given.stm) if given.stm and not given.ttm else None
     return tracked(
@@ -351,14 +375,14 @@ def _one_of(entities: dict[str, list[object]], name: str) -> dict[str, Any]:
     return obj(entities.get(name, [None])[0])
 
 
-def _entities(index: int, given: Payload, limits: Limits) -> dict[str, list[object]] | Refusal:
-    """Return the entities beside an event, by the name in their schema."""
-    found: dict[str, list[object]] = {}
+def _beside(given: Payload, limits: Limits) -> _Beside | Refusal:
+    """Return the entities beside an event, or the refusal of what are none."""
     if not given.cx and not given.co:
-        return found
-    contexts = _json(index, "cx", given.cx, given.co, limits)
+        return _NOTHING_BESIDE
+    contexts = _json(0, "cx", given.cx, given.co, limits)
     if isinstance(contexts, Refusal):
         return contexts
+    found: dict[str, list[object]] = {}
     entities = obj(contexts).get("data")
     for entity in entities if isinstance(entities, list) else []:
         vendor, name = _schema(obj(entity).get("schema"))
@@ -366,7 +390,9 @@ def _entities(index: int, given: Payload, limits: Limits) -> dict[str, list[obje
             name = f"{vendor}.{name}"
         if name:
             found.setdefault(name, []).append(obj(entity).get("data"))
-    return found
+    own = {name: each for name, each in found.items() if name not in _OWN_ENTITIES}
+    props = {f"context.{name}": each if len(each) > 1 else each[0] for name, each in own.items()}
+    return _Beside(found, cut(props, limits) if props else {})
 
 
 def _json(index: int, key: str, encoded: str, plain: str, limits: Limits) -> Any:

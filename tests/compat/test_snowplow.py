@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from activity.compat import iglu, snowplow
 from activity.compat.protocol import Field, Outcome, Tracked, TrackerBatch, TrackerRequest
 from activity.compat.snowplow import PROTOCOL
+from activity.compat.values import from_json
 from activity.event import EventType
-from activity.incoming import DEFAULT_LIMITS, Revenue
+from activity.incoming import DEFAULT_LIMITS, Limits, Revenue
 from activity.refusal import Reason, Refusal
 
 IGLU = "iglu:com.snowplowanalytics.snowplow"
@@ -289,6 +291,32 @@ def test_an_event_of_the_webhook_needs_a_schema() -> None:
     for body in (b"", b"{}", b"a=1", b"[5]", b"{"):
         (refused,) = read("POST" if body else "GET", HOOK, b"aid=app&a=1", body).items
         assert isinstance(refused, Refusal) and refused.reason in (Reason.MISSING_FIELD, Reason.MALFORMED)
+
+
+def test_what_events_of_the_webhook_share_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    content, decoded = entities(mine={"n": 1}, screen={"name": "S"}), []
+
+    def counted(found: bytes, limits: Limits) -> Any:
+        decoded.append(found)
+        return from_json(found, limits)
+
+    monkeypatch.setattr(snowplow, "from_json", counted)
+    for shared in ({"cx": base64url(content)}, {"co": content}):
+        decoded.clear()
+        batch = read("POST", HOOK, urlencode({"schema": ORDER, "eid": "e" * 5_000, **shared}).encode(), b"[1, 2, 3]")
+        assert decoded.count(content.encode()) == 1
+        assert [getattr(item, "props", None) for item in batch.items] == [
+            {"data": number, "schema": ORDER, "context.mine": '{"n":1}'} for number in (1, 2, 3)
+        ]
+        assert len({getattr(item, "id", None) for item in batch.items}) == 3
+    broken = read("POST", HOOK, f"schema={ORDER}&cx=eyJ".encode(), b"[1, 2, 3]").items
+    assert [each.index for each in broken if isinstance(each, Refusal)] == [0, 1, 2]
+
+
+def test_too_many_events_of_the_webhook_are_not_even_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(iglu, "encoded")
+    (refused,) = read("POST", HOOK, f"schema={ORDER}".encode(), json.dumps([1] * 1_001).encode()).items
+    assert isinstance(refused, Refusal) and refused.reason is Reason.TOO_MANY
 
 
 def test_a_link_counts_a_click_and_leads_on() -> None:
