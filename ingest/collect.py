@@ -170,7 +170,7 @@ class Collector:
             origin=submission.headers.get(b"origin"),
         )
         items = submission.batch.items
-        if (refusal := self._leads_astray(submission)) is not None:
+        if (refusal := self.leads_astray(submission)) is not None:
             collected.refused.append(refusal)
             collected.tracker = submission.tracker and trackers.Tracker(submission.tracker.protocol)
         elif submission.opted_out:
@@ -195,7 +195,7 @@ class Collector:
         terms = self._terms_of(submission, item.site)
         return terms.domain if terms else ""
 
-    def _leads_astray(self, submission: Submission) -> Refusal | None:
+    def leads_astray(self, submission: Submission) -> Refusal | None:
         """Return the refusal of a link that would lead where its site does not let it."""
         batch = submission.batch
         if not isinstance(batch, TrackerBatch) or not batch.leads_to:
