@@ -9,8 +9,8 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import urlsafe_b64decode
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import quote, unquote_plus
 
 import msgspec
@@ -48,7 +48,7 @@ from activity.compat.values import (
     whole,
     worth,
 )
-from activity.event import EventType, PropValue
+from activity.event import EventType
 from activity.incoming import Incoming, Limits, Revenue, time_of
 from activity.refusal import Reason, Refusal
 
@@ -78,14 +78,10 @@ class _Made(msgspec.Struct):
     more: dict[str, Any] = {}  # further arguments of `tracked`
 
 
-class _Beside(NamedTuple):
-    """The entities beside an event, by the name in their schema, and the properties that they become."""
-
-    entities: dict[str, list[object]]
-    props: dict[str, PropValue]
-
-
-_NOTHING_BESIDE = _Beside({}, {})
+# The entities beside an event, by the name in their schema, and the properties that they become.
+_Beside = tuple[dict[str, list[object]], Mapping[str, object]]
+_SMALL = 2_048  # characters of entities that are made to properties with every event
+_NOTHING_BESIDE: _Beside = {}, {}
 _KEYS = frozenset(Payload.__struct_fields__)
 _decode = msgspec.json.Decoder(_Envelope).decode
 _NUMBERS = frozenset(("pp_mix", "pp_max", "pp_miy", "pp_may", "tr_tx", "tr_sh", "ti_pr", "ti_qu"))
@@ -253,18 +249,16 @@ def _payload(index: int, given: Any) -> Payload | Refusal:
     return Payload(**{key: text(value, 2**20) for key, value in given.items() if key in _KEYS})
 
 
-def _event(
-    index: int, given: Payload, beside: _Beside | Refusal, anonymous: bool, limits: Limits
-) -> Tracked | Refusal:
+def _event(index: int, given: Payload, beside: _Beside | Refusal, anonymous: bool, limits: Limits) -> Tracked | Refusal:
     if isinstance(beside, Refusal):
         return replace(beside, index=index)
-    entities = beside.entities
+    entities, shared = beside
     made = _made(index, given, entities, limits)
     if isinstance(made, Refusal):
         return made
     props = made.props
-    if beside.props:
-        props.update(beside.props)
+    if shared:
+        props.update(shared)
     screen = "" if given.url else _one_of(entities, "screen").get("name") or (given.page if given.e == "pv" else "")
     sent_at = whole(given.stm) if given.stm and not given.ttm else None
     return tracked(
@@ -390,9 +384,11 @@ def _beside(given: Payload, limits: Limits) -> _Beside | Refusal:
             name = f"{vendor}.{name}"
         if name:
             found.setdefault(name, []).append(obj(entity).get("data"))
-    own = {name: each for name, each in found.items() if name not in _OWN_ENTITIES}
-    props = {f"context.{name}": each if len(each) > 1 else each[0] for name, each in own.items()}
-    return _Beside(found, cut(props, limits) if props else {})
+    props: dict[str, object] = {}
+    for name, each in found.items():
+        if name not in _OWN_ENTITIES:
+            props[f"context.{name}"] = each if len(each) > 1 else each[0]
+    return found, cut(props, limits) if len(given.cx) + len(given.co) > _SMALL else props
 
 
 def _json(index: int, key: str, encoded: str, plain: str, limits: Limits) -> Any:

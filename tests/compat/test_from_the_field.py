@@ -184,6 +184,8 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
                         {"url": "https://example.com/a?x=1"}),
     "a count in a form": (goatcounter.PROTOCOL, Sent("/count", b"p=/a&t=T&s=1920.5,1080,1"),
                           {"title": "T", "screen": "1920x1080"}),
+    "a usual screen": (goatcounter.PROTOCOL, Sent("/count", b"", {}, "p=/a&s=1920,1080,1.5", "GET"),
+                       {"screen": "1920x1080"}),
     "a list of hits": (goatcounter.PROTOCOL, Sent("/api/v0/count", [{"path": "/a"}]), {"url": "/a"}),
 }  # fmt: skip
 
