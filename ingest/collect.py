@@ -126,7 +126,8 @@ class Collector:
             batch = trackers.read(found, request, body, self._options.limits)
         if isinstance(batch, Answer):
             return trackers.response(batch, trackers.cors(dict(request.headers).get(b"origin")))
-        received, query = (body, request.query.decode("latin-1")) if body else (request.query, None)
+        sent_query = batch.plain_query or request.query
+        received, query = (body, sent_query.decode("latin-1")) if body else (sent_query, None)
         if batch.plain:
             received, query = batch.plain, query or ""
         received = trackers.without_secret(received, batch.credential)
@@ -169,7 +170,7 @@ class Collector:
             origin=submission.headers.get(b"origin"),
         )
         items = submission.batch.items
-        if (refusal := self._leads_astray(submission)) is not None:
+        if (refusal := self.leads_astray(submission)) is not None:
             collected.refused.append(refusal)
             collected.tracker = submission.tracker and trackers.Tracker(submission.tracker.protocol)
         elif submission.opted_out:
@@ -194,7 +195,7 @@ class Collector:
         terms = self._terms_of(submission, item.site)
         return terms.domain if terms else ""
 
-    def _leads_astray(self, submission: Submission) -> Refusal | None:
+    def leads_astray(self, submission: Submission) -> Refusal | None:
         """Return the refusal of a link that would lead where its site does not let it."""
         batch = submission.batch
         if not isinstance(batch, TrackerBatch) or not batch.leads_to:

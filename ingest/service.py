@@ -290,6 +290,10 @@ class Service:
         events = len(submission.batch.items)
         self._counters.add("unavailable", n=events)
         self._outcomes.add(self._clock_ms(), "", "unavailable", n=events)
+        tracker = submission.tracker
+        if tracker is not None and tracker.leads_on and self._collector.leads_astray(submission) is None:
+            # Who follows a link would not come again, and wants to get to its end.
+            return tracker.answer(0, 0, [], trackers.cors(submission.headers.get(b"origin")))
         return unavailable(error, submission.headers)
 
 

@@ -133,7 +133,7 @@ def parse_file(text: str, source: str) -> SitesFile:
         problems += _limit_problems(entry.domain, entry.limits, True)
         if entry.domain in sites:
             problems.append(f"{entry.domain} is there twice; keep one of the two entries")
-        sites[entry.domain] = entry
+        sites[entry.domain] = _with_origins(entry) if entry.origins or entry.redirects else entry
     problems += _shared_ids(sites)
     if problems:
         raise SitesError(f"{source}: " + "; ".join(problems))
@@ -165,6 +165,17 @@ def _problems(site: Site) -> Iterator[str]:
     for origin in (*site.origins, *site.redirects):
         if not re.fullmatch(r"https?://[^/\s]+", origin):
             yield f"origin {origin!r} of {site.domain} is not one; write it like https://www.example.com"
+
+
+def origin(spelt: str) -> str:
+    """Return an origin as browsers write it: in lower case, without the port that its scheme has anyway."""
+    scheme, _, host = spelt.lower().partition("://")
+    return f"{scheme}://{host.removesuffix(':443' if scheme == 'https' else ':80')}"
+
+
+def _with_origins(site: Site) -> Site:
+    origins, redirects = (tuple(map(origin, each)) for each in (site.origins, site.redirects))
+    return msgspec.structs.replace(site, origins=origins, redirects=redirects)
 
 
 def read(path: Path) -> dict[str, Site]:

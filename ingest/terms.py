@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from activity.enrich import SiteRules
 from activity.refusal import Reason, Refusal
 from ingest.limiter import Limiter, Rules
-from ingest.sites import Site, Sites, is_domain
+from ingest.sites import Site, Sites, is_domain, origin
 
 
 class Terms(NamedTuple):
@@ -116,10 +116,10 @@ def may_not_lead(target: str, spelt: str, terms: Terms | None) -> Refusal | None
     if terms is None:
         return unknown_site(0, spelt)
     parts = urlsplit(target)
-    origin = f"{parts.scheme}://{parts.netloc.lower()}"
-    if origin in terms.redirects:
+    end = origin(f"{parts.scheme}://{parts.netloc}")
+    if end in terms.redirects:
         return None
-    detail = f"links of {terms.domain} may not redirect to {origin[:100]}: add it to `redirects` in the sites file"
+    detail = f"links of {terms.domain} may not redirect to {end[:100]}: add it to `redirects` in the sites file"
     return Refusal(0, Reason.NOT_ALLOWED, detail)
 
 

@@ -26,13 +26,15 @@ def parameters(query: str, limits: Limits) -> dict[str, str] | Refusal:
     if "&amp;" in query:  # as it stands in a page
         query = query.replace("&amp;", "&")
     found: dict[str, str] = {}
+    is_strange = False
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
         if "%" in pair or "+" in pair:  # most need no decoding, which is most of the cost
             name, value = unquote_plus(name), unquote_plus(value)
+            is_strange = is_strange or "\ufffd" in value
         if pair and name not in found:
             found[name] = value
-    return _in_their_encoding(query, found) if "%" in query and "\ufffd" in "".join(found.values()) else found
+    return _in_their_encoding(query, found) if is_strange else found
 
 
 def _in_their_encoding(query: str, found: dict[str, str]) -> dict[str, str]:

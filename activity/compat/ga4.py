@@ -259,6 +259,8 @@ def _number(value: str) -> object:
 def _millis(micros: object) -> object:
     """Return Unix milliseconds for microseconds, and for what clients send by mistake: seconds or milliseconds. What is
     no number stays as it is, for `enrich` to refuse."""
+    if type(micros) is int and times.MILLIS[0] <= micros // 1_000 < times.MILLIS[1]:
+        return micros // 1_000
     found = values.whole(micros) or values.number(micros)
     if found is None:
         return micros

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from activity.compat.forms import form, parameters
@@ -26,6 +27,7 @@ from activity.refusal import Reason, Refusal
 from activity.url import host_of
 
 _HITS = "hits"
+_SIZE = re.compile(r"([1-9]\d{0,4}),([1-9]\d{0,4})(?:,|$)", re.ASCII)
 _ROBOTS = 150  # from here on the script's numbers for what shows the page
 _NO_HITS = 'the body has no hits: send {"hits": [{"path": "/"}, …]}'
 
@@ -106,6 +108,8 @@ def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refu
 
 def _screen(size: object) -> str:
     """Return a size "1920,1080,1" as 1920x1080."""
+    if type(size) is str and (usual := _SIZE.match(size)):
+        return f"{usual[1]}x{usual[2]}"
     parts = [text(part, 8) for part in size] if isinstance(size, list) else text(size, 32).split(",")
     sides = [int(side) for part in parts[:2] if (side := number(part)) is not None]
     return f"{sides[0]}x{sides[1]}" if len(sides) == 2 else ""

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from msgspec.structs import replace
+
 from activity.compat.forms import form, parameters
 from activity.compat.protocol import TrackerRequest, encoded
-from activity.compat.values import from_json, obj, text
+from activity.compat.tables.snowplow import Payload
+from activity.compat.values import from_json, identity, obj, text, too_many
 from activity.incoming import Limits
 from activity.refusal import Reason, Refusal
 
@@ -20,33 +23,45 @@ _CLICK = "iglu:com.snowplowanalytics.snowplow/uri_redirect/jsonschema/1-0-0"
 _OF_PROTOCOL = frozenset((
     "aid", "p", "tv", "nuid", "tnuid", "duid", "uid", "eid", "ttm", "dtm", "stm", "url", "cx", "co",
 ))  # fmt: skip
+_KEPT = _OF_PROTOCOL.intersection(Payload.__struct_fields__)
+_ENTITIES = ("cx", "co")
+_LONGEST_SCHEMA = 256
 _HINT = "send ?schema=iglu:VENDOR/NAME/jsonschema/1-0-0"
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))  # what may stand in a header as it is
 
 
-def payloads(request: TrackerRequest, limits: Limits) -> list[Any] | Refusal:
+def payloads(request: TrackerRequest, limits: Limits) -> list[Payload] | Refusal:
     """Return the payloads of a request to the webhook: an event each, with what the query says of all of them."""
     query = parameters(request.query, limits)
     if isinstance(query, Refusal):
         return query
-    shared = {key: value for key, value in query.items() if key in _OF_PROTOCOL}
-    schema = query.get("schema", "")
+    schema = text(query.get("schema"), _LONGEST_SCHEMA)
     content: Any = {key: value for key, value in query.items() if key not in _OF_PROTOCOL | {"schema", "cv"}}
     if request.method == "POST" and request.body:
         is_json = request.body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
         content = from_json(request.body, limits) if is_json else form(request.body, limits)
     if isinstance(content, Refusal):
         return content
-    made = []
     events = content if isinstance(content, list) else [content]
+    if len(events) > limits.events:
+        return too_many(len(events), limits.events)
+    shared = _shared(query)
+    made = []
     for index, each in enumerate(events):
-        own = text(obj(each).get("schema"), 256) if not schema else ""
+        own = text(obj(each).get("schema"), _LONGEST_SCHEMA) if not schema else ""
         if not schema and not own:
             return Refusal(0, Reason.MISSING_FIELD, f"`schema` is missing: {_HINT}")
-        made.append(_payload(schema or own, obj(each).get("data") if own else each, shared))
-        if index and "eid" in shared:
-            made[-1]["eid"] = f"{shared['eid']} {index}"
+        described = _described(schema or own, obj(each).get("data") if own else each)
+        eid = f"{shared.eid} {index}" if index and shared.eid else shared.eid
+        made.append(replace(shared, e="ue", ue_pr=described, eid=eid))
     return made
+
+
+def _shared(query: Mapping[str, str]) -> Payload:
+    """Return what a query says of all events of a request, in texts no longer than an event has them: each may be as
+    long as the query, and is read with every event. Only the entities are whole, which are read once."""
+    given = {key: text(value, len(value) if key in _ENTITIES else 4096) for key, value in query.items() if key in _KEPT}
+    return Payload(**{**given, "eid": identity(query.get("eid")) or ""})
 
 
 def click(query: Mapping[str, str]) -> tuple[dict[str, str], str] | Refusal:
@@ -63,9 +78,8 @@ def click(query: Mapping[str, str]) -> tuple[dict[str, str], str] | Refusal:
     if "e" in query:
         return dict(query), quote(target, safe=_ASCII)
     shared = {key: value for key, value in query.items() if key in _OF_PROTOCOL or key in ("refr", "page", "ip", "ua")}
-    return _payload(_CLICK, {"uri": target}, shared), quote(target, safe=_ASCII)
+    return {**shared, "e": "ue", "ue_pr": _described(_CLICK, {"uri": target})}, quote(target, safe=_ASCII)
 
 
-def _payload(schema: str, data: object, shared: Mapping[str, str]) -> dict[str, str]:
-    event = {"schema": _SCHEMA, "data": {"schema": schema, "data": data}}
-    return {**shared, "e": "ue", "ue_pr": encoded(event).decode()}
+def _described(schema: str, data: object) -> str:
+    return encoded({"schema": _SCHEMA, "data": {"schema": schema, "data": data}}).decode()

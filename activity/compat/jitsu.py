@@ -53,7 +53,7 @@ def _event(index: int, event: object, limits: Limits) -> Tracked | Refusal:
     kind = _KINDS.get(name, EventType.CUSTOM)
     told = {**event, **values.obj(event.get("eventn_ctx"))}
     who = values.obj(told.get("user"))
-    user = values.text(first(who, "id", "internal_id", "email"), 256)
+    user = values.text(first(who, "id", "internal_id"), 256)
     props = {key: value for key, value in event.items() if key not in _ADDED}
     props |= members(event.get("eventn_data"), "eventn_data")
     if kind is EventType.IDENTIFY:

@@ -198,7 +198,7 @@ def _id(given: Given, client: str) -> str | None:
     return "|".join((chance, client, *others, *(text(given.get(name), 4) for name in ("h", "m", "s"))))
 
 
-def _time(cdt: object) -> int | str | None:
+def _time(cdt: object) -> int | float | str | None:
     """Return Unix milliseconds, and a text of a day and time as it is, which is in UTC."""
     if cdt is None or cdt == "":
         return None

@@ -37,7 +37,7 @@ _V1 = "/i/v1/analytics/events"
 _CONFIG = re.compile(r"/array/([A-Za-z0-9_-]{1,128})/config(\.js)?")
 _TAKEN: dict[str, dict[str, object]] = {"": {"status": 1}, "v1": {"results": {}}}  # by the form of the answer
 # A form with `data`, which may come behind `ver`, `compression`, …; or with the fields of an event.
-_FORM = re.compile(rb"(?:[\w.-]{1,32}=[\w.%+-]{0,512}&){0,8}(?:data|event|distinct_id)=")
+_FORM = re.compile(rb"(?:[\w.-]{1,32}+=[\w.%+-]{0,512}+&){0,8}(?:data|event|distinct_id)=")
 _IN_FORM = ("data", "batch", "event")  # the fields of a form that may hold all of it as JSON
 _LONGEST_AGO = 365 * 86_400_000  # ms
 _LONGEST_LZ = 256 * 1024  # bytes of it, which hold some 1.5 MB of JSON, and take 0.1 s
@@ -76,18 +76,18 @@ def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
 
 
 def _is_of_group(event: object) -> bool:
-    """Return whether an event tells of a group in the name of the group itself, as servers do: that is no visitor."""
+    """Return whether a `$groupidentify` is in the name of the group itself, as servers send it: that is no visitor."""
     fields = values.obj(event)
-    if fields.get("event") != "$groupidentify":
-        return False
     given = values.obj(fields.get("properties"))
     name = f"${values.text(given.get('$group_type'))}_{values.text(given.get('$group_key'))}"
     return values.text(fields.get("distinct_id")) == name
 
 
-def _is_recording(event: object) -> bool:
-    """Return whether an event is a piece of a recording of the screen, which older clients send beside the others."""
-    return isinstance(event, dict) and event.get("event") == "$snapshot"
+def _is_kept(event: object) -> bool:
+    """Return whether an event is neither a group's own, nor a piece of a recording of the screen, which older clients
+    send beside the others."""
+    name = event.get("event") if isinstance(event, dict) else None
+    return name != "$snapshot" and (name != "$groupidentify" or not _is_of_group(event))
 
 
 def _batch(
@@ -105,7 +105,7 @@ def _batch(
         what = "the body is neither an event nor a list of events"
         detail = f'{what}: send {{"api_key": …, "batch": [{{"event": …, "distinct_id": …}}]}}'
         return refused(Refusal(0, Reason.UNKNOWN_FIELD_TYPE, detail), form=form)
-    kept = [event for event in events if not _is_of_group(event) and not _is_recording(event)]
+    kept = [event for event in events if _is_kept(event)]
     if events and not kept:
         return Answer(200, encoded(_TAKEN[form]))
     events = kept
@@ -149,6 +149,8 @@ def _content(request: TrackerRequest, query: Mapping[str, str], limits: Limits) 
 
 def _of_form(form: Mapping[str, str]) -> bytes:
     """Return the JSON in one of a form's fields, or of all of them."""
+    if [*form] == ["data"]:  # as the browser's client sends it
+        return form["data"].encode("utf-8", "surrogatepass")
     held = next((form[name] for name in _IN_FORM if form.get(name, "").lstrip()[:1] in ("{", "[")), "")
     if not held and "data" not in form:
         return encoded(form)
@@ -164,7 +166,8 @@ def _event(
     if not isinstance(event, dict):
         detail = 'the event is no object: send {"event": …, "distinct_id": …, "properties": {…}}'
         return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, detail)
-    given = values.object_in(event.get("properties")) or {}
+    given = event.get("properties")
+    given = given if type(given) is dict else values.object_in(given) or {}
     options = values.obj(event.get("options"))
     name = values.text(event.get("event") or ("$set" if path == "/engage" else ""), 128)
     distinct = values.text(first(event, "distinct_id", "$distinct_id"), 256).strip()
@@ -301,6 +304,8 @@ def _by_parts(given: Mapping[str, Any]) -> str:
 
 
 def _time(value: object) -> int | None:
+    if value is None:
+        return None
     try:
         return time_of(values.moment(value))
     except ValueError:

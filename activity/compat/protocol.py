@@ -55,6 +55,7 @@ class TrackerBatch(Batch, frozen=True, kw_only=True):
     leads_to: str = ""  # where its sender wants to get, which the site has to allow
     # What a dead letter keeps instead of a body, or of a query, in base64, which would hide an address or a secret.
     plain: bytes = b""
+    plain_query: bytes = b""  # the same of a query that is one still, alone or beside a body
 
 
 class Answer(NamedTuple):

@@ -267,7 +267,7 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
             words = f"{kind[:64]!r} is no type of a message" if kind else "`type` is missing from the message"
             reason = Reason.UNKNOWN_FIELD_TYPE if kind else Reason.MISSING_FIELD
             return Refusal(index, reason, f"{words}: send one of {', '.join(KINDS)}")
-    user = values.who(message.userId, LONGEST_USER) if message.userId else ""
+    user = "" if message.userId is None or message.userId in values.NOBODY else message.userId
     client = message.anonymousId or message.userId or ""
     if kind == "alias":
         client = message.previousId or message.anonymousId or ""

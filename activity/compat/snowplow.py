@@ -9,8 +9,9 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import urlsafe_b64decode
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import quote, unquote_plus
 
 import msgspec
 from msgspec.structs import replace
@@ -33,6 +34,7 @@ from activity.compat.protocol import (
 )
 from activity.compat.tables.snowplow import FIELDS, ITEM, NOTES, ORDER, PINGS, STRUCTURED, Payload
 from activity.compat.values import (
+    cut,
     from_json,
     listed,
     number,
@@ -56,6 +58,7 @@ _EARLIEST, _LATEST = 631_152_000_000, 4_102_444_800_000  # 1990 and 2100: a cloc
 _FARTHEST = 365 * 86_400_000  # ms that a clock's time of an event and of its sending are apart
 _PLAIN_KEYS = {"cx": "co", "ue_px": "ue_pr"}
 _IN_BASE64 = re.compile(rb'"(cx|ue_px)"\s{0,8}:\s{0,8}"([^"]*)')
+_AS_IT_IS = '{}[]":,/'  # of JSON in a query
 _LEADS_TO = "leads to "  # of the answer, before an address
 _NOBODY = "00000000-0000-0000-0000-000000000000"  # how an app that tracks anonymously names its user
 
@@ -75,6 +78,10 @@ class _Made(msgspec.Struct):
     more: dict[str, Any] = {}  # further arguments of `tracked`
 
 
+# The entities beside an event, by the name in their schema, and the properties that they become.
+_Beside = tuple[dict[str, list[object]], Mapping[str, object]]
+_SMALL = 2_048  # characters of entities that are made to properties with every event
+_NOTHING_BESIDE: _Beside = {}, {}
 _KEYS = frozenset(Payload.__struct_fields__)
 _decode = msgspec.json.Decoder(_Envelope).decode
 _NUMBERS = frozenset(("pp_mix", "pp_max", "pp_miy", "pp_may", "tr_tx", "tr_sh", "ti_pr", "ti_qu"))
@@ -100,16 +107,23 @@ _VENDORS = ("com.snowplowanalytics.", "com.google.", "org.w3", "org.ietf")  # a 
 
 def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     """Read the events of a request. Never raises."""
+    batch = _read(request, limits)
+    query, body = request.query, request.body
+    if "cx" not in query and "ue_px" not in query and b"cx" not in body and b"ue_px" not in body:
+        return batch
+    if all(map(_is_understood, batch.items)):
+        return batch
+    plain = b"" if request.path == iglu.WEBHOOK else _plain(body)
+    return replace(batch, plain=plain, plain_query=_plain_query(query))
+
+
+def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch:
     if request.path == iglu.WEBHOOK:
         payloads = iglu.payloads(request, limits)
         return _batch(payloads, request, limits, "gif" if request.method == "GET" else "")
     if request.path == iglu.REDIRECT:
         return _read_click(request, limits)
-    batch = _read_query(request, limits) if request.method == "GET" else _read_body(request, limits)
-    given = request.query.encode("utf-8", "replace") if request.method == "GET" else request.body
-    if (b"cx" not in given and b"ue_px" not in given) or all(map(_is_understood, batch.items)):
-        return batch
-    return replace(batch, plain=_plain(request))
+    return _read_query(request, limits) if request.method == "GET" else _read_body(request, limits)
 
 
 def _read_body(request: TrackerRequest, limits: Limits) -> TrackerBatch:
@@ -129,14 +143,25 @@ def _read_body(request: TrackerRequest, limits: Limits) -> TrackerBatch:
     return _batch(payloads, request, limits)
 
 
-def _batch(payloads: list[Any] | Refusal, request: TrackerRequest, limits: Limits, form: str = "") -> TrackerBatch:
+def _batch(payloads: Sequence[Any] | Refusal, request: TrackerRequest, limits: Limits, form: str = "") -> TrackerBatch:
     credential = key_in(request.headers)
     if isinstance(payloads, Refusal):
         return refused(payloads, credential, form)
     if len(payloads) > limits.events:
         return refused(too_many(len(payloads), limits.events), credential, form)
     anonymous = b"sp-anonymous" in request.headers
-    items: list[Incoming | Refusal] = [_event(index, each, anonymous, limits) for index, each in enumerate(payloads)]
+    items: list[Incoming | Refusal] = []
+    spelt = "", ""
+    beside: _Beside | Refusal = _NOTHING_BESIDE
+    for index, each in enumerate(payloads):
+        payload = each if type(each) is Payload else _payload(index, each)
+        if isinstance(payload, Refusal):
+            items.append(payload)
+            continue
+        if (payload.cx, payload.co) != spelt:  # many events have the same beside them, which may be as large as all
+            spelt = payload.cx, payload.co
+            beside = _beside(payload, limits)
+        items.append(_event(index, payload, beside, anonymous, limits))
     return TrackerBatch(sent_at=None, items=items, credential=credential, form=form)
 
 
@@ -177,25 +202,33 @@ def _is_understood(item: Incoming | Refusal) -> bool:
     return at is None or (_EARLIEST <= at < _LATEST and (sent_at is None or abs(sent_at - at) < _FARTHEST))
 
 
-def _plain(request: TrackerRequest) -> bytes:
-    """Return what a dead letter keeps of a request that has JSON in base64: a body that has it as a text, else b""."""
-    if request.method != "GET":
-        found, count = _IN_BASE64.subn(_as_text, request.body)
-        return found if count else b""
-    given = dict(reversed(parse_qsl(request.query, keep_blank_values=True)))
-    if not _PLAIN_KEYS.keys() & given.keys():
-        return b""
-    return encoded({"data": [{_PLAIN_KEYS.get(key, key): _decoded(key, value) for key, value in given.items()}]})
+def _plain(body: bytes) -> bytes:
+    """Return what a dead letter keeps of a body that has JSON in base64: the same with it as a text, else b""."""
+    found, count = _IN_BASE64.subn(_as_text, body)
+    return found if count else b""
 
 
-def _decoded(key: str, value: str) -> str:
-    return from_base64(value.encode()).decode("utf-8", "replace") if key in _PLAIN_KEYS else value
+def _plain_query(query: str) -> bytes:
+    """Return what a dead letter keeps of a query that has JSON in base64: the same with it as a text, else b""."""
+    plain, others = [], []
+    for pair in query.replace("&amp;", "&").split("&"):
+        name, _, value = pair.partition("=")
+        key = _PLAIN_KEYS.get(unquote_plus(name))
+        if key and value:  # before the others: the first counts, and it does before what is no base64
+            plain.append(f"{key}={quote(_decoded(unquote_plus(value)), safe=_AS_IT_IS)}")
+        else:
+            others.append(pair)
+    return "&".join([*plain, *others]).encode("utf-8", "replace") if plain else b""
+
+
+def _decoded(value: str) -> str:
+    return from_base64(value.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
 def _as_text(found: re.Match[bytes]) -> bytes:
     """Return a key's JSON as a text with its name; not the quotation mark at its end, which may be missing."""
     key = found[1].decode()
-    return b'"%s":%s' % (_PLAIN_KEYS[key].encode(), encoded(_decoded(key, found[2].decode("utf-8", "replace")))[:-1])
+    return b'"%s":%s' % (_PLAIN_KEYS[key].encode(), encoded(_decoded(found[2].decode("utf-8", "replace")))[:-1])
 
 
 def answer(outcome: Outcome) -> Answer:
@@ -210,21 +243,22 @@ def answer(outcome: Outcome) -> Answer:
     return Answer(status, worst(outcome).encode(), b"text/plain; charset=utf-8")
 
 
-def _event(index: int, given: Any, anonymous: bool, limits: Limits) -> Tracked | Refusal:
-    if type(given) is not Payload:
-        if not isinstance(given, dict):
-            return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, "an event of `data` is no object: send its keys")
-        given = Payload(**{key: text(value, 2**20) for key, value in given.items() if key in _KEYS})
-    entities = _entities(index, given, limits)
-    if isinstance(entities, Refusal):
-        return entities
+def _payload(index: int, given: Any) -> Payload | Refusal:
+    if not isinstance(given, dict):
+        return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, "an event of `data` is no object: send its keys")
+    return Payload(**{key: text(value, 2**20) for key, value in given.items() if key in _KEYS})
+
+
+def _event(index: int, given: Payload, beside: _Beside | Refusal, anonymous: bool, limits: Limits) -> Tracked | Refusal:
+    if isinstance(beside, Refusal):
+        return replace(beside, index=index)
+    entities, shared = beside
     made = _made(index, given, entities, limits)
     if isinstance(made, Refusal):
         return made
     props = made.props
-    for name, each in entities.items():
-        if name not in _OWN_ENTITIES:
-            props[f"context.{name}"] = each if len(each) > 1 else each[0]
+    if shared:
+        props.update(shared)
     screen = "" if given.url else _one_of(entities, "screen").get("name") or (given.page if given.e == "pv" else "")
     sent_at = whole(given.stm) if given.stm and not given.ttm else None
     return tracked(
@@ -335,14 +369,14 @@ def _one_of(entities: dict[str, list[object]], name: str) -> dict[str, Any]:
     return obj(entities.get(name, [None])[0])
 
 
-def _entities(index: int, given: Payload, limits: Limits) -> dict[str, list[object]] | Refusal:
-    """Return the entities beside an event, by the name in their schema."""
-    found: dict[str, list[object]] = {}
+def _beside(given: Payload, limits: Limits) -> _Beside | Refusal:
+    """Return the entities beside an event, or the refusal of what are none."""
     if not given.cx and not given.co:
-        return found
-    contexts = _json(index, "cx", given.cx, given.co, limits)
+        return _NOTHING_BESIDE
+    contexts = _json(0, "cx", given.cx, given.co, limits)
     if isinstance(contexts, Refusal):
         return contexts
+    found: dict[str, list[object]] = {}
     entities = obj(contexts).get("data")
     for entity in entities if isinstance(entities, list) else []:
         vendor, name = _schema(obj(entity).get("schema"))
@@ -350,7 +384,11 @@ def _entities(index: int, given: Payload, limits: Limits) -> dict[str, list[obje
             name = f"{vendor}.{name}"
         if name:
             found.setdefault(name, []).append(obj(entity).get("data"))
-    return found
+    props: dict[str, object] = {}
+    for name, each in found.items():
+        if name not in _OWN_ENTITIES:
+            props[f"context.{name}"] = each if len(each) > 1 else each[0]
+    return found, cut(props, limits) if len(given.cx) + len(given.co) > _SMALL else props
 
 
 def _json(index: int, key: str, encoded: str, plain: str, limits: Limits) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 SECONDS = (631_152_000, 4_102_444_800)  # Unix, 1990 to 2100
+MILLIS = (SECONDS[0] * 1_000, SECONDS[1] * 1_000)
 _NUMBER = re.compile(r"\s*\d{9,20}(?:\.\d{0,9})?\s*", re.ASCII)
 # What programs send that know no time.
 _NEVER = re.compile(r"0001-01-01[T ]00:00|1970-01-01[T ]00:00:00(?:\.0+)?(?:Z|\+00|$)|0$")
@@ -21,11 +22,9 @@ _DATE = re.compile(
 def of_text(given: str) -> int | str | None:
     """Return Unix seconds, micro- and nanoseconds as milliseconds, and a date as HTTP, JavaScript, Java, Ruby and .NET
     write it as ISO 8601 or milliseconds; None where no time is known. Anything else stays as it is."""
-    if len(given) == 24 and given[10] == "T" and given[:2] == "20":  # as JavaScript writes it
+    if len(given) == 13 and given.isascii() and given.isdigit():  # milliseconds
         return given
     if _NUMBER.fullmatch(given):
-        if len(given) == 13 and given.isdigit():  # milliseconds
-            return given
         counted = int(given) if given.isdigit() else float(given)
         found = of_number(counted)
         return given if found == counted or found is None else int(found)
@@ -41,6 +40,8 @@ def of_text(given: str) -> int | str | None:
 
 def of_number(given: int | float) -> int | float | None:
     """Return Unix seconds, micro- and nanoseconds as milliseconds; None for zero. Any other number stays as it is."""
+    if MILLIS[0] <= given < MILLIS[1]:  # what most send
+        return given
     if not given:
         return None
     if SECONDS[0] <= given < SECONDS[1]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -36,7 +37,7 @@ _LONGEST_KEY = 128
 _LONGEST_PROP = 1024
 _LONGEST_AMOUNT = 64
 # What programs send where they have no id.
-_NOBODY = frozenset(("null", "undefined", "NaN", "[object Object]", "00000000-0000-0000-0000-000000000000"))
+NOBODY = frozenset(("null", "undefined", "NaN", "[object Object]", "00000000-0000-0000-0000-000000000000"))
 _WHOLE = re.compile(r"\s*-?\d{1,18}(\.0*)?\s*", re.ASCII)
 _DECIMAL = re.compile(r"\s*-?\d{0,15}(\.\d{0,15})?([eE][-+]?\d{1,2})?\s*", re.ASCII)
 # Names of a visitor's address among properties, as clients and servers of sites spell them: letters and digits only.
@@ -111,7 +112,7 @@ def tracked(
 def who(given: object, longest: int) -> str:
     """Return the id of a user; "" for what a program sends that has none."""
     found = text(given, longest)
-    return "" if found in _NOBODY else found
+    return "" if found in NOBODY else found
 
 
 def first_address(given: object) -> str:
@@ -119,6 +120,7 @@ def first_address(given: object) -> str:
     return text(given, 256).partition(",")[0].strip(' "')[:64]
 
 
+@lru_cache(maxsize=1024)
 def language_tag(tag: str) -> str:
     """Return a language tag as browsers write it: some trackers send "de-de", "de_DE.UTF-8", or a list of them."""
     if not _TAG.fullmatch(tag):
@@ -157,7 +159,7 @@ def identity(value: object) -> str | None:
         value = _clean(value)
     if len(value) > _LONGEST_ID:
         return blake2b(value.encode(), digest_size=16).hexdigest()
-    return None if not value or value in _NOBODY else value
+    return None if not value or value in NOBODY else value
 
 
 def properties(props: Mapping[str, object], limits: Limits) -> dict[str, PropValue]:
@@ -291,6 +293,8 @@ def named_search(name: str, props: Mapping[str, object]) -> Search | None:
 
 def screen_size(width: object, height: object) -> str:
     """Return the size of a screen, 1920x1080; "" without both. Apps tell it in parts of a point."""
+    if type(width) is int and type(height) is int and 0 < width < 100_000 and 0 < height < 100_000:
+        return f"{width}x{height}"
     sides = number(width), number(height)
     return f"{int(sides[0])}x{int(sides[1])}"[:32] if sides[0] and sides[1] else ""
 
@@ -317,18 +321,20 @@ def seconds(value: object) -> int | None:
     return None if found is None else round(found * 1_000)
 
 
-def since_1970(value: object) -> int | str | None:
-    """Return Unix milliseconds for Unix seconds, which some clients send as milliseconds; a text of a time as `moment`
-    does, and None for None."""
+def since_1970(value: object) -> int | float | str | None:
+    """Return Unix milliseconds for Unix seconds, which some clients send as milliseconds; a text of a time, and None
+    where none is known, as `moment` does."""
     at = seconds(value)
-    if at is None:
-        return None if value is None else str(moment(value))
+    if not at:
+        return moment(value) if at is None else None
     known = at if at < times.SECONDS[1] * 1_000 else number(moment(value))
     return text(value, 64) if known is None else int(known)
 
 
 def object_in(value: object) -> dict[str, Any] | None:
     """Return an object, or the one that a text holds as JSON; None of anything else."""
+    if type(value) is dict:
+        return value
     if isinstance(value, str) and value.lstrip()[:1] == "{":
         try:
             value = msgspec.json.decode(value.encode("utf-8", "replace"))
@@ -434,7 +440,12 @@ def moment(value: object) -> int | float | str | None:
     if value is None:
         return None
     if type(value) is str:
+        # ISO 8601 is what most send; behind it may stand a zone's name or UTC.
+        if value[10:11] == "T" and value[:2] == "20" and value[-1] not in "]C" and len(value) < 65 and _is_clean(value):
+            return value
         return times.of_text(text(value, 64))
+    if type(value) is int and times.MILLIS[0] <= value < times.MILLIS[1]:
+        return value
     counted = number(value)
     found = text(value, 64) if counted is None else times.of_number(counted)
     return text(value, 64) if isinstance(found, int | float) and not -_EXACT <= found <= _EXACT else found

@@ -154,6 +154,10 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "no time": (segment.PROTOCOL, track(timestamp="0001-01-01T00:00:00Z", sentAt="0001-01-01T00:00:00Z"),
                 {"ts": None, "sent_at": None}),
     "no time of PHP": (umami.PROTOCOL, umamis(timestamp=0), {"ts": None}),
+    "no time of .NET": (umami.PROTOCOL, umamis(timestamp="0001-01-01T00:00:00Z"), {"ts": None}),
+    "no time of Matomo's": (matomo.PROTOCOL, matomos("rec=1&url=/a&cdt=0001-01-01+00:00:00&cdo=5"),
+                            {"ts": None, "ago_ms": 5_000}),
+    "no seconds of Matomo's": (matomo.PROTOCOL, matomos("rec=1&url=/a&cdt=0&cdo=5"), {"ts": None, "ago_ms": 5_000}),
     "languages": (umami.PROTOCOL, umamis(language="de-DE,de;q=0.9"), {"language": "de-DE"}),
     "a locale of Linux": (segment.PROTOCOL, track(context={"locale": "en_US.UTF-8"}), {"language": "en-US"}),
     "a locale of Android": (segment.PROTOCOL, track(context={"locale": "zh_CN_#Hans"}), {"language": "zh-CN"}),
@@ -180,6 +184,8 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
                         {"url": "https://example.com/a?x=1"}),
     "a count in a form": (goatcounter.PROTOCOL, Sent("/count", b"p=/a&t=T&s=1920.5,1080,1"),
                           {"title": "T", "screen": "1920x1080"}),
+    "a usual screen": (goatcounter.PROTOCOL, Sent("/count", b"", {}, "p=/a&s=1920,1080,1.5", "GET"),
+                       {"screen": "1920x1080"}),
     "a list of hits": (goatcounter.PROTOCOL, Sent("/api/v0/count", [{"path": "/a"}]), {"url": "/a"}),
 }  # fmt: skip
 
@@ -225,6 +231,9 @@ def test_jitsus_first_version(path: str) -> None:
     assert reading.batch(segment.PROTOCOL, Sent(path, flat)).credential == "k"
     known = reading.event(segment.PROTOCOL, Sent(path, flat | {"event_type": "user_identify"}))
     assert (known.type, known.props) == (EventType.IDENTIFY, {"email": "ann@b.example", "plan": "pro"})
+    by_mail = flat | {"user": {"anonymous_id": "a", "email": "ann@b.example"}}
+    mailed = reading.event(segment.PROTOCOL, Sent(path, by_mail))
+    assert (mailed.user, mailed.client) == ("", "a")
     paid = reading.event(segment.PROTOCOL, Sent(path, {"event_type": "buy", "revenue": "9,90", "currency": "EUR"}))
     assert (paid.name, paid.revenue, paid.client) == ("buy", Revenue("9.9", "EUR"), "")
     for wrong in (b"", {}, [5], b"["):

@@ -5,26 +5,30 @@ from __future__ import annotations
 import base64
 import json
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, unquote_to_bytes, urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from activity.compat import iglu, snowplow
 from activity.compat.protocol import Field, Outcome, Tracked, TrackerBatch, TrackerRequest
 from activity.compat.snowplow import PROTOCOL
+from activity.compat.values import from_json
 from activity.event import EventType
-from activity.incoming import DEFAULT_LIMITS, Revenue
+from activity.incoming import DEFAULT_LIMITS, Limits, Revenue
 from activity.refusal import Reason, Refusal
 
 IGLU = "iglu:com.snowplowanalytics.snowplow"
+TP2 = "/com.snowplowanalytics.snowplow/tp2"
+HOOK, ORDER = "/com.snowplowanalytics.iglu/v1", "iglu:com.acme/order/jsonschema/1-0-0"
 EVERY = {"aid": "shop-app", "eid": "8f2c", "dtm": "1790000000000", "stm": "1790000001000", "duid": "d1", "p": "web"}
 PAGE = {**EVERY, "e": "pv", "url": "https://example.com/a", "page": "A", "refr": "https://search.example/"}
 
 
 def post(*events: Any, headers: dict[bytes, bytes] | None = None) -> TrackerBatch:
     body = json.dumps({"schema": f"{IGLU}/payload_data/jsonschema/1-0-4", "data": events}).encode()
-    return read("POST", "/com.snowplowanalytics.snowplow/tp2", b"", body, headers)
+    return read("POST", TP2, b"", body, headers)
 
 
 def read(method: str, path: str, query: bytes, body: bytes, headers: dict[bytes, bytes] | None = None) -> TrackerBatch:
@@ -205,12 +209,40 @@ def test_a_dead_letter_has_what_is_hidden_in_base64(wrong: dict[str, str]) -> No
     assert b"203.0.113.9" in posted.plain and b"203.0.113.8" in posted.plain
     assert json.loads(posted.plain)["data"][0] == {**PAGE, "co": cx}
     image = read("GET", "/i", urlencode(bad).encode(), b"")
-    assert b"203.0.113.8" in image.plain and (b"203.0.113.9" in image.plain or "cx" in wrong)
-    for batch in (posted, image):  # as a repair reads it
-        again = read("POST", "/i", b"", batch.plain).items
-        assert [_told(item) for item in again] == [_told(item) for item in batch.items]
+    assert b"203.0.113.8" in image.plain_query and (b"203.0.113.9" in image.plain_query or "cx" in wrong)
+    images, letters = read("GET", "/i", image.plain_query, b""), read("POST", TP2, b"", posted.plain)
+    for batch, again in ((posted, letters), (image, images)):  # as a repair reads it
+        assert [_told(item) for item in again.items] == [_told(item) for item in batch.items]
     cut = json.dumps({"data": [bad]}).encode()[:-9]
     assert b"203.0.113.8" in read("POST", "/tp2", b"", cut).plain
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query"),
+    [
+        ("GET", "/r/tp2", "u=nonsense"),
+        ("GET", "/r/tp2", "u=https://example.com/&dtm=nonsense"),
+        ("GET", HOOK, "a=1"),
+        ("GET", HOOK, f"schema={ORDER}&dtm=nonsense"),
+        ("POST", HOOK, f"schema={ORDER}&dtm=nonsense"),
+        ("POST", TP2, "a=1"),
+        ("GET", "/i", "e=zz&amp;a=1"),
+    ],
+)
+@pytest.mark.parametrize("between", ["&", "&amp;"])
+def test_no_way_in_hides_anything_in_base64(method: str, path: str, query: str, between: str) -> None:
+    cx, ue_px = entities(mine={"host": "203.0.113.9", "é": "\""}), described("thing", {"host": "203.0.113.8"})
+    hidden = base64url(cx), base64.b64encode(ue_px.encode()).decode()
+    sent = between.join([f"{query}&aid=k&co=x&ue_pr=x", f"cx={hidden[0]}", f"ue_px={quote(hidden[1])}"]).encode()
+    body = b'{"cx": "kept"}' if method == "POST" else b""
+    batch = read(method, path, sent, body)
+    assert b'"host": "203.0.113.9"' in unquote_to_bytes(batch.plain_query)
+    assert b"203.0.113.9" in batch.plain_query and b"203.0.113.8" in batch.plain_query
+    assert not any(each[:40].encode() in unquote_to_bytes(batch.plain_query) for each in hidden)
+    again = read(method, path, batch.plain_query, body)
+    if path != HOOK or method != "GET":  # where `ue_px` is a property of the event's own
+        assert [_told(item) for item in again.items] == [_told(item) for item in batch.items]
+    assert again.leads_to == batch.leads_to
 
 
 def _told(item: object) -> object:
@@ -233,9 +265,6 @@ def test_answers() -> None:
     assert PROTOCOL.answer(Outcome("", 0, 0, (Refusal(0, Reason.TOO_LARGE, ""),))).status == 400
     assert PROTOCOL.answer(Outcome("", 0, 0, (Refusal(0, Reason.UNKNOWN_SITE, ""),))).status == 403
     assert PROTOCOL.answer(Outcome("", 0, 0, (Refusal(0, Reason.OPTED_OUT, ""),))).status == 200
-
-
-HOOK, ORDER = "/com.snowplowanalytics.iglu/v1", "iglu:com.acme/order/jsonschema/1-0-0"
 
 
 @pytest.mark.parametrize(
@@ -262,6 +291,32 @@ def test_an_event_of_the_webhook_needs_a_schema() -> None:
     for body in (b"", b"{}", b"a=1", b"[5]", b"{"):
         (refused,) = read("POST" if body else "GET", HOOK, b"aid=app&a=1", body).items
         assert isinstance(refused, Refusal) and refused.reason in (Reason.MISSING_FIELD, Reason.MALFORMED)
+
+
+def test_what_events_of_the_webhook_share_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    content, decoded = entities(mine={"n": 1}, screen={"name": "S"}), []
+
+    def counted(found: bytes, limits: Limits) -> Any:
+        decoded.append(found)
+        return from_json(found, limits)
+
+    monkeypatch.setattr(snowplow, "from_json", counted)
+    for shared in ({"cx": base64url(content)}, {"co": content}):
+        decoded.clear()
+        batch = read("POST", HOOK, urlencode({"schema": ORDER, "eid": "e" * 5_000, **shared}).encode(), b"[1, 2, 3]")
+        assert decoded.count(content.encode()) == 1
+        assert [getattr(item, "props", None) for item in batch.items] == [
+            {"data": number, "schema": ORDER, "context.mine": '{"n":1}'} for number in (1, 2, 3)
+        ]
+        assert len({getattr(item, "id", None) for item in batch.items}) == 3
+    broken = read("POST", HOOK, f"schema={ORDER}&cx=eyJ".encode(), b"[1, 2, 3]").items
+    assert [each.index for each in broken if isinstance(each, Refusal)] == [0, 1, 2]
+
+
+def test_too_many_events_of_the_webhook_are_not_even_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(iglu, "encoded")
+    (refused,) = read("POST", HOOK, f"schema={ORDER}".encode(), json.dumps([1] * 1_001).encode()).items
+    assert isinstance(refused, Refusal) and refused.reason is Reason.TOO_MANY
 
 
 def test_a_link_counts_a_click_and_leads_on() -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity.compat import forms, values
 from activity.compat.protocol import Tracked
 from activity.event import EventType
-from activity.incoming import DEFAULT_LIMITS, Search
+from activity.incoming import DEFAULT_LIMITS, Search, time_of
 from activity.refusal import Reason, Refusal
 
 TEXTS = st.one_of(st.text(), st.text(st.characters(exclude_categories=[])), st.just("\0a\ud800"))
@@ -66,6 +68,31 @@ def test_values_keep_their_sense() -> None:
     assert values.screen_url("Cart / Überblick") == "/Cart%20/%20%C3%9Cberblick"
     long_ids = [values.identity("x" * 200 + end) for end in "ab"]
     assert long_ids[0] != long_ids[1]
+
+
+@given(st.integers(631_152_000_000, 4_102_444_799_999))
+def test_a_time_is_the_same_in_all_notations(at: int) -> None:
+    written = datetime.fromtimestamp(at / 1_000, UTC).isoformat(timespec="milliseconds")
+    for spelt in (at, float(at), str(at), f" {at}", at * 1_000, at * 1_000_000, written, f"{written[:-6]}Z",
+                  f"{written}[UTC]", f"{written[:-6]} UTC", f"{written[:-6]}Z\0"):  # fmt: skip
+        assert time_of(values.moment(spelt)) == at, spelt
+    assert values.since_1970(at // 1_000) == values.since_1970(str(at // 1_000)) == at // 1_000 * 1_000
+
+
+def test_what_is_no_time_is_refused_by_enrich_and_nothing_is_known_of_none() -> None:
+    for never in (None, 0, 0.0, "0", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z"):
+        assert values.moment(never) is None and values.since_1970(never) is None, never
+    for wrong in ("", "yesterday", "20", "2026-11-28T", "2026-11-28T20:05:02.123Z" + " " * 50, "²" * 13, [], True):
+        assert values.moment(wrong) == values.text(wrong, 64)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"),
+    [(1920, 1080, "1920x1080"), ("1920", 1080.0, "1920x1080"), (411.4, 914.9, "411x914"), (0, 5, ""), (5, None, ""),
+     (True, 5, ""), (100_000, 1, "100000x1"), (10**40, 1, f"1{'0' * 31}"), ("wide", 5, "")],
+)  # fmt: skip
+def test_the_size_of_a_screen(width: object, height: object, size: str) -> None:
+    assert values.screen_size(width, height) == size
 
 
 def test_worth() -> None:

@@ -21,6 +21,7 @@ from ingest.service import Service
 from ingest.sites import Site, Sites
 from ingest.spool import FolderSpool, SpoolFull
 from stores import connect_live
+from stores.base import StoreUnreachable
 from tests.ingest.conftest import AGENT, Log, Running, pageview
 from tests.patience import patient
 
@@ -216,6 +217,40 @@ def test_when_nothing_takes_an_event_the_sender_is_told_to_come_again(broker: Br
         b'outcome="unavailable",reason=""} 1'
         in service.handle_and_wait(Request("GET", "/metrics", b"", [], b"", "::1")).body
     )
+    service.close()
+
+
+@pytest.mark.parametrize("visitor", ["", "&duid=d"])
+@pytest.mark.parametrize("spoilt", ["the key", "broker and spool"])
+def test_a_link_leads_on_whatever_takes_its_click(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visitor: str, spoilt: str
+) -> None:
+    live = connect_live(f"file://{tmp_path}/live")
+    if spoilt == "the key":
+        create_topics(broker)
+
+        def away(site: str) -> bytes:
+            raise StoreUnreachable(f"the key of {site} is away")
+
+        monkeypatch.setattr(live, "import_key", away)
+    else:
+        (tmp_path / "spool").write_text("")
+    service = Service(
+        broker=broker,
+        live=live,
+        sites=Sites(sites={"example.com": Site(domain="example.com", redirects=("https://shop.example",))}),
+        spool=FolderSpool(tmp_path / "spool"),
+    )
+
+    def follow(target: str) -> tuple[int, bytes | None]:
+        query = f"u={target}&aid=example.com{visitor}"
+        answer = service.handle_and_wait(Request("GET", "/r/tp2", query.encode(), [], b"", "::1"))
+        return answer.status, dict(answer.headers).get(b"location")
+
+    assert follow("https://shop.example/a") == (302, b"https://shop.example/a")
+    assert follow("https://elsewhere.example/a") == (403, None)
+    counts = service.handle_and_wait(Request("GET", "/metrics", b"", [], b"", "::1")).body
+    assert (b'events_total{outcome="unavailable",reason=""} 1.0' in counts) == (bool(visitor) or spoilt != "the key")
     service.close()
 
 

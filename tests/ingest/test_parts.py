@@ -113,6 +113,13 @@ def test_a_site_says_for_how_long_it_keeps_what_happened() -> None:
     assert [each.rules().retention_days for each in site.values()] == [30, None]
 
 
+def test_origins_are_those_that_browsers_write() -> None:
+    spelt = '["https://Shop.Example:443", "http://A.example:80", "https://a.example:80", "http://[::443]"]'
+    (site,) = parse(f'[[site]]\ndomain = "a.example"\norigins = {spelt}\nredirects = {spelt}', "x").values()
+    assert site.origins == site.redirects
+    assert site.origins == ("https://shop.example", "http://a.example", "https://a.example:80", "http://[::443]")
+
+
 def test_every_problem_of_a_sites_file_is_told_at_once() -> None:
     with pytest.raises(SitesError) as caught:
         parse('[[site]]\ndomain = "A"\n[[site]]\ndomain = "b.example"\norigins = ["no"]', "x")

@@ -23,7 +23,7 @@ SITES = f"""
 domain = "example.com"
 ids = ["{WEBSITE}", "pub"]
 write_keys = ["a-secret-write-key"]
-redirects = ["https://www.example.com", "http://partner.example:8080"]
+redirects = ["https://www.example.com", "http://partner.example:8080", "https://Shop.Example.com:443"]
 """
 JSON = {"Content-Type": "application/json"}
 
@@ -164,6 +164,11 @@ def test_a_query_may_have_its_letters_in_latin_1(server: Running, log: Log) -> N
     [
         ("https://www.example.com/a?b=1#c", "pub", 302),
         ("http://PARTNER.example:8080/", "pub", 302),
+        ("https://shop.example.com/", "pub", 302),
+        ("https://SHOP.example.com:443/a", "pub", 302),
+        ("https://www.example.com:443/", "pub", 302),
+        ("http://www.example.com:443/", "pub", 403),
+        ("https://www.example.com:80/", "pub", 403),
         ("http://www.example.com/", "pub", 403),
         ("https://www.example.com.evil.example/", "pub", 403),
         ("https://www.example.com/", "another", 403),

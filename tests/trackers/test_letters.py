@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,6 +168,27 @@ def test_no_secret_is_in_a_letter(door: Door, path: str, body: bytes, query: str
     assert taken.letter is not None
     assert SECRET.encode() not in taken.letter.received
     assert SECRET not in taken.letter.sender + taken.letter.detail
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query"),
+    [
+        ("GET", "/i", "e=zz"),
+        ("GET", "/r/tp2", "u=nonsense"),
+        ("GET", "/com.snowplowanalytics.iglu/v1", "a=1"),
+        ("POST", "/com.snowplowanalytics.iglu/v1", "schema=iglu:a.b/c/jsonschema/1-0-0&dtm=nonsense"),
+    ],
+)
+@pytest.mark.parametrize("key", ["cx", "ue_px"])
+def test_no_address_is_hidden_in_a_letter(door: Door, method: str, path: str, query: str, key: str) -> None:
+    content = json.dumps({"data": [{"schema": "iglu:a.b/c/jsonschema/1-0-0", "data": {"host": ADDRESS}}]})
+    hidden = base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
+    body = {"a": 1} if method == "POST" else None
+    letter = door.send(path, body, f"{query}&aid={IDS['snowplow']}&{key}={hidden}", method).letter
+    assert letter is not None
+    kept = letter.received.decode() + letter.sender
+    assert "host" in kept and "0.0.0.0" in kept
+    assert hidden not in kept and ADDRESS not in kept
 
 
 def test_a_key_does_not_stand_for_a_site_that_is_named_and_unknown(door: Door) -> None:

@@ -164,6 +164,7 @@ What differs:
 - A link with a click in it (`/r/tp2?u=https://…`) leads on only to the places that the sites file has among `redirects`
   of the site: `redirects = ["https://www.example.com"]`. Any other is refused in words, since else everybody could make
   links of yours that lead anywhere. The click is a custom event `uri_redirect`, or what else the link says.
+  While nothing can be stored a link leads on all the same, and its click is not counted.
 - The Iglu webhook (`/com.snowplowanalytics.iglu/v1?schema=iglu:…`) takes events by GET, as JSON (one, or a list) and as
   a form; `aid` names the site. Webhooks of other services are not served.
 - Schemas are not looked up, so nothing is refused for them.
