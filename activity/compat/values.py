@@ -32,8 +32,7 @@ SEARCH_NAMES = frozenset(("search", "site_search", "site search", "searched"))  
 _TERM_NAMES = ("term", "query", "q", "search_term", "search", "keyword", "keywords")
 _RESULT_NAMES = ("results", "result_count", "results_count", "count", "total")
 _CAMPAIGNS = re.compile(r"[?&#](?:utm|mtm|pk)_")  # what the parameters of one begin with
-_LONGEST_ID = 128
-_LONGEST_KEY = 128
+_LONGEST_ID = _LONGEST_KEY = 128
 _LONGEST_PROP = 1024
 _LONGEST_AMOUNT = 64
 # What programs send where they have no id.

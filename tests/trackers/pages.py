@@ -33,7 +33,9 @@ A page is named by its whole address, or by a path of the site. Of an address wi
 
 A body may be packed with gzip, zlib, deflate or zstd (not zstd as a function), and is read in the charset that its
 type names. Times may be ISO 8601, HTTP's dates, or Unix time in seconds, milli-, micro- or nanoseconds; amounts may
-have a currency's sign, and thousands and cents parted as in any language.
+have a currency beside them, and thousands and cents parted as languages do it (`1.234,50 €`, `1,23,456.78`). One point
+before three digits parts thousands where a currency stands behind (`1.500 €`). An amount that may be two (`€1.500`) is
+no revenue.
 
 An event's own id (`messageId`, `eid`, `uuid`, …) becomes its id here, so what a client sends again counts once. Two
 events that have one id by accident count both: an event is the same only if the visitor and all that it says are, but
