@@ -40,8 +40,9 @@ NAMES: dict[str, tuple[str, ...]] = {
         "edgestarttimestamp", "timestart", "timemsec", "dateaccess", "timestamp", "time", "ts", "datetime", "eventtime",
         "eventtimestamp", "eventtimestampms", "requestreceivedat", "reqtimesec", "timeepoch", "startedat",
         "timegenerated", "when", "edgeendtimestamp", "requestdatetime", "timemicros", "unixtime", "timeunixnano",
-        "timestampseconds", "t", "timestampms", "asctime", "dt", "realtimetimestamp", "createdat",
-        "insertedat", "loggedat", "requestedat", "requesttimestamp", "accesstime", "logtime",
+        "timestampseconds", "t", "timestampms", "asctime", "dt", "realtimetimestamp",
+        "requestedat", "requesttimestamp", "accesstime", "logtime",
+        "loggedat", "createdat", "insertedat",  # when it was stored: only where no field has the request's own
     ),
     "client": (
         "remoteaddr", "requestclientip", "remoteip", "clientip", "clienthost", "clientaddr", "cip", "csip",

@@ -153,6 +153,12 @@ OBJECTS: dict[str, tuple[dict[str, Any], Request]] = {
     "a query that is taken apart": ({**SIMPLE, "query": {"q": "x"}}, COMMON),
     "a query of several values": ({**SIMPLE, "query": {"q": "x y", "a": [1, 2], "n": {}}},
         COMMON._replace(target="/a?q=x+y&a=1&a=2")),
+    "a query with JSON's words": ({**SIMPLE, "query": {"a": None, "b": True, "c": [False, None, "x"], "d": [{}]}},
+        COMMON._replace(target="/a?b=true&c=false&c=x")),
+    "when the line was stored, beside when it was requested": (
+        {"createdAt": "2025-06-02T03:00:00Z", "insertedAt": "2025-06-02T03:00:00Z", "loggedAt": "2025-06-02T03:00:00Z",
+         "accessTime": "2025-06-01T12:00:00Z", "ip": "192.0.2.7", "method": "GET", "path": "/a?q=x", "status": 200},
+        COMMON),
     "a path beside the whole address": (
         {"timestamp": "2025-06-01T12:00:00Z", "httpRequest": {
             "remoteIP": "192.0.2.7:51000", "requestMethod": "GET", "requestPath": "/a",
