@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from activity import codec
 from ingest.logs import formats
 from ingest.logs.formats import NotUnderstood, Request
-from tests.ingest.logs.plainly import SITE, together
+from tests.ingest.logs.plainly import SITE, own_values, together
 from tests.ingest.logs.test_known_formats import AGENT, FROM, HEAD, KNOWN, NO_HOST, NOON, WHOLE
 
 REQUEST = '"GET /a?q=x HTTP/1.1" 200 12'
@@ -17,6 +18,7 @@ TAIL = f'"{FROM}" "{AGENT}"'
 LINE = f"{HEAD} {REQUEST} {TAIL}"
 COMMON = NO_HOST._replace(referrer="", agent=None)
 AT_HOST = WHOLE._replace(referrer="", agent=None)
+MAYBE_AT_HOST = COMMON._replace(named="www.example.com")
 NO_REFERRER = WHOLE._replace(referrer="")
 LATER = 123  # milliseconds
 
@@ -37,12 +39,15 @@ TEXTS: dict[str, tuple[str, Request]] = {
     "Kong": (f'{LINE} kong_request_id: "5f2d1c0b9a8e7d6c5b4a392817060504"', NO_HOST),
     "fields with names": (
         f"10.0.0.9 - - [01/Jun/2025:12:00:00 +0000] {REQUEST} {TAIL} vhost=prod.cloud.example host=www.example.com p=9 "
-        'forwarded_for="192.0.2.7, 10.0.0.1" request_id="v-0"', WHOLE),
+        'forwarded_for="192.0.2.7, 10.0.0.1" request_id="v-0"',
+        NO_HOST._replace(named="www.example.com prod.cloud.example")),
     "fields with names, some with two blanks between": (
         f'127.0.0.1 - - [01/Jun/2025:12:00:00 +0000] {REQUEST} {TAIL} http_host=www.example.com affinity="-"  '
         'upstream_addr="171.0.0.1:80" request_time=1.263 forwarded_for="192.0.2.7, 172.16.0.1" ssl="TLSv1.2"', WHOLE),
     "a chain with a name, and no agent": (
-        f"10.0.0.9 - - [01/Jun/2025:12:00:00 +0000] {REQUEST} xff=192.0.2.7 host=www.example.com", AT_HOST),
+        f"10.0.0.9 - - [01/Jun/2025:12:00:00 +0000] {REQUEST} xff=192.0.2.7 host=www.example.com", MAYBE_AT_HOST),
+    "a machine with a name": (
+        f"{LINE} rt=0.1 host=web01.hoster.example", NO_HOST._replace(named="web01.hoster.example")),
     "every field in quotes": (
         f'"192.0.2.7" "-" "-" "[01/Jun/2025:12:00:00 +0000]" "GET /a?q=x HTTP/1.1" "200" "15" {TAIL} "bytes=0-9" "0.1"',
         NO_HOST),
@@ -166,7 +171,7 @@ OBJECTS: dict[str, tuple[dict[str, Any], Request]] = {
     "a path beside another path": ({**SIMPLE, "url": "/b?q=x"}, COMMON._replace(target="/a")),
     "OpenTelemetry's names of old": (
         {"timestamp": "2025-06-01T12:00:00Z", "http.method": "GET", "http.status_code": 200, "http.target": "/a?q=x",
-         "net.host.name": "www.example.com", "net.peer.ip": "192.0.2.7"}, AT_HOST),
+         "net.host.name": "www.example.com", "net.peer.ip": "192.0.2.7"}, MAYBE_AT_HOST),
     "NLog's names": (
         {"time": "2025-06-01 12:00:00.0000", "aspnet-request-ip": "192.0.2.7", "aspnet-request-method": "GET",
          "aspnet-request-url": "https://www.example.com/a?q=x", "aspnet-response-statuscode": 200}, AT_HOST),
@@ -176,13 +181,15 @@ OBJECTS: dict[str, tuple[dict[str, Any], Request]] = {
     "short names": (
         {"ts": NOON / 1000, "ip": "192.0.2.7", "method": "GET", "host": "www.example.com", "uri": "/a?q=x", "code": 200,
          "ua": AGENT, "ref": FROM}, WHOLE),
+    "the branch of a request": ({**SIMPLE, "ref": "refs/heads/main"}, COMMON._replace(target="/a")),
+    "a branch behind no referrer": ({**SIMPLE, "referer": "-", "ref": "main"}, COMMON._replace(target="/a")),
     "CloudFront's milliseconds": (
         {"timestamp(ms)": str(NOON), "c-ip": "192.0.2.7", "cs-method": "GET", "x-host-header": "www.example.com",
          "cs-uri-stem": "/a", "cs-uri-query": "q=x", "sc-status": "200", "cs(User-Agent)": AGENT.replace(" ", "%20")},
         NO_REFERRER),
     "Amazon's gateway": (
         {"ip": "192.0.2.7", "requestTime": "01/Jun/2025:12:00:00 +0000", "httpMethod": "GET", "path": "/a?q=x",
-         "status": "200", "domainName": "www.example.com"}, AT_HOST),
+         "status": "200", "domainName": "www.example.com"}, MAYBE_AT_HOST),
     "Amazon's balancer out of a table": (
         {"time": "2025-06-01T12:00:00Z", "client_ip": "192.0.2.7", "elb_status_code": "200",
          "target_status_code": "500", "request_verb": "GET",
@@ -206,6 +213,24 @@ def test_an_object_is_read(name: str) -> None:
     assert formats.detect([line]) == "json", formats.nearest([line])
     assert formats.json(line.decode()) == expected
     together([line] * 3, "json", SITE, 2)
+
+
+@pytest.mark.parametrize(
+    ("named", "host"),
+    [
+        ("web01.hoster.example", "example.com"), ("www.example.com", "www.example.com"),
+        ("web01.hoster.example vhost=Blog.Example.com:443", "blog.example.com"),
+        ("web01.hoster.example server_name=shop.example.org", "shop.example.org"),
+        ("web01.hoster.example http_host=elsewhere.example", "elsewhere.example"),
+    ],
+)  # fmt: skip
+def test_a_host_that_may_be_a_machine_counts_where_it_is_the_sites(named: str, host: str) -> None:
+    lines = [(f"{LINE} rt=0.1 host={named}".encode(), "combined")]
+    if " " not in named:
+        lines += [(json.dumps({**SIMPLE, name: named}).encode(), "json") for name in ("domainName", "net.host.name")]
+    for line, shape in lines:
+        (batch,) = together([line, line], shape, SITE, 2)
+        assert [codec.decode(value).host for value in own_values(batch)] == [host, host]
 
 
 @pytest.mark.parametrize(
