@@ -21,7 +21,7 @@ class Request(NamedTuple):
 
     `agent` is None where the log does not record agents, and "" where the client sent none. In `target` and
     `referrer`, a byte that is no UTF-8 is a surrogate, as `surrogateescape` makes it. `named` are hosts, with
-    blanks between, that may be the page's or those of machines: where `host` is "", the first of the site's own counts."""
+    blanks between, that may be the page's or those of machines: where `host` is "", the first that is the site's."""
 
     ip: str  # canonical, see `activity.geo`
     at: int  # milliseconds UTC
