@@ -76,10 +76,15 @@ def _read(line: str, choose: _Choose) -> Request | NotUnderstood:
     found = _request(line, choose)
     if isinstance(found, Request):
         return found
-    texts = [line]
+    torn = [line] if found is _TORN else []
     if line[:1] == line[-1:] == '"':  # OpenLiteSpeed quotes the whole line, and tables double the quotes in it, too
-        texts = [line[1:-1], line[1:-1].replace('""', '"')]
-    ways = (_request(text, choose, loosely) for loosely in (False, True) for text in texts)
+        torn = []
+        for text in (line[1:-1], line[1:-1].replace('""', '"')):
+            whole = _request(text, choose)
+            if isinstance(whole, Request):
+                return whole
+            torn += [text] if whole is _TORN else []
+    ways = (_request(text, choose, loosely=True) for text in torn)
     return next((whole for whole in ways if isinstance(whole, Request)), found)
 
 
@@ -153,7 +158,7 @@ def client_behind(client: Client, rest: list[tuple[str | None, str | None]]) -> 
     if "=" not in bare:
         return _passed_on(client, quoted)
     named = {name: inside or its for name, inside, its in _NAMED.findall(bare)}
-    hosts = (site_in(named.get(name, "")) for name in _HOSTS)
+    hosts = (site_in(named[name]) for name in _HOSTS if name in named)
     chains = [named[name] for name in _NAMED_CHAINS if name in named]
     if not client.host:
         client = client._replace(host=site_in(named.get("http_host", "")), named=" ".join(filter(None, hosts)))
