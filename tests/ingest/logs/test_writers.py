@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -265,6 +266,24 @@ def test_a_blank_that_iis_wrote_as_plus_is_no_part_of_an_address(chain: str, cli
     shape = "w3c date time cs-method cs-uri-stem c-ip sc-status X-Forwarded-For"
     found = formats.parser(shape)(f"2025-06-01 12:00:00 GET /a 10.0.0.9 200 {chain}")
     assert isinstance(found, Request) and found.ip == client
+
+
+@pytest.mark.parametrize(
+    ("line", "times"),
+    [
+        (f'{HEAD} "/a" 200 12 {TAIL}', 1),
+        (f'{HEAD} "GET /a', 2),
+        ("2025/06/01 12:00:00 [error] 7#0: *1 open() failed", 1),
+    ],
+)
+def test_a_line_that_is_not_understood_is_read_again_only_where_that_may_help(
+    monkeypatch: pytest.MonkeyPatch, line: str, times: int
+) -> None:
+    module = import_module("ingest.logs.formats.combined")
+    read, request = [], module._request
+    monkeypatch.setattr(module, "_request", lambda *given, **more: read.append(given) or request(*given, **more))
+    assert isinstance(formats.combined(line), NotUnderstood)
+    assert len(read) == times
 
 
 @pytest.mark.parametrize(
