@@ -25,6 +25,7 @@ _MOST_ENTRIES = 100_000  # with its folders and links
 _MOST_READ = 20 << 30  # bytes of a tar archive, for all of its files together
 _MOST_KEPT = 32 << 20  # bytes of a tar archive that are kept unpacked
 _MOST_OF_HEADERS = 1 << 20  # bytes before a file, with what pax and GNU put there
+_NO_HEADER = re.compile(rb"[0-9]{1000}")  # `tarfile` takes the square of their number of steps
 _LONGEST_NAME = 4_096  # characters: no system has longer ones
 _SHOWN = 3  # names of what is left out
 _PIECE = 1 << 18  # bytes
@@ -181,10 +182,10 @@ class _Watched:
                 self.kept = None
         if self.header_left is not None:
             self.header_left -= len(piece)
-            if self.header_left < 0:
+            if self.header_left < 0 or _NO_HEADER.search(piece):
                 raise ImportFailed(
-                    f"{self._path}: more than {_MOST_OF_HEADERS >> 20} MiB stand before a file in it, as no program "
-                    "packs them: unpack it, and import its files"
+                    f"{self._path}: more than {_MOST_OF_HEADERS >> 20} MiB, or a thousand digits, stand before a file, "
+                    "as no program packs them: unpack it, and import its files"
                 )
         return piece
 
@@ -203,7 +204,7 @@ def _list_tar(path: str, source: _Watched) -> _Listed:
             elif not (info.isfile() or info.isdir() or info.islnk()):  # a hard link is a file that is in it already
                 listed.links.append(info.name)
             _refuse_many(path, len(found), entries)
-    except faults():  # what came before counts, and opening the archive itself tells what is wrong
+    except (*faults(), ValueError):  # what came before counts, and opening the archive itself tells what is wrong
         listed.is_broken = True
     names = _each_by_name([name for name, _ in found])
     listed.files = {name: file for name, (_, file) in zip(names, found, strict=True)}

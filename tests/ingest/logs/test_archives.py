@@ -55,13 +55,14 @@ def written(path: Path, blocks: bytes) -> str:
         entry("x", b"3000000 comment=" + b"a" * (3 << 20), tarfile.XHDTYPE),
         entry("x", b"3000000 comment=" + b"a" * (3 << 20), tarfile.XGLTYPE),
         entry("x", b"a" * 100_000, tarfile.GNUTYPE_LONGNAME) * 30,
+        entry("x", b"1" * 500_000, tarfile.XHDTYPE),
         sparse(6_000),
     ],
-    ids=["long name", "long link", "pax", "pax of all", "many names", "holes"],
+    ids=["long name", "long link", "pax", "pax of all", "many names", "digits", "holes"],
 )
 def test_headers_of_any_length_are_refused(tmp_path: Path, blocks: bytes, behind: bool) -> None:
     path = written(tmp_path / "logs.tar", (entry("first.log") if behind else b"") + blocks + entry("a.log"))
-    with pytest.raises(ImportFailed, match=r"logs\.tar: more than 1 MiB stand before a file in it"):
+    with pytest.raises(ImportFailed, match=r"logs\.tar: more than 1 MiB, or a thousand digits, stand before a file"):
         named([path])
 
 
@@ -87,6 +88,12 @@ def test_a_sparse_file_is_refused_and_those_beside_it_are_read(tmp_path: Path, b
         list(holes)
     with opened(f"{path}/b.log") as file:
         assert (list(file), file.fault) == ([LINE], None)
+
+
+@pytest.mark.parametrize("header", [b"12 hdrcharset=\xff\n", b"22 GNU.sparse.map=a,b\n"])
+def test_an_archive_with_a_header_that_is_damaged_has_what_came_before(tmp_path: Path, header: bytes) -> None:
+    path = written(tmp_path / "logs.tar", entry("a.log") + entry("x", header, tarfile.XHDTYPE) + entry("b.log"))
+    assert named([path]) == [f"{path}/a.log", path]
 
 
 def test_a_file_that_claims_more_than_can_be_is_refused_at_once(tmp_path: Path) -> None:
