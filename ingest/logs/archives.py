@@ -194,6 +194,7 @@ def _list_tar(path: str, source: _Watched) -> _Listed:
     listed = _Listed()
     found: list[tuple[str, _File]] = []
     entries = 0
+    damage: tuple[type[Exception], ...] = (*faults(), ValueError)  # of a header's numbers and texts
     try:
         for info in _infos(path, source):
             entries += 1
@@ -204,7 +205,7 @@ def _list_tar(path: str, source: _Watched) -> _Listed:
             elif not (info.isfile() or info.isdir() or info.islnk()):  # a hard link is a file that is in it already
                 listed.links.append(info.name)
             _refuse_many(path, len(found), entries)
-    except (*faults(), ValueError):  # what came before counts, and opening the archive itself tells what is wrong
+    except damage:  # what came before counts, and opening the archive itself tells what is wrong
         listed.is_broken = True
     names = _each_by_name([name for name, _ in found])
     listed.files = {name: file for name, (_, file) in zip(names, found, strict=True)}
