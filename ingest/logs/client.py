@@ -70,6 +70,7 @@ class Client(NamedTuple):
 
     ip: str  # canonical, see `activity.geo`
     host: str  # lower case, without port; "" where the line names none
+    named: str = ""  # hosts, with blanks between, that may be the page's or those of machines
 
 
 def client_of(text: str) -> Client | None:

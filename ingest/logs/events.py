@@ -32,7 +32,7 @@ from activity.user_agent import LONGEST as LONGEST_AGENT
 from activity.user_agent import Agent
 from activity.user_agent import parse as parse_agent
 from ingest.logs.batch import Accepted, InColumns
-from ingest.logs.formats import as_text
+from ingest.logs.formats import Request, as_text
 from ingest.logs.template import Template
 
 PROTOCOL = "import"
@@ -102,6 +102,11 @@ class EventWriter:
         # Kept for one import, by address: the event never sees it.
         self._place = lru_cache(16_384)(lambda ip: lookup(places, ip, self._source))
         self._takes_day = lru_cache(4_096)(self._takes_whole_day)
+
+    def page_of(self, request: Request) -> Page | Refusal:
+        """Enrich the page view that a request is, as `page` does."""
+        host = request.host or next(filter(self._site.owns, request.named.split()), "")
+        return self.page(host, request.target, request.referrer)
 
     def page(self, host: str, target: str, referrer: str) -> Page | Refusal:
         """Enrich a page view of this page; return what its events share, or why nothing is taken of it."""

@@ -40,12 +40,14 @@ class LogFile:
     ends with the last whole line before the fault, and `fault` says why. `remarks` are about a file that is whole.
     Zeros before a line are no part of it: a log that was cut while its server wrote has as many as it had bytes."""
 
-    def __init__(self, name: str, raw: IO[bytes] | io.RawIOBase, size: int | None) -> None:
+    def __init__(
+        self, name: str, raw: IO[bytes] | io.RawIOBase, size: int | None, remarks: Sequence[str] = ()
+    ) -> None:
         """`size` is in bytes; None where nobody knows it, as of stdin."""
         self.name = name
         self.size = size
         self.fault: Exception | None = None
-        self.remarks: list[str] = []
+        self.remarks = [*remarks]
         self._raw = raw
         self._before = 0
         self._lines: io.BufferedIOBase | None = None
@@ -123,7 +125,7 @@ def named(names: Sequence[str]) -> list[str]:
 
     Rotated files of one log (`access.log.2.gz`, `access.log.1`, `access.log`) come oldest first, where the first of
     them stands. A zip or tar archive is all the files in it. Raises ImportFailed where a pattern meets no file, or
-    an archive would be unpacked for ever."""
+    an archive has none or would be unpacked for ever."""
     found: list[str] = []
     for name in names:
         if name != "-" and glob.has_magic(name) and not Path(name).exists():

@@ -160,7 +160,7 @@ class LogLines:
         if refusal is not None:
             batch.refuse(refusal)
             return None
-        page = self._writer.page(request.host, request.target, request.referrer)
+        page = self._writer.page_of(request)
         found = page if isinstance(page, Refusal) else self._writer.refusal_of(request.at) or page
         if isinstance(found, Refusal):
             batch.refuse(str(found.reason))
@@ -173,7 +173,7 @@ class LogLines:
         request = read(*case)
         if not isinstance(request, formats.Request):
             return None
-        found = formats.refusal(request) or self._writer.page(request.host, request.target, request.referrer)
+        found = formats.refusal(request) or self._writer.page_of(request)
         return None if isinstance(found, Refusal) else found
 
     def _sender_ids(self, lines: list[bytes]) -> list[str]:

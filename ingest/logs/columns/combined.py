@@ -51,12 +51,13 @@ class Combined:
             client=pl.when(pl.col("plain").is_null()).then(pl.col("client"))
         )
         by = ["client", "behind", "between", "next"]
-        frame = looked_up(frame, by, _client, {"_ip": pl.String(), "host": pl.String()})
+        frame = looked_up(frame, by, _client, dict.fromkeys(["_ip", "host", "named"], pl.String()))
         frame = frame.with_columns(_ip=pl.coalesce("plain", "_ip"), host=pl.coalesce("host", pl.lit("")))
+        named = ["named"] if frame["named"].fill_null("").ne("").any() else []
         frame = looked_up(frame, ["date", "zone"], _day, {"day": pl.Int64()})
         frame = frame.with_columns(_at=pl.col("day") + pl.col("time"))
         frame = looked_up(frame, ["request", "status"], self._refusal, {"_refusal": pl.String()})
-        yield Found(frame, ["host", "request", "status", "referrer"], _request, ["agent"], _agent)
+        yield Found(frame, ["host", "request", "status", "referrer", *named], _request, ["agent"], _agent)
 
     def _refusal(self, request: str, status: str) -> tuple[str | None]:
         return (self._kept_refusal if len(request) <= _SHORT else _refusal)(request, status)
@@ -111,13 +112,13 @@ def usual(lines: Sequence[bytes], common: bool) -> pl.DataFrame:
 
 def _client(
     text: str | None, behind: str | None, between: str | None, following: str | None
-) -> Client | tuple[None, None]:
+) -> Client | tuple[None, None, None]:
     found = None if text is None else client_of(text)
     if found is not None and not found.host and (between or following):
         found = found._replace(host=host_among((between or "").split(), following or ""))
     if found is not None and behind is not None:
         found = formats.client_behind(found, formats.fields_behind_agent(behind))
-    return found or (None, None)
+    return found or (None, None, None)
 
 
 def _hosts(text: pl.Series, pattern: str = "") -> pl.Series:
@@ -133,8 +134,10 @@ def _day(date: str, zone: str) -> tuple[int | None]:
     return (None if seconds is None else seconds * 1_000,)
 
 
-def _request(host: str, request: str, status: str, referrer: str | None) -> formats.Request:
-    return formats.request_of(Client("", host), 0, request, status, referrer, None)
+def _request(
+    host: str, request: str, status: str, referrer: str | None, named: str | None = None
+) -> formats.Request:
+    return formats.request_of(Client("", host, named or ""), 0, request, status, referrer, None)
 
 
 def _refusal(request: str, status: str) -> tuple[str | None]:

@@ -51,11 +51,11 @@ _CHAIN = re.compile(rf"(?:(?:unknown|-),[ \t]*)*+{_PART}(?:,[ \t]*(?:unknown|{_P
 _WITH_PORT = re.compile(r"[0-9.]+:[0-9]+|\[.*\]:[0-9]+")
 _LONGEST_CHAIN = 1_024  # characters
 _PAIR = 2  # fields: referrer and agent
-# Fields that some name: host=www.example.com forwarded_for="192.0.2.7, 10.0.0.1".
-_HOSTS = ("http_host", "host", "vhost", "server_name")
+# Fields that some name: host=www.example.com forwarded_for="192.0.2.7, 10.0.0.1". Some name their machine so.
+_HOSTS = ("host", "vhost", "server_name")
 _CHAINS = ("x_forwarded_for", "forwarded_for", "xff", "x_real_ip")
 _NAMED_CHAINS = (*_CHAINS, *(f"http_{name}" for name in _CHAINS))
-NAMED = rf"(?:^|[ \t])(?:http_)?(?:{'|'.join((*_HOSTS[1:], *_CHAINS))})="  # a pattern that all engines read alike
+NAMED = rf"(?:^|[ \t])(?:http_)?(?:{'|'.join((*_HOSTS, *_CHAINS))})="  # a pattern that all engines read alike
 _NAMED = re.compile(r'(?<![^ ])([a-z_]{2,20})=(?:"([^"]*)"|([^ "]+))(?![^ ])')
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PRODUCT = re.compile(r"(?!HTTP/)[A-Za-z][A-Za-z0-9_.-]*/[0-9]")  # how agents begin: Mozilla/5.0, curl/8.5.0
@@ -76,10 +76,15 @@ def _read(line: str, choose: _Choose) -> Request | NotUnderstood:
     found = _request(line, choose)
     if isinstance(found, Request):
         return found
-    texts = [line]
+    torn = [line] if found is _TORN else []
     if line[:1] == line[-1:] == '"':  # OpenLiteSpeed quotes the whole line, and tables double the quotes in it, too
-        texts = [line[1:-1], line[1:-1].replace('""', '"')]
-    ways = (_request(text, choose, loosely) for loosely in (False, True) for text in texts)
+        torn = []
+        for text in (line[1:-1], line[1:-1].replace('""', '"')):
+            whole = _request(text, choose)
+            if isinstance(whole, Request):
+                return whole
+            torn += [text] if whole is _TORN else []
+    ways = (_request(text, choose, loosely=True) for text in torn)
     return next((whole for whole in ways if isinstance(whole, Request)), found)
 
 
@@ -153,9 +158,10 @@ def client_behind(client: Client, rest: list[tuple[str | None, str | None]]) -> 
     if "=" not in bare:
         return _passed_on(client, quoted)
     named = {name: inside or its for name, inside, its in _NAMED.findall(bare)}
-    hosts = filter(None, (site_in(named.get(name, "")) for name in _HOSTS))
+    hosts = (site_in(named[name]) for name in _HOSTS if name in named)
     chains = [named[name] for name in _NAMED_CHAINS if name in named]
-    client = client if client.host else client._replace(host=next(hosts, ""))
+    if not client.host:
+        client = client._replace(host=site_in(named.get("http_host", "")), named=" ".join(filter(None, hosts)))
     return _passed_on(client, (quoted or ["-"] * _PAIR) + chains)
 
 

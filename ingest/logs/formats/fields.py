@@ -40,8 +40,9 @@ NAMES: dict[str, tuple[str, ...]] = {
         "edgestarttimestamp", "timestart", "timemsec", "dateaccess", "timestamp", "time", "ts", "datetime", "eventtime",
         "eventtimestamp", "eventtimestampms", "requestreceivedat", "reqtimesec", "timeepoch", "startedat",
         "timegenerated", "when", "edgeendtimestamp", "requestdatetime", "timemicros", "unixtime", "timeunixnano",
-        "timestampseconds", "t", "timestampms", "asctime", "dt", "realtimetimestamp", "createdat",
-        "insertedat", "loggedat", "requestedat", "requesttimestamp", "accesstime", "logtime",
+        "timestampseconds", "t", "timestampms", "asctime", "dt", "realtimetimestamp",
+        "requestedat", "requesttimestamp", "accesstime", "logtime",
+        "loggedat", "createdat", "insertedat",  # when it was stored: only where no field has the request's own
     ),
     "client": (
         "remoteaddr", "requestclientip", "remoteip", "clientip", "clienthost", "clientaddr", "cip", "csip",
@@ -91,17 +92,17 @@ NAMES: dict[str, tuple[str, ...]] = {
         "xhostheader", "hostheader", "httphost", "httphostname", "requestheadershost", "headershost",
         "clientrequesthost", "clientrequesthttphost", "requesthost", "reqhost", "authority", "vhost", "virtualhost",
         "host", "servername", "cshost", "urldomain", "propertieshostname", "serveraddress", "domain", "site",
-        "domainname", "nethostname",
     ),
+    "named": ("domainname", "nethostname"),  # the page's host, or that of a machine
 }  # fmt: skip
 # What some programs call the time of a line of JSON, and others something else: a duration, or when it was collected.
 _TIMES_IN_JSON = ("requesttime", "date", "attimestamp")
 _COLLECTED = ("sourcetype", "shortmessage")  # in objects of collectors, in which `host` is the machine
 READ_IN_JSON = frozenset((*_TIMES_IN_JSON, *_COLLECTED, *(name for names in NAMES.values() for name in names)))
-_SAYING_LITTLE = ("serveraddress", "domain", "site", "domainname", "nethostname")  # hosts only where they can be one
+_SAYING_LITTLE = ("serveraddress", "domain", "site")  # hosts only where they can be one
 _ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "urlfull", "csuri")  # absolute, mostly
-REQUESTED = ("method", "target", "query", "request", "status", "referrer", "host")  # what a page depends on
-_NOT_NEEDED = ("forwarded", "referrer", "agent", "host")
+REQUESTED = ("method", "target", "query", "request", "status", "referrer", "host", "named")  # what a page depends on
+_NOT_NEEDED = ("forwarded", "referrer", "agent", "host", "named")
 NEEDED = ("time", "client", "status", "request")  # in the order in which they are looked for
 
 _IN_WORDS = {"time": "a time", "client": "a client's address", "status": "a status", "request": "a request"}
@@ -205,14 +206,15 @@ class Fields:
             return "status"
         if not method:
             return "request"
-        referrer = self._first("referrer", values)
+        referrer = self._referrer(values)
         if self._of_json:
             method = method.upper()  # Elastic's names had it in small letters
             if _ENCODED_ADDRESS.fullmatch(referrer):
                 referrer = unquote(referrer, errors="surrogateescape")
         host = self._host(values, target)
+        named = " ".join(filter(None, (site_in(values.get(name, "")) for name in self._names["named"])))
         return Request(
-            ip, at, method, without_origin(target), int(status[1]) if status else 0, referrer, agent, host
+            ip, at, method, without_origin(target), int(status[1]) if status else 0, referrer, agent, host, named
         )
 
     def agent(self, values: Mapping[str, str]) -> str | None:
@@ -223,6 +225,14 @@ class Fields:
         if self._of_json and _ENCODED_AGENT.fullmatch(agent):
             agent = unquote(agent, errors="surrogateescape")
         return as_text(agent)
+
+    def _referrer(self, values: Mapping[str, str]) -> str:
+        """Return the referrer; `ref` is one only where it is an address, for some call a branch or a coupon so."""
+        found = self._first("referrer", values)
+        is_short = found and "://" not in found and "ref" in self._names["referrer"]
+        if is_short and all(values.get(name, "") in ("", "-") for name in self._names["referrer"] if name != "ref"):
+            return ""
+        return found
 
     def _first(self, part: str, values: Mapping[str, str]) -> str:
         """Return the first value of a part; servers write `-` where there is none."""

@@ -269,7 +269,15 @@ def named_in(values: list[Any]) -> dict[str, Any] | None:
 
 def as_query(given: dict[str, Any]) -> str:
     """Return the query of an address that a program has taken apart, as hapi does."""
-    return urlencode({name: value for name, value in given.items() if not isinstance(value, dict)}, doseq=True)
+    several = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
+    return urlencode(
+        [
+            (name, str(value).lower() if isinstance(value, bool) else value)
+            for name, values in several.items()
+            for value in values
+            if value is not None and not isinstance(value, (dict, list))
+        ]
+    )
 
 
 def _flat(given: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, str]:

@@ -20,7 +20,8 @@ class Request(NamedTuple):
     """One request, as its line describes it.
 
     `agent` is None where the log does not record agents, and "" where the client sent none. In `target` and
-    `referrer`, a byte that is no UTF-8 is a surrogate, as `surrogateescape` makes it."""
+    `referrer`, a byte that is no UTF-8 is a surrogate, as `surrogateescape` makes it. `named` are hosts, with
+    blanks between, that may be the page's or those of machines: where `host` is "", the first that is the site's."""
 
     ip: str  # canonical, see `activity.geo`
     at: int  # milliseconds UTC
@@ -30,6 +31,7 @@ class Request(NamedTuple):
     referrer: str
     agent: str | None
     host: str = ""
+    named: str = ""
 
 
 class NotUnderstood(NamedTuple):
@@ -87,6 +89,7 @@ def request_of(
         "" if referrer is None or referrer == "-" else unescape(referrer),
         None if agent is None else "" if agent == "-" else as_text(unescape(agent)),
         client.host or origin_of(target),
+        client.named,
     )
 
 

@@ -61,7 +61,8 @@ def one_by_one(lines: list[bytes], shape: str, site: SiteRules) -> Iterator[Come
             continue
         number = repeats.setdefault(text, itertools.count())
         sender_id = f"{blake2b(text, digest_size=16).hexdigest()}-{next(number)}"
-        url = f"https://{request.host or site.domain}{clean(request.target)}"
+        named = [host for host in request.named.split() if site.owns(host)]
+        url = f"https://{request.host or (named or [site.domain])[0]}{clean(request.target)}"
         texts = {"url": url, "referrer": clean(request.referrer)}
         rest: dict[str, Any] = {"site": site.domain, "type": EventType.PAGEVIEW, "id": sender_id, "ts": request.at}
         made = enrich(

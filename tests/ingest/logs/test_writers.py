@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from typing import Any
 
 import pytest
 
+from activity import codec
 from ingest.logs import formats
 from ingest.logs.formats import NotUnderstood, Request
-from tests.ingest.logs.plainly import SITE, together
+from tests.ingest.logs.plainly import SITE, own_values, together
 from tests.ingest.logs.test_known_formats import AGENT, FROM, HEAD, KNOWN, NO_HOST, NOON, WHOLE
 
 REQUEST = '"GET /a?q=x HTTP/1.1" 200 12'
@@ -17,6 +19,7 @@ TAIL = f'"{FROM}" "{AGENT}"'
 LINE = f"{HEAD} {REQUEST} {TAIL}"
 COMMON = NO_HOST._replace(referrer="", agent=None)
 AT_HOST = WHOLE._replace(referrer="", agent=None)
+MAYBE_AT_HOST = COMMON._replace(named="www.example.com")
 NO_REFERRER = WHOLE._replace(referrer="")
 LATER = 123  # milliseconds
 
@@ -37,12 +40,15 @@ TEXTS: dict[str, tuple[str, Request]] = {
     "Kong": (f'{LINE} kong_request_id: "5f2d1c0b9a8e7d6c5b4a392817060504"', NO_HOST),
     "fields with names": (
         f"10.0.0.9 - - [01/Jun/2025:12:00:00 +0000] {REQUEST} {TAIL} vhost=prod.cloud.example host=www.example.com p=9 "
-        'forwarded_for="192.0.2.7, 10.0.0.1" request_id="v-0"', WHOLE),
+        'forwarded_for="192.0.2.7, 10.0.0.1" request_id="v-0"',
+        NO_HOST._replace(named="www.example.com prod.cloud.example")),
     "fields with names, some with two blanks between": (
         f'127.0.0.1 - - [01/Jun/2025:12:00:00 +0000] {REQUEST} {TAIL} http_host=www.example.com affinity="-"  '
         'upstream_addr="171.0.0.1:80" request_time=1.263 forwarded_for="192.0.2.7, 172.16.0.1" ssl="TLSv1.2"', WHOLE),
     "a chain with a name, and no agent": (
-        f"10.0.0.9 - - [01/Jun/2025:12:00:00 +0000] {REQUEST} xff=192.0.2.7 host=www.example.com", AT_HOST),
+        f"10.0.0.9 - - [01/Jun/2025:12:00:00 +0000] {REQUEST} xff=192.0.2.7 host=www.example.com", MAYBE_AT_HOST),
+    "a machine with a name": (
+        f"{LINE} rt=0.1 host=web01.hoster.example", NO_HOST._replace(named="web01.hoster.example")),
     "every field in quotes": (
         f'"192.0.2.7" "-" "-" "[01/Jun/2025:12:00:00 +0000]" "GET /a?q=x HTTP/1.1" "200" "15" {TAIL} "bytes=0-9" "0.1"',
         NO_HOST),
@@ -153,6 +159,12 @@ OBJECTS: dict[str, tuple[dict[str, Any], Request]] = {
     "a query that is taken apart": ({**SIMPLE, "query": {"q": "x"}}, COMMON),
     "a query of several values": ({**SIMPLE, "query": {"q": "x y", "a": [1, 2], "n": {}}},
         COMMON._replace(target="/a?q=x+y&a=1&a=2")),
+    "a query with JSON's words": ({**SIMPLE, "query": {"a": None, "b": True, "c": [False, None, "x"], "d": [{}]}},
+        COMMON._replace(target="/a?b=true&c=false&c=x")),
+    "when the line was stored, beside when it was requested": (
+        {"createdAt": "2025-06-02T03:00:00Z", "insertedAt": "2025-06-02T03:00:00Z", "loggedAt": "2025-06-02T03:00:00Z",
+         "accessTime": "2025-06-01T12:00:00Z", "ip": "192.0.2.7", "method": "GET", "path": "/a?q=x", "status": 200},
+        COMMON),
     "a path beside the whole address": (
         {"timestamp": "2025-06-01T12:00:00Z", "httpRequest": {
             "remoteIP": "192.0.2.7:51000", "requestMethod": "GET", "requestPath": "/a",
@@ -160,7 +172,7 @@ OBJECTS: dict[str, tuple[dict[str, Any], Request]] = {
     "a path beside another path": ({**SIMPLE, "url": "/b?q=x"}, COMMON._replace(target="/a")),
     "OpenTelemetry's names of old": (
         {"timestamp": "2025-06-01T12:00:00Z", "http.method": "GET", "http.status_code": 200, "http.target": "/a?q=x",
-         "net.host.name": "www.example.com", "net.peer.ip": "192.0.2.7"}, AT_HOST),
+         "net.host.name": "www.example.com", "net.peer.ip": "192.0.2.7"}, MAYBE_AT_HOST),
     "NLog's names": (
         {"time": "2025-06-01 12:00:00.0000", "aspnet-request-ip": "192.0.2.7", "aspnet-request-method": "GET",
          "aspnet-request-url": "https://www.example.com/a?q=x", "aspnet-response-statuscode": 200}, AT_HOST),
@@ -170,13 +182,15 @@ OBJECTS: dict[str, tuple[dict[str, Any], Request]] = {
     "short names": (
         {"ts": NOON / 1000, "ip": "192.0.2.7", "method": "GET", "host": "www.example.com", "uri": "/a?q=x", "code": 200,
          "ua": AGENT, "ref": FROM}, WHOLE),
+    "the branch of a request": ({**SIMPLE, "ref": "refs/heads/main"}, COMMON._replace(target="/a")),
+    "a branch behind no referrer": ({**SIMPLE, "referer": "-", "ref": "main"}, COMMON._replace(target="/a")),
     "CloudFront's milliseconds": (
         {"timestamp(ms)": str(NOON), "c-ip": "192.0.2.7", "cs-method": "GET", "x-host-header": "www.example.com",
          "cs-uri-stem": "/a", "cs-uri-query": "q=x", "sc-status": "200", "cs(User-Agent)": AGENT.replace(" ", "%20")},
         NO_REFERRER),
     "Amazon's gateway": (
         {"ip": "192.0.2.7", "requestTime": "01/Jun/2025:12:00:00 +0000", "httpMethod": "GET", "path": "/a?q=x",
-         "status": "200", "domainName": "www.example.com"}, AT_HOST),
+         "status": "200", "domainName": "www.example.com"}, MAYBE_AT_HOST),
     "Amazon's balancer out of a table": (
         {"time": "2025-06-01T12:00:00Z", "client_ip": "192.0.2.7", "elb_status_code": "200",
          "target_status_code": "500", "request_verb": "GET",
@@ -200,6 +214,24 @@ def test_an_object_is_read(name: str) -> None:
     assert formats.detect([line]) == "json", formats.nearest([line])
     assert formats.json(line.decode()) == expected
     together([line] * 3, "json", SITE, 2)
+
+
+@pytest.mark.parametrize(
+    ("named", "host"),
+    [
+        ("web01.hoster.example", "example.com"), ("www.example.com", "www.example.com"),
+        ("web01.hoster.example vhost=Blog.Example.com:443", "blog.example.com"),
+        ("web01.hoster.example server_name=shop.example.org", "shop.example.org"),
+        ("web01.hoster.example http_host=elsewhere.example", "elsewhere.example"),
+    ],
+)  # fmt: skip
+def test_a_host_that_may_be_a_machine_counts_where_it_is_the_sites(named: str, host: str) -> None:
+    lines = [(f"{LINE} rt=0.1 host={named}".encode(), "combined")]
+    if " " not in named:
+        lines += [(json.dumps({**SIMPLE, name: named}).encode(), "json") for name in ("domainName", "net.host.name")]
+    for line, shape in lines:
+        (batch,) = together([line, line], shape, SITE, 2)
+        assert [codec.decode(value).host for value in own_values(batch)] == [host, host]
 
 
 @pytest.mark.parametrize(
@@ -234,6 +266,24 @@ def test_a_blank_that_iis_wrote_as_plus_is_no_part_of_an_address(chain: str, cli
     shape = "w3c date time cs-method cs-uri-stem c-ip sc-status X-Forwarded-For"
     found = formats.parser(shape)(f"2025-06-01 12:00:00 GET /a 10.0.0.9 200 {chain}")
     assert isinstance(found, Request) and found.ip == client
+
+
+@pytest.mark.parametrize(
+    ("line", "times"),
+    [
+        (f'{HEAD} "/a" 200 12 {TAIL}', 1),
+        (f'{HEAD} "GET /a', 2),
+        ("2025/06/01 12:00:00 [error] 7#0: *1 open() failed", 1),
+    ],
+)
+def test_a_line_that_is_not_understood_is_read_again_only_where_that_may_help(
+    monkeypatch: pytest.MonkeyPatch, line: str, times: int
+) -> None:
+    module = import_module("ingest.logs.formats.combined")
+    read, request = [], module._request
+    monkeypatch.setattr(module, "_request", lambda *given, **more: read.append(given) or request(*given, **more))
+    assert isinstance(formats.combined(line), NotUnderstood)
+    assert len(read) == times
 
 
 @pytest.mark.parametrize(
