@@ -229,6 +229,8 @@ def test_lists_of_the_api(tmp_path: Path) -> None:
 
 REFUSED = {
     "unclear days": ("Date,Sessions\n01/02/2024,10\n", "nobody can tell whether '01/02/2024' begins with the day"),
+    "months as excel writes them": (
+    "Date,Sessions\n" + "".join(f"01/{month:02}/2024,{month}\n" for month in range(1, 13)), "these may be months"),
     "two ways": ("Date,Sessions\n13/05/2024,10\n05/14/2024,10\n", "are written in two ways"),
     "hours in german": (
     "Datum + Stunde (JJJJMMTTHH),Sitzungen\n2024050112,1\n", "leave out the column 'Date \\+ hour'"),
