@@ -12,12 +12,13 @@ _UNITS = re.compile(
     r"(?:(\d+)\s*(?:m|min|mins|mn|分)\.?\s*)?(?:(\d+(?:[.,]\d+)?)\s*(?:s|sec|secs|sek|seg|秒)\.?)?"
 )
 _UNIT = r"[^\W\d_]{1,3}"
-_NUMBER = re.compile(rf"<?\s*[-+]?\s*(?:{_UNIT})?\s*[^\w\s]?\s*[-+]?[\d.,:'\s]*\d\s*(?:[^\w\s]|{_UNIT}\.?)?")
+_NUMBER = re.compile(rf"<? ?[-+]? ?(?:{_UNIT})? ?[^\w\s]? ?[-+]?[\d.,:' ]*\d ?(?:[^\w\s]|{_UNIT}\.?)?")
+_LONGEST = 64  # characters of a number: what is longer is none
 
 
 def seconds_of(text: str) -> float | None:
     """Return a duration, of "90.5", "90,5", "1,234.5", "1.234,5", "00:01:30" or "1m 30s"; None where it is none."""
-    plain = unicodedata.normalize("NFKC", text).strip().lower().removeprefix("<").strip()
+    plain = _plain(text).lower().removeprefix("<").strip()
     if match := _CLOCK.fullmatch(plain):
         return int(match[1] or 0) * 3600 + int(match[2]) * 60 + float(match[3].replace(",", "."))
     if plain and (match := _UNITS.fullmatch(plain)):
@@ -28,7 +29,7 @@ def seconds_of(text: str) -> float | None:
 
 def share_of(text: str) -> float | None:
     """Return a share between 0 and 1, of "45.67%", "45,67 %", "0.4567" or "45.67"; None where it is none."""
-    plain = unicodedata.normalize("NFKC", text).strip()
+    plain = _plain(text)
     found = _decimal(plain.removesuffix("%").strip())
     if found is None or found > 100:
         return None
@@ -52,5 +53,16 @@ def _decimal(text: str) -> float | None:
 
 def is_number(text: str) -> bool:
     """Return whether a value is a number of any kind, such as an amount of money or a duration, and names nothing."""
-    plain = unicodedata.normalize("NFKC", text).strip().lower()
-    return not plain or plain in "-\u2013\u2014" or bool(_NUMBER.fullmatch(plain) or _UNITS.fullmatch(plain))
+    if not text.strip():
+        return True
+    plain = re.sub(r"\s+", " ", _plain(text)).lower()  # so that no blank can be taken in two ways
+    return plain in ("-", "\u2013", "\u2014") or bool(_NUMBER.fullmatch(plain) or (plain and _UNITS.fullmatch(plain)))
+
+
+def _plain(text: str) -> str:
+    """Return a text without blanks around it, in plain digits; "" where it is too long to be a number."""
+    stripped = text.strip()
+    if len(stripped) > _LONGEST:
+        return ""
+    plain = unicodedata.normalize("NFKC", stripped).strip()
+    return plain if len(plain) <= _LONGEST else ""

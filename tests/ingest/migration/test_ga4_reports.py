@@ -265,10 +265,23 @@ SHARES = {"45.5%": 0.455, "45,5 %": 0.455, "45,5\u00a0%": 0.455,
 NUMBERS = {"US$1,234.50": True, "1.234,50 €": True, "¥0": True, "0,00 zł": True, "CHF 5.00": True,
            "12%": True, "-3": True,
            "1 min 3 s": True, "": True, "—": True, "R$ 10,00": True, "Germany": False, "/": False, "iPhone 12": False,
-           "18-24": False, "2024-05-01": False, "a1": True, "(not set)": False, "fr": False}  # fmt: skip
+           "18-24": False, "2024-05-01": False, "a1": True,
+           "no a 1": False, "US$   1": True, "(not set)": False, "fr": False}  # fmt: skip
 
 
 def test_numbers() -> None:
     assert {text: seconds_of(text) for text in SECONDS} == SECONDS
     assert {text: share_of(text) for text in SHARES} == pytest.approx(SHARES)
     assert {text: is_number(text) for text in NUMBERS} == NUMBERS
+
+
+HOSTILE = {
+    "blanks": "a" + " " * 100_000 + "!", "blanks in a number": "<" + " " * 60 + "x y", "digits": "1" * 100_000,
+    "points": ".," * 50_000, "signs": "-" * 100_000, "units": "1 m " * 25_000, "ligatures": "\ufdfa" * 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_is_too_long_is_no_number(name: str) -> None:
+    text = HOSTILE[name]
+    assert (is_number(text), seconds_of(text), share_of(text)) == (False, None, None)
