@@ -67,14 +67,23 @@ def read(members: Sequence[Member], _site: str, theirs: str, _tell: Tell) -> Ite
     """Yield what each day amounts to; `theirs` is the id of the site, where there are several.
 
     Raises ImportFailed where it is of months or other periods, or of several sites and none is chosen."""
-    sites = {found.site for member in members for found in _rows(member) if isinstance(found, Found)} - {""}
-    values.refuse_several(sites, theirs)
+    sites: set[str] = set()
+    with_segments: set[int] = set()  # the files of lists that say what their rows are of
+    for file, member in enumerate(members):
+        for found in _rows(member):
+            if isinstance(found, Found):
+                sites.add(found.site)
+                if lists.segment_of(found.row):
+                    with_segments.add(file)
+    values.refuse_several(sites - {""}, theirs)
     for file, member in enumerate(members):
         for found in _rows(member):
             if isinstance(found, Broken):
                 yield found
             elif theirs and found.site and found.site != theirs:
                 yield Left(found.number, "other_site")
+            elif file in with_segments and "label" in found.row and not lists.segment_of(found.row):
+                yield Left(found.number, "others")
             else:
                 yield _total(found, file, member)
 

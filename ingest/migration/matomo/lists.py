@@ -59,11 +59,16 @@ class Unknown(Exception):
     """A row of which nobody can tell what it is of: in words."""
 
 
+def segment_of(found: dict[str, Any]) -> str:
+    """Return the condition that chooses the visits of a row; "" where it has none, as what is left of a long list."""
+    return str(found.get("segment") or found.get("metadata_segment") or "")
+
+
 def row_of(found: dict[str, Any], count: Callable[[str], int]) -> DayRow | None:
     """Return the row of a list; None where it has no value. `count` returns the number of one of its fields.
 
     Raises `Unknown` where its segment does not say what it is of."""
-    segment = str(found.get("segment") or found.get("metadata_segment") or "")
+    segment = segment_of(found)
     if not segment:
         raise Unknown("its rows have no `segment`, which says what they are of: ask for it without hideMetadata")
     if "=^" in segment:

@@ -12,6 +12,8 @@ import pytest
 from infra.commands.migration import Exported
 from ingest.logs.files import ImportFailed
 from ingest.migration.daily import by_day
+from ingest.migration.export import Left
+from ingest.migration.totals import Total
 from tests.ingest.migration import exports
 from tests.ingest.migration.exports import SITE, Files, exported, numbers, written
 
@@ -158,3 +160,15 @@ def test_a_number_that_is_none_is_not_understood(tmp_path: Path) -> None:
     text = json.dumps({"2024-05-01": rows})
     broken, france = exported(tmp_path, "matomo", {"a.json": text}).rows()
     assert (broken.why, france.rows[0].value) == ("nb_visits is -4, no count", "FR")
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_what_a_long_list_has_not_kept_is_left_out(tmp_path: Path, form: str) -> None:
+    days = {day: [_row(f"/{place}", f"pageUrl=={_URL}{place}") for place in range(2)] for day in TWO}
+    others = {name: value for name, value in _row("Others", "").items() if name != "segment"}
+    days["2024-05-02"].insert(0, others)
+    lines = [",".join((day, *(str(row.get(name, "")) for name in _row("", "")))) for day in days for row in days[day]]
+    csv = "\n".join((f"date,{','.join(_row('', '')).replace('segment', 'metadata_segment')}", *lines))
+    found = list(exported(tmp_path, "matomo", {"a": json.dumps(days) if form == "json" else csv}).rows())
+    assert [row.reason for row in found if isinstance(row, Left)] == ["others"]
+    assert [str(row.day) for row in found if isinstance(row, Total)] == ["2024-05-01"] * 2 + ["2024-05-02"] * 2
