@@ -154,14 +154,14 @@ def _of_list(found: Found, day: date, file: int, where: str) -> Counted:
         return number
 
     try:
-        row = lists.row_of(found.row, count)
+        part, rows = lists.rows_of(found.row, count)
     except lists.Unknown as error:
         raise ImportFailed(f"{where}: {error}") from error
     except ValueError as error:
         return Broken(found.number, repr(found.row).encode(), str(error))
-    if row is None:
-        return Left(found.number, "not_set")
-    return Total(found.number, f"list of {row.dimension}", day, [row], file)
+    if not rows:
+        return Left(found.number, "not_set" if part.endswith(" event") else "in_other_list")
+    return Total(found.number, part, day, rows, file)
 
 
 def _counted(number: int, day: date, row: dict[str, Any], file: int) -> Counted:
