@@ -79,7 +79,10 @@ class Row(NamedTuple):
 
     def get(self, *names: str) -> str:
         """Return the first of these columns that has a value; "" where none has."""
-        return next((value for name in names if (value := self.values.get(name))), "")
+        for name in names:
+            if value := self.values.get(name):
+                return value
+        return ""
 
 
 def header(member: Member, *, above: bytes = b"", canonical: Callable[[str], str] = str) -> list[str]:
@@ -143,12 +146,12 @@ def csv_rows(
         raw = b"".join(source.taken)
         if not any(values):
             continue
-        if [canonical(value.strip()) for value in values] == names:
-            again += 1
-            continue
         if len(values) != len(names):
             why = f"column {min(len(values), len(names)) + 1}: {len(values)} values for {len(names)} columns"
             yield Broken(begin, raw, why)
+            continue
+        if all(canonical(value.strip()) == name for value, name in zip(values, names, strict=True)):
+            again += 1
             continue
         known_values = (None if value in _NULL else value for value in values)
         yield Row(begin, dict(zip(names, known_values, strict=True)), raw, again)
