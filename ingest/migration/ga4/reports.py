@@ -190,6 +190,7 @@ class _Of:
         self.named = named[0] if named else ""
         self.dimension, self.ours = _DIMENSIONS[self.named] if named else ("", _plain)
         names = {*table.names}
+        self.numbers = tuple(name for name in _METRICS if name in names)
         self._table = table
         self.metrics = tuple(metric for metric, needed in _NEEDED.items() if all(names & {*each} for each in needed))
 
@@ -231,7 +232,7 @@ class _Count(NamedTuple):
 def _numbers(row: Row, of: _Of) -> _Count | tuple[str, str]:
     """Return the numbers of a row, or the column and the text that is none."""
     found: dict[str, float] = {}
-    for name in _METRICS:
+    for name in of.numbers:
         text = row.get(name).strip()
         if text in _ABSENT:
             continue
