@@ -90,10 +90,11 @@ class Unclear(Exception):
 def order_of(texts: Iterable[str], first: date | None = None, last: date | None = None) -> str:
     """Return how the days of a column are to be read, of which `first` and `last` are known where the file tells them.
 
-    What only one order makes a day, or a day of that time, decides; then that an export has a day for each day.
-    Raises `Unclear` where nothing decides, or the texts contradict each other."""
+    What only one order makes a day, or a day of that time, decides; then that an export has a day for each day, unless
+    they may be months, of which each is told by its first day. Raises `Unclear` where nothing decides, or the texts
+    contradict each other."""
     readings: dict[str, set[date]] = {DAY_FIRST: set(), MONTH_FIRST: set()}
-    example, count = "", 0
+    example, count, differ = "", 0, False
     for text in texts:
         match = _TURNED.fullmatch(text.strip().lower())
         count += 1
@@ -108,12 +109,16 @@ def order_of(texts: Iterable[str], first: date | None = None, last: date | None 
                 del readings[order]
             else:
                 readings[order].add(day)
+        differ |= match[1].zfill(2) != match[3].zfill(2)
         if not readings:
             raise Unclear(f"the days, such as {text.strip()!r}, are written in two ways: write them as 2024-05-31")
-    if not example or len(readings) == 1 or readings[DAY_FIRST] == readings[MONTH_FIRST]:
+    if not example or len(readings) == 1 or not differ:
         return next(iter(readings))
     gaps = {order: (max(days) - min(days)).days + 1 - len(days) for order, days in readings.items()}
     best = min(gaps, key=lambda order: gaps[order])
     if len(readings[DAY_FIRST]) < 3 or len({*gaps.values()}) == 1 or gaps[best] > len(readings[best]):
         raise Unclear(f"nobody can tell whether {example!r} begins with the day or the month: write days as 2024-05-31")
+    if any(all(day.day == 1 for day in days) for order, days in readings.items() if order != best):
+        what = f"nobody can tell whether {example!r} begins with the day or the month, so these may be months"
+        raise Unclear(f"{what}: export it by day, with days such as 2024-05-31")
     return best

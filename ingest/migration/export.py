@@ -31,6 +31,7 @@ _WESTERN, _OTHERS = "cp1252", ("cp932", "euc_jp", "gb18030", "big5hkscs", "cp949
 _NOTHING = b' \t\r\n,;"'  # what a line consists of that a spreadsheet writes for an empty one
 _NULL = ("\\N", "NULL")  # as databases write it in CSV
 _ALL_AT_ONCE = 1 << 26  # characters of one object of JSON
+_BETWEEN = re.compile(r"[\ufeff \t\r\n,\[\]]*+")  # objects of JSON
 _PARQUET_ROWS = 5_000  # at once
 
 csv.field_size_limit(1 << 20)
@@ -78,7 +79,10 @@ class Row(NamedTuple):
 
     def get(self, *names: str) -> str:
         """Return the first of these columns that has a value; "" where none has."""
-        return next((value for name in names if (value := self.values.get(name))), "")
+        for name in names:
+            if value := self.values.get(name):
+                return value
+        return ""
 
 
 def header(member: Member, *, above: bytes = b"", canonical: Callable[[str], str] = str) -> list[str]:
@@ -142,12 +146,12 @@ def csv_rows(
         raw = b"".join(source.taken)
         if not any(values):
             continue
-        if [canonical(value.strip()) for value in values] == names:
-            again += 1
-            continue
         if len(values) != len(names):
             why = f"column {min(len(values), len(names)) + 1}: {len(values)} values for {len(names)} columns"
             yield Broken(begin, raw, why)
+            continue
+        if all(canonical(value.strip()) == name for value, name in zip(values, names, strict=True)):
+            again += 1
             continue
         known_values = (None if value in _NULL else value for value in values)
         yield Row(begin, dict(zip(names, known_values, strict=True)), raw, again)
@@ -275,33 +279,35 @@ def _valid(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _one_by_one(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
-    """Read what is in arrays, or in none, piece by piece: one object at a time is in memory."""
-    decode, text, number, depth = json.JSONDecoder().raw_decode, "", 1, 0
+    """Read what is in arrays, or in none, piece by piece: one object at a time is in memory.
+
+    Each piece is as long as what an object has so far, so that a long one is not decoded again too often."""
+    decode, rest, number, depth = json.JSONDecoder().raw_decode, "", 1, 0
     with member.opened() as raw, io.TextIOWrapper(raw, "utf-8", "replace") as stream:
         while True:
-            more = stream.read(_CHUNK)
-            text += more
+            more = stream.read(max(_CHUNK, len(rest)))
+            text, at = rest + more, 0
             while True:
-                rest = text.lstrip("\ufeff \t\r\n,[]")
-                between = text[: len(text) - len(rest)]
-                number += between.count("\n")
-                depth += between.count("[") - between.count("]")
-                text = rest
-                if not text:
+                end = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it matches anything
+                number += text.count("\n", at, end)
+                depth += text.count("[", at, end) - text.count("]", at, end)
+                at = end
+                if at == len(text):
                     break
                 try:
-                    found, end = decode(text)
+                    found, end = decode(text, at)
                 except (ValueError, RecursionError):
                     break  # it goes on in the next piece
-                piece = text[:end].encode()
+                piece = text[at:end].encode()
                 yield (number, _valid(found)) if isinstance(found, dict) else Broken(number, piece, "no object")
-                number += text[:end].count("\n")
-                text = text[end:]
-            if more and len(text) <= _ALL_AT_ONCE:
+                number += text.count("\n", at, end)
+                at = end
+            rest = text[at:]
+            if more and len(rest) <= _ALL_AT_ONCE:
                 continue
-            if text or depth:
-                what = shown(text[:200].encode()) if text else "the end of the file"
-                yield Broken(number, text[:_CHUNK].encode(), f"the array breaks off at {what}")
+            if rest or depth:
+                what = shown(rest[:200].encode()) if rest else "the end of the file"
+                yield Broken(number, rest[:_CHUNK].encode(), f"the array breaks off at {what}")
             return
 
 

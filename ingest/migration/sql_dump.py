@@ -6,6 +6,7 @@ passed over. Nothing is executed.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
@@ -31,9 +32,11 @@ _COLUMN = re.compile(
     rb"(\w+))\s",
     re.IGNORECASE,
 )
-_IN_CREATE = re.compile(
-    rb"'(?:[^'\\]++|\\.|'')*+'|`[^`]*+`|\"[^\"]*+\"|--[^\n]*+|/\*.*?\*/|[(),]|[^'`\"(),/-]++|.", re.DOTALL
-)
+_IN_CREATE = re.compile(rb"--[^\n]*+|/\*|[(),'`\"]|[^'`\"(),/-]++|.", re.DOTALL)
+_CLOSING = {  # how what begins so goes on to its end
+    b"'": re.compile(rb"(?:[^'\\]++|\\.)*+'", re.DOTALL), b"/*": re.compile(rb".*?\*/", re.DOTALL),
+    b"`": re.compile(rb"[^`]*+`"), b'"': re.compile(rb"[^\"]*+\""),
+}  # fmt: skip
 # One value: NULL, a text, hexadecimal digits in any of their forms, or what stands bare; then a type, and what ends it.
 # Possessive: what is taken is never given back, so no statement is read twice.
 _FORMS = (
@@ -175,38 +178,63 @@ def _with_head(lines: _Lines, line: bytes) -> bytes:
 
 def _created(lines: _Lines, text: bytes) -> tuple[list[str], bool]:
     """Return the columns of a table, whose definition begins with `text`, and whether it is one of MySQL."""
-    while (ends := _columns_end(text)) is None and len(text) < _LONGEST_ROW:
+    definition, read, size = _Definition(), [text], len(text)
+    while (end := definition.end_in(read[-1])) is None and size < _LONGEST_ROW:
         following = next(lines, None)
         if following is None:
             break
         if _HEAD.match(following[1]) or _CREATE.match(following[1]) or _COPY.match(following[1]):
             lines.give_back(following)
             break
-        text += following[1]
-    end, parts = ends or (len(text), _parts(text))
+        read.append(following[1])
+        size += len(following[1])
+    parts = _parts(read) if end is None else definition.parts()
     columns = [match[1] or match[2] for part in parts if (match := _COLUMN.match(part + b" "))]
-    return [name.decode("utf-8", "replace") for name in columns], b"ENGINE=" in text[end:].upper().replace(b" ", b"")
+    after = b"" if end is None else read[-1][end:]
+    return [name.decode("utf-8", "replace") for name in columns], b"ENGINE=" in after.upper().replace(b" ", b"")
 
 
-def _columns_end(text: bytes) -> tuple[int, list[bytes]] | None:
-    """Return where the brackets of a definition end, and its parts; None where they do not."""
-    depth, parts = 0, [b""]
-    if text.count(b")") < text.count(b"(") and text.count(b"'") % 2 == 0:
-        return None  # without looking at it closely for each line
-    for token in _IN_CREATE.finditer(text):
-        depth += (token[0] == b"(") - (token[0] == b")")
-        if depth == 0:
-            return token.end(), parts
-        if token[0] == b"," and depth == 1:
-            parts.append(b"")
-        elif token.start() and not token[0].startswith((b"--", b"/*")):
-            parts[-1] += token[0]
-    return None
+class _Definition:
+    """The brackets of a `CREATE TABLE` and the parts between its commas. Each of its lines is looked at once."""
+
+    def __init__(self) -> None:
+        self._parts: list[list[bytes]] = [[]]
+        self._depth = 0
+        self._open = b""  # a text, name or comment that goes on in the next line: how it began
+
+    def parts(self) -> list[bytes]:
+        """Return the parts so far, without comments."""
+        return [b"".join(part) for part in self._parts]
+
+    def end_in(self, line: bytes) -> int | None:
+        """Read another line; return where in it the definition ends, None where it goes on."""
+        at = 0
+        while at < len(line):
+            match = (_CLOSING[self._open] if self._open else _IN_CREATE).match(line, at)
+            token, at = (match[0], match.end()) if match else (line[at:], len(line))
+            is_comment = self._open == b"/*" or (not self._open and token.startswith((b"--", b"/*")))
+            if self._open:
+                self._open = self._open if match is None else b""
+            elif token in _CLOSING:
+                self._open = token
+            else:
+                self._depth += (token == b"(") - (token == b")")
+                if self._depth == 0:
+                    return at
+                if token == b"," and self._depth == 1:
+                    self._parts.append([])
+                    continue
+                if token == b"(" and self._depth == 1:
+                    continue
+            if not is_comment:
+                self._parts[-1].append(token)
+        return None
 
 
-def _parts(text: bytes) -> list[bytes]:
-    """Return the lines of a definition that does not end."""
-    return text[1:].split(b"\n")
+def _parts(read: list[bytes]) -> list[bytes]:
+    """Return the lines of a definition that does not end, or whose texts do not: up to a bracket that begins a line."""
+    lines = (line for piece in read for line in piece[1 if piece is read[0] else 0 :].split(b"\n"))
+    return list(itertools.takewhile(lambda line: not line.lstrip().startswith(b")"), lines))
 
 
 def _copied(lines: _Lines, table: str, columns: list[str]) -> Iterator[TableRow | Broken]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 from activity.url import normal_path
@@ -21,7 +21,7 @@ from ingest.migration.dates import day_of
 from ingest.migration.export import Broken, Left, Row, Tell, last_of_each
 from ingest.migration.ga4 import tables
 from ingest.migration.ga4.events import BROWSERS, DEVICES, SYSTEMS
-from ingest.migration.ga4.numbers import is_number, seconds_of, share_of
+from ingest.migration.ga4.numbers import are_percent, is_number, is_unclear, point_of, seconds_of, share_of
 from ingest.migration.ga4.tables import NotOfDays, Table
 from ingest.migration.ga4.words import country_code, is_grand_sum, is_sum
 from ingest.migration.members import PARQUET, Member
@@ -190,7 +190,24 @@ class _Of:
         self.named = named[0] if named else ""
         self.dimension, self.ours = _DIMENSIONS[self.named] if named else ("", _plain)
         names = {*table.names}
+        self.numbers = tuple(name for name in _METRICS if name in names)
+        self._table = table
         self.metrics = tuple(metric for metric, needed in _NEEDED.items() if all(names & {*each} for each in needed))
+
+    @cached_property
+    def point(self) -> str:
+        """Where the fraction of a duration begins."""
+        return point_of(self._texts(_DURATION))
+
+    @cached_property
+    def percent(self) -> frozenset[str]:
+        """The columns of shares that are percent."""
+        in_percent = self._table.in_percent
+        return frozenset(name for name in _SHARES if name in in_percent or are_percent(self._texts(name)))
+
+    def _texts(self, name: str) -> Iterator[str]:
+        rows = self._table.rows({*self._table.names}, lambda _: None) if name in self._table.names else iter(())
+        return (row.get(name) for row in rows if isinstance(row, Row))
 
     def day_of(self, row: Row) -> date | None:
         """Return the day of a row; None where it says none."""
@@ -212,15 +229,17 @@ class _Count(NamedTuple):
         return next((self.numbers[name] for name in names if name in self.numbers), 0)
 
 
-def _numbers(row: Row) -> _Count | tuple[str, str]:
+def _numbers(row: Row, of: _Of) -> _Count | tuple[str, str]:
     """Return the numbers of a row, or the column and the text that is none."""
     found: dict[str, float] = {}
-    for name in _METRICS:
+    for name in of.numbers:
         text = row.get(name).strip()
         if text in _ABSENT:
             continue
-        how = seconds_of if name == _DURATION else share_of if name in _SHARES else count_of
-        number = how(text)
+        if name == _DURATION:
+            number = seconds_of(text, of.point if is_unclear(text) else "")
+        else:
+            number = share_of(text, name in of.percent) if name in _SHARES else count_of(text)
         if number is None or number >= _MOST:
             return name, row.get(name)
         found[name] = number
@@ -245,7 +264,7 @@ def _total(row: Row, of: _Of) -> Counted:
     if its_day is None:
         why = f"the column {of.column!r} has {row.get(of.column)!r}, no day such as 20240501"
         return Broken(row.number, row.raw, why)
-    count = _numbers(row)
+    count = _numbers(row, of)
     if not isinstance(count, _Count):
         return Broken(row.number, row.raw, f"the column {count[0]!r} has {count[1]!r}, no count")
     visits = round(count.of(*_VISITS))

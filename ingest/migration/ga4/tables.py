@@ -47,6 +47,7 @@ class Table(NamedTuple):
     rows: Callable[[Set[str], Tell], Rows]  # takes the columns that are known, and who hears of others
     first: str = ""
     last: str = ""
+    in_percent: Set[str] = frozenset()  # the columns whose shares are percent by their name
 
 
 def tables(member: Member, metrics: Set[str]) -> list[Table]:
@@ -87,13 +88,20 @@ def _is_header(line: bytes, metrics: Set[str]) -> bool:
 
 
 def _table(member: Member, said: list[str]) -> Table:
-    names = header(member, above=b"#", canonical=canonical)
+    theirs = header(member, above=b"#")
+    names = [canonical(name) for name in theirs]
 
     def rows(known: Set[str], tell: Tell) -> Rows:
         return csv_rows(member, (), known, tell, above=b"#", canonical=canonical)
 
     days = [day for day in said if day_of(day)]
-    return Table(member.name, names, rows, *((days[0], days[1] if len(days) > 1 else days[0]) if days else ()))
+    first, last = (days[0], days[1] if len(days) > 1 else days[0]) if days else ("", "")
+    return Table(member.name, names, rows, first, last, _in_percent(theirs))
+
+
+def _in_percent(names: list[str]) -> frozenset[str]:
+    """Return the columns that the former API has named, of which all shares are percent."""
+    return frozenset(canonical(name) for name in names if name.lower().startswith("ga:"))
 
 
 def is_answer(member: Member) -> bool:
@@ -156,7 +164,7 @@ def _of_report(member: Member, number: int, report: dict[str, Any]) -> Table:
             else:
                 yield Row(number, {name: str(value) for name, value in zip(ours, row, strict=True)}, raw)
 
-    return Table(member.name, ours, made)
+    return Table(member.name, ours, made, in_percent=_in_percent([str(name) for name in names]))
 
 
 def column_of_days(table: Table, known: Set[str]) -> str:

@@ -67,14 +67,23 @@ def read(members: Sequence[Member], _site: str, theirs: str, _tell: Tell) -> Ite
     """Yield what each day amounts to; `theirs` is the id of the site, where there are several.
 
     Raises ImportFailed where it is of months or other periods, or of several sites and none is chosen."""
-    sites = {found.site for member in members for found in _rows(member) if isinstance(found, Found)} - {""}
-    values.refuse_several(sites, theirs)
+    sites: set[str] = set()
+    with_segments: set[int] = set()  # the files of lists that say what their rows are of
+    for file, member in enumerate(members):
+        for found in _rows(member):
+            if isinstance(found, Found):
+                sites.add(found.site)
+                if lists.segment_of(found.row):
+                    with_segments.add(file)
+    values.refuse_several(sites - {""}, theirs)
     for file, member in enumerate(members):
         for found in _rows(member):
             if isinstance(found, Broken):
                 yield found
             elif theirs and found.site and found.site != theirs:
                 yield Left(found.number, "other_site")
+            elif file in with_segments and "label" in found.row and not lists.segment_of(found.row):
+                yield Left(found.number, "others")
             else:
                 yield _total(found, file, member)
 
@@ -145,14 +154,14 @@ def _of_list(found: Found, day: date, file: int, where: str) -> Counted:
         return number
 
     try:
-        row = lists.row_of(found.row, count)
+        part, rows = lists.rows_of(found.row, count)
     except lists.Unknown as error:
         raise ImportFailed(f"{where}: {error}") from error
     except ValueError as error:
         return Broken(found.number, repr(found.row).encode(), str(error))
-    if row is None:
-        return Left(found.number, "not_set")
-    return Total(found.number, f"list of {row.dimension}", day, [row], file)
+    if not rows:
+        return Left(found.number, "not_set" if part.endswith(" event") else "in_other_list")
+    return Total(found.number, part, day, rows, file)
 
 
 def _counted(number: int, day: date, row: dict[str, Any], file: int) -> Counted:

@@ -53,17 +53,23 @@ _DIMENSIONS: dict[str, tuple[str, Callable[[str, Conditions], str]]] = {
     "eventAction": ("event", lambda value, _: value),
 }
 _NEED_VALUE = frozenset(("event",))
+_DIRECT, _CAMPAIGN = "direct", "campaign"  # kinds of referrers
 
 
 class Unknown(Exception):
     """A row of which nobody can tell what it is of: in words."""
 
 
-def row_of(found: dict[str, Any], count: Callable[[str], int]) -> DayRow | None:
-    """Return the row of a list; None where it has no value. `count` returns the number of one of its fields.
+def segment_of(found: dict[str, Any]) -> str:
+    """Return the condition that chooses the visits of a row; "" where it has none, as what is left of a long list."""
+    return str(found.get("segment") or found.get("metadata_segment") or "")
 
-    Raises `Unknown` where its segment does not say what it is of."""
-    segment = str(found.get("segment") or found.get("metadata_segment") or "")
+
+def rows_of(found: dict[str, Any], count: Callable[[str], int]) -> tuple[str, list[DayRow]]:
+    """Return the part of the export that a row of a list belongs to, and what it says; nothing where it has no value.
+
+    `count` returns the number of one of its fields. Raises `Unknown` where its segment does not say what it is of."""
+    segment = segment_of(found)
     if not segment:
         raise Unknown("its rows have no `segment`, which says what they are of: ask for it without hideMetadata")
     if "=^" in segment:
@@ -71,14 +77,34 @@ def row_of(found: dict[str, Any], count: Callable[[str], int]) -> DayRow | None:
     parts = (one.partition("==") for one in segment.split(";"))
     conditions = {name: unquote(unquote(value)) for name, _, value in parts}
     named = next((name for name in conditions if name in _DIMENSIONS), None)
-    if named is None:
+    if named is None and not {"referrerType", "referrerKeyword"} & {*conditions}:
         raise Unknown(f"it is of {segment.partition('==')[0]}, and lists are read of {', '.join(_DIMENSIONS)}")
+    if named is None or named == "referrerName":
+        return _of_referrer(found, conditions, count)
     named = "city" if "city" in conditions else "regionCode" if "regionCode" in conditions else named
     dimension, ours = _DIMENSIONS[named]
+    value = ours(conditions[named], conditions)
+    has_value = value or dimension not in _NEED_VALUE
+    numbers = _numbers(found, _AT_END.get(named, ""), count)
+    return f"list of {dimension}", [DayRow(dimension, value, **numbers)] if has_value else []
+
+
+def _of_referrer(
+    found: dict[str, Any], conditions: Conditions, count: Callable[[str], int]
+) -> tuple[str, list[DayRow]]:
+    """The sources of each kind are a list of their own. Keywords and kinds are of visits that have a source, too."""
+    name, kind = conditions.get("referrerName", ""), conditions.get("referrerType", "website")
+    part, numbers = f"list of source: {kind}", _numbers(found, "", count)
+    if not name and (kind != _DIRECT or "referrerKeyword" in conditions):
+        return part, []
+    source = DayRow("source", _source(name, conditions), **numbers)
+    return part, [source, DayRow("campaign", name, **numbers)] if kind == _CAMPAIGN else [source]
+
+
+def _numbers(found: dict[str, Any], at_end: str, count: Callable[[str], int]) -> dict[str, int]:
+    """Return the numbers of a row; those of an entry or exit page have a name that begins with `at_end`."""
     numbers = {}
     for name, theirs in _NUMBERS.items():
-        at_end = [_AT_END[named] + each for each in theirs] if named in _AT_END else list(theirs)
-        there = next((each for each in at_end if found.get(each) not in (None, "")), "")
+        there = next((at_end + each for each in theirs if found.get(at_end + each) not in (None, "")), "")
         numbers[name] = count(there) * (1000 if name == "duration_ms" else 1) if there else 0
-    value = ours(conditions[named], conditions)
-    return DayRow(dimension, value, **numbers) if value or dimension not in _NEED_VALUE else None
+    return numbers

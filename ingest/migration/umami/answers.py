@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from ingest.logs.files import ImportFailed
 from ingest.migration.dates import day_of
@@ -23,33 +23,63 @@ _SERIES = {"pageviews", "sessions"}
 _NO_DAY = "ask /pageviews with unit=day, for several days"
 
 
-def names(member: Member) -> list[str]:
-    """Return the columns of a file, whether it is CSV or JSON."""
-    if member.first_byte() not in (b"{", b"["):
-        return header(member)
-    first = next((row for row in _rows(member) if isinstance(row, Row)), None)
+class Table(NamedTuple):
+    """A table of an export: the file that holds it, and its name where the file has several.
+
+    What is not understood of the file counts with the `first`."""
+
+    member: Member
+    name: str = ""
+    first: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.member.name}, table {self.name}" if self.name else self.member.name
+
+
+def tables(member: Member, wanted: Collection[str]) -> list[Table]:
+    """Return the tables of a file: those that are wanted where phpMyAdmin names them, else the file as one."""
+    if member.first_byte() != b"[":
+        return [Table(member)]
+    rows = (found[1] for found in json_objects(member) if not isinstance(found, Broken))
+    named = dict.fromkeys(name for row in rows if (name := _named(row)) in wanted)
+    return [Table(member, name, place == 0) for place, name in enumerate(named)] or [Table(member)]
+
+
+def _named(row: dict[str, Any]) -> str:
+    """Return the table whose rows an object of phpMyAdmin's has; "" where it is none."""
+    return str(row.get("name") or "") if row.get("type") == "table" and isinstance(row.get("data"), list) else ""
+
+
+def names(table: Table) -> list[str]:
+    """Return the columns of a table, whether it is CSV or JSON."""
+    if table.member.first_byte() not in (b"{", b"["):
+        return header(table.member)
+    first = next((row for row in _rows(table) if isinstance(row, Row)), None)
     return [*first.values] if first else []
 
 
-def rows(member: Member, required: Sequence[str], known: Sequence[str], tell: Tell) -> Iterator[Row | Broken]:
-    """Yield the rows of a file, whether it is CSV or JSON; as `csv_rows` does."""
-    if member.first_byte() not in (b"{", b"["):
-        yield from csv_rows(member, required, known, tell)
+def rows(table: Table, required: Sequence[str], known: Sequence[str], tell: Tell) -> Iterator[Row | Broken]:
+    """Yield the rows of a table, whether it is CSV or JSON; as `csv_rows` does."""
+    if table.member.first_byte() not in (b"{", b"["):
+        yield from csv_rows(table.member, required, known, tell)
     else:
-        yield from _rows(member)
+        yield from _rows(table)
 
 
-def _rows(member: Member) -> Iterator[Row | Broken]:
+def _rows(table: Table) -> Iterator[Row | Broken]:
     """Yield the rows, which stand in arrays, by line, under the name of their table, or as `data` of a page."""
-    for found in json_objects(member):
+    for found in json_objects(table.member):
         if isinstance(found, Broken):
-            yield found
+            if table.first:
+                yield found
             continue
         number, row = found
         if "error" in row and "data" not in row:
-            raise ImportFailed(f"{member.name}: Umami's answer is: {json.dumps(row['error'])[:200]}")
+            raise ImportFailed(f"{table.member.name}: Umami's answer is: {json.dumps(row['error'])[:200]}")
         inner = row.get("data") if isinstance(row.get("data"), list) else _only_list(row)
         if row.get("type") in ("header", "database"):  # phpMyAdmin's, above its tables
+            continue
+        if table.name and _named(row) != table.name:
             continue
         for each in inner if isinstance(inner, list) else [row]:
             if isinstance(each, dict):

@@ -22,7 +22,7 @@ _FILES = ("events", "pages", "referrers", "browsers", "os", "devices", "countrie
 
 def is_it(members: Sequence[Member]) -> bool:
     """Return whether the files are of such an export."""
-    return all({*answers.names(member)} in ({"x", "y"}, set()) for member in members)
+    return all({*answers.names(answers.Table(member))} in ({"x", "y"}, set()) for member in members)
 
 
 def read(members: Sequence[Member], tell: Tell, day: date) -> Iterator[Counted]:
@@ -32,7 +32,8 @@ def read(members: Sequence[Member], tell: Tell, day: date) -> Iterator[Counted]:
         if of not in _FILES:
             tell(f"{member.name} is not known and not read")
             continue
-        for row in answers.rows(member, ("x", "y") if answers.names(member) else (), (), tell):
+        table = answers.Table(member)
+        for row in answers.rows(table, ("x", "y") if answers.names(table) else (), (), tell):
             yield row if isinstance(row, Broken) else _total(row, of, day, file)
 
 

@@ -16,6 +16,7 @@ from ingest.migration import sql_dump
 from ingest.migration.export import Action, Broken, Left, Read, Scratch, Tell
 from ingest.migration.members import Member
 from ingest.migration.umami import answers, version_1
+from ingest.migration.umami.answers import Table
 from ingest.migration.umami.session import Values, agent_of, place_of, utc
 
 EVENTS, SESSIONS, DATA = "website_event", "session", "event_data"
@@ -51,13 +52,13 @@ def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Itera
         if all(dumps) and version_1.is_it(members):
             yield from version_1.read(members, site, theirs)
             return
-        members, dumps = _tables_of(members, dumps, tell)
-        for member, dump in zip(members, dumps, strict=True):
-            yield from _keep_dump(member, kept) if dump else _keep(member, kept, tell)
+        tables = _tables_of(members, dumps, tell)
+        for table, dump in tables:
+            yield from _keep_dump(table.member, kept) if dump else _keep(table, kept, tell)
         sites = _Sites(kept, theirs)
         found = False
-        for member, dump in zip(members, dumps, strict=True):
-            for row in _events(member, dump):
+        for table, dump in tables:
+            for row in _events(table, dump):
                 found = True
                 if isinstance(row, Broken):
                     yield row
@@ -72,21 +73,23 @@ def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Itera
             raise ImportFailed(f"no table website_event in {names}: the export of a website, or a dump, has one")
 
 
-def _tables_of(members: Sequence[Member], dumps: list[bool], tell: Tell) -> tuple[list[Member], list[bool]]:
-    """Return the files without those that are none of the tables, where one is the table of events."""
-    faults: dict[int, ImportFailed] = {}
+def _tables_of(members: Sequence[Member], dumps: list[bool], tell: Tell) -> list[tuple[Table, bool]]:
+    """Return the tables, each with whether it is a dump of several; without what is none, where there are events."""
+    found: list[tuple[Table, bool]] = []
+    faults: dict[str, ImportFailed] = {}
     of_events = False
-    for place, (member, dump) in enumerate(zip(members, dumps, strict=True)):
-        try:
-            of_events |= dump or _table_of(member) == EVENTS
-        except ImportFailed as error:
-            faults[place] = error
-    for place, fault in faults.items():
+    for member, dump in zip(members, dumps, strict=True):
+        for table in [Table(member)] if dump else answers.tables(member, _TABLES):
+            try:
+                of_events |= dump or _kind_of(table) == EVENTS
+                found.append((table, dump))
+            except ImportFailed as error:
+                faults[str(table)] = error
+    for name, fault in faults.items():
         if not of_events:
             raise fault
-        tell(f"{members[place].name} is none of the tables, and not read")
-    kept = [place for place in range(len(members)) if place not in faults]
-    return [members[place] for place in kept], [dumps[place] for place in kept]
+        tell(f"{name} is none of the tables, and not read")
+    return found
 
 
 class _Sites:
@@ -104,14 +107,14 @@ class _Sites:
         return not self._theirs or website == self._theirs
 
 
-def _keep(member: Member, kept: Scratch, tell: Tell) -> Iterator[Broken]:
-    table = _table_of(member)
-    for row in answers.rows(member, _REQUIRED[table], _KNOWN[table], tell):
+def _keep(table: Table, kept: Scratch, tell: Tell) -> Iterator[Broken]:
+    kind = _kind_of(table)
+    for row in answers.rows(table, _REQUIRED[kind], _KNOWN[kind], tell):
         if isinstance(row, Broken):
-            if table != EVENTS:
+            if kind != EVENTS:
                 yield row
         else:
-            _keep_row(table, row.get, kept)
+            _keep_row(kind, row.get, kept)
 
 
 def _keep_dump(member: Member, kept: Scratch) -> Iterator[Broken]:
@@ -148,21 +151,21 @@ def _value(get: Values) -> str | float | bool:
     return text or get("date_value", "event_date_value") or number
 
 
-def _events(member: Member, dump: bool) -> Iterator[tuple[int, Values, bytes] | Broken]:
+def _events(table: Table, dump: bool) -> Iterator[tuple[int, Values, bytes] | Broken]:
     if dump:
-        for found in sql_dump.rows(member, _TABLES, prefixed=False):
+        for found in sql_dump.rows(table.member, _TABLES, prefixed=False):
             if isinstance(found, Broken):
                 yield found
             elif found.table == EVENTS:
                 yield found.number, found.text, repr(found.values).encode()
-    elif _table_of(member) == EVENTS:
-        for row in answers.rows(member, _REQUIRED[EVENTS], _KNOWN[EVENTS], lambda _: None):
+    elif _kind_of(table) == EVENTS:
+        for row in answers.rows(table, _REQUIRED[EVENTS], _KNOWN[EVENTS], lambda _: None):
             yield row if isinstance(row, Broken) else (row.number, row.get, row.raw)
 
 
-def _table_of(member: Member) -> str:
-    """Return which table a file holds, by its columns. Raises ImportFailed where it is none of Umami's."""
-    names = set(answers.names(member))
+def _kind_of(table: Table) -> str:
+    """Return which of Umami's tables it is, by its columns. Raises ImportFailed where it is none of them."""
+    names = set(answers.names(table))
     if names >= set(_REQUIRED[EVENTS]):
         return EVENTS
     if names & {"data_key", "event_key"}:
@@ -171,14 +174,14 @@ def _table_of(member: Member) -> str:
         return SESSIONS
     if names == {"x", "y"}:
         raise ImportFailed(
-            f"{member.name} is of Umami's export of a range, which does not say of which days it is: export one day at"
+            f"{table} is of Umami's export of a range, which does not say of which days it is: export one day at"
             " a time and name it with --day, or take the export of the website, or a dump"
         )
-    stem = PurePath(member.name).stem
+    stem = table.name or PurePath(table.member.name).stem
     if stem in _TABLES:
         return stem  # which says what is missing
     there = ", ".join(sorted(names))[:200]
-    raise ImportFailed(f"{member.name}, line 1: none of Umami's tables {', '.join(_TABLES)}; its columns are {there}")
+    raise ImportFailed(f"{table}, line 1: none of Umami's tables {', '.join(_TABLES)}; its columns are {there}")
 
 
 def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch) -> Read:

@@ -35,6 +35,9 @@ _DATA = [{"event_data_id": "d1", "website_id": "w1", "website_event_id": "e2", "
           "number_value": 3.0, "date_value": None, "data_type": 2}]  # fmt: skip
 
 
+_OF_OTHERS = [{"session_data_id": "x", "website_id": "w1", "session_id": "s1", "data_key": "a", "string_value": "b"}]
+
+
 def _phpmyadmin(**tables: Any) -> str:
     parts: list[Any] = [{"type": "header", "version": "5.2"}, {"type": "database", "name": "umami"}]
     return json.dumps(parts + [{"type": "table", "name": name, "data": rows} for name, rows in tables.items()])
@@ -50,6 +53,9 @@ EVENTS: dict[str, Files] = {
         "event_data.json": json.dumps(_DATA)},
     "DBeaver": {"e.json": json.dumps({"website_event": _TABLE}, indent=1), "s.json": json.dumps({"session": _SESSION})},
     "phpMyAdmin": {"e.json": _phpmyadmin(website_event=_TABLE), "s.json": _phpmyadmin(session=_SESSION)},
+    "phpMyAdmin's database": {"umami.json": _phpmyadmin(
+        event_data=_DATA, link=[{"link_id": "x"}], session=_SESSION, session_data=_OF_OTHERS, user=[{"user_id": "u"}],
+        website=[{"website_id": "w1", "name": "x"}], website_event=_TABLE)},
     "CSV and JSON": {"website_event.json": json.dumps(_TABLE), "session.csv": exports.UMAMI_SESSIONS},
 }  # fmt: skip
 
@@ -61,8 +67,14 @@ def test_rows_of_umami(tmp_path: Path, form: str) -> None:
     assert (page.type, page.path, page.title, page.source) == ("pageview", "/pricing", "Pricing", "google.com")
     assert (page.browser, page.os_version, page.device) == ("Edge", "10", "desktop")
     assert (signup.type, signup.name, signup.occurred_at) == ("custom", "signup", 1_714_564_860_000)
-    assert signup.props == ({"seats": 3} if form == "tables as arrays" else {})
+    assert signup.props == ({"seats": 3} if form in ("tables as arrays", "phpMyAdmin's database") else {})
     assert page.visitor == signup.visitor
+
+
+def test_what_is_broken_in_a_file_of_several_tables_counts_once(tmp_path: Path) -> None:
+    text = _phpmyadmin(event_data=_DATA, session=_SESSION, website_event=_TABLE)[:-1]
+    batch, _ = taken(list(exported(tmp_path, "umami", {"umami.json": text}).rows()))
+    assert (len(batch.accepted), len(batch.not_understood)) == (2, 1)
 
 
 def test_rows_have_their_own_ids_in_any_form(tmp_path: Path) -> None:

@@ -120,3 +120,23 @@ def test_postgres(tmp_path: Path, form: str) -> None:
     assert [tuple(row.values.values()) if isinstance(row, TableRow) else row for row in found] == TEXTS
     assert sql_dump.is_dump(member)
     assert sql_dump.tables(member) == {"session"}
+
+
+DEFINITIONS = {
+    "a text over lines": "(\n  a int COMMENT 'one, (two\n three''s', -- it's\n  b text /* c int,\n d int */\n) X;\n",
+    "a backslash that ends a text": "(\n    a text DEFAULT 'C:\\',\n    b text\n);\n\nALTER TABLE x OWNER TO y;\n",
+    "names of their own": "(`a` decimal(1,2), \"b\" text, CHECK (a IN ('(', ',')));\n",
+    "no end": "(\n  a int,\n  b text\n",
+    "texts without end": "(\n  a int,\n  b text\n)\n" + "',\n" * 50_000,
+    "brackets without end": "(\n  a int,\n  b text\n)(\n" + "(''),(\n" * 50_000,
+    "comments without end": "(\n  a int,\n  b text\n" + "/*(\n" * 50_000,
+    "escapes without end": "(\n  a int,\n  b text\n" + "\\'(\n" * 50_001,
+}
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_columns_of_a_definition(tmp_path: Path, name: str) -> None:
+    text = f"CREATE TABLE session {DEFINITIONS[name]}INSERT INTO session VALUES (1, 'x');\n"
+    (member,) = members(written(tmp_path, {"dump.sql": text}))
+    (row,) = sql_dump.rows(member, ["session"])
+    assert isinstance(row, TableRow) and row.values == {"a": b"1", "b": b"x"}

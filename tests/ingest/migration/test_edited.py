@@ -137,6 +137,13 @@ def test_weeks_of_which_the_first_is_not_whole_are_no_days(tmp_path: Path) -> No
         numbers(tmp_path, "plausible", {"visitors.csv": _DASHBOARD + "".join(lines)})
 
 
+@pytest.mark.parametrize("form", ["01/{:02}/2024", "{}/1/2024"])
+def test_months_that_a_spreadsheet_wrote_are_no_days(tmp_path: Path, form: str) -> None:
+    lines = [f"{form.format(month)},1,1,1,1,50,10\n" for month in range(1, 13)]
+    with pytest.raises(ImportFailed, match="these may be months"):
+        numbers(tmp_path, "plausible", {"visitors.csv": _DASHBOARD + "".join(lines)})
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [

@@ -229,6 +229,8 @@ def test_lists_of_the_api(tmp_path: Path) -> None:
 
 REFUSED = {
     "unclear days": ("Date,Sessions\n01/02/2024,10\n", "nobody can tell whether '01/02/2024' begins with the day"),
+    "months as excel writes them": (
+    "Date,Sessions\n" + "".join(f"01/{month:02}/2024,{month}\n" for month in range(1, 13)), "these may be months"),
     "two ways": ("Date,Sessions\n13/05/2024,10\n05/14/2024,10\n", "are written in two ways"),
     "hours in german": (
     "Datum + Stunde (JJJJMMTTHH),Sitzungen\n2024050112,1\n", "leave out the column 'Date \\+ hour'"),
@@ -255,18 +257,66 @@ SECONDS = {
     "00:01:30": 90, "1:02:03": 3723,
     "1:30": 90, "<00:00:01": 1, "1m 30s": 90, "1 min 30 s": 90, "2h 3m": 7380, "45s": 45,
     "1分30秒": 90, "0": 0, "x": None,
-    "-5": None, "": None, "1.234.567,8": 1234567.8,
+    "-5": None, "": None, "1,234": None, "0,234": 0.234, "1.234": 1.234, "1.234.567,8": 1234567.8,
 }  # fmt: skip
 SHARES = {"45.5%": 0.455, "45,5 %": 0.455, "45,5\u00a0%": 0.455,
-          "0.455": 0.455, "45.5": 0.455, "100%": 1, "0%": 0, "1%": 0.01,
+          "0.455": 0.455, "45.5": None, "45,678 %": 0.45678, "1": 1, "100%": 1, "0%": 0, "1%": 0.01,
           "-1": None, "x": None, "450": None}  # fmt: skip
 NUMBERS = {"US$1,234.50": True, "1.234,50 €": True, "¥0": True, "0,00 zł": True, "CHF 5.00": True,
            "12%": True, "-3": True,
            "1 min 3 s": True, "": True, "—": True, "R$ 10,00": True, "Germany": False, "/": False, "iPhone 12": False,
-           "18-24": False, "2024-05-01": False, "a1": True, "(not set)": False, "fr": False}  # fmt: skip
+           "18-24": False, "2024-05-01": False, "a1": True,
+           "no a 1": False, "US$   1": True, "(not set)": False, "fr": False}  # fmt: skip
 
 
 def test_numbers() -> None:
     assert {text: seconds_of(text) for text in SECONDS} == SECONDS
-    assert {text: share_of(text) for text in SHARES} == pytest.approx(SHARES)
+    assert {text: share_of(text, percent=False) for text in SHARES} == pytest.approx(SHARES)
     assert {text: is_number(text) for text in NUMBERS} == NUMBERS
+
+
+HOSTILE = {
+    "blanks": "a" + " " * 100_000 + "!", "blanks in a number": "<" + " " * 60 + "x y", "digits": "1" * 100_000,
+    "points": ".," * 50_000, "signs": "-" * 100_000, "units": "1 m " * 25_000, "ligatures": "\ufdfa" * 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_is_too_long_is_no_number(name: str) -> None:
+    text = HOSTILE[name]
+    assert (is_number(text), seconds_of(text), share_of(text, True)) == (False, None, None)
+
+
+COLUMNS = {
+    "percent": ("Bounce rate", ["0.9", "1", "45.5"], [9, 10, 455]),
+    "a percent sign": ("Bounce rate", ["0.9", "1", "45.5%"], [9, 10, 455]),
+    "shares": ("Bounce rate", ["0.9", "1", "0.455"], [900, 1000, 455]),
+    "engagement in percent": ("Engagement rate", ["99.1", "99", "0.5"], [9, 10, 995]),
+    "the former api": ("ga:bounceRate", ["0.9", "1", "0.5"], [9, 10, 5]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_shares_of_a_column_are_read_alike(tmp_path: Path, name: str) -> None:
+    column, texts, bounces = COLUMNS[name]
+    lines = [f"2024050{day},1000,{text}\n" for day, text in enumerate(texts, 1)]
+    rows = exported(tmp_path, "ga4", {"r.csv": f"Date,Sessions,{column}\n{''.join(lines)}"}).rows()
+    assert [row.rows[0].bounces for row in rows] == bounces
+    answer = _answer(["date"], ["sessions", column], *(line.replace(",", " ") for line in lines))
+    assert [row.rows[0].bounces for row in exported(tmp_path, "ga4", {"r.json": json.dumps(answer)}).rows()] == bounces
+
+
+DURATIONS = {
+    "thousands": (["1,234", "90.5"], [1234, 90.5]), "fractions": (["1,234", "90,5"], [1.234, 90.5]),
+    "thousands with points": (["1.234", "2.345,5"], [1234, 2345.5]), "fractions with points": (["1.234"], [1.234]),
+    "nothing tells": (["1,234", "90"], [None, 90]), "millions": (["1,234", "1,234,567"], [1234, 1_234_567]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DURATIONS)
+def test_durations_of_a_column_are_read_alike(tmp_path: Path, name: str) -> None:
+    texts, seconds = DURATIONS[name]
+    lines = [f"2024050{day};1;{text}\n" for day, text in enumerate(texts, 1)]
+    text = f"Date;Sessions;Average session duration\n{''.join(lines)}"
+    found = [getattr(row, "rows", None) for row in exported(tmp_path, "ga4", {"r.csv": text}).rows()]
+    assert [rows and rows[0].duration_ms / 1000 for rows in found] == seconds

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.logs.files import ImportFailed
-from ingest.migration import sql_dump
-from ingest.migration.export import Action, Broken, Left
+from ingest.migration import export, sql_dump
+from ingest.migration.export import Action, Broken, Left, json_objects
 from ingest.migration.members import members
 from ingest.migration.sql_dump import TableRow
 from tests.ingest.migration import exports
@@ -122,3 +122,32 @@ def test_what_a_dump_has_written_is_read(tmp_path: Path, rows: list[tuple[bytes 
         found = list(sql_dump.rows(member, ["log_visit"]))
         assert [tuple(row.values.values()) for row in found if isinstance(row, TableRow)] == rows
         assert len(found) == len(rows)
+
+
+def test_a_long_object_is_not_decoded_again_for_each_piece_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: list[int] = []
+
+    class Decoder(json.JSONDecoder):
+        def raw_decode(self, s: str, idx: int = 0) -> Any:
+            lengths.append(len(s) - idx)
+            return super().raw_decode(s, idx)
+
+    monkeypatch.setattr(json, "JSONDecoder", Decoder)
+    text = json.dumps({"rows": [{"value": number} for number in range(50_000)]}, indent=1)
+    (member,) = members(written(tmp_path, {"long.json": text}))
+    assert len(list(json_objects(member))) == 1
+    assert sum(lengths) < 4 * len(text)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64])
+def test_objects_of_json_do_not_depend_on_where_a_piece_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(export, "_CHUNK", size)
+    wanted = [{"a": "]},{\U0001f600", "b": [1, {"c": None}]}, {}, {"long": "x" * 300}, {"d": 1}]
+    (member,) = members(written(tmp_path, {"some.json": json.dumps(wanted, indent=1, ensure_ascii=False)}))
+    found = [each for each in json_objects(member) if not isinstance(each, Broken)]
+    assert [row for _, row in found] == wanted
+    assert [number for number, _ in found] == [2, 11, 12, 15]

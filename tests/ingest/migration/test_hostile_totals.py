@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from infra.commands.migration import Exported
 from ingest.logs.files import ImportFailed
-from ingest.migration.dates import DAY_FIRST, MONTH_FIRST, day_of, order_of
+from ingest.migration.dates import DAY_FIRST, MONTH_FIRST, Unclear, day_of, order_of
 from ingest.migration.export import Action, Broken, Left
 from ingest.migration.totals import Total, columns, look
 from tests.ingest.migration import test_answers, test_ga4_reports, test_matomo_days, test_plausible
@@ -99,7 +99,23 @@ def test_days_in_a_row_are_read_in_the_order_in_which_they_were_written(
 ) -> None:
     assume(first.year < 2099)
     days = [first + timedelta(number) for number in range(count)]
+    assume((first.month, days[-1].month) != (1, 1) or days[-1].day > 12)  # which may be months
     texts = [day.strftime(form) for day in (reversed(days) if reverse else days)]
     order = order_of(texts)
     assert sorted(filter(None, (day_of(text, order) for text in texts))) == days
     assert order == (DAY_FIRST if form == "%d/%m/%Y" else MONTH_FIRST)
+
+
+@given(
+    year=st.integers(1990, 2098),
+    months=st.lists(st.integers(1, 12), min_size=3, unique=True),
+    form=st.sampled_from(["%d/%m/%Y", "%m/%d/%Y"]),
+)
+def test_months_are_never_taken_for_days(year: int, months: list[int], form: str) -> None:
+    with pytest.raises(Unclear):
+        order_of(date(year, month, 1).strftime(form) for month in months)
+
+
+def test_days_and_months_that_are_each_others_are_not_told_apart() -> None:
+    with pytest.raises(Unclear):
+        order_of(["01/01/2024", "01/02/2024", "02/01/2024"])

@@ -12,6 +12,8 @@ import pytest
 from infra.commands.migration import Exported
 from ingest.logs.files import ImportFailed
 from ingest.migration.daily import by_day
+from ingest.migration.export import Left
+from ingest.migration.totals import Total, look
 from tests.ingest.migration import exports
 from tests.ingest.migration.exports import SITE, Files, exported, numbers, written
 
@@ -103,7 +105,8 @@ LISTS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "getType": (_row("Smartphone", "deviceType==smartphone"), ("device", "mobile", 3, 4)),
     "getBrowsers": (_row("Chrome Mobile", "browserCode==CM"), ("browser", "Chrome", 3, 4)),
     "getOsFamilies": (_row("Windows", "operatingSystemCode==WIN"), ("os", "Windows", 3, 4)),
-    "getAll": (_row("Google", "referrerName==Google"), ("source", "google.com", 3, 4)),
+    "getWebsites": (_row("a.example", "referrerType==website;referrerName==a.example"),
+        ("source", "a.example", 3, 4)),
     "getAction": (_row("submit", "eventAction==submit", nb_events=7), ("event", "submit", 3, 4, 1, 60_000, 0, 7)),
 }  # fmt: skip
 
@@ -121,7 +124,8 @@ def test_lists_of_days(tmp_path: Path, method: str, form: str) -> None:
     }[form]
     found, *rest = exported(tmp_path, "matomo", {"answer": text}).rows()
     assert tuple(found.rows[0])[: len(expected)] == expected
-    assert (str(found.day), found.part) == ("2024-05-01", f"list of {expected[0]}")
+    part = f"list of {expected[0]}{': website' if expected[0] == 'source' else ''}"
+    assert (str(found.day), found.part) == ("2024-05-01", part)
     assert [row.reason for row in rest] == ([] if form == "csv" else ["no_visits"])
 
 
@@ -158,3 +162,40 @@ def test_a_number_that_is_none_is_not_understood(tmp_path: Path) -> None:
     text = json.dumps({"2024-05-01": rows})
     broken, france = exported(tmp_path, "matomo", {"a.json": text}).rows()
     assert (broken.why, france.rows[0].value) == ("nb_visits is -4, no count", "FR")
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_what_a_long_list_has_not_kept_is_left_out(tmp_path: Path, form: str) -> None:
+    days = {day: [_row(f"/{place}", f"pageUrl=={_URL}{place}") for place in range(2)] for day in TWO}
+    others = {name: value for name, value in _row("Others", "").items() if name != "segment"}
+    days["2024-05-02"].insert(0, others)
+    lines = [",".join((day, *(str(row.get(name, "")) for name in _row("", "")))) for day in days for row in days[day]]
+    csv = "\n".join((f"date,{','.join(_row('', '')).replace('segment', 'metadata_segment')}", *lines))
+    found = list(exported(tmp_path, "matomo", {"a": json.dumps(days) if form == "json" else csv}).rows())
+    assert [row.reason for row in found if isinstance(row, Left)] == ["others"]
+    assert [str(row.day) for row in found if isinstance(row, Total)] == ["2024-05-01"] * 2 + ["2024-05-02"] * 2
+
+
+REFERRERS = {
+    "getSearchEngines": [("referrerType==search;referrerName==Google", "google.com")],
+    "getWebsites": [("referrerName==a.example", "a.example"), ("referrerName==b.example", "b.example")],
+    "getCampaigns": [("referrerType==campaign;referrerName==Spring%2520sale", "spring sale")],
+    "getReferrerType": [("referrerType==direct", ""), ("referrerType==search", None), ("referrerType==campaign", None)],
+    "getKeywords": [("referrerType==search;referrerKeyword==a", None),
+                    ("referrerKeyword==b;referrerType==search", None)],
+}
+
+
+def test_lists_of_referrers_add_up(tmp_path: Path) -> None:
+    answers = {
+        f"{method}.json": json.dumps({"2024-05-01": [_row("x", segment) for segment, _ in rows]})
+        for method, rows in REFERRERS.items()
+    }
+    found = list(exported(tmp_path, "matomo", answers).rows())
+    wanted = [source for rows in REFERRERS.values() for _, source in rows if source is not None]
+    looked = look(found)
+    kept = [row for total in found if isinstance(total, Total) if looked.files[total.part, total.day] == total.file
+            for row in total.rows]  # fmt: skip
+    assert sorted(row.value for row in kept if row.dimension == "source") == sorted(wanted)
+    assert [row.value for row in kept if row.dimension == "campaign"] == ["Spring sale"]
+    assert [row.reason for row in looked.left] == ["in_other_list"] * 4
