@@ -14,7 +14,7 @@ module.exports = class Bytecode {
     this.hooks = {
       'before:package:createDeploymentArtifacts': () => {
         const { runtime } = service.provider;
-        const { sources } = service.custom.bytecode;
+        const { sources, without } = service.custom.bytecode;
         process.env.SOURCE_DATE_EPOCH = '315532800'; // 1980-01-01, the first day that a zip can name
         const words = ['-m', 'compileall', '-q', '-f', '--invalidation-mode', 'checked-hash', ...sources];
         const done = spawnSync(runtime, words, { cwd: serverless.serviceDir, encoding: 'utf8' });
@@ -27,6 +27,7 @@ module.exports = class Bytecode {
         }
         const tag = runtime.replace('python', 'cpython-').replace('.', '');
         service.package.patterns.push(...sources.flatMap((source) => patterns(source, tag)));
+        service.package.patterns.push(...without.map((folder) => `!${folder}/**`));
       },
     };
   }
