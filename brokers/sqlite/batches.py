@@ -30,6 +30,7 @@ INSERT = "INSERT INTO batches (id, at, records, crc) VALUES (?, ?, ?, ?)"
 OFFSET_BITS = 40  # 10^12 records a log, and 8 million logs made in a file's life
 OFFSET = (1 << OFFSET_BITS) - 1
 _RECORDS_A_ROW = 500
+_EVENTS_A_ROW = 400  # as columns, whatever their size: no event has more than some 20 KB
 _BYTES_A_ROW = 4 << 20  # as records, of columns too: a reader decodes a row whole
 _BYTES_A_READ = 32 << 20  # of such: a list of records ends early rather than fill the memory
 
@@ -83,7 +84,7 @@ def packed(block: Block) -> list[tuple[int, bytes]]:
     """Return the contents of rows with the events of a block: how many there are in each, and its bytes."""
     from activity import blocks
 
-    if block.size == 1 or block.json_bytes() <= _BYTES_A_ROW:
+    if block.size <= _EVENTS_A_ROW or block.json_bytes() <= _BYTES_A_ROW:
         return [(block.size, blocks.pack(block))]
     places = block.places().to_numpy()
     half = block.size // 2

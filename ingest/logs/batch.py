@@ -34,10 +34,16 @@ class InColumns(msgspec.Struct):
 
 
 class Alone(msgspec.Struct):
-    """The record of an event that was made alone."""
+    """Events that were made one by one, an entry each in all lists: the index of its line in `Accepted`, its record."""
 
-    line: int  # its line's index in `Accepted`
-    record: Record
+    lines: list[int] = []
+    topics: list[str] = []
+    keys: list[bytes] = []
+    values: list[bytes] = []
+
+    def records(self) -> list[Record]:
+        """Return the records."""
+        return list(map(Record, self.topics, self.keys, self.values))
 
 
 @dataclass
@@ -49,7 +55,7 @@ class Accepted:
     ids: list[str] = field(default_factory=list)  # of the line's own event, 32 hex digits
     visitors: list[str] = field(default_factory=list)  # 16 hex digits
     bots: list[bool] = field(default_factory=list)
-    alone: list[Alone] = field(default_factory=list)
+    alone: Alone = field(default_factory=Alone)
     in_columns: list[InColumns] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -59,7 +65,11 @@ class Accepted:
         """Add a line of which these events are made, its own first."""
         first = events[0]
         key = visitor_key(first.site, first.visitor)
-        self.alone += [Alone(len(self), Record(topic_of(its.type), key, codec.encode(its))) for its in events]
+        for its in events:
+            self.alone.lines.append(len(self))
+            self.alone.topics.append(topic_of(its.type))
+            self.alone.keys.append(key)
+            self.alone.values.append(codec.encode(its))
         self.ids.append(first.id)
         self.visitors.append(first.visitor)
         self.bots.append(bool(first.bot))
@@ -67,9 +77,9 @@ class Accepted:
     def records(self, indexes: Sequence[int]) -> list[list[Record]]:
         """Return of each of the lines at these indexes (ascending) the records of its events, its own first."""
         found: dict[int, list[Record]] = {index: [] for index in indexes}
-        for its in self.alone:
-            if its.line in found:
-                found[its.line].append(its.record)
+        for line, record in zip(self.alone.lines, self.alone.records(), strict=True):
+            if line in found:
+                found[line].append(record)
         for topic, lines, block in self._columns(indexes):
             for line, record in zip(lines, Columns(topic, block).records(), strict=True):
                 found[line].append(record)
@@ -78,10 +88,11 @@ class Accepted:
     def publishable(self, indexes: Sequence[int]) -> tuple[list[Columns], list[Record]]:
         """Return the events of the lines at these indexes (ascending), as they are here."""
         columns = [Columns(topic, block) for topic, _, block in self._columns(indexes)]
+        records = self.alone.records()
         if len(indexes) == len(self):
-            return columns, [its.record for its in self.alone]
+            return columns, records
         wanted = frozenset(indexes)
-        return columns, [its.record for its in self.alone if its.line in wanted]
+        return columns, [record for line, record in zip(self.alone.lines, records, strict=True) if line in wanted]
 
     def _columns(self, indexes: Sequence[int]) -> Iterator[tuple[str, list[int], Block]]:
         """Yield what some lines have in columns: the topic, each event's line, and the events."""

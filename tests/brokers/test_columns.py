@@ -146,6 +146,7 @@ def test_a_topic_that_was_made_again_takes_them(tmp_path: Path, broker: SqliteBr
 
 def test_many_lie_in_several_rows(broker: SqliteBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "_BYTES_A_ROW", 3_000)  # some ten events
+    monkeypatch.setattr(batches, "_EVENTS_A_ROW", 1)
     events = made(200)
     broker.publish_columns([Columns("t", block_of(events, TABLES))], [])
     assert sorted(r.value or b"" for r in contents(broker)) == sorted(map(codec.encode, events))
