@@ -89,13 +89,11 @@ class Block(NamedTuple):
         return int(texts) + _FIELD_BYTES * fields * self.rows.height
 
     def column(self, name: str) -> pl.Series:
-        """Return a column of `BLOCK_COLUMNS`, a value for each row."""
+        """Return a column that is there, a value for each row. Raises polars' ColumnNotFoundError for another."""
         for index, table in self.tables.items():
             if name in table.columns:
                 return table[name].gather(self.rows[index])
-        if name in self.rows.columns:
-            return self.rows[name]
-        return pl.Series(name, [ABSENT[name]], BLOCK_COLUMNS[name]).new_from_index(0, self.rows.height)
+        return self.rows[name]
 
 
 class _Packed(msgspec.Struct):

@@ -13,7 +13,6 @@ from urllib.parse import quote, urlencode
 import pytest
 import zstandard
 
-import brokers
 from ingest import http
 from tests.ingest.conftest import Log, Running, prepare
 
@@ -36,13 +35,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running = Running(folder, url)
     yield running
     running.stop()
-
-
-@pytest.fixture
-def log(server: Running) -> Iterator[Log]:
-    broker = brokers.connect(server.broker_url)
-    yield Log(broker)
-    broker.close()
 
 
 def track(event: str) -> bytes:
