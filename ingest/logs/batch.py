@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from activity import blocks, codec
+from activity import blocks
 from activity.blocks import Block
-from activity.event import DEAD_LETTER_TOPIC, Event, topic_of, visitor_key
+from activity.event import DEAD_LETTER_TOPIC
 from activity.refusal import DeadLetter
 from brokers.base import Columns, Record
 from ingest.dead_letters import Sent, mask
@@ -33,19 +33,6 @@ class InColumns(msgspec.Struct):
     block: bytes  # see `activity.blocks`
 
 
-class Alone(msgspec.Struct):
-    """Events that were made one by one, an entry each in all lists: the index of its line in `Accepted`, its record."""
-
-    lines: list[int] = []
-    topics: list[str] = []
-    keys: list[bytes] = []
-    values: list[bytes] = []
-
-    def records(self) -> list[Record]:
-        """Return the records."""
-        return list(map(Record, self.topics, self.keys, self.values))
-
-
 @dataclass
 class Accepted:
     """The lines of which events are made, an entry each in the first three; and these events.
@@ -55,44 +42,22 @@ class Accepted:
     ids: list[str] = field(default_factory=list)  # of the line's own event, 32 hex digits
     visitors: list[str] = field(default_factory=list)  # 16 hex digits
     bots: list[bool] = field(default_factory=list)
-    alone: Alone = field(default_factory=Alone)
     in_columns: list[InColumns] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def add(self, events: list[Event]) -> None:
-        """Add a line of which these events are made, its own first."""
-        first = events[0]
-        key = visitor_key(first.site, first.visitor)
-        for its in events:
-            self.alone.lines.append(len(self))
-            self.alone.topics.append(topic_of(its.type))
-            self.alone.keys.append(key)
-            self.alone.values.append(codec.encode(its))
-        self.ids.append(first.id)
-        self.visitors.append(first.visitor)
-        self.bots.append(bool(first.bot))
-
     def records(self, indexes: Sequence[int]) -> list[list[Record]]:
         """Return of each of the lines at these indexes (ascending) the records of its events, its own first."""
         found: dict[int, list[Record]] = {index: [] for index in indexes}
-        for line, record in zip(self.alone.lines, self.alone.records(), strict=True):
-            if line in found:
-                found[line].append(record)
         for topic, lines, block in self._columns(indexes):
             for line, record in zip(lines, Columns(topic, block).records(), strict=True):
                 found[line].append(record)
         return list(found.values())
 
-    def publishable(self, indexes: Sequence[int]) -> tuple[list[Columns], list[Record]]:
-        """Return the events of the lines at these indexes (ascending), as they are here."""
-        columns = [Columns(topic, block) for topic, _, block in self._columns(indexes)]
-        records = self.alone.records()
-        if len(indexes) == len(self):
-            return columns, records
-        wanted = frozenset(indexes)
-        return columns, [record for line, record in zip(self.alone.lines, records, strict=True) if line in wanted]
+    def publishable(self, indexes: Sequence[int]) -> list[Columns]:
+        """Return the events of the lines at these indexes (ascending)."""
+        return [Columns(topic, block) for topic, _, block in self._columns(indexes)]
 
     def _columns(self, indexes: Sequence[int]) -> Iterator[tuple[str, list[int], Block]]:
         """Yield what some lines have in columns: the topic, each event's line, and the events."""

@@ -14,15 +14,12 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import msgspec
-import numpy as np
 import polars as pl
 
-from activity import blocks
 from activity.attribution import referrer_host
-from activity.blocks import ABSENT, BLOCK_COLUMNS, Block
-from activity.columns import from_hex
+from activity.blocks import BLOCK_COLUMNS
 from activity.enrich import DAY, SiteRules, enrich
-from activity.event import Event, EventType, derived_id, event_ids, import_visitor, topic_of
+from activity.event import Event, EventType, event_ids, import_visitor, topic_of
 from activity.geo import NOWHERE, Place, lookup, version
 from activity.geo import Reader as PlaceReader
 from activity.incoming import Incoming
@@ -31,9 +28,10 @@ from activity.url import without_session_ids
 from activity.user_agent import LONGEST as LONGEST_AGENT
 from activity.user_agent import Agent
 from activity.user_agent import parse as parse_agent
-from ingest.logs.batch import Accepted, InColumns
+from ingest.logs.batch import Accepted
 from ingest.logs.formats import Request, as_text
 from ingest.logs.template import Template
+from ingest.logs.together import Fields, fields_of, in_columns, numbered, searches, table
 
 PROTOCOL = "import"
 LONG = 1024  # characters: texts beyond are mostly unique, and would push the others out of a cache
@@ -48,8 +46,6 @@ _OF_AGENT = ("country", "region", "city", "enriched_by", *Agent.__struct_fields_
 _OF_TARGET = tuple(
     name for name in BLOCK_COLUMNS if name not in ("id_hi", "id_lo", "visitor", "occurred_at", "referrer", *_OF_AGENT)
 )
-
-_Fields = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -66,8 +62,8 @@ class Target(NamedTuple):
     """What all views of one page, of visitors who came from the same host, have in common: all but the referrer."""
 
     sent: list[str]
-    view: _Fields  # `_OF_TARGET`
-    search: _Fields | None  # of the search in its address, None where there is none
+    view: Fields  # `_OF_TARGET`
+    search: Fields | None  # of the search in its address, None where there is none
 
 
 class Page(NamedTuple):
@@ -82,7 +78,7 @@ class Visitor(NamedTuple):
 
     name: str  # 16 hex digits
     bot: bool
-    agent: _Fields  # `_OF_AGENT`
+    agent: Fields  # `_OF_AGENT`
 
 
 class EventWriter:
@@ -147,35 +143,22 @@ class EventWriter:
         theirs = rows["visitor"].to_list()
         names = [visitor.name for visitor in visitors]
         accepted = Accepted(ids, _picked(names, theirs), _picked([visitor.bot for visitor in visitors], theirs))
-        target, of_target = _numbered(targets, rows["page"])
-        referrer, of_referrer = _numbered(referrers, rows["page"])
-        lines = rows.select(
-            pl.Series("id", ids), occurred_at="at", _visitor="visitor", _target=target, _referrer=referrer
-        )
+        target, of_target = numbered(targets, rows["page"])
+        referrer, of_referrer = numbered(referrers, rows["page"])
+        lines = rows.select(occurred_at="at", _visitor="visitor", _target=target, _referrer=referrer)
+        agents = table(_OF_AGENT, [visitor.agent for visitor in visitors])
         tables = {
-            "_visitor": _table(_OF_AGENT, [visitor.agent for visitor in visitors]).with_columns(
-                pl.Series("visitor", names)
-            ),
+            "_target": table(_OF_TARGET, [target.view for target in of_target]),
+            "_visitor": agents.with_columns(pl.Series("visitor", names)),
             "_referrer": pl.DataFrame({"referrer": [referrer.stored for referrer in of_referrer]}),
         }
-
-        def in_columns(kind: EventType, lines: pl.DataFrame, theirs: list[_Fields], rows: list[int]) -> InColumns:
-            numbers = [from_hex("id").alias("id_hi"), from_hex("id", 16).alias("id_lo")]
-            its = {"_target": _table(_OF_TARGET, theirs)} | tables
-            block = Block(lines.with_columns(numbers).drop("id"), its, len(rows))
-            few = block.take(np.arange(len(rows))) if len(rows) < len(ids) else block
-            return InColumns(topic_of(kind), rows, blocks.pack(few))
-
-        views = [target.view for target in of_target]
-        accepted.in_columns.append(in_columns(EventType.PAGEVIEW, lines, views, list(range(len(ids)))))
+        every_line = list(range(len(ids)))
+        accepted.in_columns.append(in_columns(topic_of(EventType.PAGEVIEW), every_line, ids, lines, tables))
         is_searched = pl.Series([target.search is not None for target in of_target])
         searching = is_searched.gather(target).arg_true().to_list()
         if searching:
-            derived = pl.Series("id", [derived_id(ids[index], "search") for index in searching])
-            found = [target.search or target.view for target in of_target]
-            accepted.in_columns.append(
-                in_columns(EventType.SEARCH, lines[searching].with_columns(derived), found, searching)
-            )
+            tables["_target"] = table(_OF_TARGET, [target.search or target.view for target in of_target])
+            accepted.in_columns.append(searches(searching, ids, lines, tables))
         return accepted
 
     def _target(self, host: str, target: str, came: Referrer) -> Target | Refusal:
@@ -193,7 +176,7 @@ class EventWriter:
         )
         if isinstance(made, Refusal):
             return made
-        view, *search = (_fields(event, _OF_TARGET) for event in made)
+        view, *search = (fields_of(event, _OF_TARGET) for event in made)
         return Target(_SENT.texts("page", _encode(sent)), view, search[0] if search else None)
 
     def _visitor(self, ip: str, agent_text: str | None) -> Visitor:
@@ -201,11 +184,11 @@ class EventWriter:
         its_place = self._place(ip) if self._places else NOWHERE
         return Visitor(name, *self._agent(agent_text and agent_text[:LONGEST_AGENT], its_place))
 
-    def _agent_of(self, text: str | None, its_place: Place) -> tuple[bool, _Fields]:
+    def _agent_of(self, text: str | None, its_place: Place) -> tuple[bool, Fields]:
         found = Agent() if text is None else parse_agent(text)
         made = self._enriched(self._sample(self._received_at), found, its_place)
         assert not isinstance(made, Refusal)
-        return bool(found.bot), _fields(made[0], _OF_AGENT)
+        return bool(found.bot), fields_of(made[0], _OF_AGENT)
 
     def _takes_whole_day(self, day: int) -> bool:
         moments = (day * DAY, (day + 1) * DAY - 1)
@@ -239,33 +222,6 @@ def _referrer(text: str) -> Referrer:
     kept, sent = _clean(_escaped(text)), _clean(as_text(text))
     texts = _SENT.texts("referrer", _encode({"referrer": sent} if sent else {}))
     return Referrer(referrer_host(kept), kept, texts, without_session_ids(kept))  # as `enrich` does
-
-
-def _fields(event: Event, names: Sequence[str]) -> _Fields:
-    """Return these fields of an event, as columns have them."""
-    own = {"type": event.type.value, "props": _encode(event.props).decode()}
-    return tuple(own[name] if name in own else getattr(event, name) for name in names)
-
-
-def _table(names: Sequence[str], rows: Sequence[_Fields]) -> pl.DataFrame:
-    """Return the columns in which not all rows have the default."""
-    columns = zip(names, zip(*rows, strict=True), strict=True)
-    return pl.DataFrame(
-        [
-            pl.Series(name, column, dtype=BLOCK_COLUMNS[name])
-            for name, column in columns
-            if name not in ABSENT or column.count(ABSENT[name]) < len(column)
-        ]
-    )
-
-
-def _numbered(values: Sequence[_T], indexes: pl.Series) -> tuple[pl.Series, list[_T]]:
-    """Return the values of which each is another object, and for each of `indexes`, which are those of `values`, the
-    index there."""
-    places: dict[int, int] = {}
-    numbers = [places.setdefault(id(value), len(places)) for value in values]
-    distinct = list({id(value): value for value in values}.values())
-    return pl.Series(numbers, dtype=pl.UInt32).gather(indexes), distinct
 
 
 def _picked(values: Sequence[_T], indexes: list[int]) -> list[_T]:

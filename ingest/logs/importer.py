@@ -119,9 +119,9 @@ class Importer:
         """Publish what is new of a batch and count its lines; return when it is durable."""
         accepted = batch.accepted
         fresh = self._fresh(accepted)
-        columns, records = accepted.publishable(fresh)
-        published = sum(its.block.size for its in columns) + len(records)
-        records += self._dead_letters(batch, batch.shape or shape)
+        columns = accepted.publishable(fresh)
+        published = sum(its.block.size for its in columns)
+        records = self._dead_letters(batch, batch.shape or shape)
         if isinstance(self._broker, Columnar):
             self._broker.publish_columns(columns, records)
         else:

@@ -36,8 +36,8 @@ class Preview:
                 if its_id not in seen:
                     seen.add(its_id)
                     fresh.append(index)
-            columns, alone = accepted.publishable(fresh)
-            self.tally.add(batch, fresh, sum(its.block.size for its in columns) + len(alone) - len(fresh))
+            published = sum(its.block.size for its in accepted.publishable(fresh))
+            self.tally.add(batch, fresh, published - len(fresh))
             first = accepted.records(fresh[: _SHOWN - len(self.events)])
             self.events += [codec.decode(own.value or b"") for own, *_ in first]
             self.examples += wrong_lines(batch)[: _SHOWN - len(self.examples)]

@@ -10,16 +10,18 @@ from typing import Any
 import msgspec
 
 from activity import beacon
-from activity.enrich import SiteRules, enrich
-from activity.event import Event, named_visitor
+from activity.enrich import DAY, SiteRules, enrich
+from activity.event import Event, EventType, content_id, named_visitor
+from activity.event import event_id as sent_id
 from activity.geo import Reader as PlaceReader
-from activity.incoming import DEFAULT_LIMITS, Incoming, has_tidy_props
+from activity.incoming import DEFAULT_LIMITS, Incoming, has_tidy_props, time_of
 from activity.refusal import Reason, Refusal
 from activity.user_agent import Agent
 from ingest.logs.batch import Batch
-from ingest.logs.events import PROTOCOL, EventWriter
+from ingest.logs.events import LONG, PROTOCOL, EventWriter
 from ingest.logs.formats import LONGEST
 from ingest.logs.formats.json_lines import mended
+from ingest.logs.together import Common, Together, common_of
 from ingest.logs.vectorized import LogLines, says_nothing
 
 _object = msgspec.json.Decoder(dict[str, Any])
@@ -36,13 +38,17 @@ _usual = msgspec.json.Decoder(_Usual)
 
 
 class EventLines:
-    """Reads JSON lines of our own events, each with its time and its visitor."""
+    """Reads JSON lines of our own events, each with its time and its visitor.
+
+    What usual events have in common is enriched once: all but who and when, and what few events have."""
 
     def __init__(self, site: SiteRules, key: bytes, received_at: int) -> None:
         self._site = site
         self._received_at = received_at
         self._begin = b'{"site":' + _encode(site.domain) + b","
         self._visitor = lru_cache(65_536)(partial(named_visitor, site.domain, key))
+        self._takes_day = EventWriter(site, key, received_at, None).takes_day
+        self._kept_common = lru_cache(32_768)(self._common)
 
     def pieces(self, lines: Sequence[bytes]) -> Iterable[Sequence[bytes]]:
         """Return the lines in pieces of one shape: all of them together."""
@@ -50,16 +56,17 @@ class EventLines:
 
     def read_all(self, first: int, lines: Sequence[bytes], batch: Batch) -> None:
         """Put into `batch` what the lines come to; `first` is the number of the first line in its file."""
+        together = Together()
         for number, raw in enumerate(lines, first):
             line = raw.rstrip(b"\r\n")
             incoming = self._usual(line)
-            made = None if incoming is None else self._enriched(incoming)
-            if isinstance(made, list):
-                batch.accepted.add(made)
-            elif why := says_nothing(line):
+            if incoming is not None and self._is_added(incoming, together):
+                continue
+            if why := says_nothing(line):
                 batch.refuse(why)
             else:
-                self._read_one(number, line, batch)
+                self._read_one(number, line, batch, together)
+        batch.accepted = together.accepted()
 
     def _usual(self, line: bytes) -> Incoming | None:
         """Return the event of a line that leaves nothing in doubt; None of any other line."""
@@ -73,7 +80,46 @@ class EventLines:
         is_tidy = not found.props or has_tidy_props(found, DEFAULT_LIMITS)
         return found if is_ours and is_tidy else None
 
-    def _read_one(self, number: int, line: bytes, batch: Batch) -> None:
+    def _is_added(self, incoming: Incoming, together: Together) -> bool:
+        """Add a usual event; return whether it is taken. To one that is not, something has to be said in words."""
+        if incoming.props or incoming.search or incoming.revenue or incoming.engaged_ms:
+            made = self._enriched(incoming)
+            if isinstance(made, list):
+                together.add_made(made)
+            return isinstance(made, list)
+        try:
+            at = time_of(incoming.ts)
+        except ValueError:
+            return False
+        is_short = len(incoming.url) + len(incoming.referrer) <= LONG
+        common = (self._kept_common if is_short else self._common)(
+            incoming.type, incoming.url, incoming.referrer, incoming.title, incoming.name, incoming.screen,
+            incoming.language, incoming.interactive, bool(incoming.visitor),
+        )  # fmt: skip
+        if common is None or at is None or not self._takes_day(at // DAY):
+            return False
+        visitor = self._visitor(incoming.visitor or incoming.user)
+        content, domain = _encode(incoming), self._site.domain
+        if incoming.id is None:
+            event_id = content_id(domain, visitor, content)
+        else:
+            event_id = sent_id(domain, incoming.id, content)
+        together.add(event_id, visitor, incoming.user, at, common)
+        return True
+
+    def _common(
+        self, kind: EventType, url: str, referrer: str, title: str, name: str, screen: str, language: str,
+        interactive: bool, is_named: bool,
+    ) -> Common | None:  # fmt: skip
+        """Return what usual events with these fields have in common; None where they are refused."""
+        sample = Incoming(
+            site=self._site.domain, type=kind, url=url, referrer=referrer, title=title, name=name, screen=screen,
+            language=language, interactive=interactive, visitor="-" if is_named else "", ts=self._received_at,
+        )  # fmt: skip
+        made = self._enriched(sample)
+        return None if isinstance(made, Refusal) else common_of(made)
+
+    def _read_one(self, number: int, line: bytes, batch: Batch, together: Together) -> None:
         try:
             given = _given(line)
         except _NOT_DECODED as error:
@@ -84,7 +130,7 @@ class EventLines:
             batch.refuse(str(made.reason))
             batch.refused_lines.append((number, made.detail))
         else:
-            batch.accepted.add(made)
+            together.add_made(made)
 
     def _problem(self, given: dict[str, Any]) -> Refusal | None:
         if given.get("ts") is None:

@@ -16,6 +16,7 @@ from activity.lenient import from_object
 from activity.refusal import Reason, Refusal
 from ingest.logs.batch import Batch
 from ingest.logs.events import PROTOCOL
+from ingest.logs.together import Together
 from ingest.migration.export import Action, Left, Read
 
 
@@ -23,27 +24,28 @@ def batches(rows: Iterable[Read], site: SiteRules, key: bytes, received_at: int,
     """Yield what the rows came to, `size` a batch; `key` is the site's import key, `received_at` milliseconds UTC."""
     rest = iter(rows)
     while some := list(islice(rest, size)):
-        batch = Batch(len(some))
+        batch, together = Batch(len(some)), Together()
         for row in some:
             if isinstance(row, Action):
-                _take(row, batch, site, key, received_at)
+                _take(row, batch, together, site, key, received_at)
             elif isinstance(row, Left):
                 batch.refuse(row.reason)
                 if row.detail:
                     batch.refused_lines.append((row.number, row.detail))
             else:
                 batch.not_understood.append((row.number, row.row, row.why))
+        batch.accepted = together.accepted()
         yield batch
 
 
-def _take(row: Action, batch: Batch, site: SiteRules, key: bytes, received_at: int) -> None:
+def _take(row: Action, batch: Batch, together: Together, site: SiteRules, key: bytes, received_at: int) -> None:
     made = _events(row, site, key, received_at)
     if isinstance(made, Refusal):
         batch.refuse(str(made.reason))
         no_time = f"the time {row.event.get('ts')!r} is none between 1990 and 2100, such as 2024-05-31T12:00:00Z"
         batch.refused_lines.append((row.number, no_time if made.reason is Reason.INVALID_TIME else made.detail))
     else:
-        batch.accepted.add(made)
+        together.add_made(made)
 
 
 def _events(row: Action, site: SiteRules, key: bytes, received_at: int) -> list[Event] | Refusal:

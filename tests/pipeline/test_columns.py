@@ -40,11 +40,15 @@ def _few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def history() -> list[Event]:
-    kinds = [EventType.PAGEVIEW, EventType.PAGEVIEW, EventType.SEARCH]
+    kinds = [EventType.PAGEVIEW, EventType.PAGEVIEW, EventType.SEARCH, EventType.CUSTOM]
+    rare = {"user": "ann", "name": "paid", "props": {"plan": "pro", "n": 3}, "revenue": "9.5", "currency": "EUR"}
     return [
-        event(n, T0 + n * 40_000, n % 23, type=kinds[n % 3], term="x" if n % 3 == 2 else "", browser="Firefox")
+        event(
+            n, T0 + n * 40_000, n % 23, type=kinds[n % 4], term="x" if n % 4 == 2 else "", browser="Firefox",
+            **(rare if n % 4 == 3 else {}),
+        )
         for n in range(400)
-    ]
+    ]  # fmt: skip
 
 
 def fill(world: World, in_columns: bool) -> None:

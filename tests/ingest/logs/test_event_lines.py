@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from activity import codec
+from activity import beacon, codec
+from activity.enrich import enrich
+from activity.event import named_visitor, topic_of, visitor_key
+from activity.refusal import Refusal
+from activity.user_agent import Agent
+from brokers.base import Record
 from ingest.logs import formats
 from ingest.logs.batch import Batch
+from ingest.logs.events import PROTOCOL
 from ingest.logs.reader import batches, reader
-from tests.ingest.logs.plainly import KEY, RECEIVED_AT, SITE, own_values
+from tests.ingest.logs.plainly import KEY, RECEIVED_AT, SITE, own_values, records_of
 
 PROPS: list[Any] = [
     {}, {"plan": "pro", "n": 3, "ok": True, "none": None, "x": 1.5}, {"long": "x" * 1_025}, {"big": 2**60}, [],
@@ -52,13 +59,43 @@ def read(lines: list[bytes]) -> Batch:
     return batch
 
 
+def taken(batch: Batch) -> list[list[Record]]:
+    """The records of each accepted line; what is told of its own event beside them is right."""
+    found, accepted = records_of(batch), batch.accepted
+    own = [codec.decode(first.value or b"") for first, *_ in found]
+    told = list(zip(accepted.ids, accepted.visitors, accepted.bots, strict=True))
+    assert told == [(event.id, event.visitor, bool(event.bot)) for event in own]
+    return found
+
+
+def plainly(event: dict[str, Any]) -> list[Record]:
+    """The records of one event by `enrich` and the codec alone; none where it is not taken."""
+    line = json.dumps(event | {"site": SITE.domain}).encode()
+    try:
+        msgspec.json.decode(line)
+        (item,) = beacon.parse(line).items
+    except ValueError:
+        return []
+    if isinstance(item, Refusal) or event.get("ts") is None or event.get("site", SITE.domain) != SITE.domain:
+        return []
+    visitor = named_visitor(SITE.domain, KEY, item.visitor or item.user)
+    made = enrich(
+        item, site=SITE, visitor=visitor, received_at=RECEIVED_AT, agent=Agent(), fresh_id="", protocol=PROTOCOL,
+        trusted=True,
+    )  # fmt: skip
+    if isinstance(made, Refusal) or not (event.get("visitor") or event.get("user")):
+        return []
+    key = visitor_key(SITE.domain, visitor)
+    return [Record(topic_of(its.type), key, codec.encode(its)) for its in made]
+
+
 @given(st.lists(events(), min_size=1, max_size=6))
 @example([NEEDED, NEEDED | {"props": PROPS[1]}, NEEDED | {"events": []}])
 @settings(max_examples=300, deadline=None)
 def test_a_usual_event_is_read_as_one_with_a_field_that_nobody_knows(given_events: list[dict[str, Any]]) -> None:
     quick = read([json.dumps(event).encode() + b"\r\n" for event in given_events])
     slow = read([json.dumps(event | {"nobody_knows": [1]}).encode() for event in given_events])
-    assert quick.accepted == slow.accepted
+    assert taken(quick) == taken(slow) == [made for event in given_events if (made := plainly(event))]
     assert (quick.refused, quick.refused_lines) == (slow.refused, slow.refused_lines)
     assert [number for number, *_ in quick.not_understood] == [number for number, *_ in slow.not_understood]
 
@@ -83,7 +120,7 @@ def test_what_stands_around_an_event_is_no_part_of_it(before: str, behind: str) 
     assert formats.detect([line]) == "events"
     found = read([line])
     assert found.not_understood == []
-    assert found.accepted == read([json.dumps(sent).encode()]).accepted
+    assert taken(found) == taken(read([json.dumps(sent).encode()]))
 
 
 @pytest.mark.parametrize(("value", "meant"), [
@@ -92,7 +129,7 @@ def test_what_stands_around_an_event_is_no_part_of_it(before: str, behind: str) 
 def test_a_value_that_is_not_quite_json_costs_no_event(value: str, meant: str | None) -> None:
     line = json.dumps(NEEDED | {"props": {"plan": "?"}}).replace('"?"', value)
     assert formats.detect([line.encode()]) == "events"
-    assert read([line.encode()]).accepted == read([json.dumps(NEEDED | {"props": {"plan": meant}}).encode()]).accepted
+    assert taken(read([line.encode()])) == taken(read([json.dumps(NEEDED | {"props": {"plan": meant}}).encode()]))
 
 
 @pytest.mark.parametrize("value", [b"1e999", b'"\xff"', rb'"\ud800"', b"1" * 5_000, b"[" * 5_000])
