@@ -11,6 +11,7 @@ from functools import partial
 
 import polars as pl
 
+from activity.columns import kinds_as_ids
 from activity.definitions import DAY_MS, MARGIN_AFTER_MS
 from activity.erasure import Expiry
 from pipeline import rebuild
@@ -32,7 +33,7 @@ def form_again(loader: Loader, checkpoint: Checkpoint, expiry: Expiry) -> int:
     start, end = expiry.occurred_before, expiry.occurred_before + _REACH_MS
     named = visitors if visitors.height <= rebuild.NAMED_VISITORS else None
     between = partial(loader.warehouse.events_between, expiry.site, named, start, end + MARGIN_AFTER_MS)
-    feed = FrameFeed(partial(between, names=rebuild.NEEDED), rebuild.NEEDED)
+    feed = FrameFeed(partial(between, kinds=kinds_as_ids(rebuild.NEEDED)), rebuild.NEEDED)
     formed = rebuild.form(loader.runner, feed, start, end, checkpoint.watermark, 1 if named is not None else 8)
     of_these = partial(pl.DataFrame.join, other=visitors, on=["site", "visitor"], how="semi")
     stored = of_these(loader.warehouse.sessions_between(expiry.site, start, end))

@@ -15,6 +15,7 @@ import io
 import itertools
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -147,23 +148,41 @@ class FolderExchange:
 class TemporaryExchange(FolderExchange):
     """An `Exchange` in a folder that only this process uses: for a run of any size without workers elsewhere.
 
-    Its files have `pl.Categorical` columns as bare ids, since with their dictionaries they take twice as long to write.
-    Polars knows what an id means as long as some such column is there, so the exchange keeps one."""
+    The first frames stay in memory, and only what a large run has beyond goes to files. These have `pl.Categorical`
+    columns as bare ids, since with their dictionaries they take twice as long to write. Polars knows what an id means
+    as long as some such column is there, so the exchange keeps one."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = 64 << 20) -> None:
+        """`most_bytes` is how much of the frames is in memory at most."""
         self._temporary = tempfile.TemporaryDirectory(prefix="footfall-")
         super().__init__(Path(self._temporary.name))
         self._ids = pl.DataFrame()  # the columns of every frame that are ids, without rows
+        self._room = most_bytes
+        self._held: dict[str, pl.DataFrame] = {}
+        self._lock = threading.Lock()
 
     def write(self, frame: pl.DataFrame) -> str:
-        """Write a frame to a file; returns the name. All frames of a run have the same columns."""
-        if not self._ids.width:
-            self._ids = frame.select(pl.col(pl.Categorical)).clear()
+        """Keep a frame; returns its name. All frames of a run have the same columns."""
+        size = int(frame.estimated_size())
+        with self._lock:
+            if size <= self._room:
+                self._room -= size
+                name = uuid.uuid4().hex
+                self._held[name] = frame
+                return name
+            if not self._ids.width:
+                self._ids = frame.select(pl.col(pl.Categorical)).clear()
         return super().write(frame.with_columns(pl.col(self._ids.columns).to_physical()))
 
     def read(self, names: Iterable[str]) -> pl.DataFrame:
-        """The named frames as one; their files are deleted, since a run within one process repeats nothing."""
-        names = list(names)
+        """The named frames as one, which are kept no longer, since a run within one process repeats nothing."""
+        parts: list[pl.DataFrame] = []
+        for is_held, some in itertools.groupby(names, self._held.__contains__):
+            group = list(some)
+            parts += map(self._held.pop, group) if is_held else [self._from_files(group)]
+        return parts[0] if len(parts) == 1 else pl.concat(parts).rechunk()
+
+    def _from_files(self, names: list[str]) -> pl.DataFrame:
         frame = super().read(names).with_columns(pl.col(self._ids.columns).cat.to(pl.Categorical))
         for name in names:
             (self._folder / name).unlink()
@@ -173,7 +192,8 @@ class TemporaryExchange(FolderExchange):
         return pl.scan_ipc(paths).collect()
 
     def clear(self) -> None:
-        """Delete the folder."""
+        """Drop every frame, and delete the folder."""
+        self._held.clear()
         self._temporary.cleanup()
 
 

@@ -24,6 +24,7 @@ import msgspec
 import polars as pl
 
 from activity import session
+from activity.columns import kinds_as_ids
 from activity.definitions import DAY_MS, GAP_MS, HORIZON_MS, MARGIN_AFTER_MS, MARGIN_BEFORE_MS
 from pipeline import io, losses
 from pipeline.checkpoint import LEASE_MS, Checkpoint, CheckpointRepository, Lease, UnitsChanged
@@ -153,7 +154,8 @@ def stored_events(
 
     `visitors` (`site`, `visitor`) restricts it to some; None is all."""
     begin, finish = start - MARGIN_BEFORE_MS, end + MARGIN_AFTER_MS
-    between = partial(loader.warehouse.events_between, site, visitors, begin, finish, names=NEEDED)
+    kinds = kinds_as_ids(NEEDED)
+    between = partial(loader.warehouse.events_between, site, visitors, begin, finish, kinds=kinds)
     return FrameFeed(between, NEEDED)
 
 

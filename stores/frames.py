@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.external import ExternalData
 
@@ -50,13 +51,32 @@ def _is_empty(values: pl.Series, its_type: str) -> bool:
 
 
 def answer(
-    client: Client, sql: str, params: Mapping[str, Any] | None, beside: ExternalData | None = None
+    client: Client, sql: str, params: Mapping[str, Any] | None, beside: ExternalData | None = None, ids: bool = False
 ) -> pl.DataFrame:
-    """The answer to a statement. A text column that is no valid UTF-8 stays Binary."""
-    frame = pl.read_ipc_stream(io.BytesIO(ask(client, sql, "ArrowStream", params, beside)))
+    """The answer to a statement. A text column that is no valid UTF-8 stays Binary.
+
+    With `ids` the columns that the engine keeps as `LowCardinality` come as `pl.Categorical`: their texts are sent once
+    and not with each row."""
+    settings = {"output_format_arrow_low_cardinality_as_dictionary": "1"} if ids else None
+    body = ask(client, sql, "ArrowStream", params, beside, settings)
+    frame = _with_ids(body) if ids else pl.read_ipc_stream(io.BytesIO(body))
     times = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
     frame = frame.with_columns(pl.col(times).dt.epoch("ms"))
     return frame.with_columns(_as_text(frame[name]) for name, kind in frame.schema.items() if kind == pl.Binary)
+
+
+def _with_ids(body: bytes) -> pl.DataFrame:
+    """The frame of an Arrow stream. Polars itself reads none whose dictionaries grow."""
+    table = pa.ipc.open_stream(body).read_all()
+    columns = [_texts_once(its) if pa.types.is_dictionary(its.type) else its for its in table.columns]
+    return pl.DataFrame(pl.from_arrow(pa.table(columns, names=table.column_names)))
+
+
+def _texts_once(column: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
+    try:
+        return column.cast(pa.dictionary(column.type.index_type, pa.string()))
+    except pa.ArrowInvalid:  # no UTF-8
+        return column.cast(pa.binary())
 
 
 def wanted(frame: pl.DataFrame, types: Mapping[str, str]) -> Beside:

@@ -15,7 +15,7 @@ batch can only be queried as long as that batch has written nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from threading import Lock
@@ -125,13 +125,13 @@ class Warehouse:
         return self.query(clickhouse.question(question), params)
 
     def query(
-        self, sql: str, params: Mapping[str, Any] | None = None, beside: Sequence[Beside] = ()
+        self, sql: str, params: Mapping[str, Any] | None = None, beside: Sequence[Beside] = (), ids: bool = False
     ) -> pl.DataFrame:
         """The answer to a statement of ours, as a frame; `{name:Type}` in it takes a parameter, which is bound.
 
-        `beside` are tables that the statement may ask too."""
+        `beside` are tables that the statement may ask too; `ids` are as `frames.answer` takes them."""
         with self._lent() as client, clickhouse.there(client, beside, self._clients.embedded) as sent:
-            return frames.answer(client, sql, params, sent)
+            return frames.answer(client, sql, params, sent, ids)
 
     def table_of(
         self, name: str, sql: str, params: Mapping[str, Any], types: Mapping[str, str], beside: Sequence[Beside] = ()
@@ -209,9 +209,9 @@ class Warehouse:
         end_ms: int,
         upto_batch: int = 2**63 - 1,
         shard: tuple[int, int] = (0, 1),
-        names: Collection[str] = columns.COLUMNS,
+        kinds: Mapping[str, pl.DataType] = columns.COLUMNS,
     ) -> Iterator[pl.DataFrame]:
-        """Live events that occurred in a span, in frames of about 125,000 rows with these event columns.
+        """Live events that occurred in a span, in frames of about 125,000 rows with event columns of these types.
 
         Days come in order: several in a frame where they have few rows, one in several frames where it has more.
         `visitors` (`site`, `visitor`) restricts them to some; None is all. Events that a batch after `upto_batch` wrote
@@ -223,7 +223,7 @@ class Warehouse:
             where += " AND (site, visitor) IN (SELECT site, visitor FROM wanted)"
         counted = f"SELECT day, count() AS rows FROM event_rows WHERE {where} GROUP BY day ORDER BY day"
         share_of_days = f"""
-            SELECT {", ".join(names)} FROM event_rows FINAL
+            SELECT {", ".join(kinds)} FROM event_rows FINAL
             WHERE {where} AND day BETWEEN {{first:Date}} AND {{last:Date}}
                 AND visitor BETWEEN {{least:UInt64}} AND {{most:UInt64}}"""
         for first, last, count in _read_at_once(self._among(counted, params, visitors)):
@@ -232,8 +232,8 @@ class Warehouse:
             for share in range(shares):
                 least, most = (2**64 * share // shares, 2**64 * (share + 1) // shares - 1)
                 here = params | {"first": _iso(first), "last": _iso(last), "least": least, "most": most}
-                found = self._among(share_of_days, here, visitors)
-                frame = frames.shaped(found, {name: columns.COLUMNS[name] for name in names})
+                found = self._among(share_of_days, here, visitors, pl.Categorical in kinds.values())
+                frame = frames.shaped(found, kinds)
                 if not frame.is_empty():
                     yield frame
 
@@ -393,11 +393,9 @@ class Warehouse:
         self._read_only.close()
         self._clients.close()
 
-    def _among(self, sql: str, params: Mapping[str, Any], visitors: pl.DataFrame | None) -> pl.DataFrame:
-        if visitors is None:
-            return self.query(sql, params)
-        wanted = visitors.select(VISITORS.keys()).unique()
-        return self.query(sql, params, [frames.wanted(wanted, VISITORS)])
+    def _among(self, sql: str, params: Mapping[str, Any], some: pl.DataFrame | None, ids: bool = False) -> pl.DataFrame:
+        beside = [] if some is None else [frames.wanted(some.select(VISITORS.keys()).unique(), VISITORS)]
+        return self.query(sql, params, beside, ids)
 
     def _to_table(self, table: str, frame: pl.DataFrame) -> pl.DataFrame:
         types = self.types_of(table)

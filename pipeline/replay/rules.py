@@ -145,7 +145,7 @@ class _Pass:
         found = list(frames(pieces, _NAMES, part.within("occurred_at")))
         own = session.canonical(pl.concat([_NO_EVENTS, *found]))
         warehouse, upto = self._loader.warehouse, frozen.checkpoint.batch
-        rows = warehouse.events_between(part.site, None, part.start, part.end, upto, names=NO_PLACES.columns)
+        rows = warehouse.events_between(part.site, None, part.start, part.end, upto, kinds=NO_PLACES.schema)
         stored = pl.concat([NO_PLACES, *rows])
         lacking = stored.join(own, on=NO_PLACES.columns, how="anti").height
         if lacking and self._window.start <= part.start < self._window.end:

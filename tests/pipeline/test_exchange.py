@@ -13,7 +13,7 @@ from pipeline.exchange import Exchange, TemporaryExchange, connect_exchange
 from stores.base import StoreError, Unusable
 
 
-@pytest.fixture(params=["memory", "folder", "temporary", "bucket"])
+@pytest.fixture(params=["memory", "folder", "temporary", "spilling", "bucket"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Exchange]:
     """Makes an exchange; one in a folder or a bucket is the same one each time."""
     match request.param:
@@ -23,6 +23,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Exchang
             return lambda: connect_exchange(str(tmp_path / "exchange"))
         case "temporary":
             return TemporaryExchange
+        case "spilling":
+            return lambda: TemporaryExchange(numbers(1, 2).estimated_size())  # the first frame has room
     url = request.getfixturevalue("s3_url")
     return lambda: connect_exchange(url)
 

@@ -40,6 +40,23 @@ def test_events_come_back_in_the_same_columns_and_values(warehouse: Warehouse) -
     assert frames.same(given.filter(pl.col("site") == "a.example"), all_events(warehouse, site="a.example"))
 
 
+def test_events_come_back_with_ids_for_texts_too(warehouse: Warehouse) -> None:
+    given = frames.events(40_000).with_columns(
+        source=pl.format("ä{}", pl.int_range(pl.len()) // 3), city=pl.lit("")
+    )  # fmt: skip
+    warehouse.insert("event_rows", frames.marked(given, 1), "ids-1")
+    kinds = columns.kinds_as_ids(columns.COLUMNS)
+    found = all_events(warehouse, kinds=kinds)
+    assert found.schema == pl.Schema(kinds)
+    assert frames.same(given, columns.as_texts(found))
+
+
+def test_a_text_that_is_no_utf8_comes_as_bytes(warehouse: Warehouse) -> None:
+    for ids in (False, True):
+        found = warehouse.query("SELECT toLowCardinality(unhex('61ff')) AS odd, toLowCardinality('ä') AS text", ids=ids)
+        assert found.rows() == [(b"a\xff", "ä")]
+
+
 def hollow(count: int) -> pl.DataFrame:
     """Events of which many columns hold nothing, and those that may be null hold 0."""
     zero = pl.lit(0, dtype=pl.Int64)
