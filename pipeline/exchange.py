@@ -29,6 +29,7 @@ from stores.backends import Bucket, Location, parse_location
 from stores.base import StoreUnreachable, Unusable
 
 _STAGED = "staged/"
+_HELD = 64 << 20  # bytes of frames that a run keeps in memory
 
 
 class Exchange(Protocol):
@@ -152,12 +153,11 @@ class TemporaryExchange(FolderExchange):
     columns as bare ids, since with their dictionaries they take twice as long to write. Polars knows what an id means
     as long as some such column is there, so the exchange keeps one."""
 
-    def __init__(self, most_bytes: int = 64 << 20) -> None:
-        """`most_bytes` is how much of the frames is in memory at most."""
+    def __init__(self) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="footfall-")
         super().__init__(Path(self._temporary.name))
         self._ids = pl.DataFrame()  # the columns of every frame that are ids, without rows
-        self._room = most_bytes
+        self._room = _HELD
         self._held: dict[str, pl.DataFrame] = {}
         self._lock = threading.Lock()
 

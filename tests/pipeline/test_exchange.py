@@ -24,7 +24,9 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Exchang
         case "temporary":
             return TemporaryExchange
         case "spilling":
-            return lambda: TemporaryExchange(numbers(1, 2).estimated_size())  # the first frame has room
+            one_has_room = int(numbers(1, 2).estimated_size())
+            request.getfixturevalue("monkeypatch").setattr("pipeline.exchange._HELD", one_has_room)
+            return TemporaryExchange
     url = request.getfixturevalue("s3_url")
     return lambda: connect_exchange(url)
 

@@ -275,6 +275,7 @@ def test_a_frame_that_is_gone_is_the_runs_fault(monkeypatch: pytest.MonkeyPatch,
                     folder.rename(tmp_path / f"gone-{number}")  # at once, whatever is being written there
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("pipeline.exchange._HELD", 0)
     with pytest.raises(Unusable, match="footfall-"):
         Runner().run(Run([Feed()], {"sessions": lambda frame, block: None}, shards=2))
 
