@@ -211,10 +211,11 @@ def test_the_command_says_what_to_paste_and_exits_1(web: Web, tmp_path: Path) ->
     done = footfall(*line)
     assert (done.returncode, RENEWED in done.stdout) == (1, True), done.stdout + done.stderr
     web.tag("/beacon.js")
+    web.head = web.head.replace("shop.example", "https://www.Shop.example/")
     done = footfall(*line, "--json")
     page, total = map(json.loads, done.stdout.splitlines())
     assert (done.returncode, page["problem"], page["tag"], total) == (0, "", "", {"sites": 1, "problem": ""})
-    web.head = web.head.replace("shop.example", "other.example")
+    web.head = web.head.replace("https://www.Shop.example/", "other.example")
     done = footfall(*line, "--json")
     assert done.returncode == 1
     assert "footfall site add other.example" in json.loads(done.stdout.splitlines()[0])["problem"]
