@@ -33,7 +33,7 @@ PAGES = {
     "/": HOME,
     "/pricing": "<h1>Pricing</h1><a href=/>Home</a>",
     "/search": "<h1>Found</h1>",
-    "/elsewhere": "Elsewhere",
+    "/elsewhere": "Elsewhere<script type=x data-site=OTHERS></script>",  # another product's
     "/price%20list.pdf": "%PDF",
     "/framing": "<iframe sandbox=allow-scripts src=/framed></iframe>",
     "/framed": "Framed",
