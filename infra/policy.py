@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(
     r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<host>\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])"
-    r"(?::(?P<port>\d+|\*))?(?P<path>/.*)?",
+    r"(?::(?P<port>\d+|\*))?(?P<path>/[^?#]*)?(?:[?#].*)?",
     re.IGNORECASE,
 )
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)

@@ -235,7 +235,7 @@ def test_a_page_that_is_left_at_once_has_its_own_title(up: Up, context: Context,
         assert views == [("/", "Home"), ("/about", "/about"), ("/", "Home")]
 
 
-LINKS = """<svg><a href="//other.example/drawn"><text>x</text></a></svg>
+LINKS = """<form><input name=matches><svg><a href="//other.example/drawn"><text>x</text></a></svg></form>
     <label data-footfall-event=terms>I take <a href="//other.example/t.pdf">them</a> <input type=checkbox></label>
     <label for=box data-footfall-event=box>Box</label> <input id=box type=checkbox>"""
 CLICKS = """document.querySelector('text').dispatchEvent(new MouseEvent('click', {bubbles: true, composed: true}))

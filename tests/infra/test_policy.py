@@ -1,4 +1,4 @@
-"""Which sources of a Content Security Policy take an address: as the standard says."""
+"""Which sources of a Content Security Policy take an address: as the standard says. Chromium was asked the like."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ SRC = "https://stats.example.com/beacon.js"
         ("stats.example.com/beacon.js", "https://a.example/", SRC, True),
         ("stats.example.com/beacon", "https://a.example/", SRC, False),
         ("stats.example.com/js/", "https://a.example/", SRC, False),
+        ("stats.example.com/beacon.js?v=1", "https://a.example/", SRC, True),
         ("stats.example.com/js/", "https://a.example/", "https://stats.example.com/js/b.js?v=1", True),
         ("stats.example.com/b%C3%BC.js", "https://a.example/", "https://stats.example.com/bü.js", True),
         ("'unsafe-inline'", "https://a.example/", SRC, False),

@@ -105,13 +105,13 @@ try {
       const batch = failures
         ? [all[failures % all.length]]
         : all.filter(([, json], place) => (room -= json.length) > 0 || !place)
-      busy = 1
       clearTimeout(timer)
+      busy = 1
       post(batch.map(([, json]) => json)).then(answer => {
         busy = 0
         if (answer && !/408|429|5../.test(answer.status)) {
-          failures = 0
           drop(batch)
+          failures = 0
           flush()
         } else timer = setTimeout(flush, Math.min(3e5, 1e3 * 2 ** ++failures) * (0.5 + Math.random()))
       })
@@ -276,7 +276,12 @@ try {
     on(e => {
       try {
         const path = e.composedPath()
-        const near = selector => path.find(each => each.matches && each.matches(selector))
+        // Not all that an event passes is an element, and a form with a field called `matches` has that for it.
+        const near = selector => path.find(each => {
+          try {
+            return each.matches(selector)
+          } catch (e) {}
+        })
         const link = near(':any-link')
         const {control} = near('label') || {}
         const form = e.type == 'submit' && path[0]
