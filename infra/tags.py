@@ -36,6 +36,7 @@ _WANTED = (
 )
 _FOREIGN = "is no script of Footfall's"
 _LOCAL = re.compile(r"(?:.*\.)?localhost|127\.[\d.]+|::1")  # hosts that a page by HTTPS may ask by HTTP
+_BEFORE_QUERY = re.compile(r"[^?#]*")
 _ESCAPED = "%/:?#[]@!$&'()*+,;=~"
 _HASH = re.compile(r"sha(256|384|512)-([A-Za-z0-9+/=]+)")
 
@@ -94,7 +95,8 @@ def _scripts(page: str, text: bytes, policies: list[str]) -> Iterator[tuple[str,
 def _look(page: str, src: str, has: Mapping[str, str | None], policies: list[str]) -> Tag:
     site = has.get("data-site") or urlsplit(page).hostname or ""
     secure = any("upgrade-insecure-requests" in each.lower() for each in policies)
-    if secure and src.startswith("http://"):
+    far = not _LOCAL.fullmatch(_host(src))
+    if secure and far and src.startswith("http:"):
         src = src.replace("http", "https", 1)
     try:
         script, _, headers = _fetch(src, _origin(page))
@@ -107,7 +109,7 @@ def _look(page: str, src: str, has: Mapping[str, str | None], policies: list[str
     better = {**has, "src": assets.renamed(str(has["src"]), script)}
     problem = ""
     elsewhere = _origin(page) != _origin(src)
-    if page.startswith("https:") and src.startswith("http:") and not _LOCAL.fullmatch(urlsplit(src).hostname or ""):
+    if far and page.startswith("https:") and src.startswith("http:"):
         problem = f"{refused}it comes by HTTP, and the page by HTTPS"
         better["src"] = assets.renamed(src.replace("http", "https", 1), script)
     if wanted and not _is_taken(wanted, script):
@@ -162,9 +164,16 @@ def _written(has: Mapping[str, str | None]) -> str:
 
 def _joined(base: str, given: str | None) -> str:
     try:
-        return urljoin(base, given or "")
+        return urljoin(base, _BEFORE_QUERY.sub(lambda path: path[0].replace("\\", "/"), given or "", count=1))
     except ValueError:
         return given or ""
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _fetch(url: str, origin: str = "") -> tuple[bytes, str, Message]:
@@ -181,10 +190,15 @@ def _fetch(url: str, origin: str = "") -> tuple[bytes, str, Message]:
         raise Unread(f"{url} answers {error.code}") from error
     except (OSError, HTTPException, ValueError) as error:
         raise Unread(f"{url} cannot be read: {getattr(error, 'reason', error)}") from error
-    unpacked = unpack(body, _LARGEST) if is_packed(body) else body  # some pack it, although nobody asked
-    if not isinstance(unpacked, bytes):
+    packing = (came_with.get("Content-Encoding") or "identity").strip().lower()
+    if is_packed(body):  # as some do, although nobody asked
+        unpacked = unpack(body, _LARGEST)
+        if isinstance(unpacked, bytes):
+            return unpacked, found, came_with
         raise Unread(f"{url} cannot be read: {unpacked.detail}")
-    return unpacked, found, came_with
+    if packing not in ("identity", "gzip"):
+        raise Unread(f"{url} comes packed as {packing[:20]}, although that was not asked for, and is not read")
+    return body, found, came_with
 
 
 def _in_ascii(url: str) -> str:

@@ -238,8 +238,13 @@ def test_a_page_is_read_at_an_address_in_any_letters_and_packed(web: Web) -> Non
     for path in ("packed", "über-uns", "%C3%BCber-uns", "über-uns?ort=Köln am Rhein#oben"):
         (found,) = tags.check(f"{web.address}{path}")
         assert (found.site, found.problem) == ("shop.example", ""), path
+    web.head = '<script data-site="shop.example" src="\\schön\\beacon.js?a=\\"></script>'
+    assert tags.check(web.address)[0].src.endswith("/schön/beacon.js?a=\\")
     with pytest.raises(tags.Unread, match="cannot be read"):
         tags.check("http://bücher.invalid/")
+    web.page_headers = {"Content-Encoding": "br"}
+    with pytest.raises(tags.Unread, match="packed as br"):
+        tags.check(web.address)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +275,9 @@ def test_a_page_by_https_has_no_script_by_http(monkeypatch: pytest.MonkeyPatch) 
     assert "by HTTP" in found.problem
     assert found.renewed == '<script data-site="a.example" src="https://stats.example/beacon.js"></script>'
     assert tags._look("https://a.example/", "http://127.0.0.1:8420/beacon.js", has, []).problem == ""
-    assert tags._look("https://a.example/", str(has["src"]), has, ["upgrade-insecure-requests"]).problem == ""
+    for page in ("http://a.example/", "https://a.example/"):
+        asked = tags._look(page, str(has["src"]), has, ["upgrade-insecure-requests"])
+        assert asked == ("a.example", "https://stats.example/beacon.js", "", "")
 
 
 @pytest.mark.parametrize(
