@@ -121,6 +121,9 @@ def _look(page: str, src: str, has: Mapping[str, str | None], policies: list[str
     if wanted and "crossorigin" not in has and elsewhere:
         problem = problem or f"{refused}a tag with integrity for another host needs crossorigin"
         better["crossorigin"] = "anonymous"
+    if "data-site" in has and not has["data-site"]:
+        problem = problem or f"what {src} sends is refused: data-site is empty"
+        better["data-site"] = site
     if problem:
         return Tag(site, src, problem, _written(better))
     return Tag(site, src, _refused(page, src, has, headers, policies), "")

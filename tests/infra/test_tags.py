@@ -113,6 +113,13 @@ def test_a_tag_of_an_older_version_is_told_with_the_one_to_paste(web: Web) -> No
     assert elsewhere.renewed.endswith(f' integrity="{NOW}" crossorigin="anonymous"></script>')
 
 
+def test_an_empty_site_is_told(web: Web) -> None:
+    web.head = '<script data-site src="/beacon.js"></script>'
+    (found,) = tags.check(web.address)
+    assert "data-site is empty" in found.problem
+    assert found.renewed == '<script data-site="127.0.0.1" src="/beacon.js"></script>'
+
+
 @pytest.mark.parametrize("behind", ["?v=1", "#x"])
 def test_an_outdated_name_is_told_whatever_is_behind_it(web: Web, behind: str) -> None:
     outdated = web.tag(f"{OLD_NAME}{behind}")
