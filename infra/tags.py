@@ -9,23 +9,35 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from email.message import Message
 from http.client import HTTPException
 from typing import NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from selectolax.lexbor import LexborHTMLParser
 
+from infra import policy
 from ingest import assets
+from ingest.http import is_packed, unpack
 
 _SECONDS = 15
 _LARGEST = 5_000_000  # bytes that are read of a page, or of a script
-_NAME = re.compile(r"(.*/)?beacon(\.[a-z]+)*(\.[0-9a-f]{16})?\.js([?#].*)?", re.DOTALL)
+_NAME = re.compile(  # `beacon.min.js` is Cloudflare's
+    rf"(.*/)?beacon(\.({'|'.join(assets.FEATURES)}|all))*(\.[0-9a-f]{{16}})?\.js([?#].*)?", re.DOTALL
+)
 _SCRIPT = re.compile(  # the types of scripts in the standard HTML
     r"(?:application|text)/(?:x-)?(?:java|ecma)script|text/(?:javascript1\.[0-5]|jscript|livescript)"
 )
 _SPACES = " \t\n\f\r"
 # In a drawing or a formula elements of the same names are others, but for where HTML goes on in it.
-_BASES_AND_SCRIPTS = ":is(base[href], script[src]):is(:not(svg *, math *), foreignObject > *, desc > *, title > *)"
+_WANTED = (
+    ":is(base[href], script[src], head > meta[http-equiv])"
+    ":is(:not(svg *, math *), foreignObject > *, desc > *, title > *)"
+)
+_FOREIGN = "is no script of Footfall's"
+_LOCAL = re.compile(r"(?:.*\.)?localhost|127\.[\d.]+|::1")  # hosts that a page by HTTPS may ask by HTTP
+_BEFORE_QUERY = re.compile(r"[^?#]*")
+_ESCAPED = "%/:?#[]@!$&'()*+,;=~"
 _HASH = re.compile(r"sha(256|384|512)-([A-Za-z0-9+/=]+)")
 
 
@@ -53,47 +65,91 @@ def _runs(has: Mapping[str, str | None]) -> bool:
 
 def check(page: str) -> list[Tag]:
     """Return the tags of the page at this address. Raises `Unread` if there is none to be had, or it has no tag."""
-    text, page = _fetch(page)
-    scripts = list(_scripts(page, text))
+    text, page, headers = _fetch(page)
+    scripts = list(_scripts(page, text, headers.get_all("Content-Security-Policy", [])))
     if not scripts:
         raise Unread(f"{page} has no tag of Footfall's; one that a tag or consent manager puts there is not seen here")
-    return [_look(page, src, has) for src, has in scripts]
+    tags = [_look(page, *script) for script in scripts]
+    # Others say a site by `data-site`, too: Fathom.
+    return [tag for tag in tags if not tag.problem.endswith(_FOREIGN)] or tags
 
 
-def _scripts(page: str, text: bytes) -> Iterator[tuple[str, dict[str, str | None]]]:
-    """The whole address and the attributes of each script tag that browsers run and that is ours: it says its site, or
-    its script is named as ours are."""
+def _scripts(page: str, text: bytes, policies: list[str]) -> Iterator[tuple[str, dict[str, str | None], list[str]]]:
+    """The whole address and the attributes of each script tag that browsers run and that is ours, and the policies that
+    hold for it: it says its site, or its script is named as ours are."""
     base = None  # what counts is the first, and only for what comes after it
-    for element in LexborHTMLParser(text, encoding=True, scripting=True).css(_BASES_AND_SCRIPTS):
+    for element in LexborHTMLParser(text, encoding=True, scripting=True).css(_WANTED):
         has = element.attributes
+        if element.tag == "meta":
+            if (has["http-equiv"] or "").lower() == "content-security-policy":
+                policies = [*policies, has.get("content") or ""]
+            continue
         if element.tag == "base":
             base = base or _joined(page, has["href"])
             continue
         has["src"] = src = (has["src"] or "").strip(_SPACES)
         if src and ("data-site" in has or _NAME.fullmatch(src)) and _runs(has):
-            yield _joined(base or page, src), has
+            yield _joined(base or page, src), has, policies
 
 
-def _look(page: str, src: str, has: Mapping[str, str | None]) -> Tag:
+def _look(page: str, src: str, has: Mapping[str, str | None], policies: list[str]) -> Tag:
     site = has.get("data-site") or urlsplit(page).hostname or ""
+    secure = any("upgrade-insecure-requests" in each.lower() for each in policies)
+    far = not _LOCAL.fullmatch(_host(src))
+    if secure and far and src.startswith("http:"):
+        src = src.replace("http", "https", 1)
     try:
-        script, _ = _fetch(src)
+        script, _, headers = _fetch(src, _origin(page))
     except Unread as error:
         return Tag(site, src, str(error), "")
     if b"footfall" not in script:
-        return Tag(site, src, f"{src} is no script of Footfall's", "")
+        return Tag(site, src, f"{src} {_FOREIGN}", "")
+    refused = f"browsers do not run {src}: "
     wanted = has.get("integrity") or ""
     better = {**has, "src": assets.renamed(str(has["src"]), script)}
     problem = ""
+    elsewhere = _origin(page) != _origin(src)
+    if far and page.startswith("https:") and src.startswith("http:"):
+        problem = f"{refused}it comes by HTTP, and the page by HTTPS"
+        better["src"] = assets.renamed(src.replace("http", "https", 1), script)
     if wanted and not _is_taken(wanted, script):
-        problem = f"browsers do not run {src}: it is not what the tag's integrity says, as after an update"
+        problem = problem or f"{refused}it is not what the tag's integrity says, as after an update"
         better["integrity"] = assets.integrity_of(script)
     elif better["src"] != has["src"]:
-        problem = f"{src} is outdated: it is the name of another version, and browsers ask for it again with each page"
-    if wanted and "crossorigin" not in has and urlsplit(src)[:2] != urlsplit(page)[:2]:
-        problem = problem or f"browsers do not run {src}: a tag with integrity for another host needs crossorigin"
+        outdated = f"{src} is outdated: it is the name of another version, and browsers ask for it again with each page"
+        problem = problem or outdated
+    if wanted and "crossorigin" not in has and elsewhere:
+        problem = problem or f"{refused}a tag with integrity for another host needs crossorigin"
         better["crossorigin"] = "anonymous"
-    return Tag(site, src, problem, _written(better) if problem else "")
+    if "data-site" in has and not has["data-site"]:
+        problem = problem or f"what {src} sends is refused: data-site is empty"
+        better["data-site"] = site
+    if problem:
+        return Tag(site, src, problem, _written(better))
+    return Tag(site, src, _refused(page, src, has, headers, policies), "")
+
+
+def _refused(page: str, src: str, has: Mapping[str, str | None], headers: Message, policies: list[str]) -> str:
+    """Why browsers do not run a script that came with these headers, or let it send nothing, where no tag helps."""
+    refused, policy_has = f"browsers do not run {src}: ", "the page's Content-Security-Policy has no"
+    module = (has.get("type") or "").strip(_SPACES).lower() == "module"
+    strict = module or (headers.get("X-Content-Type-Options") or "").strip().lower() == "nosniff"
+    kind = headers.get_content_type()
+    if strict and "Content-Type" in headers and not _SCRIPT.fullmatch(kind):
+        return f"{refused}it comes as {kind}, and has to as text/javascript"
+    shared = (headers.get("Access-Control-Allow-Origin") or "").strip()
+    if (module or "crossorigin" in has) and _origin(page) != _origin(src) and shared not in ("*", _origin(page)):
+        return f"{refused}it comes from another host, without Access-Control-Allow-Origin"
+    if directive := policy.refuses_script(policies, page, src, has):
+        return f"{refused}{policy_has} {_origin(src)} in {directive}"
+    endpoint = _joined(page, has["data-endpoint"]) if has.get("data-endpoint") else _joined(src, "collect")
+    if directive := policy.refuses_sending(policies, page, endpoint):
+        return f"browsers send nothing to {endpoint}: {policy_has} {_origin(endpoint)} in {directive}"
+    return ""
+
+
+def _origin(url: str) -> str:
+    return "{0.scheme}://{0.netloc}".format(urlsplit(url)).lower()
 
 
 def _is_taken(integrity: str, script: bytes) -> bool:
@@ -111,20 +167,45 @@ def _written(has: Mapping[str, str | None]) -> str:
 
 def _joined(base: str, given: str | None) -> str:
     try:
-        return urljoin(base, given or "")
+        return urljoin(base, _BEFORE_QUERY.sub(lambda path: path[0].replace("\\", "/"), given or "", count=1))
     except ValueError:
         return given or ""
 
 
-def _fetch(url: str) -> tuple[bytes, str]:
-    """What is at an address, and the address that it was found at in the end."""
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _fetch(url: str, origin: str = "") -> tuple[bytes, str, Message]:
+    """What is at an address, the address that it was found at in the end, and the headers that came with it."""
     if not url.startswith(("http://", "https://")):
         raise Unread(f"{url} is no address: it begins with http:// or https://")
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "Footfall"})  # noqa: S310 - checked above
+        headers = {"User-Agent": "Footfall", **({"Origin": origin} if origin else {})}
+        request = urllib.request.Request(_in_ascii(url), headers=headers)  # noqa: S310 - checked above
         with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
-            return answer.read(_LARGEST), answer.url
+            body = answer.read(_LARGEST)
+            found, came_with = answer.url, answer.headers
     except urllib.error.HTTPError as error:
         raise Unread(f"{url} answers {error.code}") from error
     except (OSError, HTTPException, ValueError) as error:
         raise Unread(f"{url} cannot be read: {getattr(error, 'reason', error)}") from error
+    packing = (came_with.get("Content-Encoding") or "identity").strip().lower()
+    if is_packed(body):  # as some do, although nobody asked
+        unpacked = unpack(body, _LARGEST)
+        if isinstance(unpacked, bytes):
+            return unpacked, found, came_with
+        raise Unread(f"{url} cannot be read: {unpacked.detail}")
+    if packing not in ("identity", "gzip"):
+        raise Unread(f"{url} comes packed as {packing[:20]}, although that was not asked for, and is not read")
+    return body, found, came_with
+
+
+def _in_ascii(url: str) -> str:
+    """An address as browsers ask for it. Raises `ValueError` if they cannot."""
+    parts = urlsplit(url)
+    host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
+    return urlunsplit((parts.scheme, host, *(quote(part, safe=_ESCAPED) for part in parts[2:4]), ""))

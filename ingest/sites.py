@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DOMAIN = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,250}[a-z0-9])?(:[0-9]{1,5})?")
+_SPELT = re.compile(r"\s*+(?:(?:https?:)?//)?([^/?#\s]{1,255})")  # a domain, or an address of the site
 _CHECK_EVERY = 1.0
 _ASKED, _LONGEST_ASKED = 4096, 256  # how many answers to trackers are kept, and characters of a question; both bound it
 LONGEST_RETENTION = 36_500  # days
@@ -217,6 +218,22 @@ class Sites:
         """Return a site by its domain, checking the file for changes."""
         self._refresh(domain in self._sites)
         return self._sites.get(domain)
+
+    def spelt(self, name: str) -> Site | None:
+        """Return a site by its domain, an address of it or what a browser calls its host: "https://www.example.com/"."""
+        found = _SPELT.match(name.lower())
+        if found is None:
+            return None
+        self._refresh(known=False)
+        for host in (found[1].rstrip("."), found[1].partition(":")[0].rstrip(".")):
+            try:
+                host = host if host.isascii() else host.encode("idna").decode()
+            except UnicodeError:
+                return None
+            site = self._sites.get(host) or self._sites.get(host.removeprefix("www."))
+            if site is not None:
+                return site
+        return None
 
     def named(self, protocol: str, name: str) -> Site | None:
         """Return a site by the id under which trackers of a protocol know it: "PROTOCOL:ID", "ID" or the domain."""

@@ -98,7 +98,7 @@ class SiteTerms:
     def _site_entry(self, domain: str) -> _SiteEntry | None:
         site = self._sites.get(domain)
         if site is None:
-            site = self._sites.get(domain.lower())
+            site = self._sites.spelt(domain)
             if site is None:
                 return None
         entry = self._rules.get(site.domain)

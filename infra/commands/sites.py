@@ -123,7 +123,7 @@ def _page_is_well(page: str, settings: Settings, as_json: bool) -> bool:
     well = True
     for tag in found:
         problem = tag.problem
-        if not problem and known.get(tag.site.lower()) is None:
+        if not problem and known.spelt(tag.site) is None:
             problem = f"{tag.site} is not in {settings.sites}: footfall site add {tag.site}"
         well = well and not problem
         if as_json:

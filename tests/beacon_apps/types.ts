@@ -3,6 +3,7 @@ import { type BeaconEvent, footfall, start } from "footfall-beacon"
 
 start({ src: "https://stats.example.com/beacon.all.js" })
 start({ src: "/s.js", site: "example.com", endpoint: "/e", consent: true, before: "look", integrity: "sha384-x" })
+start({ src: { toString: () => "/s.js" }, nonce: "r4nd0m" })
 // @ts-expect-error: no script
 start({ site: "example.com" })
 // @ts-expect-error: the name of a function, not the function

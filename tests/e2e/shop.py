@@ -33,7 +33,7 @@ PAGES = {
     "/": HOME,
     "/pricing": "<h1>Pricing</h1><a href=/>Home</a>",
     "/search": "<h1>Found</h1>",
-    "/elsewhere": "Elsewhere",
+    "/elsewhere": "Elsewhere<script type=x data-site=OTHERS></script>",  # another product's
     "/price%20list.pdf": "%PDF",
     "/framing": "<iframe sandbox=allow-scripts src=/framed></iframe>",
     "/framed": "Framed",
@@ -206,12 +206,12 @@ def check_walk(made: Shop) -> None:
     assert by["download"]["props"]["url"].endswith("/price%20list.pdf?v=2")
 
 
-def check_looked(made: Shop) -> None:
-    """The first page was looked at for more than a second, down to its end."""
+def check_looked(made: Shop, grown: int = 1) -> None:
+    """The first page was looked at for more than a second, down to its end; then it had `grown` so many times."""
     looked = [event for event in made.events() if event["type"] == "engagement"]
     assert looked[0]["url"] == f"{made.address}/"
     assert 1_000 <= looked[0]["engaged_ms"] < 60_000
-    assert 90 <= looked[0]["props"]["scroll"] <= 100
+    assert 90 <= looked[0]["props"]["scroll"] * grown <= 100
 
 
 def check_hooked(events: list[dict[str, Any]]) -> None:

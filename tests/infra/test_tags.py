@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import threading
 from collections.abc import Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -29,15 +31,25 @@ class Web:
 
     def __init__(self) -> None:
         self.head = ""
+        self.page_headers: dict[str, str] = {}
+        self.script_headers: dict[str, str] = {}  # instead of those of the same names, which none has if it is empty
         web = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                path, headers = self.path.partition("?")[0], web.page_headers
                 status, body = 200, f"<!doctype html><title>Shop</title>{web.head}<p>Shoes".encode()
-                if self.path != "/":
-                    given = assets.script(Request("GET", self.path.partition("?")[0], b"", [], b"", "::1", "http"))
+                if path == "/packed":
+                    body = gzip.compress(body)
+                elif path not in ("/", "/%C3%BCber-uns"):
+                    given = assets.script(Request("GET", path.removeprefix("/sch%C3%B6n"), b"", [], b"", "::1", "http"))
                     status, body = given.status, given.body
+                    own = {name.decode().title(): value.decode() for name, value in given.headers}
+                    headers = {**own, **web.script_headers, "Content-Length": ""}
                 self.send_response(status)
+                for name, value in headers.items():
+                    if value:
+                        self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -58,11 +70,17 @@ class Web:
 
 
 @pytest.fixture(scope="module")
-def web() -> Iterator[Web]:
+def served() -> Iterator[Web]:
     made = Web()
     yield made
     made.server.shutdown()
     made.server.server_close()
+
+
+@pytest.fixture
+def web(served: Web) -> Web:
+    served.page_headers, served.script_headers = {}, {}
+    return served
 
 
 def test_a_tag_that_browsers_run_has_no_problem(web: Web) -> None:
@@ -93,6 +111,13 @@ def test_a_tag_of_an_older_version_is_told_with_the_one_to_paste(web: Web) -> No
     elsewhere = web.tag(f"http://localhost:{web.port}{CURRENT}", f' integrity="{NOW}"')
     assert "crossorigin" in elsewhere.problem
     assert elsewhere.renewed.endswith(f' integrity="{NOW}" crossorigin="anonymous"></script>')
+
+
+def test_an_empty_site_is_told(web: Web) -> None:
+    web.head = '<script data-site src="/beacon.js"></script>'
+    (found,) = tags.check(web.address)
+    assert "data-site is empty" in found.problem
+    assert found.renewed == '<script data-site="127.0.0.1" src="/beacon.js"></script>'
 
 
 @pytest.mark.parametrize("behind", ["?v=1", "#x"])
@@ -193,10 +218,97 @@ def test_the_command_says_what_to_paste_and_exits_1(web: Web, tmp_path: Path) ->
     done = footfall(*line)
     assert (done.returncode, RENEWED in done.stdout) == (1, True), done.stdout + done.stderr
     web.tag("/beacon.js")
+    web.head = web.head.replace("shop.example", "https://www.Shop.example/")
     done = footfall(*line, "--json")
     page, total = map(json.loads, done.stdout.splitlines())
     assert (done.returncode, page["problem"], page["tag"], total) == (0, "", "", {"sites": 1, "problem": ""})
-    web.head = web.head.replace("shop.example", "other.example")
+    web.head = web.head.replace("https://www.Shop.example/", "other.example")
     done = footfall(*line, "--json")
     assert done.returncode == 1
     assert "footfall site add other.example" in json.loads(done.stdout.splitlines()[0])["problem"]
+
+
+def test_scripts_of_others_with_such_names_are_left_out(web: Web) -> None:
+    cloudflare, fathom = "<script src=/beacon.min.js></script>", "<script data-site=ABCDEF src=/></script>"
+    web.head = f"{cloudflare}{fathom}{OURS}"
+    (found,) = tags.check(web.address)
+    assert found.problem == ""
+    web.head = cloudflare
+    with pytest.raises(tags.Unread, match="no tag"):
+        tags.check(web.address)
+    web.head = fathom  # may be ours, by a proxy that hands on the wrong thing
+    assert "no script of Footfall's" in tags.check(web.address)[0].problem
+
+
+def test_a_page_is_read_at_an_address_in_any_letters_and_packed(web: Web) -> None:
+    web.head = '<script data-site="shop.example" src="/schön/beacon.js"></script>'
+    for path in ("packed", "über-uns", "%C3%BCber-uns", "über-uns?ort=Köln am Rhein#oben"):
+        (found,) = tags.check(f"{web.address}{path}")
+        assert (found.site, found.problem) == ("shop.example", ""), path
+    web.head = '<script data-site="shop.example" src="\\schön\\beacon.js?a=\\"></script>'
+    assert tags.check(web.address)[0].src.endswith("/schön/beacon.js?a=\\")
+    with pytest.raises(tags.Unread, match="cannot be read"):
+        tags.check("http://bücher.invalid/")
+    web.page_headers = {"Content-Encoding": "br"}
+    with pytest.raises(tags.Unread, match="packed as br"):
+        tags.check(web.address)
+
+
+@pytest.mark.parametrize(
+    ("more", "answers", "refused"),
+    [
+        ("", {"Content-Type": "text/plain"}, "comes as text/plain"),
+        ("", {"Content-Type": "text/html; charset=utf-8"}, "comes as text/html"),
+        ("", {"Content-Type": "text/plain", "X-Content-Type-Options": ""}, ""),
+        (" type=module", {"Content-Type": "text/plain", "X-Content-Type-Options": ""}, "comes as text/plain"),
+        ("", {"Content-Type": "application/x-javascript"}, ""),
+        ("", {"Access-Control-Allow-Origin": ""}, ""),
+        (" type=module", {"Access-Control-Allow-Origin": ""}, "without Access-Control-Allow-Origin"),
+        (" crossorigin", {"Access-Control-Allow-Origin": "https://a.example"}, "without Access-Control-Allow-Origin"),
+        (" crossorigin", {}, ""),
+    ],
+)
+def test_a_script_is_refused_for_how_it_comes(web: Web, more: str, answers: dict[str, str], refused: str) -> None:
+    web.script_headers = answers
+    found = web.tag(f"http://localhost:{web.port}/beacon.js", more)
+    assert (refused in found.problem, bool(found.problem), found.renewed) == (True, bool(refused), "")
+
+
+def test_a_page_by_https_has_no_script_by_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = assets.script(Request("GET", "/beacon.js", b"", [], b"", "::1")).body
+    monkeypatch.setattr(tags, "_fetch", lambda url, _: (script, url, Message()))
+    has: dict[str, str | None] = {"data-site": "a.example", "src": "http://stats.example/beacon.js"}
+    found = tags._look("https://a.example/", "http://stats.example/beacon.js", has, [])
+    assert "by HTTP" in found.problem
+    assert found.renewed == '<script data-site="a.example" src="https://stats.example/beacon.js"></script>'
+    assert tags._look("https://a.example/", "http://127.0.0.1:8420/beacon.js", has, []).problem == ""
+    for page in ("http://a.example/", "https://a.example/"):
+        asked = tags._look(page, str(has["src"]), has, ["upgrade-insecure-requests"])
+        assert asked == ("a.example", "https://stats.example/beacon.js", "", "")
+
+
+@pytest.mark.parametrize(
+    ("policy", "more", "refused"),
+    [
+        ("script-src 'self'; connect-src 'self'", "", ""),
+        ("default-src 'self'", "", ""),
+        ("script-src 'none'", "", "in script-src"),
+        ("img-src 'none'", "", ""),
+        ("default-src https://cdn.example", "", "in default-src"),
+        ("script-src 'self' 'unsafe-inline'; connect-src 'none'", "", "in connect-src"),
+        ("script-src 'nonce-abc' 'strict-dynamic'", "", "in script-src"),
+        ("script-src 'nonce-abc' 'strict-dynamic'", " nonce=abc", ""),
+        ("connect-src https://api.example", ' data-endpoint="https://api.example/e"', ""),
+    ],
+)
+def test_a_policy_of_the_page_counts(web: Web, policy: str, more: str, refused: str) -> None:
+    web.page_headers = {"Content-Security-Policy": policy, "Content-Security-Policy-Report-Only": "script-src 'none'"}
+    by_header = web.tag("/beacon.js", more).problem
+    web.page_headers = {}
+    written = f'<script src="/beacon.js" data-site="shop.example"{more}></script>'
+    web.head = f'<meta http-equiv="content-security-policy" content="{policy}">{written}'
+    (by_meta,) = tags.check(web.address)
+    for problem in (by_header, by_meta.problem):
+        assert (refused in problem, bool(problem)) == (True, bool(refused))
+    web.head = f"{written}<meta http-equiv=content-security-policy content=\"script-src 'none'\">"  # comes too late
+    assert tags.check(web.address)[0].problem == ""

@@ -78,6 +78,18 @@ def test_an_unknown_site_is_told_how_to_be_added(server: Running, log: Log) -> N
     assert dead_letters(log) == []
 
 
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        "Example.com", "www.example.com", "https://example.com", "http://www.example.com/shop?a=b#c", "//example.com",
+        " example.com ", "example.com/", "example.com.", "www.example.com.", "example.com:443", "WWW.example.com:8080",
+    ],
+)  # fmt: skip
+def test_a_site_counts_however_its_domain_is_written(server: Running, log: Log, spelt: str) -> None:
+    assert server.post(pageview(site=spelt)).status == 202
+    assert [event["site"] for event in log.events("footfall.pageview")] == ["example.com"]
+
+
 def test_a_refusal_never_offers_a_command_made_of_what_somebody_sent(server: Running) -> None:
     detail = server.post(pageview(site="x; rm -rf ~")).json()["refused"][0]["detail"]
     assert "site add x" not in detail

@@ -32,8 +32,11 @@ export interface Footfall {
 }
 
 export interface Options {
-  /** Address of the script: "https://stats.example.com/beacon.all.js" */
-  src: string
+  /**
+   * Address of the script: "https://stats.example.com/beacon.all.js". Where the page's policy has
+   * `require-trusted-types-for 'script'`, what a policy of yours makes of it: `createScriptURL(…)`.
+   */
+  src: string | { toString(): string }
   /** The page's host unless given. */
   site?: string
   /** Where events go; `collect` beside the script unless given. */
@@ -43,6 +46,8 @@ export interface Options {
   /** Name of a function of `window` that takes a `BeaconEvent`; it returns another, nothing, or `false` to drop it. */
   before?: string
   integrity?: string
+  /** Of the page's Content Security Policy, if it lists scripts by a nonce. */
+  nonce?: string
 }
 
 /** Puts the beacon into the page, once, however often it is called. Does nothing on a server. */

@@ -1,16 +1,23 @@
 // Loads the beacon from your Footfall, which always has the version that fits it. What is told before it is there waits.
 const waiting = []
 
-export function start({ src, site, endpoint, consent, before, integrity }) {
-  if (typeof document === "undefined" || document.querySelector("script[data-site]")) return
+export function start({ src, site, endpoint, consent, before, integrity, nonce }) {
+  if (typeof document === "undefined") return
   const script = document.createElement("script")
   script.dataset.site = site ?? location.hostname
   if (endpoint) script.dataset.endpoint = endpoint
   if (consent) script.dataset.consent = ""
   if (before) script.dataset.before = before
   if (integrity) Object.assign(script, { integrity, crossOrigin: "anonymous" })
-  script.src = src
-  document.head.append(script)
+  if (nonce) script.nonce = nonce
+  try {
+    script.src = src
+  } catch {
+    return // the page's policy wants no text as an address, and the browser has said so
+  }
+  // Other products say a site by `data-site`, too: it has to be this one. A tag may leave it out.
+  const isThere = ({ dataset, src }) => (dataset.site ? dataset.site === script.dataset.site : src === script.src)
+  if (![...document.scripts].some(isThere)) document.head.append(script)
 }
 
 export function footfall(name, props, more) {

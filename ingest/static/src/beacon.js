@@ -30,7 +30,7 @@ try {
   let before = ''
   let waiting, settling
   let agreed, held // FOOTFALL_CONSENT
-  let load, drop, flush // FOOTFALL_QUEUE
+  let load, drop, flush, calm // FOOTFALL_QUEUE
   let ping // FOOTFALL_TIME
 
   // Until the page has its answer, events wait in memory alone.
@@ -41,7 +41,7 @@ try {
 
   // In the capture phase the window hears all that happens to the page, whatever the page stops.
   const on = (hear, ...names) => {
-    for (const name of names) addEventListener(name, hear, 1)
+    names.map(name => addEventListener(name, hear, 1))
   }
 
   const silent = () => {
@@ -56,16 +56,16 @@ try {
   const now = () => last = Math.max(Date.now(), last + 1)
 
   // All that a page keeps alive at one time may have 64 KiB; what is beyond goes as any request does. Lists are written
-  // by hand: old libraries change what JSON makes of them. Whatever is wrong ends here.
-  let send = given => {
-    const ask = async failed => fetch(endpoint, {
-      method: 'POST',
-      body: `{"sent_at":${now()},"events":[${FOOTFALL_QUEUE ? given : JSON.stringify(given)}]}`,
-      keepalive: !failed,
-      credentials: 'omit'
-    })
-    if (FOOTFALL_QUEUE) return ask().catch(ask).then(answer => !/408|429|5../.test(answer.status)).catch(() => {})
-    ask().catch(ask).catch(() => {})
+  // by hand: old libraries change what JSON makes of them. Whatever is wrong ends here, with no answer.
+  let send = async given => {
+    for (const keepalive of [1, 0]) try {
+      return await fetch(endpoint, {
+        body: `{"sent_at":${now()},"events":[${FOOTFALL_QUEUE ? given : JSON.stringify(given)}]}`,
+        method: 'POST',
+        credentials: 'omit',
+        keepalive
+      })
+    } catch (e) {}
   }
 
   if (FOOTFALL_QUEUE) {
@@ -86,7 +86,7 @@ try {
       return Object.entries(found).sort()
     }
 
-    drop = entries => entries.forEach(([key]) => {
+    drop = entries => entries.map(([key]) => {
       try {
         delete kept[key]
         delete localStorage[key]
@@ -105,20 +105,20 @@ try {
       const batch = failures
         ? [all[failures % all.length]]
         : all.filter(([, json], place) => (room -= json.length) > 0 || !place)
-      busy = 1
       clearTimeout(timer)
-      post(batch.map(([, json]) => json)).then(taken => {
+      busy = 1
+      post(batch.map(([, json]) => json)).then(answer => {
         busy = 0
-        if (taken) {
-          failures = 0
+        if (answer && !/408|429|5../.test(answer.status)) {
           drop(batch)
+          failures = 0
           flush()
         } else timer = setTimeout(flush, Math.min(3e5, 1e3 * 2 ** ++failures) * (0.5 + Math.random()))
       })
     }
 
     // An event that is no JSON throws here, and is not kept. What is kept is as it was now, whatever the page does to it.
-    send = (event, calm) => {
+    send = event => {
       try {
         const id = event.ts + '' + Math.random() // some pages have random numbers begin alike
         const key = store + id
@@ -127,33 +127,34 @@ try {
         delete kept[key]
       } catch (e) {}
       flush(calm)
+      calm = 0
     }
   }
 
   if (FOOTFALL_CONSENT) {
     const pass = send
-    send = (event, calm) => {
+    send = event => {
       if (!agreed) return held && !held[199] && held.push(event)
       try {
         const made = self[script.dataset.before](event)
         if (made === false) return
         if (made.url) event = made
       } catch (e) {}
-      pass(event, calm)
+      pass(event)
     }
   }
 
-  const out = (type, more, calm) => silent() || send({
+  const out = (type, more) => silent() || send({
     site,
-    screen: screen.width + 'x' + screen.height,
-    url: page,
     referrer: from,
+    url: page,
+    language: navigator.language,
+    screen: screen.width + 'x' + screen.height,
     title: doc.title,
     ts: now(),
-    language: navigator.language,
     type,
     ...more
-  }, calm)
+  })
 
   // What JSON cannot hold (a circle, a BigInt) goes as the text that it has, an object as its JSON, but for the `fields`
   // of an event: in these an object stays one.
@@ -175,14 +176,18 @@ try {
     try {
       // A page that is only rendered ahead has not been seen yet.
       if (doc.prerendering) return on(() => footfall(name, props, more), 'prerenderingchange')
-      out('custom', {props: plain(typeof props == 'object' ? props : {value: props}), ...plain({name, ...more}, 1)}, 1)
+      calm = 1 // FOOTFALL_QUEUE
+      out('custom', {props: plain(typeof props == 'object' ? props : {value: props}), ...plain({name, ...more}, 1)})
     } catch (e) {}
   }
 
   if (FOOTFALL_CONSENT) {
     self.footfall.consent = yes => {
       agreed = yes
-      if (yes && held) held.forEach(send)
+      if (yes && held) held.map(event => {
+        calm = 1 // FOOTFALL_QUEUE
+        send(event)
+      })
       held = 0
       if (FOOTFALL_QUEUE) {
         if (yes) flush(1)
@@ -193,14 +198,13 @@ try {
 
   // A router names its page only after it has changed the address; a view waits for that, but not past the page.
   const settle = () => {
-    clearTimeout(settling)
     if (waiting) out('pageview', {ts: waiting})
-    waiting = 0
+    waiting = clearTimeout(settling) // which is nothing
   }
 
   // A fragment that begins with / or ! is a router's page (alone, the page itself), any other a place on the page.
-  // `how` the address came: where it was replaced, another query, of the address or of the route, is no other page, and
-  // `before` has it.
+  // `how` the address came: where it was replaced, another query, of the address or of the route, or a slash at its end
+  // is no other page, and `before` has it.
   const view = how => {
     if (doc.prerendering) return on(view, 'prerenderingchange')
     if (how.persisted) before = page = '' // it is looked at again
@@ -208,7 +212,7 @@ try {
     // On the way to a place on the page, the route is not compared.
     const core = address => address
       .replace(/^#[^/!]/.test(location.hash) ? /#.*/ : '', '')
-      .replace(/^r/.test(how.navigationType || how) ? /\?[^#]*/g : '', '')
+      .replace(/^r/.test(how.navigationType || how) ? /\/?(\?[^#]*|#|$)/g : '', '')
     if (core(here) == core(before)) return /^r/.test(how.navigationType || how) && (before = here)
     settle()
     if (FOOTFALL_TIME) ping(1)
@@ -223,40 +227,40 @@ try {
   }
 
   if (FOOTFALL_TIME) {
-    let engaged = 0
-    let since = 0
-    let depth = 0
+    let depth, tall, since, engaged
 
-    // Engaged time runs while the page is visible and has the focus; it is sent when it stops.
-    const tick = () => {
+    // Engaged time runs while the page is visible and has the focus; it is sent when it stops. How far down a page was
+    // seen is a share of how tall it is then (px): it grows while it is read. Some routers show their next page before
+    // they change the address, so what counts for the page before is what it was when something last happened to it.
+    const tick = anew => {
       const time = performance.now() // a clock that is set, or a computer that sleeps, does not change it
       if (since) engaged += time - since
       since = doc.hasFocus() && !doc.hidden ? time : 0
-      const seen = (scrollY + innerHeight) / doc.documentElement.scrollHeight
-      depth = Math.max(depth, Math.min(100, Math.round(100 * seen)))
+      depth = Math.max(depth, scrollY + innerHeight)
+      tall = anew == 1 && tall || doc.documentElement.scrollHeight
     }
 
     ping = anew => {
-      tick()
+      tick(anew)
       if (page && engaged >= 1000) {
-        out('engagement', {engaged_ms: engaged, props: {scroll: depth}})
+        out('engagement', {engaged_ms: engaged, props: {scroll: Math.round(Math.min(1, depth / tall) * 100)}})
         engaged = 0
       }
-      if (anew == 1) engaged = depth = 0
+      if (anew == 1) tall = depth = engaged = 0
     }
 
-    on(tick, 'scroll', 'focus', 'blur')
+    on(tick, 'scroll', 'focus', 'blur', 'click')
     on(ping, 'pagehide', 'visibilitychange')
     tick()
   }
 
-  for (const name of ['pushState', 'replaceState']) {
+  ;['pushState', 'replaceState'].map(name => {
     const original = history[name]
     history[name] = (...given) => {
       original.apply(history, given)
       view(name)
     }
-  }
+  })
   // The first also tells of another fragment, the second of a page that comes back from the browser's cache.
   on(view, 'popstate', 'pageshow')
   on(settle, 'pagehide', 'visibilitychange')
@@ -272,12 +276,18 @@ try {
     on(e => {
       try {
         const path = e.composedPath()
-        const near = selector => path.find(each => each.matches && each.matches(selector))
+        // Not all that an event passes is an element, and a form with a field called `matches` has that for it.
+        const near = selector => path.find(each => {
+          try {
+            return each.matches(selector)
+          } catch (e) {}
+        })
+        const link = near(':any-link')
         const {control} = near('label') || {}
         const form = e.type == 'submit' && path[0]
         const tagged = near((form ? 'form' : ':not(form)') + '[data-footfall-event]')
         const props = {}
-        if (e.button > 1) return // the middle button opens a link, the right one a menu
+        if (e.button > !!link) return // the middle button opens a link, the right one a menu
         // A click on a label comes again from what it is for, and counts then for what that lies in.
         if (tagged && (path.includes(control) || !tagged.contains(control))) {
           for (const {name, value} of tagged.attributes) {
@@ -287,7 +297,6 @@ try {
           out('custom', {name: event, props: others})
         }
         if (form) return out('form', {name: form.getAttribute('name') || form.getAttribute('id')})
-        const link = near(':any-link')
         // A link of a drawing has its address in `baseVal`, as it is written.
         const url = new URL(link.href.baseVal || link.href, page)
         const file = link.hasAttribute('download') ||
@@ -309,7 +318,7 @@ try {
     let vitals = {}
     let sum, begun, shifted
 
-    const see = entries => entries.forEach(e => {
+    const see = entries => entries.map(e => {
       const at = e.startTime
       const turn = e.interactionId
       if (turn) waits[turn] = Math.max(waits[turn] || 0, e.duration)
@@ -326,7 +335,7 @@ try {
     })
 
     const observer = new PerformanceObserver(list => see(list.getEntries()))
-    PerformanceObserver.supportedEntryTypes.forEach(type => {
+    PerformanceObserver.supportedEntryTypes.map(type => {
       if (!/^(event$|la)/.test(type)) return
       observer.observe({type, buffered: 1, durationThreshold: 16})
       if (type == 'layout-shift') vitals.CLS = 0
@@ -336,7 +345,7 @@ try {
       see(observer.takeRecords())
       const longest = Object.values(waits).sort((a, b) => b - a)
       if (longest[0]) vitals.INP = longest[longest.length / 50 | 0]
-      Object.keys(vitals).forEach(name => out('web_vital', {url, name, props: {value: vitals[name]}}))
+      Object.keys(vitals).map(name => out('web_vital', {url, name, props: {value: vitals[name]}}))
       vitals = 0 // holds nothing that comes later
     }, 'visibilitychange')
   }
