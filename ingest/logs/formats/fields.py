@@ -28,7 +28,10 @@ from ingest.logs.trust import client_in, is_internal, is_proxy, trusted
 
 # Headers in which proxies pass the client on, and what stands before a header's name: `request_`, `headers.`, `cs(`.
 _PASSED_ON = ("xforwardedfor", "xoriginalforwardedfor", "cfconnectingip", "trueclientip", "fastlyclientip",
-              "azureclientip", "originalip", "xrealip", "xclientip", "forwarded")  # fmt: skip
+              "azureclientip", "originalip", "xrealip", "xclientip", "forwarded", "xclusterclientip", "flyclientip",
+              "xazureclientip", "xenvoyexternaladdress", "doconnectingip", "xoriginalclientip", "xsucuriclientip",
+              "incapclientip", "alicdnrealip", "cdnsrcip", "xappengineuserip", "xnfclientconnectionip", "proxyclientip",
+              "wlproxyclientip", "xproxyuserip", "varnishclientip", "cfconnectingipv6")  # fmt: skip
 _BEFORE = ("", "http", "request", "requestheaders", "headers", "header", "reqheaders", "cs", "proxyadd")
 
 PASSED_ON = (*_PASSED_ON, "xff")  # how names of chains end
@@ -55,7 +58,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "forwarded": (
         *(before + name for name in _PASSED_ON for before in _BEFORE), "forwardedfor", "xff", "fwd",
-        "realip",
+        "realip", "httpclientip", "headerclientip",
         "proxyprotocoladdr",
     ),
     "request": ("request", "requestline", "requestfirstline", "httprequest", "req", "requestedurl"),
@@ -65,7 +68,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "target": (
         "originalrequesturiwithargs", "xenvoyoriginalpath", "xenvoyoriginpath", "requesturi", "uri", "requestpath",
-        "path", "csuristem", "csuri", "urloriginal",
+        "path", "csuristem", "csuri", "urloriginal", "documenturi",
         "url", "requesturl", "httprequestrequesturl", "clientrequesturi", "clientrequestpath", "requrl", "urlpath",
         "uripath", "rawpath", "resourcepath", "reqpath", "requesteduri", "urlfull", "httppath", "httpuri", "httpurl",
         "httptarget", "resource",
