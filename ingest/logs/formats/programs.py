@@ -32,6 +32,11 @@ PATTERNS = {
         r"^[A-Z-]+\|(?P<status>[0-9]{3})\|(?P<msec>[0-9]{13})\|[0-9]+\|[0-9]+\|(?P<remoteaddr>[^|]+)\|"
         r"(?P<httpreferer>[^|]*)\|(?P<url>[^|]*)\|[^|]*\|(?P<httpuseragent>.*)\|[^|]*\|[^|]*$"
     ),
+    "gorouter": (
+        r'^(?P<httphost>[^ ]+) - \[(?P<timelocal>[^\]]+)\] "(?P<request>[^"]*)" (?P<status>[0-9]{3}) [0-9]+ [0-9]+ '
+        r'"(?P<httpreferer>[^"]*)" "(?P<httpuseragent>(?:[^"\\]|\\.)*)" "(?P<addr>[^"]*)" "[^"]*" '
+        r'x_forwarded_for:"(?P<httpxforwardedfor>[^"]*)"'
+    ),
     "iis-native": (
         r"^(?P<remoteaddr>[^,]+), [^,]*, (?P<date>[0-9]{1,2}/[0-9]{1,2}/[0-9]{2}(?:[0-9]{2})?), "
         r"(?P<time>[0-9]{1,2}:[0-9]{2}:[0-9]{2}), [^,]*, [^,]*, [^,]*, [0-9]+, [0-9]+, [0-9]+, (?P<status>[0-9]{3}), "

@@ -167,6 +167,12 @@ KNOWN: dict[str, tuple[str, str, Request]] = {
         f'"GET http://www.example.com:80/a?q=x HTTP/1.1" "{AGENT}" - -',
         NO_REFERRER,
     ),
+    "elb before it had agents": (
+        "elb",
+        "2025-06-01T12:00:00.000000Z web 192.0.2.7:2817 10.0.0.1:80 0.000073 0.001048 0.000057 200 200 0 29 "
+        '"GET http://www.example.com:80/a?q=x HTTP/1.1"',
+        NO_REFERRER._replace(agent=None),
+    ),
     "s3": (
         "s3",
         "79a59df900b949e5 awsbucket [01/Jun/2025:12:00:00 +0000] 192.0.2.7 - 3E57427F3EXAMPLE WEBSITE.GET.OBJECT a "
@@ -219,6 +225,12 @@ KNOWN: dict[str, tuple[str, str, Request]] = {
     ),
     "bunny": (
         "bunny", f"HIT|200|1748779200000|412|3|192.0.2.7|{FROM}|https://www.example.com/a?q=x|WA|{AGENT}|32f2|DE", WHOLE
+    ),
+    "gorouter": (
+        "gorouter",
+        f'www.example.com - [2025-06-01T12:00:00.000000000Z] "GET /a?q=x HTTP/1.1" 200 0 12 "{FROM}" "{AGENT}" '
+        '"10.0.0.1:41234" "10.0.0.2:61000" x_forwarded_for:"192.0.2.7, 10.0.0.1" x_forwarded_proto:"https"',
+        WHOLE,
     ),
     "envoy": (
         f"layout {STRINGS['envoy']}",
