@@ -158,7 +158,7 @@ def _host_behind(fields: list[str], index: int) -> str:
     """Return the virtual host between client and user, as lighttpd writes it: `192.0.2.1 example.com -`.
 
     Virtualmin has it twice, as it is called and as it was asked for: `192.0.2.1 - example.com www.example.com -`."""
-    if index + 5 == len(fields) and whole_host(fields[index + 2]):
+    if index + 5 == len(fields) and fields[index + 1] == "-" and whole_host(fields[index + 2]):
         return whole_host(fields[index + 3])
     host = whole_host(fields[index + 1]) if index + 3 == len(fields) else ""
     return "" if host.endswith(".cluster.local") else host  # a workload's identity, as Linkerd has it

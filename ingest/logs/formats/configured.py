@@ -24,12 +24,13 @@ _NAMED = re.compile(
 )
 _ALONE = re.compile(rf"(?:(?:{_STRING})\s*)+;?", re.DOTALL)
 _WITH_NAME = re.compile(r'"(?:[^"\\]|\\.)*+"(?:\s+[\w-]+)?', re.DOTALL)
+_TYPOGRAPHIC = str.maketrans("\u201c\u201d\u201e\u2018\u2019", "\"\"\"''")  # quotes, as pages and mails have them
 _ENDS = ("\\r", "\\n", "%n")  # of a line, as they stand in some strings
 
 
 def text_of(given: str) -> str:
     """Return the format string of a line of the configuration, or of the string alone, without what quotes it."""
-    text = given.strip()
+    text = given.strip().translate(_TYPOGRAPHIC)
     if text.startswith("#"):
         text = _COMMENTED.sub("", text)
     text = _escaped(_string_in(text))
@@ -45,7 +46,7 @@ def _string_in(text: str) -> str:
         return _first(text[line.end() :])
     if line := _SQUID.match(text):
         return text[line.end() :]
-    if line := _NAMED.match(text):
+    if (line := _NAMED.match(text)) and not _goes_on(text, line.end()):
         return _first(text[line.end() :])
     if text.startswith("'") and _ALONE.fullmatch(text):
         return "".join(map(_inside, _QUOTED.findall(text)))
@@ -56,6 +57,12 @@ def _first(text: str) -> str:
     """Return the string that a text begins with; all of it where it begins with none."""
     found = _QUOTED.match(text)
     return _inside(found[0]) if found else text
+
+
+def _goes_on(text: str, start: int) -> bool:
+    """Return whether fields follow the string at `start`: then what stands before it is a part of each line."""
+    string = _QUOTED.match(text, start)
+    return string is not None and not {"$", "%"}.isdisjoint(text[string.end() :])
 
 
 def _inside(word: str) -> str:

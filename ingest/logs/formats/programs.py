@@ -18,11 +18,11 @@ PATTERNS = {
     "uwsgi": (
         r"^\[pid: [0-9]+\|app: [^|]*\|req: [^\]]*\] (?P<remoteaddr>[^(]*) \([^)]*\) \{[^}]*\} "
         r"\[(?P<timelocal>[^\]]+)\] (?P<requestmethod>[^ ]+) (?P<requesturi>[^ ]*) "
-        r"=> generated [0-9]+ bytes in [0-9]+ [a-z]+ \([^ )]+ (?P<status>[0-9]{3})\)"
+        r"=> generated [0-9]+ bytes in [0-9]+ [a-z]+(?: via [a-z]+\(\))? \([^ )]+ (?P<status>[0-9]{3})\)"
     ),
     "gin": (
         r"^\[GIN\] (?P<date>[0-9/]{10}) - (?P<time>[0-9:]{8}) \| *(?P<status>[0-9]{3}) \|[^|]*\| *"
-        r'(?P<remoteaddr>[^ |]+) *\| *(?P<requestmethod>[A-Z]+) +"(?P<requesturi>[^"]*)"'
+        r'(?P<remoteaddr>[^ |]+) *\| *(?P<requestmethod>[A-Z]+) +"?(?P<requesturi>[^"]*)"?$'
     ),
     "chi": (
         r"^(?P<date>[0-9/]{10}) (?P<time>[0-9:]{8}) (?:\[[^\]]*\] )?"

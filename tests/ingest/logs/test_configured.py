@@ -29,6 +29,7 @@ CONFIGURED = [
     XML, f'<Valve className="x.AccessLogValve" prefix="access." suffix=".txt" pattern="{XML}" resolveHosts="false"/>',
     f"server.tomcat.accesslog.pattern={APACHE}", f"jetty.requestlog.formatString={APACHE}", f'format: "{ESCAPED}\\n"',
     f'"pattern": "{ESCAPED}"', f"-F '{APACHE}'", f'accesslog.format = "{ESCAPED}"', f'{APACHE}\\n',
+    APACHE.replace('"%', "\u201c%").replace('"', "\u201d"), f"\u2018{APACHE}\u2019",
     GUNICORN, f"access_log_format = '{GUNICORN}'", f"--access-logformat '{GUNICORN}'", UWSGI, f"log-format = {UWSGI}",
     f"logformat = {UWSGI}", AWSTATS, f'LogFormat = "{AWSTATS}"',
     'log:$remote_addr $ignore [$datetime] "$method $path $http" $status $size "$referrer" "$user_agent"',
@@ -55,6 +56,8 @@ def test_a_format_string_is_read_as_it_stands_in_a_configuration(given: str) -> 
          f"192.0.2.7|2025-06-01T12:00:00Z|GET /a?q=x HTTP/1.1|200|{FROM}|{AGENT}"),
         ('"$remote_addr" "$time_iso8601" "$request" "$status" "$http_referer" "$http_user_agent"',
          f'"192.0.2.7" "2025-06-01T12:00:00Z" "GET /a?q=x HTTP/1.1" "200" "{FROM}" "{AGENT}"'),
+        ('log_format="$request" ip="$remote_addr" at="$time_iso8601" "$status" "$http_referer" "$http_user_agent"',
+         f'log_format="GET /a?q=x HTTP/1.1" ip="192.0.2.7" at="2025-06-01T12:00:00Z" "200" "{FROM}" "{AGENT}"'),
         (f'"{ESCAPED}"', f'"{LINE}"'),  # OpenLiteSpeed quotes the whole line
         ('log-format %ci\\ [%t]\\ %{+Q}r\\ %ST\\ "%[capture.req.hdr(0)]"\\ "%[var(txn.referer)]"',
          f'192.0.2.7 [01/Jun/2025:12:00:00.000] "GET /a?q=x HTTP/1.1" 200 "{AGENT}" "{FROM}"'),

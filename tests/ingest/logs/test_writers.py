@@ -111,6 +111,8 @@ TEXTS: dict[str, tuple[str, Request]] = {
     "Gin in colours": (
         '[GIN] 2025/06/01 - 12:00:00 |\x1b[97;42m 200 \x1b[0m| 1ms | 192.0.2.7 |\x1b[97;44m GET \x1b[0m "/a?q=x"',
         COMMON),
+    "Gin of old": ("[GIN] 2025/06/01 - 12:00:00 | 200 |   87.3\u00b5s |   192.0.2.7 |  GET     /a?q=x", COMMON),
+    "uWSGI that sent a file": (KNOWN["uwsgi"][1].replace("msecs", "msecs via sendfile()"), COMMON),
     "Gin in the journal": (
         'Jun 01 12:00:00 web app[12]: [GIN] 2025/06/01 - 12:00:00 | 200 |  1.2\u00b5s |  192.0.2.7 | GET      "/a?q=x"',
         COMMON),
