@@ -58,7 +58,8 @@ _ENVOY_HEADERS = {"method": "requestmethod", "path": "requesturi", "xenvoyorigin
 _WITH_PORT = "remoteaddrandport"  # of balancers: no server has such a variable
 _PORTS = ("remoteport", "directivep")
 _FIRST_STATUS = "directives"  # of a request that the server itself sent elsewhere
-_PARTS_OF_TARGETS = ("uri", "args", "isargs")  # they follow each other with nothing between them
+_PATHS = ("uri", "documenturi")
+_PARTS_OF_TARGETS = ("uri", "args", "isargs", "querystring")  # they follow each other with nothing between them
 
 
 def read(given: str) -> tuple[str, list[Field]]:
@@ -152,7 +153,7 @@ def _joined(pieces: Iterable[_Piece]) -> tuple[str, list[Field]]:
     for piece in pieces:
         last = fields[-1] if fields else None
         if isinstance(piece, Field):
-            if last and not last.text and last.key == "uri" and piece.key in _PARTS_OF_TARGETS:
+            if last and not last.text and last.key in _PATHS and piece.key in _PARTS_OF_TARGETS:
                 fields[-1] = last._replace(name=last.name + piece.name)
             elif last and last.text == ":" and last.key in NAMES["client"] and piece.key in _PORTS:
                 fields[-1] = last._replace(name=f"{last.name}:{piece.name}", text="", has_port=True)

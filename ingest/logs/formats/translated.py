@@ -33,8 +33,8 @@ _NAMES = {
         "HPO": "$uri", "HQ": "$args", "Ts.%ms": "$msec", "hr": "$captured", "hrl": "$captured",
     },
     "sample": {
-        "src": "$remote_addr", "method": "$request_method", "path": "$uri", "pathq": "$request_uri",
-        "url": "$request_uri", "query": "$args", "status": "$status", "capture.req.method": "$request_method",
+        "src": "$remote_addr", "src_port": "$remote_port", "method": "$request_method", "path": "$uri",
+        "pathq": "$request_uri", "url": "$request_uri", "query": "$args", "status": "$status", "capture.req.method": "$request_method",
         "capture.req.uri": "$request_uri",
     },
     "squid": {

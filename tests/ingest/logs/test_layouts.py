@@ -109,6 +109,10 @@ LAYOUTS = {
     '$remote_addr [$time_local] "$request" $status "$http_referer" "$http_user_agent" $upstream_addr '
     '$upstream_response_time $host': (
         f'192.0.2.7 {NOW} {REST} 10.0.0.1:80, 10.0.0.2:80 : 10.0.0.3:80 0.1, 0.2 : 0.3 www.example.com', WHOLE),
+    '$remote_addr [$time_local] $request_method $uri$is_args$args $status "$http_referer" "$http_user_agent"': (
+        f'192.0.2.7 {NOW} GET /a-- 200 "{FROM}" "{AGENT}"', NO_HOST._replace(target="/a-")),
+    '"$remote_addr" $msec "$request_method ${document_uri}${is_args}${query_string}" $status "$http_user_agent"': (
+        f'"192.0.2.7" 1748779200.000 "GET /a-?-" 200 "{AGENT}"', NO_HOST._replace(target="/a-?-", referrer="")),
     '[%Ts.%ms] %ci:%cp %ft %{+Q}r %ST "%CC" "%hr" "%hs"': (
         '[1748779200.000] 192.0.2.7:51000 fe "GET /a?q=x HTTP/1.1" 200 "-" '
         f'"{{www.example.com|{AGENT}|{FROM}}}" "{{nginx/1.18 (Ubuntu)}}"', WHOLE),
