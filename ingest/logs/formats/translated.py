@@ -34,8 +34,8 @@ _NAMES = {
     },
     "sample": {
         "src": "$remote_addr", "src_port": "$remote_port", "method": "$request_method", "path": "$uri",
-        "pathq": "$request_uri", "url": "$request_uri", "query": "$args", "status": "$status", "capture.req.method": "$request_method",
-        "capture.req.uri": "$request_uri",
+        "pathq": "$request_uri", "url": "$request_uri", "query": "$args", "status": "$status",
+        "capture.req.method": "$request_method", "capture.req.uri": "$request_uri",
     },
     "squid": {
         ">a": "$remote_addr", "un": "$remote_user", "tl": "$time_local", "tg": "$time_local", "ts.%03tu": "$msec",
