@@ -51,7 +51,7 @@ _HEADS = tuple(
         re.compile,
         (
             r"ACCESS +(?=\[)|\[pod/[^ \]]{1,255}\] +|(?:\x1b\[[0-9;]{1,16}m)?[^ |]{1,128} +\|(?:\x1b\[0?m)? +",
-            rf"{_ISO_TIME} +(?:(?:stdout|stderr) [FP] +)?",
+            rf" *{_ISO_TIME} +(?:(?:stdout|stderr) [FP] +|\[[A-Z]{{2,10}}/[A-Z0-9/]{{1,40}}\] (?:OUT|ERR) +)?",
             r"[^ :]{1,255}:(?:[0-9]{1,10}:)?",
         ),
     )
@@ -155,7 +155,11 @@ def _host_before(fields: list[str], index: int) -> str:
 
 
 def _host_behind(fields: list[str], index: int) -> str:
-    """Return the virtual host between client and user, as lighttpd writes it: `192.0.2.1 example.com -`."""
+    """Return the virtual host between client and user, as lighttpd writes it: `192.0.2.1 example.com -`.
+
+    Virtualmin has it twice, as it is called and as it was asked for: `192.0.2.1 - example.com www.example.com -`."""
+    if index + 5 == len(fields) and fields[index + 1] == "-" and whole_host(fields[index + 2]):
+        return whole_host(fields[index + 3])
     host = whole_host(fields[index + 1]) if index + 3 == len(fields) else ""
     return "" if host.endswith(".cluster.local") else host  # a workload's identity, as Linkerd has it
 

@@ -8,8 +8,9 @@ import polars as pl
 
 from ingest.logs import formats
 from ingest.logs.columns.found import Found, Named, as_text, looked_up
+from ingest.logs.formats.captured import client_behind
 
-_CAPTURED = ("agent", "referrer", "host")  # as `HaProxy.captured` returns them
+_CAPTURED = ("agent", "referrer", "host", "passed_on")  # as `HaProxy.captured` returns them
 _LONGEST_PATTERN = 8_000  # characters: of some hundred fields; the automaton of a longer one is slow, or too large
 _PREFIX = "]: "  # at the end of what syslog puts before a line
 
@@ -61,6 +62,8 @@ class HaProxyLines:
         )
         frame = looked_up(frame, ["captures"], self._format.captured, dict.fromkeys(_CAPTURED, pl.String()))
         its = self._named.found(frame)
+        if frame["passed_on"].ne("").any():
+            its = its._replace(frame=_with_clients_behind(its.frame))
         yield its._replace(
             page_by=[*its.page_by, "referrer", "host"], request=self._request, agent_by=["agent"], agent=_agent
         )
@@ -69,6 +72,18 @@ class HaProxyLines:
         *named, referrer, host = values
         found = self._named.request(*named)
         return found if isinstance(found, str) else found._replace(referrer=referrer, host=host or found.host)
+
+
+def _with_clients_behind(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the lines with `_ip` as that of whom a balancer passed on."""
+    direct = frame.rename({"_ip": "direct"})
+    found = looked_up(
+        direct,
+        ["direct", "passed_on"],
+        lambda ip, passed_on: (None if ip is None else client_behind(ip, passed_on),),
+        {"_ip": pl.String()},
+    )
+    return found.drop("direct")
 
 
 def _agent(agent: str | None) -> str | None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
-
 from ingest.logs.formats import dialects
+from ingest.logs.formats.captured import Captured, captured, with_captures
 from ingest.logs.formats.layout import PAIRS_BEHIND, Layout, builtin
 from ingest.logs.formats.request import NotUnderstood, Request
 
+_WITH_AGENT = ' "$http_user_agent"'
 _ELB = (
     "$time_iso8601 $elb $remote_addr_and_port $target $before $during $after $status $target_status $received $sent "
-    '"$request" "$http_user_agent"'
+    '"$request"' + _WITH_AGENT
 )
 _HAPROXY = (
     "$remote_addr_and_port [$time_local] $frontend $backend $timers $status $bytes $request_cookie $response_cookie "
@@ -23,14 +22,26 @@ _S3 = (
     '"$request" $status $error $sent $size $total $turn "$http_referer" "$http_user_agent"' + _MORE
 )
 _WORD = r'[^ ,"\\]*'
-_AGENT = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*/[0-9][^ ]*(?: .*)?")
-_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
-_HOST = re.compile(r"(?=[a-z0-9.-]*[a-z])[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
-def elb() -> Layout:
-    """Return the format of Amazon's classic balancer."""
-    return builtin(_ELB, whole=True)
+class Elb(Layout):
+    """The format of Amazon's classic balancer, of which older lines end with the request."""
+
+    def __init__(self) -> None:
+        super().__init__(*dialects.read(_ELB), whole=True)
+        self._of_old = builtin(_ELB.removesuffix(_WITH_AGENT), whole=True)
+
+    def read_body(self, line: str) -> tuple[str, Request | NotUnderstood]:
+        """Parse a line, see `Layout`."""
+        return self._of_old.read_body(line) if _is_of_old(line) else super().read_body(line)
+
+    def pattern(self, sample: str) -> str | None:
+        """Return a pattern of lines that end as the sample does, see `Layout`."""
+        return None if _is_of_old(sample) else super().pattern(sample)
+
+
+def _is_of_old(line: str) -> bool:
+    return line.endswith('"') and line.count('"') == 2
 
 
 def alb() -> Layout:
@@ -56,18 +67,10 @@ class S3(Layout):
         return pattern and pattern.removesuffix(PAIRS_BEHIND) + "$"
 
 
-class Captured(NamedTuple):
-    """The headers of a request that HAProxy captured; None and "" where it did not."""
-
-    agent: str | None
-    referrer: str
-    host: str
-
-
 class HaProxy:
     """The format of `option httplog`, with what syslog puts before it.
 
-    Captured headers have no names: an agent, a referrer and a host are known by their form."""
+    Captured headers are known by their form, see `captured`."""
 
     LONGEST_PREFIX = 200  # characters that syslog puts before a line
     # Of what stands behind that, with a group for each field that is read. A line that matches, with a blank and no
@@ -88,16 +91,8 @@ class HaProxy:
         body, found = self._layout.read_body(body)
         if isinstance(found, NotUnderstood):
             return found
-        # HAProxy encodes quotes and braces that are in them.
-        agent, referrer, host = self.captured(body.partition('"')[0].partition("{")[2])
-        return found._replace(agent=agent, referrer=referrer, host=host or found.host)
+        return with_captures(found, body.partition('"')[0].partition("{")[2])  # quotes and braces in them are encoded
 
     def captured(self, captures: str) -> Captured:
         """Find what was captured of the request in the text behind the first brace; "" where there is none."""
-        if not captures:
-            return Captured(None, "", "")
-        fields = captures.partition("}")[0].split("|")  # those of the answer follow in braces of their own
-        agent = next(filter(_AGENT.fullmatch, fields), None)
-        referrer = next(filter(_ADDRESS.match, fields), "")
-        host = next(filter(_HOST.fullmatch, fields), "")
-        return Captured(agent, referrer, host.partition(":")[0].lower())
+        return captured(captures)

@@ -81,6 +81,8 @@ def with_times(fields: list[Field]) -> tuple[list[Field], Clock | None]:
 def _form(field: Field) -> str:
     form = field.form.removeprefix("begin:").removeprefix("end:")
     form = _DIGITS.sub("%f", form)
+    if form == "%s.%f":  # a number, too
+        return "%s"
     return form if form in (*_FRACTIONS, *_SINCE_1970) else _DIRECTIVE.sub(lambda its: _SHORT.get(its[0], its[0]), form)
 
 

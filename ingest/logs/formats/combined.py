@@ -25,6 +25,7 @@ _NO_REQUEST = NotUnderstood('no "request" with status and bytes after it', 3)
 _NO_AGENT = NotUnderstood(
     "which of the quoted fields after the bytes are referrer and agent is not clear: give --log-format", 4
 )
+_OF_TLS = NotUnderstood("no status: the number behind the request is its bytes, as Apache's log of TLS has them", 3)
 _TORN = NotUnderstood("a quoted field has no end", 3)
 _LIKE_A_LINE = re.compile(r'\[([0-9]{1,4}[/-][0-9A-Za-z:/ ,+-]{4,40})\] ?"[^"]*" [0-9]{3} ')
 _SURELY_BEHIND = re.compile(r'(?=" ([0-9]{3}) ([0-9]+|-) ")')  # a request
@@ -36,7 +37,9 @@ _STAMPS = 3  # of a line are looked at: a program's own may come before that of 
 _SIZE = re.compile(r"[0-9]+|-")
 _STATUS = re.compile(r"[0-9]{3}")
 _REQUEST_LINE = re.compile(r"[A-Z]{3,20} (?:https?://[^ ]+|[^ ].* HTTP/[0-9.]{1,3})")  # as no other quoted field
+_TLS = re.compile(r"(?:TLS|SSL)v[0-9.]+")
 _METHOD = re.compile(r"GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS")
+_TARGET = re.compile(r"/|https?://")
 _IS_NO_REQUEST = re.compile(r"/|(?!HTTP/)[A-Za-z][A-Za-z0-9_.-]*/[0-9]")  # a target without its method, an agent
 # Times of a line that has none in brackets: as Payara quotes it, and as a program writes it before each line.
 _BARE_STAMP = re.compile(
@@ -109,8 +112,13 @@ def _request(line: str, choose: _Choose, loosely: bool = False) -> Request | Not
     fields = _with_method(fields)
     is_of_program = stamp.re is _STAMP_AT_HEAD
     first = _first_request(fields, surely=is_of_program)
+    if first is None and not is_of_program:
+        fields = _with_bare_request(fields)
+        first = _first_request(fields, surely=True)
     if first is None:
         return _NO_REQUEST
+    if first + 2 == len(fields) and any(_TLS.fullmatch(bare or "") for _, bare in fields[:first]):
+        return _OF_TLS
     before = [quoted or bare or "" for quoted, bare in fields[:first]]
     if trusted() is not None and STAMP.search(" ".join(before)):  # one of them came with the request
         return _NO_ADDRESS
@@ -251,6 +259,15 @@ def _with_method(fields: list[tuple[str | None, str | None]]) -> list[tuple[str 
             is_version = (version or "").startswith("HTTP/")
             request = f"{method} {target} {version if is_version else 'HTTP/1.1'}"
             return [*fields[:index], (request, None), *fields[index + 2 + is_version :]]
+    return fields
+
+
+def _with_bare_request(fields: list[tuple[str | None, str | None]]) -> list[tuple[str | None, str | None]]:
+    """Return the fields with method, target and version as one, where none of them is quoted."""
+    bare = [word or "" for _, word in fields]
+    for index, (method, target, version) in enumerate(zip(bare, bare[1:], bare[2:], strict=False)):
+        if version.startswith("HTTP/") and _METHOD.fullmatch(method) and _TARGET.match(target):
+            return [*fields[:index], (f"{method} {target} {version}", None), *fields[index + 3 :]]
     return fields
 
 

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from ingest.logs.formats.configured import text_of
 from ingest.logs.formats.fields import NAMES, compact
-from ingest.logs.formats.translated import of_java, translated
+from ingest.logs.formats.translated import of_java, of_vcl, translated
 
 
 class BadLayout(ValueError):
@@ -32,12 +33,11 @@ class Field(NamedTuple):
 _Piece = str | Field
 
 _NGINX = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
-_APACHE = re.compile(r"%[!0-9,<>]*(?:\{([^}]*)\})?(\^?[A-Za-z]{1,2}|%)")
+_APACHE = re.compile(r"%[!0-9,<>]*(?:\{([^}]*)\})?(\^[A-Za-z]{1,3}|[A-Za-z]|%)")
 _ENVOY = re.compile(r"%([A-Z][A-Z0-9_]{2,})(?:\(([^()]*)\))?(?::[0-9]+)?%")
-_OF_GOACCESS = re.compile(r"%\^(?![A-Za-z])")
-_NGINX_LINE = re.compile(r"log_format\s+\S+\s+(?:escape=\w+\s+)?")
-_APACHE_LINE = re.compile(r"(?:LogFormat|CustomLog\s+\S+|accesslog\.format\s*=)\s*", re.IGNORECASE)
-_QUOTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
+_LONGEST = 8_000  # characters
+_WITH_ARGUMENT = re.compile(r"%[^%{ ]*\{[^{}]*\}[A-Za-z]")
+_OF_GOACCESS = re.compile(r"%\^(?![A-Za-z])|%[dx](?![A-Za-z])|~h\{")
 _APACHE_NAMES = {
     "h": "remotehost", "a": "remoteaddr", "r": "request", "s": "status", "m": "requestmethod", "U": "uri", "q": "args",
     "v": "servername", "V": "servername", "H": "serverprotocol",
@@ -57,7 +57,9 @@ _ENVOY_HEADERS = {"method": "requestmethod", "path": "requesturi", "xenvoyorigin
                   "authority": "httphost"}  # fmt: skip
 _WITH_PORT = "remoteaddrandport"  # of balancers: no server has such a variable
 _PORTS = ("remoteport", "directivep")
-_PARTS_OF_TARGETS = ("uri", "args", "isargs")  # they follow each other with nothing between them
+_FIRST_STATUS = "directives"  # of a request that the server itself sent elsewhere
+_PATHS = ("uri", "documenturi")
+_PARTS_OF_TARGETS = ("uri", "args", "isargs", "querystring")  # they follow each other with nothing between them
 
 
 def read(given: str) -> tuple[str, list[Field]]:
@@ -65,25 +67,19 @@ def read(given: str) -> tuple[str, list[Field]]:
     fields, each with the text behind it.
 
     Raises BadLayout where it is none."""
-    text = translated(_text_of(given.strip()))
+    if len(given) > _LONGEST:
+        raise BadLayout(f"it is longer than {_LONGEST:,} characters")
+    text = translated(text_of(given))
     if re.search(r"\$[A-Za-z_{]", text):
         return _joined(_pieces(_NGINX, text, _nginx_field))
-    if _OF_GOACCESS.search(text):
+    if _OF_GOACCESS.search(_WITH_ARGUMENT.sub("", text)):
         raise BadLayout("it is written for GoAccess, and says not what the fields are: give that of the server")
     if _ENVOY.search(text):
         return _joined(_pieces(_ENVOY, text, _envoy_field))
     if "%" in text:
-        return _joined(_pieces(_APACHE, text, _apache_field))
+        before, fields = _joined(_pieces(_APACHE, text, _apache_field))
+        return before, _with_last_status(fields)
     raise BadLayout("it has neither nginx's $variables nor Apache's %directives; names of formats are for --format")
-
-
-def _text_of(given: str) -> str:
-    """Return the format string of a line of the configuration: its quoted parts together."""
-    line = _NGINX_LINE.match(given) or _APACHE_LINE.match(given)
-    if line is not None or given[:1] == given[-1:] == "'":
-        parts = _QUOTED.finditer(given, line.end() if line else 0)
-        given = "".join(part[1] if part[1] is not None else part[2] for part in parts)
-    return given.replace('\\"', '"').replace("\\t", "\t").replace("&quot;", '"')  # as Tomcat's XML has it
 
 
 def _pieces(pattern: re.Pattern[str], text: str, field: Callable[[re.Match[str]], list[_Piece]]) -> Iterator[_Piece]:
@@ -96,7 +92,8 @@ def _pieces(pattern: re.Pattern[str], text: str, field: Callable[[re.Match[str]]
 
 
 def _nginx_field(match: re.Match[str]) -> list[_Piece]:
-    key = compact(match[1] or match[2])
+    name = match[1] or match[2]
+    key = compact(f"http{name[6:]}" if name.startswith("header_") else name)  # as Unit calls headers
     if key == _WITH_PORT:
         return [Field(match[0], "remoteaddr", has_port=True)]
     return [Field(match[0], key, 1 if key == "timelocal" else 0)]
@@ -110,25 +107,41 @@ def _apache_field(match: re.Match[str]) -> list[_Piece]:
         return ["[", Field(match[0], "timelocal", 1), "]"]
     if directive == "t":
         return [Field(match[0], "directivet", form=of_java(argument))]
-    key = _APACHE_NAMES.get(directive, f"directive{directive}")
-    if directive == "i":
-        header = compact(argument)
-        key = _HEADERS.get(header, f"header{header}")
-    elif directive == "a" and argument == "c":  # of the connection: a balancer's, where there is one
-        key = "addr"
-    elif directive == "e" and compact(argument) in _OF_ENVIRONMENT:
-        key = compact(argument)
+    key = _with_argument(directive, argument) if argument else _APACHE_NAMES.get(directive, f"directive{directive}")
     return [Field(match[0], key)]
+
+
+def _with_argument(directive: str, argument: str) -> str:
+    """Return the key of `%{argument}directive`; one of no meaning where it has none."""
+    name = compact(argument)
+    if directive == "i":
+        return _HEADERS.get(name, f"header{name}")
+    if directive in "ah":  # `c` is of the connection: a balancer's, where there is one; Jetty has four of them
+        return {"c": "addr", "local": "directivea", "server": "servername"}.get(argument, _APACHE_NAMES[directive])
+    if directive == "e" and name in _OF_ENVIRONMENT:
+        return name
+    if directive == "V":  # Fastly's
+        header, key = of_vcl(argument)
+        return _HEADERS.get(compact(header), f"header{compact(header)}") if header else key
+    return f"directive{directive}"
 
 
 def _envoy_field(match: re.Match[str]) -> list[_Piece]:
     operator, argument = match[1], match[2] or ""
     if operator == "START_TIME":
         return [Field(match[0], "directivet", form=argument) if argument else Field(match[0], "timeiso8601")]
-    if operator == "REQ":
+    if operator in ("REQ", "REQ_WITHOUT_QUERY"):
         header = compact(argument.partition("?")[0])
         return [Field(match[0], _ENVOY_HEADERS.get(header) or _HEADERS.get(header, f"header{header}"))]
     return [Field(match[0], _OF_ENVOY.get(operator, f"directive{operator.lower()}"))]
+
+
+def _with_last_status(fields: list[Field]) -> list[Field]:
+    """Return the fields, of which `%>s` is the status where the request was sent elsewhere in the server."""
+    if not any(field.name == "%>s" for field in fields):
+        return fields
+    is_first = [field.key == "status" and field.name != "%>s" for field in fields]
+    return [its._replace(key=_FIRST_STATUS) if first else its for its, first in zip(fields, is_first, strict=True)]
 
 
 def _joined(pieces: Iterable[_Piece]) -> tuple[str, list[Field]]:
@@ -140,7 +153,7 @@ def _joined(pieces: Iterable[_Piece]) -> tuple[str, list[Field]]:
     for piece in pieces:
         last = fields[-1] if fields else None
         if isinstance(piece, Field):
-            if last and not last.text and last.key == "uri" and piece.key in _PARTS_OF_TARGETS:
+            if last and not last.text and last.key in _PATHS and piece.key in _PARTS_OF_TARGETS:
                 fields[-1] = last._replace(name=last.name + piece.name)
             elif last and last.text == ":" and last.key in NAMES["client"] and piece.key in _PORTS:
                 fields[-1] = last._replace(name=f"{last.name}:{piece.name}", text="", has_port=True)

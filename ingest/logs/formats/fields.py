@@ -28,7 +28,10 @@ from ingest.logs.trust import client_in, is_internal, is_proxy, trusted
 
 # Headers in which proxies pass the client on, and what stands before a header's name: `request_`, `headers.`, `cs(`.
 _PASSED_ON = ("xforwardedfor", "xoriginalforwardedfor", "cfconnectingip", "trueclientip", "fastlyclientip",
-              "azureclientip", "originalip", "xrealip", "xclientip", "forwarded")  # fmt: skip
+              "azureclientip", "originalip", "xrealip", "xclientip", "forwarded", "xclusterclientip", "flyclientip",
+              "xazureclientip", "xenvoyexternaladdress", "doconnectingip", "xoriginalclientip", "xsucuriclientip",
+              "incapclientip", "alicdnrealip", "cdnsrcip", "xappengineuserip", "xnfclientconnectionip", "proxyclientip",
+              "wlproxyclientip", "xproxyuserip", "varnishclientip", "cfconnectingipv6")  # fmt: skip
 _BEFORE = ("", "http", "request", "requestheaders", "headers", "header", "reqheaders", "cs", "proxyadd")
 
 PASSED_ON = (*_PASSED_ON, "xff")  # how names of chains end
@@ -55,7 +58,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "forwarded": (
         *(before + name for name in _PASSED_ON for before in _BEFORE), "forwardedfor", "xff", "fwd",
-        "realip",
+        "realip", "httpclientip", "headerclientip",
         "proxyprotocoladdr",
     ),
     "request": ("request", "requestline", "requestfirstline", "httprequest", "req", "requestedurl"),
@@ -65,7 +68,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "target": (
         "originalrequesturiwithargs", "xenvoyoriginalpath", "xenvoyoriginpath", "requesturi", "uri", "requestpath",
-        "path", "csuristem", "csuri", "urloriginal",
+        "path", "csuristem", "csuri", "urloriginal", "documenturi",
         "url", "requesturl", "httprequestrequesturl", "clientrequesturi", "clientrequestpath", "requrl", "urlpath",
         "uripath", "rawpath", "resourcepath", "reqpath", "requesteduri", "urlfull", "httppath", "httpuri", "httpurl",
         "httptarget", "resource",
@@ -140,11 +143,16 @@ class Fields:
     """The fields that the lines of a log have, by what they say of a request."""
 
     def __init__(
-        self, names: Iterable[str], whole: bool = False, of_json: bool = False, by_ends: bool = False
+        self,
+        names: Iterable[str],
+        whole: bool = False,
+        of_json: bool = False,
+        by_ends: bool = False,
+        all_get: bool = False,
     ) -> None:
-        """`names` are compact. `whole`: the targets are absolute addresses, and name the page's host. `of_json`: where
-        no field has a method, all are GET, a field that is mostly a day or a duration may be the time, and of
-        what no line needs, names count that only end as known ones do; with `by_ends`, of all."""
+        """`names` are compact. `whole`: the targets are absolute addresses, and name the page's host. `all_get`: where
+        no field has a method, all are GET. `of_json`: that, and a field that is mostly a day or a duration may be the
+        time, and of what no line needs, names count that only end as known ones do; with `by_ends`, of all."""
         here = frozenset(names)
         self._names = {part: tuple(name for name in known if name in here) for part, known in NAMES.items()}
         self._of_json = of_json
@@ -158,7 +166,7 @@ class Fields:
         self._whole = whole or not here.isdisjoint(_ADDRESSES)
         self.has_agent = bool(self._names["agent"])
         has = {part: bool(self._names[part]) for part in NAMES}
-        self._all_get = of_json and has["target"] and not has["method"] and not has["request"]
+        self._all_get = (of_json or all_get) and has["target"] and not has["method"] and not has["request"]
         has["time"] |= self._day
         has["client"] |= has["forwarded"]
         has["request"] |= (has["method"] or self._all_get) and has["target"]

@@ -45,6 +45,8 @@ QUERIES = frozenset(NAMES["query"])
 _KINDS_OF_NAMES = ("name", "key", "field")
 _LONGEST_HEAD = 512  # characters before an object
 _LABELS = re.compile(r'[0-9T:.Z+-]{20,40} \{(?:[a-zA-Z_]\w{0,99}="(?:[^"\\]|\\.){0,400}"(?:, )?){1,40}\} +(?=\{)')
+# What Caddy's console has before an object, where a line of the common format comes first.
+_CONSOLE = re.compile(r"[0-9/]{10} [0-9:.]{8,15}\t[^\t]{3,20}\thttp\.log\.access[^\t]{0,64}\t[^\t]*+\t(?=\{)")
 _NAMES_OF_TIME = frozenset(NAMES["time"])
 _TIME = re.compile(r"[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9:.,]{8,18}(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))?(?=\s)")
 # A value without quotes. Possessive: what is taken is never given back, so no line is read twice.
@@ -67,11 +69,16 @@ def request_in(given: dict[str, Any]) -> Request | NotUnderstood:
 
 def begins_object(line: str) -> bool:
     """Return whether an object stands on a line, first or behind a head that has no quotes, or Loki's labels."""
-    if labels := _LABELS.match(line):
-        line = line[labels.end() :]
+    line = _without_head(line)
     if line.lstrip(" \t[").startswith("{") or 0 <= line.find('{"', 0, _LONGEST_HEAD) < line.find('"'):
         return True
     return line.startswith("<") and '"] {"' in line[:_LONGEST_HEAD]  # behind the structured data of RFC 5424
+
+
+def _without_head(line: str) -> str:
+    """Return a line without what stands before its object, where that may hold quotes and braces."""
+    head = _LABELS.match(line) or _CONSOLE.match(line)
+    return line[head.end() :] if head else line
 
 
 def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
@@ -198,9 +205,7 @@ def _mended_object(line: str) -> dict[str, Any] | None:
 def mended(line: str) -> Iterator[str]:
     """Yield what the object on a line that is not quite JSON may be meant as, with few changes first."""
     if begins_object(line):
-        if labels := _LABELS.match(line):
-            line = line[labels.end() :]
-        _, brace, rest = line.partition("{")
+        _, brace, rest = _without_head(line).partition("{")
         text = (brace + rest).rstrip(" \t\r\n,]")
         yield text
         if text.endswith("}") and (without := _LAST_COMMA.sub(r"\1", text)) != text:

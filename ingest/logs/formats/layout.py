@@ -8,11 +8,13 @@ have a fixed order are layouts too.
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 from activity.geo import canonical_address
 from ingest.logs.client import without_head
 from ingest.logs.formats import clock, dialects
+from ingest.logs.formats.captured import with_captures
 from ingest.logs.formats.dialects import BadLayout, Field
 from ingest.logs.formats.fields import NAMES, Fields
 from ingest.logs.formats.request import NotUnderstood, Request, unescape
@@ -22,6 +24,10 @@ _OPENING = tuple("\"'[({<|")  # behind which a field ends with something else th
 _HOLDING_BLANKS = (*NAMES["request"], *NAMES["agent"], "remoteuser", "directiveu")
 _HEADERS_HOLDING_BLANKS = ("httpaccept", "httpcookie", "header", "senthttp", "cookie", "directiveo")
 PAIRS_BEHIND = r'(?:[^"\\]*"[^"\\]*")*[^"\\]*$'  # a pattern of texts with an even number of quotes
+_ELSEWHERE = " : "  # between the servers of two groups that a request was passed to
+_CAPTURED = "captured"  # headers, of which only the form tells what they are
+_PARTED = re.compile(r"\$\{?is_args\}?\$\{?(?:args|query_string)\b")
+_IN_BRACES = (_CAPTURED, "haproxyhs")
 _HINTS = {
     "time": ": add $time_local or %t",
     "client": "'s address: add $remote_addr or %h",
@@ -37,12 +43,14 @@ class Layout:
         """`before` is the text before the first field; `whole`: targets are absolute addresses.
 
         Raises BadLayout where the time, or the end of the agent, cannot be told."""
-        fields, self._clock = clock.with_times(fields)
+        fields, self._clock = clock.with_times(_numbered(fields))
         keys = [field.key for field in fields]
         self._before = before
         self._parts = fields
         self._open = _open_agent(before, fields)
         self._quoted, self._quotes_behind = _quoted_agent(before, fields)
+        self._captured = [key for key in keys if key.startswith(_CAPTURED)]
+        self._with_query = [field.key for field in fields if _PARTED.search(field.name)]
         self._with_port = [field.key for field in fields if field.has_port]
         self._decoded = as_sent_under(keys)
         self.fields = Fields([*keys, clock.KEY] if self._clock else keys, whole)
@@ -53,6 +61,10 @@ class Layout:
 
     def read_body(self, line: str) -> tuple[str, Request | NotUnderstood]:
         """Parse a line; return what of it was read, without a collector's head, and what it is."""
+        if line[:1] == line[-1:] == '"' and not self._before.startswith('"'):  # OpenLiteSpeed quotes the whole line
+            whole = self._read(line[1:-1])
+            if isinstance(whole, Request):
+                return line[1:-1], whole
         found = self._read(line)
         if isinstance(found, NotUnderstood):
             for body in without_head(line):
@@ -81,13 +93,24 @@ class Layout:
             if values.get(key, "-") in ("", "-"):
                 values[key] = unescape(line[start:end])
             start, before = end + len(text), text
-        return self.fields.read(self.sent(values))
+        found = self.fields.read(self.sent(values))
+        if not self._captured or isinstance(found, NotUnderstood):
+            return found
+        captures = "|".join(values.get(key, "").removeprefix("{").removesuffix("}") for key in self._captured)
+        its = with_captures(found, captures)
+        agent = its.agent if found.agent is None else found.agent
+        return its._replace(agent=agent, referrer=found.referrer or its.referrer)
 
     def sent(self, values: dict[str, str]) -> dict[str, str]:
-        """Return some fields of a line as the client sent them, with addresses that have no port, and with its time."""
+        """Return some fields of a line as the client sent them, with addresses that have no port, and with its time.
+
+        Where a request has no query, nginx writes `$is_args` as nothing and `$args` as `-`."""
         for name in self._with_port:
             if name in values:
                 values[name] = _without_port(values[name])
+        for name in self._with_query:
+            if "?" not in (target := values.get(name, "")):
+                values[name] = target.removesuffix("-")
         if self._clock is not None:
             values[clock.KEY] = self._clock.time(values)
         return self._decoded(values)
@@ -98,7 +121,7 @@ class Layout:
         Every line that matches is read so. None where a field's end depends on more than the text behind it."""
         read = set(self.fields.names(*NAMES))
         keys = [field.key for field in self._parts if field.key in read]
-        if self._open >= 0 or self._clock is not None or len(keys) != len(set(keys)):
+        if self._open >= 0 or self._clock is not None or self._captured or len(keys) != len(set(keys)):
             return None
         found = "^" + _literally(self._before)
         is_behind_target = False
@@ -134,6 +157,14 @@ class Layout:
         return end
 
 
+def _numbered(fields: list[Field]) -> list[Field]:
+    """Return the fields, of which those that hold what was captured have a key each."""
+    return [
+        field._replace(key=f"{_CAPTURED}{number}") if field.key == _CAPTURED else field
+        for number, field in enumerate(fields)
+    ]
+
+
 def _quotes(line: str, start: int, end: int) -> int:
     return line.count('"', start, end) - line.count('\\"', start, end)
 
@@ -153,6 +184,8 @@ def _value_pattern(field: Field, is_last: bool, is_behind_target: bool) -> str |
     if field.key == "request" or (field.blanks and field.text != " "):
         return None
     word = r'[^ ,"\\]*(?:,+[^ ,"\\]+)*'  # a comma at the end: the value goes on
+    if _may_have_several(field):
+        word += r'(?: : [^ ,"\\]+(?:, ?[^ ,"\\]+)*)*'
     return word if not field.blanks else r'[^ "\\-][^ "\\]*' + r' [^ "\\]*' * (field.blanks - 1) + " " + word
 
 
@@ -184,6 +217,8 @@ def _end(line: str, start: int, field: Field, before: str) -> int:
     text = field.text or "/"
     if field.is_before_version and (version := line.find(" HTTP/", start)) >= 0:
         return version
+    if field.key.startswith(_IN_BRACES) and line.startswith("{", start):
+        return line.find("}" + text, start) + 1 or -1
     behind_blanks = start
     for _ in range(field.blanks if text.startswith(" ") and line[start : start + 1] != "-" else 0):
         behind_blanks = line.find(" ", behind_blanks) + 1
@@ -198,9 +233,19 @@ def _end(line: str, start: int, field: Field, before: str) -> int:
     elif text.startswith(" "):
         if field.key == "request" and (version := line.find(" HTTP/", start)) >= 0:
             end = line.find(text, version + 1)
-        while end > start and line[end - 1] == ",":  # a chain of addresses
-            end = line.find(text, end + 1)
+        while end > start:
+            if line[end - 1] == ",":  # a chain of addresses
+                end = line.find(text, end + 1)
+            elif line.startswith(_ELSEWHERE, end) and _may_have_several(field):
+                end = line.find(text, end + len(_ELSEWHERE))
+            else:
+                break
     return end
+
+
+def _may_have_several(field: Field) -> bool:
+    """Return whether nginx puts a colon with blanks between the field's values, of servers that it asked in turn."""
+    return field.key.startswith("upstream") and not field.text.startswith(_ELSEWHERE)
 
 
 def _is_escaped(line: str, start: int, end: int) -> bool:

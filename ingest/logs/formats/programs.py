@@ -18,11 +18,11 @@ PATTERNS = {
     "uwsgi": (
         r"^\[pid: [0-9]+\|app: [^|]*\|req: [^\]]*\] (?P<remoteaddr>[^(]*) \([^)]*\) \{[^}]*\} "
         r"\[(?P<timelocal>[^\]]+)\] (?P<requestmethod>[^ ]+) (?P<requesturi>[^ ]*) "
-        r"=> generated [0-9]+ bytes in [0-9]+ [a-z]+ \([^ )]+ (?P<status>[0-9]{3})\)"
+        r"=> generated [0-9]+ bytes in [0-9]+ [a-z]+(?: via [a-z]+\(\))? \([^ )]+ (?P<status>[0-9]{3})\)"
     ),
     "gin": (
         r"^\[GIN\] (?P<date>[0-9/]{10}) - (?P<time>[0-9:]{8}) \| *(?P<status>[0-9]{3}) \|[^|]*\| *"
-        r'(?P<remoteaddr>[^ |]+) *\| *(?P<requestmethod>[A-Z]+) +"(?P<requesturi>[^"]*)"'
+        r'(?P<remoteaddr>[^ |]+) *\| *(?P<requestmethod>[A-Z]+) +"?(?P<requesturi>[^"]*)"?$'
     ),
     "chi": (
         r"^(?P<date>[0-9/]{10}) (?P<time>[0-9:]{8}) (?:\[[^\]]*\] )?"
@@ -31,6 +31,11 @@ PATTERNS = {
     "bunny": (
         r"^[A-Z-]+\|(?P<status>[0-9]{3})\|(?P<msec>[0-9]{13})\|[0-9]+\|[0-9]+\|(?P<remoteaddr>[^|]+)\|"
         r"(?P<httpreferer>[^|]*)\|(?P<url>[^|]*)\|[^|]*\|(?P<httpuseragent>.*)\|[^|]*\|[^|]*$"
+    ),
+    "gorouter": (
+        r'^(?P<httphost>[^ ]+) - \[(?P<timelocal>[^\]]+)\] "(?P<request>[^"]*)" (?P<status>[0-9]{3}) [0-9]+ [0-9]+ '
+        r'"(?P<httpreferer>[^"]*)" "(?P<httpuseragent>(?:[^"\\]|\\.)*)" "(?P<addr>[^"]*)" "[^"]*" '
+        r'x_forwarded_for:"(?P<httpxforwardedfor>[^"]*)"'
     ),
     "iis-native": (
         r"^(?P<remoteaddr>[^,]+), [^,]*, (?P<date>[0-9]{1,2}/[0-9]{1,2}/[0-9]{2}(?:[0-9]{2})?), "

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from ingest.logs.formats.balancers import S3, HaProxy, alb, elb
+from ingest.logs.formats.balancers import S3, Elb, HaProxy, alb
 from ingest.logs.formats.combined import combined, common
 from ingest.logs.formats.fields import METHOD
 from ingest.logs.formats.layout import Layout, layout
@@ -38,7 +38,7 @@ def format_of(shape: str) -> W3c | Layout | HaProxy | Program:
         return W3c(shape)
     if word in PATTERNS:
         return program(word)
-    return HaProxy() if word == "haproxy" else {"alb": alb, "elb": elb, "s3": S3}[shape]()
+    return HaProxy() if word == "haproxy" else {"alb": alb, "elb": Elb, "s3": S3}[shape]()
 
 
 def tried(line: str, fields: str = "w3c") -> Iterator[tuple[str, Request | NotUnderstood]]:

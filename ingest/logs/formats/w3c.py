@@ -15,7 +15,9 @@ from urllib.parse import unquote
 from ingest.logs.formats.fields import NAMES, NEEDED, Fields, compact
 from ingest.logs.formats.request import NotUnderstood, Request
 
-_DIRECTIVE = re.compile(r"#(Fields|Date):[ \t]*(.*)", re.IGNORECASE)
+_DIRECTIVE = re.compile(r"#(Fields|Date)(?::[ \t]*|\t)(.*)", re.IGNORECASE)  # Zeek has a tab instead of the colon
+# What IIS's advanced logging and servers of streams call the usual fields.
+_ALSO_CALLED = {"datelocal": "date", "timelocal": "time", "dateutc": "date", "timeutc": "time", "cstatus": "scstatus"}
 # Possessive: what is taken is never given back, so no line is read twice.
 _WORD = re.compile(r'[ \t]*+(?:"([^"]*+(?:""[^"]*+)*+)"|([^ \t"][^ \t]*+))(?![^ \t])')
 _QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
@@ -46,9 +48,9 @@ class W3c:
         """`shape` is as `directive` returns it."""
         names = shape.split(" ")[1:]
         self._date = names.pop(0)[1:] if names and names[0].startswith("#") else ""
-        self._keys = [compact(name) for name in names]
+        self._keys = _usual([compact(name) for name in names])
         constant = ["date"] if self._date and "date" not in self._keys else []
-        self.fields = Fields([*self._keys, *constant])
+        self.fields = Fields([*self._keys, *constant], all_get=True)
         self._constant = dict.fromkeys(constant, self._date)
         self.sent = as_sent_under([*self._keys, *constant], self._constant)
 
@@ -85,6 +87,12 @@ class W3c:
         return "^" + " ".join(words) + "$"
 
 
+def _usual(keys: list[str]) -> list[str]:
+    """Return the fields' keys by their usual names, where none has these."""
+    usual = [_ALSO_CALLED.get(key, key) for key in keys]
+    return usual if len(set(usual)) == len(set(keys)) else keys
+
+
 def as_sent(values: dict[str, str]) -> dict[str, str]:
     """Return the fields of a line, by their compact names, with those of W3C's names as the client sent them."""
     return as_sent_under(values)(values)
@@ -113,8 +121,9 @@ def as_sent_under(
 def _between_tabs(line: str) -> list[str]:
     """Return the fields of a line that are separated by tabs, those in quotes (Akamai) without them."""
     words = line.split("\t")
-    if '"' in line:
-        words = [word[1:-1].replace('""', '"') if _QUOTED.fullmatch(word) else word for word in words]
+    if '"' in line:  # WebLogic adds a blank to some
+        bare = (word.strip(" ") for word in words)
+        words = [word[1:-1].replace('""', '"') if _QUOTED.fullmatch(word) else word for word in bare]
     return words
 
 

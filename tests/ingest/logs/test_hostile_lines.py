@@ -52,6 +52,9 @@ HOSTILE = [
     ("[GIN] 2025/06/01 - 12:00:00 | 200 |", " | ", '"'), ("1748779200.000 1 ", "1 ", ""),
     ("<1>1 - a b c d ", "[a ", "x"), ("<1>1 - a b c d [", 'a="b" ', ""), ("10.0.0.1 ", "10.0.0.1 ", STAMP),
     (f"{STAMP} ", "10.0.0.1 ", '"GET / x" 200 1'),
+    (HEAD, " GET /a HTTP/1.1", ""), (HEAD, " GET", ""), ('a - [x] "GET / HTTP/1.1" 200 1 1 "" "', '\\"', ""),
+    ("2025/06/01 12:00:00.000\tinfo\thttp.log.access\t", "a\t{", ""), ("", " ", "2025-06-01T12:00:00Z x"),
+    ("192.0.2.1 ", "{a ", "}"), ("192.0.2.1 ", "10.0.0.1:80 : ", STAMP), ('"', "192.0.2.1 ", '"'),
     ("", "Feb  5 12:00:00 ", f"x: 192.0.2.1 {STAMP}"), ("<1>1 - ", "a[", f"]: {STAMP}"),
 ]  # fmt: skip
 
@@ -67,6 +70,7 @@ PARSERS = [
     for shape in (
         *(shape for shape in formats.FORMATS if shape != "events"), "w3c date time c-ip cs-method cs-uri sc-status",
         'layout %h %l %u %t "%r" %>s "%{User-Agent}i"', "layout $time_local $http_x_forwarded_for $request $status",
+        "layout %ci %hr [%tr] %ST %{+Q}r", 'layout $remote_addr $upstream_addr [$time_local] "$request" $status',
     )
 ]
 

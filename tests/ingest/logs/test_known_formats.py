@@ -130,6 +130,31 @@ KNOWN: dict[str, tuple[str, str, Request]] = {
         f'12:00:00 192.0.2.7 GET https://www.example.com:443/a?q=x 200 {FROM} "{AGENT}"',
         WHOLE,
     ),
+    "iis's advanced logging": (
+        "w3c",
+        "#Fields:  date-local time-local s-ip cs-method cs-uri-stem cs-uri-query c-ip cs(User-Agent) cs(Referer) "
+        "cs(Host) sc-status sc-substatus TimeTakenMS\n"
+        f'2025-06-01 12:00:00.000 10.0.0.1 GET /a q=x "192.0.2.7" "{AGENT}" "{FROM}" "www.example.com" 200 " x y " 109',
+        WHOLE,
+    ),
+    "shoutcast": (
+        "w3c",
+        "#Fields: c-ip c-dns date time cs-uri-stem c-status cs(User-Agent) sc-bytes x-duration\n"
+        "192.0.2.7 198.51.100.6 2025-06-01 12:00:00 /a?q=x 200 NSPlayer%2F10.0%20WMFSDK%2F10.0 65580 1",
+        NO_HOST._replace(referrer="", agent="NSPlayer/10.0 WMFSDK/10.0"),
+    ),
+    "weblogic": (
+        "w3c",
+        "#Fields:\tdate\ttime\tc-ip\tcs-method\tcs-uri\tsc-status\tcs(User-Agent)\tcs(Referer)\n"
+        f'2025-06-01\t12:00:00\t192.0.2.7\tGET\t/a?q=x\t200 \t"{AGENT}"\t"{FROM}" ',
+        NO_HOST,
+    ),
+    "zeek": (
+        "w3c",
+        "#fields\tts\tuid\tid.orig_h\tid.resp_h\tmethod\thost\turi\treferrer\tuser_agent\tstatus_code\n"
+        f"1748779200.000000\tC1\t192.0.2.7\t198.51.100.1\tGET\twww.example.com\t/a?q=x\t{FROM}\t{AGENT}\t200",
+        WHOLE,
+    ),
     "alb": (
         "alb",
         "h2 2025-06-01T12:00:00.000000Z app/web/50dc6c495c0c9188 192.0.2.7:2817 10.0.0.1:80 0.000 0.001 0.000 200 200 "
@@ -141,6 +166,12 @@ KNOWN: dict[str, tuple[str, str, Request]] = {
         "2025-06-01T12:00:00.000000Z web 192.0.2.7:2817 10.0.0.1:80 0.000073 0.001048 0.000057 200 200 0 29 "
         f'"GET http://www.example.com:80/a?q=x HTTP/1.1" "{AGENT}" - -',
         NO_REFERRER,
+    ),
+    "elb before it had agents": (
+        "elb",
+        "2025-06-01T12:00:00.000000Z web 192.0.2.7:2817 10.0.0.1:80 0.000073 0.001048 0.000057 200 200 0 29 "
+        '"GET http://www.example.com:80/a?q=x HTTP/1.1"',
+        NO_REFERRER._replace(agent=None),
     ),
     "s3": (
         "s3",
@@ -194,6 +225,12 @@ KNOWN: dict[str, tuple[str, str, Request]] = {
     ),
     "bunny": (
         "bunny", f"HIT|200|1748779200000|412|3|192.0.2.7|{FROM}|https://www.example.com/a?q=x|WA|{AGENT}|32f2|DE", WHOLE
+    ),
+    "gorouter": (
+        "gorouter",
+        f'www.example.com - [2025-06-01T12:00:00.000000000Z] "GET /a?q=x HTTP/1.1" 200 0 12 "{FROM}" "{AGENT}" '
+        '"10.0.0.1:41234" "10.0.0.2:61000" x_forwarded_for:"192.0.2.7, 10.0.0.1" x_forwarded_proto:"https"',
+        WHOLE,
     ),
     "envoy": (
         f"layout {STRINGS['envoy']}",

@@ -88,6 +88,44 @@ LAYOUTS = {
     '[%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%] "%REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL%" %RESPONSE_CODE% '
     '"%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(REFERER)%" "%REQ(:AUTHORITY)%"': (
         f'[2025-06-01T12:00:00.000Z] "GET /a?q=x HTTP/2" 200 "192.0.2.7" "{AGENT}" "{FROM}" "www.example.com"', WHOLE),
+    # of two statuses, that of the last answer; in `{}`, of the connection, of the server, or an attribute
+    '%{c}h %h %t "%r" %s %>s "%{Referer}i" "%{User-Agent}i"': (
+        f'10.0.0.5 192.0.2.7 {NOW} "GET /a?q=x HTTP/1.1" 301 200 "{FROM}" "{AGENT}"', NO_HOST),
+    '%{server}a %{local}a %{client}a %t "%r" %s "%{Referer}i" "%{User-Agent}i"': (
+        f'www.example.com 198.51.100.3 192.0.2.7 {NOW} {REST}', WHOLE),
+    '%a %{request.id}r %{user}r %{name}s %t "%m %U%q %H" %s "%{Referer}i" "%{User-Agent}i" "%{session}r"': (
+        f'192.0.2.7 721x1x1 ann bob {NOW} {REST} "1x"', NO_HOST),
+    '%h %t "%r" %>s "%!200,304{Referer}i" "%400,501{User-Agent}i" %Dus': (
+        f'192.0.2.7 {NOW} "GET /a?q=x HTTP/1.1" 200 "-" "-" 12us', NO_HOST._replace(referrer="", agent="")),
+    **{
+        f'%{{{name}}}i via %h %t "%r" %>s "%{{Referer}}i" "%{{User-Agent}}i"': (
+            f'192.0.2.7 via 10.0.0.5 {NOW} {REST}', NO_HOST)
+        for name in ("X-Cluster-Client-IP", "Fly-Client-IP", "Client-IP", "X-Azure-ClientIP", "DO-Connecting-IP",
+                     "X-Envoy-External-Address", "X-Sucuri-ClientIP", "Incap-Client-IP", "Varnish-Client-IP")
+    },
+    '$http_x_cluster_client_ip $remote_addr [$time_local] $request_method $document_uri?$args $status "$http_referer" '
+    '"$http_user_agent"': (
+        f'192.0.2.7 10.0.0.5 {NOW} GET /a?q=x 200 "{FROM}" "{AGENT}"', NO_HOST),
+    '$remote_addr [$time_local] "$request" $status "$http_referer" "$http_user_agent" $upstream_addr '
+    '$upstream_response_time $host': (
+        f'192.0.2.7 {NOW} {REST} 10.0.0.1:80, 10.0.0.2:80 : 10.0.0.3:80 0.1, 0.2 : 0.3 www.example.com', WHOLE),
+    '$remote_addr [$time_local] $request_method $uri$is_args$args $status "$http_referer" "$http_user_agent"': (
+        f'192.0.2.7 {NOW} GET /a-- 200 "{FROM}" "{AGENT}"', NO_HOST._replace(target="/a-")),
+    '"$remote_addr" $msec "$request_method ${document_uri}${is_args}${query_string}" $status "$http_user_agent"': (
+        f'"192.0.2.7" 1748779200.000 "GET /a-?-" 200 "{AGENT}"', NO_HOST._replace(target="/a-?-", referrer="")),
+    '[%Ts.%ms] %ci:%cp %ft %{+Q}r %ST "%CC" "%hr" "%hs"': (
+        '[1748779200.000] 192.0.2.7:51000 fe "GET /a?q=x HTTP/1.1" 200 "-" '
+        f'"{{www.example.com|{AGENT}|{FROM}}}" "{{nginx/1.18 (Ubuntu)}}"', WHOLE),
+    '%ci:%cp [%tr] %ST %hr %hs %{+Q}r': (
+        f'10.0.0.5:51000 [01/Jun/2025:12:00:00.000] 200 {{www.example.com|{AGENT}|{FROM}|192.0.2.7, 10.0.0.9}} '
+        '{nginx/1.18 (Ubuntu)} "GET /a?q=x HTTP/1.1"', WHOLE),
+    '%{+Q}o %{-Q}ci - - [%trg] %r %ST %B "%[capture.req.hdr(0)]" "%[capture.req.hdr(1)]" %cp %ms %ft %b %s': (
+        f'192.0.2.7 - - {NOW} "GET /a?q=x HTTP/1.1" 200 12 "{FROM}" "{AGENT}" 51000 123 "fe" "be" "s1"', NO_HOST),
+    '%[src] [%tr] %HM %HPO%HQ %HV %ST "%[req.hdr(User-Agent)]" "%[var(txn.referer)]" "%[capture.req.hdr(0)]"': (
+        f'192.0.2.7 [01/Jun/2025:12:00:00.000] GET /a?q=x HTTP/1.1 200 "{AGENT}" "{FROM}" "www.example.com"', WHOLE),
+    '%START_TIME(%s.%3f)% %REQ(:METHOD)% %REQ_WITHOUT_QUERY(X-ENVOY-ORIGINAL-PATH?:PATH)% %RESPONSE_CODE% '
+    '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% "%REQ(USER-AGENT)%"': (
+        f'1748779200.000 GET /a?q=x 200 192.0.2.7 "{AGENT}"', NO_HOST._replace(referrer="")),
 }  # fmt: skip
 
 

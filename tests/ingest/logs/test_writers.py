@@ -67,6 +67,22 @@ TEXTS: dict[str, tuple[str, Request]] = {
     "a method before the quotes": (
         f'www.example.com 192.0.2.7 [01/Jun/2025:12:00:00 +0000] GET "/a?q=x" HTTP/2.0 200 {TAIL} 192.0.2.7 - 12 0.1',
         WHOLE),
+    "a request without quotes": (f"{HEAD} GET /a?q=x HTTP/1.1 200 12 {TAIL} - 2 2", NO_HOST),
+    "a request without quotes, and no more": (f"{HEAD} GET /a?q=x HTTP/1.1 200 12", COMMON),
+    "a request without quotes, a status in quotes": (
+        f'{HEAD} "www.example.com" GET /a?q=x HTTP/1.1 "200" 333 {TAIL} "192.0.2.7" "-"', WHOLE),
+    "Virtualmin": (f"{LINE.replace(' - - ', ' - www.example.com www.example.com - ')}", WHOLE),
+    "Cloud Foundry": (
+        f"   2025-06-01T12:00:03.01+0000 [RTR/0] OUT {KNOWN['gorouter'][1]}", WHOLE),
+    "Caddy's console": (
+        f"2025/06/01 12:00:00.000\tinfo\thttp.log.access.log0\t{HEAD} {REQUEST}\t"
+        + json.dumps({name: its for name, its in json.loads(KNOWN["caddy"][1]).items() if name != "ts"}), WHOLE),
+    "HAProxy that captured whom a balancer passed on": (
+        "Jun  1 12:00:00 lb haproxy[14389]: 10.0.0.9:33317 [01/Jun/2025:12:00:00.000] fe be/s1 0/0/0/5/5 200 12 - - "
+        f'---- 1/1/0/0/0 0/0 {{www.example.com|192.0.2.7, 10.0.0.3|{AGENT}}} "GET /a?q=x HTTP/1.1"', NO_REFERRER),
+    "HAProxy that captured an address, of a public client": (
+        "192.0.2.7:33317 [01/Jun/2025:12:00:00.000] fe be/s1 0/0/0/5/5 200 12 - - ---- 1/1/0/0/0 0/0 {203.0.113.5} "
+        '"GET /a?q=x HTTP/1.1"', COMMON),
     "Domino": (
         f'192.0.2.7 www.example.com - [01/Jun/2025:12:00:00 +0000] {REQUEST} {TAIL} 5 "" "/local/a"', WHOLE),
     "Pound": (f"www.example.com {LINE} (www.example.com -> 10.0.0.1:80) 0.012 sec", WHOLE),
@@ -95,6 +111,8 @@ TEXTS: dict[str, tuple[str, Request]] = {
     "Gin in colours": (
         '[GIN] 2025/06/01 - 12:00:00 |\x1b[97;42m 200 \x1b[0m| 1ms | 192.0.2.7 |\x1b[97;44m GET \x1b[0m "/a?q=x"',
         COMMON),
+    "Gin of old": ("[GIN] 2025/06/01 - 12:00:00 | 200 |   87.3\u00b5s |   192.0.2.7 |  GET     /a?q=x", COMMON),
+    "uWSGI that sent a file": (KNOWN["uwsgi"][1].replace("msecs", "msecs via sendfile()"), COMMON),
     "Gin in the journal": (
         'Jun 01 12:00:00 web app[12]: [GIN] 2025/06/01 - 12:00:00 | 200 |  1.2\u00b5s |  192.0.2.7 | GET      "/a?q=x"',
         COMMON),
@@ -298,6 +316,8 @@ def test_a_line_that_is_not_understood_is_read_again_only_where_that_may_help(
         (OF_ONE.format("01/Jun/2025:12:00:00 CST"), "[01/Jun/2025:12:00:00 CST] is none"),
         ("2025-06-01 12:00:00 10.0.0.1 GET /a - 443 - 192.0.2.7 x - 200 0 0", "no #Fields line stands before"),
         ("timestamp,id,url,resultCode,client_Browser", "table: no column has a name that is known for the client"),
+        ('[01/Jun/2025:12:00:00 +0000] 192.0.2.7 TLSv1.3 TLS_AES "GET /a HTTP/2.0" 204', "no status: the number"),
+        ("2025-06-01 12:00:00,123 10.0.0.1 x: GET /a HTTP/1.1 200", 'no "request" with status'),
         ('2025-06-01 12:00:00 INFO 192.0.2.7 said "hello" 200 12', 'no "request" with status'),
         (json.dumps({"level": 30, "time": NOON, "req": {"method": "GET", "url": "/a", "remoteAddress": "192.0.2.7"}}),
         "status"),

@@ -1,0 +1,74 @@
+r"""The format string in a line of a server's configuration, however that line quotes it.
+
+`log_format main '…' '…';` of nginx, `LogFormat "…" name` and `CustomLog FILE "…"` of Apache, `<Valve pattern="…"/>` of
+Tomcat, `log-format …` of HAProxy, `logformat NAME …` of Squid, and whatever names it so elsewhere:
+`access_log_format = "…"`, `--access-logformat '…'`, `jetty.requestlog.formatString=…`. A line that is commented out
+counts, too.
+"""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+_STRING = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+\""""
+_QUOTED = re.compile(_STRING, re.DOTALL)
+_WORD = re.compile(rf"{_STRING}|[^\s;'\"]++", re.DOTALL)
+_COMMENTED = re.compile(r"^[ \t]*#+[ \t]*", re.MULTILINE)
+_NGINX = re.compile(r"log_format\s+\S+\s+(?:escape=\w+\s+)?")
+_VALVE = re.compile(r"<Valve\s.*?\spattern\s*=\s*", re.DOTALL)
+_TO_FILE = re.compile(rf"(?:CustomLog|GlobalLog)\s+(?:{_STRING}|\S+)\s+", re.IGNORECASE | re.DOTALL)
+_SQUID = re.compile(r"logformat\s+\w+\s+(?=[^'\"=\s])")
+_NAMED = re.compile(
+    r"(?:-F|log:|[\"']?[\w.-]*(?:format-?string|format|pattern)[\"']?\s*[=:]?)\s*(?=[^\s=:])", re.IGNORECASE
+)
+_ALONE = re.compile(rf"(?:(?:{_STRING})\s*)+;?", re.DOTALL)
+_WITH_NAME = re.compile(r'"(?:[^"\\]|\\.)*+"(?:\s+[\w-]+)?', re.DOTALL)
+_TYPOGRAPHIC = str.maketrans("\u201c\u201d\u201e\u2018\u2019", "\"\"\"''")  # quotes, as pages and mails have them
+_ENDS = ("\\r", "\\n", "%n")  # of a line, as they stand in some strings
+
+
+def text_of(given: str) -> str:
+    """Return the format string of a line of the configuration, or of the string alone, without what quotes it."""
+    text = given.strip().translate(_TYPOGRAPHIC)
+    if text.startswith("#"):
+        text = _COMMENTED.sub("", text)
+    text = _escaped(_string_in(text))
+    while text.endswith(_ENDS):
+        text = text[:-2]
+    return text
+
+
+def _string_in(text: str) -> str:
+    if line := _NGINX.match(text):
+        return "".join(map(_inside, _WORD.findall(text, line.end())))
+    if line := _VALVE.match(text) or _TO_FILE.match(text):
+        return _first(text[line.end() :])
+    if line := _SQUID.match(text):
+        return text[line.end() :]
+    if (line := _NAMED.match(text)) and not _goes_on(text, line.end()):
+        return _first(text[line.end() :])
+    if text.startswith("'") and _ALONE.fullmatch(text):
+        return "".join(map(_inside, _QUOTED.findall(text)))
+    return _first(text) if _WITH_NAME.fullmatch(text) else text
+
+
+def _first(text: str) -> str:
+    """Return the string that a text begins with; all of it where it begins with none."""
+    found = _QUOTED.match(text)
+    return _inside(found[0]) if found else text
+
+
+def _goes_on(text: str, start: int) -> bool:
+    """Return whether fields follow the string at `start`: then what stands before it is a part of each line."""
+    string = _QUOTED.match(text, start)
+    return string is not None and not {"$", "%"}.isdisjoint(text[string.end() :])
+
+
+def _inside(word: str) -> str:
+    return word[1:-1] if word[0] in "'\"" else word
+
+
+def _escaped(text: str) -> str:
+    text = text.replace('\\"', '"').replace("\\'", "'").replace("\\t", "\t").replace("\\ ", " ")
+    return unescape(text) if "&quot;" in text else text  # as XML has it
