@@ -37,6 +37,7 @@ from activity.compat.values import (
     text,
     too_many,
     tracked,
+    who,
     whole,
     with_campaign,
     worth,
@@ -163,7 +164,7 @@ def _event(index: int, given: Given, request: TrackerRequest, limits: Limits) ->
         url = screen_url(given["action_name"])
     if url and given.get("_rcn") and "_refts" not in given:  # of an app; a page's is of a visit that may be over
         url = with_campaign(url, {"campaign": given["_rcn"], "term": given.get("_rck")})
-    client = text(given.get("cid")) or text(given.get("_id"))
+    client = who(given.get("cid"), 256) or who(given.get("_id"), 256)
     ts = _time(given.get("cdt"))
     return tracked(
         made.kind,

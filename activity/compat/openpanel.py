@@ -28,6 +28,7 @@ from activity.compat.values import (
     text,
     too_many,
     tracked,
+    who,
     worth,
 )
 from activity.event import EventType
@@ -74,8 +75,7 @@ def _as_now(path: str, given: object) -> object:
         return given
     props = members(given.get("properties"), "properties")
     at = given.get("timestamp")
-    user = first(given, "profileId") or props.get("profileId")
-    return {"type": "track", "payload": {**given, "profileId": user, "properties": {"__timestamp": at, **props}}}
+    return {"type": "track", "payload": {**given, "properties": {"__timestamp": at, **props}}}
 
 
 def _batch(events: object, request: TrackerRequest, credential: str, limits: Limits) -> TrackerBatch | Answer:
@@ -103,8 +103,9 @@ def _event(index: int, given: object, request: TrackerRequest, limits: Limits) -
     if not isinstance(payload, dict):
         return missing(index, "payload", 'send {"name": …, "properties": {…}}')
     props = members(payload.get("properties"), "properties")
-    user = text(first(payload, "profileId") or obj(props.get("__identify")).get("profileId"), 256)
-    device = text(props.get("__deviceId"), 256)
+    user = who(payload.get("profileId"), 256) or who(props.get("profileId"), 256)
+    user = user or who(obj(props.get("__identify")).get("profileId"), 256)
+    device = who(props.get("__deviceId"), 256)
     sender = {
         "site": header(request.headers, b"openpanel-client-id", 253),
         "user": user,
@@ -218,6 +219,7 @@ FIELDS = (
     Field("payload.properties.href", "props", "`url`, of a `link_out`"),
     Field("payload.properties.__timestamp", "ts", "without it, an event happened when it came"),
     Field("payload.properties.__ip", "address", "counts with a secret"),
+    Field("payload.properties.profileId", "user", "if there is no `payload.profileId`"),
     Field("payload.properties.__identify", "user", "its `profileId`"),
     Field("payload.properties.__deviceId", "client", "of a server's event without a `profileId`, but for `footfall`"),
     Field("payload.profileId", "user", "and the visitor, of a server's events; visitors of pages are cookieless"),

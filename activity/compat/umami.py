@@ -28,6 +28,7 @@ from activity.compat.values import (
     text,
     too_many,
     tracked,
+    who,
     worth,
 )
 from activity.event import EventType
@@ -117,7 +118,7 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
     if (tag := payload.get("tag")) is not None and tag != "":
         props = {**props, "tag": tag}
     timestamp = payload.get("timestamp")
-    user = text(payload.get("id"), 256).strip()
+    user = who(payload.get("id"), 256).strip()
     return tracked(
         kind,
         limits,

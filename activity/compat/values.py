@@ -33,10 +33,10 @@ _TERM_NAMES = ("term", "query", "q", "search_term", "search", "keyword", "keywor
 _RESULT_NAMES = ("results", "result_count", "results_count", "count", "total")
 _CAMPAIGNS = re.compile(r"[?&#](?:utm|mtm|pk)_")  # what the parameters of one begin with
 _LONGEST_ID = _LONGEST_KEY = 128
-_LONGEST_PROP = 1024
-_LONGEST_AMOUNT = 64
+_LONGEST_PROP, _LONGEST_AMOUNT = 1024, 64
 # What programs send where they have no id.
-NOBODY = frozenset(("null", "undefined", "NaN", "[object Object]", "00000000-0000-0000-0000-000000000000"))
+NOBODY = frozenset(("null", "undefined", "NaN", "[object Object]", "None", "nil", "NULL", "(null)", "<null>"))
+NOBODY |= {"0" * 16, "00000000-0000-0000-0000-000000000000"}
 _WHOLE = re.compile(r"\s*-?\d{1,18}(\.0*)?\s*", re.ASCII)
 _DECIMAL = re.compile(r"\s*-?\d{0,15}(\.\d{0,15})?([eE][-+]?\d{1,2})?\s*", re.ASCII)
 # Names of a visitor's address among properties, as clients and servers of sites spell them: letters and digits only.
@@ -99,7 +99,7 @@ def tracked(
         engaged_ms=(number(engaged_ms) or 0) if engaged_ms else 0,
         revenue=revenue,
         interactive=interactive,
-        client=text(client, 256) if client else "",
+        client=who(client, 256) if client else "",
         address=first_address(address) if address else "",
         agent=text(agent, 1024) if agent else "",
         sent_at=sent_at,

@@ -41,6 +41,14 @@ def umamis(path: str = "/api/send", kind: str | None = "event", **more: Any) -> 
     return Sent(path, {"type": kind, "payload": payload})
 
 
+def panels(**payload: Any) -> Sent:
+    return Sent("/track", {"type": "track", "payload": {"name": "e", **payload}})
+
+
+def hits(**hit: Any) -> Sent:
+    return Sent("/api/v0/count", {"hits": [hit]})
+
+
 def posthogs(**more: Any) -> Sent:
     return Sent("/e", {"api_key": "k", "event": "e", "distinct_id": "d", **more})
 
@@ -149,6 +157,19 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "properties beside the event": (posthog.PROTOCOL, Sent("/i/v0/ai", parts(**{
         "event": '{"event": "e", "distinct_id": "d"}', "event.properties": '{"plan": "pro"}'})), PRO),
     "nobody": (segment.PROTOCOL, track(userId="undefined", messageId="null"), {"user": "", "id": None, "client": "a"}),
+    "a user that is none": (matomo.PROTOCOL, matomos("rec=1&url=/a&uid=undefined"), {"user": "", "client": ""}),
+    "a cookie that is none": (matomo.PROTOCOL, matomos("rec=1&url=/a&_id=undefined&cid=null"), {"client": ""}),
+    "a cookie beside none": (matomo.PROTOCOL, matomos("rec=1&url=/a&cid=null&_id=ab12&uid=NaN"),
+                             {"client": "ab12", "user": ""}),
+    "a cookie of zeros": (matomo.PROTOCOL, matomos("rec=1&url=/a&_id=0000000000000000"), {"client": ""}),
+    "nobody by Umami": (umami.PROTOCOL, umamis(id="undefined"), {"user": "", "client": ""}),
+    "None of Python": (umami.PROTOCOL, umamis(id="None"), {"user": "", "client": ""}),
+    "(null) of Objective-C": (openpanel.PROTOCOL, panels(profileId="(null)"), {"user": "", "client": ""}),
+    "no device": (openpanel.PROTOCOL, panels(properties={"__deviceId": "undefined"}), {"client": ""}),
+    "user 0": (openpanel.PROTOCOL, panels(profileId=0), {"user": "0", "client": "0"}),
+    "a user among the properties": (openpanel.PROTOCOL, panels(properties={"profileId": "u", "plan": "pro"}),
+                                    {"user": "u", **PRO}),
+    "no session": (goatcounter.PROTOCOL, hits(path="/a", session="null"), {"client": ""}),
     "no id": (snowplow.PROTOCOL, Sent(TP2, {"e": "pv", "url": "/a", "eid": "00000000-0000-0000-0000-000000000000"}),
               {"id": None}),
     "no time": (segment.PROTOCOL, track(timestamp="0001-01-01T00:00:00Z", sentAt="0001-01-01T00:00:00Z"),
