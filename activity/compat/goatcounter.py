@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from activity.compat.forms import form, parameters
@@ -20,14 +19,14 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.values import from_json, listed, number, text, too_many, tracked, whole
+from activity.compat.screens import size
+from activity.compat.values import from_json, listed, text, too_many, tracked, whole
 from activity.event import EventType
 from activity.incoming import Incoming, Limits
 from activity.refusal import Reason, Refusal
 from activity.url import host_of
 
 _HITS = "hits"
-_SIZE = re.compile(r"([1-9]\d{0,4}),([1-9]\d{0,4})(?:,|$)", re.ASCII)
 _ROBOTS = 150  # from here on the script's numbers for what shows the page
 _NO_HITS = 'the body has no hits: send {"hits": [{"path": "/"}, …]}'
 
@@ -106,13 +105,9 @@ def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refu
     )
 
 
-def _screen(size: object) -> str:
-    """Return a size "1920,1080,1" as 1920x1080."""
-    if type(size) is str and (usual := _SIZE.match(size)):
-        return f"{usual[1]}x{usual[2]}"
-    parts = [text(part, 8) for part in size] if isinstance(size, list) else text(size, 32).split(",")
-    sides = [int(side) for part in parts[:2] if (side := number(part)) is not None]
-    return f"{sides[0]}x{sides[1]}" if len(sides) == 2 else ""
+def _screen(given: object) -> str:
+    """Return a size "1920,1080,1" as 1920x1080. Of a width alone, as newer pages tell it, the height is not known."""
+    return size(",".join(text(part, 8) for part in given[:2]) if isinstance(given, list) else text(given, 32))
 
 
 def answer(outcome: Outcome) -> Answer:
@@ -141,7 +136,7 @@ FIELDS = (
     Field("t", "title"),
     Field("r", "referrer"),
     Field("e", "type", "an event is a custom event"),
-    Field("s", "screen"),
+    Field("s", "screen", "a width alone is no size"),
     Field("b", "", "a page that says it is shown by a robot is refused"),
     Field("rnd", "", "keeps the request out of caches"),
     Field("path", "url", "of a hit; of an event its name"),

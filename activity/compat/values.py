@@ -21,7 +21,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from activity import amount
-from activity.compat import times
+from activity.compat import screens, times
 from activity.compat.protocol import Tracked
 from activity.event import EventType, PropValue
 from activity.incoming import LONGEST_USER, Limits, Revenue, Search
@@ -94,7 +94,7 @@ def tracked(
         id=identity(id),
         ts=None if ts is None else moment(ts),
         user=who(user, LONGEST_USER) if user else "",
-        screen=text(screen, 32) if screen else "",
+        screen=screens.size(text(screen, 32)) if screen else "",
         language=language_tag(text(language, 35)) if language else "",
         engaged_ms=(number(engaged_ms) or 0) if engaged_ms else 0,
         revenue=revenue,
@@ -121,11 +121,11 @@ def first_address(given: object) -> str:
 
 @lru_cache(maxsize=1024)
 def language_tag(tag: str) -> str:
-    """Return a language tag as browsers write it: some trackers send "de-de", "de_DE.UTF-8", or a list of them."""
+    """Return a language tag as browsers write it: some send "de-de", "de_DE.UTF-8" or a list of them; "" for none."""
     if not _TAG.fullmatch(tag):
         first = _BEHIND_TAG.split(tag.strip(), 1)[0].strip("-_ ")
         if not _TAG.fullmatch(first):
-            return tag
+            return "" if first in NOBODY or first in ("C", "POSIX", "*") else tag
         tag = first
     first, *others = tag.replace("_", "-").split("-")
     return "-".join([first.lower(), *(_SUBTAG[len(part)](part) if len(part) in _SUBTAG else part for part in others)])

@@ -207,6 +207,7 @@ BESIDE: dict[str, dict[str, str]] = {
 MARKED = {
     "rec": "1", "url": "https://example.com/17", "cvar": '{"1":["k","17"]}', "_cvar": '{"1":["k","17"]}',
     "cdt": "1700000017", "ping": "1", "idgoal": "17", "ca": "1", "ma_id": "17", "fa_vid": "17",
+    "res": "17x17",
 }  # fmt: skip
 
 
