@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -30,13 +32,16 @@ from activity.url import host_of
 _KINDS = {
     "pageview": EventType.PAGEVIEW,
     "engagement": EventType.ENGAGEMENT,
+    "pageleave": EventType.ENGAGEMENT,  # its name at first
     "Outbound Link: Click": EventType.OUTBOUND,
     "Cloaked Link: Click": EventType.OUTBOUND,  # of Plausible's plugin for WordPress
     "File Download": EventType.DOWNLOAD,
     "Form: Submission": EventType.FORM,
+    "WP Form Completions": EventType.FORM,
     "404": EventType.NOT_FOUND,
 }
 _MOST_SITES = 50  # of one request
+_FORWARDED_FOR = re.compile(r'(?:^|[;,\s])for="?([^;,"]{1,64})', re.IGNORECASE)
 
 
 def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
@@ -52,8 +57,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     if not isinstance(given, dict):
         detail = 'the body is no object: send {"name": "pageview", "url": …, "domain": …}'
         return refused(Refusal(0, Reason.MALFORMED, detail), credential)
-    forwarded = header(request.headers, b"x-plausible-ip") or header(request.headers, b"x-forwarded-for")
-    event = _event(given, forwarded.partition(",")[0].strip(), limits)
+    event = _event(given, _address(request.headers), limits)
     if isinstance(event, Refusal):
         return refused(event, credential)
     url = event.url.partition("#")[0]
@@ -65,6 +69,15 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         detail = f"`domain` names {len(sites)} domains and at most {_MOST_SITES} are taken: send several events"
         return refused(Refusal(0, Reason.TOO_MANY, detail), credential)
     return TrackerBatch(sent_at=None, items=[replace(event, site=site) for site in sites], credential=credential)
+
+
+def _address(headers: Mapping[bytes, bytes]) -> str:
+    """Return the visitor's address, or the chain that it begins, as a server of the site gives it; "" without one."""
+    if found := header(headers, b"x-plausible-ip") or header(headers, b"x-forwarded-for"):
+        return found
+    if b"forwarded" not in headers:
+        return ""
+    return ",".join(_FORWARDED_FOR.findall(header(headers, b"forwarded")))
 
 
 def _event(given: dict[str, Any], address: str, limits: Limits) -> Tracked | Refusal:
@@ -82,8 +95,8 @@ def _event(given: dict[str, Any], address: str, limits: Limits) -> Tracked | Ref
     search = None
     if kind is EventType.ENGAGEMENT:
         scrolled = number(given.get("sd"))
-        if scrolled is not None and 0 <= scrolled <= 100:
-            props = {"scroll_depth": scrolled, **props}
+        if scrolled is not None and scrolled >= 0:
+            props = {"scroll_depth": min(scrolled, 100), **props}
     elif kind is EventType.CUSTOM:
         if name == "WP Search Queries":  # of Plausible's plugin for WordPress
             search = search_of(props.get("search_query"), props.get("result_count"))
@@ -136,7 +149,7 @@ def answer(outcome: Outcome) -> Answer:
 
 
 FIELDS = (
-    Field("n", "type", "`pageview`, `engagement` and what the tracker names by itself, such as `Outbound Link: Click`"),
+    Field("n", "type", "`pageview`, `engagement` (once `pageleave`), names of the tracker like `Outbound Link: Click`"),
     Field("name", "name", "the long form of `n`; of a goal of your own, its name"),
     Field("u", "url", "in hash mode with its fragment, which then begins with `/`; else without"),
     Field("url", "url", "the long form of `u`"),
@@ -157,9 +170,11 @@ FIELDS = (
     Field("sd", "props", "`scroll_depth` of an engagement, in per cent"),
     Field("e", "engaged_ms"),
     Field("v", "", "the tracker's version, which changes nothing"),
+    Field("screen_width", "", "the long form of `w`"),
     Field("w", "", "the window's width, of old trackers; the kind of device is read from the browser's agent"),
     Field("header X-Forwarded-For", "address", "counts with a secret key, or from a proxy that is trusted"),
-    Field("header X-Plausible-IP", "address", "counts with a secret key"),
+    Field("header X-Plausible-IP", "address", "before all others; counts with a secret key"),
+    Field("header Forwarded", "address", "its `for`, if there is no other; counts with a secret key"),
 )
 
 NOTES = """\

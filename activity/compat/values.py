@@ -115,8 +115,8 @@ def who(given: object, longest: int) -> str:
 
 
 def first_address(given: object) -> str:
-    """Return the address that is the visitor's, of a text that may be a chain of proxies."""
-    return text(given, 256).partition(",")[0].strip(' "')[:64]
+    """Return the visitor's address, of a text that may be a chain of proxies."""
+    return text(given, 256).replace("unknown", "").lstrip(' ,"').partition(",")[0].strip(' "')[:64]
 
 
 @lru_cache(maxsize=1024)
