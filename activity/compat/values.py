@@ -321,8 +321,7 @@ def seconds(value: object) -> int | None:
 
 
 def since_1970(value: object) -> int | float | str | None:
-    """Return Unix milliseconds for Unix seconds, which some clients send as milliseconds; a text of a time, and None
-    where none is known, as `moment` does."""
+    """Return Unix milliseconds for Unix seconds or, as some send, milliseconds; all else as `moment` does."""
     at = seconds(value)
     if not at:
         return moment(value) if at is None else None
@@ -355,7 +354,8 @@ def obj(value: object) -> dict[str, Any]:
 
 
 def from_json(body: bytes, limits: Limits) -> Any:
-    """Return what JSON holds, or the `Refusal` of what is none or too large. Lone surrogates become U+FFFD."""
+    """Return what JSON holds, or the `Refusal` of what is none or too large. Lone surrogates become U+FFFD; a line that
+    ends within a text, and what C puts behind one, are let pass."""
     if len(body) > limits.body_bytes:
         return too_large(len(body), limits.body_bytes)
     try:
@@ -363,11 +363,11 @@ def from_json(body: bytes, limits: Limits) -> Any:
         return found if type(found) is not str else _written_twice(found)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
-    content = body.decode("utf-8", "replace").lstrip("\ufeff")
+    content = body.decode("utf-8", "replace").strip("\ufeff\0")
     if not content.strip():
         return Refusal(0, Reason.MALFORMED, "the body is empty: send JSON")
     try:
-        return valid(json.loads(content))
+        return valid(json.loads(content, strict=False))
     except (ValueError, RecursionError) as error:
         return Refusal(0, Reason.MALFORMED, f"the body is not JSON ({error}): mend it, and send it again")
 

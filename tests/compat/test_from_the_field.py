@@ -86,6 +86,9 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "screen of an app": (segment.PROTOCOL, Sent("/v1/screen", {"event": "Cart", "anonymousId": "a"}), {"url": "/Cart"}),
     "seconds sent": (segment.PROTOCOL, track(timestamp=AT // 1_000, sentAt=AT // 1_000 + 5),
                      {"ts": AT, "sent_at": AT + 5_000}),
+    "a line's end in a text": (plausible.PROTOCOL, Sent("/api/event", (
+        b'{"n":"e","u":"https://example.com/","p":{"a":"b\nc\td"}}')), {"props": {"a": "b\nc\td"}}),
+    "a text of C": (plausible.PROTOCOL, Sent("/api/event", b'{"n":"e","u":"https://example.com/"}\0'), {"name": "e"}),
     "a form": (plausible.PROTOCOL, Sent("/api/event", urlencode(plausibly().body).encode()), {"name": "goal"}),  # type: ignore[arg-type]
     "the site's address": (plausible.PROTOCOL, plausibly(d="https://example.com/"), {"site": "example.com"}),
     "a cloaked link": (plausible.PROTOCOL, plausibly(n="Cloaked Link: Click", p={"url": "https://b.example/"}),
@@ -132,6 +135,7 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "escaped for HTML": (matomo.PROTOCOL, matomos("idsite=7&amp;rec=1&amp;url=/a"), {"site": "7", "url": "/a"}),
     "below a folder": (matomo.PROTOCOL, matomos("rec=1&url=/a", path="/piwik/matomo.php"), {"url": "/a"}),
     "list of requests": (matomo.PROTOCOL, matomos(body=b'["?rec=1&url=/a"]'), {"url": "/a"}),
+    "lines in requests": (matomo.PROTOCOL, matomos(body=b'{"requests":["?rec=1&url=/a&action_name=A\n"]}'), {"url": "/a"}),
     "marked": (matomo.PROTOCOL, matomos(body=b'\xef\xbb\xbf{"requests":["?rec=1&url=/a"]}'), {"url": "/a"}),
     "requests in a form": (matomo.PROTOCOL, matomos(body=urlencode({"requests": '["rec=1&url=/a"]'}).encode()),
                            {"url": "/a"}),
