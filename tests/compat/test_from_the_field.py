@@ -135,7 +135,7 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "escaped for HTML": (matomo.PROTOCOL, matomos("idsite=7&amp;rec=1&amp;url=/a"), {"site": "7", "url": "/a"}),
     "below a folder": (matomo.PROTOCOL, matomos("rec=1&url=/a", path="/piwik/matomo.php"), {"url": "/a"}),
     "list of requests": (matomo.PROTOCOL, matomos(body=b'["?rec=1&url=/a"]'), {"url": "/a"}),
-    "lines in requests": (matomo.PROTOCOL, matomos(body=b'{"requests":["?rec=1&url=/a&action_name=A\n"]}'), {"url": "/a"}),
+    "lines in requests": (matomo.PROTOCOL, matomos(body=b'{"requests":["?rec=1&url=/a&search=A\n"]}'), {"url": "/a"}),
     "marked": (matomo.PROTOCOL, matomos(body=b'\xef\xbb\xbf{"requests":["?rec=1&url=/a"]}'), {"url": "/a"}),
     "requests in a form": (matomo.PROTOCOL, matomos(body=urlencode({"requests": '["rec=1&url=/a"]'}).encode()),
                            {"url": "/a"}),
