@@ -42,7 +42,11 @@ def umamis(path: str = "/api/send", kind: str | None = "event", **more: Any) -> 
 
 
 def panels(**payload: Any) -> Sent:
-    return Sent("/track", {"type": "track", "payload": {"name": "e", **payload}})
+    return Sent("/track", {"type": "track", "payload": {"name": "e"} | payload})
+
+
+def screens(**props: Any) -> Sent:
+    return panels(name="screen_view", properties={"__path": "/home", **props})
 
 
 def hits(**hit: Any) -> Sent:
@@ -182,6 +186,19 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "user 0": (openpanel.PROTOCOL, panels(profileId=0), {"user": "0", "client": "0"}),
     "a user among the properties": (openpanel.PROTOCOL, panels(properties={"profileId": "u", "plan": "pro"}),
                                     {"user": "u", **PRO}),
+    "what a store tells an app": (openpanel.PROTOCOL, screens(__referrer="utm_source=google-play&utm_medium=organic"),
+                                  {"url": "/home?utm_source=google-play&utm_medium=organic", "referrer": ""}),
+    "what it tells encoded": (openpanel.PROTOCOL, screens(__referrer="utm_source%3Dads%26utm_term%3Da"),
+                              {"url": "/home?utm_source=ads&utm_term=a", "referrer": ""}),
+    "with a click": (openpanel.PROTOCOL, screens(__path="/home?a=1#/b", __referrer="gclid=5&utm_source=ads"),
+                     {"url": "/home?a=1&gclid=5&utm_source=ads#/b", "referrer": ""}),
+    "a referrer with a campaign": (openpanel.PROTOCOL, screens(__referrer="https://b.example/?utm_source=ads"),
+                                   {"url": "/home", "referrer": "https://b.example/?utm_source=ads"}),
+    "cents": (openpanel.PROTOCOL, panels(properties={"__revenue": "1999"}), {"revenue": Revenue(19.99), "props": {}}),
+    "no cents": (openpanel.PROTOCOL, panels(properties={"__revenue": 19.99}),
+                 {"revenue": None, "props": {"__revenue": 19.99}}),
+    "whole cents": (openpanel.PROTOCOL, panels(properties={"__revenue": 2000.0}), {"revenue": Revenue(20.0)}),
+    "a name with blanks": (openpanel.PROTOCOL, panels(name=" e "), {"name": "e"}),
     "no session": (goatcounter.PROTOCOL, hits(path="/a", session="null"), {"client": ""}),
     "no id": (snowplow.PROTOCOL, Sent(TP2, {"e": "pv", "url": "/a", "eid": "00000000-0000-0000-0000-000000000000"}),
               {"id": None}),

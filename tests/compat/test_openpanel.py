@@ -180,6 +180,8 @@ def test_each_line_of_the_table_is_true() -> None:
             own + "__deviceId": (tracked("a", __deviceId="a-mark"), "a-mark"),
             "timestamp": (Sent("/event", {"name": "a", "timestamp": "2025-06-01T12:00:00Z"}, SERVER), "2025-06-01"),
             "payload.profileId": (tracked("a", SERVER, "u-1"), "u-1"),
+            "payload.properties.__version": (tracked("a", SERVER, __version="9.8.7"), "9.8.7"),
+            "payload.properties.__buildNumber": (tracked("a", SERVER, __buildNumber="9.8.7"), "9.8.7"),
             "payload.properties.profileId": (tracked("a", SERVER, profileId="u-1"), "u-1"),
             "payload.groups": (sent("track", {"name": "a", "groups": ["g-1"]}), "g-1"),
             **{f"payload.{name}": (sent("identify", {"profileId": "7", **known}), known[name]) for name in known},
