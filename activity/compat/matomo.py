@@ -43,7 +43,7 @@ from activity.compat.values import (
     worth,
 )
 from activity.event import EventType
-from activity.incoming import Incoming, Limits
+from activity.incoming import Incoming, Limits, Search
 from activity.refusal import Reason, Refusal
 
 _DIMENSION = re.compile(r"dimension\d{1,4}", re.ASCII)
@@ -52,6 +52,7 @@ _LONGEST_AGO = 20 * 365 * 86_400  # seconds
 _OF_PLUGINS = frozenset(("ma_id", "fa_vid", "fa_pv", "hsr_vid", "cra"))  # films, forms, heat maps, crashes
 # Below a folder, too, as most have it.
 _PATHS = tuple(f"{folder}/{name}.php" for folder in ("", "/matomo", "/piwik") for name in ("matomo", "piwik"))
+_COUNT_IN_URL = re.compile(r"[?&#]search_count=(\d{1,9})(?=[&#]|$)", re.ASCII)
 _NOT_FOUND = "404/URL"  # how Matomo has the title of a missing page begin
 
 Given = dict[str, Any]
@@ -77,7 +78,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     if body[:1] in (b"{", b"["):
         return _read_many(body, given, request, limits)
     if body:
-        form = fields_of(body, limits)
+        form = fields_of(body.removeprefix(b"?"), limits)
         if isinstance(form, Refusal):
             return refused(form, _key(given, request))
         given = {**form, **given}
@@ -108,6 +109,8 @@ def _read_many(body: bytes, query: Given, request: TrackerRequest, limits: Limit
     if len(sent) > limits.events:
         return refused(too_many(len(sent), limits.events), credential, "bulk")
     items: list[Incoming | Refusal] = []
+    if "" in sent:  # what a list that ends in a comma becomes
+        sent = [each for each in sent if each != ""]
     for index, each in enumerate(sent):
         given: Any = each
         if isinstance(each, str):
@@ -149,7 +152,7 @@ def _key(given: Given, request: TrackerRequest) -> str:
 
 
 def _event(index: int, given: Given, request: TrackerRequest, limits: Limits) -> Tracked | Refusal:
-    if text(given.get("rec"), 8) not in ("1", "true"):
+    if text(given.get("rec"), 8).strip() not in ("1", "true"):
         return Refusal(index, Reason.MISSING_FIELD, "`rec` is missing: send rec=1 with what is to be counted")
     url = text(given.get("url")) or request.headers.get(b"referer", b"")[:4096].decode("latin-1")
     made = _made(given)
@@ -162,6 +165,9 @@ def _event(index: int, given: Given, request: TrackerRequest, limits: Limits) ->
         if "action_name" not in given:
             return Refusal(index, Reason.MISSING_FIELD, "`url` is missing: send the page's address")
         url = screen_url(given["action_name"])
+    more = made.more
+    if "search_count=" in url and made.kind is EventType.PAGEVIEW and (count := _COUNT_IN_URL.search(url)):
+        more = {"search": Search("", int(count[1]))}  # of the term that the address has
     if url and given.get("_rcn") and "_refts" not in given:  # of an app; a page's is of a visit that may be over
         url = with_campaign(url, {"campaign": given["_rcn"], "term": given.get("_rck")})
     client = who(given.get("cid"), 256) or who(given.get("_id"), 256)
@@ -184,7 +190,7 @@ def _event(index: int, given: Given, request: TrackerRequest, limits: Limits) ->
         client=client or given.get("uid"),
         address=given.get("cip"),
         agent=given.get("ua"),
-        **made.more,
+        **more,
     )
 
 
@@ -214,11 +220,12 @@ def _ago(given: Given) -> int:
 def _made(given: Given) -> _Made:
     if text(given.get("ping"), 8) == "1":
         return _Made(EventType.ENGAGEMENT)
-    if given.get("e_a") or given.get("e_c"):
+    action = given.get("e_a") or given.get("e_c")
+    if action and (action := text(given.get("e_a"), 128).strip() or text(given.get("e_c"), 128).strip()):
         props = _named(given, EVENT)
         if given.get("e_v") not in (None, ""):
             props["value"] = _as_number(given["e_v"])
-        return _Made(EventType.CUSTOM, text(given.get("e_a") or given.get("e_c"), 128), props)
+        return _Made(EventType.CUSTOM, action, props)
     if given.get("download"):
         return _Made(EventType.DOWNLOAD, props={"url": given["download"]})
     if given.get("link"):

@@ -189,7 +189,7 @@ KEYS = st.sampled_from([field.theirs for field in PROTOCOL.fields])
 
 @given(st.lists(st.one_of(VALUES, st.dictionaries(KEYS, VALUES).map(lambda given: {**given, "rec": 1}))))
 def test_any_requests_are_read(requests: list[Any]) -> None:
-    assert len(many(*requests).items) == len(requests)
+    assert len(many(*requests).items) == len(requests) - requests.count("")
 
 
 BESIDE: dict[str, dict[str, str]] = {
