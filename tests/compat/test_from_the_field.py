@@ -141,7 +141,7 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "list of requests": (matomo.PROTOCOL, matomos(body=b'["?rec=1&url=/a"]'), {"url": "/a"}),
     "count in the address": (matomo.PROTOCOL, matomos("rec=1&url=/s%3Fq%3Dhat%26search_count%3D0"),
                              {"type": EventType.PAGEVIEW, "search": Search("", 0)}),
-    "no count in the address": (matomo.PROTOCOL, matomos("rec=1&url=/s%3Fq%3Dhat%26search_count%3Dx"), {"search": None}),
+    "no count in the address": (matomo.PROTOCOL, matomos("rec=1&url=/s%3Fq%3Dhat%26search_count%3D"), {"search": None}),
     "a blank action": (matomo.PROTOCOL, matomos("rec=1&url=/a&e_c=video&e_a=+"), {"name": "video"}),
     "a blank event": (matomo.PROTOCOL, matomos("rec=1&url=/a&e_c=+&e_a=+"), {"type": EventType.PAGEVIEW}),
     "a query as a body": (matomo.PROTOCOL, matomos(body=b"?idsite=7&rec=+1&url=/a"), {"site": "7", "url": "/a"}),
