@@ -21,7 +21,7 @@ from activity.compat.protocol import (
     worst,
 )
 from activity.compat.screens import size
-from activity.compat.values import from_json, listed, text, too_many, tracked, whole
+from activity.compat.values import from_json, listed, text, too_many, tracked, who, whole
 from activity.event import EventType
 from activity.incoming import Incoming, Limits
 from activity.refusal import Reason, Refusal
@@ -85,7 +85,7 @@ def _host(request: TrackerRequest) -> str:
 def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refusal:
     if not isinstance(hit, dict):
         return Refusal(index, Reason.MALFORMED, 'the hit is no object: send {"path": "/"}')
-    path = text(hit.get("path"))
+    path = who(hit.get("path"), 4096)
     if not path:
         return missing(index, "path", "send the page's path, or the name of an event")
     bot = whole(hit.get("bot")) or 0

@@ -52,6 +52,7 @@ _LONGEST_AGO = 20 * 365 * 86_400  # seconds
 _OF_PLUGINS = frozenset(("ma_id", "fa_vid", "fa_pv", "hsr_vid", "cra"))  # films, forms, heat maps, crashes
 # Below a folder, too, as most have it.
 _PATHS = tuple(f"{folder}/{name}.php" for folder in ("", "/matomo", "/piwik") for name in ("matomo", "piwik"))
+_YES = ("1", "true")
 _COUNT_IN_URL = re.compile(r"[?&#]search_count=(\d{1,9})(?=[&#]|$)", re.ASCII)
 _NOT_FOUND = "404/URL"  # how Matomo has the title of a missing page begin
 
@@ -89,7 +90,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
             return Answer(200, _ABOUT, b"text/plain")
         return refused(Refusal(0, Reason.MALFORMED, "the request is empty: send idsite=…&rec=1&url=…"))
     item = _event(0, given, request, limits)
-    form_of_answer = "empty" if given.get("send_image") == "0" else "gif"
+    form_of_answer = "empty" if given.get("send_image") in ("0", "false") else "gif"
     return TrackerBatch(sent_at=None, items=[item], credential=_key(given, request), form=form_of_answer)
 
 
@@ -152,7 +153,7 @@ def _key(given: Given, request: TrackerRequest) -> str:
 
 
 def _event(index: int, given: Given, request: TrackerRequest, limits: Limits) -> Tracked | Refusal:
-    if text(given.get("rec"), 8).strip() not in ("1", "true"):
+    if text(given.get("rec"), 8).strip() not in _YES:
         return Refusal(index, Reason.MISSING_FIELD, "`rec` is missing: send rec=1 with what is to be counted")
     url = text(given.get("url")) or request.headers.get(b"referer", b"")[:4096].decode("latin-1")
     made = _made(given)
@@ -218,7 +219,7 @@ def _ago(given: Given) -> int:
 
 
 def _made(given: Given) -> _Made:
-    if text(given.get("ping"), 8) == "1":
+    if "ping" in given and text(given["ping"], 8) in _YES:
         return _Made(EventType.ENGAGEMENT)
     action = given.get("e_a") or given.get("e_c")
     if action and (action := text(given.get("e_a"), 128).strip() or text(given.get("e_c"), 128).strip()):
@@ -239,7 +240,7 @@ def _made(given: Given) -> _Made:
         name = "content_interaction" if interacted else "content_impression"
         return _Made(EventType.CUSTOM, name, _named(given, CONTENT), {"interactive": interacted})
     # Plug-ins tell of films, forms and crashes; older ones without `ca`. A page view has a name, if only an empty one.
-    if text(given.get("ca"), 8) == "1" or ("action_name" not in given and not _OF_PLUGINS.isdisjoint(given)):
+    if text(given.get("ca"), 8) in _YES or ("action_name" not in given and not _OF_PLUGINS.isdisjoint(given)):
         props = {name: value for name, value in given.items() if name not in OWN and not _is_dimension(name)}
         return _Made(EventType.CUSTOM, "custom_action", props, {"interactive": False})
     if text(given.get("action_name"), 512).startswith(_NOT_FOUND):

@@ -23,7 +23,7 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.values import from_json, named_search, number, search_of, text, tracked, worth
+from activity.compat.values import from_json, named_search, number, object_in, search_of, text, tracked, who, worth
 from activity.event import EventType
 from activity.incoming import Limits
 from activity.refusal import Reason, Refusal
@@ -61,7 +61,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     if isinstance(event, Refusal):
         return refused(event, credential)
     url = event.url.partition("#")[0]
-    domains = text(first(given, "d", "domain")) or host_of(url.partition("://")[2].partition("/")[0].lower())
+    domains = who(first(given, "d", "domain"), 4096) or host_of(url.partition("://")[2].partition("/")[0].lower())
     sites = list(dict.fromkeys(filter(None, map(_domain, domains.split(",")))))
     if not sites:
         return refused(missing(0, "domain", "send the site's domain"), credential)
@@ -105,8 +105,6 @@ def _event(given: dict[str, Any], address: str, limits: Limits) -> Tracked | Ref
         if search is not None:
             kind = EventType.SEARCH
     paid = first(given, "$", "revenue")
-    if not isinstance(paid, int | float):
-        paid = _properties(paid, limits)
     return tracked(
         kind,
         limits,
@@ -116,7 +114,7 @@ def _event(given: dict[str, Any], address: str, limits: Limits) -> Tracked | Ref
         props=props,
         search=search,
         engaged_ms=given.get("e") if kind is EventType.ENGAGEMENT else 0,
-        revenue=worth(paid) if paid else None,
+        revenue=worth(object_in(paid) or paid) if paid else None,
         interactive=not is_false(first(given, "i", "interactive")),
         address=address,
     )

@@ -6,7 +6,7 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from activity.compat.parts import NOT_RIGHT, bearer, first, is_page, members, missing
+from activity.compat.parts import NOT_RIGHT, bearer, first, header, is_page, members, missing
 from activity.compat.protocol import (
     Answer,
     Field,
@@ -72,7 +72,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         return _logged_in(given)
     if isinstance(given, dict) and given.get("type") == "error":  # what went wrong in the page's own script
         return Answer(200, encoded({"ok": False, "reason": "errors_disabled"}))
-    credential = bearer(request.headers)
+    credential = bearer(request.headers) or header(request.headers, b"x-umami-api-key")
     if credential in ("None", "null", "undefined"):  # of clients that did not log in
         credential = ""
     if isinstance(given, Refusal):
@@ -256,6 +256,7 @@ FIELDS = (
     Field("link", "", "of Umami's own redirects, which are no clients"),
     Field("pixel", "", "of Umami's own pixels, which are no clients"),
     Field("type error", "", "what went wrong in the page's own script is answered and not kept"),
+    Field("header x-umami-api-key", "", "a secret key, as that of `Authorization: Bearer KEY`"),
     Field("header x-umami-cache", "", "what was answered to the event before; nothing has to be kept in the page"),
 )
 

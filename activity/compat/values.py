@@ -87,7 +87,7 @@ def tracked(
         type=kind,
         url=url if type(url) is str and len(url) < 4097 and _is_clean(url) else text(url, 4096),
         referrer=text(referrer, 4096) if referrer else "",
-        title=text(title, 512) if title else "",
+        title=text(title, 512) if title and title not in ("undefined", "null") else "",
         name=text(name, 128).strip() if name else "",
         props=properties(props, limits) if props else {},
         search=search,

@@ -93,6 +93,8 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "a line's end in a text": (plausible.PROTOCOL, Sent("/api/event", (
         b'{"n":"e","u":"https://example.com/","p":{"a":"b\nc\td"}}')), {"props": {"a": "b\nc\td"}}),
     "a text of C": (plausible.PROTOCOL, Sent("/api/event", b'{"n":"e","u":"https://example.com/"}\0'), {"name": "e"}),
+    "an amount and its sign": (plausible.PROTOCOL, plausibly(revenue="12,50 €"), {"revenue": Revenue("12.5", "EUR")}),
+    "no domain": (plausible.PROTOCOL, plausibly(d="undefined"), {"site": "example.com"}),
     "a form": (plausible.PROTOCOL, Sent("/api/event", urlencode(plausibly().body).encode()), {"name": "goal"}),  # type: ignore[arg-type]
     "the site's address": (plausible.PROTOCOL, plausibly(d="https://example.com/"), {"site": "example.com"}),
     "a cloaked link": (plausible.PROTOCOL, plausibly(n="Cloaked Link: Click", p={"url": "https://b.example/"}),
@@ -146,6 +148,11 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "a blank event": (matomo.PROTOCOL, matomos("rec=1&url=/a&e_c=+&e_a=+"), {"type": EventType.PAGEVIEW}),
     "a query as a body": (matomo.PROTOCOL, matomos(body=b"?idsite=7&rec=+1&url=/a"), {"site": "7", "url": "/a"}),
     "a blank request": (matomo.PROTOCOL, matomos(body=b'{"requests":["","?rec=1&url=/a"]}'), {"url": "/a"}),
+    "yes as JSON has it": (matomo.PROTOCOL, matomos(body=b'[{"rec":true,"url":"/a","ping":true}]'),
+                           {"type": EventType.ENGAGEMENT}),
+    "a plug-in's yes": (matomo.PROTOCOL, matomos(body=b'[{"rec":1,"url":"/a","ca":true}]'), {"name": "custom_action"}),
+    "no ping": (matomo.PROTOCOL, matomos("rec=1&url=/a&ping=0"), {"type": EventType.PAGEVIEW}),
+    "no title": (matomo.PROTOCOL, matomos("rec=1&url=/a&action_name=undefined"), {"title": ""}),
     "lines in requests": (matomo.PROTOCOL, matomos(body=b'{"requests":["?rec=1&url=/a&search=A\n"]}'), {"url": "/a"}),
     "marked": (matomo.PROTOCOL, matomos(body=b'\xef\xbb\xbf{"requests":["?rec=1&url=/a"]}'), {"url": "/a"}),
     "requests in a form": (matomo.PROTOCOL, matomos(body=urlencode({"requests": '["rec=1&url=/a"]'}).encode()),

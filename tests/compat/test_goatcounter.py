@@ -113,8 +113,9 @@ def test_the_answers() -> None:
     assert PROTOCOL.answer(Outcome("", 0, 0, (Refusal(0, Reason.UNKNOWN_SITE, "why\n"),))).headers == (
         (b"x-goatcounter", b"not counted: why?"),
     )
-    nothing = reading.answered(PROTOCOL, reading.batch(PROTOCOL, Sent("/count", method="GET")))
-    assert (nothing.status, nothing.body[:3]) == (400, b"GIF")
+    for query in ("", "p=undefined", "p=null"):
+        nothing = reading.answered(PROTOCOL, reading.batch(PROTOCOL, Sent("/count", query=query, method="GET")))
+        assert (nothing.status, nothing.body[:3]) == (400, b"GIF")
     ok = PROTOCOL.answer(Outcome("hits", 1, 0, ()))
     assert (ok.status, ok.body) == (202, b'{"status":"ok"}')
     assert PROTOCOL.answer(Outcome("hits", 0, 0, (Refusal(0, Reason.UNKNOWN_SITE, "why"),))).status == 403

@@ -112,6 +112,7 @@ def test_a_token_may_stand_in_each_request_or_in_a_header() -> None:
     assert many({**PAGE, "token_auth": "own"}).credential == "own"
     assert batch(urlencode(PAGE).encode(), headers={b"authorization": b"Bearer k"}).credential == "k"
     assert many(PAGE, send_image=0).form == "empty"
+    assert batch(urlencode({**PAGE, "send_image": "false"}).encode()).form == "empty"
 
 
 def test_times() -> None:
