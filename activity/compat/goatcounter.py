@@ -50,9 +50,17 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     if isinstance(given, Refusal):
         return refused(given)
     site = request.path.removeprefix("/count").strip("/") or _host(request)
-    hit = {"path": given.get("p"), "title": given.get("t"), "ref": given.get("r"), "size": given.get("s")}
+    path = given.get("p", "")
+    if path[:1] not in ("/", "") and not is_true(given.get("e")):
+        path = _without_host(path, given.get("h") or _host(request))
+    hit = {"path": path, "title": given.get("t"), "ref": given.get("r"), "size": given.get("s")}
     hit |= {"query": given.get("q"), "event": given.get("e"), "bot": given.get("b"), "host": given.get("h")}
     return TrackerBatch(sent_at=None, items=[_event(0, hit, site, limits)])
+
+
+def _without_host(path: str, host: str) -> str:
+    """Return a path without the host of its page, which many put before it to tell several apart."""
+    return path[len(host) :] if host and path.lower().startswith(f"{host.lower()}/") else path
 
 
 def _me(request: TrackerRequest) -> Answer:
@@ -162,7 +170,7 @@ def _answer_to_hits(outcome: Outcome) -> Answer:
 
 
 FIELDS = (
-    Field("p", "url", "the page's path; of an event its name"),
+    Field("p", "url", "the page's path, before which its host may stand; of an event its name"),
     Field("q", "url", "the page's query: all of it if the path has none, else its campaign"),
     Field("h", "url", "the page's host; without it, it is the site's"),
     Field("t", "title"),

@@ -62,6 +62,19 @@ def test_the_address_of_a_page(sent: dict[str, str], url: str) -> None:
     assert reading.event(PROTOCOL, hits(hit)).url == url
 
 
+def test_a_path_may_begin_with_the_pages_host() -> None:
+    def url(headers: dict[str, str], **query: str) -> str:
+        return reading.event(PROTOCOL, Sent("/count/shop", b"", headers, urlencode(query), "GET")).url
+
+    page = {"Referer": "https://www.example.com/"}
+    assert url(page, p="www.example.com/a#/b") == "/a#/b"
+    assert url({}, p="Shop.example.com/a", h="shop.example.com") == "https://shop.example.com/a"
+    assert url(page, p="www.example.community/a") == "/www.example.community/a"
+    assert url(page, p="example.html") == "/example.html"
+    event = reading.event(PROTOCOL, Sent("/count/shop", b"", page, "p=www.example.com/a&e=1", "GET"))
+    assert event.name == "www.example.com/a"
+
+
 def test_what_a_program_asks_before_it_sends() -> None:
     key = {"Authorization": "Bearer KEY"}
     may = [reading.read(PROTOCOL, Sent("/api/v0/me", b"", headers, "", "GET")) for headers in (key, {})]
