@@ -321,11 +321,11 @@ def seconds(value: object) -> int | None:
 
 
 def since_1970(value: object) -> int | float | str | None:
-    """Return Unix milliseconds for Unix seconds or, as some send, milliseconds; all else as `moment` does."""
+    """Return Unix milliseconds for Unix seconds or, as some clients send, milliseconds; all else as `moment` does."""
     at = seconds(value)
     if not at:
         return moment(value) if at is None else None
-    known = at if at < times.SECONDS[1] * 1_000 else number(moment(value))
+    known = at if at < times.MILLIS[1] else number(moment(value))
     return text(value, 64) if known is None else int(known)
 
 
