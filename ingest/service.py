@@ -294,7 +294,7 @@ class Service:
         if tracker is not None and tracker.leads_on and self._collector.leads_astray(submission) is None:
             # Who follows a link would not come again, and wants to get to its end.
             return tracker.answer(0, 0, [], trackers.cors(submission.headers.get(b"origin")))
-        return unavailable(error, submission.headers)
+        return unavailable(error, submission.headers, tracker)
 
 
 def _is_all_accepted(collected: Collected, verdicts: list[Verdict]) -> bool:
@@ -342,7 +342,7 @@ def answer(collected: Collected, verdicts: list[Verdict], counters: Counters) ->
         counters.add("refused", refusal.reason)
     headers = _refusal_headers(refused, collected.origin)
     if collected.retry_after:
-        headers = [(b"retry-after", b"%d" % collected.retry_after), *headers]
+        headers = [*_wait(collected.retry_after, collected.tracker), *headers]
     if collected.pixel:
         return assets.pixel(headers)
     if collected.tracker is not None and not _to_send_again(collected):
@@ -365,11 +365,20 @@ def _to_send_again(collected: Collected) -> bool:
     return again and all(entry.memory_key is not None for entry in events)
 
 
-def unavailable(error: Unavailable, asked: dict[bytes, bytes]) -> Response:
+def _wait(seconds: int, tracker: trackers.Tracker | None) -> Headers:
+    """Return the headers that tell a client when to send again."""
+    names = [b"retry-after", tracker.protocol.wait if tracker is not None else b""]
+    return [(name, b"%d" % seconds) for name in names if name]
+
+
+def unavailable(
+    error: Unavailable, asked: dict[bytes, bytes], tracker: trackers.Tracker | None = None
+) -> Response:
     """Return the answer to a request that could not be made durable: its sender has to send all of it again."""
-    headers = [(b"retry-after", b"%d" % error.retry_after), *trackers.cors(asked.get(b"origin"))]
+    headers = [*_wait(error.retry_after, tracker), *trackers.cors(asked.get(b"origin"))]
     problem = f"not stored, send all of it again in {error.retry_after} seconds: {error}"
-    return json_response(503, {"accepted": 0, "duplicates": 0, "refused": [], "problem": problem}, headers)
+    status = tracker.protocol.away if tracker is not None else 503
+    return json_response(status, {"accepted": 0, "duplicates": 0, "refused": [], "problem": problem}, headers)
 
 
 def too_large(limit: int, asked: dict[bytes, bytes], tracker: trackers.Tracker | None = None) -> Response:

@@ -20,14 +20,18 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.values import from_json, listed, number, text, too_many, tracked, whole
+from activity.compat.screens import size
+from activity.compat.values import from_json, listed, text, too_many, tracked, who, whole
 from activity.event import EventType
 from activity.incoming import Incoming, Limits
 from activity.refusal import Reason, Refusal
 from activity.url import host_of
 
 _HITS = "hits"
-_SIZE = re.compile(r"([1-9]\d{0,4}),([1-9]\d{0,4})(?:,|$)", re.ASCII)
+_HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*\.?(?::\d{1,5})?")
+_OF_CAMPAIGN = re.compile(r"(?:utm|mtm|pk)_\w{1,32}|ref|source|[a-z_]{0,16}clid", re.IGNORECASE)
+# What its own program for logs asks before it sends hits: whether the key may, of which 2 stands for "count".
+_ME = encoded({"user": {"id": 1}, "token": {"name": "footfall", "permissions": 2}})
 _ROBOTS = 150  # from here on the script's numbers for what shows the page
 _NO_HITS = 'the body has no hits: send {"hits": [{"path": "/"}, …]}'
 
@@ -36,6 +40,8 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     """Return the one event of a page's request, or the hits of a server's."""
     if request.path == "/api/v0/count":
         return _hits(request, limits)
+    if request.path == "/api/v0/me":
+        return _me(request)
     if b"prefetch" in request.headers.get(b"sec-purpose", request.headers.get(b"purpose", b"")).lower():
         return Answer(200, GIF, b"image/gif")  # nobody has seen the page yet
     given = parameters(request.query, limits)
@@ -44,9 +50,24 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     if isinstance(given, Refusal):
         return refused(given)
     site = request.path.removeprefix("/count").strip("/") or _host(request)
-    hit = {"path": given.get("p"), "title": given.get("t"), "ref": given.get("r"), "size": given.get("s")}
-    hit |= {"query": given.get("q"), "event": given.get("e"), "bot": given.get("b")}
+    path = given.get("p", "")
+    if path[:1] not in ("/", "") and not is_true(given.get("e")):
+        path = _without_host(path, given.get("h") or _host(request))
+    hit = {"path": path, "title": given.get("t"), "ref": given.get("r"), "size": given.get("s")}
+    hit |= {"query": given.get("q"), "event": given.get("e"), "bot": given.get("b"), "host": given.get("h")}
     return TrackerBatch(sent_at=None, items=[_event(0, hit, site, limits)])
+
+
+def _without_host(path: str, host: str) -> str:
+    """Return a path without the host of its page, which many put before it to tell several apart."""
+    return path[len(host) :] if host and path.lower().startswith(f"{host.lower()}/") else path
+
+
+def _me(request: TrackerRequest) -> Answer:
+    """Return that the key may send hits: whether it is one of a site shows with them."""
+    if bearer(request.headers) or password(request.headers):
+        return Answer(200, _ME)
+    return Answer(401, encoded({"error": "send the site's key: Authorization: Bearer KEY"}))
 
 
 def _hits(request: TrackerRequest, limits: Limits) -> TrackerBatch:
@@ -72,7 +93,7 @@ def _host(request: TrackerRequest) -> str:
 def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refusal:
     if not isinstance(hit, dict):
         return Refusal(index, Reason.MALFORMED, 'the hit is no object: send {"path": "/"}')
-    path = text(hit.get("path"))
+    path = who(hit.get("path"), 4096)
     if not path:
         return missing(index, "path", "send the page's path, or the name of an event")
     bot = whole(hit.get("bot")) or 0
@@ -87,9 +108,10 @@ def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refu
     else:
         is_whole = path.startswith(("/", "https://", "http://"))
         kind, url = EventType.PAGEVIEW, path if is_whole else f"/{path}"
-        query = text(hit.get("query")).lstrip("?")
-        if query and "?" not in url:
-            url = f"{url}?{query}"
+        if query := text(hit.get("query")).lstrip("?"):
+            url = _with_query(url, query)
+        if hit.get("host") and url[0] == "/" and _HOST.fullmatch(host := text(hit["host"], 253).strip()):
+            url = f"https://{host}{url}"
     return tracked(
         kind,
         limits,
@@ -106,13 +128,25 @@ def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refu
     )
 
 
-def _screen(size: object) -> str:
-    """Return a size "1920,1080,1" as 1920x1080."""
-    if type(size) is str and (usual := _SIZE.match(size)):
-        return f"{usual[1]}x{usual[2]}"
-    parts = [text(part, 8) for part in size] if isinstance(size, list) else text(size, 32).split(",")
-    sides = [int(side) for part in parts[:2] if (side := number(part)) is not None]
-    return f"{sides[0]}x{sides[1]}" if len(sides) == 2 else ""
+def _with_query(url: str, query: str) -> str:
+    """Return a page's address with the query of the browser's; of one that has a query itself, as a canonical link may,
+    with the campaign that this leaves out."""
+    own = url.partition("?")[2]
+    if not own:
+        return f"{url.removesuffix('?')}?{query}"
+    if query == own:  # as most are
+        return url
+    names = {pair.partition("=")[0] for pair in own.split("&")}
+    for pair in query.split("&"):
+        name = pair.partition("=")[0]
+        if name not in names and _OF_CAMPAIGN.fullmatch(name):
+            url += f"&{pair}"
+    return url
+
+
+def _screen(given: object) -> str:
+    """Return a size "1920,1080,1" as 1920x1080. Of a width alone, as newer pages tell it, the height is not known."""
+    return size(",".join(text(part, 8) for part in given[:2]) if isinstance(given, list) else text(given, 32))
 
 
 def answer(outcome: Outcome) -> Answer:
@@ -136,16 +170,18 @@ def _answer_to_hits(outcome: Outcome) -> Answer:
 
 
 FIELDS = (
-    Field("p", "url", "the page's path; of an event its name"),
-    Field("q", "url", "the page's query, if the path has none: campaigns and searches are read from it"),
+    Field("p", "url", "the page's path, before which its host may stand; of an event its name"),
+    Field("q", "url", "the page's query: all of it if the path has none, else its campaign"),
+    Field("h", "url", "the page's host; without it, it is the site's"),
     Field("t", "title"),
     Field("r", "referrer"),
     Field("e", "type", "an event is a custom event"),
-    Field("s", "screen"),
+    Field("s", "screen", "a width alone is no size"),
     Field("b", "", "a page that says it is shown by a robot is refused"),
     Field("rnd", "", "keeps the request out of caches"),
     Field("path", "url", "of a hit; of an event its name"),
     Field("query", "url", "of a hit"),
+    Field("host", "url", "of a hit"),
     Field("title", "title", "of a hit"),
     Field("ref", "referrer", "of a hit"),
     Field("event", "type", "of a hit"),
@@ -182,6 +218,8 @@ write_keys = ["a secret of 16 characters or more"]
 What differs:
 
 - GoatCounter's events have no id. A hit with `created_at` is the same event if it comes twice; a page's is another.
+- `goatcounter import` sends logs here, with the key as `GOATCOUNTER_API_KEY`; while nothing can be stored it is told to
+  wait (429, `X-Rate-Limit-Reset`), for it sends nothing again after a 503.
 - `session` tells a server's visitors apart; without it their `ip` and `user_agent` do.
 - A page's referrer that is no address, such as a name of a newsletter, is kept and is no source: use `utm_source`.
 """
@@ -189,10 +227,12 @@ What differs:
 PROTOCOL = Protocol(
     name="goatcounter",
     title="GoatCounter",
-    routes=(Route("/count", ("GET", "POST"), prefix=True), Route("/api/v0/count")),
+    routes=(Route("/count", ("GET", "POST"), prefix=True), Route("/api/v0/count"), Route("/api/v0/me", ("GET",))),
     read=read,
     answer=answer,
     heeds=(b"referer",),
     fields=FIELDS,
     notes=NOTES,
+    away=429,
+    wait=b"x-rate-limit-reset",
 )

@@ -37,12 +37,13 @@ from activity.compat.values import (
     text,
     too_many,
     tracked,
+    who,
     whole,
     with_campaign,
     worth,
 )
 from activity.event import EventType
-from activity.incoming import Incoming, Limits
+from activity.incoming import Incoming, Limits, Search
 from activity.refusal import Reason, Refusal
 
 _DIMENSION = re.compile(r"dimension\d{1,4}", re.ASCII)
@@ -51,6 +52,8 @@ _LONGEST_AGO = 20 * 365 * 86_400  # seconds
 _OF_PLUGINS = frozenset(("ma_id", "fa_vid", "fa_pv", "hsr_vid", "cra"))  # films, forms, heat maps, crashes
 # Below a folder, too, as most have it.
 _PATHS = tuple(f"{folder}/{name}.php" for folder in ("", "/matomo", "/piwik") for name in ("matomo", "piwik"))
+_YES = ("1", "true")
+_COUNT_IN_URL = re.compile(r"[?&#]search_count=(\d{1,9})(?=[&#]|$)", re.ASCII)
 _NOT_FOUND = "404/URL"  # how Matomo has the title of a missing page begin
 
 Given = dict[str, Any]
@@ -76,7 +79,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     if body[:1] in (b"{", b"["):
         return _read_many(body, given, request, limits)
     if body:
-        form = fields_of(body, limits)
+        form = fields_of(body.removeprefix(b"?"), limits)
         if isinstance(form, Refusal):
             return refused(form, _key(given, request))
         given = {**form, **given}
@@ -87,7 +90,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
             return Answer(200, _ABOUT, b"text/plain")
         return refused(Refusal(0, Reason.MALFORMED, "the request is empty: send idsite=…&rec=1&url=…"))
     item = _event(0, given, request, limits)
-    form_of_answer = "empty" if given.get("send_image") == "0" else "gif"
+    form_of_answer = "empty" if given.get("send_image") in ("0", "false") else "gif"
     return TrackerBatch(sent_at=None, items=[item], credential=_key(given, request), form=form_of_answer)
 
 
@@ -107,6 +110,8 @@ def _read_many(body: bytes, query: Given, request: TrackerRequest, limits: Limit
     if len(sent) > limits.events:
         return refused(too_many(len(sent), limits.events), credential, "bulk")
     items: list[Incoming | Refusal] = []
+    if "" in sent:  # what a list that ends in a comma becomes
+        sent = [each for each in sent if each != ""]
     for index, each in enumerate(sent):
         given: Any = each
         if isinstance(each, str):
@@ -148,7 +153,7 @@ def _key(given: Given, request: TrackerRequest) -> str:
 
 
 def _event(index: int, given: Given, request: TrackerRequest, limits: Limits) -> Tracked | Refusal:
-    if text(given.get("rec"), 8) not in ("1", "true"):
+    if text(given.get("rec"), 8).strip() not in _YES:
         return Refusal(index, Reason.MISSING_FIELD, "`rec` is missing: send rec=1 with what is to be counted")
     url = text(given.get("url")) or request.headers.get(b"referer", b"")[:4096].decode("latin-1")
     made = _made(given)
@@ -161,9 +166,12 @@ def _event(index: int, given: Given, request: TrackerRequest, limits: Limits) ->
         if "action_name" not in given:
             return Refusal(index, Reason.MISSING_FIELD, "`url` is missing: send the page's address")
         url = screen_url(given["action_name"])
+    more = made.more
+    if "search_count=" in url and made.kind is EventType.PAGEVIEW and (count := _COUNT_IN_URL.search(url)):
+        more = {"search": Search("", int(count[1]))}  # of the term that the address has
     if url and given.get("_rcn") and "_refts" not in given:  # of an app; a page's is of a visit that may be over
         url = with_campaign(url, {"campaign": given["_rcn"], "term": given.get("_rck")})
-    client = text(given.get("cid")) or text(given.get("_id"))
+    client = who(given.get("cid"), 256) or who(given.get("_id"), 256)
     ts = _time(given.get("cdt"))
     return tracked(
         made.kind,
@@ -183,7 +191,7 @@ def _event(index: int, given: Given, request: TrackerRequest, limits: Limits) ->
         client=client or given.get("uid"),
         address=given.get("cip"),
         agent=given.get("ua"),
-        **made.more,
+        **more,
     )
 
 
@@ -211,13 +219,14 @@ def _ago(given: Given) -> int:
 
 
 def _made(given: Given) -> _Made:
-    if text(given.get("ping"), 8) == "1":
+    if "ping" in given and text(given["ping"], 8) in _YES:
         return _Made(EventType.ENGAGEMENT)
-    if given.get("e_a") or given.get("e_c"):
+    action = given.get("e_a") or given.get("e_c")
+    if action and (action := text(given.get("e_a"), 128).strip() or text(given.get("e_c"), 128).strip()):
         props = _named(given, EVENT)
         if given.get("e_v") not in (None, ""):
             props["value"] = _as_number(given["e_v"])
-        return _Made(EventType.CUSTOM, text(given.get("e_a") or given.get("e_c"), 128), props)
+        return _Made(EventType.CUSTOM, action, props)
     if given.get("download"):
         return _Made(EventType.DOWNLOAD, props={"url": given["download"]})
     if given.get("link"):
@@ -231,7 +240,7 @@ def _made(given: Given) -> _Made:
         name = "content_interaction" if interacted else "content_impression"
         return _Made(EventType.CUSTOM, name, _named(given, CONTENT), {"interactive": interacted})
     # Plug-ins tell of films, forms and crashes; older ones without `ca`. A page view has a name, if only an empty one.
-    if text(given.get("ca"), 8) == "1" or ("action_name" not in given and not _OF_PLUGINS.isdisjoint(given)):
+    if text(given.get("ca"), 8) in _YES or ("action_name" not in given and not _OF_PLUGINS.isdisjoint(given)):
         props = {name: value for name, value in given.items() if name not in OWN and not _is_dimension(name)}
         return _Made(EventType.CUSTOM, "custom_action", props, {"interactive": False})
     if text(given.get("action_name"), 512).startswith(_NOT_FOUND):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import unquote
 
 from activity.compat.parts import NOT_RIGHT, first, header, is_page, members, missing
 from activity.compat.protocol import (
@@ -28,6 +30,7 @@ from activity.compat.values import (
     text,
     too_many,
     tracked,
+    who,
     worth,
 )
 from activity.event import EventType
@@ -45,6 +48,7 @@ _TRAITS = ("firstName", "lastName", "email", "avatar")
 _SESSION = encoded({"deviceId": _NOBODY, "sessionId": _NOBODY})
 _OF_PAGE = ("title", "referrer")
 _OWN = "__"  # what OpenPanel's own properties begin with
+_OF_STORE = re.compile(r"(?:[a-z_]{1,20}=[^&\s]*&){0,8}utm_[a-z]{1,10}(?:=|%3D)")
 
 
 def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
@@ -74,8 +78,7 @@ def _as_now(path: str, given: object) -> object:
         return given
     props = members(given.get("properties"), "properties")
     at = given.get("timestamp")
-    user = first(given, "profileId") or props.get("profileId")
-    return {"type": "track", "payload": {**given, "profileId": user, "properties": {"__timestamp": at, **props}}}
+    return {"type": "track", "payload": {**given, "properties": {"__timestamp": at, **props}}}
 
 
 def _batch(events: object, request: TrackerRequest, credential: str, limits: Limits) -> TrackerBatch | Answer:
@@ -103,8 +106,9 @@ def _event(index: int, given: object, request: TrackerRequest, limits: Limits) -
     if not isinstance(payload, dict):
         return missing(index, "payload", 'send {"name": …, "properties": {…}}')
     props = members(payload.get("properties"), "properties")
-    user = text(first(payload, "profileId") or obj(props.get("__identify")).get("profileId"), 256)
-    device = text(props.get("__deviceId"), 256)
+    user = who(payload.get("profileId"), 256) or who(props.get("profileId"), 256)
+    user = user or who(obj(props.get("__identify")).get("profileId"), 256)
+    device = who(props.get("__deviceId"), 256)
     sender = {
         "site": header(request.headers, b"openpanel-client-id", 253),
         "user": user,
@@ -124,7 +128,7 @@ def _track(
     if not name:
         return missing(index, "payload.name", 'send "screen_view", or the name of an event')
     kind, search = EventType.CUSTOM, None
-    path = text(first(props, "__path"))
+    path = who(props.get("__path"), 4096)
     cents = number(props.get("__revenue"))
     kept = {key: value for key, value in props.items() if not key.startswith(_OWN) and key != "profileId"}
     if name == "screen_view":
@@ -140,11 +144,17 @@ def _track(
         kind = EventType.SEARCH
     if payload.get("groups"):
         kept["groups"] = payload["groups"]
+    if cents is not None and cents % 1:  # perhaps no cents are meant
+        kept["__revenue"], cents = props["__revenue"], None
+    url = path if "://" in path[:16] or not path else screen_url(path) if path[0] != "/" else path
+    referrer = text(props.get("__referrer"))
+    if "utm_" in referrer and _OF_STORE.match(referrer):
+        url, referrer = _from_store(url, referrer), ""
     return tracked(
         kind,
         limits,
-        url=path if "://" in path[:16] or not path else screen_url(path) if path[0] != "/" else path,
-        referrer=props.get("__referrer"),
+        url=url,
+        referrer=referrer,
         title=props.get("__title"),
         name=name if kind is EventType.CUSTOM else "",
         props=kept,
@@ -152,6 +162,13 @@ def _track(
         revenue=None if cents is None else worth(cents / 100, props.get("currency")),
         **sender,
     )
+
+
+def _from_store(url: str, told: str) -> str:
+    """Return the address of an app's screen with the campaign that its store tells: `utm_source=google-play&…`."""
+    campaign = (told if "=" in told else unquote(told)).replace("#", "%23")
+    address, mark, fragment = url.partition("#")
+    return f"{address}{'&' if '?' in address else '?'}{campaign}{mark}{fragment}" if url else ""
 
 
 def _profile(
@@ -164,12 +181,12 @@ def _profile(
         counted: dict[str, Any] = {name: payload[name] for name in ("property", "value") if name in payload}
         return tracked(EventType.CUSTOM, limits, name=kind, props=counted, interactive=False, **sender)
     if kind == "alias":
-        alias = text(payload.get("alias"), 256)
+        alias = who(payload.get("alias"), 256)
         if not alias:
             return missing(index, "payload.alias", "send the id by which the user was known before")
         sender = {**sender, "client": alias}
     traits = {name: payload[name] for name in _TRAITS if payload.get(name) is not None}
-    own = {name: value for name, value in props.items() if not name.startswith(_OWN)}
+    own = {name: value for name, value in props.items() if not name.startswith(_OWN) and name != "profileId"}
     return tracked(EventType.IDENTIFY, limits, props={**traits, **own}, **sender)
 
 
@@ -212,12 +229,15 @@ FIELDS = (
     Field("payload.properties.__path", "url", "a screen's name becomes a path"),
     Field("payload.properties.path", "url", "of a `screen_view` without `__path`; so are `title` and `referrer`"),
     Field("payload.properties.__title", "title"),
-    Field("payload.properties.__referrer", "referrer"),
-    Field("payload.properties.__revenue", "revenue", "in cents, as OpenPanel has it"),
+    Field("payload.properties.__referrer", "referrer", "a campaign that a store tells an app is that of `url`"),
+    Field("payload.properties.__revenue", "revenue", "in cents, as OpenPanel has it; parts of a cent are kept"),
     Field("payload.properties.currency", "revenue", "and kept as a property"),
     Field("payload.properties.href", "props", "`url`, of a `link_out`"),
     Field("payload.properties.__timestamp", "ts", "without it, an event happened when it came"),
+    Field("payload.properties.__version", "", "of an app; tell it as a property of your own"),
+    Field("payload.properties.__buildNumber", "", "as above"),
     Field("payload.properties.__ip", "address", "counts with a secret"),
+    Field("payload.properties.profileId", "user", "if there is no `payload.profileId`"),
     Field("payload.properties.__identify", "user", "its `profileId`"),
     Field("payload.properties.__deviceId", "client", "of a server's event without a `profileId`, but for `footfall`"),
     Field("payload.profileId", "user", "and the visitor, of a server's events; visitors of pages are cookieless"),

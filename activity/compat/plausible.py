@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -21,7 +23,7 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.values import from_json, named_search, number, search_of, text, tracked, worth
+from activity.compat.values import from_json, named_search, number, object_in, search_of, text, tracked, who, worth
 from activity.event import EventType
 from activity.incoming import Limits
 from activity.refusal import Reason, Refusal
@@ -30,13 +32,16 @@ from activity.url import host_of
 _KINDS = {
     "pageview": EventType.PAGEVIEW,
     "engagement": EventType.ENGAGEMENT,
+    "pageleave": EventType.ENGAGEMENT,  # its name at first
     "Outbound Link: Click": EventType.OUTBOUND,
     "Cloaked Link: Click": EventType.OUTBOUND,  # of Plausible's plugin for WordPress
     "File Download": EventType.DOWNLOAD,
     "Form: Submission": EventType.FORM,
+    "WP Form Completions": EventType.FORM,
     "404": EventType.NOT_FOUND,
 }
 _MOST_SITES = 50  # of one request
+_FORWARDED_FOR = re.compile(r'(?:^|[;,\s])for="?([^;,"]{1,64})', re.IGNORECASE)
 
 
 def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
@@ -52,12 +57,11 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     if not isinstance(given, dict):
         detail = 'the body is no object: send {"name": "pageview", "url": …, "domain": …}'
         return refused(Refusal(0, Reason.MALFORMED, detail), credential)
-    forwarded = header(request.headers, b"x-plausible-ip") or header(request.headers, b"x-forwarded-for")
-    event = _event(given, forwarded.partition(",")[0].strip(), limits)
+    event = _event(given, _address(request.headers), limits)
     if isinstance(event, Refusal):
         return refused(event, credential)
     url = event.url.partition("#")[0]
-    domains = text(first(given, "d", "domain")) or host_of(url.partition("://")[2].partition("/")[0].lower())
+    domains = who(first(given, "d", "domain"), 4096) or host_of(url.partition("://")[2].partition("/")[0].lower())
     sites = list(dict.fromkeys(filter(None, map(_domain, domains.split(",")))))
     if not sites:
         return refused(missing(0, "domain", "send the site's domain"), credential)
@@ -65,6 +69,15 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         detail = f"`domain` names {len(sites)} domains and at most {_MOST_SITES} are taken: send several events"
         return refused(Refusal(0, Reason.TOO_MANY, detail), credential)
     return TrackerBatch(sent_at=None, items=[replace(event, site=site) for site in sites], credential=credential)
+
+
+def _address(headers: Mapping[bytes, bytes]) -> str:
+    """Return the visitor's address, or the chain that it begins, as a server of the site gives it; "" without one."""
+    if found := header(headers, b"x-plausible-ip") or header(headers, b"x-forwarded-for"):
+        return found
+    if b"forwarded" not in headers:
+        return ""
+    return ",".join(_FORWARDED_FOR.findall(header(headers, b"forwarded")))
 
 
 def _event(given: dict[str, Any], address: str, limits: Limits) -> Tracked | Refusal:
@@ -82,8 +95,8 @@ def _event(given: dict[str, Any], address: str, limits: Limits) -> Tracked | Ref
     search = None
     if kind is EventType.ENGAGEMENT:
         scrolled = number(given.get("sd"))
-        if scrolled is not None and 0 <= scrolled <= 100:
-            props = {"scroll_depth": scrolled, **props}
+        if scrolled is not None and scrolled >= 0:
+            props = {"scroll_depth": min(scrolled, 100), **props}
     elif kind is EventType.CUSTOM:
         if name == "WP Search Queries":  # of Plausible's plugin for WordPress
             search = search_of(props.get("search_query"), props.get("result_count"))
@@ -92,8 +105,6 @@ def _event(given: dict[str, Any], address: str, limits: Limits) -> Tracked | Ref
         if search is not None:
             kind = EventType.SEARCH
     paid = first(given, "$", "revenue")
-    if not isinstance(paid, int | float):
-        paid = _properties(paid, limits)
     return tracked(
         kind,
         limits,
@@ -103,7 +114,7 @@ def _event(given: dict[str, Any], address: str, limits: Limits) -> Tracked | Ref
         props=props,
         search=search,
         engaged_ms=given.get("e") if kind is EventType.ENGAGEMENT else 0,
-        revenue=worth(paid) if paid else None,
+        revenue=worth(object_in(paid) or paid) if paid else None,
         interactive=not is_false(first(given, "i", "interactive")),
         address=address,
     )
@@ -136,7 +147,7 @@ def answer(outcome: Outcome) -> Answer:
 
 
 FIELDS = (
-    Field("n", "type", "`pageview`, `engagement` and what the tracker names by itself, such as `Outbound Link: Click`"),
+    Field("n", "type", "`pageview`, `engagement` (once `pageleave`), names of the tracker like `Outbound Link: Click`"),
     Field("name", "name", "the long form of `n`; of a goal of your own, its name"),
     Field("u", "url", "in hash mode with its fragment, which then begins with `/`; else without"),
     Field("url", "url", "the long form of `u`"),
@@ -157,9 +168,11 @@ FIELDS = (
     Field("sd", "props", "`scroll_depth` of an engagement, in per cent"),
     Field("e", "engaged_ms"),
     Field("v", "", "the tracker's version, which changes nothing"),
+    Field("screen_width", "", "the long form of `w`"),
     Field("w", "", "the window's width, of old trackers; the kind of device is read from the browser's agent"),
     Field("header X-Forwarded-For", "address", "counts with a secret key, or from a proxy that is trusted"),
-    Field("header X-Plausible-IP", "address", "counts with a secret key"),
+    Field("header X-Plausible-IP", "address", "before all others; counts with a secret key"),
+    Field("header Forwarded", "address", "its `for`, if there is no other; counts with a secret key"),
 )
 
 NOTES = """\

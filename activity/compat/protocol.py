@@ -110,6 +110,8 @@ class Protocol(msgspec.Struct, frozen=True, eq=False):
     notes: str = ""  # of its page in the documentation: setting up, and what differs
     heeds: tuple[bytes, ...] = ()  # headers on which it depends what an event is, which a dead letter keeps
     slow_down: int = 429  # the status for what came too fast, after which its clients send again
+    away: int = 503  # the status while nothing can be stored, after which they do so
+    wait: bytes = b""  # the header in which they look for how many seconds, beside `Retry-After`
 
 
 def refused(reason_and_detail: Refusal, credential: str = "", form: str = "") -> TrackerBatch:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import unquote
 
-from activity.compat.parts import NOT_RIGHT, bearer, first, is_page, members, missing
+from activity.compat.parts import NOT_RIGHT, bearer, first, header, is_page, members, missing
 from activity.compat.protocol import (
     Answer,
     Field,
@@ -28,6 +30,7 @@ from activity.compat.values import (
     text,
     too_many,
     tracked,
+    who,
     worth,
 )
 from activity.event import EventType
@@ -43,6 +46,8 @@ _TYPES = {
     "engagement": EventType.ENGAGEMENT,
 }
 _LINKS_OUT = frozenset(("outbound-link", "outbound-link-click"))  # as Umami's documentation names them
+_NO_PAGE = frozenset(("undefined", "/undefined", "null", "/null"))
+_NOT_ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _VITALS = ("lcp", "inp", "cls", "fcp", "ttfb")
 _CACHE = "footfall"  # its clients send it back with the next event, and nothing follows from it
 _USER = {
@@ -67,7 +72,7 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         return _logged_in(given)
     if isinstance(given, dict) and given.get("type") == "error":  # what went wrong in the page's own script
         return Answer(200, encoded({"ok": False, "reason": "errors_disabled"}))
-    credential = bearer(request.headers)
+    credential = bearer(request.headers) or header(request.headers, b"x-umami-api-key")
     if credential in ("None", "null", "undefined"):  # of clients that did not log in
         credential = ""
     if isinstance(given, Refusal):
@@ -101,7 +106,7 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
     if website is None or website == "":
         return missing(index, "payload.website", "send the id of the website, and write it into `ids` of its site")
     props = members(first(payload, "data", "event_data"), "data")
-    name = text(first(payload, "name", "event_name", "event_value"), 128)
+    name = text(first(payload, "name", "event_name", "event_value"), 128).strip()
     if event_type := payload.get("event_type"):
         props = {**props, "event_type": event_type}
     commerce = obj(props.get("commerce")) if props else {}
@@ -116,15 +121,18 @@ def _event(index: int, given: object, from_page: bool, limits: Limits) -> Tracke
         props = {vital: payload[vital] for vital in _VITALS if payload.get(vital) is not None}
     if (tag := payload.get("tag")) is not None and tag != "":
         props = {**props, "tag": tag}
+    url, host = text(payload.get("url")), text(payload.get("hostname"), 253)
+    if payload.get("url") == "" and kind is EventType.PAGEVIEW:  # as a browser completes an empty address
+        url = "/"
     timestamp = payload.get("timestamp")
-    user = text(payload.get("id"), 256).strip()
+    user = who(payload.get("id"), 256).strip()
     return tracked(
         kind,
         limits,
         site=website,
-        url=_whole(text(payload.get("url")), text(payload.get("hostname"), 253)),
-        referrer=_whole(text(payload.get("referrer")), text(payload.get("hostname"), 253)),
-        title=payload.get("title"),
+        url=_whole(url, host),
+        referrer=_whole(text(payload.get("referrer")), host),
+        title=_decoded(text(payload.get("title"))),
         name=name if kind is EventType.CUSTOM else "",
         props=props,
         search=search,
@@ -161,11 +169,23 @@ def _whole(url: str, host: str) -> str:
     """Return an address whole: the tracker sends it so, clients on servers send the path and the host."""
     if not url or (url[0] != "/" and "://" in url[:16]):
         return url
-    host = host.partition("://")[2].rstrip("/") if "://" in host else host
+    if url in _NO_PAGE:
+        return ""
+    host = (host.partition("://")[2] if "://" in host else host).partition("/")[0].strip()
     if host and url.startswith(f"//{host}"):
         return f"https:{url}"
     path = url if url[0] == "/" else f"/{url}"
     return f"https://{host}{path}" if host else path
+
+
+def _decoded(title: str) -> str:
+    """Return a title as it stands in the page: the trackers of version 2 encode it as an address."""
+    if "%" not in title or _NOT_ENCODED.search(title):
+        return title
+    try:
+        return unquote(title, errors="strict")
+    except UnicodeDecodeError:
+        return title
 
 
 def _logged_in(given: object) -> Answer:
@@ -205,7 +225,7 @@ FIELDS = (
     Field("hostname", "url", "the host, where the address is a path"),
     Field("url", "url"),
     Field("referrer", "referrer"),
-    Field("title", "title"),
+    Field("title", "title", "decoded, since some versions encode it"),
     Field("name", "name", "`outbound-link-click` and `outbound-link` with a `url` are links followed out"),
     Field("data", "props", "nested values as JSON text"),
     Field("data.revenue", "revenue", "and kept as a property"),
@@ -236,6 +256,7 @@ FIELDS = (
     Field("link", "", "of Umami's own redirects, which are no clients"),
     Field("pixel", "", "of Umami's own pixels, which are no clients"),
     Field("type error", "", "what went wrong in the page's own script is answered and not kept"),
+    Field("header x-umami-api-key", "", "a secret key, as that of `Authorization: Bearer KEY`"),
     Field("header x-umami-cache", "", "what was answered to the event before; nothing has to be kept in the page"),
 )
 

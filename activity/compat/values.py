@@ -21,7 +21,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from activity import amount
-from activity.compat import times
+from activity.compat import screens, times
 from activity.compat.protocol import Tracked
 from activity.event import EventType, PropValue
 from activity.incoming import LONGEST_USER, Limits, Revenue, Search
@@ -33,10 +33,10 @@ _TERM_NAMES = ("term", "query", "q", "search_term", "search", "keyword", "keywor
 _RESULT_NAMES = ("results", "result_count", "results_count", "count", "total")
 _CAMPAIGNS = re.compile(r"[?&#](?:utm|mtm|pk)_")  # what the parameters of one begin with
 _LONGEST_ID = _LONGEST_KEY = 128
-_LONGEST_PROP = 1024
-_LONGEST_AMOUNT = 64
+_LONGEST_PROP, _LONGEST_AMOUNT = 1024, 64
 # What programs send where they have no id.
-NOBODY = frozenset(("null", "undefined", "NaN", "[object Object]", "00000000-0000-0000-0000-000000000000"))
+NOBODY = frozenset(("null", "undefined", "NaN", "[object Object]", "None", "nil", "NULL", "(null)", "<null>"))
+NOBODY |= {"0" * 16, "00000000-0000-0000-0000-000000000000"}
 _WHOLE = re.compile(r"\s*-?\d{1,18}(\.0*)?\s*", re.ASCII)
 _DECIMAL = re.compile(r"\s*-?\d{0,15}(\.\d{0,15})?([eE][-+]?\d{1,2})?\s*", re.ASCII)
 # Names of a visitor's address among properties, as clients and servers of sites spell them: letters and digits only.
@@ -87,19 +87,19 @@ def tracked(
         type=kind,
         url=url if type(url) is str and len(url) < 4097 and _is_clean(url) else text(url, 4096),
         referrer=text(referrer, 4096) if referrer else "",
-        title=text(title, 512) if title else "",
-        name=text(name, 128) if name else "",
+        title=text(title, 512) if title and title not in ("undefined", "null") else "",
+        name=text(name, 128).strip() if name else "",
         props=properties(props, limits) if props else {},
         search=search,
         id=identity(id),
         ts=None if ts is None else moment(ts),
         user=who(user, LONGEST_USER) if user else "",
-        screen=text(screen, 32) if screen else "",
+        screen=screens.size(text(screen, 32)) if screen else "",
         language=language_tag(text(language, 35)) if language else "",
         engaged_ms=(number(engaged_ms) or 0) if engaged_ms else 0,
         revenue=revenue,
         interactive=interactive,
-        client=text(client, 256) if client else "",
+        client=who(client, 256) if client else "",
         address=first_address(address) if address else "",
         agent=text(agent, 1024) if agent else "",
         sent_at=sent_at,
@@ -115,17 +115,17 @@ def who(given: object, longest: int) -> str:
 
 
 def first_address(given: object) -> str:
-    """Return the address that is the visitor's, of a text that may be a chain of proxies."""
-    return text(given, 256).partition(",")[0].strip(' "')[:64]
+    """Return the visitor's address, of a text that may be a chain of proxies."""
+    return text(given, 256).replace("unknown", "").lstrip(' ,"').partition(",")[0].strip(' "')[:64]
 
 
 @lru_cache(maxsize=1024)
 def language_tag(tag: str) -> str:
-    """Return a language tag as browsers write it: some trackers send "de-de", "de_DE.UTF-8", or a list of them."""
+    """Return a language tag as browsers write it: some send "de-de", "de_DE.UTF-8" or a list of them; "" for none."""
     if not _TAG.fullmatch(tag):
         first = _BEHIND_TAG.split(tag.strip(), 1)[0].strip("-_ ")
         if not _TAG.fullmatch(first):
-            return tag
+            return "" if first in NOBODY or first in ("C", "POSIX", "*") else tag
         tag = first
     first, *others = tag.replace("_", "-").split("-")
     return "-".join([first.lower(), *(_SUBTAG[len(part)](part) if len(part) in _SUBTAG else part for part in others)])
@@ -321,12 +321,11 @@ def seconds(value: object) -> int | None:
 
 
 def since_1970(value: object) -> int | float | str | None:
-    """Return Unix milliseconds for Unix seconds, which some clients send as milliseconds; a text of a time, and None
-    where none is known, as `moment` does."""
+    """Return Unix milliseconds for Unix seconds or, as some clients send, milliseconds; all else as `moment` does."""
     at = seconds(value)
     if not at:
         return moment(value) if at is None else None
-    known = at if at < times.SECONDS[1] * 1_000 else number(moment(value))
+    known = at if at < times.MILLIS[1] else number(moment(value))
     return text(value, 64) if known is None else int(known)
 
 
@@ -355,7 +354,8 @@ def obj(value: object) -> dict[str, Any]:
 
 
 def from_json(body: bytes, limits: Limits) -> Any:
-    """Return what JSON holds, or the `Refusal` of what is none or too large. Lone surrogates become U+FFFD."""
+    """Return what JSON holds, or the `Refusal` of what is none or too large. Lone surrogates become U+FFFD; a line that
+    ends within a text, and what C puts behind one, are let pass."""
     if len(body) > limits.body_bytes:
         return too_large(len(body), limits.body_bytes)
     try:
@@ -363,11 +363,11 @@ def from_json(body: bytes, limits: Limits) -> Any:
         return found if type(found) is not str else _written_twice(found)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
-    content = body.decode("utf-8", "replace").lstrip("\ufeff")
+    content = body.decode("utf-8", "replace").strip("\ufeff\0")
     if not content.strip():
         return Refusal(0, Reason.MALFORMED, "the body is empty: send JSON")
     try:
-        return valid(json.loads(content))
+        return valid(json.loads(content, strict=False))
     except (ValueError, RecursionError) as error:
         return Refusal(0, Reason.MALFORMED, f"the body is not JSON ({error}): mend it, and send it again")
 

@@ -41,6 +41,18 @@ def umamis(path: str = "/api/send", kind: str | None = "event", **more: Any) -> 
     return Sent(path, {"type": kind, "payload": payload})
 
 
+def panels(**payload: Any) -> Sent:
+    return Sent("/track", {"type": "track", "payload": {"name": "e"} | payload})
+
+
+def screens(**props: Any) -> Sent:
+    return panels(name="screen_view", properties={"__path": "/home", **props})
+
+
+def hits(**hit: Any) -> Sent:
+    return Sent("/api/v0/count", {"hits": [hit]})
+
+
 def posthogs(**more: Any) -> Sent:
     return Sent("/e", {"api_key": "k", "event": "e", "distinct_id": "d", **more})
 
@@ -78,6 +90,11 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "screen of an app": (segment.PROTOCOL, Sent("/v1/screen", {"event": "Cart", "anonymousId": "a"}), {"url": "/Cart"}),
     "seconds sent": (segment.PROTOCOL, track(timestamp=AT // 1_000, sentAt=AT // 1_000 + 5),
                      {"ts": AT, "sent_at": AT + 5_000}),
+    "a line's end in a text": (plausible.PROTOCOL, Sent("/api/event", (
+        b'{"n":"e","u":"https://example.com/","p":{"a":"b\nc\td"}}')), {"props": {"a": "b\nc\td"}}),
+    "a text of C": (plausible.PROTOCOL, Sent("/api/event", b'{"n":"e","u":"https://example.com/"}\0'), {"name": "e"}),
+    "an amount and its sign": (plausible.PROTOCOL, plausibly(revenue="12,50 €"), {"revenue": Revenue("12.5", "EUR")}),
+    "no domain": (plausible.PROTOCOL, plausibly(d="undefined"), {"site": "example.com"}),
     "a form": (plausible.PROTOCOL, Sent("/api/event", urlencode(plausibly().body).encode()), {"name": "goal"}),  # type: ignore[arg-type]
     "the site's address": (plausible.PROTOCOL, plausibly(d="https://example.com/"), {"site": "example.com"}),
     "a cloaked link": (plausible.PROTOCOL, plausibly(n="Cloaked Link: Click", p={"url": "https://b.example/"}),
@@ -88,6 +105,15 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "milliseconds as text": (umami.PROTOCOL, umamis(timestamp=str(AT)), {"ts": AT}),
     "host with scheme": (umami.PROTOCOL, umamis(hostname="https://example.com"), {"url": "https://example.com/a"}),
     "without scheme": (umami.PROTOCOL, umamis(url="//example.com/a"), {"url": "https://example.com/a"}),
+    "encoded title": (umami.PROTOCOL, umamis(title="Gr%C3%B6%C3%9Fe%20&%20Preis"), {"title": "Größe & Preis"}),
+    "title with a percent sign": (umami.PROTOCOL, umamis(title="100% of%20it"), {"title": "100% of%20it"}),
+    "title of no UTF-8": (umami.PROTOCOL, umamis(title="caf%E9"), {"title": "caf%E9"}),
+    "no page by Umami": (umami.PROTOCOL, umamis(name="e", url="undefined"), {"url": "", "name": "e"}),
+    "an empty address": (umami.PROTOCOL, umamis(url=""), {"url": "https://example.com/"}),
+    "no address": (umami.PROTOCOL, umamis(name="e", url=None), {"url": ""}),
+    "no referrer": (umami.PROTOCOL, umamis(referrer="null"), {"referrer": ""}),
+    "host with a slash": (umami.PROTOCOL, umamis(hostname=" example.com/ "), {"url": "https://example.com/a"}),
+    "blank name": (umami.PROTOCOL, umamis(name=" "), {"type": EventType.PAGEVIEW}),
     "no type": (umami.PROTOCOL, umamis(kind=None), {"type": EventType.PAGEVIEW}),
     "one to the batch": (umami.PROTOCOL, umamis("/api/batch"), {"type": EventType.PAGEVIEW}),
     "written data": (umami.PROTOCOL, umamis(name="e", data='{"plan":"pro"}'), PRO),
@@ -115,6 +141,19 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "escaped for HTML": (matomo.PROTOCOL, matomos("idsite=7&amp;rec=1&amp;url=/a"), {"site": "7", "url": "/a"}),
     "below a folder": (matomo.PROTOCOL, matomos("rec=1&url=/a", path="/piwik/matomo.php"), {"url": "/a"}),
     "list of requests": (matomo.PROTOCOL, matomos(body=b'["?rec=1&url=/a"]'), {"url": "/a"}),
+    "count in the address": (matomo.PROTOCOL, matomos("rec=1&url=/s%3Fq%3Dhat%26search_count%3D0"),
+                             {"type": EventType.PAGEVIEW, "search": Search("", 0)}),
+    "no count in the address": (matomo.PROTOCOL, matomos("rec=1&url=/s%3Fq%3Dhat%26search_count%3D"), {"search": None}),
+    "a blank action": (matomo.PROTOCOL, matomos("rec=1&url=/a&e_c=video&e_a=+"), {"name": "video"}),
+    "a blank event": (matomo.PROTOCOL, matomos("rec=1&url=/a&e_c=+&e_a=+"), {"type": EventType.PAGEVIEW}),
+    "a query as a body": (matomo.PROTOCOL, matomos(body=b"?idsite=7&rec=+1&url=/a"), {"site": "7", "url": "/a"}),
+    "a blank request": (matomo.PROTOCOL, matomos(body=b'{"requests":["","?rec=1&url=/a"]}'), {"url": "/a"}),
+    "yes as JSON has it": (matomo.PROTOCOL, matomos(body=b'[{"rec":true,"url":"/a","ping":true}]'),
+                           {"type": EventType.ENGAGEMENT}),
+    "a plug-in's yes": (matomo.PROTOCOL, matomos(body=b'[{"rec":1,"url":"/a","ca":true}]'), {"name": "custom_action"}),
+    "no ping": (matomo.PROTOCOL, matomos("rec=1&url=/a&ping=0"), {"type": EventType.PAGEVIEW}),
+    "no title": (matomo.PROTOCOL, matomos("rec=1&url=/a&action_name=undefined"), {"title": ""}),
+    "lines in requests": (matomo.PROTOCOL, matomos(body=b'{"requests":["?rec=1&url=/a&search=A\n"]}'), {"url": "/a"}),
     "marked": (matomo.PROTOCOL, matomos(body=b'\xef\xbb\xbf{"requests":["?rec=1&url=/a"]}'), {"url": "/a"}),
     "requests in a form": (matomo.PROTOCOL, matomos(body=urlencode({"requests": '["rec=1&url=/a"]'}).encode()),
                            {"url": "/a"}),
@@ -149,6 +188,32 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "properties beside the event": (posthog.PROTOCOL, Sent("/i/v0/ai", parts(**{
         "event": '{"event": "e", "distinct_id": "d"}', "event.properties": '{"plan": "pro"}'})), PRO),
     "nobody": (segment.PROTOCOL, track(userId="undefined", messageId="null"), {"user": "", "id": None, "client": "a"}),
+    "a user that is none": (matomo.PROTOCOL, matomos("rec=1&url=/a&uid=undefined"), {"user": "", "client": ""}),
+    "a cookie that is none": (matomo.PROTOCOL, matomos("rec=1&url=/a&_id=undefined&cid=null"), {"client": ""}),
+    "a cookie beside none": (matomo.PROTOCOL, matomos("rec=1&url=/a&cid=null&_id=ab12&uid=NaN"),
+                             {"client": "ab12", "user": ""}),
+    "a cookie of zeros": (matomo.PROTOCOL, matomos("rec=1&url=/a&_id=0000000000000000"), {"client": ""}),
+    "nobody by Umami": (umami.PROTOCOL, umamis(id="undefined"), {"user": "", "client": ""}),
+    "None of Python": (umami.PROTOCOL, umamis(id="None"), {"user": "", "client": ""}),
+    "(null) of Objective-C": (openpanel.PROTOCOL, panels(profileId="(null)"), {"user": "", "client": ""}),
+    "no device": (openpanel.PROTOCOL, panels(properties={"__deviceId": "undefined"}), {"client": ""}),
+    "user 0": (openpanel.PROTOCOL, panels(profileId=0), {"user": "0", "client": "0"}),
+    "a user among the properties": (openpanel.PROTOCOL, panels(properties={"profileId": "u", "plan": "pro"}),
+                                    {"user": "u", **PRO}),
+    "what a store tells an app": (openpanel.PROTOCOL, screens(__referrer="utm_source=google-play&utm_medium=organic"),
+                                  {"url": "/home?utm_source=google-play&utm_medium=organic", "referrer": ""}),
+    "what it tells encoded": (openpanel.PROTOCOL, screens(__referrer="utm_source%3Dads%26utm_term%3Da"),
+                              {"url": "/home?utm_source=ads&utm_term=a", "referrer": ""}),
+    "with a click": (openpanel.PROTOCOL, screens(__path="/home?a=1#/b", __referrer="gclid=5&utm_source=ads"),
+                     {"url": "/home?a=1&gclid=5&utm_source=ads#/b", "referrer": ""}),
+    "a referrer with a campaign": (openpanel.PROTOCOL, screens(__referrer="https://b.example/?utm_source=ads"),
+                                   {"url": "/home", "referrer": "https://b.example/?utm_source=ads"}),
+    "cents": (openpanel.PROTOCOL, panels(properties={"__revenue": "1999"}), {"revenue": Revenue(19.99), "props": {}}),
+    "no cents": (openpanel.PROTOCOL, panels(properties={"__revenue": 19.99}),
+                 {"revenue": None, "props": {"__revenue": 19.99}}),
+    "whole cents": (openpanel.PROTOCOL, panels(properties={"__revenue": 2000.0}), {"revenue": Revenue(20.0)}),
+    "a name with blanks": (openpanel.PROTOCOL, panels(name=" e "), {"name": "e"}),
+    "no session": (goatcounter.PROTOCOL, hits(path="/a", session="null"), {"client": ""}),
     "no id": (snowplow.PROTOCOL, Sent(TP2, {"e": "pv", "url": "/a", "eid": "00000000-0000-0000-0000-000000000000"}),
               {"id": None}),
     "no time": (segment.PROTOCOL, track(timestamp="0001-01-01T00:00:00Z", sentAt="0001-01-01T00:00:00Z"),

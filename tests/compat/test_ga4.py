@@ -195,6 +195,7 @@ VALUES: dict[str, object] = {
     "timestamp_micros": 77_000, "event.timestamp_micros": 77_000, "params.timestamp_micros": 77_000, "params.value": 77,
     "params.engagement_time_msec": 77, "params.number_of_results": 77, "_et": "77",
     "user_properties": {"a": {"value": 77}},
+    **dict.fromkeys(("device.screen_resolution", "params.screen_resolution", "sr"), "77x77"),
 }  # fmt: skip
 BESIDE: dict[str, dict[str, object]] = {
     "params.number_of_results": {"search_term": "a"}, "params.currency": {"value": 5},

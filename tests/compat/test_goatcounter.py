@@ -7,6 +7,7 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +40,46 @@ def test_a_page_view() -> None:
     assert (event.id, event.ts, event.client, event.name, event.props) == (None, None, "", "", {})
     assert reading.event(PROTOCOL, sent(method="POST")) == event  # sendBeacon
     assert reading.event(PROTOCOL, sent(p="a?x=1")).url == "/a?x=1"
+
+
+@pytest.mark.parametrize(
+    ("sent", "url"),
+    [
+        ({"p": "/a?page=2", "q": "?page=2&utm_source=letter"}, "/a?page=2&utm_source=letter"),  # of a canonical link
+        ({"p": "/a?page=2", "q": "?page=3&token=x&gclid=1&ref=r"}, "/a?page=2&gclid=1&ref=r"),
+        ({"p": "/a?page=2", "q": "?page=2"}, "/a?page=2"),
+        ({"p": "/a?", "q": "x=1"}, "/a?x=1"),
+        ({"p": "/a", "q": "", "h": "www.example.com"}, "https://www.example.com/a"),
+        ({"p": "a", "q": "x=1", "h": "localhost:8080"}, "https://localhost:8080/a?x=1"),
+        ({"p": "https://example.com/a", "q": "", "h": "www.example.com"}, "https://example.com/a"),
+        ({"p": "/a", "q": "", "h": "no host/"}, "/a"),
+    ],
+)
+def test_the_address_of_a_page(sent: dict[str, str], url: str) -> None:
+    event = reading.event(PROTOCOL, Sent("/count/shop", b"", {}, urlencode(sent), "GET"))
+    assert event.url == url
+    hit = {name: sent.get(key) for name, key in (("path", "p"), ("query", "q"), ("host", "h"))}
+    assert reading.event(PROTOCOL, hits(hit)).url == url
+
+
+def test_a_path_may_begin_with_the_pages_host() -> None:
+    def url(headers: dict[str, str], **query: str) -> str:
+        return reading.event(PROTOCOL, Sent("/count/shop", b"", headers, urlencode(query), "GET")).url
+
+    page = {"Referer": "https://www.example.com/"}
+    assert url(page, p="www.example.com/a#/b") == "/a#/b"
+    assert url({}, p="Shop.example.com/a", h="shop.example.com") == "https://shop.example.com/a"
+    assert url(page, p="www.example.community/a") == "/www.example.community/a"
+    assert url(page, p="example.html") == "/example.html"
+    event = reading.event(PROTOCOL, Sent("/count/shop", b"", page, "p=www.example.com/a&e=1", "GET"))
+    assert event.name == "www.example.com/a"
+
+
+def test_what_a_program_asks_before_it_sends() -> None:
+    key = {"Authorization": "Bearer KEY"}
+    may = [reading.read(PROTOCOL, Sent("/api/v0/me", b"", headers, "", "GET")) for headers in (key, {})]
+    assert [answer.status for answer in may if isinstance(answer, Answer)] == [200, 401]
+    assert isinstance(may[0], Answer) and json.loads(may[0].body)["token"]["permissions"] == 2
 
 
 def test_a_click() -> None:
@@ -85,8 +126,9 @@ def test_the_answers() -> None:
     assert PROTOCOL.answer(Outcome("", 0, 0, (Refusal(0, Reason.UNKNOWN_SITE, "why\n"),))).headers == (
         (b"x-goatcounter", b"not counted: why?"),
     )
-    nothing = reading.answered(PROTOCOL, reading.batch(PROTOCOL, Sent("/count", method="GET")))
-    assert (nothing.status, nothing.body[:3]) == (400, b"GIF")
+    for query in ("", "p=undefined", "p=null"):
+        nothing = reading.answered(PROTOCOL, reading.batch(PROTOCOL, Sent("/count", query=query, method="GET")))
+        assert (nothing.status, nothing.body[:3]) == (400, b"GIF")
     ok = PROTOCOL.answer(Outcome("hits", 1, 0, ()))
     assert (ok.status, ok.body) == (202, b'{"status":"ok"}')
     assert PROTOCOL.answer(Outcome("hits", 0, 0, (Refusal(0, Reason.UNKNOWN_SITE, "why"),))).status == 403
@@ -122,6 +164,8 @@ def test_each_line_of_the_table_is_true() -> None:
             "s": (sent(), "1920x1080"),
             "b": (sent(b="153"), "/a"),
             "rnd": (sent(), "x1y2z"),
+            "h": (sent(h="www.example.com"), "www.example.com"),
+            "host": (hits({**full, "host": "www.example.com"}), "www.example.com"),
             **{name: (hits(full), mark) for name, mark in marks.items()},
             "event": (hits({**full, "event": True}), "custom"),
             "bot": (hits({**full, "bot": 153}), "/hit"),

@@ -67,6 +67,11 @@ def test_the_long_names_of_a_server() -> None:
         ({"n": "search", "p": {"colour": "red"}}, EventType.CUSTOM, "search", {}),
         ({"n": "engagement", "e": 4200, "sd": 40}, EventType.ENGAGEMENT, "",
          {"engaged_ms": 4200, "props": {"scroll_depth": 40}}),
+        ({"n": "pageleave", "sd": 25, "p": {"plan": "pro"}}, EventType.ENGAGEMENT, "",
+         {"props": {"scroll_depth": 25, "plan": "pro"}}),
+        ({"n": "engagement", "sd": 101}, EventType.ENGAGEMENT, "", {"props": {"scroll_depth": 100}}),
+        ({"n": "engagement", "sd": -1, "p": {}}, EventType.ENGAGEMENT, "", {"props": {}}),
+        ({"n": "WP Form Completions", "p": {"path": "/contact"}}, EventType.FORM, "", {"props": {"path": "/contact"}}),
         ({"n": "Signup", "p": "a text"}, EventType.CUSTOM, "Signup", {"props": {"props": "a text"}}),
         ({"n": "Signup", "p": "[]"}, EventType.CUSTOM, "Signup", {"props": {}}),
         ({"n": "Signup", "i": False}, EventType.CUSTOM, "Signup", {"interactive": False}),
@@ -78,6 +83,24 @@ def test_what_the_tracker_names(fields: dict[str, Any], kind: EventType, name: s
     event = reading.event(PROTOCOL, sent(**fields))
     assert (event.type, event.name) == (kind, name)
     assert {field: getattr(event, field) for field in more} == more
+
+
+@pytest.mark.parametrize(
+    ("headers", "address"),
+    [
+        ({"X-Forwarded-For": " unknown, 192.0.2.1, 10.0.0.1"}, "192.0.2.1"),
+        ({"X-Forwarded-For": "unknown"}, ""),
+        ({"X-Forwarded-For": "192.0.2.1", "Forwarded": "for=192.0.2.2"}, "192.0.2.1"),
+        ({"X-Forwarded-For": "192.0.2.1", "X-Plausible-IP": "192.0.2.3"}, "192.0.2.3"),
+        ({"Forwarded": 'by=10.0.0.1;For="[2001:db8::1]:4711", for=10.0.0.2;proto=https'}, "[2001:db8::1]:4711"),
+        ({"Forwarded": "for=unknown, for=192.0.2.4"}, "192.0.2.4"),
+        ({"Forwarded": "proto=https;before=192.0.2.5"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_visitors_address_in_the_headers(headers: dict[str, str], address: str) -> None:
+    body = {"n": "pageview", "u": "https://example.com/"}
+    assert reading.event(PROTOCOL, Sent(PATH, body, headers)).address == address
 
 
 def test_a_list_of_domains_fans_out() -> None:
@@ -139,7 +162,9 @@ def test_each_line_of_the_table_is_true() -> None:
             "e": (Sent(PATH, PING), 4200),
             "v": (sent(v=987_654), 987_654),
             "w": (sent(w=987_654), 987_654),
+            "screen_width": (sent(screen_width=987_654), 987_654),
             "header X-Forwarded-For": (Sent(PATH, bare, {"X-Forwarded-For": "192.0.2.7"}), "192.0.2.7"),
+            "header Forwarded": (Sent(PATH, bare, {"Forwarded": "for=192.0.2.7;proto=https"}), "192.0.2.7"),
             "header X-Plausible-IP": (Sent(PATH, bare, {"X-Plausible-IP": "192.0.2.7"}), "192.0.2.7"),
         },
     )

@@ -384,8 +384,8 @@ def sent_with(field: Field) -> tuple[dict[str, Any], dict[str, Any]]:
         marked[theirs] = base64url(marked[theirs])
     if theirs in ("tnuid", "nuid"):
         plain.pop("duid")
-    if theirs == "stm":
-        marked = {"stm": "1790000000017"}
+    if theirs in ("stm", "res"):
+        marked = {"stm": "1790000000017"} if theirs == "stm" else {"res": "17x17"}
     if theirs == "tr_cu":
         plain["tr_tt"] = "1"
     return plain, marked

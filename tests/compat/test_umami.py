@@ -51,6 +51,7 @@ def test_a_page_view_of_a_server() -> None:
     )  # fmt: skip
     assert (event.client, event.user, event.ts) == ("7", "7", at * 1000)
     assert reading.batch(PROTOCOL, sent(headers={"Authorization": "Bearer None"})).credential == ""
+    assert reading.batch(PROTOCOL, sent(headers={"x-umami-api-key": "KEY"})).credential == "KEY"
     assert reading.event(PROTOCOL, sent(hostname="", url="/a")).url == "/a"
     assert reading.event(PROTOCOL, sent(url="/a?to=https://b.example/")).url == "https://example.com/a?to=https://b.example/"
 
@@ -161,6 +162,7 @@ def test_each_line_of_the_table_is_true() -> None:
             "engagement": (sent("engagement", engagement=4200), 4200),
             **{vital: (sent("performance", **{vital: 0.5}), 0.5) for vital in ("lcp", "inp", "cls", "fcp", "ttfb")},
             **{name: (sent(**{name: "a-mark"}), "a-mark") for name in left_out},
+            "header x-umami-api-key": (sent(headers={"x-umami-api-key": "a-mark"}), "a-mark"),
             "header x-umami-cache": (sent(headers={"x-umami-cache": "a-mark"}), "a-mark"),
         },
     )

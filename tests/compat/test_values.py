@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activity.compat import forms, values
+from activity.compat import forms, screens, values
 from activity.compat.protocol import Tracked
 from activity.event import EventType
 from activity.incoming import DEFAULT_LIMITS, Search, time_of
@@ -132,3 +132,22 @@ def test_any_query_is_read(query: str) -> None:
         assert read == dict(reversed(parse_qsl(query, keep_blank_values=True)))
     assert isinstance(forms.parameters("&" * 500, DEFAULT_LIMITS), Refusal)
     assert forms.parameters("a=1&a=2&b=", DEFAULT_LIMITS) == {"a": "1", "b": ""}
+
+
+@pytest.mark.parametrize(
+    ("spelt", "size"),
+    [
+        ("1920x1080", "1920x1080"), ("1920X1080", "1920x1080"), ("1920 x 1080", "1920x1080"),
+        ("1920,1080,1.5", "1920x1080"), ("1920,1080", "1920x1080"), ("1920x1080x24", "1920x1080"),
+        ("411.43x914.29", "411x914"), ("1920\u00d71080", "1920x1080"), ("1920px*1080px", "1920x1080"), ("77x9", "77x9"),
+        ("0x0", ""), ("1920", ""), ("1920x", ""), ("unknown", ""), ("undefinedxundefined", ""), ("-5x7", ""),
+        ("1e3x9", ""), ("9" * 32 + "x9", ""), ("", ""),
+    ],
+)  # fmt: skip
+def test_a_size_in_every_notation_that_clients_have(spelt: str, size: str) -> None:
+    assert screens.size(spelt) == size
+
+
+@pytest.mark.parametrize("tag", ["undefined", "null", "None", "C", "C.UTF-8", "POSIX", "*"])
+def test_what_names_no_language_is_none(tag: str) -> None:
+    assert values.language_tag(tag) == ""

@@ -212,6 +212,14 @@ def test_when_nothing_takes_an_event_the_sender_is_told_to_come_again(broker: Br
     assert answer.status == 503
     assert dict(answer.headers)[b"retry-after"] == b"5"
     assert "send all of it again" in json.loads(answer.body)["problem"]
+    hits = b'{"hits":[{"path":"/a","host":"example.com"}]}'
+    asked = [*headers, (b"referer", b"https://example.com/"), (b"authorization", b"Bearer k")]
+    told = service.handle_and_wait(Request("POST", "/api/v0/count", b"", asked, hits, "::1"))
+    counted = service.handle_and_wait(Request("GET", "/count", b"p=/a", asked, b"", "::1"))
+    assert [(each.status, dict(each.headers).get(b"x-rate-limit-reset")) for each in (told, counted)] == [
+        (403, None),  # of no site
+        (429, b"5"),
+    ]
     assert service.handle_and_wait(Request("GET", "/ready", b"", [], b"", "::1")).status == 503
     assert (
         b'outcome="unavailable",reason=""} 1'

@@ -40,7 +40,8 @@ no revenue.
 An event's own id (`messageId`, `eid`, `uuid`, …) becomes its id here, so what a client sends again counts once. Two
 events that have one id by accident count both: an event is the same only if the visitor and all that it says are, but
 for times, the user and what only a server with its key may tell (address and agent). Where a client names no visitor,
-the same id with the same content is one event.
+the same id with the same content is one event. What programs send that know nobody (`undefined`, `null`, `None`) is
+no user and no visitor: it would make all of them one.
 
 In what the same visit differs by the protocol that it was sent with: [differences](differences.md).
 

@@ -34,7 +34,7 @@ FIELDS = (
     Field("lang", "language"),
     Field("res", "screen"),
     Field("search", "search"),
-    Field("search_count", "results"),
+    Field("search_count", "results", "that of a page view stands in its `url`, as Matomo looks for it"),
     Field("search_cat", "props", "`category`"),
     Field("e_a", "name", "of a custom event"),
     *(Field(key, "props", f"`{name}` of a custom event") for key, name in EVENT.items()),
