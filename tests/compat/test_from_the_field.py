@@ -201,6 +201,22 @@ TIMES: tuple[object, ...] = (
     DAY.isoformat(), f"{DAY:%Y-%m-%d %H:%M:%S} UTC", f"{DAY:%a, %d %b %Y %H:%M:%S} GMT",
     f"{DAY.isoformat()}[Etc/UTC]", f"/Date({AT}+0100)/",
     f"{DAY:%a %b %d %Y %H:%M:%S} GMT+0000 (Coordinated Universal Time)", f"{DAY:%Y-%m-%dT%H:%M:%S}.000456789Z",
+    f"{DAY:%Y-%m-%d %H:%M:%S} +0000 UTC", f"{DAY:%Y-%m-%d %H:%M:%S}.000456789 +0000 UTC m=+0.012345",
+    f"{DAY:%Y-%m-%d} {DAY.hour + 1:02}:{DAY:%M:%S} +0100 CET", f"{DAY:%a %b %d %H:%M:%S} UTC {DAY:%Y}",
+    f"{DAY:%a %b %d} {DAY.hour + 1:02}:{DAY:%M:%S} GMT+01:00 {DAY:%Y}", f"{DAY:%a %b %d %H:%M:%S %Y}",
+    f"{DAY:%a %b %d %H:%M:%S} +0000 {DAY:%Y}", f"{DAY:%A, %d-%b-%y %H:%M:%S} GMT", f"{DAY:%d %b %Y %H:%M:%S} +0000",
+    f"{DAY:%A, %d-%b-%Y %H:%M:%S} UTC", f"{DAY:%Y/%m/%d %H:%M:%S}", f'"{DAY:%Y-%m-%dT%H:%M:%S}Z"',
+    f"{DAY:%Y-%m-%dT%H:%M:%S}\u221200:00",
+    f"{DAY:%Y-%m-%dT%H:%M:%S}Z".translate({48 + digit: 0x660 + digit for digit in range(10)}),
+    {"$date": f"{DAY:%Y-%m-%dT%H:%M:%S}Z"}, {"$date": AT}, {"_seconds": AT // 1_000, "_nanoseconds": 0},
+    {"seconds": str(AT // 1_000), "nanos": 5}, json.dumps({"$date": AT}),
+    {"date": f"{DAY:%Y-%m-%d %H:%M:%S}.000000", "timezone_type": 3, "timezone": "UTC"},
+    {"date": f"{DAY:%Y-%m-%d %H:%M:%S}.000000", "timezone_type": 1, "timezone": "+00:00"},
+)  # fmt: skip
+NO_TIMES: tuple[object, ...] = ("null", "undefined", "Invalid Date", "NaN", "None", " ", "0")
+MEANT_OTHERWISE: tuple[object, ...] = (
+    "yesterday", "Sat Nov 28 21:00:00 CET 2026", {"a": 1}, {"seconds": True}, {"_seconds": 5}, {"$date": {"$date": AT}},
+    {"date": "2026-11-28 21:00:00.000000", "timezone_type": 3, "timezone": "Europe/Berlin"}, "{", "28.11.2026 20:00",
 )  # fmt: skip
 
 
@@ -208,6 +224,20 @@ TIMES: tuple[object, ...] = (
 def test_a_time_in_every_notation_that_clients_have(spelt: object) -> None:
     assert time_of(reading.event(segment.PROTOCOL, track(timestamp=spelt)).ts) == AT
     assert time_of(reading.event(posthog.PROTOCOL, posthogs(timestamp=spelt)).ts) == AT
+
+
+@pytest.mark.parametrize("spelt", NO_TIMES, ids=str)
+def test_a_program_that_knows_no_time_happens_now(spelt: object) -> None:
+    assert reading.event(segment.PROTOCOL, track(timestamp=spelt)).ts is None
+    assert reading.event(posthog.PROTOCOL, posthogs(timestamp=spelt)).ts is None
+
+
+@pytest.mark.parametrize("spelt", MEANT_OTHERWISE, ids=str)
+def test_what_is_no_time_that_is_understood_is_refused(spelt: object) -> None:
+    for event in (reading.event(segment.PROTOCOL, track(timestamp=spelt)),
+                  reading.event(posthog.PROTOCOL, posthogs(timestamp=spelt))):  # fmt: skip
+        with pytest.raises(ValueError, match="is no time"):
+            time_of(event.ts)
 
 
 @pytest.mark.parametrize("path", ["/api/v1/event", "/api/v1/s2s/event"])
