@@ -36,7 +36,8 @@ _LONGEST_ID = _LONGEST_KEY = 128
 _LONGEST_PROP = 1024
 _LONGEST_AMOUNT = 64
 # What programs send where they have no id.
-NOBODY = frozenset(("null", "undefined", "NaN", "[object Object]", "00000000-0000-0000-0000-000000000000"))
+_NOBODY = "null undefined NaN None nil (null) 00000000-0000-0000-0000-000000000000"
+NOBODY = frozenset((*_NOBODY.split(), "[object Object]"))
 _WHOLE = re.compile(r"\s*-?\d{1,18}(\.0*)?\s*", re.ASCII)
 _DECIMAL = re.compile(r"\s*-?\d{0,15}(\.\d{0,15})?([eE][-+]?\d{1,2})?\s*", re.ASCII)
 # Names of a visitor's address among properties, as clients and servers of sites spell them: letters and digits only.
@@ -297,8 +298,8 @@ def screen_size(width: object, height: object) -> str:
 
 
 def screen_url(name: object) -> str:
-    """Return the address of an app's screen: its name as a path of the site."""
-    return "/" + quote(text(name, 512).strip().lstrip("/"), safe="/")
+    """Return the address of an app's screen: its name as a path of the site; "" of one that has none."""
+    return "/" + quote(named.lstrip("/"), safe="/") if (named := text(name, 512).strip()) else ""
 
 
 def with_campaign(url: str, campaign: Mapping[str, object]) -> str:
