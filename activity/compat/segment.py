@@ -243,7 +243,7 @@ _FIELDS = (
     Field("properties.width", "", "of a page that has such a `hash`: of the window"),
     Field("properties.height", "", "of a page that has such a `hash`: of the window"),
     Field("properties.query", "term", 'of "Products Searched"'),
-    Field("properties.revenue", "revenue", 'or `total`, `value` of "Order Completed" and, below zero, "Order Refunded"'),
+    Field("properties.revenue", "revenue", 'or `total`, `value` of "Order Completed" and, negative, "Order Refunded"'),
     Field("properties.currency", "currency", "beside `revenue`"),
     Field("traits", "props", "of an identify or a group"),
     Field("context.traits", "props", "of an identify or a group that has no `traits`; else they repeat what was sent"),
