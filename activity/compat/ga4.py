@@ -84,7 +84,7 @@ def _sent(content: dict[str, Any], site: str, limits: Limits) -> list[Incoming |
         return [Refusal(0, Reason.MISSING_FIELD, '`events` is missing: send a list of {"name": …, "params": {…}}')]
     if len(events) > limits.events:
         return [values.too_many(len(events), limits.events)]
-    client = _client(content.get("client_id")) or _client(content.get("app_instance_id"))
+    client = _client(content.get("client_id") or content.get("app_instance_id"))
     if not client:
         return [Refusal(0, Reason.MISSING_FIELD, "`client_id` is missing: send the id of the visitor")]
     device = values.obj(content.get("device"))
@@ -102,9 +102,10 @@ def _sent(content: dict[str, Any], site: str, limits: Limits) -> list[Incoming |
     if at is not None and not isinstance(at, int):
         at = values.text(at, 64)
     items: list[Incoming | Refusal] = [_event(index, event, at, shared, limits) for index, event in enumerate(events)]
+    told_of_user = content.get("user_properties")
     traits = {
         name: given.get("value") if isinstance(given, dict) else given
-        for name, given in _params(content.get("user_properties")).items()
+        for name, given in (_params(told_of_user) if told_of_user else {}).items()
     }
     if traits and shared["user"]:
         # Clients send them with every request: told once a day, they are known, until they change.
@@ -176,8 +177,8 @@ def _tracked(
         props = {"url": props.pop("link_url")} | props
     if kind is not EventType.SEARCH and params.get("search_term"):
         props["search_term"] = params["search_term"]
-    referrer = params.get("page_referrer")
-    if referrer and is_true(params.get("ignore_referrer")):  # such as the page where the visitor has just paid
+    referrer, is_ignored = params.get("page_referrer"), params.get("ignore_referrer")
+    if is_ignored and referrer and is_true(is_ignored):  # such as the page where the visitor has just paid
         props["page_referrer"], referrer = referrer, ""
     return values.tracked(
         kind,
@@ -204,7 +205,7 @@ def _hits(request: TrackerRequest, query: Mapping[str, str], limits: Limits) -> 
 
     An event without a name is refused, and its neighbours are not."""
     lines = [line for line in request.body.decode("utf-8", "replace").splitlines() if line.strip()] or [""]
-    if query.get("en") and all(map(_NAMED.search, lines)):
+    if request.body and query.get("en") and all(map(_NAMED.search, lines)):
         lines = ["", *lines]
     if len(lines) > limits.events:
         return refused(values.too_many(len(lines), limits.events))
@@ -266,8 +267,10 @@ def _sent_as(hit: Mapping[str, str], line: object) -> str | None:
 
 def _client(given: object) -> str:
     """Return a visitor's id, also of the whole cookie that the browser keeps it in; "" if that is nobody's."""
-    found = values.who(given, 256)
-    return _OF_COOKIE.sub("", found) if found.startswith("GA1.") else found
+    found = values.text(given, 256) if given else ""
+    if found in values.NOBODY:
+        return ""
+    return _OF_COOKIE.sub("", found) if found[:4] == "GA1." else found
 
 
 def _number(value: str) -> object:

@@ -282,8 +282,9 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
             words = f"{kind[:64]!r} is no type of a message" if kind else "`type` is missing from the message"
             reason = Reason.UNKNOWN_FIELD_TYPE if kind else Reason.MISSING_FIELD
             return Refusal(index, reason, f"{words}: send one of {', '.join(KINDS)}")
-    user = _somebody(message.userId)
-    client = _somebody(message.anonymousId) or user
+    user = _somebody(message.userId) if message.userId else ""
+    client = _somebody(message.anonymousId) if message.anonymousId else ""
+    client = client or user
     if kind == "alias":
         client = _somebody(message.previousId) or _somebody(message.anonymousId)
         if not client or not user:
@@ -297,7 +298,7 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
     if isinstance(told, str):
         return Refusal(index, Reason.MISSING_FIELD, told)
     page, screen = told.page, context.screen
-    referrer = page.referrer or _referrer(context.referrer)
+    referrer = page.referrer or ("" if context.referrer is None else _referrer(context.referrer))
     url = page.url or _with_search(page)
     return Tracked(
         site=sender.site or (_host(url) if sender.by_page else ""),

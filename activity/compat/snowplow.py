@@ -127,7 +127,7 @@ def _batch(payloads: Sequence[Any] | Refusal, request: TrackerRequest, limits: L
     spelt = "", ""
     beside: Beside | Refusal = NOTHING_BESIDE
     for index, each in enumerate(payloads):
-        payload = each if isinstance(each, Payload | Refusal) else _payload(index, each)
+        payload = each if type(each) is Payload or type(each) is Refusal else _payload(index, each)
         if isinstance(payload, Refusal):
             items.append(payload)
             continue
@@ -264,7 +264,9 @@ def _host(url: str) -> str:
 
 
 def _client(given: Payload, entities: dict[str, list[object]]) -> object:
-    for found in (given.duid, given.tnuid, given.nuid, one_of(entities, "client_session").get("userId")):
+    if given.duid and given.duid not in NOBODY:  # as most have it
+        return given.duid
+    for found in (given.tnuid, given.nuid, one_of(entities, "client_session").get("userId")):
         if found and (type(found) is not str or found not in NOBODY):
             return found
     return given.uid
