@@ -64,8 +64,8 @@ def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         return refused(query)
     if request.path == _BROWSER:
         return _hits(request, query, limits)
-    credential = query.get("api_secret", "")[:253]
-    site = (query.get("measurement_id") or query.get("firebase_app_id") or "")[:253]
+    credential = query.get("api_secret", "")[:253].strip()
+    site = (query.get("measurement_id") or query.get("firebase_app_id") or "")[:253].strip()
     content = values.from_json(request.body, limits)
     if isinstance(content, Refusal):
         batch = refused(content, credential)
@@ -143,7 +143,7 @@ def _tracked(
 ) -> Tracked:
     kind = _KINDS.get(name, EventType.CUSTOM)
     props = {key: value for key, value in params.items() if key not in NOT_KEPT}
-    url = values.text(params.get("page_location")) or values.text(params.get("page_path"))
+    url = values.text(params.get("page_location")) or _path(params.get("page_path"))
     search, revenue, interactive, told_as, is_order = None, None, name not in _PASSIVE, "", False
     if name == "campaign_details":  # an event of its own that tells where the visit came from
         url = values.with_campaign(url or "/", {utm: params.get(utm) for utm in CAMPAIGN})
@@ -221,17 +221,18 @@ def _hits(request: TrackerRequest, query: Mapping[str, str], limits: Limits) -> 
             items.append(Refusal(index, own.reason, own.detail))
             continue
         hit = {**query, **own}
-        if not hit.get("en"):
+        if not hit.get("en", "").strip():
             detail = "`en` is missing: give the event its name, such as page_view"
             items.append(Refusal(index, Reason.MISSING_FIELD, detail))
             continue
         own_params, own_traits = _told(own)
         params = {**shared, **own_params}
+        shared.pop("engagement_time_msec", None)  # the time of the request, which counts once
         traits |= own_traits
         if "value" not in params:
             params.pop("currency", None)
         given = {
-            "site": hit.get("tid"),
+            "site": hit.get("tid", "").strip(),
             # Without consent the browser makes up another id for each page.
             "client": "" if hit.get("gcs", "G111")[3:4] == "0" else _client(hit.get("cid")),
             "user": hit.get("uid"),
@@ -263,6 +264,12 @@ def _told(hit: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
 def _sent_as(hit: Mapping[str, str], line: object) -> str | None:
     """Return the id of an event that comes again: the page that was opened, the number of its request, and the line."""
     return f"{hit.get('cid', '')} {hit['_p']} {hit.get('_s', '')} {line}" if hit.get("_p") else None
+
+
+def _path(given: object) -> str:
+    """Return a path of the site, with the slash at its begin that some leave out."""
+    found = values.text(given, 4095)
+    return f"/{found}" if found and found[0] != "/" and "://" not in found[:16] else found
 
 
 def _client(given: object) -> str:

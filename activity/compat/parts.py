@@ -7,7 +7,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 
-from activity.compat.values import object_in, text
+from activity.compat.values import NOBODY, object_in, text
 from activity.refusal import Reason, Refusal
 
 # One transparent pixel.
@@ -58,6 +58,16 @@ def is_true(value: object) -> bool:
 def is_false(value: object) -> bool:
     """Return whether a value stands for no: false, 0, "off", "no". An absent one does not."""
     return text(value, 8).lower() in _FALSE
+
+
+def is_nothing(value: object) -> bool:
+    """Return whether a value stands for none: also false, and what is empty. Zero is one."""
+    return value is False or (not value and not isinstance(value, int | float))
+
+
+def somebody(name: str | None) -> str:
+    """Return an id of somebody; "" for what a program sends that has none."""
+    return "" if not name or name in NOBODY or name.isspace() else name
 
 
 def missing(index: int, field: str, hint: str) -> Refusal:

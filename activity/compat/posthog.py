@@ -363,7 +363,7 @@ def _time(value: object) -> int | None:
 def _token(event: object) -> str:
     fields = values.obj(event)
     found = fields.get("api_key") or fields.get("token") or fields.get("$token")
-    return values.text(found or values.obj(fields.get("properties")).get("token"), 253)
+    return values.text(found or values.obj(fields.get("properties")).get("token"), 253).strip()
 
 
 def _bearer(headers: Mapping[bytes, bytes]) -> str:

@@ -176,14 +176,14 @@ def _key(headers: Mapping[bytes, bytes], query: Mapping[str, str], in_body: obje
     if isinstance(in_body, re.Match):
         in_body = in_body[1].decode("utf-8", "replace")
     if isinstance(in_body, str) and in_body:
-        return values.text(in_body, 512)
+        return values.text(in_body, 512).strip()
     if in_query := query.get("writeKey") or query.get("writekey"):
-        return values.text(in_query, 512)
+        return values.text(in_query, 512).strip()
     scheme, _, content = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer":
         return content.decode("latin-1").strip()
     if scheme.lower() == b"basic":
-        return from_base64(content).decode("latin-1").removesuffix(":")
+        return from_base64(content).decode("latin-1").removesuffix(":").strip()  # of a file's end, say
     return ""
 
 
@@ -254,7 +254,7 @@ _FIELDS = (
     Field("context.page.title", "title"),
     Field("context.page.search", "url", "where there is no `url`, behind the path; else the address has it"),
     Field("context.sessionId", "", "visits are told apart by their times, for all trackers alike"),
-    Field("context.campaign", "url", "as its `utm_` parameters, where it has none"),
+    Field("context.campaign", "url", "as its `utm_` parameters, where it has none; its members with or without `utm_`"),
     Field("context.ip", "address", "with a secret key; used for place and visitor, never stored"),
     Field("context.userAgent", "agent", "with a secret key"),
     Field("context.locale", "language"),

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from activity.compat import values
-from activity.compat.parts import is_false, members
+from activity.compat.parts import first, is_false, is_nothing, members, somebody
 from activity.compat.protocol import Tracked
 from activity.event import EventType
 from activity.incoming import LONGEST_USER, Incoming, Limits, Revenue, Search, time_of
@@ -36,7 +36,10 @@ _OF_ADDRESS = frozenset((
 ))  # fmt: skip
 _OF_WINDOW = frozenset(("hash", "width", "height"))  # of each page, by the library below Jitsu's client
 _NO_REFERRER = "$direct"  # as RudderStack's client for browsers has it
-_UTM = (("source", "source"), ("medium", "medium"), ("name", "campaign"), ("term", "term"), ("content", "content"))
+# By the name behind `utm_`, those that a campaign has here.
+_UTM = {ours: (ours, f"utm_{ours}") for ours in ("source", "medium", "term", "content")} | {
+    "campaign": ("name", "campaign", "utm_campaign")
+}
 _NOTHING: tuple[object, ...] = (None, "", [], {}, False)
 
 
@@ -254,24 +257,15 @@ def shared_by(given: object, limits: Limits) -> Context:
     context = context_of(given)
     campaign, traits = context.campaign, context.traits
     if campaign:
-        campaign = {theirs: values.text(campaign[theirs], 512) for theirs, _ in _UTM if campaign.get(theirs)} or None
+        names = [name for theirs in _UTM.values() for name in theirs if campaign.get(name)]
+        campaign = {name: values.text(campaign[name], 512) for name in names} or None
     bounded = {**values.cut(traits, limits)} if traits else None
     return msgspec.structs.replace(context, campaign=campaign, traits=bounded)
 
 
 def _texts(part: type[msgspec.Struct], given: Mapping[str, Any]) -> dict[str, Any]:
-    names = [name for name in part.__struct_fields__ if name in _LONGEST and not _is_nothing(given.get(name))]
+    names = [name for name in part.__struct_fields__ if name in _LONGEST and not is_nothing(given.get(name))]
     return {name: values.text(given[name], _LONGEST[name]) for name in names}
-
-
-def _is_nothing(value: object) -> bool:
-    """Return whether a value stands for none: also false, and what is empty. Zero is one."""
-    return value is False or (not value and not isinstance(value, int | float))
-
-
-def _somebody(name: str | None) -> str:
-    """Return an id of somebody; "" for what programs send that have none."""
-    return "" if not name or name in values.NOBODY or name.isspace() else name
 
 
 def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked | Refusal:
@@ -282,11 +276,11 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
             words = f"{kind[:64]!r} is no type of a message" if kind else "`type` is missing from the message"
             reason = Reason.UNKNOWN_FIELD_TYPE if kind else Reason.MISSING_FIELD
             return Refusal(index, reason, f"{words}: send one of {', '.join(KINDS)}")
-    user = _somebody(message.userId) if message.userId else ""
-    client = _somebody(message.anonymousId) if message.anonymousId else ""
+    user = somebody(message.userId) if message.userId else ""
+    client = somebody(message.anonymousId) if message.anonymousId else ""
     client = client or user
     if kind == "alias":
-        client = _somebody(message.previousId) or _somebody(message.anonymousId)
+        client = somebody(message.previousId) or somebody(message.anonymousId)
         if not client or not user:
             return Refusal(index, Reason.MISSING_FIELD, "an alias needs `previousId` and `userId`: send both")
     elif not client and not sender.may_be_nobody:
@@ -447,4 +441,4 @@ def _host(url: str) -> str:
 
 def _with_campaign(url: str, campaign: Mapping[str, Any]) -> str:
     """Return an address with the campaign that the context names, unless it has one itself."""
-    return values.with_campaign(url, {ours: campaign.get(theirs) for theirs, ours in _UTM})
+    return values.with_campaign(url, {ours: first(campaign, *theirs) for ours, theirs in _UTM.items()})

@@ -123,7 +123,7 @@ def first_address(given: object) -> str:
 @lru_cache(maxsize=1024)
 def language_tag(tag: str) -> str:
     """Return a language tag as browsers write it: some trackers send "de-de", "de_DE.UTF-8", or a list of them."""
-    if not _TAG.fullmatch(tag):
+    if not _TAG.fullmatch(tag) or tag.endswith("POSIX"):
         first = _BEHIND_TAG.split(tag.strip(), 1)[0].strip("-_ ")
         if not _TAG.fullmatch(first):
             return tag

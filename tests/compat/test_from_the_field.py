@@ -210,6 +210,7 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
                             {"ts": None, "ago_ms": 5_000}),
     "no seconds of Matomo's": (matomo.PROTOCOL, matomos("rec=1&url=/a&cdt=0&cdo=5"), {"ts": None, "ago_ms": 5_000}),
     "languages": (umami.PROTOCOL, umamis(language="de-DE,de;q=0.9"), {"language": "de-DE"}),
+    "a locale of iOS": (segment.PROTOCOL, track(context={"locale": "en_US_POSIX"}), {"language": "en-US"}),
     "a locale of Linux": (segment.PROTOCOL, track(context={"locale": "en_US.UTF-8"}), {"language": "en-US"}),
     "a locale of Android": (segment.PROTOCOL, track(context={"locale": "zh_CN_#Hans"}), {"language": "zh-CN"}),
     "addresses": (segment.PROTOCOL, track(properties={

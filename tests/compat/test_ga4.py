@@ -81,6 +81,18 @@ def test_whom_an_id_means(sent_as: str, known_as: str) -> None:
     assert item.client == known_as if known_as else item.reason is Reason.MISSING_FIELD
 
 
+def test_the_time_of_a_request_counts_once() -> None:
+    assert [item.engaged_ms for item in hits(b"en=a\r\nen=b\r\nen=c&_et=7", _et="1000")] == [1000, 0, 7]
+
+
+def test_blanks_around_a_site_are_none_of_its_id_and_a_name_is_more_than_blanks() -> None:
+    (hit,) = hits(en="a", tid=" G-1 ")
+    events = [{"name": "a"}, {"name": " "}]
+    found = read({"client_id": "1", "events": events}, query="measurement_id=+G-1&api_secret=k+")
+    assert (hit.site, found.items[0].site, found.credential) == ("G-1", "G-1", "k")
+    assert [item.reason for item in (*hits(en=" "), found.items[1])] == [Reason.MISSING_FIELD] * 2
+
+
 def test_a_query_that_names_an_event_is_one_beside_its_lines() -> None:
     assert [item.name for item in hits(b"en=b\r\nen=c&ep.x=1", en="a")] == ["a", "b", "c"]
     assert len({item.id for item in hits(b"en=b\r\nen=a", en="a")}) == 3
@@ -137,6 +149,8 @@ def test_a_request_of_a_server() -> None:
     [
         ("screen_view", {"firebase_screen": "Sign up"}, {"type": "pageview", "url": "/Sign%20up"}),
         ("page_view", {"page_path": "/a"}, {"type": "pageview", "url": "/a"}),
+        ("page_view", {"page_path": "about/team"}, {"url": "/about/team"}),
+        ("page_view", {"page_path": "https://example.com/b"}, {"url": "https://example.com/b"}),
         ("user_engagement", {"engagement_time_msec": "900"}, {"type": "engagement", "engaged_ms": 900}),
         ("click", {"outbound": "true", "link_url": "https://b.example/"}, {"type": "outbound", "props": {
             "url": "https://b.example/", "outbound": "true"}}),

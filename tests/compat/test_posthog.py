@@ -124,6 +124,10 @@ def test_what_is_packed_too_well_is_refused_for_its_size() -> None:
         assert isinstance(item, Refusal) and item.reason is Reason.TOO_LARGE
 
 
+def test_blanks_around_a_key_are_none_of_it() -> None:
+    assert batch({"api_key": f" {TOKEN}\n", **EVENT}).credential == TOKEN
+
+
 def test_how_a_body_is_packed_may_stand_in_a_header() -> None:
     found = batch(PACKED.encode(), "/batch", content_encoding="lz64")
     assert (found.credential, found.items) == (TOKEN, [one(EVENT)])

@@ -144,6 +144,10 @@ def test_a_batch_of_a_server() -> None:
          {"referrer": "https://s.example/"}),
         ("page", {"context": {"referrer": {"url": ["https://r.example/"]}}}, {"referrer": ""}),
         ("page", {"context": {"referrer": "https://r.example/"}}, {"referrer": "https://r.example/"}),
+        *(("page", {"context": {"campaign": campaign}}, {"url": "/a?utm_source=news&utm_campaign=may"})
+          for campaign in ({"source": "news", "name": "may"}, {"utm_source": "news", "utm_campaign": "may"},
+                           {"source": "news", "campaign": "may"})),
+        ("page", {"context": {"campaign": "may"}}, {"url": "/a"}),
         ("page", {"properties": {"path": "/s", "search": "?q=shoes"}}, {"url": "/s?q=shoes", "props": {}}),
         ("page", {"properties": {"url": "/s"}, "context": {"page": {"search": "?q=shoes"}}}, {"url": "/s"}),
     ],
@@ -174,6 +178,9 @@ def test_where_the_key_may_stand() -> None:
     assert read("/v1/batch", b'{"writeKey": "secret-12345", "batch": [', headers=BASIC).credential == "secret-12345"
     jitsu = read("/api/s/s2s/track", message(writeKey="id:***"), headers={b"x-write-key": b"id:secret"})
     assert (jitsu.credential, jitsu.items[0].site) == ("id:secret", "id")
+    ends = {b"authorization": b"Basic " + base64.b64encode(b"the-key\n:")}  # as of a file
+    assert read("/v1/track", message(), headers=ends).credential == "the-key"
+    assert read("/v1/track", message(writeKey=" in-body\n")).credential == "in-body"
     without = read("/api/s/page", {"type": "page", "context": {"page": PAGE}})
     assert (without.items[0].site, without.items[0].client) == ("example.com", "")
 
