@@ -302,12 +302,13 @@ Then change the address, and nothing else:
 | @rudderstack/analytics-js | `analytics.load(writeKey, url, { configUrl: url })`, `url` as the others |
 | @jitsu/js | `jitsuAnalytics({ host: "https://stats.example.com", writeKey })` |
 
-What differs: an event is answered once it is durable. A batch of which some messages cannot be used is answered with
-200 and a list `refused` that says why; those are kept as dead letters. One of which none can be used gets 400, or 401
-for an unknown key. A message of Segment's has 32 KB at most and a batch 500 KB, as theirs. Group calls are kept as
-custom events named `group`. The `revenue` of "Checkout Started", "Order Updated" and "Order Cancelled" is a property:
-it is not paid then. These names may be written in any way: `order_completed` is "Order Completed". Of more than 30
-properties the first 29 are kept, and `props_left_out` names the others.
+What differs: an event is answered once it is durable. A batch of an app with zeros or nothing where a message was to
+be, or several of them one behind the other, is read all the same. A batch of which some messages cannot be used is
+answered with 200 and a list `refused` that says why; those are kept as dead letters. One of which none can be used gets
+400, or 401 for an unknown key. A message of Segment's has 32 KB at most and a batch 500 KB, as theirs. Group calls are
+kept as custom events named `group`. The `revenue` of "Checkout Started", "Order Updated" and "Order Cancelled" is a
+property: it is not paid then. These names may be written in any way: `order_completed` is "Order Completed". Of more
+than 30 properties the first 29 are kept, and `props_left_out` names the others.
 """
 
 PROTOCOL = Protocol(

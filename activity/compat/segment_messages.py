@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from activity.compat import values
-from activity.compat.parts import first, is_false, is_nothing, members, somebody
+from activity.compat.parts import first, is_false, is_nothing, members, somebody, whole_batches
 from activity.compat.protocol import Tracked
 from activity.event import EventType
 from activity.incoming import LONGEST_USER, Incoming, Limits, Revenue, Search, time_of
@@ -172,6 +172,8 @@ def opened(body: bytes, limits: Limits, *, is_small: bool) -> Batch | Envelope |
         return _envelope.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         parsed = values.from_json(body, limits)
+    if isinstance(parsed, Refusal):
+        parsed = whole_batches(body) or parsed if parsed.reason is Reason.MALFORMED else parsed
     if isinstance(parsed, Refusal):
         return parsed
     if isinstance(parsed, list):
