@@ -273,7 +273,8 @@ def test_a_batch_that_its_app_has_written_with_holes_is_read() -> None:
         assert batch.items[0].sent_at == 1_795_856_401_000
     assert batch.items[1].sent_at == 1_795_856_402_000
     for broken in (f'{{"batch": [,,], {rest}', f', {one}], {rest}', f'{{"batch": [{one}',
-                   f'{{"batch": [{one}, 5], {rest}x', "[" * 100_000, '{"batch": [' + '{"a":' * 100_000, '"' + '\\"' * 100_000, "[ ," * 100_000,
+                   f'{{"batch": [{one}, 5], {rest}x', "[" * 100_000,
+                   '{"batch": [' + '{"a":' * 100_000, '"' + '\\"' * 100_000, "[ ," * 100_000,
                    later * 101, f"{one}\n{other}"):  # fmt: skip
         (refused,) = read("/v1/b", broken.encode()).items
         assert refused.reason is Reason.MALFORMED
