@@ -54,6 +54,7 @@ _SALES = frozenset(("purchase", "in_app_purchase", "ecommerce_purchase", "refund
 _ITEM = re.compile(r"pr\d{1,3}")
 _SCREENS = ("screen_name", "firebase_screen", "firebase_screen_class", "screen_class")
 _OF_COOKIE = re.compile(r"GA1\.\d{1,2}(?:-\d{1,2})?\.(?=\d)", re.ASCII)  # before the visitor's id in Google's cookie
+_DENIED = frozenset("pqmu")
 _NAMED = re.compile(r"(?:^|&)en=[^&\s]")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
@@ -233,8 +234,7 @@ def _hits(request: TrackerRequest, query: Mapping[str, str], limits: Limits) -> 
             params.pop("currency", None)
         given = {
             "site": hit.get("tid", "").strip(),
-            # Without consent the browser makes up another id for each page.
-            "client": "" if hit.get("gcs", "G111")[3:4] == "0" else _client(hit.get("cid")),
+            "client": "" if _is_denied(hit) else _client(hit.get("cid")),
             "user": hit.get("uid"),
             "address": hit.get("_uip"),
             "language": params.pop("language", ""),
@@ -264,6 +264,13 @@ def _told(hit: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
 def _sent_as(hit: Mapping[str, str], line: object) -> str | None:
     """Return the id of an event that comes again: the page that was opened, the number of its request, and the line."""
     return f"{hit.get('cid', '')} {hit['_p']} {hit.get('_s', '')} {line}" if hit.get("_p") else None
+
+
+def _is_denied(hit: Mapping[str, str]) -> bool:
+    """Return whether the visitor allows no id: then the browser makes up another one for each page. Newer tags may tell
+    of it in `gcd` only, where the second letter is about this."""
+    told = hit.get("gcs")
+    return hit.get("gcd", "")[4:5] in _DENIED if not told else told[3:4] == "0"
 
 
 def _path(given: object) -> str:

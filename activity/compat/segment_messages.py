@@ -28,7 +28,10 @@ _NOT_PAID = frozenset(("checkoutstarted", "startedcheckout", "orderupdated", "or
 # What an app or a page does by itself: it makes no visit engaged.
 _PASSIVE = frozenset(
     f"application{what}" for what in ("installed", "updated", "opened", "backgrounded", "foregrounded", "crashed")
-) | {"installattributed", "pushnotificationreceived", "experimentviewed", "videocontentplaying", "videoadplaying"}
+) | {
+    "installattributed", "deeplinkopened", "pushnotificationreceived", "experimentviewed", "videocontentplaying",
+    "videoadplaying",
+}  # fmt: skip
 # Properties of a page that tell its address and referrer, or repeat them.
 _OF_ADDRESS = frozenset((
     "url", "path", "referrer", "title", "search", "tab_url", "referring_domain", "initial_referrer",

@@ -62,7 +62,7 @@ _PASSIVE = frozenset(
         "percent_progress_event", "buffer_start_event", "buffer_end_event", "quality_change_event", "ready_event",
         "ad_break_start_event", "ad_break_end_event", "ad_start_event", "ad_quartile_event", "ad_complete_event",
         "cmp_visible", "create_element", "expose_element", "obscure_element", "destroy_element", "list_item_view",
-        "scroll_changed",
+        "scroll_changed", "deep_link_received",
     )
 )  # fmt: skip
 _ENVELOPES = ("unstruct_event", "payload_data")

@@ -32,8 +32,8 @@ SEARCH_NAMES = frozenset(("search", "site_search", "site search", "searched"))  
 _TERM_NAMES = ("term", "query", "q", "search_term", "search", "keyword", "keywords")
 _RESULT_NAMES = ("results", "result_count", "results_count", "count", "total")
 _CAMPAIGNS = re.compile(r"[?&#](?:utm|mtm|pk)_")  # what the parameters of one begin with
-_LONGEST_ID = _LONGEST_KEY = 128
-_LONGEST_PROP = 1024
+_LONGEST_ID, _LONGEST_KEY, _LONGEST_PROP = 128, 128, 1024
+_is_no_size = lru_cache(512)(re.compile(r"nan|undefined|null|(?:^|\D)0+(?:\.0*)?(?:\D|$)", re.I).search)  # of a screen
 _LONGEST_AMOUNT = 64
 # What programs send where they have no id.
 _NOBODY = "null undefined NaN None nil (null) 00000000-0000-0000-0000-000000000000"
@@ -95,7 +95,7 @@ def tracked(
         id=identity(id),
         ts=None if ts is None else moment(ts),
         user=who(user, LONGEST_USER) if user else "",
-        screen=text(screen, 32) if screen else "",
+        screen="" if not screen or _is_no_size(size := text(screen, 32)) else size,
         language=language_tag(text(language, 35)) if language else "",
         engaged_ms=(number(engaged_ms) or 0) if engaged_ms else 0,
         revenue=revenue,

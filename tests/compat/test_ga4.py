@@ -281,8 +281,11 @@ def test_the_table_is_true(field: Field) -> None:
         return
     value, kind = VALUES.get(field.theirs, "MARK77"), NAMES.get(field.theirs, "thing")
     if field in PROTOCOL.fields[[field.theirs for field in PROTOCOL.fields].index("tid") :] and place != "params":
-        if field.theirs == "gcs":
-            assert [hits(en="a", gcs=gcs)[0].client for gcs in ("G101", "G110")] == ["12.34", ""]
+        if field.theirs in ("gcs", "gcd"):
+            assert [hits(en="a", gcs=gcs)[0].client for gcs in ("G101", "G110", "G1--")] == ["12.34", "", "12.34"]
+            ways = ("13l3l3l3l1l1", "13r3t3r3r5l1", "13p3p3p3p5l1", "13q3u3q3q5l1", "x", "")
+            assert [hits(en="a", gcs="", gcd=gcd)[0].client for gcd in ways] == ["12.34"] * 2 + [""] * 2 + ["12.34"] * 2
+            assert hits(en="a", gcs="G111", gcd="13p3p3p3p5l1")[0].client == "12.34"
             return
         hit = {"en": kind, "uid": "ann", **({"epn.value": "5"} if field.theirs == "cu" else {})}
         if field.theirs == "dp":

@@ -95,6 +95,13 @@ def test_the_size_of_a_screen(width: object, height: object, size: str) -> None:
     assert values.screen_size(width, height) == size
 
 
+def test_a_size_that_no_screen_has_is_none() -> None:
+    for size in ("undefinedxundefined", "NaNxNaN", "0x0", "nullxnull", "0x1080", "1920x0", "0", "0.0x5"):
+        assert values.tracked(EventType.PAGEVIEW, DEFAULT_LIMITS, screen=size).screen == ""
+    for size in ("1920x1080", "100x2000", "390x844", "1600x900", "1024x600x24"):
+        assert values.tracked(EventType.PAGEVIEW, DEFAULT_LIMITS, screen=size).screen == size
+
+
 def test_worth() -> None:
     assert values.worth("$ 12.50", "usd") == values.Revenue("12.50", "usd")
     assert values.worth(12) == values.Revenue(12)

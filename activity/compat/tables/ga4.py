@@ -30,7 +30,7 @@ BROWSER_NAMES = {
 }  # fmt: skip
 _BROWSER_LEFT_OUT = {
     "visits are made here, from the times of the events": "sid sct seg _ss _nsi _fv",
-    "it is the version of something": "v gtm tag_exp _v fp _ee are gcd",
+    "it is the version of something": "v gtm tag_exp _v fp _ee are",
     "we read it from the agent": "uaa uab uafvl uam uamb uap uapv uaw",
     "it is about ads": "npa dma dma_cps pscdl gcu gcut frm _eu ecid auid us_privacy gdid",
     "it is when the page began to send": "tfd _tu _z",
@@ -91,6 +91,7 @@ FIELDS = (
     Field("tid", "site", "of the browser, as all below"),
     Field("cid", "client", "as `client_id`; only with the visitor's consent to it (`gcs`)"),
     Field("gcs", "client", "if it denies storage, the visitor is told from others without an id"),
+    Field("gcd", "client", "as `gcs`, where there is none"),
     Field("uid", "user"),
     Field("up.NAME", "props", "as `user_properties`; `upn.NAME` is a number"),
     Field("_uip", "address", "as `ip_override`"),
