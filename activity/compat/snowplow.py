@@ -296,10 +296,8 @@ def _made(index: int, given: Payload, entities: dict[str, list[object]], limits:
 
 
 def _named(given: Payload, names: dict[str, str]) -> dict[str, object]:
-    found = {name: (key, getattr(given, key)) for key, name in names.items()}
-    return {
-        name: _as_number(value) if key in _NUMBERS else value for name, (key, value) in found.items() if value != ""
-    }
+    told = ((name, key, getattr(given, key)) for key, name in names.items())
+    return {name: _as_number(value) if key in _NUMBERS else value for name, key, value in told if value != ""}
 
 
 def _as_number(value: str) -> object:

@@ -106,6 +106,8 @@ SNOWPLOWS: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
                 {"props": {"category": "c", "value": 12.5}}),
     "thousands or not": (snowplow.PROTOCOL, snowplows(e="se", se_ca="c", se_va="1,234"),
                          {"props": {"category": "c", "value": "1,234"}}),
+    "an item's name": (snowplow.PROTOCOL, snowplows(e="ti", ti_na="Hat"), {"props": {"item": "Hat"}}),
+    "an item's names": (snowplow.PROTOCOL, snowplows(e="ti", ti_na="Cap", ti_nm="Hat"), {"props": {"item": "Hat"}}),
     "in seconds": (snowplow.PROTOCOL, snowplows(dtm=str(AT // 1_000), stm=str(AT // 1_000 + 5)),
                    {"ts": AT, "sent_at": AT + 5_000}),
 }  # fmt: skip

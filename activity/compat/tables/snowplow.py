@@ -52,6 +52,7 @@ class Payload(msgspec.Struct, frozen=True):
     ti_id: str = ""
     ti_sk: str = ""
     ti_nm: str = ""
+    ti_na: str = ""
     ti_ca: str = ""
     ti_pr: str = ""
     ti_qu: str = ""
@@ -66,7 +67,7 @@ ORDER = {
     "tr_st": "state", "tr_co": "country",
 }  # fmt: skip
 ITEM = {
-    "ti_id": "order_id", "ti_sk": "sku", "ti_nm": "item", "ti_ca": "category", "ti_pr": "price", "ti_qu": "quantity",
+    "ti_id": "order_id", "ti_sk": "sku", "ti_na": "item", "ti_nm": "item", "ti_ca": "category", "ti_pr": "price", "ti_qu": "quantity",
     "ti_cu": "currency",
 }  # fmt: skip
 
