@@ -251,9 +251,8 @@ def context_of(given: object) -> Context:
         campaign=values.obj(parts.get("campaign")) or None,
         screen=_Screen(values.number(screen.get("width")), values.number(screen.get("height"))) if screen else None,
         traits=values.obj(parts.get("traits")) or None,
-        referrer=parts.get("referrer"),
         active=False if is_false(parts.get("active")) else None,
-        **_texts(Context, parts),
+        **{**_texts(Context, parts), "referrer": _referrer(parts.get("referrer")) or None},
     )
 
 

@@ -144,6 +144,8 @@ def test_a_batch_of_a_server() -> None:
          {"referrer": "https://s.example/"}),
         ("page", {"context": {"referrer": {"url": ["https://r.example/"]}}}, {"referrer": ""}),
         ("page", {"context": {"referrer": "https://r.example/"}}, {"referrer": "https://r.example/"}),
+        *(("page", {"userId": 5, "context": {"referrer": named}}, {"user": "5", "referrer": meant})
+          for named, meant in (({"url": "https://r.example/"}, "https://r.example/"), ({"url": 5}, ""), (["a"], ""))),
         *(("page", {"context": {"campaign": campaign}}, {"url": "/a?utm_source=news&utm_campaign=may"})
           for campaign in ({"source": "news", "name": "may"}, {"utm_source": "news", "utm_campaign": "may"},
                            {"source": "news", "campaign": "may"})),
@@ -169,6 +171,12 @@ def test_the_context_of_a_batch_is_that_of_its_messages() -> None:
     assert [(event.language, event.address, event.interactive) for event in batch.items] == [
         ("fr", "198.51.100.7", False), ("de", "198.51.100.7", True),
     ]  # fmt: skip
+
+
+def test_the_referrer_of_a_batch_is_that_of_its_messages() -> None:
+    for named in ("https://r.example/", {"url": "https://r.example/"}):
+        (event,) = read("/v1/batch", {"batch": [message()], "context": {"referrer": named}}).items
+        assert event.referrer == "https://r.example/"
 
 
 def test_where_the_key_may_stand() -> None:

@@ -67,8 +67,8 @@ ORDER = {
     "tr_st": "state", "tr_co": "country",
 }  # fmt: skip
 ITEM = {
-    "ti_id": "order_id", "ti_sk": "sku", "ti_na": "item", "ti_nm": "item", "ti_ca": "category", "ti_pr": "price", "ti_qu": "quantity",
-    "ti_cu": "currency",
+    "ti_id": "order_id", "ti_sk": "sku", "ti_na": "item", "ti_nm": "item", "ti_ca": "category", "ti_pr": "price",
+    "ti_qu": "quantity", "ti_cu": "currency",
 }  # fmt: skip
 
 FIELDS = (
