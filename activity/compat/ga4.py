@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from activity import url as addresses
 from activity.compat import forms, times, values
+from activity.compat.parts import header, is_true
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -21,7 +23,7 @@ from activity.compat.protocol import (
 )
 from activity.compat.tables.ga4 import BROWSER_NAMES, CAMPAIGN, FIELDS, NOT_KEPT, NOTES
 from activity.event import EventType
-from activity.incoming import LONGEST_USER, Incoming, Limits
+from activity.incoming import LONGEST_USER, Incoming, Limits, time_of
 from activity.refusal import Reason, Refusal
 
 _DEBUG = "/debug/mp/collect"
@@ -43,12 +45,17 @@ _VITALS = frozenset(("CLS", "FCP", "FID", "INP", "LCP", "TTFB"))
 _PASSIVE = frozenset((
     "session_start", "first_visit", "first_open", "scroll", "video_progress", "view_search_results", "exception",
     "app_exception", "app_update", "os_update", "app_clear_data", "app_remove", "ad_impression", "ad_exposure",
-    "experiment_impression", "campaign_details",
+    "experiment_impression", "campaign_details", "ad_query", "firebase_campaign", "notification_foreground",
+    "notification_receive", "notification_send",
 ))
 # fmt: on
 _CAMPAIGN = frozenset(name for name, _ in CAMPAIGN.values())
 _SALES = frozenset(("purchase", "in_app_purchase", "ecommerce_purchase", "refund"))
 _ITEM = re.compile(r"pr\d{1,3}")
+_SCREENS = ("screen_name", "firebase_screen", "firebase_screen_class", "screen_class")
+_OF_COOKIE = re.compile(r"GA1\.\d{1,2}(?:-\d{1,2})?\.(?=\d)", re.ASCII)  # before the visitor's id in Google's cookie
+_DENIED = frozenset("pqmu")
+_NAMED = re.compile(r"(?:^|&)en=[^&\s]")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 
@@ -58,8 +65,8 @@ def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         return refused(query)
     if request.path == _BROWSER:
         return _hits(request, query, limits)
-    credential = query.get("api_secret", "")[:253]
-    site = (query.get("measurement_id") or query.get("firebase_app_id") or "")[:253]
+    credential = query.get("api_secret", "")[:253].strip()
+    site = (query.get("measurement_id") or query.get("firebase_app_id") or "")[:253].strip()
     content = values.from_json(request.body, limits)
     if isinstance(content, Refusal):
         batch = refused(content, credential)
@@ -78,14 +85,14 @@ def _sent(content: dict[str, Any], site: str, limits: Limits) -> list[Incoming |
         return [Refusal(0, Reason.MISSING_FIELD, '`events` is missing: send a list of {"name": …, "params": {…}}')]
     if len(events) > limits.events:
         return [values.too_many(len(events), limits.events)]
-    client = content.get("client_id") or content.get("app_instance_id")
+    client = _client(content.get("client_id") or content.get("app_instance_id"))
     if not client:
         return [Refusal(0, Reason.MISSING_FIELD, "`client_id` is missing: send the id of the visitor")]
     device = values.obj(content.get("device"))
     # Each may be as large as the request, so none is left for every event to make a text of.
     shared: dict[str, Any] = {
         "site": site,
-        "client": values.text(client, 256),
+        "client": client,
         "user": values.text(content.get("user_id"), LONGEST_USER),
         "address": values.text(content.get("ip_override"), 64),
         "agent": values.text(content.get("user_agent"), 1024),
@@ -96,9 +103,10 @@ def _sent(content: dict[str, Any], site: str, limits: Limits) -> list[Incoming |
     if at is not None and not isinstance(at, int):
         at = values.text(at, 64)
     items: list[Incoming | Refusal] = [_event(index, event, at, shared, limits) for index, event in enumerate(events)]
+    told_of_user = content.get("user_properties")
     traits = {
         name: given.get("value") if isinstance(given, dict) else given
-        for name, given in values.obj(content.get("user_properties")).items()
+        for name, given in (_params(told_of_user) if told_of_user else {}).items()
     }
     if traits and shared["user"]:
         # Clients send them with every request: told once a day, they are known, until they change.
@@ -114,7 +122,7 @@ def _event(index: int, event: object, at: object, shared: Mapping[str, Any], lim
     if not isinstance(event, dict):
         return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, 'the event is no object: send {"name": …, "params": {…}}')
     name = values.text(event.get("name"), 128)
-    if not name:
+    if not name.strip():
         return Refusal(index, Reason.MISSING_FIELD, '`name` is missing: give the event its name, such as "sign_up"')
     params = _params(event.get("params"))
     own = event.get("timestamp_micros") or params.get("timestamp_micros")
@@ -136,7 +144,7 @@ def _tracked(
 ) -> Tracked:
     kind = _KINDS.get(name, EventType.CUSTOM)
     props = {key: value for key, value in params.items() if key not in NOT_KEPT}
-    url = values.text(params.get("page_location")) or values.text(params.get("page_path"))
+    url = values.text(params.get("page_location")) or _path(params.get("page_path"))
     search, revenue, interactive, told_as, is_order = None, None, name not in _PASSIVE, "", False
     if name == "campaign_details":  # an event of its own that tells where the visit came from
         url = values.with_campaign(url or "/", {utm: params.get(utm) for utm in CAMPAIGN})
@@ -152,8 +160,7 @@ def _tracked(
     elif name == "page_view" and not url:
         url = values.screen_url(params["page_title"]) if params.get("page_title") else ""
     elif name == "screen_view" and not url:
-        name_of_screen = (params.get(name) for name in ("screen_name", "firebase_screen", "firebase_screen_class"))
-        url = values.screen_url(next(filter(None, name_of_screen), None))
+        url = values.screen_url(next(filter(None, map(params.get, _SCREENS)), None))
     elif name == "click" and str(params.get("outbound", True)).lower() == "true" and params.get("link_url"):
         kind = EventType.OUTBOUND
     elif name in _VITALS and "metric_value" in props:
@@ -171,12 +178,15 @@ def _tracked(
         props = {"url": props.pop("link_url")} | props
     if kind is not EventType.SEARCH and params.get("search_term"):
         props["search_term"] = params["search_term"]
+    referrer, is_ignored = params.get("page_referrer"), params.get("ignore_referrer")
+    if is_ignored and referrer and is_true(is_ignored):  # such as the page where the visitor has just paid
+        props["page_referrer"], referrer = referrer, ""
     return values.tracked(
         kind,
         limits,
         name=name if kind is EventType.CUSTOM else params.get("form_name") or params.get("form_id") or "",
         url=url,
-        referrer=params.get("page_referrer"),
+        referrer=referrer,
         title=params.get("page_title"),
         props=props,
         search=search,
@@ -191,15 +201,20 @@ def _tracked(
 
 
 def _hits(request: TrackerRequest, query: Mapping[str, str], limits: Limits) -> TrackerBatch:
-    """Read what the browser sends: what all events share in the query, and each event in a line of the body.
+    """Read what the browser sends: what all events share in the query, and each event in a line of the body. A query
+    that names an event itself is one more, if each line names its own.
 
     An event without a name is refused, and its neighbours are not."""
     lines = [line for line in request.body.decode("utf-8", "replace").splitlines() if line.strip()] or [""]
+    if request.body and query.get("en") and all(map(_NAMED.search, lines)):
+        lines = ["", *lines]
     if len(lines) > limits.events:
         return refused(values.too_many(len(lines), limits.events))
     items: list[Incoming | Refusal] = []
     given: dict[str, Any] = {}
     query = {name: values.text(value) for name, value in query.items()}
+    if request.method == "GET" and query.get("en") == "page_view" and not (query.get("dl") or query.get("dp")):
+        query["dl"] = header(request.headers, b"referer", 4096)  # of the page with the image
     shared, traits = _told(query)
     for index, line in enumerate(lines):
         own = forms.parameters(line, limits) if line else {}
@@ -207,19 +222,19 @@ def _hits(request: TrackerRequest, query: Mapping[str, str], limits: Limits) -> 
             items.append(Refusal(index, own.reason, own.detail))
             continue
         hit = {**query, **own}
-        if not hit.get("en"):
+        if not hit.get("en", "").strip():
             detail = "`en` is missing: give the event its name, such as page_view"
             items.append(Refusal(index, Reason.MISSING_FIELD, detail))
             continue
         own_params, own_traits = _told(own)
         params = {**shared, **own_params}
+        shared.pop("engagement_time_msec", None)  # the time of the request, which counts once
         traits |= own_traits
         if "value" not in params:
             params.pop("currency", None)
         given = {
-            "site": hit.get("tid"),
-            # Without consent the browser makes up another id for each page.
-            "client": "" if hit.get("gcs", "G111")[3:4] == "0" else hit.get("cid"),
+            "site": hit.get("tid", "").strip(),
+            "client": "" if _is_denied(hit) else _client(hit.get("cid")),
             "user": hit.get("uid"),
             "address": hit.get("_uip"),
             "language": params.pop("language", ""),
@@ -249,6 +264,27 @@ def _told(hit: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
 def _sent_as(hit: Mapping[str, str], line: object) -> str | None:
     """Return the id of an event that comes again: the page that was opened, the number of its request, and the line."""
     return f"{hit.get('cid', '')} {hit['_p']} {hit.get('_s', '')} {line}" if hit.get("_p") else None
+
+
+def _is_denied(hit: Mapping[str, str]) -> bool:
+    """Return whether the visitor allows no id: then the browser makes up another one for each page. Newer tags may tell
+    of it in `gcd` only, where the second letter is about this."""
+    told = hit.get("gcs")
+    return hit.get("gcd", "")[4:5] in _DENIED if not told else told[3:4] == "0"
+
+
+def _path(given: object) -> str:
+    """Return a path of the site, with the slash at its begin that some leave out."""
+    found = values.text(given, 4095)
+    return f"/{found}" if found and found[0] != "/" and "://" not in found[:16] else found
+
+
+def _client(given: object) -> str:
+    """Return a visitor's id, also of the whole cookie that the browser keeps it in; "" if that is nobody's."""
+    found = values.text(given, 256) if given else ""
+    if found in values.NOBODY:
+        return ""
+    return _OF_COOKIE.sub("", found) if found[:4] == "GA1." else found
 
 
 def _number(value: str) -> object:
@@ -282,7 +318,21 @@ def _validated(batch: TrackerBatch, content: object) -> Answer:
     for item in batch.items:
         if isinstance(item, Refusal):
             code = "VALUE_REQUIRED" if item.reason is Reason.MISSING_FIELD else "VALUE_INVALID"
-            messages.append({"fieldPath": "events", "description": item.detail, "validationCode": code})
+            place = "client_id" if item.detail.startswith("`client_id`") else "events"
+            messages.append({"fieldPath": place, "description": item.detail, "validationCode": code})
+            continue
+        try:
+            time_of(item.ts)
+        except ValueError as error:
+            description = f"`timestamp_micros` {error}"
+            messages.append(
+                {"fieldPath": "timestamp_micros", "description": description, "validationCode": "VALUE_INVALID"}
+            )
+        if item.type is EventType.PAGEVIEW and not (item.url.startswith("/") or addresses.parse(item.url)):
+            description = f"{item.url[:100]!r} is no address: send `page_location`, or a screen's `screen_name`"
+            messages.append(
+                {"fieldPath": "events.params", "description": description, "validationCode": "VALUE_REQUIRED"}
+            )
     events = values.obj(content).get("events")
     for index, event in enumerate(events if isinstance(events, list) else []):
         name = values.text(values.obj(event).get("name"), 128)
@@ -306,6 +356,7 @@ PROTOCOL = Protocol(
     routes=(Route("/mp/collect"), Route(_DEBUG), Route(_BROWSER, ("GET", "POST"))),
     read=_read,
     answer=_answer,
+    heeds=(b"referer",),
     fields=FIELDS,
     notes=NOTES,
 )

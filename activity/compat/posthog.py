@@ -1,20 +1,20 @@
 """PostHog's capture API, as its Python, browser, mobile and other clients speak it.
 
 The browser sends JSON, JSON in gzip under `text/plain`, with `sendBeacon` a form with base64, and in its first releases
-LZ-String's. Flags, recordings,
-surveys and the configuration get an answer that turns them off.
+LZ-String's. Flags, recordings, surveys and the configuration get an answer that turns them off.
 """
 
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
 from activity.compat import forms, lz_string, values
-from activity.compat.parts import first, from_base64
+from activity.compat.parts import first, from_base64, header
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -37,12 +37,16 @@ _V1 = "/i/v1/analytics/events"
 _CONFIG = re.compile(r"/array/([A-Za-z0-9_-]{1,128})/config(\.js)?")
 _TAKEN: dict[str, dict[str, object]] = {"": {"status": 1}, "v1": {"results": {}}}  # by the form of the answer
 # A form with `data`, which may come behind `ver`, `compression`, …; or with the fields of an event.
-_FORM = re.compile(rb"(?:[\w.-]{1,32}+=[\w.%+-]{0,512}+&){0,8}(?:data|event|distinct_id)=")
+_FORM = re.compile(rb"(?:[\w.-]{1,32}+=[\w.%+-]{0,512}+&){0,8}(?:data|batch|event|distinct_id)=")
 _IN_FORM = ("data", "batch", "event")  # the fields of a form that may hold all of it as JSON
 _LONGEST_AGO = 365 * 86_400_000  # ms
 _LONGEST_LZ = 256 * 1024  # bytes of it, which hold some 1.5 MB of JSON, and take 0.1 s
 _GZIP = b"\x1f\x8b"
-_UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+# The ids that clients make for those who are not known: UUIDs, and of browsers once five numbers of other lengths.
+_MADE = re.compile(
+    r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|(?:[0-9a-f]{10,16}-){2}(?:[0-9a-f]{4,10}-){2}[0-9a-f]{10,16}",
+    re.IGNORECASE,
+)
 
 # What the visitor does himself among the events that the clients record by themselves; all names begin with `$`.
 _INTERACTIVE = frozenset(("$autocapture", "$rageclick", "$dead_click", "$copy_autocapture"))
@@ -55,7 +59,12 @@ _NOBODY = frozenset((
     "none", "null", "nan", "0", "[object object]",
 ))  # fmt: skip
 _COOKIELESS = "$posthog_cookieless"  # the id of all whom the server is to tell apart
+_ALIASES = frozenset(("$create_alias", "$merge_dangerously"))
 _TRAITS = frozenset(("$identify", "$set", "$set_once"))
+# What clients send beside the events, and is none: recordings and maps of what was clicked, and what went wrong there.
+_NO_EVENTS = frozenset((
+    "$snapshot", "$snapshot_items", "$performance_event", "$$heatmap", "$$client_ingestion_warning",
+))  # fmt: skip
 
 
 def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
@@ -68,9 +77,10 @@ def _read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     if isinstance(query, Refusal):
         return refused(query)
     form = "v1" if path == _V1 else ""
-    body = _content(request, query, limits)
-    if isinstance(body, Refusal):
-        return refused(body, form=form)
+    content = _content(request, query, limits)
+    if isinstance(content, Refusal):
+        return refused(content, form=form)
+    body, query = content
     batch = _batch(request, query, body, form, limits)
     return batch if body is request.body or isinstance(batch, Answer) else replace(batch, plain=body)
 
@@ -84,10 +94,11 @@ def _is_of_group(event: object) -> bool:
 
 
 def _is_kept(event: object) -> bool:
-    """Return whether an event is neither a group's own, nor a piece of a recording of the screen, which older clients
-    send beside the others."""
+    """Return whether an event is one of a visitor: not a group's own, nor a piece of a recording."""
     name = event.get("event") if isinstance(event, dict) else None
-    return name != "$snapshot" and (name != "$groupidentify" or not _is_of_group(event))
+    if not isinstance(name, str):
+        return True
+    return name not in _NO_EVENTS and (name != "$groupidentify" or not _is_of_group(event))
 
 
 def _batch(
@@ -121,8 +132,11 @@ def _batch(
     return TrackerBatch(sent_at=None, items=items, credential=credential, form=form)
 
 
-def _content(request: TrackerRequest, query: Mapping[str, str], limits: Limits) -> bytes | Refusal:
-    """Return the JSON of a request, which may be in a form or in the query, and in base64."""
+def _content(
+    request: TrackerRequest, query: dict[str, str], limits: Limits
+) -> tuple[bytes, dict[str, str]] | Refusal:
+    """Return the JSON of a request, which may be in a form or in the query, and packed, or in base64; and what stands
+    beside it in either."""
     data = request.body
     if request.method == "GET" or not data:
         data = query.get("data", "").encode("utf-8", "surrogatepass")
@@ -133,18 +147,34 @@ def _content(request: TrackerRequest, query: Mapping[str, str], limits: Limits) 
         data = _of_form(form)
         query = {**form, **query}
     if data.lstrip()[:1] in (b"{", b"[", b""):
-        return data
-    if query.get("compression") in ("lz64", "lz-string"):
+        return data, query
+    if (query.get("compression") or header(request.headers, b"content-encoding", 16)) in ("lz64", "lz-string"):
         if len(data) > _LONGEST_LZ:
             return values.too_large(len(data), _LONGEST_LZ)
         text = lz_string.unpacked(data, limits.body_bytes)
         if text is None:
             detail = f"the body has more than {limits.body_bytes} characters unpacked: send fewer events in each"
             return Refusal(0, Reason.TOO_LARGE, detail)
-        return text or data
+        return text or data, query
     plain = from_base64(data)
-    # What is no base64 either is refused as no JSON, in words about what was sent; gzip in base64 is not read, either.
-    return plain if plain.lstrip()[:1] in (b"{", b"[") or plain.startswith(_GZIP) else data
+    if plain.startswith(_GZIP):
+        plain = _unpacked(plain, limits)
+        if len(plain) > limits.body_bytes:
+            return values.too_large(len(plain), limits.body_bytes, "unpacked, the body")
+    # What is no base64 either is refused as no JSON, in words about what was sent.
+    return plain if plain.lstrip()[:1] in (b"{", b"[") or plain.startswith(_GZIP) else data, query
+
+
+def _unpacked(packed: bytes, limits: Limits) -> bytes:
+    """Return what gzip holds, and of more than a body may have a part of it; what is broken or has more behind it as it
+    is."""
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS + 16)
+    try:
+        content = unpacker.decompress(packed, limits.body_bytes + 1)
+    except zlib.error:
+        return packed
+    is_whole = unpacker.eof and not unpacker.unused_data
+    return content if is_whole or len(content) > limits.body_bytes else packed
 
 
 def _of_form(form: Mapping[str, str]) -> bytes:
@@ -172,7 +202,7 @@ def _event(
     name = values.text(event.get("event") or ("$set" if path == "/engage" else ""), 128)
     distinct = values.text(first(event, "distinct_id", "$distinct_id"), 256).strip()
     distinct = distinct or values.text(given.get("distinct_id"), 256).strip()
-    if not name:
+    if not name.strip():
         return Refusal(index, Reason.MISSING_FIELD, "`event` is missing: give the event its name, such as \"signup\"")
     if not distinct:
         return Refusal(index, Reason.MISSING_FIELD, "`distinct_id` is missing: send the id of the visitor")
@@ -181,16 +211,14 @@ def _event(
     client = device or distinct
     traits: dict[str, Any] = {}
     if name in _TRAITS:
-        user = distinct if name == "$identify" else user
+        user = user if name != "$identify" else "" if _is_nobody(distinct) else distinct
         client = device or values.text(given.get("$anon_distinct_id"), 256) or distinct
         for part in ("$set", "$set_once"):
             traits = {**_traits(event.get(part)), **_traits(given.get(part)), **traits}
-    elif name == "$create_alias":
-        user = values.text(given.get("alias"), 256)
-    elif name == "$merge_dangerously":
-        client, user = values.text(given.get("alias"), 256) or client, distinct
+    elif name in _ALIASES:
+        client, user = _linked(name, distinct, client, values.text(given.get("alias"), 256).strip())
     if distinct == _COOKIELESS:
-        client, user = device, ""
+        client, user = "" if device == _COOKIELESS else device, ""
     if given.get("$cookieless_mode") is True or options.get("cookieless_mode") is True:
         client = ""
     ts, sent_at, ago_ms = _when(event, given, options, sent_at)
@@ -211,7 +239,7 @@ def _event(
         kind,
         limits,
         site="" if token == credential else token,
-        url=fields.pop("url", None) or given.get("$current_url") or _by_parts(given),
+        url=fields.pop("url", None) or given.get("$current_url") or _by_parts(given) or _screen(given),
         referrer="" if given.get("$referrer") == "$direct" else given.get("$referrer"),
         title=given.get("title"),
         props=props,
@@ -234,10 +262,10 @@ def _kind(name: str, given: Mapping[str, Any]) -> tuple[EventType, dict[str, Any
     if name == "$pageview":
         return EventType.PAGEVIEW, {}
     if name == "$screen":
-        return EventType.PAGEVIEW, {"url": values.screen_url(given.get("$screen_name") or given.get("$current_url"))}
+        return EventType.PAGEVIEW, {"url": _screen(given)}
     if name == "$pageleave":
         return EventType.ENGAGEMENT, {"engaged_ms": values.seconds(given.get("$prev_pageview_duration")) or 0}
-    if name in _TRAITS or name in ("$create_alias", "$merge_dangerously"):
+    if name in _TRAITS or name in _ALIASES:
         return EventType.IDENTIFY, {}
     if name == "$autocapture" and given.get("$external_click_url"):
         props = _props(given)
@@ -246,7 +274,7 @@ def _kind(name: str, given: Mapping[str, Any]) -> tuple[EventType, dict[str, Any
         measured = {
             key.removeprefix("$web_vitals_").removesuffix("_value"): value
             for key, value in given.items()
-            if key.startswith("$web_vitals_") and key.endswith("_value")
+            if value is not None and key.startswith("$web_vitals_") and key.endswith("_value")
         }
         return EventType.WEB_VITAL, {"props": measured}
     passive = (name.startswith("$") and name not in _INTERACTIVE) or name in _PASSIVE
@@ -278,8 +306,28 @@ def _user(given: Mapping[str, Any], options: Mapping[str, Any], distinct: str, d
     if given.get("$is_identified") is True:
         return distinct
     personless = False in (given.get("$process_person_profile"), options.get("process_person_profile"))
-    unknown = bool(device) or personless or given.get("$is_identified") is False or _UUID.fullmatch(distinct)
-    return "" if unknown or distinct.strip("'\"").lower() in _NOBODY else distinct
+    unknown = bool(device) or personless or given.get("$is_identified") is False or _MADE.fullmatch(distinct)
+    return "" if unknown or _is_nobody(distinct) else distinct
+
+
+def _is_nobody(name: str) -> bool:
+    return name.strip("'\"").lower() in _NOBODY
+
+
+def _linked(name: str, distinct: str, client: str, alias: str) -> tuple[str, str]:
+    """Return whom an alias links to which user. Its two ids come in either order: the one that a client made is the
+    visitor's, and a name for nobody is that of no user."""
+    if not alias or _is_nobody(alias):
+        return client, "" if _MADE.fullmatch(distinct) or _is_nobody(distinct) else distinct
+    if name == "$merge_dangerously" or (_MADE.fullmatch(alias) and not _MADE.fullmatch(distinct)):
+        return alias, "" if _is_nobody(distinct) else distinct
+    return client, alias
+
+
+def _screen(given: Mapping[str, Any]) -> str:
+    """Return the address of an app's screen, which apps name with all of its events; "" without one."""
+    name = given.get("$screen_name")
+    return values.screen_url(name) if name else ""
 
 
 def _when(
@@ -315,7 +363,7 @@ def _time(value: object) -> int | None:
 def _token(event: object) -> str:
     fields = values.obj(event)
     found = fields.get("api_key") or fields.get("token") or fields.get("$token")
-    return values.text(found or values.obj(fields.get("properties")).get("token"), 253)
+    return values.text(found or values.obj(fields.get("properties")).get("token"), 253).strip()
 
 
 def _bearer(headers: Mapping[bytes, bytes]) -> str:

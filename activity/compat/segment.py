@@ -176,14 +176,14 @@ def _key(headers: Mapping[bytes, bytes], query: Mapping[str, str], in_body: obje
     if isinstance(in_body, re.Match):
         in_body = in_body[1].decode("utf-8", "replace")
     if isinstance(in_body, str) and in_body:
-        return values.text(in_body, 512)
+        return values.text(in_body, 512).strip()
     if in_query := query.get("writeKey") or query.get("writekey"):
-        return values.text(in_query, 512)
+        return values.text(in_query, 512).strip()
     scheme, _, content = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer":
         return content.decode("latin-1").strip()
     if scheme.lower() == b"basic":
-        return from_base64(content).decode("latin-1").removesuffix(":")
+        return from_base64(content).decode("latin-1").removesuffix(":").strip()  # of a file's end, say
     return ""
 
 
@@ -222,7 +222,7 @@ _FIELDS = (
     Field("type", "type", "page and screen are page views, track is custom, identify and alias are identify"),
     Field("messageId", "id"),
     Field("anonymousId", "visitor", "without one, `userId` tells visitors apart"),
-    Field("userId", "user"),
+    Field("userId", "user", "not `null`, `undefined` and such, which name no visitor either"),
     Field("previousId", "visitor", "an alias links it to `userId`; `anonymousId` where there is none"),
     Field("groupId", "props"),
     Field("event", "name", '"Products Searched" with a `query`, and "search" with a term, are searches'),
@@ -243,17 +243,18 @@ _FIELDS = (
     Field("properties.width", "", "of a page that has such a `hash`: of the window"),
     Field("properties.height", "", "of a page that has such a `hash`: of the window"),
     Field("properties.query", "term", 'of "Products Searched"'),
-    Field("properties.revenue", "revenue", 'of "Order Completed" and, below zero, "Order Refunded" also `total`'),
+    Field("properties.revenue", "revenue", 'or `total`, `value` of "Order Completed" and, negative, "Order Refunded"'),
     Field("properties.currency", "currency", "beside `revenue`"),
     Field("traits", "props", "of an identify or a group"),
     Field("context.traits", "props", "of an identify or a group that has no `traits`; else they repeat what was sent"),
     Field("context.page.url", "url"),
     Field("context.page.path", "url", "where there is no `url`: a path of the site"),
     Field("context.page.referrer", "referrer"),
+    Field("context.referrer.url", "referrer", "where the page names none; `context.referrer` as a text, too"),
     Field("context.page.title", "title"),
     Field("context.page.search", "url", "where there is no `url`, behind the path; else the address has it"),
     Field("context.sessionId", "", "visits are told apart by their times, for all trackers alike"),
-    Field("context.campaign", "url", "as its `utm_` parameters, where it has none"),
+    Field("context.campaign", "url", "as its `utm_` parameters, where it has none; its members with or without `utm_`"),
     Field("context.ip", "address", "with a secret key; used for place and visitor, never stored"),
     Field("context.userAgent", "agent", "with a secret key"),
     Field("context.locale", "language"),
@@ -301,11 +302,13 @@ Then change the address, and nothing else:
 | @rudderstack/analytics-js | `analytics.load(writeKey, url, { configUrl: url })`, `url` as the others |
 | @jitsu/js | `jitsuAnalytics({ host: "https://stats.example.com", writeKey })` |
 
-What differs: an event is answered once it is durable. A batch of which some messages cannot be used is answered with
-200 and a list `refused` that says why; those are kept as dead letters. One of which none can be used gets 400, or 401
-for an unknown key. A message of Segment's has 32 KB at most and a batch 500 KB, as theirs. Group calls are kept as
-custom events named `group`. The `revenue` of "Checkout Started", "Order Updated" and "Order Cancelled" is a property:
-it is not paid then. Of more than 30 properties the first 29 are kept, and `props_left_out` names the others.
+What differs: an event is answered once it is durable. A batch of an app with zeros or nothing where a message was to
+be, or several of them one behind the other, is read all the same. A batch of which some messages cannot be used is
+answered with 200 and a list `refused` that says why; those are kept as dead letters. One of which none can be used gets
+400, or 401 for an unknown key. A message of Segment's has 32 KB at most and a batch 500 KB, as theirs. Group calls are
+kept as custom events named `group`. The `revenue` of "Checkout Started", "Order Updated" and "Order Cancelled" is a
+property: it is not paid then. These names may be written in any way: `order_completed` is "Order Completed". Of more
+than 30 properties the first 29 are kept, and `props_left_out` names the others.
 """
 
 PROTOCOL = Protocol(

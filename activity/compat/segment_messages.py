@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
 from activity.compat import values
-from activity.compat.parts import is_false, members
+from activity.compat.parts import first, is_false, is_nothing, members, somebody, whole_batches
 from activity.compat.protocol import Tracked
 from activity.event import EventType
 from activity.incoming import LONGEST_USER, Incoming, Limits, Revenue, Search, time_of
 from activity.refusal import Reason, Refusal
 
 KINDS = ("track", "page", "screen", "identify", "group", "alias")
-_SEARCHES = frozenset(("products searched", "product searched"))
-_BOUGHT = frozenset(("order completed", "completed order"))  # the latter by the first edition of Segment's names
-_GIVEN_BACK = frozenset(("order refunded", "refunded order"))
+# Names of events as `_plain` has them: people write them in several ways.
+_SEARCHES = frozenset(("productssearched", "productsearched"))
+_BOUGHT = frozenset(("ordercompleted", "completedorder"))  # the latter by the first edition of Segment's names
+_GIVEN_BACK = frozenset(("orderrefunded", "refundedorder"))
+_AMOUNTS = ("revenue", "total", "value")  # of an order, the first that is there
 # What they call the revenue of these is not paid then.
-_NOT_PAID = frozenset(("checkout started", "started checkout", "order updated", "order cancelled", "order canceled"))
-# What an app does by itself: it makes no visit engaged.
+_NOT_PAID = frozenset(("checkoutstarted", "startedcheckout", "orderupdated", "ordercancelled", "ordercanceled"))
+# What an app or a page does by itself: it makes no visit engaged.
 _PASSIVE = frozenset(
-    f"application {what}" for what in ("installed", "updated", "opened", "backgrounded", "crashed")
-) | {"install attributed", "push notification received"}
+    f"application{what}" for what in ("installed", "updated", "opened", "backgrounded", "foregrounded", "crashed")
+) | {
+    "installattributed", "deeplinkopened", "pushnotificationreceived", "experimentviewed", "videocontentplaying",
+    "videoadplaying",
+}  # fmt: skip
 # Properties of a page that tell its address and referrer, or repeat them.
 _OF_ADDRESS = frozenset((
     "url", "path", "referrer", "title", "search", "tab_url", "referring_domain", "initial_referrer",
@@ -33,7 +39,10 @@ _OF_ADDRESS = frozenset((
 ))  # fmt: skip
 _OF_WINDOW = frozenset(("hash", "width", "height"))  # of each page, by the library below Jitsu's client
 _NO_REFERRER = "$direct"  # as RudderStack's client for browsers has it
-_UTM = (("source", "source"), ("medium", "medium"), ("name", "campaign"), ("term", "term"), ("content", "content"))
+# By the name behind `utm_`, those that a campaign has here.
+_UTM = {ours: (ours, f"utm_{ours}") for ours in ("source", "medium", "term", "content")} | {
+    "campaign": ("name", "campaign", "utm_campaign")
+}
 _NOTHING: tuple[object, ...] = (None, "", [], {}, False)
 
 
@@ -67,6 +76,7 @@ class Context(msgspec.Struct, gc=False):
     campaign: dict[str, Any] | None = None
     screen: _Screen | None = None
     traits: dict[str, Any] | None = None
+    referrer: Any = None
     ip: _Short = None
     userAgent: _Agent = None  # noqa: N815 - a name of theirs
     locale: _Language = None
@@ -166,6 +176,8 @@ def opened(body: bytes, limits: Limits, *, is_small: bool) -> Batch | Envelope |
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         parsed = values.from_json(body, limits)
     if isinstance(parsed, Refusal):
+        parsed = whole_batches(body) or parsed if parsed.reason is Reason.MALFORMED else parsed
+    if isinstance(parsed, Refusal):
         return parsed
     if isinstance(parsed, list):
         keys = {values.text(each["writeKey"], 512) for each in parsed if values.obj(each).get("writeKey")}
@@ -240,7 +252,7 @@ def context_of(given: object) -> Context:
         screen=_Screen(values.number(screen.get("width")), values.number(screen.get("height"))) if screen else None,
         traits=values.obj(parts.get("traits")) or None,
         active=False if is_false(parts.get("active")) else None,
-        **_texts(Context, parts),
+        **{**_texts(Context, parts), "referrer": _referrer(parts.get("referrer")) or None},
     )
 
 
@@ -249,13 +261,14 @@ def shared_by(given: object, limits: Limits) -> Context:
     context = context_of(given)
     campaign, traits = context.campaign, context.traits
     if campaign:
-        campaign = {theirs: values.text(campaign[theirs], 512) for theirs, _ in _UTM if campaign.get(theirs)} or None
+        names = [name for theirs in _UTM.values() for name in theirs if campaign.get(name)]
+        campaign = {name: values.text(campaign[name], 512) for name in names} or None
     bounded = {**values.cut(traits, limits)} if traits else None
     return msgspec.structs.replace(context, campaign=campaign, traits=bounded)
 
 
 def _texts(part: type[msgspec.Struct], given: Mapping[str, Any]) -> dict[str, Any]:
-    names = [name for name in part.__struct_fields__ if name in _LONGEST and given.get(name) not in (None, "")]
+    names = [name for name in part.__struct_fields__ if name in _LONGEST and not is_nothing(given.get(name))]
     return {name: values.text(given[name], _LONGEST[name]) for name in names}
 
 
@@ -267,10 +280,11 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
             words = f"{kind[:64]!r} is no type of a message" if kind else "`type` is missing from the message"
             reason = Reason.UNKNOWN_FIELD_TYPE if kind else Reason.MISSING_FIELD
             return Refusal(index, reason, f"{words}: send one of {', '.join(KINDS)}")
-    user = "" if message.userId is None or message.userId in values.NOBODY else message.userId
-    client = message.anonymousId or message.userId or ""
+    user = somebody(message.userId) if message.userId else ""
+    client = somebody(message.anonymousId) if message.anonymousId else ""
+    client = client or user
     if kind == "alias":
-        client = message.previousId or message.anonymousId or ""
+        client = somebody(message.previousId) or somebody(message.anonymousId)
         if not client or not user:
             return Refusal(index, Reason.MISSING_FIELD, "an alias needs `previousId` and `userId`: send both")
     elif not client and not sender.may_be_nobody:
@@ -282,12 +296,13 @@ def event_of(index: int, message: Message, kind: str, sender: Sender) -> Tracked
     if isinstance(told, str):
         return Refusal(index, Reason.MISSING_FIELD, told)
     page, screen = told.page, context.screen
+    referrer = page.referrer or ("" if context.referrer is None else _referrer(context.referrer))
     url = page.url or _with_search(page)
     return Tracked(
         site=sender.site or (_host(url) if sender.by_page else ""),
         type=told.type,
         url=_with_campaign(url, context.campaign) if context.campaign and url else url,
-        referrer="" if page.referrer is None or page.referrer == _NO_REFERRER else page.referrer,
+        referrer="" if referrer == _NO_REFERRER else referrer,
         title=page.title or "",
         name=told.name,
         props=values.properties(told.props, sender.limits) if told.props else {},
@@ -311,13 +326,15 @@ def _track(message: Message, context: Context) -> _Told | str:
     if not name.strip():
         return '`event` is missing: send its name, such as "Signed Up"'
     page, props = context.page or _NO_PAGE, message.properties
-    low = name.lower()
+    low = _plain(name)
     if not props:
         return _Told(EventType.CUSTOM, {}, page, name, interactive=low not in _PASSIVE)
     search = values.search_of(props.get("query"), props.get("results")) if low in _SEARCHES else None
     search = search or values.named_search(name, props)
     is_order = low in _BOUGHT or low in _GIVEN_BACK
-    amount = "total" if is_order and "revenue" not in props else "revenue"
+    amount = "revenue"
+    if is_order:
+        amount = next((each for each in _AMOUNTS if props.get(each) not in (None, "")), amount)
     is_paid = amount in props and low not in _NOT_PAID
     revenue = values.worth(props[amount], props.get("currency")) if is_paid else None
     if revenue is not None and low in _GIVEN_BACK:
@@ -386,6 +403,18 @@ def time_or_none(value: object) -> int | None:
         return None
 
 
+@lru_cache(maxsize=1024)
+def _plain(name: str) -> str:
+    """Return the name of an event without what differs by habit: order_completed, orderCompleted, "Order Completed"."""
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def _referrer(given: object) -> str:
+    """Return the address of what the context names as the referrer, by itself or in an object."""
+    url = given.get("url") if isinstance(given, dict) else given
+    return values.text(url) if isinstance(url, str) else ""
+
+
 def _named(name: str | None) -> str:
     return values.screen_url(name)[:4096] if name else ""
 
@@ -416,4 +445,4 @@ def _host(url: str) -> str:
 
 def _with_campaign(url: str, campaign: Mapping[str, Any]) -> str:
     """Return an address with the campaign that the context names, unless it has one itself."""
-    return values.with_campaign(url, {ours: campaign.get(theirs) for theirs, ours in _UTM})
+    return values.with_campaign(url, {ours: first(campaign, *theirs) for ours, theirs in _UTM.items()})

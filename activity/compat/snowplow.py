@@ -6,10 +6,8 @@ nothing can be taken is answered with a status that trackers do not send again: 
 
 from __future__ import annotations
 
-import binascii
 import re
-from base64 import urlsafe_b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
@@ -17,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from activity import url as addresses
-from activity.compat import iglu
+from activity.compat import iglu, times
 from activity.compat.forms import parameters
 from activity.compat.parts import GIF, from_base64, header, key_in
 from activity.compat.protocol import (
@@ -32,16 +30,15 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
+from activity.compat.snowplow_json import NOTHING_BESIDE, Beside, Made, entities_beside, one_of, self_described
 from activity.compat.tables.snowplow import FIELDS, ITEM, NOTES, ORDER, PINGS, STRUCTURED, Payload
 from activity.compat.values import (
-    cut,
+    NOBODY,
     from_json,
     listed,
     number,
     obj,
     screen_url,
-    search_of,
-    taken_back,
     text,
     too_many,
     tracked,
@@ -49,7 +46,7 @@ from activity.compat.values import (
     worth,
 )
 from activity.event import EventType
-from activity.incoming import Incoming, Limits, Revenue, time_of
+from activity.incoming import Incoming, Limits, time_of
 from activity.refusal import Reason, Refusal
 
 _POST = "/com.snowplowanalytics.snowplow/tp2"
@@ -60,50 +57,19 @@ _PLAIN_KEYS = {"cx": "co", "ue_px": "ue_pr"}
 _IN_BASE64 = re.compile(rb'"(cx|ue_px)"\s{0,8}:\s{0,8}"([^"]*)')
 _AS_IT_IS = '{}[]":,/'  # of JSON in a query
 _LEADS_TO = "leads to "  # of the answer, before an address
-_NOBODY = "00000000-0000-0000-0000-000000000000"  # how an app that tracks anonymously names its user
+_OWN_TO_EACH = frozenset(("e", "eid", "ue_px", "ue_pr"))  # which a query does not have for all events of a body
+_WITH_COMMA = re.compile(r"-?\d{1,15},(?:\d{1,2}|\d{4,15})", re.ASCII)  # a number of some languages; no thousands
 
 
 class _Envelope(msgspec.Struct, frozen=True):
     data: list[Payload]
 
 
-class _Made(msgspec.Struct):
-    """What an event amounts to besides what all events have."""
-
-    kind: EventType
-    name: str = ""
-    props: dict[str, object] = {}
-    url: str = ""  # of a screen; else that of the payload
-    title: str = ""
-    more: dict[str, Any] = {}  # further arguments of `tracked`
-
-
-# The entities beside an event, by the name in their schema, and the properties that they become.
-_Beside = tuple[dict[str, list[object]], Mapping[str, object]]
-_SMALL = 2_048  # characters of entities that are made to properties with every event
-_NOTHING_BESIDE: _Beside = {}, {}
 _KEYS = frozenset(Payload.__struct_fields__)
+_SHARED = _KEYS - _OWN_TO_EACH
+_LONGEST = {"cx": 2**20, "co": 2**20}  # characters; they are read once for all events
 _decode = msgspec.json.Decoder(_Envelope).decode
 _NUMBERS = frozenset(("pp_mix", "pp_max", "pp_miy", "pp_may", "tr_tx", "tr_sh", "ti_pr", "ti_qu"))
-
-# Entities that a tracker adds by itself to every event, by the name in their schema; see FIELDS.
-_OWN_ENTITIES = frozenset(
-    (
-        "web_page", "client_session", "browser_context", "mobile_context", "geolocation_context", "PerformanceTiming",
-        "PerformanceNavigationTiming", "cookies", "http_client_hints", "screen", "application_context",
-        "screen_summary",
-    )
-)  # fmt: skip
-# Events that happen without the visitor.
-_PASSIVE = frozenset(
-    (
-        "application_error", "timing", "ad_impression", "screen_end", "ping_event", "application_background",
-        "application_foreground", "application_install", "diagnostic_error", "performance_timing", "error_event",
-        "percent_progress_event", "buffer_start_event", "buffer_end_event", "quality_change_event", "ready_event",
-    )
-)  # fmt: skip
-_VENDORS = ("com.snowplowanalytics.", "com.google.", "org.w3", "org.ietf")  # a site's own are not of these
-
 
 def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
     """Read the events of a request. Never raises."""
@@ -140,6 +106,13 @@ def _read_body(request: TrackerRequest, limits: Limits) -> TrackerBatch:
         if not isinstance(payloads, list):
             detail = '`data` is missing: send {"schema": …, "data": […]}'
             return refused(Refusal(0, Reason.MISSING_FIELD, detail), credential)
+    if request.query:
+        query = parameters(request.query, limits)
+        if isinstance(query, Refusal):
+            return refused(query, credential)
+        if shared := {key: text(value, _LONGEST.get(key, 4096)) for key, value in query.items() if key in _SHARED}:
+            made = [each if type(each) is Payload else _payload(index, each) for index, each in enumerate(payloads)]
+            payloads = [replace(each, **shared) if isinstance(each, Payload) else each for each in made]
     return _batch(payloads, request, limits)
 
 
@@ -152,15 +125,15 @@ def _batch(payloads: Sequence[Any] | Refusal, request: TrackerRequest, limits: L
     anonymous = b"sp-anonymous" in request.headers
     items: list[Incoming | Refusal] = []
     spelt = "", ""
-    beside: _Beside | Refusal = _NOTHING_BESIDE
+    beside: Beside | Refusal = NOTHING_BESIDE
     for index, each in enumerate(payloads):
-        payload = each if type(each) is Payload else _payload(index, each)
+        payload = each if type(each) is Payload or type(each) is Refusal else _payload(index, each)
         if isinstance(payload, Refusal):
             items.append(payload)
             continue
         if (payload.cx, payload.co) != spelt:  # many events have the same beside them, which may be as large as all
             spelt = payload.cx, payload.co
-            beside = _beside(payload, limits)
+            beside = entities_beside(payload, limits)
         items.append(_event(index, payload, beside, anonymous, limits))
     return TrackerBatch(sent_at=None, items=items, credential=credential, form=form)
 
@@ -249,7 +222,7 @@ def _payload(index: int, given: Any) -> Payload | Refusal:
     return Payload(**{key: text(value, 2**20) for key, value in given.items() if key in _KEYS})
 
 
-def _event(index: int, given: Payload, beside: _Beside | Refusal, anonymous: bool, limits: Limits) -> Tracked | Refusal:
+def _event(index: int, given: Payload, beside: Beside | Refusal, anonymous: bool, limits: Limits) -> Tracked | Refusal:
     if isinstance(beside, Refusal):
         return replace(beside, index=index)
     entities, shared = beside
@@ -259,8 +232,10 @@ def _event(index: int, given: Payload, beside: _Beside | Refusal, anonymous: boo
     props = made.props
     if shared:
         props.update(shared)
-    screen = "" if given.url else _one_of(entities, "screen").get("name") or (given.page if given.e == "pv" else "")
+    screen = "" if given.url else one_of(entities, "screen").get("name") or (given.page if given.e == "pv" else "")
     sent_at = whole(given.stm) if given.stm and not given.ttm else None
+    if sent_at is not None and sent_at < times.MILLIS[0]:  # in seconds, or of a clock that was never set
+        sent_at = int(times.of_number(sent_at) or 0)
     return tracked(
         made.kind,
         limits,
@@ -289,141 +264,44 @@ def _host(url: str) -> str:
 
 
 def _client(given: Payload, entities: dict[str, list[object]]) -> object:
-    found: object = given.duid or given.tnuid or given.nuid
-    if not found:
-        found = _one_of(entities, "client_session").get("userId")
-    return given.uid if not found or found == _NOBODY else found
+    if given.duid and given.duid not in NOBODY:  # as most have it
+        return given.duid
+    for found in (given.tnuid, given.nuid, one_of(entities, "client_session").get("userId")):
+        if found and (type(found) is not str or found not in NOBODY):
+            return found
+    return given.uid
 
 
-def _made(index: int, given: Payload, entities: dict[str, list[object]], limits: Limits) -> _Made | Refusal:
+def _made(index: int, given: Payload, entities: dict[str, list[object]], limits: Limits) -> Made | Refusal:
     kind = given.e
     if kind == "pv":
-        return _Made(EventType.PAGEVIEW, props={})
+        return Made(EventType.PAGEVIEW, props={})
     if kind == "pp":
-        return _Made(EventType.ENGAGEMENT, props=_named(given, PINGS))
+        return Made(EventType.ENGAGEMENT, props=_named(given, PINGS))
     if kind == "ue":
-        return _described(index, given, entities, limits)
+        return self_described(index, given, entities, limits)
     if kind == "se":
         props = _named(given, STRUCTURED)
         if given.se_va:
             props["value"] = _as_number(given.se_va)
-        return _Made(EventType.CUSTOM, given.se_ac or given.se_ca, props)
+        return Made(EventType.CUSTOM, given.se_ac or given.se_ca, props)
     if kind == "tr":
         more = {"revenue": worth(given.tr_tt, given.tr_cu)}
-        return _Made(EventType.CUSTOM, "transaction", _named(given, ORDER), more=more)
+        return Made(EventType.CUSTOM, "transaction", _named(given, ORDER), more=more)
     if kind == "ti":
-        return _Made(EventType.CUSTOM, "transaction_item", _named(given, ITEM), more={"interactive": False})
+        return Made(EventType.CUSTOM, "transaction_item", _named(given, ITEM), more={"interactive": False})
     if not kind:
         return Refusal(index, Reason.MISSING_FIELD, "`e` is missing: send pv, pp, se, ue, tr or ti")
     return Refusal(index, Reason.UNKNOWN_FIELD_TYPE, f"`e` {kind[:32]!r} is not known: send pv, pp, se, ue, tr or ti")
 
 
-def _described(index: int, given: Payload, entities: dict[str, list[object]], limits: Limits) -> _Made | Refusal:
-    """Return what a self-describing event amounts to, by the name in its schema."""
-    event = _json(index, "ue_px", given.ue_px, given.ue_pr, limits)
-    if isinstance(event, Refusal):
-        return event
-    described = obj(obj(event).get("data"))
-    vendor, name = _schema(described.get("schema"))
-    if not name:
-        detail = '`ue_pr` has no event: send {"data": {"schema": "iglu:VENDOR/NAME/jsonschema/1-0-0", "data": {…}}}'
-        return Refusal(index, Reason.MISSING_FIELD, detail)
-    data = described.get("data")
-    props: dict[str, object] = dict(data) if isinstance(data, dict) else {} if data is None else {"data": data}
-    if not vendor.startswith(_VENDORS):
-        return _Made(EventType.CUSTOM, name, {**props, "schema": described["schema"]})
-    if name == "screen_view":
-        screen = props.pop("name", None)
-        return _Made(EventType.PAGEVIEW, props=props, url=screen_url(screen), title=text(screen, 512))
-    if name == "site_search":
-        terms = props.pop("terms", None)
-        term = " ".join(text(each, 256) for each in terms) if isinstance(terms, list) else terms
-        return _Made(EventType.SEARCH, props=props, more={"search": search_of(term, props.pop("totalResults", None))})
-    if name == "link_click" and _leads_out(given.url, text(props.get("targetUrl"))):
-        return _Made(EventType.OUTBOUND, props={"url": props.pop("targetUrl"), **props})
-    if name == "submit_form":
-        return _Made(EventType.FORM, text(props.get("formId"), 128), props)
-    if name == "web_vitals":
-        return _Made(EventType.WEB_VITAL, name, props)
-    if name == "snowplow_ecommerce_action":
-        action = text(props.pop("type", None) or name, 128)
-        return _Made(EventType.CUSTOM, action, props, more={"revenue": _worth_of(action, entities)})
-    if name == "screen_end" and "screen_summary" in entities:
-        seen = number(_one_of(entities, "screen_summary").get("foreground_sec"))
-        return _Made(EventType.ENGAGEMENT, props=props, more={"engaged_ms": round((seen or 0) * 1_000)})
-    return _Made(EventType.CUSTOM, name, props, more={"interactive": name not in _PASSIVE})
-
-
-def _worth_of(action: str, entities: dict[str, list[object]]) -> Revenue | None:
-    """Return what was paid, or paid back. Other actions may tell of an order, too, such as one that failed."""
-    if action == "refund":
-        refund = _one_of(entities, "refund")
-        paid = worth(refund.get("refund_amount"), refund.get("currency"))
-        return paid and taken_back(paid)
-    order = _one_of(entities, "transaction") if action == "transaction" else {}
-    return worth(order.get("revenue"), order.get("currency"))
-
-
-def _one_of(entities: dict[str, list[object]], name: str) -> dict[str, Any]:
-    """Return the first entity of a name, {} if there is none."""
-    return obj(entities.get(name, [None])[0])
-
-
-def _beside(given: Payload, limits: Limits) -> _Beside | Refusal:
-    """Return the entities beside an event, or the refusal of what are none."""
-    if not given.cx and not given.co:
-        return _NOTHING_BESIDE
-    contexts = _json(0, "cx", given.cx, given.co, limits)
-    if isinstance(contexts, Refusal):
-        return contexts
-    found: dict[str, list[object]] = {}
-    entities = obj(contexts).get("data")
-    for entity in entities if isinstance(entities, list) else []:
-        vendor, name = _schema(obj(entity).get("schema"))
-        if name in _OWN_ENTITIES and not vendor.startswith(_VENDORS):
-            name = f"{vendor}.{name}"
-        if name:
-            found.setdefault(name, []).append(obj(entity).get("data"))
-    props: dict[str, object] = {}
-    for name, each in found.items():
-        if name not in _OWN_ENTITIES:
-            props[f"context.{name}"] = each if len(each) > 1 else each[0]
-    return found, cut(props, limits) if len(given.cx) + len(given.co) > _SMALL else props
-
-
-def _json(index: int, key: str, encoded: str, plain: str, limits: Limits) -> Any:
-    """Return the JSON of a key, in base64 or as it is, or the refusal of what is none."""
-    try:
-        padded = encoded.replace(" ", "+") + "==="
-        content = urlsafe_b64decode(padded) if encoded else plain.encode("utf-8", "surrogatepass")
-    except (binascii.Error, ValueError):
-        return Refusal(index, Reason.MALFORMED, f"`{key}` is no base64: encode it so, or send JSON without base64")
-    found = from_json(content, limits)
-    return Refusal(index, found.reason, f"`{key}`: {found.detail}") if isinstance(found, Refusal) else found
-
-
-def _schema(named: object) -> tuple[str, str]:
-    """Return vendor and name of "iglu:VENDOR/NAME/jsonschema/1-0-0"; both are "" if it is no such text."""
-    parts = named.removeprefix("iglu:").split("/") if isinstance(named, str) else []
-    return (parts[0], text(parts[1], 128)) if len(parts) == 4 else ("", "")
-
-
-def _leads_out(page: str, target: str) -> bool:
-    there, here = addresses.parse(target), addresses.parse(page)
-    if there is None:
-        return False
-    return here is None or addresses.without_www(there.host) != addresses.without_www(here.host)
-
-
 def _named(given: Payload, names: dict[str, str]) -> dict[str, object]:
-    found = {name: (key, getattr(given, key)) for key, name in names.items()}
-    return {
-        name: _as_number(value) if key in _NUMBERS else value for name, (key, value) in found.items() if value != ""
-    }
+    told = ((name, key, getattr(given, key)) for key, name in names.items())
+    return {name: _as_number(value) if key in _NUMBERS else value for name, key, value in told if value != ""}
 
 
 def _as_number(value: str) -> object:
-    found = number(value)
+    found = number(value.replace(",", ".") if "," in value and _WITH_COMMA.fullmatch(value) else value)
     return value if found is None else int(found) if float(found).is_integer() else found
 
 
@@ -432,6 +310,7 @@ PROTOCOL = Protocol(
     title="Snowplow",
     routes=(
         Route(_POST, ("GET", "POST")),
+        Route("/com.snowplowanalytics.snowplow/tp1", ("GET",)),
         Route("/i", ("GET",)),
         Route("/ice.png", ("GET",)),
         Route(iglu.WEBHOOK, ("GET", "POST")),

@@ -79,9 +79,9 @@ def tracked(
     ago_ms: int = 0,
     told_as: str = "",
 ) -> Tracked:
-    """Return an event from values of any type: what is no text becomes one, null becomes "".
+    """Return an event from values of any type: what is no text becomes one, null becomes "". Never raises.
 
-    `ts` is Unix milliseconds or ISO 8601; `enrich` judges it, as it does the address of the page. Never raises."""
+    `ts` is Unix milliseconds or ISO 8601; `enrich` judges it, as it does the address of the page."""
     return Tracked(
         site=site if type(site) is str and len(site) < 254 and _is_clean(site) else text(site, 253),
         type=kind,
@@ -122,7 +122,7 @@ def first_address(given: object) -> str:
 @lru_cache(maxsize=1024)
 def language_tag(tag: str) -> str:
     """Return a language tag as browsers write it: some send "de-de", "de_DE.UTF-8" or a list of them; "" for none."""
-    if not _TAG.fullmatch(tag):
+    if not _TAG.fullmatch(tag) or tag.endswith("POSIX"):
         first = _BEHIND_TAG.split(tag.strip(), 1)[0].strip("-_ ")
         if not _TAG.fullmatch(first):
             return "" if first in NOBODY or first in ("C", "POSIX", "*") else tag
@@ -219,9 +219,7 @@ def prop(value: object) -> PropValue:
     """Return one property's value: a scalar as it is, a list or an object as JSON text."""
     if isinstance(value, float):
         return value if value - value == 0 else str(value)  # JSON knows neither NaN nor infinity
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, int) and -_EXACT <= value <= _EXACT:
+    if value is None or isinstance(value, bool) or (isinstance(value, int) and -_EXACT <= value <= _EXACT):
         return value
     if isinstance(value, list | dict):
         return _without_addresses(text(value, _MOST_JSON))[:_LONGEST_PROP]
@@ -299,8 +297,8 @@ def screen_size(width: object, height: object) -> str:
 
 
 def screen_url(name: object) -> str:
-    """Return the address of an app's screen: its name as a path of the site."""
-    return "/" + quote(text(name, 512).strip().lstrip("/"), safe="/")
+    """Return the address of an app's screen: its name as a path of the site; "" of one that has none."""
+    return "/" + quote(named.lstrip("/"), safe="/") if (named := text(name, 512).strip()) else ""
 
 
 def with_campaign(url: str, campaign: Mapping[str, object]) -> str:
@@ -374,10 +372,8 @@ def from_json(body: bytes, limits: Limits) -> Any:
 
 def _written_twice(content: str) -> Any:
     """Return what a text holds that is JSON itself, else the text."""
-    if content.lstrip()[:1] not in ("{", "["):
-        return content
     try:
-        return msgspec.json.decode(content.encode("utf-8", "replace"))
+        return msgspec.json.decode(content.encode("utf-8", "replace")) if content.strip()[:1] in ("{", "[") else content
     except (msgspec.DecodeError, RecursionError):
         return content
 
@@ -389,9 +385,8 @@ def too_large(length: int, longest: int, what: str = "the body") -> Refusal:
 
 def too_many(count: int, most: int) -> Refusal:
     """Return the refusal of a request with too many events."""
-    return Refusal(
-        0, Reason.TOO_MANY, f"{count} events in one request and at most {most} are taken: send them in several requests"
-    )
+    detail = f"{count} events in one request and at most {most} are taken: send them in several requests"
+    return Refusal(0, Reason.TOO_MANY, detail)
 
 
 def valid(value: Any) -> Any:
@@ -434,17 +429,22 @@ def _as_json(value: object) -> str:
 
 
 def moment(value: object) -> int | float | str | None:
-    """Return a time as `incoming.time_of` reads it, see `times`; None where none is known. What is no time stays what
-    `enrich` refuses."""
+    """Return a time as `incoming.time_of` reads it; None where none is known. What is no time stays, to be refused."""
     if value is None:
         return None
     if type(value) is str:
         # ISO 8601 is what most send; behind it may stand a zone's name or UTC.
-        if value[10:11] == "T" and value[:2] == "20" and value[-1] not in "]C" and len(value) < 65 and _is_clean(value):
+        is_iso = value[10:11] == "T" and value[:2] == "20" and value[-1] not in "]C\0"
+        if is_iso and len(value) < 65 and value.isascii():
             return value
-        return times.of_text(text(value, 64))
+        held = object_in(value) if value[:1] == "{" and len(value) <= _LONGEST_KEY else None
+        if held is None:
+            return times.of_text(text(value, 64))
+        value = held
     if type(value) is int and times.MILLIS[0] <= value < times.MILLIS[1]:
         return value
+    if isinstance(value, dict) and not isinstance(meant := times.of_object(value), dict):
+        return moment(meant)
     counted = number(value)
     found = text(value, 64) if counted is None else times.of_number(counted)
     return text(value, 64) if isinstance(found, int | float) and not -_EXACT <= found <= _EXACT else found

@@ -71,7 +71,60 @@ ONE = json.dumps({"api_key": "k", "event": "e", "distinct_id": "d", "properties"
 FILE = f'--b\nContent-Disposition: form-data; name="data"; filename="a"\nContent-Type: a/b\n\n{ONE}\n--b--'.encode()
 TP2 = "/com.snowplowanalytics.snowplow/tp2"
 PRO: dict[str, Any] = {"name": "e", "props": {"plan": "pro"}}
+IGLU = "iglu:com.snowplowanalytics"
+
+
+def snowplows(**more: Any) -> Sent:
+    keys = {"e": "pv", "aid": "app", "url": "https://example.com/a", "page": "A", **more}
+    return Sent(TP2, {"data": [{key: value for key, value in keys.items() if value is not None}]})
+
+
+def described(schema: str, **data: object) -> Sent:
+    """A self-describing event of an app."""
+    inside = {"schema": f"{schema}/jsonschema/1-0-0", "data": data}
+    return snowplows(e="ue", url=None, page=None, ue_pr=json.dumps({"schema": "…", "data": inside}))
+
+
+def beside(entities: object) -> Sent:
+    return snowplows(co=json.dumps(entities))
+
+
+CART: dict[str, Any] = {"schema": "iglu:com.acme/cart/jsonschema/1-0-0", "data": {"n": 1}}
+CART_KEPT = {"props": {"context.cart": '{"n":1}'}}
+LATE = [{"schema": f"{IGLU}.{name}/jsonschema/1-0-0", "data": {"a": 1}} for name in (
+    "mobile/application", "mobile/application_lifecycle", "snowplow/desktop_context")]  # fmt: skip
+SNOWPLOWS: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
+    "screen by its id": (snowplow.PROTOCOL, described(f"{IGLU}.snowplow/screen_view", id="cart"),
+                         {"type": EventType.PAGEVIEW, "url": "/cart", "title": "cart", "props": {}}),
+    "screen by its name": (snowplow.PROTOCOL, described(f"{IGLU}.mobile/screen_view", id="cart", name="Home"),
+                           {"url": "/Home", "props": {"id": "cart"}}),
+    **{name: (snowplow.PROTOCOL, described(f"{IGLU}.snowplow/{name}", a=1), {"name": name, "interactive": False})
+       for name in ("cmp_visible", "create_element", "expose_element", "obscure_element", "destroy_element")},
+    **{name: (snowplow.PROTOCOL, described(f"{IGLU}.snowplow.media/{name}", a=1), {"interactive": False})
+       for name in ("ad_start_event", "ad_quartile_event", "ad_break_end_event")},
+    "of a site": (snowplow.PROTOCOL, described("iglu:com.acme/cmp_visible"), {"interactive": True}),
+    "clicked": (snowplow.PROTOCOL, described(f"{IGLU}.snowplow/button_click", label="Buy"), {"interactive": True}),
+    "an old schema": (snowplow.PROTOCOL, described("http://iglucentral.com/schemas/com.acme/x", a=1), {"name": "x"}),
+    "without envelope": (snowplow.PROTOCOL, snowplows(e="ue", ue_pr=json.dumps(CART)),
+                         {"name": "cart", "props": {"n": 1, "schema": CART["schema"]}}),
+    "an entity alone": (snowplow.PROTOCOL, beside({"schema": "…", "data": CART}), CART_KEPT),
+    "entities without envelope": (snowplow.PROTOCOL, beside([CART]), CART_KEPT),
+    "an entity without envelope": (snowplow.PROTOCOL, beside(CART), CART_KEPT),
+    "entities as an object": (snowplow.PROTOCOL, snowplows(co={"schema": "…", "data": [CART]}), CART_KEPT),
+    "entities of a tracker": (snowplow.PROTOCOL, beside(LATE), {"props": {}}),
+    "an entity of that name": (snowplow.PROTOCOL, beside([CART | {"schema": "iglu:com.acme/application/jsonschema/1"}]),
+                               {"props": {"context.application": '{"n":1}'}}),
+    "a comma": (snowplow.PROTOCOL, snowplows(e="se", se_ca="c", se_va="12,5"),
+                {"props": {"category": "c", "value": 12.5}}),
+    "thousands or not": (snowplow.PROTOCOL, snowplows(e="se", se_ca="c", se_va="1,234"),
+                         {"props": {"category": "c", "value": "1,234"}}),
+    "an item's name": (snowplow.PROTOCOL, snowplows(e="ti", ti_na="Hat"), {"props": {"item": "Hat"}}),
+    "an item's names": (snowplow.PROTOCOL, snowplows(e="ti", ti_na="Cap", ti_nm="Hat"), {"props": {"item": "Hat"}}),
+    "in seconds": (snowplow.PROTOCOL, snowplows(dtm=str(AT // 1_000), stm=str(AT // 1_000 + 5)),
+                   {"ts": AT, "sent_at": AT + 5_000}),
+}  # fmt: skip
 CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
+    **SNOWPLOWS,
     "cart": (segment.PROTOCOL, ordered("Checkout Started", revenue=25), {"revenue": None, "props": {"revenue": 25}}),
     "changed order": (segment.PROTOCOL, ordered("Order Updated", revenue=25), {"revenue": None}),
     "german amount": (segment.PROTOCOL, ordered("Order Completed", revenue="1.234,50 €"),
@@ -224,6 +277,7 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
                             {"ts": None, "ago_ms": 5_000}),
     "no seconds of Matomo's": (matomo.PROTOCOL, matomos("rec=1&url=/a&cdt=0&cdo=5"), {"ts": None, "ago_ms": 5_000}),
     "languages": (umami.PROTOCOL, umamis(language="de-DE,de;q=0.9"), {"language": "de-DE"}),
+    "a locale of iOS": (segment.PROTOCOL, track(context={"locale": "en_US_POSIX"}), {"language": "en-US"}),
     "a locale of Linux": (segment.PROTOCOL, track(context={"locale": "en_US.UTF-8"}), {"language": "en-US"}),
     "a locale of Android": (segment.PROTOCOL, track(context={"locale": "zh_CN_#Hans"}), {"language": "zh-CN"}),
     "addresses": (segment.PROTOCOL, track(properties={
@@ -266,6 +320,22 @@ TIMES: tuple[object, ...] = (
     DAY.isoformat(), f"{DAY:%Y-%m-%d %H:%M:%S} UTC", f"{DAY:%a, %d %b %Y %H:%M:%S} GMT",
     f"{DAY.isoformat()}[Etc/UTC]", f"/Date({AT}+0100)/",
     f"{DAY:%a %b %d %Y %H:%M:%S} GMT+0000 (Coordinated Universal Time)", f"{DAY:%Y-%m-%dT%H:%M:%S}.000456789Z",
+    f"{DAY:%Y-%m-%d %H:%M:%S} +0000 UTC", f"{DAY:%Y-%m-%d %H:%M:%S}.000456789 +0000 UTC m=+0.012345",
+    f"{DAY:%Y-%m-%d} {DAY.hour + 1:02}:{DAY:%M:%S} +0100 CET", f"{DAY:%a %b %d %H:%M:%S} UTC {DAY:%Y}",
+    f"{DAY:%a %b %d} {DAY.hour + 1:02}:{DAY:%M:%S} GMT+01:00 {DAY:%Y}", f"{DAY:%a %b %d %H:%M:%S %Y}",
+    f"{DAY:%a %b %d %H:%M:%S} +0000 {DAY:%Y}", f"{DAY:%A, %d-%b-%y %H:%M:%S} GMT", f"{DAY:%d %b %Y %H:%M:%S} +0000",
+    f"{DAY:%A, %d-%b-%Y %H:%M:%S} UTC", f"{DAY:%Y/%m/%d %H:%M:%S}", f'"{DAY:%Y-%m-%dT%H:%M:%S}Z"',
+    f"{DAY:%Y-%m-%dT%H:%M:%S}\u221200:00",
+    f"{DAY:%Y-%m-%dT%H:%M:%S}Z".translate({48 + digit: 0x660 + digit for digit in range(10)}),
+    {"$date": f"{DAY:%Y-%m-%dT%H:%M:%S}Z"}, {"$date": AT}, {"_seconds": AT // 1_000, "_nanoseconds": 0},
+    {"seconds": str(AT // 1_000), "nanos": 5}, json.dumps({"$date": AT}),
+    {"date": f"{DAY:%Y-%m-%d %H:%M:%S}.000000", "timezone_type": 3, "timezone": "UTC"},
+    {"date": f"{DAY:%Y-%m-%d %H:%M:%S}.000000", "timezone_type": 1, "timezone": "+00:00"},
+)  # fmt: skip
+NO_TIMES: tuple[object, ...] = ("null", "undefined", "Invalid Date", "NaN", "None", " ", "0")
+MEANT_OTHERWISE: tuple[object, ...] = (
+    "yesterday", "Sat Nov 28 21:00:00 CET 2026", {"a": 1}, {"seconds": True}, {"_seconds": 5}, {"$date": {"$date": AT}},
+    {"date": "2026-11-28 21:00:00.000000", "timezone_type": 3, "timezone": "Europe/Berlin"}, "{", "28.11.2026 20:00",
 )  # fmt: skip
 
 
@@ -273,6 +343,27 @@ TIMES: tuple[object, ...] = (
 def test_a_time_in_every_notation_that_clients_have(spelt: object) -> None:
     assert time_of(reading.event(segment.PROTOCOL, track(timestamp=spelt)).ts) == AT
     assert time_of(reading.event(posthog.PROTOCOL, posthogs(timestamp=spelt)).ts) == AT
+
+
+@pytest.mark.parametrize("screen", [{}, {"id": "01946f6e-3f3a-7c0e-9a54-0f1d2c3b4a59"}, {"name": " "}])
+def test_a_screen_without_a_name_is_not_the_front_page(screen: dict[str, object]) -> None:
+    batch = reading.batch(snowplow.PROTOCOL, described(f"{IGLU}.mobile/screen_view", **screen))
+    (refused,) = batch.items
+    assert isinstance(refused, Refusal) and "`name`" in refused.detail
+
+
+@pytest.mark.parametrize("spelt", NO_TIMES, ids=str)
+def test_a_program_that_knows_no_time_happens_now(spelt: object) -> None:
+    assert reading.event(segment.PROTOCOL, track(timestamp=spelt)).ts is None
+    assert reading.event(posthog.PROTOCOL, posthogs(timestamp=spelt)).ts is None
+
+
+@pytest.mark.parametrize("spelt", MEANT_OTHERWISE, ids=str)
+def test_what_is_no_time_that_is_understood_is_refused(spelt: object) -> None:
+    for event in (reading.event(segment.PROTOCOL, track(timestamp=spelt)),
+                  reading.event(posthog.PROTOCOL, posthogs(timestamp=spelt))):  # fmt: skip
+        with pytest.raises(ValueError, match="is no time"):
+            time_of(event.ts)
 
 
 @pytest.mark.parametrize("path", ["/api/v1/event", "/api/v1/s2s/event"])

@@ -70,6 +70,60 @@ def test_events_of_the_browser_share_the_query_and_each_is_a_line() -> None:
     assert (purchase.revenue, purchase.props) == (Revenue(12.5, "EUR"), {"plan": "pro", "pr1": "idA~pr2"})
 
 
+@pytest.mark.parametrize(
+    ("sent_as", "known_as"),
+    [("12.34", "12.34"), ("GA1.1.1693472812.1612345670", "1693472812.1612345670"), ("GA1.2-2.12.34", "12.34"),
+     ("GA1.1.", "GA1.1."), ("undefined", ""), ("null", ""), ("(null)", ""), ("None", "")],
+)  # fmt: skip
+def test_whom_an_id_means(sent_as: str, known_as: str) -> None:
+    assert hits(en="a", cid=sent_as)[0].client == known_as
+    (item,) = sent({"name": "a"}, client_id=sent_as)
+    assert item.client == known_as if known_as else item.reason is Reason.MISSING_FIELD
+
+
+def test_the_time_of_a_request_counts_once() -> None:
+    assert [item.engaged_ms for item in hits(b"en=a\r\nen=b\r\nen=c&_et=7", _et="1000")] == [1000, 0, 7]
+
+
+def test_blanks_around_a_site_are_none_of_its_id_and_a_name_is_more_than_blanks() -> None:
+    (hit,) = hits(en="a", tid=" G-1 ")
+    events = [{"name": "a"}, {"name": " "}]
+    found = read({"client_id": "1", "events": events}, query="measurement_id=+G-1&api_secret=k+")
+    assert (hit.site, found.items[0].site, found.credential) == ("G-1", "G-1", "k")
+    assert [item.reason for item in (*hits(en=" "), found.items[1])] == [Reason.MISSING_FIELD] * 2
+
+
+def test_a_query_that_names_an_event_is_one_beside_its_lines() -> None:
+    assert [item.name for item in hits(b"en=b\r\nen=c&ep.x=1", en="a")] == ["a", "b", "c"]
+    assert len({item.id for item in hits(b"en=b\r\nen=a", en="a")}) == 3
+    assert [item.name for item in hits(b"ep.x=1\r\nen=c", en="a")] == ["a", "c"]  # of lines that take what they share
+    assert [item.name for item in hits(b"{}", en="a")] == ["a"]
+
+
+def test_an_image_shows_which_page_it_is_on() -> None:
+    def shown(method: str, **hit: str) -> Any:
+        query = urlencode({name: value for name, value in {**HIT, **hit}.items() if value})
+        headers = {b"referer": b"https://example.com/shown"}
+        (item,) = PROTOCOL.read(TrackerRequest(method, "/g/collect", query, headers, b""), DEFAULT_LIMITS).items  # type: ignore[union-attr]
+        return item.url
+
+    assert shown("GET", en="page_view", dl="") == "https://example.com/shown"
+    assert shown("GET", en="page_view") == shown("POST", en="page_view") == PAGE
+    assert shown("GET", en="page_view", dl="", dp="/p") == "/p"
+    assert shown("GET", en="e", dl="") == ""
+    assert shown("POST", en="page_view", dl="", dt="") == ""
+
+
+@pytest.mark.parametrize("ignored", [True, "true", "1", 1, False, "false", None])
+def test_a_referrer_may_be_one_that_the_visitor_did_not_come_from(ignored: object) -> None:
+    paid = "https://pay.example/"
+    (item,) = sent({"name": "page_view", "params": {
+        "page_location": PAGE, "page_referrer": paid, "ignore_referrer": ignored}})  # fmt: skip
+    wanted = ("", {"page_referrer": paid}) if ignored in (True, "true", "1") else (paid, {})
+    assert (item.referrer, item.props) == wanted
+    assert [hits(en="page_view", ir=ir)[0].referrer for ir in ("1", "0")] == ["", HIT["dr"]]
+
+
 def test_without_consent_the_visitor_is_the_one_without_a_cookie() -> None:
     (item,) = hits(en="page_view", gcs="G100")
     assert item.client == ""
@@ -95,6 +149,8 @@ def test_a_request_of_a_server() -> None:
     [
         ("screen_view", {"firebase_screen": "Sign up"}, {"type": "pageview", "url": "/Sign%20up"}),
         ("page_view", {"page_path": "/a"}, {"type": "pageview", "url": "/a"}),
+        ("page_view", {"page_path": "about/team"}, {"url": "/about/team"}),
+        ("page_view", {"page_path": "https://example.com/b"}, {"url": "https://example.com/b"}),
         ("user_engagement", {"engagement_time_msec": "900"}, {"type": "engagement", "engaged_ms": 900}),
         ("click", {"outbound": "true", "link_url": "https://b.example/"}, {"type": "outbound", "props": {
             "url": "https://b.example/", "outbound": "true"}}),
@@ -115,6 +171,10 @@ def test_a_request_of_a_server() -> None:
          {"url": "/a?utm_source=a&utm_campaign=may", "props": None}),
         ("LCP", {"metric_value": 900, "metric_id": "x"}, {"type": "web_vital", "props": {"LCP": 900}}),
         ("first_visit", {}, {"type": "custom", "interactive": False}),
+        ("notification_receive", {}, {"type": "custom", "interactive": False}),
+        ("screen_view", {"screen_class": "Main"}, {"url": "/Main", "props": {"screen_class": "Main"}}),
+        ("screen_view", {"screen_class": "Main", "screen_name": "Cart"}, {"url": "/Cart"}),
+        ("screen_view", {}, {"type": "pageview", "url": ""}),
         ("sign_up", {"method": "mail"}, {"type": "custom", "name": "sign_up", "props": {"method": "mail"}}),
     ],
 )  # fmt: skip
@@ -181,12 +241,21 @@ def test_the_validation_says_what_is_wrong_and_stores_nothing() -> None:
     bad = read({"client_id": "1", "events": [{"name": "_a"}, {}]}, "/debug/mp/collect")
     codes = [message["validationCode"] for message in json.loads(bad.body)["validationMessages"]]
     assert codes == ["VALUE_REQUIRED", "NAME_INVALID"]
+    nobody = read({"events": [{"name": "a"}]}, "/debug/mp/collect")
+    assert json.loads(nobody.body)["validationMessages"][0]["fieldPath"] == "client_id"
+    for wrong, place in (({"timestamp_micros": "yesterday"}, "timestamp_micros"),
+                         ({"events": [{"name": "page_view"}]}, "events.params"),
+                         ({"events": [{"name": "screen_view"}]}, "events.params")):  # fmt: skip
+        refused = read({"client_id": "1", "events": [{"name": "a"}], **wrong}, "/debug/mp/collect")
+        (message,) = json.loads(refused.body)["validationMessages"]
+        assert message["fieldPath"] == place and message["validationCode"].startswith("VALUE_")
     none = read(b"\xff", "/debug/mp/collect")
     assert json.loads(none.body)["validationMessages"][0]["validationCode"] == "VALUE_INVALID"
 
 
 NAMES = {
-    **dict.fromkeys(("params.screen_name", "params.firebase_screen", "params.firebase_screen_class"), "screen_view"),
+    **dict.fromkeys((f"params.{name}" for name in (
+        "screen_name", "firebase_screen", "firebase_screen_class", "screen_class")), "screen_view"),
     "params.search_term": "search",
     "params.number_of_results": "search", "params.value": "purchase", "params.currency": "purchase",
     "params.transaction_id": "purchase", "params.link_url": "file_download", "cu": "purchase",
@@ -206,10 +275,18 @@ BESIDE: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("field", PROTOCOL.fields, ids=lambda field: field.theirs)
 def test_the_table_is_true(field: Field) -> None:
     place, _, name = field.theirs.rpartition(".")
+    if name in ("ignore_referrer", "ir"):
+        referred = {"page_location": PAGE, "page_referrer": "MARK77", "ignore_referrer": "1"}
+        items = hits(en="a", dr="MARK77", ir="1") if name == "ir" else sent({"name": "a", "params": referred})
+        assert "MARK77" in str(getattr(items[0], field.ours))
+        return
     value, kind = VALUES.get(field.theirs, "MARK77"), NAMES.get(field.theirs, "thing")
     if field in PROTOCOL.fields[[field.theirs for field in PROTOCOL.fields].index("tid") :] and place != "params":
-        if field.theirs == "gcs":
-            assert [hits(en="a", gcs=gcs)[0].client for gcs in ("G101", "G110")] == ["12.34", ""]
+        if field.theirs in ("gcs", "gcd"):
+            assert [hits(en="a", gcs=gcs)[0].client for gcs in ("G101", "G110", "G1--")] == ["12.34", "", "12.34"]
+            ways = ("13l3l3l3l1l1", "13r3t3r3r5l1", "13p3p3p3p5l1", "13q3u3q3q5l1", "x", "")
+            assert [hits(en="a", gcs="", gcd=gcd)[0].client for gcd in ways] == ["12.34"] * 2 + [""] * 2 + ["12.34"] * 2
+            assert hits(en="a", gcs="G111", gcd="13p3p3p3p5l1")[0].client == "12.34"
             return
         hit = {"en": kind, "uid": "ann", **({"epn.value": "5"} if field.theirs == "cu" else {})}
         if field.theirs == "dp":

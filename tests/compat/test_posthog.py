@@ -20,6 +20,7 @@ from activity.incoming import DEFAULT_LIMITS
 from activity.refusal import Reason, Refusal
 
 TOKEN = "phc_public"
+OF_OLD = "1717b8279504bb-0d284ce1b5de5f-5313f6f-3845a0-1717b8279524ed"  # as the browser's client once made ids
 UUID = "01946f6e-3f3a-7c0e-9a54-0f1d2c3b4a59"
 BROWSER = {
     "token": TOKEN, "$lib": "web", "$device_id": UUID, "distinct_id": UUID, "$is_identified": False,
@@ -95,6 +96,13 @@ PACKED = (
         (b"data=" + quote(PACKED).encode(), "/e", "compression=lz64", "POST"),
         (b"compression=lz64&data=" + quote(PACKED).encode(), "/e", "", "POST"),
         (b"ver=1.2.3&ip=1&data=" + quote(TEXT).encode(), "/e", "", "POST"),
+        (urlencode({"data": json.dumps(EVENT), "api_key": TOKEN}).encode(), "/track", "", "POST"),
+        (urlencode({"api_key": TOKEN, "data": base64.b64encode(json.dumps(EVENT).encode())}).encode(), "/e", "",
+         "POST"),
+        (urlencode({"api_key": TOKEN, "batch": json.dumps([EVENT])}).encode(), "/batch", "", "POST"),
+        (urlencode({"batch": json.dumps([EVENT]), "token": TOKEN}).encode(), "/batch", "", "POST"),
+        (base64.b64encode(gzip.compress(TEXT.encode())), "/e", "compression=gzip", "POST"),
+        (b"data=" + quote(base64.b64encode(gzip.compress(TEXT.encode()))).encode(), "/e", "", "POST"),
         (PACKED.encode(), "/capture", "compression=lz64", "POST"),
     ],
 )  # fmt: skip
@@ -107,11 +115,38 @@ def test_every_form_that_a_client_sends_is_the_same_event(content: object, path:
 def test_what_is_packed_too_well_is_refused_for_its_size() -> None:
     bomb = "IY18aQ==", "A" * 300_000  # of a few letters, and of many
     small = msgspec.structs.replace(DEFAULT_LIMITS, body_bytes=20)
-    for packed, limits in zip(bomb, (small, DEFAULT_LIMITS), strict=True):
-        found = PROTOCOL.read(TrackerRequest("POST", "/e", "compression=lz64", {}, packed.encode()), limits)
+    of_gzip = base64.b64encode(gzip.compress(b" " * 30_000_000)).decode()
+    for packed, limits in zip((*bomb, of_gzip), (small, DEFAULT_LIMITS, DEFAULT_LIMITS), strict=True):
+        query = "" if packed is of_gzip else "compression=lz64"
+        found = PROTOCOL.read(TrackerRequest("POST", "/e", query, {}, packed.encode()), limits)
         assert isinstance(found, TrackerBatch)
         (item,) = found.items
         assert isinstance(item, Refusal) and item.reason is Reason.TOO_LARGE
+
+
+def test_blanks_around_a_key_are_none_of_it() -> None:
+    assert batch({"api_key": f" {TOKEN}\n", **EVENT}).credential == TOKEN
+
+
+def test_how_a_body_is_packed_may_stand_in_a_header() -> None:
+    found = batch(PACKED.encode(), "/batch", content_encoding="lz64")
+    assert (found.credential, found.items) == (TOKEN, [one(EVENT)])
+
+
+def test_the_time_of_sending_may_stand_beside_the_event_in_a_form() -> None:
+    form = {"sent_at": "2026-11-01T10:00:00+00:00", "data": json.dumps(EVENT), "api_key": TOKEN}
+    (item,) = batch(urlencode(form).encode(), "/track").items
+    assert isinstance(item, Tracked) and item.sent_at == 1793527200000
+
+
+@pytest.mark.parametrize(
+    "name", ["$snapshot", "$snapshot_items", "$performance_event", "$$heatmap", "$$client_ingestion_warning"]
+)
+def test_what_is_no_event_is_answered_and_not_kept(name: str) -> None:
+    told = {"event": name, "distinct_id": "ann", "properties": {"$current_url": "https://example.com/"}}
+    assert batch({"api_key": TOKEN, "batch": [told, EVENT]}).items == [one(EVENT)]
+    alone = read({"api_key": TOKEN, **told})
+    assert isinstance(alone, Answer) and (alone.status, alone.body) == (200, b'{"status":1}')
 
 
 def test_a_group_is_no_visitor() -> None:
@@ -129,8 +164,11 @@ def test_a_dead_letter_has_what_a_cut_form_hides_in_base64(cut: int) -> None:
     found = batch(b"data=" + quote(data.rstrip(b"=")[:-cut]).encode(), "/e")
     assert isinstance(found.items[0], Refusal) and found.items[0].reason is Reason.MALFORMED
     assert b"203.0.113.9" in found.plain
-    packed = gzip.compress(b'{"properties": {"$ip": "203.0.113.9"}}')
-    assert batch(b"data=" + quote(base64.b64encode(packed)).encode(), "/e").plain == packed  # a letter unpacks it
+    content = b'{"properties": {"$ip": "203.0.113.9"}}'
+    packed = gzip.compress(content)
+    assert batch(b"data=" + quote(base64.b64encode(packed)).encode(), "/e").plain == content
+    for broken in (packed[:12] + b"\xff" * 9, packed[:-9], packed * 2):
+        assert batch(b"data=" + quote(base64.b64encode(broken)).encode(), "/e").plain == broken  # a letter unpacks it
 
 
 def test_a_new_client_sends_its_key_in_a_header_and_the_time_in_another() -> None:
@@ -186,6 +224,35 @@ def test_a_new_client_sends_its_key_in_a_header_and_the_time_in_another() -> Non
             {"type": "web_vital", "props": {"LCP": 5}},
         ),
         ({"event": "$feature_flag_called"}, {"type": "custom", "interactive": False}),
+        *(
+            ({"event": "$identify", "distinct_id": nobody, "properties": {"$anon_distinct_id": UUID}},
+             {"type": "identify", "user": None, "client": UUID})
+            for nobody in ("anonymous", "Guest", "undefined", "None", "0", '"null"')
+        ),
+        *(
+            ({"event": "$create_alias", "distinct_id": "ann", "properties": {"alias": made}},
+             {"type": "identify", "user": "ann", "client": made})
+            for made in (UUID, OF_OLD)
+        ),
+        ({"event": "$create_alias", "distinct_id": OF_OLD, "properties": {"alias": "ann"}},
+         {"user": "ann", "client": OF_OLD}),
+        ({"event": "$create_alias", "distinct_id": "ann", "properties": {"alias": "undefined"}},
+         {"user": "ann", "client": "ann"}),
+        ({"event": "$create_alias", "distinct_id": UUID, "properties": {}}, {"user": None, "client": UUID}),
+        ({"event": "$merge_dangerously", "properties": {"alias": "ann@b.example"}},
+         {"user": "ann", "client": "ann@b.example"}),
+        ({"event": "$merge_dangerously", "distinct_id": "null", "properties": {"alias": UUID}},
+         {"user": None, "client": UUID}),
+        ({"event": "a", "distinct_id": OF_OLD}, {"client": OF_OLD, "user": None}),
+        ({"event": "a", "distinct_id": "$posthog_cookieless", "properties": {"$device_id": "$posthog_cookieless"}},
+         {"client": None, "user": None}),
+        ({"event": "$screen", "properties": {"$current_url": "https://example.com/cart"}},
+         {"type": "pageview", "url": "https://example.com/cart"}),
+        ({"event": "$screen"}, {"type": "pageview", "url": ""}),
+        ({"event": "$pageview", "properties": {"$screen_name": "Home"}}, {"type": "pageview", "url": "/Home"}),
+        ({"event": "buy", "properties": {"$screen_name": "Home"}}, {"type": "custom", "url": "/Home"}),
+        ({"event": "$web_vitals", "properties": {"$web_vitals_INP_value": None, "$web_vitals_CLS_value": 0}},
+         {"props": {"CLS": 0}}),
         ({"event": "a", "distinct_id": UUID}, {"client": UUID, "user": None}),
         ({"event": "a", "properties": {"$device_id": UUID, "$is_identified": True}}, {"client": UUID, "user": "ann"}),
         ({"event": "a", "distinct_id": 42}, {"client": "42", "user": "42"}),

@@ -116,11 +116,51 @@ def test_a_batch_of_a_server() -> None:
          {"revenue": Revenue(25), "props": {"total": 30}}),
         ("track", {"event": "Order Refunded", "properties": {"total": "30", "currency": "USD"}},
          {"revenue": Revenue("-30", "USD")}),
+        *(
+            ("track", {"event": name, "properties": {"total": 30, **no_revenue}}, {"revenue": Revenue(30)})
+            for name in ("order_completed", "orderCompleted", "Order-Completed", "ORDER COMPLETED")
+            for no_revenue in ({}, {"revenue": None}, {"revenue": ""})
+        ),
+        ("track", {"event": "order_completed", "properties": {"revenue": 0, "total": 30}}, {"revenue": Revenue(0)}),
+        ("track", {"event": "Order Completed", "properties": {"value": 12}}, {"revenue": Revenue(12), "props": {}}),
+        ("track", {"event": "Cart Viewed", "properties": {"value": 12}}, {"revenue": None, "props": {"value": 12}}),
+        ("track", {"event": "checkout_started", "properties": {"revenue": 12}}, {"revenue": None}),
+        ("track", {"event": "products_searched", "properties": {"query": "hats"}}, {"search": Search("hats")}),
+        *(
+            ("track", {"event": name}, {"interactive": False})
+            for name in ("Application Foregrounded", "application_opened", "Experiment Viewed", "Video Content Playing")
+        ),
+        ("track", {"event": "Video Playback Started"}, {"interactive": True}),
+        ("track", {"userId": "undefined", "anonymousId": " "}, None),
+        *(("track", {"anonymousId": nobody, "userId": "u"}, {"client": "u", "user": "u"})
+          for nobody in ("undefined", "null", "00000000-0000-0000-0000-000000000000", "  ", False, [], {}, None)),
+        *(("track", {"userId": nobody}, {"client": "a", "user": ""})
+          for nobody in ("None", "nil", "(null)", " ", False, [], {}, "null")),
+        ("track", {"userId": 0}, {"user": "0"}),
+        ("alias", {"previousId": "undefined", "userId": "u"}, {"client": "a", "user": "u"}),
+        ("page", {"context": {"referrer": {"type": "web", "url": "https://r.example/"}}},
+         {"referrer": "https://r.example/"}),
+        ("page", {"context": {"referrer": "https://r.example/", "page": {"referrer": "https://s.example/"}}},
+         {"referrer": "https://s.example/"}),
+        ("page", {"context": {"referrer": {"url": ["https://r.example/"]}}}, {"referrer": ""}),
+        ("page", {"context": {"referrer": "https://r.example/"}}, {"referrer": "https://r.example/"}),
+        *(("page", {"userId": 5, "context": {"referrer": named}}, {"user": "5", "referrer": meant})
+          for named, meant in (({"url": "https://r.example/"}, "https://r.example/"), ({"url": 5}, ""), (["a"], ""))),
+        *(("page", {"context": {"campaign": campaign}}, {"url": "/a?utm_source=news&utm_campaign=may"})
+          for campaign in ({"source": "news", "name": "may"}, {"utm_source": "news", "utm_campaign": "may"},
+                           {"source": "news", "campaign": "may"})),
+        ("page", {"context": {"campaign": "may"}}, {"url": "/a"}),
         ("page", {"properties": {"path": "/s", "search": "?q=shoes"}}, {"url": "/s?q=shoes", "props": {}}),
         ("page", {"properties": {"url": "/s"}, "context": {"page": {"search": "?q=shoes"}}}, {"url": "/s"}),
     ],
 )  # fmt: skip
-def test_what_a_message_amounts_to(kind: str, fields: dict[str, object], expected: dict[str, object]) -> None:
+def test_what_a_message_amounts_to(
+    kind: str, fields: dict[str, object], expected: dict[str, object] | None
+) -> None:
+    if expected is None:
+        (refused,) = read(f"/v1/{kind}", message(kind, **fields)).items
+        assert refused.reason is Reason.MISSING_FIELD
+        return
     event = one(f"/v1/{kind}", message(kind, **fields))
     assert {field: getattr(event, field) for field in expected} == expected
 
@@ -133,6 +173,12 @@ def test_the_context_of_a_batch_is_that_of_its_messages() -> None:
     ]  # fmt: skip
 
 
+def test_the_referrer_of_a_batch_is_that_of_its_messages() -> None:
+    for named in ("https://r.example/", {"url": "https://r.example/"}):
+        (event,) = read("/v1/batch", {"batch": [message()], "context": {"referrer": named}}).items
+        assert event.referrer == "https://r.example/"
+
+
 def test_where_the_key_may_stand() -> None:
     assert read("/v1/track", message(), headers=BASIC).credential == "the-key"
     assert read("/v1/track", message(writeKey="in-body"), headers=BASIC).credential == "in-body"
@@ -140,6 +186,9 @@ def test_where_the_key_may_stand() -> None:
     assert read("/v1/batch", b'{"writeKey": "secret-12345", "batch": [', headers=BASIC).credential == "secret-12345"
     jitsu = read("/api/s/s2s/track", message(writeKey="id:***"), headers={b"x-write-key": b"id:secret"})
     assert (jitsu.credential, jitsu.items[0].site) == ("id:secret", "id")
+    ends = {b"authorization": b"Basic " + base64.b64encode(b"the-key\n:")}  # as of a file
+    assert read("/v1/track", message(), headers=ends).credential == "the-key"
+    assert read("/v1/track", message(writeKey=" in-body\n")).credential == "in-body"
     without = read("/api/s/page", {"type": "page", "context": {"page": PAGE}})
     assert (without.items[0].site, without.items[0].client) == ("example.com", "")
 
@@ -216,6 +265,27 @@ def test_limits() -> None:
     assert [refusal.reason for refusal in too_many.items] == [Reason.TOO_MANY]
     over = read("/v1/batch", {"batch": [large] * 20, "writeKey": "the-secret"})
     assert (over.items[0].reason, over.credential) == (Reason.TOO_LARGE, "the-secret")
+
+
+def test_a_batch_that_its_app_has_written_with_holes_is_read() -> None:
+    one, other = (json.dumps(message(event=name, messageId=name)) for name in ("a,]", '\\"b'))
+    rest = '"sentAt": "2026-11-28T09:00:01Z", "writeKey": "k"}'
+    later = f'{{"batch": [{other}], "sentAt": "2026-11-28T09:00:02Z"}}'
+    for body, names in (
+        (f'{{"batch": [{one},\n' + "\0" * 50 + f",\n{other},\n], {rest}", ["a,]", '\\"b']),
+        (f'{{"batch": [ ,, {one}, , {other}], {rest}', ["a,]", '\\"b']),
+        (f'{{"batch": [{one}], {rest}\n{later}', ["a,]", '\\"b']),
+    ):
+        batch = read("/v1/b", body.encode())
+        assert ([item.name for item in batch.items], batch.credential) == (names, "k")
+        assert batch.items[0].sent_at == 1_795_856_401_000
+    assert batch.items[1].sent_at == 1_795_856_402_000
+    for broken in (f'{{"batch": [,,], {rest}', f', {one}], {rest}', f'{{"batch": [{one}',
+                   f'{{"batch": [{one}, 5], {rest}x', "[" * 100_000,
+                   '{"batch": [' + '{"a":' * 100_000, '"' + '\\"' * 100_000, "[ ," * 100_000,
+                   later * 101, f"{one}\n{other}"):  # fmt: skip
+        (refused,) = read("/v1/b", broken.encode()).items
+        assert refused.reason is Reason.MALFORMED
 
 
 def test_a_dead_letter_has_what_an_image_hides_in_base64() -> None:

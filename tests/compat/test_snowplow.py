@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity.compat import iglu, snowplow
+from activity.compat import iglu, snowplow_json
 from activity.compat.protocol import Field, Outcome, Tracked, TrackerBatch, TrackerRequest
 from activity.compat.snowplow import PROTOCOL
 from activity.compat.values import from_json
@@ -166,6 +166,25 @@ def test_by_what_visitors_are_told_apart() -> None:
     assert isinstance(event, Tracked) and (event.client, event.user) == ("", "")
 
 
+@pytest.mark.parametrize("nobody", ["undefined", "null", "00000000-0000-0000-0000-000000000000"])
+def test_an_id_that_is_nobodys_is_none(nobody: str) -> None:
+    assert (one(PAGE, duid=nobody).client, one(PAGE, duid=nobody, uid=nobody, tnuid="n").client) == ("", "n")
+
+
+def test_what_the_query_of_a_body_says_counts_for_all_events() -> None:
+    body = json.dumps({"data": [{**PAGE, "aid": "other"}, 5, {**PAGE, "url": "/b"}]}).encode()
+    cx = base64url(entities(mine={"n": 1}))
+    batch = read("POST", TP2, f"aid=app&tnuid=n&eid=same&e=se&ue_pr=x&cx={cx}&zz=1".encode(), body)
+    first, refused, last = batch.items
+    assert isinstance(first, Tracked) and isinstance(last, Tracked) and isinstance(refused, Refusal)
+    assert (refused.index, first.type, first.id) == (1, EventType.PAGEVIEW, EVERY["eid"])
+    assert {(each.site, each.client, str(each.props)) for each in (first, last)} == {
+        ("app", "d1", str({"context.mine": '{"n":1}'}))
+    }
+    (many,) = read("POST", TP2, b"&".join([b"a=1"] * 501), body).items
+    assert isinstance(many, Refusal) and many.reason is Reason.TOO_MANY
+
+
 def test_a_true_time_is_not_corrected() -> None:
     event = one(PAGE, ttm="1780000000000")
     assert (event.ts, event.sent_at) == ("1780000000000", None)
@@ -300,7 +319,7 @@ def test_what_events_of_the_webhook_share_is_read_once(monkeypatch: pytest.Monke
         decoded.append(found)
         return from_json(found, limits)
 
-    monkeypatch.setattr(snowplow, "from_json", counted)
+    monkeypatch.setattr(snowplow_json, "from_json", counted)
     for shared in ({"cx": base64url(content)}, {"co": content}):
         decoded.clear()
         batch = read("POST", HOOK, urlencode({"schema": ORDER, "eid": "e" * 5_000, **shared}).encode(), b"[1, 2, 3]")

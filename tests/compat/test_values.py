@@ -80,9 +80,9 @@ def test_a_time_is_the_same_in_all_notations(at: int) -> None:
 
 
 def test_what_is_no_time_is_refused_by_enrich_and_nothing_is_known_of_none() -> None:
-    for never in (None, 0, 0.0, "0", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z"):
+    for never in (None, 0, 0.0, "0", "", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z"):
         assert values.moment(never) is None and values.since_1970(never) is None, never
-    for wrong in ("", "yesterday", "20", "2026-11-28T", "2026-11-28T20:05:02.123Z" + " " * 50, "²" * 13, [], True):
+    for wrong in ("yesterday", "20", "2026-11-28T", "2026-11-28T20:05:02.123Z" + " " * 50, "²" * 13, [], True):
         assert values.moment(wrong) == values.text(wrong, 64)
 
 
@@ -93,6 +93,13 @@ def test_what_is_no_time_is_refused_by_enrich_and_nothing_is_known_of_none() -> 
 )  # fmt: skip
 def test_the_size_of_a_screen(width: object, height: object, size: str) -> None:
     assert values.screen_size(width, height) == size
+
+
+def test_a_size_that_no_screen_has_is_none() -> None:
+    for size in ("undefinedxundefined", "NaNxNaN", "0x0", "nullxnull", "0x1080", "1920x0", "0", "0.0x5"):
+        assert values.tracked(EventType.PAGEVIEW, DEFAULT_LIMITS, screen=size).screen == ""
+    for size in ("1920x1080", "100x2000", "390x844", "1600x900"):
+        assert values.tracked(EventType.PAGEVIEW, DEFAULT_LIMITS, screen=size).screen == size
 
 
 def test_worth() -> None:

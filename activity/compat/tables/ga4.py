@@ -6,13 +6,13 @@ from activity.compat.protocol import Field
 
 _READ = """
 page_location page_path page_referrer page_title screen_name firebase_screen search_term engagement_time_msec language
-screen_resolution timestamp_micros user_id client_id
+screen_resolution timestamp_micros user_id client_id ignore_referrer
 """
 _LEFT_OUT = {
     "visits are made here, from the times of the events": "session_id ga_session_id session_number ga_session_number",
     "it tells how the client is set up": "debug_mode send_to non_interaction send_page_view",
     "what an ad network matches people by": "user_data",
-    "it is an ad network's": "ignore_referrer allow_google_signals allow_ad_personalization_signals",
+    "it is an ad network's": "allow_google_signals allow_ad_personalization_signals",
 }
 # By the name behind `utm_`, that of a parameter, and the browser's.
 CAMPAIGN = {
@@ -25,12 +25,12 @@ NOT_KEPT = frozenset((
 # The browser's own names for what the Measurement Protocol spells out.
 BROWSER_NAMES = {
     "dl": "page_location", "dr": "page_referrer", "dt": "page_title", "dp": "page_path", "_et": "engagement_time_msec",
-    "cu": "currency", "ul": "language", "sr": "screen_resolution",
+    "cu": "currency", "ir": "ignore_referrer", "ul": "language", "sr": "screen_resolution",
     **{theirs: name for name, theirs in CAMPAIGN.values()},
 }  # fmt: skip
 _BROWSER_LEFT_OUT = {
     "visits are made here, from the times of the events": "sid sct seg _ss _nsi _fv",
-    "it is the version of something": "v gtm tag_exp _v fp _ee are gcd",
+    "it is the version of something": "v gtm tag_exp _v fp _ee are",
     "we read it from the agent": "uaa uab uafvl uam uamb uap uapv uaw",
     "it is about ads": "npa dma dma_cps pscdl gcu gcut frm _eu ecid auid us_privacy gdid",
     "it is when the page began to send": "tfd _tu _z",
@@ -40,7 +40,7 @@ FIELDS = (
     Field("measurement_id", "site"),
     Field("firebase_app_id", "site"),
     Field("api_secret", "site", "if it is a secret of the site, the sender is trusted"),
-    Field("client_id", "client"),
+    Field("client_id", "client", "of a whole cookie, `GA1.1.…`, what is behind that; `undefined` and such are none"),
     Field("app_instance_id", "client"),
     Field("user_id", "user"),
     Field("params.user_id", "user", "without `user_id`"),
@@ -60,11 +60,13 @@ FIELDS = (
     Field("params.screen_name", "url", "of `screen_view`, as a path of the site"),
     Field("params.firebase_screen", "url", "as `screen_name`"),
     Field("params.firebase_screen_class", "url", "as `screen_name`, and kept as a property"),
+    Field("params.screen_class", "url", "as `firebase_screen_class`"),
     *(
         Field(f"params.{name}", "url", f"as its `utm_{utm}`, if it has no campaign itself")
         for utm, (name, _) in CAMPAIGN.items()
     ),
     Field("params.page_referrer", "referrer"),
+    Field("params.ignore_referrer", "props", "if true, `page_referrer` is one, and no referrer"),
     Field("params.page_title", "title", "and the path of a `page_view` that has no address"),
     Field("params.search_term", "search", "of `search` and `view_search_results`; else a property"),
     Field("params.number_of_results", "search", "beside `search_term`"),
@@ -87,18 +89,20 @@ FIELDS = (
     Field("validation_behavior", "", "it is for Google's validation"),
     Field("non_personalized_ads", "", "it is about ads"),
     Field("tid", "site", "of the browser, as all below"),
-    Field("cid", "client", "only with the visitor's consent to it (`gcs`)"),
+    Field("cid", "client", "as `client_id`; only with the visitor's consent to it (`gcs`)"),
     Field("gcs", "client", "if it denies storage, the visitor is told from others without an id"),
+    Field("gcd", "client", "as `gcs`, where there is none"),
     Field("uid", "user"),
     Field("up.NAME", "props", "as `user_properties`; `upn.NAME` is a number"),
     Field("_uip", "address", "as `ip_override`"),
-    Field("en", "name", "as `name`"),
+    Field("en", "name", "as `name`; in the query, too, it is an event of its own if each line of the body has one"),
     Field("_p", "id", "with `cid`, `_s` and the line: an event that comes again is no second one"),
     Field("_s", "id", "beside `_p`"),
-    Field("dl", "url"),
+    Field("dl", "url", "of an image of a `page_view` without one, the page that shows it"),
     Field("dp", "url", "without `dl`, as a path of the site"),
     *(Field(theirs, "url", f"as `params.{name}`") for name, theirs in CAMPAIGN.values()),
     Field("dr", "referrer"),
+    Field("ir", "props", "as `params.ignore_referrer`"),
     Field("dt", "title"),
     Field("ul", "language"),
     Field("sr", "screen"),

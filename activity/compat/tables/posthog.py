@@ -92,7 +92,7 @@ FIELDS = (
     Field("properties.$user_id", "user", "else `distinct_id` if `$is_identified`, or if it is no UUID on a server"),
     Field("properties.$is_identified", "user", "if true, `distinct_id` is a user"),
     Field("properties.$process_person_profile", "user", "if false, `distinct_id` is no user"),
-    Field("properties.alias", "user", "of `$create_alias`; the visitor is then `distinct_id`"),
+    Field("properties.alias", "user", "of `$create_alias`; of an id that a client made and a name, the name"),
     Field("uuid", "id", "what is sent again under it is no second event"),
     Field("properties.$insert_id", "id", "without `uuid`"),
     Field("messageId", "id", "of older libraries on servers, without `uuid`"),
@@ -104,7 +104,7 @@ FIELDS = (
     Field("properties.$current_url", "url"),
     Field("properties.$pathname", "url", "without `$current_url`, as a path of the site or of `$host`"),
     Field("properties.$host", "url", "without `$current_url`, before `$pathname`"),
-    Field("properties.$screen_name", "url", "of `$screen`, as a path of the site"),
+    Field("properties.$screen_name", "url", "as a path of the site; first of `$screen`, last of all others"),
     Field("properties.$referrer", "referrer", "`$direct` is none"),
     Field("properties.title", "title"),
     Field("properties.$raw_user_agent", "agent", "counts only with the site's secret"),
@@ -157,9 +157,13 @@ gives its visitors' addresses and agents, or old times, sends a key of `write_ke
 - `$pageview` and `$screen` are page views, `$pageleave` is engagement; `$identify`, `$set` and `$create_alias`
   identify; `$web_vitals` are web vitals, and a click that leaves the site is an outbound link.
 - All else is a custom event. Those whose name begins with `$` make no visit engaged, but for clicks.
-- A body may be JSON, also in base64, or a form, in several parts (`multipart/form-data`) too, with the JSON in `data`.
+- A body may be JSON, also in base64 or gzip in base64, or a form, in several parts (`multipart/form-data`) too, with
+  the JSON in `data`, and the key beside it.
 - Flags, recordings, surveys, heat maps and experiments are off: their requests get an answer that says so.
 - Who sends too fast gets a 503, after which all clients send again; after a 429 the browser's does not.
+- `$snapshot`, `$snapshot_items`, `$performance_event`, `$$heatmap` and `$$client_ingestion_warning` are no events: they
+  are answered and not kept.
+- Names that stand for nobody (`anonymous`, `guest`, `undefined`, `0`, …) are no user, nor by `$identify` and aliases.
 - A `$groupidentify` in the name of the group itself, as servers send it, is answered and not kept.
 - A server's events are another visitor's than those of the browser, by the same user.
 - With `capture_mode="v1"` a client is told of a request as a whole: what was refused of it stands in the header

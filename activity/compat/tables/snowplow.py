@@ -52,6 +52,7 @@ class Payload(msgspec.Struct, frozen=True):
     ti_id: str = ""
     ti_sk: str = ""
     ti_nm: str = ""
+    ti_na: str = ""
     ti_ca: str = ""
     ti_pr: str = ""
     ti_qu: str = ""
@@ -66,8 +67,8 @@ ORDER = {
     "tr_st": "state", "tr_co": "country",
 }  # fmt: skip
 ITEM = {
-    "ti_id": "order_id", "ti_sk": "sku", "ti_nm": "item", "ti_ca": "category", "ti_pr": "price", "ti_qu": "quantity",
-    "ti_cu": "currency",
+    "ti_id": "order_id", "ti_sk": "sku", "ti_na": "item", "ti_nm": "item", "ti_ca": "category", "ti_pr": "price",
+    "ti_qu": "quantity", "ti_cu": "currency",
 }  # fmt: skip
 
 FIELDS = (
@@ -78,7 +79,7 @@ FIELDS = (
     Field("e=ue site_search", "type", "`search` for `terms`, with blanks between them, and `totalResults`"),
     Field("e=ue link_click", "type", "`outbound` if it leads to another host, else `custom`"),
     Field("e=ue submit_form", "type", "`form` with the name `formId`"),
-    Field("e=ue screen_view", "type", "`pageview` of the path `/NAME`"),
+    Field("e=ue screen_view", "type", "`pageview` of the path `/NAME`; without one, of its `id`, if that is no UUID"),
     Field("e=ue screen_end", "type", "`engagement`, beside a `screen_summary`"),
     Field("e=ue web_vitals", "type", "`web_vital`"),
     Field("e=ue snowplow_ecommerce_action", "type", "`custom` with the name `type`"),
@@ -89,7 +90,7 @@ FIELDS = (
     Field("ttm", "ts", "used as it is"),
     Field("dtm", "ts", "corrected by `stm`, if there is no `ttm`"),
     Field("stm", "sent_at"),
-    Field("duid", "client"),
+    Field("duid", "client", "`undefined`, `null` and such are none, as below"),
     Field("tnuid", "client", "if there is no `duid`"),
     Field("nuid", "client", "if there is no `duid`"),
     Field("uid", "user", "and `client`, if nothing else tells visitors apart"),
@@ -113,6 +114,9 @@ FIELDS = (
     Field("cx browser_context", "", "the browser is known by its agent"),
     Field("cx mobile_context", "", "as above"),
     Field("cx application_context", "", "as above"),
+    Field("cx application", "", "as above"),
+    Field("cx application_lifecycle", "", "as above"),
+    Field("cx desktop_context", "", "as above"),
     Field("cx http_client_hints", "", "as above"),
     Field("cx geolocation_context", "", "more exact than anything that is kept of a visitor"),
     Field("cx PerformanceTiming", "", "no web vital"),
@@ -158,6 +162,7 @@ A tracker on a server counts for its visitor's address, agent and old times if i
 
 What differs:
 
+- What the query of a `POST` says (`aid`, `nuid`, …) counts for all events of its body, before what these say.
 - Events are judged when they arrive. A request of which nothing can be taken is answered 400 or 403, which trackers do
   not send again; one with some good events is answered 200, and the header `x-footfall-refused` tells of the others.
 - No cookie is set: a visitor without `duid` is the cookieless one. `SP-Anonymous` leaves out `duid` and `uid` as well.
