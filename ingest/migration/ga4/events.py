@@ -15,6 +15,7 @@ from typing import Any
 from activity.geo import Place
 from activity.user_agent import Agent
 from ingest.logs.files import ImportFailed
+from ingest.migration import names
 from ingest.migration.export import Action, Broken, Left, Read, Scratch, Tell, json_objects, parquet_rows
 from ingest.migration.ga4.words import country_code
 from ingest.migration.members import PARQUET, Member
@@ -34,9 +35,6 @@ _OWN = frozenset(
     )
 )  # fmt: skip
 _VALUES = ("string_value", "int_value", "float_value", "double_value")
-SYSTEMS = {"Macintosh": "macOS", "iPadOS": "iOS"}
-BROWSERS = {"Android Webview": "Chrome WebView", "Safari (in-app)": "Safari WebView", "Internet Explorer": "IE"}
-DEVICES = {"desktop": "desktop", "mobile": "mobile", "tablet": "tablet", "smart tv": "tv"}
 
 
 def read(members: Sequence[Member], site: str, theirs: str, _tell: Tell) -> Iterator[Read]:
@@ -165,15 +163,15 @@ def _agent(device: dict[str, Any], web: dict[str, Any]) -> Agent:
     system = str(device.get("operating_system") or "")
     words = str(device.get("operating_system_version") or "").removeprefix(f"{system} ")
     return Agent(
-        BROWSERS.get(browser, browser),
+        names.browser_of(browser),
         version.partition(".")[0],
-        SYSTEMS.get(system, system),
+        names.system_of(system),
         words if words[:1].isdigit() else "",
-        DEVICES.get(str(device.get("category") or ""), ""),
+        names.device_of(str(device.get("category") or "")),
     )
 
 
 def _place(geo: dict[str, Any]) -> Place:
     region, city = (str(geo.get(name) or "") for name in ("region", "city"))
     country = country_code(str(geo.get("country") or ""))
-    return Place(country, region.replace("(not set)", ""), city.replace("(not set)", ""))
+    return Place(country, names.known(region), names.known(city))

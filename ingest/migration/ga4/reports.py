@@ -14,52 +14,38 @@ from datetime import date, timedelta
 from functools import cached_property, partial
 from typing import NamedTuple
 
-from activity.url import normal_path
 from ingest.logs.files import ImportFailed
-from ingest.migration import dates
+from ingest.migration import dates, names
+from ingest.migration.address import page_of
 from ingest.migration.dates import day_of
 from ingest.migration.export import Broken, Left, Row, Tell, last_of_each
 from ingest.migration.ga4 import tables
-from ingest.migration.ga4.events import BROWSERS, DEVICES, SYSTEMS
 from ingest.migration.ga4.numbers import are_percent, is_number, is_unclear, point_of, seconds_of, share_of
 from ingest.migration.ga4.tables import NotOfDays, Table
 from ingest.migration.ga4.words import country_code, is_grand_sum, is_sum
 from ingest.migration.members import PARQUET, Member
 from ingest.migration.totals import Counted, DayRow, Total, count_of
 
-_UNKNOWN = ("(not set)", "(none)", "(direct)", "(other)", "(data not available)", "")
-
-
-def _page(text: str) -> str:
-    if text in ("(not set)", "(other)"):
-        return ""
-    return normal_path(text.partition("?")[0] or "/")
-
 
 def _source(text: str) -> str:
-    source = text.partition(" / ")[0]
-    return "" if source in _UNKNOWN else source
-
-
-def _plain(text: str) -> str:
-    return "" if text in _UNKNOWN else text
+    return names.source_of(text.partition(" / ")[0]).source
 
 
 # Of each column that names something: the dimension, and how its values are written here.
 _DIMENSIONS: dict[str, tuple[str, Callable[[str], str]]] = {
-    "Page path": ("page", _page),
-    "Landing page": ("entry_page", _page),
+    "Page path": ("page", page_of),
+    "Landing page": ("entry_page", page_of),
     "Session source": ("source", _source),
     "Session source / medium": ("source", _source),
-    "Session default channel group": ("channel", _plain),
-    "Session campaign": ("campaign", _plain),
+    "Session default channel group": ("channel", names.known),
+    "Session campaign": ("campaign", names.known),
     "Country": ("country", country_code),
-    "Region": ("region", _plain),
-    "City": ("city", _plain),
-    "Device category": ("device", lambda text: DEVICES.get(text.lower(), _plain(text))),
-    "Browser": ("browser", lambda text: BROWSERS.get(text, _plain(text))),
-    "Operating system": ("os", lambda text: SYSTEMS.get(text, _plain(text))),
-    "Event name": ("event", _plain),
+    "Region": ("region", names.known),
+    "City": ("city", names.known),
+    "Device category": ("device", lambda text: names.device_of(text) or names.known(text)),
+    "Browser": ("browser", names.browser_of),
+    "Operating system": ("os", names.system_of),
+    "Event name": ("event", names.known),
 }
 _NEED_VALUE = frozenset(("campaign", "event"))
 _VISITORS, _VISITS = ("Total users", "Active users", "Users"), ("Sessions",)
@@ -188,11 +174,11 @@ class _Of:
         if column == _NTH and self.first is None:
             raise NotOfDays(f"{table.name} has the column {_NTH}, and does not say from which day on")
         self.named = named[0] if named else ""
-        self.dimension, self.ours = _DIMENSIONS[self.named] if named else ("", _plain)
-        names = {*table.names}
-        self.numbers = tuple(name for name in _METRICS if name in names)
+        self.dimension, self.ours = _DIMENSIONS[self.named] if named else ("", names.known)
+        there = {*table.names}
+        self.numbers = tuple(name for name in _METRICS if name in there)
         self._table = table
-        self.metrics = tuple(metric for metric, needed in _NEEDED.items() if all(names & {*each} for each in needed))
+        self.metrics = tuple(metric for metric, needed in _NEEDED.items() if all(there & {*each} for each in needed))
 
     @cached_property
     def point(self) -> str:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlencode
 
 from activity.geo import Place
 from activity.user_agent import Agent
 from ingest.logs.files import ImportFailed
+from ingest.migration import names
+from ingest.migration.address import with_tags
 
 CAMPAIGN = "6"  # `referer_type`
 _BROWSERS = {
     "CH": "Chrome", "CM": "Chrome", "CI": "Chrome", "CV": "Chrome WebView", "CR": "Chromium", "FF": "Firefox",
     "FM": "Firefox", "SF": "Safari", "MF": "Safari", "PS": "Edge", "OP": "Opera", "OM": "Opera", "IE": "IE",
     "SB": "Samsung Internet", "YA": "Yandex Browser", "BR": "Brave", "VI": "Vivaldi",
-    "Mobile Safari": "Safari", "Chrome Mobile": "Chrome", "Chrome Mobile iOS": "Chrome", "Firefox Mobile": "Firefox",
-    "Microsoft Edge": "Edge", "Internet Explorer": "IE", "Samsung Browser": "Samsung Internet",
 }  # fmt: skip
 _SYSTEMS = {
     "WIN": "Windows", "MAC": "macOS", "IOS": "iOS", "IPA": "iOS", "AND": "Android", "LIN": "Linux", "UBT": "Ubuntu",
-    "COS": "Chrome OS", "Mac": "macOS", "GNU/Linux": "Linux", "iPadOS": "iOS",
+    "COS": "Chrome OS",
 }  # fmt: skip
 _DEVICES = {
     "0": "desktop", "1": "mobile", "2": "tablet", "3": "mobile", "4": "console", "5": "tv", "10": "mobile",
-    "desktop": "desktop", "smartphone": "mobile", "tablet": "tablet", "feature phone": "mobile", "console": "console",
-    "tv": "tv", "phablet": "mobile",
 }  # fmt: skip
 
 
@@ -41,11 +38,6 @@ def listed(value: Any) -> Any:
     """Return a list that PHP wrote as an object, because it has gaps; anything else as it is."""
     is_list = isinstance(value, dict) and value and all(key.isdecimal() and len(key) < 8 for key in value)
     return list(value.values()) if is_list else value
-
-
-def known(text: str) -> str:
-    """Return a value; "" for what Matomo does not know."""
-    return "" if text in ("Unknown", "unknown", "UNK") else text
 
 
 def custom(category: str, action: str, name: str, value: str) -> dict[str, Any]:
@@ -66,40 +58,38 @@ def origin(url: str, visit: dict[str, Any]) -> dict[str, Any]:
     """Return address and referrer so that they say where the visit came from, as its row does."""
     if visit.get("referer_type") == CAMPAIGN and "utm_" not in url and visit.get("referer_name"):
         tags = {"utm_campaign": visit["referer_name"], "utm_source": visit["referer_name"]}
-        if visit.get("referer_keyword"):
-            tags["utm_term"] = visit["referer_keyword"]
-        url += ("&" if "?" in url else "?") + urlencode(tags)
+        url = with_tags(url, tags | {"utm_term": visit.get("referer_keyword", "")})
     return {"url": url, "referrer": visit.get("referer_url", "")}
 
 
 def browser_of(text: str) -> str:
     """Return a browser by its code or name."""
-    return _BROWSERS.get(known(text), known(text))
+    return _BROWSERS.get(text) or names.browser_of(text)
 
 
 def system_of(text: str) -> str:
     """Return a system by its code or name."""
-    return _SYSTEMS.get(known(text), known(text))
+    return _SYSTEMS.get(text) or names.system_of(text)
 
 
 def device_of(text: str) -> str:
     """Return a kind of device by its number or name."""
-    return _DEVICES.get(text.lower(), "")
+    return _DEVICES.get(text) or names.device_of(text)
 
 
 def agent(visit: dict[str, Any]) -> Agent:
     """Return the browser of a visit, which has the columns of `log_visit`."""
     return Agent(
         browser_of(visit.get("config_browser_name", "")),
-        str(visit.get("config_browser_version", "")).partition(".")[0],
+        names.known(str(visit.get("config_browser_version", "")).partition(".")[0]),
         system_of(visit.get("config_os", "")),
-        known(str(visit.get("config_os_version", ""))),
+        names.known(str(visit.get("config_os_version", ""))),
         device_of(str(visit.get("config_device_type", ""))),
     )
 
 
 def place(visit: dict[str, Any]) -> Place:
     """Return the place of a visit, which has the columns of `log_visit`."""
-    country, region = visit.get("location_country", "").upper(), visit.get("location_region", "")
-    country = country if len(country) == 2 and country != "XX" else ""
-    return Place(country, f"{country}-{region}" if country and region else "", known(visit.get("location_city", "")))
+    country = visit.get("location_country", "")
+    region, city = visit.get("location_region", ""), visit.get("location_city", "")
+    return names.place_of(country if len(country) == 2 else "", region, city)

@@ -14,9 +14,10 @@ from datetime import date
 from functools import partial
 from pathlib import PurePath
 
-from activity.attribution import origin, referrer_host
-from activity.url import normal_path
+from activity.attribution import origin
 from ingest.logs.files import ImportFailed
+from ingest.migration import names
+from ingest.migration.address import host_of_referrer, page_of
 from ingest.migration.dates import day_of
 from ingest.migration.export import Broken, Left, Row, Tell, csv_rows, header, last_of_each, order_in
 from ingest.migration.members import Member
@@ -24,9 +25,6 @@ from ingest.migration.totals import Counted, DayRow, Total, count_of
 
 _NAME = re.compile(r"(imported_[a-z_]*[a-z])(?![a-z])")
 _DASHBOARD = "visitors.csv"
-BROWSERS = {"Microsoft Edge": "Edge", "Samsung Browser": "Samsung Internet", "Internet Explorer": "IE"}
-SYSTEMS = {"Mac": "macOS", "GNU/Linux": "Linux"}
-DEVICES = {"Desktop": "desktop", "Laptop": "desktop", "Ultra-wide": "desktop", "Mobile": "mobile", "Tablet": "tablet"}
 _NUMBERS = ("visitors", "visits", "entrances", "exits", "visit_duration", "bounces", "pageviews", "events")
 _UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
 # The columns by which each row of a file is another one.
@@ -151,22 +149,23 @@ def _day_row(dimension: str, value: str, numbers: Numbers) -> DayRow:
 
 
 def _page(dimension: str) -> Callable[[Row, Numbers], list[DayRow]]:
-    return lambda row, numbers: [_day_row(dimension, normal_path(row.get(dimension) or "/"), numbers)]
+    return _one(dimension, dimension, page_of)
 
 
-def _one(dimension: str, column: str, ours: dict[str, str]) -> Callable[[Row, Numbers], list[DayRow]]:
-    def rows(row: Row, numbers: Numbers) -> list[DayRow]:
-        value = row.get(column)
-        return [_day_row(dimension, ours.get(value, value), numbers)]
+def _one(dimension: str, column: str, ours: Callable[[str], str]) -> Callable[[Row, Numbers], list[DayRow]]:
+    return lambda row, numbers: [_day_row(dimension, ours(row.get(column)), numbers)]
 
-    return rows
+
+def device_of(text: str) -> str:
+    """Return a kind of device; one that is none of ours by Plausible's name."""
+    return names.device_of(text) or names.known(text)
 
 
 def _sources(row: Row, numbers: Numbers) -> list[DayRow]:
     """Rows of source and channel as an event with this referrer and these tags would have them, and of the tags."""
     tags = {name: row.get(name) for name in _UTM if row.get(name)}
-    came = origin(tags, referrer_host(f"https://{row.get('referrer')}") if row.get("referrer") else "")
-    if not came.source and row.get("source") not in ("", "Direct / None"):
+    came = origin(tags, host_of_referrer(row.get("referrer")))
+    if not came.source and names.source_of(row.get("source")).source:
         came = origin({"utm_source": row.get("source")} | tags, "")
     found = [_day_row("source", came.source, numbers), _day_row("channel", came.channel, numbers)]
     named = {"campaign" if name == "utm_campaign" else name: value for name, value in tags.items()}
@@ -175,8 +174,9 @@ def _sources(row: Row, numbers: Numbers) -> list[DayRow]:
 
 def _places(row: Row, numbers: Numbers) -> list[DayRow]:
     """Rows of country and region; a city is a number of GeoNames, unless it is a name."""
-    found = [_day_row("country", row.get("country"), numbers), _day_row("region", row.get("region"), numbers)]
-    city = row.get("city")
+    place = names.place_of(row.get("country"), row.get("region"), row.get("city"))
+    found = [_day_row("country", place.country, numbers), _day_row("region", place.region, numbers)]
+    city = place.city
     return found if city in _UNKNOWN_CITY or city.isdigit() else [*found, _day_row("city", city, numbers)]
 
 
@@ -185,7 +185,7 @@ def _events(row: Row, numbers: Numbers) -> list[DayRow]:
     dimension, value = {
         "Outbound Link: Click": ("outbound", row.get("link_url")),
         "File Download": ("download", row.get("link_url")),
-        "404": ("not_found", normal_path(row.get("path")) if row.get("path") else ""),
+        "404": ("not_found", page_of(row.get("path")) if row.get("path") else ""),
     }.get(row.get("name"), ("event", ""))
     return [
         DayRow(dimension, value or row.get("name"), visitors, events=events),
@@ -207,10 +207,10 @@ _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Row, Numbers
     "imported_exit_pages": (("exit_page", "exits"), (), _page("exit_page")),
     "imported_sources": (("source",), ("referrer", "channel", *_UTM), _sources),
     "imported_locations": (("country",), ("region", "city"), _places),
-    "imported_devices": (("device",), (), _one("device", "device", DEVICES)),
-    "imported_browsers": (("browser",), ("browser_version",), _one("browser", "browser", BROWSERS)),
+    "imported_devices": (("device",), (), _one("device", "device", device_of)),
+    "imported_browsers": (("browser",), ("browser_version",), _one("browser", "browser", names.browser_of)),
     "imported_operating_systems": (
-        ("operating_system",), ("operating_system_version",), _one("os", "operating_system", SYSTEMS),
+        ("operating_system",), ("operating_system_version",), _one("os", "operating_system", names.system_of),
     ),
     "imported_custom_events": (("name", "events"), ("link_url", "path"), _events),
 }  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 
 from ingest.logs.files import ImportFailed
 from ingest.migration import sql_dump
+from ingest.migration.address import with_query
 from ingest.migration.export import Action, Broken, Left, Read, Scratch, Tell
 from ingest.migration.members import Member
 from ingest.migration.umami import answers, version_1
@@ -202,7 +203,7 @@ def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch) -> R
     event = {
         "type": kind,
         "name": get("event_name") if kind == "custom" else "",
-        "url": f"{url}{_query(get('url_query'))}",
+        "url": with_query(url, get("url_query").removeprefix("?")),
         "title": get("page_title"),
         "referrer": _referrer(get),
         "screen": of("screen"),
@@ -216,10 +217,7 @@ def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch) -> R
     return Action(number, event, agent_of(of), place_of(of), get("visit_id") or get("session_id"))
 
 
-def _query(text: str) -> str:
-    return f"?{text.removeprefix('?')}" if text else ""
-
-
 def _referrer(get: Values) -> str:
     domain = get("referrer_domain")
-    return f"https://{domain}/{get('referrer_path').removeprefix('/')}{_query(get('referrer_query'))}" if domain else ""
+    address = f"https://{domain}/{get('referrer_path').removeprefix('/')}"
+    return with_query(address, get("referrer_query").removeprefix("?")) if domain else ""
