@@ -25,6 +25,8 @@ from ingest.migration.totals import Counted, DayRow, Total, count_of
 
 _NAME = re.compile(r"(imported_[a-z_]*[a-z])(?![a-z])")
 _DASHBOARD = "visitors.csv"
+_OF_DAYS = ("imported_visitors", _DASHBOARD)  # which have one row a day
+_NOTHING = ("", "\\n", "null")
 _NUMBERS = ("visitors", "visits", "entrances", "exits", "visit_duration", "bounces", "pageviews", "events")
 _UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
 # The columns by which each row of a file is another one.
@@ -35,6 +37,7 @@ _NAMING = (
 )  # fmt: skip
 _UNKNOWN_CITY = ("", "0")
 _LOOKED_AT = 1_000  # rows
+_OF_SECOND = re.compile(r"(?<=\d)\.(?:\d{1,2}|\d{4,})$")  # a part of one; three digits would be thousands
 _MOST = 10**15
 
 Numbers = dict[str, int]
@@ -56,18 +59,33 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell, file: 
             tell(f"{member.name} {which}, and not read")
             continue
         columns, known, rows_of = _PARTS[part]
-        order = order_in(member, "date")
+        order = order_in(member, "date", str.lower)
         if part == _DASHBOARD:
             _check_days(member, order, tell)
         again = 0
-        rows = partial(csv_rows, member, ("date", "visitors", *columns), (*_NUMBERS, *known))
-        for row in last_of_each(rows, _key, tell):
+        rows = partial(csv_rows, member, ("date", "visitors", *columns), (*_NUMBERS, *known), canonical=str.lower)
+        for row in rows(tell) if part not in _OF_DAYS and _is_in_parts(rows) else last_of_each(rows, _key, tell):
             if not isinstance(row, Row):
                 yield row
             else:
                 again = row.again  # what was put below with a header of its own is a file for itself
                 yield _total(row, part, file + again, order, rows_of)
         file += again + 1
+
+
+def _is_in_parts(rows: Callable[[Tell], Iterator[Row | Broken]]) -> bool:
+    """Return whether each day of a list is in one place, so that rows of one value are parts of it, which add up.
+
+    Where days come again, several exports were put one below the other, of which the last counts."""
+    seen, last = set[tuple[int, str]](), (-1, "")
+    for row in rows(lambda _: None):
+        if isinstance(row, Row):
+            here = row.again, row.get("date")
+            if here != last and here in seen:
+                return False
+            seen.add(here)
+            last = here
+    return True
 
 
 def _key(row: Row) -> str:
@@ -78,18 +96,18 @@ def _part(member: Member) -> str:
     name = PurePath(member.name).name
     if match := _NAME.search(name):
         return match[1]
-    names = {*header(member)}
-    if not {"date", "visitors"} <= names:
+    there = {*header(member, canonical=str.lower)}
+    if not {"date", "visitors"} <= there:
         return name
-    if {"pageviews", "bounce_rate"} <= names:
+    if {"pageviews", "bounce_rate"} <= there:
         return _DASHBOARD
     # A file that was given another name is known by its columns.
-    return next((part for part in _BY_COLUMNS if {*_PARTS[part][0]} <= names), name)
+    return next((part for part in _BY_COLUMNS if {*_PARTS[part][0]} <= there), name)
 
 
 def _check_days(member: Member, order: str, tell: Tell) -> None:
     """Raise ImportFailed where the rows of a dashboard's export are no days: it has hours, weeks or months, too."""
-    rows = csv_rows(member, ("date",), header(member), tell)
+    rows = csv_rows(member, ("date",), header(member, canonical=str.lower), tell, canonical=str.lower)
     texts = [row.get("date") for row in itertools.islice(rows, _LOOKED_AT) if not isinstance(row, Broken)]
     if any(":" in text and day_of(text, order) is None for text in texts):
         raise ImportFailed(f"{member.name} is of hours, in which visitors come again: export it by day")
@@ -111,7 +129,8 @@ def _total(row: Row, part: str, file: int, order: str, rows_of: Callable[[Row, N
     numbers: Numbers = {}
     for name in _NUMBERS:
         text = row.get(name)
-        count = 0 if text in ("", "\\N") else count_of(text)
+        whole = _OF_SECOND.sub("", text) if name == "visit_duration" else text
+        count = 0 if text.lower() in _NOTHING else count_of(whole)
         if count is None:
             return Broken(row.number, row.raw, f"the column {name!r} has {text!r}, no count")
         numbers[name] = count
@@ -120,7 +139,8 @@ def _total(row: Row, part: str, file: int, order: str, rows_of: Callable[[Row, N
     if part == _DASHBOARD:
         part = "imported_visitors"
         try:
-            share = float(row.get("bounce_rate").replace(",", ".").rstrip(" %\u00a0") or 0)
+            text = row.get("bounce_rate")
+            share = 0 if text.lower() in _NOTHING else float(text.replace(",", ".").rstrip(" %\u00a0"))
             numbers["bounces"] = round(share * numbers["visits"] / 100)
         except (ValueError, OverflowError):
             share = -1
@@ -215,4 +235,4 @@ _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Row, Numbers
     "imported_custom_events": (("name", "events"), ("link_url", "path"), _events),
 }  # fmt: skip
 # Those that say of what they are by their columns come before those that have only numbers.
-_BY_COLUMNS = (*(part for part in _PARTS if part not in ("imported_visitors", _DASHBOARD)), "imported_visitors")
+_BY_COLUMNS = (*(part for part in _PARTS if part not in _OF_DAYS), "imported_visitors")
