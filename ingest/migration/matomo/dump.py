@@ -21,7 +21,7 @@ _PREFIXES = {"0": "http://", "1": "http://www.", "2": "https://", "3": "https://
 _OF_VISIT = (
     "idsite", "user_id", "referer_type", "referer_url", "referer_name", "referer_keyword", "location_browser_lang",
     "config_browser_name", "config_browser_version", "config_device_type", "config_os", "config_os_version",
-    "config_resolution", "location_country", "location_region", "location_city",
+    "config_resolution", "location_country", "location_region", "location_city", *values.CAMPAIGN_COLUMNS,
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from activity.geo import Place
@@ -11,6 +12,14 @@ from ingest.migration import names
 from ingest.migration.address import with_tags
 
 CAMPAIGN = "6"  # `referer_type`
+_WITH_NAME = frozenset(("2", "3", "7", "8", "search", "website", "social", "ai", "ai-assistant"))
+_TAGS = re.compile(r"[?&](?:utm|mtm|pk|piwik|matomo)_")
+_HOST = re.compile(r"[\w-]+(?:\.[\w-]+)+")
+_OF_PLUGIN = {
+    "utm_campaign": "campaign_name", "utm_source": "campaign_source", "utm_medium": "campaign_medium",
+    "utm_term": "campaign_keyword", "utm_content": "campaign_content",
+}  # fmt: skip
+CAMPAIGN_COLUMNS = tuple(_OF_PLUGIN.values())
 _BROWSERS = {
     "CH": "Chrome", "CM": "Chrome", "CI": "Chrome", "CV": "Chrome WebView", "CR": "Chromium", "FF": "Firefox",
     "FM": "Firefox", "SF": "Safari", "MF": "Safari", "PS": "Edge", "OP": "Opera", "OM": "Opera", "IE": "IE",
@@ -56,10 +65,18 @@ def search(term: str, category: str, count: str) -> dict[str, Any]:
 
 def origin(url: str, visit: dict[str, Any]) -> dict[str, Any]:
     """Return address and referrer so that they say where the visit came from, as its row does."""
-    if visit.get("referer_type") == CAMPAIGN and "utm_" not in url and visit.get("referer_name"):
-        tags = {"utm_campaign": visit["referer_name"], "utm_source": visit["referer_name"]}
-        url = with_tags(url, tags | {"utm_term": visit.get("referer_keyword", "")})
-    return {"url": url, "referrer": visit.get("referer_url", "")}
+    name, referrer, kind = (visit.get(each, "") for each in ("referer_name", "referer_url", "referer_type"))
+    if kind == CAMPAIGN and name and not _TAGS.search(url):
+        tags = {"utm_campaign": name, "utm_source": name, "utm_term": visit.get("referer_keyword", "")}
+        # The plug-in Marketing Campaigns Reporting has columns of its own.
+        of_plugin = {tag: value for tag, column in _OF_PLUGIN.items() if (value := visit.get(column))}
+        url = with_tags(url, tags | of_plugin)
+    elif name and not referrer and kind in _WITH_NAME:
+        if _HOST.fullmatch(name):
+            referrer = f"https://{name}/"
+        elif not _TAGS.search(url):
+            url = with_tags(url, {"ref": name})
+    return {"url": url, "referrer": referrer}
 
 
 def browser_of(text: str) -> str:
