@@ -28,6 +28,7 @@ _CLEAR = re.compile(r"\d{1,2}\.\d{1,2}\.\d{2,4}|\d{4}[/.]\d{1,2}[/.]\d{1,2}")
 _ZERO = date(1899, 12, 30)
 _FIRST, _LAST = date(1990, 1, 1), date(2099, 12, 31)
 _LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "pl")
+_SECONDS = re.compile(r"\d{10}")  # since 1970
 _LOOKED_AT = 100_000  # texts
 _LONGEST = 100  # characters of a day: what is longer is none
 
@@ -86,10 +87,13 @@ def _months() -> dict[str, int]:
 
 
 def time_of_day(text: str) -> str:
-    """Return a time as ISO 8601, of "2024-05-31 12:00:00 UTC" or as a spreadsheet writes it, "31.05.2024 12:00".
+    """Return a time as ISO 8601, of "2024-05-31 12:00:00 UTC" or as a spreadsheet writes it, "31.05.2024 12:00"; or as
+    milliseconds, of seconds since 1970.
 
     What may be read in two ways, or is no time, is returned as it is."""
     plain = text.strip().removesuffix(" UTC")
+    if _SECONDS.fullmatch(plain):
+        return f"{plain}000"
     day, _, clock = plain.partition("T" if "T" in plain else " ")
     if _CLEAR.fullmatch(day) and (found := day_of(day)):
         return f"{found.isoformat()}T{clock.zfill(5) if clock[1:2] == ':' else clock}"

@@ -81,6 +81,12 @@ def place_of(country: str, region: str = "", city: str = "") -> Place:
     return Place(code, region_of(region, code) if code else "", known(city))
 
 
+def language_of(text: str) -> str:
+    """Return a language as browsers write it: "en-us" is "en-US"."""
+    language, mark, country = text.partition("-")
+    return f"{language.lower()}-{country.upper()}" if mark and len(country) == 2 else text
+
+
 def source_of(text: str) -> Origin:
     """Return where visits came from that an export names by a source alone."""
     return origin({"utm_source": text} if known(text) and text not in ("Direct / None", "(direct)") else {}, "")

@@ -107,7 +107,7 @@ def _action(number: int, row: dict[str, Any], site: str, repeats: Scratch) -> Re
         "props": _props(kind, given),
         "visitor": f"ga4:{visitor}",
         "user": row.get("user_id"),
-        "language": device.get("language"),
+        "language": names.language_of(str(device.get("language") or "")),
         "ts": at,
         "id": f"ga4:{_digest(key)}-{before}",
     }

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ingest.logs.files import ImportFailed
-from ingest.migration import sql_dump
+from ingest.migration import names, sql_dump
 from ingest.migration.export import Action, Broken, Left, Read, Scratch
 from ingest.migration.matomo import values
 from ingest.migration.members import Member
@@ -92,7 +92,7 @@ def _link(row: sql_dump.TableRow, site: str, kept: Scratch) -> Read:
     event |= {
         "visitor": f"matomo:{visitor.hex()}",
         "user": visit.get("user_id", ""),
-        "language": visit.get("location_browser_lang", ""),
+        "language": names.language_of(visit.get("location_browser_lang", "")),
         "screen": visit.get("config_resolution", ""),
         "ts": row.text("server_time").replace(" ", "T", 1),
         "id": f"matomo:{row.text('idlink_va')}",

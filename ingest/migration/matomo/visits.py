@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ingest.logs.files import ImportFailed
+from ingest.migration import names
 from ingest.migration.export import Action, Broken, Left, Read, csv_rows, header, json_objects
 from ingest.migration.matomo import values, xml
 from ingest.migration.members import Member
@@ -156,7 +157,7 @@ def _details(number: int, told: dict[str, Any], site: str) -> Iterator[Read]:
         event |= {
             "visitor": f"matomo:{told['visitorId']}",
             "user": visit.get("user_id", "").strip(),
-            "language": visit.get("location_browser_lang", ""),
+            "language": names.language_of(visit.get("location_browser_lang", "")),
             "screen": visit.get("config_resolution", ""),
             "ts": int(at[:15]) * 1000,
             # The row's own id, which a dump has too.

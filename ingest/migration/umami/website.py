@@ -13,7 +13,7 @@ from typing import Any
 
 from ingest.logs.files import ImportFailed
 from ingest.migration import sql_dump
-from ingest.migration.address import with_query
+from ingest.migration.address import with_query, with_tags
 from ingest.migration.export import Action, Broken, Left, Read, Scratch, Tell
 from ingest.migration.members import Member
 from ingest.migration.umami import answers, version_1
@@ -30,11 +30,11 @@ _REQUIRED = {
 }
 _OF_SESSION = ("hostname", "browser", "os", "device", "screen", "language", "country", "region", "subdivision1",
                "subdivision2", "city", "distinct_id")  # fmt: skip
+_TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term", "gclid", "fbclid", "msclkid", "ttclid",
+         "li_fat_id", "twclid")  # fmt: skip
 _KNOWN = {
     EVENTS: (*_OF_SESSION, "website_id", "visit_id", "url_query", "referrer_path", "referrer_query", "referrer_domain",
-             "page_title", "event_name", "tag", "utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term",
-             "gclid", "fbclid", "msclkid", "ttclid", "li_fat_id", "twclid", "job_id", "lcp", "inp", "cls", "fcp",
-             "ttfb"),
+             "page_title", "event_name", "tag", *_TAGS, "job_id", "lcp", "inp", "cls", "fcp", "ttfb"),
     SESSIONS: (*_OF_SESSION, "website_id", "created_at", "ip"),
     DATA: ("event_data_id", "website_id", "session_id", "event_id", "website_event_id", "url_path", "event_name",
            "data_key", "event_key", "string_value", "number_value", "date_value", "data_type", "created_at", "job_id",
@@ -171,6 +171,10 @@ def _kind_of(table: Table) -> str:
         return EVENTS
     if names & {"data_key", "event_key"}:
         return DATA
+    if {"url_path", "event_type"} <= names:
+        missing = next(name for name in _REQUIRED[EVENTS] if name not in names)
+        there = ", ".join(sorted(names))[:200]
+        raise ImportFailed(f"{table}, line 1: the column {missing!r} of {EVENTS} is missing; there is {there}")
     if {"session_id", "browser"} <= names:
         return SESSIONS
     if names == {"x", "y"}:
@@ -203,7 +207,7 @@ def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch) -> R
     event = {
         "type": kind,
         "name": get("event_name") if kind == "custom" else "",
-        "url": with_query(url, get("url_query").removeprefix("?")),
+        "url": _tagged(with_query(url, get("url_query").removeprefix("?")), get),
         "title": get("page_title"),
         "referrer": _referrer(get),
         "screen": of("screen"),
@@ -215,6 +219,11 @@ def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch) -> R
         "id": f"umami:{get('event_id')}",
     }
     return Action(number, event, agent_of(of), place_of(of), get("visit_id") or get("session_id"))
+
+
+def _tagged(address: str, get: Values) -> str:
+    """Return an address with the tags that stand in columns of their own, where it does not have them itself."""
+    return with_tags(address, {name: get(name) for name in _TAGS if get(name) and f"{name}=" not in address})
 
 
 def _referrer(get: Values) -> str:

@@ -189,9 +189,10 @@ def test_a_link_out_is_on_the_page_before(tmp_path: Path) -> None:
 
 
 def test_the_campaign_of_a_dump_with_the_plug_in(tmp_path: Path) -> None:
-    text = exports.MATOMO_DUMP.replace(b"`user_id` varchar(200) DEFAULT NULL,", b"`user_id` varchar(200) DEFAULT NULL,\n"
-        b"  `campaign_source` varchar(255) DEFAULT NULL,")  # fmt: skip
+    column = b"`user_id` varchar(200) DEFAULT NULL,"
+    text = exports.MATOMO_DUMP.replace(column, column + b"\n  `campaign_source` varchar(255) DEFAULT NULL,")
     text = text.replace(b"`user_id`, `referer_name`", b"`user_id`, `campaign_source`, `referer_name`")
-    text = text.replace(b"'ann','Google'", b"'ann',NULL,'Google'").replace(b"NULL,'spring',6", b"NULL,'mail','spring',6")
+    text = text.replace(b"'ann','Google'", b"'ann',NULL,'Google'")
+    text = text.replace(b"NULL,'spring',6", b"NULL,'mail','spring',6")
     _, events = taken(list(exported(tmp_path, "matomo", {"dump.sql": text}).rows()))
     assert (events[-1].utm_source, events[-1].utm_campaign, events[-1].utm_term) == ("mail", "spring", "shoes")

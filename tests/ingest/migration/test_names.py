@@ -43,6 +43,7 @@ def test_names() -> None:
     assert {text: names.device_of(text) for text in DEVICES} == DEVICES
     assert {text: names.country_of(text) for text in COUNTRIES} == COUNTRIES
     assert {each: names.region_of(*each) for each in REGIONS} == REGIONS
+    assert [names.language_of(text) for text in ("en-us", "de", "zh-Hans", "")] == ["en-US", "de", "zh-Hans", ""]
     assert {text: names.source_of(text).source for text in SOURCES} == SOURCES
 
 

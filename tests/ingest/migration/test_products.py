@@ -130,7 +130,7 @@ def test_ga4(tmp_path: Path) -> None:
     home, again, search, sign_up, link, engaged, other = events
     assert (home.type, home.source, home.title, home.occurred_at) == ("pageview", "google.com", "Home", NOON)
     assert (home.browser, home.browser_version, home.os, home.os_version) == ("Chrome", "141", "macOS", "10.15")
-    assert (home.country, home.region, home.city, home.language) == ("US", "Texas", "", "en-us")
+    assert (home.country, home.region, home.city, home.language) == ("US", "Texas", "", "en-US")
     assert home.id != again.id
     assert (search.type, search.term) == ("search", "hats")
     assert (sign_up.name, sign_up.props) == ("sign_up", {"method": "mail", "seats": 3})
