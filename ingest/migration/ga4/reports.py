@@ -75,11 +75,12 @@ def is_report(member: Member) -> bool:
 
 def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Iterator[Counted]:
     """Yield what each row of the reports says. Raises ImportFailed where a file is none, or none of it is of days."""
-    file = 0
+    file, pages = 0, tables.Pages(tell)
     for member in members:
-        found, left = tables.tables(member, {*_METRICS}), ""
+        found, left = tables.tables(member, {*_METRICS}, tell), ""
         for table in found:
             again = 0
+            file -= pages.goes_on(table)
             try:
                 for row in _rows(table, tell):
                     if isinstance(row, Total):
@@ -96,6 +97,7 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Ite
                 file += again + 1
         if left and not file:
             raise ImportFailed(left)
+    pages.end()
 
 
 def _rows(table: Table, tell: Tell) -> Iterator[Counted]:

@@ -48,11 +48,44 @@ class Table(NamedTuple):
     first: str = ""
     last: str = ""
     in_percent: Set[str] = frozenset()  # the columns whose shares are percent by their name
+    size: int = 0  # the rows of an answer
+    in_all: int = 0  # those of all its pages
+    first_row: str = ""
 
 
-def tables(member: Member, metrics: Set[str]) -> list[Table]:
+class Pages:
+    """Which answers are pages of one, that is cut anywhere in a day: they are of one file."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._names: list[str] = []
+        self._begin = set[str]()  # their first rows: a page that is there twice is none behind itself
+        self._count = self._in_all = 0
+        self._last = ""
+
+    def goes_on(self, table: Table) -> bool:
+        """Return whether a table is a page behind the one before."""
+        count = self._count + table.size
+        is_of_it = self._names == table.names and self._in_all == table.in_all and table.first_row not in self._begin
+        if self._count and is_of_it and count <= self._in_all:
+            self._count = count
+            self._begin.add(table.first_row)
+            return True
+        self.end()
+        self._names, self._begin = table.names, {table.first_row}
+        self._count, self._in_all, self._last = table.size, table.in_all, table.name
+        return False
+
+    def end(self) -> None:
+        """Tell if pages lack behind the last one."""
+        if self._count < self._in_all:
+            what = f"{self._last} has {self._count} of {self._in_all} rows"
+            self._tell(f"{what}: ask for the other pages, too, and import all of them by one command")
+
+
+def tables(member: Member, metrics: Set[str], tell: Tell) -> list[Table]:
     """Return the tables of a file; `metrics` are names of columns of which a table has at least one."""
-    return _of_answer(member) if member.first_byte() in (b"{", b"[") else _of_download(member, metrics)
+    return _of_answer(member, tell) if member.first_byte() in (b"{", b"[") else _of_download(member, metrics)
 
 
 def _of_download(member: Member, metrics: Set[str]) -> list[Table]:
@@ -121,16 +154,32 @@ def _reports(found: dict[str, Any]) -> list[dict[str, Any]]:
     return [each for each in of if isinstance(each, dict) and heads & {*each}]
 
 
-def _of_answer(member: Member) -> list[Table]:
+def _of_answer(member: Member, tell: Tell) -> list[Table]:
     found: list[Table] = []
     for each in json_objects(member):
         if isinstance(each, Broken):
             raise ImportFailed(f"{member.name}, line {each.number}: {each.why}")
-        found += [_of_report(member, each[0], report) for report in _reports(each[1])]
+        found += [_of_report(member, each[0], report, tell) for report in _reports(each[1])]
     return found
 
 
-def _of_report(member: Member, number: int, report: dict[str, Any]) -> Table:
+def _tell_what_lacks(where: str, report: dict[str, Any], tell: Tell) -> None:
+    """Tell where a report is not made of all visits."""
+    metadata = report.get("metadata")
+    told = metadata if isinstance(metadata, dict) else {}
+    if told.get("samplingMetadatas") or _data(report).get("samplesReadCounts") or report.get("containsSampledData"):
+        tell(f"{where} is made of a sample of the visits: ask for fewer days at a time")
+    if told.get("dataLossFromOtherRow"):
+        tell(f"{where} has rare values as '(other)': ask for fewer days at a time")
+
+
+def _data(report: dict[str, Any]) -> dict[str, Any]:
+    """Return what version 4 puts the rows into; of other versions the report itself."""
+    data = report.get("data")
+    return data if isinstance(data, dict) else report
+
+
+def _of_report(member: Member, number: int, report: dict[str, Any], tell: Tell) -> Table:
     """One report of `runReport`, of `reports:batchGet` (version 4), or of version 3."""
     try:
         if "columnHeader" in report:
@@ -151,6 +200,7 @@ def _of_report(member: Member, number: int, report: dict[str, Any]) -> Table:
             ]
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ImportFailed(f"{member.name}, line {number}: no answer of Google's API: {error!r} is missing") from error
+    _tell_what_lacks(f"{member.name}, line {number}", report, tell)
     ours = [canonical(str(name)) for name in names]
 
     def made(known: Set[str], tell: Tell) -> Rows:
@@ -164,7 +214,10 @@ def _of_report(member: Member, number: int, report: dict[str, Any]) -> Table:
             else:
                 yield Row(number, {name: str(value) for name, value in zip(ours, row, strict=True)}, raw)
 
-    return Table(member.name, ours, made, in_percent=_in_percent([str(name) for name in names]))
+    counts = (_data(report).get(name) for name in ("rowCount", "totalResults"))
+    in_all = next((count for count in counts if isinstance(count, int)), 0)
+    in_percent, first_row = _in_percent([str(name) for name in names]), repr(rows[:1])
+    return Table(member.name, ours, made, "", "", in_percent, len(rows), in_all, first_row)
 
 
 def column_of_days(table: Table, known: Set[str]) -> str:

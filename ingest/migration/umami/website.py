@@ -56,6 +56,7 @@ def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Itera
         tables = _tables_of(members, dumps, tell)
         for table, dump in tables:
             yield from _keep_dump(table.member, kept) if dump else _keep(table, kept, tell)
+        answers.tell_what_lacks([table for table, dump in tables if not dump], tell)
         sites = _Sites(kept, theirs)
         found = False
         for table, dump in tables:
