@@ -101,15 +101,19 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Ite
 
 
 def _rows(table: Table, tell: Tell) -> Iterator[Counted]:
-    names = table.names
-    named = [name for name in names if name in _DIMENSIONS]
-    if "event_timestamp" in names:
+    there = table.names
+    named = [name for name in there if name in _DIMENSIONS]
+    if "event_timestamp" in there:
         raise ImportFailed(f"{table.name}: BigQuery's events lose their parameters as CSV: export JSON or Parquet")
-    if not any(name in _METRICS for name in names):
-        there = ", ".join(names)[:200] or "nothing"
+    if not any(name in _METRICS for name in there):
+        what = ", ".join(there)[:200] or "nothing"
         raise NotOfDays(
-            f"{table.name}: no report of Google Analytics with {', '.join(_METRICS)}: it has {there}; {tables.LANGUAGE}"
+            f"{table.name}: no report of Google Analytics with {', '.join(_METRICS)}: it has {what}; {tables.LANGUAGE}"
         )
+    twice = next((name for name in (*_METRICS, *_DIMENSIONS, _DATE) if there.count(name) > 1), "")
+    if twice:
+        what = f"the column {twice!r} is there twice, as of two ranges or segments"
+        raise NotOfDays(f"{table.name}: {what}: download it of one of them")
     if len(named) > 1:
         several = ", ".join(named)
         raise NotOfDays(f"{table.name}: download it with one of {several} beside Date, and again for others")
@@ -248,6 +252,8 @@ def _bounces(visits: int, count: _Count) -> int:
 def _total(row: Row, of: _Of) -> Counted:
     if any(is_grand_sum(text or "") for text in row.values.values()) or (of.column and is_sum(row.get(of.column))):
         return Left(row.number, "grand_total")
+    if of.column and not names.known(row.get(of.column)):
+        return Left(row.number, "not_set")
     its_day = of.day_of(row)
     if its_day is None:
         why = f"the column {of.column!r} has {row.get(of.column)!r}, no day such as 20240501"

@@ -31,6 +31,7 @@ _DAY = r"(\d{4}-?\d\d-?\d\d)"
 _RANGE = re.compile(rf"(?<!\d){_DAY}(?:\s*[-\u2013]\s*{_DAY})?$")
 _DATE, _NTH = "Date", "Nth day"
 _LOOKED_AT = 1_000  # rows
+_ADD_ON = "Report Name"
 
 Rows = Iterator[Row | Broken]
 
@@ -92,9 +93,17 @@ def _of_download(member: Member, metrics: Set[str]) -> list[Table]:
     """A table begins with comments, of which all but the first stand below an empty line; or with columns below one."""
     begins, said = [0], [list[str]()]
     last, row_seen, empty = 0, False, False
+    waits = False
     for number, line in enumerate(member.lines()):
+        # Google's add-on for spreadsheets writes what it was asked for, sums, and below them a table.
+        waits |= number == 0 and _cells(line)[:1] == [_ADD_ON]
+        if waits and not (_is_header(line, metrics) and any(canonical(each) == _DATE for each in _cells(line))):
+            begins[0] = number + 1
+            continue
+        waits = False
         is_comment = line.lstrip(b'"').startswith(b"#")
-        if row_seen and empty and (is_comment or _is_header(line, metrics)):
+        is_rule = is_comment and line.lstrip(b'"').startswith(b"# ---")  # which no value is
+        if row_seen and (is_rule or (empty and (is_comment or _is_header(line, metrics)))):
             begins.append(number)
             said.append([] if is_comment else [*said[-1]])  # without comments it is of the days of that above
             row_seen = False
@@ -111,13 +120,17 @@ def _of_download(member: Member, metrics: Set[str]) -> list[Table]:
 
 
 def _is_header(line: bytes, metrics: Set[str]) -> bool:
-    text = text_of(line).strip()
-    try:
-        cells = next(csv.reader([text], delimiter=max(",;\t", key=text.count)), [])
-    except csv.Error:
-        return False
+    cells = _cells(line)
     has_number = any(cell.strip().isdigit() for cell in cells)
     return not has_number and any(canonical(cell.strip()) in metrics for cell in cells)
+
+
+def _cells(line: bytes) -> list[str]:
+    text = text_of(line).strip("\ufeff\r\n ")
+    try:
+        return next(csv.reader([text], delimiter=max(",;\t", key=text.count)), [])
+    except csv.Error:
+        return []
 
 
 def _table(member: Member, said: list[str]) -> Table:

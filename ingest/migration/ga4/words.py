@@ -102,7 +102,9 @@ _SUMS = ("", "total", "totals", "summe", "gesamt", "totale", "totaal", "totales"
 _LANGUAGES = ("de", "fr", "es", "ja", "it", "pt", "nl", "sv", "da", "pl", "tr", "ko", "zh")
 _ALSO_CALLED = {
     "hong kong": "HK", "macao": "MO", "macau": "MO", "turkey": "TR", "czech republic": "CZ", "palestine": "PS",
-    "swaziland": "SZ", "macedonia (fyrom)": "MK", "cape verde": "CV", "ivory coast": "CI",
+    "swaziland": "SZ", "macedonia (fyrom)": "MK", "cape verde": "CV", "ivory coast": "CI", "curacao": "CW", "uk": "GB",
+    "great britain": "GB", "usa": "US", "united states of america": "US", "viet nam": "VN", "russian federation": "RU",
+    "republic of korea": "KR", "republic of ireland": "IE",
 }  # fmt: skip
 
 
@@ -133,8 +135,8 @@ def is_sum(text: str) -> bool:
 
 def country_code(name: str) -> str:
     """Return the ISO code of a country by its name; "" where it is none."""
-    if len(name) == 2 and name.isascii() and name.isupper():
-        return name
+    if len(name) == 2 and name.isascii() and name.isalpha() and name.upper() != "UK":
+        return name.upper()
     return _in_english().get(_plain(name)) or _in_others().get(_plain(name), "")
 
 
@@ -161,4 +163,10 @@ def _territories(language: str) -> dict[str, str]:
 def _plain(name: str) -> str:
     """Return a country's name as the many ways to write it have it in common."""
     text = name.lower().replace("\u2019", "'").replace(" & ", " and ").removeprefix("the ")
-    return text.partition(" (islas")[0]
+    text = text.partition(" (islas")[0]
+    kind, comma, rest = text.rpartition(", ")  # "Korea, Republic of"
+    if comma and rest.endswith(" of"):
+        text = f"{rest} {kind}" if (kind, rest) == ("korea", "republic of") else kind
+    text = re.sub(r"^saint ", "st. ", text)
+    in_letters = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
+    return in_letters if in_letters.isascii() else text

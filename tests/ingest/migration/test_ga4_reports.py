@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ingest.logs.files import ImportFailed
+from ingest.migration.ga4 import country_code
 from ingest.migration.ga4.numbers import is_number, seconds_of, share_of
 from tests.ingest.migration.exports import exported, numbers
 
@@ -228,7 +229,41 @@ def test_lists_of_the_api(tmp_path: Path) -> None:
     assert tuple(row.rows[0])[:6] == ("source", "x.com", 0, 4, 1, 10_000)
 
 
+_ADD_ON = "Report Name,Daily\nView ID,ga:1\n\nTotals For All Results\nga:sessions\n15\n\nResults Breakdown\n"
+_RULED = "# ----\n# Snapshot\n# Start date: 20240501\n# End date: 20240502\n"
+WHOLE = {
+    "the add-on for spreadsheets": f"{_ADD_ON}ga:date,ga:sessions\n20240501,10\n20240502,5\n",
+    "a table right below another": f"{_RULED}Nth day,Active users\n0000,1\n{_RULED}Nth day,Sessions\n0000,10\n0001,5\n",
+    "a day that is not set": "Date,Sessions\n(not set),3\n20240501,10\n20240502,5\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_sessions_of_days(tmp_path: Path, name: str) -> None:
+    found = numbers(tmp_path, "ga4", {"r.csv": WHOLE[name]})
+    assert {day: visits for day, (_, visits, _) in found.items()} == {"2024-05-01": 10, "2024-05-02": 5}
+
+
+def test_a_campaign_with_a_hash(tmp_path: Path) -> None:
+    text = "Date,Session campaign,Sessions\n20240501,a,1\n20240501,b,1\n#spring,,1\n"
+    rows = list(exported(tmp_path, "ga4", {"r.csv": text}).rows())
+    assert [type(row).__name__ for row in rows] == ["Total", "Total", "Broken"]
+
+
+COUNTRIES = {
+    "UK": "GB", "gb": "GB", "Great Britain": "GB", "United States of America": "US", "Viet Nam": "VN", "Curacao": "CW",
+    "Korea, Republic of": "KR", "Bolivia, Plurinational State of": "BO", "Saint Kitts and Nevis": "KN",
+    "Sao Tome and Principe": "ST", "Russian Federation": "RU", "\ucf69\uace0-\ud0a8\uc0e4\uc0ac": "CD",
+    "Atlantis, Isle of": "",
+}  # fmt: skip
+
+
+def test_countries_in_more_words() -> None:
+    assert {name: country_code(name) for name in COUNTRIES} == COUNTRIES
+
+
 REFUSED = {
+    "two ranges": ("Date,Sessions,Sessions\n20240501,10,7\n", "the column 'Sessions' is there twice"),
     "unclear days": ("Date,Sessions\n01/02/2024,10\n", "nobody can tell whether '01/02/2024' begins with the day"),
     "months as excel writes them": (
     "Date,Sessions\n" + "".join(f"01/{month:02}/2024,{month}\n" for month in range(1, 13)), "these may be months"),
