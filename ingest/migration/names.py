@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from activity.attribution import Origin, origin
 from activity.geo import Place
+from ingest.migration.countries import country_code
 
 _UNKNOWN = frozenset(
     ("", "(not set)", "(none)", "(other)", "(data not available)", "not set", "unknown", "unk", "undefined", "null")
@@ -60,8 +61,8 @@ def device_of(text: str) -> str:
 
 
 def country_of(text: str) -> str:
-    """Return a country by its ISO code in whatever case; "" of one that says that it is unknown."""
-    code = text.upper() if len(text) == 2 else text
+    """Return a country by its ISO code in whatever case or by its name; "" of one that says that it is unknown."""
+    code = country_code(text) or text
     return "" if code in ("XX", "ZZ") else known(code)
 
 

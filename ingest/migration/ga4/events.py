@@ -17,8 +17,8 @@ from activity.geo import Place
 from activity.user_agent import Agent
 from ingest.logs.files import ImportFailed
 from ingest.migration import names
+from ingest.migration.countries import country_code
 from ingest.migration.export import Action, Broken, Left, Read, Scratch, Tell, json_objects, parquet_rows
-from ingest.migration.ga4.words import country_code
 from ingest.migration.members import PARQUET, Member
 
 _AUTOMATIC = frozenset(("session_start", "first_visit", "scroll", "form_start"))

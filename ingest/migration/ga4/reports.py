@@ -17,12 +17,13 @@ from typing import NamedTuple
 from ingest.logs.files import ImportFailed
 from ingest.migration import dates, names
 from ingest.migration.address import page_of
+from ingest.migration.countries import country_code
 from ingest.migration.dates import day_of
 from ingest.migration.export import Broken, Left, Row, Tell, last_of_each
 from ingest.migration.ga4 import tables
 from ingest.migration.ga4.numbers import are_percent, is_number, is_unclear, point_of, seconds_of, share_of
 from ingest.migration.ga4.tables import NotOfDays, Table
-from ingest.migration.ga4.words import country_code, is_grand_sum, is_sum
+from ingest.migration.ga4.words import is_grand_sum, is_sum
 from ingest.migration.members import PARQUET, Member
 from ingest.migration.totals import Counted, DayRow, Total, count_of
 

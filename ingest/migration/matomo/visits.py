@@ -11,13 +11,15 @@ from typing import Any
 
 from ingest.logs.files import ImportFailed
 from ingest.migration import names
-from ingest.migration.export import Action, Broken, Left, Read, csv_rows, header, json_objects
+from ingest.migration.export import Action, Broken, Left, Read, Tell, csv_rows, header, json_objects
 from ingest.migration.matomo import values, xml
+from ingest.migration.matomo.days import ASK_FOR_ALL, CUT
 from ingest.migration.members import Member
 
 _OF_ACTION = re.compile(r"actionDetails_(\d+)_(\w+)")
 _FORMULA = re.compile(r"'(?=%?[=+@-])")  # Matomo writes a quote before what a spreadsheet would compute
 
+_CUT = 10  # visits of an answer, if it was not asked for more
 Told = tuple[int, dict[str, Any]]  # the line where a visit begins, and what is told of it
 
 # What the API calls the columns of `log_visit`.
@@ -33,12 +35,12 @@ _OF_API = {
 }  # fmt: skip
 
 
-def read(member: Member, site: str, theirs: str) -> Iterator[Read]:
+def read(member: Member, site: str, theirs: str, tell: Tell) -> Iterator[Read]:
     """Yield what each action says; `theirs` is the id of the site, where there are several.
 
     Raises ImportFailed where the file is no such answer, or holds several sites and none is chosen."""
     sites: set[str] = set()
-    why = ""
+    why, count = "", 0
     for found in _visits(member):
         if isinstance(found, Broken):
             why = why or f": line {found.number}: {found.why}"
@@ -54,6 +56,9 @@ def read(member: Member, site: str, theirs: str) -> Iterator[Read]:
                 f"there is {', '.join(found[1])[:200]}"
             )
         sites.add(str(found[1].get("idSite", "")))
+        count += 1
+    if count in (_CUT, CUT):
+        tell(f"{member.name} has {count} visits, as many as Matomo tells by itself: {ASK_FOR_ALL}")
     if not sites and member.first_byte() != b"{":
         raise ImportFailed(f"{member.name}: there is no visit in it{why}")
     values.refuse_several(sites, theirs)

@@ -136,6 +136,8 @@ def _total(row: Row, part: str, file: int, order: str, rows_of: Callable[[Row, N
         numbers[name] = count
     if part == "imported_custom_events" and row.get("name") == "engagement":  # sent by the tag itself
         return Left(row.number, "automatic")
+    if part == "imported_custom_events" and not names.known(row.get("name").strip()):
+        return Left(row.number, "not_set")
     if part == _DASHBOARD:
         part = "imported_visitors"
         try:
@@ -172,8 +174,13 @@ def _page(dimension: str) -> Callable[[Row, Numbers], list[DayRow]]:
     return _one(dimension, dimension, page_of)
 
 
+def _one_page(row: Row, numbers: Numbers) -> list[DayRow]:
+    """A row of a page, of which the exits are no visits: other pages were left by the same."""
+    return [_day_row("page", page_of(row.get("page")), numbers | {"exits": 0})]
+
+
 def _one(dimension: str, column: str, ours: Callable[[str], str]) -> Callable[[Row, Numbers], list[DayRow]]:
-    return lambda row, numbers: [_day_row(dimension, ours(row.get(column)), numbers)]
+    return lambda row, numbers: [_day_row(dimension, ours(row.get(column).strip()), numbers)]
 
 
 def device_of(text: str) -> str:
@@ -201,14 +208,14 @@ def _places(row: Row, numbers: Numbers) -> list[DayRow]:
 
 
 def _events(row: Row, numbers: Numbers) -> list[DayRow]:
-    visitors, events = numbers["visitors"], numbers["events"]
+    visitors, events, name = numbers["visitors"], numbers["events"], row.get("name").strip()
     dimension, value = {
         "Outbound Link: Click": ("outbound", row.get("link_url")),
         "File Download": ("download", row.get("link_url")),
         "404": ("not_found", page_of(row.get("path")) if row.get("path") else ""),
-    }.get(row.get("name"), ("event", ""))
+    }.get(name, ("event", ""))
     return [
-        DayRow(dimension, value or row.get("name"), visitors, events=events),
+        DayRow(dimension, value or name, visitors, events=events),
         DayRow("", "events", events=events),
     ]
 
@@ -221,7 +228,7 @@ _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Row, Numbers
         ("page", "pageviews"),
         ("hostname", "total_scroll_depth", "total_scroll_depth_visits", "total_time_on_page",
          "total_time_on_page_visits", "exits", "time_on_page", "active_visitors"),
-        _page("page"),
+        _one_page,
     ),
     "imported_entry_pages": (("entry_page", "entrances"), (), _page("entry_page")),
     "imported_exit_pages": (("exit_page", "exits"), (), _page("exit_page")),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ingest.logs.files import ImportFailed
-from ingest.migration.ga4 import country_code
+from ingest.migration.countries import country_code
 from ingest.migration.ga4.numbers import is_number, seconds_of, share_of
 from tests.ingest.migration.exports import exported, numbers
 

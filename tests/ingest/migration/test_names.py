@@ -23,7 +23,8 @@ SYSTEMS = {
 }  # fmt: skip
 DEVICES = {"Laptop": "desktop", "desktop": "desktop", "Smartphone": "mobile", "Smart TV": "tv", "smarttv": "tv",
            "Tablet": "tablet", "Wearable": "", "(not set)": ""}  # fmt: skip
-COUNTRIES = {"de": "DE", "DE": "DE", "xx": "", "XX": "", "": "", "Unknown": "", "Germany": "Germany"}
+COUNTRIES = {"de": "DE", "DE": "DE", "xx": "", "XX": "", "": "", "Unknown": "", "Germany": "DE", "UK": "GB",
+             "Atlantis": "Atlantis"}
 REGIONS = {("DE-BE", "DE"): "DE-BE", ("us-ca", "US"): "US-CA", ("j", "AR"): "AR-J", ("CA", ""): "CA", ("", "DE"): "",
            ("Bavaria", "DE"): "Bavaria", ("Unknown", "DE"): ""}  # fmt: skip
 SOURCES = {"google": "google.com", "Google": "google.com", "m.facebook.com": "facebook.com", "news": "news",
@@ -76,6 +77,15 @@ def test_a_list_of_plausible_has_one_row_of_one_thing(tmp_path: Path, file: str)
     for total in exported(tmp_path, "plausible", {f"{file}.csv": text}).rows():
         found[total.rows[0].value] = found.get(total.rows[0].value, 0) + total.rows[0].visitors
     assert found == wanted
+
+
+def test_what_is_no_visit_and_no_event_of_plausible(tmp_path: Path) -> None:
+    pages = "date,hostname,page,visitors,pageviews,exits,time_on_page\n2024-05-01,a.example,/a,6,7,2,30\n"
+    events = "date,name,visitors,events\n2024-05-01,,1,2\n2024-05-01, Signup ,1,3\n"
+    files = {"imported_pages.csv": pages, "imported_custom_events.csv": events}
+    page, nothing, signup = exported(tmp_path, "plausible", files).rows()
+    assert page.rows[0][:4] == ("page", "/a", 6, 0)  # exits are of other visits, too
+    assert (nothing.reason, signup.rows[0].value) == ("not_set", "Signup")
 
 
 _APP = "date,source,referrer,visitors,visits\n2024-05-01,LinkedIn,android-app://com.linkedin.android,2,3\n"

@@ -104,3 +104,23 @@ def test_umamis_pages_tell_how_many_rows_there_are(tmp_path: Path, capsys: pytes
              "2.json": json.dumps({"data": [event | {"id": "e2"}], "count": 3, "page": 2})}  # fmt: skip
     assert len(list(exported(tmp_path, "umami", files).rows())) == 2
     assert "the pages have 2 of 3 rows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [9, 10, 11, 100])
+def test_as_many_visits_as_matomo_tells_by_itself_are_told(
+    tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    action = {"type": "action", "url": "https://example.com/", "timestamp": 1714564800}
+    visits = [{"idSite": 1, "idVisit": number, "visitorId": "a1", "actionDetails": [action]} for number in range(count)]
+    assert len(list(exported(tmp_path, "matomo", {"v.json": json.dumps(visits)}).rows())) == count
+    assert ("filter_limit=-1" in capsys.readouterr().err) == (count in (10, 100))
+
+
+@pytest.mark.parametrize("count", [99, 100, 101])
+def test_as_many_rows_of_a_list_as_matomo_tells_by_itself_are_told(
+    tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"label": f"/{number}", "nb_visits": 1, "segment": f"pageUrl==%2F{number}"} for number in range(count)]
+    text = json.dumps({"2024-05-01": rows, "2024-05-02": rows[:50]})
+    assert len(list(exported(tmp_path, "matomo", {"v.json": text}).rows())) == count + 50
+    assert ("filter_limit=-1" in capsys.readouterr().err) == (count == 100)
