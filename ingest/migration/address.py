@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import urlencode, urlsplit
 
 from activity.attribution import referrer_host
 from activity.url import normal_path
 
 _NO_REFERRER = ("", "Direct / None", "(direct)", "(not set)")
+_USUAL = 256  # characters of a page that is worth keeping in memory
 _NO_PAGE = ("(not set)", "(other)")
 _ROUTES = ("/", "!")  # how a fragment begins that is a page
 
 
 def page_of(text: str) -> str:
     """Return the path of a page in normal form, without a query; "" of a text that stands for no page."""
+    return _usual_page(text) if len(text) <= _USUAL else _page(text)
+
+
+@lru_cache(8192)
+def _usual_page(text: str) -> str:
+    return _page(text)
+
+
+def _page(text: str) -> str:
     if text in _NO_PAGE:
         return ""
     address, _, fragment = text.strip().partition("#")

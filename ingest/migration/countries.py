@@ -7,6 +7,7 @@ import unicodedata
 from functools import cache
 
 _LANGUAGES = ("de", "fr", "es", "ja", "it", "pt", "nl", "sv", "da", "pl", "tr", "ko", "zh")
+_LONGEST = 100  # characters of a country's name
 _ALSO_CALLED = {
     "hong kong": "HK", "macao": "MO", "macau": "MO", "turkey": "TR", "czech republic": "CZ", "palestine": "PS",
     "swaziland": "SZ", "macedonia (fyrom)": "MK", "cape verde": "CV", "ivory coast": "CI", "curacao": "CW", "uk": "GB",
@@ -19,6 +20,8 @@ def country_code(name: str) -> str:
     """Return the ISO code of a country by its name; "" where it is none."""
     if len(name) == 2 and name.isascii() and name.isalpha() and name.upper() != "UK":
         return name.upper()
+    if len(name) > _LONGEST:
+        return ""
     return _in_english().get(_plain(name)) or _in_others().get(_plain(name), "")
 
 

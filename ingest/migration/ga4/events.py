@@ -36,6 +36,7 @@ _OWN = frozenset(
     )
 )  # fmt: skip
 _SALES = frozenset(("purchase", "in_app_purchase", "ecommerce_purchase", "refund"))
+_MOST_DIGITS = 18
 _EARLIEST = 631_152_000_000  # 1990, in milliseconds: a time in other units is far before
 _VALUES = ("string_value", "int_value", "float_value", "double_value")
 
@@ -133,7 +134,12 @@ def _action(number: int, row: dict[str, Any], site: str, repeats: Scratch) -> Re
 def _micros(value: Any) -> str:
     """Return a time as digits, which tables that were made of the export have as 1.7145648E15."""
     text = str(value)
-    return str(int(Decimal(text))) if "E" in text.upper() or text.endswith(".0") else text
+    if "E" not in text.upper() and not text.endswith(".0"):
+        return text
+    number = Decimal(text)
+    if number.adjusted() > _MOST_DIGITS:  # which would take an age to write down
+        raise ValueError(f"{text[:40]} is no time")
+    return str(int(number))
 
 
 def _parameters(row: dict[str, Any]) -> dict[str, Any] | None:

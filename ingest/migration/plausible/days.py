@@ -64,7 +64,7 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell, file: 
             _check_days(member, order, tell)
         again = 0
         rows = partial(csv_rows, member, ("date", "visitors", *columns), (*_NUMBERS, *known), canonical=str.lower)
-        for row in rows(tell) if part not in _OF_DAYS and _is_in_parts(rows) else last_of_each(rows, _key, tell):
+        for row in rows(tell) if part not in _OF_DAYS and _is_in_parts(rows, order) else last_of_each(rows, _key, tell):
             if not isinstance(row, Row):
                 yield row
             else:
@@ -73,17 +73,17 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell, file: 
         file += again + 1
 
 
-def _is_in_parts(rows: Callable[[Tell], Iterator[Row | Broken]]) -> bool:
+def _is_in_parts(rows: Callable[[Tell], Iterator[Row | Broken]], order: str) -> bool:
     """Return whether each day of a list is in one place, so that rows of one value are parts of it, which add up.
 
     Where days come again, several exports were put one below the other, of which the last counts."""
-    seen, last = set[tuple[int, str]](), (-1, "")
+    seen, last = set[tuple[int, date]](), (-1, "")
     for row in rows(lambda _: None):
-        if isinstance(row, Row):
-            here = row.again, row.get("date")
-            if here != last and here in seen:
+        here = (row.again, row.get("date")) if isinstance(row, Row) else last
+        if here != last and (day := day_of(here[1], order)):
+            if (here[0], day) in seen:
                 return False
-            seen.add(here)
+            seen.add((here[0], day))
             last = here
     return True
 

@@ -60,6 +60,7 @@ def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Itera
         sites = _Sites(kept, theirs)
         found = False
         for table, dump in tables:
+            tags = _TAGS if dump else [name for name in answers.names(table) if name in _TAGS]
             for row in _events(table, dump):
                 found = True
                 if isinstance(row, Broken):
@@ -67,7 +68,7 @@ def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Itera
                     continue
                 number, get, raw = row
                 if sites.takes(get("website_id")):
-                    yield _action(number, get, raw, site, kept)
+                    yield _action(number, get, raw, site, kept, tags)
                 else:
                     yield Left(number, "other_site")
         if not found:
@@ -190,7 +191,7 @@ def _kind_of(table: Table) -> str:
     raise ImportFailed(f"{table}, line 1: none of Umami's tables {', '.join(_TABLES)}; its columns are {there}")
 
 
-def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch) -> Read:
+def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch, tags: Sequence[str]) -> Read:
     empty = next((name for name in ("event_id", "session_id", "created_at") if not get(name)), "")
     if empty:
         return Broken(number, raw, f"the column {empty!r} is empty")
@@ -208,7 +209,7 @@ def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch) -> R
     event = {
         "type": kind,
         "name": get("event_name") if kind == "custom" else "",
-        "url": _tagged(with_query(url, get("url_query").removeprefix("?")), get),
+        "url": _tagged(with_query(url, get("url_query").removeprefix("?")), get, tags),
         "title": get("page_title"),
         "referrer": _referrer(get),
         "screen": of("screen"),
@@ -222,9 +223,10 @@ def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch) -> R
     return Action(number, event, agent_of(of), place_of(of), get("visit_id") or get("session_id"))
 
 
-def _tagged(address: str, get: Values) -> str:
+def _tagged(address: str, get: Values, tags: Sequence[str]) -> str:
     """Return an address with the tags that stand in columns of their own, where it does not have them itself."""
-    return with_tags(address, {name: get(name) for name in _TAGS if get(name) and f"{name}=" not in address})
+    lacks = {name: value for name in tags if (value := get(name)) and f"{name}=" not in address}
+    return with_tags(address, lacks) if lacks else address
 
 
 def _referrer(get: Values) -> str:
