@@ -64,6 +64,7 @@ _DATE, _NTH = "Date", "Nth day"
 _FINER = ("Hour", "Date + hour")  # parts of a day, in which visitors come again
 _KNOWN = frozenset((*_METRICS, *_DIMENSIONS, _DATE, _NTH))
 _LOOKED_AT = 5_000  # rows
+_LONGEST_PAGE = 10_000  # rows of a download
 _ABSENT = ("", "-", "\u2013", "\u2014")
 
 
@@ -81,7 +82,7 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Ite
         found, left = tables.tables(member, {*_METRICS}, tell), ""
         for table in found:
             again = 0
-            file -= pages.goes_on(table)
+            file -= pages.goes_on(table, _keys(table))
             try:
                 for row in _rows(table, tell):
                     if isinstance(row, Total):
@@ -99,6 +100,17 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Ite
         if left and not file:
             raise ImportFailed(left)
     pages.end()
+
+
+def _keys(table: Table) -> set[int]:
+    """Return what stands for the rows of a download by day and one thing, of a range that it tells; {} of others."""
+    days = [name for name in (_DATE, _NTH) if name in table.names][:1]
+    named = [name for name in table.names if name in _DIMENSIONS]
+    if not (table.first and days and named):
+        return set()
+    rows = itertools.islice(table.rows({*table.names}, lambda _: None), _LONGEST_PAGE + 1)
+    found = [hash(tuple(row.get(name) for name in days + named)) for row in rows if isinstance(row, Row)]
+    return {*found} if len(found) <= _LONGEST_PAGE else set()
 
 
 def _rows(table: Table, tell: Tell) -> Iterator[Counted]:

@@ -55,17 +55,27 @@ class Table(NamedTuple):
 
 
 class Pages:
-    """Which answers are pages of one, that is cut anywhere in a day: they are of one file."""
+    """Which tables are pages of one, that is cut anywhere in a day: they are of one file.
+
+    An answer says how many rows there are in all. Downloads of the same range are pages where they have no row in
+    common: Google shows up to 5,000 rows at a time, and each download has those that are shown."""
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._names: list[str] = []
         self._begin = set[str]()  # their first rows: a page that is there twice is none behind itself
+        self._range = self._names, "", ""
         self._count = self._in_all = 0
         self._last = ""
+        self._keys = set[int]()
 
-    def goes_on(self, table: Table) -> bool:
-        """Return whether a table is a page behind the one before."""
+    def goes_on(self, table: Table, keys: Set[int]) -> bool:
+        """Return whether a table is a page behind the one before; `keys` stand for the rows of a download."""
+        is_of_range = bool(keys and self._keys) and self._range == (table.names, table.first, table.last)
+        if is_of_range and self._keys.isdisjoint(keys):
+            self._keys |= keys
+            return True
+        self._range, self._keys = (table.names, table.first, table.last), {*keys}
         count = self._count + table.size
         is_of_it = self._names == table.names and self._in_all == table.in_all and table.first_row not in self._begin
         if self._count and is_of_it and count <= self._in_all:

@@ -124,3 +124,31 @@ def test_as_many_rows_of_a_list_as_matomo_tells_by_itself_are_told(
     text = json.dumps({"2024-05-01": rows, "2024-05-02": rows[:50]})
     assert len(list(exported(tmp_path, "matomo", {"v.json": text}).rows())) == count + 50
     assert ("filter_limit=-1" in capsys.readouterr().err) == (count == 100)
+
+
+_HEAD = "# Free form 1\n# 20240501-20240502\n\nDate,Page path,Views\n,,10,Grand total\n"
+_LINES = [f"{day},{page},{count}\n" for day, page, count in _ROWS]
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+def test_downloads_of_a_range_that_have_no_row_in_common_are_pages(tmp_path: Path, cut: int) -> None:
+    texts = [_HEAD + "".join(lines) for lines in (_LINES[:cut], _LINES[cut:])]
+    assert _downloads(tmp_path, texts) == ALL
+
+
+def test_a_download_again_replaces_the_former(tmp_path: Path) -> None:
+    later = [_HEAD + "".join(_LINES), _HEAD + "".join(_LINES).replace("/a,5", "/a,6")]
+    assert _downloads(tmp_path, later) == ALL | {("2024-05-01", "/a"): 6}
+    longer = _HEAD.replace("20240502", "20240503") + _LINES[1]
+    assert _downloads(tmp_path, [_HEAD + _LINES[0], longer]) == {("2024-05-01", "/b"): 3}
+
+
+def _downloads(tmp_path: Path, texts: list[str]) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], dict[int, int]] = {}
+    last: dict[str, int] = {}
+    files = {f"download ({number}).csv": text for number, text in enumerate(texts)}
+    for row in exported(tmp_path, "ga4", files).rows():
+        if isinstance(row, Total):
+            last[str(row.day)] = row.file
+            found.setdefault((str(row.day), row.rows[0].value), {})[row.file] = row.rows[0].pageviews
+    return {key: of[last[key[0]]] for key, of in found.items() if last[key[0]] in of}
