@@ -10,20 +10,27 @@ from functools import cache
 
 DAY_FIRST, MONTH_FIRST = "day first", "month first"
 
+_MIDNIGHT = r" 0?0:00(?::00)?| 12:00(?::00)? ?am"
 _ISO = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)(?:[T ]00:00(?::00(?:\.0+)?)?(?: ?Z| ?UTC|[+-]\d\d:?\d\d)?)?")
-_YEAR_FIRST = re.compile(r"(\d{4})\s*[-/.年]\s*(\d{1,2})\s*[-/.月]\s*(\d{1,2})\s*[.日]?(?: 0?0:00(?::00)?)?")
-_TURNED = re.compile(
-    r"(\d{1,2})\s*([-/.])\s*(\d{1,2})\s*[-/.]\s*(\d{4}|\d\d)\.?(?: 0?0:00(?::00)?| 12:00(?::00)? ?am)?"
+_YEAR_FIRST = re.compile(
+    r"(\d{4})\s*[-/.年년]\s*(\d{1,2})\s*[-/.月월]\s*(\d{1,2})\s*[.日일]?"
+    rf"(?:\s*(?:\([^\W\d]{{1,9}}\)|[月火水木金土日]曜日|星期[一二三四五六日天]|[월화수목금토일]요일))?(?:{_MIDNIGHT})?"
 )
+_WEEKDAY = re.compile(r"[^\W\d]{2,12}\.?,? (?=\d{4})")
+_TURNED = re.compile(rf"(\d{{1,2}})\s*([-/.])\s*(\d{{1,2}})\s*[-/.]\s*(\d{{4}}|\d\d)\.?(?:{_MIDNIGHT})?")
 _IN_WORDS = re.compile(
-    r"(?:[^\W\d]+\.?,? )?(?:(\d{1,2})\.?|([^\W\d]+)\.?) (?:de )?(?:(\d{1,2})\.?|([^\W\d]+)\.?),? (?:de )?(\d{4})"
+    r"(?:[^\W\d]+\.?,? )?(?:(\d{1,2})(?:\.|st|nd|rd|th|er)?|([^\W\d]+)\.?) (?:de )?"
+    r"(?:(\d{1,2})(?:\.|st|nd|rd|th|er)?|([^\W\d]+)\.?),? (?:de )?(\d{4})"
 )
+_BY_DASHES = re.compile(r"(\d{1,2})([-/])([^\W\d]+)\.?\2(\d{4}|\d\d)")  # as Excel shows a day by itself
 _NUMBER = re.compile(r"\d{5}")  # days since the end of 1899, as spreadsheets count them
 _CLEAR = re.compile(r"\d{1,2}\.\d{1,2}\.\d{2,4}|\d{4}[/.]\d{1,2}[/.]\d{1,2}")
 _ZERO = date(1899, 12, 30)
 _FIRST, _LAST = date(1990, 1, 1), date(2099, 12, 31)
 _LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "pl")
+_SECONDS = re.compile(r"\d{10}")  # since 1970
 _LOOKED_AT = 100_000  # texts
+_LONGEST = 100  # characters of a day: what is longer is none
 
 
 def day_of(text: str, order: str = DAY_FIRST) -> date | None:
@@ -31,12 +38,19 @@ def day_of(text: str, order: str = DAY_FIRST) -> date | None:
 
     `order` is how "1/2/2024" is to be read; with dots the day is first."""
     plain = text.strip()
-    if match := _ISO.fullmatch(plain) or _YEAR_FIRST.fullmatch(plain):
+    if match := _ISO.fullmatch(plain):
         return _made(match[1], match[2], match[3])
+    if len(plain) > _LONGEST:
+        return None
     if not plain.isascii():
         plain = unicodedata.normalize("NFKC", plain)
-        if match := _YEAR_FIRST.fullmatch(plain) or _ISO.fullmatch(plain):
-            return _made(match[1], match[2], match[3])
+    if plain.endswith(".0") and plain[:-2].isdigit():  # as programs write a column of numbers that has gaps
+        return day_of(plain[:-2])
+    by_year = _WEEKDAY.sub("", plain.lower(), count=1)
+    if match := _YEAR_FIRST.fullmatch(by_year) or _ISO.fullmatch(by_year.upper()):
+        return _made(match[1], match[2], match[3])
+    if match := _BY_DASHES.fullmatch(plain.lower()):
+        return _made(match[4] if len(match[4]) == 4 else f"20{match[4]}", str(_months().get(match[3], 0)), match[1])
     if match := _TURNED.fullmatch(plain.lower()):
         one, two = match[1], match[3]
         month, day = (two, one) if order == DAY_FIRST or match[2] == "." else (one, two)
@@ -73,10 +87,13 @@ def _months() -> dict[str, int]:
 
 
 def time_of_day(text: str) -> str:
-    """Return a time as ISO 8601, of "2024-05-31 12:00:00 UTC" or as a spreadsheet writes it, "31.05.2024 12:00".
+    """Return a time as ISO 8601, of "2024-05-31 12:00:00 UTC" or as a spreadsheet writes it, "31.05.2024 12:00"; or as
+    milliseconds, of seconds since 1970.
 
     What may be read in two ways, or is no time, is returned as it is."""
     plain = text.strip().removesuffix(" UTC")
+    if _SECONDS.fullmatch(plain):
+        return f"{plain}000"
     day, _, clock = plain.partition("T" if "T" in plain else " ")
     if _CLEAR.fullmatch(day) and (found := day_of(day)):
         return f"{found.isoformat()}T{clock.zfill(5) if clock[1:2] == ':' else clock}"

@@ -157,9 +157,9 @@ def csv_rows(
         yield Row(begin, dict(zip(names, known_values, strict=True)), raw, again)
 
 
-def order_in(member: Member, column: str) -> str:
+def order_in(member: Member, column: str, canonical: Callable[[str], str] = str) -> str:
     """Return how the days in a column of a CSV file are to be read. Raises ImportFailed where nobody can tell."""
-    rows = csv_rows(member, (), header(member), lambda _: None)
+    rows = csv_rows(member, (), header(member, canonical=canonical), lambda _: None, canonical=canonical)
     try:
         return order_of(row.get(column) for row in rows if isinstance(row, Row))
     except Unclear as error:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from urllib.parse import quote
 
 from msgspec.structs import replace
 
-from activity.geo import NOWHERE, Place
+from activity.geo import Place
 from activity.user_agent import Agent
 from activity.user_agent import parse as parse_agent
 from ingest.logs.files import ImportFailed
+from ingest.migration import names
+from ingest.migration.address import with_tags
 from ingest.migration.dates import time_of_day
 from ingest.migration.export import Action, Broken, Read, Row, Scratch, Tell, csv_rows, header
 from ingest.migration.members import Member
@@ -69,7 +70,7 @@ def _action(row: Row, path: str, site: str, repeats: Scratch) -> Read:
         "ts": time_of_day(row.get("Date")),
         "id": f"goatcounter:{digest}-{before}",
     }
-    return Action(row.number, event, _agent(row), _place(row.get("Location")), session)
+    return Action(row.number, event, _agent(row), place_of(row.get("Location")), session)
 
 
 def _came_from(row: Row, where: str) -> tuple[str, str]:
@@ -78,7 +79,7 @@ def _came_from(row: Row, where: str) -> tuple[str, str]:
     if not value:
         return "", where
     if scheme in ("c", "g"):
-        return "", f"{where}{'&' if '?' in where else '?'}ref={quote(value)}"
+        return "", with_tags(where, {"ref": value})
     return value if "://" in value else f"{'https' if scheme != 'o' else 'android-app'}://{value}", where
 
 
@@ -100,18 +101,18 @@ def _versioned(text: str) -> tuple[str, str]:
 
 
 def _screen(text: str) -> str:
-    parts = text.split(",")
+    parts = text.replace("x", ",").split(",")
     return "x".join(parts[:2]) if len(parts) >= 2 and parts[0] not in ("", "0") else ""
 
 
 def device_of(screen: str) -> str:
     """Return the kind of device by the width of its screen, all that the export tells; "" where that is unknown."""
-    width = screen.partition(",")[0].partition(".")[0]
+    width = screen.replace("x", ",").partition(",")[0].partition(".")[0]
     if not width.isdecimal() or width == "0":
         return ""
     return "mobile" if int(width) < 768 else "tablet" if int(width) < 1024 else "desktop"
 
 
-def _place(location: str) -> Place:
-    country = location.partition("-")[0]
-    return Place(country, location if "-" in location else "") if country else NOWHERE
+def place_of(location: str) -> Place:
+    """Return the place of a code of a country or region."""
+    return names.place_of(location.partition("-")[0], location if "-" in location else "")

@@ -14,11 +14,12 @@ from pathlib import PurePath
 from typing import Any
 
 from activity.attribution import Origin, origin, referrer_host
-from activity.url import normal_path
 from ingest.logs.files import ImportFailed
+from ingest.migration import names
+from ingest.migration.address import page_of
 from ingest.migration.dates import day_of
 from ingest.migration.export import Broken, Left, Scratch, Tell, json_objects
-from ingest.migration.goatcounter import device_of
+from ingest.migration.goatcounter import device_of, place_of
 from ingest.migration.members import Member
 from ingest.migration.totals import Counted, DayRow, Total
 
@@ -102,7 +103,7 @@ def _event(number: int, stem: str, day: date, name: str, count: int, file: int) 
 
 def _hit(row: dict[str, Any], path: str, find: Find) -> list[tuple[str, str]]:
     came = _came_from(find("refs", str(row.get("ref_id"))))
-    return [("page", normal_path(path)), ("source", came.source), ("channel", came.channel)]
+    return [("page", page_of(path)), ("source", came.source), ("channel", came.channel)]
 
 
 def _came_from(ref: dict[str, Any]) -> Origin:
@@ -117,14 +118,14 @@ def _named(row: dict[str, Any], kind: str, find: Find) -> str:
 
 
 def _place(row: dict[str, Any], _path: str, _find: Find) -> list[tuple[str, str]]:
-    place = str(row.get("location") or "")
-    return [("country", place.partition("-")[0]), ("region", place if "-" in place else "")]
+    place = place_of(str(row.get("location") or ""))
+    return [("country", place.country), ("region", place.region)]
 
 
 _STATS: dict[str, Callable[[dict[str, Any], str, Find], list[tuple[str, str]]]] = {
     "hit_stats": _hit,
-    "browser_stats": lambda row, _, find: [("browser", _named(row, "browser", find))],
-    "system_stats": lambda row, _, find: [("os", _named(row, "system", find))],
+    "browser_stats": lambda row, _, find: [("browser", names.browser_of(_named(row, "browser", find)))],
+    "system_stats": lambda row, _, find: [("os", names.system_of(_named(row, "system", find)))],
     "location_stats": _place,
     "size_stats": lambda row, _path, _find: [("device", device_of(str(row.get("width"))))],
 }
@@ -175,5 +176,5 @@ def _of_hit(number: int, hit: dict[str, Any]) -> Iterator[Counted]:
         elif hit.get("event"):
             yield _event(number, "hit_stats", day, path, count, 0)
         else:
-            rows = [DayRow("page", normal_path(path), count, count, 0, 0, count, count)]
+            rows = [DayRow("page", page_of(path), count, count, 0, 0, count, count)]
             yield Total(number, "hit_stats", day, [*rows, DayRow("", "events", pageviews=count, events=count)], 0)

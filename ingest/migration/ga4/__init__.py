@@ -4,6 +4,5 @@ from __future__ import annotations
 
 from ingest.migration.ga4 import reports
 from ingest.migration.ga4.events import read
-from ingest.migration.ga4.words import country_code
 
-__all__ = ["country_code", "read", "reports"]
+__all__ = ["read", "reports"]

@@ -7,6 +7,7 @@ a custom event with its parameters.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from hashlib import blake2b
@@ -15,8 +16,9 @@ from typing import Any
 from activity.geo import Place
 from activity.user_agent import Agent
 from ingest.logs.files import ImportFailed
+from ingest.migration import names
+from ingest.migration.countries import country_code
 from ingest.migration.export import Action, Broken, Left, Read, Scratch, Tell, json_objects, parquet_rows
-from ingest.migration.ga4.words import country_code
 from ingest.migration.members import PARQUET, Member
 
 _AUTOMATIC = frozenset(("session_start", "first_visit", "scroll", "form_start"))
@@ -33,10 +35,10 @@ _OWN = frozenset(
         "srsltid", "synthetic_bundle", "percent_scrolled",
     )
 )  # fmt: skip
+_SALES = frozenset(("purchase", "in_app_purchase", "ecommerce_purchase", "refund"))
+_MOST_DIGITS = 18
+_EARLIEST = 631_152_000_000  # 1990, in milliseconds: a time in other units is far before
 _VALUES = ("string_value", "int_value", "float_value", "double_value")
-SYSTEMS = {"Macintosh": "macOS", "iPadOS": "iOS"}
-BROWSERS = {"Android Webview": "Chrome WebView", "Safari (in-app)": "Safari WebView", "Internet Explorer": "IE"}
-DEVICES = {"desktop": "desktop", "mobile": "mobile", "tablet": "tablet", "smart tv": "tv"}
 
 
 def read(members: Sequence[Member], site: str, theirs: str, _tell: Tell) -> Iterator[Read]:
@@ -85,11 +87,15 @@ def _action(number: int, row: dict[str, Any], site: str, repeats: Scratch) -> Re
     try:
         at = int(_micros(row["event_timestamp"])) // 1000
     except (ArithmeticError, ValueError):
+        at = 0
+    if at < _EARLIEST:
         return Broken(number, repr(row).encode(), f"event_timestamp {row['event_timestamp']!r} is no microseconds")
     visitor = row.get("user_pseudo_id")
     if not visitor:
         return Left(number, "no_consent", "user_pseudo_id is empty, as of visitors who did not consent")
     given = _parameters(row)
+    if given is None:
+        return Broken(number, repr(row).encode(), "event_params are no list of parameters: export the table as it is")
     place_in_batch = [str(row.get(each) or "") for each in ("batch_page_id", "batch_ordering_id", "batch_event_index")]
     key = ":".join([str(visitor), _micros(row["event_timestamp"]), name, *place_in_batch])
     before = int(repeats.find("event", key).get("times", 0))
@@ -109,12 +115,16 @@ def _action(number: int, row: dict[str, Any], site: str, repeats: Scratch) -> Re
         "props": _props(kind, given),
         "visitor": f"ga4:{visitor}",
         "user": row.get("user_id"),
-        "language": device.get("language"),
+        "language": names.language_of(str(device.get("language") or "")),
         "ts": at,
         "id": f"ga4:{_digest(key)}-{before}",
     }
     if kind == "search" and given.get("search_term"):
         event["search"] = {"term": str(given["search_term"])}
+    if name in _SALES and isinstance(given.get("value"), int | float) and given.get("currency"):
+        paid = abs(given["value"]) * (-1 if name == "refund" else 1)
+        event["revenue"] = {"amount": paid, "currency": given["currency"]}
+        event["props"] = {key: value for key, value in event["props"].items() if key not in ("value", "currency")}
     if kind == "engagement":
         event["engaged_ms"] = given.get("engagement_time_msec") or 0
     visit = f"{visitor}:{given.get('ga_session_id')}"
@@ -124,22 +134,44 @@ def _action(number: int, row: dict[str, Any], site: str, repeats: Scratch) -> Re
 def _micros(value: Any) -> str:
     """Return a time as digits, which tables that were made of the export have as 1.7145648E15."""
     text = str(value)
-    return str(int(Decimal(text))) if "E" in text.upper() else text
+    if "E" not in text.upper() and not text.endswith(".0"):
+        return text
+    number = Decimal(text)
+    if number.adjusted() > _MOST_DIGITS:  # which would take an age to write down
+        raise ValueError(f"{text[:40]} is no time")
+    return str(int(number))
 
 
-def _parameters(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters of an event by name; a value stands in one of four fields by its type."""
-    found: dict[str, Any] = {}
+def _parameters(row: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the parameters of an event by name; None where it has none in a form that is known.
+
+    They are a list of keys and values, as BigQuery has them, or an object, as others make of it; or either as text."""
     params = row.get("event_params")
-    for each in params if isinstance(params, list) else []:
-        value = _object(each, "value") if isinstance(each, dict) else {}
-        kept = [kind for kind in _VALUES if value.get(kind) is not None]
-        if kept:
-            one = value[kept[0]]
+    if isinstance(params, str):
+        try:
+            params = json.loads(params)
+        except (ValueError, RecursionError):
+            return None
+    if isinstance(params, dict) and isinstance(params.get("list"), list):  # as Parquet is by some programs
+        params = [each.get("element", each.get("item")) for each in params["list"] if isinstance(each, dict)]
+    if isinstance(params, dict):
+        return {name: one for name, value in params.items() if (one := _value(value)) is not None}
+    if not isinstance(params, list):
+        return None
+    pairs = [(str(each.get("key")), _value(each.get("value"))) for each in params if isinstance(each, dict)]
+    return {name: one for name, one in pairs if one is not None}
+
+
+def _value(value: Any) -> Any:
+    """Return a parameter's value, which is in one of four fields by its type, or plain; None where there is none."""
+    if not isinstance(value, dict):
+        return value if isinstance(value, str | int | float) else None
+    for kind in _VALUES:
+        one = value.get(kind)
+        if one is not None:
             # JSON has 64-bit numbers as texts.
-            is_number = kept[0] == "int_value" and isinstance(one, str) and one.lstrip("-").isdecimal()
-            found[str(each.get("key"))] = int(one) if is_number else one
-    return found
+            return int(one) if kind == "int_value" and isinstance(one, str) and one.lstrip("-").isdecimal() else one
+    return None
 
 
 def _props(kind: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -165,15 +197,15 @@ def _agent(device: dict[str, Any], web: dict[str, Any]) -> Agent:
     system = str(device.get("operating_system") or "")
     words = str(device.get("operating_system_version") or "").removeprefix(f"{system} ")
     return Agent(
-        BROWSERS.get(browser, browser),
+        names.browser_of(browser),
         version.partition(".")[0],
-        SYSTEMS.get(system, system),
+        names.system_of(system),
         words if words[:1].isdigit() else "",
-        DEVICES.get(str(device.get("category") or ""), ""),
+        names.device_of(str(device.get("category") or "")),
     )
 
 
 def _place(geo: dict[str, Any]) -> Place:
     region, city = (str(geo.get(name) or "") for name in ("region", "city"))
     country = country_code(str(geo.get("country") or ""))
-    return Place(country, region.replace("(not set)", ""), city.replace("(not set)", ""))
+    return Place(country, names.known(region), names.known(city))

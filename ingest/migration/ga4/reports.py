@@ -14,52 +14,39 @@ from datetime import date, timedelta
 from functools import cached_property, partial
 from typing import NamedTuple
 
-from activity.url import normal_path
 from ingest.logs.files import ImportFailed
-from ingest.migration import dates
+from ingest.migration import dates, names
+from ingest.migration.address import page_of
+from ingest.migration.countries import country_code
 from ingest.migration.dates import day_of
 from ingest.migration.export import Broken, Left, Row, Tell, last_of_each
 from ingest.migration.ga4 import tables
-from ingest.migration.ga4.events import BROWSERS, DEVICES, SYSTEMS
 from ingest.migration.ga4.numbers import are_percent, is_number, is_unclear, point_of, seconds_of, share_of
 from ingest.migration.ga4.tables import NotOfDays, Table
-from ingest.migration.ga4.words import country_code, is_grand_sum, is_sum
+from ingest.migration.ga4.words import is_grand_sum, is_sum
 from ingest.migration.members import PARQUET, Member
 from ingest.migration.totals import Counted, DayRow, Total, count_of
 
-_UNKNOWN = ("(not set)", "(none)", "(direct)", "(other)", "(data not available)", "")
-
-
-def _page(text: str) -> str:
-    if text in ("(not set)", "(other)"):
-        return ""
-    return normal_path(text.partition("?")[0] or "/")
-
 
 def _source(text: str) -> str:
-    source = text.partition(" / ")[0]
-    return "" if source in _UNKNOWN else source
-
-
-def _plain(text: str) -> str:
-    return "" if text in _UNKNOWN else text
+    return names.source_of(text.partition(" / ")[0]).source
 
 
 # Of each column that names something: the dimension, and how its values are written here.
 _DIMENSIONS: dict[str, tuple[str, Callable[[str], str]]] = {
-    "Page path": ("page", _page),
-    "Landing page": ("entry_page", _page),
+    "Page path": ("page", page_of),
+    "Landing page": ("entry_page", page_of),
     "Session source": ("source", _source),
     "Session source / medium": ("source", _source),
-    "Session default channel group": ("channel", _plain),
-    "Session campaign": ("campaign", _plain),
+    "Session default channel group": ("channel", names.known),
+    "Session campaign": ("campaign", names.known),
     "Country": ("country", country_code),
-    "Region": ("region", _plain),
-    "City": ("city", _plain),
-    "Device category": ("device", lambda text: DEVICES.get(text.lower(), _plain(text))),
-    "Browser": ("browser", lambda text: BROWSERS.get(text, _plain(text))),
-    "Operating system": ("os", lambda text: SYSTEMS.get(text, _plain(text))),
-    "Event name": ("event", _plain),
+    "Region": ("region", names.known),
+    "City": ("city", names.known),
+    "Device category": ("device", lambda text: names.device_of(text) or names.known(text)),
+    "Browser": ("browser", names.browser_of),
+    "Operating system": ("os", names.system_of),
+    "Event name": ("event", names.known),
 }
 _NEED_VALUE = frozenset(("campaign", "event"))
 _VISITORS, _VISITS = ("Total users", "Active users", "Users"), ("Sessions",)
@@ -77,6 +64,7 @@ _DATE, _NTH = "Date", "Nth day"
 _FINER = ("Hour", "Date + hour")  # parts of a day, in which visitors come again
 _KNOWN = frozenset((*_METRICS, *_DIMENSIONS, _DATE, _NTH))
 _LOOKED_AT = 5_000  # rows
+_LONGEST_PAGE = 10_000  # rows of a download
 _ABSENT = ("", "-", "\u2013", "\u2014")
 
 
@@ -89,11 +77,12 @@ def is_report(member: Member) -> bool:
 
 def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Iterator[Counted]:
     """Yield what each row of the reports says. Raises ImportFailed where a file is none, or none of it is of days."""
-    file = 0
+    file, pages = 0, tables.Pages(tell)
     for member in members:
-        found, left = tables.tables(member, {*_METRICS}), ""
+        found, left = tables.tables(member, {*_METRICS}, tell), ""
         for table in found:
             again = 0
+            file -= pages.goes_on(table, _keys(table))
             try:
                 for row in _rows(table, tell):
                     if isinstance(row, Total):
@@ -110,18 +99,34 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Ite
                 file += again + 1
         if left and not file:
             raise ImportFailed(left)
+    pages.end()
+
+
+def _keys(table: Table) -> set[int]:
+    """Return what stands for the rows of a download by day and one thing, of a range that it tells; {} of others."""
+    days = [name for name in (_DATE, _NTH) if name in table.names][:1]
+    named = [name for name in table.names if name in _DIMENSIONS]
+    if not (table.first and days and named):
+        return set()
+    rows = itertools.islice(table.rows({*table.names}, lambda _: None), _LONGEST_PAGE + 1)
+    found = [hash(tuple(row.get(name) for name in days + named)) for row in rows if isinstance(row, Row)]
+    return {*found} if len(found) <= _LONGEST_PAGE else set()
 
 
 def _rows(table: Table, tell: Tell) -> Iterator[Counted]:
-    names = table.names
-    named = [name for name in names if name in _DIMENSIONS]
-    if "event_timestamp" in names:
+    there = table.names
+    named = [name for name in there if name in _DIMENSIONS]
+    if "event_timestamp" in there:
         raise ImportFailed(f"{table.name}: BigQuery's events lose their parameters as CSV: export JSON or Parquet")
-    if not any(name in _METRICS for name in names):
-        there = ", ".join(names)[:200] or "nothing"
+    if not any(name in _METRICS for name in there):
+        what = ", ".join(there)[:200] or "nothing"
         raise NotOfDays(
-            f"{table.name}: no report of Google Analytics with {', '.join(_METRICS)}: it has {there}; {tables.LANGUAGE}"
+            f"{table.name}: no report of Google Analytics with {', '.join(_METRICS)}: it has {what}; {tables.LANGUAGE}"
         )
+    twice = next((name for name in (*_METRICS, *_DIMENSIONS, _DATE) if there.count(name) > 1), "")
+    if twice:
+        what = f"the column {twice!r} is there twice, as of two ranges or segments"
+        raise NotOfDays(f"{table.name}: {what}: download it of one of them")
     if len(named) > 1:
         several = ", ".join(named)
         raise NotOfDays(f"{table.name}: download it with one of {several} beside Date, and again for others")
@@ -188,11 +193,11 @@ class _Of:
         if column == _NTH and self.first is None:
             raise NotOfDays(f"{table.name} has the column {_NTH}, and does not say from which day on")
         self.named = named[0] if named else ""
-        self.dimension, self.ours = _DIMENSIONS[self.named] if named else ("", _plain)
-        names = {*table.names}
-        self.numbers = tuple(name for name in _METRICS if name in names)
+        self.dimension, self.ours = _DIMENSIONS[self.named] if named else ("", names.known)
+        there = {*table.names}
+        self.numbers = tuple(name for name in _METRICS if name in there)
         self._table = table
-        self.metrics = tuple(metric for metric, needed in _NEEDED.items() if all(names & {*each} for each in needed))
+        self.metrics = tuple(metric for metric, needed in _NEEDED.items() if all(there & {*each} for each in needed))
 
     @cached_property
     def point(self) -> str:
@@ -260,6 +265,8 @@ def _bounces(visits: int, count: _Count) -> int:
 def _total(row: Row, of: _Of) -> Counted:
     if any(is_grand_sum(text or "") for text in row.values.values()) or (of.column and is_sum(row.get(of.column))):
         return Left(row.number, "grand_total")
+    if of.column and not names.known(row.get(of.column)):
+        return Left(row.number, "not_set")
     its_day = of.day_of(row)
     if its_day is None:
         why = f"the column {of.column!r} has {row.get(of.column)!r}, no day such as 20240501"

@@ -31,6 +31,7 @@ _DAY = r"(\d{4}-?\d\d-?\d\d)"
 _RANGE = re.compile(rf"(?<!\d){_DAY}(?:\s*[-\u2013]\s*{_DAY})?$")
 _DATE, _NTH = "Date", "Nth day"
 _LOOKED_AT = 1_000  # rows
+_ADD_ON = "Report Name"
 
 Rows = Iterator[Row | Broken]
 
@@ -48,20 +49,71 @@ class Table(NamedTuple):
     first: str = ""
     last: str = ""
     in_percent: Set[str] = frozenset()  # the columns whose shares are percent by their name
+    size: int = 0  # the rows of an answer
+    in_all: int = 0  # those of all its pages
+    first_row: str = ""
 
 
-def tables(member: Member, metrics: Set[str]) -> list[Table]:
+class Pages:
+    """Which tables are pages of one, that is cut anywhere in a day: they are of one file.
+
+    An answer says how many rows there are in all. Downloads of the same range are pages where they have no row in
+    common: Google shows up to 5,000 rows at a time, and each download has those that are shown."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._names: list[str] = []
+        self._begin = set[str]()  # their first rows: a page that is there twice is none behind itself
+        self._range = self._names, "", ""
+        self._count = self._in_all = 0
+        self._last = ""
+        self._keys = set[int]()
+
+    def goes_on(self, table: Table, keys: Set[int]) -> bool:
+        """Return whether a table is a page behind the one before; `keys` stand for the rows of a download."""
+        is_of_range = bool(keys and self._keys) and self._range == (table.names, table.first, table.last)
+        if is_of_range and self._keys.isdisjoint(keys):
+            self._keys |= keys
+            return True
+        self._range, self._keys = (table.names, table.first, table.last), {*keys}
+        count = self._count + table.size
+        is_of_it = self._names == table.names and self._in_all == table.in_all and table.first_row not in self._begin
+        if self._count and is_of_it and count <= self._in_all:
+            self._count = count
+            self._begin.add(table.first_row)
+            return True
+        self.end()
+        self._names, self._begin = table.names, {table.first_row}
+        self._count, self._in_all, self._last = table.size, table.in_all, table.name
+        return False
+
+    def end(self) -> None:
+        """Tell if pages lack behind the last one."""
+        if self._count < self._in_all:
+            what = f"{self._last} has {self._count} of {self._in_all} rows"
+            self._tell(f"{what}: ask for the other pages, too, and import all of them by one command")
+
+
+def tables(member: Member, metrics: Set[str], tell: Tell) -> list[Table]:
     """Return the tables of a file; `metrics` are names of columns of which a table has at least one."""
-    return _of_answer(member) if member.first_byte() in (b"{", b"[") else _of_download(member, metrics)
+    return _of_answer(member, tell) if member.first_byte() in (b"{", b"[") else _of_download(member, metrics)
 
 
 def _of_download(member: Member, metrics: Set[str]) -> list[Table]:
     """A table begins with comments, of which all but the first stand below an empty line; or with columns below one."""
     begins, said = [0], [list[str]()]
     last, row_seen, empty = 0, False, False
+    waits = False
     for number, line in enumerate(member.lines()):
+        # Google's add-on for spreadsheets writes what it was asked for, sums, and below them a table.
+        waits |= number == 0 and _cells(line)[:1] == [_ADD_ON]
+        if waits and not (_is_header(line, metrics) and any(canonical(each) == _DATE for each in _cells(line))):
+            begins[0] = number + 1
+            continue
+        waits = False
         is_comment = line.lstrip(b'"').startswith(b"#")
-        if row_seen and empty and (is_comment or _is_header(line, metrics)):
+        is_rule = is_comment and line.lstrip(b'"').startswith(b"# ---")  # which no value is
+        if row_seen and (is_rule or (empty and (is_comment or _is_header(line, metrics)))):
             begins.append(number)
             said.append([] if is_comment else [*said[-1]])  # without comments it is of the days of that above
             row_seen = False
@@ -78,13 +130,17 @@ def _of_download(member: Member, metrics: Set[str]) -> list[Table]:
 
 
 def _is_header(line: bytes, metrics: Set[str]) -> bool:
-    text = text_of(line).strip()
-    try:
-        cells = next(csv.reader([text], delimiter=max(",;\t", key=text.count)), [])
-    except csv.Error:
-        return False
+    cells = _cells(line)
     has_number = any(cell.strip().isdigit() for cell in cells)
     return not has_number and any(canonical(cell.strip()) in metrics for cell in cells)
+
+
+def _cells(line: bytes) -> list[str]:
+    text = text_of(line).strip("\ufeff\r\n ")
+    try:
+        return next(csv.reader([text], delimiter=max(",;\t", key=text.count)), [])
+    except csv.Error:
+        return []
 
 
 def _table(member: Member, said: list[str]) -> Table:
@@ -121,16 +177,32 @@ def _reports(found: dict[str, Any]) -> list[dict[str, Any]]:
     return [each for each in of if isinstance(each, dict) and heads & {*each}]
 
 
-def _of_answer(member: Member) -> list[Table]:
+def _of_answer(member: Member, tell: Tell) -> list[Table]:
     found: list[Table] = []
     for each in json_objects(member):
         if isinstance(each, Broken):
             raise ImportFailed(f"{member.name}, line {each.number}: {each.why}")
-        found += [_of_report(member, each[0], report) for report in _reports(each[1])]
+        found += [_of_report(member, each[0], report, tell) for report in _reports(each[1])]
     return found
 
 
-def _of_report(member: Member, number: int, report: dict[str, Any]) -> Table:
+def _tell_what_lacks(where: str, report: dict[str, Any], tell: Tell) -> None:
+    """Tell where a report is not made of all visits."""
+    metadata = report.get("metadata")
+    told = metadata if isinstance(metadata, dict) else {}
+    if told.get("samplingMetadatas") or _data(report).get("samplesReadCounts") or report.get("containsSampledData"):
+        tell(f"{where} is made of a sample of the visits: ask for fewer days at a time")
+    if told.get("dataLossFromOtherRow"):
+        tell(f"{where} has rare values as '(other)': ask for fewer days at a time")
+
+
+def _data(report: dict[str, Any]) -> dict[str, Any]:
+    """Return what version 4 puts the rows into; of other versions the report itself."""
+    data = report.get("data")
+    return data if isinstance(data, dict) else report
+
+
+def _of_report(member: Member, number: int, report: dict[str, Any], tell: Tell) -> Table:
     """One report of `runReport`, of `reports:batchGet` (version 4), or of version 3."""
     try:
         if "columnHeader" in report:
@@ -151,6 +223,7 @@ def _of_report(member: Member, number: int, report: dict[str, Any]) -> Table:
             ]
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ImportFailed(f"{member.name}, line {number}: no answer of Google's API: {error!r} is missing") from error
+    _tell_what_lacks(f"{member.name}, line {number}", report, tell)
     ours = [canonical(str(name)) for name in names]
 
     def made(known: Set[str], tell: Tell) -> Rows:
@@ -164,7 +237,10 @@ def _of_report(member: Member, number: int, report: dict[str, Any]) -> Table:
             else:
                 yield Row(number, {name: str(value) for name, value in zip(ours, row, strict=True)}, raw)
 
-    return Table(member.name, ours, made, in_percent=_in_percent([str(name) for name in names]))
+    counts = (_data(report).get(name) for name in ("rowCount", "totalResults"))
+    in_all = next((count for count in counts if isinstance(count, int)), 0)
+    in_percent, first_row = _in_percent([str(name) for name in names]), repr(rows[:1])
+    return Table(member.name, ours, made, "", "", in_percent, len(rows), in_all, first_row)
 
 
 def column_of_days(table: Table, known: Set[str]) -> str:

@@ -99,11 +99,6 @@ _GRAND_SUMS = (
     "totale complessivo", "total geral", "eindtotaal",
 )  # fmt: skip
 _SUMS = ("", "total", "totals", "summe", "gesamt", "totale", "totaal", "totales", "totaux", "totais", *_GRAND_SUMS)
-_LANGUAGES = ("de", "fr", "es", "ja", "it", "pt", "nl", "sv", "da", "pl", "tr", "ko", "zh")
-_ALSO_CALLED = {
-    "hong kong": "HK", "macao": "MO", "macau": "MO", "turkey": "TR", "czech republic": "CZ", "palestine": "PS",
-    "swaziland": "SZ", "macedonia (fyrom)": "MK", "cape verde": "CV", "ivory coast": "CI",
-}  # fmt: skip
 
 
 def canonical(name: str) -> str:
@@ -129,36 +124,3 @@ def is_grand_sum(text: str) -> bool:
 def is_sum(text: str) -> bool:
     """Return whether a value in the column of days says so."""
     return text.strip().casefold() in _SUMS
-
-
-def country_code(name: str) -> str:
-    """Return the ISO code of a country by its name; "" where it is none."""
-    if len(name) == 2 and name.isascii() and name.isupper():
-        return name
-    return _in_english().get(_plain(name)) or _in_others().get(_plain(name), "")
-
-
-@cache
-def _in_english() -> dict[str, str]:
-    return _territories("en") | _ALSO_CALLED
-
-
-@cache
-def _in_others() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for language in reversed(_LANGUAGES):
-        found |= _territories(language)
-    return found
-
-
-def _territories(language: str) -> dict[str, str]:
-    from babel import Locale
-
-    named = Locale(language).territories.items()
-    return {_plain(name): code for code, name in named if len(code) == 2 and code.isalpha()}
-
-
-def _plain(name: str) -> str:
-    """Return a country's name as the many ways to write it have it in common."""
-    text = name.lower().replace("\u2019", "'").replace(" & ", " and ").removeprefix("the ")
-    return text.partition(" (islas")[0]

@@ -13,7 +13,7 @@ from ingest.migration.members import Member
 __all__ = ["days", "read"]
 
 
-def read(members: Sequence[Member], site: str, theirs: str, _tell: Tell) -> Iterator[Read]:
+def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Iterator[Read]:
     """Yield what each action of the visits says; `theirs` is the id of the site, where there are several.
 
     Raises ImportFailed where the files are neither, or hold several sites and none is chosen."""
@@ -26,4 +26,4 @@ def read(members: Sequence[Member], site: str, theirs: str, _tell: Tell) -> Iter
         yield from dump.read(dumps, site, theirs)
     for member in members:
         if member not in dumps:
-            yield from visits.read(member, site, theirs)
+            yield from visits.read(member, site, theirs, tell)

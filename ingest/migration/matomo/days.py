@@ -6,6 +6,7 @@ like what its visits were by one thing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ _NUMBERS = {
 }  # fmt: skip
 _HEAD = 4096  # bytes, in which a table names its columns
 _ASK = "ask Matomo with period=day"
+CUT = 100  # rows of an answer, if it was not asked for more
+ASK_FOR_ALL = "ask for the others, too, with filter_limit=-1"
 
 
 class Found(NamedTuple):
@@ -63,18 +66,22 @@ def _has_numbers(row: dict[str, Any]) -> bool:
     return not row or "value" in row or bool({*_NUMBERS.values(), *lists.NAMES} & {*row})
 
 
-def read(members: Sequence[Member], _site: str, theirs: str, _tell: Tell) -> Iterator[Counted]:
+def read(members: Sequence[Member], _site: str, theirs: str, tell: Tell) -> Iterator[Counted]:
     """Yield what each day amounts to; `theirs` is the id of the site, where there are several.
 
     Raises ImportFailed where it is of months or other periods, or of several sites and none is chosen."""
     sites: set[str] = set()
     with_segments: set[int] = set()  # the files of lists that say what their rows are of
     for file, member in enumerate(members):
+        of_day: Counter[tuple[str, str]] = Counter()
         for found in _rows(member):
             if isinstance(found, Found):
                 sites.add(found.site)
+                of_day[found.site, found.day] += "label" in found.row
                 if lists.segment_of(found.row):
                     with_segments.add(file)
+        if CUT in of_day.values():
+            tell(f"{member.name} has a day with {CUT} rows, as many as Matomo tells by itself: {ASK_FOR_ALL}")
     values.refuse_several(sites - {""}, theirs)
     for file, member in enumerate(members):
         for found in _rows(member):

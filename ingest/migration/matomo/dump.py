@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ingest.logs.files import ImportFailed
-from ingest.migration import sql_dump
+from ingest.migration import names, sql_dump
 from ingest.migration.export import Action, Broken, Left, Read, Scratch
 from ingest.migration.matomo import values
 from ingest.migration.members import Member
@@ -21,7 +21,7 @@ _PREFIXES = {"0": "http://", "1": "http://www.", "2": "https://", "3": "https://
 _OF_VISIT = (
     "idsite", "user_id", "referer_type", "referer_url", "referer_name", "referer_keyword", "location_browser_lang",
     "config_browser_name", "config_browser_version", "config_device_type", "config_os", "config_os_version",
-    "config_resolution", "location_country", "location_region", "location_city",
+    "config_resolution", "location_country", "location_region", "location_city", *values.CAMPAIGN_COLUMNS,
 )  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def _link(row: sql_dump.TableRow, site: str, kept: Scratch) -> Read:
     event |= {
         "visitor": f"matomo:{visitor.hex()}",
         "user": visit.get("user_id", ""),
-        "language": visit.get("location_browser_lang", ""),
+        "language": names.language_of(visit.get("location_browser_lang", "")),
         "screen": visit.get("config_resolution", ""),
         "ts": row.text("server_time").replace(" ", "T", 1),
         "id": f"matomo:{row.text('idlink_va')}",

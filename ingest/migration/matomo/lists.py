@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from activity.attribution import origin
-from activity.url import normal_path
+from ingest.migration import names
+from ingest.migration.address import page_of
 from ingest.migration.matomo import values
 from ingest.migration.totals import DayRow
 
@@ -26,16 +26,15 @@ Conditions = dict[str, str]
 
 
 def _page(value: str, _: Conditions) -> str:
-    return normal_path(urlsplit(value).path or "/") if "://" in value else normal_path(value or "/")
+    return page_of(value)
 
 
 def _source(value: str, _: Conditions) -> str:
-    return origin({"utm_source": value} if value else {}, "").source
+    return names.source_of(value).source
 
 
 def _region(value: str, conditions: Conditions) -> str:
-    country = conditions.get("countryCode", "").upper()
-    return f"{country}-{value}" if country and value else ""
+    return names.place_of(conditions.get("countryCode", ""), value).region
 
 
 # Of each condition that a segment may begin with: the dimension, and what a value is here.
@@ -43,9 +42,9 @@ _DIMENSIONS: dict[str, tuple[str, Callable[[str, Conditions], str]]] = {
     "pageUrl": ("page", _page),
     "entryPageUrl": ("entry_page", _page),
     "exitPageUrl": ("exit_page", _page),
-    "countryCode": ("country", lambda value, _: "" if value in ("xx", "") else value.upper()),
+    "countryCode": ("country", lambda value, _: names.country_of(value)),
     "regionCode": ("region", _region),
-    "city": ("city", lambda value, _: values.known(value)),
+    "city": ("city", lambda value, _: names.known(value)),
     "deviceType": ("device", lambda value, _: values.device_of(value)),
     "browserCode": ("browser", lambda value, _: values.browser_of(value)),
     "operatingSystemCode": ("os", lambda value, _: values.system_of(value)),

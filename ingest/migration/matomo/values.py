@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
-from urllib.parse import urlencode
 
 from activity.geo import Place
 from activity.user_agent import Agent
 from ingest.logs.files import ImportFailed
+from ingest.migration import names
+from ingest.migration.address import with_tags
 
 CAMPAIGN = "6"  # `referer_type`
+_WITH_NAME = frozenset(("2", "3", "7", "8", "search", "website", "social", "ai", "ai-assistant"))
+_TAGS = re.compile(r"[?&](?:utm|mtm|pk|piwik|matomo)_")
+_HOST = re.compile(r"[\w-]+(?:\.[\w-]+)+")
+_OF_PLUGIN = {
+    "utm_campaign": "campaign_name", "utm_source": "campaign_source", "utm_medium": "campaign_medium",
+    "utm_term": "campaign_keyword", "utm_content": "campaign_content",
+}  # fmt: skip
+CAMPAIGN_COLUMNS = tuple(_OF_PLUGIN.values())
 _BROWSERS = {
     "CH": "Chrome", "CM": "Chrome", "CI": "Chrome", "CV": "Chrome WebView", "CR": "Chromium", "FF": "Firefox",
     "FM": "Firefox", "SF": "Safari", "MF": "Safari", "PS": "Edge", "OP": "Opera", "OM": "Opera", "IE": "IE",
     "SB": "Samsung Internet", "YA": "Yandex Browser", "BR": "Brave", "VI": "Vivaldi",
-    "Mobile Safari": "Safari", "Chrome Mobile": "Chrome", "Chrome Mobile iOS": "Chrome", "Firefox Mobile": "Firefox",
-    "Microsoft Edge": "Edge", "Internet Explorer": "IE", "Samsung Browser": "Samsung Internet",
 }  # fmt: skip
 _SYSTEMS = {
     "WIN": "Windows", "MAC": "macOS", "IOS": "iOS", "IPA": "iOS", "AND": "Android", "LIN": "Linux", "UBT": "Ubuntu",
-    "COS": "Chrome OS", "Mac": "macOS", "GNU/Linux": "Linux", "iPadOS": "iOS",
+    "COS": "Chrome OS",
 }  # fmt: skip
 _DEVICES = {
     "0": "desktop", "1": "mobile", "2": "tablet", "3": "mobile", "4": "console", "5": "tv", "10": "mobile",
-    "desktop": "desktop", "smartphone": "mobile", "tablet": "tablet", "feature phone": "mobile", "console": "console",
-    "tv": "tv", "phablet": "mobile",
 }  # fmt: skip
 
 
@@ -43,11 +49,6 @@ def listed(value: Any) -> Any:
     return list(value.values()) if is_list else value
 
 
-def known(text: str) -> str:
-    """Return a value; "" for what Matomo does not know."""
-    return "" if text in ("Unknown", "unknown", "UNK") else text
-
-
 def custom(category: str, action: str, name: str, value: str) -> dict[str, Any]:
     """Return the fields of an event of Matomo's."""
     props = {"category": category, "name": name, "value": value}
@@ -64,42 +65,48 @@ def search(term: str, category: str, count: str) -> dict[str, Any]:
 
 def origin(url: str, visit: dict[str, Any]) -> dict[str, Any]:
     """Return address and referrer so that they say where the visit came from, as its row does."""
-    if visit.get("referer_type") == CAMPAIGN and "utm_" not in url and visit.get("referer_name"):
-        tags = {"utm_campaign": visit["referer_name"], "utm_source": visit["referer_name"]}
-        if visit.get("referer_keyword"):
-            tags["utm_term"] = visit["referer_keyword"]
-        url += ("&" if "?" in url else "?") + urlencode(tags)
-    return {"url": url, "referrer": visit.get("referer_url", "")}
+    name, referrer, kind = (visit.get(each, "") for each in ("referer_name", "referer_url", "referer_type"))
+    if kind == CAMPAIGN and name and not _TAGS.search(url):
+        tags = {"utm_campaign": name, "utm_source": name, "utm_term": visit.get("referer_keyword", "")}
+        # The plug-in Marketing Campaigns Reporting has columns of its own.
+        of_plugin = {tag: value for tag, column in _OF_PLUGIN.items() if (value := visit.get(column))}
+        url = with_tags(url, tags | of_plugin)
+    elif name and not referrer and kind in _WITH_NAME:
+        if _HOST.fullmatch(name):
+            referrer = f"https://{name}/"
+        elif not _TAGS.search(url):
+            url = with_tags(url, {"ref": name})
+    return {"url": url, "referrer": referrer}
 
 
 def browser_of(text: str) -> str:
     """Return a browser by its code or name."""
-    return _BROWSERS.get(known(text), known(text))
+    return _BROWSERS.get(text) or names.browser_of(text)
 
 
 def system_of(text: str) -> str:
     """Return a system by its code or name."""
-    return _SYSTEMS.get(known(text), known(text))
+    return _SYSTEMS.get(text) or names.system_of(text)
 
 
 def device_of(text: str) -> str:
     """Return a kind of device by its number or name."""
-    return _DEVICES.get(text.lower(), "")
+    return _DEVICES.get(text) or names.device_of(text)
 
 
 def agent(visit: dict[str, Any]) -> Agent:
     """Return the browser of a visit, which has the columns of `log_visit`."""
     return Agent(
         browser_of(visit.get("config_browser_name", "")),
-        str(visit.get("config_browser_version", "")).partition(".")[0],
+        names.known(str(visit.get("config_browser_version", "")).partition(".")[0]),
         system_of(visit.get("config_os", "")),
-        known(str(visit.get("config_os_version", ""))),
+        names.known(str(visit.get("config_os_version", ""))),
         device_of(str(visit.get("config_device_type", ""))),
     )
 
 
 def place(visit: dict[str, Any]) -> Place:
     """Return the place of a visit, which has the columns of `log_visit`."""
-    country, region = visit.get("location_country", "").upper(), visit.get("location_region", "")
-    country = country if len(country) == 2 and country != "XX" else ""
-    return Place(country, f"{country}-{region}" if country and region else "", known(visit.get("location_city", "")))
+    country = visit.get("location_country", "")
+    region, city = visit.get("location_region", ""), visit.get("location_city", "")
+    return names.place_of(country if len(country) == 2 else "", region, city)

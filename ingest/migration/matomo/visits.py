@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from ingest.logs.files import ImportFailed
-from ingest.migration.export import Action, Broken, Left, Read, csv_rows, header, json_objects
+from ingest.migration import names
+from ingest.migration.export import Action, Broken, Left, Read, Tell, csv_rows, header, json_objects
 from ingest.migration.matomo import values, xml
+from ingest.migration.matomo.days import ASK_FOR_ALL, CUT
 from ingest.migration.members import Member
 
 _OF_ACTION = re.compile(r"actionDetails_(\d+)_(\w+)")
 _FORMULA = re.compile(r"'(?=%?[=+@-])")  # Matomo writes a quote before what a spreadsheet would compute
 
+_CUT = 10  # visits of an answer, if it was not asked for more
 Told = tuple[int, dict[str, Any]]  # the line where a visit begins, and what is told of it
 
 # What the API calls the columns of `log_visit`.
@@ -26,16 +29,18 @@ _OF_API = {
     "browserVersion": "config_browser_version", "deviceType": "config_device_type",
     "operatingSystemName": "config_os", "operatingSystemVersion": "config_os_version",
     "resolution": "config_resolution", "countryCode": "location_country", "regionCode": "location_region",
-    "city": "location_city",
+    "city": "location_city", "campaignName": "campaign_name", "campaignSource": "campaign_source",
+    "campaignMedium": "campaign_medium", "campaignKeyword": "campaign_keyword", "campaignContent": "campaign_content",
+    "referrerType": "referer_type",
 }  # fmt: skip
 
 
-def read(member: Member, site: str, theirs: str) -> Iterator[Read]:
+def read(member: Member, site: str, theirs: str, tell: Tell) -> Iterator[Read]:
     """Yield what each action says; `theirs` is the id of the site, where there are several.
 
     Raises ImportFailed where the file is no such answer, or holds several sites and none is chosen."""
     sites: set[str] = set()
-    why = ""
+    why, count = "", 0
     for found in _visits(member):
         if isinstance(found, Broken):
             why = why or f": line {found.number}: {found.why}"
@@ -51,6 +56,9 @@ def read(member: Member, site: str, theirs: str) -> Iterator[Read]:
                 f"there is {', '.join(found[1])[:200]}"
             )
         sites.add(str(found[1].get("idSite", "")))
+        count += 1
+    if count in (_CUT, CUT):
+        tell(f"{member.name} has {count} visits, as many as Matomo tells by itself: {ASK_FOR_ALL}")
     if not sites and member.first_byte() != b"{":
         raise ImportFailed(f"{member.name}: there is no visit in it{why}")
     values.refuse_several(sites, theirs)
@@ -95,6 +103,11 @@ def _of_table(member: Member) -> Iterator[Told | Broken]:
         text = member.begins(200).decode("utf-8", "replace").strip()
         if text.startswith(("No data available", "Error:")):
             raise ImportFailed(f"{member.name}: Matomo's answer is: {text}")
+        if {"label", "Label", "nb_visits"} & {*names}:
+            raise ImportFailed(
+                f"{member.name} has no column of days: ask Matomo with period=day, a range of days such as"
+                " date=2024-05-01,2024-05-31, and translateColumnNames=0"
+            )
         raise ImportFailed(
             f"{member.name}, line 1: neither a dump nor Live.getLastVisitsDetails, which has idVisit, visitorId and"
             f" actionDetails (as CSV with translateColumnNames=0): there is {', '.join(names)[:200]}"
@@ -118,9 +131,9 @@ def _of_table(member: Member) -> Iterator[Told | Broken]:
 
 def _details(number: int, told: dict[str, Any], site: str) -> Iterator[Read]:
     visit: dict[str, Any] = {ours: str(told[name]) for name, ours in _OF_API.items() if told.get(name)}
-    if told.get("referrerType") == "campaign":
+    if visit.get("referer_type") == "campaign":
         visit["referer_type"] = values.CAMPAIGN
-    came_from = True
+    came_from, page = True, f"https://{site}/"
     details = values.listed(told["actionDetails"])
     if not isinstance(details, list):
         yield Broken(number, repr(told).encode(), "actionDetails is no list")
@@ -139,16 +152,17 @@ def _details(number: int, told: dict[str, Any], site: str) -> Iterator[Read]:
             why = f"action {index + 1}: type {detail.get('type')!r} is no event of a visitor"
             yield Left(number, "action_type", why)
             continue
-        url = f"https://{site}/" if event["type"] in ("outbound", "download") else str(detail.get("url") or "")
+        url = page if event["type"] in ("outbound", "download") else str(detail.get("url") or "")
         if "://" not in url.partition("?")[0]:
             url = f"https://{site}{url}" if url[:1] in ("", "/") else f"https://{url}"
+        page = url  # from which a link out is followed
         event |= values.origin(url, visit) if came_from else {"url": url}
         came_from = False
         its_id = detail.get("pageId") or f"{told.get('idVisit')}-{index}"
         event |= {
             "visitor": f"matomo:{told['visitorId']}",
-            "user": visit.get("user_id", ""),
-            "language": visit.get("location_browser_lang", ""),
+            "user": visit.get("user_id", "").strip(),
+            "language": names.language_of(visit.get("location_browser_lang", "")),
             "screen": visit.get("config_resolution", ""),
             "ts": int(at[:15]) * 1000,
             # The row's own id, which a dump has too.

@@ -5,16 +5,17 @@ Each answer replaces, day by day, what the file of the export would that is of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from activity.attribution import origin, referrer_host
-from activity.url import normal_path
+from activity.attribution import origin
 from ingest.logs.files import ImportFailed
+from ingest.migration import names
+from ingest.migration.address import host_of_referrer, page_of
 from ingest.migration.dates import day_of
-from ingest.migration.export import Broken, Left, json_objects
+from ingest.migration.export import Broken, Left, Tell, json_objects
 from ingest.migration.members import Member
-from ingest.migration.plausible.days import BROWSERS, DEVICES, SYSTEMS, are_days
+from ingest.migration.plausible.days import are_days, device_of
 from ingest.migration.totals import Counted, DayRow, Total
 
 _NUMBERS = ("visitors", "visits", "pageviews", "events", "bounce_rate", "visit_duration")
@@ -24,32 +25,32 @@ _ASK = 'ask /api/v2/query with "dimensions": ["time:day"], or with one more'
 Named = Callable[[str], list[tuple[str, str]]]  # the rows of lists that a value is in: dimension and value
 
 
-def _as(dimension: str, ours: dict[str, str] | None = None) -> Named:
-    return lambda value: [(dimension, (ours or {}).get(value, value))]
+def _as(dimension: str, ours: Callable[[str], str] = str) -> Named:
+    return lambda value: [(dimension, ours(value))]
 
 
 def _source(value: str) -> list[tuple[str, str]]:
-    came = origin({} if value in ("", "Direct / None") else {"utm_source": value}, "")
+    came = names.source_of(value)
     return [("source", came.source), ("channel", came.channel)]
 
 
 def _referrer(value: str) -> list[tuple[str, str]]:
-    came = origin({}, "" if value in ("", "Direct / None") else referrer_host(f"https://{value}"))
+    came = origin({}, host_of_referrer(value))
     return [("source", came.source), ("channel", came.channel)]
 
 
 # Of each dimension of the API: the file of the export that is of it, and what a value is here. What stands in such a
 # file beside others, such as a region beside its country, would count twice and is not read.
 _DIMENSIONS: dict[str, tuple[str, Named]] = {
-    "event:page": ("imported_pages", lambda value: [("page", normal_path(value or "/"))]),
-    "visit:entry_page": ("imported_entry_pages", lambda value: [("entry_page", normal_path(value or "/"))]),
-    "visit:exit_page": ("imported_exit_pages", lambda value: [("exit_page", normal_path(value or "/"))]),
+    "event:page": ("imported_pages", _as("page", page_of)),
+    "visit:entry_page": ("imported_entry_pages", _as("entry_page", page_of)),
+    "visit:exit_page": ("imported_exit_pages", _as("exit_page", page_of)),
     "visit:source": ("imported_sources", _source),
     "visit:referrer": ("imported_sources", _referrer),
-    "visit:country": ("imported_locations", _as("country")),
-    "visit:device": ("imported_devices", _as("device", DEVICES)),
-    "visit:browser": ("imported_browsers", _as("browser", BROWSERS)),
-    "visit:os": ("imported_operating_systems", _as("os", SYSTEMS)),
+    "visit:country": ("imported_locations", _as("country", names.country_of)),
+    "visit:device": ("imported_devices", _as("device", device_of)),
+    "visit:browser": ("imported_browsers", _as("browser", names.browser_of)),
+    "visit:os": ("imported_operating_systems", _as("os", names.system_of)),
     "event:goal": ("imported_custom_events", _as("event")),
 }
 
@@ -73,6 +74,40 @@ def read(member: Member, file: int) -> Iterator[Counted]:
             _check_days(member.name, results)
         for row in results:
             yield of.total(number, row, file)
+
+
+def _page_of(answer: dict[str, Any]) -> tuple[int, int]:
+    """Return which row an answer begins with, and how many a page has; 0 where it does not say so."""
+    query = answer.get("query")
+    page = query.get("pagination") if isinstance(query, dict) else None
+    told = page if isinstance(page, dict) else {}
+    offset, limit = (each if isinstance(each := told.get(name), int) else 0 for name in ("offset", "limit"))
+    return offset, limit
+
+
+def offset_of(member: Member) -> int:
+    """Return which row of all pages an answer begins with."""
+    found = next(json_objects(member), None)
+    return 0 if isinstance(found, Broken) or found is None else _page_of(found[1])[0]
+
+
+def tell_what_lacks(members: Sequence[Member], tell: Tell) -> None:
+    """Tell where the last of an answer's pages is full, so that there may be more of them."""
+    full = ""
+    for member in members:
+        for found in json_objects(member):
+            offset, limit = (0, 0) if isinstance(found, Broken) else _page_of(found[1])
+            if full and not offset:
+                tell(full)
+            answer = {} if isinstance(found, Broken) else found[1]
+            rows, meta = answer.get("results"), answer.get("meta")
+            count = len(rows) if isinstance(rows, list) else 0
+            in_all = meta.get("total_rows") if isinstance(meta, dict) else None
+            is_full = offset + count < in_all if isinstance(in_all, int) else 0 < limit <= count
+            what = f"{member.name} has {count} rows, and there are more rows: ask for the next page, too (`offset`)"
+            full = f"{what}, and import all of them by one command" if is_full else ""
+    if full:
+        tell(full)
 
 
 def _check_days(name: str, results: list[Any]) -> None:

@@ -14,9 +14,10 @@ from datetime import date
 from functools import partial
 from pathlib import PurePath
 
-from activity.attribution import origin, referrer_host
-from activity.url import normal_path
+from activity.attribution import origin
 from ingest.logs.files import ImportFailed
+from ingest.migration import names
+from ingest.migration.address import host_of_referrer, page_of
 from ingest.migration.dates import day_of
 from ingest.migration.export import Broken, Left, Row, Tell, csv_rows, header, last_of_each, order_in
 from ingest.migration.members import Member
@@ -24,9 +25,8 @@ from ingest.migration.totals import Counted, DayRow, Total, count_of
 
 _NAME = re.compile(r"(imported_[a-z_]*[a-z])(?![a-z])")
 _DASHBOARD = "visitors.csv"
-BROWSERS = {"Microsoft Edge": "Edge", "Samsung Browser": "Samsung Internet", "Internet Explorer": "IE"}
-SYSTEMS = {"Mac": "macOS", "GNU/Linux": "Linux"}
-DEVICES = {"Desktop": "desktop", "Laptop": "desktop", "Ultra-wide": "desktop", "Mobile": "mobile", "Tablet": "tablet"}
+_OF_DAYS = ("imported_visitors", _DASHBOARD)  # which have one row a day
+_NOTHING = ("", "\\n", "null")
 _NUMBERS = ("visitors", "visits", "entrances", "exits", "visit_duration", "bounces", "pageviews", "events")
 _UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
 # The columns by which each row of a file is another one.
@@ -37,6 +37,7 @@ _NAMING = (
 )  # fmt: skip
 _UNKNOWN_CITY = ("", "0")
 _LOOKED_AT = 1_000  # rows
+_OF_SECOND = re.compile(r"(?<=\d)\.(?:\d{1,2}|\d{4,})$")  # a part of one; three digits would be thousands
 _MOST = 10**15
 
 Numbers = dict[str, int]
@@ -58,18 +59,33 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell, file: 
             tell(f"{member.name} {which}, and not read")
             continue
         columns, known, rows_of = _PARTS[part]
-        order = order_in(member, "date")
+        order = order_in(member, "date", str.lower)
         if part == _DASHBOARD:
             _check_days(member, order, tell)
         again = 0
-        rows = partial(csv_rows, member, ("date", "visitors", *columns), (*_NUMBERS, *known))
-        for row in last_of_each(rows, _key, tell):
+        rows = partial(csv_rows, member, ("date", "visitors", *columns), (*_NUMBERS, *known), canonical=str.lower)
+        for row in rows(tell) if part not in _OF_DAYS and _is_in_parts(rows, order) else last_of_each(rows, _key, tell):
             if not isinstance(row, Row):
                 yield row
             else:
                 again = row.again  # what was put below with a header of its own is a file for itself
                 yield _total(row, part, file + again, order, rows_of)
         file += again + 1
+
+
+def _is_in_parts(rows: Callable[[Tell], Iterator[Row | Broken]], order: str) -> bool:
+    """Return whether each day of a list is in one place, so that rows of one value are parts of it, which add up.
+
+    Where days come again, several exports were put one below the other, of which the last counts."""
+    seen, last = set[tuple[int, date]](), (-1, "")
+    for row in rows(lambda _: None):
+        here = (row.again, row.get("date")) if isinstance(row, Row) else last
+        if here != last and (day := day_of(here[1], order)):
+            if (here[0], day) in seen:
+                return False
+            seen.add((here[0], day))
+            last = here
+    return True
 
 
 def _key(row: Row) -> str:
@@ -80,18 +96,18 @@ def _part(member: Member) -> str:
     name = PurePath(member.name).name
     if match := _NAME.search(name):
         return match[1]
-    names = {*header(member)}
-    if not {"date", "visitors"} <= names:
+    there = {*header(member, canonical=str.lower)}
+    if not {"date", "visitors"} <= there:
         return name
-    if {"pageviews", "bounce_rate"} <= names:
+    if {"pageviews", "bounce_rate"} <= there:
         return _DASHBOARD
     # A file that was given another name is known by its columns.
-    return next((part for part in _BY_COLUMNS if {*_PARTS[part][0]} <= names), name)
+    return next((part for part in _BY_COLUMNS if {*_PARTS[part][0]} <= there), name)
 
 
 def _check_days(member: Member, order: str, tell: Tell) -> None:
     """Raise ImportFailed where the rows of a dashboard's export are no days: it has hours, weeks or months, too."""
-    rows = csv_rows(member, ("date",), header(member), tell)
+    rows = csv_rows(member, ("date",), header(member, canonical=str.lower), tell, canonical=str.lower)
     texts = [row.get("date") for row in itertools.islice(rows, _LOOKED_AT) if not isinstance(row, Broken)]
     if any(":" in text and day_of(text, order) is None for text in texts):
         raise ImportFailed(f"{member.name} is of hours, in which visitors come again: export it by day")
@@ -113,16 +129,20 @@ def _total(row: Row, part: str, file: int, order: str, rows_of: Callable[[Row, N
     numbers: Numbers = {}
     for name in _NUMBERS:
         text = row.get(name)
-        count = 0 if text in ("", "\\N") else count_of(text)
+        whole = _OF_SECOND.sub("", text) if name == "visit_duration" else text
+        count = 0 if text.lower() in _NOTHING else count_of(whole)
         if count is None:
             return Broken(row.number, row.raw, f"the column {name!r} has {text!r}, no count")
         numbers[name] = count
     if part == "imported_custom_events" and row.get("name") == "engagement":  # sent by the tag itself
         return Left(row.number, "automatic")
+    if part == "imported_custom_events" and not names.known(row.get("name").strip()):
+        return Left(row.number, "not_set")
     if part == _DASHBOARD:
         part = "imported_visitors"
         try:
-            share = float(row.get("bounce_rate").replace(",", ".").rstrip(" %\u00a0") or 0)
+            text = row.get("bounce_rate")
+            share = 0 if text.lower() in _NOTHING else float(text.replace(",", ".").rstrip(" %\u00a0"))
             numbers["bounces"] = round(share * numbers["visits"] / 100)
         except (ValueError, OverflowError):
             share = -1
@@ -151,22 +171,28 @@ def _day_row(dimension: str, value: str, numbers: Numbers) -> DayRow:
 
 
 def _page(dimension: str) -> Callable[[Row, Numbers], list[DayRow]]:
-    return lambda row, numbers: [_day_row(dimension, normal_path(row.get(dimension) or "/"), numbers)]
+    return _one(dimension, dimension, page_of)
 
 
-def _one(dimension: str, column: str, ours: dict[str, str]) -> Callable[[Row, Numbers], list[DayRow]]:
-    def rows(row: Row, numbers: Numbers) -> list[DayRow]:
-        value = row.get(column)
-        return [_day_row(dimension, ours.get(value, value), numbers)]
+def _one_page(row: Row, numbers: Numbers) -> list[DayRow]:
+    """A row of a page, of which the exits are no visits: other pages were left by the same."""
+    return [_day_row("page", page_of(row.get("page")), numbers | {"exits": 0})]
 
-    return rows
+
+def _one(dimension: str, column: str, ours: Callable[[str], str]) -> Callable[[Row, Numbers], list[DayRow]]:
+    return lambda row, numbers: [_day_row(dimension, ours(row.get(column).strip()), numbers)]
+
+
+def device_of(text: str) -> str:
+    """Return a kind of device; one that is none of ours by Plausible's name."""
+    return names.device_of(text) or names.known(text)
 
 
 def _sources(row: Row, numbers: Numbers) -> list[DayRow]:
     """Rows of source and channel as an event with this referrer and these tags would have them, and of the tags."""
     tags = {name: row.get(name) for name in _UTM if row.get(name)}
-    came = origin(tags, referrer_host(f"https://{row.get('referrer')}") if row.get("referrer") else "")
-    if not came.source and row.get("source") not in ("", "Direct / None"):
+    came = origin(tags, host_of_referrer(row.get("referrer")))
+    if not came.source and names.source_of(row.get("source")).source:
         came = origin({"utm_source": row.get("source")} | tags, "")
     found = [_day_row("source", came.source, numbers), _day_row("channel", came.channel, numbers)]
     named = {"campaign" if name == "utm_campaign" else name: value for name, value in tags.items()}
@@ -175,20 +201,21 @@ def _sources(row: Row, numbers: Numbers) -> list[DayRow]:
 
 def _places(row: Row, numbers: Numbers) -> list[DayRow]:
     """Rows of country and region; a city is a number of GeoNames, unless it is a name."""
-    found = [_day_row("country", row.get("country"), numbers), _day_row("region", row.get("region"), numbers)]
-    city = row.get("city")
+    place = names.place_of(row.get("country"), row.get("region"), row.get("city"))
+    found = [_day_row("country", place.country, numbers), _day_row("region", place.region, numbers)]
+    city = place.city
     return found if city in _UNKNOWN_CITY or city.isdigit() else [*found, _day_row("city", city, numbers)]
 
 
 def _events(row: Row, numbers: Numbers) -> list[DayRow]:
-    visitors, events = numbers["visitors"], numbers["events"]
+    visitors, events, name = numbers["visitors"], numbers["events"], row.get("name").strip()
     dimension, value = {
         "Outbound Link: Click": ("outbound", row.get("link_url")),
         "File Download": ("download", row.get("link_url")),
-        "404": ("not_found", normal_path(row.get("path")) if row.get("path") else ""),
-    }.get(row.get("name"), ("event", ""))
+        "404": ("not_found", page_of(row.get("path")) if row.get("path") else ""),
+    }.get(name, ("event", ""))
     return [
-        DayRow(dimension, value or row.get("name"), visitors, events=events),
+        DayRow(dimension, value or name, visitors, events=events),
         DayRow("", "events", events=events),
     ]
 
@@ -201,18 +228,18 @@ _PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Row, Numbers
         ("page", "pageviews"),
         ("hostname", "total_scroll_depth", "total_scroll_depth_visits", "total_time_on_page",
          "total_time_on_page_visits", "exits", "time_on_page", "active_visitors"),
-        _page("page"),
+        _one_page,
     ),
     "imported_entry_pages": (("entry_page", "entrances"), (), _page("entry_page")),
     "imported_exit_pages": (("exit_page", "exits"), (), _page("exit_page")),
     "imported_sources": (("source",), ("referrer", "channel", *_UTM), _sources),
     "imported_locations": (("country",), ("region", "city"), _places),
-    "imported_devices": (("device",), (), _one("device", "device", DEVICES)),
-    "imported_browsers": (("browser",), ("browser_version",), _one("browser", "browser", BROWSERS)),
+    "imported_devices": (("device",), (), _one("device", "device", device_of)),
+    "imported_browsers": (("browser",), ("browser_version",), _one("browser", "browser", names.browser_of)),
     "imported_operating_systems": (
-        ("operating_system",), ("operating_system_version",), _one("os", "operating_system", SYSTEMS),
+        ("operating_system",), ("operating_system_version",), _one("os", "operating_system", names.system_of),
     ),
     "imported_custom_events": (("name", "events"), ("link_url", "path"), _events),
 }  # fmt: skip
 # Those that say of what they are by their columns come before those that have only numbers.
-_BY_COLUMNS = (*(part for part in _PARTS if part not in ("imported_visitors", _DASHBOARD)), "imported_visitors")
+_BY_COLUMNS = (*(part for part in _PARTS if part not in _OF_DAYS), "imported_visitors")

@@ -11,11 +11,11 @@ import ast
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
-from urllib.parse import urlencode
 
-from activity.geo import Place
 from activity.user_agent import Agent
 from ingest.logs.files import ImportFailed
+from ingest.migration import names
+from ingest.migration.address import referrer_of, with_tags
 from ingest.migration.dates import time_of_day
 from ingest.migration.export import (
     Action,
@@ -32,7 +32,6 @@ from ingest.migration.export import (
     text_of,
 )
 from ingest.migration.members import PARQUET, Member
-from ingest.migration.plausible.days import BROWSERS, DEVICES, SYSTEMS
 from ingest.migration.sql_dump import from_copy
 
 _REQUIRED = ("timestamp", "name", "site_id", "user_id", "session_id", "pathname")
@@ -143,7 +142,7 @@ def _action(number: int, row: Values, site: str, repeats: Scratch) -> Read:
         "type": kind,
         "name": name if kind == "custom" else "",
         "url": _address(get, site, kind),
-        "referrer": _referrer(get) if kind == "pageview" else "",
+        "referrer": referrer_of(get("referrer")) if kind == "pageview" else "",
         "props": props,
         "visitor": f"plausible:{get('user_id')}",
         "ts": time_of_day(get("timestamp")),
@@ -154,7 +153,8 @@ def _action(number: int, row: Values, site: str, repeats: Scratch) -> Read:
     amount, currency = get("revenue_source_amount"), get("revenue_source_currency")
     if amount and currency:
         event["revenue"] = {"amount": amount, "currency": currency}
-    return Action(number, event, _agent(get), _place(get), get("session_id"))
+    place = names.place_of(get("country_code"), get("subdivision1_code"))
+    return Action(number, event, _agent(get), place, get("session_id"))
 
 
 def _list(value: object) -> list[Any]:
@@ -175,25 +175,14 @@ def _address(get: Any, site: str, kind: str) -> str:
         tags = {"ref": get("referrer_source")}
     host = get("hostname")
     path = f"https://{host if host not in ('', '(none)') else site}/{get('pathname').removeprefix('/')}"
-    return f"{path}{'&' if '?' in path else '?'}{urlencode(tags)}" if tags else path
-
-
-def _referrer(get: Any) -> str:
-    referrer = get("referrer")
-    return "" if referrer in _DIRECT else referrer if "://" in referrer else f"https://{referrer}"
+    return with_tags(path, tags)
 
 
 def _agent(get: Any) -> Agent:
-    browser, system, device = get("browser"), get("operating_system"), get("screen_size")
     return Agent(
-        BROWSERS.get(browser, browser),
+        names.browser_of(get("browser")),
         get("browser_version").partition(".")[0],
-        SYSTEMS.get(system, system),
+        names.system_of(get("operating_system")),
         get("operating_system_version"),
-        DEVICES.get(device, ""),
+        names.device_of(get("screen_size")),
     )
-
-
-def _place(get: Any) -> Place:
-    country, region = get("country_code"), get("subdivision1_code")
-    return Place(country, region if "-" in region or not region else f"{country}-{region}")

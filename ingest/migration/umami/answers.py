@@ -108,6 +108,19 @@ def _text(value: object) -> str | None:
     return json.dumps(value) if isinstance(value, bool | dict | list) else str(value)
 
 
+def tell_what_lacks(tables: Sequence[Table], tell: Tell) -> None:
+    """Tell where pages of the API have less rows than they say that there are."""
+    count, in_all = 0, 0
+    for table in tables:
+        if table.member.first_byte() in (b"{", b"["):
+            rows = (found[1] for found in json_objects(table.member) if not isinstance(found, Broken))
+            for page in rows:
+                if isinstance(page.get("data"), list) and isinstance(page.get("count"), int) and "page" in page:
+                    count, in_all = count + len(page["data"]), max(in_all, page["count"])
+    if count < in_all:
+        tell(f"the pages have {count} of {in_all} rows: ask for the others, too (`page`); what is there is imported")
+
+
 def is_series(members: Sequence[Member]) -> bool:
     """Return whether the files are answers of `/pageviews`, which have days and no events."""
     return all(member.first_byte() == b"{" and {*_first(member)} >= _SERIES for member in members)

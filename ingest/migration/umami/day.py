@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import PurePath
 
-from activity.attribution import origin, referrer_host
-from activity.url import normal_path
+from activity.attribution import origin
+from ingest.migration import names
+from ingest.migration.address import host_of_referrer, page_of
 from ingest.migration.export import Broken, Row, Tell
 from ingest.migration.members import Member
 from ingest.migration.totals import Counted, DayRow, Total, count_of
 from ingest.migration.umami import answers
-from ingest.migration.umami.session import BROWSERS, DEVICES, system_of
+from ingest.migration.umami.session import browser_of, system_of
 
 _FILES = ("events", "pages", "referrers", "browsers", "os", "devices", "countries")
 
@@ -52,12 +53,14 @@ def _total(row: Row, of: str, day: date, file: int) -> Counted:
 
 def _named(of: str, value: str) -> list[tuple[str, str]]:
     if of == "referrers":
-        came = origin({}, referrer_host(f"https://{value}"))
+        came = origin({}, host_of_referrer(value))
         return [("source", came.source), ("channel", came.channel)]
     if of == "pages":
-        return [("page", normal_path(value or "/"))]
+        return [("page", page_of(value))]
     if of == "browsers":
-        return [("browser", BROWSERS.get(value, value))]
+        return [("browser", browser_of(value))]
     if of == "os":
         return [("os", system_of(value)[0])]
-    return [("device", DEVICES.get(value, value))] if of == "devices" else [("country", value.upper())]
+    if of == "devices":
+        return [("device", names.device_of(value) or names.known(value))]
+    return [("country", names.country_of(value))]

@@ -6,17 +6,15 @@ from collections.abc import Callable
 
 from activity.geo import Place
 from activity.user_agent import Agent
+from ingest.migration import names
 from ingest.migration.dates import time_of_day
 
-BROWSERS = {
-    "chrome": "Chrome", "chromium-webview": "Chrome WebView", "crios": "Chrome", "firefox": "Firefox",
-    "fxios": "Firefox", "safari": "Safari", "ios": "Safari", "ios-webview": "Safari WebView", "edge": "Edge",
-    "edge-chromium": "Edge", "edge-ios": "Edge", "opera": "Opera", "opera-mini": "Opera Mini", "ie": "IE",
+_BROWSERS = {
+    "chromium-webview": "Chrome WebView", "crios": "Chrome", "fxios": "Firefox", "ios": "Safari",
+    "ios-webview": "Safari WebView", "edge-chromium": "Edge", "edge-ios": "Edge", "opera-mini": "Opera Mini",
     "samsung": "Samsung Internet", "silk": "Amazon Silk", "facebook": "Facebook", "instagram": "Instagram",
     "yandexbrowser": "Yandex Browser",
 }  # fmt: skip
-SYSTEMS = {"Mac OS": "macOS", "Android OS": "Android", "Amazon OS": "Android", "BlackBerry OS": "BlackBerry OS"}
-DEVICES = {"desktop": "desktop", "laptop": "desktop", "mobile": "mobile", "tablet": "tablet"}
 
 Values = Callable[..., str]  # the first of some columns that has a value
 
@@ -24,19 +22,23 @@ Values = Callable[..., str]  # the first of some columns that has a value
 def agent_of(of: Values) -> Agent:
     """Return the browser of a session."""
     system, version = system_of(of("os"))
-    return Agent(BROWSERS.get(of("browser"), of("browser")), "", system, version, DEVICES.get(of("device"), ""))
+    return Agent(browser_of(of("browser")), "", system, version, names.device_of(of("device")))
+
+
+def browser_of(text: str) -> str:
+    """Return a browser by Umami's code of it."""
+    return _BROWSERS.get(text.lower()) or names.browser_of(text)
 
 
 def system_of(text: str) -> tuple[str, str]:
     """Return name and version of "Windows 10"; other systems have no version."""
-    system, _, version = text.partition(" ") if text.startswith("Windows ") else (text, "", "")
-    return SYSTEMS.get(system, system), version
+    system, _, version = text.partition(" ") if text.lower().startswith("windows ") else (text, "", "")
+    return names.system_of(system), version
 
 
 def place_of(of: Values) -> Place:
     """Return the place of a session. Before 2.2 its region is without the country."""
-    country, region = of("country"), of("region", "subdivision1")
-    return Place(country, f"{country}-{region}" if country and region and "-" not in region else region, of("city"))
+    return names.place_of(of("country"), of("region", "subdivision1"), of("city"))
 
 
 def utc(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ingest.logs.files import ImportFailed
 from ingest.migration import sql_dump
+from ingest.migration.address import with_query, with_tags
 from ingest.migration.export import Action, Broken, Left, Read, Scratch, Tell
 from ingest.migration.members import Member
 from ingest.migration.umami import answers, version_1
@@ -29,11 +30,11 @@ _REQUIRED = {
 }
 _OF_SESSION = ("hostname", "browser", "os", "device", "screen", "language", "country", "region", "subdivision1",
                "subdivision2", "city", "distinct_id")  # fmt: skip
+_TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term", "gclid", "fbclid", "msclkid", "ttclid",
+         "li_fat_id", "twclid")  # fmt: skip
 _KNOWN = {
     EVENTS: (*_OF_SESSION, "website_id", "visit_id", "url_query", "referrer_path", "referrer_query", "referrer_domain",
-             "page_title", "event_name", "tag", "utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term",
-             "gclid", "fbclid", "msclkid", "ttclid", "li_fat_id", "twclid", "job_id", "lcp", "inp", "cls", "fcp",
-             "ttfb"),
+             "page_title", "event_name", "tag", *_TAGS, "job_id", "lcp", "inp", "cls", "fcp", "ttfb"),
     SESSIONS: (*_OF_SESSION, "website_id", "created_at", "ip"),
     DATA: ("event_data_id", "website_id", "session_id", "event_id", "website_event_id", "url_path", "event_name",
            "data_key", "event_key", "string_value", "number_value", "date_value", "data_type", "created_at", "job_id",
@@ -55,9 +56,11 @@ def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Itera
         tables = _tables_of(members, dumps, tell)
         for table, dump in tables:
             yield from _keep_dump(table.member, kept) if dump else _keep(table, kept, tell)
+        answers.tell_what_lacks([table for table, dump in tables if not dump], tell)
         sites = _Sites(kept, theirs)
         found = False
         for table, dump in tables:
+            tags = _TAGS if dump else [name for name in answers.names(table) if name in _TAGS]
             for row in _events(table, dump):
                 found = True
                 if isinstance(row, Broken):
@@ -65,7 +68,7 @@ def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Itera
                     continue
                 number, get, raw = row
                 if sites.takes(get("website_id")):
-                    yield _action(number, get, raw, site, kept)
+                    yield _action(number, get, raw, site, kept, tags)
                 else:
                     yield Left(number, "other_site")
         if not found:
@@ -170,6 +173,10 @@ def _kind_of(table: Table) -> str:
         return EVENTS
     if names & {"data_key", "event_key"}:
         return DATA
+    if {"url_path", "event_type"} <= names:
+        missing = next(name for name in _REQUIRED[EVENTS] if name not in names)
+        there = ", ".join(sorted(names))[:200]
+        raise ImportFailed(f"{table}, line 1: the column {missing!r} of {EVENTS} is missing; there is {there}")
     if {"session_id", "browser"} <= names:
         return SESSIONS
     if names == {"x", "y"}:
@@ -184,7 +191,7 @@ def _kind_of(table: Table) -> str:
     raise ImportFailed(f"{table}, line 1: none of Umami's tables {', '.join(_TABLES)}; its columns are {there}")
 
 
-def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch) -> Read:
+def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch, tags: Sequence[str]) -> Read:
     empty = next((name for name in ("event_id", "session_id", "created_at") if not get(name)), "")
     if empty:
         return Broken(number, raw, f"the column {empty!r} is empty")
@@ -202,7 +209,7 @@ def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch) -> R
     event = {
         "type": kind,
         "name": get("event_name") if kind == "custom" else "",
-        "url": f"{url}{_query(get('url_query'))}",
+        "url": _tagged(with_query(url, get("url_query").removeprefix("?")), get, tags),
         "title": get("page_title"),
         "referrer": _referrer(get),
         "screen": of("screen"),
@@ -216,10 +223,13 @@ def _action(number: int, get: Values, raw: bytes, site: str, kept: Scratch) -> R
     return Action(number, event, agent_of(of), place_of(of), get("visit_id") or get("session_id"))
 
 
-def _query(text: str) -> str:
-    return f"?{text.removeprefix('?')}" if text else ""
+def _tagged(address: str, get: Values, tags: Sequence[str]) -> str:
+    """Return an address with the tags that stand in columns of their own, where it does not have them itself."""
+    lacks = {name: value for name in tags if (value := get(name)) and f"{name}=" not in address}
+    return with_tags(address, lacks) if lacks else address
 
 
 def _referrer(get: Values) -> str:
     domain = get("referrer_domain")
-    return f"https://{domain}/{get('referrer_path').removeprefix('/')}{_query(get('referrer_query'))}" if domain else ""
+    address = f"https://{domain}/{get('referrer_path').removeprefix('/')}"
+    return with_query(address, get("referrer_query").removeprefix("?")) if domain else ""

@@ -178,3 +178,25 @@ def test_without_sessions_each_view_is_of_its_own_visitor(tmp_path: Path) -> Non
     text = head + f"/,,false,{none},0,,,2024-05-01T12:00:00Z\n/,,false,{none},0,,,2024-05-01T12:00:00Z\n"
     _, events = taken(list(exported(tmp_path, "goatcounter", {"a.csv": text}).rows()))
     assert len({event.visitor for event in events}) == 2
+
+
+_CLOUD = """\
+website_id,session_id,event_id,event_type,url_path,url_query,utm_source,utm_medium,gclid,created_at
+w1,s1,e1,1,/a,,news,email,,1714564800
+w1,s1,e2,1,/b#top,utm_source=own,news,,,1714564860000
+w1,s1,e3,1,/c,,,,xyz,2024-05-01 12:02:00
+"""
+
+
+def test_tags_of_umami_that_stand_in_columns(tmp_path: Path) -> None:
+    _, events = taken(list(exported(tmp_path, "umami", {"website_event.csv": _CLOUD}).rows()))
+    found = [(event.path, event.utm_source, event.channel, event.occurred_at % 3_600_000) for event in events]
+    assert found == [
+        ("/a", "news", "Email", 0), ("/b", "own", "Referral", 60_000), ("/c", "", "Paid Search", 120_000),
+    ]  # fmt: skip
+
+
+def test_events_of_umami_without_ids_are_no_sessions(tmp_path: Path) -> None:
+    text = "session_id,browser,url_path,event_type,created_at\ns1,chrome,/,1,2024-05-01 12:00:00\n"
+    with pytest.raises(ImportFailed, match="the column 'event_id' of website_event is missing"):
+        list(exported(tmp_path, "umami", {"website_event.csv": text}).rows())

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ingest.logs.files import ImportFailed
+from ingest.migration.countries import country_code
 from ingest.migration.ga4.numbers import is_number, seconds_of, share_of
 from tests.ingest.migration.exports import exported, numbers
 
@@ -127,7 +128,7 @@ LISTS: dict[str, tuple[str, tuple[Any, ...]]] = {
         ("channel", "Organic Search", 0, 6)),
     "german channels": (
     "Sitzung – primäre Channelgruppe (Standard-Channelgruppe),Sitzungen\nDirect,6\n", ("channel", "Direct", 0, 6)),
-    "german sources": ("Sitzung – Quelle/Medium;Sitzungen\ngoogle / organic;6\n", ("source", "google", 0, 6)),
+    "german sources": ("Sitzung – Quelle/Medium;Sitzungen\ngoogle / organic;6\n", ("source", "google.com", 0, 6)),
     "german pages": (
     "Seitenpfad und Bildschirmklasse,Aufrufe,Aktive Nutzer\n/über-uns,6,2\n",
         ("page", "/%C3%BCber-uns", 2, 0, 0, 0, 6)),
@@ -145,12 +146,13 @@ LISTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "Chemin de la page et classe de l'écran,Vues\n/à-propos,6\n", ("page", "/%C3%A0-propos", 0, 0, 0, 0, 6)),
     "french countries": ("Pays,Utilisateurs actifs\nÉtats-Unis,6\n", ("country", "US", 6)),
     "french bounces": ("Navigateur,Sessions,Taux de rebond\nSafari,6,\"33,33 %\"\n", ("browser", "Safari", 0, 6, 2)),
-    "spanish sources": ("Fuente/medio de la sesión,Sesiones\nt.co / referral,6\n", ("source", "t.co", 0, 6)),
+    "spanish sources": ("Fuente/medio de la sesión,Sesiones\nt.co / referral,6\n", ("source", "x.com", 0, 6)),
     "spanish pages": ("Ruta de la página y clase de pantalla,Vistas\n/,6\n", ("page", "/", 0, 0, 0, 0, 6)),
     "spanish countries": ("País,Usuarios activos\nEspaña,6\n", ("country", "ES", 6)),
     "spanish devices": (
     "Categoría de dispositivo,Sesiones,Sesiones con interacción\ntablet,6,4\n", ("device", "tablet", 0, 6, 2)),
-    "japanese sources": ("セッションの参照元 / メディア,セッション\nyahoo / organic,6\n", ("source", "yahoo", 0, 6)),
+    "japanese sources": ("セッションの参照元 / メディア,セッション\nyahoo / organic,6\n",
+        ("source", "yahoo.com", 0, 6)),
     "japanese pages": (
     "ページパスとスクリーン クラス,表示回数,アクティブ ユーザー\n/,6,2\n", ("page", "/", 2, 0, 0, 0, 6)),
     "japanese channels": ("セッションのメインのチャネル グループ（デフォルト チャネル グループ）,セッション\n"
@@ -163,7 +165,7 @@ LISTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "universal pages": ("Page,Pageviews,Unique Pageviews,Avg. Time on Page,Entrances,Bounce Rate,% Exit,Page Value\n"
         "/,6,5,00:01:30,4,50.00%,33.33%,US$0.00\n", ("page", "/", 0, 0, 0, 0, 6)),
     "universal sources": ("Source / Medium,Users,New Users,Sessions,Bounce Rate,Pages / Session,Avg. Session Duration\n"
-        "google / organic,4,3,6,50.00%,2.5,00:01:30\n", ("source", "google", 4, 6, 3, 540_000)),
+        "google / organic,4,3,6,50.00%,2.5,00:01:30\n", ("source", "google.com", 4, 6, 3, 540_000)),
     "universal channels": ("Default Channel Grouping,Users\nSocial,4\n", ("channel", "Social", 4)),
     "bounce rate as a share": ("Browser,Sessions,Bounce rate\nChrome,6,0.5\n", ("browser", "Chrome", 0, 6, 3)),
     "engagement rate": ("Browser,Sessions,Engagement rate\nChrome,6,0.6666\n", ("browser", "Chrome", 0, 6, 2)),
@@ -224,10 +226,44 @@ def test_lists_of_the_api(tmp_path: Path) -> None:
     answer = _answer(["date",
     "sessionSourceMedium"], ["sessions", "bounceRate", "averageSessionDuration"], "20240501 t.co/x 4 0.25 2.5")
     (row,) = exported(tmp_path, "ga4", {"a.json": json.dumps(answer)}).rows()
-    assert tuple(row.rows[0])[:6] == ("source", "t.co/x", 0, 4, 1, 10_000)
+    assert tuple(row.rows[0])[:6] == ("source", "x.com", 0, 4, 1, 10_000)
+
+
+_ADD_ON = "Report Name,Daily\nView ID,ga:1\n\nTotals For All Results\nga:sessions\n15\n\nResults Breakdown\n"
+_RULED = "# ----\n# Snapshot\n# Start date: 20240501\n# End date: 20240502\n"
+WHOLE = {
+    "the add-on for spreadsheets": f"{_ADD_ON}ga:date,ga:sessions\n20240501,10\n20240502,5\n",
+    "a table right below another": f"{_RULED}Nth day,Active users\n0000,1\n{_RULED}Nth day,Sessions\n0000,10\n0001,5\n",
+    "a day that is not set": "Date,Sessions\n(not set),3\n20240501,10\n20240502,5\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_sessions_of_days(tmp_path: Path, name: str) -> None:
+    found = numbers(tmp_path, "ga4", {"r.csv": WHOLE[name]})
+    assert {day: visits for day, (_, visits, _) in found.items()} == {"2024-05-01": 10, "2024-05-02": 5}
+
+
+def test_a_campaign_with_a_hash(tmp_path: Path) -> None:
+    text = "Date,Session campaign,Sessions\n20240501,a,1\n20240501,b,1\n#spring,,1\n"
+    rows = list(exported(tmp_path, "ga4", {"r.csv": text}).rows())
+    assert [type(row).__name__ for row in rows] == ["Total", "Total", "Broken"]
+
+
+COUNTRIES = {
+    "UK": "GB", "gb": "GB", "Great Britain": "GB", "United States of America": "US", "Viet Nam": "VN", "Curacao": "CW",
+    "Korea, Republic of": "KR", "Bolivia, Plurinational State of": "BO", "Saint Kitts and Nevis": "KN",
+    "Sao Tome and Principe": "ST", "Russian Federation": "RU", "\ucf69\uace0-\ud0a8\uc0e4\uc0ac": "CD",
+    "Atlantis, Isle of": "",
+}  # fmt: skip
+
+
+def test_countries_in_more_words() -> None:
+    assert {name: country_code(name) for name in COUNTRIES} == COUNTRIES
 
 
 REFUSED = {
+    "two ranges": ("Date,Sessions,Sessions\n20240501,10,7\n", "the column 'Sessions' is there twice"),
     "unclear days": ("Date,Sessions\n01/02/2024,10\n", "nobody can tell whether '01/02/2024' begins with the day"),
     "months as excel writes them": (
     "Date,Sessions\n" + "".join(f"01/{month:02}/2024,{month}\n" for month in range(1, 13)), "these may be months"),

@@ -17,7 +17,7 @@ from ingest.migration.export import Action, Broken, Left, json_objects
 from ingest.migration.members import members
 from ingest.migration.sql_dump import TableRow
 from tests.ingest.migration import exports
-from tests.ingest.migration.exports import read, taken, written
+from tests.ingest.migration.exports import exported, read, taken, written
 
 FILES: dict[str, tuple[str, bytes]] = {
     "goatcounter": ("goatcounter", exports.GOATCOUNTER.encode()),
@@ -151,3 +151,18 @@ def test_objects_of_json_do_not_depend_on_where_a_piece_ends(
     found = [each for each in json_objects(member) if not isinstance(each, Broken)]
     assert [row for _, row in found] == wanted
     assert [number for number, _ in found] == [2, 11, 12, 15]
+
+
+def test_a_time_with_many_digits_is_none(tmp_path: Path) -> None:
+    text = json.dumps(exports.GA4[1] | {"event_timestamp": "1E999999999"})
+    (row,) = exported(tmp_path, "ga4", {"e.jsonl": text}).rows()
+    assert "is no microseconds" in row.why
+
+
+@pytest.mark.parametrize("value", ["\ufdfa" * 100_000, "a" * 1_000_000, "/" * 100_000, "#" * 100_000, "://" * 100_000])
+def test_values_without_end_cost_no_more_than_they_are_long(tmp_path: Path, value: str) -> None:
+    lists = {"imported_locations": "country", "imported_pages": "page", "imported_browsers": "browser"}
+    files = {f"{name}.csv": f"date,{column},visitors,pageviews\n2024-05-01,{value},1,1\n{value},a,1,1\n"
+             for name, column in lists.items()}  # fmt: skip
+    rows = list(exported(tmp_path, "plausible", files).rows())
+    assert [type(row).__name__ for row in rows] == ["Total", "Broken"] * 3

@@ -19,8 +19,8 @@ import pytest
 
 from infra.commands.migration import Exported
 from ingest.logs.files import ImportFailed
+from ingest.migration.countries import country_code
 from ingest.migration.daily import by_day
-from ingest.migration.ga4 import country_code
 from tests.ingest.migration import exports
 from tests.ingest.migration.exports import SITE, Files, actions, exported, numbers, taken, written, zipped
 

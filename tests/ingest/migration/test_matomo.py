@@ -146,3 +146,53 @@ def test_the_days_that_matomo_tells(tmp_path: Path) -> None:
     assert [tuple(row)[2:] for row in one.rows] == [(10, 12, 6, 0, 30, 0), (0, 0, 0, 0, 30, 40)]
     assert (other.reason, broken.why) == ("no_visits", "bounce_count is 'x', no count")
     assert numbers(tmp_path, "matomo", {"days.csv": _DAYS_CSV}) == {"2024-05-01": [10, 12, 30]}
+
+
+_SEARCH = {"referrerType": "search", "referrerUrl": "", "referrerKeyword": "Keyword not defined"}
+_SPRING = {"referrerType": "campaign", "referrerName": "spring", "referrerUrl": ""}
+CAME = {
+    "a search by its name": (_SEARCH | {"referrerName": "Google"}, "", ("google.com", "Organic Search", "")),
+    "a network by its name": (
+        {"referrerType": "social", "referrerName": "Facebook", "referrerUrl": None}, "",
+        ("facebook.com", "Organic Social", "")),
+    "a website by its name": (
+        {"referrerType": "website", "referrerName": "blog.example.net", "referrerUrl": ""}, "",
+        ("blog.example.net", "Referral", "")),
+    "direct": ({"referrerType": "direct", "referrerName": "", "referrerUrl": ""}, "", ("", "Direct", "")),
+    "a campaign before a fragment": (_SPRING, "?a=b#top", ("spring", "Referral", "spring")),
+    "the plug-in's columns": (
+        _SPRING | {"campaignName": "spring", "campaignSource": "newsletter", "campaignMedium": "email"}, "",
+        ("newsletter", "Email", "spring")),
+    "tags that are there": (_SPRING, "?mtm_campaign=own&mtm_source=own.example", ("own.example", "Referral", "own")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CAME)
+def test_where_a_visit_came_from(tmp_path: Path, name: str) -> None:
+    of, address, wanted = CAME[name]
+    page = {"type": "action", "url": f"https://example.com/{address}", "timestamp": 1714564800, "pageId": 1}
+    visit = {**exports.MATOMO_API[0], **of, "actionDetails": [page]}
+    _, (event,) = taken(list(exported(tmp_path, "matomo", {"v.json": json.dumps([visit])}).rows()))
+    assert (event.source, event.channel, event.utm_campaign) == wanted
+    assert event.path == "/"
+
+
+def test_a_link_out_is_on_the_page_before(tmp_path: Path) -> None:
+    link = {"type": "outlink", "url": "https://other.example/x", "timestamp": 1714564801, "pageId": 2}
+    page = {"type": "action", "url": "https://example.com/blog", "timestamp": 1714564800, "pageId": 1}
+    actions = [link | {"pageId": 0}, page, link, link | {"type": "download", "pageId": 3}]
+    visit = {**exports.MATOMO_API[0], "actionDetails": actions}
+    _, events = taken(list(exported(tmp_path, "matomo", {"v.json": json.dumps([visit])}).rows()))
+    assert [(event.type, event.path) for event in events] == [
+        ("outbound", "/"), ("pageview", "/blog"), ("outbound", "/blog"), ("download", "/blog"),
+    ]  # fmt: skip
+
+
+def test_the_campaign_of_a_dump_with_the_plug_in(tmp_path: Path) -> None:
+    column = b"`user_id` varchar(200) DEFAULT NULL,"
+    text = exports.MATOMO_DUMP.replace(column, column + b"\n  `campaign_source` varchar(255) DEFAULT NULL,")
+    text = text.replace(b"`user_id`, `referer_name`", b"`user_id`, `campaign_source`, `referer_name`")
+    text = text.replace(b"'ann','Google'", b"'ann',NULL,'Google'")
+    text = text.replace(b"NULL,'spring',6", b"NULL,'mail','spring',6")
+    _, events = taken(list(exported(tmp_path, "matomo", {"dump.sql": text}).rows()))
+    assert (events[-1].utm_source, events[-1].utm_campaign, events[-1].utm_term) == ("mail", "spring", "shoes")

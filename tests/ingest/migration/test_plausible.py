@@ -12,6 +12,7 @@ import pytest
 
 from infra.commands.migration import Exported
 from ingest.logs.files import ImportFailed
+from ingest.migration.totals import Total
 from tests.ingest.migration.exports import SITE, actions, exported, numbers, taken, written
 
 _NOTHING: dict[str, Any] = {
@@ -213,3 +214,38 @@ def test_of_one_day_a_list_needs_no_days(tmp_path: Path) -> None:
 def test_a_table_without_names_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(ImportFailed, match="events_v2 of ClickHouse is read with FORMAT CSVWithNames"):
         list(exported(tmp_path, "plausible", {"events.tsv": "2024-05-01 12:00:00\tpageview\t1\t2\n"}).rows())
+
+
+_HEADER = "Date,Visitors,Pageviews,Page"
+
+
+def _pages(*rows: str) -> str:
+    return "".join(f"{row}\n" for row in (_HEADER, *rows))
+
+
+_PARTS = {
+    "rows of one value": (["2024-05-01,1,1,/a", "2024-05-01,1,1,/a", "2024-05-01,6,7,/a", "2024-05-02,2,2,/a"], [8, 2]),
+    "days from the last": (["2024-05-02,2,2,/a", "2024-05-01,1,1,/a", "2024-05-01,6,7,/a"], [7, 2]),
+    "an export below another": (
+        ["2024-05-01,1,1,/a", "2024-05-02,9,9,/a", "2024-05-01,6,7,/a", "2024-05-02,2,2,/a"], [6, 2]),
+    "with its header": (["2024-05-01,1,1,/a", _HEADER, "2024-05-01,6,7,/a", "2024-05-01,2,2,/a", "2024-05-02,2,2,/a"],
+        [8, 2]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _PARTS)
+def test_rows_of_one_value_add_up_where_each_day_is_in_one_place(tmp_path: Path, name: str) -> None:
+    lines, visitors = _PARTS[name]
+    found: dict[tuple[int, str], int] = {}
+    for row in exported(tmp_path, "plausible", {"imported_pages.csv": _pages(*lines)}).rows():
+        if isinstance(row, Total):
+            found[row.file, str(row.day)] = found.get((row.file, str(row.day)), 0) + row.rows[0].visitors
+    last = {day: count for (_, day), count in sorted(found.items())}
+    assert [last[day] for day in sorted(last)] == visitors
+
+
+def test_a_dashboard_that_says_null(tmp_path: Path) -> None:
+    text = "date,visitors,pageviews,visits,views_per_visit,bounce_rate,visit_duration\n"
+    text += "2024-05-01,0,0,0,0.0,null,null\n2024-05-02,2,4,2,2.0,50.0,30.5\n2024-05-03,1,1,1,1.0,0,\"1.234\"\n"
+    rows = list(exported(tmp_path, "plausible", {"visitors.csv": text}).rows())
+    assert [tuple(row.rows[0])[2:6] for row in rows] == [(0, 0, 0, 0), (2, 2, 1, 60_000), (1, 1, 0, 1_234_000)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from ingest.migration.daily import by_day
 from ingest.migration.export import Broken, Left
 from ingest.migration.ga4 import reports as ga4_reports
 from tests.ingest.migration import exports
-from tests.ingest.migration.exports import actions, read, taken, written
+from tests.ingest.migration.exports import actions, exported, read, taken, written
 
 NOON = 1_714_564_800_000  # 2024-05-01 12:00 UTC
 
@@ -130,7 +131,7 @@ def test_ga4(tmp_path: Path) -> None:
     home, again, search, sign_up, link, engaged, other = events
     assert (home.type, home.source, home.title, home.occurred_at) == ("pageview", "google.com", "Home", NOON)
     assert (home.browser, home.browser_version, home.os, home.os_version) == ("Chrome", "141", "macOS", "10.15")
-    assert (home.country, home.region, home.city, home.language) == ("US", "Texas", "", "en-us")
+    assert (home.country, home.region, home.city, home.language) == ("US", "Texas", "", "en-US")
     assert home.id != again.id
     assert (search.type, search.term) == ("search", "hats")
     assert (sign_up.name, sign_up.props) == ("sign_up", {"method": "mail", "seats": 3})
@@ -182,3 +183,42 @@ def test_an_array_may_be_one_line_of_any_length(
 def test_another_file_is_said_in_words(tmp_path: Path, product: str, text: str, words: str) -> None:
     with pytest.raises(ImportFailed, match=words):
         read(product, *written(tmp_path, {"file": text}))
+
+
+_PAGE = "https://example.com/a"
+PARAMETERS: dict[str, object] = {
+    "as BigQuery has them": [{"key": "page_location", "value": {"string_value": _PAGE}}],
+    "plain values": [{"key": "page_location", "value": _PAGE}],
+    "an object": {"page_location": _PAGE},
+    "an object of values": {"page_location": {"string_value": _PAGE, "int_value": None}},
+    "a text": json.dumps([{"key": "page_location", "value": {"string_value": _PAGE}}]),
+    "Parquet's lists": {"list": [{"element": {"key": "page_location", "value": {"string_value": _PAGE}}}]},
+}
+
+
+@pytest.mark.parametrize("form", PARAMETERS)
+def test_parameters_of_bigquery(tmp_path: Path, form: str) -> None:
+    text = json.dumps(exports.GA4[1] | {"event_params": PARAMETERS[form]})
+    _, (event,) = taken(list(exported(tmp_path, "ga4", {"e.jsonl": text}).rows()))
+    assert (event.path, event.props) == ("/a", {})
+
+
+@pytest.mark.parametrize(
+    ("of", "why"),
+    [({"event_params": None}, "no list of parameters"), ({"event_params": "x"}, "no list of parameters"),
+     ({"event_params": 5}, "no list of parameters"), ({"event_timestamp": "1714564800000"}, "no microseconds"),
+     ({"event_timestamp": "2024-05-01 12:00:00 UTC"}, "no microseconds")],
+)  # fmt: skip
+def test_events_of_bigquery_that_say_less_are_not_understood(tmp_path: Path, of: dict[str, Any], why: str) -> None:
+    (row,) = exported(tmp_path, "ga4", {"e.jsonl": json.dumps(exports.GA4[1] | of)}).rows()
+    assert why in row.why
+
+
+@pytest.mark.parametrize(("name", "revenue"), [("purchase", "12.5"), ("refund", "-12.5"), ("add_to_cart", "")])
+def test_what_is_sold_of_bigquery(tmp_path: Path, name: str, revenue: str) -> None:
+    given = [{"key": "value", "value": {"double_value": 12.5}}, {"key": "currency", "value": {"string_value": "EUR"}}]
+    params = [*given, {"key": "transaction_id", "value": {"string_value": "T1"}}]
+    event = exports.GA4[4] | {"event_name": name, "event_params": params, "event_timestamp": 1.7145648e15}
+    _, (found,) = taken(list(exported(tmp_path, "ga4", {"e.jsonl": json.dumps(event)}).rows()))
+    assert (found.name, found.revenue, found.occurred_at) == (name, revenue, 1_714_564_800_000)
+    assert found.props == {"transaction_id": "T1"} | ({} if revenue else {"value": 12.5, "currency": "EUR"})

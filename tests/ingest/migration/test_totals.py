@@ -112,7 +112,7 @@ def test_reports_of_one_thing_complete_and_replace_each_other(tmp_path: Path) ->
     assert counted(found) == {
         ("", ""): [9, 12, 0, 0, 30, 0],
         ("", "events"): [0, 0, 0, 0, 30, 0],
-        ("source", "google"): [0, 10, 0, 0, 0, 11],
+        ("source", "google.com"): [0, 10, 0, 0, 0, 11],
     }
     (third,) = (day for file, _, day in look(found).parts if file == 2)
     assert look(found).files["report of source: visits", third] == 3
