@@ -14,11 +14,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from urllib.parse import unquote
 
 import msgspec
 
 from activity.sources import Kind, is_advertising, kind_of, name_of
-from activity.url import decoded_again, host_of, in_letters
+from activity.url import LONGEST_URL, decoded_again, host_of, in_letters
 
 _LONGEST = 256  # characters kept of each text
 
@@ -122,6 +123,8 @@ _MAIL = ("mail", "e-mail")
 _GAPS = re.compile(r"[\s_]")
 # Of sites that show a page under a host of theirs, in which "-" stands for "." and "--" for "-".
 _COPIES = (".cdn.ampproject.org", ".translate.goog", ".bing-amp.com")
+_OF_REFERRERS = frozenset(("http", "https", "android-app"))
+_END = re.compile(r"[/?#,\\\x00-\x1f]")  # of an authority; a header that came twice is one with a comma
 _COPY_BY_PATH = re.compile(r"cdn\.ampproject\.org/[a-z]/(?:s/)?([^/?#]+\.[^/?#]+)", re.IGNORECASE)
 
 
@@ -181,12 +184,20 @@ def referrer_host(referrer: str) -> str:
     scheme and for a text without a host. Never raises.
     """
     scheme, mark, rest = referrer.partition("://")
-    if not mark or scheme.lower() not in ("http", "https", "android-app"):
-        return ""
-    authority = rest.partition("/")[0].partition("?")[0].partition("#")[0]
+    if not mark or scheme.lower() not in _OF_REFERRERS:
+        scheme, mark, rest = _as_browsers_write(referrer).partition("://")
+        if not mark or scheme.lower() not in _OF_REFERRERS:
+            return ""
+    authority = _END.split(rest, maxsplit=1)[0]
     if (copied := _COPY_BY_PATH.match(rest)) is not None:
         authority = copied[1]
     return original_host(in_letters(host_of(authority.rpartition("@")[2])[:_LONGEST]))
+
+
+def _as_browsers_write(referrer: str) -> str:
+    """A referrer without what hand-written senders and servers put around it, or made of it: "https%3A%2F%2F…"."""
+    text = referrer[:LONGEST_URL].strip(" \t\r\n\"'<>").replace("\\", "/")
+    return text if "://" in text else unquote(text)
 
 
 def original_host(host: str) -> str:

@@ -151,6 +151,16 @@ def test_medium_and_campaign_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
+    "referrer",
+    ["https%3A%2F%2Fa.example%2Fx", " https://a.example/ ", '"https://a.example/"', "<http://a.example>",
+     "https:\\\\a.example\\x", "https://a.example\\x", "https://a.example/,https://a.example/",
+     "https://a.example,https://b.example", "https://a.example\x00/", "HTTPS%3a%2f%2fA.example"],
+)  # fmt: skip
+def test_a_referrer_is_read_whoever_wrote_it(referrer: str) -> None:
+    assert referrer_host(referrer) == "a.example"
+
+
+@pytest.mark.parametrize(
     "referrer", ["", "-", "about:blank", "javascript:alert(1)", "https://", "https:///x", "example.net", "http://a b/"]
 )
 def test_a_referrer_that_leads_nowhere(referrer: str) -> None:
