@@ -168,7 +168,7 @@ _PHONE = re.compile(r"midp|cldc|j2me|\bwap\b|mobi|browser|^(?:docomo|kddi|j-phon
 _TEXT_BROWSER = re.compile(
     r"(?:(?:emacs-)?w3m|e?links|lynx|edbrowse|retawq|browsh|dillo|netsurf|url/emacs)(?![^ /(])", re.IGNORECASE
 )
-_SMALL_BROWSER = re.compile(r"^Mozilla/[^(]*\(compatible; (?:Dillo |U; ABrowse )")
+_SMALL_BROWSER = re.compile(r"^Mozilla/[^(]*\((?:compatible; )?(?:Dillo |U; ABrowse |IBrowse |NetPositive/)")
 _BROWSERS_BEGIN = ("Mozilla/", "Opera/")
 # Tools that name their system, as browsers do.
 _TOOL = re.compile(
@@ -177,11 +177,12 @@ _TOOL = re.compile(
 )
 # The model of a phone, which is no name of the program.
 _MODEL = re.compile(
-    r"^(Mozilla/5\.0 \(Linux; (?:U; |arm(?:_64)?; )?Android [\d.]{1,8}; (?:[a-z]{2}[-_][A-Za-z]{2}; )?)"
+    r"^((?:Mozilla|Dalvik)/[\d.]{3,8} \(Linux; (?:U; |arm(?:_64)?; )?Android [\d.]{1,8}; (?:[a-z]{2}[-_][A-Za-z]{2}; )?)"
     r"(?=[^;)]*[ \d])[\w .+-]{1,40}?"
     r"(?=\)| Build/|; wv\))"
 )
 _BY_A_TV = re.compile(r"(?<=HbbTV/)[\d.]{1,8} ?\([^()]{1,200}")  # its maker and model
+_APP_ID = re.compile(r"(?<= )(?:com|ru|org|net|jp|cn|de|io)\.[a-z][\w.]{3,60}/[\d.]{1,20}(?= |$)")
 _LIBRARY = re.compile(r"libwww-FM/[^ ]+|^URL/(?=Emacs )")  # the library that Lynx uses; bots use libwww-perl
 # The application's name between the engine and Chromium; one that calls itself a bot counts as a bot.
 _APPLICATION = re.compile(r"(?<=Gecko\) )(?:(?![^ ]*(?:bot|crawl|spider))[^ ]+ )+?(?=Chrome/)", re.IGNORECASE)
@@ -210,11 +211,13 @@ _PROGRAMS = (
     "scanner", "scanning", r"[a-z]scan\b", "scraper", "scraping", "selenium", "webdriver", "httpclient",
     "httpagent", "diagnostics", "measurement", "prospector", "prospecting", "[a-z]watcher", "watchagent",
     "securityheaders", "_monitoring", r"via\s[\w.\s-]{1,40}\sproxy\b", "thousandeyes", "dotcom-monitor",
-    "page-preview", "cookiehub", r"impact\.com", "semantic-visions", "appinsights", "archivebox", "assetnote",
+    "cookiehub", r"impact\.com", "semantic-visions", "appinsights", "archivebox", "assetnote",
     "catchpoint", "cloudflare", "collapsify", "convertify", "criticalcss", "cybaaagent", "cypress", "daumoa",
     "dejaclick", "foregenix", "functionize", "googleadsenseinfeed", "hotjar", "inspici", "marketgoo",
     "modularconnector", "monitorss", "newsai/", "newsnow", "nyt_scraping", "ps_daily", r"\brigor\b", "scope3",
-    "sindup", "sparkler", "taginspector", "testlocally", "watchtowr", "yunjiankong",
+    "sindup", "sparkler", "taginspector", "testlocally", "watchtowr", "yunjiankong", "agent-novaact", "detectify",
+    "logicmonitor", "testcafe", "casperjs", "sitebulb", "hetrixtools", "freshping", "uptrends", "applitools", "pa11y",
+    "speedcurve", "siteliner", r"synthetics\b", r"(?:url|link|page)[ -]?preview",
 )  # fmt: skip
 _ATTACKS = ("(select ", "sleep(", "${jndi", "<script", "<?php", "../../")
 _TABLET_WORDS = (
@@ -300,7 +303,7 @@ def _parse(user_agent: str) -> Agent:
             browser, browser_version = window.groups()
     family = found.device.family if found.device else ""
     bot = _bot(text, browser if family == "Spider" else "") or _added(text)
-    if bot and (by_a_device := _BY_A_TV.sub("", _MODEL.sub(r"\1K", text))) != text:
+    if bot and (by_a_device := _APP_ID.sub("", _BY_A_TV.sub("", _MODEL.sub(r"\1K", text)))) != text:
         return msgspec.structs.replace(_parse(by_a_device), device=_device(text, os, _room(text)))
     room = _room(text)
     bot = bot or _program(text, browser, os, room or family) or _operated(text)
