@@ -40,6 +40,9 @@ _KEPT = frozenset("!$&'()*+,;=:@/?#%\\")  # percent-encoding these changes what 
 _NORMAL = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?]*")
 _NOT_NORMAL = re.compile(r"%([0-9A-Fa-f]{2})|%|[^%A-Za-z0-9\-._~!$&'()*+,;=:@/?]+")
 _ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
+# A letter beyond ASCII of which a sender encoded the encoding, and all that it encoded so.
+_TWICE = re.compile(r"%(?:25)+[c-f][0-9a-f]%(?:25)+[89ab][0-9a-f]", re.IGNORECASE)
+_OVER = re.compile(r"%(?:25)+([0-9a-f]{2})", re.IGNORECASE)
 _PLAIN_PERCENT = re.compile(r"%25(?![0-9A-Fa-f]{2})")
 # In front, before a tag, or in a value that is no address.
 _ASP_SESSION = re.compile(r"/\((?:[AFSX]\([A-Za-z0-9_-]+\))+\)(?=/)")
@@ -139,7 +142,7 @@ def normal_path(path: str) -> str:
         page, _, fragment = path.partition("#")
         if fragment.startswith(("/", "!")):
             return normal_path(page) + _route(fragment)
-    path = _without_ids(encoded(path.replace("\\", "/")))
+    path = _without_ids(_once(encoded(path.replace("\\", "/"))))
     return _without_dots(path) if "/." in path else path
 
 
@@ -246,9 +249,13 @@ def encoded(text: str) -> str:
     return text if _NORMAL.fullmatch(text) else _NOT_NORMAL.sub(_normal_part, text)
 
 
+def _once(path: str) -> str:
+    return encoded(_OVER.sub(r"%\1", path)) if "%25" in path and _TWICE.search(path) else path
+
+
 def _route(fragment: str) -> str:
     """The route in normal form, with its "#"; "" for "/" and "!", which routers have for the page itself."""
-    route = _without_ids(encoded(fragment))
+    route = _without_ids(_once(encoded(fragment)))
     return f"#{route}" if route.strip("/!") and not _LOGIN.match(route) else ""
 
 

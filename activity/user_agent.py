@@ -177,8 +177,8 @@ _TOOL = re.compile(
 )
 # The model of a phone, which is no name of the program.
 _MODEL = re.compile(
-    r"^((?:Mozilla|Dalvik)/[\d.]{3,8} \(Linux; (?:U; |arm(?:_64)?; )?Android [\d.]{1,8}; (?:[a-z]{2}[-_][A-Za-z]{2}; )?)"
-    r"(?=[^;)]*[ \d])[\w .+-]{1,40}?"
+    r"^((?:Mozilla|Dalvik)/[\d.]{3,8} \(Linux; (?:U; |arm(?:_64)?; )?Android [\d.]{1,8}; "
+    r"(?:[a-z]{2}[-_][A-Za-z]{2}; )?)(?=[^;)]*[ \d])[\w .+-]{1,40}?"
     r"(?=\)| Build/|; wv\))"
 )
 _BY_A_TV = re.compile(r"(?<=HbbTV/)[\d.]{1,8} ?\([^()]{1,200}")  # its maker and model
