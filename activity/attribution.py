@@ -105,8 +105,10 @@ _UNSET = frozenset(
 _PLACEHOLDER = re.compile(
     r"\{\{?[^{}]*\}?\}|\[[^\[\]]*\]|%{1,2}[^%]*%{1,2}|\$\{[^{}]*\}|__[a-z_]*__|\*\|[^|]*\|\*|<[^<>]*>"
 )
+_IS_PATH = re.compile(r"/(?!/)").match  # a page of the site, and no source
 _TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
-_NEXT_TAG = re.compile(r"[?&;](?:amp;)?(?=utm_[a-z]+=)", re.IGNORECASE)  # in a value, encoded along with it
+# In a value, encoded along with it.
+_NEXT_TAG = re.compile(r"(?:[?&;,|/\s]|\\u0026)(?:amp;)?(?=utm_[a-z]+=)", re.IGNORECASE)
 
 _PAID = re.compile(r"cp|ppc|retargeting|paid")  # matched at the start; "cp" may stand anywhere
 _SHOP = re.compile(r"(^|[^a-df-z])shop|shopping")
@@ -148,8 +150,11 @@ def origin(parameters: Mapping[str, str], referrer_host: str) -> Origin:
     has_click = not _CLICKS.keys().isdisjoint(parameters)
     click = next((name for name in _CLICKS if get(name)), "") if has_click else ""
     tags = [_tidy(get(name, "")) for name in _TAGS]
-    sources = (tags[0], _tidy(get("source", "")), _tidy(get("ref", "")))
-    tagged = next((text for text in sources if text and not _is_unset(text)), "")
+    tagged = tags[0] if tags[0] and not _is_unset(tags[0]) else ""
+    for name in () if tagged else ("source", "ref"):
+        if name in parameters and (text := _tidy(get(name, ""))) and not (_is_unset(text) or _IS_PATH(text)):
+            tagged = text
+            break
     if not (tagged or referrer_host or click or any(tags)):
         return DIRECT
     found = _classify(tagged, tags[1], tags[2], tags[3], tags[4], referrer_host, click)
@@ -162,7 +167,7 @@ def _usual(parameters: Mapping[str, str]) -> dict[str, str]:
     """The parameters by their names in lower case, without what an address copied out of HTML puts before them."""
     usual: dict[str, str] = {}
     for name, value in parameters.items():
-        usual.setdefault(name.strip().lower().removeprefix("amp;"), value)
+        usual.setdefault(name.strip().lower().removeprefix("amp;").partition("[")[0], value)
     return usual
 
 
@@ -188,7 +193,8 @@ def referrer_host(referrer: str) -> str:
         scheme, mark, rest = _as_browsers_write(referrer).partition("://")
         if not mark or scheme.lower() not in _OF_REFERRERS:
             return ""
-    authority = _END.split(rest, maxsplit=1)[0]
+    end = _END.search(rest)
+    authority = rest[: end.start()] if end else rest
     if (copied := _COPY_BY_PATH.match(rest)) is not None:
         authority = copied[1]
     return original_host(in_letters(host_of(authority.rpartition("@")[2])[:_LONGEST]))

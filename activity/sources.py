@@ -295,7 +295,7 @@ _ALONE = frozenset(
 )
 _PACKAGE = re.compile(r"(com|org|net|tv|ru|jp|cz|ai|de|ch|xyz|flipboard)\.")  # how names of Android apps begin
 _GAPS = re.compile(r"[\s_+-]+")
-_AROUND = " \t\"'`“”‘’«»,;.:!()<>"  # copied along with a tag
+_AROUND = " \t\"'`“”‘’«»,;.:!()<>\\"  # copied along with a tag
 # What people, and the networks' own placeholders, write behind a network's name: where on it a link stands.
 _PLACES = frozenset(
     ("ad", "ads", "advertising", "app", "bio", "campaign", "channel", "company", "cpc", "cpm", "description", "desktop",

@@ -49,6 +49,7 @@ _ASP_SESSION = re.compile(r"/\((?:[AFSX]\([A-Za-z0-9_-]+\))+\)(?=/)")
 _SECOND_QUESTION = re.compile(
     r"^\?+|\?(?=(?:utm|mtm|pk)_[a-z]+=)|(?<=[=&])([^&=/?]*)\?(?=[a-z_][a-z0-9_-]*=)", re.IGNORECASE
 )
+_ENCODED_PAIR = re.compile(r"(?:^|(?<=&))[^&=%]{1,64}%(?:25)?3D[^&=]*(?=&|$)", re.IGNORECASE)
 # Of Java, PHP, ColdFusion and SAP, also with ";" encoded. `sid` is a session if it is as long as one.
 _SESSION = re.compile(
     r"(?:;|%3B)(?:(?:jsession_?id[a-z]*|sessionid|phpsessid|cfid|cftoken|sap-contextid)(?:=|%3D)(?:(?!%3B)[^/;&?#])*"
@@ -61,8 +62,8 @@ _SESSION_PARAMETER = re.compile(
     re.IGNORECASE,
 )
 # What a campaign's link has in its fragment, so that no server sees it; also behind the name of a place on the page.
-_TAGGED = re.compile(r"(?:[\w.-]{0,100}\?)?((?:utm|mtm|matomo|pk|piwik)_[a-z_]+=.*)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"(?:utm|mtm|matomo|pk|piwik)_[a-z_]+=", re.IGNORECASE)
+_TAGGED = re.compile(rf"(?:[\w.-]{{0,100}}\?|0?38;|x26;)?({_TAG.pattern}.*)", re.IGNORECASE | re.DOTALL)
 _AROUND_PATH = re.compile(r"([^/?#]*//)?([^/?#]*)([^?#]*)(.*)", re.DOTALL)  # of any text
 # What OAuth and OpenID Connect put into a fragment; a router may have put its "/" before it. The words that others use,
 # too, tell it only beside one another.
@@ -228,13 +229,13 @@ def parameters(query: str) -> dict[str, str]:
     """Returns the decoded parameters of a query: "+" is a space, and bytes that are not UTF-8 are read by `encodings`.
 
     The first of several parameters with one name wins. Parameters with a blank value are skipped. A tool that puts tags
-    behind an address which has a query already may have written "?" for "&", or encoded all of it.
+    behind an address which has a query already may have written "?" for "&", or encoded what it put there.
     """
     found: dict[str, str] = {}
     if "?" in query:
         query = _SECOND_QUESTION.sub(r"\1&", query)
-    if "=" not in query and "%3D" in query.upper():
-        query = unquote(query, errors="surrogateescape")
+    if "3D" in query or "3d" in query:
+        query = _ENCODED_PAIR.sub(lambda part: unquote(part[0].replace("%25", "%"), errors="surrogateescape"), query)
     pairs = parse_qsl(query, errors="surrogateescape")
     codec = "" if "%" not in query or all(value.isascii() for _, value in pairs) else named(pairs)
     texts = iter(as_texts([text for pair in pairs for text in pair], codec))
