@@ -303,7 +303,7 @@ _PLACES = frozenset(
      "post", "posts", "ppc", "profile", "reel", "reels", "remarketing", "retargeting", "search", "shorts", "social",
      "stories", "story", "video", "videos")
 )  # fmt: skip
-_ADVERTISING = re.compile(r"-?(?:ads?|advertising|cpc|cpm|ppc|paid|remarketing|retargeting)$")
+_ADVERTISING = frozenset(("ad", "ads", "advertising", "cpc", "cpm", "ppc", "paid", "remarketing", "retargeting"))
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 _END = re.compile(r"[/?#]")  # of an address's authority
 _DEVICE = re.compile(r"(?:www\d?|m|mobile|amp|touch|wap)\.")
@@ -360,8 +360,10 @@ def kind_of(source: str) -> Kind | None:
 def is_advertising(tag: str) -> bool:
     """Whether a tag names a network and its advertisements: "fb-ads", "Google Ads", "adwords"."""
     key = _GAPS.sub("-", tag.lower().strip(_AROUND)).strip("-")
-    network = _ADVERTISING.sub("", key)
-    return key in ("adwords", "gads") or (network != key and (network in TAGS or bool(_network_of_tag(network))))
+    if not _ADVERTISING.isdisjoint(key.split("-")[1:]):
+        return _network_of_tag(key) is not None
+    network = key.removesuffix("s").removesuffix("ad")
+    return key in ("adwords", "gads") or (network not in (key, key[:-1]) and network in _SPELLINGS)
 
 
 def _network(host: str) -> str | None:
