@@ -14,11 +14,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from urllib.parse import unquote
 
 import msgspec
 
-from activity.sources import Kind, is_unset, kind_of, name_of
-from activity.url import decoded_again, host_of, in_letters
+from activity.sources import Kind, is_advertising, kind_of, name_of
+from activity.url import LONGEST_URL, decoded_again, host_of, in_letters
 
 _LONGEST = 256  # characters kept of each text
 
@@ -44,6 +45,7 @@ _CLICKS = {
     "gclid": ("google", "cpc"),
     "gclsrc": ("google", "cpc"),
     "gad_source": ("google", "cpc"),
+    "gad_campaignid": ("google", "cpc"),
     "gbraid": ("google", "cpc"),
     "wbraid": ("google", "cpc"),
     "dclid": ("google", "display"),
@@ -63,7 +65,22 @@ _CLICKS = {
     "fbclid": ("facebook", ""),
     "tblci": ("taboola", "cpc"),
     "dicbo": ("outbrain", "cpc"),
+    "ob_click_id": ("outbrain", "cpc"),
+    "ndclid": ("nextdoor", "paid-social"),
+    "vmcid": ("yahoo", "cpc"),
+    "ef_id": ("adobe", "cpc"),
+    "s_kwcid": ("adobe", "cpc"),
+    "irclickid": ("impact", "affiliate"),
+    "cjevent": ("cj", "affiliate"),
+    "awc": ("awin", "affiliate"),
+    "sscid": ("shareasale", "affiliate"),
+    "ransiteid": ("linksynergy", "affiliate"),
     "mc_cid": ("mailchimp", "email"),
+    "mc_eid": ("mailchimp", "email"),
+    "elqtrackid": ("eloqua", "email"),
+    "sfmc_id": ("salesforce", "email"),
+    "dm_i": ("dotdigital", "email"),
+    "vgo_ee": ("activecampaign", "email"),
     "_hsmi": ("hubspot", "email"),
     "_kx": ("klaviyo", "email"),
     "mkt_tok": ("marketo", "email"),
@@ -80,18 +97,36 @@ _MATOMO = {
     )
 }  # fmt: skip
 _AS_USUAL = frozenset("abcdefghijklmnopqrstuvwxyz_0123456789-")  # what names of parameters consist of
+# What programs write for no value, and placeholders that nobody has filled.
+_UNSET = frozenset(
+    ("null", "undefined", "none", "(none)", "not set", "(not set)", "not provided", "(not provided)", "(direct)",
+     "(other)", "unknown", "false", "nan", "-", "n/a", "#n/a")
+)  # fmt: skip
+_PLACEHOLDER = re.compile(
+    r"\{\{?[^{}]*\}?\}|\[[^\[\]]*\]|%{1,2}[^%]*%{1,2}|\$\{[^{}]*\}|__[a-z_]*__|\*\|[^|]*\|\*|<[^<>]*>"
+)
+_IS_PATH = re.compile(r"/(?!/)").match  # a page of the site, and no source
 _TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
-_NEXT_TAG = re.compile(r"[?&;](?:amp;)?(?=utm_[a-z]+=)", re.IGNORECASE)  # in a value, encoded along with it
+# In a value, encoded along with it.
+_NEXT_TAG = re.compile(r"(?:[?&;,|/\s]|\\u0026)(?:amp;)?(?=utm_[a-z]+=)", re.IGNORECASE)
 
 _PAID = re.compile(r"cp|ppc|retargeting|paid")  # matched at the start; "cp" may stand anywhere
 _SHOP = re.compile(r"(^|[^a-df-z])shop|shopping")
-_DISPLAY = frozenset(("display", "banner", "expandable", "interstitial", "cpm"))
-_SOCIAL = frozenset(("social", "social-network", "social-media", "socialmedia", "organic-social", "sm"))
-_EMAIL = frozenset(("email", "e-mail", "newsletter"))
-_AFFILIATE = frozenset(("affiliate", "affiliates"))
+# Words of a medium: "paid_social", "email-marketing", "banner ad".
+_ADS = frozenset(("ad", "ads", "adwords", "sem", "ppc", "paid", "socialpaid"))
+_DISPLAY = frozenset(("display", "banner", "banners", "expandable", "interstitial"))
+_SOCIAL = frozenset(("social", "socialmedia", "sm"))
+_EMAIL = frozenset(("email", "emails", "emailing", "mailing", "newsletter", "newsletters"))
+_AFFILIATE = frozenset(("affiliate", "affiliates", "affiliation"))
+_AI = frozenset(("ai", "llm", "chatbot"))
+_OTHERS = frozenset(("organic", "referral", "audio", "sms", "push", "video", "mobile", "notification"))
+_KNOWN = _DISPLAY | _SOCIAL | _EMAIL | _AFFILIATE | _AI | _OTHERS
+_MAIL = ("mail", "e-mail")
 _GAPS = re.compile(r"[\s_]")
 # Of sites that show a page under a host of theirs, in which "-" stands for "." and "--" for "-".
 _COPIES = (".cdn.ampproject.org", ".translate.goog", ".bing-amp.com")
+_OF_REFERRERS = frozenset(("http", "https", "android-app"))
+_END = re.compile(r"[/?#,\\\x00-\x1f]")  # of an authority; a header that came twice is one with a comma
 _COPY_BY_PATH = re.compile(r"cdn\.ampproject\.org/[a-z]/(?:s/)?([^/?#]+\.[^/?#]+)", re.IGNORECASE)
 
 
@@ -115,8 +150,11 @@ def origin(parameters: Mapping[str, str], referrer_host: str) -> Origin:
     has_click = not _CLICKS.keys().isdisjoint(parameters)
     click = next((name for name in _CLICKS if get(name)), "") if has_click else ""
     tags = [_tidy(get(name, "")) for name in _TAGS]
-    sources = (tags[0], _tidy(get("source", "")), _tidy(get("ref", "")))
-    tagged = next((text for text in sources if text and not is_unset(text)), "")
+    tagged = tags[0] if tags[0] and not _is_unset(tags[0]) else ""
+    for name in () if tagged else ("source", "ref"):
+        if name in parameters and (text := _tidy(get(name, ""))) and not (_is_unset(text) or _IS_PATH(text)):
+            tagged = text
+            break
     if not (tagged or referrer_host or click or any(tags)):
         return DIRECT
     found = _classify(tagged, tags[1], tags[2], tags[3], tags[4], referrer_host, click)
@@ -129,7 +167,7 @@ def _usual(parameters: Mapping[str, str]) -> dict[str, str]:
     """The parameters by their names in lower case, without what an address copied out of HTML puts before them."""
     usual: dict[str, str] = {}
     for name, value in parameters.items():
-        usual.setdefault(name.strip().lower().removeprefix("amp;"), value)
+        usual.setdefault(name.strip().lower().removeprefix("amp;").partition("[")[0], value)
     return usual
 
 
@@ -151,12 +189,21 @@ def referrer_host(referrer: str) -> str:
     scheme and for a text without a host. Never raises.
     """
     scheme, mark, rest = referrer.partition("://")
-    if not mark or scheme.lower() not in ("http", "https", "android-app"):
-        return ""
-    authority = rest.partition("/")[0].partition("?")[0].partition("#")[0]
+    if not mark or scheme.lower() not in _OF_REFERRERS:
+        scheme, mark, rest = _as_browsers_write(referrer).partition("://")
+        if not mark or scheme.lower() not in _OF_REFERRERS:
+            return ""
+    end = _END.search(rest)
+    authority = rest[: end.start()] if end else rest
     if (copied := _COPY_BY_PATH.match(rest)) is not None:
         authority = copied[1]
     return original_host(in_letters(host_of(authority.rpartition("@")[2])[:_LONGEST]))
+
+
+def _as_browsers_write(referrer: str) -> str:
+    """A referrer without what hand-written senders and servers put around it, or made of it: "https%3A%2F%2F…"."""
+    text = referrer[:LONGEST_URL].strip(" \t\r\n\"'<>").replace("\\", "/")
+    return text if "://" in text else unquote(text)
 
 
 def original_host(host: str) -> str:
@@ -170,26 +217,37 @@ def original_host(host: str) -> str:
     return host
 
 
+def _is_unset(tag: str) -> bool:
+    tag = tag.strip().lower()
+    return tag in _UNSET or _PLACEHOLDER.fullmatch(tag) is not None
+
+
 @lru_cache(maxsize=2048)
 def _classify(
     tagged: str, utm_medium: str, campaign: str, term: str, content: str, referrer: str, click: str
 ) -> Origin:
-    source, medium = name_of(tagged or referrer), "" if is_unset(utm_medium) else utm_medium.lower()
+    source, medium = name_of(tagged or referrer), "" if _is_unset(utm_medium) else utm_medium.lower()
     if click:
         source = source or name_of(_CLICKS[click][0])
         medium = medium or _CLICKS[click][1]
     kind = kind_of(source)
+    advertised = bool(click) and _CLICKS[click][1] in ("cpc", "paid-social")
+    advertised = advertised or (not medium and is_advertising(tagged))
     if not medium and not tagged and source:
         medium = "organic" if kind is Kind.SEARCH else "referral"
     return Origin(
-        source, medium, _channel(source, medium, campaign.lower(), kind), tagged, utm_medium, campaign,
+        source, medium, _channel(source, medium, campaign.lower(), kind, advertised), tagged, utm_medium, campaign,
         term, content,
     )  # fmt: skip
 
 
-def _channel(source: str, medium: str, campaign: str, kind: Kind | None) -> str:
+def _channel(source: str, medium: str, campaign: str, kind: Kind | None, advertised: bool) -> str:
+    """The first channel that fits. What is `advertised` is paid unless the medium says what else it is."""
     spelled = _GAPS.sub("-", medium)
+    words = frozenset(spelled.replace("e-mail", "email").split("-"))
     paid = "cp" in medium or _PAID.match(medium) is not None
+    display = medium == "cpm" or not (paid or _DISPLAY.isdisjoint(words))
+    paid = paid or not (display or _ADS.isdisjoint(words)) or (advertised and _KNOWN.isdisjoint(words))
     shop = kind is Kind.SHOPPING or _SHOP.search(campaign) is not None
     rules = (
         ("Cross-network", "cross-network" in campaign),
@@ -197,17 +255,18 @@ def _channel(source: str, medium: str, campaign: str, kind: Kind | None) -> str:
         ("Paid Search", paid and kind is Kind.SEARCH),
         ("Paid Social", paid and kind is Kind.SOCIAL),
         ("Paid Video", paid and kind is Kind.VIDEO),
-        ("Display", medium in _DISPLAY),
+        ("Display", display),
         ("Paid Other", paid),
         ("Organic Shopping", shop),
-        ("Organic Social", kind is Kind.SOCIAL or spelled in _SOCIAL),
+        ("Organic Social", kind is Kind.SOCIAL or not _SOCIAL.isdisjoint(words)),
         ("Organic Video", kind is Kind.VIDEO or "video" in medium),
         ("AI Assistants", kind is Kind.AI),
         ("Organic Search", kind is Kind.SEARCH or medium == "organic"),
-        ("Email", kind is Kind.EMAIL or source in _EMAIL or spelled in _EMAIL),
-        ("Affiliates", medium in _AFFILIATE),
+        ("Email", kind is Kind.EMAIL or source in _EMAIL or spelled in _MAIL or not _EMAIL.isdisjoint(words)),
+        ("AI Assistants", not _AI.isdisjoint(words)),
+        ("Affiliates", not _AFFILIATE.isdisjoint(words)),
         ("Audio", medium == "audio"),
-        ("SMS", source == "sms" or medium == "sms"),
+        ("SMS", source == "sms" or "sms" in words),
         (
             "Mobile Push",
             medium.endswith("push") or "mobile" in medium or "notification" in medium or source == "firebase",

@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from activity.url import host_of, in_letters
 
-VERSION = "6"
+VERSION = "7"
 
 
 class Kind(StrEnum):
@@ -47,7 +47,9 @@ _HOSTS: dict[Kind, str] = {
         mywebsearch.com alohafind.com oceanhero.today search.zum.com search.sapo.pt leta.mullvad.net
         ghosterysearch.com karmasearch.org privacywall.org zapmeta.com msn.com centrum.cz
         startsiden.no kvasir.no search.ukr.net search.auone.jp search.smt.docomo.ne.jp websearch.rakuten.co.jp
-        search.nate.com so.toutiao.com wiby.me stract.com search.walla.co.il
+        search.nate.com so.toutiao.com wiby.me stract.com search.walla.co.il search.avg.com isearch.avg.com voila.fr
+        lemoteur.orange.fr entireweb.com exalead.com altavista.com pesquisa.sapo.pt search.free.fr najdi.si fireball.de
+        searchencrypt.com wolframalpha.com search.comcast.net laban.vn
     """,
     Kind.SOCIAL: """
         facebook.com messenger.com instagram.com threads.com x.com linkedin.com reddit.com pinterest.com
@@ -59,7 +61,9 @@ _HOSTS: dict[Kind, str] = {
         mstdn.jp mas.to chaos.social techhub.social infosec.exchange troet.cafe workplace.com superuser.com
         serverfault.com askubuntu.com mathoverflow.net xiaohongshu.com truthsocial.com gab.com mixi.jp plurk.com
         b.hatena.ne.jp zalo.me web.skype.com yammer.com smartnews.com yelp.com tripadvisor.com trustpilot.com
-        goodreads.com flickr.com deviantart.com pixiv.net indiehackers.com viber.com signal.org
+        goodreads.com flickr.com deviantart.com pixiv.net indiehackers.com viber.com signal.org steamcommunity.com
+        myspace.com last.fm qzone.qq.com my.mail.ru v2ex.com warpcast.com farcaster.xyz gettr.com minds.com behance.net
+        dribbble.com 500px.com vsco.co badoo.com renren.com foursquare.com taringa.net skyrock.com hi5.com clubhouse.com
     """,
     Kind.VIDEO: """
         youtube.com vimeo.com dailymotion.com twitch.tv tiktok.com bilibili.com rumble.com odysee.com youku.com
@@ -71,21 +75,22 @@ _HOSTS: dict[Kind, str] = {
         taobao.com tmall.com jd.com walmart.com target.com bestbuy.com rakuten.com rakuten.co.jp shopzilla.com
         pricegrabber.com idealo.de kelkoo.com mercadolibre.com mercadolivre.com.br flipkart.com shopify.com
         shop.app temu.com shein.com zalando.com otto.de wish.com allegro.pl ozon.ru wildberries.ru geizhals.de
-        geizhals.at pricerunner.com ceneo.pl
+        geizhals.at pricerunner.com pricerunner.co.uk ceneo.pl shopee.com lazada.com coupang.com tokopedia.com
+        newegg.com wayfair.com bol.com cdiscount.com trendyol.com hepsiburada.com emag.ro vinted.com poshmark.com
     """,
     Kind.AI: """
         chatgpt.com openai.com perplexity.ai claude.ai gemini.google.com copilot.microsoft.com deepseek.com
         mistral.ai grok.com poe.com you.com phind.com meta.ai pi.ai character.ai huggingface.co kimi.com
         chat.qwen.ai doubao.com notebooklm.google.com iask.ai andisearch.com felo.ai genspark.ai manus.im
         duck.ai lmarena.ai t3.chat openrouter.ai blackbox.ai chat.z.ai lumo.proton.me yiyan.baidu.com
-        yuanbao.tencent.com metaso.cn aistudio.google.com
+        yuanbao.tencent.com metaso.cn aistudio.google.com chatglm.cn jasper.ai tongyi.com qianwen.com liner.com komo.ai
     """,
     Kind.EMAIL: """
         mail.google.com outlook.live.com mail.yahoo.com mail.proton.me mail.ru mail.aol.com webmail.free.fr
         app.fastmail.com mail.zoho.com mail.yandex.ru mail.yandex.com deref-gmx.net deref-web.de mail.qq.com
         mail.163.com mailchi.mp icloud.com tutanota.com app.tuta.com hey.com app.hey.com
         deref-mail.com campaign-archive.com list-manage.com substack.com urldefense.com mimecast.com
-        secure-web.cisco.com linkprotect.cudasvc.com clicktime.symantec.com url.avanan.click
+        secure-web.cisco.com linkprotect.cudasvc.com clicktime.symantec.com url.avanan.click mail.superhuman.com
     """,
 }
 HOSTS: dict[str, Kind] = {host: kind for kind, hosts in _HOSTS.items() for host in hosts.split()}
@@ -103,6 +108,8 @@ _BRANDS: dict[str, tuple[Kind, str]] = {
     "aliexpress": (Kind.SHOPPING, "aliexpress.com"),
     "idealo": (Kind.SHOPPING, "idealo.de"),
     "mercadolibre": (Kind.SHOPPING, "mercadolibre.com"),
+    "shopee": (Kind.SHOPPING, "shopee.com"),
+    "lazada": (Kind.SHOPPING, "lazada.com"),
 }
 _BRAND_PARTS = frozenset(
     ("m", "images", "ipv4", "ipv6", "encrypted", "lens", "cse", "smile", "rover", "cgi", "search", "yabs")
@@ -114,16 +121,18 @@ _PLAIN_HOSTS = (
     "maps.google.com developers.google.com cloud.google.com support.google.com keep.google.com "
     "aws.amazon.com console.aws.amazon.com colab.research.google.com support.microsoft.com "
     "finance.yahoo.com news.yahoo.com sports.yahoo.com news.yahoo.co.jp blog.naver.com cafe.naver.com "
-    "tieba.baidu.com baike.baidu.com zhidao.baidu.com pan.baidu.com webmaster.yandex.ru disk.yandex.ru"
+    "tieba.baidu.com baike.baidu.com zhidao.baidu.com pan.baidu.com webmaster.yandex.ru disk.yandex.ru "
+    "news.mail.ru otvet.mail.ru cloud.mail.ru pulse.mail.ru"
 )
 PLAIN_HOSTS: frozenset[str] = frozenset(_PLAIN_HOSTS.split())
 
 # What people write into `utm_source`, besides the hosts above and the networks below; "-" stands for "_" and " ", too.
 _TAGS: dict[Kind, str] = {
-    Kind.SOCIAL: "meta mastodon social lemmy",
+    Kind.SOCIAL: "meta mastodon social lemmy an",  # Meta calls its audience network so
     Kind.SHOPPING: "google-shopping shopping shop.app igshopping",
     Kind.AI: "you.com",
-    Kind.EMAIL: "email e-mail newsletter mailchimp mailerlite substack klaviyo sendgrid convertkit buttondown brevo",
+    Kind.EMAIL: "email e-mail newsletter mailchimp mailerlite substack klaviyo sendgrid convertkit buttondown brevo "
+    "sendinblue mailjet activecampaign constant-contact constantcontact beehiiv getresponse hs-automation",
 }
 TAGS: dict[str, Kind] = {tag: kind for kind, tags in _TAGS.items() for tag in tags.split()}
 
@@ -150,10 +159,10 @@ _NETWORKS: dict[str, str] = {
     "daum.net": "daum net.daum.android.daum",
     "seznam.cz": "seznam cz.seznam.sbrowser",
     "msn.com": "msn ntp.msn.com",
-    "ask.com": "ask",
-    "aol.com": "aol",
+    "ask.com": "ask search-results.com",
+    "aol.com": "aol aolsearch.com",
     "sogou.com": "sogou",
-    "so.com": "haosou.com",
+    "so.com": "haosou.com so.360.cn",
     "marginalia-search.com": "marginalia marginalia.nu",
     # social networks
     "facebook.com": "facebook fb fcb fbad face-book fb.com fb.me fb.watch com.facebook.katana com.facebook.lite "
@@ -215,34 +224,39 @@ _NETWORKS: dict[str, str] = {
     "amazon.com": "amazon amzn amzn.to amzn.eu a.co com.amazon.mshop.android.shopping",
     "ebay.com": "ebay ebay.us com.ebay.mobile",
     "etsy.com": "etsy etsy.me com.etsy.android",
-    "walmart.com": "walmart com.walmart.android",
+    "walmart.com": "walmart walmart.com.mx walmart.ca com.walmart.android",
+    "mercadolibre.com": "mercadolibre",
+    "shopee.com": "shopee",
+    "lazada.com": "lazada",
     "aliexpress.com": "aliexpress aliexpress.ru aliexpress.us s.click.aliexpress.com com.alibaba.aliexpresshd",
     "idealo.de": "idealo idealo.co.uk idealo.at idealo.fr idealo.it idealo.es de.idealo.android",
     "zalando.com": "zalando zalando.de zalando.at zalando.ch zalando.fr zalando.it zalando.co.uk zalando.pl "
     "de.zalando.mobile",
-    "rakuten.com": "rakuten",
+    "rakuten.com": "rakuten rakuten.com.tw",
     "shopify.com": "shopify",
     # assistants
     "chatgpt.com": "chatgpt chat-gpt chat.openai.com com.openai.chatgpt",
     "openai.com": "openai",
     "perplexity.ai": "perplexity perplexity.com pplx.ai ai.perplexity.app.android",
-    "claude.ai": "claude claude.com com.anthropic.claude",
-    "gemini.google.com": "gemini google-gemini bard bard.google.com com.google.android.apps.bard",
+    "claude.ai": "claude anthropic claude.com com.anthropic.claude",
+    "gemini.google.com": "gemini gemini.google google-gemini bard bard.google.com com.google.android.apps.bard",
     "copilot.microsoft.com": "copilot microsoft-copilot copilot.com copilot.cloud.microsoft m365.cloud.microsoft "
     "edgeservices.bing.com com.microsoft.copilot",
     "notebooklm.google.com": "notebooklm notebooklm.google",
     "deepseek.com": "deepseek com.deepseek.chat",
     "mistral.ai": "mistral le-chat ai.mistral.chat",
     "grok.com": "grok x.ai ai.x.grok",
-    "meta.ai": "meta-ai",
-    "poe.com": "poe com.poe.android",
+    "meta.ai": "meta-ai metaai",
+    "poe.com": "poe com.poe.android com.quora.poe",
+    "chat.qwen.ai": "qwen",
+    "character.ai": "ai.character.app",
     "phind.com": "phind",
     "kimi.com": "kimi kimi.moonshot.cn com.moonshot.kimichat",
     # mail
     "mail.google.com": "gmail google-mail gmail.com inbox.google.com com.google.android.gm",
     "outlook.live.com": "outlook hotmail outlook.com hotmail.com mail.live.com outlook.office.com "
     "outlook.office365.com outlook.cloud.microsoft com.microsoft.office.outlook",
-    "mail.yahoo.com": "yahoo-mail com.yahoo.mobile.client.android.mail",
+    "mail.yahoo.com": "yahoo-mail mail.yahoo.net com.yahoo.mobile.client.android.mail",
     "mail.proton.me": "proton protonmail mail.protonmail.com ch.protonmail.android",
     "mail.ru": "e.mail.ru touch.mail.ru away.mail.ru ru.mail.mailapp",
     "mail.yandex.ru": "yandex-mail ru.yandex.mail",
@@ -251,6 +265,12 @@ _NETWORKS: dict[str, str] = {
     "urldefense.com": "urldefense.proofpoint.com urldefense.us",
     "mimecast.com": "mimecastprotect.com",
     # others
+    "meta": "fb-ig ig-fb facebook-instagram",
+    "last.fm": "lastfm lastfm.de lastfm.com.tr lastfm.fr lastfm.it lastfm.es lastfm.ru lastfm.com.br lastfm.pl",
+    "googlesyndication.com": "tpc.googlesyndication.com",
+    "doubleclick.net": "googleads.g.doubleclick.net",
+    "officeapps.live.com": "microsoft-365",
+    "linktr.ee": "linktree",
     "mastodon": "org.joinmastodon.android com.keylesspalace.tusky",
     "email": "e-mail mails com.android.email com.samsung.android.email.provider com.fsck.k9 net.thunderbird.android "
     "me.bluemail.mail",
@@ -275,7 +295,7 @@ _ALONE = frozenset(
 )
 _PACKAGE = re.compile(r"(com|org|net|tv|ru|jp|cz|ai|de|ch|xyz|flipboard)\.")  # how names of Android apps begin
 _GAPS = re.compile(r"[\s_+-]+")
-_AROUND = " \t\"'`“”‘’«»,;.:!()<>"  # copied along with a tag
+_AROUND = " \t\"'`“”‘’«»,;.:!()<>\\"  # copied along with a tag
 # What people, and the networks' own placeholders, write behind a network's name: where on it a link stands.
 _PLACES = frozenset(
     ("ad", "ads", "advertising", "app", "bio", "campaign", "channel", "company", "cpc", "cpm", "description", "desktop",
@@ -283,15 +303,13 @@ _PLACES = frozenset(
      "post", "posts", "ppc", "profile", "reel", "reels", "remarketing", "retargeting", "search", "shorts", "social",
      "stories", "story", "video", "videos")
 )  # fmt: skip
-_UNSET = frozenset(
-    ("null", "undefined", "none", "(none)", "not set", "(not set)", "(not provided)", "(direct)", "-", "n/a", "#n/a")
-)
-_PLACEHOLDER = re.compile(r"\{\{?[^{}]*\}?\}|\[[^\[\]]*\]|%[^%]*%|\$\{[^{}]*\}")
+_ADVERTISING = frozenset(("ad", "ads", "advertising", "cpc", "cpm", "ppc", "paid", "remarketing", "retargeting"))
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 _END = re.compile(r"[/?#]")  # of an address's authority
 _DEVICE = re.compile(r"(?:www\d?|m|mobile|amp|touch|wap)\.")
 _INNER_DEVICE = re.compile(r"(?<=\.)(?:(?:m|mobile)\.)+(?=[^.]+\.[^.]+$)")  # en.m.wikipedia.org
-_WEBMAIL = re.compile(r"(?:webmail\d*|e?mail\d*|poczta|roundcube|zimbra|owa)\.")
+_WEBMAIL = re.compile(r"(?:webmail\d*[a-z]?|e?mail\d*|poczta|roundcube|zimbra|owa)\.")
+_OF_MAIL = re.compile(r"(?<![a-z])(?:email|newsletters?)(?![a-z])")  # in a tag
 # What software of many sites is, by the label that such a site's host often begins with.
 _BY_LABEL = {
     "mastodon": Kind.SOCIAL, "mstdn": Kind.SOCIAL, "lemmy": Kind.SOCIAL, "pixelfed": Kind.SOCIAL,
@@ -310,6 +328,7 @@ def name_of(source: str) -> str:
     `name_of` of a name is the name. Never raises.
     """
     text = " ".join(source.lower().split())[:_LONGEST].rstrip()
+    text = f"https:{text}" if text.startswith("//") and len(text) < _LONGEST - 6 else text
     if scheme := _SCHEME.match(text):
         authority = _END.split(text[scheme.end() :], maxsplit=1)[0]
         text = host_of(authority.rpartition("@")[2]) or text
@@ -333,13 +352,18 @@ def kind_of(source: str) -> Kind | None:
     if brand := _brand(name):
         return brand[0]
     label, dot, _ = name.partition(".")
-    return Kind.EMAIL if _WEBMAIL.match(name) else _BY_LABEL.get(label) if dot else None
+    if _WEBMAIL.match(name) or (not dot and _OF_MAIL.search(name)):
+        return Kind.EMAIL
+    return _BY_LABEL.get(label) if dot else None
 
 
-def is_unset(tag: str) -> bool:
-    """Whether a tag says nothing: what programs write for no value, or a placeholder that nobody has filled."""
-    tag = tag.strip().lower()
-    return tag in _UNSET or _PLACEHOLDER.fullmatch(tag) is not None
+def is_advertising(tag: str) -> bool:
+    """Whether a tag names a network and its advertisements: "fb-ads", "Google Ads", "adwords"."""
+    key = _GAPS.sub("-", tag.lower().strip(_AROUND)).strip("-")
+    if not _ADVERTISING.isdisjoint(key.split("-")[1:]):
+        return _network_of_tag(key) is not None
+    network = key.removesuffix("s").removesuffix("ad")
+    return key in ("adwords", "gads") or (network not in (key, key[:-1]) and network in _SPELLINGS)
 
 
 def _network(host: str) -> str | None:

@@ -6,8 +6,8 @@ segments removed, scheme and host in lower case, no port that is the scheme's ow
 and a backslash is a slash, as browsers have it but access logs, pixels and hand-written senders do not. `readable`
 decodes a path again for people. Session ids that servers put into paths and queries are removed, also of referrers. A
 fragment is a place on the page and no part of it, but for those that begin with "/" or "!": a router in the browser has
-its pages there, so "#/about" belongs to the path, and a query behind it to the query. What a login hands back in a
-fragment ("#/access_token=…") is no page.
+its pages there, so "#/about" belongs to the path, and a query behind it to the query. A campaign's tags there
+("#utm_source=…") belong to the query. What a login hands back in a fragment ("#/access_token=…") is no page.
 
 We do not use `urllib.parse` to split an address: the parser must accept everything that a browser may show (a port
 out of range, a stray bracket), never keep a password, and cost about a microsecond.
@@ -23,6 +23,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import unescape
+from ipaddress import IPv6Address
 from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
 
 import msgspec
@@ -32,19 +33,23 @@ from activity.encodings import as_text, as_texts, named, western
 LONGEST_URL = 4096  # characters kept of an address
 
 _SCHEMES = frozenset(("http", "https", "file"))
-_NOT_IN_HOST = frozenset(' "#%/<>?@\\^`{|}')
+_NOT_IN_HOST = frozenset(' "#%/:<>?@\\^`{|}')
 
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _KEPT = frozenset("!$&'()*+,;=:@/?#%\\")  # percent-encoding these changes what they mean
 _NORMAL = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?]*")
 _NOT_NORMAL = re.compile(r"%([0-9A-Fa-f]{2})|%|[^%A-Za-z0-9\-._~!$&'()*+,;=:@/?]+")
 _ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
+# A letter beyond ASCII of which a sender encoded the encoding, and all that it encoded so.
+_TWICE = re.compile(r"%(?:25)+[c-f][0-9a-f]%(?:25)+[89ab][0-9a-f]", re.IGNORECASE)
+_OVER = re.compile(r"%(?:25)+([0-9a-f]{2})", re.IGNORECASE)
 _PLAIN_PERCENT = re.compile(r"%25(?![0-9A-Fa-f]{2})")
 # In front, before a tag, or in a value that is no address.
 _ASP_SESSION = re.compile(r"/\((?:[AFSX]\([A-Za-z0-9_-]+\))+\)(?=/)")
 _SECOND_QUESTION = re.compile(
     r"^\?+|\?(?=(?:utm|mtm|pk)_[a-z]+=)|(?<=[=&])([^&=/?]*)\?(?=[a-z_][a-z0-9_-]*=)", re.IGNORECASE
 )
+_ENCODED_PAIR = re.compile(r"(?:^|(?<=&))[^&=%]{1,64}%(?:25)?3D[^&=]*(?=&|$)", re.IGNORECASE)
 # Of Java, PHP, ColdFusion and SAP, also with ";" encoded. `sid` is a session if it is as long as one.
 _SESSION = re.compile(
     r"(?:;|%3B)(?:(?:jsession_?id[a-z]*|sessionid|phpsessid|cfid|cftoken|sap-contextid)(?:=|%3D)(?:(?!%3B)[^/;&?#])*"
@@ -52,9 +57,13 @@ _SESSION = re.compile(
     re.IGNORECASE,
 )
 _SESSION_PARAMETER = re.compile(
-    r"(?:amp;)?(?:phpsessid|jsessionid|asp\.net_sessionid|aspsessionid[a-z]*|cfid|cftoken|oscsid|zenid|xtcsid)=",
+    r"(?:amp;)?(?:(?:phpsessid|jsessionid|asp\.net_sessionid|aspsessionid[a-z]*|cfid|cftoken|oscsid|zenid|xtcsid)="
+    r"|(?:force_)?sid=[0-9a-z]{20,}$|s=[0-9a-f]{32}$)",
     re.IGNORECASE,
 )
+# What a campaign's link has in its fragment, so that no server sees it; also behind the name of a place on the page.
+_TAG = re.compile(r"(?:utm|mtm|matomo|pk|piwik)_[a-z_]+=", re.IGNORECASE)
+_TAGGED = re.compile(rf"(?:[\w.-]{{0,100}}\?|0?38;|x26;)?({_TAG.pattern}.*)", re.IGNORECASE | re.DOTALL)
 _AROUND_PATH = re.compile(r"([^/?#]*//)?([^/?#]*)([^?#]*)(.*)", re.DOTALL)  # of any text
 # What OAuth and OpenID Connect put into a fragment; a router may have put its "/" before it. The words that others use,
 # too, tell it only beside one another.
@@ -119,6 +128,12 @@ def parse(text: str) -> Address | None:
         if len(longer) <= LONGEST_URL:
             joined = "&".join(part for part in (query, behind) if part)
             return Address(url=longer, host=host, path=path + route, query=joined)
+    elif "_" in fragment and (tagged := _TAGGED.match(fragment)):
+        tags = [tag for tag in encoded(tagged[1].partition(":~:")[0]).split("&") if _TAG.match(tag)]
+        joined = "&".join([query, *tags] if query else tags)
+        longer = f"{scheme}://{authority}{shown}?{joined}"
+        if len(longer) <= LONGEST_URL:
+            return Address(url=longer, host=host, path=path, query=joined)
     return Address(url=url, host=host, path=path, query=query)
 
 
@@ -128,7 +143,7 @@ def normal_path(path: str) -> str:
         page, _, fragment = path.partition("#")
         if fragment.startswith(("/", "!")):
             return normal_path(page) + _route(fragment)
-    path = _without_ids(encoded(path.replace("\\", "/")))
+    path = _without_ids(_once(encoded(path.replace("\\", "/"))))
     return _without_dots(path) if "/." in path else path
 
 
@@ -163,22 +178,45 @@ def without_session_ids(address: str) -> str:
 
 
 def host_of(authority: str) -> str:
-    """Returns the host of "host", "host:8080" or "[::1]:8080", in lower case and without a final dot; "" if none."""
+    """Returns the host of "host", "host:8080" or "[::1]:8080", in lower case and without a final dot; "" if none.
+
+    A host that was percent-encoded, or has letters in another form of Unicode, is spelled as browsers spell it."""
     if authority.startswith("["):
         host, bracket, _ = authority[1:].partition("]")
-        return host.lower() if bracket and ":" in host else ""
-    host = authority.partition(":")[0].lower().rstrip(".")
-    return "" if _NOT_IN_HOST.intersection(host) else host
+        return _ipv6(host.lower()) if bracket and ":" in host else ""
+    host = authority.partition(":")[0].lower()
+    if "%" in host:
+        host = unquote(host, errors="surrogateescape").lower()
+    if not host.isascii() and len(host) <= _LONGEST_HOST:
+        host = _INVISIBLE.sub("", unicodedata.normalize("NFKC", host).lower()).replace("\u3002", ".")
+    host = host.rstrip(".")
+    return "" if _NOT_IN_HOST.intersection(host) or not host.isprintable() else host
 
 
 def in_letters(host: str) -> str:
     """Returns the host of which "xn--…" is what browsers send; the text itself if it is none."""
     if "xn--" not in host or len(host) > _LONGEST_HOST:
         return host
+    return ".".join(map(_label, host.split(".")))
+
+
+def _label(label: str) -> str:
+    if not label.startswith("xn--"):
+        return label
     try:
-        letters = host.encode("ascii").decode("idna")
-        return letters if letters.isprintable() and letters.encode("idna") == host.encode() else host
+        letters = label[4:].encode("ascii").decode("punycode")
+        if letters.isascii() or letters.encode("punycode") != label[4:].encode():
+            return label
     except UnicodeError:
+        return label
+    is_one = letters.isprintable() and letters == unicodedata.normalize("NFKC", letters.lower())
+    return letters if is_one and "." not in letters and not _NOT_IN_HOST.intersection(letters) else label
+
+
+def _ipv6(host: str) -> str:
+    try:
+        return str(IPv6Address(host))
+    except ValueError:
         return host
 
 
@@ -191,13 +229,13 @@ def parameters(query: str) -> dict[str, str]:
     """Returns the decoded parameters of a query: "+" is a space, and bytes that are not UTF-8 are read by `encodings`.
 
     The first of several parameters with one name wins. Parameters with a blank value are skipped. A tool that puts tags
-    behind an address which has a query already may have written "?" for "&", or encoded all of it.
+    behind an address which has a query already may have written "?" for "&", or encoded what it put there.
     """
     found: dict[str, str] = {}
     if "?" in query:
         query = _SECOND_QUESTION.sub(r"\1&", query)
-    if "=" not in query and "%3D" in query.upper():
-        query = unquote(query, errors="surrogateescape")
+    if "3D" in query or "3d" in query:
+        query = _ENCODED_PAIR.sub(lambda part: unquote(part[0].replace("%25", "%"), errors="surrogateescape"), query)
     pairs = parse_qsl(query, errors="surrogateescape")
     codec = "" if "%" not in query or all(value.isascii() for _, value in pairs) else named(pairs)
     texts = iter(as_texts([text for pair in pairs for text in pair], codec))
@@ -212,9 +250,13 @@ def encoded(text: str) -> str:
     return text if _NORMAL.fullmatch(text) else _NOT_NORMAL.sub(_normal_part, text)
 
 
+def _once(path: str) -> str:
+    return encoded(_OVER.sub(r"%\1", path)) if "%25" in path and _TWICE.search(path) else path
+
+
 def _route(fragment: str) -> str:
     """The route in normal form, with its "#"; "" for "/" and "!", which routers have for the page itself."""
-    route = _without_ids(encoded(fragment))
+    route = _without_ids(_once(encoded(fragment)))
     return f"#{route}" if route.strip("/!") and not _LOGIN.match(route) else ""
 
 
@@ -237,7 +279,7 @@ def _may_have_ids(text: str) -> bool:
     text = text.lower()  # half the time of a pattern
     return (
         ";" in text or "%3b" in text or "sess" in text or "sid=" in text or "cfid" in text or "cftoken" in text
-        or "zenid" in text
+        or "zenid" in text or ("s=" in text and len(text) > 33)
     )  # fmt: skip
 
 
@@ -302,10 +344,14 @@ _WORDS = frozenset(
 )  # fmt: skip
 _BEHIND = _WORDS | {"word", "words", "param", "box", "val"}  # of `searchword`
 _CONTAINS = ("_cont", "_matches", "_contains", "_like")  # of `q[title_cont]`
-_KNOWN_AS = {"keys": "keywords", "ssearch": "search"}  # by Drupal and Shopware
+# By Drupal, Shopware, Google, and plug-ins of WordPress.
+_KNOWN_AS = {
+    "keys": "keywords", "ssearch": "search", "asq": "q", "sfs": "s", "fwpsearch": "search", "wpvpostsearch": "search",
+}  # fmt: skip
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
-_TEMPLATE = re.compile(r"\{[A-Za-z_]+\}")  # what robots leave in the address that a page gives for its search
+# What robots leave in the address that a page gives for its search, and programs in their own.
+_TEMPLATE = re.compile(r"\$?\{{1,2} ?[A-Za-z_.]+ ?\}{1,2}")
 _ENCODED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2}|%u[0-9A-Fa-f]{4})*")
 _U_ESCAPE = re.compile(r"(?:%u[0-9A-Fa-f]{4})+")
 _BY_HAND = re.compile(r"%(?:[a-f]|.[a-f])")  # programs write these in capitals, mostly

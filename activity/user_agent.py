@@ -9,7 +9,8 @@ We add to theirs. An agent that names neither a system nor a device is a program
 it begins as browsers' agents do; so is a tool of the command line that names its system. A window of a desktop
 application (Electron) has a person in front of it, whatever the application is called. So has a browser for text
 terminals, which names no system, and a phone whose model has a bot's name. A browser's agent with an operator's
-address or another program's name added, as fetchers of assistants write it, is that program. Browsers and applications
+address or another program's name added, as fetchers of assistants write it, is that program; so is one that holds
+what attacks a server. A television or a console is a device, whatever its program is called. Browsers and applications
 that ua-parser takes for the engine they stand on have rules of our own, which are asked first.
 
 Results are kept in a bounded LRU cache by the agent's text, which on its own is not personal data and so may outlive
@@ -82,18 +83,28 @@ _OUR_BROWSERS = {
     r"\bBarcelona (\d+)": "Threads",
     r"\bReddit/(?:Version )?(\d+)": "Reddit",
     r"\bViber/(\d+)": "Viber",
-    r"\bBingSapphire/(\d+)": "Bing",
+    r"\bBing(?:Sapphire|Web)/(\d+)": "Bing",
+    r"\bSafari/[\d.]+Snapchat(\d+)": "Snapchat",
+    r"\bMetaIAB Facebook(?:/(\d+))?": "Facebook",
+    r"\bGNews Android/(\d+)": "Google News",
     r"\bAliApp\(AP/(\d+)": "Alipay",
     r"\bAliApp\(TB/(\d+)": "Taobao",
     r"\bDingTalk[/(](\d+)": "DingTalk",
     r"\bLark(?:Locale)?/(\d+)": "Lark",
     r"__weibo__(\d+)": "Weibo",
     r" QQ/(\d+)": "QQ",
-    r"\bGmail/(\d+)": "Gmail",
+    r"\bGmail(?:iOS)?/(\d+)": "Gmail",
     r"\b[Dd]iscord/(\d+)": "Discord",
     r"\bChatGPT/(\d+)": "ChatGPT",
     r"\bHuaweiBrowser/(\d+)": "Huawei Browser",
     r"\bHeyTapBrowser/(\d+)": "HeyTap Browser",
+    r"\bYa(?:Search)?Browser/(\d+)": "Yandex Browser",
+    r"\bQuark/(\d+)": "Quark",
+    r"\bMZBrowser/(\d+)": "Meizu Browser",
+    r"\bSogouMobileBrowser/(\d+)": "Sogou Mobile Browser",
+    r"\bOppoBrowser/(\d+)": "Oppo Browser",
+    r"\bYJApp-[A-Z]+ [\w.]+/(\d+)": "Yahoo! Japan",
+    r"\bGoogleApp/(\d+)": "Google",
     r"\bVivaldi/(\d+)": "Vivaldi",
     r"\bUCBrowser/(\d+)": "UC Browser",
     r"\bLibreWolf/(\d+)": "LibreWolf",
@@ -128,9 +139,28 @@ _TV = re.compile(
 )
 # Without one of these the pattern is not tried.
 _TV_WORDS = ("tv", "crkey", "chromecast", "roku", "bravia", "aft", "vidaa", "netcast", "web0s", "viera", "mibox")
-_CONSOLE = re.compile(r"playstation|xbox|nintendo")
+# Programs of receivers and televisions, and makers of these.
+_RECEIVERS = (
+    "iptv", "_tv_", "kreatv", "tvbrowser", "sonydtv", "-dtv/", "hybridcast", "ce-html", "youview", "dunehd",
+    "brightsign", " omi/", "stbapp", "netrange", "infinet", "vizio", "(arris", "(humax", "sagemcom",
+    "linux mips", "smarttv",
+)  # fmt: skip
+# Models with Android: a box, a screen by its size, and the makers of both.
+_ANDROID_TV = re.compile(
+    r"android[ \d.]{1,12}; (?:u; )?(?:[a-z]{2}-[a-z]{2}; )?(?:[^;)]{0,30}"
+    r"(?:(?<!x)box\b|\bshell[ _]\w|[-_ ][a-z]{0,3}led[-_ ]?\d\d|[-_][uf]hd\b|\duhd\b)"
+    r"|[a-z]{0,3}led[-_ ]?\d\d|(?:2[248]|32|39|4[0-39]|5[058]|65|75)[a-z]{1,6}[-_]?\d{2,4}|tdtv"
+    r"|x96|x88 ?(?:pro|mini)|h96[ _-]?(?:max|pro|mini)|hk1[ )]|mxq|mk80\d|beelink|mygica|tx\d ?(?:mini|max)|t95[a-z])"
+)
+_CONSOLE = re.compile(r"playstation|xbox|nintendo|steamdeck|\(ps[2-5]\)|\bouya\b")
 _TABLET = re.compile(
     r"ipad|tablet(?! pc)|kindle|\bsilk\b|playbook|kf[a-z]{3,4}\b|galaxy tab|\bkobo\b|\btolino\b|\bnook\b|\bpocketbook"
+    r"|[-_ ;]tab\b|[-_ ;]tab[-_ ]?\d|\b(?:media|mate|idea|clever|oneplus |xiaomi |redmi |honor |oppo )pad\b"
+    r"|\bsm-[tpx]\d{3}|\blenovo tb|; tb-?[\dxj]\w{3,}|\bgt-(?:p\d|n[58])\d{3}|\btransformer\b"
+)
+# Computers whose browser is that of Android.
+_LAPTOP = re.compile(
+    r"chromebook|; (?:aspire|inspiron|vostro|latitude|satellite|thinkpad(?! tab)|(?:hp )?(?:elite|pro)book)\b"
 )
 # ua-parser's name for agents of which it knows only the first letters. A real phone of that era lists its features.
 _PHONE_BY_GUESS = "Generic Feature Phone"
@@ -138,7 +168,7 @@ _PHONE = re.compile(r"midp|cldc|j2me|\bwap\b|mobi|browser|^(?:docomo|kddi|j-phon
 _TEXT_BROWSER = re.compile(
     r"(?:(?:emacs-)?w3m|e?links|lynx|edbrowse|retawq|browsh|dillo|netsurf|url/emacs)(?![^ /(])", re.IGNORECASE
 )
-_SMALL_BROWSER = re.compile(r"^Mozilla/[^(]*\(compatible; (?:Dillo |U; ABrowse )")
+_SMALL_BROWSER = re.compile(r"^Mozilla/[^(]*\((?:compatible; )?(?:Dillo |U; ABrowse |IBrowse |NetPositive/)")
 _BROWSERS_BEGIN = ("Mozilla/", "Opera/")
 # Tools that name their system, as browsers do.
 _TOOL = re.compile(
@@ -147,9 +177,12 @@ _TOOL = re.compile(
 )
 # The model of a phone, which is no name of the program.
 _MODEL = re.compile(
-    r"^(Mozilla/5\.0 \(Linux; (?:U; )?Android [\d.]{1,8}; (?:[a-z]{2}[-_][A-Za-z]{2}; )?)(?=[^;)]*[ \d])[\w .+-]{1,40}?"
+    r"^((?:Mozilla|Dalvik)/[\d.]{3,8} \(Linux; (?:U; |arm(?:_64)?; )?Android [\d.]{1,8}; "
+    r"(?:[a-z]{2}[-_][A-Za-z]{2}; )?)(?=[^;)]*[ \d])[\w .+-]{1,40}?"
     r"(?=\)| Build/|; wv\))"
 )
+_BY_A_TV = re.compile(r"(?<=HbbTV/)[\d.]{1,8} ?\([^()]{1,200}")  # its maker and model
+_APP_ID = re.compile(r"(?<= )(?:com|ru|org|net|jp|cn|de|io)\.[a-z][\w.]{3,60}/[\d.]{1,20}(?= |$)")
 _LIBRARY = re.compile(r"libwww-FM/[^ ]+|^URL/(?=Emacs )")  # the library that Lynx uses; bots use libwww-perl
 # The application's name between the engine and Chromium; one that calls itself a bot counts as a bot.
 _APPLICATION = re.compile(r"(?<=Gecko\) )(?:(?![^ ]*(?:bot|crawl|spider))[^ ]+ )+?(?=Chrome/)", re.IGNORECASE)
@@ -162,8 +195,35 @@ _ADDED = re.compile(
     r"|(?<![\w.-])([\w.-]{1,40})(?:/[\w.]{1,16})?;? ?\(?\+https?://"
     r"|Safari/[\d.]{1,16}; (\w{1,40})/|\((?:[\w .:-]{1,40}[;,:] ?)?[\w.+-]{1,40}@[\w-]{1,40}\.[a-z]"
 )
-_TABLET_WORDS = ("ipad", "tablet", "kindle", "silk", "playbook", "kf", "galaxy tab", "kobo", "tolino", "nook",
-                 "pocketbook")  # fmt: skip
+# Without one of these, or ";" behind the engine, the pattern is not tried.
+_ADDED_WORDS = ("compatible; ", "-User", "Google", "NotebookLM", "Checkly", "Synthetic", "+http", "@")
+# Its operator's site in brackets behind the engine, the site or name in front of a whole agent, and a postal address.
+_OPERATOR = re.compile(
+    r"(?:Safari|Firefox)/[\d.]{1,20} (?:([\w.-]{1,40})(?:/[\w.]{1,16})? )?"
+    r"\((?:[^()]{0,60}[ ;,/])?((?:[a-z][a-z0-9-]{0,40}\.){1,3}[a-z]{2,10})(?=[)/ ;,])"
+    r"|(?:Safari|Firefox)/[\d.]{1,20} ((?:[a-z][a-z0-9-]{0,40}\.){1,3}[a-z]{2,10})$"
+    r"|^(?:[^()]{1,40}\()?(?:https?://)?((?:[a-z0-9][a-z0-9-]{0,62}\.){1,4}[a-z]{2,10})(?:/[^ ()]{0,80})?\)? "
+    r"(?:Mozilla/|\(Windows)"
+)
+_MAIL = re.compile(r"(?<![^ (;,])[\w.+-]{1,40}@(?:[\w-]{1,40}\.){1,4}[a-z]{2}")
+# What the names of programs have in them that add it to a browser's agent, and names that say nothing.
+_PROGRAMS = (
+    "scanner", "scanning", r"[a-z]scan\b", "scraper", "scraping", "selenium", "webdriver", "httpclient",
+    "httpagent", "diagnostics", "measurement", "prospector", "prospecting", "[a-z]watcher", "watchagent",
+    "securityheaders", "_monitoring", r"via\s[\w.\s-]{1,40}\sproxy\b", "thousandeyes", "dotcom-monitor",
+    "cookiehub", r"impact\.com", "semantic-visions", "appinsights", "archivebox", "assetnote",
+    "catchpoint", "cloudflare", "collapsify", "convertify", "criticalcss", "cybaaagent", "cypress", "daumoa",
+    "dejaclick", "foregenix", "functionize", "googleadsenseinfeed", "hotjar", "inspici", "marketgoo",
+    "modularconnector", "monitorss", "newsai/", "newsnow", "nyt_scraping", "ps_daily", r"\brigor\b", "scope3",
+    "sindup", "sparkler", "taginspector", "testlocally", "watchtowr", "yunjiankong", "agent-novaact", "detectify",
+    "logicmonitor", "testcafe", "casperjs", "sitebulb", "hetrixtools", "freshping", "uptrends", "applitools", "pa11y",
+    "speedcurve", "siteliner", r"synthetics\b", r"(?:url|link|page)[ -]?preview",
+)  # fmt: skip
+_ATTACKS = ("(select ", "sleep(", "${jndi", "<script", "<?php", "../../")
+_TABLET_WORDS = (
+    "ipad", "tab", "kindle", "silk", "playbook", "kf", "kobo", "tolino", "nook", "pocketbook", "pad", "sm-", "tb",
+    "gt-", "transformer",
+)  # fmt: skip
 _HEADLESS = re.compile(
     r"headless|phantomjs|slimerjs|puppeteer|playwright|\b(?:jsdom|happydom|htmlunit)/|splash version"
 )
@@ -193,6 +253,9 @@ class _Matchers:
             (f"(?i)({pattern})", "$1", None, None, None, None)
             for pattern in crawler_patterns
             if not _LOOKS_AROUND.search(pattern)
+        )
+        self.programs = ua_parser_rs.UserAgentExtractor(
+            (f"(?i)({pattern})", "$1", None, None, None, None) for pattern in _PROGRAMS
         )
         self.others = re.compile(
             "|".join(pattern for pattern in crawler_patterns if _LOOKS_AROUND.search(pattern)) or "(?!)",
@@ -240,10 +303,11 @@ def _parse(user_agent: str) -> Agent:
             browser, browser_version = window.groups()
     family = found.device.family if found.device else ""
     bot = _bot(text, browser if family == "Spider" else "") or _added(text)
-    if bot and (by_a_phone := _MODEL.sub(r"\1K", text)) != text:
-        return _parse(by_a_phone)
-    bot = bot or _program(text, browser, os, family)
-    return Agent(browser, browser_version, os, os_version, _device(text, os), bot)
+    if bot and (by_a_device := _APP_ID.sub("", _BY_A_TV.sub("", _MODEL.sub(r"\1K", text)))) != text:
+        return msgspec.structs.replace(_parse(by_a_device), device=_device(text, os, _room(text)))
+    room = _room(text)
+    bot = bot or _program(text, browser, os, room or family) or _operated(text)
+    return Agent(browser, browser_version, os, os_version, _device(text, os, room), bot)
 
 
 def _browser(family: str, os: str) -> str:
@@ -262,12 +326,14 @@ def _program(text: str, browser: str, os: str, device: str) -> str:
     return "" if browser and text.startswith(_BROWSERS_BEGIN) else _named(_first_product(text))
 
 
-def _device(text: str, os: str) -> str:
+def _device(text: str, os: str, room: str) -> str:
     lower = text.lower()
-    if _CONSOLE.search(lower):
-        return "console"
-    if os == "tvOS" or (_mentions(lower, _TV_WORDS) and _TV.search(lower)):
+    if room:
+        return room
+    if os == "tvOS" or (os == "Android" and _ANDROID_TV.search(lower)):
         return "tv"
+    if os == "Android" and _LAPTOP.search(lower):
+        return "desktop"
     if _mentions(lower, _TABLET_WORDS) and _TABLET.search(lower):
         return "tablet"
     if os == "Android":
@@ -281,6 +347,14 @@ def _device(text: str, os: str) -> str:
     if os == "HarmonyOS":
         return _HARMONY.get(text.partition("(")[2].partition(";")[0], "mobile")
     return "mobile" if _PHONE.search(text) else ""
+
+
+def _room(text: str) -> str:
+    """Return "console" or "tv", if an agent is of one by words of its own, else ""."""
+    lower = text.lower()
+    if _CONSOLE.search(lower):
+        return "console"
+    return "tv" if (_mentions(lower, _TV_WORDS) and _TV.search(lower)) or _mentions(lower, _RECEIVERS) else ""
 
 
 def _mentions(text: str, words: tuple[str, ...]) -> bool:
@@ -323,8 +397,21 @@ def _word(text: Iterable[str]) -> str:
 
 
 def _added(text: str) -> str:
+    if not _mentions(text, _ADDED_WORDS) and ";" not in text.rpartition("Safari/")[2]:
+        return ""
     found = _ADDED.search(text)
     return _named(next(filter(None, found.groups()), "")) if found else ""
+
+
+def _operated(text: str) -> str:
+    """Return the name of the program that a browser's agent tells of in other words than those of `_added`."""
+    if (program := _matchers().programs.extract(text)) is not None:
+        return _named(_own_name(text, str(program.family)))
+    if site := _OPERATOR.search(text):
+        return _named(next(filter(None, site.groups())))
+    if "@" in text and _MAIL.search(text):
+        return "crawler"
+    return "scanner" if _mentions(text.lower(), _ATTACKS) else ""
 
 
 def _first_product(text: str) -> str:

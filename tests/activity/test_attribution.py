@@ -85,6 +85,58 @@ from activity.attribution import DIRECT, origin, referrer_host
         ("utm_source=p&utm_medium=sms", "", "p", "SMS"),
         ("utm_source=p&utm_medium=web-push", "", "p", "Mobile Push"),
         ("utm_medium=social", "", "", "Organic Social"),
+        ("utm_source=fb-ads", "", "facebook.com", "Paid Social"),
+        ("utm_source=Google+Ads", "", "google.com", "Paid Search"),
+        ("utm_source=Adwords", "", "google.com", "Paid Search"),
+        ("utm_source=fbads", "", "facebook.com", "Paid Social"),
+        ("utm_source=facebook_paid_social", "", "facebook.com", "Paid Social"),
+        ("utm_source=linkedin-cpc", "", "linkedin.com", "Paid Social"),
+        ("utm_source=facebook_social", "", "facebook.com", "Organic Social"),
+        ("utm_source=ads", "", "ads", "Referral"),
+        ("utm_source=google_search_ads", "", "google.com", "Paid Search"),
+        ("utm_source=yt-ads", "", "youtube.com", "Paid Video"),
+        ("utm_source=meta_ads", "", "meta", "Paid Social"),
+        ("utm_source=facebook_ads&utm_medium=social", "", "facebook.com", "Organic Social"),
+        ("utm_source=threads", "", "threads.com", "Organic Social"),
+        ("utm_source=leads", "", "leads", "Referral"),
+        ("utm_source=google&utm_medium=pmax&gad_source=1", "", "google.com", "Paid Search"),
+        ("utm_source=google&utm_medium=organic&gclid=x", "", "google.com", "Organic Search"),
+        ("utm_source=google&utm_medium=display&gclid=x", "", "google.com", "Display"),
+        ("utm_source=spring&utm_medium=email&gclid=x", "", "spring", "Email"),
+        ("utm_source=fb&utm_medium=post&fbclid=x", "", "facebook.com", "Organic Social"),
+        ("utm_source=google&utm_medium=sem", "", "google.com", "Paid Search"),
+        ("utm_source=fb&utm_medium=social-paid", "", "facebook.com", "Paid Social"),
+        ("utm_source=p&utm_medium=Facebook+Ads", "", "p", "Paid Other"),
+        ("utm_source=p&utm_medium=readme", "", "p", "Referral"),
+        ("utm_source=p&utm_medium=download", "", "p", "Referral"),
+        ("utm_source=p&utm_medium=banner+ad", "", "p", "Display"),
+        ("utm_source=p&utm_medium=display-ads", "", "p", "Display"),
+        ("utm_source=p&utm_medium=paid-display", "", "p", "Paid Other"),
+        ("utm_source=p&utm_medium=email_marketing", "", "p", "Email"),
+        ("utm_source=p&utm_medium=Mail", "", "p", "Email"),
+        ("utm_source=p&utm_medium=direct+mail", "", "p", "Referral"),
+        ("utm_source=p&utm_medium=social-post", "", "p", "Organic Social"),
+        ("utm_source=p&utm_medium=affiliate_marketing", "", "p", "Affiliates"),
+        ("utm_source=p&utm_medium=sms-campaign", "", "p", "SMS"),
+        ("utm_source=p&utm_medium=llm", "", "p", "AI Assistants"),
+        ("awc=1_2", "", "awin", "Affiliates"),
+        ("utm_source[]=fb&utm_medium%5B%5D=cpc", "", "facebook.com", "Paid Social"),
+        ("a=1&utm_source%3Dfb%26utm_medium%3Dcpc", "", "facebook.com", "Paid Social"),
+        ("utm_source%253Dfb%2526utm_medium%253Dcpc", "", "facebook.com", "Paid Social"),
+        ("utm_source=fb%5Cu0026utm_medium=cpc", "", "facebook.com", "Paid Social"),
+        ("utm_source=fb,utm_medium=cpc", "", "facebook.com", "Paid Social"),
+        ("utm_source=fb%2Futm_medium%3Dcpc", "", "facebook.com", "Paid Social"),
+        ("utm_source=fb%5C", "", "facebook.com", "Organic Social"),
+        ("ref=/pricing", "https://www.google.com/", "google.com", "Organic Search"),
+        ("ref=//hn.algolia.com/x", "", "news.ycombinator.com", "Organic Social"),
+        ("irclickid=x", "https://deals.example/", "deals.example", "Affiliates"),
+        ("elqTrackId=x", "", "eloqua", "Email"),
+        ("ef_id=x:G:s", "https://www.google.com/", "google.com", "Paid Search"),
+        ("gad_campaignid=1", "", "google.com", "Paid Search"),
+        ("utm_source=__SOURCE__", "https://www.google.com/", "google.com", "Organic Search"),
+        ("utm_source=%25%25source%25%25", "https://www.google.com/", "google.com", "Organic Search"),
+        ("utm_source=*%7CSOURCE%7C*", "https://www.google.com/", "google.com", "Organic Search"),
+        ("utm_source=(other)&utm_medium=unknown", "", "", "Direct"),
     ],
 )
 def test_source_and_channel(query: str, referrer: str, source: str, channel: str) -> None:
@@ -110,6 +162,16 @@ def test_medium_and_campaign_are_kept() -> None:
     assert origin({"ref": "hn"}, "").utm_source == ""
     assert origin({"utm_source": "(None)", "ref": "hn"}, "").utm_source == "(None)"
     assert origin({"page": "2"}, "") is DIRECT
+
+
+@pytest.mark.parametrize(
+    "referrer",
+    ["https%3A%2F%2Fa.example%2Fx", " https://a.example/ ", '"https://a.example/"', "<http://a.example>",
+     "https:\\\\a.example\\x", "https://a.example\\x", "https://a.example/,https://a.example/",
+     "https://a.example,https://b.example", "https://a.example\x00/", "HTTPS%3a%2f%2fA.example"],
+)  # fmt: skip
+def test_a_referrer_is_read_whoever_wrote_it(referrer: str) -> None:
+    assert referrer_host(referrer) == "a.example"
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_page_view() -> None:
     )  # fmt: skip
     assert (event.source, event.utm_source, event.referrer) == ("n", "n", "https://www.bing.com/")
     assert (event.browser, event.country, event.city) == ("Chrome", "DE", "Berlin")
-    assert event.enriched_by.endswith("sources=6 place=db@1")
+    assert event.enriched_by.endswith("sources=7 place=db@1")
     assert (event.id, event.occurred_at, event.clamped, event.interactive) == (FRESH, NOW, False, True)
 
 

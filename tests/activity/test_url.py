@@ -56,6 +56,24 @@ from activity.url import Address, normal_path, readable
         ("https://xn--bcher-kva.example/", Address("https://bücher.example/", "bücher.example", "/", "")),
         ("https://xn--a.example/", Address("https://xn--a.example/", "xn--a.example", "/", "")),
         ("https://bücher.example/ö", Address("https://bücher.example/%C3%B6", "bücher.example", "/%C3%B6", "")),
+        ("https://b%C3%BCcher.example/", Address("https://bücher.example/", "bücher.example", "/", "")),
+        ("https://bu\u0308cher.example", Address("https://bücher.example", "bücher.example", "/", "")),
+        ("https://%65x%41mple.com/", Address("https://example.com/", "example.com", "/", "")),
+        ("https://ｅxample。com/x", Address("https://example.com/x", "example.com", "/x", "")),
+        ("https://xn--fa-hia.example/", Address("https://faß.example/", "faß.example", "/", "")),
+        ("https://xn--ls8h.example/", Address("https://💩.example/", "💩.example", "/", "")),
+        ("https://[2001:DB8:0:0::1]/", Address("https://[2001:db8::1]/", "2001:db8::1", "/", "")),
+        ("https://e.com#utm_source=fb&utm_medium=cpc",
+         Address("https://e.com?utm_source=fb&utm_medium=cpc", "e.com", "/", "utm_source=fb&utm_medium=cpc")),
+        ("https://e.com/x?a=1#pk_campaign=é&x=y",
+         Address("https://e.com/x?a=1&pk_campaign=%C3%A9", "e.com", "/x", "a=1&pk_campaign=%C3%A9")),
+        ("https://e.com/#?UTM_Source=fb:~:t", Address("https://e.com/?UTM_Source=fb", "e.com", "/", "UTM_Source=fb")),
+        ("https://e.com/#top?mtm_source=a", Address("https://e.com/?mtm_source=a", "e.com", "/", "mtm_source=a")),
+        ("https://e.com/#top_utm_source=a", Address("https://e.com/", "e.com", "/", "")),
+        ("https://e.com/#access_token=secret&utm_source=a", Address("https://e.com/", "e.com", "/", "")),
+        ("https://e.com/a?sid=0123456789abcdef0123456789abcdef&b", Address("https://e.com/a?b", "e.com", "/a", "b")),
+        ("https://e.com/a?sid=12&s=hats", Address("https://e.com/a?sid=12&s=hats", "e.com", "/a", "sid=12&s=hats")),
+        ("https://e.com/a?s=0123456789abcdef0123456789abcdef", Address("https://e.com/a", "e.com", "/a", "")),
     ],
 )
 def test_addresses(text: str, expected: Address) -> None:
@@ -65,13 +83,14 @@ def test_addresses(text: str, expected: Address) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "/pricing", "example.com", "about:blank", "data:text/html,x", "chrome-extension://abc/x", "ftp://e.com/",
-     "https://", "https:///path", "https://?q", "https://a b/", "http://[::1/", "https://@/", "https://:80/"],
+     "https://", "https:///path", "https://e.com%3A80/", "https://%00/", "https://a%2Fb/", "https://℀.com/", "https://%ff.com/",
+     "https://e：80/", "https://?q", "https://a b/", "http://[::1/", "https://@/", "https://:80/"],
 )  # fmt: skip
 def test_no_addresses(text: str) -> None:
     assert url.parse(text) is None
 
 
-@given(st.text() | st.text().map("https://".__add__) | st.text(alphabet="/:@[]?#.%a&=;é4").map("http://".__add__))
+@given(st.text() | st.text().map("https://".__add__) | st.text(alphabet="/:@[]?#.%a&=;é4ß。").map("http://".__add__))
 @example("HTTP://\x85\x08")
 @example("http://a:\x85#top")
 def test_garbage_never_raises_and_the_normal_form_is_one(text: str) -> None:
@@ -102,7 +121,8 @@ def test_parameters() -> None:
                   "search_api_views_fulltext=hats", "searchparam=hats", "searchbox=hats", "_3_keywords=hats",
                   "ctl00$q=hats", "form:query=hats",
                   "_com_liferay_portal_search_web_portlet_SearchPortlet_keywords=hats",
-                  "lang=de?q=hats", "?q=hats", "q={search_term_string}&s=hats"]),
+                  "lang=de?q=hats", "?q=hats", "q={search_term_string}&s=hats", "as_q=hats", "_sf_s=hats",
+                  "fwp_search=hats", "wpv_post_search=hats"]),
         ("hats", ["q=%EF%BB%BFhats", "q=%E2%80%8Bhats", "q=ha%C2%ADts", "q=%E2%80%8Ehats%C2%A0"]),
         ("M&M", ["q=M%26M", "q=M%26amp%3BM", "q=M%2526amp%253BM"]),
         ('"50 €"', ["q=%2250+%E2%82%AC%22", "q=%26quot%3B50+%80%26%2334%3B"]),
@@ -128,7 +148,8 @@ def test_parameters() -> None:
         ("5%de", ["q=5%25de"]),
         ("50% off", ["q=50%25+off"]),
         ("", ["search[color]=red", "page=2", "q=+", "tags[]=q", "q=%00", "search_page=2", "_k=x1y2",
-              "_s=a", "q={search_term_string}", "q=%7Bsearch_term_string%7D", "next=/a?b=c", "next=/find?q=hats",
+              "_s=a", "q={search_term_string}", "q=%7Bsearch_term_string%7D", "q={{query}}", "q=${query}",
+              "s=0123456789abcdef0123456789abcdef", "next=/a?b=c", "next=/find?q=hats",
               "sword=x"]),
     ],
 )  # fmt: skip
@@ -174,6 +195,10 @@ def test_no_term_is_destroyed(raw: bytes) -> None:
         ("/two%20words", ["/two words"], "/two words"),
         ("/100%25", ["/100%"], "/100%"),
         ("/%2541", ["/%2541"], "/%2541"),
+        ("/caf%C3%A9/a%20b", ["/caf%25C3%25A9/a%2520b", "/caf%25c3%25a9/a%2520b", "/caf%2525C3%2525A9/%2561 b"],
+         "/café/a b"),
+        ("/x#/caf%C3%A9", ["/x#/caf%25C3%25A9"], "/x#/café"),
+        ("/%25C3", ["/%25C3"], "/%25C3"),
         ("/shop", ["/shop;jsessionid=A1B", "/shop;JSESSIONID=a.node1", "/shop;jsession%69d=1", "/shop%3Bjsessionid%3d1",
                    "/shop;jsessionid=x!-12!34", "/shop;PHPSESSID=1", "/shop;cfid=1;cftoken=2",
                    "/shop;sid=0123456789abcdef"], "/shop"),

@@ -60,7 +60,8 @@ PEOPLE_WITH_OLD_PHONES = [
 ]
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)"
 WINDOWS = f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {WEBKIT}"
-K = f"Mozilla/5.0 (Linux; Android 10; K) {WEBKIT}"
+ANDROID = "Mozilla/5.0 (Linux; Android 10;"
+K = f"{ANDROID} K) {WEBKIT}"
 PIXEL = f"Mozilla/5.0 (Linux; Android 14; Pixel 8; wv) {WEBKIT} Version/4.0 Chrome/126.0.0.0 Mobile Safari/537.36"
 HARMONY = f"OpenHarmony 5.0) {WEBKIT} Chrome/114.0.0.0 Safari/537.36"
 NAMED_BY_THEMSELVES = {  # browser, system, device
@@ -106,6 +107,41 @@ NAMED_BY_THEMSELVES = {  # browser, system, device
     f"Mozilla/5.0 (Linux; Android 10; Robot Phone 5) {WEBKIT} Chrome/120.0.0.0 Mobile Safari/537.36": (
         "Chrome, Android, mobile"
     ),
+    f"{PIXEL}Snapchat12.8.0.4 (Pixel 8; Android 14#1#34; gzip)": "Snapchat, Android, mobile",
+    f"{PIXEL} MetaIAB Facebook": "Facebook, Android, mobile",
+    f"{PIXEL} YaBrowser/24.1.2.250 (lite)": "Yandex Browser, Android, mobile",
+    f"{PIXEL} YaApp_Android/23.110 YaSearchBrowser/23.110": "Yandex Browser, Android, mobile",
+    f"{PIXEL} SogouMSE,SogouMobileBrowser/6.1.5": "Sogou Mobile Browser, Android, mobile",
+    f"{PIXEL} YJApp-ANDROID jp.co.yahoo.android.yjtop/3.227.1": "Yahoo! Japan, Android, mobile",
+    f"{PIXEL} Quark/4.2.0.137": "Quark, Android, mobile",
+    f"{PIXEL} com.yandex.zen/4.4.0.2189": "Chrome WebView, Android, mobile",
+    "Dalvik/2.1.0 (Linux; U; Android 6.0; SMART_Speedy_5 Build/M)": "Android, Android, mobile",
+    "Mozilla/5.0 (compatible; IBrowse 3.0; AmigaOS4.0)": ", , ",
+    f"{PIXEL} GoogleApp/12.4.9": "Google, Android, mobile",
+    f"{PIXEL} BingWeb/9.4": "Bing, Android, mobile",
+    f"{PIXEL} GNews Android/2022": "Google News, Android, mobile",
+    "Mozilla/5.0 (PS3) AppleWebKit/535.11 (KHTML, like Gecko) NuantiMeta/2.0": ", , console",
+    f"{ANDROID} ACME Box 2) {WEBKIT} Chrome/107.0.0.0 Safari/537.36": "Chrome, Android, tv",
+    f"{ANDROID} Acme Shell 50T1) {WEBKIT} Chrome/107.0.0.0 Safari/537.36": "Chrome, Android, tv",
+    f"{ANDROID} AC-LED43X Build/R1A) {WEBKIT} Chrome/107.0.0.0 Mobile Safari/537.36": "Chrome, Android, tv",
+    f"{ANDROID} 55U600GR Build/N; wv) {WEBKIT} Version/4.0 Chrome/52.0.1 Safari/537.36": "Chrome, Android, tv",
+    f"{ANDROID} H96 Max) {WEBKIT} Chrome/107.0.0.0 Safari/537.36": "Chrome, Android, tv",
+    f"{ANDROID} A3-A20FHD) {WEBKIT} Chrome/81.0.0.0 Safari/537.36": "Chrome, Android, tablet",
+    f"{ANDROID} SM-T365) {WEBKIT} Chrome/81.0.0.0 Mobile Safari/537.36": "Chrome, Android, tablet",
+    f"{ANDROID} Tab 13 Pro) {WEBKIT} Chrome/81.0.0.0 Mobile Safari/537.36": "Chrome, Android, tablet",
+    f"{ANDROID} SM-S918U) {WEBKIT} Chrome/81.0.0.0 Mobile Safari/537.36": "Chrome, Android, mobile",
+    f"{ANDROID} HP Chromebook 13 G1) {WEBKIT} Chrome/80.0.0.0 Safari/537.36": "Chrome, Android, desktop",
+    "Opera/9.80 (Linux mips; U; xx) Presto/2.10.250 Version/11.60": "Opera, Linux, tv",
+    "Opera/9.80 (Linux armv7l; InettvBrowser/2.2 (00;SonyDTV140;1) KDL) Presto/2.12": "Opera, Linux, tv",
+    f"Mozilla/5.0 (Web0S; Linux/SmartTV) {WEBKIT} Chrome/87.0.1.8 Safari/537.36 HbbTV/1.6 (+DRM; LGE/BOTECH)": (
+        "Chrome, Web0S, tv"
+    ),
+    "ViziOS/1.4.512 VIZIO V655M-K04 WatchFree/24.06": ", , tv",
+    "SmartTV/1.0.0 (SAMSUNG;OTV-1;0x01)": ", , tv",
+    "Roku4640X/DVP-7.70 (297.70E04154A)": ", , tv",
+    f"{WINDOWS} Chrome/121.0.0.0 Safari/537.36 Config/92.2.2788.20": "Config, Windows, desktop",
+    f"{IPHONE} Version/17.4 Mobile/15E148 Safari/604.1 (Ecosia ios@9.2.3.1367)": "Ecosia, iOS, mobile",
+    f"Job Search/24.4.0 {PIXEL}": "Chrome WebView, Android, mobile",
     f"Mozilla/5.0 (Linux; Android 10; ROBOT_S9 Build/QP1A; wv) {WEBKIT} Chrome/110.0.0.0 Mobile Safari/537.36": (
         "Chrome WebView, Android, mobile"
     ),
@@ -142,6 +178,27 @@ ADDED = {  # to a browser's agent
     "Mozilla/5.0 (Linux; Android 6.0.1; Nexus 5X Build/MMB29P) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/99.0.0.0 "
     "Mobile Safari/537.36 (compatible; GoogleOther)": "googleother",
 }
+OPERATED = {  # a program's own words, its operator's site or address in or around a browser's agent
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 (new.example.com)": "new.example.com",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 NewThing/2.0 (newthing.example)": "newthing",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 (Research of us, https://new.example/about)": "new.example",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 abuse.new.example": "abuse.new.example",
+    f"new.example/look {MAC} Chrome/131.0.0.0 Safari/537.36": "new.example",
+    f"New Study/1.0 (https://new.example/study) {MAC} Chrome/131.0.0.0 Safari/537.36": "new.example",
+    f"https://x1.new.example/5.0 (Windows NT 6.1) {WEBKIT} Chrome/75.0.0.0 Safari/537.36": "x1.new.example",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 root@x1.new.example": "crawler",
+    f"Mozilla/5.0 (Windows NT 10.0; CONTACT; us@new.example) {WEBKIT} Chrome/58.0 Safari/537.36": "crawler",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 (via new image proxy)": "via-new-image-proxy",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 NewCookieScan/3.0": "newcookiescan",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36; Selenium": "selenium",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 Agent-NovaAct/0.9": "agent-novaact",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 New URL Preview": "url-preview",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 (ThousandEyes Agent)": "thousandeyes",
+    f"{WINDOWS} Cypress/13.6.0 {ELECTRON}": "cypress",
+    "Mozilla/5.0 (Windows NT 6.3; Trident/7.0; rv:11.0; Catchpoint) like Gecko": "catchpoint",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36'+(select load_file('x'))+'": "scanner",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 ${{jndi:ldap://x}}": "scanner",
+}
 BOTS = {
     f"{MAC} NewsBot/1.0 {ELECTRON}": "newsbot",
     "links-checker/1.0": "links-checker",
@@ -176,7 +233,7 @@ def test_people(text: str) -> None:
     assert not CrawlerDetect().is_crawler(text)
 
 
-@pytest.mark.parametrize(("text", "bot"), [*BOTS.items(), *TOOLS.items(), *ADDED.items()])
+@pytest.mark.parametrize(("text", "bot"), [*BOTS.items(), *TOOLS.items(), *ADDED.items(), *OPERATED.items()])
 def test_bots(text: str, bot: str) -> None:
     assert parse(text).bot == bot
 
