@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activity.compat import forms, ga4, goatcounter, matomo, openpanel, plausible, posthog, segment, snowplow, umami
-from activity.compat.protocol import Answer, Protocol, Tracked
+from activity.compat.protocol import Protocol, Tracked
 from activity.event import EventType
 from activity.incoming import DEFAULT_LIMITS, Revenue, Search, time_of
 from activity.refusal import Refusal
@@ -405,14 +405,6 @@ def test_a_key_that_only_the_messages_name_is_that_of_all_or_of_none() -> None:
         return batches[0].credential
 
     assert (key("k", "k"), key("k", "other")) == ("k", "")
-
-
-def test_a_piece_of_a_recording_is_answered_and_not_kept() -> None:
-    event = {"event": "e", "distinct_id": "d"}
-    (kept,) = reading.batch(posthog.PROTOCOL, Sent("/e", [{**event, "event": "$snapshot"}, event])).items
-    assert isinstance(kept, Tracked) and kept.name == "e"
-    alone = reading.read(posthog.PROTOCOL, Sent("/e", {**event, "event": "$snapshot"}))
-    assert isinstance(alone, Answer) and alone.status == 200
 
 
 @given(st.binary() | st.binary().map(lambda some: b'--b\r\nContent-Disposition: form-data; name="data"' + some))

@@ -18,6 +18,8 @@ from activity.compat.protocol import Answer, Field, Outcome, Tracked, TrackerBat
 from activity.event import EventType
 from activity.incoming import DEFAULT_LIMITS
 from activity.refusal import Reason, Refusal
+from tests.compat import reading
+from tests.compat.reading import Sent
 
 TOKEN = "phc_public"
 OF_OLD = "1717b8279504bb-0d284ce1b5de5f-5313f6f-3845a0-1717b8279524ed"  # as the browser's client once made ids
@@ -414,3 +416,11 @@ def checked(found: TrackerBatch | Answer) -> None:
             assert msgspec.json.decode(msgspec.json.encode(item), type=Tracked).type == item.type
     refused = tuple(item for item in found.items if isinstance(item, Refusal))
     assert PROTOCOL.answer(Outcome(found.form, len(found.items) - len(refused), 0, refused)).status < 500
+
+
+def test_a_piece_of_a_recording_is_answered_and_not_kept() -> None:
+    event = {"event": "e", "distinct_id": "d"}
+    (kept,) = reading.batch(PROTOCOL, Sent("/e", [{**event, "event": "$snapshot"}, event])).items
+    assert isinstance(kept, Tracked) and kept.name == "e"
+    alone = reading.read(PROTOCOL, Sent("/e", {**event, "event": "$snapshot"}))
+    assert isinstance(alone, Answer) and alone.status == 200
