@@ -41,7 +41,9 @@ NAMES: dict[str, tuple[str, ...]] = {
         "eventtimestamp", "eventtimestampms", "requestreceivedat", "reqtimesec", "timeepoch", "startedat",
         "timegenerated", "when", "edgeendtimestamp", "requestdatetime", "timemicros", "unixtime", "timeunixnano",
         "timestampseconds", "t", "timestampms", "asctime", "dt", "realtimetimestamp",
-        "requestedat", "requesttimestamp", "accesstime", "logtime",
+        "requestedat", "requesttimestamp", "accesstime", "logtime", "eventdatetime", "ibmdatetime", "requeststarttime",
+        "starttimestamp", "timestartusec", "timestartmsec", "timestampinms", "timestampmillis", "timestamputc",
+        "datetimeutc", "timeutc", "unixtimestamp", "epoch",
         "loggedat", "createdat", "insertedat",  # when it was stored: only where no field has the request's own
     ),
     "client": (
@@ -50,7 +52,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "requestremoteaddr", "httprequestremoteip", "sourceip", "identitysourceip", "clientaddress", "remoteaddress",
         "downstreamremoteaddress", "downstreamremoteaddresswithoutport", "sourceaddress", "remotehost",
         "remoteipaddress", "clientrealip", "srcip", "cliip", "requestip", "calleripaddress", "idorigh",
-        "ipaddress", "ip", "client", "remote", "src", "addr", "netpeerip",
+        "ipaddress", "ip", "client", "remote", "src", "addr", "address", "netpeerip",
         "netsockpeeraddr", "host",
     ),
     "forwarded": (
@@ -58,7 +60,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         "realip",
         "proxyprotocoladdr",
     ),
-    "request": ("request", "requestline", "requestfirstline", "httprequest", "req", "requestedurl"),
+    "request": ("request", "requestline", "requestfirstline", "httprequest", "req", "requestedurl",
+                "firstrequestline"),
     "method": (
         "requestmethod", "method", "httpmethod", "csmethod", "httprequestmethod", "httprequestrequestmethod",
         "clientrequestmethod", "clientrequesthttpmethodname", "reqmethod", "requestverb", "verb",
@@ -68,20 +71,22 @@ NAMES: dict[str, tuple[str, ...]] = {
         "path", "csuristem", "csuri", "urloriginal",
         "url", "requesturl", "httprequestrequesturl", "clientrequesturi", "clientrequestpath", "requrl", "urlpath",
         "uripath", "rawpath", "resourcepath", "reqpath", "requesteduri", "urlfull", "httppath", "httpuri", "httpurl",
-        "httptarget", "resource",
+        "httptarget", "originalurl", "requri", "pathandquery", "pathname", "resource",
     ),
     "query": ("args", "querystring", "csuriquery", "query", "urlquery", "rawquerystring", "uriquery", "requestquery",
-              "httpquery", "querystr", "uriparam", "clientrequestquery"),
+              "httpquery", "querystr", "uriparam", "clientrequestquery", "queryparams", "queryparameters",
+              "requestparam", "requestparams", "requestargs", "search"),
     "status": (
         "status", "statuscode", "responsecode", "response", "scstatus", "downstreamstatus", "httpresponsestatuscode",
-        "responsestatus", "responsestatuscode", "httprequeststatus", "edgeresponsestatus", "httpstatus",
+        "responsestatus", "responsestatuscode", "respstatus", "respstatuscode", "httprequeststatus",
+        "edgeresponsestatus", "httpstatus",
         "httpstatuscode", "originstatus", "code", "resstatuscode", "returncode", "elbstatuscode",
-        "resultcode",
+        "resultcode", "httpcode",
     ),
     "referrer": (
         "httpreferer", "httpreferrer", "referer", "referrer", "csreferer", "csreferrer", "requestheadersreferer",
         "requestreferer", "headersreferer", "httprequestreferrer", "httprequestreferer", "clientrequestreferer",
-        "creferrer", "creferer", "ref",
+        "creferrer", "creferer", "refererurl", "referrerurl", "ref",
     ),
     "agent": (
         "httpuseragent", "useragent", "agent", "csuseragent", "requestheadersuseragent", "requestuseragent",
@@ -89,9 +94,10 @@ NAMES: dict[str, tuple[str, ...]] = {
         "clientua",
     ),
     "host": (
-        "xhostheader", "hostheader", "httphost", "httphostname", "requestheadershost", "headershost",
+        "originalhost", "xhostheader", "hostheader", "httphost", "httphostname", "requestheadershost", "headershost",
         "clientrequesthost", "clientrequesthttphost", "requesthost", "reqhost", "authority", "vhost", "virtualhost",
-        "host", "servername", "cshost", "urldomain", "propertieshostname", "serveraddress", "domain", "site",
+        "host", "servername", "cshost", "urldomain", "propertieshostname", "localservername",
+        "serveraddress", "domain", "site",
     ),
     "named": ("domainname", "nethostname"),  # the page's host, or that of a machine
 }  # fmt: skip
@@ -102,7 +108,7 @@ READ_IN_JSON = frozenset((*_TIMES_IN_JSON, *_COLLECTED, *(name for names in NAME
 _SAYING_LITTLE = ("serveraddress", "domain", "site")  # hosts only where they can be one
 _ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "urlfull", "csuri")  # absolute, mostly
 REQUESTED = ("method", "target", "query", "request", "status", "referrer", "host", "named")  # what a page depends on
-_NOT_NEEDED = ("forwarded", "referrer", "agent", "host", "named")
+_NOT_NEEDED = ("forwarded", "query", "referrer", "agent", "host", "named")
 NEEDED = ("time", "client", "status", "request")  # in the order in which they are looked for
 
 _IN_WORDS = {"time": "a time", "client": "a client's address", "status": "a status", "request": "a request"}
@@ -114,11 +120,20 @@ _REQUEST_LINE = re.compile(r"[A-Z]{3,10} [^ ].* HTTP/[0-9.]{1,3}")
 _STATUS = re.compile(r" ?(?:[A-Z_]{1,32}/)?([0-9]{1,9})(?:\.0)?(?: [A-Za-z' -]{0,40})?", re.ASCII)
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://([^/?#\s]{1,260})")
 _HOST_AND_PATH = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]{1,5})?/")  # `$host$request_uri`
-_OF_LOG_ANALYTICS = re.compile(r"(?<=[a-z0-9])_[sdtgb]$")  # Azure's: the type of a field, behind its name
+_OF_LOG_ANALYTICS = re.compile(r"(?<=[A-Za-z0-9])_[sdtgb]$")  # Azure's: the type of a field, behind its name
+_FIRST = re.compile(r"(?:[.>]?\[0\]|[.>]0|\{\})$")  # of a list, behind the name of a field
 _LONGEST_NAME = 128  # characters
 _LONGEST_CHAIN = 1_024  # characters
 _USUAL_PORT = re.compile(r":(?:80|443)$")
 _FOR = re.compile(r'(?:^|[;,]) *for="?([^";,]+)', re.IGNORECASE)  # of the header `Forwarded`, RFC 7239
+# What programs and exports write where there is nothing, and what a filter writes over what is not to be known.
+_NOTHING = frozenset(("", "-", "null", "(null)", "nil", "<nil>", "<null>", "undefined", "None", "N/A"))
+_TAKEN_OUT = frozenset(("REDACTED", "[REDACTED]", "[Redacted]", "<redacted>", "redacted", "***"))
+_NO_HOST = re.compile(r"[~.*]|.*\.\*")  # how names of several hosts begin in nginx, or end
+_BEGINS_REQUEST = re.compile(r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (?=/|https?://)")
+# What Azure's gateway and IIS as a proxy put behind the query that was sent.
+_OF_ROUTING = re.compile(r"(?:^|&)X-(?:AzureApplicationGateway|ARR)-(?:CACHE-HIT|LOG-ID)=.*$", re.DOTALL)
+_WITHOUT_BLANKS = re.compile(r"[^ +/]+/[^ +]+\+[^ ]*")  # an agent as IIS writes it
 _ENCODED_AGENT, _ENCODED_ADDRESS = re.compile(r"[^ ]*%20[^ ]*"), re.compile(r"https?%3A%2F%2F[^/]*", re.IGNORECASE)
 
 
@@ -133,7 +148,7 @@ def compact(name: str) -> str:
 def _compact(name: str) -> str:
     if name == "@timestamp":
         return "attimestamp"
-    return _NOT_IN_NAMES.sub("", _OF_LOG_ANALYTICS.sub("", name).lower())
+    return _NOT_IN_NAMES.sub("", _OF_LOG_ANALYTICS.sub("", _FIRST.sub("", name)).lower())
 
 
 class Fields:
@@ -167,7 +182,7 @@ class Fields:
     def _know_by_ends(self, here: frozenset[str], parts: list[str]) -> None:
         for part in parts:
             known = self._names[part]
-            if part == "forwarded":
+            if part in ("forwarded", "status"):
                 self._names[part] = tuple(dict.fromkeys((*known, *ending_so(part, here))))
             elif not known or known == ("host",):
                 self._names[part] = tuple(dict.fromkeys((*ending_so(part, here), *known)))
@@ -196,12 +211,12 @@ class Fields:
         self, values: Mapping[str, str], ip: str = "", at: int = 0, agent: str | None = None
     ) -> Request | str:
         """Make a request of the values of `names(*REQUESTED)`; return the part that is missing, status or request."""
-        status = _STATUS.fullmatch(self._first("status", values))
+        given = self._status(values)
+        status = _STATUS.fullmatch(given)
         method, target = self._request(values)
         if self._whole and _HOST_AND_PATH.match(target):
             target = f"https://{target}"
         # HAProxy writes -1 where nobody was answered; S3 has lines of what it does by itself.
-        given = self._first("status", values)
         if status is None and given != "-1" and (given or method != "-"):
             return "status"
         if not method:
@@ -218,12 +233,16 @@ class Fields:
         )
 
     def agent(self, values: Mapping[str, str]) -> str | None:
-        """Return the agent, "" where none was sent; None where the log records none."""
+        """Return the agent, "" where none was sent; None where the log records none, or it was taken out of it."""
         if not self.has_agent:
             return None
         agent = self._first("agent", values)
+        if not agent and any(values.get(name) in _TAKEN_OUT for name in self._names["agent"]):
+            return None
         if self._of_json and _ENCODED_AGENT.fullmatch(agent):
             agent = unquote(agent, errors="surrogateescape")
+        elif self._of_json and _WITHOUT_BLANKS.fullmatch(agent):
+            agent = agent.replace("+", " ")
         return as_text(agent)
 
     def _referrer(self, values: Mapping[str, str]) -> str:
@@ -238,9 +257,14 @@ class Fields:
         """Return the first value of a part; servers write `-` where there is none."""
         for name in self._names[part]:
             value = values.get(name, "")
-            if value and value != "-":
+            if value not in _NOTHING and value not in _TAKEN_OUT and (name != "search" or value[0] == "?"):
                 return value
         return ""
+
+    def _status(self, values: Mapping[str, str]) -> str:
+        """Return the first value that is a status, for some call a level or a result so; the first where none is."""
+        given = (values.get(name, "") for name in self._names["status"])
+        return next(filter(_STATUS.fullmatch, given), "") or self._first("status", values)
 
     def time(self, values: Mapping[str, str]) -> int | None:
         """Return the milliseconds UTC of the time; None where there is none."""
@@ -272,7 +296,7 @@ class Fields:
 
     def _request(self, values: Mapping[str, str]) -> tuple[str, str]:
         method, target = self._first("method", values), self._first("target", values)
-        if not method and _REQUEST_LINE.fullmatch(target):
+        if not method and (_REQUEST_LINE.fullmatch(target) or _BEGINS_REQUEST.match(target)):
             method, target = split_request(target)
         if self._all_get and target:
             method = method or "GET"
@@ -292,6 +316,8 @@ class Fields:
                     target = value
                 break
         query = self._first("query", values).removeprefix("?")
+        if "-LOG-ID=" in query:
+            query = _OF_ROUTING.sub("", query)
         if self._of_json and not query and target.startswith("/") and "?" not in target:
             target = self._with_query(target, values)
         return method, f"{target}?{query}" if target and query and "?" not in target else target
@@ -311,7 +337,7 @@ class Fields:
         found = ""
         for name in self._names["host"]:
             value = values.get(name, "")
-            if value in ("", "-", "_"):
+            if value in ("", "-", "_") or _NO_HOST.match(value):
                 continue
             address = address_in(value)
             if name in _SAYING_LITTLE and not site_in(value):
@@ -332,7 +358,7 @@ class Fields:
 
     def found(self, values: Mapping[str, str]) -> int:
         """Return how many of the needed parts have a value that can be one."""
-        has_status = _STATUS.fullmatch(self._first("status", values)) is not None
+        has_status = _STATUS.fullmatch(self._status(values)) is not None
         has_request = all(self._request(values))
         return (self.time(values) is not None) + (self.client(values) is not None) + has_status + has_request
 

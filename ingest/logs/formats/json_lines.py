@@ -23,6 +23,7 @@ import msgspec
 from ingest.logs.client import address_in
 from ingest.logs.formats.combined import combined
 from ingest.logs.formats.fields import NAMES, NEEDED, PASSED_ON, compact, fields_of
+from ingest.logs.formats.nested import OF_ANOTHER
 from ingest.logs.formats.pairs import logfmt
 from ingest.logs.formats.request import NotUnderstood, Request, decoded, without_colours
 from ingest.logs.formats.texts import may_hold_request, request_in_text
@@ -148,7 +149,8 @@ def _inner(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
         each, depth = objects.pop(0)
         for name, value in each.items():
             inner = json_object(value) if isinstance(value, str) and value.startswith("{") else value
-            if isinstance(inner, dict) and depth < DEEPEST and compact(name) not in _OF_MACHINES:
+            is_its_own = compact(name) not in _OF_MACHINES and not OF_ANOTHER.search(compact(name))
+            if isinstance(inner, dict) and depth < DEEPEST and is_its_own:
                 yield inner
                 objects.append((inner, depth + 1))
 

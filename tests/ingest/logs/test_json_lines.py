@@ -259,6 +259,70 @@ LINES: dict[str, tuple[dict[str, Any], Request]] = {
          "response": {"status": 200, "headers": {"server": "x"}}, "service": {"host": "10.0.0.1", "path": "/"}},
         WHOLE,
     ),
+    "a filter of Traefik's, which leaves an agent nobody knows": (
+        {"ClientHost": "192.0.2.7", "RequestMethod": "GET", "RequestPath": "/a?q=x", "RequestHost": "www.example.com",
+         "DownstreamStatus": 200, "StartUTC": ISO, "request_User-Agent": "REDACTED", "request_Referer": "REDACTED"},
+        WHOLE._replace(agent=None, referrer=""),
+    ),
+    "words for nothing": (
+        {**NGINX, "host": "-", "http_referer": "(null)", "http_user_agent": "<nil>"},
+        NO_HOST._replace(agent="", referrer=""),
+    ),
+    "a status in words beside its number": (
+        {"date": ISO, "status": "info", "attributes": {"network": {"client": {"ip": "192.0.2.7"}}, "http": {
+            "method": "GET", "url": "/a?q=x", "status_code": 200, "useragent": AGENT, "referer": FROM}}},
+        NO_HOST,
+    ),
+    "an address beside a host that is one": (
+        {"time": ISO, "method": "GET", "status": 200, "host": "10.0.0.4:80", "uri": "/a?q=x", "address": "192.0.2.7",
+         "user_agent": AGENT, "referer": FROM},
+        WHOLE._replace(host="10.0.0.4"),
+    ),
+    "names of several hosts": ({**NGINX, "server_name": "*.example.com", "vhost": "~^www"}, NO_HOST),
+    "the host before a gateway changed it": (
+        {"timeStamp": ISO, "properties": {
+            "clientIP": "192.0.2.7", "httpMethod": "GET", "requestUri": "/a", "httpStatus": 200, "userAgent": AGENT,
+            "requestQuery": "q=x&X-AzureApplicationGateway-CACHE-HIT=0&SERVER-ROUTED=10.4.0.4"
+            "&X-AzureApplicationGateway-LOG-ID=8&SERVER-STATUS=200",
+            "referer": FROM, "host": "web.internal", "originalHost": "www.example.com"}},
+        WHOLE,
+    ),
+    "a request line without a version for the address": (
+        {"time": "01 Jun 2025 12:00:00", "ip": "192.0.2.7", "url": "GET /a?q=x", "status": 200, "ua": AGENT,
+         "ref": FROM},
+        NO_HOST,
+    ),
+    "blanks as IIS writes them": (
+        {"time": ISO, "CIp": "192.0.2.7", "CsUriStem": "/a", "CsUriQuery": "q=x&X-ARR-LOG-ID=0&SERVER-STATUS=200",
+         "CsMethod": "GET", "ScStatus": "200", "UserAgent": AGENT.replace(" ", "+"), "Referer": FROM},
+        NO_HOST,
+    ),
+    "a query apart by any name": (
+        {"timestamp": ISO, "remote_ip": "192.0.2.7", "request_method": "GET", "request_path": "/a",
+         "request_querystring": "q=x", "response_code": "200", "user_agent": AGENT, "referer": FROM},
+        NO_HOST,
+    ),
+    "a query as a browser's address has it": (
+        {"ts": ISO, "method": "GET", "pathname": "/a", "search": "?q=x", "status": 200, "ip": "192.0.2.7",
+         "ua": AGENT, "refererUrl": FROM},
+        NO_HOST,
+    ),
+    "the first of a list, made flat": (
+        {"ts": ISO, "request.remote_ip": "192.0.2.7", "request.method": "GET", "request.uri": "/a?q=x", "status": 200,
+         "request.headers.User-Agent.0": AGENT, "request>headers>Referer>[0]": FROM},
+        NO_HOST,
+    ),
+    "aiohttp": (
+        {"remote_address": "192.0.2.7", "request_start_time": "[01/Jun/2025:12:00:00 +0000]", "response_status": 200,
+         "first_request_line": "GET /a?q=x HTTP/1.1", "request_header": {"Referer": FROM, "User-Agent": AGENT}},
+        NO_HOST,
+    ),
+    "Fastly's microseconds": (
+        {"time_start_usec": str(NOON * 1_000), "client_ip": "192.0.2.7", "req_method": "GET", "req_uri": "/a?q=x",
+         "req_host": "www.example.com", "resp_status": "200", "req_header_user_agent": AGENT,
+         "req_header_referer": FROM},
+        WHOLE,
+    ),
     "JSON in a container's line": ({"log": json.dumps(NGINX) + "\n", "time": "2025-06-01T12:00:03Z"}, NO_HOST),
 }  # fmt: skip
 
@@ -323,6 +387,13 @@ def test_what_is_lacking_is_said_of_the_object_that_has_the_most() -> None:
     request = {"clientIp": "192.0.2.7", "headers": headers, "uri": "/a", "args": "q=x", "httpMethod": "GET"}
     found = formats.json(json.dumps({"timestamp": NOON, "action": "ALLOW", "httpRequest": request}))
     assert isinstance(found, NotUnderstood) and found.why.endswith("known for the status")
+
+
+def test_a_server_behind_the_request_is_no_client() -> None:
+    for service in ("ServiceURL", "upstream", "backend"):
+        given = {"RequestMethod": "GET", "RequestPath": "/", "DownstreamStatus": 200, "StartUTC": ISO,
+                 service: {"Scheme": "http", "Host": "198.51.100.3:80", "host": "198.51.100.3"}}  # fmt: skip
+        assert isinstance(formats.json(json.dumps(given)), NotUnderstood)
 
 
 def test_an_object_inside_a_combined_line_does_not_make_it_json() -> None:
