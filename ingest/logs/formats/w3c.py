@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from ingest.logs.formats.fields import NAMES, NEEDED, Fields, compact
 from ingest.logs.formats.request import NotUnderstood, Request
 
-_DIRECTIVE = re.compile(r"#(Fields|Date):[ \t]*(.*)", re.IGNORECASE)
+_DIRECTIVE = re.compile(r"#(Fields|Date)(?::[ \t]*|\t)(.*)", re.IGNORECASE)  # Zeek has a tab there
 # Possessive: what is taken is never given back, so no line is read twice.
 _WORD = re.compile(r'[ \t]*+(?:"([^"]*+(?:""[^"]*+)*+)"|([^ \t"][^ \t]*+))(?![^ \t])')
 _QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
