@@ -45,8 +45,10 @@ _OF_C = re.compile(  # Sun Jun  1 12:00:00 2025, and Sun Jun 01 2025 12:00:00 GM
 )
 _EUROPEAN = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4}),? ([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?)")
 _OF_NET = re.compile(r"/Date\(([0-9]{1,15})(?:[+-][0-9]{4})?\)/")
-_AMERICAN = re.compile(  # 6/1/2025, 12:00:00.000 PM
-    r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}),? ([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))? ([AP])M"
+_AMERICAN = re.compile(  # 6/1/2025, 12:00:00.000 PM, and a zone behind it
+    r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}),? ([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?[ \u202f]([AP])M"
+    r"(?: (?:UTC|GMT|Z|([+-][0-9]{2}:?[0-9]{2})))?",
+    re.IGNORECASE,
 )
 _PLACE = re.compile(r"\[[A-Za-z_/+-]{1,32}\]?$")  # of a zone, behind its offset, as Java writes it
 _ZONE_NAME = re.compile(r"[ \t]*(?:UTC|GMT)$")
@@ -103,10 +105,10 @@ def time_in(text: str) -> int | None:
         return _apache_time(f"{day}/{month}/{year or last}:{minute}", seconds, fraction, zone or "+0000")
     found = _AMERICAN.fullmatch(text)
     if found is not None:
-        month, day, year, hour, minute, seconds, fraction, half = found.groups()
-        hours = int(hour) % 12 + 12 * (half == "P")
+        month, day, year, hour, minute, seconds, fraction, half, zone = found.groups()
+        hours = int(hour) % 12 + 12 * (half in "Pp")
         name = calendar.month_abbr[int(month)] if int(month) <= 12 else ""
-        return _apache_time(f"{day}/{name}/{year}:{hours:02}:{minute}", seconds, fraction, "+0000")
+        return _apache_time(f"{day}/{name}/{year}:{hours:02}:{minute}", seconds, fraction, zone or "+0000")
     found = _EUROPEAN.fullmatch(text)
     if found is not None:
         day, month, year, time = found.groups()
