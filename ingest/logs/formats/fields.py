@@ -305,7 +305,8 @@ class Fields:
         elif target and target == values.get("reqpath") and target[0] != "/":  # Akamai's
             target = f"/{target}"
         for name in self._names["request"]:
-            if value := values.get(name):
+            value = values.get(name, "")
+            if value and not value.startswith("{"):  # an object as text is read as such
                 its_method, its_target = split_request(value)
                 if not method and target and not its_target:  # the target has a field of its own
                     method = its_method

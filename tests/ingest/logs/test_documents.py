@@ -72,6 +72,12 @@ FILES: dict[str, str] = {
     "commas": table(","),
     "tabs": table("\t"),
     "semicolons, behind other lines": "\nsep=;\n# Exported\n" + table(";"),
+    "commas and blanks": table(",").replace(",", ", ").replace("x, , y", "x, y"),
+    "objects in cells": "insertId,timestamp,httpRequest\n" + "".join(
+        f'{n},{line["time_iso8601"]},"{{""requestMethod"": ""GET"", ""requestUrl"": ""/a"", ""status"": 200,'
+        ' ""remoteIp"": ""192.0.2.7""}"\n' for n, line in enumerate(LINES)),
+    "the journal": "".join(f"__CURSOR=s=1\n__REALTIME_TIMESTAMP=1748779203000000\n_COMM=nginx\nMESSAGE={line}\n\n"
+                           for line in COMBINED),
     "lines in a table": '"Date","Host","Message"\n' + "".join(
         '"2025-06-01T12:00:03Z","web-1","' + line.replace('"', '""') + '"\n' for line in COMBINED),
 }  # fmt: skip
@@ -102,6 +108,12 @@ def test_what_breaks_off_or_does_not_fit_is_a_line_that_is_not_understood(tmp_pa
     assert (shape, times, wrong) == ("json", [NOON, NOON + 1_000], [b"one,two", b'a "b,a "b,a "b,'])
     shape, times, wrong = read(tmp_path / "between", json.dumps(LINES, indent=1).replace("},", "}, oops,"))
     assert (shape, times, wrong) == ("json", [NOON, NOON + 1_000], [b"oops"])
+
+
+def test_a_table_in_a_time_that_nobody_knows_is_none() -> None:
+    names = ["clientIp", "requestUri", "status"]
+    assert documents.kind_of(",".join(["TimeGenerated [UTC]", *names]).encode()) == "table"
+    assert documents.kind_of(",".join(["TimeGenerated [Local Time]", *names]).encode()) is None
 
 
 def as_table(separator: str, cell: str, wrong: int, rows: int) -> str:
