@@ -200,8 +200,13 @@ LINES: dict[str, tuple[dict[str, Any], Request]] = {
             {"key": "url.path", "value": {"stringValue": "/a"}}, {"key": "url.query", "value": {"stringValue": "q=x"}},
             {"key": "server.address", "value": {"stringValue": "www.example.com"}},
             {"key": "user_agent.original", "value": {"stringValue": AGENT}},
-            {"key": "http.request.header.referer", "value": {"arrayValue": FROM}}]},
+            {"key": "http.request.header.referer", "value": {"arrayValue": {"values": [{"stringValue": FROM}]}}}]},
         WHOLE,
+    ),
+    "OpenTelemetry's object of a line": (
+        {"timeUnixNano": "1748779203000000000", "body": {"kvlistValue": {"values": [
+            {"key": name, "value": {"stringValue": str(value)}} for name, value in NGINX.items()]}}},
+        NO_HOST,
     ),
     "headers in pairs": (
         {"time": ISO, "client": "192.0.2.7", "method": "GET", "path": "/a?q=x", "status": 200,
@@ -348,38 +353,6 @@ def test_many_lines_are_read_as_one_is(name: str) -> None:
         events = [json.loads(value) for value in own_values(batch)]
         url = f"https://{expected.host or 'example.com'}{expected.target}"
         assert [(event["url"], event["occurred_at"]) for event in events] == [(url, NOON)] * 3
-
-
-@pytest.mark.parametrize("before", [
-    "<190>Jun  1 12:00:00 web nginx: ", "2025-06-01T12:00:00+00:00 lb haproxy[123]: ", "web-1  | ", "@cee: ",
-    "2025-06-01T12:00:03.123456789Z stdout F ", "[", "  ", '<190>1 2025-06-01T12:00:03Z a b 1 c [meta x="1"] ',
-])  # fmt: skip
-@pytest.mark.parametrize("behind", ["", ",", " ]", "\r"])
-def test_what_stands_around_an_object_is_no_part_of_it(before: str, behind: str) -> None:
-    line = before + json.dumps(NGINX) + behind
-    assert formats.detect([line.encode()]) == "json"
-    assert formats.json(line) == NO_HOST
-
-
-def test_the_time_may_stand_before_the_object() -> None:
-    request = {"remote_ip": "192.0.2.7", "method": "GET", "host": "www.example.com", "uri": "/a?q=x",
-               "headers": {"User-Agent": [AGENT], "Referer": [FROM]}}  # fmt: skip
-    line = json.dumps({"request": request, "status": 200})
-    head = "2025/06/01 12:00:00.000\tinfo\thttp.log.access\thandled request\t"
-    assert formats.detect([(head + line).encode()]) == "json"
-    assert formats.json(head + line) == WHOLE
-    assert formats.json("2024-01-01T00:00:00Z " + json.dumps(NGINX)) == NO_HOST
-
-
-@pytest.mark.parametrize("value", ["", "-", " - ", "0.001, 0.002", "0.001 : 0.002", "007", "NaN", "10.0.0.1:80"])
-def test_a_number_that_is_none_costs_no_line(value: str) -> None:
-    first = f'{{"upstream_response_time":{value},{json.dumps(NGINX)[1:]}'
-    last = f'{json.dumps(NGINX)[:-1]},"upstream_response_time": {value}}}'
-    assert formats.json(first) == formats.json(last) == NO_HOST
-
-
-def test_a_comma_behind_the_last_field_costs_no_line() -> None:
-    assert formats.json(json.dumps(NGINX)[:-1] + ",}") == NO_HOST
 
 
 def test_what_is_lacking_is_said_of_the_object_that_has_the_most() -> None:
