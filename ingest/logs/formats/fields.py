@@ -127,9 +127,10 @@ _LONGEST_CHAIN = 1_024  # characters
 _USUAL_PORT = re.compile(r":(?:80|443)$")
 _FOR = re.compile(r'(?:^|[;,]) *for="?([^";,]+)', re.IGNORECASE)  # of the header `Forwarded`, RFC 7239
 # What programs and exports write where there is nothing, and what a filter writes over what is not to be known.
-_NOTHING = frozenset(("", "-", "null", "(null)", "nil", "<nil>", "<null>", "undefined", "None", "N/A"))
 _TAKEN_OUT = frozenset(("REDACTED", "[REDACTED]", "[Redacted]", "<redacted>", "redacted", "***"))
-_NO_HOST = re.compile(r"[~.*]|.*\.\*")  # how names of several hosts begin in nginx, or end
+_NOTHING = _TAKEN_OUT.union(("", "-", "null", "(null)", "nil", "<nil>", "<null>", "undefined", "None", "N/A"))
+_LONGEST_OF_NOTHING = max(map(len, _NOTHING))
+_SEVERAL_HOSTS = "~.*"  # how nginx's names of several begin
 _BEGINS_REQUEST = re.compile(r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (?=/|https?://)")
 # What Azure's gateway and IIS as a proxy put behind the query that was sent.
 _OF_ROUTING = re.compile(r"(?:^|&)X-(?:AzureApplicationGateway|ARR)-(?:CACHE-HIT|LOG-ID)=.*$", re.DOTALL)
@@ -211,12 +212,12 @@ class Fields:
         self, values: Mapping[str, str], ip: str = "", at: int = 0, agent: str | None = None
     ) -> Request | str:
         """Make a request of the values of `names(*REQUESTED)`; return the part that is missing, status or request."""
-        given = self._status(values)
-        status = _STATUS.fullmatch(given)
+        status = self._status(values)
         method, target = self._request(values)
         if self._whole and _HOST_AND_PATH.match(target):
             target = f"https://{target}"
         # HAProxy writes -1 where nobody was answered; S3 has lines of what it does by itself.
+        given = "" if status else self._first("status", values)
         if status is None and given != "-1" and (given or method != "-"):
             return "status"
         if not method:
@@ -229,7 +230,7 @@ class Fields:
         host = self._host(values, target)
         named = " ".join(filter(None, (site_in(values.get(name, "")) for name in self._names["named"])))
         return Request(
-            ip, at, method, without_origin(target), int(status[1]) if status else 0, referrer, agent, host, named
+            ip, at, method, without_origin(target), int(status or 0), referrer, agent, host, named
         )
 
     def agent(self, values: Mapping[str, str]) -> str | None:
@@ -257,14 +258,25 @@ class Fields:
         """Return the first value of a part; servers write `-` where there is none."""
         for name in self._names[part]:
             value = values.get(name, "")
-            if value not in _NOTHING and value not in _TAKEN_OUT and (name != "search" or value[0] == "?"):
+            if len(value) > _LONGEST_OF_NOTHING or value not in _NOTHING:
                 return value
         return ""
 
-    def _status(self, values: Mapping[str, str]) -> str:
-        """Return the first value that is a status, for some call a level or a result so; the first where none is."""
-        given = (values.get(name, "") for name in self._names["status"])
-        return next(filter(_STATUS.fullmatch, given), "") or self._first("status", values)
+    def _query(self, values: Mapping[str, str]) -> str:
+        """Return the query that has a field of its own, without its `?` and what a gateway put behind it."""
+        query = self._first("query", values)
+        if query and query == values.get("search") and query[0] != "?":  # what was searched, maybe anywhere
+            return ""
+        query = query.removeprefix("?")
+        return _OF_ROUTING.sub("", query) if "-LOG-ID=" in query else query
+
+    def _status(self, values: Mapping[str, str]) -> str | None:
+        """Return the digits of the first value that is a status, for some call a level so; None where none is."""
+        found = _STATUS.fullmatch(self._first("status", values))
+        if found is None and len(self._names["status"]) > 1:
+            ways = (_STATUS.fullmatch(values.get(name, "")) for name in self._names["status"])
+            found = next(filter(None, ways), None)
+        return found and found[1]
 
     def time(self, values: Mapping[str, str]) -> int | None:
         """Return the milliseconds UTC of the time; None where there is none."""
@@ -316,9 +328,7 @@ class Fields:
                 if value != method:  # the method has a field of its own, as by Logstash: then this is the target
                     target = value
                 break
-        query = self._first("query", values).removeprefix("?")
-        if "-LOG-ID=" in query:
-            query = _OF_ROUTING.sub("", query)
+        query = self._query(values)
         if self._of_json and not query and target.startswith("/") and "?" not in target:
             target = self._with_query(target, values)
         return method, f"{target}?{query}" if target and query and "?" not in target else target
@@ -338,7 +348,7 @@ class Fields:
         found = ""
         for name in self._names["host"]:
             value = values.get(name, "")
-            if value in ("", "-", "_") or _NO_HOST.match(value):
+            if value in ("", "-", "_") or value[0] in _SEVERAL_HOSTS or value.endswith(".*"):
                 continue
             address = address_in(value)
             if name in _SAYING_LITTLE and not site_in(value):
@@ -359,7 +369,7 @@ class Fields:
 
     def found(self, values: Mapping[str, str]) -> int:
         """Return how many of the needed parts have a value that can be one."""
-        has_status = _STATUS.fullmatch(self._status(values)) is not None
+        has_status = self._status(values) is not None
         has_request = all(self._request(values))
         return (self.time(values) is not None) + (self.client(values) is not None) + has_status + has_request
 

@@ -57,8 +57,8 @@ _TIME = re.compile(
 )
 # A value without quotes. Possessive: what is taken is never given back, so no line is read twice.
 _BARE = re.compile(r'(?<!\\)(":[ \t]*+)([^"{\[}]*+)(?=(["}]))')
-# A string, which is left as it is, or a comma behind the last field or value.
-_LAST_COMMA = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|,[ \t]*+(?=[}\]])')
+# A string, which is left as it is, its end missing or not, or a comma behind the last field or value.
+_LAST_COMMA = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|,[ \t]*+(?=[}\]])', re.DOTALL)
 _LITERAL = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _EVENT_FIELDS = (("type", "url"), ("type", "name"), ("visitor", "url"), ("user", "url"), ("ts", "url"))
 
@@ -305,8 +305,8 @@ def _plain(value: dict[str, Any]) -> Any:
 
 def _with_zone(date: str, zone: Any) -> str:
     """Return a time with its offset; with the zone's name, which makes it no time, where nobody knows the zone."""
-    if zone in ZONES:
-        with suppress(ValueError):
+    if isinstance(zone, str) and zone in ZONES:
+        with suppress(ValueError, OverflowError):
             return datetime.fromisoformat(date).replace(tzinfo=ZoneInfo(zone)).isoformat()
     return f"{date} {zone}"
 
