@@ -12,6 +12,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -372,11 +373,19 @@ def _quoted_rows(lines: Iterator[str], how: _Dialect, columns: int) -> Iterator[
         if len(row) == columns and (len(kept) == 1 or any(len(_cells(line, how)) != columns for line in kept)):
             yield row, "".join(kept)
         else:
-            yield from ((_cells(line, how), line) for line in kept)
+            yield from ((_cells(line, how, columns), line) for line in kept)
 
 
-def _cells(line: str, how: _Dialect) -> list[str]:
-    """Return the cells of one line, of which the last may lack its end."""
+def _cells(line: str, how: _Dialect, columns: int = 0) -> list[str]:
+    """Return the cells of one line, of which the last may lack its end. Where there are `columns`, quotes in a cell may
+    stand behind a backslash instead of twice."""
+    if columns and '\\"' in line:
+        with suppress(csv.Error):
+            lines = csv.reader(
+                [line.rstrip("\r\n")], delimiter=how.separator, escapechar="\\", doublequote=False, strict=True
+            )
+            if len(cells := next(lines, [])) == columns:
+                return cells
     try:
         lines = csv.reader([line.rstrip("\r\n")], delimiter=how.separator, skipinitialspace=how.has_blanks)
         return next(lines, [])
@@ -406,7 +415,7 @@ def _header(line: bytes) -> tuple[list[str], _Dialect] | None:
     how = _Dialect(separator, text.count(f"{separator} ") == text.count(separator))
     names = [name.removesuffix(" [UTC]") for name in _cells(text, how)]  # TimeGenerated: of another zone it is no time
     keys = list(map(compact, names))
-    if len(set(keys)) < len(keys) or not all(keys):
+    if len(set(keys)) < len(keys) or not all(keys[1:-1]):  # the first or the last may be a number, without a name
         return None
     known = any(not fields_of(tuple(keys), by_ends).missing for by_ends in (False, True))
     known |= not WRAPPERS.isdisjoint(keys) or not (_IN_CELLS.isdisjoint(keys) or _TIMES.isdisjoint(keys))

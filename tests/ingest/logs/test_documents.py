@@ -147,6 +147,21 @@ def test_quoted_cells_hold_separators_and_quotes(tmp_path: Path, separator: str)
     assert json.loads(found)["http_user_agent"] == f'Mozilla "5{separator}0"'
 
 
+def test_quotes_in_cells_may_stand_behind_a_backslash() -> None:
+    for agent in ('say "hi" x', 'say "hi, you" x', "a\\\\b", 'C:\\\\x "y"'):
+        escaped = agent.replace("\\", "\\\\").replace('"', '\\"') if '"' in agent else agent
+        found = list(documents.rows([as_table(",", f'"{escaped}"', 1, 3).encode()]))
+        assert [json.loads(row)["http_user_agent"] for row in found] == ["x y", agent, "x y"]
+
+
+@pytest.mark.parametrize(("before", "behind"), [(True, False), (False, True)])
+def test_one_column_at_an_end_needs_no_name(tmp_path: Path, before: bool, behind: bool) -> None:
+    numbered = ["" if n == 0 else str(n) for n in range(3)]
+    lines = zip(numbered, table(",").splitlines(), strict=True)
+    text = "".join(f"{number + ',' if before else ''}{line}{',' if behind else ''}\n" for number, line in lines)
+    assert read(tmp_path / "some.csv", text) == ("json", [NOON, NOON + 1_000], [])
+
+
 @pytest.mark.parametrize("separator", [",", ";"])
 def test_quoted_cells_hold_line_ends(separator: str) -> None:
     for cell in ('"Mozilla\n5"', f'"Mozilla\n5{separator}""0"""'):
