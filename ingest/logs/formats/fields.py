@@ -103,8 +103,13 @@ NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # What some programs call the time of a line of JSON, and others something else: a duration, or when it was collected.
 _TIMES_IN_JSON = ("requesttime", "date", "attimestamp")
+_DAYS = (("date", "time"), ("requestdate", "requesttime"))  # a day and a clock in two fields
+ZONES = ("timezone", "requesttimezone", "tz", "utcoffset")  # and their zone in a third, where it is an offset
+_OFFSET = re.compile(r"[+-][0-9]{2}:?[0-9]{2}")
 _COLLECTED = ("sourcetype", "shortmessage")  # in objects of collectors, in which `host` is the machine
-READ_IN_JSON = frozenset((*_TIMES_IN_JSON, *_COLLECTED, *(name for names in NAMES.values() for name in names)))
+READ_IN_JSON = frozenset(
+    (*_TIMES_IN_JSON, "requestdate", *ZONES, *_COLLECTED, *(name for names in NAMES.values() for name in names))
+)
 _SAYING_LITTLE = ("serveraddress", "domain", "site")  # hosts only where they can be one
 _ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "urlfull", "csuri")  # absolute, mostly
 REQUESTED = ("method", "target", "query", "request", "status", "referrer", "host", "named")  # what a page depends on
@@ -117,7 +122,7 @@ _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 METHOD = re.compile(r"[A-Za-z]{1,32}(?:-[A-Za-z]{1,32})*")
 _REQUEST_LINE = re.compile(r"[A-Z]{3,10} [^ ].* HTTP/[0-9.]{1,3}")
 # `TCP_HIT/200` is of caches, `200 OK` of those who add the words.
-_STATUS = re.compile(r" ?(?:[A-Z_]{1,32}/)?([0-9]{1,9})(?:\.0)?(?: [A-Za-z' -]{0,40})?", re.ASCII)
+_STATUS = re.compile(r" ?(?:[A-Z_]{1,32}/|HTTP/[0-9.]{1,3} )?([0-9]{1,9})(?:\.0)?(?: [A-Za-z' -]{0,40})?", re.ASCII)
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://([^/?#\s]{1,260})")
 _HOST_AND_PATH = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]{1,5})?/")  # `$host$request_uri`
 _OF_LOG_ANALYTICS = re.compile(r"(?<=[A-Za-z0-9])_[sdtgb]$")  # Azure's: the type of a field, behind its name
@@ -125,10 +130,14 @@ _FIRST = re.compile(r"(?:[.>]?\[0\]|[.>]0|\{\})$")  # of a list, behind the name
 _LONGEST_NAME = 128  # characters
 _LONGEST_CHAIN = 1_024  # characters
 _USUAL_PORT = re.compile(r":(?:80|443)$")
+_LISTS = ('["', "['")  # how a list of texts begins as a text
 _FOR = re.compile(r'(?:^|[;,]) *for="?([^";,]+)', re.IGNORECASE)  # of the header `Forwarded`, RFC 7239
 # What programs and exports write where there is nothing, and what a filter writes over what is not to be known.
 _TAKEN_OUT = frozenset(("REDACTED", "[REDACTED]", "[Redacted]", "<redacted>", "redacted", "***"))
-_NOTHING = _TAKEN_OUT.union(("", "-", "null", "(null)", "nil", "<nil>", "<null>", "undefined", "None", "N/A"))
+_NOTHING = _TAKEN_OUT.union(
+    ("", "-", "null", "(null)", "nil", "<nil>", "<null>", "undefined", "None", "N/A", "NULL", "\\N", "nan", "NaN",
+     "(none)", "(not set)")
+)  # fmt: skip
 _LONGEST_OF_NOTHING = max(map(len, _NOTHING))
 _SEVERAL_HOSTS = "~.*"  # how nginx's names of several begin
 _BEGINS_REQUEST = re.compile(r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (?=/|https?://)")
@@ -170,12 +179,13 @@ class Fields:
             self._names["client"] = tuple(name for name in self._names["client"] if name != "host")
         elif "host" in self._names["client"] and not self._names["forwarded"]:
             self._names["host"] = tuple(name for name in self._names["host"] if name != "host")
-        self._day = "date" in here and "time" in here
+        self._day = next((pair for pair in _DAYS if here.issuperset(pair)), ())
+        self._zone = next((name for name in ZONES if name in here), "") if self._day and of_json else ""
         self._whole = whole or not here.isdisjoint(_ADDRESSES)
         self.has_agent = bool(self._names["agent"])
         has = {part: bool(self._names[part]) for part in NAMES}
         self._all_get = of_json and has["target"] and not has["method"] and not has["request"]
-        has["time"] |= self._day
+        has["time"] |= bool(self._day)
         has["client"] |= has["forwarded"]
         has["request"] |= (has["method"] or self._all_get) and has["target"]
         self.missing = [part for part in NEEDED if not has[part]]
@@ -194,7 +204,7 @@ class Fields:
 
     def names(self, *parts: str) -> list[str]:
         """Return the names that are read for these parts of `NAMES`, the first to be looked at first."""
-        day = ["date", "time"] if self._day and "time" in parts else []
+        day = [*self._day, *filter(None, [self._zone])] if "time" in parts else []
         return list(dict.fromkeys([*day, *(name for part in parts for name in self._names[part])]))
 
     def read(self, values: Mapping[str, str]) -> Request | NotUnderstood:
@@ -281,7 +291,9 @@ class Fields:
     def time(self, values: Mapping[str, str]) -> int | None:
         """Return the milliseconds UTC of the time; None where there is none."""
         if self._day:
-            at = time_in(f"{values.get('date', '')} {values.get('time', '')}")
+            zone = values.get(self._zone, "")
+            texts = [values.get(name, "") for name in self._day]
+            at = time_in(" ".join([*texts, zone] if _OFFSET.fullmatch(zone) else texts))
             if at is not None:
                 return at
         for name in self._names["time"]:
@@ -292,7 +304,7 @@ class Fields:
 
     def client(self, values: Mapping[str, str]) -> str | None:
         """Return the canonical address of the client; None where there is none."""
-        ip = next(filter(None, (address_in(values.get(name, "")) for name in self._names["client"])), None)
+        ip = next(filter(None, (_address(values.get(name, "")) for name in self._names["client"])), None)
         if not self._names["forwarded"]:
             return ip
         if trusted() is not None:
@@ -374,8 +386,19 @@ class Fields:
         return (self.time(values) is not None) + (self.client(values) is not None) + has_status + has_request
 
 
+def _address(text: str) -> str | None:
+    """Return the canonical address in a field; also as Java writes it, behind a name or none, and as a net of one."""
+    found = address_in(text)
+    if found is None and "/" in text[:_LONGEST_NAME]:
+        before, _, behind = text.partition("/")
+        found = address_in(before if behind in ("32", "128") else behind)
+    return found
+
+
 def _chain(text: str) -> list[str]:
     """Return the clients that a header names: a list, or RFC 7239's `for=192.0.2.7;proto=https`."""
+    if text[:2] in _LISTS:
+        text = text[1:].rstrip("] ")
     return _FOR.findall(text) or text.split(",")
 
 

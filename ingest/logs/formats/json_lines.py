@@ -42,7 +42,7 @@ _HEX = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+")
 _decoder = msgspec.json.Decoder(dict[str, Any])
 WRAPPERS = frozenset(
     ("log", "message", "msg", "line", "raw", "textpayload", "event", "original", "shortmessage", "fullmessage", "body",
-     "stringvalue")
+     "stringvalue", "payload")
 )
 _OF_MACHINES = frozenset(("kubernetes", "host", "agent", "container", "docker", "cloud", "labels", "resource"))
 QUERIES = frozenset(NAMES["query"])

@@ -283,6 +283,22 @@ LINES: dict[str, tuple[dict[str, Any], Request]] = {
          "user_agent": AGENT, "referer": FROM},
         WHOLE._replace(host="10.0.0.4"),
     ),
+    "a chain as the text of a list": (
+        {**NGINX, "remote_addr": "10.0.0.1", "x_forwarded_for": '["192.0.2.7", "10.0.0.2"]'}, NO_HOST
+    ),
+    "addresses as Java writes them": ({**NGINX, "remote_addr": "/192.0.2.7:51234"}, NO_HOST),
+    "an address as a net of one": ({**NGINX, "remote_addr": "192.0.2.7/32"}, NO_HOST),
+    "a zone in a field of its own": (
+        {"request_date": "01/Jun/2025", "request_time": "05:00:00", "request_timezone": "-0700",
+         "remote_addr": "192.0.2.7", "request_method": "GET", "resource_path": "/a?q=x",
+         "http_status": "HTTP/1.1 200 OK", "http_referer": FROM, "http_user_agent": AGENT},
+        NO_HOST,
+    ),
+    "a zone beside a day and a clock": (
+        {"date": "2025-06-01", "time": "14:00:00", "timezone": "+02:00", **{
+            name: NGINX[name] for name in NGINX if "time" not in name}},
+        NO_HOST,
+    ),
     "names of several hosts": ({**NGINX, "server_name": "*.example.com", "vhost": "~^www"}, NO_HOST),
     "the host before a gateway changed it": (
         {"timeStamp": ISO, "properties": {
@@ -360,6 +376,18 @@ def test_what_is_lacking_is_said_of_the_object_that_has_the_most() -> None:
     request = {"clientIp": "192.0.2.7", "headers": headers, "uri": "/a", "args": "q=x", "httpMethod": "GET"}
     found = formats.json(json.dumps({"timestamp": NOON, "action": "ALLOW", "httpRequest": request}))
     assert isinstance(found, NotUnderstood) and found.why.endswith("known for the status")
+
+
+@pytest.mark.parametrize("value", [17487792000, 133932528000000000, 13393252800000000, "45809.5", "20251301120000"])
+def test_a_number_that_counts_from_another_day_is_no_time(value: Any) -> None:
+    found = formats.json(json.dumps({**NGINX, "time_iso8601": value}))
+    assert isinstance(found, NotUnderstood) and "a time" in found.why
+
+
+@pytest.mark.parametrize("value", ["NULL", "\\N", "nan", "undefined", "(not set)", "N/A"])
+def test_what_an_export_writes_for_nothing_is_nothing(value: str) -> None:
+    given = {**NGINX, "http_referer": value, "http_user_agent": value}
+    assert formats.json(json.dumps(given)) == NO_HOST._replace(referrer="", agent="")
 
 
 def test_a_server_behind_the_request_is_no_client() -> None:
