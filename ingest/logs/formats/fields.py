@@ -360,7 +360,7 @@ class Fields:
         found = ""
         for name in self._names["host"]:
             value = values.get(name, "")
-            if value in ("", "-", "_") or value[0] in _SEVERAL_HOSTS or value.endswith(".*"):
+            if value in _NOTHING or value == "_" or value[0] in _SEVERAL_HOSTS or value.endswith(".*"):
                 continue
             address = address_in(value)
             if name in _SAYING_LITTLE and not site_in(value):

@@ -332,10 +332,8 @@ def _flat(given: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, 
             continue
         if isinstance(value, list):
             value = named_in(value) or first_of(compact(before + name), value)
-        elif isinstance(value, dict) and compact(before + name) in QUERIES:
-            value = as_query(value)
-        elif isinstance(value, dict):
-            value = _plain(value)
+        if isinstance(value, dict):
+            value = as_query(value) if compact(before + name) in QUERIES else _plain(value)
         if isinstance(value, dict):
             if depth < DEEPEST:
                 found |= _flat(value, before + name, depth + 1)

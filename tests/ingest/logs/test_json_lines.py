@@ -270,7 +270,7 @@ LINES: dict[str, tuple[dict[str, Any], Request]] = {
         WHOLE._replace(agent=None, referrer=""),
     ),
     "words for nothing": (
-        {**NGINX, "host": "-", "http_referer": "(null)", "http_user_agent": "<nil>"},
+        {**NGINX, "host": "REDACTED", "server_name": "null", "http_referer": "(null)", "http_user_agent": "<nil>"},
         NO_HOST._replace(agent="", referrer=""),
     ),
     "a status in words beside its number": (
@@ -321,6 +321,11 @@ LINES: dict[str, tuple[dict[str, Any], Request]] = {
     "a query apart by any name": (
         {"timestamp": ISO, "remote_ip": "192.0.2.7", "request_method": "GET", "request_path": "/a",
          "request_querystring": "q=x", "response_code": "200", "user_agent": AGENT, "referer": FROM},
+        NO_HOST,
+    ),
+    "a query in pairs": (
+        {"ts": ISO, "method": "GET", "path": "/a", "query": [["q", "x"]], "status": 200, "ip": "192.0.2.7",
+         "ua": AGENT, "referer": FROM},
         NO_HOST,
     ),
     "a query as a browser's address has it": (
