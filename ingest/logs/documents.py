@@ -309,11 +309,12 @@ def entries(pieces: Iterable[bytes]) -> Iterator[bytes]:
     fields: dict[str, str] = {}
     for line in chain(_whole_lines(pieces), [b""]):
         name, _, value = line.partition(b"=")
-        if name in _OF_ENTRY:
-            fields[name.decode()] = formats.decoded(value)
-        elif not line and fields:
+        field = name.decode() if name in _OF_ENTRY else ""
+        if fields and (field in fields or not line):  # blank lines between entries may have been left out
             yield json.dumps(fields).encode() + b"\n"
             fields = {}
+        if field:
+            fields[field] = formats.decoded(value)
 
 
 def rows(pieces: Iterable[bytes]) -> Iterator[bytes]:

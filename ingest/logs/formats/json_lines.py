@@ -57,6 +57,7 @@ _TIME = re.compile(
 )
 # A value without quotes. Possessive: what is taken is never given back, so no line is read twice.
 _BARE = re.compile(r'(?<!\\)(":[ \t]*+)([^"{\[}]*+)(?=(["}]))')
+_MAY_BE_LAST = re.compile(r",[ \t]*+[}\]]")
 # A string, which is left as it is, its end missing or not, or a comma behind the last field or value.
 _LAST_COMMA = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|,[ \t]*+(?=[}\]])', re.DOTALL)
 _LITERAL = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -217,7 +218,7 @@ def mended(line: str) -> Iterator[str]:
         _, brace, rest = line.partition("{")
         text = (brace + rest).rstrip(" \t\r\n,]")
         yield text
-        if (without := _LAST_COMMA.sub(_unless_comma, text)) != text:
+        if _MAY_BE_LAST.search(text) and (without := _LAST_COMMA.sub(_unless_comma, text)) != text:
             yield without
             text = without
         if "\\x" in text:

@@ -78,6 +78,8 @@ FILES: dict[str, str] = {
         ' ""remoteIp"": ""192.0.2.7""}"\n' for n, line in enumerate(LINES)),
     "the journal": "".join(f"__CURSOR=s=1\n__REALTIME_TIMESTAMP=1748779203000000\n_COMM=nginx\nMESSAGE={line}\n\n"
                            for line in COMBINED),
+    "the journal without blank lines": "".join(f"__REALTIME_TIMESTAMP=1748779203000000\nMESSAGE={line}\n"
+                                               for line in COMBINED),
     "lines in a table": '"Date","Host","Message"\n' + "".join(
         '"2025-06-01T12:00:03Z","web-1","' + line.replace('"', '""') + '"\n' for line in COMBINED),
 }  # fmt: skip
