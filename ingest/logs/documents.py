@@ -2,8 +2,8 @@
 
 That is an array, objects over many lines, several on one line, and what a platform's search returns around its records:
 Amazon's `Records` and `logEvents`, Azure's `records`, Elastic's `hits`, Loki's `values`. A table with its names in the
-first line, as CDNs and search pages export, becomes an object a row. Whatever does not fit stays a line, for its
-reader to say why. At most a few times `LONGEST` bytes of a file are held at once.
+first line, as CDNs and search pages export, becomes an object a row, and the journal's export one an entry. Whatever
+does not fit stays a line, for its reader to say why. At most a few times `LONGEST` bytes of a file are held at once.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from ingest.logs import formats
-from ingest.logs.formats.fields import compact, fields_of
+from ingest.logs.formats.fields import NAMES, compact, fields_of
 from ingest.logs.formats.json_lines import WRAPPERS, is_event, json_object, named_in, request_in
 
 LONGEST = 1_000_000  # bytes of an object
@@ -30,9 +31,13 @@ _DEEPER = ((b"hits", b"hits"), (b"data", b"result"))
 _PAIRS, _LISTS = b"values", b"results"
 _INNER = (_PAIRS, b"scopelogs", b"logrecords")
 _WITH_RECORDS = _HOLDING.union(_INNER)
+_IN_CELLS = frozenset(("httprequest", "jsonpayload", "protopayload", "properties", "attributes"))  # objects
+_TIMES = frozenset(NAMES["time"])
 _SEPARATORS = ",;\t|"
 _UNQUOTED = "\t|"  # between which a quote mostly is a character as any other
 _QUOTED = re.compile(r'"(?:[^"]|"")*+"')
+_JOURNAL = (b"__CURSOR=", b"__REALTIME_TIMESTAMP=")  # how `journalctl -o export` begins
+_OF_ENTRY = (b"MESSAGE", b"__REALTIME_TIMESTAMP")
 _ABOVE = 20  # lines above a table, at most
 _FEWEST = 2  # columns of a table
 
@@ -47,11 +52,20 @@ _OF_EVENTS = frozenset(("ts", "visitor", "user"))  # an event that is imported h
 _GAP = b" \t\r\n,;\x1e"
 
 
+class _Dialect(NamedTuple):
+    """How the rows of a table are written."""
+
+    separator: str
+    has_blanks: bool  # behind each separator
+
+
 def kind_of(first: bytes) -> str | None:
     """Return which of `LINES` turns a file of these first bytes into lines; None where it is of lines already."""
     text = first.lstrip()
     if text[:1] in (b"{", b"["):
         return "objects" if _is_of_objects(text) else None
+    if text.startswith(_JOURNAL):
+        return "journal"
     lines = text.split(b"\n", _ABOVE)[:_ABOVE]
     first_row = next((line for line in lines if not _is_above(line)), b"")
     return "table" if _header(first_row) else None
@@ -290,30 +304,45 @@ def _of_list(text: bytes) -> bytes:
     return text if named is None else json.dumps(named).encode()
 
 
+def entries(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield each entry of a journal that was exported as an object of its message and its time."""
+    fields: dict[str, str] = {}
+    for line in chain(_whole_lines(pieces), [b""]):
+        name, _, value = line.partition(b"=")
+        field = name.decode() if name in _OF_ENTRY else ""
+        if fields and (field in fields or not line):  # blank lines between entries may have been left out
+            yield json.dumps(fields).encode() + b"\n"
+            fields = {}
+        if field:
+            fields[field] = formats.decoded(value)
+
+
 def rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Yield each row of a table as an object; one that has not as many cells as there are names as it is."""
     lines = _lines(pieces)
     first = next(line for line in lines if not _is_above(line.encode("utf-8", "surrogateescape")))
-    names, separator = _header(first.encode("utf-8", "surrogateescape")) or ([], ",")
-    parted = _rows_of_lines if separator in _UNQUOTED else _quoted_rows
-    for row, line in parted(lines, separator, len(names)):
+    names, how = _header(first.encode("utf-8", "surrogateescape")) or ([], _Dialect(",", has_blanks=False))
+    parted = _rows_of_lines if how.separator in _UNQUOTED else _quoted_rows
+    for row, line in parted(lines, how, len(names)):
         if len(row) == len(names):
+            if how.has_blanks:
+                row = [cell.strip(" ") for cell in row]
             yield json.dumps(dict(zip(names, row, strict=True))).encode() + b"\n"
         else:
             yield " ".join(line.splitlines()).encode("utf-8", "surrogateescape")[:LONGEST] + b"\n"
 
 
-def _rows_of_lines(lines: Iterator[str], separator: str, columns: int) -> Iterator[tuple[list[str], str]]:
+def _rows_of_lines(lines: Iterator[str], how: _Dialect, columns: int) -> Iterator[tuple[list[str], str]]:
     """Yield the cells of each line, and the line. A quote counts where a cell begins and ends with one."""
     for line in lines:
-        cells = line.rstrip("\r\n").split(separator)
+        cells = line.rstrip("\r\n").split(how.separator)
         if len(cells) == columns:
             yield [cell[1:-1].replace('""', '"') if _QUOTED.fullmatch(cell) else cell for cell in cells], line
         else:
-            yield _cells(line, separator), line
+            yield _cells(line, how), line
 
 
-def _quoted_rows(lines: Iterator[str], separator: str, columns: int) -> Iterator[tuple[list[str], str]]:
+def _quoted_rows(lines: Iterator[str], how: _Dialect, columns: int) -> Iterator[tuple[list[str], str]]:
     """Yield the cells of each row, which may hold separators and line ends in quotes, and its lines.
 
     Lines of which a quote that nobody meant would make one row are a row each."""
@@ -330,7 +359,9 @@ def _quoted_rows(lines: Iterator[str], separator: str, columns: int) -> Iterator
                 raise csv.Error("a cell has no end")
         return line
 
-    table = csv.reader(iter(following, None), delimiter=separator, strict=True)
+    table = csv.reader(
+        iter(following, None), delimiter=how.separator, strict=True, skipinitialspace=how.has_blanks
+    )
     while True:
         kept.clear()
         length = 0
@@ -340,44 +371,56 @@ def _quoted_rows(lines: Iterator[str], separator: str, columns: int) -> Iterator
             row = []
         if row is None:
             return
-        if len(row) == columns and (len(kept) == 1 or any(len(_cells(line, separator)) != columns for line in kept)):
+        if len(row) == columns and (len(kept) == 1 or any(len(_cells(line, how)) != columns for line in kept)):
             yield row, "".join(kept)
         else:
-            yield from ((_cells(line, separator), line) for line in kept)
+            yield from ((_cells(line, how, columns), line) for line in kept)
 
 
-def _cells(line: str, separator: str) -> list[str]:
-    """Return the cells of one line, of which the last may lack its end."""
+def _cells(line: str, how: _Dialect, columns: int = 0) -> list[str]:
+    """Return the cells of one line, of which the last may lack its end. Where there are `columns`, quotes in a cell may
+    stand behind a backslash instead of twice."""
+    if columns and '\\"' in line:
+        with suppress(csv.Error):
+            lines = csv.reader(
+                [line.rstrip("\r\n")], delimiter=how.separator, escapechar="\\", doublequote=False, strict=True
+            )
+            if len(cells := next(lines, [])) == columns:
+                return cells
     try:
-        return next(csv.reader([line.rstrip("\r\n")], delimiter=separator), [])
+        lines = csv.reader([line.rstrip("\r\n")], delimiter=how.separator, skipinitialspace=how.has_blanks)
+        return next(lines, [])
     except csv.Error:  # longer than a cell may be, or with the end of a line in it
         return []
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
+    return (formats.decoded(line) + "\n" for line in _whole_lines(pieces) if line.strip())
+
+
+def _whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     rest = b""
     for piece in chain(pieces, [b"\n"]):
         *whole, rest = (rest + piece).split(b"\n")
-        for line in whole:
-            if line.strip():
-                yield formats.decoded(line) + "\n"
+        yield from whole
         if len(rest) > LONGEST:
             rest = b""
 
 
-def _header(line: bytes) -> tuple[list[str], str] | None:
-    """Return the names of a table's first line, and what separates them; None where that is no such line."""
+def _header(line: bytes) -> tuple[list[str], _Dialect] | None:
+    """Return the names of a table's first line, and how its rows are written; None where that is no such line."""
     text = formats.decoded(line).strip()
     separator = max(_SEPARATORS, key=text.count)
     if text.count(separator) < _FEWEST - 1 or len(line) > formats.LONGEST:
         return None
-    names = _cells(text, separator)
-    keys = [compact(name.partition(" [")[0]) for name in names]  # `TimeGenerated [UTC]`
-    if len(set(keys)) < len(keys) or not all(keys):
+    how = _Dialect(separator, text.count(f"{separator} ") == text.count(separator))
+    names = [name.removesuffix(" [UTC]") for name in _cells(text, how)]  # TimeGenerated: of another zone it is no time
+    keys = list(map(compact, names))
+    if len(set(keys)) < len(keys) or not all(keys[1:-1]):  # the first or the last may be a number, without a name
         return None
     known = any(not fields_of(tuple(keys), by_ends).missing for by_ends in (False, True))
-    known |= not WRAPPERS.isdisjoint(keys)
-    return ([name.partition(" [")[0] for name in names], separator) if known else None
+    known |= not WRAPPERS.isdisjoint(keys) or not (_IN_CELLS.isdisjoint(keys) or _TIMES.isdisjoint(keys))
+    return (names, how) if known else None
 
 
-LINES = {"objects": objects, "table": rows}
+LINES = {"objects": objects, "table": rows, "journal": entries}

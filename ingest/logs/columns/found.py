@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import polars as pl
 
 from ingest.logs import formats
-from ingest.logs.formats.fields import REQUESTED, Fields
+from ingest.logs.formats.fields import REQUESTED, ZONES, Fields
 
 ROWS = {"_row": pl.UInt32(), "_at": pl.Int64(), "_ip": pl.String()}  # of every `Found.frame`
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
@@ -141,7 +141,7 @@ def _times(frame: pl.DataFrame, names: list[str], time: Callable[..., int | None
 def _quick_times(frame: pl.DataFrame, names: list[str], time: Callable[..., int | None]) -> pl.Series:
     """Return the times that are written as the first one is, in one of the usual notations; null for the others."""
     first, empty = frame[names[0]], [""] * (len(names) - 1)
-    if names[:2] == ["date", "time"]:  # in two fields: what they say together
+    if names[:2] == ["date", "time"] and not set(names[2:3]) & set(ZONES):  # in two fields: what they say together
         clock = frame["time"].str.extract_groups(_CLOCK).struct.unnest()
         plain = frame.select(pl.when(pl.col("date").str.contains(_DAY)).then(pl.col("date")))
         days = looked_up(

@@ -19,7 +19,7 @@ from ingest.logs import formats
 from ingest.logs.columns.combined import Combined
 from ingest.logs.columns.found import Found, Named
 from ingest.logs.formats.fields import READ_IN_JSON, compact, fields_of
-from ingest.logs.formats.json_lines import DEEPEST, FIELDS, QUERIES, WRAPPERS, first_of, is_of_grok
+from ingest.logs.formats.json_lines import DEEPEST, FIELDS, QUERIES, WRAPPERS, ZONE, first_of, is_of_grok
 from ingest.logs.formats.nested import may_be_read
 from ingest.logs.formats.w3c import CLOUDFRONT, as_sent_under
 
@@ -115,7 +115,10 @@ class JsonLines:
 
 def _together(names: _Names, given: dict[str, Any], depth: int = 0, outer: str = "") -> _Names | None:
     """Return the names with those of this object; None where one is an object's here and a value's there, where one is
-    a query that is taken apart, or none that a struct can have. `outer` are the names around the object."""
+    a query that is taken apart, or none that a struct can have, or the object is a time. `outer` are the names around
+    the object."""
+    if ZONE in given:
+        return None
     found = dict(names)
     for name, value in given.items():
         if _NOT_IN_NAMES.search(name) or (isinstance(value, dict) and compact(outer + name) in QUERIES):

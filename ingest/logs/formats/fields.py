@@ -44,7 +44,9 @@ NAMES: dict[str, tuple[str, ...]] = {
         "eventtimestamp", "eventtimestampms", "requestreceivedat", "reqtimesec", "timeepoch", "startedat",
         "timegenerated", "when", "edgeendtimestamp", "requestdatetime", "timemicros", "unixtime", "timeunixnano",
         "timestampseconds", "t", "timestampms", "asctime", "dt", "realtimetimestamp",
-        "requestedat", "requesttimestamp", "accesstime", "logtime",
+        "requestedat", "requesttimestamp", "accesstime", "logtime", "eventdatetime", "ibmdatetime", "requeststarttime",
+        "starttimestamp", "timestartusec", "timestartmsec", "timestampinms", "timestampmillis", "timestamputc",
+        "datetimeutc", "timeutc", "unixtimestamp", "epoch",
         "loggedat", "createdat", "insertedat",  # when it was stored: only where no field has the request's own
     ),
     "client": (
@@ -53,7 +55,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "requestremoteaddr", "httprequestremoteip", "sourceip", "identitysourceip", "clientaddress", "remoteaddress",
         "downstreamremoteaddress", "downstreamremoteaddresswithoutport", "sourceaddress", "remotehost",
         "remoteipaddress", "clientrealip", "srcip", "cliip", "requestip", "calleripaddress", "idorigh",
-        "ipaddress", "ip", "client", "remote", "src", "addr", "netpeerip",
+        "ipaddress", "ip", "client", "remote", "src", "addr", "address", "netpeerip",
         "netsockpeeraddr", "host",
     ),
     "forwarded": (
@@ -61,7 +63,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         "realip", "httpclientip", "headerclientip",
         "proxyprotocoladdr",
     ),
-    "request": ("request", "requestline", "requestfirstline", "httprequest", "req", "requestedurl"),
+    "request": ("request", "requestline", "requestfirstline", "httprequest", "req", "requestedurl",
+                "firstrequestline"),
     "method": (
         "requestmethod", "method", "httpmethod", "csmethod", "httprequestmethod", "httprequestrequestmethod",
         "clientrequestmethod", "clientrequesthttpmethodname", "reqmethod", "requestverb", "verb",
@@ -71,20 +74,22 @@ NAMES: dict[str, tuple[str, ...]] = {
         "path", "csuristem", "csuri", "urloriginal", "documenturi",
         "url", "requesturl", "httprequestrequesturl", "clientrequesturi", "clientrequestpath", "requrl", "urlpath",
         "uripath", "rawpath", "resourcepath", "reqpath", "requesteduri", "urlfull", "httppath", "httpuri", "httpurl",
-        "httptarget", "resource",
+        "httptarget", "originalurl", "requri", "pathandquery", "pathname", "resource",
     ),
     "query": ("args", "querystring", "csuriquery", "query", "urlquery", "rawquerystring", "uriquery", "requestquery",
-              "httpquery", "querystr", "uriparam", "clientrequestquery"),
+              "httpquery", "querystr", "uriparam", "clientrequestquery", "queryparams", "queryparameters",
+              "requestparam", "requestparams", "requestargs", "search"),
     "status": (
         "status", "statuscode", "responsecode", "response", "scstatus", "downstreamstatus", "httpresponsestatuscode",
-        "responsestatus", "responsestatuscode", "httprequeststatus", "edgeresponsestatus", "httpstatus",
+        "responsestatus", "responsestatuscode", "respstatus", "respstatuscode", "httprequeststatus",
+        "edgeresponsestatus", "httpstatus",
         "httpstatuscode", "originstatus", "code", "resstatuscode", "returncode", "elbstatuscode",
-        "resultcode",
+        "resultcode", "httpcode",
     ),
     "referrer": (
         "httpreferer", "httpreferrer", "referer", "referrer", "csreferer", "csreferrer", "requestheadersreferer",
         "requestreferer", "headersreferer", "httprequestreferrer", "httprequestreferer", "clientrequestreferer",
-        "creferrer", "creferer", "ref",
+        "creferrer", "creferer", "refererurl", "referrerurl", "ref",
     ),
     "agent": (
         "httpuseragent", "useragent", "agent", "csuseragent", "requestheadersuseragent", "requestuseragent",
@@ -92,20 +97,26 @@ NAMES: dict[str, tuple[str, ...]] = {
         "clientua",
     ),
     "host": (
-        "xhostheader", "hostheader", "httphost", "httphostname", "requestheadershost", "headershost",
+        "originalhost", "xhostheader", "hostheader", "httphost", "httphostname", "requestheadershost", "headershost",
         "clientrequesthost", "clientrequesthttphost", "requesthost", "reqhost", "authority", "vhost", "virtualhost",
-        "host", "servername", "cshost", "urldomain", "propertieshostname", "serveraddress", "domain", "site",
+        "host", "servername", "cshost", "urldomain", "propertieshostname", "localservername",
+        "serveraddress", "domain", "site",
     ),
     "named": ("domainname", "nethostname"),  # the page's host, or that of a machine
 }  # fmt: skip
 # What some programs call the time of a line of JSON, and others something else: a duration, or when it was collected.
 _TIMES_IN_JSON = ("requesttime", "date", "attimestamp")
+_DAYS = (("date", "time"), ("requestdate", "requesttime"))  # a day and a clock in two fields
+ZONES = ("timezone", "requesttimezone", "tz", "utcoffset")  # and their zone in a third, where it is an offset
+_OFFSET = re.compile(r"[+-][0-9]{2}:?[0-9]{2}")
 _COLLECTED = ("sourcetype", "shortmessage")  # in objects of collectors, in which `host` is the machine
-READ_IN_JSON = frozenset((*_TIMES_IN_JSON, *_COLLECTED, *(name for names in NAMES.values() for name in names)))
+READ_IN_JSON = frozenset(
+    (*_TIMES_IN_JSON, "requestdate", *ZONES, *_COLLECTED, *(name for names in NAMES.values() for name in names))
+)
 _SAYING_LITTLE = ("serveraddress", "domain", "site")  # hosts only where they can be one
 _ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "urlfull", "csuri")  # absolute, mostly
 REQUESTED = ("method", "target", "query", "request", "status", "referrer", "host", "named")  # what a page depends on
-_NOT_NEEDED = ("forwarded", "referrer", "agent", "host", "named")
+_NOT_NEEDED = ("forwarded", "query", "referrer", "agent", "host", "named")
 NEEDED = ("time", "client", "status", "request")  # in the order in which they are looked for
 
 _IN_WORDS = {"time": "a time", "client": "a client's address", "status": "a status", "request": "a request"}
@@ -114,14 +125,28 @@ _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 METHOD = re.compile(r"[A-Za-z]{1,32}(?:-[A-Za-z]{1,32})*")
 _REQUEST_LINE = re.compile(r"[A-Z]{3,10} [^ ].* HTTP/[0-9.]{1,3}")
 # `TCP_HIT/200` is of caches, `200 OK` of those who add the words.
-_STATUS = re.compile(r" ?(?:[A-Z_]{1,32}/)?([0-9]{1,9})(?:\.0)?(?: [A-Za-z' -]{0,40})?", re.ASCII)
+_STATUS = re.compile(r" ?(?:[A-Z_]{1,32}/|HTTP/[0-9.]{1,3} )?([0-9]{1,9})(?:\.0)?(?: [A-Za-z' -]{0,40})?", re.ASCII)
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://([^/?#\s]{1,260})")
 _HOST_AND_PATH = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::[0-9]{1,5})?/")  # `$host$request_uri`
-_OF_LOG_ANALYTICS = re.compile(r"(?<=[a-z0-9])_[sdtgb]$")  # Azure's: the type of a field, behind its name
+_OF_LOG_ANALYTICS = re.compile(r"(?<=[A-Za-z0-9])_[sdtgb]$")  # Azure's: the type of a field, behind its name
+_FIRST = re.compile(r"(?:[.>]?\[0\]|[.>]0|\{\})$")  # of a list, behind the name of a field
 _LONGEST_NAME = 128  # characters
 _LONGEST_CHAIN = 1_024  # characters
 _USUAL_PORT = re.compile(r":(?:80|443)$")
+_LISTS = ('["', "['")  # how a list of texts begins as a text
 _FOR = re.compile(r'(?:^|[;,]) *for="?([^";,]+)', re.IGNORECASE)  # of the header `Forwarded`, RFC 7239
+# What programs and exports write where there is nothing, and what a filter writes over what is not to be known.
+_TAKEN_OUT = frozenset(("REDACTED", "[REDACTED]", "[Redacted]", "<redacted>", "redacted", "***"))
+_NOTHING = _TAKEN_OUT.union(
+    ("", "-", "null", "(null)", "nil", "<nil>", "<null>", "undefined", "None", "N/A", "NULL", "\\N", "nan", "NaN",
+     "(none)", "(not set)")
+)  # fmt: skip
+_LONGEST_OF_NOTHING = max(map(len, _NOTHING))
+_SEVERAL_HOSTS = "~.*"  # how nginx's names of several begin
+_BEGINS_REQUEST = re.compile(r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (?=/|https?://)")
+# What Azure's gateway and IIS as a proxy put behind the query that was sent.
+_OF_ROUTING = re.compile(r"(?:^|&)X-(?:AzureApplicationGateway|ARR)-(?:CACHE-HIT|LOG-ID)=.*$", re.DOTALL)
+_WITHOUT_BLANKS = re.compile(r"[^ +/]+/[^ +]+\+[^ ]*")  # an agent as IIS writes it
 _ENCODED_AGENT, _ENCODED_ADDRESS = re.compile(r"[^ ]*%20[^ ]*"), re.compile(r"https?%3A%2F%2F[^/]*", re.IGNORECASE)
 
 
@@ -136,7 +161,7 @@ def compact(name: str) -> str:
 def _compact(name: str) -> str:
     if name == "@timestamp":
         return "attimestamp"
-    return _NOT_IN_NAMES.sub("", _OF_LOG_ANALYTICS.sub("", name).lower())
+    return _NOT_IN_NAMES.sub("", _OF_LOG_ANALYTICS.sub("", _FIRST.sub("", name)).lower())
 
 
 class Fields:
@@ -162,12 +187,13 @@ class Fields:
             self._names["client"] = tuple(name for name in self._names["client"] if name != "host")
         elif "host" in self._names["client"] and not self._names["forwarded"]:
             self._names["host"] = tuple(name for name in self._names["host"] if name != "host")
-        self._day = "date" in here and "time" in here
+        self._day = next((pair for pair in _DAYS if here.issuperset(pair)), ())
+        self._zone = next((name for name in ZONES if name in here), "") if self._day and of_json else ""
         self._whole = whole or not here.isdisjoint(_ADDRESSES)
         self.has_agent = bool(self._names["agent"])
         has = {part: bool(self._names[part]) for part in NAMES}
         self._all_get = (of_json or all_get) and has["target"] and not has["method"] and not has["request"]
-        has["time"] |= self._day
+        has["time"] |= bool(self._day)
         has["client"] |= has["forwarded"]
         has["request"] |= (has["method"] or self._all_get) and has["target"]
         self.missing = [part for part in NEEDED if not has[part]]
@@ -175,7 +201,7 @@ class Fields:
     def _know_by_ends(self, here: frozenset[str], parts: list[str]) -> None:
         for part in parts:
             known = self._names[part]
-            if part == "forwarded":
+            if part in ("forwarded", "status"):
                 self._names[part] = tuple(dict.fromkeys((*known, *ending_so(part, here))))
             elif not known or known == ("host",):
                 self._names[part] = tuple(dict.fromkeys((*ending_so(part, here), *known)))
@@ -186,7 +212,7 @@ class Fields:
 
     def names(self, *parts: str) -> list[str]:
         """Return the names that are read for these parts of `NAMES`, the first to be looked at first."""
-        day = ["date", "time"] if self._day and "time" in parts else []
+        day = [*self._day, *filter(None, [self._zone])] if "time" in parts else []
         return list(dict.fromkeys([*day, *(name for part in parts for name in self._names[part])]))
 
     def read(self, values: Mapping[str, str]) -> Request | NotUnderstood:
@@ -204,12 +230,12 @@ class Fields:
         self, values: Mapping[str, str], ip: str = "", at: int = 0, agent: str | None = None
     ) -> Request | str:
         """Make a request of the values of `names(*REQUESTED)`; return the part that is missing, status or request."""
-        status = _STATUS.fullmatch(self._first("status", values))
+        status = self._status(values)
         method, target = self._request(values)
         if self._whole and _HOST_AND_PATH.match(target):
             target = f"https://{target}"
         # HAProxy writes -1 where nobody was answered; S3 has lines of what it does by itself.
-        given = self._first("status", values)
+        given = "" if status else self._first("status", values)
         if status is None and given != "-1" and (given or method != "-"):
             return "status"
         if not method:
@@ -222,16 +248,20 @@ class Fields:
         host = self._host(values, target)
         named = " ".join(filter(None, (site_in(values.get(name, "")) for name in self._names["named"])))
         return Request(
-            ip, at, method, without_origin(target), int(status[1]) if status else 0, referrer, agent, host, named
+            ip, at, method, without_origin(target), int(status or 0), referrer, agent, host, named
         )
 
     def agent(self, values: Mapping[str, str]) -> str | None:
-        """Return the agent, "" where none was sent; None where the log records none."""
+        """Return the agent, "" where none was sent; None where the log records none, or it was taken out of it."""
         if not self.has_agent:
             return None
         agent = self._first("agent", values)
+        if not agent and any(values.get(name) in _TAKEN_OUT for name in self._names["agent"]):
+            return None
         if self._of_json and _ENCODED_AGENT.fullmatch(agent):
             agent = unquote(agent, errors="surrogateescape")
+        elif self._of_json and _WITHOUT_BLANKS.fullmatch(agent):
+            agent = agent.replace("+", " ")
         return as_text(agent)
 
     def _referrer(self, values: Mapping[str, str]) -> str:
@@ -246,14 +276,32 @@ class Fields:
         """Return the first value of a part; servers write `-` where there is none."""
         for name in self._names[part]:
             value = values.get(name, "")
-            if value and value != "-":
+            if len(value) > _LONGEST_OF_NOTHING or value not in _NOTHING:
                 return value
         return ""
+
+    def _query(self, values: Mapping[str, str]) -> str:
+        """Return the query that has a field of its own, without its `?` and what a gateway put behind it."""
+        query = self._first("query", values)
+        if query and query == values.get("search") and query[0] != "?":  # what was searched, maybe anywhere
+            return ""
+        query = query.removeprefix("?")
+        return _OF_ROUTING.sub("", query) if "-LOG-ID=" in query else query
+
+    def _status(self, values: Mapping[str, str]) -> str | None:
+        """Return the digits of the first value that is a status, for some call a level so; None where none is."""
+        found = _STATUS.fullmatch(self._first("status", values))
+        if found is None and len(self._names["status"]) > 1:
+            ways = (_STATUS.fullmatch(values.get(name, "")) for name in self._names["status"])
+            found = next(filter(None, ways), None)
+        return found and found[1]
 
     def time(self, values: Mapping[str, str]) -> int | None:
         """Return the milliseconds UTC of the time; None where there is none."""
         if self._day:
-            at = time_in(f"{values.get('date', '')} {values.get('time', '')}")
+            zone = values.get(self._zone, "")
+            texts = [values.get(name, "") for name in self._day]
+            at = time_in(" ".join([*texts, zone] if _OFFSET.fullmatch(zone) else texts))
             if at is not None:
                 return at
         for name in self._names["time"]:
@@ -264,7 +312,7 @@ class Fields:
 
     def client(self, values: Mapping[str, str]) -> str | None:
         """Return the canonical address of the client; None where there is none."""
-        ip = next(filter(None, (address_in(values.get(name, "")) for name in self._names["client"])), None)
+        ip = next(filter(None, (_address(values.get(name, "")) for name in self._names["client"])), None)
         if not self._names["forwarded"]:
             return ip
         if trusted() is not None:
@@ -280,7 +328,7 @@ class Fields:
 
     def _request(self, values: Mapping[str, str]) -> tuple[str, str]:
         method, target = self._first("method", values), self._first("target", values)
-        if not method and _REQUEST_LINE.fullmatch(target):
+        if not method and (_REQUEST_LINE.fullmatch(target) or _BEGINS_REQUEST.match(target)):
             method, target = split_request(target)
         if self._all_get and target:
             method = method or "GET"
@@ -289,7 +337,8 @@ class Fields:
         elif target and target == values.get("reqpath") and target[0] != "/":  # Akamai's
             target = f"/{target}"
         for name in self._names["request"]:
-            if value := values.get(name):
+            value = values.get(name, "")
+            if value and not value.startswith("{"):  # an object as text is read as such
                 its_method, its_target = split_request(value)
                 if not method and target and not its_target:  # the target has a field of its own
                     method = its_method
@@ -299,7 +348,7 @@ class Fields:
                 if value != method:  # the method has a field of its own, as by Logstash: then this is the target
                     target = value
                 break
-        query = self._first("query", values).removeprefix("?")
+        query = self._query(values)
         if self._of_json and not query and target.startswith("/") and "?" not in target:
             target = self._with_query(target, values)
         return method, f"{target}?{query}" if target and query and "?" not in target else target
@@ -319,7 +368,7 @@ class Fields:
         found = ""
         for name in self._names["host"]:
             value = values.get(name, "")
-            if value in ("", "-", "_"):
+            if value in _NOTHING or value == "_" or value[0] in _SEVERAL_HOSTS or value.endswith(".*"):
                 continue
             address = address_in(value)
             if name in _SAYING_LITTLE and not site_in(value):
@@ -340,13 +389,24 @@ class Fields:
 
     def found(self, values: Mapping[str, str]) -> int:
         """Return how many of the needed parts have a value that can be one."""
-        has_status = _STATUS.fullmatch(self._first("status", values)) is not None
+        has_status = self._status(values) is not None
         has_request = all(self._request(values))
         return (self.time(values) is not None) + (self.client(values) is not None) + has_status + has_request
 
 
+def _address(text: str) -> str | None:
+    """Return the canonical address in a field; also as Java writes it, behind a name or none, and as a net of one."""
+    found = address_in(text)
+    if found is None and "/" in text[:_LONGEST_NAME]:
+        before, _, behind = text.partition("/")
+        found = address_in(before if behind in ("32", "128") else behind)
+    return found
+
+
 def _chain(text: str) -> list[str]:
     """Return the clients that a header names: a list, or RFC 7239's `for=192.0.2.7;proto=https`."""
+    if text[:2] in _LISTS:
+        text = text[1:].rstrip("] ")
     return _FOR.findall(text) or text.split(",")
 
 

@@ -14,15 +14,19 @@ from __future__ import annotations
 import json as plain_json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 import msgspec
 
+from activity.zones import ZONES
 from ingest.logs.client import address_in
 from ingest.logs.formats.combined import combined
 from ingest.logs.formats.fields import NAMES, NEEDED, PASSED_ON, compact, fields_of
+from ingest.logs.formats.nested import OF_ANOTHER
 from ingest.logs.formats.pairs import logfmt
 from ingest.logs.formats.request import NotUnderstood, Request, decoded, without_colours
 from ingest.logs.formats.texts import may_hold_request, request_in_text
@@ -38,20 +42,26 @@ _HEX = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+")
 _decoder = msgspec.json.Decoder(dict[str, Any])
 WRAPPERS = frozenset(
     ("log", "message", "msg", "line", "raw", "textpayload", "event", "original", "shortmessage", "fullmessage", "body",
-     "stringvalue")
+     "stringvalue", "payload")
 )
 _OF_MACHINES = frozenset(("kubernetes", "host", "agent", "container", "docker", "cloud", "labels", "resource"))
 QUERIES = frozenset(NAMES["query"])
+ZONE = "timezone_type"  # in an object that is a time
 _KINDS_OF_NAMES = ("name", "key", "field")
 _LONGEST_HEAD = 512  # characters before an object
 _LABELS = re.compile(r'[0-9T:.Z+-]{20,40} \{(?:[a-zA-Z_]\w{0,99}="(?:[^"\\]|\\.){0,400}"(?:, )?){1,40}\} +(?=\{)')
 # What Caddy's console has before an object, where a line of the common format comes first.
 _CONSOLE = re.compile(r"[0-9/]{10} [0-9:.]{8,15}\t[^\t]{3,20}\thttp\.log\.access[^\t]{0,64}\t[^\t]*+\t(?=\{)")
 _NAMES_OF_TIME = frozenset(NAMES["time"])
-_TIME = re.compile(r"[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9:.,]{8,18}(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))?(?=\s)")
+_TIME = re.compile(
+    r"(?<![^ \t])(?:[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9:.,]{8,18}(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))?(?=\s)"
+    r"|1\.[0-9]{4,17}e\+0?9(?=\t)|1[0-9]{9}\.[0-9]{1,9}(?=\t))"
+)
 # A value without quotes. Possessive: what is taken is never given back, so no line is read twice.
 _BARE = re.compile(r'(?<!\\)(":[ \t]*+)([^"{\[}]*+)(?=(["}]))')
-_LAST_COMMA = re.compile(r",[ \t]*+(\}++)$")
+_MAY_BE_LAST = re.compile(r",[ \t]*+[}\]]")
+# A string, which is left as it is, its end missing or not, or a comma behind the last field or value.
+_LAST_COMMA = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|,[ \t]*+(?=[}\]])', re.DOTALL)
 _LITERAL = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _EVENT_FIELDS = (("type", "url"), ("type", "name"), ("visitor", "url"), ("user", "url"), ("ts", "url"))
 
@@ -155,7 +165,9 @@ def _inner(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
         each, depth = objects.pop(0)
         for name, value in each.items():
             inner = json_object(value) if isinstance(value, str) and value.startswith("{") else value
-            if isinstance(inner, dict) and depth < DEEPEST and compact(name) not in _OF_MACHINES:
+            inner = _plain(inner) if isinstance(inner, dict) else inner
+            is_its_own = compact(name) not in _OF_MACHINES and not OF_ANOTHER.search(compact(name))
+            if isinstance(inner, dict) and depth < DEEPEST and is_its_own:
                 yield inner
                 objects.append((inner, depth + 1))
 
@@ -197,8 +209,11 @@ def json_object(line: str) -> dict[str, Any] | None:
 def _mended_object(line: str) -> dict[str, Any] | None:
     """Return the object on a line that is not quite JSON; None where there is none."""
     found = next((found for text in mended(line) if (found := _plain_json_object(text)) is not None), None)
-    if found is not None and (time := _TIME.match(line)) and _NAMES_OF_TIME.isdisjoint(map(compact, found)):
-        found["time"] = time[0]  # as Caddy's console has it
+    if found is not None and _NAMES_OF_TIME.isdisjoint(compact(name) for name in found if found[name] is not None):
+        head = line[: max(line.find("{", 0, _LONGEST_HEAD), 0)]
+        times = [time[0] for time in _TIME.finditer(head)]
+        if times:
+            found["time"] = times[-1]  # as Caddy's console has it; what stands before is when it was collected
     return found
 
 
@@ -208,13 +223,17 @@ def mended(line: str) -> Iterator[str]:
         _, brace, rest = _without_head(line).partition("{")
         text = (brace + rest).rstrip(" \t\r\n,]")
         yield text
-        if text.endswith("}") and (without := _LAST_COMMA.sub(r"\1", text)) != text:
+        if _MAY_BE_LAST.search(text) and (without := _LAST_COMMA.sub(_unless_comma, text)) != text:
             yield without
             text = without
         if "\\x" in text:
             text = _HEX.sub(_as_json, text)
             yield text
         yield _BARE.sub(_as_value, text)
+
+
+def _unless_comma(match: re.Match[str]) -> str:
+    return "" if match[0][0] == "," else match[0]
 
 
 def _as_value(match: re.Match[str]) -> str:
@@ -234,7 +253,7 @@ def _as_json(match: re.Match[str]) -> str:
 
 def _plain_json_object(line: str) -> dict[str, Any] | None:
     try:
-        found = plain_json.loads(line)
+        found = plain_json.loads(line, strict=False)  # a tab may stand in a text
     except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict):
@@ -260,8 +279,8 @@ def named_in(values: list[Any]) -> dict[str, Any] | None:
     for each in values:
         if isinstance(each, dict) and "value" in each:
             name, value = next((each[kind] for kind in _KINDS_OF_NAMES if kind in each), None), each["value"]
-            if isinstance(value, dict) and len(value) == 1:
-                value = next(iter(value.values()))
+            if isinstance(value, dict) and len(value) == 1 and "kvlistValue" not in value:
+                value = _of_array(next(iter(value.values())))
         elif isinstance(each, list) and len(each) == 2:
             name, value = each
         else:
@@ -270,6 +289,32 @@ def named_in(values: list[Any]) -> dict[str, Any] | None:
             return None
         found[name] = value
     return found or None
+
+
+def _of_array(value: Any) -> Any:
+    """Return the values in one of OpenTelemetry's arrays, without their types; what is none as it is."""
+    if not isinstance(value, dict) or not isinstance(value.get("values"), list):
+        return value
+    return [next(iter(each.values()), "") if isinstance(each, dict) else each for each in value["values"]]
+
+
+def _plain(value: dict[str, Any]) -> Any:
+    """Return an object that stands for a value as that value: OpenTelemetry's list of names and values, as an object,
+    and a time with its zone beside it, as PHP writes it."""
+    if ZONE in value and isinstance(value.get("date"), str):
+        return _with_zone(value["date"], value.get("timezone"))
+    values = value.get("kvlistValue")
+    if len(value) == 1 and isinstance(values, dict) and isinstance(values.get("values"), list):
+        return named_in(values["values"]) or value
+    return value
+
+
+def _with_zone(date: str, zone: Any) -> str:
+    """Return a time with its offset; with the zone's name, which makes it no time, where nobody knows the zone."""
+    if isinstance(zone, str) and zone in ZONES:
+        with suppress(ValueError, OverflowError):
+            return datetime.fromisoformat(date).replace(tzinfo=ZoneInfo(zone)).isoformat()
+    return f"{date} {zone}"
 
 
 def as_query(given: dict[str, Any]) -> str:
@@ -293,8 +338,8 @@ def _flat(given: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, 
             continue
         if isinstance(value, list):
             value = named_in(value) or first_of(compact(before + name), value)
-        elif isinstance(value, dict) and compact(before + name) in QUERIES:
-            value = as_query(value)
+        if isinstance(value, dict):
+            value = as_query(value) if compact(before + name) in QUERIES else _plain(value)
         if isinstance(value, dict):
             if depth < DEEPEST:
                 found |= _flat(value, before + name, depth + 1)

@@ -27,7 +27,8 @@ _ENDINGS: dict[str, tuple[str, ...]] = {
     "status": ("statuscode", "httpstatus", "responsestatus", "responsecode", "downstreamstatus"),
     "referrer": ("referer", "referrer", "httprefer", "referrerheader"),
     "agent": ("useragent", "useragentoriginal", "useragentheader", "accessagent"),
-    "host": ("requesthost", "httphost", "headershost", "headerhost", "authority", "urldomain", "serveraddress"),
+    "host": ("originalhost", "requesthost", "httphost", "headershost", "headerhost", "authority", "urldomain",
+             "serveraddress"),
     "forwarded": (
         "xforwardedfor", "xoriginalforwardedfor", "cfconnectingip", "trueclientip", "fastlyclientip", "xrealip",
         "headersforwarded", "headerforwarded",
@@ -35,13 +36,13 @@ _ENDINGS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _ALL = tuple(ending for endings in _ENDINGS.values() for ending in endings)
 _TIMES = ("timelocal", "timeiso8601", "startutc")  # a server's own, whatever the collector of its log says
-_OF_ANOTHER = re.compile(r"upstream|backend|origin(?!al)|service|proxied|destination")
+OF_ANOTHER = re.compile(r"upstream|backend|origin(?!al)|service|proxied|destination")
 
 
 def ending_so(part: str, names: Iterable[str]) -> tuple[str, ...]:
     """Return which of these compact names end as one for this part of a request does, the first to be looked at
     first."""
-    found = [name for name in sorted(names) if not _OF_ANOTHER.search(name)]
+    found = [name for name in sorted(names) if not OF_ANOTHER.search(name)]
     return tuple(
         dict.fromkeys(name for ending in _ENDINGS.get(part, ()) for name in found if name.endswith(ending))
     )

@@ -33,11 +33,11 @@ _APACHE = re.compile(
 )
 _NUMBER = re.compile(r"[0-9]{1,19}(?:\.[0-9]{0,18})?(?:[eE]\+?[0-9]{1,2})?")
 _RFC_1123 = re.compile(  # Sun, 01 Jun 2025 12:00:00 GMT, and before that, Sunday, 01-Jun-25 12:00:00 GMT
-    r"(?:[A-Za-z]{3,9}, *)?([0-9]{1,2})[ -]([A-Za-z]{3})[ -]((?:[0-9]{2})?[0-9]{2}) ([0-9]{2}:[0-9]{2})(?::([0-9]{2}))?"
-    r" *(?:GMT|UTC|Z|([+-][0-9]{2}:?[0-9]{2})(?: *\([A-Za-z ]{1,20}\))?)?"
+    r"(?:[A-Za-z]{3,9}, *)?([0-9]{1,2})[ -]([A-Za-z]{3,9})[ -]((?:[0-9]{2})?[0-9]{2}) ([0-9]{2}:[0-9]{2})"
+    r"(?::([0-9]{2}))? *(?:GMT|UTC|Z|([+-][0-9]{2}:?[0-9]{2})(?: *\([A-Za-z ]{1,20}\))?)?"
 )
-_KIBANA = re.compile(  # Jun 1, 2025 @ 12:00:00.000
-    r"([A-Za-z]{3}) ([0-9]{1,2}), ([0-9]{4}) @ ([0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
+_KIBANA = re.compile(  # Jun 1, 2025 @ 12:00:00.000, and June 1, 2025 12:00:00
+    r"([A-Za-z]{3,9}) ([0-9]{1,2}), ([0-9]{4}) (?:@ )?([0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
 )
 _OF_C = re.compile(  # Sun Jun  1 12:00:00 2025, and Sun Jun 01 2025 12:00:00 GMT+0200 (Central European Summer Time)
     r"[A-Za-z]{3} ([A-Za-z]{3}) {1,2}([0-9]{1,2}) (?:([0-9]{4}) )?([0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
@@ -45,21 +45,24 @@ _OF_C = re.compile(  # Sun Jun  1 12:00:00 2025, and Sun Jun 01 2025 12:00:00 GM
 )
 _EUROPEAN = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4}),? ([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?)")
 _OF_NET = re.compile(r"/Date\(([0-9]{1,15})(?:[+-][0-9]{4})?\)/")
-_AMERICAN = re.compile(  # 6/1/2025, 12:00:00.000 PM
-    r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}),? ([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))? ([AP])M"
+_AMERICAN = re.compile(  # 6/1/2025, 12:00:00.000 PM, and a zone behind it
+    r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}),? ([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?[ \u202f]([AP])M"
+    r"(?: (?:UTC|GMT|Z|([+-][0-9]{2}:?[0-9]{2})))?",
+    re.IGNORECASE,
 )
 _PLACE = re.compile(r"\[[A-Za-z_/+-]{1,32}\]?$")  # of a zone, behind its offset, as Java writes it
 _ZONE_NAME = re.compile(r"[ \t]*(?:UTC|GMT)$")
-_NAME_OF_OFFSET = re.compile(r"(?<=[+-][0-9]{4})[ \t]+[A-Z]{2,5}$")  # as Go writes a time
+_NAME_OF_OFFSET = re.compile(r"(?<=[+-][0-9]{4})[ \t]+[A-Z]{2,5}(?: M=[+-][0-9.]{1,24})?$")  # as Go writes a time
 _COLON_BEHIND_DAY = re.compile(r"(?<=^[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}):")
 # As servers of German, Dutch, Nordic and Romance settings write them, too: no name means two months.
 _MONTHS = {
     name: number
     for number, names in enumerate(
         (
-            "jan janv ene gen", "feb fev f\u00e9v f\u00e9vr", "mar m\u00e4r mrz mrt mars", "apr avr avril abr",
-            "may mai mag mei maj", "jun juin giu juni", "jul juil lug juli", "aug ago ao\u00fb ao\u00fbt",
-            "sep sept set", "oct okt ott out", "nov", "dec dez dic d\u00e9c des",
+            "jan janv ene gen january", "feb fev f\u00e9v f\u00e9vr february", "mar m\u00e4r mrz mrt mars march",
+            "apr avr avril abr april", "may mai mag mei maj", "jun juin giu juni june", "jul juil lug juli july",
+            "aug ago ao\u00fb ao\u00fbt august", "sep sept set september", "oct okt ott out october",
+            "nov november", "dec dez dic d\u00e9c des december",
         ),
         start=1,
     )
@@ -69,7 +72,10 @@ _MONTHS = {
 _SECONDS_BELOW = 1e11
 _EARLIEST = 631_152_000_000  # 1990: what is less is a duration
 _LONGEST = 64  # characters
-_LATEST = 253_402_300_800_000  # the year 10000
+_LATEST = 10_000_000_000_000  # the year 2286: what is more is no count since 1970
+_IN_A_ROW = re.compile(r"(20[0-9]{2})([01][0-9])([0-3][0-9])([0-2][0-9])([0-5][0-9])([0-5][0-9])([0-9]{3})?")
+_TICKS = re.compile(r"6[0-9]{17}")  # tenths of a microsecond since the year 1, as .NET counts
+_TICKS_UNTIL_1970 = 621_355_968_000_000_000
 
 
 def time_in(text: str) -> int | None:
@@ -84,7 +90,7 @@ def time_in(text: str) -> int | None:
     if (named := _NAMED_ZONE.search(text)) and text[named.start() - 5] not in "+-":
         text = f"{text[: named.start()]} {_NAMES[named[1]]}{text[named.end() :]}"
     if _NUMBER.fullmatch(text):
-        return _since_1970(text)
+        return _in_a_row(text) if _IN_A_ROW.fullmatch(text) else _since_1970(text)
     found = _APACHE.fullmatch(text)
     if found is not None:
         day, month, year, minute, seconds, fraction, zone = found.groups()
@@ -103,10 +109,10 @@ def time_in(text: str) -> int | None:
         return _apache_time(f"{day}/{month}/{year or last}:{minute}", seconds, fraction, zone or "+0000")
     found = _AMERICAN.fullmatch(text)
     if found is not None:
-        month, day, year, hour, minute, seconds, fraction, half = found.groups()
-        hours = int(hour) % 12 + 12 * (half == "P")
+        month, day, year, hour, minute, seconds, fraction, half, zone = found.groups()
+        hours = int(hour) % 12 + 12 * (half in "Pp")
         name = calendar.month_abbr[int(month)] if int(month) <= 12 else ""
-        return _apache_time(f"{day}/{name}/{year}:{hours:02}:{minute}", seconds, fraction, "+0000")
+        return _apache_time(f"{day}/{name}/{year}:{hours:02}:{minute}", seconds, fraction, zone or "+0000")
     found = _EUROPEAN.fullmatch(text)
     if found is not None:
         day, month, year, time = found.groups()
@@ -147,7 +153,16 @@ def _apache_time(minute: str, seconds: str, fraction: str | None, zone: str) -> 
     return None if start is None else (start + int(seconds)) * 1000 + int(f"{fraction or ''}000"[:3])
 
 
+def _in_a_row(text: str) -> int | None:
+    found = _IN_A_ROW.fullmatch(text)
+    assert found is not None  # that is asked before
+    year, month, day, hours, minutes, seconds, fraction = found.groups()
+    return iso_time(f"{year}-{month}-{day}T{hours}:{minutes}:{seconds}.{fraction or '000'}")
+
+
 def _since_1970(text: str) -> int | None:
+    if _TICKS.fullmatch(text):
+        return (int(text) - _TICKS_UNTIL_1970) // 10_000
     number = float(text)
     whole = number
     while whole >= _SECONDS_BELOW:

@@ -72,6 +72,14 @@ FILES: dict[str, str] = {
     "commas": table(","),
     "tabs": table("\t"),
     "semicolons, behind other lines": "\nsep=;\n# Exported\n" + table(";"),
+    "commas and blanks": table(",").replace(",", ", ").replace("x, , y", "x, y"),
+    "objects in cells": "insertId,timestamp,httpRequest\n" + "".join(
+        f'{n},{line["time_iso8601"]},"{{""requestMethod"": ""GET"", ""requestUrl"": ""/a"", ""status"": 200,'
+        ' ""remoteIp"": ""192.0.2.7""}"\n' for n, line in enumerate(LINES)),
+    "the journal": "".join(f"__CURSOR=s=1\n__REALTIME_TIMESTAMP=1748779203000000\n_COMM=nginx\nMESSAGE={line}\n\n"
+                           for line in COMBINED),
+    "the journal without blank lines": "".join(f"__REALTIME_TIMESTAMP=1748779203000000\nMESSAGE={line}\n"
+                                               for line in COMBINED),
     "lines in a table": '"Date","Host","Message"\n' + "".join(
         '"2025-06-01T12:00:03Z","web-1","' + line.replace('"', '""') + '"\n' for line in COMBINED),
 }  # fmt: skip
@@ -104,6 +112,12 @@ def test_what_breaks_off_or_does_not_fit_is_a_line_that_is_not_understood(tmp_pa
     assert (shape, times, wrong) == ("json", [NOON, NOON + 1_000], [b"oops"])
 
 
+def test_a_table_in_a_time_that_nobody_knows_is_none() -> None:
+    names = ["clientIp", "requestUri", "status"]
+    assert documents.kind_of(",".join(["TimeGenerated [UTC]", *names]).encode()) == "table"
+    assert documents.kind_of(",".join(["TimeGenerated [Local Time]", *names]).encode()) is None
+
+
 def as_table(separator: str, cell: str, wrong: int, rows: int) -> str:
     """A table nobody quoted, whose last column is the agent; that of one row is `cell`."""
     first = [[VALUES[0].format(n % 10), *VALUES[1:3], f"/{n}", "200"] for n in range(rows)]
@@ -133,6 +147,21 @@ def test_quoted_cells_hold_separators_and_quotes(tmp_path: Path, separator: str)
     cell = f'"Mozilla ""5{separator}0"""'
     (_, found) = list(documents.rows([as_table(separator, cell, 0, 2).encode()]))[::-1]
     assert json.loads(found)["http_user_agent"] == f'Mozilla "5{separator}0"'
+
+
+def test_quotes_in_cells_may_stand_behind_a_backslash() -> None:
+    for agent in ('say "hi" x', 'say "hi, you" x', "a\\\\b", 'C:\\\\x "y"'):
+        escaped = agent.replace("\\", "\\\\").replace('"', '\\"') if '"' in agent else agent
+        found = list(documents.rows([as_table(",", f'"{escaped}"', 1, 3).encode()]))
+        assert [json.loads(row)["http_user_agent"] for row in found] == ["x y", agent, "x y"]
+
+
+@pytest.mark.parametrize(("before", "behind"), [(True, False), (False, True)])
+def test_one_column_at_an_end_needs_no_name(tmp_path: Path, before: bool, behind: bool) -> None:
+    numbered = ["" if n == 0 else str(n) for n in range(3)]
+    lines = zip(numbered, table(",").splitlines(), strict=True)
+    text = "".join(f"{number + ',' if before else ''}{line}{',' if behind else ''}\n" for number, line in lines)
+    assert read(tmp_path / "some.csv", text) == ("json", [NOON, NOON + 1_000], [])
 
 
 @pytest.mark.parametrize("separator", [",", ";"])

@@ -124,6 +124,12 @@ KNOWN: dict[str, tuple[str, str, Request]] = {
         f'"{AGENT}" - {FROM}',
         NO_HOST,
     ),
+    "Zeek's http.log": (
+        "w3c",
+        "#separator \\x09\n#fields\tts\tuid\tid.orig_h\tmethod\thost\turi\treferrer\tuser_agent\tstatus_code\n"
+        f"1748779200.000000\tC1\t192.0.2.7\tGET\twww.example.com\t/a?q=x\t{FROM}\t{AGENT}\t200",
+        WHOLE,
+    ),
     "w3c with the date above": (
         "w3c",
         f'#Date: 2025-06-01 00:00:00\n#Fields: time c-ip cs-method cs-uri sc-status cs(Referer) cs(User-Agent)\n'
@@ -316,7 +322,9 @@ TIMES = [
     "[01/Jun/2025:12:00:00 +0000]", "2025-06-01T12:00:00", "2025-06-01 12:00:00", "2025-06-01T14:00:00+02:00",
     "2025-06-01t12:00:00z", "2025-06-01T14:00:00+02:00[Europe/Berlin]", "Jun 1, 2025 @ 12:00:00.000",
     "Sun Jun  1 12:00:00 2025", "Sun Jun 01 2025 14:00:00 GMT+0200 (Central European Summer Time)",
-    "6/1/2025, 12:00:00.000 PM", "/Date(1748779200000+0200)/",
+    "6/1/2025, 12:00:00.000 PM", "6/1/2025 2:00:00 PM +02:00", "06/01/2025 12:00:00 pm", "6/1/2025, 12:00:00\u202fPM",
+    "/Date(1748779200000+0200)/", 20250601120000, "20250601120000", "20250601120000000", 638843760000000000,
+    "1 June 2025 12:00:00 UTC", "June 1, 2025 12:00:00", "2025-06-01 14:00:00.000000001 +0200 CEST m=+0.01",
 ]  # fmt: skip
 
 
