@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 
 from activity import rollup, session
-from activity.columns import COLUMNS
+from activity.columns import COLUMNS, as_texts
 from activity.definitions import DAY_MS, MINUTE_MS, WATERMARK_DELAY_MS
 from pipeline import erasure, io, losses, rebuild
 from pipeline.checkpoint import Checkpoint
@@ -345,7 +345,7 @@ class _Replay:
             written = pl.concat([since.clear(), *(frame.select(COLUMNS.keys()) for frame in repairs)])
             written = written.join(since, on=session.IDENTITY, how="anti")
             for frame in rebuild.stored_events(self._loader, part.site, touched, part.start, part.end).batches():
-                left = frame.join(moved, on=compare.PLACE, how="anti")
+                left = as_texts(frame).join(moved, on=compare.PLACE, how="anti")
                 yield left.join(written, on=session.IDENTITY, how="anti")
             yield written
 

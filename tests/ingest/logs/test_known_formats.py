@@ -124,12 +124,6 @@ KNOWN: dict[str, tuple[str, str, Request]] = {
         f'"{AGENT}" - {FROM}',
         NO_HOST,
     ),
-    "Zeek's http.log": (
-        "w3c",
-        "#separator \\x09\n#fields\tts\tuid\tid.orig_h\tmethod\thost\turi\treferrer\tuser_agent\tstatus_code\n"
-        f"1748779200.000000\tC1\t192.0.2.7\tGET\twww.example.com\t/a?q=x\t{FROM}\t{AGENT}\t200",
-        WHOLE,
-    ),
     "w3c with the date above": (
         "w3c",
         f'#Date: 2025-06-01 00:00:00\n#Fields: time c-ip cs-method cs-uri sc-status cs(Referer) cs(User-Agent)\n'
@@ -157,8 +151,8 @@ KNOWN: dict[str, tuple[str, str, Request]] = {
     ),
     "zeek": (
         "w3c",
-        "#fields\tts\tuid\tid.orig_h\tid.resp_h\tmethod\thost\turi\treferrer\tuser_agent\tstatus_code\n"
-        f"1748779200.000000\tC1\t192.0.2.7\t198.51.100.1\tGET\twww.example.com\t/a?q=x\t{FROM}\t{AGENT}\t200",
+        "#separator \\x09\n#fields\tts\tid.orig_h\tid.resp_h\tmethod\thost\turi\treferrer\tuser_agent\tstatus_code\n"
+        f"1748779200.000000\t192.0.2.7\t198.51.100.1\tGET\twww.example.com\t/a?q=x\t{FROM}\t{AGENT}\t200",
         WHOLE,
     ),
     "alb": (
