@@ -46,6 +46,7 @@ _OF_AGENT = ("country", "region", "city", "enriched_by", *Agent.__struct_fields_
 _OF_TARGET = tuple(
     name for name in BLOCK_COLUMNS if name not in ("id_hi", "id_lo", "visitor", "occurred_at", "referrer", *_OF_AGENT)
 )
+_of_target, _of_agent = fields_of(_OF_TARGET), fields_of(_OF_AGENT)
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class EventWriter:
         )
         if isinstance(made, Refusal):
             return made
-        view, *search = (fields_of(event, _OF_TARGET) for event in made)
+        view, *search = map(_of_target, made)
         return Target(_SENT.texts("page", _encode(sent)), view, search[0] if search else None)
 
     def _visitor(self, ip: str, agent_text: str | None) -> Visitor:
@@ -188,7 +189,7 @@ class EventWriter:
         found = Agent() if text is None else parse_agent(text)
         made = self._enriched(self._sample(self._received_at), found, its_place)
         assert not isinstance(made, Refusal)
-        return bool(found.bot), fields_of(made[0], _OF_AGENT)
+        return bool(found.bot), _of_agent(made[0])
 
     def _takes_whole_day(self, day: int) -> bool:
         moments = (day * DAY, (day + 1) * DAY - 1)

@@ -48,7 +48,7 @@ class EventLines:
         self._begin = b'{"site":' + _encode(site.domain) + b","
         self._visitor = lru_cache(65_536)(partial(named_visitor, site.domain, key))
         self._takes_day = EventWriter(site, key, received_at, None).takes_day
-        self._kept_common = lru_cache(32_768)(self._common)
+        self._kept_common = lru_cache(16_384)(self._common)
 
     def pieces(self, lines: Sequence[bytes]) -> Iterable[Sequence[bytes]]:
         """Return the lines in pieces of one shape: all of them together."""
@@ -91,7 +91,7 @@ class EventLines:
             at = time_of(incoming.ts)
         except ValueError:
             return False
-        is_short = len(incoming.url) + len(incoming.referrer) <= LONG
+        is_short = len(incoming.url) + len(incoming.referrer) + len(incoming.title) <= LONG
         common = (self._kept_common if is_short else self._common)(
             incoming.type, incoming.url, incoming.referrer, incoming.title, incoming.name, incoming.screen,
             incoming.language, incoming.interactive, bool(incoming.visitor),

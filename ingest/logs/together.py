@@ -5,7 +5,8 @@ Events that are made a line at a time are collected by `Together`; `events` has 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -23,7 +24,25 @@ Fields = tuple[Any, ...]  # of an event, as columns have them
 _T = TypeVar("_T")
 _encode = msgspec.json.Encoder().encode
 _ALONE = ("id_hi", "id_lo", "visitor", "user", "occurred_at")
+_AS_TEXT: dict[str, Callable[[Any], str]] = {"type": attrgetter("value"), "props": lambda its: _encode(its).decode()}
 _IN_COMMON = tuple(name for name in BLOCK_COLUMNS if name not in _ALONE)
+
+
+def fields_of(names: Sequence[str]) -> Callable[[Event], Fields]:
+    """Return what gives these fields of an event, as columns have them."""
+    plain = attrgetter(*names)
+    own = {names.index(name): text for name, text in _AS_TEXT.items() if name in names}
+
+    def fields(event: Event) -> Fields:
+        values = list(plain(event))
+        for place, text in own.items():
+            values[place] = text(values[place])
+        return tuple(values)
+
+    return fields
+
+
+_common_fields = fields_of(_IN_COMMON)
 
 
 class Common(NamedTuple):
@@ -38,7 +57,8 @@ class Common(NamedTuple):
 def common_of(made: Sequence[Event]) -> Common:
     """Return what others may share of the events that `enrich` made of one."""
     first, *search = made
-    return Common(topic_of(first.type), fields_of(first), fields_of(search[0]) if search else None, bool(first.bot))
+    its_search = _common_fields(search[0]) if search else None
+    return Common(topic_of(first.type), _common_fields(first), its_search, bool(first.bot))
 
 
 class Together:
@@ -136,9 +156,3 @@ def numbered(values: Sequence[_T], indexes: pl.Series | None = None) -> tuple[pl
     numbers = pl.Series([places.setdefault(id(value), len(places)) for value in values], dtype=pl.UInt32)
     distinct = list({id(value): value for value in values}.values())
     return numbers if indexes is None else numbers.gather(indexes), distinct
-
-
-def fields_of(event: Event, names: Sequence[str] = _IN_COMMON) -> Fields:
-    """Return these fields of an event, as columns have them."""
-    own = {"type": event.type.value, "props": _encode(event.props).decode()}
-    return tuple([own[name] if name in own else getattr(event, name) for name in names])
