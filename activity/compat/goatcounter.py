@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from activity.attribution import names_origin
 from activity.compat.forms import form, parameters
 from activity.compat.parts import GIF, NOT_RIGHT, bearer, header, is_true, missing, password
 from activity.compat.protocol import (
@@ -29,7 +30,6 @@ from activity.url import host_of
 
 _HITS = "hits"
 _HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*\.?(?::\d{1,5})?")
-_OF_CAMPAIGN = re.compile(r"(?:utm|mtm|pk)_\w{1,32}|ref|source|[a-z_]{0,16}clid", re.IGNORECASE)
 # What its own program for logs asks before it sends hits: whether the key may, of which 2 stands for "count".
 _ME = encoded({"user": {"id": 1}, "token": {"name": "footfall", "permissions": 2}})
 _ROBOTS = 150  # from here on the script's numbers for what shows the page
@@ -139,7 +139,7 @@ def _with_query(url: str, query: str) -> str:
     names = {pair.partition("=")[0] for pair in own.split("&")}
     for pair in query.split("&"):
         name = pair.partition("=")[0]
-        if name not in names and _OF_CAMPAIGN.fullmatch(name):
+        if name not in names and names_origin(name):
             url += f"&{pair}"
     return url
 

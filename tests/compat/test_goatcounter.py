@@ -47,6 +47,8 @@ def test_a_page_view() -> None:
     [
         ({"p": "/a?page=2", "q": "?page=2&utm_source=letter"}, "/a?page=2&utm_source=letter"),  # of a canonical link
         ({"p": "/a?page=2", "q": "?page=3&token=x&gclid=1&ref=r"}, "/a?page=2&gclid=1&ref=r"),
+        *(({"p": "/a?page=2", "q": f"?page=2&token=x&{name}=5"}, f"/a?page=2&{name}=5")
+          for name in ("msclkid", "gbraid", "gad_source", "li_fat_id", "mc_cid", "_hsmi", "MATOMO_campaign")),
         ({"p": "/a?page=2", "q": "?page=2"}, "/a?page=2"),
         ({"p": "/a?", "q": "x=1"}, "/a?x=1"),
         ({"p": "/a", "q": "", "h": "www.example.com"}, "https://www.example.com/a"),
@@ -54,7 +56,7 @@ def test_a_page_view() -> None:
         ({"p": "https://example.com/a", "q": "", "h": "www.example.com"}, "https://example.com/a"),
         ({"p": "/a", "q": "", "h": "no host/"}, "/a"),
     ],
-)
+)  # fmt: skip
 def test_the_address_of_a_page(sent: dict[str, str], url: str) -> None:
     event = reading.event(PROTOCOL, Sent("/count/shop", b"", {}, urlencode(sent), "GET"))
     assert event.url == url
