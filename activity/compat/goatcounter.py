@@ -130,18 +130,16 @@ def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refu
 
 def _with_query(url: str, query: str) -> str:
     """Return a page's address with the query of the browser's; of one that has a query itself, as a canonical link may,
-    with the campaign that this leaves out."""
-    own = url.partition("?")[2]
-    if not own:
-        return f"{url.removesuffix('?')}?{query}"
-    if query == own:  # as most are
+    with the campaign that this leaves out. A route stays behind it, and what its own query has is not said twice."""
+    address, mark, fragment = url.partition("#")
+    page, _, own = address.partition("?")
+    of_route = fragment.partition("?")[2]
+    if query in (own, of_route):  # as most are
         return url
-    names = {pair.partition("=")[0] for pair in own.split("&")}
-    for pair in query.split("&"):
-        name = pair.partition("=")[0]
-        if name not in names and names_origin(name):
-            url += f"&{pair}"
-    return url
+    told = {pair.partition("=")[0] for pair in f"{own}&{of_route}".split("&")}
+    pairs = [(pair.partition("=")[0], pair) for pair in query.split("&")]
+    added = [pair for name, pair in pairs if name not in told and (not own or names_origin(name))]
+    return f"{page}?{'&'.join([own, *added] if own else added)}{mark}{fragment}" if added else url
 
 
 def _screen(given: object) -> str:
