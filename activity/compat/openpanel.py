@@ -48,6 +48,7 @@ _TRAITS = ("firstName", "lastName", "email", "avatar")
 _SESSION = encoded({"deviceId": _NOBODY, "sessionId": _NOBODY})
 _OF_PAGE = ("title", "referrer")
 _OWN = "__"  # what OpenPanel's own properties begin with
+_INEXACT = 1e-6  # by how much cents may miss a whole number: 19.99 * 100 is 1998.9999999999998
 _OF_STORE = re.compile(r"(?:[a-z_]{1,20}=[^&\s]*&){0,8}utm_[a-z]{1,10}(?:=|%3D)")
 
 
@@ -144,7 +145,7 @@ def _track(
         kind = EventType.SEARCH
     if payload.get("groups"):
         kept["groups"] = payload["groups"]
-    if cents is not None and cents % 1:  # perhaps no cents are meant
+    if cents is not None and abs(cents - round(cents)) > _INEXACT:  # perhaps no cents are meant
         kept["__revenue"], cents = props["__revenue"], None
     url = path if "://" in path[:16] or not path else screen_url(path) if path[0] != "/" else path
     referrer = text(props.get("__referrer"))
@@ -159,7 +160,7 @@ def _track(
         name=name if kind is EventType.CUSTOM else "",
         props=kept,
         search=search,
-        revenue=None if cents is None else worth(cents / 100, props.get("currency")),
+        revenue=None if cents is None else worth(round(cents) / 100, props.get("currency")),
         **sender,
     )
 

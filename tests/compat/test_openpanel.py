@@ -74,6 +74,22 @@ def test_the_kinds_of_events(kind: str, payload: dict[str, Any], expected: dict[
     assert {field: getattr(event, field) for field in expected} == expected
 
 
+@given(st.integers(-10_000_000, 10_000_000), st.sampled_from([str, float]))
+def test_cents_that_were_computed_are_whole(cents: int, sent_as: type) -> None:
+    """Of a price times 100 in floating point, and of such a text."""
+    paid = reading.event(PROTOCOL, tracked("a", __revenue=sent_as(cents / 100 * 100), currency="EUR"))
+    assert (paid.revenue, paid.props) == (Revenue(cents / 100, "EUR"), {"currency": "EUR"})
+    if cents % 100:
+        no_cents = reading.event(PROTOCOL, tracked("a", __revenue=sent_as(cents / 100)))
+        assert (no_cents.revenue, no_cents.props) == (None, {"__revenue": sent_as(cents / 100)})
+
+
+@pytest.mark.parametrize("sent", [1998.9999999999998, 434.99999999999994, 30.000000000000004, "1998.9999999999998"])
+def test_the_cents_of_a_price_times_100(sent: object) -> None:
+    paid = reading.event(PROTOCOL, tracked("a", __revenue=sent)).revenue
+    assert paid is not None and paid.amount in (19.99, 4.35, 0.3)
+
+
 def test_a_batch_is_taken_event_by_event() -> None:
     a, bad = {"type": "track", "payload": {"name": "a"}}, {"type": "track", "payload": {"name": ""}}
     replay, nested = {"type": "replay", "payload": {}}, {"type": "batch", "payload": [a]}
