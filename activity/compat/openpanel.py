@@ -107,9 +107,9 @@ def _event(index: int, given: object, request: TrackerRequest, limits: Limits) -
     if not isinstance(payload, dict):
         return missing(index, "payload", 'send {"name": …, "properties": {…}}')
     props = members(payload.get("properties"), "properties")
-    user = who(payload.get("profileId"), 256) or who(props.get("profileId"), 256)
-    user = user or who(obj(props.get("__identify")).get("profileId"), 256)
-    device = who(props.get("__deviceId"), 256)
+    user = _id(payload.get("profileId")) or _id(props.get("profileId"))
+    user = user or _id(obj(props.get("__identify")).get("profileId"))
+    device = _id(props.get("__deviceId"))
     sender = {
         "site": header(request.headers, b"openpanel-client-id", 253),
         "user": user,
@@ -120,6 +120,11 @@ def _event(index: int, given: object, request: TrackerRequest, limits: Limits) -
     if kind == "track":
         return _track(index, payload, props, sender, limits)
     return _profile(index, kind, payload, props, sender, limits)
+
+
+def _id(given: object) -> str:
+    """Return an id; "" for what its clients send of a guest, such as 0."""
+    return who(given, 256) if given else ""
 
 
 def _track(
@@ -182,7 +187,7 @@ def _profile(
         counted: dict[str, Any] = {name: payload[name] for name in ("property", "value") if name in payload}
         return tracked(EventType.CUSTOM, limits, name=kind, props=counted, interactive=False, **sender)
     if kind == "alias":
-        alias = who(payload.get("alias"), 256)
+        alias = _id(payload.get("alias"))
         if not alias:
             return missing(index, "payload.alias", "send the id by which the user was known before")
         sender = {**sender, "client": alias}

@@ -110,7 +110,7 @@ def tracked(
 
 def who(given: object, longest: int) -> str:
     """Return the id of a user; "" for what a program sends that has none."""
-    found = text(given, longest)
+    found = "" if isinstance(given, bool | list | dict) else text(given, longest)
     return "" if found in NOBODY else found
 
 

@@ -250,7 +250,9 @@ CASES: dict[str, tuple[Protocol, Sent, dict[str, Any]]] = {
     "None of Python": (umami.PROTOCOL, umamis(id="None"), {"user": "", "client": ""}),
     "(null) of Objective-C": (openpanel.PROTOCOL, panels(profileId="(null)"), {"user": "", "client": ""}),
     "no device": (openpanel.PROTOCOL, panels(properties={"__deviceId": "undefined"}), {"client": ""}),
-    "user 0": (openpanel.PROTOCOL, panels(profileId=0), {"user": "0", "client": "0"}),
+    **{f"{guest!r} of guests": (openpanel.PROTOCOL, panels(profileId=guest), {"user": "", "client": ""})
+       for guest in (0, False, True, [], {}, "", None)},
+    "user 0 as a text": (openpanel.PROTOCOL, panels(profileId="0"), {"user": "0", "client": "0"}),
     "a user among the properties": (openpanel.PROTOCOL, panels(properties={"profileId": "u", "plan": "pro"}),
                                     {"user": "u", **PRO}),
     "what a store tells an app": (openpanel.PROTOCOL, screens(__referrer="utm_source=google-play&utm_medium=organic"),

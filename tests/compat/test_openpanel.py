@@ -133,6 +133,17 @@ def test_a_page_view_as_the_first_releases_spelt_it() -> None:
     assert (kept.url, kept.title, kept.props) == ("/b", "", {"path": "/a", "title": "Home"})
 
 
+@pytest.mark.parametrize("guest", [0, False, [], {}, "", None, "undefined"])
+def test_where_a_guest_is_nobody_another_id_counts(guest: object) -> None:
+    for others in ({"profileId": "u"}, {"__identify": {"profileId": "u"}},
+                   {"profileId": guest, "__identify": {"profileId": "u"}}):  # fmt: skip
+        event = reading.event(PROTOCOL, tracked("a", SERVER, guest, **others))
+        assert (event.user, event.client) == ("u", "u")
+    assert reading.event(PROTOCOL, tracked("a", SERVER, guest, __deviceId=guest)).client == ""
+    for unknown in (sent("identify", {"profileId": guest}), sent("alias", {"profileId": "u", "alias": guest})):
+        assert isinstance(reading.batch(PROTOCOL, unknown).items[0], Refusal)
+
+
 def test_a_server_may_name_the_device() -> None:
     assert reading.event(PROTOCOL, tracked("a", __deviceId="d-1")).client == "d-1"
     assert reading.event(PROTOCOL, tracked("a", SERVER, "u-1", __deviceId="d-1")).client == "u-1"

@@ -158,3 +158,9 @@ def test_a_size_in_every_notation_that_clients_have(spelt: str, size: str) -> No
 @pytest.mark.parametrize("tag", ["undefined", "null", "None", "C", "C.UTF-8", "POSIX", "*"])
 def test_what_names_no_language_is_none(tag: str) -> None:
     assert values.language_tag(tag) == ""
+
+
+@pytest.mark.parametrize("nobody", [None, True, False, [], {}, ["u"], {"id": "u"}, "", "undefined", "0" * 16])
+def test_what_is_no_text_and_no_number_names_nobody(nobody: object) -> None:
+    assert values.who(nobody, 256) == ""
+    assert (values.who(7, 256), values.who("u", 256)) == ("7", "u")
