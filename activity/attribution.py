@@ -152,9 +152,9 @@ def origin(parameters: Mapping[str, str], referrer_host: str) -> Origin:
     has_click = not _CLICKS.keys().isdisjoint(parameters)
     click = next((name for name in _CLICKS if get(name)), "") if has_click else ""
     tags = [_tidy(get(name, "")) for name in _TAGS]
-    tagged = tags[0] if tags[0] and not _is_unset(tags[0]) else ""
+    tagged = tags[0] if tags[0] and not is_unset(tags[0]) else ""
     for name in () if tagged else _SOURCES:
-        if name in parameters and (text := _tidy(get(name, ""))) and not (_is_unset(text) or _IS_PATH(text)):
+        if name in parameters and (text := _tidy(get(name, ""))) and not (is_unset(text) or _IS_PATH(text)):
             tagged = text
             break
     if not (tagged or referrer_host or click or any(tags)):
@@ -231,7 +231,8 @@ def original_host(host: str) -> str:
     return host
 
 
-def _is_unset(tag: str) -> bool:
+def is_unset(tag: str) -> bool:
+    """Returns whether a tag's decoded value is what programs write for none, or a placeholder that nobody filled."""
     tag = tag.strip().lower()
     return tag in _UNSET or _PLACEHOLDER.fullmatch(tag) is not None
 
@@ -240,7 +241,7 @@ def _is_unset(tag: str) -> bool:
 def _classify(
     tagged: str, utm_medium: str, campaign: str, term: str, content: str, referrer: str, click: str
 ) -> Origin:
-    source, medium = name_of(tagged or referrer), "" if _is_unset(utm_medium) else utm_medium.lower()
+    source, medium = name_of(tagged or referrer), "" if is_unset(utm_medium) else utm_medium.lower()
     if click:
         source = source or name_of(_CLICKS[click][0])
         medium = medium or _CLICKS[click][1]

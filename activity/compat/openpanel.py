@@ -6,6 +6,7 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
+from activity.attribution import is_unset, names_origin
 from activity.compat.parts import NOT_RIGHT, first, header, is_page, members, missing
 from activity.compat.protocol import (
     Answer,
@@ -36,6 +37,7 @@ from activity.compat.values import (
 from activity.event import EventType
 from activity.incoming import Incoming, Limits
 from activity.refusal import Reason, Refusal
+from activity.url import parameters
 
 _TYPES = ("track", "identify", "increment", "decrement", "alias", "replay", "group", "assign_group")
 _OLDER = {"/profile": "identify", "/profile/increment": "increment", "/profile/decrement": "decrement"}
@@ -49,6 +51,7 @@ _SESSION = encoded({"deviceId": _NOBODY, "sessionId": _NOBODY})
 _OF_PAGE = ("title", "referrer")
 _OWN = "__"  # what OpenPanel's own properties begin with
 _INEXACT = 1e-6  # by how much cents may miss a whole number: 19.99 * 100 is 1998.9999999999998
+_STORE_ITSELF = {("utm_source", "google-play"), ("utm_medium", "organic")}  # of an app that nobody advertised
 _OF_STORE = re.compile(r"(?:[a-z_]{1,20}=[^&\s]*&){0,8}utm_[a-z]{1,10}(?:=|%3D)")
 
 
@@ -171,10 +174,16 @@ def _track(
 
 
 def _from_store(url: str, told: str) -> str:
-    """Return the address of an app's screen with the campaign that its store tells: `utm_source=google-play&…`."""
+    """Return the address of an app's screen with the campaign that its store tells: `utm_source=ads&…`. An address that
+    has an origin keeps it, and that the store was the store is no origin."""
     campaign = (told if "=" in told else unquote(told)).replace("#", "%23")
     address, mark, fragment = url.partition("#")
-    return f"{address}{'&' if '?' in address else '?'}{campaign}{mark}{fragment}" if url else ""
+    page, _, query = address.partition("?")
+    own = parameters(f"{query}&{fragment.replace('?', '&')}")
+    said = {pair for pair in parameters(campaign).items() if names_origin(pair[0]) and not is_unset(pair[1])}
+    if not url or any(map(names_origin, own)) or said <= _STORE_ITSELF:
+        return url
+    return f"{page}?{f'{query}&' if query else ''}{campaign}{mark}{fragment}"
 
 
 def _profile(
@@ -235,7 +244,7 @@ FIELDS = (
     Field("payload.properties.__path", "url", "a screen's name becomes a path"),
     Field("payload.properties.path", "url", "of a `screen_view` without `__path`; so are `title` and `referrer`"),
     Field("payload.properties.__title", "title"),
-    Field("payload.properties.__referrer", "referrer", "a campaign that a store tells an app is that of `url`"),
+    Field("payload.properties.__referrer", "referrer", "a campaign that a store tells an app becomes that of `url`"),
     Field("payload.properties.__revenue", "revenue", "in cents, as OpenPanel has it; parts of a cent are kept"),
     Field("payload.properties.currency", "revenue", "and kept as a property"),
     Field("payload.properties.href", "props", "`url`, of a `link_out`"),
@@ -291,6 +300,10 @@ What differs:
   for everybody.
 - An event without `__path` has no page: only `screen_view` tells one.
 - A batch has as many events as a request may have here, 1,000.
+- An app tells all its life, with each event, what its store said when it was installed (`__referrer`). A campaign in it
+  counts for each visit, but for those whose address has an origin of its own (`utm_…`, `ref`, a click id). What says
+  only that the store was the store (`utm_source=google-play&utm_medium=organic`, `(not set)`) is none: the visit is
+  direct.
 - A custom event named `search` with a property `query`, `term` or `q` is a search.
 """
 

@@ -144,6 +144,45 @@ def test_where_a_guest_is_nobody_another_id_counts(guest: object) -> None:
         assert isinstance(reading.batch(PROTOCOL, unknown).items[0], Refusal)
 
 
+ADS = "utm_source=ads&utm_medium=cpc"
+
+
+@pytest.mark.parametrize("path", [
+    "/home?utm_source=letter", "/home?a=1&UTM_campaign=may", "/home?mtm_campaign=may", "/home?pk_kwd=x", "/home?ref=b",
+    "/home?source=b", "/home?gclid=5", "/home?msclkid=5", "/home#utm_source=letter", "/#/home?ref=b",
+    "app://home?utm_source=letter",
+])  # fmt: skip
+def test_an_origin_of_its_own_is_no_stores(path: str) -> None:
+    event = reading.event(PROTOCOL, tracked("screen_view", __path=path, __referrer=ADS))
+    assert (event.url, event.referrer) == (path, "")
+
+
+@pytest.mark.parametrize("path", ["/home?utm_source=", "/home?page=5", "/home?reference=b", "/home?a=1#/b"])
+def test_what_is_no_origin_leaves_the_stores(path: str) -> None:
+    url = reading.event(PROTOCOL, tracked("screen_view", __path=path, __referrer=ADS)).url
+    address, mark, fragment = path.partition("#")
+    assert url == f"{address}&{ADS}{mark}{fragment}"
+
+
+@pytest.mark.parametrize("told", [
+    "utm_source=google-play&utm_medium=organic", "utm_source%3Dgoogle-play%26utm_medium%3Dorganic",
+    "utm_source=google-play", "utm_source=(not%20set)&utm_medium=(not%20set)", "utm_source=(not+set)",
+    "utm_source=google-play&utm_medium=organic&utm_campaign=(not%20set)&utm_term=", "anid=x&utm_source=google-play",
+])  # fmt: skip
+def test_that_the_store_was_the_store_is_no_campaign(told: str) -> None:
+    event = reading.event(PROTOCOL, tracked("screen_view", __path="/home", __referrer=told))
+    assert (event.url, event.referrer) == ("/home", "")
+
+
+@pytest.mark.parametrize("told", [
+    "utm_source=google-play&utm_medium=cpc", "utm_source=google-play&utm_medium=organic&utm_campaign=may",
+    "gclid=5&utm_source=google-play&utm_medium=organic", "utm_source=google&utm_medium=organic",
+])  # fmt: skip
+def test_what_a_store_tells_of_more_is_a_campaign(told: str) -> None:
+    assert reading.event(PROTOCOL, tracked("screen_view", __path="/home", __referrer=told)).url == f"/home?{told}"
+    assert reading.event(PROTOCOL, tracked("a", __referrer=told)).url == ""  # no page
+
+
 def test_a_server_may_name_the_device() -> None:
     assert reading.event(PROTOCOL, tracked("a", __deviceId="d-1")).client == "d-1"
     assert reading.event(PROTOCOL, tracked("a", SERVER, "u-1", __deviceId="d-1")).client == "u-1"
