@@ -18,6 +18,7 @@ from activity.compat.protocol import (
     TrackerBatch,
     TrackerRequest,
     encoded,
+    leaving_out,
     refused,
     worst,
 )
@@ -95,8 +96,7 @@ def _batch(events: object, request: TrackerRequest, credential: str, limits: Lim
         return Answer(202, encoded({"accepted": len(events), "rejected": []}))
     kept = [each for place, each in enumerate(events) if place not in left_out] if left_out else events
     items: list[Incoming | Refusal] = [_event(index, each, request, limits) for index, each in enumerate(kept)]
-    form = f"{_BATCH} {' '.join(map(str, left_out))}"
-    return TrackerBatch(sent_at=None, items=items, credential=credential, form=form)
+    return TrackerBatch(sent_at=None, items=items, credential=credential, form=leaving_out(_BATCH, left_out))
 
 
 def _event(index: int, given: object, request: TrackerRequest, limits: Limits) -> Tracked | Refusal:
@@ -209,10 +209,10 @@ def answer(outcome: Outcome) -> Answer:
     """Return a session, or the error that OpenPanel has; its clients send again what is not answered 200 or 401.
 
     A batch is taken event by event: its answer tells which were not."""
-    form, _, left_out = outcome.form.partition(" ")
+    form = outcome.form.partition(" ")[0]
     reasons = {refusal.reason for refusal in outcome.refused}
     if form == _BATCH and (outcome.taken or reasons & NOT_RIGHT or reasons <= {Reason.OPTED_OUT}):
-        return _answer_to_batch(outcome, [int(place) for place in left_out.split()])
+        return _answer_to_batch(outcome)
     if not outcome.refused:
         return Answer(202, b"ok", b"text/plain") if form == "event" else Answer(200, _SESSION)
     reason = outcome.refused[0].reason
@@ -225,15 +225,13 @@ def answer(outcome: Outcome) -> Answer:
     return Answer(status, encoded({"status": status, "error": error, "message": worst(outcome)}))
 
 
-def _answer_to_batch(outcome: Outcome, left_out: list[int]) -> Answer:
-    """Return how many were taken and which were not, with the places that they had beside those `left_out`."""
-    rejected = []
-    for refusal in outcome.refused:
-        place = refusal.index
-        for before in left_out:
-            place += before <= place
-        rejected.append({"index": place, "reason": "validation", "error": refusal.detail})
-    return Answer(202, encoded({"accepted": outcome.taken + len(left_out), "rejected": rejected}))
+def _answer_to_batch(outcome: Outcome) -> Answer:
+    """Return how many were taken, those that are not kept among them, and which were not."""
+    rejected = [
+        {"index": place, "reason": "validation", "error": refusal.detail}
+        for place, refusal in zip(outcome.places, outcome.refused, strict=True)
+    ]
+    return Answer(202, encoded({"accepted": outcome.taken + len(outcome.left_out), "rejected": rejected}))
 
 
 FIELDS = (
