@@ -46,7 +46,7 @@ _TYPES = {
     "engagement": EventType.ENGAGEMENT,
 }
 _LINKS_OUT = frozenset(("outbound-link", "outbound-link-click"))  # as Umami's documentation names them
-_NO_PAGE = frozenset(("undefined", "/undefined", "null", "/null"))
+_NO_PAGE = frozenset(("undefined", "null"))  # with a slash before it, it is where a broken link leads
 _NOT_ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _VITALS = ("lcp", "inp", "cls", "fcp", "ttfb")
 _CACHE = "footfall"  # its clients send it back with the next event, and nothing follows from it
