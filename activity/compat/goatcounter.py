@@ -7,7 +7,7 @@ from typing import Any
 
 from activity.attribution import names_origin
 from activity.compat.forms import form, parameters
-from activity.compat.parts import GIF, NOT_RIGHT, bearer, header, is_true, missing, password
+from activity.compat.parts import GIF, NOT_RIGHT, bearer, header, is_true, missing, page_of, password
 from activity.compat.protocol import (
     Answer,
     Field,
@@ -22,7 +22,7 @@ from activity.compat.protocol import (
     worst,
 )
 from activity.compat.screens import size
-from activity.compat.values import from_json, listed, text, too_many, tracked, who, whole
+from activity.compat.values import from_json, listed, text, too_many, tracked, whole
 from activity.event import EventType
 from activity.incoming import Incoming, Limits
 from activity.refusal import Reason, Refusal
@@ -93,7 +93,8 @@ def _host(request: TrackerRequest) -> str:
 def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refusal:
     if not isinstance(hit, dict):
         return Refusal(index, Reason.MALFORMED, 'the hit is no object: send {"path": "/"}')
-    path = who(hit.get("path"), 4096)
+    is_event = is_true(hit.get("event"))
+    path = text(hit.get("path")) if is_event else page_of(hit.get("path"))
     if not path:
         return missing(index, "path", "send the page's path, or the name of an event")
     bot = whole(hit.get("bot")) or 0
@@ -102,7 +103,7 @@ def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refu
     if bot > 0:
         return Refusal(index, Reason.NOT_ALLOWED, f"the page says that a robot shows it (bot {bot}): it is not counted")
     more: dict[str, Any] = {}
-    if is_true(hit.get("event")):
+    if is_event:
         kind, url = EventType.CUSTOM, ""
         more["name"] = path
     else:

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from activity.attribution import is_unset, names_origin
-from activity.compat.parts import NOT_RIGHT, first, header, is_page, members, missing
+from activity.compat.parts import NOT_RIGHT, first, header, is_page, members, missing, page_of
 from activity.compat.protocol import (
     Answer,
     Field,
@@ -137,13 +137,13 @@ def _track(
     if not name:
         return missing(index, "payload.name", 'send "screen_view", or the name of an event')
     kind, search = EventType.CUSTOM, None
-    path = who(props.get("__path"), 4096)
+    path = page_of(props.get("__path"))
     cents = number(props.get("__revenue"))
     kept = {key: value for key, value in props.items() if not key.startswith(_OWN) and key != "profileId"}
     if name == "screen_view":
         kind = EventType.PAGEVIEW
         if not path:  # the first releases spelt them so
-            path, props = text(kept.pop("path", "")), {f"{_OWN}{key}": kept.pop(key, "") for key in _OF_PAGE} | props
+            path, props = page_of(kept.pop("path", "")), {f"{_OWN}{key}": kept.pop(key, "") for key in _OF_PAGE} | props
         if not path:
             return missing(index, "payload.properties.__path", "send the page's address, or the name of the screen")
     elif name == "link_out":

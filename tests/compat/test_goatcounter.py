@@ -95,6 +95,18 @@ def test_a_click() -> None:
     assert (event.type, event.name, event.url) == (EventType.CUSTOM, "buy-now", "")
 
 
+@pytest.mark.parametrize("name", ["None", "nil", "NULL", "NaN", "(null)", "0" * 16])
+def test_a_page_may_be_called_like_nobody(name: str) -> None:
+    assert reading.event(PROTOCOL, sent(p=name)).url == f"/{name}?q=hats"
+    assert reading.event(PROTOCOL, hits({"path": f"/{name}"})).url == f"/{name}"
+
+
+@pytest.mark.parametrize("name", ["undefined", "null", "None", "nil"])
+def test_an_event_may_be_called_like_nobody(name: str) -> None:
+    assert reading.event(PROTOCOL, sent(p=name, e="true")).name == name
+    assert reading.event(PROTOCOL, hits({"path": name, "event": True})).name == name
+
+
 def test_the_site_is_that_of_the_page_if_the_address_names_none() -> None:
     assert reading.event(PROTOCOL, sent("/count", {"Referer": "https://www.example.com/a"})).site == "www.example.com"
     assert reading.event(PROTOCOL, sent("/count", {"Origin": "https://example.com:8443"})).site == "example.com"

@@ -183,6 +183,17 @@ def test_what_a_store_tells_of_more_is_a_campaign(told: str) -> None:
     assert reading.event(PROTOCOL, tracked("a", __referrer=told)).url == ""  # no page
 
 
+def test_a_screen_may_be_called_like_nobody() -> None:
+    for name in ("None", "nil", "NaN", "/undefined"):
+        assert reading.event(PROTOCOL, tracked("screen_view", __path=name)).url == f"/{name.lstrip('/')}"
+        assert reading.event(PROTOCOL, tracked("screen_view", path=name)).url == f"/{name.lstrip('/')}"
+        assert reading.event(PROTOCOL, tracked(name)).name == name
+    for nothing in ("undefined", "null"):
+        assert reading.event(PROTOCOL, tracked("screen_view", __path=nothing, path="/a")).url == "/a"
+        for view in (tracked("screen_view", __path=nothing), tracked("screen_view", path=nothing)):
+            assert isinstance(reading.batch(PROTOCOL, view).items[0], Refusal)
+
+
 def test_a_server_may_name_the_device() -> None:
     assert reading.event(PROTOCOL, tracked("a", __deviceId="d-1")).client == "d-1"
     assert reading.event(PROTOCOL, tracked("a", SERVER, "u-1", __deviceId="d-1")).client == "u-1"
