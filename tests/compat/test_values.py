@@ -177,3 +177,9 @@ def test_what_is_no_text_and_no_number_names_nobody(nobody: object) -> None:
 def test_any_text_is_a_size_or_none(parts: list[str]) -> None:
     found = screens.size("x".join(parts))
     assert found == "" or screens.size(found) == found
+
+
+@pytest.mark.parametrize("tag", ["utm_source", "mtm_campaign", "matomo_campaign", "pk_kwd", "piwik_campaign"])
+def test_an_address_with_a_campaign_gets_no_other(tag: str) -> None:
+    assert values.with_campaign(f"/a?{tag}=x", {"source": "news"}) == f"/a?{tag}=x"
+    assert values.with_campaign(f"/a?my_{tag}=x", {"source": "news"}) == f"/a?my_{tag}=x&utm_source=news"
