@@ -96,6 +96,8 @@ _MATOMO = {
         ("content", "content"),
     )
 }  # fmt: skip
+_TAG_PREFIXES = ("utm_", "mtm_", "matomo_", "pk_", "piwik_")  # of the names of all tags
+_SOURCES = ("source", "ref")  # other names that some give utm_source
 _AS_USUAL = frozenset("abcdefghijklmnopqrstuvwxyz_0123456789-")  # what names of parameters consist of
 # What programs write for no value, and placeholders that nobody has filled.
 _UNSET = frozenset(
@@ -150,9 +152,9 @@ def origin(parameters: Mapping[str, str], referrer_host: str) -> Origin:
     has_click = not _CLICKS.keys().isdisjoint(parameters)
     click = next((name for name in _CLICKS if get(name)), "") if has_click else ""
     tags = [_tidy(get(name, "")) for name in _TAGS]
-    tagged = tags[0] if tags[0] and not _is_unset(tags[0]) else ""
-    for name in () if tagged else ("source", "ref"):
-        if name in parameters and (text := _tidy(get(name, ""))) and not (_is_unset(text) or _IS_PATH(text)):
+    tagged = tags[0] if tags[0] and not is_unset(tags[0]) else ""
+    for name in () if tagged else _SOURCES:
+        if name in parameters and (text := _tidy(get(name, ""))) and not (is_unset(text) or _IS_PATH(text)):
             tagged = text
             break
     if not (tagged or referrer_host or click or any(tags)):
@@ -163,12 +165,24 @@ def origin(parameters: Mapping[str, str], referrer_host: str) -> Origin:
     return found if tags[0] == found.utm_source else msgspec.structs.replace(found, utm_source=tags[0])
 
 
+def names_origin(name: str) -> bool:
+    """Returns whether a parameter of this name says where a visitor came from: a campaign's tag, an id that a network
+    adds to its links, `source` or `ref`. Never raises."""
+    name = _usual_name(name)
+    return name.startswith(_TAG_PREFIXES) or name in _CLICKS or name in _SOURCES
+
+
 def _usual(parameters: Mapping[str, str]) -> dict[str, str]:
-    """The parameters by their names in lower case, without what an address copied out of HTML puts before them."""
+    """The parameters by their usual names; of several with one name, the first."""
     usual: dict[str, str] = {}
     for name, value in parameters.items():
-        usual.setdefault(name.strip().lower().removeprefix("amp;").partition("[")[0], value)
+        usual.setdefault(_usual_name(name), value)
     return usual
+
+
+def _usual_name(name: str) -> str:
+    """A parameter's name in lower case, without what an address copied out of HTML puts before it."""
+    return name.strip().lower().removeprefix("amp;").partition("[")[0]
 
 
 def _taken_apart(parameters: Mapping[str, str]) -> dict[str, str]:
@@ -217,7 +231,8 @@ def original_host(host: str) -> str:
     return host
 
 
-def _is_unset(tag: str) -> bool:
+def is_unset(tag: str) -> bool:
+    """Returns whether a tag's decoded value is what programs write for none, or a placeholder that nobody filled."""
     tag = tag.strip().lower()
     return tag in _UNSET or _PLACEHOLDER.fullmatch(tag) is not None
 
@@ -226,7 +241,7 @@ def _is_unset(tag: str) -> bool:
 def _classify(
     tagged: str, utm_medium: str, campaign: str, term: str, content: str, referrer: str, click: str
 ) -> Origin:
-    source, medium = name_of(tagged or referrer), "" if _is_unset(utm_medium) else utm_medium.lower()
+    source, medium = name_of(tagged or referrer), "" if is_unset(utm_medium) else utm_medium.lower()
     if click:
         source = source or name_of(_CLICKS[click][0])
         medium = medium or _CLICKS[click][1]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from activity.attribution import names_origin
 from activity.compat.forms import form, parameters
-from activity.compat.parts import GIF, NOT_RIGHT, bearer, header, is_true, missing, password
+from activity.compat.parts import GIF, NOT_RIGHT, bearer, header, is_true, missing, page_of, password
 from activity.compat.protocol import (
     Answer,
     Field,
@@ -21,7 +22,7 @@ from activity.compat.protocol import (
     worst,
 )
 from activity.compat.screens import size
-from activity.compat.values import from_json, listed, text, too_many, tracked, who, whole
+from activity.compat.values import from_json, listed, text, too_many, tracked, whole
 from activity.event import EventType
 from activity.incoming import Incoming, Limits
 from activity.refusal import Reason, Refusal
@@ -29,7 +30,6 @@ from activity.url import host_of
 
 _HITS = "hits"
 _HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*\.?(?::\d{1,5})?")
-_OF_CAMPAIGN = re.compile(r"(?:utm|mtm|pk)_\w{1,32}|ref|source|[a-z_]{0,16}clid", re.IGNORECASE)
 # What its own program for logs asks before it sends hits: whether the key may, of which 2 stands for "count".
 _ME = encoded({"user": {"id": 1}, "token": {"name": "footfall", "permissions": 2}})
 _ROBOTS = 150  # from here on the script's numbers for what shows the page
@@ -93,7 +93,8 @@ def _host(request: TrackerRequest) -> str:
 def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refusal:
     if not isinstance(hit, dict):
         return Refusal(index, Reason.MALFORMED, 'the hit is no object: send {"path": "/"}')
-    path = who(hit.get("path"), 4096)
+    is_event = is_true(hit.get("event"))
+    path = text(hit.get("path")) if is_event else page_of(hit.get("path"))
     if not path:
         return missing(index, "path", "send the page's path, or the name of an event")
     bot = whole(hit.get("bot")) or 0
@@ -102,7 +103,7 @@ def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refu
     if bot > 0:
         return Refusal(index, Reason.NOT_ALLOWED, f"the page says that a robot shows it (bot {bot}): it is not counted")
     more: dict[str, Any] = {}
-    if is_true(hit.get("event")):
+    if is_event:
         kind, url = EventType.CUSTOM, ""
         more["name"] = path
     else:
@@ -130,18 +131,16 @@ def _event(index: int, hit: object, site: str, limits: Limits) -> Tracked | Refu
 
 def _with_query(url: str, query: str) -> str:
     """Return a page's address with the query of the browser's; of one that has a query itself, as a canonical link may,
-    with the campaign that this leaves out."""
-    own = url.partition("?")[2]
-    if not own:
-        return f"{url.removesuffix('?')}?{query}"
-    if query == own:  # as most are
+    with the campaign that this leaves out. A route stays behind it, and what its own query has is not said twice."""
+    address, mark, fragment = url.partition("#")
+    page, _, own = address.partition("?")
+    of_route = fragment.partition("?")[2]
+    if query in (own, of_route):  # as most are
         return url
-    names = {pair.partition("=")[0] for pair in own.split("&")}
-    for pair in query.split("&"):
-        name = pair.partition("=")[0]
-        if name not in names and _OF_CAMPAIGN.fullmatch(name):
-            url += f"&{pair}"
-    return url
+    told = {pair.partition("=")[0] for pair in f"{own}&{of_route}".split("&")}
+    pairs = [(pair.partition("=")[0], pair) for pair in query.split("&")]
+    added = [pair for name, pair in pairs if name not in told and (not own or names_origin(name))]
+    return f"{page}?{'&'.join([own, *added] if own else added)}{mark}{fragment}" if added else url
 
 
 def _screen(given: object) -> str:

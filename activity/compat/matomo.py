@@ -22,6 +22,7 @@ from activity.compat.protocol import (
     TrackerBatch,
     TrackerRequest,
     encoded,
+    leaving_out,
     refused,
     worst,
 )
@@ -110,7 +111,10 @@ def _read_many(body: bytes, query: Given, request: TrackerRequest, limits: Limit
     if len(sent) > limits.events:
         return refused(too_many(len(sent), limits.events), credential, "bulk")
     items: list[Incoming | Refusal] = []
-    if "" in sent:  # what a list that ends in a comma becomes
+    blank = [place for place, each in enumerate(sent) if each == ""]  # what a list that ends in a comma becomes
+    if len(blank) == len(sent):
+        blank = []
+    elif blank:
         sent = [each for each in sent if each != ""]
     for index, each in enumerate(sent):
         given: Any = each
@@ -125,7 +129,8 @@ def _read_many(body: bytes, query: Given, request: TrackerRequest, limits: Limit
             detail = "a request of `requests` is neither a text nor an object: send its parameters"
             items.append(Refusal(index, Reason.UNKNOWN_FIELD_TYPE, detail))
     silent = "send_image" in whole_body and text(whole_body["send_image"]) in ("0", "false", "")
-    return TrackerBatch(sent_at=None, items=items, credential=credential, form="empty" if silent else "bulk")
+    form = "empty" if silent else leaving_out("bulk", blank)
+    return TrackerBatch(sent_at=None, items=items, credential=credential, form=form)
 
 
 def answer(outcome: Outcome) -> Answer:
@@ -133,12 +138,12 @@ def answer(outcome: Outcome) -> Answer:
     good = outcome.taken > 0 or all(refusal.reason is Reason.OPTED_OUT for refusal in outcome.refused)
     large = any(refusal.reason is Reason.TOO_LARGE for refusal in outcome.refused)
     status = 200 if good else 413 if large else 400
-    if outcome.form == "bulk":
+    if outcome.form.startswith("bulk"):
         content: dict[str, object] = {
             "status": "success" if good else "error",
             "tracked": outcome.taken,
             "invalid": len(outcome.refused),
-            "invalid_indices": [refusal.index for refusal in outcome.refused],
+            "invalid_indices": outcome.places,
         }
         if outcome.refused:
             content["message"] = worst(outcome)

@@ -6,7 +6,8 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from activity.compat.parts import NOT_RIGHT, first, header, is_page, members, missing
+from activity.attribution import is_unset, names_origin
+from activity.compat.parts import NOT_RIGHT, first, header, is_page, members, missing, page_of
 from activity.compat.protocol import (
     Answer,
     Field,
@@ -17,6 +18,7 @@ from activity.compat.protocol import (
     TrackerBatch,
     TrackerRequest,
     encoded,
+    leaving_out,
     refused,
     worst,
 )
@@ -36,6 +38,7 @@ from activity.compat.values import (
 from activity.event import EventType
 from activity.incoming import Incoming, Limits
 from activity.refusal import Reason, Refusal
+from activity.url import parameters
 
 _TYPES = ("track", "identify", "increment", "decrement", "alias", "replay", "group", "assign_group")
 _OLDER = {"/profile": "identify", "/profile/increment": "increment", "/profile/decrement": "decrement"}
@@ -48,6 +51,8 @@ _TRAITS = ("firstName", "lastName", "email", "avatar")
 _SESSION = encoded({"deviceId": _NOBODY, "sessionId": _NOBODY})
 _OF_PAGE = ("title", "referrer")
 _OWN = "__"  # what OpenPanel's own properties begin with
+_INEXACT = 1e-6  # by how much cents may miss a whole number: 19.99 * 100 is 1998.9999999999998
+_STORE_ITSELF = {("utm_source", "google-play"), ("utm_medium", "organic")}  # of an app that nobody advertised
 _OF_STORE = re.compile(r"(?:[a-z_]{1,20}=[^&\s]*&){0,8}utm_[a-z]{1,10}(?:=|%3D)")
 
 
@@ -91,8 +96,7 @@ def _batch(events: object, request: TrackerRequest, credential: str, limits: Lim
         return Answer(202, encoded({"accepted": len(events), "rejected": []}))
     kept = [each for place, each in enumerate(events) if place not in left_out] if left_out else events
     items: list[Incoming | Refusal] = [_event(index, each, request, limits) for index, each in enumerate(kept)]
-    form = f"{_BATCH} {' '.join(map(str, left_out))}"
-    return TrackerBatch(sent_at=None, items=items, credential=credential, form=form)
+    return TrackerBatch(sent_at=None, items=items, credential=credential, form=leaving_out(_BATCH, left_out))
 
 
 def _event(index: int, given: object, request: TrackerRequest, limits: Limits) -> Tracked | Refusal:
@@ -106,9 +110,9 @@ def _event(index: int, given: object, request: TrackerRequest, limits: Limits) -
     if not isinstance(payload, dict):
         return missing(index, "payload", 'send {"name": …, "properties": {…}}')
     props = members(payload.get("properties"), "properties")
-    user = who(payload.get("profileId"), 256) or who(props.get("profileId"), 256)
-    user = user or who(obj(props.get("__identify")).get("profileId"), 256)
-    device = who(props.get("__deviceId"), 256)
+    user = _id(payload.get("profileId")) or _id(props.get("profileId"))
+    user = user or _id(obj(props.get("__identify")).get("profileId"))
+    device = _id(props.get("__deviceId"))
     sender = {
         "site": header(request.headers, b"openpanel-client-id", 253),
         "user": user,
@@ -121,6 +125,11 @@ def _event(index: int, given: object, request: TrackerRequest, limits: Limits) -
     return _profile(index, kind, payload, props, sender, limits)
 
 
+def _id(given: object) -> str:
+    """Return an id; "" for what its clients send of a guest, such as 0."""
+    return who(given, 256) if given else ""
+
+
 def _track(
     index: int, payload: dict[str, Any], props: dict[str, Any], sender: dict[str, Any], limits: Limits
 ) -> Tracked | Refusal:
@@ -128,13 +137,13 @@ def _track(
     if not name:
         return missing(index, "payload.name", 'send "screen_view", or the name of an event')
     kind, search = EventType.CUSTOM, None
-    path = who(props.get("__path"), 4096)
+    path = page_of(props.get("__path"))
     cents = number(props.get("__revenue"))
     kept = {key: value for key, value in props.items() if not key.startswith(_OWN) and key != "profileId"}
     if name == "screen_view":
         kind = EventType.PAGEVIEW
         if not path:  # the first releases spelt them so
-            path, props = text(kept.pop("path", "")), {f"{_OWN}{key}": kept.pop(key, "") for key in _OF_PAGE} | props
+            path, props = page_of(kept.pop("path", "")), {f"{_OWN}{key}": kept.pop(key, "") for key in _OF_PAGE} | props
         if not path:
             return missing(index, "payload.properties.__path", "send the page's address, or the name of the screen")
     elif name == "link_out":
@@ -144,7 +153,7 @@ def _track(
         kind = EventType.SEARCH
     if payload.get("groups"):
         kept["groups"] = payload["groups"]
-    if cents is not None and cents % 1:  # perhaps no cents are meant
+    if cents is not None and abs(cents - round(cents)) > _INEXACT:  # perhaps no cents are meant
         kept["__revenue"], cents = props["__revenue"], None
     url = path if "://" in path[:16] or not path else screen_url(path) if path[0] != "/" else path
     referrer = text(props.get("__referrer"))
@@ -159,16 +168,22 @@ def _track(
         name=name if kind is EventType.CUSTOM else "",
         props=kept,
         search=search,
-        revenue=None if cents is None else worth(cents / 100, props.get("currency")),
+        revenue=None if cents is None else worth(round(cents) / 100, props.get("currency")),
         **sender,
     )
 
 
 def _from_store(url: str, told: str) -> str:
-    """Return the address of an app's screen with the campaign that its store tells: `utm_source=google-play&…`."""
+    """Return the address of an app's screen with the campaign that its store tells: `utm_source=ads&…`. An address that
+    has an origin keeps it, and that the store was the store is no origin."""
     campaign = (told if "=" in told else unquote(told)).replace("#", "%23")
     address, mark, fragment = url.partition("#")
-    return f"{address}{'&' if '?' in address else '?'}{campaign}{mark}{fragment}" if url else ""
+    page, _, query = address.partition("?")
+    own = parameters(f"{query}&{fragment.replace('?', '&')}")
+    said = {pair for pair in parameters(campaign).items() if names_origin(pair[0]) and not is_unset(pair[1])}
+    if not url or any(map(names_origin, own)) or said <= _STORE_ITSELF:
+        return url
+    return f"{page}?{f'{query}&' if query else ''}{campaign}{mark}{fragment}"
 
 
 def _profile(
@@ -181,7 +196,7 @@ def _profile(
         counted: dict[str, Any] = {name: payload[name] for name in ("property", "value") if name in payload}
         return tracked(EventType.CUSTOM, limits, name=kind, props=counted, interactive=False, **sender)
     if kind == "alias":
-        alias = who(payload.get("alias"), 256)
+        alias = _id(payload.get("alias"))
         if not alias:
             return missing(index, "payload.alias", "send the id by which the user was known before")
         sender = {**sender, "client": alias}
@@ -194,10 +209,10 @@ def answer(outcome: Outcome) -> Answer:
     """Return a session, or the error that OpenPanel has; its clients send again what is not answered 200 or 401.
 
     A batch is taken event by event: its answer tells which were not."""
-    form, _, left_out = outcome.form.partition(" ")
+    form = outcome.form.partition(" ")[0]
     reasons = {refusal.reason for refusal in outcome.refused}
     if form == _BATCH and (outcome.taken or reasons & NOT_RIGHT or reasons <= {Reason.OPTED_OUT}):
-        return _answer_to_batch(outcome, [int(place) for place in left_out.split()])
+        return _answer_to_batch(outcome)
     if not outcome.refused:
         return Answer(202, b"ok", b"text/plain") if form == "event" else Answer(200, _SESSION)
     reason = outcome.refused[0].reason
@@ -210,15 +225,13 @@ def answer(outcome: Outcome) -> Answer:
     return Answer(status, encoded({"status": status, "error": error, "message": worst(outcome)}))
 
 
-def _answer_to_batch(outcome: Outcome, left_out: list[int]) -> Answer:
-    """Return how many were taken and which were not, with the places that they had beside those `left_out`."""
-    rejected = []
-    for refusal in outcome.refused:
-        place = refusal.index
-        for before in left_out:
-            place += before <= place
-        rejected.append({"index": place, "reason": "validation", "error": refusal.detail})
-    return Answer(202, encoded({"accepted": outcome.taken + len(left_out), "rejected": rejected}))
+def _answer_to_batch(outcome: Outcome) -> Answer:
+    """Return how many were taken, those that are not kept among them, and which were not."""
+    rejected = [
+        {"index": place, "reason": "validation", "error": refusal.detail}
+        for place, refusal in zip(outcome.places, outcome.refused, strict=True)
+    ]
+    return Answer(202, encoded({"accepted": outcome.taken + len(outcome.left_out), "rejected": rejected}))
 
 
 FIELDS = (
@@ -229,7 +242,7 @@ FIELDS = (
     Field("payload.properties.__path", "url", "a screen's name becomes a path"),
     Field("payload.properties.path", "url", "of a `screen_view` without `__path`; so are `title` and `referrer`"),
     Field("payload.properties.__title", "title"),
-    Field("payload.properties.__referrer", "referrer", "a campaign that a store tells an app is that of `url`"),
+    Field("payload.properties.__referrer", "referrer", "a campaign that a store tells an app becomes that of `url`"),
     Field("payload.properties.__revenue", "revenue", "in cents, as OpenPanel has it; parts of a cent are kept"),
     Field("payload.properties.currency", "revenue", "and kept as a property"),
     Field("payload.properties.href", "props", "`url`, of a `link_out`"),
@@ -285,6 +298,10 @@ What differs:
   for everybody.
 - An event without `__path` has no page: only `screen_view` tells one.
 - A batch has as many events as a request may have here, 1,000.
+- An app tells all its life, with each event, what its store said when it was installed (`__referrer`). A campaign in it
+  counts for each visit, but for those whose address has an origin of its own (`utm_…`, `ref`, a click id). What says
+  only that the store was the store (`utm_source=google-play&utm_medium=organic`, `(not set)`) is none: the visit is
+  direct.
 - A custom event named `search` with a property `query`, `term` or `q` is a search.
 """
 

@@ -24,6 +24,7 @@ _TRUE = frozenset(("true", "1", "on", "yes"))
 
 # A text of JSON, whole or cut off, or a comma that nothing follows or that nothing comes before.
 _TEXT_OR_COMMA = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|$)|,(?=\s*+[,\]}])|\[(?:\s*+,)++', re.DOTALL)
+_NO_PAGE = frozenset(("undefined", "null"))
 _MOST_BATCHES = 100  # one behind the other
 _json = json.JSONDecoder()
 
@@ -75,6 +76,14 @@ def is_nothing(value: object) -> bool:
 def somebody(name: str | None) -> str:
     """Return an id of somebody; "" for what a program sends that has none."""
     return "" if not name or name in NOBODY or name.isspace() else name
+
+
+def page_of(given: object) -> str:
+    """Return a page's address, path or screen, at most 4,096 characters; "" for what a script writes that has none.
+
+    Whatever else names nobody may name a page; "/undefined" is where a broken link leads."""
+    found = text(given)
+    return "" if found in _NO_PAGE else found
 
 
 def missing(index: int, field: str, hint: str) -> Refusal:

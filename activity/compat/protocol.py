@@ -13,7 +13,7 @@ visitor is the cookieless one that the request itself has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -80,6 +80,21 @@ class Outcome(NamedTuple):
         """How many events are stored, or were so before."""
         return self.accepted + self.duplicates
 
+    @property
+    def left_out(self) -> list[int]:
+        """The places in the request of what became no event, in order; see `leaving_out`."""
+        return [int(place) for place in self.form.split()[1:]]
+
+    @property
+    def places(self) -> list[int]:
+        """Where in the request each that was refused stands."""
+        left_out = self.left_out
+        if not left_out:
+            return [refusal.index for refusal in self.refused]
+        most = max((refusal.index for refusal in self.refused), default=0) + len(left_out)
+        there = sorted({*range(most + 1)}.difference(left_out))
+        return [there[refusal.index] for refusal in self.refused]
+
 
 class Route(NamedTuple):
     """One path of a protocol, without a slash at its end."""
@@ -117,6 +132,11 @@ class Protocol(msgspec.Struct, frozen=True, eq=False):
 def refused(reason_and_detail: Refusal, credential: str = "", form: str = "") -> TrackerBatch:
     """Return the batch of a request that cannot be read at all."""
     return TrackerBatch(sent_at=None, items=[reason_and_detail], credential=credential, form=form)
+
+
+def leaving_out(form: str, places: Iterable[int]) -> str:
+    """Return the form of the answer to a request of which what stands at these places became no event."""
+    return " ".join((form, *map(str, places)))
 
 
 def worst(outcome: Outcome) -> str:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from activity.compat.parts import NOT_RIGHT, bearer, first, header, is_page, members, missing
+from activity.compat.parts import NOT_RIGHT, bearer, first, header, is_page, members, missing, page_of
 from activity.compat.protocol import (
     Answer,
     Field,
@@ -46,7 +46,6 @@ _TYPES = {
     "engagement": EventType.ENGAGEMENT,
 }
 _LINKS_OUT = frozenset(("outbound-link", "outbound-link-click"))  # as Umami's documentation names them
-_NO_PAGE = frozenset(("undefined", "/undefined", "null", "/null"))
 _NOT_ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _VITALS = ("lcp", "inp", "cls", "fcp", "ttfb")
 _CACHE = "footfall"  # its clients send it back with the next event, and nothing follows from it
@@ -169,7 +168,7 @@ def _whole(url: str, host: str) -> str:
     """Return an address whole: the tracker sends it so, clients on servers send the path and the host."""
     if not url or (url[0] != "/" and "://" in url[:16]):
         return url
-    if url in _NO_PAGE:
+    if not page_of(url):
         return ""
     host = (host.partition("://")[2] if "://" in host else host).partition("/")[0].strip()
     if host and url.startswith(f"//{host}"):

@@ -31,7 +31,7 @@ LEFT_OUT = "props_left_out"  # the property that names those which were too many
 SEARCH_NAMES = frozenset(("search", "site_search", "site search", "searched"))  # of custom events, in lower case
 _TERM_NAMES = ("term", "query", "q", "search_term", "search", "keyword", "keywords")
 _RESULT_NAMES = ("results", "result_count", "results_count", "count", "total")
-_CAMPAIGNS = re.compile(r"[?&#](?:utm|mtm|pk)_")  # what the parameters of one begin with
+_CAMPAIGNS = re.compile(r"[?&#](?:utm|mtm|matomo|pk|piwik)_")  # what the parameters of one begin with
 _LONGEST_ID = _LONGEST_KEY = 128
 _LONGEST_PROP, _LONGEST_AMOUNT = 1024, 64
 # What programs send where they have no id.
@@ -110,7 +110,7 @@ def tracked(
 
 def who(given: object, longest: int) -> str:
     """Return the id of a user; "" for what a program sends that has none."""
-    found = text(given, longest)
+    found = "" if isinstance(given, bool | list | dict) else text(given, longest)
     return "" if found in NOBODY else found
 
 

@@ -47,14 +47,22 @@ def test_a_page_view() -> None:
     [
         ({"p": "/a?page=2", "q": "?page=2&utm_source=letter"}, "/a?page=2&utm_source=letter"),  # of a canonical link
         ({"p": "/a?page=2", "q": "?page=3&token=x&gclid=1&ref=r"}, "/a?page=2&gclid=1&ref=r"),
+        *(({"p": "/a?page=2", "q": f"?page=2&token=x&{name}=5"}, f"/a?page=2&{name}=5")
+          for name in ("msclkid", "gbraid", "gad_source", "li_fat_id", "mc_cid", "_hsmi", "MATOMO_campaign")),
         ({"p": "/a?page=2", "q": "?page=2"}, "/a?page=2"),
         ({"p": "/a?", "q": "x=1"}, "/a?x=1"),
+        ({"p": "/a?x=1#/b", "q": "?x=1&fbclid=U"}, "/a?x=1&fbclid=U#/b"),
+        ({"p": "/a?x=1#top", "q": "?x=1&token=x"}, "/a?x=1#top"),
+        ({"p": "/a#/b", "q": "?x=1&utm_source=l"}, "/a?x=1&utm_source=l#/b"),
+        ({"p": "/#/b?tab=2", "q": ""}, "/#/b?tab=2"),
+        ({"p": "/#/b?tab=2", "q": "?tab=2"}, "/#/b?tab=2"),
+        ({"p": "/#/b?tab=2", "q": "?tab=2&utm_source=l"}, "/?utm_source=l#/b?tab=2"),
         ({"p": "/a", "q": "", "h": "www.example.com"}, "https://www.example.com/a"),
         ({"p": "a", "q": "x=1", "h": "localhost:8080"}, "https://localhost:8080/a?x=1"),
         ({"p": "https://example.com/a", "q": "", "h": "www.example.com"}, "https://example.com/a"),
         ({"p": "/a", "q": "", "h": "no host/"}, "/a"),
     ],
-)
+)  # fmt: skip
 def test_the_address_of_a_page(sent: dict[str, str], url: str) -> None:
     event = reading.event(PROTOCOL, Sent("/count/shop", b"", {}, urlencode(sent), "GET"))
     assert event.url == url
@@ -85,6 +93,18 @@ def test_what_a_program_asks_before_it_sends() -> None:
 def test_a_click() -> None:
     event = reading.event(PROTOCOL, sent(p="buy-now", e="true"))
     assert (event.type, event.name, event.url) == (EventType.CUSTOM, "buy-now", "")
+
+
+@pytest.mark.parametrize("name", ["None", "nil", "NULL", "NaN", "(null)", "0" * 16])
+def test_a_page_may_be_called_like_nobody(name: str) -> None:
+    assert reading.event(PROTOCOL, sent(p=name)).url == f"/{name}?q=hats"
+    assert reading.event(PROTOCOL, hits({"path": f"/{name}"})).url == f"/{name}"
+
+
+@pytest.mark.parametrize("name", ["undefined", "null", "None", "nil"])
+def test_an_event_may_be_called_like_nobody(name: str) -> None:
+    assert reading.event(PROTOCOL, sent(p=name, e="true")).name == name
+    assert reading.event(PROTOCOL, hits({"path": name, "event": True})).name == name
 
 
 def test_the_site_is_that_of_the_page_if_the_address_names_none() -> None:

@@ -108,6 +108,18 @@ def test_many_requests_at_once() -> None:
     assert (found.form, found.credential) == ("bulk", "secret")
 
 
+def test_requests_keep_their_places_beside_blank_ones() -> None:
+    found = many("", PAGE, "", "", 7, "?a=1", PAGE, "")
+    assert [isinstance(item, Refusal) for item in found.items] == [False, True, True, False]
+    refused = tuple(item for item in found.items if isinstance(item, Refusal))
+    told = json.loads(PROTOCOL.answer(Outcome(found.form, 2, 0, refused)).body)
+    assert (told["tracked"], told["invalid"], told["invalid_indices"]) == (2, 2, [4, 5])
+    for blanks in ([""], ["", ""]):
+        nothing = tuple(item for item in many(*blanks).items if isinstance(item, Refusal))
+        assert [item.reason for item in nothing] == [Reason.MISSING_FIELD] * len(blanks)
+        assert PROTOCOL.answer(Outcome("bulk", 0, 0, nothing)).status == 400
+
+
 def test_a_token_may_stand_in_each_request_or_in_a_header() -> None:
     assert many({**PAGE, "token_auth": "own"}).credential == "own"
     assert batch(urlencode(PAGE).encode(), headers={b"authorization": b"Bearer k"}).credential == "k"
@@ -190,7 +202,8 @@ KEYS = st.sampled_from([field.theirs for field in PROTOCOL.fields])
 
 @given(st.lists(st.one_of(VALUES, st.dictionaries(KEYS, VALUES).map(lambda given: {**given, "rec": 1}))))
 def test_any_requests_are_read(requests: list[Any]) -> None:
-    assert len(many(*requests).items) == len(requests) - requests.count("")
+    blank = requests.count("")
+    assert len(many(*requests).items) == len(requests) - (0 if blank == len(requests) else blank)
 
 
 BESIDE: dict[str, dict[str, str]] = {

@@ -74,6 +74,22 @@ def test_the_kinds_of_events(kind: str, payload: dict[str, Any], expected: dict[
     assert {field: getattr(event, field) for field in expected} == expected
 
 
+@given(st.integers(-10_000_000, 10_000_000), st.sampled_from([str, float]))
+def test_cents_that_were_computed_are_whole(cents: int, sent_as: type) -> None:
+    """Of a price times 100 in floating point, and of such a text."""
+    paid = reading.event(PROTOCOL, tracked("a", __revenue=sent_as(cents / 100 * 100), currency="EUR"))
+    assert (paid.revenue, paid.props) == (Revenue(cents / 100, "EUR"), {"currency": "EUR"})
+    if cents % 100:
+        no_cents = reading.event(PROTOCOL, tracked("a", __revenue=sent_as(cents / 100)))
+        assert (no_cents.revenue, no_cents.props) == (None, {"__revenue": sent_as(cents / 100)})
+
+
+@pytest.mark.parametrize("sent", [1998.9999999999998, 434.99999999999994, 30.000000000000004, "1998.9999999999998"])
+def test_the_cents_of_a_price_times_100(sent: object) -> None:
+    paid = reading.event(PROTOCOL, tracked("a", __revenue=sent)).revenue
+    assert paid is not None and paid.amount in (19.99, 4.35, 0.3)
+
+
 def test_a_batch_is_taken_event_by_event() -> None:
     a, bad = {"type": "track", "payload": {"name": "a"}}, {"type": "track", "payload": {"name": ""}}
     replay, nested = {"type": "replay", "payload": {}}, {"type": "batch", "payload": [a]}
@@ -115,6 +131,67 @@ def test_a_page_view_as_the_first_releases_spelt_it() -> None:
     assert event.props == {"plan": "pro"}
     kept = reading.event(PROTOCOL, tracked("screen_view", __path="/b", path="/a", title="Home"))
     assert (kept.url, kept.title, kept.props) == ("/b", "", {"path": "/a", "title": "Home"})
+
+
+@pytest.mark.parametrize("guest", [0, False, [], {}, "", None, "undefined"])
+def test_where_a_guest_is_nobody_another_id_counts(guest: object) -> None:
+    for others in ({"profileId": "u"}, {"__identify": {"profileId": "u"}},
+                   {"profileId": guest, "__identify": {"profileId": "u"}}):  # fmt: skip
+        event = reading.event(PROTOCOL, tracked("a", SERVER, guest, **others))
+        assert (event.user, event.client) == ("u", "u")
+    assert reading.event(PROTOCOL, tracked("a", SERVER, guest, __deviceId=guest)).client == ""
+    for unknown in (sent("identify", {"profileId": guest}), sent("alias", {"profileId": "u", "alias": guest})):
+        assert isinstance(reading.batch(PROTOCOL, unknown).items[0], Refusal)
+
+
+ADS = "utm_source=ads&utm_medium=cpc"
+
+
+@pytest.mark.parametrize("path", [
+    "/home?utm_source=letter", "/home?a=1&UTM_campaign=may", "/home?mtm_campaign=may", "/home?pk_kwd=x", "/home?ref=b",
+    "/home?source=b", "/home?gclid=5", "/home?msclkid=5", "/home#utm_source=letter", "/#/home?ref=b",
+    "app://home?utm_source=letter",
+])  # fmt: skip
+def test_an_origin_of_its_own_is_no_stores(path: str) -> None:
+    event = reading.event(PROTOCOL, tracked("screen_view", __path=path, __referrer=ADS))
+    assert (event.url, event.referrer) == (path, "")
+
+
+@pytest.mark.parametrize("path", ["/home?utm_source=", "/home?page=5", "/home?reference=b", "/home?a=1#/b"])
+def test_what_is_no_origin_leaves_the_stores(path: str) -> None:
+    url = reading.event(PROTOCOL, tracked("screen_view", __path=path, __referrer=ADS)).url
+    address, mark, fragment = path.partition("#")
+    assert url == f"{address}&{ADS}{mark}{fragment}"
+
+
+@pytest.mark.parametrize("told", [
+    "utm_source=google-play&utm_medium=organic", "utm_source%3Dgoogle-play%26utm_medium%3Dorganic",
+    "utm_source=google-play", "utm_source=(not%20set)&utm_medium=(not%20set)", "utm_source=(not+set)",
+    "utm_source=google-play&utm_medium=organic&utm_campaign=(not%20set)&utm_term=", "anid=x&utm_source=google-play",
+])  # fmt: skip
+def test_that_the_store_was_the_store_is_no_campaign(told: str) -> None:
+    event = reading.event(PROTOCOL, tracked("screen_view", __path="/home", __referrer=told))
+    assert (event.url, event.referrer) == ("/home", "")
+
+
+@pytest.mark.parametrize("told", [
+    "utm_source=google-play&utm_medium=cpc", "utm_source=google-play&utm_medium=organic&utm_campaign=may",
+    "gclid=5&utm_source=google-play&utm_medium=organic", "utm_source=google&utm_medium=organic",
+])  # fmt: skip
+def test_what_a_store_tells_of_more_is_a_campaign(told: str) -> None:
+    assert reading.event(PROTOCOL, tracked("screen_view", __path="/home", __referrer=told)).url == f"/home?{told}"
+    assert reading.event(PROTOCOL, tracked("a", __referrer=told)).url == ""  # no page
+
+
+def test_a_screen_may_be_called_like_nobody() -> None:
+    for name in ("None", "nil", "NaN", "/undefined"):
+        assert reading.event(PROTOCOL, tracked("screen_view", __path=name)).url == f"/{name.lstrip('/')}"
+        assert reading.event(PROTOCOL, tracked("screen_view", path=name)).url == f"/{name.lstrip('/')}"
+        assert reading.event(PROTOCOL, tracked(name)).name == name
+    for nothing in ("undefined", "null"):
+        assert reading.event(PROTOCOL, tracked("screen_view", __path=nothing, path="/a")).url == "/a"
+        for view in (tracked("screen_view", __path=nothing), tracked("screen_view", path=nothing)):
+            assert isinstance(reading.batch(PROTOCOL, view).items[0], Refusal)
 
 
 def test_a_server_may_name_the_device() -> None:

@@ -131,7 +131,9 @@ def test_a_batch_of_a_server() -> None:
             for name in ("Application Foregrounded", "application_opened", "Experiment Viewed", "Video Content Playing")
         ),
         ("track", {"event": "Video Playback Started"}, {"interactive": True}),
-        ("track", {"userId": "undefined", "anonymousId": " "}, None),
+        *((kind, {"userId": nobody, "anonymousId": nobody, "previousId": nobody}, None) for kind in ("track", "alias")
+          for nobody in ("undefined", "None", "(null)", " ", "0" * 16)),
+        ("alias", {"userId": "u", "anonymousId": "null", "previousId": "None"}, None),
         *(("track", {"anonymousId": nobody, "userId": "u"}, {"client": "u", "user": "u"})
           for nobody in ("undefined", "null", "00000000-0000-0000-0000-000000000000", "  ", False, [], {}, None)),
         *(("track", {"userId": nobody}, {"client": "a", "user": ""})

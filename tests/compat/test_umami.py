@@ -166,3 +166,17 @@ def test_each_line_of_the_table_is_true() -> None:
             "header x-umami-cache": (sent(headers={"x-umami-cache": "a-mark"}), "a-mark"),
         },
     )
+
+
+@pytest.mark.parametrize("path", ["/undefined", "/null", "/shop/undefined", "/None"])
+def test_where_a_broken_link_leads_is_a_page(path: str) -> None:
+    payload = {"website": "w", "hostname": "example.com", "url": path}
+    for url in (path, f"https://example.com{path}"):
+        sent = Sent("/api/send", {"type": "event", "payload": payload | {"url": url}})
+        assert reading.event(PROTOCOL, sent).url == f"https://example.com{path}"
+
+
+@pytest.mark.parametrize("nothing", ["undefined", "null"])
+def test_what_stands_for_no_address_is_no_page(nothing: str) -> None:
+    payload = {"website": "w", "hostname": "example.com", "url": nothing, "name": "e"}
+    assert reading.event(PROTOCOL, Sent("/api/send", {"type": "event", "payload": payload})).url == ""

@@ -148,6 +148,13 @@ def test_any_query_is_read(query: str) -> None:
         ("1920,1080,1.5", "1920x1080"), ("1920,1080", "1920x1080"), ("1920x1080x24", "1920x1080"),
         ("411.43x914.29", "411x914"), ("1920\u00d71080", "1920x1080"), ("1920px*1080px", "1920x1080"), ("77x9", "77x9"),
         ("0x0", ""), ("1920", ""), ("1920x", ""), ("unknown", ""), ("undefinedxundefined", ""), ("-5x7", ""),
+        ("411,43x914,29", "411x914"), ("411,4 x 914", "411x914"), ("411,42857*914,28571", "411x914"),
+        ("1920x1080,24", "1920x1080"), ("1920x1080, 24 bit", "1920x1080"), ("375x667@2x", "375x667"),
+        ("375,667@2x", "375x667"), ("411.4x914.2x2.6", "411x914"), ("411.4,914.2,2.6", "411x914"),
+        ("1920.0*1080", "1920x1080"), ("1920x1080,1.5", "1920x1080"),
+        ("411.429x914.286", "411x914"), ("1920.000x1080.000", "1920x1080"),
+        ("1,920x1,080", ""), ("1,920*1080", ""), ("1920x1,080", ""), ("1.920x1.080", ""), ("1.920,1.080", ""),
+        ("1920,1080x24", ""), ("411,429x914,286", ""), ("1920x1080,240", ""), ("4.1,5x9", ""), ("1920-1080", ""),
         ("1e3x9", ""), ("9" * 32 + "x9", ""), ("", ""),
     ],
 )  # fmt: skip
@@ -158,3 +165,21 @@ def test_a_size_in_every_notation_that_clients_have(spelt: str, size: str) -> No
 @pytest.mark.parametrize("tag", ["undefined", "null", "None", "C", "C.UTF-8", "POSIX", "*"])
 def test_what_names_no_language_is_none(tag: str) -> None:
     assert values.language_tag(tag) == ""
+
+
+@pytest.mark.parametrize("nobody", [None, True, False, [], {}, ["u"], {"id": "u"}, "", "undefined", "0" * 16])
+def test_what_is_no_text_and_no_number_names_nobody(nobody: object) -> None:
+    assert values.who(nobody, 256) == ""
+    assert (values.who(7, 256), values.who("u", 256)) == ("7", "u")
+
+
+@given(st.lists(st.text("0123456789,.x*@ ", max_size=32), min_size=1, max_size=3))
+def test_any_text_is_a_size_or_none(parts: list[str]) -> None:
+    found = screens.size("x".join(parts))
+    assert found == "" or screens.size(found) == found
+
+
+@pytest.mark.parametrize("tag", ["utm_source", "mtm_campaign", "matomo_campaign", "pk_kwd", "piwik_campaign"])
+def test_an_address_with_a_campaign_gets_no_other(tag: str) -> None:
+    assert values.with_campaign(f"/a?{tag}=x", {"source": "news"}) == f"/a?{tag}=x"
+    assert values.with_campaign(f"/a?my_{tag}=x", {"source": "news"}) == f"/a?my_{tag}=x&utm_source=news"
