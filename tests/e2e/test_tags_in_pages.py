@@ -94,3 +94,17 @@ def test_the_package_starts_no_site_that_a_tag_counts(web: Web, tag: str, option
     assert scripts == len(sites)
     seen(web, lambda: len(web.sent) >= len(sites), "each site has its page view")
     assert sorted(event["site"] for event in web.sent) == sites
+
+
+def test_an_event_that_a_page_drops_lets_no_later_one_wait(web: Web) -> None:
+    web.holds = True
+    web.text = (
+        "<script>look = event => event.name != 'drop'</script>"
+        "<script defer data-site=example.com data-before=look src=/beacon.consent.queue.js></script>"
+    )
+    web.page.goto("http://www.example.com/")
+    web.page.wait_for_function("!!self.footfall")
+    seen(web, lambda: bool(web.sent), "the page is counted, and its answer waits")
+    web.page.evaluate("footfall('drop'); history.pushState(0, '', '/about'); dispatchEvent(new Event('pagehide'))")
+    seen(web, lambda: web.sent[-1]["url"].endswith("/about"), "the next page does not wait for the answer")
+    assert {event["type"] for event in web.sent} == {"pageview"}
