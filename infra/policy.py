@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(
     r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<host>\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])"
-    r"(?::(?P<port>\d+|\*))?(?P<path>/[^?#]*)?(?:[?#].*)?",
+    r"(?::(?P<port>0*[0-9]{1,5}|\*))?(?P<path>/[^?#]*)?(?:[?#].*)?",
     re.IGNORECASE,
 )
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
@@ -57,7 +57,10 @@ def _directives(policies: Sequence[str], names: Sequence[str]) -> list[tuple[str
 
 
 def _takes(sources: Sequence[str], page: str, url: str) -> bool:
-    own, target = urlsplit(page), urlsplit(url)
+    try:
+        own, target = urlsplit(page), urlsplit(url)
+    except ValueError:
+        return False  # no browser asks for it
     return any(_matches(source, own, target) for source in sources)
 
 

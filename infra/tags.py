@@ -8,7 +8,7 @@ import html
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from email.message import Message
 from http.client import HTTPException
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from selectolax.lexbor import LexborHTMLParser
 
+from activity.url import host_of
 from infra import policy
 from ingest import assets
 from ingest.http import is_packed, unpack
@@ -38,6 +39,7 @@ _FOREIGN = "is no script of Footfall's"
 _LOCAL = re.compile(r"(?:.*\.)?localhost|127\.[\d.]+|::1")  # hosts that a page by HTTPS may ask by HTTP
 _BEFORE_QUERY = re.compile(r"[^?#]*")
 _ESCAPED = "%/:?#[]@!$&'()*+,;=~"
+_PACKINGS = {"br", "zstd", "deflate", "compress", "x-compress"}  # others are no packing: servers say `utf-8`, too
 _HASH = re.compile(r"sha(256|384|512)-([A-Za-z0-9+/=]+)")
 
 
@@ -66,38 +68,47 @@ def _runs(has: Mapping[str, str | None]) -> bool:
 def check(page: str) -> list[Tag]:
     """Return the tags of the page at this address. Raises `Unread` if there is none to be had, or it has no tag."""
     text, page, headers = _fetch(page)
-    scripts = list(_scripts(page, text, headers.get_all("Content-Security-Policy", [])))
+    page = _as_browsers(page)
+    policies = headers.get_all("Content-Security-Policy", [])
+    scripts, base = _scripts(page, text, policies)
     if not scripts:
         raise Unread(f"{page} has no tag of Footfall's; one that a tag or consent manager puts there is not seen here")
-    tags = [_look(page, *script) for script in scripts]
+    tags = [_look(page, src, has, policies[:count], base) for src, has, count in scripts]
     # Others say a site by `data-site`, too: Fathom.
     return [tag for tag in tags if not tag.problem.endswith(_FOREIGN)] or tags
 
 
-def _scripts(page: str, text: bytes, policies: list[str]) -> Iterator[tuple[str, dict[str, str | None], list[str]]]:
-    """The whole address and the attributes of each script tag that browsers run and that is ours, and the policies that
-    hold for it: it says its site, or its script is named as ours are."""
-    base = None  # what counts is the first, and only for what comes after it
+def _scripts(
+    page: str, text: bytes, policies: list[str]
+) -> tuple[list[tuple[str, dict[str, str | None], int]], str]:
+    """The whole address and the attributes of each script tag that browsers run and that is ours, with how many of the
+    policies hold for it, and the page's base: it says its site, or its script is named as ours are.
+
+    Policies of the page itself are added to `policies`."""
+    base = ""  # what counts is the first; for scripts, only for what comes after it
+    found = []
     for element in LexborHTMLParser(text, encoding=True, scripting=True).css(_WANTED):
         has = element.attributes
         if element.tag == "meta":
-            if (has["http-equiv"] or "").lower() == "content-security-policy":
-                policies = [*policies, has.get("content") or ""]
+            content = has.get("content")
+            if content and (has["http-equiv"] or "").lower() == "content-security-policy":
+                policies.append(content)
             continue
         if element.tag == "base":
             base = base or _joined(page, has["href"])
             continue
         has["src"] = src = (has["src"] or "").strip(_SPACES)
         if src and ("data-site" in has or _NAME.fullmatch(src)) and _runs(has):
-            yield _joined(base or page, src), has, policies
+            found.append((_joined(base or page, src), has, len(policies)))
+    return found, base or page
 
 
-def _look(page: str, src: str, has: Mapping[str, str | None], policies: list[str]) -> Tag:
+def _look(page: str, src: str, has: Mapping[str, str | None], policies: list[str], base: str = "") -> Tag:
     site = has.get("data-site") or urlsplit(page).hostname or ""
     secure = any("upgrade-insecure-requests" in each.lower() for each in policies)
     far = not _LOCAL.fullmatch(_host(src))
-    if secure and far and src.startswith("http:"):
-        src = src.replace("http", "https", 1)
+    if secure:
+        src = _upgraded(src)
     try:
         script, _, headers = _fetch(src, _origin(page))
     except Unread as error:
@@ -126,10 +137,14 @@ def _look(page: str, src: str, has: Mapping[str, str | None], policies: list[str
         better["data-site"] = site
     if problem:
         return Tag(site, src, problem, _written(better))
-    return Tag(site, src, _refused(page, src, has, headers, policies), "")
+    endpoint = _joined(base or page, has["data-endpoint"]) if has.get("data-endpoint") else _joined(src, "collect")
+    endpoint = _upgraded(endpoint) if secure else endpoint
+    return Tag(site, src, _refused(page, src, has, headers, policies, endpoint), "")
 
 
-def _refused(page: str, src: str, has: Mapping[str, str | None], headers: Message, policies: list[str]) -> str:
+def _refused(
+    page: str, src: str, has: Mapping[str, str | None], headers: Message, policies: list[str], endpoint: str
+) -> str:
     """Why browsers do not run a script that came with these headers, or let it send nothing, where no tag helps."""
     refused, policy_has = f"browsers do not run {src}: ", "the page's Content-Security-Policy has no"
     module = (has.get("type") or "").strip(_SPACES).lower() == "module"
@@ -142,14 +157,16 @@ def _refused(page: str, src: str, has: Mapping[str, str | None], headers: Messag
         return f"{refused}it comes from another host, without Access-Control-Allow-Origin"
     if directive := policy.refuses_script(policies, page, src, has):
         return f"{refused}{policy_has} {_origin(src)} in {directive}"
-    endpoint = _joined(page, has["data-endpoint"]) if has.get("data-endpoint") else _joined(src, "collect")
+    if not _host(endpoint):
+        return f"browsers send nothing: data-endpoint {endpoint[:100]!r} is no address"
     if directive := policy.refuses_sending(policies, page, endpoint):
         return f"browsers send nothing to {endpoint}: {policy_has} {_origin(endpoint)} in {directive}"
     return ""
 
 
 def _origin(url: str) -> str:
-    return "{0.scheme}://{0.netloc}".format(urlsplit(url)).lower()
+    parts = urlsplit(_as_browsers(url))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _is_taken(integrity: str, script: bytes) -> bool:
@@ -167,14 +184,43 @@ def _written(has: Mapping[str, str | None]) -> str:
 
 def _joined(base: str, given: str | None) -> str:
     try:
-        return urljoin(base, _BEFORE_QUERY.sub(lambda path: path[0].replace("\\", "/"), given or "", count=1))
+        found = urljoin(base, _BEFORE_QUERY.sub(lambda path: path[0].replace("\\", "/"), given or "", count=1))
+        return _as_browsers(found)
     except ValueError:
         return given or ""
 
 
+def _as_browsers(url: str) -> str:
+    """An address with its host in ASCII and in lower case, and without the port that its scheme has anyway.
+
+    Raises `ValueError` if it is none."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return url
+    user, mark, _ = parts.netloc.rpartition("@")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else _host_in_ascii(parts.hostname)
+    port = "" if parts.port in (None, {"http": 80, "https": 443}.get(parts.scheme)) else f":{parts.port}"
+    return urlunsplit(parts._replace(netloc=f"{user}{mark}{host}{port}"))
+
+
+def _host_in_ascii(host: str) -> str:
+    """A host as browsers ask for it. Raises `ValueError` if it is none."""
+    if host.isascii():
+        return host
+    if len(host) > 253 or not (found := host_of(host)):
+        raise ValueError(f"{host[:100]!r} is no host")
+    labels = found.split(".")
+    return ".".join(each if each.isascii() else f"xn--{each.encode('punycode').decode()}" for each in labels)
+
+
+def _upgraded(url: str) -> str:
+    """An address by HTTPS, as `upgrade-insecure-requests` has it for all that is not on this machine."""
+    return url.replace("http", "https", 1) if url.startswith("http:") and not _LOCAL.fullmatch(_host(url)) else url
+
+
 def _host(url: str) -> str:
     try:
-        return urlsplit(url).hostname or ""
+        return urlsplit(_as_browsers(url)).hostname or ""
     except ValueError:
         return ""
 
@@ -193,19 +239,18 @@ def _fetch(url: str, origin: str = "") -> tuple[bytes, str, Message]:
         raise Unread(f"{url} answers {error.code}") from error
     except (OSError, HTTPException, ValueError) as error:
         raise Unread(f"{url} cannot be read: {getattr(error, 'reason', error)}") from error
-    packing = (came_with.get("Content-Encoding") or "identity").strip().lower()
+    packings = {each.strip().lower() for each in ",".join(came_with.get_all("Content-Encoding", [])).split(",")}
     if is_packed(body):  # as some do, although nobody asked
         unpacked = unpack(body, _LARGEST)
         if isinstance(unpacked, bytes):
             return unpacked, found, came_with
         raise Unread(f"{url} cannot be read: {unpacked.detail}")
-    if packing not in ("identity", "gzip"):
-        raise Unread(f"{url} comes packed as {packing[:20]}, although that was not asked for, and is not read")
+    if packing := ", ".join(sorted(packings & _PACKINGS)):
+        raise Unread(f"{url} comes packed as {packing}, although that was not asked for, and is not read")
     return body, found, came_with
 
 
 def _in_ascii(url: str) -> str:
     """An address as browsers ask for it. Raises `ValueError` if they cannot."""
-    parts = urlsplit(url)
-    host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
-    return urlunsplit((parts.scheme, host, *(quote(part, safe=_ESCAPED) for part in parts[2:4]), ""))
+    parts = urlsplit(_as_browsers(url))
+    return urlunsplit((parts.scheme, parts.netloc, *(quote(part, safe=_ESCAPED) for part in parts[2:4]), ""))

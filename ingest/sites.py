@@ -30,15 +30,17 @@ import os
 import re
 import secrets
 import tomllib
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import msgspec
 import tomlkit
 
+from activity.url import in_letters
 from activity.zones import ZONES, not_known
 from ingest.limiter import DEFAULTS, Limits, windows
 from stores.backends import make_durable_folder, sync_folder
@@ -50,6 +52,8 @@ log = logging.getLogger(__name__)
 
 _DOMAIN = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,250}[a-z0-9])?(:[0-9]{1,5})?")
 _SPELT = re.compile(r"\s*+(?:(?:https?:)?//)?([^/?#\s]{1,255})")  # a domain, or an address of the site
+_LONGEST_SPELT = 512  # characters
+_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")  # in which keyboards and editors write a letter
 _CHECK_EVERY = 1.0
 _ASKED, _LONGEST_ASKED = 4096, 256  # how many answers to trackers are kept, and characters of a question; both bound it
 LONGEST_RETENTION = 36_500  # days
@@ -220,19 +224,19 @@ class Sites:
         return self._sites.get(domain)
 
     def spelt(self, name: str) -> Site | None:
-        """Return a site by its domain, an address of it or what a browser calls its host: "https://www.example.com/"."""
-        found = _SPELT.match(name.lower())
+        """Return a site by its domain, an address of it or what a browser calls its host: "https://www.example.com/".
+
+        A domain may stand in its own letters, too. What a sender writes is only looked up: to normalise it costs
+        milliseconds."""
+        found = _SPELT.match(name.lower()) if len(name) <= _LONGEST_SPELT else None
         if found is None:
             return None
         self._refresh(known=False)
         for host in (found[1].rstrip("."), found[1].partition(":")[0].rstrip(".")):
-            try:
-                host = host if host.isascii() else host.encode("idna").decode()
-            except UnicodeError:
-                return None
-            site = self._sites.get(host) or self._sites.get(host.removeprefix("www."))
-            if site is not None:
-                return site
+            for spelling in (host, host.removeprefix("www.")):
+                site = self._sites.get(spelling) or self._in_letters.get(spelling)
+                if site is not None:
+                    return site
         return None
 
     def named(self, protocol: str, name: str) -> Site | None:
@@ -283,6 +287,9 @@ class Sites:
             for key in site.secrets:
                 owners[_hashed(key)] = (*owners.get(_hashed(key), ()), site.domain)
         self._sites = sites
+        self._in_letters = {
+            unicodedata.normalize(form, in_letters(site.domain)): site for site in sites.values() for form in _FORMS
+        }
         self._asked: dict[tuple[str, str, str], tuple[Site | None, bool]] = {}
         self._ids = {name: site.domain for site in sites.values() for name in site.ids}
         self._owners = owners

@@ -19,6 +19,7 @@ from ingest import assets
 from ingest.http import Request
 from tests.e2e.harness import footfall
 
+GET = Request("GET", "/beacon.js", b"", [], b"", "::1")
 OLD = f"sha384-{base64.b64encode(hashlib.sha384(b'an older version').digest()).decode()}"
 OLD_NAME = "/beacon.all.0123456789abcdef.js"
 NOW = assets.integrity("beacon.all")
@@ -250,8 +251,13 @@ def test_a_page_is_read_at_an_address_in_any_letters_and_packed(web: Web) -> Non
     with pytest.raises(tags.Unread, match="cannot be read"):
         tags.check("http://bücher.invalid/")
     web.page_headers = {"Content-Encoding": "br"}
-    with pytest.raises(tags.Unread, match="packed as br"):
-        tags.check(web.address)
+    for packing in ("br", "zstd", "DEFLATE", "compress", "gzip, br"):
+        web.page_headers = {"Content-Encoding": packing}
+        with pytest.raises(tags.Unread, match=f"packed as {packing.lower().removeprefix('gzip, ')}"):
+            tags.check(web.address)
+    for plain in ("utf-8", "aws-chunked", "none", "identity"):
+        web.page_headers = {"Content-Encoding": plain}
+        assert tags.check(web.address)[0].problem == ""
 
 
 @pytest.mark.parametrize(
@@ -312,3 +318,58 @@ def test_a_policy_of_the_page_counts(web: Web, policy: str, more: str, refused: 
         assert (refused in problem, bool(problem)) == (True, bool(refused))
     web.head = f"{written}<meta http-equiv=content-security-policy content=\"script-src 'none'\">"  # comes too late
     assert tags.check(web.address)[0].problem == ""
+
+
+@pytest.mark.parametrize(
+    ("page", "policy", "refused"),
+    [
+        ('<script data-endpoint="http://[x/c" TAG', "default-src 'self'", "no address"),
+        ('<script data-endpoint="//x:99999/c" TAG', "", "no address"),
+        ("<script TAG", f"default-src a.example:{'4' * 5000}", "in default-src"),
+        ('<base href="//cdn.example"><script data-endpoint=/e TAG', "connect-src https://cdn.example", ""),
+        ('<script data-endpoint=/e TAG<base href="//cdn.example">', "connect-src https://cdn.example", ""),
+        ('<base href="//cdn.example"><script data-endpoint=/e TAG', "connect-src 'self'", "https://cdn.example/e"),
+        (
+            "<script data-endpoint=http://s.example:80/e TAG",
+            "connect-src https://s.example; upgrade-insecure-requests", "",
+        ),
+        ("<script data-endpoint=http://localhost:8420/e TAG", "connect-src https:; upgrade-insecure-requests", "in "),
+        ("<script data-endpoint=https://stra\u00dfe.example/e TAG", "connect-src xn--strae-oqa.example", ""),
+    ],
+)  # fmt: skip
+def test_where_events_go_is_found_as_browsers_find_it(
+    monkeypatch: pytest.MonkeyPatch, page: str, policy: str, refused: str
+) -> None:
+    script = assets.script(Request("GET", "/beacon.js", b"", [], b"", "::1")).body
+    text = page.replace("TAG", "data-site=a.example src=https://a.example/beacon.js></script>").encode()
+    headers = Message()
+    headers["Content-Security-Policy"] = policy
+
+    def fetched(url: str, origin: str = "") -> tuple[bytes, str, Message]:
+        return (script, url, Message()) if origin else (text, url, headers)
+
+    monkeypatch.setattr(tags, "_fetch", fetched)
+    (found,) = tags.check("https://a.example/")
+    assert (refused in found.problem, bool(found.problem)) == (True, bool(refused)), found.problem
+
+
+def test_one_host_is_one_however_it_is_spelt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tags, "_fetch", lambda *_: (assets.script(GET).body, "", Message()))
+    for page, src in (
+        ("https://a.example/", "https://A.example:443/beacon.js"),
+        ("https://a.example:443/", "https://a.example/beacon.js"),
+        ("http://b\u00fccher.example/", "http://xn--bcher-kva.example:80/beacon.js"),
+    ):
+        has = {"data-site": "a.example", "src": src, "crossorigin": ""}
+        assert tags._look(page, src, has, []).problem == "", src
+        other = src.replace("example", "example.org")
+        assert "without Access-Control" in tags._look(page, other, has, []).problem
+
+
+def test_a_policy_holds_for_the_scripts_behind_it() -> None:
+    meta = '<meta http-equiv=content-security-policy content="img-src a.example">'
+    text = f"<head>{meta}{OURS}{'<meta http-equiv=content-security-policy>' * 1000}{meta}{OURS}".encode()
+    policies = ["of the header"]
+    scripts, _ = tags._scripts("https://a.example/", text, policies)
+    assert [count for _, _, count in scripts] == [2, 3]
+    assert policies == ["of the header", "img-src a.example", "img-src a.example"]

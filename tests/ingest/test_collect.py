@@ -17,6 +17,7 @@ import zstandard
 
 from activity.event import TOPICS
 from ingest.collect import Options
+from ingest.sites import Site, Sites
 from tests.ingest.conftest import AGENT, KEY, Log, Running, pageview, read_answer, request_bytes
 
 MAX_BODY = Options().max_body
@@ -88,6 +89,18 @@ def test_an_unknown_site_is_told_how_to_be_added(server: Running, log: Log) -> N
 def test_a_site_counts_however_its_domain_is_written(server: Running, log: Log, spelt: str) -> None:
     assert server.post(pageview(site=spelt)).status == 202
     assert [event["site"] for event in log.events("footfall.pageview")] == ["example.com"]
+
+
+def test_a_site_counts_in_its_own_letters_and_others_are_other_sites() -> None:
+    domains = ("xn--strae-oqa.de", "strasse.de", "xn--bcher-kva.de:81")
+    known = Sites(sites={domain: Site(domain=domain) for domain in domains})
+    for spelt, domain in (
+        ("straße.de", "xn--strae-oqa.de"), ("https://www.STRAẞE.de/", "xn--strae-oqa.de"), ("strasse.de", "strasse.de"),
+        ("bücher.de:81", "xn--bcher-kva.de:81"), ("bu\u0308cher.de:81", "xn--bcher-kva.de:81"), ("bücher.de", ""),
+        ("strase.de", ""), (" " * 600 + "strasse.de", ""),
+    ):  # fmt: skip
+        site = known.spelt(spelt)
+        assert (site.domain if site else "") == domain, spelt
 
 
 def test_a_refusal_never_offers_a_command_made_of_what_somebody_sent(server: Running) -> None:

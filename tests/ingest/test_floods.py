@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -299,6 +301,29 @@ def test_garbage_is_kept_up_to_its_share_and_counted_beyond(make: Make) -> None:
     assert json.loads(base64.b64decode(told["bytes"])) == {
         "site": "", "requests": 51, "bytes": 50 * 11 + 100_000, "reasons": {"malformed": 51},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("letter", ["\ufdfa", "\u00fc", "\uac00"])  # of which one is 18 characters in normal form
+def test_a_site_in_other_letters_costs_what_any_unknown_site_does(make: Make, letter: str) -> None:
+    world = make(False)
+
+    def calls(letter: str) -> int:
+        body = json.dumps({"events": [pageview(site=f"{number}{letter * 200}") for number in range(20)]}).encode()
+        made = 0
+
+        def count(_: FrameType, event: str, __: object) -> None:
+            nonlocal made
+            made += event in ("call", "c_call")
+
+        world.send(body)
+        sys.setprofile(count)
+        try:
+            assert world.send(body).status == 403
+        finally:
+            sys.setprofile(None)
+        return made
+
+    assert calls(letter) < calls("x") * 1.1
 
 
 def test_what_was_only_counted_is_told_when_the_process_ends(make: Make) -> None:

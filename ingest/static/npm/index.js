@@ -15,9 +15,15 @@ export function start({ src, site, endpoint, consent, before, integrity, nonce }
   } catch {
     return // the page's policy wants no text as an address, and the browser has said so
   }
-  // Other products say a site by `data-site`, too: it has to be this one. A tag may leave it out.
-  const isThere = ({ dataset, src }) => (dataset.site ? dataset.site === script.dataset.site : src === script.src)
+  // Other products say a site by `data-site`, too: it has to be this one. A tag that leaves it out counts the page's host.
+  const isThere = ({ dataset, src }) =>
+    (dataset.site || src === script.src) && named(dataset.site || location.hostname) === named(script.dataset.site)
   if (![...document.scripts].some(isThere)) document.head.append(script)
+}
+
+// What the service takes for one site: "https://www.Example.com:443/" is example.com.
+function named(site) {
+  return site.toLowerCase().match(/^\s*(?:(?:https?:)?\/\/)?(?:www\.)?([^/?#:\s]*)/)[1].replace(/\.$/, "")
 }
 
 export function footfall(name, props, more) {

@@ -127,7 +127,6 @@ try {
         delete kept[key]
       } catch (e) {}
       flush(calm)
-      calm = 0
     }
   }
 
@@ -179,15 +178,15 @@ try {
       calm = 1 // FOOTFALL_QUEUE
       out('custom', {props: plain(typeof props == 'object' ? props : {value: props}), ...plain({name, ...more}, 1)})
     } catch (e) {}
+    calm = 0 // FOOTFALL_QUEUE
   }
 
   if (FOOTFALL_CONSENT) {
     self.footfall.consent = yes => {
       agreed = yes
-      if (yes && held) held.map(event => {
-        calm = 1 // FOOTFALL_QUEUE
-        send(event)
-      })
+      calm = 1 // FOOTFALL_QUEUE
+      if (yes && held) held.map(send)
+      calm = 0 // FOOTFALL_QUEUE
       held = 0
       if (FOOTFALL_QUEUE) {
         if (yes) flush(1)
@@ -208,11 +207,11 @@ try {
   const view = how => {
     if (doc.prerendering) return on(view, 'prerenderingchange')
     if (how.persisted) before = page = '' // it is looked at again
-    const here = location.href.replace(/#(?![/!]+[^/!#]).*/, '')
+    const here = location.href.replace(/#(?![/!]+[^#/!]).*/, '')
     // On the way to a place on the page, the route is not compared.
     const core = address => address
       .replace(/^#[^/!]/.test(location.hash) ? /#.*/ : '', '')
-      .replace(/^r/.test(how.navigationType || how) ? /\/?(\?[^#]*|#|$)/g : '', '')
+      .replace(/^r/.test(how.navigationType || how) ? /\/?(\?[^#]*)?(?![^#])/g : '', '')
     if (core(here) == core(before)) return /^r/.test(how.navigationType || how) && (before = here)
     settle()
     if (FOOTFALL_TIME) ping(1)
