@@ -55,8 +55,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         "requestremoteaddr", "httprequestremoteip", "sourceip", "identitysourceip", "clientaddress", "remoteaddress",
         "downstreamremoteaddress", "downstreamremoteaddresswithoutport", "sourceaddress", "remotehost",
         "remoteipaddress", "clientrealip", "srcip", "cliip", "requestip", "calleripaddress", "idorigh",
-        "ipaddress", "ip", "client", "remote", "src", "addr", "address", "netpeerip",
-        "netsockpeeraddr", "host",
+        "ipaddress", "ip", "client", "remote", "src", "addr", "netpeerip",
+        "netsockpeeraddr", "networkpeeraddress", "host", "address",
     ),
     "forwarded": (
         *(before + name for name in _PASSED_ON for before in _BEFORE), "forwardedfor", "xff", "fwd",
@@ -113,6 +113,8 @@ _COLLECTED = ("sourcetype", "shortmessage")  # in objects of collectors, in whic
 READ_IN_JSON = frozenset(
     (*_TIMES_IN_JSON, "requestdate", *ZONES, *_COLLECTED, *(name for names in NAMES.values() for name in names))
 )
+_ANYBODYS = frozenset(("host", "address"))  # the client's only where no other field is
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - where a server listens: no client
 _SAYING_LITTLE = ("serveraddress", "domain", "site")  # hosts only where they can be one
 _ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "urlfull", "csuri")  # absolute, mostly
 REQUESTED = ("method", "target", "query", "request", "status", "referrer", "host", "named")  # what a page depends on
@@ -182,11 +184,15 @@ class Fields:
         self._names = {part: tuple(name for name in known if name in here) for part, known in NAMES.items()}
         self._of_json = of_json
         if of_json:
-            self._know_by_ends(here, [*NAMES] if by_ends else [part for part in NAMES if part in _NOT_NEEDED])
-        if len(self._names["client"]) > 1:  # some call the client their host
+            parts = [part for part in NAMES if part in _NOT_NEEDED or self._names[part] == ("address",)]
+            self._know_by_ends(here, [*NAMES] if by_ends else parts)
+        # Some call the client their host: beside `address`, the line says which of them it is.
+        self._is_either = self._names["client"] == ("host", "address")
+        if len(self._names["client"]) > 1 and not self._is_either:
             self._names["client"] = tuple(name for name in self._names["client"] if name != "host")
-        elif "host" in self._names["client"] and not self._names["forwarded"]:
+        elif self._names["client"] == ("host",) and not self._names["forwarded"]:
             self._names["host"] = tuple(name for name in self._names["host"] if name != "host")
+        self.has_plain_client = not self._is_either and self._names["client"][:1] != ("address",)
         self._day = next((pair for pair in _DAYS if here.issuperset(pair)), ())
         self._zone = next((name for name in ZONES if name in here), "") if self._day and of_json else ""
         self._whole = whole or not here.isdisjoint(_ADDRESSES)
@@ -203,7 +209,7 @@ class Fields:
             known = self._names[part]
             if part in ("forwarded", "status"):
                 self._names[part] = tuple(dict.fromkeys((*known, *ending_so(part, here))))
-            elif not known or known == ("host",):
+            elif _ANYBODYS.issuperset(known):
                 self._names[part] = tuple(dict.fromkeys((*ending_so(part, here), *known)))
         times = (name for name in _TIMES_IN_JSON if name in here)
         self._names["time"] = (*own_times(here), *self._names["time"], *times)
@@ -213,7 +219,8 @@ class Fields:
     def names(self, *parts: str) -> list[str]:
         """Return the names that are read for these parts of `NAMES`, the first to be looked at first."""
         day = [*self._day, *filter(None, [self._zone])] if "time" in parts else []
-        return list(dict.fromkeys([*day, *(name for part in parts for name in self._names[part])]))
+        either = self._names["client"] if "host" in parts and self._is_either else ()
+        return list(dict.fromkeys([*day, *(name for part in parts for name in self._names[part]), *either]))
 
     def read(self, values: Mapping[str, str]) -> Request | NotUnderstood:
         """Make a request of the values of one line, by their compact names."""
@@ -312,7 +319,10 @@ class Fields:
 
     def client(self, values: Mapping[str, str]) -> str | None:
         """Return the canonical address of the client; None where there is none."""
-        ip = next(filter(None, (_address(values.get(name, "")) for name in self._names["client"])), None)
+        names = self._names["client"]
+        if self._is_either and not self._host_is_client(values):
+            names = ("address",)
+        ip = next(filter(None, (_address(values.get(name, ""), name) for name in names)), None)
         if not self._names["forwarded"]:
             return ip
         if trusted() is not None:
@@ -325,6 +335,12 @@ class Fields:
         ]
         found = client_in(passed_on)
         return found if found and (ip is None or is_internal(ip) or not is_internal(found)) else ip
+
+    def _host_is_client(self, values: Mapping[str, str]) -> bool:
+        """Return whether of `host` and `address` the first is the client: where the other is no visitor's address, or
+        the first is none of a server's own network."""
+        host, other = (_address(values.get(name, ""), name) for name in ("host", "address"))
+        return host is not None and (other is None or not is_internal(host) or is_internal(other))
 
     def _request(self, values: Mapping[str, str]) -> tuple[str, str]:
         method, target = self._first("method", values), self._first("target", values)
@@ -370,6 +386,8 @@ class Fields:
             value = values.get(name, "")
             if value in _NOTHING or value == "_" or value[0] in _SEVERAL_HOSTS or value.endswith(".*"):
                 continue
+            if name == "host" and self._is_either and not self._names["forwarded"] and self._host_is_client(values):
+                continue
             address = address_in(value)
             if name in _SAYING_LITTLE and not site_in(value):
                 continue
@@ -394,13 +412,15 @@ class Fields:
         return (self.time(values) is not None) + (self.client(values) is not None) + has_status + has_request
 
 
-def _address(text: str) -> str | None:
-    """Return the canonical address in a field; also as Java writes it, behind a name or none, and as a net of one."""
+def _address(text: str, name: str = "") -> str | None:
+    """Return the canonical address in a field; also as Java writes it, behind a name or none, and as a net of one.
+
+    That of `address` may be where a server listens: everywhere is none."""
     found = address_in(text)
     if found is None and "/" in text[:_LONGEST_NAME]:
         before, _, behind = text.partition("/")
         found = address_in(before if behind in ("32", "128") else behind)
-    return found
+    return None if name == "address" and found in _EVERYWHERE else found
 
 
 def _chain(text: str) -> list[str]:

@@ -109,8 +109,8 @@ def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
             return request
     # `host` beside an object that is the request: the machine that collected it.
     together = {name: value for name, value in values.items() if name != "host" or address_in(value) is not None}
-    for each in reversed(objects[1:]):
-        together |= _flat(each)
+    for each in reversed(objects[1:]):  # the `address` in one may be anybody's
+        together |= {name: value for name, value in _flat(each).items() if name != "address"}
     together = as_sent(together)
     ways = ((together, False), (values, True), (together, True))
     for fields, by_ends in ways:

@@ -1,0 +1,58 @@
+"""Fields of JSON and of tables that may say one thing or another: what they say beside the other fields of a line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from activity.enrich import SiteRules
+from ingest.logs import formats
+from ingest.logs.formats import NotUnderstood, Request
+from tests.ingest.logs.plainly import together
+from tests.ingest.logs.test_json_lines import AGENT, FROM, ISO, NOON
+
+SITE = SiteRules("example.com", origins=("https://10.0.0.4",))
+PLAIN = Request("192.0.2.7", NOON, "GET", "/a", 200, FROM, AGENT)
+GIVEN: dict[str, Any] = {
+    "time": ISO, "ip": "192.0.2.7", "method": "GET", "uri": "/a", "status": 200, "referer": FROM, "user_agent": AGENT,
+}  # fmt: skip
+SERVER = "198.51.100.3"
+
+
+def read(*without: str, **given: Any) -> Request | NotUnderstood:
+    """Return what a line comes to, one by one; many of them come to the same."""
+    line = json.dumps({name: value for name, value in GIVEN.items() if name not in without} | given)
+    together([line.encode()] * 3, "json", SITE, 3)
+    return formats.json(line)
+
+
+@pytest.mark.parametrize("given", [
+    {"visitor_client_ip": "192.0.2.7", "server": {"address": SERVER}},
+    {"server": {"address": SERVER, "port": 443}, "network": {"peer": {"address": "192.0.2.7"}}},
+    {"address": SERVER, "visitor_client_ip": "192.0.2.7"},
+    {"host": "192.0.2.7", "server": {"address": SERVER}},
+    {"host": "192.0.2.7", "address": "Berlin"},
+    {"host": "192.0.2.7", "address": "somebody@example.com"},
+    {"host": "192.0.2.7", "address": "0.0.0.0:3000"},
+    {"host": "192.0.2.7", "address": "[::]:3000"},
+    {"host": "192.0.2.7", "address": SERVER},
+    {"host": "192.0.2.7", "address": "10.0.0.4:80"},
+    {"address": "192.0.2.7"},
+])  # fmt: skip
+def test_an_address_is_the_clients_where_nothing_else_is(given: dict[str, Any]) -> None:
+    found = read("ip", **given)
+    assert isinstance(found, Request)
+    assert found._replace(host="") == PLAIN and found.host in ("", SERVER)
+
+
+def test_a_host_of_a_servers_network_is_the_pages_beside_a_visitors_address() -> None:
+    assert read("ip", host="10.0.0.4:80", address="192.0.2.7") == PLAIN._replace(host="10.0.0.4")
+    assert read("ip", host="www.example.com", address="192.0.2.7") == PLAIN._replace(host="www.example.com")
+
+
+@pytest.mark.parametrize("name", ["local", "server", "listener", "user"])
+def test_an_address_in_an_object_is_no_client(name: str) -> None:
+    assert isinstance(read("ip", **{name: {"address": SERVER}}), NotUnderstood)
+    assert isinstance(read("ip", address="0.0.0.0:3000"), NotUnderstood)
