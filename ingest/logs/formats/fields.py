@@ -109,6 +109,7 @@ _TIMES_IN_JSON = ("requesttime", "date", "attimestamp")
 _DAYS = (("date", "time"), ("requestdate", "requesttime"))  # a day and a clock in two fields
 ZONES = ("timezone", "requesttimezone", "tz", "utcoffset")  # and their zone in a third, where it is an offset
 _OFFSET = re.compile(r"[+-][0-9]{2}:?[0-9]{2}")
+_BARE_CLOCK = re.compile(r"[0-9:.,]+(?:[ \u202f][AaPp][Mm])?")  # without a zone of its own
 _COLLECTED = ("sourcetype", "shortmessage")  # in objects of collectors, in which `host` is the machine
 READ_IN_JSON = frozenset(
     (*_TIMES_IN_JSON, "requestdate", *ZONES, *_COLLECTED, *(name for names in NAMES.values() for name in names))
@@ -308,7 +309,8 @@ class Fields:
         if self._day:
             zone = values.get(self._zone, "")
             texts = [values.get(name, "") for name in self._day]
-            at = time_in(" ".join([*texts, zone] if _OFFSET.fullmatch(zone) else texts))
+            needs_zone = _OFFSET.fullmatch(zone) and _BARE_CLOCK.fullmatch(texts[-1])
+            at = time_in(" ".join([*texts, zone] if needs_zone else texts))
             if at is not None:
                 return at
         for name in self._names["time"]:

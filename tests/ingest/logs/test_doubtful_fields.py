@@ -56,3 +56,12 @@ def test_a_host_of_a_servers_network_is_the_pages_beside_a_visitors_address() ->
 def test_an_address_in_an_object_is_no_client(name: str) -> None:
     assert isinstance(read("ip", **{name: {"address": SERVER}}), NotUnderstood)
     assert isinstance(read("ip", address="0.0.0.0:3000"), NotUnderstood)
+
+
+@pytest.mark.parametrize(("clock", "zone"), [
+    ("14:00:00+02:00", "+02:00"), ("14:00:00 +0200", "+0200"), ("12:00:00Z", "+02:00"), ("12:00:00 UTC", "-07:00"),
+    ("14:00:00", "+02:00"), ("02:00:00 PM", "+02:00"), ("12:00:00", ""), ("12:00:00", "UTC"),
+])  # fmt: skip
+def test_a_zone_beside_a_clock_counts_where_the_clock_has_none(clock: str, zone: str) -> None:
+    day = "6/1/2025" if clock.endswith("M") else "2025-06-01"
+    assert read(date=day, time=clock, timezone=zone) == PLAIN
