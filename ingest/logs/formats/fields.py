@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from ingest.logs.client import address_in
 from ingest.logs.formats.nested import ending_so, own_times
+from ingest.logs.formats.queries import query_in
 from ingest.logs.formats.request import (
     NotUnderstood,
     Request,
@@ -78,7 +79,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "query": ("args", "querystring", "csuriquery", "query", "urlquery", "rawquerystring", "uriquery", "requestquery",
               "httpquery", "querystr", "uriparam", "clientrequestquery", "queryparams", "queryparameters",
-              "requestparam", "requestparams", "requestargs", "search"),
+              "requestargs", "search"),
     "status": (
         "status", "statuscode", "responsecode", "response", "scstatus", "downstreamstatus", "httpresponsestatuscode",
         "responsestatus", "responsestatuscode", "respstatus", "respstatuscode", "httprequeststatus",
@@ -147,8 +148,6 @@ _NOTHING = _TAKEN_OUT.union(
 _LONGEST_OF_NOTHING = max(map(len, _NOTHING))
 _SEVERAL_HOSTS = "~.*"  # how nginx's names of several begin
 _BEGINS_REQUEST = re.compile(r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (?=/|https?://)")
-# What Azure's gateway and IIS as a proxy put behind the query that was sent.
-_OF_ROUTING = re.compile(r"(?:^|&)X-(?:AzureApplicationGateway|ARR)-(?:CACHE-HIT|LOG-ID)=.*$", re.DOTALL)
 _WITHOUT_BLANKS = re.compile(r"[^ +/]+/[^ +]+\+[^ ]*")  # an agent as IIS writes it
 _ENCODED_AGENT, _ENCODED_ADDRESS = re.compile(r"[^ ]*%20[^ ]*"), re.compile(r"https?%3A%2F%2F[^/]*", re.IGNORECASE)
 
@@ -289,12 +288,10 @@ class Fields:
         return ""
 
     def _query(self, values: Mapping[str, str]) -> str:
-        """Return the query that has a field of its own, without its `?` and what a gateway put behind it."""
-        query = self._first("query", values)
-        if query and query == values.get("search") and query[0] != "?":  # what was searched, maybe anywhere
-            return ""
-        query = query.removeprefix("?")
-        return _OF_ROUTING.sub("", query) if "-LOG-ID=" in query else query
+        """Return the first query that has a field of its own."""
+        given = ((name, values.get(name, "")) for name in self._names["query"])
+        found = (query_in(name, value) for name, value in given if value not in _NOTHING)
+        return next(filter(None, found), "")
 
     def _status(self, values: Mapping[str, str]) -> str | None:
         """Return the digits of the first value that is a status, for some call a level so; None where none is."""

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -28,6 +27,7 @@ from ingest.logs.formats.combined import combined
 from ingest.logs.formats.fields import NAMES, NEEDED, PASSED_ON, compact, fields_of
 from ingest.logs.formats.nested import OF_ANOTHER
 from ingest.logs.formats.pairs import logfmt
+from ingest.logs.formats.queries import as_query
 from ingest.logs.formats.request import NotUnderstood, Request, decoded, without_colours
 from ingest.logs.formats.texts import may_hold_request, request_in_text
 from ingest.logs.formats.w3c import as_sent
@@ -315,19 +315,6 @@ def _with_zone(date: str, zone: Any) -> str:
         with suppress(ValueError, OverflowError):
             return datetime.fromisoformat(date).replace(tzinfo=ZoneInfo(zone)).isoformat()
     return f"{date} {zone}"
-
-
-def as_query(given: dict[str, Any]) -> str:
-    """Return the query of an address that a program has taken apart, as hapi does."""
-    several = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
-    return urlencode(
-        [
-            (name, str(value).lower() if isinstance(value, bool) else value)
-            for name, values in several.items()
-            for value in values
-            if value is not None and not isinstance(value, (dict, list))
-        ]
-    )
 
 
 def _flat(given: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, str]:

@@ -65,3 +65,26 @@ def test_an_address_in_an_object_is_no_client(name: str) -> None:
 def test_a_zone_beside_a_clock_counts_where_the_clock_has_none(clock: str, zone: str) -> None:
     day = "6/1/2025" if clock.endswith("M") else "2025-06-01"
     assert read(date=day, time=clock, timezone=zone) == PLAIN
+
+
+@pytest.mark.parametrize("given", [
+    {"request": {"params": {"id": "5"}, "query": {}}}, {"req": {"params": {"controller": "users", "id": "5"}}},
+    {"request_params": {"password": "secret", "token": "abc"}}, {"request_params": '{"password":"secret"}'},
+    {"request_params": "password=secret&email=a%40b.example"}, {"request_param": "password=secret"},
+    {"queryParams": "{}"}, {"queryParams": "{'q': 'x'}"}, {"queryParameters": "{q=x, page=2}"}, {"queryParams": "[]"},
+    {"request_args": "ImmutableMultiDict([('q', 'x')])"}, {"request_args": "['x']"}, {"request_args": "[q=x]"},
+    {"queryParams": "{q=x}"}, {"queryParams": "MultiMap{q=x}"}, {"query_params": "<QueryDict: {}>"},
+    {"search": "q=x"}, {"referrer_url_query": "q=x"}, {"referrer": {"url": {"query": "q=x", "path": "/z"}}},
+])  # fmt: skip
+def test_what_only_resembles_a_query_is_no_part_of_the_address(given: dict[str, Any]) -> None:
+    found = read(**given)
+    assert isinstance(found, Request) and found.target == "/a"
+
+
+@pytest.mark.parametrize("given", [
+    {"query_params": {"q": ["x"]}}, {"queryParams": '{"q": "x"}'}, {"queryParams": "?q=x"}, {"request_args": "q=x"},
+    {"query_params": "{}", "search": "?q=x"}, {"query": "q=x", "search": "q=x"}, {"args": "q=x", "queryParams": "{}"},
+    {"referrer_url_query": "q=y", "request_url_query": "q=x"},
+])  # fmt: skip
+def test_a_query_in_a_field_of_its_own_is_the_addresss(given: dict[str, Any]) -> None:
+    assert read(**given) == PLAIN._replace(target="/a?q=x")
