@@ -45,6 +45,9 @@ WRAPPERS = frozenset(
      "stringvalue", "payload")
 )
 _OF_MACHINES = frozenset(("kubernetes", "host", "agent", "container", "docker", "cloud", "labels", "resource"))
+_ANYBODYS = frozenset(("host", "ip", "ipaddress", "addr"))  # addresses: of whom, says the name of the object
+_OF_UPSTREAM, _OF_SERVER = re.compile(r"upstream|backend|proxied|destination"), re.compile(r"server|local|listen")
+_CLIENTS, _HOSTS = frozenset(NAMES["client"]), frozenset(NAMES["host"])
 QUERIES = frozenset(NAMES["query"])
 ZONE = "timezone_type"  # in an object that is a time
 _KINDS_OF_NAMES = ("name", "key", "field")
@@ -98,9 +101,9 @@ def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
     found = _request(values)
     if isinstance(found, Request):
         return found
-    objects = [given, *_inner(given)]
+    objects = list(_inner(given))
     texts: list[str] = []
-    for line in _lines_in(objects) if not inside else ():
+    for line in _lines_in([given, *(each for each, _ in objects)]) if not inside else ():
         within = json_object(line) if begins_object(line) else None
         if within is None:
             texts.append(without_colours(line.rstrip("\r\n")))
@@ -109,8 +112,10 @@ def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
             return request
     # `host` beside an object that is the request: the machine that collected it.
     together = {name: value for name, value in values.items() if name != "host" or address_in(value) is not None}
-    for each in reversed(objects[1:]):  # the `address` in one may be anybody's
-        together |= {name: value for name, value in _flat(each).items() if name != "address"}
+    layers = [("", together), *((names, _beside(_flat(each), names)) for each, names in objects[::-1])]
+    together = {}
+    for _, fields in sorted(layers, key=lambda layer: _rank(layer[0])):
+        together |= fields
     together = as_sent(together)
     ways = ((together, False), (values, True), (together, True))
     for fields, by_ends in ways:
@@ -158,18 +163,41 @@ def _of_bytes(values: list[Any]) -> str | None:
         return None
 
 
-def _inner(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the objects in an object, outer ones first, those too that are written as text."""
-    objects = [(given, 0)]
+def _inner(given: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield the objects in an object, outer ones first, those too that are written as text, and the names around."""
+    objects = [(given, "", 0)]
     while objects:
-        each, depth = objects.pop(0)
+        each, names, depth = objects.pop(0)
         for name, value in each.items():
             inner = json_object(value) if isinstance(value, str) and value.startswith("{") else value
             inner = _plain(inner) if isinstance(inner, dict) else inner
-            is_its_own = compact(name) not in _OF_MACHINES and not OF_ANOTHER.search(compact(name))
-            if isinstance(inner, dict) and depth < DEEPEST and is_its_own:
-                yield inner
-                objects.append((inner, depth + 1))
+            if isinstance(inner, dict) and depth < DEEPEST and compact(name) not in _OF_MACHINES:
+                its_names = f"{names} {compact(name)}"
+                yield inner, its_names
+                objects.append((inner, its_names, depth + 1))
+
+
+def _rank(names: str) -> int:
+    """Return how much an object of these names says of the request: "" is the line itself."""
+    if not names:
+        return 1
+    return 0 if _OF_UPSTREAM.search(names) else 2 if OF_ANOTHER.search(names) else 3
+
+
+def _beside(values: dict[str, str], names: str) -> dict[str, str]:
+    """Return which fields of an inner object count beside those around it, by the names that it has.
+
+    Its `address` may be anybody's. A server's own is no client, nor is its host the page's: the client of an object
+    that is not certainly of a server is one by the name of its field."""
+    of_another = OF_ANOTHER.search(names)
+    no_clients = _CLIENTS if _OF_UPSTREAM.search(names) else _ANYBODYS if of_another or _OF_SERVER.search(names) else ()
+    return {
+        name: value
+        for name, value in values.items()
+        if name != "address"
+        and not (name in no_clients and "client" not in name and address_in(value) is not None)
+        and not (of_another and name in _HOSTS)
+    }
 
 
 def is_of_grok(given: dict[str, Any]) -> bool:

@@ -88,3 +88,30 @@ def test_what_only_resembles_a_query_is_no_part_of_the_address(given: dict[str, 
 ])  # fmt: skip
 def test_a_query_in_a_field_of_its_own_is_the_addresss(given: dict[str, Any]) -> None:
     assert read(**given) == PLAIN._replace(target="/a?q=x")
+
+
+@pytest.mark.parametrize("name", ["service", "serviceRequest", "webservice", "access_service", "origin", "backend"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_an_object_of_any_name_may_hold_the_request(name: str, inside: bool) -> None:
+    request = {"client_ip": "192.0.2.7", **{part: GIVEN[part] for part in GIVEN if part not in ("time", "ip")}}
+    assert read(*GIVEN, time=ISO, **{name: {"request": request} if inside else request}) == PLAIN
+    line = f'192.0.2.7 - - [01/Jun/2025:12:00:00 +0000] "GET /a HTTP/1.1" 200 5 "{FROM}" "{AGENT}"'
+    assert read(*GIVEN, **{name: {"name": "web", "log": line}}) == PLAIN
+
+
+@pytest.mark.parametrize("name", ["service", "originServer", "server", "upstream", "backend", "destination", "local"])
+@pytest.mark.parametrize("field", ["host", "ip", "addr", "address"])
+def test_an_address_of_a_server_is_no_client(name: str, field: str) -> None:
+    assert isinstance(read("ip", **{name: {field: SERVER}}), NotUnderstood)
+    assert read("ip", **{name: {field: SERVER}, "visitor_client_ip": "192.0.2.7"}) == PLAIN
+
+
+def test_the_host_of_a_service_is_not_the_pages() -> None:
+    request = {part: GIVEN[part] for part in GIVEN if part != "time"}
+    line = {"time": ISO, "service": {"host": "www.example.com", "uri": "/b"}, "visit": request}
+    assert read(*GIVEN, **line) == PLAIN
+
+
+def test_what_a_server_behind_answered_is_not_what_the_visitor_got() -> None:
+    assert read("ip", visitor={"ip": "192.0.2.7"}, upstream={"status": 502, "uri": "/b"}) == PLAIN
+    assert read("ip", "status", status="info", service={"client_ip": "192.0.2.7", "status": 200}) == PLAIN
