@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
-from ingest.logs import formats
+from ingest.logs import formats, journal
 from ingest.logs.formats.fields import NAMES, READ_IN_JSON, compact, fields_of
 from ingest.logs.formats.json_lines import WRAPPERS, is_event, json_object, named_in, request_in
 from ingest.logs.formats.nested import may_be_read, own_times
@@ -42,8 +42,6 @@ _NO_ZONE = re.compile(r"UTC|GMT|Z|ISO[ -]?8601|RFC ?3339|(?:Unix|Epoch)\b.*|(?!.
 _SEPARATORS = ",;\t|"
 _UNQUOTED = "\t|"  # between which a quote mostly is a character as any other
 _QUOTED = re.compile(r'"(?:[^"]|"")*+"')
-_JOURNAL = (b"__CURSOR=", b"__REALTIME_TIMESTAMP=")  # how `journalctl -o export` begins
-_OF_ENTRY = (b"MESSAGE", b"__REALTIME_TIMESTAMP")
 _ABOVE = 20  # lines above a table, at most
 _FEWEST = 2  # columns of a table
 
@@ -70,7 +68,7 @@ def kind_of(first: bytes) -> str | None:
     text = first.lstrip()
     if text[:1] in (b"{", b"["):
         return "objects" if _is_of_objects(text) else None
-    if text.startswith(_JOURNAL):
+    if text.startswith(journal.BEGINS):
         return "journal"
     lines = text.split(b"\n", _ABOVE)[:_ABOVE]
     first_row = next((line for line in lines if not _is_above(line)), b"")
@@ -310,19 +308,6 @@ def _of_list(text: bytes) -> bytes:
     return text if named is None else json.dumps(named).encode()
 
 
-def entries(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield each entry of a journal that was exported as an object of its message and its time."""
-    fields: dict[str, str] = {}
-    for line in chain(_whole_lines(pieces), [b""]):
-        name, _, value = line.partition(b"=")
-        field = name.decode() if name in _OF_ENTRY else ""
-        if fields and (field in fields or not line):  # blank lines between entries may have been left out
-            yield json.dumps(fields).encode() + b"\n"
-            fields = {}
-        if field:
-            fields[field] = formats.decoded(value)
-
-
 def rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Yield each row of a table as an object; one that has not as many cells as there are names as it is."""
     lines = _lines(pieces)
@@ -449,4 +434,4 @@ def _without_brackets(names: list[str]) -> list[str]:
     return found
 
 
-LINES = {"objects": objects, "table": rows, "journal": entries}
+LINES = {"objects": objects, "table": rows, "journal": journal.entries}

@@ -1,6 +1,8 @@
-"""Tables whose names and cells are written otherwise than plainly: what their rows come to."""
+"""Tables whose names and cells are written otherwise than plainly, and the journal: what rows and entries come to."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
@@ -68,3 +70,31 @@ def test_quotes_stand_behind_blanks(separator: str, quote: str) -> None:
 def test_an_address_beside_the_client_is_a_column_as_any_other() -> None:
     names = ["host", "address", *NAMES[:1], *NAMES[2:]]
     assert read(table(names, ["192.0.2.7", "Berlin", *CELLS[:1], *CELLS[2:]])) == [PLAIN]
+
+
+JOURNAL = b"__CURSOR=s=1\n__REALTIME_TIMESTAMP=%d\n"
+FORGED = b"a\nMESSAGE=forged\n__REALTIME_TIMESTAMP=5\n\nMESSAGE=forged\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000_000])
+@pytest.mark.parametrize("message", [b"x\x1b[0my", FORGED, b"", b"MESSAGE\n" * 40])
+def test_a_message_of_the_journal_that_is_no_text_has_its_length(message: bytes, size: int) -> None:
+    binary = b"MESSAGE\n" + len(message).to_bytes(8, "little") + message + b"\n"
+    other = b"COREDUMP\n" + (9).to_bytes(8, "little") + b"\n\nMESSAGE\n"
+    text = JOURNAL % 1 + other + binary + b"_COMM=a\n\n" + JOURNAL % 2 + b"MESSAGE=b\n" + other
+    assert documents.kind_of(text) == "journal"
+    pieces = (text[at : at + size] for at in range(0, len(text), size))
+    found = [json.loads(entry) for entry in documents.LINES["journal"](pieces)]
+    assert found == [
+        {"__REALTIME_TIMESTAMP": "1", "MESSAGE": formats.decoded(message)},
+        {"__REALTIME_TIMESTAMP": "2", "MESSAGE": "b"},
+    ]
+
+
+def test_a_journal_that_breaks_off_costs_no_entry_before() -> None:
+    whole = JOURNAL % 1 + b"MESSAGE=a\n\n" + JOURNAL % 2
+    long = b"M" * 2_000_000 + b"\nMESSAGE=b"
+    for rest in (b"MESSAGE\n\x09\0\0\0\0\0\0\0b", b"_A\n\x09\0", b"_A\nsome text\nMESSAGE=b", long):
+        found = [json.loads(entry) for entry in documents.LINES["journal"]([whole + rest])]
+        assert found[0] == {"__REALTIME_TIMESTAMP": "1", "MESSAGE": "a"}
+        assert found[1].get("MESSAGE", "b") == "b"
