@@ -60,6 +60,8 @@ _TIME = re.compile(
     r"(?<![^ \t])(?:[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9:.,]{8,18}(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))?(?=\s)"
     r"|1\.[0-9]{4,17}e\+0?9(?=\t)|1[0-9]{9}\.[0-9]{1,9}(?=\t))"
 )
+_BETWEEN_TIMES = re.compile(r"[ \t]+(?:[^ |]{1,128} +\| +|(?:stdout|stderr) [FP] +)?")
+_WITH_ZONE = re.compile(r"Z$|[+-][0-9]{2}:?[0-9]{2}$|^1[0-9.]{5}")  # or seconds since 1970
 # A value without quotes. Possessive: what is taken is never given back, so no line is read twice.
 _BARE = re.compile(r'(?<!\\)(":[ \t]*+)([^"{\[}]*+)(?=(["}]))')
 _MAY_BE_LAST = re.compile(r",[ \t]*+[}\]]")
@@ -239,10 +241,25 @@ def _mended_object(line: str) -> dict[str, Any] | None:
     found = next((found for text in mended(line) if (found := _plain_json_object(text)) is not None), None)
     if found is not None and _NAMES_OF_TIME.isdisjoint(compact(name) for name in found if found[name] is not None):
         head = line[: max(line.find("{", 0, _LONGEST_HEAD), 0)]
-        times = [time[0] for time in _TIME.finditer(head)]
-        if times:
-            found["time"] = times[-1]  # as Caddy's console has it; what stands before is when it was collected
+        if time := _time_of_head(head):
+            found["time"] = time
     return found
+
+
+def _time_of_head(head: str) -> str:
+    """Return the time in what stands before an object: the first, or those directly behind it, as behind that of a
+    container's runtime a program's own. Of these, one that names no zone counts only where none does, or as Caddy's
+    console has it, before a tab. "" where there is none."""
+    found: re.Match[str] | None = None
+    for time in _TIME.finditer(head):
+        if found is not None and not _BETWEEN_TIMES.fullmatch(head, found.end(), time.start()):
+            break
+        is_certain = _WITH_ZONE.search(time[0]) is not None or head.startswith("\t", time.end())
+        if found is None or is_certain or not _WITH_ZONE.search(found[0]):
+            found = time
+        else:
+            break
+    return found[0] if found else ""
 
 
 def mended(line: str) -> Iterator[str]:
