@@ -145,6 +145,7 @@ _NOTHING = _TAKEN_OUT.union(
     ("", "-", "null", "(null)", "nil", "<nil>", "<null>", "undefined", "None", "N/A", "NULL", "\\N", "nan", "NaN",
      "(none)", "(not set)")
 )  # fmt: skip
+_GONE = _NOTHING - {"", "-"}  # what was there is not known
 _LONGEST_OF_NOTHING = max(map(len, _NOTHING))
 _SEVERAL_HOSTS = "~.*"  # how nginx's names of several begin
 _BEGINS_REQUEST = re.compile(r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (?=/|https?://)")
@@ -245,7 +246,7 @@ class Fields:
         given = "" if status else self._first("status", values)
         if status is None and given != "-1" and (given or method != "-"):
             return "status"
-        if not method:
+        if not method or (not target and self._is_gone(values)):
             return "request"
         referrer = self._referrer(values)
         if self._of_json:
@@ -353,7 +354,7 @@ class Fields:
             target = f"/{target}"
         for name in self._names["request"]:
             value = values.get(name, "")
-            if value and not value.startswith("{"):  # an object as text is read as such
+            if value and not value.startswith("{") and not (method and value in _GONE):  # an object is read as such
                 its_method, its_target = split_request(value)
                 if not method and target and not its_target:  # the target has a field of its own
                     method = its_method
@@ -367,6 +368,11 @@ class Fields:
         if self._of_json and not query and target.startswith("/") and "?" not in target:
             target = self._with_query(target, values)
         return method, f"{target}?{query}" if target and query and "?" not in target else target
+
+    def _is_gone(self, values: Mapping[str, str]) -> bool:
+        """Return whether the target was taken out, or is in an object that is written as text."""
+        given = [values.get(name, "") for name in (*self._names["target"], *self._names["request"])]
+        return any(value in _GONE or value.startswith("{") for value in given)
 
     def _with_query(self, target: str, values: Mapping[str, str]) -> str:
         """Return a path with the query that another field has behind the same path; the path alone where none has."""
@@ -401,7 +407,8 @@ class Fields:
         return found
 
     def _without(self, part: str, values: Mapping[str, str]) -> NotUnderstood:
-        given = next((f"{name} is {values[name][:60]!r}" for name in self._names[part] if values.get(name)), "empty")
+        names = (*self._names[part], *(self._names["target"] if part == "request" else ()))
+        given = next((f"{name} is {values[name][:60]!r}" for name in names if values.get(name)), "empty")
         return NotUnderstood(f"no field holds {_IN_WORDS[part]}: {given}", self.found(values))
 
     def found(self, values: Mapping[str, str]) -> int:

@@ -115,3 +115,19 @@ def test_the_host_of_a_service_is_not_the_pages() -> None:
 def test_what_a_server_behind_answered_is_not_what_the_visitor_got() -> None:
     assert read("ip", visitor={"ip": "192.0.2.7"}, upstream={"status": 502, "uri": "/b"}) == PLAIN
     assert read("ip", "status", status="info", service={"client_ip": "192.0.2.7", "status": 200}) == PLAIN
+
+
+@pytest.mark.parametrize("word", ["REDACTED", "null", "undefined", "***", "(null)", "None"])
+def test_a_target_that_was_taken_out_is_not_the_home_page(word: str) -> None:
+    for given in ({"uri": word}, {"uri": "", "path": word}, {"request": word, "url": ""}):
+        assert isinstance(read("uri", **given), NotUnderstood)
+    assert read("uri", uri=word, url="/a") == read("uri", url="/a", request=word) == PLAIN
+
+
+def test_an_object_written_as_text_is_looked_into_for_the_target() -> None:
+    assert read("uri", request='{"uri": "/a"}') == PLAIN
+    assert isinstance(read("uri", request='{"id": 1}'), NotUnderstood)
+
+
+def test_a_target_that_was_not_sent_is_none() -> None:
+    assert read("uri", uri="-") == read("uri", uri="") == PLAIN._replace(target="")
