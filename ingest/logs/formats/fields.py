@@ -295,11 +295,13 @@ class Fields:
         return next(filter(None, found), "")
 
     def _status(self, values: Mapping[str, str]) -> str | None:
-        """Return the digits of the first value that is a status, for some call a level so; None where none is."""
+        """Return the digits of the status; None where there is none. Beside a word, which some call so, a number
+        counts that can only be one: `response` may be the bytes of it."""
         found = _STATUS.fullmatch(self._first("status", values))
         if found is None and len(self._names["status"]) > 1:
-            ways = (_STATUS.fullmatch(values.get(name, "")) for name in self._names["status"])
-            found = next(filter(None, ways), None)
+            names = (name for name in self._names["status"] if name != "response")
+            ways = (_STATUS.fullmatch(values.get(name, "")) for name in names)
+            found = next((way for way in ways if way and 100 <= int(way[1]) <= 599), None)
         return found and found[1]
 
     def time(self, values: Mapping[str, str]) -> int | None:

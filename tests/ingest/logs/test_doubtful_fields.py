@@ -131,3 +131,16 @@ def test_an_object_written_as_text_is_looked_into_for_the_target() -> None:
 
 def test_a_target_that_was_not_sent_is_none() -> None:
     assert read("uri", uri="-") == read("uri", uri="") == PLAIN._replace(target="")
+
+
+@pytest.mark.parametrize("given", [
+    {"code": 0}, {"code": 5}, {"response": "1234"}, {"response": "204"}, {"result_code": 0}, {"code": 1200},
+])  # fmt: skip
+def test_a_number_beside_a_status_in_words_may_be_anything(given: dict[str, Any]) -> None:
+    found = read(status="success", **given)
+    assert isinstance(found, NotUnderstood) and "status" in found.why
+
+
+@pytest.mark.parametrize("name", ["code", "status_code", "http_response_code"])
+def test_a_status_beside_a_status_in_words_is_one(name: str) -> None:
+    assert read(status="info", **{name: "200 OK"}) == PLAIN
