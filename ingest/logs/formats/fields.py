@@ -22,6 +22,7 @@ from ingest.logs.formats.request import (
     origin_of,
     site_in,
     split_request,
+    with_blanks,
     without_origin,
 )
 from ingest.logs.formats.times import time_in
@@ -149,8 +150,8 @@ _GONE = _NOTHING - {"", "-"}  # what was there is not known
 _LONGEST_OF_NOTHING = max(map(len, _NOTHING))
 _SEVERAL_HOSTS = "~.*"  # how nginx's names of several begin
 _BEGINS_REQUEST = re.compile(r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (?=/|https?://)")
-_WITHOUT_BLANKS = re.compile(r"[^ +/]+/[^ +]+\+[^ ]*")  # an agent as IIS writes it
-_ENCODED_AGENT, _ENCODED_ADDRESS = re.compile(r"[^ ]*%20[^ ]*"), re.compile(r"https?%3A%2F%2F[^/]*", re.IGNORECASE)
+_OF_IIS = frozenset(("cip", "csmethod", "csuristem", "csuriquery", "scstatus"))
+_ENCODED_ADDRESS = re.compile(r"https?%3A%2F%2F[^/]*", re.IGNORECASE)
 
 
 def compact(name: str) -> str:
@@ -197,6 +198,7 @@ class Fields:
         self._day = next((pair for pair in _DAYS if here.issuperset(pair)), ())
         self._zone = next((name for name in ZONES if name in here), "") if self._day and of_json else ""
         self._whole = whole or not here.isdisjoint(_ADDRESSES)
+        self._of_iis = not here.isdisjoint(_OF_IIS)
         self.has_agent = bool(self._names["agent"])
         has = {part: bool(self._names[part]) for part in NAMES}
         self._all_get = (of_json or all_get) and has["target"] and not has["method"] and not has["request"]
@@ -266,11 +268,7 @@ class Fields:
         agent = self._first("agent", values)
         if not agent and any(values.get(name) in _TAKEN_OUT for name in self._names["agent"]):
             return None
-        if self._of_json and _ENCODED_AGENT.fullmatch(agent):
-            agent = unquote(agent, errors="surrogateescape")
-        elif self._of_json and _WITHOUT_BLANKS.fullmatch(agent):
-            agent = agent.replace("+", " ")
-        return as_text(agent)
+        return as_text(with_blanks(agent, self._of_iis) if self._of_json else agent)
 
     def _referrer(self, values: Mapping[str, str]) -> str:
         """Return the referrer; `ref` is one only where it is an address, for some call a branch or a coupon so."""

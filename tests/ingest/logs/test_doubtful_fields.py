@@ -144,3 +144,12 @@ def test_a_number_beside_a_status_in_words_may_be_anything(given: dict[str, Any]
 @pytest.mark.parametrize("name", ["code", "status_code", "http_response_code"])
 def test_a_status_beside_a_status_in_words_is_one(name: str) -> None:
     assert read(status="info", **{name: "200 OK"}) == PLAIN
+
+
+def test_only_where_blanks_are_written_so_a_plus_is_one() -> None:
+    iis = {"CIp": "192.0.2.7", "CsMethod": "GET", "CsUriStem": "/a", "ScStatus": "200", "Referer": FROM}
+    for agent in ("MyApp/1.2.3+45", "ExampleBot/1.0+(+https://bot.example/)", "a/1+b %20", "+" * 40):
+        assert read(user_agent=agent) == PLAIN._replace(agent=agent)
+    assert read(user_agent=AGENT.replace(" ", "+")) == read(user_agent=AGENT.replace(" ", "%20")) == PLAIN
+    found = read(*GIVEN, **iis, time=ISO, UserAgent="ExampleBot/1.0+(x;+y)")
+    assert found == PLAIN._replace(agent="ExampleBot/1.0 (x; y)")
