@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
-from ingest.logs import formats
-from ingest.logs.formats.fields import NAMES, compact, fields_of
+from ingest.logs import formats, journal
+from ingest.logs.formats.fields import NAMES, READ_IN_JSON, compact, fields_of
 from ingest.logs.formats.json_lines import WRAPPERS, is_event, json_object, named_in, request_in
+from ingest.logs.formats.nested import may_be_read, own_times
 
 LONGEST = 1_000_000  # bytes of an object
 _HOLDING = frozenset(
@@ -33,11 +34,14 @@ _INNER = (_PAIRS, b"scopelogs", b"logrecords")
 _WITH_RECORDS = _HOLDING.union(_INNER)
 _IN_CELLS = frozenset(("httprequest", "jsonpayload", "protopayload", "properties", "attributes"))  # objects
 _TIMES = frozenset(NAMES["time"])
+_MAY_BE_TIMES = _TIMES.union(("date", "requestdate", "requesttime", "attimestamp"))
+_READ = READ_IN_JSON | WRAPPERS | _IN_CELLS
+_WORDS = re.compile("[^a-z0-9]+")
+_BRACKET = re.compile(r" \[([^\[\]]*)\]$")  # behind a name: a unit, a kind, a zone
+_NO_ZONE = re.compile(r"UTC|GMT|Z|ISO[ -]?8601|RFC ?3339|(?:Unix|Epoch)\b.*|(?!.*local)[a-z0-9\u00b5 ]+")
 _SEPARATORS = ",;\t|"
 _UNQUOTED = "\t|"  # between which a quote mostly is a character as any other
 _QUOTED = re.compile(r'"(?:[^"]|"")*+"')
-_JOURNAL = (b"__CURSOR=", b"__REALTIME_TIMESTAMP=")  # how `journalctl -o export` begins
-_OF_ENTRY = (b"MESSAGE", b"__REALTIME_TIMESTAMP")
 _ABOVE = 20  # lines above a table, at most
 _FEWEST = 2  # columns of a table
 
@@ -64,7 +68,7 @@ def kind_of(first: bytes) -> str | None:
     text = first.lstrip()
     if text[:1] in (b"{", b"["):
         return "objects" if _is_of_objects(text) else None
-    if text.startswith(_JOURNAL):
+    if text.startswith(journal.BEGINS):
         return "journal"
     lines = text.split(b"\n", _ABOVE)[:_ABOVE]
     first_row = next((line for line in lines if not _is_above(line)), b"")
@@ -304,19 +308,6 @@ def _of_list(text: bytes) -> bytes:
     return text if named is None else json.dumps(named).encode()
 
 
-def entries(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield each entry of a journal that was exported as an object of its message and its time."""
-    fields: dict[str, str] = {}
-    for line in chain(_whole_lines(pieces), [b""]):
-        name, _, value = line.partition(b"=")
-        field = name.decode() if name in _OF_ENTRY else ""
-        if fields and (field in fields or not line):  # blank lines between entries may have been left out
-            yield json.dumps(fields).encode() + b"\n"
-            fields = {}
-        if field:
-            fields[field] = formats.decoded(value)
-
-
 def rows(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Yield each row of a table as an object; one that has not as many cells as there are names as it is."""
     lines = _lines(pieces)
@@ -336,6 +327,8 @@ def _rows_of_lines(lines: Iterator[str], how: _Dialect, columns: int) -> Iterato
     """Yield the cells of each line, and the line. A quote counts where a cell begins and ends with one."""
     for line in lines:
         cells = line.rstrip("\r\n").split(how.separator)
+        if how.has_blanks:
+            cells = [cell.strip(" ") for cell in cells]
         if len(cells) == columns:
             yield [cell[1:-1].replace('""', '"') if _QUOTED.fullmatch(cell) else cell for cell in cells], line
         else:
@@ -383,8 +376,9 @@ def _cells(line: str, how: _Dialect, columns: int = 0) -> list[str]:
     if columns and '\\"' in line:
         with suppress(csv.Error):
             lines = csv.reader(
-                [line.rstrip("\r\n")], delimiter=how.separator, escapechar="\\", doublequote=False, strict=True
-            )
+                [line.rstrip("\r\n")], delimiter=how.separator, skipinitialspace=how.has_blanks,
+                escapechar="\\", doublequote=False, strict=True,
+            )  # fmt: skip
             if len(cells := next(lines, [])) == columns:
                 return cells
     try:
@@ -414,13 +408,30 @@ def _header(line: bytes) -> tuple[list[str], _Dialect] | None:
     if text.count(separator) < _FEWEST - 1 or len(line) > formats.LONGEST:
         return None
     how = _Dialect(separator, text.count(f"{separator} ") == text.count(separator))
-    names = [name.removesuffix(" [UTC]") for name in _cells(text, how)]  # TimeGenerated: of another zone it is no time
+    names = _without_brackets(_cells(text, how))
     keys = list(map(compact, names))
-    if len(set(keys)) < len(keys) or not all(keys[1:-1]):  # the first or the last may be a number, without a name
+    # Of two that a type behind them tells apart, the first counts; without a name may be a number at either end.
+    read = [_WORDS.sub("", name.lower()) for name in names if (key := compact(name)) in _READ or may_be_read(key)]
+    if len(set(read)) < len(read) or not all(keys[1:-1]) or keys.count("") > 1:
         return None
     known = any(not fields_of(tuple(keys), by_ends).missing for by_ends in (False, True))
     known |= not WRAPPERS.isdisjoint(keys) or not (_IN_CELLS.isdisjoint(keys) or _TIMES.isdisjoint(keys))
     return (names, how) if known else None
 
 
-LINES = {"objects": objects, "table": rows, "journal": entries}
+def _without_brackets(names: list[str]) -> list[str]:
+    """Return the names of columns without what stands in brackets behind them, where they stay apart without. The name
+    of a time of another zone than UTC becomes one by which it is none."""
+    found: list[str] = []
+    for name in names:
+        bracket = _BRACKET.search(name)
+        short = name[: bracket.start()] if bracket else name
+        is_time = compact(short) in _MAY_BE_TIMES or bool(own_times([compact(short)]))
+        if bracket and is_time and not _NO_ZONE.fullmatch(bracket[1]):
+            found.append(f"{name} of another zone")
+        else:
+            found.append(name if short in (*names, *found) else short)
+    return found
+
+
+LINES = {"objects": objects, "table": rows, "journal": journal.entries}

@@ -19,6 +19,7 @@ from ingest.logs.formats.fields import REQUESTED, ZONES, Fields
 ROWS = {"_row": pl.UInt32(), "_at": pl.Int64(), "_ip": pl.String()}  # of every `Found.frame`
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
+_NONE = pl.lit(None, pl.String())
 _CLIENT = rf"^({IPV4})(?::[0-9]{{1,5}})?$"
 _ISO = (
     r"^([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,9}))?"
@@ -70,7 +71,7 @@ class Named:
 
     def _with_clients(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Add `_ip`; of those that are no plain address, or passed on, it is looked up."""
-        plain = pl.col(self._clients[0]).str.extract(_CLIENT)
+        plain = pl.col(self._clients[0]).str.extract(_CLIENT) if self._fields.has_plain_client else _NONE
         if self._passed_on:
             plain = pl.when(pl.all_horizontal(pl.col(self._passed_on).is_in(["", "-"]))).then(plain)
         frame = frame.with_columns(_ip=plain)

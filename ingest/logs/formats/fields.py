@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from ingest.logs.client import address_in
 from ingest.logs.formats.nested import ending_so, own_times
+from ingest.logs.formats.queries import query_in
 from ingest.logs.formats.request import (
     NotUnderstood,
     Request,
@@ -21,6 +22,7 @@ from ingest.logs.formats.request import (
     origin_of,
     site_in,
     split_request,
+    with_blanks,
     without_origin,
 )
 from ingest.logs.formats.times import time_in
@@ -55,8 +57,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         "requestremoteaddr", "httprequestremoteip", "sourceip", "identitysourceip", "clientaddress", "remoteaddress",
         "downstreamremoteaddress", "downstreamremoteaddresswithoutport", "sourceaddress", "remotehost",
         "remoteipaddress", "clientrealip", "srcip", "cliip", "requestip", "calleripaddress", "idorigh",
-        "ipaddress", "ip", "client", "remote", "src", "addr", "address", "netpeerip",
-        "netsockpeeraddr", "host",
+        "ipaddress", "ip", "client", "remote", "src", "addr", "netpeerip",
+        "netsockpeeraddr", "networkpeeraddress", "host", "address",
     ),
     "forwarded": (
         *(before + name for name in _PASSED_ON for before in _BEFORE), "forwardedfor", "xff", "fwd",
@@ -78,7 +80,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "query": ("args", "querystring", "csuriquery", "query", "urlquery", "rawquerystring", "uriquery", "requestquery",
               "httpquery", "querystr", "uriparam", "clientrequestquery", "queryparams", "queryparameters",
-              "requestparam", "requestparams", "requestargs", "search"),
+              "requestargs", "search"),
     "status": (
         "status", "statuscode", "responsecode", "response", "scstatus", "downstreamstatus", "httpresponsestatuscode",
         "responsestatus", "responsestatuscode", "respstatus", "respstatuscode", "httprequeststatus",
@@ -109,10 +111,13 @@ _TIMES_IN_JSON = ("requesttime", "date", "attimestamp")
 _DAYS = (("date", "time"), ("requestdate", "requesttime"))  # a day and a clock in two fields
 ZONES = ("timezone", "requesttimezone", "tz", "utcoffset")  # and their zone in a third, where it is an offset
 _OFFSET = re.compile(r"[+-][0-9]{2}:?[0-9]{2}")
+_BARE_CLOCK = re.compile(r"[0-9:.,]+(?:[ \u202f][AaPp][Mm])?")  # without a zone of its own
 _COLLECTED = ("sourcetype", "shortmessage")  # in objects of collectors, in which `host` is the machine
 READ_IN_JSON = frozenset(
     (*_TIMES_IN_JSON, "requestdate", *ZONES, *_COLLECTED, *(name for names in NAMES.values() for name in names))
 )
+_ANYBODYS = frozenset(("host", "address"))  # the client's only where no other field is
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - where a server listens: no client
 _SAYING_LITTLE = ("serveraddress", "domain", "site")  # hosts only where they can be one
 _ADDRESSES = ("url", "requesturl", "httprequestrequesturl", "urloriginal", "urlfull", "csuri")  # absolute, mostly
 REQUESTED = ("method", "target", "query", "request", "status", "referrer", "host", "named")  # what a page depends on
@@ -141,13 +146,12 @@ _NOTHING = _TAKEN_OUT.union(
     ("", "-", "null", "(null)", "nil", "<nil>", "<null>", "undefined", "None", "N/A", "NULL", "\\N", "nan", "NaN",
      "(none)", "(not set)")
 )  # fmt: skip
+_GONE = _NOTHING - {"", "-"}  # what was there is not known
 _LONGEST_OF_NOTHING = max(map(len, _NOTHING))
 _SEVERAL_HOSTS = "~.*"  # how nginx's names of several begin
 _BEGINS_REQUEST = re.compile(r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (?=/|https?://)")
-# What Azure's gateway and IIS as a proxy put behind the query that was sent.
-_OF_ROUTING = re.compile(r"(?:^|&)X-(?:AzureApplicationGateway|ARR)-(?:CACHE-HIT|LOG-ID)=.*$", re.DOTALL)
-_WITHOUT_BLANKS = re.compile(r"[^ +/]+/[^ +]+\+[^ ]*")  # an agent as IIS writes it
-_ENCODED_AGENT, _ENCODED_ADDRESS = re.compile(r"[^ ]*%20[^ ]*"), re.compile(r"https?%3A%2F%2F[^/]*", re.IGNORECASE)
+_OF_IIS = frozenset(("cip", "csmethod", "csuristem", "csuriquery", "scstatus"))
+_ENCODED_ADDRESS = re.compile(r"https?%3A%2F%2F[^/]*", re.IGNORECASE)
 
 
 def compact(name: str) -> str:
@@ -182,14 +186,19 @@ class Fields:
         self._names = {part: tuple(name for name in known if name in here) for part, known in NAMES.items()}
         self._of_json = of_json
         if of_json:
-            self._know_by_ends(here, [*NAMES] if by_ends else [part for part in NAMES if part in _NOT_NEEDED])
-        if len(self._names["client"]) > 1:  # some call the client their host
+            parts = [part for part in NAMES if part in _NOT_NEEDED or self._names[part] == ("address",)]
+            self._know_by_ends(here, [*NAMES] if by_ends else parts)
+        # Some call the client their host: beside `address`, the line says which of them it is.
+        self._is_either = self._names["client"] == ("host", "address")
+        if len(self._names["client"]) > 1 and not self._is_either:
             self._names["client"] = tuple(name for name in self._names["client"] if name != "host")
-        elif "host" in self._names["client"] and not self._names["forwarded"]:
+        elif self._names["client"] == ("host",) and not self._names["forwarded"]:
             self._names["host"] = tuple(name for name in self._names["host"] if name != "host")
+        self.has_plain_client = not self._is_either and self._names["client"][:1] != ("address",)
         self._day = next((pair for pair in _DAYS if here.issuperset(pair)), ())
         self._zone = next((name for name in ZONES if name in here), "") if self._day and of_json else ""
         self._whole = whole or not here.isdisjoint(_ADDRESSES)
+        self._of_iis = not here.isdisjoint(_OF_IIS)
         self.has_agent = bool(self._names["agent"])
         has = {part: bool(self._names[part]) for part in NAMES}
         self._all_get = (of_json or all_get) and has["target"] and not has["method"] and not has["request"]
@@ -203,7 +212,7 @@ class Fields:
             known = self._names[part]
             if part in ("forwarded", "status"):
                 self._names[part] = tuple(dict.fromkeys((*known, *ending_so(part, here))))
-            elif not known or known == ("host",):
+            elif _ANYBODYS.issuperset(known):
                 self._names[part] = tuple(dict.fromkeys((*ending_so(part, here), *known)))
         times = (name for name in _TIMES_IN_JSON if name in here)
         self._names["time"] = (*own_times(here), *self._names["time"], *times)
@@ -213,7 +222,8 @@ class Fields:
     def names(self, *parts: str) -> list[str]:
         """Return the names that are read for these parts of `NAMES`, the first to be looked at first."""
         day = [*self._day, *filter(None, [self._zone])] if "time" in parts else []
-        return list(dict.fromkeys([*day, *(name for part in parts for name in self._names[part])]))
+        either = self._names["client"] if "host" in parts and self._is_either else ()
+        return list(dict.fromkeys([*day, *(name for part in parts for name in self._names[part]), *either]))
 
     def read(self, values: Mapping[str, str]) -> Request | NotUnderstood:
         """Make a request of the values of one line, by their compact names."""
@@ -238,7 +248,7 @@ class Fields:
         given = "" if status else self._first("status", values)
         if status is None and given != "-1" and (given or method != "-"):
             return "status"
-        if not method:
+        if not method or (not target and self._is_gone(values)):
             return "request"
         referrer = self._referrer(values)
         if self._of_json:
@@ -258,11 +268,7 @@ class Fields:
         agent = self._first("agent", values)
         if not agent and any(values.get(name) in _TAKEN_OUT for name in self._names["agent"]):
             return None
-        if self._of_json and _ENCODED_AGENT.fullmatch(agent):
-            agent = unquote(agent, errors="surrogateescape")
-        elif self._of_json and _WITHOUT_BLANKS.fullmatch(agent):
-            agent = agent.replace("+", " ")
-        return as_text(agent)
+        return as_text(with_blanks(agent, self._of_iis) if self._of_json else agent)
 
     def _referrer(self, values: Mapping[str, str]) -> str:
         """Return the referrer; `ref` is one only where it is an address, for some call a branch or a coupon so."""
@@ -281,19 +287,19 @@ class Fields:
         return ""
 
     def _query(self, values: Mapping[str, str]) -> str:
-        """Return the query that has a field of its own, without its `?` and what a gateway put behind it."""
-        query = self._first("query", values)
-        if query and query == values.get("search") and query[0] != "?":  # what was searched, maybe anywhere
-            return ""
-        query = query.removeprefix("?")
-        return _OF_ROUTING.sub("", query) if "-LOG-ID=" in query else query
+        """Return the first query that has a field of its own."""
+        given = ((name, values.get(name, "")) for name in self._names["query"])
+        found = (query_in(name, value) for name, value in given if value not in _NOTHING)
+        return next(filter(None, found), "")
 
     def _status(self, values: Mapping[str, str]) -> str | None:
-        """Return the digits of the first value that is a status, for some call a level so; None where none is."""
+        """Return the digits of the status; None where there is none. Beside a word, which some call so, a number
+        counts that can only be one: `response` may be the bytes of it."""
         found = _STATUS.fullmatch(self._first("status", values))
         if found is None and len(self._names["status"]) > 1:
-            ways = (_STATUS.fullmatch(values.get(name, "")) for name in self._names["status"])
-            found = next(filter(None, ways), None)
+            names = (name for name in self._names["status"] if name != "response")
+            ways = (_STATUS.fullmatch(values.get(name, "")) for name in names)
+            found = next((way for way in ways if way and 100 <= int(way[1]) <= 599), None)
         return found and found[1]
 
     def time(self, values: Mapping[str, str]) -> int | None:
@@ -301,7 +307,8 @@ class Fields:
         if self._day:
             zone = values.get(self._zone, "")
             texts = [values.get(name, "") for name in self._day]
-            at = time_in(" ".join([*texts, zone] if _OFFSET.fullmatch(zone) else texts))
+            needs_zone = _OFFSET.fullmatch(zone) and _BARE_CLOCK.fullmatch(texts[-1])
+            at = time_in(" ".join([*texts, zone] if needs_zone else texts))
             if at is not None:
                 return at
         for name in self._names["time"]:
@@ -312,7 +319,10 @@ class Fields:
 
     def client(self, values: Mapping[str, str]) -> str | None:
         """Return the canonical address of the client; None where there is none."""
-        ip = next(filter(None, (_address(values.get(name, "")) for name in self._names["client"])), None)
+        names = self._names["client"]
+        if self._is_either and not self._host_is_client(values):
+            names = ("address",)
+        ip = next(filter(None, (_address(values.get(name, ""), name) for name in names)), None)
         if not self._names["forwarded"]:
             return ip
         if trusted() is not None:
@@ -326,6 +336,12 @@ class Fields:
         found = client_in(passed_on)
         return found if found and (ip is None or is_internal(ip) or not is_internal(found)) else ip
 
+    def _host_is_client(self, values: Mapping[str, str]) -> bool:
+        """Return whether of `host` and `address` the first is the client: where the other is no visitor's address, or
+        the first is none of a server's own network."""
+        host, other = (_address(values.get(name, ""), name) for name in ("host", "address"))
+        return host is not None and (other is None or not is_internal(host) or is_internal(other))
+
     def _request(self, values: Mapping[str, str]) -> tuple[str, str]:
         method, target = self._first("method", values), self._first("target", values)
         if not method and (_REQUEST_LINE.fullmatch(target) or _BEGINS_REQUEST.match(target)):
@@ -338,7 +354,7 @@ class Fields:
             target = f"/{target}"
         for name in self._names["request"]:
             value = values.get(name, "")
-            if value and not value.startswith("{"):  # an object as text is read as such
+            if value and not value.startswith("{") and not (method and value in _GONE):  # an object is read as such
                 its_method, its_target = split_request(value)
                 if not method and target and not its_target:  # the target has a field of its own
                     method = its_method
@@ -352,6 +368,11 @@ class Fields:
         if self._of_json and not query and target.startswith("/") and "?" not in target:
             target = self._with_query(target, values)
         return method, f"{target}?{query}" if target and query and "?" not in target else target
+
+    def _is_gone(self, values: Mapping[str, str]) -> bool:
+        """Return whether the target was taken out, or is in an object that is written as text."""
+        given = [values.get(name, "") for name in (*self._names["target"], *self._names["request"])]
+        return any(value in _GONE or value.startswith("{") for value in given)
 
     def _with_query(self, target: str, values: Mapping[str, str]) -> str:
         """Return a path with the query that another field has behind the same path; the path alone where none has."""
@@ -370,6 +391,8 @@ class Fields:
             value = values.get(name, "")
             if value in _NOTHING or value == "_" or value[0] in _SEVERAL_HOSTS or value.endswith(".*"):
                 continue
+            if name == "host" and self._is_either and not self._names["forwarded"] and self._host_is_client(values):
+                continue
             address = address_in(value)
             if name in _SAYING_LITTLE and not site_in(value):
                 continue
@@ -384,7 +407,8 @@ class Fields:
         return found
 
     def _without(self, part: str, values: Mapping[str, str]) -> NotUnderstood:
-        given = next((f"{name} is {values[name][:60]!r}" for name in self._names[part] if values.get(name)), "empty")
+        names = (*self._names[part], *(self._names["target"] if part == "request" else ()))
+        given = next((f"{name} is {values[name][:60]!r}" for name in names if values.get(name)), "empty")
         return NotUnderstood(f"no field holds {_IN_WORDS[part]}: {given}", self.found(values))
 
     def found(self, values: Mapping[str, str]) -> int:
@@ -394,13 +418,15 @@ class Fields:
         return (self.time(values) is not None) + (self.client(values) is not None) + has_status + has_request
 
 
-def _address(text: str) -> str | None:
-    """Return the canonical address in a field; also as Java writes it, behind a name or none, and as a net of one."""
+def _address(text: str, name: str = "") -> str | None:
+    """Return the canonical address in a field; also as Java writes it, behind a name or none, and as a net of one.
+
+    That of `address` may be where a server listens: everywhere is none."""
     found = address_in(text)
     if found is None and "/" in text[:_LONGEST_NAME]:
         before, _, behind = text.partition("/")
         found = address_in(before if behind in ("32", "128") else behind)
-    return found
+    return None if name == "address" and found in _EVERYWHERE else found
 
 
 def _chain(text: str) -> list[str]:

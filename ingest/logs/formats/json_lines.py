@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -28,6 +27,7 @@ from ingest.logs.formats.combined import combined
 from ingest.logs.formats.fields import NAMES, NEEDED, PASSED_ON, compact, fields_of
 from ingest.logs.formats.nested import OF_ANOTHER
 from ingest.logs.formats.pairs import logfmt
+from ingest.logs.formats.queries import as_query
 from ingest.logs.formats.request import NotUnderstood, Request, decoded, without_colours
 from ingest.logs.formats.texts import may_hold_request, request_in_text
 from ingest.logs.formats.w3c import as_sent
@@ -45,6 +45,9 @@ WRAPPERS = frozenset(
      "stringvalue", "payload")
 )
 _OF_MACHINES = frozenset(("kubernetes", "host", "agent", "container", "docker", "cloud", "labels", "resource"))
+_ANYBODYS = frozenset(("host", "ip", "ipaddress", "addr"))  # addresses: of whom, says the name of the object
+_OF_UPSTREAM, _OF_SERVER = re.compile(r"upstream|backend|proxied|destination"), re.compile(r"server|local|listen")
+_CLIENTS, _HOSTS = frozenset(NAMES["client"]), frozenset(NAMES["host"])
 QUERIES = frozenset(NAMES["query"])
 ZONE = "timezone_type"  # in an object that is a time
 _KINDS_OF_NAMES = ("name", "key", "field")
@@ -57,6 +60,8 @@ _TIME = re.compile(
     r"(?<![^ \t])(?:[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9:.,]{8,18}(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2}))?(?=\s)"
     r"|1\.[0-9]{4,17}e\+0?9(?=\t)|1[0-9]{9}\.[0-9]{1,9}(?=\t))"
 )
+_BETWEEN_TIMES = re.compile(r"[ \t]+(?:[^ |]{1,128} +\| +|(?:stdout|stderr) [FP] +)?")
+_WITH_ZONE = re.compile(r"Z$|[+-][0-9]{2}:?[0-9]{2}$|^1[0-9.]{5}")  # or seconds since 1970
 # A value without quotes. Possessive: what is taken is never given back, so no line is read twice.
 _BARE = re.compile(r'(?<!\\)(":[ \t]*+)([^"{\[}]*+)(?=(["}]))')
 _MAY_BE_LAST = re.compile(r",[ \t]*+[}\]]")
@@ -98,9 +103,9 @@ def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
     found = _request(values)
     if isinstance(found, Request):
         return found
-    objects = [given, *_inner(given)]
+    objects = list(_inner(given))
     texts: list[str] = []
-    for line in _lines_in(objects) if not inside else ():
+    for line in _lines_in([given, *(each for each, _ in objects)]) if not inside else ():
         within = json_object(line) if begins_object(line) else None
         if within is None:
             texts.append(without_colours(line.rstrip("\r\n")))
@@ -109,8 +114,10 @@ def _read(given: dict[str, Any], inside: bool) -> Request | NotUnderstood:
             return request
     # `host` beside an object that is the request: the machine that collected it.
     together = {name: value for name, value in values.items() if name != "host" or address_in(value) is not None}
-    for each in reversed(objects[1:]):
-        together |= _flat(each)
+    layers = [("", together), *((names, _beside(_flat(each), names)) for each, names in objects[::-1])]
+    together = {}
+    for _, fields in sorted(layers, key=lambda layer: _rank(layer[0])):
+        together |= fields
     together = as_sent(together)
     ways = ((together, False), (values, True), (together, True))
     for fields, by_ends in ways:
@@ -158,18 +165,41 @@ def _of_bytes(values: list[Any]) -> str | None:
         return None
 
 
-def _inner(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the objects in an object, outer ones first, those too that are written as text."""
-    objects = [(given, 0)]
+def _inner(given: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield the objects in an object, outer ones first, those too that are written as text, and the names around."""
+    objects = [(given, "", 0)]
     while objects:
-        each, depth = objects.pop(0)
+        each, names, depth = objects.pop(0)
         for name, value in each.items():
             inner = json_object(value) if isinstance(value, str) and value.startswith("{") else value
             inner = _plain(inner) if isinstance(inner, dict) else inner
-            is_its_own = compact(name) not in _OF_MACHINES and not OF_ANOTHER.search(compact(name))
-            if isinstance(inner, dict) and depth < DEEPEST and is_its_own:
-                yield inner
-                objects.append((inner, depth + 1))
+            if isinstance(inner, dict) and depth < DEEPEST and compact(name) not in _OF_MACHINES:
+                its_names = f"{names} {compact(name)}"
+                yield inner, its_names
+                objects.append((inner, its_names, depth + 1))
+
+
+def _rank(names: str) -> int:
+    """Return how much an object of these names says of the request: "" is the line itself."""
+    if not names:
+        return 1
+    return 0 if _OF_UPSTREAM.search(names) else 2 if OF_ANOTHER.search(names) else 3
+
+
+def _beside(values: dict[str, str], names: str) -> dict[str, str]:
+    """Return which fields of an inner object count beside those around it, by the names that it has.
+
+    Its `address` may be anybody's. A server's own is no client, nor is its host the page's: the client of an object
+    that is not certainly of a server is one by the name of its field."""
+    of_another = OF_ANOTHER.search(names)
+    no_clients = _CLIENTS if _OF_UPSTREAM.search(names) else _ANYBODYS if of_another or _OF_SERVER.search(names) else ()
+    return {
+        name: value
+        for name, value in values.items()
+        if name != "address"
+        and not (name in no_clients and "client" not in name and address_in(value) is not None)
+        and not (of_another and name in _HOSTS)
+    }
 
 
 def is_of_grok(given: dict[str, Any]) -> bool:
@@ -211,10 +241,25 @@ def _mended_object(line: str) -> dict[str, Any] | None:
     found = next((found for text in mended(line) if (found := _plain_json_object(text)) is not None), None)
     if found is not None and _NAMES_OF_TIME.isdisjoint(compact(name) for name in found if found[name] is not None):
         head = line[: max(line.find("{", 0, _LONGEST_HEAD), 0)]
-        times = [time[0] for time in _TIME.finditer(head)]
-        if times:
-            found["time"] = times[-1]  # as Caddy's console has it; what stands before is when it was collected
+        if time := _time_of_head(head):
+            found["time"] = time
     return found
+
+
+def _time_of_head(head: str) -> str:
+    """Return the time in what stands before an object: the first, or those directly behind it, as behind that of a
+    container's runtime a program's own. Of these, one that names no zone counts only where none does, or as Caddy's
+    console has it, before a tab. "" where there is none."""
+    found: re.Match[str] | None = None
+    for time in _TIME.finditer(head):
+        if found is not None and not _BETWEEN_TIMES.fullmatch(head, found.end(), time.start()):
+            break
+        is_certain = _WITH_ZONE.search(time[0]) is not None or head.startswith("\t", time.end())
+        if found is None or is_certain or not _WITH_ZONE.search(found[0]):
+            found = time
+        else:
+            break
+    return found[0] if found else ""
 
 
 def mended(line: str) -> Iterator[str]:
@@ -315,19 +360,6 @@ def _with_zone(date: str, zone: Any) -> str:
         with suppress(ValueError, OverflowError):
             return datetime.fromisoformat(date).replace(tzinfo=ZoneInfo(zone)).isoformat()
     return f"{date} {zone}"
-
-
-def as_query(given: dict[str, Any]) -> str:
-    """Return the query of an address that a program has taken apart, as hapi does."""
-    several = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
-    return urlencode(
-        [
-            (name, str(value).lower() if isinstance(value, bool) else value)
-            for name, values in several.items()
-            for value in values
-            if value is not None and not isinstance(value, (dict, list))
-        ]
-    )
 
 
 def _flat(given: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, str]:

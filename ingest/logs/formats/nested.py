@@ -43,6 +43,8 @@ def ending_so(part: str, names: Iterable[str]) -> tuple[str, ...]:
     """Return which of these compact names end as one for this part of a request does, the first to be looked at
     first."""
     found = [name for name in sorted(names) if not OF_ANOTHER.search(name)]
+    if part != "referrer":  # the parts of its address are none of the page's
+        found = [name for name in found if "refer" not in name]
     return tuple(
         dict.fromkeys(name for ending in _ENDINGS.get(part, ()) for name in found if name.endswith(ending))
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from activity.url import normal_path
 from ingest.logs.client import Client, address_in, whole_host
@@ -47,6 +48,8 @@ _ESCAPE = re.compile(r"(?:\\x[0-9A-Fa-f]{2})+|\\(.)")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v"}
 _ORIGIN = re.compile(r"https?://(?:[^/?#@\s]{0,260}@)?([^/?#@\s]{1,260})", re.IGNORECASE)
 _USUAL_PORT = re.compile(r":(?:80|443)$")
+_WITHOUT_BLANKS = re.compile(r"[^ +/]+/[^ +]+\+[^ ]*")  # an agent as IIS writes it
+_MOZILLA = re.compile(r"Mozilla/[0-9.]+\+\(")
 _VERSIONS = ("1.0", "1.1", "2", "3")  # as Hypercorn has them, without HTTP/
 _COLOURS = re.compile(r"\x1b\[[0-9;]{0,16}m")
 
@@ -119,6 +122,17 @@ def without_colours(text: str) -> str:
 def as_text(text: str) -> str:
     """Replace the surrogates that stand for bytes which are no UTF-8 by U+FFFD."""
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def with_blanks(agent: str, of_iis: bool) -> str:
+    """Return an agent as it was sent that was written without blanks: encoded, or with `+` for them, as IIS does. Of a
+    field that is not of IIS's names, only a browser's surely is so."""
+    if " " in agent:
+        return agent
+    if "%20" in agent:
+        return unquote(agent, errors="surrogateescape")
+    is_so = _WITHOUT_BLANKS.fullmatch(agent) if of_iis else _MOZILLA.match(agent)
+    return agent.replace("+", " ") if is_so else agent
 
 
 def split_request(request: str) -> tuple[str, str]:

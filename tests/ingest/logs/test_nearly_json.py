@@ -38,7 +38,18 @@ def test_the_time_may_stand_before_the_object() -> None:
     "caddy-1  | 2025/06/01 12:00:00.000\tINFO\thttp.log.access\thandled request\t",
     "2025-06-01T12:00:03.1Z 2025/06/01 12:00:00.000\t\x1b[34mINFO\x1b[0m\thttp.log.access\thandled request\t",
 ])  # fmt: skip
-def test_the_last_time_before_an_object_without_one_counts(head: str) -> None:
+def test_a_consoles_time_before_an_object_without_one_counts(head: str) -> None:
+    assert formats.json(head + json.dumps({**NGINX, "time_iso8601": None})) == NO_HOST
+
+
+@pytest.mark.parametrize("head", [
+    "2025-06-01T12:00:00Z 2025-06-01 14:00:03,123 INFO ", "2025-06-01T12:00:00Z web build 2024-01-01 00:00:00 ",
+    "<190>1 2025-06-01T12:00:00Z web app 1 - - since 2024-01-01T00:00:00Z req ", "2025-06-01 12:00:00 ",
+    "2025-06-01 14:00:03,123 2025-06-01T12:00:00Z ", "2025-06-01T12:00:03Z 2025-06-01T14:00:00+02:00 ",
+    "2025-06-01T12:00:03Z web-1  | 2025-06-01T12:00:00Z ", "web-1 | 2025-06-01T12:00:00Z x 2025-06-01T12:00:09Z ",
+    "2025-06-01T12:00:03Z stdout F 2025-06-01T12:00:00Z ", "2025-06-01 12:00:00 INFO 2024-01-01T00:00:00Z ",
+])  # fmt: skip
+def test_of_the_times_before_an_object_the_lines_own_counts(head: str) -> None:
     assert formats.json(head + json.dumps({**NGINX, "time_iso8601": None})) == NO_HOST
 
 
