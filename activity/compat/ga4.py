@@ -55,7 +55,6 @@ _ITEM = re.compile(r"pr\d{1,3}")
 _SCREENS = ("screen_name", "firebase_screen", "firebase_screen_class", "screen_class")
 _OF_COOKIE = re.compile(r"GA1\.\d{1,2}(?:-\d{1,2})?\.(?=\d)", re.ASCII)  # before the visitor's id in Google's cookie
 _DENIED = frozenset("pqmu")
-_NAMED = re.compile(r"(?:^|&)en=[^&\s]")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 
@@ -201,13 +200,11 @@ def _tracked(
 
 
 def _hits(request: TrackerRequest, query: Mapping[str, str], limits: Limits) -> TrackerBatch:
-    """Read what the browser sends: what all events share in the query, and each event in a line of the body. A query
-    that names an event itself is one more, if each line names its own.
+    """Read what the browser sends: what all events share in the query, and each event in a line of the body. An
+    event that the query names is that of lines without a name, and no further one: some send all of it in both.
 
     An event without a name is refused, and its neighbours are not."""
     lines = [line for line in request.body.decode("utf-8", "replace").splitlines() if line.strip()] or [""]
-    if request.body and query.get("en") and all(map(_NAMED.search, lines)):
-        lines = ["", *lines]
     if len(lines) > limits.events:
         return refused(values.too_many(len(lines), limits.events))
     items: list[Incoming | Refusal] = []

@@ -93,9 +93,12 @@ def test_blanks_around_a_site_are_none_of_its_id_and_a_name_is_more_than_blanks(
     assert [item.reason for item in (*hits(en=" "), found.items[1])] == [Reason.MISSING_FIELD] * 2
 
 
-def test_a_query_that_names_an_event_is_one_beside_its_lines() -> None:
-    assert [item.name for item in hits(b"en=b\r\nen=c&ep.x=1", en="a")] == ["a", "b", "c"]
-    assert len({item.id for item in hits(b"en=b\r\nen=a", en="a")}) == 3
+def test_a_query_names_the_event_of_lines_without_a_name_and_is_none_beside_them() -> None:
+    sale = {"en": "purchase", "epn.value": "12.5", "cu": "EUR"}
+    for body in (urlencode(sale), urlencode({**HIT, **sale})):
+        (item,) = hits(body.encode(), **sale)
+        assert (item.name, item.revenue) == ("purchase", Revenue(12.5, "EUR"))
+    assert [item.name for item in hits(b"en=b\r\nen=c&ep.x=1", en="a")] == ["b", "c"]
     assert [item.name for item in hits(b"ep.x=1\r\nen=c", en="a")] == ["a", "c"]  # of lines that take what they share
     assert [item.name for item in hits(b"{}", en="a")] == ["a"]
 

@@ -95,7 +95,7 @@ FIELDS = (
     Field("uid", "user"),
     Field("up.NAME", "props", "as `user_properties`; `upn.NAME` is a number"),
     Field("_uip", "address", "as `ip_override`"),
-    Field("en", "name", "as `name`; in the query, too, it is an event of its own if each line of the body has one"),
+    Field("en", "name", "as `name`; in the query, that of lines of the body without one"),
     Field("_p", "id", "with `cid`, `_s` and the line: an event that comes again is no second one"),
     Field("_s", "id", "beside `_p`"),
     Field("dl", "url", "of an image of a `page_view` without one, the page that shows it"),
