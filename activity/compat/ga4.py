@@ -8,7 +8,7 @@ from typing import Any
 
 from activity import url as addresses
 from activity.compat import forms, times, values
-from activity.compat.parts import header, is_true
+from activity.compat.parts import header, is_true, somebody
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -84,7 +84,8 @@ def _sent(content: dict[str, Any], site: str, limits: Limits) -> list[Incoming |
         return [Refusal(0, Reason.MISSING_FIELD, '`events` is missing: send a list of {"name": …, "params": {…}}')]
     if len(events) > limits.events:
         return [values.too_many(len(events), limits.events)]
-    client = _client(content.get("client_id") or content.get("app_instance_id"))
+    user = values.text(content.get("user_id"), LONGEST_USER)
+    client = _client(content.get("client_id")) or _client(content.get("app_instance_id")) or somebody(user)
     if not client:
         return [Refusal(0, Reason.MISSING_FIELD, "`client_id` is missing: send the id of the visitor")]
     device = values.obj(content.get("device"))
@@ -92,7 +93,7 @@ def _sent(content: dict[str, Any], site: str, limits: Limits) -> list[Incoming |
     shared: dict[str, Any] = {
         "site": site,
         "client": client,
-        "user": values.text(content.get("user_id"), LONGEST_USER),
+        "user": user,
         "address": values.text(content.get("ip_override"), 64),
         "agent": values.text(content.get("user_agent"), 1024),
         "language": values.text(device.get("language"), 35),

@@ -81,6 +81,17 @@ def test_whom_an_id_means(sent_as: str, known_as: str) -> None:
     assert item.client == known_as if known_as else item.reason is Reason.MISSING_FIELD
 
 
+@pytest.mark.parametrize("nobody", [None, "", "undefined", "(null)"])
+def test_of_several_ids_those_of_somebody_count(nobody: object) -> None:
+    def known(**ids: object) -> Any:
+        (item,) = sent({"name": "purchase", "params": {"value": 5}}, **{"client_id": nobody, **ids})
+        return (item.client, item.user) if isinstance(item, Tracked) else item.reason
+
+    assert known(app_instance_id="i") == known(app_instance_id="i", user_id=nobody) == ("i", "")
+    assert known(app_instance_id=nobody, user_id="ann") == ("ann", "ann")
+    assert known(app_instance_id=nobody, user_id=nobody) is Reason.MISSING_FIELD
+
+
 def test_the_time_of_a_request_counts_once() -> None:
     assert [item.engaged_ms for item in hits(b"en=a\r\nen=b\r\nen=c&_et=7", _et="1000")] == [1000, 0, 7]
 
