@@ -55,6 +55,7 @@ _ITEM = re.compile(r"pr\d{1,3}")
 _SCREENS = ("screen_name", "firebase_screen", "firebase_screen_class", "screen_class")
 _OF_COOKIE = re.compile(r"GA1\.\d{1,2}(?:-\d{1,2})?\.(?=\d)", re.ASCII)  # before the visitor's id in Google's cookie
 _DENIED = frozenset("pqmu")
+_HOST = re.compile(r"(www\.(?=[^/?#]))?([^/?#:]*)")  # of an address without its scheme
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 
@@ -144,7 +145,7 @@ def _tracked(
 ) -> Tracked:
     kind = _KINDS.get(name, EventType.CUSTOM)
     props = {key: value for key, value in params.items() if key not in NOT_KEPT}
-    url = values.text(params.get("page_location")) or _path(params.get("page_path"))
+    url = values.text(params.get("page_location")) or _path(params.get("page_path"), given["site"])
     search, revenue, interactive, told_as, is_order = None, None, name not in _PASSIVE, "", False
     if name == "campaign_details":  # an event of its own that tells where the visit came from
         url = values.with_campaign(url or "/", {utm: params.get(utm) for utm in CAMPAIGN})
@@ -271,10 +272,14 @@ def _is_denied(hit: Mapping[str, str]) -> bool:
     return hit.get("gcd", "")[4:5] in _DENIED if not told else told[3:4] == "0"
 
 
-def _path(given: object) -> str:
-    """Return a path of the site, with the slash at its begin that some leave out."""
-    found = values.text(given, 4095)
-    return f"/{found}" if found and found[0] != "/" and "://" not in found[:16] else found
+def _path(given: object, site: object) -> str:
+    """Return a path of the site, with the slash at its begin that some leave out; an address without its scheme as one:
+    its host begins with `www.`, or is the site's by which it was sent."""
+    found = values.text(given, 4088)
+    if not found or found[0] == "/" or "://" in found[:16]:
+        return found
+    host = _HOST.match(found.lower())
+    return f"https://{found}" if host and (host[1] or host[2] == site) else f"/{found}"
 
 
 def _client(given: object) -> str:

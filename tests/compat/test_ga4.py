@@ -114,6 +114,11 @@ def test_a_query_names_the_event_of_lines_without_a_name_and_is_none_beside_them
     assert [item.name for item in hits(b"{}", en="a")] == ["a"]
 
 
+def test_a_path_that_begins_with_the_sites_host_is_an_address() -> None:
+    for path, url in (("example.com/x", "https://example.com/x"), ("example.comb/x", "/example.comb/x")):
+        assert hits(en="page_view", tid="example.com", dl="", dp=path)[0].url == url
+
+
 def test_an_image_shows_which_page_it_is_on() -> None:
     def shown(method: str, **hit: str) -> Any:
         query = urlencode({name: value for name, value in {**HIT, **hit}.items() if value})
@@ -164,6 +169,11 @@ def test_a_request_of_a_server() -> None:
         ("screen_view", {"firebase_screen": "Sign up"}, {"type": "pageview", "url": "/Sign%20up"}),
         ("page_view", {"page_path": "/a"}, {"type": "pageview", "url": "/a"}),
         ("page_view", {"page_path": "about/team"}, {"url": "/about/team"}),
+        ("page_view", {"page_path": "www.example.com/x"}, {"url": "https://www.example.com/x"}),
+        ("page_view", {"page_path": "WWW.example.com:8080?x=1"}, {"url": "https://WWW.example.com:8080?x=1"}),
+        ("page_view", {"page_path": "wwwhat/www.b"}, {"url": "/wwwhat/www.b"}),
+        ("page_view", {"page_path": "index.html"}, {"url": "/index.html"}),
+        ("page_view", {"page_path": "www./x"}, {"url": "/www./x"}),
         ("page_view", {"page_path": "https://example.com/b"}, {"url": "https://example.com/b"}),
         ("user_engagement", {"engagement_time_msec": "900"}, {"type": "engagement", "engaged_ms": 900}),
         ("click", {"outbound": "true", "link_url": "https://b.example/"}, {"type": "outbound", "props": {
