@@ -55,7 +55,7 @@ _ITEM = re.compile(r"pr\d{1,3}")
 _SCREENS = ("screen_name", "firebase_screen", "firebase_screen_class", "screen_class")
 _OF_COOKIE = re.compile(r"GA1\.\d{1,2}(?:-\d{1,2})?\.(?=\d)", re.ASCII)  # before the visitor's id in Google's cookie
 _DENIED = frozenset("pqmu")
-_HOST = re.compile(r"(www\.(?=[^/?#]))?([^/?#:]*)")  # of an address without its scheme
+_HOST = re.compile(r"(www\.(?=[^/?#]))?([^/?#:]+)")  # of an address without its scheme
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 
