@@ -181,6 +181,7 @@ def test_what_the_query_of_a_body_says_counts_for_all_events() -> None:
     assert {(each.site, each.client, str(each.props)) for each in (first, last)} == {
         ("app", "d1", str({"context.mine": '{"n":1}'}))
     }
+    assert read("POST", TP2, b"url=&aid=&cx=&duid", body).items == read("POST", TP2, b"", body).items
     (many,) = read("POST", TP2, b"&".join([b"a=1"] * 501), body).items
     assert isinstance(many, Refusal) and many.reason is Reason.TOO_MANY
 
