@@ -106,7 +106,7 @@ def _read_body(request: TrackerRequest, limits: Limits) -> TrackerBatch:
         if not isinstance(payloads, list):
             detail = '`data` is missing: send {"schema": …, "data": […]}'
             return refused(Refusal(0, Reason.MISSING_FIELD, detail), credential)
-    if request.query:
+    if request.query and len(payloads) <= limits.events:  # of more none is read
         query = parameters(request.query, limits)
         if isinstance(query, Refusal):
             return refused(query, credential)
