@@ -23,6 +23,7 @@ IGLU = "iglu:com.snowplowanalytics.snowplow"
 TP2 = "/com.snowplowanalytics.snowplow/tp2"
 HOOK, ORDER = "/com.snowplowanalytics.iglu/v1", "iglu:com.acme/order/jsonschema/1-0-0"
 EVERY = {"aid": "shop-app", "eid": "8f2c", "dtm": "1790000000000", "stm": "1790000001000", "duid": "d1", "p": "web"}
+EVENT_ID = "4f1c4a0e-0d6e-4a8e-9a55-2f5f1b1f9f11"
 PAGE = {**EVERY, "e": "pv", "url": "https://example.com/a", "page": "A", "refr": "https://search.example/"}
 
 
@@ -189,6 +190,17 @@ def test_what_the_query_of_a_body_says_counts_for_all_events(monkeypatch: pytest
         assert isinstance(over, Refusal) and over.reason is Reason.TOO_MANY
     (many,) = read("POST", TP2, b"&".join([b"a=1"] * 501), body).items
     assert isinstance(many, Refusal) and many.reason is Reason.TOO_MANY
+
+
+@pytest.mark.parametrize("name", [{}, {"name": None}, {"name": " "}])
+def test_a_screen_without_a_name_is_its_page_or_the_screen_beside_it(name: dict[str, object]) -> None:
+    screen = {**EVERY, "e": "ue", "ue_pr": described("screen_view", {"id": EVENT_ID, **name})}
+    event = one(screen, url="https://example.com/a", page="A")
+    assert (event.type, event.url, event.title) == (EventType.PAGEVIEW, "https://example.com/a", "A")
+    event = one(screen, co=entities(screen={"name": "Cart"}))
+    assert (event.type, event.url) == (EventType.PAGEVIEW, "/Cart")
+    (refused,) = post(screen).items
+    assert isinstance(refused, Refusal) and refused.reason is Reason.MISSING_FIELD
 
 
 def test_a_true_time_is_not_corrected() -> None:
