@@ -333,7 +333,7 @@ def _screen(given: Mapping[str, Any]) -> str:
 def _screen_at(given: Mapping[str, Any]) -> str:
     """Return the address of a screen without a name: that of its page, or a path made of what else the app calls it."""
     told = values.text(given.get("$current_url")).strip()
-    return told if told.startswith(("/", "http://", "https://")) else values.screen_url(told)
+    return told if told[:8].lower().startswith(("/", "http://", "https://")) else values.screen_url(told)
 
 
 def _when(
