@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from activity.compat import values
-from activity.compat.segment_messages import Message, Sender, event_of, parse, shared_by
+from activity.compat.segment_messages import Message, Sender, event_of, parse, shared_by, time_or_none
 from activity.incoming import Incoming, Limits
 from activity.refusal import Reason, Refusal
 
@@ -42,8 +42,14 @@ class Batch(msgspec.Struct):
 class Opened(NamedTuple):
     """What a body holds."""
 
-    envelope: Batch | Envelope
+    envelopes: Sequence[Batch | Envelope]  # several only if they stand one behind the other; all have the same key
     is_made: bool = False  # the messages were written here again: a NUL in one is none that the body shows
+
+    @property
+    def events(self) -> int | None:
+        """How many messages there are; None in a message that is alone."""
+        counts = [len(each.batch) for each in self.envelopes if each.batch is not None]
+        return sum(counts) if counts else None
 
 
 _envelope = msgspec.json.Decoder(Envelope)
@@ -56,17 +62,15 @@ def opened(body: bytes, limits: Limits, *, is_small: bool) -> Opened | Refusal:
     `is_small`: none of its messages can be too large, nor has a NUL."""
     try:
         if is_small:
-            return Opened(_batch.decode(body))
+            return Opened([_batch.decode(body)])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        return Opened(_envelope.decode(body))
+        return Opened([_envelope.decode(body)])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         parsed = values.from_json(body, limits)
     if isinstance(parsed, Refusal):
-        parsed = _whole(body) or parsed if parsed.reason is Reason.MALFORMED else parsed
-    if isinstance(parsed, Refusal):
-        return parsed
+        return (_mended(body) if parsed.reason is Reason.MALFORMED else None) or parsed
     if isinstance(parsed, list):
         keys = {values.text(each["writeKey"], 512) for each in parsed if values.obj(each).get("writeKey")}
         parsed = {"batch": parsed, "writeKey": keys.pop() if len(keys) == 1 else None}
@@ -77,29 +81,30 @@ def opened(body: bytes, limits: Limits, *, is_small: bool) -> Opened | Refusal:
         batch = [batch]
     if batch is not None and not isinstance(batch, list):
         return Refusal(0, Reason.UNKNOWN_FIELD_TYPE, "`batch` must be a list of messages")
-    return Opened(_made(batch, parsed), is_made=True)
+    return Opened([_made(batch, parsed)], is_made=True)
 
 
 def events_of(found: Opened, sender: Sender, kind: str = "") -> list[Incoming | Refusal]:
     """Return the events of what a body holds, each with its refusal if it has to be mended. `kind` is of those that
     name none."""
     items: list[Incoming | Refusal] = []
-    batch = found.envelope
-    shared = shared_by(batch.context, sender.limits) if batch.context else None
-    sender = sender._replace(shared=shared, is_clean=sender.is_clean and not found.is_made)
-    messages: Sequence[Message | msgspec.Raw] = batch.batch or ()
-    for index, each in enumerate(messages):
-        message = each if isinstance(each, Message) else parse(index, each, sender)
-        if isinstance(message, Refusal):
-            items.append(message)
-        else:
-            items.append(event_of(index, message, "" if message.type else kind, sender))
+    for batch in found.envelopes:
+        shared = shared_by(batch.context, sender.limits) if batch.context else None
+        sender = sender._replace(shared=shared, is_clean=sender.is_clean and not found.is_made)
+        messages: Sequence[Message | msgspec.Raw] = batch.batch or ()
+        for index, each in enumerate(messages, len(items)):
+            message = each if isinstance(each, Message) else parse(index, each, sender)
+            if isinstance(message, Refusal):
+                items.append(message)
+            else:
+                items.append(event_of(index, message, "" if message.type else kind, sender))
     return items
 
 
 def key_of(found: Opened) -> str:
     """Return the write key that the messages of a batch have in common; "" if there is none, or several."""
-    keys = {each.writeKey for each in found.envelope.batch or () if isinstance(each, Message) and each.writeKey}
+    messages = [each for batch in found.envelopes for each in batch.batch or () if isinstance(each, Message)]
+    keys = {each.writeKey for each in messages if each.writeKey}
     return keys.pop() if len(keys) == 1 else ""
 
 
@@ -112,9 +117,10 @@ def _without_commas(found: re.Match[str]) -> str:
     return found[0] if found[0][0] == '"' else found[0].rstrip(", \t\r\n")
 
 
-def _whole(body: bytes) -> dict[str, Any] | None:
+def _mended(body: bytes) -> Opened | Refusal | None:
     """Return the batch of a body that is no JSON because its app wrote zeros or nothing where a message was to be, or
-    several batches one behind the other: their messages, each with the time of its own batch. None of any other."""
+    several batches one behind the other, each with its own context; their messages have the time of their batch. None
+    of any other."""
     content = body.decode("utf-8", "replace").replace("\0", "")
     content = _TEXT_OR_COMMA.sub(_without_commas, content).strip()
     found: list[dict[str, Any]] = []
@@ -125,9 +131,16 @@ def _whole(body: bytes) -> dict[str, Any] | None:
             content = content[end:].lstrip(" \t\r\n,")
             if content and len(found) == _MOST_BATCHES:
                 return None
-        messages = [
-            {"sentAt": batch.get("sentAt"), **message} for batch in found for message in batch["batch"] if message
-        ]
+        keys = {text for batch in found if (text := values.text(batch.get("writeKey"), 512).strip())}
+        key = keys.pop() if len(keys) == 1 else None
+        envelopes = []
+        for batch in found:
+            sent_at = time_or_none(batch.get("sentAt"))  # of any length, so not as it came
+            messages = [{"sentAt": sent_at, **message} for message in batch["batch"] if message]
+            envelopes.append(_made(messages, {"context": batch.get("context"), "writeKey": key}))
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
         return None
-    return {**found[0], "sentAt": None, "batch": messages} if messages else None
+    if len(keys) > 1:
+        detail = "the body has batches of several `writeKey`s: send those of each in a request of their own"
+        return Refusal(0, Reason.MALFORMED, detail)
+    return Opened(envelopes, is_made=True) if any(batch.batch for batch in envelopes) else None

@@ -79,11 +79,11 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         found = opened(body, limits, is_small=is_clean and len(body) <= largest)
         if isinstance(found, Refusal):
             return refused(found, _key(request.headers, query, _KEY.search(body)), form)
-        envelope = found.envelope
-        if envelope.batch is not None:
+        envelope = found.envelopes[0]
+        if found.events is not None:
             key = _key(request.headers, query, envelope.writeKey)
-            if len(envelope.batch) > limits.events:
-                return refused(values.too_many(len(envelope.batch), limits.events), key, form)
+            if found.events > limits.events:
+                return refused(values.too_many(found.events, limits.events), key, form)
             sender = _sender(key, limits, largest, is_clean=is_clean, is_jitsu=is_jitsu)
             sent_at = None if envelope.sentAt is None else time_or_none(envelope.sentAt)
             items = events_of(found, sender, kind if kind in KINDS else "")

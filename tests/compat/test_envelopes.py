@@ -11,7 +11,7 @@ import pytest
 from activity.compat import segment
 from activity.compat.protocol import Tracked, TrackerBatch, TrackerRequest
 from activity.incoming import DEFAULT_LIMITS
-from activity.refusal import Reason
+from activity.refusal import Reason, Refusal
 
 
 def read(body: bytes, path: str = "/v1/batch", headers: dict[bytes, bytes] | None = None) -> TrackerBatch:
@@ -43,6 +43,33 @@ def test_a_batch_that_its_app_has_written_with_holes_is_read() -> None:
                    later * 101, f"{one}\n{other}"):  # fmt: skip
         (refused,) = read(broken.encode()).items
         assert refused.reason is Reason.MALFORMED
+
+
+def test_batches_one_behind_the_other_keep_their_own_context_and_have_one_key() -> None:
+    def batch(name: str, **more: object) -> str:
+        url = f"https://example.com/{name}"
+        context = {"page": {"url": url}, "ip": "203.0.113.9", "locale": "de" if name == "a" else None}
+        own = message(event="own", context={"page": {"url": "/own"}})
+        return json.dumps({"batch": [message(event=name), own], "context": context, **more})
+
+    first, last = batch("a", writeKey="k"), batch("b")
+    found = read(f"{first}\n{last}".encode())
+    assert found.credential == "k"
+    items = [item for item in found.items if isinstance(item, Tracked)]
+    assert [(item.name, item.url, item.address, item.language) for item in items] == [
+        ("a", "https://example.com/a", "203.0.113.9", "de"), ("own", "/own", "203.0.113.9", "de"),
+        ("b", "https://example.com/b", "203.0.113.9", ""), ("own", "/own", "203.0.113.9", ""),
+    ]  # fmt: skip
+    assert read(f"{last}{first}".encode()).credential == "k"
+    for other in ("k", " k "):
+        assert len(read((first + batch("b", writeKey=other)).encode()).items) == 4
+    (refused,) = read((first + batch("b", writeKey="l")).encode()).items
+    assert isinstance(refused, Refusal) and refused.reason is Reason.MALFORMED and "writeKey" in refused.detail
+    nameless = json.dumps({"batch": [message(), message(event="")]})
+    (one, *_, missing) = read(f"{first}{nameless}".encode()).items
+    assert isinstance(one, Tracked) and isinstance(missing, Refusal) and missing.index == 3
+    (over,) = read((json.dumps({"batch": [message()] * 501}) * 2).encode()).items
+    assert isinstance(over, Refusal) and over.reason is Reason.TOO_MANY
 
 
 def texts(value: object) -> Iterator[str]:

@@ -191,7 +191,8 @@ def test_what_the_query_of_a_body_says_counts_for_all_events(monkeypatch: pytest
 
 @pytest.mark.parametrize("name", [{}, {"name": None}, {"name": " "}])
 def test_a_screen_without_a_name_is_its_page_or_the_screen_beside_it(name: dict[str, object]) -> None:
-    screen = {**EVERY, "e": "ue", "ue_pr": described("screen_view", {"id": "4f1c4a0e-0d6e-4a8e-9a55-2f5f1b1f9f11", **name})}
+    told = {"id": "4f1c4a0e-0d6e-4a8e-9a55-2f5f1b1f9f11", **name}
+    screen = {**EVERY, "e": "ue", "ue_pr": described("screen_view", told)}
     event = one(screen, url=PAGE["url"], page="A")
     assert (event.type, event.url, event.title) == (EventType.PAGEVIEW, PAGE["url"], "A")
     assert one(screen, co=entities(screen={"name": "Cart"})).url == "/Cart"
