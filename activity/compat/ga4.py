@@ -8,7 +8,7 @@ from typing import Any
 
 from activity import url as addresses
 from activity.compat import forms, times, values
-from activity.compat.parts import header, is_true
+from activity.compat.parts import header, is_true, somebody
 from activity.compat.protocol import (
     Answer,
     Outcome,
@@ -55,7 +55,7 @@ _ITEM = re.compile(r"pr\d{1,3}")
 _SCREENS = ("screen_name", "firebase_screen", "firebase_screen_class", "screen_class")
 _OF_COOKIE = re.compile(r"GA1\.\d{1,2}(?:-\d{1,2})?\.(?=\d)", re.ASCII)  # before the visitor's id in Google's cookie
 _DENIED = frozenset("pqmu")
-_NAMED = re.compile(r"(?:^|&)en=[^&\s]")
+_HOST = re.compile(r"(www\.(?=[^/?#]))?([^/?#:]+)")  # of an address without its scheme
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 
@@ -85,7 +85,8 @@ def _sent(content: dict[str, Any], site: str, limits: Limits) -> list[Incoming |
         return [Refusal(0, Reason.MISSING_FIELD, '`events` is missing: send a list of {"name": …, "params": {…}}')]
     if len(events) > limits.events:
         return [values.too_many(len(events), limits.events)]
-    client = _client(content.get("client_id") or content.get("app_instance_id"))
+    user = values.text(content.get("user_id"), LONGEST_USER)
+    client = _client(content.get("client_id")) or _client(content.get("app_instance_id")) or somebody(user)
     if not client:
         return [Refusal(0, Reason.MISSING_FIELD, "`client_id` is missing: send the id of the visitor")]
     device = values.obj(content.get("device"))
@@ -93,7 +94,7 @@ def _sent(content: dict[str, Any], site: str, limits: Limits) -> list[Incoming |
     shared: dict[str, Any] = {
         "site": site,
         "client": client,
-        "user": values.text(content.get("user_id"), LONGEST_USER),
+        "user": user,
         "address": values.text(content.get("ip_override"), 64),
         "agent": values.text(content.get("user_agent"), 1024),
         "language": values.text(device.get("language"), 35),
@@ -144,7 +145,7 @@ def _tracked(
 ) -> Tracked:
     kind = _KINDS.get(name, EventType.CUSTOM)
     props = {key: value for key, value in params.items() if key not in NOT_KEPT}
-    url = values.text(params.get("page_location")) or _path(params.get("page_path"))
+    url = values.text(params.get("page_location")) or _path(params.get("page_path"), given["site"])
     search, revenue, interactive, told_as, is_order = None, None, name not in _PASSIVE, "", False
     if name == "campaign_details":  # an event of its own that tells where the visit came from
         url = values.with_campaign(url or "/", {utm: params.get(utm) for utm in CAMPAIGN})
@@ -201,13 +202,11 @@ def _tracked(
 
 
 def _hits(request: TrackerRequest, query: Mapping[str, str], limits: Limits) -> TrackerBatch:
-    """Read what the browser sends: what all events share in the query, and each event in a line of the body. A query
-    that names an event itself is one more, if each line names its own.
+    """Read what the browser sends: what all events share in the query, and each event in a line of the body. An
+    event that the query names is that of lines without a name, and no further one: some send all of it in both.
 
     An event without a name is refused, and its neighbours are not."""
     lines = [line for line in request.body.decode("utf-8", "replace").splitlines() if line.strip()] or [""]
-    if request.body and query.get("en") and all(map(_NAMED.search, lines)):
-        lines = ["", *lines]
     if len(lines) > limits.events:
         return refused(values.too_many(len(lines), limits.events))
     items: list[Incoming | Refusal] = []
@@ -273,10 +272,14 @@ def _is_denied(hit: Mapping[str, str]) -> bool:
     return hit.get("gcd", "")[4:5] in _DENIED if not told else told[3:4] == "0"
 
 
-def _path(given: object) -> str:
-    """Return a path of the site, with the slash at its begin that some leave out."""
-    found = values.text(given, 4095)
-    return f"/{found}" if found and found[0] != "/" and "://" not in found[:16] else found
+def _path(given: object, site: object) -> str:
+    """Return a path of the site, with the slash at its begin that some leave out; an address without its scheme as one:
+    its host begins with `www.`, or is the site's by which it was sent."""
+    found = values.text(given, 4088)
+    if not found or found[0] == "/" or "://" in found[:16]:
+        return found
+    host = _HOST.match(found.lower())
+    return f"https://{found}" if host and (host[1] or host[2] == site) else f"/{found}"
 
 
 def _client(given: object) -> str:

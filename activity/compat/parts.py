@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import binascii
-import json
-import re
 from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 
-from activity.compat.values import NOBODY, object_in, text, valid
+from activity.compat.values import NOBODY, object_in, text
 from activity.refusal import Reason, Refusal
 
 # One transparent pixel.
@@ -22,11 +20,7 @@ _NOT_BASE64 = bytes(byte for byte in range(256) if byte > 127 or not (chr(byte).
 _FALSE = frozenset(("false", "0", "off", "no"))
 _TRUE = frozenset(("true", "1", "on", "yes"))
 
-# A text of JSON, whole or cut off, or a comma that nothing follows or that nothing comes before.
-_TEXT_OR_COMMA = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|$)|,(?=\s*+[,\]}])|\[(?:\s*+,)++', re.DOTALL)
 _NO_PAGE = frozenset(("undefined", "null"))
-_MOST_BATCHES = 100  # one behind the other
-_json = json.JSONDecoder()
 
 # Why Footfall cannot understand an event, as opposed to why it does not take it.
 NOT_RIGHT = frozenset(
@@ -128,31 +122,6 @@ def from_base64(encoded: bytes) -> bytes:
     if len(plain) % 4 == 1:
         plain = plain[:-1]
     return b64decode(plain + b"=" * (-len(plain) % 4))
-
-
-def _without_commas(found: re.Match[str]) -> str:
-    return found[0] if found[0][0] == '"' else found[0].rstrip(", \t\r\n")
-
-
-def whole_batches(body: bytes) -> dict[str, Any] | None:
-    """Return the batch of a body that is no JSON because its app wrote zeros or nothing where a message was to be, or
-    several batches one behind the other: their messages, each with the time of its own batch. None of any other."""
-    content = body.decode("utf-8", "replace").replace("\0", "")
-    content = _TEXT_OR_COMMA.sub(_without_commas, content).strip()
-    found: list[dict[str, Any]] = []
-    try:
-        while content:
-            each, end = _json.raw_decode(content)
-            found.append(valid(each))
-            content = content[end:].lstrip(" \t\r\n,")
-            if content and len(found) == _MOST_BATCHES:
-                return None
-        messages = [
-            {"sentAt": batch.get("sentAt"), **message} for batch in found for message in batch["batch"] if message
-        ]
-    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
-        return None
-    return {**found[0], "sentAt": None, "batch": messages} if messages else None
 
 
 def is_page(headers: Mapping[bytes, bytes]) -> bool:

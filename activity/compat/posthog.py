@@ -262,7 +262,7 @@ def _kind(name: str, given: Mapping[str, Any]) -> tuple[EventType, dict[str, Any
     if name == "$pageview":
         return EventType.PAGEVIEW, {}
     if name == "$screen":
-        return EventType.PAGEVIEW, {"url": _screen(given)}
+        return EventType.PAGEVIEW, {"url": _screen(given) or _screen_at(given)}
     if name == "$pageleave":
         return EventType.ENGAGEMENT, {"engaged_ms": values.seconds(given.get("$prev_pageview_duration")) or 0}
     if name in _TRAITS or name in _ALIASES:
@@ -328,6 +328,12 @@ def _screen(given: Mapping[str, Any]) -> str:
     """Return the address of an app's screen, which apps name with all of its events; "" without one."""
     name = given.get("$screen_name")
     return values.screen_url(name) if name else ""
+
+
+def _screen_at(given: Mapping[str, Any]) -> str:
+    """Return the address of a screen without a name: that of its page, or a path made of what else the app calls it."""
+    told = values.text(given.get("$current_url")).strip()
+    return told if told[:8].lower().startswith(("/", "http://", "https://")) else values.screen_url(told)
 
 
 def _when(

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from activity.compat import forms, jitsu, values
+from activity.compat.envelopes import events_of, key_of, opened
 from activity.compat.parts import from_base64, header, is_true
 from activity.compat.protocol import (
     Answer,
@@ -28,19 +29,7 @@ from activity.compat.protocol import (
     refused,
     worst,
 )
-from activity.compat.segment_messages import (
-    KINDS,
-    Context,
-    Sender,
-    event_of,
-    events_of,
-    from_object,
-    key_of,
-    opened,
-    parse,
-    shared_by,
-    time_or_none,
-)
+from activity.compat.segment_messages import KINDS, Sender, event_of, from_object, parse, time_or_none
 from activity.incoming import Limits
 from activity.refusal import Reason, Refusal
 
@@ -87,18 +76,18 @@ def read(request: TrackerRequest, limits: Limits) -> TrackerBatch | Answer:
         return refused(values.too_large(len(body), most), _key(request.headers, query, _KEY.search(body)), form)
     is_clean = b"\\u0000" not in body
     if kind in _BATCHES or b'"batch"' in body or body.lstrip()[:1] in (b"[", b'"'):
-        envelope = opened(body, limits, is_small=is_clean and len(body) <= largest)
-        if isinstance(envelope, Refusal):
-            return refused(envelope, _key(request.headers, query, _KEY.search(body)), form)
-        if envelope.batch is not None:
+        found = opened(body, limits, is_small=is_clean and len(body) <= largest)
+        if isinstance(found, Refusal):
+            return refused(found, _key(request.headers, query, _KEY.search(body)), form)
+        envelope = found.envelopes[0]
+        if found.events is not None:
             key = _key(request.headers, query, envelope.writeKey)
-            if len(envelope.batch) > limits.events:
-                return refused(values.too_many(len(envelope.batch), limits.events), key, form)
-            shared = shared_by(envelope.context, limits) if envelope.context else None
-            sender = _sender(key, limits, largest, is_clean=is_clean, is_jitsu=is_jitsu, shared=shared)
+            if found.events > limits.events:
+                return refused(values.too_many(found.events, limits.events), key, form)
+            sender = _sender(key, limits, largest, is_clean=is_clean, is_jitsu=is_jitsu)
             sent_at = None if envelope.sentAt is None else time_or_none(envelope.sentAt)
-            items = events_of(envelope.batch, sender, kind if kind in KINDS else "")
-            key = key or key_of(envelope.batch)
+            items = events_of(found, sender, kind if kind in KINDS else "")
+            key = key or key_of(found)
             return TrackerBatch(sent_at=sent_at, items=items, credential=key, form=form)
         if kind in _BATCHES:
             detail = '`batch` is missing: send {"batch": […]}, or one message to its own path, such as /v1/track'
@@ -188,17 +177,11 @@ def _key(headers: Mapping[bytes, bytes], query: Mapping[str, str], in_body: obje
 
 
 def _sender(
-    key: str,
-    limits: Limits,
-    largest: int = 0,
-    *,
-    is_clean: bool = False,
-    is_jitsu: bool = False,
-    shared: Context | None = None,
+    key: str, limits: Limits, largest: int = 0, *, is_clean: bool = False, is_jitsu: bool = False
 ) -> Sender:
     """A key of two parts is Jitsu's: the public id of the site, and the secret."""
     site = key.partition(":")[0][:253] if ":" in key else ""
-    return Sender(limits, largest, is_clean, site, shared, may_be_nobody=is_jitsu, by_page=is_jitsu and not key)
+    return Sender(limits, largest, is_clean, site, may_be_nobody=is_jitsu, by_page=is_jitsu and not key)
 
 
 def _settings(key: str, headers: Mapping[bytes, bytes]) -> Answer:

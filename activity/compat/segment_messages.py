@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -11,10 +10,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from activity.compat import values
-from activity.compat.parts import first, is_false, is_nothing, members, somebody, whole_batches
+from activity.compat.parts import first, is_false, is_nothing, members, somebody
 from activity.compat.protocol import Tracked
 from activity.event import EventType
-from activity.incoming import LONGEST_USER, Incoming, Limits, Revenue, Search, time_of
+from activity.incoming import LONGEST_USER, Limits, Revenue, Search, time_of
 from activity.refusal import Reason, Refusal
 
 KINDS = ("track", "page", "screen", "identify", "group", "alias")
@@ -104,24 +103,6 @@ class Message(msgspec.Struct, gc=False):
     writeKey: _Title = None  # noqa: N815
 
 
-class Envelope(msgspec.Struct):
-    """A batch with its messages as they came."""
-
-    batch: list[msgspec.Raw] | None = None  # None in a message that is alone
-    context: dict[str, Any] | None = None
-    sentAt: Any = None  # noqa: N815
-    writeKey: Any = None  # noqa: N815
-
-
-class Batch(msgspec.Struct):
-    """A batch of which each message fits its types."""
-
-    batch: list[Message]
-    context: dict[str, Any] | None = None
-    sentAt: Any = None  # noqa: N815
-    writeKey: Any = None  # noqa: N815
-
-
 class Sender(NamedTuple):
     """What holds for all messages of a request."""
 
@@ -149,8 +130,6 @@ class _Told(NamedTuple):
 _NO_CONTEXT = Context()
 _NO_PAGE = _Page()
 _message = msgspec.json.Decoder(Message)
-_envelope = msgspec.json.Decoder(Envelope)
-_batch = msgspec.json.Decoder(Batch)
 # How long a text may be, by the field of a message, a context or a page.
 _LONGEST: dict[str, int] = {
     field.name: kind.max_length
@@ -160,56 +139,6 @@ _LONGEST: dict[str, int] = {
     if isinstance(kind, msgspec.inspect.StrType) and kind.max_length is not None
 }
 _TIMES = ("timestamp", "originalTimestamp", "sentAt")
-
-
-def opened(body: bytes, limits: Limits, *, is_small: bool) -> Batch | Envelope | Refusal:
-    """Return the batch of a body, or what can be made of one that does not fit its types.
-
-    `is_small`: none of its messages can be too large, nor has a NUL."""
-    try:
-        if is_small:
-            return _batch.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    try:
-        return _envelope.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        parsed = values.from_json(body, limits)
-    if isinstance(parsed, Refusal):
-        parsed = whole_batches(body) or parsed if parsed.reason is Reason.MALFORMED else parsed
-    if isinstance(parsed, Refusal):
-        return parsed
-    if isinstance(parsed, list):
-        keys = {values.text(each["writeKey"], 512) for each in parsed if values.obj(each).get("writeKey")}
-        parsed = {"batch": parsed, "writeKey": keys.pop() if len(keys) == 1 else None}
-    if not isinstance(parsed, dict):
-        return Refusal(0, Reason.UNKNOWN_FIELD_TYPE, 'the body is no object: send {"batch": […]}, or one message')
-    batch = values.listed(parsed.get("batch"))
-    if isinstance(batch, dict):
-        batch = [batch]
-    if isinstance(batch, list):
-        batch = [msgspec.Raw(json.dumps(each, ensure_ascii=False).encode()) for each in batch]
-    elif batch is not None:
-        return Refusal(0, Reason.UNKNOWN_FIELD_TYPE, "`batch` must be a list of messages")
-    return Envelope(batch, values.obj(parsed.get("context")), parsed.get("sentAt"), parsed.get("writeKey"))
-
-
-def events_of(batch: Sequence[Message | msgspec.Raw], sender: Sender, kind: str = "") -> list[Incoming | Refusal]:
-    """Return the events of a batch, each with its refusal if it has to be mended. `kind` is of those that name none."""
-    items: list[Incoming | Refusal] = []
-    for index, each in enumerate(batch):
-        message = each if isinstance(each, Message) else parse(index, each, sender)
-        if isinstance(message, Refusal):
-            items.append(message)
-        else:
-            items.append(event_of(index, message, "" if message.type else kind, sender))
-    return items
-
-
-def key_of(batch: Sequence[Message | msgspec.Raw]) -> str:
-    """Return the write key that the messages of a batch have in common; "" if there is none, or several."""
-    keys = {message.writeKey for message in batch if isinstance(message, Message) and message.writeKey}
-    return keys.pop() if len(keys) == 1 else ""
 
 
 def parse(index: int, raw: bytes | msgspec.Raw, sender: Sender) -> Message | Refusal:

@@ -106,11 +106,12 @@ def _read_body(request: TrackerRequest, limits: Limits) -> TrackerBatch:
         if not isinstance(payloads, list):
             detail = '`data` is missing: send {"schema": …, "data": […]}'
             return refused(Refusal(0, Reason.MISSING_FIELD, detail), credential)
-    if request.query:
+    if request.query and len(payloads) <= limits.events:  # of more none is read
         query = parameters(request.query, limits)
         if isinstance(query, Refusal):
             return refused(query, credential)
-        if shared := {key: text(value, _LONGEST.get(key, 4096)) for key, value in query.items() if key in _SHARED}:
+        told = ((key, value) for key, value in query.items() if value and key in _SHARED)  # what is empty says nothing
+        if shared := {key: text(value, _LONGEST.get(key, 4096)) for key, value in told}:
             made = [each if type(each) is Payload else _payload(index, each) for index, each in enumerate(payloads)]
             payloads = [replace(each, **shared) if isinstance(each, Payload) else each for each in made]
     return _batch(payloads, request, limits)

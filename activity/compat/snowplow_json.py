@@ -91,8 +91,10 @@ def self_described(index: int, given: Payload, entities: dict[str, list[object]]
         screen = props.pop("name", None)
         if not screen and not _UUID.fullmatch(text(props.get("id"), 64)):  # as which each view has another
             screen = props.pop("id", None)
-        if not screen_url(screen):
-            return Refusal(index, Reason.MISSING_FIELD, "the screen has no `name`: send it")
+        if not screen_url(screen):  # then its page has an address, or what stands beside it a name
+            if not given.url and not screen_url(one_of(entities, "screen").get("name")):
+                return Refusal(index, Reason.MISSING_FIELD, "the screen has neither `name` nor `url`: send one")
+            return Made(EventType.PAGEVIEW, props=props)
         return Made(EventType.PAGEVIEW, props=props, url=screen_url(screen), title=text(screen, 512))
     if name == "site_search":
         terms = props.pop("terms", None)

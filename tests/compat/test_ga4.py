@@ -81,6 +81,17 @@ def test_whom_an_id_means(sent_as: str, known_as: str) -> None:
     assert item.client == known_as if known_as else item.reason is Reason.MISSING_FIELD
 
 
+@pytest.mark.parametrize("nobody", [None, "", "undefined", "(null)"])
+def test_of_several_ids_those_of_somebody_count(nobody: object) -> None:
+    def known(**ids: object) -> Any:
+        (item,) = sent({"name": "purchase", "params": {"value": 5}}, **{"client_id": nobody, **ids})
+        return (item.client, item.user) if isinstance(item, Tracked) else item.reason
+
+    assert known(app_instance_id="i") == known(app_instance_id="i", user_id=nobody) == ("i", "")
+    assert known(app_instance_id=nobody, user_id="ann") == ("ann", "ann")
+    assert known(app_instance_id=nobody, user_id=nobody) is Reason.MISSING_FIELD
+
+
 def test_the_time_of_a_request_counts_once() -> None:
     assert [item.engaged_ms for item in hits(b"en=a\r\nen=b\r\nen=c&_et=7", _et="1000")] == [1000, 0, 7]
 
@@ -93,11 +104,20 @@ def test_blanks_around_a_site_are_none_of_its_id_and_a_name_is_more_than_blanks(
     assert [item.reason for item in (*hits(en=" "), found.items[1])] == [Reason.MISSING_FIELD] * 2
 
 
-def test_a_query_that_names_an_event_is_one_beside_its_lines() -> None:
-    assert [item.name for item in hits(b"en=b\r\nen=c&ep.x=1", en="a")] == ["a", "b", "c"]
-    assert len({item.id for item in hits(b"en=b\r\nen=a", en="a")}) == 3
+def test_a_query_names_the_event_of_lines_without_a_name_and_is_none_beside_them() -> None:
+    sale = {"en": "purchase", "epn.value": "12.5", "cu": "EUR"}
+    for body in (urlencode(sale), urlencode({**HIT, **sale})):
+        (item,) = hits(body.encode(), **sale)
+        assert (item.name, item.revenue) == ("purchase", Revenue(12.5, "EUR"))
+    assert [item.name for item in hits(b"en=b\r\nen=c&ep.x=1", en="a")] == ["b", "c"]
     assert [item.name for item in hits(b"ep.x=1\r\nen=c", en="a")] == ["a", "c"]  # of lines that take what they share
     assert [item.name for item in hits(b"{}", en="a")] == ["a"]
+
+
+def test_a_path_that_begins_with_the_sites_host_is_an_address() -> None:
+    for path, url in (("example.com/x", "https://example.com/x"), ("example.comb/x", "/example.comb/x")):
+        assert hits(en="page_view", tid="example.com", dl="", dp=path)[0].url == url
+    assert hits(en="page_view", tid="", dl="", dp="?a=1")[0].url == "/?a=1"
 
 
 def test_an_image_shows_which_page_it_is_on() -> None:
@@ -150,6 +170,11 @@ def test_a_request_of_a_server() -> None:
         ("screen_view", {"firebase_screen": "Sign up"}, {"type": "pageview", "url": "/Sign%20up"}),
         ("page_view", {"page_path": "/a"}, {"type": "pageview", "url": "/a"}),
         ("page_view", {"page_path": "about/team"}, {"url": "/about/team"}),
+        ("page_view", {"page_path": "www.example.com/x"}, {"url": "https://www.example.com/x"}),
+        ("page_view", {"page_path": "WWW.example.com:8080?x=1"}, {"url": "https://WWW.example.com:8080?x=1"}),
+        ("page_view", {"page_path": "wwwhat/www.b"}, {"url": "/wwwhat/www.b"}),
+        ("page_view", {"page_path": "index.html"}, {"url": "/index.html"}),
+        ("page_view", {"page_path": "www./x"}, {"url": "/www./x"}),
         ("page_view", {"page_path": "https://example.com/b"}, {"url": "https://example.com/b"}),
         ("user_engagement", {"engagement_time_msec": "900"}, {"type": "engagement", "engaged_ms": 900}),
         ("click", {"outbound": "true", "link_url": "https://b.example/"}, {"type": "outbound", "props": {

@@ -250,6 +250,11 @@ def test_a_new_client_sends_its_key_in_a_header_and_the_time_in_another() -> Non
          {"client": None, "user": None}),
         ({"event": "$screen", "properties": {"$current_url": "https://example.com/cart"}},
          {"type": "pageview", "url": "https://example.com/cart"}),
+        *(
+            ({"event": "$screen", "properties": {"$current_url": told}}, {"type": "pageview", "url": url})
+            for told, url in (("app/home", "/app/home"), ("/home?a=1", "/home?a=1"),
+                              ("myapp://home", "/myapp%3A//home"), ("HTTP://b.example/", "HTTP://b.example/"))
+        ),
         ({"event": "$screen"}, {"type": "pageview", "url": ""}),
         ({"event": "$pageview", "properties": {"$screen_name": "Home"}}, {"type": "pageview", "url": "/Home"}),
         ({"event": "buy", "properties": {"$screen_name": "Home"}}, {"type": "custom", "url": "/Home"}),

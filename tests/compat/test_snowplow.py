@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity.compat import iglu, snowplow_json
+from activity.compat import iglu, snowplow, snowplow_json
 from activity.compat.protocol import Field, Outcome, Tracked, TrackerBatch, TrackerRequest
 from activity.compat.snowplow import PROTOCOL
 from activity.compat.values import from_json
@@ -171,7 +171,7 @@ def test_an_id_that_is_nobodys_is_none(nobody: str) -> None:
     assert (one(PAGE, duid=nobody).client, one(PAGE, duid=nobody, uid=nobody, tnuid="n").client) == ("", "n")
 
 
-def test_what_the_query_of_a_body_says_counts_for_all_events() -> None:
+def test_what_the_query_of_a_body_says_counts_for_all_events(monkeypatch: pytest.MonkeyPatch) -> None:
     body = json.dumps({"data": [{**PAGE, "aid": "other"}, 5, {**PAGE, "url": "/b"}]}).encode()
     cx = base64url(entities(mine={"n": 1}))
     batch = read("POST", TP2, f"aid=app&tnuid=n&eid=same&e=se&ue_pr=x&cx={cx}&zz=1".encode(), body)
@@ -181,8 +181,22 @@ def test_what_the_query_of_a_body_says_counts_for_all_events() -> None:
     assert {(each.site, each.client, str(each.props)) for each in (first, last)} == {
         ("app", "d1", str({"context.mine": '{"n":1}'}))
     }
+    assert read("POST", TP2, b"url=&aid=&cx=&duid", body).items == read("POST", TP2, b"", body).items
+    monkeypatch.setattr(snowplow, "replace", None)  # too many events are not even made
+    (over,) = read("POST", TP2, b"aid=app", json.dumps({"data": [PAGE] * 1_001}).encode()).items
+    assert isinstance(over, Refusal) and over.reason is Reason.TOO_MANY
     (many,) = read("POST", TP2, b"&".join([b"a=1"] * 501), body).items
     assert isinstance(many, Refusal) and many.reason is Reason.TOO_MANY
+
+
+@pytest.mark.parametrize("name", [{}, {"name": None}, {"name": " "}])
+def test_a_screen_without_a_name_is_its_page_or_the_screen_beside_it(name: dict[str, object]) -> None:
+    told = {"id": "4f1c4a0e-0d6e-4a8e-9a55-2f5f1b1f9f11", **name}
+    screen = {**EVERY, "e": "ue", "ue_pr": described("screen_view", told)}
+    event = one(screen, url=PAGE["url"], page="A")
+    assert (event.type, event.url, event.title) == (EventType.PAGEVIEW, PAGE["url"], "A")
+    assert one(screen, co=entities(screen={"name": "Cart"})).url == "/Cart"
+    assert isinstance(post(screen).items[0], Refusal)
 
 
 def test_a_true_time_is_not_corrected() -> None:
