@@ -19,7 +19,6 @@ _ONE_ALPHABET = bytes.maketrans(b" -_", b"++/")  # a form's "+" has become a bla
 _NOT_BASE64 = bytes(byte for byte in range(256) if byte > 127 or not (chr(byte).isalnum() or byte in b" -_+/"))
 _FALSE = frozenset(("false", "0", "off", "no"))
 _TRUE = frozenset(("true", "1", "on", "yes"))
-
 _NO_PAGE = frozenset(("undefined", "null"))
 
 # Why Footfall cannot understand an event, as opposed to why it does not take it.
