@@ -39,14 +39,14 @@ _DIMENSIONS: dict[str, tuple[str, Callable[[str], str]]] = {
     "Session source": ("source", _source),
     "Session source / medium": ("source", _source),
     "Session default channel group": ("channel", names.known),
-    "Session campaign": ("campaign", names.known),
+    "Session campaign": ("campaign", names.campaign_of),
     "Country": ("country", country_code),
     "Region": ("region", names.known),
     "City": ("city", names.known),
     "Device category": ("device", lambda text: names.device_of(text) or names.known(text)),
     "Browser": ("browser", names.browser_of),
     "Operating system": ("os", names.system_of),
-    "Event name": ("event", names.known),
+    "Event name": ("event", names.named),
 }
 _NEED_VALUE = frozenset(("campaign", "event"))
 _VISITORS, _VISITS = ("Total users", "Active users", "Users"), ("Sessions",)

@@ -136,7 +136,7 @@ def _total(row: Row, part: str, file: int, order: str, rows_of: Callable[[Row, N
         numbers[name] = count
     if part == "imported_custom_events" and row.get("name") == "engagement":  # sent by the tag itself
         return Left(row.number, "automatic")
-    if part == "imported_custom_events" and not names.known(row.get("name").strip()):
+    if part == "imported_custom_events" and not names.named(row.get("name").strip()):
         return Left(row.number, "not_set")
     if part == _DASHBOARD:
         part = "imported_visitors"
@@ -201,9 +201,9 @@ def _sources(row: Row, numbers: Numbers) -> list[DayRow]:
 
 def _places(row: Row, numbers: Numbers) -> list[DayRow]:
     """Rows of country and region; a city is a number of GeoNames, unless it is a name."""
-    place = names.place_of(row.get("country"), row.get("region"), row.get("city"))
-    found = [_day_row("country", place.country, numbers), _day_row("region", place.region, numbers)]
-    city = place.city
+    country = names.country_of(row.get("country"))
+    region, city = names.region_of(row.get("region"), country), names.known(row.get("city"))
+    found = [_day_row("country", country, numbers), _day_row("region", region, numbers)]
     return found if city in _UNKNOWN_CITY or city.isdigit() else [*found, _day_row("city", city, numbers)]
 
 
