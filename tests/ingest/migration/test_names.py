@@ -8,6 +8,7 @@ import pytest
 
 from ingest.migration import names
 from ingest.migration.address import host_of_referrer, page_of, with_query, with_tags
+from ingest.migration.countries import country_code
 from ingest.migration.export import Left
 from ingest.migration.totals import Total
 from tests.ingest.migration import exports
@@ -27,6 +28,12 @@ DEVICES = {"Laptop": "desktop", "desktop": "desktop", "Smartphone": "mobile", "S
            "Tablet": "tablet", "Wearable": "", "(not set)": ""}  # fmt: skip
 COUNTRIES = {"de": "DE", "DE": "DE", "xx": "", "XX": "", "": "", "Unknown": "", "Germany": "DE", "UK": "GB",
              "Atlantis": "Atlantis"}
+TOLD_APART = {
+    "Congo, Democratic Republic of": "CD", "Congo, Democratic Republic of the": "CD", "Congo, Republic of": "CG",
+    "Congo, Other of": "", "China, Republic of": "TW", "China, People\u2019s Republic of": "CN",
+    "Korea, Republic of": "KR", "Korea, Democratic People's Republic of": "KP", "Taiwan, Province of China": "TW",
+    "The Democratic Republic of the Congo": "CD", "Iran, Islamic Republic of": "IR", "Moldova, Republic of": "MD",
+}  # fmt: skip
 REGIONS = {("DE-BE", "DE"): "DE-BE", ("us-ca", "US"): "US-CA", ("j", "AR"): "AR-J", ("CA", ""): "CA", ("", "DE"): "",
            ("Bavaria", "DE"): "Bavaria", ("Unknown", "DE"): ""}  # fmt: skip
 SOURCES = {"google": "google.com", "Google": "google.com", "m.facebook.com": "facebook.com", "news": "news",
@@ -48,6 +55,10 @@ def test_names() -> None:
     assert {each: names.region_of(*each) for each in REGIONS} == REGIONS
     assert [names.language_of(text) for text in ("en-us", "de", "zh-Hans", "")] == ["en-US", "de", "zh-Hans", ""]
     assert {text: names.source_of(text).source for text in SOURCES} == SOURCES
+
+
+def test_countries_that_share_a_name() -> None:
+    assert {text: country_code(text) for text in TOLD_APART} == TOLD_APART
 
 
 def test_addresses() -> None:
