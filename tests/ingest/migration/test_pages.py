@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ingest.logs.files import ImportFailed
 from ingest.migration.totals import Total
 from tests.ingest.migration.exports import Files, exported, zipped
 
@@ -127,6 +128,7 @@ def test_as_many_rows_of_a_list_as_matomo_tells_by_itself_are_told(
 
 
 _HEAD = "# Free form 1\n# 20240501-20240502\n\nDate,Page path,Views\n,,10,Grand total\n"
+_RULE = "# ----\n# Free form 1\n# 20240501-20240502\n# ----\n\n"
 _LINES = [f"{day},{page},{count}\n" for day, page, count in _ROWS]
 
 
@@ -141,6 +143,66 @@ def test_a_download_again_replaces_the_former(tmp_path: Path) -> None:
     assert _downloads(tmp_path, later) == ALL | {("2024-05-01", "/a"): 6}
     longer = _HEAD.replace("20240502", "20240503") + _LINES[1]
     assert _downloads(tmp_path, [_HEAD + _LINES[0], longer]) == {("2024-05-01", "/b"): 3}
+
+
+# Two downloads of one range: of the same days and values, which are only written otherwise.
+OTHERWISE = {
+    "days": ("Date,Page path,Views", "20240501,/a,5", "Date,Page path,Views", "2024-05-01,/a,6"),
+    "a query": ("Date,Page path,Views", "20240501,/a?x=1,5", "Date,Page path,Views", "20240501,/a,6"),
+    "a host": ("Date,Page,Views", "20240501,https://example.com/a,5", "Date,Page,Views", "20240501,/a,6"),
+    "case": ("Date,Device category,Views", "20240501,Desktop,5", "Date,Device category,Views", "20240501,desktop,6"),
+    "a code": ("Date,Country,Views", "20240501,Germany,5", "Date,Country ID,Views", "20240501,DE,6"),
+    "names of columns": ("Date,Browser,Views", "20240501,A,5", "Datum,Browser,Aufrufe", "20240501,B,6"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_downloads_that_are_written_otherwise_are_no_pages(tmp_path: Path, case: str) -> None:
+    first, row, second, again = OTHERWISE[case]
+    found = _downloads(tmp_path, [f"{_RULE}{first}\n{row}\n", f"{_RULE}{second}\n{again}\n"])
+    assert list(found.values()) == [6]
+
+
+@pytest.mark.parametrize("total", ["Grand total,,10", ",,10"])
+def test_downloads_that_end_in_a_sum_are_pages(tmp_path: Path, total: str) -> None:
+    head = f"{_RULE}Date,Page path,Views\n"
+    texts = [head + "".join(lines) + total for lines in (_LINES[:1], _LINES[1:])]
+    assert _downloads(tmp_path, texts) == ALL
+
+
+def test_a_download_that_has_some_rows_of_the_former_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = f"{_RULE}Date,Page path,Views\n"
+    found = _downloads(tmp_path, [head + "".join(_LINES), head + _LINES[0] + _LINES[2]])
+    assert found == {("2024-05-01", "/a"): 5, ("2024-05-02", "/a"): 2}
+    assert "has some rows of download (0).csv again, and others not" in capsys.readouterr().err
+
+
+_HOURS = "Date,Hour,Browser,Sessions\n20240501,1,Chrome,7\n"
+
+
+def test_a_table_that_is_refused_is_no_page(tmp_path: Path) -> None:
+    head = f"{_RULE}Date,Page path,Views\n"
+    hours = [_RULE + text for text in (_HOURS, _HOURS.replace("Chrome", "Safari"))]
+    text = "\n".join([head + _LINES[0], *hours, head + _LINES[0].replace("5\n", "6\n")])
+    assert _downloads(tmp_path, [text]) == {("2024-05-01", "/a"): 6}
+
+
+def test_a_file_of_very_many_tables_is_refused(tmp_path: Path) -> None:
+    text = "".join(f"{_RULE}Date,Page path,Views\n20240501,/{number},1\n" for number in range(400))
+    with pytest.raises(ImportFailed, match="more than 300 tables"):
+        _downloads(tmp_path, [text])
+
+
+@pytest.mark.parametrize("form", list(FORMS)[:3])
+def test_answers_that_have_a_row_in_common_are_no_pages(
+    tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (json.dumps(FORMS[form](rows, 4)) for rows in (_ROWS[:2], _ROWS[1:]))
+    found = _pages(tmp_path, form, {"1.json": first, "2.json": second})
+    assert found == {("2024-05-01", "/b"): 3, ("2024-05-02", "/a"): 2}
+    assert "1.json has 2 of 4 rows" in capsys.readouterr().err
 
 
 def _downloads(tmp_path: Path, texts: list[str]) -> dict[tuple[str, str], int]:
