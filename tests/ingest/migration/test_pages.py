@@ -38,9 +38,10 @@ def _version_3(rows: list[Any], in_all: int) -> dict[str, Any]:
 
 def _plausible(rows: list[Any], in_all: int) -> dict[str, Any]:
     found = [{"dimensions": [f"2024-05-0{day[-1]}", page], "metrics": [count]} for day, page, count in rows]
+    offset = _ROWS.index(rows[0]) if rows[0] in _ROWS else 0
     query = {
         "metrics": ["pageviews"], "dimensions": ["time:day", "event:page"], "filters": [],
-        "date_range": ["2024-05-01", "2024-05-02"], "pagination": {"limit": 2, "offset": _ROWS.index(rows[0])},
+        "date_range": ["2024-05-01", "2024-05-02"], "pagination": {"limit": 2, "offset": offset},
     }  # fmt: skip
     return {"results": found, "query": query, "meta": {}}
 
@@ -49,14 +50,14 @@ FORMS = {"Data API": _data_api, "version 4": _version_4, "version 3": _version_3
 
 
 def _pages(tmp_path: Path, form: str, files: Files) -> dict[tuple[str, str], int]:
-    last: dict[str, int] = {}
-    found: dict[tuple[int, str, str], int] = {}
+    last: dict[tuple[str, str], int] = {}
+    found: dict[tuple[int, str, str, str], int] = {}
     for row in exported(tmp_path, "plausible" if form == "Plausible" else "ga4", files).rows():
         assert isinstance(row, Total)
-        last[str(row.day)] = row.file
-        key = row.file, str(row.day), row.rows[0].value
+        last[row.part, str(row.day)] = row.file
+        key = row.file, row.part, str(row.day), row.rows[0].value
         found[key] = found.get(key, 0) + row.rows[0].pageviews
-    return {(day, page): count for (file, day, page), count in found.items() if last[day] == file}
+    return {(day, page): count for (file, part, day, page), count in found.items() if last[part, day] == file}
 
 
 ALL = {("2024-05-01", "/a"): 5, ("2024-05-01", "/b"): 3, ("2024-05-02", "/a"): 2}
@@ -86,6 +87,40 @@ def test_a_page_that_lacks_is_told(tmp_path: Path, form: str, capsys: pytest.Cap
 def test_a_page_that_is_there_twice_counts_once(tmp_path: Path, form: str) -> None:
     page = json.dumps(FORMS[form](_ROWS[:1], 3))
     assert _pages(tmp_path, form, {"1.json": page, "1 (1).json": page}) == {("2024-05-01", "/a"): 5}
+
+
+def _asked(rows: list[Any], offset: int, limit: int = 1, **query: Any) -> str:
+    answer = _plausible(rows, 3)
+    answer["query"] |= {"pagination": {"limit": limit, "offset": offset}, **query}
+    return json.dumps(answer)
+
+
+def test_pages_of_plausible_in_the_order_of_their_names(tmp_path: Path) -> None:
+    pages = [_asked([row], offset) for offset, row in enumerate(_ROWS)]
+    files = {"p1.json": pages[0], "p10.json": pages[2], "p2.json": pages[1], "q.json": json.dumps(_OTHER)}
+    found = _pages(tmp_path, "Plausible", {**files, "p2 (1).json": pages[1]})
+    assert found == ALL | {("2024-05-01", "DE"): 9}
+
+
+_OTHER = _plausible([("20240501", "DE", 9)], 1)
+_OTHER["query"] |= {"dimensions": ["time:day", "visit:country"], "pagination": {"limit": 10, "offset": 0}}
+# What is behind an answer of the first two rows, and what is counted then.
+NO_PAGES = {
+    "a window that overlaps": (_asked(_ROWS[1:], 1, 2), [("2024-05-01", "/b"), ("2024-05-02", "/a")]),
+    "another cut": (_asked(_ROWS[1:2], 2), [("2024-05-01", "/b")]),
+    "another time": (_asked([("20240501", "/c", 4)], 2, date_range=["2024-05-01"] * 2), [("2024-05-01", "/c")]),
+}
+
+
+@pytest.mark.parametrize("case", NO_PAGES)
+@pytest.mark.parametrize("in_one", [True, False])
+def test_what_is_no_page_behind_it_of_plausible(
+    tmp_path: Path, case: str, in_one: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, (second, wanted) = _asked(_ROWS[:2], 0, 2), NO_PAGES[case]
+    files = {"1.json": f"{first}\n{second}"} if in_one else {"1.json": first, "2.json": second}
+    assert list(_pages(tmp_path, "Plausible", files)) == wanted
+    assert "and is no page behind the answer before it" in capsys.readouterr().err
 
 
 def test_answers_of_two_months_are_two(tmp_path: Path) -> None:
