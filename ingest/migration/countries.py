@@ -8,11 +8,17 @@ from functools import cache
 
 _LANGUAGES = ("de", "fr", "es", "ja", "it", "pt", "nl", "sv", "da", "pl", "tr", "ko", "zh")
 _LONGEST = 100  # characters of a country's name
+_SEVERAL = ("congo", "china", "korea")  # what countries have in common that are told apart by what is behind it
 _ALSO_CALLED = {
     "hong kong": "HK", "macao": "MO", "macau": "MO", "turkey": "TR", "czech republic": "CZ", "palestine": "PS",
     "swaziland": "SZ", "macedonia (fyrom)": "MK", "cape verde": "CV", "ivory coast": "CI", "curacao": "CW", "uk": "GB",
     "great britain": "GB", "usa": "US", "united states of america": "US", "viet nam": "VN", "russian federation": "RU",
-    "republic of korea": "KR", "republic of ireland": "IE",
+    "republic of korea": "KR", "republic of ireland": "IE", "korea, republic of": "KR",
+    "korea, democratic people's republic of": "KP", "congo, republic of": "CG", "congo, republic of the": "CG",
+    "congo, democratic republic of": "CD", "congo, democratic republic of the": "CD",
+    "congo, the democratic republic of the": "CD", "democratic republic of the congo": "CD",
+    "republic of the congo": "CG", "china, republic of": "TW", "china, people's republic of": "CN",
+    "taiwan, province of china": "TW",
 }  # fmt: skip
 
 
@@ -49,9 +55,9 @@ def _plain(name: str) -> str:
     """Return a country's name as the many ways to write it have it in common."""
     text = name.lower().replace("\u2019", "'").replace(" & ", " and ").removeprefix("the ")
     text = text.partition(" (islas")[0]
-    kind, comma, rest = text.rpartition(", ")  # "Korea, Republic of"
-    if comma and rest.endswith(" of"):
-        text = f"{rest} {kind}" if (kind, rest) == ("korea", "republic of") else kind
+    kind, _, rest = text.rpartition(", ")  # "Moldova, Republic of"
+    if rest.endswith(" of") and kind and kind not in _SEVERAL:
+        text = kind
     text = re.sub(r"^saint ", "st. ", text)
     in_letters = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
     return in_letters if in_letters.isascii() else text

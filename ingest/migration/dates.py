@@ -14,12 +14,12 @@ _MIDNIGHT = r" 0?0:00(?::00)?| 12:00(?::00)? ?am"
 _ISO = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)(?:[T ]00:00(?::00(?:\.0+)?)?(?: ?Z| ?UTC|[+-]\d\d:?\d\d)?)?")
 _YEAR_FIRST = re.compile(
     r"(\d{4})\s*[-/.年년]\s*(\d{1,2})\s*[-/.月월]\s*(\d{1,2})\s*[.日일]?"
-    rf"(?:\s*(?:\([^\W\d]{{1,9}}\)|[月火水木金土日]曜日|星期[一二三四五六日天]|[월화수목금토일]요일))?(?:{_MIDNIGHT})?"
+    rf"(?:\s*(?:\(([^\W\d]{{1,9}})\)|[月火水木金土日]曜日|星期[一二三四五六日天]|[월화수목금토일]요일))?(?:{_MIDNIGHT})?"
 )
-_WEEKDAY = re.compile(r"[^\W\d]{2,12}\.?,? (?=\d{4})")
+_WORD = re.compile(r"([^\W\d]{2,12}(?:-[^\W\d]{2,12})?)\.?,? ")  # before a day
 _TURNED = re.compile(rf"(\d{{1,2}})\s*([-/.])\s*(\d{{1,2}})\s*[-/.]\s*(\d{{4}}|\d\d)\.?(?:{_MIDNIGHT})?")
 _IN_WORDS = re.compile(
-    r"(?:[^\W\d]+\.?,? )?(?:(\d{1,2})(?:\.|st|nd|rd|th|er)?|([^\W\d]+)\.?) (?:de )?"
+    r"(?:(\d{1,2})(?:\.|st|nd|rd|th|er)?|([^\W\d]+)\.?) (?:de )?"
     r"(?:(\d{1,2})(?:\.|st|nd|rd|th|er)?|([^\W\d]+)\.?),? (?:de )?(\d{4})"
 )
 _BY_DASHES = re.compile(r"(\d{1,2})([-/])([^\W\d]+)\.?\2(\d{4}|\d\d)")  # as Excel shows a day by itself
@@ -46,16 +46,22 @@ def day_of(text: str, order: str = DAY_FIRST) -> date | None:
         plain = unicodedata.normalize("NFKC", plain)
     if plain.endswith(".0") and plain[:-2].isdigit():  # as programs write a column of numbers that has gaps
         return day_of(plain[:-2])
-    by_year = _WEEKDAY.sub("", plain.lower(), count=1)
-    if match := _YEAR_FIRST.fullmatch(by_year) or _ISO.fullmatch(by_year.upper()):
+    plain = plain.lower()
+    word = _WORD.match(plain)
+    bare = plain[word.end() :] if word and word[1] in _weekdays() else plain
+    if match := _YEAR_FIRST.fullmatch(bare):
+        behind = match[4] or ""  # in brackets
+        is_weekday = len(behind) < 2 or behind in _weekdays()  # of one letter in Chinese, Japanese and Korean
+        return _made(match[1], match[2], match[3]) if is_weekday else None
+    if match := _ISO.fullmatch(bare.upper()):
         return _made(match[1], match[2], match[3])
-    if match := _BY_DASHES.fullmatch(plain.lower()):
+    if match := _BY_DASHES.fullmatch(plain):
         return _made(match[4] if len(match[4]) == 4 else f"20{match[4]}", str(_months().get(match[3], 0)), match[1])
-    if match := _TURNED.fullmatch(plain.lower()):
+    if match := _TURNED.fullmatch(plain):
         one, two = match[1], match[3]
         month, day = (two, one) if order == DAY_FIRST or match[2] == "." else (one, two)
         return _made(match[4] if len(match[4]) == 4 else f"20{match[4]}", month, day)
-    if match := _IN_WORDS.fullmatch(plain.lower()):
+    if match := _IN_WORDS.fullmatch(bare):
         month_name = match[2] or match[4] or ""
         return _made(match[5], str(_months().get(month_name, 0)), match[1] or match[3] or "0")
     if _NUMBER.fullmatch(plain):
@@ -84,6 +90,16 @@ def _months() -> dict[str, int]:
             for width in ("wide", "abbreviated"):
                 found |= {name.lower().rstrip("."): number for number, name in months[form][width].items()}
     return found | {"sept": 9}
+
+
+@cache
+def _weekdays() -> frozenset[str]:
+    """The days of the week by their names and short names."""
+    from babel import Locale
+
+    days = [Locale(language).days["format"] for language in (*_LANGUAGES, "ja", "zh", "ko")]
+    widths = ("wide", "abbreviated", "short")
+    return frozenset(name.lower().rstrip(".") for of in days for width in widths for name in of[width].values())
 
 
 def time_of_day(text: str) -> str:

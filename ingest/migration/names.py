@@ -6,9 +6,8 @@ from activity.attribution import Origin, origin
 from activity.geo import Place
 from ingest.migration.countries import country_code
 
-_UNKNOWN = frozenset(
-    ("", "(not set)", "(none)", "(other)", "(data not available)", "not set", "unknown", "unk", "undefined", "null")
-)
+_UNNAMED = frozenset(("", "(not set)", "(none)", "(other)", "(data not available)"))
+_UNKNOWN = _UNNAMED | {"not set", "unknown", "unk", "undefined", "null"}
 _OURS = {
     "Chrome": ("google chrome", "chrome mobile", "chrome mobile ios", "mobile chrome"),
     "Chrome WebView": ("android webview", "chrome webview"),
@@ -43,6 +42,16 @@ _DEVICES = {
 def known(text: str) -> str:
     """Return a value; "" of one that says that nothing is known."""
     return "" if text.lower() in _UNKNOWN else text
+
+
+def named(text: str) -> str:
+    """Return a name that somebody has given, such as an event's, which may be `unknown`; "" where none was given."""
+    return "" if text.lower() in _UNNAMED else text
+
+
+def campaign_of(text: str) -> str:
+    """Return a campaign by its name; "" of visits without one, which Google says to be `(direct)`."""
+    return "" if text.lower() == "(direct)" else named(text)
 
 
 def browser_of(text: str) -> str:

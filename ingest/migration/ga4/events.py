@@ -8,6 +8,7 @@ a custom event with its parameters.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from hashlib import blake2b
@@ -37,6 +38,8 @@ _OWN = frozenset(
 )  # fmt: skip
 _SALES = frozenset(("purchase", "in_app_purchase", "ecommerce_purchase", "refund"))
 _MOST_DIGITS = 18
+_MOST_PAID = 10**18
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 _EARLIEST = 631_152_000_000  # 1990, in milliseconds: a time in other units is far before
 _VALUES = ("string_value", "int_value", "float_value", "double_value")
 
@@ -121,9 +124,11 @@ def _action(number: int, row: dict[str, Any], site: str, repeats: Scratch) -> Re
     }
     if kind == "search" and given.get("search_term"):
         event["search"] = {"term": str(given["search_term"])}
-    if name in _SALES and isinstance(given.get("value"), int | float) and given.get("currency"):
-        paid = abs(given["value"]) * (-1 if name == "refund" else 1)
-        event["revenue"] = {"amount": paid, "currency": given["currency"]}
+    amount, currency = given.get("value", ""), given.get("currency")
+    is_amount = isinstance(amount, int | float) and abs(amount) < _MOST_PAID
+    if name in _SALES and is_amount and isinstance(currency, str) and currency:
+        paid = -abs(amount) if name == "refund" else amount  # of a refund the sum that is paid back
+        event["revenue"] = {"amount": paid, "currency": currency}
         event["props"] = {key: value for key, value in event["props"].items() if key not in ("value", "currency")}
     if kind == "engagement":
         event["engaged_ms"] = given.get("engagement_time_msec") or 0
@@ -170,7 +175,7 @@ def _value(value: Any) -> Any:
         one = value.get(kind)
         if one is not None:
             # JSON has 64-bit numbers as texts.
-            return int(one) if kind == "int_value" and isinstance(one, str) and one.lstrip("-").isdecimal() else one
+            return int(one) if kind == "int_value" and isinstance(one, str) and _INTEGER.fullmatch(one) else one
     return None
 
 

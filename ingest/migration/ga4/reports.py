@@ -39,14 +39,14 @@ _DIMENSIONS: dict[str, tuple[str, Callable[[str], str]]] = {
     "Session source": ("source", _source),
     "Session source / medium": ("source", _source),
     "Session default channel group": ("channel", names.known),
-    "Session campaign": ("campaign", names.known),
+    "Session campaign": ("campaign", names.campaign_of),
     "Country": ("country", country_code),
     "Region": ("region", names.known),
     "City": ("city", names.known),
     "Device category": ("device", lambda text: names.device_of(text) or names.known(text)),
     "Browser": ("browser", names.browser_of),
     "Operating system": ("os", names.system_of),
-    "Event name": ("event", names.known),
+    "Event name": ("event", names.named),
 }
 _NEED_VALUE = frozenset(("campaign", "event"))
 _VISITORS, _VISITS = ("Total users", "Active users", "Users"), ("Sessions",)
@@ -81,39 +81,51 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell) -> Ite
     for member in members:
         found, left = tables.tables(member, {*_METRICS}, tell), ""
         for table in found:
-            again = 0
-            file -= pages.goes_on(table, _keys(table))
             try:
-                for row in _rows(table, tell):
-                    if isinstance(row, Total):
-                        again = row.file  # what was put below with a header of its own is a file for itself
-                        yield row._replace(file=file + again)
-                    else:
-                        yield row
+                of = _read_as(table)
             except NotOfDays as error:
                 if len(found) == 1:
                     raise ImportFailed(str(error)) from error
                 left = str(error)
                 tell(f"{error}; this table of the file is not read")
             else:
+                file -= pages.goes_on(table, _keys(table, of))
+                again = 0
+                for row in _rows(table, of, tell):
+                    if isinstance(row, Total):
+                        again = row.file  # what was put below with a header of its own is a file for itself
+                        yield row._replace(file=file + again)
+                    else:
+                        yield row
                 file += again + 1
         if left and not file:
             raise ImportFailed(left)
     pages.end()
 
 
-def _keys(table: Table) -> set[int]:
-    """Return what stands for the rows of a download by day and one thing, of a range that it tells; {} of others."""
-    days = [name for name in (_DATE, _NTH) if name in table.names][:1]
-    named = [name for name in table.names if name in _DIMENSIONS]
-    if not (table.first and days and named):
+def _keys(table: Table, of: _Of) -> set[int]:
+    """Return what stands for the rows of an answer, or of a download by day and one thing, of a range that it tells; {}
+    of others.
+
+    Answers have each value in one spelling. In downloads it is the day and the value that are counted, for a
+    spreadsheet may have written them otherwise."""
+    if not table.in_all and not (table.first and of.column and of.named):
         return set()
-    rows = itertools.islice(table.rows({*table.names}, lambda _: None), _LONGEST_PAGE + 1)
-    found = [hash(tuple(row.get(name) for name in days + named)) for row in rows if isinstance(row, Row)]
-    return {*found} if len(found) <= _LONGEST_PAGE else set()
+    found = set[int]()
+    for number, row in enumerate(table.rows({*table.names}, lambda _: None)):
+        if isinstance(row, Row) and table.in_all:
+            found.add(hash((row.get(of.column), row.get(of.named))))
+        elif isinstance(row, Row):
+            total = _total(row, of)
+            if row.again or number >= _LONGEST_PAGE:
+                return set()
+            if isinstance(total, Total):
+                found.add(hash((total.day, total.rows[0].value)))
+    return found
 
 
-def _rows(table: Table, tell: Tell) -> Iterator[Counted]:
+def _read_as(table: Table) -> _Of:
+    """Return how the rows of a table are to be read. Raises `NotOfDays` where they do not add up to days."""
     there = table.names
     named = [name for name in there if name in _DIMENSIONS]
     if "event_timestamp" in there:
@@ -132,13 +144,16 @@ def _rows(table: Table, tell: Tell) -> Iterator[Counted]:
         raise NotOfDays(f"{table.name}: download it with one of {several} beside Date, and again for others")
     column = tables.column_of_days(table, _KNOWN)
     _refuse_others(table, {*_KNOWN, column})
-    of = _Of(table, column, named)
-    naming = [name for name in (column, *named) if name]
+    return _Of(table, column, named)
+
+
+def _rows(table: Table, of: _Of, tell: Tell) -> Iterator[Counted]:
+    naming = [name for name in (of.column, of.named) if name]
 
     def key(row: Row) -> str:
         return "\0".join(row.get(name) for name in naming)
 
-    rows = partial(table.rows, {*_KNOWN, column})
+    rows = partial(table.rows, {*_KNOWN, of.column})
     for row in last_of_each(rows, key, tell) if naming else rows(tell):
         if isinstance(row, Left):
             found: Counted = row

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ _DAY = r"(\d{4}-?\d\d-?\d\d)"
 _RANGE = re.compile(rf"(?<!\d){_DAY}(?:\s*[-\u2013]\s*{_DAY})?$")
 _DATE, _NTH = "Date", "Nth day"
 _LOOKED_AT = 1_000  # rows
+_MOST_TABLES = 300  # of a file
 _ADD_ON = "Report Name"
 
 Rows = Iterator[Row | Broken]
@@ -51,40 +52,39 @@ class Table(NamedTuple):
     in_percent: Set[str] = frozenset()  # the columns whose shares are percent by their name
     size: int = 0  # the rows of an answer
     in_all: int = 0  # those of all its pages
-    first_row: str = ""
+    written: Sequence[str] = ()  # the names of its columns as the file has them
 
 
 class Pages:
     """Which tables are pages of one, that is cut anywhere in a day: they are of one file.
 
-    An answer says how many rows there are in all. Downloads of the same range are pages where they have no row in
-    common: Google shows up to 5,000 rows at a time, and each download has those that are shown."""
+    They have the same columns, as they are written, and no row in common. An answer says how many rows there are in
+    all. Downloads are of the same range: Google shows up to 5,000 rows at a time, and each download has those that are
+    shown."""
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._names: list[str] = []
-        self._begin = set[str]()  # their first rows: a page that is there twice is none behind itself
-        self._range = self._names, "", ""
+        self._of: tuple[Sequence[str], str, str, int] = [], "", "", 0
         self._count = self._in_all = 0
         self._last = ""
         self._keys = set[int]()
 
     def goes_on(self, table: Table, keys: Set[int]) -> bool:
-        """Return whether a table is a page behind the one before; `keys` stand for the rows of a download."""
-        is_of_range = bool(keys and self._keys) and self._range == (table.names, table.first, table.last)
-        if is_of_range and self._keys.isdisjoint(keys):
+        """Return whether a table that is read is a page behind the one before.
+
+        `keys` stand for its rows: a day and a value each; a download without them is none."""
+        of = table.written, table.first, table.last, table.in_all
+        is_alike = self._of == of and (bool(keys) or table.in_all > 0)
+        has_place = self._count + table.size <= table.in_all if table.in_all else bool(table.first)
+        if is_alike and has_place and self._keys.isdisjoint(keys):
             self._keys |= keys
-            return True
-        self._range, self._keys = (table.names, table.first, table.last), {*keys}
-        count = self._count + table.size
-        is_of_it = self._names == table.names and self._in_all == table.in_all and table.first_row not in self._begin
-        if self._count and is_of_it and count <= self._in_all:
-            self._count = count
-            self._begin.add(table.first_row)
+            self._count += table.size
             return True
         self.end()
-        self._names, self._begin = table.names, {table.first_row}
-        self._count, self._in_all, self._last = table.size, table.in_all, table.name
+        if is_alike and not table.in_all and not self._keys <= keys:
+            self._tell(f"{table.name} has some rows of {self._last} again, and others not: it replaces it day by day")
+        self._of, self._keys, self._last = of, {*keys}, table.name
+        self._count, self._in_all = table.size, table.in_all
         return False
 
     def end(self) -> None:
@@ -114,6 +114,8 @@ def _of_download(member: Member, metrics: Set[str]) -> list[Table]:
         is_comment = line.lstrip(b'"').startswith(b"#")
         is_rule = is_comment and line.lstrip(b'"').startswith(b"# ---")  # which no value is
         if row_seen and (is_rule or (empty and (is_comment or _is_header(line, metrics)))):
+            if len(begins) == _MOST_TABLES:  # each is read from the beginning of the file
+                raise ImportFailed(f"{member.name} has more than {_MOST_TABLES} tables: split it into several files")
             begins.append(number)
             said.append([] if is_comment else [*said[-1]])  # without comments it is of the days of that above
             row_seen = False
@@ -152,7 +154,7 @@ def _table(member: Member, said: list[str]) -> Table:
 
     days = [day for day in said if day_of(day)]
     first, last = (days[0], days[1] if len(days) > 1 else days[0]) if days else ("", "")
-    return Table(member.name, names, rows, first, last, _in_percent(theirs))
+    return Table(member.name, names, rows, first, last, _in_percent(theirs), written=theirs)
 
 
 def _in_percent(names: list[str]) -> frozenset[str]:
@@ -239,8 +241,8 @@ def _of_report(member: Member, number: int, report: dict[str, Any], tell: Tell) 
 
     counts = (_data(report).get(name) for name in ("rowCount", "totalResults"))
     in_all = next((count for count in counts if isinstance(count, int)), 0)
-    in_percent, first_row = _in_percent([str(name) for name in names]), repr(rows[:1])
-    return Table(member.name, ours, made, "", "", in_percent, len(rows), in_all, first_row)
+    written = [str(name) for name in names]
+    return Table(member.name, ours, made, "", "", _in_percent(written), len(rows), in_all, written)
 
 
 def column_of_days(table: Table, known: Set[str]) -> str:

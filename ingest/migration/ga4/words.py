@@ -1,4 +1,4 @@
-"""What Google Analytics calls its columns, countries and sums, in the languages that it may be set to."""
+"""What Google Analytics calls its columns and sums, in the languages that it may be set to."""
 
 from __future__ import annotations
 

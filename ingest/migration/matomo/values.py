@@ -13,7 +13,10 @@ from ingest.migration.address import with_tags
 
 CAMPAIGN = "6"  # `referer_type`
 _WITH_NAME = frozenset(("2", "3", "7", "8", "search", "website", "social", "ai", "ai-assistant"))
-_TAGS = re.compile(r"[?&](?:utm|mtm|pk|piwik|matomo)_")
+_TAGS = re.compile(
+    r"[?&](?:utm|mtm|pk|piwik|matomo)_(source|medium|campaign|cpn|term|keyword|kwd|content)=[^&#]", re.IGNORECASE
+)
+_TAGS_OF = {"cpn": "campaign", "keyword": "term", "kwd": "term"}
 _HOST = re.compile(r"[\w-]+(?:\.[\w-]+)+")
 _OF_PLUGIN = {
     "utm_campaign": "campaign_name", "utm_source": "campaign_source", "utm_medium": "campaign_medium",
@@ -66,15 +69,16 @@ def search(term: str, category: str, count: str) -> dict[str, Any]:
 def origin(url: str, visit: dict[str, Any]) -> dict[str, Any]:
     """Return address and referrer so that they say where the visit came from, as its row does."""
     name, referrer, kind = (visit.get(each, "") for each in ("referer_name", "referer_url", "referer_type"))
-    if kind == CAMPAIGN and name and not _TAGS.search(url):
+    there = {f"utm_{_TAGS_OF.get(tag.lower(), tag.lower())}" for tag in _TAGS.findall(url)}
+    if kind == CAMPAIGN and name:
         tags = {"utm_campaign": name, "utm_source": name, "utm_term": visit.get("referer_keyword", "")}
         # The plug-in Marketing Campaigns Reporting has columns of its own.
         of_plugin = {tag: value for tag, column in _OF_PLUGIN.items() if (value := visit.get(column))}
-        url = with_tags(url, tags | of_plugin)
+        url = with_tags(url, {tag: value for tag, value in (tags | of_plugin).items() if tag not in there})
     elif name and not referrer and kind in _WITH_NAME:
         if _HOST.fullmatch(name):
             referrer = f"https://{name}/"
-        elif not _TAGS.search(url):
+        elif "utm_source" not in there:
             url = with_tags(url, {"ref": name})
     return {"url": url, "referrer": referrer}
 

@@ -16,12 +16,9 @@ def read(members: Sequence[Member], site: str, theirs: str, tell: Tell) -> Itera
     """Yield what each row of exports and answers says of a day. Raises ImportFailed where a file is none of them."""
     of_json = [member for member in members if member.first_byte() in (b"{", b"[")]
     others = [member for member in members if member not in of_json]
-    file, before = -1, -1
-    for member in of_json:
-        offset = answers.offset_of(member)
-        file += offset <= before or file < 0  # pages of one answer, which is cut anywhere in a day, are of one file
-        before = offset
-        yield from answers.read(member, file)
-    answers.tell_what_lacks(of_json, tell)
+    pages = answers.Pages(tell)
+    for member in answers.in_order(of_json, tell):
+        yield from answers.read(member, pages)
+    files = pages.end()
     if others:
-        yield from days.read(others, site, theirs, tell, file + 1)
+        yield from days.read(others, site, theirs, tell, files)

@@ -5,8 +5,10 @@ Each answer replaces, day by day, what the file of the export would that is of t
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from activity.attribution import origin
 from ingest.logs.files import ImportFailed
@@ -55,7 +57,7 @@ _DIMENSIONS: dict[str, tuple[str, Named]] = {
 }
 
 
-def read(member: Member, file: int) -> Iterator[Counted]:
+def read(member: Member, pages: Pages) -> Iterator[Counted]:
     """Yield what each row of an answer says. Raises ImportFailed where it is none, or not of days."""
     for found in json_objects(member):
         if isinstance(found, Broken):
@@ -68,6 +70,7 @@ def read(member: Member, file: int) -> Iterator[Counted]:
         if not isinstance(results, list):
             there = ", ".join(answer)[:200]
             raise ImportFailed(f"{member.name}, line {number}: no answer of Plausible's API by day ({there}): {_ASK}")
+        file = pages.file_of(member.name, answer)
         query = answer.get("query")
         of = _Asked(member.name, query if isinstance(query, dict) else None)
         if of.is_first_version:
@@ -76,38 +79,84 @@ def read(member: Member, file: int) -> Iterator[Counted]:
             yield of.total(number, row, file)
 
 
-def _page_of(answer: dict[str, Any]) -> tuple[int, int]:
-    """Return which row an answer begins with, and how many a page has; 0 where it does not say so."""
+class _Page(NamedTuple):
+    """Which page an answer is: how it was asked ("" if it does not say so), its first row and how many a page has."""
+
+    query: str = ""
+    offset: int = 0
+    limit: int = 0
+
+
+def _page_of(answer: dict[str, Any]) -> _Page:
     query = answer.get("query")
-    page = query.get("pagination") if isinstance(query, dict) else None
+    if not isinstance(query, dict):
+        return _Page()
+    page = query.get("pagination")
     told = page if isinstance(page, dict) else {}
     offset, limit = (each if isinstance(each := told.get(name), int) else 0 for name in ("offset", "limit"))
-    return offset, limit
+    asked = {name: value for name, value in query.items() if name != "pagination"}
+    return _Page(json.dumps(asked, sort_keys=True), offset, limit)
 
 
-def offset_of(member: Member) -> int:
-    """Return which row of all pages an answer begins with."""
-    found = next(json_objects(member), None)
-    return 0 if isinstance(found, Broken) or found is None else _page_of(found[1])[0]
+def in_order(members: Sequence[Member], tell: Tell) -> list[Member]:
+    """Return the files of answers with the pages of one in their order, which names such as `p10.json` do not have.
+
+    Of a page that is there several times it is the last; a former first page is an answer for itself, which the later
+    one replaces. A file with several answers stays where it is."""
+    former: list[Member] = []
+    found: dict[str | int, dict[int, Member]] = {}
+    for place, member in enumerate(members):
+        first = [*itertools.islice(json_objects(member), 2)]
+        page = _page_of(first[0][1]) if len(first) == 1 and not isinstance(first[0], Broken) else _Page()
+        pages = found.pop(page.query or place, {})
+        if page.offset in pages and not page.offset:
+            former.append(pages[0])
+        elif page.offset in pages:
+            tell(f"{pages[page.offset].name} is asked for again by {member.name}, which is read")
+        found[page.query or place] = {**pages, page.offset: member}
+    return former + [pages[offset] for pages in found.values() for offset in sorted(pages)]
 
 
-def tell_what_lacks(members: Sequence[Member], tell: Tell) -> None:
-    """Tell where the last of an answer's pages is full, so that there may be more of them."""
-    full = ""
-    for member in members:
-        for found in json_objects(member):
-            offset, limit = (0, 0) if isinstance(found, Broken) else _page_of(found[1])
-            if full and not offset:
-                tell(full)
-            answer = {} if isinstance(found, Broken) else found[1]
-            rows, meta = answer.get("results"), answer.get("meta")
-            count = len(rows) if isinstance(rows, list) else 0
-            in_all = meta.get("total_rows") if isinstance(meta, dict) else None
-            is_full = offset + count < in_all if isinstance(in_all, int) else 0 < limit <= count
-            what = f"{member.name} has {count} rows, and there are more rows: ask for the next page, too (`offset`)"
-            full = f"{what}, and import all of them by one command" if is_full else ""
-    if full:
-        tell(full)
+class Pages:
+    """Which answers are pages of one, that is cut anywhere in a day: they are of one file.
+
+    They were asked for alike, each begins behind the one before, and they have no row in common."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._files = 0
+        self._page, self._behind, self._full = _Page(), 0, ""
+        self._keys = set[int]()
+
+    def file_of(self, name: str, answer: dict[str, Any]) -> int:
+        """Return the place of the file that an answer is of, and tell where pages lack before it."""
+        page, results, meta = _page_of(answer), answer.get("results"), answer.get("meta")
+        rows = results if isinstance(results, list) else []
+        keys = {hash(repr(row.get("dimensions"))) for row in rows if isinstance(row, dict)}
+        is_next = bool(page.query) and self._page.query == page.query and page.offset > self._page.offset
+        if is_next and self._keys.isdisjoint(keys):
+            self._keys |= keys
+            if page.offset > self._behind:
+                self.end()
+        else:
+            self.end()
+            if page.offset:
+                what = f"{name} begins with row {page.offset + 1}, and is no page behind the answer before it"
+                self._tell(f"{what}: ask for all pages again, and import all of them by one command")
+            self._keys = keys
+            self._files += 1
+        in_all = meta.get("total_rows") if isinstance(meta, dict) else None
+        self._page, self._behind = page, page.offset + len(rows)
+        is_full = self._behind < in_all if isinstance(in_all, int) else 0 < page.limit <= len(rows)
+        what = f"{name} has {len(rows)} rows, and there are more rows: ask for the next page, too (`offset`)"
+        self._full = f"{what}, and import all of them by one command" if is_full else ""
+        return self._files - 1
+
+    def end(self) -> int:
+        """Tell if the last page is full, so that there may be more of them; return how many files there were."""
+        if self._full:
+            self._tell(self._full)
+        return self._files
 
 
 def _check_days(name: str, results: list[Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from functools import partial
@@ -64,7 +65,7 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell, file: 
             _check_days(member, order, tell)
         again = 0
         rows = partial(csv_rows, member, ("date", "visitors", *columns), (*_NUMBERS, *known), canonical=str.lower)
-        for row in rows(tell) if part not in _OF_DAYS and _is_in_parts(rows, order) else last_of_each(rows, _key, tell):
+        for row in last_of_each(rows, _key, tell) if part in _OF_DAYS else _of_list(rows, order, tell):
             if not isinstance(row, Row):
                 yield row
             else:
@@ -73,19 +74,54 @@ def read(members: Sequence[Member], _site: str, _theirs: str, tell: Tell, file: 
         file += again + 1
 
 
-def _is_in_parts(rows: Callable[[Tell], Iterator[Row | Broken]], order: str) -> bool:
-    """Return whether each day of a list is in one place, so that rows of one value are parts of it, which add up.
+def _of_list(rows: Callable[[Tell], Iterator[Row | Broken]], order: str, tell: Tell) -> Iterator[Row | Broken | Left]:
+    """Yield the rows of a list, of which those of one day and value are parts that add up.
 
-    Where days come again, several exports were put one below the other, of which the last counts."""
-    seen, last = set[tuple[int, date]](), (-1, "")
-    for row in rows(lambda _: None):
-        here = (row.again, row.get("date")) if isinstance(row, Row) else last
-        if here != last and (day := day_of(here[1], order)):
-            if (here[0], day) in seen:
-                return False
-            seen.add((here[0], day))
-            last = here
-    return True
+    A day of which all rows come again below each other was put there twice, and the last of them count. Where days
+    come again behind others, several exports were put one below the other, of which the last counts."""
+    repeated = _repeated(rows, order)
+    if repeated is None:
+        yield from last_of_each(rows, _key, tell)
+        return
+    for row in rows(tell):
+        if repeated and isinstance(row, Row) and (where := _where(row, order)) in repeated:
+            repeated[where] -= 1
+            if not repeated[where]:
+                del repeated[where]
+            yield Left(row.number, "repeated")
+        else:
+            yield row
+
+
+def _where(row: Row, order: str) -> tuple[int, date | None]:
+    return row.again, day_of(row.get("date"), order)
+
+
+def _repeated(rows: Callable[[Tell], Iterator[Row | Broken]], order: str) -> dict[tuple[int, date | None], int] | None:
+    """Return of each day whose rows come again how many of them are before the last; None if days are in two places."""
+    seen, found = set[tuple[int, date | None]](), dict[tuple[int, date | None], int]()
+    with_day = (row for row in rows(lambda _: None) if isinstance(row, Row) and day_of(row.get("date"), order))
+    for where, of_day in itertools.groupby(with_day, lambda row: _where(row, order)):
+        if where in seen:
+            return None
+        seen.add(where)
+        keys, raws = array("q"), set[bytes]()
+        for row in of_day:
+            keys.append(hash(_key(row)))
+            if len(raws) < 2:
+                raws.add(row.raw.strip())
+        # Rows of a single value are parts of it, unless nothing tells them apart.
+        period = _period(keys)
+        if period < len(keys) and (period > 1 or len(raws) == 1):
+            found[where] = len(keys) - period
+    return found
+
+
+def _period(keys: Sequence[int]) -> int:
+    """Return how many keys come again and again in the same order to the end; all of them if none do."""
+    count = len(keys)
+    found = (size for size in range(1, count // 2 + 1) if count % size == 0 and keys[size] == keys[0])
+    return next((size for size in found if keys[size:] == keys[:-size]), count)
 
 
 def _key(row: Row) -> str:
@@ -136,7 +172,7 @@ def _total(row: Row, part: str, file: int, order: str, rows_of: Callable[[Row, N
         numbers[name] = count
     if part == "imported_custom_events" and row.get("name") == "engagement":  # sent by the tag itself
         return Left(row.number, "automatic")
-    if part == "imported_custom_events" and not names.known(row.get("name").strip()):
+    if part == "imported_custom_events" and not names.named(row.get("name").strip()):
         return Left(row.number, "not_set")
     if part == _DASHBOARD:
         part = "imported_visitors"
@@ -201,9 +237,9 @@ def _sources(row: Row, numbers: Numbers) -> list[DayRow]:
 
 def _places(row: Row, numbers: Numbers) -> list[DayRow]:
     """Rows of country and region; a city is a number of GeoNames, unless it is a name."""
-    place = names.place_of(row.get("country"), row.get("region"), row.get("city"))
-    found = [_day_row("country", place.country, numbers), _day_row("region", place.region, numbers)]
-    city = place.city
+    country = names.country_of(row.get("country"))
+    region, city = names.region_of(row.get("region"), country), names.known(row.get("city"))
+    found = [_day_row("country", country, numbers), _day_row("region", region, numbers)]
     return found if city in _UNKNOWN_CITY or city.isdigit() else [*found, _day_row("city", city, numbers)]
 
 

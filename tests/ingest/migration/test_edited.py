@@ -37,6 +37,8 @@ DAYS = {
     "1889-05-01": None, "2100-01-01": None, "12345": None, "": None, "yesterday": None, "1 Foo 2024": None,
     "5/13/2024": None,
     "-2024-05-01": None, "2024-05-01 x": None,
+    "Total 2024-05-01": None, "Week 2024-05-01": None, "KW 20240501": None, "Total 1 May 2024": None,
+    "2024-05-01 (partial)": None, "quarta-feira, 1 de maio de 2024": (2024, 5, 1), "Mi., 1. Mai 2024": (2024, 5, 1),
 }  # fmt: skip
 
 

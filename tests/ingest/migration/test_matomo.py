@@ -164,6 +164,14 @@ CAME = {
         _SPRING | {"campaignName": "spring", "campaignSource": "newsletter", "campaignMedium": "email"}, "",
         ("newsletter", "Email", "spring")),
     "tags that are there": (_SPRING, "?mtm_campaign=own&mtm_source=own.example", ("own.example", "Referral", "own")),
+    "a campaign of its own tag": (_SPRING, "?mtm_campaign=spring", ("spring", "Referral", "spring")),
+    "a campaign of its former tag": (_SPRING, "?pk_campaign=spring", ("spring", "Referral", "spring")),
+    "a tag that says nothing": (_SPRING, "?mtm_group=a&MTM_Source=", ("spring", "Referral", "spring")),
+    "one tag that lacks": (
+        _SPRING | {"campaignMedium": "email"}, "?utm_source=own.example", ("own.example", "Email", "spring")),
+    "a network by its name, and a tag": (
+        {"referrerType": "social", "referrerName": "Facebook", "referrerUrl": None}, "?mtm_group=a",
+        ("facebook.com", "Organic Social", "")),
 }  # fmt: skip
 
 

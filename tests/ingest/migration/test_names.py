@@ -8,6 +8,9 @@ import pytest
 
 from ingest.migration import names
 from ingest.migration.address import host_of_referrer, page_of, with_query, with_tags
+from ingest.migration.countries import country_code
+from ingest.migration.export import Left
+from ingest.migration.totals import Total
 from tests.ingest.migration import exports
 from tests.ingest.migration.exports import exported, taken
 
@@ -25,6 +28,12 @@ DEVICES = {"Laptop": "desktop", "desktop": "desktop", "Smartphone": "mobile", "S
            "Tablet": "tablet", "Wearable": "", "(not set)": ""}  # fmt: skip
 COUNTRIES = {"de": "DE", "DE": "DE", "xx": "", "XX": "", "": "", "Unknown": "", "Germany": "DE", "UK": "GB",
              "Atlantis": "Atlantis"}
+TOLD_APART = {
+    "Congo, Democratic Republic of": "CD", "Congo, Democratic Republic of the": "CD", "Congo, Republic of": "CG",
+    "Congo, Other of": "", "China, Republic of": "TW", "China, People\u2019s Republic of": "CN",
+    "Korea, Republic of": "KR", "Korea, Democratic People's Republic of": "KP", "Taiwan, Province of China": "TW",
+    "The Democratic Republic of the Congo": "CD", "Iran, Islamic Republic of": "IR", "Moldova, Republic of": "MD",
+}  # fmt: skip
 REGIONS = {("DE-BE", "DE"): "DE-BE", ("us-ca", "US"): "US-CA", ("j", "AR"): "AR-J", ("CA", ""): "CA", ("", "DE"): "",
            ("Bavaria", "DE"): "Bavaria", ("Unknown", "DE"): ""}  # fmt: skip
 SOURCES = {"google": "google.com", "Google": "google.com", "m.facebook.com": "facebook.com", "news": "news",
@@ -46,6 +55,10 @@ def test_names() -> None:
     assert {each: names.region_of(*each) for each in REGIONS} == REGIONS
     assert [names.language_of(text) for text in ("en-us", "de", "zh-Hans", "")] == ["en-US", "de", "zh-Hans", ""]
     assert {text: names.source_of(text).source for text in SOURCES} == SOURCES
+
+
+def test_countries_that_share_a_name() -> None:
+    assert {text: country_code(text) for text in TOLD_APART} == TOLD_APART
 
 
 def test_addresses() -> None:
@@ -77,6 +90,27 @@ def test_a_list_of_plausible_has_one_row_of_one_thing(tmp_path: Path, file: str)
     for total in exported(tmp_path, "plausible", {f"{file}.csv": text}).rows():
         found[total.rows[0].value] = found.get(total.rows[0].value, 0) + total.rows[0].visitors
     assert found == wanted
+
+
+def test_names_that_somebody_gave_may_be_unknown(tmp_path: Path) -> None:
+    given = ["unknown", "Undefined", "null", "spring"]
+    for column, number in (("Session campaign", "Sessions"), ("Event name", "Event count")):
+        lines = [f"20240501,{each},1\n" for each in ("(direct)", *given, "(not set)", "(other)", "")]
+        text = f"Date,{column},{number}\n" + "".join(lines)
+        rows = list(exported(tmp_path, "ga4", {f"{number}.csv": text}).rows())
+        found = [row.rows[0].value for row in rows if isinstance(row, Total)]
+        assert found == given if number == "Sessions" else ["(direct)", *given]
+        assert {row.reason for row in rows if isinstance(row, Left)} == {"not_set"}
+    events = "date,name,visitors,events\n" + "".join(f"2024-05-01,{each},1,1\n" for each in given)
+    rows = exported(tmp_path, "plausible", {"imported_custom_events.csv": events}).rows()
+    assert [row.rows[0].value for row in rows] == given
+
+
+def test_a_region_of_plausible_without_its_country(tmp_path: Path) -> None:
+    text = "date,country,region,visitors\n2024-05-01,,US-CA,2\n2024-05-01,de,be,1\n"
+    first, second = exported(tmp_path, "plausible", {"imported_locations.csv": text}).rows()
+    assert [row[:3] for row in first.rows] == [("country", "", 2), ("region", "US-CA", 2)]
+    assert [row[:3] for row in second.rows] == [("country", "DE", 1), ("region", "DE-BE", 1)]
 
 
 def test_what_is_no_visit_and_no_event_of_plausible(tmp_path: Path) -> None:

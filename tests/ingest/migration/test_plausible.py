@@ -12,6 +12,7 @@ import pytest
 
 from infra.commands.migration import Exported
 from ingest.logs.files import ImportFailed
+from ingest.migration.export import Left
 from ingest.migration.totals import Total
 from tests.ingest.migration.exports import SITE, actions, exported, numbers, taken, written
 
@@ -242,6 +243,27 @@ def test_rows_of_one_value_add_up_where_each_day_is_in_one_place(tmp_path: Path,
             found[row.file, str(row.day)] = found.get((row.file, str(row.day)), 0) + row.rows[0].visitors
     last = {day: count for (_, day), count in sorted(found.items())}
     assert [last[day] for day in sorted(last)] == visitors
+
+
+_AGAIN = {
+    "a day": (["1,/a,1", "1,/b,2", "1,/a,7", "1,/b,8", "2,/a,3"], [7, 8, 3]),
+    "three times": (["1,/a,1", "1,/b,2", "1,/a,1", "1,/b,2", "1,/a,1", "1,/b,2"], [1, 2]),
+    "of one page": (["1,/a,7", "1,/a,7"], [7]),
+    "of parts": (["1,/a,1", "1,/a,2", "1,/b,3", "1,/a,4", "1,/a,5", "1,/b,6"], [4, 5, 6]),
+    "not all of it": (["1,/a,1", "1,/b,2", "1,/a,7"], [1, 2, 7]),
+    "parts of one page": (["1,/a,1", "1,/a,1", "1,/a,2", "1,/a,2"], [1, 1, 2, 2]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _AGAIN)
+def test_a_day_that_was_put_in_twice_counts_once(tmp_path: Path, name: str) -> None:
+    short, visitors = _AGAIN[name]
+    split = [line.split(",") for line in short]
+    lines = [f"2024-05-0{day},{count},{count},{page}" for day, page, count in split]
+    rows = list(exported(tmp_path, "plausible", {"imported_pages.csv": _pages(*lines)}).rows())
+    assert [row.rows[0].visitors for row in rows if isinstance(row, Total)] == visitors
+    left = [row.reason for row in rows if isinstance(row, Left)]
+    assert left == ["repeated"] * (len(lines) - len(visitors))
 
 
 def test_a_dashboard_that_says_null(tmp_path: Path) -> None:

@@ -222,3 +222,23 @@ def test_what_is_sold_of_bigquery(tmp_path: Path, name: str, revenue: str) -> No
     _, (found,) = taken(list(exported(tmp_path, "ga4", {"e.jsonl": json.dumps(event)}).rows()))
     assert (found.name, found.revenue, found.occurred_at) == (name, revenue, 1_714_564_800_000)
     assert found.props == {"transaction_id": "T1"} | ({} if revenue else {"value": 12.5, "currency": "EUR"})
+
+
+SOLD = {
+    "less than nothing": ("purchase", {"double_value": -59.99}, {"string_value": "EUR"}, "-59.99"),
+    "a refund of less": ("refund", {"double_value": -5}, {"string_value": "EUR"}, "-5"),
+    "a currency that is no text": ("purchase", {"double_value": 5}, {"int_value": "978"}, ""),
+    "no end": ("purchase", {"double_value": float("inf")}, {"string_value": "EUR"}, ""),
+    "no number": ("purchase", {"double_value": float("nan")}, {"string_value": "EUR"}, ""),
+    "5,000 digits": ("purchase", {"int_value": "9" * 5000}, {"string_value": "EUR"}, ""),
+    "two signs": ("purchase", {"int_value": "--5"}, {"string_value": "EUR"}, ""),
+}
+
+
+@pytest.mark.parametrize("case", SOLD)
+def test_a_sale_in_other_forms_is_an_event(tmp_path: Path, case: str) -> None:
+    name, value, currency, revenue = SOLD[case]
+    event = exports.GA4[4] | {"event_name": name, "event_timestamp": 1.7145648e15}
+    event["event_params"] = [{"key": "value", "value": value}, {"key": "currency", "value": currency}]
+    _, (found,) = taken(list(exported(tmp_path, "ga4", {"e.jsonl": json.dumps(event)}).rows()))
+    assert (found.name, found.revenue) == (name, revenue)
