@@ -72,10 +72,10 @@ def read(given: str) -> tuple[str, list[Field]]:
     text = translated(text_of(given))
     if re.search(r"\$[A-Za-z_{]", text):
         return _joined(_pieces(_NGINX, text, _nginx_field))
+    if _ENVOY.search(text):  # its times are as strftime has them, and `%d` of these is no field of GoAccess
+        return _joined(_pieces(_ENVOY, text, _envoy_field))
     if _OF_GOACCESS.search(_WITH_ARGUMENT.sub("", text)):
         raise BadLayout("it is written for GoAccess, and says not what the fields are: give that of the server")
-    if _ENVOY.search(text):
-        return _joined(_pieces(_ENVOY, text, _envoy_field))
     if "%" in text:
         before, fields = _joined(_pieces(_APACHE, text, _apache_field))
         return before, _with_last_status(fields)

@@ -80,3 +80,24 @@ def test_what_stands_around_the_fields_is_found_in_the_lines(given: str, line: s
 def test_a_string_that_says_not_what_its_fields_are_is_refused(given: str, why: str) -> None:
     with pytest.raises(formats.BadLayout, match=why):
         formats.parser(f"layout {given}")
+
+
+@pytest.mark.parametrize(
+    ("notation", "time"),
+    [
+        ("%d/%b/%Y:%H:%M:%S %z", "01/Jun/2025:12:00:00 +0000"), ("%d/%b/%Y %T", "01/Jun/2025 12:00:00"),
+        ("%Y-%m-%d %H:%M:%S", "2025-06-01 12:00:00"), ("%Y/%m/%dT%H:%M:%S%z", "2025/06/01T12:00:00+0000"),
+        ("%Y-%m-%d", None), ("%F %d:%T %3f", None),
+    ],
+)  # fmt: skip
+def test_a_day_in_envoys_own_notation_of_times_is_no_field_of_goaccess(notation: str, time: str | None) -> None:
+    given = (
+        f'layout [%START_TIME({notation})%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" '
+        '%RESPONSE_CODE% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% "%REQ(REFERER)%" "%REQ(USER-AGENT)%"'
+    )
+    if time is None:  # no whole time, which is what has to be said
+        with pytest.raises(formats.BadLayout, match="time"):
+            formats.parser(given)
+    else:
+        line = f'[{time}] "GET /a?q=x HTTP/1.1" 200 192.0.2.7 "{FROM}" "{AGENT}"'
+        assert formats.parser(given)(line) == NO_HOST
