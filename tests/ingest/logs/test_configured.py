@@ -16,12 +16,31 @@ UWSGI = '%(addr) - %(user) [%(ltime)] "%(method) %(uri) %(proto)" %(status) %(si
 NGINX = """'$remote_addr - $remote_user [$time_local] "$request" '
     '$status $body_bytes_sent "$http_referer" '
     '"$http_user_agent"'"""
+ONE_LINE = NGINX.replace("\n", "")
+FIRST, REST = NGINX.split("\n", 1)
 AWSTATS = "%host %other %logname %time1 %methodurl %code %bytesd %refererquot %uaquot"
 
 CONFIGURED = [
     NGINX, f"{NGINX};", f"log_format main {NGINX};", f"log_format  main  escape=default\n{NGINX};",
     f"# log_format main {NGINX};".replace("\n", "\n  #"),
     'log_format main "' + NGINX.replace("'", "").replace("\n    ", "").replace('"', '\\"') + '";',
+    *(
+        f"{before}{string}; {after}"
+        for before in ("log_format main ", "log_format main\n", "")
+        for string in (NGINX, ONE_LINE)
+        for after in ("# the usual", "# it's \"usual\"", "}", "\n}", "access_log /var/log/nginx/access.log main;",
+                      "\naccess_log /a.log main if=$loggable;", "# a\nlog_format other '$remote_addr $status';")
+    ),
+    *(
+        f"{before}{FIRST}{between}{REST}{end}"
+        for before in ("log_format main ", "")
+        for between in ("\n  # status and so on\n", " # it's\n", "# a;b\n\n # $c\n", " \\\n", "\\\n", " \\\r\n", "\r\n")
+        for end in ("", ";", " # usual")
+    ),
+    f"# The usual one.\n# With the host's own.\n\nlog_format main {NGINX};", f"{NGINX}  # usual\n;",
+    'log_format main "' + ONE_LINE.replace("'    '", "").strip("'").replace('"', '\\"') + '"; # usual',
+    '"' + ONE_LINE.replace("'    '", "").strip("'").replace('"', '\\"') + '"; # usual',
+    f'LogFormat "{ESCAPED}" combined # usual', 'LogFormat "' + ESCAPED.replace(" %>s", " \\\n%>s") + '" combined',
     APACHE, ESCAPED, f'"{ESCAPED}"', f'"{ESCAPED}" combined', f"'{APACHE}'", f'LogFormat "{ESCAPED}" combined',
     f'LogFormat "{ESCAPED}" "combined"', f"LogFormat '{APACHE}' combined", f'#LogFormat "{ESCAPED}" combined',
     f'CustomLog logs/access_log "{ESCAPED}" env=!dontlog', f'CustomLog logs/a "{ESCAPED}" "expr=%{{X}} -ge 400"',
@@ -58,6 +77,14 @@ def test_a_format_string_is_read_as_it_stands_in_a_configuration(given: str) -> 
          f'"192.0.2.7" "2025-06-01T12:00:00Z" "GET /a?q=x HTTP/1.1" "200" "{FROM}" "{AGENT}"'),
         ('log_format="$request" ip="$remote_addr" at="$time_iso8601" "$status" "$http_referer" "$http_user_agent"',
          f'log_format="GET /a?q=x HTTP/1.1" ip="192.0.2.7" at="2025-06-01T12:00:00Z" "200" "{FROM}" "{AGENT}"'),
+        ("'$remote_addr';'$time_iso8601';'$request';'$status';'$http_referer';'$http_user_agent'",
+         f"'192.0.2.7';'2025-06-01T12:00:00Z';'GET /a?q=x HTTP/1.1';'200';'{FROM}';'{AGENT}'"),
+        ('"$remote_addr"; "$time_iso8601"; "$request"; "$status"; "$http_referer"; "$http_user_agent"',
+         f'"192.0.2.7"; "2025-06-01T12:00:00Z"; "GET /a?q=x HTTP/1.1"; "200"; "{FROM}"; "{AGENT}"'),
+        ("log_format bare $remote_addr#$time_iso8601#$request#$status#$http_referer#$http_user_agent ; # a",
+         f"192.0.2.7#2025-06-01T12:00:00Z#GET /a?q=x HTTP/1.1#200#{FROM}#{AGENT}"),
+        ("log_format x '$remote_addr;$time_iso8601;$request;' # it's ;\n '$status;$http_referer;$http_user_agent#'; }",
+         f"192.0.2.7;2025-06-01T12:00:00Z;GET /a?q=x HTTP/1.1;200;{FROM};{AGENT}#"),
         (f'"{ESCAPED}"', f'"{LINE}"'),  # OpenLiteSpeed quotes the whole line
         ('log-format %ci\\ [%t]\\ %{+Q}r\\ %ST\\ "%[capture.req.hdr(0)]"\\ "%[var(txn.referer)]"',
          f'192.0.2.7 [01/Jun/2025:12:00:00.000] "GET /a?q=x HTTP/1.1" 200 "{AGENT}" "{FROM}"'),
