@@ -23,8 +23,10 @@ _VALVE = re.compile(r"<Valve\s.*?\spattern\s*=\s*", re.DOTALL)
 _TO_FILE = re.compile(rf"(?:CustomLog|GlobalLog)\s+(?:{_STRING}|\S+)\s+", re.IGNORECASE | re.DOTALL)
 _SQUID = re.compile(r"logformat\s+\w+\s+(?=[^'\"=\s])")
 _NAMED = re.compile(
-    r"(?:-F|log:|[\"']?[\w.-]*(?:format-?string|format|pattern)[\"']?\s*[=:]?)\s*(?=[^\s=:])", re.IGNORECASE
-)
+    r"(?:-F(?=[\s'\"])|log:|[\"']?(?P<name>[\w.-]*(?:format-?string|format|pattern))[\"']?(?=[\s=:])(?:\s*+[=:])?+)"
+    r"\s*+(?=[^=:])", re.IGNORECASE
+)  # fmt: skip
+_OF_A_LOG = re.compile("log|access[.]")  # in the names of formats that need no quotes
 _REMARKS = re.compile(r"(?:#[^\n$%]*+\n\s*+)++(?=[^#\s])")  # above the line of the configuration
 # Behind a string, where the line of the configuration ends.
 _END = rf"(?:\s|{_NEXT_LINE}|#[^\n]*+(?:\n|$))*+(?:$|;\s*+(?:$|[#}}]|[a-z_]++\s))"
@@ -54,7 +56,7 @@ def _string_in(text: str) -> str:
         return _first(text[line.end() :])
     if line := _SQUID.match(text):
         return text[line.end() :]
-    if (line := _NAMED.match(text)) and not _goes_on(text, line.end()):
+    if (line := _NAMED.match(text)) and _is_name(line):
         return _first(text[line.end() :])
     if text.startswith("'") and _ALONE.match(text):
         return _directive(text)
@@ -73,10 +75,15 @@ def _first(text: str) -> str:
     return _inside(found[0]) if found else text
 
 
-def _goes_on(text: str, start: int) -> bool:
-    """Return whether fields follow the string at `start`: then what stands before it is a part of each line."""
-    string = _QUOTED.match(text, start)
-    return string is not None and not {"$", "%"}.isdisjoint(text[string.end() :])
+def _is_name(line: re.Match[str]) -> bool:
+    """Return whether a line begins with the name of its format, or with a word that is a part of each line.
+
+    It is one where fields follow the string behind it, and where no string does, but for the names of servers."""
+    text, name = line.string, line["name"]
+    string = _QUOTED.match(text, line.end())
+    if string is not None:
+        return {"$", "%"}.isdisjoint(text[string.end() :])
+    return name is None or _OF_A_LOG.search(name.lower()) is not None
 
 
 def _inside(word: str) -> str:

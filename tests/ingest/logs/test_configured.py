@@ -97,6 +97,28 @@ def test_what_stands_around_the_fields_is_found_in_the_lines(given: str, line: s
 
 
 @pytest.mark.parametrize(
+    "word", ["formatted ", "format=x ", "format ", "pattern=x ", "pattern: ", "patterns: ", "formatlog=", "formats=",
+             "my-format ", "-Format "]
+)  # fmt: skip
+def test_a_word_that_lines_begin_with_is_no_name_of_their_format(word: str) -> None:
+    assert formats.parser(f"layout {word}{APACHE}")(word + LINE) == NO_HOST
+    assert isinstance(formats.parser(f"layout {word}{APACHE}")(LINE), formats.NotUnderstood)
+
+
+@pytest.mark.parametrize(
+    "name", ["LogFormat ", "log-format ", "log_format=", "access_log_format = ", "--access-logformat ",
+             "access.format=", "accesslog.format: ", "quarkus.http.access-log.pattern=", "-F ", "jetty.requestlog.formatString = "]
+)  # fmt: skip
+def test_the_name_that_a_server_gives_its_format_needs_no_quotes_behind_it(name: str) -> None:
+    assert formats.parser(f"layout {name}{APACHE}")(LINE) == NO_HOST
+
+
+@pytest.mark.parametrize("name", ["pattern=", "format: ", "'format': ", "--format ", "-F", "my.format = "])
+def test_with_quotes_behind_it_any_name_is_one(name: str) -> None:
+    assert formats.parser(f"layout {name}'{APACHE}'")(LINE) == NO_HOST
+
+
+@pytest.mark.parametrize(
     ("given", "why"),
     [
         ("$a " * 4_000, "longer than 8,000 characters"), ("LogFormat=1", "neither"), ("log_format main", "neither"),
