@@ -18,7 +18,7 @@ _NEXT_LINE = r"\\\r?\n"  # a backslash at a line's end
 # What stands in a line of nginx: a comment, the end of the directive, a part of it.
 _PART = re.compile(rf"#[^\n]*+|;|{_STRING}|(?:[^\s;'\"\\]|(?!{_NEXT_LINE})\\)++", re.DOTALL)
 _COMMENTED = re.compile(r"^[ \t]*#+[ \t]*", re.MULTILINE)
-_NGINX = re.compile(r"log_format\s+\S+\s+(?:escape=\w+\s+)?")
+_NGINX = re.compile(r"log_format\s+\S+\s+(?:escape=(\w+)\s+)?")
 _VALVE = re.compile(r"<Valve\s.*?\spattern\s*=\s*", re.DOTALL)
 _TO_FILE = re.compile(rf"(?:CustomLog|GlobalLog)\s+(?:{_STRING}|\S+)\s+", re.IGNORECASE | re.DOTALL)
 _SQUID = re.compile(r"logformat\s+\w+\s+(?=[^'\"=\s])")
@@ -27,7 +27,8 @@ _NAMED = re.compile(
     r"\s*+(?=[^=:])", re.IGNORECASE
 )  # fmt: skip
 _OF_A_LOG = re.compile("log|access[.]")  # in the names of formats that need no quotes
-_REMARKS = re.compile(r"(?:#[^\n$%]*+\n\s*+)++(?=[^#\s])")  # above the line of the configuration
+# Above the line of the configuration.
+_REMARKS = re.compile(r"(?:#(?![ \t]*log_?format\b)[^\n$%]*+\n\s*+)++(?=[^#\s])", re.IGNORECASE)
 # Behind a string, where the line of the configuration ends.
 _END = rf"(?:\s|{_NEXT_LINE}|#[^\n]*+(?:\n|$))*+(?:$|;\s*+(?:$|[#}}]|[a-z_]++\s))"
 _ALONE = re.compile(rf"(?:(?:{_STRING})(?:\s|{_NEXT_LINE}|#[^\n]*+(?:\n|$))*+)++{_END}", re.DOTALL)
@@ -38,15 +39,23 @@ _ENDS = ("\\r", "\\n", "%n")  # of a line, as they stand in some strings
 
 def text_of(given: str) -> str:
     """Return the format string of a line of the configuration, or of the string alone, without what quotes it."""
-    text = given.strip().translate(_TYPOGRAPHIC)
-    if remarks := _REMARKS.match(text):
-        text = text[remarks.end() :]
-    if text.startswith("#"):
-        text = _COMMENTED.sub("", text)
-    text = _escaped(_string_in(text))
+    text = _escaped(_string_in(_uncommented(given)))
     while text.endswith(_ENDS):
         text = text[:-2]
     return text
+
+
+def writes_nothing_as_dash(given: str) -> bool:
+    """Return whether nginx writes `-` for a variable without a value, as it does unless `escape=` says otherwise."""
+    line = _NGINX.match(_uncommented(given))
+    return line is None or line[1] in (None, "default")
+
+
+def _uncommented(given: str) -> str:
+    text = given.strip().translate(_TYPOGRAPHIC)
+    if remarks := _REMARKS.match(text):
+        text = text[remarks.end() :]
+    return _COMMENTED.sub("", text) if text.startswith("#") else text
 
 
 def _string_in(text: str) -> str:

@@ -8,7 +8,6 @@ have a fixed order are layouts too.
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 
 from activity.geo import canonical_address
@@ -26,7 +25,6 @@ _HEADERS_HOLDING_BLANKS = ("httpaccept", "httpcookie", "header", "senthttp", "co
 PAIRS_BEHIND = r'(?:[^"\\]*"[^"\\]*")*[^"\\]*$'  # a pattern of texts with an even number of quotes
 _ELSEWHERE = " : "  # between the servers of two groups that a request was passed to
 _CAPTURED = "captured"  # headers, of which only the form tells what they are
-_PARTED = re.compile(r"\$\{?is_args\}?\$\{?(?:args|query_string)\b")
 _IN_BRACES = (_CAPTURED, "haproxyhs")
 _HINTS = {
     "time": ": add $time_local or %t",
@@ -50,7 +48,7 @@ class Layout:
         self._open = _open_agent(before, fields)
         self._quoted, self._quotes_behind = _quoted_agent(before, fields)
         self._captured = [key for key in keys if key.startswith(_CAPTURED)]
-        self._with_query = [field.key for field in fields if _PARTED.search(field.name)]
+        self._with_query = [field.key for field in fields if field.ends_in_dash]
         self._with_port = [field.key for field in fields if field.has_port]
         self._decoded = as_sent_under(keys)
         self.fields = Fields([*keys, clock.KEY] if self._clock else keys, whole)
@@ -104,7 +102,7 @@ class Layout:
     def sent(self, values: dict[str, str]) -> dict[str, str]:
         """Return some fields of a line as the client sent them, with addresses that have no port, and with its time.
 
-        Where a request has no query, nginx writes `$is_args` as nothing and `$args` as `-`."""
+        Of a target that ends in `-` where it has no query, this is no part."""
         for name in self._with_port:
             if name in values:
                 values[name] = _without_port(values[name])

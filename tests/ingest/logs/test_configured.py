@@ -107,7 +107,8 @@ def test_a_word_that_lines_begin_with_is_no_name_of_their_format(word: str) -> N
 
 @pytest.mark.parametrize(
     "name", ["LogFormat ", "log-format ", "log_format=", "access_log_format = ", "--access-logformat ",
-             "access.format=", "accesslog.format: ", "quarkus.http.access-log.pattern=", "-F ", "jetty.requestlog.formatString = "]
+             "access.format=", "accesslog.format: ", "quarkus.http.access-log.pattern=", "-F ",
+             "jetty.requestlog.formatString = "]
 )  # fmt: skip
 def test_the_name_that_a_server_gives_its_format_needs_no_quotes_behind_it(name: str) -> None:
     assert formats.parser(f"layout {name}{APACHE}")(LINE) == NO_HOST

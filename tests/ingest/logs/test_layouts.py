@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ingest.logs import formats
 from ingest.logs.formats import Request
+from ingest.logs.formats.fields import _NOTHING
 from tests.ingest.logs.test_known_formats import AGENT, FROM, KNOWN, NO_HOST, NOON, WHOLE
 
 NOW = "[01/Jun/2025:12:00:00 +0000]"
@@ -180,7 +181,9 @@ def test_what_a_collector_put_before_a_line_is_no_part_of_it(head: str) -> None:
         assert formats.parser(shape)(head + body) == request
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="-"), min_size=1, max_size=12)
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="-"), min_size=1, max_size=12
+).filter(lambda text: text not in _NOTHING)
 
 
 @given(
@@ -220,3 +223,15 @@ def test_what_a_server_writes_by_a_format_string_is_read_back(
 def test_a_format_string_that_cannot_be_used_says_why(form: str, why: str) -> None:
     with pytest.raises(formats.BadLayout, match=why.replace("$", r"\$").replace("{", r"\{")):
         formats.parser(f"layout {form}")
+
+
+@pytest.mark.parametrize(
+    ("escape", "written", "target"),
+    [("", "/a--", "/a-"), ("escape=default ", "/a--", "/a-"), ("escape=none ", "/a-", "/a-"),
+     ("escape=json ", "/a-", "/a-"), ("escape=none ", "/a?-", "/a?-"), ("escape=none\n", "/-", "/-")],
+)  # fmt: skip
+@pytest.mark.parametrize("mark", ["", "# "])
+def test_a_page_that_ends_in_a_dash_keeps_it(mark: str, escape: str, written: str, target: str) -> None:
+    form = f"{mark}log_format x {escape}'$remote_addr [$time_local] $request_method $uri$is_args$args $status';"
+    found = formats.parser(f"layout {form}")(f"192.0.2.7 {NOW} GET {written} 200")
+    assert isinstance(found, Request) and found.target == target
