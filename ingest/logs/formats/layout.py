@@ -122,10 +122,11 @@ class Layout:
         if self._open >= 0 or self._clock is not None or self._captured or len(keys) != len(set(keys)):
             return None
         found = "^" + _literally(self._before)
-        is_behind_target = False
+        is_behind_target = is_behind_several = False
         for index, field in enumerate(self._parts):
-            value = _value_pattern(field, index == len(self._parts) - 1, is_behind_target)
+            value = _value_pattern(field, index == len(self._parts) - 1, is_behind_target, is_behind_several)
             is_behind_target = field.is_before_version
+            is_behind_several = _may_have_several(field) and field.text == " "
             if value is None:
                 return None
             found += (f"(?P<{field.key}>{value})" if field.key in read else f"(?:{value})") + _literally(field.text)
@@ -172,19 +173,32 @@ def _literally(text: str) -> str:
     return "".join(char if char.isalnum() and char.isascii() else f"\\x{{{ord(char):X}}}" for char in text)
 
 
-def _value_pattern(field: Field, is_last: bool, is_behind_target: bool) -> str | None:
-    """Return a pattern of values that end where the text behind them begins; None where that is not all to know."""
+def _value_pattern(field: Field, is_last: bool, is_behind_target: bool, is_behind_several: bool) -> str | None:
+    """Return a pattern of values that end where the text behind them begins; None where that is not all to know.
+
+    Behind a field that may have several values, one that begins with a colon may be of that."""
     if not field.text:
-        return r'[^\\"]*$' if is_last else None
+        return _begun(r'[^\\"]*', is_behind_several) + "$" if is_last else None
     if not field.text.startswith(" "):
         blank = " " if is_behind_target else ""
-        return rf'[^\\"{blank}{_literally(field.text[0])}]*'
+        return _begun(rf'[^\\"{blank}{_literally(field.text[0])}]*', is_behind_several)
     if field.key == "request" or (field.blanks and field.text != " "):
         return None
-    word = r'[^ ,"\\]*(?:,+[^ ,"\\]+)*'  # a comma at the end: the value goes on
+    word = r'[^ ,"\\]*'
+    end = r"(?:,+[^ ,\"\\]+)*"  # a comma at the end: the value goes on
     if _may_have_several(field):
-        word += r'(?: : [^ ,"\\]+(?:, ?[^ ,"\\]+)*)*'
-    return word if not field.blanks else r'[^ "\\-][^ "\\]*' + r' [^ "\\]*' * (field.blanks - 1) + " " + word
+        if field.text == _ELSEWHERE[:2]:
+            return None
+        end += r'(?: : [^ ,"\\]+(?:, ?[^ ,"\\]+)*)*'
+    if not field.blanks:
+        return _begun(word, is_behind_several) + end
+    first = r'[^ :"\\-]' if is_behind_several else r'[^ "\\-]'
+    return first + r'[^ "\\]*' + r' [^ "\\]*' * (field.blanks - 1) + " " + word + end
+
+
+def _begun(characters: str, is_behind_several: bool) -> str:
+    """Return a pattern of any number of these characters; behind several values, of some, the first no colon."""
+    return f"[^:{characters[2:-1]}{characters}" if is_behind_several else characters
 
 
 def _open_agent(before: str, fields: list[Field]) -> int:
