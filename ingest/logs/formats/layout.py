@@ -165,7 +165,9 @@ def _numbered(fields: list[Field]) -> list[Field]:
 
 
 def _quotes(line: str, start: int, end: int) -> int:
-    return line.count('"', start, end) - line.count('\\"', start, end)
+    """Return the number of quotes that are not escaped."""
+    text = line[start:end].replace("\\\\", "")
+    return text.count('"') - text.count('\\"')
 
 
 def _literally(text: str) -> str:
@@ -186,19 +188,19 @@ def _value_pattern(field: Field, is_last: bool, is_behind_target: bool, is_behin
         return None
     word = r'[^ ,"\\]*'
     end = r"(?:,+[^ ,\"\\]+)*"  # a comma at the end: the value goes on
-    if _may_have_several(field):
+    if has_several := _may_have_several(field):
         if field.text == _ELSEWHERE[:2]:
             return None
         end += r'(?: : [^ ,"\\]+(?:, ?[^ ,"\\]+)*)*'
     if not field.blanks:
-        return _begun(word, is_behind_several) + end
+        return _begun(word, is_behind_several or has_several) + end
     first = r'[^ :"\\-]' if is_behind_several else r'[^ "\\-]'
-    return first + r'[^ "\\]*' + r' [^ "\\]*' * (field.blanks - 1) + " " + word + end
+    return first + r'[^ "\\]*' + r' [^ "\\]+' * (field.blanks - 1) + r' [^ ,"\\]+' + end
 
 
-def _begun(characters: str, is_behind_several: bool) -> str:
-    """Return a pattern of any number of these characters; behind several values, of some, the first no colon."""
-    return f"[^:{characters[2:-1]}{characters}" if is_behind_several else characters
+def _begun(characters: str, surely: bool) -> str:
+    """Return a pattern of any number of these characters; `surely`: of some, the first of which is no colon."""
+    return f"[^:{characters[2:-1]}{characters}" if surely else characters
 
 
 def _open_agent(before: str, fields: list[Field]) -> int:
