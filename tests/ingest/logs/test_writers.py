@@ -11,6 +11,7 @@ import pytest
 from activity import codec
 from ingest.logs import formats
 from ingest.logs.formats import NotUnderstood, Request
+from ingest.logs.trust import trusting
 from tests.ingest.logs.plainly import SITE, own_values, together
 from tests.ingest.logs.test_known_formats import AGENT, FROM, HEAD, KNOWN, NO_HOST, NOON, WHOLE
 
@@ -329,3 +330,36 @@ def test_what_lacks_a_part_says_which(line: str, why: str) -> None:
     assert formats.detect([line.encode()]) is None
     assert why in formats.nearest([line.encode()])
     assert isinstance(formats.combined(line), NotUnderstood)
+
+
+CAPTURED = (
+    "10.0.0.9:33317 [01/Jun/2025:12:00:00.000] fe be/s1 0/0/0/5/5 200 12 - - ---- 1/1/0/0/0 0/0 {{{}}} "
+    '"GET /a HTTP/1.1"'
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "client", "behind_proxies"),
+    [
+        (f"203.0.113.10|192.0.2.7|{AGENT}", "192.0.2.7", "192.0.2.7"),
+        (f"203.0.113.10:8080|6.6.6.6, 192.0.2.7|{AGENT}", "6.6.6.6", "192.0.2.7"),
+        ("192.0.2.7, 10.0.0.3|203.0.113.10", "192.0.2.7", "203.0.113.10"),
+        ("192.0.2.7|10.0.0.4", "192.0.2.7", "10.0.0.9"),
+        ("203.0.113.10|6.6.6.6, 192.0.2.7|10.0.0.4", "6.6.6.6", "10.0.0.9"),
+        ("10.0.0.4|192.0.2.7", "192.0.2.7", "192.0.2.7"),
+        ("www.example.com|192.0.2.7", "192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7", "192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7|-|www.example.com", "192.0.2.7", "192.0.2.7"),
+        ("10.0.0.4, 10.0.0.3", "10.0.0.9", "10.0.0.9"),
+        ("10.0.0.4|10.0.0.5", "10.0.0.9", "10.0.0.9"),
+        ("|", "10.0.0.9", "10.0.0.9"),
+    ],
+)
+def test_an_address_that_was_captured_as_the_host_is_no_client(
+    fields: str, client: str, behind_proxies: str
+) -> None:
+    for proxies, expected in (((), client), (("10.0.0.0/8",), behind_proxies)):
+        with trusting(proxies):
+            found = formats.parser("haproxy")(CAPTURED.format(fields))
+            assert isinstance(found, Request) and found.ip == expected
+            together([CAPTURED.format(fields).encode()] * 2, "haproxy", SITE, 2)
