@@ -113,6 +113,15 @@ TEXTS: dict[str, tuple[str, Request]] = {
         '[GIN] 2025/06/01 - 12:00:00 |\x1b[97;42m 200 \x1b[0m| 1ms | 192.0.2.7 |\x1b[97;44m GET \x1b[0m "/a?q=x"',
         COMMON),
     "Gin of old": ("[GIN] 2025/06/01 - 12:00:00 | 200 |   87.3\u00b5s |   192.0.2.7 |  GET     /a?q=x", COMMON),
+    "Gin that says more": (
+        '[GIN] 2025/06/01 - 12:00:00 | 200 |  1.2\u00b5s |  192.0.2.7 | GET      "/a?q=x" | curl/8 "b"', COMMON),
+    "Gin that had an error": (
+        '[GIN] 2025/06/01 - 12:00:00 | 200 |  1ms |  192.0.2.7 | GET      "/a?q=x" Error #01: no such row', COMMON),
+    "Gin with a blank at the end": (
+        '[GIN] 2025/06/01 - 12:00:00 | 200 |  1ms |  192.0.2.7 | GET      "/a?q=x" ', COMMON),
+    "Gin with a quote in the page": (
+        r'[GIN] 2025/06/01 - 12:00:00 | 200 |  1ms |  192.0.2.7 | GET      "/a\"b\\?q=x"',
+        COMMON._replace(target='/a"b\\?q=x')),
     "uWSGI that sent a file": (KNOWN["uwsgi"][1].replace("msecs", "msecs via sendfile()"), COMMON),
     "Gin in the journal": (
         'Jun 01 12:00:00 web app[12]: [GIN] 2025/06/01 - 12:00:00 | 200 |  1.2\u00b5s |  192.0.2.7 | GET      "/a?q=x"',
