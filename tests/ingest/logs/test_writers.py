@@ -56,6 +56,10 @@ TEXTS: dict[str, tuple[str, Request]] = {
     "Payara": ('"192.0.2.7" "NULL-AUTH-USER" "01/Jun/2025:14:00:00 +0200" "GET /a?q=x HTTP/1.1" 200 12', COMMON),
     "a time without brackets": (
         '192.0.2.7 -  01/Jun/2025:12:00:00 +0000 "GET /a?q=x HTTP/1.1" 200', COMMON),
+    "TLS between the time and the request, and no bytes": (
+        f'{HEAD} TLSv1.3 "GET /a?q=x HTTP/1.1" 200', COMMON),
+    "TLS and a host between the time and the request": (
+        f'{HEAD} www.example.com "TLSv1.3" TLS_AES "GET /a?q=x HTTP/1.1" 200', AT_HOST),
     "a referrer before the request": (
         f'[1/Jun/2025:20:00:00 +0800] 192.0.2.7 - 15 "{FROM}" "GET http://www.example.com/a?q=x" 200 191 2830 MISS '
         f'"{AGENT}" "text/html"', WHOLE),
@@ -327,6 +331,9 @@ def test_a_line_that_is_not_understood_is_read_again_only_where_that_may_help(
         ("2025-06-01 12:00:00 10.0.0.1 GET /a - 443 - 192.0.2.7 x - 200 0 0", "no #Fields line stands before"),
         ("timestamp,id,url,resultCode,client_Browser", "table: no column has a name that is known for the client"),
         ('[01/Jun/2025:12:00:00 +0000] 192.0.2.7 TLSv1.3 TLS_AES "GET /a HTTP/2.0" 204', "no status: the number"),
+        ('web-1 | [01/Jun/2025:12:00:00 +0000] 192.0.2.7 TLSv1.3 TLS_AES "GET /a HTTP/2.0" 204', "no status: the"),
+        ('Jun  1 12:00:00 198.51.100.9 httpd[1]: [01/Jun/2025:12:00:00 +0000] 192.0.2.7 TLSv1.3 "GET /a HTTP/2.0" 5',
+         "nearest is combined"),
         ("2025-06-01 12:00:00,123 10.0.0.1 x: GET /a HTTP/1.1 200", 'no "request" with status'),
         ('2025-06-01 12:00:00 INFO 192.0.2.7 said "hello" 200 12', 'no "request" with status'),
         (json.dumps({"level": 30, "time": NOON, "req": {"method": "GET", "url": "/a", "remoteAddress": "192.0.2.7"}}),
