@@ -379,3 +379,30 @@ def test_an_address_that_was_captured_as_the_host_is_no_client(
             found = formats.parser("haproxy")(CAPTURED.format(fields))
             assert isinstance(found, Request) and found.ip == expected
             together([CAPTURED.format(fields).encode()] * 2, "haproxy", SITE, 2)
+
+
+@pytest.mark.parametrize(
+    ("times", "written"),
+    [
+        ("date-local time-local date-utc time-utc", "2025-06-01 14:00:00 2025-06-01 12:00:00"),
+        ("date-utc time-utc date-local time-local", "2025-06-01 12:00:00 2025-06-02 01:00:00"),
+        ("date time date-local time-local", "2025-06-01 12:00:00 2025-06-01 14:00:00"),
+        ("date-local time-local date time", "2025-06-01 14:00:00 2025-06-01 12:00:00"),
+        ("date time date-utc time-utc", "2025-06-01 12:00:00 2025-06-01 12:00:01"),
+        ("c-status date-local time-local", "0 2025-06-01 12:00:00"),
+        ("date-local time-local", "2025-06-01 12:00:00"),
+        ("date-utc time-utc", "2025-06-01 12:00:00"),
+        ("time-local date-utc time-utc", "14:00:00 2025-06-01 12:00:00"),
+    ],
+)
+def test_of_several_times_of_a_line_of_iis_that_in_utc_counts(times: str, written: str) -> None:
+    shape = f"w3c {times} cs-method cs-uri-stem cs-uri-query c-ip sc-status"
+    line = f"{written} GET /a q=x 192.0.2.7 200"
+    assert formats.parser(shape)(line) == COMMON
+    together([line.encode(), line.replace("12:00:00", "12:30:00").encode()], shape, SITE, 2)
+
+
+@pytest.mark.parametrize("times", ["date-local time-utc", "date-utc time-local"])
+def test_a_day_and_a_clock_of_different_zones_are_no_time(times: str) -> None:
+    shape = f"w3c {times} cs-method cs-uri-stem c-ip sc-status"
+    assert isinstance(formats.parser(shape)("2025-06-02 23:00:00 GET /a 192.0.2.7 200"), NotUnderstood)
